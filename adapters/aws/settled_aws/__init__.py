@@ -1,0 +1,5 @@
+"""A place to live on AWS: SQS FIFO, DynamoDB, EventBridge Scheduler, Lambda.
+
+The law of an adapter: it translates, one vendor call for one port call, and the vendor's errors into settled's. It
+neither retries nor encodes, and it does not know what a statechart is.
+"""

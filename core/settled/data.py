@@ -1,0 +1,63 @@
+"""JSON-shaped data: the only kind of thing that outlives a step.
+
+Text is parsed here and nowhere else, so that one rule holds for all that comes in: it is JSON (``NaN`` is not), and
+whole numbers stay whole whatever their size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse)
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def parse(text: str) -> Any:
+    """The value that `text` writes down.
+
+    Raises:
+        ValueError: `text` is not JSON; the message says where.
+    """
+    return _decoder.decode(text)
+
+
+def write(value: Json) -> str:
+    """`value` as compact JSON text.
+
+    Raises:
+        ValueError: a number is not finite.
+        TypeError: something inside is not JSON; `fault_in` says where.
+    """
+    return _encoder.encode(value)
+
+
+def fault_in(value: object, path: str = "") -> str | None:
+    """Where `value` stops being JSON, as ``path: what is there``; None when all of it is JSON."""
+    match value:
+        case None | bool() | int() | str():
+            return None
+        case float():
+            finite = value - value == 0
+            return None if finite else f"{path or '(root)'}: {value!r} is not a JSON number"
+        case Mapping():
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    return f"{path or '(root)'}: the key {key!r} is not text"
+                fault = fault_in(item, f"{path}.{key}" if path else key)
+                if fault:
+                    return fault
+            return None
+        case list() | tuple():
+            faults = (fault_in(item, f"{path}[{i}]") for i, item in enumerate(value))
+            return next((fault for fault in faults if fault), None)
+        case _:
+            return f"{path or '(root)'}: {type(value).__qualname__} is not JSON"

@@ -1,0 +1,73 @@
+"""Errors, split by who is to blame.
+
+The machine's author reads a `DefinitionError`, whoever wrote a guard or an action a `LogicError`, the sender of an
+event an `EventError`, whoever keeps the store a `RecordError`. The rest are what a store, a queue or a clock may
+answer; an adapter translates its vendor's errors into them and keeps the original as ``__cause__``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+
+class SettledError(Exception):
+    """The root of every error that settled raises on purpose."""
+
+
+@frozen
+class Fault:
+    """One thing wrong with a definition: where (a path such as ``states.form.on.SUBMIT``), what, and the remedy."""
+
+    path: str
+    problem: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.path or '(root)'}: {self.problem}"
+        return f"{text}\n  {self.remedy}" if self.remedy else text
+
+
+class DefinitionError(SettledError):
+    """The machine cannot be compiled. `faults` holds every fault that was found, in document order."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+class LogicError(SettledError):
+    """A guard, action or delay raised, or made something that is not JSON. The original, if any, is ``__cause__``."""
+
+
+class EventError(SettledError):
+    """The event is not one that this machine can be sent; nothing has changed."""
+
+
+class RecordError(SettledError):
+    """Stored data cannot be read: of a newer format, of another machine, or damaged."""
+
+
+class Conflict(SettledError):
+    """Another commit came first; nothing was written."""
+
+
+class Unavailable(SettledError):
+    """The backend could not be reached; nothing happened. Safe to retry."""
+
+
+class Unknown(SettledError):
+    """The answer was lost; it may have happened. Load and look."""
+
+
+class TooLarge(SettledError):
+    """The backend cannot hold something of this size; nothing was written."""
+
+
+class Denied(SettledError):
+    """The backend refused these credentials or this configuration. Retrying will not help."""
+
+
+class Unsupported(SettledError):
+    """A capability that this backend declares it does not have."""

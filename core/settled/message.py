@@ -1,0 +1,206 @@
+"""What travels between instances: a key, an id, and text.
+
+A queue sees a `Message` and need not read it. What the text says is a `Content`, a closed union; only the turn reads
+it. A timer's message carries a token and not the event, and a child's report its generation: what the record does not
+expect is stale, and nobody outside can forge it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, assert_never
+
+from attrs import frozen
+
+from settled.data import Json, parse, write
+from settled.errors import EventError
+
+
+@frozen(order=True)
+class Key:
+    """One instance of one machine: the unit of order and of mutual exclusion."""
+
+    machine: str
+    instance: str
+
+    def __str__(self) -> str:
+        """Unique for every key: the first unescaped slash ends the machine's id."""
+        return f"{self.machine.replace('%', '%25').replace('/', '%2F')}/{self.instance}"
+
+    @classmethod
+    def parse(cls, text: str) -> Key:
+        """The key that `str` wrote.
+
+        Raises:
+            ValueError: `text` has no slash.
+        """
+        machine, slash, instance = text.partition("/")
+        if not slash:
+            raise ValueError(f"{text!r} is no key: expected MACHINE/INSTANCE")
+        return cls(machine.replace("%2F", "/").replace("%25", "%"), instance)
+
+
+@frozen
+class Message:
+    """A message for `key`. `id` is its sender's and stays the same however often it is sent; `body` is JSON text."""
+
+    key: Key
+    id: str
+    body: str
+
+
+@frozen
+class Timer:
+    """`message`, to be put into the queue at `due` (seconds since the epoch): at least once, and never early."""
+
+    id: str
+    message: Message
+    due: float
+
+
+@frozen
+class Stamp:
+    """Which step of which instance sent a message; later steps compare greater. Undelayed messages carry it."""
+
+    sender: Key
+    incarnation: int
+    ordinal: int
+    index: int
+
+    @property
+    def position(self) -> tuple[int, int, int]:
+        """What grows from one message of a sender to its next."""
+        return (self.incarnation, self.ordinal, self.index)
+
+
+@frozen
+class Parent:
+    """To whom a child machine reports: its parent's key, and the id and generation under which it was started."""
+
+    key: Key
+    child: str
+    generation: str
+
+
+@frozen
+class Start:
+    """Create the instance; `parent` if it is another machine's child."""
+
+    input: Json = None
+    parent: Parent | None = None
+
+
+@frozen
+class Event:
+    """An event for the machine; `stamp` if another instance sent it without a delay."""
+
+    event: Json
+    stamp: Stamp | None = None
+
+
+@frozen
+class Due:
+    """The timer `token` is due. The event it stands for is in the record, if the timer still is."""
+
+    token: str
+
+
+@frozen
+class Report:
+    """A child machine has ended: `done` with its output as `data`, or else with an error."""
+
+    child: str
+    generation: str
+    done: bool
+    data: Json = None
+
+
+@frozen
+class Stop:
+    """The parent has stopped this child; `generation` says which."""
+
+    generation: str
+
+
+@frozen
+class Nudge:
+    """Wake up and look at the record; nothing is applied."""
+
+
+Content: TypeAlias = Start | Event | Due | Report | Stop | Nudge
+
+
+def encode(content: Content) -> str:
+    """`content` as the text of a message's body."""
+    return write(_to_json(content))
+
+
+def decode(body: str) -> Content:
+    """The content of a body that `encode` wrote.
+
+    Raises:
+        EventError: the text is nothing that `encode` writes.
+    """
+    try:
+        data = parse(body)
+        return _READ[data["kind"]](data)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EventError(f"not a message of settled: {body[:80]!r} ({error})") from error
+
+
+def _to_json(content: Content) -> dict[str, Json]:
+    match content:
+        case Start():
+            return {"kind": "start", "input": content.input, "parent": _optional(_parent_to_json, content.parent)}
+        case Event(event, None):
+            return {"kind": "event", "event": event}
+        case Event():
+            return {"kind": "event", "event": content.event, "stamp": _optional(_stamp_to_json, content.stamp)}
+        case Due():
+            return {"kind": "timer", "token": content.token}
+        case Report():
+            return {
+                "kind": "report",
+                "child": content.child,
+                "generation": content.generation,
+                "done": content.done,
+                "data": content.data,
+            }
+        case Stop():
+            return {"kind": "stop", "generation": content.generation}
+        case Nudge():
+            return {"kind": "nudge"}
+        case _:
+            assert_never(content)
+
+
+def _optional(convert: Callable[[Any], Json], value: Any) -> Json:
+    return None if value is None else convert(value)
+
+
+def _stamp_to_json(stamp: Stamp) -> Json:
+    return [str(stamp.sender), *stamp.position]
+
+
+def _stamp(data: Any) -> Stamp:
+    sender, incarnation, ordinal, index = data
+    return Stamp(Key.parse(sender), int(incarnation), int(ordinal), int(index))
+
+
+def _parent_to_json(parent: Parent) -> Json:
+    return [str(parent.key), parent.child, parent.generation]
+
+
+def _parent(data: Any) -> Parent:
+    key, child, generation = data
+    return Parent(Key.parse(key), str(child), str(generation))
+
+
+_READ: Mapping[str, Callable[[Mapping[str, Any]], Content]] = {
+    "start": lambda data: Start(data["input"], None if data["parent"] is None else _parent(data["parent"])),
+    "event": lambda data: Event(data["event"], _stamp(data["stamp"]) if "stamp" in data else None),
+    "timer": lambda data: Due(str(data["token"])),
+    "report": lambda data: Report(str(data["child"]), str(data["generation"]), data["done"] is True, data["data"]),
+    "stop": lambda data: Stop(str(data["generation"])),
+    "nudge": lambda data: Nudge(),
+}
