@@ -8,9 +8,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from enum import Enum
+from typing import Any, Final, TypeAlias, cast
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+
+
+class Absent(Enum):
+    """JavaScript's ``undefined``: there is no value, where None is JSON's null and a value like any other."""
+
+    ABSENT = "absent"
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = Absent.ABSENT
 
 
 def _refuse(constant: str) -> Any:
@@ -49,7 +65,7 @@ def fault_in(value: object, path: str = "") -> str | None:
             finite = value - value == 0
             return None if finite else f"{path or '(root)'}: {value!r} is not a JSON number"
         case Mapping():
-            for key, item in value.items():
+            for key, item in cast("Mapping[object, object]", value).items():
                 if not isinstance(key, str):
                     return f"{path or '(root)'}: the key {key!r} is not text"
                 fault = fault_in(item, f"{path}.{key}" if path else key)
@@ -57,7 +73,8 @@ def fault_in(value: object, path: str = "") -> str | None:
                     return fault
             return None
         case list() | tuple():
-            faults = (fault_in(item, f"{path}[{i}]") for i, item in enumerate(value))
+            items = cast("Sequence[object]", value)
+            faults = (fault_in(item, f"{path}[{i}]") for i, item in enumerate(items))
             return next((fault for fault in faults if fault), None)
         case _:
             return f"{path or '(root)'}: {type(value).__qualname__} is not JSON"

@@ -1,0 +1,89 @@
+"""The law of the core: it computes and never does."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from settled import assign, setup
+from tests.core.purity import watch
+
+CONFIG = {
+    "id": "signup",
+    "initial": "form",
+    "context": {"email": None},
+    "states": {
+        "form": {"tags": ["settled"], "on": {"SUBMIT": {"target": "sending", "actions": "remember"}}},
+        "sending": {
+            "invoke": {"id": "mail", "src": "send_email", "onDone": "waiting", "onError": "form"},
+            "after": {"1000": "form"},
+        },
+        "waiting": {"tags": ["settled"], "on": {"VERIFY": {"target": "active", "guard": "code_matches"}}},
+        "active": {"type": "final"},
+    },
+}
+
+
+def lives() -> None:
+    """From the definition to the end of an instance, stored and read again in between."""
+    machine = setup(
+        guards={"code_matches": lambda a: a.event["code"] == 7},
+        actions={"remember": assign(email=lambda a: a.event["email"])},
+    ).machine(CONFIG)
+    snapshot, _ = machine.initial_transition()
+    snapshot, _ = machine.transition(snapshot, {"type": "SUBMIT", "email": "ada@example.org"})
+    snapshot = machine.load(machine.dump(snapshot))
+    snapshot, _ = machine.transition(snapshot, {"type": "xstate.done.actor.mail", "output": None, "actorId": "mail"})
+    snapshot, _ = machine.transition(snapshot, {"type": "VERIFY", "code": 7})
+    assert snapshot.status == "done"
+
+
+def test_compiling_and_stepping_touch_nothing() -> None:
+    with watch() as seen:
+        lives()
+    assert seen == []
+
+
+BREACHES: dict[str, Callable[[], object]] = {
+    "a file": lambda: open(os.devnull).close(),
+    "a folder": lambda: os.listdir("."),
+    "a socket": lambda: socket.socket().close(),
+    "a name": lambda: socket.gethostbyname("localhost"),
+    "a process": lambda: subprocess.run([sys.executable, "-S", "-c", ""], check=True),
+    "a thread": lambda: threading.Thread(target=int).start(),
+    "a log": lambda: logging.getLogger("settled").debug("hello"),
+    "an event loop": lambda: asyncio.new_event_loop().close(),
+    "a database": lambda: __import__("sqlite3").connect(":memory:").close(),
+    "a new import": lambda: __import__("this_is_not_there_but_looked_for"),
+    "sleep": lambda: time.sleep(0),
+    "the clock": time.time,
+    "a clock that only grows": time.monotonic,
+    "now": datetime.datetime.now,
+    "now there": lambda: datetime.datetime.now(datetime.UTC),
+    "today": datetime.date.today,
+    "chance": random.random,
+    "chance, chosen": lambda: random.choice([1, 2]),
+    "chance, seeded": lambda: random.Random(1).random(),
+    "a fresh id": uuid.uuid4,
+    "the system's chance": lambda: os.urandom(1),
+}
+
+
+@pytest.mark.parametrize("breach", BREACHES.values(), ids=BREACHES)
+def test_the_watch_sees(breach: Callable[[], object]) -> None:
+    with watch() as seen, suppress(ImportError):
+        breach()
+    assert seen
