@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import datetime
 import logging
@@ -15,9 +16,11 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+import settled
 from settled import assign, setup
 from tests.core.purity import watch
 
@@ -55,6 +58,13 @@ def test_compiling_and_stepping_touch_nothing() -> None:
     with watch() as seen:
         lives()
     assert seen == []
+
+
+def test_the_core_calls_no_built_in_that_acts() -> None:
+    for module in Path(settled.__file__).parent.rglob("*.py"):
+        calls = [node.func for node in ast.walk(ast.parse(module.read_text("utf-8"))) if isinstance(node, ast.Call)]
+        called = {function.id for function in calls if isinstance(function, ast.Name)}
+        assert not called & {"__import__", "breakpoint", "eval", "exec", "input", "open", "print"}, module.name
 
 
 BREACHES: dict[str, Callable[[], object]] = {
