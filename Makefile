@@ -19,9 +19,9 @@ test: $(READY)
 	$(BIN)/pytest
 
 $(READY): pyproject.toml
-	$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	$(PYTHON) -c 'import ensurepip; ensurepip.version()' 2>/dev/null || \
 		{ apt-get update -q && apt-get install -q -y --no-install-recommends python3.11-venv; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable . --group dev
 	touch $@
