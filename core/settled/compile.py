@@ -1,0 +1,442 @@
+"""From a config to a chart, and from a chart and logic to a program.
+
+Every fault is collected, so an author sees all of them at once. A chart can be had without logic, for whoever only
+looks at its structure; a program is a chart each of whose names has been given its meaning.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from attrs import define, field, frozen
+
+from settled.chart import (
+    Action,
+    After,
+    Chart,
+    Guard,
+    Initial,
+    Invocation,
+    Node,
+    Transition,
+    child_of,
+    descend,
+    split,
+)
+from settled.config import (
+    InvokeConfig,
+    MachineConfig,
+    Named,
+    NodeType,
+    Reference,
+    Several,
+    StateConfig,
+    TransitionConfig,
+    read,
+)
+from settled.data import ABSENT
+from settled.errors import DefinitionError, Fault
+from settled.expression import Expression, expression
+from settled.logic import BoundAction, Custom, Lexicon, Logic, Meaningless, Predicate, actor_fault
+
+T = TypeVar("T")
+P = TypeVar("P", Action, Guard, After, Invocation)
+
+MAX_ITERATIONS = 1000
+"""How many microsteps one event may cause before that counts as an endless loop, unless the config says so itself."""
+
+
+@frozen(eq=False)
+class Program:
+    """A chart, each of whose names has its meaning."""
+
+    chart: Chart
+    lexicon: Lexicon
+    actions: Mapping[Action, BoundAction]
+    guards: Mapping[Guard, Predicate]
+    delays: Mapping[After, Expression | None]
+    inputs: Mapping[Invocation, Expression]
+    outputs: Mapping[Node, Expression]
+    actors: Mapping[str, Any]
+    customs: Mapping[str, Callable[[Any, Any], object]]
+
+    @property
+    def logic(self) -> Logic:
+        return self.lexicon.logic
+
+
+def compile_chart(source: str | Mapping[str, Any] | MachineConfig) -> Chart:
+    """The chart of a config, without logic.
+
+    Raises:
+        DefinitionError: with every fault of the config and of its targets.
+    """
+    config = source if isinstance(source, MachineConfig) else read(source)
+    chart, faults = _charted(config)
+    if faults:
+        raise DefinitionError(faults)
+    return chart
+
+
+def compile_program(config: MachineConfig, logic: Logic) -> Program:
+    """The program of a config and its logic.
+
+    Raises:
+        DefinitionError: with every fault: targets, guards, actions, actors and delays.
+    """
+    chart, faults = _charted(config)
+    program, missing = _bound(chart, logic)
+    faults = [*faults, *missing, *logic.faults()]
+    if faults:
+        raise DefinitionError(faults)
+    return program
+
+
+# The chart. First the nodes grow, so that all can be found; then what refers to others is wired.
+
+
+@define
+class _Draft:
+    """A chart in the making: the nodes so far, each with its config, and the faults."""
+
+    id: str
+    nodes: list[tuple[Node, StateConfig]] = field(factory=list)
+    ids: dict[str, Node] = field(factory=dict)
+    faults: list[Fault] = field(factory=list)
+
+    def attempt(self, path: str, remedy: str, look_up: Callable[..., Node], *where: Any) -> Node | None:
+        """The node that `look_up` finds; if there is none, a fault."""
+        try:
+            return look_up(*where)
+        except LookupError as error:
+            self.faults.append(Fault(path, str(error.args[0]), remedy))
+            return None
+
+
+def _charted(config: MachineConfig) -> tuple[Chart, list[Fault]]:
+    draft = _Draft(config.id)
+    _grow(draft, config.root, config.id, None, "")
+    chart = Chart(
+        id=config.id,
+        nodes=tuple(node for node, _ in draft.nodes),
+        ids=draft.ids,
+        max_iterations=config.options.max_iterations or MAX_ITERATIONS,
+    )
+    for node, own in draft.nodes:
+        _wire(draft, chart, node, own)
+    _wire_routes(draft, chart)
+    return chart, draft.faults
+
+
+def _grow(draft: _Draft, config: StateConfig, key: str, parent: Node | None, path: str) -> Node:
+    keys = [] if parent is None else [*_keys(parent), key]
+    node = Node(
+        key=key,
+        id=config.id or ".".join([draft.id, *keys]),
+        type=_type(config),
+        order=len(draft.nodes),
+        parent=parent,
+        path=path,
+        ancestors=() if parent is None else (parent, *parent.ancestors),
+    )
+    if node.id in draft.ids:
+        other = draft.ids[node.id].path or "the root"
+        draft.faults.append(Fault(_below(path, "id"), f'the id "{node.id}" is taken by {other}', "Ids are unique."))
+    draft.ids[node.id] = node
+    draft.nodes.append((node, config))
+    node.children = {
+        name: _grow(draft, inner, name, node, f"{_below(path, 'states')}.{name}")
+        for name, inner in config.states.items()
+    }
+    node.last = len(draft.nodes) - 1
+    node.states = tuple(child for child in node.children.values() if child.type != "history")
+    node.histories = tuple(child for child in node.children.values() if child.type == "history")
+    return node
+
+
+def _keys(node: Node) -> list[str]:
+    return [each.key for each in reversed((node, *node.ancestors)) if each.parent]
+
+
+def _type(config: StateConfig) -> NodeType:
+    if config.type:
+        return config.type
+    if config.states:
+        return "compound"
+    return "history" if config.history else "atomic"
+
+
+def _wire(draft: _Draft, chart: Chart, node: Node, config: StateConfig) -> None:
+    node.tags, node.meta, node.description = config.tags, config.meta, config.description
+    node.output = config.output if node.type == "final" or node.parent is None else ABSENT
+    node.entry = _actions(config.entry, _below(node.path, "entry"))
+    node.exit = _actions(config.exit, _below(node.path, "exit"))
+    node.invoke = tuple(_invocations(node, config))
+    node.after = tuple(_afters(node, config))
+    node.initial = _initial(draft, node, config)
+    if node.type == "history":
+        node.history = config.history or "shallow"
+        node.defaults = _defaults(draft, chart, node, config)
+    _wire_transitions(draft, chart, node, config)
+
+
+def _initial(draft: _Draft, node: Node, config: StateConfig) -> Initial | None:
+    path = _below(node.path, "initial")
+    if config.initial is None:
+        if node.type == "compound":
+            first = next(iter(node.children), "...")
+            draft.faults.append(Fault(path, f'"{node.id}" has no initial state', f'Add "initial": "{first}".'))
+        return None
+    if node.type not in ("compound", "parallel"):
+        return None
+    target = draft.attempt(path, _children_of(node), child_of, node, config.initial.target)
+    return target and Initial(target, _actions(config.initial.actions, f"{path}.actions"))
+
+
+def _defaults(draft: _Draft, chart: Chart, node: Node, config: StateConfig) -> tuple[Node, ...]:
+    def look_up(target: str) -> Node:
+        return chart.find(target) if target.startswith("#") else descend(node.parent or node, split(target))
+
+    targets = config.target.at(f"{node.path}.target") if config.target else ()
+    found = [draft.attempt(path, _children_of(node.parent), look_up, target) for path, target in targets]
+    return tuple(target for target in found if target)
+
+
+def _invocations(node: Node, config: StateConfig) -> Iterator[Invocation]:
+    for index, (path, invoke) in enumerate(config.invoke.at(_below(node.path, "invoke"))):
+        default = f"{index}.{node.id}"
+        yield Invocation(
+            id=default if invoke.id is None else invoke.id,
+            src=invoke.src.type if isinstance(invoke.src, Named) else f"xstate.invoke.{default}",
+            reference=invoke.src,
+            path=f"{path}.src",
+            system_id=invoke.system_id,
+            input=invoke.input,
+            sync=invoke.on_snapshot is not None,
+        )
+
+
+def _afters(node: Node, config: StateConfig) -> Iterator[After]:
+    for key in config.after:
+        delay = _number(key)
+        yield After(delay, f"xstate.after.{delay}.{node.id}", f"{_below(node.path, 'after')}.{key}")
+
+
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+
+
+def _number(key: str) -> str | float:
+    """A key of ``after`` as JavaScript reads it: as a number if it can be one."""
+    if not _NUMBER.fullmatch(key):
+        return key
+    number = float(key)
+    return int(number) if number.is_integer() else number
+
+
+def _wire_transitions(draft: _Draft, chart: Chart, node: Node, config: StateConfig) -> None:
+    table: dict[str, tuple[Transition, ...]] = {}
+    for descriptor, path, several in _transition_configs(node, config):
+        if not descriptor:
+            draft.faults.append(Fault(path, "an event has no empty name", 'Use "always".'))
+        table[descriptor] = _transitions(draft, chart, node, descriptor, several, path)
+    for after, (key, several) in zip(node.after, config.after.items(), strict=True):
+        own = _transitions(draft, chart, node, after.event, several, f"{_below(node.path, 'after')}.{key}")
+        table[after.event] = table.get(after.event, ()) + own
+    if config.always:
+        node.always = _transitions(draft, chart, node, "", config.always, _below(node.path, "always"))
+    _set_table(node, table)
+
+
+def _set_table(node: Node, table: Mapping[str, tuple[Transition, ...]]) -> None:
+    wild = [(descriptor, found) for descriptor, found in table.items() if descriptor == "*" or descriptor.endswith(".*")]
+    node.on = table
+    node.wildcards = tuple(sorted(wild, key=lambda item: -len(item[0])))
+
+
+def _transition_configs(node: Node, config: StateConfig) -> Iterator[tuple[str, str, Several[TransitionConfig]]]:
+    for descriptor, several in config.on.items():
+        yield descriptor, f"{_below(node.path, 'on')}.{descriptor}", several
+    if config.on_done:
+        yield f"xstate.done.state.{node.id}", _below(node.path, "onDone"), config.on_done
+    for invocation, (path, invoke) in zip(node.invoke, config.invoke.at(_below(node.path, "invoke")), strict=True):
+        yield from _reports(invocation.id, path, invoke)
+
+
+def _reports(id: str, path: str, invoke: InvokeConfig) -> Iterator[tuple[str, str, Several[TransitionConfig]]]:
+    if invoke.on_done:
+        yield f"xstate.done.actor.{id}", f"{path}.onDone", invoke.on_done
+    if invoke.on_error:
+        yield f"xstate.error.actor.{id}", f"{path}.onError", invoke.on_error
+    if invoke.on_snapshot:
+        yield f"xstate.snapshot.{id}", f"{path}.onSnapshot", invoke.on_snapshot
+
+
+def _transitions(
+    draft: _Draft, chart: Chart, node: Node, descriptor: str, several: Several[TransitionConfig], path: str
+) -> tuple[Transition, ...]:
+    return tuple(_transition(draft, chart, node, descriptor, config, place) for place, config in several.at(path))
+
+
+def _transition(
+    draft: _Draft, chart: Chart, node: Node, descriptor: str, config: TransitionConfig, path: str
+) -> Transition:
+    return Transition(
+        source=node,
+        descriptor=descriptor,
+        path=path,
+        targets=None if config.target is None else _targets(draft, chart, node, config.target, f"{path}.target"),
+        guard=_guard(config.guard, f"{path}.guard"),
+        actions=_actions(config.actions, f"{path}.actions"),
+        reenter=config.reenter,
+        meta=config.meta,
+        description=config.description,
+    )
+
+
+def _targets(draft: _Draft, chart: Chart, node: Node, several: Several[str], path: str) -> tuple[Node, ...]:
+    found = (
+        draft.attempt(place, _remedy(node, target), _target, chart, node, target)
+        for place, target in several.at(path)
+    )
+    return tuple(target for target in found if target)
+
+
+def _target(chart: Chart, node: Node, target: str) -> Node:
+    if target.startswith("#"):
+        return chart.find(target)
+    if target.startswith("."):
+        return descend(node, split(target[1:]))
+    if node.parent is None:
+        raise LookupError(f'the root has no sibling "{target}"')
+    return descend(node.parent, split(target))
+
+
+def _wire_routes(draft: _Draft, chart: Chart) -> None:
+    routes = tuple(
+        Transition(
+            source=chart.root,
+            descriptor="xstate.route",
+            path=f"{node.path}.route",
+            targets=(node,),
+            guard=_guard(config.route.guard, f"{node.path}.route.guard"),
+            actions=_actions(config.route.actions, f"{node.path}.route.actions"),
+            reenter=config.route.reenter,
+            route=f"#{config.id}",
+            meta=config.route.meta,
+            description=config.route.description,
+        )
+        for node, config in draft.nodes
+        if config.route and config.id and node.parent
+    )
+    if routes:
+        _set_table(chart.root, {**chart.root.on, "xstate.route": routes})
+
+
+def _actions(several: Several[Reference], path: str) -> tuple[Action, ...]:
+    return tuple(Action(reference, place) for place, reference in several.at(path))
+
+
+def _guard(reference: Reference | None, path: str) -> Guard | None:
+    return None if reference is None else Guard(reference, path)
+
+
+def _below(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _remedy(node: Node, target: str) -> str:
+    if node.parent is None and not target.startswith((".", "#")):
+        return f'Did you mean ".{target}"?'
+    wanted = split(target)[-1]
+    around = node if target.startswith(".") else node.parent or node
+    return f"{_did_you_mean(wanted, around.children)}{_children_of(around)}"
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 (only when something is wrong)
+
+    close = get_close_matches(word, known, n=1)
+    return f'Did you mean "{close[0]}"? ' if close else ""
+
+
+def _children_of(node: Node | None) -> str:
+    if node is None or not node.children:
+        return ""
+    return f'States of "{node.id}": {", ".join(node.children)}.'
+
+
+# The program.
+
+
+@frozen
+class _LookUp:
+    """Looks things up at their places in the config, and keeps a fault for what has no meaning."""
+
+    faults: list[Fault] = field(factory=list)
+
+    def all(self, places: Iterable[P], find: Callable[[P], T]) -> dict[P, T]:
+        """What `find` finds for each of `places` that has a meaning."""
+        found: dict[P, T] = {}
+        for place in places:
+            try:
+                found[place] = find(place)
+            except Meaningless as error:
+                self.faults.append(Fault(place.path, error.problem, error.remedy))
+            except ValueError as error:
+                self.faults.append(Fault(place.path, str(error)))
+        return found
+
+
+def _bound(chart: Chart, logic: Logic) -> tuple[Program, list[Fault]]:
+    lexicon, look_up = Lexicon(chart, logic), _LookUp()
+    invocations = [invocation for node in chart.nodes for invocation in node.invoke]
+    actors = look_up.all(invocations, lambda it: _actor(lexicon, it))
+    actions = look_up.all(_all_actions(chart), lambda it: lexicon.action(it.reference, it.path))
+    program = Program(
+        chart=chart,
+        lexicon=lexicon,
+        actions=actions,
+        guards=look_up.all(_all_guards(chart), lambda it: lexicon.guard(it.reference)),
+        delays=look_up.all((it for node in chart.nodes for it in node.after), lambda it: lexicon.delay(it.delay)),
+        inputs={it: expression(it.input) for it in invocations},
+        outputs={node: expression(node.output) for node in chart.nodes if node.output is not ABSENT},
+        actors={**logic.actors, **{it.src: found for it, found in actors.items()}},
+        customs={**lexicon.customs(), **_inline_customs(actions.values())},
+    )
+    return program, look_up.faults
+
+
+def _inline_customs(actions: Iterable[BoundAction]) -> dict[str, Callable[[Any, Any], object]]:
+    return {action.name: action.meaning.function for action in actions if isinstance(action.meaning, Custom)}
+
+
+def _all_actions(chart: Chart) -> Iterator[Action]:
+    for node in chart.nodes:
+        yield from node.entry
+        yield from node.exit
+        if node.initial:
+            yield from node.initial.actions
+        for transition in _all_transitions(node):
+            yield from transition.actions
+
+
+def _all_guards(chart: Chart) -> Iterator[Guard]:
+    return (
+        transition.guard for node in chart.nodes for transition in _all_transitions(node) if transition.guard is not None
+    )
+
+
+def _all_transitions(node: Node) -> Iterator[Transition]:
+    yield from (transition for transitions in node.on.values() for transition in transitions)
+    yield from node.always
+
+
+def _actor(lexicon: Lexicon, invocation: Invocation) -> Any:
+    reference = invocation.reference
+    if isinstance(reference, Named):
+        return lexicon.actor(reference.type)
+    if fault := actor_fault(invocation.path, reference.what):
+        raise Meaningless(fault.problem, fault.remedy)
+    return reference.what

@@ -1,0 +1,255 @@
+"""The machine that people hold: a config, its logic, and the pure functions over its snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeAlias, TypeVar, cast
+
+from attrs import frozen
+
+from settled.chart import Chart, StateValue
+from settled.compile import Program, compile_program
+from settled.config import MachineConfig, read
+from settled.data import ABSENT, Json, parse, write
+from settled.effects import Effect, Execute
+from settled.errors import DefinitionError, EventError, Fault, LogicError, RecordError
+from settled.logic import ActionArgs, Actor, Call, Logic, reasons
+from settled.microstep import received
+from settled.select import select
+from settled.snapshot import Snapshot, from_json, to_json
+from settled.transition import initial_step, step
+
+C = TypeVar("C")
+E = TypeVar("E")
+Microstep: TypeAlias = "tuple[Snapshot[C], tuple[Effect, ...]]"
+
+
+@frozen(eq=False)
+class Machine(Generic[C, E]):
+    """A compiled machine: immutable, and shared by all its instances. `setup` makes it."""
+
+    config: MachineConfig
+    program: Program
+    context: C
+
+    @property
+    def id(self) -> str:
+        """The id of the root, by which instances are found."""
+        return self.config.id
+
+    @property
+    def version(self) -> str | None:
+        """The config's own ``version``."""
+        return self.config.version
+
+    @property
+    def fingerprint(self) -> str:
+        """A SHA-256 of the config, in hex: another config, another fingerprint."""
+        return self.config.fingerprint
+
+    @property
+    def chart(self) -> Chart:
+        """The nodes and transitions."""
+        return self.program.chart
+
+    @property
+    def logic(self) -> Logic:
+        """What was handed to `setup`."""
+        return self.program.logic
+
+    def initial_transition(
+        self, input: Json = None, *, first_index: int = 0
+    ) -> tuple[Snapshot[C], tuple[Effect, ...]]:
+        """Start the machine: its first snapshot, and the effects of getting there, numbered from `first_index`.
+
+        What raises at the start gives a snapshot whose status is ``error``, and no effects.
+        """
+        done = initial_step(self.program, self.context, input, first_index)
+        return done.snapshot, done.effects
+
+    def transition(
+        self, snapshot: Snapshot[C], event: object, *, first_index: int = 0
+    ) -> tuple[Snapshot[C], tuple[Effect, ...]]:
+        """Take `event`, a mapping with a ``type`` or an instance of a declared class.
+
+        If nothing takes it, or the machine is not active, the very same snapshot comes back, and no effects.
+
+        Raises:
+            LogicError: a guard, an action or a delay raised; `snapshot` stands.
+            EventError: `event` is no event.
+        """
+        done = step(self.program, snapshot, self._plain(event), first_index)
+        return done.snapshot, done.effects
+
+    def initial_microsteps(self, input: Json = None) -> tuple[Microstep[C], ...]:
+        """The start, microstep by microstep: the snapshot after each, and its effects."""
+        return initial_step(self.program, self.context, input).microsteps
+
+    def microsteps(self, snapshot: Snapshot[C], event: object) -> tuple[Microstep[C], ...]:
+        """What `transition` does, microstep by microstep. Stopping the actors of a machine that ended is not shown."""
+        return step(self.program, snapshot, self._plain(event)).microsteps
+
+    def can(self, snapshot: Snapshot[C], event: object) -> bool:
+        """Whether `event` would be taken by a transition that does anything."""
+        taken = received(self.program, self._plain(event))
+        return any(not transition.is_forbidding for transition in select(self.program, snapshot, taken))
+
+    def resolve_state(self, value: StateValue, context: object = ABSENT) -> Snapshot[C]:
+        """A snapshot in `value`, completed by default, as if the machine had just come to rest there.
+
+        Without `context` it is the config's own.
+
+        Raises:
+            RecordError: there is no such state, or the context does not fit.
+        """
+        try:
+            configuration = self.chart.resolve(value)
+        except LookupError as error:
+            raise RecordError(f"{error.args[0]} of the machine {self.id}") from error
+        own = self.context if context is ABSENT else self._read_context(context)
+        return Snapshot(configuration, own, "done" if configuration.is_final(self.chart.root) else "active")
+
+    def to_json(self, snapshot: Snapshot[C]) -> dict[str, Json]:
+        """`snapshot` in XState's persisted form.
+
+        Raises:
+            LogicError: the context is not JSON; the message says where in it.
+        """
+        return to_json(snapshot, self._named(self.logic.context_to_json, snapshot.context))
+
+    def from_json(self, data: Mapping[str, Any]) -> Snapshot[C]:
+        """The snapshot that `to_json`, or XState's ``getPersistedSnapshot``, has written.
+
+        Raises:
+            RecordError: it is none of this machine; the message says where.
+        """
+        return from_json(self.chart, data, self._read_context)
+
+    def dump(self, snapshot: Snapshot[C]) -> str:
+        """`to_json` as text."""
+        return write(self.to_json(snapshot))
+
+    def load(self, text: str) -> Snapshot[C]:
+        """The snapshot that `dump` has written.
+
+        Raises:
+            RecordError: `text` is no JSON, or no snapshot of this machine.
+        """
+        try:
+            data = parse(text)
+        except ValueError as error:
+            raise RecordError(f"not JSON: {error}") from error
+        return self.from_json(data)
+
+    def admit(self, event: object) -> Mapping[str, Json]:
+        """`event`, which comes from outside, as a JSON object this machine can be sent.
+
+        Raises:
+            EventError: it has no type, is not JSON, does not fit the class declared for its type, or takes a name
+                that only the machine itself may use.
+        """
+        plain = self.logic.event_to_json(event)
+        type = cast("str", plain["type"])
+        if type.startswith("xstate.") or type == "*":
+            raise EventError(f'an event from outside cannot have the type "{type}"')
+        self.logic.admit(plain)
+        return plain
+
+    def actor(self, src: str) -> Actor | Machine[Any, Any]:
+        """What `src` names, a function always as an `Actor`.
+
+        Raises:
+            LookupError: no actor has that name.
+        """
+        found = self.program.actors[src]
+        return found if isinstance(found, Actor | Machine) else Actor(found)
+
+    def bind(self, execute: Execute, snapshot: Snapshot[C], call: Call) -> Callable[[], object]:
+        """The custom action of `execute` as a function without arguments, for a host to call.
+
+        `snapshot` is the one after the step. The call returns whatever the action does: a coroutine, if it is async.
+
+        Raises:
+            LogicError: there is no such action any more, or its context or event no longer fits.
+        """
+        function = self.program.customs.get(execute.type)
+        if function is None:
+            raise LogicError(f'{self.id}: no action is registered as "{execute.type}"')
+        args: ActionArgs[Any, Any] = ActionArgs(
+            context=self._named(self.logic.read_context, execute.context),
+            event=self._named(self.logic.read_event, execute.event),
+            state=snapshot,
+            call=call,
+        )
+        return lambda: function(args, execute.params)
+
+    def _plain(self, event: object) -> Mapping[str, Any]:
+        if isinstance(event, Mapping) and isinstance(cast("Mapping[str, Any]", event).get("type"), str):
+            return cast("Mapping[str, Any]", event)
+        return self.logic.event_to_json(event)
+
+    def _read_context(self, plain: object) -> C:
+        try:
+            return cast("C", self.logic.read_context(plain))
+        except Exception as error:
+            raise RecordError(f"{self.id}: the context does not fit: {'; '.join(reasons(error, 'context'))}") from error
+
+    def _named(self, convert: Callable[[Any], Any], value: object) -> Any:
+        try:
+            return convert(value)
+        except Exception as error:
+            raise LogicError(f"{self.id}: {error}") from error
+
+
+@frozen
+class Setup(Generic[C, E]):
+    """Logic that waits for its config."""
+
+    logic: Logic
+
+    def machine(self, config: str | Mapping[str, Any]) -> Machine[C, E]:
+        """Compile `config`, an XState v5 config as JSON text or as a mapping.
+
+        Raises:
+            DefinitionError: with every fault in the config and in the logic it names.
+        """
+        read_config = read(config)
+        program = compile_program(read_config, self.logic)
+        return Machine(read_config, program, cast("C", _own_context(read_config, self.logic)))
+
+
+def _own_context(config: MachineConfig, logic: Logic) -> Any:
+    if logic.create_context is not None:
+        return {}
+    try:
+        return logic.read_context(config.context)
+    except Exception as error:
+        faults = [Fault("context", reason, _CONTEXT) for reason in reasons(error, "context")]
+        raise DefinitionError(faults) from error
+
+
+_CONTEXT = "Give the config a context of the declared class, or setup() a create_context."
+
+
+def setup(
+    *,
+    context: type[Any] | None = None,
+    create_context: Callable[[Any], Any] | None = None,
+    events: Mapping[str, type[Any]] | None = None,
+    guards: Mapping[str, Any] | None = None,
+    actions: Mapping[str, Any] | None = None,
+    actors: Mapping[str, Any] | None = None,
+    delays: Mapping[str, Any] | None = None,
+) -> Setup[Any, Any]:
+    """Give names their meaning; ``.machine(config)`` then compiles a config that uses them."""
+    return Setup(
+        Logic(
+            context=context,
+            create_context=create_context,
+            events=events or {},
+            guards=guards or {},
+            actions=actions or {},
+            actors=actors or {},
+            delays=delays or {},
+        )
+    )
