@@ -1,0 +1,170 @@
+"""Runs parity cases through settled: JSON lines in, JSON lines out, as ``oracle.mjs`` does through XState.
+
+    python -m tests.parity.runner < cases.jsonl
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, assert_never
+
+from settled import ABSENT, DefinitionError, Machine, SettledError, Snapshot, setup
+from settled.effects import Cancel, Effect, Emit, Execute, Invoke, Log, Raise, Schedule, Send, Stop
+from tests.parity.vocabulary import Vocabulary, evaluated, has_look_up
+
+AnyMachine = Machine[Any, Any]
+AnySnapshot = Snapshot[Any]
+
+
+def run(case: Mapping[str, Any]) -> dict[str, Any]:
+    """The trace of `case`."""
+    try:
+        machine = machine_of(case["config"])
+    except DefinitionError as error:
+        return {"invalid": failure(error)}
+    steps: list[dict[str, Any]] = []
+    try:
+        for step in trace(machine, case):
+            steps.append(step)  # noqa: PERF402 (what came before a failure stays)
+    except SettledError as error:
+        steps.append({"error": {"thrown": True, **failure(error)}})
+    return {"steps": steps}
+
+
+def machine_of(config: Mapping[str, Any]) -> AnyMachine:
+    """The machine of a case's config."""
+    vocabulary = Vocabulary()
+    plain = vocabulary.node(config)
+    context = plain.get("context")
+    create = None
+    if has_look_up(context):
+        create = lambda input: evaluated(context, {"$ctx": None, "$ev": None, "$input": input or {}})  # noqa: E731
+    return setup(
+        create_context=create,
+        guards=vocabulary.guards,
+        actions=vocabulary.actions,
+        actors=vocabulary.actors,
+        delays=vocabulary.delays,
+    ).machine(plain)
+
+
+def trace(machine: AnyMachine, case: Mapping[str, Any]) -> Any:
+    snapshot, step = first(machine, case)
+    yield step
+    for event in case.get("events", ()):
+        if snapshot.status != "active":
+            yield {**seen(snapshot), "actions": [], "ignored": True}
+            continue
+        before = snapshot
+        snapshot, effects = machine.transition(before, event)
+        step = {**seen(snapshot), "actions": actions(effects), **probed(machine, snapshot, case)}
+        if case.get("micro"):
+            step["microsteps"] = microsteps(machine.microsteps(before, event))
+        yield step
+
+
+def first(machine: AnyMachine, case: Mapping[str, Any]) -> tuple[AnySnapshot, dict[str, Any]]:
+    if "from" in case:
+        start = case["from"]
+        snapshot = machine.resolve_state(start["value"], start.get("context", ABSENT))
+        return snapshot, {**seen(snapshot), "actions": [], **probed(machine, snapshot, case)}
+    input = case.get("input")
+    snapshot, effects = machine.initial_transition(input)
+    step = {**seen(snapshot), "actions": actions(effects), **probed(machine, snapshot, case)}
+    if snapshot.status == "error" and not machine.initial_microsteps(input):
+        step["error"] = {"$error": snapshot.error["name"], "message": snapshot.error["message"]}
+    elif case.get("micro"):
+        step["microsteps"] = microsteps(machine.initial_microsteps(input))
+    return snapshot, step
+
+
+def microsteps(steps: Sequence[tuple[AnySnapshot, tuple[Effect, ...]]]) -> list[dict[str, Any]]:
+    return [{"value": snapshot.value, "actions": actions(effects)} for snapshot, effects in steps]
+
+
+def probed(machine: AnyMachine, snapshot: AnySnapshot, case: Mapping[str, Any]) -> dict[str, Any]:
+    probe = case.get("probe")
+    if not probe or snapshot.status != "active":
+        return {}
+    asked = {
+        "can": lambda event: machine.can(snapshot, event),
+        "matches": snapshot.matches,
+        "hasTag": snapshot.has_tag,
+    }
+    return {name: [ask(item) for item in probe[name]] for name, ask in asked.items() if name in probe}
+
+
+def seen(snapshot: AnySnapshot) -> dict[str, Any]:
+    """`snapshot` as a trace shows it."""
+    view: dict[str, Any] = {
+        "value": snapshot.value,
+        "context": snapshot.context,
+        "status": snapshot.status,
+        "tags": sorted(snapshot.tags),
+    }
+    if snapshot.output is not ABSENT:
+        view["output"] = snapshot.output
+    if snapshot.status == "error":
+        view["error"] = None if snapshot.error is ABSENT else snapshot.error
+    if snapshot.children:
+        view["children"] = sorted(snapshot.children)
+    if snapshot.history:
+        view["history"] = {id: sorted(nodes) for id, nodes in snapshot.history.items()}
+    if snapshot.meta:
+        view["meta"] = snapshot.meta
+    return view
+
+
+def actions(effects: Sequence[Effect]) -> list[dict[str, Any]]:
+    return [action(effect) for effect in effects]
+
+
+def action(effect: Effect) -> dict[str, Any]:
+    """`effect` as XState lists it."""
+    match effect:
+        case Execute():
+            shown = effect.type, effect.params
+        case Invoke(id=id, src=src, input=input, system_id=system_id):
+            shown = "xstate.spawnChild", {"id": id, "src": src, "input": input, "systemId": system_id}
+        case Stop():
+            shown = "xstate.stopChild", {"id": effect.id}
+        case Send(to=to, event=event, id=id, delay=delay):
+            shown = "xstate.sendTo", {"to": to, "event": event, "id": id, "delay": milliseconds(delay)}
+        case Schedule(event=event, id=id, delay=delay):
+            shown = "xstate.raise", {"event": event, "id": id, "delay": milliseconds(delay)}
+        case Raise(event=event, id=id):
+            shown = "xstate.raise", {"event": event, "id": id}
+        case Cancel():
+            shown = "xstate.cancel", {"sendId": effect.id}
+        case Emit():
+            shown = "xstate.emit", {"event": effect.event}
+        case Log():
+            shown = "xstate.log", {"value": effect.value, "label": effect.label}
+        case _:
+            assert_never(effect)
+    type, params = shown
+    return {"type": type} if params is None else {"type": type, "params": params}
+
+
+def milliseconds(delay: timedelta | None) -> float | None:
+    return None if delay is None else delay / timedelta(milliseconds=1)
+
+
+def failure(error: Exception) -> dict[str, str]:
+    return {"$error": type(error).__name__, "message": str(error)}
+
+
+def main() -> None:
+    """Answer each case of stdin with its trace."""
+    for line in sys.stdin:
+        if line.strip():
+            case = json.loads(line)
+            answer = {"id": case["id"], **run(case)} if "id" in case else run(case)
+            sys.stdout.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()
