@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 import settled
-from settled import Args, Call, actor, assign, setup
+from settled import Args, Call, actor, assign, compile_chart, setup
 from tests.core.purity import watch
 
 CONFIG = {
@@ -55,6 +55,7 @@ def send_email(input: Any, call: Call) -> None:
 
 def lives() -> None:
     """From the definition to the end of an instance, stored and read again in between."""
+    compile_chart(CONFIG)
     machine = setup(
         guards={"code_matches": code_matches},
         actions={"remember": assign(email=email)},
