@@ -159,8 +159,10 @@ class Machine(Generic[C, E]):
         """What `src` names, a function always as an `Actor`.
 
         Raises:
-            LookupError: no actor has that name.
+            LogicError: no actor has that name.
         """
+        if src not in self.program.actors:
+            raise LogicError(f'{self.id}: no actor is registered as "{src}"')
         found = self.program.actors[src]
         return found if isinstance(found, Actor | Machine) else Actor(found)
 

@@ -1,6 +1,28 @@
-"""Where the waiting is: hosts, workers, clients, clocks, loops and retries.
+"""The vendor-free code that waits: hosts, workers, clients, leases, retries.
 
-The law of this package: it knows no vendor. It drives the core's generators against the protocols of
-`settled.ports`, and it is the only place that retries, sleeps or starts a thread. What a turn decides is in
-`settled`; how a vendor does it is in an adapter.
+Its law: it performs what the core decides, and decides nothing about a machine itself.
 """
+
+from settled_runtime.async_host import AsyncHost
+from settled_runtime.client import Client, Instance, NotTaken
+from settled_runtime.connecting import connect
+from settled_runtime.host import Host
+from settled_runtime.interruption import Interruption
+from settled_runtime.observe import Notice, Observer, log
+from settled_runtime.separate import Separate
+from settled_runtime.worker import Worker
+
+__all__ = [
+    "AsyncHost",
+    "Client",
+    "Host",
+    "Instance",
+    "Interruption",
+    "Notice",
+    "NotTaken",
+    "Observer",
+    "Separate",
+    "Worker",
+    "connect",
+    "log",
+]

@@ -1,0 +1,76 @@
+"""A backend in this process: every promise of the ports, and nothing survives the process.
+
+One lock guards everything, so each call is one atomic step, `MemoryBackend.finish` too. Whatever waits for a time
+stands in an `Agenda` and is looked at by the backend's clock, which may be virtual: nothing here sleeps on it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from settled.ports import Capability, Delivery, Write
+from settled_local.memory.queue import MemoryQueue
+from settled_local.memory.store import MemoryStore
+from settled_local.memory.timers import MemoryTimers
+
+__all__ = ["MemoryBackend"]
+
+
+class MemoryBackend:
+    """A store, a queue and timers that live as long as this object.
+
+    `lease` is in seconds. `remember` is how many acknowledged ids the queue knows again, for each key: a message that
+    is repeated later than that is a new one. `clock` gives seconds since the epoch.
+    """
+
+    def __init__(self, lease: float = 30.0, remember: int = 1000, clock: Callable[[], float] = time.time) -> None:
+        # A condition's lock is re-entrant: `finish` holds it while it calls the ports one after the other.
+        changed = threading.Condition()
+        self._changed = changed
+        self._lease = lease
+        self._store = MemoryStore(changed, clock)
+        self._timers = MemoryTimers(changed)
+        self._queue = MemoryQueue(changed, clock, lease, remember, self._timers)
+
+    @property
+    def store(self) -> MemoryStore:
+        return self._store
+
+    @property
+    def queue(self) -> MemoryQueue:
+        return self._queue
+
+    @property
+    def timers(self) -> MemoryTimers:
+        return self._timers
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset(Capability)
+
+    @property
+    def lease(self) -> float:
+        return self._lease
+
+    def next_due(self) -> float:
+        """When something that waits for a time can be handed out: a timer, a lease, a delay. Infinity if nothing does."""
+        with self._changed:
+            return min(self._timers.next_due(), self._queue.next_due())
+
+    def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
+        with self._changed:
+            if write.stored is not None:
+                # The only part that can fail, and it comes first: so this is all or nothing.
+                self._store.commit(write.key, write.stored, write.expected, write.bury, write.unbury)
+            self._queue.send(write.sends)
+            for timer in write.timers:
+                self._timers.schedule(timer)
+            for timer_id in write.cancels:
+                self._timers.cancel(timer_id)
+            self._queue.ack(write.acks)
+            return self._queue.receive(receive)
+
+    def close(self) -> None:
+        """Nothing to give back: what was stored can still be read."""

@@ -1,0 +1,64 @@
+"""Records and dead letters in dictionaries.
+
+What is stored is frozen, so what is read can be handed out as it is: nobody can change it behind the store's back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from settled.errors import Conflict
+from settled.message import Key
+from settled.ports import DeadLetter, Index, Stored
+
+
+class MemoryStore:
+    """The store of a `MemoryBackend`."""
+
+    def __init__(self, lock: threading.Condition, clock: Callable[[], float]) -> None:
+        self._lock = lock
+        self._clock = clock
+        self._stored: dict[Key, Stored] = {}
+        self._dead: dict[Key, tuple[DeadLetter, ...]] = {}
+
+    def load(self, key: Key) -> Stored | None:
+        with self._lock:
+            return self._stored.get(key)
+
+    def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
+        with self._lock:
+            self._expect(key, expected)
+            self._stored[key] = stored
+            if bury or unbury:
+                self._dead[key] = (*self.dead_letters(key)[unbury:], *bury)
+
+    def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
+        with self._lock:
+            return self._dead.get(key, ())
+
+    def delete(self, key: Key, expected: int) -> None:
+        with self._lock:
+            self._expect(key, expected)
+            self._stored[key] = Stored(expected + 1, None, Index("absent", updated=self._clock()))
+            self._dead.pop(key, None)
+
+    def scan(
+        self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
+    ) -> Sequence[tuple[Key, Stored]]:
+        with self._lock:
+            found = [
+                (key, Stored(stored.version, "", stored.index))
+                for key, stored in self._stored.items()
+                if stored.body is not None
+                and machine in (None, key.machine)
+                and status in (None, stored.index.status)
+                and (after is None or key > after)
+            ]
+        return sorted(found, key=lambda entry: entry[0])[:limit]
+
+    def _expect(self, key: Key, expected: int) -> None:
+        stored = self._stored.get(key)
+        version = 0 if stored is None else stored.version
+        if version != expected:
+            raise Conflict(f"{key}: expected version {expected}, found {version}")

@@ -1,0 +1,187 @@
+"""Commands: what a turn asks of whoever drives it, and what it is told in return.
+
+A driver performs each command and sends its answer, or raises the port's error where the turn waits. Every answer
+carries the time (`now`, seconds since the epoch): a turn has no other clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, TypeAlias, TypeVar
+
+from attrs import frozen
+
+from settled.data import Json
+from settled.message import Key
+from settled.ports import DeadLetter, Delivery, Stored, Write
+from settled.record import Action
+from settled.snapshot import Snapshot
+
+T = TypeVar("T")
+
+
+@frozen
+class Load:
+    """Read the stored record of `key`. Answered by `Loaded`."""
+
+    key: Key
+
+
+@frozen
+class Letters:
+    """Read the dead letters of `key`, oldest first. Answered by `Lying`."""
+
+    key: Key
+
+
+@frozen
+class Finish:
+    """Do all of `write`. Answered by `Done`; may raise `Conflict` or `Unknown`."""
+
+    write: Write
+
+
+@frozen
+class Act:
+    """Perform `actions` in order and stop at the first that fails. Answered by `Acted`.
+
+    `snapshot` is the instance as it was committed under `fence`.
+    """
+
+    key: Key
+    actions: tuple[Action, ...]
+    snapshot: Snapshot[Any]
+    fence: int
+
+
+@frozen
+class Invocation:
+    """One attempt at a function actor."""
+
+    id: str
+    src: str
+    input: Json
+    idempotency_key: str
+    attempt: int
+
+
+@frozen
+class Run:
+    """Let `invocations` run, each in its own right, and wait until one ends, or until `until`.
+
+    Those that run already, from an earlier `Run` of the same turn, go on; those no longer named may be interrupted.
+    Answered by `Ran`.
+    """
+
+    key: Key
+    invocations: tuple[Invocation, ...]
+    until: float | None
+    fence: int
+
+
+@frozen
+class Release:
+    """Give `deliveries` back; the key is handed out again after `delay` seconds. Answered by `Done`."""
+
+    deliveries: tuple[Delivery, ...]
+    delay: float
+
+
+@frozen
+class Loaded:
+    """What `Load` found."""
+
+    stored: Stored | None
+    now: float
+
+
+@frozen
+class Lying:
+    """What `Letters` found."""
+
+    letters: tuple[DeadLetter, ...]
+    now: float
+
+
+@frozen
+class Done:
+    """It is done."""
+
+    now: float
+
+
+@frozen
+class Acted:
+    """The first `count` actions were performed; `error` says how the next one failed, if one did."""
+
+    count: int
+    now: float
+    error: str | None = None
+
+
+@frozen
+class Result:
+    """How an attempt ended: its output, or, unless `ok`, its error as JSON."""
+
+    id: str
+    ok: bool
+    data: Json
+
+
+@frozen
+class Ran:
+    """The first attempt that has ended; None if it is `until` before. The others that end are told of one by one.
+
+    `interrupted`: the driver must stop now; what still runs is abandoned.
+    """
+
+    result: Result | None
+    now: float
+    interrupted: bool = False
+
+
+Command: TypeAlias = Load | Letters | Finish | Act | Run | Release
+Answer: TypeAlias = Loaded | Lying | Done | Acted | Ran
+Course: TypeAlias = Generator[Command, Answer, T]
+
+
+def load(key: Key) -> Course[Loaded]:
+    """`Load`, with its answer typed."""
+    answer = yield Load(key)
+    assert isinstance(answer, Loaded)
+    return answer
+
+
+def letters(key: Key) -> Course[Lying]:
+    """`Letters`, with its answer typed."""
+    answer = yield Letters(key)
+    assert isinstance(answer, Lying)
+    return answer
+
+
+def finish(write: Write) -> Course[Done]:
+    """`Finish`, with its answer typed."""
+    answer = yield Finish(write)
+    assert isinstance(answer, Done)
+    return answer
+
+
+def act(key: Key, actions: tuple[Action, ...], snapshot: Snapshot[Any], fence: int) -> Course[Acted]:
+    """`Act`, with its answer typed."""
+    answer = yield Act(key, actions, snapshot, fence)
+    assert isinstance(answer, Acted)
+    return answer
+
+
+def run(key: Key, invocations: tuple[Invocation, ...], until: float | None, fence: int) -> Course[Ran]:
+    """`Run`, with its answer typed."""
+    answer = yield Run(key, invocations, until, fence)
+    assert isinstance(answer, Ran)
+    return answer
+
+
+def release(deliveries: tuple[Delivery, ...], delay: float) -> Course[Done]:
+    """`Release`, with its answer typed."""
+    answer = yield Release(deliveries, delay)
+    assert isinstance(answer, Done)
+    return answer

@@ -1,0 +1,413 @@
+"""The ledger: what a message, and the effects of its steps, do to a record.
+
+Pure bookkeeping: a record and a message go in, a record comes out. Effects become what the record owes (messages,
+timers, actions), what it watches (timers, calls of function actors, child instances), or nothing. What to do with the
+new record, and when, is for the turn to say.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+from attrs import evolve, frozen
+
+from settled.data import ABSENT, Json
+from settled.effects import Cancel, Effect, Emit, Execute, Invoke, Log, Raise, Schedule, Send, Stop
+from settled.errors import EventError, LogicError
+from settled.machine import Machine
+from settled.message import Due, Event, Key, Message, Nudge, Parent, Report, Stamp, Start, Timer, decode, encode
+from settled.message import Stop as StopChild
+from settled.record import (
+    SET_ASIDE,
+    Action,
+    CancelTimer,
+    ChildInstance,
+    Debt,
+    OpenTurn,
+    Outcome,
+    Owed,
+    PendingCall,
+    Record,
+    RunningTimer,
+    delay_in_seconds,
+    due_message,
+    idempotency_key,
+)
+from settled.settle import (
+    INTERNAL,
+    PARENT,
+    REJECT,
+    RESOLVE,
+    Progress,
+    begin,
+    done_event,
+    drain,
+    error_event,
+    is_settled,
+    take,
+)
+
+
+@frozen
+class Desk:
+    """Where a record is being worked on: whose it is, when, under which delivery, and for how long it is ours."""
+
+    machine: Machine[Any, Any]
+    key: Key
+    now: float
+    by: str
+    lease: float
+    version: int
+
+
+@frozen
+class Drop:
+    """Nothing to do: the message is known, stale, or a mere nudge. It can be acknowledged."""
+
+
+@frozen
+class Note:
+    """Nothing to apply, but the outcome is to be remembered."""
+
+    outcome: Outcome
+
+
+@frozen
+class Refuse:
+    """The message is to be set aside, and `reason` says why."""
+
+    outcome: Outcome
+    reason: str
+
+
+@frozen
+class Accept:
+    """The message is to be applied."""
+
+    content: Start | Event | Due | Report | StopChild
+
+
+Verdict = Drop | Note | Refuse | Accept
+
+
+def examine(desk: Desk, record: Record, message: Message, letter: bool = False) -> Verdict:
+    """What `message` is to this record, before anything is computed. `letter`: it is taken from the dead letters."""
+    try:
+        content = decode(message.body)
+    except EventError as error:
+        return Drop() if _is_known(record, message, None, letter) else Refuse(Outcome.REFUSED, str(error))
+    stamp = content.stamp if isinstance(content, Event) else None
+    if isinstance(content, Nudge) or _is_known(record, message, stamp, letter) or _is_stale(record, content):
+        return Drop()
+    if record.halted:
+        return Refuse(Outcome.DEAD, f"halted: {record.halted}")
+    return _judge(desk, record, content)
+
+
+def _is_known(record: Record, message: Message, stamp: Stamp | None, letter: bool) -> bool:
+    outcome = record.window.outcome(message, stamp)
+    return outcome is not None and not (letter and outcome in SET_ASIDE)
+
+
+def _is_stale(record: Record, content: Start | Event | Due | Report | StopChild) -> bool:
+    match content:
+        case Due(token):
+            return token not in record.timers
+        case Report(child, generation):
+            return child not in record.children or record.children[child].generation != generation
+        case StopChild(generation):
+            return record.parent is None or record.parent.generation != generation
+        case Start() | Event():
+            return False
+        case _:
+            assert_never(content)
+
+
+def _judge(desk: Desk, record: Record, content: Start | Event | Due | Report | StopChild) -> Verdict:
+    if isinstance(content, Start):
+        return Accept(content) if record.snapshot is None else Note(Outcome.IGNORED)
+    if record.snapshot is None:
+        return Refuse(Outcome.REFUSED, f"{desk.key} was never started")
+    if record.live().status != "active":
+        return Note(Outcome.IGNORED)
+    if isinstance(content, Event):
+        try:
+            desk.machine.admit(content.event)
+        except EventError as error:
+            return Refuse(Outcome.REFUSED, str(error))
+    return Accept(content)
+
+
+def accept(desk: Desk, record: Record, message: Message, content: Start | Event | Due | Report | StopChild) -> Record:
+    """`record` once `message` was applied: settled, or with its turn left open.
+
+    Raises:
+        LogicError: the machine's own code failed; `record` stands as it was.
+    """
+    match content:
+        case Start(input, parent):
+            return _start(desk, record, message, input, parent)
+        case Due(token) if (timer := record.timers[token]).to is not None:
+            return _relay(desk, _without_timer(record, token), message, timer.to, timer.event)
+        case Due(token):
+            return _step(desk, _without_timer(record, token), message, record.timers[token].event)
+        case Event(event):
+            return _step(desk, record, message, event, content.stamp)
+        case Report(child, _, done, data):
+            children = {id: instance for id, instance in record.children.items() if id != child}
+            event = done_event(child, data) if done else error_event(child, data)
+            return _step(desk, evolve(record, children=children), message, event)
+        case StopChild():
+            return _stop(desk, record, message)
+        case _:
+            assert_never(content)
+
+
+def _start(desk: Desk, record: Record, message: Message, input: Json, parent: Parent | None) -> Record:
+    record = evolve(
+        record,
+        incarnation=desk.version,
+        ordinal=1,
+        parent=parent,
+        version=desk.machine.version,
+        fingerprint=desk.machine.fingerprint,
+    )
+    return _after(desk, record, OpenTurn(message, 0, 0), drain(desk.machine, begin(desk.machine, input)))
+
+
+def _step(desk: Desk, record: Record, message: Message, event: Json, stamp: Stamp | None = None) -> Record:
+    turn = OpenTurn(message, record.ordinal, 0)
+    progress = drain(desk.machine, take(desk.machine, Progress(record.live()), event))
+    record = evolve(record, ordinal=record.ordinal + 1)
+    return _after(desk, record, turn, progress, stamp)
+
+
+def _relay(desk: Desk, record: Record, message: Message, to: str, event: Json) -> Record:
+    """A delayed ``sendTo`` is due. Its message keeps the idempotency key that it was scheduled under."""
+    target = _address(desk, record, to)
+    window = record.window.add(message, Outcome.TAKEN)
+    if target is None:
+        return evolve(record, window=window)
+    return _owing(desk, evolve(record, window=window), Message(target, message.id, encode(Event(event))))
+
+
+def _stop(desk: Desk, record: Record, message: Message) -> Record:
+    record = evolve(record, snapshot=evolve(record.live(), status="stopped"), ordinal=record.ordinal + 1)
+    return _close(desk, record, OpenTurn(message, record.ordinal, 0))
+
+
+def advance(desk: Desk, record: Record) -> Record:
+    """`record` after its open turn has taken all that lies in its inbox: settled, or still open.
+
+    Raises:
+        LogicError: the machine's own code failed; `record` stands as it was, inbox included.
+    """
+    turn = record.turn
+    assert turn is not None, "only an open turn can be advanced"
+    progress = Progress(record.live(), turn.inbox, index=turn.index)
+    return _after(desk, record, evolve(turn, inbox=()), drain(desk.machine, progress))
+
+
+def _after(desk: Desk, record: Record, turn: OpenTurn, progress: Progress, stamp: Stamp | None = None) -> Record:
+    record = evolve(record, snapshot=progress.snapshot, turn=evolve(turn, index=progress.index, lease=desk.lease))
+    for effect in progress.effects:
+        record = _post(desk, record, effect)
+    posted = record.turn
+    assert posted is not None, "entering effects does not end a turn"
+    if is_settled(desk.machine, progress.snapshot):
+        return _close(desk, record, posted, stamp)
+    if not posted.calls and not record.timers:
+        raise LogicError(
+            f"{desk.key}: {progress.snapshot.value} is not settled and waits for nothing. "
+            "Tag the node `settled`, or give it an `invoke`, an `always` or an `after`."
+        )
+    return record
+
+
+def ring(desk: Desk, record: Record) -> Record:
+    """`record` with the first timer that is due, if one is, in the inbox of its open turn."""
+    turn = record.turn
+    assert turn is not None, "only an open turn watches timers"
+    due = [(timer.due, token) for token, timer in record.timers.items() if timer.due <= desk.now]
+    if not due:
+        return record
+    token = min(due)[1]
+    timer = record.timers[token]
+    record = _without_timer(record, token)
+    if timer.to is not None:
+        return _relay(desk, record, due_message(desk.key, token), timer.to, timer.event)
+    return evolve(record, turn=evolve(turn, inbox=(*turn.inbox, timer.event)))
+
+
+def report(record: Record, call: PendingCall, event: Json) -> Record:
+    """`record` with the end of `call` in the inbox of its open turn."""
+    turn = record.turn
+    assert turn is not None, "only an open turn has calls"
+    calls = tuple(other for other in turn.calls if other.id != call.id)
+    return evolve(record, turn=evolve(turn, calls=calls, inbox=(*turn.inbox, event)))
+
+
+def replace_call(record: Record, call: PendingCall) -> Record:
+    """`record` with `call` in the place of the one of the same id."""
+    turn = record.turn
+    assert turn is not None, "only an open turn has calls"
+    calls = tuple(call if other.id == call.id else other for other in turn.calls)
+    return evolve(record, turn=evolve(turn, calls=calls))
+
+
+def _close(desk: Desk, record: Record, turn: OpenTurn, stamp: Stamp | None = None) -> Record:
+    """The turn is over: its timers go to the timers' port, its outcome into the window."""
+    snapshot = record.live()
+    window = record.window.add(turn.message, _outcome(snapshot), stamp)
+    record = evolve(record, turn=None, window=window, failing=None, receives=None)
+    return _hand_over_timers(desk, record) if snapshot.status == "active" else _end(desk, record)
+
+
+def _outcome(snapshot: Any) -> Outcome:
+    if snapshot.status == "error":
+        return Outcome.FAILED
+    if snapshot.has_tag(REJECT):
+        return Outcome.REJECTED
+    return Outcome.RESOLVED if snapshot.has_tag(RESOLVE) else Outcome.TAKEN
+
+
+def _hand_over_timers(desk: Desk, record: Record) -> Record:
+    for token, timer in record.timers.items():
+        if not timer.scheduled:
+            record = _owing(desk, record, Timer(token, due_message(desk.key, token), timer.due))
+    return evolve(record, timers={token: evolve(timer, scheduled=True) for token, timer in record.timers.items()})
+
+
+def _end(desk: Desk, record: Record) -> Record:
+    """The machine has ended: its timers with it, its children too, and its parent is told."""
+    for token in tuple(record.timers):
+        record = _forget_timer(desk, record, token)
+    for child in tuple(record.children):
+        record = _forget_child(desk, record, child)
+    return _tell_parent(desk, record)
+
+
+def _tell_parent(desk: Desk, record: Record) -> Record:
+    snapshot, parent = record.live(), record.parent
+    if parent is None or snapshot.status == "stopped":
+        return record
+    done = snapshot.status == "done"
+    data = snapshot.output if done else snapshot.error
+    report = Report(parent.child, parent.generation, done, None if data is ABSENT else data)
+    return _owing(desk, record, Message(parent.key, f"{parent.generation}/report", encode(report)))
+
+
+def _post(desk: Desk, record: Record, effect: Effect) -> Record:
+    """Enter one effect of the open turn."""
+    match effect:
+        case Execute() | Emit() | Log():
+            return _owing(desk, record, Action(effect, _name(desk, record, effect.index)))
+        case Invoke():
+            return _invoke(desk, record, effect)
+        case Stop(_, id):
+            return record if id is None else _forget_child(desk, _forget_call(record, id), id)
+        case Send():
+            return _send(desk, record, effect)
+        case Schedule(index, event, delay, id):
+            timer = RunningTimer(desk.now + delay_in_seconds(delay), event, id)
+            return _watch(desk, record, _name(desk, record, index), timer)
+        case Cancel(_, id):
+            return _cancel(desk, record, id)
+        case Raise():
+            return record
+        case _:
+            assert_never(effect)
+
+
+def _name(desk: Desk, record: Record, index: int) -> str:
+    assert record.turn is not None, "effects belong to a turn"
+    return idempotency_key(desk.key, record.incarnation, record.turn.ordinal, index)
+
+
+def _owing(desk: Desk, record: Record, debt: Debt) -> Record:
+    return evolve(record, outbox=(*record.outbox, Owed(desk.by, debt)))
+
+
+def _invoke(desk: Desk, record: Record, effect: Invoke) -> Record:
+    logic = desk.machine.actor(effect.src)
+    turn = record.turn
+    assert turn is not None, "effects belong to a turn"
+    if not isinstance(logic, Machine):
+        call = PendingCall(effect.id, effect.src, effect.input, effect.index)
+        return evolve(record, turn=evolve(turn, calls=(*turn.calls, call)))
+    generation = _name(desk, record, effect.index)
+    suffix = f"{effect.id}.{record.incarnation}.{turn.ordinal}.{effect.index}"
+    child = ChildInstance(Key(logic.id, f"{desk.key.instance}/{suffix}"), generation)
+    start = Start(effect.input, Parent(desk.key, effect.id, generation))
+    record = evolve(record, children={**record.children, effect.id: child})
+    return _owing(desk, record, Message(child.key, generation, encode(start)))
+
+
+def _forget_call(record: Record, id: str) -> Record:
+    turn = record.turn
+    if turn is None:
+        return record
+    return evolve(record, turn=evolve(turn, calls=tuple(call for call in turn.calls if call.id != id)))
+
+
+def _forget_child(desk: Desk, record: Record, id: str) -> Record:
+    child = record.children.get(id)
+    if child is None:
+        return record
+    record = evolve(record, children={other: instance for other, instance in record.children.items() if other != id})
+    return _owing(desk, record, Message(child.key, f"{child.generation}/stop", encode(StopChild(child.generation))))
+
+
+def _send(desk: Desk, record: Record, effect: Send) -> Record:
+    name = _name(desk, record, effect.index)
+    if effect.delay is not None:
+        to = None if effect.to == INTERNAL else effect.to
+        timer = RunningTimer(desk.now + delay_in_seconds(effect.delay), effect.event, effect.id, to)
+        return _watch(desk, record, name, timer)
+    target = None if effect.to == INTERNAL else _address(desk, record, effect.to)
+    if target is None:
+        return record
+    assert record.turn is not None, "effects belong to a turn"
+    stamp = Stamp(desk.key, record.incarnation, record.turn.ordinal, effect.index)
+    return _owing(desk, record, Message(target, name, encode(Event(effect.event, stamp))))
+
+
+def _address(desk: Desk, record: Record, to: str) -> Key | None:
+    """Where `to` lives; None for a function actor, which takes no events, and for a child that has ended.
+
+    Raises:
+        LogicError: nobody has this address.
+    """
+    if to == PARENT and record.parent is not None:
+        return record.parent.key
+    if to in record.children:
+        return record.children[to].key
+    if to in record.live().children:
+        return None
+    if "/" not in to:
+        raise LogicError(
+            f"{desk.key}: cannot send to {to!r}: it is neither a child nor the key (MACHINE/INSTANCE) of an instance"
+        )
+    return Key.parse(to)
+
+
+def _watch(desk: Desk, record: Record, token: str, timer: RunningTimer) -> Record:
+    if timer.id is not None:
+        record = _cancel(desk, record, timer.id)
+    return evolve(record, timers={**record.timers, token: timer})
+
+
+def _cancel(desk: Desk, record: Record, id: str) -> Record:
+    for token in [token for token, timer in record.timers.items() if timer.id == id]:
+        record = _forget_timer(desk, record, token)
+    return record
+
+
+def _forget_timer(desk: Desk, record: Record, token: str) -> Record:
+    scheduled = record.timers[token].scheduled
+    record = _without_timer(record, token)
+    return _owing(desk, record, CancelTimer(token)) if scheduled else record
+
+
+def _without_timer(record: Record, token: str) -> Record:
+    return evolve(record, timers={other: timer for other, timer in record.timers.items() if other != token})

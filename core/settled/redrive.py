@@ -1,0 +1,46 @@
+"""Redrive: an operator sends a halted instance on its way again.
+
+The dead letters stay where they are. One commit says that they come first, and a nudge wakes a worker; the turn takes
+them from there one by one, in order, before anything newer. Sent back to the queue they would be overtaken.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+
+from settled.commands import Course, finish, letters, load
+from settled.errors import RecordError
+from settled.machine import Machine
+from settled.message import Key, Message, Nudge, encode
+from settled.ports import Write
+from settled.record import Record, read, store
+
+
+def redrive(machine: Machine[Any, Any], key: Key, nonce: str) -> Course[int]:
+    """Let the dead letters of `key` be taken after all. Returns how many there are.
+
+    Safe to repeat: what is under way already is only woken again.
+
+    Raises:
+        RecordError: there is no such instance, or its record cannot be read.
+        Conflict: a worker committed meanwhile; try again.
+    """
+    loaded = yield from load(key)
+    if loaded.stored is None or loaded.stored.body is None:
+        raise RecordError(f"{key}: there is no such instance")
+    record = read(machine, key, loaded.stored.body)
+    lying = (yield from letters(key)).letters
+    if not lying and not record.halted:
+        return 0
+    nudge = Message(key, f"nudge/{nonce}", encode(Nudge()))
+    version = loaded.stored.version + 1
+    stored = store(machine, _freed(record, len(lying), nonce), version, loaded.now)
+    yield from finish(Write(key, stored, loaded.stored.version, sends=(nudge,)))
+    return len(lying)
+
+
+def _freed(record: Record, count: int, nonce: str) -> Record:
+    turn = record.turn and evolve(record.turn, lease=0.0)
+    return evolve(record, nonce=nonce, turn=turn, halted=None, failing=None, receives=None, redriving=count)

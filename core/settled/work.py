@@ -1,0 +1,276 @@
+"""A turn at work: the record as far as it is known, and every write to it.
+
+Here is the order that the promise rests on: commit; then messages and timers; then actions; then the rest of the
+acknowledgements. What fails is counted by a commit, too, because the queue's own count of receives is not a count of
+failures. And a commit whose answer was lost is looked for: the record's nonce says whose it is.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from itertools import takewhile
+from typing import Any
+
+from attrs import define, evolve, field, frozen
+
+from settled.commands import Course, act, finish, load, release
+from settled.errors import Conflict, TooLarge, Unknown
+from settled.ledger import Desk
+from settled.logic import Retry
+from settled.machine import Machine
+from settled.message import Key, Message, Timer
+from settled.ports import DeadLetter, Delivery, Stored, Write
+from settled.record import (
+    WINDOW,
+    Action,
+    CancelTimer,
+    Failing,
+    OpenTurn,
+    Outcome,
+    Owed,
+    Receives,
+    Record,
+    Window,
+    read,
+    store,
+)
+
+MOST_LOST_ANSWERS = 5
+"""How often in a row a write is looked for and tried again, before its turn gives up."""
+
+
+@frozen
+class Policy:
+    """How patient a turn is. All times are in seconds.
+
+    `window`: how many message ids a record remembers; the bound of exactly-once. `max_attempts`: after how many
+    failures a message is set aside. `max_receives`: how often a message may be received without progress before each
+    receive counts as a failure, because its workers seem to die of it. `lease`: for how long nobody else may go on
+    with a turn that was left open. `backoff`: the waits between failures.
+    """
+
+    window: int = WINDOW
+    max_attempts: int = 5
+    max_receives: int = 10
+    lease: float = 30.0
+    backoff: Retry = Retry(first=timedelta(seconds=1), factor=2.0, longest=timedelta(minutes=5))
+
+
+class End(StrEnum):
+    """How a turn ended for its deliveries."""
+
+    DONE = "done"
+    """All were acknowledged."""
+
+    RELEASED = "released"
+    """Those that were not acknowledged were given back."""
+
+    LOST = "lost"
+    """Another worker owns the turn; nothing more may be done with the deliveries."""
+
+
+@define
+class Work:
+    """What one turn has in its hands.
+
+    `waiting` are the deliveries not yet acknowledged. `record` is the record at `version`, less what was performed
+    since. `claimed`: the open turn in it is this worker's. `receives_counted`: the head's many receives were looked
+    at. `alone`: messages are taken one by one, because together they could not be committed.
+    """
+
+    machine: Machine[Any, Any]
+    key: Key
+    nonce: str
+    policy: Policy
+    waiting: list[Delivery]
+    record: Record = field(factory=Record)
+    version: int = 0
+    now: float = 0.0
+    claimed: bool = False
+    receives_counted: bool = False
+    alone: bool = False
+
+    @property
+    def head(self) -> Delivery:
+        """The oldest delivery in hand."""
+        return self.waiting[0]
+
+    @property
+    def open_turn(self) -> OpenTurn:
+        """The record's open turn, where there is one."""
+        assert self.record.turn is not None, "the turn is open"
+        return self.record.turn
+
+    def desk(self, delivery: Delivery | None = None) -> Desk:
+        """Where the ledger works for `delivery`, or for the head."""
+        by = (delivery or self.head).message.id
+        return Desk(self.machine, self.key, self.now, by, self.now + self.policy.lease, self.version + 1)
+
+    def is_waiting(self, id: str) -> bool:
+        """Whether the message `id` is among the deliveries in hand."""
+        return any(delivery.message.id == id for delivery in self.waiting)
+
+
+def look(work: Work) -> Course[None]:
+    """Load the record afresh."""
+    loaded = yield from load(work.key)
+    work.now, work.claimed = loaded.now, False
+    stored = loaded.stored
+    work.version = 0 if stored is None else stored.version
+    if stored is None or stored.body is None:
+        work.record = Record(window=Window(work.policy.window))
+    else:
+        work.record = read(work.machine, work.key, stored.body, work.policy.window)
+
+
+def give_back(work: Work, delay: float) -> Course[End]:
+    """Release what is in hand for `delay` seconds."""
+    yield from release(tuple(work.waiting), delay)
+    return End.RELEASED
+
+
+def commit(
+    work: Work,
+    record: Record,
+    done: tuple[Delivery, ...] = (),
+    bury: tuple[DeadLetter, ...] = (),
+    unbury: int = 0,
+    fresh: tuple[Owed, ...] = (),
+) -> Course[End | None]:
+    """Commit `record`; then perform `fresh`, what its newest steps owe, and acknowledge `done`.
+
+    Raises:
+        LogicError: the context is not JSON. Nothing was written.
+        TooLarge: the record has outgrown the store. Nothing was written.
+    """
+    before, version = work.record, work.version + 1
+    record = evolve(_claim(work, record), nonce=f"{work.nonce}.{version}")
+    stored = store(work.machine, record, version, work.now)
+    work.record = record
+    try:
+        return (yield from pay(work, fresh, Write(work.key, stored, work.version, bury, unbury), done))
+    except TooLarge:
+        work.record = before
+        raise
+
+
+def _claim(work: Work, record: Record) -> Record:
+    """`record` with its open turn, if it has one, claimed by this worker, and the calls that are ready started."""
+    if record.turn is None or record.halted:
+        return record
+    calls = tuple(
+        evolve(call, started_by=work.nonce) if call.started_by is None and call.not_before <= work.now else call
+        for call in record.turn.calls
+    )
+    turn = evolve(record.turn, calls=calls, lease=work.now + work.policy.lease)
+    return evolve(record, turn=turn, receives=Receives(work.head.message.id, work.head.attempt))
+
+
+def pay(work: Work, debts: tuple[Owed, ...], write: Write, done: tuple[Delivery, ...] = ()) -> Course[End | None]:
+    """Finish `write`, perform `debts`, acknowledge `done`.
+
+    What no action stands before is acknowledged by the write itself: an acknowledgement with an action still owed
+    would lose it in a crash.
+    """
+    actions = tuple(owed for owed in debts if isinstance(owed.what, Action))
+    acting = {owed.by for owed in actions}
+    early = tuple(takewhile(lambda delivery: delivery.message.id not in acting, done))
+    yield from _finish(work, _with_debts(write, debts, early))
+    rest = tuple(owed for owed in work.record.outbox if owed not in debts)
+    work.record = evolve(work.record, outbox=actions + rest)
+    if actions:
+        error = yield from _act(work, actions)
+        if error is not None:
+            return (yield from fail(work, error))
+    if done[len(early) :]:
+        yield from _finish(work, Write(work.key, acks=done[len(early) :]))
+    return None
+
+
+def _with_debts(write: Write, debts: tuple[Owed, ...], acks: tuple[Delivery, ...]) -> Write:
+    owed = [debt.what for debt in debts]
+    return evolve(
+        write,
+        sends=tuple(debt for debt in owed if isinstance(debt, Message)),
+        timers=tuple(debt for debt in owed if isinstance(debt, Timer)),
+        cancels=tuple(debt.token for debt in owed if isinstance(debt, CancelTimer)),
+        acks=acks,
+    )
+
+
+def _act(work: Work, actions: tuple[Owed, ...]) -> Course[str | None]:
+    """Perform `actions`; those that were performed are owed no more. The error of the one that failed, if one did."""
+    todo = tuple(owed.what for owed in actions if isinstance(owed.what, Action))
+    answer = yield from act(work.key, todo, work.record.live(), work.version)
+    work.now = answer.now
+    performed = actions[: answer.count]
+    work.record = evolve(work.record, outbox=tuple(owed for owed in work.record.outbox if owed not in performed))
+    return answer.error
+
+
+def _finish(work: Work, write: Write) -> Course[None]:
+    acks = {delivery.receipt for delivery in write.acks}
+    for _ in range(MOST_LOST_ANSWERS):
+        try:
+            answer = yield from finish(write)
+        except (Conflict, Unknown) as error:
+            if write.stored is None:
+                raise
+            write = yield from _look_for(work, write, write.stored, error)
+            continue
+        work.now = answer.now
+        _committed(work, write.stored)
+        work.waiting = [delivery for delivery in work.waiting if delivery.receipt not in acks]
+        return
+    raise Unknown(f"{work.key}: the answers of {MOST_LOST_ANSWERS} writes in a row were lost")
+
+
+def _look_for(work: Work, write: Write, stored: Stored, error: Conflict | Unknown) -> Course[Write]:
+    """What is still to be written after a refusal or a lost answer: all but the commit, if the commit is ours."""
+    loaded = yield from load(work.key)
+    work.now, found = loaded.now, loaded.stored
+    if found is not None and found.version == stored.version and found.body == stored.body:
+        _committed(work, stored)
+        return evolve(write, stored=None, bury=(), unbury=0)
+    if isinstance(error, Unknown) and (found.version if found else 0) == write.expected:
+        return write
+    raise Conflict(f"{work.key}: another commit came first") from error
+
+
+def _committed(work: Work, stored: Stored | None) -> None:
+    if stored is not None:
+        work.version, work.claimed = stored.version, work.record.turn is not None and not work.record.halted
+
+
+def fail(work: Work, detail: str, then_give_back: bool = True) -> Course[End | None]:
+    """Count a failure of the message in hand; after its last attempt, set it aside and halt the instance.
+
+    The commit keeps the open turn and all that is still owed.
+    """
+    record, message = work.record, _message_in_hand(work)
+    before = record.failing.count if record.failing and record.failing.id == message.id else 0
+    failing = Failing(message.id, before + 1, detail)
+    if failing.count >= work.policy.max_attempts:
+        yield from _set_aside(work, message, failing)
+        return None
+    yield from commit(work, evolve(record, failing=failing))
+    if not then_give_back:
+        return None
+    return (yield from give_back(work, work.policy.backoff.wait(failing.count + 1).total_seconds()))
+
+
+def _message_in_hand(work: Work) -> Message:
+    return work.head.message if work.record.turn is None else work.record.turn.message
+
+
+def _set_aside(work: Work, message: Message, failing: Failing) -> Course[None]:
+    """Halt the instance. A message that is being taken from the dead letters lies there still: it is not buried."""
+    record = work.record
+    lies_there = record.redriving is not None and (record.turn is None or record.turn.letter)
+    if not lies_there and record.window.outcome(message) is None:
+        record = evolve(record, window=record.window.add(message, Outcome.DEAD))
+    halted = f"{message.id} failed {failing.count} times, at last with {failing.detail}"
+    record = evolve(record, failing=None, receives=None, halted=halted, redriving=None)
+    letter = DeadLetter(message, f"failed {failing.count} times", work.now, failing.detail)
+    yield from commit(work, record, bury=() if lies_there else (letter,))

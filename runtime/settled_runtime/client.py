@@ -1,0 +1,252 @@
+"""The client: starts instances, sends them events, and looks at what became of them.
+
+It talks to the queue and the store, never to a worker, so it can be used anywhere the backend can be reached from.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar, assert_never
+
+from attrs import frozen
+from settled import (
+    Backend,
+    DeadLetter,
+    Event,
+    EventError,
+    Json,
+    Key,
+    Machine,
+    Message,
+    Outcome,
+    Record,
+    RecordError,
+    SettledError,
+    Snapshot,
+    Start,
+    Stored,
+    encode,
+    read,
+    redrive,
+)
+from settled.commands import Act, Answer, Command, Finish, Letters, Load, Release, Run
+
+from settled_runtime.driving import drive
+from settled_runtime.observe import Observers
+from settled_runtime.ports import Ports, retried
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+FIRST_LOOK, LONGEST_PAUSE = 0.005, 0.25
+"""How long a waiting client pauses before its second look at the store, and at most between two looks; in seconds."""
+
+
+class NotTaken(SettledError):
+    """The event was answered with a ``reject``, or could not be taken. `outcome` says which, `snapshot` what was found.
+
+    `snapshot` is None where there is no instance.
+    """
+
+    def __init__(self, message: str, outcome: Outcome, snapshot: Snapshot[Any] | None) -> None:
+        super().__init__(message)
+        self.outcome, self.snapshot = outcome, snapshot
+
+
+@frozen
+class Instance(Generic[C]):
+    """An instance as it is listed. `snapshot` is None before its start, or where this machine cannot read it."""
+
+    id: str
+    status: str
+    updated: float
+    snapshot: Snapshot[C] | None
+    halted: str | None
+
+
+class Client(Generic[C]):
+    """A way to the instances of `machine` that live in `backend`. `clock` is the time in seconds since the epoch."""
+
+    def __init__(self, machine: Machine[C, Any], backend: Backend, *, clock: Callable[[], float] = time.time) -> None:
+        self._machine, self._backend, self._clock = machine, backend, clock
+
+    def start(self, instance: str, input: Json = None, *, id: str | None = None) -> str:
+        """Create `instance`. Returns the id of the message, by which `ask`'s waiting can be repeated.
+
+        An instance that exists already is left as it is.
+
+        Args:
+            id: the message's own id; who gives the same one again repeats this start.
+        """
+        return self._send(instance, encode(Start(input)), id)
+
+    def send(self, instance: str, event: Any, *, id: str | None = None) -> str:
+        """Send `event` to `instance`. Returns the id of the message.
+
+        Args:
+            event: an object with a ``type``, or an instance of one of the machine's event classes.
+            id: the message's own id; who gives the same one again repeats this event.
+
+        Raises:
+            EventError: it is no event for this machine; nothing was sent.
+        """
+        return self._send(instance, encode(Event(self._machine.admit(event))), id)
+
+    def ask(self, instance: str, event: Any, *, id: str | None = None, timeout: float = 30.0) -> Snapshot[C]:
+        """Send `event` and wait for the end of the turn that took it. Returns the snapshot that was found then.
+
+        Raises:
+            NotTaken: the turn ended in a node tagged ``reject`` or in an error, or there was none.
+            TimeoutError: the turn was not over in time. It goes on; ask again with the same `id`.
+        """
+        return self.outcome(instance, self.send(instance, event, id=id), timeout=timeout)
+
+    def outcome(self, instance: str, id: str, *, timeout: float = 30.0) -> Snapshot[C]:
+        """Wait for the end of the turn of the message `id`; as `ask`, without sending."""
+
+        def look(record: Record | None) -> Snapshot[C] | None:
+            found = record.window.outcomes.get(id) if record else None
+            return None if record is None or found is None else self._answer(instance, id, record, found)
+
+        return self._wait(instance, look, timeout, f"the turn of {id}")
+
+    def get(self, instance: str) -> Snapshot[C] | None:
+        """Where `instance` is; None if there is none.
+
+        Raises:
+            RecordError: it cannot be read by this machine.
+        """
+        record = self._record(instance)
+        return None if record is None or record.snapshot is None else record.live()
+
+    def wait_for(
+        self,
+        instance: str,
+        *,
+        tag: str | None = None,
+        value: Any = None,
+        done: bool = False,
+        timeout: float = 30.0,
+    ) -> Snapshot[C]:
+        """Wait until `instance` carries `tag`, matches `value`, or is `done`; of several conditions all must hold.
+
+        Raises:
+            TimeoutError: it did not come to that in time.
+        """
+
+        def look(record: Record | None) -> Snapshot[C] | None:
+            if record is None or record.snapshot is None:
+                return None
+            snapshot = record.live()
+            holds = (
+                (tag is None or snapshot.has_tag(tag))
+                and (value is None or snapshot.matches(value))
+                and (not done or snapshot.status != "active")
+            )
+            return snapshot if holds else None
+
+        wanted = [f"tag {tag}"] * bool(tag) + [f"value {value}"] * bool(value) + ["its end"] * done
+        return self._wait(instance, look, timeout, " and ".join(wanted) or "its start")
+
+    def dead_letters(self, instance: str) -> Sequence[DeadLetter]:
+        """The messages that were set aside, oldest first."""
+        return retried(lambda: self._backend.store.dead_letters(self._key(instance)))
+
+    def redrive(self, instance: str) -> int:
+        """Let the dead letters be taken after all, in order, before anything newer. Returns how many there are.
+
+        Raises:
+            RecordError: there is no such instance, or it cannot be read.
+            Conflict: a worker committed meanwhile; try again.
+        """
+        ports = Ports(self._backend, self._clock, Observers(()))
+        return drive(redrive(self._machine, self._key(instance), uuid.uuid4().hex), _performer(ports))
+
+    def delete(self, instance: str) -> bool:
+        """Forget `instance` and its dead letters. Returns whether there was one.
+
+        Raises:
+            Conflict: a worker committed meanwhile; try again.
+        """
+        key = self._key(instance)
+        stored = retried(lambda: self._backend.store.load(key))
+        if stored is None or stored.body is None:
+            return False
+        self._backend.store.delete(key, stored.version)
+        return True
+
+    def list(self, *, status: str | None = None, after: str | None = None, limit: int = 100) -> Iterable[Instance[C]]:
+        """Up to `limit` instances, in the order of their ids, from the first behind `after`.
+
+        Raises:
+            Unsupported: this backend cannot list.
+        """
+        behind = None if after is None else self._key(after)
+        rows = retried(lambda: self._backend.store.scan(self._machine.id, behind, limit, status))
+        return [self._listed(key, stored) for key, stored in rows]
+
+    def _listed(self, key: Key, stored: Stored) -> Instance[C]:
+        full = stored if stored.body else self._backend.store.load(key)
+        record = None if full is None or full.body is None else read(self._machine, key, full.body)
+        snapshot = record.snapshot if record and isinstance(record.snapshot, Snapshot) else None
+        halted = record.halted if record else None
+        return Instance(key.instance, stored.index.status, stored.index.updated, snapshot, halted)
+
+    def _key(self, instance: str) -> Key:
+        return Key(self._machine.id, instance)
+
+    def _send(self, instance: str, body: str, id: str | None) -> str:
+        if not instance:
+            raise EventError("an instance needs a name: the one given is empty")
+        message = Message(self._key(instance), id or uuid.uuid4().hex, body)
+        retried(lambda: self._backend.queue.send([message]))
+        return message.id
+
+    def _record(self, instance: str) -> Record | None:
+        key = self._key(instance)
+        stored = retried(lambda: self._backend.store.load(key))
+        return None if stored is None or stored.body is None else read(self._machine, key, stored.body)
+
+    def _answer(self, instance: str, id: str, record: Record, outcome: Outcome) -> Snapshot[C]:
+        match outcome:
+            case Outcome.TAKEN | Outcome.RESOLVED | Outcome.IGNORED:
+                return record.live()
+            case Outcome.REJECTED | Outcome.FAILED | Outcome.REFUSED | Outcome.DEAD:
+                snapshot = record.snapshot if isinstance(record.snapshot, Snapshot) else None
+                raise NotTaken(f"{self._key(instance)}: the message {id} was {outcome}", outcome, snapshot)
+            case _:
+                assert_never(outcome)
+
+    def _wait(
+        self, instance: str, look: Callable[[Record | None], Snapshot[C] | None], timeout: float, what: str
+    ) -> Snapshot[C]:
+        for pause in _pauses(timeout):
+            found = look(self._record(instance))
+            if found is not None:
+                return found
+            time.sleep(pause)
+        raise TimeoutError(f"{self._key(instance)}: waited {timeout:g} s for {what}")
+
+
+def _pauses(timeout: float) -> Iterator[float]:
+    """How long to pause after each look, until `timeout` seconds have passed; the last look is at the end."""
+    end, pause = time.monotonic() + timeout, FIRST_LOOK
+    while (left := end - time.monotonic()) > 0:
+        yield min(pause, left)
+        pause = min(pause * 1.5, LONGEST_PAUSE)
+    yield 0.0
+
+
+def _performer(ports: Ports) -> Callable[[Command], Answer]:
+    def perform(command: Command) -> Answer:
+        match command:
+            case Load() | Letters() | Finish() | Release():
+                return ports.perform(command)
+            case Act() | Run():
+                raise AssertionError("an operator's command performs no effects")
+            case _:
+                assert_never(command)
+
+    return perform
