@@ -1,0 +1,242 @@
+"""The queue: a lane for each key, whose messages are in their order, and one line of the lanes that are ready.
+
+A lane is idle, ready, leased or parked as a whole, and its row says which (see `schema`). A lane that is handed out
+and comes back joins the end of the line, so that a long backlog passes the others by one batch at a time. Each
+hand-out raises the lane's token; a receipt names it, so what an older holder still says changes nothing.
+
+Every look-up goes through an index: what a call costs does not depend on how many lanes or messages there are. Only
+forgetting old ids walks over those of one lane, once in many messages.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from attrs import frozen
+
+from settled.errors import Conflict
+from settled.message import Key, Message
+from settled.ports import Delivery
+from settled_local.sqlite.file import File, run, text
+from settled_local.sqlite.timers import pop_due
+
+LOOK_AGAIN = 0.02
+"""Seconds after which a waiting `receive` looks again for what other processes have sent; reads only memory."""
+
+WAKE_AT_ONCE = 100
+"""How many timers, and how many lanes, one call wakes: others are not to wait for a transaction without end."""
+
+_JOIN_THE_LINE = "held=0, rank=1+coalesce((SELECT rank FROM lanes WHERE held=0 ORDER BY rank DESC LIMIT 1), 0)"
+
+
+class SQLiteQueue:
+    """The queue of a file."""
+
+    def __init__(self, file: File, lease: float, remember: int, clock: Callable[[], float]) -> None:
+        self._file = file
+        self._lease = lease
+        self._remember = remember
+        self._clock = clock
+
+    def send(self, messages: Sequence[Message]) -> None:
+        with self._file.writing() as db:
+            send(db, messages)
+
+    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+        end = time.monotonic() + wait
+        while limit > 0:
+            changes = self._file.changes.count
+            with self._file.reading() as db:
+                pause = _next_instant(db) - self._clock()
+            if pause <= 0:
+                with self._file.writing(durable=False) as db:
+                    deliveries = hand_out(db, limit, self._clock(), self._lease)
+                if deliveries:
+                    return deliveries
+                continue
+            remaining = end - time.monotonic()
+            if remaining <= 0:
+                break
+            self._file.changes.wait(changes, min(remaining, pause, LOOK_AGAIN))
+        return ()
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        with self._file.writing() as db:
+            ack(db, deliveries, self._clock(), self._remember)
+
+    def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
+        with self._file.writing(durable=False) as db:
+            now = self._clock()
+            for lease in _leases(deliveries):
+                through = lease.holds_through(db, now)
+                if not through:
+                    continue
+                _end_lease(db, lease.lane, through)
+                if delay > 0:
+                    run(db, "UPDATE lanes SET through=0, rank=? WHERE lane=?", now + delay, lease.lane)
+                else:
+                    run(db, f"UPDATE lanes SET through=0, {_JOIN_THE_LINE} WHERE lane=?", lease.lane)
+
+    def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
+        lost: list[str] = []
+        with self._file.writing(durable=False) as db:
+            now = self._clock()
+            for held in _leases(deliveries):
+                if held.holds_through(db, now):
+                    run(db, "UPDATE lanes SET rank=? WHERE lane=?", now + lease, held.lane)
+                else:
+                    lost.append(str(held.key))
+        if lost:
+            raise Conflict(f"the lease of {', '.join(lost)} was lost")
+
+
+def send(db: sqlite3.Connection, messages: Iterable[Message]) -> None:
+    """`Queue.send` within a transaction."""
+    for message in messages:
+        lane, place, idle = _end_of_lane(db, message.key)
+        new = run(
+            db, "INSERT OR IGNORE INTO known (lane, id, place) VALUES (?, ?, ?)", lane, message.id, place
+        ).rowcount
+        if not new:
+            continue
+        run(
+            db,
+            "INSERT INTO messages (lane, place, attempts, id, body) VALUES (?, ?, 0, ?, ?)",
+            lane,
+            place,
+            message.id,
+            message.body,
+        )
+        if idle:
+            run(db, f"UPDATE lanes SET tail=?, {_JOIN_THE_LINE} WHERE lane=?", place, lane)
+        else:
+            run(db, "UPDATE lanes SET tail=? WHERE lane=?", place, lane)
+
+
+def hand_out(db: sqlite3.Connection, limit: int, now: float, lease: float) -> Sequence[Delivery]:
+    """`Queue.receive` within a transaction, without waiting."""
+    if limit < 1:
+        return ()
+    _wake(db, now)
+    until = now + lease
+    deliveries: list[Delivery] = []
+    while len(deliveries) < limit:
+        rows = run(
+            db,
+            "SELECT lane, machine, instance, token, place, id, body, attempts FROM lanes JOIN messages USING (lane)"
+            " WHERE lane=(SELECT lane FROM lanes WHERE held=0 ORDER BY rank LIMIT 1) ORDER BY place LIMIT ?",
+            limit - len(deliveries),
+        ).fetchall()
+        if not rows:
+            break
+        lane, machine, instance, old_token, *_ = rows[0]
+        through = rows[-1][4]
+        key, token = Key(text(machine), text(instance)), old_token + 1
+        for *_, place, id, body, attempts in rows:
+            receipt = f"{lane}.{token}.{place}"
+            deliveries.append(Delivery(Message(key, text(id), text(body)), receipt, attempts + 1, until))
+        run(db, "UPDATE lanes SET token=?, through=?, held=1, rank=? WHERE lane=?", token, through, until, lane)
+    return deliveries
+
+
+def ack(db: sqlite3.Connection, deliveries: Iterable[Delivery], now: float, remember: int) -> None:
+    """`Queue.ack` within a transaction."""
+    for lease in _leases(deliveries):
+        through = lease.holds_through(db, now)
+        if not through:
+            continue
+        for place in lease.places:
+            run(db, "DELETE FROM messages WHERE lane=? AND place=?", lease.lane, place)
+        (oldest,) = run(db, "SELECT min(place) FROM messages WHERE lane=?", lease.lane).fetchone()
+        if oldest is None:
+            run(db, "UPDATE lanes SET through=0, held=NULL, rank=NULL WHERE lane=?", lease.lane)
+        elif oldest > through:
+            run(db, f"UPDATE lanes SET through=0, {_JOIN_THE_LINE} WHERE lane=?", lease.lane)
+        _forget_old_ids(db, lease, oldest, remember)
+
+
+@frozen
+class _Lease:
+    """What the receipts of one hand-out of one lane say."""
+
+    key: Key
+    lane: int
+    token: int
+    places: tuple[int, ...]
+
+    def holds_through(self, db: sqlite3.Connection, now: float) -> int:
+        """The last place that this lease still covers; 0 if it was lost: at its deadline, taken over or not."""
+        row = run(
+            db,
+            "SELECT through FROM lanes WHERE lane=? AND token=? AND held=1 AND rank>?",
+            self.lane,
+            self.token,
+            now,
+        ).fetchone()
+        return row[0] if row else 0
+
+
+def _leases(deliveries: Iterable[Delivery]) -> Iterable[_Lease]:
+    places: dict[tuple[Key, int, int], list[int]] = {}
+    for delivery in deliveries:
+        lane, token, place = map(int, delivery.receipt.split("."))
+        places.setdefault((delivery.message.key, lane, token), []).append(place)
+    return [_Lease(*hand_out, tuple(found)) for hand_out, found in places.items()]
+
+
+def _end_of_lane(db: sqlite3.Connection, key: Key) -> tuple[int, int, bool]:
+    """The number of the key's lane, the place behind its last message, and whether it is idle."""
+    row = run(
+        db, "SELECT lane, tail+1, held IS NULL FROM lanes WHERE machine=? AND instance=?", key.machine, key.instance
+    ).fetchone()
+    if row is not None:
+        return row[0], row[1], bool(row[2])
+    created = run(
+        db,
+        "INSERT INTO lanes (machine, instance, tail, token, through) VALUES (?, ?, 0, 0, 0)",
+        key.machine,
+        key.instance,
+    )
+    assert created.lastrowid is not None
+    return created.lastrowid, 1, True
+
+
+def _next_instant(db: sqlite3.Connection) -> float:
+    """When there is, or may be, something to hand out; infinity if nothing is known of."""
+    ready, due, until = run(
+        db,
+        "SELECT EXISTS (SELECT 1 FROM lanes WHERE held=0),"
+        " (SELECT due FROM timers ORDER BY due LIMIT 1),"
+        " (SELECT rank FROM lanes WHERE held=1 ORDER BY rank LIMIT 1)",
+    ).fetchone()
+    if ready:
+        return float("-inf")
+    return min((instant for instant in (due, until) if instant is not None), default=float("inf"))
+
+
+def _wake(db: sqlite3.Connection, now: float) -> None:
+    """Let the lanes join the line whose lease or pause has ended, and the messages whose timers are due."""
+    for lane, through in run(
+        db, "SELECT lane, through FROM lanes WHERE held=1 AND rank<=? ORDER BY rank LIMIT ?", now, WAKE_AT_ONCE
+    ).fetchall():
+        _end_lease(db, lane, through)
+        run(db, f"UPDATE lanes SET through=0, {_JOIN_THE_LINE} WHERE lane=?", lane)
+    send(db, pop_due(db, now, WAKE_AT_ONCE))
+
+
+def _end_lease(db: sqlite3.Connection, lane: int, through: int) -> None:
+    """This hand-out has been one attempt. It is counted at its end: most messages are acknowledged, and never are."""
+    run(db, "UPDATE messages SET attempts=attempts+1 WHERE lane=? AND place<=?", lane, through)
+
+
+def _forget_old_ids(db: sqlite3.Connection, lease: _Lease, oldest: int | None, remember: int) -> None:
+    """Forget ids beyond the `remember` newest ones, but none that still waits; once in a quarter as many messages."""
+    stride = max(1, remember // 4)
+    if not any(place % stride == 0 for place in lease.places):
+        return
+    last = max(lease.places) - remember
+    if oldest is not None:
+        last = min(last, oldest - 1)
+    run(db, "DELETE FROM known WHERE lane=? AND place<=?", lease.lane, last)

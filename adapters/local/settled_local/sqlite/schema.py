@@ -1,0 +1,159 @@
+"""The tables, and whether a file has them.
+
+A file says twice what it is: `APPLICATION` that settled made it, and `VERSION` with which tables. A file that says
+anything else is left alone.
+
+Ids are ``TEXT`` and compared byte by byte, so ``a`` is neither ``A`` nor ``a:1``. In a lane's row, ``held`` and
+``rank`` say when it is handed out next:
+
+===========  =======  =========================  =======================
+lane         held     rank                       through
+===========  =======  =========================  =======================
+idle         NULL     NULL                       0
+ready        0        its place in the line      0
+parked       1        when it is ready again     0
+leased       1        when the lease ends        the last leased place
+===========  =======  =========================  =======================
+
+One index over both columns serves the line and the clock, because each page that a commit touches is written out.
+That is also why pages are small, and why `known` is apart from `messages`: it stays when a message goes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from settled.errors import Denied, RecordError
+from settled_local.sqlite.file import File
+
+APPLICATION = 0x5E771ED
+VERSION = 1
+
+_TABLES = (
+    # The body is the last column, so that listing instances does not read it.
+    """
+    CREATE TABLE records (
+        machine TEXT NOT NULL,
+        instance TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        tags TEXT NOT NULL,
+        updated REAL NOT NULL,
+        body TEXT,
+        PRIMARY KEY (machine, instance)
+    )
+    """,
+    "CREATE INDEX records_by_status ON records (status, machine, instance)",
+    """
+    CREATE TABLE dead_letters (
+        position INTEGER PRIMARY KEY,
+        machine TEXT NOT NULL,
+        instance TEXT NOT NULL,
+        id TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        at REAL NOT NULL,
+        detail TEXT NOT NULL,
+        body TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX dead_letters_by_key ON dead_letters (machine, instance)",
+    """
+    CREATE TABLE lanes (
+        lane INTEGER PRIMARY KEY,
+        machine TEXT NOT NULL,
+        instance TEXT NOT NULL,
+        tail INTEGER NOT NULL,
+        token INTEGER NOT NULL,
+        through INTEGER NOT NULL,
+        held INTEGER,
+        rank REAL,
+        UNIQUE (machine, instance)
+    )
+    """,
+    "CREATE INDEX lanes_by_rank ON lanes (held, rank) WHERE held IS NOT NULL",
+    """
+    CREATE TABLE messages (
+        lane INTEGER NOT NULL,
+        place INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (lane, place)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE known (
+        lane INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        place INTEGER NOT NULL,
+        PRIMARY KEY (lane, id)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE timers (
+        serial INTEGER PRIMARY KEY,
+        timer TEXT NOT NULL UNIQUE,
+        due REAL NOT NULL,
+        machine TEXT NOT NULL,
+        instance TEXT NOT NULL,
+        id TEXT NOT NULL,
+        body TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX timers_by_due ON timers (due)",
+    f"PRAGMA application_id={APPLICATION}",
+    f"PRAGMA user_version={VERSION}",
+)
+
+
+def prepare(file: File, timeout: float) -> None:
+    """Make sure that `file` has the tables of this version: create them if it is empty.
+
+    Raises:
+        RecordError: it is the file of something else, or of a newer settled.
+        Denied: it cannot be opened, or not by several processes at once.
+        Unavailable: others were at it for more than `timeout` seconds.
+    """
+    with file.reading() as db:
+        there = _is_ours(db, file.path)
+        if not there:
+            db.execute("PRAGMA page_size=2048")
+        _write_ahead(db, file.path, timeout)
+    if there:
+        return
+    with file.writing() as db:
+        if not _is_ours(db, file.path):
+            for statement in _TABLES:
+                db.execute(statement)
+
+
+def _is_ours(db: sqlite3.Connection, path: str) -> bool:
+    """Whether the tables are there; False if there is nothing at all."""
+    # Tables and numbers are written in one commit, so numbers that are read after the tables are never older.
+    (things,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if (application, version, things) == (0, 0, 0):
+        return False
+    if application != APPLICATION:
+        raise RecordError(f"{path}: is the database of something else: name another file")
+    if version > VERSION:
+        raise RecordError(f"{path}: was made by a newer settled (format {version}, this one reads {VERSION}): upgrade")
+    return True
+
+
+def _write_ahead(db: sqlite3.Connection, path: str, timeout: float) -> None:
+    """Put the file into WAL mode, where it stays. SQLite itself does not wait for others here, so this does."""
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            (mode,) = db.execute("PRAGMA journal_mode=WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            break
+    if mode != "wal":
+        raise Denied(f"{path}: its file system cannot be shared between processes: use one on a local disk")

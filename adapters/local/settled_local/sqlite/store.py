@@ -1,0 +1,167 @@
+"""Records and dead letters in their tables.
+
+The version is checked by the statement that writes, so nobody can come in between.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+
+from settled.errors import Conflict
+from settled.message import Key, Message
+from settled.ports import DeadLetter, Index, Stored
+from settled_local.sqlite.file import File, Value, run, text
+
+
+class SQLiteStore:
+    """The store of a file."""
+
+    def __init__(self, file: File, clock: Callable[[], float]) -> None:
+        self._file = file
+        self._clock = clock
+
+    def load(self, key: Key) -> Stored | None:
+        with self._file.reading() as db:
+            row = run(
+                db,
+                "SELECT version, body, status, tags, updated FROM records WHERE machine=? AND instance=?",
+                key.machine,
+                key.instance,
+            ).fetchone()
+        if row is None:
+            return None
+        version, body, *index = row
+        return Stored(version, None if body is None else text(body), _index(*index))
+
+    def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
+        with self._file.writing() as db:
+            commit(db, key, stored, expected, bury, unbury)
+
+    def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
+        with self._file.reading() as db:
+            rows = run(
+                db,
+                "SELECT id, body, reason, at, detail FROM dead_letters"
+                " WHERE machine=? AND instance=? ORDER BY position",
+                key.machine,
+                key.instance,
+            ).fetchall()
+        return [
+            DeadLetter(Message(key, text(id), text(body)), text(reason), at, text(detail))
+            for id, body, reason, at, detail in rows
+        ]
+
+    def delete(self, key: Key, expected: int) -> None:
+        with self._file.writing() as db:
+            tombstone = Stored(expected + 1, None, Index("absent", updated=self._clock()))
+            commit(db, key, tombstone, expected, (), 0)
+            run(db, "DELETE FROM dead_letters WHERE machine=? AND instance=?", key.machine, key.instance)
+
+    def scan(
+        self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
+    ) -> Sequence[tuple[Key, Stored]]:
+        conditions = ["body IS NOT NULL"]
+        values: list[Value] = []
+        if machine is not None:
+            conditions.append("machine=?")
+            values.append(machine)
+        if status is not None:
+            conditions.append("status=?")
+            values.append(status)
+        if after is not None:
+            conditions.append("(machine, instance) > (?, ?)")
+            values += [after.machine, after.instance]
+        statement = (
+            "SELECT machine, instance, version, status, tags, updated FROM records"
+            f" WHERE {' AND '.join(conditions)} ORDER BY machine, instance LIMIT ?"
+        )
+        with self._file.reading() as db:
+            rows = run(db, statement, *values, limit).fetchall()
+        return [
+            (Key(text(machine), text(instance)), Stored(version, "", _index(*index)))
+            for machine, instance, version, *index in rows
+        ]
+
+
+def commit(
+    db: sqlite3.Connection, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter], unbury: int
+) -> None:
+    """`Store.commit` within a transaction, which is to be rolled back if this raises."""
+    if expected == 0:
+        _create(db, key, stored)
+    else:
+        _replace(db, key, stored, expected)
+    if unbury:
+        run(
+            db,
+            "DELETE FROM dead_letters WHERE position IN"
+            " (SELECT position FROM dead_letters WHERE machine=? AND instance=? ORDER BY position LIMIT ?)",
+            key.machine,
+            key.instance,
+            unbury,
+        )
+    for letter in bury:
+        run(
+            db,
+            "INSERT INTO dead_letters (machine, instance, id, body, reason, at, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            key.machine,
+            key.instance,
+            letter.message.id,
+            letter.message.body,
+            letter.reason,
+            letter.at,
+            letter.detail,
+        )
+
+
+def _create(db: sqlite3.Connection, key: Key, stored: Stored) -> None:
+    created = run(
+        db,
+        "INSERT OR IGNORE INTO records (machine, instance, version, status, tags, updated, body)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        key.machine,
+        key.instance,
+        stored.version,
+        stored.index.status,
+        json.dumps(stored.index.tags),
+        stored.index.updated,
+        stored.body,
+    )
+    if not created.rowcount:
+        raise _conflict(db, key, 0)
+
+
+def _replace(db: sqlite3.Connection, key: Key, stored: Stored, expected: int) -> None:
+    replaced = run(
+        db,
+        "UPDATE records SET version=?, tags=?, updated=?, body=? WHERE machine=? AND instance=? AND version=?",
+        stored.version,
+        json.dumps(stored.index.tags),
+        stored.index.updated,
+        stored.body,
+        key.machine,
+        key.instance,
+        expected,
+    )
+    if not replaced.rowcount:
+        raise _conflict(db, key, expected)
+    # Apart, because SQLite rewrites the index over a column whenever that column is set, even to what it was.
+    run(
+        db,
+        "UPDATE records SET status=? WHERE machine=? AND instance=? AND status<>?",
+        stored.index.status,
+        key.machine,
+        key.instance,
+        stored.index.status,
+    )
+
+
+def _conflict(db: sqlite3.Connection, key: Key, expected: int) -> Conflict:
+    row = run(db, "SELECT version FROM records WHERE machine=? AND instance=?", key.machine, key.instance).fetchone()
+    return Conflict(f"{key}: expected version {expected}, found {row[0] if row else 0}")
+
+
+def _index(status: str | bytes, tags: str, updated: float) -> Index:
+    return Index(text(status), tuple(json.loads(tags)), updated)

@@ -1,0 +1,62 @@
+"""Timers in their table, until the queue finds them due.
+
+There is no clock of their own to run: whoever asks the queue for messages moves what is due into it, in the same
+transaction, so a timer is in one of the two places whatever happens.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from settled.message import Key, Message, Timer
+from settled_local.sqlite.file import File, run, text
+
+
+class SQLiteTimers:
+    """The timers of a file."""
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+
+    def schedule(self, timer: Timer) -> None:
+        with self._file.writing() as db:
+            schedule(db, timer)
+
+    def cancel(self, timer_id: str) -> None:
+        with self._file.writing() as db:
+            cancel(db, timer_id)
+
+
+def schedule(db: sqlite3.Connection, timer: Timer) -> None:
+    """`Timers.schedule` within a transaction."""
+    run(
+        db,
+        "INSERT OR REPLACE INTO timers (timer, due, machine, instance, id, body) VALUES (?, ?, ?, ?, ?, ?)",
+        timer.id,
+        timer.due,
+        timer.message.key.machine,
+        timer.message.key.instance,
+        timer.message.id,
+        timer.message.body,
+    )
+
+
+def cancel(db: sqlite3.Connection, timer_id: str) -> None:
+    """`Timers.cancel` within a transaction."""
+    run(db, "DELETE FROM timers WHERE timer=?", timer_id)
+
+
+def pop_due(db: sqlite3.Connection, now: float, limit: int) -> Sequence[Message]:
+    """Take out the messages of up to `limit` timers that are due, in the order in which they are."""
+    rows = run(
+        db,
+        "SELECT serial, machine, instance, id, body FROM timers WHERE due<=? ORDER BY due, serial LIMIT ?",
+        now,
+        limit,
+    ).fetchall()
+    for serial, *_ in rows:
+        run(db, "DELETE FROM timers WHERE serial=?", serial)
+    return [
+        Message(Key(text(machine), text(instance)), text(id), text(body)) for _, machine, instance, id, body in rows
+    ]
