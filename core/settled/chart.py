@@ -106,7 +106,7 @@ class Node:
     path: str
     ancestors: tuple[Node, ...]
     last: int = 0
-    children: Mapping[str, Node] = field(factory=dict)
+    children: Mapping[str, Node] = field(factory=dict[str, "Node"])
     states: tuple[Node, ...] = ()
     histories: tuple[Node, ...] = ()
     initial: Initial | None = None
@@ -116,7 +116,7 @@ class Node:
     exit: tuple[Action, ...] = ()
     after: tuple[After, ...] = ()
     invoke: tuple[Invocation, ...] = ()
-    on: Mapping[str, tuple[Transition, ...]] = field(factory=dict)
+    on: Mapping[str, tuple[Transition, ...]] = field(factory=dict[str, tuple[Transition, ...]])
     wildcards: tuple[tuple[str, tuple[Transition, ...]], ...] = ()
     always: tuple[Transition, ...] = ()
     output: Any = ABSENT
@@ -153,7 +153,12 @@ def matches(event: str, descriptor: str) -> bool:
 
 @frozen(eq=False)
 class Configuration:
-    """The active nodes, in document order, and all that follows from them alone."""
+    """The active nodes, in document order, and all that follows from them alone.
+
+    `is_whole` is whether each active node's parent is active too. A microstep may leave it otherwise: from inside
+    a parallel node to that node's own, still empty history, XState leaves the parallel and enters only its regions.
+    No step ends so.
+    """
 
     nodes: tuple[Node, ...]
     members: frozenset[Node]
@@ -161,6 +166,7 @@ class Configuration:
     value: StateValue
     tags: frozenset[str]
     meta: Mapping[str, Any]
+    is_whole: bool = True
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Configuration):
@@ -198,7 +204,9 @@ class Chart:
     nodes: tuple[Node, ...]
     ids: Mapping[str, Node]
     max_iterations: int
-    _configurations: dict[frozenset[Node], Configuration] = field(factory=dict, init=False, repr=False)
+    _configurations: dict[frozenset[Node], Configuration] = field(
+        factory=dict[frozenset[Node], Configuration], init=False, repr=False
+    )
 
     @property
     def root(self) -> Node:
@@ -223,7 +231,12 @@ class Chart:
             value=_value(self.root, completed(nodes)),
             tags=frozenset(tag for node in nodes for tag in node.tags),
             meta={node.id: node.meta for node in nodes if node.meta is not ABSENT},
+            is_whole=all(node.parent is None or node.parent in members for node in nodes),
         )
+
+    def whole(self, configuration: Configuration) -> Configuration:
+        """`configuration` with the parents of its nodes."""
+        return self.configuration(each for node in configuration.nodes for each in (node, *node.ancestors))
 
     def resolve(self, value: StateValue) -> Configuration:
         """The configuration that `value` stands for; what it leaves out is entered by default.
@@ -291,12 +304,10 @@ def child_of(node: Node, key: str) -> Node:
 
 
 def completed(nodes: Iterable[Node]) -> set[Node]:
-    """`nodes`, their ancestors, and what is entered by default wherever they leave a choice."""
-    active = {each for node in nodes for each in (node, *node.ancestors)}
-    for node in in_order(active):
-        for region in _undecided(node, active):
-            active.update(_by_default(region))
-    return active
+    """`nodes`, what is entered by default wherever they leave a choice, and the ancestors of all these."""
+    given = set(nodes)
+    default = {each for node in given for region in _undecided(node, given) for each in _by_default(region)}
+    return {each for node in given | default for each in (node, *node.ancestors)}
 
 
 def _undecided(node: Node, active: set[Node]) -> tuple[Node, ...]:

@@ -99,12 +99,16 @@ def compile_program(config: MachineConfig, logic: Logic) -> Program:
 
 @define
 class _Draft:
-    """A chart in the making: the nodes so far, each with its config, and the faults."""
+    """A chart in the making: the nodes so far, each with its config, and the faults.
+
+    `named` are the nodes whose id is in the config; the ids that XState makes up from keys may coincide.
+    """
 
     id: str
-    nodes: list[tuple[Node, StateConfig]] = field(factory=list)
-    ids: dict[str, Node] = field(factory=dict)
-    faults: list[Fault] = field(factory=list)
+    nodes: list[tuple[Node, StateConfig]] = field(factory=list[tuple[Node, StateConfig]])
+    ids: dict[str, Node] = field(factory=dict[str, Node])
+    named: set[Node] = field(factory=set[Node])
+    faults: list[Fault] = field(factory=list[Fault])
 
     def attempt(self, path: str, remedy: str, look_up: Callable[..., Node], *where: Any) -> Node | None:
         """The node that `look_up` finds; if there is none, a fault."""
@@ -141,9 +145,11 @@ def _grow(draft: _Draft, config: StateConfig, key: str, parent: Node | None, pat
         path=path,
         ancestors=() if parent is None else (parent, *parent.ancestors),
     )
-    if node.id in draft.ids:
+    if node.id in draft.ids and (config.id or draft.ids[node.id] in draft.named):
         other = draft.ids[node.id].path or "the root"
         draft.faults.append(Fault(_below(path, "id"), f'the id "{node.id}" is taken by {other}', "Ids are unique."))
+    if config.id:
+        draft.named.add(node)
     draft.ids[node.id] = node
     draft.nodes.append((node, config))
     node.children = {
@@ -192,7 +198,7 @@ def _initial(draft: _Draft, node: Node, config: StateConfig) -> Initial | None:
     if node.type not in ("compound", "parallel"):
         return None
     target = draft.attempt(path, _children_of(node), child_of, node, config.initial.target)
-    return target and Initial(target, _actions(config.initial.actions, f"{path}.actions"))
+    return None if target is None else Initial(target, _actions(config.initial.actions, f"{path}.actions"))
 
 
 def _defaults(draft: _Draft, chart: Chart, node: Node, config: StateConfig) -> tuple[Node, ...]:
@@ -250,7 +256,9 @@ def _wire_transitions(draft: _Draft, chart: Chart, node: Node, config: StateConf
 
 
 def _set_table(node: Node, table: Mapping[str, tuple[Transition, ...]]) -> None:
-    wild = [(descriptor, found) for descriptor, found in table.items() if descriptor == "*" or descriptor.endswith(".*")]
+    wild = [
+        (descriptor, found) for descriptor, found in table.items() if descriptor == "*" or descriptor.endswith(".*")
+    ]
     node.on = table
     node.wildcards = tuple(sorted(wild, key=lambda item: -len(item[0])))
 
@@ -297,8 +305,7 @@ def _transition(
 
 def _targets(draft: _Draft, chart: Chart, node: Node, several: Several[str], path: str) -> tuple[Node, ...]:
     found = (
-        draft.attempt(place, _remedy(node, target), _target, chart, node, target)
-        for place, target in several.at(path)
+        draft.attempt(place, _remedy(node, target), _target, chart, node, target) for place, target in several.at(path)
     )
     return tuple(target for target in found if target)
 
@@ -374,7 +381,7 @@ def _children_of(node: Node | None) -> str:
 class _LookUp:
     """Looks things up at their places in the config, and keeps a fault for what has no meaning."""
 
-    faults: list[Fault] = field(factory=list)
+    faults: list[Fault] = field(factory=list[Fault])
 
     def all(self, places: Iterable[P], find: Callable[[P], T]) -> dict[P, T]:
         """What `find` finds for each of `places` that has a meaning."""
@@ -424,7 +431,10 @@ def _all_actions(chart: Chart) -> Iterator[Action]:
 
 def _all_guards(chart: Chart) -> Iterator[Guard]:
     return (
-        transition.guard for node in chart.nodes for transition in _all_transitions(node) if transition.guard is not None
+        transition.guard
+        for node in chart.nodes
+        for transition in _all_transitions(node)
+        if transition.guard is not None
     )
 
 

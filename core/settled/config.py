@@ -14,9 +14,9 @@ from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, cast, get_args, get_origin
 
-from attrs import AttrsInstance, field, fields, frozen, has
+from attrs import field, fields, frozen, has
 
-from settled.data import ABSENT, Absent, Json, parse, write
+from settled.data import ABSENT, Json, is_array, is_object, parse, write
 from settled.errors import DefinitionError, Fault
 
 if TYPE_CHECKING:
@@ -115,13 +115,13 @@ class StateConfig:
     id: str | None = None
     type: NodeType | None = None
     initial: InitialConfig | None = None
-    states: Mapping[str, StateConfig] = field(factory=dict)
+    states: Mapping[str, StateConfig] = field(factory=dict[str, "StateConfig"])
     entry: Several[Reference] = NOTHING
     exit: Several[Reference] = NOTHING
     invoke: Several[InvokeConfig] = NOTHING
-    on: Mapping[str, Several[TransitionConfig]] = field(factory=dict)
+    on: Mapping[str, Several[TransitionConfig]] = field(factory=dict[str, Several[TransitionConfig]])
     always: Several[TransitionConfig] | None = None
-    after: Mapping[str, Several[TransitionConfig]] = field(factory=dict)
+    after: Mapping[str, Several[TransitionConfig]] = field(factory=dict[str, Several[TransitionConfig]])
     on_done: Several[TransitionConfig] | None = field(default=None, alias="onDone")
     history: Literal["shallow", "deep"] | None = None
     target: Several[str] | None = None
@@ -157,10 +157,11 @@ def read(source: str | Mapping[str, Any]) -> MachineConfig:
     Raises:
         DefinitionError: with every fault that was found.
     """
-    plain = ordered(_parsed(source) if isinstance(source, str) else source)
-    if not isinstance(plain, dict):
-        raise DefinitionError([Fault("", f"a machine is a JSON object, not {_kind(plain)}")])
-    own = {key: plain.pop(key) for key in _ONLY_OF_A_ROOT if key in plain}
+    whole: Any = ordered(_parsed(source) if isinstance(source, str) else source)
+    if not is_object(whole):
+        raise DefinitionError([Fault("", f"a machine is a JSON object, not {_kind(whole)}")])
+    own = {key: value for key, value in whole.items() if key in _ONLY_OF_A_ROOT}
+    plain = {key: value for key, value in whole.items() if key not in own}
     faults: list[Fault] = []
     root = _structured(plain, StateConfig, faults)
     options = _structured(own.get("options") or {}, OptionsConfig, faults, "options")
@@ -173,7 +174,7 @@ def read(source: str | Mapping[str, Any]) -> MachineConfig:
     return MachineConfig(
         root=root,
         id=root.id or "(machine)",
-        fingerprint=_fingerprint({**plain, **own}),
+        fingerprint=_fingerprint(whole),
         version=version,
         context={} if context is None else context,
         options=options,
@@ -185,14 +186,10 @@ _ONLY_OF_A_ROOT = ("context", "version", "options", "schemas", "types")
 
 def ordered(value: Any) -> Any:
     """`value` with the keys of all its objects as JavaScript has them: integer-like ones first, ascending."""
-    match value:
-        case Mapping():
-            items = {str(key): ordered(item) for key, item in cast("Mapping[Any, Any]", value).items()}
-            return dict(sorted(items.items(), key=lambda item: _rank(item[0])))
-        case list() | tuple():
-            return [ordered(item) for item in cast("Sequence[Any]", value)]
-        case _:
-            return value
+    if is_object(value):
+        items = {str(key): ordered(item) for key, item in value.items()}
+        return dict(sorted(items.items(), key=lambda item: _rank(item[0])))
+    return [ordered(item) for item in value] if is_array(value) else value
 
 
 _LARGEST_INDEX = 2**32 - 2
@@ -220,13 +217,12 @@ def _nameable(value: Any) -> Json:
     match value:
         case None | bool() | int() | float() | str():
             return value
-        case Mapping():
-            return {key: _nameable(item) for key, item in cast("Mapping[str, Any]", value).items()}
-        case list() | tuple():
-            return [_nameable(item) for item in cast("Sequence[Any]", value)]
-        case _ if has(type(value)):
-            inside = {item.name: _nameable(getattr(value, item.name)) for item in fields(type(value))}
-            return {"$": type(value).__qualname__, **inside}
+        case _ if is_object(value):
+            return {key: _nameable(item) for key, item in value.items()}
+        case _ if is_array(value):
+            return [_nameable(item) for item in value]
+        case _ if has(kind := value.__class__):
+            return {"$": kind.__qualname__, **{it.name: _nameable(getattr(value, it.name)) for it in fields(kind)}}
         case _:
             return {"$": f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"}
 
@@ -306,9 +302,9 @@ _SHORTHAND: Mapping[type, Callable[[Any], Any]] = {
 
 
 def _object(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
+    if not is_object(value):
         raise Unfit(f"expected an object, not {_kind(value)}")
-    return cast("Mapping[str, Any]", value)
+    return value
 
 
 def _is_several(kind: Any) -> bool:
@@ -318,7 +314,8 @@ def _is_several(kind: Any) -> bool:
 def _several(converter: Converter, value: Any, kind: Any) -> Several[Any]:
     (item,) = get_args(kind)
     if isinstance(value, list):
-        return Several(tuple(converter.structure(cast("list[Any]", value), list[item])))
+        items: Any = list[item]  # type: ignore[valid-type]
+        return Several(tuple(converter.structure(value, items)))
     if value is None and item is not TransitionConfig:
         return NOTHING
     return Several((converter.structure(value, item),), listed=False)
@@ -330,7 +327,8 @@ def _is_by_key(kind: Any) -> bool:
 
 def _by_key(converter: Converter, value: Any, kind: Any) -> Mapping[str, Any]:
     key, item = get_args(kind)
-    return converter.structure({} if value is None else _object(value), dict[key, item])
+    items: Any = dict[key, item]  # type: ignore[valid-type]
+    return cast("Mapping[str, Any]", converter.structure({} if value is None else _object(value), items))
 
 
 def _is_optional(kind: Any) -> bool:
@@ -339,10 +337,10 @@ def _is_optional(kind: Any) -> bool:
 
 def _optional(converter: Converter, value: Any, kind: Any) -> Any:
     """``null`` for what may be left out is the same as leaving it out; so is the empty target."""
-    inner = [each for each in get_args(kind) if each is not type(None)]
+    inner: list[Any] = [each for each in get_args(kind) if each is not type(None)]
     if value is None or (value == "" and inner == [Several[str]]):
         return None
-    return converter.structure(value, inner[0] if len(inner) == 1 else Reference)
+    return converter.structure(value, inner[0] if len(inner) == 1 else cast("Any", Reference))
 
 
 def _reference(converter: Converter, value: Any) -> Reference:
@@ -350,7 +348,7 @@ def _reference(converter: Converter, value: Any) -> Reference:
         case str():
             return Named(value)
         case Mapping():
-            return converter.structure(cast("Mapping[str, Any]", value), Named)
+            return converter.structure(value, Named)
         case bool() | int() | float() | list() | None:
             raise Unfit(f"expected a name, an object with a type, or a function, not {_kind(value)}")
         case _:
@@ -364,8 +362,9 @@ def _text(value: Any, _: Any) -> str:
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    items = cast("list[Any]", value) if isinstance(value, list) else [] if value is None else [value]
-    return tuple(_text(item, str) for item in items)
+    if value is None:
+        return ()
+    return tuple(_text(item, str) for item in (value if is_array(value) else [value]))
 
 
 def _truth(value: Any, _: Any) -> bool:
@@ -445,7 +444,7 @@ def _joined(path: str, error: BaseException) -> str:
         match note:
             case AttributeValidationNote() if not isinstance(error, KeyError):
                 return _below(path, _WRITTEN.get(note.name, note.name))
-            case IterableValidationNote(index=int()):
+            case IterableValidationNote() if isinstance(note.index, int):
                 return f"{path}[{note.index}]"
             case IterableValidationNote():
                 return _below(path, str(note.index))
@@ -455,9 +454,7 @@ def _joined(path: str, error: BaseException) -> str:
 
 
 _WRITTEN: Mapping[str, str] = {
-    item.name: item.alias or item.name
-    for into in (InvokeConfig, StateConfig, OptionsConfig)
-    for item in fields(into)
+    item.name: item.alias or item.name for into in (InvokeConfig, StateConfig, OptionsConfig) for item in fields(into)
 }
 
 

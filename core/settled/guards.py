@@ -45,7 +45,11 @@ class StateIn:
 
 BuiltInGuard: TypeAlias = And | Or | Not | StateIn
 GuardLike: TypeAlias = (
-    str | Mapping[str, Any] | Callable[[Args[Any, Any]], object] | Callable[[Args[Any, Any], Any], object] | BuiltInGuard
+    str
+    | Mapping[str, Any]
+    | Callable[[Args[Any, Any]], object]
+    | Callable[[Args[Any, Any], Any], object]
+    | BuiltInGuard
 )
 
 

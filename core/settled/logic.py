@@ -7,7 +7,7 @@ comes), so a name without a meaning is found before anything runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import cache
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
@@ -18,11 +18,11 @@ from attrs import frozen, has
 from settled import actions as built_in
 from settled.actions import BuiltInAction
 from settled.chart import Chart
-from settled.config import Inline, Named, Reference
-from settled.data import ABSENT, Json, fault_in
+from settled.config import Inline, Named
+from settled.data import ABSENT, Json, fault_in, is_object
 from settled.errors import EventError, Fault, LogicError
 from settled.expression import Args, Expression, called, expression
-from settled.guards import And, BuiltInGuard, Not, Or, StateIn, and_, not_, or_, state_in
+from settled.guards import And, BuiltInGuard, GuardLike, Not, Or, StateIn, and_, not_, or_, state_in
 from settled.message import Key
 from settled.snapshot import Snapshot
 
@@ -85,7 +85,7 @@ class Actor:
 def actor(
     function: Callable[[Any, Call], Any],
     *,
-    retry: Retry = Retry(),  # noqa: B008 (immutable)
+    retry: Retry = Retry(),
     timeout: timedelta | None = None,
     interruption: Literal["rerun", "fail"] = "rerun",
 ) -> Actor:
@@ -166,7 +166,7 @@ class Logic:
         Raises:
             LogicError: it is not JSON; the message says where in it.
         """
-        plain = _converter().unstructure(context) if has(type(context)) else context
+        plain = _converter().unstructure(context) if has(context.__class__) else context
         if fault := fault_in(plain):
             raise LogicError(f"the context is not JSON: {fault}")
         return cast("Json", plain)
@@ -201,12 +201,12 @@ class Logic:
         Raises:
             EventError: it is neither an object with a type nor of a declared class, or not JSON.
         """
-        plain = event if isinstance(event, Mapping) else self._plain(event)
+        plain = event if is_object(event) else self._plain(event)
         if not isinstance(plain.get("type"), str):
             raise EventError(f"an event is an object with a type, not {event!r}")
         if fault := fault_in(plain):
             raise EventError(f"the event {plain['type']} is not JSON: {fault}")
-        return cast("Mapping[str, Any]", plain)
+        return plain
 
     def _plain(self, event: Any) -> Mapping[str, Any]:
         for name, declared in self.events.items():
@@ -229,14 +229,18 @@ class Lexicon:
                 return self.guard(wanted.what)
             case Named():
                 return self._named_guard(wanted)
-            case str() | Mapping():
+            case str():
+                return self._named_guard(Named(wanted))
+            case _ if is_object(wanted):
                 return self._named_guard(_named(wanted))
             case And() | Or() | Not() | StateIn():
                 return self._built_in_guard(wanted)
             case _ if callable(wanted):
                 return _with_params(wanted, None)
             case _:
-                raise Meaningless(f"{wanted!r} is no guard", "Give a name, a function, or what and_() and the like make.")
+                raise Meaningless(
+                    f"{wanted!r} is no guard", "Give a name, a function, or what and_() and the like make."
+                )
 
     def _named_guard(self, named: Named) -> Predicate:
         if named.type in self.logic.guards:
@@ -278,14 +282,18 @@ class Lexicon:
                 return self.action(wanted.what, inline)
             case Named():
                 return self._named_action(wanted)
-            case str() | Mapping():
+            case str():
+                return self._named_action(Named(wanted))
+            case _ if is_object(wanted):
                 return self._named_action(_named(wanted))
             case _ if isinstance(wanted, get_args(BuiltInAction)):
                 return self._bound(_ACTION_NAMES[type(wanted)], wanted, ABSENT)
             case _ if callable(wanted) and inline is not None:
                 return self._bound(inline, Custom(called(wanted)), ABSENT)
             case _:
-                raise Meaningless(f"{wanted!r} is no action here", "Give a registered name, or what assign() and the like make.")
+                raise Meaningless(
+                    f"{wanted!r} is no action here", "Give a registered name, or what assign() and the like make."
+                )
 
     def _named_action(self, named: Named) -> BoundAction:
         if named.type in self.logic.actions:
@@ -364,9 +372,7 @@ def _with_params(function: Callable[..., Any], params: Any) -> Predicate:
     return lambda args: bool(call(args, given))
 
 
-def _named(wanted: str | Mapping[str, Any]) -> Named:
-    if isinstance(wanted, str):
-        return Named(wanted)
+def _named(wanted: Mapping[str, Any]) -> Named:
     if not isinstance(wanted.get("type"), str):
         raise Meaningless(f"{wanted!r} has no type", 'Write {"type": ..., "params": ...}.')
     return Named(wanted["type"], wanted.get("params", ABSENT))
@@ -382,25 +388,44 @@ def _unknown(kind: str, name: str, known: Mapping[str, Any]) -> Meaningless:
 
 # What XState knows by itself needs no registration. The params are called as XState calls them.
 
-_GUARDS_BY_NAME: Mapping[str, Callable[..., BuiltInGuard]] = {
-    "xstate.and": lambda guards: and_(*guards),
-    "xstate.or": lambda guards: or_(*guards),
-    "xstate.not": lambda guard: not_(guard),
-    "xstate.stateIn": lambda stateValue: state_in(stateValue),
+
+@frozen
+class _Maker:
+    """How XState's own `make` is called by name: its params in order, and those that may be left out."""
+
+    make: Callable[..., Any]
+    params: tuple[str, ...]
+    optional: Mapping[str, str] = {}
+
+
+def _all_of(guards: Iterable[GuardLike]) -> BuiltInGuard:
+    return and_(*guards)
+
+
+def _one_of(guards: Iterable[GuardLike]) -> BuiltInGuard:
+    return or_(*guards)
+
+
+_LATER = {"id": "id", "delay": "delay"}
+_GUARDS_BY_NAME: Mapping[str, _Maker] = {
+    "xstate.and": _Maker(_all_of, ("guards",)),
+    "xstate.or": _Maker(_one_of, ("guards",)),
+    "xstate.not": _Maker(not_, ("guard",)),
+    "xstate.stateIn": _Maker(state_in, ("stateValue",)),
 }
-_ACTIONS_BY_NAME: Mapping[str, Callable[..., BuiltInAction]] = {
-    "xstate.assign": lambda assignment: built_in.assign(assignment),
-    "xstate.raise": lambda event, id=None, delay=None: built_in.raise_(event, id=id, delay=delay),
-    "xstate.sendTo": lambda to, event, id=None, delay=None: built_in.send_to(to, event, id=id, delay=delay),
-    "xstate.sendParent": lambda event, id=None, delay=None: built_in.send_parent(event, id=id, delay=delay),
-    "xstate.forwardTo": lambda to, id=None, delay=None: built_in.forward_to(to, id=id, delay=delay),
-    "xstate.emit": lambda event: built_in.emit(event),
-    "xstate.log": lambda value, label=None: built_in.log(value, label),
-    "xstate.cancel": lambda sendId: built_in.cancel(sendId),
-    "xstate.spawnChild": lambda src, id=None, input=ABSENT, systemId=None: built_in.spawn_child(
-        src, id=id, input=input, system_id=systemId
+_ACTIONS_BY_NAME: Mapping[str, _Maker] = {
+    "xstate.assign": _Maker(built_in.assign, ("assignment",)),
+    "xstate.raise": _Maker(built_in.raise_, ("event",), _LATER),
+    "xstate.sendTo": _Maker(built_in.send_to, ("to", "event"), _LATER),
+    "xstate.sendParent": _Maker(built_in.send_parent, ("event",), _LATER),
+    "xstate.forwardTo": _Maker(built_in.forward_to, ("to",), _LATER),
+    "xstate.emit": _Maker(built_in.emit, ("event",)),
+    "xstate.log": _Maker(built_in.log, ("value",), {"label": "label"}),
+    "xstate.cancel": _Maker(built_in.cancel, ("sendId",)),
+    "xstate.spawnChild": _Maker(
+        built_in.spawn_child, ("src",), {"id": "id", "input": "input", "systemId": "system_id"}
     ),
-    "xstate.stopChild": lambda id: built_in.stop_child(id),
+    "xstate.stopChild": _Maker(built_in.stop_child, ("id",)),
 }
 _ACTION_NAMES: Mapping[type[Any], str] = {
     built_in.Assign: "xstate.assign",
@@ -415,13 +440,14 @@ _ACTION_NAMES: Mapping[type[Any], str] = {
 }
 
 
-def _made(makers: Mapping[str, Callable[..., Any]], named: Named) -> Any:
+def _made(makers: Mapping[str, _Maker], named: Named) -> Any:
+    maker = makers[named.type]
+    known = (*maker.params, *maker.optional)
     params: Any = {} if named.params is ABSENT else named.params
-    parameters = signature(makers[named.type]).parameters
-    try:
-        return makers[named.type](**params)
-    except TypeError as error:
-        raise Meaningless(f"{named.type} cannot be made from {params!r}", f"Params: {', '.join(parameters)}.") from error
+    if not is_object(params) or not set(maker.params) <= set(params) <= set(known):
+        raise Meaningless(f"{named.type} cannot be made from {params!r}", f"Its params are: {', '.join(known)}.")
+    optional = {maker.optional[name]: value for name, value in params.items() if name in maker.optional}
+    return maker.make(*(params[name] for name in maker.params), **optional)
 
 
 def _asynchronous(path: str, value: Any) -> Fault | None:

@@ -10,7 +10,7 @@ from attrs import frozen
 from settled.chart import Chart, StateValue
 from settled.compile import Program, compile_program
 from settled.config import MachineConfig, read
-from settled.data import ABSENT, Json, parse, write
+from settled.data import ABSENT, Json, is_object, parse, write
 from settled.effects import Effect, Execute
 from settled.errors import DefinitionError, EventError, Fault, LogicError, RecordError
 from settled.logic import ActionArgs, Actor, Call, Logic, reasons
@@ -57,9 +57,7 @@ class Machine(Generic[C, E]):
         """What was handed to `setup`."""
         return self.program.logic
 
-    def initial_transition(
-        self, input: Json = None, *, first_index: int = 0
-    ) -> tuple[Snapshot[C], tuple[Effect, ...]]:
+    def initial_transition(self, input: Json = None, *, first_index: int = 0) -> tuple[Snapshot[C], tuple[Effect, ...]]:
         """Start the machine: its first snapshot, and the effects of getting there, numbered from `first_index`.
 
         What raises at the start gives a snapshot whose status is ``error``, and no effects.
@@ -163,8 +161,9 @@ class Machine(Generic[C, E]):
         """
         if src not in self.program.actors:
             raise LogicError(f'{self.id}: no actor is registered as "{src}"')
-        found = self.program.actors[src]
-        return found if isinstance(found, Actor | Machine) else Actor(found)
+        found: Any = self.program.actors[src]
+        is_bare = not isinstance(found, Actor) and not hasattr(found, "initial_transition")
+        return Actor(found) if is_bare else found
 
     def bind(self, execute: Execute, snapshot: Snapshot[C], call: Call) -> Callable[[], object]:
         """The custom action of `execute` as a function without arguments, for a host to call.
@@ -186,8 +185,8 @@ class Machine(Generic[C, E]):
         return lambda: function(args, execute.params)
 
     def _plain(self, event: object) -> Mapping[str, Any]:
-        if isinstance(event, Mapping) and isinstance(cast("Mapping[str, Any]", event).get("type"), str):
-            return cast("Mapping[str, Any]", event)
+        if is_object(event) and isinstance(event.get("type"), str):
+            return event
         return self.logic.event_to_json(event)
 
     def _read_context(self, plain: object) -> C:

@@ -108,7 +108,9 @@ def microstep(
 def initial_microstep(program: Program, snapshot: Snapshot[Any], event: Received, out: Outbox) -> Snapshot[Any]:
     """The snapshot after the machine has been entered; in `snapshot` it has a context and nothing more."""
     step = _begin(program, snapshot, event, out)
-    _enter_nodes(step, *_Entry.of_root(program))
+    entry = _Entry(step.history, program)
+    entry.add(program.chart.root)
+    _enter_nodes(step, entry.nodes, entry.by_default)
     return _end(step)
 
 
@@ -196,22 +198,8 @@ class _Entry:
     nodes: set[Node] = attrs.field(factory=set[Node])
     by_default: set[Node] = attrs.field(factory=set[Node])
 
-    @classmethod
-    def of_root(cls, program: Program) -> tuple[set[Node], set[Node]]:
-        """The default entry of the whole machine."""
-        entry = cls({}, program)
-        entry.add(program.chart.root)
-        return entry.nodes, entry.by_default
-
-    @classmethod
-    def of(cls, transitions: Iterable[Transition], history: History, program: Program) -> tuple[set[Node], set[Node]]:
-        """What `transitions` enter."""
-        entry = cls(history, program)
-        for transition in transitions:
-            entry.add_targets(transition)
-        return entry.nodes, entry.by_default
-
     def add_targets(self, transition: Transition) -> None:
+        """What `transition` enters inside its domain, as the histories are by now."""
         around = domain(transition, self.history, self.program)
         source, targets = transition.source, transition.targets or ()
         for target in targets:
@@ -281,7 +269,10 @@ class _Entry:
 
 
 def _enter(step: _Step, transitions: Iterable[Transition]) -> None:
-    _enter_nodes(step, *_Entry.of(transitions, step.history, step.program))
+    entry = _Entry(step.history, step.program)
+    for transition in transitions:
+        entry.add_targets(transition)
+    _enter_nodes(step, entry.nodes, entry.by_default)
 
 
 def _enter_nodes(step: _Step, nodes: set[Node], by_default: set[Node]) -> None:
@@ -312,7 +303,9 @@ def _complete(step: _Step, node: Node, completed: set[Node]) -> None:
         _done(step, parent, _output(step, node, step.event))
     around = parent if parent is None or parent.type == "parallel" else parent.parent
     last = around or node
-    while around is not None and around.type == "parallel" and around not in completed and is_final(around, step.active):
+    while (
+        around is not None and around.type == "parallel" and around not in completed and is_final(around, step.active)
+    ):
         completed.add(around)
         _done(step, around, ABSENT)
         last, around = around, around.parent
@@ -407,7 +400,7 @@ def _execute(step: _Step, name: str, params: Json) -> None:
 
 def assigned(context: Any, changes: Any) -> Any:
     """`context` with `changes`, a mapping of some of it, or a whole new context of the same class."""
-    if attrs.has(type(context)):
+    if attrs.has(context.__class__):
         return changes if isinstance(changes, type(context)) else evolve(context, **changes)
     return {**context, **changes}
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, get_args
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from attrs import field, frozen
 
 from settled.chart import Chart, Configuration, StateValue, in_order, value_matches
-from settled.data import ABSENT, Json
+from settled.data import ABSENT, Json, is_array, is_object
 from settled.errors import RecordError
 
 C = TypeVar("C")
@@ -159,9 +159,9 @@ def _history(chart: Chart, data: Mapping[str, Any]) -> Mapping[str, tuple[str, .
 
 
 def _remembered(chart: Chart, id: str, nodes: Any) -> tuple[str, ...]:
-    if not isinstance(nodes, list):
+    if not is_array(nodes):
         raise RecordError(f"snapshot.historyValue.{id}: expected an array")
-    named = [_object(item, f"historyValue.{id}").get("id") for item in cast("list[Any]", nodes)]
+    named = [_object(item, f"historyValue.{id}").get("id") for item in nodes]
     return tuple(node.id for node in in_order(chart.ids[_known(chart, each)] for each in named))
 
 
@@ -172,9 +172,9 @@ def _known(chart: Chart, id: Any) -> str:
 
 
 def _object(data: object, path: str) -> Mapping[str, Any]:
-    if not isinstance(data, Mapping):
+    if not is_object(data):
         raise RecordError(f"{path}: expected an object, not {type(data).__name__}")
-    return cast("Mapping[str, Any]", data)
+    return data
 
 
 def _one_of(value: Any, known: tuple[Any, ...], path: str) -> Any:

@@ -97,10 +97,16 @@ def _completed(program: Program, event: Received, out: Outbox, done: list[tuple[
     """Go on from the microsteps in `done` (each with how many effects there were after it) until there is no more."""
     _run_to_rest(program, event, out, done)
     microsteps = tuple(_with_own_effects(out.effects, done))
-    snapshot = done[-1][0]
+    snapshot = _at_rest(program, done[-1][0])
     if snapshot.status != "active":
         out.effects.extend(_stops(snapshot, out.next_index))
     return Step(snapshot, tuple(out.effects), microsteps)
+
+
+def _at_rest(program: Program, snapshot: Snapshot[Any]) -> Snapshot[Any]:
+    if snapshot.configuration.is_whole:
+        return snapshot
+    return evolve(snapshot, configuration=program.chart.whole(snapshot.configuration))
 
 
 def _run_to_rest(program: Program, event: Received, out: Outbox, done: list[tuple[Snapshot[Any], int]]) -> None:
