@@ -407,7 +407,7 @@ def _bound(chart: Chart, logic: Logic) -> tuple[Program, list[Fault]]:
         actions=actions,
         guards=look_up.all(_all_guards(chart), lambda it: lexicon.guard(it.reference)),
         delays=look_up.all((it for node in chart.nodes for it in node.after), lambda it: lexicon.delay(it.delay)),
-        inputs={it: expression(it.input) for it in invocations},
+        inputs={it: lexicon.input(actors.get(it), expression(it.input)) for it in invocations},
         outputs={node: expression(node.output) for node in chart.nodes if node.output is not ABSENT},
         actors={**logic.actors, **{it.src: found for it, found in actors.items()}},
         customs={**lexicon.customs(), **_inline_customs(actions.values())},

@@ -13,7 +13,7 @@ from functools import cache
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar, cast, get_args
 
-from attrs import frozen, has
+from attrs import evolve, frozen, has
 
 from settled import actions as built_in
 from settled.actions import BuiltInAction
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 E = TypeVar("E")
 Predicate: TypeAlias = Callable[[Args[Any, Any]], bool]
+Inputs: TypeAlias = Callable[[Args[Any, Any]], Any] | Callable[[Args[Any, Any], Any], Any]
+"""A function of `Args`, or of `Args` and params."""
 
 
 @frozen
@@ -80,6 +82,7 @@ class Actor:
     retry: Retry = Retry()
     timeout: timedelta | None = None
     interruption: Literal["rerun", "fail"] = "rerun"
+    input: Inputs | None = None
 
 
 def actor(
@@ -88,13 +91,15 @@ def actor(
     retry: Retry = Retry(),
     timeout: timedelta | None = None,
     interruption: Literal["rerun", "fail"] = "rerun",
+    input: Inputs | None = None,
 ) -> Actor:
     """Make an actor of `function`, ``def`` or ``async def``, which is given the input and a `Call`.
 
     `interruption` says what becomes of an attempt that nobody saw the end of: ``rerun`` runs it again under the same
-    idempotency key, ``fail`` tells the machine that it failed.
+    idempotency key, ``fail`` tells the machine that it failed. `input` computes the input from `Args`, since a config
+    that is JSON cannot; what the config says itself is handed to it as params, if it takes them.
     """
-    return Actor(function, retry, timeout, interruption)
+    return Actor(function, retry, timeout, interruption, input)
 
 
 class ChildMachine(Protocol):
@@ -309,7 +314,7 @@ class Lexicon:
 
     def _bound(self, name: str, meaning: Any, params: Any) -> BoundAction:
         if isinstance(meaning, built_in.SpawnChild):
-            self.actor(meaning.src)
+            meaning = evolve(meaning, input=self.input(self.actor(meaning.src), meaning.input))
         delay = self.delay(getattr(meaning, "delay", None))
         return BoundAction(name, meaning, expression(None if params is ABSENT else params), delay)
 
@@ -326,6 +331,18 @@ class Lexicon:
         if name not in self.logic.actors:
             raise _unknown("actor", name, self.logic.actors)
         return self.logic.actors[name]
+
+    def input(self, actor: Any, given: Expression) -> Expression:
+        """What `actor` is started with, where the config or an action has `given`."""
+        if not isinstance(actor, Actor) or actor.input is None:
+            return given
+        compute = called(actor.input)
+
+        def computed(args: Args[Any, Any], params: Any) -> Any:
+            said = given(args, params)
+            return compute(args, None if said is ABSENT else said)
+
+        return computed
 
     def delay(self, wanted: Any) -> Expression | None:
         """`wanted`, a name, milliseconds, a duration or a function, as an expression for a duration or None."""
