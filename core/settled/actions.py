@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from attrs import frozen
 
 from settled.data import ABSENT
-from settled.expression import Expression, called, expression
+from settled.expression import Args, Expression, Value, called, expression
 from settled.guards import GuardLike
 from settled.snapshot import Snapshot
 
@@ -24,7 +24,7 @@ E = TypeVar("E")
 INTERNAL, PARENT = "#_internal", "#_parent"
 """How XState writes the machine itself and its parent as the target of a ``sendTo``."""
 
-Delay: TypeAlias = "str | float | timedelta | Callable[..., float | timedelta | None]"
+Delay: TypeAlias = str | float | timedelta | Callable[[Args[Any, Any]], float | timedelta | None]
 """The name of a delay, milliseconds, a duration, or a function of `Args` returning one (None: no delay)."""
 
 
@@ -121,7 +121,10 @@ class EnqueueArgs(Generic[C, E]):
     check: Callable[[GuardLike], bool]
 
 
-def assign(update: Mapping[str, Any] | Callable[..., Any] | None = None, /, **changes: Any) -> Assign:
+Update: TypeAlias = Mapping[str, Value] | Callable[[Args[Any, Any]], Any] | Callable[[Args[Any, Any], Any], Any]
+
+
+def assign(update: Update | None = None, /, **changes: Value) -> Assign:
     """Change the context: by keywords, by a mapping, or by a function that returns one or a whole new context.
 
     Each value is a literal or a function of `Args`. An attrs context is replaced by its evolved copy.
@@ -132,51 +135,53 @@ def assign(update: Mapping[str, Any] | Callable[..., Any] | None = None, /, **ch
     return Assign(lambda args, params: {key: value(args, params) for key, value in values.items()})
 
 
-def raise_(event: Any, *, id: str | None = None, delay: Delay | None = None) -> RaiseEvent:
+def raise_(event: Value, *, id: str | None = None, delay: Delay | None = None) -> RaiseEvent:
     """Raise `event`: it is taken in this same step, before anything from outside; with a `delay`, later."""
     return RaiseEvent(expression(event), id, delay)
 
 
-def send_to(to: Any, event: Any, *, id: str | None = None, delay: Delay | None = None) -> SendTo:
+def send_to(to: Value, event: Value, *, id: str | None = None, delay: Delay | None = None) -> SendTo:
     """Send `event` to the child `to`, to the machine itself (``#_internal``), or to an instance's key as text."""
     return SendTo(expression(to), expression(event), id, delay)
 
 
-def send_parent(event: Any, *, id: str | None = None, delay: Delay | None = None) -> SendTo:
+def send_parent(event: Value, *, id: str | None = None, delay: Delay | None = None) -> SendTo:
     """Send `event` to the machine that invoked this one."""
     return send_to(PARENT, event, id=id, delay=delay)
 
 
-def forward_to(to: Any, *, id: str | None = None, delay: Delay | None = None) -> SendTo:
+def forward_to(to: Value, *, id: str | None = None, delay: Delay | None = None) -> SendTo:
     """Send the event that is being taken to the child `to`."""
     return SendTo(expression(to), None, id, delay)
 
 
-def emit(event: Any) -> EmitEvent:
+def emit(event: Value) -> EmitEvent:
     """Hand `event` to whoever listens to this machine."""
     return EmitEvent(expression(event))
 
 
-def log(value: Any, label: str | None = None) -> LogValue:
+def log(value: Value, label: str | None = None) -> LogValue:
     """Write down `value`, under `label` if there is one."""
     return LogValue(expression(value), label)
 
 
-def cancel(id: Any) -> CancelSend:
+def cancel(id: Value) -> CancelSend:
     """Cancel the delayed event that was raised or sent under `id`."""
     return CancelSend(expression(id))
 
 
-def spawn_child(src: str, *, id: Any = None, input: Any = ABSENT, system_id: str | None = None) -> SpawnChild:
+def spawn_child(src: str, *, id: Value = None, input: Value = ABSENT, system_id: str | None = None) -> SpawnChild:
     """Start the registered actor `src` as the child `id`, by default its own name, until it is stopped."""
     return SpawnChild(src, expression(src if id is None else id), expression(input), system_id)
 
 
-def stop_child(id: Any) -> StopChild:
+def stop_child(id: Value) -> StopChild:
     """Stop the child `id`."""
     return StopChild(expression(id))
 
 
-def enqueue_actions(collect: Callable[..., object]) -> EnqueueActions:
+def enqueue_actions(
+    collect: Callable[[EnqueueArgs[Any, Any]], object] | Callable[[EnqueueArgs[Any, Any], Any], object],
+) -> EnqueueActions:
     """Decide in Python which actions run: `collect` is given `EnqueueArgs`, and the params if it takes them."""
     return EnqueueActions(called(collect))

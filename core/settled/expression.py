@@ -31,7 +31,11 @@ Expression: TypeAlias = Callable[[Args[Any, Any], Any], Any]
 """What everything a config may compute is turned into: a function of the argument and the params."""
 
 
-def expression(value: Any) -> Expression:
+Value: TypeAlias = Callable[[Args[Any, Any]], Any] | Callable[[Args[Any, Any], Any], Any] | object
+"""A literal, or a function that computes it."""
+
+
+def expression(value: Value) -> Expression:
     """`value` as an expression: a function is called, anything else is what it is."""
     return called(value) if callable(value) else lambda args, params: value
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from datetime import timedelta
+from typing import Any, Generic, TypeAlias, TypeVar, cast, overload
 
 from attrs import frozen
 
+from settled.actions import BuiltInAction
 from settled.chart import Chart, StateValue
 from settled.compile import Program, compile_program
 from settled.config import MachineConfig, read
 from settled.data import ABSENT, Json, is_object, parse, write
 from settled.effects import Effect, Execute
 from settled.errors import DefinitionError, EventError, Fault, LogicError, RecordError
+from settled.expression import Args
+from settled.guards import BuiltInGuard
 from settled.logic import ActionArgs, Actor, Call, Logic, reasons
 from settled.microstep import received
 from settled.select import select
@@ -162,8 +166,9 @@ class Machine(Generic[C, E]):
         if src not in self.program.actors:
             raise LogicError(f'{self.id}: no actor is registered as "{src}"')
         found: Any = self.program.actors[src]
-        is_bare = not isinstance(found, Actor) and not hasattr(found, "initial_transition")
-        return Actor(found) if is_bare else found
+        if isinstance(found, Actor):
+            return found
+        return found if hasattr(found, "initial_transition") else Actor(found)
 
     def bind(self, execute: Execute, snapshot: Snapshot[C], call: Call) -> Callable[[], object]:
         """The custom action of `execute` as a function without arguments, for a host to call.
@@ -232,17 +237,61 @@ def _own_context(config: MachineConfig, logic: Logic) -> Any:
 _CONTEXT = "Give the config a context of the declared class, or setup() a create_context."
 
 
+Guard: TypeAlias = (
+    Callable[[Args[C, Any]], object] | Callable[[Args[C, Any], Any], object] | BuiltInGuard | str | Mapping[str, Any]
+)
+Action: TypeAlias = Callable[[ActionArgs[C, Any]], object] | Callable[[ActionArgs[C, Any], Any], object] | BuiltInAction
+Delay: TypeAlias = timedelta | float | Callable[[Args[C, Any]], timedelta | float | None]
+AnyActor: TypeAlias = Actor | Callable[[Any, Call], Any] | Machine[Any, Any]
+
+
+@overload
+def setup(
+    *,
+    context: type[C],
+    create_context: Callable[[Any], C] | None = None,
+    events: Mapping[str, type[Any]] | None = None,
+    guards: Mapping[str, Guard[C]] | None = None,
+    actions: Mapping[str, Action[C]] | None = None,
+    actors: Mapping[str, AnyActor] | None = None,
+    delays: Mapping[str, Delay[C]] | None = None,
+) -> Setup[C, Any]: ...
+
+
+@overload
+def setup(
+    *,
+    context: None = None,
+    create_context: Callable[[Any], Mapping[str, Any]] | None = None,
+    events: Mapping[str, type[Any]] | None = None,
+    guards: Mapping[str, Guard[Mapping[str, Any]]] | None = None,
+    actions: Mapping[str, Action[Mapping[str, Any]]] | None = None,
+    actors: Mapping[str, AnyActor] | None = None,
+    delays: Mapping[str, Delay[Mapping[str, Any]]] | None = None,
+) -> Setup[Mapping[str, Any], Any]: ...
+
+
 def setup(
     *,
     context: type[Any] | None = None,
     create_context: Callable[[Any], Any] | None = None,
     events: Mapping[str, type[Any]] | None = None,
-    guards: Mapping[str, Any] | None = None,
-    actions: Mapping[str, Any] | None = None,
-    actors: Mapping[str, Any] | None = None,
-    delays: Mapping[str, Any] | None = None,
+    guards: Mapping[str, Guard[Any]] | None = None,
+    actions: Mapping[str, Action[Any]] | None = None,
+    actors: Mapping[str, AnyActor] | None = None,
+    delays: Mapping[str, Delay[Any]] | None = None,
 ) -> Setup[Any, Any]:
-    """Give names their meaning; ``.machine(config)`` then compiles a config that uses them."""
+    """Give names their meaning; ``.machine(config)`` then compiles a config that uses them.
+
+    Args:
+        context: an attrs class of the context, which cattrs reads and writes. Without it, a context is a JSON object.
+        create_context: makes the first context from the input, in the place of the config's own.
+        events: attrs classes of events, by type; such an event is refused unless it fits.
+        guards: functions of `Args` (and params), or what `and_` and the like make.
+        actions: functions of `ActionArgs` (and params), which a host runs, or what `assign` and the like make.
+        actors: functions of an input and a `Call`, what `actor` makes of them, or machines.
+        delays: durations, milliseconds, or functions of `Args` that return one.
+    """
     return Setup(
         Logic(
             context=context,
