@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
 from attrs import Factory, define
+
 from settled import (
     Call,
     End,
@@ -47,6 +48,7 @@ from settled.commands import (
     Run,
 )
 from settled.effects import Emit, Execute, Log
+from settled.message import Content
 from settled.ports import DeadLetter, Delivery
 from settled_local.memory import MemoryBackend
 
@@ -81,9 +83,9 @@ class World:
     policy: Policy = Policy(lease=LEASE)
     now: float = 1_000.0
     backend: MemoryBackend = Factory(lambda self: MemoryBackend(lease=LEASE, clock=lambda: self.now), takes_self=True)
-    plans: list[Plan] = Factory(list)
-    effects: list[tuple[str, str, int]] = Factory(list)
-    commands: list[Command] = Factory(list)
+    plans: list[Plan] = Factory(list[Plan])
+    effects: list[tuple[str, str, int]] = Factory(list[tuple[str, str, int]])
+    commands: list[Command] = Factory(list[Command])
     sent: int = 0
     workers: int = 0
 
@@ -101,6 +103,10 @@ class World:
         message = Message(self.key(instance), id or f"m{self.sent}", body)
         self.backend.queue.send([message])
         return message.id
+
+    def stray(self, content: Content, id: str, attempt: int = 1) -> Delivery:
+        """A delivery that no queue should have handed out: a duplicate it had forgotten, or one out of order."""
+        return Delivery(Message(self.key(), id, encode(content)), "0.0", attempt, self.now + LEASE)
 
     def redrive(self, instance: str = "ada") -> int:
         self.workers += 1
@@ -148,8 +154,8 @@ class World:
     def settle(self, until: float = 10_000.0) -> None:
         """Let workers work, and time pass, until nothing is left to do before `until`."""
         while True:
-            while self.deliver() is not None:
-                pass
+            while deliveries := self.backend.queue.receive(10):
+                self.take(deliveries)
             later = self.backend.next_due()
             if later > until:
                 return

@@ -436,17 +436,23 @@ def _action_to_json(effect: Execute | Emit | Log) -> list[Json]:
 
 def _owed(key: Key, raw: Sequence[Any]) -> Owed:
     by, kind, *rest = raw
-    return Owed(by, _DEBTS[kind](key, *rest))
+    return Owed(by, _debt(key, kind, rest))
 
 
-_DEBTS: Mapping[str, Callable[..., Debt]] = {
-    "send": lambda _, to, id, body: Message(Key.parse(to), id, body),
-    "schedule": lambda key, id, due: Timer(id, due_message(key, id), due),
-    "cancel": lambda _, token: CancelTimer(token),
-    "execute": lambda _, idempotency_key, *effect: Action(Execute(*effect), idempotency_key),
-    "emit": lambda _, idempotency_key, *effect: Action(Emit(*effect), idempotency_key),
-    "log": lambda _, idempotency_key, *effect: Action(Log(*effect), idempotency_key),
-}
+def _debt(key: Key, kind: str, rest: Sequence[Any]) -> Debt:
+    match kind, rest:
+        case "send", [to, id, body]:
+            return Message(Key.parse(to), id, body)
+        case "schedule", [id, due]:
+            return Timer(id, due_message(key, id), due)
+        case "cancel", [token]:
+            return CancelTimer(token)
+        case _:
+            idempotency_key, *effect = rest
+            return Action(_ACTIONS[kind](*effect), idempotency_key)
+
+
+_ACTIONS: Mapping[str, type[Execute] | type[Emit] | type[Log]] = {"execute": Execute, "emit": Emit, "log": Log}
 
 
 def idempotency_key(key: Key, incarnation: int, ordinal: int, index: int) -> str:

@@ -239,7 +239,7 @@ def _go_on(work: Work) -> Course[End | None]:
         return (yield from _advance(work, record))
     ready = any(call.started_by is None and call.not_before <= work.now for call in work.open_turn.calls)
     if record is not work.record or ready:
-        return (yield from commit(work, record, fresh=record.outbox))
+        return (yield from commit(work, record, fresh=record.outbox, progress=False))
     return (yield from _run(work))
 
 

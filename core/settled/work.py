@@ -137,15 +137,18 @@ def commit(
     bury: tuple[DeadLetter, ...] = (),
     unbury: int = 0,
     fresh: tuple[Owed, ...] = (),
+    progress: bool = True,
 ) -> Course[End | None]:
     """Commit `record`; then perform `fresh`, what its newest steps owe, and acknowledge `done`.
+
+    `progress`: the turn has come further, so its workers do not seem to die of it.
 
     Raises:
         LogicError: the context is not JSON. Nothing was written.
         TooLarge: the record has outgrown the store. Nothing was written.
     """
     before, version = work.record, work.version + 1
-    record = evolve(_claim(work, record), nonce=f"{work.nonce}.{version}")
+    record = evolve(_claim(work, record, progress), nonce=f"{work.nonce}.{version}")
     stored = store(work.machine, record, version, work.now)
     work.record = record
     try:
@@ -155,7 +158,7 @@ def commit(
         raise
 
 
-def _claim(work: Work, record: Record) -> Record:
+def _claim(work: Work, record: Record, progress: bool) -> Record:
     """`record` with its open turn, if it has one, claimed by this worker, and the calls that are ready started."""
     if record.turn is None or record.halted:
         return record
@@ -164,7 +167,8 @@ def _claim(work: Work, record: Record) -> Record:
         for call in record.turn.calls
     )
     turn = evolve(record.turn, calls=calls, lease=work.now + work.policy.lease)
-    return evolve(record, turn=turn, receives=Receives(work.head.message.id, work.head.attempt))
+    receives = Receives(work.head.message.id, work.head.attempt) if progress else record.receives
+    return evolve(record, turn=turn, receives=receives)
 
 
 def pay(work: Work, debts: tuple[Owed, ...], write: Write, done: tuple[Delivery, ...] = ()) -> Course[End | None]:
@@ -254,7 +258,7 @@ def fail(work: Work, detail: str, then_give_back: bool = True) -> Course[End | N
     if failing.count >= work.policy.max_attempts:
         yield from _set_aside(work, message, failing)
         return None
-    yield from commit(work, evolve(record, failing=failing))
+    yield from commit(work, evolve(record, failing=failing), progress=False)
     if not then_give_back:
         return None
     return (yield from give_back(work, work.policy.backoff.wait(failing.count + 1).total_seconds()))

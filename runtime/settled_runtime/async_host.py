@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
 from attrs import define, field, frozen
+
 from settled import Backend, Call, Delivery, End, Key, Machine, Policy, SettledError
 from settled.commands import Act, Acted, Answer, Command, Finish, Invocation, Letters, Load, Ran, Release, Result, Run
-
 from settled_runtime.driving import drive_async
 from settled_runtime.house import AFTER_AN_ERROR, House, by_key, described
 from settled_runtime.interruption import Interruption

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, assert_never
 
 from attrs import frozen
+
 from settled import (
     Backend,
     DeadLetter,
@@ -22,7 +23,6 @@ from settled import (
     Message,
     Outcome,
     Record,
-    RecordError,
     SettledError,
     Snapshot,
     Start,
@@ -32,7 +32,6 @@ from settled import (
     redrive,
 )
 from settled.commands import Act, Answer, Command, Finish, Letters, Load, Release, Run
-
 from settled_runtime.driving import drive
 from settled_runtime.observe import Observers
 from settled_runtime.ports import Ports, retried

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
 from attrs import define, field, frozen
+
 from settled import Backend, Call, Delivery, End, Key, Machine, Policy, SettledError
 from settled.commands import Act, Acted, Answer, Command, Finish, Invocation, Letters, Load, Ran, Release, Result, Run
-
 from settled_runtime.driving import drive
 from settled_runtime.house import AFTER_AN_ERROR, House, by_key, described
 from settled_runtime.interruption import Interruption
@@ -146,7 +146,9 @@ class _Calls:
     held: Held
     _deadlines: dict[_Attempt, float | None] = field(factory=dict[_Attempt, "float | None"], init=False)
     _ended: dict[_Attempt, Result] = field(factory=dict[_Attempt, Result], init=False)
-    _inbox: queue.SimpleQueue[tuple[_Attempt, Result] | None] = field(factory=queue.SimpleQueue, init=False)
+    _inbox: queue.SimpleQueue[tuple[_Attempt, Result] | None] = field(
+        factory=queue.SimpleQueue["tuple[_Attempt, Result] | None"], init=False
+    )
 
     def run(self, command: Run, interruption: Interruption, deadline: float | None) -> Ran:
         for invocation in command.invocations:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from attrs import evolve, frozen
+
 from settled import Backend, Call, Delivery, End, Json, Key, Machine, Policy, RecordError, turn
 from settled.commands import Act, Course, Finish, Invocation, Release, Run
 from settled.effects import Emit, Execute, Log
 from settled.record import Action
-
 from settled_runtime.leases import Held, LeaseKeeper
 from settled_runtime.observe import (
     ActionPerformed,
@@ -124,7 +124,11 @@ class House:
 def _with_children(machines: Iterable[Machine[Any, Any]]) -> Iterator[Machine[Any, Any]]:
     for machine in machines:
         yield machine
-        yield from _with_children(actor for actor in machine.logic.actors.values() if isinstance(actor, Machine))
+        yield from _with_children(filter(_is_machine, machine.logic.actors.values()))
+
+
+def _is_machine(actor: object) -> TypeGuard[Machine[Any, Any]]:
+    return isinstance(actor, Machine)
 
 
 def by_key(deliveries: Iterable[Delivery]) -> Mapping[Key, list[Delivery]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from attrs import define, field
@@ -26,7 +26,7 @@ class Interruption:
             call()
 
     @contextmanager
-    def calling(self, call: Callable[[], None]) -> Iterator[None]:
+    def calling(self, call: Callable[[], None]) -> Generator[None]:
         """Within this block, `call` is called when the interruption is set, from the thread that sets it."""
         with self._lock:
             self._waiting.append(call)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable, Sequence
 
 from attrs import define, field
+
 from settled import Conflict, Delivery, Queue, SettledError
 
 SHARE_OF_A_LEASE = 1 / 3

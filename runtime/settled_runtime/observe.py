@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias, assert_never
 
 from attrs import frozen
+
 from settled import DeadLetter, End, Json, Key
 from settled.commands import Result
 

@@ -11,9 +11,9 @@ from typing import TypeAlias, TypeVar
 
 import stamina
 from attrs import frozen
-from settled import Backend, Unavailable
-from settled.commands import Done, Finish, Letters, Loaded, Load, Lying, Release
 
+from settled import Backend, Unavailable
+from settled.commands import Done, Finish, Letters, Load, Loaded, Lying, Release
 from settled_runtime.observe import Committed, Observer, Released, SetAside
 
 T = TypeVar("T")

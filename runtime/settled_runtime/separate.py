@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attrs import frozen
+
 from settled import Capability, Delivery, Queue, Store, Timers, Write
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import FrameType
 
 import stamina
-from settled import Delivery, Key, Unavailable
 
+from settled import Delivery, Key, Unavailable
 from settled_runtime.host import Host
 from settled_runtime.house import by_key
 from settled_runtime.interruption import Interruption
@@ -88,7 +88,7 @@ class Worker:
 
 
 @contextmanager
-def _stopped_by_signals(worker: Worker) -> Iterator[None]:
+def _stopped_by_signals(worker: Worker) -> Generator[None]:
     """Within this block, SIGTERM and SIGINT stop `worker`; only the main thread can listen to them."""
     if threading.current_thread() is not threading.main_thread():
         yield

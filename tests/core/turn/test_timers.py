@@ -1,0 +1,182 @@
+"""Timers outlive their turns by a token: one entry of one node, and nothing else, is what a timer may fire for."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from settled import Machine, cancel, raise_, send_to, setup
+from settled.commands import Finish
+from settled.message import Due
+from tests.core.turn.machines import signup, submitted
+from tests.world import World
+
+DAY = 86_400.0
+
+
+def waiting() -> World:
+    world = submitted(signup())
+    world.settle(until=2_000)
+    return world
+
+
+def kettle() -> Machine[Any, Any]:
+    return setup(
+        actions={
+            "remind": raise_({"type": "REMIND"}, id="reminder", delay=timedelta(seconds=60)),
+            "forget": cancel("reminder"),
+        }
+    ).machine(
+        {
+            "id": "kettle",
+            "initial": "on",
+            "states": {
+                "on": {
+                    "tags": ["settled"],
+                    "on": {
+                        "ARM": {"actions": "remind"},
+                        "DISARM": {"actions": "forget"},
+                        "AGAIN": {"target": "on", "reenter": True},
+                        "REMIND": "reminded",
+                    },
+                    "after": {"100000": "boiled"},
+                },
+                "reminded": {"type": "final"},
+                "boiled": {"type": "final"},
+            },
+        }
+    )
+
+
+def started() -> World:
+    world = World(kettle())
+    world.start()
+    world.settle(until=world.now)
+    return world
+
+
+class TestATimer:
+    def test_fires_when_it_is_due_and_not_before(self) -> None:
+        world = waiting()
+        world.settle(until=1_000 + DAY - 0.001)
+        assert world.value() == "waiting"
+        world.settle(until=1_000 + DAY)
+        assert world.value() == "expired"
+
+    def test_bears_the_idempotency_key_of_what_scheduled_it(self) -> None:
+        world = waiting()
+        assert list(world.record().timers) == ["signup/ada/1/1/3"]
+
+    def test_is_scheduled_again_after_a_crash_under_the_same_id(self) -> None:
+        world = started()
+        world.send("ARM")
+        world.crash_at(Finish)
+        world.deliver()
+        world.settle(until=1_080)
+        assert world.value() == "on"
+        world.settle(until=1_095)
+        assert world.value() == "reminded"
+
+    def test_that_fires_twice_is_taken_once(self) -> None:
+        world = started()
+        world.send("ARM")
+        world.settle(until=world.now)
+        token = next(token for token, timer in world.record().timers.items() if timer.id == "reminder")
+        world.settle(until=1_060)
+        assert world.value() == "reminded"
+        version = world.version()
+
+        world.take([world.stray(Due(token), token)])
+        assert world.version() == version
+
+
+class TestWhatIsCancelled:
+    def test_does_not_fire(self) -> None:
+        world = started()
+        world.send("ARM")
+        world.settle(until=1_010)
+        world.send("DISARM")
+        world.settle(until=1_099)
+        assert world.value() == "on"
+
+    def test_in_the_same_fold_does_not_fire_either(self) -> None:
+        world = started()
+        world.send("ARM")
+        world.send("DISARM")
+        world.settle(until=1_099)
+        assert world.value() == "on"
+        assert [timer.id for timer in world.record().timers.values() if timer.id == "reminder"] == []
+
+    def test_by_leaving_its_node_is_stale_however_late_it_comes(self) -> None:
+        world = started()
+        old = set(world.record().timers)
+        world.now += 50
+        world.send("AGAIN")
+        world.settle(until=world.now)
+        new = set(world.record().timers)
+        assert old.isdisjoint(new)
+        world.settle(until=1_149)
+        assert world.value() == "on"
+        world.settle(until=1_150)
+        assert world.value() == "boiled"
+
+    def test_replaced_under_its_name_fires_at_its_new_time(self) -> None:
+        world = started()
+        world.send("ARM")
+        world.settle(until=world.now)
+        world.now += 30
+        world.send("ARM")
+        world.settle(until=1_089)
+        assert world.value() == "on"
+        world.settle(until=1_090)
+        assert world.value() == "reminded"
+
+    def test_by_the_end_of_its_machine_is_forgotten_everywhere(self) -> None:
+        world = started()
+        world.send("REMIND")
+        world.settle(until=world.now)
+        assert world.record().timers == {}
+        assert world.backend.next_due() == float("inf")
+
+
+class TestADelayedSendToAnother:
+    def machine(self) -> Machine[Any, Any]:
+        return setup(
+            actions={
+                "ping": send_to("pinger/bob", {"type": "PING"}, id="ping", delay=timedelta(seconds=10)),
+                "forget": cancel("ping"),
+            }
+        ).machine(
+            {
+                "id": "pinger",
+                "initial": "a",
+                "states": {
+                    "a": {
+                        "tags": ["settled"],
+                        "on": {"GO": {"actions": "ping"}, "NO": {"actions": "forget"}, "PING": "pinged"},
+                    },
+                    "pinged": {"tags": ["settled"]},
+                },
+            }
+        )
+
+    def test_arrives_once_when_it_is_due(self) -> None:
+        world = World(self.machine())
+        world.start("ada")
+        world.start("bob")
+        world.send("GO", "ada")
+        world.settle(until=1_009)
+        assert world.value("bob") == "a"
+        world.settle(until=1_010)
+        assert world.value("bob") == "pinged"
+        assert "pinger/ada/1/1/0" in world.record("bob").window.outcomes
+
+    def test_can_be_cancelled_to_the_last_moment(self) -> None:
+        world = World(self.machine())
+        world.start("ada")
+        world.start("bob")
+        world.send("GO", "ada")
+        world.settle(until=1_009)
+        world.send("NO", "ada")
+        world.settle()
+        assert world.value("bob") == "a"
