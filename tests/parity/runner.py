@@ -1,13 +1,13 @@
 """Runs parity cases through settled: JSON lines in, JSON lines out, as ``oracle.mjs`` does through XState.
 
-    python -m tests.parity.runner < cases.jsonl
+python -m tests.parity.runner < cases.jsonl
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, assert_never
 
@@ -19,16 +19,15 @@ AnyMachine = Machine[Any, Any]
 AnySnapshot = Snapshot[Any]
 
 
-def run(case: Mapping[str, Any]) -> dict[str, Any]:
-    """The trace of `case`."""
+def run(case: Mapping[str, Any], *, is_stored: bool = False) -> dict[str, Any]:
+    """The trace of `case`. `is_stored`: the snapshot is dumped and loaded between any two events."""
     try:
         machine = machine_of(case["config"])
     except DefinitionError as error:
         return {"invalid": failure(error)}
-    steps: list[dict[str, Any]] = []
+    steps: list[dict[str, Any]] = []  # what came before a failure stays
     try:
-        for step in trace(machine, case):
-            steps.append(step)  # noqa: PERF402 (what came before a failure stays)
+        steps.extend(trace(machine, case, is_stored))
     except SettledError as error:
         steps.append({"error": {"thrown": True, **failure(error)}})
     return {"steps": steps}
@@ -39,11 +38,12 @@ def machine_of(config: Mapping[str, Any]) -> AnyMachine:
     vocabulary = Vocabulary()
     plain = vocabulary.node(config)
     context = plain.get("context")
-    create = None
-    if has_look_up(context):
-        create = lambda input: evaluated(context, {"$ctx": None, "$ev": None, "$input": input or {}})  # noqa: E731
+
+    def create_context(input: Any) -> Any:
+        return evaluated(context, {"$ctx": None, "$ev": None, "$input": input or {}})
+
     return setup(
-        create_context=create,
+        create_context=create_context if has_look_up(context) else None,
         guards=vocabulary.guards,
         actions=vocabulary.actions,
         actors=vocabulary.actors,
@@ -51,14 +51,15 @@ def machine_of(config: Mapping[str, Any]) -> AnyMachine:
     ).machine(plain)
 
 
-def trace(machine: AnyMachine, case: Mapping[str, Any]) -> Any:
+def trace(machine: AnyMachine, case: Mapping[str, Any], is_stored: bool) -> Iterator[dict[str, Any]]:
+    """Each step of `case`, the start first."""
     snapshot, step = first(machine, case)
     yield step
     for event in case.get("events", ()):
         if snapshot.status != "active":
             yield {**seen(snapshot), "actions": [], "ignored": True}
             continue
-        before = snapshot
+        before = machine.load(machine.dump(snapshot)) if is_stored else snapshot
         snapshot, effects = machine.transition(before, event)
         step = {**seen(snapshot), "actions": actions(effects), **probed(machine, snapshot, case)}
         if case.get("micro"):
@@ -89,7 +90,7 @@ def probed(machine: AnyMachine, snapshot: AnySnapshot, case: Mapping[str, Any]) 
     probe = case.get("probe")
     if not probe or snapshot.status != "active":
         return {}
-    asked = {
+    asked: dict[str, Callable[[Any], bool]] = {
         "can": lambda event: machine.can(snapshot, event),
         "matches": snapshot.matches,
         "hasTag": snapshot.has_tag,
@@ -124,28 +125,28 @@ def actions(effects: Sequence[Effect]) -> list[dict[str, Any]]:
 
 def action(effect: Effect) -> dict[str, Any]:
     """`effect` as XState lists it."""
+    params: Any
     match effect:
         case Execute():
-            shown = effect.type, effect.params
+            type, params = effect.type, effect.params
         case Invoke(id=id, src=src, input=input, system_id=system_id):
-            shown = "xstate.spawnChild", {"id": id, "src": src, "input": input, "systemId": system_id}
+            type, params = "xstate.spawnChild", {"id": id, "src": src, "input": input, "systemId": system_id}
         case Stop():
-            shown = "xstate.stopChild", {"id": effect.id}
+            type, params = "xstate.stopChild", {"id": effect.id}
         case Send(to=to, event=event, id=id, delay=delay):
-            shown = "xstate.sendTo", {"to": to, "event": event, "id": id, "delay": milliseconds(delay)}
+            type, params = "xstate.sendTo", {"to": to, "event": event, "id": id, "delay": milliseconds(delay)}
         case Schedule(event=event, id=id, delay=delay):
-            shown = "xstate.raise", {"event": event, "id": id, "delay": milliseconds(delay)}
+            type, params = "xstate.raise", {"event": event, "id": id, "delay": milliseconds(delay)}
         case Raise(event=event, id=id):
-            shown = "xstate.raise", {"event": event, "id": id}
+            type, params = "xstate.raise", {"event": event, "id": id}
         case Cancel():
-            shown = "xstate.cancel", {"sendId": effect.id}
+            type, params = "xstate.cancel", {"sendId": effect.id}
         case Emit():
-            shown = "xstate.emit", {"event": effect.event}
+            type, params = "xstate.emit", {"event": effect.event}
         case Log():
-            shown = "xstate.log", {"value": effect.value, "label": effect.label}
+            type, params = "xstate.log", {"value": effect.value, "label": effect.label}
         case _:
             assert_never(effect)
-    type, params = shown
     return {"type": type} if params is None else {"type": type, "params": params}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from settled import (
+    Args,
     and_,
     assign,
     cancel,
@@ -26,32 +27,31 @@ from settled import (
     state_in,
     stop_child,
 )
+from settled.actions import BuiltInAction
+from settled.data import is_array, is_object
 
+AnyArgs = Args[Any, Any]
 LOOK_UPS = ("$ctx", "$ev", "$input")
 
 
 def is_look_up(value: Any) -> bool:
-    return isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in LOOK_UPS
+    return is_object(value) and len(value) == 1 and next(iter(value)) in LOOK_UPS
 
 
 def has_look_up(value: Any) -> bool:
-    match value:
-        case _ if is_look_up(value):
-            return True
-        case Mapping():
-            return any(map(has_look_up, value.values()))
-        case list():
-            return any(map(has_look_up, value))
-        case _:
-            return False
+    if is_look_up(value):
+        return True
+    if is_object(value):
+        return any(map(has_look_up, value.values()))
+    return is_array(value) and any(map(has_look_up, value))
 
 
 def at(root: Any, path: str) -> Any:
     """What is at the dotted `path` in `root`; a missing step gives null."""
     for key in path.split("."):
-        if isinstance(root, Mapping):
+        if is_object(root):
             root = root.get(key)
-        elif isinstance(root, list) and key.isdigit() and int(key) < len(root):
+        elif is_array(root) and key.isdigit() and int(key) < len(root):
             root = root[int(key)]
         else:
             return None
@@ -59,19 +59,15 @@ def at(root: Any, path: str) -> Any:
 
 
 def evaluated(value: Any, roots: Mapping[str, Any]) -> Any:
-    match value:
-        case _ if is_look_up(value):
-            ((kind, path),) = value.items()
-            return at(roots[kind], str(path))
-        case Mapping():
-            return {key: evaluated(item, roots) for key, item in value.items()}
-        case list():
-            return [evaluated(item, roots) for item in value]
-        case _:
-            return value
+    if is_look_up(value):
+        ((kind, path),) = value.items()
+        return at(roots[kind], str(path))
+    if is_object(value):
+        return {key: evaluated(item, roots) for key, item in value.items()}
+    return [evaluated(item, roots) for item in value] if is_array(value) else value
 
 
-def dynamic(value: Any) -> Callable[..., Any]:
+def dynamic(value: Any) -> Callable[[AnyArgs], Any]:
     return lambda args: evaluated(value, {"$ctx": args.context, "$ev": args.event, "$input": None})
 
 
@@ -79,44 +75,82 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def same(a: Any, b: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     """JavaScript's ``===`` for what is no object."""
-    if isinstance(a, Mapping | list) or isinstance(b, Mapping | list):
+    if any(is_object(value) or is_array(value) for value in (one, other)):
         return False
-    return a == b and isinstance(a, bool) == isinstance(b, bool) and (a is None) == (b is None)
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
-GUARDS: Mapping[str, Callable[..., bool]] = {
-    "T": lambda args: True,
-    "F": lambda args: False,
-    "ctxEq": lambda args, params: (
-        (params["key"] in args.context or params["value"] is not None)
-        and same(args.context.get(params["key"]), params["value"])
-    ),
-    "ctxLt": lambda args, params: (
-        is_number(args.context.get(params["key"])) and args.context[params["key"]] < params["value"]
-    ),
-    "ctxGte": lambda args, params: (
-        is_number(args.context.get(params["key"])) and args.context[params["key"]] >= params["value"]
-    ),
-    "evEq": lambda args, params: same(at(args.event, params["key"]), params["value"]),
-    "evType": lambda args, params: bool(args.event["type"] == params["type"]),
-}
-
-DELAYS: Mapping[str, Any] = {
-    "short": 10,
-    "medium": 100,
-    "long": 1000,
-    "ctxDelay": lambda args: args.context["delay"] if is_number(args.context.get("delay")) else 1,
-}
+def equals(args: AnyArgs, params: Any) -> bool:
+    return params["key"] in args.context and same(args.context[params["key"]], params["value"])
 
 
-def not_implemented(args: Any) -> bool:
+def is_less(args: AnyArgs, params: Any) -> bool:
+    number = args.context.get(params["key"])
+    return is_number(number) and bool(number < params["value"])
+
+
+def is_at_least(args: AnyArgs, params: Any) -> bool:
+    number = args.context.get(params["key"])
+    return is_number(number) and bool(number >= params["value"])
+
+
+def event_equals(args: AnyArgs, params: Any) -> bool:
+    return same(at(args.event, params["key"]), params["value"])
+
+
+def is_event(args: AnyArgs, params: Any) -> bool:
+    return bool(args.event["type"] == params["type"])
+
+
+def own_delay(args: AnyArgs) -> float:
+    delay = args.context.get("delay")
+    return float(delay) if is_number(delay) else 1
+
+
+def not_implemented(args: AnyArgs) -> bool:
     raise NotImplementedError("the guard is not implemented")
 
 
-def no_parent(args: Any) -> Any:
+def no_parent(args: AnyArgs) -> Any:
     raise LookupError("the root has no parent")
+
+
+def never(input: Any, call: Any) -> None:
+    raise AssertionError("a case runs no actor")
+
+
+def nothing(args: Any) -> None:
+    """A custom action, or the delay of a name that means nothing."""
+
+
+def increased(params: Any) -> Callable[[AnyArgs], Any]:
+    def increase(args: AnyArgs) -> Any:
+        now = args.context.get(params["key"])
+        return (now if is_number(now) else 0) + params["by"]
+
+    return increase
+
+
+def pushed(params: Any) -> Callable[[AnyArgs], list[Any]]:
+    def push(args: AnyArgs) -> list[Any]:
+        now = args.context.get(params["key"])
+        return [*(now if is_array(now) else ()), dynamic(params["value"])(args)]
+
+    return push
+
+
+GUARDS: Mapping[str, Any] = {
+    "T": and_(),
+    "F": or_(),
+    "ctxEq": equals,
+    "ctxLt": is_less,
+    "ctxGte": is_at_least,
+    "evEq": event_equals,
+    "evType": is_event,
+}
+DELAYS: Mapping[str, Any] = {"short": 10, "medium": 100, "long": 1000, "ctxDelay": own_delay}
 
 
 class Vocabulary:
@@ -134,30 +168,30 @@ class Vocabulary:
             if key in result:
                 result[key] = self.several(self.action, result[key])
         for key in ("on", "after"):
-            if isinstance(result.get(key), Mapping):
+            if is_object(result.get(key)):
                 result[key] = {name: self.several(self.transition, it) for name, it in result[key].items()}
         for key in ("always", "onDone"):
             if key in result:
                 result[key] = self.several(self.transition, result[key])
-        if isinstance(result.get("initial"), Mapping):
+        if is_object(result.get("initial")):
             result["initial"] = self.with_actions(result["initial"])
-        if isinstance(result.get("route"), Mapping):
+        if is_object(result.get("route")):
             result["route"] = self.transition(result["route"])
         if result.get("invoke") is not None:
             result["invoke"] = self.several(self.invoke, result["invoke"])
         if has_look_up(result.get("output")):
             result["output"] = dynamic(result["output"])
-        for name in result.get("after") or {}:
-            self.delay(name if not name.replace(".", "", 1).isdigit() else None)
-        if isinstance(result.get("states"), Mapping):
+        for name in map(str, config.get("after") or ()):
+            self.delay(None if name.isdigit() else name)
+        if is_object(result.get("states")):
             result["states"] = {name: self.node(it) for name, it in result["states"].items()}
         return result
 
     def several(self, one: Callable[[Any], Any], value: Any) -> Any:
-        return [one(item) for item in value] if isinstance(value, list) else one(value)
+        return [one(item) for item in value] if is_array(value) else one(value)
 
     def transition(self, value: Any) -> Any:
-        if not isinstance(value, Mapping):
+        if not is_object(value):
             return value
         result = self.with_actions(value)
         if "guard" in result:
@@ -182,7 +216,7 @@ class Vocabulary:
 
     def delay(self, name: Any) -> Any:
         if isinstance(name, str):
-            self.delays.setdefault(name, lambda args: None)
+            self.delays.setdefault(name, nothing)
         return name
 
     def guard(self, value: Any) -> Any:
@@ -197,6 +231,8 @@ class Vocabulary:
                 return state_in(params["stateValue"])
             case {"type": str(name)} | str(name):
                 self.guards.setdefault(name, not_implemented)
+            case _:
+                pass
         return value
 
     def action(self, value: Any) -> Any:
@@ -205,18 +241,17 @@ class Vocabulary:
                 pass
             case _:
                 return value
-        make = ACTIONS.get(name) if isinstance(value, Mapping) else None
-        if make:
-            return make(self, value.get("params", {}))
-        self.actions.setdefault(name, lambda args: None)
+        if is_object(value) and name in ACTIONS:
+            return ACTIONS[name](self, value.get("params", {}))
+        self.actions.setdefault(name, nothing)
         return value
 
-    def spawn(self, params: Mapping[str, Any]) -> Any:
+    def spawn(self, params: Mapping[str, Any]) -> BuiltInAction:
         self.actors[params["src"]] = never
         extra = {"input": dynamic(params["input"])} if "input" in params else {}
         return spawn_child(params["src"], id=params["id"], system_id=params.get("systemId"), **extra)
 
-    def enqueue(self, params: Mapping[str, Any]) -> Any:
+    def enqueue(self, params: Mapping[str, Any]) -> BuiltInAction:
         items = [
             (self.guard(item["guard"]) if "guard" in item else None, self.several(self.action, item["actions"]))
             for item in params["items"]
@@ -225,7 +260,7 @@ class Vocabulary:
         def collect(args: Any) -> None:
             for guard, actions in items:
                 if guard is None or args.check(guard):
-                    for action in actions if isinstance(actions, list) else [actions]:
+                    for action in actions if is_array(actions) else [actions]:
                         args.enqueue(action)
 
         return enqueue_actions(collect)
@@ -234,24 +269,10 @@ class Vocabulary:
         return {"id": params.get("id"), "delay": self.delay(params.get("delay"))}
 
 
-def never(input: Any, call: Any) -> None:
-    raise AssertionError("a case runs no actor")
-
-
-def increased(args: Any, params: Mapping[str, Any]) -> Any:
-    now = args.context.get(params["key"])
-    return (now if is_number(now) else 0) + params["by"]
-
-
-def pushed(args: Any, params: Mapping[str, Any]) -> list[Any]:
-    now = args.context.get(params["key"])
-    return [*(now if isinstance(now, list) else []), dynamic(params["value"])(args)]
-
-
-ACTIONS: Mapping[str, Callable[[Vocabulary, Any], Any]] = {
+ACTIONS: Mapping[str, Callable[[Vocabulary, Any], BuiltInAction]] = {
     "assign": lambda own, params: assign({params["key"]: dynamic(params["value"])}),
-    "inc": lambda own, params: assign({params["key"]: lambda args: increased(args, params)}),
-    "push": lambda own, params: assign({params["key"]: lambda args: pushed(args, params)}),
+    "inc": lambda own, params: assign({params["key"]: increased(params)}),
+    "push": lambda own, params: assign({params["key"]: pushed(params)}),
     "raise": lambda own, params: raise_(dynamic(params["event"]), **own.timing(params)),
     "sendTo": lambda own, params: send_to(params["to"], dynamic(params["event"]), **own.timing(params)),
     "sendParent": lambda own, params: send_parent(no_parent),
