@@ -143,7 +143,7 @@ class OpenTurn:
     """A turn that was committed before it settled: its message, and how far it came.
 
     `inbox` are events still to be taken inside the turn, `index` the number of its next effect. Until `lease` (seconds
-    since the epoch) nobody else may go on with it. `letter`: the message is still the oldest dead letter.
+    since the epoch) nobody else may go on with it. `letter`: the message lies among the dead letters.
     """
 
     message: Message

@@ -210,7 +210,10 @@ def _commit_fold(
 
 
 def _take_letter(work: Work) -> Course[End | None]:
-    """A redrive is under way: the oldest dead letter is taken, and leaves its place when its turn is over."""
+    """A redrive is under way: the oldest dead letter is taken.
+
+    It leaves its place in the commit that applies it; if its turn is left open, when it is found to be known.
+    """
     lying = (yield from letters(work.key)).letters
     if not lying or work.record.redriving == 0:
         return (yield from commit(work, evolve(work.record, redriving=None)))
@@ -280,8 +283,6 @@ def _advance(work: Work, record: Record) -> Course[End | None]:
     record = advance(work.desk(), evolve(record, outbox=()))
     if record.turn is not None:
         return (yield from commit(work, record, fresh=record.outbox))
-    if finished.letter:
-        return (yield from commit(work, _one_letter_less(record), unbury=1, fresh=record.outbox))
     done = (work.head,) if finished.message.id == work.head.message.id else ()
     return (yield from commit(work, record, done, fresh=record.outbox))
 

@@ -269,12 +269,18 @@ def _message_in_hand(work: Work) -> Message:
 
 
 def _set_aside(work: Work, message: Message, failing: Failing) -> Course[None]:
-    """Halt the instance. A message that is being taken from the dead letters lies there still: it is not buried."""
-    record = work.record
-    lies_there = record.redriving is not None and (record.turn is None or record.turn.letter)
+    """Halt the instance. A message that lies among the dead letters already is not buried again."""
+    record, turn = work.record, work.record.turn
+    lies_there = record.redriving is not None if turn is None else turn.letter
     if not lies_there and record.window.outcome(message) is None:
         record = evolve(record, window=record.window.add(message, Outcome.DEAD))
-    halted = f"{message.id} failed {failing.count} times, at last with {failing.detail}"
-    record = evolve(record, failing=None, receives=None, halted=halted, redriving=None)
+    record = evolve(
+        record,
+        turn=turn and evolve(turn, letter=True),
+        failing=None,
+        receives=None,
+        halted=f"{message.id} failed {failing.count} times, at last with {failing.detail}",
+        redriving=None,
+    )
     letter = DeadLetter(message, f"failed {failing.count} times", work.now, failing.detail)
     yield from commit(work, record, bury=() if lies_there else (letter,))

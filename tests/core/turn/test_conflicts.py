@@ -61,6 +61,14 @@ class TestACommitWhoseAnswerWasLost:
         assert world.value() == "waiting"
         assert world.performed("send_email") == [("signup/ada/1/1/1", 1)]
 
+    @pytest.mark.parametrize("error", [Unknown("lost"), Conflict("a blind retry came second")], ids=["lost", "retry"])
+    def test_is_recognised_in_the_middle_of_a_turn_too(self, error: Unknown | Conflict) -> None:
+        world = submitted(signup())
+        world.lose_answer_of(Finish, error, nth=2)
+        assert world.deliver() is End.DONE
+        world.now += 10 * LEASE
+        assert world.backend.queue.receive(10) == []
+
     def test_that_did_not_happen_is_made_again(self) -> None:
         world = started()
         world.send(add(1))

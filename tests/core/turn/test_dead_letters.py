@@ -152,6 +152,19 @@ class TestAnActionThatFails:
         assert world.letters() == []
         assert world.record().outbox == ()
 
+    def test_is_still_owed_when_others_were_set_aside_behind_it(self) -> None:
+        switch = Switch()
+        world = started(appending(switch))
+        world.send(tell(1))
+        world.settle()
+        world.send(add(2))
+        world.settle()
+        switch.on = True
+        world.redrive()
+        world.settle()
+        assert applied(world) == [1, 2]
+        assert [key for key, _ in world.performed("report")] == ["list/ada/1/1/0"] * 4
+
 
 class TestAReportThatCannotBeTaken:
     """The actor has run; it is the machine's own code that fails."""
@@ -187,6 +200,59 @@ class TestAReportThatCannotBeTaken:
         assert len(calls) == 1
         assert world.record().turn is not None
         assert [letter.message.id for letter in world.letters()] == ["go"]
+
+    def test_a_redrive_that_fails_again_keeps_the_order(self) -> None:
+        world = World(self.machine([True], []), policy=PATIENT)
+        world.start()
+        world.send("GO", id="go")
+        world.send("ALSO", id="also")
+        world.settle()
+        for _ in range(2):
+            world.redrive()
+            world.settle()
+            assert [letter.message.id for letter in world.letters()] == ["go", "also"]
+
+    def test_a_redrive_starts_at_once(self) -> None:
+        raising = [True]
+        world = World(self.machine(raising, []), policy=PATIENT)
+        world.start()
+        world.send("GO")
+        world.settle()
+        raising.clear()
+        world.redrive()
+        world.settle(until=world.now)
+        assert world.value() == "c"
+
+    def test_a_redriven_letter_whose_turn_fails_stays_where_it_lies(self) -> None:
+        raising = [True]
+        world = World(self.machine(raising, []), policy=PATIENT)
+        for id in ("go", "also"):
+            world.send(id.upper(), id=id)
+        world.settle()
+        world.start()
+        world.settle()
+        for _ in range(2):
+            world.redrive()
+            world.settle()
+            assert [letter.message.id for letter in world.letters()] == ["go", "also"]
+        raising.clear()
+        world.redrive()
+        world.settle()
+        assert world.value() == "c"
+        assert world.letters() == []
+
+    def test_a_redrive_finishes_it_before_older_letters_and_loses_none(self) -> None:
+        raising = [True]
+        world = World(self.machine(raising, []), policy=PATIENT)
+        world.start()
+        world.post("ada", "{", id="broken")
+        world.send("GO", id="go")
+        world.settle()
+        raising.clear()
+        world.redrive()
+        world.settle()
+        assert world.value() == "c"
+        assert [letter.message.id for letter in world.letters()] == ["broken"]
 
     def test_a_redrive_finishes_the_turn_when_the_bug_is_mended(self) -> None:
         calls: list[int] = []

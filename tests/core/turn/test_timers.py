@@ -138,6 +138,75 @@ class TestWhatIsCancelled:
         assert world.record().timers == {}
         assert world.backend.next_due() == float("inf")
 
+    def test_by_an_error_is_forgotten_too(self) -> None:
+        def fail(_input: Any, _call: Any) -> None:
+            raise RuntimeError("no")
+
+        machine = setup(actors={"fail": fail}).machine(
+            {
+                "id": "m",
+                "initial": "a",
+                "states": {
+                    "a": {
+                        "tags": ["settled"],
+                        "after": {"5000": "b"},
+                        "on": {"GO": ".failing"},
+                        "states": {"failing": {"invoke": {"src": "fail"}}, "idle": {}},
+                        "initial": "idle",
+                    },
+                    "b": {},
+                },
+            }
+        )
+        world = World(machine)
+        world.start()
+        world.settle(until=world.now)
+        assert len(world.record().timers) == 1
+        world.send("GO")
+        world.settle(until=world.now)
+        assert world.snapshot().status == "error"
+        assert world.record().timers == {}
+        assert world.backend.next_due() == float("inf")
+
+    def test_by_a_report_that_came_first_does_not_overtake_it(self) -> None:
+        raising = [True]
+
+        def picky(_a: Any) -> bool:
+            if raising:
+                raise ValueError(raising.pop())
+            return True
+
+        machine = setup(
+            actors={"work": lambda input, call: None},
+            guards={"picky": picky},
+            actions={
+                "worry": raise_({"type": "LATE"}, id="worry", delay=timedelta(milliseconds=500)),
+                "relax": cancel("worry"),
+            },
+        ).machine(
+            {
+                "id": "m",
+                "initial": "a",
+                "states": {
+                    "a": {"tags": ["settled"], "on": {"GO": "b"}},
+                    "b": {
+                        "invoke": {"src": "work", "onDone": {"guard": "picky", "target": "reported"}},
+                        "entry": "worry",
+                        "exit": "relax",
+                        "on": {"LATE": "late"},
+                    },
+                    "reported": {"tags": ["settled"], "on": {"LATE": "late"}},
+                    "late": {"tags": ["settled"]},
+                },
+            }
+        )
+        world = World(machine)
+        world.start()
+        world.send("GO")
+        world.settle()
+        assert world.now > 1_000.5
+        assert world.value() == "reported"
+
 
 class TestADelayedSendToAnother:
     def machine(self) -> Machine[Any, Any]:
