@@ -1,0 +1,11 @@
+"""Two ways to fail: what was typed is at fault, or what was found."""
+
+from __future__ import annotations
+
+
+class Misuse(Exception):
+    """The command cannot be carried out as it was typed. Exit status 2."""
+
+
+class Failure(Exception):
+    """The command was understood, and did not succeed. Exit status 1."""

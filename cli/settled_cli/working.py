@@ -1,0 +1,35 @@
+"""``settled worker``: the loop, as a process."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from settled_cli.machines import find_machines
+from settled_cli.opening import opened
+from settled_cli.options import BackendUrl
+from settled_runtime import Host, Worker
+
+
+def worker(
+    *machines: Annotated[str, Parameter(help="module:attribute, or folders that have a machine.py.")],
+    backend: BackendUrl = None,
+    concurrency: Annotated[
+        int, Parameter(help="How many instances to work on at the same time.", validator=Number(gte=1))
+    ] = 8,
+    verbose: Annotated[bool, Parameter(negative="", help="Log every step.")] = False,
+) -> None:
+    """Take messages through machines until SIGTERM or Ctrl-C; then finish what runs, hand back the rest, and exit."""
+    names: tuple[str | None, ...] = machines or (None,)
+    found = [machine for name in names for machine in find_machines(name)]
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("settled").setLevel(logging.DEBUG if verbose else logging.INFO)
+    with opened(backend) as place:
+        print(f"settled: working for {', '.join(machine.id for machine in found)} on {backend}", file=sys.stderr)
+        host = Host(found, place)
+        Worker(host, concurrency=concurrency).run()
+        host.close()
