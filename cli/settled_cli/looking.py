@@ -101,7 +101,7 @@ def list_instances(
 
 def _row(sight: Sight) -> dict[str, Any]:
     whole = sight.to_json()
-    return {name: whole[name] for name in ("key", "status", "value", "tags", "updated", "version", "halted")}
+    return {name: whole[name] for name in ("key", "status", "state", "value", "tags", "updated", "version", "halted")}
 
 
 def _cells(sight: Sight) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ def _answer(place: Backend, sent: Message, what: str, timeout: float | None, jso
         return
     sight, outcome = wait(lambda: _taken(place, sent), timeout, f"{sent.key} to take {what}")
     if json:
-        print_json({**answer, "outcome": outcome, "value": sight.value})
+        print_json({**answer, "outcome": outcome, "state": path_of(sight.value)})
     if outcome not in GOOD:
         raise Failure(f"{sent.key}: {what} was {outcome}; the instance is in {path_of(sight.value)}")
     if not json:

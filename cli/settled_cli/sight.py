@@ -82,6 +82,7 @@ class Sight:
             "updated": moment(self.stored.index.updated),
             "status": self.stored.index.status,
             "tags": list(self.stored.index.tags),
+            "state": path_of(self.value),
             "value": self.value,
             "snapshot": self.snapshot,
             "timers": self.timers,

@@ -1,0 +1,110 @@
+"""The logic of the sign-up: what the names in ``signup.json`` mean.
+
+Guards and actions only compute. Whatever asks the world for something (chance, the mail server, the accounts) is an
+actor: it runs after the step that asked for it was committed, and its answer comes back as an event.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import smtplib
+from datetime import timedelta
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from attrs import field, frozen
+from attrs.validators import matches_re
+
+from settled import Args, Call, Retry, actor, assign, setup
+
+SMTP = os.environ.get("SIGNUP_SMTP", "127.0.0.1:2525")
+"""The mail server, as HOST:PORT."""
+
+
+@frozen
+class Signup:
+    """What a sign-up remembers. The names are those of the JSON."""
+
+    email: str
+    code: str
+    wrongCodes: int
+    account: str | None
+    problem: str | None
+
+
+@frozen
+class Submit:
+    """The form was sent."""
+
+    email: str = field(validator=matches_re(r"[^@\s]+@[^@\s]+"))
+
+
+@frozen
+class Verify:
+    """A code was typed in, or the link in the e-mail was clicked."""
+
+    code: str
+
+
+def code_matches(a: Args[Signup, Verify]) -> bool:
+    return a.event.code == a.context.code
+
+
+def is_last_try(a: Args[Signup, Verify], params: dict[str, int]) -> bool:
+    return a.context.wrongCodes + 1 >= params["tries"]
+
+
+def draw_code(input: None, call: Call) -> str:
+    """Six digits. A step cannot draw them: computed again after a crash, it would come to others."""
+    return f"{secrets.randbelow(10**6):06}"
+
+
+def send_email(input: dict[str, str], call: Call) -> None:
+    """Send the code. Interrupted, this runs again, so the receiver is told by the Message-ID that it is the same."""
+    message = EmailMessage()
+    message["Message-ID"] = f"<{quote(call.idempotency_key)}@settled.example>"
+    message["From"] = "Sign-up <signup@settled.example>"
+    message["To"] = input["to"]
+    message["Subject"] = f"{input['code']} is your code"
+    message.set_content(f"Welcome! Your code is {input['code']}.\n\nIt is good for 24 hours.\n")
+    host, _, port = SMTP.rpartition(":")
+    with smtplib.SMTP(host, int(port), timeout=20) as server:
+        server.send_message(message)
+
+
+def create_account(input: dict[str, str], call: Call) -> str:
+    """Stands for your accounts' own service, which would be handed the idempotency key and make one account of it."""
+    return f"account-{hashlib.sha256(call.idempotency_key.encode()).hexdigest()[:8]}"
+
+
+def problem(a: Args[Signup, Any]) -> str:
+    return f"{a.event['error']['name']}: {a.event['error']['message']}"
+
+
+machine = setup(
+    context=Signup,
+    events={"SUBMIT": Submit, "VERIFY": Verify},
+    guards={"codeMatches": code_matches, "isLastTry": is_last_try},
+    actions={
+        "rememberEmail": assign(email=lambda a: a.event.email),
+        "rememberCode": assign(code=lambda a: a.event["output"], wrongCodes=0, problem=None),
+        "countWrongCode": assign(wrongCodes=lambda a: a.context.wrongCodes + 1),
+        "rememberAccount": assign(account=lambda a: a.event["output"], problem=None),
+        "rememberProblem": assign(problem=problem),
+    },
+    actors={
+        "drawCode": draw_code,
+        "sendEmail": actor(
+            send_email,
+            input=lambda a: {"to": a.context.email, "code": a.context.code},
+            retry=Retry(attempts=5),
+            timeout=timedelta(seconds=30),
+        ),
+        "createAccount": actor(create_account, input=lambda a: {"email": a.context.email}, retry=Retry(attempts=5)),
+    },
+    delays={"patience": timedelta(hours=24)},
+).machine(Path(__file__).with_name("signup.json").read_text(encoding="utf-8"))
