@@ -55,7 +55,7 @@ class MemoryBackend:
         return self._lease
 
     def next_due(self) -> float:
-        """When something that waits for a time can be handed out: a timer, a lease, a delay. Infinity if nothing does."""
+        """When the next timer is due, or the next lease or pause ends; infinity if nothing waits for a time."""
         with self._changed:
             return min(self._timers.next_due(), self._queue.next_due())
 

@@ -56,7 +56,7 @@ class MemoryQueue:
                 remaining = end - time.monotonic()
                 if deliveries or limit < 1 or remaining <= 0:
                     return deliveries
-                due = min(self._timers.next_due(), self._held.next_due()) - self._clock()
+                due = min(self._timers.next_due(), self.next_due()) - self._clock()
                 self._changed.wait(max(0.0, min(remaining, due, LOOK_AGAIN)))
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -97,7 +97,7 @@ class MemoryQueue:
             raise Conflict(f"the lease of {', '.join(str(delivery.message.key) for delivery in lost)} was lost")
 
     def next_due(self) -> float:
-        """When the next lease or delay ends; infinity if none runs."""
+        """When the next lease or pause ends; infinity if none does."""
         return self._held.next_due()
 
     def _append(self, messages: Sequence[Message]) -> None:

@@ -39,13 +39,14 @@ class File:
         Raises:
             Unavailable, Denied, RecordError: see `translated`.
         """
-        connection = self._connections.take()
         try:
-            yield connection.db
+            connection = self._connections.take()
+            try:
+                yield connection.db
+            finally:
+                self._connections.give(connection)
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
-        finally:
-            self._connections.give(connection)
 
     @contextmanager
     def writing(self, durable: bool = True) -> Generator[sqlite3.Connection, None, None]:
@@ -59,20 +60,19 @@ class File:
         """
         if not self._writer.acquire(timeout=self._timeout):
             raise Unavailable(f"{self.path}: another thread did not let go of it in {self._timeout} seconds")
+        committing = False
         try:
             connection = self._connections.take()
-            db = connection.db
-            committing = False
             try:
                 connection.commit_durably(durable)
-                db.execute("BEGIN IMMEDIATE")
-                yield db
+                connection.db.execute("BEGIN IMMEDIATE")
+                yield connection.db
                 committing = True
-                db.execute("COMMIT")
-            except sqlite3.Error as error:
-                raise translated(error, self.path, committing) from error
+                connection.db.execute("COMMIT")
             finally:
                 self._connections.give(connection)
+        except sqlite3.Error as error:
+            raise translated(error, self.path, committing) from error
         finally:
             self._writer.release()
         self.changes.happened()
@@ -165,12 +165,13 @@ class _Connections:
             connection.db.close()
 
     def _connect(self) -> _Connection:
-        try:
-            db = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
-        except sqlite3.Error as error:
-            raise translated(error, self._path) from error
+        db = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
         connection = _Connection(db, durable=False)
-        connection.commit_durably(True)
+        try:
+            connection.commit_durably(True)
+        except sqlite3.Error:
+            db.close()
+            raise
         return connection
 
 

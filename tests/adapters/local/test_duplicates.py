@@ -1,0 +1,106 @@
+"""What the queue knows again (X1, X2, X3, X8, X9), how long, and what that costs (X5, G1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from settled.ports import Capability
+from settled_local import MemoryBackend, SQLiteBackend
+from tests.adapters.local.place import ADA, BEN, LEASE, Local, Place, ids, message
+
+
+def both(path: Path, remember: int) -> list[Local]:
+    return [MemoryBackend(remember=remember), SQLiteBackend.open(path / "settled.db", remember=remember)]
+
+
+class TestARepeat:
+    def test_while_the_first_one_waits_is_not_added(self, place: Place) -> None:
+        """X1."""
+        assert Capability.DEDUPLICATION in place.backend.capabilities
+        place.send(ADA, "a", "a")
+        place.send(ADA, "a")
+        assert place.drain() == ["a"]
+
+    def test_while_the_first_one_is_leased_is_not_added(self, place: Place) -> None:
+        """X1."""
+        place.send(ADA, "a")
+        held = place.take()
+        place.send(ADA, "a")
+        place.queue.ack(held)
+        assert place.take() == []
+
+    def test_after_the_first_one_was_acknowledged_is_not_added(self, place: Place) -> None:
+        """X3: however long ago."""
+        place.send(ADA, "a")
+        place.drain()
+        place.clock.now += 1_000_000
+        place.send(ADA, "a")
+        assert place.take() == []
+        assert not place.again().queue.receive(1)
+
+    def test_for_another_key_is_another_message(self, place: Place) -> None:
+        """X2."""
+        place.send(ADA, "a")
+        place.send(BEN, "a")
+        assert len(place.drain()) == 2
+
+    def test_with_another_body_keeps_the_first(self, place: Place) -> None:
+        """X1, F7."""
+        place.queue.send([message(ADA, "a", "first"), message(ADA, "a", "second")])
+        assert [delivery.message.body for delivery in place.take(2)] == ["first"]
+
+
+def test_equal_bodies_are_distinct_messages(place: Place) -> None:
+    """X8."""
+    place.queue.send([message(ADA, "a", "same"), message(ADA, "b", "same")])
+    assert place.drain() == ["a", "b"]
+
+
+def test_a_message_keeps_its_id_when_it_comes_back(place: Place) -> None:
+    """X9."""
+    place.send(ADA, "a")
+    first = place.take()
+    place.clock.now += LEASE
+    assert [delivery.message for delivery in place.take()] == [delivery.message for delivery in first]
+
+
+def test_the_newest_ids_are_known_and_the_oldest_are_not(tmp_path: Path) -> None:
+    """X5: the bound holds, and those that still wait do not count."""
+    for backend in both(tmp_path, remember=8):
+        sent = [f"m{n}" for n in range(40)]
+        for id in sent:
+            backend.queue.send([message(ADA, id)])
+        for _ in sent:
+            backend.queue.ack(backend.queue.receive(1))
+            backend.queue.send([message(ADA, id) for id in sent[-8:]])
+        assert not backend.queue.receive(1)
+        backend.queue.send([message(ADA, sent[0])])
+        assert ids(backend.queue.receive(1)) == sent[:1]
+        backend.close()
+
+
+def test_an_id_is_known_as_long_as_its_message_waits(tmp_path: Path) -> None:
+    """X1: also if more than are remembered have come since."""
+    for backend in both(tmp_path, remember=2):
+        sent = [f"m{n}" for n in range(20)]
+        backend.queue.send([message(ADA, id) for id in sent])
+        batch = backend.queue.receive(20)
+        backend.queue.ack(batch[1:])
+        backend.queue.send([message(ADA, sent[0])])
+        backend.queue.ack(batch[:1])
+        assert not backend.queue.receive(1)
+        backend.close()
+
+
+def test_a_long_life_weighs_what_a_short_one_did(tmp_path: Path) -> None:
+    """G1: one key, four thousand messages."""
+    path = tmp_path / "settled.db"
+    backend = SQLiteBackend.open(path, remember=100)
+    sizes: list[int] = []
+    for start in (0, 2000):
+        for batch in range(start, start + 2000, 50):
+            backend.queue.send([message(ADA, f"{n:036d}") for n in range(batch, batch + 50)])
+            backend.queue.ack(backend.queue.receive(50))
+        sizes.append(path.stat().st_size + Path(f"{path}-wal").stat().st_size)
+    backend.close()
+    assert sizes[1] < 1.2 * sizes[0]

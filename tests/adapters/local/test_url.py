@@ -1,0 +1,75 @@
+"""What the URLs of the local backends mean."""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from settled.errors import Denied
+from settled_local import MemoryBackend, SQLiteBackend, open_memory, open_sqlite
+from tests.adapters.local.place import ADA, message
+
+
+def test_three_slashes_are_relative_and_four_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    open_sqlite("sqlite:///relative.db").close()
+    open_sqlite(f"sqlite:///{tmp_path}/absolute.db?lease=5").close()
+    assert {path.name for path in tmp_path.glob("*.db")} == {"relative.db", "absolute.db"}
+
+
+def test_options_say_what_arguments_say(tmp_path: Path) -> None:
+    assert open_memory("memory://").lease == 30.0
+    assert open_memory("memory://?lease=5").lease == 5.0
+    backend = SQLiteBackend.open(f"sqlite:///{tmp_path}/settled.db?lease=0.5&remember=3&timeout=1", lease=9)
+    assert backend.lease == 0.5
+    backend.queue.send([message(ADA, "a")])
+    (delivery,) = backend.queue.receive(1)
+    assert 0 < delivery.until - time.time() <= 0.5
+    backend.close()
+
+
+def test_a_path_is_taken_as_it_stands(tmp_path: Path) -> None:
+    SQLiteBackend.open(tmp_path / "100%?.db").close()
+    assert (tmp_path / "100%?.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        ("sqlite:///a.db?leese=5", "no option 'leese'; known are lease, remember, timeout"),
+        ("sqlite:///a.db?lease=soon", "lease=soon"),
+        ("sqlite:///a.db?lease=-1", "above 0"),
+        ("sqlite:///a.db?lease=nan", "above 0"),
+        ("sqlite:///a.db?remember=0", "from 1"),
+        ("sqlite:///a.db?timeout=", "timeout="),
+        ("sqlite://a.db", "expected sqlite:///FILE"),
+        ("sqlite://", "expected sqlite:///FILE"),
+        ("sqlite:///", "use memory://"),
+        ("sqlite:///:memory:", "use memory://"),
+        ("sqlite:a.db", "expected sqlite:///FILE"),
+    ],
+)
+def test_what_is_not_understood_is_refused(
+    url: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Denied, match=remedy):
+        open_sqlite(url)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["memory://name", "memory:", "memory://?timeout=1"])
+def test_memory_takes_no_name(url: str) -> None:
+    with pytest.raises(Denied):
+        open_memory(url)
+
+
+def test_they_are_found_by_their_entry_points(tmp_path: Path) -> None:
+    backends = entry_points(group="settled.backends")
+    assert isinstance(backends["memory"].load()("memory://"), MemoryBackend)
+    backend = backends["sqlite"].load()(f"sqlite:///{tmp_path}/settled.db")
+    assert isinstance(backend, SQLiteBackend)
+    backend.close()
