@@ -1,15 +1,18 @@
 """The host for programs that await: the same turns, with their function actors as tasks.
 
-The backend's ports block, so they are called in threads; an actor written with ``def`` is, too. Keys are taken side
-by side.
+The backend's ports block, so they are called in the loop's pool of threads; an actor written with ``def`` has a thread
+of its own. Keys are taken side by side.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, assert_never
 
 from attrs import define, field, frozen
@@ -176,4 +179,29 @@ class _Tasks:
 async def _called(function: Callable[..., Any], invocation: Invocation, call: Call) -> Any:
     if inspect.iscoroutinefunction(function):
         return await function(invocation.input, call)
-    return await _finished(await asyncio.to_thread(function, invocation.input, call))
+    return await _finished(await _in_a_thread(lambda: function(invocation.input, call)))
+
+
+async def _in_a_thread(work: Callable[[], Any]) -> Any:
+    """What `work` returns. It has a thread of its own: one that hangs must not take a place in the loop's pool."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+
+    def settle(outcome: Callable[[], object]) -> None:
+        if not done.done():
+            outcome()
+
+    def tell(outcome: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+            loop.call_soon_threadsafe(settle, outcome)
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:
+            tell(partial(done.set_exception, error))
+        else:
+            tell(partial(done.set_result, result))
+
+    threading.Thread(target=run, name="settled-actor", daemon=True).start()
+    return await done

@@ -1,0 +1,60 @@
+"""Both hosts behind one face: what is said of one is said of the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import pytest
+
+from settled import End, Key, Machine, Policy
+from settled_local.memory import MemoryBackend
+from settled_runtime import AsyncHost, Client, Host, Interruption, Notice
+
+HOSTS = (Host, AsyncHost)
+
+
+class Running(Protocol):
+    """A host of one machine, a client of it, and all that the host has told."""
+
+    client: Client[Any]
+    backend: MemoryBackend
+    notices: list[Notice]
+
+    def work(
+        self, interruption: Interruption | None = None, deadline: float | None = None
+    ) -> Mapping[Key, End | Exception]: ...
+
+
+class _Running:
+    def __init__(self, kind: type[Host] | type[AsyncHost], machine: Machine[Any, Any], policy: Policy | None) -> None:
+        self.backend = MemoryBackend(lease=5.0)
+        self.notices: list[Notice] = []
+        self.client = Client(machine, self.backend)
+        self._host = kind([machine], self.backend, policy=policy, observers=[self.notices.append])
+
+    def work(
+        self, interruption: Interruption | None = None, deadline: float | None = None
+    ) -> Mapping[Key, End | Exception]:
+        deliveries = self.backend.queue.receive(100)
+        if isinstance(self._host, AsyncHost):
+            return asyncio.run(self._host.handle(deliveries, interruption, deadline))
+        return self._host.handle(deliveries, interruption, deadline)
+
+    def close(self) -> None:
+        self._host.close()
+
+
+@pytest.fixture(params=HOSTS, ids=["host", "async host"])
+def running(request: pytest.FixtureRequest) -> Iterator[Callable[..., Running]]:
+    """Make a host of `machine`, in memory, with its client."""
+    made: list[_Running] = []
+
+    def make(machine: Machine[Any, Any], policy: Policy | None = None) -> Running:
+        made.append(_Running(request.param, machine, policy))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()

@@ -1,0 +1,64 @@
+"""The machines that hosts are tried on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from settled import Actor, Machine, assign, setup
+
+
+def nothing(_args: Any) -> None:
+    """An action that does nothing."""
+
+
+def greeter(greet: Callable[[Any, Any], Any] | Actor, note: Callable[[Any], object] = nothing) -> Machine[Any, Any]:
+    """Runs `greet` when it is asked to, and keeps what came of it."""
+    return setup(
+        actors={"greet": greet},
+        actions={"keep": assign(answer=lambda a: a.event["output"]), "note": note},
+    ).machine(
+        {
+            "id": "greeter",
+            "initial": "idle",
+            "context": {"answer": None},
+            "states": {
+                "idle": {"tags": ["settled"], "on": {"GREET": "greeting", "NOTE": {"actions": "note"}}},
+                "greeting": {
+                    "invoke": {
+                        "src": "greet",
+                        "input": {"name": "ada"},
+                        "onDone": {"target": "greeted", "actions": "keep"},
+                        "onError": {"target": "refused", "actions": assign(answer=lambda a: a.event["error"])},
+                    },
+                },
+                "greeted": {"tags": ["resolve"], "on": {"GREET": "greeting"}},
+                "refused": {"tags": ["reject"], "on": {"GREET": "greeting"}},
+            },
+        }
+    )
+
+
+def choir(*sing: Callable[[Any, Any], Any] | Actor) -> Machine[Any, Any]:
+    """Runs several actors at once, one in each region, and is done when all are."""
+    regions = {
+        f"voice{index}": {
+            "initial": "singing",
+            "states": {
+                "singing": {"invoke": {"src": f"sing{index}", "onDone": "done", "onError": "done"}},
+                "done": {"type": "final"},
+            },
+        }
+        for index in range(len(sing))
+    }
+    return setup(actors={f"sing{index}": each for index, each in enumerate(sing)}).machine(
+        {
+            "id": "choir",
+            "initial": "silent",
+            "states": {
+                "silent": {"tags": ["settled"], "on": {"SING": "song"}},
+                "song": {"type": "parallel", "states": regions, "onDone": "over", "on": {"HUSH": "silent"}},
+                "over": {"tags": ["settled"]},
+            },
+        }
+    )

@@ -1,0 +1,180 @@
+"""Function actors under both hosts: ``def`` and ``async def``, side by side, in time or not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from settled import Call, End, Key, Retry, actor
+from settled_runtime import Interruption
+from settled_runtime.observe import CallBegan, CallEnded, Released
+from tests.runtime.conftest import Running
+from tests.runtime.machines import choir, greeter
+
+Make = Callable[..., Running]
+ADA = Key("greeter", "ada")
+
+
+def plain(input: Any, call: Call) -> str:
+    return f"hello {input['name']}"
+
+
+async def awaiting(input: Any, call: Call) -> str:
+    await asyncio.sleep(0)
+    return f"hello {input['name']}"
+
+
+def greeted(host: Running) -> Any:
+    host.client.start("ada")
+    host.client.send("ada", {"type": "GREET"})
+    assert host.work() == {ADA: End.DONE}
+    return host.client.get("ada")
+
+
+class TestAFunction:
+    def test_may_be_plain(self, running: Make) -> None:
+        assert greeted(running(greeter(plain))).context == {"answer": "hello ada"}
+
+    def test_may_be_awaited(self, running: Make) -> None:
+        assert greeted(running(greeter(awaiting))).context == {"answer": "hello ada"}
+
+    def test_that_raises_is_told_to_the_machine_by_name_and_message(self, running: Make) -> None:
+        def refuse(_input: Any, _call: Call) -> None:
+            raise PermissionError("not today")
+
+        snapshot = greeted(running(greeter(refuse)))
+        assert snapshot.value == "refused"
+        assert snapshot.context["answer"] == {"name": "PermissionError", "message": "not today"}
+
+    def test_whose_output_is_not_json_has_failed(self, running: Make) -> None:
+        snapshot = greeted(running(greeter(lambda input, call: {"a": [object()]})))
+        assert snapshot.context["answer"] == {"name": "TypeError", "message": "greet: output.a[0]: object is not JSON"}
+
+    def test_is_told_its_key_its_attempt_its_deadline_and_its_fence(self, running: Make) -> None:
+        calls: list[Call] = []
+        host = running(greeter(actor(lambda input, call: calls.append(call), timeout=timedelta(seconds=60))))
+        greeted(host)
+        (call,) = calls
+        assert (call.key, call.idempotency_key, call.attempt) == (ADA, "greeter/ada/1/1/0", 1)
+        assert call.deadline is not None
+        assert 50 < call.deadline - time.time() <= 60
+        assert call.fence == 1
+        assert call.lease_lost() is False
+
+
+class TestSeveralFunctions:
+    def test_run_side_by_side(self, running: Make) -> None:
+        together = threading.Barrier(3, timeout=5)
+
+        def sing(_input: Any, _call: Call) -> int:
+            return together.wait()
+
+        host = running(choir(sing, sing, sing))
+        host.client.start("ada")
+        host.client.send("ada", {"type": "SING"})
+        host.work()
+        found = host.client.get("ada")
+        assert found is not None
+        assert found.value == "over"
+
+    def test_are_told_of_one_by_one_each_in_a_commit_of_its_own(self, running: Make) -> None:
+        host = running(choir(plain_song, plain_song))
+        host.client.start("ada")
+        host.client.send("ada", {"type": "SING"})
+        host.work()
+        assert len([notice for notice in host.notices if isinstance(notice, CallEnded)]) == 2
+
+    def test_one_that_hangs_does_not_keep_the_others(self, running: Make) -> None:
+        async def hang(_input: Any, _call: Call) -> None:
+            await asyncio.sleep(60)
+
+        host = running(choir(actor(hang, timeout=timedelta(milliseconds=100)), plain_song))
+        host.client.start("ada")
+        host.client.send("ada", {"type": "SING"})
+        host.work()
+        found = host.client.get("ada")
+        assert found is not None
+        assert found.value == "over"
+
+
+def plain_song(_input: Any, _call: Call) -> str:
+    return "la"
+
+
+class TestATimeout:
+    def test_fails_the_attempt(self, running: Make) -> None:
+        released = threading.Event()
+        host = running(greeter(actor(lambda input, call: released.wait(5), timeout=timedelta(milliseconds=50))))
+        snapshot = greeted(host)
+        released.set()
+        assert snapshot.value == "refused"
+        assert snapshot.context["answer"]["name"] == "TimeoutError"
+
+    def test_is_tried_again_where_the_policy_says_so(self, running: Make) -> None:
+        attempts: list[int] = []
+
+        async def slow_at_first(_input: Any, call: Call) -> str:
+            attempts.append(call.attempt)
+            await asyncio.sleep(60 if call.attempt == 1 else 0)
+            return "at last"
+
+        retry = Retry(attempts=2, first=timedelta(milliseconds=50))
+        host = running(greeter(actor(slow_at_first, retry=retry, timeout=timedelta(milliseconds=50))))
+        host.client.start("ada")
+        host.client.send("ada", {"type": "GREET"})
+        assert host.work() == {ADA: End.RELEASED}
+        time.sleep(0.08)
+        assert host.work() == {ADA: End.DONE}
+        assert attempts == [1, 2]
+        assert [notice.attempt for notice in host.notices if isinstance(notice, CallBegan)] == [1, 2]
+
+
+class TestAnInterruption:
+    def test_hands_the_message_back_at_once(self, running: Make) -> None:
+        interruption, began = Interruption(), threading.Event()
+
+        async def hang(_input: Any, _call: Call) -> None:
+            began.set()
+            await asyncio.sleep(60)
+
+        def interrupt() -> None:
+            began.wait(5)
+            interruption.set()
+
+        threading.Thread(target=interrupt).start()
+        host = running(greeter(hang))
+        host.client.start("ada")
+        host.client.send("ada", {"type": "GREET"})
+        assert host.work(interruption) == {ADA: End.RELEASED}
+        assert [notice.delay for notice in host.notices if isinstance(notice, Released)] == [0.0]
+
+    def test_by_a_deadline_does_the_same(self, running: Make) -> None:
+        async def hang(_input: Any, call: Call) -> str:
+            await asyncio.sleep(60 if call.attempt == 1 else 0)
+            return "done"
+
+        host = running(greeter(hang))
+        host.client.start("ada")
+        host.client.send("ada", {"type": "GREET"})
+        assert host.work(deadline=time.time() + 0.1) == {ADA: End.RELEASED}
+        assert host.work() == {ADA: End.DONE}
+
+    def test_what_was_interrupted_runs_again_under_the_same_key(self, running: Make) -> None:
+        calls: list[Call] = []
+
+        async def hang_once(_input: Any, call: Call) -> str:
+            calls.append(call)
+            await asyncio.sleep(60 if call.attempt == 1 else 0)
+            return "done"
+
+        host = running(greeter(hang_once))
+        host.client.start("ada")
+        host.client.send("ada", {"type": "GREET"})
+        host.work(deadline=time.time() + 0.1)
+        host.work()
+        assert [call.idempotency_key for call in calls] == ["greeter/ada/1/1/0"] * 2
+        assert calls[0].fence < calls[1].fence

@@ -1,0 +1,177 @@
+"""The worker: several keys at a time, each in its order, and a clean end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from settled import Call, Machine
+from settled_local.memory import MemoryBackend
+from settled_local.sqlite import SQLiteBackend
+from settled_runtime import Client, Host, Worker
+from tests.core.turn.machines import add, appending
+from tests.runtime.machines import greeter
+
+
+def work(machine: Machine[Any, Any], backend: Any, until: Any, **options: Any) -> None:
+    """Run a worker until `until` says so."""
+    host = Host([machine], backend)
+    worker = Worker(host, patience=0.05, **options)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    end = time.monotonic() + 10
+    while not until() and time.monotonic() < end:
+        time.sleep(0.01)
+    worker.stop()
+    thread.join()
+    host.close()
+
+
+class TestManyKeys:
+    def test_each_takes_its_events_in_order(self) -> None:
+        backend, machine = MemoryBackend(), appending()
+        client = Client(machine, backend)
+        names = [f"i{n}" for n in range(10)]
+        for name in names:
+            client.start(name)
+        for n in range(20):
+            for name in names:
+                client.send(name, add(n))
+
+        def all_applied() -> bool:
+            found = [client.get(name) for name in names]
+            return all(each is not None and len(each.context["applied"]) == 20 for each in found)
+
+        work(machine, backend, all_applied, concurrency=4)
+        for name in names:
+            snapshot = client.get(name)
+            assert snapshot is not None
+            assert snapshot.context["applied"] == list(range(20))
+
+    def test_a_slow_one_does_not_hold_up_the_others(self) -> None:
+        backend, release = MemoryBackend(), threading.Event()
+        machine = greeter(lambda input, call: release.wait(10))
+        client = Client(machine, backend)
+        for name in ("slow", "quick"):
+            client.start(name)
+        client.send("slow", {"type": "GREET"})
+
+        def quick_is_there() -> bool:
+            return client.get("quick") is not None
+
+        thread = threading.Thread(target=work, args=(machine, backend, release.is_set), kwargs={"concurrency": 2})
+        thread.start()
+        client.wait_for("quick", value="idle", timeout=5)
+        assert quick_is_there()
+        release.set()
+        thread.join()
+
+    def test_no_more_of_them_run_than_the_worker_may(self) -> None:
+        running: list[int] = []
+        most: list[int] = []
+        lock = threading.Lock()
+
+        def slow(_input: Any, _call: Call) -> None:
+            with lock:
+                running.append(1)
+                most.append(len(running))
+            time.sleep(0.03)
+            with lock:
+                running.pop()
+
+        backend, machine = MemoryBackend(), greeter(slow)
+        client = Client(machine, backend)
+        names = [f"i{n}" for n in range(8)]
+        for name in names:
+            client.start(name)
+            client.send(name, {"type": "GREET"})
+
+        def all_greeted() -> bool:
+            found = [client.get(name) for name in names]
+            return all(each is not None and each.value == "greeted" for each in found)
+
+        work(machine, backend, all_greeted, concurrency=3)
+        assert all_greeted()
+        assert max(most) == 3
+
+
+class TestItsEnd:
+    def test_waits_for_turns_that_run(self) -> None:
+        backend, began = MemoryBackend(), threading.Event()
+
+        def slow(_input: Any, _call: Call) -> str:
+            began.set()
+            time.sleep(0.3)
+            return "done"
+
+        machine = greeter(slow)
+        client = Client(machine, backend)
+        client.start("ada")
+        client.send("ada", {"type": "GREET"})
+        work(machine, backend, began.is_set)
+        snapshot = client.get("ada")
+        assert snapshot is not None
+        assert snapshot.value == "greeted"
+
+    def test_hands_back_what_takes_longer_than_its_grace(self) -> None:
+        backend, began, release = MemoryBackend(), threading.Event(), threading.Event()
+
+        def hang(_input: Any, call: Call) -> str:
+            began.set()
+            release.wait(10 if call.attempt == 1 else 0)
+            return "done"
+
+        machine = greeter(hang)
+        client = Client(machine, backend)
+        client.start("ada")
+        client.send("ada", {"type": "GREET"})
+        work(machine, backend, began.is_set, grace=0.1)
+        assert len(backend.queue.receive(10)) == 1
+        release.set()
+
+    def test_comes_with_sigterm_and_hands_everything_back(self, tmp_path: Path) -> None:
+        program = tmp_path / "worker.py"
+        program.write_text(
+            textwrap.dedent(
+                """
+                import sys, time
+                from pathlib import Path
+                from settled_runtime import Host, Worker, connect
+                from tests.runtime.machines import greeter
+
+                def hang(_input, call):
+                    Path(sys.argv[2]).write_text(str(call.attempt))
+                    time.sleep(60 if call.attempt == 1 else 0)
+                    return "done"
+
+                backend = connect(sys.argv[1])
+                Worker(Host([greeter(hang)], backend), grace=0.2, patience=0.1).run()
+                backend.close()
+                print("a clean end")
+                """
+            )
+        )
+        url, sign = f"sqlite:///{tmp_path / 'w.db'}", tmp_path / "began"
+        backend = SQLiteBackend.open(tmp_path / "w.db")
+        client = Client(greeter(lambda input, call: None), backend)
+        client.start("ada")
+        client.send("ada", {"type": "GREET"})
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        worker = subprocess.Popen(
+            [sys.executable, str(program), url, str(sign)], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        while not sign.exists():
+            assert worker.poll() is None
+            time.sleep(0.01)
+        worker.send_signal(signal.SIGTERM)
+        out, _ = worker.communicate(timeout=10)
+        assert (worker.returncode, out.strip()) == (0, "a clean end")
+        assert len(backend.queue.receive(10)) == 1
+        backend.close()
