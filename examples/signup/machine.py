@@ -21,6 +21,7 @@ from attrs.validators import matches_re
 
 from settled import Args, Call, Retry, actor, assign, setup
 
+CONFIG = Path(__file__).with_name("signup.json").read_text(encoding="utf-8")
 SMTP = os.environ.get("SIGNUP_SMTP", "127.0.0.1:2525")
 """The mail server, as HOST:PORT."""
 
@@ -107,4 +108,4 @@ machine = setup(
         "createAccount": actor(create_account, input=lambda a: {"email": a.context.email}, retry=Retry(attempts=5)),
     },
     delays={"patience": timedelta(hours=24)},
-).machine(Path(__file__).with_name("signup.json").read_text(encoding="utf-8"))
+).machine(CONFIG)

@@ -1,0 +1,106 @@
+"""A worker is killed in the middle of an effect, for real; another one finishes what it began."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.signup.machine import machine
+from settled import Backend, Key, Outcome, Record, done_event, fold, read
+from settled_runtime import Client, NotTaken, connect
+from tests.examples.processes import PATIENCE, MailServer, mail_server, stop, worker
+
+ADA = Key("signup", "ada")
+SUBMIT = {"type": "SUBMIT", "email": "ada@example.org"}
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """A file of its own, with a lease that a test can wait for."""
+    return f"sqlite:///{tmp_path}/signup.db?lease=1"
+
+
+@pytest.fixture
+def backend(url: str) -> Iterator[Backend]:
+    backend = connect(url)
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def mail() -> Iterator[MailServer]:
+    with mail_server() as server:
+        yield server
+
+
+def record(backend: Backend) -> Record:
+    stored = backend.store.load(ADA)
+    assert stored is not None and stored.body is not None
+    return read(machine, ADA, stored.body)
+
+
+def verify(code: str) -> dict[str, Any]:
+    return {"type": "VERIFY", "code": code}
+
+
+def kill_one_in_the_act(url: str, mail: MailServer) -> None:
+    """A worker sends the e-mail, gets no answer from the mail server, and is killed while it waits for one."""
+    with worker("examples/signup", SETTLED_BACKEND=url, SIGNUP_SMTP=mail.address) as process:
+        assert mail.stuck.acquire(timeout=PATIENCE), _complaint(process)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+
+
+def _complaint(process: subprocess.Popen[str]) -> str:
+    process.kill()
+    return f"no worker came to the e-mail: {process.communicate()[1]}"
+
+
+@pytest.mark.parametrize("command", ["MAIL", "DATA"])
+def test_a_worker_that_is_killed_while_it_sends_the_email(
+    command: str, url: str, backend: Backend, mail: MailServer
+) -> None:
+    """`command`: the mail server stops answering before it has the e-mail, or once it has it."""
+    client = Client(machine, backend)
+    client.start("ada")
+    client.send("ada", SUBMIT)
+
+    mail.hangs_at = command
+    kill_one_in_the_act(url, mail)
+    open_turn = record(backend).turn
+    assert open_turn is not None and [call.src for call in open_turn.calls] == ["sendEmail"]
+    early = client.send("ada", verify("no code"))
+    kill_one_in_the_act(url, mail)
+
+    mail.hangs_at = None
+    with worker("examples/signup", SETTLED_BACKEND=url, SIGNUP_SMTP=mail.address) as process:
+        with pytest.raises(NotTaken) as answer:
+            client.outcome("ada", early, timeout=PATIENCE)
+        assert answer.value.outcome is Outcome.REJECTED, "what was sent meanwhile has waited for its turn"
+        (code,) = {match[0] for each in mail.mails if (match := re.search(r"\d{6}", str(each["Subject"])))}
+        snapshot = client.ask("ada", verify(code), timeout=PATIENCE)
+        assert stop(process) == 0
+
+    assert snapshot.value == "active"
+    assert len(mail.mails) == (3 if command == "DATA" else 1)
+    assert {each["Message-ID"] for each in mail.mails} == {"<signup/ada/1/1/2@settled.example>"}
+    assert snapshot == fold(
+        machine,
+        (
+            SUBMIT,
+            done_event("drawCode", code),
+            done_event("sendEmail", None),
+            verify("no code"),
+            verify(code),
+            done_event("createAccount", snapshot.context.account),
+        ),
+    )
+    assert record(backend).ordinal == 4, "the start, the form, and two codes: each accepted once"
+    assert not client.dead_letters("ada")
+    assert not backend.queue.receive(1)
