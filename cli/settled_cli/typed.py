@@ -19,7 +19,8 @@ def event_of(text: str, fields: Iterable[str]) -> dict[str, Json]:
     Raises:
         Misuse: they write none, or one that only a machine itself may send.
     """
-    event: dict[str, Json] = {**(_object(text) if text.lstrip().startswith("{") else {"type": text}), **_read(fields)}
+    typed: dict[str, Json] = _object(text) if text.lstrip().startswith(("{", "[", '"')) else {"type": text}
+    event = {**typed, **_read(fields)}
     type = event.get("type")
     if not isinstance(type, str) or not type:
         raise Misuse(f"""an event has a type: {{"type": "SUBMIT", ...}}, or just SUBMIT; this one is {text}""")

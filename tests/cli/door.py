@@ -1,0 +1,44 @@
+"""A machine to point commands at: a door that opens to a code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+from settled import setup
+
+
+@frozen
+class Unlock:
+    code: str
+
+
+def broken_lock(a: Any) -> bool:
+    raise RuntimeError("the lock is broken")
+
+
+logic = setup(
+    events={"UNLOCK": Unlock},
+    guards={"isRight": lambda a: a.event.code == "0042", "isBroken": broken_lock},
+)
+door = logic.machine(
+    {
+        "id": "door",
+        "initial": "shut",
+        "states": {
+            "shut": {
+                "tags": ["settled"],
+                "on": {
+                    "UNLOCK": [{"guard": "isRight", "target": "open"}, {"target": "alarmed"}],
+                    "KICK": {"guard": "isBroken", "target": "open"},
+                },
+                "after": {"3600000": "alarmed"},
+            },
+            "open": {"tags": ["resolve"], "on": {"SHUT": "shut"}},
+            "alarmed": {"type": "final", "tags": ["reject"]},
+        },
+    }
+)
+doors = [door]
+no_doors: list[Any] = []

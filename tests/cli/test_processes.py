@@ -1,0 +1,89 @@
+"""What only a process of its own can show."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from settled import Backend
+from settled_cli.app import run
+from settled_runtime import Client
+from tests.cli.conftest import Settled
+from tests.cli.door import door
+from tests.examples.processes import PATIENCE, worker
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_works_until_it_is_told_to_stop(number: signal.Signals, place: Backend, tmp_path: Path) -> None:
+    client = Client(door, place)
+    client.start("front")
+    url = f"sqlite:///{tmp_path}/doors.db"
+    with worker("tests.cli.door:doors", "--verbose", SETTLED_BACKEND=url) as process:
+        assert client.ask("front", {"type": "UNLOCK", "code": "0042"}).value == "open"
+        process.send_signal(number)
+        _, log = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    first, *steps = log.splitlines()
+    assert first == f"settled: working for door on {url}"
+    assert any("DEBUG door/front: committed version 1" in line for line in steps)
+
+
+def test_the_command_starts_quickly() -> None:
+    """Nothing is imported that `--version` has no need of."""
+    script = "import sys; from settled_cli.app import run; assert run(['--version']) == 0; print(*sys.modules)"
+    done = subprocess.run((sys.executable, "-c", script), capture_output=True, text=True, check=True)
+    first, modules = done.stdout.splitlines()
+    assert first == version("settled")
+    assert {"settled", "settled_runtime", "sqlite3"}.isdisjoint(modules.split())
+
+
+def test_python_m_is_the_command() -> None:
+    done = subprocess.run((sys.executable, "-m", "settled_cli", "bogus"), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith('settled: Unknown command "bogus".')
+
+
+def test_without_the_extra_one_line_says_what_to_install() -> None:
+    script = "import sys; sys.modules['cyclopts'] = None; from settled_cli import main; main()"
+    done = subprocess.run((sys.executable, "-c", script), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "settled: cyclopts is not installed. Try: pip install 'settled[cli]'\n"
+
+
+class TestRun:
+    @pytest.fixture(autouse=True)
+    def demo(self, tmp_path: Path) -> None:
+        (tmp_path / "demo.py").write_text("def play(backend):\n    print('played on', backend)\n")
+
+    def test_plays_on_a_file_that_is_gone_afterwards(self, settled: Settled) -> None:
+        said = settled("run", ".")
+        url = said.out.removeprefix("played on ").strip()
+        assert said.status == 0
+        assert url.startswith("sqlite:////") and not Path(url.removeprefix("sqlite:///")).parent.exists()
+
+    def test_plays_on_a_backend_that_is_named(self, settled: Settled) -> None:
+        assert settled("run", ".", "--backend", "sqlite:///mine.db").out == "played on sqlite:///mine.db\n"
+
+    def test_keeps_the_file_if_it_is_asked_to(self, settled: Settled) -> None:
+        played, kept = settled("run", ".", "--keep").out.splitlines()
+        folder = Path(kept.removeprefix("Kept: sqlite:///")).parent
+        assert kept.removeprefix("Kept: ") == played.removeprefix("played on ")
+        assert folder.is_dir()
+        folder.rmdir()
+
+
+@pytest.mark.parametrize("command", ["run", "start", "send", "get", "list", "worker", "dead-letters", "redrive"])
+def test_each_command_explains_itself(command: str, settled: Settled) -> None:
+    said = settled(command, "--help")
+    assert said.status == 0
+    assert said.out.startswith(f"Usage: settled {command}")
+
+
+def test_help_lists_the_commands(settled: Settled) -> None:
+    assert "dead-letters" in settled().out
+    assert run.__module__ == "settled_cli.app"
