@@ -7,6 +7,7 @@ new record, and when, is for the turn to say.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, assert_never
 
 from attrs import evolve, frozen
@@ -184,11 +185,8 @@ def _step(desk: Desk, record: Record, message: Message, event: Json, stamp: Stam
 
 def _relay(desk: Desk, record: Record, message: Message, to: str, event: Json) -> Record:
     """A delayed ``sendTo`` is due. Its message keeps the idempotency key that it was scheduled under."""
-    target = _address(desk, record, to)
-    window = record.window.add(message, Outcome.TAKEN)
-    if target is None:
-        return evolve(record, window=window)
-    return _owing(desk, evolve(record, window=window), Message(target, message.id, encode(Event(event))))
+    record = evolve(record, window=record.window.add(message, Outcome.TAKEN))
+    return _owing(desk, record, Message(Key.parse(to), message.id, encode(Event(event))))
 
 
 def _stop(desk: Desk, record: Record, message: Message) -> Record:
@@ -359,17 +357,25 @@ def _forget_child(desk: Desk, record: Record, id: str) -> Record:
 
 
 def _send(desk: Desk, record: Record, effect: Send) -> Record:
-    name = _name(desk, record, effect.index)
     if effect.delay is not None:
-        to = None if effect.to == INTERNAL else effect.to
-        timer = RunningTimer(desk.now + delay_in_seconds(effect.delay), effect.event, effect.id, to)
-        return _watch(desk, record, name, timer)
+        return _send_later(desk, record, effect, effect.delay)
     target = None if effect.to == INTERNAL else _address(desk, record, effect.to)
     if target is None:
         return record
     assert record.turn is not None, "effects belong to a turn"
     stamp = Stamp(desk.key, record.incarnation, record.turn.ordinal, effect.index)
+    name = _name(desk, record, effect.index)
     return _owing(desk, record, Message(target, name, encode(Event(effect.event, stamp))))
+
+
+def _send_later(desk: Desk, record: Record, effect: Send, delay: timedelta) -> Record:
+    """A timer that is to be relayed. Whom it is for is settled now: a child may be gone by then, or be another one."""
+    target = None if effect.to == INTERNAL else _address(desk, record, effect.to)
+    if target is None and effect.to != INTERNAL:
+        return record
+    to = None if target is None else str(target)
+    timer = RunningTimer(desk.now + delay_in_seconds(delay), effect.event, effect.id, to)
+    return _watch(desk, record, _name(desk, record, effect.index), timer)
 
 
 def _address(desk: Desk, record: Record, to: str) -> Key | None:

@@ -100,7 +100,7 @@ def _newest(items: Mapping[str, T], key: str, value: T, size: int) -> Mapping[st
 
 @frozen
 class RunningTimer:
-    """A timer of the machine. `to` is None if `event` is for the machine itself, else whom it is sent to.
+    """A timer of the machine. `to` is None if `event` is for the machine itself, else the key it is sent to.
 
     `id` is the name by which the machine can cancel it. `scheduled` says that the timers' port was told: an open turn
     watches its own timers, and hands over those that outlive it.

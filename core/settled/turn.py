@@ -214,8 +214,8 @@ def _take_letter(work: Work) -> Course[End | None]:
 
     It leaves its place in the commit that applies it; if its turn is left open, when it is found to be known.
     """
-    lying = (yield from letters(work.key)).letters
-    if not lying or work.record.redriving == 0:
+    lying = (yield from letters(work.key)).letters if work.record.redriving else ()
+    if not lying:
         return (yield from commit(work, evolve(work.record, redriving=None)))
     entry = _enter(work.desk(), evolve(work.record, outbox=()), lying[0].message, letter=True)
     record = entry.record
@@ -226,8 +226,8 @@ def _take_letter(work: Work) -> Course[End | None]:
 
 
 def _one_letter_less(record: Record) -> Record:
-    left = (record.redriving or 0) - 1
-    return evolve(record, redriving=left if left > 0 else None)
+    """The redrive ends by a commit of its own: until then whoever comes next performs what its last letter owes."""
+    return evolve(record, redriving=max(0, (record.redriving or 0) - 1))
 
 
 # The open turn

@@ -103,9 +103,13 @@ class Work:
         return self.record.turn
 
     def desk(self, delivery: Delivery | None = None) -> Desk:
-        """Where the ledger works for `delivery`, or for the head."""
-        by = (delivery or self.head).message.id
-        return Desk(self.machine, self.key, self.now, by, self.now + self.policy.lease, self.version + 1)
+        """Where the ledger works: for `delivery`, or the open turn, or else the head.
+
+        What an open turn owes is its own message's, which is still to be acknowledged, and so is handed out again
+        until it was performed. Whatever else is in hand may be a repetition that never comes back.
+        """
+        by = delivery.message if delivery else self.head.message if self.record.turn is None else self.open_turn.message
+        return Desk(self.machine, self.key, self.now, by.id, self.now + self.policy.lease, self.version + 1)
 
     def is_waiting(self, id: str) -> bool:
         """Whether the message `id` is among the deliveries in hand."""

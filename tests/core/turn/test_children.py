@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from itertools import product
 from typing import Any
 
@@ -39,6 +40,7 @@ PARENT: Mapping[str, Any] = {
             },
             "on": {
                 "PING": {"actions": "ping"},
+                "PING_LATER": {"actions": "ping_later"},
                 "FINISH": {"actions": "finish"},
                 "FAIL": {"actions": "fail"},
                 "PONG": {"actions": "hear"},
@@ -64,6 +66,7 @@ def family() -> tuple[Machine[Any, Any], Machine[Any, Any]]:
             "keep": assign(answer=lambda a: a.event["output"]["answer"]),
             "hear": assign(heard=lambda a: [*a.context["heard"], a.event["type"]]),
             "ping": send_to("kid", {"type": "PING"}),
+            "ping_later": send_to("kid", {"type": "PING"}, delay=timedelta(minutes=1)),
             "finish": send_to("kid", {"type": "FINISH"}),
             "fail": send_to("kid", {"type": "FAIL"}),
         },
@@ -141,6 +144,26 @@ class TestAChildThatIsStopped:
         world.settle(until=world.now)
         assert world.value() == "working"
         assert world.record_of(kid(world)).live().value == "idle"
+
+
+class TestADelayedWordToAChild:
+    """As in XState it is for the actor that was there when it was said."""
+
+    def test_that_is_gone_is_dropped(self) -> None:
+        world = working()
+        world.send("PING_LATER")
+        world.send("STOP")
+        world.settle()
+        assert world.letters() == []
+        assert world.value() == "idle"
+
+    def test_that_has_a_successor_is_not_for_the_successor(self) -> None:
+        world = working()
+        world.send("PING_LATER")
+        world.send("AGAIN")
+        world.settle()
+        assert world.value() == "working"
+        assert world.snapshot().context["heard"] == []
 
 
 PLACES = [*product([Load, Finish, Act], range(1, 12), [False, True])]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from settled import Key, Outcome, Policy, encode
+from typing import Any
+
+from settled import Key, Machine, Outcome, Policy, Start, encode, setup
+from settled.commands import Act, Run
 from settled.message import Due, Event, Nudge, Report, Stamp, Stop
-from tests.core.turn.machines import SUBMIT, add, appending, applied, signup, submitted
-from tests.world import World
+from tests.core.turn.machines import SUBMIT, add, appending, applied, nothing, signup, submitted
+from tests.world import LEASE, World
 
 
 def started(policy: Policy | None = None) -> World:
@@ -56,6 +59,39 @@ class TestAMessageThatIsKnown:
         world.send(add(7), id="b")
         world.settle()
         assert applied(world) == [7, 7]
+
+
+class TestAMessageThatIsHandedOutAgainButNeverTwice:
+    """A queue may repeat what was acknowledged, ahead of what was not, and need not repeat it once more."""
+
+    def test_owes_nothing_that_another_turn_owes(self) -> None:
+        world = World(_ringing())
+        world.start(id="start")
+        world.settle()
+        world.send("GO")
+        world.crash_at(Run)
+        world.deliver()
+        world.now += LEASE
+        world.crash_at(Act)
+        world.take([world.stray(Start(), "start"), *world.backend.queue.receive(1)])
+        world.settle()
+        assert world.value() == "over"
+        assert len(world.performed("ring")) == 1
+
+
+def _ringing() -> Machine[Any, Any]:
+    """Rings a bell in the step that ends its turn."""
+    return setup(actions={"ring": lambda a: None}, actors={"work": nothing}).machine(
+        {
+            "id": "bell",
+            "initial": "idle",
+            "states": {
+                "idle": {"tags": ["settled"], "on": {"GO": "working"}},
+                "working": {"invoke": {"src": "work", "onDone": "over"}},
+                "over": {"tags": ["settled"], "entry": "ring"},
+            },
+        }
+    )
 
 
 class TestASecondStart:
