@@ -34,11 +34,10 @@ from settled.record import (
     due_message,
     idempotency_key,
 )
+from settled.resting import REJECT, RESOLVE
 from settled.settle import (
     INTERNAL,
     PARENT,
-    REJECT,
-    RESOLVE,
     Progress,
     begin,
     done_event,
@@ -47,18 +46,6 @@ from settled.settle import (
     is_settled,
     take,
 )
-
-
-@frozen
-class Desk:
-    """Where a record is being worked on: whose it is, when, under which delivery, and for how long it is ours."""
-
-    machine: Machine[Any, Any]
-    key: Key
-    now: float
-    by: str
-    lease: float
-    version: int
 
 
 @frozen
@@ -283,137 +270,3 @@ def _end(desk: Desk, record: Record) -> Record:
     for child in tuple(record.children):
         record = _forget_child(desk, record, child)
     return _tell_parent(desk, record)
-
-
-def _tell_parent(desk: Desk, record: Record) -> Record:
-    snapshot, parent = record.live(), record.parent
-    if parent is None or snapshot.status == "stopped":
-        return record
-    done = snapshot.status == "done"
-    data = snapshot.output if done else snapshot.error
-    report = Report(parent.child, parent.generation, done, None if data is ABSENT else data)
-    return _owing(desk, record, Message(parent.key, f"{parent.generation}/report", encode(report)))
-
-
-def _post(desk: Desk, record: Record, effect: Effect) -> Record:
-    """Enter one effect of the open turn."""
-    match effect:
-        case Execute() | Emit() | Log():
-            return _owing(desk, record, Action(effect, _name(desk, record, effect.index)))
-        case Invoke():
-            return _invoke(desk, record, effect)
-        case Stop(_, id):
-            return record if id is None else _forget_child(desk, _forget_call(record, id), id)
-        case Send():
-            return _send(desk, record, effect)
-        case Schedule(index, event, delay, id):
-            timer = RunningTimer(desk.now + delay_in_seconds(delay), event, id)
-            return _watch(desk, record, _name(desk, record, index), timer)
-        case Cancel(_, id):
-            return _cancel(desk, record, id)
-        case Raise():
-            return record
-        case _:
-            assert_never(effect)
-
-
-def _name(desk: Desk, record: Record, index: int) -> str:
-    assert record.turn is not None, "effects belong to a turn"
-    return idempotency_key(desk.key, record.incarnation, record.turn.ordinal, index)
-
-
-def _owing(desk: Desk, record: Record, debt: Debt) -> Record:
-    return evolve(record, outbox=(*record.outbox, Owed(desk.by, debt)))
-
-
-def _invoke(desk: Desk, record: Record, effect: Invoke) -> Record:
-    logic = desk.machine.actor(effect.src)
-    turn = record.turn
-    assert turn is not None, "effects belong to a turn"
-    if not isinstance(logic, Machine):
-        call = PendingCall(effect.id, effect.src, effect.input, effect.index)
-        return evolve(record, turn=evolve(turn, calls=(*turn.calls, call)))
-    generation = _name(desk, record, effect.index)
-    suffix = f"{effect.id}.{record.incarnation}.{turn.ordinal}.{effect.index}"
-    child = ChildInstance(Key(logic.id, f"{desk.key.instance}/{suffix}"), generation)
-    start = Start(effect.input, Parent(desk.key, effect.id, generation))
-    record = evolve(record, children={**record.children, effect.id: child})
-    return _owing(desk, record, Message(child.key, generation, encode(start)))
-
-
-def _forget_call(record: Record, id: str) -> Record:
-    turn = record.turn
-    if turn is None:
-        return record
-    return evolve(record, turn=evolve(turn, calls=tuple(call for call in turn.calls if call.id != id)))
-
-
-def _forget_child(desk: Desk, record: Record, id: str) -> Record:
-    child = record.children.get(id)
-    if child is None:
-        return record
-    record = evolve(record, children={other: instance for other, instance in record.children.items() if other != id})
-    return _owing(desk, record, Message(child.key, f"{child.generation}/stop", encode(StopChild(child.generation))))
-
-
-def _send(desk: Desk, record: Record, effect: Send) -> Record:
-    if effect.delay is not None:
-        return _send_later(desk, record, effect, effect.delay)
-    target = None if effect.to == INTERNAL else _address(desk, record, effect.to)
-    if target is None:
-        return record
-    assert record.turn is not None, "effects belong to a turn"
-    stamp = Stamp(desk.key, record.incarnation, record.turn.ordinal, effect.index)
-    name = _name(desk, record, effect.index)
-    return _owing(desk, record, Message(target, name, encode(Event(effect.event, stamp))))
-
-
-def _send_later(desk: Desk, record: Record, effect: Send, delay: timedelta) -> Record:
-    """A timer that is to be relayed. Whom it is for is settled now: a child may be gone by then, or be another one."""
-    target = None if effect.to == INTERNAL else _address(desk, record, effect.to)
-    if target is None and effect.to != INTERNAL:
-        return record
-    to = None if target is None else str(target)
-    timer = RunningTimer(desk.now + delay_in_seconds(delay), effect.event, effect.id, to)
-    return _watch(desk, record, _name(desk, record, effect.index), timer)
-
-
-def _address(desk: Desk, record: Record, to: str) -> Key | None:
-    """Where `to` lives; None for a function actor, which takes no events, and for a child that has ended.
-
-    Raises:
-        LogicError: nobody has this address.
-    """
-    if to == PARENT and record.parent is not None:
-        return record.parent.key
-    if to in record.children:
-        return record.children[to].key
-    if to in record.live().children:
-        return None
-    if "/" not in to:
-        raise LogicError(
-            f"{desk.key}: cannot send to {to!r}: it is neither a child nor the key (MACHINE/INSTANCE) of an instance"
-        )
-    return Key.parse(to)
-
-
-def _watch(desk: Desk, record: Record, token: str, timer: RunningTimer) -> Record:
-    if timer.id is not None:
-        record = _cancel(desk, record, timer.id)
-    return evolve(record, timers={**record.timers, token: timer})
-
-
-def _cancel(desk: Desk, record: Record, id: str) -> Record:
-    for token in [token for token, timer in record.timers.items() if timer.id == id]:
-        record = _forget_timer(desk, record, token)
-    return record
-
-
-def _forget_timer(desk: Desk, record: Record, token: str) -> Record:
-    scheduled = record.timers[token].scheduled
-    record = _without_timer(record, token)
-    return _owing(desk, record, CancelTimer(token)) if scheduled else record
-
-
-def _without_timer(record: Record, token: str) -> Record:
-    return evolve(record, timers={other: timer for other, timer in record.timers.items() if other != token})

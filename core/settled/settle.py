@@ -17,12 +17,10 @@ from settled.data import Json
 from settled.effects import Effect, Send
 from settled.errors import LogicError
 from settled.machine import Machine
+from settled.resting import is_tagged, says_where_it_rests
 from settled.snapshot import Child, Snapshot
 
 C = TypeVar("C")
-
-RESOLVE, REJECT, SETTLED = "resolve", "reject", "settled"
-_RESTING = frozenset({RESOLVE, REJECT, SETTLED})
 
 LONGEST_INBOX = 10_000
 """How many events a machine may send itself without coming to rest, before that counts as an endless loop."""
@@ -110,7 +108,7 @@ def is_settled(machine: Machine[Any, Any], snapshot: Snapshot[Any]) -> bool:
         return True
     if snapshot.children and any(_runs_here(machine, child) for child in snapshot.children.values()):
         return False
-    return not _says_where_it_rests(machine) or all(
+    return not says_where_it_rests(machine.chart) or all(
         _may_rest(machine, snapshot, leaf) for leaf in snapshot.configuration.atomic
     )
 
@@ -161,14 +159,9 @@ def _runs_here(machine: Machine[Any, Any], child: Child) -> bool:
     return child.status == "active" and not isinstance(machine.actor(child.src), Machine)
 
 
-def _says_where_it_rests(machine: Machine[Any, Any]) -> bool:
-    return any(not _RESTING.isdisjoint(node.tags) for node in machine.chart.nodes)
-
-
 def _may_rest(machine: Machine[Any, Any], snapshot: Snapshot[Any], leaf: Node) -> bool:
     return leaf.type == "final" or any(
-        not _RESTING.isdisjoint(node.tags) or _waits_for_a_machine(machine, snapshot, node)
-        for node in (leaf, *leaf.ancestors)
+        is_tagged(node) or _waits_for_a_machine(machine, snapshot, node) for node in (leaf, *leaf.ancestors)
     )
 
 
