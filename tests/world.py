@@ -94,13 +94,14 @@ class World:
     def start(self, instance: str = "ada", input: Any = None, id: str | None = None) -> str:
         return self.post(instance, encode(Start(input)), id)
 
-    def send(self, event: Any, instance: str = "ada", id: str | None = None) -> str:
+    def send(self, event: Any, instance: str | Key = "ada", id: str | None = None) -> str:
         event = {"type": event} if isinstance(event, str) else event
         return self.post(instance, encode(Event(event)), id)
 
-    def post(self, instance: str, body: str, id: str | None = None) -> str:
+    def post(self, instance: str | Key, body: str, id: str | None = None) -> str:
         self.sent += 1
-        message = Message(self.key(instance), id or f"m{self.sent}", body)
+        key = instance if isinstance(instance, Key) else self.key(instance)
+        message = Message(key, id or f"m{self.sent}", body)
         self.backend.queue.send([message])
         return message.id
 

@@ -14,8 +14,8 @@ from attrs import frozen
 
 from settled import Json, Key, Store, Stored
 from settled.chart import value_matches
+from settled.codec import FORMAT
 from settled.data import parse
-from settled.record import FORMAT
 from settled_cli.errors import Failure
 
 T = TypeVar("T")

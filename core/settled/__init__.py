@@ -18,6 +18,8 @@ from settled.actions import (
     stop_child,
 )
 from settled.chart import Chart, Configuration, Node, StateValue, Transition
+from settled.check import check
+from settled.codec import read
 from settled.compile import compile_chart
 from settled.data import ABSENT, Json
 from settled.errors import (
@@ -35,12 +37,13 @@ from settled.errors import (
     Unsupported,
 )
 from settled.expression import Args
+from settled.finding import Finding
 from settled.guards import and_, not_, or_, state_in
 from settled.logic import ActionArgs, Actor, Call, Retry, actor
 from settled.machine import Machine, setup
 from settled.message import Event, Key, Message, Start, Timer, encode
 from settled.ports import Backend, Capability, DeadLetter, Delivery, Index, Queue, Store, Stored, Timers, Write
-from settled.record import Outcome, Record, read
+from settled.record import Outcome, Record
 from settled.redrive import redrive
 from settled.settle import done_event, error_event, fold, is_settled, settle
 from settled.snapshot import Child, Snapshot
@@ -68,6 +71,7 @@ __all__ = [
     "Event",
     "EventError",
     "Fault",
+    "Finding",
     "Index",
     "Json",
     "Key",
@@ -99,6 +103,7 @@ __all__ = [
     "and_",
     "assign",
     "cancel",
+    "check",
     "compile_chart",
     "done_event",
     "emit",

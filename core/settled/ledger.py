@@ -1,51 +1,42 @@
-"""The ledger: what a message, and the effects of its steps, do to a record.
+"""The ledger: what a message, and what comes up inside a turn, does to a record.
 
-Pure bookkeeping: a record and a message go in, a record comes out. Effects become what the record owes (messages,
-timers, actions), what it watches (timers, calls of function actors, child instances), or nothing. What to do with the
-new record, and when, is for the turn to say.
+Pure bookkeeping: a record and a message go in, a record comes out. When to commit it, and what to perform then, is for
+the turn to say.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any, assert_never
+from typing import Any, TypeAlias, assert_never
 
 from attrs import evolve, frozen
 
-from settled.data import ABSENT, Json
-from settled.effects import Cancel, Effect, Emit, Execute, Invoke, Log, Raise, Schedule, Send, Stop
+from settled.data import Json
+from settled.desk import Desk, open_turn
 from settled.errors import EventError, LogicError
-from settled.machine import Machine
-from settled.message import Due, Event, Key, Message, Nudge, Parent, Report, Stamp, Start, Timer, decode, encode
-from settled.message import Stop as StopChild
-from settled.record import (
-    SET_ASIDE,
-    Action,
-    CancelTimer,
-    ChildInstance,
-    Debt,
-    OpenTurn,
-    Outcome,
-    Owed,
-    PendingCall,
-    Record,
-    RunningTimer,
-    delay_in_seconds,
-    due_message,
-    idempotency_key,
+from settled.kin import address, enlisted, forget_child, stop_child, tell_parent
+from settled.message import (
+    Due,
+    Enlist,
+    Event,
+    Forward,
+    Key,
+    Message,
+    Nudge,
+    Parent,
+    Report,
+    Stamp,
+    Start,
+    Stop,
+    decode,
+    encode,
 )
+from settled.posting import forget_timer, hand_over_timers, post, relay, without_timer
+from settled.record import SET_ASIDE, OpenTurn, Outcome, PendingCall, Record, due_message
 from settled.resting import REJECT, RESOLVE
-from settled.settle import (
-    INTERNAL,
-    PARENT,
-    Progress,
-    begin,
-    done_event,
-    drain,
-    error_event,
-    is_settled,
-    take,
-)
+from settled.settle import Progress, begin, done_event, drain, error_event, is_settled, take
+
+Applicable: TypeAlias = Start | Event | Due | Report | Stop | Enlist | Forward
+"""The contents that change a record: all but a nudge."""
 
 
 @frozen
@@ -72,7 +63,7 @@ class Refuse:
 class Accept:
     """The message is to be applied."""
 
-    content: Start | Event | Due | Report | StopChild
+    content: Applicable
 
 
 Verdict = Drop | Note | Refuse | Accept
@@ -97,21 +88,21 @@ def _is_known(record: Record, message: Message, stamp: Stamp | None, letter: boo
     return outcome is not None and not (letter and outcome in SET_ASIDE)
 
 
-def _is_stale(record: Record, content: Start | Event | Due | Report | StopChild) -> bool:
+def _is_stale(record: Record, content: Applicable) -> bool:
     match content:
         case Due(token):
             return token not in record.timers
         case Report(child, generation):
             return child not in record.children or record.children[child].generation != generation
-        case StopChild(generation):
+        case Stop(generation):
             return record.parent is None or record.parent.generation != generation
-        case Start() | Event():
+        case Start() | Event() | Enlist() | Forward():
             return False
         case _:
             assert_never(content)
 
 
-def _judge(desk: Desk, record: Record, content: Start | Event | Due | Report | StopChild) -> Verdict:
+def _judge(desk: Desk, record: Record, content: Applicable) -> Verdict:
     if isinstance(content, Start):
         return Accept(content) if record.snapshot is None else Note(Outcome.IGNORED)
     if record.snapshot is None:
@@ -123,10 +114,12 @@ def _judge(desk: Desk, record: Record, content: Start | Event | Due | Report | S
             desk.machine.admit(content.event)
         except EventError as error:
             return Refuse(Outcome.REFUSED, str(error))
+    if isinstance(content, Forward) and not isinstance(address(record, content.system_id), Key):
+        return Refuse(Outcome.REFUSED, f"{desk.key}: nobody in its system goes by {content.system_id!r}")
     return Accept(content)
 
 
-def accept(desk: Desk, record: Record, message: Message, content: Start | Event | Due | Report | StopChild) -> Record:
+def accept(desk: Desk, record: Record, message: Message, content: Applicable) -> Record:
     """`record` once `message` was applied: settled, or with its turn left open.
 
     Raises:
@@ -135,18 +128,19 @@ def accept(desk: Desk, record: Record, message: Message, content: Start | Event 
     match content:
         case Start(input, parent):
             return _start(desk, record, message, input, parent)
-        case Due(token) if (timer := record.timers[token]).to is not None:
-            return _relay(desk, _without_timer(record, token), message, timer.to, timer.event)
+        case Event(event, stamp):
+            return _step(desk, record, message, event, stamp)
         case Due(token):
-            return _step(desk, _without_timer(record, token), message, record.timers[token].event)
-        case Event(event):
-            return _step(desk, record, message, event, content.stamp)
+            return _fire(desk, record, message, token)
         case Report(child, _, done, data):
-            children = {id: instance for id, instance in record.children.items() if id != child}
             event = done_event(child, data) if done else error_event(child, data)
-            return _step(desk, evolve(record, children=children), message, event)
-        case StopChild():
+            return _step(desk, forget_child(desk, record, child), message, event)
+        case Stop():
             return _stop(desk, record, message)
+        case Enlist():
+            return _noted(enlisted(record, content), message)
+        case Forward(system_id, event):
+            return _pass_on(desk, record, message, system_id, event)
         case _:
             assert_never(content)
 
@@ -170,15 +164,26 @@ def _step(desk: Desk, record: Record, message: Message, event: Json, stamp: Stam
     return _after(desk, record, turn, progress, stamp)
 
 
-def _relay(desk: Desk, record: Record, message: Message, to: str, event: Json) -> Record:
-    """A delayed ``sendTo`` is due. Its message keeps the idempotency key that it was scheduled under."""
-    record = evolve(record, window=record.window.add(message, Outcome.TAKEN))
-    return _owing(desk, record, Message(Key.parse(to), message.id, encode(Event(event))))
+def _fire(desk: Desk, record: Record, message: Message, token: str) -> Record:
+    timer = record.timers[token]
+    if timer.message is not None:
+        return _noted(relay(desk, record, token, timer.message), message)
+    return _step(desk, without_timer(record, token), message, timer.event)
 
 
 def _stop(desk: Desk, record: Record, message: Message) -> Record:
     record = evolve(record, snapshot=evolve(record.live(), status="stopped"), ordinal=record.ordinal + 1)
     return _close(desk, record, OpenTurn(message, record.ordinal, 0))
+
+
+def _pass_on(desk: Desk, record: Record, message: Message, system_id: str, event: Json) -> Record:
+    target = address(record, system_id)
+    assert isinstance(target, Key), "an address that nobody has is refused before"
+    return _noted(desk.owing(record, Message(target, message.id, encode(Event(event)))), message)
+
+
+def _noted(record: Record, message: Message) -> Record:
+    return evolve(record, window=record.window.add(message, Outcome.TAKEN))
 
 
 def advance(desk: Desk, record: Record) -> Record:
@@ -187,18 +192,15 @@ def advance(desk: Desk, record: Record) -> Record:
     Raises:
         LogicError: the machine's own code failed; `record` stands as it was, inbox included.
     """
-    turn = record.turn
-    assert turn is not None, "only an open turn can be advanced"
+    turn = open_turn(record)
     progress = Progress(record.live(), turn.inbox, index=turn.index)
     return _after(desk, record, evolve(turn, inbox=()), drain(desk.machine, progress))
 
 
 def _after(desk: Desk, record: Record, turn: OpenTurn, progress: Progress, stamp: Stamp | None = None) -> Record:
     record = evolve(record, snapshot=progress.snapshot, turn=evolve(turn, index=progress.index, lease=desk.lease))
-    for effect in progress.effects:
-        record = _post(desk, record, effect)
-    posted = record.turn
-    assert posted is not None, "entering effects does not end a turn"
+    record = post(desk, record, progress.effects)
+    posted = open_turn(record)
     if is_settled(desk.machine, progress.snapshot):
         return _close(desk, record, posted, stamp)
     if not posted.calls and not record.timers:
@@ -211,31 +213,27 @@ def _after(desk: Desk, record: Record, turn: OpenTurn, progress: Progress, stamp
 
 def ring(desk: Desk, record: Record) -> Record:
     """`record` with the first timer that is due, if one is, in the inbox of its open turn."""
-    turn = record.turn
-    assert turn is not None, "only an open turn watches timers"
+    turn = open_turn(record)
     due = [(timer.due, token) for token, timer in record.timers.items() if timer.due <= desk.now]
     if not due:
         return record
     token = min(due)[1]
     timer = record.timers[token]
-    record = _without_timer(record, token)
-    if timer.to is not None:
-        return _relay(desk, record, due_message(desk.key, token), timer.to, timer.event)
-    return evolve(record, turn=evolve(turn, inbox=(*turn.inbox, timer.event)))
+    if timer.message is not None:
+        return _noted(relay(desk, record, token, timer.message), due_message(desk.key, token))
+    return evolve(without_timer(record, token), turn=evolve(turn, inbox=(*turn.inbox, timer.event)))
 
 
 def report(record: Record, call: PendingCall, event: Json) -> Record:
     """`record` with the end of `call` in the inbox of its open turn."""
-    turn = record.turn
-    assert turn is not None, "only an open turn has calls"
+    turn = open_turn(record)
     calls = tuple(other for other in turn.calls if other.id != call.id)
     return evolve(record, turn=evolve(turn, calls=calls, inbox=(*turn.inbox, event)))
 
 
 def replace_call(record: Record, call: PendingCall) -> Record:
     """`record` with `call` in the place of the one of the same id."""
-    turn = record.turn
-    assert turn is not None, "only an open turn has calls"
+    turn = open_turn(record)
     calls = tuple(call if other.id == call.id else other for other in turn.calls)
     return evolve(record, turn=evolve(turn, calls=calls))
 
@@ -245,7 +243,7 @@ def _close(desk: Desk, record: Record, turn: OpenTurn, stamp: Stamp | None = Non
     snapshot = record.live()
     window = record.window.add(turn.message, _outcome(snapshot), stamp)
     record = evolve(record, turn=None, window=window, failing=None, receives=None)
-    return _hand_over_timers(desk, record) if snapshot.status == "active" else _end(desk, record)
+    return hand_over_timers(desk, record) if snapshot.status == "active" else _end(desk, record)
 
 
 def _outcome(snapshot: Any) -> Outcome:
@@ -256,17 +254,10 @@ def _outcome(snapshot: Any) -> Outcome:
     return Outcome.RESOLVED if snapshot.has_tag(RESOLVE) else Outcome.TAKEN
 
 
-def _hand_over_timers(desk: Desk, record: Record) -> Record:
-    for token, timer in record.timers.items():
-        if not timer.scheduled:
-            record = _owing(desk, record, Timer(token, due_message(desk.key, token), timer.due))
-    return evolve(record, timers={token: evolve(timer, scheduled=True) for token, timer in record.timers.items()})
-
-
 def _end(desk: Desk, record: Record) -> Record:
     """The machine has ended: its timers with it, its children too, and its parent is told."""
     for token in tuple(record.timers):
-        record = _forget_timer(desk, record, token)
+        record = forget_timer(desk, record, token)
     for child in tuple(record.children):
-        record = _forget_child(desk, record, child)
-    return _tell_parent(desk, record)
+        record = stop_child(desk, record, child)
+    return tell_parent(desk, record)

@@ -75,11 +75,15 @@ class Stamp:
 
 @frozen
 class Parent:
-    """To whom a child machine reports: its parent's key, and the id and generation under which it was started."""
+    """To whom a child machine reports: its parent's key, and the id and generation under which it was started.
+
+    `root` is the machine at the top, which knows the system ids of all below it.
+    """
 
     key: Key
     child: str
     generation: str
+    root: Key
 
 
 @frozen
@@ -123,11 +127,28 @@ class Stop:
 
 
 @frozen
+class Enlist:
+    """To a root: the instance `key` below it goes by `system_id` now, or, if it has `ended`, no more."""
+
+    system_id: str
+    key: Key
+    ended: bool
+
+
+@frozen
+class Forward:
+    """To a root: pass `event` on to whoever goes by `system_id`."""
+
+    system_id: str
+    event: Json
+
+
+@frozen
 class Nudge:
     """Wake up and look at the record; nothing is applied."""
 
 
-Content: TypeAlias = Start | Event | Due | Report | Stop | Nudge
+Content: TypeAlias = Start | Event | Due | Report | Stop | Enlist | Forward | Nudge
 
 
 def encode(content: Content) -> str:
@@ -151,7 +172,7 @@ def decode(body: str) -> Content:
 def _to_json(content: Content) -> dict[str, Json]:
     match content:
         case Start():
-            return {"kind": "start", "input": content.input, "parent": _optional(_parent_to_json, content.parent)}
+            return {"kind": "start", "input": content.input, "parent": _optional(parent_to_json, content.parent)}
         case Event(event, None):
             return {"kind": "event", "event": event}
         case Event():
@@ -168,6 +189,10 @@ def _to_json(content: Content) -> dict[str, Json]:
             }
         case Stop():
             return {"kind": "stop", "generation": content.generation}
+        case Enlist(system_id, key, ended):
+            return {"kind": "enlist", "system_id": system_id, "key": str(key), "ended": ended}
+        case Forward(system_id, event):
+            return {"kind": "forward", "system_id": system_id, "event": event}
         case Nudge():
             return {"kind": "nudge"}
         case _:
@@ -187,20 +212,24 @@ def _stamp(data: Any) -> Stamp:
     return Stamp(Key.parse(sender), int(incarnation), int(ordinal), int(index))
 
 
-def _parent_to_json(parent: Parent) -> Json:
-    return [str(parent.key), parent.child, parent.generation]
+def parent_to_json(parent: Parent) -> Json:
+    """`parent` as JSON, for a message or a record."""
+    return [str(parent.key), parent.child, parent.generation, str(parent.root)]
 
 
-def _parent(data: Any) -> Parent:
-    key, child, generation = data
-    return Parent(Key.parse(key), str(child), str(generation))
+def parent_from_json(data: Any) -> Parent:
+    """The parent that `parent_to_json` wrote."""
+    key, child, generation, root = data
+    return Parent(Key.parse(key), str(child), str(generation), Key.parse(root))
 
 
 _READ: Mapping[str, Callable[[Mapping[str, Any]], Content]] = {
-    "start": lambda data: Start(data["input"], None if data["parent"] is None else _parent(data["parent"])),
+    "start": lambda data: Start(data["input"], None if data["parent"] is None else parent_from_json(data["parent"])),
     "event": lambda data: Event(data["event"], _stamp(data["stamp"]) if "stamp" in data else None),
     "timer": lambda data: Due(str(data["token"])),
     "report": lambda data: Report(str(data["child"]), str(data["generation"]), data["done"] is True, data["data"]),
     "stop": lambda data: Stop(str(data["generation"])),
+    "enlist": lambda data: Enlist(str(data["system_id"]), Key.parse(data["key"]), data["ended"] is True),
+    "forward": lambda data: Forward(str(data["system_id"]), data["event"]),
     "nudge": lambda data: Nudge(),
 }

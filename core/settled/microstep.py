@@ -54,11 +54,15 @@ from settled.snapshot import NO_CHILDREN, Child, Snapshot
 
 @define
 class Outbox:
-    """What the microsteps of one step have left to do: effects for outside, and events for the machine itself."""
+    """What the microsteps of one step have left to do: effects for outside, and events for the machine itself.
+
+    `elsewhere`: a name that no actor of this machine has may be that of another one.
+    """
 
     first_index: int
     effects: list[Effect]
     queue: deque[Mapping[str, Any]]
+    elsewhere: bool = False
 
     @property
     def next_index(self) -> int:
@@ -431,7 +435,7 @@ def _address(step: _Step, to: Any) -> str:
     for id, other in step.children.items():
         if other.system_id == to:
             return id
-    if "/" in to:
+    if "/" in to or step.out.elsewhere:
         return to
     raise LookupError(f'there is no actor "{to}" to send to')
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from attrs import evolve
 
+from settled.codec import read, store
 from settled.commands import Course, finish, letters, load
 from settled.errors import RecordError
 from settled.machine import Machine
 from settled.message import Key, Message, Nudge, encode
 from settled.ports import Write
-from settled.record import Record, read, store
+from settled.record import Record
 
 
 def redrive(machine: Machine[Any, Any], key: Key, nonce: str) -> Course[int]:

@@ -41,14 +41,14 @@ class Progress:
 
 def begin(machine: Machine[Any, Any], input: Json = None) -> Progress:
     """The initial step."""
-    snapshot, effects = machine.initial_transition(input)
+    snapshot, effects = machine.initial_transition(input, elsewhere=True)
     return _after(Progress(snapshot), snapshot, effects)
 
 
 def take(machine: Machine[Any, Any], progress: Progress, event: Json) -> Progress:
     """One step: `event` on top of `progress`. The report of an actor also marks that actor as ended."""
     snapshot = _with_report(progress.snapshot, event)
-    after, effects = machine.transition(snapshot, event, first_index=progress.index)
+    after, effects = machine.transition(snapshot, event, first_index=progress.index, elsewhere=True)
     return _after(progress, after, effects)
 
 

@@ -34,20 +34,21 @@ class Step:
     microsteps: tuple[tuple[Snapshot[Any], tuple[Effect, ...]], ...]
 
 
-def initial_step(program: Program, context: Any, input: Json = None, first_index: int = 0) -> Step:
+def initial_step(
+    program: Program, context: Any, input: Json = None, first_index: int = 0, *, elsewhere: bool = False
+) -> Step:
     """Enter the machine. `context` is the config's own; if the machine creates it, that comes first.
 
     What raises at the start leaves a snapshot with the status ``error`` and no effects.
     """
     start = Snapshot(program.chart.configuration([program.chart.root]), context)
     try:
-        return _entered(program, start, input, first_index)
+        return _entered(program, start, input, Outbox(first_index, [], deque(), elsewhere))
     except LogicError as error:
         return Step(evolve(start, status="error", error={"name": type(error).__name__, "message": str(error)}), (), ())
 
 
-def _entered(program: Program, start: Snapshot[Any], input: Json, first_index: int) -> Step:
-    out = Outbox(first_index, [], deque())
+def _entered(program: Program, start: Snapshot[Any], input: Json, out: Outbox) -> Step:
     event = Received(INIT, {"type": INIT, "input": input}, {"type": INIT, "input": input})
     before = evolve(start, context=_first_context(program, start.context, input))
     after = initial_microstep(program, before, event, out)
@@ -64,7 +65,14 @@ def _first_context(program: Program, context: Any, input: Json) -> Any:
         raise raised(program, "create_context", "context", error) from error
 
 
-def step(program: Program, snapshot: Snapshot[Any], event: Mapping[str, Any], first_index: int = 0) -> Step:
+def step(
+    program: Program,
+    snapshot: Snapshot[Any],
+    event: Mapping[str, Any],
+    first_index: int = 0,
+    *,
+    elsewhere: bool = False,
+) -> Step:
     """Take `event`. A machine that is not active drops it.
 
     Raises:
@@ -82,7 +90,7 @@ def step(program: Program, snapshot: Snapshot[Any], event: Mapping[str, Any], fi
     transitions = [] if type == INIT else select(program, snapshot, taken)
     if not transitions and type.startswith(ERROR):
         return _ended(snapshot, "error", event.get("error", ABSENT), first_index)
-    out = Outbox(first_index, [], deque())
+    out = Outbox(first_index, [], deque(), elsewhere)
     after = microstep(program, snapshot, transitions, taken, out)
     return _completed(program, taken, out, [(after, len(out.effects))])
 

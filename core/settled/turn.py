@@ -20,8 +20,9 @@ from attrs import evolve, frozen
 
 from settled.commands import Course, Invocation, Result, letters, run
 from settled.data import Json, fault_in
+from settled.desk import Desk
 from settled.errors import Conflict, EventError, LogicError, RecordError, TooLarge
-from settled.ledger import Accept, Desk, Drop, Note, Refuse, accept, advance, examine, replace_call, report, ring
+from settled.ledger import Accept, Drop, Note, Refuse, accept, advance, examine, replace_call, report, ring
 from settled.logic import Actor
 from settled.machine import Machine
 from settled.message import Key, Message

@@ -14,9 +14,10 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
+from settled.codec import read, store
 from settled.commands import Course, act, finish, load, release
+from settled.desk import Desk
 from settled.errors import Conflict, TooLarge, Unknown
-from settled.ledger import Desk
 from settled.logic import Retry
 from settled.machine import Machine
 from settled.message import Key, Message, Timer
@@ -32,8 +33,6 @@ from settled.record import (
     Receives,
     Record,
     Window,
-    read,
-    store,
 )
 
 MOST_LOST_ANSWERS = 5

@@ -1,0 +1,240 @@
+"""How a record is written: as JSON text with a format number, which leaves out the parts that hold nothing.
+
+A record of a newer format, or of another machine, is not touched. A snapshot that this machine cannot read is kept as
+it was found, so that nothing is lost by a deploy that forgot a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, assert_never
+
+from settled.data import Json, parse, write
+from settled.effects import Emit, Execute, Log
+from settled.errors import RecordError
+from settled.machine import Machine
+from settled.message import Key, Message, Timer, parent_from_json, parent_to_json
+from settled.ports import Index, Stored
+from settled.record import (
+    WINDOW,
+    Action,
+    CancelTimer,
+    ChildInstance,
+    Debt,
+    Failing,
+    OpenTurn,
+    Outcome,
+    Owed,
+    PendingCall,
+    Receives,
+    Record,
+    RunningTimer,
+    Unreadable,
+    Window,
+    due_message,
+)
+from settled.snapshot import Snapshot
+
+FORMAT = 1
+
+T = TypeVar("T")
+
+
+def index_of(record: Record, now: float) -> Index:
+    """What a store lists the instance by."""
+    if isinstance(record.snapshot, Snapshot):
+        status, tags = str(record.snapshot.status), tuple(sorted(record.snapshot.tags))
+        return Index("halted" if record.halted else status, tags, now)
+    return Index("halted" if record.halted else "absent", updated=now)
+
+
+def store(machine: Machine[Any, Any], record: Record, version: int, now: float) -> Stored:
+    """`record` as the text of `version`.
+
+    Raises:
+        LogicError: the context is not JSON; the message says where inside it.
+    """
+    return Stored(version, write(_to_json(machine, record)), index_of(record, now))
+
+
+def read(machine: Machine[Any, Any], key: Key, body: str, window: int = WINDOW) -> Record:
+    """The record that `store` wrote. A snapshot that this machine cannot read is kept as `Unreadable`.
+
+    Raises:
+        RecordError: the text is damaged, or of a newer format, or another machine's.
+    """
+    try:
+        data = parse(body)
+        written = data["settled"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{key}: the stored text is not a record of settled ({error})") from error
+    if written != FORMAT:
+        raise RecordError(
+            f"{key}: the record has format {written!r}, this version of settled reads {FORMAT}: update settled"
+        )
+    if data["machine"] != machine.id:
+        raise RecordError(f"{key}: the record is of machine {data['machine']!r}, not {machine.id!r}")
+    try:
+        return _from_json(machine, key, data, window)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(f"{key}: the record is damaged ({type(error).__name__}: {error})") from error
+
+
+def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
+    everything: dict[str, Json] = {
+        "settled": FORMAT,
+        "machine": machine.id,
+        "version": machine.version,
+        "fingerprint": machine.fingerprint,
+        "nonce": record.nonce,
+        "incarnation": record.incarnation,
+        "ordinal": record.ordinal,
+        "snapshot": _snapshot_to_json(machine, record.snapshot),
+        "parent": _optional(parent_to_json, record.parent),
+        "timers": {token: _timer_to_json(timer) for token, timer in record.timers.items()},
+        "children": {id: [str(child.key), child.generation, child.system_id] for id, child in record.children.items()},
+        "system": {id: str(key) for id, key in record.system.items()},
+        "turn": _optional(_turn_to_json, record.turn),
+        "window": list(record.window.outcomes),
+        "outcomes": {
+            id: str(outcome) for id, outcome in record.window.outcomes.items() if outcome is not Outcome.TAKEN
+        },
+        "senders": {sender: list(position) for sender, position in record.window.senders.items()},
+        "outbox": [_owed_to_json(owed) for owed in record.outbox],
+        "failing": _optional(lambda failing: [failing.id, failing.count, failing.detail], record.failing),
+        "receives": _optional(lambda receives: [receives.id, receives.count], record.receives),
+        "halted": record.halted,
+    }
+    lean: dict[str, Json] = {name: value for name, value in everything.items() if value not in (None, [], {})}
+    return lean if record.redriving is None else {**lean, "redriving": record.redriving}
+
+
+def _from_json(machine: Machine[Any, Any], key: Key, data: Mapping[str, Any], window: int) -> Record:
+    outcomes = dict.fromkeys(data.get("window", ()), Outcome.TAKEN)
+    outcomes.update((id, Outcome(outcome)) for id, outcome in data.get("outcomes", {}).items())
+    senders = {sender: (position[0], position[1], position[2]) for sender, position in data.get("senders", {}).items()}
+    return Record(
+        nonce=data["nonce"],
+        version=data.get("version"),
+        fingerprint=data["fingerprint"],
+        incarnation=data["incarnation"],
+        ordinal=data["ordinal"],
+        snapshot=_optional(lambda raw: _snapshot(machine, raw), data.get("snapshot")),
+        parent=_optional(parent_from_json, data.get("parent")),
+        timers={token: _timer(raw) for token, raw in data.get("timers", {}).items()},
+        children={id: ChildInstance(Key.parse(raw[0]), *raw[1:]) for id, raw in data.get("children", {}).items()},
+        system={id: Key.parse(raw) for id, raw in data.get("system", {}).items()},
+        turn=_optional(lambda raw: _turn(key, raw), data.get("turn")),
+        window=Window(window, outcomes, senders),
+        outbox=tuple(_owed(key, raw) for raw in data.get("outbox", ())),
+        failing=_optional(lambda raw: Failing(*raw), data.get("failing")),
+        receives=_optional(lambda raw: Receives(*raw), data.get("receives")),
+        halted=data.get("halted"),
+        redriving=data.get("redriving"),
+    )
+
+
+def _optional(convert: Callable[[Any], T], raw: Any) -> T | None:
+    return None if raw is None else convert(raw)
+
+
+def _snapshot_to_json(machine: Machine[Any, Any], snapshot: Snapshot[Any] | Unreadable | None) -> Json:
+    match snapshot:
+        case None:
+            return None
+        case Unreadable(raw):
+            return raw
+        case _:
+            return machine.to_json(snapshot)
+
+
+def _snapshot(machine: Machine[Any, Any], raw: Any) -> Snapshot[Any] | Unreadable:
+    try:
+        return machine.from_json(raw)
+    except RecordError as error:
+        return Unreadable(raw, error)
+
+
+def _timer_to_json(timer: RunningTimer) -> Json:
+    return [timer.due, timer.event, timer.id, timer.message, timer.scheduled]
+
+
+def _timer(raw: Sequence[Any]) -> RunningTimer:
+    due, event, id, message, scheduled = raw
+    return RunningTimer(due, event, id, None if message is None else (message[0], message[1]), scheduled)
+
+
+def _turn_to_json(turn: OpenTurn) -> Json:
+    return {
+        "message": [turn.message.id, turn.message.body],
+        "ordinal": turn.ordinal,
+        "index": turn.index,
+        "inbox": list(turn.inbox),
+        "calls": [_call_to_json(call) for call in turn.calls],
+        "lease": turn.lease,
+        "letter": turn.letter,
+    }
+
+
+def _turn(key: Key, raw: Mapping[str, Any]) -> OpenTurn:
+    return OpenTurn(
+        Message(key, *raw["message"]),
+        raw["ordinal"],
+        raw["index"],
+        tuple(raw["inbox"]),
+        tuple(PendingCall(*call) for call in raw["calls"]),
+        raw["lease"],
+        raw["letter"],
+    )
+
+
+def _call_to_json(call: PendingCall) -> Json:
+    return [call.id, call.src, call.input, call.index, call.attempt, call.not_before, call.started_by]
+
+
+def _owed_to_json(owed: Owed) -> Json:
+    match owed.what:
+        case Message(key, id, body):
+            return [owed.by, "send", str(key), id, body]
+        case Timer(id, _, due):
+            return [owed.by, "schedule", id, due]
+        case CancelTimer(token):
+            return [owed.by, "cancel", token]
+        case Action(effect, idempotency_key):
+            kind, *rest = _action_to_json(effect)
+            return [owed.by, kind, idempotency_key, *rest]
+        case _:
+            assert_never(owed.what)
+
+
+def _action_to_json(effect: Execute | Emit | Log) -> list[Json]:
+    match effect:
+        case Execute(index, type, params, context, event):
+            return ["execute", index, type, params, context, event]
+        case Emit(index, event):
+            return ["emit", index, event]
+        case Log(index, value, label):
+            return ["log", index, value, label]
+        case _:
+            assert_never(effect)
+
+
+def _owed(key: Key, raw: Sequence[Any]) -> Owed:
+    by, kind, *rest = raw
+    return Owed(by, _debt(key, kind, rest))
+
+
+def _debt(key: Key, kind: str, rest: Sequence[Any]) -> Debt:
+    match kind, rest:
+        case "send", [to, id, body]:
+            return Message(Key.parse(to), id, body)
+        case "schedule", [id, due]:
+            return Timer(id, due_message(key, id), due)
+        case "cancel", [token]:
+            return CancelTimer(token)
+        case _:
+            idempotency_key, *effect = rest
+            return Action(_ACTIONS[kind](*effect), idempotency_key)
+
+
+_ACTIONS: Mapping[str, type[Execute] | type[Emit] | type[Log]] = {"execute": Execute, "emit": Emit, "log": Log}

@@ -1,0 +1,133 @@
+"""Posting: each effect of a step is entered into the record.
+
+It becomes something owed (a message, a timer, an action), something watched (a timer, a call of a function actor, a
+child), or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import assert_never
+
+from attrs import evolve
+
+from settled.desk import Desk, open_turn
+from settled.effects import Cancel, Effect, Emit, Execute, Invoke, Log, Raise, Schedule, Send, Stop
+from settled.kin import addressed, start_child, stop_child
+from settled.machine import Machine
+from settled.message import Key, Message, Timer
+from settled.record import Action, CancelTimer, PendingCall, Record, RunningTimer, delay_in_seconds, due_message
+from settled.settle import INTERNAL
+
+
+def post(desk: Desk, record: Record, effects: Sequence[Effect]) -> Record:
+    """`record` with `effects` of its open turn entered, in their order.
+
+    But for one thing: an entry action may send to an actor that its own node is about to start. XState keeps such an
+    event until the actor is there, and so does this.
+    """
+    early: list[Send] = []
+    for place, effect in enumerate(effects):
+        if isinstance(effect, Send) and _is_early(record, effect, effects[place + 1 :]):
+            early.append(effect)
+            continue
+        record = _post(desk, record, effect)
+        if isinstance(effect, Invoke):
+            for send in early:
+                record = _post(desk, record, send) if send.to == effect.id else record
+            early = [send for send in early if send.to != effect.id]
+    return record
+
+
+def _is_early(record: Record, send: Send, later: Sequence[Effect]) -> bool:
+    return send.to not in record.children and any(isinstance(each, Invoke) and each.id == send.to for each in later)
+
+
+def _post(desk: Desk, record: Record, effect: Effect) -> Record:
+    match effect:
+        case Execute() | Emit() | Log():
+            return desk.owing(record, Action(effect, desk.name(record, effect.index)))
+        case Invoke():
+            return _invoke(desk, record, effect)
+        case Stop(_, id):
+            return record if id is None else stop_child(desk, _forget_call(record, id), id)
+        case Send(delay=timedelta() as delay):
+            return _send_later(desk, record, effect, delay)
+        case Send(index, to, event):
+            message = None if to == INTERNAL else addressed(desk, record, to, event, index, delayed=False)
+            return record if message is None else desk.owing(record, message)
+        case Schedule(index, event, delay, id):
+            timer = RunningTimer(desk.now + delay_in_seconds(delay), event, id)
+            return _watch(desk, record, desk.name(record, index), timer)
+        case Cancel(_, id):
+            return _cancel(desk, record, id)
+        case Raise():
+            return record
+        case _:
+            assert_never(effect)
+
+
+def _invoke(desk: Desk, record: Record, effect: Invoke) -> Record:
+    logic, turn = desk.machine.actor(effect.src), open_turn(record)
+    if isinstance(logic, Machine):
+        return start_child(desk, record, effect, logic.id)
+    call = PendingCall(effect.id, effect.src, effect.input, effect.index)
+    return evolve(record, turn=evolve(turn, calls=(*turn.calls, call)))
+
+
+def _forget_call(record: Record, id: str) -> Record:
+    turn = open_turn(record)
+    return evolve(record, turn=evolve(turn, calls=tuple(call for call in turn.calls if call.id != id)))
+
+
+def _send_later(desk: Desk, record: Record, effect: Send, delay: timedelta) -> Record:
+    """A timer of the sender's. Whom it is for is settled now: a child may be gone by then, or be another one."""
+    timer = RunningTimer(desk.now + delay_in_seconds(delay), effect.event, effect.id)
+    if effect.to != INTERNAL:
+        message = addressed(desk, record, effect.to, effect.event, effect.index, delayed=True)
+        if message is None:
+            return record
+        timer = evolve(timer, event=None, message=(str(message.key), message.body))
+    return _watch(desk, record, desk.name(record, effect.index), timer)
+
+
+# Timers
+
+
+def _watch(desk: Desk, record: Record, token: str, timer: RunningTimer) -> Record:
+    if timer.id is not None:
+        record = _cancel(desk, record, timer.id)
+    return evolve(record, timers={**record.timers, token: timer})
+
+
+def _cancel(desk: Desk, record: Record, id: str) -> Record:
+    for token in [token for token, timer in record.timers.items() if timer.id == id]:
+        record = forget_timer(desk, record, token)
+    return record
+
+
+def forget_timer(desk: Desk, record: Record, token: str) -> Record:
+    """`record` without a timer that must not fire any more."""
+    scheduled = record.timers[token].scheduled
+    record = without_timer(record, token)
+    return desk.owing(record, CancelTimer(token)) if scheduled else record
+
+
+def without_timer(record: Record, token: str) -> Record:
+    """`record` without a timer that has fired."""
+    return evolve(record, timers={other: timer for other, timer in record.timers.items() if other != token})
+
+
+def hand_over_timers(desk: Desk, record: Record) -> Record:
+    """`record`, whose turn is over, with all of its timers owed to the timers' port, which has most of them already."""
+    for token, timer in record.timers.items():
+        if not timer.scheduled:
+            record = desk.owing(record, Timer(token, due_message(desk.key, token), timer.due))
+    return evolve(record, timers={token: evolve(timer, scheduled=True) for token, timer in record.timers.items()})
+
+
+def relay(desk: Desk, record: Record, token: str, message: tuple[str, str]) -> Record:
+    """A delayed send is due: its message is owed, under the idempotency key that it was scheduled under."""
+    key, body = message
+    return desk.owing(without_timer(record, token), Message(Key.parse(key), token, body))
