@@ -131,6 +131,22 @@ class Node:
     def is_atomic(self) -> bool:
         return self.type in ("atomic", "final")
 
+    @property
+    def transitions(self) -> Iterator[Transition]:
+        """All transitions whose source this is; those without an event come last."""
+        yield from (transition for transitions in self.on.values() for transition in transitions)
+        yield from self.always
+
+    @property
+    def actions(self) -> Iterator[Action]:
+        """All places of this node and its transitions where an action is asked for."""
+        yield from self.entry
+        yield from self.exit
+        if self.initial:
+            yield from self.initial.actions
+        for transition in self.transitions:
+            yield from transition.actions
+
     def is_inside(self, other: Node | None) -> bool:
         """Whether this is a proper descendant of `other`; None stands for what is around the root."""
         return other is None or other.order < self.order <= other.last
@@ -233,6 +249,10 @@ class Chart:
             meta={node.id: node.meta for node in nodes if node.meta is not ABSENT},
             is_whole=all(node.parent is None or node.parent in members for node in nodes),
         )
+
+    def within(self, node: Node) -> tuple[Node, ...]:
+        """`node` and its descendants."""
+        return self.nodes[node.order : node.last + 1]
 
     def whole(self, configuration: Configuration) -> Configuration:
         """`configuration` with the parents of its nodes."""

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from attrs import frozen
 
+from settled.data import ABSENT
 from settled.snapshot import Snapshot
 
 C = TypeVar("C")
@@ -35,9 +36,24 @@ Value: TypeAlias = Callable[[Args[Any, Any]], Any] | Callable[[Args[Any, Any], A
 """A literal, or a function that computes it."""
 
 
+@frozen(eq=False)
+class Constant:
+    """The expression of a value that is known before anything runs."""
+
+    value: Any
+
+    def __call__(self, args: Args[Any, Any], params: Any) -> Any:
+        return self.value
+
+
 def expression(value: Value) -> Expression:
     """`value` as an expression: a function is called, anything else is what it is."""
-    return called(value) if callable(value) else lambda args, params: value
+    return called(value) if callable(value) else Constant(value)
+
+
+def known_value(expression: Expression | None) -> Any:
+    """What `expression` comes to whatever it is called with; ABSENT if only a call can tell."""
+    return expression.value if isinstance(expression, Constant) else ABSENT
 
 
 def called(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:

@@ -18,7 +18,7 @@ from attrs import evolve, frozen, has
 from settled import actions as built_in
 from settled.actions import BuiltInAction
 from settled.chart import Chart
-from settled.config import Inline, Named
+from settled.config import Inline, Named, Reference
 from settled.data import ABSENT, Json, fault_in, is_object
 from settled.errors import EventError, Fault, LogicError
 from settled.expression import Args, Expression, called, expression
@@ -109,6 +109,11 @@ class ChildMachine(Protocol):
     def id(self) -> str: ...
 
     def initial_transition(self, input: Json = None, *, first_index: int = 0) -> tuple[Any, Any]: ...
+
+
+def is_machine(actor: object) -> bool:
+    """Whether `actor`, registered or written in a config, is a machine and no function."""
+    return hasattr(actor, "initial_transition")
 
 
 @frozen
@@ -457,6 +462,20 @@ _ACTION_NAMES: Mapping[type[Any], str] = {
 }
 
 
+def known_action(reference: Reference) -> BuiltInAction | None:
+    """What `reference` means without any logic; None if it is for logic to say."""
+    match reference:
+        case Inline(what) if isinstance(what, get_args(BuiltInAction)):
+            return cast("BuiltInAction", what)
+        case Named(type) if type in _ACTIONS_BY_NAME:
+            try:
+                return cast("BuiltInAction", _made(_ACTIONS_BY_NAME, reference))
+            except Meaningless:
+                return None
+        case _:
+            return None
+
+
 def _made(makers: Mapping[str, _Maker], named: Named) -> Any:
     maker = makers[named.type]
     known = (*maker.params, *maker.optional)
@@ -482,7 +501,7 @@ _NO_STREAMS = (
 def actor_fault(path: str, value: Any) -> Fault | None:
     """What keeps `value`, registered or written at `path`, from being an actor, if anything does."""
     function = value.function if isinstance(value, Actor) else value
-    if hasattr(function, "initial_transition"):
+    if is_machine(function):
         return None
     if not callable(function):
         return Fault(path, f"{value!r} is no actor", "Register a function (input, call) -> output, or a machine.")

@@ -10,14 +10,16 @@ from attrs import frozen
 
 from settled.actions import BuiltInAction
 from settled.chart import Chart, StateValue
+from settled.check import check
 from settled.compile import Program, compile_program
 from settled.config import MachineConfig, read
 from settled.data import ABSENT, Json, is_object, parse, write
 from settled.effects import Effect, Execute
 from settled.errors import DefinitionError, EventError, Fault, LogicError, RecordError
 from settled.expression import Args
+from settled.finding import Finding
 from settled.guards import BuiltInGuard
-from settled.logic import ActionArgs, Actor, Call, Logic, reasons
+from settled.logic import ActionArgs, Actor, Call, Logic, is_machine, reasons
 from settled.microstep import received
 from settled.select import select
 from settled.snapshot import Snapshot, from_json, to_json
@@ -61,30 +63,26 @@ class Machine(Generic[C, E]):
         """What was handed to `setup`."""
         return self.program.logic
 
-    def initial_transition(
-        self, input: Json = None, *, first_index: int = 0, elsewhere: bool = False
-    ) -> tuple[Snapshot[C], tuple[Effect, ...]]:
+    def initial_transition(self, input: Json = None, *, first_index: int = 0) -> tuple[Snapshot[C], tuple[Effect, ...]]:
         """Start the machine: its first snapshot, and the effects of getting there, numbered from `first_index`.
 
         What raises at the start gives a snapshot whose status is ``error``, and no effects.
         """
-        done = initial_step(self.program, self.context, input, first_index, elsewhere=elsewhere)
+        done = initial_step(self.program, self.context, input, first_index)
         return done.snapshot, done.effects
 
     def transition(
-        self, snapshot: Snapshot[C], event: object, *, first_index: int = 0, elsewhere: bool = False
+        self, snapshot: Snapshot[C], event: object, *, first_index: int = 0
     ) -> tuple[Snapshot[C], tuple[Effect, ...]]:
         """Take `event`, a mapping with a ``type`` or an instance of a declared class.
 
-        If nothing takes it, or the machine is not active, the very same snapshot comes back, and no effects. With
-        `elsewhere`, an event may be sent to a name that none of this machine's actors has, and whoever performs the
-        effect must know it; without, that raises, as in XState.
+        If nothing takes it, or the machine is not active, the very same snapshot comes back, and no effects.
 
         Raises:
             LogicError: a guard, an action or a delay raised; `snapshot` stands.
             EventError: `event` is no event.
         """
-        done = step(self.program, snapshot, self._plain(event), first_index, elsewhere=elsewhere)
+        done = step(self.program, snapshot, self._plain(event), first_index)
         return done.snapshot, done.effects
 
     def initial_microsteps(self, input: Json = None) -> tuple[Microstep[C], ...]:
@@ -172,7 +170,11 @@ class Machine(Generic[C, E]):
         found: Any = self.program.actors[src]
         if isinstance(found, Actor):
             return found
-        return found if hasattr(found, "initial_transition") else Actor(found)
+        return found if is_machine(found) else Actor(found)
+
+    def check(self) -> tuple[Finding, ...]:
+        """What is surely wrong with the machine, in document order; ``docs/findings.md`` explains each finding."""
+        return check(self.chart, self.program)
 
     def bind(self, execute: Execute, snapshot: Snapshot[C], call: Call) -> Callable[[], object]:
         """The custom action of `execute` as a function without arguments, for a host to call.

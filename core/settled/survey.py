@@ -1,0 +1,63 @@
+"""What the checks look at: a chart, what its names mean as far as that is known, and what follows from both."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from attrs import frozen
+
+from settled.chart import Chart, Invocation, Node, Transition
+from settled.compile import Program
+from settled.inner_events import Told, done_events, told
+from settled.logic import is_machine
+from settled.reach import Reach, beside, can_be_done, reach
+
+
+@frozen
+class Survey:
+    """A chart, looked over once. `program` is None where only the config is at hand.
+
+    `told` is what the machine may tell itself in its actions, `done_events` by which its nodes say that they are done.
+    """
+
+    chart: Chart
+    program: Program | None
+    reach: Reach
+    told: tuple[Told, ...]
+    done_events: frozenset[str]
+
+    def around(self, node: Node) -> tuple[Node, ...]:
+        """All nodes that may be active along with `node`: itself, its ancestors, and what is in other regions."""
+        return (node, *node.ancestors, *beside(self.chart, node))
+
+    def takers(self, node: Node, event: str) -> tuple[Transition, ...]:
+        """The transitions that may take `event` while `node` is active."""
+        return tuple(transition for each in self.around(node) for transition in each.candidates(event))
+
+    def kind(self, invocation: Invocation) -> Literal["function", "machine", "unknown"]:
+        """What `invocation` runs."""
+        if self.program is None:
+            return "unknown"
+        return "machine" if is_machine(self.program.actors[invocation.src]) else "function"
+
+    def never_ends(self, invocation: Invocation) -> bool:
+        """Whether `invocation` surely runs a machine that cannot come to its end."""
+        if self.program is None or self.kind(invocation) != "machine":
+            return False
+        child: Any = self.program.actors[invocation.src]
+        return not can_be_done(child.chart.root)
+
+
+def survey(chart: Chart, program: Program | None) -> Survey:
+    """Look over `chart`."""
+    return Survey(chart, program, reach(chart), told(chart, program), done_events(chart))
+
+
+def quoted(node: Node) -> str:
+    """What to call `node` in a message to people."""
+    return f'"{node.id}"'
+
+
+def place(invocation: Invocation) -> str:
+    """Where `invocation` stands in the config."""
+    return invocation.path.removesuffix(".src")
