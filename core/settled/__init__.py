@@ -19,6 +19,7 @@ from settled.actions import (
 )
 from settled.chart import Chart, Configuration, Node, StateValue, Transition
 from settled.check import check
+from settled.codec import read
 from settled.compile import compile_chart
 from settled.data import ABSENT, Json
 from settled.errors import (
@@ -42,7 +43,7 @@ from settled.logic import ActionArgs, Actor, Call, Retry, actor
 from settled.machine import Machine, setup
 from settled.message import Event, Key, Message, Start, Timer, encode
 from settled.ports import Backend, Capability, DeadLetter, Delivery, Index, Queue, Store, Stored, Timers, Write
-from settled.record import Outcome, Record, read
+from settled.record import Outcome, Record
 from settled.redrive import redrive
 from settled.settle import done_event, error_event, fold, is_settled, settle
 from settled.snapshot import Child, Snapshot

@@ -63,26 +63,30 @@ class Machine(Generic[C, E]):
         """What was handed to `setup`."""
         return self.program.logic
 
-    def initial_transition(self, input: Json = None, *, first_index: int = 0) -> tuple[Snapshot[C], tuple[Effect, ...]]:
+    def initial_transition(
+        self, input: Json = None, *, first_index: int = 0, elsewhere: bool = False
+    ) -> tuple[Snapshot[C], tuple[Effect, ...]]:
         """Start the machine: its first snapshot, and the effects of getting there, numbered from `first_index`.
 
         What raises at the start gives a snapshot whose status is ``error``, and no effects.
         """
-        done = initial_step(self.program, self.context, input, first_index)
+        done = initial_step(self.program, self.context, input, first_index, elsewhere=elsewhere)
         return done.snapshot, done.effects
 
     def transition(
-        self, snapshot: Snapshot[C], event: object, *, first_index: int = 0
+        self, snapshot: Snapshot[C], event: object, *, first_index: int = 0, elsewhere: bool = False
     ) -> tuple[Snapshot[C], tuple[Effect, ...]]:
         """Take `event`, a mapping with a ``type`` or an instance of a declared class.
 
-        If nothing takes it, or the machine is not active, the very same snapshot comes back, and no effects.
+        If nothing takes it, or the machine is not active, the very same snapshot comes back, and no effects. With
+        `elsewhere`, an event may be sent to a name that none of this machine's actors has, and whoever performs the
+        effect must know it; without, that raises, as in XState.
 
         Raises:
             LogicError: a guard, an action or a delay raised; `snapshot` stands.
             EventError: `event` is no event.
         """
-        done = step(self.program, snapshot, self._plain(event), first_index)
+        done = step(self.program, snapshot, self._plain(event), first_index, elsewhere=elsewhere)
         return done.snapshot, done.effects
 
     def initial_microsteps(self, input: Json = None) -> tuple[Microstep[C], ...]:
