@@ -34,8 +34,8 @@ from settled_runtime import connect
 
 HERE = Path(__file__).parent
 EMAIL = "ada@example.org"
-PATIENCE = 30.0
-"""How long anything may take, in seconds."""
+PATIENCE = 60.0
+"""How long a process may take, in seconds: longer than any of them waits by itself."""
 
 
 def play(backend: str) -> None:
@@ -151,9 +151,12 @@ class Stage:
         self._announce(words, process.pid)
         try:
             yield
-        finally:
-            process.send_signal(signal.SIGTERM)
-            self._ended(words, process)
+        except Exception as error:
+            process.kill()
+            log = process.communicate()[1]
+            raise RuntimeError(f"{error} The worker's log: {log}") from error
+        process.send_signal(signal.SIGTERM)
+        self._ended(words, process)
         self.note("the worker is told to stop, and has stopped")
 
     def _begin(self, words: tuple[str, ...]) -> subprocess.Popen[str]:

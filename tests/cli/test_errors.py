@@ -19,8 +19,8 @@ DOOR = "tests.cli.door"
     ("words", "line"),
     [
         (("open",), 'Unknown command "open". Available commands: run, start,'),
-        (("get",), "KEY requires an argument"),
-        (("get", "door/front", "--loud"), "Unknown option: --loud"),
+        (("get",), "requires an argument"),
+        (("get", "door/front", "--loud"), "Unknown option"),
         (("get", "door"), "'door' is no key: expected MACHINE/INSTANCE, such as signup/ada"),
         (("get", "door/"), "'door/' is no key"),
         (("list", "--limit", "few"), 'unable to convert "few" into int'),
