@@ -123,7 +123,7 @@ class TestWhenItCannotBeUsed:
         with closing(SQLiteBackend.open(path)) as backend:
             backend.store.commit(ADA, stored(1), 0)
             with backend._file.reading() as db:  # pyright: ignore[reportPrivateUsage]
-                db.execute("PRAGMA max_page_count=1")
+                db.run("PRAGMA max_page_count=1")
             with pytest.raises(Unavailable, match="the disk is full: free some space"):
                 backend.finish(Write(ADA, stored(2, "x" * 100_000), 1, sends=(message(ADA, "a"),)))
             assert backend.store.load(ADA) == stored(1)

@@ -31,6 +31,14 @@ class TestALease:
         place.clock.now += 0.001
         assert ids(place.take()) == ["a"]
 
+    def test_it_is_taken_over_no_earlier_because_another_key_is_ready(self, place: Place) -> None:
+        """R1."""
+        place.send(ADA, "a")
+        place.take()
+        place.clock.now += LEASE - 0.001
+        place.send(BEN, "b")
+        assert ids(place.take(5)) == ["b"]
+
     def test_it_can_be_extended(self, place: Place) -> None:
         """R1, R2: from now on, as often as is wanted, for all that is held of the key."""
         place.send(ADA, "a", "b")

@@ -100,6 +100,21 @@ def test_a_message_of_one_wakes_another(path: Path, backend: SQLiteBackend) -> N
         assert time.monotonic() - sent < 1
 
 
+def test_none_is_starved_by_others_that_never_pause(path: Path, backend: SQLiteBackend) -> None:
+    """F6, in a way: SQLite's own waiting lets one in thousands of times before another."""
+    send = (
+        "import sys, time, settled_local as s; from settled.message import *; b = s.SQLiteBackend.open(sys.argv[1]);"
+        "end = time.monotonic() + 2; n = 0;"
+        "\nwhile time.monotonic() < end: b.queue.send([Message(Key('list', sys.argv[2]), str(n), '{}')]); n += 1"
+        "\nprint(n); b.close()"
+    )
+    command = [sys.executable, "-c", send, str(path)]
+    with ThreadPoolExecutor() as threads:
+        runs = [threads.submit(subprocess.check_output, [*command, key.instance], text=True) for key in KEYS]
+        counts = [int(run.result()) for run in runs]
+    assert max(counts) < 100 * min(counts)
+
+
 def test_many_share_the_work(path: Path, backend: SQLiteBackend) -> None:
     """R1, R6, F1, X4: each event of each key once, in order."""
     with Workers(path, lease=30) as workers:

@@ -15,6 +15,13 @@ class TestATimer:
         place.clock.now = due
         assert [delivery.message for delivery in place.take()] == [message(ADA, "rings")]
 
+    def test_rings_no_earlier_because_something_else_is_ready(self, place: Place) -> None:
+        """T1."""
+        place.timers.schedule(timer("t", place.clock.now + 10))
+        place.clock.now += 9.999
+        place.send(BEN, "b")
+        assert ids(place.take(5)) == ["b"]
+
     def test_rings_once(self, place: Place) -> None:
         """T2: and if the same is scheduled again after it rang, its message is known."""
         for _ in range(2):

@@ -64,7 +64,7 @@ class SQLiteBackend:
             return cls.open(**{**given, **sqlite_options(name)})
         file = File(name, timeout)
         try:
-            prepare(file, timeout)
+            prepare(file)
         except BaseException:
             file.close()
             raise

@@ -10,7 +10,6 @@ forgetting old ids walks over those of one lane, once in many messages.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -19,7 +18,8 @@ from attrs import frozen
 from settled.errors import Conflict
 from settled.message import Key, Message
 from settled.ports import Delivery
-from settled_local.sqlite.file import File, run, text
+from settled_local.sqlite.connection import Connection, text
+from settled_local.sqlite.file import File
 from settled_local.sqlite.timers import pop_due
 
 LOOK_AGAIN = 0.02
@@ -75,9 +75,9 @@ class SQLiteQueue:
                     continue
                 _end_lease(db, lease.lane, through)
                 if delay > 0:
-                    run(db, "UPDATE lanes SET through=0, rank=? WHERE lane=?", now + delay, lease.lane)
+                    db.run("UPDATE lanes SET through=0, rank=? WHERE lane=?", now + delay, lease.lane)
                 else:
-                    run(db, f"UPDATE lanes SET through=0, {_JOIN_THE_LINE} WHERE lane=?", lease.lane)
+                    db.run(f"UPDATE lanes SET through=0, {_JOIN_THE_LINE} WHERE lane=?", lease.lane)
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
         lost: list[str] = []
@@ -85,24 +85,21 @@ class SQLiteQueue:
             now = self._clock()
             for held in _leases(deliveries):
                 if held.holds_through(db, now):
-                    run(db, "UPDATE lanes SET rank=? WHERE lane=?", now + lease, held.lane)
+                    db.run("UPDATE lanes SET rank=? WHERE lane=?", now + lease, held.lane)
                 else:
                     lost.append(str(held.key))
         if lost:
             raise Conflict(f"the lease of {', '.join(lost)} was lost")
 
 
-def send(db: sqlite3.Connection, messages: Iterable[Message]) -> None:
+def send(db: Connection, messages: Iterable[Message]) -> None:
     """`Queue.send` within a transaction."""
     for message in messages:
         lane, place, idle = _end_of_lane(db, message.key)
-        new = run(
-            db, "INSERT OR IGNORE INTO known (lane, id, place) VALUES (?, ?, ?)", lane, message.id, place
-        ).rowcount
+        new = db.run("INSERT OR IGNORE INTO known (lane, id, place) VALUES (?, ?, ?)", lane, message.id, place).rowcount
         if not new:
             continue
-        run(
-            db,
+        db.run(
             "INSERT INTO messages (lane, place, attempts, id, body) VALUES (?, ?, 0, ?, ?)",
             lane,
             place,
@@ -110,12 +107,12 @@ def send(db: sqlite3.Connection, messages: Iterable[Message]) -> None:
             message.body,
         )
         if idle:
-            run(db, f"UPDATE lanes SET tail=?, {_JOIN_THE_LINE} WHERE lane=?", place, lane)
+            db.run(f"UPDATE lanes SET tail=?, {_JOIN_THE_LINE} WHERE lane=?", place, lane)
         else:
-            run(db, "UPDATE lanes SET tail=? WHERE lane=?", place, lane)
+            db.run("UPDATE lanes SET tail=? WHERE lane=?", place, lane)
 
 
-def hand_out(db: sqlite3.Connection, limit: int, now: float, lease: float) -> Sequence[Delivery]:
+def hand_out(db: Connection, limit: int, now: float, lease: float) -> Sequence[Delivery]:
     """`Queue.receive` within a transaction, without waiting."""
     if limit < 1:
         return ()
@@ -123,8 +120,7 @@ def hand_out(db: sqlite3.Connection, limit: int, now: float, lease: float) -> Se
     until = now + lease
     deliveries: list[Delivery] = []
     while len(deliveries) < limit:
-        rows = run(
-            db,
+        rows = db.run(
             "SELECT lane, machine, instance, token, place, id, body, attempts FROM lanes JOIN messages USING (lane)"
             " WHERE lane=(SELECT lane FROM lanes WHERE held=0 ORDER BY rank LIMIT 1) ORDER BY place LIMIT ?",
             limit - len(deliveries),
@@ -137,23 +133,23 @@ def hand_out(db: sqlite3.Connection, limit: int, now: float, lease: float) -> Se
         for *_, place, id, body, attempts in rows:
             receipt = f"{lane}.{token}.{place}"
             deliveries.append(Delivery(Message(key, text(id), text(body)), receipt, attempts + 1, until))
-        run(db, "UPDATE lanes SET token=?, through=?, held=1, rank=? WHERE lane=?", token, through, until, lane)
+        db.run("UPDATE lanes SET token=?, through=?, held=1, rank=? WHERE lane=?", token, through, until, lane)
     return deliveries
 
 
-def ack(db: sqlite3.Connection, deliveries: Iterable[Delivery], now: float, remember: int) -> None:
+def ack(db: Connection, deliveries: Iterable[Delivery], now: float, remember: int) -> None:
     """`Queue.ack` within a transaction."""
     for lease in _leases(deliveries):
         through = lease.holds_through(db, now)
         if not through:
             continue
         for place in lease.places:
-            run(db, "DELETE FROM messages WHERE lane=? AND place=?", lease.lane, place)
-        (oldest,) = run(db, "SELECT min(place) FROM messages WHERE lane=?", lease.lane).fetchone()
+            db.run("DELETE FROM messages WHERE lane=? AND place=?", lease.lane, place)
+        (oldest,) = db.run("SELECT min(place) FROM messages WHERE lane=?", lease.lane).fetchone()
         if oldest is None:
-            run(db, "UPDATE lanes SET through=0, held=NULL, rank=NULL WHERE lane=?", lease.lane)
+            db.run("UPDATE lanes SET through=0, held=NULL, rank=NULL WHERE lane=?", lease.lane)
         elif oldest > through:
-            run(db, f"UPDATE lanes SET through=0, {_JOIN_THE_LINE} WHERE lane=?", lease.lane)
+            db.run(f"UPDATE lanes SET through=0, {_JOIN_THE_LINE} WHERE lane=?", lease.lane)
         _forget_old_ids(db, lease, oldest, remember)
 
 
@@ -166,10 +162,9 @@ class _Lease:
     token: int
     places: tuple[int, ...]
 
-    def holds_through(self, db: sqlite3.Connection, now: float) -> int:
+    def holds_through(self, db: Connection, now: float) -> int:
         """The last place that this lease still covers; 0 if it was lost: at its deadline, taken over or not."""
-        row = run(
-            db,
+        row = db.run(
             "SELECT through FROM lanes WHERE lane=? AND token=? AND held=1 AND rank>?",
             self.lane,
             self.token,
@@ -186,15 +181,14 @@ def _leases(deliveries: Iterable[Delivery]) -> Iterable[_Lease]:
     return [_Lease(*hand_out, tuple(found)) for hand_out, found in places.items()]
 
 
-def _end_of_lane(db: sqlite3.Connection, key: Key) -> tuple[int, int, bool]:
+def _end_of_lane(db: Connection, key: Key) -> tuple[int, int, bool]:
     """The number of the key's lane, the place behind its last message, and whether it is idle."""
-    row = run(
-        db, "SELECT lane, tail+1, held IS NULL FROM lanes WHERE machine=? AND instance=?", key.machine, key.instance
+    row = db.run(
+        "SELECT lane, tail+1, held IS NULL FROM lanes WHERE machine=? AND instance=?", key.machine, key.instance
     ).fetchone()
     if row is not None:
         return row[0], row[1], bool(row[2])
-    created = run(
-        db,
+    created = db.run(
         "INSERT INTO lanes (machine, instance, tail, token, through) VALUES (?, ?, 0, 0, 0)",
         key.machine,
         key.instance,
@@ -203,10 +197,9 @@ def _end_of_lane(db: sqlite3.Connection, key: Key) -> tuple[int, int, bool]:
     return created.lastrowid, 1, True
 
 
-def _next_instant(db: sqlite3.Connection) -> float:
+def _next_instant(db: Connection) -> float:
     """When there is, or may be, something to hand out; infinity if nothing is known of."""
-    ready, due, until = run(
-        db,
+    ready, due, until = db.run(
         "SELECT EXISTS (SELECT 1 FROM lanes WHERE held=0),"
         " (SELECT due FROM timers ORDER BY due LIMIT 1),"
         " (SELECT rank FROM lanes WHERE held=1 ORDER BY rank LIMIT 1)",
@@ -216,22 +209,22 @@ def _next_instant(db: sqlite3.Connection) -> float:
     return min((instant for instant in (due, until) if instant is not None), default=float("inf"))
 
 
-def _wake(db: sqlite3.Connection, now: float) -> None:
+def _wake(db: Connection, now: float) -> None:
     """Let the lanes join the line whose lease or pause has ended, and the messages whose timers are due."""
-    for lane, through in run(
-        db, "SELECT lane, through FROM lanes WHERE held=1 AND rank<=? ORDER BY rank LIMIT ?", now, WAKE_AT_ONCE
+    for lane, through in db.run(
+        "SELECT lane, through FROM lanes WHERE held=1 AND rank<=? ORDER BY rank LIMIT ?", now, WAKE_AT_ONCE
     ).fetchall():
         _end_lease(db, lane, through)
-        run(db, f"UPDATE lanes SET through=0, {_JOIN_THE_LINE} WHERE lane=?", lane)
+        db.run(f"UPDATE lanes SET through=0, {_JOIN_THE_LINE} WHERE lane=?", lane)
     send(db, pop_due(db, now, WAKE_AT_ONCE))
 
 
-def _end_lease(db: sqlite3.Connection, lane: int, through: int) -> None:
+def _end_lease(db: Connection, lane: int, through: int) -> None:
     """This hand-out has been one attempt. It is counted at its end: most messages are acknowledged, and never are."""
-    run(db, "UPDATE messages SET attempts=attempts+1 WHERE lane=? AND place<=?", lane, through)
+    db.run("UPDATE messages SET attempts=attempts+1 WHERE lane=? AND place<=?", lane, through)
 
 
-def _forget_old_ids(db: sqlite3.Connection, lease: _Lease, oldest: int | None, remember: int) -> None:
+def _forget_old_ids(db: Connection, lease: _Lease, oldest: int | None, remember: int) -> None:
     """Forget ids beyond the `remember` newest ones, but none that still waits; once in a quarter as many messages."""
     stride = max(1, remember // 4)
     if not any(place % stride == 0 for place in lease.places):
@@ -239,4 +232,4 @@ def _forget_old_ids(db: sqlite3.Connection, lease: _Lease, oldest: int | None, r
     last = max(lease.places) - remember
     if oldest is not None:
         last = min(last, oldest - 1)
-    run(db, "DELETE FROM known WHERE lane=? AND place<=?", lease.lane, last)
+    db.run("DELETE FROM known WHERE lane=? AND place<=?", lease.lane, last)

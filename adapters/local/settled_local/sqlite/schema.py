@@ -21,10 +21,8 @@ That is also why pages are small, and why `known` is apart from `messages`: it s
 
 from __future__ import annotations
 
-import sqlite3
-import time
-
 from settled.errors import Denied, RecordError
+from settled_local.sqlite.connection import Connection
 from settled_local.sqlite.file import File
 
 APPLICATION = 0x5E771ED
@@ -107,33 +105,35 @@ _TABLES = (
 )
 
 
-def prepare(file: File, timeout: float) -> None:
+def prepare(file: File) -> None:
     """Make sure that `file` has the tables of this version: create them if it is empty.
 
     Raises:
         RecordError: it is the file of something else, or of a newer settled.
         Denied: it cannot be opened, or not by several processes at once.
-        Unavailable: others were at it for more than `timeout` seconds.
+        Unavailable: others did not let go of it in time.
     """
     with file.reading() as db:
         there = _is_ours(db, file.path)
         if not there:
-            db.execute("PRAGMA page_size=2048")
-        _write_ahead(db, file.path, timeout)
+            db.run("PRAGMA page_size=2048")
+        (mode,) = db.run("PRAGMA journal_mode=WAL").fetchone()
+        if mode != "wal":
+            raise Denied(f"{file.path}: its file system cannot be shared between processes: use one on a local disk")
     if there:
         return
     with file.writing() as db:
         if not _is_ours(db, file.path):
             for statement in _TABLES:
-                db.execute(statement)
+                db.run(statement)
 
 
-def _is_ours(db: sqlite3.Connection, path: str) -> bool:
+def _is_ours(db: Connection, path: str) -> bool:
     """Whether the tables are there; False if there is nothing at all."""
     # Tables and numbers are written in one commit, so numbers that are read after the tables are never older.
-    (things,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (things,) = db.run("SELECT count(*) FROM sqlite_master").fetchone()
+    (application,) = db.run("PRAGMA application_id").fetchone()
+    (version,) = db.run("PRAGMA user_version").fetchone()
     if (application, version, things) == (0, 0, 0):
         return False
     if application != APPLICATION:
@@ -141,19 +141,3 @@ def _is_ours(db: sqlite3.Connection, path: str) -> bool:
     if version > VERSION:
         raise RecordError(f"{path}: was made by a newer settled (format {version}, this one reads {VERSION}): upgrade")
     return True
-
-
-def _write_ahead(db: sqlite3.Connection, path: str, timeout: float) -> None:
-    """Put the file into WAL mode, where it stays. SQLite itself does not wait for others here, so this does."""
-    end = time.monotonic() + timeout
-    while True:
-        try:
-            (mode,) = db.execute("PRAGMA journal_mode=WAL").fetchone()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
-                raise
-            time.sleep(0.01)
-        else:
-            break
-    if mode != "wal":
-        raise Denied(f"{path}: its file system cannot be shared between processes: use one on a local disk")

@@ -6,13 +6,13 @@ The version is checked by the statement that writes, so nobody can come in betwe
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Sequence
 
 from settled.errors import Conflict
 from settled.message import Key, Message
 from settled.ports import DeadLetter, Index, Stored
-from settled_local.sqlite.file import File, Value, run, text
+from settled_local.sqlite.connection import Connection, Value, text
+from settled_local.sqlite.file import File
 
 
 class SQLiteStore:
@@ -24,8 +24,7 @@ class SQLiteStore:
 
     def load(self, key: Key) -> Stored | None:
         with self._file.reading() as db:
-            row = run(
-                db,
+            row = db.run(
                 "SELECT version, body, status, tags, updated FROM records WHERE machine=? AND instance=?",
                 key.machine,
                 key.instance,
@@ -41,8 +40,7 @@ class SQLiteStore:
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         with self._file.reading() as db:
-            rows = run(
-                db,
+            rows = db.run(
                 "SELECT id, body, reason, at, detail FROM dead_letters"
                 " WHERE machine=? AND instance=? ORDER BY position",
                 key.machine,
@@ -57,7 +55,7 @@ class SQLiteStore:
         with self._file.writing() as db:
             tombstone = Stored(expected + 1, None, Index("absent", updated=self._clock()))
             commit(db, key, tombstone, expected, (), 0)
-            run(db, "DELETE FROM dead_letters WHERE machine=? AND instance=?", key.machine, key.instance)
+            db.run("DELETE FROM dead_letters WHERE machine=? AND instance=?", key.machine, key.instance)
 
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
@@ -78,24 +76,21 @@ class SQLiteStore:
             f" WHERE {' AND '.join(conditions)} ORDER BY machine, instance LIMIT ?"
         )
         with self._file.reading() as db:
-            rows = run(db, statement, *values, limit).fetchall()
+            rows = db.run(statement, *values, limit).fetchall()
         return [
             (Key(text(machine), text(instance)), Stored(version, "", _index(*index)))
             for machine, instance, version, *index in rows
         ]
 
 
-def commit(
-    db: sqlite3.Connection, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter], unbury: int
-) -> None:
+def commit(db: Connection, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter], unbury: int) -> None:
     """`Store.commit` within a transaction, which is to be rolled back if this raises."""
     if expected == 0:
         _create(db, key, stored)
     else:
         _replace(db, key, stored, expected)
     if unbury:
-        run(
-            db,
+        db.run(
             "DELETE FROM dead_letters WHERE position IN"
             " (SELECT position FROM dead_letters WHERE machine=? AND instance=? ORDER BY position LIMIT ?)",
             key.machine,
@@ -103,8 +98,7 @@ def commit(
             unbury,
         )
     for letter in bury:
-        run(
-            db,
+        db.run(
             "INSERT INTO dead_letters (machine, instance, id, body, reason, at, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
             key.machine,
             key.instance,
@@ -116,9 +110,8 @@ def commit(
         )
 
 
-def _create(db: sqlite3.Connection, key: Key, stored: Stored) -> None:
-    created = run(
-        db,
+def _create(db: Connection, key: Key, stored: Stored) -> None:
+    created = db.run(
         "INSERT OR IGNORE INTO records (machine, instance, version, status, tags, updated, body)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
         key.machine,
@@ -133,9 +126,8 @@ def _create(db: sqlite3.Connection, key: Key, stored: Stored) -> None:
         raise _conflict(db, key, 0)
 
 
-def _replace(db: sqlite3.Connection, key: Key, stored: Stored, expected: int) -> None:
-    replaced = run(
-        db,
+def _replace(db: Connection, key: Key, stored: Stored, expected: int) -> None:
+    replaced = db.run(
         "UPDATE records SET version=?, tags=?, updated=?, body=? WHERE machine=? AND instance=? AND version=?",
         stored.version,
         json.dumps(stored.index.tags),
@@ -148,8 +140,7 @@ def _replace(db: sqlite3.Connection, key: Key, stored: Stored, expected: int) ->
     if not replaced.rowcount:
         raise _conflict(db, key, expected)
     # Apart, because SQLite rewrites the index over a column whenever that column is set, even to what it was.
-    run(
-        db,
+    db.run(
         "UPDATE records SET status=? WHERE machine=? AND instance=? AND status<>?",
         stored.index.status,
         key.machine,
@@ -158,8 +149,8 @@ def _replace(db: sqlite3.Connection, key: Key, stored: Stored, expected: int) ->
     )
 
 
-def _conflict(db: sqlite3.Connection, key: Key, expected: int) -> Conflict:
-    row = run(db, "SELECT version FROM records WHERE machine=? AND instance=?", key.machine, key.instance).fetchone()
+def _conflict(db: Connection, key: Key, expected: int) -> Conflict:
+    row = db.run("SELECT version FROM records WHERE machine=? AND instance=?", key.machine, key.instance).fetchone()
     return Conflict(f"{key}: expected version {expected}, found {row[0] if row else 0}")
 
 

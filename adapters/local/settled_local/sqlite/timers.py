@@ -6,11 +6,11 @@ transaction, so a timer is in one of the two places whatever happens.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
 from settled.message import Key, Message, Timer
-from settled_local.sqlite.file import File, run, text
+from settled_local.sqlite.connection import Connection, text
+from settled_local.sqlite.file import File
 
 
 class SQLiteTimers:
@@ -28,10 +28,9 @@ class SQLiteTimers:
             cancel(db, timer_id)
 
 
-def schedule(db: sqlite3.Connection, timer: Timer) -> None:
+def schedule(db: Connection, timer: Timer) -> None:
     """`Timers.schedule` within a transaction."""
-    run(
-        db,
+    db.run(
         "INSERT OR REPLACE INTO timers (timer, due, machine, instance, id, body) VALUES (?, ?, ?, ?, ?, ?)",
         timer.id,
         timer.due,
@@ -42,21 +41,20 @@ def schedule(db: sqlite3.Connection, timer: Timer) -> None:
     )
 
 
-def cancel(db: sqlite3.Connection, timer_id: str) -> None:
+def cancel(db: Connection, timer_id: str) -> None:
     """`Timers.cancel` within a transaction."""
-    run(db, "DELETE FROM timers WHERE timer=?", timer_id)
+    db.run("DELETE FROM timers WHERE timer=?", timer_id)
 
 
-def pop_due(db: sqlite3.Connection, now: float, limit: int) -> Sequence[Message]:
+def pop_due(db: Connection, now: float, limit: int) -> Sequence[Message]:
     """Take out the messages of up to `limit` timers that are due, in the order in which they are."""
-    rows = run(
-        db,
+    rows = db.run(
         "SELECT serial, machine, instance, id, body FROM timers WHERE due<=? ORDER BY due, serial LIMIT ?",
         now,
         limit,
     ).fetchall()
     for serial, *_ in rows:
-        run(db, "DELETE FROM timers WHERE serial=?", serial)
+        db.run("DELETE FROM timers WHERE serial=?", serial)
     return [
         Message(Key(text(machine), text(instance)), text(id), text(body)) for _, machine, instance, id, body in rows
     ]
