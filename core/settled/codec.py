@@ -11,7 +11,7 @@ from typing import Any, TypeVar, assert_never
 
 from settled.data import Json, parse, write
 from settled.effects import Emit, Execute, Log
-from settled.errors import RecordError
+from settled.errors import LogicError, RecordError
 from settled.machine import Machine
 from settled.message import Key, Message, Timer, parent_from_json, parent_to_json
 from settled.ports import Index, Stored
@@ -81,11 +81,13 @@ def read(machine: Machine[Any, Any], key: Key, body: str, window: int = WINDOW) 
 
 
 def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
+    # What could not be read was not migrated either: it stays what its own version has written.
+    author = record if isinstance(record.snapshot, Unreadable) else machine
     everything: dict[str, Json] = {
         "settled": FORMAT,
         "machine": machine.id,
-        "version": machine.version,
-        "fingerprint": machine.fingerprint,
+        "version": author.version,
+        "fingerprint": author.fingerprint,
         "nonce": record.nonce,
         "incarnation": record.incarnation,
         "ordinal": record.ordinal,
@@ -119,7 +121,7 @@ def _from_json(machine: Machine[Any, Any], key: Key, data: Mapping[str, Any], wi
         fingerprint=data["fingerprint"],
         incarnation=data["incarnation"],
         ordinal=data["ordinal"],
-        snapshot=_optional(lambda raw: _snapshot(machine, raw), data.get("snapshot")),
+        snapshot=_optional(lambda raw: _snapshot(machine, raw, data.get("version")), data.get("snapshot")),
         parent=_optional(parent_from_json, data.get("parent")),
         timers={token: _timer(raw) for token, raw in data.get("timers", {}).items()},
         children={id: ChildInstance(Key.parse(raw[0]), *raw[1:]) for id, raw in data.get("children", {}).items()},
@@ -148,10 +150,10 @@ def _snapshot_to_json(machine: Machine[Any, Any], snapshot: Snapshot[Any] | Unre
             return machine.to_json(snapshot)
 
 
-def _snapshot(machine: Machine[Any, Any], raw: Any) -> Snapshot[Any] | Unreadable:
+def _snapshot(machine: Machine[Any, Any], raw: Any, version: str | None) -> Snapshot[Any] | Unreadable:
     try:
-        return machine.from_json(raw)
-    except RecordError as error:
+        return machine.from_json(machine.migrate(raw, version))
+    except (RecordError, LogicError) as error:
         return Unreadable(raw, error)
 
 

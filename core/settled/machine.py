@@ -21,6 +21,7 @@ from settled.finding import Finding
 from settled.guards import BuiltInGuard
 from settled.logic import ActionArgs, Actor, Call, Logic, is_machine, reasons
 from settled.microstep import received
+from settled.migration import Migration, migrated
 from settled.select import select
 from settled.snapshot import Snapshot, from_json, to_json
 from settled.transition import initial_step, step
@@ -124,6 +125,16 @@ class Machine(Generic[C, E]):
             LogicError: the context is not JSON; the message says where in it.
         """
         return to_json(snapshot, self._named(self.logic.context_to_json, snapshot.context))
+
+    def migrate(self, data: Mapping[str, Any], version: str | None) -> Mapping[str, Any]:
+        """A snapshot's JSON, written by this machine's `version`, as the present version would have written it.
+
+        The registered migrations from that version on are applied in their order; with none of them, `data` stays.
+
+        Raises:
+            LogicError: a migration raised.
+        """
+        return migrated(self.logic, self.id, data, version)
 
     def from_json(self, data: Mapping[str, Any]) -> Snapshot[C]:
         """The snapshot that `to_json`, or XState's ``getPersistedSnapshot``, has written.
@@ -265,6 +276,7 @@ def setup(
     actions: Mapping[str, Action[C]] | None = None,
     actors: Mapping[str, AnyActor] | None = None,
     delays: Mapping[str, Delay[C]] | None = None,
+    migrations: Mapping[str, Migration] | None = None,
 ) -> Setup[C, Any]: ...
 
 
@@ -278,6 +290,7 @@ def setup(
     actions: Mapping[str, Action[Mapping[str, Any]]] | None = None,
     actors: Mapping[str, AnyActor] | None = None,
     delays: Mapping[str, Delay[Mapping[str, Any]]] | None = None,
+    migrations: Mapping[str, Migration] | None = None,
 ) -> Setup[Mapping[str, Any], Any]: ...
 
 
@@ -290,6 +303,7 @@ def setup(
     actions: Mapping[str, Action[Any]] | None = None,
     actors: Mapping[str, AnyActor] | None = None,
     delays: Mapping[str, Delay[Any]] | None = None,
+    migrations: Mapping[str, Migration] | None = None,
 ) -> Setup[Any, Any]:
     """Give names their meaning; ``.machine(config)`` then compiles a config that uses them.
 
@@ -301,6 +315,7 @@ def setup(
         actions: functions of `ActionArgs` (and params), which a host runs, or what `assign` and the like make.
         actors: functions of an input and a `Call`, what `actor` makes of them, or machines.
         delays: durations, milliseconds, or functions of `Args` that return one.
+        migrations: by version, from the oldest on: what makes of a stored snapshot of that version one of the next.
     """
     return Setup(
         Logic(
@@ -311,5 +326,6 @@ def setup(
             actions=actions or {},
             actors=actors or {},
             delays=delays or {},
+            migrations=migrations or {},
         )
     )

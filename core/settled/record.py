@@ -18,7 +18,7 @@ from attrs import evolve, field, frozen
 
 from settled.data import Json
 from settled.effects import Emit, Execute, Log
-from settled.errors import RecordError
+from settled.errors import LogicError, RecordError
 from settled.message import Due, Key, Message, Parent, Stamp, Timer, encode
 from settled.snapshot import Snapshot
 
@@ -204,7 +204,7 @@ class Unreadable:
     """A stored snapshot that this machine cannot read. It is kept as it was found."""
 
     raw: Json
-    error: RecordError = field(eq=str)
+    error: RecordError | LogicError = field(eq=str)
 
 
 @frozen
@@ -239,7 +239,7 @@ class Record:
         """The snapshot.
 
         Raises:
-            RecordError: this machine cannot read it.
+            RecordError, LogicError: this machine cannot read it, or a migration raised.
         """
         if isinstance(self.snapshot, Unreadable):
             raise self.snapshot.error
