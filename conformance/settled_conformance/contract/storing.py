@@ -1,0 +1,120 @@
+"""The store's promises, held against what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from attrs import define, field, frozen
+
+from settled import DeadLetter, Key, Stored
+
+Accuse = Callable[[str, str], None]
+
+
+@frozen
+class State:
+    """What is stored for a key."""
+
+    stored: Stored | None = None
+    letters: tuple[DeadLetter, ...] = ()
+
+    @property
+    def version(self) -> int:
+        return 0 if self.stored is None else self.stored.version
+
+
+@define(eq=False)
+class Storing:
+    """What the store owes. After an answer that never came there are several states it may be in."""
+
+    accuse: Accuse
+    states: dict[Key, list[State]] = field(factory=dict[Key, "list[State]"])
+    history: dict[Key, list[Stored]] = field(factory=dict[Key, "list[Stored]"])
+
+    def possible(self, key: Key) -> list[State]:
+        """The states that `key` may be in, the one that is certain or else the newest one last."""
+        return self.states.setdefault(key, [State()])
+
+    def after(self, key: Key, stored: Stored, bury: Sequence[DeadLetter], unbury: int) -> State:
+        """The state of `key` once a commit has happened."""
+        letters = self.possible(key)[-1].letters
+        return State(stored, (*letters[unbury:], *bury))
+
+    def committed(self, key: Key, state: State, expected: int, blame: str) -> None:
+        """A commit was answered with success; `blame` is the guarantee that forbids it where it is not due."""
+        versions = {each.version for each in self.possible(key)}
+        if expected not in versions:
+            self.accuse(blame, f"{key}: a commit that expected version {expected} was taken over {sorted(versions)}")
+        if state.version in {each.version for each in self.history.get(key, []) if each != state.stored}:
+            self.accuse("R3", f"{key}: version {state.version} was given twice")
+        self._settle(key, state)
+
+    def doubtful(self, key: Key, state: State, expected: int) -> None:
+        """No answer came to a commit: it may have happened if it was due."""
+        now = self.possible(key)
+        if expected in {each.version for each in now}:
+            self.states[key] = [*now, state]
+
+    def refused(self, key: Key, expected: int) -> None:
+        """A commit was answered with a conflict."""
+        states = [each for each in self.possible(key) if each.version != expected]
+        if not states:
+            self.accuse("R6", f"{key}: a commit that expected version {expected}, which it has, was refused")
+            return
+        self.states[key] = states
+
+    def deleted(self, key: Key, expected: int, found: Stored | None) -> None:
+        """`key` was deleted, and loaded after that."""
+        if expected not in {each.version for each in self.possible(key)}:
+            self.accuse("R6", f"{key}: a deletion that expected version {expected} was done")
+        if found is None or found.version != expected + 1 or found.body is not None:
+            self.accuse("R3", f"{key}: was deleted at version {expected}, and loads {_short(found)} now")
+        self._settle(key, State(found))
+
+    def loaded(self, key: Key, found: Stored | None) -> None:
+        """`key` was loaded."""
+        states = self.possible(key)
+        matching = [each for each in states if each.stored == found]
+        if matching:
+            self._settle(key, matching[-1])
+            return
+        expected = states[-1].stored
+        if found is None or expected is None:
+            kind = "D2" if found is None else "X9"
+        elif found.version < expected.version:
+            kind = "R8"
+        else:
+            kind = "D6"
+        self.accuse(kind, f"{key}: loaded {_short(found)}, and {_short(expected)} was committed")
+
+    def read_letters(self, key: Key, found: Sequence[DeadLetter]) -> None:
+        """The dead letters of `key` were read."""
+        states = self.possible(key)
+        matching = [each for each in states if each.letters == tuple(found)]
+        if matching:
+            self._settle(key, matching[-1])
+            return
+        expected = states[-1].letters
+        same = sorted(map(_name, found)) == sorted(map(_name, expected))
+        kind = "X10" if same and list(map(_name, found)) != list(map(_name, expected)) else "X6"
+        self.accuse(kind, f"{key}: its dead letters are {_names(found)}, and should be {_names(expected)}")
+        self._settle(key, State(states[-1].stored, tuple(found)))
+
+    def _settle(self, key: Key, state: State) -> None:
+        self.states[key] = [state]
+        if state.stored is not None and state.stored not in self.history.setdefault(key, []):
+            self.history[key].append(state.stored)
+
+
+def _short(stored: Stored | None) -> str:
+    if stored is None:
+        return "nothing"
+    return f"version {stored.version} {'deleted' if stored.body is None else repr(stored.body[:60])}"
+
+
+def _name(letter: DeadLetter) -> str:
+    return letter.message.id
+
+
+def _names(letters: Sequence[DeadLetter]) -> str:
+    return "[" + ", ".join(f"{each.message.id} {each.message.body[:40]!r}" for each in letters) + "]"

@@ -1,0 +1,88 @@
+"""The harness: how the suite gets hold of a backend, of its time, and of the places where it can be interrupted.
+
+Whoever writes an adapter writes one of these beside it. It declares what the adapter promises beyond the contract, in
+a frozen set; what is promised is tested, and what is not promised must say so when it is asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Protocol, TypeAlias
+
+from settled import Backend, Capability
+
+Point: TypeAlias = Callable[[str], None]
+"""Called with a name before each round trip to the vendor. It may raise: then that trip must not happen any more."""
+
+Opener: TypeAlias = Callable[[], Backend]
+
+
+class Kind(StrEnum):
+    """What is being tested; a report always says it."""
+
+    MEMORY = "memory"
+    """Lives and dies with this process."""
+
+    EMULATOR = "emulator"
+    """Something that behaves as the vendor's service does."""
+
+    REAL = "real"
+    """The thing itself."""
+
+
+class Harness(Protocol):
+    """One place to store and queue things, and how to open it, empty it, and let its time pass.
+
+    The methods that have a body are right for a backend that lives elsewhere and has its own clock; a backend whose
+    clock can be given overrides `now` and `advance`, and is tested far more thoroughly in the same time.
+    """
+
+    @property
+    def kind(self) -> Kind: ...
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the backend declares beyond the contract; the same set that it names itself."""
+        ...
+
+    def open(self) -> Backend:
+        """A handle of its own on the place, as another process would have one. The suite closes it."""
+        ...
+
+    def reset(self) -> None:
+        """Make the place empty. No handle that was opened before is used any more."""
+        ...
+
+    def instrument(self, point: Point | None) -> None:
+        """From now on call `point` before each round trip to the vendor, in every handle; None: call nothing.
+
+        Leave it out if every call of a port is one round trip: then the suite can interrupt it well enough itself.
+        """
+
+    def now(self) -> float:
+        """The backend's time, in seconds since the epoch."""
+        return time.time()
+
+    def advance(self, seconds: float) -> None:
+        """Let the backend's time pass."""
+        time.sleep(seconds)
+
+    @property
+    def tick(self) -> float:
+        """The smallest difference in time that the backend can be held to, in seconds."""
+        return 0.2
+
+    @property
+    def opener(self) -> Opener | None:
+        """What opens the place in another process, by the real clock; it must be possible to pickle it.
+
+        None: nothing of it can be reached from another process. Only what is of kind ``memory`` may say so.
+        """
+        return None
+
+    @property
+    def known_failures(self) -> Mapping[str, str]:
+        """Guarantees that are known to be broken, by their numbers, each with the reason. One that holds is an error."""
+        return {}

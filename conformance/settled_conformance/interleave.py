@@ -1,0 +1,110 @@
+"""Two calls at once, in every way that a pause can bring about.
+
+The first call is stopped at one line of the adapter's own code, the second runs as far as it can, and the first goes
+on. Done for each line in turn, this finds what checks first and writes later, wherever it does so: the adapter need
+not help. A second call that waits for a lock of the first is what should happen, and is given a moment only.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from attrs import define, field, frozen
+
+from settled import Backend
+
+BLOCKED = 0.015
+"""After how many seconds a second call is taken to wait for the first one."""
+
+MOST_LINES = 150
+"""How many lines are tried; of a longer call, only the first."""
+
+
+@frozen
+class Pair:
+    """Two calls that are made at once."""
+
+    first: Callable[[], object]
+    second: Callable[[], object]
+
+
+def each_preemption(pair: Callable[[], Pair], *backends: Backend) -> Iterator[str]:
+    """Make the two calls of `pair` again and again, each time with the pause one line further; where, after each."""
+    files = _Files.of(backends)
+    for number in range(1, MOST_LINES + 1):
+        calls = pair()
+        pause = _Pause(files, number, threading.Thread(target=_quietly, args=(calls.second,), daemon=True))
+        thread = threading.Thread(target=pause.run, args=(calls.first,), daemon=True)
+        thread.start()
+        thread.join()
+        if pause.where is None:
+            calls.second()
+            yield "the end"
+            return
+        pause.second.join()
+        yield pause.where
+
+
+def _quietly(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except Exception:  # noqa: BLE001
+        return
+
+
+@frozen
+class _Files:
+    """Which code is the adapter's: the folders of its modules."""
+
+    folders: tuple[str, ...]
+
+    @classmethod
+    def of(cls, backends: tuple[Backend, ...]) -> _Files:
+        parts: list[Any] = [part for each in backends for part in (each, each.store, each.queue, each.timers)]
+        modules = {type(part).__module__ for part in parts}
+        return cls(tuple(sorted({_folder(name) for name in modules})))
+
+    def holds(self, filename: str) -> bool:
+        return filename.startswith(self.folders)
+
+
+def _folder(module: str) -> str:
+    """The folder of `module`, or only its file if it stands alone."""
+    file = Path(str(sys.modules[module].__file__))
+    return f"{file.parent}/" if "." in module or file.name == "__init__.py" else str(file)
+
+
+@define(eq=False)
+class _Pause:
+    """Stops its thread at line number `at` of the adapter, until `second` has done what it can."""
+
+    files: _Files
+    at: int
+    second: threading.Thread
+    where: str | None = None
+    lines: int = field(default=0, init=False)
+
+    def run(self, call: Callable[[], object]) -> None:
+        sys.settrace(self._enter)
+        try:
+            _quietly(call)
+        finally:
+            sys.settrace(None)
+
+    def _enter(self, frame: FrameType, _event: str, _arg: Any) -> Any:
+        return self._line if self.where is None and self.files.holds(frame.f_code.co_filename) else None
+
+    def _line(self, frame: FrameType, event: str, _arg: Any) -> Any:
+        if event != "line" or self.where is not None:
+            return self._line
+        self.lines += 1
+        if self.lines == self.at:
+            self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+            self.second.start()
+            self.second.join(BLOCKED)
+        return self._line

@@ -1,0 +1,92 @@
+"""From ``module:factory`` to a harness. Whatever is wrong with it is said in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, cast
+
+from settled import Backend
+from settled_conformance.harness import Harness
+
+OURS: Mapping[str, str] = {"settled_local": "settled_conformance.own.local"}
+"""Where the harnesses of settled's own adapters are: an adapter must not import what tests it."""
+
+EXPECTED = "expected MODULE:FACTORY, a function without arguments that returns a settled_conformance.Harness"
+_HARNESS = ("kind", "capabilities", "open", "reset", "instrument", "now", "advance", "tick", "opener", "known_failures")
+_BACKEND = ("store", "queue", "timers", "capabilities", "lease", "finish", "close")
+_PORTS: Mapping[str, tuple[str, ...]] = {
+    "store": ("load", "commit", "dead_letters", "delete", "scan"),
+    "queue": ("send", "receive", "ack", "release", "extend"),
+    "timers": ("schedule", "cancel"),
+}
+
+
+class NoHarness(Exception):
+    """There is nothing that could be tested; the message says in one line why."""
+
+
+def load_harness(adapter: str) -> Harness:
+    """The harness that ``module:factory`` makes.
+
+    Raises:
+        NoHarness: it cannot be imported, it raises, or what it returns is no harness.
+    """
+    module, colon, name = adapter.partition(":")
+    if not colon or not module or not name:
+        raise NoHarness(f"{adapter!r}: {EXPECTED}")
+    try:
+        found = getattr(import_module(OURS.get(module, module)), name, None)
+    except Exception as error:
+        raise NoHarness(f"{adapter}: cannot import {module} ({_said(error)}): {EXPECTED}") from error
+    if not callable(found):
+        raise NoHarness(f"{adapter}: {module} has no function {name}: {EXPECTED}")
+    return made(found, adapter)
+
+
+def made(factory: Callable[[], object], name: str) -> Harness:
+    """The harness that `factory`, known as `name`, makes.
+
+    Raises:
+        NoHarness: it raises, or what it returns is no harness, or what that opens is no backend.
+    """
+    try:
+        harness = factory()
+    except Exception as error:
+        raise NoHarness(f"{name}: raised {_said(error)}: {EXPECTED}") from error
+    lacking = [part for part in _HARNESS if not hasattr(harness, part)]
+    if lacking:
+        raise NoHarness(f"{name}: returned {_kind(harness)}, which has no {', '.join(lacking)}: {EXPECTED}")
+    known = cast("Harness", harness)
+    try:
+        known.reset()
+        checked(known.open(), f"{name}: open()").close()
+    except NoHarness:
+        raise
+    except Exception as error:
+        raise NoHarness(f"{name}: its harness raised {_said(error)}: expected reset() and open() to work") from error
+    return known
+
+
+def checked(backend: object, name: str) -> Backend:
+    """`backend`, which `name` returned.
+
+    Raises:
+        NoHarness: it is no backend.
+    """
+    lacking = [part for part in _BACKEND if not hasattr(backend, part)]
+    for port, methods in _PORTS.items():
+        held: Any = getattr(backend, port, None)
+        lacking += [f"{port}.{method}" for method in methods if held is not None and not hasattr(held, method)]
+    if lacking:
+        raise NoHarness(f"{name} returned {_kind(backend)}: expected a settled.Backend; it has no {', '.join(lacking)}")
+    return cast("Backend", backend)
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _said(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,1 @@
+"""Harnesses of settled's own adapters."""

@@ -1,0 +1,186 @@
+"""Processes of their own, to be killed: one that writes and says what was answered, and workers that take events.
+
+A process is handed the pickled opener of the backend and nothing else, and speaks in lines on its standard output.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from settled import DeadLetter, Index, Key, Message, Stored, Write, assign, setup
+from settled_conformance.harness import Opener
+from settled_runtime import Client, Host, Worker
+
+
+def _start(role: str, opener: Opener, *arguments: str) -> subprocess.Popen[str]:
+    pickled = base64.b64encode(pickle.dumps(opener)).decode()
+    command = [sys.executable, "-m", "settled_conformance.processes", role, pickled, *arguments]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+class Writer:
+    """A process that commits one version after the other, with a dead letter, a send of its own and one that is owed."""
+
+    KEY: ClassVar[Key] = Key("killed", "a")
+    SENT: ClassVar[Key] = Key("killed", "sent")
+    OWED: ClassVar[Key] = Key("killed", "owed")
+
+    def __init__(self, opener: Opener, version: int) -> None:
+        self._process = _start("write", opener, str(version))
+
+    def __enter__(self) -> Self:
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
+        return self
+
+    def kill(self, known: int) -> int:
+        """Kill it; the last version that it was answered, or `known` if there was none."""
+        self._process.send_signal(signal.SIGKILL)
+        lines, _ = self._process.communicate()
+        whole = [line for line in lines.split("\n")[:-1] if line]
+        return int(whole[-1]) if whole else known
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            _kill(self._process)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+def write(opener: Opener, version: int) -> None:
+    """What a `Writer` does."""
+    backend = opener()
+    print("ready", flush=True)
+    while True:
+        version += 1
+        backend.queue.send([Message(Writer.SENT, f"s{version}", "{}")])
+        stored = Stored(version, f"{version}", Index("active"))
+        letter = DeadLetter(Message(Writer.KEY, f"l{version}", "{}"), "killed", 0.0)
+        owed = Message(Writer.OWED, f"o{version}", "{}")
+        backend.finish(Write(Writer.KEY, stored, version - 1, (letter,), sends=(owed,)))
+        print(version, flush=True)
+
+
+def machine(journal: Path) -> Any:
+    """Keeps the numbers of the events it took, and writes the key of each effect into `journal`."""
+
+    def tell(args: Any, _params: Any) -> None:
+        with journal.open("a", encoding="utf-8") as file:
+            file.write(f"{args.call.idempotency_key}\n")
+
+    return setup(
+        actions={"keep": assign(taken=lambda args: [*args.context["taken"], args.event["number"]]), "tell": tell}
+    ).machine(
+        {
+            "id": "lives",
+            "context": {"taken": []},
+            "initial": "open",
+            "states": {"open": {"tags": ["settled"], "on": {"TAKE": {"actions": ["keep", "tell"]}}}},
+        }
+    )
+
+
+def work(opener: Opener, journal: Path) -> None:
+    """What the workers of `Lives` do."""
+    host = Host([machine(journal)], opener(), observers=())
+    print("ready", flush=True)
+    Worker(host, concurrency=2, batch=4, patience=0.1).run()
+
+
+class Lives:
+    """Workers in processes of their own, over one backend; whoever is killed is followed by another one."""
+
+    def __init__(self, opener: Opener, workers: int) -> None:
+        self._opener = opener
+        self._directory = tempfile.TemporaryDirectory(prefix="settled-conformance-")
+        self.journal = Path(self._directory.name) / "journal"
+        self._backend = opener()
+        self._client = Client(machine(self.journal), self._backend)
+        self._workers = [self._worker() for _ in range(workers)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._workers:
+            _kill(process)
+            if process.stdout is not None:
+                process.stdout.close()
+        self._backend.close()
+        self._directory.cleanup()
+
+    def _worker(self) -> subprocess.Popen[str]:
+        return _start("work", self._opener, str(self.journal))
+
+    def send(self, instances: str, events: int) -> None:
+        """Start `instances`, and send each its events."""
+        for instance in instances:
+            self._client.start(instance, id=f"{instance}.start")
+        for number in range(events):
+            for instance in instances:
+                self._client.send(instance, {"type": "TAKE", "number": str(number)}, id=f"{instance}.{number}")
+
+    def kill_one(self) -> None:
+        """Kill the worker that has lived longest, and start another."""
+        oldest = self._workers.pop(0)
+        _kill(oldest)
+        if oldest.stdout is not None:
+            oldest.stdout.close()
+        self._workers.append(self._worker())
+
+    def taken(self, instances: str) -> Sequence[Sequence[str]]:
+        """What each of `instances` has taken."""
+        found = [self._client.get(instance) for instance in instances]
+        return [snapshot.context["taken"] if snapshot else [] for snapshot in found]
+
+    def wait(self, instances: str, events: int) -> bool:
+        """Wait until all was taken, and all that it owes performed; False if that takes too long."""
+        end = time.monotonic() + 40.0
+        while time.monotonic() < end:
+            if all(len(each) >= events for each in self.taken(instances)) and len(performed(self)) >= events * len(instances):
+                return True
+            time.sleep(0.1)
+        return False
+
+
+def order_of(lives: Lives, instance: str) -> list[str]:
+    """What `instance` has taken, in order."""
+    return list(lives.taken(instance)[0])
+
+
+def performed(lives: Lives) -> set[str]:
+    """The keys of all effects that were performed."""
+    text = lives.journal.read_text(encoding="utf-8") if lives.journal.exists() else ""
+    return set(text.split())
+
+
+def main(role: str, pickled: str, argument: str) -> None:
+    """What a process of this module does."""
+    opener = pickle.loads(base64.b64decode(pickled))
+    if role == "write":
+        write(opener, int(argument))
+    else:
+        work(opener, Path(argument))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,53 @@
+"""The proofs: each provokes one thing that can go wrong, and says what must hold then.
+
+A proof is a function of a `Bench`, and names the guarantee it is of. It fails by raising, or by anything at all that
+the contract noticed meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from attrs import frozen
+
+from settled import Capability
+from settled_conformance.bench import Bench
+
+Check = Callable[[Bench], None]
+
+
+@frozen
+class Proof:
+    """`check` proves `guarantee`; `needs` is what a backend must declare for it to be asked for."""
+
+    guarantee: str
+    check: Check
+    needs: Capability | None = None
+
+    @property
+    def name(self) -> str:
+        return self.check.__name__.replace("_", " ")
+
+
+_proofs: list[Proof] = []
+
+
+def proves(guarantee: str, needs: Capability | None = None) -> Callable[[Check], Check]:
+    """The function below is a proof of `guarantee`."""
+
+    def note(check: Check) -> Check:
+        _proofs.append(Proof(guarantee, check, needs))
+        return check
+
+    return note
+
+
+_MODULES = ("order", "leases", "commits", "durability", "duplicates", "timers", "capabilities", "whole", "killed")
+
+
+def proofs_of(guarantee: str) -> list[Proof]:
+    """The proofs of `guarantee`, in their order."""
+    for module in _MODULES:
+        import_module(f"{__name__}.{module}")
+    return [proof for proof in _proofs if proof.guarantee == guarantee]

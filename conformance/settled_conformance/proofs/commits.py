@@ -1,0 +1,413 @@
+"""R3, R4, R6 to R10: the store keeps one text for a key, and one line of versions leads to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import cast
+
+from settled import Capability, Conflict, Key, SettledError, Stored, Unknown, Write
+from settled_conformance.bench import Bench, key, letter, message, stored, timer
+from settled_conformance.interleave import Pair, each_preemption
+from settled_conformance.proofs import proves
+
+
+def _is_refused(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except Conflict:
+        return True
+    return False
+
+
+@proves("R3")
+def a_deleted_key_goes_on_counting(bench: Bench) -> None:
+    store = bench.backend.store
+    bench.commit(key(), 1)
+    bench.commit(key(), 2, bury=[letter("1")])
+    store.delete(key(), 2)
+    gone = bench.another().store.load(key())
+    bench.holds(gone is not None and gone.version == 3 and gone.body is None, f"deleted at version 2, loads {gone}")
+    bench.same(list(store.dead_letters(key())), [], "dead letters of a deleted key")
+    bench.holds(_is_refused(lambda: store.commit(key(), stored(1), 0)), "a deleted key was created at version 1 again")
+    bench.holds(_is_refused(lambda: store.delete(key(), 2)), "a deleted key was deleted again under its old version")
+    bench.commit(key(), 4)
+    bench.mark("deleted")
+
+
+@proves("R3")
+def a_key_whose_queue_is_empty_goes_on_counting(bench: Bench) -> None:
+    bench.commit(key(), 1)
+    bench.send(message("1"))
+    bench.drain()
+    bench.advance(bench.lease * 3)
+    again = bench.another()
+    bench.drain(again)
+    bench.same(again.store.load(key()), stored(1), "loaded after the queue was drained")
+    bench.holds(_is_refused(lambda: again.store.commit(key(), stored(1, "new"), 0)), "version 1 was given twice")
+    bench.commit(key(), 2, through=again)
+    bench.mark("reopened")
+
+
+@proves("R4")
+def a_commit_over_an_older_version_is_refused(bench: Bench) -> None:
+    bench.send(message("1"))
+    bench.receives("1")
+    bench.commit(key(), 1)
+    bench.advance(bench.lease + bench.harness.tick)
+    other = bench.another()
+    held = bench.receives("1", through=other)
+    bench.commit(key(), 2, through=other)
+    other.queue.ack(held)
+    bench.place.contract.blame = "R4"
+    for expected in (0, 1):
+        late = stored(expected + 1, "late")
+        commit = lambda late=late, expected=expected: bench.backend.store.commit(key(), late, expected)  # noqa: E731
+        bench.holds(_is_refused(commit), f"version 2 is there, and a commit that expected {expected} was taken")
+        write = Write(key(), late, expected)
+        finish = lambda write=write: bench.backend.finish(write)  # noqa: E731
+        bench.holds(_is_refused(finish), f"version 2 is there, and a write that expected {expected} was taken")
+    bench.same(bench.another().store.load(key()), stored(2), "loaded after late commits")
+
+
+@proves("R6")
+def of_three_commits_one_wins(bench: Bench) -> None:
+    for version in (1, 2, 3):
+        handles = [bench.backend, bench.another(), bench.another()]
+        texts = ["a", "b", "c"]
+        lost = [
+            _is_refused(
+                lambda handle=handle, text=text, version=version: handle.store.commit(
+                    key(), stored(version, text), version - 1, [letter(f"{text}{version}")]
+                )
+            )
+            for handle, text in zip(handles, texts, strict=True)
+        ]
+        bench.same(lost, [False, True, True], f"commits of version {version} that were refused")
+        bench.same(bench.another().store.load(key()), stored(version, "a"), "loaded")
+        names = [each.message.id for each in bench.another().store.dead_letters(key())]
+        bench.same(names, [f"a{number}" for number in range(1, version + 1)], "dead letters")
+    bench.mark("conflict")
+
+
+@proves("R6")
+def a_commit_of_a_version_that_is_still_to_come_is_refused(bench: Bench) -> None:
+    store = bench.backend.store
+    bench.holds(_is_refused(lambda: store.commit(key(), stored(2), 1)), "a key that is not there was replaced")
+    bench.commit(key(), 1)
+    bench.holds(_is_refused(lambda: store.commit(key(), stored(3), 2)), "version 1 was replaced by version 3")
+    bench.holds(_is_refused(lambda: store.delete(key(), 2)), "version 1 was deleted as version 2")
+
+
+@proves("R6")
+def a_write_that_is_refused_leaves_no_trace(bench: Bench) -> None:
+    bench.commit(key(), 1)
+    bench.send(message("head"))
+    held = bench.receives("head")
+    due = bench.harness.now() + bench.lease / 4
+    late = Write(
+        key(),
+        stored(1, "late"),
+        0,
+        bury=(letter("l"),),
+        sends=(message("x", key("b")), message("y")),
+        timers=(timer("t", due, key("c")),),
+        acks=tuple(held),
+    )
+    bench.holds(_is_refused(lambda: bench.backend.finish(late)), "a write over an older version was taken")
+    bench.advance(bench.lease / 2)
+    bench.receives_nothing(through=bench.another())
+    bench.same(list(bench.backend.store.dead_letters(key())), [], "dead letters of a write that was refused")
+    bench.advance(bench.lease)
+    bench.receives("head")
+
+
+@proves("R6")
+def of_two_commits_at_once_one_wins(bench: Bench) -> None:
+    _race(bench, 0)
+    bench.mark("committed at once")
+
+
+@proves("R6")
+def of_two_commits_at_once_over_an_older_version_one_wins(bench: Bench) -> None:
+    _race(bench, 1)
+
+
+def _race(bench: Bench, expected: int) -> None:
+    first, second = bench.backend.backend, bench.another().backend
+    results = list[tuple[str, bool]]()
+    keys = map(key, map(str, count()))
+    mine = key()
+
+    def commit(name: str) -> None:
+        store = (first if name == "one" else second).store
+        written = stored(expected + 1, name)
+        results.append((name, not _is_refused(lambda: store.commit(mine, written, expected))))
+
+    def pair() -> Pair:
+        nonlocal mine
+        mine = next(keys)
+        results.clear()
+        if expected:
+            first.store.commit(mine, stored(1), 0)
+        return Pair(lambda: commit("one"), lambda: commit("other"))
+
+    for line in each_preemption(pair, first, second):
+        winners = [name for name, won in results if won]
+        bench.same(len(winners), 1, f"winners of two commits at once, one paused at {line}")
+        bench.same(second.store.load(mine), stored(expected + 1, winners[0]), f"loaded, with a pause at {line}")
+
+
+@proves("R7")
+def every_handle_sees_the_versions_rise(bench: Bench) -> None:
+    handles = [bench.backend, bench.another(), bench.another()]
+    for version in range(1, 8):
+        bench.commit(key(), version, through=handles[version % 3])
+        for handle in handles:
+            bench.same(handle.store.load(key()), stored(version), "loaded")
+
+
+@proves("R7")
+def what_is_read_during_a_commit_is_there_before_or_after(bench: Bench) -> None:
+    first, second = bench.backend.backend, bench.another().backend
+    seen = list[Stored | None]()
+    keys = map(key, map(str, count()))
+    mine = key()
+
+    def pair() -> Pair:
+        nonlocal mine
+        mine = next(keys)
+        seen.clear()
+        first.store.commit(mine, stored(1), 0)
+        return Pair(
+            lambda: first.store.commit(mine, stored(2), 1),
+            lambda: seen.extend(second.store.load(mine) for _ in range(2)),
+        )
+
+    for line in each_preemption(pair, first, second):
+        versions = [0 if each is None else each.version for each in seen]
+        bench.holds(versions == sorted(versions), f"versions went back: {versions}, with a pause at {line}")
+        bench.holds(
+            all(each in (stored(1), stored(2)) for each in seen), f"loaded {seen}, with a pause at {line}"
+        )
+    bench.mark("read while written")
+
+
+@proves("R8")
+def another_handle_sees_what_was_committed(bench: Bench) -> None:
+    reader = bench.another()
+    for version in (1, 2, 3):
+        bench.same(reader.store.load(key()), stored(version - 1) if version > 1 else None, "loaded")
+        bench.commit(key(), version)
+        bench.same(reader.store.load(key()), stored(version), "loaded through another handle")
+        bench.same(bench.backend.store.load(key()), stored(version), "loaded")
+    bench.mark("read through another handle")
+
+
+@proves("R8")
+def another_handle_sees_the_dead_letters(bench: Bench) -> None:
+    reader = bench.another()
+    bench.same(list(reader.store.dead_letters(key())), [], "dead letters")
+    bench.commit(key(), 1, bury=[letter("1")])
+    bench.same(list(reader.store.dead_letters(key())), [letter("1")], "dead letters through another handle")
+
+
+@proves("R8")
+def what_was_read_or_given_can_be_changed_without_harm(bench: Bench) -> None:
+    given = [letter("1"), letter("2")]
+    bench.commit(key(), 1, bury=given)
+    given.clear()
+    read = bench.backend.store.dead_letters(key())
+    if isinstance(read, list):
+        cast("list[object]", read).clear()
+    bench.same(list(bench.backend.store.dead_letters(key())), [letter("1"), letter("2")], "dead letters")
+    loaded = bench.backend.store.load(key())
+    bench.holds(loaded is not None, "nothing was loaded")
+    if loaded is not None and isinstance(loaded.index.tags, list):
+        cast("list[object]", loaded.index.tags).clear()
+    bench.same(bench.backend.store.load(key()), stored(1), "loaded")
+    batch = [message("1"), message("2")]
+    bench.backend.queue.send(batch)
+    batch.clear()
+    found = bench.receives("1", "2")
+    held = bench.backend.queue
+    held.release(found)
+    bench.advance(bench.harness.tick)
+    bench.receives("1", "2")
+
+
+def interrupted(bench: Bench, call: Callable[[], object]) -> Iterator[str]:
+    """Make `call` again and again, each time interrupted at the next of the adapter's own round trips."""
+    for number in count(1):
+        trips = list[str]()
+
+        def point(name: str, number: int = number, trips: list[str] = trips) -> None:
+            trips.append(name)
+            if len(trips) == number:
+                raise Interrupted(name)
+
+        bench.harness.instrument(point)
+        try:
+            call()
+        except Interrupted as interrupted:
+            yield str(interrupted)
+        except SettledError as error:
+            yield f"{trips[-1] if trips else 'the call'}, answered with {type(error).__name__}"
+        else:
+            if len(trips) < number:
+                return
+        finally:
+            bench.harness.instrument(None)
+
+
+class Interrupted(BaseException):
+    """The process that made the call is gone."""
+
+
+@proves("R9")
+def a_commit_and_its_dead_letters_are_seen_together(bench: Bench) -> None:
+    first, second = bench.backend.backend, bench.another().backend
+    seen = list[tuple[int, list[str], int]]()
+    keys = map(key, map(str, count()))
+    mine = key()
+
+    def version() -> int:
+        loaded = second.store.load(mine)
+        return loaded.version if loaded else 0
+
+    def look() -> None:
+        seen.append((version(), [each.message.id for each in second.store.dead_letters(mine)], version()))
+
+    def pair() -> Pair:
+        nonlocal mine
+        mine = next(keys)
+        seen.clear()
+        first.store.commit(mine, stored(1), 0, [letter("1"), letter("2")])
+        return Pair(lambda: first.store.commit(mine, stored(2), 1, [letter("3")], 1), look)
+
+    lying = {1: ["1", "2"], 2: ["2", "3"]}
+    for line in each_preemption(pair, first, second):
+        for before, letters, after in seen:
+            found = f"version {before}, then the dead letters {letters}, then version {after}"
+            bench.holds(letters in (lying[before], lying[after]), f"in a commit that paused at {line}: {found}")
+    bench.mark("commit interrupted")
+
+
+@proves("R9")
+def a_commit_that_is_interrupted_has_happened_or_not(bench: Bench) -> None:
+    keys = map(key, map(str, count()))
+    mine = key()
+
+    def commit() -> None:
+        nonlocal mine
+        mine = next(keys)
+        bench.another().backend.store.commit(mine, stored(1), 0, [letter("1"), letter("2")])
+        bench.another().backend.store.commit(mine, stored(2), 1, [letter("3")], 1)
+
+    for trip in interrupted(bench, commit):
+        fresh = bench.another().backend
+        loaded = fresh.store.load(mine)
+        letters = [each.message.id for each in fresh.store.dead_letters(mine)]
+        version = loaded.version if loaded else 0
+        expected = {0: [], 1: ["1", "2"], 2: ["2", "3"]}[version]
+        bench.same(letters, expected, f"dead letters at version {version}, after an interruption at {trip}")
+
+
+@proves("R9", needs=Capability.ATOMIC_FINISH)
+def a_write_that_is_interrupted_has_happened_or_not(bench: Bench) -> None:
+    keys = map(key, map(str, count()))
+    mine = key()
+
+    def finish() -> None:
+        nonlocal mine
+        mine = next(keys)
+        handle = bench.another().backend
+        handle.queue.send([message("head", mine)])
+        held = handle.queue.receive(1)
+        sends = (message("x", key(f"{mine.instance}b")),)
+        handle.finish(Write(mine, stored(1), 0, (letter("1"),), sends=sends, acks=tuple(held)))
+
+    for trip in interrupted(bench, finish):
+        fresh = bench.another().backend
+        loaded, letters = fresh.store.load(mine), len(fresh.store.dead_letters(mine))
+        bench.advance(bench.lease + bench.harness.tick)
+        found = {each.message.id for each in bench.receive_raw(fresh)} - {"sent before"}
+        fresh.queue.ack([])
+        happened = loaded is not None
+        bench.same(letters, int(happened), f"dead letters, after an interruption at {trip}")
+        if happened:
+            bench.holds("x" in found and "head" not in found, f"after an interruption at {trip}: handed out {found}")
+        else:
+            bench.holds("x" not in found, f"after an interruption at {trip}: not committed, and handed out {found}")
+
+
+@proves("D4")
+def a_write_that_is_interrupted_owes_nothing_that_was_acknowledged(bench: Bench) -> None:
+    keys = map(key, map(str, count()))
+    mine = key()
+
+    def finish() -> None:
+        nonlocal mine
+        mine = next(keys)
+        handle = bench.another().backend
+        handle.queue.send([message(f"head {mine.instance}", mine)])
+        held = handle.queue.receive(1)
+        sends = (message(f"x {mine.instance}", key(f"{mine.instance}b")),)
+        handle.finish(Write(mine, stored(1), 0, sends=sends, acks=tuple(held)))
+
+    for trip in interrupted(bench, finish):
+        bench.advance(bench.lease + bench.harness.tick)
+        fresh = bench.another().backend
+        found = {each.message.id for each in bench.receive_raw(fresh, 1000)}
+        kept = {f"head {mine.instance}", f"x {mine.instance}"} & found
+        bench.holds(kept, f"interrupted at {trip}: the message was acknowledged, and what it owed never sent")
+
+
+@proves("D4")
+def what_a_write_sends_is_there_when_it_is_answered(bench: Bench) -> None:
+    bench.send(message("head"))
+    held = bench.receives("head")
+    sender = bench.another()
+    due = bench.harness.now() + bench.lease / 2
+    write = Write(
+        key(),
+        stored(1),
+        0,
+        sends=(message("x", key("b")), message("y", key("b"))),
+        timers=(timer("t", due, key("c")),),
+        acks=tuple(held),
+    )
+    sender.finish(write)
+    other = bench.another()
+    other.queue.ack(bench.receives("x", "y", through=other))
+    bench.advance(bench.lease / 2 + bench.harness.tick)
+    bench.receives("t", through=other)
+    bench.mark("crash", "owed")
+
+
+@proves("R10")
+def a_commit_that_is_repeated_is_refused(bench: Bench) -> None:
+    bench.commit(key(), 1, bury=[letter("1")])
+    again = lambda: bench.backend.store.commit(key(), stored(1), 0, [letter("1")])  # noqa: E731
+    bench.holds(_is_refused(again), "the same commit was taken twice")
+    bench.same(list(bench.backend.store.dead_letters(key())), [letter("1")], "dead letters of a repeated commit")
+    write = Write(key(), stored(2), 1, sends=(message("x", key("b")),), bury=(letter("2"),))
+    bench.backend.finish(write)
+    bench.holds(_is_refused(lambda: bench.backend.finish(write)), "the same write was taken twice")
+    bench.same(len(bench.backend.store.dead_letters(key())), 2, "how many dead letters a repeated write left")
+    bench.mark("commit repeated")
+
+
+@proves("R10")
+def a_write_without_its_commit_may_be_repeated(bench: Bench) -> None:
+    bench.send(message("head"))
+    held = bench.receives("head")
+    rest = Write(key(), sends=(message("x", key("b")),), acks=tuple(held))
+    for _ in range(2):
+        try:
+            bench.backend.finish(rest)
+        except Unknown:
+            continue
+    bench.receives("x", limit=1)
+    bench.advance(bench.lease + bench.harness.tick)
+    bench.receives("x", limit=1)

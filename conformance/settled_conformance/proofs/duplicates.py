@@ -1,0 +1,134 @@
+"""X1 to X3 and X6 to X10, as far as they are the port's: one id is one message, and a message stays what it was."""
+
+from __future__ import annotations
+
+from settled import Capability, Write
+from settled_conformance.bench import Bench, key, letter, message, messages, stored
+from settled_conformance.proofs import proves
+
+
+@proves("X1", needs=Capability.DEDUPLICATION)
+def the_queue_takes_an_id_once(bench: Bench) -> None:
+    bench.send(*messages("1 2 1"))
+    bench.send(message("1"), through=bench.another())
+    bench.same(bench.drain(), ["1", "2"], "heard")
+
+
+@proves("X1", needs=Capability.DEDUPLICATION)
+def the_queue_takes_an_id_once_while_it_is_leased(bench: Bench) -> None:
+    bench.send(message("1"))
+    held = bench.receives("1")
+    bench.send(message("1"))
+    bench.backend.finish(Write(key(), sends=(message("1"),)))
+    bench.backend.queue.ack(held)
+    bench.receives_nothing()
+
+
+@proves("X2")
+def one_id_for_two_keys_is_two_messages(bench: Bench) -> None:
+    bench.send(message("1"), message("1", key("b")), message("1", key("a", "n")))
+    found = sorted(str(delivery.message.key) for delivery in bench.receive(least=3))
+    bench.same(found, ["m/a", "m/b", "n/a"], "the keys for which 1 was handed out")
+    bench.mark("one id, two keys")
+
+
+@proves("X3", needs=Capability.DEDUPLICATION)
+def the_queue_takes_an_id_once_even_after_its_end(bench: Bench) -> None:
+    bench.send(message("1"))
+    bench.backend.queue.ack(bench.receives("1"))
+    bench.send(message("1"))
+    bench.receives_nothing()
+    bench.send(message("2"), message("1"))
+    bench.same(bench.drain(), ["2"], "heard")
+
+
+@proves("X6")
+def dead_letters_are_kept_whole_and_in_order(bench: Bench) -> None:
+    bodies = {"1": '{"a":1}', "2": '{"a":1}', "3": "🙂" * 10}
+    dead = [letter(id, body=body) for id, body in bodies.items()]
+    bench.commit(key(), 1, bury=dead[:2])
+    bench.backend.finish(Write(key(), stored(2), 1, (dead[2],)))
+    bench.same(list(bench.another().store.dead_letters(key())), dead, "dead letters")
+    bench.same(list(bench.another().store.dead_letters(key("b"))), [], "another key's dead letters")
+    bench.backend.store.commit(key(), stored(3), 2, [letter("4")], 2)
+    bench.same(list(bench.another().store.dead_letters(key())), [dead[2], letter("4")], "dead letters")
+    bench.backend.finish(Write(key(), stored(4), 3, unbury=1))
+    bench.same(list(bench.another().store.dead_letters(key())), [letter("4")], "dead letters")
+
+
+@proves("X6")
+def setting_one_aside_leaves_its_followers(bench: Bench) -> None:
+    bench.send(*messages("1 2 3"))
+    held = bench.receives("1", "2", "3")
+    bench.backend.finish(Write(key(), stored(1), 0, (letter("1"),), acks=(held[0],)))
+    bench.backend.queue.release(held[1:])
+    bench.advance(bench.harness.tick)
+    bench.receives("2", "3")
+
+
+@proves("X6")
+def each_hand_out_counts_as_one(bench: Bench) -> None:
+    bench.send(message("1"))
+    for attempt in range(1, 6):
+        (held,) = bench.receives("1")
+        bench.same(held.attempt, attempt, "the attempt")
+        if attempt % 2:
+            bench.backend.queue.release([held])
+            bench.advance(bench.harness.tick)
+        else:
+            bench.advance(bench.lease + bench.harness.tick)
+
+
+@proves("X7")
+def a_message_behind_a_failing_one_is_not_charged(bench: Bench) -> None:
+    bench.send(*messages("1 2"))
+    for _ in range(4):
+        bench.backend.queue.release(bench.receives("1", limit=1))
+        bench.advance(bench.harness.tick)
+    held = bench.receives("1", "2")
+    bench.same([delivery.attempt for delivery in held], [5, 1], "attempts")
+    bench.backend.queue.ack(held[:1])
+    bench.backend.queue.release(held[1:])
+    bench.advance(bench.harness.tick)
+    bench.same([delivery.attempt for delivery in bench.receives("2")], [2], "attempts")
+
+
+@proves("X8")
+def equal_payloads_are_different_messages(bench: Bench) -> None:
+    bench.send(*(message(id, body="{}") for id in "123"))
+    bench.send(message("4", key("b"), "{}"))
+    bench.same(sorted(bench.drain()), ["1", "2", "3", "4"], "heard")
+    bench.mark("equal payloads")
+
+
+@proves("X9")
+def keys_that_look_alike_are_kept_apart(bench: Bench) -> None:
+    places = [key("A"), key("A:1"), key("A:1:2"), key("1", "m:A"), key(":A:1"), key("A/1"), key("1", "m/A")]
+    for number, place in enumerate(places):
+        bench.send(message("1", place, f"body {number}"))
+        bench.backend.store.commit(place, stored(1, f"{number}"), 0, [letter("l", place, f"{number}")])
+    found = {str(each.message.key): each.message.body for each in bench.receive(least=len(places))}
+    expected = {str(place): f"body {number}" for number, place in enumerate(places)}
+    bench.same(found, expected, "handed out")
+    for number, place in enumerate(places):
+        bench.same(bench.backend.store.load(place), stored(1, f"{number}"), f"loaded for {place}")
+        bench.same(list(bench.backend.store.dead_letters(place)), [letter("l", place, f"{number}")], "dead letters")
+    bench.mark("keys side by side")
+
+
+@proves("X9")
+def a_message_that_comes_again_is_the_same(bench: Bench) -> None:
+    bench.send(message("1"))
+    (first,) = bench.receives("1")
+    bench.backend.queue.release([first])
+    bench.advance(bench.harness.tick)
+    (second,) = bench.receives("1")
+    bench.same(second.message, first.message, "a message that came again")
+
+
+@proves("X10")
+def dead_letters_leave_from_the_head(bench: Bench) -> None:
+    bench.commit(key(), 1, bury=[letter("1"), letter("2"), letter("3")])
+    store = bench.backend.store
+    store.commit(key(), stored(2), 1, [letter("4")], 1)
+    bench.same([each.message.id for each in store.dead_letters(key())], ["2", "3", "4"], "dead letters")

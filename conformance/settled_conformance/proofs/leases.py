@@ -1,0 +1,164 @@
+"""R1, R2, R5: one holder at a time, for as long as a lease lasts, and what a lost lease is still good for."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import count
+
+from settled import Conflict, Delivery, Write
+from settled_conformance.bench import Bench, key, message, messages
+from settled_conformance.interleave import Pair, each_preemption
+from settled_conformance.proofs import proves
+
+
+@proves("R1")
+def a_leased_key_is_handed_out_to_nobody_else(bench: Bench) -> None:
+    bench.send(*messages("1 2"))
+    bench.receives("1", limit=1)
+    bench.receives_nothing()
+    bench.receives_nothing(through=bench.another())
+    bench.mark("held")
+
+
+@proves("R1")
+def a_key_that_is_partly_acknowledged_is_still_leased(bench: Bench) -> None:
+    bench.send(*messages("1 2 3"))
+    bench.backend.queue.ack(bench.receives("1", "2", limit=2)[:1])
+    bench.receives_nothing(through=bench.another())
+
+
+@proves("R1")
+def two_that_receive_at_once_are_not_handed_the_same_key(bench: Bench) -> None:
+    first, second = bench.backend.backend, bench.another().backend
+    found = list[Delivery]()
+    keys = map(key, map(str, count()))
+
+    def pair() -> Pair:
+        found.clear()
+        mine = next(keys)
+        first.queue.send([message("1", mine), message("2", mine)])
+        return Pair(lambda: found.extend(first.queue.receive(1)), lambda: found.extend(second.queue.receive(1)))
+
+    for line in each_preemption(pair, first, second):
+        bench.same([each.message.id for each in found], ["1"], f"handed out to two at once, one paused at {line}")
+    bench.mark("received at once")
+
+
+@proves("F5")
+def a_message_that_is_sent_while_another_is_acknowledged_is_kept(bench: Bench) -> None:
+    first, second = bench.backend.backend, bench.another().backend
+    keys = map(key, map(str, count()))
+
+    def pair() -> Pair:
+        mine = next(keys)
+        first.queue.send([message("1", mine)])
+        held = first.queue.receive(1)
+        return Pair(lambda: first.queue.ack(held), lambda: second.queue.send([message("2", mine)]))
+
+    for line in each_preemption(pair, first, second):
+        found = [each.message.id for each in bench.receive_raw(first)]
+        bench.same(found, ["2"], f"handed out after an acknowledgement that paused at {line}")
+
+
+@proves("R2")
+def a_lease_is_taken_over_when_it_is_over_and_not_earlier(bench: Bench) -> None:
+    tick = bench.harness.tick
+    bench.send(message("1"))
+    bench.receives("1")
+    bench.advance(bench.lease - tick)
+    if bench.owns_time:
+        bench.receives_nothing()
+    bench.mark("just before")
+    bench.advance(2 * tick)
+    bench.receives("1", through=bench.another())
+    bench.mark("just after")
+
+
+@proves("R2")
+def a_lease_that_is_extended_lasts_longer(bench: Bench) -> None:
+    bench.send(message("1"))
+    held = bench.receives("1")
+    bench.advance(bench.lease * 0.6)
+    bench.backend.queue.extend(held, bench.lease)
+    bench.advance(bench.lease * 0.6)
+    bench.receives_nothing()
+    bench.advance(bench.lease * 0.4 + bench.harness.tick)
+    bench.receives("1")
+
+
+@proves("R2")
+def a_pause_is_over_when_it_is_over_and_not_earlier(bench: Bench) -> None:
+    bench.send(message("1"))
+    bench.backend.queue.release(bench.receives("1"), bench.lease)
+    bench.advance(bench.lease - bench.harness.tick)
+    if bench.owns_time:
+        bench.receives_nothing()
+    bench.advance(2 * bench.harness.tick)
+    bench.receives("1")
+
+
+def _left_behind(bench: Bench) -> tuple[list[Delivery], list[Delivery]]:
+    """A holder whose lease is over, and the one who holds the key now."""
+    bench.send(*messages("1 2"))
+    old = bench.receives("1", limit=1)
+    bench.advance(bench.lease + bench.harness.tick)
+    new = bench.receives("1", limit=1, through=bench.another())
+    bench.mark("stale receipt")
+    return old, new
+
+
+@proves("R5")
+def a_late_acknowledgement_changes_nothing(bench: Bench) -> None:
+    old, new = _left_behind(bench)
+    bench.backend.queue.ack(old)
+    bench.receives_nothing()
+    bench.backend.queue.release(new)
+    bench.advance(bench.harness.tick)
+    bench.receives("1", "2")
+
+
+@proves("R5")
+def a_late_release_changes_nothing(bench: Bench) -> None:
+    old, new = _left_behind(bench)
+    bench.backend.queue.release(old)
+    bench.receives_nothing()
+    bench.backend.queue.release(old, bench.lease)
+    bench.backend.queue.ack(new)
+    bench.receives("2")
+
+
+@proves("R5")
+def a_late_extension_is_refused(bench: Bench) -> None:
+    old, _ = _left_behind(bench)
+    refused = False
+    try:
+        bench.backend.queue.extend(old, bench.lease * 10)
+    except Conflict:
+        refused = True
+    bench.holds(refused, "extending a lease that somebody else has now was not refused")
+    bench.advance(bench.lease + bench.harness.tick)
+    bench.receives("1", limit=1)
+
+
+@proves("R5")
+def a_receipt_is_good_for_one_hand_out(bench: Bench) -> None:
+    bench.send(*messages("1 2"))
+    held = bench.receives("1", limit=1)
+    bench.backend.queue.release(held)
+    bench.advance(bench.harness.tick)
+    again = bench.receives("1", limit=1)
+    bench.backend.queue.ack(held)
+    with suppress(Conflict):
+        bench.backend.queue.extend(held, bench.lease)
+    bench.backend.queue.release(again)
+    bench.advance(bench.harness.tick)
+    bench.receives("1", "2")
+
+
+@proves("R5")
+def a_late_acknowledgement_within_a_write_changes_nothing(bench: Bench) -> None:
+    old, new = _left_behind(bench)
+    bench.backend.finish(Write(key(), acks=tuple(old)))
+    bench.backend.queue.release(new)
+    bench.advance(bench.harness.tick)
+    bench.receives("1", "2")

@@ -1,0 +1,227 @@
+"""A session: one harness, every guarantee, one verdict each.
+
+A guarantee is proven by its own proofs and by what all explorations found out about it. So the explorations are made
+once, before the first verdict that needs them, and what they found is told under the guarantee that was broken.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from itertools import islice
+
+from attrs import define, field, frozen
+
+from settled import SettledError
+from settled_conformance.bench import Bench, Broken
+from settled_conformance.guarantees import GUARANTEES, Guarantee
+from settled_conformance.harness import Harness, Kind
+from settled_conformance.place import Place
+from settled_conformance.proofs import Proof, proofs_of
+from settled_conformance.simulator.explore import Deviations, pairs, shrink, singles
+from settled_conformance.simulator.scenarios import SCENARIOS, Run, Scenario
+from settled_conformance.simulator.tape import PLAIN, Drawn, Recorded, Tape, from_token, to_token
+
+SHARES = (0.02, 0.06, 0.12)
+"""How often a random run leaves the plain way: seldom, sometimes, and nearly always somewhere."""
+
+
+class Status(StrEnum):
+    """What became of a guarantee."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    VACUOUS = "VACUOUS"
+    UNSUPPORTED = "UNSUPPORTED"
+    XFAIL = "XFAIL"
+
+
+@frozen
+class Finding:
+    """A schedule that broke a guarantee, made as short as it would go."""
+
+    guarantee: str
+    how: str
+    token: str
+    timeline: Sequence[str]
+
+    def __str__(self) -> str:
+        return f"{self.guarantee} violated   replay: {self.token}\n" + "\n".join(self.timeline)
+
+
+@frozen
+class Verdict:
+    """The status of a guarantee, and why it is not PASS."""
+
+    guarantee: Guarantee
+    status: Status
+    detail: str = ""
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether nothing needs to be done about it."""
+        return self.status in (Status.PASS, Status.UNSUPPORTED, Status.XFAIL)
+
+
+@define(eq=False)
+class Session:
+    """The examination of one harness.
+
+    `schedules` is how many random schedules are run, over all scenarios; None: as many as fit into `budget` seconds,
+    the single deviations included. `seed` is that of the random ones.
+    """
+
+    harness: Harness
+    schedules: int | None = None
+    budget: float = 25.0
+    seed: int = 0
+    stop_at: str | None = None
+    findings: dict[str, Finding] = field(factory=dict[str, Finding])
+    marks: set[str] = field(factory=set[str])
+    runs: int = 0
+    _explored: bool = False
+
+    # Verdicts
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """All guarantees, in their order."""
+        return map(self.verdict, GUARANTEES)
+
+    def verdict(self, id: str) -> Verdict:
+        """What became of the guarantee `id`."""
+        guarantee = GUARANTEES[id]
+        verdict = self._tried(guarantee)
+        reason = self.harness.known_failures.get(id)
+        if reason is None:
+            return verdict
+        if verdict.status is Status.FAIL:
+            return Verdict(guarantee, Status.XFAIL, reason)
+        return Verdict(guarantee, Status.FAIL, f"is declared to fail ({reason}), and does not: take it off the list")
+
+    def _tried(self, guarantee: Guarantee) -> Verdict:
+        if guarantee.lives_on and self.harness.kind is Kind.MEMORY:
+            return Verdict(guarantee, Status.UNSUPPORTED, "what is of kind memory dies with its process")
+        marks = set[str]()
+        for proof in proofs_of(guarantee.id):
+            if proof.needs is not None and proof.needs not in self.harness.capabilities:
+                continue
+            fault = self._prove(proof, marks)
+            if fault is not None:
+                return Verdict(guarantee, Status.FAIL, fault)
+        self.explore()
+        if guarantee.id in self.findings:
+            return Verdict(guarantee, Status.FAIL, str(self.findings[guarantee.id]))
+        missing = [mark for mark in guarantee.marks if mark not in marks | self.marks]
+        if missing:
+            return Verdict(guarantee, Status.VACUOUS, f"never happened: {', '.join(missing)}")
+        return Verdict(guarantee, Status.PASS)
+
+    def _prove(self, proof: Proof, marks: set[str]) -> str | None:
+        bench = Bench(Place.fresh(self.harness))
+        try:
+            proof.check(bench)
+        except Broken as broken:
+            return f"{proof.name}: {_first(bench, str(broken))}"
+        except (SettledError, Exception) as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            return f"{proof.name}: raised {type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+        finally:
+            self.harness.instrument(None)
+            bench.place.close()
+        marks |= bench.marks
+        if bench.place.violations:
+            return f"{proof.name}: {_first(bench, '')}"
+        return None
+
+    # Explorations
+
+    def explore(self) -> None:
+        """Run the schedules, once."""
+        if self._explored:
+            return
+        self._explored = True
+        begun = time.monotonic()
+        for number, scenario in enumerate(SCENARIOS):
+            share = (self.budget - (time.monotonic() - begun)) / (len(SCENARIOS) - number)
+            self._explore(scenario, time.monotonic() + share)
+            if self.stop_at in self.findings:
+                return
+
+    def _explore(self, scenario: Scenario, end: float) -> None:
+        source = random.Random(f"{self.seed} {scenario.name}")
+        plain = Recorded()
+        self._run(scenario, plain, PLAIN)
+        for tape in self._tapes(plain.ways, source):
+            deviations = tape.deviations
+            self._run(scenario, tape, deviations)
+            if self.stop_at in self.findings or (self.schedules is None and time.monotonic() > end):
+                return
+
+    def _tapes(self, ways: list[int], source: random.Random) -> Iterator[Recorded | Drawn]:
+        """Every single deviation, in an order of no meaning; sampled pairs; random ones. Without a number, for ever."""
+        single = list(singles(ways))
+        source.shuffle(single)
+        if self.schedules is None:
+            some = islice(pairs(ways, source), len(single) // 4)
+            yield from map(Recorded, single)
+            yield from map(Recorded, some)
+            while True:
+                yield Drawn(source, source.choice(SHARES))
+        each = max(1, self.schedules // len(SCENARIOS))
+        yield from map(Recorded, single)
+        yield from map(Recorded, islice(pairs(ways, source), each // 4))
+        for _ in range(each):
+            yield Drawn(source, source.choice(SHARES))
+
+    def _run(self, scenario: Scenario, tape: Tape, deviations: Deviations) -> None:
+        run = self._play(scenario, tape)
+        self.marks |= run.marks
+        for guarantee in dict.fromkeys(each.guarantee for each in run.violations):
+            if guarantee not in self.findings:
+                self.findings[guarantee] = self._shortest(scenario, dict(deviations), guarantee)
+
+    def _play(self, scenario: Scenario, tape: Tape) -> Run:
+        self.runs += 1
+        place = Place.fresh(self.harness)
+        try:
+            return scenario.run(place, tape)
+        finally:
+            place.close()
+
+    def _shortest(self, scenario: Scenario, deviations: Mapping[int, int], guarantee: str) -> Finding:
+        smallest = shrink(lambda tape: self._play(scenario, tape), deviations, guarantee)
+        return self._found(scenario, smallest, guarantee)
+
+    def _found(self, scenario: Scenario, deviations: Deviations, guarantee: str) -> Finding:
+        run = self._play(scenario, Recorded(deviations))
+        how = next((each.how for each in run.violations if each.guarantee == guarantee), "not again")
+        return Finding(guarantee, how, to_token(scenario.name, deviations), _until(run.timeline, guarantee))
+
+    def replay(self, token: str) -> Sequence[str]:
+        """The timeline of the run that `token` names.
+
+        Raises:
+            ValueError: there is no such run.
+        """
+        name, deviations = from_token(token)
+        scenario = next((each for each in SCENARIOS if each.name == name), None)
+        if scenario is None:
+            raise ValueError(f"no scenario {name!r}: there are {', '.join(each.name for each in SCENARIOS)}")
+        run = self._play(scenario, Recorded(deviations))
+        return run.timeline
+
+
+def _first(bench: Bench, otherwise: str) -> str:
+    """What the contract noticed first: it is nearer to the cause than what the proof missed at the end."""
+    violations = bench.place.violations
+    return f"{violations[0].guarantee}: {violations[0].how}" if violations else otherwise
+
+
+def _until(timeline: Sequence[str], guarantee: str) -> Sequence[str]:
+    """The timeline up to the line that breaks `guarantee`."""
+    mark = f"<< {guarantee}"
+    end = next((number for number, line in enumerate(timeline, 1) if line.endswith(mark)), len(timeline))
+    return timeline[:end]

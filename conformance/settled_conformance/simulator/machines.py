@@ -1,0 +1,238 @@
+"""The machines under test: each is small, and together they use everything that a turn can owe.
+
+Their events carry an id of their own, so that two are never equal; a client must not be able to hide a lost event
+behind a doubled one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from settled import Call, Machine, Retry, actor, assign, emit, log, send_parent, send_to
+from settled_conformance.simulator.diary import DiaryMachine, with_diary
+
+
+class Poisoned(Exception):
+    """What a poisoned event does to the machine's code, until it is mended."""
+
+
+class Weather:
+    """What the machines' own code depends on outside them. `mended`: poison does no harm any more."""
+
+    mended = False
+
+
+def appender(weather: Weather) -> DiaryMachine:
+    """The list-append machine: its context is the list of the ids that it took; each is also told to the world."""
+
+    def append(args: Any) -> Mapping[str, Any]:
+        if args.event.get("poison") and not weather.mended:
+            raise Poisoned(args.event["id"])
+        return {"ids": [*args.context["ids"], args.event["id"]]}
+
+    config = {
+        "id": "appender",
+        "context": {"ids": []},
+        "initial": "open",
+        "states": {
+            "open": {
+                "tags": ["settled"],
+                "on": {
+                    "APPEND": {"actions": ["append"]},
+                    "TELL": {"actions": ["append", "tell", "shout"]},
+                    "END": "closed",
+                },
+            },
+            "closed": {"type": "final"},
+        },
+    }
+    return with_diary(
+        config,
+        actions={
+            "append": assign(append),
+            "tell": lambda args, params: None,
+            "shout": emit(lambda args: {"type": "appended", "id": args.event["id"]}),
+        },
+    )
+
+
+def signup(lease: float) -> DiaryMachine:
+    """A sign-up: a form, an e-mail sent by an actor that may fail, a code, and the patience of a day."""
+    config = {
+        "id": "signup",
+        "context": {"email": None, "tries": 0},
+        "initial": "form",
+        "states": {
+            "form": {"tags": ["settled"], "on": {"SUBMIT": {"target": "sending", "actions": ["remember"]}}},
+            "sending": {
+                "invoke": {
+                    "id": "mail",
+                    "src": "send_email",
+                    "input": {"template": "code"},
+                    "onDone": "waiting",
+                    "onError": {"target": "form", "actions": ["complain"]},
+                }
+            },
+            "waiting": {
+                "tags": ["settled"],
+                "entry": ["note"],
+                "after": {"patience": {"target": "expired"}},
+                "on": {
+                    "VERIFY": [{"guard": "right", "target": "welcome"}, {"actions": ["count"], "target": "again"}],
+                    "SUBMIT": {"target": "sending", "actions": ["remember"]},
+                },
+            },
+            "again": {"tags": ["reject"], "always": {"guard": "patient", "target": "waiting"}},
+            "welcome": {
+                "invoke": {
+                    "id": "account",
+                    "src": "open_account",
+                    "onDone": "active",
+                    "onError": "failed",
+                }
+            },
+            "active": {"type": "final", "tags": ["resolve"]},
+            "failed": {"tags": ["reject"]},
+            "expired": {"type": "final", "entry": ["complain"]},
+        },
+    }
+    return with_diary(
+        config,
+        guards={
+            "right": lambda args: args.event["code"] == 1,
+            "patient": lambda args: args.context["tries"] < 3,
+        },
+        actions={
+            "remember": assign(email=lambda args: args.event["email"]),
+            "count": assign(tries=lambda args: args.context["tries"] + 1),
+            "note": log("code sent"),
+            "complain": lambda args, params: None,
+        },
+        actors={
+            "send_email": actor(_echo, retry=Retry(attempts=2)),
+            "open_account": actor(_echo, interruption="fail"),
+        },
+        delays={"patience": timedelta(seconds=100 * lease)},
+    )
+
+
+def fan(lease: float) -> DiaryMachine:
+    """Three regions that each invoke an actor at once; it goes on when all are done, or when time is up."""
+
+    def region(name: str, interruption: str) -> Mapping[str, Any]:
+        return {
+            "initial": "working",
+            "states": {
+                "working": {
+                    "invoke": {
+                        "id": name,
+                        "src": f"work_{interruption}",
+                        "onDone": {"target": "done", "actions": ["tell"]},
+                        "onError": {"target": "done"},
+                    }
+                },
+                "done": {"type": "final"},
+            },
+        }
+
+    config = {
+        "id": "fan",
+        "context": {"rounds": 0},
+        "initial": "resting",
+        "states": {
+            "resting": {"tags": ["settled"], "on": {"GO": {"target": "busy", "actions": ["count"]}}},
+            "busy": {
+                "type": "parallel",
+                "states": {
+                    "left": region("left", "rerun"),
+                    "middle": region("middle", "fail"),
+                    "right": region("right", "rerun"),
+                },
+                "onDone": "resting",
+                "after": {"patience": {"target": "resting", "actions": ["tell"]}},
+            },
+        },
+    }
+    return with_diary(
+        config,
+        actions={"count": assign(rounds=lambda args: args.context["rounds"] + 1), "tell": lambda args, params: None},
+        actors={
+            "work_rerun": actor(_echo, retry=Retry(attempts=2)),
+            "work_fail": actor(_echo, interruption="fail"),
+        },
+        delays={"patience": timedelta(seconds=1.5 * lease)},
+    )
+
+
+def family(lease: float) -> tuple[DiaryMachine, Machine[Any, Any]]:
+    """A parent with a child machine and timers, which talk to each other; and that child."""
+    child = with_diary(
+        {
+            "id": "child",
+            "context": {"heard": 0},
+            "initial": "waiting",
+            "states": {
+                "waiting": {
+                    "tags": ["settled"],
+                    "after": {"childhood": "done"},
+                    "on": {"HELLO": {"actions": ["hear", "answer"]}, "BYE": "done"},
+                },
+                "done": {"type": "final"},
+            },
+            "output": {"ended": True},
+        },
+        actions={
+            "hear": assign(heard=lambda args: args.context["heard"] + 1),
+            "answer": send_parent(lambda args: {"type": "HEARD", "id": args.event["id"]}),
+        },
+        delays={"childhood": timedelta(seconds=0.7 * lease)},
+    )
+    parent = with_diary(
+        {
+            "id": "parent",
+            "context": {"children": 0, "heard": []},
+            "initial": "alone",
+            "states": {
+                "alone": {"tags": ["settled"], "on": {"GO": "together"}},
+                "together": {
+                    "tags": ["settled"],
+                    "entry": ["count"],
+                    "invoke": {
+                        "id": "kid",
+                        "src": "child",
+                        "onDone": {"target": "alone", "actions": ["tell"]},
+                        "onError": "alone",
+                    },
+                    "after": {"a while": {"actions": ["nag"]}, "long": "alone"},
+                    "on": {
+                        "HELLO": {"actions": ["pass", "later"]},
+                        "HEARD": {"actions": ["hear"]},
+                        "LEAVE": "alone",
+                    },
+                },
+            },
+        },
+        actions={
+            "count": assign(children=lambda args: args.context["children"] + 1),
+            "hear": assign(heard=lambda args: [*args.context["heard"], args.event["id"]]),
+            "tell": lambda args, params: None,
+            "nag": send_to("kid", lambda args: {"type": "HELLO", "id": f"nag{args.context['children']}"}),
+            "pass": send_to("kid", lambda args: {"type": "HELLO", "id": args.event["id"]}),
+            "later": send_to(
+                "kid", lambda args: {"type": "HELLO", "id": f"{args.event['id']}.later"}, delay="soon", id="later"
+            ),
+        },
+        actors={"child": child},
+        delays={
+            "soon": timedelta(seconds=0.2 * lease),
+            "a while": timedelta(seconds=0.5 * lease),
+            "long": timedelta(seconds=1.3 * lease),
+        },
+    )
+    return parent, child
+
+
+def _echo(input: Any, call: Call) -> Any:
+    return {"key": call.idempotency_key}
