@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import combinations
 from typing import Any, TypeVar
 
 from attrs import define, field, frozen
@@ -307,7 +308,19 @@ def _targets(draft: _Draft, chart: Chart, node: Node, several: Several[str], pat
     found = (
         draft.attempt(place, _remedy(node, target), _target, chart, node, target) for place, target in several.at(path)
     )
-    return tuple(target for target in found if target)
+    targets = tuple(target for target in found if target)
+    for one, other in combinations(dict.fromkeys(targets), 2):
+        if not _can_be_active_together(one, other):
+            problem = f'"{one.id}" and "{other.id}" are never active together'
+            draft.faults.append(Fault(path, problem, "Several targets are in several regions of a parallel state."))
+    return targets
+
+
+def _can_be_active_together(one: Node, other: Node) -> bool:
+    """Whether the two are in different regions of a parallel node."""
+    around = next((node for node in one.ancestors if node in other.ancestors), None)
+    is_nested = one.is_inside(other) or other.is_inside(one)
+    return around is not None and around.type == "parallel" and not is_nested
 
 
 def _target(chart: Chart, node: Node, target: str) -> Node:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, assert_never
 
 from settled import ABSENT, DefinitionError, Machine, SettledError, Snapshot, setup
+from settled.data import is_object
 from settled.effects import Cancel, Effect, Emit, Execute, Invoke, Log, Raise, Schedule, Send, Stop
 from tests.parity.vocabulary import Vocabulary, evaluated, has_look_up
 
@@ -57,7 +58,7 @@ def trace(machine: AnyMachine, case: Mapping[str, Any], is_stored: bool) -> Iter
     yield step
     for event in case.get("events", ()):
         if snapshot.status != "active":
-            yield {**seen(snapshot), "actions": [], "ignored": True}
+            yield {**seen(snapshot), "actions": [], "ignored": True, **raised_at_start(step)}
             continue
         before = machine.load(machine.dump(snapshot)) if is_stored else snapshot
         snapshot, effects = machine.transition(before, event)
@@ -80,6 +81,12 @@ def first(machine: AnyMachine, case: Mapping[str, Any]) -> tuple[AnySnapshot, di
     elif case.get("micro"):
         step["microsteps"] = microsteps(machine.initial_microsteps(input))
     return snapshot, step
+
+
+def raised_at_start(step: Mapping[str, Any]) -> dict[str, Any]:
+    """What raised at the start stays the error of the snapshot, whatever comes."""
+    error = step.get("error")
+    return {"error": error} if is_object(error) and "$error" in error else {}
 
 
 def microsteps(steps: Sequence[tuple[AnySnapshot, tuple[Effect, ...]]]) -> list[dict[str, Any]]:
