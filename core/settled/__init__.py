@@ -17,6 +17,7 @@ from settled.actions import (
     spawn_child,
     stop_child,
 )
+from settled.adopt import adopt, gather
 from settled.chart import Chart, Configuration, Node, StateValue, Transition
 from settled.check import check
 from settled.codec import read
@@ -37,6 +38,7 @@ from settled.errors import (
     Unsupported,
 )
 from settled.expression import Args
+from settled.family import Family, dump_family, load_family
 from settled.finding import Finding
 from settled.guards import and_, not_, or_, state_in
 from settled.logic import ActionArgs, Actor, Call, Retry, actor
@@ -70,6 +72,7 @@ __all__ = [
     "EnqueueArgs",
     "Event",
     "EventError",
+    "Family",
     "Fault",
     "Finding",
     "Index",
@@ -100,19 +103,23 @@ __all__ = [
     "Unsupported",
     "Write",
     "actor",
+    "adopt",
     "and_",
     "assign",
     "cancel",
     "check",
     "compile_chart",
     "done_event",
+    "dump_family",
     "emit",
     "encode",
     "enqueue_actions",
     "error_event",
     "fold",
     "forward_to",
+    "gather",
     "is_settled",
+    "load_family",
     "log",
     "not_",
     "or_",

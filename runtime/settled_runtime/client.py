@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, assert_never
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from settled import (
     Backend,
@@ -23,11 +23,17 @@ from settled import (
     Message,
     Outcome,
     Record,
+    RecordError,
     SettledError,
     Snapshot,
     Start,
     Stored,
+    Write,
+    adopt,
+    dump_family,
     encode,
+    gather,
+    load_family,
     read,
     redrive,
 )
@@ -163,6 +169,28 @@ class Client(Generic[C]):
         ports = Ports(self._backend, self._clock, Observers(()))
         return drive(redrive(self._machine, self._key(instance), uuid.uuid4().hex), _performer(ports))
 
+    def adopt(self, instance: str, text: str) -> None:
+        """Let what XState has persisted go on as `instance`, and the machines it had started as instances of their own.
+
+        Function actors that had not ended are started again, and the delays of active states count from now.
+
+        Raises:
+            RecordError: `text` is no snapshot of this machine, or there is such an instance already.
+        """
+        family = load_family(self._machine, text)
+        if self._record(instance) is not None:
+            raise RecordError(f"{self._key(instance)}: there is such an instance already")
+        for write in adopt(self._machine, self._key(instance), family, uuid.uuid4().hex, self._clock()):
+            self._finish_over(write)
+
+    def export(self, instance: str) -> str:
+        """What XState would have persisted of `instance` and of the machines that it has started.
+
+        Raises:
+            RecordError: there is no such instance, or it cannot be read by this machine.
+        """
+        return dump_family(self._machine, gather(self._machine, self._key(instance), self._look))
+
     def delete(self, instance: str) -> bool:
         """Forget `instance` and its dead letters. Returns whether there was one.
 
@@ -204,9 +232,18 @@ class Client(Generic[C]):
         return message.id
 
     def _record(self, instance: str) -> Record | None:
-        key = self._key(instance)
+        return self._look(self._machine, self._key(instance))
+
+    def _look(self, machine: Machine[Any, Any], key: Key) -> Record | None:
         stored = retried(lambda: self._backend.store.load(key))
-        return None if stored is None or stored.body is None else read(self._machine, key, stored.body)
+        return None if stored is None or stored.body is None else read(machine, key, stored.body)
+
+    def _finish_over(self, write: Write) -> None:
+        """Finish `write` over what was deleted, or was left there by an adoption that broke off."""
+        found = retried(lambda: self._backend.store.load(write.key))
+        version = 0 if found is None else found.version
+        stored = write.stored and evolve(write.stored, version=version + 1)
+        retried(lambda: self._backend.finish(evolve(write, stored=stored, expected=version)))
 
     def _answer(self, instance: str, id: str, record: Record, outcome: Outcome) -> Snapshot[C]:
         match outcome:

@@ -1,0 +1,149 @@
+"""What XState has persisted elsewhere goes on here, as instances; and what lives here can go back."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from settled import Call, Key, Machine, RecordError, actor, setup
+from settled_local.memory import MemoryBackend
+from settled_runtime import Client, Host
+from tests.parity.families import family
+
+TOGETHER = {
+    "status": "active",
+    "value": "together",
+    "context": {},
+    "historyValue": {},
+    "children": {
+        "kid": {
+            "snapshot": {
+                "status": "active",
+                "value": "pinged",
+                "context": {"heard": ["PING"]},
+                "children": {},
+                "historyValue": {},
+            },
+            "src": "child",
+            "systemId": "the-kid",
+            "syncSnapshot": False,
+        }
+    },
+}
+
+
+class Home:
+    """A machine, a backend in memory, and a host that is asked to work."""
+
+    def __init__(self, machine: Machine[Any, Any]) -> None:
+        self.now = time.time()
+        self.backend = MemoryBackend(clock=lambda: self.now)
+        self.client = Client(machine, self.backend, clock=lambda: self.now)
+        self._host = Host([machine], self.backend, observers=(), clock=lambda: self.now)
+
+    def work(self) -> None:
+        while deliveries := self.backend.queue.receive(10):
+            self._host.handle(deliveries)
+        self._host.close()
+
+
+class TestAFamilyThatIsAdopted:
+    def test_lives_on_as_instances_of_their_own(self) -> None:
+        home = Home(family())
+        home.client.adopt("ada", json.dumps(TOGETHER))
+        home.client.send("ada", {"type": "PING"})
+        home.work()
+        exported = json.loads(home.client.export("ada"))
+        assert exported["children"]["kid"]["snapshot"]["context"] == {"heard": ["PING", "PING"]}
+
+    def test_goes_back_as_it_came(self) -> None:
+        home = Home(family())
+        home.client.adopt("ada", json.dumps(TOGETHER))
+        home.work()
+        assert json.loads(home.client.export("ada")) == TOGETHER
+
+    def test_is_not_put_over_an_instance_that_lives(self) -> None:
+        home = Home(family())
+        home.client.adopt("ada", json.dumps(TOGETHER))
+        with pytest.raises(RecordError, match="parent/ada: there is such an instance already"):
+            home.client.adopt("ada", json.dumps(TOGETHER))
+
+    def test_can_be_adopted_again_after_an_adoption_that_broke_off(self) -> None:
+        home = Home(family())
+        home.client.adopt("ada", json.dumps(TOGETHER))
+        version = home.backend.store.load(Key("parent", "ada"))
+        assert version is not None
+        home.backend.store.delete(Key("parent", "ada"), version.version)
+        home.client.adopt("ada", json.dumps(TOGETHER))
+        home.work()
+        assert json.loads(home.client.export("ada")) == TOGETHER
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("{", "not JSON"),
+            ("[]", "snapshot: expected an object, not list"),
+            (json.dumps({**TOGETHER, "value": "apart"}), "apart"),
+        ],
+    )
+    def test_must_be_a_snapshot_of_its_machine(self, text: str, says: str) -> None:
+        home = Home(family())
+        with pytest.raises(RecordError, match=says):
+            home.client.adopt("ada", text)
+        assert home.client.get("ada") is None
+
+
+def nothing(_input: Any, _call: Call) -> None:
+    """An actor that does nothing."""
+
+
+def greeting(greet: Any) -> Machine[Any, Any]:
+    return setup(actors={"greet": actor(greet)}).machine(
+        {
+            "id": "m",
+            "initial": "a",
+            "states": {
+                "a": {"invoke": {"id": "greet", "src": "greet", "onDone": "b"}, "after": {"60000": "late"}},
+                "b": {"tags": ["settled"], "after": {"1000": "c"}},
+                "c": {"type": "final"},
+                "late": {"type": "final"},
+            },
+        }
+    )
+
+
+class TestWhatASnapshotDoesNotHold:
+    def test_function_actors_that_had_not_ended_are_started_again(self) -> None:
+        inputs: list[Any] = []
+
+        def greet(input: Any, _call: Call) -> None:
+            inputs.append(input)
+
+        home = Home(greeting(greet))
+        running = {"snapshot": {"status": "active", "input": {"n": 1}}, "src": "greet", "syncSnapshot": False}
+        home.client.adopt(
+            "x", json.dumps({"status": "active", "value": "a", "context": {}, "children": {"greet": running}})
+        )
+        home.work()
+        assert inputs == [{"n": 1}]
+        found = home.client.get("x")
+        assert found is not None
+        assert found.value == "b"
+
+    def test_delays_count_from_now(self) -> None:
+        home = Home(greeting(nothing))
+        home.client.adopt("x", json.dumps({"status": "active", "value": "b", "context": {}, "children": {}}))
+        home.work()
+        home.now += 0.9
+        home.work()
+        found = home.client.get("x")
+        assert found is not None
+        assert found.value == "b"
+        home.now += 0.1
+        home.work()
+        found = home.client.get("x")
+        assert found is not None
+        assert found.value == "c"
