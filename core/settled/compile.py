@@ -317,10 +317,15 @@ def _targets(draft: _Draft, chart: Chart, node: Node, several: Several[str], pat
 
 
 def _can_be_active_together(one: Node, other: Node) -> bool:
-    """Whether the two are in different regions of a parallel node."""
+    """Whether the two are in different regions of a parallel node; a history stands for all of its parent."""
+    one, other = _restored(one), _restored(other)
     around = next((node for node in one.ancestors if node in other.ancestors), None)
     is_nested = one.is_inside(other) or other.is_inside(one)
     return around is not None and around.type == "parallel" and not is_nested
+
+
+def _restored(node: Node) -> Node:
+    return node.parent if node.type == "history" and node.parent else node
 
 
 def _target(chart: Chart, node: Node, target: str) -> Node:

@@ -77,7 +77,7 @@ def _double_targets(root: Config) -> list[list[str]]:
         [f"#{one['id']}", f"#{other['id']}"]
         for node in _nodes(root)
         if node["type"] == "parallel"
-        for left, right in permutations(node["states"].values(), 2)
+        for left, right in permutations([it for it in node["states"].values() if it["type"] != "history"], 2)
         for one in _nodes(left)
         for other in _nodes(right)
     ]
@@ -92,7 +92,9 @@ def _name(node: Config, id: str) -> None:
 @st.composite
 def _skeletons(draw: st.DrawFn, depth: int, *, is_root: bool = False) -> Config:
     """Nodes without behaviour: types, children, initial states and histories."""
-    kind = draw(st.sampled_from(("compound", "parallel", "atomic", "final") if depth else ("atomic", "atomic", "final")))
+    kind = draw(
+        st.sampled_from(("compound", "parallel", "atomic", "final") if depth else ("atomic", "atomic", "final"))
+    )
     if is_root and kind not in ("compound", "parallel"):
         kind = "compound"
     if kind not in ("compound", "parallel"):
