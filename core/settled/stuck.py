@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from settled.actions import Assign, SpawnChild, StopChild
-from settled.chart import Invocation, Node, Transition
+from settled.chart import Action, Invocation, Node, Transition
 from settled.finding import Finding, Severity
 from settled.inner_events import Told, meaning
 from settled.reach import beside
@@ -164,10 +164,6 @@ def loops(survey: Survey, node: Node) -> Iterator[Finding]:
     )
 
 
-_CHANGES = (Assign, SpawnChild, StopChild)
-"""What makes a new snapshot, were it an equal one, so that eventless transitions are asked again."""
-
-
 def _told(round: Sequence[tuple[Node, Transition]]) -> str:
     return " -> ".join(quoted(leaf) for leaf, _ in [*round, round[0]])
 
@@ -182,7 +178,13 @@ def _round(survey: Survey, start: Node) -> list[tuple[Node, Transition]]:
             return []
         found.append((leaf, forced))
         leaf = _next_leaf(survey, leaf, forced)
-    return found if leaf is start else []
+    is_change = len(found) > 1 or any(_is_change(survey, action) for action in found[0][1].actions)
+    return found if leaf is start and is_change else []
+
+
+def _is_change(survey: Survey, action: Action) -> bool:
+    """Whether `action` makes a new snapshot, were it an equal one: only then are eventless transitions asked again."""
+    return isinstance(meaning(action, survey.program), Assign | SpawnChild | StopChild)
 
 
 def _forced(leaf: Node) -> Transition | None:
@@ -196,7 +198,7 @@ def _forced(leaf: Node) -> Transition | None:
 def _next_leaf(survey: Survey, leaf: Node, transition: Transition) -> Node | None:
     """Where `transition` leads from `leaf`; None if that is not certain, or is the end."""
     if transition.targets is None:
-        return leaf if any(isinstance(meaning(each, survey.program), _CHANGES) for each in transition.actions) else None
+        return leaf
     if len(transition.targets) != 1:
         return None
     node = transition.targets[0]
