@@ -31,6 +31,7 @@ app.command("settled_cli.looking:list_instances", name="list", help="List instan
 app.command("settled_cli.working:worker", name="worker", help="Take messages through machines until told to stop.")
 app.command("settled_cli.letters:dead_letters", name="dead-letters", help="List what was set aside, and why.")
 app.command("settled_cli.letters:redrive", name="redrive", help="Let an instance take its dead letters after all.")
+app.command("settled_conformance.command:conformance", name="conformance", help="Test an adapter's guarantees.")
 
 
 def run(tokens: Sequence[str]) -> int:

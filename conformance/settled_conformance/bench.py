@@ -64,6 +64,11 @@ class Bench:
         """Let time pass."""
         self.harness.advance(seconds)
 
+    def renew(self) -> None:
+        """Go on at a fresh place."""
+        self.place.close()
+        self.place = Place.fresh(self.harness)
+
     # Sending and receiving
 
     def send(self, *messages: Message, through: Witness | None = None) -> None:

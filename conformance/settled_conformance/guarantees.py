@@ -49,7 +49,9 @@ _ALL = (
     Guarantee("R8", "reads are fresh, and nobody else's to change", PORT, ("read through another handle",)),
     Guarantee("R9", "a commit is all or nothing", PORT, ("commit interrupted",)),
     Guarantee("R10", "a commit whose answer was lost is applied at most once", PORT, ("commit repeated",)),
-    Guarantee("R11", "a worker frozen in the middle of an effect does no harm when it thaws", HOST, ("frozen in an effect",)),
+    Guarantee(
+        "R11", "a worker frozen in the middle of an effect does no harm when it thaws", HOST, ("frozen in an effect",)
+    ),
     Guarantee("D1", "a send that was answered is never lost", PORT, ("sender lost",)),
     Guarantee("D2", "a commit that was answered is never lost", PORT, ("committer lost",)),
     Guarantee("D3", "no crash and no error loses anything", PORT, ("receiver lost",)),
@@ -73,7 +75,9 @@ _ALL = (
     Guarantee("T4", "a replaced timer fires at its new time only", PORT, ("replaced",)),
     Guarantee("T5", "workers whose clocks disagree break nothing", HOST, ("skew",)),
     Guarantee("E1", "every effect of a committed step is performed", HOST, ("performed", "crash")),
-    Guarantee("E2", "no effect of an uncommitted step is performed, and each has one key", HOST, ("performed", "crash")),
+    Guarantee(
+        "E2", "no effect of an uncommitted step is performed, and each has one key", HOST, ("performed", "crash")
+    ),
     Guarantee("L1", "once faults stop, everything comes to rest", HOST, ("came to rest",)),
     Guarantee("V1", "a deploy that removed an active state loses nothing", HOST, ("unreadable",)),
     Guarantee("G1", "event 10,000 costs and weighs what event 1,000 did", HOST, ("grown",)),

@@ -17,6 +17,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from settled import Backend
+from settled_conformance.bench import Bench
 
 BLOCKED = 0.015
 """After how many seconds a second call is taken to wait for the first one."""
@@ -33,11 +34,16 @@ class Pair:
     second: Callable[[], object]
 
 
-def each_preemption(pair: Callable[[], Pair], *backends: Backend) -> Iterator[str]:
-    """Make the two calls of `pair` again and again, each time with the pause one line further; where, after each."""
-    files = _Files.of(backends)
+def each_preemption(bench: Bench, pair: Callable[[Backend, Backend], Pair]) -> Iterator[str]:
+    """Make the two calls of `pair` again and again, each time with the pause one line further; where, after each.
+
+    Each time at a fresh place, through two handles that nobody watches.
+    """
     for number in range(1, MOST_LINES + 1):
-        calls = pair()
+        bench.renew()
+        first, second = bench.backend.backend, bench.another().backend
+        files = _Files.of((first, second))
+        calls = pair(first, second)
         pause = _Pause(files, number, threading.Thread(target=_quietly, args=(calls.second,), daemon=True))
         thread = threading.Thread(target=pause.run, args=(calls.first,), daemon=True)
         thread.start()
@@ -53,7 +59,7 @@ def each_preemption(pair: Callable[[], Pair], *backends: Backend) -> Iterator[st
 def _quietly(call: Callable[[], object]) -> None:
     try:
         call()
-    except Exception:  # noqa: BLE001
+    except Exception:
         return
 
 

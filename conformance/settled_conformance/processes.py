@@ -156,7 +156,9 @@ class Lives:
         """Wait until all was taken, and all that it owes performed; False if that takes too long."""
         end = time.monotonic() + 40.0
         while time.monotonic() < end:
-            if all(len(each) >= events for each in self.taken(instances)) and len(performed(self)) >= events * len(instances):
+            if all(len(each) >= events for each in self.taken(instances)) and len(performed(self)) >= events * len(
+                instances
+            ):
                 return True
             time.sleep(0.1)
         return False

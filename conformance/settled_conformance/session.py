@@ -22,7 +22,8 @@ from settled_conformance.harness import Harness, Kind
 from settled_conformance.place import Place
 from settled_conformance.proofs import Proof, proofs_of
 from settled_conformance.simulator.explore import Deviations, pairs, shrink, singles
-from settled_conformance.simulator.scenarios import SCENARIOS, Run, Scenario
+from settled_conformance.simulator.scenario import Run, Scenario
+from settled_conformance.simulator.scenarios import SCENARIOS
 from settled_conformance.simulator.tape import PLAIN, Drawn, Recorded, Tape, from_token, to_token
 
 SHARES = (0.02, 0.06, 0.12)

@@ -28,6 +28,7 @@ class Queueing:
     scheduled: dict[str, Timer] = field(factory=dict[str, Timer])
     replaced: dict[str, list[float]] = field(factory=dict[str, "list[float]"])
     cancelled: dict[str, Timer] = field(factory=dict[str, Timer])
+    perhaps_fired: set[str] = field(factory=set[str])
     perhaps_cancelled: set[str] = field(factory=set[str])
     receipts: set[tuple[Key, str]] = field(factory=set[tuple[Key, str]])
 
@@ -87,11 +88,13 @@ class Queueing:
         if refused != (None in held):
             self.accuse("R2", f"extending {_names(deliveries)} {'was refused' if refused else 'was not refused'}")
 
-    def scheduled_timer(self, timer: Timer) -> None:
-        """`timer` was scheduled, in the place of one of the same id."""
+    def scheduled_timer(self, timer: Timer, now: float) -> None:
+        """`timer` was scheduled, in the place of one of the same id, which may have fired if it was due."""
         before = self.scheduled.get(timer.id)
         if before is not None:
             self.replaced.setdefault(timer.id, []).append(before.due)
+            if before.due <= now + self.tolerance:
+                self.perhaps_fired.add(timer.id)
         self.scheduled[timer.id] = timer
         self.cancelled.pop(timer.id, None)
         self.perhaps_cancelled.discard(timer.id)
@@ -158,7 +161,7 @@ class Queueing:
             self.accuse("D5", f"{id} was acknowledged, and handed out again")
 
     def _fire(self, line: Line, timer: Timer, after: float) -> Post:
-        if after < timer.due - self.tolerance:
+        if after < timer.due - self.tolerance and timer.id not in self.perhaps_fired:
             replaced = any(due <= after + self.tolerance for due in self.replaced.get(timer.id, []))
             kind = "T4" if replaced else "T1"
             self.accuse(kind, f"the timer {timer.id} is due at {timer.due:g}, and fired at {after:g}")

@@ -187,7 +187,7 @@ class WitnessedTimers:
 
     def schedule(self, timer: Timer) -> None:
         self.timers.schedule(timer)
-        self.contract.queueing.scheduled_timer(timer)
+        self.contract.queueing.scheduled_timer(timer, self.contract.now())
 
     def cancel(self, timer_id: str) -> None:
         now = self.contract.now()
@@ -246,7 +246,7 @@ class Witness:
             queueing.line(write.key).had_bury = True
         queueing.sent(write.sends, "finish", before)
         for timer in write.timers:
-            queueing.scheduled_timer(timer)
+            queueing.scheduled_timer(timer, self.contract.now())
         for timer_id in write.cancels:
             queueing.cancelled_timer(timer_id, before)
         queueing.acked(write.acks, before)

@@ -63,7 +63,9 @@ def an_error_of_the_vendor_is_not_swallowed(bench: Bench) -> None:
         "send": lambda: bench.backend.backend.queue.send([message("1", key("e"))]),
         "commit": lambda: bench.backend.backend.store.commit(key("e"), stored(1), 0),
         "schedule": lambda: bench.backend.backend.timers.schedule(timer("t", due, key("e2"))),
-        "finish": lambda: bench.backend.backend.finish(Write(key("e3"), stored(1), 0, sends=(message("2", key("e4")),))),
+        "finish": lambda: bench.backend.backend.finish(
+            Write(key("e3"), stored(1), 0, sends=(message("2", key("e4")),))
+        ),
     }
     raised = set[str]()
     for name, call in calls.items():
@@ -128,7 +130,11 @@ def a_large_text_comes_back_whole_or_is_refused(bench: Bench) -> None:
         if _fits(lambda mine=mine, size=size, text=text: bench.send(message(f"m{size}", mine, text))):
             bench.backend.queue.ack(bench.receives(f"m{size}"))
         written = stored(1, "é" * (size // 2))
-        if _fits(lambda mine=mine, written=written, text=text: bench.backend.store.commit(mine, written, 0, [letter("l", mine, text)])):
+        if _fits(
+            lambda mine=mine, written=written, text=text: bench.backend.store.commit(
+                mine, written, 0, [letter("l", mine, text)]
+            )
+        ):
             bench.same(bench.another().store.load(mine), written, "loaded")
             bench.same(list(bench.another().store.dead_letters(mine)), [letter("l", mine, text)], "dead letters")
         else:

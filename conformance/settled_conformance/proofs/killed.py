@@ -33,6 +33,7 @@ def what_a_killed_process_was_answered_is_there(bench: Bench) -> None:
         bench.holds(version >= said, f"version {said} was answered, and {version} is there after kill -9")
         bench.same(letters, [f"l{number}" for number in range(1, version + 1)], f"dead letters at version {version}")
         said = version
+    bench.holds(said > 0, "the process was killed before it was answered even once")
     _all_messages_are_there(bench, said)
     bench.mark("killed")
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import count
 
-from settled import Conflict, Delivery, Write
+from settled import Backend, Conflict, Delivery, Write
 from settled_conformance.bench import Bench, key, message, messages
 from settled_conformance.interleave import Pair, each_preemption
 from settled_conformance.proofs import proves
@@ -28,36 +27,50 @@ def a_key_that_is_partly_acknowledged_is_still_leased(bench: Bench) -> None:
 
 
 @proves("R1")
-def two_that_receive_at_once_are_not_handed_the_same_key(bench: Bench) -> None:
-    first, second = bench.backend.backend, bench.another().backend
-    found = list[Delivery]()
-    keys = map(key, map(str, count()))
+def a_key_is_leased_to_the_last_moment(bench: Bench) -> None:
+    bench.send(*messages("1 2"))
+    bench.receives("1", limit=1)
+    bench.advance(bench.lease - bench.harness.tick)
+    if bench.owns_time:
+        bench.receives_nothing(through=bench.another())
 
-    def pair() -> Pair:
+
+@proves("R1")
+def two_that_receive_at_once_are_not_handed_the_same_key(bench: Bench) -> None:
+    found = list[Delivery]()
+
+    def pair(first: Backend, second: Backend) -> Pair:
         found.clear()
-        mine = next(keys)
-        first.queue.send([message("1", mine), message("2", mine)])
+        first.queue.send(messages("1 2"))
         return Pair(lambda: found.extend(first.queue.receive(1)), lambda: found.extend(second.queue.receive(1)))
 
-    for line in each_preemption(pair, first, second):
+    for line in each_preemption(bench, pair):
         bench.same([each.message.id for each in found], ["1"], f"handed out to two at once, one paused at {line}")
     bench.mark("received at once")
 
 
 @proves("F5")
 def a_message_that_is_sent_while_another_is_acknowledged_is_kept(bench: Bench) -> None:
-    first, second = bench.backend.backend, bench.another().backend
-    keys = map(key, map(str, count()))
+    def pair(first: Backend, second: Backend) -> Pair:
+        first.queue.send(messages("1"))
+        held = bench.receive_raw(first)
+        return Pair(lambda: first.queue.ack(held), lambda: second.queue.send(messages("2")))
 
-    def pair() -> Pair:
-        mine = next(keys)
-        first.queue.send([message("1", mine)])
-        held = first.queue.receive(1)
-        return Pair(lambda: first.queue.ack(held), lambda: second.queue.send([message("2", mine)]))
-
-    for line in each_preemption(pair, first, second):
-        found = [each.message.id for each in bench.receive_raw(first)]
+    for line in each_preemption(bench, pair):
+        found = [each.message.id for each in bench.receive_raw(bench.backend.backend)]
         bench.same(found, ["2"], f"handed out after an acknowledgement that paused at {line}")
+
+
+@proves("F7")
+def two_that_send_at_once_lose_nothing(bench: Bench) -> None:
+    def pair(first: Backend, second: Backend) -> Pair:
+        return Pair(lambda: first.queue.send(messages("1 2")), lambda: second.queue.send(messages("3 4")))
+
+    for line in each_preemption(bench, pair):
+        found = [each.message.id for each in bench.receive_raw(bench.backend.backend)]
+        bench.same(sorted(found), ["1", "2", "3", "4"], f"handed out after two sends, one paused at {line}")
+        in_order = found.index("1") < found.index("2") and found.index("3") < found.index("4")
+        bench.holds(in_order, f"handed out {found} after two sends, one paused at {line}")
 
 
 @proves("R2")

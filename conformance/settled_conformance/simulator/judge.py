@@ -15,10 +15,10 @@ from typing import Any, assert_never
 from attrs import define, field, frozen
 
 from settled import Json, Key, Machine, Record, Snapshot, fold, is_settled
+from settled.actions import INTERNAL
 from settled.data import write
 from settled.effects import Cancel, Effect, Emit, Execute, Invoke, Log, Raise, Schedule, Send, Stop
 from settled.message import Event, Message, Report, Start, decode
-from settled.actions import INTERNAL
 from settled.settle import Progress, begin, take
 from settled_conformance.simulator.diary import diary_of
 

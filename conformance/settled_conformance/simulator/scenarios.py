@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
-
 from functools import cache
+from typing import Any
 
 from attrs import frozen
 
 from settled import Event, Json, Key, Machine, Message, Policy, Start, encode
-from settled_conformance.contract.witness import Violation
 from settled_conformance.place import Place
 from settled_conformance.simulator.kernel import Kernel, Task
 from settled_conformance.simulator.machines import Weather, appender, family, fan, signup
+from settled_conformance.simulator.ports import Ports
+from settled_conformance.simulator.scenario import Run, Scenario
 from settled_conformance.simulator.simulation import Simulation, client, operator, worker
 from settled_conformance.simulator.tape import Tape
 
 
-@frozen
-class Run:
-    """What came of one run."""
-
-    violations: Sequence[Violation]
-    timeline: Sequence[str]
-    marks: frozenset[str]
-
-
 @frozen(eq=False)
-class Scenario:
+class Story:
     """`clients` are what each client sends, in order; `workers` how many there are."""
 
     name: str
@@ -54,10 +45,10 @@ class Scenario:
 
 
 @cache
-def _cast(scenario: Scenario, lease: float) -> tuple[Weather, Mapping[str, Machine[Any, Any]]]:
+def _cast(story: Story, lease: float) -> tuple[Weather, Mapping[str, Machine[Any, Any]]]:
     """The machines, compiled once; nothing of a run stays in them but the weather."""
     weather = Weather()
-    return weather, {machine.id: machine for machine in scenario.machines(weather, lease)}
+    return weather, {machine.id: machine for machine in story.machines(weather, lease)}
 
 
 def _mend(simulation: Simulation, weather: Weather) -> bool:
@@ -90,7 +81,8 @@ def _of(machine: str, instance: str = ADA) -> Key:
 
 
 SCENARIOS: Sequence[Scenario] = (
-    Scenario(
+    Ports(),
+    Story(
         "append",
         lambda weather, lease: [appender(weather)],
         [
@@ -98,7 +90,7 @@ SCENARIOS: Sequence[Scenario] = (
             _letters(_of("appender", BOB), "b", [TELL, APPEND]) + _letters(_of("appender"), "c", [APPEND], start=False),
         ],
     ),
-    Scenario(
+    Story(
         "poison",
         lambda weather, lease: [appender(weather)],
         [
@@ -106,7 +98,7 @@ SCENARIOS: Sequence[Scenario] = (
             _letters(_of("appender", BOB), "b", [APPEND]),
         ],
     ),
-    Scenario(
+    Story(
         "signup",
         lambda weather, lease: [signup(lease)],
         [
@@ -122,12 +114,12 @@ SCENARIOS: Sequence[Scenario] = (
             )
         ],
     ),
-    Scenario(
+    Story(
         "fan",
         lambda weather, lease: [fan(lease)],
         [_letters(_of("fan"), "a", [{"type": "GO"}, {"type": "GO"}])],
     ),
-    Scenario(
+    Story(
         "family",
         lambda weather, lease: family(lease),
         [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
 from settled import (
     Call,
@@ -47,10 +47,24 @@ from settled.record import Action
 from settled_conformance.contract.witness import Witness
 from settled_conformance.place import Place
 from settled_conformance.simulator.judge import Judge
-from settled_conformance.simulator.kernel import EFFECT, READ, RECEIVE, WRITE, Body, Choice, Idle, Kernel, Sleep, Step, Task, Trip
+from settled_conformance.simulator.kernel import (
+    EFFECT,
+    READ,
+    RECEIVE,
+    WRITE,
+    Body,
+    Choice,
+    Idle,
+    Kernel,
+    Sleep,
+    Step,
+    Task,
+    Trip,
+)
 
 AFTER_AN_ERROR = 5.0
 BATCH = 4
+
 
 @define(eq=False)
 class Simulation:
@@ -101,7 +115,9 @@ class Simulation:
         for delivery in deliveries:
             self._hold(task, delivery)
         if deliveries:
-            self.kernel.say(f"{task.name} receive {_names(deliveries)} until={deliveries[0].until - self.kernel.epoch:g}")
+            self.kernel.say(
+                f"{task.name} receive {_names(deliveries)} until={deliveries[0].until - self.kernel.epoch:g}"
+            )
         return deliveries
 
     def repeat(self, task: Task) -> Sequence[Delivery]:
@@ -110,7 +126,9 @@ class Simulation:
         idle = [key for key in self.acked if key not in self.leased_until or self.leased_until[key] <= self.kernel.now]
         for key in list(dict.fromkeys(each.message.key for each in deliveries)) or idle[:1]:
             until = self.kernel.now + self.kernel.lease
-            ghosts = [evolve(each, receipt=f"ghost {each.receipt}", until=until) for each in self.acked.get(key, [])[-2:]]
+            ghosts = [
+                evolve(each, receipt=f"ghost {each.receipt}", until=until) for each in self.acked.get(key, [])[-2:]
+            ]
             if not ghosts:
                 continue
             self.kernel.mark("repeated delivery")
@@ -147,7 +165,9 @@ class Simulation:
         for delivery in real.acks:
             self.acked.setdefault(delivery.message.key, []).append(delivery)
         version = f"v{write.stored.version}" if write.stored else "-"
-        self.kernel.say(f"{task.name} finish {write.key} {version} acks={_names(write.acks)} sends={[m.id for m in write.sends]} timers={[t.id for t in write.timers]}")
+        self.kernel.say(
+            f"{task.name} finish {write.key} {version} acks={_names(write.acks)} sends={[m.id for m in write.sends]} timers={[t.id for t in write.timers]}"
+        )
         if write.stored is not None:
             self._committed(write.key, write.stored)
 
@@ -275,13 +295,21 @@ class _Hands:
         simulation, task, clock = self.simulation, self.task, self.simulation.kernel.clock
         match command:
             case Load(key):
-                return (yield Trip(f"load {key}", lambda: Loaded(simulation.handle(task).store.load(key), clock(task)), READ))
+                return (
+                    yield Trip(
+                        f"load {key}", lambda: Loaded(simulation.handle(task).store.load(key), clock(task)), READ
+                    )
+                )
             case Letters(key):
                 return (yield Trip(f"letters {key}", lambda: self._letters(key), READ))
             case Finish(write):
                 return (yield Trip(_finish_label(write), lambda: self._finish(write), WRITE))
             case Release(deliveries, delay):
-                return (yield Trip(f"release {_names(deliveries)} for {delay:g}", lambda: self._release(deliveries, delay), WRITE))
+                return (
+                    yield Trip(
+                        f"release {_names(deliveries)} for {delay:g}", lambda: self._release(deliveries, delay), WRITE
+                    )
+                )
             case Act():
                 return (yield from self._act(command))
             case Run():

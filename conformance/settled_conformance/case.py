@@ -1,0 +1,66 @@
+"""Two of the ways in: a base class for one's own test suite, and the plain file that ``--adapter`` runs.
+
+The guards are here and not in a class that users write, so that nothing can be overridden away: what is not supported
+is found in the harness's own declaration, and a verdict that was never reached is a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import pytest
+
+from settled_conformance.guarantees import GUARANTEES
+from settled_conformance.harness import Harness
+from settled_conformance.loading import NoHarness, made
+from settled_conformance.session import Session, Status, Verdict
+
+_sessions: dict[Callable[[], Harness], Session] = {}
+
+
+def session_of(factory: Callable[[], Harness], name: str, schedules: int | None = None) -> Session:
+    """The one session of `factory` in this process.
+
+    Raises:
+        NoHarness: it makes no harness.
+    """
+    if factory not in _sessions:
+        _sessions[factory] = Session(made(factory, name), schedules)
+    return _sessions[factory]
+
+
+def settle(verdict: Verdict) -> None:
+    """Let `verdict` be the outcome of the test that is running."""
+    match verdict.status:
+        case Status.PASS:
+            return
+        case Status.UNSUPPORTED:
+            pytest.skip(f"UNSUPPORTED: {verdict.detail}")
+        case Status.XFAIL:
+            pytest.xfail(verdict.detail)
+        case Status.FAIL | Status.VACUOUS:
+            pytest.fail(f"{verdict.guarantee}: {verdict.status}\n{verdict.detail}", pytrace=False)
+
+
+class BackendConformance:
+    """Every guarantee as a test. Derive from it, and name the harness's factory:
+
+    class TestMine(BackendConformance):
+        harness = staticmethod(make)
+    """
+
+    harness: ClassVar[Callable[[], Harness]]
+    schedules: ClassVar[int | None] = None
+
+    @pytest.mark.parametrize("guarantee", list(GUARANTEES))
+    def test_guarantee(self, guarantee: str) -> None:
+        """The backend keeps `guarantee`."""
+        factory = getattr(type(self), "harness", None)
+        if factory is None:
+            pytest.fail(f"{type(self).__name__}.harness is missing: expected staticmethod(make)", pytrace=False)
+        try:
+            session = session_of(factory, f"{type(self).__name__}.harness", self.schedules)
+        except NoHarness as error:
+            pytest.fail(str(error), pytrace=False)
+        settle(session.verdict(guarantee))

@@ -1,0 +1,63 @@
+"""The third way in: ``pytest --pyargs settled_conformance --adapter module:factory``.
+
+A plugin of its own, because pytest takes options only from what is installed before it looks for tests.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from settled_conformance.session import Session
+
+# Whoever has settled installed loads this file with every run of pytest, so the suite itself is imported when asked for.
+
+_session: pytest.StashKey[Session] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of the suite."""
+    group = parser.getgroup("settled", "settled's conformance suite")
+    group.addoption("--adapter", metavar="MODULE:FACTORY", help="the adapter to test: what makes its harness")
+    group.addoption("--schedules", type=int, metavar="N", help="how many random schedules (default: as time allows)")
+    group.addoption("--schedule-seed", type=int, default=0, metavar="SEED", help="the seed of the random schedules")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the harness, or say in one line why there is none."""
+    adapter = config.getoption("--adapter")
+    if adapter is None:
+        return
+    from settled_conformance.loading import NoHarness, load_harness  # noqa: PLC0415
+    from settled_conformance.session import Session  # noqa: PLC0415
+
+    try:
+        harness = load_harness(adapter)
+    except NoHarness as error:
+        raise pytest.UsageError(str(error)) from error
+    config.stash[_session] = Session(harness, config.getoption("--schedules"), seed=config.getoption("--schedule-seed"))
+
+
+@pytest.fixture(scope="session")
+def conformance_session(pytestconfig: pytest.Config) -> Session:
+    """The session of ``--adapter``."""
+    session = pytestconfig.stash.get(_session, None)
+    if session is None:
+        pytest.fail("no adapter: give --adapter MODULE:FACTORY", pytrace=False)
+    return session
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """An adapter of which nothing was tested has not passed."""
+    if session.config.stash.get(_session, None) is not None and session.testscollected == 0:
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Without an adapter the suite is not somebody's tests."""
+    is_ours = collection_path == Path(__file__).with_name("test_conformance.py")
+    return True if is_ours and config.getoption("--adapter") is None and not config.getoption("pyargs") else None

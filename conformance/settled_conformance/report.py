@@ -1,0 +1,98 @@
+"""The report: every guarantee with its verdict, and all that one must know to believe it.
+
+It says what kind of thing was tested, how much, and from which seed. Nothing counts as kept that was not tried, and a
+report of nothing is a failure.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from attrs import frozen
+
+from settled_conformance.harness import Harness
+from settled_conformance.session import Session, Status, Verdict
+
+
+@frozen
+class Report:
+    """What an adapter was found to keep."""
+
+    adapter: str
+    kind: str
+    capabilities: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+    seed: int
+    schedules: int
+    seconds: float
+    versions: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, adapter: str, session: Session, verdicts: Sequence[Verdict], seconds: float) -> Report:
+        """The report on `adapter` after `session`."""
+        harness: Harness = session.harness
+        return cls(
+            adapter=adapter,
+            kind=str(harness.kind),
+            capabilities=tuple(sorted(map(str, harness.capabilities))),
+            verdicts=tuple(verdicts),
+            seed=session.seed,
+            schedules=session.runs,
+            seconds=round(seconds, 1),
+            versions=(("settled", _installed("settled")), ("python", platform.python_version())),
+        )
+
+    def count(self, status: Status) -> int:
+        """How many guarantees have `status`."""
+        return sum(verdict.status is status for verdict in self.verdicts)
+
+    @property
+    def badge(self) -> str:
+        """What may be written on the adapter, such as ``47/47 real``: what was kept, of what it is held to."""
+        held = len(self.verdicts) - self.count(Status.UNSUPPORTED)
+        return f"{self.count(Status.PASS)}/{held} {self.kind}"
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether all that was to be kept was kept, and anything was tried at all."""
+        return self.count(Status.PASS) > 0 and all(verdict.is_fine for verdict in self.verdicts)
+
+
+def to_json(report: Report) -> str:
+    """The whole report, for programs."""
+    return json.dumps(_plain(report), indent=2, ensure_ascii=False)
+
+
+def _plain(report: Report) -> dict[str, Any]:
+    return {
+        "adapter": report.adapter,
+        "kind": report.kind,
+        "badge": report.badge,
+        "passed": report.is_fine,
+        "capabilities": list(report.capabilities),
+        "seed": report.seed,
+        "schedules": report.schedules,
+        "seconds": report.seconds,
+        "versions": dict(report.versions),
+        "guarantees": [
+            {
+                "id": verdict.guarantee.id,
+                "title": verdict.guarantee.title,
+                "whose": verdict.guarantee.whose,
+                "status": str(verdict.status),
+                "detail": verdict.detail,
+            }
+            for verdict in report.verdicts
+        ],
+    }
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

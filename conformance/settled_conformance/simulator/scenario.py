@@ -1,0 +1,32 @@
+"""A scenario, and what comes of one run of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from attrs import frozen
+
+from settled_conformance.contract.witness import Violation
+from settled_conformance.place import Place
+from settled_conformance.simulator.tape import Tape
+
+
+@frozen
+class Run:
+    """What came of one run."""
+
+    violations: Sequence[Violation]
+    timeline: Sequence[str]
+    marks: frozenset[str]
+
+
+class Scenario(Protocol):
+    """Who is there, and what they want; what happens to them is the tape's."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, place: Place, tape: Tape) -> Run:
+        """One run at `place`, which must be empty."""
+        ...
