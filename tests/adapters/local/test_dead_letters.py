@@ -20,8 +20,8 @@ def test_they_are_the_key_s_own(place: Place) -> None:
 
 def test_they_leave_from_the_head(place: Place) -> None:
     """X10: in the commit that takes them over."""
-    place.store.commit(ADA, stored(1), 0, [letter(ADA, id) for id in "abc"])
     place.store.commit(BEN, stored(1), 0, [letter(BEN, "b")])
+    place.store.commit(ADA, stored(1), 0, [letter(ADA, id) for id in "abc"])
     place.store.commit(ADA, stored(2), 1, unbury=2)
     assert list(place.store.dead_letters(ADA)) == [letter(ADA, "c")]
     assert list(place.store.dead_letters(BEN)) == [letter(BEN, "b")]

@@ -18,6 +18,7 @@ from settled.message import Key
 from settled.ports import Write
 from settled_local import SQLiteBackend
 from settled_local.sqlite.errors import translated
+from settled_local.sqlite.queue import send
 from settled_local.sqlite.schema import APPLICATION
 from tests.adapters.local.place import ADA, ids, message, stored
 
@@ -54,7 +55,22 @@ class TestWhatItMayBe:
             assert ids(again.queue.receive(1)) == ["a"]
 
     def test_it_is_written_ahead_and_waits_for_the_disk(self, path: Path, backend: SQLiteBackend) -> None:
+        """D1, D2: but for what only leases."""
         assert sqlite(path, "PRAGMA journal_mode") == ("wal",)
+        for durable, synchronous in ((True, 2), (False, 1), (True, 2)):
+            with backend._file.writing(durable) as db:  # pyright: ignore[reportPrivateUsage]
+                assert db.run("PRAGMA synchronous").fetchone() == (synchronous,)
+
+    def test_one_that_others_create_at_the_same_moment(self, tmp_path: Path) -> None:
+        at_once = threading.Barrier(8)
+
+        def create(name: str) -> None:
+            at_once.wait()
+            SQLiteBackend.open(tmp_path / name).close()
+
+        with ThreadPoolExecutor(8) as threads:
+            for n in range(20):
+                list(threads.map(create, [f"{n}.db"] * 8))
 
     def test_not_the_database_of_something_else(self, path: Path) -> None:
         sqlite(path, "CREATE TABLE theirs (a)")
@@ -134,6 +150,15 @@ class TestWhenItCannotBeUsed:
         backend.close()
         with pytest.raises(Denied, match="was closed"):
             backend.store.load(ADA)
+
+    def test_when_it_is_closed_under_a_call(self, path: Path, backend: SQLiteBackend) -> None:
+        """The call is done, and its connection closed after it."""
+        with backend._file.writing() as db:  # pyright: ignore[reportPrivateUsage]
+            send(db, [message(ADA, "a")])
+            backend.close()
+        assert not path.with_name("settled.db-wal").exists()
+        with closing(SQLiteBackend.open(path)) as again:
+            assert ids(again.queue.receive(1)) == ["a"]
 
     def test_when_it_is_closed_while_somebody_waits(self, backend: SQLiteBackend) -> None:
         with ThreadPoolExecutor() as threads:

@@ -85,7 +85,7 @@ def test_what_is_too_large_is_refused_whole(tmp_path: Path, monkeypatch: pytest.
     def with_a_low_limit(
         path: str, timeout: float, isolation_level: None, check_same_thread: bool
     ) -> sqlite3.Connection:
-        db = connect(path, timeout, isolation_level=isolation_level, check_same_thread=check_same_thread)
+        db = connect(path, timeout=timeout, isolation_level=isolation_level, check_same_thread=check_same_thread)
         db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
         return db
 

@@ -63,6 +63,17 @@ def test_whatever_makes_a_message_ready_wakes_it(
     assert time.monotonic() - begun < 1
 
 
+def test_what_this_process_does_wakes_it_without_another_look(
+    place: Place, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("settled_local.memory.queue.LOOK_AGAIN", 30)
+    monkeypatch.setattr("settled_local.sqlite.queue.LOOK_AGAIN", 30)
+    waiting = threads.submit(place.queue.receive, 1, 60)
+    time.sleep(0.05)
+    place.send(ADA, "a")
+    assert ids(waiting.result(timeout=10)) == ["a"]
+
+
 def test_a_timer_that_is_due_while_it_waits(place: Place, threads: ThreadPoolExecutor) -> None:
     place.timers.schedule(timer("t", place.clock.now + 3600))
     waiting = threads.submit(place.queue.receive, 1, 60)
