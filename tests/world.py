@@ -44,6 +44,7 @@ from settled.commands import (
     Lying,
     Ran,
     Release,
+    Remembered,
     Result,
     Run,
 )
@@ -51,6 +52,7 @@ from settled.effects import Emit, Execute, Log
 from settled.message import Content
 from settled.ports import DeadLetter, Delivery
 from settled_local.memory import MemoryBackend
+from settled_runtime.memory import Memory
 
 LEASE = 30.0
 
@@ -88,6 +90,7 @@ class World:
     commands: list[Command] = Factory(list[Command])
     sent: int = 0
     workers: int = 0
+    memory: Memory | None = None
 
     # What people do
 
@@ -189,12 +192,16 @@ class World:
 
     def _perform(self, command: Command) -> Answer:
         match command:
+            case Load(key, fresh=False) if self.memory and (known := self.memory.recall(key)):
+                return Remembered(*known, self.now)
             case Load(key):
                 return Loaded(self.backend.store.load(key), self.now)
             case Letters(key):
                 return Lying(tuple(self.backend.store.dead_letters(key)), self.now)
-            case Finish(write):
+            case Finish(write, record):
                 self.backend.finish(write)
+                if self.memory and write.stored and record:
+                    self.memory.remember(write.key, record, write.stored.version)
                 return Done(self.now)
             case Release(deliveries, delay):
                 self.backend.queue.release(deliveries, delay)

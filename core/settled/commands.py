@@ -14,7 +14,7 @@ from attrs import frozen
 from settled.data import Json
 from settled.message import Key
 from settled.ports import DeadLetter, Delivery, Stored, Write
-from settled.record import Action
+from settled.record import Action, Record
 from settled.snapshot import Snapshot
 
 T = TypeVar("T")
@@ -22,9 +22,10 @@ T = TypeVar("T")
 
 @frozen
 class Load:
-    """Read the stored record of `key`. Answered by `Loaded`."""
+    """Read the stored record of `key`. Answered by `Loaded`, or by `Remembered` unless it must be `fresh`."""
 
     key: Key
+    fresh: bool = True
 
 
 @frozen
@@ -36,9 +37,13 @@ class Letters:
 
 @frozen
 class Finish:
-    """Do all of `write`. Answered by `Done`; may raise `Conflict` or `Unknown`."""
+    """Do all of `write`. Answered by `Done`; may raise `Conflict` or `Unknown`.
+
+    `record` is what it stores, decoded: a driver may remember it.
+    """
 
     write: Write
+    record: Record | None = None
 
 
 @frozen
@@ -96,6 +101,18 @@ class Loaded:
 
 
 @frozen
+class Remembered:
+    """What the driver has seen stored last: `record` at `version`. Somebody else may have gone on since.
+
+    A commit finds that out by itself. What is decided without one must be looked at afresh.
+    """
+
+    record: Record
+    version: int
+    now: float
+
+
+@frozen
 class Lying:
     """What `Letters` found."""
 
@@ -141,14 +158,21 @@ class Ran:
 
 
 Command: TypeAlias = Load | Letters | Finish | Act | Run | Release
-Answer: TypeAlias = Loaded | Lying | Done | Acted | Ran
+Answer: TypeAlias = Loaded | Remembered | Lying | Done | Acted | Ran
 Course: TypeAlias = Generator[Command, Answer, T]
 
 
 def load(key: Key) -> Course[Loaded]:
-    """`Load`, with its answer typed."""
+    """`Load` afresh, with its answer typed."""
     answer = yield Load(key)
     assert isinstance(answer, Loaded)
+    return answer
+
+
+def recall(key: Key) -> Course[Loaded | Remembered]:
+    """`Load`, or what is remembered, with its answer typed."""
+    answer = yield Load(key, fresh=False)
+    assert isinstance(answer, Loaded | Remembered)
     return answer
 
 
@@ -159,9 +183,9 @@ def letters(key: Key) -> Course[Lying]:
     return answer
 
 
-def finish(write: Write) -> Course[Done]:
+def finish(write: Write, record: Record | None = None) -> Course[Done]:
     """`Finish`, with its answer typed."""
-    answer = yield Finish(write)
+    answer = yield Finish(write, record)
     assert isinstance(answer, Done)
     return answer
 

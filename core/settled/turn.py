@@ -29,7 +29,7 @@ from settled.message import Key, Message
 from settled.ports import DeadLetter, Delivery, Write
 from settled.record import Owed, PendingCall, Record, idempotency_key
 from settled.settle import done_event, error_event
-from settled.work import End, Policy, Work, commit, fail, give_back, look, pay
+from settled.work import End, Policy, Work, begin, commit, fail, give_back, look, pay
 
 MOST_CONFLICTS = 100
 """How often a turn computes afresh before it gives its messages back: each time, another worker has made progress."""
@@ -51,13 +51,14 @@ def turn(
         Unavailable, Unknown, TooLarge, Denied: as a port raised them. The queue hands the messages out again.
     """
     work = Work(machine, key, nonce, policy or Policy(), list(deliveries))
+    yield from begin(work)
     for _ in range(MOST_CONFLICTS):
         try:
-            yield from look(work)
             return (yield from _attend(work))
         except Conflict:
             if work.claimed:
                 return End.LOST
+            yield from look(work)
     return (yield from give_back(work, 0.0))
 
 
@@ -190,6 +191,9 @@ def _fold(work: Work) -> Course[End | None]:
         if record.turn is not None and not record.halted:
             break
         done.append(delivery)
+    if record is before and not work.is_fresh:
+        yield from look(work)
+        return None
     if record is before:
         return (yield from pay(work, (), Write(work.key), tuple(done)))
     fresh = () if record.halted else record.outbox

@@ -15,7 +15,7 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 from settled.codec import read, store
-from settled.commands import Course, act, finish, load, release
+from settled.commands import Course, Loaded, act, finish, load, recall, release
 from settled.desk import Desk
 from settled.errors import Conflict, TooLarge, Unknown
 from settled.logic import Retry
@@ -74,8 +74,9 @@ class Work:
     """What one turn has in its hands.
 
     `waiting` are the deliveries not yet acknowledged. `record` is the record at `version`, less what was performed
-    since. `claimed`: the open turn in it is this worker's. `receives_counted`: the head's many receives were looked
-    at. `alone`: messages are taken one by one, because together they could not be committed.
+    since. `is_fresh`: it was loaded, and not only remembered. `claimed`: the open turn in it is this worker's.
+    `receives_counted`: the head's many receives were looked at. `alone`: messages are taken one by one, because
+    together they could not be committed.
     """
 
     machine: Machine[Any, Any]
@@ -86,6 +87,7 @@ class Work:
     record: Record = field(factory=Record)
     version: int = 0
     now: float = 0.0
+    is_fresh: bool = True
     claimed: bool = False
     receives_counted: bool = False
     alone: bool = False
@@ -115,10 +117,22 @@ class Work:
         return any(delivery.message.id == id for delivery in self.waiting)
 
 
+def begin(work: Work) -> Course[None]:
+    """Take up the record, as the driver remembers it if it does."""
+    found = yield from recall(work.key)
+    if isinstance(found, Loaded):
+        _take_up(work, found)
+    else:
+        work.now, work.version, work.record, work.is_fresh = found.now, found.version, found.record, False
+
+
 def look(work: Work) -> Course[None]:
     """Load the record afresh."""
-    loaded = yield from load(work.key)
-    work.now, work.claimed = loaded.now, False
+    _take_up(work, (yield from load(work.key)))
+
+
+def _take_up(work: Work, loaded: Loaded) -> None:
+    work.now, work.claimed, work.is_fresh = loaded.now, False, True
     stored = loaded.stored
     work.version = 0 if stored is None else stored.version
     if stored is None or stored.body is None:
@@ -220,7 +234,7 @@ def _finish(work: Work, write: Write) -> Course[None]:
     acks = {delivery.receipt for delivery in write.acks}
     for _ in range(MOST_LOST_ANSWERS):
         try:
-            answer = yield from finish(write)
+            answer = yield from finish(write, work.record)
         except (Conflict, Unknown) as error:
             if write.stored is None:
                 raise
@@ -247,7 +261,8 @@ def _look_for(work: Work, write: Write, stored: Stored, error: Conflict | Unknow
 
 def _committed(work: Work, stored: Stored | None) -> None:
     if stored is not None:
-        work.version, work.claimed = stored.version, work.record.turn is not None and not work.record.halted
+        work.version, work.is_fresh = stored.version, True
+        work.claimed = work.record.turn is not None and not work.record.halted
 
 
 def fail(work: Work, detail: str, then_give_back: bool = True) -> Course[End | None]:

@@ -9,10 +9,11 @@ from typing import Any, TypeGuard
 from attrs import evolve, frozen
 
 from settled import Backend, Call, Delivery, End, Json, Key, Machine, Policy, RecordError, turn
-from settled.commands import Act, Course, Finish, Invocation, Release, Run
+from settled.commands import Act, Course, Finish, Invocation, Load, Release, Remembered, Run
 from settled.effects import Emit, Execute, Log
 from settled.record import Action
 from settled_runtime.leases import Held, LeaseKeeper
+from settled_runtime.memory import Memory
 from settled_runtime.observe import (
     ActionPerformed,
     CallBegan,
@@ -35,6 +36,7 @@ class House:
     machines: Mapping[str, Machine[Any, Any]]
     ports: Ports
     keeper: LeaseKeeper
+    memory: Memory
     policy: Policy
     observe: Observer
     clock: Callable[[], float]
@@ -54,6 +56,7 @@ class House:
             machines={machine.id: machine for machine in _with_children(machines)},
             ports=Ports(backend, clock, observe),
             keeper=LeaseKeeper(backend.queue, backend.lease),
+            memory=Memory(),
             policy=evolve(policy or Policy(), lease=backend.lease),
             observe=observe,
             clock=clock,
@@ -104,11 +107,15 @@ class House:
             self.observe(ActionPerformed(command.key, action.effect.type, action.idempotency_key, error))
 
     def perform(self, command: PortCommand, held: Held) -> Any:
-        """Perform a command of the backend's, and hold no longer what it gave up."""
+        """Perform a command of the backend's, or remember; and hold no longer what was given up."""
+        if isinstance(command, Load) and not command.fresh and (known := self.memory.recall(command.key)):
+            return Remembered(*known, self.clock())
         answer = self.ports.perform(command)
         match command:
-            case Finish(write):
+            case Finish(write, record):
                 held.drop(write.acks)
+                if write.stored is not None and record is not None:
+                    self.memory.remember(write.key, record, write.stored.version)
             case Release(deliveries, _):
                 held.drop(deliveries)
             case _:

@@ -9,6 +9,7 @@ import pytest
 
 from settled import Outcome
 from settled.commands import Act, Finish, Load, Run
+from settled_runtime.memory import Memory
 from tests.core.turn.machines import appending, signup, submitted, tell
 from tests.world import LEASE, World
 
@@ -113,8 +114,11 @@ class TestAfterTheLastCommit:
 @pytest.mark.parametrize(
     ("command", "nth", "after"), [*product([Load, Finish, Act, Run], range(1, 5), [False, True])], ids=str
 )
-def test_wherever_the_worker_dies_the_signup_comes_to_its_end(command: type[Any], nth: int, after: bool) -> None:
-    world = World(signup())
+@pytest.mark.parametrize("memory", [None, Memory()], ids=["forgetful", "remembering"])
+def test_wherever_the_worker_dies_the_signup_comes_to_its_end(
+    command: type[Any], nth: int, after: bool, memory: Memory | None
+) -> None:
+    world = World(signup(), memory=memory and Memory())
     world.start()
     world.send({"type": "SUBMIT", "email": "ada@example.org"}, id="submit")
     (world.crash_after if after else world.crash_at)(command, nth=nth)
