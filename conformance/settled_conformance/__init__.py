@@ -4,12 +4,17 @@ The law of this package: it sees a backend only through `settled.ports`, so what
 each of its tests names the guarantee that it proves.
 """
 
+from typing import TYPE_CHECKING
+
 from settled_conformance.bench import Bench, Broken
 from settled_conformance.guarantees import GUARANTEES, Guarantee
 from settled_conformance.harness import Harness, Kind, Opener, Point
 from settled_conformance.loading import NoHarness, load_harness
 from settled_conformance.report import Report
 from settled_conformance.session import Session, Status, Verdict
+
+if TYPE_CHECKING:
+    from settled_conformance.case import BackendConformance
 
 __all__ = [
     "GUARANTEES",

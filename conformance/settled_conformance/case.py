@@ -44,11 +44,7 @@ def settle(verdict: Verdict) -> None:
 
 
 class BackendConformance:
-    """Every guarantee as a test. Derive from it, and name the harness's factory:
-
-    class TestMine(BackendConformance):
-        harness = staticmethod(make)
-    """
+    """Every guarantee as a test: a class of one's own derives from this, and says ``harness = staticmethod(make)``."""
 
     harness: ClassVar[Callable[[], Harness]]
     schedules: ClassVar[int | None] = None

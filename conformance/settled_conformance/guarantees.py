@@ -10,20 +10,17 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from settled import Capability
-
 PORT, HOST = "the port", "the host"
 
 
 @frozen
 class Guarantee:
-    """One promise. `capability`: only who declares it is held to it. `lives_on`: whoever dies with its process is not."""
+    """One promise, and `whose` it is. `lives_on`: whoever dies with its process is not held to it."""
 
     id: str
     title: str
     whose: str
     marks: tuple[str, ...] = ()
-    capability: Capability | None = None
     lives_on: bool = False
 
     def __str__(self) -> str:

@@ -84,5 +84,5 @@ class Harness(Protocol):
 
     @property
     def known_failures(self) -> Mapping[str, str]:
-        """Guarantees that are known to be broken, by their numbers, each with the reason. One that holds is an error."""
+        """Guarantees that are known to be broken, each with its reason. One that holds is an error."""
         return {}

@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from settled_conformance.session import Session
 
-# Whoever has settled installed loads this file with every run of pytest, so the suite itself is imported when asked for.
+# Whoever has settled installed loads this file with each run of pytest; the suite is imported when it is asked for.
 
 _session: pytest.StashKey[Session] = pytest.StashKey()
 
@@ -38,7 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
         harness = load_harness(adapter)
     except NoHarness as error:
         raise pytest.UsageError(str(error)) from error
-    config.stash[_session] = Session(harness, config.getoption("--schedules"), seed=config.getoption("--schedule-seed"))
+    seed = int(config.getoption("--schedule-seed") or 0)
+    config.stash[_session] = Session(harness, config.getoption("--schedules"), seed=seed)
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 
 class Writer:
-    """A process that commits one version after the other, with a dead letter, a send of its own and one that is owed."""
+    """A process that commits version after version, each with a dead letter, a send before it, and one owed."""
 
     KEY: ClassVar[Key] = Key("killed", "a")
     SENT: ClassVar[Key] = Key("killed", "sent")

@@ -29,7 +29,7 @@ from settled import (
     Write,
 )
 from settled_conformance.contract.queueing import Queueing
-from settled_conformance.contract.storing import Storing
+from settled_conformance.contract.storing import State, Storing
 
 NOTHING_HAPPENED = (Unavailable, TooLarge)
 
@@ -220,7 +220,9 @@ class Witness:
 
     def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
         contract, before = self.contract, self.contract.now()
-        state = write.stored and contract.storing.after(write.key, write.stored, write.bury, write.unbury)
+        state: State | None = None
+        if write.stored is not None:
+            state = contract.storing.after(write.key, write.stored, write.bury, write.unbury)
         try:
             deliveries = self.backend.finish(write, receive)
         except Conflict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import count
 from typing import cast
 
@@ -62,10 +63,10 @@ def a_commit_over_an_older_version_is_refused(bench: Bench) -> None:
     bench.place.contract.blame = "R4"
     for expected in (0, 1):
         late = stored(expected + 1, "late")
-        commit = lambda late=late, expected=expected: bench.backend.store.commit(key(), late, expected)  # noqa: E731
+        commit = partial(bench.backend.store.commit, key(), late, expected)
         bench.holds(_is_refused(commit), f"version 2 is there, and a commit that expected {expected} was taken")
         write = Write(key(), late, expected)
-        finish = lambda write=write: bench.backend.finish(write)  # noqa: E731
+        finish = partial(bench.backend.finish, write)
         bench.holds(_is_refused(finish), f"version 2 is there, and a write that expected {expected} was taken")
     bench.same(bench.another().store.load(key()), stored(2), "loaded after late commits")
 
@@ -76,17 +77,12 @@ def of_three_commits_one_wins(bench: Bench) -> None:
         handles = [bench.backend, bench.another(), bench.another()]
         texts = ["a", "b", "c"]
         lost = [
-            _is_refused(
-                lambda handle=handle, text=text, version=version: handle.store.commit(
-                    key(), stored(version, text), version - 1, [letter(f"{text}{version}")]
-                )
-            )
+            _is_refused(partial(handle.store.commit, key(), stored(version, text), version - 1, [letter(text)]))
             for handle, text in zip(handles, texts, strict=True)
         ]
         bench.same(lost, [False, True, True], f"commits of version {version} that were refused")
         bench.same(bench.another().store.load(key()), stored(version, "a"), "loaded")
-        names = [each.message.id for each in bench.another().store.dead_letters(key())]
-        bench.same(names, [f"a{number}" for number in range(1, version + 1)], "dead letters")
+        bench.same(_ids(bench.another().store.dead_letters(key())), ["a"] * version, "dead letters")
     bench.mark("conflict")
 
 
@@ -360,7 +356,7 @@ def what_a_write_sends_is_there_when_it_is_answered(bench: Bench) -> None:
 @proves("R10")
 def a_commit_that_is_repeated_is_refused(bench: Bench) -> None:
     bench.commit(key(), 1, bury=[letter("1")])
-    again = lambda: bench.backend.store.commit(key(), stored(1), 0, [letter("1")])  # noqa: E731
+    again = partial(bench.backend.store.commit, key(), stored(1), 0, [letter("1")])
     bench.holds(_is_refused(again), "the same commit was taken twice")
     bench.same(list(bench.backend.store.dead_letters(key())), [letter("1")], "dead letters of a repeated commit")
     write = Write(key(), stored(2), 1, sends=(message("x", key("b")),), bury=(letter("2"),))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from settled import DeadLetter, Index, Key, SettledError, Stored, Timer, TooLarge, Unavailable, Write
 from settled_conformance.bench import Bench, key, letter, message, messages, stored, timer
@@ -58,15 +59,7 @@ def a_message_outlives_its_receivers(bench: Bench) -> None:
 
 @proves("D3")
 def an_error_of_the_vendor_is_not_swallowed(bench: Bench) -> None:
-    due = bench.harness.now() + bench.lease / 4
-    calls = {
-        "send": lambda: bench.backend.backend.queue.send([message("1", key("e"))]),
-        "commit": lambda: bench.backend.backend.store.commit(key("e"), stored(1), 0),
-        "schedule": lambda: bench.backend.backend.timers.schedule(timer("t", due, key("e2"))),
-        "finish": lambda: bench.backend.backend.finish(
-            Write(key("e3"), stored(1), 0, sends=(message("2", key("e4")),))
-        ),
-    }
+    calls = _writes(bench)
     raised = set[str]()
     for name, call in calls.items():
         reached = list[str]()
@@ -83,6 +76,17 @@ def an_error_of_the_vendor_is_not_swallowed(bench: Bench) -> None:
         finally:
             bench.harness.instrument(None)
         bench.holds(not reached or name in raised, f"{name}: the vendor failed, and the call was answered with success")
+
+
+def _writes(bench: Bench) -> Mapping[str, Callable[[], object]]:
+    backend, due = bench.backend.backend, bench.harness.now() + bench.lease / 4
+    write = Write(key("e3"), stored(1), 0, sends=(message("2", key("e4")),))
+    return {
+        "send": lambda: backend.queue.send([message("1", key("e"))]),
+        "commit": lambda: backend.store.commit(key("e"), stored(1), 0),
+        "schedule": lambda: backend.timers.schedule(timer("t", due, key("e2"))),
+        "finish": lambda: backend.finish(write),
+    }
 
 
 @proves("D5")
@@ -127,16 +131,12 @@ def a_large_text_comes_back_whole_or_is_refused(bench: Bench) -> None:
     for size in (70_000, 300_000):
         text = '{"text":"' + "é" * (size // 2) + '"}'
         mine = key(f"k{size}")
-        if _fits(lambda mine=mine, size=size, text=text: bench.send(message(f"m{size}", mine, text))):
+        if _fits(partial(bench.send, message(f"m{size}", mine, text))):
             bench.backend.queue.ack(bench.receives(f"m{size}"))
-        written = stored(1, "é" * (size // 2))
-        if _fits(
-            lambda mine=mine, written=written, text=text: bench.backend.store.commit(
-                mine, written, 0, [letter("l", mine, text)]
-            )
-        ):
+        written, dead = stored(1, "é" * (size // 2)), letter("l", mine, text)
+        if _fits(partial(bench.backend.store.commit, mine, written, 0, [dead])):
             bench.same(bench.another().store.load(mine), written, "loaded")
-            bench.same(list(bench.another().store.dead_letters(mine)), [letter("l", mine, text)], "dead letters")
+            bench.same(list(bench.another().store.dead_letters(mine)), [dead], "dead letters")
         else:
             bench.same(bench.another().store.load(mine), None, "loaded after TooLarge")
 

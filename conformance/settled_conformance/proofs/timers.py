@@ -49,6 +49,14 @@ def a_timer_fires_whoever_scheduled_it(bench: Bench) -> None:
 
 
 @proves("T2")
+def a_timer_of_a_write_fires(bench: Bench) -> None:
+    timers = (timer("t", bench.harness.now() + 1), timer("u", bench.harness.now() + 2, key("b")))
+    bench.another().finish(Write(key(), stored(1), 0, timers=timers))
+    bench.advance(2 + bench.harness.tick)
+    bench.same(sorted(bench.drain()), ["t", "u"], "fired")
+
+
+@proves("T2")
 def a_timer_that_nobody_took_comes_again(bench: Bench) -> None:
     bench.backend.timers.schedule(timer("t", bench.harness.now() + 1))
     bench.advance(1 + bench.harness.tick)

@@ -10,8 +10,8 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
-from settled_conformance.simulator.scenarios import Run
-from settled_conformance.simulator.tape import PLAIN, Recorded, Tape
+from settled_conformance.simulator.scenario import Run
+from settled_conformance.simulator.tape import Recorded, Tape
 
 Runner = Callable[[Tape], Run]
 Deviations = Mapping[int, int]
@@ -51,6 +51,3 @@ def shrink(runner: Runner, deviations: Deviations, guarantee: str) -> Deviations
 def _chunks(forks: list[int], size: int) -> Iterator[set[int]]:
     for start in range(0, len(forks), size):
         yield set(islice(forks, start, start + size))
-
-
-__all__ = ["PLAIN", "Deviations", "Runner", "pairs", "shrink", "singles"]

@@ -32,7 +32,7 @@ def appender(weather: Weather) -> DiaryMachine:
             raise Poisoned(args.event["id"])
         return {"ids": [*args.context["ids"], args.event["id"]]}
 
-    config = {
+    config: Mapping[str, Any] = {
         "id": "appender",
         "context": {"ids": []},
         "initial": "open",
@@ -52,7 +52,7 @@ def appender(weather: Weather) -> DiaryMachine:
         config,
         actions={
             "append": assign(append),
-            "tell": lambda args, params: None,
+            "tell": _done,
             "shout": emit(lambda args: {"type": "appended", "id": args.event["id"]}),
         },
     )
@@ -60,7 +60,7 @@ def appender(weather: Weather) -> DiaryMachine:
 
 def signup(lease: float) -> DiaryMachine:
     """A sign-up: a form, an e-mail sent by an actor that may fail, a code, and the patience of a day."""
-    config = {
+    config: Mapping[str, Any] = {
         "id": "signup",
         "context": {"email": None, "tries": 0},
         "initial": "form",
@@ -101,14 +101,14 @@ def signup(lease: float) -> DiaryMachine:
     return with_diary(
         config,
         guards={
-            "right": lambda args: args.event["code"] == 1,
-            "patient": lambda args: args.context["tries"] < 3,
+            "right": _is_right,
+            "patient": _is_patient,
         },
         actions={
             "remember": assign(email=lambda args: args.event["email"]),
             "count": assign(tries=lambda args: args.context["tries"] + 1),
             "note": log("code sent"),
-            "complain": lambda args, params: None,
+            "complain": _done,
         },
         actors={
             "send_email": actor(_echo, retry=Retry(attempts=2)),
@@ -137,7 +137,7 @@ def fan(lease: float) -> DiaryMachine:
             },
         }
 
-    config = {
+    config: Mapping[str, Any] = {
         "id": "fan",
         "context": {"rounds": 0},
         "initial": "resting",
@@ -157,7 +157,7 @@ def fan(lease: float) -> DiaryMachine:
     }
     return with_diary(
         config,
-        actions={"count": assign(rounds=lambda args: args.context["rounds"] + 1), "tell": lambda args, params: None},
+        actions={"count": assign(rounds=lambda args: args.context["rounds"] + 1), "tell": _done},
         actors={
             "work_rerun": actor(_echo, retry=Retry(attempts=2)),
             "work_fail": actor(_echo, interruption="fail"),
@@ -217,7 +217,7 @@ def family(lease: float) -> tuple[DiaryMachine, Machine[Any, Any]]:
         actions={
             "count": assign(children=lambda args: args.context["children"] + 1),
             "hear": assign(heard=lambda args: [*args.context["heard"], args.event["id"]]),
-            "tell": lambda args, params: None,
+            "tell": _done,
             "nag": send_to("kid", lambda args: {"type": "HELLO", "id": f"nag{args.context['children']}"}),
             "pass": send_to("kid", lambda args: {"type": "HELLO", "id": args.event["id"]}),
             "later": send_to(
@@ -232,6 +232,18 @@ def family(lease: float) -> tuple[DiaryMachine, Machine[Any, Any]]:
         },
     )
     return parent, child
+
+
+def _is_right(args: Any) -> bool:
+    return bool(args.event["code"] == 1)
+
+
+def _is_patient(args: Any) -> bool:
+    return bool(args.context["tries"] < 3)
+
+
+def _done(_args: Any, _params: Any) -> None:
+    """A custom action; that it was performed is for the simulation to note."""
 
 
 def _echo(input: Any, call: Call) -> Any:

@@ -7,12 +7,13 @@ else.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import Any
 
 from attrs import frozen
 
 from settled import Delivery, Index, Key, Message, SettledError, Stored, Timer, Write
-from settled_conformance.contract.witness import Witness
+from settled_conformance.contract.witness import Witness, WitnessedQueue
 from settled_conformance.place import Place
 from settled_conformance.simulator.kernel import RECEIVE, WRITE, Body, Choice, Fault, Idle, Kernel, Step, Task, Trip
 from settled_conformance.simulator.scenario import Run
@@ -74,7 +75,7 @@ def _client(kernel: Kernel, place: Place, number: int) -> Callable[[Task], Body]
         while done < len(steps(handle)):
             name, do = steps(handle)[done]
             try:
-                yield Trip(name, lambda do=do: _done(kernel, do), WRITE)
+                yield Trip(name, partial(_done, kernel, do), WRITE)
             except SettledError:
                 continue
             kernel.say(f"{task.name} {name}")
@@ -120,13 +121,14 @@ def _use(kernel: Kernel, handle: Witness, task: Task, group: Sequence[Delivery])
     ways: list[tuple[str, Callable[[], object]]] = [
         ("commit and acknowledge", lambda: _commit(handle, key, group)),
         ("acknowledge", lambda: queue.ack(group)),
-        ("acknowledge the first of", lambda: (queue.ack(group[:1]), queue.release(group[1:]))),
+        ("acknowledge the first of", lambda: _one_of(queue, group)),
         ("release", lambda: queue.release(group)),
         ("park", lambda: queue.release(group, lease / 3)),
         ("extend and keep", lambda: queue.extend(group, lease)),
         ("keep", lambda: None),
     ]
-    name, do = ways[(yield Choice("what is done with it", len(ways)))]
+    way: int = yield Choice("what is done with it", len(ways))
+    name, do = ways[way]
     label = f"{name} {' '.join(each.message.id for each in group)}"
     try:
         yield Trip(label, lambda: _done(kernel, do), WRITE)
@@ -140,6 +142,11 @@ def _done(kernel: Kernel, do: Callable[[], object]) -> None:
     kernel.expect(kernel.now + kernel.lease / 3)
     kernel.expect(kernel.now + kernel.lease)
     kernel.stir()
+
+
+def _one_of(queue: WitnessedQueue, group: Sequence[Delivery]) -> None:
+    queue.ack(group[:1])
+    queue.release(group[1:])
 
 
 def _commit(handle: Witness, key: Key, group: Sequence[Delivery]) -> None:

@@ -12,9 +12,10 @@ from settled import Event, Json, Key, Machine, Message, Policy, Start, encode
 from settled_conformance.place import Place
 from settled_conformance.simulator.kernel import Kernel, Task
 from settled_conformance.simulator.machines import Weather, appender, family, fan, signup
+from settled_conformance.simulator.people import client, operator, worker
 from settled_conformance.simulator.ports import Ports
 from settled_conformance.simulator.scenario import Run, Scenario
-from settled_conformance.simulator.simulation import Simulation, client, operator, worker
+from settled_conformance.simulator.simulation import Simulation
 from settled_conformance.simulator.tape import Tape
 
 

@@ -409,12 +409,10 @@ class ConsumedIdsDropped(Plain):
         if stored is None or stored.body is None:
             return stored
         try:
-            record: Any = json.loads(stored.body)
-        except ValueError:
+            record: dict[str, Any] = json.loads(stored.body)
+            kept = {name: value for name, value in record.items() if name not in ("window", "outcomes", "senders")}
+        except (ValueError, AttributeError):
             return stored
-        if not isinstance(record, dict) or "window" not in record:
-            return stored
-        kept = {name: value for name, value in record.items() if name not in ("window", "outcomes", "senders")}
         return evolve(stored, body=json.dumps(kept, ensure_ascii=False, separators=(",", ":")))
 
 

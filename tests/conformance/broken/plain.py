@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from attrs import define, field
@@ -18,6 +17,7 @@ from settled_conformance.own.local import EPOCH
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S", bound="Plain")
 
 LEASE = 30.0
 
@@ -65,11 +65,10 @@ class World:
     lock: threading.RLock = field(factory=threading.RLock)
 
 
-def locked(method: Callable[Concatenate[Plain, P], R]) -> Callable[Concatenate[Plain, P], R]:
+def locked(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
     """One call at a time."""
 
-    @wraps(method)
-    def alone(self: Plain, *args: P.args, **kwargs: P.kwargs) -> R:
+    def alone(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self.world.lock:
             return method(self, *args, **kwargs)
 

@@ -1,0 +1,28 @@
+"""The suite itself on trial: every broken adapter is caught, by the guarantee that names what is wrong with it."""
+
+from __future__ import annotations
+
+import pytest
+
+from settled_conformance import Session, Status
+from tests.conformance.broken.harness import PlainHarness
+from tests.conformance.broken.more import MORE
+from tests.conformance.broken.mutants import MUTANTS
+from tests.conformance.broken.plain import Plain
+
+
+@pytest.mark.parametrize(
+    ("adapter", "guarantee"),
+    [*MUTANTS.items(), *MORE.items()],
+    ids=lambda each: each if isinstance(each, str) else each.__name__,
+)
+def test_a_broken_adapter_is_caught_by_the_guarantee_that_names_it(adapter: type[Plain], guarantee: str) -> None:
+    session = Session(PlainHarness(adapter), stop_at=guarantee)
+    assert session.verdict(guarantee).status is Status.FAIL
+
+
+@pytest.mark.parametrize("adapter", [*MUTANTS, *MORE], ids=lambda each: each.__name__)
+def test_a_broken_adapter_is_sound_but_for_what_is_broken(adapter: type[Plain]) -> None:
+    assert adapter.__doc__ and issubclass(adapter, Plain)
+    changed = [name for name in vars(adapter) if name in vars(Plain) and not name.startswith("__")]
+    assert changed, "nothing is broken"
