@@ -175,4 +175,6 @@ class TestScan:
         assert [str(key) for key, _ in place.store.scan(status="active")] == ["order/ada", "order/cem", "signup/cem"]
         assert [str(key) for key, _ in place.store.scan("signup")] == ["signup/ben", "signup/cem"]
         assert [str(key) for key, _ in place.store.scan("order", Key("order", "ada"), 1, "active")] == ["order/cem"]
+        assert [str(key) for key, _ in place.store.scan("order", Key("a", "z"), 1)] == ["order/ada"]
+        assert list(place.store.scan("order", Key("signup", "ada"))) == []
         assert list(place.store.scan(status="absent")) == []

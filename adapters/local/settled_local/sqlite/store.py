@@ -68,7 +68,10 @@ class SQLiteStore:
         if status is not None:
             conditions.append("status=?")
             values.append(status)
-        if after is not None:
+        if after is not None and after.machine == machine:
+            conditions.append("instance>?")  # so that the index leads to the page and not only to the machine
+            values.append(after.instance)
+        elif after is not None:
             conditions.append("(machine, instance) > (?, ?)")
             values += [after.machine, after.instance]
         statement = (
