@@ -41,6 +41,7 @@ from settled.expression import Args
 from settled.family import Family, dump_family, load_family
 from settled.finding import Finding
 from settled.guards import and_, not_, or_, state_in
+from settled.literal import MachineDict, StateDict, TransitionDict
 from settled.logic import ActionArgs, Actor, Call, Retry, actor
 from settled.machine import Machine, setup
 from settled.message import Event, Key, Message, Start, Timer, encode
@@ -80,6 +81,7 @@ __all__ = [
     "Key",
     "LogicError",
     "Machine",
+    "MachineDict",
     "Message",
     "Node",
     "Outcome",
@@ -91,6 +93,7 @@ __all__ = [
     "SettledError",
     "Snapshot",
     "Start",
+    "StateDict",
     "StateValue",
     "Store",
     "Stored",
@@ -98,6 +101,7 @@ __all__ = [
     "Timers",
     "TooLarge",
     "Transition",
+    "TransitionDict",
     "Unavailable",
     "Unknown",
     "Unsupported",

@@ -10,6 +10,7 @@ Keys stand in JavaScript's order, integer-like ones first and ascending, since t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, cast, get_args, get_origin
@@ -187,9 +188,17 @@ _ONLY_OF_A_ROOT = ("context", "version", "options", "schemas", "types")
 def ordered(value: Any) -> Any:
     """`value` with the keys of all its objects as JavaScript has them: integer-like ones first, ascending."""
     if is_object(value):
-        items = {str(key): ordered(item) for key, item in value.items()}
+        items = {_key(key): ordered(item) for key, item in value.items()}
         return dict(sorted(items.items(), key=lambda item: _rank(item[0])))
     return [ordered(item) for item in value] if is_array(value) else value
+
+
+def _key(key: Any) -> str:
+    """`key` as JSON has it; a duration, which a config written in Python may have as a delay, in milliseconds."""
+    if not isinstance(key, timedelta):
+        return str(key)
+    milliseconds = key / timedelta(milliseconds=1)
+    return str(int(milliseconds) if milliseconds.is_integer() else milliseconds)
 
 
 _LARGEST_INDEX = 2**32 - 2

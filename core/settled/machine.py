@@ -19,6 +19,7 @@ from settled.errors import DefinitionError, EventError, Fault, LogicError, Recor
 from settled.expression import Args
 from settled.finding import Finding
 from settled.guards import BuiltInGuard
+from settled.literal import MachineDict
 from settled.logic import ActionArgs, Actor, Call, Logic, is_machine, reasons
 from settled.microstep import received
 from settled.migration import Migration, migrated
@@ -38,6 +39,9 @@ class Machine(Generic[C, E]):
     config: MachineConfig
     program: Program
     context: C
+
+    def __repr__(self) -> str:
+        return f"Machine({self.id!r})"
 
     @property
     def id(self) -> str:
@@ -234,13 +238,13 @@ class Setup(Generic[C, E]):
 
     logic: Logic
 
-    def machine(self, config: str | Mapping[str, Any]) -> Machine[C, E]:
+    def machine(self, config: str | MachineDict | Mapping[str, Any]) -> Machine[C, E]:
         """Compile `config`, an XState v5 config as JSON text or as a mapping.
 
         Raises:
             DefinitionError: with every fault in the config and in the logic it names.
         """
-        read_config = read(config)
+        read_config = read(config if isinstance(config, str) else cast("Mapping[str, Any]", config))
         program = compile_program(read_config, self.logic)
         return Machine(read_config, program, cast("C", _own_context(read_config, self.logic)))
 
