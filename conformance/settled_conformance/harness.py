@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
 from settled import Backend, Capability
@@ -35,17 +36,20 @@ class Kind(StrEnum):
 class Harness(Protocol):
     """One place to store and queue things, and how to open it, empty it, and let its time pass.
 
-    The methods that have a body are right for a backend that lives elsewhere and has its own clock; a backend whose
-    clock can be given overrides `now` and `advance`, and is tested far more thoroughly in the same time.
+    What has a body here is right for a backend that lives elsewhere and has its own clock. A backend whose clock can be
+    given sets `tick`, `now` and `advance`, and is tested far more thoroughly in the same time.
     """
 
-    @property
-    def kind(self) -> Kind: ...
+    kind: Kind
 
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """What the backend declares beyond the contract; the same set that it names itself."""
-        ...
+    capabilities: frozenset[Capability]
+    """What the backend declares beyond the contract; the same set that it names itself."""
+
+    tick: float = 0.2
+    """The smallest difference in time that the backend can be held to, in seconds. Below 0.01, its time is ours."""
+
+    known_failures: Mapping[str, str] = MappingProxyType({})
+    """Guarantees that are known to be broken, each with its reason. One that holds is an error."""
 
     def open(self) -> Backend:
         """A handle of its own on the place, as another process would have one. The suite closes it."""
@@ -60,6 +64,7 @@ class Harness(Protocol):
 
         Leave it out if every call of a port is one round trip: then the suite can interrupt it well enough itself.
         """
+        return
 
     def now(self) -> float:
         """The backend's time, in seconds since the epoch."""
@@ -69,20 +74,9 @@ class Harness(Protocol):
         """Let the backend's time pass."""
         time.sleep(seconds)
 
-    @property
-    def tick(self) -> float:
-        """The smallest difference in time that the backend can be held to, in seconds."""
-        return 0.2
-
-    @property
     def opener(self) -> Opener | None:
         """What opens the place in another process, by the real clock; it must be possible to pickle it.
 
         None: nothing of it can be reached from another process. Only what is of kind ``memory`` may say so.
         """
         return None
-
-    @property
-    def known_failures(self) -> Mapping[str, str]:
-        """Guarantees that are known to be broken, each with its reason. One that holds is an error."""
-        return {}

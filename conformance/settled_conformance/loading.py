@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, cast
@@ -33,6 +35,8 @@ def load_harness(adapter: str) -> Harness:
         NoHarness: it cannot be imported, it raises, or what it returns is no harness.
     """
     module, colon, name = adapter.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # an adapter that is being written is where its author stands
     if not colon or not module or not name:
         raise NoHarness(f"{adapter!r}: {EXPECTED}")
     try:

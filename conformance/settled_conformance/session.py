@@ -71,8 +71,8 @@ class Verdict:
 class Session:
     """The examination of one harness.
 
-    `schedules` is how many random schedules are run, over all scenarios; None: as many as fit into `budget` seconds,
-    the single deviations included. `seed` is that of the random ones.
+    `schedules` is how many schedules are run over all scenarios; None: as many as fit into `budget` seconds. Each
+    scenario begins with its single deviations. `seed` is that of the order and of the random ones.
     """
 
     harness: Harness
@@ -162,20 +162,23 @@ class Session:
                 return
 
     def _tapes(self, ways: list[int], source: random.Random) -> Iterator[Recorded | Drawn]:
-        """Every single deviation, in an order of no meaning; sampled pairs; random ones. Without a number, for ever."""
+        """Every single deviation, in an order of no meaning; then sampled pairs; then random ones."""
         single = list(singles(ways))
         source.shuffle(single)
-        if self.schedules is None:
-            some = islice(pairs(ways, source), len(single) // 4)
-            yield from map(Recorded, single)
-            yield from map(Recorded, some)
-            while True:
-                yield Drawn(source, source.choice(SHARES))
-        each = max(1, self.schedules // len(SCENARIOS))
+        return islice(self._all_tapes(ways, single, source), self._share)
+
+    def _all_tapes(
+        self, ways: list[int], single: list[Deviations], source: random.Random
+    ) -> Iterator[Recorded | Drawn]:
         yield from map(Recorded, single)
-        yield from map(Recorded, islice(pairs(ways, source), each // 4))
-        for _ in range(each):
+        yield from map(Recorded, islice(pairs(ways, source), max(len(single), self._share or 0) // 4))
+        while True:
             yield Drawn(source, source.choice(SHARES))
+
+    @property
+    def _share(self) -> int | None:
+        """How many schedules each scenario has; None: as many as time allows."""
+        return None if self.schedules is None else max(1, self.schedules // len(SCENARIOS))
 
     def _run(self, scenario: Scenario, tape: Tape, deviations: Deviations) -> None:
         run = self._play(scenario, tape)

@@ -5,58 +5,43 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from attrs import define, field
-
 from settled import Backend, Capability
-from settled_conformance.harness import Kind, Opener, Point
+from settled_conformance.harness import Harness, Kind, Opener
 from settled_local import MemoryBackend, SQLiteBackend
 
 EPOCH = 1_000_000.0
 """A whole number, so that the time between two moments is exact."""
 
 
-@define(eq=False)
 class Clock:
     """A time that stands still until it is moved."""
 
-    time: float = EPOCH
+    def __init__(self) -> None:
+        self.time = EPOCH
 
     def __call__(self) -> float:
         return self.time
 
 
-@define(eq=False)
-class MemoryHarness:
-    """A backend in this process."""
+class MemoryHarness(Harness):
+    """A backend in this process. Each call is one atomic step, so there is nothing to instrument."""
 
-    lease: float = 30.0
-    _clock: Clock = field(factory=Clock, init=False)
-    _backend: MemoryBackend = field(init=False)
+    kind = Kind.MEMORY
+    capabilities = frozenset(Capability)
+    tick = 0.001
 
-    def __attrs_post_init__(self) -> None:
+    def __init__(self) -> None:
         self.reset()
-
-    @property
-    def kind(self) -> Kind:
-        return Kind.MEMORY
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        return frozenset(Capability)
 
     def open(self) -> Backend:
         return self._backend
 
     def reset(self) -> None:
         self._clock = Clock()
-        self._backend = MemoryBackend(lease=self.lease, clock=self._clock)
-
-    def instrument(self, point: Point | None) -> None:
-        """Each call is one atomic step."""
+        self._backend = MemoryBackend(clock=self._clock)
 
     def now(self) -> float:
         return self._clock.time
@@ -64,30 +49,18 @@ class MemoryHarness:
     def advance(self, seconds: float) -> None:
         self._clock.time += seconds
 
-    @property
-    def tick(self) -> float:
-        return 0.001
 
-    @property
-    def opener(self) -> Opener | None:
-        return None
+class SQLiteHarness(Harness):
+    """A file for each reset. Each call is one transaction, so there is nothing to instrument."""
 
-    @property
-    def known_failures(self) -> Mapping[str, str]:
-        return {}
+    kind = Kind.REAL
+    capabilities = frozenset(Capability)
+    tick = 0.001
 
-
-@define(eq=False)
-class SQLiteHarness:
-    """A file in a directory of its own, for each reset another one."""
-
-    lease: float = 30.0
-    _clock: Clock = field(factory=Clock, init=False)
-    _directory: Path = field(init=False)
-    _resets: int = field(default=0, init=False)
-
-    def __attrs_post_init__(self) -> None:
+    def __init__(self) -> None:
+        self._clock = Clock()
         self._directory = Path(tempfile.mkdtemp(prefix="settled-conformance-", dir=_fast()))
+        self._resets = 0
 
     def __del__(self) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)
@@ -96,16 +69,8 @@ class SQLiteHarness:
     def _file(self) -> Path:
         return self._directory / f"{self._resets}.db"
 
-    @property
-    def kind(self) -> Kind:
-        return Kind.REAL
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        return frozenset(Capability)
-
     def open(self) -> Backend:
-        return SQLiteBackend.open(self._file, lease=self.lease, clock=self._clock)
+        return SQLiteBackend.open(self._file, clock=self._clock)
 
     def reset(self) -> None:
         for file in self._directory.iterdir():
@@ -113,26 +78,14 @@ class SQLiteHarness:
         self._resets += 1
         self._clock.time = EPOCH
 
-    def instrument(self, point: Point | None) -> None:
-        """Each call is one transaction."""
-
     def now(self) -> float:
         return self._clock.time
 
     def advance(self, seconds: float) -> None:
         self._clock.time += seconds
 
-    @property
-    def tick(self) -> float:
-        return 0.001
-
-    @property
     def opener(self) -> Opener | None:
         return partial(SQLiteBackend.open, str(self._file), lease=1.0)
-
-    @property
-    def known_failures(self) -> Mapping[str, str]:
-        return {}
 
 
 def _fast() -> str | None:

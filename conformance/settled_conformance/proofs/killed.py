@@ -15,7 +15,7 @@ ROUNDS = 4
 
 @proves("D7")
 def what_a_killed_process_was_answered_is_there(bench: Bench) -> None:
-    opener = bench.harness.opener
+    opener = bench.harness.opener()
     bench.holds(opener is not None, "no opener: only a backend of kind memory may live and die with its process")
     assert opener is not None
     source, said = random.Random(7), 0
@@ -39,7 +39,7 @@ def what_a_killed_process_was_answered_is_there(bench: Bench) -> None:
 
 
 def _all_messages_are_there(bench: Bench, versions: int) -> None:
-    opener = bench.harness.opener
+    opener = bench.harness.opener()
     assert opener is not None
     backend = opener()
     found = dict[Key, list[str]]()
@@ -60,7 +60,7 @@ def _all_messages_are_there(bench: Bench, versions: int) -> None:
 
 @proves("D7")
 def workers_that_are_killed_lose_and_double_nothing(bench: Bench) -> None:
-    opener = bench.harness.opener
+    opener = bench.harness.opener()
     if opener is None:
         return
     with Lives(opener, workers=2) as lives:

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from attrs import define, field
+from types import MappingProxyType
 
 from settled import Backend, Capability
-from settled_conformance.harness import Kind, Opener, Point
+from settled_conformance.harness import Harness, Kind, Point
 from tests.conformance.broken.plain import Plain, World
 
 
-@define(eq=False)
-class PlainHarness:
+class PlainHarness(Harness):
     """Opens handles of the class `adapter`."""
 
-    adapter: type[Plain] = Plain
-    capabilities: frozenset[Capability] = frozenset(Capability)
-    known_failures: Mapping[str, str] = {}
-    world: World = field(factory=World, init=False)
+    kind = Kind.MEMORY
+    tick = 0.001
 
-    @property
-    def kind(self) -> Kind:
-        return Kind.MEMORY
+    def __init__(
+        self,
+        adapter: type[Plain] = Plain,
+        capabilities: frozenset[Capability] = frozenset(Capability),
+        known_failures: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.adapter, self.capabilities, self.known_failures = adapter, capabilities, known_failures
+        self.world = World()
 
     def open(self) -> Backend:
         return self.adapter(self.world)
 
     def reset(self) -> None:
-        point = self.world.point
-        self.world = World(point=point)
+        self.world = World(point=self.world.point)
 
     def instrument(self, point: Point | None) -> None:
         self.world.point = point
@@ -39,14 +39,6 @@ class PlainHarness:
 
     def advance(self, seconds: float) -> None:
         self.world.now += seconds
-
-    @property
-    def tick(self) -> float:
-        return 0.001
-
-    @property
-    def opener(self) -> Opener | None:
-        return None
 
 
 def plain() -> PlainHarness:

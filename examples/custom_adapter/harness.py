@@ -1,0 +1,64 @@
+"""How the conformance suite gets hold of the directory: `make` is what it is given."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from examples.custom_adapter.adapter import FileBackend
+from settled import Backend, Capability
+from settled_conformance import Harness, Kind, Opener, Point
+
+FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where files cost little: what the suite explores is the order of things, and not the disk."""
+
+
+class FileHarness(Harness):
+    """A fresh directory for each reset, and a clock that stands still until it is moved."""
+
+    kind = Kind.REAL
+    capabilities = frozenset({Capability.ACKED_STAYS_GONE})
+    tick = 0.001
+
+    def __init__(self) -> None:
+        self._root = Path(tempfile.mkdtemp(prefix="custom-adapter-", dir=FAST))
+        self._resets, self._time = 0, 0.0
+        self._point: Point | None = None
+        self.reset()
+
+    def __del__(self) -> None:
+        shutil.rmtree(self._root, ignore_errors=True)
+
+    @property
+    def _place(self) -> Path:
+        return self._root / str(self._resets)
+
+    def open(self) -> Backend:
+        return FileBackend(self._place, clock=self.now, trip=self._trip)
+
+    def reset(self) -> None:
+        shutil.rmtree(self._place, ignore_errors=True)
+        self._resets, self._time = self._resets + 1, 1_000_000.0
+
+    def instrument(self, point: Point | None) -> None:
+        self._point = point
+
+    def now(self) -> float:
+        return self._time
+
+    def advance(self, seconds: float) -> None:
+        self._time += seconds
+
+    def opener(self) -> Opener | None:
+        return partial(FileBackend, self._place, lease=1.0)
+
+    def _trip(self, name: str) -> None:
+        if self._point is not None:
+            self._point(name)
+
+
+def make() -> FileHarness:
+    """What the suite calls: ``settled conformance examples.custom_adapter.harness:make``."""
+    return FileHarness()
