@@ -30,6 +30,10 @@ SHARES = (0.02, 0.06, 0.12)
 """How often a random run leaves the plain way: seldom, sometimes, and nearly always somewhere."""
 
 
+ALL = sum(scenario.weight for scenario in SCENARIOS)
+"""The weight of all scenarios together."""
+
+
 class Status(StrEnum):
     """What became of a guarantee."""
 
@@ -144,10 +148,11 @@ class Session:
         if self._explored:
             return
         self._explored = True
-        begun = time.monotonic()
-        for number, scenario in enumerate(SCENARIOS):
-            share = (self.budget - (time.monotonic() - begun)) / (len(SCENARIOS) - number)
-            self._explore(scenario, time.monotonic() + share)
+        begun, left = time.monotonic(), ALL
+        for scenario in SCENARIOS:
+            share = scenario.weight / left
+            left -= scenario.weight
+            self._explore(scenario, time.monotonic() + share * (self.budget - (time.monotonic() - begun)))
             if self.stop_at in self.findings:
                 return
 
@@ -155,30 +160,21 @@ class Session:
         source = random.Random(f"{self.seed} {scenario.name}")
         plain = Recorded()
         self._run(scenario, plain, PLAIN)
-        for tape in self._tapes(plain.ways, source):
+        share = None if self.schedules is None else max(1, round(self.schedules * scenario.weight / ALL))
+        for tape in islice(self._tapes(plain.ways, source, share or 0), share):
             deviations = tape.deviations
             self._run(scenario, tape, deviations)
             if self.stop_at in self.findings or (self.schedules is None and time.monotonic() > end):
                 return
 
-    def _tapes(self, ways: list[int], source: random.Random) -> Iterator[Recorded | Drawn]:
+    def _tapes(self, ways: list[int], source: random.Random, number: int) -> Iterator[Recorded | Drawn]:
         """Every single deviation, in an order of no meaning; then sampled pairs; then random ones."""
         single = list(singles(ways))
         source.shuffle(single)
-        return islice(self._all_tapes(ways, single, source), self._share)
-
-    def _all_tapes(
-        self, ways: list[int], single: list[Deviations], source: random.Random
-    ) -> Iterator[Recorded | Drawn]:
         yield from map(Recorded, single)
-        yield from map(Recorded, islice(pairs(ways, source), max(len(single), self._share or 0) // 4))
+        yield from map(Recorded, islice(pairs(ways, source), max(len(single), number) // 4))
         while True:
             yield Drawn(source, source.choice(SHARES))
-
-    @property
-    def _share(self) -> int | None:
-        """How many schedules each scenario has; None: as many as time allows."""
-        return None if self.schedules is None else max(1, self.schedules // len(SCENARIOS))
 
     def _run(self, scenario: Scenario, tape: Tape, deviations: Deviations) -> None:
         run = self._play(scenario, tape)

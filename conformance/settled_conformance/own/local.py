@@ -7,10 +7,12 @@ import shutil
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
-from settled import Backend, Capability
-from settled_conformance.harness import Harness, Kind, Opener
+from settled import Backend, Capability, Queue, Store, Timers
+from settled_conformance.harness import Harness, Kind, Opener, Point
 from settled_local import MemoryBackend, SQLiteBackend
+from settled_runtime import Separate
 
 EPOCH = 1_000_000.0
 """A whole number, so that the time between two moments is exact."""
@@ -88,6 +90,55 @@ class SQLiteHarness(Harness):
         return partial(SQLiteBackend.open, str(self._file), lease=1.0)
 
 
+class MixedHarness(SQLiteHarness):
+    """`Separate`: the records in SQLite, the queue and the timers in memory; each call of a port is a round trip."""
+
+    kind = Kind.MEMORY
+    capabilities = frozenset(Capability) - {Capability.ATOMIC_FINISH}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._point: Point | None = None
+        self._memory = MemoryBackend(clock=self._clock)
+
+    def open(self) -> Backend:
+        records, rest = super().open(), self._memory
+        store = cast("Store", _Pointing(records.store, self._trip))
+        queue = cast("Queue", _Pointing(rest.queue, self._trip))
+        timers = cast("Timers", _Pointing(rest.timers, self._trip))
+        return Separate(store, queue, timers, rest.lease, self.capabilities, (records.close,))
+
+    def reset(self) -> None:
+        super().reset()
+        self._memory = MemoryBackend(clock=self._clock)
+
+    def instrument(self, point: Point | None) -> None:
+        self._point = point
+
+    def opener(self) -> Opener | None:
+        return None
+
+    def _trip(self, name: str) -> None:
+        if self._point is not None:
+            self._point(name)
+
+
+class _Pointing:
+    """A port that says so before each of its calls."""
+
+    def __init__(self, port: object, trip: Point) -> None:
+        self._port, self._trip = port, trip
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._port, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._trip(name)
+            return method(*args, **kwargs)
+
+        return call
+
+
 def _fast() -> str | None:
     """Where files cost little: what is explored is the order of things, and not the disk."""
     shared = "/dev/shm"
@@ -102,3 +153,8 @@ def memory() -> MemoryHarness:
 def sqlite() -> SQLiteHarness:
     """What ``settled_local:sqlite`` is tested by."""
     return SQLiteHarness()
+
+
+def mixed() -> MixedHarness:
+    """`Separate` over two vendors: ``settled_local:mixed``."""
+    return MixedHarness()

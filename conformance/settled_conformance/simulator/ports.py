@@ -28,6 +28,7 @@ class Ports:
     """Two clients, two consumers, three keys."""
 
     name: str = "ports"
+    weight: float = 1.0
 
     def run(self, place: Place, tape: Tape) -> Run:
         """One run at `place`, which must be empty."""

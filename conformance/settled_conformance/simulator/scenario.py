@@ -27,6 +27,11 @@ class Scenario(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def weight(self) -> float:
+        """Its share of the schedules, compared with the others'."""
+        ...
+
     def run(self, place: Place, tape: Tape) -> Run:
         """One run at `place`, which must be empty."""
         ...

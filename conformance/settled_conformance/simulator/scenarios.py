@@ -14,6 +14,7 @@ from settled_conformance.simulator.kernel import Kernel, Task
 from settled_conformance.simulator.machines import Weather, appender, family, fan, signup
 from settled_conformance.simulator.people import client, operator, worker
 from settled_conformance.simulator.ports import Ports
+from settled_conformance.simulator.random_machines import random_events, random_machine
 from settled_conformance.simulator.scenario import Run, Scenario
 from settled_conformance.simulator.simulation import Simulation
 from settled_conformance.simulator.tape import Tape
@@ -21,12 +22,13 @@ from settled_conformance.simulator.tape import Tape
 
 @frozen(eq=False)
 class Story:
-    """`clients` are what each client sends, in order; `workers` how many there are."""
+    """`clients` are what each client sends, in order; `workers` how many there are; `weight` is its share of time."""
 
     name: str
     machines: Callable[[Weather, float], Iterable[Machine[Any, Any]]]
     clients: Sequence[Sequence[Message]]
     workers: int = 2
+    weight: float = 1.0
 
     def run(self, place: Place, tape: Tape) -> Run:
         """One run at `place`, which must be empty."""
@@ -81,6 +83,15 @@ def _of(machine: str, instance: str = ADA) -> Key:
     return Key(machine, instance)
 
 
+def _random(number: int) -> Story:
+    return Story(
+        f"random-{number}",
+        lambda weather, lease: [random_machine(number, lease)],
+        [_letters(_of(f"random{number}"), "a", random_events(number))],
+        weight=0.2,
+    )
+
+
 SCENARIOS: Sequence[Scenario] = (
     Ports(),
     Story(
@@ -131,4 +142,5 @@ SCENARIOS: Sequence[Scenario] = (
             )
         ],
     ),
+    *map(_random, range(10)),
 )

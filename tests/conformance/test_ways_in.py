@@ -1,0 +1,210 @@
+"""Three ways in: the plugin, the base class, the command; and what each says when it is given nonsense."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from settled import Capability
+from settled_conformance import GUARANTEES, Harness, NoHarness, Session, Status, load_harness
+from settled_conformance.proofs import Proof
+from tests.conformance.broken.harness import PlainHarness
+from tests.conformance.broken.mutants import Lifo
+from tests.conformance.broken.plain import Plain
+
+ROOT = Path(__file__).parents[2]
+
+
+class Nameless:
+    """Opens nothing."""
+
+
+class Hollow(PlainHarness):
+    """Opens something that is no backend."""
+
+    def open(self) -> Plain:
+        return Nameless()  # type: ignore[return-value]
+
+
+def lifo() -> Harness:
+    return PlainHarness(Lifo)
+
+
+def hollow() -> Harness:
+    return Hollow()
+
+
+def nothing() -> None:
+    """Forgets to return."""
+
+
+def explodes() -> Harness:
+    raise ConnectionError("no such server\nand more")
+
+
+def nameless() -> Nameless:
+    return Nameless()
+
+
+HERE = "tests.conformance.test_ways_in"
+EXPECTED = "expected MODULE:FACTORY, a function without arguments that returns a settled_conformance.Harness"
+
+
+class TestAFactory:
+    @pytest.mark.parametrize(
+        ("adapter", "said"),
+        [
+            ("settled_local", f"'settled_local': {EXPECTED}"),
+            (
+                "no_such_module:make",
+                f"cannot import no_such_module (ModuleNotFoundError: No module named 'no_such_module'): {EXPECTED}",
+            ),
+            (f"{HERE}:no_such_function", f"has no function no_such_function: {EXPECTED}"),
+            (f"{HERE}:EXPECTED", f"has no function EXPECTED: {EXPECTED}"),
+            (f"{HERE}:explodes", f"raised ConnectionError: no such server: {EXPECTED}"),
+            (f"{HERE}:nothing", "returned None, which has no kind, capabilities, open"),
+            (f"{HERE}:nameless", "returned a Nameless, which has no kind, capabilities, open"),
+            (f"{HERE}:hollow", "open() returned a Nameless: expected a settled.Backend; it has no store, queue"),
+        ],
+    )
+    def test_that_makes_no_harness_is_told_in_one_line_what_was_expected(self, adapter: str, said: str) -> None:
+        with pytest.raises(NoHarness) as raised:
+            load_harness(adapter)
+        assert said in str(raised.value)
+        assert len(str(raised.value).splitlines()) == 1
+
+
+class TestACapability:
+    def test_that_is_declared_and_missing_is_a_failure_that_names_it(self) -> None:
+        class Modest(Plain):
+            @property
+            def capabilities(self) -> frozenset[Capability]:
+                return frozenset(Capability) - {Capability.SCAN}
+
+        verdict = Session(PlainHarness(Modest), budget=0.0).verdict("C1")
+        assert verdict.status is Status.FAIL
+        assert "whether the backend itself declares scan: False, expected True" in verdict.detail
+
+    @pytest.mark.parametrize("capability", [Capability.SCAN])
+    def test_that_is_there_and_not_declared_is_a_failure_that_names_it(self, capability: Capability) -> None:
+        less = frozenset(Capability) - {capability}
+
+        class Coy(Plain):
+            @property
+            def capabilities(self) -> frozenset[Capability]:
+                return less
+
+        verdict = Session(PlainHarness(Coy, less), budget=0.0).verdict("C1")
+        assert verdict.status is Status.FAIL
+        assert "scan is not declared, and scan() did not raise Unsupported" in verdict.detail
+
+
+class TestAKnownFailure:
+    def test_is_expected(self) -> None:
+        session = Session(PlainHarness(Lifo, known_failures={"F1": "our queue is a stack"}), budget=0.0)
+        verdict = session.verdict("F1")
+        assert (verdict.status, verdict.detail, verdict.is_fine) == (Status.XFAIL, "our queue is a stack", True)
+
+    def test_that_does_not_fail_is_an_error(self) -> None:
+        verdict = Session(PlainHarness(known_failures={"F4": "we thought so"}), budget=0.0).verdict("F4")
+        assert verdict.status is Status.FAIL
+        assert "take it off the list" in verdict.detail
+
+
+def test_what_was_never_tried_is_vacuous(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unproven(_id: str) -> list[Proof]:
+        return []
+
+    def unexplored(_session: Session) -> None:
+        """Nothing is run."""
+
+    monkeypatch.setattr("settled_conformance.session.proofs_of", unproven)
+    monkeypatch.setattr(Session, "explore", unexplored)
+    verdict = Session(PlainHarness()).verdict("R4")
+    assert (verdict.status, verdict.detail, verdict.is_fine) == (
+        Status.VACUOUS,
+        "never happened: zombie commit",
+        False,
+    )
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[list[str]]:
+    yield [sys.executable, "-m", "settled_cli", "conformance"]
+
+
+def run(command: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+class TestTheCommand:
+    def test_prints_the_table_and_writes_the_reports(self, command: list[str], tmp_path: Path) -> None:
+        names = {name: tmp_path / name for name in ("json", "markdown", "junit")}
+        files = [word for name, file in names.items() for word in (f"--{name}", str(file))]
+        done = run(command, "settled_local:memory", "--schedules", "300", *files)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "46/46 memory: 46 PASS, 1 UNSUPPORTED" in done.stdout
+        report = json.loads(names["json"].read_text(encoding="utf-8"))
+        assert report["badge"] == "46/46 memory"
+        assert [each["id"] for each in report["guarantees"]] == list(GUARANTEES)
+        assert "| F1 | messages of one sender stay in order | PASS |" in names["markdown"].read_text(encoding="utf-8")
+        suite = ElementTree.fromstring(names["junit"].read_text(encoding="utf-8"))
+        assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == (str(len(GUARANTEES)), "0", "1")
+
+    def test_says_what_is_wrong_and_how_to_see_it_again(self, command: list[str]) -> None:
+        done = run(command, f"{HERE}:lifo", "--schedules", "20")
+        assert done.returncode == 1
+        assert "one sender is heard in order: F1: m/a was handed out ['5'], not ['1']" in done.stdout
+        token = next(line.split("replay: ")[1] for line in done.stdout.splitlines() if "violated   replay: " in line)
+        again = run(command, f"{HERE}:lifo", "--replay", token)
+        assert again.returncode == 1
+        assert "  << " in again.stdout
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["no_such_module:make"], "settled: no_such_module:make: cannot import no_such_module"),
+            (["settled_local:memory", "--replay", "nonsense"], "settled: 'nonsense' is no replay token"),
+            (["settled_local:memory", "--replay", "nowhere:1.2"], "settled: no scenario 'nowhere': there are ports"),
+        ],
+    )
+    def test_says_in_one_line_what_it_cannot_do(self, command: list[str], arguments: list[str], said: str) -> None:
+        done = run(command, *arguments)
+        assert done.returncode == 2
+        assert done.stderr.startswith(said)
+        assert len(done.stderr.splitlines()) == 1
+
+
+class TestThePlugin:
+    def pytest(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs", "settled_conformance", *arguments]
+        return run([sys.executable], *words)
+
+    def test_runs_each_guarantee_as_a_test(self) -> None:
+        done = self.pytest("--adapter", "settled_local:memory", "--schedules", "100", "-k", "F1 or R6 or D7 or nothing")
+        assert "2 passed, 1 skipped" in done.stdout, done.stdout
+
+    def test_fails_where_a_guarantee_is_broken(self) -> None:
+        done = self.pytest("--adapter", f"{HERE}:lifo", "--schedules", "10", "-k", "F1 or D6")
+        assert done.returncode == 1
+        assert "F1 messages of one sender stay in order: FAIL" in done.stdout
+
+    def test_says_in_one_line_what_was_expected(self) -> None:
+        done = self.pytest("--adapter", f"{HERE}:nothing")
+        assert done.returncode == pytest.ExitCode.USAGE_ERROR
+        assert f"ERROR: {HERE}:nothing: returned None" in done.stdout + done.stderr
+
+    def test_without_a_test_is_a_failure(self) -> None:
+        done = self.pytest("--adapter", "settled_local:memory", "-k", "nothing_of_this_name")
+        assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
+
+    def test_without_an_adapter_is_a_failure(self) -> None:
+        done = self.pytest("-k", "F1")
+        assert done.returncode == 1
+        assert "no adapter: give --adapter MODULE:FACTORY" in done.stdout
