@@ -184,6 +184,9 @@ class Configuration:
     meta: Mapping[str, Any]
     is_whole: bool = True
 
+    def __repr__(self) -> str:
+        return f"Configuration({self.value!r})"
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Configuration):
             return NotImplemented

@@ -146,7 +146,8 @@ class Machine(Generic[C, E]):
         Raises:
             RecordError: it is none of this machine; the message says where.
         """
-        return from_json(self.chart, data, self._read_context)
+        failed = is_object(data) and data.get("status") == "error"
+        return from_json(self.chart, data, self._read_last_context if failed else self._read_context)
 
     def dump(self, snapshot: Snapshot[C]) -> str:
         """`to_json` as text."""
@@ -224,6 +225,13 @@ class Machine(Generic[C, E]):
             return cast("C", self.logic.read_context(plain))
         except Exception as error:
             raise RecordError(f"{self.id}: the context does not fit: {'; '.join(reasons(error, 'context'))}") from error
+
+    def _read_last_context(self, plain: object) -> C:
+        """The context of a machine that is in error, perhaps because there never was a fitting one."""
+        try:
+            return self._read_context(plain)
+        except RecordError:
+            return cast("C", plain)
 
     def _named(self, convert: Callable[[Any], Any], value: object) -> Any:
         try:

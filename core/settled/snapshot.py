@@ -81,11 +81,14 @@ class Snapshot(Generic[C]):
 
 
 def to_json(snapshot: Snapshot[Any], context: Json) -> dict[str, Json]:
-    """XState's persisted form of `snapshot`, whose context in JSON is `context`."""
+    """XState's persisted form of `snapshot`, whose context in JSON is `context`.
+
+    A machine that failed at its start is in its root and nowhere inside: its value is empty.
+    """
     return {
         "status": snapshot.status,
         **_present(output=snapshot.output, error=snapshot.error),
-        "value": snapshot.value,
+        "value": snapshot.value if len(snapshot.configuration.nodes) > 1 else {},
         "context": context,
         "children": {id: _child_to_json(child) for id, child in snapshot.children.items()},
         "historyValue": {id: [{"id": node} for node in nodes] for id, nodes in snapshot.history.items()},
@@ -129,6 +132,8 @@ def _child_to_json(child: Child) -> dict[str, Json]:
 def _configuration(chart: Chart, data: Mapping[str, Any]) -> Configuration:
     if "value" not in data:
         raise RecordError("snapshot.value is missing")
+    if data["value"] == {}:
+        return chart.configuration([chart.root])
     try:
         return chart.resolve(data["value"])
     except LookupError as error:
