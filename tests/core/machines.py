@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from settled import Machine, Snapshot, setup
+from settled import Args, Machine, Snapshot, setup
+from settled.data import is_array, is_object
 from settled.effects import Effect, Execute
+from settled.machine import Action, Delay, Guard
 
 AnyMachine = Machine[Any, Any]
 AnySnapshot = Snapshot[Any]
@@ -20,29 +22,33 @@ def never(input: Any, call: Any) -> None:
     raise AssertionError("a step runs no actor")
 
 
-def machine(config: Mapping[str, Any], **registered: Any) -> AnyMachine:
-    """A machine whose config may name the actions ``enter ...``, ``exit ...`` and ``do ...`` and the actor ``worker``."""
-    names = set(_texts(config))
-    actions = {name: nothing for name in names if name.startswith(("enter ", "exit ", "do "))}
-    return setup(
-        **{
-            **registered,
-            "actions": {**actions, **registered.get("actions", {})},
-            "actors": {"worker": never, **registered.get("actors", {})},
-        }
-    ).machine(config)
+def given(function: Callable[[Args[Any, Any]], Any]) -> Any:
+    """`function`, for a place in a config where a type checker cannot know what a lambda is given."""
+    return function
 
 
-def _texts(value: Any) -> Iterable[str]:
-    match value:
-        case str():
-            yield value
-        case dict() | list():
-            items: Iterable[Any] = value.values() if isinstance(value, dict) else value
-            for item in items:
-                yield from _texts(item)
-        case _:
-            pass
+def machine(
+    config: Mapping[str, Any],
+    *,
+    guards: Mapping[str, Guard[Any]] | None = None,
+    actions: Mapping[str, Action[Any]] | None = None,
+    delays: Mapping[str, Delay[Any]] | None = None,
+) -> AnyMachine:
+    """A machine that knows the actor ``worker``, and all actions called ``enter ...``, ``exit ...`` or ``do ...``."""
+    known: dict[str, Action[Any]] = {name: nothing for name in _texts(config) if _is_action(name)}
+    logic = setup(guards=guards, actions={**known, **(actions or {})}, actors={"worker": never}, delays=delays)
+    return logic.machine(config)
+
+
+def _is_action(text: str) -> bool:
+    return text.startswith(("enter ", "exit ", "do "))
+
+
+def _texts(value: Any) -> set[str]:
+    if isinstance(value, str):
+        return {value}
+    inner: Iterable[Any] = value.values() if is_object(value) else value if is_array(value) else ()
+    return {text for item in inner for text in _texts(item)}
 
 
 def after(machine: AnyMachine, *events: str | Mapping[str, Any], input: Any = None) -> AnySnapshot:

@@ -158,13 +158,18 @@ def _guarded(transition: st.SearchStrategy[Config]) -> st.SearchStrategy[Config]
 
 
 def _guards() -> st.SearchStrategy[Any]:
-    compared = st.builds(
-        lambda kind, value: {"type": kind, "params": {"key": "n", "value": value}},
-        st.sampled_from(["ctxLt", "ctxGte", "evEq"]),
-        st.integers(0, 3),
-    )
-    simple = st.one_of(st.sampled_from(["T", "F"]), compared)
-    return st.one_of(simple, simple.map(lambda guard: {"type": "not", "params": {"guard": guard}}))
+    simple = st.one_of(st.sampled_from(["T", "F"]), _comparisons())
+    return st.one_of(simple, st.builds(_negated, simple))
+
+
+@st.composite
+def _comparisons(draw: st.DrawFn) -> Config:
+    kind = draw(st.sampled_from(["ctxLt", "ctxGte", "evEq"]))
+    return {"type": kind, "params": {"key": "n", "value": draw(st.integers(0, 3))}}
+
+
+def _negated(guard: Any) -> Config:
+    return {"type": "not", "params": {"guard": guard}}
 
 
 def _actions(with_loops: bool) -> st.SearchStrategy[list[Any]]:

@@ -24,11 +24,11 @@ def fault_in(config: Any) -> Fault:
 class TestWhatMayBeGiven:
     def test_text_and_mapping_are_the_same(self) -> None:
         text = '{"id": "m", "initial": "a", "states": {"a": {}}}'
-        mapping = {"id": "m", "initial": "a", "states": {"a": {}}}
+        mapping: Any = {"id": "m", "initial": "a", "states": {"a": {}}}
         assert read(text) == read(mapping)
 
     def test_a_transition_may_be_a_target_an_object_or_an_array(self) -> None:
-        config = {"initial": "a", "states": {"a": {"on": {"E": "b", "F": {"target": "b"}, "G": ["b"]}}, "b": {}}}
+        config: Any = {"initial": "a", "states": {"a": {"on": {"E": "b", "F": {"target": "b"}, "G": ["b"]}}, "b": {}}}
         chart = compile_chart(config)
         a, b = chart.ids["(machine).a"], chart.ids["(machine).b"]
         assert {event: [it.targets for it in found] for event, found in a.on.items()} == {
@@ -47,7 +47,7 @@ class TestWhatMayBeGiven:
         assert read(dict.fromkeys(keys)).root == read({}).root
 
     def test_keys_stand_in_the_order_of_javascript(self) -> None:
-        config = {"initial": "b", "states": {"b": {}, "10": {}, "a": {}, "2": {}, "01": {}}}
+        config: Any = {"initial": "b", "states": {"b": {}, "10": {}, "a": {}, "2": {}, "01": {}}}
         assert list(compile_chart(config).root.children) == ["2", "10", "b", "a", "01"]
 
 
@@ -57,7 +57,7 @@ class TestWhatIsWrong:
         assert "NaN is not JSON" in fault_in('{"context": {"n": NaN}}').problem
 
     def test_everything_at_once_each_with_its_path(self) -> None:
-        config = {
+        config: Any = {
             "initial": 3,
             "states": {
                 "a": {
@@ -99,7 +99,7 @@ class TestWhatIsWrong:
         assert remedy in fault.remedy
 
     def test_an_unknown_target_is_answered_with_its_siblings(self) -> None:
-        config = {
+        config: Any = {
             "initial": "sending",
             "states": {
                 "form": {},
@@ -138,8 +138,8 @@ class TestWhatIsWrong:
 
 class TestFingerprint:
     def test_is_of_the_config_and_its_order(self) -> None:
-        one = {"initial": "a", "states": {"a": {}, "b": {}}}
-        other = {"initial": "a", "states": {"b": {}, "a": {}}}
+        one: Any = {"initial": "a", "states": {"a": {}, "b": {}}}
+        other: Any = {"initial": "a", "states": {"b": {}, "a": {}}}
         assert read(one).fingerprint == read(dict(one)).fingerprint
         assert read(one).fingerprint != read(other).fingerprint
 

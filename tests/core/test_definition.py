@@ -13,7 +13,7 @@ from tests.core.machines import never
 
 
 def test_all_names_without_a_meaning_are_told_at_once() -> None:
-    config = {
+    config: Any = {
         "initial": "a",
         "states": {
             "a": {
@@ -82,7 +82,7 @@ def test_a_chart_can_be_had_without_logic() -> None:
 
 
 def test_what_xstate_knows_needs_no_registration() -> None:
-    config = {
+    config: Any = {
         "context": {"n": 1},
         "entry": [
             {"type": "xstate.assign", "params": {"assignment": {"n": 2}}},

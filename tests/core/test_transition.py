@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -42,7 +42,7 @@ class TestAStep:
         assert [effect.index for effect in effects] == [7, 8]
 
     def test_shows_each_action_the_context_of_its_place(self) -> None:
-        config = {"context": {"n": 0}, "on": {"E": {"actions": ["do a", assign(n=1), "do b"]}}}
+        config: Any = {"context": {"n": 0}, "on": {"E": {"actions": ["do a", assign(n=1), "do b"]}}}
         effects = effects_of(machine(config), {"type": "E", "x": 1})
         assert [(it.context, it.event) for it in effects if isinstance(it, Execute)] == [
             ({"n": 0}, {"type": "E", "x": 1}),
@@ -58,7 +58,7 @@ class TestAStep:
 
 class TestStopping:
     def test_stops_the_actors_and_runs_no_exit_actions(self) -> None:
-        config = {"invoke": {"src": "worker", "id": "w"}, "exit": "exit root"}
+        config: Any = {"invoke": {"src": "worker", "id": "w"}, "exit": "exit root"}
         stopping = machine(config)
         snapshot, effects = stopping.transition(after(stopping), {"type": "xstate.stop"})
         assert (snapshot.status, dict(snapshot.children), names(effects)) == ("stopped", {}, ["Stop"])
@@ -69,7 +69,7 @@ class TestWhatRaises:
         def breaks(args: Any) -> bool:
             raise ValueError("no good")
 
-        config = {"id": "m", "initial": "a", "states": {"a": {"on": {"E": {"target": "a", "guard": "breaks"}}}}}
+        config: Any = {"id": "m", "initial": "a", "states": {"a": {"on": {"E": {"target": "a", "guard": "breaks"}}}}}
         broken = machine(config, guards={"breaks": breaks})
         snapshot = after(broken)
         with pytest.raises(
@@ -80,13 +80,13 @@ class TestWhatRaises:
         assert snapshot == after(broken)
 
     def test_in_an_action_is_told_by_the_action(self) -> None:
-        config = {"context": {}, "on": {"E": {"actions": "count"}}}
+        config: Any = {"context": {}, "on": {"E": {"actions": "count"}}}
         broken = machine(config, actions={"count": assign(n=lambda args: args.context["n"] + 1)})
         with pytest.raises(LogicError, match=r'the action "count" at on\.E\.actions raised KeyError'):
             broken.transition(after(broken), {"type": "E"})
 
     def test_at_the_start_gives_a_snapshot_in_error_and_no_effects(self) -> None:
-        config = {"context": {}, "entry": ["do it", assign(n=lambda args: args.context["n"])]}
+        config: Any = {"context": {}, "entry": ["do it", assign(n=lambda args: args.context["n"])]}
         snapshot, effects = machine(config).initial_transition()
         assert (snapshot.status, effects) == ("error", ())
         assert "KeyError" in snapshot.error["message"]
@@ -97,7 +97,7 @@ class TestWhatRaises:
         assert failing.load(failing.dump(snapshot)) == snapshot
 
     def test_if_it_never_ends_names_the_states_of_the_cycle(self) -> None:
-        config = {
+        config: Any = {
             "initial": "a",
             "states": {"a": {"on": {"E": "b"}}, "b": {"always": "c"}, "c": {"always": "b"}},
         }
@@ -106,13 +106,13 @@ class TestWhatRaises:
             endless.transition(after(endless), {"type": "E"})
 
     def test_the_bound_is_the_config_s_own(self) -> None:
-        config = {"options": {"maxIterations": 5}, "context": {"n": 0}, "always": {"actions": assign(n=1)}}
+        config: Any = {"options": {"maxIterations": 5}, "context": {"n": 0}, "always": {"actions": assign(n=1)}}
         snapshot, _ = machine(config).initial_transition()
         assert "more than 5 microsteps" in snapshot.error["message"]
 
 
 class TestErrorsOfActors:
-    CONFIG = {"invoke": {"src": "worker", "id": "w"}, "exit": "exit root"}
+    CONFIG: ClassVar[Any] = {"invoke": {"src": "worker", "id": "w"}, "exit": "exit root"}
 
     def test_that_nobody_handles_end_the_machine(self) -> None:
         failing = machine(self.CONFIG)
@@ -129,7 +129,7 @@ class TestErrorsOfActors:
 class TestRaised:
     def test_events_are_taken_in_their_order_within_the_step(self) -> None:
         raised = [{"type": "xstate.raise", "params": {"event": {"type": name}}} for name in ("ONE", "TWO")]
-        config = {"on": {"E": {"actions": raised}, "ONE": {"actions": "do one"}, "TWO": {"actions": "do two"}}}
+        config: Any = {"on": {"E": {"actions": raised}, "ONE": {"actions": "do one"}, "TWO": {"actions": "do two"}}}
         effects = effects_of(machine(config), "E")
         assert names(effects) == ["Raise", "Raise", "do one", "do two"]
         assert isinstance(effects[0], Raise)
@@ -141,7 +141,7 @@ class TestRaised:
         assert (effect.id, effect.delay.total_seconds()) == ("one", 0)
 
     def test_come_after_eventless_transitions(self) -> None:
-        config = {
+        config: Any = {
             "initial": "a",
             "states": {
                 "a": {"on": {"E": "b"}},
