@@ -19,14 +19,14 @@ from settled_conformance.session import Session, Status, Verdict
 _sessions: dict[Callable[[], Harness], Session] = {}
 
 
-def session_of(factory: Callable[[], Harness], name: str, schedules: int | None = None) -> Session:
+def session_of(factory: Callable[[], Harness], name: str, schedules: int | None, budget: float) -> Session:
     """The one session of `factory` in this process.
 
     Raises:
         NoHarness: it makes no harness.
     """
     if factory not in _sessions:
-        _sessions[factory] = Session(made(factory, name), schedules)
+        _sessions[factory] = Session(made(factory, name), schedules, budget)
     return _sessions[factory]
 
 
@@ -48,6 +48,8 @@ class BackendConformance:
 
     harness: ClassVar[Callable[[], Harness]]
     schedules: ClassVar[int | None] = None
+    """How many schedules are run; None: as many as fit into `budget` seconds."""
+    budget: ClassVar[float] = 25.0
 
     @pytest.mark.parametrize("guarantee", list(GUARANTEES))
     def test_guarantee(self, guarantee: str) -> None:
@@ -56,7 +58,7 @@ class BackendConformance:
         if factory is None:
             pytest.fail(f"{type(self).__name__}.harness is missing: expected staticmethod(make)", pytrace=False)
         try:
-            session = session_of(factory, f"{type(self).__name__}.harness", self.schedules)
+            session = session_of(factory, f"{type(self).__name__}.harness", self.schedules, self.budget)
         except NoHarness as error:
             pytest.fail(str(error), pytrace=False)
         settle(session.verdict(guarantee))

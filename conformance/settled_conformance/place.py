@@ -43,6 +43,10 @@ class Place:
         self.handles.append(handle)
         return handle
 
+    def fell(self, how: str) -> None:
+        """The backend raised what it must not: whatever was under way is lost with the process that it brought down."""
+        self.contract.accuse("D3", how)
+
     def close(self) -> None:
         """Close all handles."""
         for handle in self.handles:

@@ -17,6 +17,7 @@ from attrs import define, field, frozen
 
 from settled import SettledError
 from settled_conformance.bench import Bench, Broken
+from settled_conformance.contract.witness import Violation
 from settled_conformance.guarantees import GUARANTEES, Guarantee
 from settled_conformance.harness import Harness, Kind
 from settled_conformance.place import Place
@@ -188,6 +189,9 @@ class Session:
         place = Place.fresh(self.harness)
         try:
             return scenario.run(place, tape)
+        except Exception as error:
+            how = f"raised {type(error).__name__}: {error}, outside of any call to a port"
+            return Run([*place.violations, Violation("L1", how)], [f"{how}  << L1"], frozenset())
         finally:
             place.close()
 

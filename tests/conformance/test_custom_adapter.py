@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
-from examples.custom_adapter.test_adapter import TestFileBackend
+from examples.custom_adapter.harness import make
+from settled_conformance import BackendConformance
 
-__all__ = ["TestFileBackend"]
+
+class TestFileBackend(BackendConformance):
+    harness = staticmethod(make)
+    budget = 8.0

@@ -125,13 +125,17 @@ class Task:
 
 @define(eq=False)
 class Kernel:
-    """Runs `tasks` until nothing is left to do. `time` is the backend's clock, and `move` brings it forward."""
+    """Runs `tasks` until nothing is left to do. `time` is the backend's clock, and `move` brings it forward.
+
+    `fell` is told when a backend raised what no backend may raise; whoever called it is lost, as a process would be.
+    """
 
     tape: Tape
     time: Callable[[], float]
     tick: float
     lease: float
     move: Callable[[float], None]
+    fell: Callable[[str], None]
     tasks: list[Task] = field(factory=list[Task])
     at_rest: list[Callable[[], bool]] = field(factory=list["Callable[[], bool]"])
     timeline: list[str] = field(factory=list[str])
@@ -331,6 +335,9 @@ class Kernel:
             self.say(f"{task.name} {label} -> {type(error).__name__}")
             caught = error
             return lambda: self._throw(task, caught)
+        except Exception as error:
+            self.fell(f"{label}: raised {type(error).__name__}: {error}, which is no error of the ports")
+            return lambda: self._crash(task)
         return lambda: self._resume(task, lambda body: body.send(answer))
 
     def _throw(self, task: Task, error: SettledError) -> None:

@@ -33,7 +33,7 @@ class Ports:
     def run(self, place: Place, tape: Tape) -> Run:
         """One run at `place`, which must be empty."""
         harness = place.harness
-        kernel = Kernel(tape, harness.now, harness.tick, place.lease, harness.advance)
+        kernel = Kernel(tape, harness.now, harness.tick, place.lease, harness.advance, place.fell)
         place.contract.heard.append(kernel.say)
         for number in (1, 2):
             kernel.tasks.append(Task(f"c{number}", _client(kernel, place, number)))

@@ -35,7 +35,7 @@ class Story:
         weather, machines = _cast(self, place.lease)
         weather.mended = False
         harness = place.harness
-        kernel = Kernel(tape, harness.now, harness.tick, place.lease, harness.advance)
+        kernel = Kernel(tape, harness.now, harness.tick, place.lease, harness.advance, place.fell)
         place.contract.heard.append(kernel.say)
         simulation = Simulation(kernel, place, machines, Policy(lease=place.lease, max_attempts=2))
         for number, messages in enumerate(self.clients, 1):

@@ -254,6 +254,13 @@ class DeclaresNothing(Plain):
         return frozenset()
 
 
+class BareErrors(Plain):
+    """A late acknowledgement ends in an error of the adapter's own insides."""
+
+    def holds(self, lane: Lane, delivery: Delivery) -> bool:
+        return self.world.now < (lane.lease.until if lane.lease else 0.0)
+
+
 class Empty(Plain):
     """Answers everything, and does nothing."""
 
@@ -299,6 +306,7 @@ MORE: Mapping[type[Plain], str] = {
     CommitWithoutLock: "R6",
     SendsOutsideTheCommit: "R9",
     DeclaresNothing: "C1",
+    BareErrors: "D3",
     Empty: "D1",
 }
 """Broken adapters that are on nobody's list, each with a guarantee that must catch it."""
