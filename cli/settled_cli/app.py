@@ -29,6 +29,7 @@ app.command("settled_cli.sending:send", name="send", help="Send an event to an i
 app.command("settled_cli.looking:get", name="get", help="Show where an instance is.")
 app.command("settled_cli.looking:list_instances", name="list", help="List instances.")
 app.command("settled_cli.working:worker", name="worker", help="Take messages through machines until told to stop.")
+app.command("settled_cli.doctor:doctor", name="doctor", help="See what endangers a backend.")
 app.command("settled_cli.letters:dead_letters", name="dead-letters", help="List what was set aside, and why.")
 app.command("settled_cli.letters:redrive", name="redrive", help="Let an instance take its dead letters after all.")
 app.command("settled_conformance.command:conformance", name="conformance", help="Test an adapter's guarantees.")

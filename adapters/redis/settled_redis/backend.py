@@ -1,0 +1,140 @@
+"""A backend on Redis or Valkey: one server or a cluster, for any number of processes and threads.
+
+The servers are the only truth: nothing is cached between two calls but open connections and who has which slot.
+
+What is called together is done together within one partition, which is the whole key space on one server unless the
+URL says otherwise. In a key space of several, `RedisBackend.finish` does what its own instance's partition holds
+first, in one call if it has nothing else to do, then what goes to others, and acknowledges last.
+
+How long what was answered stays is up to the servers' own settings; `settled_redis.doctor` reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from attrs import evolve
+
+from settled.errors import SettledError
+from settled.ports import Capability, Delivery, Write
+from settled_redis.keyspace import KeySpace, Partition, prepare
+from settled_redis.opening import largest_request, reach
+from settled_redis.performer import Done, Performer
+from settled_redis.queue import RedisQueue
+from settled_redis.servers import Servers
+from settled_redis.steps import Steps
+from settled_redis.store import RedisStore, expect
+from settled_redis.timers import RedisTimers
+from settled_redis.url import Options, parse
+
+MOST_AT_HOME = 8
+"""How many hand-outs in a row a finish may take from its own partition, before the others have their turn."""
+
+
+class RedisBackend:
+    """A store, a queue and timers under one prefix; `RedisBackend.open` makes one."""
+
+    def __init__(
+        self, servers: Servers, space: KeySpace, options: Options, limit: int, clock: Callable[[], float] | None = None
+    ) -> None:
+        self._servers = servers
+        self._space = space
+        self._lease = options.lease
+        self._performer = Performer(
+            servers, space, options.lease, options.remember, limit, options.replicas, options.timeout, clock
+        )
+        self._store = RedisStore(self._performer)
+        self._queue = RedisQueue(self._performer)
+        self._timers = RedisTimers(self._performer)
+        self._at_home = 0
+
+    @classmethod
+    def open(cls, url: str, clock: Callable[[], float] | None = None, **options: Any) -> RedisBackend:
+        """Open the key space at `url`, and make it if there is none.
+
+        `options` are as in the URL, and give way to it (see `settled_redis.url.Options`). `clock` gives seconds since
+        the epoch, and is for tests: leases and timers go by the servers' own unless it is given.
+
+        Raises:
+            Denied: the URL is not understood, the password was refused, or the server is too old.
+            RecordError: the keys there are something else's, or a newer settled wrote them.
+            Unavailable: nobody answered.
+        """
+        place = parse(url)
+        settings = evolve(Options(**options), **place.given)
+        servers = reach(place, settings)
+        try:
+            space = prepare(servers, settings.prefix, settings.partitions)
+            return cls(servers, space, settings, largest_request(servers), clock)
+        except BaseException:
+            servers.close()
+            raise
+
+    @property
+    def store(self) -> RedisStore:
+        return self._store
+
+    @property
+    def queue(self) -> RedisQueue:
+        return self._queue
+
+    @property
+    def timers(self) -> RedisTimers:
+        return self._timers
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """All of them; but a finish over several partitions is not atomic."""
+        if len(self._space.partitions) == 1:
+            return frozenset(Capability)
+        return frozenset(Capability) - {Capability.ATOMIC_FINISH}
+
+    @property
+    def lease(self) -> float:
+        return self._lease
+
+    def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
+        home, away = self._divided(write)
+        last = Steps(home.partition) if away else home
+        last.acknowledge(write.acks)
+        at_home = receive > 0 and self._at_home < MOST_AT_HOME
+        if at_home:
+            last.receive(receive)
+        done = self._performer.perform_all(each for each in dict.fromkeys((home, *away, last)) if each.words)
+        if done:
+            expect(write.key, write.expected, done[0])
+        if at_home:
+            return self._handed_out(home.partition, done[-1])
+        self._at_home = 0
+        return self._queue.receive(receive)
+
+    def close(self) -> None:
+        self._servers.close()
+
+    def _divided(self, write: Write) -> tuple[Steps, Sequence[Steps]]:
+        """What `write` changes where its key lives, and elsewhere; all but the acknowledgements."""
+        home = self._space.of_key(write.key)
+        parts = {home: Steps(home)}
+        if write.stored is not None:
+            parts[home].commit(write.key, write.stored, write.expected)
+            parts[home].move_letters(write.key, write.bury, write.unbury)
+        for message in write.sends:
+            partition = self._space.of_key(message.key)
+            parts.setdefault(partition, Steps(partition)).send([message])
+        for timer in write.timers:
+            partition = self._space.of_timer(timer.id)
+            parts.setdefault(partition, Steps(partition)).schedule(timer, self._space.of_key(timer.message.key))
+        for timer_id in write.cancels:
+            partition = self._space.of_timer(timer_id)
+            parts.setdefault(partition, Steps(partition)).cancel(timer_id)
+        return parts.pop(home), list(parts.values())
+
+    def _handed_out(self, home: Partition, done: Done) -> Sequence[Delivery]:
+        if len(self._space.partitions) > 1 and done.deliveries:
+            self._at_home += 1
+        # What was written is written, whatever becomes of these; they are found again.
+        with suppress(SettledError):
+            self._queue.forward(home, done)
+        return done.deliveries

@@ -1,0 +1,99 @@
+"""What in the settings of a server endangers what it has answered.
+
+settled waits for every answer and goes on only after it. What an answer is worth is for the server to say: whether it
+had written to its disk by then, whether a replica knew of it, and whether it may be thrown out again for want of
+memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from attrs import evolve
+
+from settled.errors import Denied
+from settled_redis.keyspace import partitions_of
+from settled_redis.opening import information, reach, setting
+from settled_redis.server import Server
+from settled_redis.url import Options, parse
+from settled_runtime.doctor import Danger
+
+_FSYNC = {
+    "everysec": "the last second of what was answered is lost if the machine fails",
+    "no": "what was answered lately, half a minute of it or so, is lost if the machine fails",
+}
+
+
+def examine(url: str) -> Sequence[Danger]:
+    """What endangers the promises of the server or cluster at `url`; nothing is changed.
+
+    Raises:
+        Denied, RecordError, Unavailable: as `RedisBackend.open`.
+    """
+    place = parse(url)
+    options = evolve(Options(), **place.given)
+    servers = reach(place, options)
+    try:
+        partitions_of(servers, options.prefix)
+        return [danger for server in servers.everyone() for danger in _dangers(server, options)]
+    finally:
+        servers.close()
+
+
+def _dangers(server: Server, options: Options) -> Iterator[Danger]:
+    settings = {name: setting(server, name) for name in _NAMES}
+    if settings["appendonly"] is None:
+        what = f"{server.address}: this user may not read its settings"
+        yield Danger(what, "nobody knows what an answer of it is worth", "Let the user call CONFIG GET.")
+        return
+    yield from _of_the_disk(server, settings)
+    yield from _of_memory(server, settings)
+    yield from _of_replicas(server, options)
+
+
+_NAMES = (
+    "appendonly",
+    "appendfsync",
+    "no-appendfsync-on-rewrite",
+    "save",
+    "maxmemory",
+    "maxmemory-policy",
+)
+
+
+def _of_the_disk(server: Server, settings: Mapping[str, str | None]) -> Iterator[Danger]:
+    if settings["appendonly"] != "yes":
+        since = "since the last snapshot" if settings["save"] else "that it holds"
+        harm = f"everything {since} is lost when the server stops"
+        yield Danger(f"{server.address}: appendonly {settings['appendonly']}", harm, "Set appendonly yes.")
+        return
+    fsync = settings["appendfsync"]
+    if fsync in _FSYNC:
+        yield Danger(f"{server.address}: appendfsync {fsync}", _FSYNC[fsync], "Set appendfsync always.")
+    elif settings["no-appendfsync-on-rewrite"] == "yes":
+        what = f"{server.address}: no-appendfsync-on-rewrite yes"
+        harm = "what was answered while it rewrote its file is lost if the machine fails"
+        yield Danger(what, harm, "Set no-appendfsync-on-rewrite no.")
+
+
+def _of_memory(server: Server, settings: Mapping[str, str | None]) -> Iterator[Danger]:
+    policy = settings["maxmemory-policy"] or ""
+    # The volatile policies take only what has an end of its own, and nothing of ours has.
+    if policy.startswith("allkeys-"):
+        now = " once it has a maxmemory" if settings["maxmemory"] == "0" else " when memory runs out"
+        what = f"{server.address}: maxmemory-policy {policy}"
+        yield Danger(what, f"instances and messages are thrown away{now}", "Set maxmemory-policy noeviction.")
+
+
+def _of_replicas(server: Server, options: Options) -> Iterator[Danger]:
+    try:
+        about = information(server, b"replication")
+    except Denied:
+        return
+    if about.get("role") == "slave":
+        what = f"{server.address}: is a replica"
+        yield Danger(what, "it takes no writes", "Name the primary.")
+    elif int(about.get("connected_slaves", "0")) and not options.replicas:
+        what = f"{server.address}: has replicas, and writes do not wait for one"
+        harm = "what the replica that is promoted had not received yet is lost in a failover"
+        yield Danger(what, harm, "Add replicas=1 to the URL.")

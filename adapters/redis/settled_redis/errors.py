@@ -1,0 +1,83 @@
+"""What Redis's errors mean to those who call the ports.
+
+A server that answers with an error has done nothing: each list of steps is one script, and what Redis refuses it
+refuses before the first write. Only a connection that breaks between the question and its answer leaves open whether
+it happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from redis import exceptions
+
+from settled.errors import Denied, RecordError, SettledError, Unavailable
+
+_BY_KIND: Mapping[type[Exception], tuple[type[SettledError], str]] = {
+    exceptions.AuthenticationWrongNumberOfArgsError: (Denied, "it refused the user or the password"),
+    exceptions.AuthenticationError: (Denied, "it refused the user or the password"),
+    exceptions.NoPermissionError: (Denied, "this user may not do that: see the page on Redis for what settled needs"),
+    exceptions.BusyLoadingError: (Unavailable, "it is still reading its data"),
+    exceptions.ReadOnlyError: (Unavailable, "it is a replica: another server was promoted, or is about to be"),
+    exceptions.OutOfMemoryError: (Unavailable, "it is out of memory: raise its maxmemory"),
+    exceptions.MasterDownError: (Unavailable, "it is a replica that has lost its primary"),
+    exceptions.ClusterDownError: (Unavailable, "the cluster is down"),
+    exceptions.TryAgainError: (Unavailable, "the slot is being moved to another server"),
+    exceptions.AskError: (Unavailable, "the slot has been moved to another server"),
+}
+"""By redis-py's own class; the first that fits."""
+
+_BY_WORD: Mapping[str, tuple[type[SettledError], str]] = {
+    "MISCONF": (Unavailable, "it cannot write to its disk"),
+    "NOREPLICAS": (Unavailable, "it has fewer replicas than it is to write to"),
+    "BUSY": (Unavailable, "another script runs there for too long"),
+    "UNBLOCKED": (Unavailable, "it has become a replica while we waited"),
+    "NOTBUSY": (Unavailable, "a script was stopped"),
+    "WRONGTYPE": (RecordError, "a key there is not as settled made it: name another prefix"),
+    "NOPROTO": (Denied, "it does not speak a protocol that redis-py does"),
+}
+"""By the first word of the answer, where redis-py has no class."""
+
+_BY_TEXT: Mapping[str, tuple[type[SettledError], str]] = {
+    "max number of clients reached": (Unavailable, "it has too many clients: raise its maxclients"),
+    "unknown command": (Denied, "it does not know a command that settled needs"),
+    "DB index is out of range": (Denied, "it has no such database"),
+    "SELECT is not allowed in cluster mode": (Denied, "a cluster has only the database 0"),
+    "invalid username-password pair": (Denied, "it refused the user or the password"),
+    "without any password configured": (Denied, "it has no password, and one was given"),
+}
+"""By a part of the answer, where its first word says nothing."""
+
+LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
+"""What redis-py raises when a connection breaks; a few answers of a server too, which `translated` tells apart."""
+
+
+def translated(error: Exception, place: str) -> SettledError:
+    """The port's error for `error`, which the server at `place` answered, or which prevented that it was asked."""
+    kind, meaning = _meaning(error)
+    return kind(f"{place}: {meaning} ({_said(error)})")
+
+
+def is_answer(error: Exception) -> bool:
+    """Whether `error` is what a server said, and not that it said nothing."""
+    return isinstance(error, (exceptions.ResponseError, exceptions.BusyLoadingError, exceptions.AuthenticationError))
+
+
+def _meaning(error: Exception) -> tuple[type[SettledError], str]:
+    for known, meaning in _BY_KIND.items():
+        if isinstance(error, known):
+            return meaning
+    text = str(error)
+    for part, meaning in _BY_TEXT.items():
+        if part in text:
+            return meaning
+    word = text.partition(" ")[0]
+    if word in _BY_WORD:
+        return _BY_WORD[word]
+    if isinstance(error, LOST):
+        return Unavailable, "cannot be reached"
+    return RecordError, "its keys are not as settled made them"
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,171 @@
+"""The names of our keys, and whether a place has them.
+
+Everything of one partition bears the partition's number as its hash tag, so a cluster keeps it in one slot and a
+script can work on it. A key belongs to a partition by a sum over its text; how many partitions there are is therefore
+written down once, in the key that says what format the others have, and never changes.
+
+=========================  ======  =======================================================
+behind ``PREFIX{N}:``      is a    of
+=========================  ======  =======================================================
+``line``                   list    the names of the instances that have something to do
+``held``                   zset    the leased and the parked, by when that ends
+``timers``, ``timer``      zset,   timers by when they are due, and what they send, by id
+                           hash
+``serial``                 string  how many timers there were
+``wakes``                  zset    partitions that somebody must look at; in partition 0
+``statuses``               set     every status that an instance has had
+``status:STATUS``          zset    the names of those that have it, in their order
+``record:INSTANCE``        string  its version, its index and its text
+``lane:INSTANCE``          hash    version, listing, head, token, through
+``queue:INSTANCE``         list    its messages
+``known:INSTANCE``         zset    the ids of its messages, by their places
+``dead:INSTANCE``          list    its dead letters
+=========================  ======  =======================================================
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any
+
+from attrs import field, frozen
+from redis.crc import key_slot
+
+from settled.errors import Denied, RecordError
+from settled.message import Key
+from settled_redis.servers import Servers
+
+FORMAT = 1
+PARTITIONS_OF_A_CLUSTER = 16
+
+
+def encoded(text: str) -> bytes:
+    """`text` as it is stored. JSON may hold half of a surrogate pair, which UTF-8 proper has no bytes for."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def decoded(data: bytes) -> str:
+    """The text that `encoded` made into `data`."""
+    return data.decode("utf-8", "surrogatepass")
+
+
+@frozen
+class Partition:
+    """The keys of one partition."""
+
+    number: int
+    prefix: bytes
+    slot: int
+    keys: tuple[bytes, ...]
+    """Those that every script works on, as ``script.lua`` expects them."""
+
+    @classmethod
+    def of(cls, prefix: str, number: int) -> Partition:
+        name = encoded(f"{prefix}{{{number}}}:")
+        kinds = (b"line", b"held", b"timers", b"timer", b"serial", *((b"wakes",) if number == 0 else ()))
+        return cls(number, name, key_slot(name), tuple(name + kind for kind in kinds))
+
+    def named(self, kind: bytes, name: bytes) -> bytes:
+        """The key of this `kind` of the instance called `name`."""
+        return self.prefix + kind + name
+
+
+@frozen
+class KeySpace:
+    """The partitions under a prefix."""
+
+    prefix: str
+    partitions: tuple[Partition, ...] = field()
+
+    @classmethod
+    def of(cls, prefix: str, count: int) -> KeySpace:
+        return cls(prefix, tuple(Partition.of(prefix, number) for number in range(count)))
+
+    def of_key(self, key: Key) -> Partition:
+        """Where `key` lives."""
+        return self._by_text(str(key))
+
+    def of_timer(self, timer_id: str) -> Partition:
+        """Where the timer of this id lives.
+
+        The ids that settled gives begin with the key that the timer is for, so that it nearly always lives where the
+        key does and a write is one call. Any other id is right too; it only costs a call more.
+        """
+        parts = timer_id.rsplit("/", 3)
+        return self._by_text(parts[0] if len(parts) == 4 else timer_id)
+
+    def _by_text(self, text: str) -> Partition:
+        count = len(self.partitions)
+        return self.partitions[zlib.crc32(encoded(text)) % count if count > 1 else 0]
+
+
+def listed_name(key: Key) -> bytes:
+    """`key` as bytes that sort as keys do: machine first. A NUL ends it, and one within it is no end."""
+    return encoded(key.machine).replace(b"\0", b"\0\xff") + b"\0" + encoded(key.instance)
+
+
+def listed_key(name: bytes) -> Key:
+    """The key that `listed_name` made into `name`."""
+    end = name.index(b"\0")
+    while name[end + 1 : end + 2] == b"\xff":
+        end = name.index(b"\0", end + 1)
+    return Key(decoded(name[:end].replace(b"\0\xff", b"\0")), decoded(name[end + 1 :]))
+
+
+def prepare(servers: Servers, prefix: str, partitions: int | None) -> KeySpace:
+    """The key space under `prefix`, which is made if there is none.
+
+    Raises:
+        RecordError: the keys there are something else's, or of a newer settled.
+        Denied: it has another number of partitions.
+    """
+    count = partitions_of(servers, prefix) or _make(servers, prefix, partitions)
+    if partitions not in (None, count):
+        raise Denied(f"the keys under {prefix} are divided into {count} partitions: say partitions={count}, or nothing")
+    return KeySpace.of(prefix, count)
+
+
+def partitions_of(servers: Servers, prefix: str) -> int | None:
+    """How many partitions the key space under `prefix` has; None if there is none.
+
+    Raises:
+        RecordError: the keys there are something else's, or of a newer settled.
+    """
+    key = _format_key(prefix)
+    (found,) = servers.ask(key_slot(key), [[b"GET", key]], changes=False)
+    return None if found is None else _partitions(found, prefix)
+
+
+def _make(servers: Servers, prefix: str, partitions: int | None) -> int:
+    count = partitions or (PARTITIONS_OF_A_CLUSTER if servers.is_cluster else 1)
+    _expect_nothing(servers, KeySpace.of(prefix, count))
+    key, text = _format_key(prefix), encoded(json.dumps({"settled": FORMAT, "partitions": count}))
+    # Another process may do the same just now; both then go by what the first one wrote.
+    _, found = servers.ask(key_slot(key), [[b"SET", key, text, b"NX"], [b"GET", key]], changes=True)
+    return _partitions(found, prefix)
+
+
+def _format_key(prefix: str) -> bytes:
+    return encoded(f"{prefix}format")
+
+
+def _expect_nothing(servers: Servers, space: KeySpace) -> None:
+    for partition in space.partitions:
+        (count,) = servers.ask(partition.slot, [[b"EXISTS", *partition.keys]], changes=False)
+        if count:
+            raise RecordError(
+                f"there are keys under {space.prefix}, but none that says what they are: name another prefix"
+            )
+
+
+def _partitions(found: bytes, prefix: str) -> int:
+    try:
+        said: dict[str, Any] = json.loads(found)
+        version, count = int(said["settled"]), int(said["partitions"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"the keys under {prefix} are those of something else: name another prefix") from error
+    if version > FORMAT:
+        newer = f"of a newer settled (format {version}, this one reads {FORMAT})"
+        raise RecordError(f"the keys under {prefix} are {newer}: upgrade")
+    return count

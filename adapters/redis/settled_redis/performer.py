@@ -1,0 +1,165 @@
+"""Steps are performed by one script: those of one partition in one round trip, all of them or none.
+
+The script is known to a server by its digest. One that does not know it, because it is new, was restarted or told to
+forget its scripts, says so and does nothing; then the whole text is sent, and it knows it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from importlib.resources import files
+from typing import Any
+
+from attrs import frozen
+from redis.exceptions import NoScriptError
+
+from settled.errors import SettledError, TooLarge, Unavailable, Unknown
+from settled.ports import Delivery
+from settled_redis.keyspace import KeySpace, Partition, decoded
+from settled_redis.server import Command
+from settled_redis.servers import Servers
+from settled_redis.steps import MICROSECONDS, Steps, delivery, microseconds
+
+_TEXT = files("settled_redis").joinpath("script.lua").read_bytes()
+_DIGEST = hashlib.sha1(_TEXT, usedforsecurity=False).hexdigest().encode()
+
+
+@frozen
+class Done:
+    """What came of some steps.
+
+    Attributes:
+        now: when it was done, in microseconds.
+        found: the version that was there instead of the expected one: then nothing was done.
+        deliveries: what was handed out.
+        lost: the names of those whose lease was to be extended, and was lost.
+        pause: for how many seconds nothing will be ready unless something is sent; None: nobody knows.
+        elsewhere: timers that are due and whose message goes to another partition: how they are called here, and
+            their posts.
+        must_wake: whoever waits has to be told of this partition.
+    """
+
+    now: int = 0
+    found: int | None = None
+    deliveries: Sequence[Delivery] = ()
+    lost: Sequence[str] = ()
+    pause: float | None = None
+    elsewhere: Sequence[tuple[bytes, bytes]] = ()
+    must_wake: bool = False
+
+
+@frozen
+class Performer:
+    """Performs steps on `servers`, in the partitions of `space`.
+
+    `lease` is in seconds, `remember` a count of ids, `limit` the size of the largest request in bytes; `replicas` must
+    have received what was written, within `patience` seconds. `clock`: None means the servers' own.
+    """
+
+    servers: Servers
+    space: KeySpace
+    lease: float
+    remember: int
+    limit: int
+    replicas: int
+    patience: float
+    clock: Callable[[], float] | None = None
+
+    def perform(self, steps: Steps, changes: bool = True) -> Done:
+        """Carry out `steps`: all of them, or none.
+
+        Args:
+            changes: a lost answer is `Unknown`; else it is `Unavailable`, because it can do no harm to ask again.
+
+        Raises:
+            TooLarge: they are more than a server takes.
+        """
+        self._check_size(steps)
+        return self._perform(steps, changes)
+
+    def perform_all(self, parts: Iterable[Steps]) -> Sequence[Done]:
+        """Carry out the steps of several partitions, one after the other, up to the first that is refused.
+
+        Raises:
+            TooLarge: one of them is more than a server takes. None was carried out.
+            Unknown: also if only some of them were carried out.
+        """
+        done: list[Done] = []
+        for steps in (each := list(parts)):
+            self._check_size(steps)
+        for steps in each:
+            try:
+                done.append(self._perform(steps, changes=True))
+                if done[-1].found is not None:
+                    break
+            except Unavailable as error:
+                if done:
+                    raise Unknown(f"only {len(done)} of {len(each)} parts were done: {error}") from error
+                raise
+        return done
+
+    def wait(self, seconds: float) -> Partition | None:
+        """Wait until somebody says which partition to look at."""
+        first = self.space.partitions[0]
+        command = [b"BZPOPMIN", first.prefix + b"wakes", b"%.3f" % max(seconds, 0.001)]
+        (word,) = self.servers.ask(first.slot, [command], changes=False)
+        return None if word is None else self.space.partitions[int(word[1])]
+
+    def _perform(self, steps: Steps, changes: bool) -> Done:
+        partition = steps.partition
+        words = [
+            b"%d" % (len(partition.keys) + len(steps.keys)),
+            *partition.keys,
+            *steps.keys,
+            b"-1" if self.clock is None else microseconds(self.clock()),
+            b"%d" % partition.number,
+            b"%d" % self.remember,
+            microseconds(self.lease),
+            *steps.words,
+        ]
+        answer, *replicated = self._ask(partition, [b"EVALSHA", _DIGEST, *words], changes)
+        if isinstance(answer, NoScriptError):
+            answer, *replicated = self._ask(partition, [b"EVAL", _TEXT, *words], changes)
+        if replicated and replicated[0] < self.replicas:
+            raise Unknown(f"it was written, but only {replicated[0]} of {self.replicas} replicas have received it")
+        done = self._read(answer)
+        if done.must_wake:
+            self._wake(partition, done.now)
+        return done
+
+    def _wake(self, partition: Partition, now: int) -> None:
+        """Leave a word for those who wait. Without it they look too, only later: no reason to fail."""
+        first = self.space.partitions[0]
+        command = [b"ZADD", first.prefix + b"wakes", b"NX", b"%d" % now, b"%d" % partition.number]
+        with suppress(SettledError):
+            self.servers.ask(first.slot, [command], changes=False)
+
+    def _check_size(self, steps: Steps) -> None:
+        size = sum(map(len, steps.words))
+        if size > self.limit:
+            raise TooLarge(f"{size} bytes: Redis takes {self.limit} in one request")
+
+    def _ask(self, partition: Partition, command: Command, changes: bool) -> list[Any]:
+        commands = [command]
+        if self.replicas and changes:
+            commands.append([b"WAIT", b"%d" % self.replicas, b"%d" % (self.patience * 500)])
+        return self.servers.ask(partition.slot, commands, changes)
+
+    def _read(self, answer: Any) -> Done:
+        if answer[0] == b"conflict":
+            return Done(found=int(answer[1]))
+        _, now, moment, must_wake, lost, elsewhere, handed_out = answer
+        until = (now + round(self.lease * MICROSECONDS)) / MICROSECONDS
+        return Done(
+            now=now,
+            deliveries=[
+                delivery(name, token, place, element, until)
+                for name, token, place, element in zip(*[iter(handed_out)] * 4, strict=True)
+            ],
+            lost=[decoded(name) for name in lost],
+            pause=None if moment < 0 else (moment - now) / MICROSECONDS,
+            elsewhere=list(zip(elsewhere[::2], elsewhere[1::2], strict=True)),
+            must_wake=bool(must_wake),
+        )

@@ -1,0 +1,167 @@
+"""What a URL says: which server, how to speak with it, and which options of settled's own.
+
+An option that nobody knows is an error: a misspelt ``leese=5`` that is quietly passed over is found in production. A
+password is never shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from attrs import field, frozen
+
+from settled.errors import Denied
+
+_SCHEMES: Mapping[str, bool] = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
+"""Those that are known, and whether they mean TLS."""
+
+
+@frozen
+class Options:
+    """What may stand behind the question mark.
+
+    Attributes:
+        lease: how long a fresh lease lasts, in seconds.
+        remember: how many acknowledged ids the queue knows again, for each key.
+        prefix: what the names of all keys begin with.
+        partitions: into how many parts the keys are divided; None: as the key space says, or else 1 on one server and
+            16 on a cluster. It is fixed when the key space is made.
+        replicas: how many replicas must have received a write before it is answered.
+        timeout: how long one call may take, in seconds.
+        ca, certificate, private_key: files for TLS, as redis-py's ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile``.
+    """
+
+    lease: float = 30.0
+    remember: int = 100
+    prefix: str = "settled:"
+    partitions: int | None = None
+    replicas: int = 0
+    timeout: float = 5.0
+    ca: str | None = None
+    certificate: str | None = None
+    private_key: str | None = None
+
+
+@frozen
+class Address:
+    """Where a server is: a host and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@frozen
+class Login:
+    """How to enter, at whichever address: as whom, into which database, by TLS or not."""
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    database: int = 0
+    tls: bool = False
+
+
+@frozen
+class Place:
+    """All that a URL says; `given` are those of the `Options` that it names."""
+
+    address: Address
+    login: Login
+    given: Mapping[str, Any]
+
+
+def parse(url: str) -> Place:
+    """What `url` says: ``redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE][?OPTIONS]``.
+
+    Raises:
+        Denied: it is not understood.
+    """
+    parts = urlsplit(url)
+    shown = _without_password(parts)
+    if parts.scheme not in _SCHEMES:
+        raise Denied(f"{shown}: expected redis://HOST:PORT, or rediss, valkey or valkeys in the place of redis")
+    try:
+        port = parts.port or 6379
+    except ValueError as error:
+        raise Denied(f"{shown}: {error}: expected redis://HOST:PORT") from error
+    if not parts.hostname or parts.fragment:
+        raise Denied(f"{shown}: expected redis://HOST:PORT/DATABASE")
+    login = Login(
+        unquote(parts.username) if parts.username else None,
+        unquote(parts.password) if parts.password else None,
+        _database(parts.path, shown),
+        _SCHEMES[parts.scheme],
+    )
+    return Place(Address(parts.hostname, port), login, _given(parts.query, shown))
+
+
+def _without_password(parts: SplitResult) -> str:
+    place = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{parts.username or ''}:***@{place}" if parts.password else parts.netloc).geturl()
+
+
+def _database(path: str, shown: str) -> int:
+    text = path.removeprefix("/")
+    if not text:
+        return 0
+    if not text.isascii() or not text.isdigit():
+        raise Denied(f"{shown}: {text!r} is no database: expected its number, as in redis://HOST:PORT/0")
+    return int(text)
+
+
+def _given(query: str, shown: str) -> Mapping[str, Any]:
+    given: dict[str, Any] = {}
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        if name not in OPTIONS:
+            raise Denied(f"{shown}: no option {name!r}; known are {', '.join(sorted(OPTIONS))}")
+        try:
+            given[name] = OPTIONS[name](text)
+        except ValueError as error:
+            raise Denied(f"{shown}: {name}={text}: {error}") from error
+    return given
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError("expected a number of seconds above 0")
+    return seconds
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError("expected a whole number from 1")
+    return count
+
+
+def _count_or_none(text: str) -> int:
+    count = int(text)
+    if count < 0:
+        raise ValueError("expected a whole number from 0")
+    return count
+
+
+def _prefix(text: str) -> str:
+    # The first brace of a key begins its hash tag, and that is ours.
+    if not text or "{" in text or "}" in text:
+        raise ValueError("expected some text without braces")
+    return text
+
+
+OPTIONS: Mapping[str, Callable[[str], Any]] = {
+    "lease": _seconds,
+    "remember": _count,
+    "prefix": _prefix,
+    "partitions": _count,
+    "replicas": _count_or_none,
+    "timeout": _seconds,
+    "ca": str,
+    "certificate": str,
+    "private_key": str,
+}
+"""How each option is read."""

@@ -1,0 +1,73 @@
+"""Every test of a promise runs on Redis and on Valkey.
+
+The servers are started once; each test has a prefix of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import Any, TypeAlias, cast
+
+import pytest
+
+from settled_redis.backend import RedisBackend
+from tests.adapters.local.place import LEASE, Clock, Place
+from tests.emulators.redis_servers import IN_MEMORY, Process, redis_binary, running, running_cluster, valkey_binary
+
+Opener: TypeAlias = Callable[..., RedisBackend]
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    with running(redis_binary(), tmp_path_factory.mktemp("redis"), *IN_MEMORY) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    with running(valkey_binary(), tmp_path_factory.mktemp("valkey"), *IN_MEMORY) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """One of three; the others are found."""
+    with running_cluster(redis_binary(), tmp_path_factory.mktemp("cluster")) as servers:
+        yield servers[1]
+
+
+@pytest.fixture
+def prefix(request: pytest.FixtureRequest) -> str:
+    """What the keys of this test begin with."""
+    return f"{request.node.nodeid}:".replace("{", "").replace("}", "")
+
+
+@pytest.fixture
+def opener(prefix: str) -> Iterator[Callable[[Process], Opener]]:
+    """How to open the key space of this test on a server, any number of times."""
+    with ExitStack() as opened:
+
+        def on(server: Process) -> Opener:
+            def open_it(**options: Any) -> RedisBackend:
+                return opened.enter_context(closing(RedisBackend.open(server.url(), prefix=prefix, **options)))
+
+            return open_it
+
+        yield on
+
+
+@pytest.fixture(params=["redis", "valkey"])
+def place(request: pytest.FixtureRequest, opener: Callable[[Process], Opener]) -> Place:
+    """An empty key space of one partition, whose time is a clock that moves when told."""
+    return place_on(opener(request.getfixturevalue(request.param)), partitions=1)
+
+
+def place_on(open_it: Opener, partitions: int) -> Place:
+    """The key space that `open_it` opens, as the tests of the local backends see theirs."""
+    clock = Clock()
+
+    def again() -> RedisBackend:
+        return open_it(lease=LEASE, partitions=partitions, clock=clock)
+
+    return Place(clock, cast("Any", again()), cast("Any", again))

@@ -1,0 +1,121 @@
+"""A key space of several partitions keeps every promise that is made for one key, on one server and on a cluster.
+
+Between keys of different partitions there is less: no order, and a finish that may stop on its way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+
+from settled.errors import Conflict
+from settled.message import Key
+from settled.ports import Capability, Write
+from settled_redis.keyspace import KeySpace
+from tests.adapters.local import test_commit, test_timers
+from tests.adapters.local.place import ADA, LEASE, Place, ids, letter, message, stored, timer
+from tests.adapters.local.test_commit import TestACommit, TestADelete, TestScan
+from tests.adapters.local.test_dead_letters import (
+    test_they_are_kept_whole_and_in_order,
+    test_those_that_return_go_behind_those_that_stayed,
+)
+from tests.adapters.local.test_duplicates import TestARepeat
+from tests.adapters.local.test_leases import TestALease, TestAttempts, TestAZombie
+from tests.adapters.local.test_order import TestOneKey
+from tests.adapters.local.test_timers import TestAReplacedOne, test_a_cancelled_one_does_not_ring
+from tests.adapters.local.test_waiting import (
+    test_a_timer_that_is_due_while_it_waits,
+    test_each_message_goes_to_one_of_many_that_wait,
+    test_whatever_makes_a_message_ready_wakes_it,
+    threads,
+)
+from tests.adapters.redis.conftest import Opener, place_on
+from tests.emulators.redis_servers import Process
+
+__all__ = [
+    "TestACommit",
+    "TestADelete",
+    "TestALease",
+    "TestARepeat",
+    "TestAReplacedOne",
+    "TestAZombie",
+    "TestAttempts",
+    "TestOneKey",
+    "TestScan",
+    "test_a_cancelled_one_does_not_ring",
+    "test_a_timer_that_is_due_while_it_waits",
+    "test_each_message_goes_to_one_of_many_that_wait",
+    "test_they_are_kept_whole_and_in_order",
+    "test_those_that_return_go_behind_those_that_stayed",
+    "test_whatever_makes_a_message_ready_wakes_it",
+    "threads",
+]
+
+
+SPACE = KeySpace.of("where a key lives does not depend on this", 3)
+
+
+@pytest.fixture(params=["redis", "cluster"])
+def place(request: pytest.FixtureRequest, opener: Callable[[Process], Opener]) -> Place:
+    return place_on(opener(request.getfixturevalue(request.param)), partitions=3)
+
+
+def key_apart(other: Key) -> Key:
+    """A key that lives in another partition than `other`."""
+    taken = SPACE.of_key(other)
+    return next(key for n in count() if SPACE.of_key(key := Key("signup", f"apart{n}")) != taken)
+
+
+class TestATimer(test_timers.TestATimer):
+    def test_rings_while_others_keep_the_queue_busy(self, place: Place) -> None:
+        """T2: a backlog starves no timer, wherever it lives."""
+        place.send(ADA, *(f"a{n}" for n in range(20)))
+        place.timers.schedule(timer("t", place.clock.now, key_apart(ADA)))
+        taken: list[str] = []
+        for _ in range(6):
+            held = place.take()
+            taken += ids(held)
+            place.queue.ack(held)
+        assert "t" in taken
+
+    def test_is_sent_again_if_it_was_not_forgotten(self, place: Place) -> None:
+        """T2, X1: between the two calls that a timer of another partition takes, anything may happen."""
+        other = key_apart(ADA)
+        place.timers.schedule(timer("t", place.clock.now, other, message_id="rings"))
+        place.send(other, "rings")
+        assert place.drain() == ["rings"]
+        assert place.drain() == []
+
+
+class TestFinish(test_commit.TestFinish):
+    def test_does_all_of_it_and_hands_out_what_is_next(self, place: Place) -> None:
+        """D4: what it hands out is of its own partition."""
+        assert Capability.ATOMIC_FINISH not in place.backend.capabilities
+        write = self.everything(place)
+        place.backend.finish(write, receive=5)
+        assert place.store.load(ADA) == write.stored
+        assert list(place.store.dead_letters(ADA)) == [letter(ADA, "y")]
+        place.clock.now += LEASE
+        assert sorted(place.drain()) == ["b", "rings", "to ben"]
+
+    def test_does_nothing_elsewhere_if_another_commit_came_first(self, place: Place) -> None:
+        """R9."""
+        place.store.commit(ADA, stored(1), 0)
+        write = Write(ADA, stored(1), 0, sends=tuple(message(Key("signup", f"k{n}"), "x") for n in range(9)))
+        with pytest.raises(Conflict):
+            place.backend.finish(write)
+        assert place.drain() == []
+
+    def test_lets_the_other_partitions_have_their_turn(self, place: Place) -> None:
+        """F6: however long the backlog of its own is."""
+        apart = key_apart(ADA)
+        place.send(ADA, *(f"a{n}" for n in range(30)))
+        held = place.take()
+        place.send(apart, "elsewhere")
+        for version in range(20):
+            held = list(place.backend.finish(Write(ADA, stored(version + 1), version, acks=tuple(held)), receive=1))
+            if ids(held) == ["elsewhere"]:
+                return
+        pytest.fail("it was never handed out")

