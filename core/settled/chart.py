@@ -173,7 +173,7 @@ class Configuration:
 
     `is_whole` is whether each active node's parent is active too. A microstep may leave it otherwise: from inside
     a parallel node to that node's own, still empty history, XState leaves the parallel and enters only its regions.
-    No step ends so.
+    No step ends so. `is_restless` is whether it may be left without an event.
     """
 
     nodes: tuple[Node, ...]
@@ -183,6 +183,7 @@ class Configuration:
     tags: frozenset[str]
     meta: Mapping[str, Any]
     is_whole: bool = True
+    is_restless: bool = False
 
     def __repr__(self) -> str:
         return f"Configuration({self.value!r})"
@@ -251,6 +252,7 @@ class Chart:
             tags=frozenset(tag for node in nodes for tag in node.tags),
             meta={node.id: node.meta for node in nodes if node.meta is not ABSENT},
             is_whole=all(node.parent is None or node.parent in members for node in nodes),
+            is_restless=any(node.always for node in nodes),
         )
 
     def within(self, node: Node) -> tuple[Node, ...]:

@@ -7,7 +7,7 @@ whole numbers stay whole whatever their size.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, TypeAlias, TypeGuard, cast
 
@@ -31,7 +31,7 @@ ABSENT: Final = Absent.ABSENT
 
 def is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
     """Whether `value` is what JSON calls an object."""
-    return isinstance(value, Mapping)
+    return type(value) is dict or isinstance(value, Mapping)
 
 
 def is_array(value: object) -> TypeGuard[Sequence[Any]]:
@@ -67,7 +67,32 @@ def write(value: Json) -> str:
 
 
 def fault_in(value: object, path: str = "") -> str | None:
-    """Where `value` stops being JSON, as ``path: what is there``; None when all of it is JSON."""
+    """Where `value`, which is at `path`, stops being JSON, as ``path: what is there``; None when all of it is JSON."""
+    return None if is_json(value) else _fault(value, path)
+
+
+_TEXT: Final = frozenset({str})
+_SCALARS: Final = frozenset({str, int, bool, type(None)})
+
+
+def is_json(value: object) -> bool:
+    """Whether all of `value` is JSON. What nearly all data is made of is recognised by its exact type."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return True
+    if kind is dict:
+        items = cast("dict[object, object]", value)
+        return _TEXT.issuperset(map(type, items)) and _are_json(items.values())
+    if kind is list or kind is tuple:
+        return _are_json(cast("Sequence[object]", value))
+    return _fault(value, "") is None
+
+
+def _are_json(values: Collection[object]) -> bool:
+    return _SCALARS.issuperset(map(type, values)) or all(map(is_json, values))
+
+
+def _fault(value: object, path: str) -> str | None:
     match value:
         case None | bool() | int() | str():
             return None
@@ -78,13 +103,13 @@ def fault_in(value: object, path: str = "") -> str | None:
             for key, item in cast("Mapping[object, object]", value).items():
                 if not isinstance(key, str):
                     return f"{path or '(root)'}: the key {key!r} is not text"
-                fault = fault_in(item, f"{path}.{key}" if path else key)
+                fault = _fault(item, f"{path}.{key}" if path else key)
                 if fault:
                     return fault
             return None
         case list() | tuple():
             items = cast("Sequence[object]", value)
-            faults = (fault_in(item, f"{path}[{i}]") for i, item in enumerate(items))
+            faults = (_fault(item, f"{path}[{i}]") for i, item in enumerate(items))
             return next((fault for fault in faults if fault), None)
         case _:
             return f"{path or '(root)'}: {type(value).__qualname__} is not JSON"

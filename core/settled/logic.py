@@ -21,7 +21,7 @@ from settled.chart import Chart
 from settled.config import Inline, Named, Reference
 from settled.data import ABSENT, Json, fault_in, is_object
 from settled.errors import EventError, Fault, LogicError
-from settled.expression import Args, Expression, called, expression
+from settled.expression import Args, Expression, called, expression, takes_params
 from settled.guards import And, BuiltInGuard, GuardLike, Not, Or, StateIn, and_, not_, or_, state_in
 from settled.message import Key
 from settled.snapshot import Snapshot
@@ -177,7 +177,8 @@ class Logic:
         Raises:
             LogicError: it is not JSON; the message says where in it.
         """
-        plain = _converter().unstructure(context) if has(context.__class__) else context
+        kind: type[Any] = context.__class__
+        plain = context if kind is dict or not has(kind) else _converter().unstructure(context)
         if fault := fault_in(plain):
             raise LogicError(f"the context is not JSON: {fault}")
         return cast("Json", plain)
@@ -266,10 +267,10 @@ class Lexicon:
         match guard:
             case And():
                 parts = [self.guard(part) for part in guard.guards]
-                return lambda args: all(part(args) for part in parts)
+                return _all(parts)
             case Or():
                 parts = [self.guard(part) for part in guard.guards]
-                return lambda args: any(part(args) for part in parts)
+                return _any(parts)
             case Not():
                 inner = self.guard(guard.guard)
                 return lambda args: not inner(args)
@@ -387,12 +388,34 @@ def duration(value: Any) -> timedelta | None:
     return result
 
 
+def _all(parts: Iterable[Predicate]) -> Predicate:
+    def check(args: Args[Any, Any]) -> bool:
+        for part in parts:  # noqa: SIM110 (a generator would cost more than most guards)
+            if not part(args):
+                return False
+        return True
+
+    return check
+
+
+def _any(parts: Iterable[Predicate]) -> Predicate:
+    def check(args: Args[Any, Any]) -> bool:
+        for part in parts:  # noqa: SIM110 (a generator would cost more than most guards)
+            if part(args):
+                return True
+        return False
+
+    return check
+
+
 def _with_params(function: Callable[..., Any], params: Any) -> Predicate:
-    call, given = called(function), None if params is ABSENT else params
+    given = None if params is ABSENT else params
+    if not takes_params(function):
+        return lambda args: bool(function(args))
     if callable(given):
         computed = called(given)
-        return lambda args: bool(call(args, computed(args, None)))
-    return lambda args: bool(call(args, given))
+        return lambda args: bool(function(args, computed(args, None)))
+    return lambda args: bool(function(args, given))
 
 
 def _named(wanted: Mapping[str, Any]) -> Named:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Generic, TypeAlias, TypeVar, cast, overload
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from settled.actions import BuiltInAction
 from settled.chart import Chart, StateValue
@@ -21,11 +21,12 @@ from settled.finding import Finding
 from settled.guards import BuiltInGuard
 from settled.literal import MachineDict
 from settled.logic import ActionArgs, Actor, Call, Logic, is_machine, reasons
-from settled.microstep import received
+from settled.macrostep import read as read_event
 from settled.migration import Migration, migrated
+from settled.plans import Plans
 from settled.select import select
 from settled.snapshot import Snapshot, from_json, to_json
-from settled.transition import initial_step, step
+from settled.transition import initial_microsteps, initial_step, microsteps, step
 
 C = TypeVar("C")
 E = TypeVar("E")
@@ -37,7 +38,7 @@ class Machine(Generic[C, E]):
     """A compiled machine: immutable, and shared by all its instances. `setup` makes it."""
 
     config: MachineConfig
-    program: Program
+    plans: Plans
     context: C
 
     def __repr__(self) -> str:
@@ -59,6 +60,11 @@ class Machine(Generic[C, E]):
         return self.config.fingerprint
 
     @property
+    def program(self) -> Program:
+        """The chart, each of whose names has its meaning."""
+        return self.plans.program
+
+    @property
     def chart(self) -> Chart:
         """The nodes and transitions."""
         return self.program.chart
@@ -68,6 +74,10 @@ class Machine(Generic[C, E]):
         """What was handed to `setup`."""
         return self.program.logic
 
+    def without_plans(self) -> Machine[C, E]:
+        """This machine, but working out afresh what each step consists of: slower, and otherwise the same."""
+        return evolve(self, plans=Plans(self.program, limit=0))
+
     def initial_transition(
         self, input: Json = None, *, first_index: int = 0, elsewhere: bool = False
     ) -> tuple[Snapshot[C], tuple[Effect, ...]]:
@@ -75,8 +85,7 @@ class Machine(Generic[C, E]):
 
         What raises at the start gives a snapshot whose status is ``error``, and no effects.
         """
-        done = initial_step(self.program, self.context, input, first_index, elsewhere=elsewhere)
-        return done.snapshot, done.effects
+        return initial_step(self.plans, self.context, input, first_index, elsewhere=elsewhere)
 
     def transition(
         self, snapshot: Snapshot[C], event: object, *, first_index: int = 0, elsewhere: bool = False
@@ -91,21 +100,22 @@ class Machine(Generic[C, E]):
             LogicError: a guard, an action or a delay raised; `snapshot` stands.
             EventError: `event` is no event.
         """
-        done = step(self.program, snapshot, self._plain(event), first_index, elsewhere=elsewhere)
-        return done.snapshot, done.effects
+        return step(self.plans, snapshot, self._plain(event), first_index, elsewhere=elsewhere)
 
     def initial_microsteps(self, input: Json = None) -> tuple[Microstep[C], ...]:
         """The start, microstep by microstep: the snapshot after each, and its effects."""
-        return initial_step(self.program, self.context, input).microsteps
+        return initial_microsteps(self.plans, self.context, input)
 
     def microsteps(self, snapshot: Snapshot[C], event: object) -> tuple[Microstep[C], ...]:
         """What `transition` does, microstep by microstep. Stopping the actors of a machine that ended is not shown."""
-        return step(self.program, snapshot, self._plain(event)).microsteps
+        return microsteps(self.plans, snapshot, self._plain(event))
 
     def can(self, snapshot: Snapshot[C], event: object) -> bool:
         """Whether `event` would be taken by a transition that does anything."""
-        taken = received(self.program, self._plain(event))
-        return any(not transition.is_forbidding for transition in select(self.program, snapshot, taken))
+        plain = self._plain(event)
+        args = Args(snapshot.context, read_event(self.program, plain), snapshot)
+        offer = self.plans.reaction(snapshot.configuration, plain["type"]).offer
+        return any(not transition.is_forbidding for transition in select(self.program, offer, plain, args))
 
     def resolve_state(self, value: StateValue, context: object = ABSENT) -> Snapshot[C]:
         """A snapshot in `value`, completed by default, as if the machine had just come to rest there.
@@ -254,7 +264,7 @@ class Setup(Generic[C, E]):
         """
         read_config = read(config if isinstance(config, str) else cast("Mapping[str, Any]", config))
         program = compile_program(read_config, self.logic)
-        return Machine(read_config, program, cast("C", _own_context(read_config, self.logic)))
+        return Machine(read_config, Plans(program), cast("C", _own_context(read_config, self.logic)))
 
 
 def _own_context(config: MachineConfig, logic: Logic) -> Any:

@@ -2,72 +2,110 @@
 
 The rules are SCXML's, as XState reads them. An event is offered from the inside out: a node may take it only if none
 of its active descendants did. Everything is in document order, of the nodes as of the transitions.
+
+To whom it is offered follows from the configuration and the event's type alone; only the guards have to be asked each
+time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, TypeAlias
 
-from attrs import frozen
+from attrs import define, frozen
 
-from settled.chart import Configuration, Node, Transition, in_order
+from settled.chart import Chart, Configuration, Node, Transition, in_order
 from settled.compile import Program
 from settled.config import Inline, Reference
 from settled.errors import LogicError
 from settled.expression import Args
-from settled.snapshot import Snapshot
 
 History: TypeAlias = Mapping[str, tuple[str, ...]]
 
 
-@frozen
-class Received:
-    """An event that is being taken: its type, itself in JSON, and as logic sees it."""
+@frozen(eq=False)
+class Offer:
+    """Whom an event is offered to: each of `inner`, and then, if none of them takes it, `candidates` in their order.
 
-    type: str
-    plain: Mapping[str, Any]
-    seen: Any
+    `sure` is what is taken whatever the guards say, or None where they have to be asked.
+    """
 
+    inner: tuple[Offer, ...]
+    candidates: tuple[Transition, ...]
+    sure: tuple[Transition, ...] | None
 
-def select(program: Program, snapshot: Snapshot[Any], event: Received) -> list[Transition]:
-    """The transitions that `event` takes, before conflicts between them are resolved."""
-    args = Args(snapshot.context, event.seen, snapshot)
-    active = snapshot.configuration.members
-
-    def taken_in(node: Node) -> list[Transition]:
-        inner = [transition for child in node.states if child in active for transition in taken_in(child)]
-        return inner or _first(program, node.candidates(event.type), event, args)
-
-    return taken_in(program.chart.root)
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nobody who could take it."""
+        return not self.inner and not self.candidates
 
 
-def select_eventless(program: Program, snapshot: Snapshot[Any], event: Received) -> list[Transition]:
-    """The transitions that are taken without an event; guards and actions still see the last one.
+def offer(chart: Chart, configuration: Configuration, type: str) -> Offer:
+    """Whom an event of `type` is offered to."""
+    active = configuration.members
+
+    def inside(node: Node) -> Offer:
+        return _joined([inside(child) for child in node.states if child in active], node.candidates(type))
+
+    return inside(chart.root)
+
+
+def eventless_offer(configuration: Configuration) -> Offer:
+    """Who may move on without an event.
 
     Each leaf asks for itself, so unlike with an event an ancestor's transition may be taken beside an inner one.
     """
-    args = Args(snapshot.context, event.seen, snapshot)
-    found: dict[Transition, None] = {}
-    for leaf in snapshot.configuration.atomic:
-        for node in (leaf, *leaf.ancestors):
-            if first := _first(program, node.always, event, args):
-                found[first[0]] = None
-                break
-    return list(found)
+    chains = (
+        tuple(transition for node in (leaf, *leaf.ancestors) for transition in node.always)
+        for leaf in configuration.atomic
+    )
+    return _joined([_joined([], chain) for chain in chains], ())
 
 
-def _first(
-    program: Program, candidates: Iterable[Transition], event: Received, args: Args[Any, Any]
-) -> list[Transition]:
-    for transition in candidates:
-        if _passes(program, transition, event, args):
-            return [transition]
-    return []
+def _joined(inner: list[Offer], candidates: tuple[Transition, ...]) -> Offer:
+    """An offer without those who are never asked: they have nothing, or come after one that is sure to take it."""
+    some = tuple(each for each in inner if not each.is_empty)
+    if len(some) == 1:
+        some, candidates = some[0].inner, some[0].candidates + candidates
+    if not some and not candidates:
+        return _NOBODY
+    asked = sum(1 for _ in takewhile(lambda candidate: not _is_sure(candidate), candidates))
+    own = candidates[: asked + 1]
+    return Offer(some, own, _sure(some, own))
 
 
-def _passes(program: Program, transition: Transition, event: Received, args: Args[Any, Any]) -> bool:
-    if transition.route is not None and event.plain.get("to") != transition.route:
+def _sure(inner: tuple[Offer, ...], candidates: tuple[Transition, ...]) -> tuple[Transition, ...] | None:
+    if any(each.sure is None for each in inner):
+        return None
+    if taken := dict.fromkeys(transition for each in inner for transition in each.sure or ()):
+        return tuple(taken)
+    return candidates if all(map(_is_sure, candidates)) else None
+
+
+_NOBODY = Offer((), (), ())
+
+
+def _is_sure(transition: Transition) -> bool:
+    return transition.guard is None and transition.route is None
+
+
+def select(program: Program, offer: Offer, event: Mapping[str, Any], args: Args[Any, Any]) -> tuple[Transition, ...]:
+    """The transitions that `event` takes, before conflicts between them are resolved; `args` is for their guards."""
+    if offer.sure is not None:
+        return offer.sure
+    if offer.inner:
+        inner = dict.fromkeys(taken for each in offer.inner for taken in select(program, each, event, args))
+        if inner:
+            return tuple(inner)
+    for transition in offer.candidates:
+        if _is_sure(transition) or _passes(program, transition, event, args):
+            return (transition,)
+    return ()
+
+
+def _passes(program: Program, transition: Transition, event: Mapping[str, Any], args: Args[Any, Any]) -> bool:
+    if transition.route is not None and event.get("to") != transition.route:
         return False
     guard = transition.guard
     if guard is None:
@@ -90,18 +128,33 @@ def name_of(reference: Reference) -> str:
     return reference.type
 
 
+@define
+class Recall:
+    """What the history nodes of `chart` stand for. `is_asked` is whether anybody wanted to know."""
+
+    chart: Chart
+    history: History
+    is_asked: bool = False
+
+    def remembered(self, node: Node) -> tuple[Node, ...] | None:
+        """What the history `node` remembers, if it does."""
+        self.is_asked = True
+        ids = self.history.get(node.id)
+        return None if ids is None else in_order(self.chart.ids[id] for id in ids)
+
+
 def without_conflicts(
-    transitions: Sequence[Transition], configuration: Configuration, history: History, program: Program
-) -> list[Transition]:
+    transitions: Sequence[Transition], configuration: Configuration, recall: Recall
+) -> Sequence[Transition]:
     """`transitions` but for those that would leave a node another one leaves too.
 
     Of two in conflict the earlier stays, unless the later one's source is inside the earlier one's.
     """
     if len(transitions) < 2:
-        return list(transitions)
+        return transitions
     kept: dict[Transition, frozenset[Node]] = {}
     for transition in transitions:
-        leaves = exit_set(transition, configuration, history, program)
+        leaves = exit_set(transition, configuration, recall)
         rivals = [other for other, left in kept.items() if not left.isdisjoint(leaves)]
         if all(transition.source.is_inside(rival.source) for rival in rivals):
             for rival in rivals:
@@ -110,42 +163,39 @@ def without_conflicts(
     return list(kept)
 
 
-def exit_set(
-    transition: Transition, configuration: Configuration, history: History, program: Program
-) -> frozenset[Node]:
+def exit_set(transition: Transition, configuration: Configuration, recall: Recall) -> frozenset[Node]:
     """The active nodes that `transition` leaves: those inside its domain, which may be its own source."""
     if not transition.targets:
         return frozenset()
-    around = domain(transition, history, program)
+    around = domain(transition, recall)
     return frozenset(node for node in configuration.nodes if node.is_inside(around))
 
 
-def domain(transition: Transition, history: History, program: Program) -> Node | None:
+def domain(transition: Transition, recall: Recall) -> Node | None:
     """The innermost node that `transition` stays inside of; None if it leaves even the root."""
-    source, targets = transition.source, effective_targets(transition.targets or (), history, program)
+    source, targets = transition.source, effective_targets(transition.targets or (), recall)
     if not transition.reenter and all(target is source or target.is_inside(source) for target in targets):
         return source
     head, *others = (*targets, source)
     for ancestor in head.ancestors:
         if all(other.is_inside(ancestor) for other in others):
             return ancestor
-    return None if transition.reenter else program.chart.root
+    return None if transition.reenter else recall.chart.root
 
 
-def effective_targets(targets: Iterable[Node], history: History, program: Program) -> tuple[Node, ...]:
+def effective_targets(targets: Iterable[Node], recall: Recall) -> tuple[Node, ...]:
     """`targets`, with what it remembers, or else its defaults, in the place of each history node."""
     found: dict[Node, None] = {}
     for target in targets:
-        inner = recalled(target, history, program) if target.type == "history" else (target,)
+        inner = recalled(target, recall) if target.type == "history" else (target,)
         found.update(dict.fromkeys(inner))
     return tuple(found)
 
 
-def recalled(node: Node, history: History, program: Program) -> tuple[Node, ...]:
+def recalled(node: Node, recall: Recall) -> tuple[Node, ...]:
     """The nodes that the history `node` stands for: those it remembers, or else its defaults."""
-    if node.id in history:
-        return in_order(program.chart.ids[id] for id in history[node.id])
-    return effective_targets(default_of(node), history, program)
+    remembered = recall.remembered(node)
+    return effective_targets(default_of(node), recall) if remembered is None else remembered
 
 
 def default_of(node: Node) -> tuple[Node, ...]:

@@ -7,66 +7,53 @@ it happens or none: what raises on the way leaves the old snapshot in force.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from settled.chart import Configuration
 from settled.compile import Program
 from settled.data import ABSENT, Json
 from settled.effects import Effect, Stop
 from settled.errors import EventError, LogicError
-from settled.microstep import Outbox, initial_microstep, microstep, received
-from settled.select import Received, raised, select, select_eventless
+from settled.macrostep import Macrostep
+from settled.making import maker
+from settled.microstep import microstep
+from settled.plans import Plans, Reaction
+from settled.select import raised, select
 from settled.snapshot import NO_CHILDREN, Snapshot, Status
+
+Step: TypeAlias = "tuple[Snapshot[Any], tuple[Effect, ...]]"
 
 INIT, STOP, ERROR = "xstate.init", "xstate.stop", "xstate.error.actor"
 
 
-@frozen
-class Step:
-    """What a step came to, and by which microsteps: the snapshot and the effects of each one."""
-
-    snapshot: Snapshot[Any]
-    effects: tuple[Effect, ...]
-    microsteps: tuple[tuple[Snapshot[Any], tuple[Effect, ...]], ...]
-
-
 def initial_step(
-    program: Program, context: Any, input: Json = None, first_index: int = 0, *, elsewhere: bool = False
+    plans: Plans, context: Any, input: Json = None, first_index: int = 0, *, elsewhere: bool = False
 ) -> Step:
     """Enter the machine. `context` is the config's own; if the machine creates it, that comes first.
 
     What raises at the start leaves a snapshot with the status ``error`` and no effects.
     """
-    start = Snapshot(program.chart.configuration([program.chart.root]), context)
     try:
-        return _entered(program, start, input, Outbox(first_index, [], deque(), elsewhere))
+        step = _start(plans, context, input, first_index, elsewhere)
     except LogicError as error:
-        return Step(evolve(start, status="error", error={"name": type(error).__name__, "message": str(error)}), (), ())
+        start = _nowhere(plans.program, context)
+        return evolve(start, status="error", error={"name": type(error).__name__, "message": str(error)}), ()
+    return step.snapshot, tuple(step.effects)
 
 
-def _entered(program: Program, start: Snapshot[Any], input: Json, out: Outbox) -> Step:
-    event = Received(INIT, {"type": INIT, "input": input}, {"type": INIT, "input": input})
-    before = evolve(start, context=_first_context(program, start.context, input))
-    after = initial_microstep(program, before, event, out)
-    return _completed(program, event, out, [(after, len(out.effects))])
-
-
-def _first_context(program: Program, context: Any, input: Json) -> Any:
-    create = program.logic.create_context
-    if create is None:
-        return context
+def initial_microsteps(plans: Plans, context: Any, input: Json = None) -> tuple[Step, ...]:
+    """What `initial_step` does, microstep by microstep."""
     try:
-        return create(input)
-    except Exception as error:
-        raise raised(program, "create_context", "context", error) from error
+        return _parts(_start(plans, context, input))
+    except LogicError:
+        return ()
 
 
 def step(
-    program: Program,
+    plans: Plans,
     snapshot: Snapshot[Any],
     event: Mapping[str, Any],
     first_index: int = 0,
@@ -79,82 +66,151 @@ def step(
         LogicError: a guard, an action or a delay raised, or the step does not end.
         EventError: the event cannot be taken by any machine.
     """
+    reaction = plans.reaction(snapshot.configuration, event["type"])
+    if reaction.quiet is not None and snapshot.status == "active":
+        return _moved(snapshot, reaction.quiet), ()
+    step = _begin(plans, snapshot, event, first_index, elsewhere)
+    _take(plans, step, reaction)
+    return step.snapshot, tuple(step.effects)
+
+
+def microsteps(plans: Plans, snapshot: Snapshot[Any], event: Mapping[str, Any]) -> tuple[Step, ...]:
+    """What `step` does, microstep by microstep."""
+    step = _begin(plans, snapshot, event)
+    _take(plans, step, plans.reaction(snapshot.configuration, event["type"]))
+    return _parts(step)
+
+
+def _parts(step: Macrostep) -> tuple[Step, ...]:
+    begins = [0, *(end for _, end in step.done)]
+    return tuple(
+        (snapshot, tuple(step.effects[begin:end])) for begin, (snapshot, end) in zip(begins, step.done, strict=False)
+    )
+
+
+def _moved(snapshot: Snapshot[Any], configuration: Configuration) -> Snapshot[Any]:
+    if configuration == snapshot.configuration:
+        return snapshot
+    return _snapshot(
+        configuration,
+        snapshot.context,
+        snapshot.status,
+        ABSENT,
+        snapshot.error,
+        snapshot.children or NO_CHILDREN,
+        snapshot.history,
+    )
+
+
+_snapshot = maker(Snapshot)
+
+
+def _nowhere(program: Program, context: Any) -> Snapshot[Any]:
+    return Snapshot(program.chart.configuration([program.chart.root]), context)
+
+
+def _begin(
+    plans: Plans, snapshot: Snapshot[Any], event: Mapping[str, Any], first_index: int = 0, elsewhere: bool = False
+) -> Macrostep:
+    context, children, history = snapshot.context, snapshot.children, snapshot.history
+    return Macrostep(plans.program, snapshot, first_index, elsewhere, event, event, context, children, history, [], [])
+
+
+def _start(plans: Plans, context: Any, input: Json, first_index: int = 0, elsewhere: bool = False) -> Macrostep:
+    start = _nowhere(plans.program, _first_context(plans.program, context, input))
+    step = _begin(plans, start, {"type": INIT, "input": input}, first_index, elsewhere)
+    microstep(plans.start(), step)
+    _run_to_rest(plans, step)
+    return step
+
+
+def _first_context(program: Program, context: Any, input: Json) -> Any:
+    create = program.logic.create_context
+    if create is None:
+        return context
+    try:
+        return create(input)
+    except Exception as error:
+        raise raised(program, "create_context", "context", error) from error
+
+
+def _take(plans: Plans, step: Macrostep, reaction: Reaction) -> None:
+    """Bring `step` from its event to where the machine comes to rest."""
+    event, before = step.event, step.snapshot
     type = event["type"]
     if type == "*":
         raise EventError("an event cannot have the type *, which stands for all of them")
-    if snapshot.status != "active":
-        return Step(snapshot, (), ())
+    if before.status != "active":
+        return
     if type == STOP:
-        return _ended(snapshot, "stopped", ABSENT, first_index)
-    taken = received(program, event)
-    transitions = [] if type == INIT else select(program, snapshot, taken)
-    if not transitions and type.startswith(ERROR):
-        return _ended(snapshot, "error", event.get("error", ABSENT), first_index)
-    out = Outbox(first_index, [], deque(), elsewhere)
-    after = microstep(program, snapshot, transitions, taken, out)
-    return _completed(program, taken, out, [(after, len(out.effects))])
+        _end(step, "stopped", ABSENT)
+        return
+    step.take(event)
+    if type == INIT or not _react(plans, step, reaction):
+        if type.startswith(ERROR):
+            _end(step, "error", event.get("error", ABSENT))
+            return
+        step.rest(before)
+    _run_to_rest(plans, step)
 
 
-def _ended(snapshot: Snapshot[Any], status: Status, error: Any, first_index: int) -> Step:
-    """The machine ends here and now: no node is left, but its actors are stopped."""
-    after = evolve(snapshot, status=status, error=error, children=NO_CHILDREN)
-    return Step(after, tuple(_stops(snapshot, first_index)), ((after, ()),))
+def _react(plans: Plans, step: Macrostep, reaction: Reaction) -> bool:
+    """One microstep, if `reaction` asks for one. Returns whether it does."""
+    transitions = select(plans.program, reaction.offer, step.event, step.args())
+    if not transitions:
+        return False
+    _check_end(step)
+    microstep(plans.plan(reaction, transitions, step.history), step)
+    return True
 
 
-def _completed(program: Program, event: Received, out: Outbox, done: list[tuple[Snapshot[Any], int]]) -> Step:
-    """Go on from the microsteps in `done` (each with how many effects there were after it) until there is no more."""
-    _run_to_rest(program, event, out, done)
-    microsteps = tuple(_with_own_effects(out.effects, done))
-    snapshot = _at_rest(program, done[-1][0])
-    if snapshot.status != "active":
-        out.effects.extend(_stops(snapshot, out.next_index))
-    return Step(snapshot, tuple(out.effects), microsteps)
+def _run_to_rest(plans: Plans, step: Macrostep) -> None:
+    """Go on until there is no eventless transition and no raised event left, and let the actors of what ended go."""
+    may_be_eventless = True
+    while step.snapshot.status == "active":
+        before, here = step.snapshot, step.snapshot.configuration
+        is_eventless = may_be_eventless and here.is_restless and _react(plans, step, plans.reaction(here, None))
+        if not is_eventless:
+            if not step.queue:
+                break
+            event = step.queue.popleft()
+            step.take(event)
+            if not _react(plans, step, plans.reaction(here, event["type"])):
+                _check_end(step)
+                step.rest(before)
+        # An eventless transition that changed nothing would be taken for ever.
+        may_be_eventless = not is_eventless or step.snapshot is not before
+    if not step.snapshot.configuration.is_whole:
+        step.snapshot = _whole(plans.program, step.snapshot)
+    if step.snapshot.status != "active":
+        _stop_all(step)
 
 
-def _at_rest(program: Program, snapshot: Snapshot[Any]) -> Snapshot[Any]:
-    if snapshot.configuration.is_whole:
-        return snapshot
+def _whole(program: Program, snapshot: Snapshot[Any]) -> Snapshot[Any]:
     return evolve(snapshot, configuration=program.chart.whole(snapshot.configuration))
 
 
-def _run_to_rest(program: Program, event: Received, out: Outbox, done: list[tuple[Snapshot[Any], int]]) -> None:
-    snapshot, may_be_eventless, bound = done[-1][0], True, program.chart.max_iterations
-    while snapshot.status == "active":
-        transitions = select_eventless(program, snapshot, event) if may_be_eventless else []
-        is_eventless = bool(transitions)
-        if not is_eventless:
-            if not out.queue:
-                return
-            event = received(program, out.queue.popleft())
-            transitions = select(program, snapshot, event)
-        if len(done) > bound:
-            raise LogicError(_endless(program, [each.configuration for each, _ in done[-_SHOWN:]]))
-        before, snapshot = snapshot, microstep(program, snapshot, transitions, event, out)
-        done.append((snapshot, len(out.effects)))
-        # An eventless transition that changed nothing would be taken for ever.
-        may_be_eventless = not is_eventless or snapshot is not before
+def _end(step: Macrostep, status: Status, error: Any) -> None:
+    """The machine ends here and now: no node is left, but its actors are stopped."""
+    step.rest(evolve(step.snapshot, status=status, error=error, children=NO_CHILDREN))
+    _stop_all(step)
 
 
-def _with_own_effects(
-    effects: list[Effect], done: list[tuple[Snapshot[Any], int]]
-) -> Iterator[tuple[Snapshot[Any], tuple[Effect, ...]]]:
-    begin = 0
-    for snapshot, end in done:
-        yield snapshot, tuple(effects[begin:end])
-        begin = end
-
-
-def _stops(snapshot: Snapshot[Any], first_index: int) -> Iterator[Effect]:
-    return (Stop(first_index + offset, id) for offset, id in enumerate(snapshot.children))
+def _stop_all(step: Macrostep) -> None:
+    for id in step.children:
+        step.effects.append(Stop(step.next_index, id))
 
 
 _SHOWN = 20
 """From how many of the last microsteps an endless loop is told."""
 
 
-def _endless(program: Program, last: list[Configuration]) -> str:
-    ids = dict.fromkeys(node.id for configuration in last for node in configuration.atomic)
-    return (
-        f"{program.chart.id}: more than {program.chart.max_iterations} microsteps without coming to rest, "
-        f"lately in: {', '.join(ids)}"
-    )
+def _check_end(step: Macrostep) -> None:
+    chart = step.program.chart
+    if len(step.done) > chart.max_iterations:
+        last = (snapshot.configuration for snapshot, _ in step.done[-_SHOWN:])
+        ids = dict.fromkeys(node.id for configuration in last for node in configuration.atomic)
+        raise LogicError(
+            f"{chart.id}: more than {chart.max_iterations} microsteps without coming to rest, "
+            f"lately in: {', '.join(ids)}"
+        )
