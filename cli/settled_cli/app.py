@@ -23,6 +23,8 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
+app.command("settled_cli.checking:check_file", name="check", help="Find what is wrong with a machine before it runs.")
+app.command("settled_cli.drawing:draw", name="diagram", help="Draw a machine, in Mermaid or Graphviz's language.")
 app.command("settled_cli.playing:run", name="run", help="Play the example in a folder.")
 app.command("settled_cli.sending:start", name="start", help="Create an instance.")
 app.command("settled_cli.sending:send", name="send", help="Send an event to an instance.")

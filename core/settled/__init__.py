@@ -23,6 +23,7 @@ from settled.check import check
 from settled.codec import read
 from settled.compile import compile_chart
 from settled.data import ABSENT, Json
+from settled.dot import dot
 from settled.errors import (
     Conflict,
     DefinitionError,
@@ -44,6 +45,7 @@ from settled.guards import and_, not_, or_, state_in
 from settled.literal import MachineDict, StateDict, TransitionDict
 from settled.logic import ActionArgs, Actor, Call, Retry, actor
 from settled.machine import Machine, setup
+from settled.mermaid import mermaid
 from settled.message import Event, Key, Message, Start, Timer, encode
 from settled.ports import Backend, Capability, DeadLetter, Delivery, Index, Queue, Store, Stored, Timers, Write
 from settled.record import Outcome, Record
@@ -114,6 +116,7 @@ __all__ = [
     "check",
     "compile_chart",
     "done_event",
+    "dot",
     "dump_family",
     "emit",
     "encode",
@@ -125,6 +128,7 @@ __all__ = [
     "is_settled",
     "load_family",
     "log",
+    "mermaid",
     "not_",
     "or_",
     "raise_",

@@ -384,7 +384,7 @@ def _can_be_active(node: Node) -> Node:
 
 def value_matches(wanted: StateValue, value: StateValue) -> bool:
     """Whether the state value `value` is `wanted` or inside it. Texts may be dotted paths."""
-    wanted, value = _unfolded(wanted), _unfolded(value)
+    wanted, value = unfolded(wanted), unfolded(value)
     if isinstance(value, str):
         return wanted == value
     if isinstance(wanted, str):
@@ -392,7 +392,8 @@ def value_matches(wanted: StateValue, value: StateValue) -> bool:
     return all(key in value and value_matches(inner, value[key]) for key, inner in wanted.items())
 
 
-def _unfolded(value: StateValue) -> StateValue:
+def unfolded(value: StateValue) -> StateValue:
+    """`value`, with objects in the place of a dotted path."""
     if not isinstance(value, str):
         return value
     *around, unfolded = split(value)
