@@ -21,6 +21,8 @@ test: $(READY)
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import ensurepip; ensurepip.version()' 2>/dev/null || \
 		{ apt-get update -q && apt-get install -q -y --no-install-recommends python3.11-venv; }
+	command -v java >/dev/null || \
+		{ apt-get update -q && apt-get install -q -y --no-install-recommends default-jre-headless; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable . --group dev

@@ -2,4 +2,28 @@
 
 The law of an adapter: it translates, one vendor call for one port call, and the vendor's errors into settled's. It
 neither retries nor encodes, and it does not know what a statechart is.
+
+The way in is `open_aws`, or `assemble` with clients of one's own. Below it stand the ports: `store` with its `item`,
+`queue`, and `timers` with the `delays`; `envelope` and `names` say how a message and a key look to AWS, `errors` what
+went wrong. Above it, `invocation` is where Lambda comes in, and `door` where HTTP does.
 """
+
+from __future__ import annotations
+
+from settled_aws.opening import ONE_ATTEMPT, Addresses, addresses, assemble, open_aws
+from settled_aws.queue import SqsFifoQueue
+from settled_aws.store import DynamoDBStore
+from settled_aws.timers import EventBridgeTimers
+from settled_aws.url import Place
+
+__all__ = [
+    "ONE_ATTEMPT",
+    "Addresses",
+    "DynamoDBStore",
+    "EventBridgeTimers",
+    "Place",
+    "SqsFifoQueue",
+    "addresses",
+    "assemble",
+    "open_aws",
+]

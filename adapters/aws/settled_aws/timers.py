@@ -1,0 +1,111 @@
+"""Timers: EventBridge Scheduler for the long waits, and a delay queue for those it is too coarse for.
+
+A schedule fires once, up to a minute late and never early, puts its text into the FIFO queue under the key's group, and
+is deleted. Its name follows from the timer's id, so whoever schedules again replaces, and whoever cancels need not have
+scheduled.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from attrs import frozen
+from botocore.exceptions import ClientError
+
+from settled.message import Message, Timer
+from settled_aws.clients import SchedulerClient
+from settled_aws.delays import LONGEST_DELAY, DelayQueue
+from settled_aws.envelope import sealed
+from settled_aws.errors import code_of, translated
+from settled_aws.names import group_id, schedule_name
+
+
+@frozen
+class Target:
+    """Where schedules are kept and what they reach.
+
+    `group` is the schedule group, `queue` the ARN of the FIFO queue, `role` the ARN of the role that may send to it.
+    """
+
+    group: str
+    queue: str
+    role: str
+
+
+class EventBridgeTimers:
+    """Timers over the FIFO queue that `target` names and `send` sends to.
+
+    `scheduler` makes the client when the first long timer needs one. `clock` is the time in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        scheduler: Callable[[], SchedulerClient],
+        target: Target,
+        delays: DelayQueue,
+        send: Callable[[Sequence[Message]], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._scheduler = scheduler
+        self._target = target
+        self._delays = delays
+        self._send = send
+        self._clock = clock
+
+    def schedule(self, timer: Timer) -> None:
+        """Send ``timer.message`` at ``timer.due``.
+
+        The same id again replaces a schedule. A wait of less than 15 minutes cannot be taken back: its message comes,
+        and the record, which does not expect it any more, drops it.
+        """
+        wait = timer.due - self._clock()
+        if wait <= 0:
+            self._send([timer.message])
+        elif wait <= LONGEST_DELAY:
+            self._delays.put(timer.message, wait)
+        else:
+            self._schedule(timer)
+
+    def cancel(self, timer_id: str) -> None:
+        name, group = schedule_name(timer_id), self._target.group
+        with translated(f"cancelling the timer {timer_id}"):
+            try:
+                self._scheduler().delete_schedule(Name=name, GroupName=group)
+            except ClientError as error:
+                if code_of(error) != "ResourceNotFoundException":
+                    raise
+
+    def _schedule(self, timer: Timer) -> None:
+        schedule = self._request(timer)
+        with translated(f"scheduling the timer {timer.id}"):
+            try:
+                self._scheduler().create_schedule(**schedule)
+            except ClientError as error:
+                if code_of(error) != "ConflictException":
+                    raise
+                self._scheduler().update_schedule(**schedule)
+
+    def _request(self, timer: Timer) -> dict[str, Any]:
+        return {
+            "Name": schedule_name(timer.id),
+            "GroupName": self._target.group,
+            "ScheduleExpression": at(timer.due),
+            "ScheduleExpressionTimezone": "UTC",
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "ActionAfterCompletion": "DELETE",
+            "Target": {
+                "Arn": self._target.queue,
+                "RoleArn": self._target.role,
+                "Input": sealed(timer.message),
+                "SqsParameters": {"MessageGroupId": group_id(timer.message.key)},
+            },
+        }
+
+
+def at(due: float) -> str:
+    """The expression of a schedule for `due`, rounded up to a whole second."""
+    return f"at({datetime.fromtimestamp(math.ceil(due), UTC):%Y-%m-%dT%H:%M:%S})"

@@ -1,0 +1,118 @@
+"""What a backend's URL says, and nothing of what is done about it.
+
+An option that nobody knows is an error: a misspelt ``leese=5`` that is quietly passed over is found in production.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from attrs import frozen
+
+from settled.errors import Denied
+
+EXPECTED = "expected aws://REGION/NAME, as in aws://eu-central-1/signup"
+
+
+@frozen
+class Place:
+    """Where on AWS a backend is.
+
+    What is not given has its name from NAME: the table NAME, the queue NAME.fifo, the queue of short waits NAME-delays,
+    the schedule group NAME, the role NAME-scheduler. `account` is the number of the account; without it, one request
+    finds it out. `lease` and `keep_finished` are in seconds, `largest_message` in bytes.
+    """
+
+    region: str
+    table: str
+    queue: str
+    delays: str
+    schedules: str
+    role: str
+    account: str | None = None
+    lease: int = 30
+    keep_finished: float | None = None
+    largest_message: int = 1024 * 1024
+
+
+def place_in(url: str) -> Place:
+    """The place that ``aws://REGION/NAME?OPTIONS`` names; the options are the fields of `Place`.
+
+    Raises:
+        Denied: the URL is another one, or has an option that is not known.
+    """
+    place, _, query = url.partition("?")
+    region, _, name = place.removeprefix("aws://").partition("/")
+    if not place.startswith("aws://") or not region or not name or "/" in name:
+        raise Denied(f"{url}: {EXPECTED}")
+    return Place(region=region, **{**_named(name), **_options(url, query)})
+
+
+def _named(name: str) -> dict[str, Any]:
+    return {
+        "table": name,
+        "queue": f"{name}.fifo",
+        "delays": f"{name}-delays",
+        "schedules": name,
+        "role": f"{name}-scheduler",
+    }
+
+
+def _options(url: str, query: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        if name not in _KNOWN:
+            raise Denied(f"{url}: no option {name!r}; known are {', '.join(sorted(_KNOWN))}")
+        try:
+            options[name] = _KNOWN[name](text)
+        except ValueError as error:
+            raise Denied(f"{url}: {name}={text}: {error}") from error
+    return options
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise ValueError("expected a name")
+    return text
+
+
+def _account(text: str) -> str:
+    if len(text) != 12 or not text.isdigit():
+        raise ValueError("expected the 12 digits of an account")
+    return text
+
+
+def _lease(text: str) -> int:
+    lease = int(text)
+    if not 1 <= lease <= 12 * 60 * 60:
+        raise ValueError("expected whole seconds, from 1 to 43200: SQS counts in them")
+    return lease
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError("expected a number of seconds above 0")
+    return seconds
+
+
+def _bytes(text: str) -> int:
+    count = int(text)
+    if not 1024 <= count <= 1024 * 1024:
+        raise ValueError("expected a number of bytes, from 1024 to 1048576: what SQS lets a queue be set to")
+    return count
+
+
+_KNOWN: Mapping[str, Callable[[str], Any]] = {
+    "table": _name,
+    "queue": _name,
+    "delays": _name,
+    "schedules": _name,
+    "role": _name,
+    "account": _account,
+    "lease": _lease,
+    "keep_finished": _seconds,
+    "largest_message": _bytes,
+}

@@ -1,0 +1,65 @@
+"""The emulators run once for all tests of the adapter; each test has a table and queues of its own in them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from settled_aws import Addresses, DynamoDBStore, Place
+from settled_runtime import Separate
+from tests.adapters.aws.place import Cloud, backend, client, create, create_table, fresh_name, place
+from tests.emulators.dynamodb import dynamodb_local
+from tests.emulators.ministack import ministack
+from tests.emulators.running import NotHere
+
+
+@contextmanager
+def _or_skip() -> Generator[None]:
+    try:
+        yield
+    except NotHere as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def dynamodb_endpoint() -> Iterator[str]:
+    with _or_skip(), dynamodb_local() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def cloud(dynamodb_endpoint: str) -> Iterator[Cloud]:
+    with _or_skip(), ministack() as endpoint:
+        cloud = Cloud(
+            dynamodb=client("dynamodb", dynamodb_endpoint),
+            sqs=client("sqs", endpoint),
+            scheduler=client("scheduler", endpoint),
+            endpoint=endpoint,
+            dynamodb_endpoint=dynamodb_endpoint,
+        )
+        yield cloud
+        cloud.close()
+
+
+@pytest.fixture
+def where() -> Place:
+    return place(fresh_name())
+
+
+@pytest.fixture
+def found(cloud: Cloud, where: Place) -> Addresses:
+    return create(cloud, where)
+
+
+@pytest.fixture
+def aws(cloud: Cloud, where: Place, found: Addresses) -> Separate:
+    return backend(cloud, where, found)
+
+
+@pytest.fixture
+def store(cloud: Cloud) -> DynamoDBStore:
+    table = fresh_name()
+    create_table(cloud.dynamodb, table)
+    return DynamoDBStore(cloud.dynamodb, table)

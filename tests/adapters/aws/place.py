@@ -1,0 +1,133 @@
+"""A place to try the adapter in: emulated services, real clients, and a table and queues of its own for each test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import boto3
+from attrs import frozen
+
+from settled.message import Key, Message, Timer
+from settled.ports import DeadLetter, Delivery, Index, Stored
+from settled_aws import ONE_ATTEMPT, Addresses, Place, addresses, assemble
+from settled_runtime import Separate
+from tests.emulators.ministack import ACCOUNT
+
+REGION = "eu-central-1"
+LEASE = 2
+
+ADA = Key("signup", "ada")
+BEN = Key("signup", "ben")
+CEM = Key("signup", "cem")
+
+_numbers = itertools.count(1)
+
+
+@frozen
+class Cloud:
+    """The clients of one account, each at its emulator."""
+
+    dynamodb: Any
+    sqs: Any
+    scheduler: Any
+    endpoint: str
+    dynamodb_endpoint: str
+
+    def close(self) -> None:
+        for client in (self.dynamodb, self.sqs, self.scheduler):
+            client.close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What botocore reads to find this account by itself."""
+        return {
+            "AWS_ACCESS_KEY_ID": ACCOUNT,
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb_endpoint,
+        }
+
+
+def client(service: str, endpoint: str) -> Any:
+    session: Any = boto3.Session(ACCOUNT, "test", region_name=REGION)
+    return session.client(service, endpoint_url=endpoint, config=ONE_ATTEMPT)
+
+
+def fresh_name(prefix: str = "t") -> str:
+    """A name that nothing in the emulators has yet; several runs may share them."""
+    return f"{prefix}{os.getpid()}-{next(_numbers)}"
+
+
+def place(name: str, **changes: Any) -> Place:
+    named: dict[str, Any] = {
+        "table": name,
+        "queue": f"{name}.fifo",
+        "delays": f"{name}-delays",
+        "schedules": name,
+        "role": f"{name}-scheduler",
+        "lease": LEASE,
+    }
+    return Place(region=REGION, **{**named, **changes})
+
+
+def create(cloud: Cloud, where: Place) -> Addresses:
+    """Make what the template in ``examples/aws-signup`` makes."""
+    create_table(cloud.dynamodb, where.table)
+    cloud.sqs.create_queue(
+        QueueName=where.queue,
+        Attributes={
+            "FifoQueue": "true",
+            "ContentBasedDeduplication": "true",
+            "DeduplicationScope": "messageGroup",
+            "FifoThroughputLimit": "perMessageGroupId",
+            "VisibilityTimeout": str(where.lease),
+        },
+    )
+    cloud.sqs.create_queue(QueueName=where.delays)
+    cloud.scheduler.create_schedule_group(Name=where.schedules)
+    return addresses(where, f"{cloud.endpoint}/{ACCOUNT}")
+
+
+def create_table(dynamodb: Any, table: str) -> None:
+    dynamodb.create_table(
+        TableName=table,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[
+            {"AttributeName": "key", "AttributeType": "S"},
+            {"AttributeName": "part", "AttributeType": "S"},
+        ],
+        KeySchema=[{"AttributeName": "key", "KeyType": "HASH"}, {"AttributeName": "part", "KeyType": "RANGE"}],
+    )
+
+
+def backend(cloud: Cloud, where: Place, found: Addresses, clock: Callable[[], float] = time.time) -> Separate:
+    clients: dict[str, Any] = {"dynamodb": cloud.dynamodb, "sqs": cloud.sqs, "scheduler": lambda: cloud.scheduler}
+    return assemble(where, found, clock=clock, **clients)
+
+
+def message(key: Key, id: str, body: str = "{}") -> Message:
+    return Message(key, id, body)
+
+
+def timer(id: str, due: float, key: Key = ADA) -> Timer:
+    return Timer(id, message(key, id), due)
+
+
+def stored(version: int, body: str | None = "{}", status: str = "active") -> Stored:
+    return Stored(version, body, Index(status, ("settled",), 5.25))
+
+
+def letter(key: Key, id: str, body: str = '{"a":1}') -> DeadLetter:
+    return DeadLetter(message(key, id, body), "raised", 7.5, "ValueError: no")
+
+
+def ids(deliveries: Iterable[Delivery]) -> list[str]:
+    return [delivery.message.id for delivery in deliveries]
+
+
+def keys(deliveries: Sequence[Delivery]) -> list[Key]:
+    return [delivery.message.key for delivery in deliveries]

@@ -1,0 +1,200 @@
+"""What AWS's errors come to. They are AWS's own words, put into the real client by botocore's Stubber."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from botocore.stub import Stubber
+
+from settled import Conflict, Delivery, Denied, Message, SettledError, TooLarge, Unavailable, Unknown
+from settled_aws import DynamoDBStore, SqsFifoQueue
+from tests.adapters.aws.place import ADA, BEN, CEM, client, letter, message, stored
+
+URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/signup.fifo"
+
+
+@contextmanager
+def stubbed(service: str) -> Iterator[tuple[Any, Any]]:
+    stubbed_client = client(service, "http://127.0.0.1:9")
+    with Stubber(stubbed_client) as stubber:
+        yield stubbed_client, stubber
+    stubbed_client.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("ConditionalCheckFailedException", 400, Conflict),
+        ("TransactionConflictException", 400, Unavailable),
+        ("ProvisionedThroughputExceededException", 400, Unavailable),
+        ("ThrottlingException", 400, Unavailable),
+        ("RequestLimitExceeded", 400, Unavailable),
+        ("AccessDeniedException", 400, Denied),
+        ("ExpiredTokenException", 400, Denied),
+        ("ResourceNotFoundException", 400, Denied),
+        ("ValidationException", 400, Denied),
+        ("InternalServerError", 500, Unknown),
+        ("ServiceUnavailable", 503, Unknown),
+    ],
+)
+def test_a_commit_that_was_refused(code: str, status: int, kind: type[SettledError]) -> None:
+    with stubbed("dynamodb") as (dynamodb, stubber):
+        stubber.add_client_error("put_item", code, "so it says", http_status_code=status)
+        with pytest.raises(kind, match="committing signup/ada, version 1, to signup") as raised:
+            DynamoDBStore(dynamodb, "signup").commit(ADA, stored(1), 0)
+    assert raised.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(("code", "status"), [("InternalServerError", 500), ("ThrottlingException", 400)])
+def test_a_read_that_failed_can_always_be_tried_again(code: str, status: int) -> None:
+    with stubbed("dynamodb") as (dynamodb, stubber):
+        stubber.add_client_error("get_item", code, http_status_code=status)
+        with pytest.raises(Unavailable):
+            DynamoDBStore(dynamodb, "signup").load(ADA)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "kind"),
+    [
+        (["ConditionalCheckFailed", "None"], Conflict),
+        (["None", "TransactionConflict"], Unavailable),
+        (["ConditionalCheckFailed", "TransactionConflict"], Conflict),
+        (["ThrottlingError", "None"], Unavailable),
+        (["None", "ValidationError"], Denied),
+    ],
+)
+def test_a_transaction_says_of_each_part_why_it_was_cancelled(reasons: list[str], kind: type[SettledError]) -> None:
+    with stubbed("dynamodb") as (dynamodb, stubber):
+        cancelled = {"CancellationReasons": [{"Code": reason} for reason in reasons]}
+        stubber.add_client_error("transact_write_items", "TransactionCanceledException", modeled_fields=cancelled)
+        with pytest.raises(kind):
+            DynamoDBStore(dynamodb, "signup").commit(ADA, stored(1), 0, [letter(ADA, "1")])
+
+
+def test_an_item_that_dynamodb_finds_too_large(what: str = "Item size has exceeded the maximum allowed size") -> None:
+    with stubbed("dynamodb") as (dynamodb, stubber):
+        stubber.add_client_error("put_item", "ValidationException", what)
+        with pytest.raises(TooLarge, match="Item size"):
+            DynamoDBStore(dynamodb, "signup").commit(ADA, stored(1), 0)
+
+
+class TestReceipts:
+    """ministack lets an expired receipt of a FIFO queue do everything; what AWS documents is this."""
+
+    EXPIRED = (
+        "InvalidParameterValue",
+        "Value AQEB for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.",
+    )
+
+    def test_an_expired_one_deletes_nothing_which_is_no_error(self) -> None:
+        with stubbed("sqs") as (sqs, stubber):
+            stubber.add_response("delete_message_batch", failed(0, *self.EXPIRED, succeeded=[1]))
+            SqsFifoQueue(sqs, URL).ack(deliveries("1", "2"))
+
+    def test_an_expired_one_releases_nothing_which_is_no_error(self) -> None:
+        with stubbed("sqs") as (sqs, stubber):
+            stubber.add_response("change_message_visibility_batch", failed(0, *self.EXPIRED))
+            SqsFifoQueue(sqs, URL).release(deliveries("1"))
+
+    @pytest.mark.parametrize("code", ["InvalidParameterValue", "ReceiptHandleIsInvalid", "MessageNotInflight"])
+    @pytest.mark.parametrize("prefix", ["", "AWS.SimpleQueueService."])
+    def test_extending_an_expired_one_is_refused_and_the_others_are_extended(self, code: str, prefix: str) -> None:
+        with stubbed("sqs") as (sqs, stubber):
+            stubber.add_response("change_message_visibility_batch", failed(1, prefix + code, "", succeeded=[0]))
+            with pytest.raises(Conflict, match="the lease of 2 was lost"):
+                SqsFifoQueue(sqs, URL).extend(deliveries("1", "2"), 30.0)
+
+    def test_what_sqs_could_not_delete_is_not_taken_for_lost(self) -> None:
+        with stubbed("sqs") as (sqs, stubber):
+            stubber.add_response("delete_message_batch", failed(0, "InternalError", "again", sender=False))
+            with pytest.raises(Unknown, match="deleting from"):
+                SqsFifoQueue(sqs, URL).ack(deliveries("1"))
+
+
+class TestPartlySent:
+    def test_some_of_a_request_may_be_there(self) -> None:
+        with stubbed("sqs") as (sqs, stubber):
+            stubber.add_response("send_message_batch", failed(1, "InternalError", "", sender=False, sent=[0]))
+            with pytest.raises(Unknown, match="1 of 2 messages were not sent"):
+                SqsFifoQueue(sqs, URL).send([message(ADA, "1"), message(BEN, "2")])
+
+    def test_none_of_a_request_is_there(self) -> None:
+        with stubbed("sqs") as (sqs, stubber):
+            stubber.add_response("send_message_batch", failed(0, "RequestThrottled", "slowly"))
+            with pytest.raises(Unavailable, match="slowly"):
+                SqsFifoQueue(sqs, URL).send([message(ADA, "1")])
+
+    def test_what_an_earlier_request_sent_is_there(self) -> None:
+        with stubbed("sqs") as (sqs, stubber):
+            stubber.add_response("send_message_batch", failed(None, sent=[0, 1]))
+            stubber.add_client_error("send_message_batch", "RequestThrottled")
+            with pytest.raises(Unknown, match="1 of 2 requests were answered"):
+                SqsFifoQueue(sqs, URL).send([message(ADA, "1"), message(CEM, "2"), message(ADA, "3")])
+
+
+class TestTheWire:
+    def test_nobody_listens_so_nothing_happened(self) -> None:
+        with pytest.raises(Unavailable, match="nobody answered"):
+            SqsFifoQueue(client("sqs", "http://127.0.0.1:9"), URL).send([message(ADA, "1")])
+
+    def test_an_answer_that_was_lost_leaves_open_whether_a_write_happened(self) -> None:
+        with hanging_up() as endpoint:
+            with pytest.raises(Unknown, match="the answer was lost"):
+                DynamoDBStore(client("dynamodb", endpoint), "t").commit(ADA, stored(1), 0)
+            with pytest.raises(Unavailable, match="the answer was lost"):
+                DynamoDBStore(client("dynamodb", endpoint), "t").load(ADA)
+
+    def test_a_call_is_one_request_because_botocore_retries_nothing(self) -> None:
+        with hanging_up() as endpoint, pytest.raises(Unknown):
+            SqsFifoQueue(client("sqs", endpoint), URL).send([message(ADA, "1")])
+        assert hung_up == [1]
+
+
+hung_up: list[int] = []
+
+
+@contextmanager
+def hanging_up() -> Generator[str]:
+    """Somebody who takes every request and answers none."""
+    hung_up[:] = [0]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    if connection.recv(65536):
+                        hung_up[0] += 1
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def failed(
+    place: int | None,
+    code: str = "",
+    text: str = "",
+    succeeded: Sequence[int] = (),
+    sender: bool = True,
+    sent: Sequence[int] = (),
+) -> dict[str, Any]:
+    """The answer of a batch in which the entry at `place` failed."""
+    one = {"Id": f"{place}", "SenderFault": sender, "Code": code, "Message": text}
+    done = [{"Id": f"{number}"} for number in succeeded]
+    done += [{"Id": f"{number}", "MessageId": "m", "MD5OfMessageBody": "5"} for number in sent]
+    return {"Successful": done, "Failed": [] if place is None else [one]}
+
+
+def deliveries(*ids: str) -> list[Delivery]:
+    return [Delivery(Message(ADA, id, "{}"), f"AQEB{id}", 1, 0.0) for id in ids]

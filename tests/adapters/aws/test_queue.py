@@ -1,0 +1,138 @@
+"""The queue on ministack, by the real client."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from settled import Conflict, Key, TooLarge
+from settled_aws import Addresses, Place, SqsFifoQueue
+from settled_aws.queue import LARGEST, Entry, in_batches
+from settled_runtime import Separate
+from tests.adapters.aws.place import ADA, BEN, CEM, LEASE, Cloud, ids, keys, message
+
+
+class TestOrder:
+    def test_a_key_is_heard_in_the_order_of_its_sends(self, aws: Separate) -> None:
+        aws.queue.send([message(ADA, id) for id in "1234"])
+        assert ids(aws.queue.receive(10)) == ["1", "2", "3", "4"]
+
+    def test_a_key_that_is_held_does_not_hold_up_another(self, aws: Separate) -> None:
+        aws.queue.send([message(ADA, "1"), message(ADA, "2")])
+        assert ids(aws.queue.receive(1)) == ["1"]
+        aws.queue.send([message(BEN, "3")])
+        assert ids(aws.queue.receive(10, 1.0)) == ["3"]
+
+    def test_more_than_ten_are_not_received_at_once(self, aws: Separate) -> None:
+        aws.queue.send([message(Key("m", f"{number}"), "1") for number in range(12)])
+        assert len(aws.queue.receive(32)) == 10
+        assert len(aws.queue.receive(32)) == 2
+        assert aws.queue.receive(0) == ()
+
+    @pytest.mark.parametrize("text", ["", "\0 \x7f \ufffe \ufeff", '{"name":"\ud83d"}', "e\u0301 é 🙂", "<&]]>"])
+    def test_odd_texts_and_keys_come_back(self, aws: Separate, text: str) -> None:
+        sent = message(Key(f"m/{text}", f"i{text}/{'x' * 200}"), f"i{text}", text)
+        aws.queue.send([sent])
+        (delivery,) = aws.queue.receive(1)
+        assert delivery.message == sent
+
+    def test_an_id_is_known_again_and_keeps_its_place(self, aws: Separate) -> None:
+        aws.queue.send([message(ADA, "1"), message(ADA, "2"), message(ADA, "1"), message(BEN, "1")])
+        held = aws.queue.receive(10)
+        assert [each.message.id for each in held if each.message.key == ADA] == ["1", "2"]
+        assert [each.message.id for each in held if each.message.key == BEN] == ["1"]
+        aws.queue.ack(held)
+        aws.queue.send([message(ADA, "1")])
+        assert aws.queue.receive(10) == []
+
+
+class TestLease:
+    def test_what_runs_out_comes_again_with_the_next_attempt(self, aws: Separate) -> None:
+        aws.queue.send([message(ADA, "1")])
+        (first,) = aws.queue.receive(1)
+        assert first.attempt == 1
+        assert LEASE - 0.5 < first.until - time.time() <= LEASE
+        assert aws.queue.receive(1) == []
+        (second,) = aws.queue.receive(1, LEASE + 1.0)
+        assert (second.message, second.attempt) == (first.message, 2)
+
+    def test_what_is_released_comes_at_once_or_after_its_delay(self, aws: Separate) -> None:
+        aws.queue.send([message(ADA, "1"), message(ADA, "2")])
+        aws.queue.release(aws.queue.receive(10))
+        held = aws.queue.receive(10)
+        assert ids(held) == ["1", "2"]
+        aws.queue.release(held, 0.4)
+        assert aws.queue.receive(10) == []
+        assert ids(aws.queue.receive(10, 2.0)) == ["1", "2"]
+
+    def test_a_pause_longer_than_sqs_has_is_made_as_long_as_may_be(self, aws: Separate) -> None:
+        aws.queue.send([message(ADA, "1")])
+        aws.queue.release(aws.queue.receive(1), 90 * 24 * 60 * 60.0)
+        assert aws.queue.receive(1) == []
+
+    def test_a_lease_is_extended(self, aws: Separate) -> None:
+        aws.queue.send([message(ADA, "1")])
+        aws.queue.extend(aws.queue.receive(1), LEASE + 2.0)
+        assert aws.queue.receive(1, LEASE + 1.0) == []
+
+    def test_a_part_is_acknowledged_and_the_rest_comes_again(self, aws: Separate) -> None:
+        aws.queue.send([message(ADA, id) for id in "123"])
+        held = aws.queue.receive(10)
+        aws.queue.ack(held[:1])
+        assert aws.queue.receive(10) == []
+        aws.queue.release(held[1:])
+        assert ids(aws.queue.receive(10)) == ["2", "3"]
+
+    def test_extending_what_was_acknowledged_says_that_the_lease_is_lost(self, aws: Separate) -> None:
+        aws.queue.send([message(ADA, "1")])
+        held = aws.queue.receive(1)
+        aws.queue.ack(held)
+        with pytest.raises(Conflict, match="the lease of 1 was lost"):
+            aws.queue.extend(held, 5.0)
+        aws.queue.ack(held)
+        aws.queue.release(held)
+
+
+class TestSize:
+    def test_as_much_as_sqs_takes_is_taken(self, aws: Separate) -> None:
+        body = "x" * (LARGEST - 100)
+        aws.queue.send([message(ADA, "1", body), message(BEN, "2", body)])
+        bodies = [len(each.message.body) for each in (*aws.queue.receive(1), *aws.queue.receive(1))]
+        assert bodies == [len(body)] * 2
+
+    def test_of_messages_with_one_too_large_none_is_sent(self, aws: Separate) -> None:
+        with pytest.raises(
+            TooLarge, match=r"signup/ben: the message 2 has 1,048,6\d\d bytes, and this queue takes 1,048,"
+        ):
+            aws.queue.send([message(ADA, "1"), message(BEN, "2", "x" * LARGEST), message(CEM, "3")])
+        assert aws.queue.receive(10) == []
+
+    def test_a_queue_may_be_set_to_take_less(self, cloud: Cloud, found: Addresses) -> None:
+        with pytest.raises(TooLarge, match="this queue takes 1,024"):
+            SqsFifoQueue(cloud.sqs, found.queue, largest=1024).send([message(ADA, "1", "x" * 1024)])
+
+
+class TestBatches:
+    def test_one_request_carries_one_message_of_a_group_and_ten_at_most(self) -> None:
+        entries = [Entry(group, "", id, 1) for group, id in ("a1", "a2", "b1", "a3", "b2")]
+        batches = [[entry.group + entry.text for entry in batch] for batch in in_batches(entries)]
+        assert batches == [["a1", "b1"], ["a2", "b2"], ["a3"]]
+        many = [Entry(f"{number}", "", "", 1) for number in range(23)]
+        assert [len(batch) for batch in in_batches(many)] == [10, 10, 3]
+
+    def test_what_is_too_large_together_goes_in_several(self) -> None:
+        entries = [Entry(f"{number}", "", "", LARGEST // 2) for number in range(5)]
+        assert [len(batch) for batch in in_batches(entries)] == [2, 2, 1]
+
+
+def test_a_message_that_is_not_ours_is_left_to_the_queues_own_dead_letters(
+    cloud: Cloud, aws: Separate, found: Addresses
+) -> None:
+    cloud.sqs.send_message(QueueUrl=found.queue, MessageBody="hello", MessageGroupId="x")
+    aws.queue.send([message(ADA, "1")])
+    assert keys(aws.queue.receive(10)) == [ADA]
+
+
+def test_a_lease_is_that_of_the_place(where: Place, aws: Separate) -> None:
+    assert (aws.lease, where.lease) == (LEASE, LEASE)

@@ -1,0 +1,118 @@
+"""Timers on ministack, whose Scheduler looks every ten seconds; AWS's is up to a minute late."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from settled_aws import Addresses, Place
+from settled_aws.names import schedule_name
+from settled_aws.timers import at
+from settled_runtime import Separate
+from tests.adapters.aws.place import ADA, BEN, Cloud, backend, ids, message, timer
+
+HOUR = 60 * 60.0
+
+
+def schedules(cloud: Cloud, where: Place) -> list[Any]:
+    return list(cloud.scheduler.list_schedules(GroupName=where.schedules)["Schedules"])
+
+
+def waited_for(aws: Separate, seconds: float) -> list[str]:
+    """What is handed out within `seconds`, from the first hand-out that there is."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := aws.queue.receive(10, 1.0):
+            return ids(found)
+    return []
+
+
+class TestShortWaits:
+    def test_a_timer_comes_when_it_is_due_and_not_before(self, aws: Separate) -> None:
+        due = time.time() + 1.5
+        aws.timers.schedule(timer("t", due))
+        assert waited_for(aws, 10.0) == ["t"]
+        assert time.time() >= due
+
+    def test_what_is_due_already_is_sent_at_once(self, aws: Separate) -> None:
+        aws.timers.schedule(timer("t", time.time() - 5.0))
+        assert ids(aws.queue.receive(1)) == ["t"]
+
+    def test_a_timer_that_was_forwarded_is_deleted(self, cloud: Cloud, aws: Separate, found: Addresses) -> None:
+        aws.timers.schedule(timer("t", time.time() + 0.1))
+        assert waited_for(aws, 10.0) == ["t"]
+        attributes = cloud.sqs.get_queue_attributes(QueueUrl=found.delays, AttributeNames=["All"])["Attributes"]
+        assert attributes["ApproximateNumberOfMessages"] == attributes["ApproximateNumberOfMessagesNotVisible"] == "0"
+
+    def test_a_timer_joins_its_key_behind_what_waits(self, aws: Separate) -> None:
+        aws.queue.send([message(ADA, "1")])
+        aws.timers.schedule(timer("t", time.time() + 0.1))
+        time.sleep(1.1)
+        assert ids(aws.queue.receive(10, 1.0)) == ["1", "t"]
+
+    def test_one_that_is_not_ours_is_left(self, cloud: Cloud, aws: Separate, found: Addresses) -> None:
+        cloud.sqs.send_message(QueueUrl=found.delays, MessageBody="hello")
+        aws.timers.schedule(timer("t", time.time() + 0.1))
+        assert waited_for(aws, 10.0) == ["t"]
+
+
+class TestLongWaits:
+    def test_a_wait_of_more_than_15_minutes_is_a_schedule(self, cloud: Cloud, where: Place, aws: Separate) -> None:
+        aws.timers.schedule(timer("a", time.time() + HOUR))
+        aws.timers.schedule(timer("b", time.time() + 14 * 60))
+        assert [each["Name"] for each in schedules(cloud, where)] == [schedule_name("a")]
+
+    def test_a_schedule_says_where_to_and_deletes_itself(
+        self, cloud: Cloud, where: Place, aws: Separate, found: Addresses
+    ) -> None:
+        aws.timers.schedule(timer("t", 4_102_444_800.2, BEN))
+        schedule = cloud.scheduler.get_schedule(Name=schedule_name("t"), GroupName=where.schedules)
+        target = schedule["Target"]
+        assert schedule["ScheduleExpression"] == "at(2100-01-01T00:00:01)"
+        assert (schedule["ActionAfterCompletion"], schedule["FlexibleTimeWindow"]["Mode"]) == ("DELETE", "OFF")
+        assert (target["Arn"], target["RoleArn"]) == (found.queue_arn, found.role_arn)
+        assert target["SqsParameters"] == {"MessageGroupId": "signup/ben"}
+
+    def test_the_same_timer_again_replaces_it(self, cloud: Cloud, where: Place, aws: Separate) -> None:
+        aws.timers.schedule(timer("t", 4_102_444_800.0))
+        aws.timers.schedule(timer("t", 4_102_448_400.0))
+        (found,) = schedules(cloud, where)
+        schedule = cloud.scheduler.get_schedule(Name=found["Name"], GroupName=where.schedules)
+        assert schedule["ScheduleExpression"] == "at(2100-01-01T01:00:00)"
+
+    def test_a_cancelled_one_is_gone_and_an_unknown_one_is_no_error(
+        self, cloud: Cloud, where: Place, aws: Separate
+    ) -> None:
+        aws.timers.schedule(timer("t", time.time() + HOUR))
+        aws.timers.cancel("t")
+        aws.timers.cancel("t")
+        aws.timers.cancel("never scheduled")
+        assert schedules(cloud, where) == []
+
+    def test_a_schedule_fires_into_the_queue_of_its_key(self, cloud: Cloud, where: Place, found: Addresses) -> None:
+        an_hour_ago = assembled_at(cloud, where, found, time.time() - HOUR)
+        due = time.time() + 1.0
+        an_hour_ago.timers.schedule(timer("t", due))
+        aws = backend(cloud, where, found)
+        assert waited_for(aws, 15.0) == ["t"]
+        assert time.time() >= due
+        assert schedules(cloud, where) == []
+
+
+def assembled_at(cloud: Cloud, where: Place, found: Addresses, now: float) -> Separate:
+    """The backend of a process whose clock says `now`."""
+    return backend(cloud, where, found, clock=lambda: now)
+
+
+@pytest.mark.parametrize(("due", "expected"), [(0.0, "at(1970-01-01T00:00:00)"), (0.001, "at(1970-01-01T00:00:01)")])
+def test_a_schedule_is_rounded_up_to_a_second(due: float, expected: str) -> None:
+    assert at(due) == expected
+
+
+def test_the_name_of_a_schedule_is_one_that_scheduler_takes() -> None:
+    name = schedule_name("signup/ada é/1/2/3")
+    assert len(name) == 64
+    assert name.isalnum()
+    assert name == schedule_name("signup/ada é/1/2/3") != schedule_name("signup/ada é/1/2/4")

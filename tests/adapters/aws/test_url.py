@@ -1,0 +1,98 @@
+"""What ``aws://`` URLs say, and that a backend opens by one."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+import pytest
+
+from settled import Denied
+from settled_aws import Addresses, Place, addresses
+from settled_aws.url import place_in
+from settled_runtime import connect
+from tests.adapters.aws.place import ADA, LEASE, REGION, Cloud, fresh_name, ids, message, place, stored
+from tests.emulators.ministack import ACCOUNT
+
+
+def test_what_is_not_given_is_named_after_the_name() -> None:
+    assert place_in("aws://eu-central-1/signup") == place("signup", lease=30)
+
+
+def test_each_thing_may_have_a_name_of_its_own() -> None:
+    options = {
+        "table": "t",
+        "queue": "q.fifo",
+        "delays": "d",
+        "schedules": "s",
+        "role": "arn:aws:iam::123456789012:role/r",
+        "account": "123456789012",
+        "lease": "60",
+        "keep_finished": "2592000",
+        "largest_message": "262144",
+    }
+    assert place_in(f"aws://eu-central-1/signup?{urlencode(options)}") == Place(
+        "eu-central-1",
+        "t",
+        "q.fifo",
+        "d",
+        "s",
+        "arn:aws:iam::123456789012:role/r",
+        "123456789012",
+        60,
+        2_592_000.0,
+        262_144,
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("aws://", "expected aws://REGION/NAME"),
+        ("aws://eu-central-1", "expected aws://REGION/NAME"),
+        ("aws:///signup", "expected aws://REGION/NAME"),
+        ("aws://eu-central-1/a/b", "expected aws://REGION/NAME"),
+        ("aws://eu-central-1/a?leese=5", "no option 'leese'; known are account, delays"),
+        ("aws://eu-central-1/a?lease=0.5", "lease=0.5: invalid literal"),
+        ("aws://eu-central-1/a?lease=50000", "expected whole seconds, from 1 to 43200"),
+        ("aws://eu-central-1/a?account=12", "expected the 12 digits"),
+        ("aws://eu-central-1/a?queue=", "expected a name"),
+        ("aws://eu-central-1/a?keep_finished=-1", "expected a number of seconds above 0"),
+        ("aws://eu-central-1/a?largest_message=10", "expected a number of bytes"),
+    ],
+)
+def test_what_is_not_understood_is_denied(url: str, says: str) -> None:
+    with pytest.raises(Denied, match=says):
+        place_in(url)
+
+
+def test_where_things_are() -> None:
+    found = addresses(place("signup"), "https://sqs.cn-north-1.amazonaws.com.cn/123456789012", "aws-cn")
+    assert found == Addresses(
+        queue="https://sqs.cn-north-1.amazonaws.com.cn/123456789012/signup.fifo",
+        delays="https://sqs.cn-north-1.amazonaws.com.cn/123456789012/signup-delays",
+        queue_arn=f"arn:aws-cn:sqs:{REGION}:123456789012:signup.fifo",
+        role_arn="arn:aws-cn:iam::123456789012:role/signup-scheduler",
+    )
+
+
+@pytest.mark.parametrize("options", ["", f"&account={ACCOUNT}"])
+def test_a_backend_opens_by_its_url(
+    cloud: Cloud, where: Place, found: Addresses, options: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert found.queue.endswith(where.queue)
+    for name, value in cloud.environment.items():
+        monkeypatch.setenv(name, value)
+    backend = connect(f"aws://{REGION}/{where.table}?lease={LEASE}{options}")
+    backend.store.commit(ADA, stored(1), 0)
+    backend.queue.send([message(ADA, "1")])
+    assert ids(backend.queue.receive(1)) == ["1"]
+    backend.timers.cancel("never scheduled")
+    backend.close()
+    backend.close()
+
+
+def test_a_queue_that_is_not_there_is_denied(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in cloud.environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Denied, match="looking for the queue nowhere"):
+        connect(f"aws://{REGION}/nowhere{fresh_name()}")
