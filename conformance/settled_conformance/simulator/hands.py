@@ -27,7 +27,7 @@ from settled.commands import (
     Result,
     Run,
 )
-from settled.effects import Emit, Execute, Log
+from settled_conformance.simulator.judge import kind_of
 from settled_conformance.simulator.kernel import EFFECT, READ, WRITE, Choice, Sleep, Step, Task, Trip
 from settled_conformance.simulator.simulation import Simulation, names
 
@@ -101,7 +101,7 @@ class Hands:
 
     def _act(self, command: Act) -> Going[Acted]:
         for count, action in enumerate(command.actions):
-            name, what = action.idempotency_key, _what(action.effect)
+            name, what = action.idempotency_key, kind_of(action.effect)
             perform = partial(self.simulation.perform, command.key, name, what)
             error: str | None = yield Trip(f"{what} {name}", perform, EFFECT, instead=lambda: "it fails")
             if error:
@@ -130,8 +130,8 @@ class Hands:
         return Ran(None, self.clock, interrupted=True)
 
     def _call(self, command: Run, invocation: Invocation, fails: bool = False) -> Result:
-        name, what = invocation.idempotency_key, f"{invocation.src} #{invocation.attempt}"
-        self.simulation.perform(command.key, name, what)
+        name = invocation.idempotency_key
+        self.simulation.perform(command.key, name, invocation.src)
         if fails:
             return Result(invocation.id, False, {"name": "Failed", "message": "on purpose"})
         actor = self.simulation.machines[command.key.machine].actor(invocation.src)
@@ -146,13 +146,3 @@ def _attempt(invocation: Invocation) -> tuple[str, int]:
 
 def _label(write: Write) -> str:
     return f"commit {write.key} v{write.stored.version}" if write.stored else f"write to {write.key}"
-
-
-def _what(effect: Execute | Emit | Log) -> str:
-    match effect:
-        case Execute(type=type):
-            return type
-        case Emit():
-            return "emit"
-        case Log():
-            return "log"

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, assert_never
+from typing import Any, TypeAlias, assert_never
 
 from attrs import define, field, frozen
 
-from settled import Json, Key, Machine, Record, Snapshot, fold, is_settled
+from settled import Actor, Json, Key, Machine, Record, Snapshot, fold, is_settled
 from settled.actions import INTERNAL
 from settled.data import write
 from settled.effects import Cancel, Effect, Emit, Execute, Invoke, Log, Raise, Schedule, Send, Stop
@@ -24,6 +24,14 @@ from settled_conformance.simulator.diary import diary_of
 
 Accuse = Callable[[str, str], None]
 """Called with the number of a guarantee, and how it was broken."""
+
+
+Action: TypeAlias = Execute | Emit | Log
+
+
+def kind_of(effect: Action) -> str:
+    """What an action is called in the world."""
+    return effect.type if isinstance(effect, Execute) else type(effect).__name__.lower()
 
 
 @frozen
@@ -55,9 +63,23 @@ class Judge:
     running: dict[str, Running] = field(factory=dict[str, Running])
     fired: Counter[str] = field(factory=Counter[str])
     cancelled: Counter[str] = field(factory=Counter[str])
-    actions: dict[str, Effect] = field(factory=dict[str, Effect])
+    actions: dict[str, Action] = field(factory=dict[str, Action])
     calls: dict[str, Invoke] = field(factory=dict[str, Invoke])
     sends: dict[str, Json] = field(factory=dict[str, Json])
+
+    # What may be performed
+
+    def effect(self, name: str) -> str | None:
+        """What a committed step has asked for under the key `name`; None if none has."""
+        if name in self.calls:
+            return self.calls[name].src
+        return kind_of(self.actions[name]) if name in self.actions else None
+
+    def most_starts(self, name: str) -> float:
+        """How often what bears the key `name` may be started at most."""
+        call = self.calls.get(name)
+        logic = None if call is None else self.machine.actor(call.src)
+        return logic.retry.attempts if isinstance(logic, Actor) and logic.interruption == "fail" else float("inf")
 
     # What came over the wire
 
@@ -227,13 +249,22 @@ class Judge:
         active = record is not None and isinstance(record.snapshot, Snapshot) and record.snapshot.status == "active"
         for id, message in self.arrived.items():
             content = _content(message)
-            if not isinstance(content, Start | Event) or id in set_aside:
+            if not isinstance(content, Start | Event) or self._lies_rightly(id, content, set_aside):
                 continue
             if isinstance(content, Start):
                 if record is None or record.snapshot is None:
                     self.accuse("D1", f"{self.key} was never started, though {id} was sent")
             elif active and self.taken[write(content.event)] < self.offered[write(content.event)]:
                 self.accuse("D3", f"{self.key} never took {id} {content.event}, and it is no dead letter")
+
+    def _lies_rightly(self, id: str, content: Start | Event, set_aside: set[str]) -> bool:
+        """Whether the message lies among the dead letters; there it must not lie once it was taken."""
+        if id not in set_aside:
+            return False
+        text = write(content.event) if isinstance(content, Event) else ""
+        if self.taken[text] >= self.offered[text] > 0:
+            self.accuse("X10", f"{self.key} has taken {id} from the dead letters, and it still lies there")
+        return True
 
     def _compare(self, found: Snapshot[Any]) -> None:
         expected = fold(self.machine, self.external, self.input)

@@ -135,13 +135,17 @@ class Simulation:
         return read(self.machines[key.machine], key, stored.body)
 
     def perform(self, key: Key, name: str, what: str) -> None:
-        """An effect happens in the world."""
+        """The action or actor `what` is performed in the world under the idempotency key `name`."""
         self.performed[name] = self.performed.get(name, 0) + 1
         self.kernel.mark("performed")
-        judge = self.judge(key)
         self.kernel.say(f"{what} {name}")
-        if name not in judge.actions and name not in judge.calls:
-            self.accuse("E2", f"{what} {name} was performed, and no committed step had asked for it")
+        expected = self.judge(key).effect(name)
+        if expected is None:
+            self.accuse("E2", f"{what} was performed under {name}, and no committed step had asked for it")
+        elif expected != what:
+            self.accuse("E2", f"{what} was performed under {name}, which is the key of {expected}")
+        elif self.performed[name] > self.judge(key).most_starts(name):
+            self.accuse("R11", f"{what} must not be started again when it was interrupted, and was: {name}")
 
     # The end
 
