@@ -11,7 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -70,11 +70,11 @@ class Process:
     def url(self, options: str = "") -> str:
         return f"redis://127.0.0.1:{self.port}/0{options}"
 
-    def start(self, ready: bool = True) -> None:
-        """Start it; and wait until it takes commands, unless it need not be `ready`."""
+    def start(self, ready: bool = True, *options: str) -> None:
+        """Start it, with `options` for this time; and wait until it takes commands, unless it need not be `ready`."""
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
-        wait_until(self._answers if ready else self._listens, f"port {self.port} to answer")
+            self._process = subprocess.Popen([*self._command, *options], stdout=log, stderr=log)
+        wait_until(self.answers if ready else self._listens, f"port {self.port} to answer")
 
     def kill(self) -> None:
         """``kill -9``."""
@@ -85,6 +85,14 @@ class Process:
     def set(self, name: str, value: str) -> None:
         self.client.config_set(name, value)
 
+    def lines(self, *words: str) -> list[str]:
+        """The lines with which it answers a command."""
+        with closing(socket.create_connection(("127.0.0.1", self.port), PATIENCE)) as wire:
+            wire.sendall(f"{' '.join(words)}\r\n".encode())
+            file = wire.makefile("rb")
+            length = int(file.readline()[1:])
+            return file.read(length).decode().splitlines()
+
     def close(self) -> None:
         self.client.close()
         if self._process is not None and self._process.poll() is None:
@@ -94,7 +102,8 @@ class Process:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it takes commands."""
         try:
             return bool(self.client.ping())
         except RedisError:

@@ -108,7 +108,7 @@ class RedisBackend:
         if at_home:
             return self._handed_out(home.partition, done[-1])
         self._at_home = 0
-        return self._queue.receive(receive)
+        return self._queue.receive_elsewhere(receive, home.partition) if receive > 0 else ()
 
     def close(self) -> None:
         self._servers.close()

@@ -3,6 +3,10 @@
 The map of the slots is only ever a guess. A server that does not have a slot says who has it, and has done nothing;
 so the command is carried there, once. A server that cannot be reached may have been replaced: the map is drawn again
 before the next call, by whoever still answers.
+
+While a slot moves, its keys are in two places, and a script that went on would find half of them. So it does not: each
+script names a key that never exists, and a server that is giving the slot away refuses for that, before anything is
+done. The partition is unavailable until it has arrived.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attrs import frozen
-from redis.exceptions import AskError, ClusterDownError, MovedError, ReadOnlyError
+from redis.exceptions import ClusterDownError, MovedError, ReadOnlyError
 
 from settled.errors import SettledError, Unavailable, Unknown
 from settled_redis.server import Command, Server
@@ -52,10 +56,11 @@ class Cluster:
     def ask(self, slot: int, commands: Sequence[Command], changes: bool) -> list[Any]:
         server = self._owner(slot)
         answers = self._ask(server, commands, changes)
-        redirection = next((answer for answer in answers if isinstance(answer, AskError)), None)
-        if redirection is not None:
-            server = self._server(_pointed_to(redirection, server))
-            answers = self._follow(redirection, server, commands, changes)
+        moved = next((answer for answer in answers if isinstance(answer, MovedError)), None)
+        if moved is not None:
+            self._forget_map()
+            server = self._server(_pointed_to(moved, server))
+            answers = self._ask(server, commands, changes)
         if any(isinstance(answer, (MovedError, ReadOnlyError, ClusterDownError)) for answer in answers):
             self._forget_map()
         return checked(answers, server)
@@ -76,14 +81,6 @@ class Cluster:
         except (Unavailable, Unknown):
             self._forget_map()
             raise
-
-    def _follow(self, redirection: AskError, server: Server, commands: Sequence[Command], changes: bool) -> list[Any]:
-        if isinstance(redirection, MovedError):
-            self._forget_map()
-            return self._ask(server, commands, changes)
-        # The slot is on its way: this one time only, and the server it goes to must be told that we know.
-        asking = [command for each in commands for command in ([b"ASKING"], each)]
-        return self._ask(server, asking, changes)[1::2]
 
     def _owner(self, slot: int) -> Server:
         owner = self._known_map().owner(slot)
@@ -132,8 +129,8 @@ def _primary(nodes: Any, server: Server) -> Address:
     return _address(host.decode() if host else "", int(port), server)
 
 
-def _pointed_to(redirection: AskError, server: Server) -> Address:
-    host, _, port = str(redirection.args[0]).split()[1].rpartition(":")
+def _pointed_to(moved: MovedError, server: Server) -> Address:
+    host, _, port = str(moved.args[0]).split()[1].rpartition(":")
     return _address(host, int(port), server)
 
 

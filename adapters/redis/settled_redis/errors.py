@@ -23,7 +23,8 @@ _BY_KIND: Mapping[type[Exception], tuple[type[SettledError], str]] = {
     exceptions.MasterDownError: (Unavailable, "it is a replica that has lost its primary"),
     exceptions.ClusterDownError: (Unavailable, "the cluster is down"),
     exceptions.TryAgainError: (Unavailable, "the slot is being moved to another server"),
-    exceptions.AskError: (Unavailable, "the slot has been moved to another server"),
+    exceptions.MovedError: (Unavailable, "the slot has been moved to another server"),
+    exceptions.AskError: (Unavailable, "the slot is being moved to another server"),
 }
 """By redis-py's own class; the first that fits."""
 

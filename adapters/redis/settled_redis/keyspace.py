@@ -13,6 +13,7 @@ behind ``PREFIX{N}:``      is a    of
                            hash
 ``serial``                 string  how many timers there were
 ``wakes``                  zset    partitions that somebody must look at; in partition 0
+``nothing``                never   what it says; see `settled_redis.cluster`
 ``statuses``               set     every status that an instance has had
 ``status:STATUS``          zset    the names of those that have it, in their order
 ``record:INSTANCE``        string  its version, its index and its text
@@ -63,7 +64,7 @@ class Partition:
     @classmethod
     def of(cls, prefix: str, number: int) -> Partition:
         name = encoded(f"{prefix}{{{number}}}:")
-        kinds = (b"line", b"held", b"timers", b"timer", b"serial", *((b"wakes",) if number == 0 else ()))
+        kinds = (b"line", b"held", b"timers", b"timer", b"serial", b"nothing", *((b"wakes",) if number == 0 else ()))
         return cls(number, name, key_slot(name), tuple(name + kind for kind in kinds))
 
     def named(self, kind: bytes, name: bytes) -> bytes:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from settled.errors import Conflict, SettledError
+from settled.errors import Conflict, SettledError, Unavailable
 from settled.message import Message
 from settled.ports import Delivery
 from settled_redis.keyspace import Partition
@@ -79,6 +79,11 @@ class RedisQueue:
         if lost:
             raise Conflict(f"the lease of {', '.join(lost)} was lost")
 
+    def receive_elsewhere(self, limit: int, home: Partition) -> Sequence[Delivery]:
+        """What there is, from `home` only if no other partition has anything."""
+        others = [partition for partition in self._in_turn() if partition is not home]
+        return self._look([*others, home], limit)[0]
+
     def forward(self, partition: Partition, done: Done) -> Sequence[Partition]:
         """Send what timers of `partition` owe to other partitions, and only then forget the timers; to which ones."""
         homes: list[Partition] = []
@@ -105,14 +110,23 @@ class RedisQueue:
         return partitions[self._first :] + partitions[: self._first]
 
     def _look(self, partitions: Iterable[Partition], limit: int) -> tuple[Sequence[Delivery], float]:
-        """What the first of `partitions` has that has anything; and for how long nothing else may be expected."""
-        pause, left = self._longest, list(partitions)
+        """What the first of `partitions` has that has anything; and for how long nothing else may be expected.
+
+        Raises:
+            Unavailable: none of them can be reached.
+        """
+        pause, left, answered, failure = self._longest, list(partitions), False, None
         while left:
-            partition = left.pop(0)
+            partition, *left = left
             steps = Steps(partition)
             steps.receive(limit)
-            # A hand-out whose answer is lost does no harm: the leases end, and everything is handed out again.
-            done = self._performer.perform(steps, changes=False)
+            try:
+                # A hand-out whose answer is lost does no harm: the leases end, and everything is handed out again.
+                done = self._performer.perform(steps, changes=False)
+            except Unavailable as error:
+                failure = error  # the others may be on another server
+                continue
+            answered = True
             if done.deliveries:
                 # These must be returned, whatever becomes of the timers, which are found again.
                 with suppress(SettledError):
@@ -120,4 +134,6 @@ class RedisQueue:
                 return done.deliveries, 0.0
             left += self.forward(partition, done)
             pause = pause if done.pause is None else min(pause, done.pause)
+        if failure is not None and not answered:
+            raise failure
         return (), pause

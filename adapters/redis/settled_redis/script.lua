@@ -4,9 +4,9 @@
 -- done as a whole, or nothing of it is. That holds for a server that is out of memory too, because it refuses the
 -- first write of a script or none.
 --
--- KEYS begins with the keys of the partition: line, held, timers, timer, serial, and wakes in partition 0; then come
--- those of the instances that the steps name. The keys of instances that are found in the line bear the same hash tag,
--- so they are in the same slot. ARGV begins with the time (or -1: the server's own), the partition, how many acknowledged ids are
+-- KEYS begins with the keys of the partition: line, held, timers, timer, serial, nothing, and wakes in partition 0; then
+-- come those of the instances that the steps name. The keys of instances that are found in the line bear the same hash
+-- tag, so they are in the same slot. ARGV begins with the time (or -1: the server's own), the partition, how many acknowledged ids are
 -- remembered, and how long a lease lasts. All times are in microseconds.
 --
 -- The state of a lane (the messages of one instance, `queue`) follows from where it is:

@@ -163,7 +163,6 @@ def _arguments(address: Address, login: Login, options: Options) -> dict[str, An
         "socket_timeout": options.timeout,
         "socket_connect_timeout": options.timeout,
         "socket_keepalive": True,
-        "client_name": "settled",
         "protocol": 2,
         # A retry that nobody sees makes a lost answer look like a conflict.
         "retry": Retry(NoBackoff(), 0),

@@ -1,0 +1,146 @@
+"""A cluster that changes under those who use it (D1, D2, F1): slots that move, and servers that fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from redis.crc import key_slot
+
+from settled.errors import Unavailable, Unknown
+from settled.message import Key
+from settled_redis.backend import RedisBackend
+from settled_redis.keyspace import KeySpace
+from tests.adapters.local.place import ids, message, stored
+from tests.emulators.redis_servers import (
+    Process,
+    cluster_server,
+    meet,
+    redis_binary,
+    running_cluster,
+    wait_until,
+)
+
+PARTITIONS = 16
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sequence[Process]]:
+    with running_cluster(redis_binary(), tmp_path_factory.mktemp("nodes")) as servers:
+        yield servers
+
+
+def owner(nodes: Sequence[Process], slot: int) -> Process:
+    return next(node for node in nodes if slot in slots_of(node))
+
+
+def slots_of(node: Process) -> list[int]:
+    """The slots that `node` says it has itself."""
+    (line,) = [line for line in node.lines("CLUSTER", "NODES") if "myself" in line]
+    slots: list[int] = []
+    for word in line.split()[8:]:
+        first, _, last = word.partition("-")
+        if first.isdigit():
+            slots += range(int(first), int(last or first) + 1)
+    return slots
+
+
+def id_of(node: Process) -> str:
+    return node.lines("CLUSTER", "MYID")[0]
+
+
+def key_in(space: KeySpace, number: int) -> Key:
+    """A key of the partition of this number."""
+    return next(key for n in range(1000) if space.of_key(key := Key("m", f"{n}")).number == number)
+
+
+def test_the_partitions_are_spread_over_the_servers(nodes: Sequence[Process], prefix: str) -> None:
+    with closing(RedisBackend.open(nodes[0].url(), prefix=prefix)) as backend:
+        space = KeySpace.of(prefix, PARTITIONS)
+        owners = {owner(nodes, partition.slot).port for partition in space.partitions}
+        assert owners == {node.port for node in nodes}
+        for partition in space.partitions:
+            key = key_in(space, partition.number)
+            backend.store.commit(key, stored(1), 0)
+            assert backend.store.load(key) == stored(1)
+        assert len(backend.store.scan()) == PARTITIONS
+
+
+def test_every_key_of_an_instance_is_in_its_partition_s_slot(nodes: Sequence[Process], prefix: str) -> None:
+    with closing(RedisBackend.open(nodes[0].url(), prefix=prefix)) as backend:
+        backend.queue.send([message(Key("m{x}", "{y}"), "a")])
+        backend.store.commit(Key("m{x}", "{y}"), stored(1), 0)
+    slot = KeySpace.of(prefix, PARTITIONS).of_key(Key("m{x}", "{y}")).slot
+    names = [name for node in nodes for name in node.client.scan_iter(f"{prefix}*") if b"{y}" in name]
+    assert len(names) == 4
+    assert {key_slot(name) for name in names} == {slot}
+
+
+@pytest.mark.parametrize("number", [3])
+def test_a_slot_that_moves(nodes: Sequence[Process], prefix: str, number: int) -> None:
+    """TRYAGAIN, ASK, MOVED: nothing is done while it moves, and it goes on as it was where it has arrived."""
+    space = KeySpace.of(prefix, PARTITIONS)
+    slot, key, elsewhere = space.partitions[number].slot, key_in(space, number), key_in(space, number + 1)
+    old = owner(nodes, slot)
+    new = next(node for node in nodes if node is not old)
+    with closing(RedisBackend.open(nodes[0].url(), prefix=prefix)) as backend:
+        backend.store.commit(key, stored(1), 0)
+        backend.queue.send([message(key, "before")])
+        new.client.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", id_of(old))
+        old.client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", id_of(new))
+        names = old.client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100)
+        for name in names:
+            old.client.migrate("127.0.0.1", new.port, [name], 0, 5000)
+            with pytest.raises(Unavailable, match="is being moved"):
+                backend.queue.send([message(key, "while it moves")])
+            with pytest.raises(Unavailable, match="is being moved"):
+                backend.store.commit(key, stored(2), 1)
+            backend.queue.send([message(elsewhere, name.decode())])
+            held = backend.queue.receive(10)
+            assert ids(held) == [name.decode()]
+            backend.queue.ack(held)
+        for node in (new, old, *nodes):
+            node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", id_of(new))
+        backend.queue.send([message(key, "after")])
+        held = backend.queue.receive(10, wait=5)
+        assert ids(held) == ["before", "after"]
+        backend.queue.ack(held)
+        assert backend.store.load(key) == stored(1)
+
+
+def test_a_server_that_fails_is_replaced(tmp_path: Path) -> None:
+    """D1, D2: nothing that its replica had received is lost, and the others go on meanwhile."""
+    with (
+        running_cluster(redis_binary(), tmp_path / "masters") as masters,
+        cluster_server(redis_binary(), tmp_path / "replica") as replica,
+    ):
+        meet(replica, masters[0])
+        wait_until(lambda: len(replica.lines("CLUSTER", "NODES")) == 4, "the replica to know the cluster")
+        replica.client.execute_command("CLUSTER", "REPLICATE", id_of(masters[0]))
+        wait_until(lambda: replica.client.info("replication")["master_link_status"] == "up", "it to follow")
+        space = KeySpace.of("settled:", PARTITIONS)
+        mine = [each for each in space.partitions if each.slot in slots_of(masters[0])]
+        other = next(each for each in space.partitions if each.slot in slots_of(masters[1]))
+        key, elsewhere = key_in(space, mine[0].number), key_in(space, other.number)
+        with closing(RedisBackend.open(masters[1].url("?timeout=1"))) as backend:
+            backend.store.commit(key, stored(1), 0)
+            backend.queue.send([message(key, "a")])
+            masters[0].client.wait(1, 5000)
+            masters[0].kill()
+            with pytest.raises((Unavailable, Unknown)):
+                backend.store.commit(key, stored(2), 1)
+            backend.store.commit(elsewhere, stored(1), 0)
+
+            def works() -> bool:
+                try:
+                    return backend.store.load(key) == stored(1)
+                except Unavailable:
+                    return False
+
+            wait_until(works, "the replica to be promoted")
+            backend.store.commit(key, stored(2), 1)
+            backend.queue.send([message(key, "b")])
+            held = list(backend.queue.receive(10, wait=5))
+            assert ids(held) == ["a", "b"]
