@@ -23,8 +23,6 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
-app.command("settled_cli.checking:check_file", name="check", help="Find what is wrong with a machine before it runs.")
-app.command("settled_cli.drawing:draw", name="diagram", help="Draw a machine, in Mermaid or Graphviz's language.")
 app.command("settled_cli.playing:run", name="run", help="Play the example in a folder.")
 app.command("settled_cli.sending:start", name="start", help="Create an instance.")
 app.command("settled_cli.sending:send", name="send", help="Send an event to an instance.")
@@ -35,6 +33,8 @@ app.command("settled_cli.doctor:doctor", name="doctor", help="See what endangers
 app.command("settled_cli.letters:dead_letters", name="dead-letters", help="List what was set aside, and why.")
 app.command("settled_cli.letters:redrive", name="redrive", help="Let an instance take its dead letters after all.")
 app.command("settled_conformance.command:conformance", name="conformance", help="Test an adapter's guarantees.")
+app.command("settled_cli.checking:check_file", name="check", help="Find what is wrong with a machine before it runs.")
+app.command("settled_cli.drawing:draw", name="diagram", help="Draw a machine, in Mermaid or Graphviz's language.")
 
 
 def run(tokens: Sequence[str]) -> int:

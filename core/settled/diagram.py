@@ -203,6 +203,12 @@ def _title(node: Node) -> str:
 # Texts.
 
 
+def printable(text: str) -> str:
+    """`text` on one line, with a mark in the place of each character that no reader would see."""
+    plain = " ".join(text.split())
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in plain)
+
+
 def _lines(node: Node) -> Iterator[str]:
     """What `node` does without being left."""
     if node.entry:

@@ -11,7 +11,7 @@ from html import escape
 from typing import assert_never
 
 from settled.chart import Chart, Configuration
-from settled.diagram import Arrow, Diagram, Shape, diagram
+from settled.diagram import Arrow, Diagram, Shape, diagram, printable
 
 _GRAPH = (
     'graph [compound=true, fontname="Helvetica", labelloc="t", nodesep=0.4, ranksep=0.5]',
@@ -127,4 +127,4 @@ def _label(shape: Shape) -> str:
 
 
 def _escaped(text: str) -> str:
-    return escape(" ".join(text.split())) or " "
+    return escape(printable(text)) or " "

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import assert_never
 
 from settled.chart import Chart, Configuration
-from settled.diagram import Arrow, Diagram, Shape, diagram
+from settled.diagram import Arrow, Diagram, Shape, diagram, printable
 
 
 def mermaid(chart: Chart, configuration: Configuration | None = None) -> str:
@@ -20,7 +20,7 @@ def mermaid(chart: Chart, configuration: Configuration | None = None) -> str:
     drawn = diagram(chart, configuration)
     lines = [
         "---",
-        f"title: {json.dumps(drawn.title, ensure_ascii=False)}",
+        f"title: {json.dumps(printable(drawn.title), ensure_ascii=False)}",
         "---",
         "stateDiagram-v2",
         *(f"  {line}" for line in _statements(drawn)),
@@ -98,4 +98,4 @@ _ODD = re.compile(r"[^\w .,/()\[\]+=!?'|@-]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def _escaped(text: str) -> str:
-    return _ODD.sub(lambda found: f"#{ord(found[0])};", " ".join(text.split()))
+    return _ODD.sub(lambda found: f"#{ord(found[0])};", printable(text))
