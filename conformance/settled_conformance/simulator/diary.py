@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, fields, frozen
 
 from settled import Json, Machine, Snapshot, setup
 from settled.effects import Effect
@@ -46,4 +46,4 @@ def _written(snapshot: Snapshot[Any], entries: list[Any]) -> Snapshot[Any]:
 def with_diary(config: Mapping[str, Any], **logic: Any) -> DiaryMachine:
     """The machine of `config`, with a diary."""
     machine = setup(**logic).machine(config)
-    return DiaryMachine(machine.config, machine.program, machine.context)
+    return DiaryMachine(**{part.name: getattr(machine, part.name) for part in fields(Machine)})
