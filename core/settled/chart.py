@@ -173,7 +173,7 @@ class Configuration:
 
     `is_whole` is whether each active node's parent is active too. A microstep may leave it otherwise: from inside
     a parallel node to that node's own, still empty history, XState leaves the parallel and enters only its regions.
-    No step ends so. `is_restless` is whether it may be left without an event.
+    A step ends in what XState restores from the state value of such a one. `is_restless` is whether it may be left without an event.
     """
 
     nodes: tuple[Node, ...]
@@ -258,10 +258,6 @@ class Chart:
     def within(self, node: Node) -> tuple[Node, ...]:
         """`node` and its descendants."""
         return self.nodes[node.order : node.last + 1]
-
-    def whole(self, configuration: Configuration) -> Configuration:
-        """`configuration` with the parents of its nodes."""
-        return self.configuration(each for node in configuration.nodes for each in (node, *node.ancestors))
 
     def resolve(self, value: StateValue) -> Configuration:
         """The configuration that `value` stands for; what it leaves out is entered by default.
@@ -368,8 +364,6 @@ def _named(node: Node, value: StateValue) -> Iterator[Node]:
         case str():
             yield _can_be_active(child_of(node, value))
         case Mapping():
-            if node.type == "compound" and len(value) > 1:
-                raise LookupError(f'"{node.id}" is in one state at a time, not in {", ".join(value)}')
             for key, inner in value.items():
                 yield from _named(_can_be_active(child_of(node, key)), inner)
         case _:

@@ -181,13 +181,14 @@ def _run_to_rest(plans: Plans, step: Macrostep) -> None:
         # An eventless transition that changed nothing would be taken for ever.
         may_be_eventless = not is_eventless or step.snapshot is not before
     if not step.snapshot.configuration.is_whole:
-        step.snapshot = _whole(plans.program, step.snapshot)
+        step.snapshot = _restored(plans.program, step.snapshot)
     if step.snapshot.status != "active":
         _stop_all(step)
 
 
-def _whole(program: Program, snapshot: Snapshot[Any]) -> Snapshot[Any]:
-    return evolve(snapshot, configuration=program.chart.whole(snapshot.configuration))
+def _restored(program: Program, snapshot: Snapshot[Any]) -> Snapshot[Any]:
+    """`snapshot` as if it had been stored: then it has the same future whether it is or not."""
+    return evolve(snapshot, configuration=program.chart.resolve(snapshot.value))
 
 
 def _end(step: Macrostep, status: Status, error: Any) -> None:

@@ -17,7 +17,6 @@ from tests.parity.compare import Case, cases_in, difference
 from tests.parity.runner import machine_of, trace
 
 PARITY = Path(__file__).parent.parent / "parity"
-LEFT_BROKEN_BY_XSTATE = {"g7707-400-from"}  # as in tests/parity/test_corpus.py
 
 
 def lived(machine: Machine[Any, Any], events: list[Any]) -> list[Any]:
@@ -52,7 +51,7 @@ def test_without_plans_every_recorded_trace_is_reproduced(name: str) -> None:
 
 def differing(case: Case) -> str | None:
     """How `case` goes otherwise without plans than it was recorded, if settled can play it at all."""
-    if "invalid" in case["expected"] or case["id"] in LEFT_BROKEN_BY_XSTATE:
+    if "invalid" in case["expected"]:
         return None
     steps: list[Any] = []
     try:

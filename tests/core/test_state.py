@@ -78,7 +78,7 @@ class TestResolveState:
         config: Any = {"initial": "a", "states": {"a": {}, "b": {"type": "final"}}}
         assert machine(config).resolve_state("b").status == "done"
 
-    @pytest.mark.parametrize("value", ["nowhere", {"left": "nowhere"}, {"left": {"a": {}, "b": {}}}, 3])
+    @pytest.mark.parametrize("value", ["nowhere", {"left": "nowhere"}, 3])
     def test_refuses_a_value_that_is_none_of_its_own(self, value: Any) -> None:
         with pytest.raises(RecordError):
             machine(CONFIG).resolve_state(value)
