@@ -173,7 +173,8 @@ class Configuration:
 
     `is_whole` is whether each active node's parent is active too. A microstep may leave it otherwise: from inside
     a parallel node to that node's own, still empty history, XState leaves the parallel and enters only its regions.
-    A step ends in what XState restores from the state value of such a one. `is_restless` is whether it may be left without an event.
+    A step ends in what XState restores from the state value of such a one. `is_restless` is whether it may be left
+    without an event.
     """
 
     nodes: tuple[Node, ...]

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Generic, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast, overload
 
 from attrs import evolve, frozen
 
 from settled.actions import BuiltInAction
 from settled.chart import Chart, StateValue
-from settled.check import check
 from settled.compile import Program, compile_program
 from settled.config import MachineConfig, read
 from settled.data import ABSENT, Json, is_object, parse, write
 from settled.effects import Effect, Execute
 from settled.errors import DefinitionError, EventError, Fault, LogicError, RecordError
 from settled.expression import Args
-from settled.finding import Finding
 from settled.guards import BuiltInGuard
 from settled.literal import MachineDict
 from settled.logic import ActionArgs, Actor, Call, Logic, is_machine, reasons
@@ -27,6 +25,9 @@ from settled.plans import Plans
 from settled.select import select
 from settled.snapshot import Snapshot, from_json, to_json
 from settled.transition import initial_microsteps, initial_step, microsteps, step
+
+if TYPE_CHECKING:
+    from settled.finding import Finding
 
 C = TypeVar("C")
 E = TypeVar("E")
@@ -204,6 +205,9 @@ class Machine(Generic[C, E]):
 
     def check(self) -> tuple[Finding, ...]:
         """What is surely wrong with the machine, in document order; ``docs/findings.md`` explains each finding."""
+        # Who only runs a machine need not load what looks for its faults.
+        from settled.check import check  # noqa: PLC0415
+
         return check(self.chart, self.program)
 
     def bind(self, execute: Execute, snapshot: Snapshot[C], call: Call) -> Callable[[], object]:
