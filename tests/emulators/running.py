@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def free_port() -> int:
 @contextmanager
 def running(
     command: Sequence[str], port: int, environment: Mapping[str, str], folder: Path | None = None
-) -> Iterator[None]:
+) -> Generator[None]:
     """Run `command` until its port answers, and end it after this block."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(

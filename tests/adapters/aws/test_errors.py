@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/signup.fifo"
 
 
 @contextmanager
-def stubbed(service: str) -> Iterator[tuple[Any, Any]]:
+def stubbed(service: str) -> Generator[tuple[Any, Any]]:
     stubbed_client = client(service, "http://127.0.0.1:9")
     with Stubber(stubbed_client) as stubber:
         yield stubbed_client, stubber
