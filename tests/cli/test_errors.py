@@ -26,7 +26,7 @@ DOOR = "tests.cli.door"
         (("list", "--limit", "few"), 'unable to convert "few" into int'),
         (("list", "--limit", "0"), "Must be >= 1"),
         (("list", "--after", "door"), "'door' is no key"),
-        (("list", "--backend", "tape://7"), "'tape://7': no backend of this name. Known: memory://,"),
+        (("list", "--backend", "tape://7"), "'tape://7': no backend of this name. Known: "),
         (("list", "--backend", "sqlite:///a.db?leese=1"), "no option 'leese'; known are"),
         (("list", "--backend", "sqlite:////nowhere/a.db"), "it must be a file, in a folder that exists"),
         (("send", "door/front", "{"), "not JSON: "),
