@@ -17,6 +17,7 @@ from settled.errors import Denied, RecordError, SettledError, TooLarge, Unavaila
 from settled.message import Key
 from settled.ports import Write
 from settled_local import SQLiteBackend
+from settled_local.sqlite.connection import Connection
 from settled_local.sqlite.errors import translated
 from settled_local.sqlite.queue import send
 from settled_local.sqlite.schema import APPLICATION
@@ -58,8 +59,8 @@ class TestWhatItMayBe:
         """D1, D2: but for what only leases."""
         assert sqlite(path, "PRAGMA journal_mode") == ("wal",)
         for durable, synchronous in ((True, 2), (False, 1), (True, 2)):
-            with backend._file.writing(durable) as db:  # pyright: ignore[reportPrivateUsage]
-                assert db.run("PRAGMA synchronous").fetchone() == (synchronous,)
+            file = backend._file  # pyright: ignore[reportPrivateUsage]
+            assert file.write(lambda db: db.run("PRAGMA synchronous").fetchone(), durable) == (synchronous,)
 
     def test_one_that_others_create_at_the_same_moment(self, tmp_path: Path) -> None:
         at_once = threading.Barrier(8)
@@ -122,13 +123,12 @@ class TestWhenItCannotBeUsed:
     def test_locked_by_another_thread(self, backend: SQLiteBackend) -> None:
         held, done = threading.Event(), threading.Event()
 
-        def hold() -> None:
-            with backend._file.writing():  # pyright: ignore[reportPrivateUsage]  # a call that is slow
-                held.set()
-                done.wait()
+        def hold(_: object) -> None:
+            held.set()
+            done.wait()
 
         with ThreadPoolExecutor() as threads:
-            threads.submit(hold)
+            threads.submit(backend._file.write, hold)  # pyright: ignore[reportPrivateUsage]  # a call that is slow
             held.wait()
             with pytest.raises(Unavailable, match=r"another thread did not let go of it in 0\.2 seconds"):
                 backend.queue.send([message(ADA, "a")])
@@ -153,9 +153,12 @@ class TestWhenItCannotBeUsed:
 
     def test_when_it_is_closed_under_a_call(self, path: Path, backend: SQLiteBackend) -> None:
         """The call is done, and its connection closed after it."""
-        with backend._file.writing() as db:  # pyright: ignore[reportPrivateUsage]
+
+        def send_and_close(db: Connection) -> None:
             send(db, [message(ADA, "a")])
             backend.close()
+
+        backend._file.write(send_and_close)  # pyright: ignore[reportPrivateUsage]
         assert not path.with_name("settled.db-wal").exists()
         with closing(SQLiteBackend.open(path)) as again:
             assert ids(again.queue.receive(1)) == ["a"]

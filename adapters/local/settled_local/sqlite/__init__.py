@@ -1,7 +1,8 @@
 """A backend in one SQLite file, for any number of processes and threads of one machine.
 
 The file is the only truth: nothing is cached between two calls but open connections, so a process may be killed at any
-point and another one goes on. Each call is one transaction, `SQLiteBackend.finish` too.
+point and another one goes on. Each call is all or nothing, `SQLiteBackend.finish` too; those of several threads that
+come together share a transaction.
 
 What was sent, committed or acknowledged is on the disk when the call returns (``synchronous=FULL``). What only leases,
 releases or extends is not waited for: it outlives every process, and only the machine's own fall can take it back,
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from settled.ports import Capability, Delivery, Write
+from settled_local.sqlite.connection import Connection
 from settled_local.sqlite.file import File
 from settled_local.sqlite.queue import SQLiteQueue, ack, hand_out, send
 from settled_local.sqlite.schema import prepare
@@ -91,17 +93,19 @@ class SQLiteBackend:
         return self._lease
 
     def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
-        with self._file.writing() as db:
-            now = self._clock()
-            if write.stored is not None:
-                commit(db, write.key, write.stored, write.expected, write.bury, write.unbury)
-            send(db, write.sends)
-            for timer in write.timers:
-                schedule(db, timer)
-            for timer_id in write.cancels:
-                cancel(db, timer_id)
-            ack(db, write.acks, now, self._remember)
-            return hand_out(db, receive, now, self._lease)
+        return self._file.write(lambda db: self._finish(db, write, receive))
+
+    def _finish(self, db: Connection, write: Write, receive: int) -> Sequence[Delivery]:
+        now = self._clock()
+        if write.stored is not None:
+            commit(db, write.key, write.stored, write.expected, write.bury, write.unbury)
+        send(db, write.sends)
+        for timer in write.timers:
+            schedule(db, timer)
+        for timer_id in write.cancels:
+            cancel(db, timer_id)
+        ack(db, write.acks, now, self._remember)
+        return hand_out(db, receive, now, self._lease)
 
     def close(self) -> None:
         self._file.close()

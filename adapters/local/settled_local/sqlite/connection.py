@@ -54,6 +54,11 @@ class Connection:
             raise TooLarge(f"a text of {size} bytes: SQLite takes {limit} in one row") from error
         return self._run_when_free(statement, values)
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether there is something to commit or to roll back."""
+        return self._db.in_transaction
+
     def roll_back(self) -> None:
         """Undo what was done since ``BEGIN``, if anything was."""
         if self._db.in_transaction:

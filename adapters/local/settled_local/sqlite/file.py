@@ -1,8 +1,8 @@
 """One file, its open connections, and the transactions on it.
 
 A connection is used by one call at a time, from whatever thread; those that are free wait here for the next call, so
-that threads may come and go. The writers of this process queue up at a lock of their own: to wait for each other at
-the file's lock they would have to look at it again and again.
+that threads may come and go. Writers of this process that come together share a transaction, see `line`, and so one
+wait for the disk: each has a savepoint of its own, so that what fails undoes only itself.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import TypeVar
 
-from settled.errors import Denied, Unavailable
+from settled.errors import Denied, SettledError, Unknown
 from settled_local.sqlite.connection import Connection
 from settled_local.sqlite.errors import translated
+from settled_local.sqlite.line import Line, Part
+
+T = TypeVar("T")
 
 
 class File:
@@ -24,8 +28,7 @@ class File:
     def __init__(self, path: str, timeout: float) -> None:
         self.path = path
         self.changes = Changes()
-        self._timeout = timeout
-        self._writer = threading.Lock()
+        self._line = Line(path, timeout)
         self._connections = _Connections(path, timeout)
 
     @contextmanager
@@ -44,39 +47,99 @@ class File:
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
 
-    @contextmanager
-    def writing(self, durable: bool = True) -> Generator[Connection, None, None]:
-        """A transaction: all that is done in it happens at its end, or nothing does if anything is raised.
+    def write(self, work: Callable[[Connection], T], durable: bool = True) -> T:
+        """What `work` returns. All that it does has happened then; nothing of it has if it raises.
 
-        One that is not `durable` outlives this process, but perhaps not the machine.
+        It may be another thread that does it. What is not `durable` outlives this process, but perhaps not the machine.
 
         Raises:
             Unknown: it may have happened.
             Unavailable, TooLarge, Denied, RecordError: nothing happened; see `translated`.
         """
-        if not self._writer.acquire(timeout=self._timeout):
-            raise Unavailable(f"{self.path}: another thread did not let go of it in {self._timeout} seconds")
+        part = Part(work, durable)
+        if self._line.join(part):
+            self._lead()
+        if part.error is not None:
+            raise part.error
+        result: T = part.result
+        return result
+
+    def _lead(self) -> None:
+        """Do what is asked for by all who stand in line."""
+        parts = list(self._line.take())
+        try:
+            self._commit(parts)
+        except BaseException as error:
+            for part in parts:
+                part.error = part.error or _shared(error, self.path)
+            if not isinstance(error, SettledError):
+                raise
+        finally:
+            self._line.answer(parts)
+        self.changes.happened()
+
+    def _commit(self, parts: list[Part]) -> None:
+        """Do `parts`, and those that are asked for meanwhile, in one transaction.
+
+        Raises:
+            Unknown: all of them may have happened.
+            Unavailable, Denied, RecordError: none of them has.
+        """
         committing = False
         try:
             db = self._connections.take()
             try:
+                durable = any(part.durable for part in parts)
                 db.commit_durably(durable)
-                db.run("BEGIN IMMEDIATE")
-                yield db
-                committing = True
-                db.run("COMMIT")
+                for part in parts:
+                    self._do(db, part)
+                    parts += self._line.take(durable)
+                committing = db.in_transaction
+                if committing:
+                    db.run("COMMIT")
             finally:
                 self._connections.give(db)
         except sqlite3.Error as error:
             raise translated(error, self.path, committing) from error
-        finally:
-            self._writer.release()
-        self.changes.happened()
+
+    def _do(self, db: Connection, part: Part) -> None:
+        """Do `part`, and if it fails, undo it and nothing else.
+
+        The first of a transaction needs no savepoint: it is all that there is to undo.
+        """
+        first = not db.in_transaction
+        db.run("BEGIN IMMEDIATE" if first else "SAVEPOINT part")
+        try:
+            part.result = part.work(db)
+        except Exception as error:
+            part.error = self._own(error)
+            if first:
+                db.roll_back()
+                return
+            db.run("ROLLBACK TO part")  # which fails if SQLite gave up the whole transaction, and all parts with it
+        if not first:
+            db.run("RELEASE part")
+
+    def _own(self, error: Exception) -> Exception:
+        if not isinstance(error, sqlite3.Error):
+            return error
+        told = translated(error, self.path)
+        told.__cause__ = error
+        return told
 
     def close(self) -> None:
         """Close every connection; those in use are closed when their call ends."""
         self._connections.close()
         self.changes.happened()
+
+
+def _shared(error: BaseException, path: str) -> SettledError:
+    """`error`, which several are to raise: one for each, because an error remembers who raised it."""
+    if not isinstance(error, SettledError):
+        return Unknown(f"{path}: the thread that wrote it was stopped by {type(error).__name__}")
+    told = type(error)(*error.args)
+    told.__cause__ = error.__cause__
+    return told
 
 
 class Changes:

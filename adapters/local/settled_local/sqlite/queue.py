@@ -41,8 +41,7 @@ class SQLiteQueue:
         self._clock = clock
 
     def send(self, messages: Sequence[Message]) -> None:
-        with self._file.writing() as db:
-            send(db, messages)
+        self._file.write(lambda db: send(db, messages))
 
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
         end = time.monotonic() + wait
@@ -51,8 +50,7 @@ class SQLiteQueue:
             with self._file.reading() as db:
                 pause = _next_instant(db) - self._clock()
             if pause <= 0:
-                with self._file.writing(durable=False) as db:
-                    deliveries = hand_out(db, limit, self._clock(), self._lease)
+                deliveries = self._file.write(lambda db: hand_out(db, limit, self._clock(), self._lease), durable=False)
                 if deliveries:
                     return deliveries
                 continue
@@ -63,31 +61,13 @@ class SQLiteQueue:
         return ()
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        with self._file.writing() as db:
-            ack(db, deliveries, self._clock(), self._remember)
+        self._file.write(lambda db: ack(db, deliveries, self._clock(), self._remember))
 
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
-        with self._file.writing(durable=False) as db:
-            now = self._clock()
-            for lease in _leases(deliveries):
-                through = lease.holds_through(db, now)
-                if not through:
-                    continue
-                _end_lease(db, lease.lane, through)
-                if delay > 0:
-                    db.run("UPDATE lanes SET through=0, rank=? WHERE lane=?", now + delay, lease.lane)
-                else:
-                    db.run(f"UPDATE lanes SET through=0, {_JOIN_THE_LINE} WHERE lane=?", lease.lane)
+        self._file.write(lambda db: _release(db, deliveries, delay, self._clock()), durable=False)
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
-        lost: list[str] = []
-        with self._file.writing(durable=False) as db:
-            now = self._clock()
-            for held in _leases(deliveries):
-                if held.holds_through(db, now):
-                    db.run("UPDATE lanes SET rank=? WHERE lane=?", now + lease, held.lane)
-                else:
-                    lost.append(str(held.key))
+        lost = self._file.write(lambda db: _extend(db, deliveries, lease, self._clock()), durable=False)
         if lost:
             raise Conflict(f"the lease of {', '.join(lost)} was lost")
 
@@ -151,6 +131,29 @@ def ack(db: Connection, deliveries: Iterable[Delivery], now: float, remember: in
         elif oldest > through:
             db.run(f"UPDATE lanes SET through=0, {_JOIN_THE_LINE} WHERE lane=?", lease.lane)
         _forget_old_ids(db, lease, oldest, remember)
+
+
+def _release(db: Connection, deliveries: Iterable[Delivery], delay: float, now: float) -> None:
+    for lease in _leases(deliveries):
+        through = lease.holds_through(db, now)
+        if not through:
+            continue
+        _end_lease(db, lease.lane, through)
+        if delay > 0:
+            db.run("UPDATE lanes SET through=0, rank=? WHERE lane=?", now + delay, lease.lane)
+        else:
+            db.run(f"UPDATE lanes SET through=0, {_JOIN_THE_LINE} WHERE lane=?", lease.lane)
+
+
+def _extend(db: Connection, deliveries: Iterable[Delivery], lease: float, now: float) -> Sequence[str]:
+    """The keys whose leases were lost; all others end `lease` seconds from now."""
+    lost: list[str] = []
+    for held in _leases(deliveries):
+        if held.holds_through(db, now):
+            db.run("UPDATE lanes SET rank=? WHERE lane=?", now + lease, held.lane)
+        else:
+            lost.append(str(held.key))
+    return lost
 
 
 @frozen

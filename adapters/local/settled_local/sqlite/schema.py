@@ -122,10 +122,13 @@ def prepare(file: File) -> None:
             raise Denied(f"{file.path}: its file system cannot be shared between processes: use one on a local disk")
     if there:
         return
-    with file.writing() as db:
-        if not _is_ours(db, file.path):
-            for statement in _TABLES:
-                db.run(statement)
+    file.write(lambda db: _create(db, file.path))
+
+
+def _create(db: Connection, path: str) -> None:
+    if not _is_ours(db, path):
+        for statement in _TABLES:
+            db.run(statement)
 
 
 def _is_ours(db: Connection, path: str) -> bool:

@@ -35,8 +35,7 @@ class SQLiteStore:
         return Stored(version, None if body is None else text(body), _index(*index))
 
     def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
-        with self._file.writing() as db:
-            commit(db, key, stored, expected, bury, unbury)
+        self._file.write(lambda db: commit(db, key, stored, expected, bury, unbury))
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         with self._file.reading() as db:
@@ -52,10 +51,8 @@ class SQLiteStore:
         ]
 
     def delete(self, key: Key, expected: int) -> None:
-        with self._file.writing() as db:
-            tombstone = Stored(expected + 1, None, Index("absent", updated=self._clock()))
-            commit(db, key, tombstone, expected, (), 0)
-            db.run("DELETE FROM dead_letters WHERE machine=? AND instance=?", key.machine, key.instance)
+        tombstone = Stored(expected + 1, None, Index("absent", updated=self._clock()))
+        self._file.write(lambda db: _delete(db, key, tombstone, expected))
 
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
@@ -111,6 +108,11 @@ def commit(db: Connection, key: Key, stored: Stored, expected: int, bury: Sequen
             letter.at,
             letter.detail,
         )
+
+
+def _delete(db: Connection, key: Key, tombstone: Stored, expected: int) -> None:
+    commit(db, key, tombstone, expected, (), 0)
+    db.run("DELETE FROM dead_letters WHERE machine=? AND instance=?", key.machine, key.instance)
 
 
 def _create(db: Connection, key: Key, stored: Stored) -> None:

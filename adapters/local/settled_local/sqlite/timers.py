@@ -20,12 +20,10 @@ class SQLiteTimers:
         self._file = file
 
     def schedule(self, timer: Timer) -> None:
-        with self._file.writing() as db:
-            schedule(db, timer)
+        self._file.write(lambda db: schedule(db, timer))
 
     def cancel(self, timer_id: str) -> None:
-        with self._file.writing() as db:
-            cancel(db, timer_id)
+        self._file.write(lambda db: cancel(db, timer_id))
 
 
 def schedule(db: Connection, timer: Timer) -> None:
