@@ -21,7 +21,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """For how many seconds a server may take to answer."""
 
 IN_MEMORY = ("--save", "", "--appendonly", "no")

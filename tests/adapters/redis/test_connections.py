@@ -338,8 +338,9 @@ class TestAFailover:
     def test_is_waited_for_no_longer_than_a_call_may_take(self, pair: tuple[Process, Process]) -> None:
         """D2: what no replica has may be lost yet, so nobody knows."""
         primary, replica = pair
+        with closing(RedisBackend.open(primary.url("?replicas=1&timeout=60"))) as patient:
+            patient.store.commit(ADA, stored(1), 0)
         with closing(RedisBackend.open(primary.url("?replicas=1&timeout=0.6"))) as backend:
-            backend.store.commit(ADA, stored(1), 0)
             replica.kill()
             with pytest.raises(Unknown, match="only 0 of 1 replicas"):
                 backend.store.commit(ADA, stored(2), 1)
