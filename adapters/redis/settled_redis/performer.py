@@ -148,18 +148,18 @@ class Performer:
         return self.servers.ask(partition.slot, commands, changes)
 
     def _read(self, answer: Any) -> Done:
-        first, *texts = answer if isinstance(answer, list) else (answer,)
-        said, *numbers = first.split()
-        if said == b"conflict":
-            return Done(found=int(numbers[0]))
-        now, moment, must_wake, lost, elsewhere = map(int, numbers)
+        if answer[0] == b"conflict":
+            return Done(found=int(answer[1]))
+        _, now, moment, must_wake, lost, elsewhere, handed_out = answer
         until = (now + round(self.lease * MICROSECONDS)) / MICROSECONDS
-        posts = texts[lost : lost + elsewhere]
         return Done(
             now=now,
-            deliveries=[delivery(text, until) for text in texts[lost + elsewhere :]],
-            lost=[decoded(name) for name in texts[:lost]],
+            deliveries=[
+                delivery(name, token, place, element, until)
+                for name, token, place, element in zip(*[iter(handed_out)] * 4, strict=True)
+            ],
+            lost=[decoded(name) for name in lost],
             pause=None if moment < 0 else (moment - now) / MICROSECONDS,
-            elsewhere=list(zip(posts[::2], posts[1::2], strict=True)),
+            elsewhere=list(zip(elsewhere[::2], elsewhere[1::2], strict=True)),
             must_wake=bool(must_wake),
         )

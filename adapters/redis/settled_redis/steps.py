@@ -105,14 +105,12 @@ def microseconds(seconds: float) -> bytes:
     return b"%d" % round(seconds * MICROSECONDS)
 
 
-def delivery(text: bytes, until: float) -> Delivery:
+def delivery(name: bytes, token: int, place: int, element: bytes, until: float) -> Delivery:
     """What the script handed out."""
-    token, place, length, rest = text.split(b" ", 3)
-    name, element = rest[: int(length)], rest[int(length) :]
     attempts, length, rest = element.split(b" ", 2)
     id, body = rest[: int(length)], rest[int(length) :]
     message = Message(Key.parse(decoded(name)), decoded(id), decoded(body))
-    return Delivery(message, f"{int(token)}.{int(place)}", int(attempts) + 1, until)
+    return Delivery(message, f"{token}.{place}", int(attempts) + 1, until)
 
 
 def record(stored: Stored) -> bytes:
