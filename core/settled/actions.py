@@ -132,6 +132,9 @@ def assign(update: Update | None = None, /, **changes: Value) -> Assign:
     if callable(update):
         return Assign(called(update))
     values = {key: expression(value) for key, value in {**(update or {}), **changes}.items()}
+    if len(values) == 1:
+        ((only, compute),) = values.items()
+        return Assign(lambda args, params: {only: compute(args, params)})
     return Assign(lambda args, params: {key: value(args, params) for key, value in values.items()})
 
 

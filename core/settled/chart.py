@@ -228,6 +228,7 @@ class Chart:
     _configurations: dict[frozenset[Node], Configuration] = field(
         factory=dict[frozenset[Node], Configuration], init=False, repr=False
     )
+    _resolved: dict[str, Configuration] = field(factory=dict[str, Configuration], init=False, repr=False)
 
     @property
     def root(self) -> Node:
@@ -266,7 +267,14 @@ class Chart:
         Raises:
             LookupError: there is no such state; the message names it.
         """
-        return self.configuration(completed(_named(self.root, value)))
+        text = repr(value)
+        known = self._resolved.get(text)
+        if known is None:
+            known = self.configuration(completed(_named(self.root, value)))
+            if len(self._resolved) >= MOST_REMEMBERED:
+                self._resolved.clear()
+            self._resolved[text] = known
+        return known
 
     def find(self, reference: str) -> Node:
         """The node that ``#id`` or ``#id.path`` names.

@@ -98,9 +98,7 @@ def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
         "system": {id: str(key) for id, key in record.system.items()},
         "turn": _optional(_turn_to_json, record.turn),
         "window": list(record.window.outcomes),
-        "outcomes": {
-            id: str(outcome) for id, outcome in record.window.outcomes.items() if outcome is not Outcome.TAKEN
-        },
+        "outcomes": {id: str(outcome) for id, outcome in record.window.outcomes.items() if outcome is not _TAKEN},
         "senders": {sender: list(position) for sender, position in record.window.senders.items()},
         "outbox": [_owed_to_json(owed) for owed in record.outbox],
         "failing": _optional(lambda failing: [failing.id, failing.count, failing.detail], record.failing),
@@ -134,6 +132,9 @@ def _from_json(machine: Machine[Any, Any], key: Key, data: Mapping[str, Any], wi
         halted=data.get("halted"),
         redriving=data.get("redriving"),
     )
+
+
+_TAKEN = Outcome.TAKEN  # looked up once: to find the member of an enum is slow, and a window asks for it 256 times
 
 
 def _optional(convert: Callable[[Any], T], raw: Any) -> T | None:

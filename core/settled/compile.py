@@ -54,6 +54,7 @@ class Program:
     """A chart, each of whose names has its meaning."""
 
     chart: Chart
+    logic: Logic
     lexicon: Lexicon
     actions: Mapping[Action, BoundAction]
     guards: Mapping[Guard, Predicate]
@@ -62,10 +63,6 @@ class Program:
     outputs: Mapping[Node, Expression]
     actors: Mapping[str, Any]
     customs: Mapping[str, Callable[[Any, Any], object]]
-
-    @property
-    def logic(self) -> Logic:
-        return self.lexicon.logic
 
 
 def compile_chart(source: str | Mapping[str, Any] | MachineConfig) -> Chart:
@@ -418,9 +415,12 @@ def _bound(chart: Chart, logic: Logic) -> tuple[Program, list[Fault]]:
     lexicon, look_up = Lexicon(chart, logic), _LookUp()
     invocations = [invocation for node in chart.nodes for invocation in node.invoke]
     actors = look_up.all(invocations, lambda it: _actor(lexicon, it))
-    actions = look_up.all(_all_actions(chart), lambda it: lexicon.action(it.reference, it.path))
+    actions = look_up.all(
+        (it for node in chart.nodes for it in node.actions), lambda it: lexicon.action(it.reference, it.path)
+    )
     program = Program(
         chart=chart,
+        logic=logic,
         lexicon=lexicon,
         actions=actions,
         guards=look_up.all(_all_guards(chart), lambda it: lexicon.guard(it.reference)),
@@ -437,28 +437,8 @@ def _inline_customs(actions: Iterable[BoundAction]) -> dict[str, Callable[[Any, 
     return {action.name: action.meaning.function for action in actions if isinstance(action.meaning, Custom)}
 
 
-def _all_actions(chart: Chart) -> Iterator[Action]:
-    for node in chart.nodes:
-        yield from node.entry
-        yield from node.exit
-        if node.initial:
-            yield from node.initial.actions
-        for transition in _all_transitions(node):
-            yield from transition.actions
-
-
 def _all_guards(chart: Chart) -> Iterator[Guard]:
-    return (
-        transition.guard
-        for node in chart.nodes
-        for transition in _all_transitions(node)
-        if transition.guard is not None
-    )
-
-
-def _all_transitions(node: Node) -> Iterator[Transition]:
-    yield from (transition for transitions in node.on.values() for transition in transitions)
-    yield from node.always
+    return (transition.guard for node in chart.nodes for transition in node.transitions if transition.guard is not None)
 
 
 def _actor(lexicon: Lexicon, invocation: Invocation) -> Any:

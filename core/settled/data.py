@@ -7,7 +7,7 @@ whole numbers stay whole whatever their size.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, TypeAlias, TypeGuard, cast
 
@@ -43,8 +43,29 @@ def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
+def _as_object(value: object) -> Any:
+    if isinstance(value, Mapping):
+        return dict(cast("Mapping[object, object]", value))
+    raise TypeError(f"{type(value).__qualname__} is not JSON")
+
+
 _decoder = json.JSONDecoder(parse_constant=_refuse)
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_as_object)
+
+
+def _chunks_of(encoder: json.JSONEncoder) -> Callable[[Any, int], Iterable[str]]:
+    """What ``encoder.iterencode`` makes anew on each call, where Python has it in C."""
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return lambda value, level: encoder.iterencode(value)
+    separators = encoder.key_separator, encoder.item_separator
+    made: Callable[[Any, int], Iterable[str]] = make(
+        None, encoder.default, json.encoder.encode_basestring, None, *separators, False, False, False
+    )
+    return made
+
+
+_chunks = _chunks_of(_encoder)
 
 
 def parse(text: str) -> Any:
@@ -56,6 +77,15 @@ def parse(text: str) -> Any:
     return _decoder.decode(text)
 
 
+def _scanner_of(decoder: Any) -> Callable[[str, int], tuple[Any, int]]:
+    scan: Callable[[str, int], tuple[Any, int]] = decoder.scan_once
+    return scan
+
+
+parse_at = _scanner_of(_decoder)
+"""The value that begins at a place in a text, and where it ends; raises ValueError or StopIteration."""
+
+
 def write(value: Json) -> str:
     """`value` as compact JSON text.
 
@@ -63,7 +93,21 @@ def write(value: Json) -> str:
         ValueError: a number is not finite.
         TypeError: something inside is not JSON; `fault_in` says where.
     """
-    return _encoder.encode(value)
+    return "".join(_chunks(value, 0))
+
+
+def write_object(value: Any) -> str | None:
+    """`value` as compact JSON text, if it is an object and all of it is JSON; None if it is not.
+
+    The encoder refuses whatever is not JSON but keys: there it lets numbers pass for text.
+    """
+    try:
+        "".join(value)  # takes nothing but text
+        text = "".join(_chunks(value, 0))
+    except (TypeError, ValueError):
+        return None
+    has_objects_inside = "{" in text[1:]
+    return None if has_objects_inside and not is_json(value) else text
 
 
 def fault_in(value: object, path: str = "") -> str | None:
@@ -71,25 +115,22 @@ def fault_in(value: object, path: str = "") -> str | None:
     return None if is_json(value) else _fault(value, path)
 
 
-_TEXT: Final = frozenset({str})
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
 
 
-def is_json(value: object) -> bool:
+def is_json(value: Any) -> bool:
     """Whether all of `value` is JSON. What nearly all data is made of is recognised by its exact type."""
-    kind = type(value)
+    kind: type[Any] = value.__class__
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or (type(item) not in _SCALARS and not is_json(item)):
+                return False
+        return True
     if kind in _SCALARS:
         return True
-    if kind is dict:
-        items = cast("dict[object, object]", value)
-        return _TEXT.issuperset(map(type, items)) and _are_json(items.values())
     if kind is list or kind is tuple:
-        return _are_json(cast("Sequence[object]", value))
+        return all(map(is_json, value))
     return _fault(value, "") is None
-
-
-def _are_json(values: Collection[object]) -> bool:
-    return _SCALARS.issuperset(map(type, values)) or all(map(is_json, values))
 
 
 def _fault(value: object, path: str) -> str | None:

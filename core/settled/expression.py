@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from attrs import frozen
 
 from settled.data import ABSENT
+from settled.making import Open
 from settled.snapshot import Snapshot
 
 C = TypeVar("C")
@@ -26,6 +27,18 @@ class Args(Generic[C, E]):
     context: C
     event: E
     state: Snapshot[C]
+
+
+class NewArgs(Open, Args[Any, Any]):
+    """Makes `Args`, quickly."""
+
+    __slots__ = ()
+
+    def __init__(self: Any, context: object, event: object, state: Snapshot[Any]) -> None:
+        self.context = context
+        self.event = event
+        self.state = state
+        self.__class__ = Args
 
 
 Expression: TypeAlias = Callable[[Args[Any, Any], Any], Any]

@@ -146,22 +146,25 @@ def accept(desk: Desk, record: Record, message: Message, content: Applicable) ->
 
 
 def _start(desk: Desk, record: Record, message: Message, input: Json, parent: Parent | None) -> Record:
+    progress = drain(desk.machine, begin(desk.machine, input))
     record = evolve(
         record,
         incarnation=desk.version,
         ordinal=1,
+        snapshot=progress.snapshot,
+        turn=OpenTurn(message, 0, progress.index, lease=desk.lease),
         parent=parent,
         version=desk.machine.version,
         fingerprint=desk.machine.fingerprint,
     )
-    return _after(desk, record, OpenTurn(message, 0, 0), drain(desk.machine, begin(desk.machine, input)))
+    return _after(desk, record, progress)
 
 
 def _step(desk: Desk, record: Record, message: Message, event: Json, stamp: Stamp | None = None) -> Record:
-    turn = OpenTurn(message, record.ordinal, 0)
     progress = drain(desk.machine, take(desk.machine, Progress(record.live()), event))
-    record = evolve(record, ordinal=record.ordinal + 1)
-    return _after(desk, record, turn, progress, stamp)
+    turn = OpenTurn(message, record.ordinal, progress.index, lease=desk.lease)
+    record = evolve(record, ordinal=record.ordinal + 1, snapshot=progress.snapshot, turn=turn)
+    return _after(desk, record, progress, stamp)
 
 
 def _fire(desk: Desk, record: Record, message: Message, token: str) -> Record:
@@ -193,12 +196,13 @@ def advance(desk: Desk, record: Record) -> Record:
         LogicError: the machine's own code failed; `record` stands as it was, inbox included.
     """
     turn = open_turn(record)
-    progress = Progress(record.live(), turn.inbox, index=turn.index)
-    return _after(desk, record, evolve(turn, inbox=()), drain(desk.machine, progress))
+    progress = drain(desk.machine, Progress(record.live(), turn.inbox, index=turn.index))
+    turn = evolve(turn, inbox=(), index=progress.index, lease=desk.lease)
+    return _after(desk, evolve(record, snapshot=progress.snapshot, turn=turn), progress)
 
 
-def _after(desk: Desk, record: Record, turn: OpenTurn, progress: Progress, stamp: Stamp | None = None) -> Record:
-    record = evolve(record, snapshot=progress.snapshot, turn=evolve(turn, index=progress.index, lease=desk.lease))
+def _after(desk: Desk, record: Record, progress: Progress, stamp: Stamp | None = None) -> Record:
+    """`record`, whose open turn has come as far as `progress`, with its effects entered; closed if it has settled."""
     record = post(desk, record, progress.effects)
     posted = open_turn(record)
     if is_settled(desk.machine, progress.snapshot):

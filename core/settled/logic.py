@@ -19,19 +19,21 @@ from settled import actions as built_in
 from settled.actions import BuiltInAction
 from settled.chart import Chart
 from settled.config import Inline, Named, Reference
-from settled.data import ABSENT, Json, fault_in, is_object
+from settled.data import ABSENT, Json, fault_in, is_json, is_object
 from settled.errors import EventError, Fault, LogicError
 from settled.expression import Args, Expression, called, expression, takes_params
 from settled.guards import And, BuiltInGuard, GuardLike, Not, Or, StateIn, and_, not_, or_, state_in
-from settled.message import Key
 from settled.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from cattrs import Converter
 
+    from settled.message import Key
+
 C = TypeVar("C")
 E = TypeVar("E")
-Predicate: TypeAlias = Callable[[Args[Any, Any]], bool]
+Predicate: TypeAlias = Callable[[Args[Any, Any]], object]
+"""A guard that has its params already. It holds if what it returns is true to Python."""
 Inputs: TypeAlias = Callable[[Args[Any, Any]], Any] | Callable[[Args[Any, Any], Any], Any]
 """A function of `Args`, or of `Args` and params."""
 
@@ -171,17 +173,20 @@ class Logic:
             found += [_asynchronous(f"{kind}.{name}", value) for name, value in registry.items()]
         return [fault for fault in found if fault]
 
-    def context_to_json(self, context: Any) -> Json:
+    def context_to_json(self, context: Any) -> Any:
         """`context` as it is stored.
 
         Raises:
             LogicError: it is not JSON; the message says where in it.
         """
-        kind: type[Any] = context.__class__
-        plain = context if kind is dict or not has(kind) else _converter().unstructure(context)
-        if fault := fault_in(plain):
-            raise LogicError(f"the context is not JSON: {fault}")
-        return cast("Json", plain)
+        plain = context if context.__class__ is dict else self.plain_context(context)
+        if not is_json(plain):
+            raise LogicError(f"the context is not JSON: {fault_in(plain)}")
+        return plain
+
+    def plain_context(self, context: Any) -> Any:
+        """`context` without classes; whether that is JSON remains to be seen."""
+        return _converter().unstructure(context) if has(context.__class__) else context
 
     def read_context(self, plain: Any) -> Any:
         """The context that `plain` is the JSON of, as the declared class if there is one."""
@@ -411,11 +416,11 @@ def _any(parts: Iterable[Predicate]) -> Predicate:
 def _with_params(function: Callable[..., Any], params: Any) -> Predicate:
     given = None if params is ABSENT else params
     if not takes_params(function):
-        return lambda args: bool(function(args))
+        return function
     if callable(given):
         computed = called(given)
-        return lambda args: bool(function(args, computed(args, None)))
-    return lambda args: bool(function(args, given))
+        return lambda args: function(args, computed(args, None))
+    return lambda args: function(args, given)
 
 
 def _named(wanted: Mapping[str, Any]) -> Named:

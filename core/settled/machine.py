@@ -12,7 +12,7 @@ from settled.actions import BuiltInAction
 from settled.chart import Chart, StateValue
 from settled.compile import Program, compile_program
 from settled.config import MachineConfig, read
-from settled.data import ABSENT, Json, is_object, parse, write
+from settled.data import ABSENT, Json, is_object, parse
 from settled.effects import Effect, Execute
 from settled.errors import DefinitionError, EventError, Fault, LogicError, RecordError
 from settled.expression import Args
@@ -24,6 +24,7 @@ from settled.migration import Migration, migrated
 from settled.plans import Plans
 from settled.select import select
 from settled.snapshot import Snapshot, from_json, to_json
+from settled.texts import Texts
 from settled.transition import initial_microsteps, initial_step, microsteps, step
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Machine(Generic[C, E]):
     config: MachineConfig
     plans: Plans
     context: C
+    texts: Texts
 
     def __repr__(self) -> str:
         return f"Machine({self.id!r})"
@@ -73,7 +75,7 @@ class Machine(Generic[C, E]):
     @property
     def logic(self) -> Logic:
         """What was handed to `setup`."""
-        return self.program.logic
+        return self.plans.program.logic
 
     def without_plans(self) -> Machine[C, E]:
         """This machine, but working out afresh what each step consists of: slower, and otherwise the same."""
@@ -101,7 +103,7 @@ class Machine(Generic[C, E]):
             LogicError: a guard, an action or a delay raised; `snapshot` stands.
             EventError: `event` is no event.
         """
-        return step(self.plans, snapshot, self._plain(event), first_index, elsewhere=elsewhere)
+        return step(self.plans, snapshot, self._plain(event), first_index, elsewhere)
 
     def initial_microsteps(self, input: Json = None) -> tuple[Microstep[C], ...]:
         """The start, microstep by microstep: the snapshot after each, and its effects."""
@@ -162,7 +164,10 @@ class Machine(Generic[C, E]):
 
     def dump(self, snapshot: Snapshot[C]) -> str:
         """`to_json` as text."""
-        return write(self.to_json(snapshot))
+        try:
+            return self.texts.write(snapshot)
+        except Exception as error:
+            raise LogicError(f"{self.id}: {error}") from error
 
     def load(self, text: str) -> Snapshot[C]:
         """The snapshot that `dump` has written.
@@ -170,11 +175,16 @@ class Machine(Generic[C, E]):
         Raises:
             RecordError: `text` is no JSON, or no snapshot of this machine.
         """
+        known = self.texts.read(text)
+        if known is not None:
+            return known
         try:
             data = parse(text)
         except ValueError as error:
             raise RecordError(f"not JSON: {error}") from error
-        return self.from_json(data)
+        snapshot = self.from_json(data)
+        self.texts.learn(snapshot.configuration)
+        return snapshot
 
     def admit(self, event: object) -> Mapping[str, Json]:
         """`event`, which comes from outside, as a JSON object this machine can be sent.
@@ -268,7 +278,8 @@ class Setup(Generic[C, E]):
         """
         read_config = read(config if isinstance(config, str) else cast("Mapping[str, Any]", config))
         program = compile_program(read_config, self.logic)
-        return Machine(read_config, Plans(program), cast("C", _own_context(read_config, self.logic)))
+        context = cast("C", _own_context(read_config, self.logic))
+        return Machine(read_config, Plans(program), context, Texts(program.chart, self.logic))
 
 
 def _own_context(config: MachineConfig, logic: Logic) -> Any:

@@ -17,8 +17,7 @@ from attrs import define, evolve
 from settled.compile import Program
 from settled.data import ABSENT
 from settled.effects import Effect, Invoke, Raise, Schedule, Stop
-from settled.expression import Args
-from settled.making import maker
+from settled.expression import Args, NewArgs
 from settled.select import History, raised
 from settled.snapshot import Child, Snapshot
 
@@ -57,7 +56,7 @@ class Macrostep:
         """What logic is called with, here and now."""
         args = self._args
         if args is None:
-            args = self._args = _args(self.context, self.seen, self.snapshot)
+            args = self._args = NewArgs(self.context, self.seen, self.snapshot)
         return args
 
     def take(self, event: Mapping[str, Any]) -> None:
@@ -105,9 +104,6 @@ class Macrostep:
         self.children = {other: child for other, child in self.children.items() if other != id}
         self.is_changed = True
         self.effects.append(Stop(self.next_index, id if known else None))
-
-
-_args = maker(Args)
 
 
 def _assigned(context: Any, changes: Any) -> Any:

@@ -16,7 +16,7 @@ from settled.data import Json, parse, write
 from settled.errors import EventError
 
 
-@frozen(order=True)
+@frozen(order=True, cache_hash=True)
 class Key:
     """One instance of one machine: the unit of order and of mutual exclusion."""
 

@@ -17,10 +17,9 @@ from attrs import define, field, frozen
 
 from settled.chart import Configuration, Node, Transition, in_order, is_final
 from settled.macrostep import Macrostep
-from settled.making import maker
 from settled.operations import Operation, Operations, perform
 from settled.select import History, Recall, default_of, domain, effective_targets, exit_set, without_conflicts
-from settled.snapshot import NO_CHILDREN, Snapshot
+from settled.snapshot import NO_CHILDREN, NewSnapshot
 
 
 @frozen(eq=False)
@@ -48,7 +47,7 @@ def microstep(plan: Plan, step: Macrostep) -> None:
     if not step.is_changed and not plan.noted and plan.configuration == before.configuration:
         step.rest(before)
         return
-    after = _snapshot(
+    after = NewSnapshot(
         plan.configuration,
         step.context,
         "done" if plan.is_done else before.status,
@@ -58,9 +57,6 @@ def microstep(plan: Plan, step: Macrostep) -> None:
         step.history,
     )
     step.rest(after)
-
-
-_snapshot = maker(Snapshot)
 
 
 def planned(

@@ -29,13 +29,12 @@ from settled.actions import (
 from settled.chart import Action, After, Invocation, Node
 from settled.compile import Program
 from settled.data import ABSENT
-from settled.effects import Cancel, Emit, Execute, Log, Send
+from settled.effects import Cancel, Emit, Log, NewExecute, Send
 from settled.errors import LogicError
 from settled.expression import Args, Expression, known_value
 from settled.guards import GuardLike
 from settled.logic import BoundAction, Custom
 from settled.macrostep import Macrostep, read
-from settled.making import maker
 from settled.select import raised
 from settled.snapshot import Child
 
@@ -192,9 +191,9 @@ def _meaning(program: Program, action: BoundAction, path: str, awaited: tuple[st
     params = _params(action.params)
     match action.meaning:
         case Custom():
-            return _execute(program, action.name, params)
+            return _execute(program, action.name, action.params)
         case Assign(changes):
-            return lambda step: step.assign(changes(step.args(), params(step)))
+            return _assign(changes, action.params)
         case RaiseEvent() as raising:
             return _raise(raising, params, action.delay)
         case SendTo() as sending:
@@ -222,17 +221,22 @@ def _params(params: Expression) -> Callable[[Macrostep], Any]:
     return lambda step: known
 
 
-def _execute(program: Program, name: str, params: Callable[[Macrostep], Any]) -> Perform:
-    to_json = program.logic.context_to_json
+def _assign(changes: Expression, params: Expression) -> Perform:
+    known = known_value(params)
+    if known is ABSENT:
+        return lambda step: step.assign(changes(step.args(), params(step.args(), None)))
+    return lambda step: step.assign(changes(step.args(), known))
+
+
+def _execute(program: Program, name: str, params: Expression) -> Perform:
+    to_json, known = program.logic.context_to_json, known_value(params)
 
     def perform(step: Macrostep) -> None:
-        given, context = params(step), to_json(step.context)
-        step.effects.append(_execution(step.next_index, name, given, context, step.event))
+        given = params(step.args(), None) if known is ABSENT else known
+        effects = step.effects
+        effects.append(NewExecute(step.first_index + len(effects), name, given, to_json(step.context), step.event))
 
     return perform
-
-
-_execution = maker(Execute)
 
 
 def _raise(raising: RaiseEvent, params: Callable[[Macrostep], Any], delay: Expression | None) -> Perform:
@@ -316,7 +320,7 @@ def _enqueue(
             enqueued.append(_acting(program, lexicon.action(action), path, awaited))
 
         def check(guard: GuardLike) -> bool:
-            return lexicon.guard(guard)(args)
+            return bool(lexicon.guard(guard)(args))
 
         collect(EnqueueArgs(args.context, args.event, args.state, enqueue, check), params(step))
         perform(enqueued, step)

@@ -121,6 +121,8 @@ def without_timer(record: Record, token: str) -> Record:
 
 def hand_over_timers(desk: Desk, record: Record) -> Record:
     """`record`, whose turn is over, with all of its timers owed to the timers' port, which has most of them already."""
+    if not record.timers:
+        return record
     for token, timer in record.timers.items():
         if not timer.scheduled:
             record = desk.owing(record, Timer(token, due_message(desk.key, token), timer.due))

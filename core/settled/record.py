@@ -14,7 +14,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from settled.data import Json
 from settled.effects import Emit, Execute, Log
@@ -75,10 +75,10 @@ class Window:
     def add(self, message: Message, outcome: Outcome, stamp: Stamp | None = None) -> Window:
         """This window with `message` as its newest; what no longer fits is forgotten."""
         outcomes = _newest(self.outcomes, message.id, outcome, self.size)
-        if stamp is None:
-            return evolve(self, outcomes=outcomes)
-        senders = _newest(self.senders, str(stamp.sender), stamp.position, self.size)
-        return evolve(self, outcomes=outcomes, senders=senders)
+        senders = self.senders
+        if stamp is not None:
+            senders = _newest(senders, str(stamp.sender), stamp.position, self.size)
+        return Window(self.size, outcomes, senders)
 
 
 SET_ASIDE = frozenset({Outcome.DEAD, Outcome.REFUSED})

@@ -99,21 +99,17 @@ def select(program: Program, offer: Offer, event: Mapping[str, Any], args: Args[
         if inner:
             return tuple(inner)
     for transition in offer.candidates:
-        if _is_sure(transition) or _passes(program, transition, event, args):
+        if transition.route is not None and event.get("to") != transition.route:
+            continue
+        guard = transition.guard
+        if guard is None:
             return (transition,)
+        try:
+            if program.guards[guard](args):
+                return (transition,)
+        except Exception as error:
+            raise raised(program, f'the guard "{name_of(guard.reference)}"', guard.path, error) from error
     return ()
-
-
-def _passes(program: Program, transition: Transition, event: Mapping[str, Any], args: Args[Any, Any]) -> bool:
-    if transition.route is not None and event.get("to") != transition.route:
-        return False
-    guard = transition.guard
-    if guard is None:
-        return True
-    try:
-        return program.guards[guard](args)
-    except Exception as error:
-        raise raised(program, f'the guard "{name_of(guard.reference)}"', guard.path, error) from error
 
 
 def raised(program: Program, what: str, path: str, error: Exception) -> LogicError:

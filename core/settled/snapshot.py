@@ -14,6 +14,7 @@ from attrs import field, frozen
 from settled.chart import Chart, Configuration, StateValue, in_order, value_matches
 from settled.data import ABSENT, Json, is_array, is_object
 from settled.errors import RecordError
+from settled.making import Open
 
 C = TypeVar("C")
 Status: TypeAlias = Literal["active", "done", "error", "stopped"]
@@ -78,6 +79,31 @@ class Snapshot(Generic[C]):
     def has_tag(self, tag: str) -> bool:
         """Whether an active state carries `tag`."""
         return tag in self.configuration.tags
+
+
+class NewSnapshot(Open, Snapshot[Any]):
+    """Makes a `Snapshot`, quickly."""
+
+    __slots__ = ()
+
+    def __init__(
+        self: Any,
+        configuration: Configuration,
+        context: object,
+        status: Status,
+        output: object,
+        error: object,
+        children: Mapping[str, Child],
+        history: Mapping[str, tuple[str, ...]],
+    ) -> None:
+        self.configuration = configuration
+        self.context = context
+        self.status = status
+        self.output = output
+        self.error = error
+        self.children = children
+        self.history = history
+        self.__class__ = Snapshot
 
 
 def to_json(snapshot: Snapshot[Any], context: Json) -> dict[str, Json]:

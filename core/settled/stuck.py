@@ -11,7 +11,6 @@ from settled.actions import Assign, SpawnChild, StopChild
 from settled.chart import Action, Invocation, Node, Transition
 from settled.finding import Finding, Severity
 from settled.inner_events import Told, meaning
-from settled.reach import beside
 from settled.resting import is_tagged, says_where_it_rests
 from settled.select import name_of
 from settled.survey import Survey, place, quoted
@@ -55,7 +54,7 @@ def _must_move_on(survey: Survey, node: Node) -> bool:
         return False
     if any(is_tagged(each) for each in (node, *node.ancestors)):
         return False
-    if any(each.invoke for each in beside(survey.chart, node)):
+    if any(each.invoke for each in survey.beside(node)):
         return False
     return not any(each.after or each.always for each in survey.around(node))
 
@@ -133,7 +132,7 @@ def error_not_taken(survey: Survey, node: Node) -> Iterator[Finding]:
 
 def actor_id_taken(survey: Survey, node: Node) -> Iterator[Finding]:
     """An actor with the id of another one that may run at the same time, and would be forgotten for it."""
-    others = [each for each in (node, *node.ancestors, *beside(survey.chart, node)) if each.order <= node.order]
+    others = [each for each in (node, *node.ancestors, *survey.beside(node)) if each.order <= node.order]
     before = {invocation.id: invocation for each in others if each is not node for invocation in each.invoke}
     for invocation in node.invoke:
         if other := before.get(invocation.id):

@@ -28,7 +28,11 @@ class Survey:
 
     def around(self, node: Node) -> tuple[Node, ...]:
         """All nodes that may be active along with `node`: itself, its ancestors, and what is in other regions."""
-        return (node, *node.ancestors, *beside(self.chart, node))
+        return (node, *node.ancestors, *self.beside(node))
+
+    def beside(self, node: Node) -> tuple[Node, ...]:
+        """The nodes that may be active along with `node` in other regions."""
+        return tuple(each for each in beside(self.chart, node) if each in self.reach.all)
 
     def takers(self, node: Node, event: str) -> tuple[Transition, ...]:
         """The transitions that may take `event` while `node` is active."""

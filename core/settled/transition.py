@@ -17,12 +17,11 @@ from settled.compile import Program
 from settled.data import ABSENT, Json
 from settled.effects import Effect, Stop
 from settled.errors import EventError, LogicError
-from settled.macrostep import Macrostep
-from settled.making import maker
+from settled.macrostep import Macrostep, read
 from settled.microstep import microstep
 from settled.plans import Plans, Reaction
 from settled.select import raised, select
-from settled.snapshot import NO_CHILDREN, Snapshot, Status
+from settled.snapshot import NO_CHILDREN, NewSnapshot, Snapshot, Status
 
 Step: TypeAlias = "tuple[Snapshot[Any], tuple[Effect, ...]]"
 
@@ -57,7 +56,6 @@ def step(
     snapshot: Snapshot[Any],
     event: Mapping[str, Any],
     first_index: int = 0,
-    *,
     elsewhere: bool = False,
 ) -> Step:
     """Take `event`. A machine that is not active drops it.
@@ -91,7 +89,7 @@ def _parts(step: Macrostep) -> tuple[Step, ...]:
 def _moved(snapshot: Snapshot[Any], configuration: Configuration) -> Snapshot[Any]:
     if configuration == snapshot.configuration:
         return snapshot
-    return _snapshot(
+    return NewSnapshot(
         configuration,
         snapshot.context,
         snapshot.status,
@@ -100,9 +98,6 @@ def _moved(snapshot: Snapshot[Any], configuration: Configuration) -> Snapshot[An
         snapshot.children or NO_CHILDREN,
         snapshot.history,
     )
-
-
-_snapshot = maker(Snapshot)
 
 
 def _nowhere(program: Program, context: Any) -> Snapshot[Any]:
@@ -145,7 +140,7 @@ def _take(plans: Plans, step: Macrostep, reaction: Reaction) -> None:
     if type == STOP:
         _end(step, "stopped", ABSENT)
         return
-    step.take(event)
+    step.seen = read(step.program, event)
     if type == INIT or not _react(plans, step, reaction):
         if type.startswith(ERROR):
             _end(step, "error", event.get("error", ABSENT))
@@ -156,10 +151,13 @@ def _take(plans: Plans, step: Macrostep, reaction: Reaction) -> None:
 
 def _react(plans: Plans, step: Macrostep, reaction: Reaction) -> bool:
     """One microstep, if `reaction` asks for one. Returns whether it does."""
-    transitions = select(plans.program, reaction.offer, step.event, step.args())
+    transitions = reaction.offer.sure
+    if transitions is None:
+        transitions = select(plans.program, reaction.offer, step.event, step.args())
     if not transitions:
         return False
-    _check_end(step)
+    if step.done:
+        _check_end(step)
     microstep(plans.plan(reaction, transitions, step.history), step)
     return True
 

@@ -177,7 +177,8 @@ def _enter(desk: Desk, record: Record, message: Message, letter: bool = False) -
 
 def _fold(work: Work) -> Course[End | None]:
     """Apply as many messages in one commit as settle without running anything; one that does not is the last."""
-    before = work.record if work.record.halted else evolve(work.record, outbox=())
+    is_free = work.record.halted is not None or not work.record.outbox
+    before = work.record if is_free else evolve(work.record, outbox=())
     record, done, bury = before, list[Delivery](), list[DeadLetter]()
     for delivery in work.waiting[: 1 if work.alone else None]:
         try:

@@ -198,8 +198,9 @@ def pay(work: Work, debts: tuple[Owed, ...], write: Write, done: tuple[Delivery,
     acting = {owed.by for owed in actions}
     early = tuple(takewhile(lambda delivery: delivery.message.id not in acting, done))
     yield from _finish(work, _with_debts(write, debts, early))
-    rest = tuple(owed for owed in work.record.outbox if owed not in debts)
-    work.record = evolve(work.record, outbox=actions + rest)
+    if debts:
+        rest = tuple(owed for owed in work.record.outbox if owed not in debts)
+        work.record = evolve(work.record, outbox=actions + rest)
     if actions:
         error = yield from _act(work, actions)
         if error is not None:
@@ -210,6 +211,8 @@ def pay(work: Work, debts: tuple[Owed, ...], write: Write, done: tuple[Delivery,
 
 
 def _with_debts(write: Write, debts: tuple[Owed, ...], acks: tuple[Delivery, ...]) -> Write:
+    if not debts:
+        return evolve(write, acks=acks)
     owed = [debt.what for debt in debts]
     return evolve(
         write,

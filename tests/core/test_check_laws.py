@@ -109,11 +109,14 @@ TARGETS = ("#a", "#b", "#c", "#d", "#d1", "#d2", "#d3")
 
 
 @st.composite
-def waiting(draw: st.DrawFn, *, with_inner_events: bool) -> dict[str, Any]:
-    """Machines in which some nodes say that they wait for the world, and others may have forgotten to."""
-    states: dict[str, Any] = {key: draw(waiting_nodes(key, with_inner_events)) for key in KEYS}
-    inner = {key: draw(waiting_nodes(key, with_inner_events)) for key in ("d1", "d2", "d3")}
-    if draw(st.booleans()):
+def waiting(draw: st.DrawFn, *, with_doubts: bool) -> dict[str, Any]:
+    """Machines in which some nodes say that they wait for the world, and others may have forgotten to.
+
+    Without doubts nothing but the node itself, or one around it, could move it on.
+    """
+    states: dict[str, Any] = {key: draw(waiting_nodes(key, with_doubts)) for key in KEYS}
+    inner = {key: draw(waiting_nodes(key, with_doubts)) for key in ("d1", "d2", "d3")}
+    if with_doubts and draw(st.booleans()):
         regions = {"r": {"initial": "d1", "states": {"d1": inner["d1"], "d2": inner["d2"]}}, "d3": inner["d3"]}
         states["d"] |= {"type": "parallel", "states": regions}
     else:
@@ -123,18 +126,18 @@ def waiting(draw: st.DrawFn, *, with_inner_events: bool) -> dict[str, Any]:
 
 
 @st.composite
-def waiting_nodes(draw: st.DrawFn, id: str, with_inner_events: bool) -> dict[str, Any]:
+def waiting_nodes(draw: st.DrawFn, id: str, with_doubts: bool) -> dict[str, Any]:
     node: dict[str, Any] = {"id": id, "on": draw(st.dictionaries(st.sampled_from("EF"), st.sampled_from(TARGETS)))}
     if draw(st.integers(0, 2)) == 0:
         node["tags"] = draw(st.sampled_from(["settled", "resolve", "busy"]))
     if draw(st.integers(0, 5)) == 0:
         node["after"] = {"10": draw(st.sampled_from(TARGETS))}
-    if with_inner_events and draw(st.integers(0, 3)) == 0:
+    if with_doubts and draw(st.integers(0, 3)) == 0:
         node["entry"] = {"type": "xstate.raise", "params": {"event": {"type": draw(st.sampled_from("EFG"))}}}
     return node
 
 
-@given(config=waiting(with_inner_events=True), events=st.lists(st.sampled_from("EF"), min_size=1, max_size=5))
+@given(config=waiting(with_doubts=True), events=st.lists(st.sampled_from("EF"), min_size=1, max_size=5))
 def test_where_it_hangs_the_turn_raises(config: dict[str, Any], events: list[str]) -> None:
     machine = setup().machine(config)
     hanging = at(machine, tuple(each for each in machine.check() if each.severity == "error"), "hangs")
@@ -142,7 +145,7 @@ def test_where_it_hangs_the_turn_raises(config: dict[str, Any], events: list[str
         assert raised or hanging.isdisjoint(nodes)
 
 
-@given(config=waiting(with_inner_events=False), events=st.lists(st.sampled_from("EF"), min_size=1, max_size=5))
+@given(config=waiting(with_doubts=False), events=st.lists(st.sampled_from("EF"), min_size=1, max_size=5))
 def test_where_the_turn_raises_it_was_told(config: dict[str, Any], events: list[str]) -> None:
     machine = setup().machine(config)
     hanging = at(machine, machine.check(), "hangs")

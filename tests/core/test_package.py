@@ -58,3 +58,10 @@ def test_whoever_runs_a_machine_does_not_load_what_looks_for_its_faults() -> Non
     program = "from settled import setup; import sys; print('settled.check' in sys.modules, 'cattrs' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False False"
+
+
+@pytest.mark.parametrize("heavy", ["asyncio", "concurrent.futures", "stamina", "cattrs"])
+def test_the_runtime_loads_what_takes_long_only_where_it_is_used(heavy: str) -> None:
+    program = f"from settled_runtime import Host; import sys; print({heavy!r} in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
