@@ -23,6 +23,8 @@ $(READY): pyproject.toml
 		{ apt-get update -q && apt-get install -q -y --no-install-recommends python3.11-venv; }
 	command -v java >/dev/null || \
 		{ apt-get update -q && apt-get install -q -y --no-install-recommends default-jre-headless; }
+	command -v redis-server >/dev/null || \
+		{ apt-get update -q && RUNLEVEL=1 apt-get install -q -y --no-install-recommends redis-server; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable . --group dev

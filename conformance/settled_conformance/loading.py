@@ -11,7 +11,10 @@ from typing import Any, cast
 from settled import Backend
 from settled_conformance.harness import Harness
 
-OURS: Mapping[str, str] = {"settled_local": "settled_conformance.own.local"}
+OURS: Mapping[str, str] = {
+    "settled_local": "settled_conformance.own.local",
+    "settled_redis": "settled_conformance.own.redis",
+}
 """Where the harnesses of settled's own adapters are: an adapter must not import what tests it."""
 
 EXPECTED = "expected MODULE:FACTORY, a function without arguments that returns a settled_conformance.Harness"

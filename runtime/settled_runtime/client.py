@@ -5,6 +5,7 @@ It talks to the queue and the store, never to a worker, so it can be used anywhe
 
 from __future__ import annotations
 
+import secrets
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -227,7 +228,7 @@ class Client(Generic[C]):
     def _send(self, instance: str, body: str, id: str | None) -> str:
         if not instance:
             raise EventError("an instance needs a name: the one given is empty")
-        message = Message(self._key(instance), id or uuid.uuid4().hex, body)
+        message = Message(self._key(instance), id or secrets.token_urlsafe(12), body)
         retried(lambda: self._backend.queue.send([message]))
         return message.id
 

@@ -6,7 +6,6 @@ hangs past its timeout must not hold up the turn: it is left behind, and what it
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import queue
 import threading
@@ -131,7 +130,11 @@ class _Performer:
 
 def _finished(value: Any) -> Any:
     """`value`, or what it comes to if it is a coroutine. No event loop runs in the threads of this host."""
-    return asyncio.run(value) if inspect.iscoroutine(value) else value
+    if not inspect.iscoroutine(value):
+        return value
+    from asyncio import run  # noqa: PLC0415 (half of what importing this package would cost)
+
+    return run(value)
 
 
 _Attempt = tuple[str, int]

@@ -13,7 +13,7 @@ from attrs import define, field
 
 from settled import Key, Record
 
-MOST_REMEMBERED = 256
+MOST_REMEMBERED = 1024
 """How many records are kept at most."""
 
 

@@ -7,9 +7,9 @@ is in this module: the asynchronous host calls it in threads.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeAlias, TypeVar
 
-import stamina
 from attrs import frozen
 
 from settled import Backend, Unavailable
@@ -59,6 +59,10 @@ class Ports:
 
 def retried(call: Callable[[], T]) -> T:
     """The result of `call`, tried again while the backend is unavailable, for some seconds."""
+    with suppress(Unavailable):  # Nearly always this is all, and it costs nothing.
+        return call()
+    import stamina  # noqa: PLC0415 (only when something is wrong)
+
     for attempt in stamina.retry_context(on=Unavailable, attempts=6, timeout=20.0, wait_initial=0.05, wait_max=5.0):
         with attempt:
             return call()

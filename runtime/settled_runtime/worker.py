@@ -13,8 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import FrameType
 
-import stamina
-
 from settled import Delivery, Key, Unavailable
 from settled_runtime.host import Host
 from settled_runtime.house import by_key
@@ -66,6 +64,8 @@ class Worker:
 
     def _receive(self) -> list[Delivery]:
         """What there is; nothing from a backend that cannot be reached, after some patience with it."""
+        import stamina  # noqa: PLC0415 (only a process that stays needs it)
+
         try:
             for attempt in stamina.retry_context(on=Unavailable, attempts=3, wait_max=1.0):
                 with attempt:

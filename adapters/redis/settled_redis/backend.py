@@ -122,7 +122,7 @@ class RedisBackend:
             parts[home].move_letters(write.key, write.bury, write.unbury)
         for message in write.sends:
             partition = self._space.of_key(message.key)
-            parts.setdefault(partition, Steps(partition)).send([message])
+            parts.setdefault(partition, Steps(partition)).send(message)
         for timer in write.timers:
             partition = self._space.of_timer(timer.id)
             parts.setdefault(partition, Steps(partition)).schedule(timer, self._space.of_key(timer.message.key))

@@ -65,6 +65,14 @@ class Cluster:
             self._forget_map()
         return checked(answers, server)
 
+    def wait(self, slot: int, command: Command) -> Any:
+        server = self._owner(slot)
+        try:
+            return checked([server.ask_alone(command)], server)[0]
+        except SettledError:
+            self._forget_map()
+            raise
+
     def everyone(self) -> Sequence[Server]:
         slots = self._known_map()
         return [self._server(address) for address in dict.fromkeys(slots.owners)]

@@ -28,9 +28,10 @@ from __future__ import annotations
 
 import json
 import zlib
+from functools import lru_cache
 from typing import Any
 
-from attrs import field, frozen
+from attrs import frozen
 from redis.crc import key_slot
 
 from settled.errors import Denied, RecordError
@@ -67,9 +68,33 @@ class Partition:
         kinds = (b"line", b"held", b"timers", b"timer", b"serial", b"nothing", *((b"wakes",) if number == 0 else ()))
         return cls(number, name, key_slot(name), tuple(name + kind for kind in kinds))
 
-    def named(self, kind: bytes, name: bytes) -> bytes:
-        """The key of this `kind` of the instance called `name`."""
-        return self.prefix + kind + name
+    def named(self, kind: bytes) -> bytes:
+        """The key of the partition's own that has this name."""
+        return self.prefix + kind
+
+    def instance(self, key: Key) -> Instance:
+        """The keys of the instance `key`, which lives here."""
+        return _instance(self.prefix, key)
+
+
+@frozen
+class Instance:
+    """An instance: its name, the same to be sorted by, and its keys."""
+
+    name: bytes
+    listed: bytes
+    record: bytes
+    lane: bytes
+    queue: bytes
+    known: bytes
+    dead: bytes
+
+
+@lru_cache(4096)
+def _instance(prefix: bytes, key: Key) -> Instance:
+    name = encoded(str(key))
+    kinds = (b"record:", b"lane:", b"queue:", b"known:", b"dead:")
+    return Instance(name, listed_name(key), *(prefix + kind + name for kind in kinds))
 
 
 @frozen
@@ -77,7 +102,7 @@ class KeySpace:
     """The partitions under a prefix."""
 
     prefix: str
-    partitions: tuple[Partition, ...] = field()
+    partitions: tuple[Partition, ...]
 
     @classmethod
     def of(cls, prefix: str, count: int) -> KeySpace:

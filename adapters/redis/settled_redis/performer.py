@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 from attrs import frozen
 from redis.exceptions import NoScriptError
@@ -103,8 +103,8 @@ class Performer:
     def wait(self, seconds: float) -> Partition | None:
         """Wait until somebody says which partition to look at."""
         first = self.space.partitions[0]
-        command = [b"BZPOPMIN", first.prefix + b"wakes", b"%.3f" % max(seconds, 0.001)]
-        (word,) = self.servers.ask(first.slot, [command], changes=False)
+        command = [b"BZPOPMIN", first.named(b"wakes"), b"%.3f" % max(seconds, 0.001)]
+        word = self.servers.wait(first.slot, command)
         return None if word is None else self.space.partitions[int(word[1])]
 
     def _perform(self, steps: Steps, changes: bool) -> Done:
@@ -132,7 +132,7 @@ class Performer:
     def _wake(self, partition: Partition, now: int) -> None:
         """Leave a word for those who wait. Without it they look too, only later: no reason to fail."""
         first = self.space.partitions[0]
-        command = [b"ZADD", first.prefix + b"wakes", b"NX", b"%d" % now, b"%d" % partition.number]
+        command = [b"ZADD", first.named(b"wakes"), b"NX", b"%d" % now, b"%d" % partition.number]
         with suppress(SettledError):
             self.servers.ask(first.slot, [command], changes=False)
 
@@ -148,18 +148,18 @@ class Performer:
         return self.servers.ask(partition.slot, commands, changes)
 
     def _read(self, answer: Any) -> Done:
-        if answer[0] == b"conflict":
-            return Done(found=int(answer[1]))
-        _, now, moment, must_wake, lost, elsewhere, handed_out = answer
+        first, *texts = cast("list[bytes]", answer if isinstance(answer, list) else [answer])
+        said, *numbers = first.split()
+        if said == b"conflict":
+            return Done(found=int(numbers[0]))
+        now, moment, must_wake, lost, elsewhere = map(int, numbers)
         until = (now + round(self.lease * MICROSECONDS)) / MICROSECONDS
+        posts = texts[lost : lost + elsewhere]
         return Done(
             now=now,
-            deliveries=[
-                delivery(name, token, place, element, until)
-                for name, token, place, element in zip(*[iter(handed_out)] * 4, strict=True)
-            ],
-            lost=[decoded(name) for name in lost],
+            deliveries=[delivery(text, until) for text in texts[lost + elsewhere :]],
+            lost=[decoded(name) for name in texts[:lost]],
             pause=None if moment < 0 else (moment - now) / MICROSECONDS,
-            elsewhere=list(zip(elsewhere[::2], elsewhere[1::2], strict=True)),
+            elsewhere=list(zip(posts[::2], posts[1::2], strict=True)),
             must_wake=bool(must_wake),
         )

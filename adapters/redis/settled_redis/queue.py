@@ -42,7 +42,7 @@ class RedisQueue:
         parts: dict[Partition, Steps] = {}
         for message in messages:
             partition = self._performer.space.of_key(message.key)
-            parts.setdefault(partition, Steps(partition)).send([message])
+            parts.setdefault(partition, Steps(partition)).send(message)
         self._performer.perform_all(parts.values())
 
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:

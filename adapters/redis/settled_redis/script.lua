@@ -6,8 +6,8 @@
 --
 -- KEYS begins with the keys of the partition: line, held, timers, timer, serial, nothing, and wakes in partition 0; then
 -- come those of the instances that the steps name. The keys of instances that are found in the line bear the same hash
--- tag, so they are in the same slot. ARGV begins with the time (or -1: the server's own), the partition, how many acknowledged ids are
--- remembered, and how long a lease lasts. All times are in microseconds.
+-- tag, so they are in the same slot. ARGV begins with the time (or -1: the server's own), the partition, how many
+-- acknowledged ids are remembered, and how long a lease lasts. All times are in microseconds.
 --
 -- The state of a lane (the messages of one instance, `queue`) follows from where it is:
 --
@@ -19,6 +19,8 @@
 --
 -- A message's place grows by one with each message of its lane; that of the queue's first one is `head`. A message
 -- that was acknowledged behind one that was not leaves a hole, an empty text, until all before it are gone.
+--
+-- A command costs more than anything else here, so what several steps need of a lane is read once and written once.
 
 local LINE, HELD, TIMERS, TIMER, SERIAL = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local PREFIX = string.sub(LINE, 1, -5)
@@ -32,15 +34,55 @@ if now < 0 then
   now = time[1] * 1000000 + time[2]
 end
 
-local received, moment_is_new = false, false
+local has_joined, has_looked, moment_is_new = false, false, false
 local lost, due_elsewhere, handed_out = {}, {}, {}
+local lanes, changed = {}, {}
 
-local function number_of(text)
-  return tonumber(text or 0)
+-- Exactly, which Lua's own conversion is not.
+local function text_of(number)
+  return string.format('%.0f', number)
+end
+
+local function lane_of(key)
+  local lane = lanes[key]
+  if not lane then
+    local found = call('HMGET', PREFIX .. 'lane:' .. key, 'version', 'listing', 'head', 'token', 'through', 'ends')
+    lane = {
+      version = found[1] or '0',
+      listing = found[2] or '',
+      head = tonumber(found[3] or 1),
+      token = tonumber(found[4] or 0),
+      through = tonumber(found[5] or 0),
+      ends = tonumber(found[6] or 0),
+      queue = PREFIX .. 'queue:' .. key,
+    }
+    lanes[key] = lane
+  end
+  return lane
+end
+
+-- `lane` is to be written: its numbers, or what it was committed with too.
+local function change(key, lane)
+  changed[key] = lane
+end
+
+local function write_lanes()
+  for key, lane in pairs(changed) do
+    local name = PREFIX .. 'lane:' .. key
+    local head, token = text_of(lane.head), text_of(lane.token)
+    local through, ends = text_of(lane.through), text_of(lane.ends)
+    if lane.is_committed then
+      call('HSET', name, 'version', lane.version, 'listing', lane.listing, 'head', head, 'token', token,
+        'through', through, 'ends', ends)
+    else
+      call('HSET', name, 'head', head, 'token', token, 'through', through, 'ends', ends)
+    end
+  end
 end
 
 local function join_line(key)
   call('RPUSH', LINE, key)
+  has_joined = true
 end
 
 -- Whoever waits knows the next moment at which there may be something, unless it has become an earlier one.
@@ -51,13 +93,12 @@ local function note_moment(agenda, member)
 end
 
 local function send(key, id, element)
-  local queue = PREFIX .. 'queue:' .. key
-  local length = call('LLEN', queue)
-  local place = (call('HGET', PREFIX .. 'lane:' .. key, 'head') or 1) + length
-  if call('ZADD', PREFIX .. 'known:' .. key, 'NX', place, id) == 0 then
+  local lane = lane_of(key)
+  local length = call('LLEN', lane.queue)
+  if call('ZADD', PREFIX .. 'known:' .. key, 'NX', text_of(lane.head + length), id) == 0 then
     return
   end
-  call('RPUSH', queue, element)
+  call('RPUSH', lane.queue, element)
   if length == 0 then
     join_line(key)
   end
@@ -70,73 +111,70 @@ local function id_of(element)
 end
 
 -- This hand-out has been one attempt. It is counted at its end: most messages are acknowledged, and never are.
-local function end_lease(key, head, through)
-  local queue = PREFIX .. 'queue:' .. key
-  for index = 0, through - head do
-    local element = call('LINDEX', queue, index)
+local function end_lease(key, lane)
+  for index = 0, lane.through - lane.head do
+    local element = call('LINDEX', lane.queue, index)
     if element ~= '' then
       local space = string.find(element, ' ', 1, true)
-      local attempts = string.format('%d', string.sub(element, 1, space - 1) + 1)
-      call('LSET', queue, index, attempts .. string.sub(element, space))
+      local attempts = text_of(string.sub(element, 1, space - 1) + 1)
+      call('LSET', lane.queue, index, attempts .. string.sub(element, space))
     end
   end
-  call('HSET', PREFIX .. 'lane:' .. key, 'through', 0)
+  lane.through = 0
+  change(key, lane)
 end
 
--- The places that this hand-out still has the lease of; nothing if it was lost: at its deadline, taken over or not.
-local function leased(key, token)
-  local lane = call('HMGET', PREFIX .. 'lane:' .. key, 'token', 'through', 'head')
-  local through = number_of(lane[2])
-  if lane[1] ~= token or through == 0 or number_of(call('ZSCORE', HELD, key)) <= now then
-    return nil
-  end
-  return tonumber(lane[3] or 1), through
+-- Whether this hand-out still has the lease. It is lost at its deadline, taken over or not.
+local function has_lease(lane, token)
+  return lane.token == tonumber(token) and lane.through > 0 and lane.ends > now
 end
 
-local function forget_old_ids(key, places, head)
+local function forget_old_ids(key, head, places)
   local stride = math.max(1, math.floor(REMEMBER / 4))
-  local last = 0
-  local is_time = false
+  local last, is_time = 0, false
   for _, place in ipairs(places) do
     last = math.max(last, place)
     is_time = is_time or place % stride == 0
   end
   if is_time then
-    call('ZREMRANGEBYSCORE', PREFIX .. 'known:' .. key, '-inf', math.min(last - REMEMBER, head - 1))
+    local oldest = text_of(math.min(last - REMEMBER, head - 1))
+    call('ZREMRANGEBYSCORE', PREFIX .. 'known:' .. key, '-inf', oldest)
   end
 end
 
 local function acknowledge(key, token, places)
-  local head, through = leased(key, token)
-  if not head then
+  local lane = lane_of(key)
+  if not has_lease(lane, token) then
     return
   end
-  local queue = PREFIX .. 'queue:' .. key
-  local first = head
+  local count = 0
+  while places[count + 1] == lane.head + count do
+    count = count + 1
+  end
+  if count > 0 then
+    call('LPOP', lane.queue, count)
+    lane.head = lane.head + count
+  end
   for _, place in ipairs(places) do
-    if place == head then
-      call('LPOP', queue)
-      head = head + 1
-    elseif place > head and place <= through then
-      call('LSET', queue, place - head, '')
+    if place > lane.head and place <= lane.through then
+      call('LSET', lane.queue, place - lane.head, '')
     end
   end
-  local next_one = call('LINDEX', queue, 0)
+  local next_one = call('LINDEX', lane.queue, 0)
   while next_one == '' do
-    call('LPOP', queue)
-    head = head + 1
-    next_one = call('LINDEX', queue, 0)
+    call('LPOP', lane.queue)
+    lane.head = lane.head + 1
+    next_one = call('LINDEX', lane.queue, 0)
   end
-  if not next_one or head > through then
-    call('HSET', PREFIX .. 'lane:' .. key, 'head', head, 'through', 0)
+  if not next_one or lane.head > lane.through then
+    lane.through = 0
     call('ZREM', HELD, key)
     if next_one then
       join_line(key)
     end
-  elseif head > first then
-    call('HSET', PREFIX .. 'lane:' .. key, 'head', head)
   end
-  forget_old_ids(key, places, head)
+  change(key, lane)
+  forget_old_ids(key, lane.head, places)
 end
 
 local function cancel(id)
@@ -157,54 +195,57 @@ local function schedule(id, due, post)
 end
 
 -- A post is the PARTITION of a key, a space, the LENGTH of the key's name, a space, the name, the element.
-local function ring()
-  for _, member in ipairs(call('ZRANGEBYSCORE', TIMERS, '-inf', now, 'LIMIT', 0, WAKE_AT_ONCE)) do
-    local id = string.sub(member, 17)
-    local post = string.sub(call('HGET', TIMER, id), 17)
-    local _, behind, partition, length = string.find(post, '^(%d+) (%d+) ')
-    if partition == PARTITION then
-      call('ZREM', TIMERS, member)
-      call('HDEL', TIMER, id)
-      local element = string.sub(post, behind + length + 1)
-      send(string.sub(post, behind + 1, behind + length), id_of(element), element)
-    else
-      due_elsewhere[#due_elsewhere + 1] = member
-      due_elsewhere[#due_elsewhere + 1] = post
-    end
+local function ring(member)
+  local id = string.sub(member, 17)
+  local post = string.sub(call('HGET', TIMER, id), 17)
+  local _, behind, partition, length = string.find(post, '^(%d+) (%d+) ')
+  if partition ~= PARTITION then
+    due_elsewhere[#due_elsewhere + 1] = member
+    due_elsewhere[#due_elsewhere + 1] = post
+    return
   end
+  call('ZREM', TIMERS, member)
+  call('HDEL', TIMER, id)
+  local element = string.sub(post, behind + length + 1)
+  send(string.sub(post, behind + 1, behind + length), id_of(element), element)
 end
 
 local function wake()
-  for _, key in ipairs(call('ZRANGEBYSCORE', HELD, '-inf', now, 'LIMIT', 0, WAKE_AT_ONCE)) do
-    local lane = call('HMGET', PREFIX .. 'lane:' .. key, 'head', 'through')
+  local due = text_of(now)
+  for _, key in ipairs(call('ZRANGEBYSCORE', HELD, '-inf', due, 'LIMIT', 0, WAKE_AT_ONCE)) do
     call('ZREM', HELD, key)
-    if number_of(lane[2]) > 0 then
-      end_lease(key, tonumber(lane[1] or 1), tonumber(lane[2]))
+    local lane = lane_of(key)
+    if lane.through > 0 then
+      end_lease(key, lane)
     end
     join_line(key)
   end
-  ring()
+  for _, member in ipairs(call('ZRANGEBYSCORE', TIMERS, '-inf', due, 'LIMIT', 0, WAKE_AT_ONCE)) do
+    ring(member)
+  end
 end
 
+-- A delivery is the TOKEN of its hand-out, its PLACE and the LENGTH of its key's name, with a space behind each; then
+-- the name and the element.
 local function hand_out(limit)
+  has_looked = true
   wake()
   while limit > 0 do
     local key = call('LPOP', LINE)
     if not key then
       return
     end
-    local elements = call('LRANGE', PREFIX .. 'queue:' .. key, 0, limit - 1)
-    local lane = PREFIX .. 'lane:' .. key
-    local head = number_of(call('HGET', lane, 'head') or 1)
-    local token = call('HINCRBY', lane, 'token', 1)
-    call('HSET', lane, 'through', head + #elements - 1)
-    call('ZADD', HELD, now + LEASE, key)
+    local lane = lane_of(key)
+    local elements = call('LRANGE', lane.queue, 0, limit - 1)
+    lane.token = lane.token + 1
+    lane.through = lane.head + #elements - 1
+    lane.ends = now + LEASE
+    change(key, lane)
+    call('ZADD', HELD, text_of(lane.ends), key)
     for index, element in ipairs(elements) do
       if element ~= '' then
-        handed_out[#handed_out + 1] = key
-        handed_out[#handed_out + 1] = token
-        handed_out[#handed_out + 1] = head + index - 1
-        handed_out[#handed_out + 1] = element
+        local receipt = string.format('%.0f %.0f %d ', lane.token, lane.head + index - 1, #key)
+        handed_out[#handed_out + 1] = receipt .. key .. element
       end
     end
     limit = limit - #elements
@@ -225,126 +266,128 @@ end
 
 -- The version that was found, if it is not the one that was expected.
 local function commit(key, name, expected, version, listing, record)
-  local lane = PREFIX .. 'lane:' .. key
-  local found = call('HMGET', lane, 'version', 'listing')
-  if (found[1] or '0') ~= expected then
-    return found[1] or '0'
+  local lane = lane_of(key)
+  if lane.version ~= expected then
+    return lane.version
   end
   call('SET', PREFIX .. 'record:' .. key, record)
-  call('HSET', lane, 'version', version, 'listing', listing)
-  if (found[2] or '') ~= listing then
-    list(name, found[2] or '', listing)
+  if lane.listing ~= listing then
+    list(name, lane.listing, listing)
   end
+  lane.version, lane.listing, lane.is_committed = version, listing, true
+  change(key, lane)
   return nil
 end
 
--- Each step is called with its place in ARGV, and answers with the place behind its words; a commit also with the
--- version that was found, if that ends everything.
-local steps = {
-  commit = function(at)
-    return at + 7, commit(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5], ARGV[at + 6])
-  end,
-  delete = function(at)
-    local key = ARGV[at + 1]
-    local record = ARGV[at + 5] .. string.format('%.6f', now / 1000000) .. ']'
-    local found = commit(key, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], '', record)
-    if not found then
-      call('DEL', PREFIX .. 'dead:' .. key)
-    end
-    return at + 6, found
-  end,
-  unbury = function(at)
-    call('LTRIM', PREFIX .. 'dead:' .. ARGV[at + 1], ARGV[at + 2], -1)
-    return at + 3
-  end,
-  bury = function(at)
-    call('RPUSH', PREFIX .. 'dead:' .. ARGV[at + 1], ARGV[at + 2])
-    return at + 3
-  end,
-  send = function(at)
-    send(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+-- Carry out the step at this place of ARGV. Returns the place behind its words; and of a commit that is refused, which
+-- ends everything, the version that was found.
+local function take(at)
+  local step, first, second, third = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  if step == 'send' then
+    send(first, second, third)
     return at + 4
-  end,
-  schedule = function(at)
-    schedule(ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3])
-    return at + 4
-  end,
-  cancel = function(at)
-    cancel(ARGV[at + 1])
-    return at + 2
-  end,
-  -- Its message has been sent elsewhere. If it was scheduled anew meanwhile, that is another one.
-  rung = function(at)
-    local member = ARGV[at + 1]
-    local found = call('HGET', TIMER, string.sub(member, 17))
-    if found and string.sub(found, 1, 16) == string.sub(member, 1, 16) then
-      cancel(string.sub(member, 17))
-    end
-    return at + 2
-  end,
-  ack = function(at)
+  elseif step == 'commit' then
+    return at + 7, commit(first, second, third, ARGV[at + 4], ARGV[at + 5], ARGV[at + 6])
+  elseif step == 'ack' then
     local places = {}
-    for index = 1, ARGV[at + 3] do
+    for index = 1, third do
       places[index] = tonumber(ARGV[at + 3 + index])
     end
-    acknowledge(ARGV[at + 1], ARGV[at + 2], places)
+    acknowledge(first, second, places)
     return at + 4 + #places
-  end,
-  release = function(at)
-    local key, delay = ARGV[at + 1], tonumber(ARGV[at + 3])
-    local head, through = leased(key, ARGV[at + 2])
-    if head then
-      end_lease(key, head, through)
+  elseif step == 'receive' then
+    hand_out(tonumber(first))
+    return at + 2
+  elseif step == 'schedule' then
+    schedule(first, second, third)
+    return at + 4
+  elseif step == 'cancel' then
+    cancel(first)
+    return at + 2
+  elseif step == 'rung' then
+    -- Its message has been sent elsewhere. If it was scheduled anew meanwhile, that is another one.
+    local found = call('HGET', TIMER, string.sub(first, 17))
+    if found and string.sub(found, 1, 16) == string.sub(first, 1, 16) then
+      cancel(string.sub(first, 17))
+    end
+    return at + 2
+  elseif step == 'release' then
+    local lane, delay = lane_of(first), tonumber(third)
+    if has_lease(lane, second) then
+      end_lease(first, lane)
       if delay > 0 then
-        call('ZADD', HELD, now + delay, key)
-        note_moment(HELD, key)
+        call('ZADD', HELD, text_of(now + delay), first)
+        note_moment(HELD, first)
       else
-        call('ZREM', HELD, key)
-        join_line(key)
+        call('ZREM', HELD, first)
+        join_line(first)
       end
     end
     return at + 4
-  end,
-  extend = function(at)
-    local key = ARGV[at + 1]
-    if leased(key, ARGV[at + 2]) then
-      call('ZADD', HELD, now + tonumber(ARGV[at + 3]), key)
+  elseif step == 'extend' then
+    local lane = lane_of(first)
+    if has_lease(lane, second) then
+      lane.ends = now + third
+      change(first, lane)
+      call('ZADD', HELD, text_of(lane.ends), first)
     else
-      lost[#lost + 1] = key
+      lost[#lost + 1] = first
     end
     return at + 4
-  end,
-  receive = function(at)
-    received = true
-    hand_out(tonumber(ARGV[at + 1]))
-    return at + 2
-  end,
-}
+  elseif step == 'bury' then
+    call('RPUSH', PREFIX .. 'dead:' .. first, second)
+    return at + 3
+  elseif step == 'unbury' then
+    call('LTRIM', PREFIX .. 'dead:' .. first, second, -1)
+    return at + 3
+  elseif step == 'delete' then
+    local record = ARGV[at + 5] .. string.format('%.6f', now / 1000000) .. ']'
+    local found = commit(first, second, third, ARGV[at + 4], '', record)
+    if not found then
+      call('DEL', PREFIX .. 'dead:' .. first)
+    end
+    return at + 6, found
+  end
+  error('no such step: ' .. step)
+end
 
 local at, found = 5, nil
 while ARGV[at] do
-  at, found = steps[ARGV[at]](at)
+  at, found = take(at)
   if found then
-    return { 'conflict', found }
+    return 'conflict ' .. found
   end
 end
+write_lanes()
 
 -- Who waits has taken a word from `wakes`, in the slot of partition 0; for the others their caller puts it there.
-local is_ready = call('LLEN', LINE) > 0
-local must_wake = is_ready or moment_is_new
+local found_nothing = has_looked and #handed_out == 0
+local must_wake = moment_is_new or ((has_joined or has_looked) and call('LLEN', LINE) > 0)
 if PARTITION == '0' then
   if must_wake then
-    call('ZADD', PREFIX .. 'wakes', 'NX', now, PARTITION)
-  elseif received then
+    call('ZADD', PREFIX .. 'wakes', 'NX', text_of(now), PARTITION)
+  elseif found_nothing then
     call('ZREM', PREFIX .. 'wakes', PARTITION)
   end
   must_wake = false
 end
 
 local moment = -1
-if received and #handed_out == 0 then
+if found_nothing then
   local due = tonumber(call('ZRANGE', TIMERS, 0, 0, 'WITHSCORES')[2] or -1)
   local through = tonumber(call('ZRANGE', HELD, 0, 0, 'WITHSCORES')[2] or -1)
   moment = (due < 0 or (through >= 0 and through < due)) and through or due
 end
-return { 'done', now, moment, must_wake and 1 or 0, lost, due_elsewhere, handed_out }
+
+-- What was done in numbers, and then the texts that they count.
+local done = string.format('done %.0f %.0f %d %d %d', now, moment, must_wake and 1 or 0, #lost, #due_elsewhere)
+if #lost + #due_elsewhere + #handed_out == 0 then
+  return done
+end
+local answer = { done }
+for _, texts in ipairs({ lost, due_elsewhere, handed_out }) do
+  for _, text in ipairs(texts) do
+    answer[#answer + 1] = text
+  end
+end
+return answer

@@ -19,7 +19,8 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection
 from redis.retry import Retry
 
-from settled.errors import Denied, Unavailable, Unknown
+from settled.errors import Denied, SettledError, Unavailable, Unknown
+from settled_redis.convoy import Convoy, Part
 from settled_redis.errors import LOST, is_answer, translated
 from settled_redis.url import Address, Login, Options
 
@@ -47,6 +48,7 @@ class Server:
         self._arguments = _arguments(address, login, options)
         self._kind = SSLConnection if login.tls else Connection
         self._lock = threading.Lock()
+        self._convoy = Convoy()
         self._free: list[tuple[Wire, float]] = []
         self._process = os.getpid()
         self._closed = False
@@ -61,22 +63,26 @@ class Server:
             Unavailable, Denied: nothing happened.
             Unknown: it may have happened.
         """
-        wire = self._take()
-        try:
-            wire.send_packed_command([b"".join(map(packed, commands))], check_health=False)
-        except LOST as error:
-            wire.disconnect()
-            raise self._lost(error, changes and len(commands) > 1) from error
-        except BaseException:
-            wire.disconnect()
-            raise
-        try:
-            answers = [self._read(wire, changes) for _ in commands]
-        except BaseException:
-            wire.disconnect()
-            raise
-        self._give(wire)
-        return answers
+        self._notice_a_fork()
+        part = _part(commands, changes)
+        if self._convoy.join(part):
+            parts = self._convoy.depart()
+            try:
+                self._carry(parts)
+            finally:
+                self._convoy.arrive(parts)
+        if part.error is not None:
+            raise part.error
+        return part.answers
+
+    def ask_alone(self, command: Command) -> Any:
+        """As `ask`, for a command whose answer may be long in coming, and that changes nothing."""
+        self._notice_a_fork()
+        part = _part([command], changes=False)
+        self._carry([part])
+        if part.error is not None:
+            raise part.error
+        return part.answers[0]
 
     def forget(self) -> None:
         """Close the connections that are free: the address may mean another server by now."""
@@ -91,27 +97,65 @@ class Server:
             self._closed = True
         self.forget()
 
-    def _read(self, wire: Wire, changes: bool) -> Any:
+    def _carry(self, parts: Sequence[Part]) -> None:
+        """Send what is in `parts`, and fill in their answers, or the error that came in between."""
+        try:
+            wire = self._take()
+        except BaseException as error:
+            for part in parts:
+                part.error = error
+            return
+        try:
+            self._send(wire, parts)
+            for part in parts:
+                for _ in range(part.count):
+                    part.answers.append(self._read(wire))
+        except BaseException as error:
+            wire.disconnect()
+            for part in parts:
+                if len(part.answers) < part.count:
+                    part.error = self._lost(error, part)
+            return
+        self._give(wire)
+
+    def _send(self, wire: Wire, parts: Sequence[Part]) -> None:
+        try:
+            wire.send_packed_command([b"".join([part.commands for part in parts])], check_health=False)
+        except LOST as error:
+            if len(parts) == 1 and parts[0].count == 1:
+                raise _Unsent(str(error)) from error
+            raise
+
+    def _read(self, wire: Wire) -> Any:
         try:
             return wire.read_response()
         except Exception as error:
-            if not isinstance(error, LOST):
-                if is_answer(error):
-                    return error
-                raise
-            if is_answer(error):
-                raise translated(error, str(self.address)) from error
-            raise self._lost(error, changes) from error
+            if is_answer(error) and not isinstance(error, LOST):
+                return error
+            raise
 
-    def _lost(self, error: Exception, changes: bool) -> Unknown | Unavailable:
-        text = f"{self.address}: the connection broke ({error})"
-        return Unknown(text) if changes else Unavailable(text)
+    def _lost(self, error: BaseException, part: Part) -> BaseException:
+        """What `part` comes to, because the connection broke with `error`."""
+        if not isinstance(error, Exception):
+            return error
+        if is_answer(error):
+            found: SettledError = translated(error, str(self.address))
+        elif isinstance(error, (*LOST, _Unsent)):
+            text = f"{self.address}: the connection broke ({error})"
+            unknown = part.changes and not isinstance(error, _Unsent)
+            found = Unknown(text) if unknown else Unavailable(text)
+        else:
+            return error
+        found.__cause__ = error
+        return found
+
+    def _notice_a_fork(self) -> None:
+        if self._process != os.getpid():
+            # The sockets are the parent's too: whoever shares them gets the other's answers.
+            self._lock, self._convoy, self._free, self._process = threading.Lock(), Convoy(), [], os.getpid()
 
     def _take(self) -> Wire:
         """A connection that nobody else has: the one used last, or a new one."""
-        if self._process != os.getpid():
-            # The sockets are the parent's too: whoever shares them gets the other's answers.
-            self._lock, self._free, self._process = threading.Lock(), [], os.getpid()
         while True:
             with self._lock:
                 if self._closed:
@@ -138,6 +182,14 @@ class Server:
                 self._free.append((wire, time.monotonic()))
                 return
         wire.disconnect()
+
+
+class _Unsent(Exception):
+    """The command did not leave whole, so nobody has carried it out."""
+
+
+def _part(commands: Sequence[Command], changes: bool) -> Part:
+    return Part(b"".join([packed(command) for command in commands]), len(commands), changes)
 
 
 def packed(command: Command) -> bytes:

@@ -31,6 +31,10 @@ class Servers(Protocol):
         """
         ...
 
+    def wait(self, slot: int, command: Command) -> Any:
+        """As `ask`, for one command whose answer may be long in coming, and that changes nothing."""
+        ...
+
     def everyone(self) -> Sequence[Server]:
         """All servers that take writes."""
         ...
@@ -54,6 +58,9 @@ class OneServer:
             # Whoever opens a connection now may get to the server that was promoted.
             self._server.forget()
         return checked(answers, self._server)
+
+    def wait(self, slot: int, command: Command) -> Any:
+        return checked([self._server.ask_alone(command)], self._server)[0]
 
     def everyone(self) -> Sequence[Server]:
         return [self._server]

@@ -13,7 +13,7 @@ from attrs import define, field
 
 from settled.message import Key, Message, Timer
 from settled.ports import DeadLetter, Delivery, Index, Stored
-from settled_redis.keyspace import Partition, decoded, encoded, listed_name
+from settled_redis.keyspace import Partition, decoded, encoded
 
 MICROSECONDS = 1_000_000
 
@@ -28,34 +28,39 @@ class Steps:
 
     def commit(self, key: Key, stored: Stored, expected: int) -> None:
         """Write `stored` over the version `expected`, or end here."""
-        name = self._touch(key, b"record:", b"lane:")
+        to = self.partition.instance(key)
+        self._declare(to.record, to.lane)
         listing = b"" if stored.body is None else b"s" + encoded(stored.index.status)
-        self._add(b"commit", name, listed_name(key), b"%d" % expected, b"%d" % stored.version, listing, record(stored))
+        self._add(b"commit", to.name, to.listed, b"%d" % expected, b"%d" % stored.version, listing, record(stored))
 
     def delete(self, key: Key, expected: int) -> None:
         """Leave only the version behind `expected`, or end here. The script adds the time to the record."""
-        name = self._touch(key, b"record:", b"lane:", b"dead:")
+        to = self.partition.instance(key)
+        self._declare(to.record, to.lane, to.dead)
         version = b"%d" % (expected + 1)
-        self._add(b"delete", name, listed_name(key), b"%d" % expected, version, version + b' ["absent", [], ')
+        self._add(b"delete", to.name, to.listed, b"%d" % expected, version, version + b' ["absent", [], ')
 
     def move_letters(self, key: Key, bury: Iterable[DeadLetter], unbury: int) -> None:
         """Take `unbury` dead letters from the head, and put `bury` behind the others."""
+        to = self.partition.instance(key)
         if unbury:
-            self._add(b"unbury", self._touch(key, b"dead:"), b"%d" % unbury)
+            self._declare(to.dead)
+            self._add(b"unbury", to.name, b"%d" % unbury)
         for letter in bury:
-            self._add(b"bury", self._touch(key, b"dead:"), dead_letter(letter))
+            self._declare(to.dead)
+            self._add(b"bury", to.name, dead_letter(letter))
 
-    def send(self, messages: Iterable[Message]) -> None:
-        for message in messages:
-            name = self._touch(message.key, b"lane:", b"queue:", b"known:")
-            self._add(b"send", name, encoded(message.id), _element(message))
+    def send(self, message: Message) -> None:
+        to = self.partition.instance(message.key)
+        self._declare(to.lane, to.queue, to.known)
+        self._add(b"send", to.name, encoded(message.id), _element(message))
 
     def schedule(self, timer: Timer, home: Partition) -> None:
         """Put `timer` here; `home` is where its message will go."""
-        name = encoded(str(timer.message.key))
+        to = home.instance(timer.message.key)
         if home is self.partition:
-            self._touch(timer.message.key, b"lane:", b"queue:", b"known:")
-        post = b"%d %d %b%b" % (home.number, len(name), name, _element(timer.message))
+            self._declare(to.lane, to.queue, to.known)
+        post = b"%d %d %b%b" % (home.number, len(to.name), to.name, _element(timer.message))
         self._add(b"schedule", encoded(timer.id), microseconds(timer.due), post)
 
     def cancel(self, timer_id: str) -> None:
@@ -66,7 +71,8 @@ class Steps:
         _, length, rest = post.split(b" ", 2)
         name, element = rest[: int(length)], rest[int(length) :]
         _, length, rest = element.split(b" ", 2)
-        self._touch(Key.parse(decoded(name)), b"lane:", b"queue:", b"known:")
+        to = self.partition.instance(Key.parse(decoded(name)))
+        self._declare(to.lane, to.queue, to.known)
         self._add(b"send", name, rest[: int(length)], element)
 
     def rung(self, member: bytes) -> None:
@@ -75,16 +81,21 @@ class Steps:
 
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         for key, token, places in _hand_outs(deliveries):
-            name = self._touch(key, b"lane:", b"queue:", b"known:")
-            self._add(b"ack", name, token, b"%d" % len(places), *places)
+            to = self.partition.instance(key)
+            self._declare(to.lane, to.queue, to.known)
+            self._add(b"ack", to.name, token, b"%d" % len(places), *places)
 
     def release(self, deliveries: Iterable[Delivery], delay: float) -> None:
         for key, token, _ in _hand_outs(deliveries):
-            self._add(b"release", self._touch(key, b"lane:", b"queue:"), token, microseconds(delay))
+            to = self.partition.instance(key)
+            self._declare(to.lane, to.queue)
+            self._add(b"release", to.name, token, microseconds(delay))
 
     def extend(self, deliveries: Iterable[Delivery], lease: float) -> None:
         for key, token, _ in _hand_outs(deliveries):
-            self._add(b"extend", self._touch(key, b"lane:"), token, microseconds(lease))
+            to = self.partition.instance(key)
+            self._declare(to.lane)
+            self._add(b"extend", to.name, token, microseconds(lease))
 
     def receive(self, limit: int) -> None:
         self._add(b"receive", b"%d" % limit)
@@ -92,12 +103,9 @@ class Steps:
     def _add(self, *words: bytes) -> None:
         self.words += words
 
-    def _touch(self, key: Key, *kinds: bytes) -> bytes:
-        """The name of `key`, once its keys of these `kinds` are declared."""
-        name = encoded(str(key))
-        for kind in kinds:
-            self.keys[self.partition.named(kind, name)] = None
-        return name
+    def _declare(self, *keys: bytes) -> None:
+        for key in keys:
+            self.keys[key] = None
 
 
 def microseconds(seconds: float) -> bytes:
@@ -105,12 +113,14 @@ def microseconds(seconds: float) -> bytes:
     return b"%d" % round(seconds * MICROSECONDS)
 
 
-def delivery(name: bytes, token: int, place: int, element: bytes, until: float) -> Delivery:
+def delivery(text: bytes, until: float) -> Delivery:
     """What the script handed out."""
+    token, place, length, rest = text.split(b" ", 3)
+    name, element = rest[: int(length)], rest[int(length) :]
     attempts, length, rest = element.split(b" ", 2)
     id, body = rest[: int(length)], rest[int(length) :]
     message = Message(Key.parse(decoded(name)), decoded(id), decoded(body))
-    return Delivery(message, f"{token}.{place}", int(attempts) + 1, until)
+    return Delivery(message, f"{int(token)}.{int(place)}", int(attempts) + 1, until)
 
 
 def record(stored: Stored) -> bytes:

@@ -31,7 +31,7 @@ class RedisStore:
 
     def load(self, key: Key) -> Stored | None:
         partition = self._performer.space.of_key(key)
-        (data,) = self._ask(partition, [[b"GET", partition.named(b"record:", encoded(str(key)))]])
+        (data,) = self._ask(partition, [[b"GET", partition.instance(key).record]])
         return None if data is None else read_record(data)
 
     def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
@@ -42,7 +42,7 @@ class RedisStore:
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         partition = self._performer.space.of_key(key)
-        (found,) = self._ask(partition, [[b"LRANGE", partition.named(b"dead:", encoded(str(key))), b"0", b"-1"]])
+        (found,) = self._ask(partition, [[b"LRANGE", partition.instance(key).dead, b"0", b"-1"]])
         return [read_dead_letter(key, data) for data in found]
 
     def delete(self, key: Key, expected: int) -> None:
@@ -68,7 +68,7 @@ class RedisStore:
         for partition in self._performer.space.partitions:
             statuses = [encoded(status)] if status is not None else self._statuses(partition)
             commands = [
-                [b"ZRANGEBYLEX", partition.named(b"status:", each), *bounds, b"LIMIT", b"0", b"%d" % limit]
+                [b"ZRANGEBYLEX", partition.named(b"status:" + each), *bounds, b"LIMIT", b"0", b"%d" % limit]
                 for each in statuses
             ]
             if commands:
@@ -76,7 +76,7 @@ class RedisStore:
                     yield [(name, partition) for name in names]
 
     def _statuses(self, partition: Partition) -> Sequence[bytes]:
-        (found,) = self._ask(partition, [[b"SMEMBERS", partition.prefix + b"statuses"]])
+        (found,) = self._ask(partition, [[b"SMEMBERS", partition.named(b"statuses")]])
         return list(found)
 
     def _indexes(self, names: Mapping[bytes, Partition]) -> Mapping[bytes, Stored]:
@@ -84,7 +84,7 @@ class RedisStore:
         found: dict[bytes, Stored] = {}
         for partition in dict.fromkeys(names.values()):
             mine = [name for name in names if names[name] is partition]
-            keys = [partition.named(b"record:", encoded(str(listed_key(name)))) for name in mine]
+            keys = [partition.instance(listed_key(name)).record for name in mine]
             lines = self._ask(partition, [[b"GETRANGE", key, b"0", b"%d" % (LINE - 1)] for key in keys])
             for name, key, line in zip(mine, keys, lines, strict=True):
                 whole = line if b"\n" in line or len(line) < LINE else self._ask(partition, [[b"GET", key]])[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,10 @@ def slots_of(node: Process) -> list[int]:
 
 def id_of(node: Process) -> str:
     return node.lines("CLUSTER", "MYID")[0]
+
+
+def knows_a_replica(node: Process) -> bool:
+    return any("slave" in line.split()[2] for line in node.lines("CLUSTER", "NODES"))
 
 
 def key_in(space: KeySpace, number: int) -> Key:
@@ -120,6 +125,9 @@ def test_a_server_that_fails_is_replaced(tmp_path: Path) -> None:
         wait_until(lambda: len(replica.lines("CLUSTER", "NODES")) == 4, "the replica to know the cluster")
         replica.client.execute_command("CLUSTER", "REPLICATE", id_of(masters[0]))
         wait_until(lambda: replica.client.info("replication")["master_link_status"] == "up", "it to follow")
+        for master in masters:
+            # A master that does not know of the replica yet never votes for it.
+            wait_until(partial(knows_a_replica, master), "every master to know the replica")
         space = KeySpace.of("settled:", PARTITIONS)
         mine = [each for each in space.partitions if each.slot in slots_of(masters[0])]
         other = next(each for each in space.partitions if each.slot in slots_of(masters[1]))

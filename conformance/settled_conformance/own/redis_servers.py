@@ -1,0 +1,103 @@
+"""Redis servers for the harnesses: started on free ports of this machine, and ended with the process.
+
+``SETTLED_REDIS_SERVER`` names another program than the ``redis-server`` on the path: Valkey's, for one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+PATIENCE = 60.0
+"""For how many seconds a server may take to answer."""
+
+
+class RedisServer:
+    """One server in a folder of its own, which may be killed and started again."""
+
+    def __init__(self, *options: str, in_cluster: bool = False) -> None:
+        program = (
+            os.environ.get("SETTLED_REDIS_SERVER") or shutil.which("redis-server") or shutil.which("valkey-server")
+        )
+        if program is None:
+            raise FileNotFoundError("there is no redis-server: install one, or name one as SETTLED_REDIS_SERVER")
+        self.port, self.bus = _free_port(), _free_port()
+        self._folder = Path(tempfile.mkdtemp(prefix="settled-conformance-"))
+        place = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", "")
+        cluster = ("--cluster-enabled", "yes", "--cluster-port", str(self.bus)) if in_cluster else ()
+        self._command = [program, *place, *options, *cluster]
+        self._start()
+        atexit.register(self._end)
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def kill_and_start(self) -> None:
+        """``kill -9``, and once more."""
+        self._kill()
+        self._start()
+
+    def say(self, *words: object) -> str:
+        """The first line with which it answers a command; an answer in several lines is returned whole."""
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as wire, wire.makefile("rb") as file:
+            wire.sendall(f"{' '.join(map(str, words))}\r\n".encode())
+            line = file.readline().decode().strip()
+            return file.read(int(line[1:])).decode() if line.startswith("$") else line
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _wait_until(self._answers)
+
+    def _answers(self) -> bool:
+        try:
+            return self.say("PING") == "+PONG"
+        except OSError:
+            return False
+
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _end(self) -> None:
+        self._kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def start_cluster(count: int) -> list[RedisServer]:
+    """A cluster of `count` servers that share the slots."""
+    servers = [RedisServer(in_cluster=True) for _ in range(count)]
+    for number, server in enumerate(servers):
+        server.say("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        server.say("CLUSTER", "ADDSLOTSRANGE", 16384 * number // count, 16384 * (number + 1) // count - 1)
+        server.say("CLUSTER", "MEET", "127.0.0.1", servers[0].port, servers[0].bus)
+    for server in servers:
+        _wait_until(partial(_is_whole, server, count))
+    return servers
+
+
+def _is_whole(server: RedisServer, count: int) -> bool:
+    about = server.say("CLUSTER", "INFO")
+    return "cluster_state:ok" in about and f"cluster_size:{count}" in about
+
+
+def _wait_until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        if time.monotonic() > end:
+            raise TimeoutError(f"a Redis server was not ready after {PATIENCE:g} seconds")
+        time.sleep(0.01)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,134 @@
+"""Calls that come together travel together (R1, R6, R10): each gets its own answer, and its own error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.exceptions import ResponseError
+
+from settled.errors import Conflict, Unavailable, Unknown
+from settled.message import Key
+from settled.ports import Write
+from settled_redis.convoy import Convoy, Part
+from settled_redis.server import Server
+from settled_redis.url import Login, Options, parse
+from tests.adapters.local.place import ADA, BEN, ids, message, stored
+from tests.adapters.redis.conftest import Opener
+from tests.emulators.redis_servers import IN_MEMORY, Process, redis_binary, running, wait_until
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Iterator[Process]:
+    """A server that is to break."""
+    with running(redis_binary(), tmp_path / "server", *IN_MEMORY) as server:
+        yield server
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as pool:
+        yield pool
+
+
+def test_many_threads_share_a_backend(
+    redis: Process, opener: Callable[[Process], Opener], threads: ThreadPoolExecutor
+) -> None:
+    """R1, R6, F1: each does its own, and all of them one thing at once."""
+    backend = opener(redis)()
+
+    def work(n: int) -> bool:
+        key = Key("own", f"{n}")
+        backend.queue.send([message(key, "a"), message(BEN, f"{n}")])
+        backend.finish(Write(key, stored(1, f"{n}"), 0))
+        assert backend.store.load(key) == stored(1, f"{n}")
+        try:
+            backend.store.commit(ADA, stored(1, f"{n}"), 0)
+        except Conflict:
+            return False
+        return True
+
+    won = list(threads.map(work, range(100)))
+    assert won.count(True) == 1
+    assert backend.store.load(ADA) == stored(1, f"{won.index(True)}")
+    taken: list[str] = []
+    while held := backend.queue.receive(7):
+        taken += ids(held)
+        backend.queue.ack(held)
+    assert sorted(taken) == sorted(["a"] * 100 + [f"{n}" for n in range(100)])
+
+
+class TestAConvoy:
+    """One call is under way, and the others wait for it: then they go at once."""
+
+    @pytest.fixture
+    def server(self, broken: Process) -> Iterator[Server]:
+        with closing(Server(parse(broken.url()).address, Login(), Options(timeout=0.5))) as server:
+            yield server
+
+    @pytest.fixture
+    def together(self, server: Server, threads: ThreadPoolExecutor) -> Callable[..., list[Future[Any]]]:
+        """Lets calls stand in line, and go once `meanwhile` has been done."""
+        convoy = server._convoy  # pyright: ignore[reportPrivateUsage]
+
+        def run(*calls: Callable[[], object], meanwhile: Callable[[], object] = lambda: None) -> list[Future[Any]]:
+            under_way = Part(b"", 0, changes=False)
+            assert convoy.join(under_way)
+            convoy.depart()
+            futures: list[Future[Any]] = []
+            for count, call in enumerate(calls, start=1):
+                futures.append(threads.submit(call))
+                wait_until(partial(_stand, convoy, count), "it to stand in line")
+            meanwhile()
+            convoy.arrive([under_way])
+            return futures
+
+        return run
+
+    def test_brings_each_its_own_answers(
+        self, broken: Process, server: Server, together: Callable[..., list[Future[Any]]]
+    ) -> None:
+        futures = together(
+            lambda: server.ask([[b"SET", b"a", b"1"], [b"INCR", b"a"]], changes=True),
+            lambda: server.ask([[b"NONSENSE"]], changes=False),
+            lambda: server.ask([[b"GET", b"a"]], changes=False),
+        )
+        assert futures[0].result() == [b"OK", 2]
+        assert isinstance(futures[1].result()[0], ResponseError)
+        assert futures[2].result() == [b"2"]
+        assert broken.client.info("clients")["connected_clients"] == 2
+
+    def test_that_breaks_says_to_each_what_it_may_have_done(
+        self, broken: Process, server: Server, together: Callable[..., list[Future[Any]]]
+    ) -> None:
+        """R10: what was answered before stays answered."""
+        before, changing, looking = together(
+            lambda: server.ask([[b"GET", b"a"]], changes=False),
+            lambda: server.ask([[b"SET", b"a", b"1"]], changes=True),
+            lambda: server.ask([[b"GET", b"a"]], changes=False),
+            meanwhile=lambda: broken.client.execute_command("CLIENT", "PAUSE", 60_000, "WRITE"),
+        )
+        assert before.result() == [None]
+        with pytest.raises(Unknown, match="the connection broke"):
+            changing.result()
+        with pytest.raises(Unavailable, match="the connection broke"):
+            looking.result()
+
+    def test_that_finds_nobody_has_done_nothing(
+        self, broken: Process, server: Server, together: Callable[..., list[Future[Any]]]
+    ) -> None:
+        futures = together(
+            *[lambda: server.ask([[b"SET", b"a", b"1"]], changes=True) for _ in range(2)], meanwhile=broken.kill
+        )
+        for future in futures:
+            with pytest.raises(Unavailable, match="cannot be reached"):
+                future.result()
+
+
+def _stand(convoy: Convoy, count: int) -> bool:
+    return len(convoy) == count
