@@ -5,11 +5,14 @@ neither retries nor encodes, and it does not know what a statechart is.
 
 The way in is `open_aws`, or `assemble` with clients of one's own. Below it stand the ports: `store` with its `item`,
 `queue`, and `timers` with the `delays`; `envelope` and `names` say how a message and a key look to AWS, `errors` what
-went wrong. Above it, `invocation` is where Lambda comes in, and `door` where HTTP does.
+went wrong. `doctor` looks at an account. Above it, `invocation` is where Lambda comes in, and `door` where HTTP does.
 """
 
 from __future__ import annotations
 
+from settled_aws.doctor import examine_aws
+from settled_aws.door import http_handler
+from settled_aws.invocation import lambda_handler
 from settled_aws.opening import ONE_ATTEMPT, Addresses, addresses, assemble, open_aws
 from settled_aws.queue import SqsFifoQueue
 from settled_aws.store import DynamoDBStore
@@ -25,5 +28,8 @@ __all__ = [
     "SqsFifoQueue",
     "addresses",
     "assemble",
+    "examine_aws",
+    "http_handler",
+    "lambda_handler",
     "open_aws",
 ]

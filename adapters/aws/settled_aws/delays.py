@@ -25,8 +25,8 @@ LONGEST_DELAY = 15 * 60
 LOOK_EVERY = 1.0
 """Seconds between two looks for what is due: a look is a request, and is paid for."""
 
-TIME_TO_FORWARD = 30
-"""For how many seconds a message that is being sent on is kept from others."""
+TIME_TO_FORWARD = 5
+"""For how many seconds a message that is being sent on is kept from others; one that is sent on twice is known."""
 
 
 class DelayQueue:

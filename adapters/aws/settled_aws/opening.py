@@ -44,11 +44,11 @@ def open_aws(url: str) -> Separate:
         Unavailable: nobody answered.
     """
     place = place_in(url)
-    session = _session(place.region)
+    session = session_in(place.region)
     sqs = session.client("sqs", config=ONE_ATTEMPT)
     return assemble(
         place,
-        addresses(place, _root(place, sqs), str(session.get_partition_for_region(place.region))),
+        addresses(place, root_of(place, sqs), str(session.get_partition_for_region(place.region))),
         dynamodb=session.client("dynamodb", config=ONE_ATTEMPT),
         sqs=sqs,
         scheduler=_Once(lambda: session.client("scheduler", config=ONE_ATTEMPT)),
@@ -100,13 +100,14 @@ def assemble(
     )
 
 
-def _session(region: str) -> Any:
+def session_in(region: str) -> Any:
+    """boto3's session for `region`, by whatever credentials it finds."""
     import boto3  # noqa: PLC0415 (whoever passes clients in need not have it)
 
     return boto3.Session(region_name=region)
 
 
-def _root(place: Place, sqs: Any) -> str:
+def root_of(place: Place, sqs: Any) -> str:
     """The URL of the queues but for their names. One request asks for it where the account is not given."""
     if place.account is not None:
         return f"{sqs.meta.endpoint_url}/{place.account}"

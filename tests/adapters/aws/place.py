@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import boto3
-from attrs import frozen
+from attrs import evolve, frozen
 
 from settled.message import Key, Message, Timer
 from settled.ports import DeadLetter, Delivery, Index, Stored
@@ -19,6 +19,8 @@ from tests.emulators.ministack import ACCOUNT
 
 REGION = "eu-central-1"
 LEASE = 2
+PATIENCE = 30.0
+"""How long anything may take on a busy machine, in seconds."""
 
 ADA = Key("signup", "ada")
 BEN = Key("signup", "ben")
@@ -41,6 +43,15 @@ class Cloud:
         for client in (self.dynamodb, self.sqs, self.scheduler):
             client.close()
 
+    def watched(self, tell: Callable[[str], None]) -> Cloud:
+        """The same account through clients that tell of each request before they make it."""
+        return evolve(
+            self,
+            dynamodb=Watched(self.dynamodb, tell),
+            sqs=Watched(self.sqs, tell),
+            scheduler=Watched(self.scheduler, tell),
+        )
+
     @property
     def environment(self) -> dict[str, str]:
         """What botocore reads to find this account by itself."""
@@ -50,6 +61,22 @@ class Cloud:
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb_endpoint,
         }
+
+
+class Watched:
+    """A client whose requests are told of before they are made."""
+
+    def __init__(self, client: Any, tell: Callable[[str], None]) -> None:
+        self._client, self._tell = client, tell
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._client, name)
+
+        def told(**request: Any) -> Any:
+            self._tell(name)
+            return call(**request)
+
+        return told
 
 
 def client(service: str, endpoint: str) -> Any:
@@ -131,3 +158,10 @@ def ids(deliveries: Iterable[Delivery]) -> list[str]:
 
 def keys(deliveries: Sequence[Delivery]) -> list[Key]:
     return [delivery.message.key for delivery in deliveries]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that in time"
+        time.sleep(0.1)

@@ -1,0 +1,288 @@
+# What settled needs on AWS, as template.yaml has it: queues, table, schedules, the role of the schedules, the function
+# that takes the turns, its mappings and alarms. The door and the build of the bundle are yours.
+
+terraform {
+  required_version = ">= 1.5"
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.60"
+    }
+  }
+}
+
+variable "name" {
+  description = "What everything is named after, as in aws://REGION/NAME."
+  type        = string
+  default     = "signup"
+}
+
+variable "bundle" {
+  description = "A zip file with settled[aws], your machine, and functions.py."
+  type        = string
+}
+
+variable "handler" {
+  description = "The handler that lambda_handler made."
+  type        = string
+  default     = "functions.work"
+}
+
+variable "timeout" {
+  description = "For how many seconds one invocation may last."
+  type        = number
+  default     = 60
+}
+
+variable "keep_finished" {
+  description = "For how many seconds finished instances are kept."
+  type        = number
+  default     = 2592000
+}
+
+variable "environment" {
+  description = "Variables for the function, such as SIGNUP_SMTP."
+  type        = map(string)
+  default     = {}
+}
+
+data "aws_caller_identity" "here" {}
+data "aws_region" "here" {}
+data "aws_partition" "here" {}
+
+locals {
+  account   = data.aws_caller_identity.here.account_id
+  region    = data.aws_region.here.name
+  retention = 1209600 # 14 days, as long as SQS keeps anything
+
+  # With the account in it, nothing has to be asked for when a function starts.
+  url = "aws://${local.region}/${var.name}?account=${local.account}&keep_finished=${var.keep_finished}"
+}
+
+resource "aws_dynamodb_table" "records" {
+  name         = var.name
+  billing_mode = "PAY_PER_REQUEST"
+  hash_key     = "key"
+  range_key    = "part"
+
+  attribute {
+    name = "key"
+    type = "S"
+  }
+  attribute {
+    name = "part"
+    type = "S"
+  }
+  ttl {
+    attribute_name = "expires"
+    enabled        = true
+  }
+  point_in_time_recovery {
+    enabled = true
+  }
+}
+
+resource "aws_sqs_queue" "messages" {
+  name                        = "${var.name}.fifo"
+  fifo_queue                  = true
+  content_based_deduplication = true # for what the Scheduler sends
+  deduplication_scope         = "messageGroup"
+  fifo_throughput_limit       = "perMessageGroupId"
+  message_retention_seconds   = local.retention
+  visibility_timeout_seconds  = 6 * var.timeout
+
+  # Far above settled's own five attempts: pauses and neighbours' failures count here, too.
+  redrive_policy = jsonencode({ maxReceiveCount = 1000, deadLetterTargetArn = aws_sqs_queue.dead.arn })
+}
+
+resource "aws_sqs_queue" "dead" {
+  name                      = "${var.name}-dead.fifo"
+  fifo_queue                = true
+  message_retention_seconds = local.retention
+}
+
+resource "aws_sqs_queue" "delays" {
+  name                       = "${var.name}-delays"
+  message_retention_seconds  = local.retention
+  visibility_timeout_seconds = 6 * var.timeout
+  redrive_policy             = jsonencode({ maxReceiveCount = 1000, deadLetterTargetArn = aws_sqs_queue.dead_delays.arn })
+}
+
+resource "aws_sqs_queue" "dead_delays" {
+  name                      = "${var.name}-delays-dead"
+  message_retention_seconds = local.retention
+}
+
+resource "aws_scheduler_schedule_group" "timers" {
+  name = var.name
+}
+
+resource "aws_iam_role" "scheduler" {
+  name = "${var.name}-scheduler"
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "scheduler.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+      Condition = { StringEquals = {
+        "aws:SourceAccount" = local.account
+        "aws:SourceArn"     = aws_scheduler_schedule_group.timers.arn
+      } }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "scheduler" {
+  name = "send"
+  role = aws_iam_role.scheduler.id
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "sqs:SendMessage", Resource = aws_sqs_queue.messages.arn }]
+  })
+}
+
+resource "aws_iam_role" "work" {
+  name = "${var.name}-work"
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      { Effect = "Allow", Principal = { Service = "lambda.amazonaws.com" }, Action = "sts:AssumeRole" }
+    ]
+  })
+}
+
+resource "aws_iam_role_policy" "work" {
+  name = "settled"
+  role = aws_iam_role.work.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Effect   = "Allow"
+        Action   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:Query"]
+        Resource = aws_dynamodb_table.records.arn
+      },
+      {
+        Effect = "Allow"
+        Action = [
+          "sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility",
+          "sqs:GetQueueAttributes",
+        ]
+        Resource = [aws_sqs_queue.messages.arn, aws_sqs_queue.delays.arn]
+      },
+      {
+        Effect   = "Allow"
+        Action   = ["scheduler:CreateSchedule", "scheduler:UpdateSchedule", "scheduler:DeleteSchedule"]
+        Resource = "arn:${data.aws_partition.here.partition}:scheduler:${local.region}:${local.account}:schedule/${var.name}/*"
+      },
+      {
+        Effect    = "Allow"
+        Action    = "iam:PassRole"
+        Resource  = aws_iam_role.scheduler.arn
+        Condition = { StringEquals = { "iam:PassedToService" = "scheduler.amazonaws.com" } }
+      },
+      {
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        Resource = "${aws_cloudwatch_log_group.work.arn}:*"
+      },
+    ]
+  })
+}
+
+resource "aws_cloudwatch_log_group" "work" {
+  name              = "/aws/lambda/${var.name}-work"
+  retention_in_days = 30
+}
+
+resource "aws_lambda_function" "work" {
+  function_name    = "${var.name}-work"
+  role             = aws_iam_role.work.arn
+  filename         = var.bundle
+  source_code_hash = filebase64sha256(var.bundle)
+  handler          = var.handler
+  runtime          = "python3.13"
+  architectures    = ["arm64"]
+  memory_size      = 512
+  timeout          = var.timeout
+  depends_on       = [aws_cloudwatch_log_group.work]
+
+  environment {
+    variables = merge(var.environment, { SETTLED_URL = local.url })
+  }
+}
+
+resource "aws_lambda_event_source_mapping" "work" {
+  for_each                = { messages = aws_sqs_queue.messages.arn, delays = aws_sqs_queue.delays.arn }
+  event_source_arn        = each.value
+  function_name           = aws_lambda_function.work.arn
+  batch_size              = 10
+  function_response_types = ["ReportBatchItemFailures"]
+  depends_on              = [aws_iam_role_policy.work]
+}
+
+locals {
+  alarms = {
+    stands-still = {
+      description = "The oldest message has waited for more than an hour."
+      namespace   = "AWS/SQS", metric = "ApproximateAgeOfOldestMessage", statistic = "Maximum", threshold = 3600
+      dimensions  = { QueueName = aws_sqs_queue.messages.name }
+    }
+    not-settleds = {
+      description = "SQS itself has set a message aside: it is not settled's."
+      namespace   = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", statistic = "Maximum", threshold = 0
+      dimensions  = { QueueName = aws_sqs_queue.dead.name }
+    }
+    fails = {
+      description = "The function that takes the turns has raised, or was killed."
+      namespace   = "AWS/Lambda", metric = "Errors", statistic = "Sum", threshold = 0
+      dimensions  = { FunctionName = aws_lambda_function.work.function_name }
+    }
+    needs-a-person = {
+      description = "An instance is halted: see settled dead-letters."
+      namespace   = "settled", metric = "${var.name}-set-aside", statistic = "Sum", threshold = 0
+      dimensions  = {}
+    }
+  }
+}
+
+resource "aws_cloudwatch_log_metric_filter" "set_aside" {
+  name           = "${var.name}-set-aside"
+  log_group_name = aws_cloudwatch_log_group.work.name
+  pattern        = "\"set aside\""
+  metric_transformation {
+    name          = "${var.name}-set-aside"
+    namespace     = "settled"
+    value         = "1"
+    default_value = "0"
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "all" {
+  for_each            = local.alarms
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = each.value.description
+  namespace           = each.value.namespace
+  metric_name         = each.value.metric
+  dimensions          = each.value.dimensions
+  statistic           = each.value.statistic
+  threshold           = each.value.threshold
+  period              = 300
+  evaluation_periods  = 1
+  comparison_operator = "GreaterThanThreshold"
+  treat_missing_data  = "notBreaching"
+}
+
+output "url" {
+  description = "For settled doctor, settled get, and a worker of your own."
+  value       = "aws://${local.region}/${var.name}"
+}
+
+output "queue_arn" {
+  value = aws_sqs_queue.messages.arn
+}
+
+output "table_arn" {
+  value = aws_dynamodb_table.records.arn
+}

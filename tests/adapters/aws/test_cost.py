@@ -1,0 +1,95 @@
+"""What an event costs, counted in requests: the arithmetic in ``docs/aws.md`` begins here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from settled_aws import Addresses, Place
+from settled_runtime import Client, Host
+from tests.adapters.aws.function import MACHINE
+from tests.adapters.aws.place import Cloud, backend
+
+LOOKS = {"receive_message"}
+"""What a poller asks for, however few events there are. In front of a Lambda function, Lambda's own does it."""
+
+
+class Till:
+    """A host and a client whose requests are counted."""
+
+    def __init__(self, cloud: Cloud, where: Place, found: Addresses) -> None:
+        self.counted: Counter[str] = Counter()
+        watched = cloud.watched(self._count)
+        self._host = Host([MACHINE], backend(watched, where, found), observers=())
+        self.client = Client(MACHINE, backend(cloud, where, found))
+        self.take(lambda: self.client.start("ada"))
+
+    def _count(self, name: str) -> None:
+        if name not in LOOKS:
+            self.counted[name] += 1
+
+    def take(self, send: Callable[[], Any]) -> Counter[str]:
+        """What it takes to take all that `send` sends."""
+        send()
+        self.counted.clear()
+        while deliveries := self._host.backend.queue.receive(10):
+            self._host.handle(deliveries)
+        return Counter(self.counted)
+
+    def forget(self) -> None:
+        """Go on as another process would: with nothing in memory."""
+        self._host = Host([MACHINE], self._host.backend, observers=())
+
+
+@pytest.fixture
+def till(cloud: Cloud, where: Place, found: Addresses) -> Till:
+    return Till(cloud, where, found)
+
+
+def event(type: str, **more: Any) -> dict[str, Any]:
+    return {"type": type, "number": 1, **more}
+
+
+def test_an_event_is_one_read_one_write_and_one_delete(till: Till) -> None:
+    till.forget()
+    counted = till.take(lambda: till.client.send("ada", event("TAKE")))
+    assert counted == {"get_item": 1, "put_item": 1, "delete_message_batch": 1}
+
+
+def test_the_next_event_of_an_instance_need_not_be_read_for(till: Till) -> None:
+    counted = till.take(lambda: till.client.send("ada", event("TAKE")))
+    assert counted == {"put_item": 1, "delete_message_batch": 1}
+
+
+def test_several_events_that_wait_are_taken_for_the_price_of_one(till: Till) -> None:
+    def send() -> None:
+        for _ in range(10):
+            till.client.send("ada", event("TAKE"))
+
+    till.forget()
+    assert till.take(send) == {"get_item": 1, "put_item": 1, "delete_message_batch": 1}
+
+
+def test_an_event_that_calls_an_actor_is_one_write_more(till: Till) -> None:
+    till.forget()
+    counted = till.take(lambda: till.client.send("ada", event("WORK")))
+    assert counted == {"get_item": 1, "put_item": 2, "delete_message_batch": 1}
+
+
+def test_a_timer_is_one_request(till: Till) -> None:
+    counted = till.take(lambda: till.client.send("ada", event("WAIT")))
+    assert counted["create_schedule"] == 1  # in 24 hours
+    assert counted["send_message"] == 1  # in a second
+    assert counted["put_item"] == 1
+
+
+def test_a_duplicate_is_one_read_and_one_delete(till: Till, cloud: Cloud, found: Addresses) -> None:
+    till.take(lambda: till.client.send("ada", event("TAKE"), id="once"))
+    body = '{"key":"jobs/ada","id":"once","body":"{\\"kind\\":\\"event\\",\\"event\\":{\\"type\\":\\"TAKE\\"}}"}'
+    again = {"MessageBody": body, "MessageGroupId": "jobs/ada", "MessageDeduplicationId": "five minutes later"}
+    till.forget()
+    counted = till.take(lambda: cloud.sqs.send_message(QueueUrl=found.queue, **again))
+    assert counted == {"get_item": 1, "delete_message_batch": 1}

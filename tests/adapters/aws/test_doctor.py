@@ -1,0 +1,115 @@
+"""What the doctor finds, in an account that ministack stands in for, and rule by rule."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from settled import Denied
+from settled_aws import Addresses, Place, examine_aws
+from settled_aws.doctor import of_a_mapping, of_the_queue, of_the_role, of_the_table
+from tests.adapters.aws.place import REGION, Cloud, client, place
+
+SOUND_QUEUE = {
+    "ContentBasedDeduplication": "true",
+    "DeduplicationScope": "messageGroup",
+    "FifoThroughputLimit": "perMessageGroupId",
+    "MessageRetentionPeriod": "1209600",
+    "MaximumMessageSize": "1048576",
+    "RedrivePolicy": '{"maxReceiveCount": 1000, "deadLetterTargetArn": "arn:aws:sqs:x:1:dead.fifo"}',
+}
+SOUND_MAPPING = {
+    "FunctionArn": "arn:aws:lambda:x:1:function:signup",
+    "FunctionResponseTypes": ["ReportBatchItemFailures"],
+    "State": "Enabled",
+}
+KEYS = {"KeySchema": [{"KeyType": "HASH", "AttributeName": "key"}, {"KeyType": "RANGE", "AttributeName": "part"}]}
+
+
+@pytest.fixture(autouse=True)
+def credentials(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in cloud.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+def examined(where: Place, options: str = "") -> list[str]:
+    return [danger.what for danger in examine_aws(f"aws://{REGION}/{where.table}{options}")]
+
+
+def test_what_an_account_lacks_is_said(where: Place, found: Addresses) -> None:
+    assert found.queue.endswith(where.queue)
+    assert examined(where, "?keep_finished=3600") == [
+        f"{where.queue} keeps messages for less than 14 days",
+        f"{where.queue} has no dead-letter queue",
+        f"{where.delays} keeps messages for less than 14 days",
+        f"{where.table} has no time to live",
+        "finished instances are kept for less than 14 days",
+        "the role of the schedules is not there",
+    ]
+
+
+def test_a_sound_account_has_nothing_to_be_said_of(cloud: Cloud, where: Place, found: Addresses) -> None:
+    dead = cloud.sqs.create_queue(QueueName=f"{where.table}-dead.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+    arn = cloud.sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    redrive = json.dumps({"maxReceiveCount": "1000", "deadLetterTargetArn": arn})
+    for url, more in ((found.queue, {"RedrivePolicy": redrive}), (found.delays, {})):
+        cloud.sqs.set_queue_attributes(QueueUrl=url, Attributes={"MessageRetentionPeriod": "1209600", **more})
+    iam = client("iam", cloud.endpoint)
+    trust = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "scheduler.amazonaws.com"}}]}
+    iam.create_role(RoleName=where.role, AssumeRolePolicyDocument=json.dumps(trust))
+    iam.close()
+    assert examined(where) == []
+
+
+def test_a_queue_that_is_not_there_is_denied() -> None:
+    with pytest.raises(Denied, match="looking for the queue"):
+        examine_aws(f"aws://{REGION}/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, ""),
+        ({"ContentBasedDeduplication": "false"}, "no content-based deduplication"),
+        ({"DeduplicationScope": "queue"}, "not set to high throughput"),
+        ({"MessageRetentionPeriod": "345600"}, "less than 14 days"),
+        ({"MaximumMessageSize": "262144"}, "takes 262144 bytes"),
+        ({"RedrivePolicy": "{}"}, "no dead-letter queue"),
+        (
+            {"RedrivePolicy": '{"maxReceiveCount": 5, "deadLetterTargetArn": "arn:d.fifo"}'},
+            "sets aside after 5 receives",
+        ),
+        ({"RedrivePolicy": '{"maxReceiveCount": 1000, "deadLetterTargetArn": "arn:d"}'}, "is no FIFO queue"),
+    ],
+)
+def test_the_queue(change: dict[str, str], says: str) -> None:
+    _says_only(of_the_queue(place("signup"), {**SOUND_QUEUE, **change}), says)
+
+
+@pytest.mark.parametrize(
+    ("change", "timeout", "says"),
+    [
+        ({}, 30, ""),
+        ({"FunctionResponseTypes": []}, 30, "does not report batch item failures"),
+        ({"State": "Disabled"}, 30, "is Disabled"),
+        ({}, 31, "visibility timeout of 180 s"),
+    ],
+)
+def test_a_mapping(change: dict[str, Any], timeout: int, says: str) -> None:
+    _says_only(of_a_mapping("signup.fifo", 180, {**SOUND_MAPPING, **change}, timeout), says)
+
+
+def test_the_table() -> None:
+    _says_only(of_the_table(place("signup"), KEYS, {}), "")
+    _says_only(of_the_table(place("signup"), {"KeySchema": []}, {}), "has the keys {}")
+
+
+def test_the_role() -> None:
+    _says_only(of_the_role("r", {"Statement": []}), "does not trust scheduler.amazonaws.com")
+
+
+def _says_only(dangers: Any, says: str) -> None:
+    found = [danger.what for danger in dangers]
+    assert [says in what for what in found] == [True] * bool(says), found

@@ -1,0 +1,305 @@
+"""In a real Lambda runtime: awslambdaric runs the handler, and an event source of ours feeds it from the queue."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import frozen
+
+from settled import Key
+from settled_aws import Addresses, Place
+from settled_aws.envelope import sealed
+from settled_runtime import Client, Separate
+from tests.adapters.aws.function import MACHINE
+from tests.adapters.aws.place import PATIENCE, REGION, Cloud, message, until
+from tests.emulators.lambda_runtime import Environment, Invocation
+from tests.emulators.lambda_source import EventSource, failures
+
+
+@frozen
+class Function:
+    """The function, deployed over one place, and what its effects left behind."""
+
+    cloud: Cloud
+    place: Place
+    found: Addresses
+    client: Client[Any]
+    traces: Path
+
+    def environment(self, handler: str = "handler", timeout: float = 10.0, **variables: str) -> Environment:
+        url = f"aws://{REGION}/{self.place.table}?lease={self.place.lease}"
+        settings = {**self.cloud.environment, "SETTLED_URL": url, "TRACES": str(self.traces), **variables}
+        return Environment(f"tests/adapters/aws/function.{handler}", settings, timeout)
+
+    def source(self, pollers: int = 1, timeout: float = 10.0, **variables: str) -> EventSource:
+        return EventSource(
+            self.cloud.sqs, self.found.queue, lambda: self.environment(timeout=timeout, **variables), pollers
+        )
+
+    def delays(self) -> EventSource:
+        return EventSource(self.cloud.sqs, self.found.delays, self.environment, pollers=1, window=0.5)
+
+    def start(self, *instances: str) -> None:
+        for instance in instances:
+            self.client.start(instance)
+
+    def send(self, instance: str, type: str, number: int, **more: Any) -> None:
+        self.client.send(instance, {"type": type, "number": number, **more}, id=f"{instance}.{number}")
+
+    def taken(self, instance: str) -> list[Any]:
+        snapshot = self.client.get(instance)
+        return [] if snapshot is None else list(snapshot.context["taken"])
+
+    def performed(self) -> list[str]:
+        return self.traces.read_text().splitlines() if self.traces.exists() else []
+
+
+@pytest.fixture
+def function(cloud: Cloud, where: Place, found: Addresses, aws: Separate, tmp_path: Path) -> Function:
+    return Function(cloud, where, found, Client(MACHINE, aws), tmp_path / "traces")
+
+
+def test_messages_of_many_keys_are_taken_each_in_its_order(function: Function) -> None:
+    function.start(*"abc")
+    for number in range(6):
+        for instance in "abc":
+            function.send(instance, "TAKE", number)
+    with function.source(pollers=2) as source:
+        until(lambda: all(len(function.taken(instance)) == 6 for instance in "abc"))
+    assert [function.taken(instance) for instance in "abc"] == [list(range(6))] * 3
+    assert all(ended.error is None for _, ended in source.invocations)
+
+
+def test_a_poisoned_group_holds_up_nobody_and_loses_nothing(function: Function) -> None:
+    function.start("ada", "ben")
+    function.send("ada", "TAKE", 1, poison=True)
+    function.send("ada", "TAKE", 2)
+    function.send("ben", "TAKE", 1)
+    with function.source() as source:
+        until(lambda: function.taken("ben") == [1] and len(function.client.dead_letters("ada")) == 2)
+    assert [letter.message.id for letter in function.client.dead_letters("ada")] == ["ada.1", "ada.2"]
+    assert any(ended.payload["batchItemFailures"] for _, ended in source.invocations)
+
+
+def test_a_function_that_dies_in_an_effect_runs_it_again_under_its_key(function: Function) -> None:
+    function.start("ada", "ben")
+    function.send("ada", "WORK", 1, dies=True)
+    function.send("ada", "TAKE", 2)
+    function.send("ben", "TAKE", 1)
+    with function.source() as source:
+        until(lambda: function.taken("ada") == ["1", 2] and function.taken("ben") == [1])
+        assert source.environments[0].starts >= 2
+    first, second = function.performed()
+    assert (first.split()[0], first.split()[1], second.split()[1]) == (second.split()[0], "1", "2")
+
+
+def test_what_would_not_end_in_time_is_handed_back_before_the_function_is_killed(function: Function) -> None:
+    function.start("ada")
+    function.send("ada", "WORK", 1, seconds=3.0)
+    with function.source(timeout=2.5) as source:
+        until(lambda: len(function.performed()) >= 2)
+        assert source.environments[0].starts == 1
+    assert source.invocations[0][1].error is None
+    assert source.invocations[0][1].payload["batchItemFailures"]
+
+
+def test_a_short_wait_comes_back_through_the_same_function(function: Function) -> None:
+    function.start("ada")
+    function.send("ada", "WAIT", 1)
+    with function.source(), function.delays():
+        function.client.wait_for("ada", value="rung", timeout=PATIENCE)
+
+
+class TestOneInvocation:
+    """The handler, and nothing in front of it but the Runtime API: what it answers, exactly."""
+
+    def test_a_duplicate_is_taken_once(self, function: Function) -> None:
+        function.start("ada")
+        with invoking(function) as invoke:
+            invoke(received(function))
+            sent = [message(Key("jobs", "ada"), "again", '{"kind":"event","event":{"type":"TAKE","number":1}}')]
+            records = [record(sent[0], "m1"), record(sent[0], "m2")]
+            assert invoke(records).payload == {"batchItemFailures": []}
+            assert invoke(records).payload == {"batchItemFailures": []}
+        assert function.taken("ada") == [1]
+
+    def test_what_is_not_ours_is_reported_with_its_followers_and_fails_no_neighbour(self, function: Function) -> None:
+        function.start("ada", "ben")
+        with invoking(function) as invoke:
+            invoke(received(function))
+            ada, ben = (message(Key("jobs", name), "1", take(1)) for name in ("ada", "ben"))
+            later = message(Key("jobs", "ada"), "2", take(2))
+            strange = {**record(ada, "m2"), "body": "hello"}
+            records = [record(ada, "m1"), strange, record(later, "m3"), record(ben, "m4")]
+            assert named(invoke(records)) == ["m2", "m3"]
+        assert (function.taken("ada"), function.taken("ben")) == ([1], [1])
+
+    def test_a_message_in_the_group_of_another_key_is_not_taken(self, function: Function) -> None:
+        with invoking(function) as invoke:
+            ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")
+            ada["attributes"] = {**ada["attributes"], "MessageGroupId": "jobs/ben"}
+            assert named(invoke([ada])) == ["m1"]
+
+    def test_a_message_for_a_machine_that_does_not_live_here_is_reported(self, function: Function) -> None:
+        with invoking(function) as invoke:
+            assert named(invoke([record(message(Key("other", "ada"), "1", take(1)), "m1")])) == ["m1"]
+
+    def test_what_has_waited_is_sent_on_and_what_is_not_ours_is_reported(
+        self, function: Function, aws: Separate
+    ) -> None:
+        with invoking(function) as invoke:
+            ada = message(Key("jobs", "ada"), "t", take(1))
+            records = [
+                {**record(ada, id), "attributes": {"ApproximateReceiveCount": "1"}, "eventSourceARN": "arn:x:delays"}
+                for id in ("m1", "m2")
+            ]
+            records[1]["body"] = "{}"
+            assert named(invoke(records)) == ["m2"]
+        assert [each.message for each in aws.queue.receive(10)] == [ada]
+
+    def test_with_no_time_left_all_is_handed_back_at_once(self, function: Function, aws: Separate) -> None:
+        function.start("ada", "ben")
+        with invoking(function, timeout=5.0, RESERVE="20") as invoke:
+            assert len(named(invoke(received(function)))) == 2
+        assert len(aws.queue.receive(10)) == 2
+
+    def test_from_the_start_of_the_process_to_the_first_commit(self, function: Function) -> None:
+        function.start("ada")
+        environment = function.environment()
+        try:
+            started = environment.start()
+            began = time.monotonic()
+            assert environment.invoke({"Records": received(function)}).error is None
+            first = time.monotonic() - began
+        finally:
+            environment.close()
+        print(f"cold start: {started:.2f} s to the first invocation, {first * 1000:.0f} ms for the first turn")
+        assert started < 15.0  # some 0.6 s on a machine with nothing else to do
+        assert function.client.get("ada") is not None
+
+
+class TestTheDoor:
+    def test_a_start_an_event_and_a_look(self, function: Function) -> None:
+        environment = function.environment("door")
+        with function.source():
+            try:
+                assert answer(environment, "PUT", "/jobs/ada", wait=10)[0] == 200
+                status, body = answer(environment, "POST", "/prod/jobs/ada", '{"type":"TAKE","number":1}', wait=10)
+                assert (status, body["value"], body["tags"], body["status"]) == (200, "open", ["settled"], "active")
+                assert answer(environment, "POST", "/jobs/ada", '{"type":"TAKE","number":2}')[0] == 202
+                assert answer(environment, "GET", "/jobs/ada") == (
+                    200,
+                    {"value": "open", "tags": ["settled"], "status": "active"},
+                )
+                assert answer(environment, "POST", "/jobs/nobody", '{"type":"TAKE"}', wait=10)[0] == 409
+                assert answer(environment, "GET", "/jobs/nobody")[0] == 404
+                assert answer(environment, "GET", "/other/ada")[0] == 404
+                assert answer(environment, "GET", "/")[0] == 400
+                assert answer(environment, "POST", "/jobs/ada", "no JSON")[0] == 400
+                assert answer(environment, "POST", "/jobs/ada", '{"no":"type"}')[0] == 400
+                assert answer(environment, "DELETE", "/jobs/ada")[0] == 405
+            finally:
+                environment.close()
+
+    def test_the_form_of_a_rest_api(self, function: Function) -> None:
+        environment = function.environment("door")
+        event = {"httpMethod": "PUT", "path": "/jobs/ada", "headers": {"Idempotency-Key": "k"}, "body": None}
+        try:
+            ended = environment.invoke({**event, "queryStringParameters": None})
+        finally:
+            environment.close()
+        assert (ended.payload["statusCode"], ended.payload["body"]) == (202, '{"id": "k"}')
+
+
+class TestTheRulesOfTheEventSource:
+    """What of a batch stays in the queue, as AWS documents it."""
+
+    @pytest.mark.parametrize(
+        ("payload", "stays"),
+        [
+            (None, ""),
+            ({}, ""),
+            ({"batchItemFailures": []}, ""),
+            ({"batchItemFailures": None}, ""),
+            ({"batchItemFailures": [{"itemIdentifier": "b"}]}, "b"),
+            ({"batchItemFailures": [{"itemIdentifier": "x"}]}, "ab"),
+            ({"batchItemFailures": [{"itemIdentifier": ""}]}, "ab"),
+            ({"batchItemFailures": [{"wrong": "b"}]}, "ab"),
+            ("a text", "ab"),
+        ],
+    )
+    def test_an_answer(self, payload: Any, stays: str) -> None:
+        assert failures(Invocation(payload), {"a", "b"}) == set(stays)
+
+    def test_an_invocation_that_failed(self) -> None:
+        assert failures(Invocation(None, "Sandbox.Timedout"), {"a", "b"}) == {"a", "b"}
+
+
+def take(number: int) -> str:
+    return f'{{"kind":"event","event":{{"type":"TAKE","number":{number}}}}}'
+
+
+def named(ended: Invocation) -> list[str]:
+    assert ended.error is None, ended
+    return [item["itemIdentifier"] for item in ended.payload["batchItemFailures"]]
+
+
+def received(function: Function) -> list[Any]:
+    """Records of what is in the queue now."""
+    found = function.cloud.sqs.receive_message(
+        QueueUrl=function.found.queue, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
+    )
+    return [
+        {
+            "messageId": each["MessageId"],
+            "receiptHandle": each["ReceiptHandle"],
+            "body": each["Body"],
+            "attributes": each["Attributes"],
+            "eventSourceARN": function.found.queue_arn,
+        }
+        for each in found["Messages"]
+    ]
+
+
+def record(sent: Any, id: str) -> dict[str, Any]:
+    """A record of a message that is in no queue any more."""
+    return {
+        "messageId": id,
+        "receiptHandle": f"gone-{id}",
+        "body": sealed(sent),
+        "attributes": {"ApproximateReceiveCount": "1", "MessageGroupId": str(sent.key)},
+        "eventSourceARN": "arn:aws:sqs:eu-central-1:000000000000:q.fifo",
+    }
+
+
+@contextmanager
+def invoking(
+    function: Function, timeout: float = 15.0, **variables: str
+) -> Generator[Callable[[Sequence[Any]], Invocation]]:
+    environment = function.environment(timeout=timeout, **variables)
+    try:
+        yield lambda records: environment.invoke({"Records": list(records)})
+    finally:
+        environment.close()
+
+
+def answer(environment: Environment, method: str, path: str, body: str = "", wait: int = 0) -> tuple[int, Any]:
+    """What a request to the function URL is answered."""
+    ended = environment.invoke(
+        {
+            "rawPath": path,
+            "requestContext": {"http": {"method": method}},
+            "headers": {"content-type": "application/json"},
+            "queryStringParameters": {"wait": str(wait)} if wait else None,
+            "body": body,
+            "isBase64Encoded": False,
+        }
+    )
+    assert ended.error is None, ended
+    return ended.payload["statusCode"], json.loads(ended.payload["body"])

@@ -1,0 +1,81 @@
+"""The sign-up end to end: HTTP in, SQS, the Lambda runtime, DynamoDB, a schedule, the click, active."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from settled_aws import Addresses, Place
+from tests.adapters.aws.place import REGION, Cloud, until
+from tests.emulators.lambda_runtime import ROOT, Environment
+from tests.emulators.lambda_source import EventSource
+from tests.examples.processes import mail_server
+
+HERE = ROOT / "examples" / "aws-signup"
+
+
+def test_the_walk_from_the_form_to_the_click(cloud: Cloud, where: Place, found: Addresses) -> None:
+    with mail_server() as mail:
+        variables = {
+            **cloud.environment,
+            "SETTLED_URL": f"aws://{REGION}/{where.table}?lease={where.lease}",
+            "SIGNUP_SMTP": mail.address,
+            "PYTHONPATH": f"{HERE}:{ROOT}",
+        }
+        door = Environment("functions.door", variables, timeout=30.0)
+        with EventSource(
+            cloud.sqs, found.queue, lambda: Environment("functions.work", variables, timeout=30.0), pollers=1
+        ):
+            try:
+                assert asked(door, "PUT", "")["value"] == "form"
+                waiting = asked(door, "POST", '{"type":"SUBMIT","email":"ada@example.org"}')
+                assert waiting["value"] == {"waitingForCode": "codeSent"}
+                until(lambda: scheduled(cloud, where) == 1)  # what is owed follows the commit that answers
+                (code,) = re.findall(r"\d{6}", str(mail.mails[0]["Subject"]))
+                wrong = asked(door, "POST", '{"type":"VERIFY","code":"no"}', status=409)
+                assert wrong["value"] == {"waitingForCode": "wrongCode"}
+                active = asked(door, "POST", json.dumps({"type": "VERIFY", "code": code}))
+                assert (active["value"], active["status"]) == ("active", "done")
+                until(lambda: scheduled(cloud, where) == 0)
+            finally:
+                door.close()
+    assert len(mail.mails) == 1
+
+
+def scheduled(cloud: Cloud, where: Place) -> int:
+    return len(cloud.scheduler.list_schedules(GroupName=where.schedules)["Schedules"])
+
+
+def asked(door: Environment, method: str, body: str, status: int = 200) -> Any:
+    ended = door.invoke(
+        {
+            "rawPath": "/signup/ada",
+            "requestContext": {"http": {"method": method}},
+            "queryStringParameters": {"wait": "20"},
+            "body": body,
+        }
+    )
+    assert ended.error is None, ended
+    assert ended.payload["statusCode"] == status, ended.payload
+    return json.loads(ended.payload["body"])
+
+
+class TestTheTemplate:
+    def test_cfn_lint_has_no_objection(self) -> None:
+        assert lint(HERE / "template.yaml") == ""
+
+    def test_cfn_lint_would_have_one(self, tmp_path: Path) -> None:
+        broken = tmp_path / "template.yaml"
+        text = (HERE / "template.yaml").read_text(encoding="utf-8")
+        for right, wrong in (("FifoQueue: true", "FifoQeue: true"), ("Timeout: 60", "Timeot: 60")):
+            broken.write_text(text.replace(right, wrong))
+            assert wrong.partition(":")[0] in lint(broken)
+
+
+def lint(template: Path) -> str:
+    lint = Path(sys.executable).with_name("cfn-lint")
+    return subprocess.run([lint, template], capture_output=True, text=True, check=False).stdout

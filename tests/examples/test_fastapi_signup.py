@@ -1,0 +1,81 @@
+"""The sign-up behind FastAPI, with a worker beside it: the click arrives at a route that waits for its turn."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+import uvicorn
+
+from examples.signup import machine as signup
+from settled_runtime import Host, Worker, connect
+from tests.examples.processes import ROOT, MailServer, mail_server
+
+
+@pytest.fixture
+def mail(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
+    with mail_server() as server:
+        monkeypatch.setattr(signup, "SMTP", server.address)
+        yield server
+
+
+@pytest.fixture
+def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mail: MailServer) -> Iterator[str]:
+    assert mail.address
+    url = f"sqlite:///{tmp_path / 'signup.db'}"
+    monkeypatch.setenv("SETTLED_URL", url)
+    worker = Worker(Host([signup.machine], connect(url), observers=()), patience=0.1)
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(_app(), log_level="warning"))
+    threads = [threading.Thread(target=worker.run), threading.Thread(target=lambda: server.run([listening]))]
+    for thread in threads:
+        thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    worker.stop()
+    server.should_exit = True
+    for thread in threads:
+        thread.join()
+    listening.close()
+
+
+def _app() -> Any:
+    spec = importlib.util.spec_from_file_location("fastapi_signup", ROOT / "examples" / "fastapi-signup" / "web.py")
+    assert spec is not None and spec.loader is not None
+    module: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.app
+
+
+def asked(url: str, body: Any = None) -> tuple[int, Any]:
+    """The status and the answer of a GET, or of a POST of `body`."""
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urlopen(Request(url, data, {"content-type": "application/json"})) as answer:
+            return answer.status, json.load(answer)
+    except HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_from_the_form_to_the_click(web: str, mail: MailServer) -> None:
+    ada = f"{web}/signups/ada"
+    assert asked(ada)[0] == 404
+    waiting = {"value": {"waitingForCode": "codeSent"}, "status": "active"}
+    assert asked(ada, {"email": "ada@example.org"}) == (200, waiting)
+    (code,) = re.findall(r"\d{6}", str(mail.mails[0]["Subject"]))
+    assert asked(f"{ada}/verify?code=no")[0] == 409
+    assert asked(f"{ada}/verify?code={code}") == asked(ada) == (200, {"value": "active", "status": "done"})
+
+
+def test_what_is_no_event_is_the_senders_fault(web: str) -> None:
+    assert asked(f"{web}/signups/ada", {"email": "nobody"})[0] == 400
+    assert asked(f"{web}/signups/ada", {})[0] == 422
