@@ -1,0 +1,1 @@
+"""How fast it is, beside what it is measured against, in the same run."""

@@ -1,0 +1,19 @@
+"""``python -m bench core`` measures steps of machines, ``python -m bench durable`` instances that outlive a crash."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+COMMANDS = {"core": "bench.core", "durable": "bench.durable"}
+
+
+def main(arguments: list[str]) -> None:
+    name, *rest = arguments or [""]
+    if name not in COMMANDS:
+        sys.exit(f"usage: python -m bench {'|'.join(COMMANDS)} [--help]")
+    import_module(COMMANDS[name]).main(rest)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
