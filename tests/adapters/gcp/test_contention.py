@@ -1,0 +1,92 @@
+"""Many who write one record at once: nothing is lost, nothing doubled, and nobody waits for long."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from settled import Conflict, Unavailable
+from settled_gcp.documents import Collection
+from settled_gcp.store import Contention, FirestoreStore
+from tests.adapters.gcp.place import ADA, letter, stored
+
+
+def count_to(store: FirestoreStore, times: int) -> int:
+    """Add one to what stands in the record, `times`; how often somebody else came first."""
+    lost = 0
+    for _ in range(times):
+        while True:
+            found = store.load(ADA)
+            version, number = (0, 0) if found is None else (found.version, int(found.body or 0))
+            try:
+                store.commit(ADA, stored(version + 1, f"{number + 1}"), version)
+            except (Conflict, Unavailable):
+                lost += 1
+            else:
+                break
+    return lost
+
+
+def contend(store: Callable[[], FirestoreStore], clients: int, times: int) -> tuple[int, float]:
+    """How many commits were lost, and how long it took, for that many clients to count that often each."""
+    began = time.monotonic()
+    with ThreadPoolExecutor(clients) as pool:
+        lost = sum(pool.map(count_to, [store() for _ in range(clients)], [times] * clients))
+    return lost, time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    ("contention", "clients", "times"), [(Contention.PRECONDITION, 8, 10), (Contention.TRANSACTION, 2, 2)]
+)
+def test_every_commit_that_was_answered_counts_once(
+    documents: Any, collection: Collection, contention: Contention, clients: int, times: int
+) -> None:
+    """By preconditions with many; transactions that meet crawl in the emulator, so a few have to do."""
+    lost, seconds = contend(lambda: FirestoreStore(documents, collection, contention=contention), clients, times)
+    found = FirestoreStore(documents, collection).load(ADA)
+    assert found is not None
+    assert (found.version, found.body) == (clients * times, f"{clients * times}")
+    if contention is Contention.PRECONDITION:
+        assert lost > 0
+        assert seconds < 30
+
+
+def test_both_ways_may_meet_on_one_record(documents: Any, collection: Collection) -> None:
+    ways = iter([*Contention] * 2)
+    contend(lambda: FirestoreStore(documents, collection, contention=next(ways)), 2, 3)
+    assert FirestoreStore(documents, collection).load(ADA) == stored(6, "6")
+
+
+def test_of_several_who_redrive_one_takes_the_dead_letters(documents: Any, collection: Collection) -> None:
+    FirestoreStore(documents, collection).commit(ADA, stored(1), 0, [letter(ADA, f"{n}") for n in range(6)])
+
+    def redrive(by: int) -> bool:
+        try:
+            FirestoreStore(documents, collection).commit(
+                ADA, stored(2, f"{by}"), 1, [letter(ADA, f"by {by}")], unbury=3
+            )
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        won = list(pool.map(redrive, range(6)))
+    assert Counter(won)[True] == 1
+    left = [each.message.id for each in FirestoreStore(documents, collection).dead_letters(ADA)]
+    assert left == ["3", "4", "5", f"by {won.index(True)}"]
+
+
+def test_a_commit_whose_answer_was_lost_is_not_done_again(documents: Any, collection: Collection) -> None:
+    """A repetition meets its own first time: that is a conflict, never a second version."""
+    for contention in Contention:
+        store = FirestoreStore(documents, collection, contention=contention)
+        expected = 0 if (found := store.load(ADA)) is None else found.version
+        store.commit(ADA, stored(expected + 1), expected)
+        for again in (store, FirestoreStore(documents, collection, contention=contention)):
+            with pytest.raises(Conflict):
+                again.commit(ADA, stored(expected + 1), expected)
