@@ -68,6 +68,16 @@ class Collection:
         """The name of a dead letter, the one at `place` of those that were buried with `version`."""
         return f"{self.record(key)}/{self.letters}/{version:016}-{place:04}"
 
+    @property
+    def timers(self) -> str:
+        """The name of the collection of timers."""
+        return f"{self.name}-timers"
+
+    def timer(self, timer_id: str) -> str:
+        """The name of a timer: a hash, because names that resemble each other would all be kept in one place."""
+        hashed = hashlib.sha256(timer_id.encode("utf-8", "surrogatepass")).hexdigest()
+        return f"{self.parent}/{self.timers}/{hashed}"
+
     def bounds(self, machine: str) -> tuple[str, str]:
         """Between which names the records of `machine` stand: from the first one on, up to before the second."""
         before = f"{self.parent}/{self.name}/{_escaped(machine)}"

@@ -24,7 +24,12 @@ CEM = Key("signup", "cem")
 _numbers = itertools.count(1)
 
 
-class Watched:
+def watched(client: Any, tell: Callable[[str], None]) -> Any:
+    """`client`, which tells of each request before it makes it."""
+    return _Watched(client, tell)
+
+
+class _Watched:
     """A client whose requests are told of before they are made."""
 
     def __init__(self, client: Any, tell: Callable[[str], None]) -> None:
