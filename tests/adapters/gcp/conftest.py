@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from settled_gcp.clients import firestore_client
+from settled_gcp.clients import FIRESTORE, client_of
 from settled_gcp.documents import Collection
 from settled_gcp.store import FirestoreStore
+from tests.adapters.gcp.messaging import Messaging
 from tests.adapters.gcp.place import fresh_collection
 from tests.emulators.firestore import firestore
+from tests.emulators.pubsub import GoogleServer, pubsub
 from tests.emulators.running import NotHere
 
 
@@ -27,7 +29,7 @@ def firestore_address() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def documents(firestore_address: str) -> Iterator[Any]:
     """A client of the emulated Firestore."""
-    client: Any = firestore_client(emulator=firestore_address)
+    client = client_of(FIRESTORE, emulator=firestore_address)
     yield client
     client.transport.close()
 
@@ -40,3 +42,19 @@ def collection() -> Collection:
 @pytest.fixture
 def store(documents: Any, collection: Collection) -> FirestoreStore:
     return FirestoreStore(documents, collection)
+
+
+@pytest.fixture(scope="session")
+def google() -> Iterator[GoogleServer]:
+    """Pub/Sub and Cloud Tasks, whose time is the machine's until a test lets it pass."""
+    with pubsub() as server:
+        yield server
+
+
+@pytest.fixture
+def messaging(google: GoogleServer) -> Iterator[Messaging]:
+    """A topic and a subscription with exactly-once delivery."""
+    messaging = Messaging.at(google)
+    messaging.create(enable_exactly_once_delivery=True)
+    yield messaging
+    messaging.close()

@@ -1,0 +1,87 @@
+"""Topics, subscriptions and task queues to try the adapter with, in the tests' own server, by the real clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import field, frozen
+
+from settled_gcp.message_clients import publisher_client, subscriber_client, tasks_client
+from settled_gcp.queue import PubSubQueue
+from settled_gcp.tasks import CloudTasksTimers, Target
+from tests.adapters.gcp.place import PROJECT, fresh_name
+from tests.emulators.pubsub import GoogleServer
+
+LEASE = 10
+"""The shortest ack deadline that a subscription may have, in seconds."""
+
+ACCOUNT = f"timers@{PROJECT}.iam.gserviceaccount.com"
+
+
+@frozen
+class Messaging:
+    """The server, and clients of it. Names are of this test alone."""
+
+    server: GoogleServer
+    publisher: Any
+    subscriber: Any
+    tasks: Any
+    name: str = field(factory=lambda: fresh_name("m"))
+
+    @classmethod
+    def at(cls, server: GoogleServer) -> Messaging:
+        address = server.address
+        return cls(
+            server, publisher_client(emulator=address), subscriber_client(emulator=address), tasks_client(address)
+        )
+
+    @property
+    def topic(self) -> str:
+        return f"projects/{PROJECT}/topics/{self.name}"
+
+    @property
+    def subscription(self) -> str:
+        return f"projects/{PROJECT}/subscriptions/{self.name}"
+
+    @property
+    def task_queue(self) -> str:
+        return f"projects/{PROJECT}/locations/europe-west1/queues/{self.name}"
+
+    def create(self, **options: Any) -> None:
+        """Make a topic, a queue for tasks, and a subscription with these `options` beside those it always needs."""
+        self.publisher.create_topic(request={"name": self.topic})
+        location = self.task_queue.rpartition("/queues/")[0]
+        self.tasks.create_queue(request={"parent": location, "queue": {"name": self.task_queue}})
+        self.subscribe(**options)
+
+    def subscribe(self, name: str = "", topic: str = "", **options: Any) -> str:
+        """Make a subscription; its full name."""
+        full = f"{self.subscription}{name}"
+        request = {
+            "name": full,
+            "topic": topic or self.topic,
+            "ack_deadline_seconds": LEASE,
+            "enable_message_ordering": True,
+            **options,
+        }
+        self.subscriber.create_subscription(request=request)
+        return full
+
+    def dead_letters(self) -> str:
+        """Make a topic for dead letters, and a subscription of it, both named as the others and ``-dead``."""
+        topic = f"{self.topic}-dead"
+        self.publisher.create_topic(request={"name": topic})
+        self.subscribe("-dead", topic)
+        return topic
+
+    def queue(self, **options: Any) -> PubSubQueue:
+        settings: dict[str, Any] = {"lease": LEASE, "shortest_wait": 0.2, "clock": self.server.now, **options}
+        return PubSubQueue(self.publisher, self.subscriber, self.topic, self.subscription, **settings)
+
+    def timers(self, queue: PubSubQueue) -> CloudTasksTimers:
+        target = Target(self.task_queue, self.server.publish_url(self.topic), ACCOUNT)
+        return CloudTasksTimers(lambda: self.tasks, target, queue.send, self.server.now)
+
+    def close(self) -> None:
+        for client in (self.publisher, self.subscriber, self.tasks):
+            client.transport.close()
