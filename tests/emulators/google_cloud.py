@@ -35,8 +35,8 @@ REMEMBERED = 24 * 60 * 60
 
 LONGEST_TASK = 30 * 24 * 60 * 60
 TOO_FAR = "The Task.scheduleTime, {}, is too far in the future. The schedule time must be no more than 720h0m0s"
-ACCEPTED = (102, 200, 201, 202, 204)
-"""With which statuses an endpoint acknowledges what was pushed to it."""
+ACCEPTED = (200, 201, 202, 204)
+"""With which statuses an endpoint acknowledges a push; 102, which is no end of an answer, is left out."""
 
 PUSHER = "pushed"
 """The one holder of all that is pushed."""

@@ -49,10 +49,16 @@ class Messaging:
 
     def create(self, **options: Any) -> None:
         """Make a topic, a queue for tasks, and a subscription with these `options` beside those it always needs."""
+        self.create_topic()
+        self.create_task_queue()
+        self.subscribe(**options)
+
+    def create_topic(self) -> None:
         self.publisher.create_topic(request={"name": self.topic})
+
+    def create_task_queue(self) -> None:
         location = self.task_queue.rpartition("/queues/")[0]
         self.tasks.create_queue(request={"parent": location, "queue": {"name": self.task_queue}})
-        self.subscribe(**options)
 
     def subscribe(self, name: str = "", topic: str = "", **options: Any) -> str:
         """Make a subscription; its full name."""
