@@ -2,4 +2,35 @@
 
 The law of an adapter: it translates, one vendor call for one port call, and the vendor's errors into settled's. It
 neither retries nor encodes, and it does not know what a statechart is.
+
+The way in is `open_gcp`, or `assemble` with clients of one's own. Below it stand the ports: `store` with its
+`documents`, `queue` with its `envelope`, and timers of two kinds, `tasks` and `sweep`; `names` says how a key looks to
+Google, `errors` what went wrong, `clients` and `message_clients` what is asked of Google's clients.
 """
+
+from __future__ import annotations
+
+from settled_gcp.clients import FIRESTORE, PUBLISHER, SUBSCRIBER, TASKS, client_of
+from settled_gcp.opening import assemble, open_gcp
+from settled_gcp.queue import PubSubQueue
+from settled_gcp.store import Contention, FirestoreStore
+from settled_gcp.sweep import FirestoreTimers
+from settled_gcp.tasks import CloudTasksTimers
+from settled_gcp.url import Place, Timekeeper
+
+__all__ = [
+    "FIRESTORE",
+    "PUBLISHER",
+    "SUBSCRIBER",
+    "TASKS",
+    "CloudTasksTimers",
+    "Contention",
+    "FirestoreStore",
+    "FirestoreTimers",
+    "Place",
+    "PubSubQueue",
+    "Timekeeper",
+    "assemble",
+    "client_of",
+    "open_gcp",
+]

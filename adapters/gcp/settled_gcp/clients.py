@@ -1,8 +1,9 @@
-"""What is asked of Google's clients: the calls that are made, and no more.
+"""What is asked of Firestore's client, and how clients of Google's services are made.
 
 The clients are the generated ones, such as ``google.cloud.firestore_v1.services.firestore.FirestoreClient``: a call of
 theirs is one request, with a time limit and without retries of its own, which the hand-written ones on top of them do
-not let everybody say. What they are called with and what they answer is the vendor's, and documented there.
+not let everybody say. What they are called with and what they answer is the vendor's, and documented there. They have
+no types to speak of, so what touches them is kept here.
 """
 
 from __future__ import annotations
@@ -10,6 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib import import_module
 from typing import Any, Protocol
+
+from attrs import frozen
+
+from settled.errors import Denied
+from settled_gcp.errors import translated
+
+SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
 class FirestoreClient(Protocol):
@@ -26,14 +34,50 @@ class FirestoreClient(Protocol):
     def run_query(self, request: Any = None, *, retry: Any = None, timeout: float) -> Iterable[Any]: ...
 
 
-def firestore_client(emulator: str | None = None) -> FirestoreClient:
-    """A client of Firestore by the credentials that the environment has, or of the emulator at HOST:PORT."""
-    from google.cloud.firestore_v1.services.firestore import FirestoreClient as Client  # noqa: PLC0415
-    from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcTransport  # noqa: PLC0415
+@frozen
+class Service:
+    """A service of Google's: the module of its generated client, its name there, and the extra that installs it."""
 
-    if emulator is None:
-        return Client()
-    return Client(transport=FirestoreGrpcTransport(channel=unguarded(emulator)))
+    module: str
+    name: str
+    extra: str = "gcp"
+
+
+FIRESTORE = Service("google.cloud.firestore_v1.services.firestore", "Firestore")
+FIRESTORE_ADMIN = Service("google.cloud.firestore_admin_v1.services.firestore_admin", "FirestoreAdmin")
+PUBLISHER = Service("google.pubsub_v1.services.publisher", "Publisher")
+SUBSCRIBER = Service("google.pubsub_v1.services.subscriber", "Subscriber")
+TASKS = Service("google.cloud.tasks_v2.services.cloud_tasks", "CloudTasks", "gcp-tasks")
+
+
+def credentials_here() -> Any:
+    """The credentials that the environment has, as ``google.auth.default`` finds them.
+
+    Raises:
+        Denied: it has none.
+    """
+    with translated("looking for credentials", reading=True):
+        credentials, _ = import_module("google.auth").default(scopes=SCOPES)
+    return credentials
+
+
+def client_of(
+    service: Service, credentials: Any = None, *, endpoint: str | None = None, emulator: str | None = None
+) -> Any:
+    """A client of `service`, at `endpoint` if it has several, or of its `emulator` at HOST:PORT.
+
+    Raises:
+        Denied: its package is not installed.
+    """
+    try:
+        made = getattr(import_module(service.module), f"{service.name}Client")
+        transport = getattr(import_module(f"{service.module}.transports"), f"{service.name}GrpcTransport")
+    except ImportError as error:
+        extra = f"pip install 'settled[{service.extra}]'"
+        raise Denied(f"{service.name}: its package is not installed ({error}). Try: {extra}") from error
+    if emulator is not None:
+        return made(transport=transport(channel=unguarded(emulator)))
+    return made(credentials=credentials, client_options={} if endpoint is None else {"api_endpoint": endpoint})
 
 
 def unguarded(address: str) -> Any:

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from settled_gcp.clients import FIRESTORE, client_of
 from settled_gcp.documents import Collection
 from settled_gcp.store import FirestoreStore
-from tests.adapters.gcp.messaging import Messaging
-from tests.adapters.gcp.place import fresh_collection
+from settled_gcp.url import Place
+from tests.adapters.gcp.place import Cloud, create, fresh_collection, fresh_name
 from tests.emulators.firestore import firestore
-from tests.emulators.pubsub import GoogleServer, pubsub
+from tests.emulators.pubsub import pubsub
 from tests.emulators.running import NotHere
 
 
@@ -27,11 +26,26 @@ def firestore_address() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def documents(firestore_address: str) -> Iterator[Any]:
-    """A client of the emulated Firestore."""
-    client = client_of(FIRESTORE, emulator=firestore_address)
-    yield client
-    client.transport.close()
+def cloud(firestore_address: str) -> Iterator[Cloud]:
+    """A project whose time is the real one."""
+    with pubsub() as server:
+        cloud = Cloud.at(server, firestore_address)
+        yield cloud
+        cloud.close()
+
+
+@pytest.fixture
+def where(cloud: Cloud) -> Place:
+    """A place of its own in the project, with all that belongs to it."""
+    where = cloud.place(fresh_name())
+    create(cloud, where)
+    return where
+
+
+@pytest.fixture(scope="session")
+def documents(cloud: Cloud) -> Any:
+    """The client of Firestore."""
+    return cloud.firestore
 
 
 @pytest.fixture
@@ -42,19 +56,3 @@ def collection() -> Collection:
 @pytest.fixture
 def store(documents: Any, collection: Collection) -> FirestoreStore:
     return FirestoreStore(documents, collection)
-
-
-@pytest.fixture(scope="session")
-def google() -> Iterator[GoogleServer]:
-    """Pub/Sub and Cloud Tasks, whose time is the machine's until a test lets it pass."""
-    with pubsub() as server:
-        yield server
-
-
-@pytest.fixture
-def messaging(google: GoogleServer) -> Iterator[Messaging]:
-    """A topic and a subscription with exactly-once delivery."""
-    messaging = Messaging.at(google)
-    messaging.create(enable_exactly_once_delivery=True)
-    yield messaging
-    messaging.close()

@@ -5,15 +5,27 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from urllib.parse import urlencode
+
+from attrs import evolve, frozen
 
 from settled.message import Key, Message, Timer
 from settled.ports import DeadLetter, Delivery, Index, Stored
+from settled_gcp.clients import FIRESTORE, PUBLISHER, SUBSCRIBER, TASKS, client_of
 from settled_gcp.documents import Collection
+from settled_gcp.opening import assemble
+from settled_gcp.url import Place, place_in
+from settled_runtime import Separate
+from tests.emulators.pubsub import GoogleServer
 
 PROJECT = "settled-test"
 DATABASE = f"projects/{PROJECT}/databases/(default)"
+LOCATION = "europe-west1"
+LEASE = 10
+"""The shortest ack deadline that Pub/Sub knows, in seconds."""
+
 PATIENCE = 30.0
 """How long anything may take on a busy machine, in seconds."""
 
@@ -22,6 +34,84 @@ BEN = Key("signup", "ben")
 CEM = Key("signup", "cem")
 
 _numbers = itertools.count(1)
+
+
+@frozen
+class Cloud:
+    """The clients of one project, at its emulators."""
+
+    server: GoogleServer
+    firestore_address: str
+    firestore: Any
+    publisher: Any
+    subscriber: Any
+    tasks: Any
+
+    @classmethod
+    def at(cls, server: GoogleServer, firestore_address: str) -> Cloud:
+        return cls(
+            server,
+            firestore_address,
+            client_of(FIRESTORE, emulator=firestore_address),
+            *(client_of(service, emulator=server.address) for service in (PUBLISHER, SUBSCRIBER, TASKS)),
+        )
+
+    def close(self) -> None:
+        for client in (self.firestore, self.publisher, self.subscriber, self.tasks):
+            client.transport.close()
+
+    def watched(self, tell: Callable[[str], None]) -> Cloud:
+        """The same project through clients that tell of each request before they make it."""
+        return evolve(
+            self,
+            firestore=watched(self.firestore, tell),
+            publisher=watched(self.publisher, tell),
+            subscriber=watched(self.subscriber, tell),
+            tasks=watched(self.tasks, tell),
+        )
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """By what variables a process finds these emulators."""
+        return {
+            "FIRESTORE_EMULATOR_HOST": self.firestore_address,
+            "PUBSUB_EMULATOR_HOST": self.server.address,
+            "CLOUD_TASKS_EMULATOR_HOST": self.server.address,
+        }
+
+    def url(self, name: str, **options: str) -> str:
+        """The URL of the place of this name."""
+        said = {"location": LOCATION, "lease": f"{LEASE}", "publish": self.server.url, **options}
+        return f"gcp://{PROJECT}/{name}?{urlencode(said)}"
+
+    def place(self, name: str, **options: str) -> Place:
+        return place_in(self.url(name, **options))
+
+
+def create(cloud: Cloud, where: Place, **options: Any) -> None:
+    """Make what the module in ``examples/gcp-signup`` makes, with these `options` of the subscription."""
+    cloud.publisher.create_topic(request={"name": where.topic_name})
+    subscription = {
+        "name": where.subscription_name,
+        "topic": where.topic_name,
+        "ack_deadline_seconds": where.lease,
+        "enable_message_ordering": True,
+        **options,
+    }
+    cloud.subscriber.create_subscription(request=subscription)
+    queues = where.tasks_name.rpartition("/queues/")[0]
+    cloud.tasks.create_queue(request={"parent": queues, "queue": {"name": where.tasks_name}})
+
+
+def backend(cloud: Cloud, where: Place, clock: Callable[[], float] = time.time) -> Separate:
+    return assemble(
+        where,
+        firestore=cloud.firestore,
+        publisher=cloud.publisher,
+        subscriber=cloud.subscriber,
+        tasks=lambda: cloud.tasks,
+        clock=clock,
+    )
 
 
 def watched(client: Any, tell: Callable[[str], None]) -> Any:

@@ -1,0 +1,155 @@
+"""What a backend's URL says, and nothing of what is done about it.
+
+An option that nobody knows is an error: a misspelt ``leese=5`` that is quietly passed over is found in production.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any
+from urllib.parse import parse_qsl
+
+from attrs import frozen
+
+from settled.errors import Denied
+from settled_gcp.documents import Collection
+from settled_gcp.store import Contention
+
+EXPECTED = "expected gcp://PROJECT/NAME, as in gcp://my-project/signup?location=europe-west1"
+
+
+class Timekeeper(StrEnum):
+    """Who wakes what waits: tasks of Cloud Tasks, or whoever works, by looking into Firestore."""
+
+    TASKS = "tasks"
+    SWEEP = "sweep"
+
+
+@frozen
+class Place:
+    """Where on Google Cloud a backend is.
+
+    What is not given has its name from NAME: the collection, the topic, the subscription and the queue of Cloud Tasks
+    are called NAME, and the service account of the tasks is NAME-timers of the project. `location` is the region of
+    that queue, and the one in which everybody asks Pub/Sub, which keeps order within a region only; without it Pub/Sub
+    is asked wherever it is nearest, and `timers` must be a sweep. `publish` is where tasks publish, if it is not there.
+    `lease`, `sweep_every` and `keep_finished` are in seconds.
+    """
+
+    project: str
+    collection: str
+    topic: str
+    subscription: str
+    tasks: str
+    account: str
+    location: str | None = None
+    database: str = "(default)"
+    timers: Timekeeper = Timekeeper.TASKS
+    sweep_every: float = 5.0
+    contention: Contention = Contention.PRECONDITION
+    lease: int = 60
+    keep_finished: float | None = None
+    publish: str | None = None
+
+    @property
+    def records(self) -> Collection:
+        return Collection(f"projects/{self.project}/databases/{self.database}", self.collection)
+
+    @property
+    def topic_name(self) -> str:
+        return f"projects/{self.project}/topics/{self.topic}"
+
+    @property
+    def subscription_name(self) -> str:
+        return f"projects/{self.project}/subscriptions/{self.subscription}"
+
+    @property
+    def tasks_name(self) -> str:
+        return f"projects/{self.project}/locations/{self.location}/queues/{self.tasks}"
+
+    @property
+    def pubsub(self) -> str | None:
+        """The host that is asked for Pub/Sub, if it is not the nearest."""
+        return None if self.location is None else f"{self.location}-pubsub.googleapis.com"
+
+    @property
+    def publish_url(self) -> str:
+        """What a task calls."""
+        return f"{self.publish or f'https://{self.pubsub}'}/v1/{self.topic_name}:publish"
+
+
+def place_in(url: str) -> Place:
+    """The place that ``gcp://PROJECT/NAME?OPTIONS`` names; the options are the fields of `Place`.
+
+    Raises:
+        Denied: the URL is another one, has an option that is not known, or lacks one that is needed.
+    """
+    start, _, query = url.partition("?")
+    project, _, name = start.removeprefix("gcp://").partition("/")
+    if not start.startswith("gcp://") or not project or not name or "/" in name:
+        raise Denied(f"{url}: {EXPECTED}")
+    place = Place(project=project, **{**_named(project, name), **_options(url, query)})
+    if place.timers is Timekeeper.TASKS and place.location is None:
+        raise Denied(f"{url}: Cloud Tasks needs a location: say location=REGION, or timers=sweep")
+    return place
+
+
+def _named(project: str, name: str) -> dict[str, Any]:
+    same = dict.fromkeys(("collection", "topic", "subscription", "tasks"), name)
+    return {**same, "account": f"{name}-timers@{project}.iam.gserviceaccount.com"}
+
+
+def _options(url: str, query: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        if name not in _KNOWN:
+            raise Denied(f"{url}: no option {name!r}; known are {', '.join(sorted(_KNOWN))}")
+        try:
+            options[name] = _KNOWN[name](text)
+        except ValueError as error:
+            raise Denied(f"{url}: {name}={text}: {error}") from error
+    return options
+
+
+def _name(text: str) -> str:
+    if not text or "/" in text:
+        raise ValueError("expected a name")
+    return text
+
+
+def _lease(text: str) -> int:
+    lease = int(text)
+    if not 10 <= lease <= 600:
+        raise ValueError("expected whole seconds, from 10 to 600: what Pub/Sub lets an ack deadline be")
+    return lease
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError("expected a number of seconds above 0")
+    return seconds
+
+
+def _address(text: str) -> str:
+    if not text.startswith(("https://", "http://")):
+        raise ValueError("expected https://HOST")
+    return text.rstrip("/")
+
+
+_KNOWN: Mapping[str, Callable[[str], Any]] = {
+    "collection": _name,
+    "topic": _name,
+    "subscription": _name,
+    "tasks": _name,
+    "account": _name,
+    "location": _name,
+    "database": _name,
+    "timers": Timekeeper,
+    "sweep_every": _seconds,
+    "contention": Contention,
+    "lease": _lease,
+    "keep_finished": _seconds,
+    "publish": _address,
+}

@@ -1,0 +1,155 @@
+"""What ``gcp://`` URLs say, and that a backend opens by one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from settled import Capability, Denied
+from settled_gcp import Place, Timekeeper
+from settled_gcp.documents import Collection
+from settled_gcp.store import Contention
+from settled_gcp.url import place_in
+from settled_runtime import connect
+from tests.adapters.gcp.place import ADA, Cloud, ids, message, stored, timer
+
+HERE = "gcp://my-project/signup?location=europe-west1"
+
+
+class TestNames:
+    def test_what_is_not_given_is_named_after_the_name(self) -> None:
+        found = place_in(HERE)
+        assert found == Place(
+            project="my-project",
+            collection="signup",
+            topic="signup",
+            subscription="signup",
+            tasks="signup",
+            account="signup-timers@my-project.iam.gserviceaccount.com",
+            location="europe-west1",
+        )
+        assert found.records == Collection("projects/my-project/databases/(default)", "signup")
+        assert found.topic_name == "projects/my-project/topics/signup"
+        assert found.subscription_name == "projects/my-project/subscriptions/signup"
+        assert found.tasks_name == "projects/my-project/locations/europe-west1/queues/signup"
+
+    def test_each_thing_may_have_a_name_of_its_own(self) -> None:
+        options = {
+            "collection": "c",
+            "topic": "t",
+            "subscription": "s",
+            "tasks": "q",
+            "account": "a@b.example",
+            "location": "us-east1",
+            "database": "d",
+            "timers": "sweep",
+            "sweep_every": "2.5",
+            "contention": "transaction",
+            "lease": "30",
+            "keep_finished": "2592000",
+            "publish": "https://pubsub.example/",
+        }
+        assert place_in(f"gcp://my-project/signup?{urlencode(options)}") == Place(
+            "my-project",
+            "c",
+            "t",
+            "s",
+            "q",
+            "a@b.example",
+            "us-east1",
+            "d",
+            Timekeeper.SWEEP,
+            2.5,
+            Contention.TRANSACTION,
+            30,
+            2_592_000.0,
+            "https://pubsub.example",
+        )
+
+    def test_order_is_kept_within_a_region_so_everybody_asks_the_same(self) -> None:
+        found = place_in(HERE)
+        assert found.pubsub == "europe-west1-pubsub.googleapis.com"
+        assert found.publish_url.startswith(f"https://{found.pubsub}/v1/projects/my-project/topics/signup:publish")
+        assert place_in("gcp://my-project/signup?timers=sweep").pubsub is None
+
+    @pytest.mark.parametrize(
+        ("url", "says"),
+        [
+            ("gcp://", "expected gcp://PROJECT/NAME"),
+            ("gcp://my-project", "expected gcp://PROJECT/NAME"),
+            ("gcp:///signup", "expected gcp://PROJECT/NAME"),
+            ("gcp://my-project/a/b", "expected gcp://PROJECT/NAME"),
+            ("gcp://my-project/a", "Cloud Tasks needs a location: say location=REGION, or timers=sweep"),
+            (f"{HERE}&leese=5", "no option 'leese'; known are account, collection"),
+            (f"{HERE}&lease=0.5", "lease=0.5: invalid literal"),
+            (f"{HERE}&lease=5", "expected whole seconds, from 10 to 600"),
+            (f"{HERE}&topic=", "expected a name"),
+            (f"{HERE}&timers=cron", "'cron' is not a valid Timekeeper"),
+            (f"{HERE}&contention=none", "'none' is not a valid Contention"),
+            (f"{HERE}&keep_finished=-1", "expected a number of seconds above 0"),
+            (f"{HERE}&publish=pubsub", "expected https://HOST"),
+        ],
+    )
+    def test_what_is_not_understood_is_denied(self, url: str, says: str) -> None:
+        with pytest.raises(Denied, match=says):
+            place_in(url)
+
+
+class TestOpening:
+    @pytest.fixture
+    def opened(self, cloud: Cloud, where: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+        for name, value in cloud.environment.items():
+            monkeypatch.setenv(name, value)
+        found = list[Any]()
+
+        def open(**options: str) -> Any:
+            found.append(connect(cloud.url(where.collection, **options)))
+            return found[-1]
+
+        yield open
+        for each in found:
+            each.close()
+            each.close()
+
+    def test_a_backend_opens_by_its_url(self, opened: Callable[..., Any]) -> None:
+        backend = opened()
+        assert Capability.SCAN in backend.capabilities
+        backend.store.commit(ADA, stored(1), 0)
+        assert [key for key, _ in backend.store.scan()] == [ADA]
+        backend.queue.send([message(ADA, "1")])
+        (delivery,) = backend.queue.receive(1, 5.0)
+        assert delivery.message == message(ADA, "1")
+        backend.timers.schedule(timer("t", 4_102_444_800.0))
+        backend.timers.cancel("t")
+
+    def test_timers_may_be_swept(self, opened: Callable[..., Any]) -> None:
+        backend = opened(timers="sweep", sweep_every="0.1")
+        backend.timers.schedule(timer("t", time.time() + 0.5))
+        assert ids(backend.queue.receive(1)) == []
+        assert ids(backend.queue.receive(1, 10.0)) == ["t"]
+
+    def test_what_is_not_there_is_denied(self, opened: Callable[..., Any]) -> None:
+        backend = opened(topic="nowhere", subscription="nowhere")
+        with pytest.raises(Denied, match="it does not exist, or not in this project"):
+            backend.queue.send([message(ADA, "1")])
+        with pytest.raises(Denied, match=r"pulling from projects/.*/subscriptions/nowhere: it does not exist"):
+            backend.queue.receive(1)
+
+    def test_a_package_that_is_missing_is_named(
+        self, opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "google.cloud.tasks_v2.services.cloud_tasks", None)
+        with pytest.raises(Denied, match=r"CloudTasks: its package .* Try: pip install 'settled\[gcp-tasks\]'"):
+            opened().timers.schedule(timer("t", 4_102_444_800.0))
+
+    def test_without_credentials_nothing_opens(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
+        with pytest.raises(Denied, match="looking for credentials: there are no valid credentials"):
+            connect(HERE)
