@@ -78,7 +78,10 @@ class Clock:
 
 @define(eq=False)
 class Failure:
-    """The next `times` calls of `method`, after `skip` more, fail with `code`, before or after they were `done`."""
+    """The next `times` calls of `method`, after `skip` more, fail, before or after they were `done`.
+
+    `code` is a status of gRPC, or what a subscription with exactly-once delivery says of all receipts of the call.
+    """
 
     method: str
     code: str
@@ -364,11 +367,15 @@ class Google:
 
     # Failures
 
-    def fail(self, method: str, done: bool) -> None:
-        """Fail this call of `method`, if it was asked for; `done`: it has been done by now."""
+    def fail(self, method: str, request: Any, done: bool) -> None:
+        """Fail this `request`, if it was asked for; `done`: it has been done by now."""
         failure = self._failing(method, done)
-        if failure is not None:
-            raise Refused(getattr(Code, failure.code), "as was asked for")
+        if failure is None:
+            return
+        if failure.code.startswith("TRANSIENT_FAILURE"):
+            reasons = dict.fromkeys(request.ack_ids, failure.code)
+            raise Refused(Code.FAILED_PRECONDITION, "Some acknowledgement ids in the request failed.", reasons)
+        raise Refused(getattr(Code, failure.code), "as was asked for")
 
     def _failing(self, method: str, done: bool) -> Failure | None:
         for failure in self.failures:

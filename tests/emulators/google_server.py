@@ -61,10 +61,10 @@ def _unary(google: Google, method: str, read: Any, do: Callable[..., Any]) -> An
         try:
             with google.changed:
                 google.requests[method] += 1
-                google.fail(method, done=False)
+                google.fail(method, request, done=False)
                 if do is not Google.pull:
                     answer = do(google, request)
-                    google.fail(method, done=True)
+                    google.fail(method, request, done=True)
                     return answer
             return google.pull(request, context)
         except Refused as error:
@@ -165,7 +165,7 @@ def answers(google: Google) -> type[BaseHTTPRequestHandler]:
                 for each in body["messages"]
             ]
             try:
-                google.fail("HTTP publish", done=False)
+                google.fail("HTTP publish", body, done=False)
                 found = google.publish(pubsub.PublishRequest(topic=topic, messages=messages))
             except Refused as error:
                 self._reply(404 if error.code is Code.NOT_FOUND else 503, {"error": error.text})

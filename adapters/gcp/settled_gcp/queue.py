@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
 from attrs import define, field
@@ -198,22 +198,21 @@ class PubSubQueue:
                 try:
                     call(request=request, retry=None, timeout=TIMEOUT)
                 except Exception as error:
-                    gone = _lost_in(error)
-                    if not gone:
+                    reasons = _reasons_in(error)
+                    if not reasons:
                         raise
-                    lost += [delivery for delivery in some if delivery.receipt in gone]
+                    if any(not reason.startswith("PERMANENT_FAILURE") for reason in reasons.values()):
+                        raise Unavailable(f"{what} {self._subscription}: it may be tried again ({error})") from error
+                    lost += [delivery for delivery in some if delivery.receipt in reasons]
         return lost
 
 
-def _lost_in(error: Exception) -> frozenset[str]:
-    """The receipts that a subscription with exactly-once delivery says are lost, if all else was done.
+def _reasons_in(error: Exception) -> Mapping[str, str]:
+    """For which receipts nothing was done, and why, as a subscription with exactly-once delivery says it.
 
-    It names each receipt for which nothing happened, with the reason; some of these may be tried again.
+    For all others of the request it was done.
     """
-    reasons: dict[str, str] = getattr(error, "metadata", None) or {}
-    if any(not reason.startswith("PERMANENT_FAILURE") for reason in reasons.values()):
-        return frozenset()
-    return frozenset(reasons)
+    return getattr(error, "metadata", None) or {}
 
 
 @define

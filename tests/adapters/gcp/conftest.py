@@ -10,9 +10,10 @@ import pytest
 from settled_gcp.documents import Collection
 from settled_gcp.store import FirestoreStore
 from settled_gcp.url import Place
+from tests.adapters.gcp.messaging import Messaging
 from tests.adapters.gcp.place import Cloud, create, fresh_collection, fresh_name
 from tests.emulators.firestore import firestore
-from tests.emulators.pubsub import pubsub
+from tests.emulators.pubsub import GoogleServer, pubsub
 from tests.emulators.running import NotHere
 
 
@@ -56,3 +57,19 @@ def collection() -> Collection:
 @pytest.fixture
 def store(documents: Any, collection: Collection) -> FirestoreStore:
     return FirestoreStore(documents, collection)
+
+
+@pytest.fixture(scope="session")
+def google() -> Iterator[GoogleServer]:
+    """Pub/Sub and Cloud Tasks alone, whose time tests let pass."""
+    with pubsub() as server:
+        yield server
+
+
+@pytest.fixture
+def messaging(google: GoogleServer) -> Iterator[Messaging]:
+    """A topic, and a subscription with exactly-once delivery."""
+    messaging = Messaging.at(google)
+    messaging.create(enable_exactly_once_delivery=True)
+    yield messaging
+    messaging.close()

@@ -6,14 +6,11 @@ from typing import Any
 
 from attrs import field, frozen
 
-from settled_gcp.message_clients import publisher_client, subscriber_client, tasks_client
+from settled_gcp.clients import PUBLISHER, SUBSCRIBER, TASKS, client_of
 from settled_gcp.queue import PubSubQueue
 from settled_gcp.tasks import CloudTasksTimers, Target
-from tests.adapters.gcp.place import PROJECT, fresh_name
+from tests.adapters.gcp.place import LEASE, PROJECT, fresh_name
 from tests.emulators.pubsub import GoogleServer
-
-LEASE = 10
-"""The shortest ack deadline that a subscription may have, in seconds."""
 
 ACCOUNT = f"timers@{PROJECT}.iam.gserviceaccount.com"
 
@@ -30,10 +27,8 @@ class Messaging:
 
     @classmethod
     def at(cls, server: GoogleServer) -> Messaging:
-        address = server.address
-        return cls(
-            server, publisher_client(emulator=address), subscriber_client(emulator=address), tasks_client(address)
-        )
+        clients = (client_of(service, emulator=server.address) for service in (PUBLISHER, SUBSCRIBER, TASKS))
+        return cls(server, *clients)
 
     @property
     def topic(self) -> str:

@@ -17,9 +17,9 @@ import pytest
 from attrs import define, field
 from google.api_core.exceptions import AlreadyExists, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
 
-from settled_gcp.message_clients import publisher_client
-from tests.adapters.gcp.messaging import ACCOUNT, LEASE, Messaging
-from tests.adapters.gcp.place import until
+from settled_gcp.clients import PUBLISHER, client_of
+from tests.adapters.gcp.messaging import ACCOUNT, Messaging
+from tests.adapters.gcp.place import LEASE, until
 from tests.emulators.pubsub import GoogleServer, pubsub
 
 
@@ -440,7 +440,7 @@ class TestTheServerItself:
     def test_it_ends_with_its_block(self) -> None:
         with pubsub() as server:
             address = server.address
-        publisher: Any = publisher_client(emulator=address)
+        publisher = client_of(PUBLISHER, emulator=address)
         with pytest.raises(Exception, match="503"):
             publisher.get_topic(request={"topic": "projects/p/topics/t"}, retry=None, timeout=5.0)
         publisher.transport.close()

@@ -1,0 +1,322 @@
+"""The queue over the tests' Pub/Sub, by the real client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from settled import Conflict, Delivery, Key, Message, Timer, TooLarge, Unavailable, Unknown
+from settled_gcp.envelope import opened, sealed, sealed_timer
+from settled_gcp.names import LONGEST_ORDERING_KEY, ordering_key
+from settled_gcp.queue import LARGEST, MOST_AT_ONCE, Entry, PubSubQueue, in_batches
+from tests.adapters.gcp.messaging import Messaging
+from tests.adapters.gcp.place import ADA, BEN, LEASE, ids, message, timer
+from tests.emulators.pubsub import GoogleServer
+
+
+@pytest.fixture
+def queue(messaging: Messaging) -> PubSubQueue:
+    """A queue whose subscription has exactly-once delivery."""
+    return messaging.queue()
+
+
+@pytest.fixture
+def plain(google: GoogleServer) -> Iterator[Messaging]:
+    """A subscription without exactly-once delivery, which repeats what was acknowledged wherever Pub/Sub may."""
+    messaging = Messaging.at(google)
+    google.repeat_acked(True)
+    messaging.create()
+    google.repeat_acked(False)
+    yield messaging
+    messaging.close()
+
+
+class TestOrder:
+    def test_a_key_is_heard_in_the_order_of_its_sends(self, queue: PubSubQueue) -> None:
+        queue.send([message(ADA, "1"), message(BEN, "x"), message(ADA, "2")])
+        queue.send([message(ADA, "3")])
+        held = queue.receive(10)
+        assert ids(each for each in held if each.message.key == ADA) == ["1", "2", "3"]
+        assert ids(each for each in held if each.message.key == BEN) == ["x"]
+
+    def test_what_is_pulled_of_a_key_is_held_together_and_holds_up_no_other(self, queue: PubSubQueue) -> None:
+        queue.send([message(ADA, id) for id in "1234"])
+        first, second = queue.receive(2)
+        queue.send([message(BEN, "x")])
+        assert ids(queue.receive(10)) == ["x"]
+        queue.ack([first])
+        assert ids(queue.receive(10)) == []
+        queue.ack([second])
+        assert ids(queue.receive(10)) == ["3", "4"]
+
+    def test_what_fails_comes_again_before_all_that_stood_behind_it(self, queue: PubSubQueue) -> None:
+        queue.send([message(ADA, id) for id in "123"])
+        first, *others = queue.receive(10)
+        queue.ack([first])
+        queue.release(others)
+        queue.send([message(ADA, "4")])
+        assert ids(queue.receive(10)) == ["2", "3", "4"]
+
+    def test_nothing_is_asked_for_where_nothing_is_wanted(self, queue: PubSubQueue) -> None:
+        queue.send([message(ADA, "1")])
+        assert ids(queue.receive(0)) == []
+        assert ids(queue.receive(1)) == ["1"]
+
+    @pytest.mark.parametrize("text", ["", "\0 \x7f \ufffe \ufeff", '{"name":"\ud83d"}', "e\u0301 é 🙂", "<&]]>"])
+    def test_odd_texts_and_keys_come_back(self, queue: PubSubQueue, text: str) -> None:
+        sent = message(Key(f"m/{text}", f"i{text}/{'x' * 2000}"), f"i{text}", text)
+        queue.send([sent])
+        (delivery,) = queue.receive(1)
+        assert delivery.message == sent
+
+
+class TestLease:
+    def test_what_runs_out_comes_again(self, queue: PubSubQueue, messaging: Messaging) -> None:
+        queue.send([message(ADA, "1"), message(ADA, "2")])
+        (first,) = queue.receive(1)
+        assert abs(first.until - LEASE - messaging.server.now()) < 1.0
+        messaging.server.advance(LEASE)
+        assert ids(queue.receive(10)) == ["1", "2"]
+
+    @pytest.mark.parametrize(("delay", "comes_after"), [(0.0, 0), (0.5, 1), (30.0, 30), (3600.0, 600)])
+    def test_what_is_released_comes_after_its_delay_and_after_ten_minutes_at_the_latest(
+        self, queue: PubSubQueue, messaging: Messaging, delay: float, comes_after: int
+    ) -> None:
+        queue.send([message(ADA, "1"), message(ADA, "2")])
+        queue.release(queue.receive(10), delay)
+        if comes_after:
+            messaging.server.advance(comes_after - 0.5)
+            assert ids(queue.receive(10)) == []
+            messaging.server.advance(0.5)
+        assert ids(queue.receive(10)) == ["1", "2"]
+
+    def test_an_extended_lease_lasts_as_long_as_was_said(self, queue: PubSubQueue, messaging: Messaging) -> None:
+        queue.send([message(ADA, "1")])
+        held = queue.receive(1)
+        queue.extend(held, 60.0)
+        messaging.server.advance(59)
+        assert ids(queue.receive(1)) == []
+        messaging.server.advance(1)
+        assert ids(queue.receive(1)) == ["1"]
+
+    def test_a_lease_of_more_than_ten_minutes_is_one_of_ten(self, queue: PubSubQueue, messaging: Messaging) -> None:
+        queue.send([message(ADA, "1")])
+        queue.extend(queue.receive(1), 3600.0)
+        messaging.server.advance(601)
+        assert ids(queue.receive(1)) == ["1"]
+
+
+class TestExactlyOnce:
+    """What a subscription with exactly-once delivery tells of receipts."""
+
+    def left_behind(self, queue: PubSubQueue, messaging: Messaging) -> tuple[Delivery, Delivery]:
+        """A holder whose lease is over, and the one who holds the message now."""
+        queue.send([message(ADA, "1"), message(ADA, "2")])
+        (old,) = queue.receive(1)
+        messaging.server.advance(LEASE)
+        (new,) = queue.receive(1)
+        return old, new
+
+    def test_extending_a_lost_lease_is_refused_and_the_others_are_extended(
+        self, queue: PubSubQueue, messaging: Messaging
+    ) -> None:
+        old, new = self.left_behind(queue, messaging)
+        with pytest.raises(Conflict, match="the lease of 1 was lost"):
+            queue.extend([old, new], 60.0)
+        messaging.server.advance(59)
+        assert ids(queue.receive(1)) == []
+
+    def test_a_zombie_acknowledges_and_releases_nothing(self, queue: PubSubQueue, messaging: Messaging) -> None:
+        old, new = self.left_behind(queue, messaging)
+        queue.ack([old])
+        queue.release([old])
+        assert ids(queue.receive(10)) == []
+        queue.release([new])
+        assert ids(queue.receive(10)) == ["1", "2"]
+
+    def test_what_can_be_tried_again_is_not_taken_for_lost(self, queue: PubSubQueue, messaging: Messaging) -> None:
+        queue.send([message(ADA, "1")])
+        held = queue.receive(1)
+        messaging.server.fail("Acknowledge", "TRANSIENT_FAILURE_INVALID_ACK_ID")
+        with pytest.raises(Unavailable, match="may be tried again"):
+            queue.ack(held)
+        queue.ack(held)
+        messaging.server.advance(LEASE)
+        assert ids(queue.receive(1)) == []
+
+
+class TestWithoutExactlyOnce:
+    """ "Redelivers every subsequent message with the same ordering key, including acknowledged messages.\""""
+
+    def test_followers_come_again_even_if_they_were_acknowledged(self, plain: Messaging) -> None:
+        queue = plain.queue()
+        queue.send([message(ADA, id) for id in "123"])
+        first, second, third = queue.receive(10)
+        queue.ack([second, third])
+        queue.release([first])
+        assert ids(queue.receive(10)) == ["1", "2", "3"]
+
+    def test_a_lost_lease_is_not_told(self, plain: Messaging) -> None:
+        queue = plain.queue()
+        queue.send([message(ADA, "1")])
+        old = queue.receive(1)
+        plain.server.advance(LEASE)
+        assert ids(queue.receive(1)) == ["1"]
+        queue.extend(old, 60.0)
+
+
+class TestAttempts:
+    def test_they_are_counted_where_there_is_a_dead_letter_policy(self, google: GoogleServer) -> None:
+        messaging = Messaging.at(google)
+        messaging.create_topic()
+        policy = {"dead_letter_topic": messaging.dead_letters(), "max_delivery_attempts": 100}
+        messaging.subscribe(dead_letter_policy=policy)
+        queue = messaging.queue()
+        queue.send([message(ADA, "1")])
+        for attempt in (1, 2, 3):
+            (held,) = queue.receive(1)
+            assert held.attempt == attempt
+            queue.release([held])
+        messaging.close()
+
+    def test_without_one_each_is_the_first(self, queue: PubSubQueue) -> None:
+        queue.send([message(ADA, "1")])
+        queue.release(queue.receive(1))
+        assert queue.receive(1)[0].attempt == 1
+
+
+class TestPublisher:
+    """A failure is that of one call: no key is refused afterwards, and nothing overtakes."""
+
+    def test_what_was_not_sent_is_sent_again_in_its_place(self, queue: PubSubQueue, messaging: Messaging) -> None:
+        queue.send([message(ADA, "1")])
+        messaging.server.fail("Publish", "RESOURCE_EXHAUSTED")
+        with pytest.raises(Unavailable):
+            queue.send([message(ADA, "2"), message(ADA, "3")])
+        queue.send([message(ADA, "2"), message(ADA, "3")])
+        queue.send([message(ADA, "4")])
+        assert ids(queue.receive(10)) == ["1", "2", "3", "4"]
+
+    def test_what_was_sent_though_the_answer_was_lost_comes_twice(
+        self, queue: PubSubQueue, messaging: Messaging
+    ) -> None:
+        messaging.server.fail("Publish", "UNAVAILABLE", done=True)
+        with pytest.raises(Unknown):
+            queue.send([message(ADA, "1"), message(ADA, "2")])
+        queue.send([message(ADA, "1"), message(ADA, "2")])
+        assert ids(queue.receive(10)) == ["1", "2", "1", "2"]
+
+    def test_in_the_middle_of_a_key_nothing_goes_past_what_was_not_sent(
+        self, queue: PubSubQueue, messaging: Messaging
+    ) -> None:
+        line = [message(ADA, f"{number}") for number in range(2 * MOST_AT_ONCE + 1)]
+        messaging.server.fail("Publish", "RESOURCE_EXHAUSTED", skip=1)
+        with pytest.raises(Unknown, match="1 of 3 requests were answered"):
+            queue.send([*line, message(BEN, "x")][:-1])
+        assert ids(queue.receive(5000)) == [f"{number}" for number in range(MOST_AT_ONCE)]
+
+    def test_one_request_for_each_key(self, queue: PubSubQueue, messaging: Messaging) -> None:
+        before = messaging.server.requests().get("Publish", 0)
+        queue.send([message(ADA, "1"), message(BEN, "1"), message(ADA, "2")])
+        assert messaging.server.requests()["Publish"] - before == 2
+
+
+class TestSizes:
+    def test_a_message_that_is_too_large_sends_none(self, queue: PubSubQueue) -> None:
+        with pytest.raises(TooLarge, match="10,000,000"):
+            queue.send([message(ADA, "1"), message(ADA, "2", "x" * LARGEST)])
+        assert ids(queue.receive(10)) == []
+
+    def test_the_largest_fits(self, queue: PubSubQueue) -> None:
+        beside = len(sealed(message(ADA, "1", ""))) + len(ordering_key(ADA)) + 64
+        queue.send([message(ADA, "1", "x" * (LARGEST - beside))])
+        assert ids(queue.receive(1, 5.0)) == ["1"]
+
+    def test_a_request_has_one_key_a_thousand_messages_and_ten_megabytes(self) -> None:
+        def entries(ordering: str, count: int, size: int) -> list[Entry]:
+            return [Entry(ordering, b"", size) for _ in range(count)]
+
+        batches = in_batches(entries("a", 1001, 1) + entries("b", 3, LARGEST // 2) + entries("a", 2, 1))
+        assert [(batch[0].ordering, len(batch)) for batch in batches] == [("a", 1000), ("a", 3), ("b", 2), ("b", 1)]
+
+
+class TestNames:
+    def test_a_key_is_its_own_ordering_key_where_it_may_be(self) -> None:
+        assert ordering_key(ADA) == "signup/ada"
+
+    @pytest.mark.parametrize("instance", ["x" * LONGEST_ORDERING_KEY, "é" * 512, "a\nb", "\ud83d"])
+    def test_and_else_a_hash(self, instance: str) -> None:
+        name = ordering_key(Key("m", instance))
+        assert (len(name), "/" in name) == (64, False)
+
+
+class TestWhatIsNotOurs:
+    def publish(self, messaging: Messaging, data: bytes, key: str) -> None:
+        request = {"topic": messaging.topic, "messages": [{"data": data, "ordering_key": key}]}
+        messaging.publisher.publish(request=request, retry=None, timeout=5.0)
+
+    @pytest.mark.parametrize(
+        "data", [b"hello", b"\xff", b"{}", b'{"key":"a/b","id":1,"body":""}', b'{"key":"ab","id":"1","body":""}']
+    )
+    def test_it_is_left_to_the_subscriptions_own_dead_letters(
+        self, queue: PubSubQueue, messaging: Messaging, data: bytes
+    ) -> None:
+        self.publish(messaging, data, "")
+        queue.send([message(ADA, "1")])
+        assert ids(queue.receive(10)) == ["1"]
+
+    def test_a_message_in_the_order_of_another_key_is_not_taken(self, queue: PubSubQueue, messaging: Messaging) -> None:
+        self.publish(messaging, sealed(message(ADA, "1")), ordering_key(BEN))
+        assert ids(queue.receive(10)) == []
+
+
+class TestTimersBeforeTheirTime:
+    """A timer that is published early, because Cloud Tasks would not wait so long."""
+
+    def send(self, messaging: Messaging, sent: Timer) -> None:
+        published = {"data": sealed_timer(sent), "ordering_key": ordering_key(sent.message.key)}
+        request = {"topic": messaging.topic, "messages": [published]}
+        messaging.publisher.publish(request=request, retry=None, timeout=5.0)
+
+    def test_it_is_scheduled_again_and_gone(self, messaging: Messaging) -> None:
+        scheduled: list[Timer] = []
+        queue = messaging.queue(rearm=scheduled.append)
+        early = timer("t", messaging.server.now() + 60)
+        self.send(messaging, early)
+        queue.send([message(ADA, "1")])
+        assert ids(queue.receive(10)) == ["1"]
+        assert scheduled == [early]
+        messaging.server.advance(LEASE)
+        assert ids(queue.receive(10)) == ["1"]
+
+    def test_if_that_fails_nothing_of_its_key_goes_past_it(self, messaging: Messaging) -> None:
+        def fail(_: Timer) -> None:
+            raise Unavailable("not now")
+
+        queue = messaging.queue(rearm=fail)
+        self.send(messaging, timer("t", messaging.server.now() + 600))
+        queue.send([message(ADA, "1"), message(BEN, "x")])
+        assert ids(queue.receive(10)) == ["x"]
+        messaging.server.advance(LEASE)
+        scheduled: list[Timer] = []
+        assert ids(messaging.queue(rearm=scheduled.append).receive(10)) == ["1", "x"]
+        assert len(scheduled) == 1
+
+    def test_once_it_is_due_it_is_a_message(self, messaging: Messaging) -> None:
+        due = timer("t", messaging.server.now() - 1)
+        self.send(messaging, due)
+        assert [each.message for each in messaging.queue().receive(10)] == [due.message]
+
+    def test_it_is_written_with_its_time(self) -> None:
+        assert opened(sealed_timer(timer("t", 12.625))) == timer("t", 12.625)
+        assert isinstance(opened(sealed(message(ADA, "1"))), Message)
+
+
+class TestWaiting:
+    def test_a_pull_ends_with_the_first_message(self, queue: PubSubQueue) -> None:
+        queue.send([message(ADA, "1")])
+        assert ids(queue.receive(10, 60.0)) == ["1"]
+
+    def test_and_without_any_when_its_time_is_over(self, queue: PubSubQueue) -> None:
+        assert ids(queue.receive(10, 0.3)) == []
