@@ -68,8 +68,8 @@ _ALL = (
     Guarantee("X10", "a redrive takes dead letters in order, none lost, none twice", HOST, ("redrive",)),
     Guarantee("T1", "a timer is never early", PORT, ("just before due",)),
     Guarantee("T2", "a timer fires", PORT, ("fired",)),
-    Guarantee("T3", "a cancelled timer has no effect", PORT, ("cancelled",)),
-    Guarantee("T4", "a replaced timer fires at its new time only", PORT, ("replaced",)),
+    Guarantee("T3", "a cancelled timer has no effect", HOST, ("cancelled",)),
+    Guarantee("T4", "a replaced timer has its effect at its new time only", HOST, ("replaced",)),
     Guarantee("T5", "workers whose clocks disagree break nothing", HOST, ("skew",)),
     Guarantee("E1", "every effect of a committed step is performed", HOST, ("performed", "crash")),
     Guarantee(

@@ -37,7 +37,8 @@ class Harness(Protocol):
     """One place to store and queue things, and how to open it, empty it, and let its time pass.
 
     What has a body here is right for a backend that lives elsewhere and has its own clock. A backend whose clock can be
-    given sets `tick`, `now` and `advance`, and is tested far more thoroughly in the same time.
+    given sets `tick`, `now` and `advance`, and is tested far more thoroughly in the same time. If it counts in larger
+    steps all the same, it says so by `owns_time`, and has leases of many such steps.
     """
 
     kind: Kind
@@ -47,6 +48,11 @@ class Harness(Protocol):
 
     tick: float = 0.2
     """The smallest difference in time that the backend can be held to, in seconds. Below 0.01, its time is ours."""
+
+    @property
+    def owns_time(self) -> bool:
+        """Whether time passes in `advance` only."""
+        return self.tick < 0.01
 
     known_failures: Mapping[str, str] = MappingProxyType({})
     """Guarantees that are known to be broken, each with its reason. One that holds is an error."""

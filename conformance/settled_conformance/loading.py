@@ -18,7 +18,10 @@ OURS: Mapping[str, str] = {
 """Where the harnesses of settled's own adapters are: an adapter must not import what tests it."""
 
 EXPECTED = "expected MODULE:FACTORY, a function without arguments that returns a settled_conformance.Harness"
-_HARNESS = ("kind", "capabilities", "open", "reset", "instrument", "now", "advance", "tick", "opener", "known_failures")
+_HARNESS = (
+    *("kind", "capabilities", "open", "reset", "instrument", "now", "advance", "tick", "owns_time", "opener"),
+    "known_failures",
+)
 _BACKEND = ("store", "queue", "timers", "capabilities", "lease", "finish", "close")
 _PORTS: Mapping[str, tuple[str, ...]] = {
     "store": ("load", "commit", "dead_letters", "delete", "scan"),

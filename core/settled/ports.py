@@ -106,6 +106,9 @@ class Capability(StrEnum):
     ACKED_STAYS_GONE = "acked-stays-gone"
     """A message that was acknowledged is never handed out again."""
 
+    CANCELLED_STAYS_AWAY = "cancelled-stays-away"
+    """A timer that was cancelled is not handed out any more, nor at its old time one that was replaced."""
+
 
 class Store(Protocol):
     """Keeps one text per key, under a version that only grows, and the dead letters of each key in their order."""
@@ -211,11 +214,15 @@ class Timers(Protocol):
     """Puts messages into the queue when they are due: at least once, and never early by the backend's clock."""
 
     def schedule(self, timer: Timer) -> None:
-        """Send ``timer.message`` at ``timer.due``; the same id again replaces what was scheduled under it."""
+        """Send ``timer.message`` at ``timer.due``; the same id again replaces what was scheduled under it.
+
+        What cannot be taken back any more is sent at its old time too; only with `Capability.CANCELLED_STAYS_AWAY`
+        does that never happen. The host drops it: what counts is whether the record still expects it.
+        """
         ...
 
     def cancel(self, timer_id: str) -> None:
-        """Do not send it, if that can still be prevented. An unknown id is no error."""
+        """Do not send it, if that can still be prevented, as for `schedule`. An unknown id is no error."""
         ...
 
 

@@ -270,7 +270,7 @@ class FileBackend:
     ) -> None:
         directory = Directory(path, trip)
         self.lease = lease
-        self.capabilities = frozenset({Capability.ACKED_STAYS_GONE})
+        self.capabilities = frozenset({Capability.ACKED_STAYS_GONE, Capability.CANCELLED_STAYS_AWAY})
         self.store = FileStore(directory)
         self.queue = FileQueue(directory, lease, clock)
         self.timers = FileTimers(directory)

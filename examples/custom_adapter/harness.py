@@ -19,7 +19,7 @@ class FileHarness(Harness):
     """A fresh directory for each reset, and a clock that stands still until it is moved."""
 
     kind = Kind.REAL
-    capabilities = frozenset({Capability.ACKED_STAYS_GONE})
+    capabilities = frozenset({Capability.ACKED_STAYS_GONE, Capability.CANCELLED_STAYS_AWAY})
     tick = 0.001
 
     def __init__(self) -> None:

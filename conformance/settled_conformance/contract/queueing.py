@@ -142,7 +142,8 @@ class Queueing:
     def _judge_stranger(self, line: Line, delivery: Delivery) -> None:
         id = delivery.message.id
         if any(timer.message == delivery.message for timer in self.cancelled.values()):
-            self.accuse("T3", f"a timer was cancelled, and its message {id} was handed out")
+            if self._stays_away:
+                self.accuse("T3", f"a timer was cancelled, and its message {id} was handed out")
         elif id in line.refused:
             self.accuse("R6", f"{id} belonged to a commit that was refused, and was handed out")
         elif id in line.acked:
@@ -161,13 +162,21 @@ class Queueing:
             self.accuse("D5", f"{id} was acknowledged, and handed out again")
 
     def _fire(self, line: Line, timer: Timer, after: float) -> Post:
-        if after < timer.due - self.tolerance and timer.id not in self.perhaps_fired:
-            replaced = any(due <= after + self.tolerance for due in self.replaced.get(timer.id, []))
+        others = self.replaced.get(timer.id, [])
+        replaced = any(due <= after + self.tolerance for due in others)
+        early = after < timer.due - self.tolerance and timer.id not in self.perhaps_fired
+        if early and (self._stays_away or not replaced):
             kind = "T4" if replaced else "T1"
             self.accuse(kind, f"the timer {timer.id} is due at {timer.due:g}, and fired at {after:g}")
         del self.scheduled[timer.id]
         post = line.known[timer.message.id] = Post(timer.message, "timer")
+        if not self._stays_away:  # it may come at each of its times
+            line.posts += [Post(timer.message, "timer", doubtful=True) for _ in others]
         return post
+
+    @property
+    def _stays_away(self) -> bool:
+        return Capability.CANCELLED_STAYS_AWAY in self.capabilities
 
     def _may_be_handed_out(self, line: Line, after: float) -> None:
         if line.lease is not None and after < line.lease.until - self.tolerance:
