@@ -23,18 +23,19 @@ LONGEST_DELAY = 15 * 60
 """For how many seconds SQS can delay a message."""
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks for what is due: a look is a request, and is paid for."""
+"""For how many seconds nobody looks again where nothing was due: a look is a request, and is paid for."""
 
 TIME_TO_FORWARD = 5
 """For how many seconds a message that is being sent on is kept from others; one that is sent on twice is known."""
 
 
 class DelayQueue:
-    """The standard queue at `url`."""
+    """The standard queue at `url`. `clock` is the time in seconds since the epoch."""
 
-    def __init__(self, client: SqsClient, url: str) -> None:
+    def __init__(self, client: SqsClient, url: str, clock: Callable[[], float] = time.time) -> None:
         self._client = client
         self._url = url
+        self._clock = clock
         self._looked = -math.inf
         self._lock = threading.Lock()
 
@@ -44,7 +45,7 @@ class DelayQueue:
             self._client.send_message(QueueUrl=self._url, MessageBody=sealed(message), DelaySeconds=math.ceil(wait))
 
     def forward(self, send: Callable[[Sequence[Message]], None]) -> None:
-        """Send on up to ten messages that are due, unless somebody in this process has just looked."""
+        """Send on up to ten messages that are due, unless somebody in this process has just looked in vain."""
         if not self._is_time():
             return
         with translated(f"receiving from {self._url}", reading=True):
@@ -55,6 +56,7 @@ class DelayQueue:
         due = [(each, message) for each, message in found if message is not None]
         if not due:
             return
+        self._looked = -math.inf  # where some are due there may be more
         send([message for _, message in due])
         entries = [{"Id": str(number), "ReceiptHandle": each["ReceiptHandle"]} for number, (each, _) in enumerate(due)]
         with translated(f"deleting from {self._url}", reading=True):  # what stays is sent on again, and known
@@ -62,8 +64,8 @@ class DelayQueue:
 
     def _is_time(self) -> bool:
         with self._lock:
-            now = time.monotonic()
-            if now < self._looked + LOOK_EVERY:
+            now = self._clock()
+            if 0 <= now - self._looked < LOOK_EVERY:  # a clock may be set back
                 return False
             self._looked = now
             return True

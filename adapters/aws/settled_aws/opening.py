@@ -88,7 +88,7 @@ def assemble(
     closing: tuple[Callable[[], None], ...] = (),
 ) -> Separate:
     """The backend at `place`, over these clients; `closing` is what `close` calls."""
-    delays = DelayQueue(sqs, found.delays)
+    delays = DelayQueue(sqs, found.delays, clock)
     queue = SqsFifoQueue(sqs, found.queue, place.lease, place.largest_message, delays, clock)
     target = Target(place.schedules, found.queue_arn, found.role_arn)
     return Separate(

@@ -9,9 +9,10 @@ import pytest
 
 from settled_aws import Addresses, DynamoDBStore, Place
 from settled_runtime import Separate
-from tests.adapters.aws.place import Cloud, backend, client, create, create_table, fresh_name, place
+from tests.adapters.aws.harness import AwsHarness
+from tests.adapters.aws.place import Cloud, backend, cloud_at, create, create_table, fresh_name, place
 from tests.emulators.dynamodb import dynamodb_local
-from tests.emulators.ministack import ministack
+from tests.emulators.ministack import ministack, ministack_and_its_clock
 from tests.emulators.running import NotHere
 
 
@@ -32,14 +33,17 @@ def dynamodb_endpoint() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def cloud(dynamodb_endpoint: str) -> Iterator[Cloud]:
     with _or_skip(), ministack() as endpoint:
-        cloud = Cloud(
-            dynamodb=client("dynamodb", dynamodb_endpoint),
-            sqs=client("sqs", endpoint),
-            scheduler=client("scheduler", endpoint),
-            endpoint=endpoint,
-            dynamodb_endpoint=dynamodb_endpoint,
-        )
+        cloud = cloud_at(endpoint, dynamodb_endpoint)
         yield cloud
+        cloud.close()
+
+
+@pytest.fixture(scope="session")
+def harness(dynamodb_endpoint: str) -> Iterator[AwsHarness]:
+    """One whose clock can be moved."""
+    with _or_skip(), ministack_and_its_clock() as (endpoint, clock):
+        cloud = cloud_at(endpoint, dynamodb_endpoint)
+        yield AwsHarness(cloud, clock)
         cloud.close()
 
 

@@ -1,13 +1,13 @@
-"""The harness of the adapter over the emulators, whose time is the real one: they can only be waited for.
+"""The harness of the adapter over the emulators: DynamoDB Local, which has no time, and ministack by a clock of ours.
 
-What is known to fail is the emulators', or is SQS's own and written down in ``docs/aws.md``; ``test_errors.py`` checks
-what AWS documents instead.
+SQS counts in whole seconds, so a lease is a minute, of which all that is tried is a whole part; it costs no time. What
+is known to fail is ministack's; ``test_errors.py`` holds the adapter to what AWS documents instead.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -15,48 +15,66 @@ from functools import partial
 from settled import Backend, Capability
 from settled_aws import Addresses, open_aws
 from settled_conformance import Harness, Kind, Opener, Point
-from tests.adapters.aws.place import LEASE, REGION, Cloud, backend, client, create, fresh_name, place
+from tests.adapters.aws.place import LEASE, REGION, Cloud, backend, cloud_at, create, fresh_name, place
 from tests.emulators.dynamodb import dynamodb_local
-from tests.emulators.ministack import ministack
+from tests.emulators.ministack import Clock, ministack_and_its_clock
+
+EPOCH = 1_800_000_000.0
+MINUTE = 60
 
 KNOWN: Mapping[str, str] = {
-    "F6": "ministack hands out the oldest message that it may, even if it has just failed; a host pauses first",
-    "R11": "by the real clock the host of an effect that only seems frozen goes on extending its lease",
-    "T3": "a wait of less than 15 minutes is a delayed SQS message, which cannot be taken back; the record drops it",
-    "T4": "a wait of less than 15 minutes is a delayed SQS message, which cannot be taken back; the record drops it",
+    "F6": "AWS does not say which group is handed out next; ministack hands out the oldest message, however often it "
+    "was given back at once (a host waits before it is) and however many of its group there are",
 }
 
 
 class AwsHarness(Harness):
-    """A table and queues for each reset, in `cloud`."""
+    """A table and queues for each reset, in `cloud`, whose ministack goes by `clock`."""
 
     kind = Kind.EMULATOR
     capabilities: frozenset[Capability] = frozenset()
-    tick = 1.0  # SQS counts in whole seconds
+    tick = 1.0
     known_failures = KNOWN
 
-    def __init__(self, cloud: Cloud) -> None:
-        self._cloud = cloud
+    def __init__(self, cloud: Cloud, clock: Clock) -> None:
+        self._cloud, self._clock = cloud, clock
         self._point: Point | None = None
+        self._watched = cloud.watched(self._trip)
         self.reset()
 
+    @property
+    def owns_time(self) -> bool:
+        return True
+
     def open(self) -> Backend:
-        return backend(self._watched, self._place, self._found)
+        return backend(self._watched, self._place, self._found, self.now)
 
     def reset(self) -> None:
-        self._place = place(fresh_name("c"))
+        self._stand(EPOCH)
+        self._place = place(fresh_name("c"), lease=MINUTE)
         self._found: Addresses = create(self._cloud, self._place)
-        self._watched = self._cloud.watched(self._trip)
 
     def instrument(self, point: Point | None) -> None:
         self._point = point
 
-    def advance(self, seconds: float) -> None:
-        time.sleep(max(0.0, seconds))
+    def now(self) -> float:
+        return self._time
 
-    def opener(self) -> Opener | None:
-        url = f"aws://{REGION}/{self._place.table}?lease={LEASE}"
-        return partial(open_emulated, url, self._cloud.environment)
+    def advance(self, seconds: float) -> None:
+        self._stand(self._time + max(0.0, seconds))
+
+    def opener(self) -> Opener:
+        self._clock.run()
+        return partial(open_emulated, f"aws://{REGION}/{self._place.table}?lease={LEASE}", self.environment)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What a process finds the emulators by."""
+        return self._cloud.environment
+
+    def _stand(self, at: float) -> None:
+        self._time = at
+        self._clock.stand(at)
 
     def _trip(self, name: str) -> None:
         if self._point is not None:
@@ -64,23 +82,15 @@ class AwsHarness(Harness):
 
 
 def open_emulated(url: str, environment: Mapping[str, str]) -> Backend:
-    """The backend at `url`, in a process of its own."""
+    """The backend at `url`, in a process of its own, by the real clock."""
     os.environ.update(environment)
     return open_aws(url)
 
 
-_opened = ExitStack()
-
-
 def emulated() -> AwsHarness:
     """What ``settled conformance tests.adapters.aws.harness:emulated`` tests. The emulators end with the process."""
-    endpoint, dynamodb = (_opened.enter_context(server()) for server in (ministack, dynamodb_local))
-    return AwsHarness(
-        Cloud(
-            dynamodb=client("dynamodb", dynamodb),
-            sqs=client("sqs", endpoint),
-            scheduler=client("scheduler", endpoint),
-            endpoint=endpoint,
-            dynamodb_endpoint=dynamodb,
-        )
-    )
+    opened = ExitStack()
+    atexit.register(opened.close)
+    dynamodb = opened.enter_context(dynamodb_local())
+    endpoint, clock = opened.enter_context(ministack_and_its_clock())
+    return AwsHarness(cloud_at(endpoint, dynamodb), clock)

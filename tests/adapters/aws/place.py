@@ -84,6 +84,17 @@ def client(service: str, endpoint: str) -> Any:
     return session.client(service, endpoint_url=endpoint, config=ONE_ATTEMPT)
 
 
+def cloud_at(endpoint: str, dynamodb_endpoint: str) -> Cloud:
+    """The account that the emulators at these URLs stand in for."""
+    return Cloud(
+        dynamodb=client("dynamodb", dynamodb_endpoint),
+        sqs=client("sqs", endpoint),
+        scheduler=client("scheduler", endpoint),
+        endpoint=endpoint,
+        dynamodb_endpoint=dynamodb_endpoint,
+    )
+
+
 def fresh_name(prefix: str = "t") -> str:
     """A name that nothing in the emulators has yet; several runs may share them."""
     return f"{prefix}{os.getpid()}-{next(_numbers)}"

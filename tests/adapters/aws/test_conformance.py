@@ -1,56 +1,75 @@
-"""The suite's own proofs of what the ports promise, over the emulators: those that need little of the real time.
+"""The whole suite over the emulators, with few explorations.
 
-`settled conformance tests.adapters.aws.harness:emulated` takes all of them, and the explorations: half an hour.
+``settled conformance tests.adapters.aws.harness:emulated`` makes more of them, and tells what it found.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from settled import Backend
-from settled_conformance.bench import Bench, Broken
-from settled_conformance.place import Place
-from settled_conformance.proofs import proofs_of
-from tests.adapters.aws.harness import KNOWN, AwsHarness
-from tests.adapters.aws.place import Cloud
+from settled import Backend, Conflict
+from settled_conformance import GUARANTEES, Session
+from settled_conformance.case import settle
+from tests.adapters.aws.harness import AwsHarness
+from tests.adapters.aws.place import ADA, ids, message
 
-QUICK = ("F1", "F4", "F5", "R8", "R10", "D2", "X2", "X9", "C1")
-
-
-def broken(cloud: Cloud, guarantee: str) -> list[str]:
-    """What was broken by the proofs of `guarantee`."""
-    harness, found = AwsHarness(cloud), list[str]()
-    for proof in proofs_of(guarantee):
-        if proof.needs is not None and proof.needs not in harness.capabilities:
-            continue
-        bench = Bench(Place.fresh(harness))
-        try:
-            proof.check(bench)
-        except Broken as error:
-            found.append(f"{proof.name}: {error}")
-        finally:
-            harness.instrument(None)
-            bench.place.close()
-        found += [f"{proof.name}: {each.how}" for each in bench.place.violations]
-    return found
+SCHEDULES = 48
+"""With so many, everything that a guarantee is about happens."""
 
 
-@pytest.mark.parametrize("guarantee", QUICK)
-def test_the_adapter_keeps(guarantee: str, cloud: Cloud) -> None:
-    assert broken(cloud, guarantee) == []
+@pytest.fixture(scope="module")
+def session(harness: AwsHarness) -> Session:
+    return Session(harness, SCHEDULES)
 
 
-def test_what_is_known_to_be_broken_is_so(cloud: Cloud) -> None:
-    assert "T4" in KNOWN
-    assert broken(cloud, "T4") != []
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+def test_the_adapter_keeps(guarantee: str, session: Session) -> None:
+    settle(session.verdict(guarantee))
 
 
-def test_another_process_opens_the_same_place(cloud: Cloud) -> None:
-    harness = AwsHarness(cloud)
+class TestTheClockOfTheEmulator:
+    """What all of that rests on."""
+
+    def test_a_lease_lasts_as_long_as_the_clock_says(self, harness: AwsHarness) -> None:
+        aws = fresh(harness)
+        aws.queue.send([message(ADA, "1")])
+        aws.queue.receive(1)
+        harness.advance(aws.lease - 1)
+        assert aws.queue.receive(1) == []
+        harness.advance(1)
+        assert ids(aws.queue.receive(1)) == ["1"]
+
+    def test_a_receipt_is_good_for_as_long_as_its_lease(self, harness: AwsHarness) -> None:
+        aws = fresh(harness)
+        aws.queue.send([message(ADA, "1")])
+        held = aws.queue.receive(1)
+        harness.advance(aws.lease)
+        aws.queue.ack(held)
+        with pytest.raises(Conflict, match="the lease of 1 was lost"):
+            aws.queue.extend(held, aws.lease)
+        assert ids(aws.queue.receive(1)) == ["1"]
+
+    def test_sqs_remembers_an_id_for_five_minutes(self, harness: AwsHarness) -> None:
+        aws = fresh(harness)
+        for seconds, found in ((0, ["1"]), (299, []), (1, ["1"])):
+            harness.advance(seconds)
+            aws.queue.send([message(ADA, "1")])
+            held = aws.queue.receive(1)
+            assert ids(held) == found
+            aws.queue.ack(held)
+
+
+def fresh(harness: AwsHarness) -> Backend:
+    harness.reset()
+    return harness.open()
+
+
+def test_another_process_opens_the_same_place(harness: AwsHarness) -> None:
+    fresh(harness).queue.send([message(ADA, "1")])
     opener = harness.opener()
-    assert opener is not None
     with pytest.MonkeyPatch.context() as patch:
-        for name in cloud.environment:
+        for name in harness.environment:
             patch.setenv(name, "")  # what the opener sets is taken back after the test
-        opened: Backend = opener()
+        opened = opener()
+        assert ids(opened.queue.receive(1)) == ["1"]
     opened.close()
