@@ -52,17 +52,24 @@ class Stage:
         self._sent.update(dict.fromkeys((key.instance for key in keys), 0))
 
     def single(self, name: str, count: int) -> Sample:
-        """Send one event and process it, again and again: two commits each."""
+        """Send one event and process one, again and again: two commits each.
+
+        The commit of a turn brings the next message with it, as it does in a worker, so the one that is processed was
+        sent the time before.
+        """
         instance = self._key(name).instance
         latencies: list[float] = []
+        self._client.send(instance, EVENT)
+        deliveries = self._backend.queue.receive(1)
         meter = Meter()
         for _ in range(count):
             began = time.perf_counter()
             self._client.send(instance, EVENT)
-            self._host.handle(self._backend.queue.receive(1))
+            deliveries = self._host.serve(deliveries, receive=1)
             latencies.append(time.perf_counter() - began)
         sample = meter.read(count, latencies)
-        self._sent[instance] += count
+        self._host.serve(deliveries)
+        self._sent[instance] += count + 1
         return sample
 
     def queued(self, names: Iterable[str], each: int) -> Sample:

@@ -55,7 +55,19 @@ if TYPE_CHECKING:
     from settled.machine import Machine, setup
     from settled.mermaid import mermaid
     from settled.message import Event, Key, Message, Start, Timer, encode
-    from settled.ports import Backend, Capability, DeadLetter, Delivery, Index, Queue, Store, Stored, Timers, Write
+    from settled.ports import (
+        Backend,
+        Capability,
+        DeadLetter,
+        Delivery,
+        Finished,
+        Index,
+        Queue,
+        Store,
+        Stored,
+        Timers,
+        Write,
+    )
     from settled.record import Outcome, Record
     from settled.redrive import redrive
     from settled.settle import done_event, error_event, fold, is_settled, settle
@@ -86,6 +98,7 @@ __all__ = [
     "Family",
     "Fault",
     "Finding",
+    "Finished",
     "Index",
     "Json",
     "Key",
@@ -177,7 +190,7 @@ logic ActionArgs Actor Call Retry actor
 machine Machine setup
 mermaid mermaid
 message Event Key Message Start Timer encode
-ports Backend Capability DeadLetter Delivery Index Queue Store Stored Timers Write
+ports Backend Capability DeadLetter Delivery Finished Index Queue Store Stored Timers Write
 record Outcome Record
 redrive redrive
 settle done_event error_event fold is_settled settle

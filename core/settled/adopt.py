@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
-from attrs import evolve
-
 from settled.codec import store
 from settled.data import ABSENT
 from settled.errors import RecordError
@@ -19,6 +17,7 @@ from settled.expression import Args
 from settled.family import Family
 from settled.kin import enlisted
 from settled.machine import Machine
+from settled.making import evolve
 from settled.message import Enlist, Key, Message, Nudge, Parent, Timer, encode
 from settled.ports import Write
 from settled.record import (

@@ -54,7 +54,13 @@ def store(machine: Machine[Any, Any], record: Record, version: int, now: float) 
     Raises:
         LogicError: the context is not JSON; the message says where inside it.
     """
-    return Stored(version, write(_to_json(machine, record)), index_of(record, now))
+    text = write(_to_json(machine, record))[:-1]
+    snapshot = _snapshot_to_text(machine, record.snapshot)
+    if snapshot is not None:
+        text = f'{text},"snapshot":{snapshot}'
+    if record.window.ids:
+        text = f'{text},"window":[{record.window.ids}]'
+    return Stored(version, text + "}", index_of(record, now))
 
 
 def read(machine: Machine[Any, Any], key: Key, body: str, window: int = WINDOW) -> Record:
@@ -91,14 +97,12 @@ def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
         "nonce": record.nonce,
         "incarnation": record.incarnation,
         "ordinal": record.ordinal,
-        "snapshot": _snapshot_to_json(machine, record.snapshot),
         "parent": _optional(parent_to_json, record.parent),
         "timers": {token: _timer_to_json(timer) for token, timer in record.timers.items()},
         "children": {id: [str(child.key), child.generation, child.system_id] for id, child in record.children.items()},
         "system": {id: str(key) for id, key in record.system.items()},
         "turn": _optional(_turn_to_json, record.turn),
-        "window": list(record.window.outcomes),
-        "outcomes": {id: str(outcome) for id, outcome in record.window.outcomes.items() if outcome is not _TAKEN},
+        "outcomes": _outcomes_to_json(record.window.outcomes),
         "senders": {sender: list(position) for sender, position in record.window.senders.items()},
         "outbox": [_owed_to_json(owed) for owed in record.outbox],
         "failing": _optional(lambda failing: [failing.id, failing.count, failing.detail], record.failing),
@@ -107,6 +111,13 @@ def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
     }
     lean: dict[str, Json] = {name: value for name, value in everything.items() if value not in (None, [], {})}
     return lean if record.redriving is None else {**lean, "redriving": record.redriving}
+
+
+def _outcomes_to_json(outcomes: Mapping[str, Outcome]) -> Json:
+    """Those that say something; nearly all are plainly taken."""
+    if [*outcomes.values()].count(Outcome.TAKEN) == len(outcomes):
+        return {}
+    return {id: str(outcome) for id, outcome in outcomes.items() if outcome is not Outcome.TAKEN}
 
 
 def _from_json(machine: Machine[Any, Any], key: Key, data: Mapping[str, Any], window: int) -> Record:
@@ -134,21 +145,18 @@ def _from_json(machine: Machine[Any, Any], key: Key, data: Mapping[str, Any], wi
     )
 
 
-_TAKEN = Outcome.TAKEN  # looked up once: to find the member of an enum is slow, and a window asks for it 256 times
-
-
 def _optional(convert: Callable[[Any], T], raw: Any) -> T | None:
     return None if raw is None else convert(raw)
 
 
-def _snapshot_to_json(machine: Machine[Any, Any], snapshot: Snapshot[Any] | Unreadable | None) -> Json:
+def _snapshot_to_text(machine: Machine[Any, Any], snapshot: Snapshot[Any] | Unreadable | None) -> str | None:
     match snapshot:
         case None:
             return None
         case Unreadable(raw):
-            return raw
+            return write(raw)
         case _:
-            return machine.to_json(snapshot)
+            return machine.dump(snapshot)
 
 
 def _snapshot(machine: Machine[Any, Any], raw: Any, version: str | None) -> Snapshot[Any] | Unreadable:

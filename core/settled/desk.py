@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from settled.machine import Machine
+from settled.making import evolve
 from settled.message import Key
 from settled.record import Debt, OpenTurn, Owed, Record, idempotency_key
 

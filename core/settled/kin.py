@@ -8,12 +8,11 @@ each one that begins or ends, and passes on what is sent to a system id that the
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from settled.data import ABSENT, Json
 from settled.desk import Desk, open_turn
 from settled.effects import Invoke
 from settled.errors import LogicError
+from settled.making import evolve
 from settled.message import Enlist, Event, Forward, Key, Message, Parent, Report, Stamp, Start, Stop, encode
 from settled.record import ChildInstance, Record
 from settled.settle import PARENT

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias, assert_never
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from settled.data import Json
 from settled.desk import Desk, open_turn
 from settled.errors import EventError, LogicError
 from settled.kin import address, enlisted, forget_child, stop_child, tell_parent
+from settled.making import evolve
 from settled.message import (
     Due,
     Enlist,

@@ -13,7 +13,7 @@ from functools import cache
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar, cast, get_args
 
-from attrs import evolve, frozen, has
+from attrs import frozen, has
 
 from settled import actions as built_in
 from settled.actions import BuiltInAction
@@ -23,6 +23,7 @@ from settled.data import ABSENT, Json, fault_in, is_json, is_object
 from settled.errors import EventError, Fault, LogicError
 from settled.expression import Args, Expression, called, expression, takes_params
 from settled.guards import And, BuiltInGuard, GuardLike, Not, Or, StateIn, and_, not_, or_, state_in
+from settled.making import evolve
 from settled.snapshot import Snapshot
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast, overload
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from settled.actions import BuiltInAction
 from settled.chart import Chart, StateValue
@@ -20,6 +20,7 @@ from settled.guards import BuiltInGuard
 from settled.literal import MachineDict
 from settled.logic import ActionArgs, Actor, Call, Logic, is_machine, reasons
 from settled.macrostep import read as read_event
+from settled.making import evolve
 from settled.migration import Migration, migrated
 from settled.plans import Plans
 from settled.select import select

@@ -12,12 +12,13 @@ from datetime import timedelta
 from typing import Any
 
 import attrs
-from attrs import define, evolve
+from attrs import define
 
 from settled.compile import Program
 from settled.data import ABSENT
 from settled.effects import Effect, Invoke, Raise, Schedule, Stop
 from settled.expression import Args, NewArgs
+from settled.making import evolve
 from settled.select import History, raised
 from settled.snapshot import Child, Snapshot
 

@@ -4,9 +4,21 @@ An instance of a frozen class refuses assignment, so its own ``__init__`` has to
 field. Of what is made several times in each step there is therefore a subclass that can be assigned to, for as long as
 an instance of it takes to be made: last of all, that turns itself into one of the frozen class. Python lets it, because
 the subclass adds nothing to the instance.
+
+`evolve` is attrs' own, but what it finds out about a class it finds out once.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import fields
+
+__all__ = ["Open", "evolve"]
+
+T = TypeVar("T")
 
 
 class Open:
@@ -15,3 +27,21 @@ class Open:
     __slots__ = ()
     __setattr__ = object.__setattr__
     __delattr__ = object.__delattr__
+
+
+if TYPE_CHECKING:
+    from attrs import evolve  # whose arguments the type checkers know
+else:
+    _layouts: dict[type[Any], tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]] = {}
+
+    def evolve(instance: T, **changes: Any) -> T:
+        """A copy of `instance` with `changes`."""
+        cls = instance.__class__
+        layout = _layouts.get(cls)
+        if layout is None:
+            found = [each for each in fields(cls) if each.init]
+            # One name more, because for a single one an attrgetter answers without a tuple.
+            values = attrgetter(*(each.name for each in found), found[0].name)
+            layout = _layouts[cls] = tuple(each.alias for each in found), values
+        names, values = layout
+        return cls(**{**dict(zip(names, values(instance), strict=False)), **changes})

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from settled.chart import Configuration, Node, Transition, matches
 from settled.compile import Program
+from settled.making import evolve
 from settled.microstep import Plan, planned, planned_start
 from settled.operations import Operations
 from settled.select import History, Offer, eventless_offer, offer

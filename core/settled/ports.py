@@ -11,12 +11,13 @@ Every method may raise `Unavailable` (nothing happened), `Unknown` (it may have 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
 from attrs import frozen
 
+from settled.errors import SettledError
 from settled.message import Key, Message, Timer
 
 
@@ -91,11 +92,22 @@ class Write:
     acks: tuple[Delivery, ...] = ()
 
 
+@frozen
+class Finished:
+    """What came of several writes: the errors of those that were refused, by key, and what was handed out."""
+
+    refused: Mapping[Key, SettledError] = {}
+    deliveries: tuple[Delivery, ...] = ()
+
+
 class Capability(StrEnum):
     """What a backend may declare beyond the contract. Declared, it is tested; undeclared, it is `Unsupported`."""
 
     ATOMIC_FINISH = "atomic-finish"
     """`Backend.finish` is all or nothing."""
+
+    JOINT_FINISH = "joint-finish"
+    """`Backend.finish_all` finishes for several keys in one round trip."""
 
     SCAN = "scan"
     """`Store.scan` lists instances."""
@@ -256,6 +268,17 @@ class Backend(Protocol):
 
         Raises:
             Conflict: the version was not ``write.expected``; nothing was done.
+        """
+        ...
+
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+        """`finish` each of `writes`, whose keys are distinct, and then hand out up to `receive` next deliveries.
+
+        Each write is done or refused by itself; what it would have raised stands in the answer. Only what has become
+        of all of them alike is raised. A declared capability.
+
+        Raises:
+            Unsupported: this backend does not declare `Capability.JOINT_FINISH`.
         """
         ...
 

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import assert_never
 
-from attrs import evolve
-
 from settled.desk import Desk, open_turn
 from settled.effects import Cancel, Effect, Emit, Execute, Invoke, Log, Raise, Schedule, Send, Stop
 from settled.kin import addressed, start_child, stop_child
 from settled.machine import Machine
+from settled.making import evolve
 from settled.message import Key, Message, Timer
 from settled.record import Action, CancelTimer, PendingCall, Record, RunningTimer, delay_in_seconds, due_message
 from settled.settle import INTERNAL

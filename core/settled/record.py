@@ -14,9 +14,9 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
-from settled.data import Json
+from settled.data import Json, write
 from settled.effects import Emit, Execute, Log
 from settled.errors import LogicError, RecordError
 from settled.message import Due, Key, Message, Parent, Stamp, Timer, encode
@@ -59,11 +59,17 @@ class Window:
 
     An instance's undelayed messages arrive in the order of its steps, so its furthest one tells all its earlier ones
     apart from new ones, even after their ids have left the window.
+
+    `ids` are the messages' ids as they stand in a JSON array. It is carried along, because to write all of them anew
+    for each message would be most of what a small record costs.
     """
 
     size: int = WINDOW
     outcomes: Mapping[str, Outcome] = {}
     senders: Mapping[str, tuple[int, int, int]] = {}
+    ids: str = field(
+        default=Factory(lambda self: ",".join(map(write, self.outcomes)), takes_self=True), eq=False, repr=False
+    )
 
     def outcome(self, message: Message, stamp: Stamp | None = None) -> Outcome | None:
         """What became of `message`; None if it is new."""
@@ -74,15 +80,17 @@ class Window:
 
     def add(self, message: Message, outcome: Outcome, stamp: Stamp | None = None) -> Window:
         """This window with `message` as its newest; what no longer fits is forgotten."""
-        outcomes = _newest(self.outcomes, message.id, outcome, self.size)
-        senders = self.senders
+        outcomes, senders = dict(self.outcomes), self.senders
+        again = outcomes.pop(message.id, None) is not None
+        outcomes[message.id] = outcome
+        ids = f"{self.ids},{write(message.id)}" if self.ids else write(message.id)
+        if len(outcomes) > self.size:
+            oldest = next(iter(outcomes))
+            del outcomes[oldest]
+            ids = ids[len(write(oldest)) + 1 :]
         if stamp is not None:
             senders = _newest(senders, str(stamp.sender), stamp.position, self.size)
-        return Window(self.size, outcomes, senders)
-
-
-SET_ASIDE = frozenset({Outcome.DEAD, Outcome.REFUSED})
-"""The outcomes of messages that lie among the dead letters, and may still be taken from there."""
+        return Window(self.size, outcomes, senders) if again else Window(self.size, outcomes, senders, ids)
 
 
 def _newest(items: Mapping[str, T], key: str, value: T, size: int) -> Mapping[str, T]:
@@ -92,6 +100,10 @@ def _newest(items: Mapping[str, T], key: str, value: T, size: int) -> Mapping[st
     if len(copy) > size:
         del copy[next(iter(copy))]
     return copy
+
+
+SET_ASIDE = frozenset({Outcome.DEAD, Outcome.REFUSED})
+"""The outcomes of messages that lie among the dead letters, and may still be taken from there."""
 
 
 @frozen

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import evolve
-
 from settled.codec import read, store
 from settled.commands import Course, finish, letters, load
 from settled.errors import RecordError
 from settled.machine import Machine
+from settled.making import evolve
 from settled.message import Key, Message, Nudge, encode
 from settled.ports import Write
 from settled.record import Record

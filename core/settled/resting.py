@@ -6,14 +6,17 @@ may rest anywhere.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from settled.chart import Chart, Node
 
 RESOLVE, REJECT, SETTLED = "resolve", "reject", "settled"
 RESTING = frozenset({RESOLVE, REJECT, SETTLED})
 
 
+@lru_cache(maxsize=64)
 def says_where_it_rests(chart: Chart) -> bool:
-    """Whether the machine uses the tags at all."""
+    """Whether the machine uses the tags at all: asked after each step, and to be looked for only once."""
     return any(is_tagged(node) for node in chart.nodes)
 
 

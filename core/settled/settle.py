@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping
 from typing import Any, TypeVar
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from settled.chart import Node
 from settled.data import Json
 from settled.effects import Effect, Send
 from settled.errors import LogicError
 from settled.machine import Machine
+from settled.making import evolve
 from settled.resting import is_tagged, says_where_it_rests
 from settled.snapshot import Child, Snapshot
 

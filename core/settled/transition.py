@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from attrs import evolve
-
 from settled.chart import Configuration
 from settled.compile import Program
 from settled.data import ABSENT, Json
 from settled.effects import Effect, Stop
 from settled.errors import EventError, LogicError
 from settled.macrostep import Macrostep, read
+from settled.making import evolve
 from settled.microstep import microstep
 from settled.plans import Plans, Reaction
 from settled.select import raised, select

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from settled.commands import Course, Invocation, Result, letters, run
 from settled.data import Json, fault_in
@@ -25,6 +25,7 @@ from settled.errors import Conflict, EventError, LogicError, RecordError, TooLar
 from settled.ledger import Accept, Drop, Note, Refuse, accept, advance, examine, replace_call, report, ring
 from settled.logic import Actor
 from settled.machine import Machine
+from settled.making import evolve
 from settled.message import Key, Message
 from settled.ports import DeadLetter, Delivery, Write
 from settled.record import Owed, PendingCall, Record, idempotency_key

@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import takewhile
 from typing import Any
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from settled.codec import read, store
 from settled.commands import Course, Loaded, act, finish, load, recall, release
@@ -20,6 +20,7 @@ from settled.desk import Desk
 from settled.errors import Conflict, TooLarge, Unknown
 from settled.logic import Retry
 from settled.machine import Machine
+from settled.making import evolve
 from settled.message import Key, Message, Timer
 from settled.ports import DeadLetter, Delivery, Stored, Write
 from settled.record import (

@@ -18,7 +18,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from settled import Capability, Conflict, DeadLetter, Delivery, Index, Key, Message, Stored, Timer, Unsupported, Write
+from settled import (
+    Capability,
+    Conflict,
+    DeadLetter,
+    Delivery,
+    Finished,
+    Index,
+    Key,
+    Message,
+    Stored,
+    Timer,
+    Unsupported,
+    Write,
+)
 
 LOOK_AGAIN = 0.02
 """Seconds after which a waiting `receive` looks again for what others have sent."""
@@ -286,6 +299,10 @@ class FileBackend:
             self.timers.cancel(timer_id)
         self.queue.ack(write.acks)
         return self.queue.receive(receive)
+
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+        """Files gain nothing by it."""
+        raise Unsupported(f"{Capability.JOINT_FINISH} is not declared")
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -17,9 +17,9 @@ from typing import Any, assert_never
 
 from attrs import define, field, frozen
 
-from settled import Backend, Call, Delivery, End, Key, Machine, Policy, SettledError
+from settled import Backend, Call, Delivery, End, Key, Machine, Policy
 from settled.commands import Act, Acted, Answer, Command, Finish, Invocation, Letters, Load, Ran, Release, Result, Run
-from settled_runtime.driving import drive_async
+from settled_runtime.driving import Driven
 from settled_runtime.house import AFTER_AN_ERROR, House, by_key, described
 from settled_runtime.interruption import Interruption
 from settled_runtime.leases import Held
@@ -57,20 +57,14 @@ class AsyncHost:
         house.observe(TurnBegan(key, tuple(delivery.message.id for delivery in deliveries)))
         performer = _Performer(house, held, _Tasks(house, held), interruption, deadline)
         try:
-            return house.ended(key, await drive_async(house.course(key, deliveries), performer.perform))
+            return house.ended(key, await Driven(house.course(key, deliveries)).run_async(performer.perform))
         except Exception as error:
             house.observe(TurnRaised(key, error))
-            await self._give_back(held)
+            await asyncio.to_thread(house.give_back, held, AFTER_AN_ERROR)
             return error
         finally:
             await performer.tasks.cancel()
             house.keeper.let_go(held)
-
-    async def _give_back(self, held: Held) -> None:
-        try:
-            await asyncio.to_thread(self.backend.queue.release, held.deliveries, AFTER_AN_ERROR)
-        except SettledError:
-            return  # The lease runs out, and the queue hands the messages out again.
 
     def close(self) -> None:
         """End the host's own thread. The backend stays open."""

@@ -39,7 +39,7 @@ from settled import (
     redrive,
 )
 from settled.commands import Act, Answer, Command, Finish, Letters, Load, Release, Run
-from settled_runtime.driving import drive
+from settled_runtime.driving import Driven
 from settled_runtime.observe import Observers
 from settled_runtime.ports import Ports, retried
 
@@ -168,7 +168,7 @@ class Client(Generic[C]):
             Conflict: a worker committed meanwhile; try again.
         """
         ports = Ports(self._backend, self._clock, Observers(()))
-        return drive(redrive(self._machine, self._key(instance), uuid.uuid4().hex), _performer(ports))
+        return Driven(redrive(self._machine, self._key(instance), uuid.uuid4().hex)).run(_performer(ports))
 
     def adopt(self, instance: str, text: str) -> None:
         """Let what XState has persisted go on as `instance`, and the machines it had started as instances of their own.

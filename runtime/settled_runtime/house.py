@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from attrs import evolve, frozen
 
-from settled import Backend, Call, Delivery, End, Json, Key, Machine, Policy, RecordError, turn
+from settled import Backend, Call, Delivery, End, Json, Key, Machine, Policy, RecordError, SettledError, turn
 from settled.commands import Act, Course, Finish, Invocation, Load, Release, Remembered, Run
 from settled.effects import Emit, Execute, Log
 from settled.record import Action
@@ -74,7 +74,7 @@ class House:
 
     def course(self, key: Key, deliveries: Sequence[Delivery]) -> Course[End]:
         """The turn of `deliveries`."""
-        return turn(self.machine(key), key, deliveries, secrets.token_hex(8), self.policy)
+        return (yield from turn(self.machine(key), key, deliveries, secrets.token_hex(8), self.policy))
 
     def call(self, command: Run | Act, name: str, held: Held, attempt: int = 1, deadline: float | None = None) -> Call:
         """What an effect is told of its circumstances."""
@@ -112,15 +112,28 @@ class House:
             return Remembered(*known, self.clock())
         answer = self.ports.perform(command)
         match command:
-            case Finish(write, record):
-                held.drop(write.acks)
-                if write.stored is not None and record is not None:
-                    self.memory.remember(write.key, record, write.stored.version)
+            case Finish():
+                self.finished(command, held)
             case Release(deliveries, _):
                 held.drop(deliveries)
             case _:
                 pass
         return answer
+
+    def finished(self, command: Finish, held: Held) -> None:
+        """Hold no longer what `command` has acknowledged, and remember what it has stored."""
+        write, record = command.write, command.record
+        held.drop(write.acks)
+        if write.stored is not None and record is not None:
+            self.memory.remember(write.key, record, write.stored.version)
+
+    def give_back(self, held: Held, delay: float = 0.0) -> None:
+        """Release what is `held`, and extend it no more."""
+        self.keeper.let_go(held)
+        try:
+            self.ports.backend.queue.release(held.deliveries, delay)
+        except SettledError:
+            return  # The lease runs out, and the queue hands the messages out again.
 
     def ended(self, key: Key, end: End) -> End:
         """Tell the observers that a turn is over."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
-from settled import Capability, Delivery, Queue, Store, Timers, Write
+from settled import Capability, Delivery, Finished, Queue, Store, Timers, Unsupported, Write
 
 
 @frozen
@@ -40,6 +40,10 @@ class Separate:
         if write.acks:
             self.queue.ack(write.acks)
         return self.queue.receive(receive) if receive else ()
+
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+        """Not in one round trip: the parts know nothing of each other."""
+        raise Unsupported(f"a backend of separate parts does not declare {Capability.JOINT_FINISH}")
 
     def close(self) -> None:
         """Close the parts."""

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import FrameType
 
-from settled import Delivery, Key, Unavailable
+from settled import Delivery, Unavailable
+from settled.commands import Load
 from settled_runtime.host import Host
 from settled_runtime.house import by_key
 from settled_runtime.interruption import Interruption
-from settled_runtime.leases import Held
+from settled_runtime.ports import retried
+from settled_runtime.turns import Turn
 
 
 class Worker:
@@ -40,46 +42,79 @@ class Worker:
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="settled-turn")
         self._running: set[Future[None]] = set()
         self._stopping = threading.Event()
+        self._behind = threading.Event()
         self._interruption = Interruption()
 
     def run(self) -> None:
         """Work until `stop` is called, or until SIGTERM or SIGINT when this is the main thread."""
         with _stopped_by_signals(self):
+            helper = threading.Thread(target=self._help, name="settled-helper")
+            helper.start()
+            ahead: Sequence[Delivery] = ()
             while not self._stopping.is_set():
-                self._work_once()
+                ahead = self._work_once(ahead or self._receive(self._patience))
+                if ahead:
+                    self._behind.set()
+            self._give_back(ahead)
+            self._behind.set()
+            helper.join()
             self._wind_up()
 
     def stop(self) -> None:
         """Receive no more; `run` returns when the turns are over. May be called from anywhere, and again."""
         self._stopping.set()
 
-    def _work_once(self) -> None:
-        if not self._free.acquire(timeout=self._patience):
-            return
-        self._free.release()
-        for key, deliveries in by_key(self._receive()).items():
-            future = self._pool.submit(self._take, key, self._host.hold(deliveries))
-            self._running.add(future)
-            future.add_done_callback(self._running.discard)
+    def _help(self) -> None:
+        """Take what is left over, while there is more than one batch: one thread computes while the other commits."""
+        ahead: Sequence[Delivery] = ()
+        while self._behind.wait() and not self._stopping.is_set():
+            ahead = self._work_once(ahead or self._receive(0.0))
+            if not ahead:
+                self._behind.clear()
+        self._give_back(ahead)
 
-    def _receive(self) -> list[Delivery]:
-        """What there is; nothing from a backend that cannot be reached, after some patience with it."""
-        import stamina  # noqa: PLC0415 (only a process that stays needs it)
+    def _work_once(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Take `deliveries` through their turns, or hand these to other threads; what was received meanwhile."""
+        groups = by_key(deliveries).items()
+        turns = [self._host.begin(key, self._host.hold(group), self._interruption) for key, group in groups]
+        ahead = self._host.go_on_together(turns, self._batch if self._has_room(0) else 0)
+        for turn in turns:
+            if turn.end is None:
+                future = self._pool.submit(self._go_on, turn)
+                self._running.add(future)
+                future.add_done_callback(self._running.discard)
+        return ahead
 
+    def _has_room(self, patience: float) -> bool:
+        """Whether another turn may go on in a thread, within `patience` seconds."""
+        free = self._free.acquire(timeout=patience)
+        if free:
+            self._free.release()
+        return free
+
+    def _receive(self, patience: float) -> Sequence[Delivery]:
+        """What there is, within `patience` seconds; nothing while no thread is free.
+
+        Nothing, too, from a backend that cannot be reached, after some patience with it.
+        """
+        if not self._has_room(patience):
+            return ()
         try:
-            for attempt in stamina.retry_context(on=Unavailable, attempts=3, wait_max=1.0):
-                with attempt:
-                    return list(self._host.backend.queue.receive(self._batch, self._patience))
+            return retried(lambda: self._host.backend.queue.receive(self._batch, patience), attempts=3)
         except Unavailable:
             self._stopping.wait(self._patience)
-        return []
+        return ()
 
-    def _take(self, key: Key, held: Held) -> None:
+    def _give_back(self, deliveries: Sequence[Delivery]) -> None:
+        for group in by_key(deliveries).values():
+            self._host.give_back(self._host.hold(group))
+
+    def _go_on(self, turn: Turn) -> None:
         with self._free:
-            if self._stopping.is_set():
-                self._host.give_back(held)
+            if self._stopping.is_set() and isinstance(turn.command, Load):
+                self._host.give_back(turn.held)
             else:
-                self._host.take(key, held, self._interruption)
+                turn.go_on()
 
     def _wind_up(self) -> None:
         wait(set(self._running), timeout=self._grace)

@@ -96,7 +96,7 @@ class TestACapability:
         assert verdict.status is Status.FAIL
         assert "whether the backend itself declares scan: False, expected True" in verdict.detail
 
-    @pytest.mark.parametrize("capability", [Capability.SCAN])
+    @pytest.mark.parametrize("capability", [Capability.SCAN, Capability.JOINT_FINISH])
     def test_that_is_there_and_not_declared_is_a_failure_that_names_it(self, capability: Capability) -> None:
         less = frozenset(Capability) - {capability}
 
@@ -107,7 +107,7 @@ class TestACapability:
 
         verdict = Session(PlainHarness(Coy, less), budget=0.0).verdict("C1")
         assert verdict.status is Status.FAIL
-        assert "scan is not declared, and scan() did not raise Unsupported" in verdict.detail
+        assert f"{capability} is not declared, and what it stands for did not raise Unsupported" in verdict.detail
 
 
 class TestAKnownFailure:

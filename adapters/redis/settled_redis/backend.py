@@ -11,21 +11,22 @@ How long what was answered stays is up to the servers' own settings; `settled_re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from attrs import evolve
 
 from settled.errors import SettledError
-from settled.ports import Capability, Delivery, Write
+from settled.message import Key
+from settled.ports import Capability, Delivery, Finished, Write
 from settled_redis.keyspace import KeySpace, Partition, prepare
 from settled_redis.opening import largest_request, reach
 from settled_redis.performer import Done, Performer
 from settled_redis.queue import RedisQueue
 from settled_redis.servers import Servers
 from settled_redis.steps import Steps
-from settled_redis.store import RedisStore, expect
+from settled_redis.store import RedisStore, conflict, expect
 from settled_redis.timers import RedisTimers
 from settled_redis.url import Options, parse
 
@@ -49,6 +50,7 @@ class RedisBackend:
         self._queue = RedisQueue(self._performer)
         self._timers = RedisTimers(self._performer)
         self._at_home = 0
+        self._has_one_partition = len(space.partitions) == 1
 
     @classmethod
     def open(cls, url: str, clock: Callable[[], float] | None = None, **options: Any) -> RedisBackend:
@@ -87,7 +89,7 @@ class RedisBackend:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """All of them; but a finish over several partitions is not atomic."""
-        if len(self._space.partitions) == 1:
+        if self._has_one_partition:
             return frozenset(Capability)
         return frozenset(Capability) - {Capability.ATOMIC_FINISH}
 
@@ -109,6 +111,38 @@ class RedisBackend:
             return self._handed_out(home.partition, done[-1])
         self._at_home = 0
         return self._queue.receive_elsewhere(receive, home.partition) if receive > 0 else ()
+
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+        """What changes one partition travels with all that does; the rest goes as in `finish`."""
+        refused: dict[Key, SettledError] = {}
+        groups: dict[Partition, dict[Key, Steps]] = {}
+        for write in writes:
+            steps, away = self._divided(write)
+            steps.acknowledge(write.acks)
+            if away or not self._performer.takes(steps):
+                refused |= self._finish_alone(write)
+            else:
+                groups.setdefault(steps.partition, {})[write.key] = steps
+        expected = {write.key: write.expected for write in writes}
+        for partition, group in groups.items():
+            parts = list(group.values())
+            if self._has_one_partition:
+                parts.append(Steps(partition))
+                parts[-1].receive(receive)
+            done = self._performer.perform_together(parts)
+            for key, each in zip(group, done, strict=False):
+                if each.found is not None:
+                    refused[key] = conflict(key, expected[key], each)
+            if self._has_one_partition:
+                return Finished(refused, tuple(self._handed_out(partition, done[-1])))
+        return Finished(refused, tuple(self._queue.receive(receive)))
+
+    def _finish_alone(self, write: Write) -> Mapping[Key, SettledError]:
+        try:
+            self.finish(write)
+        except SettledError as error:
+            return {write.key: error}
+        return {}
 
     def close(self) -> None:
         self._servers.close()
@@ -132,7 +166,7 @@ class RedisBackend:
         return parts.pop(home), list(parts.values())
 
     def _handed_out(self, home: Partition, done: Done) -> Sequence[Delivery]:
-        if len(self._space.partitions) > 1 and done.deliveries:
+        if not self._has_one_partition and done.deliveries:
             self._at_home += 1
         # What was written is written, whatever becomes of these; they are found again.
         with suppress(SettledError):

@@ -15,7 +15,7 @@ from typing import Any, cast
 from attrs import frozen
 from redis.exceptions import NoScriptError
 
-from settled.errors import SettledError, TooLarge, Unavailable, Unknown
+from settled.errors import Denied, SettledError, TooLarge, Unavailable, Unknown
 from settled.ports import Delivery
 from settled_redis.keyspace import KeySpace, Partition, decoded
 from settled_redis.server import Command
@@ -100,6 +100,31 @@ class Performer:
                 raise
         return done
 
+    def perform_together(self, parts: Sequence[Steps]) -> Sequence[Done]:
+        """Carry out `parts`, of one partition, in one round trip; each is done or refused by itself.
+
+        Raises:
+            Unavailable, Denied: nothing of it was carried out.
+            Unknown: some of it may have been.
+        """
+        partition = parts[0].partition
+        words = [self._words(steps) for steps in parts]
+        commands = [[b"EVALSHA", _DIGEST, *each] for each in words]
+        try:
+            answers = self._ask(partition, commands, changes=True)
+        except (Unavailable, Denied) as error:
+            if len(parts) == 1:
+                raise
+            raise Unknown(f"perhaps only some of {len(parts)} parts were done: {error}") from error
+        return [
+            self._perform(steps, changes=True) if isinstance(answer, NoScriptError) else self._done(partition, answer)
+            for steps, answer in zip(parts, answers, strict=True)
+        ]
+
+    def takes(self, steps: Steps) -> bool:
+        """Whether `steps` are no more than a server takes."""
+        return sum(map(len, steps.words)) <= self.limit
+
     def wait(self, seconds: float) -> Partition | None:
         """Wait until somebody says which partition to look at."""
         first = self.space.partitions[0]
@@ -108,8 +133,16 @@ class Performer:
         return None if word is None else self.space.partitions[int(word[1])]
 
     def _perform(self, steps: Steps, changes: bool) -> Done:
+        partition, words = steps.partition, self._words(steps)
+        (answer,) = self._ask(partition, [[b"EVALSHA", _DIGEST, *words]], changes)
+        if isinstance(answer, NoScriptError):
+            (answer,) = self._ask(partition, [[b"EVAL", _TEXT, *words]], changes)
+        return self._done(partition, answer)
+
+    def _words(self, steps: Steps) -> Sequence[bytes]:
+        """What the script is called with."""
         partition = steps.partition
-        words = [
+        return [
             b"%d" % (len(partition.keys) + len(steps.keys)),
             *partition.keys,
             *steps.keys,
@@ -119,11 +152,8 @@ class Performer:
             microseconds(self.lease),
             *steps.words,
         ]
-        answer, *replicated = self._ask(partition, [b"EVALSHA", _DIGEST, *words], changes)
-        if isinstance(answer, NoScriptError):
-            answer, *replicated = self._ask(partition, [b"EVAL", _TEXT, *words], changes)
-        if replicated and replicated[0] < self.replicas:
-            raise Unknown(f"it was written, but only {replicated[0]} of {self.replicas} replicas have received it")
+
+    def _done(self, partition: Partition, answer: Any) -> Done:
         done = self._read(answer)
         if done.must_wake:
             self._wake(partition, done.now)
@@ -137,15 +167,22 @@ class Performer:
             self.servers.ask(first.slot, [command], changes=False)
 
     def _check_size(self, steps: Steps) -> None:
-        size = sum(map(len, steps.words))
-        if size > self.limit:
-            raise TooLarge(f"{size} bytes: Redis takes {self.limit} in one request")
+        if not self.takes(steps):
+            raise TooLarge(f"{sum(map(len, steps.words))} bytes: Redis takes {self.limit} in one request")
 
-    def _ask(self, partition: Partition, command: Command, changes: bool) -> list[Any]:
-        commands = [command]
-        if self.replicas and changes:
-            commands.append([b"WAIT", b"%d" % self.replicas, b"%d" % (self.patience * 500)])
-        return self.servers.ask(partition.slot, commands, changes)
+    def _ask(self, partition: Partition, commands: Sequence[Command], changes: bool) -> list[Any]:
+        """The answers to `commands`, which the replicas must have received too, if they change anything.
+
+        Raises:
+            Unknown: `changes`, and the answer was lost, or too few replicas have received it.
+        """
+        if not self.replicas or not changes:
+            return self.servers.ask(partition.slot, commands, changes)
+        wait = [b"WAIT", b"%d" % self.replicas, b"%d" % (self.patience * 500)]
+        *answers, received = self.servers.ask(partition.slot, [*commands, wait], changes)
+        if received < self.replicas and not any(isinstance(answer, NoScriptError) for answer in answers):
+            raise Unknown(f"it was written, but only {received} of {self.replicas} replicas have received it")
+        return answers
 
     def _read(self, answer: Any) -> Done:
         first, *texts = cast("list[bytes]", answer if isinstance(answer, list) else [answer])

@@ -100,7 +100,12 @@ class RedisStore:
 def expect(key: Key, expected: int, done: Done) -> None:
     """Raises `Conflict` if `key` was found to have another version than `expected`."""
     if done.found is not None:
-        raise Conflict(f"{key}: expected version {expected}, found {done.found}")
+        raise conflict(key, expected, done)
+
+
+def conflict(key: Key, expected: int, done: Done) -> Conflict:
+    """What is to be said of a commit to `key` that was refused."""
+    return Conflict(f"{key}: expected version {expected}, found {done.found}")
 
 
 def _range(machine: str | None, after: Key | None) -> tuple[bytes, bytes]:

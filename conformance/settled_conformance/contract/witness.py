@@ -16,6 +16,7 @@ from settled import (
     Conflict,
     DeadLetter,
     Delivery,
+    Finished,
     Key,
     Message,
     Queue,
@@ -219,30 +220,51 @@ class Witness:
         return self.backend.lease
 
     def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
-        contract, before = self.contract, self.contract.now()
-        state: State | None = None
-        if write.stored is not None:
-            state = contract.storing.after(write.key, write.stored, write.bury, write.unbury)
+        before, after = self.contract.now(), self._after(write)
         try:
             deliveries = self.backend.finish(write, receive)
-        except Conflict:
-            contract.storing.refused(write.key, write.expected)
-            contract.queueing.refused(write.sends)
+        except BaseException as error:
+            self._failed(write, after, before, error)
             raise
-        except NOTHING_HAPPENED:
-            raise
-        except BaseException:
-            if state is not None:
-                contract.storing.doubtful(write.key, state, write.expected)
-            contract.queueing.sent(write.sends, "finish", before, doubtful=True)
-            raise
-        if state is not None:
-            contract.storing.committed(write.key, state, write.expected, contract.blame)
-        self._done(write, before)
-        contract.queueing.received(deliveries, before, contract.now())
+        self._done(write, after, before)
+        self.contract.queueing.received(deliveries, before, self.contract.now())
         return deliveries
 
-    def _done(self, write: Write, before: float) -> None:
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+        before = self.contract.now()
+        after = {write.key: self._after(write) for write in writes}
+        try:
+            finished = self.backend.finish_all(writes, receive)
+        except BaseException as error:
+            for write in writes:
+                self._failed(write, after[write.key], before, error)
+            raise
+        for write in writes:
+            if write.key in finished.refused:
+                self._failed(write, after[write.key], before, finished.refused[write.key])
+            else:
+                self._done(write, after[write.key], before)
+        self.contract.queueing.received(finished.deliveries, before, self.contract.now())
+        return finished
+
+    def _after(self, write: Write) -> State | None:
+        if write.stored is None:
+            return None
+        return self.contract.storing.after(write.key, write.stored, write.bury, write.unbury)
+
+    def _failed(self, write: Write, after: State | None, before: float, error: BaseException) -> None:
+        contract = self.contract
+        if isinstance(error, Conflict):
+            contract.storing.refused(write.key, write.expected)
+            contract.queueing.refused(write.sends)
+        elif not isinstance(error, NOTHING_HAPPENED):
+            if after is not None:
+                contract.storing.doubtful(write.key, after, write.expected)
+            contract.queueing.sent(write.sends, "finish", before, doubtful=True)
+
+    def _done(self, write: Write, after: State | None, before: float) -> None:
+        if after is not None:
+            self.contract.storing.committed(write.key, after, write.expected, self.contract.blame)
         queueing = self.contract.queueing
         if write.bury:
             queueing.line(write.key).had_bury = True

@@ -94,7 +94,7 @@ class MixedHarness(SQLiteHarness):
     """`Separate`: the records in SQLite, the queue and the timers in memory; each call of a port is a round trip."""
 
     kind = Kind.MEMORY
-    capabilities = frozenset(Capability) - {Capability.ATOMIC_FINISH}
+    capabilities = frozenset(Capability) - {Capability.ATOMIC_FINISH, Capability.JOINT_FINISH}
 
     def __init__(self) -> None:
         super().__init__()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from settled import Capability, Key, Unsupported, Write
 from settled_conformance.bench import Bench, key, message, stored
 from settled_conformance.proofs import proves
@@ -23,7 +26,7 @@ def listing_works_if_it_is_declared_and_is_refused_if_not(bench: Bench) -> None:
     bench.backend.store.delete(places[1], 1)
     places.pop(1)
     if Capability.SCAN not in bench.harness.capabilities:
-        _is_unsupported(bench)
+        _is_unsupported(bench, Capability.SCAN, bench.backend.store.scan)
         return
     found = [place for place, _ in bench.another().store.scan()]
     bench.same(found, places, "listed")
@@ -38,12 +41,22 @@ def listing_works_if_it_is_declared_and_is_refused_if_not(bench: Bench) -> None:
     bench.same((first.version, first.index), (1, stored(1).index), "the version and the index that are listed")
 
 
-def _is_unsupported(bench: Bench) -> None:
+@proves("C1")
+def several_writes_go_together_if_it_is_declared_and_are_refused_if_not(bench: Bench) -> None:
+    finish = partial(bench.backend.finish_all, [Write(key(name), stored(1), 0) for name in ("a", "b")])
+    if Capability.JOINT_FINISH not in bench.harness.capabilities:
+        _is_unsupported(bench, Capability.JOINT_FINISH, finish)
+        return
+    bench.same(dict(finish().refused), {}, "refused of two writes to new keys")
+    bench.same(set(finish().refused), {key("a"), key("b")}, "refused of the same two writes once more")
+
+
+def _is_unsupported(bench: Bench, capability: Capability, call: Callable[[], object]) -> None:
     try:
-        bench.backend.store.scan()
+        call()
     except Unsupported:
         return
-    bench.holds(False, f"{Capability.SCAN} is not declared, and scan() did not raise Unsupported")
+    bench.holds(False, f"{capability} is not declared, and what it stands for did not raise Unsupported")
 
 
 @proves("C1")

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import count
 from typing import cast
 
-from settled import Backend, Capability, Conflict, DeadLetter, SettledError, Store, Stored, Unknown, Write
+from settled import Backend, Capability, Conflict, DeadLetter, Finished, SettledError, Store, Stored, Unknown, Write
 from settled_conformance.bench import Bench, key, letter, message, stored, timer
 from settled_conformance.interleave import Pair, each_preemption
 from settled_conformance.proofs import proves
@@ -321,6 +321,45 @@ def a_write_that_is_interrupted_has_happened_or_not(bench: Bench) -> None:
         expected = (1, 1, ["x"]) if version else (0, 0, ["head"])
         state = "the version, the number of dead letters and what is handed out"
         bench.same((version, letters, found), expected, f"{state}, after an interruption at {trip}")
+
+
+@proves("R6", needs=Capability.JOINT_FINISH)
+def of_several_writes_the_late_one_is_refused_and_leaves_no_trace(bench: Bench) -> None:
+    finished = _three_writes(bench)
+    bench.same(set(finished.refused), {key("b")}, "which of three writes were refused, where the second was late")
+    late = finished.refused.get(key("b"))
+    bench.holds(isinstance(late, Conflict), f"a late write among others was refused with {late!r}, not a Conflict")
+    bench.same(_version(bench.another().store.load(key("b"))), 1, "the version that a late write found")
+    bench.same(_ids(bench.another().store.dead_letters(key("b"))), [], "dead letters of a late write")
+    bench.mark("conflict")
+
+
+@proves("R9", needs=Capability.JOINT_FINISH)
+def of_several_writes_each_is_done_or_refused_by_itself(bench: Bench) -> None:
+    finished = _three_writes(bench)
+    for name in ("a", "c"):
+        bench.same(_version(bench.another().store.load(key(name))), 1, f"the version of {name}, beside one refused")
+    found = [each.message.id for each in (*finished.deliveries, *bench.receive())]
+    bench.same(sorted(found), ["to a", "to c"], "handed out with and after three writes")
+    bench.advance(bench.lease + bench.harness.tick)
+    again = [each.message.id for each in bench.receive_raw(bench.another().backend)]
+    bench.holds("b1" in again, "the message of a write that was refused among others was acknowledged")
+    bench.mark("commit interrupted")
+
+
+def _three_writes(bench: Bench) -> Finished:
+    """Writes of a, b and c in one call, each of which sends to its own key; b's comes too late."""
+    names = ("a", "b", "c")
+    bench.send(*(message(f"{name}1", key(name)) for name in names))
+    held = {each.message.key: each for each in bench.receive()}
+    bench.backend.store.commit(key("b"), stored(1), 0)
+    writes = [
+        Write(
+            key(name), stored(1), 0, (letter("x"),), sends=(message(f"to {name}", key(name)),), acks=(held[key(name)],)
+        )
+        for name in names
+    ]
+    return bench.backend.finish_all(writes, receive=1)
 
 
 @proves("D4")

@@ -9,7 +9,7 @@ import pytest
 from settled.errors import Conflict
 from settled.message import Key
 from settled.ports import Capability, Index, Stored, Write
-from tests.adapters.local.place import ADA, BEN, LEASE, Place, ids, letter, message, stored, timer
+from tests.adapters.local.place import ADA, BEN, CEM, LEASE, Place, ids, letter, message, stored, timer
 
 
 class TestACommit:
@@ -152,6 +152,33 @@ class TestFinish:
         """In the order of the write's fields."""
         place.backend.finish(Write(ADA, timers=(timer("t", place.clock.now),), cancels=("t",)))
         assert place.take() == []
+
+
+class TestFinishAll:
+    def test_does_each_by_itself_and_hands_out_what_is_next(self, place: Place) -> None:
+        """R6, R9: one that is refused leaves no trace, and takes nothing with it."""
+        assert Capability.JOINT_FINISH in place.backend.capabilities
+        for key in (ADA, BEN, CEM):
+            place.send(key, f"{key.instance}1", f"{key.instance}2")
+        held = [place.take()[0] for _ in range(3)]
+        place.store.commit(BEN, stored(1, "other"), 0)
+        writes = [
+            Write(each.message.key, stored(1), 0, (letter(BEN, "x"),), sends=(message(BEN, "to ben"),), acks=(each,))
+            for each in held
+        ]
+        finished = place.backend.finish_all(writes, receive=10)
+        assert {key: type(error) for key, error in finished.refused.items()} == {BEN: Conflict}
+        assert ids(finished.deliveries) == ["ada2", "cem2"]
+        assert place.store.load(BEN) == stored(1, "other")
+        assert list(place.store.dead_letters(BEN)) == []
+        assert place.store.load(ADA) == place.store.load(CEM) == stored(1)
+        place.queue.ack(finished.deliveries)
+        place.clock.now += LEASE
+        assert place.drain() == ["ben1", "ben2", "to ben"]
+
+    def test_of_nothing_receives(self, place: Place) -> None:
+        place.send(ADA, "a")
+        assert ids(place.backend.finish_all([], receive=1).deliveries) == ["a"]
 
 
 class TestScan:

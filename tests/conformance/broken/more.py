@@ -7,7 +7,20 @@ from collections.abc import Mapping, Sequence
 
 from attrs import evolve
 
-from settled import Capability, Conflict, DeadLetter, Delivery, Index, Key, Message, Stored, Timer, Write
+from settled import (
+    Capability,
+    Conflict,
+    DeadLetter,
+    Delivery,
+    Finished,
+    Index,
+    Key,
+    Message,
+    SettledError,
+    Stored,
+    Timer,
+    Write,
+)
 from tests.conformance.broken.plain import Entry, Lane, Plain, locked
 
 
@@ -246,6 +259,31 @@ class SendsOutsideTheCommit(Plain):
         return super().finish(evolve(write, stored=None, bury=(), unbury=0), receive)
 
 
+class RefusalTakesTheOthers(Plain):
+    """Of several writes none is done after one that is refused."""
+
+    @locked
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+        refused = dict[Key, SettledError]()
+        for write in writes:
+            if refused:
+                refused[write.key] = Conflict("another one was refused")
+                continue
+            try:
+                self.finish(write)
+            except SettledError as error:
+                refused[write.key] = error
+        return Finished(refused, tuple(self.receive(receive)))
+
+
+class RefusalUnsaid(Plain):
+    """Of several writes one that is refused is said to be done."""
+
+    @locked
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+        return Finished({}, super().finish_all(writes, receive).deliveries)
+
+
 class DeclaresNothing(Plain):
     """Can list, and does not say so."""
 
@@ -305,6 +343,8 @@ MORE: Mapping[type[Plain], str] = {
     ReleasesOneOnly: "F2",
     CommitWithoutLock: "R6",
     SendsOutsideTheCommit: "R9",
+    RefusalTakesTheOthers: "R9",
+    RefusalUnsaid: "R6",
     DeclaresNothing: "C1",
     BareErrors: "D3",
     Empty: "D1",

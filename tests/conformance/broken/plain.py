@@ -12,7 +12,20 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from attrs import define, field
 
-from settled import Capability, Conflict, DeadLetter, Delivery, Index, Key, Message, Stored, Timer, Write
+from settled import (
+    Capability,
+    Conflict,
+    DeadLetter,
+    Delivery,
+    Finished,
+    Index,
+    Key,
+    Message,
+    SettledError,
+    Stored,
+    Timer,
+    Write,
+)
 from settled_conformance.own.local import EPOCH
 
 P = ParamSpec("P")
@@ -307,6 +320,16 @@ class Plain:
             if self.holds(lane, delivery):
                 self.consume(lane, delivery)
         return self.receive(receive)
+
+    @locked
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+        refused = dict[Key, SettledError]()
+        for write in writes:
+            try:
+                self.finish(write)
+            except SettledError as error:
+                refused[write.key] = error
+        return Finished(refused, tuple(self.receive(receive)))
 
     def pay(self, write: Write) -> None:
         """What `write` owes."""

@@ -10,7 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from settled.ports import Capability, Delivery, Write
+from settled.errors import SettledError
+from settled.message import Key
+from settled.ports import Capability, Delivery, Finished, Write
 from settled_local.memory.queue import MemoryQueue
 from settled_local.memory.store import MemoryStore
 from settled_local.memory.timers import MemoryTimers
@@ -71,6 +73,16 @@ class MemoryBackend:
                 self._timers.cancel(timer_id)
             self._queue.ack(write.acks)
             return self._queue.receive(receive)
+
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+        refused: dict[Key, SettledError] = {}
+        with self._changed:
+            for write in writes:
+                try:
+                    self.finish(write)
+                except SettledError as error:
+                    refused[write.key] = error
+            return Finished(refused, tuple(self._queue.receive(receive)))
 
     def close(self) -> None:
         """Nothing to give back: what was stored can still be read."""

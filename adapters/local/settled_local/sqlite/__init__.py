@@ -14,9 +14,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from settled.ports import Capability, Delivery, Write
+from settled.errors import SettledError
+from settled.message import Key
+from settled.ports import Capability, Delivery, Finished, Write
 from settled_local.sqlite.connection import Connection
 from settled_local.sqlite.file import File
 from settled_local.sqlite.queue import SQLiteQueue, ack, hand_out, send
@@ -93,9 +96,25 @@ class SQLiteBackend:
         return self._lease
 
     def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
-        return self._file.write(lambda db: self._finish(db, write, receive))
+        def finish(db: Connection) -> Sequence[Delivery]:
+            self._finish(db, write)
+            return self._hand_out(db, receive)
 
-    def _finish(self, db: Connection, write: Write, receive: int) -> Sequence[Delivery]:
+        return self._file.write(finish)
+
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+        def finish(db: Connection) -> Finished:
+            refused: dict[Key, SettledError] = {}
+            for write in writes:
+                try:
+                    db.attempt(partial(self._finish, db, write))
+                except SettledError as error:
+                    refused[write.key] = error
+            return Finished(refused, tuple(self._hand_out(db, receive)))
+
+        return self._file.write(finish, durable=bool(writes))
+
+    def _finish(self, db: Connection, write: Write) -> None:
         now = self._clock()
         if write.stored is not None:
             commit(db, write.key, write.stored, write.expected, write.bury, write.unbury)
@@ -105,7 +124,9 @@ class SQLiteBackend:
         for timer_id in write.cancels:
             cancel(db, timer_id)
         ack(db, write.acks, now, self._remember)
-        return hand_out(db, receive, now, self._lease)
+
+    def _hand_out(self, db: Connection, limit: int) -> Sequence[Delivery]:
+        return hand_out(db, limit, self._clock(), self._lease)
 
     def close(self) -> None:
         self._file.close()

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
 
 from settled.errors import TooLarge
 
+T = TypeVar("T")
 Value: TypeAlias = str | bytes | int | float | None
 
 LOOK_AGAIN = 0.001
@@ -53,6 +55,18 @@ class Connection:
             limit = self._db.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
             raise TooLarge(f"a text of {size} bytes: SQLite takes {limit} in one row") from error
         return self._run_when_free(statement, values)
+
+    def attempt(self, work: Callable[[], T]) -> T:
+        """What `work` returns; if it raises, all that it did is undone, and nothing else of the transaction."""
+        self._db.execute("SAVEPOINT attempt")
+        try:
+            result = work()
+        except BaseException:
+            self._db.execute("ROLLBACK TO attempt")  # which fails if SQLite gave up the whole transaction
+            self._db.execute("RELEASE attempt")
+            raise
+        self._db.execute("RELEASE attempt")
+        return result
 
     @property
     def in_transaction(self) -> bool:

@@ -108,17 +108,16 @@ class File:
         The first of a transaction needs no savepoint: it is all that there is to undo.
         """
         first = not db.in_transaction
-        db.run("BEGIN IMMEDIATE" if first else "SAVEPOINT part")
+        if first:
+            db.run("BEGIN IMMEDIATE")
         try:
-            part.result = part.work(db)
+            part.result = part.work(db) if first else db.attempt(lambda: part.work(db))
         except Exception as error:
+            if not db.in_transaction:
+                raise  # SQLite gave up the whole transaction, and all parts with it
             part.error = self._own(error)
             if first:
                 db.roll_back()
-                return
-            db.run("ROLLBACK TO part")  # which fails if SQLite gave up the whole transaction, and all parts with it
-        if not first:
-            db.run("RELEASE part")
 
     def _own(self, error: Exception) -> Exception:
         if not isinstance(error, sqlite3.Error):
