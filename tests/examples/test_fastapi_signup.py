@@ -72,8 +72,16 @@ def test_from_the_form_to_the_click(web: str, mail: MailServer) -> None:
     waiting = {"value": {"waitingForCode": "codeSent"}, "status": "active"}
     assert asked(ada, {"email": "ada@example.org"}) == (200, waiting)
     (code,) = re.findall(r"\d{6}", str(mail.mails[0]["Subject"]))
-    assert asked(f"{ada}/verify?code=no")[0] == 409
-    assert asked(f"{ada}/verify?code={code}") == asked(ada) == (200, {"value": "active", "status": "done"})
+    with urlopen(f"{ada}/verify?code={code}") as page:
+        assert '<form method="post"><button>Yes, I am ada</button></form>' in page.read().decode()
+    assert asked(ada) == (200, waiting), "a mail program that looks where the link leads has verified nothing"
+    assert asked(f"{ada}/verify?code=no", {})[0] == 409
+    assert asked(f"{ada}/verify?code={code}", {}) == asked(ada) == (200, {"value": "active", "status": "done"})
+
+
+def test_a_name_is_no_markup(web: str) -> None:
+    with urlopen(f"{web}/signups/%3Cb%3Eada/verify?code=1") as page:
+        assert "Yes, I am &lt;b&gt;ada" in page.read().decode()
 
 
 def test_what_is_no_event_is_the_senders_fault(web: str) -> None:

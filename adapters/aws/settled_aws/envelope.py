@@ -36,7 +36,7 @@ def opened(text: str) -> Message:
         if not (isinstance(key, str) and isinstance(id, str) and isinstance(body, str)):
             raise TypeError("key, id and body must be texts")
         return Message(Key.parse(key), id, body)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise EventError(f"not a message of settled: {text[:80]!r} ({error})") from error
 
 

@@ -26,7 +26,7 @@ from settled.errors import Conflict, Denied, SettledError, TooLarge, Unavailable
 Code = tuple[type[SettledError], str]
 
 _SLOW_DOWN: Code = (Unavailable, "it is asked too often")
-_NO_LEAVE: Code = (Denied, "these credentials have no leave to do this: see the policies in docs/aws.md")
+_NO_LEAVE: Code = (Denied, "these credentials have no leave to do this: examples/aws-signup has the policies")
 _NO_CREDENTIALS: Code = (Denied, "these credentials are not valid, or not any more")
 _NOT_THERE: Code = (Denied, "it does not exist, or not in this region and account")
 
@@ -34,6 +34,7 @@ _CODES: Mapping[str, Code] = {
     "ConditionalCheckFailedException": (Conflict, "another commit came first"),
     "TransactionConflictException": (Unavailable, "another transaction is under way"),
     "TransactionInProgressException": (Unavailable, "another transaction is under way"),
+    "ConflictException": (Unavailable, "somebody else is changing it"),
     "ThrottlingException": _SLOW_DOWN,
     "Throttling": _SLOW_DOWN,
     "RequestThrottled": _SLOW_DOWN,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from attrs import frozen
 
@@ -22,6 +22,9 @@ from settled import Backend, Delivery, End, EventError, SettledError
 from settled_aws.envelope import opened
 from settled_aws.names import group_id
 from settled_runtime import Host, Interruption
+
+if TYPE_CHECKING:
+    from settled_runtime import AsyncHost  # whoever has none of these need not load an event loop
 
 Event = Mapping[str, Any]
 """An event as Lambda hands it over: JSON."""
@@ -39,15 +42,30 @@ class Context(Protocol):
     def get_remaining_time_in_millis(self) -> int: ...
 
 
+Groups: TypeAlias = Sequence[Sequence[Delivery]]
+"""Deliveries of one key each; of none, where a group began with what is not settled's."""
+
+Taken: TypeAlias = Sequence[bool]
+"""For each group whether all of it was acknowledged."""
+
+
 def lambda_handler(
-    host: Host, *, reserve: float = RESERVE, clock: Callable[[], float] = time.time
+    host: Host | AsyncHost, *, reserve: float = RESERVE, clock: Callable[[], float] = time.time
 ) -> Callable[[Event, Context], Event]:
     """The handler of a Lambda function that takes the queue's messages through `host`.
 
     The event source mappings of both queues may lead to it, and must report batch item failures. `reserve` seconds
     before its time is over an invocation hands back what it has not finished.
     """
-    return _Function(host, host.backend, reserve, clock, ThreadPoolExecutor(MOST_GROUPS, "settled-group"))
+    return _Function(host.backend, _taking(host, clock), reserve, clock)
+
+
+def _taking(host: Host | AsyncHost, clock: Callable[[], float]) -> Callable[[Groups, float], Taken]:
+    if isinstance(host, Host):
+        return _Threads(host, clock, ThreadPoolExecutor(MOST_GROUPS, "settled-group"))
+    from settled_aws.awaiting import Loop  # noqa: PLC0415
+
+    return Loop(host, clock)
 
 
 @frozen
@@ -63,21 +81,19 @@ class _Record:
 class _Function:
     """What is called for each event."""
 
-    host: Host
     backend: Backend
+    take: Callable[[Groups, float], Taken]
     reserve: float
     clock: Callable[[], float]
-    pool: ThreadPoolExecutor
 
     def __call__(self, event: Event, context: Context) -> Event:
         deadline = self.clock() + context.get_remaining_time_in_millis() / 1000 - self.reserve
         records = [self._record(record) for record in event["Records"]]
-        waited = [record for record in records if not record.group]
+        failed = self._forward([record for record in records if not record.group])
         groups = _by_group(records)
-        turns = [self.pool.submit(self._take, group, deadline) for group in groups[1:]]
-        failed = self._forward(waited) + (self._take(groups[0], deadline) if groups else [])
-        for turn in turns:
-            failed += turn.result()
+        heads = [_head(group) for group in groups]
+        for group, head, is_taken in zip(groups, heads, self.take(heads, deadline), strict=True):
+            failed += [record.id for record in group[len(head) if is_taken else 0 :]]
         return {"batchItemFailures": [{"itemIdentifier": id} for id in failed]}
 
     def _record(self, record: Event) -> _Record:
@@ -104,25 +120,38 @@ class _Function:
             return [record.id for record in records]
         return [record.id for record in records if record.delivery is None]
 
-    def _take(self, group: Sequence[_Record], deadline: float) -> list[str]:
-        """Take a group up to its first record that is not settled's; the ids of what must not be deleted."""
-        ids = [record.id for record in group]
-        deliveries: list[Delivery] = []
-        for record in group:
-            if record.delivery is None:
-                break
-            deliveries.append(record.delivery)
-        if deliveries and not self._is_done(deliveries, deadline):
-            return ids
-        return ids[len(deliveries) :]
 
-    def _is_done(self, deliveries: Sequence[Delivery], deadline: float) -> bool:
-        """Whether one turn of the host has acknowledged all of `deliveries`, which are of one group."""
+@frozen
+class _Threads:
+    """Takes groups through `host`, each in a thread of `pool` but the first, which is taken in this one."""
+
+    host: Host
+    clock: Callable[[], float]
+    pool: ThreadPoolExecutor
+
+    def __call__(self, groups: Groups, deadline: float) -> Taken:
+        others = [self.pool.submit(self._is_taken, group, deadline) for group in groups[1:]]
+        first = [self._is_taken(group, deadline) for group in groups[:1]]
+        return first + [other.result() for other in others]
+
+    def _is_taken(self, deliveries: Sequence[Delivery], deadline: float) -> bool:
+        if not deliveries:
+            return True
         held = self.host.hold(deliveries)
         if self.clock() >= deadline:
             self.host.give_back(held)
             return False
         return self.host.take(deliveries[0].message.key, held, Interruption(), deadline) is End.DONE
+
+
+def _head(group: Sequence[_Record]) -> Sequence[Delivery]:
+    """The deliveries of `group` up to its first record that is not settled's."""
+    deliveries: list[Delivery] = []
+    for record in group:
+        if record.delivery is None:
+            break
+        deliveries.append(record.delivery)
+    return deliveries
 
 
 def _by_group(records: Sequence[_Record]) -> list[list[_Record]]:

@@ -35,7 +35,8 @@ def partition(key: Key) -> str:
 
 def deduplication_id(message: Message) -> str:
     """What SQS knows `message` again by: other keys may use the same id, and a queue may not tell groups apart."""
-    return _hash(f"{message.key}\n{message.id}")
+    key = str(message.key)
+    return _hash(f"{len(key)} {key} {message.id}")
 
 
 def schedule_name(timer_id: str) -> str:

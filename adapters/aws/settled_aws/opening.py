@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from botocore.config import Config
@@ -24,8 +24,6 @@ from settled_runtime import Separate
 
 if TYPE_CHECKING:
     from settled_aws.clients import DynamoDBClient, SchedulerClient, SqsClient
-
-T = TypeVar("T")
 
 ONE_ATTEMPT = Config(
     retries={"total_max_attempts": 1, "mode": "standard"},
@@ -45,14 +43,15 @@ def open_aws(url: str) -> Separate:
     """
     place = place_in(url)
     session = session_in(place.region)
-    sqs = session.client("sqs", config=ONE_ATTEMPT)
+    sqs, dynamodb = (session.client(service, config=ONE_ATTEMPT) for service in ("sqs", "dynamodb"))
+    scheduler = _Once(lambda: session.client("scheduler", config=ONE_ATTEMPT))
     return assemble(
         place,
         addresses(place, root_of(place, sqs), str(session.get_partition_for_region(place.region))),
-        dynamodb=session.client("dynamodb", config=ONE_ATTEMPT),
+        dynamodb=dynamodb,
         sqs=sqs,
-        scheduler=_Once(lambda: session.client("scheduler", config=ONE_ATTEMPT)),
-        closing=(sqs.close,),
+        scheduler=scheduler,
+        closing=(sqs.close, dynamodb.close, scheduler.close),
     )
 
 
@@ -115,15 +114,20 @@ def root_of(place: Place, sqs: Any) -> str:
         return str(sqs.get_queue_url(QueueName=place.queue)["QueueUrl"]).rpartition("/")[0]
 
 
-class _Once(Generic[T]):
-    """What `make` makes, made when it is first called for."""
+class _Once:
+    """The client that `make` makes, made when it is first called for."""
 
-    def __init__(self, make: Callable[[], T]) -> None:
+    def __init__(self, make: Callable[[], Any]) -> None:
         self._make, self._lock = make, threading.Lock()
-        self._made: T | None = None
+        self._made: Any = None
 
-    def __call__(self) -> T:
+    def __call__(self) -> Any:
         with self._lock:
             if self._made is None:
                 self._made = self._make()
             return self._made
+
+    def close(self) -> None:
+        with self._lock:
+            if self._made is not None:
+                self._made.close()

@@ -38,6 +38,9 @@ LONGEST_WAIT = 20
 LONGEST_LEASE = 12 * 60 * 60
 """For how many seconds after its hand-out a message may stay invisible."""
 
+MARGIN = 60
+"""How many seconds a hand-out may be older than we know: Lambda passes on what it received before."""
+
 _LEASE_LOST = frozenset({"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight"})
 """What SQS says of a receipt whose lease has ended; as an entry's code, or with a prefix of the service's name."""
 
@@ -82,7 +85,7 @@ class SqsFifoQueue:
                 raise Unknown(f"{number} of {len(batches)} requests were answered, and then: {error}") from error
 
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
-        """Up to `limit` messages, and never more than ten, waiting up to `wait` seconds, and never more than 20."""
+        """Up to `limit` messages, and never more than ten, waiting up to `wait`, cut to whole seconds, 20 at most."""
         if limit < 1:
             return ()
         if self._delays is not None:
@@ -108,7 +111,7 @@ class SqsFifoQueue:
         receives it finds in the record that it must wait on.
         """
         held = max((self._clock() - (each.until - self.lease) for each in deliveries), default=0.0)
-        longest = LONGEST_LEASE - math.ceil(held) - 1
+        longest = LONGEST_LEASE - math.ceil(held) - MARGIN
         timeout = {"VisibilityTimeout": max(0, min(math.ceil(delay), longest))}
         self._each("releasing to", self._client.change_message_visibility_batch, deliveries, timeout)
 

@@ -16,12 +16,16 @@ from typing import Any
 from attrs import frozen
 from botocore.exceptions import ClientError
 
+from settled.errors import TooLarge
 from settled.message import Message, Timer
 from settled_aws.clients import SchedulerClient
 from settled_aws.delays import LONGEST_DELAY, DelayQueue
-from settled_aws.envelope import sealed
+from settled_aws.envelope import sealed, size
 from settled_aws.errors import code_of, translated
 from settled_aws.names import group_id, schedule_name
+
+LARGEST_INPUT = 256 * 1024
+"""How many bytes a schedule may send."""
 
 
 @frozen
@@ -73,23 +77,21 @@ class EventBridgeTimers:
     def cancel(self, timer_id: str) -> None:
         name, group = schedule_name(timer_id), self._target.group
         with translated(f"cancelling the timer {timer_id}"):
-            try:
-                self._scheduler().delete_schedule(Name=name, GroupName=group)
-            except ClientError as error:
-                if code_of(error) != "ResourceNotFoundException":
-                    raise
+            _unless(_GONE, self._scheduler().delete_schedule, Name=name, GroupName=group)
 
     def _schedule(self, timer: Timer) -> None:
-        schedule = self._request(timer)
+        scheduler, schedule = self._scheduler(), self._request(timer)
         with translated(f"scheduling the timer {timer.id}"):
-            try:
-                self._scheduler().create_schedule(**schedule)
-            except ClientError as error:
-                if code_of(error) != "ConflictException":
-                    raise
-                self._scheduler().update_schedule(**schedule)
+            if _unless(_THERE, scheduler.create_schedule, **schedule):
+                return
+            if not _unless(_GONE, scheduler.update_schedule, **schedule):
+                scheduler.create_schedule(**schedule)  # it has fired between the two
 
     def _request(self, timer: Timer) -> dict[str, Any]:
+        text = sealed(timer.message)
+        if size(text) > LARGEST_INPUT:
+            sizes = f"{size(text):,} bytes, and a schedule sends {LARGEST_INPUT:,}"
+            raise TooLarge(f"{timer.message.key}: the message of the timer {timer.id} has {sizes}")
         return {
             "Name": schedule_name(timer.id),
             "GroupName": self._target.group,
@@ -100,10 +102,24 @@ class EventBridgeTimers:
             "Target": {
                 "Arn": self._target.queue,
                 "RoleArn": self._target.role,
-                "Input": sealed(timer.message),
+                "Input": text,
                 "SqsParameters": {"MessageGroupId": group_id(timer.message.key)},
             },
         }
+
+
+_THERE, _GONE = "ConflictException", "ResourceNotFoundException"
+
+
+def _unless(code: str, call: Callable[..., Any], **request: Any) -> bool:
+    """Whether `call` did it; not so if it failed with `code`."""
+    try:
+        call(**request)
+    except ClientError as error:
+        if code_of(error) != code:
+            raise
+        return False
+    return True
 
 
 def at(due: float) -> str:

@@ -22,7 +22,8 @@ class Place:
 
     What is not given has its name from NAME: the table NAME, the queue NAME.fifo, the queue of short waits NAME-delays,
     the schedule group NAME, the role NAME-scheduler. `account` is the number of the account; without it, one request
-    finds it out. `lease` and `keep_finished` are in seconds, `largest_message` in bytes.
+    finds it out. `lease` and `keep_finished` are in seconds, `largest_message` in bytes: more than 384 KiB may not fit
+    into an item of the table, and so could neither be taken nor be set aside.
     """
 
     region: str
@@ -34,7 +35,7 @@ class Place:
     account: str | None = None
     lease: int = 30
     keep_finished: float | None = None
-    largest_message: int = 1024 * 1024
+    largest_message: int = 384 * 1024
 
 
 def place_in(url: str) -> Place:

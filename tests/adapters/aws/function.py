@@ -66,10 +66,10 @@ MACHINE = setup(
     }
 )
 
+POLICY = Policy(max_attempts=3, backoff=Retry(first=timedelta(0)))
+RESERVE = float(os.environ.get("RESERVE", "1"))
+
 if "SETTLED_URL" in os.environ:
     backend = connect(os.environ["SETTLED_URL"])
-    handler = lambda_handler(
-        Host([MACHINE], backend, policy=Policy(max_attempts=3, backoff=Retry(first=timedelta(0)))),
-        reserve=float(os.environ.get("RESERVE", "1")),
-    )
+    handler = lambda_handler(Host([MACHINE], backend, policy=POLICY), reserve=RESERVE)
     door = http_handler([MACHINE], backend)

@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from attrs import evolve
 from botocore.stub import Stubber
 
-from settled import Conflict, Delivery, Denied, Message, SettledError, TooLarge, Unavailable, Unknown
-from settled_aws import DynamoDBStore, SqsFifoQueue
-from tests.adapters.aws.place import ADA, BEN, CEM, client, letter, message, stored
+from settled import Conflict, Delivery, Denied, Message, SettledError, Timer, TooLarge, Unavailable, Unknown
+from settled_aws import DynamoDBStore, EventBridgeTimers, SqsFifoQueue
+from settled_aws.delays import DelayQueue
+from settled_aws.timers import Target
+from tests.adapters.aws.place import ADA, BEN, CEM, client, letter, message, stored, timer
 
 URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/signup.fifo"
 
@@ -114,6 +117,55 @@ class TestReceipts:
             stubber.add_response("delete_message_batch", failed(0, "InternalError", "again", sender=False))
             with pytest.raises(Unknown, match="deleting from"):
                 SqsFifoQueue(sqs, URL).ack(deliveries("1"))
+
+
+class TestSchedules:
+    """ministack does one thing at a time; in AWS a schedule may fire, and be gone, while it is being replaced."""
+
+    def test_one_that_fires_while_it_is_replaced_is_made_again(self) -> None:
+        with stubbed("scheduler") as (scheduler, stubber):
+            stubber.add_client_error("create_schedule", "ConflictException")
+            stubber.add_client_error("update_schedule", "ResourceNotFoundException")
+            stubber.add_response("create_schedule", {"ScheduleArn": "arn:aws:scheduler:::schedule/g/t"})
+            long_timers(scheduler).schedule(timer("t", 10_000.0))
+            stubber.assert_no_pending_responses()
+
+    @pytest.mark.parametrize("call", ["schedule", "cancel"])
+    def test_one_that_is_being_changed_can_be_tried_again(self, call: str) -> None:
+        with stubbed("scheduler") as (scheduler, stubber):
+            stubber.add_client_error(
+                "create_schedule" if call == "schedule" else "delete_schedule", "ConflictException"
+            )
+            stubber.add_client_error("update_schedule", "ConflictException")
+            with pytest.raises(Unavailable, match="somebody else is changing it"):
+                if call == "schedule":
+                    long_timers(scheduler).schedule(timer("t", 10_000.0))
+                else:
+                    long_timers(scheduler).cancel("t")
+
+    def test_a_message_that_no_schedule_sends_is_refused_before_it_is_asked(self) -> None:
+        with stubbed("scheduler") as (scheduler, _), pytest.raises(TooLarge, match=r"the timer t has 262,1\d\d bytes"):
+            long_timers(scheduler).schedule(Timer("t", message(ADA, "t", "x" * 262_140), 10_000.0))
+
+
+def long_timers(scheduler: Any) -> EventBridgeTimers:
+    """Timers at the epoch, to whom all that is due later than a quarter of an hour is a schedule."""
+    target = Target("g", "arn:aws:sqs:eu-central-1:123456789012:q.fifo", "arn:aws:iam::123456789012:role/r")
+    delays = DelayQueue(None, "no short waits")  # type: ignore[arg-type]
+    return EventBridgeTimers(lambda: scheduler, target, delays, lambda _: None, lambda: 0.0)
+
+
+class TestPauses:
+    """SQS keeps nothing invisible for more than 12 hours after its hand-out, and refuses what would be more."""
+
+    @pytest.mark.parametrize(("held", "delay", "timeout"), [(0, 29.2, 30), (0, 1e6, 43_140), (600, 1e6, 42_540)])
+    def test_a_pause_is_as_long_as_may_be(self, held: float, delay: float, timeout: int) -> None:
+        entry = {"Id": "0", "ReceiptHandle": "AQEB1", "VisibilityTimeout": timeout}
+        with stubbed("sqs") as (sqs, stubber):
+            expected = {"QueueUrl": URL, "Entries": [entry]}
+            stubber.add_response("change_message_visibility_batch", failed(None, succeeded=[0]), expected)
+            held_since = [evolve(each, until=30.0) for each in deliveries("1")]
+            SqsFifoQueue(sqs, URL, lease=30, clock=lambda: held).release(held_since, delay)
 
 
 class TestPartlySent:

@@ -32,10 +32,10 @@ class Function:
     client: Client[Any]
     traces: Path
 
-    def environment(self, handler: str = "handler", timeout: float = 10.0, **variables: str) -> Environment:
+    def environment(self, handler: str = "function.handler", timeout: float = 10.0, **variables: str) -> Environment:
         url = f"aws://{REGION}/{self.place.table}?lease={self.place.lease}"
         settings = {**self.cloud.environment, "SETTLED_URL": url, "TRACES": str(self.traces), **variables}
-        return Environment(f"tests/adapters/aws/function.{handler}", settings, timeout)
+        return Environment(f"tests/adapters/aws/{handler}", settings, timeout)
 
     def source(self, pollers: int = 1, timeout: float = 10.0, **variables: str) -> EventSource:
         return EventSource(
@@ -116,12 +116,17 @@ def test_a_short_wait_comes_back_through_the_same_function(function: Function) -
         function.client.wait_for("ada", value="rung", timeout=PATIENCE)
 
 
+HANDLERS = pytest.mark.parametrize("handler", ["function.handler", "async_function.handler"])
+"""Of a host that calls, and of one that awaits."""
+
+
 class TestOneInvocation:
     """The handler, and nothing in front of it but the Runtime API: what it answers, exactly."""
 
-    def test_a_duplicate_is_taken_once(self, function: Function) -> None:
+    @HANDLERS
+    def test_a_duplicate_is_taken_once(self, function: Function, handler: str) -> None:
         function.start("ada")
-        with invoking(function) as invoke:
+        with invoking(function, handler) as invoke:
             invoke(received(function))
             sent = [message(Key("jobs", "ada"), "again", '{"kind":"event","event":{"type":"TAKE","number":1}}')]
             records = [record(sent[0], "m1"), record(sent[0], "m2")]
@@ -129,13 +134,17 @@ class TestOneInvocation:
             assert invoke(records).payload == {"batchItemFailures": []}
         assert function.taken("ada") == [1]
 
-    def test_what_is_not_ours_is_reported_with_its_followers_and_fails_no_neighbour(self, function: Function) -> None:
+    @HANDLERS
+    @pytest.mark.parametrize("body", ["hello", "[" * 100_000])
+    def test_what_is_not_ours_is_reported_with_its_followers_and_fails_no_neighbour(
+        self, function: Function, body: str, handler: str
+    ) -> None:
         function.start("ada", "ben")
-        with invoking(function) as invoke:
+        with invoking(function, handler) as invoke:
             invoke(received(function))
             ada, ben = (message(Key("jobs", name), "1", take(1)) for name in ("ada", "ben"))
             later = message(Key("jobs", "ada"), "2", take(2))
-            strange = {**record(ada, "m2"), "body": "hello"}
+            strange = {**record(ada, "m2"), "body": body}
             records = [record(ada, "m1"), strange, record(later, "m3"), record(ben, "m4")]
             assert named(invoke(records)) == ["m2", "m3"]
         assert (function.taken("ada"), function.taken("ben")) == ([1], [1])
@@ -163,9 +172,22 @@ class TestOneInvocation:
             assert named(invoke(records)) == ["m2"]
         assert [each.message for each in aws.queue.receive(10)] == [ada]
 
-    def test_with_no_time_left_all_is_handed_back_at_once(self, function: Function, aws: Separate) -> None:
+    @HANDLERS
+    def test_what_an_actor_has_to_do_is_done(self, function: Function, handler: str) -> None:
         function.start("ada", "ben")
-        with invoking(function, timeout=5.0, RESERVE="20") as invoke:
+        with invoking(function, handler) as invoke:
+            invoke(received(function))
+            for name in ("ada", "ben"):
+                function.send(name, "WORK", 1)
+            assert named(invoke(received(function))) == []
+        assert (function.taken("ada"), function.taken("ben")) == (["1"], ["1"])
+
+    @HANDLERS
+    def test_with_no_time_left_all_is_handed_back_at_once(
+        self, function: Function, aws: Separate, handler: str
+    ) -> None:
+        function.start("ada", "ben")
+        with invoking(function, handler, timeout=5.0, RESERVE="20") as invoke:
             assert len(named(invoke(received(function)))) == 2
         assert len(aws.queue.receive(10)) == 2
 
@@ -186,7 +208,7 @@ class TestOneInvocation:
 
 class TestTheDoor:
     def test_a_start_an_event_and_a_look(self, function: Function) -> None:
-        environment = function.environment("door")
+        environment = function.environment("function.door")
         with function.source():
             try:
                 assert answer(environment, "PUT", "/jobs/ada", wait=10)[0] == 200
@@ -208,7 +230,7 @@ class TestTheDoor:
                 environment.close()
 
     def test_the_form_of_a_rest_api(self, function: Function) -> None:
-        environment = function.environment("door")
+        environment = function.environment("function.door")
         event = {"httpMethod": "PUT", "path": "/jobs/ada", "headers": {"Idempotency-Key": "k"}, "body": None}
         try:
             ended = environment.invoke({**event, "queryStringParameters": None})
@@ -280,9 +302,9 @@ def record(sent: Any, id: str) -> dict[str, Any]:
 
 @contextmanager
 def invoking(
-    function: Function, timeout: float = 15.0, **variables: str
+    function: Function, handler: str = "function.handler", timeout: float = 15.0, **variables: str
 ) -> Generator[Callable[[Sequence[Any]], Invocation]]:
-    environment = function.environment(timeout=timeout, **variables)
+    environment = function.environment(handler, timeout, **variables)
     try:
         yield lambda records: environment.invoke({"Records": list(records)})
     finally:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 import pytest
+from attrs import evolve
 
 from settled import Conflict, Key, TooLarge
 from settled_aws import Addresses, Place, SqsFifoQueue
 from settled_aws.queue import LARGEST, Entry, in_batches
 from settled_runtime import Separate
-from tests.adapters.aws.place import ADA, BEN, CEM, LEASE, Cloud, ids, keys, message
+from tests.adapters.aws.place import ADA, BEN, CEM, LEASE, Cloud, ids, keys, letter, message, stored
 
 
 class TestOrder:
@@ -95,15 +96,21 @@ class TestLease:
 
 
 class TestSize:
-    def test_as_much_as_sqs_takes_is_taken(self, aws: Separate) -> None:
-        body = "x" * (LARGEST - 100)
-        aws.queue.send([message(ADA, "1", body), message(BEN, "2", body)])
-        bodies = [len(each.message.body) for each in (*aws.queue.receive(1), *aws.queue.receive(1))]
+    def test_as_much_as_sqs_takes_is_taken(self, cloud: Cloud, found: Addresses) -> None:
+        queue, body = SqsFifoQueue(cloud.sqs, found.queue), "x" * (LARGEST - 100)
+        queue.send([message(ADA, "1", body), message(BEN, "2", body)])
+        bodies = [len(each.message.body) for each in (*queue.receive(1), *queue.receive(1))]
         assert bodies == [len(body)] * 2
+
+    def test_what_a_place_takes_can_be_set_aside(self, where: Place, aws: Separate) -> None:
+        body = "x" * (where.largest_message - 100)
+        aws.queue.send([message(ADA, "1", body)])
+        aws.store.commit(ADA, stored(1), 0, [evolve(letter(ADA, "1", body), detail="x" * 10_000)])
+        assert len(aws.store.dead_letters(ADA)) == 1
 
     def test_of_messages_with_one_too_large_none_is_sent(self, aws: Separate) -> None:
         with pytest.raises(
-            TooLarge, match=r"signup/ben: the message 2 has 1,048,6\d\d bytes, and this queue takes 1,048,"
+            TooLarge, match=r"signup/ben: the message 2 has 1,048,6\d\d bytes, and this queue takes 393,216"
         ):
             aws.queue.send([message(ADA, "1"), message(BEN, "2", "x" * LARGEST), message(CEM, "3")])
         assert aws.queue.receive(10) == []
@@ -126,10 +133,11 @@ class TestBatches:
         assert [len(batch) for batch in in_batches(entries)] == [2, 2, 1]
 
 
+@pytest.mark.parametrize("body", ["hello", "{}", "[" * 100_000])
 def test_a_message_that_is_not_ours_is_left_to_the_queues_own_dead_letters(
-    cloud: Cloud, aws: Separate, found: Addresses
+    cloud: Cloud, aws: Separate, found: Addresses, body: str
 ) -> None:
-    cloud.sqs.send_message(QueueUrl=found.queue, MessageBody="hello", MessageGroupId="x")
+    cloud.sqs.send_message(QueueUrl=found.queue, MessageBody=body, MessageGroupId="x")
     aws.queue.send([message(ADA, "1")])
     assert keys(aws.queue.receive(10)) == [ADA]
 

@@ -1,0 +1,12 @@
+"""The same machine as in ``function``, in a host that awaits."""
+
+from __future__ import annotations
+
+import os
+
+from settled_aws import lambda_handler
+from settled_runtime import AsyncHost, connect
+from tests.adapters.aws.function import MACHINE, POLICY, RESERVE
+
+if "SETTLED_URL" in os.environ:
+    handler = lambda_handler(AsyncHost([MACHINE], connect(os.environ["SETTLED_URL"]), policy=POLICY), reserve=RESERVE)
