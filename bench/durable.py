@@ -57,11 +57,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--backend", default="sqlite", help="sqlite, or the URL of a Redis: redis://HOST")
     parser.add_argument("--place", default="..", help="a folder on the disk to measure; not one in memory")
     parser.add_argument("--rounds", type=int, help="how often each way is measured")
+    parser.add_argument("--idle", type=int, help="how many instances wait while memory is measured")
     parser.add_argument("--quick", action="store_true", help="a few events, to see that it works")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     size = QUICK if options.quick else FULL
-    size = evolve(size, rounds=options.rounds or size.rounds)
+    size = evolve(size, rounds=options.rounds or size.rounds, idle=options.idle or size.idle)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.place) as folder, ExitStack() as opened:
         name, raw, stage = _opened(options.backend, Path(folder))
         opened.callback(raw.close)

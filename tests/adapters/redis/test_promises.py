@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.adapters.local.test_commit import TestACommit, TestADelete, TestScan
+from tests.adapters.local.test_commit import TestACommit, TestADelete, TestFinish, TestFinishAll, TestScan
 from tests.adapters.local.test_dead_letters import (
     test_a_buried_message_takes_no_follower_along,
     test_taking_more_than_there_are_takes_all,
@@ -62,6 +62,8 @@ __all__ = [
     "TestATimer",
     "TestAZombie",
     "TestAttempts",
+    "TestFinish",
+    "TestFinishAll",
     "TestOneKey",
     "TestOtherKeys",
     "TestScan",

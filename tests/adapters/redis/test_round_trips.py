@@ -1,0 +1,39 @@
+"""What an event costs in round trips: one, on the warm path, however many instances take their turns together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from settled_runtime import Client, Host
+from tests.adapters.redis.conftest import Opener
+from tests.core.turn.machines import add, appending
+from tests.emulators.redis_servers import Process
+
+
+def requests(server: Process) -> int:
+    """How often the server has read from its clients; what is sent together is read at once."""
+    return int(cast("dict[str, Any]", server.client.info("stats"))["total_reads_processed"])
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_a_round_of_turns_is_one_round_trip(redis: Process, opener: Callable[[Process], Opener], count: int) -> None:
+    backend, machine, rounds = opener(redis)(partitions=1), appending(), 10
+    client, host = Client(machine, backend), Host([machine], backend)
+    names = [f"i{n}" for n in range(count)]
+    for name in names:
+        client.start(name)
+    host.serve(backend.queue.receive(count))
+    for number in range(rounds):
+        for name in names:
+            client.send(name, add(number))
+    deliveries = backend.queue.receive(count)
+    before = requests(redis)
+    for _ in range(rounds):
+        deliveries = host.serve(deliveries, receive=count)
+    spent = requests(redis) - before - 1  # the look at the statistics is a request too
+    host.close()
+    assert {len(found.context["applied"]) for name in names if (found := client.get(name))} == {rounds}
+    assert spent == rounds
