@@ -52,7 +52,7 @@ class Account:
         )
 
     def client(self, service: str) -> Any:
-        return self._session.client(service, config=ONE_ATTEMPT)
+        return self._session.create_client(service, config=ONE_ATTEMPT)
 
     def queue(self, url: str) -> Facts:
         answer: Facts = self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
