@@ -124,6 +124,7 @@ def answers(google: Google) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             match self.path:
                 case "/certs":
+                    google.requests["GET /certs"] += 1
                     self._reply(200, google.signer.certificates())
                 case "/control/now":
                     self._reply(200, google.clock())

@@ -68,6 +68,9 @@ class Messaging:
         self.subscriber.create_subscription(request=request)
         return full
 
+    def unsubscribe(self) -> None:
+        self.subscriber.delete_subscription(request={"subscription": self.subscription})
+
     def dead_letters(self) -> str:
         """Make a topic for dead letters, and a subscription of it, both named as the others and ``-dead``."""
         topic = f"{self.topic}-dead"

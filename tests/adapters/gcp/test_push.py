@@ -1,0 +1,348 @@
+"""Push for real: the tests' Pub/Sub pushes with signed tokens, and the handler runs in what Google runs it in."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import frozen
+
+from settled import Event, Key, Message, Start, Unavailable, encode
+from settled_gcp.envelope import sealed, sealed_timer
+from settled_gcp.names import ordering_key
+from settled_gcp.tokens import ASKED_EVERY, KEPT, Caller, Doorkeeper
+from settled_runtime import Client
+from tests.adapters.gcp.function import AUDIENCE, MACHINE, PUSHER, backend
+from tests.adapters.gcp.messaging import Messaging
+from tests.adapters.gcp.place import PATIENCE, PROJECT, timer, until
+from tests.emulators.google_tokens import Signer
+from tests.emulators.pubsub import GoogleServer, pubsub
+from tests.emulators.running import free_port, running
+
+ROOT = Path(__file__).parents[3]
+SOURCE = "tests/adapters/gcp/function.py"
+BIN = Path(sys.executable).parent
+
+WAYS: Mapping[str, list[str]] = {
+    "functions-framework": ["functions-framework", "--target=function", f"--source={SOURCE}", "--host=127.0.0.1"],
+    "wsgi": ["gunicorn", "tests.adapters.gcp.function:wsgi", "--threads=8"],
+    "asgi": ["uvicorn", "tests.adapters.gcp.function:asgi"],
+}
+"""How the handler is served."""
+
+
+@frozen
+class Service:
+    """The handler as a process at `url`, the subscription that pushes to it, and what its effects left behind."""
+
+    messaging: Messaging
+    url: str
+    client: Client[Any]
+    traces: Path
+
+    def send(self, instance: str, type: str, number: int, **more: Any) -> None:
+        self.client.send(instance, {"type": type, "number": number, **more}, id=f"{instance}.{number}")
+
+    def taken(self, instance: str) -> list[Any]:
+        snapshot = self.client.get(instance)
+        return [] if snapshot is None else list(snapshot.context["taken"])
+
+    def performed(self) -> list[str]:
+        return self.traces.read_text().splitlines() if self.traces.exists() else []
+
+    def pushes(self) -> int:
+        return self.messaging.server.requests().get("push", 0)
+
+    def token(self, **claims: Any) -> str:
+        """A token as Pub/Sub's requests have it, but for these `claims`."""
+        return self.messaging.server.token(**{"email": PUSHER, "audience": AUDIENCE, **claims})
+
+    def post(self, body: bytes, token: str | None, method: str = "POST") -> tuple[int, str]:
+        """What a request that anybody might make is answered."""
+        headers = {"Content-Type": "application/json"}
+        if token is not None:
+            headers["Authorization"] = token if " " in token else f"Bearer {token}"
+        request = urllib.request.Request(self.url, data=body if method == "POST" else None, method=method)
+        for name, value in headers.items():
+            request.add_header(name, value)
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                return int(answer.status), answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+
+@contextmanager
+def serving(server: GoogleServer, folder: Path, way: str, **variables: str) -> Generator[Service]:
+    """A service over a topic of its own."""
+    messaging = Messaging.at(server)
+    messaging.create_topic()
+    messaging.create_task_queue()
+    port, records, traces = free_port(), folder / "records.db", folder / "traces"
+    environment = {
+        **os.environ,
+        "NAME": messaging.name,
+        "PROJECT": PROJECT,
+        "ADDRESS": server.address,
+        "URL": server.url,
+        "RECORDS": str(records),
+        "TRACES": str(traces),
+        "PYTHONPATH": str(ROOT),
+        "WORKERS": "1",
+        **variables,
+    }
+    program, *arguments = WAYS[way]
+    where = [f"--bind=127.0.0.1:{port}"] if program == "gunicorn" else [f"--port={port}"]
+    place = backend(messaging.name, PROJECT, server.address, server.url, str(records))
+    with running([str(BIN / program), *arguments, *where], port, environment, ROOT):
+        url = f"http://127.0.0.1:{port}/"
+        token = {"service_account_email": PUSHER, "audience": AUDIENCE}
+        messaging.subscribe(
+            push_config={"push_endpoint": url, "oidc_token": token},
+            retry_policy={"minimum_backoff": timedelta(seconds=0.1), "maximum_backoff": timedelta(seconds=0.5)},
+        )
+        yield Service(messaging, url, Client(MACHINE, place), traces)
+    messaging.unsubscribe()
+    place.close()
+    messaging.close()
+
+
+@pytest.fixture(scope="module")
+def living() -> Iterator[GoogleServer]:
+    """A server whose time is the machine's, as is that of the services."""
+    with pubsub() as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def service(request: pytest.FixtureRequest, living: GoogleServer, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with serving(living, tmp_path_factory.mktemp(request.param), request.param, ATTEMPTS="20") as service:
+        yield service
+
+
+@pytest.fixture
+def function(living: GoogleServer, tmp_path: Path) -> Iterator[Service]:
+    """A service of this test alone, by the functions framework, that gives up after three attempts."""
+    with serving(living, tmp_path, "functions-framework") as service:
+        yield service
+
+
+class TestEachWay:
+    def test_messages_of_many_keys_are_taken_each_in_its_order(self, service: Service) -> None:
+        for instance in "abc":
+            service.client.start(instance)
+        for number in range(6):
+            for instance in "abc":
+                service.send(instance, "TAKE", number)
+        until(lambda: all(len(service.taken(instance)) == 6 for instance in "abc"))
+        assert [service.taken(instance) for instance in "abc"] == [list(range(6))] * 3
+
+    def test_a_turn_that_failed_comes_again_before_all_that_follow(self, service: Service, tmp_path: Path) -> None:
+        healed = tmp_path / "healed"
+        service.client.start("ada")
+        before = service.pushes()
+        service.send("ada", "TAKE", 1, until=str(healed))
+        service.send("ada", "TAKE", 2)
+        until(lambda: service.pushes() >= before + 4)
+        assert service.taken("ada") == []
+        healed.touch()
+        until(lambda: service.taken("ada") == [1, 2])
+
+    def test_only_pubsub_itself_is_let_in(self, service: Service) -> None:
+        body = pushed(start("forged"))
+        for name, token in forged(service).items():
+            status, text = service.post(body, token)
+            assert status == 401, (name, text)
+            assert AUDIENCE not in text and PUSHER not in text, name
+        assert service.client.get("forged") is None
+        assert service.post(body, service.token()) == (200, "")
+        assert service.client.get("forged") is not None
+
+    def test_what_is_no_push_request_of_ours_is_not_acknowledged(self, service: Service) -> None:
+        for name, body in strange().items():
+            assert service.post(body, service.token())[0] == 400, name
+        assert service.post(b"", service.token(), "GET")[0] == 405
+
+    def test_a_message_for_a_machine_that_does_not_live_here_is_not_acknowledged(self, service: Service) -> None:
+        body = pushed(Message(Key("other", "ada"), "1", "{}"))
+        assert service.post(body, service.token())[0] == 503
+
+    def test_a_duplicate_is_acknowledged_and_taken_once(self, service: Service) -> None:
+        service.post(pushed(start("twice")), service.token())
+        body = pushed(take("twice", 1))
+        assert [service.post(body, service.token())[0] for _ in range(2)] == [200, 200]
+        assert service.taken("twice") == [1]
+
+    def test_a_key_is_not_taken_twice_at_once_and_others_are_not_held_up(self, service: Service) -> None:
+        for instance in ("slow", "quick"):
+            service.post(pushed(start(instance)), service.token())
+        work = Event({"type": "WORK", "number": 1, "seconds": 2.0})
+        with ThreadPoolExecutor() as pool:
+            first = pool.submit(service.post, pushed(message("slow", "1", work)), service.token())
+            until(lambda: any("jobs/slow/" in line for line in service.performed()))
+            assert service.post(pushed(take("slow", 2)), service.token()) == (503, "another request has this key")
+            assert service.post(pushed(take("quick", 1)), service.token())[0] == 200
+            assert first.result() == (200, "")
+        assert service.taken("slow") == ["1"]
+
+    def test_a_timer_comes_back_through_cloud_tasks_and_the_topic(self, service: Service) -> None:
+        service.client.start("bell")
+        service.send("bell", "WAIT", 1)
+        service.client.wait_for("bell", value="rung", timeout=PATIENCE)
+
+    def test_a_timer_that_comes_early_is_scheduled_again_and_acknowledged(self, service: Service) -> None:
+        early = timer("early", time.time() + 3600.0)
+        assert service.post(pushed(early.message, sealed_timer(early)), service.token()) == (200, "")
+        request = {"parent": service.messaging.task_queue}
+        waiting = service.messaging.tasks.list_tasks(request=request, retry=None, timeout=5.0)
+        assert early.due in [pytest.approx(task.schedule_time.timestamp()) for task in waiting]
+
+
+class TestInTheFunctionsFramework:
+    def test_a_poisoned_key_holds_up_nobody_and_loses_nothing(self, function: Service) -> None:
+        for instance in ("ada", "ben"):
+            function.client.start(instance)
+        function.send("ada", "TAKE", 1, poison=True)
+        function.send("ada", "TAKE", 2)
+        function.send("ben", "TAKE", 1)
+        until(lambda: function.taken("ben") == [1] and len(function.client.dead_letters("ada")) == 2)
+        assert [letter.message.id for letter in function.client.dead_letters("ada")] == ["ada.1", "ada.2"]
+
+    def test_a_process_that_dies_in_an_effect_runs_it_again_under_its_key(self, function: Service) -> None:
+        function.client.start("ada")
+        function.send("ada", "WORK", 1, dies=True)
+        function.send("ada", "TAKE", 2)
+        until(lambda: function.taken("ada") == ["1", 2])
+        first, second = function.performed()
+        assert (first.split()[0], first.split()[1], second.split()[1]) == (second.split()[0], "1", "2")
+
+    def test_what_would_not_end_in_time_is_handed_back_before_its_request_ends(
+        self, living: GoogleServer, tmp_path: Path
+    ) -> None:
+        with serving(living, tmp_path, "functions-framework", RESERVE="9.5") as service:
+            service.client.start("ada")
+            service.send("ada", "WORK", 1, seconds=2.0)
+            until(lambda: len(service.performed()) >= 2)
+            keys = {line.split()[0] for line in service.performed()}
+        assert len(keys) == 1
+
+    def test_a_failed_start_of_google_certificates_lets_nobody_in(self, living: GoogleServer, tmp_path: Path) -> None:
+        nowhere = f"http://127.0.0.1:{free_port()}"
+        with serving(living, tmp_path, "functions-framework", URL=nowhere) as service:
+            assert service.post(pushed(start("ada")), service.token())[0] == 503
+            assert service.client.get("ada") is None
+
+
+class TestDoorkeeper:
+    """Google's certificates: fetched when they are needed, and not at a stranger's will."""
+
+    def test_they_are_kept_for_an_hour(self, living: GoogleServer) -> None:
+        keeper, passing = self.keeper(living)
+        for wait in (0.0, KEPT - 1):
+            passing[0] += wait
+            keeper.check(self.good(living))
+        assert living.requests()["GET /certs"] - passing[1] == 1
+        passing[0] += 1
+        keeper.check(self.good(living))
+        assert living.requests()["GET /certs"] - passing[1] == 2
+
+    def test_a_key_that_is_not_known_is_asked_for_once_in_a_while(self, living: GoogleServer) -> None:
+        keeper, passing = self.keeper(living)
+        stranger = f"Bearer {Signer('another').token(PUSHER, AUDIENCE)}"
+        keeper.check(self.good(living))
+        for _ in range(3):
+            with pytest.raises(Exception, match="a key that is not Google's"):
+                keeper.check(stranger)
+        assert living.requests()["GET /certs"] - passing[1] == 1
+        passing[0] += ASKED_EVERY
+        with pytest.raises(Exception, match="a key that is not Google's"):
+            keeper.check(stranger)
+        assert living.requests()["GET /certs"] - passing[1] == 2
+
+    def test_without_them_nothing_can_be_said(self) -> None:
+        keeper = Doorkeeper(Caller(AUDIENCE, PUSHER), f"http://127.0.0.1:{free_port()}/certs")
+        with pytest.raises(Unavailable, match="fetching Google's certificates"):
+            keeper.check(f"Bearer {Signer().token(PUSHER, AUDIENCE)}")
+
+    def keeper(self, server: GoogleServer) -> tuple[Doorkeeper, list[float]]:
+        """A doorkeeper, its time, and how often certificates were fetched before."""
+        passing = [0.0, float(server.requests().get("GET /certs", 0))]
+        return Doorkeeper(Caller(AUDIENCE, PUSHER), server.certificates, lambda: passing[0]), passing
+
+    def good(self, server: GoogleServer) -> str:
+        return f"Bearer {server.token(PUSHER, AUDIENCE)}"
+
+
+def message(instance: str, id: str, content: Event | Start) -> Message:
+    return Message(Key("jobs", instance), id, encode(content))
+
+
+def start(instance: str) -> Message:
+    return message(instance, "start", Start())
+
+
+def take(instance: str, number: int) -> Message:
+    return message(instance, f"{number}", Event({"type": "TAKE", "number": number}))
+
+
+def pushed(sent: Message, content: bytes | None = None, **changes: Any) -> bytes:
+    """The body of a push request, but for these `changes` to its message."""
+    about = {
+        "data": base64.b64encode(content or sealed(sent)).decode(),
+        "orderingKey": ordering_key(sent.key),
+        **changes,
+    }
+    return json.dumps({"message": {**about, "messageId": "1"}, "subscription": "s", "deliveryAttempt": 1}).encode()
+
+
+def forged(service: Service) -> Mapping[str, str | None]:
+    """Headers that must let nobody in."""
+    now = int(time.time())
+    good = service.token()
+    head, claims, signature = good.split(".")
+    unsigned = base64.urlsafe_b64encode(b'{"alg":"none","typ":"JWT","kid":"1"}').rstrip(b"=").decode()
+    other = base64.urlsafe_b64encode(json.dumps({"email": PUSHER, "aud": AUDIENCE}).encode()).rstrip(b"=").decode()
+    return {
+        "no token": None,
+        "an empty one": "Bearer ",
+        "no JWT": "Bearer hello",
+        "another kind": f"Basic {good}",
+        "another audience": service.token(audience="https://elsewhere.example"),
+        "another issuer": service.token(iss="https://accounts.example.com"),
+        "another account": service.token(email="mallory@elsewhere.iam.gserviceaccount.com"),
+        "an account that is not verified": service.token(email_verified=False),
+        "too old": service.token(iat=now - 7200, exp=now - 3600),
+        "too new": service.token(iat=now + 3600, exp=now + 7200),
+        "signed by somebody else": Signer("1").token(PUSHER, AUDIENCE),
+        "with a key of somebody else's": Signer("mallory").token(PUSHER, AUDIENCE),
+        "not signed": f"{unsigned}.{claims}.",
+        "no signature": f"{head}.{claims}.",
+        "other claims": f"{head}.{other}.{signature}",
+    }
+
+
+def strange() -> Mapping[str, bytes]:
+    """Bodies that are not push requests with a message of settled."""
+    ada = take("strange", 1)
+    return {
+        "nothing": b"",
+        "no JSON": b"hello",
+        "no message": b"{}",
+        "a list": b"[]",
+        "no base64": pushed(ada, data="***"),
+        "not ours": pushed(ada, b"hello"),
+        "no ordering key": json.dumps({"message": {"data": base64.b64encode(sealed(ada)).decode()}}).encode(),
+        "in another key's order": pushed(ada, orderingKey="jobs/ben"),
+    }
