@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from settled import Denied
 from settled_aws.errors import code_of, translated
+from settled_aws.leave import lacking, of_the_schedules, of_the_turns
 from settled_aws.opening import ONE_ATTEMPT, Addresses, addresses, root_of, session_in
 from settled_aws.url import Place, place_in
 from settled_runtime.doctor import Danger
@@ -53,6 +54,12 @@ class Account:
 
     def client(self, service: str) -> Any:
         return self._session.create_client(service, config=ONE_ATTEMPT)
+
+    def mappings(self, queue: str) -> Sequence[Facts]:
+        """The event source mappings from the queue of this ARN."""
+        answer: Facts = self.client("lambda").list_event_source_mappings(EventSourceArn=queue)
+        mappings: Sequence[Facts] = answer["EventSourceMappings"]
+        return mappings
 
     def queue(self, url: str) -> Facts:
         answer: Facts = self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
@@ -129,6 +136,13 @@ def of_a_mapping(queue: str, visibility: int, mapping: Facts, timeout: int) -> I
         )
 
 
+def of_the_mappings(place: Place, of_the_queue: int, of_the_delays: int) -> Iterator[Danger]:
+    """How many mappings lead from each of the queues."""
+    if of_the_queue and not of_the_delays:
+        harm = "timers of less than 15 minutes do not fire, unless a worker runs somewhere else"
+        yield Danger(f"no mapping leads from {place.delays} to a function", harm, "Map it to the same function.")
+
+
 def of_the_role(role: str, trust: Any) -> Iterator[Danger]:
     """The role of the schedules, by whom it may be assumed."""
     if "scheduler.amazonaws.com" not in json.dumps(trust):
@@ -160,17 +174,31 @@ def _schedules(account: Account) -> Iterator[Danger]:
 
 
 def _mappings(account: Account) -> Iterator[Danger]:
-    functions, queue = account.client("lambda"), account.found.queue_arn
-    visibility = int(account.queue(account.found.queue)["VisibilityTimeout"])
-    for mapping in functions.list_event_source_mappings(EventSourceArn=queue)["EventSourceMappings"]:
-        about = functions.get_function_configuration(FunctionName=mapping["FunctionArn"])
-        yield from of_a_mapping(account.place.queue, visibility, mapping, int(about["Timeout"]))
+    functions, found, place = account.client("lambda"), account.found, account.place
+    counts: list[int] = []
+    for name, url in ((place.queue, found.queue), (place.delays, found.delays)):
+        queue = account.queue(url)
+        mappings = account.mappings(queue["QueueArn"])
+        counts.append(len(mappings))
+        for mapping in mappings:
+            about = functions.get_function_configuration(FunctionName=mapping["FunctionArn"])
+            yield from of_a_mapping(name, int(queue["VisibilityTimeout"]), mapping, int(about["Timeout"]))
+    yield from of_the_mappings(place, *counts)
+
+
+def _functions(account: Account) -> Iterator[Danger]:
+    functions = account.client("lambda")
+    for mapping in account.mappings(account.found.queue_arn):
+        role = functions.get_function_configuration(FunctionName=mapping["FunctionArn"])["Role"]
+        leave = of_the_turns(account.place, account.found)
+        yield from lacking(account.client("iam"), role, leave, "turns that need it fail, again and again")
 
 
 def _role(account: Account) -> Iterator[Danger]:
-    name = account.found.role_arn.rpartition("/")[2]
-    role = account.client("iam").get_role(RoleName=name)["Role"]
+    name, iam = account.found.role_arn.rpartition("/")[2], account.client("iam")
+    role = iam.get_role(RoleName=name)["Role"]
     yield from of_the_role(name, role["AssumeRolePolicyDocument"])
+    yield from lacking(iam, role["Arn"], of_the_schedules(account.found), "timers of 15 minutes and more do not fire")
 
 
 @frozen
@@ -188,6 +216,7 @@ _LOOKS = (
     _Look("the table", "nothing can be stored", _table),
     _Look("the schedule group", "timers of 15 minutes and more cannot be kept", _schedules),
     _Look("the event source mappings", "nobody knows whether they are right", _mappings),
+    _Look("what the functions may do", "nobody knows whether it is enough", _functions),
     _Look("the role of the schedules", "timers of 15 minutes and more do not fire", _role),
 )
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
 from settled import Denied
 from settled_aws import Addresses, Place, examine_aws
 from settled_aws.doctor import of_a_mapping, of_the_queue, of_the_role, of_the_table
+from settled_aws.leave import of_the_turns
 from tests.adapters.aws.place import REGION, Cloud, client, place
 
 SOUND_QUEUE = {
@@ -59,8 +63,45 @@ def test_a_sound_account_has_nothing_to_be_said_of(cloud: Cloud, where: Place, f
     iam = client("iam", cloud.endpoint)
     trust = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "scheduler.amazonaws.com"}}]}
     iam.create_role(RoleName=where.role, AssumeRolePolicyDocument=json.dumps(trust))
+    assert examined(where) == [f"{where.role} has no leave for sqs:SendMessage on {found.queue_arn}"]
+    allow(iam, where.role, {found.queue_arn: ["sqs:SendMessage"]})
     iam.close()
     assert examined(where) == []
+
+
+def test_what_the_functions_may_not_do_is_said(cloud: Cloud, where: Place, found: Addresses) -> None:
+    iam, function, leave = client("iam", cloud.endpoint), f"{where.table}-work", dict(of_the_turns(where, found))
+    role = iam.create_role(RoleName=function, AssumeRolePolicyDocument='{"Statement":[]}')["Role"]["Arn"]
+    mapped(cloud, function, role, found.queue_arn)
+    *all_but_the_last, last = leave
+    allow(iam, function, {resource: leave[resource] for resource in all_but_the_last})
+    iam.close()
+    said = examined(where)
+    assert f"{function} has no leave for iam:PassRole on {last}" in said
+    assert len([what for what in said if "has no leave" in what]) == 1
+    assert f"no mapping leads from {where.delays} to a function" in said
+
+
+def mapped(cloud: Cloud, function: str, role: str, queue: str) -> None:
+    """Map `queue` to a function that does nothing."""
+    packed = BytesIO()
+    with ZipFile(packed, "w") as file:
+        file.writestr("f.py", "def handler(event, context): pass")
+    functions = client("lambda", cloud.endpoint)
+    functions.create_function(
+        FunctionName=function, Runtime="python3.13", Role=role, Handler="f.handler", Code={"ZipFile": packed.getvalue()}
+    )
+    functions.create_event_source_mapping(EventSourceArn=queue, FunctionName=function, Enabled=False)
+    functions.close()
+
+
+def allow(iam: Any, role: str, leave: Mapping[str, Sequence[str]]) -> None:
+    """Give `role` the leave `leave`."""
+    statements = [
+        {"Effect": "Allow", "Action": list(actions), "Resource": resource} for resource, actions in leave.items()
+    ]
+    policy = {"Version": "2012-10-17", "Statement": statements}
+    iam.put_role_policy(RoleName=role, PolicyName="leave", PolicyDocument=json.dumps(policy))
 
 
 def test_a_queue_that_is_not_there_is_denied() -> None:
