@@ -37,7 +37,7 @@ class AwsHarness(Harness):
     known_failures = KNOWN
 
     def __init__(self, cloud: Cloud, clock: Clock) -> None:
-        self._cloud, self._clock = cloud, clock
+        self.cloud, self._clock = cloud, clock
         self._point: Point | None = None
         self._watched = cloud.watched(self._trip)
         self.reset()
@@ -47,12 +47,17 @@ class AwsHarness(Harness):
         return True
 
     def open(self) -> Backend:
-        return backend(self._watched, self._place, self._found, self.now)
+        return backend(self._watched, self.place, self._found, self.now)
 
     def reset(self) -> None:
         self._stand(EPOCH)
-        self._place = place(fresh_name("c"), lease=MINUTE)
-        self._found: Addresses = create(self._cloud, self._place)
+        self.place = place(fresh_name("c"), lease=MINUTE)
+        self._found: Addresses = create(self.cloud, self.place)
+
+    def fresh(self) -> Backend:
+        """A handle on an empty place."""
+        self.reset()
+        return self.open()
 
     def instrument(self, point: Point | None) -> None:
         self._point = point
@@ -65,12 +70,12 @@ class AwsHarness(Harness):
 
     def opener(self) -> Opener:
         self._clock.run()
-        return partial(open_emulated, f"aws://{REGION}/{self._place.table}?lease={LEASE}", self.environment)
+        return partial(open_emulated, f"aws://{REGION}/{self.place.table}?lease={LEASE}", self.environment)
 
     @property
     def environment(self) -> Mapping[str, str]:
         """What a process finds the emulators by."""
-        return self._cloud.environment
+        return self.cloud.environment
 
     def _stand(self, at: float) -> None:
         self._time = at

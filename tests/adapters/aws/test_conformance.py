@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from settled import Backend, Conflict
+from settled import Conflict
 from settled_conformance import GUARANTEES, Session
 from settled_conformance.case import settle
 from tests.adapters.aws.harness import AwsHarness
@@ -31,7 +31,7 @@ class TestTheClockOfTheEmulator:
     """What all of that rests on."""
 
     def test_a_lease_lasts_as_long_as_the_clock_says(self, harness: AwsHarness) -> None:
-        aws = fresh(harness)
+        aws = harness.fresh()
         aws.queue.send([message(ADA, "1")])
         aws.queue.receive(1)
         harness.advance(aws.lease - 1)
@@ -40,7 +40,7 @@ class TestTheClockOfTheEmulator:
         assert ids(aws.queue.receive(1)) == ["1"]
 
     def test_a_receipt_is_good_for_as_long_as_its_lease(self, harness: AwsHarness) -> None:
-        aws = fresh(harness)
+        aws = harness.fresh()
         aws.queue.send([message(ADA, "1")])
         held = aws.queue.receive(1)
         harness.advance(aws.lease)
@@ -50,7 +50,7 @@ class TestTheClockOfTheEmulator:
         assert ids(aws.queue.receive(1)) == ["1"]
 
     def test_sqs_remembers_an_id_for_five_minutes(self, harness: AwsHarness) -> None:
-        aws = fresh(harness)
+        aws = harness.fresh()
         for seconds, found in ((0, ["1"]), (299, []), (1, ["1"])):
             harness.advance(seconds)
             aws.queue.send([message(ADA, "1")])
@@ -59,13 +59,8 @@ class TestTheClockOfTheEmulator:
             aws.queue.ack(held)
 
 
-def fresh(harness: AwsHarness) -> Backend:
-    harness.reset()
-    return harness.open()
-
-
 def test_another_process_opens_the_same_place(harness: AwsHarness) -> None:
-    fresh(harness).queue.send([message(ADA, "1")])
+    harness.fresh().queue.send([message(ADA, "1")])
     opener = harness.opener()
     with pytest.MonkeyPatch.context() as patch:
         for name in harness.environment:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from settled_aws import Addresses, Place
+from settled_aws.leave import of_the_turns
 from tests.adapters.aws.place import REGION, Cloud, until
 from tests.emulators.lambda_runtime import ROOT, Environment
 from tests.emulators.lambda_source import EventSource
@@ -79,3 +84,35 @@ class TestTheTemplate:
 def lint(template: Path) -> str:
     lint = Path(sys.executable).with_name("cfn-lint")
     return subprocess.run([lint, template], capture_output=True, text=True, check=False).stdout
+
+
+class TestTheModule:
+    """The Terraform module, by Terraform itself where there is one."""
+
+    def test_terraform_can_read_it(self) -> None:
+        ended = terraform(HERE / "terraform", "fmt", "-check", "-diff")
+        assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
+
+    def test_terraform_finds_it_valid(self, tmp_path: Path) -> None:
+        module = shutil.copytree(HERE / "terraform", tmp_path / "terraform")
+        prepared = terraform(module, "init", "-backend=false", "-no-color")
+        if prepared.returncode != 0:
+            pytest.skip(f"the provider of AWS cannot be had here: {prepared.stderr.strip().splitlines()[0]}")
+        ended = terraform(module, "validate", "-no-color")
+        assert ended.returncode == 0, ended.stderr
+
+
+def terraform(module: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    if shutil.which("terraform") is None:
+        pytest.skip("there is no terraform on this machine")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    command = ["terraform", f"-chdir={module}", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("file", ["template.yaml", "terraform/main.tf"])
+def test_the_policies_give_what_the_doctor_asks_for(file: str, where: Place, found: Addresses) -> None:
+    given = set(re.findall(r"\b(?:dynamodb|sqs|scheduler|iam):[A-Z]\w+", (HERE / file).read_text(encoding="utf-8")))
+    asked_for = {action for actions in of_the_turns(where, found).values() for action in actions}
+    assert asked_for <= given
+    assert given - asked_for == {"sqs:GetQueueAttributes", "iam:PassedToService"}  # Lambda's own, and a condition

@@ -1,4 +1,4 @@
-"""Timers on ministack, whose Scheduler looks every ten seconds; AWS's is up to a minute late."""
+"""Timers on ministack, whose Scheduler is as punctual as its clock; AWS's is up to a minute late."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from settled import Key
 from settled_aws import Addresses, Place
 from settled_aws.names import schedule_name
 from settled_aws.timers import at
 from settled_runtime import Separate
-from tests.adapters.aws.place import ADA, BEN, Cloud, backend, ids, message, timer
+from tests.adapters.aws.harness import EPOCH, AwsHarness
+from tests.adapters.aws.place import ADA, BEN, Cloud, ids, message, timer
 
 HOUR = 60 * 60.0
 
@@ -91,19 +93,48 @@ class TestLongWaits:
         aws.timers.cancel("never scheduled")
         assert schedules(cloud, where) == []
 
-    def test_a_schedule_fires_into_the_queue_of_its_key(self, cloud: Cloud, where: Place, found: Addresses) -> None:
-        an_hour_ago = assembled_at(cloud, where, found, time.time() - HOUR)
-        due = time.time() + 1.0
-        an_hour_ago.timers.schedule(timer("t", due))
-        aws = backend(cloud, where, found)
-        assert waited_for(aws, 15.0) == ["t"]
-        assert time.time() >= due
-        assert schedules(cloud, where) == []
 
+class TestLongWaitsByTheClock:
+    """What SQS cannot do with a short wait the Scheduler does with a long one: it can be taken back."""
 
-def assembled_at(cloud: Cloud, where: Place, found: Addresses, now: float) -> Separate:
-    """The backend of a process whose clock says `now`."""
-    return backend(cloud, where, found, clock=lambda: now)
+    def test_a_schedule_fires_when_it_is_due_and_is_gone(self, harness: AwsHarness) -> None:
+        aws = harness.fresh()
+        aws.timers.schedule(timer("t", harness.now() + HOUR, BEN))
+        harness.advance(HOUR - 1)
+        assert aws.queue.receive(10) == []
+        harness.advance(1)
+        (delivery,) = aws.queue.receive(10)
+        assert delivery.message == message(BEN, "t")
+        assert schedules(harness.cloud, harness.place) == []
+
+    def test_a_cancelled_one_does_not_come(self, harness: AwsHarness) -> None:
+        aws = harness.fresh()
+        aws.timers.schedule(timer("t", harness.now() + HOUR))
+        aws.timers.cancel("t")
+        harness.advance(2 * HOUR)
+        assert aws.queue.receive(10) == []
+
+    @pytest.mark.parametrize(("first", "then"), [(HOUR, 3 * HOUR), (3 * HOUR, HOUR)])
+    def test_a_replaced_one_comes_at_its_new_time_only(self, harness: AwsHarness, first: float, then: float) -> None:
+        aws, heard = harness.fresh(), dict[float, list[str]]()
+        for wait in (first, then):
+            aws.timers.schedule(timer("t", harness.now() + wait))
+        for passed in (HOUR, 3 * HOUR):
+            harness.advance(passed - (harness.now() - EPOCH))
+            found = aws.queue.receive(10)
+            aws.queue.ack(found)
+            heard[passed] = ids(found)
+        assert heard == {then: ["t"], first: []}
+
+    def test_however_many_are_due_at_once_all_are_forwarded(self, harness: AwsHarness) -> None:
+        aws, due = harness.fresh(), list[str]()
+        for number in range(25):
+            aws.timers.schedule(timer(f"{number}", harness.now() + 10, Key("m", f"{number}")))
+        harness.advance(10)
+        while found := aws.queue.receive(10):
+            aws.queue.ack(found)
+            due += ids(found)
+        assert sorted(map(int, due)) == list(range(25))
 
 
 @pytest.mark.parametrize(("due", "expected"), [(0.0, "at(1970-01-01T00:00:00)"), (0.001, "at(1970-01-01T00:00:01)")])
