@@ -148,6 +148,9 @@ def answers(google: Google) -> type[BaseHTTPRequestHandler]:
                         google.failures.append(Failure(**body))
                     case "/control/repeat-acked":
                         google.repeats_acked = body["on"]
+                    case "/control/outstanding":
+                        self._reply(200, len(google.subscriptions[body["subscription"]].out))
+                        return
                     case "/control/token":
                         self._reply(200, google.signer.token(**body))
                         return
@@ -188,13 +191,17 @@ def answers(google: Google) -> type[BaseHTTPRequestHandler]:
     return Answers
 
 
+class Http(ThreadingHTTPServer):
+    """As many tasks may call at once as are dispatched at once; five may wait by default, and the sixth is refused."""
+
+    request_queue_size = 128
+
+
 def main(calls: int, http: int) -> None:
     google = Google()
     server = serve_calls(google, calls)
     threading.Thread(target=google.run, daemon=True).start()
-    threading.Thread(
-        target=ThreadingHTTPServer(("127.0.0.1", http), answers(google)).serve_forever, daemon=True
-    ).start()
+    threading.Thread(target=Http(("127.0.0.1", http), answers(google)).serve_forever, daemon=True).start()
     server.wait_for_termination()
 
 

@@ -52,9 +52,11 @@ def _all_messages_are_there(bench: Bench, versions: int) -> None:
             found.setdefault(delivery.message.key, []).append(delivery.message.id)
         backend.queue.ack(deliveries)
     backend.close()
-    sent = [f"s{number}" for number in range(1, versions + 1)]
+    sent, came = [f"s{number}" for number in range(1, versions + 1)], found.get(Writer.SENT, [])
+    if Capability.DEDUPLICATION not in bench.harness.capabilities:
+        came = list(dict.fromkeys(came))  # what was sent and not yet committed is sent again by the next process
     # The one that was under way when the process was killed may be there too.
-    bench.same(found.get(Writer.SENT, [])[:versions], sent, "sends that were answered, after kill -9")
+    bench.same(came[:versions], sent, "sends that were answered, after kill -9")
     if is_atomic:
         owed = [f"o{number}" for number in range(1, versions + 1)]
         bench.same(found.get(Writer.OWED, []), owed, f"what {versions} commits owed, after kill -9")

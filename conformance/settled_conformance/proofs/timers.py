@@ -97,7 +97,7 @@ def a_timer_survives_an_interruption(bench: Bench) -> None:
     for trip in interrupted(bench, arrange):
         bench.advance(bench.lease + bench.harness.tick)
         found = [each.message.id for each in bench.receive_raw(bench.another().backend)]
-        bench.same(found, ["t"], f"handed out after an interruption at {trip}")
+        bench.same(list(dict.fromkeys(found)), ["t"], f"handed out, at least once, after an interruption at {trip}")
 
 
 @proves("T3")

@@ -90,12 +90,16 @@ class Cloud:
 
 def create(cloud: Cloud, where: Place, **options: Any) -> None:
     """Make what the module in ``examples/gcp-signup`` makes, with these `options` of the subscription."""
-    cloud.publisher.create_topic(request={"name": where.topic_name})
+    dead = f"{where.topic_name}-dead"
+    for name in (where.topic_name, dead):
+        cloud.publisher.create_topic(request={"name": name})
     subscription = {
         "name": where.subscription_name,
         "topic": where.topic_name,
         "ack_deadline_seconds": where.lease,
         "enable_message_ordering": True,
+        "enable_exactly_once_delivery": True,
+        "dead_letter_policy": {"dead_letter_topic": dead, "max_delivery_attempts": 100},
         **options,
     }
     cloud.subscriber.create_subscription(request=subscription)

@@ -46,7 +46,11 @@ def contend(store: Callable[[], FirestoreStore], clients: int, times: int) -> tu
 def test_every_commit_that_was_answered_counts_once(
     documents: Any, collection: Collection, contention: Contention, clients: int, times: int
 ) -> None:
-    """By preconditions with many; transactions that meet crawl in the emulator, so a few have to do."""
+    """With a few only where transactions meet.
+
+    Firestore documents that of transactions that wait for each other it aborts one, and the others go on. The emulator
+    lets all of them wait until they time out, and may abort every one: nothing is lost, but it crawls.
+    """
     lost, seconds = contend(lambda: FirestoreStore(documents, collection, contention=contention), clients, times)
     found = FirestoreStore(documents, collection).load(ADA)
     assert found is not None

@@ -1,0 +1,74 @@
+"""The suite over the emulators: every guarantee but one, with a short exploration.
+
+`settled conformance tests.adapters.gcp.harness:emulated` takes all of them, and explores for longer; G1 alone takes ten
+thousand events through the emulators, which is half a minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from settled_conformance import GUARANTEES, Session, Status
+from tests.adapters.gcp.harness import AT_LEAST_ONCE, GcpHarness
+from tests.adapters.gcp.place import Cloud
+from tests.emulators.pubsub import pubsub
+
+pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")
+"""It is not for production; here time stands still, and nothing will come for who waits."""
+
+SLOW = {"G1"}
+QUICK = [id for id in GUARANTEES if id not in SLOW]
+WHERE_REPETITIONS_MATTER = ("F2", "F3", "F4", "F5", "R4", "R5", "D3", "D4", "D5", "X3", "X4", "X6", "X7", "E1", "E2")
+WHERE_TIMERS_MATTER = ("D4", "T1", "T2", "T3", "T4", "T5", "E1", "C1")
+
+
+@pytest.fixture(scope="module")
+def standing(cloud: Cloud) -> Iterator[Cloud]:
+    """A project whose time stands still."""
+    with pubsub() as server:
+        standing = Cloud.at(server, cloud.firestore_address)
+        yield standing
+        standing.close()
+
+
+def session(standing: Cloud, living: Cloud, schedules: int, **options: Any) -> Session:
+    return Session(GcpHarness(standing, living, **options), schedules=schedules)
+
+
+@pytest.fixture(scope="module")
+def exactly_once(standing: Cloud, cloud: Cloud) -> Session:
+    return session(standing, cloud, 20)
+
+
+@pytest.fixture(scope="module")
+def at_least_once(standing: Cloud, cloud: Cloud) -> Iterator[Session]:
+    standing.server.repeat_acked(True)
+    yield session(standing, cloud, 10, exactly_once=False)
+    standing.server.repeat_acked(False)
+
+
+@pytest.fixture(scope="module")
+def swept(standing: Cloud, cloud: Cloud) -> Session:
+    return session(standing, cloud, 10, timers="sweep", sweep_every="0.5")
+
+
+@pytest.mark.parametrize("guarantee", QUICK)
+def test_with_exactly_once_delivery_and_cloud_tasks(exactly_once: Session, guarantee: str) -> None:
+    verdict = exactly_once.verdict(guarantee)
+    assert verdict.status is Status.PASS, verdict.detail
+
+
+@pytest.mark.parametrize("guarantee", WHERE_REPETITIONS_MATTER)
+def test_where_acknowledged_followers_come_again(at_least_once: Session, guarantee: str) -> None:
+    """Pub/Sub documents that redelivery of a message repeats all later ones of its key, acknowledged or not."""
+    verdict = at_least_once.verdict(guarantee)
+    assert verdict.status is (Status.XFAIL if guarantee in AT_LEAST_ONCE else Status.PASS), verdict.detail
+
+
+@pytest.mark.parametrize("guarantee", WHERE_TIMERS_MATTER)
+def test_with_swept_timers(swept: Session, guarantee: str) -> None:
+    verdict = swept.verdict(guarantee)
+    assert verdict.status is Status.PASS, verdict.detail
