@@ -9,9 +9,12 @@ import pytest
 
 from settled import Conflict
 from settled_conformance import GUARANTEES, Session
+from settled_conformance.bench import Bench, Broken
 from settled_conformance.case import settle
+from settled_conformance.place import Place
+from settled_conformance.proofs import Proof, proofs_of
 from tests.adapters.aws.harness import AwsHarness
-from tests.adapters.aws.place import ADA, ids, message
+from tests.adapters.aws.place import ADA, BEN, CEM, ids, message
 
 SCHEDULES = 48
 """With so many, everything that a guarantee is about happens."""
@@ -25,6 +28,43 @@ def session(harness: AwsHarness) -> Session:
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 def test_the_adapter_keeps(guarantee: str, session: Session) -> None:
     settle(session.verdict(guarantee))
+
+
+class TestOneKeyBesideAnother:
+    """F6 is known to be broken, by ministack's choice of who is next. What of it is not its choice is kept."""
+
+    def test_it_is_the_choice_that_is_broken_and_nothing_else(self, harness: AwsHarness) -> None:
+        broken = {proof.name for proof in proofs_of("F6") if not holds(proof, harness)}
+        assert broken == {"a failing key does not hold up another", "a long backlog does not starve the others"}
+
+    def test_a_failing_key_that_makes_a_pause_does_not_hold_up_another(self, harness: AwsHarness) -> None:
+        aws, heard = harness.fresh(), list[str]()
+        aws.queue.send([message(ADA, "fails"), message(BEN, "1"), message(CEM, "2")])
+        for _ in range(3):
+            (delivery,) = aws.queue.receive(1)
+            heard.append(delivery.message.id)
+            if delivery.message.key == ADA:
+                aws.queue.release([delivery], 1.0)
+            else:
+                aws.queue.ack([delivery])
+        assert heard == ["fails", "1", "2"]
+
+    def test_a_long_backlog_holds_up_only_what_is_younger(self, harness: AwsHarness) -> None:
+        aws = harness.fresh()
+        aws.queue.send([message(ADA, f"{number}") for number in range(12)])
+        aws.queue.send([message(BEN, "x")])
+        aws.queue.send([message(ADA, f"{number}") for number in range(12, 30)])
+        aws.queue.ack(aws.queue.receive(10))
+        assert "x" in ids(aws.queue.receive(10))
+
+
+def holds(proof: Proof, harness: AwsHarness) -> bool:
+    bench = Bench(Place.fresh(harness))
+    try:
+        proof.check(bench)
+    except Broken:
+        return False
+    return not bench.place.violations
 
 
 class TestTheClockOfTheEmulator:
