@@ -129,6 +129,10 @@ class Google:
     def get_topic(self, request: Any) -> Any:
         return _found(self.topics, request.topic)
 
+    def list_topic_subscriptions(self, request: Any) -> Any:
+        found = [name for name, each in self.subscriptions.items() if each.config.topic == request.topic]
+        return pubsub.ListTopicSubscriptionsResponse(subscriptions=found)
+
     def publish(self, request: Any) -> Any:
         _found(self.topics, request.topic)
         if not 1 <= len(request.messages) <= 1000:

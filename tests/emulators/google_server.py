@@ -29,6 +29,7 @@ UNTYPED = ("google.rpc.error_details_pb2", "google.rpc.status_pb2", "grpc_status
 PUBLISHER: Mapping[str, tuple[Any, Any]] = {
     "CreateTopic": (pubsub.Topic, Google.create_topic),
     "GetTopic": (pubsub.GetTopicRequest, Google.get_topic),
+    "ListTopicSubscriptions": (pubsub.ListTopicSubscriptionsRequest, Google.list_topic_subscriptions),
     "Publish": (pubsub.PublishRequest, Google.publish),
 }
 SUBSCRIBER: Mapping[str, tuple[Any, Any]] = {

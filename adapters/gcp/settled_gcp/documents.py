@@ -43,6 +43,9 @@ EXPIRES = "expires"
 EXEMPT: Sequence[str] = ("body", "key", "tags", "updated", "version", "gone", EXPIRES)
 """The fields of a record that should be in no index; only `status` is asked for."""
 
+EXEMPT_LETTER: Sequence[str] = ("id", "body", "reason", "at", "detail")
+"""The fields of a dead letter, none of which should be in an index."""
+
 
 @frozen
 class Collection:

@@ -103,8 +103,9 @@ def create(cloud: Cloud, where: Place, **options: Any) -> None:
         **options,
     }
     cloud.subscriber.create_subscription(request=subscription)
+    queue = {"name": where.tasks_name, "retry_config": {"max_attempts": -1}}
     queues = where.tasks_name.rpartition("/queues/")[0]
-    cloud.tasks.create_queue(request={"parent": queues, "queue": {"name": where.tasks_name}})
+    cloud.tasks.create_queue(request={"parent": queues, "queue": queue})
 
 
 def backend(cloud: Cloud, where: Place, clock: Callable[[], float] = time.time) -> Separate:
