@@ -62,6 +62,10 @@ class GoogleServer:
         """A token that Google would sign, with these claims."""
         return str(self._ask("token", {"email": email, "audience": audience, **claims}))
 
+    def outstanding(self, subscription: str) -> int:
+        """How many messages of `subscription` are handed out and not acknowledged."""
+        return int(self._ask("outstanding", {"subscription": subscription}))
+
     def requests(self) -> dict[str, int]:
         """How many calls there were so far, by their method; `push` and `dispatch` are the server's own."""
         found: dict[str, int] = self._ask("requests")

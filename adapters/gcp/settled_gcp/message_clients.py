@@ -8,7 +8,7 @@ of one call, and nothing has to be resumed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 
@@ -31,7 +31,9 @@ class SubscriberClient(Protocol):
 class StreamingClient(Protocol):
     """The generated subscriber, for what comes in a stream."""
 
-    def streaming_pull(self, requests: Iterator[Any], *, retry: Any = None, timeout: None = None) -> Iterable[Any]: ...
+    def streaming_pull(
+        self, requests: Any = None, *, retry: Any = None, timeout: None = None, metadata: Any = ()
+    ) -> Iterable[Any]: ...
 
 
 class TasksClient(Protocol):

@@ -77,7 +77,7 @@ class PubSubQueue:
         self._publisher = publisher
         self._subscriber = subscriber
         self._topic = topic
-        self._subscription = subscription
+        self.subscription = subscription
         self._rearm = rearm
         self._shortest_wait = shortest_wait
         self._clock = clock
@@ -106,9 +106,9 @@ class PubSubQueue:
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
         if limit < 1:
             return ()
-        request = {"subscription": self._subscription, "max_messages": min(limit, MOST_AT_ONCE)}
+        request = {"subscription": self.subscription, "max_messages": min(limit, MOST_AT_ONCE)}
         timeout = max(wait, self._shortest_wait)
-        with translated(f"pulling from {self._subscription}", reading=True):
+        with translated(f"pulling from {self.subscription}", reading=True):
             try:
                 answer = self._subscriber.pull(request=request, retry=None, timeout=timeout)
             except Exception as error:
@@ -193,8 +193,8 @@ class PubSubQueue:
         for start in range(0, len(held), MOST_AT_ONCE):
             some = held[start : start + MOST_AT_ONCE]
             receipts = [delivery.receipt for delivery in some]
-            request = {"subscription": self._subscription, "ack_ids": receipts, **options}
-            with translated(f"{what} {self._subscription}"):
+            request = {"subscription": self.subscription, "ack_ids": receipts, **options}
+            with translated(f"{what} {self.subscription}"):
                 try:
                     call(request=request, retry=None, timeout=TIMEOUT)
                 except Exception as error:
@@ -202,7 +202,7 @@ class PubSubQueue:
                     if not reasons:
                         raise
                     if any(not reason.startswith("PERMANENT_FAILURE") for reason in reasons.values()):
-                        raise Unavailable(f"{what} {self._subscription}: it may be tried again ({error})") from error
+                        raise Unavailable(f"{what} {self.subscription}: it may be tried again ({error})") from error
                     lost += [delivery for delivery in some if delivery.receipt in reasons]
         return lost
 

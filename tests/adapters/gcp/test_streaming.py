@@ -1,0 +1,250 @@
+"""Streaming pull over the tests' Pub/Sub, by the real client, and a worker on it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import frozen
+
+from settled import Conflict, Delivery, Denied, Policy, Retry, Unavailable
+from settled_gcp.streaming import StreamingQueue
+from settled_local import MemoryBackend
+from settled_runtime import Client, Host, Separate, Worker
+from tests.adapters.gcp.function import MACHINE
+from tests.adapters.gcp.messaging import Messaging
+from tests.adapters.gcp.place import ADA, BEN, LEASE, PATIENCE, ids, message, until
+from tests.emulators.pubsub import GoogleServer, pubsub
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[GoogleServer]:
+    """A server whose time stands still."""
+    with pubsub() as server:
+        server.freeze()
+        yield server
+
+
+@frozen
+class Streamed:
+    """A queue by a stream, and the place that it is at."""
+
+    messaging: Messaging
+    queue: StreamingQueue
+
+    def send(self, *ids: str, key: Any = ADA) -> None:
+        self.queue.send([message(key, id) for id in ids])
+
+    def receives(self, *expected: str, limit: int = 10) -> list[Delivery]:
+        """What comes, waiting until it is as many as expected."""
+        found = list[Delivery]()
+        end = time.monotonic() + PATIENCE
+        while len(found) < len(expected) and time.monotonic() < end:
+            found += self.queue.receive(limit - len(found), 0.2)
+        assert ids(found) == list(expected)
+        return found
+
+    def receives_nothing(self) -> None:
+        assert ids(self.queue.receive(10, 0.3)) == []
+
+    def waits(self, count: int) -> None:
+        """Go on once so many messages are out of Pub/Sub, whether or not anybody has seen them."""
+        until(lambda: self.messaging.server.outstanding(self.messaging.subscription) == count)
+
+    def advance(self, seconds: float) -> None:
+        self.messaging.server.advance(seconds)
+
+
+@contextmanager
+def streaming(server: GoogleServer, **options: Any) -> Generator[Streamed]:
+    messaging = Messaging.at(server)
+    messaging.create(**{"enable_exactly_once_delivery": True, **options})
+    queue = StreamingQueue(messaging.queue(), messaging.subscriber, clock=server.now)
+    yield Streamed(messaging, queue)
+    queue.close()
+    messaging.close()
+
+
+@pytest.fixture
+def streamed(standing: GoogleServer) -> Iterator[Streamed]:
+    with streaming(standing) as streamed:
+        yield streamed
+
+
+class TestOneHolder:
+    """A stream brings more of a key while some of it is out; the rule that a key has one holder is kept here."""
+
+    def test_what_comes_of_a_key_that_is_held_waits_behind_it(self, streamed: Streamed) -> None:
+        streamed.send("1")
+        held = streamed.receives("1")
+        streamed.send("2", "3")
+        streamed.waits(3)
+        streamed.receives_nothing()
+        streamed.queue.ack(held)
+        streamed.receives("2", "3")
+
+    def test_it_holds_up_no_other_key(self, streamed: Streamed) -> None:
+        streamed.send("1")
+        streamed.receives("1")
+        streamed.send("2")
+        streamed.send("x", key=BEN)
+        streamed.receives("x")
+
+    def test_a_part_of_it_is_not_enough(self, streamed: Streamed) -> None:
+        streamed.send("1", "2")
+        streamed.send("3")
+        first, second = streamed.receives("1", "2", limit=2)
+        streamed.waits(3)
+        streamed.queue.ack([first])
+        streamed.receives_nothing()
+        streamed.queue.ack([second])
+        streamed.receives("3")
+
+    def test_what_is_given_back_takes_along_what_waits_and_all_comes_again_in_order(self, streamed: Streamed) -> None:
+        streamed.send("1")
+        held = streamed.receives("1")
+        streamed.send("2", "3")
+        streamed.waits(3)
+        streamed.queue.release(held, 5.0)
+        streamed.advance(4)
+        streamed.receives_nothing()
+        streamed.advance(1)
+        streamed.receives("1", "2", "3")
+
+
+class TestLease:
+    def test_what_is_held_too_long_comes_again_before_what_waits(self, streamed: Streamed) -> None:
+        streamed.send("1")
+        (zombie,) = streamed.receives("1")
+        streamed.advance(LEASE / 2)
+        streamed.send("2")
+        streamed.waits(2)
+        streamed.advance(LEASE / 2)
+        again = streamed.receives("1", "2")
+        with pytest.raises(Conflict):
+            streamed.queue.extend([zombie], LEASE)
+        streamed.queue.ack([zombie])
+        streamed.queue.release([zombie])
+        streamed.queue.ack(again)
+        streamed.receives_nothing()
+
+    def test_an_extension_is_also_of_what_waits_behind(self, streamed: Streamed) -> None:
+        streamed.send("1")
+        held = streamed.receives("1")
+        streamed.send("2")
+        streamed.waits(2)
+        for _ in range(4):
+            streamed.advance(LEASE / 2)
+            streamed.queue.extend(held, LEASE)
+        streamed.queue.ack(held)
+        (second,) = streamed.receives("2")
+        streamed.queue.ack([second])
+        streamed.advance(2 * LEASE)
+        streamed.receives_nothing()
+
+    def test_what_waited_has_a_fresh_lease_when_it_is_handed_out(self, streamed: Streamed) -> None:
+        streamed.send("1")
+        held = streamed.receives("1")
+        streamed.send("2")
+        streamed.waits(2)
+        streamed.advance(LEASE * 0.8)
+        streamed.queue.ack(held)
+        (second,) = streamed.receives("2")
+        assert second.until == pytest.approx(streamed.messaging.server.now() + LEASE)
+        streamed.advance(LEASE * 0.8)
+        streamed.queue.extend([second], LEASE)
+
+
+class TestTheStream:
+    def test_a_message_comes_as_soon_as_it_is_there(self, streamed: Streamed) -> None:
+        streamed.receives_nothing()
+        threading.Timer(0.2, lambda: streamed.send("1")).start()
+        assert ids(streamed.queue.receive(1, PATIENCE)) == ["1"]
+
+    def test_when_it_breaks_nothing_is_lost_and_nothing_doubled(self, streamed: Streamed) -> None:
+        streamed.send("1")
+        held = streamed.receives("1")
+        streamed.messaging.server.fail("StreamingPull", "UNAVAILABLE")
+        with pytest.raises(Unavailable, match="streaming from"):
+            streamed.queue.receive(10, PATIENCE)
+        streamed.queue.ack(held)
+        streamed.send("2")
+        streamed.receives("2")
+
+    def test_a_subscription_that_is_not_there_is_said(self, streamed: Streamed) -> None:
+        streamed.messaging.unsubscribe()
+        with pytest.raises(Denied):
+            streamed.queue.receive(1, PATIENCE)
+
+    def test_no_more_is_out_at_once_than_was_said(self, standing: GoogleServer) -> None:
+        with streaming(standing) as streamed:
+            queue = StreamingQueue(streamed.messaging.queue(), streamed.messaging.subscriber, most_out=2)
+            streamed.send("1", "2", "3")
+            assert ids(queue.receive(10, PATIENCE)) == ["1", "2"]
+            streamed.waits(2)
+            queue.close()
+
+    def test_it_ends_and_what_it_brought_comes_again(self, streamed: Streamed) -> None:
+        streamed.send("1")
+        streamed.receives("1")
+        streamed.queue.close()
+        streamed.queue.close()
+        streamed.advance(LEASE)
+        assert ids(streamed.messaging.queue().receive(1, PATIENCE)) == ["1"]
+
+
+@contextmanager
+def working(server: GoogleServer, **options: Any) -> Generator[tuple[Streamed, Client[Any]]]:
+    """A worker on a stream, and a client of what it works for; records are in memory."""
+    with streaming(server, **options) as streamed:
+        timers = streamed.messaging.timers(streamed.messaging.queue())
+        backend = Separate(MemoryBackend().store, streamed.queue, timers, lease=float(LEASE))
+        policy = Policy(max_attempts=1000, backoff=Retry(first=timedelta(0)))
+        worker = Worker(Host([MACHINE], backend, policy=policy), patience=0.2)
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        yield streamed, Client(MACHINE, backend)
+        worker.stop()
+        thread.join()
+
+
+class TestWorker:
+    def test_messages_of_many_keys_are_taken_each_in_its_order_without_a_pull(self, google: GoogleServer) -> None:
+        with working(google) as (streamed, client):
+            pulls = streamed.messaging.server.requests().get("Pull", 0)
+            for instance in "abc":
+                client.start(instance)
+            for number in range(10):
+                for instance in "abc":
+                    client.send(instance, {"type": "TAKE", "number": number})
+            until(lambda: all(len(taken(client, instance)) == 10 for instance in "abc"))
+            assert [taken(client, instance) for instance in "abc"] == [list(range(10))] * 3
+            assert streamed.messaging.server.requests().get("Pull", 0) == pulls
+
+    @pytest.mark.parametrize("exactly_once", [True, False])
+    def test_a_turn_that_failed_comes_again_before_all_that_follow(
+        self, google: GoogleServer, tmp_path: Path, exactly_once: bool
+    ) -> None:
+        healed = tmp_path / "healed"
+        google.repeat_acked(not exactly_once)
+        with working(google, enable_exactly_once_delivery=exactly_once) as (_, client):
+            google.repeat_acked(False)
+            client.start("ada")
+            client.send("ada", {"type": "TAKE", "number": 1, "until": str(healed)})
+            for number in (2, 3):
+                client.send("ada", {"type": "TAKE", "number": number})
+            time.sleep(0.5)
+            assert taken(client, "ada") == []
+            healed.touch()
+            until(lambda: taken(client, "ada") == [1, 2, 3])
+
+
+def taken(client: Client[Any], instance: str) -> list[Any]:
+    snapshot = client.get(instance)
+    return [] if snapshot is None else list(snapshot.context["taken"])
