@@ -27,10 +27,6 @@ class SubscriberClient(Protocol):
 
     def modify_ack_deadline(self, request: Any = None, *, retry: Any = None, timeout: float) -> None: ...
 
-
-class StreamingClient(Protocol):
-    """The generated subscriber, for what comes in a stream."""
-
     def streaming_pull(
         self, requests: Any = None, *, retry: Any = None, timeout: None = None, metadata: Any = ()
     ) -> Iterable[Any]: ...

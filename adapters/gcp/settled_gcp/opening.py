@@ -29,9 +29,10 @@ from settled_gcp.clients import (
 from settled_gcp.message_clients import PublisherClient, SubscriberClient, TasksClient
 from settled_gcp.queue import PubSubQueue
 from settled_gcp.store import FirestoreStore
+from settled_gcp.streaming import StreamingQueue
 from settled_gcp.sweep import FirestoreTimers, SweptQueue
 from settled_gcp.tasks import CloudTasksTimers, Target
-from settled_gcp.url import Place, Timekeeper, place_in
+from settled_gcp.url import Place, Pull, Timekeeper, place_in
 from settled_runtime import Separate
 
 _EMULATORS = {
@@ -80,14 +81,14 @@ def assemble(
     store = FirestoreStore(
         firestore, place.records, keep_finished=place.keep_finished, contention=place.contention, clock=clock
     )
-    queue, timers = _line(place, firestore, publisher, subscriber, tasks, clock)
+    queue, timers, ending = _line(place, firestore, publisher, subscriber, tasks, clock)
     return Separate(
         store=store,
         queue=queue,
         timers=timers,
         lease=float(place.lease),
         capabilities=frozenset({Capability.SCAN}),
-        closing=closing,
+        closing=(*ending, *closing),
     )
 
 
@@ -98,8 +99,8 @@ def _line(
     subscriber: SubscriberClient,
     tasks: Callable[[], TasksClient],
     clock: Callable[[], float],
-) -> tuple[Queue, Timers]:
-    """The queue, and what puts timers into it."""
+) -> tuple[Queue, Timers, tuple[Callable[[], None], ...]]:
+    """The queue, what puts timers into it, and how to end it."""
     names = (place.topic_name, place.subscription_name)
     match place.timers:
         case Timekeeper.TASKS:
@@ -110,13 +111,29 @@ def _line(
             line = PubSubQueue(publisher, subscriber, *names, place.lease, rearm=rearm, clock=clock)
             target = Target(place.tasks_name, place.publish_url, place.account)
             timers = CloudTasksTimers(tasks, target, line.send, clock)
-            return line, timers
+            queue, ending = _received(place, line, subscriber, clock)
+            return queue, timers, ending
         case Timekeeper.SWEEP:
             line = PubSubQueue(publisher, subscriber, *names, place.lease, clock=clock)
             swept = FirestoreTimers(firestore, place.records, line.send, clock)
-            return SweptQueue(line, swept, place.sweep_every, clock), swept
+            queue, ending = _received(place, line, subscriber, clock)
+            return SweptQueue(queue, swept, place.sweep_every, clock), swept, ending
         case _:
             assert_never(place.timers)
+
+
+def _received(
+    place: Place, line: PubSubQueue, subscriber: SubscriberClient, clock: Callable[[], float]
+) -> tuple[Queue, tuple[Callable[[], None], ...]]:
+    """`line` as its messages are received here, and how to end that."""
+    match place.pull:
+        case Pull.UNARY:
+            return line, ()
+        case Pull.STREAM:
+            stream = StreamingQueue(line, subscriber, clock=clock)
+            return stream, (stream.close,)
+        case _:
+            assert_never(place.pull)
 
 
 class Clients:

@@ -24,7 +24,7 @@ from settled.errors import Conflict, SettledError, Unavailable
 from settled.message import Key, Message
 from settled.ports import Delivery
 from settled_gcp.errors import translated
-from settled_gcp.message_clients import StreamingClient
+from settled_gcp.message_clients import SubscriberClient
 from settled_gcp.queue import LONGEST_LEASE, PubSubQueue
 
 MOST_OUT = 200
@@ -79,7 +79,7 @@ class StreamingQueue:
     def __init__(
         self,
         queue: PubSubQueue,
-        client: StreamingClient,
+        client: SubscriberClient,
         *,
         most_out: int = MOST_OUT,
         clock: Callable[[], float] = time.time,
@@ -222,6 +222,8 @@ class StreamingQueue:
                 routing = (("x-goog-request-params", f"subscription={subscription}"),)
                 requests = stream.requests(first)
                 stream.answers = self._client.streaming_pull(requests, retry=None, timeout=None, metadata=routing)
+                if stream.ended.is_set():
+                    stream.answers.cancel()
                 for answer in stream.answers:
                     self._arrived(answer.received_messages)
         except SettledError as raised:

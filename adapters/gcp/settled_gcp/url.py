@@ -26,6 +26,13 @@ class Timekeeper(StrEnum):
     SWEEP = "sweep"
 
 
+class Pull(StrEnum):
+    """How messages are received: one request for each batch, or a stream that brings them as they come."""
+
+    UNARY = "unary"
+    STREAM = "stream"
+
+
 @frozen
 class Place:
     """Where on Google Cloud a backend is.
@@ -48,6 +55,7 @@ class Place:
     timers: Timekeeper = Timekeeper.TASKS
     sweep_every: float = 5.0
     contention: Contention = Contention.PRECONDITION
+    pull: Pull = Pull.UNARY
     lease: int = 60
     keep_finished: float | None = None
     publish: str | None = None
@@ -149,6 +157,7 @@ _KNOWN: Mapping[str, Callable[[str], Any]] = {
     "timers": Timekeeper,
     "sweep_every": _seconds,
     "contention": Contention,
+    "pull": Pull,
     "lease": _lease,
     "keep_finished": _seconds,
     "publish": _address,

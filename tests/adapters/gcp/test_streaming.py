@@ -8,18 +8,20 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from attrs import frozen
 
 from settled import Conflict, Delivery, Denied, Policy, Retry, Unavailable
+from settled_gcp.opening import assemble
 from settled_gcp.streaming import StreamingQueue
+from settled_gcp.url import place_in
 from settled_local import MemoryBackend
 from settled_runtime import Client, Host, Separate, Worker
 from tests.adapters.gcp.function import MACHINE
 from tests.adapters.gcp.messaging import Messaging
-from tests.adapters.gcp.place import ADA, BEN, LEASE, PATIENCE, ids, message, until
+from tests.adapters.gcp.place import ADA, BEN, LEASE, PATIENCE, PROJECT, ids, message, until
 from tests.emulators.pubsub import GoogleServer, pubsub
 
 
@@ -53,9 +55,10 @@ class Streamed:
     def receives_nothing(self) -> None:
         assert ids(self.queue.receive(10, 0.3)) == []
 
-    def waits(self, count: int) -> None:
-        """Go on once so many messages are out of Pub/Sub, whether or not anybody has seen them."""
+    def waits(self, count: int, arrived: bool = True) -> None:
+        """Go on once so many messages are out of Pub/Sub, and have `arrived`, though nobody need have seen them."""
         until(lambda: self.messaging.server.outstanding(self.messaging.subscription) == count)
+        time.sleep(0.3 if arrived else 0.0)
 
     def advance(self, seconds: float) -> None:
         self.messaging.server.advance(seconds)
@@ -65,6 +68,19 @@ class Streamed:
 def streaming(server: GoogleServer, **options: Any) -> Generator[Streamed]:
     messaging = Messaging.at(server)
     messaging.create(**{"enable_exactly_once_delivery": True, **options})
+    queue = StreamingQueue(messaging.queue(), messaging.subscriber, clock=server.now)
+    yield Streamed(messaging, queue)
+    queue.close()
+    messaging.close()
+
+
+@contextmanager
+def counting(server: GoogleServer) -> Generator[Streamed]:
+    """With a dead-letter policy, so that hand-outs are counted."""
+    messaging = Messaging.at(server)
+    messaging.create_topic()
+    policy = {"dead_letter_topic": messaging.dead_letters(), "max_delivery_attempts": 100}
+    messaging.subscribe(enable_exactly_once_delivery=True, dead_letter_policy=policy)
     queue = StreamingQueue(messaging.queue(), messaging.subscriber, clock=server.now)
     yield Streamed(messaging, queue)
     queue.close()
@@ -106,16 +122,31 @@ class TestOneHolder:
         streamed.queue.ack([second])
         streamed.receives("3")
 
-    def test_what_is_given_back_takes_along_what_waits_and_all_comes_again_in_order(self, streamed: Streamed) -> None:
+    @pytest.mark.parametrize("arrived", [True, False])
+    def test_what_is_given_back_takes_along_what_waits_or_is_on_its_way(
+        self, streamed: Streamed, arrived: bool
+    ) -> None:
         streamed.send("1")
         held = streamed.receives("1")
         streamed.send("2", "3")
-        streamed.waits(3)
+        streamed.waits(3, arrived)
         streamed.queue.release(held, 5.0)
         streamed.advance(4)
         streamed.receives_nothing()
         streamed.advance(1)
         streamed.receives("1", "2", "3")
+
+    def test_what_is_given_back_for_long_is_kept_back_whole(self, standing: GoogleServer) -> None:
+        with counting(standing) as streamed:
+            streamed.send("1")
+            held = streamed.receives("1")
+            streamed.send("2", "3")
+            streamed.waits(3)
+            streamed.queue.release(held, 3.0 * LEASE)
+            streamed.advance(2 * LEASE)
+            streamed.receives_nothing()
+            streamed.advance(LEASE)
+            assert [each.attempt for each in streamed.receives("1", "2", "3")] == [2, 2, 2]
 
 
 class TestLease:
@@ -197,6 +228,26 @@ class TestTheStream:
         streamed.queue.close()
         streamed.advance(LEASE)
         assert ids(streamed.messaging.queue().receive(1, PATIENCE)) == ["1"]
+
+
+class TestOpening:
+    def test_a_place_says_by_its_url_that_its_messages_come_in_a_stream(self, standing: GoogleServer) -> None:
+        messaging, unused = Messaging.at(standing), cast("Any", None)
+        messaging.create()
+        place = place_in(f"gcp://{PROJECT}/{messaging.name}?location=europe-west1&lease={LEASE}&pull=stream")
+        opened = assemble(
+            place,
+            firestore=unused,
+            publisher=messaging.publisher,
+            subscriber=messaging.subscriber,
+            tasks=lambda: messaging.tasks,
+        )
+        opened.queue.send([message(ADA, "1")])
+        before = standing.requests().get("Pull", 0)
+        assert ids(opened.queue.receive(1, PATIENCE)) == ["1"]
+        assert standing.requests().get("Pull", 0) == before
+        opened.close()
+        messaging.close()
 
 
 @contextmanager

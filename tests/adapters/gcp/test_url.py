@@ -14,7 +14,7 @@ from settled import Capability, Denied
 from settled_gcp import Place, Timekeeper
 from settled_gcp.documents import Collection
 from settled_gcp.store import Contention
-from settled_gcp.url import place_in
+from settled_gcp.url import Pull, place_in
 from settled_runtime import connect
 from tests.adapters.gcp.place import ADA, Cloud, ids, message, stored, timer
 
@@ -50,6 +50,7 @@ class TestNames:
             "timers": "sweep",
             "sweep_every": "2.5",
             "contention": "transaction",
+            "pull": "stream",
             "lease": "30",
             "keep_finished": "2592000",
             "publish": "https://pubsub.example/",
@@ -66,6 +67,7 @@ class TestNames:
             Timekeeper.SWEEP,
             2.5,
             Contention.TRANSACTION,
+            Pull.STREAM,
             30,
             2_592_000.0,
             "https://pubsub.example",
