@@ -9,14 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import socket
+import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import stamina
 from attrs import asdict, evolve, frozen
 
 from bench import cost
@@ -54,7 +57,8 @@ QUICK = Size(rounds=1, events=5, folded=40, instances=10, ages=(5, 50), idle=20,
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench durable", description=__doc__)
-    parser.add_argument("--backend", default="sqlite", help="sqlite, or the URL of a Redis: redis://HOST")
+    parser.add_argument("--backend", default="sqlite", help="sqlite; or redis, a server of our own, or redis://HOST")
+    parser.add_argument("--fsync", default="always", help="how our own Redis is set: always, everysec or no")
     parser.add_argument("--place", default="..", help="a folder on the disk to measure; not one in memory")
     parser.add_argument("--rounds", type=int, help="how often each way is measured")
     parser.add_argument("--idle", type=int, help="how many instances wait while memory is measured")
@@ -63,24 +67,72 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     size = QUICK if options.quick else FULL
     size = evolve(size, rounds=options.rounds or size.rounds, idle=options.idle or size.idle)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=options.place) as folder, ExitStack() as opened:
-        name, raw, stage = _opened(options.backend, Path(folder))
-        opened.callback(raw.close)
-        opened.callback(stage.close)
-        report = measured(name, raw, stage, size)
-        stage.check()
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=options.place) as name, ExitStack() as opened:
+        folder = Path(name)
+        places = [on_sqlite(folder)]
+        if options.backend != "sqlite":
+            own = options.backend == "redis"
+            url = opened.enter_context(redis_server(folder, options.fsync)) if own else options.backend
+            places.append(on_redis(url, folder.name))
+        for place in places:
+            opened.callback(place.raw.close)
+            opened.callback(place.stage.close)
+        report = measured(places, size)
+        for place in places:
+            place.stage.check()
     print(json.dumps(report, indent=2) if options.json else table(report))
 
 
-def _opened(backend: str, folder: Path) -> tuple[str, Raw, Stage]:
-    if backend == "sqlite":
-        return "sqlite", RawSQLite(folder / "raw.db"), Stage(connect(f"sqlite:///{folder}/settled.db?lease=600"))
-    name = backend.partition(":")[0]
-    return name, RawRedis(backend, f"bench:{folder.name}"), Stage(connect(backend))
+@frozen
+class Place:
+    """A backend, as `stage`, and the `raw` loop beside it."""
+
+    name: str
+    raw: Raw
+    stage: Stage
 
 
-def measured(name: str, raw: Raw, stage: Stage, size: Size) -> dict[str, Any]:
-    """The report."""
+def on_sqlite(folder: Path) -> Place:
+    return Place("sqlite", RawSQLite(folder / "raw.db"), Stage(connect(f"sqlite:///{folder}/settled.db?lease=600")))
+
+
+def on_redis(url: str, name: str) -> Place:
+    return Place("redis", RawRedis(url, f"bench:{name}"), Stage(connect(f"{url}?lease=600&prefix=bench-{name}:")))
+
+
+@contextmanager
+def redis_server(folder: Path, fsync: str) -> Generator[str]:
+    """The URL of a server that keeps its log in `folder`, for as long as this block lasts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = ["--appendonly", "no"] if fsync == "no" else ["--appendonly", "yes", "--appendfsync", fsync]
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *log]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        for attempt in stamina.retry_context(on=OSError, wait_initial=0.05, wait_max=0.2):
+            with attempt:
+                socket.create_connection(("127.0.0.1", port)).close()
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def measured(places: Sequence[Place], size: Size) -> dict[str, Any]:
+    """The report: of each place, and the ratios of all of them in one object."""
+    reports = {place.name: _measured(place.raw, place.stage, size) for place in places}
+    ratios = {f"{name}.{way}": ratio for name, report in reports.items() for way, ratio in report.pop("ratios").items()}
+    return {
+        "python": platform.python_version(),
+        "size": asdict(size),
+        "ratios": ratios,
+        "backends": reports,
+        "plans": cost.plans(size.plans),
+    }
+
+
+def _measured(raw: Raw, stage: Stage, size: Size) -> dict[str, Any]:
     names = [str(n) for n in range(size.instances)]
     stage.start([*names, "one"])
     ways: dict[str, Callable[[], Sample]] = {
@@ -99,27 +151,26 @@ def measured(name: str, raw: Raw, stage: Stage, size: Size) -> dict[str, Any]:
             loops.append(raw.run(size.events))
             ratios[way].append(samples[way][-1].rate / ((loops[-2].rate + loops[-1].rate) / 2))
     return {
-        "python": platform.python_version(),
-        "size": asdict(size),
-        "ratios": {f"{name}.{way}": round(median(found), 3) for way, found in ratios.items()},
+        "ratios": {way: round(median(found), 3) for way, found in ratios.items()},
         "ways": {"raw": summary(loops), **{way: summary(found) for way, found in samples.items()}},
         "curve": cost.curve(stage, size.ages),
-        "memory": {"idle": cost.idle(stage, size.idle), "plans": cost.plans(size.plans)},
+        "idle": cost.idle(stage, size.idle),
     }
 
 
 def table(report: dict[str, Any]) -> str:
     """The report as Markdown."""
-    (name,) = {ratio.partition(".")[0] for ratio in report["ratios"]}
-    lines = ["| way | events/s | ratio | CPU us | p50 us | p99 us | bytes |", "|---|---|---|---|---|---|---|"]
-    for way, found in report["ways"].items():
-        ratio = report["ratios"].get(f"{name}.{way}", 1)
-        cells = (found[column] for column in ("cpu_us", "p50_us", "p99_us", "bytes"))
-        lines.append(f"| {way} | {found['per_second']:,.0f} | {ratio} | {' | '.join(map(_cell, cells))} |")
-    lines += ["", "| event number | CPU us | bytes |", "|---|---|---|"]
-    for age, found in report["curve"].items():
-        lines.append(f"| {int(age):,} | {_cell(found['cpu_us'])} | {_cell(found['bytes'])} |")
-    idle, plans = report["memory"]["idle"], report["memory"]["plans"]
+    lines = ["| backend | way | events/s | ratio | CPU us | p50 us | p99 us | bytes |", "|---|---|" + "---:|" * 6]
+    for name, backend in report["backends"].items():
+        for way, found in backend["ways"].items():
+            ratio = report["ratios"].get(f"{name}.{way}", 1)
+            cells = (found[column] for column in ("cpu_us", "p50_us", "p99_us", "bytes"))
+            lines.append(f"| {name} | {way} | {found['per_second']:,.0f} | {ratio} | {' | '.join(map(_cell, cells))} |")
+    lines += ["", "| backend | event number | CPU us | bytes |", "|---|---:|---:|---:|"]
+    for name, backend in report["backends"].items():
+        for age, found in backend["curve"].items():
+            lines.append(f"| {name} | {int(age):,} | {_cell(found['cpu_us'])} | {_cell(found['bytes'])} |")
+    idle, plans = report["backends"]["sqlite"]["idle"], report["plans"]
     lines += ["", f"Each of {idle['instances']:,} idle instances: {idle['blocks_each']:.2f} blocks of memory."]
     lines += [f"{plans['plans']:,} plans: {plans['megabytes']:.1f} MB."]
     return "\n".join(lines)

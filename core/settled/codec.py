@@ -7,6 +7,7 @@ it was found, so that nothing is lost by a deploy that forgot a state.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar, assert_never
 
 from settled.data import Json, parse, write
@@ -54,13 +55,9 @@ def store(machine: Machine[Any, Any], record: Record, version: int, now: float) 
     Raises:
         LogicError: the context is not JSON; the message says where inside it.
     """
-    text = write(_to_json(machine, record))[:-1]
     snapshot = _snapshot_to_text(machine, record.snapshot)
-    if snapshot is not None:
-        text = f'{text},"snapshot":{snapshot}'
-    if record.window.ids:
-        text = f'{text},"window":[{record.window.ids}]'
-    return Stored(version, text + "}", index_of(record, now))
+    parts = (write(_to_json(machine, record))[:-1], ',"snapshot":', snapshot, _WINDOW, record.window.lines, _END)
+    return Stored(version, "".join(parts), index_of(record, now))
 
 
 def read(machine: Machine[Any, Any], key: Key, body: str, window: int = WINDOW) -> Record:
@@ -70,7 +67,7 @@ def read(machine: Machine[Any, Any], key: Key, body: str, window: int = WINDOW) 
         RecordError: the text is damaged, or of a newer format, or another machine's.
     """
     try:
-        data = parse(body)
+        data, lines = _parsed(body)
         written = data["settled"]
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{key}: the stored text is not a record of settled ({error})") from error
@@ -81,7 +78,7 @@ def read(machine: Machine[Any, Any], key: Key, body: str, window: int = WINDOW) 
     if data["machine"] != machine.id:
         raise RecordError(f"{key}: the record is of machine {data['machine']!r}, not {machine.id!r}")
     try:
-        return _from_json(machine, key, data, window)
+        return _from_json(machine, key, data, lines, window)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{key}: the record is damaged ({type(error).__name__}: {error})") from error
 
@@ -102,7 +99,7 @@ def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
         "children": {id: [str(child.key), child.generation, child.system_id] for id, child in record.children.items()},
         "system": {id: str(key) for id, key in record.system.items()},
         "turn": _optional(_turn_to_json, record.turn),
-        "outcomes": _outcomes_to_json(record.window.outcomes),
+        "outcomes": {id: str(outcome) for id, outcome in record.window.unusual.items()},
         "senders": {sender: list(position) for sender, position in record.window.senders.items()},
         "outbox": [_owed_to_json(owed) for owed in record.outbox],
         "failing": _optional(lambda failing: [failing.id, failing.count, failing.detail], record.failing),
@@ -113,16 +110,21 @@ def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
     return lean if record.redriving is None else {**lean, "redriving": record.redriving}
 
 
-def _outcomes_to_json(outcomes: Mapping[str, Outcome]) -> Json:
-    """Those that say something; nearly all are plainly taken."""
-    if [*outcomes.values()].count(Outcome.TAKEN) == len(outcomes):
-        return {}
-    return {id: str(outcome) for id, outcome in outcomes.items() if outcome is not Outcome.TAKEN}
+def _parsed(body: str) -> tuple[Any, str]:
+    """The record as JSON, and the window's lines, which come last and need not be read."""
+    begin, _, end = body.rpartition(_WINDOW)
+    if begin and end.endswith(_END):
+        with suppress(ValueError):  # it was not ours, but within something else: then `begin` is no whole object
+            return parse(begin + "}"), end.removesuffix(_END)
+    data = parse(body)
+    return data, Window.of(WINDOW, data.get("window", ())).lines
 
 
-def _from_json(machine: Machine[Any, Any], key: Key, data: Mapping[str, Any], window: int) -> Record:
-    outcomes = dict.fromkeys(data.get("window", ()), Outcome.TAKEN)
-    outcomes.update((id, Outcome(outcome)) for id, outcome in data.get("outcomes", {}).items())
+_WINDOW, _END = ',"window":[', "]}"
+
+
+def _from_json(machine: Machine[Any, Any], key: Key, data: Mapping[str, Any], lines: str, window: int) -> Record:
+    unusual = {id: Outcome(outcome) for id, outcome in data.get("outcomes", {}).items()}
     senders = {sender: (position[0], position[1], position[2]) for sender, position in data.get("senders", {}).items()}
     return Record(
         nonce=data["nonce"],
@@ -136,7 +138,7 @@ def _from_json(machine: Machine[Any, Any], key: Key, data: Mapping[str, Any], wi
         children={id: ChildInstance(Key.parse(raw[0]), *raw[1:]) for id, raw in data.get("children", {}).items()},
         system={id: Key.parse(raw) for id, raw in data.get("system", {}).items()},
         turn=_optional(lambda raw: _turn(key, raw), data.get("turn")),
-        window=Window(window, outcomes, senders),
+        window=Window(window, lines, unusual, senders),
         outbox=tuple(_owed(key, raw) for raw in data.get("outbox", ())),
         failing=_optional(lambda raw: Failing(*raw), data.get("failing")),
         receives=_optional(lambda raw: Receives(*raw), data.get("receives")),
@@ -149,10 +151,10 @@ def _optional(convert: Callable[[Any], T], raw: Any) -> T | None:
     return None if raw is None else convert(raw)
 
 
-def _snapshot_to_text(machine: Machine[Any, Any], snapshot: Snapshot[Any] | Unreadable | None) -> str | None:
+def _snapshot_to_text(machine: Machine[Any, Any], snapshot: Snapshot[Any] | Unreadable | None) -> str:
     match snapshot:
         case None:
-            return None
+            return "null"
         case Unreadable(raw):
             return write(raw)
         case _:

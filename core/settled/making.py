@@ -5,7 +5,8 @@ field. Of what is made several times in each step there is therefore a subclass 
 an instance of it takes to be made: last of all, that turns itself into one of the frozen class. Python lets it, because
 the subclass adds nothing to the instance.
 
-`evolve` is attrs' own, but what it finds out about a class it finds out once.
+`evolve` is attrs' own, but what it finds out about a class it finds out once; and an instance that has a dictionary,
+because its class was declared with ``slots=False``, is copied by copying that.
 """
 
 from __future__ import annotations
@@ -32,16 +33,25 @@ class Open:
 if TYPE_CHECKING:
     from attrs import evolve  # whose arguments the type checkers know
 else:
-    _layouts: dict[type[Any], tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]] = {}
+    _Layout = tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]] | None]
+    _layouts: dict[type[Any], _Layout] = {}
 
     def evolve(instance: T, **changes: Any) -> T:
         """A copy of `instance` with `changes`."""
         cls = instance.__class__
-        layout = _layouts.get(cls)
-        if layout is None:
-            found = [each for each in fields(cls) if each.init]
-            # One name more, because for a single one an attrgetter answers without a tuple.
-            values = attrgetter(*(each.name for each in found), found[0].name)
-            layout = _layouts[cls] = tuple(each.alias for each in found), values
-        names, values = layout
+        names, values = _layouts.get(cls) or _learn(cls)
+        if values is None:
+            copy = object.__new__(cls)
+            copy.__dict__.update(instance.__dict__, **changes)
+            if len(copy.__dict__) == len(names):
+                return copy
+            raise TypeError(f"{cls.__name__} has no {', '.join(changes.keys() - set(names))}")
         return cls(**{**dict(zip(names, values(instance), strict=False)), **changes})
+
+    def _learn(cls: type[Any]) -> _Layout:
+        found = [each for each in fields(cls) if each.init]
+        # One name more, because for a single one an attrgetter answers without a tuple.
+        values = attrgetter(*(each.name for each in found), found[0].name)
+        names = tuple(each.alias for each in found)
+        layout = _layouts[cls] = names, values if "__slots__" in vars(cls) else None
+        return layout

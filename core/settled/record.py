@@ -9,14 +9,14 @@ The text is JSON with a format number. Parts that hold nothing are left out of i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
-from attrs import Factory, field, frozen
+from attrs import field, frozen
 
-from settled.data import Json, write
+from settled.data import Json, parse, write
 from settled.effects import Emit, Execute, Log
 from settled.errors import LogicError, RecordError
 from settled.message import Due, Key, Message, Parent, Stamp, Timer, encode
@@ -55,42 +55,64 @@ class Outcome(StrEnum):
 
 @frozen
 class Window:
-    """The last `size` messages and their outcomes, oldest first, and the furthest step seen of each sender.
+    """The last `size` messages and their outcomes, and the furthest step seen of each sender.
 
     An instance's undelayed messages arrive in the order of its steps, so its furthest one tells all its earlier ones
     apart from new ones, even after their ids have left the window.
 
-    `ids` are the messages' ids as they stand in a JSON array. It is carried along, because to write all of them anew
-    for each message would be most of what a small record costs.
+    `lines` are the ids as they stand in the record, oldest first: each is JSON, in a line of its own. There is no other
+    form of them, because to make one for each message would be most of what a small record costs; and a line break
+    inside an id is escaped, so a line is one id and nothing else. `unusual` are the outcomes other than ``taken``.
     """
 
     size: int = WINDOW
-    outcomes: Mapping[str, Outcome] = {}
+    lines: str = ""
+    unusual: Mapping[str, Outcome] = {}
     senders: Mapping[str, tuple[int, int, int]] = {}
-    ids: str = field(
-        default=Factory(lambda self: ",".join(map(write, self.outcomes)), takes_self=True), eq=False, repr=False
-    )
+
+    @classmethod
+    def of(cls, size: int, ids: Iterable[str], **others: Any) -> Window:
+        """The window of `ids`, oldest first."""
+        return cls(size, BETWEEN.join(map(write, ids)), **others)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids, oldest first."""
+        return tuple(parse(f"[{self.lines}]"))
+
+    def outcome_of(self, id: str) -> Outcome | None:
+        """What became of the message `id`; None if it is not among the last ones."""
+        if f"\n{write(id)}{BETWEEN}" not in f"\n{self.lines}{BETWEEN}":
+            return None
+        return self.unusual.get(id, Outcome.TAKEN)
 
     def outcome(self, message: Message, stamp: Stamp | None = None) -> Outcome | None:
         """What became of `message`; None if it is new."""
-        known = self.outcomes.get(message.id)
+        known = self.outcome_of(message.id)
         if known is None and stamp and self.senders.get(str(stamp.sender), (0, -1, -1)) >= stamp.position:
             return Outcome.TAKEN
         return known
 
     def add(self, message: Message, outcome: Outcome, stamp: Stamp | None = None) -> Window:
         """This window with `message` as its newest; what no longer fits is forgotten."""
-        outcomes, senders = dict(self.outcomes), self.senders
-        again = outcomes.pop(message.id, None) is not None
-        outcomes[message.id] = outcome
-        ids = f"{self.ids},{write(message.id)}" if self.ids else write(message.id)
-        if len(outcomes) > self.size:
-            oldest = next(iter(outcomes))
-            del outcomes[oldest]
-            ids = ids[len(write(oldest)) + 1 :]
+        line, lines = write(message.id), self.lines
+        if self.outcome_of(message.id) is not None:
+            lines = BETWEEN.join(other for other in lines.split(BETWEEN) if other != line)
+        lines = f"{lines}{BETWEEN}{line}" if lines else line
+        unusual, senders = self.unusual, self.senders
+        if lines.count("\n") >= self.size:
+            oldest, _, lines = lines.partition(BETWEEN)
+            unusual = unusual and {id: each for id, each in unusual.items() if write(id) != oldest}
+        if outcome is not Outcome.TAKEN or message.id in unusual:
+            unusual = {id: each for id, each in unusual.items() if id != message.id}
+            unusual |= {} if outcome is Outcome.TAKEN else {message.id: outcome}
         if stamp is not None:
             senders = _newest(senders, str(stamp.sender), stamp.position, self.size)
-        return Window(self.size, outcomes, senders) if again else Window(self.size, outcomes, senders, ids)
+        return Window(self.size, lines, unusual, senders)
+
+
+BETWEEN = ",\n"
+"""What stands between two ids of a window."""
 
 
 def _newest(items: Mapping[str, T], key: str, value: T, size: int) -> Mapping[str, T]:
@@ -219,7 +241,7 @@ class Unreadable:
     error: RecordError | LogicError = field(eq=str)
 
 
-@frozen
+@frozen(slots=False)
 class Record:
     """What the store keeps for a key, decoded.
 

@@ -113,7 +113,7 @@ class Client(Generic[C]):
         """Wait for the end of the turn of the message `id`; as `ask`, without sending."""
 
         def look(record: Record | None) -> Snapshot[C] | None:
-            found = record.window.outcomes.get(id) if record else None
+            found = record.window.outcome_of(id) if record else None
             return None if record is None or found is None else self._answer(instance, id, record, found)
 
         return self._wait(instance, look, timeout, f"the turn of {id}")

@@ -15,11 +15,19 @@ def test_it_reports_each_ratio(tmp_path: Path, capsys: pytest.CaptureFixture[str
     report = json.loads(capsys.readouterr().out)
     assert set(report["ratios"]) == {"sqlite.single", "sqlite.folded", "sqlite.many", "sqlite.apart"}
     assert all(ratio > 0 for ratio in report["ratios"].values())
-    assert set(report["ways"]["raw"]) == {"per_second", "cpu_us", "p50_us", "p99_us", "bytes"}
-    assert set(report["curve"]) == {"5", "50"}
+    sqlite = report["backends"]["sqlite"]
+    assert set(sqlite["ways"]["raw"]) == {"per_second", "cpu_us", "p50_us", "p99_us", "bytes"}
+    assert set(sqlite["curve"]) == {"5", "50"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_measures_redis_beside_sqlite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["durable", "--json", "--quick", "--backend", "redis", "--place", str(tmp_path)])
+    ratios = json.loads(capsys.readouterr().out)["ratios"]
+    assert {f"{name}.{way}" for name in ("sqlite", "redis") for way in ("single", "folded", "many")} <= set(ratios)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_it_is_a_table_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["durable", "--quick", "--place", str(tmp_path)])
-    assert "| single |" in capsys.readouterr().out
+    assert "| sqlite | single |" in capsys.readouterr().out

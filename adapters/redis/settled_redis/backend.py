@@ -124,18 +124,17 @@ class RedisBackend:
             else:
                 groups.setdefault(steps.partition, {})[write.key] = steps
         expected = {write.key: write.expected for write in writes}
+        deliveries: Sequence[Delivery] = ()
         for partition, group in groups.items():
-            parts = list(group.values())
-            if self._has_one_partition:
-                parts.append(Steps(partition))
-                parts[-1].receive(receive)
-            done = self._performer.perform_together(parts)
-            for key, each in zip(group, done, strict=False):
-                if each.found is not None:
-                    refused[key] = conflict(key, expected[key], each)
-            if self._has_one_partition:
-                return Finished(refused, tuple(self._handed_out(partition, done[-1])))
-        return Finished(refused, tuple(self._queue.receive(receive)))
+            last = list(group.values())[-1]
+            if receive > 0 and self._has_one_partition:
+                last.receive(receive)
+            done = dict(zip(group, self._performer.perform_together([*group.values()]), strict=True))
+            refused |= {key: conflict(key, expected[key], each) for key, each in done.items() if each.found is not None}
+            deliveries = self._handed_out(partition, list(done.values())[-1])
+        if not groups or not self._has_one_partition:
+            deliveries = self._queue.receive(receive)
+        return Finished(refused, tuple(deliveries))
 
     def _finish_alone(self, write: Write) -> Mapping[Key, SettledError]:
         try:

@@ -238,7 +238,7 @@ class TestADelayedSendToAnother:
         assert world.value("bob") == "a"
         world.settle(until=1_010)
         assert world.value("bob") == "pinged"
-        assert "pinger/ada/1/1/0" in world.record("bob").window.outcomes
+        assert "pinger/ada/1/1/0" in world.record("bob").window.ids
 
     def test_can_be_cancelled_to_the_last_moment(self) -> None:
         world = World(self.machine())
