@@ -93,13 +93,14 @@ class TestTheModule:
         ended = terraform(HERE / "terraform", "fmt", "-check", "-diff")
         assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
 
-    def test_terraform_finds_it_valid(self, tmp_path: Path) -> None:
-        module = shutil.copytree(HERE / "terraform", tmp_path / "terraform")
-        prepared = terraform(module, "init", "-backend=false", "-no-color")
-        if prepared.returncode != 0:
-            pytest.skip(f"the provider of AWS cannot be had here: {prepared.stderr.strip().splitlines()[0]}")
-        ended = terraform(module, "validate", "-no-color")
-        assert ended.returncode == 0, ended.stderr
+    if any((Path.home() / ".terraform.d" / "plugins").glob("*/hashicorp/aws")):
+        # Only there: what Terraform knows of AWS is in a provider that no package registry has.
+        def test_terraform_finds_it_valid(self, tmp_path: Path) -> None:
+            module = shutil.copytree(HERE / "terraform", tmp_path / "terraform")
+            prepared = terraform(module, "init", "-backend=false", "-no-color")
+            assert prepared.returncode == 0, prepared.stderr
+            ended = terraform(module, "validate", "-no-color")
+            assert ended.returncode == 0, ended.stderr
 
 
 def terraform(module: Path, *words: str) -> subprocess.CompletedProcess[str]:
