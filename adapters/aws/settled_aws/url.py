@@ -1,17 +1,14 @@
-"""What a backend's URL says, and nothing of what is done about it.
-
-An option that nobody knows is an error: a misspelt ``leese=5`` that is quietly passed over is found in production.
-"""
+"""What a backend's URL says, and nothing of what is done about it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl
 
 from attrs import frozen
 
 from settled.errors import Denied
+from settled_runtime.url import options_in, seconds
 
 EXPECTED = "expected aws://REGION/NAME, as in aws://eu-central-1/signup"
 
@@ -48,7 +45,7 @@ def place_in(url: str) -> Place:
     region, _, name = place.removeprefix("aws://").partition("/")
     if not place.startswith("aws://") or not region or not name or "/" in name:
         raise Denied(f"{url}: {EXPECTED}")
-    return Place(region=region, **{**_named(name), **_options(url, query)})
+    return Place(region=region, **{**_named(name), **options_in(query, _KNOWN, url)})
 
 
 def _named(name: str) -> dict[str, Any]:
@@ -59,18 +56,6 @@ def _named(name: str) -> dict[str, Any]:
         "schedules": name,
         "role": f"{name}-scheduler",
     }
-
-
-def _options(url: str, query: str) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    for name, text in parse_qsl(query, keep_blank_values=True):
-        if name not in _KNOWN:
-            raise Denied(f"{url}: no option {name!r}; known are {', '.join(sorted(_KNOWN))}")
-        try:
-            options[name] = _KNOWN[name](text)
-        except ValueError as error:
-            raise Denied(f"{url}: {name}={text}: {error}") from error
-    return options
 
 
 def _name(text: str) -> str:
@@ -92,13 +77,6 @@ def _lease(text: str) -> int:
     return lease
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise ValueError("expected a number of seconds above 0")
-    return seconds
-
-
 def _bytes(text: str) -> int:
     count = int(text)
     if not 1024 <= count <= 1024 * 1024:
@@ -114,6 +92,6 @@ _KNOWN: Mapping[str, Callable[[str], Any]] = {
     "role": _name,
     "account": _account,
     "lease": _lease,
-    "keep_finished": _seconds,
+    "keep_finished": seconds,
     "largest_message": _bytes,
 }

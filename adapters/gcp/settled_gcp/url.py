@@ -1,20 +1,17 @@
-"""What a backend's URL says, and nothing of what is done about it.
-
-An option that nobody knows is an error: a misspelt ``leese=5`` that is quietly passed over is found in production.
-"""
+"""What a backend's URL says, and nothing of what is done about it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
-from urllib.parse import parse_qsl
 
 from attrs import frozen
 
 from settled.errors import Denied
 from settled_gcp.documents import Collection
 from settled_gcp.store import Contention
+from settled_runtime.url import options_in, seconds
 
 EXPECTED = "expected gcp://PROJECT/NAME, as in gcp://my-project/signup?location=europe-west1"
 
@@ -97,7 +94,7 @@ def place_in(url: str) -> Place:
     project, _, name = start.removeprefix("gcp://").partition("/")
     if not start.startswith("gcp://") or not project or not name or "/" in name:
         raise Denied(f"{url}: {EXPECTED}")
-    place = Place(project=project, **{**_named(project, name), **_options(url, query)})
+    place = Place(project=project, **{**_named(project, name), **options_in(query, _KNOWN, url)})
     if place.timers is Timekeeper.TASKS and place.location is None:
         raise Denied(f"{url}: Cloud Tasks needs a location: say location=REGION, or timers=sweep")
     return place
@@ -106,18 +103,6 @@ def place_in(url: str) -> Place:
 def _named(project: str, name: str) -> dict[str, Any]:
     same = dict.fromkeys(("collection", "topic", "subscription", "tasks"), name)
     return {**same, "account": f"{name}-timers@{project}.iam.gserviceaccount.com"}
-
-
-def _options(url: str, query: str) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    for name, text in parse_qsl(query, keep_blank_values=True):
-        if name not in _KNOWN:
-            raise Denied(f"{url}: no option {name!r}; known are {', '.join(sorted(_KNOWN))}")
-        try:
-            options[name] = _KNOWN[name](text)
-        except ValueError as error:
-            raise Denied(f"{url}: {name}={text}: {error}") from error
-    return options
 
 
 def _name(text: str) -> str:
@@ -131,13 +116,6 @@ def _lease(text: str) -> int:
     if not 10 <= lease <= 600:
         raise ValueError("expected whole seconds, from 10 to 600: what Pub/Sub lets an ack deadline be")
     return lease
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise ValueError("expected a number of seconds above 0")
-    return seconds
 
 
 def _address(text: str) -> str:
@@ -155,10 +133,10 @@ _KNOWN: Mapping[str, Callable[[str], Any]] = {
     "location": _name,
     "database": _name,
     "timers": Timekeeper,
-    "sweep_every": _seconds,
+    "sweep_every": seconds,
     "contention": Contention,
     "pull": Pull,
     "lease": _lease,
-    "keep_finished": _seconds,
+    "keep_finished": seconds,
     "publish": _address,
 }

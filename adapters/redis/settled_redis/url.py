@@ -1,18 +1,18 @@
 """What a URL says: which server, how to speak with it, and which options of settled's own.
 
-An option that nobody knows is an error: a misspelt ``leese=5`` that is quietly passed over is found in production. A
-password is never shown.
+A password is never shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from attrs import field, frozen
 
 from settled.errors import Denied
+from settled_runtime.url import count, options_in, seconds
 
 _SCHEMES: Mapping[str, bool] = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
 """Those that are known, and whether they mean TLS."""
@@ -96,7 +96,7 @@ def parse(url: str) -> Place:
         _database(parts.path, shown),
         _SCHEMES[parts.scheme],
     )
-    return Place(Address(parts.hostname, port), login, _given(parts.query, shown))
+    return Place(Address(parts.hostname, port), login, options_in(parts.query, OPTIONS, shown))
 
 
 def _without_password(parts: SplitResult) -> str:
@@ -111,32 +111,6 @@ def _database(path: str, shown: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise Denied(f"{shown}: {text!r} is no database: expected its number, as in redis://HOST:PORT/0")
     return int(text)
-
-
-def _given(query: str, shown: str) -> Mapping[str, Any]:
-    given: dict[str, Any] = {}
-    for name, text in parse_qsl(query, keep_blank_values=True):
-        if name not in OPTIONS:
-            raise Denied(f"{shown}: no option {name!r}; known are {', '.join(sorted(OPTIONS))}")
-        try:
-            given[name] = OPTIONS[name](text)
-        except ValueError as error:
-            raise Denied(f"{shown}: {name}={text}: {error}") from error
-    return given
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise ValueError("expected a number of seconds above 0")
-    return seconds
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise ValueError("expected a whole number from 1")
-    return count
 
 
 def _count_or_none(text: str) -> int:
@@ -154,12 +128,12 @@ def _prefix(text: str) -> str:
 
 
 OPTIONS: Mapping[str, Callable[[str], Any]] = {
-    "lease": _seconds,
-    "remember": _count,
+    "lease": seconds,
+    "remember": count,
     "prefix": _prefix,
-    "partitions": _count,
+    "partitions": count,
     "replicas": _count_or_none,
-    "timeout": _seconds,
+    "timeout": seconds,
     "ca": str,
     "certificate": str,
     "private_key": str,

@@ -1,0 +1,48 @@
+"""The options behind the question mark of a backend's URL.
+
+An option that nobody knows is an error: a misspelt ``leese=5`` that is quietly passed over is found in production.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from settled import Denied
+
+
+def options_in(query: str, known: Mapping[str, Callable[[str], Any]], url: str) -> dict[str, Any]:
+    """The options in `query`, each as the function of its name in `known` reads it; one raises ValueError to refuse.
+
+    Args:
+        url: what an error shows, so without a password.
+
+    Raises:
+        Denied: there is an option that is not known, or that is refused.
+    """
+    options: dict[str, Any] = {}
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        if name not in known:
+            raise Denied(f"{url}: no option {name!r}; known are {', '.join(sorted(known))}")
+        try:
+            options[name] = known[name](text)
+        except ValueError as error:
+            raise Denied(f"{url}: {name}={text}: {error}") from error
+    return options
+
+
+def seconds(text: str) -> float:
+    """A length of time in seconds, more than none."""
+    read = float(text)
+    if not 0 < read < float("inf"):
+        raise ValueError("expected a number of seconds above 0")
+    return read
+
+
+def count(text: str) -> int:
+    """A whole number, at least 1."""
+    read = int(text)
+    if read < 1:
+        raise ValueError("expected a whole number from 1")
+    return read
