@@ -1,0 +1,86 @@
+"""The Terraform module of the example: it can be read, and it sets up what the doctor would ask for."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from settled_gcp.doctor import MOST_ATTEMPTS
+from settled_gcp.documents import EXEMPT, EXEMPT_LETTER, EXPIRES
+from tests.examples.processes import ROOT
+
+HERE = ROOT / "examples" / "gcp-signup"
+TEXT = (HERE / "terraform" / "main.tf").read_text(encoding="utf-8")
+hcl2: Any = import_module("hcl2")
+
+
+def read(text: str) -> Any:
+    return plain(hcl2.loads(text))
+
+
+def plain(found: Any) -> Any:
+    """What hcl2 has read, without the quotation marks around names and texts."""
+    match found:
+        case dict():
+            return {plain(name): plain(value) for name, value in found.items()}  # pyright: ignore
+        case list():
+            return [plain(value) for value in found]  # pyright: ignore
+        case str():
+            return found[1:-1] if len(found) > 1 and found[0] == found[-1] == '"' else found
+        case _:
+            return found
+
+
+MODULE = read(TEXT)
+
+
+def resource(kind: str, name: str) -> Any:
+    (found,) = [each[kind][name] for each in MODULE["resource"] if name in each.get(kind, {})]
+    return found
+
+
+def test_what_is_not_hcl_is_not_read() -> None:
+    with pytest.raises(Exception, match="Unexpected"):
+        read(TEXT.replace("push_config {", "push_config {{", 1))
+
+
+def test_the_subscription_is_what_the_doctor_asks_for() -> None:
+    found = resource("google_pubsub_subscription", "messages")
+    (policy,), (push,) = found["dead_letter_policy"], found["push_config"]
+    assert found["enable_message_ordering"] is True
+    assert found["ack_deadline_seconds"] == "${var.lease}"
+    assert found["expiration_policy"][0]["ttl"] == ""
+    assert policy["max_delivery_attempts"] == MOST_ATTEMPTS
+    assert push["oidc_token"][0]["audience"] == "${local.audience}"
+    assert 'retention = "2678400s"' in TEXT
+
+
+def test_what_nobody_asks_for_is_in_no_index() -> None:
+    exempt = [set(re.findall(r'"(\w+)"', fields)) for fields in re.findall(r"^    \S+ +=\s*\[(\".*\")\]$", TEXT, re.M)]
+    assert exempt == [set(EXEMPT) - {EXPIRES}, set(EXEMPT_LETTER)]
+    expires = resource("google_firestore_field", "expires")
+    assert (expires["field"], "ttl_config" in expires, "index_config" in expires) == (EXPIRES, True, True)
+
+
+def test_tasks_are_never_given_up() -> None:
+    assert resource("google_cloud_tasks_queue", "timers")["retry_config"][0]["max_attempts"] == -1
+
+
+def test_nobody_may_do_more_than_he_must() -> None:
+    granted = set(re.findall(r"roles/[\w.]+", TEXT))
+    assert granted == {
+        "roles/pubsub.publisher",
+        "roles/pubsub.subscriber",
+        "roles/datastore.user",
+        "roles/datastore.viewer",
+        "roles/cloudtasks.enqueuer",
+        "roles/cloudtasks.taskDeleter",
+        "roles/iam.serviceAccountUser",
+        "roles/iam.serviceAccountTokenCreator",
+        "roles/run.invoker",
+    }
+    readme = (HERE / "README.md").read_text(encoding="utf-8").replace("cloudtasks.$ROLE", "cloudtasks.enqueuer")
+    assert set(re.findall(r"roles/[\w.]+", readme)) | {"roles/cloudtasks.taskDeleter"} == granted
