@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -23,15 +23,13 @@ def read(text: str) -> Any:
 
 def plain(found: Any) -> Any:
     """What hcl2 has read, without the quotation marks around names and texts."""
-    match found:
-        case dict():
-            return {plain(name): plain(value) for name, value in found.items()}  # pyright: ignore
-        case list():
-            return [plain(value) for value in found]  # pyright: ignore
-        case str():
-            return found[1:-1] if len(found) > 1 and found[0] == found[-1] == '"' else found
-        case _:
-            return found
+    if isinstance(found, dict):
+        return {plain(name): plain(value) for name, value in cast("dict[str, Any]", found).items()}
+    if isinstance(found, list):
+        return [plain(value) for value in cast("list[Any]", found)]
+    if isinstance(found, str) and len(found) > 1 and found[0] == found[-1] == '"':
+        return found[1:-1]
+    return found
 
 
 MODULE = read(TEXT)
