@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -18,18 +19,8 @@ hcl2: Any = import_module("hcl2")
 
 
 def read(text: str) -> Any:
-    return plain(hcl2.loads(text))
-
-
-def plain(found: Any) -> Any:
-    """What hcl2 has read, without the quotation marks around names and texts."""
-    if isinstance(found, dict):
-        return {plain(name): plain(value) for name, value in cast("dict[str, Any]", found).items()}
-    if isinstance(found, list):
-        return [plain(value) for value in cast("list[Any]", found)]
-    if isinstance(found, str) and len(found) > 1 and found[0] == found[-1] == '"':
-        return found[1:-1]
-    return found
+    """What hcl2 has read, without the quotation marks that it leaves around names and texts."""
+    return json.loads(json.dumps(hcl2.loads(text)).replace('\\"', ""))
 
 
 MODULE = read(TEXT)
