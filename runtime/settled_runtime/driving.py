@@ -37,7 +37,7 @@ class Driven(Generic[T]):
         """Go on to the next command."""
         self._go(lambda: self._course.send(answer))
 
-    def refuse(self, error: SettledError) -> None:
+    def refuse(self, error: Exception) -> None:
         """Go on from a command that came to `error`."""
         self._go(lambda: self._course.throw(error))
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from settled import Backend, Capability, Delivery, End, Key, Machine, Policy, SettledError
+from settled import Backend, Capability, Delivery, End, Key, Machine, Policy
 from settled.commands import Finish, Letters, Load, Release
 from settled_runtime.house import House, by_key
 from settled_runtime.interruption import Interruption
@@ -106,7 +106,7 @@ class Host:
     def _finish(self, commits: Mapping[Turn, Finish], receive: int) -> Sequence[Delivery]:
         try:
             done = self._house.ports.finish_all([commit.write for commit in commits.values()], receive)
-        except SettledError as error:
+        except Exception as error:
             for turn, commit in commits.items():
                 turn.finished(commit, error)
             return ()

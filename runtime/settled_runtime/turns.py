@@ -57,7 +57,7 @@ class Turn:
             self.step()
         return self.end
 
-    def finished(self, command: Finish, error: SettledError | None) -> None:
+    def finished(self, command: Finish, error: Exception | None) -> None:
         """`command`, at which it stands, was performed for it, or came to `error`."""
         if error is not None:
             self._move(lambda: self._driven.refuse(_again(error)))
@@ -102,8 +102,10 @@ class Turn:
         return Acted(len(command.actions), self._house.clock())
 
 
-def _again(error: SettledError) -> SettledError:
-    """`error`, for one of several that it is to be raised in: an error remembers where it was."""
+def _again(error: Exception) -> Exception:
+    """`error`, for one of several turns that it is to be raised in: an error remembers where it was."""
+    if not isinstance(error, SettledError):
+        return error  # it ends the turn wherever it is raised, and not all such can be copied
     another = copy(error)
     another.__cause__ = error.__cause__
     return another

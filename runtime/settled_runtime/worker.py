@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import FrameType
 
-from settled import Delivery, Unavailable
+from settled import Delivery, SettledError, Unavailable, Unknown
 from settled.commands import Load
 from settled_runtime.host import Host
 from settled_runtime.house import by_key
@@ -27,7 +27,8 @@ class Worker:
 
     Args:
         host: who takes them through their turns.
-        concurrency: how many keys at the same time.
+        concurrency: how many turns that have something to perform go on at the same time, each in a thread; the others
+            commit together (see `Host.go_on_together`).
         batch: how many messages are received at once; those of one key are folded into one commit.
         patience: for how many seconds one receive waits.
         grace: for how many seconds turns may go on after `stop`.
@@ -50,25 +51,34 @@ class Worker:
         with _stopped_by_signals(self):
             helper = threading.Thread(target=self._help, name="settled-helper")
             helper.start()
-            ahead: Sequence[Delivery] = ()
-            while not self._stopping.is_set():
-                ahead = self._work_once(ahead or self._receive(self._patience))
-                if ahead:
-                    self._behind.set()
-            self._give_back(ahead)
-            self._behind.set()
-            helper.join()
-            self._wind_up()
+            try:
+                self._work()
+            finally:
+                self._stopping.set()
+                self._behind.set()
+                helper.join()
+                self._wind_up()
 
     def stop(self) -> None:
         """Receive no more; `run` returns when the turns are over. May be called from anywhere, and again."""
         self._stopping.set()
 
+    def _work(self) -> None:
+        ahead: Sequence[Delivery] = ()
+        while not self._stopping.is_set():
+            ahead = self._work_once(ahead or self._receive(self._patience))
+            if ahead:
+                self._behind.set()
+        self._give_back(ahead)
+
     def _help(self) -> None:
         """Take what is left over, while there is more than one batch: one thread computes while the other commits."""
         ahead: Sequence[Delivery] = ()
         while self._behind.wait() and not self._stopping.is_set():
-            ahead = self._work_once(ahead or self._receive(0.0))
+            try:
+                ahead = self._work_once(ahead or self._receive(0.0))
+            except SettledError:
+                ahead = ()  # the other thread meets it too, and its caller hears of it
             if not ahead:
                 self._behind.clear()
         self._give_back(ahead)
@@ -101,7 +111,8 @@ class Worker:
             return ()
         try:
             return retried(lambda: self._host.backend.queue.receive(self._batch, patience), attempts=3)
-        except Unavailable:
+        except (Unavailable, Unknown):
+            # What was handed out in an answer that was lost is handed out again when its lease is over.
             self._stopping.wait(self._patience)
         return ()
 

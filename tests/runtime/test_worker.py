@@ -9,10 +9,13 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from settled import Call, Machine
+import pytest
+
+from settled import Call, Delivery, Denied, Machine, SettledError, Unavailable, Unknown
 from settled_local.memory import MemoryBackend
 from settled_local.sqlite import SQLiteBackend
 from settled_runtime import Client, Host, Worker
@@ -175,3 +178,43 @@ class TestItsEnd:
         assert (worker.returncode, out.strip()) == (0, "a clean end")
         assert len(backend.queue.receive(10)) == 1
         backend.close()
+
+    def test_hands_back_what_a_commit_brought_with_it(self) -> None:
+        """Nobody has to wait until its lease is over."""
+        backend, machine = MemoryBackend(), appending()
+        client = Client(machine, backend)
+        for name in ("ada", "ben"):
+            client.start(name)
+        worker = Worker(Host([machine], backend, observers=[lambda _: worker.stop()]), batch=1)
+        worker.run()
+        assert [each.message.key.instance for each in backend.queue.receive(10)] == ["ben"]
+
+
+class TestABackendThatFails:
+    def test_for_good_ends_it_with_the_error(self) -> None:
+        backend = Failing(Denied("the password was changed"))
+        with pytest.raises(Denied, match="password"):
+            Worker(Host([appending()], backend), patience=0.05).run()
+
+    @pytest.mark.parametrize("error", [Unavailable("nobody there"), Unknown("lost")])
+    def test_for_a_while_is_asked_again(self, error: SettledError) -> None:
+        backend, machine = Failing(error), appending()
+        client = Client(machine, backend)
+        client.start("ada")
+        work(machine, backend, lambda: client.get("ada") is not None)
+        assert client.get("ada") is not None
+
+
+class Failing(MemoryBackend):
+    """The first calls of ``receive`` fail."""
+
+    def __init__(self, *errors: SettledError) -> None:
+        super().__init__()
+        self._errors, receive = list(errors), self.queue.receive
+
+        def failing(limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+            if self._errors:
+                raise self._errors.pop()
+            return receive(limit, wait)
+
+        setattr(self.queue, "receive", failing)  # noqa: B010 (a method is not to be assigned to)
