@@ -181,11 +181,6 @@ def letter_in(key: Key, document: Any) -> DeadLetter:
     return DeadLetter(message, _read(fields["reason"]), fields["at"].double_value, _read(fields["detail"]))
 
 
-def buried_with(name: str) -> int:
-    """The version that the dead letter of this name was buried with."""
-    return int(name.rpartition("/")[2].partition("-")[0])
-
-
 def fits(name: str, fields: Fields, what: str) -> int:
     """The size of a document, if Firestore takes it.
 
