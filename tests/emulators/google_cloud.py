@@ -350,7 +350,7 @@ class Google:
                 for copy in subscription.hand_out(PUSHER, 100, lease, one_each=True):
                     self.pool.submit(self.push, subscription, copy)
         for waiting in self.tasks.values():
-            if waiting.due <= now:
+            if waiting.due <= now + 1e-6:  # what a task's own time is rounded to
                 waiting.due = float("inf")
                 self.dispatching += 1
                 self.pool.submit(self.dispatch, waiting)

@@ -144,7 +144,7 @@ def answers(google: Google) -> type[BaseHTTPRequestHandler]:
                     case "/control/advance":
                         google.advance(body["seconds"])
                     case "/control/freeze":
-                        google.clock.frozen = time.time()
+                        google.clock.frozen = float(int(time.time()))
                     case "/control/fail":
                         google.failures.append(Failure(**body))
                     case "/control/repeat-acked":

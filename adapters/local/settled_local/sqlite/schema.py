@@ -133,7 +133,13 @@ def _create(db: Connection, path: str) -> None:
 
 def _is_ours(db: Connection, path: str) -> bool:
     """Whether the tables are there; False if there is nothing at all."""
-    # Tables and numbers are written in one commit, so numbers that are read after the tables are never older.
+    if not db.in_transaction:
+        # Tables and numbers are written in one commit, and so are read as of one moment.
+        db.run("BEGIN")
+        try:
+            return _is_ours(db, path)
+        finally:
+            db.roll_back()
     (things,) = db.run("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = db.run("PRAGMA application_id").fetchone()
     (version,) = db.run("PRAGMA user_version").fetchone()
