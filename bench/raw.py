@@ -45,6 +45,7 @@ class RawRedis:
     def __init__(self, url: str, key: str) -> None:
         from redis import Redis
 
+        # redis-py says of its options only that they are some.
         self._redis: Any = Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType]
         self._key = key
         self._script = self._redis.register_script(

@@ -5,8 +5,8 @@ A machine there is JSON all through. Its guards and actions become functions her
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
 
 from settled import Args, Machine, and_, assign, not_, setup
 
@@ -54,7 +54,7 @@ def _node(config: Mapping[str, Any], actions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType]
+    return list(cast("Iterable[Any]", value)) if isinstance(value, list) else [value]
 
 
 def _transition(config: Any, actions: dict[str, Any]) -> Any:

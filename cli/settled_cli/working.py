@@ -19,7 +19,7 @@ def worker(
     *machines: Annotated[str, Parameter(help="module:attribute, or folders that have a machine.py.")],
     backend: BackendUrl = None,
     concurrency: Annotated[
-        int, Parameter(help="How many instances to work on at the same time.", validator=Number(gte=1))
+        int, Parameter(help="How many turns may run actors or actions at the same time.", validator=Number(gte=1))
     ] = 8,
     verbose: Annotated[bool, Parameter(negative="", help="Log every step.")] = False,
 ) -> None:

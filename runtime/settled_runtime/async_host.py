@@ -97,7 +97,7 @@ class _Performer:
         for count, action in enumerate(command.actions):
             error: str | None = None
             try:
-                await _finished(self.house.action(command, action, self.held)())
+                await _awaited(self.house.action(command, action, self.held)())
             except Exception as raised:
                 error = f"{type(raised).__name__}: {raised}"
             self.house.performed(command, action, error)
@@ -106,7 +106,7 @@ class _Performer:
         return Acted(len(command.actions), self.house.clock())
 
 
-async def _finished(value: Any) -> Any:
+async def _awaited(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
@@ -173,7 +173,7 @@ class _Tasks:
 async def _called(function: Callable[..., Any], invocation: Invocation, call: Call) -> Any:
     if inspect.iscoroutinefunction(function):
         return await function(invocation.input, call)
-    return await _finished(await _in_a_thread(lambda: function(invocation.input, call)))
+    return await _awaited(await _in_a_thread(lambda: function(invocation.input, call)))
 
 
 async def _in_a_thread(work: Callable[[], Any]) -> Any:

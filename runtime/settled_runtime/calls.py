@@ -22,7 +22,7 @@ from settled_runtime.leases import Held
 from settled_runtime.observe import CallEnded
 
 
-def finished(value: Any) -> Any:
+def awaited(value: Any) -> Any:
     """`value`, or what it comes to if it is a coroutine. No event loop runs in the threads of this host."""
     if not inspect.iscoroutine(value):
         return value
@@ -62,7 +62,7 @@ class Calls:
 
     def _work(self, invocation: Invocation, function: Callable[..., Any], call: Call) -> None:
         try:
-            result = Result(invocation.id, True, finished(function(invocation.input, call)))
+            result = Result(invocation.id, True, awaited(function(invocation.input, call)))
         except Exception as error:
             result = Result(invocation.id, False, described(error))
         self._inbox.put((_attempt(invocation), result))

@@ -99,19 +99,19 @@ class Host:
                     turn.step()
             commits = {turn: turn.command for turn in going if isinstance(turn.command, Finish)}
             if commits:
-                deliveries += self._finish(commits, 0 if deliveries else receive)
+                deliveries += self._commit(commits, 0 if deliveries else receive)
             going = tuple(commits)
         return deliveries
 
-    def _finish(self, commits: Mapping[Turn, Finish], receive: int) -> Sequence[Delivery]:
+    def _commit(self, commits: Mapping[Turn, Finish], receive: int) -> Sequence[Delivery]:
         try:
             done = self._house.ports.finish_all([commit.write for commit in commits.values()], receive)
         except Exception as error:
             for turn, commit in commits.items():
-                turn.finished(commit, error)
+                turn.answer(commit, error)
             return ()
         for turn, commit in commits.items():
-            turn.finished(commit, done.refused.get(turn.key))
+            turn.answer(commit, done.refused.get(turn.key))
         return done.deliveries
 
     def give_back(self, held: Held, delay: float = 0.0) -> None:

@@ -113,16 +113,16 @@ class House:
         answer = self.ports.perform(command)
         match command:
             case Finish():
-                self.finished(command, held)
+                self.note(command, held)
             case Release(deliveries, _):
                 held.drop(deliveries)
             case _:
                 pass
         return answer
 
-    def finished(self, command: Finish, held: Held) -> None:
-        """Hold no longer what `command` has acknowledged, and remember what it has stored."""
-        write, record = command.write, command.record
+    def note(self, commit: Finish, held: Held) -> None:
+        """Hold no longer what `commit` has acknowledged, and remember what it has stored."""
+        write, record = commit.write, commit.record
         held.drop(write.acks)
         if write.stored is not None and record is not None:
             self.memory.remember(write.key, record, write.stored.version)

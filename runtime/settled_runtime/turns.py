@@ -11,7 +11,7 @@ from typing import assert_never
 
 from settled import End, Key, SettledError
 from settled.commands import Act, Acted, Answer, Command, Done, Finish, Letters, Load, Release, Run
-from settled_runtime.calls import Calls, finished
+from settled_runtime.calls import Calls, awaited
 from settled_runtime.driving import Driven
 from settled_runtime.house import AFTER_AN_ERROR, House
 from settled_runtime.interruption import Interruption
@@ -57,12 +57,12 @@ class Turn:
             self.step()
         return self.end
 
-    def finished(self, command: Finish, error: Exception | None) -> None:
-        """`command`, at which it stands, was performed for it, or came to `error`."""
+    def answer(self, commit: Finish, error: Exception | None) -> None:
+        """Go on from `commit`, at which it stands: it was made together with others, or came to `error`."""
         if error is not None:
             self._move(lambda: self._driven.refuse(_again(error)))
             return
-        self._house.finished(command, self.held)
+        self._house.note(commit, self.held)
         self._move(lambda: self._driven.answer(Done(self._house.clock())))
 
     def _move(self, on: Callable[[], None]) -> None:
@@ -93,7 +93,7 @@ class Turn:
         for count, action in enumerate(command.actions):
             error: str | None = None
             try:
-                finished(self._house.action(command, action, self.held)())
+                awaited(self._house.action(command, action, self.held)())
             except Exception as raised:
                 error = f"{type(raised).__name__}: {raised}"
             self._house.performed(command, action, error)

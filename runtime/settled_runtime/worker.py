@@ -74,7 +74,7 @@ class Worker:
     def _help(self) -> None:
         """Take what is left over, while there is more than one batch: one thread computes while the other commits."""
         ahead: Sequence[Delivery] = ()
-        while self._behind.wait() and not self._stopping.is_set():
+        while self._is_behind():
             try:
                 ahead = self._work_once(ahead or self._receive(0.0))
             except SettledError:
@@ -82,6 +82,13 @@ class Worker:
             if not ahead:
                 self._behind.clear()
         self._give_back(ahead)
+
+    def _is_behind(self) -> bool:
+        """Wait until there is more than one batch; False once the worker stops.
+
+        That is looked at before, too: the call that says so may have come before the last one was forgotten.
+        """
+        return not self._stopping.is_set() and self._behind.wait() and not self._stopping.is_set()
 
     def _work_once(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Take `deliveries` through their turns, or hand these to other threads; what was received meanwhile."""

@@ -189,6 +189,28 @@ class TestItsEnd:
         worker.run()
         assert [each.message.key.instance for each in backend.queue.receive(10)] == ["ben"]
 
+    def test_does_not_wait_for_a_helper_that_finds_nothing_just_then(self) -> None:
+        backend, machine = MemoryBackend(), appending()
+        client, receive = Client(machine, backend), backend.queue.receive
+        for name in ("ada", "ben"):
+            client.start(name)
+
+        def receive_while_it_stops(limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+            if threading.current_thread().name != "settled-helper":
+                return receive(limit, wait)
+            worker.stop()
+            time.sleep(0.2)  # by now the helper was called for the last time
+            return ()
+
+        setattr(backend.queue, "receive", receive_while_it_stops)  # noqa: B010 (a method is not to be assigned to)
+        host = Host([machine], backend)
+        worker = Worker(host, batch=1, patience=0.05)
+        running = threading.Thread(target=worker.run, daemon=True)
+        running.start()
+        running.join(5)
+        assert not running.is_alive()
+        host.close()
+
 
 class TestABackendThatFails:
     def test_for_good_ends_it_with_the_error(self) -> None:

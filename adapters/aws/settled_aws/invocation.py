@@ -63,7 +63,7 @@ def lambda_handler(
 def _taking(host: Host | AsyncHost, clock: Callable[[], float]) -> Callable[[Groups, float], Taken]:
     if isinstance(host, Host):
         return _Threads(host, clock, ThreadPoolExecutor(MOST_GROUPS, "settled-group"))
-    from settled_aws.awaiting import Loop  # noqa: PLC0415
+    from settled_aws.awaiting import Loop  # noqa: PLC0415 (a `Host` needs no event loop)
 
     return Loop(host, clock)
 

@@ -84,7 +84,7 @@ def unguarded(address: str) -> Any:
     """A channel to an emulator, which believes whoever says that he is the owner; messages may be of any size."""
     grpc: Any = import_module("grpc")
 
-    class Owner(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):  # type: ignore[misc]
+    class Owner(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):  # type: ignore[misc] # both are Any
         def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
             metadata = [*(client_call_details.metadata or ()), ("authorization", "Bearer owner")]
             return continuation(client_call_details._replace(metadata=metadata), request)
