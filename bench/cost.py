@@ -6,6 +6,7 @@ import gc
 import sys
 import tracemalloc
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from bench.stage import Stage
@@ -13,6 +14,12 @@ from settled import Machine, setup
 
 AROUND = 30
 """How many events are measured at each age."""
+
+MANY = 200
+"""How many are measured beside each number of others."""
+
+ENOUGH = 3000
+"""After how many instances a process remembers no more of them."""
 
 
 def curve(stage: Stage, ages: Sequence[int]) -> dict[str, dict[str, float | None]]:
@@ -29,11 +36,24 @@ def curve(stage: Stage, ages: Sequence[int]) -> dict[str, dict[str, float | None
     return costs
 
 
+def growth(stage: Stage, counts: Sequence[int]) -> dict[str, float]:
+    """What one event of an instance costs beside `counts` of others: microseconds of wall time, the median."""
+    stage.start(["alone"])
+    stored, costs = 0, dict[str, float]()
+    for count in counts:
+        stage.start(f"stored{n}" for n in range(stored, count))
+        stored = max(stored, count)
+        costs[str(count)] = median(stage.single("alone", MANY).latencies) * 1e6
+    return costs
+
+
 def idle(stage: Stage, count: int) -> dict[str, float]:
-    """How many blocks of memory a process keeps for each of `count` instances that wait, after as many others."""
-    stage.start(f"warm{n}" for n in range(count))
+    """How many blocks of memory a process keeps for each of `count` instances that wait, after enough others."""
+    stage.start(f"warm{n}" for n in range(min(count, ENOUGH)))
+    names = [f"idle{n}" for n in range(count)]
+    stage.note(names)
     before = _blocks()
-    stage.start(f"idle{n}" for n in range(count))
+    stage.start(names)
     return {"instances": count, "blocks_each": (_blocks() - before) / count}
 
 

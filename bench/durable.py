@@ -48,11 +48,21 @@ class Size:
     instances: int
     ages: tuple[int, ...]
     idle: int
+    stored: int
     plans: int
 
 
-FULL = Size(rounds=7, events=400, folded=4000, instances=1000, ages=(10, 100, 1000, 10_000), idle=3000, plans=10_000)
-QUICK = Size(rounds=1, events=5, folded=40, instances=10, ages=(5, 50), idle=20, plans=100)
+FULL = Size(
+    rounds=7,
+    events=400,
+    folded=4000,
+    instances=1000,
+    ages=(10, 100, 1000, 10_000),
+    idle=3000,
+    stored=3000,
+    plans=10_000,
+)
+QUICK = Size(rounds=1, events=5, folded=40, instances=10, ages=(5, 50), idle=20, stored=20, plans=100)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -62,11 +72,13 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--place", default="..", help="a folder on the disk to measure; not one in memory")
     parser.add_argument("--rounds", type=int, help="how often each way is measured")
     parser.add_argument("--idle", type=int, help="how many instances wait while memory is measured")
+    parser.add_argument("--stored", type=int, help="beside how many instances an event is measured, at most")
     parser.add_argument("--quick", action="store_true", help="a few events, to see that it works")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     size = QUICK if options.quick else FULL
     size = evolve(size, rounds=options.rounds or size.rounds, idle=options.idle or size.idle)
+    size = evolve(size, stored=options.stored or size.stored)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.place) as name, ExitStack() as opened:
         folder = Path(name)
         places = [on_sqlite(folder)]
@@ -154,6 +166,7 @@ def _measured(raw: Raw, stage: Stage, size: Size) -> dict[str, Any]:
         "ratios": {way: round(median(found), 3) for way, found in ratios.items()},
         "ways": {"raw": summary(loops), **{way: summary(found) for way, found in samples.items()}},
         "curve": cost.curve(stage, size.ages),
+        "growth": cost.growth(stage, [count for n in range(2, 7) if (count := 10**n) < size.stored] + [size.stored]),
         "idle": cost.idle(stage, size.idle),
     }
 
@@ -170,6 +183,9 @@ def table(report: dict[str, Any]) -> str:
     for name, backend in report["backends"].items():
         for age, found in backend["curve"].items():
             lines.append(f"| {name} | {int(age):,} | {_cell(found['cpu_us'])} | {_cell(found['bytes'])} |")
+    lines += ["", "| backend | instances beside it | p50 us |", "|---|---:|---:|"]
+    for name, backend in report["backends"].items():
+        lines += [f"| {name} | {int(count):,} | {_cell(found)} |" for count, found in backend["growth"].items()]
     idle, plans = report["backends"]["sqlite"]["idle"], report["plans"]
     lines += ["", f"Each of {idle['instances']:,} idle instances: {idle['blocks_each']:.2f} blocks of memory."]
     lines += [f"{plans['plans']:,} plans: {plans['megabytes']:.1f} MB."]

@@ -46,10 +46,17 @@ class Stage:
 
     def start(self, names: Iterable[str]) -> None:
         """Create instances."""
+        keys = self.note(names)
+        for first in range(0, len(keys), AT_ONCE):
+            some = keys[first : first + AT_ONCE]
+            self._send([Message(key, secrets.token_urlsafe(12), encode(Start())) for key in some])
+            self._work(len(some))
+
+    def note(self, names: Iterable[str]) -> list[Key]:
+        """The keys of `names`, which are compared with `fold` at the end. It is all that a stage keeps of them."""
         keys = [self._key(name) for name in names]
-        self._send([Message(key, secrets.token_urlsafe(12), encode(Start())) for key in keys])
-        self._work(len(keys))
         self._sent.update(dict.fromkeys((key.instance for key in keys), 0))
+        return keys
 
     def single(self, name: str, count: int) -> Sample:
         """Send one event and process one, again and again: two commits each.

@@ -163,3 +163,13 @@ def letter(id: str, to: Key | None = None, body: str | None = None) -> DeadLette
 def timer(id: str, due: float, to: Key | None = None) -> Timer:
     """A timer and its message, which bears the same id."""
     return Timer(id, message(id, to), due)
+
+
+def version_of(loaded: Stored | None) -> int:
+    """Which version was read; 0 if there is none."""
+    return 0 if loaded is None else loaded.version
+
+
+def ids_of(handed: Sequence[Delivery | DeadLetter]) -> list[str]:
+    """The ids of messages, in their order."""
+    return [each.message.id for each in handed]

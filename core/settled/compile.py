@@ -40,7 +40,8 @@ from settled.config import (
 from settled.data import ABSENT
 from settled.errors import DefinitionError, Fault
 from settled.expression import Expression, expression
-from settled.logic import BoundAction, Custom, Lexicon, Logic, Meaningless, Predicate, actor_fault
+from settled.lexicon import BoundAction, Custom, Lexicon, Meaningless, Predicate
+from settled.logic import Logic, actor_fault
 
 T = TypeVar("T")
 P = TypeVar("P", Action, Guard, After, Invocation)

@@ -21,7 +21,7 @@ from settled.config import Inline, Named, Reference
 from settled.data import ABSENT, is_array, is_object, write
 from settled.expression import known_value
 from settled.guards import And, Not, Or, StateIn
-from settled.logic import known_action
+from settled.lexicon import known_action
 from settled.resting import is_tagged
 from settled.select import name_of
 

@@ -24,7 +24,8 @@ from settled.compile import Program
 from settled.config import Inline
 from settled.data import ABSENT
 from settled.expression import Expression, known_value
-from settled.logic import Custom, is_machine, known_action
+from settled.lexicon import Custom, known_action
+from settled.logic import is_machine
 from settled.reach import can_be_done
 
 

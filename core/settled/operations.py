@@ -33,7 +33,7 @@ from settled.effects import Cancel, Emit, Log, NewExecute, Send
 from settled.errors import LogicError
 from settled.expression import Args, Expression, known_value
 from settled.guards import GuardLike
-from settled.logic import BoundAction, Custom
+from settled.lexicon import BoundAction, Custom
 from settled.macrostep import Macrostep, read
 from settled.select import raised
 from settled.snapshot import Child

@@ -6,13 +6,15 @@ its URLs. It takes the whole URL, changes nothing, and returns what it found.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import entry_points
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 from attrs import frozen
 
 GROUP = "settled.doctors"
+
+T = TypeVar("T")
 
 
 @frozen
@@ -25,6 +27,26 @@ class Danger:
 
     def __str__(self) -> str:
         return f"{self.what}: {self.harm}. {self.remedy}"
+
+
+@frozen
+class Look(Generic[T]):
+    """A look of a doctor's at one thing in an account, described by `what`; `harm` is what it costs if it is not there.
+
+    `rule` is shown the account, and yields what is off.
+    """
+
+    what: str
+    harm: str
+    rule: Callable[[T], Iterator[Danger]]
+
+    def found_nothing(self, example: str) -> Danger:
+        """The thing is not there; `example` has all that is needed."""
+        return Danger(f"{self.what} is not there", self.harm, f"See {example}.")
+
+    def was_refused(self, error: Exception) -> Danger:
+        """Nobody has seen that it is right."""
+        return Danger(f"{self.what} could not be looked at ({error})", self.harm, "Let these credentials read it.")
 
 
 def examine(url: str) -> Sequence[Danger] | None:

@@ -7,10 +7,9 @@ credentials may not look at is said, too: nobody has seen that it is right.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
 from botocore.exceptions import ClientError
 
 from settled import Denied
@@ -18,7 +17,7 @@ from settled_aws.errors import code_of, translated
 from settled_aws.leave import lacking, of_the_schedules, of_the_turns
 from settled_aws.opening import ONE_ATTEMPT, Addresses, addresses, root_of, session_in
 from settled_aws.url import Place, place_in
-from settled_runtime.doctor import Danger
+from settled_runtime.doctor import Danger, Look
 
 Facts = Mapping[str, Any]
 
@@ -201,23 +200,14 @@ def _role(account: Account) -> Iterator[Danger]:
     yield from lacking(iam, role["Arn"], of_the_schedules(account.found), "timers of 15 minutes and more do not fire")
 
 
-@frozen
-class _Look:
-    """A look at one thing, which is described by `what`; `harm` is what it costs if it is not there."""
-
-    what: str
-    harm: str
-    rule: Callable[[Account], Iterator[Danger]]
-
-
 _LOOKS = (
-    _Look("the queue", "nothing can be sent", _queue),
-    _Look("the queue of short waits", "timers of less than 15 minutes cannot be kept", _delays),
-    _Look("the table", "nothing can be stored", _table),
-    _Look("the schedule group", "timers of 15 minutes and more cannot be kept", _schedules),
-    _Look("the event source mappings", "nobody knows whether they are right", _mappings),
-    _Look("what the functions may do", "nobody knows whether it is enough", _functions),
-    _Look("the role of the schedules", "timers of 15 minutes and more do not fire", _role),
+    Look("the queue", "nothing can be sent", _queue),
+    Look("the queue of short waits", "timers of less than 15 minutes cannot be kept", _delays),
+    Look("the table", "nothing can be stored", _table),
+    Look("the schedule group", "timers of 15 minutes and more cannot be kept", _schedules),
+    Look("the event source mappings", "nobody knows whether they are right", _mappings),
+    Look("what the functions may do", "nobody knows whether it is enough", _functions),
+    Look("the role of the schedules", "timers of 15 minutes and more do not fire", _role),
 )
 
 _NOT_THERE = frozenset(
@@ -225,13 +215,13 @@ _NOT_THERE = frozenset(
 )
 
 
-def _looked(look: _Look, account: Account) -> Iterator[Danger]:
+def _looked(look: Look[Account], account: Account) -> Iterator[Danger]:
     try:
         with translated(f"looking at {look.what}", reading=True):
             yield from look.rule(account)
     except Denied as error:
         cause = error.__cause__
         if isinstance(cause, ClientError) and code_of(cause) in _NOT_THERE:
-            yield Danger(f"{look.what} is not there", look.harm, "See examples/aws-signup for a template of all.")
+            yield look.found_nothing("examples/aws-signup for a template of all")
         else:
-            yield Danger(f"{look.what} could not be looked at ({error})", look.harm, "Let these credentials read it.")
+            yield look.was_refused(error)

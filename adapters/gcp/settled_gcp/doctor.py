@@ -6,7 +6,7 @@ credentials may not look at is said, too: nobody has seen that it is right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -18,7 +18,7 @@ from settled_gcp.errors import status_of, translated
 from settled_gcp.opening import Clients
 from settled_gcp.sweep import EXEMPT_TIMER
 from settled_gcp.url import Place, Timekeeper, place_in
-from settled_runtime.doctor import Danger
+from settled_runtime.doctor import Danger, Look
 
 DAY = 24 * 60 * 60
 LONGEST_RETENTION = 31 * DAY
@@ -266,28 +266,19 @@ def _leave(project: Project) -> Iterator[Danger]:
         yield from of_the_leave(name, permissions, answer.permissions)
 
 
-@frozen
-class _Look:
-    """A look at one thing, which is described by `what`; `harm` is what it costs if it is not there."""
-
-    what: str
-    harm: str
-    rule: Callable[[Project], Iterator[Danger]]
-
-
 _LOOKS = (
-    _Look("the topic", "nothing can be sent", _topic),
-    _Look("the subscription", "nothing is handed out", _subscription),
-    _Look("the dead-letter topic", "what Pub/Sub sets aside is gone", _dead_letters),
-    _Look("the leave of Pub/Sub's own service account", "nobody knows whether anything can be set aside", _agent),
-    _Look("the queue of tasks", "timers cannot be kept", _tasks),
-    _Look("the database", "nothing can be stored", _database),
-    _Look("the indexes", "nobody knows what each commit writes", _fields),
-    _Look("the leave of these credentials", "nobody knows whether they suffice", _leave),
+    Look("the topic", "nothing can be sent", _topic),
+    Look("the subscription", "nothing is handed out", _subscription),
+    Look("the dead-letter topic", "what Pub/Sub sets aside is gone", _dead_letters),
+    Look("the leave of Pub/Sub's own service account", "nobody knows whether anything can be set aside", _agent),
+    Look("the queue of tasks", "timers cannot be kept", _tasks),
+    Look("the database", "nothing can be stored", _database),
+    Look("the indexes", "nobody knows what each commit writes", _fields),
+    Look("the leave of these credentials", "nobody knows whether they suffice", _leave),
 )
 
 
-def _looked(look: _Look, project: Project) -> Iterator[Danger]:
+def _looked(look: Look[Project], project: Project) -> Iterator[Danger]:
     try:
         with translated(f"looking at {look.what}", reading=True):
             yield from look.rule(project)
@@ -296,6 +287,6 @@ def _looked(look: _Look, project: Project) -> Iterator[Danger]:
         if isinstance(error, Unavailable) and status == "UNAVAILABLE":
             raise
         if status == "NOT_FOUND":
-            yield Danger(f"{look.what} is not there", look.harm, "See examples/gcp-signup for a module of all.")
+            yield look.found_nothing("examples/gcp-signup for a module of all")
         else:
-            yield Danger(f"{look.what} could not be looked at ({error})", look.harm, "Let these credentials read it.")
+            yield look.was_refused(error)

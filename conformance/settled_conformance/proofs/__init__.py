@@ -43,7 +43,18 @@ def proves(guarantee: str, needs: Capability | None = None) -> Callable[[Check],
     return note
 
 
-_MODULES = ("order", "leases", "commits", "durability", "duplicates", "timers", "capabilities", "whole", "killed")
+_MODULES = (
+    "order",
+    "leases",
+    "commits",
+    "writes",
+    "durability",
+    "duplicates",
+    "timers",
+    "capabilities",
+    "whole",
+    "killed",
+)
 
 
 def proofs_of(guarantee: str) -> list[Proof]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
-from itertools import count
 from typing import cast
 
-from settled import Backend, Capability, Conflict, DeadLetter, Finished, SettledError, Store, Stored, Unknown, Write
-from settled_conformance.bench import Bench, key, letter, message, stored, timer
+from settled import Backend, Conflict, Store, Stored, Write
+from settled_conformance.bench import Bench, ids_of, key, letter, message, stored, timer, version_of
 from settled_conformance.interleave import Pair, each_preemption
+from settled_conformance.interruption import interrupted
 from settled_conformance.proofs import proves
 
 
@@ -82,7 +82,7 @@ def of_three_commits_one_wins(bench: Bench) -> None:
         ]
         bench.same(lost, [False, True, True], f"commits of version {version} that were refused")
         bench.same(bench.another().store.load(key()), stored(version, "a"), "loaded")
-        bench.same(_ids(bench.another().store.dead_letters(key())), ["a"] * version, "dead letters")
+        bench.same(ids_of(bench.another().store.dead_letters(key())), ["a"] * version, "dead letters")
     bench.mark("conflict")
 
 
@@ -222,39 +222,6 @@ def what_was_read_or_given_can_be_changed_without_harm(bench: Bench) -> None:
     bench.receives("1", "2")
 
 
-def interrupted(bench: Bench, arrange: Callable[[], Callable[[], object]]) -> Iterator[str]:
-    """Make the call that `arrange` returns again and again, each time cut short at the next of its own round trips.
-
-    An adapter that cannot be instrumented makes each call in one piece, and nothing comes of this.
-    """
-    for number in count(1):
-        bench.renew()
-        call, trips = arrange(), list[str]()
-
-        def point(name: str, number: int = number, trips: list[str] = trips) -> None:
-            trips.append(name)
-            if len(trips) == number:
-                raise Interrupted(name)
-
-        bench.harness.instrument(point)
-        try:
-            call()
-        except Interrupted as cut:
-            bench.harness.instrument(None)
-            yield str(cut)
-        except SettledError as error:
-            bench.harness.instrument(None)
-            yield f"{trips[-1] if trips else 'the call'}, answered with {type(error).__name__}"
-        else:
-            bench.harness.instrument(None)
-            if len(trips) < number:
-                return
-
-
-class Interrupted(BaseException):
-    """The process that made the call is gone."""
-
-
 LYING = {0: [], 1: ["1", "2"], 2: ["2", "3"]}
 """What lies among the dead letters at each version of `_two_commits`."""
 
@@ -271,7 +238,7 @@ def a_commit_and_its_dead_letters_are_seen_together(bench: Bench) -> None:
 
     def look(store: Store) -> None:
         before, letters, after = store.load(key()), store.dead_letters(key()), store.load(key())
-        seen.append((_version(before), _ids(letters), _version(after)))
+        seen.append((version_of(before), ids_of(letters), version_of(after)))
 
     def pair(first: Backend, second: Backend) -> Pair:
         seen.clear()
@@ -285,111 +252,13 @@ def a_commit_and_its_dead_letters_are_seen_together(bench: Bench) -> None:
     bench.mark("commit interrupted")
 
 
-def _version(loaded: Stored | None) -> int:
-    return 0 if loaded is None else loaded.version
-
-
-def _ids(letters: Sequence[DeadLetter]) -> list[str]:
-    return [each.message.id for each in letters]
-
-
 @proves("R9")
 def a_commit_that_is_interrupted_has_happened_or_not(bench: Bench) -> None:
     for trip in interrupted(bench, lambda: _two_commits(bench.another().backend.store)):
         store = bench.another().backend.store
-        version = _version(store.load(key()))
-        letters = _ids(store.dead_letters(key()))
+        version = version_of(store.load(key()))
+        letters = ids_of(store.dead_letters(key()))
         bench.same(letters, LYING[version], f"dead letters at version {version}, after an interruption at {trip}")
-
-
-def _write_with_debts(bench: Bench) -> Callable[[], object]:
-    """A write that commits, sends, sets aside, and acknowledges; still to be made."""
-    handle = bench.another().backend
-    handle.queue.send([message("head")])
-    held = tuple(bench.receive_raw(handle))
-    write = Write(key(), stored(1), 0, (letter("1"),), sends=(message("x", key("b")),), acks=held)
-    return lambda: handle.finish(write)
-
-
-@proves("R9", needs=Capability.ATOMIC_FINISH)
-def a_write_that_is_interrupted_has_happened_or_not(bench: Bench) -> None:
-    for trip in interrupted(bench, lambda: _write_with_debts(bench)):
-        fresh = bench.another().backend
-        version, letters = _version(fresh.store.load(key())), len(fresh.store.dead_letters(key()))
-        bench.advance(bench.lease + bench.harness.tick)
-        found = [each.message.id for each in bench.receive_raw(fresh)]
-        expected = (1, 1, ["x"]) if version else (0, 0, ["head"])
-        state = "the version, the number of dead letters and what is handed out"
-        bench.same((version, letters, found), expected, f"{state}, after an interruption at {trip}")
-
-
-@proves("R6", needs=Capability.JOINT_FINISH)
-def of_several_writes_the_late_one_is_refused_and_leaves_no_trace(bench: Bench) -> None:
-    finished = _three_writes(bench)
-    bench.same(set(finished.refused), {key("b")}, "which of three writes were refused, where the second was late")
-    late = finished.refused.get(key("b"))
-    bench.holds(isinstance(late, Conflict), f"a late write among others was refused with {late!r}, not a Conflict")
-    bench.same(_version(bench.another().store.load(key("b"))), 1, "the version that a late write found")
-    bench.same(_ids(bench.another().store.dead_letters(key("b"))), [], "dead letters of a late write")
-    bench.mark("conflict")
-
-
-@proves("R9", needs=Capability.JOINT_FINISH)
-def of_several_writes_each_is_done_or_refused_by_itself(bench: Bench) -> None:
-    finished = _three_writes(bench)
-    for name in ("a", "c"):
-        bench.same(_version(bench.another().store.load(key(name))), 1, f"the version of {name}, beside one refused")
-    found = [each.message.id for each in (*finished.deliveries, *bench.receive(), *bench.receive())]
-    bench.same(sorted(found), ["to a", "to c"], "handed out with and after three writes")
-    bench.advance(bench.lease + bench.harness.tick)
-    again = [each.message.id for _ in range(3) for each in bench.receive_raw(bench.another().backend)]
-    bench.holds("b1" in again, "the message of a write that was refused among others was acknowledged")
-    bench.mark("commit interrupted")
-
-
-def _three_writes(bench: Bench) -> Finished:
-    """Writes of a, b and c in one call, each of which sends to its own key; b's comes too late."""
-    names = ("a", "b", "c")
-    bench.send(*(message(f"{name}1", key(name)) for name in names))
-    held = {each.message.key: each for _ in names for each in bench.receive()}
-    bench.backend.store.commit(key("b"), stored(1), 0)
-    writes = [
-        Write(
-            key(name), stored(1), 0, (letter("x"),), sends=(message(f"to {name}", key(name)),), acks=(held[key(name)],)
-        )
-        for name in names
-    ]
-    return bench.backend.finish_all(writes, receive=1)
-
-
-@proves("D4")
-def a_write_that_is_interrupted_owes_nothing_that_was_acknowledged(bench: Bench) -> None:
-    for trip in interrupted(bench, lambda: _write_with_debts(bench)):
-        bench.advance(bench.lease + bench.harness.tick)
-        found = [each.message.id for each in bench.receive_raw(bench.another().backend)]
-        bench.holds(found, f"interrupted at {trip}: the message was acknowledged, and what it owed never sent")
-
-
-@proves("D4")
-def what_a_write_sends_is_there_when_it_is_answered(bench: Bench) -> None:
-    bench.send(message("head"))
-    held = bench.receives("head")
-    sender = bench.another()
-    due = bench.harness.now() + bench.lease / 2
-    write = Write(
-        key(),
-        stored(1),
-        0,
-        sends=(message("x", key("b")), message("y", key("b"))),
-        timers=(timer("t", due, key("c")),),
-        acks=tuple(held),
-    )
-    sender.finish(write)
-    other = bench.another()
-    other.queue.ack(bench.receives("x", "y", through=other))
-    bench.advance(bench.lease / 2 + bench.harness.tick)
-    bench.receives("t", through=other)
-    bench.mark("crash", "owed")
 
 
 @proves("R10")
@@ -403,18 +272,3 @@ def a_commit_that_is_repeated_is_refused(bench: Bench) -> None:
     bench.holds(_is_refused(lambda: bench.backend.finish(write)), "the same write was taken twice")
     bench.same(len(bench.backend.store.dead_letters(key())), 2, "how many dead letters a repeated write left")
     bench.mark("commit repeated")
-
-
-@proves("R10")
-def a_write_without_its_commit_may_be_repeated(bench: Bench) -> None:
-    bench.send(message("head"))
-    held = bench.receives("head")
-    rest = Write(key(), sends=(message("x", key("b")),), acks=tuple(held))
-    for _ in range(2):
-        try:
-            bench.backend.finish(rest)
-        except Unknown:
-            continue
-    bench.receives("x", limit=1)
-    bench.advance(bench.lease + bench.harness.tick)
-    bench.receives("x", limit=1)

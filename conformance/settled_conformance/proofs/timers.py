@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from settled import Capability, Write
 from settled_conformance.bench import Bench, key, message, stored, timer
+from settled_conformance.interruption import interrupted
 from settled_conformance.proofs import proves
-from settled_conformance.proofs.commits import interrupted
 
 
 @proves("T1")
