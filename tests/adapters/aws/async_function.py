@@ -6,7 +6,8 @@ import os
 
 from settled_aws import lambda_handler
 from settled_runtime import AsyncHost, connect
-from tests.adapters.aws.function import MACHINE, POLICY, RESERVE
+from tests.adapters.aws.function import POLICY, RESERVE
+from tests.adapters.jobs import MACHINE
 
 if "SETTLED_URL" in os.environ:
     handler = lambda_handler(AsyncHost([MACHINE], connect(os.environ["SETTLED_URL"]), policy=POLICY), reserve=RESERVE)

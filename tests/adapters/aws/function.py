@@ -1,70 +1,14 @@
-"""What runs in Lambda in the tests: a machine whose effects leave traces in a file, and do as its events say."""
+"""What runs in Lambda in the tests."""
 
 from __future__ import annotations
 
 import os
-import time
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
-from settled import Args, Call, Policy, Retry, actor, assign, setup
+from settled import Policy, Retry
 from settled_aws import http_handler, lambda_handler
 from settled_runtime import Host, connect
-
-TRACES = Path(os.environ.get("TRACES", "/dev/null"))
-
-
-def work(input: dict[str, Any], call: Call) -> str:
-    """Leave a trace, and then take as long as the event says; or end the process, the first time."""
-    with TRACES.open("a", encoding="utf-8") as file:
-        file.write(f"{call.idempotency_key} {call.attempt}\n")
-    if input.get("dies") and call.attempt == 1:
-        os._exit(1)
-    time.sleep(input.get("seconds", 0.0))
-    return str(input["number"])
-
-
-def poisoned(a: Args[Any, Any]) -> bool:
-    if a.event.get("poison"):
-        raise RuntimeError("poisoned")
-    return True
-
-
-MACHINE = setup(
-    guards={"isHealthy": poisoned},
-    actions={
-        "keep": assign(taken=lambda a: [*a.context["taken"], a.event["number"]]),
-        "keepOutput": assign(taken=lambda a: [*a.context["taken"], a.event["output"]]),
-    },
-    actors={"work": actor(work, input=lambda a: a.event, retry=Retry(attempts=1))},
-    delays={"soon": timedelta(seconds=1), "late": timedelta(hours=24)},
-).machine(
-    {
-        "id": "jobs",
-        "context": {"taken": []},
-        "initial": "open",
-        "states": {
-            "open": {
-                "tags": ["settled"],
-                "on": {
-                    "TAKE": {"guard": "isHealthy", "actions": "keep"},
-                    "WORK": "working",
-                    "WAIT": "waiting",
-                },
-            },
-            "working": {
-                "invoke": {
-                    "src": "work",
-                    "onDone": {"target": "open", "actions": "keepOutput"},
-                    "onError": "open",
-                }
-            },
-            "waiting": {"tags": ["settled"], "after": {"soon": "rung", "late": "open"}},
-            "rung": {"tags": ["settled"], "on": {"TAKE": {"actions": "keep"}}},
-        },
-    }
-)
+from tests.adapters.jobs import MACHINE
 
 POLICY = Policy(max_attempts=3, backoff=Retry(first=timedelta(0)))
 RESERVE = float(os.environ.get("RESERVE", "1"))

@@ -15,7 +15,8 @@ from functools import partial
 from settled import Backend, Capability
 from settled_aws import Addresses, open_aws
 from settled_conformance import Harness, Kind, Opener, Point
-from tests.adapters.aws.place import LEASE, REGION, Cloud, backend, cloud_at, create, fresh_name, place
+from tests.adapters.aws.place import LEASE, REGION, Cloud, backend, cloud_at, create, place
+from tests.adapters.words import fresh_name
 from tests.emulators.dynamodb import dynamodb_local
 from tests.emulators.ministack import Clock, ministack_and_its_clock
 

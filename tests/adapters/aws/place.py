@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import boto3
 from attrs import evolve, frozen
 
-from settled.message import Key, Message, Timer
-from settled.ports import DeadLetter, Delivery, Index, Stored
 from settled_aws import ONE_ATTEMPT, Addresses, Place, addresses, assemble
 from settled_runtime import Separate
+from tests.adapters.words import watched
 from tests.emulators.ministack import ACCOUNT
 
 REGION = "eu-central-1"
 LEASE = 2
-PATIENCE = 30.0
-"""How long anything may take on a busy machine, in seconds."""
-
-ADA = Key("signup", "ada")
-BEN = Key("signup", "ben")
-CEM = Key("signup", "cem")
-
-_numbers = itertools.count(1)
 
 
 @frozen
@@ -47,9 +36,9 @@ class Cloud:
         """The same account through clients that tell of each request before they make it."""
         return evolve(
             self,
-            dynamodb=Watched(self.dynamodb, tell),
-            sqs=Watched(self.sqs, tell),
-            scheduler=Watched(self.scheduler, tell),
+            dynamodb=watched(self.dynamodb, tell),
+            sqs=watched(self.sqs, tell),
+            scheduler=watched(self.scheduler, tell),
         )
 
     @property
@@ -61,22 +50,6 @@ class Cloud:
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb_endpoint,
         }
-
-
-class Watched:
-    """A client whose requests are told of before they are made."""
-
-    def __init__(self, client: Any, tell: Callable[[str], None]) -> None:
-        self._client, self._tell = client, tell
-
-    def __getattr__(self, name: str) -> Any:
-        call = getattr(self._client, name)
-
-        def told(**request: Any) -> Any:
-            self._tell(name)
-            return call(**request)
-
-        return told
 
 
 def client(service: str, endpoint: str) -> Any:
@@ -93,11 +66,6 @@ def cloud_at(endpoint: str, dynamodb_endpoint: str) -> Cloud:
         endpoint=endpoint,
         dynamodb_endpoint=dynamodb_endpoint,
     )
-
-
-def fresh_name(prefix: str = "t") -> str:
-    """A name that nothing in the emulators has yet; several runs may share them."""
-    return f"{prefix}{os.getpid()}-{next(_numbers)}"
 
 
 def place(name: str, **changes: Any) -> Place:
@@ -145,34 +113,3 @@ def create_table(dynamodb: Any, table: str) -> None:
 def backend(cloud: Cloud, where: Place, found: Addresses, clock: Callable[[], float] = time.time) -> Separate:
     clients: dict[str, Any] = {"dynamodb": cloud.dynamodb, "sqs": cloud.sqs, "scheduler": lambda: cloud.scheduler}
     return assemble(where, found, clock=clock, **clients)
-
-
-def message(key: Key, id: str, body: str = "{}") -> Message:
-    return Message(key, id, body)
-
-
-def timer(id: str, due: float, key: Key = ADA) -> Timer:
-    return Timer(id, message(key, id), due)
-
-
-def stored(version: int, body: str | None = "{}", status: str = "active") -> Stored:
-    return Stored(version, body, Index(status, ("settled",), 5.25))
-
-
-def letter(key: Key, id: str, body: str = '{"a":1}') -> DeadLetter:
-    return DeadLetter(message(key, id, body), "raised", 7.5, "ValueError: no")
-
-
-def ids(deliveries: Iterable[Delivery]) -> list[str]:
-    return [delivery.message.id for delivery in deliveries]
-
-
-def keys(deliveries: Sequence[Delivery]) -> list[Key]:
-    return [delivery.message.key for delivery in deliveries]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that in time"
-        time.sleep(0.1)

@@ -14,7 +14,7 @@ from settled_conformance.case import settle
 from settled_conformance.place import Place
 from settled_conformance.proofs import Proof, proofs_of
 from tests.adapters.aws.harness import AwsHarness
-from tests.adapters.aws.place import ADA, BEN, CEM, ids, message
+from tests.adapters.words import ADA, BEN, CEM, ids, message
 
 SCHEDULES = 48
 """With so many, everything that a guarantee is about happens."""

@@ -10,8 +10,8 @@ import pytest
 
 from settled_aws import Addresses, Place
 from settled_runtime import Client, Host
-from tests.adapters.aws.function import MACHINE
 from tests.adapters.aws.place import Cloud, backend
+from tests.adapters.jobs import MACHINE
 
 LOOKS = {"receive_message"}
 """What a poller asks for, however few events there are. In front of a Lambda function, Lambda's own does it."""

@@ -16,7 +16,8 @@ from settled import Conflict, Delivery, Denied, Message, SettledError, Timer, To
 from settled_aws import DynamoDBStore, EventBridgeTimers, SqsFifoQueue
 from settled_aws.delays import DelayQueue
 from settled_aws.timers import Target
-from tests.adapters.aws.place import ADA, BEN, CEM, client, letter, message, stored, timer
+from tests.adapters.aws.place import client
+from tests.adapters.words import ADA, BEN, CEM, letter, message, stored, timer
 
 URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/signup.fifo"
 

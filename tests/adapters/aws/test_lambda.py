@@ -16,8 +16,9 @@ from settled import Key
 from settled_aws import Addresses, Place
 from settled_aws.envelope import sealed
 from settled_runtime import Client, Separate
-from tests.adapters.aws.function import MACHINE
-from tests.adapters.aws.place import PATIENCE, REGION, Cloud, message, until
+from tests.adapters.aws.place import REGION, Cloud
+from tests.adapters.jobs import MACHINE
+from tests.adapters.words import PATIENCE, message, until
 from tests.emulators.lambda_runtime import Environment, Invocation
 from tests.emulators.lambda_source import EventSource, failures
 

@@ -11,7 +11,8 @@ from settled import Conflict, Key, TooLarge
 from settled_aws import Addresses, Place, SqsFifoQueue
 from settled_aws.queue import LARGEST, Entry, in_batches
 from settled_runtime import Separate
-from tests.adapters.aws.place import ADA, BEN, CEM, LEASE, Cloud, ids, keys, letter, message, stored
+from tests.adapters.aws.place import LEASE, Cloud
+from tests.adapters.words import ADA, BEN, CEM, ids, keys, letter, message, stored
 
 
 class TestOrder:

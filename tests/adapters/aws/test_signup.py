@@ -15,7 +15,8 @@ import pytest
 
 from settled_aws import Addresses, Place
 from settled_aws.leave import of_the_turns
-from tests.adapters.aws.place import REGION, Cloud, until
+from tests.adapters.aws.place import REGION, Cloud
+from tests.adapters.words import until
 from tests.emulators.lambda_runtime import ROOT, Environment
 from tests.emulators.lambda_source import EventSource
 from tests.examples.processes import mail_server

@@ -9,25 +9,12 @@ import pytest
 from settled import Conflict, Key, TooLarge, Unsupported
 from settled_aws import DynamoDBStore
 from settled_aws.item import LARGEST
-from tests.adapters.aws.place import ADA, BEN, Cloud, create_table, fresh_name, letter, stored
+from tests.adapters.aws.place import Cloud, create_table
+from tests.adapters.stores import Commits, DeadLetters, Deletes
+from tests.adapters.words import ADA, BEN, fresh_name, letter, stored
 
 
-class TestCommit:
-    def test_nothing_is_there_before_the_first_commit(self, store: DynamoDBStore) -> None:
-        assert store.load(ADA) is None
-
-    def test_a_commit_is_read_back_as_it_was(self, store: DynamoDBStore) -> None:
-        store.commit(ADA, stored(1), 0)
-        assert store.load(ADA) == stored(1)
-
-    def test_a_commit_over_a_version_that_has_gone_on_is_refused(self, store: DynamoDBStore) -> None:
-        store.commit(ADA, stored(1), 0)
-        store.commit(ADA, stored(2, '{"second":true}'), 1)
-        for expected in (0, 1, 3):
-            with pytest.raises(Conflict, match="signup/ada, version"):
-                store.commit(ADA, stored(expected + 1, '{"late":true}'), expected)
-        assert store.load(ADA) == stored(2, '{"second":true}')
-
+class TestCommit(Commits):
     def test_of_many_at_once_one_wins(self, store: DynamoDBStore) -> None:
         def commit(number: int) -> bool:
             try:
@@ -40,13 +27,6 @@ class TestCommit:
             won = list(pool.map(commit, range(8)))
         assert won.count(True) == 1
         assert store.load(ADA) == stored(1, f"{won.index(True)}")
-
-    @pytest.mark.parametrize("text", ["", "\0 \x7f \ufffe", '{"name":"\ud83d"}', "e\u0301 é 🙂"])
-    def test_odd_texts_and_keys_come_back(self, store: DynamoDBStore, text: str) -> None:
-        key = Key(f"m{text}", f"i{text}/{'x' * 2000}")
-        store.commit(key, stored(1, text), 0, [letter(key, text, text)])
-        assert store.load(key) == stored(1, text)
-        assert store.dead_letters(key) == [letter(key, text, text)]
 
     def test_keys_that_look_alike_are_kept_apart(self, store: DynamoDBStore) -> None:
         alike = [Key("a", "b/c"), Key("a/b", "c"), Key("a%2Fb", "c"), Key("a", "x" * 3000), Key("a", "x" * 3001)]
@@ -77,25 +57,7 @@ class TestSize:
         assert store.load(ADA) is None
 
 
-class TestDeadLetters:
-    def test_they_stand_in_the_order_of_the_commits_that_buried_them(self, store: DynamoDBStore) -> None:
-        for version in range(1, 12):
-            store.commit(ADA, stored(version), version - 1, [letter(ADA, f"{version}.{n}") for n in range(2)])
-        expected = [f"{version}.{n}" for version in range(1, 12) for n in range(2)]
-        assert [each.message.id for each in store.dead_letters(ADA)] == expected
-        assert store.dead_letters(BEN) == []
-
-    def test_they_leave_from_the_head_and_join_at_the_tail(self, store: DynamoDBStore) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1"), letter(ADA, "2"), letter(ADA, "3")])
-        store.commit(ADA, stored(2), 1, [letter(ADA, "4")], unbury=2)
-        assert store.dead_letters(ADA) == [letter(ADA, "3"), letter(ADA, "4")]
-
-    def test_a_refused_commit_moves_none(self, store: DynamoDBStore) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
-        with pytest.raises(Conflict):
-            store.commit(ADA, stored(1), 0, [letter(ADA, "2")], unbury=1)
-        assert store.dead_letters(ADA) == [letter(ADA, "1")]
-
+class TestDeadLetters(DeadLetters):
     def test_many_large_ones_are_read_in_pages(self, store: DynamoDBStore) -> None:
         for version in range(1, 9):
             store.commit(ADA, stored(version), version - 1, [letter(ADA, f"{version}", "x" * 200_000)])
@@ -104,24 +66,7 @@ class TestDeadLetters:
         assert [each.message.id for each in store.dead_letters(ADA)] == ["8"]
 
 
-class TestDelete:
-    def test_the_version_goes_on(self, store: DynamoDBStore) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
-        store.delete(ADA, 1)
-        left = store.load(ADA)
-        assert left is not None
-        assert (left.version, left.body, left.index.status) == (2, None, "absent")
-        assert store.dead_letters(ADA) == []
-        store.commit(ADA, stored(3), 2)
-        assert store.load(ADA) == stored(3)
-
-    def test_a_version_that_has_gone_on_is_not_deleted(self, store: DynamoDBStore) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
-        with pytest.raises(Conflict):
-            store.delete(ADA, 2)
-        assert store.load(ADA) == stored(1)
-        assert store.dead_letters(ADA) == [letter(ADA, "1")]
-
+class TestDelete(Deletes):
     def test_more_dead_letters_than_a_transaction_takes_go_too(self, store: DynamoDBStore) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, f"a{number}") for number in range(99)])
         store.commit(ADA, stored(2), 1, [letter(ADA, f"b{number}") for number in range(30)])

@@ -13,7 +13,8 @@ from settled_aws.names import schedule_name
 from settled_aws.timers import at
 from settled_runtime import Separate
 from tests.adapters.aws.harness import EPOCH, AwsHarness
-from tests.adapters.aws.place import ADA, BEN, Cloud, ids, message, timer
+from tests.adapters.aws.place import Cloud
+from tests.adapters.words import ADA, BEN, ids, message, timer
 
 HOUR = 60 * 60.0
 

@@ -10,7 +10,8 @@ from settled import Denied
 from settled_aws import Addresses, Place, addresses
 from settled_aws.url import place_in
 from settled_runtime import connect
-from tests.adapters.aws.place import ADA, LEASE, REGION, Cloud, fresh_name, ids, message, place, stored
+from tests.adapters.aws.place import LEASE, REGION, Cloud, place
+from tests.adapters.words import ADA, fresh_name, ids, message, stored
 from tests.emulators.ministack import ACCOUNT
 
 

@@ -19,7 +19,8 @@ from settled import Backend, Capability
 from settled_conformance import Harness, Kind, Opener, Point
 from settled_gcp import open_gcp
 from settled_gcp.url import Place
-from tests.adapters.gcp.place import Cloud, backend, create, fresh_name
+from tests.adapters.gcp.place import Cloud, backend, create
+from tests.adapters.words import fresh_name
 from tests.emulators.firestore import firestore
 from tests.emulators.pubsub import pubsub
 

@@ -9,7 +9,8 @@ from attrs import field, frozen
 from settled_gcp.clients import PUBLISHER, SUBSCRIBER, TASKS, client_of
 from settled_gcp.queue import PubSubQueue
 from settled_gcp.tasks import CloudTasksTimers, Target
-from tests.adapters.gcp.place import LEASE, PROJECT, fresh_name
+from tests.adapters.gcp.place import LEASE, PROJECT
+from tests.adapters.words import fresh_name
 from tests.emulators.pubsub import GoogleServer
 
 ACCOUNT = f"timers@{PROJECT}.iam.gserviceaccount.com"

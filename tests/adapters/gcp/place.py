@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
 from attrs import evolve, frozen
 
-from settled.message import Key, Message, Timer
-from settled.ports import DeadLetter, Delivery, Index, Stored
 from settled_gcp.clients import FIRESTORE, PUBLISHER, SUBSCRIBER, TASKS, client_of
 from settled_gcp.documents import Collection
 from settled_gcp.opening import assemble
 from settled_gcp.url import Place, place_in
 from settled_runtime import Separate
+from tests.adapters.words import fresh_name, watched
 from tests.emulators.pubsub import GoogleServer
 
 PROJECT = "settled-test"
@@ -25,15 +22,6 @@ DATABASE = f"projects/{PROJECT}/databases/(default)"
 LOCATION = "europe-west1"
 LEASE = 10
 """The shortest ack deadline that Pub/Sub knows, in seconds."""
-
-PATIENCE = 30.0
-"""How long anything may take on a busy machine, in seconds."""
-
-ADA = Key("signup", "ada")
-BEN = Key("signup", "ben")
-CEM = Key("signup", "cem")
-
-_numbers = itertools.count(1)
 
 
 @frozen
@@ -119,58 +107,5 @@ def backend(cloud: Cloud, where: Place, clock: Callable[[], float] = time.time) 
     )
 
 
-def watched(client: Any, tell: Callable[[str], None]) -> Any:
-    """`client`, which tells of each request before it makes it."""
-    return _Watched(client, tell)
-
-
-class _Watched:
-    """A client whose requests are told of before they are made."""
-
-    def __init__(self, client: Any, tell: Callable[[str], None]) -> None:
-        self._client, self._tell = client, tell
-
-    def __getattr__(self, name: str) -> Any:
-        call = getattr(self._client, name)
-
-        def told(*arguments: Any, **request: Any) -> Any:
-            self._tell(name)
-            return call(*arguments, **request)
-
-        return told
-
-
-def fresh_name(prefix: str = "t") -> str:
-    """A name that nothing in the emulators has yet; several runs may share them."""
-    return f"{prefix}{os.getpid()}-{next(_numbers)}"
-
-
 def fresh_collection() -> Collection:
     return Collection(DATABASE, fresh_name())
-
-
-def message(key: Key, id: str, body: str = "{}") -> Message:
-    return Message(key, id, body)
-
-
-def timer(id: str, due: float, key: Key = ADA) -> Timer:
-    return Timer(id, message(key, id), due)
-
-
-def stored(version: int, body: str | None = "{}", status: str = "active") -> Stored:
-    return Stored(version, body, Index(status, ("settled",), 5.25))
-
-
-def letter(key: Key, id: str, body: str = '{"a":1}') -> DeadLetter:
-    return DeadLetter(message(key, id, body), "raised", 7.5, "ValueError: no")
-
-
-def ids(deliveries: Iterable[Delivery]) -> list[str]:
-    return [delivery.message.id for delivery in deliveries]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that in time"
-        time.sleep(0.1)

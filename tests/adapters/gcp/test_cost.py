@@ -18,8 +18,9 @@ from settled_gcp.envelope import sealed
 from settled_gcp.names import ordering_key
 from settled_gcp.url import Place
 from settled_runtime import Client, Host
-from tests.adapters.gcp.function import MACHINE
-from tests.adapters.gcp.place import PATIENCE, Cloud, backend, create, fresh_name
+from tests.adapters.gcp.place import Cloud, backend, create
+from tests.adapters.jobs import MACHINE
+from tests.adapters.words import PATIENCE, fresh_name
 
 LOOKS = {"pull"}
 """What a poller asks for, however few events there are. With push, nobody asks."""

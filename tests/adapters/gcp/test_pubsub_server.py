@@ -19,7 +19,8 @@ from google.api_core.exceptions import AlreadyExists, DeadlineExceeded, FailedPr
 
 from settled_gcp.clients import PUBLISHER, client_of
 from tests.adapters.gcp.messaging import ACCOUNT, Messaging
-from tests.adapters.gcp.place import LEASE, until
+from tests.adapters.gcp.place import LEASE
+from tests.adapters.words import until
 from tests.emulators.pubsub import GoogleServer, pubsub
 
 

@@ -24,9 +24,11 @@ from settled_gcp.envelope import sealed, sealed_timer
 from settled_gcp.names import ordering_key
 from settled_gcp.tokens import ASKED_EVERY, KEPT, Caller, Doorkeeper
 from settled_runtime import Client
-from tests.adapters.gcp.function import AUDIENCE, MACHINE, PUSHER, backend
+from tests.adapters.gcp.function import AUDIENCE, PUSHER, backend
 from tests.adapters.gcp.messaging import Messaging
-from tests.adapters.gcp.place import PATIENCE, PROJECT, timer, until
+from tests.adapters.gcp.place import PROJECT
+from tests.adapters.jobs import MACHINE
+from tests.adapters.words import PATIENCE, timer, until
 from tests.emulators.google_tokens import Signer
 from tests.emulators.pubsub import GoogleServer, pubsub
 from tests.emulators.running import free_port, running

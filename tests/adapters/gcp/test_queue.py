@@ -11,7 +11,8 @@ from settled_gcp.envelope import opened, sealed, sealed_timer
 from settled_gcp.names import LONGEST_ORDERING_KEY, ordering_key
 from settled_gcp.queue import LARGEST, MOST_AT_ONCE, Entry, PubSubQueue, in_batches
 from tests.adapters.gcp.messaging import Messaging
-from tests.adapters.gcp.place import ADA, BEN, LEASE, ids, message, timer
+from tests.adapters.gcp.place import LEASE
+from tests.adapters.words import ADA, BEN, ids, message, timer
 from tests.emulators.pubsub import GoogleServer
 
 

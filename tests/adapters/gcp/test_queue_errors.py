@@ -18,7 +18,7 @@ from settled_gcp.clients import PUBLISHER, SUBSCRIBER, client_of
 from settled_gcp.errors import status_of, translated
 from settled_gcp.queue import PubSubQueue
 from tests.adapters.gcp.messaging import Messaging
-from tests.adapters.gcp.place import ADA, ids, message
+from tests.adapters.words import ADA, ids, message
 from tests.emulators.running import free_port
 
 CALLS: Any = import_module("google.api_core.exceptions")  # they have no types

@@ -18,7 +18,8 @@ import pytest
 from attrs import frozen
 
 from settled_gcp.url import Place
-from tests.adapters.gcp.place import PROJECT, Cloud, create, fresh_name, until
+from tests.adapters.gcp.place import PROJECT, Cloud, create
+from tests.adapters.words import fresh_name, until
 from tests.emulators.running import free_port, running
 from tests.examples.processes import ROOT, MailServer, mail_server
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from settled import Conflict, Key, TooLarge
 from settled_gcp.documents import LARGEST, LARGEST_VALUE, Collection, Fields, document_id, fits, record_fields
 from settled_gcp.store import Contention, FirestoreStore
-from tests.adapters.gcp.place import ADA, BEN, fresh_collection, letter, stored
+from tests.adapters.gcp.place import fresh_collection
+from tests.adapters.stores import Commits, DeadLetters, Deletes
+from tests.adapters.words import ADA, BEN, letter, stored
 
-ODD = ["", "\0 \x7f \ufffe", '{"name":"\ud83d"}', "e\u0301 é 🙂"]
 texts = st.text(st.characters(exclude_categories=()))
 
 
@@ -25,22 +26,7 @@ def store(request: pytest.FixtureRequest, documents: Any, collection: Collection
     return FirestoreStore(documents, collection, contention=request.param)
 
 
-class TestCommit:
-    def test_nothing_is_there_before_the_first_commit(self, store: FirestoreStore) -> None:
-        assert store.load(ADA) is None
-
-    def test_a_commit_is_read_back_as_it_was(self, store: FirestoreStore) -> None:
-        store.commit(ADA, stored(1), 0)
-        assert store.load(ADA) == stored(1)
-
-    def test_a_commit_over_a_version_that_has_gone_on_is_refused(self, store: FirestoreStore) -> None:
-        store.commit(ADA, stored(1), 0)
-        store.commit(ADA, stored(2, '{"second":true}'), 1)
-        for expected in (0, 1, 3):
-            with pytest.raises(Conflict, match="signup/ada, version"):
-                store.commit(ADA, stored(expected + 1, '{"late":true}'), expected)
-        assert store.load(ADA) == stored(2, '{"second":true}')
-
+class TestCommit(Commits):
     def test_one_who_has_only_heard_of_the_version_may_commit(self, store: FirestoreStore, documents: Any) -> None:
         store.commit(ADA, stored(1), 0)
         another = FirestoreStore(documents, store.collection)
@@ -53,13 +39,6 @@ class TestCommit:
         with pytest.raises(Conflict):
             store.commit(ADA, stored(4), 3)
         assert store.load(ADA) is None
-
-    @pytest.mark.parametrize("text", ODD)
-    def test_odd_texts_and_keys_come_back(self, store: FirestoreStore, text: str) -> None:
-        key = Key(f"m{text}", f"i{text}/{'x' * 2000}")
-        store.commit(key, stored(1, text), 0, [letter(key, text, text)])
-        assert store.load(key) == stored(1, text)
-        assert store.dead_letters(key) == [letter(key, text, text)]
 
 
 class TestNames:
@@ -128,25 +107,7 @@ class TestSize:
         assert fits(name, fields, "the example") == 147
 
 
-class TestDeadLetters:
-    def test_they_stand_in_the_order_of_the_commits_that_buried_them(self, store: FirestoreStore) -> None:
-        for version in range(1, 12):
-            store.commit(ADA, stored(version), version - 1, [letter(ADA, f"{version}.{n}") for n in range(2)])
-        expected = [f"{version}.{n}" for version in range(1, 12) for n in range(2)]
-        assert [each.message.id for each in store.dead_letters(ADA)] == expected
-        assert store.dead_letters(BEN) == []
-
-    def test_they_leave_from_the_head_and_join_at_the_tail(self, store: FirestoreStore) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1"), letter(ADA, "2"), letter(ADA, "3")])
-        store.commit(ADA, stored(2), 1, [letter(ADA, "4")], unbury=2)
-        assert store.dead_letters(ADA) == [letter(ADA, "3"), letter(ADA, "4")]
-
-    def test_a_refused_commit_moves_none(self, store: FirestoreStore) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
-        with pytest.raises(Conflict):
-            store.commit(ADA, stored(1), 0, [letter(ADA, "2")], unbury=1)
-        assert store.dead_letters(ADA) == [letter(ADA, "1")]
-
+class TestDeadLetters(DeadLetters):
     def test_those_of_one_key_are_not_anothers(self, store: FirestoreStore) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
         store.commit(BEN, stored(1), 0, [letter(BEN, "2")])
@@ -159,23 +120,8 @@ class TestDeadLetters:
         assert [each.message.id for each in store.dead_letters(ADA)] == [f"{number}" for number in range(550, 600)]
 
 
-class TestDelete:
-    def test_the_version_goes_on(self, store: FirestoreStore) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
-        store.delete(ADA, 1)
-        left = store.load(ADA)
-        assert left is not None
-        assert (left.version, left.body, left.index.status) == (2, None, "absent")
-        assert store.dead_letters(ADA) == []
-        store.commit(ADA, stored(3), 2)
-        assert store.load(ADA) == stored(3)
-
-    def test_a_version_that_has_gone_on_is_not_deleted(self, store: FirestoreStore) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
-        with pytest.raises(Conflict):
-            store.delete(ADA, 2)
-        assert store.load(ADA) == stored(1)
-        assert store.dead_letters(ADA) == [letter(ADA, "1")]
+class TestDelete(Deletes):
+    """As everywhere."""
 
 
 class TestExpiry:

@@ -19,9 +19,10 @@ from settled_gcp.streaming import StreamingQueue
 from settled_gcp.url import place_in
 from settled_local import MemoryBackend
 from settled_runtime import Client, Host, Separate, Worker
-from tests.adapters.gcp.function import MACHINE
 from tests.adapters.gcp.messaging import Messaging
-from tests.adapters.gcp.place import ADA, BEN, LEASE, PATIENCE, PROJECT, ids, message, until
+from tests.adapters.gcp.place import LEASE, PROJECT
+from tests.adapters.jobs import MACHINE
+from tests.adapters.words import ADA, BEN, PATIENCE, ids, message, until
 from tests.emulators.pubsub import GoogleServer, pubsub
 
 

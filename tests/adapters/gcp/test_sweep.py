@@ -14,7 +14,7 @@ from settled.message import Message
 from settled.ports import Delivery
 from settled_gcp.documents import Collection
 from settled_gcp.sweep import FirestoreTimers, SweptQueue
-from tests.adapters.gcp.place import ADA, BEN, message, timer, watched
+from tests.adapters.words import ADA, BEN, message, timer, watched
 
 
 @define

@@ -16,7 +16,7 @@ from settled_gcp.names import NAMES_OF_A_TIMER, task_ids
 from settled_gcp.queue import PubSubQueue
 from settled_gcp.tasks import LONGEST_WAIT, SCOPE, CloudTasksTimers, at
 from tests.adapters.gcp.messaging import ACCOUNT, Messaging
-from tests.adapters.gcp.place import ADA, BEN, ids, message, timer
+from tests.adapters.words import ADA, BEN, ids, message, timer
 from tests.emulators.pubsub import pubsub
 
 DAY = 24 * 60 * 60

@@ -16,7 +16,8 @@ from settled_gcp.documents import Collection
 from settled_gcp.store import Contention
 from settled_gcp.url import Pull, place_in
 from settled_runtime import connect
-from tests.adapters.gcp.place import ADA, Cloud, ids, message, stored, timer
+from tests.adapters.gcp.place import Cloud
+from tests.adapters.words import ADA, ids, message, stored, timer
 
 HERE = "gcp://my-project/signup?location=europe-west1"
 

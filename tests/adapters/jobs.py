@@ -1,0 +1,66 @@
+"""The machine that functions run in the tests: its effects leave traces in a file, and do as its events say."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from settled import Args, Call, Retry, actor, assign, setup
+
+TRACES = Path(os.environ.get("TRACES", "/dev/null"))
+
+
+def work(input: dict[str, Any], call: Call) -> str:
+    """Leave a trace, and then take as long as the event says; or end the process, the first time."""
+    with TRACES.open("a", encoding="utf-8") as file:
+        file.write(f"{call.idempotency_key} {call.attempt}\n")
+    if input.get("dies") and call.attempt == 1:
+        os._exit(1)
+    time.sleep(input.get("seconds", 0.0))
+    return str(input["number"])
+
+
+def healthy(a: Args[Any, Any]) -> bool:
+    """Fail for good, or until the file that the event names is there."""
+    if a.event.get("poison") or ("until" in a.event and not Path(a.event["until"]).exists()):
+        raise RuntimeError("poisoned")
+    return True
+
+
+MACHINE = setup(
+    guards={"isHealthy": healthy},
+    actions={
+        "keep": assign(taken=lambda a: [*a.context["taken"], a.event["number"]]),
+        "keepOutput": assign(taken=lambda a: [*a.context["taken"], a.event["output"]]),
+    },
+    actors={"work": actor(work, input=lambda a: a.event, retry=Retry(attempts=1))},
+    delays={"soon": timedelta(seconds=1), "late": timedelta(hours=24)},
+).machine(
+    {
+        "id": "jobs",
+        "context": {"taken": []},
+        "initial": "open",
+        "states": {
+            "open": {
+                "tags": ["settled"],
+                "on": {
+                    "TAKE": {"guard": "isHealthy", "actions": "keep"},
+                    "WORK": "working",
+                    "WAIT": "waiting",
+                },
+            },
+            "working": {
+                "invoke": {
+                    "src": "work",
+                    "onDone": {"target": "open", "actions": "keepOutput"},
+                    "onError": "open",
+                }
+            },
+            "waiting": {"tags": ["settled"], "after": {"soon": "rung", "late": "open"}},
+            "rung": {"tags": ["settled"], "on": {"TAKE": {"actions": "keep"}}},
+        },
+    }
+)
