@@ -17,7 +17,7 @@ from typing import Any
 
 from attrs import evolve
 
-from settled.errors import SettledError
+from settled.errors import Denied, SettledError, Unavailable, Unknown
 from settled.message import Key
 from settled.ports import Capability, Delivery, Finished, Write
 from settled_redis.keyspace import KeySpace, Partition, prepare
@@ -124,17 +124,33 @@ class RedisBackend:
             else:
                 groups.setdefault(steps.partition, {})[write.key] = steps
         expected = {write.key: write.expected for write in writes}
+        if groups and self._has_one_partition:
+            ((partition, group),) = groups.items()
+            if receive > 0:
+                list(group.values())[-1].receive(receive)
+            done = self._done_together(group, len(writes))
+            last = list(done.values())[-1]
+            return Finished(refused | _conflicts(done, expected), tuple(self._handed_out(partition, last)))
+        for group in groups.values():
+            refused |= _conflicts(self._done_together(group, len(writes)), expected)
         deliveries: Sequence[Delivery] = ()
-        for partition, group in groups.items():
-            last = list(group.values())[-1]
-            if receive > 0 and self._has_one_partition:
-                last.receive(receive)
-            done = dict(zip(group, self._performer.perform_together([*group.values()]), strict=True))
-            refused |= {key: conflict(key, expected[key], each) for key, each in done.items() if each.found is not None}
-            deliveries = self._handed_out(partition, list(done.values())[-1])
-        if not groups or not self._has_one_partition:
-            deliveries = self._queue.receive(receive)
+        if receive > 0:
+            with suppress(SettledError):  # What was written is written; and what is there is found again.
+                deliveries = self._queue.receive(receive)
         return Finished(refused, tuple(deliveries))
+
+    def _done_together(self, group: Mapping[Key, Steps], of: int) -> Mapping[Key, Done]:
+        """What came of the writes of `group`, which are some `of` as many.
+
+        Raises:
+            Unknown: also if none of these was done, but some of the others may have been.
+        """
+        try:
+            return dict(zip(group, self._performer.perform_together([*group.values()]), strict=True))
+        except (Unavailable, Denied) as error:
+            if len(group) == of:
+                raise
+            raise Unknown(f"perhaps only some of {of} writes were done: {error}") from error
 
     def _finish_alone(self, write: Write) -> Mapping[Key, SettledError]:
         try:
@@ -171,3 +187,8 @@ class RedisBackend:
         with suppress(SettledError):
             self._queue.forward(home, done)
         return done.deliveries
+
+
+def _conflicts(done: Mapping[Key, Done], expected: Mapping[Key, int]) -> dict[Key, SettledError]:
+    """Those that found another version than `expected`."""
+    return {key: conflict(key, expected[key], each) for key, each in done.items() if each.found is not None}

@@ -5,15 +5,17 @@ Between keys of different partitions there is less: no order, and a finish that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import pytest
 
-from settled.errors import Conflict
+from settled.errors import Conflict, Unavailable, Unknown
 from settled.message import Key
 from settled.ports import Capability, Write
 from settled_redis.keyspace import KeySpace
+from settled_redis.performer import Done, Performer
+from settled_redis.steps import Steps
 from tests.adapters.local import test_commit, test_timers
 from tests.adapters.local.place import ADA, LEASE, Place, ids, letter, message, stored, timer
 from tests.adapters.local.test_commit import TestACommit, TestADelete, TestScan
@@ -119,3 +121,36 @@ class TestFinish(test_commit.TestFinish):
             if ids(held) == ["elsewhere"]:
                 return
         pytest.fail("it was never handed out")
+
+
+class TestFinishAll:
+    def writes(self) -> list[Write]:
+        return [Write(key, stored(1), 0, sends=(message(key, f"to {key.instance}"),)) for key in (ADA, key_apart(ADA))]
+
+    def test_does_each_where_it_lives(self, place: Place) -> None:
+        finished = place.backend.finish_all(self.writes(), receive=5)
+        assert finished.refused == {}
+        assert len({*ids(finished.deliveries), *place.drain()}) == 2
+
+    def test_says_who_came_too_late_in_which_partition_ever(self, place: Place) -> None:
+        """R6."""
+        ada, apart = self.writes()
+        place.store.commit(apart.key, stored(1, "other"), 0)
+        assert set(place.backend.finish_all([ada, apart]).refused) == {apart.key}
+        assert place.store.load(ADA) == stored(1)
+
+    def test_does_not_say_that_nothing_happened_once_something_has(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """R10: to be told so, and to try again, would be to meet one's own commit as another's."""
+        perform, calls = Performer.perform_together, count(1)
+
+        def fail_second(self: Performer, parts: Sequence[Steps]) -> Sequence[Done]:
+            if next(calls) == 2:
+                raise Unavailable("nobody there")
+            return perform(self, parts)
+
+        monkeypatch.setattr(Performer, "perform_together", fail_second)
+        with pytest.raises(Unknown, match="perhaps only some of 2 writes were done: nobody there"):
+            place.backend.finish_all(self.writes())
+        assert place.store.load(ADA) == stored(1)
