@@ -5,7 +5,7 @@ neither retries nor encodes, and it does not know what a statechart is.
 
 The way in is `open_gcp`, or `assemble` with clients of one's own. Below it stand the ports: `store` with its
 `documents`, `queue` with its `envelope`, and timers of two kinds, `tasks` and `sweep`; `names` says how a key looks to
-Google, `errors` what went wrong, `clients` and `message_clients` what is asked of Google's clients. `doctor` looks at a
+Google, `errors` what went wrong, `services` what it is asked, `clients` how clients are made. `doctor` looks at a
 project. Above it, `push` is where Pub/Sub comes in, and `streaming` where it is listened to.
 """
 

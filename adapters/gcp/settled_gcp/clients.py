@@ -1,16 +1,12 @@
-"""What is asked of Firestore's client, and how clients of Google's services are made.
+"""How clients of Google's services are made: the generated ones, whose calls `settled_gcp.services` lists.
 
-The clients are the generated ones, such as ``google.cloud.firestore_v1.services.firestore.FirestoreClient``: a call of
-theirs is one request, with a time limit and without retries of its own, which the hand-written ones on top of them do
-not let everybody say. What they are called with and what they answer is the vendor's, and documented there. They have
-no types to speak of, so what touches them is kept here.
+Google's packages are loaded when a client of theirs is asked for. They have no types to speak of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import frozen
 
@@ -18,20 +14,6 @@ from settled.errors import Denied
 from settled_gcp.errors import translated
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
-
-
-class FirestoreClient(Protocol):
-    """The generated client of Firestore."""
-
-    def commit(self, request: Any = None, *, retry: Any = None, timeout: float) -> Any: ...
-
-    def batch_write(self, request: Any = None, *, retry: Any = None, timeout: float) -> Any: ...
-
-    def rollback(self, request: Any = None, *, retry: Any = None, timeout: float) -> Any: ...
-
-    def batch_get_documents(self, request: Any = None, *, retry: Any = None, timeout: float) -> Iterable[Any]: ...
-
-    def run_query(self, request: Any = None, *, retry: Any = None, timeout: float) -> Iterable[Any]: ...
 
 
 @frozen

@@ -21,13 +21,12 @@ from settled_gcp.clients import (
     PUBLISHER,
     SUBSCRIBER,
     TASKS,
-    FirestoreClient,
     Service,
     client_of,
     credentials_here,
 )
-from settled_gcp.message_clients import PublisherClient, SubscriberClient, TasksClient
 from settled_gcp.queue import PubSubQueue
+from settled_gcp.services import FirestoreClient, PublisherClient, SubscriberClient, TasksClient
 from settled_gcp.store import FirestoreStore
 from settled_gcp.streaming import StreamingQueue
 from settled_gcp.sweep import FirestoreTimers, SweptQueue

@@ -24,8 +24,8 @@ from settled.message import Message, Timer
 from settled.ports import Delivery
 from settled_gcp.envelope import arrived, sealed
 from settled_gcp.errors import status_of, translated
-from settled_gcp.message_clients import PublisherClient, SubscriberClient
 from settled_gcp.names import ordering_key
+from settled_gcp.services import PublisherClient, SubscriberClient
 
 MOST_AT_ONCE = 1000
 """How many messages one request publishes, pulls, acknowledges or extends."""

@@ -18,7 +18,6 @@ from typing import Any, TypeAlias, assert_never
 from settled.errors import Conflict, TooLarge
 from settled.message import Key
 from settled.ports import DeadLetter, Index, Stored
-from settled_gcp.clients import FirestoreClient
 from settled_gcp.documents import (
     LARGEST_COMMIT,
     LISTED,
@@ -33,6 +32,7 @@ from settled_gcp.documents import (
     version_in,
 )
 from settled_gcp.errors import translated
+from settled_gcp.services import FirestoreClient
 
 Request: TypeAlias = Mapping[str, Any]
 

@@ -24,8 +24,8 @@ from settled.errors import Conflict, SettledError, Unavailable
 from settled.message import Key, Message
 from settled.ports import Delivery
 from settled_gcp.errors import translated
-from settled_gcp.message_clients import SubscriberClient
 from settled_gcp.queue import LONGEST_LEASE, PubSubQueue
+from settled_gcp.services import SubscriberClient
 
 MOST_OUT = 200
 """How many messages one process has out, or waiting, at most."""

@@ -16,10 +16,10 @@ from typing import Any
 from settled.errors import EventError
 from settled.message import Message, Timer
 from settled.ports import Delivery, Queue
-from settled_gcp.clients import FirestoreClient
 from settled_gcp.documents import Collection, fits
 from settled_gcp.envelope import opened, sealed
 from settled_gcp.errors import translated
+from settled_gcp.services import FirestoreClient
 
 MOST_AT_ONCE = 100
 """How many timers one look finds."""

@@ -22,8 +22,8 @@ from attrs import frozen
 from settled.message import Message, Timer
 from settled_gcp.envelope import sealed, sealed_timer
 from settled_gcp.errors import status_of, translated
-from settled_gcp.message_clients import TasksClient
 from settled_gcp.names import ordering_key, task_ids
+from settled_gcp.services import TasksClient
 
 LONGEST_WAIT = 29 * 24 * 60 * 60
 """For how many seconds a task is left to wait; Cloud Tasks would take a day more."""
