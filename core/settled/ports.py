@@ -260,8 +260,8 @@ class Backend(Protocol):
         """How long a fresh lease lasts, in seconds."""
         ...
 
-    def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
-        """Do all of `write`, in the order of its fields, and hand out up to `receive` next deliveries.
+    def finish(self, write: Write) -> None:
+        """Do all of `write`, in the order of its fields.
 
         With `Capability.ATOMIC_FINISH` it is all or nothing. Without, it may stop after the commit or any later part;
         each part is safe to repeat.

@@ -288,8 +288,8 @@ class FileBackend:
         self.queue = FileQueue(directory, lease, clock)
         self.timers = FileTimers(directory)
 
-    def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
-        """Commit; then send, schedule and cancel; then acknowledge; then receive."""
+    def finish(self, write: Write) -> None:
+        """Commit; then send, schedule and cancel; then acknowledge."""
         if write.stored is not None:
             self.store.commit(write.key, write.stored, write.expected, write.bury, write.unbury)
         self.queue.send(write.sends)
@@ -298,7 +298,6 @@ class FileBackend:
         for timer_id in write.cancels:
             self.timers.cancel(timer_id)
         self.queue.ack(write.acks)
-        return self.queue.receive(receive)
 
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
         """Files gain nothing by it."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
-from settled import Capability, Delivery, Finished, Queue, Store, Timers, Unsupported, Write
+from settled import Capability, Finished, Queue, Store, Timers, Unsupported, Write
 
 
 @frozen
@@ -27,8 +27,8 @@ class Separate:
     capabilities: frozenset[Capability] = frozenset()
     closing: tuple[Callable[[], None], ...] = ()
 
-    def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
-        """Commit; then send, schedule and cancel; then acknowledge; then receive."""
+    def finish(self, write: Write) -> None:
+        """Commit; then send, schedule and cancel; then acknowledge."""
         if write.stored is not None:
             self.store.commit(write.key, write.stored, write.expected, write.bury, write.unbury)
         if write.sends:
@@ -39,7 +39,6 @@ class Separate:
             self.timers.cancel(token)
         if write.acks:
             self.queue.ack(write.acks)
-        return self.queue.receive(receive) if receive else ()
 
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
         """Not in one round trip: the parts know nothing of each other."""

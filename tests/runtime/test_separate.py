@@ -92,7 +92,8 @@ class TestItsOrder:
             cancels=("u",),
             acks=(delivery,),
         )
-        assert [each.message.id for each in mixed.finish(write, receive=10)] == ["next"]
+        mixed.finish(write)
+        assert [each.message.id for each in mixed.queue.receive(10)] == ["next"]
         assert mixed.store.load(ADA) == stored(1)
 
 

@@ -30,9 +30,6 @@ from settled_redis.store import RedisStore, conflict, expect
 from settled_redis.timers import RedisTimers
 from settled_redis.url import Options, parse
 
-MOST_AT_HOME = 8
-"""How many hand-outs in a row a finish may take from its own partition, before the others have their turn."""
-
 
 class RedisBackend:
     """A store, a queue and timers under one prefix; `RedisBackend.open` makes one."""
@@ -49,7 +46,6 @@ class RedisBackend:
         self._store = RedisStore(self._performer)
         self._queue = RedisQueue(self._performer)
         self._timers = RedisTimers(self._performer)
-        self._at_home = 0
         self._has_one_partition = len(space.partitions) == 1
 
     @classmethod
@@ -97,20 +93,13 @@ class RedisBackend:
     def lease(self) -> float:
         return self._lease
 
-    def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
+    def finish(self, write: Write) -> None:
         home, away = self._divided(write)
         last = Steps(home.partition) if away else home
         last.acknowledge(write.acks)
-        at_home = receive > 0 and self._at_home < MOST_AT_HOME
-        if at_home:
-            last.receive(receive)
         done = self._performer.perform_all(each for each in dict.fromkeys((home, *away, last)) if each.words)
         if done:
             expect(write.key, write.expected, done[0])
-        if at_home:
-            return self._handed_out(home.partition, done[-1])
-        self._at_home = 0
-        return self._queue.receive_elsewhere(receive, home.partition) if receive > 0 else ()
 
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
         """What changes one partition travels with all that does; the rest goes as in `finish`."""
@@ -181,8 +170,6 @@ class RedisBackend:
         return parts.pop(home), list(parts.values())
 
     def _handed_out(self, home: Partition, done: Done) -> Sequence[Delivery]:
-        if not self._has_one_partition and done.deliveries:
-            self._at_home += 1
         # What was written is written, whatever becomes of these; they are found again.
         with suppress(SettledError):
             self._queue.forward(home, done)

@@ -79,11 +79,6 @@ class RedisQueue:
         if lost:
             raise Conflict(f"the lease of {', '.join(lost)} was lost")
 
-    def receive_elsewhere(self, limit: int, home: Partition) -> Sequence[Delivery]:
-        """What there is, from `home` only if no other partition has anything."""
-        others = [partition for partition in self._in_turn() if partition is not home]
-        return self._look([*others, home], limit)[0]
-
     def forward(self, partition: Partition, done: Done) -> Sequence[Partition]:
         """Send what timers of `partition` owe to other partitions, and only then forget the timers; to which ones."""
         homes: list[Partition] = []

@@ -219,16 +219,14 @@ class Witness:
     def lease(self) -> float:
         return self.backend.lease
 
-    def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
+    def finish(self, write: Write) -> None:
         before, after = self.contract.now(), self._after(write)
         try:
-            deliveries = self.backend.finish(write, receive)
+            self.backend.finish(write)
         except BaseException as error:
             self._failed(write, after, before, error)
             raise
         self._done(write, after, before)
-        self.contract.queueing.received(deliveries, before, self.contract.now())
-        return deliveries
 
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
         before = self.contract.now()

@@ -59,10 +59,10 @@ def _is_unsupported(bench: Bench, capability: Capability, call: Callable[[], obj
     bench.holds(False, f"{capability} is not declared, and what it stands for did not raise Unsupported")
 
 
-@proves("C1")
+@proves("C1", needs=Capability.JOINT_FINISH)
 def a_write_may_bring_the_next_messages_with_it(bench: Bench) -> None:
     bench.send(message("1"), message("2"))
     held = bench.receives("1", limit=1)
-    found = list(bench.backend.finish(Write(key(), stored(1), 0, acks=tuple(held)), receive=5))
+    found = list(bench.backend.finish_all([Write(key(), stored(1), 0, acks=tuple(held))], receive=5).deliveries)
     found = found or bench.receive()
     bench.same([each.message.id for each in found], ["2"], "handed out with a write")

@@ -178,5 +178,5 @@ def test_acknowledged_stays_gone(place: Place) -> None:
 def test_an_acknowledged_step_frees_the_key(place: Place) -> None:
     place.send(ADA, "a", "b")
     held = place.take()
-    next_ones = place.backend.finish(Write(ADA, stored(1), 0, acks=tuple(held)), receive=1)
-    assert ids(next_ones) == ["b"]
+    next_ones = place.backend.finish_all([Write(ADA, stored(1), 0, acks=tuple(held))], receive=1)
+    assert ids(next_ones.deliveries) == ["b"]

@@ -87,7 +87,7 @@ class TestOneTransaction:
 
         def run() -> None:
             calls = [lambda key=key: finish(Write(key, stored(1))) for key in (ADA, BEN, CEM)]
-            assert together.run(*calls) == [()] * 3
+            assert together.run(*calls) == [None] * 3
 
         assert together.transactions(run) == 1
         assert [together.backend.store.load(key) for key in (ADA, BEN, CEM)] == [stored(1)] * 3
@@ -108,7 +108,7 @@ class TestOneTransaction:
             lambda: backend.finish(late),
             lambda: backend.finish(Write(CEM, stored(1), sends=(message(CEM, "last"),))),
         )
-        assert [type(outcome) for outcome in outcomes] == [tuple, Conflict, tuple]
+        assert [type(outcome) for outcome in outcomes] == [type(None), Conflict, type(None)]
         assert backend.store.load(BEN) == stored(1)
         assert ids(backend.queue.receive(5)) == ["first", "last"]
 

@@ -186,11 +186,12 @@ class TestAServerThatIsOutOfMemory:
         """OOM, R9: and does nothing by halves."""
         held = backend.queue.receive(1)
         write = Write(ADA, stored(2, "x" * 1000), 1, sends=(message(BEN, "b"),), acks=tuple(held))
-        for call in (
+        calls: tuple[Callable[[], None], ...] = (
             lambda: backend.finish(write),
             lambda: backend.queue.send([message(BEN, "b")]),
             lambda: backend.timers.schedule(timer("t", 0.0)),
-        ):
+        )
+        for call in calls:
             with pytest.raises(Unavailable, match="out of memory: raise its maxmemory"):
                 call()
         assert backend.store.load(ADA) == stored(1)

@@ -77,9 +77,9 @@ class AcksOnConflict(Plain):
     """A write that is refused has already acknowledged."""
 
     @locked
-    def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
+    def finish(self, write: Write) -> None:
         self.ack(write.acks)
-        return super().finish(evolve(write, acks=()), receive)
+        super().finish(evolve(write, acks=()))
 
 
 class BuriesOnConflict(Plain):
@@ -253,10 +253,10 @@ class SendsOutsideTheCommit(Plain):
     """Declares that a write is atomic, and sends in a second round trip."""
 
     @locked
-    def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
+    def finish(self, write: Write) -> None:
         super().finish(evolve(write, sends=(), timers=(), cancels=(), acks=()))
         self.trip("what is owed")
-        return super().finish(evolve(write, stored=None, bury=(), unbury=0), receive)
+        super().finish(evolve(write, stored=None, bury=(), unbury=0))
 
 
 class RefusalTakesTheOthers(Plain):
@@ -311,8 +311,8 @@ class Empty(Plain):
         return ()
 
     @locked
-    def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
-        return ()
+    def finish(self, write: Write) -> None:
+        pass
 
 
 MORE: Mapping[type[Plain], str] = {

@@ -212,9 +212,9 @@ class LoserLeavesOutbox(Plain):
     """What a write owes is sent first, and then the write may be refused."""
 
     @locked
-    def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
+    def finish(self, write: Write) -> None:
         self.pay(write)
-        return super().finish(write, receive)
+        super().finish(write)
 
 
 class StaleCache(Plain):
@@ -275,11 +275,10 @@ class MarkedDoneBeforeSend(Plain):
     """A message is acknowledged, and then what it owes is sent."""
 
     @locked
-    def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
+    def finish(self, write: Write) -> None:
         super().finish(evolve(write, sends=(), timers=(), cancels=()))
         self.trip("what is owed")
         self.pay(write)
-        return self.receive(receive)
 
 
 # Loss

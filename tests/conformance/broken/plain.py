@@ -310,7 +310,7 @@ class Plain:
     # The backend
 
     @locked
-    def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
+    def finish(self, write: Write) -> None:
         self.trip("finish")
         if write.stored is not None:
             self.put(write.key, write.stored, write.expected, write.bury, write.unbury)
@@ -319,7 +319,6 @@ class Plain:
             lane = self.lane(delivery.message.key)
             if self.holds(lane, delivery):
                 self.consume(lane, delivery)
-        return self.receive(receive)
 
     @locked
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:

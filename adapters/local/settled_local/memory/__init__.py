@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from settled.errors import SettledError
 from settled.message import Key
-from settled.ports import Capability, Delivery, Finished, Write
+from settled.ports import Capability, Finished, Write
 from settled_local.memory.queue import MemoryQueue
 from settled_local.memory.store import MemoryStore
 from settled_local.memory.timers import MemoryTimers
@@ -61,7 +61,7 @@ class MemoryBackend:
         with self._changed:
             return min(self._timers.next_due(), self._queue.next_due())
 
-    def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
+    def finish(self, write: Write) -> None:
         with self._changed:
             if write.stored is not None:
                 # The only part that can fail, and it comes first: so this is all or nothing.
@@ -72,7 +72,6 @@ class MemoryBackend:
             for timer_id in write.cancels:
                 self._timers.cancel(timer_id)
             self._queue.ack(write.acks)
-            return self._queue.receive(receive)
 
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
         refused: dict[Key, SettledError] = {}

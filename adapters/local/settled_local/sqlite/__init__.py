@@ -95,12 +95,8 @@ class SQLiteBackend:
     def lease(self) -> float:
         return self._lease
 
-    def finish(self, write: Write, receive: int = 0) -> Sequence[Delivery]:
-        def finish(db: Connection) -> Sequence[Delivery]:
-            self._finish(db, write)
-            return self._hand_out(db, receive)
-
-        return self._file.write(finish)
+    def finish(self, write: Write) -> None:
+        self._file.write(lambda db: self._finish(db, write))
 
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
         def finish(db: Connection) -> Finished:
