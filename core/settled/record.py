@@ -82,7 +82,9 @@ class Window:
 
     def outcome_of(self, id: str) -> Outcome | None:
         """What became of the message `id`; None if it is not among the last ones."""
-        if f"\n{write(id)}{BETWEEN}" not in f"\n{self.lines}{BETWEEN}":
+        line = write(id)
+        # Nearly always it is new, and then there is nothing to be put together before that is known.
+        if line not in self.lines or f"\n{line}{BETWEEN}" not in f"\n{self.lines}{BETWEEN}":
             return None
         return self.unusual.get(id, Outcome.TAKEN)
 

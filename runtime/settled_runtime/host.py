@@ -19,6 +19,9 @@ from settled_runtime.leases import Held
 from settled_runtime.observe import Observer, log
 from settled_runtime.turns import Turn
 
+_AT_ONCE = (Load, Letters, Release)
+"""What a turn that goes beside others performs by itself, because it is soon done."""
+
 
 class Host:
     """Takes messages through the instances of some machines, and of those machines' child machines.
@@ -95,7 +98,7 @@ class Host:
         going: Sequence[Turn] = tuple(turns)
         while going:
             for turn in going:
-                while isinstance(turn.command, Load | Letters | Release):
+                while isinstance(turn.command, _AT_ONCE):
                     turn.step()
             commits = {turn: turn.command for turn in going if isinstance(turn.command, Finish)}
             if commits:

@@ -35,7 +35,7 @@ class Turn:
         self._house = house
         self._interruption = interruption
         self._deadline = deadline
-        self._calls = Calls(house, held)
+        self._calls: Calls | None = None
         self._driven = Driven(house.course(key, held.deliveries))
         house.observe(TurnBegan(key, tuple(delivery.message.id for delivery in held.deliveries)))
         self._move(self._driven.begin)
@@ -85,6 +85,7 @@ class Turn:
             case Act():
                 return self._act(command)
             case Run():
+                self._calls = self._calls or Calls(self._house, self.held)
                 return self._calls.run(command, self._interruption, self._deadline)
             case _:
                 assert_never(command)

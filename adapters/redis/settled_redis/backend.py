@@ -30,6 +30,8 @@ from settled_redis.store import RedisStore, conflict, expect
 from settled_redis.timers import RedisTimers
 from settled_redis.url import Options, parse
 
+ALL = frozenset(Capability)
+
 
 class RedisBackend:
     """A store, a queue and timers under one prefix; `RedisBackend.open` makes one."""
@@ -85,9 +87,7 @@ class RedisBackend:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """All of them; but a finish over several partitions is not atomic."""
-        if self._has_one_partition:
-            return frozenset(Capability)
-        return frozenset(Capability) - {Capability.ATOMIC_FINISH}
+        return ALL if self._has_one_partition else ALL - {Capability.ATOMIC_FINISH}
 
     @property
     def lease(self) -> float:

@@ -31,7 +31,7 @@ class Done:
     """What came of some steps.
 
     Attributes:
-        now: when it was done, in microseconds.
+        now: when it was done, in microseconds; 0 where that did not matter.
         found: the version that was there instead of the expected one: then nothing was done.
         deliveries: what was handed out.
         lost: the names of those whose lease was to be extended, and was lost.

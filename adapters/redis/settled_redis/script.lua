@@ -20,7 +20,9 @@
 -- A message's place grows by one with each message of its lane; that of the queue's first one is `head`. A message
 -- that was acknowledged behind one that was not leaves a hole, an empty text, until all before it are gone.
 --
--- A command costs more than anything else here, so what several steps need of a lane is read once and written once.
+-- A command costs more than anything else here, so what several steps need of a lane is read once and written once, at
+-- the end; and a lane that joins the line only to be handed out by the same script is never written to it. Numbers are
+-- given to commands as they are, which is exact; Lua's own conversion to a text is not.
 
 local LINE, HELD, TIMERS, TIMER, SERIAL = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local PREFIX = string.sub(LINE, 1, -5)
@@ -28,19 +30,23 @@ local PARTITION, REMEMBER, LEASE = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local WAKE_AT_ONCE = 100
 
 local call = redis.call
-local now = tonumber(ARGV[1])
-if now < 0 then
-  local time = call('TIME')
-  now = time[1] * 1000000 + time[2]
-end
-
-local has_joined, has_looked, moment_is_new = false, false, false
+local has_looked, line_is_empty, moment_is_new = false, false, false
 local lost, due_elsewhere, handed_out = {}, {}, {}
-local lanes, changed = {}, {}
+local lanes, changed, parked = {}, {}, {}
 
--- Exactly, which Lua's own conversion is not.
-local function text_of(number)
-  return string.format('%.0f', number)
+-- Those that join the line, and how many of them have left it again.
+local joining, left = {}, 0
+
+local this_moment
+local function now()
+  if not this_moment then
+    this_moment = tonumber(ARGV[1])
+    if this_moment < 0 then
+      local time = call('TIME')
+      this_moment = time[1] * 1000000 + time[2]
+    end
+  end
+  return this_moment
 end
 
 local function lane_of(key)
@@ -61,28 +67,17 @@ local function lane_of(key)
   return lane
 end
 
--- `lane` is to be written: its numbers, or what it was committed with too.
+-- `lane` is to be written: its numbers, what it was committed with, and until when it is held; false: not any more.
 local function change(key, lane)
   changed[key] = lane
 end
 
-local function write_lanes()
-  for key, lane in pairs(changed) do
-    local name = PREFIX .. 'lane:' .. key
-    local head, token = text_of(lane.head), text_of(lane.token)
-    local through, ends = text_of(lane.through), text_of(lane.ends)
-    if lane.is_committed then
-      call('HSET', name, 'version', lane.version, 'listing', lane.listing, 'head', head, 'token', token,
-        'through', through, 'ends', ends)
-    else
-      call('HSET', name, 'head', head, 'token', token, 'through', through, 'ends', ends)
-    end
+-- Behind all that stand there. A lane that `may_be_empty` is looked at before it is written to it.
+local function join_line(key, lane)
+  if not lane.joins then
+    lane.joins = true
+    joining[#joining + 1] = key
   end
-end
-
-local function join_line(key)
-  call('RPUSH', LINE, key)
-  has_joined = true
 end
 
 -- Whoever waits knows the next moment at which there may be something, unless it has become an earlier one.
@@ -92,15 +87,59 @@ local function note_moment(agenda, member)
   end
 end
 
+-- The holes at its head. Returns whether there are messages behind them.
+local function skip_holes(key, lane)
+  local first = call('LINDEX', lane.queue, 0)
+  while first == '' do
+    call('LPOP', lane.queue)
+    lane.head = lane.head + 1
+    change(key, lane)
+    first = call('LINDEX', lane.queue, 0)
+  end
+  return first
+end
+
+local function write_lanes()
+  for key, lane in pairs(changed) do
+    local name = PREFIX .. 'lane:' .. key
+    if lane.is_committed then
+      call('HSET', name, 'version', lane.version, 'listing', lane.listing, 'head', lane.head, 'token', lane.token,
+        'through', lane.through, 'ends', lane.ends)
+    else
+      call('HSET', name, 'head', lane.head, 'token', lane.token, 'through', lane.through, 'ends', lane.ends)
+    end
+    if lane.held_until then
+      call('ZADD', HELD, lane.held_until, key)
+    elseif lane.held_until == false then
+      call('ZREM', HELD, key)
+    end
+  end
+  for _, key in ipairs(parked) do
+    note_moment(HELD, key)
+  end
+end
+
+-- Returns whether there is anybody in it.
+local function write_line()
+  local length = 0
+  for index = left + 1, #joining do
+    local key = joining[index]
+    local lane = lanes[key]
+    if not lane.may_be_empty or skip_holes(key, lane) then
+      length = call('RPUSH', LINE, key)
+    end
+  end
+  return length > 0 or (has_looked and not line_is_empty and call('LLEN', LINE) > 0)
+end
+
 local function send(key, id, element)
   local lane = lane_of(key)
-  local length = call('LLEN', lane.queue)
-  if call('ZADD', PREFIX .. 'known:' .. key, 'NX', text_of(lane.head + length), id) == 0 then
-    return
-  end
-  call('RPUSH', lane.queue, element)
-  if length == 0 then
-    join_line(key)
+  local length = call('RPUSH', lane.queue, element)
+  if call('ZADD', PREFIX .. 'known:' .. key, 'NX', lane.head + length - 1, id) == 0 then
+    call('RPOP', lane.queue)
+  elseif length == 1 then
+    lane.may_be_empty = false
+    join_line(key, lane)
   end
 end
 
@@ -116,7 +155,7 @@ local function end_lease(key, lane)
     local element = call('LINDEX', lane.queue, index)
     if element ~= '' then
       local space = string.find(element, ' ', 1, true)
-      local attempts = text_of(string.sub(element, 1, space - 1) + 1)
+      local attempts = string.format('%d', string.sub(element, 1, space - 1) + 1)
       call('LSET', lane.queue, index, attempts .. string.sub(element, space))
     end
   end
@@ -126,7 +165,7 @@ end
 
 -- Whether this hand-out still has the lease. It is lost at its deadline, taken over or not.
 local function has_lease(lane, token)
-  return lane.token == tonumber(token) and lane.through > 0 and lane.ends > now
+  return lane.token == tonumber(token) and lane.through > 0 and lane.ends > now()
 end
 
 local function forget_old_ids(key, head, places)
@@ -137,8 +176,7 @@ local function forget_old_ids(key, head, places)
     is_time = is_time or place % stride == 0
   end
   if is_time then
-    local oldest = text_of(math.min(last - REMEMBER, head - 1))
-    call('ZREMRANGEBYSCORE', PREFIX .. 'known:' .. key, '-inf', oldest)
+    call('ZREMRANGEBYSCORE', PREFIX .. 'known:' .. key, '-inf', math.min(last - REMEMBER, head - 1))
   end
 end
 
@@ -160,18 +198,12 @@ local function acknowledge(key, token, places)
       call('LSET', lane.queue, place - lane.head, '')
     end
   end
-  local next_one = call('LINDEX', lane.queue, 0)
-  while next_one == '' do
-    call('LPOP', lane.queue)
-    lane.head = lane.head + 1
-    next_one = call('LINDEX', lane.queue, 0)
+  if lane.head <= lane.through then
+    skip_holes(key, lane)
   end
-  if not next_one or lane.head > lane.through then
-    lane.through = 0
-    call('ZREM', HELD, key)
-    if next_one then
-      join_line(key)
-    end
+  if lane.head > lane.through then
+    lane.through, lane.held_until, lane.may_be_empty = 0, false, true
+    join_line(key, lane)
   end
   change(key, lane)
   forget_old_ids(key, lane.head, places)
@@ -188,7 +220,7 @@ end
 -- The serial number keeps those that are due at the same time in the order in which they were scheduled.
 local function schedule(id, due, post)
   cancel(id)
-  local serial = string.format('%016.0f', call('INCR', SERIAL))
+  local serial = string.format('%016d', call('INCR', SERIAL))
   call('HSET', TIMER, id, serial .. post)
   call('ZADD', TIMERS, due, serial .. id)
   note_moment(TIMERS, serial .. id)
@@ -211,17 +243,30 @@ local function ring(member)
 end
 
 local function wake()
-  local due = text_of(now)
-  for _, key in ipairs(call('ZRANGEBYSCORE', HELD, '-inf', due, 'LIMIT', 0, WAKE_AT_ONCE)) do
-    call('ZREM', HELD, key)
+  for _, key in ipairs(call('ZRANGEBYSCORE', HELD, '-inf', now(), 'LIMIT', 0, WAKE_AT_ONCE)) do
     local lane = lane_of(key)
     if lane.through > 0 then
       end_lease(key, lane)
     end
-    join_line(key)
+    lane.held_until = false
+    change(key, lane)
+    join_line(key, lane)
   end
-  for _, member in ipairs(call('ZRANGEBYSCORE', TIMERS, '-inf', due, 'LIMIT', 0, WAKE_AT_ONCE)) do
+  for _, member in ipairs(call('ZRANGEBYSCORE', TIMERS, '-inf', now(), 'LIMIT', 0, WAKE_AT_ONCE)) do
     ring(member)
+  end
+end
+
+local function next_in_line()
+  local key = not line_is_empty and call('LPOP', LINE)
+  if key then
+    return key
+  end
+  line_is_empty = true
+  if left < #joining then
+    left = left + 1
+    lanes[joining[left]].joins = false
+    return joining[left]
   end
 end
 
@@ -231,20 +276,26 @@ local function hand_out(limit)
   has_looked = true
   wake()
   while limit > 0 do
-    local key = call('LPOP', LINE)
+    local key = next_in_line()
     if not key then
       return
     end
     local lane = lane_of(key)
     local elements = call('LRANGE', lane.queue, 0, limit - 1)
-    lane.token = lane.token + 1
-    lane.through = lane.head + #elements - 1
-    lane.ends = now + LEASE
-    change(key, lane)
-    call('ZADD', HELD, text_of(lane.ends), key)
+    if elements[1] == '' then
+      skip_holes(key, lane)
+      elements = call('LRANGE', lane.queue, 0, limit - 1)
+    end
+    if #elements > 0 then
+      lane.token = lane.token + 1
+      lane.through = lane.head + #elements - 1
+      lane.ends = now() + LEASE
+      lane.held_until = lane.ends
+      change(key, lane)
+    end
     for index, element in ipairs(elements) do
       if element ~= '' then
-        local receipt = string.format('%.0f %.0f %d ', lane.token, lane.head + index - 1, #key)
+        local receipt = string.format('%d %d %d ', lane.token, lane.head + index - 1, #key)
         handed_out[#handed_out + 1] = receipt .. key .. element
       end
     end
@@ -316,20 +367,20 @@ local function take(at)
     if has_lease(lane, second) then
       end_lease(first, lane)
       if delay > 0 then
-        call('ZADD', HELD, text_of(now + delay), first)
-        note_moment(HELD, first)
+        lane.held_until = now() + delay
+        parked[#parked + 1] = first
       else
-        call('ZREM', HELD, first)
-        join_line(first)
+        lane.held_until = false
+        join_line(first, lane)
       end
     end
     return at + 4
   elseif step == 'extend' then
     local lane = lane_of(first)
     if has_lease(lane, second) then
-      lane.ends = now + third
+      lane.ends = now() + third
+      lane.held_until = lane.ends
       change(first, lane)
-      call('ZADD', HELD, text_of(lane.ends), first)
     else
       lost[#lost + 1] = first
     end
@@ -341,7 +392,7 @@ local function take(at)
     call('LTRIM', PREFIX .. 'dead:' .. first, second, -1)
     return at + 3
   elseif step == 'delete' then
-    local record = ARGV[at + 5] .. string.format('%.6f', now / 1000000) .. ']'
+    local record = ARGV[at + 5] .. string.format('%.6f', now() / 1000000) .. ']'
     local found = commit(first, second, third, ARGV[at + 4], '', record)
     if not found then
       call('DEL', PREFIX .. 'dead:' .. first)
@@ -358,14 +409,15 @@ while ARGV[at] do
     return 'conflict ' .. found
   end
 end
+local somebody_is_ready = write_line()
 write_lanes()
 
 -- Who waits has taken a word from `wakes`, in the slot of partition 0; for the others their caller puts it there.
 local found_nothing = has_looked and #handed_out == 0
-local must_wake = moment_is_new or ((has_joined or has_looked) and call('LLEN', LINE) > 0)
+local must_wake = somebody_is_ready or moment_is_new
 if PARTITION == '0' then
   if must_wake then
-    call('ZADD', PREFIX .. 'wakes', 'NX', text_of(now), PARTITION)
+    call('ZADD', PREFIX .. 'wakes', 'NX', now(), PARTITION)
   elseif found_nothing then
     call('ZREM', PREFIX .. 'wakes', PARTITION)
   end
@@ -379,8 +431,9 @@ if found_nothing then
   moment = (due < 0 or (through >= 0 and through < due)) and through or due
 end
 
--- What was done in numbers, and then the texts that they count.
-local done = string.format('done %.0f %.0f %d %d %d', now, moment, must_wake and 1 or 0, #lost, #due_elsewhere)
+-- What was done in numbers, and then the texts that they count. Where the time did not matter it is 0.
+local time = must_wake and now() or this_moment or 0
+local done = string.format('done %d %d %d %d %d', time, moment, must_wake and 1 or 0, #lost, #due_elsewhere)
 if #lost + #due_elsewhere + #handed_out == 0 then
   return done
 end

@@ -56,6 +56,12 @@ def knows_a_replica(node: Process) -> bool:
     return any("slave" in line.split()[2] for line in node.lines("CLUSTER", "NODES"))
 
 
+def has_followed(replica: Process, master: Process) -> bool:
+    """Whether `replica` has received all that `master` wrote. WAIT asks for what its own connection wrote alone."""
+    written = master.client.info("replication")["master_repl_offset"]
+    return bool(replica.client.info("replication")["slave_repl_offset"] >= written)
+
+
 def key_in(space: KeySpace, number: int) -> Key:
     """A key of the partition of this number."""
     return next(key for n in range(1000) if space.of_key(key := Key("m", f"{n}")).number == number)
@@ -135,7 +141,7 @@ def test_a_server_that_fails_is_replaced(tmp_path: Path) -> None:
         with closing(RedisBackend.open(masters[1].url("?timeout=1"))) as backend:
             backend.store.commit(key, stored(1), 0)
             backend.queue.send([message(key, "a")])
-            masters[0].client.wait(1, 5000)
+            wait_until(lambda: has_followed(replica, masters[0]), "the replica to receive it")
             masters[0].kill()
             with pytest.raises((Unavailable, Unknown)):
                 backend.store.commit(key, stored(2), 1)
