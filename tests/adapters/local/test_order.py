@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from settled.message import Key
-from tests.adapters.local.place import ADA, BEN, CEM, LEASE, Place, ids, keys
+from settled.ports import Write
+from tests.adapters.local.place import ADA, BEN, CEM, LEASE, Place, ids, keys, stored, timer
 
 
 class TestOneKey:
@@ -63,6 +64,29 @@ class TestOneKey:
         place.queue.ack(batch[1:2])
         place.clock.now += LEASE
         assert place.drain(limit=1) == ["a", "c"]
+
+    def test_what_waits_behind_is_handed_out_by_the_finish_of_its_head(self, place: Place) -> None:
+        """F4: what was acknowledged out of order too, and what a timer sends at that very moment."""
+        place.send(ADA, "a", "b", "c")
+        place.queue.ack(place.take(3)[1:2])
+        place.clock.now += LEASE
+        place.timers.schedule(timer("t", place.clock.now))
+        handed_out: list[str] = []
+        held = place.take()
+        for version in range(4):
+            handed_out += ids(held)
+            write = Write(ADA, stored(version + 1), version, acks=tuple(held))
+            held = list(place.backend.finish_all([write], receive=1 if version < 2 else 9).deliveries)
+        assert handed_out == ["a", "c", "t"]
+        assert place.drain() == []
+
+    def test_a_timer_that_sends_as_the_last_message_is_acknowledged_is_handed_out_once(self, place: Place) -> None:
+        """F1."""
+        place.send(ADA, "a")
+        held = tuple(place.take())
+        place.timers.schedule(timer("t", place.clock.now))
+        finished = place.backend.finish_all([Write(ADA, stored(1), 0, acks=held)], receive=9)
+        assert ids(finished.deliveries) == ["t"]
 
     def test_a_send_during_a_lease_is_kept(self, place: Place) -> None:
         """F5: acknowledging what was held takes nothing else with it, and wakes what came."""
