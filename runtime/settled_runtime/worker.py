@@ -21,6 +21,9 @@ from settled_runtime.interruption import Interruption
 from settled_runtime.ports import retried
 from settled_runtime.turns import Turn
 
+FOR_A_THREAD = 4
+"""How many messages are received for each thread, while turns have something to perform."""
+
 
 class Worker:
     """Takes messages from the host's backend until it is told to stop.
@@ -29,16 +32,19 @@ class Worker:
         host: who takes them through their turns.
         concurrency: how many turns that have something to perform go on at the same time, each in a thread; the others
             commit together (see `Host.go_on_together`).
-        batch: how many messages are received at once; those of one key are folded into one commit.
+        batch: how many messages are received at once, at most; those of one key are folded into one commit. It is
+            less while turns have something to perform: who waits here for a thread could go on in another worker.
         patience: for how many seconds one receive waits.
         grace: for how many seconds turns may go on after `stop`.
     """
 
     def __init__(
-        self, host: Host, *, concurrency: int = 8, batch: int = 32, patience: float = 1.0, grace: float = 20.0
+        self, host: Host, *, concurrency: int = 8, batch: int = 128, patience: float = 1.0, grace: float = 20.0
     ) -> None:
         self._host = host
-        self._batch, self._patience, self._grace = batch, patience, grace
+        self._patience, self._grace = patience, grace
+        self._few, self._many = min(batch, FOR_A_THREAD * concurrency), batch
+        self._batch = self._few
         self._free = threading.Semaphore(concurrency)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="settled-turn")
         self._running: set[Future[None]] = set()
@@ -95,11 +101,13 @@ class Worker:
         groups = by_key(deliveries).items()
         turns = [self._host.begin(key, self._host.hold(group), self._interruption) for key, group in groups]
         ahead = self._host.go_on_together(turns, self._batch if self._has_room(0) else 0)
-        for turn in turns:
-            if turn.end is None:
-                future = self._pool.submit(self._go_on, turn)
-                self._running.add(future)
-                future.add_done_callback(self._running.discard)
+        slow = [turn for turn in turns if turn.end is None]
+        for turn in slow:
+            future = self._pool.submit(self._go_on, turn)
+            self._running.add(future)
+            future.add_done_callback(self._running.discard)
+        if turns:
+            self._batch = self._few if slow else min(2 * self._batch, self._many)
         return ahead
 
     def _has_room(self, patience: float) -> bool:

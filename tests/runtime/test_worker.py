@@ -18,7 +18,9 @@ import pytest
 from settled import Call, Delivery, Denied, Machine, SettledError, Unavailable, Unknown
 from settled_local.memory import MemoryBackend
 from settled_local.sqlite import SQLiteBackend
-from settled_runtime import Client, Host, Worker
+from settled_runtime import Client, Host, Notice, Worker
+from settled_runtime.observe import TurnBegan
+from settled_runtime.worker import FOR_A_THREAD
 from tests.core.turn.machines import add, appending
 from tests.runtime.machines import greeter
 
@@ -103,6 +105,35 @@ class TestManyKeys:
         work(machine, backend, all_greeted, concurrency=3)
         assert all_greeted()
         assert max(most) == 3
+
+
+class TestHowManyItReceivesAtOnce:
+    def largest(self, machine: Machine[Any, Any], events: Sequence[Any]) -> int:
+        """The most that one turn began with, of `events` that are queued for one instance; 20 may be received."""
+        backend, turns, over = MemoryBackend(), list[int](), threading.Event()
+        client = Client(machine, backend)
+        last = [client.start("ada"), *(client.send("ada", event) for event in events)][-1]
+
+        def watch(notice: Notice) -> None:
+            if isinstance(notice, TurnBegan):
+                turns.append(len(notice.ids))
+                if last in notice.ids:
+                    over.set()
+
+        worker = Worker(Host([machine], backend, observers=[watch]), concurrency=2, batch=20, patience=0.05)
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        assert over.wait(10)
+        worker.stop()
+        thread.join()
+        return max(turns)
+
+    def test_is_more_while_there_is_nothing_to_perform(self) -> None:
+        assert self.largest(appending(), [add(n) for n in range(100)]) == 20
+
+    def test_is_a_few_for_each_thread_while_there_is(self) -> None:
+        """Another worker could go on with what waits here."""
+        assert self.largest(greeter(lambda input, call: "hello"), [{"type": "GREET"}] * 50) == 2 * FOR_A_THREAD
 
 
 class TestItsEnd:
