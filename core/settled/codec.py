@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar, assert_never
+from typing import Any, assert_never
+
+from attrs import frozen
 
 from settled.data import Json, parse, write
 from settled.effects import Emit, Execute, Log
@@ -37,8 +39,6 @@ from settled.record import (
 from settled.snapshot import Snapshot
 
 FORMAT = 1
-
-T = TypeVar("T")
 
 
 def index_of(record: Record, now: float) -> Index:
@@ -86,28 +86,25 @@ def read(machine: Machine[Any, Any], key: Key, body: str, window: int = WINDOW) 
 def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
     # What could not be read was not migrated either: it stays what its own version has written.
     author = record if isinstance(record.snapshot, Unreadable) else machine
-    everything: dict[str, Json] = {
+    data: dict[str, Json] = {
         "settled": FORMAT,
         "machine": machine.id,
-        "version": author.version,
         "fingerprint": author.fingerprint,
         "nonce": record.nonce,
         "incarnation": record.incarnation,
         "ordinal": record.ordinal,
-        "parent": _optional(parent_to_json, record.parent),
-        "timers": {token: _timer_to_json(timer) for token, timer in record.timers.items()},
-        "children": {id: [str(child.key), child.generation, child.system_id] for id, child in record.children.items()},
-        "system": {id: str(key) for id, key in record.system.items()},
-        "turn": _optional(_turn_to_json, record.turn),
-        "outcomes": {id: str(outcome) for id, outcome in record.window.unusual.items()},
-        "senders": {sender: list(position) for sender, position in record.window.senders.items()},
-        "outbox": [_owed_to_json(owed) for owed in record.outbox],
-        "failing": _optional(lambda failing: [failing.id, failing.count, failing.detail], record.failing),
-        "receives": _optional(lambda receives: [receives.id, receives.count], record.receives),
-        "halted": record.halted,
     }
-    lean: dict[str, Json] = {name: value for name, value in everything.items() if value not in (None, [], {})}
-    return lean if record.redriving is None else {**lean, "redriving": record.redriving}
+    if author.version is not None:
+        data["version"] = author.version
+    for name, part in _PARTS.items():
+        value = getattr(record, name)
+        if value or value == 0:  # so many dead letters are left of a redrive that is still under way
+            data[name] = part.to_json(value)
+    if record.window.unusual:
+        data["outcomes"] = {id: str(outcome) for id, outcome in record.window.unusual.items()}
+    if record.window.senders:
+        data["senders"] = {sender: list(position) for sender, position in record.window.senders.items()}
+    return data
 
 
 def _parsed(body: str) -> tuple[Any, str]:
@@ -126,29 +123,17 @@ _WINDOW, _END = ',"window":[', "]}"
 def _from_json(machine: Machine[Any, Any], key: Key, data: Mapping[str, Any], lines: str, window: int) -> Record:
     unusual = {id: Outcome(outcome) for id, outcome in data.get("outcomes", {}).items()}
     senders = {sender: (position[0], position[1], position[2]) for sender, position in data.get("senders", {}).items()}
+    snapshot, version = data.get("snapshot"), data.get("version")
     return Record(
         nonce=data["nonce"],
-        version=data.get("version"),
+        version=version,
         fingerprint=data["fingerprint"],
         incarnation=data["incarnation"],
         ordinal=data["ordinal"],
-        snapshot=_optional(lambda raw: _snapshot(machine, raw, data.get("version")), data.get("snapshot")),
-        parent=_optional(parent_from_json, data.get("parent")),
-        timers={token: _timer(raw) for token, raw in data.get("timers", {}).items()},
-        children={id: ChildInstance(Key.parse(raw[0]), *raw[1:]) for id, raw in data.get("children", {}).items()},
-        system={id: Key.parse(raw) for id, raw in data.get("system", {}).items()},
-        turn=_optional(lambda raw: _turn(key, raw), data.get("turn")),
+        snapshot=None if snapshot is None else _snapshot(machine, snapshot, version),
         window=Window(window, lines, unusual, senders),
-        outbox=tuple(_owed(key, raw) for raw in data.get("outbox", ())),
-        failing=_optional(lambda raw: Failing(*raw), data.get("failing")),
-        receives=_optional(lambda raw: Receives(*raw), data.get("receives")),
-        halted=data.get("halted"),
-        redriving=data.get("redriving"),
+        **{name: part.from_json(key, data[name]) for name, part in _PARTS.items() if name in data},
     )
-
-
-def _optional(convert: Callable[[Any], T], raw: Any) -> T | None:
-    return None if raw is None else convert(raw)
 
 
 def _snapshot_to_text(machine: Machine[Any, Any], snapshot: Snapshot[Any] | Unreadable | None) -> str:
@@ -251,3 +236,43 @@ def _debt(key: Key, kind: str, rest: Sequence[Any]) -> Debt:
 
 
 _ACTIONS: Mapping[str, type[Execute] | type[Emit] | type[Log]] = {"execute": Execute, "emit": Emit, "log": Log}
+
+
+@frozen
+class _Part:
+    """A part of a record that may hold nothing: how it is written where it does not, and read for an instance."""
+
+    to_json: Callable[[Any], Json]
+    from_json: Callable[[Key, Any], Any]
+
+
+_PARTS: Mapping[str, _Part] = {
+    "parent": _Part(parent_to_json, lambda key, raw: parent_from_json(raw)),
+    "timers": _Part(
+        lambda timers: {token: _timer_to_json(timer) for token, timer in timers.items()},
+        lambda key, raw: {token: _timer(each) for token, each in raw.items()},
+    ),
+    "children": _Part(
+        lambda children: {id: [str(each.key), each.generation, each.system_id] for id, each in children.items()},
+        lambda key, raw: {id: ChildInstance(Key.parse(child), *rest) for id, (child, *rest) in raw.items()},
+    ),
+    "system": _Part(
+        lambda system: {id: str(member) for id, member in system.items()},
+        lambda key, raw: {id: Key.parse(member) for id, member in raw.items()},
+    ),
+    "turn": _Part(_turn_to_json, _turn),
+    "outbox": _Part(
+        lambda outbox: [_owed_to_json(owed) for owed in outbox],
+        lambda key, raw: tuple(_owed(key, each) for each in raw),
+    ),
+    "failing": _Part(
+        lambda failing: [failing.id, failing.count, failing.detail],
+        lambda key, raw: Failing(*raw),
+    ),
+    "receives": _Part(
+        lambda receives: [receives.id, receives.count],
+        lambda key, raw: Receives(*raw),
+    ),
+    "halted": _Part(str, lambda key, raw: raw),
+    "redriving": _Part(int, lambda key, raw: raw),
+}

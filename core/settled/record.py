@@ -14,7 +14,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from settled.data import Json, parse, write
 from settled.effects import Emit, Execute, Log
@@ -63,12 +63,14 @@ class Window:
     `lines` are the ids as they stand in the record, oldest first: each is JSON, in a line of its own. There is no other
     form of them, because to make one for each message would be most of what a small record costs; and a line break
     inside an id is escaped, so a line is one id and nothing else. `unusual` are the outcomes other than ``taken``.
+    `count` is how many lines there are.
     """
 
     size: int = WINDOW
     lines: str = ""
     unusual: Mapping[str, Outcome] = {}
     senders: Mapping[str, tuple[int, int, int]] = {}
+    count: int = field(default=Factory(lambda self: self.lines.count("\n") + bool(self.lines), takes_self=True))
 
     @classmethod
     def of(cls, size: int, ids: Iterable[str], **others: Any) -> Window:
@@ -82,11 +84,11 @@ class Window:
 
     def outcome_of(self, id: str) -> Outcome | None:
         """What became of the message `id`; None if it is not among the last ones."""
-        line = write(id)
-        # Nearly always it is new, and then there is nothing to be put together before that is known.
-        if line not in self.lines or f"\n{line}{BETWEEN}" not in f"\n{self.lines}{BETWEEN}":
-            return None
-        return self.unusual.get(id, Outcome.TAKEN)
+        return self.unusual.get(id, Outcome.TAKEN) if self._has(write(id)) else None
+
+    def _has(self, line: str) -> bool:
+        # Nearly always it is new, and then nothing need be put together to know it.
+        return line in self.lines and f"\n{line}{BETWEEN}" in f"\n{self.lines}{BETWEEN}"
 
     def outcome(self, message: Message, stamp: Stamp | None = None) -> Outcome | None:
         """What became of `message`; None if it is new."""
@@ -97,20 +99,20 @@ class Window:
 
     def add(self, message: Message, outcome: Outcome, stamp: Stamp | None = None) -> Window:
         """This window with `message` as its newest; what no longer fits is forgotten."""
-        line, lines = write(message.id), self.lines
-        if self.outcome_of(message.id) is not None:
-            lines = BETWEEN.join(other for other in lines.split(BETWEEN) if other != line)
+        line, lines, count = write(message.id), self.lines, self.count + 1
+        if self._has(line):
+            lines, count = BETWEEN.join(other for other in lines.split(BETWEEN) if other != line), count - 1
         lines = f"{lines}{BETWEEN}{line}" if lines else line
         unusual, senders = self.unusual, self.senders
-        if lines.count("\n") >= self.size:
+        if count > self.size:
             oldest, _, lines = lines.partition(BETWEEN)
-            unusual = unusual and {id: each for id, each in unusual.items() if write(id) != oldest}
+            unusual, count = unusual and {id: each for id, each in unusual.items() if write(id) != oldest}, count - 1
         if outcome is not Outcome.TAKEN or message.id in unusual:
             unusual = {id: each for id, each in unusual.items() if id != message.id}
             unusual |= {} if outcome is Outcome.TAKEN else {message.id: outcome}
         if stamp is not None:
             senders = _newest(senders, str(stamp.sender), stamp.position, self.size)
-        return Window(self.size, lines, unusual, senders)
+        return Window(self.size, lines, unusual, senders, count)
 
 
 BETWEEN = ",\n"

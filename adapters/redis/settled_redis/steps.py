@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from attrs import define, field
 
@@ -119,8 +120,13 @@ def delivery(text: bytes, until: float) -> Delivery:
     name, element = rest[: int(length)], rest[int(length) :]
     attempts, length, rest = element.split(b" ", 2)
     id, body = rest[: int(length)], rest[int(length) :]
-    message = Message(Key.parse(decoded(name)), decoded(id), decoded(body))
-    return Delivery(message, f"{int(token)}.{int(place)}", int(attempts) + 1, until)
+    receipt = (token + b"." + place).decode()
+    return Delivery(Message(_key(name), decoded(id), decoded(body)), receipt, int(attempts) + 1, until)
+
+
+@lru_cache(4096)
+def _key(name: bytes) -> Key:
+    return Key.parse(decoded(name))
 
 
 def record(stored: Stored) -> bytes:
