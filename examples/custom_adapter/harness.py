@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import weakref
 from functools import partial
 from pathlib import Path
 
@@ -26,10 +27,8 @@ class FileHarness(Harness):
         self._root = Path(tempfile.mkdtemp(prefix="custom-adapter-", dir=FAST))
         self._resets, self._time = 0, 0.0
         self._point: Point | None = None
+        weakref.finalize(self, shutil.rmtree, self._root, ignore_errors=True)
         self.reset()
-
-    def __del__(self) -> None:
-        shutil.rmtree(self._root, ignore_errors=True)
 
     @property
     def _place(self) -> Path:
