@@ -32,10 +32,10 @@ local WAKE_AT_ONCE = 100
 local call = redis.call
 local has_looked, line_is_empty, moment_is_new = false, false, false
 local lost, due_elsewhere, handed_out = {}, {}, {}
-local lanes, changed, parked = {}, {}, {}
+local lanes, changed = {}, {}
 
--- Those that join the line, and how many of them have left it again.
-local joining, left = {}, 0
+-- Those that join the line, and how many of them were taken from it again.
+local joining, taken = {}, 0
 
 local this_moment
 local function now()
@@ -67,12 +67,14 @@ local function lane_of(key)
   return lane
 end
 
--- `lane` is to be written: its numbers, what it was committed with, and until when it is held; false: not any more.
+-- `lane` is to be written: its numbers, and what it was committed with. Where `held_until` is false it is taken out of
+-- HELD, and where it is nil, HELD is left as it is.
 local function change(key, lane)
   changed[key] = lane
 end
 
--- Behind all that stand there. A lane that `may_be_empty` is looked at before it is written to it.
+-- Behind all that stand there. Where the last message that was handed out is acknowledged, nobody has looked whether there
+-- are others: such a lane `may_be_empty`, and is looked at before it is written to the line.
 local function join_line(key, lane)
   if not lane.joins then
     lane.joins = true
@@ -80,9 +82,9 @@ local function join_line(key, lane)
   end
 end
 
--- Whoever waits knows the next moment at which there may be something, unless it has become an earlier one.
-local function note_moment(agenda, member)
-  if call('ZRANGE', agenda, 0, 0)[1] == member then
+-- Whoever waits knows when the next timer is due, unless there is an earlier one now.
+local function note_timer(member)
+  if call('ZRANGE', TIMERS, 0, 0)[1] == member then
     moment_is_new = true
   end
 end
@@ -114,15 +116,12 @@ local function write_lanes()
       call('ZREM', HELD, key)
     end
   end
-  for _, key in ipairs(parked) do
-    note_moment(HELD, key)
-  end
 end
 
 -- Returns whether there is anybody in it.
 local function write_line()
   local length = 0
-  for index = left + 1, #joining do
+  for index = taken + 1, #joining do
     local key = joining[index]
     local lane = lanes[key]
     if not lane.may_be_empty or skip_holes(key, lane) then
@@ -194,7 +193,7 @@ local function acknowledge(key, token, places)
     lane.head = lane.head + count
   end
   for _, place in ipairs(places) do
-    if place > lane.head and place <= lane.through then
+    if place >= lane.head and place <= lane.through then
       call('LSET', lane.queue, place - lane.head, '')
     end
   end
@@ -223,7 +222,7 @@ local function schedule(id, due, post)
   local serial = string.format('%016d', call('INCR', SERIAL))
   call('HSET', TIMER, id, serial .. post)
   call('ZADD', TIMERS, due, serial .. id)
-  note_moment(TIMERS, serial .. id)
+  note_timer(serial .. id)
 end
 
 -- A post is the PARTITION of a key, a space, the LENGTH of the key's name, a space, the name, the element.
@@ -244,12 +243,12 @@ end
 
 local function wake()
   for _, key in ipairs(call('ZRANGEBYSCORE', HELD, '-inf', now(), 'LIMIT', 0, WAKE_AT_ONCE)) do
+    -- First, because a server that is out of memory lets a script go on that began by making room.
+    call('ZREM', HELD, key)
     local lane = lane_of(key)
     if lane.through > 0 then
       end_lease(key, lane)
     end
-    lane.held_until = false
-    change(key, lane)
     join_line(key, lane)
   end
   for _, member in ipairs(call('ZRANGEBYSCORE', TIMERS, '-inf', now(), 'LIMIT', 0, WAKE_AT_ONCE)) do
@@ -263,10 +262,10 @@ local function next_in_line()
     return key
   end
   line_is_empty = true
-  if left < #joining then
-    left = left + 1
-    lanes[joining[left]].joins = false
-    return joining[left]
+  if taken < #joining then
+    taken = taken + 1
+    lanes[joining[taken]].joins = false
+    return joining[taken]
   end
 end
 
@@ -368,7 +367,8 @@ local function take(at)
       end_lease(first, lane)
       if delay > 0 then
         lane.held_until = now() + delay
-        parked[#parked + 1] = first
+        -- Who waits may not know of the leases that end before that, so it is no use to compare it with them.
+        moment_is_new = true
       else
         lane.held_until = false
         join_line(first, lane)

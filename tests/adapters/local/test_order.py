@@ -88,6 +88,15 @@ class TestOneKey:
         finished = place.backend.finish_all([Write(ADA, stored(1), 0, acks=held)], receive=9)
         assert ids(finished.deliveries) == ["t"]
 
+    def test_it_does_not_matter_in_what_order_a_batch_is_acknowledged(self, place: Place) -> None:
+        """F4: nor whether some of it was acknowledged before."""
+        place.send(ADA, "a", "b", "c")
+        a, b, c = place.take(3)
+        place.queue.ack([b, a])
+        place.queue.ack([a, c])
+        place.clock.now += LEASE
+        assert place.drain() == []
+
     def test_a_send_during_a_lease_is_kept(self, place: Place) -> None:
         """F5: acknowledging what was held takes nothing else with it, and wakes what came."""
         place.send(ADA, "a")

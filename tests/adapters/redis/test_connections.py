@@ -206,6 +206,15 @@ class TestAServerThatIsOutOfMemory:
         server.set("maxmemory", "0")
         backend.finish(Write(ADA, stored(2), 1))
 
+    def test_hands_out_again_what_nobody_can_extend(self, server: Process) -> None:
+        """D2: to extend a lease or to give it back takes room; that it ends makes some."""
+        with closing(RedisBackend.open(server.url("?lease=0.3"))) as backend:
+            held = backend.queue.receive(1)
+            for refused in (lambda: backend.queue.extend(held, 60), lambda: backend.queue.release(held)):
+                with pytest.raises(Unavailable, match="out of memory"):
+                    refused()
+            assert ids(backend.queue.receive(1, wait=10)) == ["a"]
+
 
 def test_a_server_that_has_become_a_replica(tmp_path: Path, server: Process, backend: RedisBackend) -> None:
     """READONLY: nothing happened; and once there is a primary at the address, it goes on."""

@@ -1,0 +1,117 @@
+"""Whoever waits is woken by what it waits for (L1): here nobody looks by itself for half a minute."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from settled.message import Key
+from settled.ports import Delivery
+from settled_redis import queue
+from settled_redis.backend import RedisBackend
+from tests.adapters.local.place import ADA, BEN, ids, message, timer
+from tests.adapters.redis.conftest import Opener
+from tests.emulators.redis_servers import Process
+
+SOON = 5.0
+"""Seconds: far less than anybody waits, and far more than a wake takes."""
+
+
+@pytest.fixture(params=[1, 4], ids=["one partition", "four partitions"])
+def backend(
+    request: pytest.FixtureRequest,
+    redis: Process,
+    opener: Callable[[Process], Opener],
+    monkeypatch: pytest.MonkeyPatch,
+) -> RedisBackend:
+    """It goes by the server's clock."""
+    monkeypatch.setattr(queue, "LOOK_AGAIN", 30.0)
+    return opener(redis)(clock=None, timeout=60.0, lease=30.0, partitions=request.param)
+
+
+@pytest.fixture
+def waiting(backend: RedisBackend) -> Iterator[Callable[[], Future[Sequence[Delivery]]]]:
+    """Lets somebody wait for one message, from now on."""
+    with ThreadPoolExecutor(8) as threads:
+
+        def wait() -> Future[Sequence[Delivery]]:
+            future = threads.submit(backend.queue.receive, 1, 20.0)
+            time.sleep(0.2)
+            return future
+
+        yield wait
+
+
+Waiting = Callable[[], "Future[Sequence[Delivery]]"]
+
+
+def hold(backend: RedisBackend) -> Sequence[Delivery]:
+    """The first of two messages, handed out."""
+    backend.queue.send([message(ADA, "a"), message(ADA, "b")])
+    return backend.queue.receive(1)
+
+
+def test_by_a_message(backend: RedisBackend, waiting: Waiting) -> None:
+    waiter = waiting()
+    backend.queue.send([message(ADA, "a")])
+    assert ids(waiter.result(SOON)) == ["a"]
+
+
+def test_by_an_acknowledgement_that_frees_the_next(backend: RedisBackend, waiting: Waiting) -> None:
+    held = hold(backend)
+    waiter = waiting()
+    backend.queue.ack(held)
+    assert ids(waiter.result(SOON)) == ["b"]
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.3])
+def test_by_a_release(backend: RedisBackend, waiting: Waiting, delay: float) -> None:
+    held = hold(backend)
+    waiter = waiting()
+    backend.queue.release(held, delay)
+    assert ids(waiter.result(SOON)) == ["a"]
+
+
+def test_by_a_release_behind_a_lease_that_was_extended(backend: RedisBackend, waiting: Waiting) -> None:
+    backend.queue.send([message(ADA, "a"), message(BEN, "b")])
+    held = {each.message.key: each for each in (*backend.queue.receive(1), *backend.queue.receive(1))}
+    backend.queue.extend([held[BEN]], 0.6)
+    waiter = waiting()
+    backend.queue.extend([held[BEN]], 30)
+    backend.queue.release([held[ADA]], 0.9)
+    assert ids(waiter.result(SOON)) == ["a"]
+
+
+def test_by_the_end_of_a_lease(backend: RedisBackend, waiting: Waiting) -> None:
+    backend.queue.extend(hold(backend), 0.6)
+    assert ids(waiting().result(SOON)) == ["a"]
+
+
+def test_by_a_timer(backend: RedisBackend, waiting: Waiting) -> None:
+    """Known before, or scheduled meanwhile, or earlier than the one that is known."""
+    backend.timers.schedule(timer("known", time.time() + 0.5))
+    assert ids(waiting().result(SOON)) == ["known"]
+    backend.timers.schedule(timer("later", time.time() + 60, BEN))
+    waiter = waiting()
+    backend.timers.schedule(timer("earlier", time.time() + 0.3, BEN))
+    assert ids(waiter.result(SOON)) == ["earlier"]
+
+
+def test_each_by_a_message_of_its_own(backend: RedisBackend, waiting: Waiting) -> None:
+    """Sent one by one, and all at once."""
+    waiters = [waiting() for _ in range(4)]
+    for n in range(2):
+        backend.queue.send([message(Key("one", f"{n}"), f"{n}")])
+    backend.queue.send([message(Key("one", f"{n}"), f"{n}") for n in (2, 3)])
+    assert sorted(id for waiter in waiters for id in ids(waiter.result(SOON))) == ["0", "1", "2", "3"]
+
+
+def test_each_by_a_timer_of_its_own(backend: RedisBackend, waiting: Waiting) -> None:
+    waiters = [waiting() for _ in range(4)]
+    due = time.time() + 0.4
+    for n in range(4):
+        backend.timers.schedule(timer(f"{n}", due, Key("one", f"{n}")))
+    assert sorted(id for waiter in waiters for id in ids(waiter.result(SOON))) == ["0", "1", "2", "3"]
