@@ -8,11 +8,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
+from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from settled_cli.machines import find_machines
 from settled_cli.opening import opened
 from settled_cli.options import BackendUrl
 from settled_runtime import Host, Worker
+from settled_runtime.url import without_password
 
 
 def worker(
@@ -28,8 +30,14 @@ def worker(
     found = [machine for name in names for machine in find_machines(name)]
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("settled").setLevel(logging.DEBUG if verbose else logging.INFO)
+    set_on_retry_hooks([_tell])
     with opened(backend) as place:
-        print(f"settled: working for {', '.join(machine.id for machine in found)} on {backend}", file=sys.stderr)
+        where = without_password(str(backend))
+        print(f"settled: working for {', '.join(machine.id for machine in found)} on {where}", file=sys.stderr)
         host = Host(found, place)
         Worker(host, concurrency=concurrency).run()
         host.close()
+
+
+def _tell(details: RetryDetails) -> None:
+    logging.getLogger("settled").warning("%s: trying again in %.1f s", details.caused_by, details.wait_for)

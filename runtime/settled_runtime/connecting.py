@@ -11,6 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 from settled import Backend, Denied
+from settled_runtime.url import without_password
 
 GROUP = "settled.backends"
 
@@ -24,7 +25,8 @@ def connect(url: str) -> Backend:
     scheme, separator, _ = url.partition(":")
     known = {point.name: point for point in entry_points(group=GROUP)}
     if not separator or scheme not in known:
-        raise Denied(f"{url!r}: no backend of this name. Known: {', '.join(f'{name}://' for name in sorted(known))}")
+        names = ", ".join(f"{name}://" for name in sorted(known))
+        raise Denied(f"{without_password(url)!r}: no backend of this name. Known: {names}")
     return _opener(known[scheme])(url)
 
 

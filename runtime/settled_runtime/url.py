@@ -1,4 +1,4 @@
-"""The options behind the question mark of a backend's URL.
+"""What the URLs of all backends have in common: the options behind the question mark, and how they are shown.
 
 An option that nobody knows is an error: a misspelt ``leese=5`` that is quietly passed over is found in production.
 """
@@ -10,6 +10,13 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from settled import Denied
+
+
+def without_password(url: str) -> str:
+    """`url` as it may be shown, also where it was written wrong: nothing of what stands before the host's ``@``."""
+    scheme, slashes, rest = url.partition("//")
+    _, at, place = rest.rpartition("@")
+    return f"{scheme}{slashes}***@{place}" if at and not rest.startswith("/") else url
 
 
 def options_in(query: str, known: Mapping[str, Callable[[str], Any]], url: str) -> dict[str, Any]:

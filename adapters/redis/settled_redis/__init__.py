@@ -4,8 +4,9 @@ The law of an adapter: it translates, one vendor call for one port call, and the
 neither retries nor encodes, and it does not know what a statechart is.
 
 The way in is `open_redis`. Below it, from the ports down to the wire: `backend` with `queue`, `store` and `timers`;
-`partition`, which performs `steps` by one script, ``script.lua``, over the names of a `keyspace`; `cluster` and
-`server`, which carry commands to where they belong; `errors`, which says what went wrong. The vendor's client is
+`performer`, which performs `steps` by one script, ``script.lua``, over the names of a `keyspace`; `cluster` and
+`server`, which carry commands to where they belong, in a `convoy` if they come together; `errors`, which says what
+went wrong. `url` and `opening` lead there, and `doctor` looks at what all this rests on. The vendor's client is
 imported when the first URL is opened.
 """
 

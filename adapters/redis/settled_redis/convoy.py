@@ -52,8 +52,20 @@ class Convoy:
                 return True
             part.called = threading.Lock()
             part.called.acquire()
-        part.called.acquire()
+        try:
+            part.called.acquire()
+        except BaseException:
+            self._leave(part)
+            raise
         return part.leads
+
+    def _leave(self, part: Part) -> None:
+        """Whoever was interrupted while it waited neither leads nor is waited for."""
+        with self._lock:
+            if part in self._parts:
+                self._parts.remove(part)
+        if part.leads:
+            self.arrive(())
 
     def depart(self) -> Sequence[Part]:
         """Take out all who stand there."""

@@ -93,7 +93,12 @@ def _of_replicas(server: Server, options: Options) -> Iterator[Danger]:
     if about.get("role") == "slave":
         what = f"{server.address}: is a replica"
         yield Danger(what, "it takes no writes", "Name the primary.")
-    elif int(about.get("connected_slaves", "0")) and not options.replicas:
+        return
+    found = int(about.get("connected_slaves", "0"))
+    if found < options.replicas:
+        what = f"{server.address}: has {found} replicas, and writes wait for {options.replicas}"
+        yield Danger(what, "nobody knows of any write whether it counts", "Start more, or ask for fewer in the URL.")
+    elif found and not options.replicas:
         what = f"{server.address}: has replicas, and writes do not wait for one"
         harm = "what the replica that is promoted had not received yet is lost in a failover"
         yield Danger(what, harm, "Add replicas=1 to the URL.")

@@ -26,7 +26,7 @@ _BY_KIND: Mapping[type[Exception], tuple[type[SettledError], str]] = {
     exceptions.MovedError: (Unavailable, "the slot has been moved to another server"),
     exceptions.AskError: (Unavailable, "the slot is being moved to another server"),
 }
-"""By redis-py's own class; the first that fits."""
+"""By redis-py's own class; the first that fits, if no text does."""
 
 _BY_WORD: Mapping[str, tuple[type[SettledError], str]] = {
     "MISCONF": (Unavailable, "it cannot write to its disk"),
@@ -47,7 +47,7 @@ _BY_TEXT: Mapping[str, tuple[type[SettledError], str]] = {
     "invalid username-password pair": (Denied, "it refused the user or the password"),
     "without any password configured": (Denied, "it has no password, and one was given"),
 }
-"""By a part of the answer, where its first word says nothing."""
+"""By a part of the answer, which says more than redis-py's class."""
 
 LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 """What redis-py raises when a connection breaks; a few answers of a server too, which `translated` tells apart."""
@@ -65,12 +65,12 @@ def is_answer(error: Exception) -> bool:
 
 
 def _meaning(error: Exception) -> tuple[type[SettledError], str]:
-    for known, meaning in _BY_KIND.items():
-        if isinstance(error, known):
-            return meaning
     text = str(error)
     for part, meaning in _BY_TEXT.items():
         if part in text:
+            return meaning
+    for known, meaning in _BY_KIND.items():
+        if isinstance(error, known):
             return meaning
     word = text.partition(" ")[0]
     if word in _BY_WORD:

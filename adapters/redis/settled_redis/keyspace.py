@@ -7,7 +7,7 @@ written down once, in the key that says what format the others have, and never c
 =========================  ======  =======================================================
 behind ``PREFIX{N}:``      is a    of
 =========================  ======  =======================================================
-``line``                   list    the names of the instances that have something to do
+``line``                   list    the names of the instances that are ready
 ``held``                   zset    the leased and the parked, by when that ends
 ``timers``, ``timer``      zset,   timers by when they are due, and what they send, by id
                            hash
@@ -17,7 +17,7 @@ behind ``PREFIX{N}:``      is a    of
 ``statuses``               set     every status that an instance has had
 ``status:STATUS``          zset    the names of those that have it, in their order
 ``record:INSTANCE``        string  its version, its index and its text
-``lane:INSTANCE``          hash    version, listing, head, token, through
+``lane:INSTANCE``          hash    version, listing, head, token, through, ends
 ``queue:INSTANCE``         list    its messages
 ``known:INSTANCE``         zset    the ids of its messages, by their places
 ``dead:INSTANCE``          list    its dead letters
@@ -181,7 +181,8 @@ def _expect_nothing(servers: Servers, space: KeySpace) -> None:
         (count,) = servers.ask(partition.slot, [[b"EXISTS", *partition.keys]], changes=False)
         if count:
             raise RecordError(
-                f"there are keys under {space.prefix}, but none that says what they are: name another prefix"
+                f"there are keys under {space.prefix}, but none that says what they are: name another prefix; "
+                "or delete them, if this server was emptied while settled was at work"
             )
 
 

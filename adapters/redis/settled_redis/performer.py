@@ -108,18 +108,13 @@ class Performer:
             Unknown: some of it may have been.
         """
         partition = parts[0].partition
-        words = [self._words(steps) for steps in parts]
-        commands = [[b"EVALSHA", _DIGEST, *each] for each in words]
         try:
-            answers = self._ask(partition, commands, changes=True)
+            answers = self._run(partition, [self._words(steps) for steps in parts], changes=True)
         except (Unavailable, Denied) as error:
             if len(parts) == 1:
                 raise
             raise Unknown(f"perhaps only some of {len(parts)} parts were done: {error}") from error
-        return [
-            self._perform(steps, changes=True) if isinstance(answer, NoScriptError) else self._done(partition, answer)
-            for steps, answer in zip(parts, answers, strict=True)
-        ]
+        return [self._done(partition, answer) for answer in answers]
 
     def takes(self, steps: Steps) -> bool:
         """Whether `steps` are no more than a server takes."""
@@ -133,11 +128,18 @@ class Performer:
         return None if word is None else self.space.partitions[int(word[1])]
 
     def _perform(self, steps: Steps, changes: bool) -> Done:
-        partition, words = steps.partition, self._words(steps)
-        (answer,) = self._ask(partition, [[b"EVALSHA", _DIGEST, *words]], changes)
-        if isinstance(answer, NoScriptError):
-            (answer,) = self._ask(partition, [[b"EVAL", _TEXT, *words]], changes)
-        return self._done(partition, answer)
+        (answer,) = self._run(steps.partition, [self._words(steps)], changes)
+        return self._done(steps.partition, answer)
+
+    def _run(self, partition: Partition, calls: Sequence[Sequence[bytes]], changes: bool) -> list[Any]:
+        """The script's answers to `calls`, which travel together."""
+        answers = self._ask(partition, [[b"EVALSHA", _DIGEST, *words] for words in calls], changes)
+        unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            told = self._ask(partition, [[b"EVAL", _TEXT, *calls[at]] for at in unknown], changes)
+            for at, answer in zip(unknown, told, strict=True):
+                answers[at] = answer
+        return answers
 
     def _words(self, steps: Steps) -> Sequence[bytes]:
         """What the script is called with."""

@@ -5,9 +5,10 @@ batch at a time. Each hand-out raises the lane's token; a receipt names it, so w
 nothing.
 
 Whoever finds nothing waits at the server, for a word that says which partition to look at. Such a word is left by
-everything that makes a lane ready, or a timer or a pause the next to end; taking it is up to one of those who wait,
-who leaves another if there is more than it can take. Leases that were handed out meanwhile are not announced, because
-nearly all of them end well: those who wait look again by themselves now and then.
+everything that makes a lane ready, parks one, or makes a timer the next to be due; taking it is up to one of those who
+wait, who leaves another if there is more than it can take. Leases that were handed out meanwhile are not announced,
+because nearly all of them end well; nor is a timer once more, if whoever was told of it found a message instead. So
+those who wait look again by themselves now and then.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from settled.errors import Conflict, SettledError, Unavailable
+from settled.errors import Conflict, SettledError, Unavailable, Unknown
 from settled.message import Message
 from settled.ports import Delivery
 from settled_redis.keyspace import Partition
@@ -127,7 +128,10 @@ class RedisQueue:
                 with suppress(SettledError):
                     self.forward(partition, done)
                 return done.deliveries, 0.0
-            left += self.forward(partition, done)
+            try:
+                left += self.forward(partition, done)
+            except (Unavailable, Unknown):
+                continue  # these timers are found again, and what is in the other partitions is not held up
             pause = pause if done.pause is None else min(pause, done.pause)
         if failure is not None and not answered:
             raise failure

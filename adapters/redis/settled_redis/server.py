@@ -66,8 +66,9 @@ class Server:
         self._notice_a_fork()
         part = _part(commands, changes)
         if self._convoy.join(part):
-            parts = self._convoy.depart()
+            parts: Sequence[Part] = ()
             try:
+                parts = self._convoy.depart()
                 self._carry(parts)
             finally:
                 self._convoy.arrive(parts)

@@ -76,8 +76,6 @@ def checked(answers: list[Any], server: Server) -> list[Any]:
         Unavailable, Denied, RecordError: as the first error says.
     """
     for answer in answers:
-        if isinstance(answer, Exception):
-            if isinstance(answer, NoScriptError):
-                return answers
+        if isinstance(answer, Exception) and not isinstance(answer, NoScriptError):
             raise translated(answer, str(server.address)) from answer
     return answers

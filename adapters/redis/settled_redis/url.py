@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
 from settled.errors import Denied
-from settled_runtime.url import count, options_in, seconds
+from settled_runtime.url import count, options_in, seconds, without_password
 
 _SCHEMES: Mapping[str, bool] = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
 """Those that are known, and whether they mean TLS."""
@@ -80,16 +80,17 @@ def parse(url: str) -> Place:
     Raises:
         Denied: it is not understood.
     """
-    parts = urlsplit(url)
-    shown = _without_password(parts)
+    shown = without_password(url)
+    wrong = Denied(f"{shown}: expected redis://HOST:PORT/DATABASE, and %2F, %3F and %23 for /, ? and # in a password")
+    try:
+        parts = urlsplit(url)
+        port = 6379 if parts.port is None else parts.port
+    except ValueError:
+        raise wrong from None  # it may quote a part of the password
     if parts.scheme not in _SCHEMES:
         raise Denied(f"{shown}: expected redis://HOST:PORT, or rediss, valkey or valkeys in the place of redis")
-    try:
-        port = parts.port or 6379
-    except ValueError as error:
-        raise Denied(f"{shown}: {error}: expected redis://HOST:PORT") from error
-    if not parts.hostname or parts.fragment:
-        raise Denied(f"{shown}: expected redis://HOST:PORT/DATABASE")
+    if not parts.hostname or parts.fragment or "@" in parts.path:
+        raise wrong
     login = Login(
         unquote(parts.username) if parts.username else None,
         unquote(parts.password) if parts.password else None,
@@ -97,11 +98,6 @@ def parse(url: str) -> Place:
         _SCHEMES[parts.scheme],
     )
     return Place(Address(parts.hostname, port), login, options_in(parts.query, OPTIONS, shown))
-
-
-def _without_password(parts: SplitResult) -> str:
-    place = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{parts.username or ''}:***@{place}" if parts.password else parts.netloc).geturl()
 
 
 def _database(path: str, shown: str) -> int:
@@ -113,11 +109,11 @@ def _database(path: str, shown: str) -> int:
     return int(text)
 
 
-def _count_or_none(text: str) -> int:
-    count = int(text)
-    if count < 0:
+def _from_nought(text: str) -> int:
+    number = int(text)
+    if number < 0:
         raise ValueError("expected a whole number from 0")
-    return count
+    return number
 
 
 def _prefix(text: str) -> str:
@@ -132,7 +128,7 @@ OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "remember": count,
     "prefix": _prefix,
     "partitions": count,
-    "replicas": _count_or_none,
+    "replicas": _from_nought,
     "timeout": seconds,
     "ca": str,
     "certificate": str,

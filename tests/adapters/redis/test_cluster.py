@@ -14,7 +14,7 @@ from settled.errors import Unavailable, Unknown
 from settled.message import Key
 from settled_redis.backend import RedisBackend
 from settled_redis.keyspace import KeySpace
-from tests.adapters.local.place import ids, message, stored
+from tests.adapters.local.place import ids, message, stored, timer
 from tests.emulators.redis_servers import (
     Process,
     cluster_server,
@@ -158,3 +158,25 @@ def test_a_server_that_fails_is_replaced(tmp_path: Path) -> None:
             backend.queue.send([message(key, "b")])
             held = list(backend.queue.receive(10, wait=5))
             assert ids(held) == ["a", "b"]
+
+
+def test_a_timer_for_a_server_that_is_gone_holds_up_nobody(tmp_path: Path) -> None:
+    """F6: it lives in one partition and is due in another, whose server is down."""
+    with running_cluster(redis_binary(), tmp_path / "cluster") as nodes:
+        for node in nodes:
+            node.client.config_set("cluster-require-full-coverage", "no")
+        space = KeySpace.of("settled:", PARTITIONS)
+        first = owner(nodes, space.partitions[0].slot)  # who waits, waits there
+        gone, alive = (node for node in nodes if node is not first)
+        lost, here, there = (
+            next(each for each in space.partitions[1:] if each.slot in slots_of(node)) for node in (gone, alive, first)
+        )
+        owing = next(f"{n}" for n in range(1000) if space.of_timer(f"{n}") == here)
+        with closing(RedisBackend.open(first.url("?timeout=1"))) as backend:
+            backend.timers.schedule(timer(owing, 0.0, key_in(space, lost.number)))
+            gone.kill()
+            for n in range(PARTITIONS):
+                backend.queue.send([message(key_in(space, there.number), f"{n}")])
+                held = backend.queue.receive(1, wait=5)
+                assert ids(held) == [f"{n}"]
+                backend.queue.ack(held)

@@ -172,6 +172,10 @@ def test_a_server_that_has_forgotten_its_scripts(server: Process, backend: Redis
         backend.queue.send([message(ADA, f"{n}")])
         server.client.script_flush()
     assert ids(backend.queue.receive(5)) == ["0", "1", "2"]
+    server.client.script_flush()
+    writes = [Write(key, stored(1), 0, sends=(message(key, "x"),)) for key in (ADA, BEN)]
+    assert not backend.finish_all(writes).refused
+    assert [backend.store.load(key) for key in (ADA, BEN)] == [stored(1), stored(1)]
 
 
 class TestAServerThatIsOutOfMemory:
@@ -210,9 +214,10 @@ class TestAServerThatIsOutOfMemory:
         """D2: to extend a lease or to give it back takes room; that it ends makes some."""
         with closing(RedisBackend.open(server.url("?lease=0.3"))) as backend:
             held = backend.queue.receive(1)
-            for refused in (lambda: backend.queue.extend(held, 60), lambda: backend.queue.release(held)):
-                with pytest.raises(Unavailable, match="out of memory"):
-                    refused()
+            with pytest.raises(Unavailable, match="out of memory"):
+                backend.queue.extend(held, 60)
+            with pytest.raises(Unavailable, match="out of memory"):
+                backend.queue.release(held)
             assert ids(backend.queue.receive(1, wait=10)) == ["a"]
 
 

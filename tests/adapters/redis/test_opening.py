@@ -50,6 +50,8 @@ class TestAUrl:
             ("redis://localhost/first", "'first' is no database"),
             ("redis://", "expected redis://HOST:PORT"),
             ("redis:localhost", "expected redis://HOST:PORT"),
+            ("redis://[::1", "expected redis://HOST:PORT"),
+            ("redis://localhost/0#1", "expected redis://HOST:PORT"),
             ("http://localhost", "expected redis://HOST:PORT"),
         ],
     )
@@ -58,10 +60,16 @@ class TestAUrl:
             open_redis(url)
         assert remedy in str(refused.value)
 
-    def test_never_shows_its_password(self) -> None:
-        with pytest.raises(Denied) as refused:
-            open_redis("redis://ada:secret@localhost?leese=5")
-        assert "secret" not in str(refused.value)
+    @pytest.mark.parametrize("mark", ["", *"/?#:@["])
+    def test_never_shows_its_password(self, mark: str) -> None:
+        """Not even where it was written wrong."""
+        for scheme, user in (("redis", "ada"), ("redis", ""), ("reddis", "ada")):
+            with pytest.raises(Denied) as refused:
+                connect(f"{scheme}://{user}:xyzzy{mark}plugh@localhost?leese=5")
+            assert "xyzzy" not in str(refused.value)
+            assert "plugh" not in str(refused.value)
+
+    def test_is_read_without_showing_its_password(self) -> None:
         assert "secret" not in repr(parse("redis://ada:secret@localhost"))
 
     def test_opens_the_backend_that_its_scheme_names(self, redis: Process, prefix: str) -> None:

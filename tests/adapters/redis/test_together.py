@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from threading import Timer
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -102,6 +106,29 @@ class TestAConvoy:
         assert isinstance(futures[1].result()[0], ResponseError)
         assert futures[2].result() == [b"2"]
         assert broken.client.info("clients")["connected_clients"] == 2
+
+    @pytest.mark.parametrize("is_to_lead", [False, True])
+    def test_goes_on_without_one_who_is_interrupted_in_line(
+        self, threads: ThreadPoolExecutor, is_to_lead: bool
+    ) -> None:
+        """Ctrl-C, before it was called to lead and at that very moment."""
+        convoy, under_way = Convoy(), Part(b"", 0, changes=False)
+        assert convoy.join(under_way)
+        convoy.depart()
+
+        def interrupt(_number: int, _frame: FrameType | None) -> None:
+            if is_to_lead:
+                convoy.arrive([under_way])
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGUSR1, interrupt)
+        Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGUSR1)).start()
+        with pytest.raises(KeyboardInterrupt):
+            convoy.join(Part(b"", 0, changes=False))
+        signal.signal(signal.SIGUSR1, before)
+        if not is_to_lead:
+            convoy.arrive([under_way])
+        assert threads.submit(convoy.join, Part(b"", 0, changes=False)).result(5)
 
     def test_that_breaks_says_to_each_what_it_may_have_done(
         self, broken: Process, server: Server, together: Callable[..., list[Future[Any]]]
