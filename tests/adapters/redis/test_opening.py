@@ -197,6 +197,11 @@ class TestTheDoctor:
             assert "since the last snapshot" in disk.harm
             assert memory.harm.endswith("when memory runs out")
 
+    def test_counts_the_replicas_that_writes_wait_for(self, tmp_path: Path) -> None:
+        with running(redis_binary(), tmp_path, *ALWAYS) as server:
+            (danger,) = examine_redis(server.url("?replicas=2"))
+            assert "has 0 replicas, and writes wait for 2" in danger.what
+
     def test_asks_every_server_of_a_cluster(self, cluster: Process) -> None:
         assert [danger.what.partition(": ")[2] for danger in examine_redis(cluster.url())] == ["appendonly no"] * 3
 

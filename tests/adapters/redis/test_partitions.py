@@ -13,8 +13,9 @@ import pytest
 from settled.errors import Conflict, Unavailable, Unknown
 from settled.message import Key
 from settled.ports import Capability, Write
-from settled_redis.keyspace import KeySpace
+from settled_redis.keyspace import KeySpace, Partition
 from settled_redis.performer import Done, Performer
+from settled_redis.queue import RedisQueue
 from settled_redis.steps import Steps
 from tests.adapters.local import test_commit, test_timers
 from tests.adapters.local.place import ADA, LEASE, Place, ids, letter, message, stored, timer
@@ -90,6 +91,25 @@ class TestATimer(test_timers.TestATimer):
         assert place.drain() == ["rings"]
         assert place.drain() == []
 
+    def test_that_is_scheduled_anew_while_its_message_is_on_its_way_rings_again(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """T4: what is forgotten then is the one that has rung."""
+        other, forward = key_apart(ADA), RedisQueue.forward
+        id = next(id for n in count() if SPACE.of_timer(id := f"t{n}") != SPACE.of_key(other))
+
+        def schedule_before(queue: RedisQueue, partition: Partition, done: Done) -> Sequence[Partition]:
+            if done.elsewhere:
+                monkeypatch.undo()
+                place.timers.schedule(timer(id, place.clock.now + 5, other, message_id="anew"))
+            return forward(queue, partition, done)
+
+        monkeypatch.setattr(RedisQueue, "forward", schedule_before)
+        place.timers.schedule(timer(id, place.clock.now, other, message_id="rings"))
+        assert place.drain() == ["rings"]
+        place.clock.now += 5
+        assert place.drain() == ["anew"]
+
 
 class TestFinish(test_commit.TestFinish):
     def test_does_all_of_it(self, place: Place) -> None:
@@ -155,3 +175,14 @@ class TestFinishAll:
         with pytest.raises(Unknown, match="perhaps only some of 2 writes were done: nobody there"):
             place.backend.finish_all(self.writes())
         assert place.store.load(ADA) == stored(1)
+
+
+def test_an_id_is_known_for_as_long_as_its_message_waits(redis: Process, opener: Callable[[Process], Opener]) -> None:
+    """X1: however few are remembered, and even behind a message that was acknowledged before it."""
+    queue = opener(redis)(remember=1, partitions=1).queue
+    queue.send([message(ADA, id) for id in ("a", "b", "c")])
+    held = queue.receive(3)
+    queue.ack(held[2:])
+    queue.send([message(ADA, "a"), message(ADA, "b")])
+    queue.ack(held[:2])
+    assert not queue.receive(3)
