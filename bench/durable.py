@@ -26,6 +26,7 @@ from bench import cost
 from bench.raw import Raw, RawRedis, RawSQLite
 from bench.sample import Sample, summary
 from bench.stage import Stage
+from settled import SettledError
 from settled_runtime import connect
 
 WAYS: dict[str, str] = {
@@ -85,7 +86,10 @@ def main(arguments: Sequence[str]) -> None:
         if options.backend != "sqlite":
             own = options.backend == "redis"
             url = opened.enter_context(redis_server(folder, options.fsync)) if own else options.backend
-            places.append(on_redis(url, folder.name))
+            try:
+                places.append(on_redis(url, folder.name))
+            except SettledError as error:
+                parser.error(str(error))
         for place in places:
             opened.callback(place.raw.close)
             opened.callback(place.stage.close)
@@ -109,7 +113,8 @@ def on_sqlite(folder: Path) -> Place:
 
 
 def on_redis(url: str, name: str) -> Place:
-    return Place("redis", RawRedis(url, f"bench:{name}"), Stage(connect(f"{url}?lease=600&prefix=bench-{name}:")))
+    stage = Stage(connect(f"{url}?lease=600&prefix=bench-{name}:"))
+    return Place("redis", RawRedis(url, f"bench:{name}"), stage)
 
 
 @contextmanager

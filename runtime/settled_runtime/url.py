@@ -6,10 +6,14 @@ An option that nobody knows is an error: a misspelt ``leese=5`` that is quietly 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
 from settled import Denied
+
+LONGEST = 1_000_000_000
+"""Seconds: some thirty years, and no more than any clock or socket takes."""
 
 
 def without_password(url: str) -> str:
@@ -41,15 +45,22 @@ def options_in(query: str, known: Mapping[str, Callable[[str], Any]], url: str) 
 
 def seconds(text: str) -> float:
     """A length of time in seconds, more than none."""
-    read = float(text)
-    if not 0 < read < float("inf"):
-        raise ValueError("expected a number of seconds above 0")
-    return read
+    with suppress(ValueError):
+        read = float(text)
+        if 0 < read < LONGEST:
+            return read
+    raise ValueError(f"expected a number of seconds above 0 and below {LONGEST:,}")
 
 
 def count(text: str) -> int:
     """A whole number, at least 1."""
-    read = int(text)
-    if read < 1:
-        raise ValueError("expected a whole number from 1")
-    return read
+    return number(text, 1)
+
+
+def number(text: str, least: int) -> int:
+    """A whole number, at least `least`."""
+    with suppress(ValueError):
+        read = int(text)
+        if read >= least:
+            return read
+    raise ValueError(f"expected a whole number from {least}")

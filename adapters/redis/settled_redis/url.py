@@ -6,13 +6,15 @@ A password is never shown.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
 from settled.errors import Denied
-from settled_runtime.url import count, options_in, seconds, without_password
+from settled_runtime.url import count, number, options_in, seconds, without_password
 
 _SCHEMES: Mapping[str, bool] = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
 """Those that are known, and whether they mean TLS."""
@@ -52,7 +54,7 @@ class Address:
     port: int
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @frozen
@@ -109,11 +111,10 @@ def _database(path: str, shown: str) -> int:
     return int(text)
 
 
-def _from_nought(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError("expected a whole number from 0")
-    return number
+def _file(text: str) -> str:
+    if not Path(text).is_file():
+        raise ValueError("there is no such file")
+    return text
 
 
 def _prefix(text: str) -> str:
@@ -128,10 +129,10 @@ OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "remember": count,
     "prefix": _prefix,
     "partitions": count,
-    "replicas": _from_nought,
+    "replicas": partial(number, least=0),
     "timeout": seconds,
-    "ca": str,
-    "certificate": str,
-    "private_key": str,
+    "ca": _file,
+    "certificate": _file,
+    "private_key": _file,
 }
 """How each option is read."""

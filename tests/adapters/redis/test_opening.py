@@ -30,6 +30,9 @@ class TestAUrl:
         assert place.login.tls
         assert place.given == {"lease": 5.0, "prefix": "shop:"}
 
+    def test_may_name_an_address_of_ipv6(self) -> None:
+        assert str(parse("redis://[::1]:7000").address) == "[::1]:7000"
+
     def test_need_say_little(self) -> None:
         place = parse("redis://localhost")
         assert place.address == Address("localhost", 6379)
@@ -41,7 +44,10 @@ class TestAUrl:
         ("url", "remedy"),
         [
             ("redis://localhost?leese=5", "no option 'leese'; known are ca, certificate, lease, partitions, prefix"),
-            ("redis://localhost?lease=soon", "lease=soon"),
+            ("redis://localhost?lease=soon", "lease=soon: expected a number of seconds"),
+            ("redis://localhost?timeout=1e12", "below 1,000,000,000"),
+            ("redis://localhost?remember=few", "remember=few: expected a whole number from 1"),
+            ("redis://localhost?ca=/no/such/file", "ca=/no/such/file: there is no such file"),
             ("redis://localhost?lease=-1", "above 0"),
             ("redis://localhost?remember=0", "from 1"),
             ("redis://localhost?replicas=-1", "from 0"),
