@@ -25,7 +25,7 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print `rows` under `titles`, or that there are none."""
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415 (not for scripts)
     from rich.table import Table  # noqa: PLC0415 (as above)
-    from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415 (as above)
 
     table = Table(*titles, box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for row in rows:

@@ -98,7 +98,7 @@ def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
         data["version"] = author.version
     for name, part in _PARTS.items():
         value = getattr(record, name)
-        if value or value == 0:  # so many dead letters are left of a redrive that is still under way
+        if value or value == 0:  # a redrive of which no dead letter is left is not over yet
             data[name] = part.to_json(value)
     if record.window.unusual:
         data["outcomes"] = {id: str(outcome) for id, outcome in record.window.unusual.items()}

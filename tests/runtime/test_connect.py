@@ -11,6 +11,7 @@ import pytest
 from settled import Denied
 from settled_local.memory import MemoryBackend
 from settled_runtime import connect, connecting
+from settled_runtime.url import without_password
 
 
 def test_opens_what_the_scheme_names(tmp_path: Path) -> None:
@@ -27,6 +28,20 @@ def test_opens_memory() -> None:
 def test_says_which_schemes_there_are(url: str) -> None:
     with pytest.raises(Denied, match=r"no backend of this name.*memory://.*sqlite://"):
         connect(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://ada:secret@host:7000/3", "redis://***@host:7000/3"),
+        ("redis://:sec/ret@host", "redis://***@host"),
+        ("redis://host/3?lease=5", "redis://host/3?lease=5"),
+        ("sqlite:///of@home/a.db", "sqlite:///of@home/a.db"),
+        ("signup.db", "signup.db"),
+    ],
+)
+def test_shows_a_url_without_its_password(url: str, shown: str) -> None:
+    assert without_password(url) == shown
 
 
 def test_says_what_to_install_when_the_adapters_packages_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from settled_redis.store import RedisStore, conflict, expect
 from settled_redis.timers import RedisTimers
 from settled_redis.url import Options, parse
 
-ALL = frozenset(Capability)
+_EVERYTHING = frozenset(Capability)
 
 
 class RedisBackend:
@@ -87,7 +87,7 @@ class RedisBackend:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """All of them; but a finish over several partitions is not atomic."""
-        return ALL if self._has_one_partition else ALL - {Capability.ATOMIC_FINISH}
+        return _EVERYTHING if self._has_one_partition else _EVERYTHING - {Capability.ATOMIC_FINISH}
 
     @property
     def lease(self) -> float:

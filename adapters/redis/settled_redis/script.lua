@@ -73,8 +73,8 @@ local function change(key, lane)
   changed[key] = lane
 end
 
--- Behind all that stand there. Where the last message that was handed out is acknowledged, nobody has looked whether there
--- are others: such a lane `may_be_empty`, and is looked at before it is written to the line.
+-- Behind all that stand there. Where the last message that was handed out is acknowledged, nobody has looked whether
+-- there are others: such a lane `may_be_empty`, and is looked at before it is written to the line.
 local function join_line(key, lane)
   if not lane.joins then
     lane.joins = true
@@ -89,7 +89,7 @@ local function note_timer(member)
   end
 end
 
--- The holes at its head. Returns whether there are messages behind them.
+-- Take out the holes at the head of `lane`. Returns its first message, if there is one.
 local function skip_holes(key, lane)
   local first = call('LINDEX', lane.queue, 0)
   while first == '' do
@@ -118,7 +118,7 @@ local function write_lanes()
   end
 end
 
--- Returns whether there is anybody in it.
+-- Returns whether anybody stands in the line now.
 local function write_line()
   local length = 0
   for index = taken + 1, #joining do
