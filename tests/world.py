@@ -7,15 +7,18 @@ asked, and may be told to crash at one of them. What it held is handed out again
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from string import ascii_lowercase
 from typing import Any, assert_never
 
-from attrs import Factory, define
+from attrs import Factory, define, evolve
 
 from settled import (
     Call,
+    Conflict,
     End,
     Event,
     Key,
+    LeaseLost,
     Machine,
     Message,
     Outcome,
@@ -24,11 +27,13 @@ from settled import (
     SettledError,
     Snapshot,
     Start,
+    Traits,
     encode,
     read,
     redrive,
     turn,
 )
+from settled.codec import bury
 from settled.commands import (
     Act,
     Acted,
@@ -36,6 +41,7 @@ from settled.commands import (
     Command,
     Course,
     Done,
+    Extend,
     Finish,
     Invocation,
     Letters,
@@ -55,6 +61,9 @@ from settled_local.memory import MemoryBackend
 from settled_runtime.memory import Memory
 
 LEASE = 30.0
+
+STRAY = "0.0"
+"""The receipt of a delivery that the queue knows nothing of."""
 
 
 class Crash(BaseException):
@@ -78,14 +87,19 @@ class Plan:
 
 @define
 class World:
-    """The instances of `machine` (and of its child machines), in memory and in virtual time."""
+    """The instances of `machine` (and of its child machines), in memory and in virtual time.
+
+    Memory can do more than turns may rely on elsewhere; `traits` is what they are told of it, by default nothing.
+    """
 
     machine: Machine[Any, Any]
     others: Sequence[Machine[Any, Any]] = ()
     policy: Policy = Policy(lease=LEASE)
+    traits: Traits = Factory(Traits)
     now: float = 1_000.0
     backend: MemoryBackend = Factory(lambda self: MemoryBackend(lease=LEASE, clock=lambda: self.now), takes_self=True)
     plans: list[Plan] = Factory(list[Plan])
+    freezes: list[tuple[type[Any], Callable[[], object]]] = Factory(list[tuple[type[Any], Callable[[], object]]])
     effects: list[tuple[str, str, int]] = Factory(list[tuple[str, str, int]])
     commands: list[Command] = Factory(list[Command])
     sent: int = 0
@@ -110,12 +124,18 @@ class World:
 
     def stray(self, content: Content, id: str, attempt: int = 1) -> Delivery:
         """A delivery that no queue should have handed out: a duplicate it had forgotten, or one out of order."""
-        return Delivery(Message(self.key(), id, encode(content)), "0.0", attempt, self.now + LEASE)
+        return Delivery(Message(self.key(), id, encode(content)), STRAY, attempt, self.now + LEASE)
 
     def redrive(self, instance: str = "ada") -> int:
         self.workers += 1
         count: int = self.drive(redrive(self.machine, self.key(instance), f"w{self.workers}"))
         return count
+
+    def delete(self, instance: str = "ada") -> None:
+        key = self.key(instance)
+        stored = self.backend.store.load(key)
+        assert stored is not None, "there is an instance to delete"
+        self.backend.store.delete(key, bury(key, stored, self.now), stored.version)
 
     # What may go wrong
 
@@ -135,6 +155,10 @@ class World:
         """The backend does the `nth` command of this kind, and its answer is lost."""
         self.plans.append(Plan(lambda each: isinstance(each, command), error, after=True, nth=nth))
 
+    def before(self, command: type[Any], happens: Callable[[], object]) -> None:
+        """The next worker is frozen where it is about to perform a command of this kind, while `happens` happens."""
+        self.freezes.append((command, happens))
+
     # What workers do
 
     def deliver(self, limit: int = 10) -> End | None:
@@ -150,7 +174,7 @@ class World:
         for key in keys:
             group = [delivery for delivery in deliveries if delivery.message.key == key]
             try:
-                end = self.drive(turn(self.machine_of(key), key, group, f"w{self.workers}", self.policy))
+                end = self.drive(turn(self.machine_of(key), key, group, f"w{self.workers}", self.policy, self.traits))
             except Crash:
                 return None
         return end
@@ -179,6 +203,9 @@ class World:
             return end.value
 
     def perform(self, command: Command) -> Answer:
+        for freeze in [each for each in self.freezes if isinstance(command, each[0])]:
+            self.freezes.remove(freeze)
+            freeze[1]()
         self.commands.append(command)
         plan = next((plan for plan in self.plans if plan.is_due(command)), None)
         if plan is not None and not plan.after:
@@ -199,19 +226,28 @@ class World:
             case Letters(key):
                 return Lying(tuple(self.backend.store.dead_letters(key)), self.now)
             case Finish(write, record):
-                self.backend.finish(write)
+                self.backend.finish(write if self.traits.fenced else evolve(write, holder=None))
                 if self.memory and write.stored and record:
                     self.memory.remember(write.key, record, write.stored.version)
                 return Done(self.now)
             case Release(deliveries, delay):
                 self.backend.queue.release(deliveries, delay)
                 return Done(self.now)
+            case Extend(deliveries):
+                return self._extend(deliveries)
             case Act():
                 return self._act(command)
             case Run():
                 return self._run(command)
             case _:
                 assert_never(command)
+
+    def _extend(self, deliveries: Sequence[Delivery]) -> Answer:
+        try:
+            self.backend.queue.extend([each for each in deliveries if each.receipt != STRAY], LEASE)
+        except Conflict as error:
+            raise LeaseLost(str(error)) from error
+        return Done(self.now)
 
     def _act(self, command: Act) -> Answer:
         for count, action in enumerate(command.actions):
@@ -267,7 +303,7 @@ class World:
 
     def record_of(self, key: Key) -> Record:
         stored = self.backend.store.load(key)
-        assert stored is not None and stored.body is not None, f"{key} has no record"
+        assert stored is not None and not stored.is_deleted, f"{key} has no record"
         return read(self.machine_of(key), key, stored.body)
 
     def version(self, instance: str = "ada") -> int:
@@ -287,8 +323,21 @@ class World:
         return list(self.backend.store.dead_letters(self.key(instance)))
 
     def performed(self, name: str) -> list[tuple[str, int]]:
-        """Each time the actor or action `name` was started: its idempotency key, and which attempt it was."""
-        return [(key, attempt) for each, key, attempt in self.effects if each == name]
+        """Each time the actor or action `name` was started: its idempotency key, and which attempt it was.
+
+        The nonce in a key is written as a letter: ``a`` is the first that the effects of an event bear, and if there
+        were another one, it would be ``b``.
+        """
+        nonces: dict[tuple[str, str], list[str]] = {}
+        found: list[tuple[str, int]] = []
+        for each, key, attempt in self.effects:
+            instance, nonce, ordinal, index = key.rsplit("/", 3)
+            known = nonces.setdefault((instance, ordinal), [])
+            if nonce not in known:
+                known.append(nonce)
+            if each == name:
+                found.append((f"{instance}/{ascii_lowercase[known.index(nonce)]}/{ordinal}/{index}", attempt))
+        return found
 
 
 class Hanging(Exception):

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from settled import Backend, Event, Key, Message, Outcome, Start, encode
+from settled.message import check_id, check_start
 from settled_cli.errors import Failure
 from settled_cli.machines import find_machine
 from settled_cli.opening import key_of, opened
@@ -38,6 +39,7 @@ def start(
         input: The machine's input, as JSON or as name=text and name:=json.
     """
     where, body = key_of(key), encode(Start(input_of(input)))
+    check_start(where)
     with opened(backend) as place:
         sent = _put(place, where, body, id)
         _answer(place, sent, "start", timeout if wait else None, json)
@@ -70,6 +72,7 @@ def send(
 
 
 def _put(place: Backend, key: Key, body: str, id: str | None) -> Message:
+    check_id(id or "")
     message = Message(key, id or uuid.uuid4().hex, body)
     place.queue.send([message])
     return message
@@ -94,5 +97,5 @@ def _answer(place: Backend, sent: Message, what: str, timeout: float | None, jso
 
 def _taken(place: Backend, sent: Message) -> tuple[Sight, str] | None:
     sight = look(place.store, sent.key)
-    outcome = sight and sight.outcome(sent.id)
+    outcome = sight and sight.outcome(sent)
     return (sight, outcome) if sight and outcome else None

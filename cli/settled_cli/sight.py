@@ -12,9 +12,9 @@ from typing import Any, TypeVar, cast
 
 from attrs import frozen
 
-from settled import Json, Key, Store, Stored
+from settled import Json, Key, Message, Store, Stored
 from settled.chart import value_matches
-from settled.codec import FORMAT
+from settled.codec import FORMAT, read_tombstone
 from settled.data import parse
 from settled_cli.errors import Failure
 
@@ -35,7 +35,7 @@ class Sight:
     @property
     def size(self) -> int:
         """Of the record, in bytes."""
-        return len((self.stored.body or "").encode())
+        return len(self.stored.body.encode())
 
     @property
     def snapshot(self) -> Mapping[str, Any] | None:
@@ -62,11 +62,10 @@ class Sight:
         calls: list[Json] = [{"src": src, "attempt": attempt} for _, src, _, _, attempt, *_ in turn["calls"]]
         return {"message": turn["message"][0], "calls": calls}
 
-    def outcome(self, message: str) -> str | None:
+    def outcome(self, message: Message) -> str | None:
         """What became of `message`; None as long as its turn is not over."""
-        if message not in self.record.get("window", ()):
-            return None
-        return str(self.record.get("outcomes", {}).get(message, "taken"))
+        found = read_tombstone(self.key, self.stored.body).window.outcome(message)
+        return None if found is None else str(found)
 
     def is_in(self, state: str) -> bool:
         """Whether `state`, a dotted path, is active."""
@@ -99,7 +98,7 @@ def look(store: Store, key: Key) -> Sight | None:
         Failure: its record is none that this version of settled can read.
     """
     stored = store.load(key)
-    if stored is None or stored.body is None:
+    if stored is None or stored.is_deleted:
         return None
     try:
         record = parse(stored.body)

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
+from settled import Policy
 from settled_cli.machines import find_machines
 from settled_cli.opening import opened
 from settled_cli.options import BackendUrl
@@ -23,6 +24,10 @@ def worker(
     concurrency: Annotated[
         int, Parameter(help="How many turns may run actors or actions at the same time.", validator=Number(gte=1))
     ] = 8,
+    accept_version: Annotated[
+        tuple[str, ...],
+        Parameter(help="A version that the machines do not know; its instances are taken as they are. For a rollback."),
+    ] = (),
     verbose: Annotated[bool, Parameter(negative="", help="Log every step.")] = False,
 ) -> None:
     """Take messages through machines until SIGTERM or Ctrl-C; then finish what runs, hand back the rest, and exit."""
@@ -34,7 +39,7 @@ def worker(
     with opened(backend) as place:
         where = without_password(str(backend))
         print(f"settled: working for {', '.join(machine.id for machine in found)} on {where}", file=sys.stderr)
-        host = Host(found, place)
+        host = Host(found, place, policy=Policy(accepts=frozenset(accept_version)))
         Worker(host, concurrency=concurrency).run()
         host.close()
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from attrs import define, field
 
 from settled import Backend, DeadLetter, Delivery, Event, Index, Key, Message, Stored, Timer, encode
+from settled.ports import DELETED
 from settled_conformance.contract.witness import Witness
 from settled_conformance.harness import Harness
 from settled_conformance.place import Place
@@ -153,6 +154,11 @@ def messages(ids: str, to: Key | None = None) -> list[Message]:
 def stored(version: int, text: str = "") -> Stored:
     """A version that no machine reads."""
     return Stored(version, f'{{"version":{version},"text":"{text}"}}', Index("active", ("a tag",), 12.5))
+
+
+def tombstone(version: int) -> Stored:
+    """What is left of a key that was deleted with this version."""
+    return Stored(version, f'{{"version":{version}}}', Index(DELETED, (), 13.5))
 
 
 def letter(id: str, to: Key | None = None, body: str | None = None) -> DeadLetter:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
-from settled import Backend, Capability
+from settled import Backend, Capability, Unsupported
 
 Point: TypeAlias = Callable[[str], None]
 """Called with a name before each round trip to the vendor. It may raise: then that trip must not happen any more."""
@@ -31,6 +31,16 @@ class Kind(StrEnum):
 
     REAL = "real"
     """The thing itself."""
+
+
+class Offer(StrEnum):
+    """What a harness may offer beyond what it must, so that more can be tried."""
+
+    FORGETFUL = "forgetful"
+    """`Harness.remember`: how many acknowledged ids the queue knows again can be set."""
+
+    BACKUP = "backup"
+    """`Harness.backup`: the store can be brought back to an earlier state."""
 
 
 class Harness(Protocol):
@@ -57,6 +67,9 @@ class Harness(Protocol):
     known_failures: Mapping[str, str] = MappingProxyType({})
     """Guarantees that are known to be broken, each with its reason. One that holds is an error."""
 
+    offers: frozenset[Offer] = frozenset()
+    """What of the last two methods here it has."""
+
     def open(self) -> Backend:
         """A handle of its own on the place, as another process would have one. The suite closes it."""
         ...
@@ -79,6 +92,17 @@ class Harness(Protocol):
     def advance(self, seconds: float) -> None:
         """Let the backend's time pass."""
         time.sleep(seconds)
+
+    def remember(self, count: int) -> None:
+        """From now on, until the next `reset`, let the queue know only `count` acknowledged ids of a key again.
+
+        No handle that was opened before is used any more.
+        """
+        raise Unsupported("this harness does not offer to set what its queue remembers")
+
+    def backup(self) -> Callable[[], None]:
+        """Note what the store holds. Who calls what is returned brings it back; the queue and the timers go on."""
+        raise Unsupported("this harness does not offer to bring back an earlier state of its store")
 
     def opener(self) -> Opener | None:
         """What opens the place in another process, by the real clock; it must be possible to pickle it.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from attrs import define, field
 
+from settled import Capability
 from settled_conformance.contract.witness import Contract, Violation, Witness
 from settled_conformance.harness import Harness
 from settled_conformance.loading import checked
@@ -26,6 +27,13 @@ class Place:
         backend = checked(harness.open(), "open()")
         contract = Contract(harness.capabilities, backend.lease, harness.tick / 2, harness.now)
         return cls(harness, contract, [Witness(backend, contract)])
+
+    def remember(self, count: int) -> None:
+        """Let the queue know only `count` acknowledged ids of a key again; before anything else happens here."""
+        self.close()
+        self.harness.remember(count)
+        self.contract.queueing.capabilities -= {Capability.DEDUPLICATION}
+        self.handles[:] = [Witness(checked(self.harness.open(), "open()"), self.contract)]
 
     @property
     def violations(self) -> Sequence[Violation]:

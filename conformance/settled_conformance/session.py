@@ -31,10 +31,6 @@ SHARES = (0.02, 0.06, 0.12)
 """How often a random run leaves the plain way: seldom, sometimes, and nearly always somewhere."""
 
 
-ALL = sum(scenario.weight for scenario in SCENARIOS)
-"""The weight of all scenarios together."""
-
-
 class Status(StrEnum):
     """What became of a guarantee."""
 
@@ -110,6 +106,8 @@ class Session:
     def _tried(self, guarantee: Guarantee) -> Verdict:
         if guarantee.lives_on and self.harness.kind is Kind.MEMORY:
             return Verdict(guarantee, Status.UNSUPPORTED, "what is of kind memory dies with its process")
+        if guarantee.needs is not None and guarantee.needs not in self.harness.capabilities:
+            return Verdict(guarantee, Status.UNSUPPORTED, f"{guarantee.needs} is not declared")
         marks = set[str]()
         for proof in proofs_of(guarantee.id):
             if proof.needs is not None and proof.needs not in self.harness.capabilities:
@@ -149,19 +147,27 @@ class Session:
         if self._explored:
             return
         self._explored = True
-        begun, left = time.monotonic(), ALL
-        for scenario in SCENARIOS:
+        begun, left = time.monotonic(), self._weight
+        for scenario in self._scenarios:
             share = scenario.weight / left
             left -= scenario.weight
             self._explore(scenario, time.monotonic() + share * (self.budget - (time.monotonic() - begun)))
             if self.stop_at in self.findings:
                 return
 
+    @property
+    def _scenarios(self) -> Sequence[Scenario]:
+        return [scenario for scenario in SCENARIOS if scenario.fits(self.harness)]
+
+    @property
+    def _weight(self) -> float:
+        return sum(scenario.weight for scenario in self._scenarios)
+
     def _explore(self, scenario: Scenario, end: float) -> None:
         source = random.Random(f"{self.seed} {scenario.name}")
         plain = Recorded()
         self._run(scenario, plain, PLAIN)
-        share = None if self.schedules is None else max(1, round(self.schedules * scenario.weight / ALL))
+        share = None if self.schedules is None else max(1, round(self.schedules * scenario.weight / self._weight))
         for tape in islice(self._tapes(plain.ways, source, share or 0), share):
             deviations = tape.deviations
             self._run(scenario, tape, deviations)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
         Denied,
         EventError,
         Fault,
+        IdReused,
+        LeaseLost,
         LogicError,
         RecordError,
         SettledError,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
         Unavailable,
         Unknown,
         Unsupported,
+        VersionUnknown,
     )
     from settled.expression import Args
     from settled.family import Family, dump_family, load_family
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from settled.machine import Machine, setup
     from settled.mermaid import mermaid
     from settled.message import Event, Key, Message, Start, Timer, encode
+    from settled.migration import Migration
     from settled.ports import (
         Backend,
         Capability,
@@ -62,10 +66,12 @@ if TYPE_CHECKING:
         Delivery,
         Finished,
         Index,
+        Position,
         Queue,
         Store,
         Stored,
         Timers,
+        Traits,
         Write,
     )
     from settled.record import Outcome, Record
@@ -99,16 +105,20 @@ __all__ = [
     "Fault",
     "Finding",
     "Finished",
+    "IdReused",
     "Index",
     "Json",
     "Key",
+    "LeaseLost",
     "LogicError",
     "Machine",
     "MachineDict",
     "Message",
+    "Migration",
     "Node",
     "Outcome",
     "Policy",
+    "Position",
     "Queue",
     "Record",
     "RecordError",
@@ -123,11 +133,13 @@ __all__ = [
     "Timer",
     "Timers",
     "TooLarge",
+    "Traits",
     "Transition",
     "TransitionDict",
     "Unavailable",
     "Unknown",
     "Unsupported",
+    "VersionUnknown",
     "Write",
     "actor",
     "adopt",
@@ -179,8 +191,8 @@ codec read
 compile compile_chart
 data ABSENT Json
 dot dot
-errors Conflict DefinitionError Denied EventError Fault LogicError RecordError SettledError TooLarge Unavailable
-errors Unknown Unsupported
+errors Conflict DefinitionError Denied EventError Fault IdReused LeaseLost LogicError RecordError SettledError
+errors TooLarge Unavailable Unknown Unsupported VersionUnknown
 expression Args
 family Family dump_family load_family
 finding Finding
@@ -190,7 +202,8 @@ logic ActionArgs Actor Call Retry actor
 machine Machine setup
 mermaid mermaid
 message Event Key Message Start Timer encode
-ports Backend Capability DeadLetter Delivery Finished Index Queue Store Stored Timers Write
+migration Migration
+ports Backend Capability DeadLetter Delivery Finished Index Position Queue Store Stored Timers Traits Write
 record Outcome Record
 redrive redrive
 settle done_event error_event fold is_settled settle

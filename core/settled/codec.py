@@ -1,23 +1,26 @@
 """How a record is written: as JSON text with a format number, which leaves out the parts that hold nothing.
 
-A record of a newer format, or of another machine, is not touched. A snapshot that this machine cannot read is kept as
+A record of another format, or of another machine, is not touched. A snapshot that this machine cannot read is kept as
 it was found, so that nothing is lost by a deploy that forgot a state.
+
+Of a deleted instance a tombstone stays: how far it had come in its queue, and the messages that it had taken, so that
+none of them is taken by the next instance of its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, assert_never
 
 from attrs import frozen
 
 from settled.data import Json, parse, write
 from settled.effects import Emit, Execute, Log
-from settled.errors import LogicError, RecordError
+from settled.errors import LogicError, RecordError, VersionUnknown
 from settled.machine import Machine
 from settled.message import Key, Message, Timer, parent_from_json, parent_to_json
-from settled.ports import Index, Stored
+from settled.ports import DELETED, Index, Position, Stored
 from settled.record import (
     WINDOW,
     Action,
@@ -38,7 +41,7 @@ from settled.record import (
 )
 from settled.snapshot import Snapshot
 
-FORMAT = 1
+FORMAT = 2
 
 
 def index_of(record: Record, now: float) -> Index:
@@ -60,25 +63,47 @@ def store(machine: Machine[Any, Any], record: Record, version: int, now: float) 
     return Stored(version, "".join(parts), index_of(record, now))
 
 
-def read(machine: Machine[Any, Any], key: Key, body: str, window: int = WINDOW) -> Record:
+def read(machine: Machine[Any, Any], key: Key, body: str, window: int = WINDOW, accepts: Container[str] = ()) -> Record:
     """The record that `store` wrote. A snapshot that this machine cannot read is kept as `Unreadable`.
 
+    Args:
+        accepts: versions of the machine whose snapshots are taken as they are, though it does not know them.
+
     Raises:
-        RecordError: the text is damaged, or of a newer format, or another machine's.
+        RecordError: the text is damaged, or of another format, or another machine's.
     """
+    data, lines = _parsed(key, body)
+    if data.get("machine") != machine.id:
+        raise RecordError(f"{key}: the record is of machine {data.get('machine')!r}, not {machine.id!r}")
+    with _damaged(key):
+        return _from_json(machine, key, data, lines, window, accepts)
+
+
+def bury(key: Key, stored: Stored, now: float) -> Stored:
+    """The tombstone of the instance that was `stored`; also of one whose text cannot be read."""
+    left = Record()
+    with suppress(RecordError):
+        left = read_tombstone(key, stored.body)
+    data: dict[str, Json] = {"settled": FORMAT, "machine": key.machine, **_remembered(left)}
+    text = "".join((write(data)[:-1], _WINDOW, left.window.lines, _END))
+    return Stored(stored.version + 1, text, Index(DELETED, updated=now))
+
+
+def read_tombstone(key: Key, body: str, window: int = WINDOW) -> Record:
+    """What is left of a deleted instance, or would be left of one that lives: a record of none that remembers its past.
+
+    Raises:
+        RecordError: the text is damaged, or of another format.
+    """
+    data, lines = _parsed(key, body)
+    with _damaged(key):
+        return Record(mark=_mark(data), window=_window(data, lines, window))
+
+
+@contextmanager
+def _damaged(key: Key) -> Generator[None]:
     try:
-        data, lines = _parsed(body)
-        written = data["settled"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{key}: the stored text is not a record of settled ({error})") from error
-    if written != FORMAT:
-        raise RecordError(
-            f"{key}: the record has format {written!r}, this version of settled reads {FORMAT}: update settled"
-        )
-    if data["machine"] != machine.id:
-        raise RecordError(f"{key}: the record is of machine {data['machine']!r}, not {machine.id!r}")
-    try:
-        return _from_json(machine, key, data, lines, window)
+        yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{key}: the record is damaged ({type(error).__name__}: {error})") from error
 
@@ -91,7 +116,7 @@ def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
         "machine": machine.id,
         "fingerprint": author.fingerprint,
         "nonce": record.nonce,
-        "incarnation": record.incarnation,
+        "birth": record.birth,
         "ordinal": record.ordinal,
     }
     if author.version is not None:
@@ -100,15 +125,43 @@ def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
         value = getattr(record, name)
         if value or value == 0:  # a redrive of which no dead letter is left is not over yet
             data[name] = part.to_json(value)
-    if record.window.unusual:
-        data["outcomes"] = {id: str(outcome) for id, outcome in record.window.unusual.items()}
-    if record.window.senders:
-        data["senders"] = {sender: list(position) for sender, position in record.window.senders.items()}
+    return data | _remembered(record)
+
+
+def _remembered(record: Record) -> dict[str, Json]:
+    """What outlives the instance, but for the window's lines."""
+    data: dict[str, Json] = {}
+    window = record.window
+    if record.mark is not None:
+        data["mark"] = [record.mark.epoch, record.mark.number]
+    if window.pinned:
+        data["pinned"] = window.pinned
+    if window.unusual:
+        data["outcomes"] = {entry: str(outcome) for entry, outcome in window.unusual.items()}
+    if window.senders:
+        data["senders"] = window.senders
     return data
 
 
-def _parsed(body: str) -> tuple[Any, str]:
-    """The record as JSON, and the window's lines, which come last and need not be read."""
+def _parsed(key: Key, body: str) -> tuple[Mapping[str, Any], str]:
+    """The record as JSON, and the window's lines, which come last and need not be read.
+
+    Raises:
+        RecordError: it is none, or of another format.
+    """
+    try:
+        data, lines = _halves(body)
+        written = data["settled"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{key}: the stored text is not a record of settled ({error})") from error
+    if written != FORMAT:
+        raise RecordError(
+            f"{key}: the record has format {written!r}, this version of settled reads {FORMAT}: update settled"
+        )
+    return data, lines
+
+
+def _halves(body: str) -> tuple[Any, str]:
     begin, _, end = body.rpartition(_WINDOW)
     if begin and end.endswith(_END):
         with suppress(ValueError):  # it was not ours, but within something else: then `begin` is no whole object
@@ -120,20 +173,32 @@ def _parsed(body: str) -> tuple[Any, str]:
 _WINDOW, _END = ',"window":[', "]}"
 
 
-def _from_json(machine: Machine[Any, Any], key: Key, data: Mapping[str, Any], lines: str, window: int) -> Record:
-    unusual = {id: Outcome(outcome) for id, outcome in data.get("outcomes", {}).items()}
-    senders = {sender: (position[0], position[1], position[2]) for sender, position in data.get("senders", {}).items()}
+def _from_json(
+    machine: Machine[Any, Any], key: Key, data: Mapping[str, Any], lines: str, window: int, accepts: Container[str]
+) -> Record:
     snapshot, version = data.get("snapshot"), data.get("version")
     return Record(
         nonce=data["nonce"],
         version=version,
         fingerprint=data["fingerprint"],
-        incarnation=data["incarnation"],
+        birth=data["birth"],
         ordinal=data["ordinal"],
-        snapshot=None if snapshot is None else _snapshot(machine, snapshot, version),
-        window=Window(window, lines, unusual, senders),
+        snapshot=None if snapshot is None else _snapshot(machine, snapshot, version, accepts),
+        mark=_mark(data),
+        window=_window(data, lines, window),
         **{name: part.from_json(key, data[name]) for name, part in _PARTS.items() if name in data},
     )
+
+
+def _mark(data: Mapping[str, Any]) -> Position | None:
+    return Position(*data["mark"]) if "mark" in data else None
+
+
+def _window(data: Mapping[str, Any], lines: str, size: int) -> Window:
+    unusual = {entry: Outcome(outcome) for entry, outcome in data.get("outcomes", {}).items()}
+    senders = {sender: (last[0], last[1], last[2]) for sender, last in data.get("senders", {}).items()}
+    pinned = {id: tuple(digests) for id, digests in data.get("pinned", {}).items()}
+    return Window(size, lines, unusual, senders, pinned)
 
 
 def _snapshot_to_text(machine: Machine[Any, Any], snapshot: Snapshot[Any] | Unreadable | None) -> str:
@@ -146,7 +211,18 @@ def _snapshot_to_text(machine: Machine[Any, Any], snapshot: Snapshot[Any] | Unre
             return machine.dump(snapshot)
 
 
-def _snapshot(machine: Machine[Any, Any], raw: Any, version: str | None) -> Snapshot[Any] | Unreadable:
+def _snapshot(
+    machine: Machine[Any, Any], raw: Any, version: str | None, accepts: Container[str]
+) -> Snapshot[Any] | Unreadable:
+    if not machine.knows_version(version) and (version is None or version not in accepts):
+        known = f"is version {machine.version!r}" if machine.version else "declares no version"
+        return Unreadable(
+            raw,
+            VersionUnknown(
+                f"written by version {version!r} of {machine.id!r}, which here {known} and has no migration from it: "
+                "leave it to a host that knows it, register a migration, or let the policy accept that version"
+            ),
+        )
     try:
         return machine.from_json(machine.migrate(raw, version))
     except (RecordError, LogicError) as error:
@@ -167,6 +243,7 @@ def _turn_to_json(turn: OpenTurn) -> Json:
         "message": [turn.message.id, turn.message.body],
         "ordinal": turn.ordinal,
         "index": turn.index,
+        "nonce": turn.nonce,
         "inbox": list(turn.inbox),
         "calls": [_call_to_json(call) for call in turn.calls],
         "lease": turn.lease,
@@ -179,6 +256,7 @@ def _turn(key: Key, raw: Mapping[str, Any]) -> OpenTurn:
         Message(key, *raw["message"]),
         raw["ordinal"],
         raw["index"],
+        raw["nonce"],
         tuple(raw["inbox"]),
         tuple(PendingCall(*call) for call in raw["calls"]),
         raw["lease"],

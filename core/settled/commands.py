@@ -39,11 +39,13 @@ class Letters:
 class Finish:
     """Do all of `write`. Answered by `Done`; may raise `Conflict` or `Unknown`.
 
-    `record` is what it stores, decoded: a driver may remember it.
+    `record` is what it stores, decoded: a driver may remember it. `notes` are what it does to the instance that nobody
+    has asked for, in words, for whoever watches.
     """
 
     write: Write
     record: Record | None = None
+    notes: tuple[str, ...] = ()
 
 
 @frozen
@@ -86,10 +88,24 @@ class Run:
 
 @frozen
 class Release:
-    """Give `deliveries` back; the key is handed out again after `delay` seconds. Answered by `Done`."""
+    """Give `deliveries` back; the key is handed out again after `delay` seconds. Answered by `Done`.
+
+    `warning` says what is wrong, if a person should know.
+    """
 
     deliveries: tuple[Delivery, ...]
     delay: float
+    warning: str = ""
+
+
+@frozen
+class Extend:
+    """Let the lease of `deliveries` begin anew, and so make sure that it was not lost. Answered by `Done`.
+
+    May raise `LeaseLost`.
+    """
+
+    deliveries: tuple[Delivery, ...]
 
 
 @frozen
@@ -157,7 +173,7 @@ class Ran:
     interrupted: bool = False
 
 
-Command: TypeAlias = Load | Letters | Finish | Act | Run | Release
+Command: TypeAlias = Load | Letters | Finish | Act | Run | Release | Extend
 Answer: TypeAlias = Loaded | Remembered | Lying | Done | Acted | Ran
 Course: TypeAlias = Generator[Command, Answer, T]
 
@@ -183,9 +199,9 @@ def letters(key: Key) -> Course[Lying]:
     return answer
 
 
-def finish(write: Write, record: Record | None = None) -> Course[Done]:
+def finish(write: Write, record: Record | None = None, notes: tuple[str, ...] = ()) -> Course[Done]:
     """`Finish`, with its answer typed."""
-    answer = yield Finish(write, record)
+    answer = yield Finish(write, record, notes)
     assert isinstance(answer, Done)
     return answer
 
@@ -204,8 +220,15 @@ def run(key: Key, invocations: tuple[Invocation, ...], until: float | None, fenc
     return answer
 
 
-def release(deliveries: tuple[Delivery, ...], delay: float) -> Course[Done]:
+def release(deliveries: tuple[Delivery, ...], delay: float, warning: str = "") -> Course[Done]:
     """`Release`, with its answer typed."""
-    answer = yield Release(deliveries, delay)
+    answer = yield Release(deliveries, delay, warning)
+    assert isinstance(answer, Done)
+    return answer
+
+
+def extend(deliveries: tuple[Delivery, ...]) -> Course[Done]:
+    """`Extend`, with its answer typed."""
+    answer = yield Extend(deliveries)
     assert isinstance(answer, Done)
     return answer

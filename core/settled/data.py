@@ -96,6 +96,10 @@ def write(value: Json) -> str:
     return "".join(_chunks(value, 0))
 
 
+quoted: Callable[[str], str] = json.encoder.encode_basestring
+"""A text as JSON text."""
+
+
 def write_object(value: Any) -> str | None:
     """`value` as compact JSON text, if it is an object and all of it is JSON; None if it is not.
 

@@ -17,7 +17,10 @@ from settled.record import Debt, OpenTurn, Owed, Record, idempotency_key
 
 @frozen
 class Desk:
-    """Where a record is being worked on: whose it is, when, under which delivery, and for how long it is ours."""
+    """Where a record is being worked on: whose it is, when, under which delivery, and for how long it is ours.
+
+    `version` and `nonce` are those of the commit that is being prepared. `resolution` is how far `now` may be behind.
+    """
 
     machine: Machine[Any, Any]
     key: Key
@@ -25,10 +28,17 @@ class Desk:
     by: str
     lease: float
     version: int
+    nonce: str
+    resolution: float = 0.0
 
     def name(self, record: Record, index: int) -> str:
         """The idempotency key of effect number `index` of the open turn."""
-        return idempotency_key(self.key, record.incarnation, open_turn(record).ordinal, index)
+        turn = open_turn(record)
+        return idempotency_key(self.key, turn.nonce, turn.ordinal, index)
+
+    def due_in(self, seconds: float) -> float:
+        """When `seconds` will certainly have passed."""
+        return self.now + self.resolution + seconds
 
     def owing(self, record: Record, debt: Debt) -> Record:
         """`record`, which owes `debt` too."""

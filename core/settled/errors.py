@@ -49,16 +49,38 @@ class RecordError(SettledError):
     """Stored data cannot be read: of a newer format, of another machine, or damaged."""
 
 
+class VersionUnknown(RecordError):
+    """A version of the machine has written this that the one at hand does not know; it must be left as it is."""
+
+
 class Conflict(SettledError):
     """Another commit came first; nothing was written."""
 
 
+class LeaseLost(SettledError):
+    """The hand-out in whose name this was to be written does not hold its key any more; nothing was written."""
+
+
+class IdReused(SettledError):
+    """A message with this id was sent before, with another body; this one was not sent. Give it an id of its own."""
+
+
 class Unavailable(SettledError):
-    """The backend could not be reached; nothing happened. Safe to retry."""
+    """The backend could not be reached; nothing happened. Safe to retry.
+
+    `message_id`: the id of the message that could not be sent, if it was one.
+    """
+
+    message_id: str | None = None
 
 
 class Unknown(SettledError):
-    """The answer was lost; it may have happened. Load and look."""
+    """The answer was lost; it may have happened. Load and look.
+
+    `message_id`: the id of the message that was perhaps sent, if it was one. Sent again under it, it is taken once.
+    """
+
+    message_id: str | None = None
 
 
 class TooLarge(SettledError):

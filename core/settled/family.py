@@ -31,7 +31,7 @@ def dump_family(machine: Machine[Any, Any], family: Family) -> str:
     Raises:
         LogicError: a context is not JSON; the message says where in it.
     """
-    return write(_to_json(machine, family))
+    return write(family_to_json(machine, family))
 
 
 def load_family(machine: Machine[Any, Any], text: str) -> Family:
@@ -44,16 +44,26 @@ def load_family(machine: Machine[Any, Any], text: str) -> Family:
         data = parse(text)
     except ValueError as error:
         raise RecordError(f"not JSON: {error}") from error
+    return family_from_json(machine, data)
+
+
+def family_from_json(machine: Machine[Any, Any], data: Json) -> Family:
+    """The family in `data`, what `family_to_json`, or XState, has made.
+
+    Raises:
+        RecordError: it is no snapshot of this machine and its actors; the message says where.
+    """
     return _from_json(machine, data, "snapshot")
 
 
-def _to_json(machine: Machine[Any, Any], family: Family) -> dict[str, Json]:
+def family_to_json(machine: Machine[Any, Any], family: Family) -> dict[str, Json]:
+    """What XState's ``getPersistedSnapshot`` would give."""
     data = machine.to_json(family.snapshot)
     plain = data["children"]
     assert is_object(plain), "a persisted snapshot has its children by id"
     children: dict[str, Any] = {id: dict(child) for id, child in plain.items()}
     for id, child in family.children.items():
-        children[id]["snapshot"] = _to_json(_child_machine(machine, family.snapshot, id), child)
+        children[id]["snapshot"] = family_to_json(_child_machine(machine, family.snapshot, id), child)
     return {**data, "children": children}
 
 

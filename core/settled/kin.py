@@ -4,6 +4,9 @@ A machine as an actor is an instance of its own, under a key that is new with ea
 and the effect that started it. That effect's idempotency key is the child's generation; what it says under another
 one is stale. All instances below one root are a system: the root keeps the directory of their system ids, hears of
 each one that begins or ends, and passes on what is sent to a system id that the sender does not know itself.
+
+A machine remembers how far it has heard its parent and its living children, however many there are. One that has
+ended has said all, because its report comes last; so what still comes from it is a repetition.
 """
 
 from __future__ import annotations
@@ -13,36 +16,101 @@ from settled.desk import Desk, open_turn
 from settled.effects import Invoke
 from settled.errors import LogicError
 from settled.making import evolve
-from settled.message import Enlist, Event, Forward, Key, Message, Parent, Report, Stamp, Start, Stop, encode
+from settled.message import (
+    CHILD,
+    Adopt,
+    Enlist,
+    Event,
+    Forward,
+    Key,
+    Message,
+    Parent,
+    Report,
+    Stamp,
+    Start,
+    Stop,
+    encode,
+    internal_id,
+)
 from settled.record import ChildInstance, Record
 from settled.settle import PARENT
 
 
 def start_child(desk: Desk, record: Record, effect: Invoke, machine: str) -> Record:
     """`record` with a child of `machine`, which is owed its start."""
-    turn, generation = open_turn(record), desk.name(record, effect.index)
-    suffix = f"{effect.id}.{record.incarnation}.{turn.ordinal}.{effect.index}"
-    child = ChildInstance(Key(machine, f"{desk.key.instance}/{suffix}"), generation, effect.system_id)
-    start = Start(effect.input, Parent(desk.key, effect.id, generation, _root(desk, record)))
-    record = evolve(record, children={**record.children, effect.id: child})
-    record = desk.owing(record, Message(child.key, generation, encode(start)))
+    child = _child(desk, record, effect.id, machine, effect.index, effect.system_id)
+    return _add_child(desk, record, effect.id, child, Start(effect.input, _parent(desk, record, effect.id, child)))
+
+
+def adopt_child(
+    desk: Desk, record: Record, id: str, machine: str, index: int, system_id: str | None, tree: Json
+) -> Record:
+    """`record` with a child of `machine` that goes on from `tree`, which is owed to it."""
+    child = _child(desk, record, id, machine, index, system_id)
+    return _add_child(desk, record, id, child, Adopt(tree, _parent(desk, record, id, child)))
+
+
+def _child(desk: Desk, record: Record, id: str, machine: str, index: int, system_id: str | None) -> ChildInstance:
+    turn = open_turn(record)
+    instance = f"{desk.key.instance}{CHILD}{id}.{turn.nonce}.{turn.ordinal}.{index}"
+    return ChildInstance(Key(machine, instance), desk.name(record, index), system_id)
+
+
+def _parent(desk: Desk, record: Record, id: str, child: ChildInstance) -> Parent:
+    return Parent(desk.key, id, child.generation, _root(desk, record))
+
+
+def _add_child(desk: Desk, record: Record, id: str, child: ChildInstance, beginning: Start | Adopt) -> Record:
+    record = evolve(record, children={**record.children, id: child})
+    record = desk.owing(record, Message(child.key, internal_id(child.generation), encode(beginning)))
     return _enlist(desk, record, child, ended=False)
 
 
 def stop_child(desk: Desk, record: Record, id: str) -> Record:
-    """`record` without its child `id`, which is owed the word to stop; as it is if there is none."""
+    """`record` without its child `id`, which is owed the word to stop; as it is if there is none.
+
+    What it has said before it hears of that is still listened to.
+    """
     child = record.children.get(id)
     if child is None:
         return record
-    record = forget_child(desk, record, id)
-    return desk.owing(record, Message(child.key, f"{child.generation}/stop", encode(Stop(child.generation))))
+    window = record.window.hear(child.key, child.generation)
+    record = _without_child(desk, evolve(record, window=window), id)
+    stop = Message(child.key, internal_id(f"{child.generation}/stop"), encode(Stop(child.generation)))
+    return desk.owing(record, stop)
 
 
 def forget_child(desk: Desk, record: Record, id: str) -> Record:
     """`record` without its child `id`, which has ended."""
+    window = record.window.forget_sender(record.children[id].key)
+    return _without_child(desk, evolve(record, window=window), id)
+
+
+def _without_child(desk: Desk, record: Record, id: str) -> Record:
     children = dict(record.children)
     child = children.pop(id)
     return _enlist(desk, evolve(record, children=children), child, ended=True)
+
+
+def kin_of(record: Record) -> frozenset[str]:
+    """The senders that `record` remembers for as long as they live."""
+    parent = () if record.parent is None else (str(record.parent.key),)
+    return frozenset((*parent, *(str(child.key) for child in record.children.values())))
+
+
+def has_ended(desk: Desk, record: Record, stamp: Stamp) -> bool:
+    """Whether `stamp` is of a child that has said all."""
+    if not _is_below(desk.key, stamp.sender):
+        return False
+    return str(stamp.sender) not in record.window.senders and stamp.sender not in [
+        child.key for child in record.children.values()
+    ]
+
+
+def _is_below(key: Key, sender: Key) -> bool:
+    """Whether `sender` was started by the instance `key`, and not by one below it."""
+    below = sender.instance.removeprefix(f"{key.instance}{CHILD}")
+    return below != sender.instance and CHILD not in below
 
 
 def tell_parent(desk: Desk, record: Record) -> Record:
@@ -53,7 +121,7 @@ def tell_parent(desk: Desk, record: Record) -> Record:
     done = snapshot.status == "done"
     data = snapshot.output if done else snapshot.error
     report = Report(parent.child, parent.generation, done, None if data is ABSENT else data)
-    return desk.owing(record, Message(parent.key, f"{parent.generation}/report", encode(report)))
+    return desk.owing(record, Message(parent.key, internal_id(f"{parent.generation}/report"), encode(report)))
 
 
 # Addresses
@@ -68,18 +136,22 @@ def addressed(desk: Desk, record: Record, to: str, event: Json, index: int, *, d
     Raises:
         LogicError: nobody has this address.
     """
-    name, target = desk.name(record, index), address(record, to)
+    id, target = internal_id(desk.name(record, index)), address(record, to)
     if isinstance(target, Key):
-        stamp = None if delayed else Stamp(desk.key, record.incarnation, open_turn(record).ordinal, index)
-        return Message(target, name, encode(Event(event, stamp)))
+        return Message(target, id, encode(Event(event, None if delayed else stamped(desk, record))))
     if target is None:
         return None
     if record.parent is not None:
-        return Message(record.parent.root, name, encode(Forward(target, event)))
+        return Message(record.parent.root, id, encode(Forward(target, event)))
     raise LogicError(
         f"{desk.key}: cannot send to {to!r}: it is no child, no system id, and not the key (MACHINE/INSTANCE) of an "
         "instance"
     )
+
+
+def stamped(desk: Desk, record: Record) -> Stamp:
+    """The stamp of what is about to be owed."""
+    return Stamp(desk.key, record.birth or desk.nonce, desk.version, len(record.outbox))
 
 
 def address(record: Record, to: str) -> Key | str | None:
@@ -105,7 +177,7 @@ def _enlist(desk: Desk, record: Record, child: ChildInstance, *, ended: bool) ->
     word = Enlist(child.system_id, child.key, ended)
     if record.parent is None:
         return enlisted(record, word)
-    id = f"{child.generation}/{'delist' if ended else 'enlist'}"
+    id = internal_id(f"{child.generation}/{'delist' if ended else 'enlist'}")
     return desk.owing(record, Message(record.parent.root, id, encode(word)))
 
 

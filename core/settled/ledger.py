@@ -10,12 +10,14 @@ from typing import Any, TypeAlias, assert_never
 
 from attrs import frozen
 
+from settled.adoption import go_on_from
 from settled.data import Json
 from settled.desk import Desk, open_turn
 from settled.errors import EventError, LogicError
-from settled.kin import address, enlisted, forget_child, stop_child, tell_parent
+from settled.kin import address, enlisted, forget_child, has_ended, kin_of, stamped, stop_child, tell_parent
 from settled.making import evolve
 from settled.message import (
+    Adopt,
     Due,
     Enlist,
     Event,
@@ -28,15 +30,17 @@ from settled.message import (
     Stamp,
     Start,
     Stop,
+    check_start,
     decode,
     encode,
 )
-from settled.posting import forget_timer, hand_over_timers, post, relay, without_timer
+from settled.ports import Position
+from settled.posting import forget_timer, hand_over_timers, post, put_off, relay, without_timer
 from settled.record import SET_ASIDE, OpenTurn, Outcome, PendingCall, Record, due_message
 from settled.resting import REJECT, RESOLVE
 from settled.settle import Progress, begin, done_event, drain, error_event, is_settled, take
 
-Applicable: TypeAlias = Start | Event | Due | Report | Stop | Enlist | Forward
+Applicable: TypeAlias = Start | Adopt | Event | Due | Report | Stop | Enlist | Forward
 """The contents that change a record: all but a nudge."""
 
 
@@ -70,18 +74,39 @@ class Accept:
 Verdict = Drop | Note | Refuse | Accept
 
 
-def examine(desk: Desk, record: Record, message: Message, letter: bool = False) -> Verdict:
-    """What `message` is to this record, before anything is computed. `letter`: it is taken from the dead letters."""
+def examine(
+    desk: Desk, record: Record, message: Message, position: Position | None = None, letter: bool = False
+) -> Verdict:
+    """What `message` is to this record, before anything is computed.
+
+    Args:
+        position: where it stands in its queue, if that numbers its messages.
+        letter: it is taken from the dead letters.
+    """
     try:
         content = decode(message.body)
     except EventError as error:
         return Drop() if _is_known(record, message, None, letter) else Refuse(Outcome.REFUSED, str(error))
-    stamp = content.stamp if isinstance(content, Event) else None
-    if isinstance(content, Nudge) or _is_known(record, message, stamp, letter) or _is_stale(record, content):
+    stamp, is_new = content.stamp if isinstance(content, Event) else None, not record.window.digests_of(message.id)
+    is_known = (not is_new or stamp is not None) and _is_known(record, message, stamp, letter)
+    if isinstance(content, Nudge) or is_known or _is_stale(desk, record, content):
         return Drop()
+    if record.has_passed(position):
+        return Refuse(Outcome.REFUSED, _why_passed(record, position))
+    if not is_new and record.window.is_reused(message):
+        return Refuse(Outcome.REFUSED, f"the id {message.id!r} is that of another message, with another body")
     if record.halted:
         return Refuse(Outcome.DEAD, f"halted: {record.halted}")
     return _judge(desk, record, content)
+
+
+def _why_passed(record: Record, position: Position | None) -> str:
+    # Who was left behind with it does not come so far: the hand-out counts, and so the queue contradicts the record.
+    assert record.mark is not None and position is not None
+    return (
+        f"it stands at {position.number} of its queue, where all up to {record.mark.number} were taken, but its id is "
+        "not known: perhaps it was taken, perhaps not"
+    )
 
 
 def _is_known(record: Record, message: Message, stamp: Stamp | None, letter: bool) -> bool:
@@ -89,23 +114,25 @@ def _is_known(record: Record, message: Message, stamp: Stamp | None, letter: boo
     return outcome is not None and not (letter and outcome in SET_ASIDE)
 
 
-def _is_stale(record: Record, content: Applicable) -> bool:
+def _is_stale(desk: Desk, record: Record, content: Applicable) -> bool:
     match content:
-        case Due(token):
+        case Due(token, _):
             return token not in record.timers
         case Report(child, generation):
             return child not in record.children or record.children[child].generation != generation
         case Stop(generation):
             return record.parent is None or record.parent.generation != generation
-        case Start() | Event() | Enlist() | Forward():
+        case Event(_, Stamp() as stamp):
+            return has_ended(desk, record, stamp)
+        case Start() | Adopt() | Event() | Enlist() | Forward():
             return False
         case _:
             assert_never(content)
 
 
 def _judge(desk: Desk, record: Record, content: Applicable) -> Verdict:
-    if isinstance(content, Start):
-        return Accept(content) if record.snapshot is None else Note(Outcome.IGNORED)
+    if isinstance(content, Start | Adopt):
+        return _judge_beginning(desk, record, content)
     if record.snapshot is None:
         return Refuse(Outcome.REFUSED, f"{desk.key} was never started")
     if record.live().status != "active":
@@ -120,6 +147,17 @@ def _judge(desk: Desk, record: Record, content: Applicable) -> Verdict:
     return Accept(content)
 
 
+def _judge_beginning(desk: Desk, record: Record, content: Start | Adopt) -> Verdict:
+    if record.snapshot is not None:
+        return Note(Outcome.IGNORED)
+    if content.parent is None:
+        try:
+            check_start(desk.key)
+        except EventError as error:
+            return Refuse(Outcome.REFUSED, str(error))
+    return Accept(content)
+
+
 def accept(desk: Desk, record: Record, message: Message, content: Applicable) -> Record:
     """`record` once `message` was applied: settled, or with its turn left open.
 
@@ -129,10 +167,12 @@ def accept(desk: Desk, record: Record, message: Message, content: Applicable) ->
     match content:
         case Start(input, parent):
             return _start(desk, record, message, input, parent)
+        case Adopt(tree, parent):
+            return _adopt(desk, record, message, tree, parent)
         case Event(event, stamp):
             return _step(desk, record, message, event, stamp)
-        case Due(token):
-            return _fire(desk, record, message, token)
+        case Due(token, early):
+            return _fire(desk, record, message, token, early)
         case Report(child, _, done, data):
             event = done_event(child, data) if done else error_event(child, data)
             return _step(desk, forget_child(desk, record, child), message, event)
@@ -150,10 +190,10 @@ def _start(desk: Desk, record: Record, message: Message, input: Json, parent: Pa
     progress = drain(desk.machine, begin(desk.machine, input))
     record = evolve(
         record,
-        incarnation=desk.version,
+        birth=desk.nonce,
         ordinal=1,
         snapshot=progress.snapshot,
-        turn=OpenTurn(message, 0, progress.index, lease=desk.lease),
+        turn=OpenTurn(message, 0, progress.index, desk.nonce, lease=desk.lease),
         parent=parent,
         version=desk.machine.version,
         fingerprint=desk.machine.fingerprint,
@@ -161,15 +201,22 @@ def _start(desk: Desk, record: Record, message: Message, input: Json, parent: Pa
     return _after(desk, record, progress)
 
 
+def _adopt(desk: Desk, record: Record, message: Message, tree: Json, parent: Parent) -> Record:
+    record = go_on_from(desk, evolve(record, parent=parent), message, tree)
+    return _close(desk, record, open_turn(record)) if is_settled(desk.machine, record.live()) else record
+
+
 def _step(desk: Desk, record: Record, message: Message, event: Json, stamp: Stamp | None = None) -> Record:
     progress = drain(desk.machine, take(desk.machine, Progress(record.live()), event))
-    turn = OpenTurn(message, record.ordinal, progress.index, lease=desk.lease)
+    turn = OpenTurn(message, record.ordinal, progress.index, desk.nonce, lease=desk.lease)
     record = evolve(record, ordinal=record.ordinal + 1, snapshot=progress.snapshot, turn=turn)
     return _after(desk, record, progress, stamp)
 
 
-def _fire(desk: Desk, record: Record, message: Message, token: str) -> Record:
+def _fire(desk: Desk, record: Record, message: Message, token: str, early: int) -> Record:
     timer = record.timers[token]
+    if timer.due > desk.now:
+        return put_off(desk, record, token, early)
     if timer.message is not None:
         return _noted(relay(desk, record, token, timer.message), message)
     return _step(desk, without_timer(record, token), message, timer.event)
@@ -177,13 +224,13 @@ def _fire(desk: Desk, record: Record, message: Message, token: str) -> Record:
 
 def _stop(desk: Desk, record: Record, message: Message) -> Record:
     record = evolve(record, snapshot=evolve(record.live(), status="stopped"), ordinal=record.ordinal + 1)
-    return _close(desk, record, OpenTurn(message, record.ordinal, 0))
+    return _close(desk, record, OpenTurn(message, record.ordinal, 0, desk.nonce))
 
 
 def _pass_on(desk: Desk, record: Record, message: Message, system_id: str, event: Json) -> Record:
     target = address(record, system_id)
     assert isinstance(target, Key), "an address that nobody has is refused before"
-    return _noted(desk.owing(record, Message(target, message.id, encode(Event(event)))), message)
+    return _noted(desk.owing(record, Message(target, message.id, encode(Event(event, stamped(desk, record))))), message)
 
 
 def _noted(record: Record, message: Message) -> Record:
@@ -246,7 +293,8 @@ def replace_call(record: Record, call: PendingCall) -> Record:
 def _close(desk: Desk, record: Record, turn: OpenTurn, stamp: Stamp | None = None) -> Record:
     """The turn is over: its timers go to the timers' port, its outcome into the window."""
     snapshot = record.live()
-    window = record.window.add(turn.message, _outcome(snapshot), stamp)
+    kin = kin_of(record) if stamp else ()
+    window = record.window.add(turn.message, _outcome(snapshot), stamp, kin)
     record = evolve(record, turn=None, window=window, failing=None, receives=None)
     return hand_over_timers(desk, record) if snapshot.status == "active" else _end(desk, record)
 

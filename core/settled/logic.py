@@ -131,7 +131,7 @@ class Logic:
     actions: Mapping[str, Any] = {}
     actors: Mapping[str, Any] = {}
     delays: Mapping[str, Any] = {}
-    migrations: Mapping[str, Callable[[Any], Any]] = {}
+    migrations: Mapping[str, Any] = {}
 
     def faults(self) -> list[Fault]:
         """What is wrong with the registered functions themselves."""

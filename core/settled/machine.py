@@ -21,7 +21,7 @@ from settled.literal import MachineDict
 from settled.logic import ActionArgs, Actor, Call, Logic, is_machine, reasons
 from settled.macrostep import read as read_event
 from settled.making import evolve
-from settled.migration import Migration, migrated
+from settled.migration import Migrate, Migration, keeps_timers, knows_version, migrated
 from settled.plans import Plans
 from settled.select import select
 from settled.snapshot import Snapshot, from_json, to_json
@@ -153,6 +153,14 @@ class Machine(Generic[C, E]):
             LogicError: a migration raised.
         """
         return migrated(self.logic, self.id, data, version)
+
+    def knows_version(self, version: str | None) -> bool:
+        """Whether it is this machine's own, one that its migrations start from, or from before there were versions."""
+        return knows_version(self.logic, self.version, version)
+
+    def keeps_timers(self, version: str | None) -> bool:
+        """Whether a migration on the way from `version` lets running delays keep their time."""
+        return keeps_timers(self.logic, version)
 
     def from_json(self, data: Mapping[str, Any]) -> Snapshot[C]:
         """The snapshot that `to_json`, or XState's ``getPersistedSnapshot``, has written.
@@ -314,7 +322,7 @@ def setup(
     actions: Mapping[str, Action[C]] | None = None,
     actors: Mapping[str, AnyActor] | None = None,
     delays: Mapping[str, Delay[C]] | None = None,
-    migrations: Mapping[str, Migration] | None = None,
+    migrations: Mapping[str, Migrate | Migration] | None = None,
 ) -> Setup[C, Any]: ...
 
 
@@ -328,7 +336,7 @@ def setup(
     actions: Mapping[str, Action[Mapping[str, Any]]] | None = None,
     actors: Mapping[str, AnyActor] | None = None,
     delays: Mapping[str, Delay[Mapping[str, Any]]] | None = None,
-    migrations: Mapping[str, Migration] | None = None,
+    migrations: Mapping[str, Migrate | Migration] | None = None,
 ) -> Setup[Mapping[str, Any], Any]: ...
 
 
@@ -341,7 +349,7 @@ def setup(
     actions: Mapping[str, Action[Any]] | None = None,
     actors: Mapping[str, AnyActor] | None = None,
     delays: Mapping[str, Delay[Any]] | None = None,
-    migrations: Mapping[str, Migration] | None = None,
+    migrations: Mapping[str, Migrate | Migration] | None = None,
 ) -> Setup[Any, Any]:
     """Give names their meaning; ``.machine(config)`` then compiles a config that uses them.
 
@@ -353,7 +361,8 @@ def setup(
         actions: functions of `ActionArgs` (and params), which a host runs, or what `assign` and the like make.
         actors: functions of an input and a `Call`, what `actor` makes of them, or machines.
         delays: durations, milliseconds, or functions of `Args` that return one.
-        migrations: by version, from the oldest on: what makes of a stored snapshot of that version one of the next.
+        migrations: by version, from the oldest on: what makes of a stored snapshot of that version one of the next, a
+            function or a `Migration`.
     """
     return Setup(
         Logic(

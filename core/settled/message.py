@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, assert_never
+from zlib import crc32
 
 from attrs import frozen
 
@@ -48,6 +49,11 @@ class Message:
     id: str
     body: str
 
+    @property
+    def digest(self) -> str:
+        """Six characters by which two bodies under one id are told apart."""
+        return f"{crc32(self.body.encode('utf-8', 'surrogatepass')) & 0xFFFFFF:06x}"
+
 
 @frozen
 class Timer:
@@ -58,19 +64,56 @@ class Timer:
     due: float
 
 
+RESERVED = "settled:"
+"""How the ids begin of messages that machines send. Nobody else may use such an id (see `Client.send`)."""
+
+CHILD = "/~"
+"""What stands in the instance's name of a child machine, before the id it was started as. Nobody else may start one."""
+
+
+def internal_id(name: str) -> str:
+    """The id of a message that a machine sends, which no outsider can have used."""
+    return f"{RESERVED}{name}"
+
+
+def check_id(id: str) -> None:
+    """Let an outsider use the message id `id`, unless it could be that of a machine's message.
+
+    Raises:
+        EventError: it could.
+    """
+    if id.startswith(RESERVED):
+        raise EventError(f"the message id {id!r} begins with {RESERVED!r}, as those of machines do: use another one")
+
+
+def check_start(key: Key) -> None:
+    """Let an outsider start the instance `key`, unless its name is none, or could be that of a child machine.
+
+    Raises:
+        EventError: it is.
+    """
+    if not key.instance:
+        raise EventError("an instance needs a name: the one given is empty")
+    if CHILD in key.instance:
+        raise EventError(f"{key}: {CHILD!r} is in the names of child machines only: use another name")
+
+
 @frozen
 class Stamp:
-    """Which step of which instance sent a message; later steps compare greater. Undelayed messages carry it."""
+    """Which commit of which instance sent a message, and which one it is of that commit's. Undelayed messages carry it.
+
+    `birth` tells the lives of the sender apart: its versions may begin again where a store forgets or is restored.
+    """
 
     sender: Key
-    incarnation: int
-    ordinal: int
-    index: int
+    birth: str
+    version: int
+    place: int
 
     @property
-    def position(self) -> tuple[int, int, int]:
+    def position(self) -> tuple[int, int]:
         """What grows from one message of a sender to its next."""
-        return (self.incarnation, self.ordinal, self.index)
+        return (self.version, self.place)
 
 
 @frozen
@@ -95,6 +138,14 @@ class Start:
 
 
 @frozen
+class Adopt:
+    """Create a child from `tree`: its snapshot and those below it, as XState persists them."""
+
+    tree: Json
+    parent: Parent
+
+
+@frozen
 class Event:
     """An event for the machine; `stamp` if another instance sent it without a delay."""
 
@@ -104,9 +155,13 @@ class Event:
 
 @frozen
 class Due:
-    """The timer `token` is due. The event it stands for is in the record, if the timer still is."""
+    """The timer `token` is due. The event it stands for is in the record, if the timer still is.
+
+    `early` is how often that was said too early.
+    """
 
     token: str
+    early: int = 0
 
 
 @frozen
@@ -148,7 +203,7 @@ class Nudge:
     """Wake up and look at the record; nothing is applied."""
 
 
-Content: TypeAlias = Start | Event | Due | Report | Stop | Enlist | Forward | Nudge
+Content: TypeAlias = Start | Adopt | Event | Due | Report | Stop | Enlist | Forward | Nudge
 
 
 def encode(content: Content) -> str:
@@ -173,12 +228,15 @@ def _to_json(content: Content) -> dict[str, Json]:
     match content:
         case Start():
             return {"kind": "start", "input": content.input, "parent": _optional(parent_to_json, content.parent)}
+        case Adopt():
+            return {"kind": "adopt", "tree": content.tree, "parent": parent_to_json(content.parent)}
         case Event(event, None):
             return {"kind": "event", "event": event}
         case Event():
             return {"kind": "event", "event": content.event, "stamp": _optional(_stamp_to_json, content.stamp)}
         case Due():
-            return {"kind": "timer", "token": content.token}
+            early: dict[str, Json] = {"early": content.early} if content.early else {}
+            return {"kind": "timer", "token": content.token, **early}
         case Report():
             return {
                 "kind": "report",
@@ -204,12 +262,12 @@ def _optional(convert: Callable[[Any], Json], value: Any) -> Json:
 
 
 def _stamp_to_json(stamp: Stamp) -> Json:
-    return [str(stamp.sender), *stamp.position]
+    return [str(stamp.sender), stamp.birth, *stamp.position]
 
 
 def _stamp(data: Any) -> Stamp:
-    sender, incarnation, ordinal, index = data
-    return Stamp(Key.parse(sender), int(incarnation), int(ordinal), int(index))
+    sender, birth, version, place = data
+    return Stamp(Key.parse(sender), str(birth), int(version), int(place))
 
 
 def parent_to_json(parent: Parent) -> Json:
@@ -225,8 +283,9 @@ def parent_from_json(data: Any) -> Parent:
 
 _READ: Mapping[str, Callable[[Mapping[str, Any]], Content]] = {
     "start": lambda data: Start(data["input"], None if data["parent"] is None else parent_from_json(data["parent"])),
+    "adopt": lambda data: Adopt(data["tree"], parent_from_json(data["parent"])),
     "event": lambda data: Event(data["event"], _stamp(data["stamp"]) if "stamp" in data else None),
-    "timer": lambda data: Due(str(data["token"])),
+    "timer": lambda data: Due(str(data["token"]), int(data.get("early", 0))),
     "report": lambda data: Report(str(data["child"]), str(data["generation"]), data["done"] is True, data["data"]),
     "stop": lambda data: Stop(str(data["generation"])),
     "enlist": lambda data: Enlist(str(data["system_id"]), Key.parse(data["key"]), data["ended"] is True),

@@ -35,17 +35,26 @@ class Index:
     updated: float = 0.0
 
 
+DELETED = "deleted"
+"""The status of a tombstone: what is left of an instance that was deleted."""
+
+
 @frozen
 class Stored:
     """What a store keeps for a key: its version, its text, and what it may be listed by.
 
-    `body` is None once the instance was deleted: the version stays, so that a worker that still remembers the old
-    instance cannot commit over the next one.
+    What is left of a deleted instance is a `Stored`, too: its version goes on, so that a worker that still remembers
+    the old instance cannot commit over the next one, and its text says how far the old one had come in its queue.
     """
 
     version: int
-    body: str | None
+    body: str
     index: Index
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether this is a tombstone. A store lists no tombstones."""
+        return self.index.status == DELETED
 
 
 @frozen
@@ -59,26 +68,42 @@ class DeadLetter:
 
 
 @frozen
+class Position:
+    """Where a message stands among all that were ever queued for its key: later ones have higher numbers.
+
+    Numbers are compared within one `epoch` only. A queue's numbers never begin again within its epoch, neither when it
+    was empty nor when the instance was deleted; what is created anew, moved or restored has another epoch.
+    """
+
+    epoch: str
+    number: int
+
+
+@frozen
 class Delivery:
     """A message handed out under a lease.
 
     `receipt` names this hand-out to the queue. `attempt` counts the hand-outs of this message, from 1. `until` is when
-    the lease ends, in seconds since the epoch by the queue's clock.
+    the lease ends, in seconds since the epoch by the queue's clock. `position` is None where the queue does not number
+    its messages; where it does, it is the same in each hand-out of a message.
     """
 
     message: Message
     receipt: str
     attempt: int
     until: float
+    position: Position | None = None
 
 
 @frozen
 class Write:
     """All that the end of a step changes, so that an atomic backend can change it at once.
 
-    `stored` is committed if the version is still `expected`; None commits nothing. `bury` and `unbury` move dead
-    letters within that commit. `sends`, `timers` and `cancels` (timer ids) are what the step owes; all are safe to
-    repeat. `acks` is a prefix of the key's deliveries.
+    `stored` is committed if the version is still `expected`; None commits nothing. `holder` is a delivery in whose name
+    that is done: a backend that declares `Capability.FENCED_FINISH` refuses the commit if that hand-out has lost the
+    key. None commits by the version alone, as operators do. `bury` and `unbury` move dead letters within that commit.
+    `sends`, `timers` and `cancels` (timer ids) are what the step owes; all are safe to repeat. `acks` is a prefix of
+    the key's deliveries.
     """
 
     key: Key
@@ -90,6 +115,7 @@ class Write:
     timers: tuple[Timer, ...] = ()
     cancels: tuple[str, ...] = ()
     acks: tuple[Delivery, ...] = ()
+    holder: Delivery | None = None
 
 
 @frozen
@@ -109,6 +135,12 @@ class Capability(StrEnum):
     JOINT_FINISH = "joint-finish"
     """`Backend.finish_all` finishes for several keys in one round trip."""
 
+    FENCED_FINISH = "fenced-finish"
+    """`Backend.finish` refuses a commit whose `Write.holder` holds its key no more, in the moment of the commit."""
+
+    POSITIONS = "positions"
+    """The queue numbers the messages of each key: every delivery has a `Position`."""
+
     SCAN = "scan"
     """`Store.scan` lists instances."""
 
@@ -120,6 +152,19 @@ class Capability(StrEnum):
 
     CANCELLED_STAYS_AWAY = "cancelled-stays-away"
     """A timer that was cancelled is not handed out any more, nor at its old time one that was replaced."""
+
+
+@frozen
+class Traits:
+    """What a turn may rely on in its backend. By default that is the contract and nothing more.
+
+    `atomic`: a write happens as a whole, so what was sent with a commit is not owed after it. `fenced`: a commit is
+    refused where its hand-out has lost the key. `resolution` is how far the time may be behind, in seconds.
+    """
+
+    atomic: bool = False
+    fenced: bool = False
+    resolution: float = 0.0
 
 
 class Store(Protocol):
@@ -152,10 +197,10 @@ class Store(Protocol):
         """The dead letters of `key`, oldest first."""
         ...
 
-    def delete(self, key: Key, expected: int) -> None:
-        """Forget the text and the dead letters of `key` if the version is still `expected`.
+    def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
+        """Put `tombstone` in the place of the text and the dead letters of `key` if the version is still `expected`.
 
-        The version goes on: from now on `load` answers ``Stored(expected + 1, None, ...)``.
+        ``tombstone.version`` is ``expected + 1``; from now on `load` answers it. All or nothing, as `commit`.
 
         Raises:
             Conflict: the version was not `expected`; nothing was deleted.
@@ -187,10 +232,12 @@ class Queue(Protocol):
     def send(self, messages: Sequence[Message]) -> None:
         """Put `messages` into the queue, in this order; durable on return.
 
-        A message of a known id keeps its first place and is not added again, as far back as the queue remembers.
+        A message of a known id keeps its first place and is not added again, as far back as the queue remembers. One
+        that has a known id and another body is no repetition: it is refused, or queued for the record to find out.
 
         Raises:
             TooLarge: none of them was sent; the message says the size and the limit.
+            IdReused: none of them was sent; an id is known, with another body.
         """
         ...
 
@@ -260,14 +307,29 @@ class Backend(Protocol):
         """How long a fresh lease lasts, in seconds."""
         ...
 
+    @property
+    def resolution(self) -> float:
+        """By how many seconds `now` may be behind the true time: what is scheduled is put off by as much."""
+        ...
+
+    def now(self) -> float:
+        """The time by the backend's own clock, in seconds since the epoch: never ahead of it.
+
+        It is that of the backend's last answer and what has passed since, so it costs no round trip. Where the backend
+        has no clock but that of this machine, it is that one.
+        """
+        ...
+
     def finish(self, write: Write) -> None:
         """Do all of `write`, in the order of its fields.
 
-        With `Capability.ATOMIC_FINISH` it is all or nothing. Without, it may stop after the commit or any later part;
-        each part is safe to repeat.
+        With `Capability.ATOMIC_FINISH` it is all or nothing. Without, it may stop after the commit or any later part,
+        with whatever error that came to; each part is safe to repeat.
 
         Raises:
             Conflict: the version was not ``write.expected``; nothing was done.
+            LeaseLost: the hand-out of ``write.holder`` has lost the key; nothing was done. Only with
+                `Capability.FENCED_FINISH`.
         """
         ...
 

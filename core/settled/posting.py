@@ -15,7 +15,7 @@ from settled.effects import Cancel, Effect, Emit, Execute, Invoke, Log, Raise, S
 from settled.kin import addressed, start_child, stop_child
 from settled.machine import Machine
 from settled.making import evolve
-from settled.message import Key, Message, Timer
+from settled.message import Key, Message, Timer, internal_id
 from settled.record import Action, CancelTimer, PendingCall, Record, RunningTimer, delay_in_seconds, due_message
 from settled.settle import INTERNAL
 
@@ -57,7 +57,7 @@ def _post(desk: Desk, record: Record, effect: Effect) -> Record:
             message = None if to == INTERNAL else addressed(desk, record, to, event, index, delayed=False)
             return record if message is None else desk.owing(record, message)
         case Schedule(index, event, delay, id):
-            timer = RunningTimer(desk.now + delay_in_seconds(delay), event, id)
+            timer = RunningTimer(desk.due_in(delay_in_seconds(delay)), event, id)
             return _watch(desk, record, desk.name(record, index), timer)
         case Cancel(_, id):
             return _cancel(desk, record, id)
@@ -82,7 +82,7 @@ def _forget_call(record: Record, id: str) -> Record:
 
 def _send_later(desk: Desk, record: Record, effect: Send, delay: timedelta) -> Record:
     """A timer of the sender's. Whom it is for is settled now: a child may be gone by then, or be another one."""
-    timer = RunningTimer(desk.now + delay_in_seconds(delay), effect.event, effect.id)
+    timer = RunningTimer(desk.due_in(delay_in_seconds(delay)), effect.event, effect.id)
     if effect.to != INTERNAL:
         message = addressed(desk, record, effect.to, effect.event, effect.index, delayed=True)
         if message is None:
@@ -131,4 +131,20 @@ def hand_over_timers(desk: Desk, record: Record) -> Record:
 def relay(desk: Desk, record: Record, token: str, message: tuple[str, str]) -> Record:
     """A delayed send is due: its message is owed, under the idempotency key that it was scheduled under."""
     key, body = message
-    return desk.owing(without_timer(record, token), Message(Key.parse(key), token, body))
+    return desk.owing(without_timer(record, token), Message(Key.parse(key), internal_id(token), body))
+
+
+LONGEST_DOUBLING = 60
+"""How often the time to which a timer is put off doubles; that is beyond every clock."""
+
+
+def put_off(desk: Desk, record: Record, token: str, early: int) -> Record:
+    """`record`, whose timer `token` has come before it is due, and is owed to the timers' port again.
+
+    To wait for it here would block the key. Where it is early again the port's clock is ahead of this one, and would
+    bring it at once for ever: it is to come later by as much as is left here, and by twice as much each further time.
+    """
+    due = record.timers[token].due
+    if early:
+        due += (due - desk.now) * 2.0 ** min(early - 1, LONGEST_DOUBLING)
+    return desk.owing(record, Timer(token, due_message(desk.key, token, early + 1), due))

@@ -9,21 +9,23 @@ The text is JSON with a format number. Parts that hold nothing are left out of i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
 from attrs import Factory, field, frozen
 
-from settled.data import Json, parse, write
+from settled.data import Json, parse, quoted
 from settled.effects import Emit, Execute, Log
 from settled.errors import LogicError, RecordError
-from settled.message import Due, Key, Message, Parent, Stamp, Timer, encode
+from settled.making import evolve
+from settled.message import Due, Key, Message, Parent, Stamp, Timer, encode, internal_id
+from settled.ports import Position
 from settled.snapshot import Snapshot
 
 WINDOW = 256
-"""How many message ids a record remembers unless a policy says otherwise: the bound of exactly-once."""
+"""How many message ids a record remembers unless a policy says otherwise: for so long a sender may repeat a message."""
 
 T = TypeVar("T")
 
@@ -55,76 +57,168 @@ class Outcome(StrEnum):
 
 @frozen
 class Window:
-    """The last `size` messages and their outcomes, and the furthest step seen of each sender.
+    """The last messages and their outcomes, and the furthest step seen of each sender.
+
+    `size` messages whose acknowledgement is certain are remembered, and besides them all of which it is not: these are
+    `pinned`, because they may be handed out again, however many others came since. They are at most those of one
+    hand-out, for nothing of a key is handed out before what stands ahead of it was acknowledged.
+
+    A message is told by its id and the digest of its body: `lines` are both as they stand in the record, oldest first,
+    each pair as JSON in a line of its own. There is no other form of them, because to make one for each message would
+    be most of what a small record costs; and a line break inside an id is escaped, so a line is one message and nothing
+    else. `pinned` are newer than all of these: the digests by the ids. There is one digest for an id, unless somebody
+    has used it again for another message. `unusual` are the outcomes other than ``taken``, by id and digest. `count` is
+    how many lines there are.
 
     An instance's undelayed messages arrive in the order of its steps, so its furthest one tells all its earlier ones
-    apart from new ones, even after their ids have left the window.
-
-    `lines` are the ids as they stand in the record, oldest first: each is JSON, in a line of its own. There is no other
-    form of them, because to make one for each message would be most of what a small record costs; and a line break
-    inside an id is escaped, so a line is one id and nothing else. `unusual` are the outcomes other than ``taken``.
-    `count` is how many lines there are.
+    apart from new ones, even after their ids have left the window: `senders` has it for the last `size` senders.
     """
 
     size: int = WINDOW
     lines: str = ""
     unusual: Mapping[str, Outcome] = {}
-    senders: Mapping[str, tuple[int, int, int]] = {}
+    senders: Mapping[str, tuple[str, int, int]] = {}
+    pinned: Mapping[str, tuple[str, ...]] = {}
     count: int = field(default=Factory(lambda self: self.lines.count("\n") + bool(self.lines), takes_self=True))
 
     @classmethod
-    def of(cls, size: int, ids: Iterable[str], **others: Any) -> Window:
-        """The window of `ids`, oldest first."""
-        return cls(size, BETWEEN.join(map(write, ids)), **others)
+    def of(cls, size: int, entries: Iterable[str], **others: Any) -> Window:
+        """The window of `entries`, each an id, a space and a digest, oldest first."""
+        return cls(size, SEPARATOR.join(map(quoted, entries)), **others)
 
     @property
     def ids(self) -> tuple[str, ...]:
         """The ids, oldest first."""
-        return tuple(parse(f"[{self.lines}]"))
+        return (*(entry[:-DIGEST] for entry in parse(f"[{self.lines}]")), *self.pinned)
 
-    def outcome_of(self, id: str) -> Outcome | None:
-        """What became of the message `id`; None if it is not among the last ones."""
-        return self.unusual.get(id, Outcome.TAKEN) if self._has(write(id)) else None
+    def digests_of(self, id: str) -> tuple[str, ...]:
+        """The digests under which `id` is known; empty if it is new, as it nearly always is."""
+        pinned = self.pinned.get(id, ())
+        text = quoted(id)[1:-1]
+        at = self.lines.find(text)
+        return pinned if at < 0 else (*self._digests_in_lines(text, at), *pinned)
 
-    def _has(self, line: str) -> bool:
-        # Nearly always it is new, and then nothing need be put together to know it.
-        return line in self.lines and f"\n{line}{BETWEEN}" in f"\n{self.lines}{BETWEEN}"
+    def _digests_in_lines(self, text: str, at: int) -> Iterator[str]:
+        """The digests of the lines whose id reads `text`, which is found `at` some place first."""
+        lines = self.lines
+        while at >= 0:
+            begin, end = at + len(text), at + len(text) + DIGEST
+            # An id may end as another one does, begin so, or contain what looks like it.
+            if lines[at - 1 : at] == '"' and (at == 1 or lines[at - 2] == "\n") and lines[end : end + 1] == '"':
+                yield lines[begin + 1 : end]
+            at = lines.find(text, at + 1)
+
+    def outcome_of(self, id: str, digest: str | None = None) -> Outcome | None:
+        """What became of the message `id`, of the body with this `digest` if it is given; None if it is not known."""
+        for found in self.digests_of(id):
+            if digest in (None, found):
+                return self.unusual.get(f"{id} {found}", Outcome.TAKEN)
+        return None
 
     def outcome(self, message: Message, stamp: Stamp | None = None) -> Outcome | None:
         """What became of `message`; None if it is new."""
-        known = self.outcome_of(message.id)
-        if known is None and stamp and self.senders.get(str(stamp.sender), (0, -1, -1)) >= stamp.position:
-            return Outcome.TAKEN
-        return known
+        known = self.outcome_of(message.id, message.digest)
+        return Outcome.TAKEN if known is None and stamp and self._has_passed(stamp) else known
 
-    def add(self, message: Message, outcome: Outcome, stamp: Stamp | None = None) -> Window:
-        """This window with `message` as its newest; what no longer fits is forgotten."""
-        line, lines, count = write(message.id), self.lines, self.count + 1
-        if self._has(line):
-            lines, count = BETWEEN.join(other for other in lines.split(BETWEEN) if other != line), count - 1
-        lines = f"{lines}{BETWEEN}{line}" if lines else line
-        unusual, senders = self.unusual, self.senders
-        if count > self.size:
-            oldest, _, lines = lines.partition(BETWEEN)
-            unusual, count = unusual and {id: each for id, each in unusual.items() if write(id) != oldest}, count - 1
-        if outcome is not Outcome.TAKEN or message.id in unusual:
-            unusual = {id: each for id, each in unusual.items() if id != message.id}
-            unusual |= {} if outcome is Outcome.TAKEN else {message.id: outcome}
+    def _has_passed(self, stamp: Stamp) -> bool:
+        birth, *position = self.senders.get(str(stamp.sender), ("", 0, 0))
+        return birth == stamp.birth and tuple(position) >= stamp.position
+
+    def is_reused(self, message: Message) -> bool:
+        """Whether the id of `message` is that of another one, with another body."""
+        return any(
+            digest != message.digest and self.unusual.get(f"{message.id} {digest}") is not Outcome.REFUSED
+            for digest in self.digests_of(message.id)
+        )
+
+    def add(
+        self,
+        message: Message,
+        outcome: Outcome,
+        stamp: Stamp | None = None,
+        kin: Container[str] = (),
+    ) -> Window:
+        """This window with `message` as its newest, which is pinned until `settle`.
+
+        It may be known already as set aside; what was taken is never added again. `kin`: senders that are never
+        forgotten.
+        """
+        id, digest = message.id, message.digest
+        window = self._without(id, digest) if id in self.pinned or f"{id} {digest}" in self.unusual else self
+        unusual, senders, pinned = window.unusual, window.senders, dict(window.pinned)
+        pinned[id] = (*pinned.pop(id, ()), digest)
+        if outcome is not Outcome.TAKEN:
+            unusual = {**unusual, f"{id} {digest}": outcome}
         if stamp is not None:
-            senders = _newest(senders, str(stamp.sender), stamp.position, self.size)
-        return Window(self.size, lines, unusual, senders, count)
+            senders = _newest(senders, str(stamp.sender), (stamp.birth, *stamp.position), self.size, kin)
+        return Window(self.size, window.lines, unusual, senders, pinned, window.count)
+
+    def _without(self, id: str, digest: str) -> Window:
+        entry = f"{id} {digest}"
+        line = quoted(entry)
+        lines = [each for each in self.lines.split(SEPARATOR) if each != line] if self.lines else []
+        unusual = {each: outcome for each, outcome in self.unusual.items() if each != entry}
+        pinned = {each: tuple(it for it in its if each != id or it != digest) for each, its in self.pinned.items()}
+        pinned = {each: its for each, its in pinned.items() if its}
+        return Window(self.size, SEPARATOR.join(lines), unusual, self.senders, pinned)
+
+    def settle(self, in_hand: Container[str]) -> Window:
+        """This window once all messages but those `in_hand`, by their ids, are known to be acknowledged.
+
+        What no longer fits is forgotten.
+        """
+        gone = [f"{id} {digest}" for id, its in self.pinned.items() if id not in in_hand for digest in its]
+        if not gone:
+            return self
+        pinned = {id: its for id, its in self.pinned.items() if id in in_hand}
+        added, count, unusual = SEPARATOR.join(map(quoted, gone)), self.count + len(gone), self.unusual
+        lines = f"{self.lines}{SEPARATOR}{added}" if self.lines else added
+        if count > self.size:
+            oldest, lines, count = *_split(lines, count - self.size), self.size
+            if unusual:
+                forgotten = set(parse(f"[{oldest}]"))
+                unusual = {entry: outcome for entry, outcome in unusual.items() if entry not in forgotten}
+        return Window(self.size, lines, unusual, self.senders, pinned, count)
+
+    def hear(self, sender: Key, birth: str) -> Window:
+        """This window, in which `sender` is known to be somebody of whom something may still come."""
+        name = str(sender)
+        if name in self.senders:
+            return self
+        return evolve(self, senders=_newest(self.senders, name, (birth, 0, 0), self.size, ()))
+
+    def forget_sender(self, sender: Key) -> Window:
+        """This window without `sender`, of which nothing new can come."""
+        if str(sender) not in self.senders:
+            return self
+        return evolve(self, senders={each: last for each, last in self.senders.items() if each != str(sender)})
 
 
-BETWEEN = ",\n"
-"""What stands between two ids of a window."""
+def _split(lines: str, count: int) -> tuple[str, str]:
+    """The first `count` of `lines`, and the others."""
+    at = -1
+    for _ in range(count):
+        at = lines.find("\n", at + 1)
+        if at < 0:
+            return lines, ""
+    return lines[: at - 1], lines[at + 1 :]
 
 
-def _newest(items: Mapping[str, T], key: str, value: T, size: int) -> Mapping[str, T]:
+SEPARATOR = ",\n"
+"""What stands between two messages of a window."""
+
+DIGEST = 7
+"""How many characters of an entry come behind the id: a space, and the digest."""
+
+
+def _newest(items: Mapping[str, T], key: str, value: T, size: int, kept: Container[str]) -> Mapping[str, T]:
     copy = dict(items)
     copy.pop(key, None)
     copy[key] = value
     if len(copy) > size:
-        del copy[next(iter(copy))]
+        strangers = [each for each in copy if each not in kept]
+        if len(strangers) > size:
+            del copy[strangers[0]]
     return copy
 
 
@@ -177,13 +271,15 @@ class PendingCall:
 class OpenTurn:
     """A turn that was committed before it settled: its message, and how far it came.
 
-    `inbox` are events still to be taken inside the turn, `index` the number of its next effect. Until `lease` (seconds
-    since the epoch) nobody else may go on with it. `letter`: the message lies among the dead letters.
+    `nonce` is that of the commit that accepted the message. `inbox` are events still to be taken inside the turn,
+    `index` the number of its next effect. Until `lease` (seconds since the epoch) nobody else may go on with it.
+    `letter`: the message lies among the dead letters.
     """
 
     message: Message
     ordinal: int
     index: int
+    nonce: str
     inbox: tuple[Json, ...] = ()
     calls: tuple[PendingCall, ...] = ()
     lease: float = 0.0
@@ -249,16 +345,17 @@ class Unreadable:
 class Record:
     """What the store keeps for a key, decoded.
 
-    `ordinal` is how many events the instance has accepted; `incarnation` is the version with which it was started, so
-    an instance that was deleted and started again never repeats an idempotency key. `nonce` is the committer's.
-    `system` is a root's directory of system ids.
+    `nonce` is that of the commit that wrote it: no two commits have the same one, and nobody can guess the next.
+    `birth` is the nonce with which the instance was started. `ordinal` is how many events it has accepted. `mark` is
+    the highest position in its queue that was taken or set aside; it outlives the instance. `system` is a root's
+    directory of system ids.
     `redriving` is how many dead letters are to be taken before anything newer; None when no redrive is under way.
     """
 
     nonce: str = ""
     version: str | None = None
     fingerprint: str = ""
-    incarnation: int = 0
+    birth: str = ""
     ordinal: int = 0
     snapshot: Snapshot[Any] | Unreadable | None = None
     parent: Parent | None = None
@@ -266,6 +363,7 @@ class Record:
     children: Mapping[str, ChildInstance] = {}
     system: Mapping[str, Key] = {}
     turn: OpenTurn | None = None
+    mark: Position | None = None
     window: Window = Window()
     outbox: tuple[Owed, ...] = ()
     failing: Failing | None = None
@@ -285,15 +383,31 @@ class Record:
             raise RecordError("the instance was never started")
         return self.snapshot
 
+    def has_passed(self, position: Position | None) -> bool:
+        """Whether what stands at `position` was taken or set aside; False where its queue cannot tell."""
+        mark = self.mark
+        if mark is None or position is None or mark.epoch != position.epoch:
+            return False
+        return position.number <= mark.number
 
-def due_message(key: Key, token: str) -> Message:
-    """The message that says to `key` that its timer `token` is due."""
-    return Message(key, token, encode(Due(token)))
+    def mark_past(self, position: Position | None) -> Position | None:
+        """The mark of this record once what stands at `position` was taken or set aside."""
+        return self.mark if position is None or self.has_passed(position) else position
 
 
-def idempotency_key(key: Key, incarnation: int, ordinal: int, index: int) -> str:
-    """The name of one effect of one instance, the same across all its attempts."""
-    return f"{key}/{incarnation}/{ordinal}/{index}"
+def due_message(key: Key, token: str, early: int = 0) -> Message:
+    """The message that says to `key` that its timer `token` is due, after it was said too early `early` times."""
+    # The queue has seen the first id already, and would take the same one for a repetition.
+    return Message(key, internal_id(f"{token}@{early}" if early else token), encode(Due(token, early)))
+
+
+def idempotency_key(key: Key, nonce: str, ordinal: int, index: int) -> str:
+    """The name of one effect of one instance, the same across all its attempts and never that of another effect.
+
+    `nonce` is that of the commit that accepted the event, so an instance that was deleted and started again, or a store
+    that was restored from a backup, cannot come to the same name.
+    """
+    return f"{key}/{nonce}/{ordinal}/{index}"
 
 
 def delay_in_seconds(delay: timedelta) -> float:

@@ -13,7 +13,7 @@ from settled.commands import Course, finish, letters, load
 from settled.errors import RecordError
 from settled.machine import Machine
 from settled.making import evolve
-from settled.message import Key, Message, Nudge, encode
+from settled.message import Key, Message, Nudge, encode, internal_id
 from settled.ports import Write
 from settled.record import Record
 
@@ -28,13 +28,13 @@ def redrive(machine: Machine[Any, Any], key: Key, nonce: str) -> Course[int]:
         Conflict: a worker committed meanwhile; try again.
     """
     loaded = yield from load(key)
-    if loaded.stored is None or loaded.stored.body is None:
+    if loaded.stored is None or loaded.stored.is_deleted:
         raise RecordError(f"{key}: there is no such instance")
     record = read(machine, key, loaded.stored.body)
     lying = (yield from letters(key)).letters
     if not lying and not record.halted:
         return 0
-    nudge = Message(key, f"nudge/{nonce}", encode(Nudge()))
+    nudge = Message(key, internal_id(f"nudge/{nonce}"), encode(Nudge()))
     version = loaded.stored.version + 1
     stored = store(machine, _freed(record, len(lying), nonce), version, loaded.now)
     yield from finish(Write(key, stored, loaded.stored.version, sends=(nudge,)))

@@ -20,17 +20,19 @@ from attrs import frozen
 
 from settled.commands import Course, Invocation, Result, letters, run
 from settled.data import Json, fault_in
+from settled.delays import rearm
 from settled.desk import Desk
-from settled.errors import Conflict, EventError, LogicError, RecordError, TooLarge
+from settled.errors import Conflict, EventError, LeaseLost, LogicError, RecordError, TooLarge, VersionUnknown
 from settled.ledger import Accept, Drop, Note, Refuse, accept, advance, examine, replace_call, report, ring
 from settled.logic import Actor
 from settled.machine import Machine
 from settled.making import evolve
 from settled.message import Key, Message
-from settled.ports import DeadLetter, Delivery, Write
-from settled.record import Owed, PendingCall, Record, idempotency_key
-from settled.settle import done_event, error_event
-from settled.work import End, Policy, Work, begin, commit, fail, give_back, look, pay
+from settled.ports import DeadLetter, Delivery, Position, Traits
+from settled.record import Owed, PendingCall, Record, Unreadable, idempotency_key
+from settled.settle import done_event, error_event, is_settled
+from settled.snapshot import Snapshot
+from settled.work import End, Owing, Policy, Work, begin, commit, fail, give_back, look, pay, perform
 
 MOST_CONFLICTS = 100
 """How often a turn computes afresh before it gives its messages back: each time, another worker has made progress."""
@@ -40,27 +42,37 @@ FAULTS = (LogicError, EventError, RecordError, TooLarge)
 
 
 def turn(
-    machine: Machine[Any, Any], key: Key, deliveries: Sequence[Delivery], nonce: str, policy: Policy | None = None
+    machine: Machine[Any, Any],
+    key: Key,
+    deliveries: Sequence[Delivery],
+    nonce: str,
+    policy: Policy | None = None,
+    traits: Traits | None = None,
 ) -> Course[End]:
     """Take the messages of `deliveries`, all of `key` and in its order, through the instance.
 
     Args:
-        nonce: text that no other turn was given; by it a turn recognises its own commits.
+        nonce: text that no other turn was given and nobody can guess; a turn recognises its own commits by it, and the
+            keys of its effects begin with it.
+        traits: what the backend declares beyond the contract.
 
     Raises:
         RecordError: the record cannot be read at all.
         Unavailable, Unknown, TooLarge, Denied: as a port raised them. The queue hands the messages out again.
     """
-    work = Work(machine, key, nonce, policy or Policy(), list(deliveries))
-    yield from begin(work)
-    for _ in range(MOST_CONFLICTS):
-        try:
-            return (yield from _attend(work))
-        except Conflict:
-            if work.claimed:
-                return End.LOST
-            yield from look(work)
-    return (yield from give_back(work, 0.0))
+    work = Work(machine, key, nonce, policy or Policy(), traits or Traits(), list(deliveries))
+    try:
+        yield from begin(work)
+        for _ in range(MOST_CONFLICTS):
+            try:
+                return (yield from _attend(work))
+            except Conflict:
+                if work.claimed:
+                    return End.LOST
+                yield from look(work)
+        return (yield from give_back(work, 0.0))
+    except LeaseLost:
+        return End.LOST
 
 
 def _attend(work: Work) -> Course[End]:
@@ -72,21 +84,30 @@ def _attend(work: Work) -> Course[End]:
 
 
 def _attend_once(work: Work) -> Course[End | None]:
-    """One stretch of the way, up to the next commit; an end only if the deliveries were not all acknowledged."""
-    record = work.record
+    """One stretch of the way, up to the next commit and what it owes; an end only if not all was acknowledged.
+
+    What fails before the commit is a failure of the message in hand. The commit stands whatever comes after it.
+    """
+    if (unknown := _unknown_version(work)) is not None:
+        return (yield from give_back(work, _patience(work), str(unknown)))
     wait = _wait_for_open_turn(work)
     if wait is not None:
         return (yield from give_back(work, wait))
+    if _has_many_receives(work):
+        return (yield from fail(work, _received(work), then_give_back=False))
     try:
-        end = (yield from _count_receives(work)) or (yield from _repeat_debts(work))
-        if end is not None or work.record is not record:
-            return end
-        return (yield from _next_step(work))
+        outcome = yield from _next(work)
     except FAULTS as error:
         return (yield from fail(work, str(error)))
+    return (yield from perform(work, outcome)) if isinstance(outcome, Owing) else outcome
 
 
-def _next_step(work: Work) -> Course[End | None]:
+def _next(work: Work) -> Course[End | Owing | None]:
+    debts = _own_debts(work)
+    if debts:  # committed under these deliveries by a worker that may have died before it did them
+        return (yield from pay(work, debts))
+    if _is_of_another_definition(work):
+        return (yield from _rearm(work))
     record = work.record
     if record.halted or (record.turn is None and record.redriving is None):
         return (yield from _fold(work))
@@ -98,6 +119,37 @@ def _next_step(work: Work) -> Course[End | None]:
 # What was left behind
 
 
+def _unknown_version(work: Work) -> VersionUnknown | None:
+    """What there is to say of a record that another version of the machine has written, and this one must not touch."""
+    snapshot = work.record.snapshot
+    error = snapshot.error if isinstance(snapshot, Unreadable) else None
+    return error if isinstance(error, VersionUnknown) else None
+
+
+def _patience(work: Work) -> float:
+    """For how long messages are left to a host that knows their record's version: longer each time, but no lease."""
+    return min(work.policy.backoff.wait(work.head.attempt + 1).total_seconds(), work.policy.lease)
+
+
+def _is_of_another_definition(work: Work) -> bool:
+    record = work.record
+    return (
+        record.fingerprint != work.machine.fingerprint
+        and isinstance(record.snapshot, Snapshot)
+        and record.snapshot.status == "active"
+        and not record.halted
+    )
+
+
+def _rearm(work: Work) -> Course[Owing | None]:
+    record = work.record if work.record.turn else evolve(work.record, outbox=())
+    record, notes = rearm(work.desk(), record)
+    if notes:
+        return (yield from commit(work, record, fresh=record.outbox, progress=False, notes=tuple(notes)))
+    work.record = record
+    return None
+
+
 def _wait_for_open_turn(work: Work) -> float | None:
     """For how long these messages must wait for the record's open turn; None if it can be gone on with, or is none."""
     turn = work.record.turn
@@ -107,7 +159,8 @@ def _wait_for_open_turn(work: Work) -> float | None:
         return turn.lease - work.now
     interrupted = any(call.started_by is not None for call in turn.calls)
     wait = _next_wake(work.record, work.now) - work.now
-    return None if turn.inbox or interrupted or wait <= 0 else wait
+    is_stuck = turn.inbox or interrupted or _is_of_another_definition(work)
+    return None if is_stuck or wait <= 0 else wait
 
 
 def _next_wake(record: Record, now: float) -> float:
@@ -118,16 +171,22 @@ def _next_wake(record: Record, now: float) -> float:
     return min(wakes, default=now)
 
 
-def _count_receives(work: Work) -> Course[End | None]:
-    """Past a bound on the receives since the last progress, commit a failure before anything is computed."""
+def _has_many_receives(work: Work) -> bool:
+    """Whether a failure is to be committed before anything is computed: workers seem to die of this message."""
     if work.receives_counted or work.record.halted:
-        return None
+        return False
     work.receives_counted = True
+    return _receives(work) > work.policy.max_receives and _is_unfinished(work)
+
+
+def _receives(work: Work) -> int:
+    """How often the head was received since its last progress."""
     seen, head = work.record.receives, work.head
-    since = head.attempt - (seen.count if seen and seen.id == head.message.id else 0)
-    if since <= work.policy.max_receives or not _is_unfinished(work):
-        return None
-    return (yield from fail(work, f"received {since} times without progress", then_give_back=False))
+    return head.attempt - (seen.count if seen and seen.id == head.message.id else 0)
+
+
+def _received(work: Work) -> str:
+    return f"received {_receives(work)} times without progress"
 
 
 def _is_unfinished(work: Work) -> bool:
@@ -145,12 +204,6 @@ def _own_debts(work: Work) -> tuple[Owed, ...]:
     return tuple(owed for owed in record.outbox if work.is_waiting(owed.by))
 
 
-def _repeat_debts(work: Work) -> Course[End | None]:
-    """Perform again what was committed under these deliveries by a worker that may have died before it did."""
-    debts = _own_debts(work)
-    return (yield from pay(work, debts, Write(work.key))) if debts else None
-
-
 # New messages, and those taken from the dead letters
 
 
@@ -162,8 +215,10 @@ class _Entry:
     letter: DeadLetter | None = None
 
 
-def _enter(desk: Desk, record: Record, message: Message, letter: bool = False) -> _Entry:
-    verdict = examine(desk, record, message, letter)
+def _enter(
+    desk: Desk, record: Record, message: Message, position: Position | None = None, letter: bool = False
+) -> _Entry:
+    verdict = examine(desk, record, message, position, letter)
     match verdict:
         case Drop():
             return _Entry(record)
@@ -176,14 +231,14 @@ def _enter(desk: Desk, record: Record, message: Message, letter: bool = False) -
             return _Entry(accept(desk, record, message, content))
 
 
-def _fold(work: Work) -> Course[End | None]:
+def _fold(work: Work) -> Course[Owing | None]:
     """Apply as many messages in one commit as settle without running anything; one that does not is the last."""
     is_free = work.record.halted is not None or not work.record.outbox
     before = work.record if is_free else evolve(work.record, outbox=())
     record, done, bury = before, list[Delivery](), list[DeadLetter]()
     for delivery in work.waiting[: 1 if work.alone else None]:
         try:
-            entry = _enter(work.desk(delivery), record, delivery.message)
+            entry = _enter(work.desk(delivery), record, delivery.message, delivery.position)
         except FAULTS:
             if done:
                 break
@@ -197,26 +252,27 @@ def _fold(work: Work) -> Course[End | None]:
         yield from look(work)
         return None
     if record is before:
-        return (yield from pay(work, (), Write(work.key), tuple(done)))
+        return (yield from pay(work, (), tuple(done)))
     fresh = () if record.halted else record.outbox
     return (yield from _commit_fold(work, record, tuple(done), tuple(bury), fresh))
 
 
 def _commit_fold(
     work: Work, record: Record, done: tuple[Delivery, ...], bury: tuple[DeadLetter, ...], fresh: tuple[Owed, ...]
-) -> Course[End | None]:
+) -> Course[Owing | None]:
+    version = work.version
     try:
-        end = yield from commit(work, record, done, bury, fresh=fresh)
+        owing = yield from commit(work, record, done, bury, fresh=fresh)
     except (LogicError, TooLarge):
-        if work.alone:
+        if work.alone or work.version != version:
             raise
         work.alone = True
         return None
     work.alone = False
-    return end
+    return owing
 
 
-def _take_letter(work: Work) -> Course[End | None]:
+def _take_letter(work: Work) -> Course[Owing]:
     """A redrive is under way: the oldest dead letter is taken.
 
     It leaves its place in the commit that applies it; if its turn is left open, when it is found to be known.
@@ -240,12 +296,14 @@ def _one_letter_less(record: Record) -> Record:
 # The open turn
 
 
-def _go_on(work: Work) -> Course[End | None]:
+def _go_on(work: Work) -> Course[End | Owing | None]:
     """Take the next event of the open turn, or start what is ready, or wait for what runs."""
-    record = _adopt(work, work.record)
-    if not _inbox(record):
+    record = _take_up_calls(work, work.record)
+    # What was adopted may be settled from the first: then its turn is over before any of its timers is looked at.
+    is_over = not _inbox(record) and is_settled(work.machine, record.live())
+    if not _inbox(record) and not is_over:
         record = ring(work.desk(), record)
-    if _inbox(record):
+    if _inbox(record) or is_over:
         return (yield from _advance(work, record))
     ready = any(call.started_by is None and call.not_before <= work.now for call in work.open_turn.calls)
     if record is not work.record or ready:
@@ -257,7 +315,7 @@ def _inbox(record: Record) -> tuple[Json, ...]:
     return record.turn.inbox if record.turn else ()
 
 
-def _adopt(work: Work, record: Record) -> Record:
+def _take_up_calls(work: Work, record: Record) -> Record:
     """What another worker had started runs again under its key, or counts as failed: one of these at a time."""
     for call in work.open_turn.calls:
         if call.started_by in (None, work.nonce):
@@ -284,7 +342,7 @@ def _logic(work: Work, call: PendingCall) -> Actor:
     return logic
 
 
-def _advance(work: Work, record: Record) -> Course[End | None]:
+def _advance(work: Work, record: Record) -> Course[Owing]:
     """Take what lies in the inbox. If that fails, the inbox is kept: what has run need not run again."""
     work.record, finished = record, work.open_turn
     record = advance(work.desk(), evolve(record, outbox=()))
@@ -294,7 +352,7 @@ def _advance(work: Work, record: Record) -> Course[End | None]:
     return (yield from commit(work, record, done, fresh=record.outbox))
 
 
-def _run(work: Work) -> Course[End | None]:
+def _run(work: Work) -> Course[End | Owing | None]:
     """Wait for the next call to end; with none running, park: give the messages back until there is something to do."""
     running = tuple(call for call in work.open_turn.calls if call.started_by == work.nonce)
     wake = _next_wake(work.record, work.now)
@@ -309,11 +367,11 @@ def _run(work: Work) -> Course[End | None]:
 
 
 def _invocation(work: Work, call: PendingCall) -> Invocation:
-    name = idempotency_key(work.key, work.record.incarnation, work.open_turn.ordinal, call.index)
+    name = idempotency_key(work.key, work.open_turn.nonce, work.open_turn.ordinal, call.index)
     return Invocation(call.id, call.src, call.input, name, call.attempt)
 
 
-def _journal(work: Work, result: Result) -> Course[End | None]:
+def _journal(work: Work, result: Result) -> Course[Owing]:
     """A call has ended: for good, and the machine is told; or it will be tried again, and the record is."""
     call = next(call for call in work.open_turn.calls if call.id == result.id)
     retry = _logic(work, call).retry

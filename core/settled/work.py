@@ -3,26 +3,33 @@
 Here is the order that the promise rests on: commit; then messages and timers; then actions; then the rest of the
 acknowledgements. What fails is counted by a commit, too, because the queue's own count of receives is not a count of
 failures. And a commit whose answer was lost is looked for: the record's nonce says whose it is.
+
+No commit is made by a worker that was left behind: one that was frozen since its messages were handed out, for however
+long and at whatever point. Where the store can tell, it refuses such a commit. Elsewhere a position in the queue says
+that a message was taken; and where there are none the queue is asked, after each look at the record and so before each
+commit that rests on it, whether the hand-out still counts. Neither this worker's memory nor its clock can say so: they
+were frozen with it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import timedelta
 from enum import StrEnum
 from itertools import takewhile
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 
-from settled.codec import read, store
-from settled.commands import Course, Loaded, act, finish, load, recall, release
+from settled.codec import read, read_tombstone, store
+from settled.commands import Course, Loaded, act, extend, finish, load, recall, release
 from settled.desk import Desk
-from settled.errors import Conflict, TooLarge, Unknown
+from settled.errors import Conflict, Denied, LeaseLost, TooLarge, Unknown
 from settled.logic import Retry
 from settled.machine import Machine
 from settled.making import evolve
 from settled.message import Key, Message, Timer
-from settled.ports import DeadLetter, Delivery, Stored, Write
+from settled.ports import DeadLetter, Delivery, Position, Stored, Traits, Write
 from settled.record import (
     WINDOW,
     Action,
@@ -39,15 +46,20 @@ from settled.record import (
 MOST_LOST_ANSWERS = 5
 """How often in a row a write is looked for and tried again, before its turn gives up."""
 
+LONGEST_DETAIL = 1000
+"""How many characters of an error a record keeps: it must not outgrow the store by what went wrong."""
+
 
 @frozen
 class Policy:
     """How patient a turn is. All times are in seconds.
 
-    `window`: how many message ids a record remembers; the bound of exactly-once. `max_attempts`: after how many
+    `window`: how many messages a record remembers besides those that may be handed out again: for so long a sender may
+    repeat one. `max_attempts`: after how many
     failures a message is set aside. `max_receives`: how often a message may be received without progress before each
     receive counts as a failure, because its workers seem to die of it. `lease`: for how long nobody else may go on
-    with a turn that was left open. `backoff`: the waits between failures.
+    with a turn that was left open. `backoff`: the waits between failures. `accepts`: versions of machines whose records
+    are taken as they are, although no migration starts from them; so an operator permits a rollback.
     """
 
     window: int = WINDOW
@@ -55,6 +67,7 @@ class Policy:
     max_receives: int = 10
     lease: float = 30.0
     backoff: Retry = Retry(first=timedelta(seconds=1), factor=2.0, longest=timedelta(minutes=5))
+    accepts: Container[str] = frozenset[str]()
 
 
 class End(StrEnum):
@@ -74,17 +87,21 @@ class End(StrEnum):
 class Work:
     """What one turn has in its hands.
 
-    `waiting` are the deliveries not yet acknowledged. `record` is the record at `version`, less what was performed
-    since. `is_fresh`: it was loaded, and not only remembered. `claimed`: the open turn in it is this worker's.
-    `receives_counted`: the head's many receives were looked at. `alone`: messages are taken one by one, because
-    together they could not be committed.
+    `waiting` are the deliveries not yet acknowledged, `handed_out` the ids of all that there were. `record` is the
+    record at `version`, less what was performed since. `is_fresh`: it was loaded, and not only remembered. `claimed`:
+    the open turn in it is this worker's. `receives_counted`: the head's many receives were looked at. `alone`: messages
+    are taken one by one, because together they could not be committed.
     """
 
     machine: Machine[Any, Any]
     key: Key
     nonce: str
     policy: Policy
+    traits: Traits
     waiting: list[Delivery]
+    handed_out: frozenset[str] = field(
+        default=Factory(lambda self: frozenset(each.message.id for each in self.waiting), takes_self=True)
+    )
     record: Record = field(factory=Record)
     version: int = 0
     now: float = 0.0
@@ -111,11 +128,26 @@ class Work:
         until it was performed. Whatever else is in hand may be a repetition that never comes back.
         """
         by = delivery.message if delivery else self.head.message if self.record.turn is None else self.open_turn.message
-        return Desk(self.machine, self.key, self.now, by.id, self.now + self.policy.lease, self.version + 1)
+        lease, version = self.now + self.policy.lease, self.version + 1
+        resolution = self.traits.resolution
+        return Desk(self.machine, self.key, self.now, by.id, lease, version, self.next_nonce, resolution)
+
+    @property
+    def next_nonce(self) -> str:
+        """The nonce of the next commit."""
+        return f"{self.nonce}.{self.version + 1}"
 
     def is_waiting(self, id: str) -> bool:
         """Whether the message `id` is among the deliveries in hand."""
         return any(delivery.message.id == id for delivery in self.waiting)
+
+
+@frozen
+class Owing:
+    """What a commit has left to do: perform `debts`, and acknowledge `acks` after that."""
+
+    debts: tuple[Owed, ...] = ()
+    acks: tuple[Delivery, ...] = ()
 
 
 def begin(work: Work) -> Course[None]:
@@ -125,26 +157,48 @@ def begin(work: Work) -> Course[None]:
         _take_up(work, found)
     else:
         work.now, work.version, work.record, work.is_fresh = found.now, found.version, found.record, False
+    yield from _make_sure(work)
 
 
 def look(work: Work) -> Course[None]:
     """Load the record afresh."""
     _take_up(work, (yield from load(work.key)))
+    yield from _make_sure(work)
 
 
 def _take_up(work: Work, loaded: Loaded) -> None:
     work.now, work.claimed, work.is_fresh = loaded.now, False, True
-    stored = loaded.stored
+    stored, size = loaded.stored, work.policy.window
     work.version = 0 if stored is None else stored.version
-    if stored is None or stored.body is None:
-        work.record = Record(window=Window(work.policy.window))
+    if stored is None:
+        work.record = Record(window=Window(size))
+    elif stored.is_deleted:
+        work.record = read_tombstone(work.key, stored.body, size)
     else:
-        work.record = read(work.machine, work.key, stored.body, work.policy.window)
+        work.record = read(work.machine, work.key, stored.body, size, work.policy.accepts)
 
 
-def give_back(work: Work, delay: float) -> Course[End]:
+def _make_sure(work: Work) -> Course[None]:
+    """Ask the queue whether the hand-out still counts, where nothing else can tell.
+
+    The record was read before. So if nobody else was handed the messages until now, then what it says of them is true,
+    or its version is not the newest any more and the commit that rests on it is refused. What stands beyond the
+    record's mark was not taken by anybody; that needs no asking.
+
+    Raises:
+        LeaseLost: somebody else may hold the messages.
+    """
+    if not work.traits.fenced and any(_is_doubtful(work.record, delivery) for delivery in work.waiting):
+        work.now = (yield from extend(tuple(work.waiting))).now
+
+
+def _is_doubtful(record: Record, delivery: Delivery) -> bool:
+    return delivery.position is None or record.has_passed(delivery.position)
+
+
+def give_back(work: Work, delay: float, warning: str = "") -> Course[End]:
     """Release what is in hand for `delay` seconds."""
-    yield from release(tuple(work.waiting), delay)
+    yield from release(tuple(work.waiting), delay, warning)
     return End.RELEASED
 
 
@@ -156,8 +210,12 @@ def commit(
     unbury: int = 0,
     fresh: tuple[Owed, ...] = (),
     progress: bool = True,
-) -> Course[End | None]:
-    """Commit `record`; then perform `fresh`, what its newest steps owe, and acknowledge `done`.
+    notes: tuple[str, ...] = (),
+) -> Course[Owing]:
+    """Commit `record`, with what its newest steps owe (`fresh`) and what may be acknowledged of `done` at once.
+
+    That is what no action stands before: an acknowledgement with an action still owed would lose it in a crash. The
+    rest is left to do.
 
     `progress`: the turn has come further, so its workers do not seem to die of it.
 
@@ -165,15 +223,30 @@ def commit(
         LogicError: the context is not JSON. Nothing was written.
         TooLarge: the record has outgrown the store. Nothing was written.
     """
-    before, version = work.record, work.version + 1
-    record = evolve(_claim(work, record, progress), nonce=f"{work.nonce}.{version}")
-    stored = store(work.machine, record, version, work.now)
-    work.record = record
-    try:
-        return (yield from pay(work, fresh, Write(work.key, stored, work.version, bury, unbury), done))
-    except TooLarge:
-        work.record = before
-        raise
+    actions = tuple(owed for owed in fresh if isinstance(owed.what, Action)) if fresh else ()
+    early = _before_actions(done, actions)
+    record = evolve(
+        _claim(work, record, progress),
+        nonce=work.next_nonce,
+        window=record.window.settle(work.handed_out),
+        mark=_mark(work, record, done),
+        outbox=_without_sent(record.outbox, fresh) if work.traits.atomic else record.outbox,
+    )
+    stored = store(work.machine, record, work.version + 1, work.now)
+    write = Write(work.key, stored, work.version, bury, unbury, acks=early, holder=work.head)
+    yield from _finish(work, _with_debts(write, fresh), record, notes)
+    if fresh:
+        work.record = evolve(work.record, outbox=_without_sent(work.record.outbox, fresh))
+    return Owing(actions, done[len(early) :])
+
+
+def _mark(work: Work, record: Record, done: tuple[Delivery, ...]) -> Position | None:
+    """How far `record` has come in the queue: past what is `done`, or past the head, if it was taken or set aside."""
+    if done:
+        return record.mark_past(done[-1].position)
+    head = work.head
+    is_taken = record.turn is not None and record.turn.message.id == head.message.id
+    return record.mark_past(head.position) if is_taken or record.window.outcome(head.message) else record.mark
 
 
 def _claim(work: Work, record: Record, progress: bool) -> Record:
@@ -189,38 +262,48 @@ def _claim(work: Work, record: Record, progress: bool) -> Record:
     return evolve(record, turn=turn, receives=receives)
 
 
-def pay(work: Work, debts: tuple[Owed, ...], write: Write, done: tuple[Delivery, ...] = ()) -> Course[End | None]:
-    """Finish `write`, perform `debts`, acknowledge `done`.
-
-    What no action stands before is acknowledged by the write itself: an acknowledgement with an action still owed
-    would lose it in a crash.
-    """
+def pay(work: Work, debts: tuple[Owed, ...], done: tuple[Delivery, ...] = ()) -> Course[Owing]:
+    """Send and schedule what `debts` ask for, and acknowledge what of `done` no action stands before."""
     actions = tuple(owed for owed in debts if isinstance(owed.what, Action))
-    acting = {owed.by for owed in actions}
-    early = tuple(takewhile(lambda delivery: delivery.message.id not in acting, done))
-    yield from _finish(work, _with_debts(write, debts, early))
+    early = _before_actions(done, actions)
+    yield from _finish(work, _with_debts(Write(work.key, acks=early), debts), work.record)
     if debts:
-        rest = tuple(owed for owed in work.record.outbox if owed not in debts)
-        work.record = evolve(work.record, outbox=actions + rest)
-    if actions:
-        error = yield from _act(work, actions)
+        work.record = evolve(work.record, outbox=_without_sent(work.record.outbox, debts))
+    return Owing(actions, done[len(early) :])
+
+
+def perform(work: Work, owing: Owing) -> Course[End | None]:
+    """Do what is left to do after a commit. An action that fails counts as a failure of its message."""
+    if owing.debts:
+        error = yield from _act(work, owing.debts)
         if error is not None:
             return (yield from fail(work, error))
-    if done[len(early) :]:
-        yield from _finish(work, Write(work.key, acks=done[len(early) :]))
+    if owing.acks:
+        yield from _finish(work, Write(work.key, acks=owing.acks), work.record)
     return None
 
 
-def _with_debts(write: Write, debts: tuple[Owed, ...], acks: tuple[Delivery, ...]) -> Write:
+def _before_actions(done: tuple[Delivery, ...], actions: tuple[Owed, ...]) -> tuple[Delivery, ...]:
+    if not actions:
+        return done
+    acting = {owed.by for owed in actions}
+    return tuple(takewhile(lambda delivery: delivery.message.id not in acting, done))
+
+
+def _without_sent(outbox: tuple[Owed, ...], sent: tuple[Owed, ...]) -> tuple[Owed, ...]:
+    """`outbox` without what of `sent` is done by a write alone."""
+    return tuple(owed for owed in outbox if owed not in sent or isinstance(owed.what, Action)) if sent else outbox
+
+
+def _with_debts(write: Write, debts: tuple[Owed, ...]) -> Write:
     if not debts:
-        return evolve(write, acks=acks)
+        return write
     owed = [debt.what for debt in debts]
     return evolve(
         write,
         sends=tuple(debt for debt in owed if isinstance(debt, Message)),
         timers=tuple(debt for debt in owed if isinstance(debt, Timer)),
         cancels=tuple(debt.token for debt in owed if isinstance(debt, CancelTimer)),
-        acks=acks,
     )
 
 
@@ -234,39 +317,52 @@ def _act(work: Work, actions: tuple[Owed, ...]) -> Course[str | None]:
     return answer.error
 
 
-def _finish(work: Work, write: Write) -> Course[None]:
+def _finish(work: Work, write: Write, record: Record, notes: tuple[str, ...] = ()) -> Course[None]:
+    """Do all of `write`; from then on, and not before, `record` is the one in hand."""
     acks = {delivery.receipt for delivery in write.acks}
     for _ in range(MOST_LOST_ANSWERS):
         try:
-            answer = yield from finish(write, work.record)
-        except (Conflict, Unknown) as error:
+            answer = yield from finish(write, record, notes)
+        except (Conflict, LeaseLost, Unknown, TooLarge, Denied) as error:
             if write.stored is None:
                 raise
-            write = yield from _look_for(work, write, write.stored, error)
+            write = yield from _look_for(work, write, write.stored, record, error)
+            if write.stored is None and isinstance(error, TooLarge | Denied):
+                raise  # it was said of something that came after the commit, which stands
             continue
         work.now = answer.now
-        _committed(work, write.stored)
+        _committed(work, write.stored, record)
         work.waiting = [delivery for delivery in work.waiting if delivery.receipt not in acks]
         return
     raise Unknown(f"{work.key}: the answers of {MOST_LOST_ANSWERS} writes in a row were lost")
 
 
-def _look_for(work: Work, write: Write, stored: Stored, error: Conflict | Unknown) -> Course[Write]:
+def _look_for(
+    work: Work,
+    write: Write,
+    stored: Stored,
+    record: Record,
+    error: Conflict | LeaseLost | Unknown | TooLarge | Denied,
+) -> Course[Write]:
     """What is still to be written after a refusal or a lost answer: all but the commit, if the commit is ours."""
+    if work.traits.atomic and isinstance(error, TooLarge | Denied):
+        raise error
     loaded = yield from load(work.key)
     work.now, found = loaded.now, loaded.stored
     if found is not None and found.version == stored.version and found.body == stored.body:
-        _committed(work, stored)
+        _committed(work, stored, record)
         return evolve(write, stored=None, bury=(), unbury=0)
     if isinstance(error, Unknown) and (found.version if found else 0) == write.expected:
         return write
-    raise Conflict(f"{work.key}: another commit came first") from error
+    if isinstance(error, Unknown):
+        raise Conflict(f"{work.key}: another commit came first") from error
+    raise error
 
 
-def _committed(work: Work, stored: Stored | None) -> None:
+def _committed(work: Work, stored: Stored | None, record: Record) -> None:
     if stored is not None:
-        work.version, work.is_fresh = stored.version, True
-        work.claimed = work.record.turn is not None and not work.record.halted
+        work.record, work.version, work.is_fresh = record, stored.version, True
+        work.claimed = record.turn is not None and not record.halted
 
 
 def fail(work: Work, detail: str, then_give_back: bool = True) -> Course[End | None]:
@@ -276,7 +372,7 @@ def fail(work: Work, detail: str, then_give_back: bool = True) -> Course[End | N
     """
     record, message = work.record, _message_in_hand(work)
     before = record.failing.count if record.failing and record.failing.id == message.id else 0
-    failing = Failing(message.id, before + 1, detail)
+    failing = Failing(message.id, before + 1, detail[:LONGEST_DETAIL])
     if failing.count >= work.policy.max_attempts:
         yield from _set_aside(work, message, failing)
         return None

@@ -122,10 +122,10 @@ class FileStore:
         letters: list[Any] = found["letters"] if found else []
         return [DeadLetter(Message(key, id, body), reason, at, detail) for id, body, reason, at, detail in letters]
 
-    def delete(self, key: Key, expected: int) -> None:
+    def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         with self._directory.alone():
             self._expect(key, expected)
-            self._write(key, Stored(expected + 1, None, Index("absent")), [])
+            self._write(key, tombstone, [])
 
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
@@ -176,10 +176,10 @@ class FileQueue:
         with self._directory.alone():
             for key in _keys(deliveries):
                 name, line = self._line(key)
-                ids = {each.message.id for each in deliveries if each.message.key == key and self._holds(line, each)}
-                if not ids:
+                gone = [each.message for each in deliveries if each.message.key == key and self._holds(line, each)]
+                if not gone:
                     continue
-                kept = [each for each in line["messages"] if each[0] not in ids]
+                kept = [each for each in line["messages"] if Message(key, *each[:2]) not in gone]
                 line["held"] -= len(line["messages"]) - len(kept)
                 line["messages"] = kept
                 if line["held"] == 0:
@@ -215,7 +215,8 @@ class FileQueue:
     def _send(self, messages: Sequence[Message]) -> None:
         for message in messages:
             name, line = self._line(message.key)
-            if all(id != message.id for id, *_ in line["messages"]):
+            # One that has the id of another and a text of its own is no repetition: the record finds that out.
+            if all((id, body) != (message.id, message.body) for id, body, _ in line["messages"]):
                 line["messages"].append([message.id, message.body, 0])
                 self._directory.write("lines", name, line)
 
@@ -246,8 +247,9 @@ class FileQueue:
 
     def _holds(self, line: dict[str, Any], delivery: Delivery) -> bool:
         token = int(delivery.receipt.split(".")[0])
-        held = [id for id, *_ in line["messages"][: line["held"]]]
-        return line["token"] == token and delivery.message.id in held and self._clock() < line["free"]
+        message = [delivery.message.id, delivery.message.body]
+        held = [each[:2] for each in line["messages"][: line["held"]]]
+        return line["token"] == token and message in held and self._clock() < line["free"]
 
     def _fire(self, now: float) -> None:
         """Send what is due. The timer goes last: killed in between, it is sent once more under the same id."""
@@ -276,13 +278,18 @@ class FileTimers:
 
 
 class FileBackend:
-    """A store, a queue and timers in the directory `path`. `clock` gives seconds since the epoch."""
+    """A store, a queue and timers in the directory `path`.
+
+    `clock` gives seconds since the epoch. The processes that share a directory share the clock of their machine, too.
+    """
 
     def __init__(
         self, path: Path, lease: float = 30.0, clock: Callable[[], float] = time.time, trip: Trip = _nothing
     ) -> None:
         directory = Directory(path, trip)
         self.lease = lease
+        self.resolution = 0.0
+        self.now = clock
         self.capabilities = frozenset({Capability.ACKED_STAYS_GONE, Capability.CANCELLED_STAYS_AWAY})
         self.store = FileStore(directory)
         self.queue = FileQueue(directory, lease, clock)

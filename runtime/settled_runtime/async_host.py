@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -18,7 +17,21 @@ from typing import Any, assert_never
 from attrs import define, field, frozen
 
 from settled import Backend, Call, Delivery, End, Key, Machine, Policy
-from settled.commands import Act, Acted, Answer, Command, Finish, Invocation, Letters, Load, Ran, Release, Result, Run
+from settled.commands import (
+    Act,
+    Acted,
+    Answer,
+    Command,
+    Extend,
+    Finish,
+    Invocation,
+    Letters,
+    Load,
+    Ran,
+    Release,
+    Result,
+    Run,
+)
 from settled_runtime.driving import Driven
 from settled_runtime.house import AFTER_AN_ERROR, House, by_key, described
 from settled_runtime.interruption import Interruption
@@ -36,9 +49,8 @@ class AsyncHost:
         *,
         policy: Policy | None = None,
         observers: Iterable[Observer] = (log,),
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._house = House.of(machines, backend, policy, observers, clock)
+        self._house = House.of(machines, backend, policy, observers)
         self.backend = backend
 
     async def handle(
@@ -83,7 +95,7 @@ class _Performer:
 
     async def perform(self, command: Command) -> Answer:
         match command:
-            case Load() | Letters() | Finish() | Release():
+            case Load() | Letters() | Finish() | Release() | Extend():
                 answer: Answer = await asyncio.to_thread(self.house.perform, command, self.held)
                 return answer
             case Act():

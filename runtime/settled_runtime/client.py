@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar, assert_never
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from settled import (
     Backend,
@@ -24,12 +24,12 @@ from settled import (
     Message,
     Outcome,
     Record,
-    RecordError,
     SettledError,
     Snapshot,
     Start,
     Stored,
-    Write,
+    Unavailable,
+    Unknown,
     adopt,
     dump_family,
     encode,
@@ -38,7 +38,10 @@ from settled import (
     read,
     redrive,
 )
-from settled.commands import Act, Answer, Command, Finish, Letters, Load, Release, Run
+from settled.codec import bury
+from settled.commands import Act, Answer, Command, Extend, Finish, Letters, Load, Release, Run
+from settled.family import family_to_json
+from settled.message import check_id, check_start
 from settled_runtime.driving import Driven
 from settled_runtime.observe import Observers
 from settled_runtime.ports import Ports, retried
@@ -73,10 +76,14 @@ class Instance(Generic[C]):
 
 
 class Client(Generic[C]):
-    """A way to the instances of `machine` that live in `backend`. `clock` is the time in seconds since the epoch."""
+    """A way to the instances of `machine` that live in `backend`.
 
-    def __init__(self, machine: Machine[C, Any], backend: Backend, *, clock: Callable[[], float] = time.time) -> None:
-        self._machine, self._backend, self._clock = machine, backend, clock
+    Ids that begin with ``settled:`` are those of the machines' own messages, and names with ``/~`` in them those of
+    child machines: neither can be given here.
+    """
+
+    def __init__(self, machine: Machine[C, Any], backend: Backend) -> None:
+        self._machine, self._backend = machine, backend
 
     def start(self, instance: str, input: Json = None, *, id: str | None = None) -> str:
         """Create `instance`. Returns the id of the message, by which `ask`'s waiting can be repeated.
@@ -85,7 +92,13 @@ class Client(Generic[C]):
 
         Args:
             id: the message's own id; who gives the same one again repeats this start.
+
+        Raises:
+            IdReused: the id was given to something else.
+            Unavailable: nothing was sent.
+            Unknown: perhaps it was sent. Start again with the error's `message_id` as `id`, and it is started once.
         """
+        check_start(self._key(instance))
         return self._send(instance, encode(Start(input)), id)
 
     def send(self, instance: str, event: Any, *, id: str | None = None) -> str:
@@ -97,8 +110,14 @@ class Client(Generic[C]):
 
         Raises:
             EventError: it is no event for this machine; nothing was sent.
+            IdReused: the id was given to something else.
+            Unavailable: nothing was sent.
+            Unknown: perhaps it was sent. Send it again with the error's `message_id` as `id`, and it is taken once.
         """
-        return self._send(instance, encode(Event(self._machine.admit(event))), id)
+        return self._send(instance, self._event(event), id)
+
+    def _event(self, event: Any) -> str:
+        return encode(Event(self._machine.admit(event)))
 
     def ask(self, instance: str, event: Any, *, id: str | None = None, timeout: float = 30.0) -> Snapshot[C]:
         """Send `event` and wait for the end of the turn that took it. Returns the snapshot that was found then.
@@ -106,14 +125,19 @@ class Client(Generic[C]):
         Raises:
             NotTaken: the turn ended in a node tagged ``reject`` or in an error, or there was none.
             TimeoutError: the turn was not over in time. It goes on; ask again with the same `id`.
+            EventError, IdReused, Unavailable, Unknown: as `send`.
         """
-        return self.outcome(instance, self.send(instance, event, id=id), timeout=timeout)
+        body = self._event(event)
+        id = self._send(instance, body, id)
+        return self._outcome(instance, id, Message(self._key(instance), id, body).digest, timeout)
 
     def outcome(self, instance: str, id: str, *, timeout: float = 30.0) -> Snapshot[C]:
         """Wait for the end of the turn of the message `id`; as `ask`, without sending."""
+        return self._outcome(instance, id, None, timeout)
 
+    def _outcome(self, instance: str, id: str, digest: str | None, timeout: float) -> Snapshot[C]:
         def look(record: Record | None) -> Snapshot[C] | None:
-            found = record.window.outcome_of(id) if record else None
+            found = record.window.outcome_of(id, digest) if record else None
             return None if record is None or found is None else self._answer(instance, id, record, found)
 
         return self._wait(instance, look, timeout, f"the turn of {id}")
@@ -167,22 +191,27 @@ class Client(Generic[C]):
             RecordError: there is no such instance, or it cannot be read.
             Conflict: a worker committed meanwhile; try again.
         """
-        ports = Ports(self._backend, self._clock, Observers(()))
+        ports = Ports(self._backend, Observers(()))
         return Driven(redrive(self._machine, self._key(instance), uuid.uuid4().hex)).run(_performer(ports))
 
     def adopt(self, instance: str, text: str) -> None:
         """Let what XState has persisted go on as `instance`, and the machines it had started as instances of their own.
 
-        Function actors that had not ended are started again, and the delays of active states count from now.
+        Function actors that had not ended are started again, and the delays of active states count from now. It is all
+        or nothing; after an error or a crash, the same call again goes on with it.
 
         Raises:
             RecordError: `text` is no snapshot of this machine, or there is such an instance already.
+            Conflict: somebody else began it meanwhile.
+            Unknown: perhaps it was adopted; adopt it again.
         """
-        family = load_family(self._machine, text)
-        if self._record(instance) is not None:
-            raise RecordError(f"{self._key(instance)}: there is such an instance already")
-        for write in adopt(self._machine, self._key(instance), family, uuid.uuid4().hex, self._clock()):
-            self._finish_over(write)
+        key, family = self._key(instance), load_family(self._machine, text)
+        found = retried(lambda: self._backend.store.load(key))
+        tree = family_to_json(self._machine, family)
+        write = adopt(
+            self._machine, key, tree, found, secrets.token_hex(8), self._backend.now() + self._backend.resolution
+        )
+        retried(lambda: self._backend.finish(write))
 
     def export(self, instance: str) -> str:
         """What XState would have persisted of `instance` and of the machines that it has started.
@@ -200,9 +229,9 @@ class Client(Generic[C]):
         """
         key = self._key(instance)
         stored = retried(lambda: self._backend.store.load(key))
-        if stored is None or stored.body is None:
+        if stored is None or stored.is_deleted:
             return False
-        self._backend.store.delete(key, stored.version)
+        self._backend.store.delete(key, bury(key, stored, self._backend.now()), stored.version)
         return True
 
     def list(self, *, status: str | None = None, after: str | None = None, limit: int = 100) -> Iterable[Instance[C]]:
@@ -217,7 +246,7 @@ class Client(Generic[C]):
 
     def _listed(self, key: Key, stored: Stored) -> Instance[C]:
         full = stored if stored.body else self._backend.store.load(key)
-        record = None if full is None or full.body is None else read(self._machine, key, full.body)
+        record = None if full is None or full.is_deleted else read(self._machine, key, full.body)
         snapshot = record.snapshot if record and isinstance(record.snapshot, Snapshot) else None
         halted = record.halted if record else None
         return Instance(key.instance, stored.index.status, stored.index.updated, snapshot, halted)
@@ -228,8 +257,14 @@ class Client(Generic[C]):
     def _send(self, instance: str, body: str, id: str | None) -> str:
         if not instance:
             raise EventError("an instance needs a name: the one given is empty")
+        check_id(id or "")
         message = Message(self._key(instance), id or secrets.token_urlsafe(12), body)
-        retried(lambda: self._backend.queue.send([message]))
+        try:
+            retried(lambda: self._backend.queue.send([message]))
+        except (Unavailable, Unknown) as error:
+            error.message_id = message.id
+            error.add_note(f"its id is {message.id}: sent again under it, it is taken once")
+            raise
         return message.id
 
     def _record(self, instance: str) -> Record | None:
@@ -237,14 +272,7 @@ class Client(Generic[C]):
 
     def _look(self, machine: Machine[Any, Any], key: Key) -> Record | None:
         stored = retried(lambda: self._backend.store.load(key))
-        return None if stored is None or stored.body is None else read(machine, key, stored.body)
-
-    def _finish_over(self, write: Write) -> None:
-        """Finish `write` over what was deleted, or was left there by an adoption that broke off."""
-        found = retried(lambda: self._backend.store.load(write.key))
-        version = 0 if found is None else found.version
-        stored = write.stored and evolve(write.stored, version=version + 1)
-        retried(lambda: self._backend.finish(evolve(write, stored=stored, expected=version)))
+        return None if stored is None or stored.is_deleted else read(machine, key, stored.body)
 
     def _answer(self, instance: str, id: str, record: Record, outcome: Outcome) -> Snapshot[C]:
         match outcome:
@@ -279,7 +307,7 @@ def _pauses(timeout: float) -> Iterator[float]:
 def _performer(ports: Ports) -> Callable[[Command], Answer]:
     def perform(command: Command) -> Answer:
         match command:
-            case Load() | Letters() | Finish() | Release():
+            case Load() | Letters() | Finish() | Release() | Extend():
                 return ports.perform(command)
             case Act() | Run():
                 raise AssertionError("an operator's command performs no effects")

@@ -7,19 +7,18 @@ messages with it. A turn that has something to perform leaves the others at that
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from settled import Backend, Capability, Delivery, End, Key, Machine, Policy
-from settled.commands import Finish, Letters, Load, Release
+from settled.commands import Extend, Finish, Letters, Load, Release
 from settled_runtime.house import House, by_key
 from settled_runtime.interruption import Interruption
 from settled_runtime.leases import Held
-from settled_runtime.observe import Observer, log
+from settled_runtime.observe import Notice, Observer, log
 from settled_runtime.turns import Turn
 
-_AT_ONCE = (Load, Letters, Release)
+_AT_ONCE = (Load, Letters, Release, Extend)
 """What a turn that goes beside others performs by itself, because it is soon done."""
 
 
@@ -31,7 +30,6 @@ class Host:
         backend: where they live.
         policy: how patient turns are; its lease is the backend's.
         observers: who is told what happens.
-        clock: seconds since the epoch.
     """
 
     def __init__(
@@ -41,10 +39,13 @@ class Host:
         *,
         policy: Policy | None = None,
         observers: Iterable[Observer] = (log,),
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._house = House.of(machines, backend, policy, observers, clock)
+        self._house = House.of(machines, backend, policy, observers)
         self.backend = backend
+
+    def observe(self, notice: Notice) -> None:
+        """Tell the observers."""
+        self._house.observe(notice)
 
     def handle(
         self, deliveries: Sequence[Delivery], interruption: Interruption | None = None, deadline: float | None = None
@@ -53,7 +54,7 @@ class Host:
 
         Args:
             interruption: once it is set, what runs is abandoned and handed back.
-            deadline: when that happens by itself, in seconds since the epoch.
+            deadline: when that happens by itself, in seconds since the epoch by the backend's clock.
 
         Returns:
             For each key how its turn ended, or the error with which it could not go on.
@@ -108,7 +109,7 @@ class Host:
 
     def _commit(self, commits: Mapping[Turn, Finish], receive: int) -> Sequence[Delivery]:
         try:
-            done = self._house.ports.finish_all([commit.write for commit in commits.values()], receive)
+            done = self._house.ports.finish_all([*commits.values()], receive)
         except Exception as error:
             for turn, commit in commits.items():
                 turn.answer(commit, error)

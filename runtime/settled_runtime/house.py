@@ -8,7 +8,21 @@ from typing import Any, TypeGuard
 
 from attrs import evolve, frozen
 
-from settled import Backend, Call, Delivery, End, Json, Key, Machine, Policy, RecordError, SettledError, turn
+from settled import (
+    Backend,
+    Call,
+    Capability,
+    Delivery,
+    End,
+    Json,
+    Key,
+    Machine,
+    Policy,
+    RecordError,
+    SettledError,
+    Traits,
+    turn,
+)
 from settled.commands import Act, Course, Finish, Invocation, Load, Release, Remembered, Run
 from settled.effects import Emit, Execute, Log
 from settled.record import Action
@@ -31,15 +45,20 @@ AFTER_AN_ERROR = 5.0
 
 @frozen
 class House:
-    """All that a host needs but a way to wait. `clock` is the time in seconds since the epoch."""
+    """All that a host needs but a way to wait."""
 
     machines: Mapping[str, Machine[Any, Any]]
     ports: Ports
     keeper: LeaseKeeper
     memory: Memory
     policy: Policy
+    traits: Traits
     observe: Observer
-    clock: Callable[[], float]
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The backend's time, in seconds since the epoch."""
+        return self.ports.clock
 
     @classmethod
     def of(
@@ -48,18 +67,17 @@ class House:
         backend: Backend,
         policy: Policy | None,
         observers: Iterable[Observer],
-        clock: Callable[[], float],
     ) -> House:
         """The house of `machines`, and of all machines that run as their children."""
         observe = Observers.of(observers)
         return cls(
             machines={machine.id: machine for machine in _with_children(machines)},
-            ports=Ports(backend, clock, observe),
+            ports=Ports(backend, observe),
             keeper=LeaseKeeper(backend.queue, backend.lease),
             memory=Memory(),
             policy=evolve(policy or Policy(), lease=backend.lease),
+            traits=traits_of(backend),
             observe=observe,
-            clock=clock,
         )
 
     def machine(self, key: Key) -> Machine[Any, Any]:
@@ -74,7 +92,7 @@ class House:
 
     def course(self, key: Key, deliveries: Sequence[Delivery]) -> Course[End]:
         """The turn of `deliveries`."""
-        return (yield from turn(self.machine(key), key, deliveries, secrets.token_hex(8), self.policy))
+        return (yield from turn(self.machine(key), key, deliveries, secrets.token_hex(8), self.policy, self.traits))
 
     def call(self, command: Run | Act, name: str, held: Held, attempt: int = 1, deadline: float | None = None) -> Call:
         """What an effect is told of its circumstances."""
@@ -139,6 +157,12 @@ class House:
         """Tell the observers that a turn is over."""
         self.observe(TurnEnded(key, end))
         return end
+
+
+def traits_of(backend: Backend) -> Traits:
+    """What turns may rely on in `backend`."""
+    declared = backend.capabilities
+    return Traits(Capability.ATOMIC_FINISH in declared, Capability.FENCED_FINISH in declared, backend.resolution)
 
 
 def _with_children(machines: Iterable[Machine[Any, Any]]) -> Iterator[Machine[Any, Any]]:

@@ -97,10 +97,26 @@ class Logged:
 
 @frozen
 class Released:
-    """The messages of `key` were given back for `delay` seconds."""
+    """The messages of `key` were given back for `delay` seconds; `warning` says what is wrong, if anything is."""
 
     key: Key
     delay: float
+    warning: str = ""
+
+
+@frozen
+class Noted:
+    """Something was done to `key` that no message had asked for: `note` says what."""
+
+    key: Key
+    note: str
+
+
+@frozen
+class ClockSkewed:
+    """This machine's clock is `seconds` ahead of the backend's, or behind it; it is not used, but something may be."""
+
+    seconds: float
 
 
 @frozen
@@ -130,6 +146,8 @@ Notice: TypeAlias = (
     | Emitted
     | Logged
     | Released
+    | Noted
+    | ClockSkewed
     | TurnEnded
     | TurnRaised
 )
@@ -165,8 +183,14 @@ def _line(notice: Notice) -> tuple[int, str]:
             return logging.DEBUG, f"{key}: emitted {event}"
         case Logged(key, value, label):
             return logging.INFO, f"{key}: {f'{label}: ' if label else ''}{value}"
-        case Released(key, delay):
+        case Released(key, delay, ""):
             return logging.DEBUG, f"{key}: given back for {delay:.3g} s"
+        case Released(key, delay, warning):
+            return logging.WARNING, f"{key}: given back for {delay:.3g} s: {warning}"
+        case Noted(key, note):
+            return logging.WARNING, f"{key}: {note}"
+        case ClockSkewed(seconds):
+            return logging.WARNING, f"this machine's clock is {seconds:+.1f} s off the backend's"
         case TurnEnded(key, end):
             return logging.DEBUG, f"{key}: {end}"
         case TurnRaised(key, raised):

@@ -1,7 +1,8 @@
 """The commands of a turn that only a backend can perform, performed: with retries, and with the time.
 
 `Unavailable` means that nothing happened, so it is tried again here, and nowhere else. Everything a backend blocks on
-is in this module: the asynchronous host calls it in threads.
+is in this module: the asynchronous host calls it in threads. The time is the backend's, because machines are many and
+their clocks disagree; a clock here that disagrees with it is told of, and used for nothing.
 """
 
 from __future__ import annotations
@@ -12,27 +13,32 @@ from typing import TypeAlias, TypeVar
 
 from attrs import frozen
 
-from settled import Backend, Finished, Unavailable, Write
-from settled.commands import Done, Finish, Letters, Load, Loaded, Lying, Release
-from settled_runtime.observe import Committed, Observer, Released, SetAside
+from settled import Backend, Conflict, Finished, LeaseLost, Unavailable
+from settled.commands import Done, Extend, Finish, Letters, Load, Loaded, Lying, Release
+from settled_runtime.observe import Committed, Noted, Observer, Released, SetAside
 
 T = TypeVar("T")
-PortCommand: TypeAlias = Load | Letters | Finish | Release
+PortCommand: TypeAlias = Load | Letters | Finish | Release | Extend
 
 
 @frozen
 class Ports:
-    """A backend as turns see it. `clock` is the time in seconds since the epoch."""
+    """A backend as turns see it."""
 
     backend: Backend
-    clock: Callable[[], float]
     observe: Observer
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The time, in seconds since the epoch."""
+        return self.backend.now
 
     def perform(self, command: PortCommand) -> Loaded | Lying | Done:
         """Perform `command`.
 
         Raises:
-            Conflict, Unknown, TooLarge, Denied, Unavailable: as the backend did, the last after several attempts.
+            Conflict, LeaseLost, Unknown, TooLarge, Denied: as the backend did.
+            Unavailable: likewise, after several attempts.
         """
         match command:
             case Load(key):
@@ -41,32 +47,45 @@ class Ports:
                 return Lying(tuple(retried(lambda: self.backend.store.dead_letters(key))), self.clock())
             case Finish():
                 return self._finish(command)
-            case Release(deliveries, delay):
+            case Release(deliveries, delay, warning):
                 retried(lambda: self.backend.queue.release(deliveries, delay))
                 if deliveries:
-                    self.observe(Released(deliveries[0].message.key, delay))
+                    self.observe(Released(deliveries[0].message.key, delay, warning))
                 return Done(self.clock())
+            case Extend():
+                return self._extend(command)
 
-    def finish_all(self, writes: Sequence[Write], receive: int) -> Finished:
-        """Finish all of `writes` in one round trip, and hand out up to `receive` deliveries.
+    def finish_all(self, commits: Sequence[Finish], receive: int) -> Finished:
+        """Finish all of `commits` in one round trip, and hand out up to `receive` deliveries.
 
         Raises:
             Unknown, Denied, Unavailable: as the backend did, the last after several attempts; it is true of all.
         """
+        writes = [commit.write for commit in commits]
         finished = retried(lambda: self.backend.finish_all(writes, receive))
-        for write in writes:
-            if write.key not in finished.refused:
-                self._tell(write)
+        for commit in commits:
+            if commit.write.key not in finished.refused:
+                self._tell(commit)
         return finished
 
     def _finish(self, command: Finish) -> Done:
         retried(lambda: self.backend.finish(command.write))
-        self._tell(command.write)
+        self._tell(command)
         return Done(self.clock())
 
-    def _tell(self, write: Write) -> None:
+    def _extend(self, command: Extend) -> Done:
+        try:
+            retried(lambda: self.backend.queue.extend(command.deliveries, self.backend.lease))
+        except Conflict as error:
+            raise LeaseLost(str(error)) from error
+        return Done(self.clock())
+
+    def _tell(self, commit: Finish) -> None:
+        write = commit.write
         if write.stored is not None:
             self.observe(Committed(write.key, write.stored.version))
+        for note in commit.notes:
+            self.observe(Noted(write.key, note))
         for letter in write.bury:
             self.observe(SetAside(write.key, letter))
 

@@ -6,6 +6,7 @@ last. A crash between two parts leaves the outbox in the record and the message 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from attrs import frozen
@@ -17,7 +18,8 @@ from settled import Capability, Finished, Queue, Store, Timers, Unsupported, Wri
 class Separate:
     """A `Backend` of parts. `lease` is that of the queue; `capabilities` are those of the parts, in their own words.
 
-    `closing` is called by `close`, for what the parts keep open.
+    `closing` is called by `close`, for what the parts keep open. `clock` and `resolution` are those of the timers'
+    part: what is scheduled is compared with its clock.
     """
 
     store: Store
@@ -26,6 +28,12 @@ class Separate:
     lease: float = 30.0
     capabilities: frozenset[Capability] = frozenset()
     closing: tuple[Callable[[], None], ...] = ()
+    clock: Callable[[], float] = time.time
+    resolution: float = 0.0
+
+    def now(self) -> float:
+        """The time, in seconds since the epoch."""
+        return self.clock()
 
     def finish(self, write: Write) -> None:
         """Commit; then send, schedule and cancel; then acknowledge."""

@@ -10,7 +10,7 @@ from copy import copy
 from typing import assert_never
 
 from settled import End, Key, SettledError
-from settled.commands import Act, Acted, Answer, Command, Done, Finish, Letters, Load, Release, Run
+from settled.commands import Act, Acted, Answer, Command, Done, Extend, Finish, Letters, Load, Release, Run
 from settled_runtime.calls import Calls, awaited
 from settled_runtime.driving import Driven
 from settled_runtime.house import AFTER_AN_ERROR, House
@@ -79,7 +79,7 @@ class Turn:
 
     def _perform(self, command: Command) -> Answer:
         match command:
-            case Load() | Letters() | Finish() | Release():
+            case Load() | Letters() | Finish() | Release() | Extend():
                 answer: Answer = self._house.perform(command, self.held)
                 return answer
             case Act():

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from settled import Delivery, SettledError, Unavailable, Unknown
@@ -18,8 +19,12 @@ from settled.commands import Load
 from settled_runtime.host import Host
 from settled_runtime.house import by_key
 from settled_runtime.interruption import Interruption
+from settled_runtime.observe import ClockSkewed
 from settled_runtime.ports import retried
 from settled_runtime.turns import Turn
+
+WORTH_TELLING = 2.0
+"""By how many seconds two clocks differ before that is told."""
 
 FOR_A_THREAD = 4
 """How many messages are received for each thread, while turns have something to perform."""
@@ -55,6 +60,7 @@ class Worker:
     def run(self) -> None:
         """Work until `stop` is called, or until SIGTERM or SIGINT when this is the main thread."""
         with _stopped_by_signals(self):
+            self._look_at_the_clocks()
             helper = threading.Thread(target=self._help, name="settled-helper")
             helper.start()
             try:
@@ -116,6 +122,13 @@ class Worker:
         if free:
             self._free.release()
         return free
+
+    def _look_at_the_clocks(self) -> None:
+        """Tell once if this machine's clock is not the backend's. Nothing here goes by it, but its logs do."""
+        with suppress(SettledError):
+            skew = time.time() - self._host.backend.now()
+            if abs(skew) > WORTH_TELLING + self._host.backend.resolution:
+                self._host.observe(ClockSkewed(skew))
 
     def _receive(self, patience: float) -> Sequence[Delivery]:
         """What there is, within `patience` seconds; nothing while no thread is free.

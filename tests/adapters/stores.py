@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from settled import Conflict, Key, Store
-from tests.adapters.words import ADA, BEN, letter, stored
+from tests.adapters.words import ADA, BEN, letter, stored, tombstone
 
 ODD = ["", "\0 \x7f \ufffe", '{"name":"\ud83d"}', "e\u0301 é 🙂"]
 """Texts that not everybody keeps as they are."""
@@ -58,10 +58,11 @@ class DeadLetters:
 class Deletes:
     def test_the_version_goes_on(self, store: Store) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
-        store.delete(ADA, 1)
+        store.delete(ADA, tombstone(2), 1)
         left = store.load(ADA)
+        assert left == tombstone(2)
         assert left is not None
-        assert (left.version, left.body, left.index.status) == (2, None, "absent")
+        assert left.is_deleted
         assert store.dead_letters(ADA) == []
         store.commit(ADA, stored(3), 2)
         assert store.load(ADA) == stored(3)
@@ -69,6 +70,6 @@ class Deletes:
     def test_a_version_that_has_gone_on_is_not_deleted(self, store: Store) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
         with pytest.raises(Conflict):
-            store.delete(ADA, 2)
+            store.delete(ADA, tombstone(3), 2)
         assert store.load(ADA) == stored(1)
         assert store.dead_letters(ADA) == [letter(ADA, "1")]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from settled.message import Key, Message, Timer
-from settled.ports import DeadLetter, Delivery, Index, Stored
+from settled.ports import DELETED, DeadLetter, Delivery, Index, Stored
 
 PATIENCE = 30.0
 """How long anything may take on a busy machine, in seconds."""
@@ -34,8 +34,12 @@ def timer(id: str, due: float, key: Key = ADA) -> Timer:
     return Timer(id, message(key, id), due)
 
 
-def stored(version: int, body: str | None = "{}", status: str = "active") -> Stored:
+def stored(version: int, body: str = "{}", status: str = "active") -> Stored:
     return Stored(version, body, Index(status, ("settled",), 5.25))
+
+
+def tombstone(version: int) -> Stored:
+    return Stored(version, '{"left":1}', Index(DELETED, (), 6.25))
 
 
 def letter(key: Key, id: str, body: str = '{"a":1}') -> DeadLetter:

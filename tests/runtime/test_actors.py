@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -59,7 +60,8 @@ class TestAFunction:
         host = running(greeter(actor(lambda input, call: calls.append(call), timeout=timedelta(seconds=60))))
         greeted(host)
         (call,) = calls
-        assert (call.key, call.idempotency_key, call.attempt) == (ADA, "greeter/ada/1/1/0", 1)
+        assert (call.key, call.attempt) == (ADA, 1)
+        assert re.fullmatch(r"greeter/ada/[0-9a-f]{16}\.1/1/0", call.idempotency_key)
         assert call.deadline is not None
         assert 50 < call.deadline - time.time() <= 60
         assert call.fence == 1
@@ -176,5 +178,6 @@ class TestAnInterruption:
         host.client.send("ada", {"type": "GREET"})
         host.work(deadline=time.time() + 0.1)
         host.work()
-        assert [call.idempotency_key for call in calls] == ["greeter/ada/1/1/0"] * 2
+        assert len(calls) == 2
+        assert len({call.idempotency_key for call in calls}) == 1
         assert calls[0].fence < calls[1].fence

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from settled import Call, Key, Machine, RecordError, actor, setup
+from settled import Call, Key, Machine, RecordError, actor, adopt, load_family, setup
+from settled.family import family_to_json
 from settled_local.memory import MemoryBackend
 from settled_runtime import Client, Host
 from tests.parity.families import family
@@ -41,8 +42,8 @@ class Home:
     def __init__(self, machine: Machine[Any, Any]) -> None:
         self.now = time.time()
         self.backend = MemoryBackend(clock=lambda: self.now)
-        self.client = Client(machine, self.backend, clock=lambda: self.now)
-        self._host = Host([machine], self.backend, observers=(), clock=lambda: self.now)
+        self.client = Client(machine, self.backend)
+        self._host = Host([machine], self.backend, observers=())
 
     def work(self) -> None:
         while deliveries := self.backend.queue.receive(10):
@@ -68,18 +69,28 @@ class TestAFamilyThatIsAdopted:
     def test_is_not_put_over_an_instance_that_lives(self) -> None:
         home = Home(family())
         home.client.adopt("ada", json.dumps(TOGETHER))
+        home.work()
         with pytest.raises(RecordError, match="parent/ada: there is such an instance already"):
             home.client.adopt("ada", json.dumps(TOGETHER))
 
     def test_can_be_adopted_again_after_an_adoption_that_broke_off(self) -> None:
         home = Home(family())
-        home.client.adopt("ada", json.dumps(TOGETHER))
-        version = home.backend.store.load(Key("parent", "ada"))
-        assert version is not None
-        home.backend.store.delete(Key("parent", "ada"), version.version)
+        tree = family_to_json(family(), load_family(family(), json.dumps(TOGETHER)))
+        write = adopt(family(), Key("parent", "ada"), tree, None, "nonce", home.now)
+        assert write.stored is not None
+        home.backend.store.commit(write.key, write.stored, write.expected)  # and nothing was sent along with it
+        home.work()
         home.client.adopt("ada", json.dumps(TOGETHER))
         home.work()
         assert json.loads(home.client.export("ada")) == TOGETHER
+
+    def test_can_be_adopted_again_once_it_was_deleted(self) -> None:
+        home = Home(family())
+        for _ in range(2):
+            home.client.adopt("ada", json.dumps(TOGETHER))
+            home.work()
+            assert json.loads(home.client.export("ada")) == TOGETHER
+            home.client.delete("ada")
 
     @pytest.mark.parametrize(
         ("text", "says"),
@@ -147,3 +158,78 @@ class TestWhatASnapshotDoesNotHold:
         found = home.client.get("x")
         assert found is not None
         assert found.value == "c"
+
+
+class TestWhatAnAdoptionFollows:
+    """A name that was used before: what is left of its former lives is none of the new one's business."""
+
+    def test_an_actor_is_started_in_each_life(self) -> None:
+        keys: list[str] = []
+
+        def greet(_input: Any, call: Call) -> None:
+            keys.append(call.idempotency_key)
+
+        home = Home(greeting(greet))
+        running = {"snapshot": {"status": "active"}, "src": "greet", "syncSnapshot": False}
+        text = json.dumps({"status": "active", "value": "a", "context": {}, "children": {"greet": running}})
+        for _ in range(3):
+            home.client.adopt("x", text)
+            home.work()
+            found = home.client.get("x")
+            assert found is not None
+            assert found.value == "b"
+            home.client.delete("x")
+        assert len(set(keys)) == 3
+
+    def test_a_timer_of_a_former_life_neither_fires_nor_hides_the_new_one(self) -> None:
+        home = Home(greeting(nothing))
+        text = json.dumps({"status": "active", "value": "b", "context": {}, "children": {}})
+        home.client.adopt("x", text)
+        home.work()
+        home.now += 0.5
+        home.client.delete("x")
+        home.client.adopt("x", text)
+        home.work()
+        home.now += 0.6
+        home.work()
+        found = home.client.get("x")
+        assert found is not None
+        assert found.value == "b"
+        home.now += 0.5
+        home.work()
+        found = home.client.get("x")
+        assert found is not None
+        assert found.value == "c"
+
+    def test_a_start_that_is_repeated_late_starts_nothing_again(self) -> None:
+        home = Home(greeting(nothing))
+        home.client.start("x", id="start")
+        home.work()
+        home.client.delete("x")
+        queue: Any = home.backend.queue
+        queue._lanes.clear()  # one that has forgotten everything
+        home.client.start("x", id="start")
+        home.work()
+        assert home.client.get("x") is None
+
+
+class TestAnAdoptionThatBreaksOff:
+    def test_leaves_nothing_that_a_later_start_could_find(self) -> None:
+        home = Home(family())
+        tree = family_to_json(family(), load_family(family(), json.dumps(TOGETHER)))
+        write = adopt(family(), Key("parent", "ada"), tree, None, "nonce", home.now)
+        assert [each.key for each in write.sends] == [Key("parent", "ada")]
+        home.client.start("ada")  # before anything of it was written
+        home.work()
+        assert [each.id for each in home.client.list()] == ["ada"]
+
+    def test_is_gone_on_with_by_whoever_comes_next(self) -> None:
+        home = Home(family())
+        tree = family_to_json(family(), load_family(family(), json.dumps(TOGETHER)))
+        write = adopt(family(), Key("parent", "ada"), tree, None, "nonce", home.now)
+        assert write.stored is not None
+        home.backend.store.commit(write.key, write.stored, write.expected)
+        home.client.send("ada", {"type": "PING"})
+        home.work()
+        exported = json.loads(home.client.export("ada"))
+        assert exported["children"]["kid"]["snapshot"]["context"] == {"heard": ["PING", "PING"]}

@@ -5,7 +5,8 @@ neither retries nor encodes, and it does not know what a statechart is.
 
 The way in is `open_aws`, or `assemble` with clients of one's own. Below it stand the ports: `store` with its `item`,
 `queue`, and `timers` with the `delays`; `envelope` and `names` say how a message and a key look to AWS, `errors` what
-went wrong. `doctor` looks at an account. Above it, `invocation` is where Lambda comes in, and `door` where HTTP does.
+went wrong, `clock` what time it is. `doctor` looks at an account. Above it, `invocation` is where Lambda comes
+in, and `door` where HTTP does.
 """
 
 from __future__ import annotations

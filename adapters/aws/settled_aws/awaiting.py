@@ -6,13 +6,14 @@ What an actor keeps open, a session or a pool of connections, belongs to its loo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from attrs import define, field
 
 from settled import Delivery, End, SettledError
-from settled_runtime import AsyncHost, Interruption
+from settled_aws.invocation import Term
+from settled_runtime import AsyncHost
 
 
 @define(eq=False)
@@ -20,20 +21,19 @@ class Loop:
     """Takes groups through `host`; called as what `lambda_handler` calls with a `Host` is."""
 
     host: AsyncHost
-    clock: Callable[[], float]
     _runner: asyncio.Runner = field(factory=asyncio.Runner, init=False)
 
-    def __call__(self, groups: Sequence[Sequence[Delivery]], deadline: float) -> Sequence[bool]:
-        return self._runner.run(self._all(groups, deadline))
+    def __call__(self, groups: Sequence[Sequence[Delivery]], term: Term) -> Sequence[bool]:
+        return self._runner.run(self._all(groups, term))
 
-    async def _all(self, groups: Sequence[Sequence[Delivery]], deadline: float) -> Sequence[bool]:
-        return await asyncio.gather(*(self._is_taken(group, deadline) for group in groups))
+    async def _all(self, groups: Sequence[Sequence[Delivery]], term: Term) -> Sequence[bool]:
+        return await asyncio.gather(*(self._is_taken(group, term) for group in groups))
 
-    async def _is_taken(self, deliveries: Sequence[Delivery], deadline: float) -> bool:
+    async def _is_taken(self, deliveries: Sequence[Delivery], term: Term) -> bool:
         if not deliveries:
             return True
-        if self.clock() >= deadline:
+        if term.is_over:
             with suppress(SettledError):  # the lease runs out
                 await asyncio.to_thread(self.host.backend.queue.release, deliveries)
             return False
-        return await self.host.take(deliveries[0].message.key, deliveries, Interruption(), deadline) is End.DONE
+        return await self.host.take(deliveries[0].message.key, deliveries, term.interruption) is End.DONE

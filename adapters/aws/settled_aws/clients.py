@@ -37,6 +37,8 @@ class SqsClient(Protocol):
 
     def change_message_visibility_batch(self, **request: Any) -> Answer: ...
 
+    def get_queue_attributes(self, **request: Any) -> Answer: ...
+
 
 class SchedulerClient(Protocol):
     """The client of the service ``scheduler``."""

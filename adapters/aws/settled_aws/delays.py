@@ -30,12 +30,12 @@ TIME_TO_FORWARD = 5
 
 
 class DelayQueue:
-    """The standard queue at `url`. `clock` is the time in seconds since the epoch."""
+    """The standard queue at `url`. `ticks` is in seconds since whenever: only what passes counts."""
 
-    def __init__(self, client: SqsClient, url: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, client: SqsClient, url: str, ticks: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._url = url
-        self._clock = clock
+        self._ticks = ticks
         self._looked = -math.inf
         self._lock = threading.Lock()
 
@@ -64,8 +64,8 @@ class DelayQueue:
 
     def _is_time(self) -> bool:
         with self._lock:
-            now = self._clock()
-            if 0 <= now - self._looked < LOOK_EVERY:  # a clock may be set back
+            now = self._ticks()
+            if 0 <= now - self._looked < LOOK_EVERY:  # a clock that was passed in may be set back
                 return False
             self._looked = now
             return True

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from attrs import frozen
 
 from settled import Backend, EventError, Machine, Snapshot, TooLarge, Unavailable, Unknown
-from settled_aws.invocation import Context, Event
+from settled_aws.invocation import Context, Event, begin_invocation
 from settled_runtime import Client, NotTaken
 
 TIME_TO_ANSWER = 1.0
@@ -28,7 +28,7 @@ TIME_TO_ANSWER = 1.0
 
 def http_handler(machines: Iterable[Machine[Any, Any]], backend: Backend) -> Callable[[Event, Context], Event]:
     """The handler of a Lambda function that lets events for `machines` in, over `backend`."""
-    return _Door({machine.id: Client(machine, backend) for machine in machines})
+    return _Door(backend, {machine.id: Client(machine, backend) for machine in machines})
 
 
 @frozen
@@ -74,9 +74,11 @@ def _object(value: Any) -> Mapping[str, Any]:
 class _Door:
     """What is called for each request."""
 
+    backend: Backend
     clients: Mapping[str, Client[Any]]
 
     def __call__(self, event: Event, context: Context) -> Event:
+        begin_invocation(self.backend)
         try:
             request = Request.of(event)
             client = self.clients.get(request.machine)

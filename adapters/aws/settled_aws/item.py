@@ -26,22 +26,25 @@ LARGEST_NUMBER = 21
 RECORD, LETTER = "record", "letter/"
 
 
+NOBODYS: Item = {"key": {"S": "time"}, "part": {"S": "time"}}
+"""A primary key that no item has. Whoever reads it learns only what an answer says besides."""
+
+
 def record_key(key: Key) -> Item:
     """The primary key of the record of `key`."""
     return {"key": _text(partition(key)), "part": _text(RECORD)}
 
 
 def record_item(key: Key, stored: Stored, expires: float | None) -> Item:
-    """The item of a record; without a body if it was deleted. From `expires` on, DynamoDB may forget it."""
+    """The item of a record, or of what is left of it. From `expires` on, DynamoDB may forget it."""
     item = {
         **record_key(key),
         "version": _number(stored.version),
+        "body": _text(stored.body),
         "status": _text(stored.index.status),
         "tags": _text(json.dumps(stored.index.tags)),
         "updated": _number(stored.index.updated),
     }
-    if stored.body is not None:
-        item["body"] = _text(stored.body)
     if expires is not None:
         item["expires"] = _number(int(expires))
     return item
@@ -50,7 +53,7 @@ def record_item(key: Key, stored: Stored, expires: float | None) -> Item:
 def stored_in(item: Item) -> Stored:
     """What `record_item` wrote."""
     index = Index(_read(item["status"]), tuple(json.loads(_read(item["tags"]))), float(item["updated"]["N"]))
-    return Stored(int(item["version"]["N"]), _read(item["body"]) if "body" in item else None, index)
+    return Stored(int(item["version"]["N"]), _read(item["body"]), index)
 
 
 def letter_item(key: Key, letter: DeadLetter, version: int, place: int) -> Item:

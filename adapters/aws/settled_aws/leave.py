@@ -18,7 +18,8 @@ Leave = Mapping[str, tuple[str, ...]]
 
 _TABLE = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:Query")
 _SCHEDULES = ("scheduler:CreateSchedule", "scheduler:UpdateSchedule", "scheduler:DeleteSchedule")
-_QUEUE = ("sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
+_DELAYS = ("sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
+_QUEUE = (*_DELAYS, "sqs:GetQueueAttributes")
 
 _FOR_THE_SCHEDULER = {
     "ContextKeyName": "iam:PassedToService",
@@ -32,7 +33,7 @@ def of_the_turns(place: Place, found: Addresses) -> Leave:
     return {
         _arn(found, "dynamodb", f"table/{place.table}"): _TABLE,
         found.queue_arn: _QUEUE,
-        _arn(found, "sqs", place.delays): _QUEUE,
+        _arn(found, "sqs", place.delays): _DELAYS,
         _arn(found, "scheduler", f"schedule/{place.schedules}/any"): _SCHEDULES,
         found.role_arn: ("iam:PassRole",),
     }

@@ -34,9 +34,18 @@ def partition(key: Key) -> str:
 
 
 def deduplication_id(message: Message) -> str:
-    """What SQS knows `message` again by: other keys may use the same id, and a queue may not tell groups apart."""
+    """What SQS knows `message` again by.
+
+    The key is in it, because other keys may use the same id, and a queue may not tell groups apart; and so is the body,
+    because SQS would say nothing of another one, and drop it. Let through, it is for the record to find out.
+    """
     key = str(message.key)
-    return _hash(f"{len(key)} {key} {message.id}")
+    return _hash(f"{len(key)} {key} {len(message.id)} {message.id} {message.body}")
+
+
+def epoch(queue: str, created: str) -> str:
+    """What the numbers of the queue with the ARN `queue` are compared within: short, because each record holds it."""
+    return _hash(f"{queue} {created}")[:12]
 
 
 def schedule_name(timer_id: str) -> str:

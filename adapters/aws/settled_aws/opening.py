@@ -15,6 +15,8 @@ from attrs import frozen
 from botocore.config import Config
 from botocore.session import get_session
 
+from settled.ports import Capability
+from settled_aws.clock import RESOLUTION, ServerClock, listening
 from settled_aws.delays import DelayQueue
 from settled_aws.errors import translated
 from settled_aws.queue import SqsFifoQueue
@@ -33,6 +35,9 @@ ONE_ATTEMPT = Config(
     max_pool_connections=32,
 )
 """How clients that are passed in should be set up, too."""
+
+CAPABILITIES = frozenset({Capability.POSITIONS})
+"""What SQS does beyond the contract. It shares no transaction with DynamoDB, so no finish is atomic, or fenced."""
 
 
 def open_aws(url: str) -> Separate:
@@ -84,19 +89,29 @@ def assemble(
     dynamodb: DynamoDBClient,
     sqs: SqsClient,
     scheduler: Callable[[], SchedulerClient],
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] | None = None,
     closing: tuple[Callable[[], None], ...] = (),
 ) -> Separate:
-    """The backend at `place`, over these clients; `closing` is what `close` calls."""
-    delays = DelayQueue(sqs, found.delays, clock)
-    queue = SqsFifoQueue(sqs, found.queue, place.lease, place.largest_message, delays, clock)
+    """The backend at `place`, over these clients; `closing` is what `close` calls.
+
+    `clock` is the time in seconds since the epoch, and taken to be exact. Without it the time is AWS's own.
+    """
+    now, resolution = clock or ServerClock(lambda: store.answer()), 0.0
+    if isinstance(now, ServerClock):
+        dynamodb, sqs, resolution = listening(dynamodb, now), listening(sqs, now), RESOLUTION
+    delays = DelayQueue(sqs, found.delays, clock or time.monotonic)
+    store = DynamoDBStore(dynamodb, place.table, place.keep_finished, now)
+    queue = SqsFifoQueue(sqs, found.queue, place.lease, place.largest_message, delays, now)
     target = Target(place.schedules, found.queue_arn, found.role_arn)
     return Separate(
-        store=DynamoDBStore(dynamodb, place.table, place.keep_finished, clock),
+        store=store,
         queue=queue,
-        timers=EventBridgeTimers(scheduler, target, delays, queue.send, clock),
+        timers=EventBridgeTimers(scheduler, target, delays, queue.send, now, resolution),
         lease=float(place.lease),
+        capabilities=CAPABILITIES,
         closing=closing,
+        clock=now,
+        resolution=resolution,
     )
 
 

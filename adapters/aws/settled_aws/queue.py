@@ -5,26 +5,30 @@ when its new timeout is over. SQS counts in whole seconds, so a part of one is r
 
 Two things SQS does not do. It forgets a message's id after five minutes, so a later repetition is told by the record's
 window; and an old receipt may still do something, so what protects an instance is its version.
+
+SQS numbers the messages of a group, and its numbers only grow. When a queue is deleted and made again there is nothing
+that they go on from, so what they are compared within is the queue's name together with when it was made.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from settled.errors import Conflict, EventError, SettledError, TooLarge, Unavailable, Unknown
 from settled.message import Message
-from settled.ports import Delivery
+from settled.ports import Delivery, Position
 from settled_aws.clients import Answer, SqsClient
 from settled_aws.delays import DelayQueue
 from settled_aws.envelope import opened, sealed, size
 from settled_aws.errors import meaning, translated
-from settled_aws.names import deduplication_id, group_id
+from settled_aws.names import deduplication_id, epoch, group_id
 
 MOST_AT_ONCE = 10
 """How many messages one request sends, receives, deletes or extends."""
@@ -40,6 +44,11 @@ LONGEST_LEASE = 12 * 60 * 60
 
 MARGIN = 60
 """How many seconds a hand-out may be older than we know: Lambda passes on what it received before."""
+
+NUMBER = "SequenceNumber"
+"""The system attribute with a message's number; a Lambda function is given it, too."""
+
+_ARN, _CREATED = "QueueArn", "CreatedTimestamp"
 
 _LEASE_LOST = frozenset({"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight"})
 """What SQS says of a receipt whose lease has ended; as an entry's code, or with a prefix of the service's name."""
@@ -67,9 +76,13 @@ class SqsFifoQueue:
         self._largest = largest
         self._delays = delays
         self._clock = clock
+        self._numbering: Numbering | None = None
+        self._lock = threading.Lock()
 
     def send(self, messages: Sequence[Message]) -> None:
         """Put `messages` into the queue, in this order; durable on return.
+
+        One with a known id and another body is queued: SQS keeps no bodies that it could be held against.
 
         Raises:
             TooLarge: none of them was sent.
@@ -90,16 +103,17 @@ class SqsFifoQueue:
             return ()
         if self._delays is not None:
             self._delays.forward(self.send)
+        numbering = self.numbering()
         with translated(f"receiving from {self._url}", reading=True):
             answer = self._client.receive_message(
                 QueueUrl=self._url,
                 MaxNumberOfMessages=min(limit, MOST_AT_ONCE),
                 WaitTimeSeconds=min(int(wait), LONGEST_WAIT),
                 VisibilityTimeout=self.lease,
-                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+                MessageSystemAttributeNames=["ApproximateReceiveCount", NUMBER],
             )
         until = self._clock() + self.lease
-        return list(_deliveries(answer.get("Messages", ()), until))
+        return list(_deliveries(answer.get("Messages", ()), until, numbering))
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._each("deleting from", self._client.delete_message_batch, deliveries, {})
@@ -120,6 +134,20 @@ class SqsFifoQueue:
         lost = self._each("extending in", self._client.change_message_visibility_batch, deliveries, timeout)
         if lost:
             raise Conflict(f"the lease of {', '.join(each.message.id for each in lost)} was lost")
+
+    def numbering(self) -> Numbering:
+        """How the queue's messages are numbered; one request asks for it, and then it is known.
+
+        Raises:
+            Unavailable, Denied: it could not be asked for.
+        """
+        with self._lock:
+            if self._numbering is None:
+                with translated(f"asking what {self._url} is", reading=True):
+                    answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=[_ARN, _CREATED])
+                queue = answer["Attributes"]
+                self._numbering = Numbering(queue[_ARN], epoch(queue[_ARN], queue[_CREATED]))
+            return self._numbering
 
     def _entry(self, message: Message) -> Entry:
         text = sealed(message)
@@ -168,6 +196,18 @@ class SqsFifoQueue:
         return lost
 
 
+@frozen
+class Numbering:
+    """How the messages of the queue with the ARN `queue` are numbered since it was made."""
+
+    queue: str
+    epoch: str
+
+    def position(self, attributes: Mapping[str, Any]) -> Position | None:
+        """Where the message with these system attributes stands, if they say so."""
+        return Position(self.epoch, int(attributes[NUMBER])) if NUMBER in attributes else None
+
+
 @define
 class Entry:
     """A message as it is sent. `size` is in bytes."""
@@ -212,12 +252,13 @@ def in_batches(entries: Iterable[Entry]) -> Sequence[Sequence[Entry]]:
     return [batch.entries for batch in batches]
 
 
-def _deliveries(messages: Iterable[Mapping[str, Any]], until: float) -> Iterator[Delivery]:
+def _deliveries(messages: Iterable[Mapping[str, Any]], until: float, numbering: Numbering) -> Iterator[Delivery]:
     """What was received. A message that is not settled's is left to the queue's own dead-letter queue."""
     for received in messages:
-        attempt = int(received["Attributes"]["ApproximateReceiveCount"])
+        attributes = received["Attributes"]
+        attempt, position = int(attributes["ApproximateReceiveCount"]), numbering.position(attributes)
         with suppress(EventError):
-            yield Delivery(opened(received["Body"]), received["ReceiptHandle"], attempt, until)
+            yield Delivery(opened(received["Body"]), received["ReceiptHandle"], attempt, until, position)
 
 
 def _is_lost(failed: Mapping[str, Any]) -> bool:

@@ -43,7 +43,8 @@ class Target:
 class EventBridgeTimers:
     """Timers over the FIFO queue that `target` names and `send` sends to.
 
-    `scheduler` makes the client when the first long timer needs one. `clock` is the time in seconds since the epoch.
+    `scheduler` makes the client when the first long timer needs one. `clock` is the time in seconds since the epoch. It
+    may be behind by `resolution`, and so may that of whoever receives: what comes that much later is early to nobody.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class EventBridgeTimers:
         delays: DelayQueue,
         send: Callable[[Sequence[Message]], None],
         clock: Callable[[], float] = time.time,
+        resolution: float = 0.0,
     ) -> None:
         self._scheduler = scheduler
         self._target = target
         self._delays = delays
         self._send = send
         self._clock = clock
+        self._resolution = resolution
 
     def schedule(self, timer: Timer) -> None:
         """Send ``timer.message`` at ``timer.due``.
@@ -66,28 +69,29 @@ class EventBridgeTimers:
         The same id again replaces a schedule. A wait of less than 15 minutes cannot be taken back: its message comes,
         and the record, which does not expect it any more, drops it.
         """
-        wait = timer.due - self._clock()
+        due = timer.due + self._resolution
+        wait = due - self._clock()
         if wait <= 0:
             self._send([timer.message])
         elif wait <= LONGEST_DELAY:
             self._delays.put(timer.message, wait)
         else:
-            self._schedule(timer)
+            self._schedule(timer, due)
 
     def cancel(self, timer_id: str) -> None:
         name, group = schedule_name(timer_id), self._target.group
         with translated(f"cancelling the timer {timer_id}"):
             _unless(_GONE, self._scheduler().delete_schedule, Name=name, GroupName=group)
 
-    def _schedule(self, timer: Timer) -> None:
-        scheduler, schedule = self._scheduler(), self._request(timer)
+    def _schedule(self, timer: Timer, due: float) -> None:
+        scheduler, schedule = self._scheduler(), self._request(timer, due)
         with translated(f"scheduling the timer {timer.id}"):
             if _unless(_THERE, scheduler.create_schedule, **schedule):
                 return
             if not _unless(_GONE, scheduler.update_schedule, **schedule):
                 scheduler.create_schedule(**schedule)  # it has fired between the two
 
-    def _request(self, timer: Timer) -> dict[str, Any]:
+    def _request(self, timer: Timer, due: float) -> dict[str, Any]:
         text = sealed(timer.message)
         if size(text) > LARGEST_INPUT:
             sizes = f"{size(text):,} bytes, and a schedule sends {LARGEST_INPUT:,}"
@@ -95,7 +99,7 @@ class EventBridgeTimers:
         return {
             "Name": schedule_name(timer.id),
             "GroupName": self._target.group,
-            "ScheduleExpression": at(timer.due),
+            "ScheduleExpression": at(due),
             "ScheduleExpressionTimezone": "UTC",
             "FlexibleTimeWindow": {"Mode": "OFF"},
             "ActionAfterCompletion": "DELETE",

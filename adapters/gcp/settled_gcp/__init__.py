@@ -5,13 +5,14 @@ neither retries nor encodes, and it does not know what a statechart is.
 
 The way in is `open_gcp`, or `assemble` with clients of one's own. Below it stand the ports: `store` with its
 `documents`, `queue` with its `envelope`, and timers of two kinds, `tasks` and `sweep`; `names` says how a key looks to
-Google, `errors` what went wrong, `services` what it is asked, `clients` how clients are made. `doctor` looks at a
-project. Above it, `push` is where Pub/Sub comes in, and `streaming` where it is listened to.
+Google, `errors` what went wrong, `services` what it is asked, `clients` how clients are made, `clock` what time it is.
+`doctor` looks at a project. Above it, `push` is where Pub/Sub comes in, and `streaming` where it is listened to.
 """
 
 from __future__ import annotations
 
 from settled_gcp.clients import FIRESTORE, PUBLISHER, SUBSCRIBER, TASKS, client_of
+from settled_gcp.clock import ServerTime
 from settled_gcp.doctor import examine_gcp
 from settled_gcp.opening import assemble, open_gcp
 from settled_gcp.push import PushHandler, push_handler
@@ -35,6 +36,7 @@ __all__ = [
     "Place",
     "PubSubQueue",
     "PushHandler",
+    "ServerTime",
     "Timekeeper",
     "assemble",
     "client_of",

@@ -111,7 +111,7 @@ def _of_the_dead_letters(name: str, found: Any) -> Iterator[Danger]:
 
 def _of_the_pull(name: str, found: Any) -> Iterator[Danger]:
     if not found.enable_exactly_once_delivery:
-        harm = "a worker is not told that its lease was lost, and finds out when it commits"
+        harm = "a worker that stood still takes its message again, if more than its record's window came in between"
         yield Danger(f"{name} has no exactly-once delivery", harm, "Switch it on, where messages are pulled.")
 
 

@@ -40,7 +40,7 @@ LETTERS = "letters"
 """The collection of dead letters below a record; the name of the record's collection stands before it."""
 
 EXPIRES = "expires"
-EXEMPT: Sequence[str] = ("body", "key", "tags", "updated", "version", "gone", EXPIRES)
+EXEMPT: Sequence[str] = ("body", "key", "tags", "updated", "version", EXPIRES)
 """The fields of a record that should be in no index; only `status` is asked for."""
 
 EXEMPT_LETTER: Sequence[str] = ("id", "body", "reason", "at", "detail")
@@ -81,6 +81,11 @@ class Collection:
         hashed = hashlib.sha256(timer_id.encode("utf-8", "surrogatepass")).hexdigest()
         return f"{self.parent}/{self.timers}/{hashed}"
 
+    @property
+    def nobody(self) -> str:
+        """The name of a document that is never there."""
+        return f"{self.parent}/{self.name}-clock/nobody"
+
     def bounds(self, machine: str) -> tuple[str, str]:
         """Between which names the records of `machine` stand: from the first one on, up to before the second."""
         before = f"{self.parent}/{self.name}/{_escaped(machine)}"
@@ -119,24 +124,21 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def record_fields(key: Key, stored: Stored, expires: float | None) -> Fields:
-    """The fields of a record; without a body if it was deleted. From `expires` on, Firestore may forget it."""
+    """The fields of a record. From `expires` on, Firestore may forget it."""
     fields = {
+        "body": _text(stored.body),
         "key": _text(str(key)),
         "version": {"integer_value": stored.version},
         "status": _text(stored.index.status),
         "tags": _text(json.dumps(stored.index.tags)),
         "updated": {"double_value": stored.index.updated},
     }
-    if stored.body is None:
-        fields["gone"] = {"boolean_value": True}
-    else:
-        fields["body"] = _text(stored.body)
     if expires is not None:
         fields[EXPIRES] = {"timestamp_value": datetime.fromtimestamp(expires, UTC)}
     return fields
 
 
-LISTED: Sequence[str] = ("key", "version", "status", "tags", "updated", "gone")
+LISTED: Sequence[str] = ("key", "version", "status", "tags", "updated")
 """The fields of a record that are read for a list."""
 
 
@@ -150,16 +152,11 @@ def version_in(document: Any) -> int:
     return int(document.fields["version"].integer_value)
 
 
-def is_gone(document: Any) -> bool:
-    """Whether the instance in `document` was deleted."""
-    return "gone" in document.fields
-
-
 def stored_in(document: Any) -> Stored:
     """What `record_fields` wrote, with an empty body where it was not read."""
     fields = document.fields
     index = Index(_read(fields["status"]), tuple(json.loads(_read(fields["tags"]))), fields["updated"].double_value)
-    body = _read(fields["body"]) if "body" in fields else None if is_gone(document) else ""
+    body = _read(fields["body"]) if "body" in fields else ""
     return Stored(version_in(document), body, index)
 
 

@@ -25,6 +25,7 @@ from settled_gcp.clients import (
     client_of,
     credentials_here,
 )
+from settled_gcp.clock import RESOLUTION, ServerTime
 from settled_gcp.queue import PubSubQueue
 from settled_gcp.services import FirestoreClient, PublisherClient, SubscriberClient, TasksClient
 from settled_gcp.store import FirestoreStore
@@ -70,17 +71,20 @@ def assemble(
     publisher: PublisherClient,
     subscriber: SubscriberClient,
     tasks: Callable[[], TasksClient],
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] | None = None,
     closing: tuple[Callable[[], None], ...] = (),
 ) -> Separate:
     """The backend at `place`, over these clients; `closing` is what `close` calls.
 
-    `tasks` makes its client when the first timer needs one, which is never where timers are swept.
+    `tasks` makes its client when the first timer needs one, which is never where timers are swept. `clock`, if there is
+    one, is the time for all of it, also where seconds are only counted; without it that is Firestore's.
     """
+    now = ServerTime(firestore, place.records, clock)
+    ticks = clock or time.monotonic
     store = FirestoreStore(
-        firestore, place.records, keep_finished=place.keep_finished, contention=place.contention, clock=clock
+        firestore, place.records, keep_finished=place.keep_finished, contention=place.contention, clock=now
     )
-    queue, timers, ending = _line(place, firestore, publisher, subscriber, tasks, clock)
+    queue, timers, ending = _line(place, firestore, publisher, subscriber, tasks, now, ticks)
     return Separate(
         store=store,
         queue=queue,
@@ -88,6 +92,8 @@ def assemble(
         lease=float(place.lease),
         capabilities=frozenset({Capability.SCAN}),
         closing=(*ending, *closing),
+        clock=now,
+        resolution=RESOLUTION,
     )
 
 
@@ -97,7 +103,8 @@ def _line(
     publisher: PublisherClient,
     subscriber: SubscriberClient,
     tasks: Callable[[], TasksClient],
-    clock: Callable[[], float],
+    now: ServerTime,
+    ticks: Callable[[], float],
 ) -> tuple[Queue, Timers, tuple[Callable[[], None], ...]]:
     """The queue, what puts timers into it, and how to end it."""
     names = (place.topic_name, place.subscription_name)
@@ -107,29 +114,29 @@ def _line(
             def rearm(timer: Timer) -> None:
                 timers.schedule(timer)
 
-            line = PubSubQueue(publisher, subscriber, *names, place.lease, rearm=rearm, clock=clock)
+            line = PubSubQueue(publisher, subscriber, *names, place.lease, rearm=rearm, clock=now.at_least)
             target = Target(place.tasks_name, place.publish_url, place.account)
-            timers = CloudTasksTimers(tasks, target, line.send, clock)
-            queue, ending = _received(place, line, subscriber, clock)
+            timers = CloudTasksTimers(tasks, target, line.send, now)
+            queue, ending = _received(place, line, subscriber, now)
             return queue, timers, ending
         case Timekeeper.SWEEP:
-            line = PubSubQueue(publisher, subscriber, *names, place.lease, clock=clock)
-            swept = FirestoreTimers(firestore, place.records, line.send, clock)
-            queue, ending = _received(place, line, subscriber, clock)
-            return SweptQueue(queue, swept, place.sweep_every, clock), swept, ending
+            line = PubSubQueue(publisher, subscriber, *names, place.lease, clock=now.at_least)
+            swept = FirestoreTimers(firestore, place.records, line.send, now)
+            queue, ending = _received(place, line, subscriber, now)
+            return SweptQueue(queue, swept, place.sweep_every, ticks), swept, ending
         case _:
             assert_never(place.timers)
 
 
 def _received(
-    place: Place, line: PubSubQueue, subscriber: SubscriberClient, clock: Callable[[], float]
+    place: Place, line: PubSubQueue, subscriber: SubscriberClient, now: ServerTime
 ) -> tuple[Queue, tuple[Callable[[], None], ...]]:
     """`line` as its messages are received here, and how to end that."""
     match place.pull:
         case Pull.UNARY:
             return line, ()
         case Pull.STREAM:
-            stream = StreamingQueue(line, subscriber, clock=clock)
+            stream = StreamingQueue(line, subscriber, clock=now.at_least)
             return stream, (stream.close,)
         case _:
             assert_never(place.pull)

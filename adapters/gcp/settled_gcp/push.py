@@ -4,6 +4,9 @@ With success the message is gone. With anything else it comes again, before all 
 has one request under way at a time. So what did not end well is answered with 503, however it ended. How long Pub/Sub
 then waits is for the subscription's retry policy to say, and nobody can tell it otherwise.
 
+Nobody can be asked whether Pub/Sub still waits for the answer. And between two requests an instance may stand still,
+and its clock with it: so each request takes the time anew, which costs nothing where the record is read.
+
 What runs when the time of a request is nearly over is abandoned and handed back, because Pub/Sub sends the message
 again once its ack deadline has passed. Should it come while an older request still has the key, it is turned away.
 """
@@ -23,11 +26,12 @@ from typing import Any, Protocol, assert_never
 
 from attrs import define, field, frozen
 
-from settled import Delivery, Denied, End, Key, Message, SettledError, Timer, Unavailable
+from settled import Backend, Delivery, Denied, End, Key, Message, SettledError, Timer, Unavailable
+from settled_gcp.clock import ServerTime
 from settled_gcp.envelope import arrived
 from settled_gcp.queue import PUSHED
 from settled_gcp.tokens import CERTIFICATES, Caller, Doorkeeper
-from settled_runtime import Host, Interruption
+from settled_runtime import Host, Interruption, Separate
 
 RESERVE = 2.0
 """For how many seconds before its end a request does nothing but hand back and answer."""
@@ -64,7 +68,6 @@ def push_handler(
     reserve: float = RESERVE,
     concurrency: int = 80,
     certificates: str = CERTIFICATES,
-    clock: Callable[[], float] = time.time,
 ) -> PushHandler:
     """What takes push requests through `host`, for whatever serves HTTP.
 
@@ -79,12 +82,11 @@ def push_handler(
         reserve: for how many seconds before its end a request does nothing but hand back and answer.
         concurrency: how many requests are taken at the same time by way of ASGI.
         certificates: where Google's are.
-        clock: seconds since the epoch.
     """
     pool = ThreadPoolExecutor(concurrency, thread_name_prefix="settled-push")
     make = (lambda: host) if isinstance(host, Host) else host
     limits = Limits(timeout, reserve)
-    return PushHandler(Doorkeeper(Caller(audience, email), certificates), limits, clock, pool, _Once(make))
+    return PushHandler(Doorkeeper(Caller(audience, email), certificates), limits, pool, _Once(make))
 
 
 @frozen
@@ -94,9 +96,20 @@ class Limits:
     timeout: float | None
     reserve: float
 
-    def deadline(self, now: float, lease: float) -> float:
-        """Until when a request may work that came `now`."""
-        return now + min(lease, self.timeout or lease) - self.reserve
+    @contextmanager
+    def watched(self, began: float, lease: float) -> Generator[Interruption]:
+        """What is set when a request that `began` then is to hand back, should this block still run.
+
+        It goes by the monotonic clock, which nobody sets, and for which no server has to be asked.
+        """
+        interruption, end = Interruption(), began + min(lease, self.timeout or lease) - self.reserve
+        alarm = threading.Timer(end - time.monotonic(), interruption.set)
+        alarm.daemon = True
+        alarm.start()
+        try:
+            yield interruption
+        finally:
+            alarm.cancel()
 
 
 @frozen
@@ -118,7 +131,6 @@ class PushHandler:
 
     doorkeeper: Doorkeeper
     limits: Limits
-    clock: Callable[[], float]
     pool: ThreadPoolExecutor
     host: _Once
     _busy: _Busy = field(factory=lambda: _Busy(), init=False)
@@ -185,41 +197,56 @@ class PushHandler:
 
     def taken(self, body: bytes) -> Answer:
         """The answer to a request of Pub/Sub's, after the turn of its message."""
-        now = self.clock()
+        began = time.monotonic()
         try:
             pushed = Pushed.of(body)
         except (ValueError, KeyError, TypeError) as error:
             return Answer(HTTPStatus.BAD_REQUEST, f"not a push request with an ordering key: {error!r}")
         found = arrived(pushed.data, pushed.ordering)
-        match found:
-            case None:
-                return Answer(HTTPStatus.BAD_REQUEST, "not a message of settled, or in the order of another key")
-            case Message():
-                return self._turned(found, pushed.attempt, now)
-            case Timer(_, message, due):
-                return self._rearmed(found) if due > now else self._turned(message, pushed.attempt, now)
-            case _:
-                assert_never(found)
-
-    def _rearmed(self, timer: Timer) -> Answer:
-        """Schedule a timer that came before it is due, because nobody waits so long at once."""
+        if found is None:
+            return Answer(HTTPStatus.BAD_REQUEST, "not a message of settled, or in the order of another key")
+        host = self.host()
         try:
-            self.host().backend.timers.schedule(timer)
+            now = _awake(host.backend)
+            message = _due(host.backend, found)
         except SettledError as error:
             return Answer(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
-        return Answer(HTTPStatus.OK)
+        if message is None:
+            return Answer(HTTPStatus.OK)
+        return self._turned(host, Delivery(message, PUSHED, pushed.attempt, now + host.backend.lease), began)
 
-    def _turned(self, message: Message, attempt: int, now: float) -> Answer:
-        host = self.host()
-        lease = host.backend.lease
-        with self._busy.alone(message.key) as is_alone:
+    def _turned(self, host: Host, delivery: Delivery, began: float) -> Answer:
+        key = delivery.message.key
+        with self._busy.alone(key) as is_alone:
             if not is_alone:
                 return Answer(HTTPStatus.SERVICE_UNAVAILABLE, "another request has this key")
-            held = host.hold([Delivery(message, PUSHED, attempt, now + lease)])
-            end = host.take(message.key, held, Interruption(), self.limits.deadline(now, lease))
+            with self.limits.watched(began, host.backend.lease) as interruption:
+                end = host.take(key, host.hold([delivery]), interruption)
         if end is End.DONE:
             return Answer(HTTPStatus.OK)
         return Answer(HTTPStatus.SERVICE_UNAVAILABLE, "the turn is not over")
+
+
+def _awake(backend: Backend) -> float:
+    """A time that is over for sure. This machine's clock is believed no more: it may have stood still until now."""
+    if not (isinstance(backend, Separate) and isinstance(backend.clock, ServerTime)):
+        return backend.now()
+    backend.clock.doubt()
+    return backend.clock.at_least()  # The time itself would be one read more, and the turn's own answers will tell it.
+
+
+def _due(backend: Backend, found: Message | Timer) -> Message | None:
+    """The message to take; None if it was a timer before its time, because nobody waits so long at once."""
+    match found:
+        case Message():
+            return found
+        case Timer(_, message, due):
+            if due <= backend.now():
+                return message
+            backend.timers.schedule(found)
+            return None
+        case _:
+            assert_never(found)
 
 
 @frozen

@@ -4,10 +4,11 @@ What one pull hands out of a key is leased together: while any of it is out, Pub
 When a message comes again, because its lease ran out or it was given back, all later ones of its key come again behind
 it, even those that were acknowledged. So the order holds, and it is the record that tells a repetition.
 
-What Pub/Sub does not do. It knows no ids of ours, so what is sent twice comes twice. Only a subscription with
-exactly-once delivery says that a lease was lost; without it `extend` is told nothing, and an old receipt may still
-acknowledge. Hand-outs are counted only where the subscription has a dead-letter policy, and a message that waits long
-is handed out every ten minutes. So what protects an instance is its version, and what counts failures its record.
+What Pub/Sub does not do. It knows no ids of ours, so what is sent twice comes twice, and it numbers nothing that we are
+told of. Only a subscription with exactly-once delivery says that a lease was lost; without it `extend` is told nothing,
+and an old receipt may still acknowledge. Of what was pushed, nobody can ask whether it is still held. Hand-outs are
+counted only where the subscription has a dead-letter policy, and a message that waits long is handed out every ten
+minutes. So what protects an instance is its version, and what counts failures its record.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class PubSubQueue:
         rearm: what schedules a timer that comes before it is due; without it such a timer stays where it is.
         shortest_wait: for how many seconds a pull waits at least. One that is broken off earlier than an answer takes
             leaves messages leased to nobody.
-        clock: the time in seconds since the epoch.
+        clock: the time in seconds since the epoch, or one that is over for sure.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class PubSubQueue:
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
         if limit < 1:
             return ()
+        self._clock()  # Whom it has to ask may fail, and that must come before anything is leased.
         request = {"subscription": self.subscription, "max_messages": min(limit, MOST_AT_ONCE)}
         timeout = max(wait, self._shortest_wait)
         with translated(f"pulling from {self.subscription}", reading=True):
@@ -130,14 +132,16 @@ class PubSubQueue:
         self._each("releasing to", self._subscriber.modify_ack_deadline, deliveries, ack_deadline_seconds=seconds)
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
-        """Let the leases end `lease` seconds from now, and at most ten minutes.
+        """Let the leases end `lease` seconds from now, and at most ten minutes. For what was pushed this does nothing.
 
         Raises:
-            Conflict: the subscription has exactly-once delivery, and a lease was lost. The others were extended.
+            Conflict: the subscription has exactly-once delivery, and a lease was lost: it has run out, whether or not
+                the message was handed out again, or the message was acknowledged. The others were extended.
+            Unavailable: it may be that some were extended; doing it again is safe.
         """
         seconds = max(1, min(math.ceil(lease), LONGEST_LEASE))
         call = self._subscriber.modify_ack_deadline
-        lost = self._each("extending in", call, deliveries, ack_deadline_seconds=seconds)
+        lost = self._each("extending in", call, deliveries, True, ack_deadline_seconds=seconds)
         if lost:
             raise Conflict(f"the lease of {', '.join(each.message.id for each in lost)} was lost")
 
@@ -185,7 +189,12 @@ class PubSubQueue:
         return Entry(ordering, data, size)
 
     def _each(
-        self, what: str, call: Callable[..., None], deliveries: Sequence[Delivery], **options: int
+        self,
+        what: str,
+        call: Callable[..., None],
+        deliveries: Sequence[Delivery],
+        repeatable: bool = False,
+        **options: int,
     ) -> Sequence[Delivery]:
         """Call for all of `deliveries` but those that were pushed; the ones whose lease was known to be lost."""
         held = [delivery for delivery in deliveries if delivery.receipt != PUSHED]
@@ -194,11 +203,11 @@ class PubSubQueue:
             some = held[start : start + MOST_AT_ONCE]
             receipts = [delivery.receipt for delivery in some]
             request = {"subscription": self.subscription, "ack_ids": receipts, **options}
-            with translated(f"{what} {self.subscription}"):
+            with translated(f"{what} {self.subscription}", reading=repeatable):
                 try:
                     call(request=request, retry=None, timeout=TIMEOUT)
                 except Exception as error:
-                    reasons = _reasons_in(error)
+                    reasons = _reasons_in(error, receipts)
                     if not reasons:
                         raise
                     if any(not reason.startswith("PERMANENT_FAILURE") for reason in reasons.values()):
@@ -207,12 +216,13 @@ class PubSubQueue:
         return lost
 
 
-def _reasons_in(error: Exception) -> Mapping[str, str]:
-    """For which receipts nothing was done, and why, as a subscription with exactly-once delivery says it.
+def _reasons_in(error: Exception, receipts: Sequence[str]) -> Mapping[str, str]:
+    """For which of `receipts` nothing was done, and why, as a subscription with exactly-once delivery says it.
 
-    For all others of the request it was done.
+    For all others of the request it was done. Other errors have details, too, which are about no receipt.
     """
-    return getattr(error, "metadata", None) or {}
+    details: Mapping[str, str] = getattr(error, "metadata", None) or {}
+    return {receipt: details[receipt] for receipt in receipts if receipt in details}
 
 
 @define

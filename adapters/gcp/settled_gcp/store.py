@@ -9,7 +9,6 @@ read under a lock that lasts until the commit: others wait for it.
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
@@ -17,13 +16,13 @@ from typing import Any, TypeAlias, assert_never
 
 from settled.errors import Conflict, TooLarge
 from settled.message import Key
-from settled.ports import DeadLetter, Index, Stored
+from settled.ports import DELETED, DeadLetter, Stored
+from settled_gcp.clock import ServerTime
 from settled_gcp.documents import (
     LARGEST_COMMIT,
     LISTED,
     Collection,
     fits,
-    is_gone,
     key_in,
     letter_fields,
     letter_in,
@@ -36,7 +35,7 @@ from settled_gcp.services import FirestoreClient
 
 Request: TypeAlias = Mapping[str, Any]
 
-FINISHED = frozenset({"done", "error", "stopped", "absent"})
+FINISHED = frozenset({"done", "error", "stopped", "absent", DELETED})
 """The statuses of instances that nothing happens to any more."""
 
 REMEMBERED = 10_000
@@ -60,7 +59,7 @@ class FirestoreStore:
     With `keep_finished`, in seconds, an instance that is done, failed, stopped or deleted is marked to expire (the
     timestamp ``expires``) that long after its last commit; its dead letters are not. An instance that has expired was
     never there: its versions and idempotency keys begin again if its name is used again. `clock` is the time in seconds
-    since the epoch; `timeout`, in seconds, is how long a request may take.
+    since the epoch, if it is not to be Firestore's own; `timeout`, in seconds, is how long a request may take.
     """
 
     def __init__(
@@ -70,14 +69,14 @@ class FirestoreStore:
         *,
         keep_finished: float | None = None,
         contention: Contention = Contention.PRECONDITION,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         timeout: float = 10.0,
     ) -> None:
         self._client = client
         self.collection = collection
         self._keep_finished = keep_finished
         self._contention = contention
-        self._clock = clock
+        self._clock = ServerTime.of(client, collection, clock)
         self._timeout = timeout
         self._moments = _Moments()
 
@@ -103,13 +102,13 @@ class FirestoreStore:
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         return [letter_in(key, letter) for letter in self._letters(key)]
 
-    def delete(self, key: Key, expected: int) -> None:
-        """Forget the text and the dead letters of `key`.
+    def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
+        """Put `tombstone` in the place of the text and the dead letters of `key` if the version is still `expected`.
 
         Raises:
             Conflict: the version was not `expected`; nothing was deleted.
+            TooLarge: there are so many dead letters that their names alone pass 10 MiB; nothing was deleted.
         """
-        tombstone = Stored(expected + 1, None, Index("absent", updated=self._clock()))
         letters = [{"delete": letter.name} for letter in self._letters(key, fields=("__name__",))]
         self._commit(key, tombstone.version, expected, [self._record(key, tombstone), *letters])
 
@@ -124,7 +123,7 @@ class FirestoreStore:
         found: list[tuple[Key, Stored]] = []
         while len(found) < limit:
             page = self._page(machine, start, limit - len(found), status)
-            found += [(key_in(each), stored_in(each)) for each in page if not is_gone(each)]
+            found += [(key_in(each), kept) for each in page if not (kept := stored_in(each)).is_deleted]
             if not page:
                 break
             start = page[-1].name
@@ -137,6 +136,7 @@ class FirestoreStore:
         request = {"database": self.collection.database, "documents": [self.collection.record(key)], **options}
         document, transaction = None, b""
         for answer in self._client.batch_get_documents(request=request, retry=None, timeout=self._timeout):
+            self._clock.heard(answer.read_time)
             transaction = answer.transaction or transaction
             if "found" in answer:
                 document = answer.found
@@ -154,6 +154,7 @@ class FirestoreStore:
         what = f"committing {key}, version {version}, to {self.collection.name}"
         with translated(what, races=_CREATED_SINCE if expected == 0 else _WRITTEN_SINCE):
             answer = self._client.commit(request=request, retry=None, timeout=self._timeout)
+        self._clock.heard(answer.commit_time)
         self._moments.remember(key, version, answer.write_results[0].update_time)
 
     def _page(self, machine: str | None, start: str | None, limit: int, status: str | None) -> Sequence[Any]:
@@ -187,7 +188,7 @@ class FirestoreStore:
         request = {"parent": parent, "structured_query": query}
         with translated(what, reading=True):
             answers = self._client.run_query(request=request, retry=None, timeout=self._timeout)
-            return [answer.document for answer in answers if "document" in answer]
+            return [answer.document for answer in self._clock.heard_in(answers) if "document" in answer]
 
     # What a commit is made of
 

@@ -47,25 +47,25 @@ SHORTEST_PAUSE = 1.0
 class _Line:
     """What is here of a key: what is out, by its receipts, until when, and what waits behind it.
 
-    `awaited` is the id of the message that must come first, because it was given back; it comes `back` then.
+    `awaited` is the message that must come first, because it was given back; it comes `back` then.
     """
 
     waiting: deque[Delivery] = field(factory=deque[Delivery])
     out: dict[str, Delivery] = field(factory=dict[str, Delivery])
     until: float = 0.0
-    awaited: str | None = None
+    awaited: Message | None = None
     back: float = 0.0
 
     def rewind(self, back: float) -> None:
         """All of it comes again, in order, once its first message is `back`."""
-        self.awaited = next((each.message.id for each in (*self.out.values(), *self.waiting)), None)
+        self.awaited = next((each.message for each in (*self.out.values(), *self.waiting)), None)
         self.back = back
         self.out.clear()
         self.waiting.clear()
 
     def takes(self, delivery: Delivery, now: float) -> bool:
         """Whether `delivery` comes neither before what must come first, nor so late that this will not come."""
-        if delivery.message.id == self.awaited or now > self.back + OVERTAKEN_FOR:
+        if delivery.message == self.awaited or now > self.back + OVERTAKEN_FOR:
             self.awaited = None
         return self.awaited is None
 
@@ -73,7 +73,7 @@ class _Line:
 class StreamingQueue:
     """`queue`, but that what it hands out comes by a stream of `client`, which is the generated subscriber.
 
-    `most_out` bounds how many messages are out or waiting here. `clock` is the time in seconds since the epoch.
+    `most_out` bounds how many messages are out or waiting here. `clock` is that of `queue`.
     """
 
     def __init__(

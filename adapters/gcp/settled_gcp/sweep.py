@@ -16,6 +16,7 @@ from typing import Any
 from settled.errors import EventError
 from settled.message import Message, Timer
 from settled.ports import Delivery, Queue
+from settled_gcp.clock import ServerTime
 from settled_gcp.documents import Collection, fits
 from settled_gcp.envelope import opened, sealed
 from settled_gcp.errors import translated
@@ -31,7 +32,8 @@ EXEMPT_TIMER: Sequence[str] = ("timer", "message")
 class FirestoreTimers:
     """Timers beside `collection`; what is due is given to `send`.
 
-    `clock` is the time in seconds since the epoch; `timeout`, in seconds, is how long a request may take.
+    `clock` is the time in seconds since the epoch, if it is not to be Firestore's own; `timeout`, in seconds, is how
+    long a request may take.
     """
 
     def __init__(
@@ -39,13 +41,13 @@ class FirestoreTimers:
         client: FirestoreClient,
         collection: Collection,
         send: Callable[[Sequence[Message]], None],
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         timeout: float = 10.0,
     ) -> None:
         self._client = client
         self._collection = collection
         self._send = send
-        self._clock = clock
+        self._clock = ServerTime.of(client, collection, clock)
         self._timeout = timeout
 
     def schedule(self, timer: Timer) -> None:
@@ -85,7 +87,7 @@ class FirestoreTimers:
         request = {"parent": self._collection.parent, "structured_query": query}
         with translated(f"looking for timers in {self._collection.timers}", reading=True):
             answers = self._client.run_query(request=request, retry=None, timeout=self._timeout)
-            return [answer.document for answer in answers if "document" in answer]
+            return [answer.document for answer in self._clock.heard_in(answers) if "document" in answer]
 
     def _delete(self, documents: Sequence[Any]) -> None:
         """Delete each of `documents` that was not written since; what stays is sent again, and known."""
@@ -97,17 +99,19 @@ class FirestoreTimers:
     def _write(self, what: str, write: Mapping[str, Any]) -> None:
         request = {"database": self._collection.database, "writes": [write]}
         with translated(what):
-            self._client.commit(request=request, retry=None, timeout=self._timeout)
+            answer = self._client.commit(request=request, retry=None, timeout=self._timeout)
+        self._clock.heard(answer.commit_time)
 
 
 class SweptQueue:
     """`queue`, of which nothing is received before somebody has looked which `timers` are due.
 
-    `every` is for how many seconds nobody in this process looks again where nothing was due.
+    `every` is for how many seconds nobody in this process looks again where nothing was due. `clock` counts seconds
+    from anywhere.
     """
 
     def __init__(
-        self, queue: Queue, timers: FirestoreTimers, every: float = 5.0, clock: Callable[[], float] = time.time
+        self, queue: Queue, timers: FirestoreTimers, every: float = 5.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._queue = queue
         self._timers = timers
@@ -144,7 +148,7 @@ class SweptQueue:
     def _is_time(self) -> bool:
         with self._lock:
             now = self._clock()
-            if 0 <= now - self._looked < self._every:  # a clock may be set back
+            if now - self._looked < self._every:
                 return False
             self._looked = now
             return True

@@ -4,10 +4,10 @@ The law of an adapter: it translates, one vendor call for one port call, and the
 neither retries nor encodes, and it does not know what a statechart is.
 
 The way in is `open_redis`. Below it, from the ports down to the wire: `backend` with `queue`, `store` and `timers`;
-`performer`, which performs `steps` by one script, ``script.lua``, over the names of a `keyspace`; `cluster` and
-`server`, which carry commands to where they belong, in a `convoy` if they come together; `errors`, which says what
-went wrong. `url` and `opening` lead there, and `doctor` looks at what all this rests on. The vendor's client is
-imported when the first URL is opened.
+`performer`, which performs `steps` by one script, ``script.lua``, over the names of a `keyspace`, and tells a `clock`
+what time it was there; `cluster` and `server`, which carry commands to where they belong, in a `convoy` if they come
+together; `errors`, which says what went wrong. `url` and `opening` lead there, and `doctor` looks at what all this
+rests on. The vendor's client is imported when the first URL is opened.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def open_redis(url: str) -> RedisBackend:
 
     Raises:
         Denied: the URL is not understood, the password was refused, or the server is too old.
-        RecordError: the keys there are something else's, or a newer settled wrote them.
+        RecordError: the keys there are something else's, or another version of settled wrote them.
         Unavailable: nobody answered.
     """
     try:

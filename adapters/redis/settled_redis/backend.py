@@ -1,6 +1,7 @@
 """A backend on Redis or Valkey: one server or a cluster, for any number of processes and threads.
 
-The servers are the only truth: nothing is cached between two calls but open connections and who has which slot.
+The servers are the only truth: nothing is kept between two calls but open connections, who has which slot, and how far
+the servers' clocks are ahead of ours.
 
 What is called together is done together within one partition, which is the whole key space on one server unless the
 URL says otherwise. In a key space of several, `RedisBackend.finish` does what its own instance's partition holds
@@ -20,13 +21,14 @@ from attrs import evolve
 from settled.errors import Denied, SettledError, Unavailable, Unknown
 from settled.message import Key
 from settled.ports import Capability, Delivery, Finished, Write
+from settled_redis.clock import ServerClock
 from settled_redis.keyspace import KeySpace, Partition, prepare
 from settled_redis.opening import largest_request, reach
 from settled_redis.performer import Done, Performer
 from settled_redis.queue import RedisQueue
 from settled_redis.servers import Servers
 from settled_redis.steps import Steps
-from settled_redis.store import RedisStore, conflict, expect
+from settled_redis.store import RedisStore, expect, refusal
 from settled_redis.timers import RedisTimers
 from settled_redis.url import Options, parse
 
@@ -42,9 +44,21 @@ class RedisBackend:
         self._servers = servers
         self._space = space
         self._lease = options.lease
+        server_clock = ServerClock(len(space.partitions))
+        self._now = clock or server_clock.now
         self._performer = Performer(
-            servers, space, options.lease, options.remember, limit, options.replicas, options.timeout, clock
+            servers,
+            space,
+            options.lease,
+            options.remember,
+            limit,
+            options.replicas,
+            options.timeout,
+            clock,
+            server_clock,
         )
+        if clock is None:
+            self._performer.look_at_the_clock()
         self._store = RedisStore(self._performer)
         self._queue = RedisQueue(self._performer)
         self._timers = RedisTimers(self._performer)
@@ -59,7 +73,7 @@ class RedisBackend:
 
         Raises:
             Denied: the URL is not understood, the password was refused, or the server is too old.
-            RecordError: the keys there are something else's, or a newer settled wrote them.
+            RecordError: the keys there are something else's, or another version of settled wrote them.
             Unavailable: nobody answered.
         """
         place = parse(url)
@@ -93,6 +107,14 @@ class RedisBackend:
     def lease(self) -> float:
         return self._lease
 
+    @property
+    def resolution(self) -> float:
+        """None: a timer rings by the same clock that `now` goes by."""
+        return 0.0
+
+    def now(self) -> float:
+        return self._now()
+
     def finish(self, write: Write) -> None:
         home, away = self._divided(write)
         last = Steps(home.partition) if away else home
@@ -119,9 +141,9 @@ class RedisBackend:
                 list(group.values())[-1].receive(receive)
             done = self._done_together(group, len(writes))
             last = list(done.values())[-1]
-            return Finished(refused | _conflicts(done, expected), tuple(self._handed_out(partition, last)))
+            return Finished(refused | _refusals(done, expected), tuple(self._handed_out(partition, last)))
         for group in groups.values():
-            refused |= _conflicts(self._done_together(group, len(writes)), expected)
+            refused |= _refusals(self._done_together(group, len(writes)), expected)
         deliveries: Sequence[Delivery] = ()
         if receive > 0:
             with suppress(SettledError):  # What was written is written; and what is there is found again.
@@ -156,7 +178,7 @@ class RedisBackend:
         home = self._space.of_key(write.key)
         parts = {home: Steps(home)}
         if write.stored is not None:
-            parts[home].commit(write.key, write.stored, write.expected)
+            parts[home].commit(write.key, write.stored, write.expected, write.holder)
             parts[home].move_letters(write.key, write.bury, write.unbury)
         for message in write.sends:
             partition = self._space.of_key(message.key)
@@ -176,6 +198,6 @@ class RedisBackend:
         return done.deliveries
 
 
-def _conflicts(done: Mapping[Key, Done], expected: Mapping[Key, int]) -> dict[Key, SettledError]:
-    """Those that found another version than `expected`."""
-    return {key: conflict(key, expected[key], each) for key, each in done.items() if each.found is not None}
+def _refusals(done: Mapping[Key, Done], expected: Mapping[Key, int]) -> dict[Key, SettledError]:
+    """What those were refused for that were."""
+    return {key: refusal(key, expected[key], each) for key, each in done.items() if each.is_refused}

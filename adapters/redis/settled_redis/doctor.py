@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import evolve
 
 from settled.errors import Denied
-from settled_redis.keyspace import partitions_of
+from settled_redis.keyspace import find
 from settled_redis.opening import information, reach, setting
 from settled_redis.server import Server
 from settled_redis.url import Options, parse
@@ -34,7 +34,7 @@ def examine(url: str) -> Sequence[Danger]:
     options = evolve(Options(), **place.given)
     servers = reach(place, options)
     try:
-        partitions_of(servers, options.prefix)
+        find(servers, options.prefix)
         return [danger for server in servers.everyone() for danger in _dangers(server, options)]
     finally:
         servers.close()

@@ -2,7 +2,8 @@
 
 Everything of one partition bears the partition's number as its hash tag, so a cluster keeps it in one slot and a
 script can work on it. A key belongs to a partition by a sum over its text; how many partitions there are is therefore
-written down once, in the key that says what format the others have, and never changes.
+written down once, in the key that says what format the others have, and never changes. The same key holds the epoch in
+which the places of messages are counted: a lane is never deleted, so its places go on for as long as that key is there.
 
 =========================  ======  =======================================================
 behind ``PREFIX{N}:``      is a    of
@@ -19,7 +20,7 @@ behind ``PREFIX{N}:``      is a    of
 ``record:INSTANCE``        string  its version, its index and its text
 ``lane:INSTANCE``          hash    version, listing, head, token, through, ends
 ``queue:INSTANCE``         list    its messages
-``known:INSTANCE``         zset    the ids of its messages, by their places
+``known:INSTANCE``         zset    its messages by their places: the digest of each, and its id
 ``dead:INSTANCE``          list    its dead letters
 =========================  ======  =======================================================
 """
@@ -27,6 +28,7 @@ behind ``PREFIX{N}:``      is a    of
 from __future__ import annotations
 
 import json
+import secrets
 import zlib
 from functools import lru_cache
 from typing import Any
@@ -38,7 +40,7 @@ from settled.errors import Denied, RecordError
 from settled.message import Key
 from settled_redis.servers import Servers
 
-FORMAT = 1
+FORMAT = 2
 PARTITIONS_OF_A_CLUSTER = 16
 
 
@@ -99,14 +101,15 @@ def _instance(prefix: bytes, key: Key) -> Instance:
 
 @frozen
 class KeySpace:
-    """The partitions under a prefix."""
+    """The partitions under a prefix. `epoch` is a text of its own for each key space that was ever made."""
 
     prefix: str
     partitions: tuple[Partition, ...]
+    epoch: str
 
     @classmethod
-    def of(cls, prefix: str, count: int) -> KeySpace:
-        return cls(prefix, tuple(Partition.of(prefix, number) for number in range(count)))
+    def of(cls, prefix: str, count: int, epoch: str) -> KeySpace:
+        return cls(prefix, tuple(Partition.of(prefix, number) for number in range(count)), epoch)
 
     def of_key(self, key: Key) -> Partition:
         """Where `key` lives."""
@@ -143,33 +146,36 @@ def prepare(servers: Servers, prefix: str, partitions: int | None) -> KeySpace:
     """The key space under `prefix`, which is made if there is none.
 
     Raises:
-        RecordError: the keys there are something else's, or of a newer settled.
+        RecordError: the keys there are something else's, or of another version of settled.
         Denied: it has another number of partitions.
     """
-    count = partitions_of(servers, prefix) or _make(servers, prefix, partitions)
+    space = find(servers, prefix) or _make(servers, prefix, partitions)
+    count = len(space.partitions)
     if partitions not in (None, count):
         raise Denied(f"the keys under {prefix} are divided into {count} partitions: say partitions={count}, or nothing")
-    return KeySpace.of(prefix, count)
+    return space
 
 
-def partitions_of(servers: Servers, prefix: str) -> int | None:
-    """How many partitions the key space under `prefix` has; None if there is none.
+def find(servers: Servers, prefix: str) -> KeySpace | None:
+    """The key space under `prefix`, if there is one.
 
     Raises:
-        RecordError: the keys there are something else's, or of a newer settled.
+        RecordError: the keys there are something else's, or of another version of settled.
     """
     key = _format_key(prefix)
     (found,) = servers.ask(key_slot(key), [[b"GET", key]], changes=False)
-    return None if found is None else _partitions(found, prefix)
+    return None if found is None else _described(found, prefix)
 
 
-def _make(servers: Servers, prefix: str, partitions: int | None) -> int:
+def _make(servers: Servers, prefix: str, partitions: int | None) -> KeySpace:
     count = partitions or (PARTITIONS_OF_A_CLUSTER if servers.is_cluster else 1)
-    _expect_nothing(servers, KeySpace.of(prefix, count))
-    key, text = _format_key(prefix), encoded(json.dumps({"settled": FORMAT, "partitions": count}))
+    space = KeySpace.of(prefix, count, secrets.token_hex(8))
+    _expect_nothing(servers, space)
+    said = {"settled": FORMAT, "partitions": count, "epoch": space.epoch}
+    key, text = _format_key(prefix), encoded(json.dumps(said))
     # Another process may do the same just now; both then go by what the first one wrote.
     _, found = servers.ask(key_slot(key), [[b"SET", key, text, b"NX"], [b"GET", key]], changes=True)
-    return _partitions(found, prefix)
+    return _described(found, prefix)
 
 
 def _format_key(prefix: str) -> bytes:
@@ -186,13 +192,20 @@ def _expect_nothing(servers: Servers, space: KeySpace) -> None:
             )
 
 
-def _partitions(found: bytes, prefix: str) -> int:
+def _described(found: bytes, prefix: str) -> KeySpace:
+    """What the text of the format's key says."""
     try:
         said: dict[str, Any] = json.loads(found)
-        version, count = int(said["settled"]), int(said["partitions"])
+        _expect_format(int(said["settled"]), prefix)
+        return KeySpace.of(prefix, int(said["partitions"]), str(said["epoch"]))
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"the keys under {prefix} are those of something else: name another prefix") from error
+
+
+def _expect_format(version: int, prefix: str) -> None:
+    formats = f"(format {version}, this one reads {FORMAT})"
     if version > FORMAT:
-        newer = f"of a newer settled (format {version}, this one reads {FORMAT})"
-        raise RecordError(f"the keys under {prefix} are {newer}: upgrade")
-    return count
+        raise RecordError(f"the keys under {prefix} are of a newer settled {formats}: upgrade")
+    if version < FORMAT:
+        remedy = "name another prefix, or let the older one finish what is there and delete it"
+        raise RecordError(f"the keys under {prefix} are of an older settled {formats}: {remedy}")

@@ -7,6 +7,7 @@ forget its scripts, says so and does nothing; then the whole text is sent, and i
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from importlib.resources import files
@@ -17,6 +18,7 @@ from redis.exceptions import NoScriptError
 
 from settled.errors import Denied, SettledError, TooLarge, Unavailable, Unknown
 from settled.ports import Delivery
+from settled_redis.clock import ServerClock
 from settled_redis.keyspace import KeySpace, Partition, decoded
 from settled_redis.server import Command
 from settled_redis.servers import Servers
@@ -31,8 +33,9 @@ class Done:
     """What came of some steps.
 
     Attributes:
-        now: when it was done, in microseconds; 0 where that did not matter.
+        now: when it was done, in microseconds.
         found: the version that was there instead of the expected one: then nothing was done.
+        has_lost: whoever was to commit it has lost its lease: then nothing was done.
         deliveries: what was handed out.
         lost: the names of those whose lease was to be extended, and was lost.
         pause: for how many seconds nothing will be ready unless something is sent; None: nobody knows.
@@ -41,13 +44,18 @@ class Done:
         must_wake: whoever waits has to be told of this partition.
     """
 
-    now: int = 0
+    now: int
     found: int | None = None
+    has_lost: bool = False
     deliveries: Sequence[Delivery] = ()
     lost: Sequence[str] = ()
     pause: float | None = None
     elsewhere: Sequence[tuple[bytes, bytes]] = ()
     must_wake: bool = False
+
+    @property
+    def is_refused(self) -> bool:
+        return self.found is not None or self.has_lost
 
 
 @frozen
@@ -55,7 +63,8 @@ class Performer:
     """Performs steps on `servers`, in the partitions of `space`.
 
     `lease` is in seconds, `remember` a count of ids, `limit` the size of the largest request in bytes; `replicas` must
-    have received what was written, within `patience` seconds. `clock`: None means the servers' own.
+    have received what was written, within `patience` seconds. `clock`: None means the servers' own. What they say of it
+    is passed on to `server_clock`.
     """
 
     servers: Servers
@@ -65,7 +74,8 @@ class Performer:
     limit: int
     replicas: int
     patience: float
-    clock: Callable[[], float] | None = None
+    clock: Callable[[], float] | None
+    server_clock: ServerClock
 
     def perform(self, steps: Steps, changes: bool = True) -> Done:
         """Carry out `steps`: all of them, or none.
@@ -92,7 +102,7 @@ class Performer:
         for steps in each:
             try:
                 done.append(self._perform(steps, changes=True))
-                if done[-1].found is not None:
+                if done[-1].is_refused:
                     break
             except Unavailable as error:
                 if done:
@@ -109,12 +119,11 @@ class Performer:
         """
         partition = parts[0].partition
         try:
-            answers = self._run(partition, [self._words(steps) for steps in parts], changes=True)
+            return self._run(partition, [self._words(steps) for steps in parts], changes=True)
         except (Unavailable, Denied) as error:
             if len(parts) == 1:
                 raise
             raise Unknown(f"perhaps only some of {len(parts)} parts were done: {error}") from error
-        return [self._done(partition, answer) for answer in answers]
 
     def takes(self, steps: Steps) -> bool:
         """Whether `steps` are no more than a server takes."""
@@ -127,12 +136,30 @@ class Performer:
         word = self.servers.wait(first.slot, command)
         return None if word is None else self.space.partitions[int(word[1])]
 
-    def _perform(self, steps: Steps, changes: bool) -> Done:
-        (answer,) = self._run(steps.partition, [self._words(steps)], changes)
-        return self._done(steps.partition, answer)
+    def look_at_the_clock(self) -> None:
+        """Ask a server what time it is, before it has said so by itself."""
+        first, asked = self.space.partitions[0], time.monotonic()
+        ((seconds, more),) = self.servers.ask(first.slot, [[b"TIME"]], changes=False)
+        said = int(seconds) + int(more) / MICROSECONDS
+        self.server_clock.hear(first.number, said, asked, time.monotonic())
 
-    def _run(self, partition: Partition, calls: Sequence[Sequence[bytes]], changes: bool) -> list[Any]:
-        """The script's answers to `calls`, which travel together."""
+    def _perform(self, steps: Steps, changes: bool) -> Done:
+        (done,) = self._run(steps.partition, [self._words(steps)], changes)
+        return done
+
+    def _run(self, partition: Partition, calls: Sequence[Sequence[bytes]], changes: bool) -> Sequence[Done]:
+        """What came of `calls` of the script, which travel together."""
+        asked = time.monotonic()
+        answers = self._answers(partition, calls, changes)
+        answered = time.monotonic()
+        done = [self._read(answer) for answer in answers]
+        self.server_clock.hear(partition.number, done[-1].now / MICROSECONDS, asked, answered)
+        to_wake = [each.now for each in done if each.must_wake]
+        if to_wake:
+            self._wake(partition, to_wake[0])
+        return done
+
+    def _answers(self, partition: Partition, calls: Sequence[Sequence[bytes]], changes: bool) -> list[Any]:
         answers = self._ask(partition, [[b"EVALSHA", _DIGEST, *words] for words in calls], changes)
         unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
@@ -154,12 +181,6 @@ class Performer:
             microseconds(self.lease),
             *steps.words,
         ]
-
-    def _done(self, partition: Partition, answer: Any) -> Done:
-        done = self._read(answer)
-        if done.must_wake:
-            self._wake(partition, done.now)
-        return done
 
     def _wake(self, partition: Partition, now: int) -> None:
         """Leave a word for those who wait. Without it they look too, only later: no reason to fail."""
@@ -190,13 +211,15 @@ class Performer:
         first, *texts = cast("list[bytes]", answer if isinstance(answer, list) else [answer])
         said, *numbers = first.split()
         if said == b"conflict":
-            return Done(found=int(numbers[0]))
+            return Done(now=int(numbers[1]), found=int(numbers[0]))
+        if said == b"lost":
+            return Done(now=int(numbers[0]), has_lost=True)
         now, moment, must_wake, lost, elsewhere = map(int, numbers)
         until = (now + round(self.lease * MICROSECONDS)) / MICROSECONDS
         posts = texts[lost : lost + elsewhere]
         return Done(
             now=now,
-            deliveries=[delivery(text, until) for text in texts[lost + elsewhere :]],
+            deliveries=[delivery(text, until, self.space.epoch) for text in texts[lost + elsewhere :]],
             lost=[decoded(name) for name in texts[:lost]],
             pause=None if moment < 0 else (moment - now) / MICROSECONDS,
             elsewhere=list(zip(posts[::2], posts[1::2], strict=True)),

@@ -1,8 +1,8 @@
 -- Everything that settled changes on a server, as one list of steps that are taken in their order.
 --
--- A script runs alone, so the list is one transaction. Only a commit can be refused, and it stands first: a list is
--- done as a whole, or nothing of it is. That holds for a server that is out of memory too, because it refuses the
--- first write of a script or none.
+-- A script runs alone, so the list is one transaction. Only a commit can be refused, for its version or for the lease
+-- of its holder, and it stands first: a list is done as a whole, or nothing of it is. That holds for a server that is
+-- out of memory too, because it refuses the first write of a script or none.
 --
 -- KEYS begins with the keys of the partition: line, held, timers, timer, serial, nothing, and wakes in partition 0; then
 -- come those of the instances that the steps name. The keys of instances that are found in the line bear the same hash
@@ -17,8 +17,9 @@
 --   parked   +       -      when it is ready again   0
 --   leased   +       -      when the lease ends      the last leased place
 --
--- A message's place grows by one with each message of its lane; that of the queue's first one is `head`. A message
--- that was acknowledged behind one that was not leaves a hole, an empty text, until all before it are gone.
+-- A message's place grows by one with each message of its lane; that of the queue's first one is `head`. Places never
+-- begin again, so a lane is kept for good. A message that was acknowledged behind one that was not leaves a hole, an
+-- empty text, until all before it are gone.
 --
 -- A command costs more than anything else here, so what several steps need of a lane is read once and written once, at
 -- the end; and a lane that joins the line only to be handed out by the same script is never written to it. Numbers are
@@ -131,10 +132,11 @@ local function write_line()
   return length > 0 or (has_looked and not line_is_empty and call('LLEN', LINE) > 0)
 end
 
-local function send(key, id, element)
+-- What a message is `known` by is its digest, of six characters, and its id.
+local function send(key, known, element)
   local lane = lane_of(key)
   local length = call('RPUSH', lane.queue, element)
-  if call('ZADD', PREFIX .. 'known:' .. key, 'NX', lane.head + length - 1, id) == 0 then
+  if call('ZADD', PREFIX .. 'known:' .. key, 'NX', lane.head + length - 1, known) == 0 then
     call('RPOP', lane.queue)
   elseif length == 1 then
     lane.may_be_empty = false
@@ -225,11 +227,12 @@ local function schedule(id, due, post)
   note_timer(serial .. id)
 end
 
--- A post is the PARTITION of a key, a space, the LENGTH of the key's name, a space, the name, the element.
+-- A post is the PARTITION of a key, the LENGTH of the key's name and the DIGEST of the message, with a space behind
+-- each; then the name and the element.
 local function ring(member)
   local id = string.sub(member, 17)
   local post = string.sub(call('HGET', TIMER, id), 17)
-  local _, behind, partition, length = string.find(post, '^(%d+) (%d+) ')
+  local _, behind, partition, length, digest = string.find(post, '^(%d+) (%d+) (%x+) ')
   if partition ~= PARTITION then
     due_elsewhere[#due_elsewhere + 1] = member
     due_elsewhere[#due_elsewhere + 1] = post
@@ -238,7 +241,7 @@ local function ring(member)
   call('ZREM', TIMERS, member)
   call('HDEL', TIMER, id)
   local element = string.sub(post, behind + length + 1)
-  send(string.sub(post, behind + 1, behind + length), id_of(element), element)
+  send(string.sub(post, behind + 1, behind + length), digest .. id_of(element), element)
 end
 
 local function wake()
@@ -314,11 +317,14 @@ local function list(name, before, after)
   end
 end
 
--- The version that was found, if it is not the one that was expected.
-local function commit(key, name, expected, version, listing, record)
+-- Returns why it is refused, if it is: for the version that was found, or for a lease that is not the holder's any
+-- more. The `holder` is the token of a hand-out, or nothing.
+local function commit(key, name, expected, version, listing, record, holder)
   local lane = lane_of(key)
   if lane.version ~= expected then
-    return lane.version
+    return 'conflict ' .. lane.version
+  elseif holder ~= '' and not has_lease(lane, holder) then
+    return 'lost'
   end
   call('SET', PREFIX .. 'record:' .. key, record)
   if lane.listing ~= listing then
@@ -329,15 +335,15 @@ local function commit(key, name, expected, version, listing, record)
   return nil
 end
 
--- Carry out the step at this place of ARGV. Returns the place behind its words; and of a commit that is refused, which
--- ends everything, the version that was found.
+-- Carry out the step at this place of ARGV. Returns the place behind its words; and why a commit is refused, which ends
+-- everything.
 local function take(at)
   local step, first, second, third = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   if step == 'send' then
     send(first, second, third)
     return at + 4
   elseif step == 'commit' then
-    return at + 7, commit(first, second, third, ARGV[at + 4], ARGV[at + 5], ARGV[at + 6])
+    return at + 8, commit(first, second, third, ARGV[at + 4], ARGV[at + 5], ARGV[at + 6], ARGV[at + 7])
   elseif step == 'ack' then
     local places = {}
     for index = 1, third do
@@ -391,22 +397,18 @@ local function take(at)
   elseif step == 'unbury' then
     call('LTRIM', PREFIX .. 'dead:' .. first, second, -1)
     return at + 3
-  elseif step == 'delete' then
-    local record = ARGV[at + 5] .. string.format('%.6f', now() / 1000000) .. ']'
-    local found = commit(first, second, third, ARGV[at + 4], '', record)
-    if not found then
-      call('DEL', PREFIX .. 'dead:' .. first)
-    end
-    return at + 6, found
+  elseif step == 'drop' then
+    call('DEL', PREFIX .. 'dead:' .. first)
+    return at + 2
   end
   error('no such step: ' .. step)
 end
 
-local at, found = 5, nil
+local at, refused = 5, nil
 while ARGV[at] do
-  at, found = take(at)
-  if found then
-    return 'conflict ' .. found
+  at, refused = take(at)
+  if refused then
+    return string.format('%s %d', refused, now())
   end
 end
 local somebody_is_ready = write_line()
@@ -431,9 +433,8 @@ if found_nothing then
   moment = (due < 0 or (through >= 0 and through < due)) and through or due
 end
 
--- What was done in numbers, and then the texts that they count. Where the time did not matter it is 0.
-local time = must_wake and now() or this_moment or 0
-local done = string.format('done %d %d %d %d %d', time, moment, must_wake and 1 or 0, #lost, #due_elsewhere)
+-- What was done in numbers, and then the texts that they count. The time is there for whoever wants to know it.
+local done = string.format('done %d %d %d %d %d', now(), moment, must_wake and 1 or 0, #lost, #due_elsewhere)
 if #lost + #due_elsewhere + #handed_out == 0 then
   return done
 end

@@ -1,7 +1,9 @@
 """Steps: what is to change in one partition, as words for ``script.lua``; and what travels in those words.
 
 An element is a message in its queue, as ``ATTEMPTS LENGTH-OF-ID ID BODY``; a post is what a timer sends, with the
-partition and the name of its instance before the element. Both are taken apart by the script, so they are plain.
+partition of its instance, the message's digest, and the instance's name before the element. Both are taken apart by
+the script, so they are plain. A message is known by its digest and its id: a known id with another body is queued, and
+whoever reads it finds out.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from functools import lru_cache
 from attrs import define, field
 
 from settled.message import Key, Message, Timer
-from settled.ports import DeadLetter, Delivery, Index, Stored
+from settled.ports import DeadLetter, Delivery, Index, Position, Stored
 from settled_redis.keyspace import Partition, decoded, encoded
 
 MICROSECONDS = 1_000_000
@@ -27,19 +29,20 @@ class Steps:
     keys: dict[bytes, None] = field(factory=dict[bytes, None])
     words: list[bytes] = field(factory=list[bytes])
 
-    def commit(self, key: Key, stored: Stored, expected: int) -> None:
-        """Write `stored` over the version `expected`, or end here."""
+    def commit(self, key: Key, stored: Stored, expected: int, holder: Delivery | None = None) -> None:
+        """Write `stored` over the version `expected`, while `holder` has the lease of `key`; or end here."""
         to = self.partition.instance(key)
         self._declare(to.record, to.lane)
-        listing = b"" if stored.body is None else b"s" + encoded(stored.index.status)
-        self._add(b"commit", to.name, to.listed, b"%d" % expected, b"%d" % stored.version, listing, record(stored))
+        listing = b"" if stored.is_deleted else b"s" + encoded(stored.index.status)
+        token = b"" if holder is None else _token(holder)[0]
+        versions = (b"%d" % expected, b"%d" % stored.version)
+        self._add(b"commit", to.name, to.listed, *versions, listing, record(stored), token)
 
-    def delete(self, key: Key, expected: int) -> None:
-        """Leave only the version behind `expected`, or end here. The script adds the time to the record."""
+    def drop_letters(self, key: Key) -> None:
+        """Forget all dead letters."""
         to = self.partition.instance(key)
-        self._declare(to.record, to.lane, to.dead)
-        version = b"%d" % (expected + 1)
-        self._add(b"delete", to.name, to.listed, b"%d" % expected, version, version + b' ["absent", [], ')
+        self._declare(to.dead)
+        self._add(b"drop", to.name)
 
     def move_letters(self, key: Key, bury: Iterable[DeadLetter], unbury: int) -> None:
         """Take `unbury` dead letters from the head, and put `bury` behind the others."""
@@ -54,14 +57,15 @@ class Steps:
     def send(self, message: Message) -> None:
         to = self.partition.instance(message.key)
         self._declare(to.lane, to.queue, to.known)
-        self._add(b"send", to.name, encoded(message.id), _element(message))
+        self._add(b"send", to.name, encoded(message.digest + message.id), _element(message))
 
     def schedule(self, timer: Timer, home: Partition) -> None:
         """Put `timer` here; `home` is where its message will go."""
         to = home.instance(timer.message.key)
         if home is self.partition:
             self._declare(to.lane, to.queue, to.known)
-        post = b"%d %d %b%b" % (home.number, len(to.name), to.name, _element(timer.message))
+        digest = encoded(timer.message.digest)
+        post = b"%d %d %b %b%b" % (home.number, len(to.name), digest, to.name, _element(timer.message))
         self._add(b"schedule", encoded(timer.id), microseconds(timer.due), post)
 
     def cancel(self, timer_id: str) -> None:
@@ -69,12 +73,12 @@ class Steps:
 
     def send_post(self, post: bytes) -> None:
         """Send what a timer of another partition was to send."""
-        _, length, rest = post.split(b" ", 2)
+        _, length, digest, rest = post.split(b" ", 3)
         name, element = rest[: int(length)], rest[int(length) :]
         _, length, rest = element.split(b" ", 2)
         to = self.partition.instance(Key.parse(decoded(name)))
         self._declare(to.lane, to.queue, to.known)
-        self._add(b"send", name, rest[: int(length)], element)
+        self._add(b"send", name, digest + rest[: int(length)], element)
 
     def rung(self, member: bytes) -> None:
         """Forget a timer whose post was sent elsewhere."""
@@ -114,14 +118,15 @@ def microseconds(seconds: float) -> bytes:
     return b"%d" % round(seconds * MICROSECONDS)
 
 
-def delivery(text: bytes, until: float) -> Delivery:
-    """What the script handed out."""
+def delivery(text: bytes, until: float, epoch: str) -> Delivery:
+    """What the script handed out, in a key space of this epoch."""
     token, place, length, rest = text.split(b" ", 3)
     name, element = rest[: int(length)], rest[int(length) :]
     attempts, length, rest = element.split(b" ", 2)
     id, body = rest[: int(length)], rest[int(length) :]
     receipt = (token + b"." + place).decode()
-    return Delivery(Message(_key(name), decoded(id), decoded(body)), receipt, int(attempts) + 1, until)
+    message, position = Message(_key(name), decoded(id), decoded(body)), Position(epoch, int(place))
+    return Delivery(message, receipt, int(attempts) + 1, until, position)
 
 
 @lru_cache(4096)
@@ -130,18 +135,17 @@ def _key(name: bytes) -> Key:
 
 
 def record(stored: Stored) -> bytes:
-    """`stored` as one text: version and index on the first line, the body behind it, if there is one."""
+    """`stored` as one text: version and index on the first line, the body behind it."""
     index = json.dumps([stored.index.status, stored.index.tags, stored.index.updated])
-    body = b"" if stored.body is None else b"\n" + encoded(stored.body)
-    return b"%d %b%b" % (stored.version, index.encode(), body)
+    return b"%d %b\n%b" % (stored.version, index.encode(), encoded(stored.body))
 
 
 def read_record(data: bytes) -> Stored:
     """What `record` wrote."""
-    line, newline, body = data.partition(b"\n")
+    line, _, body = data.partition(b"\n")
     version, _, index = line.partition(b" ")
     status, tags, updated = json.loads(index)
-    return Stored(int(version), decoded(body) if newline else None, Index(status, tuple(tags), updated))
+    return Stored(int(version), decoded(body), Index(status, tuple(tags), updated))
 
 
 def dead_letter(letter: DeadLetter) -> bytes:
@@ -164,6 +168,12 @@ def _hand_outs(deliveries: Iterable[Delivery]) -> Iterable[tuple[Key, bytes, Seq
     """The receipts of `deliveries`: each key and token once, with all its places."""
     places: dict[tuple[Key, bytes], list[bytes]] = {}
     for each in deliveries:
-        token, _, place = each.receipt.encode().partition(b".")
+        token, place = _token(each)
         places.setdefault((each.message.key, token), []).append(place)
     return [(key, token, found) for (key, token), found in places.items()]
+
+
+def _token(delivery: Delivery) -> tuple[bytes, bytes]:
+    """The token of this hand-out, and the place of its message."""
+    token, _, place = delivery.receipt.encode().partition(b".")
+    return token, place

@@ -11,7 +11,7 @@ from heapq import merge
 from operator import itemgetter
 from typing import Any
 
-from settled.errors import Conflict
+from settled.errors import Conflict, LeaseLost, SettledError
 from settled.message import Key
 from settled.ports import DeadLetter, Stored
 from settled_redis.keyspace import Partition, encoded, listed_key, listed_name
@@ -45,9 +45,10 @@ class RedisStore:
         (found,) = self._ask(partition, [[b"LRANGE", partition.instance(key).dead, b"0", b"-1"]])
         return [read_dead_letter(key, data) for data in found]
 
-    def delete(self, key: Key, expected: int) -> None:
+    def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         steps = Steps(self._performer.space.of_key(key))
-        steps.delete(key, expected)
+        steps.commit(key, tombstone, expected)
+        steps.drop_letters(key)
         expect(key, expected, self._performer.perform(steps))
 
     def scan(
@@ -89,7 +90,7 @@ class RedisStore:
             for name, key, line in zip(mine, keys, lines, strict=True):
                 whole = line if b"\n" in line or len(line) < LINE else self._ask(partition, [[b"GET", key]])[0]
                 stored = read_record(whole) if whole else None
-                if stored is not None and stored.body is not None:
+                if stored is not None and not stored.is_deleted:
                     found[name] = Stored(stored.version, "", stored.index)
         return found
 
@@ -98,13 +99,15 @@ class RedisStore:
 
 
 def expect(key: Key, expected: int, done: Done) -> None:
-    """Raises `Conflict` if `key` was found to have another version than `expected`."""
-    if done.found is not None:
-        raise conflict(key, expected, done)
+    """Raises what a commit to `key` was refused for, if it was."""
+    if done.is_refused:
+        raise refusal(key, expected, done)
 
 
-def conflict(key: Key, expected: int, done: Done) -> Conflict:
+def refusal(key: Key, expected: int, done: Done) -> SettledError:
     """What is to be said of a commit to `key` that was refused."""
+    if done.has_lost:
+        return LeaseLost(f"{key}: the lease in whose name version {expected + 1} was to be written was lost")
     return Conflict(f"{key}: expected version {expected}, found {done.found}")
 
 

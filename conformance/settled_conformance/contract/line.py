@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from attrs import define, field
 
-from settled import Delivery, Key, Message
+from settled import Delivery, Key, Message, Position
 
 
 @define(eq=False)
@@ -19,6 +19,7 @@ class Post:
     source: str
     doubtful: bool = False
     handed: int = 0
+    position: Position | None = None
     during_lease: bool = False
 
 
@@ -32,7 +33,7 @@ class Lease:
 
 @define(eq=False)
 class Line:
-    """The posts of one key in their order, and who holds them."""
+    """The posts of one key in their order, and who holds them. `last` is the highest position that was handed out."""
 
     key: Key
     posts: list[Post] = field(factory=list[Post])
@@ -42,6 +43,7 @@ class Line:
     sent_after_ack: set[str] = field(factory=set[str])
     refused: set[str] = field(factory=set[str])
     lease: Lease | None = None
+    last: Position | None = None
     parked_until: float = 0.0
     was_partly_acked: bool = False
     had_stale_ack: bool = False
@@ -49,9 +51,12 @@ class Line:
     had_bury: bool = False
 
     def post(self, message: Message, source: str, *, doubtful: bool, deduplicates: bool, now: float) -> None:
-        """`message` was sent. A known one keeps its first place; where the queue may forget, it may come once more."""
+        """`message` was sent. A known one keeps its first place; where the queue may forget, it may come once more.
+
+        One that only has the id of another is not known.
+        """
         known = self.known.get(message.id)
-        if known is None:
+        if known is None or known.message.body != message.body:
             leased = self.lease is not None and now < self.lease.until
             self.known[message.id] = post = Post(message, source, doubtful, during_lease=leased)
             self.posts.append(post)

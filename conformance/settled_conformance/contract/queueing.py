@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import define, field
 
-from settled import Capability, Delivery, Key, Message, Timer
+from settled import Capability, Delivery, Key, Message, Timer, Write
 from settled_conformance.contract.line import Lease, Line, Post
 
 Accuse = Callable[[str, str], None]
@@ -87,6 +87,18 @@ class Queueing:
                 each.until = now + lease
         if refused != (None in held):
             self.accuse("R2", f"extending {_names(deliveries)} {'was refused' if refused else 'was not refused'}")
+
+    def committed_by(self, write: Write, now: float) -> None:
+        """`write` was done; if it was to be done in somebody's name, he must have held the key until now."""
+        if write.stored is None or write.holder is None or Capability.FENCED_FINISH not in self.capabilities:
+            return
+        if self.line(write.key).holder(write.holder, now - self.tolerance) is None:
+            self.accuse("R12", f"{write.key}: a commit was taken from a hand-out that had lost the key")
+
+    def lease_was_lost(self, write: Write, now: float) -> None:
+        """`write` was refused, because the hand-out in whose name it was to be done had lost the key."""
+        if write.holder is not None and self.line(write.key).holder(write.holder, now + self.tolerance) is not None:
+            self.accuse("R12", f"{write.key}: a commit was refused to the hand-out that holds the key")
 
     def scheduled_timer(self, timer: Timer, now: float) -> None:
         """`timer` was scheduled, in the place of one of the same id, which may have fired if it was due."""
@@ -195,9 +207,10 @@ class Queueing:
         ids = [delivery.message.id for delivery in group]
         handed, rest, disorder = list[Post](), list(line.posts), False
         for id in ids:
-            while rest and rest[0].doubtful and rest[0].message.id != id:
-                rest.pop(0)
             post = fired.pop(id, None)
+            # What is doubtful is passed over by what stands behind it, and by nothing that has just come in.
+            while post is None and rest and rest[0].doubtful and rest[0].message.id != id:
+                rest.pop(0)
             if post is None and rest and rest[0].message.id == id:
                 post = rest.pop(0)
             elif post is None or (rest and rest[0].handed):
@@ -226,8 +239,25 @@ class Queueing:
             return "F3" if line.posts[0].handed else "F1"
         return "F2"
 
+    def _check_position(self, post: Post, delivery: Delivery) -> None:
+        """Positions stay what they are, and rise along the line for ever; who declares none may have none."""
+        position, line = delivery.position, self.line(delivery.message.key)
+        if position is None:
+            if Capability.POSITIONS in self.capabilities:
+                self.accuse("F9", f"{delivery.message.id} was handed out without a position")
+            return
+        if post.position is not None and post.position != position:
+            self.accuse("F9", f"{delivery.message.id} had the position {post.position}, and has {position} now")
+        is_behind = line.last is not None and line.last.epoch == position.epoch and line.last.number >= position.number
+        if post.position is None and is_behind:
+            self.accuse("F9", f"{delivery.message.id} has the position {position}, behind {line.last}")
+        if not is_behind:
+            line.last = position
+        post.position = position
+
     def _check(self, post: Post, delivery: Delivery, before: float, after: float) -> None:
         post.handed += 1
+        self._check_position(post, delivery)
         message = delivery.message
         if message.body != post.message.body:
             self.accuse("D6", f"{message.id} came back as {message.body[:60]!r}, not {post.message.body[:60]!r}")

@@ -31,6 +31,17 @@ class Storing:
     states: dict[Key, list[State]] = field(factory=dict[Key, "list[State]"])
     history: dict[Key, list[Stored]] = field(factory=dict[Key, "list[Stored]"])
 
+    def remember(self) -> Callable[[], None]:
+        """What makes the store owe again what it owes now: for when it is restored to that."""
+        states = {key: list(each) for key, each in self.states.items()}
+        history = {key: list(each) for key, each in self.history.items()}
+
+        def restore() -> None:
+            self.states = {key: list(each) for key, each in states.items()}
+            self.history = {key: list(each) for key, each in history.items()}
+
+        return restore
+
     def possible(self, key: Key) -> list[State]:
         """The states that `key` may be in, the one that is certain or else the newest one last."""
         return self.states.setdefault(key, [State()])
@@ -63,11 +74,11 @@ class Storing:
             return
         self.states[key] = states
 
-    def deleted(self, key: Key, expected: int, found: Stored | None) -> None:
-        """`key` was deleted, and loaded after that."""
+    def deleted(self, key: Key, tombstone: Stored, expected: int, found: Stored | None) -> None:
+        """`tombstone` was put in the place of `key`, and `found` loaded after that."""
         if expected not in {each.version for each in self.possible(key)}:
             self.accuse("R6", f"{key}: a deletion that expected version {expected} was done")
-        if found is None or found.version != expected + 1 or found.body is not None:
+        if found is None or found != tombstone:
             self.accuse("R3", f"{key}: was deleted at version {expected}, and loads {_short(found)} now")
         self._settle(key, State(found))
 
@@ -109,7 +120,7 @@ class Storing:
 def _short(stored: Stored | None) -> str:
     if stored is None:
         return "nothing"
-    return f"version {stored.version} {'deleted' if stored.body is None else repr(stored.body[:60])}"
+    return f"version {stored.version} {'deleted' if stored.is_deleted else repr(stored.body[:60])}"
 
 
 def _name(letter: DeadLetter) -> str:

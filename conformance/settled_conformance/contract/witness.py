@@ -17,7 +17,9 @@ from settled import (
     DeadLetter,
     Delivery,
     Finished,
+    IdReused,
     Key,
+    LeaseLost,
     Message,
     Queue,
     SettledError,
@@ -32,7 +34,7 @@ from settled import (
 from settled_conformance.contract.queueing import Queueing
 from settled_conformance.contract.storing import State, Storing
 
-NOTHING_HAPPENED = (Unavailable, TooLarge)
+NOTHING_HAPPENED = (Unavailable, TooLarge, LeaseLost, IdReused)
 
 
 @frozen
@@ -106,13 +108,13 @@ class WitnessedStore:
         self.contract.storing.read_letters(key, found)
         return found
 
-    def delete(self, key: Key, expected: int) -> None:
+    def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         try:
-            self.store.delete(key, expected)
+            self.store.delete(key, tombstone, expected)
         except Conflict:
             self.contract.storing.refused(key, expected)
             raise
-        self.contract.storing.deleted(key, expected, self.store.load(key))
+        self.contract.storing.deleted(key, tombstone, expected, self.store.load(key))
 
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
@@ -219,6 +221,13 @@ class Witness:
     def lease(self) -> float:
         return self.backend.lease
 
+    @property
+    def resolution(self) -> float:
+        return self.backend.resolution
+
+    def now(self) -> float:
+        return self.backend.now()
+
     def finish(self, write: Write) -> None:
         before, after = self.contract.now(), self._after(write)
         try:
@@ -255,6 +264,9 @@ class Witness:
         if isinstance(error, Conflict):
             contract.storing.refused(write.key, write.expected)
             contract.queueing.refused(write.sends)
+        elif isinstance(error, LeaseLost):
+            contract.queueing.lease_was_lost(write, before)
+            contract.queueing.refused(write.sends)
         elif not isinstance(error, NOTHING_HAPPENED):
             if after is not None:
                 contract.storing.doubtful(write.key, after, write.expected)
@@ -264,6 +276,7 @@ class Witness:
         if after is not None:
             self.contract.storing.committed(write.key, after, write.expected, self.contract.blame)
         queueing = self.contract.queueing
+        queueing.committed_by(write, self.contract.now())
         if write.bury:
             queueing.line(write.key).had_bury = True
         queueing.sent(write.sends, "finish", before)

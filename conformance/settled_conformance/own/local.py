@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Sequence
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from settled import Backend, Capability, Queue, Store, Timers
-from settled_conformance.harness import Harness, Kind, Opener, Point
+from attrs import evolve
+
+from settled import Backend, Capability, Delivery, Queue, Store, Timers
+from settled_conformance.harness import Harness, Kind, Offer, Opener, Point
 from settled_local import MemoryBackend, SQLiteBackend
 from settled_runtime import Separate
 
@@ -33,6 +37,7 @@ class MemoryHarness(Harness):
 
     kind = Kind.MEMORY
     capabilities = frozenset(Capability)
+    offers = frozenset(Offer)
     tick = 0.001
 
     def __init__(self) -> None:
@@ -44,6 +49,14 @@ class MemoryHarness(Harness):
     def reset(self) -> None:
         self._clock = Clock()
         self._backend = MemoryBackend(clock=self._clock)
+
+    def remember(self, count: int) -> None:
+        self._backend = MemoryBackend(clock=self._clock, remember=count)
+
+    def backup(self) -> Callable[[], None]:
+        store = vars(self._backend.store)
+        kept = {name: copy(part) for name, part in store.items() if hasattr(part, "items")}
+        return lambda: store.update({name: copy(part) for name, part in kept.items()})
 
     def now(self) -> float:
         return self._clock.time
@@ -57,12 +70,13 @@ class SQLiteHarness(Harness):
 
     kind = Kind.REAL
     capabilities = frozenset(Capability)
+    offers = frozenset({Offer.FORGETFUL})
     tick = 0.001
 
     def __init__(self) -> None:
         self._clock = Clock()
         self._directory = Path(tempfile.mkdtemp(prefix="settled-conformance-", dir=_fast()))
-        self._resets = 0
+        self._resets, self._remember = 0, 1000
 
     def __del__(self) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)
@@ -72,13 +86,16 @@ class SQLiteHarness(Harness):
         return self._directory / f"{self._resets}.db"
 
     def open(self) -> Backend:
-        return SQLiteBackend.open(self._file, clock=self._clock)
+        return SQLiteBackend.open(self._file, clock=self._clock, remember=self._remember)
 
     def reset(self) -> None:
         for file in self._directory.iterdir():
             file.unlink()
-        self._resets += 1
+        self._resets, self._remember = self._resets + 1, 1000
         self._clock.time = EPOCH
+
+    def remember(self, count: int) -> None:
+        self._remember = count
 
     def now(self) -> float:
         return self._clock.time
@@ -94,7 +111,11 @@ class MixedHarness(SQLiteHarness):
     """`Separate`: the records in SQLite, the queue and the timers in memory; each call of a port is a round trip."""
 
     kind = Kind.MEMORY
-    capabilities = frozenset(Capability) - {Capability.ATOMIC_FINISH, Capability.JOINT_FINISH}
+    capabilities = frozenset(Capability) - {
+        Capability.ATOMIC_FINISH,
+        Capability.JOINT_FINISH,
+        Capability.FENCED_FINISH,
+    }
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,11 +127,15 @@ class MixedHarness(SQLiteHarness):
         store = cast("Store", _Pointing(records.store, self._trip))
         queue = cast("Queue", _Pointing(rest.queue, self._trip))
         timers = cast("Timers", _Pointing(rest.timers, self._trip))
-        return Separate(store, queue, timers, rest.lease, self.capabilities, (records.close,))
+        closing = (records.close,)
+        return Separate(store, queue, timers, rest.lease, self.capabilities, closing, clock=self._clock)
 
     def reset(self) -> None:
         super().reset()
         self._memory = MemoryBackend(clock=self._clock)
+
+    def remember(self, count: int) -> None:
+        self._memory = MemoryBackend(clock=self._clock, remember=count)
 
     def instrument(self, point: Point | None) -> None:
         self._point = point
@@ -121,6 +146,31 @@ class MixedHarness(SQLiteHarness):
     def _trip(self, name: str) -> None:
         if self._point is not None:
             self._point(name)
+
+
+class UnnumberedHarness(MixedHarness):
+    """The same with a queue that does not number its messages: it has to be asked whether a lease was lost."""
+
+    capabilities = MixedHarness.capabilities - {Capability.POSITIONS}
+
+    def open(self) -> Backend:
+        mixed = super().open()
+        queue = cast("Queue", _Unnumbered(mixed.queue))
+        closing = (mixed.close,)
+        return Separate(mixed.store, queue, mixed.timers, mixed.lease, self.capabilities, closing, clock=self._clock)
+
+
+class _Unnumbered:
+    """A queue without positions."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+        return [evolve(delivery, position=None) for delivery in self._queue.receive(limit, wait)]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
 
 
 class _Pointing:
@@ -137,6 +187,11 @@ class _Pointing:
             return method(*args, **kwargs)
 
         return call
+
+
+def unnumbered() -> UnnumberedHarness:
+    """`Separate` over a queue that does not number its messages."""
+    return UnnumberedHarness()
 
 
 def _fast() -> str | None:

@@ -53,6 +53,9 @@ _MODULES = (
     "timers",
     "capabilities",
     "whole",
+    "left_behind",
+    "lives",
+    "versions",
     "killed",
 )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from settled import Capability, Key, Unsupported, Write
-from settled_conformance.bench import Bench, key, message, stored
+from settled_conformance.bench import Bench, key, message, stored, tombstone
 from settled_conformance.proofs import proves
 
 
@@ -23,7 +23,7 @@ def listing_works_if_it_is_declared_and_is_refused_if_not(bench: Bench) -> None:
     places = [Key(machine, instance) for machine in ("m", "n") for instance in ("a", "a:1", "b", "é")]
     for place in reversed(places):
         bench.backend.store.commit(place, stored(1), 0)
-    bench.backend.store.delete(places[1], 1)
+    bench.backend.store.delete(places[1], tombstone(2), 1)
     places.pop(1)
     if Capability.SCAN not in bench.harness.capabilities:
         _is_unsupported(bench, Capability.SCAN, bench.backend.store.scan)

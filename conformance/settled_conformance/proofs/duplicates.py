@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from settled import Capability, Write
+from contextlib import suppress
+
+from settled import Capability, IdReused, Write
 from settled_conformance.bench import Bench, key, letter, message, messages, stored
 from settled_conformance.proofs import proves
 
@@ -40,6 +42,29 @@ def the_queue_takes_an_id_once_even_after_its_end(bench: Bench) -> None:
     bench.receives_nothing()
     bench.send(message("2"), message("1"))
     bench.same(bench.drain(), ["2"], "heard")
+
+
+@proves("X11")
+def an_id_with_another_body_is_refused_or_queued(bench: Bench) -> None:
+    bench.send(message("1", body='{"first":1}'))
+    expected = ['{"first":1}', '{"second":2}']
+    try:
+        bench.send(message("1", body='{"second":2}'))
+    except IdReused:
+        expected.pop()
+    found = [delivery.message.body for delivery in bench.receive(least=len(expected))]
+    bench.same(found, expected, "the bodies that were handed out")
+    bench.mark("one id, two bodies")
+
+
+@proves("X11")
+def an_id_with_another_body_is_refused_or_queued_after_the_first_was_acknowledged(bench: Bench) -> None:
+    bench.send(message("1", body='{"first":1}'))
+    bench.backend.queue.ack(bench.receives("1"))
+    with suppress(IdReused):
+        bench.send(message("1", body='{"second":2}'))
+        found = [delivery.message.body for delivery in bench.receive()]
+        bench.same(found, ['{"second":2}'], "the bodies that were handed out")
 
 
 @proves("X6")

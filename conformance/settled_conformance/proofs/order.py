@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from settled import Key, Stored
-from settled_conformance.bench import Bench, key, message, messages, stored
+from settled import Capability, Key, Stored
+from settled_conformance.bench import Bench, key, message, messages, stored, tombstone
 from settled_conformance.proofs import proves
 
 
@@ -14,6 +14,13 @@ def one_sender_is_heard_in_order(bench: Bench) -> None:
     for id in "12345":
         bench.backend.queue.ack(bench.receives(id, limit=1))
     bench.mark("in order")
+
+
+@proves("F1")
+def one_sender_is_heard_in_order_beyond_the_first_digit(bench: Bench) -> None:
+    bench.send(*map(message, map(str, range(1, 13))))
+    for number in range(1, 13):
+        bench.backend.queue.ack(bench.receives(str(number), limit=1))
 
 
 @proves("F1")
@@ -214,3 +221,27 @@ def odd_keys_and_ids_are_kept_apart(bench: Bench) -> None:
 
 def _named(place: Key) -> Stored:
     return stored(1, str(place))
+
+
+@proves("F9", needs=Capability.POSITIONS)
+def a_position_stays_through_every_hand_out(bench: Bench) -> None:
+    bench.send(*messages("1 2 3"))
+    first = bench.receives("1", "2", "3", limit=3)
+    bench.backend.queue.release(first)
+    bench.advance(bench.harness.tick)
+    again = bench.receives("1", "2", "3", limit=3, through=bench.another())
+    bench.same([each.position for each in again], [each.position for each in first], "positions of a second hand-out")
+    bench.mark("numbered")
+
+
+@proves("F9", needs=Capability.POSITIONS)
+def positions_go_on_where_the_queue_was_empty_and_the_instance_deleted(bench: Bench) -> None:
+    bench.send(*messages("1 2"))
+    bench.commit(key(), 1)
+    bench.backend.queue.ack(bench.receives("1", "2", limit=2))
+    bench.backend.store.delete(key(), tombstone(2), 1)
+    bench.advance(3 * bench.lease)
+    bench.mark("drained")
+    later = bench.another()
+    bench.send(*messages("3 4"), through=later)
+    bench.receives("3", "4", limit=2, through=later)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -25,11 +25,17 @@ IMPATIENT = Policy(max_attempts=2)
 class House:
     """A machine that lives at a bench, with a client and a host, over its first handle or over `backend`."""
 
-    def __init__(self, bench: Bench, machine: Machine[Any, Any], backend: Backend | None = None) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        machine: Machine[Any, Any],
+        backend: Backend | None = None,
+        policy: Policy = IMPATIENT,
+    ) -> None:
         self.bench, self.machine = bench, machine
         handle = backend or bench.backend
-        self.client = Client(machine, handle, clock=bench.harness.now)
-        self.host = Host([machine], handle, policy=IMPATIENT, observers=(), clock=bench.harness.now)
+        self.client = Client(machine, handle)
+        self.host = Host([machine], handle, policy=policy, observers=())
 
     def work(self) -> list[Delivery]:
         """Take what there is, until nothing comes for a while; all that was handed out."""
@@ -58,8 +64,8 @@ class House:
         self.host.close()
 
 
-def _list(broken: Sequence[str] = ()) -> DiaryMachine:
-    """Takes events, and counts what it told the world; those of the types in `broken` fail."""
+def listing(broken: Sequence[str] = (), tell: Callable[[Any], object] | None = None) -> DiaryMachine:
+    """Takes events, and tells the world of each by `tell`; those of the types in `broken` fail."""
 
     def check(args: Any) -> bool:
         if args.event["type"] in broken:
@@ -74,7 +80,7 @@ def _list(broken: Sequence[str] = ()) -> DiaryMachine:
             "states": {"open": {"tags": ["settled"], "on": {"*": {"guard": "check", "actions": ["tell"]}}}},
         },
         guards={"check": check},
-        actions={"tell": _tell},
+        actions={"tell": tell or _tell},
     )
 
 
@@ -82,16 +88,16 @@ def _tell(_args: Any, _params: Any) -> None:
     """The world is told."""
 
 
-def _event(id: str, type: str = "E") -> Mapping[str, str]:
+def event(id: str, type: str = "E") -> Mapping[str, str]:
     return {"type": type, "id": id}
 
 
 @proves("X1")
 def an_event_that_is_sent_twice_is_taken_once(bench: Bench) -> None:
-    house = House(bench, _list())
+    house = House(bench, listing())
     house.client.start("a", id="start")
     for id in ("1", "2", "1"):
-        house.client.send("a", _event(id), id=id)
+        house.client.send("a", event(id), id=id)
     house.work()
     bench.same(house.entries("a"), ["1", "2"], "taken")
     bench.mark("sent twice")
@@ -100,12 +106,12 @@ def an_event_that_is_sent_twice_is_taken_once(bench: Bench) -> None:
 
 @proves("X3")
 def an_event_that_is_sent_again_after_its_end_is_taken_no_more(bench: Bench) -> None:
-    house = House(bench, _list())
+    house = House(bench, listing())
     house.client.start("a", id="start")
-    house.client.send("a", _event("1"), id="1")
+    house.client.send("a", event("1"), id="1")
     house.work()
-    house.client.send("a", _event("1"), id="1")
-    house.client.send("a", _event("2"), id="2")
+    house.client.send("a", event("1"), id="1")
+    house.client.send("a", event("2"), id="2")
     house.work()
     bench.same(house.entries("a"), ["1", "2"], "taken")
     bench.mark("sent after the end")
@@ -114,12 +120,12 @@ def an_event_that_is_sent_again_after_its_end_is_taken_no_more(bench: Bench) -> 
 
 @proves("X5")
 def an_event_that_the_queue_has_forgotten_is_taken_no_more(bench: Bench) -> None:
-    house = House(bench, _list())
+    house = House(bench, listing())
     house.client.start("a", id="start")
-    house.client.send("a", _event("1"), id="1")
+    house.client.send("a", event("1"), id="1")
     old = house.work()
     bench.advance(600.0 if bench.owns_time else bench.lease * 2)
-    house.client.send("a", _event("2"), id="2")
+    house.client.send("a", event("2"), id="2")
     house.work()
     house.host.handle(old)
     bench.same(house.entries("a"), ["1", "2"], "taken, when a queue hands out again what it had forgotten")
@@ -129,9 +135,9 @@ def an_event_that_the_queue_has_forgotten_is_taken_no_more(bench: Bench) -> None
 
 @proves("D5")
 def what_was_taken_has_no_effect_again(bench: Bench) -> None:
-    house = House(bench, _list())
+    house = House(bench, listing())
     house.client.start("a")
-    house.client.send("a", _event("1"))
+    house.client.send("a", event("1"))
     house.work()
     bench.mark("acknowledged")
     for _ in range(3):
@@ -143,35 +149,35 @@ def what_was_taken_has_no_effect_again(bench: Bench) -> None:
 
 @proves("X6")
 def a_poisoned_event_is_set_aside_with_all_it_said(bench: Bench) -> None:
-    house = House(bench, _list(broken=["POISON"]))
+    house = House(bench, listing(broken=["POISON"]))
     house.client.start("a")
     house.client.send("a", {"type": "POISON", "id": "p", "text": "🙂" * 100}, id="p")
-    house.client.send("a", _event("2"), id="2")
+    house.client.send("a", event("2"), id="2")
     house.fail_for_good()
-    lying = [each.message for each in bench.another().store.dead_letters(_key(house))]
+    lying = [each.message for each in bench.another().store.dead_letters(key_of(house))]
     bench.same([each.id for each in lying], ["p", "2"], "dead letters")
     bench.holds("🙂" * 100 in lying[0].body, f"a dead letter lost what it said: {lying[0].body[:80]}")
     bench.mark("set aside")
     house.close()
 
 
-def _key(house: House, instance: str = "a") -> Key:
+def key_of(house: House, instance: str = "a") -> Key:
     return Key(house.machine.id, instance)
 
 
 @proves("X7")
 def events_beside_a_poisoned_one_are_spared(bench: Bench) -> None:
-    house = House(bench, _list(broken=["POISON"]))
+    house = House(bench, listing(broken=["POISON"]))
     for instance in ("a", "b"):
         house.client.start(instance)
-        house.client.send(instance, _event("1"), id="1")
-    house.client.send("a", _event("p", "POISON"), id="p")
-    house.client.send("a", _event("2"), id="2")
-    house.client.send("b", _event("2"), id="2")
+        house.client.send(instance, event("1"), id="1")
+    house.client.send("a", event("p", "POISON"), id="p")
+    house.client.send("a", event("2"), id="2")
+    house.client.send("b", event("2"), id="2")
     house.fail_for_good()
     bench.same(house.entries("b"), ["1", "2"], "taken by another instance")
     bench.same(house.entries("a"), ["1"], "taken before the poisoned event")
-    mended = House(bench, _list())
+    mended = House(bench, listing())
     mended.client.redrive("a")
     mended.work()
     bench.same(mended.entries("a"), ["1", "p", "2"], "taken after a redrive")
@@ -184,17 +190,17 @@ def events_beside_a_poisoned_one_are_spared(bench: Bench) -> None:
 def an_instance_whose_state_is_gone_waits_for_its_state(bench: Bench) -> None:
     before, without = House(bench, _deployed("old", "kept")), House(bench, _deployed("kept"))
     before.client.start("a")
-    before.client.send("a", _event("1", "GO"), id="1")
+    before.client.send("a", event("1", "GO"), id="1")
     before.work()
-    without.client.send("a", _event("2"), id="2")
-    without.client.send("a", _event("3"), id="3")
+    without.client.send("a", event("2"), id="2")
+    without.client.send("a", event("3"), id="3")
     without.fail_for_good()
-    record = bench.backend.store.load(_key(before))
+    record = bench.backend.store.load(key_of(before))
     bench.holds(record is not None and record.index.status == "halted", f"no operator could see it: {record}")
     bench.mark("unreadable")
     after = House(bench, _deployed("kept", "old"))
     bench.same(after.client.redrive("a"), 2, "dead letters")
-    after.client.send("a", _event("4"), id="4")
+    after.client.send("a", event("4"), id="4")
     after.work()
     bench.same(after.entries("a"), ["1", "2", "3", "4"], "taken")
     for house in (before, without, after):
@@ -219,9 +225,9 @@ def _deployed(*states: str) -> DiaryMachine:
 def a_timer_that_its_machine_cancelled_has_no_effect(bench: Bench) -> None:
     house = House(bench, _bell(bench.lease / 2))
     house.client.start("a")
-    house.client.send("a", _event("1", "SET"))
+    house.client.send("a", event("1", "SET"))
     house.work()
-    house.client.send("a", _event("2", "CANCEL"))
+    house.client.send("a", event("2", "CANCEL"))
     house.work()
     bench.advance(bench.lease / 2 + bench.harness.tick)
     house.work()
@@ -234,10 +240,10 @@ def a_timer_that_its_machine_cancelled_has_no_effect(bench: Bench) -> None:
 def a_timer_that_its_machine_set_again_has_its_effect_at_the_new_time(bench: Bench) -> None:
     house, quarter = House(bench, _bell(bench.lease / 2)), bench.lease / 4
     house.client.start("a")
-    house.client.send("a", _event("1", "SET"))
+    house.client.send("a", event("1", "SET"))
     house.work()
     bench.advance(quarter)
-    house.client.send("a", _event("2", "SET"))
+    house.client.send("a", event("2", "SET"))
     house.work()
     bench.advance(quarter + bench.harness.tick)
     house.work()
@@ -333,11 +339,11 @@ def _working(work: Any) -> Machine[Any, Any]:
 
 @proves("X4")
 def many_workers_take_each_event_once(bench: Bench) -> None:
-    machine = _list()
+    machine = listing()
     house = House(bench, machine)
-    hosts = [Host([machine], bench.another().backend, observers=(), clock=bench.harness.now) for _ in range(3)]
+    hosts = [Host([machine], bench.another().backend, observers=()) for _ in range(3)]
     workers = [Worker(host, concurrency=2, batch=3, patience=0.05) for host in hosts]
-    client = Client(machine, bench.another().backend, clock=bench.harness.now)
+    client = Client(machine, bench.another().backend)
     threads = [threading.Thread(target=worker.run, daemon=True) for worker in workers]
     for thread in threads:
         thread.start()
@@ -345,8 +351,8 @@ def many_workers_take_each_event_once(bench: Bench) -> None:
         client.start(instance)
     for number in range(8):
         for instance in "abc":
-            client.send(instance, _event(str(number)), id=f"{instance}{number}")
-            client.send(instance, _event(str(number)), id=f"{instance}{number}")
+            client.send(instance, event(str(number)), id=f"{instance}{number}")
+            client.send(instance, event(str(number)), id=f"{instance}{number}")
     expected = [str(number) for number in range(8)]
     reader = Client(machine, bench.another().backend)
     _until(lambda: all((found := reader.get(each)) and len(diary_of(found)) >= 8 for each in "abc"))
@@ -381,12 +387,12 @@ def an_old_instance_is_as_light_and_as_quick_as_a_young_one(bench: Bench) -> Non
         if bench.owns_time:
             bench.advance(bench.lease)  # a queue that knows ids again forgets them by and by
         ids = [f"{batch:05}.{number:02}" for number in range(100)]
-        handle.queue.send([message(id, _key(house)) for id in ids])
+        handle.queue.send([message(id, key_of(house)) for id in ids])
         begin = time.perf_counter()
         while held := bench.receive_raw(handle, 100):
             house.host.handle(held)
         times.append(time.perf_counter() - begin)
-        record = handle.store.load(_key(house))
+        record = handle.store.load(key_of(house))
         weights.append(len(record.body or "") if record else 0)
     young, old = weights[9], weights[-1]
     bench.holds(old <= young + 40, f"the record weighed {young} characters after 1,000 events, and {old} at the end")

@@ -14,7 +14,7 @@ from attrs import evolve, fields, frozen
 from settled import Json, Machine, Snapshot, setup
 from settled.effects import Effect
 
-DIARY = "diary"
+DIARY, BORN = "diary", "born"
 
 
 @frozen(eq=False)
@@ -25,7 +25,7 @@ class DiaryMachine(Machine[Any, Any]):
         self, input: Json = None, *, first_index: int = 0, elsewhere: bool = False
     ) -> tuple[Snapshot[Any], tuple[Effect, ...]]:
         snapshot, effects = super().initial_transition(input, first_index=first_index, elsewhere=elsewhere)
-        return _written(snapshot, []), effects
+        return _written(snapshot, [], {} if input is None else {BORN: input}), effects
 
     def transition(
         self, snapshot: Snapshot[Any], event: object, *, first_index: int = 0, elsewhere: bool = False
@@ -39,8 +39,13 @@ def diary_of(snapshot: Snapshot[Any]) -> list[Any]:
     return list(snapshot.context.get(DIARY, ()))
 
 
-def _written(snapshot: Snapshot[Any], entries: list[Any]) -> Snapshot[Any]:
-    return evolve(snapshot, context={**snapshot.context, DIARY: entries})
+def born_of(snapshot: Snapshot[Any]) -> Any:
+    """The input that `snapshot` was started with."""
+    return snapshot.context.get(BORN)
+
+
+def _written(snapshot: Snapshot[Any], entries: list[Any], more: Mapping[str, Any] = {}) -> Snapshot[Any]:
+    return evolve(snapshot, context={**snapshot.context, DIARY: entries, **more})
 
 
 def with_diary(config: Mapping[str, Any], **logic: Any) -> DiaryMachine:

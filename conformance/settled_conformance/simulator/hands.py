@@ -6,9 +6,9 @@ from collections.abc import Generator, Sequence
 from functools import partial
 from typing import Any, TypeAlias, TypeVar, assert_never, cast
 
-from attrs import define, field
+from attrs import define, evolve, field
 
-from settled import Call, Delivery, Key, Machine, SettledError, Write
+from settled import Call, Capability, Delivery, Key, Machine, SettledError, Write
 from settled.commands import (
     Act,
     Acted,
@@ -16,6 +16,7 @@ from settled.commands import (
     Command,
     Course,
     Done,
+    Extend,
     Finish,
     Invocation,
     Letters,
@@ -24,12 +25,15 @@ from settled.commands import (
     Lying,
     Ran,
     Release,
+    Remembered,
     Result,
     Run,
 )
-from settled_conformance.simulator.judge import kind_of
-from settled_conformance.simulator.kernel import EFFECT, READ, WRITE, Choice, Sleep, Step, Task, Trip
+from settled.data import write as to_text
+from settled_conformance.simulator.kernel import Choice, Sleep, Step, Task, Trip
+from settled_conformance.simulator.keys import kind_of, meaning_of
 from settled_conformance.simulator.simulation import Simulation, names
+from settled_runtime.memory import Memory
 
 T = TypeVar("T")
 Going: TypeAlias = Generator[Step, Any, T]
@@ -52,29 +56,45 @@ def drive(course: Course[T], hands: Hands) -> Going[T]:
 
 @define(eq=False)
 class Hands:
-    """What `task` does for one turn. `ended` are the attempts that it has made, and how each came out."""
+    """What `task` does for one turn, with the `machine` of its host, and what that remembers, if it does.
+
+    `ended` are the attempts that it has made, and how each came out.
+    """
 
     simulation: Simulation
     task: Task
+    machine: Machine[Any, Any]
+    memory: Memory | None = None
     ended: dict[tuple[str, int], Result] = field(factory=dict[tuple[str, int], Result])
 
     @property
     def clock(self) -> float:
-        """What time it is for the task."""
-        return self.simulation.kernel.clock(self.task)
+        """What time it is for the task, which is told now.
+
+        A host asks its backend for the time, and does so where timers are to be punctual; that a turn breaks nothing
+        even if it is told a wrong one is tried elsewhere.
+        """
+        kernel = self.simulation.kernel
+        self.task.told = kernel.now
+        return kernel.now if self.simulation.punctual else kernel.clock(self.task)
 
     def perform(self, command: Command) -> Going[Answer]:
         """Perform `command`."""
+        hazards = self.simulation.hazards
         match command:
+            case Load(key, fresh=False) if self.memory and (known := self.memory.recall(key)):
+                return Remembered(*known, self.clock)
             case Load(key):
-                trip = Trip(f"load {key}", partial(self._load, key), READ)
+                trip = Trip(f"load {key}", partial(self._load, key), hazards.read)
             case Letters(key):
-                trip = Trip(f"letters {key}", partial(self._letters, key), READ)
-            case Finish(write):
-                trip = Trip(_label(write), partial(self._finish, write), WRITE)
+                trip = Trip(f"letters {key}", partial(self._letters, key), hazards.read)
+            case Finish():
+                return (yield from self._finish(command))
             case Release(deliveries, delay):
                 label = f"release {names(deliveries)} for {delay:g}"
-                trip = Trip(label, partial(self._release, deliveries, delay), WRITE)
+                trip = Trip(label, partial(self._release, deliveries, delay), hazards.release)
+            case Extend(deliveries):
+                trip = Trip(f"extend {names(deliveries)}", partial(self._extend, deliveries), hazards.release)
             case Act():
                 return (yield from self._act(command))
             case Run():
@@ -84,12 +104,29 @@ class Hands:
         return cast("Answer", (yield trip))
 
     def _load(self, key: Key) -> Loaded:
-        return Loaded(self.simulation.handle(self.task).store.load(key), self.clock)
+        return Loaded(self.simulation.load(self.task, key), self.clock)
 
     def _letters(self, key: Key) -> Lying:
         return Lying(tuple(self.simulation.handle(self.task).store.dead_letters(key)), self.clock)
 
-    def _finish(self, write: Write) -> Done:
+    def _finish(self, command: Finish) -> Going[Done]:
+        write = command.write
+        done: Done = yield self._finishing(write)
+        if self.memory and write.stored and command.record:
+            self.memory.remember(write.key, command.record, write.stored.version)
+        return done
+
+    def _finishing(self, write: Write) -> Trip:
+        """Where a write is several round trips, something may also happen between its commit and the rest of it."""
+        hazards, simulation = self.simulation.hazards, self.simulation
+        is_torn = write.stored is not None and Capability.ATOMIC_FINISH not in simulation.backend.capabilities
+        faults = (*hazards.write, *hazards.within) if is_torn else hazards.write
+        if not (write.stored or write.sends or write.timers):
+            faults = hazards.release
+        half = evolve(write, sends=(), timers=(), cancels=(), acks=())
+        return Trip(_label(write), partial(self._write, write), faults, partial(self._write, half))
+
+    def _write(self, write: Write) -> Done:
         self.simulation.finish(self.task, write)
         return Done(self.clock)
 
@@ -97,13 +134,18 @@ class Hands:
         self.simulation.release(self.task, deliveries, delay)
         return Done(self.clock)
 
+    def _extend(self, deliveries: Sequence[Delivery]) -> Done:
+        self.simulation.extend(self.task, deliveries)
+        return Done(self.clock)
+
     # Effects
 
     def _act(self, command: Act) -> Going[Acted]:
         for count, action in enumerate(command.actions):
             name, what = action.idempotency_key, kind_of(action.effect)
-            perform = partial(self.simulation.perform, command.key, name, what)
-            error: str | None = yield Trip(f"{what} {name}", perform, EFFECT, instead=lambda: "it fails")
+            perform = partial(self.simulation.perform, command.key, name, what, meaning_of(action.effect))
+            faults, complaint = self.simulation.hazards.effect, self.simulation.complaint
+            error: str | None = yield Trip(f"{what} {name}", perform, faults, instead=partial(str, complaint))
             if error:
                 return Acted(count, self.clock, error)
         return Acted(len(command.actions), self.clock)
@@ -113,7 +155,8 @@ class Hands:
             if _attempt(invocation) not in self.ended:
                 call = partial(self._call, command, invocation)
                 label = f"{invocation.src} {invocation.idempotency_key}"
-                self.ended[_attempt(invocation)] = yield Trip(label, call, EFFECT, partial(call, fails=True))
+                faults = self.simulation.hazards.effect
+                self.ended[_attempt(invocation)] = yield Trip(label, call, faults, partial(call, fails=True))
         return (yield from self._wait(command))
 
     def _wait(self, command: Run) -> Going[Ran]:
@@ -131,10 +174,11 @@ class Hands:
 
     def _call(self, command: Run, invocation: Invocation, fails: bool = False) -> Result:
         name = invocation.idempotency_key
-        self.simulation.perform(command.key, name, invocation.src)
+        meaning = to_text([invocation.src, invocation.id, invocation.input])
+        self.simulation.perform(command.key, name, invocation.src, meaning)
         if fails:
             return Result(invocation.id, False, {"name": "Failed", "message": "on purpose"})
-        actor = self.simulation.machines[command.key.machine].actor(invocation.src)
+        actor = self.machine.actor(invocation.src)
         assert not isinstance(actor, Machine), "a machine is no function"
         call = Call(command.key, name, invocation.attempt, None, command.fence, lambda: False)
         return Result(invocation.id, True, actor.function(invocation.input, call))

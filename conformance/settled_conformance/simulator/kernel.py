@@ -7,13 +7,13 @@ or one tick to either side of it, because that is where clocks are got wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 from attrs import Factory, define, field, frozen
 
-from settled import SettledError, Unavailable, Unknown
+from settled import Denied, SettledError, TooLarge, Unavailable, Unknown
 from settled_conformance.simulator.tape import Tape
 
 LONGEST_RUN = 4_000
@@ -33,6 +33,24 @@ class Fault(StrEnum):
     FAIL = "fails in"
     AHEAD = "has a clock ahead of"
     BEHIND = "has a clock behind"
+    BACK = "has a clock that jumps back before"
+    DENIED = "is denied"
+    TOO_LARGE = "finds no room for"
+    UNANSWERED = "never gets through to"
+    CRASH_WITHIN = "crashes in the middle of"
+    ERROR_WITHIN = "is refused in the middle of"
+    TOO_LARGE_WITHIN = "finds no room in the middle of"
+
+
+ERRORS: Mapping[Fault, type[SettledError]] = {
+    Fault.ERROR: Unavailable,
+    Fault.DENIED: Denied,
+    Fault.TOO_LARGE: TooLarge,
+    Fault.UNANSWERED: Unknown,
+    Fault.ERROR_WITHIN: Unavailable,
+    Fault.TOO_LARGE_WITHIN: TooLarge,
+}
+"""What is raised instead of an answer; nothing, or the first half, has happened then."""
 
 
 READ = (Fault.CRASH_BEFORE, Fault.PARK_BEFORE, Fault.PARK_AFTER, Fault.ERROR)
@@ -56,10 +74,30 @@ EFFECT = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.PARK_BEFORE, Fault.PARK_A
 
 
 @frozen
+class Hazards:
+    """What may go wrong with each kind of round trip.
+
+    `release`: also where nothing but acknowledgements is written. `within`: between the parts of a write that is not
+    atomic.
+    """
+
+    read: Sequence[Fault] = READ
+    write: Sequence[Fault] = WRITE
+    release: Sequence[Fault] = WRITE
+    receive: Sequence[Fault] = RECEIVE
+    effect: Sequence[Fault] = EFFECT
+    within: Sequence[Fault] = ()
+
+
+USUAL = Hazards()
+
+
+@frozen
 class Trip:
     """One round trip: what it is called in a timeline, what does it, and what may go wrong with it.
 
-    `instead` does it where a fault asks for something else than an error: a repetition, a failure of the effect.
+    `instead` does it where a fault asks for something else than an error: a repetition, a failure of the effect, the
+    first half of a write.
     """
 
     label: str
@@ -96,14 +134,15 @@ Body: TypeAlias = Generator[Step, Any, None]
 class Task:
     """Somebody who does one thing after another. `begin` starts it, and again after each crash.
 
-    `skew` is how far its clock is off. `holds_until` is when the last of its leases ends. `wakes` is when a task that
-    sleeps goes on. `parked` holds what it is to go on with, once it is let.
+    `skew` is how far its clock is off, and `told` when it last looked at it. `holds_until` is when the last of its
+    leases ends. `wakes` is when a task that sleeps goes on. `parked` holds what it is to go on with, once it is let.
     """
 
     name: str
     begin: Callable[[Task], Body]
     life: int = 0
     skew: float = 0.0
+    told: float = 0.0
     holds_until: float = 0.0
     body: Body | None = None
     step: Step | None = None
@@ -256,6 +295,11 @@ class Kernel:
         task.body = task.begin(task)
         self._resume(task, lambda body: next(body))
 
+    def lose(self, task: Task) -> None:
+        """`task` is lost, wherever it is, and begins again."""
+        self.say(f"{task.name} is ended")
+        self._crash(task)
+
     def _crash(self, task: Task) -> None:
         assert task.body is not None
         self.mark("crash")
@@ -307,9 +351,15 @@ class Kernel:
                 self._say(task, fault, trip)
                 self.mark("lost answer")
                 self._throw(task, Unknown(f"{trip.label}: the answer was lost"))
-            case Fault.ERROR:
+            case Fault.ERROR | Fault.DENIED | Fault.TOO_LARGE | Fault.UNANSWERED:
                 self._say(task, fault, trip)
-                self._throw(task, Unavailable(f"{trip.label}: nobody there"))
+                self._throw(task, ERRORS[fault](f"{trip.label}: {fault}"))
+            case Fault.ERROR_WITHIN | Fault.TOO_LARGE_WITHIN:
+                self._say(task, fault, trip)
+                self._halfway(task, trip, lambda: self._throw(task, ERRORS[fault](f"{trip.label}: {fault}")))
+            case Fault.CRASH_WITHIN:
+                self._say(task, fault, trip)
+                self._halfway(task, trip, lambda: self._crash(task))
             case Fault.PARK_BEFORE:
                 self._park(task, trip, lambda: self._answer(task, trip.label, trip.perform)(), fault)
             case Fault.PARK_AFTER:
@@ -322,6 +372,11 @@ class Kernel:
                 self._say(task, fault, trip)
                 self.mark("skew")
                 task.skew = 1.5 * self.lease * (1 if fault is Fault.AHEAD else -1)
+                self._answer(task, trip.label, trip.perform)()
+            case Fault.BACK:
+                self._say(task, fault, trip)
+                self.mark("skew")
+                task.skew -= 1.5 * self.lease
                 self._answer(task, trip.label, trip.perform)()
 
     def _say(self, task: Task, fault: Fault, trip: Trip) -> None:
@@ -339,6 +394,16 @@ class Kernel:
             self.fell(f"{label}: raised {type(error).__name__}: {error}, which is no error of the ports")
             return lambda: self._crash(task)
         return lambda: self._resume(task, lambda body: body.send(answer))
+
+    def _halfway(self, task: Task, trip: Trip, then: Callable[[], None]) -> None:
+        """The first half of it is done, unless that is refused already."""
+        assert trip.instead is not None
+        try:
+            trip.instead()
+        except SettledError as error:
+            self._throw(task, error)
+        else:
+            then()
 
     def _throw(self, task: Task, error: SettledError) -> None:
         self._resume(task, lambda body: body.throw(error))

@@ -234,6 +234,120 @@ def family(lease: float) -> tuple[DiaryMachine, Machine[Any, Any]]:
     return parent, child
 
 
+def patient(lease: float) -> DiaryMachine:
+    """From the first moment on it has a timer, and its patience can be spent only once."""
+    return with_diary(
+        {
+            "id": "patient",
+            "context": {},
+            "initial": "waiting",
+            "states": {
+                "waiting": {
+                    "tags": ["settled"],
+                    "after": {"patience": {"target": "tired", "actions": ["tell"]}},
+                    "on": {"GO": {"actions": ["tell"]}},
+                },
+                "tired": {"tags": ["settled"], "on": {"GO": {"actions": ["tell"]}}},
+            },
+        },
+        actions={"tell": _done},
+        delays={"patience": timedelta(seconds=0.5 * lease)},
+    )
+
+
+def bee() -> DiaryMachine:
+    """It begins with an actor, and rests when that has ended."""
+    return with_diary(
+        {
+            "id": "bee",
+            "context": {},
+            "initial": "working",
+            "states": {
+                "working": {"invoke": {"id": "job", "src": "work", "onDone": "resting", "onError": "resting"}},
+                "resting": {"tags": ["settled"], "on": {"GO": "working"}},
+            },
+        },
+        actors={"work": actor(_echo, retry=Retry(attempts=2))},
+    )
+
+
+def nursery() -> tuple[DiaryMachine, DiaryMachine]:
+    """A mother whose child is there from the first moment on, and that child; it says that it has ended."""
+    kid = with_diary(
+        {
+            "id": "kid",
+            "context": {"ticks": 0},
+            "initial": "living",
+            "states": {
+                "living": {"tags": ["settled"], "on": {"TICK": {"actions": ["count"]}, "BYE": "gone"}},
+                "gone": {"type": "final"},
+            },
+            "output": {"ended": True},
+        },
+        actions={"count": assign(ticks=lambda args: args.context["ticks"] + 1)},
+    )
+    mother = with_diary(
+        {
+            "id": "mother",
+            "context": {},
+            "initial": "caring",
+            "states": {
+                "caring": {
+                    "tags": ["settled"],
+                    "invoke": {"id": "kid", "src": "kid", "onDone": "alone"},
+                    "on": {"TICK": {"actions": ["pass"]}, "BYE": {"actions": ["pass"]}, "NOTE": {}},
+                },
+                "alone": {"tags": ["settled"], "on": {"NOTE": {}, "TICK": {}, "BYE": {}}},
+            },
+        },
+        actions={"pass": send_to("kid", lambda args: dict(args.event))},
+        actors={"kid": kid},
+    )
+    return mother, kid
+
+
+def gathering() -> tuple[DiaryMachine, DiaryMachine]:
+    """A hub that hears from many, and one of the many: it tells the hub, and then the world."""
+    hub = with_diary(
+        {
+            "id": "hub",
+            "context": {"heard": 0},
+            "initial": "open",
+            "states": {"open": {"tags": ["settled"], "on": {"HEAR": {"actions": ["hear"]}}}},
+        },
+        actions={"hear": assign(heard=lambda args: args.context["heard"] + 1)},
+    )
+    spoke = with_diary(
+        {
+            "id": "spoke",
+            "context": {},
+            "initial": "open",
+            "states": {"open": {"tags": ["settled"], "on": {"GO": {"actions": ["pass", "tell"]}}}},
+        },
+        actions={"pass": send_to("hub/all", lambda args: {"type": "HEAR", "id": args.event["id"]}), "tell": _done},
+    )
+    return hub, spoke
+
+
+def priced(version: str) -> DiaryMachine:
+    """A machine whose second version counts in cents what its first counted in whole coins."""
+    return with_diary(
+        {
+            "id": "priced",
+            "version": version,
+            "context": {"price": 10},
+            "initial": "open",
+            "states": {"open": {"tags": ["settled"], "on": {"GO": {"actions": ["tell"]}}}},
+        },
+        actions={"tell": _done},
+        migrations={"1": _to_cents} if version == "2" else {},
+    )
+
+
+def _to_cents(data: dict[str, Any]) -> Mapping[str, Any]:
+    return {**data, "context": {**data["context"], "price": data["context"]["price"] * 100}}
+
+
 def _is_right(args: Any) -> bool:
     return bool(args.event["code"] == 1)
 

@@ -2,46 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
-from settled import Delivery, Key, Message, SettledError, redrive, turn
+from settled import Delivery, Key, Machine, Message, SettledError, redrive, turn
 from settled_conformance.simulator.hands import Going, Hands, drive
-from settled_conformance.simulator.kernel import RECEIVE, WRITE, Body, Idle, Task, Trip
+from settled_conformance.simulator.kernel import Body, Idle, Task, Trip
 from settled_conformance.simulator.simulation import Simulation
+from settled_runtime.memory import Memory
 
 AFTER_AN_ERROR = 5.0
 """For how many seconds a worker gives back what it could not go on with."""
 
 
-def worker(simulation: Simulation) -> Callable[[Task], Body]:
-    """Receives, and takes what it receives through its turns, one key after the other."""
+def worker(simulation: Simulation, machines: Mapping[str, Machine[Any, Any]]) -> Callable[[Task], Body]:
+    """Receives, and takes what it receives through its turns, one key after the other, as a host of `machines`."""
 
     def body(task: Task) -> Body:
-        again = partial(simulation.repeat, task)
+        again, memory = partial(simulation.repeat, task), Memory() if simulation.remembers else None
         while True:
             try:
                 deliveries: Sequence[Delivery] = yield Trip(
-                    "receive", partial(simulation.receive, task), RECEIVE, instead=again
+                    "receive", partial(simulation.receive, task), simulation.hazards.receive, instead=again
                 )
             except SettledError:
                 continue
             if not deliveries:
                 yield Idle()
             for key in dict.fromkeys(delivery.message.key for delivery in deliveries):
-                yield from _take(simulation, task, key, [each for each in deliveries if each.message.key == key])
+                group = [each for each in deliveries if each.message.key == key]
+                yield from _take(simulation, Hands(simulation, task, machines[key.machine], memory), key, group)
 
     return body
 
 
-def _take(simulation: Simulation, task: Task, key: Key, group: Sequence[Delivery]) -> Going[None]:
-    machine, nonce = simulation.machines[key.machine], f"{task.nonce}.{simulation.kernel.trips}"
+def _take(simulation: Simulation, hands: Hands, key: Key, group: Sequence[Delivery]) -> Going[None]:
+    task = hands.task
+    nonce = f"{task.nonce}.{simulation.kernel.trips}"
     try:
-        yield from drive(turn(machine, key, group, nonce, simulation.policy), Hands(simulation, task))
+        yield from drive(turn(hands.machine, key, group, nonce, simulation.policy, simulation.traits), hands)
     except SettledError as error:
         simulation.kernel.say(f"{task.name} gives up: {error}")
         try:
-            yield Trip("release", partial(simulation.release, task, group, AFTER_AN_ERROR), WRITE)
+            hazards = simulation.hazards.release
+            yield Trip("release", partial(simulation.release, task, group, AFTER_AN_ERROR), hazards)
         except SettledError:
             return
 
@@ -53,7 +58,7 @@ def client(simulation: Simulation, messages: Sequence[Message]) -> Callable[[Tas
     def body(task: Task) -> Body:
         while left:
             try:
-                yield Trip(f"send {left[0].id}", partial(simulation.send, task, left[:1]), WRITE)
+                yield Trip(f"send {left[0].id}", partial(simulation.send, task, left[:1]), simulation.hazards.write)
             except SettledError:
                 continue
             simulation.kernel.say(f"{task.name} sent {left[0].id}")
@@ -67,9 +72,10 @@ def operator(simulation: Simulation, key: Key) -> Callable[[Task], Body]:
 
     def body(task: Task) -> Body:
         while True:
-            course = redrive(simulation.machines[key.machine], key, f"{task.nonce}.{simulation.kernel.trips}")
+            machine = simulation.machines[key.machine]
+            course = redrive(machine, key, f"{task.nonce}.{simulation.kernel.trips}")
             try:
-                yield from drive(course, Hands(simulation, task))
+                yield from drive(course, Hands(simulation, task, machine))
             except SettledError:
                 continue
             return

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from settled import Delivery, Index, Key, Message, SettledError, Stored, Timer, Write
 from settled_conformance.contract.witness import Witness, WitnessedQueue
+from settled_conformance.harness import Harness
 from settled_conformance.place import Place
 from settled_conformance.simulator.kernel import RECEIVE, WRITE, Body, Choice, Fault, Idle, Kernel, Step, Task, Trip
 from settled_conformance.simulator.scenario import Run
@@ -29,6 +30,10 @@ class Ports:
 
     name: str = "ports"
     weight: float = 1.0
+
+    def fits(self, harness: Harness) -> bool:
+        """Every backend has ports."""
+        return True
 
     def run(self, place: Place, tape: Tape) -> Run:
         """One run at `place`, which must be empty."""

@@ -8,6 +8,7 @@ from typing import Protocol
 from attrs import frozen
 
 from settled_conformance.contract.witness import Violation
+from settled_conformance.harness import Harness
 from settled_conformance.place import Place
 from settled_conformance.simulator.tape import Tape
 
@@ -30,6 +31,10 @@ class Scenario(Protocol):
     @property
     def weight(self) -> float:
         """Its share of the schedules, compared with the others'."""
+        ...
+
+    def fits(self, harness: Harness) -> bool:
+        """Whether `harness` has what it takes."""
         ...
 
     def run(self, place: Place, tape: Tape) -> Run:

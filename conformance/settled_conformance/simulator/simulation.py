@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from attrs import define, evolve, field
+from attrs import Factory, define, evolve, field
 
-from settled import Delivery, Key, Machine, Message, Policy, Record, Stored, Write, read
+from settled import (
+    Conflict,
+    Delivery,
+    Key,
+    LeaseLost,
+    Machine,
+    Message,
+    Policy,
+    Record,
+    Snapshot,
+    Stored,
+    TooLarge,
+    Traits,
+    Write,
+    read,
+)
+from settled.codec import bury
+from settled.data import parse
 from settled_conformance.contract.witness import Witness
 from settled_conformance.place import Place
-from settled_conformance.simulator.judge import Judge
-from settled_conformance.simulator.kernel import Kernel, Task
+from settled_conformance.simulator.judge import Moment
+from settled_conformance.simulator.kernel import USUAL, Hazards, Kernel, Task
+from settled_conformance.simulator.keys import Keys
+from settled_conformance.simulator.lives import Lives
+from settled_runtime.house import traits_of
 
 BATCH = 4
 """How many messages a worker receives at once."""
@@ -19,22 +39,43 @@ BATCH = 4
 
 @define(eq=False)
 class Simulation:
-    """What happens to `machines` at `place`. What it looks up for itself goes through `backend`."""
+    """What happens to `machines` at `place`. What it looks up for itself goes through `backend`.
+
+    `older` are machines of older versions, whose hosts are still there. `hazards` is what may go wrong. `room` is how
+    long a record may be, in characters, and `complaint` what an action says when it fails. `remembers`: workers keep
+    what they stored last, and begin with that. `punctual`: timers are early by no clock but the one that is right.
+    """
 
     kernel: Kernel
     place: Place
     machines: Mapping[str, Machine[Any, Any]]
     policy: Policy
-    judges: dict[Key, Judge] = field(factory=dict[Key, Judge])
+    older: Sequence[Machine[Any, Any]] = ()
+    hazards: Hazards = USUAL
+    room: float = float("inf")
+    complaint: str = "it fails"
+    remembers: bool = False
+    punctual: bool = False
+    moment: Moment = field(factory=Moment)
+    restored: bool = False
+    lives: dict[Key, Lives] = field(factory=dict[Key, Lives])
+    received: dict[tuple[str, Key], int] = field(factory=dict[tuple[str, Key], int])
     performed: dict[str, int] = field(factory=dict[str, int])
     sent: dict[str, Message] = field(factory=dict[str, Message])
     leased_until: dict[Key, float] = field(factory=dict[Key, float])
     handles: dict[str, Witness] = field(factory=dict[str, Witness])
     acked: dict[Key, list[Delivery]] = field(factory=dict[Key, "list[Delivery]"])
+    held: dict[tuple[str, Key], Delivery] = field(factory=dict[tuple[str, Key], Delivery])
+    keys: Keys = field(default=Factory(lambda self: Keys(self.accuse), takes_self=True), init=False)
 
     def accuse(self, guarantee: str, how: str) -> None:
         """A guarantee was broken."""
         self.place.contract.accuse(guarantee, how)
+
+    @property
+    def traits(self) -> Traits:
+        """What turns may rely on in the backend."""
+        return traits_of(self.backend.backend)
 
     @property
     def backend(self) -> Witness:
@@ -47,11 +88,15 @@ class Simulation:
             self.handles[task.nonce] = self.place.open()
         return self.handles[task.nonce]
 
-    def judge(self, key: Key) -> Judge:
-        """The judge of `key`."""
-        if key not in self.judges:
-            self.judges[key] = Judge(self.machines[key.machine], key, self.accuse)
-        return self.judges[key]
+    def lives_of(self, key: Key) -> Lives:
+        """The lives of `key`."""
+        if key not in self.lives:
+            versions = {each.version: each for each in self._versions(key)}
+            self.lives[key] = Lives(self.machines[key.machine], key, self.accuse, versions, self.moment)
+        return self.lives[key]
+
+    def _versions(self, key: Key) -> list[Machine[Any, Any]]:
+        return [*(machine for machine in self.older if machine.id == key.machine), self.machines[key.machine]]
 
     # The backend, as everybody sees it
 
@@ -65,6 +110,7 @@ class Simulation:
         deliveries = self.handle(task).queue.receive(BATCH)
         for delivery in deliveries:
             self._hold(task, delivery)
+            self.held[task.name, delivery.message.key] = delivery
         if deliveries:
             self.kernel.say(
                 f"{task.name} receive {names(deliveries)} until={deliveries[0].until - self.kernel.epoch:g}"
@@ -92,15 +138,26 @@ class Simulation:
         self.leased_until[delivery.message.key] = delivery.until
         self.kernel.expect(delivery.until)
         self._arrive(delivery.message)
+        self.received[task.nonce, delivery.message.key] = self.lives_of(delivery.message.key).taken
         if delivery.attempt > 1:
             self.kernel.mark("redelivery")
 
     def _arrive(self, message: Message) -> None:
         self.sent[message.id] = message
-        self.judge(message.key).arrive(message)
+        self.lives_of(message.key).mail.arrive(message)
 
-    def finish(self, task: Task, write: Write) -> None:
-        real = evolve(write, acks=_real(write.acks))
+    def load(self, task: Task, key: Key) -> Stored | None:
+        """What is stored for `key`. What its lives had taken when `task` received is only needed by its first load."""
+        before = self.received.pop((task.nonce, key), None)
+        if before is not None and task.is_zombie and self.lives_of(key).taken - before > self.policy.window:
+            self.kernel.mark("more than a window was taken between a receive and its first load")
+        return self.handle(task).store.load(key)
+
+    def finish(self, task: Task, write: Write, adopts: bool = False) -> None:
+        real = evolve(write, acks=_real(write.acks), holder=self._holder(task, write))
+        size = len(write.stored.body) if write.stored else 0
+        if size > self.room:
+            raise TooLarge(f"{write.key}: {size} characters, and there is room for {self.room:g}")
         if task.is_zombie and write.stored is not None:
             self.kernel.mark("zombie commit")
         self.place.contract.blame = "R4" if task.is_zombie else "R6"
@@ -110,41 +167,101 @@ class Simulation:
             self.kernel.mark("owed")
         for message in write.sends:
             self._arrive(message)
+            self.keys.use(f"{message.id} to {message.key}", message.body)
         for timer in write.timers:
             self.kernel.expect(timer.due)
         for delivery in real.acks:
             self.acked.setdefault(delivery.message.key, []).append(delivery)
         self.kernel.say(f"{task.name} {_told(write)}")
         if write.stored is not None:
-            self._committed(write.key, write.stored)
+            self.moment.now, self.moment.told = self.kernel.now, task.told if self.punctual else None
+            self._committed(write.key, write.stored, adopts)
 
-    def _committed(self, key: Key, stored: Stored) -> None:
-        assert stored.body is not None
-        record = read(self.machines[key.machine], key, stored.body)
-        self.judge(key).read(record)
+    def _holder(self, task: Task, write: Write) -> Delivery | None:
+        """In whose name `write` is done: a delivery that was repeated is none of a queue that could tell."""
+        if write.holder is None or not write.holder.receipt.startswith(GHOST):
+            return write.holder
+        return self.held.get((task.name, write.key))
+
+    def _committed(self, key: Key, stored: Stored, adopts: bool) -> None:
+        record, lives = self._read(key, stored), self.lives_of(key)
+        assert record is not None, "a commit never deletes"
+        if adopts:
+            self.kernel.mark("adopted")
+            lives.adopt(record)
+        else:
+            lives.read(record)
+
+    def delete(self, task: Task, key: Key, found: Stored) -> None:
+        lost = {letter.message.id for letter in self.backend.store.dead_letters(key)}
+        self.handle(task).store.delete(key, bury(key, found, self.kernel.now), found.version)
+        self.kernel.mark("deleted")
+        self.kernel.stir()
+        self.lives_of(key).end(lost)
+
+    def backup(self) -> Callable[[], None]:
+        """What brings the store back to where it is now. The queue goes on as it is; no worker outlives it."""
+        kept = {key: lives.remember() for key, lives in self.lives.items()}
+        undo, forget = self.place.harness.backup(), self.place.contract.storing.remember()
+
+        def restore() -> None:
+            undo()
+            forget()
+            self.restored = True
+            self.kernel.mark("restored")
+            for key, lives in self.lives.items():
+                kept.get(key, lives.forget)()
+            for task in self.kernel.tasks:
+                if task.name.startswith("w"):
+                    self.kernel.lose(task)
+
+        return restore
 
     def release(self, task: Task, deliveries: Sequence[Delivery], delay: float) -> None:
         self.handle(task).queue.release(_real(deliveries), delay)
         self.kernel.expect(self.kernel.now + delay)
         self.kernel.stir()
 
-    def record(self, key: Key) -> Record | None:
-        stored = self.backend.store.load(key)
-        if stored is None or stored.body is None:
-            return None
-        return read(self.machines[key.machine], key, stored.body)
+    def extend(self, task: Task, deliveries: Sequence[Delivery]) -> None:
+        real = _real(deliveries)
+        try:
+            self.handle(task).queue.extend(real, self.kernel.lease)
+        except Conflict as error:
+            raise LeaseLost(str(error)) from error
+        until = self.kernel.now + self.kernel.lease
+        for delivery in real:
+            task.holds_until = max(task.holds_until, until)
+            self.leased_until[delivery.message.key] = until
+            self.kernel.expect(until)
 
-    def perform(self, key: Key, name: str, what: str) -> None:
+    def record(self, key: Key) -> Record | None:
+        return self._read(key, self.backend.store.load(key))
+
+    def _read(self, key: Key, stored: Stored | None) -> Record | None:
+        """The record as whoever wrote it reads it: nothing is migrated only because somebody looks."""
+        if stored is None or stored.is_deleted:
+            return None
+        machine = self.machines[key.machine]
+        if self.older:
+            version = parse(stored.body).get("version")
+            machine = next(each for each in self._versions(key) if each.version == version)
+        return read(machine, key, stored.body)
+
+    def perform(self, key: Key, name: str, what: str, meaning: str) -> None:
         """The action or actor `what` is performed in the world under the idempotency key `name`."""
+        self.keys.use(name, meaning)
         self.performed[name] = self.performed.get(name, 0) + 1
         self.kernel.mark("performed")
         self.kernel.say(f"{what} {name}")
-        expected = self.judge(key).effect(name)
+        lives = self.lives_of(key)
+        expected = lives.effect(name)
+        if lives.broken:
+            return  # what it should do by now nobody knows
         if expected is None:
             self.accuse("E2", f"{what} was performed under {name}, and no committed step had asked for it")
         elif expected != what:
             self.accuse("E2", f"{what} was performed under {name}, which is the key of {expected}")
-        elif self.performed[name] > self.judge(key).most_starts(name):
+        elif self.performed[name] > lives.most_starts(name):
             self.accuse("R11", f"{what} must not be started again when it was interrupted, and was: {name}")
 
     # The end
@@ -155,15 +272,32 @@ class Simulation:
             self.accuse("L1", f"after {self.kernel.trips} round trips there is still something to do")
             return
         self.kernel.mark("came to rest")
-        for key, judge in self.judges.items():
+        records = {key: self.record(key) for key in self.lives}
+        for key, lives in self.lives.items():
             set_aside = {letter.message.id for letter in self.backend.store.dead_letters(key)}
-            judge.close(self.record(key), set_aside)
+            lives.close(records[key], set_aside)
         self._effects()
+        self._promises(records)
         self.place.contract.at_rest()
 
+    def _promises(self, records: Mapping[Key, Record | None]) -> None:
+        """Nobody waits for what is not to come: a timer that is over, or the word of a child that has ended."""
+        for key, record in records.items():
+            if record is None or record.halted or not isinstance(record.snapshot, Snapshot):
+                continue
+            for token, timer in record.timers.items():
+                if timer.due < self.kernel.now and not self.restored:
+                    self.accuse("T2", f"{key} waits for its timer {token}, which was due and never fired")
+            for id, home in record.children.items():
+                child = records.get(home.key)
+                ended = child and isinstance(child.snapshot, Snapshot) and child.snapshot.status in ("done", "error")
+                if ended and not self.restored:
+                    self.accuse("D4", f"{key} waits for its child {id}, which has ended; and nobody will ever tell it")
+
     def _effects(self) -> None:
-        for judge in self.judges.values():
-            if judge.broken:
+        for lives in self.lives.values():
+            judge = lives.now
+            if judge is None or lives.broken:
                 continue
             for name, effect in judge.actions.items():
                 if name not in self.performed:

@@ -76,7 +76,7 @@ locals {
 
   # What is written with every commit and never asked for; `status` alone is listed by.
   exempt = {
-    (var.name)            = ["body", "key", "tags", "updated", "version", "gone"]
+    (var.name)            = ["body", "key", "tags", "updated", "version"]
     "${var.name}-letters" = ["id", "body", "reason", "at", "detail"]
   }
 }

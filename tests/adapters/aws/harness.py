@@ -33,7 +33,7 @@ class AwsHarness(Harness):
     """A table and queues for each reset, in `cloud`, whose ministack goes by `clock`."""
 
     kind = Kind.EMULATOR
-    capabilities: frozenset[Capability] = frozenset()
+    capabilities: frozenset[Capability] = frozenset({Capability.POSITIONS})
     tick = 1.0
     known_failures = KNOWN
 

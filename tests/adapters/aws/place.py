@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -110,6 +109,31 @@ def create_table(dynamodb: Any, table: str) -> None:
     )
 
 
-def backend(cloud: Cloud, where: Place, found: Addresses, clock: Callable[[], float] = time.time) -> Separate:
+def records_of(cloud: Cloud, found: Addresses) -> list[Any]:
+    """What is in the queue now, as the records that Lambda is handed."""
+    messages = cloud.sqs.receive_message(
+        QueueUrl=found.queue, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
+    )["Messages"]
+    return [
+        {
+            "messageId": each["MessageId"],
+            "receiptHandle": each["ReceiptHandle"],
+            "body": each["Body"],
+            "attributes": each["Attributes"],
+            "eventSourceARN": found.queue_arn,
+        }
+        for each in messages
+    ]
+
+
+class Unhurried:
+    """The context of an invocation that has ten seconds left."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 10_000
+
+
+def backend(cloud: Cloud, where: Place, found: Addresses, clock: Callable[[], float] | None = None) -> Separate:
+    """What `open_aws` makes, over the clients of `cloud`; by `clock`, if there is one."""
     clients: dict[str, Any] = {"dynamodb": cloud.dynamodb, "sqs": cloud.sqs, "scheduler": lambda: cloud.scheduler}
     return assemble(where, found, clock=clock, **clients)

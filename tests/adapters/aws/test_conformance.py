@@ -25,7 +25,10 @@ def session(harness: AwsHarness) -> Session:
     return Session(harness, SCHEDULES)
 
 
-@pytest.mark.parametrize("guarantee", GUARANTEES)
+HELD_TO = [id for id, each in GUARANTEES.items() if each.needs is None or each.needs in AwsHarness.capabilities]
+
+
+@pytest.mark.parametrize("guarantee", HELD_TO)
 def test_the_adapter_keeps(guarantee: str, session: Session) -> None:
     settle(session.verdict(guarantee))
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from settled_aws import Addresses, Place
+from settled import Event, Key, Message, encode
+from settled_aws import Addresses, Place, lambda_handler
+from settled_aws.envelope import sealed
 from settled_runtime import Client, Host
-from tests.adapters.aws.place import Cloud, backend
+from tests.adapters.aws.place import Cloud, Unhurried, backend, records_of
 from tests.adapters.jobs import MACHINE
 
 LOOKS = {"receive_message"}
@@ -22,6 +24,7 @@ class Till:
 
     def __init__(self, cloud: Cloud, where: Place, found: Addresses) -> None:
         self.counted: Counter[str] = Counter()
+        self._cloud, self._found = cloud, found
         watched = cloud.watched(self._count)
         self._host = Host([MACHINE], backend(watched, where, found), observers=())
         self.client = Client(MACHINE, backend(cloud, where, found))
@@ -37,6 +40,14 @@ class Till:
         self.counted.clear()
         while deliveries := self._host.backend.queue.receive(10):
             self._host.handle(deliveries)
+        return Counter(self.counted)
+
+    def invoke(self, send: Callable[[], Any]) -> Counter[str]:
+        """What it takes a Lambda function to take what `send` sends."""
+        send()
+        event = {"Records": records_of(self._cloud, self._found)}
+        self.counted.clear()
+        assert lambda_handler(self._host)(event, Unhurried()) == {"batchItemFailures": []}
         return Counter(self.counted)
 
     def forget(self) -> None:
@@ -64,6 +75,13 @@ def test_the_next_event_of_an_instance_need_not_be_read_for(till: Till) -> None:
     assert counted == {"put_item": 1, "delete_message_batch": 1}
 
 
+def test_a_function_that_need_not_read_asks_for_the_time(till: Till) -> None:
+    till.forget()
+    for _ in range(2):  # what it reads, or else what it asks, is the one `get_item`
+        counted = till.invoke(lambda: till.client.send("ada", event("TAKE")))
+        assert counted == {"get_item": 1, "put_item": 1, "delete_message_batch": 1}
+
+
 def test_several_events_that_wait_are_taken_for_the_price_of_one(till: Till) -> None:
     def send() -> None:
         for _ in range(10):
@@ -88,7 +106,7 @@ def test_a_timer_is_one_request(till: Till) -> None:
 
 def test_a_duplicate_is_one_read_and_one_delete(till: Till, cloud: Cloud, found: Addresses) -> None:
     till.take(lambda: till.client.send("ada", event("TAKE"), id="once"))
-    body = '{"key":"jobs/ada","id":"once","body":"{\\"kind\\":\\"event\\",\\"event\\":{\\"type\\":\\"TAKE\\"}}"}'
+    body = sealed(Message(Key("jobs", "ada"), "once", encode(Event(event("TAKE")))))
     again = {"MessageBody": body, "MessageGroupId": "jobs/ada", "MessageDeduplicationId": "five minutes later"}
     till.forget()
     counted = till.take(lambda: cloud.sqs.send_message(QueueUrl=found.queue, **again))

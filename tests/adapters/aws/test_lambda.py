@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from settled import Key
-from settled_aws import Addresses, Place
+from settled import Delivery, End, Key
+from settled_aws import Addresses, Place, lambda_handler
 from settled_aws.envelope import sealed
-from settled_runtime import Client, Separate
-from tests.adapters.aws.place import REGION, Cloud
+from settled_runtime import Client, Host, Interruption, Separate
+from settled_runtime.leases import Held
+from tests.adapters.aws.place import REGION, Cloud, Unhurried, backend, records_of
 from tests.adapters.jobs import MACHINE
-from tests.adapters.words import PATIENCE, message, until
+from tests.adapters.words import PATIENCE, fresh_name, message, until
 from tests.emulators.lambda_runtime import Environment, Invocation
 from tests.emulators.lambda_source import EventSource, failures
 
@@ -129,10 +131,21 @@ class TestOneInvocation:
         function.start("ada")
         with invoking(function, handler) as invoke:
             invoke(received(function))
-            sent = [message(Key("jobs", "ada"), "again", '{"kind":"event","event":{"type":"TAKE","number":1}}')]
-            records = [record(sent[0], "m1"), record(sent[0], "m2")]
-            assert invoke(records).payload == {"batchItemFailures": []}
-            assert invoke(records).payload == {"batchItemFailures": []}
+            again = sealed(message(Key("jobs", "ada"), "again", take(1)))
+            for _ in range(2):
+                records = queued(function, ("jobs/ada", again), ("jobs/ada", again))
+                assert named(invoke(records)) == []
+        assert function.taken("ada") == [1]
+
+    @HANDLERS
+    def test_an_event_that_comes_twice_is_taken_once(self, function: Function, handler: str) -> None:
+        """Lambda may invoke a function twice for one batch; whose the messages are by then it cannot tell."""
+        function.start("ada")
+        with invoking(function, handler) as invoke:
+            invoke(received(function))
+            records = queued(function, ("jobs/ada", sealed(message(Key("jobs", "ada"), "1", take(1)))))
+            assert named(invoke(records)) == []
+            assert named(invoke(records)) == [record["messageId"] for record in records]
         assert function.taken("ada") == [1]
 
     @HANDLERS
@@ -143,11 +156,11 @@ class TestOneInvocation:
         function.start("ada", "ben")
         with invoking(function, handler) as invoke:
             invoke(received(function))
-            ada, ben = (message(Key("jobs", name), "1", take(1)) for name in ("ada", "ben"))
-            later = message(Key("jobs", "ada"), "2", take(2))
-            strange = {**record(ada, "m2"), "body": body}
-            records = [record(ada, "m1"), strange, record(later, "m3"), record(ben, "m4")]
-            assert named(invoke(records)) == ["m2", "m3"]
+            ada, ben = (sealed(message(Key("jobs", name), "1", take(1))) for name in ("ada", "ben"))
+            later = sealed(message(Key("jobs", "ada"), "2", take(2)))
+            sent = [("jobs/ada", ada), ("jobs/ada", body), ("jobs/ada", later), ("jobs/ben", ben)]
+            _, strange, behind, _ = records = queued(function, *sent)
+            assert named(invoke(records)) == [strange["messageId"], behind["messageId"]]
         assert (function.taken("ada"), function.taken("ben")) == ([1], [1])
 
     def test_a_message_in_the_group_of_another_key_is_not_taken(self, function: Function) -> None:
@@ -205,6 +218,63 @@ class TestOneInvocation:
         print(f"cold start: {started:.2f} s to the first invocation, {first * 1000:.0f} ms for the first turn")
         assert started < 15.0  # some 0.6 s on a machine with nothing else to do
         assert function.client.get("ada") is not None
+
+
+class TestWhatTheHostIsHanded:
+    """The deliveries that are made of an event."""
+
+    def test_they_are_those_that_a_worker_would_receive(self, function: Function, aws: Separate) -> None:
+        function.start("ada")
+        function.send("ada", "TAKE", 1)
+        handed = handed_over(aws, received(function))
+        aws.queue.release(handed)
+        again = aws.queue.receive(10)
+        assert [(each.message, each.position) for each in handed] == [(each.message, each.position) for each in again]
+        assert None not in [each.position for each in handed]
+
+    def test_what_is_handed_out_for_the_first_time_is_held_since_the_queue_says(self, aws: Separate) -> None:
+        ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")
+        ada["attributes"]["ApproximateFirstReceiveTimestamp"] = "1800000000250"
+        (delivery,) = handed_over(aws, [ada])
+        assert delivery.until == 1_800_000_000.25 + aws.lease
+
+    def test_what_was_handed_out_before_is_held_since_now(self, aws: Separate) -> None:
+        ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")
+        ada["attributes"] |= {"ApproximateReceiveCount": "2", "ApproximateFirstReceiveTimestamp": "1000"}
+        (delivery,) = handed_over(aws, [ada])
+        assert abs(delivery.until - aws.lease - time.time()) < 5.0
+
+    def test_the_number_of_another_queue_says_nothing(self, aws: Separate) -> None:
+        ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")
+        ada["attributes"]["SequenceNumber"] = "00000000000000000001"
+        assert [each.position for each in handed_over(aws, [ada])] == [None]
+
+    def test_a_new_message_needs_no_request_before_its_turn(
+        self, function: Function, cloud: Cloud, where: Place, found: Addresses
+    ) -> None:
+        counted = Counter[str]()
+        aws = backend(cloud.watched(lambda name: counted.update([name])), where, found)
+        for request in ({"get_queue_attributes": 1}, {}):
+            function.start(f"{request}")
+            counted.clear()
+            assert len(handed_over(aws, received(function))) == 1
+            assert counted == request
+
+
+def handed_over(aws: Separate, records: Sequence[Any]) -> list[Delivery]:
+    """What a host is given of an event with `records`."""
+    handed: list[Delivery] = []
+
+    class Recording(Host):
+        def hold(self, deliveries: Sequence[Delivery]) -> Held:
+            handed.extend(deliveries)
+            return Held(tuple(deliveries))
+
+        def take(self, key: Key, held: Held, interruption: Interruption, deadline: float | None = None) -> End:
+            return End.DONE
+
+    lambda_handler(Recording([MACHINE], aws))({"Records": records}, Unhurried())
+    return handed
 
 
 class TestTheDoor:
@@ -275,19 +345,16 @@ def named(ended: Invocation) -> list[str]:
 
 def received(function: Function) -> list[Any]:
     """Records of what is in the queue now."""
-    found = function.cloud.sqs.receive_message(
-        QueueUrl=function.found.queue, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
-    )
-    return [
-        {
-            "messageId": each["MessageId"],
-            "receiptHandle": each["ReceiptHandle"],
-            "body": each["Body"],
-            "attributes": each["Attributes"],
-            "eventSourceARN": function.found.queue_arn,
-        }
-        for each in found["Messages"]
-    ]
+    return records_of(function.cloud, function.found)
+
+
+def queued(function: Function, *sent: tuple[str, str]) -> list[Any]:
+    """Records of texts that were put into the queue, each in its group, as if SQS had forgotten what it had before."""
+    for group, text in sent:
+        function.cloud.sqs.send_message(
+            QueueUrl=function.found.queue, MessageBody=text, MessageGroupId=group, MessageDeduplicationId=fresh_name()
+        )
+    return received(function)
 
 
 def record(sent: Any, id: str) -> dict[str, Any]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from attrs import evolve
 
-from settled import Conflict, Key, TooLarge
+from settled import Conflict, Delivery, Key, Position, TooLarge
 from settled_aws import Addresses, Place, SqsFifoQueue
-from settled_aws.queue import LARGEST, Entry, in_batches
+from settled_aws.clock import RESOLUTION
+from settled_aws.names import epoch
+from settled_aws.queue import LARGEST, Entry, Numbering, in_batches
 from settled_runtime import Separate
-from tests.adapters.aws.place import LEASE, Cloud
-from tests.adapters.words import ADA, BEN, CEM, ids, keys, letter, message, stored
+from tests.adapters.aws.harness import AwsHarness
+from tests.adapters.aws.place import LEASE, Cloud, backend
+from tests.adapters.words import ADA, BEN, CEM, ids, keys, letter, message, stored, timer
 
 
 class TestOrder:
@@ -48,13 +53,94 @@ class TestOrder:
         aws.queue.send([message(ADA, "1")])
         assert aws.queue.receive(10) == []
 
+    def test_a_known_id_with_another_body_is_not_dropped(self, aws: Separate) -> None:
+        sent = [message(ADA, id, body) for id, body in (("1", "2"), ("1", "2 3"), ("1", "2"), ("1 2", "3"))]
+        aws.queue.send(sent)
+        assert [each.message for each in aws.queue.receive(10)] == [sent[0], sent[1], sent[3]]
+
+
+class TestPosition:
+    """ministack numbers as AWS says that SQS does: a group's numbers grow, and stay with their messages."""
+
+    def test_later_messages_have_higher_numbers_however_they_are_sent(self, aws: Separate) -> None:
+        aws.queue.send([message(ADA, "1"), message(BEN, "x"), message(ADA, "2")])
+        aws.timers.schedule(timer("3", time.time() - 5.0))
+        numbers = [number for key, number in positions(aws.queue.receive(10)) if key == ADA]
+        assert len(numbers) == 3
+        assert numbers == sorted(set(numbers))
+
+    def test_a_message_keeps_its_number_in_each_hand_out(self, aws: Separate) -> None:
+        aws.queue.send([message(ADA, "1"), message(ADA, "2")])
+        held = aws.queue.receive(10)
+        aws.queue.release(held)
+        assert positions(aws.queue.receive(10)) == positions(held)
+
+    def test_numbers_go_on_when_the_queue_was_empty_and_for_another_process(
+        self, cloud: Cloud, where: Place, found: Addresses, aws: Separate
+    ) -> None:
+        positions = list[Position]()
+        for id, place in (("1", aws), ("2", backend(cloud, where, found)), ("3", aws)):
+            place.queue.send([message(ADA, id)])
+            (held,) = place.queue.receive(10)
+            assert held.position is not None
+            positions.append(held.position)
+            place.queue.ack([held])
+            assert place.queue.receive(10) == []
+        assert len({position.epoch for position in positions}) == 1
+        assert [position.number for position in positions] == sorted({position.number for position in positions})
+
+    def test_a_queue_that_is_made_again_has_another_epoch(self, harness: AwsHarness) -> None:
+        epochs, sqs = list[str](), harness.cloud.sqs
+        aws = harness.fresh()
+        for _ in range(2):
+            aws.queue.send([message(ADA, "1")])
+            (held,) = aws.queue.receive(1)
+            assert held.position is not None
+            epochs.append(held.position.epoch)
+            queue = sqs.get_queue_url(QueueName=harness.place.queue)["QueueUrl"]
+            attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["FifoQueue"])["Attributes"]
+            sqs.delete_queue(QueueUrl=queue)
+            harness.advance(60.0)  # AWS would not let anybody do it sooner
+            sqs.create_queue(QueueName=harness.place.queue, Attributes=attributes)
+            aws = harness.open()
+        assert len(set(epochs)) == 2
+        assert max(map(len, epochs)) <= 12
+
+    def test_two_queues_have_two_epochs(self) -> None:
+        at = "1800000000"
+        assert len({epoch("arn:aws:sqs:x:1:a.fifo", at), epoch("arn:aws:sqs:x:1:b.fifo", at)}) == 2
+
+    def test_what_has_no_number_has_no_position(self) -> None:
+        assert Numbering("arn:aws:sqs:x:1:q.fifo", "e").position({"ApproximateReceiveCount": "1"}) is None
+
+    def test_a_number_of_sqs_is_longer_than_a_machine_word(self) -> None:
+        attributes = {"SequenceNumber": "18849496460467696128"}
+        assert Numbering("q", "e").position(attributes) == Position("e", 18_849_496_460_467_696_128)
+
+    def test_how_a_queue_numbers_is_asked_for_once(self, cloud: Cloud, where: Place, found: Addresses) -> None:
+        counted = Counter[str]()
+        queue = backend(cloud.watched(lambda name: counted.update([name])), where, found).queue
+        for _ in range(3):
+            queue.receive(1)
+        queue.send([message(ADA, "1")])
+        assert counted["get_queue_attributes"] == 1
+
+    def test_who_only_sends_need_not_ask(self, cloud: Cloud, where: Place, found: Addresses) -> None:
+        counted = Counter[str]()
+        backend(cloud.watched(lambda name: counted.update([name])), where, found).queue.send([message(ADA, "1")])
+        assert counted == {"send_message_batch": 1}
+
+
+def positions(deliveries: Sequence[Delivery]) -> list[tuple[Key, int]]:
+    return [(each.message.key, each.position.number) for each in deliveries if each.position is not None]
+
 
 class TestLease:
     def test_what_runs_out_comes_again_with_the_next_attempt(self, aws: Separate) -> None:
         aws.queue.send([message(ADA, "1")])
         (first,) = aws.queue.receive(1)
         assert first.attempt == 1
-        assert LEASE - 0.5 < first.until - time.time() <= LEASE
+        assert LEASE - RESOLUTION - 0.5 < first.until - time.time() <= LEASE
         assert aws.queue.receive(1) == []
         (second,) = aws.queue.receive(1, LEASE + 1.0)
         assert (second.message, second.attempt) == (first.message, 2)

@@ -117,4 +117,4 @@ def test_the_policies_give_what_the_doctor_asks_for(file: str, where: Place, fou
     given = set(re.findall(r"\b(?:dynamodb|sqs|scheduler|iam):[A-Z]\w+", (HERE / file).read_text(encoding="utf-8")))
     asked_for = {action for actions in of_the_turns(where, found).values() for action in actions}
     assert asked_for <= given
-    assert given - asked_for == {"sqs:GetQueueAttributes", "iam:PassedToService"}  # Lambda's own, and a condition
+    assert given - asked_for == {"iam:PassedToService"}  # a condition

@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from settled import Conflict, Key, TooLarge, Unsupported
+from settled import Conflict, Key, Stored, TooLarge, Unsupported
+from settled.ports import DELETED
 from settled_aws import DynamoDBStore
 from settled_aws.item import LARGEST
 from tests.adapters.aws.place import Cloud, create_table
-from tests.adapters.stores import Commits, DeadLetters, Deletes
-from tests.adapters.words import ADA, BEN, fresh_name, letter, stored
+from tests.adapters.stores import ODD, Commits, DeadLetters
+from tests.adapters.words import ADA, BEN, CEM, fresh_name, letter, stored
 
 
 class TestCommit(Commits):
@@ -66,12 +67,56 @@ class TestDeadLetters(DeadLetters):
         assert [each.message.id for each in store.dead_letters(ADA)] == ["8"]
 
 
-class TestDelete(Deletes):
+class TestDelete:
+    def test_the_tombstone_is_what_is_left_and_the_version_goes_on(self, store: DynamoDBStore) -> None:
+        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
+        store.delete(ADA, tombstone(2), 1)
+        left = store.load(ADA)
+        assert left == tombstone(2)
+        assert left is not None
+        assert left.is_deleted
+        assert store.dead_letters(ADA) == []
+        store.commit(ADA, stored(3), 2)
+        assert store.load(ADA) == stored(3)
+
+    @pytest.mark.parametrize("expected", [0, 2])
+    def test_a_version_that_has_gone_on_is_not_deleted(self, store: DynamoDBStore, expected: int) -> None:
+        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
+        with pytest.raises(Conflict):
+            store.delete(ADA, tombstone(expected + 1), expected)
+        assert store.load(ADA) == stored(1)
+        assert store.dead_letters(ADA) == [letter(ADA, "1")]
+
+    @pytest.mark.parametrize("text", ODD)
+    def test_odd_texts_come_back(self, store: DynamoDBStore, text: str) -> None:
+        store.delete(ADA, tombstone(1, text), 0)
+        assert store.load(ADA) == tombstone(1, text)
+
     def test_more_dead_letters_than_a_transaction_takes_go_too(self, store: DynamoDBStore) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, f"a{number}") for number in range(99)])
         store.commit(ADA, stored(2), 1, [letter(ADA, f"b{number}") for number in range(30)])
-        store.delete(ADA, 2)
+        store.delete(ADA, tombstone(3), 2)
         assert store.dead_letters(ADA) == []
+        assert store.load(ADA) == tombstone(3)
+
+    def test_a_lost_race_leaves_no_tombstone_however_many_dead_letters_there_are(self, store: DynamoDBStore) -> None:
+        store.commit(ADA, stored(1), 0, [letter(ADA, f"a{number}") for number in range(99)])
+        store.commit(ADA, stored(2), 1, [letter(ADA, f"b{number}") for number in range(30)])
+        with pytest.raises(Conflict):
+            store.delete(ADA, tombstone(2), 1)
+        assert store.load(ADA) == stored(2)
+        assert len(store.dead_letters(ADA)) == 129
+
+    def test_a_tombstone_that_is_too_large_takes_nothing_along(self, store: DynamoDBStore) -> None:
+        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
+        with pytest.raises(TooLarge):
+            store.delete(ADA, tombstone(2, "x" * LARGEST), 1)
+        assert store.load(ADA) == stored(1)
+        assert store.dead_letters(ADA) == [letter(ADA, "1")]
+
+
+def tombstone(version: int, body: str = '{"left":1}') -> Stored:
+    return stored(version, body, DELETED)
 
 
 class TestExpiry:
@@ -81,9 +126,11 @@ class TestExpiry:
         store = DynamoDBStore(cloud.dynamodb, table, keep_finished=86_400.0, clock=lambda: 1_000_000.5)
         store.commit(ADA, stored(1), 0)
         store.commit(BEN, stored(1, status="done"), 0)
+        store.commit(CEM, stored(1), 0)
+        store.delete(CEM, tombstone(2), 1)
         items = cloud.dynamodb.scan(TableName=table)["Items"]
         expires = {item["key"]["S"]: item.get("expires") for item in items}
-        assert expires == {"signup/ada": None, "signup/ben": {"N": "1086400"}}
+        assert expires == {"signup/ada": None, "signup/ben": {"N": "1086400"}, "signup/cem": {"N": "1086400"}}
 
 
 def test_listing_is_not_to_be_had(store: DynamoDBStore) -> None:

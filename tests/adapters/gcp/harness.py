@@ -27,8 +27,13 @@ from tests.emulators.pubsub import pubsub
 MINUTE = 60
 
 AT_LEAST_ONCE: Mapping[str, str] = {
+    "R2": "without exactly-once delivery an extension that comes too late is not refused (see R5)",
+    "R4": "without exactly-once delivery a worker that stood still is not told that it has lost its messages (see R5), "
+    "and takes them again if more than the record's window was taken in between",
     "R5": "without exactly-once delivery Pub/Sub does not say that a lease was lost: it documents that what becomes of "
-    "an acknowledgement, or of a deadline that is put off, is told only with it; the version refuses such a worker",
+    "an acknowledgement, or of a deadline that is put off, is told only with it",
+    "X5": "without exactly-once delivery a hand-out of ten minutes ago is extended and not refused (see R5); "
+    "the record knows its message all the same, as long as its window has it",
 }
 
 

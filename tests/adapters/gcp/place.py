@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+import base64
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from attrs import evolve, frozen
 
+from settled import Message
 from settled_gcp.clients import FIRESTORE, PUBLISHER, SUBSCRIBER, TASKS, client_of
 from settled_gcp.documents import Collection
+from settled_gcp.envelope import sealed
+from settled_gcp.names import ordering_key
 from settled_gcp.opening import assemble
 from settled_gcp.url import Place, place_in
 from settled_runtime import Separate
@@ -96,7 +101,7 @@ def create(cloud: Cloud, where: Place, **options: Any) -> None:
     cloud.tasks.create_queue(request={"parent": queues, "queue": queue})
 
 
-def backend(cloud: Cloud, where: Place, clock: Callable[[], float] = time.time) -> Separate:
+def backend(cloud: Cloud, where: Place, clock: Callable[[], float] | None = None) -> Separate:
     return assemble(
         where,
         firestore=cloud.firestore,
@@ -105,6 +110,46 @@ def backend(cloud: Cloud, where: Place, clock: Callable[[], float] = time.time) 
         tasks=lambda: cloud.tasks,
         clock=clock,
     )
+
+
+def ahead(client: Any, seconds: float) -> Any:
+    """`client` of Firestore, each of whose answers was given so many `seconds` later than it says."""
+    return _Ahead(client, seconds)
+
+
+class _Ahead:
+    def __init__(self, client: Any, seconds: float) -> None:
+        self._client, self._by = client, timedelta(seconds=seconds)
+
+    def batch_get_documents(self, request: Any, retry: None, timeout: float) -> Iterator[Any]:
+        yield from self._later(self._client.batch_get_documents(request=request, retry=retry, timeout=timeout))
+
+    def run_query(self, request: Any, retry: None, timeout: float) -> Iterator[Any]:
+        yield from self._later(self._client.run_query(request=request, retry=retry, timeout=timeout))
+
+    def commit(self, request: Any, retry: None, timeout: float) -> Any:
+        answer = self._client.commit(request=request, retry=retry, timeout=timeout)
+        answer.commit_time += self._by
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def _later(self, answers: Iterable[Any]) -> Iterator[Any]:
+        for answer in answers:
+            if answer.read_time:
+                answer.read_time += self._by
+            yield answer
+
+
+def pushed(sent: Message, content: bytes | None = None, **changes: Any) -> bytes:
+    """The body of a push request, but for these `changes` to its message."""
+    about = {
+        "data": base64.b64encode(content or sealed(sent)).decode(),
+        "orderingKey": ordering_key(sent.key),
+        **changes,
+    }
+    return json.dumps({"message": {**about, "messageId": "1"}, "subscription": "s", "deliveryAttempt": 1}).encode()
 
 
 def fresh_collection() -> Collection:

@@ -13,25 +13,33 @@ from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
+from http import HTTPStatus
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from attrs import frozen
+from attrs import field, frozen
 
-from settled import Event, Key, Message, Start, Unavailable, encode
+from settled import Event, Key, Message, Start, Timer, Unavailable, encode
+from settled_gcp.clock import ServerTime
 from settled_gcp.envelope import sealed, sealed_timer
-from settled_gcp.names import ordering_key
+from settled_gcp.push import Answer, push_handler
+from settled_gcp.queue import PubSubQueue
 from settled_gcp.tokens import ASKED_EVERY, KEPT, Caller, Doorkeeper
-from settled_runtime import Client
+from settled_local import MemoryBackend
+from settled_runtime import Client, Host, Separate
 from tests.adapters.gcp.function import AUDIENCE, PUSHER, backend
 from tests.adapters.gcp.messaging import Messaging
-from tests.adapters.gcp.place import PROJECT
+from tests.adapters.gcp.place import PROJECT, pushed
+from tests.adapters.gcp.world import World, at
 from tests.adapters.jobs import MACHINE
 from tests.adapters.words import PATIENCE, timer, until
 from tests.emulators.google_tokens import Signer
 from tests.emulators.pubsub import GoogleServer, pubsub
 from tests.emulators.running import free_port, running
+
+CALLS: Any = import_module("google.api_core.exceptions")  # they have no types
 
 ROOT = Path(__file__).parents[3]
 SOURCE = "tests/adapters/gcp/function.py"
@@ -247,6 +255,60 @@ class TestInTheFunctionsFramework:
             assert service.client.get("ada") is None
 
 
+class TestTheTime:
+    """Between two requests an instance may stand still, and its clocks with it: so each of them takes the time anew."""
+
+    def test_after_a_standstill_it_is_asked_for(self) -> None:
+        world, waiting = World(), Waiting()
+        clock = world.clock
+        clock.heard(at(world.true))
+        handler = push_handler(standing_host(clock, waiting), audience=AUDIENCE, email=PUSHER)
+        wait = Timer("t", start("ada"), world.true + 3600.0)
+        body = pushed(wait.message, sealed_timer(wait))
+        assert handler.taken(body) == Answer(HTTPStatus.OK)
+        assert waiting.scheduled == [wait]
+        world.true += 7200.0
+        assert handler.taken(body) == Answer(HTTPStatus.OK)
+        assert waiting.scheduled == [wait]
+        assert waiting.records.store.load(Key("jobs", "ada")) is not None
+
+    def test_what_nobody_can_tell_the_time_for_is_not_acknowledged(self) -> None:
+        world, waiting = World(fails=CALLS.ServiceUnavailable("not now")), Waiting()
+        handler = push_handler(standing_host(world.clock, waiting), audience=AUDIENCE, email=PUSHER)
+        answer = handler.taken(pushed(start("ada")))
+        assert (answer.status, "asking Firestore for the time" in answer.text) == (503, True)
+
+
+@frozen
+class Waiting:
+    """Records in memory, and timers that are only noted."""
+
+    records: MemoryBackend = field(factory=MemoryBackend)
+    scheduled: list[Timer] = field(factory=list[Timer])
+
+    def schedule(self, timer: Timer) -> None:
+        self.scheduled.append(timer)
+
+    def cancel(self, timer_id: str) -> None: ...
+
+
+def standing_host(clock: ServerTime, waiting: Waiting) -> Host:
+    """A host of which nothing is sent, and messages come by push alone."""
+    nobody = cast("Any", None)
+    queue = PubSubQueue(nobody, cast("Any", Mute()), "topic", "subscription")
+    return Host([MACHINE], Separate(waiting.records.store, queue, waiting, clock=clock))
+
+
+class Mute:
+    """A subscriber that is asked for nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        def refuse(**_: Any) -> None:
+            pytest.fail(f"{name} was called")
+
+        return refuse
+
+
 class TestDoorkeeper:
     """Google's certificates: fetched when they are needed, and not at a stranger's will."""
 
@@ -297,16 +359,6 @@ def start(instance: str) -> Message:
 
 def take(instance: str, number: int) -> Message:
     return message(instance, f"{number}", Event({"type": "TAKE", "number": number}))
-
-
-def pushed(sent: Message, content: bytes | None = None, **changes: Any) -> bytes:
-    """The body of a push request, but for these `changes` to its message."""
-    about = {
-        "data": base64.b64encode(content or sealed(sent)).decode(),
-        "orderingKey": ordering_key(sent.key),
-        **changes,
-    }
-    return json.dumps({"message": {**about, "messageId": "1"}, "subscription": "s", "deliveryAttempt": 1}).encode()
 
 
 def forged(service: Service) -> Mapping[str, str | None]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from settled import Conflict, Delivery, Key, Message, Timer, TooLarge, Unavailable, Unknown
 from settled_gcp.envelope import opened, sealed, sealed_timer
 from settled_gcp.names import LONGEST_ORDERING_KEY, ordering_key
-from settled_gcp.queue import LARGEST, MOST_AT_ONCE, Entry, PubSubQueue, in_batches
+from settled_gcp.queue import LARGEST, MOST_AT_ONCE, PUSHED, Entry, PubSubQueue, in_batches
 from tests.adapters.gcp.messaging import Messaging
 from tests.adapters.gcp.place import LEASE
-from tests.adapters.words import ADA, BEN, ids, message, timer
+from tests.adapters.words import ADA, BEN, ids, message, timer, watched
 from tests.emulators.pubsub import GoogleServer
 
 
@@ -128,6 +128,50 @@ class TestExactlyOnce:
         messaging.server.advance(59)
         assert ids(queue.receive(1)) == []
 
+    def test_a_lease_that_has_run_out_is_lost_though_nobody_else_has_the_message(
+        self, queue: PubSubQueue, messaging: Messaging
+    ) -> None:
+        queue.send([message(ADA, "1")])
+        held = queue.receive(1)
+        messaging.server.advance(LEASE - 1)
+        queue.extend(held, LEASE)
+        messaging.server.advance(LEASE)
+        for _ in range(2):
+            with pytest.raises(Conflict, match="the lease of 1 was lost"):
+                queue.extend(held, LEASE)
+        assert ids(queue.receive(1)) == ["1"]
+
+    @pytest.mark.parametrize("end", [PubSubQueue.ack, PubSubQueue.release])
+    def test_so_is_one_that_was_ended(
+        self, queue: PubSubQueue, end: Callable[[PubSubQueue, Sequence[Delivery]], None]
+    ) -> None:
+        queue.send([message(ADA, "1"), message(ADA, "2")])
+        first, second = queue.receive(2)
+        end(queue, [first])
+        with pytest.raises(Conflict, match="the lease of 1"):
+            queue.extend([first, second], LEASE)
+
+    def test_of_thousands_every_lost_one_is_told(self, queue: PubSubQueue, messaging: Messaging) -> None:
+        queue.send([message(ADA, f"{number}") for number in range(MOST_AT_ONCE)])
+        old = queue.receive(MOST_AT_ONCE)
+        messaging.server.advance(LEASE)
+        new = queue.receive(MOST_AT_ONCE)
+        queue.extend(new, LEASE)
+        with pytest.raises(Conflict, match="the lease of 7 was lost"):
+            queue.extend([*new, old[7]], LEASE)
+
+    def test_an_extension_whose_answer_was_lost_may_be_made_again(
+        self, queue: PubSubQueue, messaging: Messaging
+    ) -> None:
+        queue.send([message(ADA, "1")])
+        held = queue.receive(1)
+        messaging.server.fail("ModifyAckDeadline", "UNAVAILABLE", done=True)
+        with pytest.raises(Unavailable, match="extending in"):
+            queue.extend(held, 60.0)
+        queue.extend(held, 60.0)
+        messaging.server.advance(LEASE)
+        assert ids(queue.receive(1)) == []
+
     def test_a_zombie_acknowledges_and_releases_nothing(self, queue: PubSubQueue, messaging: Messaging) -> None:
         old, new = self.left_behind(queue, messaging)
         queue.ack([old])
@@ -165,6 +209,25 @@ class TestWithoutExactlyOnce:
         plain.server.advance(LEASE)
         assert ids(queue.receive(1)) == ["1"]
         queue.extend(old, 60.0)
+
+
+class TestPushed:
+    def test_nobody_is_asked_for_it_because_nobody_could_say(self, messaging: Messaging) -> None:
+        asked = list[str]()
+        subscriber = watched(messaging.subscriber, asked.append)
+        queue = PubSubQueue(messaging.publisher, subscriber, messaging.topic, messaging.subscription)
+        pushed = [Delivery(message(ADA, id), PUSHED, 1, 0.0) for id in "12"]
+        queue.extend(pushed, 60.0)
+        queue.ack(pushed)
+        queue.release(pushed, 5.0)
+        assert asked == []
+
+    def test_it_keeps_no_others_from_being_extended(self, queue: PubSubQueue, messaging: Messaging) -> None:
+        queue.send([message(ADA, "1")])
+        held = queue.receive(1)
+        queue.extend([Delivery(message(BEN, "x"), PUSHED, 1, 0.0), *held], 60.0)
+        messaging.server.advance(59)
+        assert ids(queue.receive(1)) == []
 
 
 class TestAttempts:
@@ -207,6 +270,15 @@ class TestPublisher:
             queue.send([message(ADA, "1"), message(ADA, "2")])
         queue.send([message(ADA, "1"), message(ADA, "2")])
         assert ids(queue.receive(10)) == ["1", "2", "1", "2"]
+
+    def test_what_has_a_known_id_and_another_body_is_queued_like_any_other(self, queue: PubSubQueue) -> None:
+        queue.send([message(ADA, "1", "a"), message(ADA, "1", "b"), message(ADA, "1", "a")])
+        queue.send([message(ADA, "1", "c")])
+        held = queue.receive(10)
+        assert [(each.message.id, each.message.body) for each in held] == [("1", body) for body in "abac"]
+        queue.ack(held[:2])
+        queue.release(held[2:])
+        assert [each.message.body for each in queue.receive(10)] == ["a", "c"]
 
     def test_in_the_middle_of_a_key_nothing_goes_past_what_was_not_sent(
         self, queue: PubSubQueue, messaging: Messaging
@@ -321,3 +393,12 @@ class TestWaiting:
 
     def test_and_without_any_when_its_time_is_over(self, queue: PubSubQueue) -> None:
         assert ids(queue.receive(10, 0.3)) == []
+
+    def test_nothing_is_leased_if_the_time_cannot_be_told(self, messaging: Messaging) -> None:
+        def fail() -> float:
+            raise Unavailable("Firestore does not answer")
+
+        messaging.queue().send([message(ADA, "1")])
+        with pytest.raises(Unavailable, match="Firestore"):
+            messaging.queue(clock=fail).receive(1)
+        assert messaging.server.outstanding(messaging.subscription) == 0

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
+from attrs import frozen
 from google.api_core.exceptions import GoogleAPICallError
 
-from settled import Conflict, Denied, SettledError, TooLarge, Unavailable, Unknown
+from settled import Conflict, Delivery, Denied, SettledError, TooLarge, Unavailable, Unknown
 from settled_gcp.clients import PUBLISHER, SUBSCRIBER, client_of
 from settled_gcp.errors import status_of, translated
 from settled_gcp.queue import PubSubQueue
@@ -22,6 +23,7 @@ from tests.adapters.words import ADA, ids, message
 from tests.emulators.running import free_port
 
 CALLS: Any = import_module("google.api_core.exceptions")  # they have no types
+INFO: Any = import_module("google.rpc.error_details_pb2")
 CREDENTIALS: Any = import_module("google.auth.exceptions")
 
 WRITING: list[tuple[str, type[SettledError]]] = [
@@ -66,6 +68,16 @@ class TestStatuses:
             raise error
         with pytest.raises(Denied), translated("publishing"):
             raise error
+
+    @pytest.mark.parametrize("call", ["acknowledge", "extend"])
+    def test_details_that_are_about_no_receipt_say_nothing_of_leases(self, call: str) -> None:
+        """Google's other errors have details, too: a permission that is lacking is named in them."""
+        details = INFO.ErrorInfo(reason="IAM_PERMISSION_DENIED", metadata={"permission": "pubsub.topics.publish"})
+        refused = CALLS.PermissionDenied("no", error_info=details)
+        queue = PubSubQueue(cast("Any", None), cast("Any", Refusing(refused)), "topics/t", "subscriptions/s")
+        held = [Delivery(message(ADA, "1"), "receipt", 1, 0.0)]
+        with pytest.raises(Denied, match="no leave"):
+            queue.ack(held) if call == "acknowledge" else queue.extend(held, 60.0)
 
     def test_a_call_is_one_request_because_the_client_retries_nothing(self, messaging: Messaging) -> None:
         before = messaging.server.requests().get("Publish", 0)
@@ -138,6 +150,19 @@ class TestTheWire:
         queue.ack(held[:1])
         queue.release(held[1:])
         assert ids(queue.receive(10)) == ["2"]
+
+
+@frozen
+class Refusing:
+    """A subscriber whose every call comes to `error`."""
+
+    error: Exception
+
+    def __getattr__(self, name: str) -> Any:
+        def refuse(**_: Any) -> None:
+            raise self.error
+
+        return refuse
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -10,12 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from settled import Conflict, Key, TooLarge
+from settled import Conflict, Key, Stored, TooLarge
+from settled.ports import DELETED
 from settled_gcp.documents import LARGEST, LARGEST_VALUE, Collection, Fields, document_id, fits, record_fields
 from settled_gcp.store import Contention, FirestoreStore
-from tests.adapters.gcp.place import fresh_collection
-from tests.adapters.stores import Commits, DeadLetters, Deletes
-from tests.adapters.words import ADA, BEN, letter, stored
+from tests.adapters.gcp.place import ahead, fresh_collection
+from tests.adapters.stores import ODD, Commits, DeadLetters
+from tests.adapters.words import ADA, BEN, PATIENCE, letter, stored, watched
+
+DAY = 86_400.0
 
 texts = st.text(st.characters(exclude_categories=()))
 
@@ -120,8 +124,55 @@ class TestDeadLetters(DeadLetters):
         assert [each.message.id for each in store.dead_letters(ADA)] == [f"{number}" for number in range(550, 600)]
 
 
-class TestDelete(Deletes):
-    """As everywhere."""
+def tombstone(version: int, body: str = '{"left":1}') -> Stored:
+    return stored(version, body, DELETED)
+
+
+class TestDelete:
+    def test_the_tombstone_is_what_is_left_and_the_version_goes_on(self, store: FirestoreStore) -> None:
+        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
+        store.delete(ADA, tombstone(2), 1)
+        assert store.load(ADA) == tombstone(2)
+        assert store.dead_letters(ADA) == []
+        store.commit(ADA, stored(3), 2)
+        assert store.load(ADA) == stored(3)
+
+    def test_a_version_that_has_gone_on_is_not_deleted(self, store: FirestoreStore) -> None:
+        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
+        for expected in (0, 2):
+            with pytest.raises(Conflict, match="signup/ada, version"):
+                store.delete(ADA, tombstone(expected + 1), expected)
+        assert store.load(ADA) == stored(1)
+        assert store.dead_letters(ADA) == [letter(ADA, "1")]
+
+    def test_one_who_has_only_heard_of_the_version_may_delete(self, store: FirestoreStore, documents: Any) -> None:
+        store.commit(ADA, stored(1), 0)
+        FirestoreStore(documents, store.collection).delete(ADA, tombstone(2), 1)
+        assert store.load(ADA) == tombstone(2)
+
+    def test_hundreds_of_dead_letters_go_in_the_same_commit(self, documents: Any, collection: Collection) -> None:
+        asked = list[str]()
+        store = FirestoreStore(watched(documents, asked.append), collection)
+        store.commit(ADA, stored(1), 0, [letter(ADA, f"{number}") for number in range(600)])
+        asked.clear()
+        store.delete(ADA, tombstone(2), 1)
+        assert asked == ["run_query", "commit"]
+        assert store.dead_letters(ADA) == []
+
+    def test_more_letters_than_one_commit_takes_leave_it_undeleted(
+        self, store: FirestoreStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.commit(ADA, stored(1), 0, [letter(ADA, f"{number}") for number in range(20)])
+        with monkeypatch.context() as smaller, pytest.raises(TooLarge, match="at once"):
+            smaller.setattr("settled_gcp.store.LARGEST_COMMIT", 2000)
+            store.delete(ADA, tombstone(2), 1)
+        assert store.load(ADA) == stored(1)
+        assert len(store.dead_letters(ADA)) == 20
+
+    @pytest.mark.parametrize("text", ODD)
+    def test_odd_texts_come_back(self, store: FirestoreStore, text: str) -> None:
+        store.delete(ADA, tombstone(1, text), 0)
+        assert store.load(ADA) == tombstone(1, text)
 
 
 class TestExpiry:
@@ -132,6 +183,19 @@ class TestExpiry:
         store.commit(BEN, stored(1, status="done"), 0)
         assert expiry(documents, collection, ADA) is None
         assert expiry(documents, collection, BEN) == datetime.fromtimestamp(1_086_400.5, UTC)
+
+    def test_so_does_what_is_left_of_one_that_was_deleted(self, documents: Any, collection: Collection) -> None:
+        store = FirestoreStore(documents, collection, keep_finished=86_400.0, clock=lambda: 1_000_000.5)
+        store.commit(ADA, stored(1), 0)
+        store.delete(ADA, tombstone(2), 1)
+        assert expiry(documents, collection, ADA) == datetime.fromtimestamp(1_086_400.5, UTC)
+
+    def test_that_is_counted_by_firestores_own_clock(self, documents: Any, collection: Collection) -> None:
+        store = FirestoreStore(ahead(documents, DAY), collection, keep_finished=60.0)
+        store.commit(ADA, stored(1, status="done"), 0)
+        found = expiry(documents, collection, ADA)
+        assert found is not None
+        assert found.timestamp() == pytest.approx(time.time() + DAY + 60.0, abs=PATIENCE)
 
     def test_one_that_goes_on_expires_no_more(self, documents: Any, collection: Collection) -> None:
         store = FirestoreStore(documents, collection, keep_finished=86_400.0)
@@ -182,16 +246,16 @@ class TestScan:
         for key in keys:
             store.commit(key, stored(1), 0)
         for key in keys[:3]:
-            store.delete(key, 1)
+            store.delete(key, tombstone(2), 1)
         assert [key for key, _ in store.scan(limit=2)] == keys[3:5]
+        assert list(store.scan(status=DELETED)) == []
 
 
 class TestWhatIsIndexed:
     def test_every_field_but_the_status_is_to_be_exempt(self) -> None:
         from settled_gcp.documents import EXEMPT
 
-        written = {*record_fields(ADA, stored(1), 1.0), *record_fields(ADA, stored(1, None), None)}
-        assert written - {"status"} == set(EXEMPT)
+        assert set(record_fields(ADA, stored(1), 1.0)) - {"status"} == set(EXEMPT)
 
 
 def test_of_many_at_once_one_wins(documents: Any, collection: Collection) -> None:

@@ -7,14 +7,19 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
+from queue import Queue
 from typing import Any, cast
 
 import pytest
-from attrs import frozen
+from attrs import define, field, frozen
 
-from settled import Conflict, Delivery, Denied, Policy, Retry, Unavailable
+from settled import Conflict, Delivery, Denied, Message, Policy, Retry, Unavailable
+from settled_gcp.envelope import sealed
+from settled_gcp.names import ordering_key
 from settled_gcp.opening import assemble
+from settled_gcp.queue import PubSubQueue
 from settled_gcp.streaming import StreamingQueue
 from settled_gcp.url import place_in
 from settled_local import MemoryBackend
@@ -24,6 +29,8 @@ from tests.adapters.gcp.place import LEASE, PROJECT
 from tests.adapters.jobs import MACHINE
 from tests.adapters.words import ADA, BEN, PATIENCE, ids, message, until
 from tests.emulators.pubsub import GoogleServer, pubsub
+
+pubsub_types: Any = import_module("google.pubsub_v1.types")
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +168,7 @@ class TestLease:
         again = streamed.receives("1", "2")
         with pytest.raises(Conflict):
             streamed.queue.extend([zombie], LEASE)
+        streamed.queue.extend(again, LEASE)
         streamed.queue.ack([zombie])
         streamed.queue.release([zombie])
         streamed.queue.ack(again)
@@ -231,6 +239,51 @@ class TestTheStream:
         assert ids(streamed.messaging.queue().receive(1, PATIENCE)) == ["1"]
 
 
+@define(eq=False)
+class Scripted:
+    """A subscriber by whose stream messages come when the test says so; `kept_back` are the receipts given back."""
+
+    kept_back: list[str] = field(factory=list[str])
+    _answers: Queue[Any] = field(factory=Queue[Any])
+
+    def streaming_pull(self, requests: Any, **_: Any) -> Any:
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._answers.get, None)
+
+    def cancel(self) -> None:
+        self._answers.put(None)
+
+    def modify_ack_deadline(self, request: Any, **_: Any) -> None:
+        self.kept_back += request["ack_ids"]
+
+    def acknowledge(self, **_: Any) -> None: ...
+
+    def brings(self, receipt: str, sent: Message) -> None:
+        published = pubsub_types.PubsubMessage(data=sealed(sent), ordering_key=ordering_key(sent.key))
+        received = pubsub_types.ReceivedMessage(ack_id=receipt, message=published)
+        self._answers.put(pubsub_types.StreamingPullResponse(received_messages=[received]))
+
+
+class TestIds:
+    def test_a_message_of_the_same_id_and_another_body_is_not_taken_for_the_one_that_must_come_first(self) -> None:
+        client = Scripted()
+        line = PubSubQueue(cast("Any", None), cast("Any", client), "topic", "subscription", clock=lambda: 5.0)
+        queue = StreamingQueue(line, cast("Any", client), clock=lambda: 5.0)
+        client.brings("first", message(ADA, "1", "a"))
+        queue.release(queue.receive(1, PATIENCE))
+        client.brings("overtaking", message(ADA, "1", "b"))
+        until(lambda: client.kept_back == ["first", "overtaking"])
+        client.brings("again", message(ADA, "1", "a"))
+        (first,) = queue.receive(1, PATIENCE)
+        queue.ack([first])
+        client.brings("behind", message(ADA, "1", "b"))
+        (second,) = queue.receive(1, PATIENCE)
+        assert [first.message.body, second.message.body] == ["a", "b"]
+        queue.close()
+
+
 class TestOpening:
     def test_a_place_says_by_its_url_that_its_messages_come_in_a_stream(self, standing: GoogleServer) -> None:
         messaging, unused = Messaging.at(standing), cast("Any", None)
@@ -242,6 +295,7 @@ class TestOpening:
             publisher=messaging.publisher,
             subscriber=messaging.subscriber,
             tasks=lambda: messaging.tasks,
+            clock=standing.now,
         )
         opened.queue.send([message(ADA, "1")])
         before = standing.requests().get("Pull", 0)

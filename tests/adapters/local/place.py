@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from settled.message import Key, Message, Timer
-from settled.ports import DeadLetter, Delivery, Index, Stored
+from settled.ports import DELETED, DeadLetter, Delivery, Index, Stored
 from settled_local import MemoryBackend, SQLiteBackend
 
 Local: TypeAlias = MemoryBackend | SQLiteBackend
@@ -61,8 +61,12 @@ def timer(id: str, due: float, key: Key = ADA, message_id: str | None = None) ->
     return Timer(id, message(key, message_id or id), due)
 
 
-def stored(version: int, body: str | None = "{}", status: str = "active") -> Stored:
+def stored(version: int, body: str = "{}", status: str = "active") -> Stored:
     return Stored(version, body, Index(status, ("settled",), 5.0))
+
+
+def tombstone(version: int) -> Stored:
+    return Stored(version, '{"left":1}', Index(DELETED, (), 6.0))
 
 
 def letter(key: Key, id: str) -> DeadLetter:

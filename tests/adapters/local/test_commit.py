@@ -9,7 +9,7 @@ import pytest
 from settled.errors import Conflict
 from settled.message import Key
 from settled.ports import Capability, Index, Stored, Write
-from tests.adapters.local.place import ADA, BEN, CEM, LEASE, Place, ids, letter, message, stored, timer
+from tests.adapters.local.place import ADA, BEN, CEM, LEASE, Place, ids, letter, message, stored, timer, tombstone
 
 
 class TestACommit:
@@ -79,8 +79,8 @@ class TestADelete:
     def test_leaves_the_version(self, place: Place) -> None:
         """R3: whoever remembers the old instance cannot commit over the next one."""
         place.store.commit(ADA, stored(1), 0, [letter(ADA, "x")])
-        place.store.delete(ADA, 1)
-        assert place.store.load(ADA) == Stored(2, None, Index("absent", (), place.clock.now))
+        place.store.delete(ADA, tombstone(2), 1)
+        assert place.store.load(ADA) == tombstone(2)
         assert list(place.store.dead_letters(ADA)) == []
         for expected in (0, 1):
             with pytest.raises(Conflict):
@@ -91,7 +91,7 @@ class TestADelete:
     def test_of_another_version_is_refused(self, place: Place) -> None:
         place.store.commit(ADA, stored(1), 0, [letter(ADA, "x")])
         with pytest.raises(Conflict):
-            place.store.delete(ADA, 2)
+            place.store.delete(ADA, tombstone(3), 2)
         assert place.store.load(ADA) == stored(1)
         assert list(place.store.dead_letters(ADA)) == [letter(ADA, "x")]
 
@@ -199,10 +199,10 @@ class TestScan:
         for machine in ("order", "signup"):
             for instance, status in (("ada", "active"), ("ben", "done"), ("cem", "active")):
                 place.store.commit(Key(machine, instance), stored(1, status=status), 0)
-        place.store.delete(ADA, 1)
+        place.store.delete(ADA, tombstone(2), 1)
         assert [str(key) for key, _ in place.store.scan(status="active")] == ["order/ada", "order/cem", "signup/cem"]
         assert [str(key) for key, _ in place.store.scan("signup")] == ["signup/ben", "signup/cem"]
         assert [str(key) for key, _ in place.store.scan("order", Key("order", "ada"), 1, "active")] == ["order/cem"]
         assert [str(key) for key, _ in place.store.scan("order", Key("a", "z"), 1)] == ["order/ada"]
         assert list(place.store.scan("order", Key("signup", "ada"))) == []
-        assert list(place.store.scan(status="absent")) == []
+        assert list(place.store.scan(status="deleted")) == []

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from settled.errors import IdReused
 from settled.ports import Capability
 from settled_local import MemoryBackend, SQLiteBackend
 from tests.adapters.local.place import ADA, BEN, LEASE, Local, Place, ids, message
@@ -44,10 +47,25 @@ class TestARepeat:
         place.send(BEN, "a")
         assert len(place.drain()) == 2
 
-    def test_with_another_body_keeps_the_first(self, place: Place) -> None:
-        """X1, F7."""
-        place.queue.send([message(ADA, "a", "first"), message(ADA, "a", "second")])
+    def test_with_another_body_is_none_and_refused(self, place: Place) -> None:
+        """X11: nothing of that call is sent."""
+        place.queue.send([message(ADA, "a", "first")])
+        with pytest.raises(IdReused, match="the id 'a' is that of another message"):
+            place.queue.send([message(ADA, "b"), message(ADA, "a", "second")])
         assert [delivery.message.body for delivery in place.take(2)] == ["first"]
+
+    def test_with_another_body_is_refused_after_the_first_was_acknowledged(self, place: Place) -> None:
+        """X11."""
+        place.queue.send([message(ADA, "a", "first")])
+        assert place.drain() == ["a"]
+        with pytest.raises(IdReused):
+            place.queue.send([message(ADA, "a", "second")])
+
+    def test_is_not_to_be_in_one_call_with_another_body(self, place: Place) -> None:
+        """X11."""
+        with pytest.raises(IdReused):
+            place.queue.send([message(ADA, "a", "first"), message(ADA, "a", "second")])
+        assert place.drain() == []
 
 
 def test_equal_bodies_are_distinct_messages(place: Place) -> None:

@@ -82,7 +82,12 @@ class TestWhatItMayBe:
 
     def test_not_one_of_a_newer_settled(self, path: Path, backend: SQLiteBackend) -> None:
         sqlite(path, "PRAGMA user_version=99")
-        with pytest.raises(RecordError, match=r"made by a newer settled \(format 99, this one reads 1\): upgrade"):
+        with pytest.raises(RecordError, match=r"made by a newer settled \(format 99, this one reads 2\): upgrade"):
+            SQLiteBackend.open(path)
+
+    def test_not_one_of_an_older_settled(self, path: Path, backend: SQLiteBackend) -> None:
+        sqlite(path, "PRAGMA user_version=1")
+        with pytest.raises(RecordError, match=r"made by an older settled \(format 1, this one reads 2\): let that one"):
             SQLiteBackend.open(path)
 
     def test_not_a_text(self, path: Path) -> None:

@@ -63,6 +63,14 @@ def place(request: pytest.FixtureRequest, opener: Callable[[Process], Opener]) -
     return place_on(opener(request.getfixturevalue(request.param)), partitions=1)
 
 
+@pytest.fixture(params=["redis", "valkey", "partitions", "cluster"])
+def any_place(request: pytest.FixtureRequest, opener: Callable[[Process], Opener]) -> Place:
+    """As `place`; of three partitions too, on one server and on a cluster."""
+    server = "redis" if request.param == "partitions" else request.param
+    partitions = 1 if request.param in ("redis", "valkey") else 3
+    return place_on(opener(request.getfixturevalue(server)), partitions)
+
+
 def place_on(open_it: Opener, partitions: int) -> Place:
     """The key space that `open_it` opens, as the tests of the local backends see theirs."""
     clock = Clock()
@@ -71,3 +79,14 @@ def place_on(open_it: Opener, partitions: int) -> Place:
         return open_it(lease=LEASE, partitions=partitions, clock=clock)
 
     return Place(clock, cast("Any", again()), cast("Any", again))
+
+
+def requests(server: Process) -> int:
+    """How often the server has read from its clients; what is sent together is read at once."""
+    return int(server.client.info("stats")["total_reads_processed"])
+
+
+def commands(server: Process) -> int:
+    """How many commands the server has carried out, those of its scripts included, but for looks like this one."""
+    statistics: dict[str, dict[str, Any]] = server.client.info("commandstats")
+    return sum(int(each["calls"]) for name, each in statistics.items() if name != "cmdstat_info")

@@ -69,7 +69,7 @@ def key_in(space: KeySpace, number: int) -> Key:
 
 def test_the_partitions_are_spread_over_the_servers(nodes: Sequence[Process], prefix: str) -> None:
     with closing(RedisBackend.open(nodes[0].url(), prefix=prefix)) as backend:
-        space = KeySpace.of(prefix, PARTITIONS)
+        space = KeySpace.of(prefix, PARTITIONS, "")
         owners = {owner(nodes, partition.slot).port for partition in space.partitions}
         assert owners == {node.port for node in nodes}
         for partition in space.partitions:
@@ -83,7 +83,7 @@ def test_every_key_of_an_instance_is_in_its_partition_s_slot(nodes: Sequence[Pro
     with closing(RedisBackend.open(nodes[0].url(), prefix=prefix)) as backend:
         backend.queue.send([message(Key("m{x}", "{y}"), "a")])
         backend.store.commit(Key("m{x}", "{y}"), stored(1), 0)
-    slot = KeySpace.of(prefix, PARTITIONS).of_key(Key("m{x}", "{y}")).slot
+    slot = KeySpace.of(prefix, PARTITIONS, "").of_key(Key("m{x}", "{y}")).slot
     names = [name for node in nodes for name in node.client.scan_iter(f"{prefix}*") if b"{y}" in name]
     assert len(names) == 4
     assert {key_slot(name) for name in names} == {slot}
@@ -92,7 +92,7 @@ def test_every_key_of_an_instance_is_in_its_partition_s_slot(nodes: Sequence[Pro
 @pytest.mark.parametrize("number", [3])
 def test_a_slot_that_moves(nodes: Sequence[Process], prefix: str, number: int) -> None:
     """TRYAGAIN, ASK, MOVED: nothing is done while it moves, and it goes on as it was where it has arrived."""
-    space = KeySpace.of(prefix, PARTITIONS)
+    space = KeySpace.of(prefix, PARTITIONS, "")
     slot, key, elsewhere = space.partitions[number].slot, key_in(space, number), key_in(space, number + 1)
     old = owner(nodes, slot)
     new = next(node for node in nodes if node is not old)
@@ -134,7 +134,7 @@ def test_a_server_that_fails_is_replaced(tmp_path: Path) -> None:
         for master in masters:
             # A master that does not know of the replica yet never votes for it.
             wait_until(partial(knows_a_replica, master), "every master to know the replica")
-        space = KeySpace.of("settled:", PARTITIONS)
+        space = KeySpace.of("settled:", PARTITIONS, "")
         mine = [each for each in space.partitions if each.slot in slots_of(masters[0])]
         other = next(each for each in space.partitions if each.slot in slots_of(masters[1]))
         key, elsewhere = key_in(space, mine[0].number), key_in(space, other.number)
@@ -165,7 +165,7 @@ def test_a_timer_for_a_server_that_is_gone_holds_up_nobody(tmp_path: Path) -> No
     with running_cluster(redis_binary(), tmp_path / "cluster") as nodes:
         for node in nodes:
             node.client.config_set("cluster-require-full-coverage", "no")
-        space = KeySpace.of("settled:", PARTITIONS)
+        space = KeySpace.of("settled:", PARTITIONS, "")
         first = owner(nodes, space.partitions[0].slot)  # who waits, waits there
         gone, alive = (node for node in nodes if node is not first)
         lost, here, there = (

@@ -19,7 +19,7 @@ from settled.errors import Denied, SettledError, TooLarge, Unavailable, Unknown
 from settled.message import Key
 from settled.ports import Write
 from settled_redis.backend import RedisBackend
-from tests.adapters.local.place import ADA, BEN, ids, message, stored, timer
+from tests.adapters.local.place import ADA, BEN, ids, message, stored, timer, tombstone
 from tests.emulators.redis_proxy import Proxy, way_to
 from tests.emulators.redis_servers import ALWAYS, IN_MEMORY, Process, redis_binary, running, wait_until
 
@@ -43,7 +43,7 @@ CHANGES: dict[str, Callable[[RedisBackend], object]] = {
     "finish": lambda backend: backend.finish(Write(BEN, stored(1), 0)),
     "schedule": lambda backend: backend.timers.schedule(timer("t", 0.0)),
     "cancel": lambda backend: backend.timers.cancel("t"),
-    "delete": lambda backend: backend.store.delete(ADA, 1),
+    "delete": lambda backend: backend.store.delete(ADA, tombstone(2), 1),
 }
 READS: dict[str, Callable[[RedisBackend], object]] = {
     "load": lambda backend: backend.store.load(ADA),

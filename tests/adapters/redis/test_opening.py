@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from importlib.metadata import entry_points
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -133,7 +134,7 @@ class TestAServer:
 
 class TestAKeySpace:
     def test_of_something_else_is_left_alone(self, redis: Process, prefix: str) -> None:
-        for value in ("something", '{"settled": "x"}', "[]"):
+        for value in ("something", '{"settled": "x"}', "[]", '{"settled": 2, "partitions": 1}'):
             redis.client.set(f"{prefix}format", value)
             with pytest.raises(RecordError, match="of something else: name another prefix"):
                 RedisBackend.open(redis.url(), prefix=prefix)
@@ -149,9 +150,20 @@ class TestAKeySpace:
         assert redis.client.get(f"{prefix}{{0}}:line") == b"something"
 
     def test_of_a_newer_settled_is_left_alone(self, redis: Process, prefix: str) -> None:
-        redis.client.set(f"{prefix}format", '{"settled": 2, "partitions": 1, "more": true}')
-        with pytest.raises(RecordError, match=r"of a newer settled \(format 2, this one reads 1\): upgrade"):
+        redis.client.set(f"{prefix}format", '{"settled": 3, "partitions": 1, "more": true}')
+        with pytest.raises(RecordError, match=r"of a newer settled \(format 3, this one reads 2\): upgrade"):
             RedisBackend.open(redis.url(), prefix=prefix)
+
+    def test_of_an_older_settled_is_left_alone(self, redis: Process, prefix: str) -> None:
+        """Its queue knows messages by their ids alone, and it says of no message where it stands."""
+        redis.client.set(f"{prefix}format", '{"settled": 1, "partitions": 1}')
+        with pytest.raises(
+            RecordError, match=r"of an older settled \(format 1, this one reads 2\): name another prefix"
+        ):
+            RedisBackend.open(redis.url(), prefix=prefix)
+        with pytest.raises(RecordError, match="of an older settled"):
+            examine_redis(redis.url(f"?prefix={quote(prefix)}"))
+        assert redis.client.get(f"{prefix}format") == b'{"settled": 1, "partitions": 1}'
 
     def test_keeps_its_partitions(self, redis: Process, prefix: str) -> None:
         with closing(RedisBackend.open(redis.url(), prefix=prefix, partitions=4)) as backend:
@@ -219,4 +231,4 @@ class TestTheDoctor:
     def test_knows_a_key_space_that_cannot_be_used(self, redis: Process, prefix: str) -> None:
         redis.client.set(f"{prefix}format", "something")
         with pytest.raises(RecordError):
-            examine_redis(redis.url(f"?prefix={prefix.replace('[', '%5B').replace(']', '%5D')}"))
+            examine_redis(redis.url(f"?prefix={quote(prefix)}"))

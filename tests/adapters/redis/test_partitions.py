@@ -24,7 +24,6 @@ from tests.adapters.local.test_dead_letters import (
     test_they_are_kept_whole_and_in_order,
     test_those_that_return_go_behind_those_that_stayed,
 )
-from tests.adapters.local.test_duplicates import TestARepeat
 from tests.adapters.local.test_leases import TestALease, TestAttempts, TestAZombie
 from tests.adapters.local.test_order import TestOneKey
 from tests.adapters.local.test_timers import TestAReplacedOne, test_a_cancelled_one_does_not_ring
@@ -41,7 +40,6 @@ __all__ = [
     "TestACommit",
     "TestADelete",
     "TestALease",
-    "TestARepeat",
     "TestAReplacedOne",
     "TestAZombie",
     "TestAttempts",
@@ -57,7 +55,7 @@ __all__ = [
 ]
 
 
-SPACE = KeySpace.of("where a key lives does not depend on this", 3)
+SPACE = KeySpace.of("where a key lives", 3, "does not depend on this")
 
 
 @pytest.fixture(params=["redis", "cluster"])

@@ -12,7 +12,6 @@ from tests.adapters.local.test_dead_letters import (
     test_those_that_return_go_behind_those_that_stayed,
 )
 from tests.adapters.local.test_duplicates import (
-    TestARepeat,
     test_a_message_keeps_its_id_when_it_comes_back,
     test_equal_bodies_are_distinct_messages,
 )
@@ -57,7 +56,6 @@ __all__ = [
     "TestACommit",
     "TestADelete",
     "TestALease",
-    "TestARepeat",
     "TestAReplacedOne",
     "TestATimer",
     "TestAZombie",

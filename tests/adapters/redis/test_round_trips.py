@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
 
 import pytest
 
 from settled_runtime import Client, Host
-from tests.adapters.redis.conftest import Opener
+from tests.adapters.redis.conftest import Opener, requests
 from tests.core.turn.machines import add, appending
 from tests.emulators.redis_servers import Process
-
-
-def requests(server: Process) -> int:
-    """How often the server has read from its clients; what is sent together is read at once."""
-    return int(cast("dict[str, Any]", server.client.info("stats"))["total_reads_processed"])
 
 
 @pytest.mark.parametrize("count", [1, 20])

@@ -109,17 +109,17 @@ class KeepsLettersOfTheDeleted(Plain):
     """What is deleted leaves its dead letters behind."""
 
     @locked
-    def delete(self, key: Key, expected: int) -> None:
+    def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         self.expect(key, expected)
-        self.world.records[key] = Stored(expected + 1, None, Index("absent"))
+        self.world.records[key] = tombstone
 
 
 class UnguardedDelete(Plain):
     """What is deleted is deleted whatever its version."""
 
     @locked
-    def delete(self, key: Key, expected: int) -> None:
-        super().delete(key, self.version(key))
+    def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
+        super().delete(key, tombstone, self.version(key))
 
 
 class ScanOutOfOrder(Plain):

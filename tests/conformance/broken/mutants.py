@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import evolve
 
-from settled import Conflict, DeadLetter, Delivery, Key, Message, Stored, Timer, Unavailable, Write
+from settled import Conflict, DeadLetter, Delivery, Key, LeaseLost, Message, Position, Stored, Timer, Unavailable, Write
 from tests.conformance.broken.plain import Entry, Lane, Plain, locked
 
 # Order
@@ -166,7 +166,7 @@ class VersionResetOnDrain(Plain):
     """A deleted key begins again at nothing."""
 
     @locked
-    def delete(self, key: Key, expected: int) -> None:
+    def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         self.expect(key, expected)
         del self.world.records[key]
         self.world.letters.pop(key, None)
@@ -399,17 +399,21 @@ class DedupByContent(Plain):
         return message.id in lane.known or any(entry.message.body == message.body for entry in lane.entries)
 
 
+REMEMBERED = ("window", "pinned", "outcomes", "senders", "mark")
+"""The fields by which a record knows what it has taken."""
+
+
 class ConsumedIdsDropped(Plain):
     """A store that finds the ids of old messages too long to keep."""
 
     @locked
     def load(self, key: Key) -> Stored | None:
         stored = self.world.records.get(key)
-        if stored is None or stored.body is None:
+        if stored is None or stored.is_deleted:
             return stored
         try:
             record: dict[str, Any] = json.loads(stored.body)
-            kept = {name: value for name, value in record.items() if name not in ("window", "outcomes", "senders")}
+            kept = {name: value for name, value in record.items() if name not in REMEMBERED}
         except (ValueError, AttributeError):
             return stored
         return evolve(stored, body=json.dumps(kept, ensure_ascii=False, separators=(",", ":")))
@@ -513,6 +517,87 @@ class UncheckedCancel(Plain):
         pass
 
 
+# Hand-outs
+
+
+class CommitWithoutHolder(Plain):
+    """Nobody looks in whose name a commit is made."""
+
+    def fence(self, write: Write) -> None:
+        pass
+
+
+class CommitByAnyToken(Plain):
+    """Who was ever handed a key may commit to it, as long as somebody holds it."""
+
+    def fence(self, write: Write) -> None:
+        if write.holder is not None and self.lane(write.key).lease is None:
+            raise LeaseLost(f"{write.key}: its lease was lost")
+
+
+class CommitAfterTheLease(Plain):
+    """A lease that is over still commits, until somebody else takes the key."""
+
+    def fence(self, write: Write) -> None:
+        lease = self.lane(write.key).lease
+        if write.holder is not None and (lease is None or write.holder.receipt not in lease.entries):
+            raise LeaseLost(f"{write.key}: its lease was lost")
+
+
+class CommitOnceForAHandOut(Plain):
+    """A hand-out commits with the messages that it acknowledges, and then no more."""
+
+    def fence(self, write: Write) -> None:
+        super().fence(write)
+        lease = self.lane(write.key).lease
+        if write.holder is not None and lease is not None and len(lease.entries) == 1 and write.expected == 1:
+            raise LeaseLost(f"{write.key}: its lease was lost")
+
+
+class RefusesTooLate(Plain):
+    """A commit is refused once its messages are sent."""
+
+    @locked
+    def finish(self, write: Write) -> None:
+        if write.stored is not None and write.expected == self.version(write.key):
+            self.pay(write)
+            self.move_letters(write.key, write.bury, write.unbury)
+        super().finish(write)
+
+
+class PositionsBeginAgain(Plain):
+    """A queue that was empty counts from one."""
+
+    def consume(self, lane: Lane, delivery: Delivery) -> None:
+        super().consume(lane, delivery)
+        if not lane.entries:
+            lane.tail = 0
+
+
+class PositionOfTheHandOut(Plain):
+    """A position is where the message stands in the batch."""
+
+    def position(self, lane: Lane, entry: Entry) -> Position | None:
+        return Position("epoch", lane.entries.index(entry) + 1)
+
+
+class PositionMissing(Plain):
+    """What comes again has no position any more."""
+
+    def position(self, lane: Lane, entry: Entry) -> Position | None:
+        return super().position(lane, entry) if entry.attempts == 1 else None
+
+
+class DedupByIdAlone(Plain):
+    """What bears a known id is a repetition, whatever it says."""
+
+    def check(self, message: Message) -> None:
+        pass
+
+    def is_known(self, lane: Lane, message: Message) -> bool:
+        return message.id in lane.known
+
+
 def _shortened(key: Key) -> Key:
     return Key(key.machine, key.instance.split(":")[0])
 
@@ -564,5 +649,14 @@ MUTANTS: Mapping[type[Plain], str] = {
     PoppedBeforeSend: "T2",
     RescheduleIgnored: "T4",
     UncheckedCancel: "T3",
+    CommitWithoutHolder: "R12",
+    CommitByAnyToken: "R12",
+    CommitAfterTheLease: "R12",
+    CommitOnceForAHandOut: "R12",
+    RefusesTooLate: "R12",
+    PositionsBeginAgain: "F9",
+    PositionOfTheHandOut: "F9",
+    PositionMissing: "F9",
+    DedupByIdAlone: "X11",
 }
 """The broken adapters that must be caught, each by the guarantee that names what is wrong with it."""

@@ -18,9 +18,11 @@ from settled import (
     DeadLetter,
     Delivery,
     Finished,
-    Index,
+    IdReused,
     Key,
+    LeaseLost,
     Message,
+    Position,
     SettledError,
     Stored,
     Timer,
@@ -40,6 +42,7 @@ class Entry:
     """A message that waits."""
 
     message: Message
+    place: int
     attempts: int = 0
 
 
@@ -57,7 +60,8 @@ class Lane:
     """The messages of one key."""
 
     entries: list[Entry] = field(factory=list[Entry])
-    known: set[str] = field(factory=set[str])
+    known: dict[str, str] = field(factory=dict[str, str])
+    tail: int = 0
     lease: Lease | None = None
     parked_until: float = 0.0
     turn: int = 0
@@ -111,6 +115,13 @@ class Plain:
     def capabilities(self) -> frozenset[Capability]:
         return frozenset(Capability)
 
+    @property
+    def resolution(self) -> float:
+        return 0.0
+
+    def now(self) -> float:
+        return self.world.now
+
     def trip(self, name: str) -> None:
         """A round trip to the vendor begins."""
         if self.world.point is not None:
@@ -151,10 +162,10 @@ class Plain:
         return list(self.world.letters.get(key, []))
 
     @locked
-    def delete(self, key: Key, expected: int) -> None:
+    def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         self.trip("delete")
         self.expect(key, expected)
-        self.world.records[key] = Stored(expected + 1, None, Index("absent"))
+        self.world.records[key] = tombstone
         self.world.letters.pop(key, None)
 
     @locked
@@ -164,7 +175,7 @@ class Plain:
         found = [
             (key, stored)
             for key, stored in sorted(self.world.records.items())
-            if stored.body is not None
+            if not stored.is_deleted
             and machine in (None, key.machine)
             and status in (None, stored.index.status)
             and (after is None or key > after)
@@ -180,13 +191,20 @@ class Plain:
     def send(self, messages: Sequence[Message]) -> None:
         self.trip("send")
         for message in messages:
+            self.check(message)
+        for message in messages:
             self.append(message)
+
+    def check(self, message: Message) -> None:
+        if self.lane(message.key).known.get(message.id, message.digest) != message.digest:
+            raise IdReused(f"{message.id} is that of another message")
 
     def append(self, message: Message) -> None:
         lane = self.lane(message.key)
         if not self.is_known(lane, message):
-            lane.known.add(message.id)
-            lane.entries.append(Entry(message))
+            lane.known[message.id] = message.digest
+            lane.tail += 1
+            lane.entries.append(Entry(message, lane.tail))
 
     def is_known(self, lane: Lane, message: Message) -> bool:
         return message.id in lane.known
@@ -233,7 +251,9 @@ class Plain:
         for entry in batch:
             entry.attempts += 1
         return [
-            Delivery(self.message(entry), receipt, self.attempt(lane, entry), lane.lease.until)
+            Delivery(
+                self.message(entry), receipt, self.attempt(lane, entry), lane.lease.until, self.position(lane, entry)
+            )
             for receipt, entry in receipts.items()
         ]
 
@@ -242,6 +262,9 @@ class Plain:
 
     def message(self, entry: Entry) -> Message:
         return entry.message
+
+    def position(self, lane: Lane, entry: Entry) -> Position | None:
+        return Position("epoch", entry.place)
 
     def attempt(self, lane: Lane, entry: Entry) -> int:
         return entry.attempts
@@ -313,12 +336,18 @@ class Plain:
     def finish(self, write: Write) -> None:
         self.trip("finish")
         if write.stored is not None:
+            self.expect(write.key, write.expected)
+            self.fence(write)
             self.put(write.key, write.stored, write.expected, write.bury, write.unbury)
         self.pay(write)
         for delivery in write.acks:
             lane = self.lane(delivery.message.key)
             if self.holds(lane, delivery):
                 self.consume(lane, delivery)
+
+    def fence(self, write: Write) -> None:
+        if write.holder is not None and not self.holds(self.lane(write.key), write.holder):
+            raise LeaseLost(f"{write.key}: its lease was lost")
 
     @locked
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:

@@ -90,7 +90,7 @@ def kid(world: World) -> Key:
 class TestAChildMachine:
     def test_is_an_instance_under_its_parents_key(self) -> None:
         world = working()
-        assert kid(world) == Key("child", "ada/kid.1.1.0")
+        assert kid(world) == Key("child", "ada/~kid.w1.1.1.0")
         assert world.record_of(kid(world)).live().value == "idle"
 
     def test_lets_its_parent_rest_while_it_lives(self) -> None:

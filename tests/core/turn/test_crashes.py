@@ -13,8 +13,8 @@ from settled_runtime.memory import Memory
 from tests.core.turn.machines import appending, signup, submitted, tell
 from tests.world import LEASE, World
 
-MAIL = "signup/ada/1/1/1"
-NOTE = "signup/ada/1/1/0"
+MAIL = "signup/ada/a/1/1"
+NOTE = "signup/ada/a/1/0"
 
 
 class TestBeforeTheClaim:
@@ -87,7 +87,7 @@ class TestAfterTheLastCommit:
         version = world.version()
         world.settle()
         assert world.snapshot().context["applied"] == [1]
-        assert world.performed("report") == [("list/ada/1/1/0", 1)]
+        assert world.performed("report") == [("list/ada/a/1/0", 1)]
         assert world.version() == version
 
     def test_after_the_outbox_actions_run_again_under_the_same_key(self) -> None:
@@ -98,7 +98,7 @@ class TestAfterTheLastCommit:
         world.crash_after(Act)
         world.settle()
         assert world.snapshot().context["applied"] == [1]
-        assert world.performed("report") == [("list/ada/1/1/0", 1)] * 2
+        assert world.performed("report") == [("list/ada/a/1/0", 1)] * 2
 
     def test_a_message_that_owes_an_action_is_not_acknowledged_before_it(self) -> None:
         world = World(appending())

@@ -34,7 +34,7 @@ class TestQueuedMessages:
         for n in range(3):
             world.send(tell(n))
         world.deliver()
-        assert [key for key, _ in world.performed("report")] == [f"list/ada/1/{n}/0" for n in (1, 2, 3)]
+        assert [key for key, _ in world.performed("report")] == [f"list/ada/a/{n}/0" for n in (1, 2, 3)]
         assert world.record().ordinal == 4
 
     def test_the_start_and_what_follows_are_folded_too(self) -> None:

@@ -52,7 +52,8 @@ class TestWhatIsRemembered:
         world.send(SUBMIT)
         world.settle(until=2_000)
         world.memory = memory
-        (token,) = world.record().timers
+        ((token, timer),) = world.record().timers.items()
+        world.now = timer.due
         world.take([world.stray(Due(token), token)])
         assert world.value() == "expired"
 

@@ -41,7 +41,7 @@ class TestAnotherMessage:
         world.deliver()
         world.now += LEASE
         world.take([world.stray(Event({"type": "VERIFY"}), "early")])
-        assert [key for key, _ in world.performed("note")] == ["signup/ada/1/1/0"]
+        assert [key for key, _ in world.performed("note")] == ["signup/ada/a/1/0"]
 
     def test_leaves_the_turns_own_message_nothing_to_do(self) -> None:
         world = left_open()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from settled import Machine, Outcome, Policy, setup
+import pytest
+
+from settled import End, Machine, Outcome, Policy, setup
+from settled.commands import Release
 from tests.world import LEASE, World
 
 
@@ -106,3 +109,85 @@ class TestAMigration:
         world.redrive()
         world.settle()
         assert world.value() == "paid"
+
+
+def released(world: World) -> list[Release]:
+    return [each for each in world.commands if isinstance(each, Release)]
+
+
+class TestAVersionThatIsUnknown:
+    """Two versions are deployed side by side: what the newer one has written is not for the older one."""
+
+    def test_is_left_to_a_host_that_knows_it(self) -> None:
+        world = paying(order("2", AFTER | BEFORE))
+        before = world.version()
+        world.machine = order("1", BEFORE)
+        world.send("PAID")
+        assert world.deliver() is End.RELEASED
+        assert world.version() == before
+        assert "written by version '2' of 'order', which here is version '1'" in released(world)[0].warning
+        world.machine = order("2", AFTER | BEFORE)
+        world.settle()
+        assert world.value() == "paid"
+
+    def test_counts_no_failure_however_often(self) -> None:
+        world = paying(order("2", BEFORE))
+        world.machine = order("1", BEFORE)
+        world.send("PAID")
+        for _ in range(30):
+            world.deliver()
+            world.now += LEASE
+        world.machine = order("2", BEFORE)
+        world.settle()
+        assert world.value() == "paid"
+        assert world.letters() == []
+
+    def test_is_waited_for_a_little_longer_each_time(self) -> None:
+        world = paying(order("2", BEFORE))
+        world.machine = order("1", BEFORE)
+        world.send("PAID")
+        for _ in range(8):
+            world.deliver()
+            world.now += LEASE
+        delays = [each.delay for each in released(world)]
+        assert delays[:3] == [1.0, 2.0, 4.0]
+        assert delays[-1] == LEASE
+
+    def test_is_migrated_once_by_who_knows_how(self) -> None:
+        def cents(snapshot: dict[str, Any]) -> dict[str, Any]:
+            return {**snapshot, "context": {"paid": 100 * (snapshot["context"]["paid"] or 10)}}
+
+        old, new = order("1", BEFORE), order("2", BEFORE, migrations={"1": cents})
+        world = paying(old)
+        for _ in range(3):
+            for machine in (new, old):
+                world.machine = machine
+                world.send("NOISE")
+                world.deliver()
+                world.now += LEASE
+        world.machine = new
+        world.settle()
+        assert world.snapshot().context == {"paid": 1000}
+
+    def test_is_taken_as_it_is_where_an_operator_permits_a_rollback(self) -> None:
+        world = paying(order("2", BEFORE))
+        world.machine = order("1", BEFORE)
+        world.policy = Policy(lease=LEASE, accepts={"2"})
+        world.send("PAID")
+        world.settle()
+        assert world.value() == "paid"
+        assert world.record().version == "1"
+
+    @pytest.mark.parametrize("version", [None, "1"])
+    def test_is_none_that_was_written_before_there_were_versions(self, version: str | None) -> None:
+        world = paying(order(None, BEFORE))
+        world.machine = order(version, BEFORE)
+        world.send("PAID")
+        world.settle()
+        assert world.value() == "paid"
+
+    def test_is_any_to_a_machine_that_declares_none(self) -> None:
+        world = paying(order("1", BEFORE))
+        world.machine = order(None, BEFORE)
+        world.send("PAID")
+        assert world.deliver() is End.RELEASED

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from settled.errors import SettledError
+from settled.errors import LeaseLost, SettledError
 from settled.message import Key
 from settled.ports import Capability, Finished, Write
 from settled_local.memory.queue import MemoryQueue
@@ -31,8 +31,9 @@ class MemoryBackend:
         # A condition's lock is re-entrant: `finish` holds it while it calls the ports one after the other.
         changed = threading.Condition()
         self._changed = changed
+        self._clock = clock
         self._lease = lease
-        self._store = MemoryStore(changed, clock)
+        self._store = MemoryStore(changed)
         self._timers = MemoryTimers(changed)
         self._queue = MemoryQueue(changed, clock, lease, remember, self._timers)
 
@@ -56,6 +57,13 @@ class MemoryBackend:
     def lease(self) -> float:
         return self._lease
 
+    @property
+    def resolution(self) -> float:
+        return 0.0
+
+    def now(self) -> float:
+        return self._clock()
+
     def next_due(self) -> float:
         """When the next timer is due, or the next lease or pause ends; infinity if nothing waits for a time."""
         with self._changed:
@@ -63,8 +71,13 @@ class MemoryBackend:
 
     def finish(self, write: Write) -> None:
         with self._changed:
+            # What can fail comes first: so this is all or nothing.
+            for message in write.sends:
+                self._queue.check(message)
             if write.stored is not None:
-                # The only part that can fail, and it comes first: so this is all or nothing.
+                self._store.expect(write.key, write.expected)
+                if write.holder is not None and not self._queue.holds(write.holder):
+                    raise LeaseLost(f"{write.key}: its lease was lost")
                 self._store.commit(write.key, write.stored, write.expected, write.bury, write.unbury)
             self._queue.send(write.sends)
             for timer in write.timers:

@@ -8,16 +8,20 @@ from itertools import islice
 
 from attrs import define, frozen
 
+from settled.errors import IdReused
 from settled.message import Message
-from settled.ports import Delivery
+from settled.ports import Delivery, Position
 
 
 class Lane:
-    """The messages of one key by their place; those up to `through` are leased, and none if it is 0."""
+    """The messages of one key by their place; those up to `through` are leased, and none if it is 0.
+
+    `known` are the ids that were sent, each with its message's place and digest. A place is never given twice.
+    """
 
     def __init__(self) -> None:
         self.waiting: OrderedDict[int, _Waiting] = OrderedDict()
-        self.known: OrderedDict[str, int] = OrderedDict()
+        self.known: OrderedDict[str, tuple[int, str]] = OrderedDict()
         self.tail = 0
         self.token = 0
         self.through = 0
@@ -27,21 +31,29 @@ class Lane:
         return self.through > 0
 
     def append(self, message: Message) -> bool:
-        """Put `message` at the end, unless its id is known."""
-        if message.id in self.known:
+        """Put `message` at the end, unless it is known. One that only has the id of another is not."""
+        digest = message.digest
+        if self.known.get(message.id, (0, ""))[1] == digest:
             return False
         self.tail += 1
-        self.known[message.id] = self.tail
+        self.known[message.id] = (self.tail, digest)
         self.waiting[self.tail] = _Waiting(message)
         return True
 
-    def lease(self, limit: int, until: float) -> Sequence[Delivery]:
+    def check(self, message: Message) -> None:
+        """Raise `IdReused` if another message has the id of `message`."""
+        if message.id in self.known and self.known[message.id][1] != message.digest:
+            raise IdReused(f"{message.key}: the id {message.id!r} is that of another message, with another body")
+
+    def lease(self, epoch: str, limit: int, until: float) -> Sequence[Delivery]:
         """Hand out the first messages, up to `limit` of them and at least one, under a new token."""
         self.token += 1
         leased = list(islice(self.waiting.items(), limit))
         self.through = leased[-1][0]
         return [
-            Delivery(waiting.message, str(Receipt(self.token, place)), waiting.attempts + 1, until)
+            Delivery(
+                waiting.message, str(Receipt(self.token, place)), waiting.attempts + 1, until, Position(epoch, place)
+            )
             for place, waiting in leased
         ]
 
@@ -60,7 +72,7 @@ class Lane:
         if first > self.through:
             self.through = 0
         while len(self.known) - len(self.waiting) > remember:
-            message_id, known_place = next(iter(self.known.items()))
+            message_id, (known_place, _) = next(iter(self.known.items()))
             if known_place >= first:
                 break
             del self.known[message_id]

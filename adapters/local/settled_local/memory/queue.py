@@ -7,12 +7,13 @@ it, so what an older holder still says changes nothing.
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from settled.errors import Conflict
+from settled.errors import Conflict, IdReused
 from settled.message import Key, Message
 from settled.ports import Delivery
 from settled_local.memory.agenda import Agenda
@@ -42,9 +43,15 @@ class MemoryQueue:
         self._lanes: dict[Key, Lane] = {}
         self._ready: OrderedDict[Key, None] = OrderedDict()
         self._held: Agenda[Key] = Agenda()
+        self._epoch = secrets.token_hex(4)
 
     def send(self, messages: Sequence[Message]) -> None:
         with self._changed:
+            sent: dict[tuple[Key, str], Message] = {}
+            for message in messages:
+                self.check(message)
+                if sent.setdefault((message.key, message.id), message).body != message.body:
+                    raise IdReused(f"{message.key}: two messages with the id {message.id!r}, and two bodies")
             self._append(messages)
             self._changed.notify_all()
 
@@ -100,9 +107,23 @@ class MemoryQueue:
         """When the next lease or pause ends; infinity if none does."""
         return self._held.next_due()
 
+    def check(self, message: Message) -> None:
+        """Raise `IdReused` if another message has the id of `message`."""
+        self._lane(message.key).check(message)
+
+    def holds(self, delivery: Delivery) -> bool:
+        """Whether the hand-out of `delivery` still has its key."""
+        return self._leased_by(delivery) is not None
+
+    def _lane(self, key: Key) -> Lane:
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane()
+        return lane
+
     def _append(self, messages: Sequence[Message]) -> None:
         for message in messages:
-            lane = self._lanes.setdefault(message.key, Lane())
+            lane = self._lane(message.key)
             was_idle = not lane.waiting
             if lane.append(message) and was_idle:
                 self._ready[message.key] = None
@@ -118,7 +139,7 @@ class MemoryQueue:
             key, _ = self._ready.popitem(last=False)
             until = now + self._lease
             self._held.put(key, until)
-            deliveries.extend(self._lanes[key].lease(limit - len(deliveries), until))
+            deliveries.extend(self._lanes[key].lease(self._epoch, limit - len(deliveries), until))
         if deliveries and self._ready:
             # What fell due just now may be more than this receiver takes, and the others still sleep.
             self._changed.notify_all()

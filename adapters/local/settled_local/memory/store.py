@@ -6,19 +6,18 @@ What is stored is frozen, so what is read can be handed out as it is: nobody can
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from settled.errors import Conflict
 from settled.message import Key
-from settled.ports import DeadLetter, Index, Stored
+from settled.ports import DeadLetter, Stored
 
 
 class MemoryStore:
     """The store of a `MemoryBackend`."""
 
-    def __init__(self, lock: threading.Condition, clock: Callable[[], float]) -> None:
+    def __init__(self, lock: threading.Condition) -> None:
         self._lock = lock
-        self._clock = clock
         self._stored: dict[Key, Stored] = {}
         self._dead: dict[Key, tuple[DeadLetter, ...]] = {}
 
@@ -28,7 +27,7 @@ class MemoryStore:
 
     def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
         with self._lock:
-            self._expect(key, expected)
+            self.expect(key, expected)
             self._stored[key] = stored
             if bury or unbury:
                 self._dead[key] = (*self.dead_letters(key)[unbury:], *bury)
@@ -37,10 +36,10 @@ class MemoryStore:
         with self._lock:
             return self._dead.get(key, ())
 
-    def delete(self, key: Key, expected: int) -> None:
+    def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         with self._lock:
-            self._expect(key, expected)
-            self._stored[key] = Stored(expected + 1, None, Index("absent", updated=self._clock()))
+            self.expect(key, expected)
+            self._stored[key] = tombstone
             self._dead.pop(key, None)
 
     def scan(
@@ -50,14 +49,15 @@ class MemoryStore:
             found = [
                 (key, Stored(stored.version, "", stored.index))
                 for key, stored in self._stored.items()
-                if stored.body is not None
+                if not stored.is_deleted
                 and machine in (None, key.machine)
                 and status in (None, stored.index.status)
                 and (after is None or key > after)
             ]
         return sorted(found, key=lambda entry: entry[0])[:limit]
 
-    def _expect(self, key: Key, expected: int) -> None:
+    def expect(self, key: Key, expected: int) -> None:
+        """Raise `Conflict` unless the version of `key` is `expected`."""
         stored = self._stored.get(key)
         version = 0 if stored is None else stored.version
         if version != expected:

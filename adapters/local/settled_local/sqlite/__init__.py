@@ -17,12 +17,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from settled.errors import SettledError
+from settled.errors import LeaseLost, SettledError
 from settled.message import Key
-from settled.ports import Capability, Delivery, Finished, Write
+from settled.ports import Capability, Finished, Write
 from settled_local.sqlite.connection import Connection
 from settled_local.sqlite.file import File
-from settled_local.sqlite.queue import SQLiteQueue, ack, hand_out, send
+from settled_local.sqlite.queue import SQLiteQueue, ack, holds, send
 from settled_local.sqlite.schema import prepare
 from settled_local.sqlite.store import SQLiteStore, commit
 from settled_local.sqlite.timers import SQLiteTimers, cancel, schedule
@@ -34,13 +34,13 @@ __all__ = ["SQLiteBackend"]
 class SQLiteBackend:
     """A store, a queue and timers in one file; `SQLiteBackend.open` makes one."""
 
-    def __init__(self, file: File, lease: float, remember: int, clock: Callable[[], float]) -> None:
+    def __init__(self, file: File, epoch: str, lease: float, remember: int, clock: Callable[[], float]) -> None:
         self._file = file
         self._clock = clock
         self._lease = lease
         self._remember = remember
-        self._store = SQLiteStore(file, clock)
-        self._queue = SQLiteQueue(file, lease, remember, clock)
+        self._store = SQLiteStore(file)
+        self._queue = SQLiteQueue(file, epoch, lease, remember, clock)
         self._timers = SQLiteTimers(file)
 
     @classmethod
@@ -69,11 +69,11 @@ class SQLiteBackend:
             return cls.open(**{**given, **sqlite_options(name)})
         file = File(name, timeout)
         try:
-            prepare(file)
+            epoch = prepare(file)
         except BaseException:
             file.close()
             raise
-        return cls(file, lease, remember, clock)
+        return cls(file, epoch, lease, remember, clock)
 
     @property
     def store(self) -> SQLiteStore:
@@ -95,6 +95,13 @@ class SQLiteBackend:
     def lease(self) -> float:
         return self._lease
 
+    @property
+    def resolution(self) -> float:
+        return 0.0
+
+    def now(self) -> float:
+        return self._clock()
+
     def finish(self, write: Write) -> None:
         self._file.write(lambda db: self._finish(db, write))
 
@@ -106,7 +113,7 @@ class SQLiteBackend:
                     db.attempt(partial(self._finish, db, write))
                 except SettledError as error:
                     refused[write.key] = error
-            return Finished(refused, tuple(self._hand_out(db, receive)))
+            return Finished(refused, tuple(self._queue.hand_out(db, receive)))
 
         return self._file.write(finish, durable=bool(writes))
 
@@ -114,15 +121,14 @@ class SQLiteBackend:
         now = self._clock()
         if write.stored is not None:
             commit(db, write.key, write.stored, write.expected, write.bury, write.unbury)
+            if write.holder is not None and not holds(db, write.holder, now):
+                raise LeaseLost(f"{write.key}: its lease was lost")
         send(db, write.sends)
         for timer in write.timers:
             schedule(db, timer)
         for timer_id in write.cancels:
             cancel(db, timer_id)
         ack(db, write.acks, now, self._remember)
-
-    def _hand_out(self, db: Connection, limit: int) -> Sequence[Delivery]:
-        return hand_out(db, limit, self._clock(), self._lease)
 
     def close(self) -> None:
         self._file.close()

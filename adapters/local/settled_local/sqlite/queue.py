@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from attrs import frozen
 
-from settled.errors import Conflict
+from settled.errors import Conflict, IdReused
 from settled.message import Key, Message
-from settled.ports import Delivery
+from settled.ports import Delivery, Position
 from settled_local.sqlite.connection import Connection, text
 from settled_local.sqlite.file import File
 from settled_local.sqlite.timers import pop_due
@@ -34,8 +34,9 @@ _JOIN_THE_LINE = "held=0, rank=1+coalesce((SELECT rank FROM lanes WHERE held=0 O
 class SQLiteQueue:
     """The queue of a file."""
 
-    def __init__(self, file: File, lease: float, remember: int, clock: Callable[[], float]) -> None:
+    def __init__(self, file: File, epoch: str, lease: float, remember: int, clock: Callable[[], float]) -> None:
         self._file = file
+        self._epoch = epoch
         self._lease = lease
         self._remember = remember
         self._clock = clock
@@ -50,7 +51,7 @@ class SQLiteQueue:
             with self._file.reading() as db:
                 pause = _next_instant(db) - self._clock()
             if pause <= 0:
-                deliveries = self._file.write(lambda db: hand_out(db, limit, self._clock(), self._lease), durable=False)
+                deliveries = self._file.write(lambda db: self.hand_out(db, limit), durable=False)
                 if deliveries:
                     return deliveries
                 continue
@@ -59,6 +60,10 @@ class SQLiteQueue:
                 break
             self._file.changes.wait(changes, min(remaining, pause, LOOK_AGAIN))
         return ()
+
+    def hand_out(self, db: Connection, limit: int) -> Sequence[Delivery]:
+        """`receive` within a transaction, without waiting."""
+        return _hand_out(db, self._epoch, limit, self._clock(), self._lease)
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._file.write(lambda db: ack(db, deliveries, self._clock(), self._remember))
@@ -72,13 +77,24 @@ class SQLiteQueue:
             raise Conflict(f"the lease of {', '.join(lost)} was lost")
 
 
-def send(db: Connection, messages: Iterable[Message]) -> None:
-    """`Queue.send` within a transaction."""
+def send(db: Connection, messages: Iterable[Message], refuses: bool = True) -> None:
+    """`Queue.send` within a transaction, which is to be rolled back if this raises.
+
+    Unless it `refuses`, a message that has the id of another one goes into the queue beside that one.
+    """
     for message in messages:
         lane, place, idle = _end_of_lane(db, message.key)
-        new = db.run("INSERT OR IGNORE INTO known (lane, id, place) VALUES (?, ?, ?)", lane, message.id, place).rowcount
-        if not new:
+        new = db.run(
+            "INSERT OR IGNORE INTO known (lane, id, place, digest) VALUES (?, ?, ?, ?)",
+            lane,
+            message.id,
+            place,
+            message.digest,
+        ).rowcount
+        if not new and not _is_another(db, lane, message):
             continue
+        if not new and refuses:
+            raise IdReused(f"{message.key}: the id {message.id!r} is that of another message, with another body")
         db.run(
             "INSERT INTO messages (lane, place, attempts, id, body) VALUES (?, ?, 0, ?, ?)",
             lane,
@@ -92,8 +108,13 @@ def send(db: Connection, messages: Iterable[Message]) -> None:
             db.run("UPDATE lanes SET tail=? WHERE lane=?", place, lane)
 
 
-def hand_out(db: Connection, limit: int, now: float, lease: float) -> Sequence[Delivery]:
-    """`Queue.receive` within a transaction, without waiting."""
+def _is_another(db: Connection, lane: int, message: Message) -> bool:
+    """Whether it is another message that is known by the id of `message`."""
+    (digest,) = db.run("SELECT digest FROM known WHERE lane=? AND id=?", lane, message.id).fetchone()
+    return bool(digest != message.digest)
+
+
+def _hand_out(db: Connection, epoch: str, limit: int, now: float, lease: float) -> Sequence[Delivery]:
     if limit < 1:
         return ()
     _wake(db, now)
@@ -112,7 +133,8 @@ def hand_out(db: Connection, limit: int, now: float, lease: float) -> Sequence[D
         key, token = Key(text(machine), text(instance)), old_token + 1
         for *_, place, id, body, attempts in rows:
             receipt = f"{lane}.{token}.{place}"
-            deliveries.append(Delivery(Message(key, text(id), text(body)), receipt, attempts + 1, until))
+            message, position = Message(key, text(id), text(body)), Position(epoch, place)
+            deliveries.append(Delivery(message, receipt, attempts + 1, until, position))
         db.run("UPDATE lanes SET token=?, through=?, held=1, rank=? WHERE lane=?", token, through, until, lane)
     return deliveries
 
@@ -131,6 +153,12 @@ def ack(db: Connection, deliveries: Iterable[Delivery], now: float, remember: in
         elif oldest > through:
             db.run(f"UPDATE lanes SET through=0, {_JOIN_THE_LINE} WHERE lane=?", lease.lane)
         _forget_old_ids(db, lease, oldest, remember)
+
+
+def holds(db: Connection, delivery: Delivery, now: float) -> bool:
+    """Whether the hand-out of `delivery` still has its key."""
+    (lease,) = _leases([delivery])
+    return lease.holds_through(db, now) > 0
 
 
 def _release(db: Connection, deliveries: Iterable[Delivery], delay: float, now: float) -> None:
@@ -176,7 +204,7 @@ class _Lease:
         return row[0] if row else 0
 
 
-def _leases(deliveries: Iterable[Delivery]) -> Iterable[_Lease]:
+def _leases(deliveries: Iterable[Delivery]) -> Sequence[_Lease]:
     places: dict[tuple[Key, int, int], list[int]] = {}
     for delivery in deliveries:
         lane, token, place = map(int, delivery.receipt.split("."))
@@ -219,7 +247,7 @@ def _wake(db: Connection, now: float) -> None:
     ).fetchall():
         _end_lease(db, lane, through)
         db.run(f"UPDATE lanes SET through=0, {_JOIN_THE_LINE} WHERE lane=?", lane)
-    send(db, pop_due(db, now, WAKE_AT_ONCE))
+    send(db, pop_due(db, now, WAKE_AT_ONCE), refuses=False)
 
 
 def _end_lease(db: Connection, lane: int, through: int) -> None:

@@ -17,16 +17,22 @@ leased       1        when the lease ends        the last leased place
 
 One index over both columns serves the line and the clock, because each page that a commit touches is written out.
 That is also why pages are small, and why `known` is apart from `messages`: it stays when a message goes.
+
+Rows of ``lanes`` are never deleted, so a ``place`` is given once. That holds within an epoch: there is one row in
+``epochs``, which also says of which file it is; in a copy of that file it is replaced.
 """
 
 from __future__ import annotations
+
+import os
+import secrets
 
 from settled.errors import Denied, RecordError
 from settled_local.sqlite.connection import Connection
 from settled_local.sqlite.file import File
 
 APPLICATION = 0x5E771ED
-VERSION = 1
+VERSION = 2
 
 _TABLES = (
     # The body is the last column, so that listing instances does not read it.
@@ -38,7 +44,7 @@ _TABLES = (
         status TEXT NOT NULL,
         tags TEXT NOT NULL,
         updated REAL NOT NULL,
-        body TEXT,
+        body TEXT NOT NULL,
         PRIMARY KEY (machine, instance)
     )
     """,
@@ -85,9 +91,11 @@ _TABLES = (
         lane INTEGER NOT NULL,
         id TEXT NOT NULL,
         place INTEGER NOT NULL,
+        digest TEXT NOT NULL,
         PRIMARY KEY (lane, id)
     ) WITHOUT ROWID
     """,
+    "CREATE TABLE epochs (epoch TEXT NOT NULL, file TEXT NOT NULL)",
     """
     CREATE TABLE timers (
         serial INTEGER PRIMARY KEY,
@@ -105,8 +113,8 @@ _TABLES = (
 )
 
 
-def prepare(file: File) -> None:
-    """Make sure that `file` has the tables of this version: create them if it is empty.
+def prepare(file: File) -> str:
+    """Make sure that `file` has the tables of this version: create them if it is empty. Returns its epoch.
 
     Raises:
         RecordError: it is the file of something else, or of a newer settled.
@@ -120,9 +128,30 @@ def prepare(file: File) -> None:
         (mode,) = db.run("PRAGMA journal_mode=WAL").fetchone()
         if mode != "wal":
             raise Denied(f"{file.path}: its file system cannot be shared between processes: use one on a local disk")
-    if there:
-        return
-    file.write(lambda db: _create(db, file.path))
+    if not there:
+        file.write(lambda db: _create(db, file.path))
+    return _epoch(file)
+
+
+def _epoch(file: File) -> str:
+    stat = os.stat(file.path)
+    identity = f"{stat.st_dev:x}:{stat.st_ino:x}"
+    with file.reading() as db:
+        row = db.run("SELECT epoch, file FROM epochs").fetchone()
+    if row is None or row[1] != identity:
+        return file.write(lambda db: _renewed(db, identity))
+    return str(row[0])
+
+
+def _renewed(db: Connection, identity: str) -> str:
+    """The epoch of the file that `identity` tells from its copies; somebody else may just have begun it."""
+    row = db.run("SELECT epoch FROM epochs WHERE file=?", identity).fetchone()
+    if row is not None:
+        return str(row[0])
+    epoch = secrets.token_hex(4)
+    db.run("DELETE FROM epochs")
+    db.run("INSERT INTO epochs (epoch, file) VALUES (?, ?)", epoch, identity)
+    return epoch
 
 
 def _create(db: Connection, path: str) -> None:
@@ -149,4 +178,9 @@ def _is_ours(db: Connection, path: str) -> bool:
         raise RecordError(f"{path}: is the database of something else: name another file")
     if version > VERSION:
         raise RecordError(f"{path}: was made by a newer settled (format {version}, this one reads {VERSION}): upgrade")
+    if version < VERSION:
+        raise RecordError(
+            f"{path}: was made by an older settled (format {version}, this one reads {VERSION}): let that one finish "
+            "what is in it, or name another file"
+        )
     return True

@@ -6,11 +6,11 @@ The version is checked by the statement that writes, so nobody can come in betwe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from settled.errors import Conflict
 from settled.message import Key, Message
-from settled.ports import DeadLetter, Index, Stored
+from settled.ports import DELETED, DeadLetter, Index, Stored
 from settled_local.sqlite.connection import Connection, Value, text
 from settled_local.sqlite.file import File
 
@@ -18,9 +18,8 @@ from settled_local.sqlite.file import File
 class SQLiteStore:
     """The store of a file."""
 
-    def __init__(self, file: File, clock: Callable[[], float]) -> None:
+    def __init__(self, file: File) -> None:
         self._file = file
-        self._clock = clock
 
     def load(self, key: Key) -> Stored | None:
         with self._file.reading() as db:
@@ -32,7 +31,7 @@ class SQLiteStore:
         if row is None:
             return None
         version, body, *index = row
-        return Stored(version, None if body is None else text(body), _index(*index))
+        return Stored(version, text(body), _index(*index))
 
     def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
         self._file.write(lambda db: commit(db, key, stored, expected, bury, unbury))
@@ -50,15 +49,14 @@ class SQLiteStore:
             for id, body, reason, at, detail in rows
         ]
 
-    def delete(self, key: Key, expected: int) -> None:
-        tombstone = Stored(expected + 1, None, Index("absent", updated=self._clock()))
+    def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         self._file.write(lambda db: _delete(db, key, tombstone, expected))
 
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
     ) -> Sequence[tuple[Key, Stored]]:
-        conditions = ["body IS NOT NULL"]
-        values: list[Value] = []
+        conditions = ["status<>?"]
+        values: list[Value] = [DELETED]
         if machine is not None:
             conditions.append("machine=?")
             values.append(machine)

@@ -1,0 +1,67 @@
+"""Adoption: an instance goes on from what XState has persisted.
+
+What a persisted snapshot does not hold begins anew, as XState does it too: function actors that had not ended are
+started again, and the delays of active states count from now. Each child machine becomes an instance of its own, whose
+part of the snapshot is sent to it; so one commit adopts the whole family, or nothing of it.
+"""
+
+from __future__ import annotations
+
+from settled.data import ABSENT, Json
+from settled.delays import delay_of, delays_of
+from settled.desk import Desk, open_turn
+from settled.errors import RecordError
+from settled.family import Family, family_from_json, family_to_json
+from settled.kin import adopt_child
+from settled.machine import Machine
+from settled.making import evolve
+from settled.message import Message
+from settled.record import OpenTurn, PendingCall, Record, RunningTimer
+from settled.snapshot import Child
+
+
+def go_on_from(desk: Desk, record: Record, message: Message, tree: Json) -> Record:
+    """`record` with the turn of `message` open, in which the instance takes up `tree`.
+
+    Raises:
+        RecordError: it is no snapshot of this machine and its actors; the message says where.
+    """
+    family = family_from_json(desk.machine, tree)
+    record = evolve(
+        record,
+        birth=desk.nonce,
+        ordinal=1,
+        snapshot=family.snapshot,
+        turn=OpenTurn(message, 0, 0, desk.nonce, lease=desk.lease),
+        version=desk.machine.version,
+        fingerprint=desk.machine.fingerprint,
+    )
+    for id, child in family.snapshot.children.items():
+        if child.status == "active":
+            record = _take_up_child(desk, record, id, child, family)
+    for after in delays_of(family.snapshot):
+        record, index = _next_index(record)
+        timer = RunningTimer(
+            desk.due_in(delay_of(desk.machine, family.snapshot, after)), {"type": after.event}, after.event
+        )
+        record = evolve(record, timers={**record.timers, desk.name(record, index): timer})
+    return record
+
+
+def _take_up_child(desk: Desk, record: Record, id: str, child: Child, family: Family) -> Record:
+    record, index = _next_index(record)
+    logic = desk.machine.actor(child.src)
+    if isinstance(logic, Machine):
+        if id not in family.children:
+            raise RecordError(f"{desk.key}: the snapshot of its child {id!r} is missing")
+        tree = family_to_json(logic, family.children[id])
+        return adopt_child(desk, record, id, logic.id, index, child.system_id, tree)
+    call = PendingCall(id, child.src, None if child.input is ABSENT else child.input, index)
+    turn = open_turn(record)
+    return evolve(record, turn=evolve(turn, calls=(*turn.calls, call)))
+
+
+def _next_index(record: Record) -> tuple[Record, int]:
+    """The number of the open turn's next effect, and `record` once it was given away."""
+    turn = open_turn(record)
+    return evolve(record, turn=evolve(turn, index=turn.index + 1)), turn.index

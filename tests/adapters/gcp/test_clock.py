@@ -1,0 +1,262 @@
+"""The time by Firestore's clock: what its answers tell, and that hardly ever anybody asks."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from typing import Any, cast
+
+import pytest
+from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
+
+from settled import Denied, Unavailable
+from settled_gcp.clock import DRIFT, FRESH, RESOLUTION, ServerTime
+from settled_gcp.documents import Collection
+from settled_gcp.store import FirestoreStore
+from settled_gcp.sweep import FirestoreTimers
+from settled_gcp.tasks import CloudTasksTimers, Target
+from tests.adapters.gcp.place import DATABASE, PROJECT, Cloud, ahead, backend, create
+from tests.adapters.gcp.world import HERE, START, World, at, firestore
+from tests.adapters.words import ADA, BEN, PATIENCE, fresh_name, ids, letter, message, stored, timer, watched
+
+CALLS: Any = import_module("google.api_core.exceptions")  # they have no types
+
+DAY = 86_400.0
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+class TestWhatIsKnown:
+    def test_it_is_the_time_of_an_answer_and_what_has_passed_since(self, world: World) -> None:
+        clock = world.clock
+        clock.heard(at(START))
+        assert clock() == START
+        world.passes(10)
+        assert START + 10 - 0.001 <= clock() < START + 10
+        assert world.asked == []
+
+    def test_an_answer_that_took_long_does_not_put_it_back(self, world: World) -> None:
+        clock = world.clock
+        clock.heard(at(START))
+        world.passes(10)
+        clock.heard(at(START + 8))
+        assert clock() > START + 9.9
+
+    def test_an_answer_that_knows_better_puts_it_on(self, world: World) -> None:
+        clock = world.clock
+        clock.heard(at(START - 0.5))
+        world.passes(1)
+        clock.heard(at(START + 1))
+        assert clock() == START + 1
+
+    def test_an_answer_without_a_time_tells_nothing(self, world: World) -> None:
+        clock = world.clock
+        clock.heard(firestore.BatchGetDocumentsResponse(transaction=b"t").read_time)
+        assert clock() == START
+        assert len(world.asked) == 1
+
+    @given(
+        st.lists(st.tuples(st.floats(0, 10_000), st.floats(0, 5)), min_size=1, max_size=20),
+        st.floats(1 - DRIFT, 1 + DRIFT),
+    )
+    def test_it_is_never_ahead_however_fast_the_machine_counts(
+        self, answers: list[tuple[float, float]], rate: float
+    ) -> None:
+        world = World()
+        clock = world.clock
+        for wait, way in answers:
+            world.passes(wait, rate)
+            given = world.true
+            world.passes(way, rate)
+            clock.heard(at(given))
+            assert clock.at_least() <= world.true + 1e-5  # what these numbers are rounded to
+        world.passes(FRESH, rate)
+        assert world.true - clock() <= answers[-1][1] + 3 * DRIFT * (FRESH + 5)
+
+    def test_threads_share_what_each_of_them_hears(self, world: World) -> None:
+        clock = world.clock
+
+        def hear(number: int) -> float:
+            clock.heard(at(START + number % 100))
+            return clock()
+
+        with ThreadPoolExecutor(8) as pool:
+            told = list(pool.map(hear, range(2000)))
+        assert all(START + number % 100 <= time <= START + 99 for number, time in enumerate(told))
+        assert clock() == START + 99
+
+
+class TestAsking:
+    def test_it_asks_if_nothing_is_known_for_a_document_that_is_not_there(self, world: World) -> None:
+        clock = world.clock
+        assert [clock(), clock(), clock.at_least()] == [START] * 3
+        (asked,) = world.asked
+        assert list(asked.documents) == [f"{DATABASE}/documents/signup-clock/nobody"]
+        assert list(asked.mask.field_paths) == ["__name__"]
+
+    def test_it_asks_again_after_a_minute_without_an_answer(self, world: World) -> None:
+        clock = world.clock
+        clock.heard(at(START))
+        world.passes(FRESH)
+        clock()
+        assert world.asked == []
+        world.passes(0.5)
+        assert clock() == START + FRESH + 0.5
+        assert len(world.asked) == 1
+
+    def test_any_answer_is_one_even_if_it_took_long(self, world: World) -> None:
+        clock = world.clock
+        clock.heard(at(START))
+        for _ in range(5):
+            world.passes(FRESH)
+            clock.heard(at(world.true - 1))
+            clock()
+        assert world.asked == []
+
+    def test_one_that_may_have_stood_still_asks(self, world: World) -> None:
+        clock = world.clock
+        clock.heard(at(START))
+        world.true += DAY
+        clock.doubt()
+        assert clock() == START + DAY
+        clock.doubt()
+        clock.heard(at(START + DAY + 1))
+        assert clock() == START + DAY + 1
+        assert len(world.asked) == 1
+
+    def test_what_is_over_for_sure_is_not_asked_for_if_anything_is_known(self, world: World) -> None:
+        clock = world.clock
+        assert clock.at_least() == START
+        world.passes(DAY)
+        clock.doubt()
+        assert START + DAY - DAY * DRIFT <= clock.at_least() + 1e-5 <= START + DAY
+        assert len(world.asked) == 1
+
+    def test_if_nobody_answers_what_is_known_must_do(self, world: World) -> None:
+        clock = world.clock
+        clock.heard(at(START))
+        world.fails = CALLS.ServiceUnavailable("not now")
+        clock.doubt()
+        assert clock() == START
+
+    @pytest.mark.parametrize(
+        ("error", "kind"),
+        [(CALLS.ServiceUnavailable("not now"), Unavailable), (CALLS.PermissionDenied("never"), Denied)],
+    )
+    def test_and_if_nothing_is_known_there_is_none(self, world: World, error: Exception, kind: type[Exception]) -> None:
+        world.fails = error
+        for ask in (world.clock, world.clock.at_least):
+            with pytest.raises(kind, match="asking Firestore for the time"):
+                ask()
+
+    def test_a_clock_that_was_given_is_believed(self, world: World) -> None:
+        clock = ServerTime(cast("Any", world), HERE, lambda: 7.5)
+        clock.heard(at(START))
+        clock.doubt()
+        assert (clock(), clock.at_least()) == (7.5, 7.5)
+        assert world.asked == []
+
+
+REQUESTS: Mapping[str, Callable[[FirestoreStore, FirestoreTimers], Any]] = {
+    "load": lambda store, _: store.load(ADA),
+    "commit": lambda store, _: store.commit(BEN, stored(1), 0),
+    "delete": lambda store, _: store.delete(ADA, stored(2, status="deleted"), 1),
+    "scan": lambda store, _: store.scan(machine="nothing"),
+    "dead letters": lambda store, _: store.dead_letters(BEN),
+    "sweep": lambda _, timers: timers.sweep(),
+    "cancel": lambda _, timers: timers.cancel("t"),
+}
+
+
+class TestWhoHears:
+    """Each answer of Firestore's tells the time, and so none has to be asked for."""
+
+    @pytest.mark.parametrize("name", REQUESTS)
+    def test_an_answer_is_heard(self, documents: Any, collection: Collection, name: str) -> None:
+        FirestoreStore(documents, collection).commit(ADA, stored(1), 0, [letter(ADA, "1")])
+        asked = Counter[str]()
+        client = watched(documents, lambda name: asked.update([name]))
+        clock = ServerTime(client, collection)
+        clock.heard(at(1.0))
+        store = FirestoreStore(client, collection, clock=clock)
+        REQUESTS[name](store, FirestoreTimers(client, collection, lambda _: None, clock))
+        asked.clear()
+        assert abs(clock() - time.time()) < PATIENCE
+        assert asked == {}
+
+    def test_the_emulators_time_is_ours_and_it_is_not_ahead(self, documents: Any, collection: Collection) -> None:
+        clock = ServerTime(documents, collection)
+        for _ in range(20):
+            clock.doubt()
+            before = time.time()
+            clock()
+            assert before - 0.001 <= clock() <= time.time()
+
+
+class TestTheBackend:
+    def test_its_time_is_firestores_and_nothing_is_put_off(self, cloud: Cloud) -> None:
+        where = cloud.place(fresh_name())
+        asked = list[str]()
+        place = backend(cloud.watched(asked.append), where)
+        place.store.load(ADA)
+        assert time.time() - PATIENCE < place.now() <= time.time()
+        assert place.resolution == RESOLUTION == 0.0
+        assert asked == ["batch_get_documents"]
+
+    def test_a_clock_that_was_given_is_its_time(self, cloud: Cloud) -> None:
+        place = backend(cloud, cloud.place(fresh_name()), lambda: 7.5)
+        assert (place.now(), place.resolution) == (7.5, 0.0)
+
+    def test_it_does_not_go_by_the_clock_of_this_machine(self, cloud: Cloud) -> None:
+        """Firestore says here that it is a day later than this machine believes."""
+        place = backend(later(cloud), cloud.place(fresh_name()))
+        assert place.now() == pytest.approx(time.time() + DAY, abs=PATIENCE)
+
+    def test_a_lease_ends_by_that_time(self, cloud: Cloud) -> None:
+        where = cloud.place(fresh_name())
+        create(cloud, where)
+        place = backend(later(cloud), where)
+        place.queue.send([message(ADA, "1")])
+        (held,) = place.queue.receive(1, PATIENCE)
+        assert held.until == pytest.approx(time.time() + DAY + where.lease, abs=PATIENCE)
+
+    def test_what_is_due_by_that_time_is_sent_and_swept_and_nothing_earlier(self, cloud: Cloud) -> None:
+        where = cloud.place(fresh_name(), timers="sweep", sweep_every="0.01")
+        create(cloud, where)
+        place = backend(later(cloud), where)
+        place.timers.schedule(timer("now", time.time() + DAY - 60))
+        place.timers.schedule(timer("soon", time.time() + DAY + 1.0))
+        place.timers.schedule(timer("late", time.time() + DAY + 60))
+        heard = list[str]()
+        end = time.monotonic() + PATIENCE
+        while "soon" not in heard and time.monotonic() < end:
+            held = place.queue.receive(10, 0.2)
+            place.queue.ack(held)
+            heard += ids(held)
+        assert heard == ["now", "soon"]
+
+    def test_what_is_due_by_that_time_needs_no_task(self, documents: Any) -> None:
+        sent = list[str]()
+        target = Target(f"projects/{PROJECT}/locations/l/queues/q", "https://nowhere.example", "timers@p")
+        clock = ServerTime(ahead(documents, DAY), HERE)
+        timers = CloudTasksTimers(
+            lambda: pytest.fail("a task was made"),
+            target,
+            lambda messages: sent.extend(each.id for each in messages),
+            clock,
+        )
+        timers.schedule(timer("t", time.time() + DAY - 60))
+        assert sent == ["t"]
+
+
+def later(cloud: Cloud) -> Cloud:
+    """`cloud`, whose Firestore says that it is a day later."""
+    return evolve(cloud, firestore=ahead(cloud.firestore, DAY))

@@ -1,0 +1,208 @@
+"""What time it is, is the server's to say (T1, T2, D3): a worker's own clock does not matter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+
+import pytest
+from attrs import evolve
+
+from settled.errors import Conflict, LeaseLost
+from settled.message import Key
+from settled.ports import Capability, Delivery, Write
+from settled_redis.backend import RedisBackend
+from settled_redis.clock import ServerClock
+from tests.adapters.local.place import ADA, BEN, Clock, ids, message, stored, timer, tombstone
+from tests.adapters.redis.conftest import Opener, requests
+from tests.emulators.redis_servers import Process
+
+LONG_AGO = 1_000_000.0
+
+
+def server_time(server: Process) -> float:
+    seconds, microseconds = server.client.time()
+    return float(seconds + microseconds / 1_000_000)
+
+
+@pytest.fixture(params=["redis", "valkey"])
+def server(request: pytest.FixtureRequest) -> Process:
+    found: Process = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=[1, 4], ids=["one partition", "four partitions"])
+def backend(request: pytest.FixtureRequest, server: Process, opener: Callable[[Process], Opener]) -> RedisBackend:
+    return opener(server)(partitions=request.param)
+
+
+@pytest.fixture
+def wrong_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine does not know what day it is."""
+    monkeypatch.setattr(time, "time", lambda: LONG_AGO)
+
+
+@pytest.mark.usefixtures("wrong_clock")
+class TestNow:
+    def test_is_the_server_s(self, server: Process, backend: RedisBackend) -> None:
+        """From the opening on, and never ahead of it."""
+        for _ in range(100):
+            before = server_time(server)
+            found = backend.now()
+            assert before - 1.0 < found <= server_time(server)
+            backend.queue.receive(1)
+
+    def test_passes_by_itself(self, backend: RedisBackend) -> None:
+        begun, before = time.monotonic(), backend.now()
+        time.sleep(0.1)
+        after = backend.now()
+        assert 0.1 <= after - before <= time.monotonic() - begun
+
+    def test_costs_no_round_trip(self, redis: Process, opener: Callable[[Process], Opener]) -> None:
+        backend = opener(redis)()
+        before = requests(redis)
+        for _ in range(100):
+            backend.now()
+        assert requests(redis) - before == 1  # the look at the statistics is a request too
+
+    def test_is_as_late_as_any_answer(self, backend: RedisBackend) -> None:
+        """What the queue says of time is no secret to who asks then."""
+        backend.queue.send([message(ADA, "a")])
+        (held,) = (each for _ in range(4) for each in backend.queue.receive(1))
+        assert held.until - backend.lease <= backend.now()
+
+    def test_is_what_the_timers_go_by(self, backend: RedisBackend) -> None:
+        """T2: what was scheduled by it rings then, and is due by it."""
+        due = backend.now() + backend.resolution + 0.3
+        backend.timers.schedule(timer("t", due))
+        begun = time.monotonic()
+        assert ids(backend.queue.receive(1, wait=10)) == ["t"]
+        assert backend.now() >= due
+        assert 0.2 < time.monotonic() - begun < 5
+
+    def test_is_what_leases_go_by(self, server: Process, opener: Callable[[Process], Opener]) -> None:
+        """D3."""
+        backend = opener(server)(lease=0.3)
+        backend.queue.send([message(ADA, "a")])
+        (held,) = backend.queue.receive(1)
+        assert held.until - 0.3 <= backend.now() < held.until
+        backend.finish(Write(ADA, stored(1), 0, holder=held))
+        time.sleep(0.3)
+        assert backend.now() >= held.until
+        with pytest.raises(LeaseLost):
+            backend.finish(Write(ADA, stored(2), 1, holder=held))
+
+    def test_is_for_a_test_to_say(self, redis: Process, opener: Callable[[Process], Opener]) -> None:
+        clock = Clock()
+        backend = opener(redis)(clock=clock)
+        clock.now = 5.0
+        assert backend.now() == 5.0
+        assert backend.resolution == 0.0
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What time it was, as servers say it."""
+    times, hear = list[float](), ServerClock.hear
+
+    def note(self: ServerClock, partition: int, said: float, asked: float, answered: float) -> None:
+        times.append(said)
+        hear(self, partition, said, asked, answered)
+
+    monkeypatch.setattr(ServerClock, "hear", note)
+    return times
+
+
+Call = Callable[[RedisBackend, Delivery], object]
+
+CALLS: dict[str, Call] = {
+    "send": lambda backend, held: backend.queue.send([message(BEN, "b")]),
+    "receive": lambda backend, held: backend.queue.receive(1),
+    "ack": lambda backend, held: backend.queue.ack([held]),
+    "release": lambda backend, held: backend.queue.release([held]),
+    "extend": lambda backend, held: backend.queue.extend([held], 5),
+    "commit": lambda backend, held: backend.store.commit(ADA, stored(1), 0),
+    "a conflict": lambda backend, held: backend.store.commit(ADA, stored(2), 1),
+    "a lost lease": lambda backend, held: backend.finish(Write(ADA, stored(1), 0, holder=evolve(held, receipt="9.1"))),
+    "delete": lambda backend, held: backend.store.delete(ADA, tombstone(1), 0),
+    "schedule": lambda backend, held: backend.timers.schedule(timer("t", 0.0)),
+    "cancel": lambda backend, held: backend.timers.cancel("t"),
+    "finish": lambda backend, held: backend.finish(Write(ADA, stored(1), 0, acks=(held,), holder=held)),
+    "finish all": lambda backend, held: backend.finish_all([Write(key, stored(1), 0) for key in (ADA, BEN)]),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_every_answer_says_what_time_it_is(
+    server: Process, backend: RedisBackend, heard: list[float], call: Call
+) -> None:
+    backend.queue.send([message(ADA, "a")])
+    (held,) = (each for _ in range(4) for each in backend.queue.receive(1))
+    heard.clear()
+    before = server_time(server)
+    with suppress(Conflict, LeaseLost):
+        call(backend, held)
+    assert heard
+    assert all(before <= said <= server_time(server) for said in heard)
+
+
+class TestTheGuess:
+    """What is known of a clock that says "1000" between two moments of ours."""
+
+    @pytest.fixture(autouse=True)
+    def stand_still(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        """It is 50 by our own."""
+        monkeypatch.setattr(time, "monotonic", lambda: 50.0)
+        yield
+        monkeypatch.undo()
+
+    def test_is_never_ahead(self) -> None:
+        """It may have been said in the last moment."""
+        clock = ServerClock(1)
+        clock.hear(0, said=1000.0, asked=10.0, answered=12.0)
+        assert clock.now() == 1038.0
+
+    def test_is_as_good_as_the_fastest_answer(self) -> None:
+        """A slow one takes nothing from it."""
+        clock = ServerClock(1)
+        clock.hear(0, said=1000.0, asked=10.0, answered=12.0)
+        clock.hear(0, said=1011.0, asked=21.0, answered=21.5)
+        assert clock.now() == 1039.5
+        clock.hear(0, said=1020.0, asked=30.0, answered=45.0)
+        assert clock.now() == 1039.5
+
+    def test_does_not_go_back_when_an_older_answer_is_heard_later(self) -> None:
+        clock = ServerClock(1)
+        clock.hear(0, said=1010.0, asked=20.0, answered=20.0)
+        clock.hear(0, said=1000.0, asked=10.0, answered=40.0)
+        assert clock.now() == 1040.0
+
+    @pytest.mark.parametrize(("said", "now"), [(400.0, 419.0), (2000.0, 2019.0)], ids=["back", "forth"])
+    def test_goes_along_when_the_clock_is_set(self, said: float, now: float) -> None:
+        clock = ServerClock(1)
+        clock.hear(0, said=1000.0, asked=10.0, answered=11.0)
+        clock.hear(0, said=said, asked=30.0, answered=31.0)
+        assert clock.now() == now
+
+    def test_is_that_of_the_server_that_is_ahead(self) -> None:
+        """What has rung by either of two is due."""
+        clock = ServerClock(3)
+        clock.hear(1, said=1000.0, asked=10.0, answered=10.0)
+        clock.hear(2, said=1005.0, asked=10.0, answered=10.0)
+        clock.hear(1, said=1010.0, asked=20.0, answered=20.0)
+        assert clock.now() == 1045.0
+
+
+@pytest.mark.usefixtures("wrong_clock")
+def test_a_worker_whose_clock_is_wrong_is_no_worse_than_another(
+    server: Process, opener: Callable[[Process], Opener]
+) -> None:
+    """T2, D3: it is early for nothing, and nothing is late for it."""
+    open_it, key = opener(server), Key("m", "i")
+    mine, other = open_it(lease=0.5), open_it(lease=0.5)
+    mine.timers.schedule(timer("t", mine.now() + 0.2, key))
+    assert list[Sequence[str]](map(ids, (other.queue.receive(1), other.queue.receive(1, wait=5)))) == [[], ["t"]]
+    assert not mine.queue.receive(1)
+    assert ids(mine.queue.receive(1, wait=5)) == ["t"]
+    assert Capability.FENCED_FINISH in mine.capabilities

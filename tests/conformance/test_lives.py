@@ -1,0 +1,165 @@
+"""The judge of lives: what is asked of an instance over its deletions, adoptions, migrations and restores."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from settled import Event, Key, Message, Record, Start, encode, fold
+from settled.message import Parent
+from settled_conformance.own.local import MemoryHarness
+from settled_conformance.place import Place
+from settled_conformance.simulator.diary import DiaryMachine
+from settled_conformance.simulator.judge import Moment
+from settled_conformance.simulator.keys import Keys
+from settled_conformance.simulator.lives import Lives
+from settled_conformance.simulator.machines import Weather, appender, priced
+from settled_conformance.simulator.scenarios import SCENARIOS
+from settled_conformance.simulator.tape import Recorded
+from tests.conformance.broken.harness import PlainHarness
+
+KEY = Key("appender", "ada")
+A, B = ({"type": "APPEND", "id": id} for id in "ab")
+
+
+class Case:
+    """The lives of `KEY`, what was sent to it, and what was found."""
+
+    def __init__(self, *machines: DiaryMachine) -> None:
+        machines = machines or (appender(Weather()),)
+        self.found: list[str] = []
+        versions = {machine.version: machine for machine in machines}
+        self.machine = machines[0]
+        self.lives = Lives(machines[-1], KEY, lambda id, how: self.found.append(id), versions, Moment())
+
+    def sent(self, *bodies: Start | Event) -> Case:
+        for body in bodies:
+            self.lives.mail.arrive(Message(KEY, encode(body), encode(body)))
+        return self
+
+    def committed(self, *events: Any, input: str | None = "one", **others: Any) -> Case:
+        snapshot = fold(self.machine, events, input)
+        self.lives.read(Record(nonce="n", version=self.machine.version, snapshot=snapshot, **others))
+        return self
+
+
+def started(*events: Any) -> Case:
+    return Case().sent(Start("one"), *map(Event, events))
+
+
+def test_a_life_that_is_the_fold_of_its_events_is_fine() -> None:
+    case = started(A, B).committed(A).committed(A, B)
+    case.lives.end(set())
+    case.sent(Start("two")).committed(input="two")
+    case.lives.close(Record(snapshot=fold(case.machine, [], "two")), set())
+    assert case.found == []
+
+
+def test_what_a_former_life_took_must_not_be_taken_again() -> None:
+    case = started(A).committed(A)
+    case.lives.end(set())
+    assert case.sent(Start("two")).committed(A, input="two").found == ["X4"]
+
+
+def test_a_start_begins_one_life() -> None:
+    case = started().committed()
+    case.lives.end(set())
+    assert case.committed().found == ["X4"]
+
+
+def test_a_committed_step_must_not_be_undone() -> None:
+    assert started(A, B).committed(A, B).committed(A).found == ["R9"]
+    assert started(A, B).committed(A).committed(B).found == ["R9"]
+    case = started().committed()
+    case.lives.read(Record())
+    assert case.found == ["R9"]
+
+
+def test_what_was_adopted_goes_on_from_there() -> None:
+    case = Case().sent(Event(B))
+    case.lives.adopt(Record(nonce="n", snapshot=fold(case.machine, [A], "elsewhere")))
+    case.committed(A, B, input="elsewhere")
+    case.lives.close(Record(snapshot=fold(case.machine, [A, B], "elsewhere")), set())
+    assert case.found == []
+
+
+def test_a_child_that_its_parent_has_started_must_not_be_somebody_else() -> None:
+    parent = Parent(Key("mother", "ada"), "kid", "generation", Key("mother", "ada"))
+    case = Case().sent(Start(None, parent), Start("stranger")).committed(input="stranger")
+    case.lives.close(Record(snapshot=fold(case.machine, [], "stranger")), set())
+    assert case.found == ["D1"]
+
+
+def test_after_a_restore_what_was_undone_may_be_missing_and_what_was_not_must_not_be_taken_twice() -> None:
+    case = started(A, B).committed(A)
+    restore = case.lives.remember()
+    case.committed(A, B)
+    restore()
+    case.lives.close(Record(snapshot=fold(case.machine, [A], "one")), set())
+    assert case.committed(A, A).found == ["X4"]
+
+
+def test_a_newer_version_migrates_once_and_an_older_one_never_comes_back() -> None:
+    old, new = priced("1"), priced("2")
+    case = Case(old, new).sent(Start("one")).committed()
+    migrated = new.from_json(new.migrate(_json(old, "one"), "1"))
+    case.lives.read(Record(nonce="n", version="2", snapshot=migrated))
+    case.lives.close(Record(version="2", snapshot=migrated), set())
+    assert case.found == []
+    assert case.committed().found == ["V1"]
+
+
+def _json(machine: DiaryMachine, input: str) -> Any:
+    return json.loads(machine.dump(fold(machine, [], input)))
+
+
+def test_one_key_names_one_effect() -> None:
+    found: list[str] = []
+    keys = Keys(lambda id, how: found.append(id))
+    keys.use("m/x/1/1/0", "pay a")
+    keys.use("m/x/1/1/0", "pay a")
+    assert not found
+    keys.use("m/x/1/1/0", "pay b")
+    assert found == ["E2"]
+
+
+# The stories lead to where it hurts
+
+PLAINLY = {
+    "redriven": "redrive",
+    "new-life": "deleted",
+    "new-life-with-a-memory": "deleted",
+    "new-work": "deleted",
+    "new-family": "deleted",
+    "adopted-keys": "adopted",
+    "adopted-actor": "adopted",
+    "adopted-timer": "adopted",
+    "adopted-child": "adopted",
+    "restored": "restored",
+    "wiped": "restored",
+}
+
+
+def test_the_plain_way_of_a_story_comes_to_what_it_is_about() -> None:
+    for story in SCENARIOS:
+        if story.name in PLAINLY:
+            run = story.run(Place.fresh(MemoryHarness()), Recorded())
+            assert PLAINLY[story.name] in run.marks, (story.name, run.timeline)
+
+
+def test_somebody_is_frozen_before_its_first_load_while_more_than_a_window_is_taken() -> None:
+    story = next(story for story in SCENARIOS if story.name == "left-behind")
+    plain = Recorded()
+    story.run(Place.fresh(MemoryHarness()), plain)
+    runs = (
+        story.run(Place.fresh(MemoryHarness()), Recorded({fork: way}))
+        for fork, ways in enumerate(plain.ways)
+        for way in range(1, ways)
+    )
+    assert any("more than a window was taken between a receive and its first load" in run.marks for run in runs)
+
+
+def test_what_a_harness_does_not_offer_is_left_out() -> None:
+    left_out = {story.name for story in SCENARIOS if not story.fits(PlainHarness())}
+    assert left_out == {"fan-in", "late", "restored", "wiped"}
+    assert all(story.fits(MemoryHarness()) for story in SCENARIOS)
