@@ -2,7 +2,8 @@
 
 ``PUT /MACHINE/INSTANCE`` starts an instance with the body as its input, ``POST`` sends it the event in the body, and
 ``GET`` looks at it. With ``?wait=SECONDS`` the answer is where the instance was at the end of the turn; without it, the
-id of the message, which is in the queue. The header ``Idempotency-Key`` is that id, if it is given.
+id of the message, which is in the queue. The header ``Idempotency-Key`` is that id, if it is given. Where it is not
+certain that a message has left (503), the answer has the id under which it can be sent again.
 
 Who may come in is for the URL or the gateway to say. What an instance remembers is not told: only its state, its tags
 and its status.
@@ -12,13 +13,14 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from attrs import frozen
 
-from settled import Backend, EventError, Machine, Snapshot, TooLarge, Unavailable, Unknown
+from settled import Backend, EventError, IdReused, Machine, Snapshot, TooLarge, Unavailable, Unknown
 from settled_aws.invocation import Context, Event, begin_invocation
 from settled_runtime import Client, NotTaken
 
@@ -90,8 +92,10 @@ class _Door:
             return _answer(400, {"error": str(error)})
         except TooLarge as error:
             return _answer(413, {"error": str(error)})
+        except IdReused as error:
+            return _answer(409, {"error": str(error)})
         except (Unavailable, Unknown) as error:
-            return _answer(503, {"error": str(error)})
+            return _answer(503, {"error": str(error), "id": error.message_id})
 
 
 def _served(client: Client[Any], request: Request, wait: float) -> Event:
@@ -101,16 +105,22 @@ def _served(client: Client[Any], request: Request, wait: float) -> Event:
             return _answer(404, {"error": "there is no such instance"}) if snapshot is None else _found(200, snapshot)
         case "PUT":
             id = client.start(request.instance, json.loads(request.body or "null"), id=request.id)
+            return _waited(id, wait, lambda: client.outcome(request.instance, id, timeout=wait))
+        case "POST" if wait > 0:
+            id = request.id or secrets.token_urlsafe(12)
+            event = json.loads(request.body)
+            return _waited(id, wait, lambda: client.ask(request.instance, event, id=id, timeout=wait))
         case "POST":
-            id = client.send(request.instance, json.loads(request.body), id=request.id)
+            return _answer(202, {"id": client.send(request.instance, json.loads(request.body), id=request.id)})
         case method:
             return _answer(405, {"error": f"{method}: expected GET, PUT or POST"})
-    return _waited(client, request.instance, id, wait) if wait > 0 else _answer(202, {"id": id})
 
 
-def _waited(client: Client[Any], instance: str, id: str, wait: float) -> Event:
+def _waited(id: str, wait: float, ask: Callable[[], Snapshot[Any]]) -> Event:
+    if wait <= 0:
+        return _answer(202, {"id": id})
     try:
-        return _found(200, client.outcome(instance, id, timeout=wait), id)
+        return _found(200, ask(), id)
     except NotTaken as error:
         if error.snapshot is None:
             return _answer(409, {"id": id, "error": str(error)})
