@@ -36,17 +36,24 @@ def adopt(machine: Machine[Any, Any], key: Key, tree: Any, found: Stored | None,
     """
     check_start(key)
     begun = internal_id(f"adopt/{Message(key, '', write(tree)).digest}/")
-    if found is not None and not found.is_deleted:
-        turn = read(machine, key, found.body).turn
-        if turn is None or not turn.message.id.startswith(begun):
-            raise RecordError(f"{key}: there is such an instance already")
-        return Write(key, sends=(turn.message,))
+    before = None if found is None or found.is_deleted else read(machine, key, found.body)
+    if before is not None and before.snapshot is not None:
+        return _repeated(key, before, begun)
     waking = Message(key, f"{begun}{nonce}", encode(Nudge()))
     version = 1 if found is None else found.version + 1
     desk = Desk(machine, key, now, waking.id, 0.0, version, f"{nonce}.{version}")
     blank = Record() if found is None else read_tombstone(key, found.body)
     record = evolve(go_on_from(desk, blank, waking, tree), nonce=desk.nonce)
     return Write(key, store(machine, record, version, now), version - 1, sends=(waking,))
+
+
+def _repeated(key: Key, record: Record, begun: str) -> Write:
+    """What is left to do of an adoption that was made: to wake it, or nothing."""
+    if record.turn is not None and record.turn.message.id.startswith(begun):
+        return Write(key, sends=(record.turn.message,))
+    if any(id.startswith(begun) for id in record.window.ids):
+        return Write(key)
+    raise RecordError(f"{key}: there is such an instance already")
 
 
 def gather(machine: Machine[Any, Any], key: Key, look: Callable[[Machine[Any, Any], Key], Record | None]) -> Family:

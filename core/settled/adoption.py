@@ -35,6 +35,7 @@ def go_on_from(desk: Desk, record: Record, message: Message, tree: Json) -> Reco
         turn=OpenTurn(message, 0, 0, desk.nonce, lease=desk.lease),
         version=desk.machine.version,
         fingerprint=desk.machine.fingerprint,
+        armed=None,
     )
     for id, child in family.snapshot.children.items():
         if child.status == "active":

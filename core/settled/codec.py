@@ -19,6 +19,7 @@ from settled.data import Json, parse, write
 from settled.effects import Emit, Execute, Log
 from settled.errors import LogicError, RecordError, VersionUnknown
 from settled.machine import Machine
+from settled.making import evolve
 from settled.message import Key, Message, Timer, parent_from_json, parent_to_json
 from settled.ports import DELETED, Index, Position, Stored
 from settled.record import (
@@ -38,6 +39,7 @@ from settled.record import (
     Unreadable,
     Window,
     due_message,
+    early_of,
 )
 from settled.snapshot import Snapshot
 
@@ -84,9 +86,19 @@ def bury(key: Key, stored: Stored, now: float) -> Stored:
     left = Record()
     with suppress(RecordError):
         left = read_tombstone(key, stored.body)
+        left = evolve(left, window=_with_open_turn(key, stored.body, left.window))
     data: dict[str, Json] = {"settled": FORMAT, "machine": key.machine, **_remembered(left)}
     text = "".join((write(data)[:-1], _WINDOW, left.window.lines, _END))
     return Stored(stored.version + 1, text, Index(DELETED, updated=now))
+
+
+def _with_open_turn(key: Key, body: str, window: Window) -> Window:
+    """`window` with the message that a turn was open for: it was taken, too."""
+    turn = _parsed(key, body)[0].get("turn")
+    if turn is None:
+        return window
+    message = Message(key, *turn["message"])
+    return window.add(message, Outcome.TAKEN) if window.outcome(message) is None else window
 
 
 def read_tombstone(key: Key, body: str, window: int = WINDOW) -> Record:
@@ -121,6 +133,8 @@ def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
     }
     if author.version is not None:
         data["version"] = author.version
+    if record.snapshot is not None and record.armed_for[0] != author.fingerprint:
+        data["armed"] = record.armed_for
     for name, part in _PARTS.items():
         value = getattr(record, name)
         if value or value == 0:  # a redrive of which no dead letter is left is not over yet
@@ -185,6 +199,7 @@ def _from_json(
         ordinal=data["ordinal"],
         snapshot=None if snapshot is None else _snapshot(machine, snapshot, version, accepts),
         mark=_mark(data),
+        armed=(data["armed"][0], data["armed"][1]) if "armed" in data else None,
         window=_window(data, lines, window),
         **{name: part.from_json(key, data[name]) for name, part in _PARTS.items() if name in data},
     )
@@ -272,8 +287,8 @@ def _owed_to_json(owed: Owed) -> Json:
     match owed.what:
         case Message(key, id, body):
             return [owed.by, "send", str(key), id, body]
-        case Timer(id, _, due):
-            return [owed.by, "schedule", id, due]
+        case Timer(id, message, due):
+            return [owed.by, "schedule", id, due, early_of(message)]
         case CancelTimer(token):
             return [owed.by, "cancel", token]
         case Action(effect, idempotency_key):
@@ -304,8 +319,8 @@ def _debt(key: Key, kind: str, rest: Sequence[Any]) -> Debt:
     match kind, rest:
         case "send", [to, id, body]:
             return Message(Key.parse(to), id, body)
-        case "schedule", [id, due]:
-            return Timer(id, due_message(key, id), due)
+        case "schedule", [id, due, early]:
+            return Timer(id, due_message(key, id, early), due)
         case "cancel", [token]:
             return CancelTimer(token)
         case _:

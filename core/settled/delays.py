@@ -13,6 +13,7 @@ from typing import Any
 
 from settled.chart import After
 from settled.desk import Desk
+from settled.errors import LogicError
 from settled.expression import Args
 from settled.machine import Machine
 from settled.making import evolve
@@ -30,9 +31,18 @@ def delays_of(snapshot: Snapshot[Any]) -> Sequence[After]:
 
 
 def delay_of(machine: Machine[Any, Any], snapshot: Snapshot[Any], after: After) -> float:
-    """How long `after` takes in full, in seconds."""
+    """How long `after` takes in full, in seconds.
+
+    Raises:
+        LogicError: the machine's own code failed.
+    """
     compute = machine.program.delays[after]
-    delay = compute(Args(snapshot.context, {"type": "xstate.init"}, snapshot), None) if compute else None
+    if compute is None:
+        return 0.0
+    try:
+        delay = compute(Args(snapshot.context, {"type": "xstate.init"}, snapshot), None)
+    except Exception as error:
+        raise LogicError(f"{after.path}: its delay raised {type(error).__name__}: {error}") from error
     return delay_in_seconds(delay or timedelta())
 
 
@@ -43,7 +53,7 @@ def rearm(desk: Desk, record: Record) -> tuple[Record, Sequence[str]]:
     same node, or else of the same delay, is due then. Every other one takes its full time from now.
     """
     expected = {after.event: after for after in delays_of(record.live())}
-    running = {timer.id: token for token, timer in record.timers.items() if timer.id and timer.id.startswith(AFTER)}
+    running = {timer.id: token for token, timer in record.timers.items() if timer.id and _is_of_a_state(timer)}
     missing = [after for event, after in expected.items() if event not in running]
     orphans = {id: token for id, token in running.items() if id not in expected}
     kept = _kept(desk, record, missing, orphans)
@@ -59,12 +69,17 @@ def rearm(desk: Desk, record: Record) -> tuple[Record, Sequence[str]]:
         notes.append(f"its timer {after.event} was not running, and is due in {due - desk.now:.3f} s")
     if record.turn is None:
         record = hand_over_timers(desk, record)
-    return evolve(record, version=desk.machine.version, fingerprint=desk.machine.fingerprint), notes
+    return evolve(record, version=desk.machine.version, fingerprint=desk.machine.fingerprint, armed=None), notes
+
+
+def _is_of_a_state(timer: RunningTimer) -> bool:
+    """Whether XState has made it of an ``after``; a raise of the machine's own may have any id."""
+    return timer.message is None and str(timer.id).startswith(AFTER) and timer.event == {"type": timer.id}
 
 
 def _kept(desk: Desk, record: Record, missing: Sequence[After], orphans: dict[str, str]) -> dict[str, float]:
     """When the timers are due that take over the time of one that is not listened to any more."""
-    if not desk.machine.keeps_timers(record.version):
+    if not desk.machine.keeps_timers(record.armed_for[1]):
         return {}
     left = {id: record.timers[token].due for id, token in orphans.items()}
     kept: dict[str, float] = {}

@@ -69,12 +69,12 @@ def _add_child(desk: Desk, record: Record, id: str, child: ChildInstance, beginn
 def stop_child(desk: Desk, record: Record, id: str) -> Record:
     """`record` without its child `id`, which is owed the word to stop; as it is if there is none.
 
-    What it has said before it hears of that is still listened to.
+    What it has said before it hears of that is still listened to, while it is among the last senders.
     """
     child = record.children.get(id)
     if child is None:
         return record
-    window = record.window.hear(child.key, child.generation)
+    window = record.window.hear(child.key, child.generation, kin_of(record))
     record = _without_child(desk, evolve(record, window=window), id)
     stop = Message(child.key, internal_id(f"{child.generation}/stop"), encode(Stop(child.generation)))
     return desk.owing(record, stop)
@@ -98,19 +98,11 @@ def kin_of(record: Record) -> frozenset[str]:
     return frozenset((*parent, *(str(child.key) for child in record.children.values())))
 
 
-def has_ended(desk: Desk, record: Record, stamp: Stamp) -> bool:
+def has_ended(record: Record, stamp: Stamp) -> bool:
     """Whether `stamp` is of a child that has said all."""
-    if not _is_below(desk.key, stamp.sender):
+    if stamp.generation is None or str(stamp.sender) in record.window.senders:
         return False
-    return str(stamp.sender) not in record.window.senders and stamp.sender not in [
-        child.key for child in record.children.values()
-    ]
-
-
-def _is_below(key: Key, sender: Key) -> bool:
-    """Whether `sender` was started by the instance `key`, and not by one below it."""
-    below = sender.instance.removeprefix(f"{key.instance}{CHILD}")
-    return below != sender.instance and CHILD not in below
+    return all(child.generation != stamp.generation for child in record.children.values())
 
 
 def tell_parent(desk: Desk, record: Record) -> Record:
@@ -138,20 +130,22 @@ def addressed(desk: Desk, record: Record, to: str, event: Json, index: int, *, d
     """
     id, target = internal_id(desk.name(record, index)), address(record, to)
     if isinstance(target, Key):
-        return Message(target, id, encode(Event(event, None if delayed else stamped(desk, record))))
+        generation = record.parent.generation if record.parent and target == record.parent.key else None
+        return Message(target, id, encode(Event(event, None if delayed else stamped(desk, record, generation))))
     if target is None:
         return None
     if record.parent is not None:
-        return Message(record.parent.root, id, encode(Forward(target, event)))
+        stamp = None if delayed else stamped(desk, record)
+        return Message(record.parent.root, id, encode(Forward(target, event, stamp)))
     raise LogicError(
         f"{desk.key}: cannot send to {to!r}: it is no child, no system id, and not the key (MACHINE/INSTANCE) of an "
         "instance"
     )
 
 
-def stamped(desk: Desk, record: Record) -> Stamp:
-    """The stamp of what is about to be owed."""
-    return Stamp(desk.key, record.birth or desk.nonce, desk.version, len(record.outbox))
+def stamped(desk: Desk, record: Record, generation: str | None = None) -> Stamp:
+    """The stamp of what is about to be owed; `generation` is the sender's, if that is to its parent."""
+    return Stamp(desk.key, record.birth or desk.nonce, desk.version, len(record.outbox), generation)
 
 
 def address(record: Record, to: str) -> Key | str | None:

@@ -87,9 +87,11 @@ def examine(
         content = decode(message.body)
     except EventError as error:
         return Drop() if _is_known(record, message, None, letter) else Refuse(Outcome.REFUSED, str(error))
-    stamp, is_new = content.stamp if isinstance(content, Event) else None, not record.window.digests_of(message.id)
+    # What was set aside stood in its place when it was: who has passed it since, or has ended, says nothing of it.
+    stamp = content.stamp if isinstance(content, Event | Forward) and not letter else None
+    is_new = not record.window.digests_of(message.id)
     is_known = (not is_new or stamp is not None) and _is_known(record, message, stamp, letter)
-    if isinstance(content, Nudge) or is_known or _is_stale(desk, record, content):
+    if isinstance(content, Nudge) or is_known or _is_stale(record, content, stamp):
         return Drop()
     if record.has_passed(position):
         return Refuse(Outcome.REFUSED, _why_passed(record, position))
@@ -114,7 +116,9 @@ def _is_known(record: Record, message: Message, stamp: Stamp | None, letter: boo
     return outcome is not None and not (letter and outcome in SET_ASIDE)
 
 
-def _is_stale(desk: Desk, record: Record, content: Applicable) -> bool:
+def _is_stale(record: Record, content: Applicable, stamp: Stamp | None) -> bool:
+    if stamp is not None and has_ended(record, stamp):
+        return True
     match content:
         case Due(token, _):
             return token not in record.timers
@@ -122,8 +126,6 @@ def _is_stale(desk: Desk, record: Record, content: Applicable) -> bool:
             return child not in record.children or record.children[child].generation != generation
         case Stop(generation):
             return record.parent is None or record.parent.generation != generation
-        case Event(_, Stamp() as stamp):
-            return has_ended(desk, record, stamp)
         case Start() | Adopt() | Event() | Enlist() | Forward():
             return False
         case _:
@@ -180,8 +182,8 @@ def accept(desk: Desk, record: Record, message: Message, content: Applicable) ->
             return _stop(desk, record, message)
         case Enlist():
             return _noted(enlisted(record, content), message)
-        case Forward(system_id, event):
-            return _pass_on(desk, record, message, system_id, event)
+        case Forward():
+            return _pass_on(desk, record, message, content)
         case _:
             assert_never(content)
 
@@ -197,6 +199,7 @@ def _start(desk: Desk, record: Record, message: Message, input: Json, parent: Pa
         parent=parent,
         version=desk.machine.version,
         fingerprint=desk.machine.fingerprint,
+        armed=None,
     )
     return _after(desk, record, progress)
 
@@ -227,14 +230,16 @@ def _stop(desk: Desk, record: Record, message: Message) -> Record:
     return _close(desk, record, OpenTurn(message, record.ordinal, 0, desk.nonce))
 
 
-def _pass_on(desk: Desk, record: Record, message: Message, system_id: str, event: Json) -> Record:
-    target = address(record, system_id)
+def _pass_on(desk: Desk, record: Record, message: Message, forward: Forward) -> Record:
+    target = address(record, forward.system_id)
     assert isinstance(target, Key), "an address that nobody has is refused before"
-    return _noted(desk.owing(record, Message(target, message.id, encode(Event(event, stamped(desk, record))))), message)
+    passed = Message(target, message.id, encode(Event(forward.event, stamped(desk, record))))
+    return _noted(desk.owing(record, passed), message, forward.stamp)
 
 
-def _noted(record: Record, message: Message) -> Record:
-    return evolve(record, window=record.window.add(message, Outcome.TAKEN))
+def _noted(record: Record, message: Message, stamp: Stamp | None = None) -> Record:
+    kin = kin_of(record) if stamp else ()
+    return evolve(record, window=record.window.add(message, Outcome.TAKEN, stamp, kin))
 
 
 def advance(desk: Desk, record: Record) -> Record:

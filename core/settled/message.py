@@ -51,7 +51,9 @@ class Message:
 
     @property
     def digest(self) -> str:
-        """Six characters by which two bodies under one id are told apart."""
+        """Six characters that tell two bodies under one id apart; what machines send is told by the id alone."""
+        if self.id.startswith(RESERVED):
+            return "000000"
         return f"{crc32(self.body.encode('utf-8', 'surrogatepass')) & 0xFFFFFF:06x}"
 
 
@@ -102,13 +104,15 @@ def check_start(key: Key) -> None:
 class Stamp:
     """Which commit of which instance sent a message, and which one it is of that commit's. Undelayed messages carry it.
 
-    `birth` tells the lives of the sender apart: its versions may begin again where a store forgets or is restored.
+    `birth` tells the lives of the sender apart: its versions may begin again where a store forgets. `generation` is the
+    start of the sender that counts, if it writes to its own parent.
     """
 
     sender: Key
     birth: str
     version: int
     place: int
+    generation: str | None = None
 
     @property
     def position(self) -> tuple[int, int]:
@@ -192,10 +196,11 @@ class Enlist:
 
 @frozen
 class Forward:
-    """To a root: pass `event` on to whoever goes by `system_id`."""
+    """To a root: pass `event` on to whoever goes by `system_id`; `stamp` if it was sent without a delay."""
 
     system_id: str
     event: Json
+    stamp: Stamp | None = None
 
 
 @frozen
@@ -249,8 +254,9 @@ def _to_json(content: Content) -> dict[str, Json]:
             return {"kind": "stop", "generation": content.generation}
         case Enlist(system_id, key, ended):
             return {"kind": "enlist", "system_id": system_id, "key": str(key), "ended": ended}
-        case Forward(system_id, event):
-            return {"kind": "forward", "system_id": system_id, "event": event}
+        case Forward(system_id, event, stamp):
+            stamped: dict[str, Json] = {"stamp": _stamp_to_json(stamp)} if stamp else {}
+            return {"kind": "forward", "system_id": system_id, "event": event, **stamped}
         case Nudge():
             return {"kind": "nudge"}
         case _:
@@ -262,12 +268,13 @@ def _optional(convert: Callable[[Any], Json], value: Any) -> Json:
 
 
 def _stamp_to_json(stamp: Stamp) -> Json:
-    return [str(stamp.sender), stamp.birth, *stamp.position]
+    return [str(stamp.sender), stamp.birth, *stamp.position, stamp.generation]
 
 
 def _stamp(data: Any) -> Stamp:
-    sender, birth, version, place = data
-    return Stamp(Key.parse(sender), str(birth), int(version), int(place))
+    sender, birth, version, place, generation = data
+    child = None if generation is None else str(generation)
+    return Stamp(Key.parse(sender), str(birth), int(version), int(place), child)
 
 
 def parent_to_json(parent: Parent) -> Json:
@@ -289,6 +296,8 @@ _READ: Mapping[str, Callable[[Mapping[str, Any]], Content]] = {
     "report": lambda data: Report(str(data["child"]), str(data["generation"]), data["done"] is True, data["data"]),
     "stop": lambda data: Stop(str(data["generation"])),
     "enlist": lambda data: Enlist(str(data["system_id"]), Key.parse(data["key"]), data["ended"] is True),
-    "forward": lambda data: Forward(str(data["system_id"]), data["event"]),
+    "forward": lambda data: Forward(
+        str(data["system_id"]), data["event"], _stamp(data["stamp"]) if "stamp" in data else None
+    ),
     "nudge": lambda data: Nudge(),
 }

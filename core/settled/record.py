@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum
+from itertools import dropwhile
 from typing import Any, TypeAlias, TypeVar
 
 from attrs import Factory, field, frozen
@@ -20,7 +21,7 @@ from settled.data import Json, parse, quoted
 from settled.effects import Emit, Execute, Log
 from settled.errors import LogicError, RecordError
 from settled.making import evolve
-from settled.message import Due, Key, Message, Parent, Stamp, Timer, encode, internal_id
+from settled.message import Due, Key, Message, Parent, Stamp, Timer, decode, encode, internal_id
 from settled.ports import Position
 from settled.snapshot import Snapshot
 
@@ -60,8 +61,8 @@ class Window:
     """The last messages and their outcomes, and the furthest step seen of each sender.
 
     `size` messages whose acknowledgement is certain are remembered, and besides them all of which it is not: these are
-    `pinned`, because they may be handed out again, however many others came since. They are at most those of one
-    hand-out, for nothing of a key is handed out before what stands ahead of it was acknowledged.
+    `pinned`, because they may be handed out again, however many others came since. They are at most as many as the
+    largest hand-out: what stands ahead of a hand-out was acknowledged, and what was taken behind it was taken with it.
 
     A message is told by its id and the digest of its body: `lines` are both as they stand in the record, oldest first,
     each pair as JSON in a line of its own. There is no other form of them, because to make one for each message would
@@ -162,15 +163,22 @@ class Window:
         pinned = {each: its for each, its in pinned.items() if its}
         return Window(self.size, SEPARATOR.join(lines), unusual, self.senders, pinned)
 
-    def settle(self, in_hand: Container[str]) -> Window:
-        """This window once all messages but those `in_hand`, by their ids, are known to be acknowledged.
+    def settle(self, in_hand: Container[str], before: Iterable[str] = ()) -> Window:
+        """This window once somebody was handed the messages `in_hand`, by their ids; what no longer fits is forgotten.
 
-        What no longer fits is forgotten.
+        What stood ahead of these is known to be acknowledged. What stands behind them is not: `before` are the ids that
+        were pinned until now, in their order, and another hand-out may have had more of them.
         """
-        gone = [f"{id} {digest}" for id, its in self.pinned.items() if id not in in_hand for digest in its]
+        behind = frozenset(dropwhile(lambda id: id not in in_hand, before))
+        gone = [
+            f"{id} {digest}"
+            for id, its in self.pinned.items()
+            if id not in in_hand and id not in behind
+            for digest in its
+        ]
         if not gone:
             return self
-        pinned = {id: its for id, its in self.pinned.items() if id in in_hand}
+        pinned = {id: its for id, its in self.pinned.items() if id in in_hand or id in behind}
         added, count, unusual = SEPARATOR.join(map(quoted, gone)), self.count + len(gone), self.unusual
         lines = f"{self.lines}{SEPARATOR}{added}" if self.lines else added
         if count > self.size:
@@ -180,12 +188,12 @@ class Window:
                 unusual = {entry: outcome for entry, outcome in unusual.items() if entry not in forgotten}
         return Window(self.size, lines, unusual, self.senders, pinned, count)
 
-    def hear(self, sender: Key, birth: str) -> Window:
+    def hear(self, sender: Key, birth: str, kin: Container[str]) -> Window:
         """This window, in which `sender` is known to be somebody of whom something may still come."""
         name = str(sender)
         if name in self.senders:
             return self
-        return evolve(self, senders=_newest(self.senders, name, (birth, 0, 0), self.size, ()))
+        return evolve(self, senders=_newest(self.senders, name, (birth, 0, 0), self.size, kin))
 
     def forget_sender(self, sender: Key) -> Window:
         """This window without `sender`, of which nothing new can come."""
@@ -349,6 +357,8 @@ class Record:
     `birth` is the nonce with which the instance was started. `ordinal` is how many events it has accepted. `mark` is
     the highest position in its queue that was taken or set aside; it outlives the instance. `system` is a root's
     directory of system ids.
+    `fingerprint` and `version` are of the machine that wrote it; `armed` are those of the one that its timers are of,
+    where that is another one.
     `redriving` is how many dead letters are to be taken before anything newer; None when no redrive is under way.
     """
 
@@ -364,12 +374,18 @@ class Record:
     system: Mapping[str, Key] = {}
     turn: OpenTurn | None = None
     mark: Position | None = None
+    armed: tuple[str, str | None] | None = None
     window: Window = Window()
     outbox: tuple[Owed, ...] = ()
     failing: Failing | None = None
     receives: Receives | None = None
     halted: str | None = None
     redriving: int | None = None
+
+    @property
+    def armed_for(self) -> tuple[str, str | None]:
+        """The fingerprint and the version of the machine whose delays are running."""
+        return self.armed or (self.fingerprint, self.version)
 
     def live(self) -> Snapshot[Any]:
         """The snapshot.
@@ -399,6 +415,12 @@ def due_message(key: Key, token: str, early: int = 0) -> Message:
     """The message that says to `key` that its timer `token` is due, after it was said too early `early` times."""
     # The queue has seen the first id already, and would take the same one for a repetition.
     return Message(key, internal_id(f"{token}@{early}" if early else token), encode(Due(token, early)))
+
+
+def early_of(message: Message) -> int:
+    """How often what the timer's `message` says was too early."""
+    content = decode(message.body)
+    return content.early if isinstance(content, Due) else 0
 
 
 def idempotency_key(key: Key, nonce: str, ordinal: int, index: int) -> str:

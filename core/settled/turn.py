@@ -134,11 +134,17 @@ def _patience(work: Work) -> float:
 def _is_of_another_definition(work: Work) -> bool:
     record = work.record
     return (
-        record.fingerprint != work.machine.fingerprint
+        record.armed_for[0] != work.machine.fingerprint
         and isinstance(record.snapshot, Snapshot)
         and record.snapshot.status == "active"
         and not record.halted
     )
+
+
+def _is_over(work: Work) -> bool:
+    """Whether the open turn has settled already: that of an adoption may have from the first."""
+    snapshot = work.record.snapshot
+    return isinstance(snapshot, Snapshot) and is_settled(work.machine, snapshot)
 
 
 def _rearm(work: Work) -> Course[Owing | None]:
@@ -159,7 +165,7 @@ def _wait_for_open_turn(work: Work) -> float | None:
         return turn.lease - work.now
     interrupted = any(call.started_by is not None for call in turn.calls)
     wait = _next_wake(work.record, work.now) - work.now
-    is_stuck = turn.inbox or interrupted or _is_of_another_definition(work)
+    is_stuck = turn.inbox or interrupted or _is_of_another_definition(work) or _is_over(work)
     return None if is_stuck or wait <= 0 else wait
 
 

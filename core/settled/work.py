@@ -228,7 +228,7 @@ def commit(
     record = evolve(
         _claim(work, record, progress),
         nonce=work.next_nonce,
-        window=record.window.settle(work.handed_out),
+        window=record.window.settle(work.handed_out, work.record.window.pinned),
         mark=_mark(work, record, done),
         outbox=_without_sent(record.outbox, fresh) if work.traits.atomic else record.outbox,
     )
@@ -275,9 +275,9 @@ def pay(work: Work, debts: tuple[Owed, ...], done: tuple[Delivery, ...] = ()) ->
 def perform(work: Work, owing: Owing) -> Course[End | None]:
     """Do what is left to do after a commit. An action that fails counts as a failure of its message."""
     if owing.debts:
-        error = yield from _act(work, owing.debts)
-        if error is not None:
-            return (yield from fail(work, error))
+        failed = yield from _act(work, owing.debts)
+        if failed is not None:
+            return (yield from fail(work, *failed))
     if owing.acks:
         yield from _finish(work, Write(work.key, acks=owing.acks), work.record)
     return None
@@ -307,14 +307,14 @@ def _with_debts(write: Write, debts: tuple[Owed, ...]) -> Write:
     )
 
 
-def _act(work: Work, actions: tuple[Owed, ...]) -> Course[str | None]:
-    """Perform `actions`; those that were performed are owed no more. The error of the one that failed, if one did."""
+def _act(work: Work, actions: tuple[Owed, ...]) -> Course[tuple[str, str] | None]:
+    """Perform `actions`; those that were performed are owed no more. The error of one that failed, and whose it is."""
     todo = tuple(owed.what for owed in actions if isinstance(owed.what, Action))
     answer = yield from act(work.key, todo, work.record.live(), work.version)
     work.now = answer.now
     performed = actions[: answer.count]
     work.record = evolve(work.record, outbox=tuple(owed for owed in work.record.outbox if owed not in performed))
-    return answer.error
+    return None if answer.error is None else (answer.error, actions[answer.count].by)
 
 
 def _finish(work: Work, write: Write, record: Record, notes: tuple[str, ...] = ()) -> Course[None]:
@@ -365,12 +365,12 @@ def _committed(work: Work, stored: Stored | None, record: Record) -> None:
         work.claimed = record.turn is not None and not record.halted
 
 
-def fail(work: Work, detail: str, then_give_back: bool = True) -> Course[End | None]:
+def fail(work: Work, detail: str, by: str | None = None, *, then_give_back: bool = True) -> Course[End | None]:
     """Count a failure of the message in hand; after its last attempt, set it aside and halt the instance.
 
-    The commit keeps the open turn and all that is still owed.
+    The commit keeps the open turn and all that is still owed. `by` is the id of the message, if it is not the first.
     """
-    record, message = work.record, _message_in_hand(work)
+    record, message = work.record, _message_in_hand(work, by)
     before = record.failing.count if record.failing and record.failing.id == message.id else 0
     failing = Failing(message.id, before + 1, detail[:LONGEST_DETAIL])
     if failing.count >= work.policy.max_attempts:
@@ -382,7 +382,10 @@ def fail(work: Work, detail: str, then_give_back: bool = True) -> Course[End | N
     return (yield from give_back(work, work.policy.backoff.wait(failing.count + 1).total_seconds()))
 
 
-def _message_in_hand(work: Work) -> Message:
+def _message_in_hand(work: Work, by: str | None) -> Message:
+    named = next((each.message for each in work.waiting if each.message.id == by), None)
+    if named is not None:
+        return named
     return work.head.message if work.record.turn is None else work.record.turn.message
 
 

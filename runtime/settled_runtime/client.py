@@ -15,6 +15,7 @@ from attrs import frozen
 
 from settled import (
     Backend,
+    Conflict,
     DeadLetter,
     Event,
     EventError,
@@ -38,10 +39,11 @@ from settled import (
     read,
     redrive,
 )
-from settled.codec import bury
+from settled.codec import bury, read_tombstone
 from settled.commands import Act, Answer, Command, Extend, Finish, Letters, Load, Release, Run
 from settled.family import family_to_json
 from settled.message import check_id, check_start
+from settled.record import SET_ASIDE
 from settled_runtime.driving import Driven
 from settled_runtime.observe import Observers
 from settled_runtime.ports import Ports, retried
@@ -137,10 +139,17 @@ class Client(Generic[C]):
 
     def _outcome(self, instance: str, id: str, digest: str | None, timeout: float) -> Snapshot[C]:
         def look(record: Record | None) -> Snapshot[C] | None:
-            found = record.window.outcome_of(id, digest) if record else None
-            return None if record is None or found is None else self._answer(instance, id, record, found)
+            past = record or self._tombstone(instance)
+            found = past.window.outcome_of(id, digest) if past else None
+            return None if past is None or found is None else self._answer(instance, id, past, found)
 
         return self._wait(instance, look, timeout, f"the turn of {id}")
+
+    def _tombstone(self, instance: str) -> Record | None:
+        """What is left of `instance`, if it was deleted."""
+        key = self._key(instance)
+        stored = retried(lambda: self._backend.store.load(key))
+        return read_tombstone(key, stored.body) if stored is not None and stored.is_deleted else None
 
     def get(self, instance: str) -> Snapshot[C] | None:
         """Where `instance` is; None if there is none.
@@ -202,12 +211,20 @@ class Client(Generic[C]):
 
         Raises:
             RecordError: `text` is no snapshot of this machine, or there is such an instance already.
+            LogicError: it has an actor that this machine does not know.
+            EventError: an instance of this name is not to be started by an outsider.
             Conflict: somebody else began it meanwhile.
             Unknown: perhaps it was adopted; adopt it again.
         """
-        key, family = self._key(instance), load_family(self._machine, text)
+        key, tree = self._key(instance), family_to_json(self._machine, load_family(self._machine, text))
+        try:
+            self._adopt(key, tree)
+        except Conflict:
+            # It may have been this very call that came first: its commit was made, and an answer was not.
+            self._adopt(key, tree)
+
+    def _adopt(self, key: Key, tree: Json) -> None:
         found = retried(lambda: self._backend.store.load(key))
-        tree = family_to_json(self._machine, family)
         write = adopt(
             self._machine, key, tree, found, secrets.token_hex(8), self._backend.now() + self._backend.resolution
         )
@@ -275,6 +292,9 @@ class Client(Generic[C]):
         return None if stored is None or stored.is_deleted else read(machine, key, stored.body)
 
     def _answer(self, instance: str, id: str, record: Record, outcome: Outcome) -> Snapshot[C]:
+        if record.snapshot is None and outcome not in SET_ASIDE:
+            how = f"{self._key(instance)}: the message {id} was {outcome}, and the instance was deleted since"
+            raise NotTaken(how, outcome, None)
         match outcome:
             case Outcome.TAKEN | Outcome.RESOLVED | Outcome.IGNORED:
                 return record.live()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import pytest
 
-from settled import Call, Key, Machine, RecordError, actor, adopt, load_family, setup
+from settled import Call, Key, Machine, Message, RecordError, Unavailable, actor, adopt, load_family, setup
 from settled.family import family_to_json
 from settled_local.memory import MemoryBackend
-from settled_runtime import Client, Host
+from settled_runtime import Client, Host, Separate
 from tests.parity.families import family
 
 TOGETHER = {
@@ -51,6 +52,22 @@ class Home:
         self._host.close()
 
 
+class Stumbling:
+    """A queue that cannot be reached at first."""
+
+    def __init__(self, queue: Any) -> None:
+        self._queue, self.stumbled = queue, False
+
+    def send(self, messages: Sequence[Message]) -> None:
+        if not self.stumbled:
+            self.stumbled = True
+            raise Unavailable("for a moment")
+        self._queue.send(messages)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
+
+
 class TestAFamilyThatIsAdopted:
     def test_lives_on_as_instances_of_their_own(self) -> None:
         home = Home(family())
@@ -70,8 +87,60 @@ class TestAFamilyThatIsAdopted:
         home = Home(family())
         home.client.adopt("ada", json.dumps(TOGETHER))
         home.work()
+        other = {**TOGETHER, "context": {"another": "snapshot"}}
         with pytest.raises(RecordError, match="parent/ada: there is such an instance already"):
-            home.client.adopt("ada", json.dumps(TOGETHER))
+            home.client.adopt("ada", json.dumps(other))
+
+    def test_is_adopted_once_however_often_the_call_is_repeated(self) -> None:
+        home = Home(family())
+        home.client.adopt("ada", json.dumps(TOGETHER))
+        home.work()
+        home.client.send("ada", {"type": "PING"})
+        home.work()
+        before = home.client.export("ada")
+        home.client.adopt("ada", json.dumps(TOGETHER))
+        home.work()
+        assert home.client.export("ada") == before
+
+    def test_is_adopted_where_only_events_had_come_too_early(self) -> None:
+        home = Home(family())
+        home.client.send("ada", {"type": "PING"})
+        home.work()
+        home.client.adopt("ada", json.dumps(TOGETHER))
+        home.work()
+        assert json.loads(home.client.export("ada")) == TOGETHER
+        assert len(home.client.dead_letters("ada")) == 1
+
+    def test_is_woken_if_that_could_not_be_sent_at_first(self) -> None:
+        home = Home(family())
+        memory = home.backend
+        queue = Stumbling(memory.queue)
+        home.client = Client(family(), Separate(memory.store, cast(Any, queue), memory.timers))
+        home.client.adopt("ada", json.dumps(TOGETHER))
+        home.work()
+        assert queue.stumbled
+        assert json.loads(home.client.export("ada")) == TOGETHER
+
+    def test_takes_what_comes_while_its_delay_is_running(self) -> None:
+        machine = setup().machine(
+            {
+                "id": "order",
+                "initial": "open",
+                "states": {
+                    "open": {"tags": ["settled"], "on": {"PAY": "paid"}, "after": {"3600000": "expired"}},
+                    "paid": {"tags": ["settled"]},
+                    "expired": {},
+                },
+            }
+        )
+        home = Home(machine)
+        home.client.adopt("7", machine.dump(machine.initial_transition()[0]))
+        home.work()
+        home.client.send("7", {"type": "PAY"})
+        home.work()
+        paid = home.client.get("7")
+        assert paid is not None
+        assert paid.value == "paid"
 
     def test_can_be_adopted_again_after_an_adoption_that_broke_off(self) -> None:
         home = Home(family())

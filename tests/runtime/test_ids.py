@@ -104,6 +104,17 @@ class TestAnAnswerThatWasLost:
         assert place.applied == [1]
 
 
+class TestAnEventThatIsRepeatedAfterTheDeletion:
+    def test_is_answered_with_what_became_of_it(self) -> None:
+        place = Place()
+        place.client.start("ada")
+        place.client.send("ada", add(1), id="x")
+        place.work()
+        place.client.delete("ada")
+        with pytest.raises(NotTaken):
+            place.client.ask("ada", add(1), id="x", timeout=0)
+
+
 class TestAReservedName:
     @pytest.mark.parametrize("id", ["settled:x", "settled:list/ada/n/1/0"])
     def test_is_no_id_for_anybody_else(self, id: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from settled import Timer, Traits
+from settled import Timer, Traits, Write
 from settled.commands import Finish, Release
 from settled.message import Due
+from settled.record import due_message
+from settled_local.memory import MemoryBackend
 from tests.core.turn.machines import SUBMIT, signup
-from tests.world import World
+from tests.world import LEASE, Crash, World
 
 DAY = 24 * 3600.0
 
@@ -26,6 +28,20 @@ def waiting(traits: Traits | None = None) -> World:
 def token_of(world: World) -> str:
     (token,) = world.record().timers
     return token
+
+
+class Parts(MemoryBackend):
+    """Parts of different vendors; while `dying`, a worker dies once the store has done its part."""
+
+    dying = False
+
+    def finish(self, write: Write) -> None:
+        if not self.dying:
+            return super().finish(write)
+        self.dying = False
+        assert write.stored is not None
+        self.store.commit(write.key, write.stored, write.expected, write.bury, write.unbury)
+        raise Crash
 
 
 class TestATimerThatComesEarly:
@@ -45,6 +61,22 @@ class TestATimerThatComesEarly:
         again = [timer for each in world.commands for timer in _timers(each)][-1]
         assert again.id == token
         assert again.message.id != first
+
+    def test_fires_though_the_worker_died_between_the_commit_and_the_schedule(self) -> None:
+        world = World(signup())
+        world.backend = backend = Parts(lease=LEASE, clock=lambda: world.now)
+        world.start()
+        world.send(SUBMIT)
+        world.settle(until=world.now + 100)
+        token = token_of(world)
+        backend.timers.cancel(token)
+        backend.queue.send([due_message(world.key(), token)])
+        backend.dying = True
+        world.deliver()
+        assert not backend.dying
+        world.now += LEASE
+        world.settle(until=1_000 + DAY)
+        assert world.value() == "expired"
 
     def test_fires_when_it_is_due(self) -> None:
         world = waiting()

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from settled import End, Outcome, Policy, assign, setup
+from settled import End, Event, Key, Outcome, Policy, assign, setup
 from settled.commands import Finish, Letters, Load, Release, Run
+from settled.message import Stamp
 from tests.core.turn import machines
 from tests.core.turn.machines import add, appending, applied, signup, tell
 from tests.world import LEASE, World
@@ -360,3 +361,46 @@ class TestAContextThatIsNotJson:
         assert [letter.message.id for letter in world.letters()] == ["spoil"]
         assert "cart.item" in world.letters()[0].detail
         assert world.snapshot().context == {}
+
+
+class TestTheActionOfAMessageBehindOthers:
+    def test_is_charged_to_that_message(self) -> None:
+        switch = Switch()
+
+        def fine(_a: Any) -> None:
+            pass
+
+        machine = setup(actions={"fine": fine, "print": switch}).machine(
+            {
+                "id": "m",
+                "initial": "a",
+                "states": {"a": {"on": {"OK": {"actions": "fine"}, "BAD": {"actions": "print"}}}},
+            }
+        )
+        world = World(machine, policy=Policy(lease=LEASE, max_attempts=2))
+        world.start()
+        world.settle()
+        world.send("OK", id="good")
+        world.send("BAD", id="bad")
+        world.settle()
+        assert [letter.message.id for letter in world.letters()] == ["bad"]
+
+
+class TestAnEventOfAnotherInstanceThatWasSetAside:
+    def test_is_taken_in_a_redrive_though_its_sender_has_passed_it(self) -> None:
+        world = World(appending(), policy=Policy(lease=LEASE, window=2, max_attempts=1))
+        sender = Key("other", "bob")
+
+        def say(version: int) -> None:
+            event = Event(add(version), Stamp(sender, "b", version, 0))
+            world.take([world.stray(event, f"settled:{version}")])
+
+        say(1)
+        world.start()
+        world.settle()
+        for version in range(2, 6):
+            say(version)
+        assert [letter.message.id for letter in world.letters()] == ["settled:1"]
+        assert world.redrive() == 1
+        world.settle()
+        assert sorted(applied(world)) == [1, 2, 3, 4, 5]

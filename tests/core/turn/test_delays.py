@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from settled import Machine, Migration, setup
+from settled import Machine, Migration, Policy, assign, raise_, setup
 from settled.commands import Finish
-from tests.world import World
+from tests.world import LEASE, World
 
 
 def order(after: dict[str, str], node: str = "basket", version: str | None = None, **logic: Any) -> Machine[Any, Any]:
@@ -18,7 +18,7 @@ def order(after: dict[str, str], node: str = "basket", version: str | None = Non
         "initial": node,
         "states": {node: {"tags": ["settled"], "after": after}, "expired": {"tags": ["settled"]}},
     }
-    delays = {"patience": timedelta(seconds=8), "short": timedelta(seconds=2)}
+    delays = {"patience": timedelta(seconds=8), "short": timedelta(seconds=2), **logic.pop("delays", {})}
     return setup(delays=delays, **logic).machine({**config, "version": version} if version else config)
 
 
@@ -155,4 +155,81 @@ class TestAMigrationThatRenamesAState:
         world.machine = order({"60000": "expired"}, "basket", "2", migrations={"1": same})
         world.send("NOISE")
         world.settle(until=1_008)
+        assert world.value() == "expired"
+
+
+class TestADeployThatMeetsTrouble:
+    @pytest.mark.parametrize("failures", [1, 3])
+    def test_arms_the_delay_once_it_can_be_computed(self, failures: int) -> None:
+        left = [failures]
+
+        def short(_a: Any) -> timedelta:
+            if left[0]:
+                left[0] -= 1
+                raise ValueError("the config service")
+            return timedelta(seconds=2)
+
+        world = started(order({"patience": "expired"}))
+        world.machine = order({"other": "expired"}, delays={"other": short})
+        world.send("NOISE")
+        world.settle()
+        assert world.value() == "expired"
+
+    def test_arms_the_delay_of_an_instance_that_was_halted_meanwhile(self) -> None:
+        broken = [True]
+
+        def count(_a: Any) -> int:
+            if broken[0]:
+                raise ValueError("a bug")
+            return 1
+
+        def counting(ms: str) -> Machine[Any, Any]:
+            return setup(actions={"count": assign(n=count)}).machine(
+                {
+                    "id": "order",
+                    "initial": "basket",
+                    "context": {"n": 0},
+                    "states": {
+                        "basket": {
+                            "tags": ["settled"],
+                            "after": {ms: "expired"},
+                            "on": {"COUNT": {"actions": "count"}},
+                        },
+                        "expired": {"tags": ["settled"]},
+                    },
+                }
+            )
+
+        world = World(counting("600000"), policy=Policy(lease=LEASE, max_attempts=1))
+        world.start()
+        world.send("COUNT")
+        world.settle(until=1_100)
+        assert world.record().halted
+        broken[0] = False
+        world.machine = counting("500000")
+        assert world.redrive() == 1
+        world.settle()
+        assert world.value() == "expired"
+        assert world.snapshot().context == {"n": 1}
+
+
+class TestADelayedRaiseOfTheMachinesOwn:
+    def test_is_not_taken_for_the_delay_of_a_state(self) -> None:
+        def raising(more: dict[str, Any]) -> Machine[Any, Any]:
+            late = raise_({"type": "LATE"}, delay=timedelta(hours=1), id="xstate.after.mine")
+            return setup().machine(
+                {
+                    "id": "order",
+                    "initial": "basket",
+                    "states": {
+                        "basket": {"tags": ["settled"], "entry": [late], "on": {"LATE": "expired", **more}},
+                        "expired": {"tags": ["settled"]},
+                    },
+                }
+            )
+
+        world = started(raising({}))
+        world.machine = raising({"MORE": "expired"})
+        world.send("NOISE")
+        world.settle()
         assert world.value() == "expired"

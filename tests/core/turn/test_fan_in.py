@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from settled import Key, Machine, Policy, Traits, assign, emit, send_parent, send_to, setup, spawn_child
-from settled.commands import Act
-from settled.message import Event, Stamp, encode
+from settled import Key, Machine, Policy, Traits, assign, emit, send_parent, send_to, setup, spawn_child, stop_child
+from settled.commands import Act, Finish
+from settled.message import Event, Forward, Stamp, Start, decode, encode
 from tests.core.turn.machines import add, appending, applied
 from tests.world import LEASE, World
 
@@ -64,6 +64,7 @@ def telling() -> tuple[Machine[Any, Any], Machine[Any, Any]]:
         actions={
             "add": assign(applied=lambda a: [*a.context["applied"], a.event["n"]]),
             "more": spawn_child("child", id=lambda a: f"c{a.event['n']}"),
+            "less": stop_child(lambda a: f"c{a.event['n']}"),
         },
         actors={"child": child},
     ).machine(
@@ -72,7 +73,10 @@ def telling() -> tuple[Machine[Any, Any], Machine[Any, Any]]:
             "context": {"applied": []},
             "initial": "open",
             "states": {
-                "open": {"tags": ["settled"], "on": {"MORE": {"actions": "more"}, "ADD": {"actions": "add"}}},
+                "open": {
+                    "tags": ["settled"],
+                    "on": {"MORE": {"actions": "more"}, "LESS": {"actions": "less"}, "ADD": {"actions": "add"}},
+                },
             },
         }
     )
@@ -105,11 +109,11 @@ class TestAChild:
         child = world.record().children["c0"].key
         world.send("TELL", child)
         world.settle()
-        birth = world.record_of(child).birth
+        birth, generation = world.record_of(child).birth, world.record().children["c0"].generation
         world.send("END", child)
         world.settle()
         assert "c0" not in world.record().children
-        late = Event(add(7), Stamp(child, birth, 2, 0))
+        late = Event(add(7), Stamp(child, birth, 2, 0, generation))
         world.take([world.stray(late, "late")])
         assert applied(world) == [0]
         assert world.letters() == []
@@ -126,6 +130,89 @@ class TestAChild:
         world.post("ada", encode(Event(add(1), Stamp(child, "birth", 2, 0))), id="from the stopped one")
         world.settle()
         assert applied(world) == [1]
+
+    def test_that_was_stopped_makes_nobody_forgotten_who_lives(self) -> None:
+        world = with_children(1)
+        old = world.record().children["c0"].key
+        said = world.stray(Event(add(7), Stamp(old, "birth", 7, 0)), "settled:from the old one")
+        world.take([said])
+        for n in range(1, 5):
+            world.send({"type": "MORE", "n": n})
+            world.settle()
+            world.send({"type": "LESS", "n": n})
+            world.settle()
+        world.take([said])
+        assert applied(world) == [7]
+
+
+class TestASenderOfTheSameName:
+    def test_is_no_child_of_this_machine(self) -> None:
+        child = setup().machine(
+            {
+                "id": "child",
+                "initial": "in",
+                "states": {"in": {"tags": ["settled"], "entry": [send_to("list/ada", add(1))]}},
+            }
+        )
+        other = setup(actors={"child": child}).machine(
+            {
+                "id": "other",
+                "initial": "in",
+                "states": {"in": {"tags": ["settled"], "invoke": {"id": "kid", "src": "child"}}},
+            }
+        )
+        world = World(appending(), [child, other])
+        world.start()
+        world.post(Key("other", "ada"), encode(Start(None)))
+        world.settle()
+        assert applied(world) == [1]
+
+
+class TestWhatARootPassesOn:
+    def test_is_told_from_a_repetition_for_as_long_as_its_sender_is(self) -> None:
+        bob = setup(actions={"add": assign(applied=lambda a: [*a.context["applied"], a.event["n"]])}).machine(
+            {
+                "id": "bob",
+                "context": {"applied": []},
+                "initial": "in",
+                "states": {"in": {"tags": ["settled"], "on": {"ADD": {"actions": "add"}}}},
+            }
+        )
+        ann = setup().machine(
+            {
+                "id": "ann",
+                "initial": "in",
+                "states": {"in": {"tags": ["settled"], "entry": [send_to("bob-sys", add(1))]}},
+            }
+        )
+        root = setup(actors={"bob": bob, "ann": ann}).machine(
+            {
+                "id": "root",
+                "initial": "in",
+                "invoke": {"id": "b", "src": "bob", "systemId": "bob-sys"},
+                "on": {"NOISE": {}, "ANN": {"actions": spawn_child("ann", id="ann")}},
+                "states": {"in": {"tags": ["settled"]}},
+            }
+        )
+        world = World(root, [ann, bob], policy=Policy(window=2, lease=LEASE))
+        world.start()
+        world.send("ANN")
+        world.settle()
+        (passed,) = [
+            message
+            for each in world.commands
+            if isinstance(each, Finish)
+            for message in each.write.sends
+            if isinstance(decode(message.body), Forward)
+        ]
+        to = world.record().children["b"].key
+        for n in range(4):
+            world.send("NOISE")
+            world.send(add(100 + n), to)
+            world.settle()
+        world.take([world.stray(decode(passed.body), passed.id)])
+        world.settle()
+        assert world.record_of(to).live().context["applied"] == [1, 100, 101, 102, 103]
 
 
 def _leaving() -> tuple[Machine[Any, Any], tuple[Machine[Any, Any]]]:

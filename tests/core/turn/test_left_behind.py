@@ -12,7 +12,7 @@ import pytest
 from attrs import evolve
 
 from settled import Conflict, Delivery, End, Outcome, Policy, Position, Traits
-from settled.commands import Extend, Finish, Load
+from settled.commands import Extend, Finish, Load, Run
 from tests.core.turn.machines import SUBMIT, add, appending, applied, signup, tell
 from tests.world import LEASE, World
 
@@ -234,3 +234,23 @@ class TestAPosition:
         world.now += LEASE
         world.settle()
         assert world.performed("report") == [("list/ada/a/1/0", 1)]
+
+
+class TestADeletionWhileATurnIsOpen:
+    @pytest.mark.parametrize("numbered", [True, False])
+    def test_leaves_the_memory_of_the_message_that_it_was_open_for(self, numbered: bool) -> None:
+        world = World(signup())
+        world.start()
+        world.settle(until=world.now)
+        world.send(SUBMIT, id="submit")
+        world.crash_at(Run)
+        ready = world.backend.queue.receive(10)
+        world.take([each if numbered else evolve(each, position=None) for each in ready])
+        assert world.record().turn is not None
+        world.delete()
+        world.start(id="again")
+        world.now += LEASE
+        ready = world.backend.queue.receive(10)
+        world.take([each if numbered else evolve(each, position=None) for each in ready])
+        assert world.value() == "form"
+        assert world.letters() == []

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from attrs import evolve
 
 from settled import Policy, Traits
 from settled.commands import Act, Finish
@@ -76,3 +79,40 @@ class TestWhatIsPinned:
             world.send(add(n, boom=n == 3))
         world.deliver(limit=6)
         assert len(world.record().window.pinned) == 4
+
+
+class Bank:
+    """An action that cannot be performed at first."""
+
+    def __init__(self) -> None:
+        self.failures = 1
+
+    def __call__(self, _a: Any) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("the bank")
+
+
+class TestAHandOutThatIsShorterThanTheOneBefore:
+    @pytest.mark.parametrize("numbered", [True, False])
+    def test_forgets_nothing_of_what_stands_behind_it(self, numbered: bool) -> None:
+        world = World(appending(Bank()), policy=Policy(window=3, lease=LEASE))
+
+        def deliver(limit: int) -> bool:
+            ready = world.backend.queue.receive(limit)
+            world.take([each if numbered else evolve(each, position=None) for each in ready])
+            return bool(ready)
+
+        world.start()
+        deliver(1)
+        for n in range(10):
+            world.send(add(n) if n else tell(n))
+        world.crash_at(Act)
+        deliver(10)
+        world.now += LEASE
+        deliver(3)
+        for _ in range(20):
+            world.now += 400
+            deliver(10)
+        assert applied(world) == [*range(10)]
+        assert world.letters() == []
