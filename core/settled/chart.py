@@ -162,9 +162,13 @@ class Node:
 
 def matches(event: str, descriptor: str) -> bool:
     """Whether an event of the type `event` is one that `descriptor` names: itself, ``*``, or ``some.path.*``."""
-    if descriptor in (event, "*"):
-        return True
-    return descriptor.endswith(".*") and f"{event}.".startswith(descriptor[:-1])
+    return descriptor == event or (is_wildcard(descriptor) and f"{event}.".startswith(descriptor[:-1]))
+
+
+def is_wildcard(descriptor: str) -> bool:
+    """Whether `descriptor` names more than itself. With a ``*`` before its end it does not: XState has no such thing."""
+    *path, last = descriptor.split(".")
+    return last == "*" and "*" not in path
 
 
 @frozen(eq=False)

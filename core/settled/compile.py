@@ -24,6 +24,7 @@ from settled.chart import (
     Transition,
     child_of,
     descend,
+    is_wildcard,
     split,
 )
 from settled.config import (
@@ -189,7 +190,7 @@ def _wire(draft: _Draft, chart: Chart, node: Node, config: StateConfig) -> None:
 
 def _initial(draft: _Draft, node: Node, config: StateConfig) -> Initial | None:
     path = _below(node.path, "initial")
-    if config.initial is None:
+    if config.initial is None or not config.initial.target:
         if node.type == "compound":
             first = next(iter(node.children), "...")
             draft.faults.append(Fault(path, f'"{node.id}" has no initial state', f'Add "initial": "{first}".'))
@@ -255,9 +256,7 @@ def _wire_transitions(draft: _Draft, chart: Chart, node: Node, config: StateConf
 
 
 def _set_table(node: Node, table: Mapping[str, tuple[Transition, ...]]) -> None:
-    wild = [
-        (descriptor, found) for descriptor, found in table.items() if descriptor == "*" or descriptor.endswith(".*")
-    ]
+    wild = [(descriptor, found) for descriptor, found in table.items() if is_wildcard(descriptor)]
     node.on = table
     node.wildcards = tuple(sorted(wild, key=lambda item: -len(item[0])))
 

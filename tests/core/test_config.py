@@ -46,6 +46,10 @@ class TestWhatMayBeGiven:
         keys = ("initial", "states", "entry", "exit", "invoke", "on", "always", "after", "onDone", "tags", "target")
         assert read(dict.fromkeys(keys)).root == read({}).root
 
+    def test_an_empty_initial_is_none_which_a_parallel_node_needs_not(self) -> None:
+        assert compile_chart({"type": "parallel", "initial": "", "states": {"a": {}}}).root.initial is None
+        assert fault_in({"initial": "", "states": {"a": {}}}).remedy == 'Add "initial": "a".'
+
     def test_keys_stand_in_the_order_of_javascript(self) -> None:
         config: Any = {"initial": "b", "states": {"b": {}, "10": {}, "a": {}, "2": {}, "01": {}}}
         assert list(compile_chart(config).root.children) == ["2", "10", "b", "a", "01"]

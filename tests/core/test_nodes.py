@@ -192,6 +192,10 @@ class TestRoute:
         ("foobar", "foo.*", False),
         ("a.b", "a*", False),
         ("a.b.c", "a.*.c", False),
+        ("a.b.c.d", "a.*.c.*", False),
+        ("a.*.c.d", "a.*.c.*", False),
+        ("a.*.c.*", "a.*.c.*", True),
+        ("a.b", "*.*", False),
     ],
 )
 def test_a_descriptor_names_itself_or_what_is_below_it(event: str, descriptor: str, expected: bool) -> None:
