@@ -166,7 +166,7 @@ def matches(event: str, descriptor: str) -> bool:
 
 
 def is_wildcard(descriptor: str) -> bool:
-    """Whether `descriptor` names more than itself. With a ``*`` before its end it does not: XState has no such thing."""
+    """Whether `descriptor` names more than itself. One with a ``*`` before its end does not."""
     *path, last = descriptor.split(".")
     return last == "*" and "*" not in path
 
@@ -175,10 +175,10 @@ def is_wildcard(descriptor: str) -> bool:
 class Configuration:
     """The active nodes, in document order, and all that follows from them alone.
 
-    `is_whole` is whether each active node's parent is active too. A microstep may leave it otherwise: from inside
-    a parallel node to that node's own, still empty history, XState leaves the parallel and enters only its regions.
-    A step ends in what XState restores from the state value of such a one. `is_restless` is whether it may be left
-    without an event.
+    `is_legal` is whether a machine may rest in it: the root is active, and of each active node its parent, one child if
+    it is compound, and all its regions if it is parallel. Within a step one may be legal but for parents: from inside a
+    parallel node to that node's own, still empty history, XState leaves the parallel and enters only its regions.
+    A step ends in the whole one. `is_restless` is whether it may be left without an event.
     """
 
     nodes: tuple[Node, ...]
@@ -187,7 +187,7 @@ class Configuration:
     value: StateValue
     tags: frozenset[str]
     meta: Mapping[str, Any]
-    is_whole: bool = True
+    is_legal: bool = True
     is_restless: bool = False
 
     def __repr__(self) -> str:
@@ -257,9 +257,15 @@ class Chart:
             value=_value(self.root, completed(nodes)),
             tags=frozenset(tag for node in nodes for tag in node.tags),
             meta={node.id: node.meta for node in nodes if node.meta is not ABSENT},
-            is_whole=all(node.parent is None or node.parent in members for node in nodes),
+            is_legal=self.root in members and all(_is_in_place(node, members) for node in nodes),
             is_restless=any(node.always for node in nodes),
         )
+
+    def whole(self, configuration: Configuration) -> Configuration:
+        """`configuration`, and the parents it lacks."""
+        if configuration.is_legal:
+            return configuration
+        return self.configuration(with_ancestors(configuration.nodes))
 
     def within(self, node: Node) -> tuple[Node, ...]:
         """`node` and its descendants."""
@@ -269,12 +275,14 @@ class Chart:
         """The configuration that `value` stands for; what it leaves out is entered by default.
 
         Raises:
-            LookupError: there is no such state; the message names it.
+            LookupError: there is no such state, or no such set of states; the message names it.
         """
         text = repr(value)
         known = self._resolved.get(text)
         if known is None:
             known = self.configuration(completed(_named(self.root, value)))
+            if not known.is_legal:
+                raise LookupError(f"{told(known)}: that is no state")
             if len(self._resolved) >= MOST_REMEMBERED:
                 self._resolved.clear()
             self._resolved[text] = known
@@ -341,7 +349,38 @@ def completed(nodes: Iterable[Node]) -> set[Node]:
     """`nodes`, what is entered by default wherever they leave a choice, and the ancestors of all these."""
     given = set(nodes)
     default = {each for node in given for region in _undecided(node, given) for each in _by_default(region)}
-    return {each for node in given | default for each in (node, *node.ancestors)}
+    return with_ancestors(given | default)
+
+
+def with_ancestors(nodes: Iterable[Node]) -> set[Node]:
+    """`nodes` and the ancestors of all these."""
+    return {each for node in nodes for each in (node, *node.ancestors)}
+
+
+def _is_in_place(node: Node, active: frozenset[Node]) -> bool:
+    """Whether what belongs to the active `node` is active too."""
+    if node.parent is not None and node.parent not in active:
+        return False
+    match node.type:
+        case "compound":
+            return sum(child in active for child in node.states) == 1
+        case "parallel":
+            return active.issuperset(node.states)
+        case _:
+            return True
+
+
+def told(configuration: Configuration) -> str:
+    """How to name `configuration`, were it an illegal one, in a message to people."""
+    return " beside ".join(f'"{node.id}"' for node in configuration.atomic or configuration.nodes)
+
+
+def default_of(history: Node) -> tuple[Node, ...]:
+    """Where `history` leads while it remembers nothing."""
+    parent = history.parent
+    if history.defaults or parent is None:
+        return history.defaults
+    return (parent.initial.target,) if parent.type == "compound" and parent.initial else (parent,)
 
 
 def _undecided(node: Node, active: set[Node]) -> tuple[Node, ...]:
@@ -357,11 +396,21 @@ def _undecided(node: Node, active: set[Node]) -> tuple[Node, ...]:
 def _by_default(node: Node) -> Iterator[Node]:
     if node.type != "history":
         yield node
-    if node.type == "compound" and node.initial:
-        yield from _by_default(node.initial.target)
-    elif node.type == "parallel":
-        for child in node.states:
-            yield from _by_default(child)
+    for inner in entered_by_default(node):
+        yield from _by_default(inner)
+
+
+def entered_by_default(node: Node) -> tuple[Node, ...]:
+    """What is entered when `node` is and nothing inside it is chosen; of a history, while it remembers nothing."""
+    match node.type:
+        case "history":
+            return default_of(node)
+        case "compound" if node.initial:
+            return (node.initial.target,)
+        case "parallel":
+            return node.states
+        case _:
+            return ()
 
 
 def _value(node: Node, active: set[Node]) -> StateValue:

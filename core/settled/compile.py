@@ -24,6 +24,7 @@ from settled.chart import (
     Transition,
     child_of,
     descend,
+    entered_by_default,
     is_wildcard,
     split,
 )
@@ -43,6 +44,7 @@ from settled.errors import DefinitionError, Fault
 from settled.expression import Expression, expression
 from settled.lexicon import BoundAction, Custom, Lexicon, Meaningless, Predicate
 from settled.logic import Logic, actor_fault
+from settled.reach import reach
 
 T = TypeVar("T")
 P = TypeVar("P", Action, Guard, After, Invocation)
@@ -131,6 +133,7 @@ def _charted(config: MachineConfig) -> tuple[Chart, list[Fault]]:
     for node, own in draft.nodes:
         _wire(draft, chart, node, own)
     _wire_routes(draft, chart)
+    draft.faults += [*_together(chart), *_endless(chart)]
     return chart, draft.faults
 
 
@@ -305,12 +308,44 @@ def _targets(draft: _Draft, chart: Chart, node: Node, several: Several[str], pat
     found = (
         draft.attempt(place, _remedy(node, target), _target, chart, node, target) for place, target in several.at(path)
     )
-    targets = tuple(target for target in found if target)
-    for one, other in combinations(dict.fromkeys(targets), 2):
-        if not _can_be_active_together(one, other):
+    return tuple(target for target in found if target)
+
+
+def _together(chart: Chart) -> Iterator[Fault]:
+    """Faults of targets that no machine can be in at once, wherever it may be asked to. A step refuses the others."""
+    wrong = [
+        (node, path, one, other)
+        for node in chart.nodes
+        for path, targets in _target_sets(node)
+        for one, other in combinations(dict.fromkeys(targets), 2)
+        if not _can_be_active_together(one, other)
+    ]
+    reached = reach(chart).all if wrong else frozenset[Node]()
+    for node, path, one, other in wrong:
+        if node in reached:
             problem = f'"{one.id}" and "{other.id}" are never active together'
-            draft.faults.append(Fault(path, problem, "Several targets are in several regions of a parallel state."))
-    return targets
+            yield Fault(path, problem, "Several targets are in several regions of a parallel state.")
+
+
+def _target_sets(node: Node) -> Iterator[tuple[str, tuple[Node, ...]]]:
+    yield f"{node.path}.target", node.defaults
+    yield from ((f"{transition.path}.target", transition.targets or ()) for transition in node.transitions)
+
+
+def _endless(chart: Chart) -> Iterator[Fault]:
+    """Faults of histories that, while they remember nothing, stand for what is entered by asking them again."""
+    for node in chart.nodes:
+        if node.type == "history" and node in _inside(node):
+            remedy = 'Give it another "target", or its parent another "initial".'
+            yield Fault(node.path, f'"{node.id}" leads back to itself while it remembers nothing', remedy)
+
+
+def _inside(history: Node) -> set[Node]:
+    found, new = set[Node](), {history}
+    while new:
+        new = {inner for node in new for inner in entered_by_default(node)} - found
+        found |= new
+    return found
 
 
 def _can_be_active_together(one: Node, other: Node) -> bool:

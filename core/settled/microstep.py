@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from attrs import define, field, frozen
 
-from settled.chart import Configuration, Node, Transition, in_order, is_final
+from settled.chart import Configuration, Node, Transition, default_of, in_order, is_final
 from settled.macrostep import Macrostep
 from settled.operations import Operation, Operations, perform
-from settled.select import History, Recall, default_of, domain, effective_targets, exit_set, without_conflicts
+from settled.select import History, Recall, domain, effective_targets, exit_set, without_conflicts
 from settled.snapshot import NO_CHILDREN, NewSnapshot
 
 
@@ -196,10 +196,13 @@ class _Planning:
 
     def plan(self, noted: Mapping[str, tuple[str, ...]], *, is_recalling: bool) -> Plan:
         """What it has come to. A machine that is done leaves all its nodes, though they stay active."""
-        if self.is_done:
+        chart = self.make.program.chart
+        configuration = chart.configuration(self.active)
+        if not chart.whole(configuration).is_legal:
+            self.operations = [self.make.refuse(configuration)]
+        elif self.is_done:
             for node in reversed(in_order(self.active)):
                 self.operations += self.exit(node)
-        configuration = self.make.program.chart.configuration(self.active)
         return Plan(tuple(self.operations), configuration, noted, self.is_done, is_recalling)
 
     def leave(self, nodes: Iterable[Node]) -> None:

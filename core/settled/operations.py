@@ -26,7 +26,7 @@ from settled.actions import (
     SpawnChild,
     StopChild,
 )
-from settled.chart import Action, After, Invocation, Node
+from settled.chart import Action, After, Configuration, Invocation, Node, told
 from settled.compile import Program
 from settled.data import ABSENT
 from settled.effects import Cancel, Emit, Log, NewExecute, Send
@@ -77,6 +77,15 @@ class Operations:
         if known is None:
             known = self._bound[key] = bind()
         return known
+
+    def refuse(self, configuration: Configuration) -> Operation:
+        """Do nothing, for all would end in `configuration`, in which no machine can be."""
+
+        def perform(step: Macrostep) -> None:
+            type, id = step.event["type"], self.program.chart.id
+            raise LogicError(f'{id}: "{type}" would lead to {told(configuration)}, and no machine can be there')
+
+        return Operation(perform, "entering states", "")
 
     def act(self, action: Action, awaited: tuple[str, ...] = ()) -> Operation:
         """Run `action`. It may address the `awaited` actors, which its node is about to start, already."""

@@ -127,7 +127,7 @@ class Plans:
             return None
         if transitions:
             plan = self.plan(reaction, transitions, NO_HISTORY)
-            if plan.operations or plan.noted or plan.is_recalling or not plan.configuration.is_whole:
+            if plan.operations or plan.noted or plan.is_recalling or not plan.configuration.is_legal:
                 return None
             after = plan.configuration
         return None if after.is_restless else after

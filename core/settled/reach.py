@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from attrs import define, field, frozen
 
-from settled.chart import Chart, Node
-from settled.select import default_of
+from settled.chart import Chart, Node, default_of
 
 
 @frozen

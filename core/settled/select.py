@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from attrs import define, frozen
 
-from settled.chart import Chart, Configuration, Node, Transition, in_order
+from settled.chart import Chart, Configuration, Node, Transition, default_of, in_order
 from settled.compile import Program
 from settled.config import Inline, Reference
 from settled.errors import LogicError
@@ -192,11 +192,3 @@ def recalled(node: Node, recall: Recall) -> tuple[Node, ...]:
     """The nodes that the history `node` stands for: those it remembers, or else its defaults."""
     remembered = recall.remembered(node)
     return effective_targets(default_of(node), recall) if remembered is None else remembered
-
-
-def default_of(node: Node) -> tuple[Node, ...]:
-    """Where the history `node` leads while it remembers nothing."""
-    parent = node.parent
-    if node.defaults or parent is None:
-        return node.defaults
-    return (parent.initial.target,) if parent.type == "compound" and parent.initial else (parent,)

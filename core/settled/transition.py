@@ -177,15 +177,11 @@ def _run_to_rest(plans: Plans, step: Macrostep) -> None:
                 step.rest(before)
         # An eventless transition that changed nothing would be taken for ever.
         may_be_eventless = not is_eventless or step.snapshot is not before
-    if not step.snapshot.configuration.is_whole:
-        step.snapshot = _restored(plans.program, step.snapshot)
+    if not step.snapshot.configuration.is_legal:
+        whole = plans.program.chart.whole(step.snapshot.configuration)
+        step.snapshot = evolve(step.snapshot, configuration=whole)
     if step.snapshot.status != "active":
         _stop_all(step)
-
-
-def _restored(program: Program, snapshot: Snapshot[Any]) -> Snapshot[Any]:
-    """`snapshot` as if it had been stored: then it has the same future whether it is or not."""
-    return evolve(snapshot, configuration=program.chart.resolve(snapshot.value))
 
 
 def _end(step: Macrostep, status: Status, error: Any) -> None:

@@ -35,9 +35,12 @@ def configs(draw: st.DrawFn, *, with_loops: bool = True) -> Config:
     root = draw(_skeletons(DEPTH, is_root=True))
     _name(root, "m")
     targets = st.sampled_from([*_single_targets(root), *_double_targets(root)])
+    anywhere = st.sampled_from([f"#{node['id']}" for node in _nodes(root) if node["type"] != "history"])
     for node in _nodes(root):
-        if node.get("type") != "history":
+        if node["type"] != "history":
             node.update(draw(_behaviours(node, targets, with_loops)))
+        elif draw(st.integers(0, 5)) == 0:
+            node["target"] = draw(anywhere)
     root["context"] = {"n": 0, "m": 0}
     return root
 
@@ -103,7 +106,7 @@ def _skeletons(draw: st.DrawFn, depth: int, *, is_root: bool = False) -> Config:
     states = {key: draw(_skeletons(depth - 1)) for key in keys}
     if draw(st.booleans()):
         states["h"] = {"type": "history", "history": draw(st.sampled_from(["shallow", "deep"]))}
-        if kind == "parallel" or draw(st.booleans()):
+        if draw(st.booleans()):
             states["h"]["target"] = draw(st.sampled_from(keys))
     node: Config = {"type": kind, "states": states}
     if kind == "compound":

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from settled import DefinitionError, Fault, compile_chart
+from settled import DefinitionError, Fault, LogicError, compile_chart, setup
 from settled.config import read
 
 
@@ -130,6 +130,21 @@ class TestWhatIsWrong:
                 "on.E.target",
                 "never active together",
             ),
+            (
+                {
+                    "initial": "c",
+                    "states": {
+                        "c": {
+                            "initial": "a",
+                            "on": {"E": ".h"},
+                            "states": {"a": {}, "b": {}, "h": {"type": "history", "target": ["a", "b"]}},
+                        }
+                    },
+                },
+                "states.c.states.h.target",
+                "never active together",
+            ),
+            ({"initial": "h", "states": {"a": {}, "h": {"history": True}}}, "states.h", "leads back to itself"),
             ({"version": 1}, "version", "expected text"),
             ({"options": {"maxIterations": 0}}, "options.maxIterations", "above zero"),
         ],
@@ -138,6 +153,13 @@ class TestWhatIsWrong:
         fault = fault_in(config)
         assert fault.path == path
         assert words in fault.problem
+
+    def test_targets_that_are_never_active_together_are_no_fault_where_nothing_leads(self) -> None:
+        """The step refuses them, should a machine be put there."""
+        lost: Any = {"on": {"E": {"target": ["a", "b"]}}}
+        lonely = setup().machine({"id": "m", "initial": "a", "states": {"a": {}, "b": {}, "lost": lost}})
+        with pytest.raises(LogicError, match=r'"E" would lead to "m.a" beside "m.b", and no machine can be there'):
+            lonely.transition(lonely.resolve_state("lost"), {"type": "E"})
 
 
 class TestFingerprint:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from settled import and_, or_
+from settled import LogicError, and_, or_, raise_
 from settled.chart import matches
 from settled.effects import Schedule
 from tests.core.machines import after, effects_of, given, machine, names
@@ -60,6 +60,38 @@ class TestHistory:
     @pytest.mark.parametrize(("kind", "value"), [("shallow", {"on": {"b": "p"}}), ("deep", {"on": {"b": "q"}})])
     def test_remembers_as_deep_as_it_says(self, kind: str, value: Any) -> None:
         assert after(machine(self.config(kind)), "ON", "B", "IN", "OFF", "ON").value == value
+
+    def test_of_a_parallel_node_entered_from_inside_leaves_nothing_else_active(self) -> None:
+        """XState leaves the parallel node, enters its region alone, and goes on with what was raised on the way out."""
+        inner: dict[str, Any] = {"b": {"on": {"X": "hd"}}, "hd": {"type": "history", "history": "deep"}}
+        states: dict[str, Any] = {
+            "e": {"type": "parallel", "exit": "again", "states": inner},
+            "b": {"initial": "a", "on": {"X": "e"}, "states": {"a": {}}},
+        }
+        parallel = machine({"initial": "b", "states": states}, actions={"again": raise_({"type": "X"})})
+        snapshot = after(parallel, "X", "X")
+        assert snapshot.value == {"e": {"b": {}}}
+        assert [node.key for node in snapshot.configuration.nodes] == ["(machine)", "e", "b"]
+        assert parallel.load(parallel.dump(snapshot)) == snapshot
+
+    def test_that_would_add_a_second_child_is_refused(self) -> None:
+        """Its default may lie outside of its parent, and together with another target that is too much."""
+        regions = {"r": {"initial": "a", "states": {"a": {}, "h": {"type": "history", "target": "#m.out"}}}, "s": {}}
+        states: dict[str, Any] = {
+            "z": {"on": {"ALONE": "p.r.h", "BOTH": {"target": ["p.r.h", "p.s"]}}},
+            "out": {},
+            "p": {"type": "parallel", "states": regions},
+        }
+        strange = machine({"id": "m", "initial": "z", "states": states})
+        assert after(strange, "ALONE").value == "out"
+        with pytest.raises(LogicError, match=r'"BOTH" would lead to "m.out" beside "m.p.r.a"'):
+            after(strange, "BOTH")
+
+    def test_may_be_initial_and_then_its_default_is(self) -> None:
+        inner: Any = {"initial": "h", "states": {"h": {"type": "history", "target": "y"}, "x": {}, "y": {}}}
+        initial = machine({"id": "m", "initial": "c", "states": {"c": inner}})
+        assert after(initial).value == {"c": "y"}
+        assert initial.resolve_state("c") == after(initial)
 
 
 class TestFinal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +12,9 @@ from hypothesis import strategies as st
 from settled import Machine, SettledError, Snapshot, setup
 from settled.plans import Plans
 from tests.core.strategies import cases
-from tests.parity.compare import Case, cases_in, difference
+from tests.parity.compare import Case, difference
+from tests.parity.corpora import CORPORA, cases_of
 from tests.parity.runner import machine_of, trace
-
-PARITY = Path(__file__).parent.parent / "parity"
 
 
 def lived(machine: Machine[Any, Any], events: list[Any]) -> list[Any]:
@@ -44,9 +42,9 @@ def test_with_and_without_plans_a_machine_does_the_same(case: dict[str, Any], li
     assert lived(planned, case["events"]) == expected, "again, from the plans that are known by now"
 
 
-@pytest.mark.parametrize("name", ["fuzz", "probes"])
+@pytest.mark.parametrize("name", CORPORA)
 def test_without_plans_every_recorded_trace_is_reproduced(name: str) -> None:
-    assert {case["id"]: what for case in cases_in(PARITY / f"{name}.jsonl.gz") if (what := differing(case))} == {}
+    assert {case["id"]: what for case in cases_of(name) if (what := differing(case))} == {}
 
 
 def differing(case: Case) -> str | None:

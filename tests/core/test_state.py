@@ -83,6 +83,11 @@ class TestResolveState:
         with pytest.raises(RecordError):
             machine(CONFIG).resolve_state(value)
 
+    def test_refuses_two_children_of_one_node(self) -> None:
+        two = machine({"id": "m", "initial": "a", "states": {"a": {}, "b": {}}})
+        with pytest.raises(RecordError, match=r'"m.a" beside "m.b": that is no state of the machine m'):
+            two.resolve_state({"a": {}, "b": {}})
+
 
 class TestJson:
     CONFIG: ClassVar[Any] = {

@@ -1,29 +1,83 @@
-"""settled does what the real XState did: traces of XState 5.33.3, recorded by ``oracle.mjs``."""
+"""settled does what the real XState did: traces of XState 5.33.3, recorded by ``oracle.mjs``.
+
+``corpora`` says what they are, and where settled does otherwise.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.parity.compare import Case, cases_in, difference
-from tests.parity.runner import run
+from settled import DefinitionError, SettledError, Snapshot
+from tests.parity.compare import Case, difference
+from tests.parity.corpora import CORPORA, NEVER_TOGETHER, OTHERWISE, case_of, cases_of, corpus, why_illegal
+from tests.parity.runner import first, machine_of, run
 
-HERE = Path(__file__).parent
 
-
-@pytest.mark.parametrize("name", ["fuzz", "probes"])
+@pytest.mark.parametrize("name", CORPORA)
 def test_every_recorded_trace_is_reproduced(name: str) -> None:
-    cases = list(cases_in(HERE / f"{name}.jsonl.gz"))
-    assert differing(cases) == {}
+    assert differing(cases_of(name)) == {}
 
 
-@pytest.mark.parametrize("name", ["fuzz", "probes"])
+@pytest.mark.parametrize("name", CORPORA)
 def test_a_snapshot_may_be_stored_between_any_two_events(name: str) -> None:
-    cases = list(cases_in(HERE / f"{name}.jsonl.gz"))[::5]
-    assert differing(cases, is_stored=True) == {}
+    assert differing(cases_of(name)[::5], is_stored=True) == {}
 
 
 def differing(cases: list[Case], is_stored: bool = False) -> dict[str, str]:
     found = {case["id"]: difference(case["expected"], run(case, is_stored=is_stored)) for case in cases}
     return {id: what for id, what in found.items() if what}
+
+
+class TestOtherwise:
+    """What settled does in place of what XState does."""
+
+    def test_each_case_is_needed(self) -> None:
+        cases = [case for name in CORPORA for case in corpus(name) if case["id"] in OTHERWISE]
+        assert differing(cases).keys() == OTHERWISE.keys()
+
+    @pytest.mark.parametrize("id", [id for id, why in OTHERWISE.items() if why is NEVER_TOGETHER])
+    def test_targets_that_are_never_active_together_are_refused(self, id: str) -> None:
+        with pytest.raises(DefinitionError, match="never active together"):
+            machine_of(case_of("public", id)["config"])
+
+    def test_of_two_children_the_one_that_was_entered_is_active(self) -> None:
+        case = case_of("probes", "g7707-400-from")
+        *before, last = run(case)["steps"]
+        expected = case["expected"]["steps"]
+        assert difference({"steps": expected[:-1]}, {"steps": before}) is None
+        assert (expected[-1]["value"], last["value"]) == (
+            {"b": {"b": "f", "c": {"a": {}, "b": {}, "c": {}}}},
+            {"b": {"c": {"a": {}, "b": {}, "c": {}}}},
+        )
+        assert difference({"steps": [{**expected[-1], "value": last["value"]}]}, {"steps": [last]}) is None
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_every_step_rests_in_a_legal_configuration(name: str) -> None:
+    """Whatever XState does: those cases too in which it does otherwise."""
+    wrong = {
+        case["id"]: place
+        for case in corpus(name)
+        if "invalid" not in case["expected"]
+        for place, snapshot in enumerate(rests(case))
+        if why_illegal(snapshot)
+    }
+    assert wrong == {}
+
+
+def rests(case: Case) -> Iterator[Snapshot[Any]]:
+    """The snapshots in which `case` rests, but for one that has failed at its start and was never entered."""
+    try:
+        machine = machine_of(case["config"])
+        snapshot, _ = first(machine, case)
+        if snapshot.status == "error":
+            return
+        yield snapshot
+        for event in case["events"]:
+            snapshot, _ = machine.transition(snapshot, event)
+            yield snapshot
+    except SettledError:
+        return
