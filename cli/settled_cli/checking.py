@@ -1,17 +1,18 @@
 """``settled check``: what is wrong with a machine, before it runs.
 
-The exit status is 1 if there are errors, and 2 if there is no machine to check; warnings alone are no failure.
+The exit status is 1 if there are errors, and 2 if there is no machine to check; warnings and advice are no failure.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from attrs import asdict
 
 from settled import DefinitionError, Fault, Finding, check
+from settled.finding import Severity
 from settled_cli.charts import FileName, Looked, find_charts
 from settled_cli.errors import Failure, Misuse
 from settled_cli.options import AsJson
@@ -47,9 +48,12 @@ def _show_faults(file: str, faults: Iterable[Fault], json: bool) -> None:
         print("".join(f"{file}: {fault}\n" for fault in faults), end="")
 
 
+_WORDS: Mapping[Severity, str] = {"error": "error", "warning": "warning", "advice": "piece of advice"}
+
+
 def _conclude(file: str, findings: list[Finding], json: bool) -> None:
     counts = Counter(finding.severity for finding in findings)
-    parts = [_counted(counts[severity], severity) for severity in ("error", "warning") if counts[severity]]
+    parts = [_counted(counts[severity], word) for severity, word in _WORDS.items() if counts[severity]]
     summary = f"{file}: {', '.join(parts) or 'nothing found'}"
     if counts["error"]:
         raise Failure(summary)
@@ -58,4 +62,5 @@ def _conclude(file: str, findings: list[Finding], json: bool) -> None:
 
 
 def _counted(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+    one, *of = word.split(" ", 1)
+    return " ".join([str(count), one if count == 1 else f"{one}s", *of])

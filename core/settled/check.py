@@ -11,9 +11,9 @@ from typing import TypeAlias
 
 from settled.chart import Chart, Node
 from settled.compile import Program
-from settled.dead import declared_event_not_taken, event_not_taken, never_done, shadowed, unreachable
+from settled.dead import declared_event_not_taken, event_not_taken, never_done, no_snapshots, shadowed, unreachable
 from settled.finding import Finding
-from settled.stuck import actor_id_taken, error_not_taken, hangs, invokes_while_settled, loops
+from settled.stuck import actor_id_taken, error_not_taken, hangs, invokes_while_settled, loops, system_id_taken
 from settled.survey import Survey, survey
 
 Check: TypeAlias = Callable[[Survey, Node], Iterator[Finding]]
@@ -25,8 +25,10 @@ CHECKS: tuple[Check, ...] = (
     invokes_while_settled,
     error_not_taken,
     actor_id_taken,
+    system_id_taken,
     shadowed,
     never_done,
+    no_snapshots,
 )
 """What is asked of each node that can be entered."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from settled.chart import Node, Transition
 from settled.finding import Finding
 from settled.reach import can_be_done
-from settled.survey import Survey, place, quoted
+from settled.survey import Shadow, Survey, place, quoted
 
 
 def unreachable(survey: Survey, node: Node) -> Iterator[Finding]:
@@ -24,26 +24,39 @@ def unreachable(survey: Survey, node: Node) -> Iterator[Finding]:
 
 def shadowed(survey: Survey, node: Node) -> Iterator[Finding]:
     """A transition that is never taken, because one before it always is."""
-    for transitions in (*node.on.values(), node.always):
-        for index, transition in enumerate(transitions):
-            shadow = next((each for each in transitions[:index] if _is_taken_instead(each, transition)), None)
-            if shadow is not None:
-                has = "has no guard" if shadow.guard is None else "has the same guard"
-                yield Finding(
-                    code="shadowed",
-                    severity="warning",
-                    path=transition.path,
-                    problem=f"never taken: {shadow.path} comes first and {has}",
-                    remedy="Guards are asked in order: guard the earlier one, put it last, or take one of them out.",
-                )
+    for shadow in survey.shadows:
+        if shadow.later.source is not node:
+            continue
+        alike = _alike(survey, shadow)
+        if len(alike) < 2:
+            has = "has no guard" if shadow.earlier.guard is None else "has the same guard"
+            yield Finding(
+                code="shadowed",
+                severity="warning",
+                path=shadow.later.path,
+                problem=f"never taken: {shadow.earlier.path} comes first and {has}",
+                remedy="Guards are asked in order: guard the earlier one, put it last, or take one of them out.",
+            )
+        elif shadow is alike[0]:
+            yield Finding(
+                code="shadowed",
+                severity="advice",
+                path=shadow.later.path,
+                problem=f'the guard "{shadow.name}" was asked before for the same event, here and in '
+                f"{len(alike) - 1} more of the transitions: it seems to stand for many",
+                remedy="Give each guard a name of its own. If it is one, these transitions are never taken.",
+            )
 
 
-def _is_taken_instead(earlier: Transition, later: Transition) -> bool:
-    if earlier.route != later.route:
-        return False
-    if earlier.guard is None:
-        return True
-    return later.guard is not None and earlier.guard.reference == later.guard.reference
+def _alike(survey: Survey, shadow: Shadow) -> list[Shadow]:
+    """All that the guard of `shadow` makes look so, if it may be a placeholder.
+
+    Exports call every inline guard by one name. That happens again and again, and only without logic: with it,
+    a name has one meaning.
+    """
+    if survey.program is not None or shadow.name is None:
+        return []
+    return [each for each in survey.shadows if each.name == shadow.name]
 
 
 _DONE = "xstate.done.state."
@@ -62,6 +75,23 @@ def never_done(survey: Survey, node: Node) -> Iterator[Finding]:
                 path=f"{place(invocation)}.onDone",
                 problem=f'never taken: the machine "{invocation.src}" has no end',
                 remedy="Give it a final state at its top, or take the onDone out.",
+            )
+
+
+SILENT = frozenset({"function", "machine", "unknown"})
+"""The kinds of actors (`Survey.kind`) that tell whoever invokes them nothing before their end."""
+
+
+def no_snapshots(survey: Survey, node: Node) -> Iterator[Finding]:
+    """What waits for the snapshots of an actor, which shows none."""
+    for invocation in node.invoke:
+        if invocation.sync and survey.kind(invocation) in SILENT:
+            yield Finding(
+                code="no-snapshots",
+                severity="warning",
+                path=f"{place(invocation)}.onSnapshot",
+                problem=f'never taken: "{invocation.id}" shows nothing of itself before its end',
+                remedy="Let a machine tell its parent with xstate.sendParent, use onDone, or take the onSnapshot out.",
             )
 
 

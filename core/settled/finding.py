@@ -1,7 +1,8 @@
 """A finding: what can be seen to be wrong with a machine before anything runs.
 
 An error is a machine that would stop at that place. A warning is one that works, but surely not as it was meant, or
-one that would stop if logic that is not at hand means what it seems to mean.
+one that would stop if logic that is not at hand means what it seems to mean. Advice is about one that works as it is
+written, and may well be meant so.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from attrs import frozen
 
-Severity: TypeAlias = Literal["error", "warning"]
+Severity: TypeAlias = Literal["error", "warning", "advice"]
 Code: TypeAlias = Literal[
     "actor-id-taken",
     "error-not-taken",
@@ -19,8 +20,10 @@ Code: TypeAlias = Literal[
     "invokes-while-settled",
     "loops",
     "never-done",
+    "no-snapshots",
     "result-leads-nowhere",
     "shadowed",
+    "system-id-taken",
     "unreachable",
 ]
 

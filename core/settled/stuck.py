@@ -117,13 +117,13 @@ def invokes_while_settled(survey: Survey, node: Node) -> Iterator[Finding]:
 
 
 def error_not_taken(survey: Survey, node: Node) -> Iterator[Finding]:
-    """An actor whose failure ends the machine."""
+    """An actor whose failure ends the machine: of some that is what is wanted, so it is no more than advice."""
     for invocation in node.invoke:
         event = f"xstate.error.actor.{invocation.id}"
         if not survey.takers(node, event):
             yield Finding(
                 code="error-not-taken",
-                severity="warning",
+                severity="advice",
                 path=place(invocation),
                 problem=f'if "{invocation.id}" fails, the machine ends with the status "error": nothing takes {event}',
                 remedy=f'Give the invoke an "onError", or {quoted(node)} or an ancestor an "on" for "xstate.error.*".',
@@ -144,6 +144,33 @@ def actor_id_taken(survey: Survey, node: Node) -> Iterator[Finding]:
                 remedy='Give each its own "id": the later one takes the place of the earlier.',
             )
         before[invocation.id] = invocation
+
+
+def system_id_taken(survey: Survey, node: Node) -> Iterator[Finding]:
+    """An actor with the system id of another one that may run at the same time: then it cannot be started."""
+    others = [each for each in (*reversed(node.ancestors), *survey.beside(node)) if each.order < node.order]
+    before = {id: path for each in others for id, path in _started_with_system_id(survey, each)}
+    own: dict[str, str] = {}
+    for id, path in _started_with_system_id(survey, node):
+        if other := own.get(id) or before.get(id):
+            is_sure = id in own
+            yield Finding(
+                code="system-id-taken",
+                severity="error" if is_sure else "warning",
+                path=path,
+                problem=f'the actor at {other} has the system id "{id}" too, and both '
+                + ("are started at once" if is_sure else "may run at once"),
+                remedy='Give each its own "systemId": while one has it, the other cannot be started.',
+            )
+        own[id] = path
+
+
+def _started_with_system_id(survey: Survey, node: Node) -> Iterator[tuple[str, str]]:
+    """The system ids of the actors that entering `node` starts, each with its place; in their order."""
+    does = [(meaning(action, survey.program), action.path) for action in node.entry]
+    if not any(isinstance(each, StopChild) for each, _ in does):
+        yield from ((it.system_id, path) for it, path in does if isinstance(it, SpawnChild) and it.system_id)
+    yield from ((it.system_id, place(it)) for it in node.invoke if it.system_id)
 
 
 # Endless loops. An eventless transition without a guard is taken for certain where it is the first that is asked.

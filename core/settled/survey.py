@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from attrs import frozen
 
 from settled.chart import Chart, Invocation, Node, Transition
 from settled.compile import Program
+from settled.config import Named
 from settled.inner_events import Told, done_events, told
 from settled.logic import is_machine
 from settled.reach import Reach, beside, can_be_done, reach
 
 
 @frozen
+class Shadow:
+    """`later` is not taken where `earlier` is, and that one always is when `later` could be."""
+
+    earlier: Transition
+    later: Transition
+
+    @property
+    def name(self) -> str | None:
+        """The name of the guard that the two have in common."""
+        reference = self.earlier.guard.reference if self.earlier.guard else None
+        return reference.type if isinstance(reference, Named) else None
+
+
+@frozen
 class Survey:
     """A chart, looked over once. `program` is None where only the config is at hand.
 
-    `told` is what the machine may tell itself in its actions, `done_events` by which its nodes say that they are done.
+    `told` is what the machine may tell itself in its actions, `done_events` by which its nodes say that they are done,
+    and `shadows` the transitions that are never taken.
     """
 
     chart: Chart
@@ -25,6 +42,7 @@ class Survey:
     reach: Reach
     told: tuple[Told, ...]
     done_events: frozenset[str]
+    shadows: tuple[Shadow, ...]
 
     def around(self, node: Node) -> tuple[Node, ...]:
         """All nodes that may be active along with `node`: itself, its ancestors, and what is in other regions."""
@@ -54,7 +72,25 @@ class Survey:
 
 def survey(chart: Chart, program: Program | None) -> Survey:
     """Look over `chart`."""
-    return Survey(chart, program, reach(chart), told(chart, program), done_events(chart))
+    reached = reach(chart)
+    shadows = tuple(shadow for node in chart.nodes if node in reached.all for shadow in _shadows(node))
+    return Survey(chart, program, reached, told(chart, program), done_events(chart), shadows)
+
+
+def _shadows(node: Node) -> Iterator[Shadow]:
+    for transitions in (*node.on.values(), node.always):
+        for index, later in enumerate(transitions):
+            earlier = next((each for each in transitions[:index] if _is_taken_instead(each, later)), None)
+            if earlier is not None:
+                yield Shadow(earlier, later)
+
+
+def _is_taken_instead(earlier: Transition, later: Transition) -> bool:
+    if earlier.route != later.route:
+        return False
+    if earlier.guard is None:
+        return True
+    return later.guard is not None and earlier.guard.reference == later.guard.reference
 
 
 def quoted(node: Node) -> str:

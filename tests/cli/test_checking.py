@@ -53,6 +53,15 @@ def test_warnings_alone_are_no_failure(tmp_path: Path, settled: Settled) -> None
     assert said.out.splitlines()[-1] == "m.json: 2 warnings"
 
 
+def test_nor_is_advice(tmp_path: Path, settled: Settled) -> None:
+    invoke = {"src": "work", "onDone": "b"}
+    config = {"id": "m", "initial": "a", "states": {"a": {"invoke": invoke}, "b": {"invoke": invoke}}}
+    said = settled("check", written(tmp_path, config))
+    assert (said.status, said.err) == (0, "")
+    assert said.out.startswith("m.json: states.a.invoke: advice: ")
+    assert said.out.splitlines()[-1] == "m.json: 2 pieces of advice"
+
+
 def test_a_script_reads_json(hanging: str, settled: Settled) -> None:
     said = settled("check", hanging, "--json")
     assert said.status == 1

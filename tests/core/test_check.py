@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -10,6 +10,7 @@ from settled import (
     Args,
     Finding,
     Machine,
+    and_,
     assign,
     check,
     compile_chart,
@@ -199,7 +200,7 @@ class TestErrorNotTaken:
 
     def test_an_actor_without_an_on_error(self) -> None:
         (finding,) = found(self.CONFIG, "error-not-taken")
-        assert (finding.severity, finding.path) == ("warning", "states.a.invoke")
+        assert (finding.severity, finding.path) == ("advice", "states.a.invoke")
         assert "nothing takes xstate.error.actor.i" in finding.problem
 
     @pytest.mark.parametrize("descriptor", ["xstate.error.actor.i", "xstate.error.*", "*"])
@@ -229,6 +230,42 @@ class TestActorIdTaken:
     def test_not_by_one_that_ends_before(self) -> None:
         invoke: Config = {"id": "i", "src": "work", "onError": {}}
         assert told(of(a={"invoke": {**invoke, "onDone": "b"}}, b={"invoke": invoke})) == []
+
+
+class TestSystemIdTaken:
+    INVOKE: ClassVar[Config] = {"src": "work", "systemId": "s", "onDone": "b", "onError": "b"}
+
+    def test_by_another_actor_of_the_same_node_for_certain(self) -> None:
+        config = of(a={"invoke": [self.INVOKE, {**self.INVOKE, "src": "play"}]}, b={})
+        assert told(config) == [("system-id-taken", "error", "states.a.invoke[1]")]
+        spawn = {"type": "xstate.spawnChild", "params": {"src": "play", "systemId": "s"}}
+        assert told(of(a={"entry": spawn, "invoke": self.INVOKE}, b={})) == [
+            ("system-id-taken", "error", "states.a.invoke")
+        ]
+
+    def test_by_one_of_an_ancestor_or_of_another_region_perhaps(self) -> None:
+        invoke: Config = {"src": "work", "systemId": "s", "onError": {}}
+        region: Config = {"invoke": invoke}
+        assert told({"id": "m", "type": "parallel", "states": {"a": region, "b": region}}) == [
+            ("system-id-taken", "warning", "states.b.invoke")
+        ]
+        assert told({"id": "m", "invoke": invoke, "initial": "a", "states": {"a": region}}) == [
+            ("system-id-taken", "warning", "states.a.invoke")
+        ]
+
+    def test_not_by_one_that_has_been_stopped(self) -> None:
+        stop = {"type": "xstate.stopChild", "params": {"id": "play"}}
+        spawn = {"type": "xstate.spawnChild", "params": {"src": "play", "systemId": "s"}}
+        assert told(of(a={"invoke": self.INVOKE}, b={"invoke": {**self.INVOKE, "onDone": "a"}})) == []
+        assert told(of(a={"entry": [spawn, stop], "invoke": self.INVOKE}, b={})) == []
+
+
+class TestNoSnapshots:
+    CONFIG = of(a={"invoke": {"id": "i", "src": "work", "onDone": "b", "onError": "b", "onSnapshot": "b"}}, b={})
+
+    def test_of_a_function(self) -> None:
+        assert told(self.CONFIG, actors={"work": work}) == [("no-snapshots", "warning", "states.a.invoke.onSnapshot")]
+        assert told(self.CONFIG) == [("no-snapshots", "warning", "states.a.invoke.onSnapshot")]
 
 
 class TestLoops:
@@ -265,6 +302,19 @@ class TestShadowed:
         assert told(of(a={"always": pair, "on": {"F": "c"}}, b={}, c={})) == [
             ("shadowed", "warning", "states.a.always[1]")
         ]
+
+    def test_a_name_that_stands_for_many_is_told_once(self) -> None:
+        """As exports call all guards that are inline."""
+        three: list[Any] = [{"target": each, "guard": "inline"} for each in "bcb"]
+        config = of(a={"on": {"E": three, "F": [*three[:2], "c"]}}, b={}, c={})
+        (finding,) = found(config, "shadowed")
+        assert (finding.severity, finding.path) == ("advice", "states.a.on.E[1]")
+        assert 'the guard "inline" was asked before for the same event, here and in 2 more' in finding.problem
+
+    def test_what_a_name_means_is_known_with_logic(self) -> None:
+        three: list[Any] = [{"target": each, "guard": "inline"} for each in "bcb"]
+        found_with = found(of(a={"on": {"E": three}}, b={}, c={}), "shadowed", guards={"inline": and_()})
+        assert [finding.severity for finding in found_with] == ["warning", "warning"]
 
     def test_not_by_another_guard(self) -> None:
         pair = [{"target": "b", "guard": {"type": "g", "params": {"n": n}}} for n in (1, 2)]
