@@ -54,6 +54,20 @@ class TestOtherwise:
         )
         assert difference({"steps": [{**expected[-1], "value": last["value"]}]}, {"steps": [last]}) is None
 
+    def test_a_region_that_has_come_back_keeps_its_place(self) -> None:
+        """XState takes B before A, for a's x was entered last; restored from the same snapshot it takes A first."""
+        go: Any = {"actions": {"type": "assign", "params": {"key": "go", "value": 1}}}
+        is_on: Any = {"type": "ctxEq", "params": {"key": "go", "value": 1}}
+        a, b = ({"guard": is_on, "target": "z", "actions": action} for action in "AB")
+        there: Any = {"x": {"on": {"OUT": "y"}, "always": a}, "y": {"on": {"BACK": "x"}}, "z": {}}
+        regions: Any = {
+            "a": {"initial": "x", "states": there},
+            "b": {"initial": "x", "on": {"GO": go}, "states": {"x": {"always": b}, "z": {}}},
+        }
+        config = {"type": "parallel", "context": {"go": 0}, "states": regions}
+        steps = run({"config": config, "events": [{"type": type} for type in ("OUT", "BACK", "GO")]})["steps"]
+        assert [action["type"] for action in steps[-1]["actions"]] == ["A", "B"]
+
 
 @pytest.mark.parametrize("name", CORPORA)
 def test_every_step_rests_in_a_legal_configuration(name: str) -> None:
