@@ -193,7 +193,7 @@ def _wire(draft: _Draft, chart: Chart, node: Node, config: StateConfig) -> None:
 
 def _initial(draft: _Draft, node: Node, config: StateConfig) -> Initial | None:
     path = _below(node.path, "initial")
-    if config.initial is None or not config.initial.target:
+    if config.initial is None or (not config.initial.target and "" not in node.children):
         if node.type == "compound":
             first = next(iter(node.children), "...")
             draft.faults.append(Fault(path, f'"{node.id}" has no initial state', f'Add "initial": "{first}".'))
