@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Generator, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -45,7 +45,7 @@ def forgets_the_mark(patch: Patch) -> None:
 def forgets_what_was_not_acknowledged(patch: Patch) -> None:
     settle = Window.settle
 
-    def all_of_it(self: Window, _in_hand: Container[str]) -> Window:
+    def all_of_it(self: Window, _in_hand: Container[str], _before: Iterable[str] = ()) -> Window:
         return settle(self, ())
 
     patch.setattr(Window, "settle", all_of_it)
