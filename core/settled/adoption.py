@@ -56,7 +56,7 @@ def _take_up_child(desk: Desk, record: Record, id: str, child: Child, family: Fa
         if id not in family.children:
             raise RecordError(f"{desk.key}: the snapshot of its child {id!r} is missing")
         tree = family_to_json(logic, family.children[id])
-        return adopt_child(desk, record, id, logic.id, index, child.system_id, tree)
+        return adopt_child(desk, record, id, logic.id, index, child, tree)
     call = PendingCall(id, child.src, None if child.input is ABSENT else child.input, index)
     turn = open_turn(record)
     return evolve(record, turn=evolve(turn, calls=(*turn.calls, call)))

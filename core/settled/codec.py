@@ -349,6 +349,10 @@ _PARTS: Mapping[str, _Part] = {
         lambda children: {id: [str(each.key), each.generation, each.system_id] for id, each in children.items()},
         lambda key, raw: {id: ChildInstance(Key.parse(child), *rest) for id, (child, *rest) in raw.items()},
     ),
+    "parting": _Part(
+        lambda parting: {generation: str(child) for generation, child in parting.items()},
+        lambda key, raw: {generation: Key.parse(child) for generation, child in raw.items()},
+    ),
     "system": _Part(
         lambda system: {id: str(member) for id, member in system.items()},
         lambda key, raw: {id: Key.parse(member) for id, member in raw.items()},

@@ -10,12 +10,15 @@ check in every place that must learn about it.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
 from settled.data import Json
 from settled.making import Open
+
+Whom: TypeAlias = Literal["actor", "awaited", "elsewhere"]
+"""An actor that the machine has here, one that the node being entered is about to start, or none of its own actors."""
 
 
 @frozen
@@ -45,13 +48,17 @@ class NewExecute(Open, Execute):
 
 @frozen
 class Invoke:
-    """Start the actor `src` as `id`; its output or error comes back as an event."""
+    """Start the actor `src` as `id`; its output or error comes back as an event.
+
+    `sync`: so does each snapshot that it comes to.
+    """
 
     index: int
     id: str
     src: str
     input: Json = None
     system_id: str | None = None
+    sync: bool = False
 
 
 @frozen
@@ -66,7 +73,8 @@ class Stop:
 class Send:
     """Send `event` to the actor `to`: a child's id, ``#_parent``, a system id, or an instance's key as text.
 
-    With a `delay`, it is sent once that has passed, unless cancelled by `id` before.
+    With a `delay`, it is sent once that has passed, unless cancelled by `id` before. `whom` says what `to` means at
+    this place of the step: an actor may come and go within it.
     """
 
     index: int
@@ -74,6 +82,7 @@ class Send:
     event: Json
     id: str | None = None
     delay: timedelta | None = None
+    whom: Whom = field(default="elsewhere", eq=False)
 
 
 @frozen

@@ -11,9 +11,11 @@ ended has said all, because its report comes last; so what still comes from it i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from settled.data import ABSENT, Json
 from settled.desk import Desk, open_turn
-from settled.effects import Invoke
+from settled.effects import Invoke, Send
 from settled.errors import LogicError
 from settled.making import evolve
 from settled.message import (
@@ -29,25 +31,27 @@ from settled.message import (
     Stamp,
     Start,
     Stop,
+    decode,
     encode,
     internal_id,
 )
 from settled.record import ChildInstance, Record
-from settled.settle import PARENT
+from settled.settle import PARENT, SNAPSHOT, snapshot_event
+from settled.snapshot import Child
 
 
 def start_child(desk: Desk, record: Record, effect: Invoke, machine: str) -> Record:
     """`record` with a child of `machine`, which is owed its start."""
     child = _child(desk, record, effect.id, machine, effect.index, effect.system_id)
-    return _add_child(desk, record, effect.id, child, Start(effect.input, _parent(desk, record, effect.id, child)))
+    parent = _parent(desk, record, effect.id, child, effect.sync)
+    return _add_child(desk, record, child, Start(effect.input, parent), parent)
 
 
-def adopt_child(
-    desk: Desk, record: Record, id: str, machine: str, index: int, system_id: str | None, tree: Json
-) -> Record:
-    """`record` with a child of `machine` that goes on from `tree`, which is owed to it."""
-    child = _child(desk, record, id, machine, index, system_id)
-    return _add_child(desk, record, id, child, Adopt(tree, _parent(desk, record, id, child)))
+def adopt_child(desk: Desk, record: Record, id: str, machine: str, index: int, known: Child, tree: Json) -> Record:
+    """`record` with a child of `machine` that goes on from `tree`, which is owed to it; `known` is what it is here."""
+    child = _child(desk, record, id, machine, index, known.system_id)
+    parent = _parent(desk, record, id, child, known.sync)
+    return _add_child(desk, record, child, Adopt(tree, parent), parent)
 
 
 def _child(desk: Desk, record: Record, id: str, machine: str, index: int, system_id: str | None) -> ChildInstance:
@@ -56,14 +60,14 @@ def _child(desk: Desk, record: Record, id: str, machine: str, index: int, system
     return ChildInstance(Key(machine, instance), desk.name(record, index), system_id)
 
 
-def _parent(desk: Desk, record: Record, id: str, child: ChildInstance) -> Parent:
-    return Parent(desk.key, id, child.generation, _root(desk, record))
+def _parent(desk: Desk, record: Record, id: str, child: ChildInstance, sync: bool) -> Parent:
+    return Parent(desk.key, id, child.generation, _root(desk, record), sync)
 
 
-def _add_child(desk: Desk, record: Record, id: str, child: ChildInstance, beginning: Start | Adopt) -> Record:
-    record = evolve(record, children={**record.children, id: child})
+def _add_child(desk: Desk, record: Record, child: ChildInstance, beginning: Start | Adopt, parent: Parent) -> Record:
+    record = evolve(record, children={**record.children, parent.child: child})
     record = desk.owing(record, Message(child.key, internal_id(child.generation), encode(beginning)))
-    return _enlist(desk, record, child, ended=False)
+    return _enlist(desk, record, child, parent)
 
 
 def stop_child(desk: Desk, record: Record, id: str) -> Record:
@@ -76,8 +80,39 @@ def stop_child(desk: Desk, record: Record, id: str) -> Record:
         return record
     window = record.window.hear(child.key, child.generation, kin_of(record))
     record = _without_child(desk, evolve(record, window=window), id)
-    stop = Message(child.key, internal_id(f"{child.generation}/stop"), encode(Stop(child.generation)))
-    return desk.owing(record, stop)
+    return desk.owing(record, _stop(child.key, child.generation))
+
+
+def _stop(child: Key, generation: str) -> Message:
+    return Message(child, internal_id(f"{generation}/stop"), encode(Stop(generation)))
+
+
+def part_with(desk: Desk, record: Record, id: str) -> Record:
+    """`record` without its child `id`, which the step in hand stops.
+
+    If this is a step that the child itself has caused by the last it did, its report is on the way. As in XState it is
+    still listened to, although nothing may wait for it any more.
+    """
+    child = record.children.get(id)
+    if child is None or not _is_last_word(open_turn(record).message, child):
+        return stop_child(desk, record, id)
+    window = record.window.hear(child.key, child.generation, kin_of(record))
+    parting = {**record.parting, child.generation: child.key}
+    return _without_child(desk, evolve(record, window=window, parting=parting), id)
+
+
+def _is_last_word(message: Message, child: ChildInstance) -> bool:
+    content = decode(message.body)
+    if not isinstance(content, Event) or content.stamp is None:
+        return False
+    return content.is_last and content.stamp.sender == child.key
+
+
+def take_leave(record: Record, generation: str) -> Record:
+    """`record`, once it has heard the report of a child that it has parted with."""
+    parting = dict(record.parting)
+    window = record.window.forget_sender(parting.pop(generation))
+    return evolve(record, window=window, parting=parting)
 
 
 def forget_child(desk: Desk, record: Record, id: str) -> Record:
@@ -89,7 +124,7 @@ def forget_child(desk: Desk, record: Record, id: str) -> Record:
 def _without_child(desk: Desk, record: Record, id: str) -> Record:
     children = dict(record.children)
     child = children.pop(id)
-    return _enlist(desk, evolve(record, children=children), child, ended=True)
+    return _delist(desk, evolve(record, children=children), child)
 
 
 def kin_of(record: Record) -> frozenset[str]:
@@ -116,31 +151,63 @@ def tell_parent(desk: Desk, record: Record) -> Record:
     return desk.owing(record, Message(parent.key, internal_id(f"{parent.generation}/report"), encode(report)))
 
 
+def show_parent(desk: Desk, record: Record) -> Record:
+    """`record`, whose machine has come to rest, if only for now; if its parent listens, it is owed the snapshot."""
+    parent, turn = record.parent, open_turn(record)
+    if parent is None or not parent.sync or record.live().status != "active":
+        return record
+    event = snapshot_event(parent.child, desk.machine.to_json(record.live()))
+    id = internal_id(desk.name(record, turn.index))
+    record = desk.owing(record, Message(parent.key, id, encode(Event(event, stamped(desk, record)))))
+    return evolve(record, turn=evolve(turn, index=turn.index + 1))
+
+
+def shown_by(content: Event) -> str | None:
+    """The child whose snapshot `content` brings; None if it is an event of another kind, or of no instance."""
+    type = str(content.event.get("type")) if isinstance(content.event, Mapping) else ""
+    return type.removeprefix(SNAPSHOT) if content.stamp and type.startswith(SNAPSHOT) else None
+
+
 # Addresses
 
 
-def addressed(desk: Desk, record: Record, to: str, event: Json, index: int, *, delayed: bool) -> Message | None:
-    """The message that brings `event`, effect number `index`, to whoever `to` names.
+def addressed(desk: Desk, record: Record, send: Send) -> Message | None:
+    """The message that brings the event of `send` to whoever it is for.
 
-    None for a function actor, which takes no events, and for a child that has ended. A delayed message may be
-    overtaken, so it does not say which step it is from.
+    None for an actor of the machine that takes no events: a function, or a child that has ended. A delayed message may
+    be overtaken, so it does not say which step it is from.
 
     Raises:
         LogicError: nobody has this address.
     """
-    id, target = internal_id(desk.name(record, index)), address(record, to)
+    id, target = internal_id(desk.name(record, send.index)), _target(record, send)
     if isinstance(target, Key):
-        generation = record.parent.generation if record.parent and target == record.parent.key else None
-        return Message(target, id, encode(Event(event, None if delayed else stamped(desk, record, generation))))
+        return Message(target, id, encode(_event(desk, record, send, target)))
     if target is None:
         return None
     if record.parent is not None:
-        stamp = None if delayed else stamped(desk, record)
-        return Message(record.parent.root, id, encode(Forward(target, event, stamp)))
+        stamp = stamped(desk, record) if send.delay is None else None
+        return Message(record.parent.root, id, encode(Forward(target, send.event, stamp)))
     raise LogicError(
-        f"{desk.key}: cannot send to {to!r}: it is no child, no system id, and not the key (MACHINE/INSTANCE) of an "
-        "instance"
+        f"{desk.key}: cannot send to {send.to!r}: it is no child, no system id, and not the key (MACHINE/INSTANCE) of "
+        "an instance"
     )
+
+
+def _target(record: Record, send: Send) -> Key | str | None:
+    if send.whom == "elsewhere":
+        return address(record, send.to)
+    child = record.children.get(send.to)
+    return None if child is None else child.key
+
+
+def _event(desk: Desk, record: Record, send: Send, target: Key) -> Event:
+    if send.delay is not None:
+        return Event(send.event)
+    if record.parent is None or target != record.parent.key:
+        return Event(send.event, stamped(desk, record))
+    is_last = record.live().status in ("done", "error")
+    return Event(send.event, stamped(desk, record, record.parent.generation), is_last)
 
 
 def stamped(desk: Desk, record: Record, generation: str | None = None) -> Stamp:
@@ -164,22 +231,44 @@ def _root(desk: Desk, record: Record) -> Key:
     return desk.key if record.parent is None else record.parent.root
 
 
-def _enlist(desk: Desk, record: Record, child: ChildInstance, *, ended: bool) -> Record:
+def _enlist(desk: Desk, record: Record, child: ChildInstance, parent: Parent) -> Record:
     """The root's directory, told of a child's system id; at the root itself, changed."""
     if child.system_id is None:
         return record
-    word = Enlist(child.system_id, child.key, ended)
+    word = Enlist(child.system_id, child.key, False, parent)
     if record.parent is None:
-        return enlisted(record, word)
-    id = internal_id(f"{child.generation}/{'delist' if ended else 'enlist'}")
-    return desk.owing(record, Message(record.parent.root, id, encode(word)))
+        return enlisted(desk, record, word)
+    return desk.owing(record, Message(parent.root, internal_id(f"{child.generation}/enlist"), encode(word)))
 
 
-def enlisted(record: Record, word: Enlist) -> Record:
-    """The root's `record` after `word`. That somebody ended says nothing of who has the system id since."""
-    system = dict(record.system)
-    if not word.ended:
+def _delist(desk: Desk, record: Record, child: ChildInstance) -> Record:
+    if child.system_id is None:
+        return record
+    word = Enlist(child.system_id, child.key, True)
+    if record.parent is None:
+        return enlisted(desk, record, word)
+    return desk.owing(record, Message(record.parent.root, internal_id(f"{child.generation}/delist"), encode(word)))
+
+
+def enlisted(desk: Desk, record: Record, word: Enlist) -> Record:
+    """The root's `record` after `word`. That somebody ended says nothing of who has the system id since.
+
+    Who comes second to a system id cannot have it: it is stopped, and has failed for the machine that started it.
+    """
+    system, holder = dict(record.system), record.system.get(word.system_id)
+    if word.ended:
+        if holder == word.key:
+            del system[word.system_id]
+    elif word.parent is None or holder in (None, word.key):
         system[word.system_id] = word.key
-    elif system.get(word.system_id) == word.key:
-        del system[word.system_id]
+    else:
+        return _turned_away(desk, record, word, word.parent)
     return evolve(record, system=system)
+
+
+def _turned_away(desk: Desk, record: Record, word: Enlist, parent: Parent) -> Record:
+    message = f"the system id {word.system_id!r} is that of another actor already"
+    error: Json = {"name": "SystemIdTaken", "message": message}
+    report = encode(Report(parent.child, parent.generation, False, error))
+    record = desk.owing(record, Message(parent.key, internal_id(f"{parent.generation}/taken"), report))
+    return desk.owing(record, _stop(word.key, parent.generation))

@@ -14,7 +14,19 @@ from settled.adoption import go_on_from
 from settled.data import Json
 from settled.desk import Desk, open_turn
 from settled.errors import EventError, LogicError
-from settled.kin import address, enlisted, forget_child, has_ended, kin_of, stamped, stop_child, tell_parent
+from settled.kin import (
+    address,
+    enlisted,
+    forget_child,
+    has_ended,
+    kin_of,
+    show_parent,
+    shown_by,
+    stamped,
+    stop_child,
+    take_leave,
+    tell_parent,
+)
 from settled.making import evolve
 from settled.message import (
     Adopt,
@@ -35,7 +47,7 @@ from settled.message import (
     encode,
 )
 from settled.ports import Position
-from settled.posting import forget_timer, hand_over_timers, post, put_off, relay, without_timer
+from settled.posting import fired, first_due, forget_timer, hand_over_timers, post, put_off, relay
 from settled.record import SET_ASIDE, OpenTurn, Outcome, PendingCall, Record, due_message
 from settled.resting import REJECT, RESOLVE
 from settled.settle import Progress, begin, done_event, drain, error_event, is_settled, take
@@ -123,13 +135,19 @@ def _is_stale(record: Record, content: Applicable, stamp: Stamp | None) -> bool:
         case Due(token, _):
             return token not in record.timers
         case Report(child, generation):
-            return child not in record.children or record.children[child].generation != generation
+            return not _is_child(record, child, generation) and generation not in record.parting
         case Stop(generation):
             return record.parent is None or record.parent.generation != generation
+        case Event(_, Stamp() as sender) if (shown := shown_by(content)) is not None:
+            return shown not in record.children or record.children[shown].key != sender.sender
         case Start() | Adopt() | Event() | Enlist() | Forward():
             return False
         case _:
             assert_never(content)
+
+
+def _is_child(record: Record, id: str, generation: str) -> bool:
+    return id in record.children and record.children[id].generation == generation
 
 
 def _judge(desk: Desk, record: Record, content: Applicable) -> Verdict:
@@ -139,7 +157,7 @@ def _judge(desk: Desk, record: Record, content: Applicable) -> Verdict:
         return Refuse(Outcome.REFUSED, f"{desk.key} was never started")
     if record.live().status != "active":
         return Note(Outcome.IGNORED)
-    if isinstance(content, Event):
+    if isinstance(content, Event) and shown_by(content) is None:
         try:
             desk.machine.admit(content.event)
         except EventError as error:
@@ -175,13 +193,12 @@ def accept(desk: Desk, record: Record, message: Message, content: Applicable) ->
             return _step(desk, record, message, event, stamp)
         case Due(token, early):
             return _fire(desk, record, message, token, early)
-        case Report(child, _, done, data):
-            event = done_event(child, data) if done else error_event(child, data)
-            return _step(desk, forget_child(desk, record, child), message, event)
+        case Report():
+            return _hear_end(desk, record, message, content)
         case Stop():
             return _stop(desk, record, message)
         case Enlist():
-            return _noted(enlisted(record, content), message)
+            return _noted(enlisted(desk, record, content), message)
         case Forward():
             return _pass_on(desk, record, message, content)
         case _:
@@ -206,23 +223,48 @@ def _start(desk: Desk, record: Record, message: Message, input: Json, parent: Pa
 
 def _adopt(desk: Desk, record: Record, message: Message, tree: Json, parent: Parent) -> Record:
     record = go_on_from(desk, evolve(record, parent=parent), message, tree)
+    record = show_parent(desk, record)
     return _close(desk, record, open_turn(record)) if is_settled(desk.machine, record.live()) else record
 
 
-def _step(desk: Desk, record: Record, message: Message, event: Json, stamp: Stamp | None = None) -> Record:
-    progress = drain(desk.machine, take(desk.machine, Progress(record.live()), event))
+def _hear_end(desk: Desk, record: Record, message: Message, report: Report) -> Record:
+    child = report.child
+    event = done_event(child, report.data) if report.done else error_event(child, report.data)
+    if _is_child(record, child, report.generation):
+        return _step(desk, forget_child(desk, record, child), message, event)
+    return _step(desk, take_leave(record, report.generation), message, event, is_parting=True)
+
+
+def _step(
+    desk: Desk, record: Record, message: Message, event: Json, stamp: Stamp | None = None, *, is_parting: bool = False
+) -> Record:
+    step = take(desk.machine, Progress(record.live()), event, is_parting=is_parting)
+    progress = drain(desk.machine, step)
     turn = OpenTurn(message, record.ordinal, progress.index, desk.nonce, lease=desk.lease)
     record = evolve(record, ordinal=record.ordinal + 1, snapshot=progress.snapshot, turn=turn)
     return _after(desk, record, progress, stamp)
 
 
 def _fire(desk: Desk, record: Record, message: Message, token: str, early: int) -> Record:
-    timer = record.timers[token]
-    if timer.due > desk.now:
+    """The timer `token` is due. What is due before it comes first, for the timers' port keeps no order among them.
+
+    A turn that is left open looks at the timers that are due by itself.
+    """
+    due = record.timers[token].due
+    if due > desk.now:
         return put_off(desk, record, token, early)
+    while token in record.timers and record.turn is None and record.live().status == "active":
+        first = first_due(record, due)
+        assert first is not None, "at least `token` is due"
+        record = _fire_one(desk, record, message, first)
+    return record
+
+
+def _fire_one(desk: Desk, record: Record, message: Message, token: str) -> Record:
+    timer = record.timers[token]
     if timer.message is not None:
         return _noted(relay(desk, record, token, timer.message), message)
-    return _step(desk, without_timer(record, token), message, timer.event)
+    return _step(desk, fired(record, token), message, timer.event)
 
 
 def _stop(desk: Desk, record: Record, message: Message) -> Record:
@@ -256,7 +298,7 @@ def advance(desk: Desk, record: Record) -> Record:
 
 def _after(desk: Desk, record: Record, progress: Progress, stamp: Stamp | None = None) -> Record:
     """`record`, whose open turn has come as far as `progress`, with its effects entered; closed if it has settled."""
-    record = post(desk, record, progress.effects)
+    record = show_parent(desk, post(desk, record, progress.effects))
     posted = open_turn(record)
     if is_settled(desk.machine, progress.snapshot):
         return _close(desk, record, posted, stamp)
@@ -271,14 +313,13 @@ def _after(desk: Desk, record: Record, progress: Progress, stamp: Stamp | None =
 def ring(desk: Desk, record: Record) -> Record:
     """`record` with the first timer that is due, if one is, in the inbox of its open turn."""
     turn = open_turn(record)
-    due = [(timer.due, token) for token, timer in record.timers.items() if timer.due <= desk.now]
-    if not due:
+    token = first_due(record, desk.now)
+    if token is None:
         return record
-    token = min(due)[1]
     timer = record.timers[token]
     if timer.message is not None:
         return _noted(relay(desk, record, token, timer.message), due_message(desk.key, token))
-    return evolve(without_timer(record, token), turn=evolve(turn, inbox=(*turn.inbox, timer.event)))
+    return evolve(fired(record, token), turn=evolve(turn, inbox=(*turn.inbox, timer.event)))
 
 
 def report(record: Record, call: PendingCall, event: Json) -> Record:

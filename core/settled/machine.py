@@ -26,7 +26,7 @@ from settled.plans import Plans
 from settled.select import select
 from settled.snapshot import Snapshot, from_json, to_json
 from settled.texts import Texts
-from settled.transition import initial_microsteps, initial_step, microsteps, step
+from settled.transition import ROUTE, initial_microsteps, initial_step, microsteps, step
 
 if TYPE_CHECKING:
     from settled.finding import Finding
@@ -204,7 +204,7 @@ class Machine(Generic[C, E]):
         """
         plain = self.logic.event_to_json(event)
         type = cast("str", plain["type"])
-        if type.startswith("xstate.") or type == "*":
+        if (type.startswith("xstate.") and type != ROUTE) or type == "*":
             raise EventError(f'an event from outside cannot have the type "{type}"')
         self.logic.admit(plain)
         return plain

@@ -94,10 +94,17 @@ class Macrostep:
 
     def start(self, id: str, child: Child) -> None:
         """`child` runs from now on as `id`."""
+        if self.elsewhere and child.system_id is not None:
+            self._check_system_id(child.system_id)
         self.children = {**self.children, id: child}
         self.is_changed = True
         input = None if child.input is ABSENT else child.input
-        self.effects.append(Invoke(self.next_index, id, child.src, input, child.system_id))
+        self.effects.append(Invoke(self.next_index, id, child.src, input, child.system_id, child.sync))
+
+    def _check_system_id(self, system_id: str) -> None:
+        for id, other in self.children.items():
+            if other.system_id == system_id and other.status == "active":
+                raise LookupError(f'the system id "{system_id}" is that of the actor "{id}" already')
 
     def stop(self, id: str) -> None:
         """The actor `id`, if there is one, is forgotten."""

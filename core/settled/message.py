@@ -124,13 +124,15 @@ class Stamp:
 class Parent:
     """To whom a child machine reports: its parent's key, and the id and generation under which it was started.
 
-    `root` is the machine at the top, which knows the system ids of all below it.
+    `root` is the machine at the top, which knows the system ids of all below it. `sync`: the parent listens to the
+    child's snapshots.
     """
 
     key: Key
     child: str
     generation: str
     root: Key
+    sync: bool = False
 
 
 @frozen
@@ -151,10 +153,14 @@ class Adopt:
 
 @frozen
 class Event:
-    """An event for the machine; `stamp` if another instance sent it without a delay."""
+    """An event for the machine; `stamp` if another instance sent it without a delay.
+
+    `is_last`: the sender is a child that has ended since, and its report follows.
+    """
 
     event: Json
     stamp: Stamp | None = None
+    is_last: bool = False
 
 
 @frozen
@@ -187,11 +193,15 @@ class Stop:
 
 @frozen
 class Enlist:
-    """To a root: the instance `key` below it goes by `system_id` now, or, if it has `ended`, no more."""
+    """To a root: the instance `key` below it goes by `system_id` now, or, if it has `ended`, no more.
+
+    `parent`: to whom it reports, if it has only just been started.
+    """
 
     system_id: str
     key: Key
     ended: bool
+    parent: Parent | None = None
 
 
 @frozen
@@ -238,7 +248,8 @@ def _to_json(content: Content) -> dict[str, Json]:
         case Event(event, None):
             return {"kind": "event", "event": event}
         case Event():
-            return {"kind": "event", "event": content.event, "stamp": _optional(_stamp_to_json, content.stamp)}
+            last: dict[str, Json] = {"last": True} if content.is_last else {}
+            return {"kind": "event", "event": content.event, "stamp": _optional(_stamp_to_json, content.stamp), **last}
         case Due():
             early: dict[str, Json] = {"early": content.early} if content.early else {}
             return {"kind": "timer", "token": content.token, **early}
@@ -252,8 +263,9 @@ def _to_json(content: Content) -> dict[str, Json]:
             }
         case Stop():
             return {"kind": "stop", "generation": content.generation}
-        case Enlist(system_id, key, ended):
-            return {"kind": "enlist", "system_id": system_id, "key": str(key), "ended": ended}
+        case Enlist(system_id, key, ended, parent):
+            by: dict[str, Json] = {"parent": parent_to_json(parent)} if parent else {}
+            return {"kind": "enlist", "system_id": system_id, "key": str(key), "ended": ended, **by}
         case Forward(system_id, event, stamp):
             stamped: dict[str, Json] = {"stamp": _stamp_to_json(stamp)} if stamp else {}
             return {"kind": "forward", "system_id": system_id, "event": event, **stamped}
@@ -279,23 +291,32 @@ def _stamp(data: Any) -> Stamp:
 
 def parent_to_json(parent: Parent) -> Json:
     """`parent` as JSON, for a message or a record."""
-    return [str(parent.key), parent.child, parent.generation, str(parent.root)]
+    sync = [True] if parent.sync else []
+    return [str(parent.key), parent.child, parent.generation, str(parent.root), *sync]
 
 
 def parent_from_json(data: Any) -> Parent:
     """The parent that `parent_to_json` wrote."""
-    key, child, generation, root = data
-    return Parent(Key.parse(key), str(child), str(generation), Key.parse(root))
+    key, child, generation, root, *sync = data
+    return Parent(Key.parse(key), str(child), str(generation), Key.parse(root), sync == [True])
+
+
+def _optional_parent(data: Any) -> Parent | None:
+    return None if data is None else parent_from_json(data)
 
 
 _READ: Mapping[str, Callable[[Mapping[str, Any]], Content]] = {
-    "start": lambda data: Start(data["input"], None if data["parent"] is None else parent_from_json(data["parent"])),
+    "start": lambda data: Start(data["input"], _optional_parent(data["parent"])),
     "adopt": lambda data: Adopt(data["tree"], parent_from_json(data["parent"])),
-    "event": lambda data: Event(data["event"], _stamp(data["stamp"]) if "stamp" in data else None),
+    "event": lambda data: Event(
+        data["event"], _stamp(data["stamp"]) if "stamp" in data else None, data.get("last") is True
+    ),
     "timer": lambda data: Due(str(data["token"]), int(data.get("early", 0))),
     "report": lambda data: Report(str(data["child"]), str(data["generation"]), data["done"] is True, data["data"]),
     "stop": lambda data: Stop(str(data["generation"])),
-    "enlist": lambda data: Enlist(str(data["system_id"]), Key.parse(data["key"]), data["ended"] is True),
+    "enlist": lambda data: Enlist(
+        str(data["system_id"]), Key.parse(data["key"]), data["ended"] is True, _optional_parent(data.get("parent"))
+    ),
     "forward": lambda data: Forward(
         str(data["system_id"]), data["event"], _stamp(data["stamp"]) if "stamp" in data else None
     ),

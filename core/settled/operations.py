@@ -29,7 +29,7 @@ from settled.actions import (
 from settled.chart import Action, After, Configuration, Invocation, Node, told
 from settled.compile import Program
 from settled.data import ABSENT
-from settled.effects import Cancel, Emit, Log, NewExecute, Send
+from settled.effects import Cancel, Emit, Log, NewExecute, Send, Whom
 from settled.errors import LogicError
 from settled.expression import Args, Expression, known_value
 from settled.guards import GuardLike
@@ -264,27 +264,31 @@ def _send(
         args, given = step.args(), params(step)
         event = step.event if sending.event is None else sending.event(args, given)
         later = delay and delay(args, given)
-        to = _address(step, sending.to(args, given), awaited)
+        to, whom = _address(step, sending.to(args, given), awaited)
         plain = step.program.logic.event_to_json(event)
-        step.effects.append(Send(step.next_index, to, plain, sending.id, later))
+        step.effects.append(Send(step.next_index, to, plain, sending.id, later, whom))
 
     return perform
 
 
-def _address(step: Macrostep, to: Any, awaited: tuple[str, ...]) -> str:
+def _address(step: Macrostep, to: Any, awaited: tuple[str, ...]) -> tuple[str, Whom]:
     """Whom `to` names: a child, itself, its parent, or an instance anywhere by its key."""
     if not isinstance(to, str):
         raise TypeError(f"an event is sent to the id of an actor, not to {to!r}")
-    if to in (INTERNAL, PARENT) or to in awaited or to in step.children:
-        return to
+    if to in (INTERNAL, PARENT):
+        return to, "elsewhere"
+    if to in awaited:
+        return to, "awaited"
+    if to in step.children:
+        return to, "actor"
     child = to.removeprefix("#_")
     if child != to and child in step.children:
-        return child
+        return child, "actor"
     for id, other in step.children.items():
         if other.system_id == to:
-            return id
+            return id, "actor"
     if "/" in to or step.elsewhere:
-        return to
+        return to, "elsewhere"
     raise LookupError(f'there is no actor "{to}" to send to')
 
 

@@ -12,7 +12,7 @@ from typing import assert_never
 
 from settled.desk import Desk, open_turn
 from settled.effects import Cancel, Effect, Emit, Execute, Invoke, Log, Raise, Schedule, Send, Stop
-from settled.kin import addressed, start_child, stop_child
+from settled.kin import addressed, part_with, start_child
 from settled.machine import Machine
 from settled.making import evolve
 from settled.message import Key, Message, Timer, internal_id
@@ -27,8 +27,8 @@ def post(desk: Desk, record: Record, effects: Sequence[Effect]) -> Record:
     event until the actor is there, and so does this.
     """
     early: list[Send] = []
-    for place, effect in enumerate(effects):
-        if isinstance(effect, Send) and _is_early(record, effect, effects[place + 1 :]):
+    for effect in effects:
+        if isinstance(effect, Send) and effect.whom == "awaited":
             early.append(effect)
             continue
         record = _post(desk, record, effect)
@@ -39,10 +39,6 @@ def post(desk: Desk, record: Record, effects: Sequence[Effect]) -> Record:
     return record
 
 
-def _is_early(record: Record, send: Send, later: Sequence[Effect]) -> bool:
-    return send.to not in record.children and any(isinstance(each, Invoke) and each.id == send.to for each in later)
-
-
 def _post(desk: Desk, record: Record, effect: Effect) -> Record:
     match effect:
         case Execute() | Emit() | Log():
@@ -50,11 +46,11 @@ def _post(desk: Desk, record: Record, effect: Effect) -> Record:
         case Invoke():
             return _invoke(desk, record, effect)
         case Stop(_, id):
-            return record if id is None else stop_child(desk, _forget_call(record, id), id)
+            return record if id is None else part_with(desk, _forget_call(record, id), id)
         case Send(delay=timedelta() as delay):
             return _send_later(desk, record, effect, delay)
-        case Send(index, to, event):
-            message = None if to == INTERNAL else addressed(desk, record, to, event, index, delayed=False)
+        case Send():
+            message = None if effect.to == INTERNAL else addressed(desk, record, effect)
             return record if message is None else desk.owing(record, message)
         case Schedule(index, event, delay, id):
             timer = RunningTimer(desk.due_in(delay_in_seconds(delay)), event, id)
@@ -84,7 +80,7 @@ def _send_later(desk: Desk, record: Record, effect: Send, delay: timedelta) -> R
     """A timer of the sender's. Whom it is for is settled now: a child may be gone by then, or be another one."""
     timer = RunningTimer(desk.due_in(delay_in_seconds(delay)), effect.event, effect.id)
     if effect.to != INTERNAL:
-        message = addressed(desk, record, effect.to, effect.event, effect.index, delayed=True)
+        message = addressed(desk, record, effect)
         if message is None:
             return record
         timer = evolve(timer, event=None, message=(str(message.key), message.body))
@@ -94,28 +90,46 @@ def _send_later(desk: Desk, record: Record, effect: Send, delay: timedelta) -> R
 # Timers
 
 
+# Several may run under one id. It is the name of the last of them, for as long as none of them has fired or been
+# cancelled; the others cannot be called by it any more.
+
+
 def _watch(desk: Desk, record: Record, token: str, timer: RunningTimer) -> Record:
-    if timer.id is not None:
-        record = _cancel(desk, record, timer.id)
     return evolve(record, timers={**record.timers, token: timer})
 
 
 def _cancel(desk: Desk, record: Record, id: str) -> Record:
-    for token in [token for token, timer in record.timers.items() if timer.id == id]:
-        record = forget_timer(desk, record, token)
-    return record
+    named = [token for token, timer in record.timers.items() if timer.id == id]
+    return _nameless(forget_timer(desk, record, named[-1]), id) if named else record
+
+
+def _nameless(record: Record, id: str) -> Record:
+    timers = {token: evolve(timer, id=None) if timer.id == id else timer for token, timer in record.timers.items()}
+    return evolve(record, timers=timers)
 
 
 def forget_timer(desk: Desk, record: Record, token: str) -> Record:
     """`record` without a timer that must not fire any more."""
     scheduled = record.timers[token].scheduled
-    record = without_timer(record, token)
+    record = _without_timer(record, token)
     return desk.owing(record, CancelTimer(token)) if scheduled else record
 
 
-def without_timer(record: Record, token: str) -> Record:
-    """`record` without a timer that has fired."""
+def _without_timer(record: Record, token: str) -> Record:
     return evolve(record, timers={other: timer for other, timer in record.timers.items() if other != token})
+
+
+def fired(record: Record, token: str) -> Record:
+    """`record` without a timer that has fired."""
+    id = record.timers[token].id
+    record = _without_timer(record, token)
+    return record if id is None else _nameless(record, id)
+
+
+def first_due(record: Record, now: float) -> str | None:
+    """The token of the timer that is to fire first: of those due at one moment, the one that was scheduled first."""
+    due = [(timer.due, place, token) for place, (token, timer) in enumerate(record.timers.items()) if timer.due <= now]
+    return min(due)[2] if due else None
 
 
 def hand_over_timers(desk: Desk, record: Record) -> Record:
@@ -131,7 +145,7 @@ def hand_over_timers(desk: Desk, record: Record) -> Record:
 def relay(desk: Desk, record: Record, token: str, message: tuple[str, str]) -> Record:
     """A delayed send is due: its message is owed, under the idempotency key that it was scheduled under."""
     key, body = message
-    return desk.owing(without_timer(record, token), Message(Key.parse(key), internal_id(token), body))
+    return desk.owing(fired(record, token), Message(Key.parse(key), internal_id(token), body))
 
 
 LONGEST_DOUBLING = 60

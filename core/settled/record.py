@@ -238,8 +238,8 @@ SET_ASIDE = frozenset({Outcome.DEAD, Outcome.REFUSED})
 class RunningTimer:
     """A timer of the machine: `event` is for itself, or else `message` (a key and a body) is for another.
 
-    `id` is the name by which the machine can cancel it. `scheduled` says that the timers' port was told: an open turn
-    watches its own timers, and hands over those that outlive it.
+    `id` is the name by which the machine can cancel it, as long as that is not another's. `scheduled` says that the
+    timers' port was told: an open turn watches its own timers, and hands over those that outlive it.
     """
 
     due: float
@@ -354,6 +354,8 @@ class Record:
     """What the store keeps for a key, decoded.
 
     `nonce` is that of the commit that wrote it: no two commits have the same one, and nobody can guess the next.
+    `parting` are the children that were stopped when they had ended already, by what they said before: their keys by
+    their generations, until they have reported.
     `birth` is the nonce with which the instance was started. `ordinal` is how many events it has accepted. `mark` is
     the highest position in its queue that was taken or set aside; it outlives the instance. `system` is a root's
     directory of system ids.
@@ -371,6 +373,7 @@ class Record:
     parent: Parent | None = None
     timers: Mapping[str, RunningTimer] = {}
     children: Mapping[str, ChildInstance] = {}
+    parting: Mapping[str, Key] = {}
     system: Mapping[str, Key] = {}
     turn: OpenTurn | None = None
     mark: Position | None = None

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from settled.chart import Node
 from settled.data import Json
-from settled.effects import Effect, Send
+from settled.effects import Effect, Invoke, Send, Stop
 from settled.errors import LogicError
 from settled.machine import Machine
 from settled.making import evolve
@@ -43,14 +43,17 @@ class Progress:
 def begin(machine: Machine[Any, Any], input: Json = None) -> Progress:
     """The initial step."""
     snapshot, effects = machine.initial_transition(input, elsewhere=True)
-    return _after(Progress(snapshot), snapshot, effects)
+    return _after(machine, Progress(snapshot), snapshot, effects)
 
 
-def take(machine: Machine[Any, Any], progress: Progress, event: Json) -> Progress:
-    """One step: `event` on top of `progress`. The report of an actor also marks that actor as ended."""
-    snapshot = _with_report(progress.snapshot, event)
+def take(machine: Machine[Any, Any], progress: Progress, event: Json, *, is_parting: bool = False) -> Progress:
+    """One step: `event` on top of `progress`.
+
+    The report of an actor also marks that actor as ended, unless it is a `is_parting` word, of one that is forgotten.
+    """
+    snapshot = progress.snapshot if is_parting else _with_report(progress.snapshot, event)
     after, effects = machine.transition(snapshot, event, first_index=progress.index, elsewhere=True)
-    return _after(progress, after, effects)
+    return _after(machine, progress, after, effects)
 
 
 def drain(machine: Machine[Any, Any], progress: Progress) -> Progress:
@@ -124,15 +127,67 @@ def error_event(child: str, error: Json) -> Mapping[str, Json]:
     return {"type": f"xstate.error.actor.{child}", "error": error, "actorId": child}
 
 
-def _after(progress: Progress, snapshot: Snapshot[Any], effects: tuple[Effect, ...]) -> Progress:
-    own = tuple(effect.event for effect in effects if isinstance(effect, Send) and is_to_self(effect))
-    return Progress(snapshot, progress.inbox + own, progress.effects + effects, progress.index + len(effects))
+def _after(
+    machine: Machine[Any, Any], progress: Progress, snapshot: Snapshot[Any], effects: tuple[Effect, ...]
+) -> Progress:
+    index = progress.index + len(effects)
+    if not effects:
+        return Progress(snapshot, progress.inbox, progress.effects, index)
+    effects = without_stillborn(effects)
+    own = tuple(event for effect in effects for event in _own_events(machine, effect))
+    return Progress(snapshot, progress.inbox + own, progress.effects + effects, index)
+
+
+def without_stillborn(effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
+    """The `effects` of one step without those that come to nothing.
+
+    Actors start where a step ends. So one that is stopped by the step that asked for it never starts, and what it was
+    sent meanwhile is heard by nobody.
+    """
+    if not any(isinstance(effect, Invoke) for effect in effects):
+        return effects
+    awaiting, starting, gone = dict[str, list[int]](), dict[str, list[int]](), set[int]()
+    for place, effect in enumerate(effects):
+        match effect:
+            case Send(to=to, whom="awaited"):
+                awaiting.setdefault(to, []).append(place)
+            case Send(to=to, whom="actor") if to in starting:
+                starting[to].append(place)
+            case Invoke(id=id):
+                starting[id] = [*awaiting.pop(id, ()), place]
+            case Stop(id=str(id)) if id in starting:
+                gone.update(starting.pop(id), {place})
+            case _:
+                pass
+    return tuple(effect for place, effect in enumerate(effects) if place not in gone) if gone else effects
+
+
+def _own_events(machine: Machine[Any, Any], effect: Effect) -> tuple[Json, ...]:
+    """What the machine is to take because of `effect` before its turn ends.
+
+    Of a function there is nothing to be seen but that it runs.
+    """
+    match effect:
+        case Send() if is_to_self(effect):
+            return (effect.event,)
+        case Invoke(id=id, sync=True) if not isinstance(machine.actor(effect.src), Machine):
+            return (snapshot_event(id, {"status": "active", "input": effect.input}),)
+        case _:
+            return ()
+
+
+def snapshot_event(child: str, snapshot: Json) -> Mapping[str, Json]:
+    """What a machine that listens is told when the actor `child` has come to `snapshot`."""
+    return {"type": f"{SNAPSHOT}{child}", "snapshot": snapshot}
 
 
 def is_to_self(effect: Send) -> bool:
     """Whether the machine sends this to itself without a delay: then it is taken before the turn ends."""
     return effect.to == INTERNAL and effect.delay is None
 
+
+SNAPSHOT = "xstate.snapshot."
+"""How the types begin of the events that bring the snapshots of actors."""
 
 INTERNAL, PARENT = "#_internal", "#_parent"
 """How XState writes the machine itself and its parent as the target of a ``sendTo``."""

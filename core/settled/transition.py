@@ -26,6 +26,9 @@ Step: TypeAlias = "tuple[Snapshot[Any], tuple[Effect, ...]]"
 
 INIT, STOP, ERROR = "xstate.init", "xstate.stop", "xstate.error.actor"
 
+ROUTE = "xstate.route"
+"""The one event of XState's own that anybody may send: ``{"type": ROUTE, "to": "#id"}`` enters the node of that id."""
+
 
 def initial_step(
     plans: Plans, context: Any, input: Json = None, first_index: int = 0, *, elsewhere: bool = False

@@ -101,6 +101,59 @@ class TestAChild:
         assert heard(world, branch_of(world)) == ["welcome", "by id", "by system id"]
 
 
+def say_to(id: str) -> dict[str, Any]:
+    return {"type": "xstate.sendTo", "params": {"to": id, "event": {"type": "HEAR", "word": "bye"}}}
+
+
+class TestAnActorThatIsGoneByTheEndOfTheStep:
+    """An address means what it means at its place in the step. As in XState, who has ended hears nothing."""
+
+    def world(self, config: Mapping[str, Any], *events: str) -> World:
+        kid = hearing("kid", initial="on", states={"on": {"on": {"END": "off"}}, "off": {"type": "final"}})
+        machine = setup(actors={"kid": kid, "work": lambda input, call: None}).machine({"id": "m", **config})
+        world = World(machine, [kid])
+        world.start()
+        for event in events:
+            world.send(event)
+        world.settle()
+        assert world.letters() == []
+        assert world.record().halted is None
+        return world
+
+    def invoking(self, src: str, **transitions: Any) -> Mapping[str, Any]:
+        end = {"actions": {"type": "xstate.sendTo", "params": {"to": "k", "event": {"type": "END"}}}}
+        invoke = {"src": src, "id": "k", **transitions}
+        return {
+            "initial": "s",
+            "states": {"s": {"invoke": invoke, "exit": say_to("k"), "on": {"END": end, "GO": "next"}}, "next": {}},
+        }
+
+    def test_is_a_child_whose_own_end_leaves_the_node(self) -> None:
+        assert self.world(self.invoking("kid", onDone="next"), "END").value() == "next"
+
+    def test_is_a_child_that_has_ended_long_ago(self) -> None:
+        assert self.world(self.invoking("kid"), "END", "GO").value() == "next"
+
+    def test_is_a_function(self) -> None:
+        assert self.world(self.invoking("work", onDone="next")).value() == "next"
+
+    @pytest.mark.parametrize(("src", "hears"), [("kid", ["bye"]), ("work", None)])
+    def test_is_sent_to_and_stopped_by_one_list_of_actions(self, src: str, hears: list[str] | None) -> None:
+        spawn = {"type": "xstate.spawnChild", "params": {"src": src, "id": "w"}}
+        stop = {"type": "xstate.stopChild", "params": {"id": "w"}}
+        states = {"a": {"entry": spawn, "on": {"X": {"target": "b", "actions": [say_to("w"), stop]}}}, "b": {}}
+        world = self.world({"initial": "a", "states": states}, "X")
+        assert world.value() == "b"
+        if hears is not None:
+            (kid,) = [key for key in keys_of(world) if key.machine == "kid"]
+            assert heard(world, kid) == hears
+            assert world.record_of(kid).live().status == "stopped"
+
+
+def keys_of(world: World) -> list[Key]:
+    return [key for key, _ in world.backend.store.scan()]
+
+
 class TestASystemId:
     def test_reaches_down_from_the_root_past_the_children(self) -> None:
         world = family()
@@ -135,6 +188,51 @@ class TestASystemId:
         world.send(say("nobody", "?"))
         world.settle()
         assert "cannot send to 'nobody'" in world.letters()[0].detail
+
+    def test_that_two_children_are_to_have_fails_the_event(self) -> None:
+        states = {
+            "idle": {"on": {"GO": "twins"}},
+            "twins": {"invoke": [{"id": id, "src": "leaf", "systemId": "twin"} for id in "ab"]},
+        }
+        leaf = hearing("leaf")
+        world = World(hearing("root", actors={"leaf": leaf}, initial="idle", states=states), [leaf])
+        world.start()
+        world.send("GO")
+        world.settle()
+        assert world.value() == "idle"
+        assert """the system id "twin" is that of the actor "a" already""" in (world.letters()[0].detail or "")
+
+    def test_that_another_branch_has_is_refused_to_the_second_one_which_has_failed(self) -> None:
+        leaf = hearing("leaf")
+        spawning = {"type": "xstate.spawnChild", "params": {"src": "leaf", "id": "kid", "systemId": "one"}}
+        branch = hearing(
+            "branch",
+            actors={"leaf": leaf},
+            initial="idle",
+            states={
+                "idle": {"on": {"GO": "with"}},
+                "with": {"entry": spawning, "on": {"xstate.error.actor.kid": "without"}},
+                "without": {},
+            },
+        )
+        root = hearing(
+            "root", actors={"branch": branch}, invoke=[{"id": "kid", "src": "branch"}, {"id": "two", "src": "branch"}]
+        )
+        world = World(root, [branch, leaf])
+        world.start()
+        world.settle()
+        first, second = branch_of(world), world.record().children["two"].key
+        world.send("GO", first)
+        world.settle()
+        world.send("GO", second)
+        world.settle()
+        assert world.record_of(first).live().value == "with"
+        assert world.record_of(second).live().value == "without"
+        world.send(say("one", "hello"))
+        world.settle()
+        assert heard(world, leaf_of(world)) == ["hello"]
+        leaves = [world.record_of(key).live() for key in keys_of(world) if key.machine == "leaf"]
+        assert sorted(leaf.status for leaf in leaves) == ["active", "stopped"]
 
     def test_is_given_back_when_its_holder_ends(self) -> None:
         world = family()
@@ -186,3 +284,29 @@ class TestOneself:
         world.deliver()
         assert heard(world) == ["to myself"]
         assert world.version() == version + 1
+
+
+class TestARoute:
+    """What XState lets anybody ask of a machine: to go to a node by its id."""
+
+    def world(self) -> World:
+        states = {
+            "home": {},
+            "far": {"id": "far", "route": {}},
+            "closed": {
+                "id": "closed",
+                "route": {"guard": {"type": "xstate.stateIn", "params": {"stateValue": "#far"}}},
+            },
+        }
+        return World(setup().machine({"id": "m", "initial": "home", "states": states}))
+
+    @pytest.mark.parametrize(
+        ("to", "value"), [("#far", "far"), ("#closed", "home"), ("#nowhere", "home"), ("far", "home")]
+    )
+    def test_leads_to_a_node_that_lets_it(self, to: str, value: str) -> None:
+        world = self.world()
+        world.start()
+        world.send({"type": "xstate.route", "to": to})
+        world.settle()
+        assert world.value() == value
+        assert world.letters() == []

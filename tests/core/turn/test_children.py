@@ -146,6 +146,190 @@ class TestAChildThatIsStopped:
         assert world.record_of(kid(world)).live().value == "idle"
 
 
+class TestAChildThatIsStoppedByTheStepThatStartsIt:
+    def test_never_starts(self) -> None:
+        kid = setup(actions={"shout": send_parent({"type": "SHOUT"})}).machine({"id": "kid", "entry": "shout"})
+        machine = setup(
+            actors={"kid": kid},
+            actions={"greet": send_to("k", {"type": "HI"}), "later": send_to("k", {"type": "HI"}, delay=10)},
+        ).machine(
+            {
+                "id": "m",
+                "initial": "a",
+                "states": {
+                    "a": {
+                        "entry": ["greet", "later"],
+                        "invoke": {"src": "kid", "id": "k", "systemId": "sys"},
+                        "exit": "greet",
+                        "always": "b",
+                    },
+                    "b": {"on": {"SHOUT": "heard"}},
+                    "heard": {},
+                },
+            }
+        )
+        world = World(machine, [kid])
+        world.start()
+        world.settle()
+        assert world.value() == "b"
+        assert world.letters() == []
+        assert [key for key, _ in world.backend.store.scan()] == [world.key()]
+
+
+class TestTheLastWordsOfAChild:
+    """What a child says in the step that ends it, and that it has ended, are both heard, as in XState."""
+
+    def machines(self, **config: Any) -> tuple[Machine[Any, Any], Machine[Any, Any]]:
+        states = {"a": {"on": {"END": {"target": "z", "actions": "tell"}}}, "z": {"type": "final"}}
+        kid = setup(actions={"tell": send_parent({"type": "TELL"})}).machine(
+            {"id": "kid", "initial": "a", "states": states, "output": 7}
+        )
+        parent = setup(
+            actors={"kid": kid},
+            actions={"end": send_to("k", {"type": "END"}), "keep": assign(output=lambda a: a.event["output"])},
+        ).machine({"id": "m", "context": {"output": None}, **config})
+        return parent, kid
+
+    def ended(self, told: Any, **crash: Any) -> World:
+        done = {"xstate.done.actor.k": {"actions": "keep"}}
+        parent, kid = self.machines(
+            initial="s",
+            states={
+                "s": {"invoke": {"src": "kid", "id": "k"}, "on": {"END": {"actions": "end"}, "TELL": told}},
+                "t": {},
+            },
+            on=done,
+        )
+        world = World(parent, [kid])
+        world.start()
+        world.settle()
+        if crash:
+            (world.crash_after if crash["after"] else world.crash_at)(crash["command"], nth=crash["nth"])
+        world.send("END")
+        world.settle()
+        return world
+
+    def test_may_leave_the_node_that_waits_for_its_end(self) -> None:
+        world = self.ended("t")
+        assert world.value() == "t"
+        assert world.snapshot().context["output"] == 7
+        assert world.record().parting == {}
+        assert world.record().window.senders == {}
+
+    def test_do_not_end_its_successor(self) -> None:
+        world = self.ended({"target": "s", "reenter": True})
+        assert world.value() == "s"
+        assert world.snapshot().context["output"] == 7
+        assert world.snapshot().children["k"].status == "active"
+        assert world.record_of(world.record().children["k"].key).live().value == "a"
+
+    @pytest.mark.parametrize(
+        ("command", "nth", "after"), [*product([Load, Finish], range(1, 9), [False, True])], ids=str
+    )
+    def test_are_heard_once_wherever_a_worker_dies(self, command: type[Any], nth: int, after: bool) -> None:
+        world = self.ended("t", command=command, nth=nth, after=after)
+        assert world.value() == "t"
+        assert world.snapshot().context["output"] == 7
+
+
+class TestWhoListensToSnapshots:
+    def world(self, **crash: Any) -> World:
+        kid = setup().machine(
+            {
+                "id": "kid",
+                "initial": "a",
+                "states": {"a": {"on": {"N": "b"}}, "b": {"on": {"N": "z"}}, "z": {"type": "final"}},
+            }
+        )
+        machine = setup(
+            actors={"kid": kid},
+            actions={
+                "see": assign(seen=lambda a: [*a.context["seen"], a.event["snapshot"]["value"]]),
+                "next": send_to("k", {"type": "N"}),
+            },
+        ).machine(
+            {
+                "id": "m",
+                "context": {"seen": []},
+                "initial": "s",
+                "states": {
+                    "s": {
+                        "invoke": {"src": "kid", "id": "k", "onSnapshot": {"actions": "see"}, "onDone": "d"},
+                        "on": {"GO": {"actions": "next"}, "LEAVE": "d"},
+                    },
+                    "d": {"on": {"xstate.snapshot.k": "e"}},
+                    "e": {},
+                },
+            }
+        )
+        world = World(machine, [kid])
+        if crash:
+            (world.crash_after if crash["after"] else world.crash_at)(crash["command"], nth=crash["nth"])
+        world.start()
+        world.send("GO")
+        world.settle()
+        return world
+
+    def test_sees_each_one_that_a_child_comes_to(self) -> None:
+        world = self.world()
+        assert world.snapshot().context["seen"] == ["a", "b"]
+        world.send("GO")
+        world.settle()
+        assert world.value() == "d"
+        assert world.snapshot().context["seen"] == ["a", "b"]
+
+    def test_sees_none_of_a_child_that_it_has_stopped(self) -> None:
+        world = self.world()
+        child = kid_of(world)
+        world.send("N", child)
+        world.send("LEAVE")
+        world.deliver()
+        world.settle()
+        assert world.value() == "d"
+
+    @pytest.mark.parametrize(
+        ("command", "nth", "after"), [*product([Load, Finish], range(1, 9), [False, True])], ids=str
+    )
+    def test_sees_each_once_wherever_a_worker_dies(self, command: type[Any], nth: int, after: bool) -> None:
+        world = self.world(command=command, nth=nth, after=after)
+        assert world.snapshot().context["seen"] == ["a", "b"]
+
+    def test_sees_of_a_function_that_it_runs(self) -> None:
+        machine = setup(
+            actors={"work": lambda input, call: input + 1},
+            actions={
+                "see": assign(seen=lambda a: a.event["snapshot"]),
+                "keep": assign(output=lambda a: a.event["output"]),
+            },
+        ).machine(
+            {
+                "id": "m",
+                "context": {},
+                "invoke": {
+                    "src": "work",
+                    "input": 1,
+                    "onSnapshot": {"actions": "see"},
+                    "onDone": {"actions": "keep"},
+                },
+            }
+        )
+        world = World(machine)
+        world.start()
+        world.settle()
+        assert world.snapshot().context == {"seen": {"status": "active", "input": 1}, "output": 2}
+
+    def test_is_not_told_so_by_anybody_else(self) -> None:
+        world = self.world()
+        world.send({"type": "xstate.snapshot.k", "snapshot": {"value": "forged"}})
+        world.settle()
+        assert world.snapshot().context["seen"] == ["a", "b"]
+        assert len(world.letters()) == 1
+
+
+def kid_of(world: World) -> Key:
+    return world.record().children["k"].key
+
+
 class TestADelayedWordToAChild:
     """As in XState it is for the actor that was there when it was said."""
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from settled import Machine, cancel, raise_, send_to, setup
+from settled import Machine, assign, cancel, raise_, send_to, setup
 from settled.commands import Finish
 from settled.message import Due
 from tests.core.turn.machines import signup, submitted
-from tests.world import World
+from tests.world import Hanging, World
 
 DAY = 86_400.0
+
+
+def hang(_input: Any, _call: Any) -> None:
+    raise Hanging
 
 
 def waiting() -> World:
@@ -121,17 +125,6 @@ class TestWhatIsCancelled:
         world.settle(until=1_150)
         assert world.value() == "boiled"
 
-    def test_replaced_under_its_name_fires_at_its_new_time(self) -> None:
-        world = started()
-        world.send("ARM")
-        world.settle(until=world.now)
-        world.now += 30
-        world.send("ARM")
-        world.settle(until=1_089)
-        assert world.value() == "on"
-        world.settle(until=1_090)
-        assert world.value() == "reminded"
-
     def test_by_the_end_of_its_machine_is_forgotten_everywhere(self) -> None:
         world = started()
         world.send("REMIND")
@@ -207,6 +200,94 @@ class TestWhatIsCancelled:
         world.settle()
         assert world.now > 1_000.5
         assert world.value() == "reported"
+
+
+class TestTimersUnderOneName:
+    """As in XState all of them fire. The name is the last one's, until one of them has fired or was cancelled."""
+
+    def machine(self) -> Machine[Any, Any]:
+        return setup(
+            actions={
+                "first": raise_({"type": "RING", "n": 1}, id="bell", delay=10_000),
+                "second": raise_({"type": "RING", "n": 2}, id="bell", delay=20_000),
+                "forget": cancel("bell"),
+                "hear": assign(heard=lambda a: [*a.context["heard"], a.event["n"]]),
+            }
+        ).machine(
+            {
+                "id": "m",
+                "context": {"heard": []},
+                "entry": ["first", "second"],
+                "on": {"RING": {"actions": "hear"}, "FORGET": {"actions": "forget"}},
+            }
+        )
+
+    def world(self) -> World:
+        world = World(self.machine())
+        world.start()
+        world.settle(until=world.now)
+        return world
+
+    def test_fire_each_at_its_own_time(self) -> None:
+        world = self.world()
+        world.settle()
+        assert world.snapshot().context["heard"] == [1, 2]
+
+    def test_are_cancelled_from_the_last_one_on(self) -> None:
+        world = self.world()
+        world.send("FORGET")
+        world.send("FORGET")
+        world.settle()
+        assert world.snapshot().context["heard"] == [1]
+
+    def test_cannot_be_cancelled_once_one_has_fired(self) -> None:
+        world = self.world()
+        world.settle(until=1_015)
+        world.send("FORGET")
+        world.settle()
+        assert world.snapshot().context["heard"] == [1, 2]
+
+
+class TestTimersThatAreDueAtOneMoment:
+    MOST = 12
+
+    def machine(self, **states: Any) -> Machine[Any, Any]:
+        bells = [
+            {"type": "xstate.raise", "params": {"event": {"type": "RING", "n": n}, "delay": 1_000}}
+            for n in range(self.MOST)
+        ]
+        return setup(
+            actors={"wait": hang}, actions={"hear": assign(heard=lambda a: [*a.context["heard"], a.event["n"]])}
+        ).machine(
+            {
+                "id": "m",
+                "context": {"heard": []},
+                "on": {"RING": {"actions": "hear"}, "GO": ".ringing"},
+                "initial": "idle",
+                "states": {"idle": {"tags": ["settled"]}, "ringing": {"entry": bells, **states}},
+            }
+        )
+
+    def test_ring_in_the_order_of_their_scheduling_in_an_open_turn(self) -> None:
+        world = World(self.machine(invoke={"src": "wait", "onDone": "idle"}, after={"2000": "#m.idle"}))
+        world.start()
+        world.send("GO")
+        world.settle()
+        assert world.value() == "idle"
+        assert world.snapshot().context["heard"] == list(range(self.MOST))
+
+    def test_ring_in_that_order_when_the_turn_is_over_however_they_are_handed_out(self) -> None:
+        world = World(self.machine(tags=["settled"]))
+        world.start()
+        world.send("GO")
+        world.settle(until=world.now)
+        tokens = list(world.record().timers)
+        world.now += 1
+        for token in reversed(tokens):
+            world.take([world.stray(Due(token), f"due {token}")])
+        assert world.snapshot().context["heard"] == list(range(self.MOST))
+        world.settle()
+        assert world.snapshot().context["heard"] == list(range(self.MOST))
 
 
 class TestADelayedSendToAnother:
