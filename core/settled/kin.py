@@ -12,6 +12,7 @@ ended has said all, because its report comes last; so what still comes from it i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from settled.data import ABSENT, Json
 from settled.desk import Desk, open_turn
@@ -37,7 +38,7 @@ from settled.message import (
 )
 from settled.record import ChildInstance, Record
 from settled.settle import PARENT, SNAPSHOT, snapshot_event
-from settled.snapshot import Child
+from settled.snapshot import Child, Snapshot
 
 
 def start_child(desk: Desk, record: Record, effect: Invoke, machine: str) -> Record:
@@ -65,9 +66,20 @@ def _parent(desk: Desk, record: Record, id: str, child: ChildInstance, sync: boo
 
 
 def _add_child(desk: Desk, record: Record, child: ChildInstance, beginning: Start | Adopt, parent: Parent) -> Record:
+    record = _replaced(desk, record, parent.child)
     record = evolve(record, children={**record.children, parent.child: child})
     record = desk.owing(record, Message(child.key, internal_id(child.generation), encode(beginning)))
     return _enlist(desk, record, child, parent)
+
+
+def _replaced(desk: Desk, record: Record, id: str) -> Record:
+    """`record`, in which another child is to have the name `id`. Who has it runs on, and its report still counts."""
+    child = record.children.get(id)
+    if child is None:
+        return record
+    window = record.window.hear(child.key, child.generation, kin_of(record))
+    parting = {**record.parting, child.generation: child.key}
+    return _without_child(desk, evolve(record, window=window, parting=parting), id)
 
 
 def stop_child(desk: Desk, record: Record, id: str) -> Record:
@@ -151,14 +163,15 @@ def tell_parent(desk: Desk, record: Record) -> Record:
     return desk.owing(record, Message(parent.key, internal_id(f"{parent.generation}/report"), encode(report)))
 
 
-def show_parent(desk: Desk, record: Record) -> Record:
-    """`record`, whose machine has come to rest, if only for now; if its parent listens, it is owed the snapshot."""
+def show_parent(desk: Desk, record: Record, snapshot: Snapshot[Any]) -> Record:
+    """`record`, whose machine has come to `snapshot`; if its parent listens, it is owed that."""
     parent, turn = record.parent, open_turn(record)
-    if parent is None or not parent.sync or record.live().status != "active":
+    if parent is None or not parent.sync or snapshot.status != "active":
         return record
-    event = snapshot_event(parent.child, desk.machine.to_json(record.live()))
+    event = snapshot_event(parent.child, desk.machine.to_json(snapshot))
     id = internal_id(desk.name(record, turn.index))
-    record = desk.owing(record, Message(parent.key, id, encode(Event(event, stamped(desk, record)))))
+    shown = Event(event, stamped(desk, record, parent.generation))
+    record = desk.owing(record, Message(parent.key, id, encode(shown)))
     return evolve(record, turn=evolve(turn, index=turn.index + 1))
 
 
@@ -166,6 +179,11 @@ def shown_by(content: Event) -> str | None:
     """The child whose snapshot `content` brings; None if it is an event of another kind, or of no instance."""
     type = str(content.event.get("type")) if isinstance(content.event, Mapping) else ""
     return type.removeprefix(SNAPSHOT) if content.stamp and type.startswith(SNAPSHOT) else None
+
+
+def is_seen(desk: Desk, id: str, stamp: Stamp) -> bool:
+    """Whether a snapshot that the sender of `stamp` sends as the actor `id` is one of a child that is, or was, that."""
+    return stamp.sender.instance.startswith(f"{desk.key.instance}{CHILD}{id}.")
 
 
 # Addresses
@@ -215,14 +233,12 @@ def stamped(desk: Desk, record: Record, generation: str | None = None) -> Stamp:
     return Stamp(desk.key, record.birth or desk.nonce, desk.version, len(record.outbox), generation)
 
 
-def address(record: Record, to: str) -> Key | str | None:
-    """Where `to` lives; text if only the root can know; None for what takes no events."""
+def address(record: Record, to: str) -> Key | str:
+    """Where `to` lives; text if only the root can know."""
     if to == PARENT and record.parent is not None:
         return record.parent.key
     if to in record.children:
         return record.children[to].key
-    if to in record.live().children:
-        return None
     by_system_id = (child.key for child in record.children.values() if child.system_id == to)
     return next(by_system_id, None) or record.system.get(to) or (Key.parse(to) if "/" in to else to)
 

@@ -19,6 +19,7 @@ from settled.kin import (
     enlisted,
     forget_child,
     has_ended,
+    is_seen,
     kin_of,
     show_parent,
     shown_by,
@@ -103,7 +104,7 @@ def examine(
     stamp = content.stamp if isinstance(content, Event | Forward) and not letter else None
     is_new = not record.window.digests_of(message.id)
     is_known = (not is_new or stamp is not None) and _is_known(record, message, stamp, letter)
-    if isinstance(content, Nudge) or is_known or _is_stale(record, content, stamp):
+    if isinstance(content, Nudge) or is_known or _is_stale(desk, record, content, stamp):
         return Drop()
     if record.has_passed(position):
         return Refuse(Outcome.REFUSED, _why_passed(record, position))
@@ -128,7 +129,7 @@ def _is_known(record: Record, message: Message, stamp: Stamp | None, letter: boo
     return outcome is not None and not (letter and outcome in SET_ASIDE)
 
 
-def _is_stale(record: Record, content: Applicable, stamp: Stamp | None) -> bool:
+def _is_stale(desk: Desk, record: Record, content: Applicable, stamp: Stamp | None) -> bool:
     if stamp is not None and has_ended(record, stamp):
         return True
     match content:
@@ -139,7 +140,7 @@ def _is_stale(record: Record, content: Applicable, stamp: Stamp | None) -> bool:
         case Stop(generation):
             return record.parent is None or record.parent.generation != generation
         case Event(_, Stamp() as sender) if (shown := shown_by(content)) is not None:
-            return shown not in record.children or record.children[shown].key != sender.sender
+            return not is_seen(desk, shown, sender)
         case Start() | Adopt() | Event() | Enlist() | Forward():
             return False
         case _:
@@ -223,7 +224,7 @@ def _start(desk: Desk, record: Record, message: Message, input: Json, parent: Pa
 
 def _adopt(desk: Desk, record: Record, message: Message, tree: Json, parent: Parent) -> Record:
     record = go_on_from(desk, evolve(record, parent=parent), message, tree)
-    record = show_parent(desk, record)
+    record = show_parent(desk, record, record.live())
     return _close(desk, record, open_turn(record)) if is_settled(desk.machine, record.live()) else record
 
 
@@ -298,7 +299,7 @@ def advance(desk: Desk, record: Record) -> Record:
 
 def _after(desk: Desk, record: Record, progress: Progress, stamp: Stamp | None = None) -> Record:
     """`record`, whose open turn has come as far as `progress`, with its effects entered; closed if it has settled."""
-    record = show_parent(desk, post(desk, record, progress.effects))
+    record = _posted(desk, record, progress)
     posted = open_turn(record)
     if is_settled(desk.machine, progress.snapshot):
         return _close(desk, record, posted, stamp)
@@ -307,6 +308,16 @@ def _after(desk: Desk, record: Record, progress: Progress, stamp: Stamp | None =
             f"{desk.key}: {progress.snapshot.value} is not settled and waits for nothing. "
             "Tag the node `settled`, or give it an `invoke`, an `always` or an `after`."
         )
+    return record
+
+
+def _posted(desk: Desk, record: Record, progress: Progress) -> Record:
+    if record.parent is None or not record.parent.sync:
+        return post(desk, record, progress.effects)
+    begin = 0
+    for snapshot, end in progress.steps:
+        record = show_parent(desk, post(desk, record, progress.effects[begin:end]), snapshot)
+        begin = end
     return record
 
 

@@ -354,8 +354,8 @@ class Record:
     """What the store keeps for a key, decoded.
 
     `nonce` is that of the commit that wrote it: no two commits have the same one, and nobody can guess the next.
-    `parting` are the children that were stopped when they had ended already, by what they said before: their keys by
-    their generations, until they have reported.
+    `parting` are the children that have no name any more but are still to report: those stopped by the last they said,
+    and those whose name was given to another; their keys by their generations.
     `birth` is the nonce with which the instance was started. `ordinal` is how many events it has accepted. `mark` is
     the highest position in its queue that was taken or set aside; it outlives the instance. `system` is a root's
     directory of system ids.

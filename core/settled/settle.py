@@ -31,13 +31,19 @@ LONGEST_INBOX = 10_000
 class Progress:
     """How far a machine has come: its snapshot, its own events still to be taken, the effects so far, in order.
 
-    `index` is the number of the next effect.
+    `index` is the number of the next effect. `steps` are the snapshots after each step, with how many effects there
+    were by then.
     """
 
     snapshot: Snapshot[Any]
     inbox: tuple[Json, ...] = ()
     effects: tuple[Effect, ...] = ()
     index: int = 0
+    steps: tuple[tuple[Snapshot[Any], int], ...] = ()
+
+    def onward(self) -> Progress:
+        """The same, with all effects so far performed."""
+        return evolve(self, effects=(), steps=())
 
 
 def begin(machine: Machine[Any, Any], input: Json = None) -> Progress:
@@ -85,7 +91,7 @@ def settle(
     progress = drain(machine, progress)
     while not is_settled(machine, progress.snapshot):
         report = yield progress
-        progress = drain(machine, take(machine, evolve(progress, effects=()), report))
+        progress = drain(machine, take(machine, progress.onward(), report))
     yield progress
     return progress.snapshot
 
@@ -99,7 +105,7 @@ def fold(machine: Machine[C, Any], events: Iterable[Json], input: Json = None) -
     for event in events:
         if progress.snapshot.status != "active":
             break
-        progress = drain(machine, take(machine, evolve(progress, effects=()), event))
+        progress = drain(machine, take(machine, progress.onward(), event))
     return progress.snapshot
 
 
@@ -130,12 +136,12 @@ def error_event(child: str, error: Json) -> Mapping[str, Json]:
 def _after(
     machine: Machine[Any, Any], progress: Progress, snapshot: Snapshot[Any], effects: tuple[Effect, ...]
 ) -> Progress:
-    index = progress.index + len(effects)
-    if not effects:
-        return Progress(snapshot, progress.inbox, progress.effects, index)
-    effects = without_stillborn(effects)
-    own = tuple(event for effect in effects for event in _own_events(machine, effect))
-    return Progress(snapshot, progress.inbox + own, progress.effects + effects, index)
+    index, inbox, all_effects = progress.index + len(effects), progress.inbox, progress.effects
+    if effects:
+        effects = without_stillborn(effects)
+        inbox += tuple(event for effect in effects for event in _own_events(machine, effect))
+        all_effects += effects
+    return Progress(snapshot, inbox, all_effects, index, (*progress.steps, (snapshot, len(all_effects))))
 
 
 def without_stillborn(effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
