@@ -17,13 +17,12 @@ import pytest
 
 from settled import DefinitionError
 from tests.parity.compare import Case, cases_in, same
-from tests.parity.live import machines_of, played
+from tests.parity.live import played
 from tests.parity.make_live import comes_to_rest, recorded
 
 HERE = Path(__file__).parent
 CASES = {case["id"]: case for case in cases_in(HERE / "live.jsonl.gz")}
 
-REFUSED = "its targets can never be active together, which is refused when it is compiled"
 OWN_FIRST = "what a machine sends itself comes before what others send it meanwhile; XState takes both as they are sent"
 DEEP_FIRST = "in XState who is sent something takes it at once, and what follows from it comes before what is sent next"
 ONE_MOMENT = "timers of two instances are due at one moment, and their order is that of delivery"
@@ -41,8 +40,6 @@ DIFFERENT: Mapping[str, str] = {
     "family-235": UNHEARD,
     "live-g7707-182": STARTS_FIRST,
     "live-g7707-327": ONE_OF_A_NAME,
-    "live-p1-132": REFUSED,
-    "live-p2-132": REFUSED,
     "live-p2-225": ONE_MOMENT,
 }
 
@@ -102,12 +99,6 @@ def test_live_actors_and_instances_come_to_the_same() -> None:
 @pytest.mark.parametrize("id", DIFFERENT)
 def test_what_is_said_to_differ_does(id: str) -> None:
     assert answer(CASES[id]) is not None
-
-
-@pytest.mark.parametrize("id", [id for id, why in DIFFERENT.items() if why is REFUSED])
-def test_what_is_refused_is_refused_for_its_targets(id: str) -> None:
-    with pytest.raises(DefinitionError, match="never active together"):
-        machines_of(CASES[id])
 
 
 def test_the_record_is_what_xstate_does() -> None:
