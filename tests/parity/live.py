@@ -224,7 +224,8 @@ class Live(World):
 
     @contextmanager
     def _noting(self) -> Generator[None]:
-        start, take = Machine.initial_transition, Machine.transition
+        own = vars(Machine)
+        start, take = own["initial_transition"], own["transition"]
 
         def started(machine: Any, *args: Any, **options: Any) -> Any:
             assert self.at_work is not None

@@ -267,7 +267,7 @@ def _bell(wait: float) -> Machine[Any, Any]:
             "states": {
                 "quiet": {
                     "tags": ["settled"],
-                    "on": {"SET": {"actions": ["set"]}, "CANCEL": {"actions": ["cancel"]}, "RING": "rung"},
+                    "on": {"SET": {"actions": ["cancel", "set"]}, "CANCEL": {"actions": ["cancel"]}, "RING": "rung"},
                 },
                 "rung": {"tags": ["settled"]},
             },

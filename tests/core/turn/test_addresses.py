@@ -290,7 +290,7 @@ class TestARoute:
     """What XState lets anybody ask of a machine: to go to a node by its id."""
 
     def world(self) -> World:
-        states = {
+        states: Mapping[str, Any] = {
             "home": {},
             "far": {"id": "far", "route": {}},
             "closed": {
