@@ -72,7 +72,6 @@ async function play(c) {
         return provide(snapshot, event, scope);
       } catch (error) {
         raised ??= path(scope.self);
-        if (process.env.WHY) process.stderr.write(`${c.id} ${raised}: ${error.message}\n`);
         throw error;
       }
     };

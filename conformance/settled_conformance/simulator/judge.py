@@ -81,6 +81,7 @@ class Judge:
     broken: bool = False
     external: list[Json] = field(factory=list[Json])
     running: dict[str, Running] = field(factory=dict[str, Running])
+    named: dict[str, str] = field(factory=dict[str, str])
     fired: Counter[str] = field(factory=Counter[str])
     cancelled: Counter[str] = field(factory=Counter[str])
     actions: dict[str, Action] = field(factory=dict[str, Action])
@@ -142,6 +143,7 @@ class Judge:
             diary=list(self.diary),
             external=list(self.external),
             running=dict(self.running),
+            named=dict(self.named),
             fired=Counter(self.fired),
             cancelled=Counter(self.cancelled),
             actions=dict(self.actions),
@@ -220,7 +222,7 @@ class Judge:
         for effect in progress.effects[first:]:
             self._note(effect)
         if progress.snapshot.status != "active":
-            self.running = {}
+            self.running, self.named = {}, {}
             progress = Progress(progress.snapshot, (), (), progress.index)
         self.progress = progress
 
@@ -250,10 +252,11 @@ class Judge:
         return True
 
     def _fire(self, text: str) -> bool:
-        name = next(name for name, timer in self.running.items() if write(timer.event) == text)
+        alike = [name for name, timer in self.running.items() if write(timer.event) == text]
+        name = min(alike, key=lambda each: self.running[each].due)
         if self.running[name].due > self.moment.now + self.moment.tolerance:
             self.accuse("T1", f"{self.key} took {text} at {self.moment.now:g}: it is due at {self.running[name].due:g}")
-        del self.running[name]
+        self.named.pop(self.running.pop(name).id or "", None)
         self.fired[text] += 1
         return True
 
@@ -298,13 +301,14 @@ class Judge:
 
     def _watch(self, name: str, timer: Running) -> None:
         if timer.id is not None:
-            self._cancel(timer.id)
+            self.named[timer.id] = name
         if timer.to is None:
             self.running[name] = timer
 
     def _cancel(self, id: str) -> None:
-        for name in [name for name, timer in self.running.items() if timer.id == id]:
-            self.cancelled[write(self.running.pop(name).event)] += 1
+        cancelled = self.running.pop(self.named.pop(id, ""), None)
+        if cancelled is not None:
+            self.cancelled[write(cancelled.event)] += 1
 
     def _break(self, guarantee: str, how: str) -> bool:
         self.broken = True
