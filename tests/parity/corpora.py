@@ -16,7 +16,8 @@ CORPORA = ("fuzz", "probes", "public")
 
 NEVER_TOGETHER = "its targets can never be active together: XState ends in all of them at once, settled refuses it"
 TWO_CHILDREN = "XState rests with two children of one compound node active, settled with the one that was entered"
-OTHERWISE = {"p1-138": NEVER_TOGETHER, "p2-138": NEVER_TOGETHER, "g7707-400-from": TWO_CHILDREN}
+SYSTEM_ID = "two actors of one node have one system id, and XState throws when the second one starts"
+OTHERWISE = {"p1-138": NEVER_TOGETHER, "p2-138": NEVER_TOGETHER, "p2-159": SYSTEM_ID, "g7707-400-from": TWO_CHILDREN}
 """The cases in which settled does otherwise, and why."""
 
 
