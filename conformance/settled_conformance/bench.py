@@ -7,11 +7,11 @@ moment; that nothing is received is believed at once where time is ours, and aft
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import define, field
 
-from settled import Backend, DeadLetter, Delivery, Event, Index, Key, Message, Stored, Timer, encode
+from settled import Backend, Conflict, DeadLetter, Delivery, Event, Index, Key, Message, Stored, Timer, encode
 from settled.ports import DELETED
 from settled_conformance.contract.witness import Witness
 from settled_conformance.harness import Harness
@@ -53,6 +53,15 @@ class Bench:
         """Whether time passes only when we let it."""
         return self.harness.owns_time
 
+    def many(self, number: int, few: int) -> int:
+        """`number`, where calls cost little; `few` where each of them is a request to an emulator or a service."""
+        return number if self.harness.is_quick else few
+
+    def come_to(self, to: Key, number: int) -> None:
+        """Let `to`, which was committed once, stand as after `number` commits and as many messages."""
+        self.harness.ahead(to, number)
+        self.place.contract.storing.has_come(to, number)
+
     def another(self) -> Witness:
         """Another handle on the same place."""
         return self.place.open()
@@ -76,6 +85,11 @@ class Bench:
         """Send `messages` one after the other."""
         for message in messages:
             (through or self.backend).queue.send([message])
+
+    def send_together(self, batch: Sequence[Message], size: int = 100) -> None:
+        """Send `batch` in few calls."""
+        for start in range(0, len(batch), size):
+            self.backend.queue.send(batch[start : start + size])
 
     def receive(self, limit: int = 10, least: int = 1, through: Witness | None = None) -> list[Delivery]:
         """What is handed out: at least `least` messages, of one hand-out or of several."""
@@ -149,6 +163,15 @@ def message(id: str, to: Key | None = None, body: str | None = None) -> Message:
 def messages(ids: str, to: Key | None = None) -> list[Message]:
     """A message for each word."""
     return [message(id, to) for id in ids.split()]
+
+
+def is_refused(call: Callable[[], object]) -> bool:
+    """Whether `call` ends in a conflict."""
+    try:
+        call()
+    except Conflict:
+        return True
+    return False
 
 
 def stored(version: int, text: str = "") -> Stored:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
-from settled import Backend, Capability, Unsupported
+from settled import Backend, Capability, Key, Unsupported
 
 Point: TypeAlias = Callable[[str], None]
 """Called with a name before each round trip to the vendor. It may raise: then that trip must not happen any more."""
@@ -42,6 +42,9 @@ class Offer(StrEnum):
     BACKUP = "backup"
     """`Harness.backup`: the store can be brought back to an earlier state."""
 
+    AHEAD = "ahead"
+    """`Harness.ahead`: an instance can have come far without having gone the way."""
+
 
 class Harness(Protocol):
     """One place to store and queue things, and how to open it, empty it, and let its time pass.
@@ -64,11 +67,16 @@ class Harness(Protocol):
         """Whether time passes in `advance` only."""
         return self.tick < 0.01
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether a thousand calls cost a second at most: what shows only past a number is looked for there."""
+        return self.tick < 0.01
+
     known_failures: Mapping[str, str] = MappingProxyType({})
     """Guarantees that are known to be broken, each with its reason. One that holds is an error."""
 
     offers: frozenset[Offer] = frozenset()
-    """What of the last two methods here it has."""
+    """What of `remember`, `backup` and `ahead` it has."""
 
     def open(self) -> Backend:
         """A handle of its own on the place, as another process would have one. The suite closes it."""
@@ -103,6 +111,14 @@ class Harness(Protocol):
     def backup(self) -> Callable[[], None]:
         """Note what the store holds. Who calls what is returned brings it back; the queue and the timers go on."""
         raise Unsupported("this harness does not offer to bring back an earlier state of its store")
+
+    def ahead(self, key: Key, number: int) -> None:
+        """Let `key`, which has a record and an empty queue, stand as after `number` commits and as many messages.
+
+        Its version is `number`; as many messages were sent, each was handed out once, and all were acknowledged. Their
+        ids are nobody's. Handles that are open go on.
+        """
+        raise Unsupported("this harness does not offer to let an instance have come far")
 
     def opener(self) -> Opener | None:
         """What opens the place in another process, by the real clock; it must be possible to pickle it.

@@ -19,7 +19,7 @@ from attrs import define, field, frozen
 from settled import Backend
 from settled_conformance.bench import Bench
 
-BLOCKED = 0.015
+BLOCKED = 0.01
 """After how many seconds a second call is taken to wait for the first one."""
 
 MOST_LINES = 150

@@ -110,7 +110,7 @@ class Session:
             return Verdict(guarantee, Status.UNSUPPORTED, f"{guarantee.needs} is not declared")
         marks = set[str]()
         for proof in proofs_of(guarantee.id):
-            if proof.needs is not None and proof.needs not in self.harness.capabilities:
+            if not proof.fits(self.harness):
                 continue
             fault = self._prove(proof, marks)
             if fault is not None:

@@ -26,7 +26,7 @@ class Queueing:
     tolerance: float
     lines: dict[Key, Line] = field(factory=dict[Key, Line])
     scheduled: dict[str, Timer] = field(factory=dict[str, Timer])
-    replaced: dict[str, list[float]] = field(factory=dict[str, "list[float]"])
+    replaced: dict[str, list[Timer]] = field(factory=dict[str, "list[Timer]"])
     cancelled: dict[str, Timer] = field(factory=dict[str, Timer])
     perhaps_fired: set[str] = field(factory=set[str])
     perhaps_cancelled: set[str] = field(factory=set[str])
@@ -62,7 +62,10 @@ class Queueing:
                 line.had_stale_ack = True
                 continue
             post = lease.deliveries.pop(delivery.receipt)
-            line.posts = [other for other in line.posts if other is not post]
+            if line.posts[0] is post:
+                line.posts.pop(0)
+            else:
+                line.posts = [other for other in line.posts if other is not post]
             line.acked.add(post.message.id)
             if lease.deliveries:
                 line.was_partly_acked = True
@@ -104,7 +107,7 @@ class Queueing:
         """`timer` was scheduled, in the place of one of the same id, which may have fired if it was due."""
         before = self.scheduled.get(timer.id)
         if before is not None:
-            self.replaced.setdefault(timer.id, []).append(before.due)
+            self.replaced.setdefault(timer.id, []).append(before)
             if before.due <= now + self.tolerance:
                 self.perhaps_fired.add(timer.id)
         self.scheduled[timer.id] = timer
@@ -123,8 +126,11 @@ class Queueing:
 
     def received(self, deliveries: Sequence[Delivery], before: float, after: float) -> None:
         """`deliveries` were handed out, between `before` and `after`."""
-        for key in dict.fromkeys(delivery.message.key for delivery in deliveries):
-            self._hand_out([each for each in deliveries if each.message.key == key], before, after)
+        groups = dict[Key, list[Delivery]]()
+        for delivery in deliveries:
+            groups.setdefault(delivery.message.key, []).append(delivery)
+        for group in groups.values():
+            self._hand_out(group, before, after)
 
     def _hand_out(self, group: Sequence[Delivery], before: float, after: float) -> None:
         line = self.line(group[0].message.key)
@@ -145,14 +151,24 @@ class Queueing:
         if any(post.message.id == id for post in line.posts):
             return True
         timer = next((each for each in self.scheduled.values() if each.message.id == id), None)
-        if timer is not None and timer.message.key == line.key:
+        if timer is not None and timer.message.key == line.key and not self._is_of_the_past(timer, delivery, after):
             fired[id] = self._fire(line, timer, after)
             return True
         self._judge_stranger(line, delivery)
         return False
 
+    def _is_of_the_past(self, timer: Timer, delivery: Delivery, after: float) -> bool:
+        """Whether `delivery` is what was scheduled before `timer`, under the same message id, and came at its time."""
+        former = any(other.message == delivery.message for other in self.replaced.get(timer.id, []))
+        return former and timer.message != delivery.message and after < timer.due - self.tolerance
+
     def _judge_stranger(self, line: Line, delivery: Delivery) -> None:
         id = delivery.message.id
+        former = [each for timers in self.replaced.values() for each in timers if each.message == delivery.message]
+        if former and id not in line.acked:
+            if self._stays_away:
+                self.accuse("T4", f"{id} is of a timer in whose place another was put, and was handed out")
+            return
         if any(timer.message == delivery.message for timer in self.cancelled.values()):
             if self._stays_away:
                 self.accuse("T3", f"a timer was cancelled, and its message {id} was handed out")
@@ -175,7 +191,7 @@ class Queueing:
 
     def _fire(self, line: Line, timer: Timer, after: float) -> Post:
         others = self.replaced.get(timer.id, [])
-        replaced = any(due <= after + self.tolerance for due in others)
+        replaced = any(other.due <= after + self.tolerance for other in others)
         early = after < timer.due - self.tolerance and timer.id not in self.perhaps_fired
         if early and (self._stays_away or not replaced):
             kind = "T4" if replaced else "T1"
@@ -206,10 +222,10 @@ class Queueing:
         """
         ids = [delivery.message.id for delivery in group]
         handed, rest, disorder = list[Post](), list(line.posts), False
-        for id in ids:
+        for id, delivery in zip(ids, group, strict=True):
             post = fired.pop(id, None)
             # What is doubtful is passed over by what stands behind it, and by nothing that has just come in.
-            while post is None and rest and rest[0].doubtful and rest[0].message.id != id:
+            while post is None and rest and rest[0].doubtful and not self._is_first(rest, delivery.message):
                 rest.pop(0)
             if post is None and rest and rest[0].message.id == id:
                 post = rest.pop(0)
@@ -223,6 +239,11 @@ class Queueing:
             self._judge_disorder(line, ids)
         line.posts = [*dict.fromkeys(handed), *rest]
         return handed
+
+    def _is_first(self, rest: Sequence[Post], message: Message) -> bool:
+        """Whether `message` is the first of `rest`, and not another one further behind that has the same id."""
+        first = rest[0].message
+        return first.id == message.id and (first == message or all(message != each.message for each in rest))
 
     def _judge_disorder(self, line: Line, ids: Sequence[str]) -> None:
         expected = [post.message.id for post in line.posts[: len(ids)]]
@@ -260,7 +281,8 @@ class Queueing:
         self._check_position(post, delivery)
         message = delivery.message
         if message.body != post.message.body:
-            self.accuse("D6", f"{message.id} came back as {message.body[:60]!r}, not {post.message.body[:60]!r}")
+            kind = "T4" if post.source == "timer" and self._was_replaced(message) else "D6"
+            self.accuse(kind, f"{message.id} came back as {_short(message.body)}, not {_short(post.message.body)}")
         receipt = (message.key, delivery.receipt)
         if receipt in self.receipts:
             self.accuse("R5", f"the receipt of {message.id} was used before: an old holder can speak for the new one")
@@ -270,6 +292,9 @@ class Queueing:
             self.accuse(number, f"{message.id} was handed out {post.handed} times, and says {delivery.attempt}")
         if not before + self.lease - self.tolerance <= delivery.until <= after + self.lease + self.tolerance:
             self.accuse("R2", f"the lease of {message.id} ends at {delivery.until:g}, not {after + self.lease:g}")
+
+    def _was_replaced(self, message: Message) -> bool:
+        return any(timer.message == message for timers in self.replaced.values() for timer in timers)
 
     # The end
 
@@ -300,6 +325,10 @@ class Queueing:
         if post.source != "send":
             return "T2" if post.source == "timer" else "D4"
         return "F5" if post.during_lease else "D1"
+
+
+def _short(body: str) -> str:
+    return repr(body) if len(body) < 60 else f"{body[:60]!r} ({len(body):,} characters)"
 
 
 def _names(deliveries: Sequence[Delivery]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from settled import DeadLetter, Key, Stored
 
@@ -29,18 +31,25 @@ class Storing:
 
     accuse: Accuse
     states: dict[Key, list[State]] = field(factory=dict[Key, "list[State]"])
-    history: dict[Key, list[Stored]] = field(factory=dict[Key, "list[Stored]"])
+    history: dict[Key, dict[int, list[Stored]]] = field(factory=dict[Key, "dict[int, list[Stored]]"])
 
     def remember(self) -> Callable[[], None]:
         """What makes the store owe again what it owes now: for when it is restored to that."""
         states = {key: list(each) for key, each in self.states.items()}
-        history = {key: list(each) for key, each in self.history.items()}
+        history = {key: _copy(each) for key, each in self.history.items()}
 
         def restore() -> None:
             self.states = {key: list(each) for key, each in states.items()}
-            self.history = {key: list(each) for key, each in history.items()}
+            self.history = {key: _copy(each) for key, each in history.items()}
 
         return restore
+
+    def has_come(self, key: Key, version: int) -> None:
+        """The harness has let `key` come to `version`."""
+        self.states[key] = [
+            State(evolve(each.stored, version=version) if each.stored else None, each.letters)
+            for each in self.possible(key)
+        ]
 
     def possible(self, key: Key) -> list[State]:
         """The states that `key` may be in, the one that is certain or else the newest one last."""
@@ -56,7 +65,7 @@ class Storing:
         versions = {each.version for each in self.possible(key)}
         if expected not in versions:
             self.accuse(blame, f"{key}: a commit that expected version {expected} was taken over {sorted(versions)}")
-        if state.version in {each.version for each in self.history.get(key, []) if each != state.stored}:
+        if any(each != state.stored for each in self.history.get(key, {}).get(state.version, [])):
             self.accuse("R3", f"{key}: version {state.version} was given twice")
         self._settle(key, state)
 
@@ -94,9 +103,33 @@ class Storing:
             kind = "D2" if found is None else "X9"
         elif found.version < expected.version:
             kind = "R8"
+        elif self._is_mixed(found, expected):
+            kind = "R9"
         else:
             kind = "D6"
         self.accuse(kind, f"{key}: loaded {_short(found)}, and {_short(expected)} was committed")
+
+    def _is_mixed(self, found: Stored, expected: Stored) -> bool:
+        """Whether `found` is `expected` with something of another commit: its text, its index, or a part of it."""
+        others = list(self._others(expected))
+        if found.body == expected.body:
+            return any(found.index == other.index for other in others)
+        if any(found.body == other.body for other in others):
+            return True
+        parts, own = _parts(found.body), _parts(expected.body)
+        if parts is None or own is None:
+            return False
+        strange = {name: part for name, part in parts.items() if name not in own or own[name] != part}
+        if not strange:  # something is missing, and no commit had a text without it
+            return False
+        elsewhere = [each for other in others if (each := _parts(other.body)) is not None]
+        return all(any(name in each and each[name] == part for each in elsewhere) for name, part in strange.items())
+
+    def _others(self, expected: Stored) -> Iterator[Stored]:
+        """All that was ever committed, but for `expected`."""
+        for versions in self.history.values():
+            for each in versions.values():
+                yield from (stored for stored in each if stored != expected)
 
     def read_letters(self, key: Key, found: Sequence[DeadLetter]) -> None:
         """The dead letters of `key` were read."""
@@ -113,8 +146,23 @@ class Storing:
 
     def _settle(self, key: Key, state: State) -> None:
         self.states[key] = [state]
-        if state.stored is not None and state.stored not in self.history.setdefault(key, []):
-            self.history[key].append(state.stored)
+        if state.stored is not None:
+            known = self.history.setdefault(key, {}).setdefault(state.stored.version, [])
+            if state.stored not in known:
+                known.append(state.stored)
+
+
+def _copy(history: Mapping[int, Sequence[Stored]]) -> dict[int, list[Stored]]:
+    return {version: list(each) for version, each in history.items()}
+
+
+def _parts(body: str) -> Mapping[str, Any] | None:
+    """The parts of a text that is a JSON object."""
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        return None
+    return cast("Mapping[str, Any]", parsed) if isinstance(parsed, dict) else None
 
 
 def _short(stored: Stored | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -9,13 +10,15 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 from pathlib import Path
+from sqlite3 import connect
 from typing import Any, cast
 
 from attrs import evolve
 
-from settled import Backend, Capability, Delivery, Queue, Store, Timers
+from settled import Backend, Capability, Delivery, Key, Queue, Store, Timers
 from settled_conformance.harness import Harness, Kind, Offer, Opener, Point
 from settled_local import MemoryBackend, SQLiteBackend
+from settled_local.memory.lane import Lane
 from settled_runtime import Separate
 
 EPOCH = 1_000_000.0
@@ -58,6 +61,12 @@ class MemoryHarness(Harness):
         kept = {name: copy(part) for name, part in store.items() if hasattr(part, "items")}
         return lambda: store.update({name: copy(part) for name, part in kept.items()})
 
+    def ahead(self, key: Key, number: int) -> None:
+        records, lanes = vars(self._backend.store)["_stored"], vars(self._backend.queue)["_lanes"]
+        records[key] = evolve(records[key], version=number)
+        lane = lanes.setdefault(key, Lane())
+        lane.tail = lane.token = number
+
     def now(self) -> float:
         return self._clock.time
 
@@ -70,7 +79,7 @@ class SQLiteHarness(Harness):
 
     kind = Kind.REAL
     capabilities = frozenset(Capability)
-    offers = frozenset({Offer.FORGETFUL})
+    offers = frozenset({Offer.FORGETFUL, Offer.AHEAD})
     tick = 0.001
 
     def __init__(self) -> None:
@@ -97,6 +106,16 @@ class SQLiteHarness(Harness):
     def remember(self, count: int) -> None:
         self._remember = count
 
+    def ahead(self, key: Key, number: int) -> None:
+        with contextlib.closing(connect(self._file)) as db, db:
+            row = (number, key.machine, key.instance)
+            db.execute("UPDATE records SET version=? WHERE machine=? AND instance=?", row)
+            db.execute(
+                "INSERT INTO lanes (tail, machine, instance, token, through) VALUES (?1, ?2, ?3, ?1, 0)"
+                " ON CONFLICT (machine, instance) DO UPDATE SET tail=?1, token=?1",
+                row,
+            )
+
     def now(self) -> float:
         return self._clock.time
 
@@ -111,6 +130,7 @@ class MixedHarness(SQLiteHarness):
     """`Separate`: the records in SQLite, the queue and the timers in memory; each call of a port is a round trip."""
 
     kind = Kind.MEMORY
+    offers = frozenset({Offer.FORGETFUL})
     capabilities = frozenset(Capability) - {
         Capability.ATOMIC_FINISH,
         Capability.JOINT_FINISH,

@@ -13,17 +13,28 @@ from attrs import frozen
 
 from settled import Capability
 from settled_conformance.bench import Bench
+from settled_conformance.harness import Harness, Offer
 
 Check = Callable[[Bench], None]
 
 
 @frozen
 class Proof:
-    """`check` proves `guarantee`; `needs` is what a backend must declare for it to be asked for."""
+    """`check` proves `guarantee`.
+
+    `needs` is what a backend must declare for it to be asked for. `offered` is what its harness must offer: without
+    that the guarantee is tried by its other proofs only.
+    """
 
     guarantee: str
     check: Check
     needs: Capability | None = None
+    offered: Offer | None = None
+
+    def fits(self, harness: Harness) -> bool:
+        """Whether this can be tried on `harness`."""
+        is_declared = self.needs is None or self.needs in harness.capabilities
+        return is_declared and (self.offered is None or self.offered in harness.offers)
 
     @property
     def name(self) -> str:
@@ -33,11 +44,11 @@ class Proof:
 _proofs: list[Proof] = []
 
 
-def proves(guarantee: str, needs: Capability | None = None) -> Callable[[Check], Check]:
+def proves(guarantee: str, needs: Capability | None = None, offered: Offer | None = None) -> Callable[[Check], Check]:
     """The function below is a proof of `guarantee`."""
 
     def note(check: Check) -> Check:
-        _proofs.append(Proof(guarantee, check, needs))
+        _proofs.append(Proof(guarantee, check, needs, offered))
         return check
 
     return note
@@ -52,6 +63,10 @@ _MODULES = (
     "duplicates",
     "timers",
     "capabilities",
+    "numbers",
+    "names",
+    "sizes",
+    "pages",
     "whole",
     "left_behind",
     "lives",

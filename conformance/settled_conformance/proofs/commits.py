@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import cast
 
-from settled import Backend, Conflict, Store, Stored, Write
-from settled_conformance.bench import Bench, ids_of, key, letter, message, stored, timer, tombstone, version_of
+from settled import Backend, Index, Key, Store, Stored, Write
+from settled_conformance.bench import (
+    Bench,
+    ids_of,
+    is_refused,
+    key,
+    letter,
+    message,
+    stored,
+    timer,
+    tombstone,
+    version_of,
+)
 from settled_conformance.interleave import Pair, each_preemption
 from settled_conformance.interruption import interrupted
 from settled_conformance.proofs import proves
-
-
-def _is_refused(call: Callable[[], object]) -> bool:
-    try:
-        call()
-    except Conflict:
-        return True
-    return False
 
 
 @proves("R3")
@@ -30,9 +34,9 @@ def a_deleted_key_goes_on_counting(bench: Bench) -> None:
     gone = bench.another().store.load(key())
     bench.holds(gone == tombstone(3), f"deleted at version 2, loads {gone}")
     bench.same(list(store.dead_letters(key())), [], "dead letters of a deleted key")
-    bench.holds(_is_refused(lambda: store.commit(key(), stored(1), 0)), "a deleted key was created at version 1 again")
+    bench.holds(is_refused(lambda: store.commit(key(), stored(1), 0)), "a deleted key was created at version 1 again")
     bench.holds(
-        _is_refused(lambda: store.delete(key(), tombstone(3), 2)),
+        is_refused(lambda: store.delete(key(), tombstone(3), 2)),
         "a deleted key was deleted again under its old version",
     )
     bench.commit(key(), 4)
@@ -48,13 +52,13 @@ def a_key_whose_queue_is_empty_goes_on_counting(bench: Bench) -> None:
     again = bench.another()
     bench.drain(again)
     bench.same(again.store.load(key()), stored(1), "loaded after the queue was drained")
-    bench.holds(_is_refused(lambda: again.store.commit(key(), stored(1, "new"), 0)), "version 1 was given twice")
+    bench.holds(is_refused(lambda: again.store.commit(key(), stored(1, "new"), 0)), "version 1 was given twice")
     bench.commit(key(), 2, through=again)
     bench.mark("reopened")
 
 
 @proves("R4")
-def a_commit_over_an_older_version_is_refused(bench: Bench) -> None:
+def a_commit_over_an_older_versionis_refused(bench: Bench) -> None:
     bench.send(message("1"))
     bench.receives("1")
     bench.commit(key(), 1)
@@ -67,10 +71,10 @@ def a_commit_over_an_older_version_is_refused(bench: Bench) -> None:
     for expected in (0, 1):
         late = stored(expected + 1, "late")
         commit = partial(bench.backend.store.commit, key(), late, expected)
-        bench.holds(_is_refused(commit), f"version 2 is there, and a commit that expected {expected} was taken")
+        bench.holds(is_refused(commit), f"version 2 is there, and a commit that expected {expected} was taken")
         write = Write(key(), late, expected)
         finish = partial(bench.backend.finish, write)
-        bench.holds(_is_refused(finish), f"version 2 is there, and a write that expected {expected} was taken")
+        bench.holds(is_refused(finish), f"version 2 is there, and a write that expected {expected} was taken")
     bench.same(bench.another().store.load(key()), stored(2), "loaded after late commits")
 
 
@@ -80,7 +84,7 @@ def of_three_commits_one_wins(bench: Bench) -> None:
         handles = [bench.backend, bench.another(), bench.another()]
         texts = ["a", "b", "c"]
         lost = [
-            _is_refused(partial(handle.store.commit, key(), stored(version, text), version - 1, [letter(text)]))
+            is_refused(partial(handle.store.commit, key(), stored(version, text), version - 1, [letter(text)]))
             for handle, text in zip(handles, texts, strict=True)
         ]
         bench.same(lost, [False, True, True], f"commits of version {version} that were refused")
@@ -90,12 +94,12 @@ def of_three_commits_one_wins(bench: Bench) -> None:
 
 
 @proves("R6")
-def a_commit_of_a_version_that_is_still_to_come_is_refused(bench: Bench) -> None:
+def a_commit_of_a_version_that_is_still_to_comeis_refused(bench: Bench) -> None:
     store = bench.backend.store
-    bench.holds(_is_refused(lambda: store.commit(key(), stored(2), 1)), "a key that is not there was replaced")
+    bench.holds(is_refused(lambda: store.commit(key(), stored(2), 1)), "a key that is not there was replaced")
     bench.commit(key(), 1)
-    bench.holds(_is_refused(lambda: store.commit(key(), stored(3), 2)), "version 1 was replaced by version 3")
-    bench.holds(_is_refused(lambda: store.delete(key(), tombstone(3), 2)), "version 1 was deleted as version 2")
+    bench.holds(is_refused(lambda: store.commit(key(), stored(3), 2)), "version 1 was replaced by version 3")
+    bench.holds(is_refused(lambda: store.delete(key(), tombstone(3), 2)), "version 1 was deleted as version 2")
 
 
 @proves("R6")
@@ -113,7 +117,7 @@ def a_write_that_is_refused_leaves_no_trace(bench: Bench) -> None:
         timers=(timer("t", due, key("c")),),
         acks=tuple(held),
     )
-    bench.holds(_is_refused(lambda: bench.backend.finish(late)), "a write over an older version was taken")
+    bench.holds(is_refused(lambda: bench.backend.finish(late)), "a write over an older version was taken")
     bench.advance(bench.lease / 2)
     bench.receives_nothing(through=bench.another())
     bench.same(list(bench.backend.store.dead_letters(key())), [], "dead letters of a write that was refused")
@@ -137,7 +141,7 @@ def _race(bench: Bench, expected: int) -> None:
 
     def commit(store: Store, name: str) -> None:
         written = stored(expected + 1, name)
-        results.append((name, not _is_refused(lambda: store.commit(key(), written, expected, [letter(name)]))))
+        results.append((name, not is_refused(lambda: store.commit(key(), written, expected, [letter(name)]))))
 
     def pair(first: Backend, second: Backend) -> Pair:
         results.clear()
@@ -225,6 +229,32 @@ def what_was_read_or_given_can_be_changed_without_harm(bench: Bench) -> None:
     bench.receives("1", "2")
 
 
+@proves("R9")
+def all_parts_of_a_commit_are_read_back_together(bench: Bench) -> None:
+    places = [key("a"), key("b")]
+    for version in range(1, 4):
+        for place in places:
+            bench.backend.store.commit(place, _of_many_parts(place, version), version - 1)
+        for handle in (bench.backend, bench.another()):
+            for place in places:
+                bench.same(handle.store.load(place), _of_many_parts(place, version), f"loaded for {place}")
+
+
+def _of_many_parts(place: Key, version: int) -> Stored:
+    """A record as a machine has it that owes something, with an index that is its own."""
+    name = f"{place.instance}{version}"
+    body = {
+        "format": 1,
+        "nonce": name,
+        "snapshot": {"status": "active", "value": name, "context": {"taken": [name]}},
+        "timers": {name: {"due": version, "event": {"type": name}}},
+        "turn": {"nonce": name, "ordinal": version},
+        "window": [name],
+        "outbox": [[name, "execute", f"{place}/{name}/{version}/1", {"type": "tell", "params": {"to": name}}]],
+    }
+    return Stored(version, json.dumps(body), Index(f"status {name}", (name, "settled"), version + 0.5))
+
+
 LYING = {0: [], 1: ["1", "2"], 2: ["2", "3"]}
 """What lies among the dead letters at each version of `_two_commits`."""
 
@@ -265,13 +295,13 @@ def a_commit_that_is_interrupted_has_happened_or_not(bench: Bench) -> None:
 
 
 @proves("R10")
-def a_commit_that_is_repeated_is_refused(bench: Bench) -> None:
+def a_commit_that_is_repeatedis_refused(bench: Bench) -> None:
     bench.commit(key(), 1, bury=[letter("1")])
     again = partial(bench.backend.store.commit, key(), stored(1), 0, [letter("1")])
-    bench.holds(_is_refused(again), "the same commit was taken twice")
+    bench.holds(is_refused(again), "the same commit was taken twice")
     bench.same(list(bench.backend.store.dead_letters(key())), [letter("1")], "dead letters of a repeated commit")
     write = Write(key(), stored(2), 1, sends=(message("x", key("b")),), bury=(letter("2"),))
     bench.backend.finish(write)
-    bench.holds(_is_refused(lambda: bench.backend.finish(write)), "the same write was taken twice")
+    bench.holds(is_refused(lambda: bench.backend.finish(write)), "the same write was taken twice")
     bench.same(len(bench.backend.store.dead_letters(key())), 2, "how many dead letters a repeated write left")
     bench.mark("commit repeated")

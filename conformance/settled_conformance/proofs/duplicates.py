@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from settled import Capability, IdReused, Write
-from settled_conformance.bench import Bench, key, letter, message, messages, stored
+from settled import Capability, IdReused, Timer, Write
+from settled_conformance.bench import Bench, key, letter, message, messages, stored, tombstone
 from settled_conformance.proofs import proves
 
 
@@ -65,6 +65,113 @@ def an_id_with_another_body_is_refused_or_queued_after_the_first_was_acknowledge
         bench.send(message("1", body='{"second":2}'))
         found = [delivery.message.body for delivery in bench.receive()]
         bench.same(found, ['{"second":2}'], "the bodies that were handed out")
+
+
+BODIES = (
+    ('{"a":1,"b":2}', '{"b":2,"a":1}'),
+    ('{"a":1}', '{"a": 1}'),
+    ('{"a":1}', '{"a":1.0}'),
+    ('{"a":1}', '{"a":2}'),
+    ('{"a":"x"}', '{"a":"X"}'),
+    ('{"a":"é"}', '{"a":"e\u0301"}'),
+    ("{}", ""),
+    ("x" * 70_000, "x" * 69_999 + "y"),
+    ("x" * 70_000, "x" * 70_001),
+    ("y" + "x" * 70_000, "x" * 70_001),
+)
+"""Pairs of texts that are not the same, however much they look so."""
+
+
+@proves("X11")
+def an_id_with_another_body_is_refused_or_queued_however_alike_they_are(bench: Bench) -> None:
+    for number, (first, second) in enumerate(BODIES):
+        place = key(f"k{number}")
+        bench.send(message("1", place, first))
+        expected = [first, second]
+        try:
+            bench.send(message("1", place, second), through=bench.another())
+        except IdReused:
+            expected.pop()
+        _hears(bench, expected)
+
+
+@proves("X11")
+def of_a_batch_with_a_reused_id_all_is_sent_or_nothing(bench: Bench) -> None:
+    first, second = '{"first":1}', '{"second":2}'
+    for number, known in enumerate(((), (message("1", body=first),))):
+        if number:
+            bench.renew()
+        bench.send(*known)
+        batch = [message("0"), message("1", body=first), message("1", body=second), message("2", key("b"))]
+        try:
+            bench.backend.queue.send(batch[number:] if known else batch)
+            expected = [batch[0].body] * (not known) + [first, second, batch[3].body]
+        except IdReused:
+            expected = [each.body for each in known]
+        found = [each.message.body for _ in range(2) for each in bench.receive(least=max(1, len(expected)))]
+        bench.same(sorted(found), sorted(expected), "the bodies that were handed out")
+
+
+@proves("X11")
+def an_id_with_another_body_is_refused_or_queued_while_the_first_is_held(bench: Bench) -> None:
+    bench.send(message("1", body='{"first":1}'))
+    held, expected = bench.receives("1"), ['{"second":2}']
+    try:
+        bench.send(message("1", body='{"second":2}'))
+    except IdReused:
+        expected = []
+    bench.backend.queue.ack(held)
+    _hears(bench, expected)
+
+
+@proves("X11")
+def a_write_that_reuses_an_id_is_refused_whole_or_sends_it(bench: Bench) -> None:
+    bench.send(message("1", body='{"first":1}'))
+    bench.backend.queue.ack(bench.receives("1"))
+    write = Write(key("b"), stored(1), 0, sends=(message("1", body='{"second":2}'),))
+    try:
+        bench.backend.finish(write)
+    except IdReused:
+        if Capability.ATOMIC_FINISH in bench.harness.capabilities:
+            bench.same(bench.another().store.load(key("b")), None, "loaded after a write that was refused")
+        return
+    _hears(bench, ['{"second":2}'])
+
+
+@proves("X11")
+def a_timer_whose_message_reuses_an_id_fires(bench: Bench) -> None:
+    bench.send(message("1", body='{"first":1}'))
+    bench.backend.queue.ack(bench.receives("1"))
+    bench.backend.timers.schedule(Timer("t", message("1", body='{"second":2}'), bench.harness.now()))
+    bench.advance(bench.harness.tick)
+    _hears(bench, ['{"second":2}'])
+
+
+def _hears(bench: Bench, bodies: list[str]) -> None:
+    found = bench.receive(least=len(bodies)) if bodies else []
+    bench.same([each.message.body for each in found], bodies, "the bodies that were handed out")
+    bench.backend.queue.ack(found)
+    if bench.owns_time:
+        bench.receives_nothing()
+
+
+@proves("X6")
+def a_new_life_has_no_dead_letters_of_the_former_one(bench: Bench) -> None:
+    store, version = bench.backend.store, 0
+    for life in range(3):
+        dead = [letter(f"{life}.{number}") for number in range(4)]
+        store.commit(key(), stored(version + 1), version, dead[:2])
+        bench.same(list(bench.another().store.dead_letters(key())), dead[:2], f"dead letters in the life {life}")
+        bench.backend.finish(Write(key(), stored(version + 2), version + 1, tuple(dead[2:]), unbury=1))
+        bench.same(list(store.dead_letters(key())), dead[1:], f"dead letters in the life {life}")
+        store.delete(key(), tombstone(version + 3), version + 2)
+        bench.same(list(bench.another().store.dead_letters(key())), [], "dead letters of what was deleted")
+        version += 3
+    store.commit(key(), stored(version + 1), version)
+    bench.same(list(bench.another().store.dead_letters(key())), [], "dead letters of a life that has none")
+    bench.backend.finish(Write(key(), stored(version + 2), version + 1, (letter("new"),)))
+    store.commit(key(), stored(version + 3), version + 2, unbury=1)
+    bench.same(list(bench.another().store.dead_letters(key())), [], "dead letters after the only one has left")
 
 
 @proves("X6")

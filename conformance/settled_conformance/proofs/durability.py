@@ -38,6 +38,18 @@ def a_send_is_there_however_long_nobody_looks(bench: Bench) -> None:
     bench.receives("1", through=bench.another())
 
 
+@proves("D1")
+def a_send_is_there_after_a_day(bench: Bench) -> None:
+    if not bench.harness.is_quick:
+        return
+    bench.send(*messages("1 2"))
+    bench.backend.queue.ack(bench.receives("1", limit=1))
+    bench.advance(25 * 3600.0)
+    bench.receives("2", through=bench.another())
+    bench.advance(25 * 3600.0)
+    bench.receives("2")
+
+
 @proves("D2")
 def a_commit_outlives_its_committer(bench: Bench) -> None:
     bench.commit(key(), 1, through=bench.another(), bury=[letter("1")])

@@ -110,6 +110,35 @@ def a_pause_is_over_when_it_is_over_and_not_earlier(bench: Bench) -> None:
     bench.receives("1")
 
 
+@proves("R2")
+def a_hand_out_that_was_extended_is_as_good_as_a_fresh_one(bench: Bench) -> None:
+    for times in (1, 3):
+        bench.send(*messages("1 2 3 4"))
+        held = bench.receives("1", "2", "3", limit=3)
+        for _ in range(times):  # each time past the end that the lease had before
+            bench.advance(bench.lease * 0.6)
+            bench.backend.queue.extend(held, bench.lease)
+        bench.advance(bench.lease * 0.6)
+        bench.backend.queue.ack(held[:1])
+        bench.receives_nothing(through=bench.another())
+        bench.backend.queue.extend(held[1:], bench.lease)
+        bench.backend.queue.ack(held[1:2])
+        bench.backend.queue.release(held[2:], bench.lease)
+        bench.receives_nothing()
+        bench.advance(bench.lease + bench.harness.tick)
+        bench.backend.queue.ack(bench.receives("3", "4"))
+        bench.receives_nothing()
+        bench.renew()
+
+
+@proves("R2")
+def a_lease_that_is_shortened_is_over_earlier(bench: Bench) -> None:
+    bench.send(message("1"))
+    bench.backend.queue.extend(bench.receives("1"), bench.lease / 2)
+    bench.advance(bench.lease / 2 + bench.harness.tick)
+    bench.receives("1", through=bench.another())
+
+
 def _left_behind(bench: Bench) -> tuple[list[Delivery], list[Delivery]]:
     """A holder whose lease is over, and the one who holds the key now."""
     bench.send(*messages("1 2"))
@@ -166,6 +195,48 @@ def a_receipt_is_good_for_one_hand_out(bench: Bench) -> None:
     bench.backend.queue.release(again)
     bench.advance(bench.harness.tick)
     bench.receives("1", "2")
+
+
+@proves("R5")
+def a_receipt_that_was_extended_is_still_of_one_hand_out(bench: Bench) -> None:
+    bench.send(*messages("1 2"))
+    old = bench.receives("1", limit=1)
+    bench.advance(bench.lease * 0.6)
+    bench.backend.queue.extend(old, bench.lease)
+    bench.backend.queue.extend(old, bench.lease)
+    bench.advance(bench.lease + bench.harness.tick)
+    new = bench.receives("1", limit=1, through=bench.another())
+    _does_nothing_late(bench, old)
+    bench.backend.queue.extend(new, bench.lease)
+    _does_nothing_late(bench, old)
+    bench.backend.queue.release(new)
+    bench.advance(bench.harness.tick)
+    bench.receives("1", "2")
+
+
+@proves("R5")
+def a_receipt_that_was_extended_and_given_back_is_good_for_nothing(bench: Bench) -> None:
+    bench.send(*messages("1 2"))
+    old = bench.receives("1", limit=1)
+    bench.backend.queue.extend(old, bench.lease)
+    bench.backend.queue.release(old)
+    bench.advance(bench.harness.tick)
+    bench.receives("1", limit=1, through=bench.another())
+    _does_nothing_late(bench, old)
+    bench.advance(bench.lease + bench.harness.tick)
+    bench.receives("1", "2")
+
+
+def _does_nothing_late(bench: Bench, old: list[Delivery]) -> None:
+    bench.backend.queue.ack(old)
+    bench.backend.queue.release(old)
+    refused = False
+    try:
+        bench.backend.queue.extend(old, bench.lease)
+    except Conflict:
+        refused = True
+    bench.holds(refused, "extending a lease that was extended once, and that somebody else has now, was not refused")
+    bench.receives_nothing()
 
 
 @proves("R5")

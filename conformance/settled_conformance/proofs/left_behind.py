@@ -103,6 +103,37 @@ def who_was_frozen_with_what_nobody_took_leaves_it_to_the_next_holder(bench: Ben
     frozen.close()
 
 
+@proves("E2")
+def each_owes_its_own_effects_when_another_worker_goes_on(bench: Bench) -> None:
+    told, lost = list[tuple[str, str]](), set[str]()
+
+    def tell(args: Any) -> None:
+        id = args.event["id"]
+        told.append((args.call.idempotency_key, id))
+        if id not in lost:
+            lost.add(id)
+            raise RuntimeError("the worker is lost in the middle of its action")
+
+    first, second = House(bench, listing(tell=tell)), House(bench, listing(tell=tell), bench.another())
+    for instance in "ab":
+        first.client.start(instance)
+    first.work()
+    for number in range(2):
+        for instance in "ab":
+            first.client.send(instance, event(f"{instance}{number}"), id=f"{instance}{number}")
+        first.host.handle(bench.receive(limit=1))
+        second.fail_for_good()
+    first.fail_for_good()
+    keys = {id: {name for name, each in told if each == id} for _, id in told}
+    bench.same(sorted(keys), ["a0", "a1", "b0", "b1"], "the events whose effects were performed")
+    for id, names in keys.items():
+        bench.same(len(names), 1, f"the keys under which the effect of {id} was performed")
+        bench.holds(min(names).startswith(f"list/{id[0]}/"), f"the effect of {id} was performed under {min(names)}")
+    bench.same(len(set.union(*keys.values())), 4, "keys of four effects")
+    first.close()
+    second.close()
+
+
 @proves("X10")
 def a_redrive_longer_than_the_window_forgets_nothing_that_waits_for_its_acknowledgement(bench: Bench) -> None:
     told: list[Any] = []

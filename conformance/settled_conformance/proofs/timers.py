@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from settled import Capability, Write
+from settled import Capability, Key, Timer, Write
 from settled_conformance.bench import Bench, key, message, stored, timer
 from settled_conformance.interruption import interrupted
 from settled_conformance.proofs import proves
@@ -152,3 +152,72 @@ def a_timer_that_was_brought_forward_fires_earlier(bench: Bench) -> None:
     bench.backend.queue.ack(bench.receives("t"))
     bench.advance(2 * wait)
     bench.receives_nothing()
+
+
+@proves("T4")
+def a_timer_in_the_place_of_another_has_nothing_of_it(bench: Bench) -> None:
+    """Its time, its key, its message's id, and its body are all its own, each by itself and all together."""
+    old = ("a", "old", '{"old":1}')
+    news = [("b", *old[1:]), ("a", "new", old[2]), (*old[:2], '{"new":2}'), ("b", "new", '{"new":2}')]
+    for through in (_scheduled, _written):
+        bench.renew()
+        for former, later in ((1, 2), (2, 1), (1, 1)):
+            for number, parts in enumerate(news):
+                _replaced(bench, through, f"t{number} {former} {later}", (old, former), (parts, later))
+
+
+Parts = tuple[str, str, str]
+
+
+def _scheduled(bench: Bench, timer: Timer) -> None:
+    bench.another().timers.schedule(timer)
+
+
+def _written(bench: Bench, timer: Timer) -> None:
+    bench.backend.finish(Write(key("of nobody"), timers=(timer,)))
+
+
+def _replaced(
+    bench: Bench,
+    through: Callable[[Bench, Timer], None],
+    id: str,
+    old: tuple[Parts, int],
+    new: tuple[Parts, int],
+) -> None:
+    now, wait = bench.harness.now(), bench.lease / 4
+    timers = [
+        Timer(id, message(f"{id} {name}", Key(f"m {id}", instance), body), now + when * wait)
+        for (instance, name, body), when in (old, new)
+    ]
+    bench.backend.timers.schedule(timers[0])
+    through(bench, timers[1])
+    heard = list[tuple[str, str, str]]()
+    for _ in range(3):
+        for each in bench.receive():
+            late = bench.harness.now() >= timers[1].due - bench.harness.tick
+            if each.message != timers[1].message or not late:
+                bench.holds(not _stays_away(bench), f"handed out {each.message}, in whose place {timers[1]} was put")
+                continue
+            heard.append((each.message.key.instance, each.message.id, each.message.body))
+            bench.backend.queue.ack([each])
+        bench.advance(wait + bench.harness.tick)
+    mine = timers[1].message
+    bench.same(heard[:1], [(mine.key.instance, mine.id, mine.body)], "handed out of a timer in another's place")
+    bench.holds(len(heard) == 1 or not _stays_away(bench), f"a timer in another's place fired {len(heard)} times")
+
+
+def _stays_away(bench: Bench) -> bool:
+    return Capability.CANCELLED_STAYS_AWAY in bench.harness.capabilities
+
+
+@proves("T4")
+def a_timer_under_the_id_of_one_that_fired_or_was_cancelled_has_nothing_of_it(bench: Bench) -> None:
+    now, wait = bench.harness.now(), bench.lease / 4
+    bench.backend.timers.schedule(Timer("t", message("one", key("a"), '{"one":1}'), now))
+    bench.advance(bench.harness.tick)
+    bench.backend.queue.ack(bench.receives("one"))
+    bench.backend.timers.schedule(Timer("t", message("two", key("b"), '{"two":2}'), now + 40 * wait))
+    bench.backend.timers.cancel("t")
+    bench.backend.timers.schedule(Timer("t", message("three", key("c"), '{"three":3}'), now + 2 * wait))
+    bench.advance(2 * wait + bench.harness.tick)
+    bench.receives("three")

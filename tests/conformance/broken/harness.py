@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from settled import Backend, Capability
-from settled_conformance.harness import Harness, Kind, Point
-from tests.conformance.broken.plain import Plain, World
+from attrs import evolve
+
+from settled import Backend, Capability, Key
+from settled_conformance.harness import Harness, Kind, Offer, Point
+from tests.conformance.broken.plain import Lane, Plain, World
 
 
 class PlainHarness(Harness):
     """Opens handles of the class `adapter`."""
 
     kind = Kind.MEMORY
+    offers = frozenset({Offer.AHEAD})
     tick = 0.001
 
     def __init__(
@@ -30,6 +33,11 @@ class PlainHarness(Harness):
 
     def reset(self) -> None:
         self.world = World(point=self.world.point)
+
+    def ahead(self, key: Key, number: int) -> None:
+        self.world.records[key] = evolve(self.world.records[key], version=number)
+        self.world.lanes.setdefault(key, Lane()).tail = number
+        self.world.tokens = number
 
     def instrument(self, point: Point | None) -> None:
         self.world.point = point

@@ -591,7 +591,7 @@ class PositionMissing(Plain):
 class DedupByIdAlone(Plain):
     """What bears a known id is a repetition, whatever it says."""
 
-    def check(self, message: Message) -> None:
+    def check_all(self, messages: Sequence[Message]) -> None:
         pass
 
     def is_known(self, lane: Lane, message: Message) -> bool:

@@ -190,10 +190,16 @@ class Plain:
     @locked
     def send(self, messages: Sequence[Message]) -> None:
         self.trip("send")
-        for message in messages:
-            self.check(message)
+        self.check_all(messages)
         for message in messages:
             self.append(message)
+
+    def check_all(self, messages: Sequence[Message]) -> None:
+        seen = dict[tuple[Key, str], str]()
+        for message in messages:
+            self.check(message)
+            if seen.setdefault((message.key, message.id), message.digest) != message.digest:
+                raise IdReused(f"{message.id} is that of another message")
 
     def check(self, message: Message) -> None:
         if self.lane(message.key).known.get(message.id, message.digest) != message.digest:
@@ -207,7 +213,7 @@ class Plain:
             lane.entries.append(Entry(message, lane.tail))
 
     def is_known(self, lane: Lane, message: Message) -> bool:
-        return message.id in lane.known
+        return lane.known.get(message.id) == message.digest
 
     @locked
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
@@ -335,6 +341,7 @@ class Plain:
     @locked
     def finish(self, write: Write) -> None:
         self.trip("finish")
+        self.check_all(write.sends)
         if write.stored is not None:
             self.expect(write.key, write.expected)
             self.fence(write)
