@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from settled_conformance import Session, Status
+from tests.conformance.broken.further import FURTHER
 from tests.conformance.broken.harness import PlainHarness
 from tests.conformance.broken.more import MORE
 from tests.conformance.broken.mutants import MUTANTS
@@ -13,7 +14,7 @@ from tests.conformance.broken.plain import Plain
 
 @pytest.mark.parametrize(
     ("adapter", "guarantee"),
-    [*MUTANTS.items(), *MORE.items()],
+    [*MUTANTS.items(), *MORE.items(), *FURTHER.items()],
     ids=lambda each: each if isinstance(each, str) else each.__name__,
 )
 def test_a_broken_adapter_is_caught_by_the_guarantee_that_names_it(adapter: type[Plain], guarantee: str) -> None:
@@ -21,7 +22,7 @@ def test_a_broken_adapter_is_caught_by_the_guarantee_that_names_it(adapter: type
     assert session.verdict(guarantee).status is Status.FAIL
 
 
-@pytest.mark.parametrize("adapter", [*MUTANTS, *MORE], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("adapter", [*MUTANTS, *MORE, *FURTHER], ids=lambda each: each.__name__)
 def test_a_broken_adapter_is_sound_but_for_what_is_broken(adapter: type[Plain]) -> None:
     assert adapter.__doc__ and issubclass(adapter, Plain)
     changed = [name for name in vars(adapter) if name in vars(Plain) and not name.startswith("__")]

@@ -252,6 +252,8 @@ class Witness:
             else:
                 self._done(write, after[write.key], before)
         self.contract.queueing.received(finished.deliveries, before, self.contract.now())
+        if len(finished.deliveries) > receive:
+            self.contract.accuse("F8", f"{len(finished.deliveries)} were handed out where {receive} were asked for")
         return finished
 
     def _after(self, write: Write) -> State | None:

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from settled import DeadLetter, Index, Key, SettledError, Stored, Timer, TooLarge, Unavailable, Write
-from settled_conformance.bench import Bench, key, letter, message, messages, stored, timer
+from settled_conformance.bench import Bench, key, letter, message, messages, stored, timer, tombstone
 from settled_conformance.proofs import proves
+
+MOMENT = 1_764_331_234.53125
+"""Seconds since the epoch of which a number of single precision keeps no more than the minutes."""
 
 ODD = (
     "",
@@ -36,6 +39,16 @@ def a_send_is_there_however_long_nobody_looks(bench: Bench) -> None:
     bench.send(message("1"), through=bench.another())
     bench.advance(bench.lease * 3)
     bench.receives("1", through=bench.another())
+
+
+@proves("D1")
+def what_waits_for_a_key_outlives_its_deletion(bench: Bench) -> None:
+    bench.commit(key(), 1)
+    bench.send(*messages("1 2"))
+    held = bench.receives("1", limit=1)
+    bench.backend.store.delete(key(), tombstone(2), 1)
+    bench.backend.queue.ack(held)
+    bench.receives("2", through=bench.another())
 
 
 @proves("D1")
@@ -130,9 +143,9 @@ def odd_texts_come_back_as_they_were(bench: Bench) -> None:
 
 
 def _store(bench: Bench, mine: Key, text: str) -> None:
-    index = Index("active", ("a tag", text[:20] or "-", "🙂"), 0.5)
+    index = Index("active", ("a tag", text[:20] or "-", "🙂"), MOMENT)
     written = Stored(1, text, index)
-    dead = DeadLetter(message("l", mine, text), f"reason {text}", 0.125, text)
+    dead = DeadLetter(message("l", mine, text), f"reason {text}", MOMENT, text)
     bench.backend.store.commit(mine, written, 0, [dead])
     bench.same(bench.another().store.load(mine), written, "loaded")
     bench.same(list(bench.another().store.dead_letters(mine)), [dead], "dead letters")

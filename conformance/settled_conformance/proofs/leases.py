@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from settled import Backend, Capability, Conflict, Delivery, LeaseLost, SettledError, Write
-from settled_conformance.bench import Bench, key, letter, message, messages, stored, tombstone, version_of
+from settled_conformance.bench import Bench, key, letter, message, messages, stored, timer, tombstone, version_of
 from settled_conformance.interleave import Pair, each_preemption
 from settled_conformance.proofs import proves
 
@@ -195,6 +195,74 @@ def a_receipt_is_good_for_one_hand_out(bench: Bench) -> None:
     bench.backend.queue.release(again)
     bench.advance(bench.harness.tick)
     bench.receives("1", "2")
+
+
+def _several(bench: Bench) -> tuple[list[Delivery], list[Delivery]]:
+    """Receipts of several keys, of which the second was lost, and the receipt under which that key is held now."""
+    bench.send(*(message("1", key(name)) for name in "abc"))
+    held = bench.receive(limit=3, least=3)
+    bench.backend.queue.release(held[1:2])
+    bench.advance(bench.harness.tick)
+    return held, bench.receives("1", through=bench.another())
+
+
+@proves("R5")
+def of_several_acknowledgements_only_the_late_one_counts_for_nothing(bench: Bench) -> None:
+    held, new = _several(bench)
+    bench.backend.queue.ack([held[1], held[0], held[2]])
+    bench.advance(bench.lease + bench.harness.tick)
+    found = bench.receives("1")
+    bench.same(found[0].message.key, new[0].message.key, "the key that is handed out again")
+    bench.receives_nothing()
+
+
+@proves("R2")
+def of_several_extensions_only_the_late_one_is_refused(bench: Bench) -> None:
+    held, new = _several(bench)
+    bench.advance(bench.lease * 0.6)
+    refused = False
+    try:
+        bench.backend.queue.extend([held[1], held[0], held[2]], bench.lease)
+    except Conflict:
+        refused = True
+    bench.holds(refused, "extending a lease that was lost, among others, was not refused")
+    bench.advance(bench.lease * 0.6)
+    found = bench.receives("1")
+    bench.same(found[0].message.key, new[0].message.key, "the key whose lease was not extended")
+    bench.receives_nothing(through=bench.another())
+
+
+@proves("R2")
+def several_keys_are_given_back_together(bench: Bench) -> None:
+    bench.send(*(message("1", key(name)) for name in "abc"))
+    bench.backend.queue.release(bench.receive(limit=3, least=3), bench.lease / 2)
+    bench.receives_nothing()
+    bench.advance(bench.lease / 2 + bench.harness.tick)
+    found = {each.message.key for each in bench.receive(limit=3, least=3)}
+    bench.same(found, {key(name) for name in "abc"}, "handed out after a pause that three keys were given together")
+
+
+@proves("R2")
+def a_pause_goes_on_whatever_comes_meanwhile(bench: Bench) -> None:
+    bench.send(*messages("1 2"))
+    held = bench.receives("1", limit=1)
+    bench.backend.timers.schedule(timer("t", bench.harness.now() + bench.lease / 4))
+    bench.backend.queue.release(held, bench.lease)
+    bench.send(message("3"), through=bench.another())
+    bench.advance(bench.lease / 2)
+    bench.receives_nothing()
+    bench.advance(bench.lease / 2 + bench.harness.tick)
+    bench.same(sorted(each.message.id for each in bench.receive(least=4)), ["1", "2", "3", "t"], "handed out")
+
+
+@proves("R1")
+def a_key_is_held_whoever_closes_his_handle(bench: Bench) -> None:
+    bench.send(*messages("1 2"))
+    bench.receives("1", limit=1)
+    other = bench.another()
+    other.queue.receive(10)
+    other.close()
+    bench.receives_nothing(through=bench.another())
 
 
 @proves("R5")

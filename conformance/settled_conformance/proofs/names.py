@@ -25,7 +25,8 @@ def _alike(bench: Bench) -> tuple[str, ...]:
 
 @proves("D1")
 def messages_whose_ids_are_alike_are_all_kept(bench: Bench) -> None:
-    ids = [*_alike(bench), *reversed([f"{id}~" for id in _alike(bench)])]
+    long = ["x" * 299 + end for end in "yz"]
+    ids = [*_alike(bench), *reversed([f"{id}~" for id in _alike(bench)]), *long]
     bench.send_together([message(id, body="{}") for id in ids])
     heard = list[str]()
     while len(heard) < len(ids) and (found := bench.receive(limit=7)):

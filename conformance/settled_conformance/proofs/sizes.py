@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 
-from settled import Index, Stored, Timer, TooLarge
+from settled import DeadLetter, Index, Stored, Timer, TooLarge
 from settled_conformance.bench import Bench, key, letter, message, stored
 from settled_conformance.proofs import proves
 
-SIZES = (65_536, 65_537, 131_072, 150_001, 262_144, 300_001, 524_288, 2**20 + 1, 2**20, 2**20 + 15, 2**22 + 1)
+SIZES = (65_536, 65_537, 150_001, 262_145, 2**20, 2**20 + 1, 2**21 + 1)
 """Where a vendor, a column or a buffer ends, and just behind it."""
 
 
@@ -78,6 +78,17 @@ def a_dead_letter_of_any_size_comes_back_whole_or_is_refused(bench: Bench) -> No
             _is_whole(bench, found.message.body, text, "a dead letter")
         else:
             bench.same(list(bench.another().store.dead_letters(mine)), [], "dead letters after TooLarge")
+
+
+@proves("D6")
+def what_a_dead_letter_tells_comes_back_whole_or_is_refused(bench: Bench) -> None:
+    for size in (300, 1100, 5000, 70_000):
+        mine, text = key(f"k{size}"), _various(size)
+        dead = DeadLetter(message("l", mine), text[: size // 2], 11.25, text)
+        if _fits(lambda mine=mine, dead=dead: bench.backend.store.commit(mine, stored(1), 0, [dead])):
+            (found,) = bench.another().store.dead_letters(mine)
+            _is_whole(bench, found.reason, dead.reason, "the reason of a dead letter")
+            _is_whole(bench, found.detail, text, "the detail of a dead letter")
 
 
 def _texts(bench: Bench) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from attrs import evolve
+
 from settled import Capability, Conflict, Finished, Unknown, Write
 from settled_conformance.bench import Bench, ids_of, key, letter, message, stored, timer, version_of
 from settled_conformance.interruption import interrupted
@@ -53,6 +55,27 @@ def of_several_writes_each_is_done_or_refused_by_itself(bench: Bench) -> None:
     again = [each.message.id for _ in range(3) for each in bench.receive_raw(bench.another().backend)]
     bench.holds("b1" in again, "the message of a write that was refused among others was acknowledged")
     bench.mark("commit interrupted")
+
+
+@proves("R9", needs=Capability.JOINT_FINISH)
+def of_several_writes_one_that_reuses_an_id_is_refused_by_itself(bench: Bench) -> None:
+    bench.send(message("1", body='{"first":1}'))
+    bench.backend.queue.ack(bench.receives("1"))
+    writes = [Write(key(name), stored(1), 0, sends=(message(f"to {name}", key("x")),)) for name in ("a", "b", "c")]
+    writes[1] = evolve(writes[1], sends=(message("1", body='{"second":2}'),))
+    refused = bench.backend.finish_all(writes).refused
+    bench.holds(set(refused) <= {key("b")}, f"refused of three writes of which one reuses an id: {refused}")
+    for name in ("a", "c"):
+        bench.same(version_of(bench.another().store.load(key(name))), 1, f"the version of {name}, beside one refused")
+    bench.same(version_of(bench.another().store.load(key("b"))), 0 if refused else 1, "the version of b")
+
+
+@proves("F8", needs=Capability.JOINT_FINISH)
+def with_writes_come_no_more_messages_than_were_asked_for(bench: Bench) -> None:
+    bench.send(*(message("1", key(f"k{number}")) for number in range(5)))
+    for version, asked in enumerate((0, 2, 0, 1), 1):
+        found = bench.backend.finish_all([Write(key(), stored(version), version - 1)], receive=asked).deliveries
+        bench.holds(len(found) <= asked, f"{len(found)} messages came with a write where {asked} were asked for")
 
 
 def _three_writes(bench: Bench) -> Finished:

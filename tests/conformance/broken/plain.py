@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from attrs import define, field
 
@@ -78,6 +78,7 @@ class World:
     timers: dict[str, Timer] = field(factory=dict[str, Timer])
     tokens: int = 0
     turns: int = 0
+    notes: dict[Any, Any] = field(factory=dict[Any, Any])
     point: Callable[[str], None] | None = None
     lock: threading.RLock = field(factory=threading.RLock)
 
