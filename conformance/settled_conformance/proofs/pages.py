@@ -29,10 +29,10 @@ def _pages(
 @proves("C1", needs=Capability.SCAN)
 def filters_and_limits_go_together(bench: Bench) -> None:
     places = dict[Key, str]()
-    for machine in ("m", "m1", "M", "m%", "m_", "n"):
+    for name in ("m", "m1", "M", "m%", "m_", "n"):
         for number in range(bench.many(11, 5)):
-            place = Key(machine, f"i{number}")
-            places[place] = STATUSES[number % 3] if machine != "n" else "done"
+            place = Key(name, f"i{number}")
+            places[place] = STATUSES[number % 3] if name != "n" else "done"
             bench.backend.store.commit(place, _with(places[place]), 0)
     for machine in (None, "m", "m1", "M", "m%", "m_", "n", "o", "i"):
         for status in (None, *STATUSES, "Done", "act"):

@@ -6,6 +6,7 @@ Each text says everywhere how far it has come, so that a piece that is lost, rep
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 
 from settled import DeadLetter, Index, Stored, Timer, TooLarge
@@ -39,7 +40,7 @@ _VARIOUS = "".join(f"xé€🙂{number:03}" for number in range(991))
 def a_body_of_any_size_comes_back_whole_or_is_refused(bench: Bench) -> None:
     for number, text in enumerate(_texts(bench)):
         mine, id = key(f"k{number}"), f"m{number}"
-        if _fits(lambda id=id, mine=mine, text=text: bench.send(message(id, mine, text))):
+        if _fits(partial(bench.send, message(id, mine, text))):
             held = bench.receives(id)
             _is_whole(bench, held[0].message.body, text, "the body of a message")
             bench.backend.queue.ack(held)
@@ -49,7 +50,7 @@ def a_body_of_any_size_comes_back_whole_or_is_refused(bench: Bench) -> None:
 def a_timer_of_any_size_comes_back_whole_or_is_refused(bench: Bench) -> None:
     for number, text in enumerate(_texts(bench)):
         late = Timer(f"t{number}", message(f"t{number}", key(f"k{number}"), text), bench.harness.now())
-        if _fits(lambda late=late: bench.backend.timers.schedule(late)):
+        if _fits(partial(bench.backend.timers.schedule, late)):
             bench.advance(bench.harness.tick)
             held = bench.receives(late.id)
             _is_whole(bench, held[0].message.body, text, "the body of a timer")
@@ -61,7 +62,7 @@ def a_record_of_any_size_comes_back_whole_or_is_refused(bench: Bench) -> None:
     for number, text in enumerate(_texts(bench)):
         mine = key(f"k{number}")
         written = Stored(1, text, Index("active"))
-        if _fits(lambda mine=mine, written=written: bench.backend.store.commit(mine, written, 0)):
+        if _fits(partial(bench.backend.store.commit, mine, written, 0)):
             found = bench.another().store.load(mine)
             _is_whole(bench, found.body if found else "", text, "a record")
         else:
@@ -73,7 +74,7 @@ def a_dead_letter_of_any_size_comes_back_whole_or_is_refused(bench: Bench) -> No
     for number, text in enumerate(_texts(bench)):
         mine = key(f"k{number}")
         dead = letter("l", mine, text)
-        if _fits(lambda mine=mine, dead=dead: bench.backend.store.commit(mine, stored(1), 0, [dead])):
+        if _fits(partial(bench.backend.store.commit, mine, stored(1), 0, [dead])):
             (found,) = bench.another().store.dead_letters(mine)
             _is_whole(bench, found.message.body, text, "a dead letter")
         else:
@@ -85,7 +86,7 @@ def what_a_dead_letter_tells_comes_back_whole_or_is_refused(bench: Bench) -> Non
     for size in (300, 1100, 5000, 70_000):
         mine, text = key(f"k{size}"), _various(size)
         dead = DeadLetter(message("l", mine), text[: size // 2], 11.25, text)
-        if _fits(lambda mine=mine, dead=dead: bench.backend.store.commit(mine, stored(1), 0, [dead])):
+        if _fits(partial(bench.backend.store.commit, mine, stored(1), 0, [dead])):
             (found,) = bench.another().store.dead_letters(mine)
             _is_whole(bench, found.reason, dead.reason, "the reason of a dead letter")
             _is_whole(bench, found.detail, text, "the detail of a dead letter")

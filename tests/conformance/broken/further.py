@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from attrs import evolve
 
@@ -447,7 +447,7 @@ def _record(stored: Stored) -> dict[str, Any]:
         record = json.loads(stored.body)
     except ValueError:
         return {}
-    return record if isinstance(record, dict) else {}
+    return cast("dict[str, Any]", record) if isinstance(record, dict) else {}
 
 
 # Of no kind
