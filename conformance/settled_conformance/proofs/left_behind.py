@@ -1,4 +1,4 @@
-"""R4, X4, X10: workers that were frozen with what they had received, for longer than any record remembers."""
+"""R4, X4, X10, E2: workers that were frozen with what they had received, for longer than any record remembers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from settled import Delivery, Policy
 from settled_conformance.bench import Bench
+from settled_conformance.harness import Offer
 from settled_conformance.proofs import proves
 from settled_conformance.proofs.whole import House, event, key_of, listing
 
@@ -101,6 +102,18 @@ def who_was_frozen_with_what_nobody_took_leaves_it_to_the_next_holder(bench: Ben
     _taken(bench, house, ["1"])
     house.close()
     frozen.close()
+
+
+@proves("X4", offered=Offer.FORGETFUL)
+def an_event_that_is_sent_again_once_the_queue_has_forgotten_it_is_taken_once(bench: Bench) -> None:
+    bench.place.remember(0)
+    house = House(bench, listing())
+    house.client.start("a", id="start")
+    for id in ("1", "2", "1", "2", "3", "1"):
+        house.client.send("a", event(id), id=id)
+        house.work()
+    bench.same(house.entries("a"), ["1", "2", "3"], "taken of what was sent again to a queue that forgets at once")
+    house.close()
 
 
 @proves("E2")

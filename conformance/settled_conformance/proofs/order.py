@@ -31,6 +31,14 @@ def two_senders_one_after_the_other_are_heard_so(bench: Bench) -> None:
     bench.receives(*"012345")
 
 
+@proves("F1")
+def two_dozen_messages_are_heard_in_order_one_by_one(bench: Bench) -> None:
+    ids = [str(number) for number in range(24)]
+    bench.send(*map(message, ids))
+    for id in ids:
+        bench.backend.queue.ack(bench.receives(id, limit=1))
+
+
 @proves("F2")
 def a_batch_comes_again_in_the_same_order(bench: Bench) -> None:
     bench.send(*messages("1 2 3"))

@@ -323,56 +323,45 @@ class StatusOfTheFirstCommit(Plain):
 # A timer in another's place
 
 
-class KeepsSomething(Plain):
-    """A timer that is there is changed, and not replaced."""
+class KeepsTheMessage(Plain):
+    """A timer that is there comes at its new time, and says to whom it said before what it said before."""
 
-    @locked
-    def schedule(self, timer: Timer) -> None:
-        self.world.timers[timer.id] = self.merged(timer)
-
-    def pay(self, write: Write) -> None:
-        super().pay(evolve(write, timers=tuple(map(self.merged, write.timers))))
-
-    def merged(self, timer: Timer) -> Timer:
-        old = self.world.timers.get(timer.id)
-        return timer if old is None else self.kept(old, timer)
-
-    def kept(self, old: Timer, new: Timer) -> Timer:
-        return Timer(new.id, old.message, new.due)
+    def replaced(self, old: Timer, new: Timer) -> Timer:
+        return evolve(new, message=old.message)
 
 
-class KeepsTheKey(KeepsSomething):
+class KeepsTheKey(Plain):
     """It goes to whom the first one went."""
 
-    def kept(self, old: Timer, new: Timer) -> Timer:
+    def replaced(self, old: Timer, new: Timer) -> Timer:
         return evolve(new, message=evolve(new.message, key=old.message.key))
 
 
-class KeepsTheBody(KeepsSomething):
+class KeepsTheBody(Plain):
     """It says what the first one said."""
 
-    def kept(self, old: Timer, new: Timer) -> Timer:
+    def replaced(self, old: Timer, new: Timer) -> Timer:
         return evolve(new, message=evolve(new.message, body=old.message.body))
 
 
-class KeepsTheId(KeepsSomething):
+class KeepsTheId(Plain):
     """Its message has the id of the first one's."""
 
-    def kept(self, old: Timer, new: Timer) -> Timer:
+    def replaced(self, old: Timer, new: Timer) -> Timer:
         return evolve(new, message=evolve(new.message, id=old.message.id))
 
 
-class KeepsTheEarlierTime(KeepsSomething):
+class KeepsTheEarlierTime(Plain):
     """It comes when the first one was due, if that is earlier."""
 
-    def kept(self, old: Timer, new: Timer) -> Timer:
+    def replaced(self, old: Timer, new: Timer) -> Timer:
         return evolve(new, due=min(old.due, new.due))
 
 
-class KeepsTheLaterTime(KeepsSomething):
+class KeepsTheLaterTime(Plain):
     """It comes when the first one was due, if that is later."""
 
-    def kept(self, old: Timer, new: Timer) -> Timer:
+    def replaced(self, old: Timer, new: Timer) -> Timer:
         return evolve(new, due=max(old.due, new.due))
 
 
@@ -583,7 +572,7 @@ FURTHER: Mapping[type[Plain], str] = {
     PagesByNumber: "C1",
     AfterWhatIsThere: "C1",
     StatusOfTheFirstCommit: "C1",
-    KeepsSomething: "T4",
+    KeepsTheMessage: "T4",
     KeepsTheKey: "T4",
     KeepsTheBody: "T4",
     KeepsTheId: "T4",

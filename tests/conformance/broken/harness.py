@@ -16,7 +16,7 @@ class PlainHarness(Harness):
     """Opens handles of the class `adapter`."""
 
     kind = Kind.MEMORY
-    offers = frozenset({Offer.AHEAD})
+    offers = frozenset({Offer.AHEAD, Offer.FORGETFUL})
     tick = 0.001
 
     def __init__(
@@ -38,6 +38,9 @@ class PlainHarness(Harness):
         self.world.records[key] = evolve(self.world.records[key], version=number)
         self.world.lanes.setdefault(key, Lane()).tail = number
         self.world.tokens = number
+
+    def remember(self, count: int) -> None:
+        self.world.remember = count
 
     def instrument(self, point: Point | None) -> None:
         self.world.point = point

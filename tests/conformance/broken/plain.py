@@ -79,6 +79,7 @@ class World:
     tokens: int = 0
     turns: int = 0
     notes: dict[Any, Any] = field(factory=dict[Any, Any])
+    remember: int | None = None
     point: Callable[[str], None] | None = None
     lock: threading.RLock = field(factory=threading.RLock)
 
@@ -291,8 +292,16 @@ class Plain:
     def consume(self, lane: Lane, delivery: Delivery) -> None:
         assert lane.lease is not None
         lane.entries.remove(lane.lease.entries.pop(delivery.receipt))
+        self.forget(lane)
         if not lane.lease.entries:
             self.end_lease(lane)
+
+    def forget(self, lane: Lane) -> None:
+        """Of the ids of messages that are gone, all but the newest `World.remember`."""
+        waiting = {entry.message.id for entry in lane.entries}
+        gone = [id for id in lane.known if id not in waiting] if self.world.remember is not None else []
+        for id in gone[: max(0, len(gone) - (self.world.remember or 0))]:
+            del lane.known[id]
 
     @locked
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
@@ -321,7 +330,15 @@ class Plain:
     @locked
     def schedule(self, timer: Timer) -> None:
         self.trip("schedule")
-        self.world.timers[timer.id] = timer
+        self.put_timer(timer)
+
+    def put_timer(self, timer: Timer) -> None:
+        old = self.world.timers.get(timer.id)
+        self.world.timers[timer.id] = timer if old is None else self.replaced(old, timer)
+
+    def replaced(self, old: Timer, new: Timer) -> Timer:
+        """What is scheduled once `new` was put in the place of `old`."""
+        return new
 
     @locked
     def cancel(self, timer_id: str) -> None:
@@ -372,6 +389,6 @@ class Plain:
         for message in write.sends:
             self.append(message)
         for timer in write.timers:
-            self.world.timers[timer.id] = timer
+            self.put_timer(timer)
         for timer_id in write.cancels:
             self.world.timers.pop(timer_id, None)
