@@ -16,7 +16,7 @@ from settled_conformance.simulator.scenario import Run
 from settled_conformance.simulator.scenarios import SCENARIOS
 from settled_conformance.simulator.tape import Drawn, Recorded, Tape, from_token, to_token
 from tests.conformance.broken.harness import PlainHarness
-from tests.conformance.broken.mutants import ConsumedIdsDropped
+from tests.conformance.broken.mutants import ExpiryToTail
 
 APPEND = next(scenario for scenario in SCENARIOS if scenario.name == "append")
 
@@ -57,9 +57,9 @@ def test_shrinking_leaves_only_what_matters() -> None:
 
 
 def test_a_finding_is_short_and_can_be_replayed() -> None:
-    session = Session(PlainHarness(ConsumedIdsDropped), stop_at="X4")
+    session = Session(PlainHarness(ExpiryToTail), stop_at="F3")
     session.explore()
-    finding = session.findings["X4"]
+    finding = session.findings["F3"]
     assert len(from_token(finding.token)[1]) <= 2
     assert session.replay(finding.token)[: len(finding.timeline)] == finding.timeline
-    assert finding.timeline[-1].endswith("<< X4")
+    assert finding.timeline[-1].endswith("<< F3")

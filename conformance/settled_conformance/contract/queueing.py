@@ -151,16 +151,16 @@ class Queueing:
         if any(post.message.id == id for post in line.posts):
             return True
         timer = next((each for each in self.scheduled.values() if each.message.id == id), None)
-        if timer is not None and timer.message.key == line.key and not self._is_of_the_past(timer, delivery, after):
+        if timer is not None and timer.message.key == line.key and not self._is_of_the_past(timer, delivery):
             fired[id] = self._fire(line, timer, after)
             return True
         self._judge_stranger(line, delivery)
         return False
 
-    def _is_of_the_past(self, timer: Timer, delivery: Delivery, after: float) -> bool:
-        """Whether `delivery` is what was scheduled before `timer`, under the same message id, and came at its time."""
+    def _is_of_the_past(self, timer: Timer, delivery: Delivery) -> bool:
+        """Whether `delivery` is of a timer in whose place `timer` was put, and only has the id of its message."""
         former = any(other.message == delivery.message for other in self.replaced.get(timer.id, []))
-        return former and timer.message != delivery.message and after < timer.due - self.tolerance
+        return former and timer.message != delivery.message
 
     def _judge_stranger(self, line: Line, delivery: Delivery) -> None:
         id = delivery.message.id
@@ -199,7 +199,8 @@ class Queueing:
         del self.scheduled[timer.id]
         post = line.known[timer.message.id] = Post(timer.message, "timer")
         if not self._stays_away:  # it may come at each of its times
-            line.posts += [Post(timer.message, "timer", doubtful=True) for _ in others]
+            former = [other.message for other in others if other.message.key == line.key]
+            line.posts += [Post(message, "timer", doubtful=True) for message in former]
         return post
 
     @property

@@ -194,12 +194,12 @@ def _replaced(
     heard = list[tuple[str, str, str]]()
     for _ in range(3):
         for each in bench.receive():
+            bench.backend.queue.ack([each])
             late = bench.harness.now() >= timers[1].due - bench.harness.tick
             if each.message != timers[1].message or not late:
                 bench.holds(not _stays_away(bench), f"handed out {each.message}, in whose place {timers[1]} was put")
                 continue
             heard.append((each.message.key.instance, each.message.id, each.message.body))
-            bench.backend.queue.ack([each])
         bench.advance(wait + bench.harness.tick)
     mine = timers[1].message
     bench.same(heard[:1], [(mine.key.instance, mine.id, mine.body)], "handed out of a timer in another's place")
