@@ -161,5 +161,5 @@ def test_somebody_is_frozen_before_its_first_load_while_more_than_a_window_is_ta
 
 def test_what_a_harness_does_not_offer_is_left_out() -> None:
     left_out = {story.name for story in SCENARIOS if not story.fits(PlainHarness())}
-    assert left_out == {"fan-in", "late", "restored", "wiped"}
+    assert left_out == {"restored", "wiped"}
     assert all(story.fits(MemoryHarness()) for story in SCENARIOS)
