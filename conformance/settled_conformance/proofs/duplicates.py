@@ -109,8 +109,8 @@ def of_a_batch_with_a_reused_id_all_is_sent_or_nothing(bench: Bench) -> None:
         except IdReused:
             expected = [each.body for each in known]
         found = [each.message.body for _ in range(2) for each in bench.receive(least=max(1, len(expected)))]
-        if Capability.DEDUPLICATION not in bench.harness.capabilities:
-            found = list(dict.fromkeys(found))
+        if Capability.DEDUPLICATION not in bench.harness.capabilities or not bench.owns_time:
+            found = list(dict.fromkeys(found))  # where time is real, a lease may be over before the second hand-out
         bench.same(sorted(found), sorted(expected), "the bodies that were handed out")
 
 
