@@ -12,9 +12,9 @@ from typing import Any, TypeVar, cast
 
 from attrs import frozen
 
-from settled import Json, Key, Message, Store, Stored
+from settled import Json, Key, Message, RecordError, Store, Stored
 from settled.chart import value_matches
-from settled.codec import FORMAT, read_tombstone
+from settled.codec import check_format, read_tombstone
 from settled.data import parse
 from settled_cli.errors import Failure
 
@@ -102,11 +102,11 @@ def look(store: Store, key: Key) -> Sight | None:
         return None
     try:
         record = parse(stored.body)
-        written = record["settled"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise Failure(f"{key}: the stored text is not a record of settled ({error})") from error
-    if written != FORMAT:
-        raise Failure(f"{key}: the record has format {written!r}, this settled reads {FORMAT}: update settled")
+        check_format(key, record)
+    except RecordError as error:
+        raise Failure(str(error)) from error
+    except ValueError as error:
+        raise Failure(f"{key}: the stored text is not JSON ({error})") from error
     return Sight(key, stored, record)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import define, field
 
-from settled import Backend, Conflict, DeadLetter, Delivery, Event, Index, Key, Message, Stored, Timer, encode
+from settled import Backend, Conflict, DeadLetter, Delivery, Event, Index, Key, Message, Stored, Timer, TooLarge, encode
 from settled.ports import DELETED
 from settled_conformance.contract.witness import Witness
 from settled_conformance.harness import Harness
@@ -131,6 +131,14 @@ class Bench:
         return ids
 
     # Committing
+
+    def fits(self, call: Callable[[], object]) -> bool:
+        """Do `call`, and say whether the backend had room for it."""
+        try:
+            call()
+        except TooLarge:
+            return False
+        return True
 
     def commit(self, key: Key, version: int, through: Witness | None = None, bury: Sequence[DeadLetter] = ()) -> Stored:
         """Commit `version` of `key`, over the one before it."""

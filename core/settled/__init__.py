@@ -74,11 +74,12 @@ if TYPE_CHECKING:
         Traits,
         Write,
     )
-    from settled.record import Outcome, Record
+    from settled.record import Record
     from settled.redrive import redrive
     from settled.settle import done_event, error_event, fold, is_settled, settle
     from settled.snapshot import Child, Snapshot
     from settled.turn import turn
+    from settled.window import Outcome
     from settled.work import End, Policy
 
 __all__ = [
@@ -204,11 +205,12 @@ mermaid mermaid
 message Event Key Message Start Timer encode
 migration Migration
 ports Backend Capability DeadLetter Delivery Finished Index Position Queue Store Stored Timers Traits Write
-record Outcome Record
+record Record
 redrive redrive
 settle done_event error_event fold is_settled settle
 snapshot Child Snapshot
 turn turn
+window Outcome
 work End Policy
 """.splitlines(),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from settled.adoption import go_on_from
 from settled.codec import read, read_tombstone, store
 from settled.data import write
 from settled.desk import Desk
@@ -16,6 +15,7 @@ from settled.making import evolve
 from settled.message import Key, Message, Nudge, check_start, encode, internal_id
 from settled.ports import Stored, Write
 from settled.record import Record
+from settled.restore import restore
 
 
 def adopt(machine: Machine[Any, Any], key: Key, tree: Any, found: Stored | None, nonce: str, now: float) -> Write:
@@ -43,12 +43,12 @@ def adopt(machine: Machine[Any, Any], key: Key, tree: Any, found: Stored | None,
     version = 1 if found is None else found.version + 1
     desk = Desk(machine, key, now, waking.id, 0.0, version, f"{nonce}.{version}")
     blank = Record() if found is None else read_tombstone(key, found.body)
-    record = evolve(go_on_from(desk, blank, waking, tree), nonce=desk.nonce)
+    record = evolve(restore(desk, blank, waking, tree), nonce=desk.nonce)
     return Write(key, store(machine, record, version, now), version - 1, sends=(waking,))
 
 
 def _repeated(key: Key, record: Record, begun: str) -> Write:
-    """What is left to do of an adoption that was made: to wake it, or nothing."""
+    """Finish an adoption that was committed before: wake the instance if it has not begun, else do nothing."""
     if record.turn is not None and record.turn.message.id.startswith(begun):
         return Write(key, sends=(record.turn.message,))
     if any(id.startswith(begun) for id in record.window.ids):

@@ -371,12 +371,12 @@ def _is_in_place(node: Node, active: frozenset[Node]) -> bool:
 
 
 def told(configuration: Configuration) -> str:
-    """How to name `configuration`, were it an illegal one, in a message to people."""
+    """Name `configuration` in an error message, even if it is an illegal one."""
     return " beside ".join(f'"{node.id}"' for node in configuration.atomic or configuration.nodes)
 
 
 def default_of(history: Node) -> tuple[Node, ...]:
-    """Where `history` leads while it remembers nothing."""
+    """Return the targets of `history` while it remembers nothing."""
     parent = history.parent
     if history.defaults or parent is None:
         return history.defaults
@@ -401,7 +401,7 @@ def _by_default(node: Node) -> Iterator[Node]:
 
 
 def entered_by_default(node: Node) -> tuple[Node, ...]:
-    """What is entered when `node` is and nothing inside it is chosen; of a history, while it remembers nothing."""
+    """Return the nodes entered with `node` when nothing inside it is chosen; of a history, while it remembers none."""
     match node.type:
         case "history":
             return default_of(node)

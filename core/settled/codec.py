@@ -19,29 +19,26 @@ from settled.data import Json, parse, write
 from settled.effects import Emit, Execute, Log
 from settled.errors import LogicError, RecordError, VersionUnknown
 from settled.machine import Machine
-from settled.making import evolve
 from settled.message import Key, Message, Timer, parent_from_json, parent_to_json
 from settled.ports import DELETED, Index, Position, Stored
 from settled.record import (
-    WINDOW,
     Action,
     CancelTimer,
     ChildInstance,
     Debt,
     Failing,
     OpenTurn,
-    Outcome,
     Owed,
     PendingCall,
     Receives,
     Record,
     RunningTimer,
     Unreadable,
-    Window,
     due_message,
     early_of,
 )
 from settled.snapshot import Snapshot
+from settled.window import WINDOW, Outcome, Window
 
 FORMAT = 2
 
@@ -85,24 +82,24 @@ def bury(key: Key, stored: Stored, now: float) -> Stored:
     """The tombstone of the instance that was `stored`; also of one whose text cannot be read."""
     left = Record()
     with suppress(RecordError):
-        left = read_tombstone(key, stored.body)
-        left = evolve(left, window=_with_open_turn(key, stored.body, left.window))
+        parsed, lines = _parsed(key, stored.body)
+        with _damaged(key):
+            left = Record(mark=_mark(parsed), window=_with_open_turn(key, parsed, _window(parsed, lines, WINDOW)))
     data: dict[str, Json] = {"settled": FORMAT, "machine": key.machine, **_remembered(left)}
     text = "".join((write(data)[:-1], _WINDOW, left.window.lines, _END))
     return Stored(stored.version + 1, text, Index(DELETED, updated=now))
 
 
-def _with_open_turn(key: Key, body: str, window: Window) -> Window:
-    """`window` with the message that a turn was open for: it was taken, too."""
-    turn = _parsed(key, body)[0].get("turn")
-    if turn is None:
+def _with_open_turn(key: Key, data: Mapping[str, Any], window: Window) -> Window:
+    """Add to `window` the message that a turn was open for: it was taken, too."""
+    if "turn" not in data:
         return window
-    message = Message(key, *turn["message"])
+    message = Message(key, *data["turn"]["message"])
     return window.add(message, Outcome.TAKEN) if window.outcome(message) is None else window
 
 
 def read_tombstone(key: Key, body: str, window: int = WINDOW) -> Record:
-    """What is left of a deleted instance, or would be left of one that lives: a record of none that remembers its past.
+    """Read what is left of a deleted instance, or would be left of a live one: no snapshot, only its window and mark.
 
     Raises:
         RecordError: the text is damaged, or of another format.
@@ -143,7 +140,7 @@ def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
 
 
 def _remembered(record: Record) -> dict[str, Json]:
-    """What outlives the instance, but for the window's lines."""
+    """Write the parts that outlive the instance, except the window's lines."""
     data: dict[str, Json] = {}
     window = record.window
     if record.mark is not None:
@@ -163,16 +160,32 @@ def _parsed(key: Key, body: str) -> tuple[Mapping[str, Any], str]:
     Raises:
         RecordError: it is none, or of another format.
     """
-    try:
+    with _no_record(key):
         data, lines = _halves(body)
+    check_format(key, data)
+    return data, lines
+
+
+def check_format(key: Key, data: Any) -> None:
+    """Let the record that reads as `data` be read further, if it is one of this format.
+
+    Raises:
+        RecordError: it is none, or of another format.
+    """
+    with _no_record(key):
         written = data["settled"]
+    if written != FORMAT:
+        older = isinstance(written, int) and written < FORMAT
+        remedy = "finish it with the settled that wrote it, or delete it" if older else "update settled"
+        raise RecordError(f"{key}: the record has format {written!r}, this version of settled reads {FORMAT}: {remedy}")
+
+
+@contextmanager
+def _no_record(key: Key) -> Generator[None]:
+    try:
+        yield
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{key}: the stored text is not a record of settled ({error})") from error
-    if written != FORMAT:
-        raise RecordError(
-            f"{key}: the record has format {written!r}, this version of settled reads {FORMAT}: update settled"
-        )
-    return data, lines
 
 
 def _halves(body: str) -> tuple[Any, str]:

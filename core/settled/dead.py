@@ -83,7 +83,7 @@ SILENT = frozenset({"function", "machine", "unknown"})
 
 
 def no_snapshots(survey: Survey, node: Node) -> Iterator[Finding]:
-    """What waits for the snapshots of an actor, which shows none."""
+    """Find each ``onSnapshot`` of an actor that shows no snapshots."""
     for invocation in node.invoke:
         if invocation.sync and survey.kind(invocation) in SILENT:
             yield Finding(

@@ -22,7 +22,7 @@ from settled.record import Record, RunningTimer, delay_in_seconds, idempotency_k
 from settled.snapshot import Snapshot
 
 AFTER = "xstate.after."
-"""How the names of all timers of ``after`` begin."""
+"""The prefix of the ids of all timers of ``after``."""
 
 
 def delays_of(snapshot: Snapshot[Any]) -> Sequence[After]:
@@ -31,7 +31,7 @@ def delays_of(snapshot: Snapshot[Any]) -> Sequence[After]:
 
 
 def delay_of(machine: Machine[Any, Any], snapshot: Snapshot[Any], after: After) -> float:
-    """How long `after` takes in full, in seconds.
+    """Return how long `after` takes in full, in seconds.
 
     Raises:
         LogicError: the machine's own code failed.
@@ -73,7 +73,7 @@ def rearm(desk: Desk, record: Record) -> tuple[Record, Sequence[str]]:
 
 
 def _is_of_a_state(timer: RunningTimer) -> bool:
-    """Whether XState has made it of an ``after``; a raise of the machine's own may have any id."""
+    """Whether `timer` was made by an ``after``: a delayed raise may have been given such an id, too."""
     return timer.message is None and str(timer.id).startswith(AFTER) and timer.event == {"type": timer.id}
 
 

@@ -17,7 +17,7 @@ from settled.record import Debt, OpenTurn, Owed, Record, idempotency_key
 
 @frozen
 class Desk:
-    """Where a record is being worked on: whose it is, when, under which delivery, and for how long it is ours.
+    """The circumstances of one step: whose record it is, when, for which delivery, and how long its lease lasts.
 
     `version` and `nonce` are those of the commit that is being prepared. `resolution` is how far `now` may be behind.
     """

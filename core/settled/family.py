@@ -57,7 +57,7 @@ def family_from_json(machine: Machine[Any, Any], data: Json) -> Family:
 
 
 def family_to_json(machine: Machine[Any, Any], family: Family) -> dict[str, Json]:
-    """What XState's ``getPersistedSnapshot`` would give."""
+    """Return what XState's ``getPersistedSnapshot`` would give."""
     data = machine.to_json(family.snapshot)
     plain = data["children"]
     assert is_object(plain), "a persisted snapshot has its children by id"

@@ -234,7 +234,7 @@ def stamped(desk: Desk, record: Record, generation: str | None = None) -> Stamp:
 
 
 def address(record: Record, to: str) -> Key | str:
-    """Where `to` lives; text if only the root can know."""
+    """Return the key that `to` stands for; a system id if only the root can know."""
     if to == PARENT and record.parent is not None:
         return record.parent.key
     if to in record.children:

@@ -10,7 +10,6 @@ from typing import Any, TypeAlias, assert_never
 
 from attrs import frozen
 
-from settled.adoption import go_on_from
 from settled.data import Json
 from settled.desk import Desk, open_turn
 from settled.errors import EventError, LogicError
@@ -49,9 +48,11 @@ from settled.message import (
 )
 from settled.ports import Position
 from settled.posting import fired, first_due, forget_timer, hand_over_timers, post, put_off, relay
-from settled.record import SET_ASIDE, OpenTurn, Outcome, PendingCall, Record, due_message
+from settled.record import OpenTurn, PendingCall, Record, due_message
 from settled.resting import REJECT, RESOLVE
+from settled.restore import restore
 from settled.settle import Progress, begin, done_event, drain, error_event, is_settled, take
+from settled.window import SET_ASIDE, Outcome
 
 Applicable: TypeAlias = Start | Adopt | Event | Due | Report | Stop | Enlist | Forward
 """The contents that change a record: all but a nudge."""
@@ -90,7 +91,7 @@ Verdict = Drop | Note | Refuse | Accept
 def examine(
     desk: Desk, record: Record, message: Message, position: Position | None = None, letter: bool = False
 ) -> Verdict:
-    """What `message` is to this record, before anything is computed.
+    """Judge what `message` is to this record, before anything is computed.
 
     Args:
         position: where it stands in its queue, if that numbers its messages.
@@ -223,7 +224,7 @@ def _start(desk: Desk, record: Record, message: Message, input: Json, parent: Pa
 
 
 def _adopt(desk: Desk, record: Record, message: Message, tree: Json, parent: Parent) -> Record:
-    record = go_on_from(desk, evolve(record, parent=parent), message, tree)
+    record = restore(desk, evolve(record, parent=parent), message, tree)
     record = show_parent(desk, record, record.live())
     return _close(desk, record, open_turn(record)) if is_settled(desk.machine, record.live()) else record
 

@@ -67,10 +67,10 @@ class Timer:
 
 
 RESERVED = "settled:"
-"""How the ids begin of messages that machines send. Nobody else may use such an id (see `Client.send`)."""
+"""The prefix of the ids of messages that machines send. Nobody else may use such an id (see `Client.send`)."""
 
 CHILD = "/~"
-"""What stands in the instance's name of a child machine, before the id it was started as. Nobody else may start one."""
+"""Stands before the id of a child machine in its instance's name. Nobody but its parent may start such an instance."""
 
 
 def internal_id(name: str) -> str:
@@ -102,7 +102,7 @@ def check_start(key: Key) -> None:
 
 @frozen
 class Stamp:
-    """Which commit of which instance sent a message, and which one it is of that commit's. Undelayed messages carry it.
+    """The commit and instance that sent a message, and its place among that commit's. Undelayed messages carry it.
 
     `birth` tells the lives of the sender apart: its versions may begin again where a store forgets. `generation` is the
     start of the sender that counts, if it writes to its own parent.

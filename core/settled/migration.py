@@ -26,7 +26,7 @@ Timers: TypeAlias = Literal["restart", "keep"]
 
 @frozen
 class Migration:
-    """How to come from a version to the next one, and what becomes of a running delay whose name changes with that.
+    """A step from one version to the next, and what becomes of a running delay whose name changes with it.
 
     ``restart``: the delay of the active state takes its full time from now. ``keep``: it is over when the one is that
     was running, of the same state or else of the same length.

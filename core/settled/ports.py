@@ -69,7 +69,7 @@ class DeadLetter:
 
 @frozen
 class Position:
-    """Where a message stands among all that were ever queued for its key: later ones have higher numbers.
+    """The place of a message among all that were ever queued for its key: later ones have higher numbers.
 
     Numbers are compared within one `epoch` only. A queue's numbers never begin again within its epoch, neither when it
     was empty nor when the instance was deleted; what is created anew, moved or restored has another epoch.
@@ -156,7 +156,7 @@ class Capability(StrEnum):
 
 @frozen
 class Traits:
-    """What a turn may rely on in its backend. By default that is the contract and nothing more.
+    """The properties of its backend that a turn may rely on. By default that is the contract and nothing more.
 
     `atomic`: a write happens as a whole, so what was sent with a commit is not owed after it. `fenced`: a commit is
     refused where its hand-out has lost the key. `resolution` is how far the time may be behind, in seconds.

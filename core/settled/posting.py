@@ -149,7 +149,7 @@ def relay(desk: Desk, record: Record, token: str, message: tuple[str, str]) -> R
 
 
 LONGEST_DOUBLING = 60
-"""How often the time to which a timer is put off doubles; that is beyond every clock."""
+"""The most times that the delay of an early timer doubles; that is beyond every clock."""
 
 
 def put_off(desk: Desk, record: Record, token: str, early: int) -> Record:

@@ -55,7 +55,8 @@ def begin(machine: Machine[Any, Any], input: Json = None) -> Progress:
 def take(machine: Machine[Any, Any], progress: Progress, event: Json, *, is_parting: bool = False) -> Progress:
     """One step: `event` on top of `progress`.
 
-    The report of an actor also marks that actor as ended, unless it is a `is_parting` word, of one that is forgotten.
+    The report of an actor also marks that actor as ended. With `is_parting` it does not: the machine has stopped that
+    actor before its report came.
     """
     snapshot = progress.snapshot if is_parting else _with_report(progress.snapshot, event)
     after, effects = machine.transition(snapshot, event, first_index=progress.index, elsewhere=True)
@@ -169,7 +170,7 @@ def without_stillborn(effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
 
 
 def _own_events(machine: Machine[Any, Any], effect: Effect) -> tuple[Json, ...]:
-    """What the machine is to take because of `effect` before its turn ends.
+    """Return the events that `effect` makes the machine take before its turn ends.
 
     Of a function there is nothing to be seen but that it runs.
     """
@@ -183,7 +184,7 @@ def _own_events(machine: Machine[Any, Any], effect: Effect) -> tuple[Json, ...]:
 
 
 def snapshot_event(child: str, snapshot: Json) -> Mapping[str, Json]:
-    """What a machine that listens is told when the actor `child` has come to `snapshot`."""
+    """Make the event that tells a listening machine that its actor `child` has come to `snapshot`."""
     return {"type": f"{SNAPSHOT}{child}", "snapshot": snapshot}
 
 
@@ -193,7 +194,7 @@ def is_to_self(effect: Send) -> bool:
 
 
 SNAPSHOT = "xstate.snapshot."
-"""How the types begin of the events that bring the snapshots of actors."""
+"""The prefix of the types of events that bring the snapshots of actors."""
 
 INTERNAL, PARENT = "#_internal", "#_parent"
 """How XState writes the machine itself and its parent as the target of a ``sendTo``."""

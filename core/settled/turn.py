@@ -120,7 +120,7 @@ def _next(work: Work) -> Course[End | Owing | None]:
 
 
 def _unknown_version(work: Work) -> VersionUnknown | None:
-    """What there is to say of a record that another version of the machine has written, and this one must not touch."""
+    """Return the error of a record that another version of the machine has written and this one must not touch."""
     snapshot = work.record.snapshot
     error = snapshot.error if isinstance(snapshot, Unreadable) else None
     return error if isinstance(error, VersionUnknown) else None
@@ -142,7 +142,7 @@ def _is_of_another_definition(work: Work) -> bool:
 
 
 def _is_over(work: Work) -> bool:
-    """Whether the open turn has settled already: that of an adoption may have from the first."""
+    """Whether the open turn has settled already; the turn of an adoption may begin so."""
     snapshot = work.record.snapshot
     return isinstance(snapshot, Snapshot) and is_settled(work.machine, snapshot)
 
@@ -186,7 +186,7 @@ def _has_many_receives(work: Work) -> bool:
 
 
 def _receives(work: Work) -> int:
-    """How often the head was received since its last progress."""
+    """Count how often the head was received since its last progress."""
     seen, head = work.record.receives, work.head
     return head.attempt - (seen.count if seen and seen.id == head.message.id else 0)
 

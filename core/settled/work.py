@@ -30,24 +30,14 @@ from settled.machine import Machine
 from settled.making import evolve
 from settled.message import Key, Message, Timer
 from settled.ports import DeadLetter, Delivery, Position, Stored, Traits, Write
-from settled.record import (
-    WINDOW,
-    Action,
-    CancelTimer,
-    Failing,
-    OpenTurn,
-    Outcome,
-    Owed,
-    Receives,
-    Record,
-    Window,
-)
+from settled.record import Action, CancelTimer, Failing, OpenTurn, Owed, Receives, Record
+from settled.window import WINDOW, Outcome, Window
 
 MOST_LOST_ANSWERS = 5
 """How often in a row a write is looked for and tried again, before its turn gives up."""
 
 LONGEST_DETAIL = 1000
-"""How many characters of an error a record keeps: it must not outgrow the store by what went wrong."""
+"""The most characters of an error that a record keeps, so that errors do not make it outgrow the store."""
 
 
 @frozen
@@ -144,7 +134,7 @@ class Work:
 
 @frozen
 class Owing:
-    """What a commit has left to do: perform `debts`, and acknowledge `acks` after that."""
+    """The work that a commit leaves: perform `debts`, and acknowledge `acks` after that."""
 
     debts: tuple[Owed, ...] = ()
     acks: tuple[Delivery, ...] = ()
@@ -241,7 +231,7 @@ def commit(
 
 
 def _mark(work: Work, record: Record, done: tuple[Delivery, ...]) -> Position | None:
-    """How far `record` has come in the queue: past what is `done`, or past the head, if it was taken or set aside."""
+    """Return how far `record` is in the queue: past what is `done`, or past a head that was taken or set aside."""
     if done:
         return record.mark_past(done[-1].position)
     head = work.head

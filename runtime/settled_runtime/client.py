@@ -43,7 +43,7 @@ from settled.codec import bury, read_tombstone
 from settled.commands import Act, Answer, Command, Extend, Finish, Letters, Load, Release, Run
 from settled.family import family_to_json
 from settled.message import check_id, check_start
-from settled.record import SET_ASIDE
+from settled.window import SET_ASIDE
 from settled_runtime.driving import Driven
 from settled_runtime.observe import Observers
 from settled_runtime.ports import Ports, retried
@@ -146,7 +146,7 @@ class Client(Generic[C]):
         return self._wait(instance, look, timeout, f"the turn of {id}")
 
     def _tombstone(self, instance: str) -> Record | None:
-        """What is left of `instance`, if it was deleted."""
+        """Load what is left of `instance`, if it was deleted."""
         key = self._key(instance)
         stored = retried(lambda: self._backend.store.load(key))
         return read_tombstone(key, stored.body) if stored is not None and stored.is_deleted else None

@@ -160,7 +160,7 @@ class House:
 
 
 def traits_of(backend: Backend) -> Traits:
-    """What turns may rely on in `backend`."""
+    """Return what turns may rely on in `backend`."""
     declared = backend.capabilities
     return Traits(Capability.ATOMIC_FINISH in declared, Capability.FENCED_FINISH in declared, backend.resolution)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from settled import Key, Record, TooLarge
-from settled.record import Window
+from settled.window import Window
 from settled_conformance import Harness, Session, Status
 from settled_conformance.own.local import memory, mixed, unnumbered
 from settled_conformance.simulator.tape import from_token, to_token

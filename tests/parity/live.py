@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from attrs import Factory, define, frozen
 
-from settled import ABSENT, Key, Machine, Policy, Snapshot, send_parent, setup, turn
+from settled import ABSENT, Key, Machine, Policy, Snapshot, send_parent, turn
 from settled.actions import BuiltInAction
 from settled.commands import Act, Acted, Command, Course, Ran, Result, Run
 from settled.data import Json, is_object
@@ -25,7 +25,8 @@ from settled.message import CHILD
 from settled.ports import Delivery
 from settled.record import Record
 from settled_local.memory import MemoryBackend
-from tests.parity.vocabulary import Vocabulary, dynamic, evaluated, has_look_up
+from tests.parity.runner import built
+from tests.parity.vocabulary import Vocabulary, dynamic
 from tests.world import World
 
 Case = Mapping[str, Any]
@@ -60,18 +61,7 @@ def machines_of(case: Case) -> tuple[Machine[Any, Any], dict[str, Machine[Any, A
 
     def make(config: Mapping[str, Any]) -> Machine[Any, Any]:
         vocabulary = LiveVocabulary()
-        plain, context = vocabulary.node(config), config.get("context")
-
-        def create_context(input: Any) -> Any:
-            return evaluated(context, {"$ctx": None, "$ev": None, "$input": input or {}})
-
-        return setup(
-            create_context=create_context if has_look_up(context) else None,
-            guards=vocabulary.guards,
-            actions=vocabulary.actions,
-            actors={src: logic(src) for src in vocabulary.actors},
-            delays=vocabulary.delays,
-        ).machine(plain)
+        return built(vocabulary, config, lambda: {src: logic(src) for src in vocabulary.actors})
 
     def logic(src: str) -> Any:
         if src not in case.get("machines", ()):

@@ -37,6 +37,11 @@ def run(case: Mapping[str, Any], *, is_stored: bool = False) -> dict[str, Any]:
 def machine_of(config: Mapping[str, Any]) -> AnyMachine:
     """The machine of a case's config."""
     vocabulary = Vocabulary()
+    return built(vocabulary, config, lambda: vocabulary.actors)
+
+
+def built(vocabulary: Vocabulary, config: Mapping[str, Any], actors: Callable[[], Mapping[str, Any]]) -> AnyMachine:
+    """The machine of `config`, in the words of `vocabulary`; `actors` are asked for once these are known."""
     plain = vocabulary.node(config)
     context = plain.get("context")
 
@@ -47,7 +52,7 @@ def machine_of(config: Mapping[str, Any]) -> AnyMachine:
         create_context=create_context if has_look_up(context) else None,
         guards=vocabulary.guards,
         actions=vocabulary.actions,
-        actors=vocabulary.actors,
+        actors=actors(),
         delays=vocabulary.delays,
     ).machine(plain)
 

@@ -51,6 +51,11 @@ class Home:
             self._host.handle(deliveries)
         self._host.close()
 
+    def value(self, instance: str) -> Any:
+        found = self.client.get(instance)
+        assert found is not None
+        return found.value
+
 
 class Stumbling:
     """A queue that cannot be reached at first."""
@@ -138,9 +143,7 @@ class TestAFamilyThatIsAdopted:
         home.work()
         home.client.send("7", {"type": "PAY"})
         home.work()
-        paid = home.client.get("7")
-        assert paid is not None
-        assert paid.value == "paid"
+        assert home.value("7") == "paid"
 
     def test_can_be_adopted_again_after_an_adoption_that_broke_off(self) -> None:
         home = Home(family())
@@ -209,9 +212,7 @@ class TestWhatASnapshotDoesNotHold:
         )
         home.work()
         assert inputs == [{"n": 1}]
-        found = home.client.get("x")
-        assert found is not None
-        assert found.value == "b"
+        assert home.value("x") == "b"
 
     def test_delays_count_from_now(self) -> None:
         home = Home(greeting(nothing))
@@ -219,14 +220,10 @@ class TestWhatASnapshotDoesNotHold:
         home.work()
         home.now += 0.9
         home.work()
-        found = home.client.get("x")
-        assert found is not None
-        assert found.value == "b"
+        assert home.value("x") == "b"
         home.now += 0.1
         home.work()
-        found = home.client.get("x")
-        assert found is not None
-        assert found.value == "c"
+        assert home.value("x") == "c"
 
 
 class TestWhatAnAdoptionFollows:
@@ -244,9 +241,7 @@ class TestWhatAnAdoptionFollows:
         for _ in range(3):
             home.client.adopt("x", text)
             home.work()
-            found = home.client.get("x")
-            assert found is not None
-            assert found.value == "b"
+            assert home.value("x") == "b"
             home.client.delete("x")
         assert len(set(keys)) == 3
 
@@ -261,14 +256,10 @@ class TestWhatAnAdoptionFollows:
         home.work()
         home.now += 0.6
         home.work()
-        found = home.client.get("x")
-        assert found is not None
-        assert found.value == "b"
+        assert home.value("x") == "b"
         home.now += 0.5
         home.work()
-        found = home.client.get("x")
-        assert found is not None
-        assert found.value == "c"
+        assert home.value("x") == "c"
 
     def test_a_start_that_is_repeated_late_starts_nothing_again(self) -> None:
         home = Home(greeting(nothing))

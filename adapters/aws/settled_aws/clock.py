@@ -32,7 +32,7 @@ class _Bound:
     ticks: float
 
     def at(self, ticks: float) -> float:
-        """How late it is at least when that clock stands at `ticks`."""
+        """Return the earliest time it can be, in seconds since the epoch, when that clock stands at `ticks`."""
         return self.date + (ticks - self.ticks) * (1 - STRAY)
 
 
@@ -69,7 +69,7 @@ class ServerClock:
             self._bound = None
 
     def listen(self) -> Callable[[Mapping[str, Any]], None]:
-        """What is to be told the answer of a request that is made now."""
+        """Note that a request is made now; return the function to call with the headers of its answer."""
         era = self._era
 
         def hear(answer: Mapping[str, Any]) -> None:

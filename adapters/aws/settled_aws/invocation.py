@@ -63,7 +63,7 @@ Taken: TypeAlias = Sequence[bool]
 
 @frozen
 class Term:
-    """How long an invocation has: until `end` by the monotonic clock. Then `interruption` is set."""
+    """The time an invocation has: until `end` by the monotonic clock. Then `interruption` is set."""
 
     end: float
     interruption: Interruption
@@ -186,7 +186,7 @@ class _Function:
         return retried(self.backend.now)
 
     def _position(self, record: _Record) -> Position | None:
-        """Where `record` stands in the backend's queue; one from another queue stands nowhere in it."""
+        """Return the position of `record` in the backend's queue; None if it came from another queue."""
         queue = self.backend.queue
         if NUMBER not in record.attributes or not isinstance(queue, SqsFifoQueue):
             return None

@@ -34,7 +34,7 @@ def partition(key: Key) -> str:
 
 
 def deduplication_id(message: Message) -> str:
-    """What SQS knows `message` again by.
+    """Return the text by which SQS recognises `message` (its MessageDeduplicationId).
 
     The key is in it, because other keys may use the same id, and a queue may not tell groups apart; and so is the body,
     because SQS would say nothing of another one, and drop it. Let through, it is for the record to find out.
@@ -44,7 +44,7 @@ def deduplication_id(message: Message) -> str:
 
 
 def epoch(queue: str, created: str) -> str:
-    """What the numbers of the queue with the ARN `queue` are compared within: short, because each record holds it."""
+    """Return the name of a queue's numbering, from its ARN and CreatedTimestamp: short, as each record holds it."""
     return _hash(f"{queue} {created}")[:12]
 
 

@@ -37,7 +37,7 @@ ONE_ATTEMPT = Config(
 """How clients that are passed in should be set up, too."""
 
 CAPABILITIES = frozenset({Capability.POSITIONS})
-"""What SQS does beyond the contract. It shares no transaction with DynamoDB, so no finish is atomic, or fenced."""
+"""SQS numbers its messages. It shares no transaction with DynamoDB, so no finish is atomic or fenced."""
 
 
 def open_aws(url: str) -> Separate:

@@ -136,7 +136,7 @@ class SqsFifoQueue:
             raise Conflict(f"the lease of {', '.join(each.message.id for each in lost)} was lost")
 
     def numbering(self) -> Numbering:
-        """How the queue's messages are numbered; one request asks for it, and then it is known.
+        """Return the numbering of the queue's messages; one request asks for it, and then it is known.
 
         Raises:
             Unavailable, Denied: it could not be asked for.
@@ -198,13 +198,13 @@ class SqsFifoQueue:
 
 @frozen
 class Numbering:
-    """How the messages of the queue with the ARN `queue` are numbered since it was made."""
+    """The numbering of the messages of the queue with the ARN `queue` since it was made."""
 
     queue: str
     epoch: str
 
     def position(self, attributes: Mapping[str, Any]) -> Position | None:
-        """Where the message with these system attributes stands, if they say so."""
+        """Return the position of the message with these system attributes; None if they do not say it."""
         return Position(self.epoch, int(attributes[NUMBER])) if NUMBER in attributes else None
 
 

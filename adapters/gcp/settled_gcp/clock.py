@@ -1,4 +1,4 @@
-"""What time it is by Firestore's clock, as far as its answers have told.
+"""Tell the time by Firestore's clock, as far as its answers have shown it.
 
 Each answer says when it was given, to the microsecond, so hardly ever does anybody ask for the time. What has passed
 since is counted by this machine's monotonic clock, at the slowest rate that it can really have had: that way every
@@ -26,7 +26,7 @@ RESOLUTION = 0.0
 """By how many seconds what is scheduled is put off because the time may be behind."""
 
 DRIFT = 1e-4
-"""Which part of what a machine's clock counts may be too much. Quartz is better by half."""
+"""By how much a machine's clock may run fast, as a fraction. Quartz is better by half."""
 
 FRESH = 60.0
 """For how many seconds after an answer nobody asks for the time."""

@@ -98,7 +98,7 @@ class Limits:
 
     @contextmanager
     def watched(self, began: float, lease: float) -> Generator[Interruption]:
-        """What is set when a request that `began` then is to hand back, should this block still run.
+        """Yield an interruption that is set when a request that `began` then must hand back, if this block still runs.
 
         It goes by the monotonic clock, which nobody sets, and for which no server has to be asked.
         """

@@ -199,5 +199,5 @@ class RedisBackend:
 
 
 def _refusals(done: Mapping[Key, Done], expected: Mapping[Key, int]) -> dict[Key, SettledError]:
-    """What those were refused for that were."""
+    """Return the reason for each refused write, by its key."""
     return {key: refusal(key, expected[key], each) for key, each in done.items() if each.is_refused}

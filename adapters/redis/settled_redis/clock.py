@@ -1,4 +1,4 @@
-"""What time it is at the servers, by what they have said of it: nobody has to ask.
+"""Tell the time at the servers from what their answers said: nobody has to ask for it.
 
 Each answer of the script says what time it was. That was after the question had left and before the answer came, so
 how far the server's clock is ahead of ours lies between two bounds. The lower one is the guess, and is kept as long as

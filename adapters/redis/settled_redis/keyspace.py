@@ -193,7 +193,7 @@ def _expect_nothing(servers: Servers, space: KeySpace) -> None:
 
 
 def _described(found: bytes, prefix: str) -> KeySpace:
-    """What the text of the format's key says."""
+    """Read the text under the key that holds the format."""
     try:
         said: dict[str, Any] = json.loads(found)
         _expect_format(int(said["settled"]), prefix)

@@ -148,7 +148,7 @@ class Performer:
         return done
 
     def _run(self, partition: Partition, calls: Sequence[Sequence[bytes]], changes: bool) -> Sequence[Done]:
-        """What came of `calls` of the script, which travel together."""
+        """Send `calls` of the script together, and return their results in the same order."""
         asked = time.monotonic()
         answers = self._answers(partition, calls, changes)
         answered = time.monotonic()

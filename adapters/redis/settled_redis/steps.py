@@ -119,7 +119,7 @@ def microseconds(seconds: float) -> bytes:
 
 
 def delivery(text: bytes, until: float, epoch: str) -> Delivery:
-    """What the script handed out, in a key space of this epoch."""
+    """Read one delivery from what the script handed out, in a key space of this epoch."""
     token, place, length, rest = text.split(b" ", 3)
     name, element = rest[: int(length)], rest[int(length) :]
     attempts, length, rest = element.split(b" ", 2)

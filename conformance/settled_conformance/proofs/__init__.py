@@ -57,6 +57,7 @@ def proves(guarantee: str, needs: Capability | None = None, offered: Offer | Non
 _MODULES = (
     "order",
     "leases",
+    "fencing",
     "commits",
     "writes",
     "durability",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from settled import DeadLetter, Index, Key, SettledError, Stored, Timer, TooLarge, Unavailable, Write
+from settled import DeadLetter, Index, Key, SettledError, Stored, Timer, Unavailable, Write
 from settled_conformance.bench import Bench, key, letter, message, messages, stored, timer, tombstone
 from settled_conformance.proofs import proves
 
@@ -156,19 +156,11 @@ def a_large_text_comes_back_whole_or_is_refused(bench: Bench) -> None:
     for size in (70_000, 300_000):
         text = '{"text":"' + "é" * (size // 2) + '"}'
         mine = key(f"k{size}")
-        if _fits(partial(bench.send, message(f"m{size}", mine, text))):
+        if bench.fits(partial(bench.send, message(f"m{size}", mine, text))):
             bench.backend.queue.ack(bench.receives(f"m{size}"))
         written, dead = stored(1, "é" * (size // 2)), letter("l", mine, text)
-        if _fits(partial(bench.backend.store.commit, mine, written, 0, [dead])):
+        if bench.fits(partial(bench.backend.store.commit, mine, written, 0, [dead])):
             bench.same(bench.another().store.load(mine), written, "loaded")
             bench.same(list(bench.another().store.dead_letters(mine)), [dead], "dead letters")
         else:
             bench.same(bench.another().store.load(mine), None, "loaded after TooLarge")
-
-
-def _fits(call: Callable[[], object]) -> bool:
-    try:
-        call()
-    except TooLarge:
-        return False
-    return True

@@ -1,11 +1,11 @@
-"""R1, R2, R5, R12: one holder at a time, for as long as a lease lasts, and what a lost lease is still good for."""
+"""R1, R2, R5: one holder at a time, for as long as a lease lasts, and what a lost lease is still good for."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 
-from settled import Backend, Capability, Conflict, Delivery, LeaseLost, SettledError, Write
-from settled_conformance.bench import Bench, key, letter, message, messages, stored, timer, tombstone, version_of
+from settled import Backend, Conflict, Delivery, Write
+from settled_conformance.bench import Bench, key, message, messages, timer
 from settled_conformance.interleave import Pair, each_preemption
 from settled_conformance.proofs import proves
 
@@ -139,7 +139,7 @@ def a_lease_that_is_shortened_is_over_earlier(bench: Bench) -> None:
     bench.receives("1", through=bench.another())
 
 
-def _left_behind(bench: Bench) -> tuple[list[Delivery], list[Delivery]]:
+def taken_over(bench: Bench) -> tuple[list[Delivery], list[Delivery]]:
     """A holder whose lease is over, and the one who holds the key now."""
     bench.send(*messages("1 2"))
     old = bench.receives("1", limit=1)
@@ -151,7 +151,7 @@ def _left_behind(bench: Bench) -> tuple[list[Delivery], list[Delivery]]:
 
 @proves("R5")
 def a_late_acknowledgement_changes_nothing(bench: Bench) -> None:
-    old, new = _left_behind(bench)
+    old, new = taken_over(bench)
     bench.backend.queue.ack(old)
     bench.receives_nothing()
     bench.backend.queue.release(new)
@@ -161,7 +161,7 @@ def a_late_acknowledgement_changes_nothing(bench: Bench) -> None:
 
 @proves("R5")
 def a_late_release_changes_nothing(bench: Bench) -> None:
-    old, new = _left_behind(bench)
+    old, new = taken_over(bench)
     bench.backend.queue.release(old)
     bench.receives_nothing()
     bench.backend.queue.release(old, bench.lease)
@@ -171,7 +171,7 @@ def a_late_release_changes_nothing(bench: Bench) -> None:
 
 @proves("R5")
 def a_late_extension_is_refused(bench: Bench) -> None:
-    old, _ = _left_behind(bench)
+    old, _ = taken_over(bench)
     refused = False
     try:
         bench.backend.queue.extend(old, bench.lease * 10)
@@ -309,106 +309,8 @@ def _does_nothing_late(bench: Bench, old: list[Delivery]) -> None:
 
 @proves("R5")
 def a_late_acknowledgement_within_a_write_changes_nothing(bench: Bench) -> None:
-    old, new = _left_behind(bench)
+    old, new = taken_over(bench)
     bench.backend.finish(Write(key(), acks=tuple(old)))
     bench.backend.queue.release(new)
     bench.advance(bench.harness.tick)
     bench.receives("1", "2")
-
-
-def _write_of(holder: Delivery, expected: int = 0) -> Write:
-    """All that a write may do, in the name of `holder`."""
-    owed = (message("owed", key("b")),)
-    return Write(key(), stored(expected + 1), expected, (letter("d"),), sends=owed, acks=(holder,), holder=holder)
-
-
-def _fails(bench: Bench, write: Write, together: bool) -> SettledError | None:
-    """What becomes of `write`, made alone or together with others."""
-    if together and Capability.JOINT_FINISH in bench.harness.capabilities:
-        return bench.backend.finish_all([write]).refused.get(write.key)
-    try:
-        bench.backend.finish(write)
-    except SettledError as error:
-        return error
-    return None
-
-
-def _is_refused_whole(bench: Bench, holder: Delivery, together: bool) -> None:
-    before = version_of(bench.backend.store.load(key()))
-    error = _fails(bench, _write_of(holder, before), together)
-    bench.holds(isinstance(error, LeaseLost), f"a commit in the name of a lost lease: {error!r}, expected LeaseLost")
-    fresh = bench.another()
-    bench.same(version_of(fresh.store.load(key())), before, "the version after a commit that was refused")
-    bench.same(list(fresh.store.dead_letters(key())), [], "the dead letters of a commit that was refused")
-    bench.mark("commit in the name of a lost lease")
-
-
-@proves("R12", needs=Capability.FENCED_FINISH)
-def a_hand_out_that_holds_its_key_commits(bench: Bench) -> None:
-    for together in (False, True):
-        bench.send(*messages("1 2"))
-        held = bench.receives("1", "2", limit=2)
-        error = _fails(bench, Write(key(), stored(1), 0, acks=(held[0],), holder=held[0]), together)
-        bench.holds(error is None, f"a commit in the name of a lease that runs: {error!r}")
-        error = _fails(bench, Write(key(), stored(2), 1, acks=(held[1],), holder=held[1]), together)
-        bench.holds(error is None, f"a second commit of the same hand-out: {error!r}")
-        bench.mark("commit in the name of a lease")
-        bench.renew()
-
-
-@proves("R12", needs=Capability.FENCED_FINISH)
-def a_hand_out_that_was_extended_commits(bench: Bench) -> None:
-    bench.send(message("1"))
-    held = bench.receives("1")
-    bench.advance(bench.lease * 0.6)
-    bench.backend.queue.extend(held, bench.lease)
-    bench.advance(bench.lease * 0.6)
-    error = _fails(bench, _write_of(held[0]), together=False)
-    bench.holds(error is None, f"a commit in the name of a lease that was extended: {error!r}")
-
-
-@proves("R12", needs=Capability.FENCED_FINISH)
-def a_hand_out_whose_key_was_taken_over_commits_nothing(bench: Bench) -> None:
-    for together in (False, True):
-        old, _ = _left_behind(bench)
-        _is_refused_whole(bench, old[0], together)
-        bench.renew()
-
-
-@proves("R12", needs=Capability.FENCED_FINISH)
-def a_hand_out_whose_message_was_acknowledged_by_others_commits_nothing(bench: Bench) -> None:
-    for together in (False, True):
-        old, new = _left_behind(bench)
-        bench.backend.queue.ack(new)
-        bench.backend.queue.ack(bench.receives("2"))
-        _is_refused_whole(bench, old[0], together)
-        bench.renew()
-
-
-@proves("R12", needs=Capability.FENCED_FINISH)
-def a_hand_out_that_was_given_back_commits_nothing(bench: Bench) -> None:
-    for together in (False, True):
-        bench.send(message("1"))
-        held = bench.receives("1")
-        bench.backend.queue.release(held)
-        _is_refused_whole(bench, held[0], together)
-        bench.renew()
-
-
-@proves("R12", needs=Capability.FENCED_FINISH)
-def a_hand_out_whose_lease_is_over_commits_nothing(bench: Bench) -> None:
-    for together in (False, True):
-        bench.send(message("1"))
-        held = bench.receives("1")
-        bench.advance(bench.lease + bench.harness.tick)
-        _is_refused_whole(bench, held[0], together)
-        bench.renew()
-
-
-@proves("R12", needs=Capability.FENCED_FINISH)
-def a_hand_out_of_a_deleted_instance_commits_nothing_to_the_next_one(bench: Bench) -> None:
-    bench.commit(key(), 1)
-    old, _ = _left_behind(bench)
-    bench.backend.store.delete(key(), tombstone(2), 1)
-    bench.commit(key(), 3)
-    _is_refused_whole(bench, old[0], together=False)

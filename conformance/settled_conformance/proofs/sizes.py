@@ -5,16 +5,15 @@ Each text says everywhere how far it has come, so that a piece that is lost, rep
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from itertools import count
 
-from settled import DeadLetter, Index, Stored, Timer, TooLarge
+from settled import DeadLetter, Index, Stored, Timer
 from settled_conformance.bench import Bench, key, letter, message, stored
 from settled_conformance.proofs import proves
 
 SIZES = (65_536, 65_537, 150_001, 262_145, 2**20, 2**20 + 1, 2**21 + 1)
-"""Where a vendor, a column or a buffer ends, and just behind it."""
+"""Sizes at which a vendor, a column or a buffer ends, and just past them."""
 
 
 def _plain(size: int) -> str:
@@ -40,7 +39,7 @@ _VARIOUS = "".join(f"xé€🙂{number:03}" for number in range(991))
 def a_body_of_any_size_comes_back_whole_or_is_refused(bench: Bench) -> None:
     for number, text in enumerate(_texts(bench)):
         mine, id = key(f"k{number}"), f"m{number}"
-        if _fits(partial(bench.send, message(id, mine, text))):
+        if bench.fits(partial(bench.send, message(id, mine, text))):
             held = bench.receives(id)
             _is_whole(bench, held[0].message.body, text, "the body of a message")
             bench.backend.queue.ack(held)
@@ -50,7 +49,7 @@ def a_body_of_any_size_comes_back_whole_or_is_refused(bench: Bench) -> None:
 def a_timer_of_any_size_comes_back_whole_or_is_refused(bench: Bench) -> None:
     for number, text in enumerate(_texts(bench)):
         late = Timer(f"t{number}", message(f"t{number}", key(f"k{number}"), text), bench.harness.now())
-        if _fits(partial(bench.backend.timers.schedule, late)):
+        if bench.fits(partial(bench.backend.timers.schedule, late)):
             bench.advance(bench.harness.tick)
             held = bench.receives(late.id)
             _is_whole(bench, held[0].message.body, text, "the body of a timer")
@@ -62,7 +61,7 @@ def a_record_of_any_size_comes_back_whole_or_is_refused(bench: Bench) -> None:
     for number, text in enumerate(_texts(bench)):
         mine = key(f"k{number}")
         written = Stored(1, text, Index("active"))
-        if _fits(partial(bench.backend.store.commit, mine, written, 0)):
+        if bench.fits(partial(bench.backend.store.commit, mine, written, 0)):
             found = bench.another().store.load(mine)
             _is_whole(bench, found.body if found else "", text, "a record")
         else:
@@ -74,7 +73,7 @@ def a_dead_letter_of_any_size_comes_back_whole_or_is_refused(bench: Bench) -> No
     for number, text in enumerate(_texts(bench)):
         mine = key(f"k{number}")
         dead = letter("l", mine, text)
-        if _fits(partial(bench.backend.store.commit, mine, stored(1), 0, [dead])):
+        if bench.fits(partial(bench.backend.store.commit, mine, stored(1), 0, [dead])):
             (found,) = bench.another().store.dead_letters(mine)
             _is_whole(bench, found.message.body, text, "a dead letter")
         else:
@@ -86,7 +85,7 @@ def what_a_dead_letter_tells_comes_back_whole_or_is_refused(bench: Bench) -> Non
     for size in (300, 1100, 5000, 70_000):
         mine, text = key(f"k{size}"), _various(size)
         dead = DeadLetter(message("l", mine), text[: size // 2], 11.25, text)
-        if _fits(partial(bench.backend.store.commit, mine, stored(1), 0, [dead])):
+        if bench.fits(partial(bench.backend.store.commit, mine, stored(1), 0, [dead])):
             (found,) = bench.another().store.dead_letters(mine)
             _is_whole(bench, found.reason, dead.reason, "the reason of a dead letter")
             _is_whole(bench, found.detail, text, "the detail of a dead letter")
@@ -95,14 +94,6 @@ def what_a_dead_letter_tells_comes_back_whole_or_is_refused(bench: Bench) -> Non
 def _texts(bench: Bench) -> list[str]:
     sizes = SIZES if bench.harness.is_quick else (65_537, 131_072, 262_145, 2**20 + 1)
     return [(_plain, _various)[number % 2](size) for number, size in enumerate(sizes)]
-
-
-def _fits(call: Callable[[], object]) -> bool:
-    try:
-        call()
-    except TooLarge:
-        return False
-    return True
 
 
 def _is_whole(bench: Bench, found: str, text: str, what: str) -> None:

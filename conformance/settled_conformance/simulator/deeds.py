@@ -29,7 +29,7 @@ from settled import (
     redrive,
 )
 from settled.family import family_to_json
-from settled.record import WINDOW
+from settled.window import WINDOW
 from settled_conformance.simulator.hands import Going, Hands, drive
 from settled_conformance.simulator.kernel import Body, Fault, Idle, Task, Trip
 from settled_conformance.simulator.simulation import Simulation

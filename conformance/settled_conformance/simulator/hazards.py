@@ -1,8 +1,8 @@
 """The stories of what goes wrong seldom, and then for good.
 
-Windows that are smaller than the backlog; instances that are deleted, start again, and are adopted; stores that come
-back from a backup; outsiders who know the ids of others; hosts of two versions; every error at every command. Each
-story is short, and its plain way leads as near to the place where it hurts as can be; the tape does the rest.
+Windows that are smaller than the backlog; outsiders who know the ids of others; hosts of two versions; every error at
+every command; and, from `life_stories`, instances that are deleted, started again, adopted and restored. Each story is
+short, and its plain way leads as near to the place where it hurts as can be; the tape does the rest.
 """
 
 from __future__ import annotations
@@ -12,18 +12,13 @@ from typing import Any
 
 from attrs import evolve
 
-from settled import Capability, Family, Json, Key, Machine, Record, dump_family, fold
+from settled import Capability, Json, Key, Machine, Record
 from settled_conformance.harness import Offer
 from settled_conformance.simulator.deeds import (
     Deed,
-    adopting,
-    delete,
     found,
-    is_deleted,
     lives,
-    once,
     redriving,
-    restoring,
     send,
     set_aside,
     start,
@@ -31,12 +26,13 @@ from settled_conformance.simulator.deeds import (
     wait,
 )
 from settled_conformance.simulator.hands import Going
-from settled_conformance.simulator.kernel import EFFECT, READ, RECEIVE, WRITE, Fault, Hazards, Task
+from settled_conformance.simulator.harsh import GO, HARSH, ONCE, sends_of
+from settled_conformance.simulator.kernel import Fault, Hazards, Task
 from settled_conformance.simulator.keys import guessed_child
+from settled_conformance.simulator.life_stories import LIFE_STORIES
 from settled_conformance.simulator.machines import (
     Weather,
     appender,
-    bee,
     family,
     fan,
     gathering,
@@ -49,30 +45,6 @@ from settled_conformance.simulator.scenario import Scenario
 from settled_conformance.simulator.simulation import BATCH, Simulation
 from settled_conformance.simulator.story import APPEND, BOB, POISON, TELL, Story, letters, of
 
-HARSH = Hazards(
-    read=(*READ, Fault.DENIED, Fault.UNANSWERED, Fault.BACK),
-    write=(*WRITE, Fault.DENIED, Fault.UNANSWERED, Fault.BACK, Fault.TOO_LARGE),
-    release=(*WRITE, Fault.DENIED, Fault.UNANSWERED, Fault.BACK),  # there is nothing that could be too large
-    receive=(*RECEIVE, Fault.LOST_ANSWER, Fault.DENIED, Fault.UNANSWERED),
-    effect=(*EFFECT, Fault.BACK),
-    within=(Fault.CRASH_WITHIN, Fault.ERROR_WITHIN, Fault.TOO_LARGE_WITHIN),
-)
-"""Every error of every port at every command, and clocks that jump back."""
-
-ONCE = evolve(HARSH, receive=tuple(fault for fault in HARSH.receive if fault is not Fault.REPEAT))
-"""The same over a queue that does not repeat by itself what was acknowledged.
-
-Past the window, and past a deletion, nobody promises to know a repetition again: who uses such a queue is told so.
-"""
-
-NO_REPEATS = frozenset({Capability.DEDUPLICATION, Capability.ACKED_STAYS_GONE})
-GO: Mapping[str, Json] = {"type": "GO"}
-
-
-def _sends(key: Key, sender: str, events: Sequence[Mapping[str, Json]]) -> list[Deed]:
-    return [send(key, f"{sender}{number}", event) for number, event in enumerate(events, 1)]
-
-
 # Windows
 
 
@@ -82,7 +54,7 @@ def _left_behind(name: str, remembers: bool = False) -> Story:
     return Story(
         name,
         lambda weather, lease: [appender(weather)],
-        people={"c": [start(key, "one"), *_sends(key, "a", [APPEND] * (2 * BATCH))]},
+        people={"c": [start(key, "one"), *sends_of(key, "a", [APPEND] * (2 * BATCH))]},
         window=BATCH,
         hazards=ONCE,
         remembers=remembers,
@@ -95,7 +67,7 @@ def _narrow() -> Story:
     return Story(
         "narrow",
         lambda weather, lease: [appender(weather)],
-        people={"c": [start(key, "one"), *_sends(key, "a", [TELL, APPEND, APPEND, TELL, APPEND])]},
+        people={"c": [start(key, "one"), *sends_of(key, "a", [TELL, APPEND, APPEND, TELL, APPEND])]},
         window=2,
         hazards=ONCE,
     )
@@ -110,7 +82,7 @@ def _redriven() -> Story:
         lambda weather, lease: [appender(weather)],
         people={
             "c": [
-                *_sends(key, "a", [APPEND] * letters),
+                *sends_of(key, "a", [APPEND] * letters),
                 wait(set_aside(key, letters)),
                 start(key, "one"),
                 wait(lives(key, 1)),
@@ -153,7 +125,7 @@ def _fan_in() -> Story:
 def _late() -> Story:
     """A queue that soon forgets, and a client that repeats everything once more when all is over."""
     key = of("appender")
-    posts = [start(key, "one"), *_sends(key, "a", [TELL, APPEND, TELL])]
+    posts = [start(key, "one"), *sends_of(key, "a", [TELL, APPEND, TELL])]
     return Story(
         "late",
         lambda weather, lease: [appender(weather)],
@@ -173,7 +145,7 @@ def _outgrown() -> Story:
     return Story(
         "outgrown",
         lambda weather, lease: [appender(weather)],
-        people={"c": [start(key, "one"), *_sends(key, "a", [TELL, TELL, APPEND, TELL])]},
+        people={"c": [start(key, "one"), *sends_of(key, "a", [TELL, TELL, APPEND, TELL])]},
         room=1_800,
         complaint="it fails: " + "x" * 1_000,
         hazards=Hazards(read=(), write=(), release=(), receive=(), effect=(Fault.CRASH_AFTER, Fault.FAIL)),
@@ -188,178 +160,6 @@ def _harsh(
 ) -> Story:
     """What is told without all that elsewhere, told with it."""
     return Story(f"harsh-{name}", machines, [letters(key, "a", events)], hazards=HARSH)
-
-
-# Lives
-
-
-def _new_life(name: str, remembers: bool = False) -> Story:
-    """An instance is deleted in the middle of anything, and started again; its client repeats what it sent."""
-    key = of("appender")
-    first = [start(key, "one"), *_sends(key, "a", [APPEND, TELL])]
-    return Story(
-        name,
-        lambda weather, lease: [appender(weather)],
-        people={
-            "c": [*first, wait(is_deleted(key)), start(key, "two"), *_sends(key, "b", [TELL, APPEND]), *first],
-            "o": [wait(taken(key, 2)), delete(key)],
-        },
-        hazards=ONCE,
-        remembers=remembers,
-        needs=NO_REPEATS,
-    )
-
-
-def _new_work() -> Story:
-    """The same with actors and timers, at any time: what the former life still had under way is not the new one's."""
-    key = of("signup")
-    events: list[Mapping[str, Json]] = [{"type": "SUBMIT", "email": "a@b"}, {"type": "VERIFY", "code": 1}]
-    return Story(
-        "new-work",
-        lambda weather, lease: [signup(lease)],
-        people={
-            "c": [
-                start(key, "one"),
-                *_sends(key, "a", events),
-                wait(is_deleted(key)),
-                start(key, "two"),
-                *_sends(key, "b", events[:1]),
-            ],
-            "o": [wait(lives(key, 1)), delete(key)],
-        },
-        hazards=ONCE,
-        needs=NO_REPEATS,
-    )
-
-
-def _new_family() -> Story:
-    """A parent is deleted while its child lives: what that child says later is not for the parent's next life."""
-    mother = of("mother")
-    bye: Mapping[str, Json] = {"type": "BYE"}
-    return Story(
-        "new-family",
-        lambda weather, lease: nursery(),
-        people={
-            "c": [start(mother, "one"), send(mother, "a1", bye), wait(is_deleted(mother)), start(mother, "two")],
-            "o": [wait(taken(mother, 1)), delete(mother)],
-        },
-        hazards=ONCE,
-        needs=NO_REPEATS,
-    )
-
-
-def _persisted(machine: str, *events: Mapping[str, Json]) -> Callable[[Simulation], str]:
-    """What XState would have persisted of `machine` after `events`, wherever it has taken them."""
-
-    def text(simulation: Simulation) -> str:
-        logic = simulation.machines[machine]
-        return logic.dump(fold(logic, events, "elsewhere"))
-
-    return text
-
-
-def _with_child(simulation: Simulation) -> str:
-    mother, kid = simulation.machines["mother"], simulation.machines["kid"]
-    child = fold(kid, [{"type": "TICK", "id": "elsewhere"}], "elsewhere")
-    return dump_family(mother, Family(fold(mother, [], "elsewhere"), {"kid": Family(child, {})}))
-
-
-def _adopted_keys() -> Story:
-    """Adopted, deleted, started, deleted, adopted again: each life has effects of its own."""
-    key, text = of("appender"), _persisted("appender")
-    return Story(
-        "adopted-keys",
-        lambda weather, lease: [appender(weather)],
-        people={
-            "o": [
-                adopting(key, text),
-                send(key, "a1", TELL),
-                wait(taken(key, 1)),
-                delete(key),
-                start(key, "two"),
-                send(key, "b1", TELL),
-                wait(taken(key, 2)),
-                delete(key),
-                adopting(key, text),
-                send(key, "c1", TELL),
-            ]
-        },
-        hazards=ONCE,
-        needs=NO_REPEATS,
-    )
-
-
-def _adopted_actor() -> Story:
-    """An instance is adopted while its actor runs; deleted; and adopted again."""
-    key, text = of("bee"), _persisted("bee")
-    rests = found(key, lambda record: record.turn is None)
-    return Story(
-        "adopted-actor",
-        lambda weather, lease: [bee()],
-        people={"o": [adopting(key, text), wait(rests), delete(key), adopting(key, text)]},
-        hazards=ONCE,
-    )
-
-
-def _adopted_timer() -> Story:
-    """A timer has fired for a former life; the adopted one has the same timer before it."""
-    key = of("patient")
-    return Story(
-        "adopted-timer",
-        lambda weather, lease: [patient(lease)],
-        people={
-            "o": [
-                start(key, "one"),
-                wait(lives(key, 1)),
-                wait(found(key, lambda record: not record.timers)),
-                delete(key),
-                adopting(key, _persisted("patient")),
-                wait(found(key, lambda record: not record.timers)),
-                delete(key),
-                start(key, "two"),
-            ]
-        },
-        hazards=ONCE,
-        needs=NO_REPEATS,
-    )
-
-
-def _adopted_child() -> Story:
-    """An operator who adopts is lost halfway and does not come back; then somebody starts the instance afresh."""
-    mother = of("mother")
-    return Story(
-        "adopted-child",
-        lambda weather, lease: nursery(),
-        people={
-            "o": [once(adopting(mother, _with_child))],
-            "c": [start(mother, "one"), send(mother, "a1", {"type": "TICK"}), send(mother, "a2", {"type": "TICK"})],
-        },
-        hazards=ONCE,
-    )
-
-
-# Restores
-
-
-def _restored(name: str, back_to: int) -> Story:
-    """The store comes back from a backup: events get the numbers that others had, and must not get their keys."""
-    key = of("appender")
-    return Story(
-        name,
-        lambda weather, lease: [appender(weather)],
-        people={
-            "c": [
-                start(key, "one"),
-                *_sends(key, "a", [TELL, TELL]),
-                wait(lambda simulation: simulation.restored),
-                start(key, "two"),
-                *_sends(key, "b", [TELL, APPEND]),
-            ],
-            "o": [restoring(taken(key, back_to), taken(key, 2))],
-        },
-        hazards=ONCE,
-        asks=frozenset({Offer.BACKUP}),
-    )
 
 
 # Outsiders
@@ -420,7 +220,7 @@ def _punctual() -> Story:
     return Story(
         "punctual",
         lambda weather, lease: [patient(lease)],
-        people={"c": [start(key, "one"), *_sends(key, "a", [GO, GO])]},
+        people={"c": [start(key, "one"), *sends_of(key, "a", [GO, GO])]},
         hazards=ONCE,
         punctual=True,
     )
@@ -452,16 +252,7 @@ HAZARDS: Sequence[Scenario] = [
         _redriven(),
         _fan_in(),
         _outgrown(),
-        _new_life("new-life"),
-        _new_life("new-life-with-a-memory", remembers=True),
-        _new_work(),
-        _new_family(),
-        _adopted_keys(),
-        _adopted_actor(),
-        _adopted_timer(),
-        _adopted_child(),
-        _restored("restored", 1),
-        _restored("wiped", 0),
+        *LIFE_STORIES,
         *_outsiders(),
         _punctual(),
         _versions(),

@@ -11,7 +11,7 @@ from settled.ports import DELETED
 from settled_aws import DynamoDBStore
 from settled_aws.item import LARGEST
 from tests.adapters.aws.place import Cloud, create_table
-from tests.adapters.stores import ODD, Commits, DeadLetters
+from tests.adapters.stores import ODD, Commits, DeadLetters, Deletes
 from tests.adapters.words import ADA, BEN, CEM, fresh_name, letter, stored
 
 
@@ -67,26 +67,7 @@ class TestDeadLetters(DeadLetters):
         assert [each.message.id for each in store.dead_letters(ADA)] == ["8"]
 
 
-class TestDelete:
-    def test_the_tombstone_is_what_is_left_and_the_version_goes_on(self, store: DynamoDBStore) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
-        store.delete(ADA, tombstone(2), 1)
-        left = store.load(ADA)
-        assert left == tombstone(2)
-        assert left is not None
-        assert left.is_deleted
-        assert store.dead_letters(ADA) == []
-        store.commit(ADA, stored(3), 2)
-        assert store.load(ADA) == stored(3)
-
-    @pytest.mark.parametrize("expected", [0, 2])
-    def test_a_version_that_has_gone_on_is_not_deleted(self, store: DynamoDBStore, expected: int) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
-        with pytest.raises(Conflict):
-            store.delete(ADA, tombstone(expected + 1), expected)
-        assert store.load(ADA) == stored(1)
-        assert store.dead_letters(ADA) == [letter(ADA, "1")]
-
+class TestDelete(Deletes):
     @pytest.mark.parametrize("text", ODD)
     def test_odd_texts_come_back(self, store: DynamoDBStore, text: str) -> None:
         store.delete(ADA, tombstone(1, text), 0)

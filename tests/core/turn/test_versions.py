@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from settled import End, Machine, Outcome, Policy, setup
+from settled import End, Key, Machine, Outcome, Policy, RecordError, read, setup
 from settled.commands import Release
 from tests.world import LEASE, World
 
@@ -191,3 +191,18 @@ class TestAVersionThatIsUnknown:
         world.machine = order(None, BEFORE)
         world.send("PAID")
         assert world.deliver() is End.RELEASED
+
+
+class TestARecordOfAnotherFormat:
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ('{"settled":99}', "format 99, this version of settled reads 2: update settled"),
+            ('{"settled":1}', "format 1, this version of settled reads 2: finish it with the settled that wrote it"),
+            ('{"other":1}', "not a record of settled"),
+            ("no JSON", "not a record of settled"),
+        ],
+    )
+    def test_is_not_read_and_says_what_to_do(self, text: str, said: str) -> None:
+        with pytest.raises(RecordError, match=said):
+            read(order(None, BEFORE), Key("order", "7"), text)

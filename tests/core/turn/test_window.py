@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from settled import Key, Outcome, Record, read, setup
 from settled.codec import store
 from settled.message import Message
-from settled.record import Window
+from settled.window import Window
 
 KEY = Key("list", "ada")
 IDS = st.one_of(st.text(max_size=4), st.sampled_from(["", "a", "b", "a,b", '","', '",\n"', "\n", ",", "\\n", "\ud800"]))

@@ -1,4 +1,4 @@
-"""Adoption: an instance goes on from what XState has persisted.
+"""Restore an instance from what XState has persisted: the first step of one that is adopted.
 
 What a persisted snapshot does not hold begins anew, as XState does it too: function actors that had not ended are
 started again, and the delays of active states count from now. Each child machine becomes an instance of its own, whose
@@ -20,8 +20,8 @@ from settled.record import OpenTurn, PendingCall, Record, RunningTimer
 from settled.snapshot import Child
 
 
-def go_on_from(desk: Desk, record: Record, message: Message, tree: Json) -> Record:
-    """`record` with the turn of `message` open, in which the instance takes up `tree`.
+def restore(desk: Desk, record: Record, message: Message, tree: Json) -> Record:
+    """Open the turn of `message` in `record`, from which the instance goes on with the persisted snapshot `tree`.
 
     Raises:
         RecordError: it is no snapshot of this machine and its actors; the message says where.
