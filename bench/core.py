@@ -17,8 +17,8 @@ from statistics import median
 from typing import Any
 
 from bench import fresh, node
+from bench.implementations import machine_of
 from bench.measure import Time, as_json, middle, timed
-from bench.vocabulary import machine_of
 from settled import Machine
 
 MACHINES = ("flat3", "nested4", "parallel10")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from bench.stage import Stage
+from bench.durable_runner import Stage
 from settled import Machine, setup
 
 AROUND = 30

@@ -23,9 +23,9 @@ import stamina
 from attrs import asdict, evolve, frozen
 
 from bench import cost
+from bench.durable_runner import Stage
 from bench.raw import Raw, RawRedis, RawSQLite
 from bench.sample import Sample, summary
-from bench.stage import Stage
 from settled import SettledError
 from settled_runtime import connect
 

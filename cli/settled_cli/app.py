@@ -23,18 +23,28 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
-app.command("settled_cli.playing:run", name="run", help="Play the example in a folder.")
-app.command("settled_cli.sending:start", name="start", help="Create an instance.")
-app.command("settled_cli.sending:send", name="send", help="Send an event to an instance.")
-app.command("settled_cli.looking:get", name="get", help="Show where an instance is.")
-app.command("settled_cli.looking:list_instances", name="list", help="List instances.")
-app.command("settled_cli.working:worker", name="worker", help="Take messages through machines until told to stop.")
-app.command("settled_cli.doctor:doctor", name="doctor", help="See what endangers a backend.")
-app.command("settled_cli.letters:dead_letters", name="dead-letters", help="List what was set aside, and why.")
-app.command("settled_cli.letters:redrive", name="redrive", help="Let an instance take its dead letters after all.")
+app.command("settled_cli.commands.run:run", name="run", help="Play the example in a folder.")
+app.command("settled_cli.commands.start:start", name="start", help="Create an instance.")
+app.command("settled_cli.commands.send:send", name="send", help="Send an event to an instance.")
+app.command("settled_cli.commands.get:get", name="get", help="Show where an instance is.")
+app.command("settled_cli.commands.list:list_instances", name="list", help="List instances.")
+app.command(
+    "settled_cli.commands.worker:worker", name="worker", help="Take messages through machines until told to stop."
+)
+app.command("settled_cli.commands.doctor:doctor", name="doctor", help="See what endangers a backend.")
+app.command(
+    "settled_cli.commands.dead_letters:dead_letters", name="dead-letters", help="List what was set aside, and why."
+)
+app.command(
+    "settled_cli.commands.redrive:redrive", name="redrive", help="Let an instance take its dead letters after all."
+)
 app.command("settled_conformance.command:conformance", name="conformance", help="Test an adapter's guarantees.")
-app.command("settled_cli.checking:check_file", name="check", help="Find what is wrong with a machine before it runs.")
-app.command("settled_cli.drawing:draw", name="diagram", help="Draw a machine, in Mermaid or Graphviz's language.")
+app.command(
+    "settled_cli.commands.check:check_file", name="check", help="Find what is wrong with a machine before it runs."
+)
+app.command(
+    "settled_cli.commands.diagram:draw", name="diagram", help="Draw a machine, in Mermaid or Graphviz's language."
+)
 
 
 def run(tokens: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from settled import Capability
+from settled.durable import Capability
 
 PORT, HOST = "the port", "the host"
 

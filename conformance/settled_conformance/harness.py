@@ -12,7 +12,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
-from settled import Backend, Capability, Key, Unsupported
+from settled import Key, Unsupported
+from settled.durable import Backend, Capability
 
 Point: TypeAlias = Callable[[str], None]
 """Called with a name before each round trip to the vendor. It may raise: then that trip must not happen any more."""

@@ -16,8 +16,8 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from settled import Backend
-from settled_conformance.bench import Bench
+from settled.durable import Backend
+from settled_conformance.fixture import Bench
 
 BLOCKED = 0.01
 """After how many seconds a second call is taken to wait for the first one."""

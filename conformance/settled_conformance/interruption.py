@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 from settled import SettledError
-from settled_conformance.bench import Bench
+from settled_conformance.fixture import Bench
 
 
 def interrupted(bench: Bench, arrange: Callable[[], Callable[[], object]]) -> Iterator[str]:

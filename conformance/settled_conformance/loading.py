@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, cast
 
-from settled import Backend
+from settled.durable import Backend
 from settled_conformance.harness import Harness
 
 OURS: Mapping[str, str] = {
-    "settled_local": "settled_conformance.own.local",
-    "settled_redis": "settled_conformance.own.redis",
+    "settled_local": "settled_conformance.harnesses.local",
+    "settled_redis": "settled_conformance.harnesses.redis",
 }
 """Where the harnesses of settled's own adapters are: an adapter must not import what tests it."""
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from settled import DeadLetter, Index, Key, Message, Stored, Write, assign, setup
+from settled import Key, assign, setup
+from settled.durable import DeadLetter, Index, Message, Stored, Write
 from settled_conformance.harness import Opener
 from settled_runtime import Client, Host, Worker
 

@@ -16,16 +16,16 @@ from itertools import islice
 from attrs import define, field, frozen
 
 from settled import SettledError
-from settled_conformance.bench import Bench, Broken
-from settled_conformance.contract.witness import Violation
+from settled_conformance.checks import Proof, proofs_of
+from settled_conformance.contract.checked_backend import Violation
+from settled_conformance.environment import Place
+from settled_conformance.fixture import Bench, Broken
 from settled_conformance.guarantees import GUARANTEES, Guarantee
 from settled_conformance.harness import Harness, Kind
-from settled_conformance.place import Place
-from settled_conformance.proofs import Proof, proofs_of
+from settled_conformance.simulator.choices import PLAIN, Drawn, Recorded, Tape, from_token, to_token
 from settled_conformance.simulator.explore import Deviations, pairs, shrink, singles
 from settled_conformance.simulator.scenario import Run, Scenario
 from settled_conformance.simulator.scenarios import SCENARIOS
-from settled_conformance.simulator.tape import PLAIN, Drawn, Recorded, Tape, from_token, to_token
 
 SHARES = (0.02, 0.06, 0.12)
 """How often a random run leaves the plain way: seldom, sometimes, and nearly always somewhere."""

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 from attrs import frozen
 
-from settled.actions import BuiltInAction
-from settled.chart import Chart, StateValue
-from settled.compile import Program, compile_program
-from settled.config import MachineConfig, read
+from settled._fast_frozen import evolve
+from settled.chart.args import Args
+from settled.chart.chart import Chart
+from settled.chart.config import MachineConfig
+from settled.chart.implementations import ActionArgs, Actor, Call, Logic, is_machine, reasons
+from settled.chart.migrations import keeps_timers, knows_version, migrated
+from settled.chart.program import Program
+from settled.chart.snapshot import Snapshot, from_json, to_json
+from settled.chart.snapshot_text import Texts
+from settled.chart.state_value import StateValue
 from settled.data import ABSENT, Json, is_object, parse
-from settled.effects import Effect, Execute
-from settled.errors import DefinitionError, EventError, Fault, LogicError, RecordError
-from settled.expression import Args
-from settled.guards import BuiltInGuard
-from settled.literal import MachineDict
-from settled.logic import ActionArgs, Actor, Call, Logic, is_machine, reasons
-from settled.macrostep import read as read_event
-from settled.making import evolve
-from settled.migration import Migrate, Migration, keeps_timers, knows_version, migrated
-from settled.plans import Plans
-from settled.select import select
-from settled.snapshot import Snapshot, from_json, to_json
-from settled.texts import Texts
-from settled.transition import ROUTE, initial_microsteps, initial_step, microsteps, step
+from settled.errors import EventError, LogicError, RecordError
+from settled.step.effects import Effect, Execute
+from settled.step.macrostep import ROUTE, initial_microsteps, initial_step, microsteps, step
+from settled.step.plan_cache import Plans
+from settled.step.selection import select
+from settled.step.state import read as read_event
 
 if TYPE_CHECKING:
-    from settled.finding import Finding
+    from settled.analysis.finding import Finding
+
 
 C = TypeVar("C")
 E = TypeVar("E")
@@ -225,7 +223,7 @@ class Machine(Generic[C, E]):
     def check(self) -> tuple[Finding, ...]:
         """What is surely wrong with the machine, in document order; ``docs/findings.md`` explains each finding."""
         # Who only runs a machine need not load what looks for its faults.
-        from settled.check import check  # noqa: PLC0415
+        from settled.analysis.check import check  # noqa: PLC0415
 
         return check(self.chart, self.program)
 
@@ -271,108 +269,3 @@ class Machine(Generic[C, E]):
             return convert(value)
         except Exception as error:
             raise LogicError(f"{self.id}: {error}") from error
-
-
-@frozen
-class Setup(Generic[C, E]):
-    """Logic that waits for its config."""
-
-    logic: Logic
-
-    def machine(self, config: str | MachineDict | Mapping[str, Any]) -> Machine[C, E]:
-        """Compile `config`, an XState v5 config as JSON text or as a mapping.
-
-        Raises:
-            DefinitionError: with every fault in the config and in the logic it names.
-        """
-        read_config = read(config if isinstance(config, str) else cast("Mapping[str, Any]", config))
-        program = compile_program(read_config, self.logic)
-        context = cast("C", _own_context(read_config, self.logic))
-        return Machine(read_config, Plans(program), context, Texts(program.chart, self.logic))
-
-
-def _own_context(config: MachineConfig, logic: Logic) -> Any:
-    if logic.create_context is not None:
-        return {}
-    try:
-        return logic.read_context(config.context)
-    except Exception as error:
-        faults = [Fault("context", reason, _CONTEXT) for reason in reasons(error, "context")]
-        raise DefinitionError(faults) from error
-
-
-_CONTEXT = "Give the config a context of the declared class, or setup() a create_context."
-
-
-Guard: TypeAlias = (
-    Callable[[Args[C, Any]], object] | Callable[[Args[C, Any], Any], object] | BuiltInGuard | str | Mapping[str, Any]
-)
-Action: TypeAlias = Callable[[ActionArgs[C, Any]], object] | Callable[[ActionArgs[C, Any], Any], object] | BuiltInAction
-Delay: TypeAlias = timedelta | float | Callable[[Args[C, Any]], timedelta | float | None]
-AnyActor: TypeAlias = Actor | Callable[[Any, Call], Any] | Machine[Any, Any]
-
-
-@overload
-def setup(
-    *,
-    context: type[C],
-    create_context: Callable[[Any], C] | None = None,
-    events: Mapping[str, type[Any]] | None = None,
-    guards: Mapping[str, Guard[C]] | None = None,
-    actions: Mapping[str, Action[C]] | None = None,
-    actors: Mapping[str, AnyActor] | None = None,
-    delays: Mapping[str, Delay[C]] | None = None,
-    migrations: Mapping[str, Migrate | Migration] | None = None,
-) -> Setup[C, Any]: ...
-
-
-@overload
-def setup(
-    *,
-    context: None = None,
-    create_context: Callable[[Any], Mapping[str, Any]] | None = None,
-    events: Mapping[str, type[Any]] | None = None,
-    guards: Mapping[str, Guard[Mapping[str, Any]]] | None = None,
-    actions: Mapping[str, Action[Mapping[str, Any]]] | None = None,
-    actors: Mapping[str, AnyActor] | None = None,
-    delays: Mapping[str, Delay[Mapping[str, Any]]] | None = None,
-    migrations: Mapping[str, Migrate | Migration] | None = None,
-) -> Setup[Mapping[str, Any], Any]: ...
-
-
-def setup(
-    *,
-    context: type[Any] | None = None,
-    create_context: Callable[[Any], Any] | None = None,
-    events: Mapping[str, type[Any]] | None = None,
-    guards: Mapping[str, Guard[Any]] | None = None,
-    actions: Mapping[str, Action[Any]] | None = None,
-    actors: Mapping[str, AnyActor] | None = None,
-    delays: Mapping[str, Delay[Any]] | None = None,
-    migrations: Mapping[str, Migrate | Migration] | None = None,
-) -> Setup[Any, Any]:
-    """Give names their meaning; ``.machine(config)`` then compiles a config that uses them.
-
-    Args:
-        context: an attrs class of the context, which cattrs reads and writes. Without it, a context is a JSON object.
-        create_context: makes the first context from the input, in the place of the config's own.
-        events: attrs classes of events, by type; such an event is refused unless it fits.
-        guards: functions of `Args` (and params), or what `and_` and the like make.
-        actions: functions of `ActionArgs` (and params), which a host runs, or what `assign` and the like make.
-        actors: functions of an input and a `Call`, what `actor` makes of them, or machines.
-        delays: durations, milliseconds, or functions of `Args` that return one.
-        migrations: by version, from the oldest on: what makes of a stored snapshot of that version one of the next, a
-            function or a `Migration`.
-    """
-    return Setup(
-        Logic(
-            context=context,
-            create_context=create_context,
-            events=events or {},
-            guards=guards or {},
-            actions=actions or {},
-            actors=actors or {},
-            delays=delays or {},
-            migrations=migrations or {},
-        )
-    )

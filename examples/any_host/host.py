@@ -10,8 +10,8 @@ from typing import Any
 from uuid import uuid4
 
 from settled import Actor, Call, Json, Key, actor, done_event, error_event, settle, setup
-from settled.effects import Invoke
-from settled.settle import Progress
+from settled.progress import Progress
+from settled.step.effects import Invoke
 
 
 def charge(input: dict[str, Any], call: Call) -> str:

@@ -18,20 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from settled import (
-    Capability,
-    Conflict,
-    DeadLetter,
-    Delivery,
-    Finished,
-    Index,
-    Key,
-    Message,
-    Stored,
-    Timer,
-    Unsupported,
-    Write,
-)
+from settled import Conflict, Key, Unsupported
+from settled.durable import Capability, DeadLetter, Delivery, Finished, Index, Message, Stored, Timer, Write
 
 LOOK_AGAIN = 0.02
 """Seconds after which a waiting `receive` looks again for what others have sent."""

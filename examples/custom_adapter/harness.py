@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from examples.custom_adapter.adapter import FileBackend
-from settled import Backend, Capability
+from settled.durable import Backend, Capability
 from settled_conformance import Harness, Kind, Opener, Point
 
 FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None

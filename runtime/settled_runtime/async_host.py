@@ -16,8 +16,9 @@ from typing import Any, assert_never
 
 from attrs import define, field, frozen
 
-from settled import Backend, Call, Delivery, End, Key, Machine, Policy
-from settled.commands import (
+from settled import Call, End, Key, Machine, Policy
+from settled.durable import Backend, Delivery
+from settled.durable.commands import (
     Act,
     Acted,
     Answer,
@@ -32,11 +33,11 @@ from settled.commands import (
     Result,
     Run,
 )
-from settled_runtime.driving import Driven
-from settled_runtime.house import AFTER_AN_ERROR, House, by_key, described
-from settled_runtime.interruption import Interruption
+from settled_runtime.command_loop import Driven
+from settled_runtime.events import CallEnded, Observer, TurnBegan, TurnRaised, log
+from settled_runtime.host_context import AFTER_AN_ERROR, House, by_key, described
 from settled_runtime.leases import Held
-from settled_runtime.observe import CallEnded, Observer, TurnBegan, TurnRaised, log
+from settled_runtime.shutdown import Interruption
 
 
 class AsyncHost:

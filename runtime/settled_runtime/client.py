@@ -14,39 +14,29 @@ from typing import Any, Generic, TypeVar, assert_never
 from attrs import frozen
 
 from settled import (
-    Backend,
     Conflict,
-    DeadLetter,
-    Event,
     EventError,
     Json,
     Key,
     Machine,
-    Message,
     Outcome,
-    Record,
     SettledError,
     Snapshot,
-    Start,
-    Stored,
     Unavailable,
     Unknown,
-    adopt,
     dump_family,
-    encode,
-    gather,
     load_family,
-    read,
     redrive,
 )
-from settled.codec import bury, read_tombstone
-from settled.commands import Act, Answer, Command, Extend, Finish, Letters, Load, Release, Run
-from settled.family import family_to_json
-from settled.message import check_id, check_start
-from settled.window import SET_ASIDE
-from settled_runtime.driving import Driven
-from settled_runtime.observe import Observers
-from settled_runtime.ports import Ports, retried
+from settled.durable import Backend, DeadLetter, Event, Message, Record, Start, Stored, adopt, encode, gather, read
+from settled.durable.commands import Act, Answer, Command, Extend, Finish, Letters, Load, Release, Run
+from settled.durable.messages import check_id, check_start
+from settled.durable.persisted_tree import family_to_json
+from settled.durable.record_json import bury, read_tombstone
+from settled.durable.window import SET_ASIDE
+from settled_runtime.backend_commands import Ports, retried
+from settled_runtime.command_loop import Driven
+from settled_runtime.events import Observers
 
 C = TypeVar("C")
 T = TypeVar("T")

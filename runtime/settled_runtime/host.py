@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from settled import Backend, Capability, Delivery, End, Key, Machine, Policy
-from settled.commands import Extend, Finish, Letters, Load, Release
-from settled_runtime.house import House, by_key
-from settled_runtime.interruption import Interruption
+from settled import End, Key, Machine, Policy
+from settled.durable import Backend, Capability, Delivery
+from settled.durable.commands import Extend, Finish, Letters, Load, Release
+from settled_runtime.events import Notice, Observer, log
+from settled_runtime.host_context import House, by_key
 from settled_runtime.leases import Held
-from settled_runtime.observe import Notice, Observer, log
-from settled_runtime.turns import Turn
+from settled_runtime.shutdown import Interruption
+from settled_runtime.turn_runner import Turn
 
 _AT_ONCE = (Load, Letters, Release, Extend)
 """What a turn that goes beside others performs by itself, because it is soon done."""

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 
 from attrs import define, field
 
-from settled import Conflict, Delivery, Queue, SettledError
+from settled import Conflict, SettledError
+from settled.durable import Delivery, Queue
 
 SHARE_OF_A_LEASE = 1 / 3
 """After which part of a lease it is extended: two extensions may fail before it is lost."""

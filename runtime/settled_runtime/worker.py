@@ -14,14 +14,15 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from settled import Delivery, SettledError, Unavailable, Unknown
-from settled.commands import Load
+from settled import SettledError, Unavailable, Unknown
+from settled.durable import Delivery
+from settled.durable.commands import Load
+from settled_runtime.backend_commands import retried
+from settled_runtime.events import ClockSkewed
 from settled_runtime.host import Host
-from settled_runtime.house import by_key
-from settled_runtime.interruption import Interruption
-from settled_runtime.observe import ClockSkewed
-from settled_runtime.ports import retried
-from settled_runtime.turns import Turn
+from settled_runtime.host_context import by_key
+from settled_runtime.shutdown import Interruption
+from settled_runtime.turn_runner import Turn
 
 WORTH_TELLING = 2.0
 """By how many seconds two clocks differ before that is told."""

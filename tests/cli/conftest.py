@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from settled import Backend
+from settled.durable import Backend
 from settled_cli.app import run
 from settled_runtime import Host, connect
-from tests.cli.door import door
+from tests.cli.door_machine import door
 
 
 @frozen

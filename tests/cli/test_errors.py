@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from settled import Backend
+from settled.durable import Backend
 from tests.cli.conftest import Settled
 
-DOOR = "tests.cli.door"
+DOOR = "tests.cli.door_machine"
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_bug_of_settled_is_not_hidden_in_one_line(settled: Settled, monkeypatc
     def connect(url: str) -> None:
         raise ZeroDivisionError(url)
 
-    monkeypatch.setattr("settled_cli.opening.connect", connect)
+    monkeypatch.setattr("settled_cli.backend.connect", connect)
     with pytest.raises(ZeroDivisionError):
         settled("list", "--backend", "memory://")
 

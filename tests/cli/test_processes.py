@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from settled import Backend
+from settled.durable import Backend
 from settled_cli.app import run
 from settled_runtime import Client
 from tests.cli.conftest import Settled
-from tests.cli.door import door
+from tests.cli.door_machine import door
 from tests.examples.processes import PATIENCE, worker
 
 
@@ -23,7 +23,7 @@ def test_a_worker_works_until_it_is_told_to_stop(number: signal.Signals, place: 
     client = Client(door, place)
     client.start("front")
     url = f"sqlite:///{tmp_path}/doors.db"
-    with worker("tests.cli.door:doors", "--verbose", SETTLED_BACKEND=url) as process:
+    with worker("tests.cli.door_machine:doors", "--verbose", SETTLED_BACKEND=url) as process:
         assert client.ask("front", {"type": "UNLOCK", "code": "0042"}).value == "open"
         process.send_signal(number)
         _, log = process.communicate(timeout=PATIENCE)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from settled_conformance import GUARANTEES
-from settled_conformance.proofs import proofs_of
-from tests.conformance.broken.further import FURTHER
-from tests.conformance.broken.more import MORE
-from tests.conformance.broken.mutants import MUTANTS
+from settled_conformance.checks import proofs_of
+from tests.conformance.faulty.further import FURTHER
+from tests.conformance.faulty.more import MORE
+from tests.conformance.faulty.mutants import MUTANTS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "guarantees.md").read_text(encoding="utf-8")

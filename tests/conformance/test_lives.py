@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from settled import Event, Key, Message, Record, Start, encode, fold
-from settled.message import Parent
-from settled_conformance.own.local import MemoryHarness
-from settled_conformance.place import Place
-from settled_conformance.simulator.diary import DiaryMachine
-from settled_conformance.simulator.judge import Moment
-from settled_conformance.simulator.keys import Keys
+from settled import Key, fold
+from settled.durable import Event, Message, Record, Start, encode
+from settled.durable.messages import Parent
+from settled_conformance.environment import Place
+from settled_conformance.harnesses.local import MemoryHarness
+from settled_conformance.simulator.choices import Recorded
+from settled_conformance.simulator.effect_keys import Keys
+from settled_conformance.simulator.history import DiaryMachine
 from settled_conformance.simulator.lives import Lives
 from settled_conformance.simulator.machines import Weather, appender, priced
+from settled_conformance.simulator.oracle import Moment
 from settled_conformance.simulator.scenarios import SCENARIOS
-from settled_conformance.simulator.tape import Recorded
-from tests.conformance.broken.harness import PlainHarness
+from tests.conformance.faulty.harness import PlainHarness
 
 KEY = Key("appender", "ada")
 A, B = ({"type": "APPEND", "id": id} for id in "ab")

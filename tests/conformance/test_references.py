@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from settled_conformance import GUARANTEES, Harness, Session, Status
-from settled_conformance.own.local import memory, mixed, sqlite, unnumbered
-from tests.conformance.broken.harness import plain
+from settled_conformance.harnesses.local import memory, mixed, sqlite, unnumbered
+from tests.conformance.faulty.harness import plain
 
 SOUND: dict[str, Callable[[], Harness]] = {
     "plain": plain,

@@ -12,12 +12,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from settled import Capability
+from settled.durable import Capability
 from settled_conformance import GUARANTEES, Harness, NoHarness, Session, Status, load_harness
-from settled_conformance.proofs import Proof
-from tests.conformance.broken.harness import PlainHarness
-from tests.conformance.broken.mutants import ConsumedIdsDropped, Lifo
-from tests.conformance.broken.plain import Plain
+from settled_conformance.checks import Proof
+from tests.conformance.faulty.harness import PlainHarness
+from tests.conformance.faulty.mutants import ConsumedIdsDropped, Lifo
+from tests.conformance.faulty.reference import Plain
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from settled import Finding, check, compile_chart
-from settled.finding import Code
+from settled.analysis.finding import Code
 
 PAGE = (Path(__file__).parents[2] / "docs" / "findings.md").read_text(encoding="utf-8")
 SECTIONS: dict[str, str] = dict(re.findall(r"^## `(.+?)`\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))

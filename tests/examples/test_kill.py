@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from examples.signup.machine import machine
-from settled import Backend, Key, Outcome, Record, done_event, fold, read
+from settled import Key, Outcome, done_event, fold
+from settled.durable import Backend, Record, read
 from settled_runtime import Client, NotTaken, connect
 from tests.examples.processes import PATIENCE, MailServer, mail_server, stop, worker
 

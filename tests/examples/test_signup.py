@@ -11,7 +11,7 @@ from attrs import define, evolve, field
 
 from examples.signup import machine as example
 from settled import Actor, Call, EventError, Machine, Outcome, setup
-from tests.world import World
+from tests.support.virtual_world import World
 
 HOUR = 3600.0
 CODE = "042137"

@@ -17,17 +17,17 @@ from unittest.mock import patch
 from attrs import Factory, define, frozen
 
 from settled import ABSENT, Key, Machine, Policy, Snapshot, send_parent, turn
-from settled.actions import BuiltInAction
-from settled.commands import Act, Acted, Command, Course, Ran, Result, Run
+from settled.chart.actions import BuiltInAction
 from settled.data import Json, is_object
-from settled.effects import Emit, Execute, Log
-from settled.message import CHILD
-from settled.ports import Delivery
-from settled.record import Record
+from settled.durable.commands import Act, Acted, Command, Course, Ran, Result, Run
+from settled.durable.messages import CHILD
+from settled.durable.ports import Delivery
+from settled.durable.record import Record
+from settled.step.effects import Emit, Execute, Log
 from settled_local.memory import MemoryBackend
 from tests.parity.runner import built
 from tests.parity.vocabulary import Vocabulary, dynamic
-from tests.world import World
+from tests.support.virtual_world import World
 
 Case = Mapping[str, Any]
 Step = dict[str, Any]

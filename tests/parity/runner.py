@@ -13,7 +13,7 @@ from typing import Any, assert_never
 
 from settled import ABSENT, DefinitionError, Machine, SettledError, Snapshot, setup
 from settled.data import is_object
-from settled.effects import Cancel, Effect, Emit, Execute, Invoke, Log, Raise, Schedule, Send, Stop
+from settled.step.effects import Cancel, Effect, Emit, Execute, Invoke, Log, Raise, Schedule, Send, Stop
 from tests.parity.vocabulary import Vocabulary, evaluated, has_look_up
 
 AnyMachine = Machine[Any, Any]

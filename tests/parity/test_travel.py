@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from settled import Machine, Snapshot, dump_family, load_family
+from tests.parity.actor_trees import family
 from tests.parity.compare import Case, cases_in, difference
-from tests.parity.families import family
 from tests.parity.runner import machine_of, seen
 
 HERE = Path(__file__).parent

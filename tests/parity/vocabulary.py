@@ -27,7 +27,7 @@ from settled import (
     state_in,
     stop_child,
 )
-from settled.actions import BuiltInAction
+from settled.chart.actions import BuiltInAction
 from settled.data import is_array, is_object
 
 AnyArgs = Args[Any, Any]

@@ -12,7 +12,7 @@ from typing import Any
 
 from settled import Call, End, Key, Retry, actor
 from settled_runtime import Interruption
-from settled_runtime.observe import CallBegan, CallEnded, Released
+from settled_runtime.events import CallBegan, CallEnded, Released
 from tests.runtime.conftest import Running
 from tests.runtime.machines import choir, greeter
 

@@ -9,11 +9,12 @@ from typing import Any, cast
 
 import pytest
 
-from settled import Call, Key, Machine, Message, RecordError, Unavailable, actor, adopt, load_family, setup
-from settled.family import family_to_json
+from settled import Call, Key, Machine, RecordError, Unavailable, actor, load_family, setup
+from settled.durable import Message, adopt
+from settled.durable.persisted_tree import family_to_json
 from settled_local.memory import MemoryBackend
 from settled_runtime import Client, Host, Separate
-from tests.parity.families import family
+from tests.parity.actor_trees import family
 
 TOGETHER = {
     "status": "active",

@@ -10,7 +10,7 @@ import pytest
 
 from settled import Denied
 from settled_local.memory import MemoryBackend
-from settled_runtime import connect, connecting
+from settled_runtime import backends, connect
 from settled_runtime.url import without_password
 
 
@@ -45,11 +45,11 @@ def test_shows_a_url_without_its_password(url: str, shown: str) -> None:
 
 
 def test_says_what_to_install_when_the_adapters_packages_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = EntryPoint("redis", "no_such_package_at_all:open", connecting.GROUP)
+    missing = EntryPoint("redis", "no_such_package_at_all:open", backends.GROUP)
 
     def known(**_: Any) -> list[EntryPoint]:
         return [missing]
 
-    monkeypatch.setattr(connecting, "entry_points", known)
+    monkeypatch.setattr(backends, "entry_points", known)
     with pytest.raises(Denied, match=r"pip install 'settled\[redis\]'"):
         connect("redis://localhost")

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from settled import ActionArgs, End, Key, Message, RecordError, Start, emit, encode, log, setup
+from settled import ActionArgs, End, Key, RecordError, emit, log, setup
+from settled.durable import Message, Start, encode
 from settled_local.memory import MemoryBackend
 from settled_runtime import Host
 from settled_runtime import log as log_notices
-from settled_runtime.observe import (
+from settled_runtime.events import (
     ActionPerformed,
     Committed,
     Emitted,

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from settled import EventError, IdReused, Key, Message, Outcome, Unavailable, Unknown
+from settled import EventError, IdReused, Key, Outcome, Unavailable, Unknown
+from settled.durable import Message
 from settled_local.memory import MemoryBackend
 from settled_runtime import Client, Host, NotTaken
-from tests.core.turn.machines import add, appending
+from tests.durable.machines import add, appending
 
 
 class Losing:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from settled import Call, Conflict, Delivery, Event, Key, Message, Start, Unavailable, encode
+from settled import Call, Conflict, Key, Unavailable
+from settled.durable import Delivery, Event, Message, Start, encode
 from settled_local.memory import MemoryBackend
 from settled_local.memory.queue import MemoryQueue
 from settled_runtime import Host

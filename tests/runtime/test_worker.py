@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from settled import Call, Delivery, Denied, Machine, SettledError, Unavailable, Unknown
+from settled import Call, Denied, Machine, SettledError, Unavailable, Unknown
+from settled.durable import Delivery
 from settled_local.memory import MemoryBackend
 from settled_local.sqlite import SQLiteBackend
 from settled_runtime import Client, Host, Notice, Worker
-from settled_runtime.observe import TurnBegan
+from settled_runtime.events import TurnBegan
 from settled_runtime.worker import FOR_A_THREAD
-from tests.core.turn.machines import add, appending
+from tests.durable.machines import add, appending
 from tests.runtime.machines import greeter
 
 

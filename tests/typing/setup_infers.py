@@ -12,7 +12,7 @@ from typing import Any, assert_type
 from attrs import frozen
 
 from settled import ActionArgs, Args, Call, Machine, Snapshot, actor, and_, assign, not_, setup
-from settled.effects import Effect
+from settled.step.effects import Effect
 
 
 @frozen

@@ -11,10 +11,10 @@ in, and `door` where HTTP does.
 
 from __future__ import annotations
 
+from settled_aws.connect import ONE_ATTEMPT, Addresses, addresses, assemble, open_aws
 from settled_aws.doctor import examine_aws
-from settled_aws.door import http_handler
-from settled_aws.invocation import lambda_handler
-from settled_aws.opening import ONE_ATTEMPT, Addresses, addresses, assemble, open_aws
+from settled_aws.http_handler import http_handler
+from settled_aws.lambda_handler import lambda_handler
 from settled_aws.queue import SqsFifoQueue
 from settled_aws.store import DynamoDBStore
 from settled_aws.timers import EventBridgeTimers

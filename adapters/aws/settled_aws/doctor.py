@@ -13,9 +13,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from settled import Denied
+from settled_aws.connect import ONE_ATTEMPT, Addresses, addresses, root_of, session_in
 from settled_aws.errors import code_of, translated
-from settled_aws.leave import lacking, of_the_schedules, of_the_turns
-from settled_aws.opening import ONE_ATTEMPT, Addresses, addresses, root_of, session_in
+from settled_aws.iam_permissions import lacking, of_the_schedules, of_the_turns
 from settled_aws.url import Place, place_in
 from settled_runtime.doctor import Danger, Look
 

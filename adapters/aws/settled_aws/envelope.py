@@ -10,8 +10,9 @@ import json
 import re
 from typing import Any, cast
 
+from settled.durable.messages import Message
 from settled.errors import EventError
-from settled.message import Key, Message
+from settled.key import Key
 
 _UNSENDABLE = re.compile("[\ud800-\udfff\ufffe\uffff\x7f]")
 """JSON escapes what stands before the space by itself."""

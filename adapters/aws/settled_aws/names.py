@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import string
 
-from settled.message import Key, Message
+from settled.durable.messages import Message
+from settled.key import Key
 
 LONGEST_GROUP = 128
 """Characters of a message group id."""

@@ -21,11 +21,11 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from settled.durable.messages import Message
+from settled.durable.ports import Delivery, Position
 from settled.errors import Conflict, EventError, SettledError, TooLarge, Unavailable, Unknown
-from settled.message import Message
-from settled.ports import Delivery, Position
-from settled_aws.clients import Answer, SqsClient
-from settled_aws.delays import DelayQueue
+from settled_aws.client_protocols import Answer, SqsClient
+from settled_aws.delay_queue import DelayQueue
 from settled_aws.envelope import opened, sealed, size
 from settled_aws.errors import meaning, translated
 from settled_aws.names import deduplication_id, epoch, group_id

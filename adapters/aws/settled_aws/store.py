@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from settled.durable.ports import DELETED, DeadLetter, Stored
 from settled.errors import Conflict, TooLarge, Unsupported
-from settled.message import Key
-from settled.ports import DELETED, DeadLetter, Stored
-from settled_aws.clients import DynamoDBClient
-from settled_aws.errors import translated
-from settled_aws.item import (
+from settled.key import Key
+from settled_aws.client_protocols import DynamoDBClient
+from settled_aws.dynamodb_items import (
     LETTER,
     NOBODYS,
     Item,
@@ -28,6 +27,7 @@ from settled_aws.item import (
     record_key,
     stored_in,
 )
+from settled_aws.errors import translated
 from settled_aws.names import partition
 
 MOST_TOGETHER = 100

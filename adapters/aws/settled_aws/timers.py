@@ -16,10 +16,10 @@ from typing import Any
 from attrs import frozen
 from botocore.exceptions import ClientError
 
+from settled.durable.messages import Message, Timer
 from settled.errors import TooLarge
-from settled.message import Message, Timer
-from settled_aws.clients import SchedulerClient
-from settled_aws.delays import LONGEST_DELAY, DelayQueue
+from settled_aws.client_protocols import SchedulerClient
+from settled_aws.delay_queue import LONGEST_DELAY, DelayQueue
 from settled_aws.envelope import sealed, size
 from settled_aws.errors import code_of, translated
 from settled_aws.names import group_id, schedule_name

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from settled_gcp.clients import FIRESTORE, PUBLISHER, SUBSCRIBER, TASKS, client_of
 from settled_gcp.clock import ServerTime
+from settled_gcp.cloud_tasks_timers import CloudTasksTimers
+from settled_gcp.connect import assemble, open_gcp
 from settled_gcp.doctor import examine_gcp
-from settled_gcp.opening import assemble, open_gcp
+from settled_gcp.firestore_timers import FirestoreTimers
 from settled_gcp.push import PushHandler, push_handler
+from settled_gcp.push_auth import CERTIFICATES
 from settled_gcp.queue import PubSubQueue
 from settled_gcp.store import Contention, FirestoreStore
-from settled_gcp.sweep import FirestoreTimers
-from settled_gcp.tasks import CloudTasksTimers
-from settled_gcp.tokens import CERTIFICATES
 from settled_gcp.url import Place, Timekeeper
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""How clients of Google's services are made: the generated ones, whose calls `settled_gcp.services` lists.
+"""How clients of Google's services are made: the generated ones, whose calls `settled_gcp.client_protocols` lists.
 
 Google's packages are loaded when a client of theirs is asked for. They have no types to speak of.
 """

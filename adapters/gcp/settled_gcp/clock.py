@@ -18,9 +18,9 @@ from datetime import datetime
 from typing import Any
 
 from settled.errors import SettledError, Unavailable
+from settled_gcp.client_protocols import FirestoreClient
 from settled_gcp.documents import Collection
 from settled_gcp.errors import translated
-from settled_gcp.services import FirestoreClient
 
 RESOLUTION = 0.0
 """By how many seconds what is scheduled is put off because the time may be behind."""

@@ -13,10 +13,10 @@ from attrs import frozen
 
 from settled.errors import Denied, Unavailable
 from settled_gcp.clients import FIRESTORE_ADMIN, PUBLISHER, SUBSCRIBER, TASKS, Service
+from settled_gcp.connect import Clients
 from settled_gcp.documents import EXEMPT, EXEMPT_LETTER, EXPIRES
 from settled_gcp.errors import status_of, translated
-from settled_gcp.opening import Clients
-from settled_gcp.sweep import EXEMPT_TIMER
+from settled_gcp.firestore_timers import EXEMPT_TIMER
 from settled_gcp.url import Place, Timekeeper, place_in
 from settled_runtime.doctor import Danger, Look
 

@@ -18,9 +18,10 @@ from typing import Any, TypeAlias
 
 from attrs import frozen
 
+from settled.durable.messages import Message
+from settled.durable.ports import DeadLetter, Index, Stored
 from settled.errors import TooLarge
-from settled.message import Key, Message
-from settled.ports import DeadLetter, Index, Stored
+from settled.key import Key
 
 Fields: TypeAlias = Mapping[str, Mapping[str, Any]]
 

@@ -12,8 +12,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
+from settled.durable.messages import Message, Timer
 from settled.errors import EventError
-from settled.message import Key, Message, Timer
+from settled.key import Key
 from settled_gcp.names import ordering_key
 
 _UNSENDABLE = re.compile("[\ud800-\udfff]")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from settled.message import Key
+from settled.key import Key
 
 LONGEST_ORDERING_KEY = 1024
 """Bytes of an ordering key."""

@@ -26,11 +26,12 @@ from typing import Any, Protocol, assert_never
 
 from attrs import define, field, frozen
 
-from settled import Backend, Delivery, Denied, End, Key, Message, SettledError, Timer, Unavailable
+from settled import Denied, End, Key, SettledError, Unavailable
+from settled.durable import Backend, Delivery, Message, Timer
 from settled_gcp.clock import ServerTime
 from settled_gcp.envelope import arrived
+from settled_gcp.push_auth import CERTIFICATES, Caller, Doorkeeper
 from settled_gcp.queue import PUSHED
-from settled_gcp.tokens import CERTIFICATES, Caller, Doorkeeper
 from settled_runtime import Host, Interruption, Separate
 
 RESERVE = 2.0

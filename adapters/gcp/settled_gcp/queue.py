@@ -20,13 +20,13 @@ from typing import Any, assert_never
 
 from attrs import define, field
 
+from settled.durable.messages import Message, Timer
+from settled.durable.ports import Delivery
 from settled.errors import Conflict, SettledError, TooLarge, Unavailable, Unknown
-from settled.message import Message, Timer
-from settled.ports import Delivery
+from settled_gcp.client_protocols import PublisherClient, SubscriberClient
 from settled_gcp.envelope import arrived, sealed
 from settled_gcp.errors import status_of, translated
 from settled_gcp.names import ordering_key
-from settled_gcp.services import PublisherClient, SubscriberClient
 
 MOST_AT_ONCE = 1000
 """How many messages one request publishes, pulls, acknowledges or extends."""

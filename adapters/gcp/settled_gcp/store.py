@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TypeAlias, assert_never
 
+from settled.durable.ports import DELETED, DeadLetter, Stored
 from settled.errors import Conflict, TooLarge
-from settled.message import Key
-from settled.ports import DELETED, DeadLetter, Stored
+from settled.key import Key
+from settled_gcp.client_protocols import FirestoreClient
 from settled_gcp.clock import ServerTime
 from settled_gcp.documents import (
     LARGEST_COMMIT,
@@ -31,7 +32,6 @@ from settled_gcp.documents import (
     version_in,
 )
 from settled_gcp.errors import translated
-from settled_gcp.services import FirestoreClient
 
 Request: TypeAlias = Mapping[str, Any]
 

@@ -18,18 +18,18 @@ from typing import Any
 
 from attrs import evolve
 
+from settled.durable.ports import Capability, Delivery, Finished, Write
 from settled.errors import Denied, SettledError, Unavailable, Unknown
-from settled.message import Key
-from settled.ports import Capability, Delivery, Finished, Write
+from settled.key import Key
 from settled_redis.clock import ServerClock
+from settled_redis.connect import largest_request, reach
 from settled_redis.keyspace import KeySpace, Partition, prepare
-from settled_redis.opening import largest_request, reach
-from settled_redis.performer import Done, Performer
 from settled_redis.queue import RedisQueue
-from settled_redis.servers import Servers
-from settled_redis.steps import Steps
+from settled_redis.script_args import Steps
+from settled_redis.script_client import Done, Performer
 from settled_redis.store import RedisStore, expect, refusal
 from settled_redis.timers import RedisTimers
+from settled_redis.topology import Servers
 from settled_redis.url import Options, parse
 
 _EVERYTHING = frozenset(Capability)

@@ -20,8 +20,8 @@ from attrs import frozen
 from redis.exceptions import ClusterDownError, MovedError, ReadOnlyError
 
 from settled.errors import SettledError, Unavailable, Unknown
-from settled_redis.server import Command, Server
-from settled_redis.servers import checked
+from settled_redis.connection import Command, Server
+from settled_redis.topology import checked
 from settled_redis.url import Address, Login, Options
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import evolve
 
 from settled.errors import Denied
+from settled_redis.connect import information, reach, setting
+from settled_redis.connection import Server
 from settled_redis.keyspace import find
-from settled_redis.opening import information, reach, setting
-from settled_redis.server import Server
 from settled_redis.url import Options, parse
 from settled_runtime.doctor import Danger
 

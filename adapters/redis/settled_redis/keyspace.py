@@ -37,8 +37,8 @@ from attrs import frozen
 from redis.crc import key_slot
 
 from settled.errors import Denied, RecordError
-from settled.message import Key
-from settled_redis.servers import Servers
+from settled.key import Key
+from settled_redis.topology import Servers
 
 FORMAT = 2
 PARTITIONS_OF_A_CLUSTER = 16

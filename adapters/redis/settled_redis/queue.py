@@ -17,12 +17,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
+from settled.durable.messages import Message
+from settled.durable.ports import Delivery
 from settled.errors import Conflict, SettledError, Unavailable, Unknown
-from settled.message import Message
-from settled.ports import Delivery
 from settled_redis.keyspace import Partition
-from settled_redis.performer import Done, Performer
-from settled_redis.steps import Steps
+from settled_redis.script_args import Steps
+from settled_redis.script_client import Done, Performer
 
 LOOK_AGAIN = 2.0
 """Seconds after which a waiting `receive` looks by itself, at most."""

@@ -11,13 +11,13 @@ from heapq import merge
 from operator import itemgetter
 from typing import Any
 
+from settled.durable.ports import DeadLetter, Stored
 from settled.errors import Conflict, LeaseLost, SettledError
-from settled.message import Key
-from settled.ports import DeadLetter, Stored
+from settled.key import Key
+from settled_redis.connection import Command
 from settled_redis.keyspace import Partition, encoded, listed_key, listed_name
-from settled_redis.performer import Done, Performer
-from settled_redis.server import Command
-from settled_redis.steps import Steps, read_dead_letter, read_record
+from settled_redis.script_args import Steps, read_dead_letter, read_record
+from settled_redis.script_client import Done, Performer
 
 LINE = 1024
 """How much of a record is read for its first line; one that has a longer one is read whole."""

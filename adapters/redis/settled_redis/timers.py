@@ -7,9 +7,9 @@ there first and forgotten afterwards; sent twice, it is known by its id.
 
 from __future__ import annotations
 
-from settled.message import Timer
-from settled_redis.performer import Performer
-from settled_redis.steps import Steps
+from settled.durable.messages import Timer
+from settled_redis.script_args import Steps
+from settled_redis.script_client import Performer
 
 
 class RedisTimers:

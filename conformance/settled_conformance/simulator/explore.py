@@ -10,8 +10,8 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
+from settled_conformance.simulator.choices import Recorded, Tape
 from settled_conformance.simulator.scenario import Run
-from settled_conformance.simulator.tape import Recorded, Tape
 
 Runner = Callable[[Tape], Run]
 Deviations = Mapping[int, int]

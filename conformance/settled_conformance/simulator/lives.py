@@ -11,9 +11,10 @@ from typing import Any
 
 from attrs import define, field
 
-from settled import Key, Machine, Record
-from settled_conformance.simulator.judge import Accuse, Judge, Moment
-from settled_conformance.simulator.mail import Mail
+from settled import Key, Machine
+from settled.durable import Record
+from settled_conformance.simulator.mailbox import Mail
+from settled_conformance.simulator.oracle import Accuse, Judge, Moment
 
 
 @define(eq=False)

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from settled import Call, Machine, Retry, actor, assign, emit, log, send_parent, send_to
-from settled_conformance.simulator.diary import DiaryMachine, with_diary
+from settled_conformance.simulator.history import DiaryMachine, with_diary
 
 
 class Poisoned(Exception):

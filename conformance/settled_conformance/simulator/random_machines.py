@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from settled import Call, Retry, actor, assign, cancel, emit, log, raise_
-from settled_conformance.simulator.diary import DiaryMachine, with_diary
+from settled_conformance.simulator.history import DiaryMachine, with_diary
 
 EVENTS = ("A", "B", "C")
 _ACTIONS = ("tell", "shout", "note", "count", "later", "never mind", "at once")

@@ -7,10 +7,10 @@ from typing import Protocol
 
 from attrs import frozen
 
-from settled_conformance.contract.witness import Violation
+from settled_conformance.contract.checked_backend import Violation
+from settled_conformance.environment import Place
 from settled_conformance.harness import Harness
-from settled_conformance.place import Place
-from settled_conformance.simulator.tape import Tape
+from settled_conformance.simulator.choices import Tape
 
 
 @frozen

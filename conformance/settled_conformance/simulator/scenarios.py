@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from settled_conformance.simulator.hazards import HAZARDS
+from settled_conformance.simulator.fault_scenarios import HAZARDS
+from settled_conformance.simulator.machine_scenario import APPEND, BOB, POISON, TELL, Story, letters, of
 from settled_conformance.simulator.machines import appender, family, fan, signup
-from settled_conformance.simulator.ports import Ports
+from settled_conformance.simulator.port_scenario import Ports
 from settled_conformance.simulator.random_machines import random_events, random_machine
 from settled_conformance.simulator.scenario import Scenario
-from settled_conformance.simulator.story import APPEND, BOB, POISON, TELL, Story, letters, of
 
 
 def _random(number: int) -> Story:

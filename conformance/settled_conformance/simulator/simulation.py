@@ -7,31 +7,17 @@ from typing import Any
 
 from attrs import Factory, define, evolve, field
 
-from settled import (
-    Conflict,
-    Delivery,
-    Key,
-    LeaseLost,
-    Machine,
-    Message,
-    Policy,
-    Record,
-    Snapshot,
-    Stored,
-    TooLarge,
-    Traits,
-    Write,
-    read,
-)
-from settled.codec import bury
+from settled import Conflict, Key, LeaseLost, Machine, Policy, Snapshot, TooLarge
 from settled.data import parse
-from settled_conformance.contract.witness import Witness
-from settled_conformance.place import Place
-from settled_conformance.simulator.judge import Moment
-from settled_conformance.simulator.kernel import USUAL, Hazards, Kernel, Task
-from settled_conformance.simulator.keys import Keys
+from settled.durable import Delivery, Message, Record, Stored, Traits, Write, read
+from settled.durable.record_json import bury
+from settled_conformance.contract.checked_backend import Witness
+from settled_conformance.environment import Place
+from settled_conformance.simulator.effect_keys import Keys
 from settled_conformance.simulator.lives import Lives
-from settled_runtime.house import traits_of
+from settled_conformance.simulator.oracle import Moment
+from settled_conformance.simulator.scheduler import USUAL, Hazards, Kernel, Task
+from settled_runtime.host_context import traits_of
 
 BATCH = 4
 """How many messages a worker receives at once."""

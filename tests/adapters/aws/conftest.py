@@ -9,12 +9,12 @@ import pytest
 
 from settled_aws import Addresses, DynamoDBStore, Place
 from settled_runtime import Separate
+from tests.adapters.aws.fixtures import Cloud, backend, cloud_at, create, create_table, place
 from tests.adapters.aws.harness import AwsHarness
-from tests.adapters.aws.place import Cloud, backend, cloud_at, create, create_table, place
-from tests.adapters.words import fresh_name
 from tests.emulators.dynamodb import dynamodb_local
 from tests.emulators.ministack import ministack, ministack_and_its_clock
 from tests.emulators.running import NotHere
+from tests.support.builders import fresh_name
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from datetime import timedelta
 from settled import Policy, Retry
 from settled_aws import http_handler, lambda_handler
 from settled_runtime import Host, connect
-from tests.adapters.jobs import MACHINE
+from tests.support.traced_machine import MACHINE
 
 POLICY = Policy(max_attempts=3, backoff=Retry(first=timedelta(0)))
 RESERVE = float(os.environ.get("RESERVE", "1"))

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 
-from settled import Backend, Capability
+from settled.durable import Backend, Capability
 from settled_aws import Addresses, open_aws
 from settled_conformance import Harness, Kind, Opener, Point
-from tests.adapters.aws.place import LEASE, REGION, Cloud, backend, cloud_at, create, place
-from tests.adapters.words import fresh_name
+from tests.adapters.aws.fixtures import LEASE, REGION, Cloud, backend, cloud_at, create, place
 from tests.emulators.dynamodb import dynamodb_local
 from tests.emulators.ministack import Clock, ministack_and_its_clock
+from tests.support.builders import fresh_name
 
 EPOCH = 1_800_000_000.0
 MINUTE = 60

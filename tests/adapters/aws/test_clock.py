@@ -19,10 +19,10 @@ from settled import Denied, Unavailable
 from settled_aws import Addresses, DynamoDBStore, Place, http_handler, lambda_handler
 from settled_aws.clock import RESOLUTION, STRAY, ServerClock, listening
 from settled_runtime import Host, Separate
-from tests.adapters.aws.place import Cloud, Unhurried, backend, client
+from tests.adapters.aws.fixtures import Cloud, Unhurried, backend, client
 from tests.adapters.aws.test_timers import waited_for
-from tests.adapters.jobs import MACHINE
-from tests.adapters.words import ADA, message, stored, timer
+from tests.support.builders import ADA, message, stored, timer
+from tests.support.traced_machine import MACHINE
 
 NOON = 1_800_000_000.0
 

@@ -9,12 +9,12 @@ import pytest
 
 from settled import Conflict
 from settled_conformance import GUARANTEES, Session
-from settled_conformance.bench import Bench, Broken
 from settled_conformance.case import settle
-from settled_conformance.place import Place
-from settled_conformance.proofs import Proof, proofs_of
+from settled_conformance.checks import Proof, proofs_of
+from settled_conformance.environment import Place
+from settled_conformance.fixture import Bench, Broken
 from tests.adapters.aws.harness import AwsHarness
-from tests.adapters.words import ADA, BEN, CEM, ids, message
+from tests.support.builders import ADA, BEN, CEM, ids, message
 
 SCHEDULES = 48
 """With so many, everything that a guarantee is about happens."""

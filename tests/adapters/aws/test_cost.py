@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from settled import Event, Key, Message, encode
+from settled import Key
+from settled.durable import Event, Message, encode
 from settled_aws import Addresses, Place, lambda_handler
 from settled_aws.envelope import sealed
 from settled_runtime import Client, Host
-from tests.adapters.aws.place import Cloud, Unhurried, backend, records_of
-from tests.adapters.jobs import MACHINE
+from tests.adapters.aws.fixtures import Cloud, Unhurried, backend, records_of
+from tests.support.traced_machine import MACHINE
 
 LOOKS = {"receive_message"}
 """What a poller asks for, however few events there are. In front of a Lambda function, Lambda's own does it."""

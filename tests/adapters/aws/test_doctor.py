@@ -13,8 +13,8 @@ import pytest
 from settled import Denied
 from settled_aws import Addresses, Place, examine_aws
 from settled_aws.doctor import of_a_mapping, of_the_queue, of_the_role, of_the_table
-from settled_aws.leave import of_the_turns
-from tests.adapters.aws.place import REGION, Cloud, client, place
+from settled_aws.iam_permissions import of_the_turns
+from tests.adapters.aws.fixtures import REGION, Cloud, client, place
 
 SOUND_QUEUE = {
     "ContentBasedDeduplication": "true",

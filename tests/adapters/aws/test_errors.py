@@ -12,12 +12,13 @@ import pytest
 from attrs import evolve
 from botocore.stub import Stubber
 
-from settled import Conflict, Delivery, Denied, Message, SettledError, Timer, TooLarge, Unavailable, Unknown
+from settled import Conflict, Denied, SettledError, TooLarge, Unavailable, Unknown
+from settled.durable import Delivery, Message, Timer
 from settled_aws import DynamoDBStore, EventBridgeTimers, SqsFifoQueue
-from settled_aws.delays import DelayQueue
+from settled_aws.delay_queue import DelayQueue
 from settled_aws.timers import Target
-from tests.adapters.aws.place import client
-from tests.adapters.words import ADA, BEN, CEM, letter, message, stored, timer
+from tests.adapters.aws.fixtures import client
+from tests.support.builders import ADA, BEN, CEM, letter, message, stored, timer
 
 URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/signup.fifo"
 

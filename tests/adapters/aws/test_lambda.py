@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from settled import Delivery, End, Key
+from settled import End, Key
+from settled.durable import Delivery
 from settled_aws import Addresses, Place, lambda_handler
 from settled_aws.envelope import sealed
 from settled_runtime import Client, Host, Interruption, Separate
 from settled_runtime.leases import Held
-from tests.adapters.aws.place import REGION, Cloud, Unhurried, backend, records_of
-from tests.adapters.jobs import MACHINE
-from tests.adapters.words import PATIENCE, fresh_name, message, until
+from tests.adapters.aws.fixtures import REGION, Cloud, Unhurried, backend, records_of
 from tests.emulators.lambda_runtime import Environment, Invocation
 from tests.emulators.lambda_source import EventSource, failures
+from tests.support.builders import PATIENCE, fresh_name, message, until
+from tests.support.traced_machine import MACHINE
 
 
 @frozen

@@ -9,15 +9,16 @@ from collections.abc import Sequence
 import pytest
 from attrs import evolve
 
-from settled import Conflict, Delivery, Key, Position, TooLarge
+from settled import Conflict, Key, TooLarge
+from settled.durable import Delivery, Position
 from settled_aws import Addresses, Place, SqsFifoQueue
 from settled_aws.clock import RESOLUTION
 from settled_aws.names import epoch
 from settled_aws.queue import LARGEST, Entry, Numbering, in_batches
 from settled_runtime import Separate
+from tests.adapters.aws.fixtures import LEASE, Cloud, backend
 from tests.adapters.aws.harness import AwsHarness
-from tests.adapters.aws.place import LEASE, Cloud, backend
-from tests.adapters.words import ADA, BEN, CEM, ids, keys, letter, message, stored, timer
+from tests.support.builders import ADA, BEN, CEM, ids, keys, letter, message, stored, timer
 
 
 class TestOrder:

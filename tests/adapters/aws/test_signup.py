@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from settled_aws import Addresses, Place
-from settled_aws.leave import of_the_turns
-from tests.adapters.aws.place import REGION, Cloud
-from tests.adapters.words import until
+from settled_aws.iam_permissions import of_the_turns
+from tests.adapters.aws.fixtures import REGION, Cloud
 from tests.emulators.lambda_runtime import ROOT, Environment
 from tests.emulators.lambda_source import EventSource
 from tests.examples.processes import mail_server
+from tests.support.builders import until
 
 HERE = ROOT / "examples" / "aws-signup"
 

@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from settled import Conflict, Key, Stored, TooLarge, Unsupported
-from settled.ports import DELETED
+from settled import Conflict, Key, TooLarge, Unsupported
+from settled.durable import Stored
+from settled.durable.ports import DELETED
 from settled_aws import DynamoDBStore
-from settled_aws.item import LARGEST
-from tests.adapters.aws.place import Cloud, create_table
-from tests.adapters.stores import ODD, Commits, DeadLetters, Deletes
-from tests.adapters.words import ADA, BEN, CEM, fresh_name, letter, stored
+from settled_aws.dynamodb_items import LARGEST
+from tests.adapters.aws.fixtures import Cloud, create_table
+from tests.support.builders import ADA, BEN, CEM, fresh_name, letter, stored
+from tests.support.store_contract import ODD, Commits, DeadLetters, Deletes
 
 
 class TestCommit(Commits):

@@ -12,9 +12,9 @@ from settled_aws import Addresses, Place
 from settled_aws.names import schedule_name
 from settled_aws.timers import at
 from settled_runtime import Separate
+from tests.adapters.aws.fixtures import Cloud
 from tests.adapters.aws.harness import EPOCH, AwsHarness
-from tests.adapters.aws.place import Cloud
-from tests.adapters.words import ADA, BEN, ids, message, timer
+from tests.support.builders import ADA, BEN, ids, message, timer
 
 HOUR = 60 * 60.0
 

@@ -10,9 +10,9 @@ from settled import Denied
 from settled_aws import Addresses, Place, addresses
 from settled_aws.url import place_in
 from settled_runtime import connect
-from tests.adapters.aws.place import LEASE, REGION, Cloud, place
-from tests.adapters.words import ADA, fresh_name, ids, message, stored
+from tests.adapters.aws.fixtures import LEASE, REGION, Cloud, place
 from tests.emulators.ministack import ACCOUNT
+from tests.support.builders import ADA, fresh_name, ids, message, stored
 
 
 def test_what_is_not_given_is_named_after_the_name() -> None:

@@ -10,12 +10,12 @@ import pytest
 from settled_gcp.documents import Collection
 from settled_gcp.store import FirestoreStore
 from settled_gcp.url import Place
+from tests.adapters.gcp.fixtures import Cloud, create, fresh_collection
 from tests.adapters.gcp.messaging import Messaging
-from tests.adapters.gcp.place import Cloud, create, fresh_collection
-from tests.adapters.words import fresh_name
 from tests.emulators.firestore import firestore
 from tests.emulators.pubsub import GoogleServer, pubsub
 from tests.emulators.running import NotHere
+from tests.support.builders import fresh_name
 
 
 @pytest.fixture(scope="session")

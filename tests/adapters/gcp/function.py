@@ -7,12 +7,12 @@ from datetime import timedelta
 
 from settled import Policy, Retry
 from settled_gcp.clients import PUBLISHER, SUBSCRIBER, TASKS, client_of
+from settled_gcp.cloud_tasks_timers import CloudTasksTimers, Target
 from settled_gcp.push import PushHandler, push_handler
 from settled_gcp.queue import PubSubQueue
-from settled_gcp.tasks import CloudTasksTimers, Target
 from settled_local import open_sqlite
 from settled_runtime import Host, Separate
-from tests.adapters.jobs import MACHINE
+from tests.support.traced_machine import MACHINE
 
 AUDIENCE = "https://signup.example/push"
 PUSHER = "pusher@settled-test.iam.gserviceaccount.com"

@@ -15,14 +15,14 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from settled import Backend, Capability
+from settled.durable import Backend, Capability
 from settled_conformance import Harness, Kind, Opener, Point
 from settled_gcp import open_gcp
 from settled_gcp.url import Place
-from tests.adapters.gcp.place import Cloud, backend, create
-from tests.adapters.words import fresh_name
+from tests.adapters.gcp.fixtures import Cloud, backend, create
 from tests.emulators.firestore import firestore
 from tests.emulators.pubsub import pubsub
+from tests.support.builders import fresh_name
 
 MINUTE = 60
 

@@ -7,11 +7,11 @@ from typing import Any
 from attrs import field, frozen
 
 from settled_gcp.clients import PUBLISHER, SUBSCRIBER, TASKS, client_of
+from settled_gcp.cloud_tasks_timers import CloudTasksTimers, Target
 from settled_gcp.queue import PubSubQueue
-from settled_gcp.tasks import CloudTasksTimers, Target
-from tests.adapters.gcp.place import LEASE, PROJECT
-from tests.adapters.words import fresh_name
+from tests.adapters.gcp.fixtures import LEASE, PROJECT
 from tests.emulators.pubsub import GoogleServer
+from tests.support.builders import fresh_name
 
 ACCOUNT = f"timers@{PROJECT}.iam.gserviceaccount.com"
 

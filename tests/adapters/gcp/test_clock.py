@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from settled import Denied, Unavailable
 from settled_gcp.clock import DRIFT, FRESH, RESOLUTION, ServerTime
+from settled_gcp.cloud_tasks_timers import CloudTasksTimers, Target
 from settled_gcp.documents import Collection
+from settled_gcp.firestore_timers import FirestoreTimers
 from settled_gcp.store import FirestoreStore
-from settled_gcp.sweep import FirestoreTimers
-from settled_gcp.tasks import CloudTasksTimers, Target
-from tests.adapters.gcp.place import DATABASE, PROJECT, Cloud, ahead, backend, create
-from tests.adapters.gcp.world import HERE, START, World, at, firestore
-from tests.adapters.words import ADA, BEN, PATIENCE, fresh_name, ids, letter, message, stored, timer, watched
+from tests.adapters.gcp.fixtures import DATABASE, PROJECT, Cloud, ahead, backend, create
+from tests.adapters.gcp.virtual_time import HERE, START, World, at, firestore
+from tests.support.builders import ADA, BEN, PATIENCE, fresh_name, ids, letter, message, stored, timer, watched
 
 CALLS: Any = import_module("google.api_core.exceptions")  # they have no types
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from settled_conformance import GUARANTEES, Session, Status
+from tests.adapters.gcp.fixtures import Cloud
 from tests.adapters.gcp.harness import AT_LEAST_ONCE, GcpHarness
-from tests.adapters.gcp.place import Cloud
 from tests.emulators.pubsub import pubsub
 
 pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")

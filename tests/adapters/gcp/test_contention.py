@@ -13,7 +13,7 @@ import pytest
 from settled import Conflict, Unavailable
 from settled_gcp.documents import Collection
 from settled_gcp.store import Contention, FirestoreStore
-from tests.adapters.words import ADA, letter, stored
+from tests.support.builders import ADA, letter, stored
 
 
 def count_to(store: FirestoreStore, times: int) -> int:

@@ -14,16 +14,17 @@ from typing import Any
 
 import pytest
 
-from settled import Event, Key, Message, encode
+from settled import Key
+from settled.durable import Event, Message, encode
 from settled_gcp.clock import ServerTime
 from settled_gcp.envelope import sealed
 from settled_gcp.names import ordering_key
 from settled_gcp.push import push_handler
 from settled_gcp.url import Place
 from settled_runtime import Client, Host
-from tests.adapters.gcp.place import Cloud, backend, create, pushed
-from tests.adapters.jobs import MACHINE
-from tests.adapters.words import PATIENCE, fresh_name
+from tests.adapters.gcp.fixtures import Cloud, backend, create, pushed
+from tests.support.builders import PATIENCE, fresh_name
+from tests.support.traced_machine import MACHINE
 
 LOOKS = {"pull"}
 """What a poller asks for, however few events there are. With push, nobody asks."""

@@ -27,7 +27,7 @@ from settled_gcp.doctor import (
 from settled_gcp.documents import EXEMPT
 from settled_gcp.url import Place, place_in
 from settled_runtime.doctor import Danger, examine
-from tests.adapters.gcp.place import Cloud, create
+from tests.adapters.gcp.fixtures import Cloud, create
 
 PLACE = place_in("gcp://p/signup?location=europe-west1&keep_finished=2678400")
 pubsub: Any = import_module("google.pubsub_v1.types")

@@ -18,10 +18,10 @@ from attrs import define, field
 from google.api_core.exceptions import AlreadyExists, DeadlineExceeded, FailedPrecondition, InvalidArgument, NotFound
 
 from settled_gcp.clients import PUBLISHER, client_of
+from tests.adapters.gcp.fixtures import LEASE
 from tests.adapters.gcp.messaging import ACCOUNT, Messaging
-from tests.adapters.gcp.place import LEASE
-from tests.adapters.words import until
 from tests.emulators.pubsub import GoogleServer, pubsub
+from tests.support.builders import until
 
 
 @pytest.fixture(scope="module")

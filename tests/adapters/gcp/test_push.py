@@ -21,23 +21,24 @@ from typing import Any, cast
 import pytest
 from attrs import field, frozen
 
-from settled import Event, Key, Message, Start, Timer, Unavailable, encode
+from settled import Key, Unavailable
+from settled.durable import Event, Message, Start, Timer, encode
 from settled_gcp.clock import ServerTime
 from settled_gcp.envelope import sealed, sealed_timer
 from settled_gcp.push import Answer, push_handler
+from settled_gcp.push_auth import ASKED_EVERY, KEPT, Caller, Doorkeeper
 from settled_gcp.queue import PubSubQueue
-from settled_gcp.tokens import ASKED_EVERY, KEPT, Caller, Doorkeeper
 from settled_local import MemoryBackend
 from settled_runtime import Client, Host, Separate
+from tests.adapters.gcp.fixtures import PROJECT, pushed
 from tests.adapters.gcp.function import AUDIENCE, PUSHER, backend
 from tests.adapters.gcp.messaging import Messaging
-from tests.adapters.gcp.place import PROJECT, pushed
-from tests.adapters.gcp.world import World, at
-from tests.adapters.jobs import MACHINE
-from tests.adapters.words import PATIENCE, timer, until
+from tests.adapters.gcp.virtual_time import World, at
 from tests.emulators.google_tokens import Signer
 from tests.emulators.pubsub import GoogleServer, pubsub
 from tests.emulators.running import free_port, running
+from tests.support.builders import PATIENCE, timer, until
+from tests.support.traced_machine import MACHINE
 
 CALLS: Any = import_module("google.api_core.exceptions")  # they have no types
 

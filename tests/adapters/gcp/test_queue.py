@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from settled import Conflict, Delivery, Key, Message, Timer, TooLarge, Unavailable, Unknown
+from settled import Conflict, Key, TooLarge, Unavailable, Unknown
+from settled.durable import Delivery, Message, Timer
 from settled_gcp.envelope import opened, sealed, sealed_timer
 from settled_gcp.names import LONGEST_ORDERING_KEY, ordering_key
 from settled_gcp.queue import LARGEST, MOST_AT_ONCE, PUSHED, Entry, PubSubQueue, in_batches
+from tests.adapters.gcp.fixtures import LEASE
 from tests.adapters.gcp.messaging import Messaging
-from tests.adapters.gcp.place import LEASE
-from tests.adapters.words import ADA, BEN, ids, message, timer, watched
 from tests.emulators.pubsub import GoogleServer
+from tests.support.builders import ADA, BEN, ids, message, timer, watched
 
 
 @pytest.fixture

@@ -14,13 +14,14 @@ import pytest
 from attrs import frozen
 from google.api_core.exceptions import GoogleAPICallError
 
-from settled import Conflict, Delivery, Denied, SettledError, TooLarge, Unavailable, Unknown
+from settled import Conflict, Denied, SettledError, TooLarge, Unavailable, Unknown
+from settled.durable import Delivery
 from settled_gcp.clients import PUBLISHER, SUBSCRIBER, client_of
 from settled_gcp.errors import status_of, translated
 from settled_gcp.queue import PubSubQueue
 from tests.adapters.gcp.messaging import Messaging
-from tests.adapters.words import ADA, ids, message
 from tests.emulators.running import free_port
+from tests.support.builders import ADA, ids, message
 
 CALLS: Any = import_module("google.api_core.exceptions")  # they have no types
 INFO: Any = import_module("google.rpc.error_details_pb2")

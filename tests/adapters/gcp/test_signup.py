@@ -18,10 +18,10 @@ import pytest
 from attrs import frozen
 
 from settled_gcp.url import Place
-from tests.adapters.gcp.place import PROJECT, Cloud, create
-from tests.adapters.words import fresh_name, until
+from tests.adapters.gcp.fixtures import PROJECT, Cloud, create
 from tests.emulators.running import free_port, running
 from tests.examples.processes import ROOT, MailServer, mail_server
+from tests.support.builders import fresh_name, until
 
 BIN = Path(sys.executable).parent
 HERE = ROOT / "examples" / "gcp-signup"

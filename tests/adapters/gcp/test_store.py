@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from settled import Conflict, Key, Stored, TooLarge
-from settled.ports import DELETED
+from settled import Conflict, Key, TooLarge
+from settled.durable import Stored
+from settled.durable.ports import DELETED
 from settled_gcp.documents import LARGEST, LARGEST_VALUE, Collection, Fields, document_id, fits, record_fields
 from settled_gcp.store import Contention, FirestoreStore
-from tests.adapters.gcp.place import ahead, fresh_collection
-from tests.adapters.stores import ODD, Commits, DeadLetters
-from tests.adapters.words import ADA, BEN, PATIENCE, letter, stored, watched
+from tests.adapters.gcp.fixtures import ahead, fresh_collection
+from tests.support.builders import ADA, BEN, PATIENCE, letter, stored, watched
+from tests.support.store_contract import ODD, Commits, DeadLetters
 
 DAY = 86_400.0
 

@@ -10,14 +10,15 @@ from urllib.parse import urlencode
 
 import pytest
 
-from settled import Capability, Denied
+from settled import Denied
+from settled.durable import Capability
 from settled_gcp import Place, Timekeeper
 from settled_gcp.documents import Collection
 from settled_gcp.store import Contention
 from settled_gcp.url import Pull, place_in
 from settled_runtime import connect
-from tests.adapters.gcp.place import Cloud
-from tests.adapters.words import ADA, ids, message, stored, timer
+from tests.adapters.gcp.fixtures import Cloud
+from tests.support.builders import ADA, ids, message, stored, timer
 
 HERE = "gcp://my-project/signup?location=europe-west1"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from settled_local import MemoryBackend, SQLiteBackend
-from tests.adapters.local.place import LEASE, Clock, Place
+from tests.adapters.local.fixtures import LEASE, Clock, Place
 
 
 @pytest.fixture(params=["memory", "sqlite"])

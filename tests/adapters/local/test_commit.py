@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from settled.durable.ports import Capability, Index, Stored, Write
 from settled.errors import Conflict
-from settled.message import Key
-from settled.ports import Capability, Index, Stored, Write
-from tests.adapters.local.place import ADA, BEN, CEM, LEASE, Place, ids, letter, message, stored, timer, tombstone
+from settled.key import Key
+from tests.adapters.local.fixtures import ADA, BEN, CEM, LEASE, Place, ids, letter, message, stored, timer, tombstone
 
 
 class TestACommit:

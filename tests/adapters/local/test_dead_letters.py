@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.adapters.local.place import ADA, BEN, Place, ids, letter, stored
+from tests.adapters.local.fixtures import ADA, BEN, Place, ids, letter, stored
 
 
 def test_they_are_kept_whole_and_in_order(place: Place) -> None:

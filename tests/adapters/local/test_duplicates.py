@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from settled.durable.ports import Capability
 from settled.errors import IdReused
-from settled.ports import Capability
 from settled_local import MemoryBackend, SQLiteBackend
-from tests.adapters.local.place import ADA, BEN, LEASE, Local, Place, ids, message
+from tests.adapters.local.fixtures import ADA, BEN, LEASE, Local, Place, ids, message
 
 
 def both(path: Path, remember: int) -> list[Local]:

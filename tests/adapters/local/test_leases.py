@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from settled.durable.ports import Write
 from settled.errors import Conflict
-from settled.ports import Write
-from tests.adapters.local.place import ADA, BEN, LEASE, Place, ids, stored
+from tests.adapters.local.fixtures import ADA, BEN, LEASE, Place, ids, stored
 
 
 class TestALease:

@@ -7,9 +7,9 @@ from itertools import count
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from settled.message import Key
-from settled.ports import Write
-from tests.adapters.local.place import ADA, BEN, CEM, LEASE, Place, ids, keys, stored, timer
+from settled.durable.ports import Write
+from settled.key import Key
+from tests.adapters.local.fixtures import ADA, BEN, CEM, LEASE, Place, ids, keys, stored, timer
 
 
 class TestOneKey:

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from settled.durable.messages import Message, Timer
+from settled.durable.ports import DeadLetter, Index, Stored, Write
 from settled.errors import TooLarge
-from settled.message import Key, Message, Timer
-from settled.ports import DeadLetter, Index, Stored, Write
+from settled.key import Key
 from settled_local import SQLiteBackend
-from tests.adapters.local.place import ADA, Place, message, stored
+from tests.adapters.local.fixtures import ADA, Place, message, stored
 
 runs = count()  # hypothesis tries all its examples on one place: they are not to meet
 

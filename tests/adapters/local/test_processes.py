@@ -16,9 +16,9 @@ from typing import Self
 
 import pytest
 
-from settled.message import Key
+from settled.key import Key
 from settled_local import SQLiteBackend
-from tests.adapters.local.place import message
+from tests.adapters.local.fixtures import message
 
 ROOT = Path(__file__).parents[3]
 KEYS = [Key("list", name) for name in ("ada", "ben", "cem", "dot")]
@@ -89,7 +89,7 @@ def test_they_open_a_new_file_all_at_once(path: Path) -> None:
 
 def test_a_message_of_one_wakes_another(path: Path, backend: SQLiteBackend) -> None:
     send = (
-        "import sys, settled_local as s; from settled.message import *; b = s.SQLiteBackend.open(sys.argv[1]);"
+        "import sys, settled_local as s; from settled.durable.messages import *; b = s.SQLiteBackend.open(sys.argv[1]);"
         "b.queue.send([Message(Key('list', 'ada'), 'a', '{}')]); b.close()"
     )
     with ThreadPoolExecutor() as threads:
@@ -103,7 +103,8 @@ def test_a_message_of_one_wakes_another(path: Path, backend: SQLiteBackend) -> N
 def test_none_is_starved_by_others_that_never_pause(path: Path, backend: SQLiteBackend) -> None:
     """SQLite's own way to wait lets one of six in thousands of times before another."""
     send = (
-        "import sys, time, settled_local as s; from settled.message import *; b = s.SQLiteBackend.open(sys.argv[1]);"
+        "import sys, time, settled_local as s; from settled.durable.messages import *"
+        "\nb = s.SQLiteBackend.open(sys.argv[1]);"
         "end = time.monotonic() + 2; n = 0;"
         "\nwhile time.monotonic() < end: b.queue.send([Message(Key('list', sys.argv[2]), str(n), '{}')]); n += 1"
         "\nprint(n); b.close()"
@@ -152,7 +153,8 @@ def test_killed_at_any_moment_they_lose_and_repeat_nothing(path: Path, backend: 
 def test_a_sender_killed_after_its_send_has_sent(path: Path, backend: SQLiteBackend) -> None:
     """D1, D7."""
     send = (
-        "import os, sys, settled_local as s; from settled.message import *; b = s.SQLiteBackend.open(sys.argv[1]);"
+        "import os, sys, settled_local as s; from settled.durable.messages import *"
+        "\nb = s.SQLiteBackend.open(sys.argv[1]);"
         "b.queue.send([Message(Key('list', 'ada'), 'a', '{}')]);"
         "b.store.commit(Key('list', 'ada'), s.sqlite.store.Stored(1, '[]', s.sqlite.store.Index('active')), 0);"
         "os.kill(os.getpid(), 9)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.adapters.local.place import ADA, BEN, Place, ids, message, timer
+from tests.adapters.local.fixtures import ADA, BEN, Place, ids, message, timer
 
 
 class TestATimer:

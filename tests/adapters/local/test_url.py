@@ -10,7 +10,7 @@ import pytest
 
 from settled.errors import Denied
 from settled_local import MemoryBackend, SQLiteBackend, open_memory, open_sqlite
-from tests.adapters.local.place import ADA, message
+from tests.adapters.local.fixtures import ADA, message
 
 
 def test_three_slashes_are_relative_and_four_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from settled.message import Key
-from settled.ports import Delivery, Write
-from tests.adapters.local.place import ADA, Place, ids, message, timer
+from settled.durable.ports import Delivery, Write
+from settled.key import Key
+from tests.adapters.local.fixtures import ADA, Place, ids, message, timer
 
 OTHER = Key("signup", "somebody else")
 

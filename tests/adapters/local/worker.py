@@ -10,8 +10,8 @@ import os
 import sys
 from contextlib import closing
 
+from settled.durable.ports import Delivery, Index, Stored, Write
 from settled.errors import Conflict, Unavailable
-from settled.ports import Delivery, Index, Stored, Write
 from settled_local import SQLiteBackend
 
 

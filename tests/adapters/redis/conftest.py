@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, cast
 import pytest
 
 from settled_redis.backend import RedisBackend
-from tests.adapters.local.place import LEASE, Clock, Place
+from tests.adapters.local.fixtures import LEASE, Clock, Place
 from tests.emulators.redis_servers import IN_MEMORY, Process, redis_binary, running, running_cluster, valkey_binary
 
 Opener: TypeAlias = Callable[..., RedisBackend]

@@ -11,10 +11,10 @@ import pytest
 from redis.crc import key_slot
 
 from settled.errors import Unavailable, Unknown
-from settled.message import Key
+from settled.key import Key
 from settled_redis.backend import RedisBackend
 from settled_redis.keyspace import KeySpace
-from tests.adapters.local.place import ids, message, stored, timer
+from tests.adapters.local.fixtures import ids, message, stored, timer
 from tests.emulators.redis_servers import (
     Process,
     cluster_server,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from settled_conformance import Harness, Session
-from settled_conformance.own.redis import cluster, killed
+from settled_conformance.harnesses.redis import cluster, killed
 
 HARNESSES: dict[str, Callable[[], Harness]] = {"killed": killed, "cluster": cluster}
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from settled.durable.ports import Write
 from settled.errors import Denied, SettledError, TooLarge, Unavailable, Unknown
-from settled.message import Key
-from settled.ports import Write
+from settled.key import Key
 from settled_redis.backend import RedisBackend
-from tests.adapters.local.place import ADA, BEN, ids, message, stored, timer, tombstone
+from tests.adapters.local.fixtures import ADA, BEN, ids, message, stored, timer, tombstone
 from tests.emulators.redis_proxy import Proxy, way_to
 from tests.emulators.redis_servers import ALWAYS, IN_MEMORY, Process, redis_binary, running, wait_until
 

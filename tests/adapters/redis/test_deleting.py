@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from settled.durable.ports import DELETED
 from settled.errors import Conflict
-from settled.ports import DELETED
-from tests.adapters.local.place import ADA, BEN, Place, letter, stored, tombstone
+from tests.adapters.local.fixtures import ADA, BEN, Place, letter, stored, tombstone
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from settled.durable.ports import Capability, Delivery, Write
 from settled.errors import Conflict, LeaseLost
-from settled.ports import Capability, Delivery, Write
-from tests.adapters.local.place import ADA, BEN, CEM, LEASE, Place, ids, letter, message, stored, timer
+from tests.adapters.local.fixtures import ADA, BEN, CEM, LEASE, Place, ids, letter, message, stored, timer
 from tests.adapters.redis.conftest import Opener, commands, place_on
 from tests.emulators.redis_servers import Process
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from settled.message import Message, Timer
-from settled.ports import Write
-from tests.adapters.local.place import ADA, Place, message
+from settled.durable.messages import Message, Timer
+from settled.durable.ports import Write
+from tests.adapters.local.fixtures import ADA, Place, message
 from tests.adapters.local.test_duplicates import TestARepeat as Repeat
 
 

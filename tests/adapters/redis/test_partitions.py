@@ -10,15 +10,15 @@ from itertools import count
 
 import pytest
 
+from settled.durable.ports import Capability, Write
 from settled.errors import Conflict, Unavailable, Unknown
-from settled.message import Key
-from settled.ports import Capability, Write
+from settled.key import Key
 from settled_redis.keyspace import KeySpace, Partition
-from settled_redis.performer import Done, Performer
 from settled_redis.queue import RedisQueue
-from settled_redis.steps import Steps
+from settled_redis.script_args import Steps
+from settled_redis.script_client import Done, Performer
 from tests.adapters.local import test_commit, test_timers
-from tests.adapters.local.place import ADA, LEASE, Place, ids, letter, message, stored, timer
+from tests.adapters.local.fixtures import ADA, LEASE, Place, ids, letter, message, stored, timer
 from tests.adapters.local.test_commit import TestACommit, TestADelete, TestScan
 from tests.adapters.local.test_dead_letters import (
     test_they_are_kept_whole_and_in_order,

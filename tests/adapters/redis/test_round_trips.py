@@ -8,7 +8,7 @@ import pytest
 
 from settled_runtime import Client, Host
 from tests.adapters.redis.conftest import Opener, requests
-from tests.core.turn.machines import add, appending
+from tests.durable.machines import add, appending
 from tests.emulators.redis_servers import Process
 
 

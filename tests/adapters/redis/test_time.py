@@ -9,12 +9,12 @@ from contextlib import suppress
 import pytest
 from attrs import evolve
 
+from settled.durable.ports import Capability, Delivery, Write
 from settled.errors import Conflict, LeaseLost
-from settled.message import Key
-from settled.ports import Capability, Delivery, Write
+from settled.key import Key
 from settled_redis.backend import RedisBackend
 from settled_redis.clock import ServerClock
-from tests.adapters.local.place import ADA, BEN, Clock, ids, message, stored, timer, tombstone
+from tests.adapters.local.fixtures import ADA, BEN, Clock, ids, message, stored, timer, tombstone
 from tests.adapters.redis.conftest import Opener, requests
 from tests.emulators.redis_servers import Process
 

@@ -8,11 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from settled.message import Key
-from settled.ports import Delivery
+from settled.durable.ports import Delivery
+from settled.key import Key
 from settled_redis import queue
 from settled_redis.backend import RedisBackend
-from tests.adapters.local.place import ADA, BEN, ids, message, timer
+from tests.adapters.local.fixtures import ADA, BEN, ids, message, timer
 from tests.adapters.redis.conftest import Opener
 from tests.emulators.redis_servers import Process
 

@@ -10,9 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from settled.durable.ports import Capability, Finished, Write
 from settled.errors import LeaseLost, SettledError
-from settled.message import Key
-from settled.ports import Capability, Finished, Write
+from settled.key import Key
 from settled_local.memory.queue import MemoryQueue
 from settled_local.memory.store import MemoryStore
 from settled_local.memory.timers import MemoryTimers

@@ -13,11 +13,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+from settled.durable.messages import Message
+from settled.durable.ports import Delivery
 from settled.errors import Conflict, IdReused
-from settled.message import Key, Message
-from settled.ports import Delivery
-from settled_local.memory.agenda import Agenda
-from settled_local.memory.lane import Lane, Receipt
+from settled.key import Key
+from settled_local.memory.due_queue import Agenda
+from settled_local.memory.message_group import Lane, Receipt
 from settled_local.memory.timers import MemoryTimers
 
 LOOK_AGAIN = 0.02

@@ -8,9 +8,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from settled.durable.ports import DeadLetter, Stored
 from settled.errors import Conflict
-from settled.message import Key
-from settled.ports import DeadLetter, Stored
+from settled.key import Key
 
 
 class MemoryStore:

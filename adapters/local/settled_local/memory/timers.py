@@ -8,8 +8,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from settled.message import Message, Timer
-from settled_local.memory.agenda import Agenda
+from settled.durable.messages import Message, Timer
+from settled_local.memory.due_queue import Agenda
 
 
 class MemoryTimers:

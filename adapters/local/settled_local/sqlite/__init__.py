@@ -17,11 +17,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from settled.durable.ports import Capability, Finished, Write
 from settled.errors import LeaseLost, SettledError
-from settled.message import Key
-from settled.ports import Capability, Finished, Write
+from settled.key import Key
 from settled_local.sqlite.connection import Connection
-from settled_local.sqlite.file import File
+from settled_local.sqlite.database import File
 from settled_local.sqlite.queue import SQLiteQueue, ack, holds, send
 from settled_local.sqlite.schema import prepare
 from settled_local.sqlite.store import SQLiteStore, commit

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from attrs import frozen
 
+from settled.durable.messages import Message
+from settled.durable.ports import Delivery, Position
 from settled.errors import Conflict, IdReused
-from settled.message import Key, Message
-from settled.ports import Delivery, Position
+from settled.key import Key
 from settled_local.sqlite.connection import Connection, text
-from settled_local.sqlite.file import File
+from settled_local.sqlite.database import File
 from settled_local.sqlite.timers import pop_due
 
 LOOK_AGAIN = 0.02

@@ -29,7 +29,7 @@ import secrets
 
 from settled.errors import Denied, RecordError
 from settled_local.sqlite.connection import Connection
-from settled_local.sqlite.file import File
+from settled_local.sqlite.database import File
 
 APPLICATION = 0x5E771ED
 VERSION = 2

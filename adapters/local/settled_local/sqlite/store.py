@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from settled.durable.messages import Message
+from settled.durable.ports import DELETED, DeadLetter, Index, Stored
 from settled.errors import Conflict
-from settled.message import Key, Message
-from settled.ports import DELETED, DeadLetter, Index, Stored
+from settled.key import Key
 from settled_local.sqlite.connection import Connection, Value, text
-from settled_local.sqlite.file import File
+from settled_local.sqlite.database import File
 
 
 class SQLiteStore:

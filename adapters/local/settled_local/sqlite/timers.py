@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from settled.message import Key, Message, Timer
+from settled.durable.messages import Message, Timer
+from settled.key import Key
 from settled_local.sqlite.connection import Connection, text
-from settled_local.sqlite.file import File
+from settled_local.sqlite.database import File
 
 
 class SQLiteTimers:

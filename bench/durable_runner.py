@@ -1,0 +1,157 @@
+"""The stage: instances of one machine in a backend, and the ways in which they are measured.
+
+Every event goes through the queue, is taken by a host, and is committed. What the instances have come to is compared
+with `fold` at the end, so nothing is fast because it was left out.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable
+
+from bench.sample import Meter, Sample
+from settled import Key, fold, setup
+from settled.durable import Backend, Event, Message, Start, encode, read
+from settled_runtime import Client, Host, Worker
+from settled_runtime.events import Notice, TurnBegan, TurnEnded
+
+EVENT = {"type": "TIMER"}
+LIGHT = setup().machine(
+    {
+        "id": "light",
+        "initial": "green",
+        "states": {
+            "green": {"on": {"TIMER": "yellow"}},
+            "yellow": {"on": {"TIMER": "red"}},
+            "red": {"on": {"TIMER": "green"}},
+        },
+    }
+)
+AT_ONCE = 500
+"""How many messages are sent in one call."""
+
+
+class Stage:
+    """Instances of `LIGHT` in `backend`, under names that nobody else uses, and a host for them."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._prefix = secrets.token_urlsafe(6)
+        self._watch = Watch()
+        self._host = Host([LIGHT], backend, observers=[self._watch])
+        self._client = Client(LIGHT, backend)
+        self._sent: Counter[str] = Counter()
+
+    def start(self, names: Iterable[str]) -> None:
+        """Create instances."""
+        keys = self.note(names)
+        for first in range(0, len(keys), AT_ONCE):
+            some = keys[first : first + AT_ONCE]
+            self._send([Message(key, secrets.token_urlsafe(12), encode(Start())) for key in some])
+            self._work(len(some))
+
+    def note(self, names: Iterable[str]) -> list[Key]:
+        """The keys of `names`, which are compared with `fold` at the end. It is all that a stage keeps of them."""
+        keys = [self._key(name) for name in names]
+        self._sent.update(dict.fromkeys((key.instance for key in keys), 0))
+        return keys
+
+    def single(self, name: str, count: int) -> Sample:
+        """Send one event and process one, again and again: two commits each.
+
+        The commit of a turn brings the next message with it, as it does in a worker, so the one that is processed was
+        sent the time before.
+        """
+        instance = self._key(name).instance
+        latencies: list[float] = []
+        self._client.send(instance, EVENT)
+        deliveries = self._backend.queue.receive(1)
+        meter = Meter()
+        for _ in range(count):
+            began = time.perf_counter()
+            self._client.send(instance, EVENT)
+            deliveries = self._host.serve(deliveries, receive=1)
+            latencies.append(time.perf_counter() - began)
+        sample = meter.read(count, latencies)
+        self._host.serve(deliveries)
+        self._sent[instance] += count + 1
+        return sample
+
+    def queued(self, names: Iterable[str], each: int) -> Sample:
+        """Let a worker loose on `each` events for each of `names` that are queued up already."""
+        keys = [self._key(name) for name in names]
+        count = len(keys) * each
+        body = encode(Event(EVENT))
+        self._send([Message(key, secrets.token_urlsafe(12), body) for _ in range(each) for key in keys])
+        sample = self._work(count)
+        self._sent.update({key.instance: each for key in keys})
+        return sample
+
+    def check(self) -> None:
+        """Compare every instance with the fold of its events."""
+        for instance, count in self._sent.items():
+            stored = self._backend.store.load(Key(LIGHT.id, instance))
+            assert stored is not None and stored.body is not None, f"{instance} is gone"
+            record = read(LIGHT, Key(LIGHT.id, instance), stored.body)
+            assert record.ordinal == count + 1, f"{instance} took {record.ordinal - 1} events of {count}"
+            assert record.live() == fold(LIGHT, [EVENT] * (count % 3)), f"{instance} is in {record.live().value}"
+
+    def close(self) -> None:
+        """Forget the instances, and close the backend."""
+        for instance in self._sent:
+            self._client.delete(instance)
+        self._host.close()
+        self._backend.close()
+
+    def _key(self, name: str) -> Key:
+        return Key(LIGHT.id, f"{self._prefix}.{name}")
+
+    def _send(self, messages: list[Message]) -> None:
+        for first in range(0, len(messages), AT_ONCE):
+            self._backend.queue.send(messages[first : first + AT_ONCE])
+
+    def _work(self, count: int) -> Sample:
+        worker = Worker(self._host, patience=0.05)
+        thread = threading.Thread(target=worker.run)
+        self._watch.expect(count)
+        meter = Meter()
+        thread.start()
+        self._watch.done.wait()
+        sample = meter.read(count, self._watch.latencies)
+        worker.stop()
+        thread.join()
+        return sample
+
+
+class Watch:
+    """An observer: how long each turn takes, and whether all that was expected is `done`."""
+
+    def __init__(self) -> None:
+        self.latencies: list[float] = []
+        self.done = threading.Event()
+        self._began: dict[Key, deque[tuple[float, int]]] = defaultdict(deque)
+        self._left = 0
+        self._lock = threading.Lock()
+
+    def expect(self, count: int) -> None:
+        """Be `done` after `count` messages from now on."""
+        self.latencies, self._left = [], count
+        self.done.clear()
+
+    def __call__(self, notice: Notice) -> None:
+        if isinstance(notice, TurnBegan):
+            # The next turn of a key may begin before this one is told to have ended: its messages are free by then.
+            self._began[notice.key].append((time.perf_counter(), len(notice.ids)))
+        elif isinstance(notice, TurnEnded):
+            turns = self._began[notice.key]
+            began, count = turns.popleft()
+            if not turns:
+                del self._began[notice.key]
+            self.latencies += [time.perf_counter() - began] * count
+            with self._lock:
+                self._left -= count
+            if self._left <= 0:
+                self.done.set()

@@ -1,0 +1,15 @@
+from settled_conformance.case import BackendConformance as BackendConformance
+from settled_conformance.fixture import Bench as Bench
+from settled_conformance.fixture import Broken as Broken
+from settled_conformance.guarantees import GUARANTEES as GUARANTEES
+from settled_conformance.guarantees import Guarantee as Guarantee
+from settled_conformance.harness import Harness as Harness
+from settled_conformance.harness import Kind as Kind
+from settled_conformance.harness import Opener as Opener
+from settled_conformance.harness import Point as Point
+from settled_conformance.loading import NoHarness as NoHarness
+from settled_conformance.loading import load_harness as load_harness
+from settled_conformance.report import Report as Report
+from settled_conformance.session import Session as Session
+from settled_conformance.session import Status as Status
+from settled_conformance.session import Verdict as Verdict

@@ -1,0 +1,88 @@
+"""A real host, client and machine over the backend of a check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from settled import Key, Machine, Policy
+from settled.durable import Backend, Delivery
+from settled_conformance.fixture import Bench
+from settled_conformance.simulator.history import DiaryMachine, diary_of, with_diary
+from settled_runtime import Client, Host
+
+IMPATIENT = Policy(max_attempts=2)
+
+
+class House:
+    """A machine that lives at a bench, with a client and a host, over its first handle or over `backend`."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        machine: Machine[Any, Any],
+        backend: Backend | None = None,
+        policy: Policy = IMPATIENT,
+    ) -> None:
+        self.bench, self.machine = bench, machine
+        handle = backend or bench.backend
+        self.client = Client(machine, handle)
+        self.host = Host([machine], handle, policy=policy, observers=())
+
+    def work(self) -> list[Delivery]:
+        """Take what there is, until nothing comes for a while; all that was handed out."""
+        taken = list[Delivery]()
+        for _ in range(200):
+            found = self.bench.receive()
+            if not found:
+                return taken
+            taken += found
+            self.host.handle(found)
+        self.bench.holds(False, "the host never came to rest")
+        return taken
+
+    def fail_for_good(self) -> None:
+        """Work, and let time pass for those who wait."""
+        for _ in range(6):
+            self.work()
+            self.bench.advance(3.0)
+
+    def entries(self, instance: str) -> list[str]:
+        """The ids of the events that `instance` has taken."""
+        snapshot = self.client.get(instance)
+        return [event["id"] for event in diary_of(snapshot)] if snapshot else []
+
+    def close(self) -> None:
+        self.host.close()
+
+
+def listing(broken: Sequence[str] = (), tell: Callable[[Any], object] | None = None) -> DiaryMachine:
+    """Takes events, and tells the world of each by `tell`; those of the types in `broken` fail."""
+
+    def check(args: Any) -> bool:
+        if args.event["type"] in broken:
+            raise RuntimeError(f"{args.event['type']} is broken")
+        return True
+
+    return with_diary(
+        {
+            "id": "list",
+            "context": {},
+            "initial": "open",
+            "states": {"open": {"tags": ["settled"], "on": {"*": {"guard": "check", "actions": ["tell"]}}}},
+        },
+        guards={"check": check},
+        actions={"tell": tell or _tell},
+    )
+
+
+def _tell(_args: Any, _params: Any) -> None:
+    """The world is told."""
+
+
+def event(id: str, type: str = "E") -> Mapping[str, str]:
+    return {"type": type, "id": id}
+
+
+def key_of(house: House, instance: str = "a") -> Key:
+    return Key(house.machine.id, instance)

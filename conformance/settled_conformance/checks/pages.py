@@ -1,0 +1,111 @@
+"""C1: what a store lists it lists whole and in order, a page at a time, whatever comes and goes meanwhile."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from settled import Key
+from settled.durable import Capability, Index, Stored
+from settled_conformance.checks import proves
+from settled_conformance.fixture import Bench, key, stored, tombstone
+
+STATUSES = ("active", "done", "error")
+
+
+def _with(status: str, version: int = 1) -> Stored:
+    return evolve(stored(version), index=Index(status, (), 12.5))
+
+
+def _pages(
+    bench: Bench, machine: str | None = None, status: str | None = None, limit: int = 3, after: Key | None = None
+) -> list[Key]:
+    """All pages, one after the other; the first that is empty is behind the last."""
+    found = list[Key]()
+    while page := [each for each, _ in bench.backend.store.scan(machine, after, limit, status)]:
+        bench.holds(len(page) <= limit, f"a page of {len(page)} where {limit} were asked for")
+        found, after = [*found, *page], page[-1]
+    return found
+
+
+@proves("C1", needs=Capability.SCAN)
+def filters_and_limits_go_together(bench: Bench) -> None:
+    places = dict[Key, str]()
+    for name in ("m", "m1", "M", "m%", "m_", "n"):
+        for number in range(bench.many(11, 5)):
+            place = Key(name, f"i{number}")
+            places[place] = STATUSES[number % 3] if name != "n" else "done"
+            bench.backend.store.commit(place, _with(places[place]), 0)
+    for machine in (None, "m", "m1", "M", "m%", "m_", "n", "o", "i"):
+        for status in (None, *STATUSES, "Done", "act"):
+            expected = sorted(
+                place for place, its in places.items() if machine in (None, place.machine) and status in (None, its)
+            )
+            for limit in (2, 100) if bench.harness.is_quick else (3,):
+                what = f"listed of the machine {machine} with the status {status} in pages of {limit}"
+                bench.same(_pages(bench, machine, status, limit), expected, what)
+    expected = sorted(place for place in places if place.machine == "m")
+    for behind in (Key("m", "i10"), Key("m", "i1/"), Key("m", "i1z")):
+        rest = [place for place in expected if place > behind]
+        bench.same(_pages(bench, "m", after=behind), rest, f"listed of the machine m behind {behind}")
+    bench.same(_pages(bench, "m", after=Key("l", "z")), expected, "listed of the machine m behind another machine")
+    bench.same(_pages(bench, "m", "active", 1), [p for p in expected if places[p] == "active"], "listed one by one")
+    bench.same(_pages(bench, "m", after=Key("n", "a")), [], "listed of the machine m behind another machine")
+
+
+@proves("C1", needs=Capability.SCAN)
+def what_comes_and_goes_between_pages_moves_nothing_else(bench: Bench) -> None:
+    store, places = bench.backend.store, [key(f"{number:02}") for number in range(0, 40, 2)]
+    for place in places:
+        store.commit(place, _with("active"), 0)
+    found, after = list[Key](), None
+    while page := [each for each, _ in bench.another().store.scan("m", after, 4, "active")]:
+        found, after = [*found, *page], page[-1]
+        first = page[0]
+        store.delete(first, tombstone(2), 1)
+        if len(page) > 2:
+            store.delete(after, tombstone(2), 1)
+            store.commit(page[1], _with("done", 2), 1)
+        store.commit(Key("m", f"{first.instance}!"), _with("active"), 0)  # before the place where the next page begins
+    bench.same(found, places, "listed in pages while others came and went")
+
+
+@proves("C1", needs=Capability.SCAN)
+def what_comes_and_goes_behind_a_page_is_seen(bench: Bench) -> None:
+    store = bench.backend.store
+    for number in range(12):
+        store.commit(key(f"{number:02}"), _with("active"), 0)
+    (last, _) = store.scan("m", None, 4)[-1]
+    store.delete(key("05"), tombstone(2), 1)
+    store.commit(key("04!"), _with("active"), 0)
+    store.commit(key("06"), _with("done", 2), 1)
+    store.delete(key("07"), tombstone(2), 1)
+    store.commit(key("07"), _with("active", 3), 2)
+    expected = [key(name) for name in ("04", "04!", "07", "08", "09", "10", "11")]
+    bench.same(_pages(bench, "m", "active", after=last), expected, "listed behind a page")
+    bench.same(_pages(bench, None, "done"), [key("06")], "listed with a status that was changed")
+    listed = {each: found.version for each, found in bench.another().store.scan("m", None, 100)}
+    bench.same((listed[key("06")], listed[key("07")]), (2, 3), "the versions that are listed")
+
+
+@proves("C1", needs=Capability.SCAN)
+def long_lists_and_long_gaps_are_listed(bench: Bench) -> None:
+    store, count = bench.backend.store, bench.many(260, 24)
+    places = [key(f"{number:04}") for number in range(count)]
+    for place in places:
+        store.commit(place, _with("active"), 0)
+    bench.same([each for each, _ in store.scan("m", None, count)], places, "listed at once")
+    bench.same(len(store.scan("m")), min(count, 100), "how many are listed where nobody says how many")
+    for place in places[2:-1]:
+        store.delete(place, tombstone(2), 1)
+    rest = [*places[:2], places[-1]]
+    bench.same(_pages(bench, "m", limit=2), rest, "listed beside many that were deleted")
+    bench.same(_pages(bench, None, "active", limit=1), rest, "listed beside many that were deleted")
+
+
+@proves("C1", needs=Capability.SCAN)
+def keys_are_listed_in_the_order_of_their_characters(bench: Bench) -> None:
+    names = ("A", "B", "Z", "a", "a ", "a!", "a/", "a0", "a10", "a2", "aa", "b", "z", "é", "\uff5e", "🙂", "𝄞")
+    places = [Key(machine, name) for machine in ("m", "m!", "m/", "n") for name in names]
+    for place in reversed(places):
+        bench.backend.store.commit(place, _with("active"), 0)
+    bench.same(_pages(bench, limit=5), sorted(places), "listed")

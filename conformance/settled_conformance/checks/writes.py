@@ -1,0 +1,139 @@
+"""D4, R6, R9, R10: what the end of a step changes is changed as a whole, for one key or for several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import evolve
+
+from settled import Conflict, Unknown
+from settled.durable import Capability, Finished, Write
+from settled_conformance.checks import proves
+from settled_conformance.fixture import Bench, ids_of, key, letter, message, stored, timer, version_of
+from settled_conformance.interruption import interrupted
+
+
+def _write_with_debts(bench: Bench) -> Callable[[], object]:
+    """A write that commits, sends, sets aside, and acknowledges; still to be made."""
+    handle = bench.another().backend
+    handle.queue.send([message("head")])
+    held = tuple(bench.receive_raw(handle))
+    write = Write(key(), stored(1), 0, (letter("1"),), sends=(message("x", key("b")),), acks=held)
+    return lambda: handle.finish(write)
+
+
+@proves("R9", needs=Capability.ATOMIC_FINISH)
+def a_write_that_is_interrupted_has_happened_or_not(bench: Bench) -> None:
+    for trip in interrupted(bench, lambda: _write_with_debts(bench)):
+        fresh = bench.another().backend
+        version, letters = version_of(fresh.store.load(key())), len(fresh.store.dead_letters(key()))
+        bench.advance(bench.lease + bench.harness.tick)
+        found = [each.message.id for each in bench.receive_raw(fresh)]
+        expected = (1, 1, ["x"]) if version else (0, 0, ["head"])
+        state = "the version, the number of dead letters and what is handed out"
+        bench.same((version, letters, found), expected, f"{state}, after an interruption at {trip}")
+
+
+@proves("R6", needs=Capability.JOINT_FINISH)
+def of_several_writes_the_late_one_is_refused_and_leaves_no_trace(bench: Bench) -> None:
+    finished = _three_writes(bench)
+    bench.same(set(finished.refused), {key("b")}, "which of three writes were refused, where the second was late")
+    late = finished.refused.get(key("b"))
+    bench.holds(isinstance(late, Conflict), f"a late write among others was refused with {late!r}, not a Conflict")
+    bench.same(version_of(bench.another().store.load(key("b"))), 1, "the version that a late write found")
+    bench.same(ids_of(bench.another().store.dead_letters(key("b"))), [], "dead letters of a late write")
+    bench.mark("conflict")
+
+
+@proves("R9", needs=Capability.JOINT_FINISH)
+def of_several_writes_each_is_done_or_refused_by_itself(bench: Bench) -> None:
+    finished = _three_writes(bench)
+    for name in ("a", "c"):
+        bench.same(version_of(bench.another().store.load(key(name))), 1, f"the version of {name}, beside one refused")
+    found = [each.message.id for each in (*finished.deliveries, *bench.receive(), *bench.receive())]
+    bench.same(sorted(found), ["to a", "to c"], "handed out with and after three writes")
+    bench.advance(bench.lease + bench.harness.tick)
+    again = [each.message.id for _ in range(3) for each in bench.receive_raw(bench.another().backend)]
+    bench.holds("b1" in again, "the message of a write that was refused among others was acknowledged")
+    bench.mark("commit interrupted")
+
+
+@proves("R9", needs=Capability.JOINT_FINISH)
+def of_several_writes_one_that_reuses_an_id_is_refused_by_itself(bench: Bench) -> None:
+    bench.send(message("1", body='{"first":1}'))
+    bench.backend.queue.ack(bench.receives("1"))
+    writes = [Write(key(name), stored(1), 0, sends=(message(f"to {name}", key("x")),)) for name in ("a", "b", "c")]
+    writes[1] = evolve(writes[1], sends=(message("1", body='{"second":2}'),))
+    refused = bench.backend.finish_all(writes).refused
+    bench.holds(set(refused) <= {key("b")}, f"refused of three writes of which one reuses an id: {refused}")
+    for name in ("a", "c"):
+        bench.same(version_of(bench.another().store.load(key(name))), 1, f"the version of {name}, beside one refused")
+    bench.same(version_of(bench.another().store.load(key("b"))), 0 if refused else 1, "the version of b")
+
+
+@proves("F8", needs=Capability.JOINT_FINISH)
+def with_writes_come_no_more_messages_than_were_asked_for(bench: Bench) -> None:
+    bench.send(*(message("1", key(f"k{number}")) for number in range(5)))
+    for version, asked in enumerate((0, 2, 0, 1), 1):
+        found = bench.backend.finish_all([Write(key(), stored(version), version - 1)], receive=asked).deliveries
+        bench.holds(len(found) <= asked, f"{len(found)} messages came with a write where {asked} were asked for")
+
+
+def _three_writes(bench: Bench) -> Finished:
+    """Writes of a, b and c in one call, each of which sends to its own key; b's comes too late."""
+    names = ("a", "b", "c")
+    bench.send(*(message(f"{name}1", key(name)) for name in names))
+    held = {each.message.key: each for _ in names for each in bench.receive()}
+    bench.backend.store.commit(key("b"), stored(1), 0)
+    writes = [
+        Write(
+            key(name), stored(1), 0, (letter("x"),), sends=(message(f"to {name}", key(name)),), acks=(held[key(name)],)
+        )
+        for name in names
+    ]
+    return bench.backend.finish_all(writes, receive=1)
+
+
+@proves("D4")
+def a_write_that_is_interrupted_owes_nothing_that_was_acknowledged(bench: Bench) -> None:
+    for trip in interrupted(bench, lambda: _write_with_debts(bench)):
+        bench.advance(bench.lease + bench.harness.tick)
+        found = [each.message.id for each in bench.receive_raw(bench.another().backend)]
+        bench.holds(found, f"interrupted at {trip}: the message was acknowledged, and what it owed never sent")
+
+
+@proves("D4")
+def what_a_write_sends_is_there_when_it_is_answered(bench: Bench) -> None:
+    bench.send(message("head"))
+    held = bench.receives("head")
+    sender = bench.another()
+    due = bench.harness.now() + bench.lease / 2
+    write = Write(
+        key(),
+        stored(1),
+        0,
+        sends=(message("x", key("b")), message("y", key("b"))),
+        timers=(timer("t", due, key("c")),),
+        acks=tuple(held),
+    )
+    sender.finish(write)
+    other = bench.another()
+    other.queue.ack(bench.receives("x", "y", through=other))
+    bench.advance(bench.lease / 2 + bench.harness.tick)
+    bench.receives("t", through=other)
+    bench.mark("crash", "owed")
+
+
+@proves("R10")
+def a_write_without_its_commit_may_be_repeated(bench: Bench) -> None:
+    bench.send(message("head"))
+    held = bench.receives("head")
+    rest = Write(key(), sends=(message("x", key("b")),), acks=tuple(held))
+    for _ in range(2):
+        try:
+            bench.backend.finish(rest)
+        except Unknown:
+            continue
+    bench.receives("x", limit=1)
+    bench.advance(bench.lease + bench.harness.tick)
+    bench.receives("x", limit=1)

@@ -1,0 +1,287 @@
+"""The witness: a backend that passes everything on, and holds every answer against the contract.
+
+Several witnesses may watch several handles of one place; what the place owes they share in one `Contract`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from attrs import define, field, frozen
+
+from settled import Conflict, IdReused, Key, LeaseLost, SettledError, TooLarge, Unavailable
+from settled.durable import (
+    Backend,
+    Capability,
+    DeadLetter,
+    Delivery,
+    Finished,
+    Message,
+    Queue,
+    Store,
+    Stored,
+    Timer,
+    Timers,
+    Write,
+)
+from settled_conformance.contract.queue_checker import Queueing
+from settled_conformance.contract.store_checker import State, Storing
+
+NOTHING_HAPPENED = (Unavailable, TooLarge, LeaseLost, IdReused)
+
+
+@frozen
+class Violation:
+    """A guarantee, by its number, and how it was broken."""
+
+    guarantee: str
+    how: str
+
+
+@define(eq=False)
+class Contract:
+    """What one place owes to all who use it. `blame` is who is to answer for a commit that was not due."""
+
+    capabilities: frozenset[Capability]
+    lease: float
+    tolerance: float
+    now: Callable[[], float]
+    violations: list[Violation] = field(factory=list[Violation])
+    heard: list[Callable[[str], None]] = field(factory=list["Callable[[str], None]"])
+    blame: str = "R6"
+    queueing: Queueing = field(init=False)
+    storing: Storing = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.queueing = Queueing(self.accuse, self.capabilities, self.lease, self.tolerance)
+        self.storing = Storing(self.accuse)
+
+    def accuse(self, guarantee: str, how: str) -> None:
+        """A guarantee was broken."""
+        self.violations.append(Violation(guarantee, how))
+        for hear in self.heard:
+            hear(f"{how}  << {guarantee}")
+
+    def at_rest(self) -> None:
+        """All is done: nothing may be left."""
+        self.queueing.at_rest(self.now())
+
+
+@define(eq=False)
+class WitnessedStore:
+    """A store that is watched."""
+
+    store: Store
+    contract: Contract
+
+    def load(self, key: Key) -> Stored | None:
+        found = self.store.load(key)
+        self.contract.storing.loaded(key, found)
+        return found
+
+    def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
+        storing = self.contract.storing
+        after = storing.after(key, stored, tuple(bury), unbury)
+        try:
+            self.store.commit(key, stored, expected, bury, unbury)
+        except Conflict:
+            storing.refused(key, expected)
+            raise
+        except NOTHING_HAPPENED:
+            raise
+        except BaseException:
+            storing.doubtful(key, after, expected)
+            raise
+        storing.committed(key, after, expected, self.contract.blame)
+        if bury:
+            self.contract.queueing.line(key).had_bury = True
+
+    def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
+        found = self.store.dead_letters(key)
+        self.contract.storing.read_letters(key, found)
+        return found
+
+    def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
+        try:
+            self.store.delete(key, tombstone, expected)
+        except Conflict:
+            self.contract.storing.refused(key, expected)
+            raise
+        self.contract.storing.deleted(key, tombstone, expected, self.store.load(key))
+
+    def scan(
+        self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
+    ) -> Sequence[tuple[Key, Stored]]:
+        return self.store.scan(machine, after, limit, status)
+
+
+@define(eq=False)
+class WitnessedQueue:
+    """A queue that is watched."""
+
+    queue: Queue
+    contract: Contract
+
+    def send(self, messages: Sequence[Message]) -> None:
+        with self._sending(messages):
+            self.queue.send(messages)
+
+    def _sending(self, messages: Sequence[Message]) -> Sending:
+        return Sending(self.contract, tuple(messages), "send")
+
+    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+        before = self.contract.now()
+        deliveries = self.queue.receive(limit, wait)
+        self.contract.queueing.received(deliveries, before, self.contract.now())
+        if len(deliveries) > limit:
+            self.contract.accuse("F8", f"{len(deliveries)} were handed out where {limit} were asked for")
+        return deliveries
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        now = self.contract.now()
+        self.queue.ack(deliveries)
+        self.contract.queueing.acked(deliveries, now)
+
+    def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
+        now = self.contract.now()
+        self.queue.release(deliveries, delay)
+        self.contract.queueing.released(deliveries, delay, now)
+
+    def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
+        now = self.contract.now()
+        try:
+            self.queue.extend(deliveries, lease)
+        except Conflict:
+            self.contract.queueing.extended(deliveries, lease, now, refused=True)
+            raise
+        self.contract.queueing.extended(deliveries, lease, now, refused=False)
+
+
+@define(eq=False)
+class Sending:
+    """While messages are sent: how it ends says whether they are there."""
+
+    contract: Contract
+    messages: tuple[Message, ...]
+    source: str
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, NOTHING_HAPPENED):
+            return
+        self.contract.queueing.sent(self.messages, self.source, self.contract.now(), doubtful=kind is not None)
+
+
+@define(eq=False)
+class WitnessedTimers:
+    """Timers that are watched."""
+
+    timers: Timers
+    contract: Contract
+
+    def schedule(self, timer: Timer) -> None:
+        self.timers.schedule(timer)
+        self.contract.queueing.scheduled_timer(timer, self.contract.now())
+
+    def cancel(self, timer_id: str) -> None:
+        now = self.contract.now()
+        self.timers.cancel(timer_id)
+        self.contract.queueing.cancelled_timer(timer_id, now)
+
+
+@define(eq=False)
+class Witness:
+    """A backend that is watched."""
+
+    backend: Backend
+    contract: Contract
+    store: WitnessedStore = field(init=False)
+    queue: WitnessedQueue = field(init=False)
+    timers: WitnessedTimers = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.store = WitnessedStore(self.backend.store, self.contract)
+        self.queue = WitnessedQueue(self.backend.queue, self.contract)
+        self.timers = WitnessedTimers(self.backend.timers, self.contract)
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return self.backend.capabilities
+
+    @property
+    def lease(self) -> float:
+        return self.backend.lease
+
+    @property
+    def resolution(self) -> float:
+        return self.backend.resolution
+
+    def now(self) -> float:
+        return self.backend.now()
+
+    def finish(self, write: Write) -> None:
+        before, after = self.contract.now(), self._after(write)
+        try:
+            self.backend.finish(write)
+        except BaseException as error:
+            self._failed(write, after, before, error)
+            raise
+        self._done(write, after, before)
+
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+        before = self.contract.now()
+        after = {write.key: self._after(write) for write in writes}
+        try:
+            finished = self.backend.finish_all(writes, receive)
+        except BaseException as error:
+            for write in writes:
+                self._failed(write, after[write.key], before, error)
+            raise
+        for write in writes:
+            if write.key in finished.refused:
+                self._failed(write, after[write.key], before, finished.refused[write.key])
+            else:
+                self._done(write, after[write.key], before)
+        self.contract.queueing.received(finished.deliveries, before, self.contract.now())
+        if len(finished.deliveries) > receive:
+            self.contract.accuse("F8", f"{len(finished.deliveries)} were handed out where {receive} were asked for")
+        return finished
+
+    def _after(self, write: Write) -> State | None:
+        if write.stored is None:
+            return None
+        return self.contract.storing.after(write.key, write.stored, write.bury, write.unbury)
+
+    def _failed(self, write: Write, after: State | None, before: float, error: BaseException) -> None:
+        contract = self.contract
+        if isinstance(error, Conflict):
+            contract.storing.refused(write.key, write.expected)
+            contract.queueing.refused(write.sends)
+        elif isinstance(error, LeaseLost):
+            contract.queueing.lease_was_lost(write, before)
+            contract.queueing.refused(write.sends)
+        elif not isinstance(error, NOTHING_HAPPENED):
+            if after is not None:
+                contract.storing.doubtful(write.key, after, write.expected)
+            contract.queueing.sent(write.sends, "finish", before, doubtful=True)
+
+    def _done(self, write: Write, after: State | None, before: float) -> None:
+        if after is not None:
+            self.contract.storing.committed(write.key, after, write.expected, self.contract.blame)
+        queueing = self.contract.queueing
+        queueing.committed_by(write, self.contract.now())
+        if write.bury:
+            queueing.line(write.key).had_bury = True
+        queueing.sent(write.sends, "finish", before)
+        for timer in write.timers:
+            queueing.scheduled_timer(timer, self.contract.now())
+        for timer_id in write.cancels:
+            queueing.cancelled_timer(timer_id, before)
+        queueing.acked(write.acks, before)
+
+    def close(self) -> None:
+        with suppress(SettledError):
+            self.backend.close()

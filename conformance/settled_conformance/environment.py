@@ -1,0 +1,61 @@
+"""A place: what a harness holds, fresh, and watched from the first call on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import define, field
+
+from settled.durable import Capability
+from settled_conformance.contract.checked_backend import Contract, Violation, Witness
+from settled_conformance.harness import Harness
+from settled_conformance.loading import checked
+
+
+@define(eq=False)
+class Place:
+    """An empty place, and the handles that were opened on it."""
+
+    harness: Harness
+    contract: Contract
+    handles: list[Witness] = field(factory=list[Witness])
+
+    @classmethod
+    def fresh(cls, harness: Harness) -> Place:
+        """Empty the harness's place."""
+        harness.reset()
+        backend = checked(harness.open(), "open()")
+        contract = Contract(harness.capabilities, backend.lease, harness.tick / 2, harness.now)
+        return cls(harness, contract, [Witness(backend, contract)])
+
+    def remember(self, count: int) -> None:
+        """Let the queue know only `count` acknowledged ids of a key again; before anything else happens here."""
+        self.close()
+        self.harness.remember(count)
+        self.contract.queueing.capabilities -= {Capability.DEDUPLICATION}
+        self.handles[:] = [Witness(checked(self.harness.open(), "open()"), self.contract)]
+
+    @property
+    def violations(self) -> Sequence[Violation]:
+        """What was broken here so far."""
+        return self.contract.violations
+
+    @property
+    def lease(self) -> float:
+        """How long a lease lasts, in seconds."""
+        return self.contract.lease
+
+    def open(self) -> Witness:
+        """A handle of its own."""
+        handle = Witness(checked(self.harness.open(), "open()"), self.contract)
+        self.handles.append(handle)
+        return handle
+
+    def fell(self, how: str) -> None:
+        """The backend raised what it must not: whatever was under way is lost with the process that it brought down."""
+        self.contract.accuse("D3", how)
+
+    def close(self) -> None:
+        """Close all handles."""
+        for handle in self.handles:
+            handle.close()

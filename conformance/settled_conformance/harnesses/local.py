@@ -1,0 +1,236 @@
+"""The harnesses of memory and of SQLite. Both take their time from a clock that is given to them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from copy import copy
+from functools import partial
+from pathlib import Path
+from sqlite3 import connect
+from typing import Any, cast
+
+from attrs import evolve
+
+from settled import Key
+from settled.durable import Backend, Capability, Delivery, Queue, Store, Timers
+from settled_conformance.harness import Harness, Kind, Offer, Opener, Point
+from settled_local import MemoryBackend, SQLiteBackend
+from settled_local.memory.message_group import Lane
+from settled_runtime import Separate
+
+EPOCH = 1_000_000.0
+"""A whole number, so that the time between two moments is exact."""
+
+
+class Clock:
+    """A time that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.time = EPOCH
+
+    def __call__(self) -> float:
+        return self.time
+
+
+class MemoryHarness(Harness):
+    """A backend in this process. Each call is one atomic step, so there is nothing to instrument."""
+
+    kind = Kind.MEMORY
+    capabilities = frozenset(Capability)
+    offers = frozenset(Offer)
+    tick = 0.001
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def open(self) -> Backend:
+        return self._backend
+
+    def reset(self) -> None:
+        self._clock = Clock()
+        self._backend = MemoryBackend(clock=self._clock)
+
+    def remember(self, count: int) -> None:
+        self._backend = MemoryBackend(clock=self._clock, remember=count)
+
+    def backup(self) -> Callable[[], None]:
+        store = vars(self._backend.store)
+        kept = {name: copy(part) for name, part in store.items() if hasattr(part, "items")}
+        return lambda: store.update({name: copy(part) for name, part in kept.items()})
+
+    def ahead(self, key: Key, number: int) -> None:
+        records, lanes = vars(self._backend.store)["_stored"], vars(self._backend.queue)["_lanes"]
+        records[key] = evolve(records[key], version=number)
+        lane = lanes.setdefault(key, Lane())
+        lane.tail = lane.token = number
+
+    def now(self) -> float:
+        return self._clock.time
+
+    def advance(self, seconds: float) -> None:
+        self._clock.time += seconds
+
+
+class SQLiteHarness(Harness):
+    """A file for each reset. Each call is one transaction, so there is nothing to instrument."""
+
+    kind = Kind.REAL
+    capabilities = frozenset(Capability)
+    offers = frozenset({Offer.FORGETFUL, Offer.AHEAD})
+    tick = 0.001
+
+    def __init__(self) -> None:
+        self._clock = Clock()
+        self._directory = Path(tempfile.mkdtemp(prefix="settled-conformance-", dir=_fast()))
+        self._resets, self._remember = 0, 1000
+
+    def __del__(self) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    @property
+    def _file(self) -> Path:
+        return self._directory / f"{self._resets}.db"
+
+    def open(self) -> Backend:
+        return SQLiteBackend.open(self._file, clock=self._clock, remember=self._remember)
+
+    def reset(self) -> None:
+        for file in self._directory.iterdir():
+            file.unlink()
+        self._resets, self._remember = self._resets + 1, 1000
+        self._clock.time = EPOCH
+
+    def remember(self, count: int) -> None:
+        self._remember = count
+
+    def ahead(self, key: Key, number: int) -> None:
+        with contextlib.closing(connect(self._file)) as db, db:
+            row = (number, key.machine, key.instance)
+            db.execute("UPDATE records SET version=? WHERE machine=? AND instance=?", row)
+            db.execute(
+                "INSERT INTO lanes (tail, machine, instance, token, through) VALUES (?1, ?2, ?3, ?1, 0)"
+                " ON CONFLICT (machine, instance) DO UPDATE SET tail=?1, token=?1",
+                row,
+            )
+
+    def now(self) -> float:
+        return self._clock.time
+
+    def advance(self, seconds: float) -> None:
+        self._clock.time += seconds
+
+    def opener(self) -> Opener | None:
+        return partial(SQLiteBackend.open, str(self._file), lease=1.0)
+
+
+class MixedHarness(SQLiteHarness):
+    """`Separate`: the records in SQLite, the queue and the timers in memory; each call of a port is a round trip."""
+
+    kind = Kind.MEMORY
+    offers = frozenset({Offer.FORGETFUL})
+    capabilities = frozenset(Capability) - {
+        Capability.ATOMIC_FINISH,
+        Capability.JOINT_FINISH,
+        Capability.FENCED_FINISH,
+    }
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._point: Point | None = None
+        self._memory = MemoryBackend(clock=self._clock)
+
+    def open(self) -> Backend:
+        records, rest = super().open(), self._memory
+        store = cast("Store", _Pointing(records.store, self._trip))
+        queue = cast("Queue", _Pointing(rest.queue, self._trip))
+        timers = cast("Timers", _Pointing(rest.timers, self._trip))
+        closing = (records.close,)
+        return Separate(store, queue, timers, rest.lease, self.capabilities, closing, clock=self._clock)
+
+    def reset(self) -> None:
+        super().reset()
+        self._memory = MemoryBackend(clock=self._clock)
+
+    def remember(self, count: int) -> None:
+        self._memory = MemoryBackend(clock=self._clock, remember=count)
+
+    def instrument(self, point: Point | None) -> None:
+        self._point = point
+
+    def opener(self) -> Opener | None:
+        return None
+
+    def _trip(self, name: str) -> None:
+        if self._point is not None:
+            self._point(name)
+
+
+class UnnumberedHarness(MixedHarness):
+    """The same with a queue that does not number its messages: it has to be asked whether a lease was lost."""
+
+    capabilities = MixedHarness.capabilities - {Capability.POSITIONS}
+
+    def open(self) -> Backend:
+        mixed = super().open()
+        queue = cast("Queue", _Unnumbered(mixed.queue))
+        closing = (mixed.close,)
+        return Separate(mixed.store, queue, mixed.timers, mixed.lease, self.capabilities, closing, clock=self._clock)
+
+
+class _Unnumbered:
+    """A queue without positions."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+        return [evolve(delivery, position=None) for delivery in self._queue.receive(limit, wait)]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
+
+
+class _Pointing:
+    """A port that says so before each of its calls."""
+
+    def __init__(self, port: object, trip: Point) -> None:
+        self._port, self._trip = port, trip
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._port, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._trip(name)
+            return method(*args, **kwargs)
+
+        return call
+
+
+def unnumbered() -> UnnumberedHarness:
+    """`Separate` over a queue that does not number its messages."""
+    return UnnumberedHarness()
+
+
+def _fast() -> str | None:
+    """Where files cost little: what is explored is the order of things, and not the disk."""
+    shared = "/dev/shm"
+    return shared if os.access(shared, os.W_OK) else None
+
+
+def memory() -> MemoryHarness:
+    """What ``settled_local:memory`` is tested by."""
+    return MemoryHarness()
+
+
+def sqlite() -> SQLiteHarness:
+    """What ``settled_local:sqlite`` is tested by."""
+    return SQLiteHarness()
+
+
+def mixed() -> MixedHarness:
+    """`Separate` over two vendors: ``settled_local:mixed``."""
+    return MixedHarness()

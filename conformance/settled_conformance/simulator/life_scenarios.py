@@ -1,0 +1,216 @@
+"""The stories of one name and several lives: deletions, new starts, adoptions, and restores from a backup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from settled import Family, Json, dump_family, fold
+from settled_conformance.harness import Offer
+from settled_conformance.simulator.fault_profiles import NO_REPEATS, ONCE, sends_of
+from settled_conformance.simulator.machine_scenario import APPEND, TELL, Story, of
+from settled_conformance.simulator.machines import (
+    appender,
+    bee,
+    nursery,
+    patient,
+    signup,
+)
+from settled_conformance.simulator.operations import (
+    adopting,
+    delete,
+    found,
+    is_deleted,
+    lives,
+    once,
+    restoring,
+    send,
+    start,
+    taken,
+    wait,
+)
+from settled_conformance.simulator.simulation import Simulation
+
+# Lives
+
+
+def _new_life(name: str, remembers: bool = False) -> Story:
+    """An instance is deleted in the middle of anything, and started again; its client repeats what it sent."""
+    key = of("appender")
+    first = [start(key, "one"), *sends_of(key, "a", [APPEND, TELL])]
+    return Story(
+        name,
+        lambda weather, lease: [appender(weather)],
+        people={
+            "c": [*first, wait(is_deleted(key)), start(key, "two"), *sends_of(key, "b", [TELL, APPEND]), *first],
+            "o": [wait(taken(key, 2)), delete(key)],
+        },
+        hazards=ONCE,
+        remembers=remembers,
+        needs=NO_REPEATS,
+    )
+
+
+def _new_work() -> Story:
+    """The same with actors and timers, at any time: what the former life still had under way is not the new one's."""
+    key = of("signup")
+    events: list[Mapping[str, Json]] = [{"type": "SUBMIT", "email": "a@b"}, {"type": "VERIFY", "code": 1}]
+    return Story(
+        "new-work",
+        lambda weather, lease: [signup(lease)],
+        people={
+            "c": [
+                start(key, "one"),
+                *sends_of(key, "a", events),
+                wait(is_deleted(key)),
+                start(key, "two"),
+                *sends_of(key, "b", events[:1]),
+            ],
+            "o": [wait(lives(key, 1)), delete(key)],
+        },
+        hazards=ONCE,
+        needs=NO_REPEATS,
+    )
+
+
+def _new_family() -> Story:
+    """A parent is deleted while its child lives: what that child says later is not for the parent's next life."""
+    mother = of("mother")
+    bye: Mapping[str, Json] = {"type": "BYE"}
+    return Story(
+        "new-family",
+        lambda weather, lease: nursery(),
+        people={
+            "c": [start(mother, "one"), send(mother, "a1", bye), wait(is_deleted(mother)), start(mother, "two")],
+            "o": [wait(taken(mother, 1)), delete(mother)],
+        },
+        hazards=ONCE,
+        needs=NO_REPEATS,
+    )
+
+
+def _persisted(machine: str, *events: Mapping[str, Json]) -> Callable[[Simulation], str]:
+    """What XState would have persisted of `machine` after `events`, wherever it has taken them."""
+
+    def text(simulation: Simulation) -> str:
+        logic = simulation.machines[machine]
+        return logic.dump(fold(logic, events, "elsewhere"))
+
+    return text
+
+
+def _with_child(simulation: Simulation) -> str:
+    mother, kid = simulation.machines["mother"], simulation.machines["kid"]
+    child = fold(kid, [{"type": "TICK", "id": "elsewhere"}], "elsewhere")
+    return dump_family(mother, Family(fold(mother, [], "elsewhere"), {"kid": Family(child, {})}))
+
+
+def _adopted_keys() -> Story:
+    """Adopted, deleted, started, deleted, adopted again: each life has effects of its own."""
+    key, text = of("appender"), _persisted("appender")
+    return Story(
+        "adopted-keys",
+        lambda weather, lease: [appender(weather)],
+        people={
+            "o": [
+                adopting(key, text),
+                send(key, "a1", TELL),
+                wait(taken(key, 1)),
+                delete(key),
+                start(key, "two"),
+                send(key, "b1", TELL),
+                wait(taken(key, 2)),
+                delete(key),
+                adopting(key, text),
+                send(key, "c1", TELL),
+            ]
+        },
+        hazards=ONCE,
+        needs=NO_REPEATS,
+    )
+
+
+def _adopted_actor() -> Story:
+    """An instance is adopted while its actor runs; deleted; and adopted again."""
+    key, text = of("bee"), _persisted("bee")
+    rests = found(key, lambda record: record.turn is None)
+    return Story(
+        "adopted-actor",
+        lambda weather, lease: [bee()],
+        people={"o": [adopting(key, text), wait(rests), delete(key), adopting(key, text)]},
+        hazards=ONCE,
+    )
+
+
+def _adopted_timer() -> Story:
+    """A timer has fired for a former life; the adopted one has the same timer before it."""
+    key = of("patient")
+    return Story(
+        "adopted-timer",
+        lambda weather, lease: [patient(lease)],
+        people={
+            "o": [
+                start(key, "one"),
+                wait(lives(key, 1)),
+                wait(found(key, lambda record: not record.timers)),
+                delete(key),
+                adopting(key, _persisted("patient")),
+                wait(found(key, lambda record: not record.timers)),
+                delete(key),
+                start(key, "two"),
+            ]
+        },
+        hazards=ONCE,
+        needs=NO_REPEATS,
+    )
+
+
+def _adopted_child() -> Story:
+    """An operator who adopts is lost halfway and does not come back; then somebody starts the instance afresh."""
+    mother = of("mother")
+    return Story(
+        "adopted-child",
+        lambda weather, lease: nursery(),
+        people={
+            "o": [once(adopting(mother, _with_child))],
+            "c": [start(mother, "one"), send(mother, "a1", {"type": "TICK"}), send(mother, "a2", {"type": "TICK"})],
+        },
+        hazards=ONCE,
+    )
+
+
+# Restores
+
+
+def _restored(name: str, back_to: int) -> Story:
+    """The store comes back from a backup: events get the numbers that others had, and must not get their keys."""
+    key = of("appender")
+    return Story(
+        name,
+        lambda weather, lease: [appender(weather)],
+        people={
+            "c": [
+                start(key, "one"),
+                *sends_of(key, "a", [TELL, TELL]),
+                wait(lambda simulation: simulation.restored),
+                start(key, "two"),
+                *sends_of(key, "b", [TELL, APPEND]),
+            ],
+            "o": [restoring(taken(key, back_to), taken(key, 2))],
+        },
+        hazards=ONCE,
+        asks=frozenset({Offer.BACKUP}),
+    )
+
+
+LIFE_STORIES: Sequence[Story] = [
+    _new_life("new-life"),
+    _new_life("new-life-with-a-memory", remembers=True),
+    _new_work(),
+    _new_family(),
+    _adopted_keys(),
+    _adopted_actor(),
+    _adopted_timer(),
+    _adopted_child(),
+    _restored("restored", 1),
+    _restored("wiped", 0),
+]

@@ -1,0 +1,131 @@
+"""A story: some machines, who is there and what they want, and what may go wrong; run once for each tape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from attrs import evolve, frozen
+
+from settled import Json, Key, Machine, Policy
+from settled.durable import Capability, Event, Message, Start, encode
+from settled_conformance.environment import Place
+from settled_conformance.harness import Harness, Offer
+from settled_conformance.simulator.choices import Tape
+from settled_conformance.simulator.machines import Weather
+from settled_conformance.simulator.operations import Deed, person
+from settled_conformance.simulator.processes import client, operator, worker
+from settled_conformance.simulator.scenario import Run
+from settled_conformance.simulator.scheduler import USUAL, Hazards, Kernel, Task
+from settled_conformance.simulator.simulation import Simulation
+
+
+@frozen(eq=False)
+class Story:
+    """`clients` are what each client sends, in order; `workers` how many there are; `weight` is its share of time.
+
+    `people` are others, by their names, and what each does, in order. `older` are machines of older versions: each has
+    a host of its own. `window` is how many ids a record remembers, and `remember` how many the queue does. `room` is
+    how long a record may be, and `complaint` what an action says when it fails. `remembers`: a worker begins with what
+    it stored last. `punctual`: timers are never early, whatever the workers' clocks say. `needs` and `asks` are what
+    this kind of backend must have declared, and the harness must offer, for the story to be told.
+    """
+
+    name: str
+    machines: Callable[[Weather, float], Iterable[Machine[Any, Any]]]
+    clients: Sequence[Sequence[Message]] = ()
+    workers: int = 2
+    weight: float = 1.0
+    people: Mapping[str, Sequence[Deed]] = {}
+    older: Callable[[], Sequence[Machine[Any, Any]]] = tuple
+    hazards: Hazards = USUAL
+    window: int | None = None
+    remember: int | None = None
+    room: float = float("inf")
+    complaint: str = "it fails"
+    remembers: bool = False
+    punctual: bool = False
+    needs: frozenset[Capability] = frozenset()
+    asks: frozenset[Offer] = frozenset()
+
+    def fits(self, harness: Harness) -> bool:
+        """Whether `harness` has what it takes."""
+        return self.needs <= harness.capabilities and self.asks <= harness.offers
+
+    def run(self, place: Place, tape: Tape) -> Run:
+        """One run at `place`, which must be empty."""
+        if self.remember is not None:
+            place.remember(self.remember)
+        weather, machines, older = _cast(self, place.lease)
+        weather.mended = False
+        harness = place.harness
+        kernel = Kernel(tape, harness.now, harness.tick, place.lease, harness.advance, place.fell)
+        place.contract.heard.append(kernel.say)
+        simulation = Simulation(
+            kernel,
+            place,
+            machines,
+            self._policy(place),
+            older,
+            self.hazards,
+            self.room,
+            self.complaint,
+            self.remembers,
+            self.punctual,
+        )
+        for number, messages in enumerate(self.clients, 1):
+            kernel.tasks.append(Task(f"c{number}", client(simulation, messages)))
+        for name, deeds in self.people.items():
+            kernel.tasks.append(Task(name, person(simulation, deeds)))
+        hosts = [machines] * self.workers + [{**machines, machine.id: machine} for machine in older]
+        for number, host in enumerate(hosts, 1):
+            kernel.tasks.append(Task(f"w{number}", worker(simulation, host)))
+        kernel.at_rest.append(lambda: _mend(simulation, weather))
+        simulation.close(kernel.run())
+        return Run(place.violations, kernel.timeline, frozenset(kernel.marks))
+
+    def _policy(self, place: Place) -> Policy:
+        policy = Policy(lease=place.lease, max_attempts=2)
+        return policy if self.window is None else evolve(policy, window=self.window)
+
+
+Cast = tuple[Weather, Mapping[str, Machine[Any, Any]], Sequence[Machine[Any, Any]]]
+
+
+@cache
+def _cast(story: Story, lease: float) -> Cast:
+    """The machines, compiled once; nothing of a run stays in them but the weather."""
+    weather = Weather()
+    return weather, {machine.id: machine for machine in story.machines(weather, lease)}, story.older()
+
+
+def _mend(simulation: Simulation, weather: Weather) -> bool:
+    """An operator mends the machine and redrives what was halted."""
+    weather.mended = True
+    halted = [key for key in simulation.lives if (record := simulation.record(key)) and record.halted]
+    for key in halted:
+        simulation.kernel.mark("redrive")
+        simulation.kernel.add(Task(f"o-{key.instance}-{simulation.kernel.trips}", operator(simulation, key)))
+    return bool(halted)
+
+
+def letters(key: Key, sender: str, events: Sequence[Mapping[str, Json]], start: bool = True) -> list[Message]:
+    """A start of `key`, and `events`, all sent by `sender`."""
+    first = [Message(key, f"{sender}.start", encode(Start(None)))] if start else []
+    rest = [
+        Message(key, f"{sender}.{number}", encode(Event({"id": f"{sender}{number}", **event})))
+        for number, event in enumerate(events, 1)
+    ]
+    return first + rest
+
+
+APPEND: Mapping[str, Json] = {"type": "APPEND"}
+TELL: Mapping[str, Json] = {"type": "TELL"}
+POISON: Mapping[str, Json] = {"type": "APPEND", "poison": True}
+ADA, BOB = "ada", "A:1"
+
+
+def of(machine: str, instance: str = ADA) -> Key:
+    """An instance of `machine`."""
+    return Key(machine, instance)

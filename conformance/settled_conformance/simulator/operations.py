@@ -1,0 +1,231 @@
+"""Deeds: what people do one after the other, and what they wait for before they do it.
+
+Clients start, send, and repeat what they sent; operators delete, adopt, redrive, and bring back a backup; outsiders
+send what they have no right to. Whoever is lost in the middle of a deed begins it again, unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias, cast
+
+from attrs import frozen
+
+from settled import EventError, IdReused, Json, Key, RecordError, SettledError, load_family, redrive
+from settled.durable import Backend, Capability, Message, Record, Stored, adopt
+from settled.durable.persisted_tree import family_to_json
+from settled.durable.window import WINDOW
+from settled_conformance.simulator.command_runner import Going, Hands, drive
+from settled_conformance.simulator.scheduler import Body, Fault, Idle, Task, Trip
+from settled_conformance.simulator.simulation import Simulation
+from settled_runtime import Client
+
+Deed: TypeAlias = Callable[[Simulation, Task], Going[None]]
+Condition: TypeAlias = Callable[[Simulation], bool]
+
+
+def person(simulation: Simulation, deeds: Sequence[Deed]) -> Callable[[Task], Body]:
+    """Does `deeds`, each until it is done; after a crash they go on with the one they were at."""
+    left = list(deeds)
+
+    def body(task: Task) -> Body:
+        while left:
+            yield from left[0](simulation, task)
+            left.pop(0)
+
+    return body
+
+
+def once(deed: Deed) -> Deed:
+    """`deed` by somebody who does not come back to it after a crash."""
+
+    def attempt(simulation: Simulation, task: Task) -> Going[None]:
+        if task.life == 1:
+            yield from deed(simulation, task)
+
+    return attempt
+
+
+# Clients, and outsiders
+
+
+@frozen
+class _Post:
+    """The backend as a client sees it: all that it does is to send."""
+
+    simulation: Simulation
+    task: Task
+
+    @property
+    def queue(self) -> _Post:
+        return self
+
+    def send(self, messages: Sequence[Message]) -> None:
+        self.simulation.send(self.task, messages)
+
+
+def start(key: Key, input: Json, *, id: str | None = None) -> Deed:
+    """Start `key`. Each start has an input of its own, which is its id too."""
+    return _posting(key, f"start {id or input}", lambda client: client.start(key.instance, input, id=id or str(input)))
+
+
+def send(key: Key, id: str, event: Mapping[str, Json]) -> Deed:
+    """Send an event to `key`; the event carries the id of its message, so that no two are equal."""
+    return _posting(key, f"send {id}", lambda client: client.send(key.instance, {"id": id, **event}, id=id))
+
+
+def _posting(key: Key, label: str, post: Callable[[Client[Any]], object]) -> Deed:
+    def deed(simulation: Simulation, task: Task) -> Going[None]:
+        client = Client(simulation.machines[key.machine], cast("Backend", _Post(simulation, task)))
+        yield from _insist(simulation, task, label, partial(post, client))
+
+    return deed
+
+
+def _insist(simulation: Simulation, task: Task, label: str, perform: Callable[[], object]) -> Going[None]:
+    while True:
+        try:
+            yield Trip(label, perform, _may_befall(simulation))
+        except (EventError, IdReused) as error:
+            simulation.kernel.say(f"{task.name} is refused: {error}")
+            return
+        except SettledError:
+            continue
+        simulation.kernel.say(f"{task.name} {label}")
+        return
+
+
+def _may_befall(simulation: Simulation) -> Sequence[Fault]:
+    """What may go wrong with a post. Where nobody would know a late repetition again, clients make none."""
+    faults = simulation.hazards.write
+    knows = Capability.DEDUPLICATION in simulation.place.contract.queueing.capabilities
+    if knows or simulation.policy.window >= WINDOW:
+        return faults
+    return tuple(fault for fault in faults if fault not in (Fault.CRASH_AFTER, Fault.LOST_ANSWER))
+
+
+# Waiting
+
+
+def wait(condition: Condition) -> Deed:
+    """Do nothing until `condition` holds."""
+
+    def deed(simulation: Simulation, _task: Task) -> Going[None]:
+        while not condition(simulation):
+            yield Idle()
+
+    return deed
+
+
+def taken(key: Key, count: int) -> Condition:
+    """The lives of `key` have taken `count` events, or more."""
+    return lambda simulation: simulation.lives_of(key).taken >= count
+
+
+def lives(key: Key, number: int) -> Condition:
+    """`key` has come to its life of this number, and lives."""
+    return lambda simulation: (
+        len(simulation.lives_of(key).judges) >= number and simulation.lives_of(key).now is not None
+    )
+
+
+def is_deleted(key: Key) -> Condition:
+    """`key` had a life, and has none now."""
+    return lambda simulation: bool(simulation.lives_of(key).judges) and simulation.lives_of(key).now is None
+
+
+def found(key: Key, holds: Callable[[Record], bool]) -> Condition:
+    """`key` has a record of which this holds."""
+    return lambda simulation: (record := simulation.record(key)) is not None and holds(record)
+
+
+def set_aside(key: Key, count: int) -> Condition:
+    """`key` has so many dead letters."""
+    return lambda simulation: len(simulation.backend.store.dead_letters(key)) >= count
+
+
+# Operators
+
+
+def delete(key: Key) -> Deed:
+    """Delete `key`, whatever it is at."""
+
+    def deed(simulation: Simulation, task: Task) -> Going[None]:
+        while True:
+            found = yield from _load(simulation, task, key)
+            if found is None or found.is_deleted:
+                return
+            perform = partial(simulation.delete, task, key, found)
+            try:
+                yield Trip(f"delete {key}", perform, simulation.hazards.release)
+            except SettledError:
+                continue
+            simulation.kernel.say(f"{task.name} deletes {key}")
+            return
+
+    return deed
+
+
+def redriving(key: Key) -> Deed:
+    """Redrive `key`."""
+
+    def deed(simulation: Simulation, task: Task) -> Going[None]:
+        machine = simulation.machines[key.machine]
+        simulation.kernel.mark("redrive")
+        while True:
+            nonce = f"{task.nonce}.{simulation.kernel.trips}"
+            try:
+                yield from drive(redrive(machine, key, nonce), Hands(simulation, task, machine))
+            except SettledError:
+                continue
+            return
+
+    return deed
+
+
+def adopting(key: Key, text: Callable[[Simulation], str]) -> Deed:
+    """Adopt what XState has persisted under `key`, as `settled_runtime.Client` does, one round trip after the other."""
+
+    def deed(simulation: Simulation, task: Task) -> Going[None]:
+        machine, nonce = simulation.machines[key.machine], f"{task.nonce}.{simulation.kernel.trips}"
+        tree = family_to_json(machine, load_family(machine, text(simulation)))
+        while True:
+            found = yield from _load(simulation, task, key)
+            try:
+                write = adopt(machine, key, tree, found, nonce, simulation.kernel.now)
+            except RecordError:
+                return  # there is such an instance already
+            perform = partial(simulation.finish, task, write, adopts=write.stored is not None)
+            try:
+                yield Trip(f"adopt {key}", perform, simulation.hazards.write)
+            except SettledError:
+                continue
+            return
+
+    return deed
+
+
+def _load(simulation: Simulation, task: Task, key: Key) -> Going[Stored | None]:
+    """What is stored for `key`."""
+    trip = Trip(f"load {key}", partial(simulation.load, task, key), simulation.hazards.read)
+    while True:
+        try:
+            stored: Stored | None = yield trip
+        except SettledError:
+            continue
+        return stored
+
+
+def restoring(after: Condition, then: Condition) -> Deed:
+    """Note what the store holds `after` something; `then`, later, bring it back."""
+
+    def deed(simulation: Simulation, task: Task) -> Going[None]:
+        yield from wait(after)(simulation, task)
+        simulation.kernel.say(f"{task.name} makes a backup")
+        restore = simulation.backup()
+        yield from wait(then)(simulation, task)
+        simulation.kernel.say(f"{task.name} restores the backup")
+        restore()
+
+    return deed

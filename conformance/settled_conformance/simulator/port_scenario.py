@@ -1,0 +1,163 @@
+"""The ports alone: clients that send and schedule, and consumers that do all that may be done with a delivery.
+
+Here is no machine that could hide what a port does wrong; what is handed out is judged by the contract, and by nothing
+else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
+from typing import Any
+
+from attrs import frozen
+
+from settled import Key, SettledError
+from settled.durable import Delivery, Index, Message, Stored, Timer, Write
+from settled_conformance.contract.checked_backend import Witness, WitnessedQueue
+from settled_conformance.environment import Place
+from settled_conformance.harness import Harness
+from settled_conformance.simulator.choices import Tape
+from settled_conformance.simulator.scenario import Run
+from settled_conformance.simulator.scheduler import RECEIVE, WRITE, Body, Choice, Fault, Idle, Kernel, Step, Task, Trip
+
+KEYS = (Key("m", "A"), Key("m", "A:1"), Key("m", "b"))
+TAKE = tuple(fault for fault in RECEIVE if fault not in (Fault.REPEAT, Fault.AHEAD, Fault.BEHIND))
+
+
+@frozen(eq=False)
+class Ports:
+    """Two clients, two consumers, three keys."""
+
+    name: str = "ports"
+    weight: float = 1.0
+
+    def fits(self, harness: Harness) -> bool:
+        """Every backend has ports."""
+        return True
+
+    def run(self, place: Place, tape: Tape) -> Run:
+        """One run at `place`, which must be empty."""
+        harness = place.harness
+        kernel = Kernel(tape, harness.now, harness.tick, place.lease, harness.advance, place.fell)
+        place.contract.heard.append(kernel.say)
+        for number in (1, 2):
+            kernel.tasks.append(Task(f"c{number}", _client(kernel, place, number)))
+        for number in (1, 2):
+            kernel.tasks.append(Task(f"w{number}", _consumer(kernel, place)))
+        if kernel.run():
+            place.contract.at_rest()
+        else:
+            place.contract.accuse("L1", "the queue is never empty")
+        return Run(place.violations, kernel.timeline, frozenset(kernel.marks))
+
+
+def _client(kernel: Kernel, place: Place, number: int) -> Callable[[Task], Body]:
+    """Sends, schedules, puts off and cancels; each until it was answered, whatever happens to it."""
+    lease = place.lease
+    ids = [f"{number}.{count}" for count in range(1, 5)]
+
+    def steps(handle: Witness) -> list[tuple[str, Callable[[], object]]]:
+        now, (first, second, third, fourth) = kernel.epoch, ids
+        own, other = KEYS[0], KEYS[number]
+        batch = [Message(own, first, "{}"), Message(own, second, "{}"), Message(other, first, "{}")]
+        soon, late = Timer(f"t{number}", Message(own, f"t{number}", "{}"), now + lease / 2), now + 0.8 * lease
+        gone = Timer(f"g{number}", Message(own, f"g{number}", "{}"), now + 5 * lease)
+        later = Timer(soon.id, soon.message, late)
+        return [
+            (f"send {first} {second}", lambda: handle.queue.send(batch)),
+            (f"schedule {soon.id}", lambda: handle.timers.schedule(soon)),
+            (f"schedule {gone.id}", lambda: handle.timers.schedule(gone)),
+            (f"send {third}", lambda: handle.queue.send([Message(own, third, "{}")])),
+            (f"put {soon.id} off", lambda: handle.timers.schedule(later)),
+            (f"cancel {gone.id}", lambda: handle.timers.cancel(gone.id)),
+            (f"send {fourth}", lambda: handle.queue.send([Message(other, fourth, "{}")])),
+        ]
+
+    done = 0
+
+    def body(task: Task) -> Body:
+        nonlocal done
+        handle = place.open()
+        while done < len(steps(handle)):
+            name, do = steps(handle)[done]
+            try:
+                yield Trip(name, partial(_done, kernel, do), WRITE)
+            except SettledError:
+                continue
+            kernel.say(f"{task.name} {name}")
+            done += 1
+
+    return body
+
+
+def _consumer(kernel: Kernel, place: Place) -> Callable[[Task], Body]:
+    """Receives, and does something with each key that it was handed."""
+
+    def body(task: Task) -> Body:
+        handle = place.open()
+        kernel.expect(kernel.epoch + place.lease / 2)
+        kernel.expect(kernel.epoch + 0.8 * place.lease)
+        while True:
+            try:
+                deliveries = yield Trip("receive", lambda: _receive(kernel, handle, task), TAKE)
+            except SettledError:
+                continue
+            if not deliveries:
+                yield Idle()
+                continue
+            for key in dict.fromkeys(delivery.message.key for delivery in deliveries):
+                group = [delivery for delivery in deliveries if delivery.message.key == key]
+                yield from _use(kernel, handle, task, group)
+
+    return body
+
+
+def _receive(kernel: Kernel, handle: Witness, task: Task) -> Sequence[Delivery]:
+    deliveries = handle.queue.receive(3)
+    for delivery in deliveries:
+        task.holds_until = max(task.holds_until, delivery.until)
+        kernel.expect(delivery.until)
+    if deliveries:
+        kernel.say(f"{task.name} receive {' '.join(f'{each.message.id}#{each.attempt}' for each in deliveries)}")
+    return deliveries
+
+
+def _use(kernel: Kernel, handle: Witness, task: Task, group: Sequence[Delivery]) -> Generator[Step, Any, None]:
+    key, queue, lease = group[0].message.key, handle.queue, kernel.lease
+    ways: list[tuple[str, Callable[[], object]]] = [
+        ("commit and acknowledge", lambda: _commit(handle, key, group)),
+        ("acknowledge", lambda: queue.ack(group)),
+        ("acknowledge the first of", lambda: _one_of(queue, group)),
+        ("release", lambda: queue.release(group)),
+        ("park", lambda: queue.release(group, lease / 3)),
+        ("extend and keep", lambda: queue.extend(group, lease)),
+        ("keep", lambda: None),
+    ]
+    way: int = yield Choice("what is done with it", len(ways))
+    name, do = ways[way]
+    label = f"{name} {' '.join(each.message.id for each in group)}"
+    try:
+        yield Trip(label, lambda: _done(kernel, do), WRITE)
+    except SettledError:
+        return
+    kernel.say(f"{task.name} {label}")
+
+
+def _done(kernel: Kernel, do: Callable[[], object]) -> None:
+    do()
+    kernel.expect(kernel.now + kernel.lease / 3)
+    kernel.expect(kernel.now + kernel.lease)
+    kernel.stir()
+
+
+def _one_of(queue: WitnessedQueue, group: Sequence[Delivery]) -> None:
+    queue.ack(group[:1])
+    queue.release(group[1:])
+
+
+def _commit(handle: Witness, key: Key, group: Sequence[Delivery]) -> None:
+    found = handle.store.load(key)
+    version = found.version if found else 0
+    stored = Stored(version + 1, f"version {version + 1}", Index("active"))
+    handle.finish(Write(key, stored, version, acks=tuple(group)))

@@ -1,0 +1,4 @@
+"""Draw a chart, as Mermaid or as DOT.
+
+It reads charts only.
+"""

@@ -1,0 +1,130 @@
+"""A diagram in Graphviz's DOT.
+
+A node with nodes inside is a cluster, and an arrow cannot end at one: it ends at a node inside and is cut off at the
+cluster's edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from html import escape
+from typing import assert_never
+
+from settled.chart.chart import Chart, Configuration
+from settled.diagram.model import Arrow, Diagram, Shape, diagram, printable
+
+_GRAPH = (
+    'graph [compound=true, fontname="Helvetica", labelloc="t", nodesep=0.4, ranksep=0.5]',
+    'node [shape=box, style="rounded,filled", fillcolor="white", color="#64748b", fontname="Helvetica", fontsize=11]',
+    'edge [color="#64748b", fontname="Helvetica", fontsize=10]',
+)
+_SETTLED, _ACTIVE = 'fillcolor="#dcfce7"', 'color="#1d4ed8", penwidth=3'
+
+
+def dot(chart: Chart, configuration: Configuration | None = None) -> str:
+    """`chart` as the text of a Graphviz digraph; the nodes of `configuration`, if one is given, are active."""
+    drawn = diagram(chart, configuration)
+    shapes = {shape.id: shape for shape in drawn.all()}
+    lines = [
+        *_GRAPH,
+        *(["newrank=true"] if _crosses(drawn) else []),
+        f"label=<<b>{_escaped(drawn.title)}</b>>",
+        *(line for shape in drawn.shapes for line in _shape(shape)),
+        *(_arrow(arrow, shapes) for arrow in drawn.arrows),
+    ]
+    return "\n".join(["digraph {", *(f"  {line}" for line in lines), "}"]) + "\n"
+
+
+def _crosses(drawn: Diagram) -> bool:
+    """Whether an arrow leads into or out of a shape. Graphviz's older way to rank looks better, but fails there."""
+    around = {inner.id: shape.id for shape in drawn.all() for inner in shape.inside}
+    return any(around.get(arrow.source) != around.get(arrow.target) for arrow in drawn.arrows)
+
+
+def _shape(shape: Shape) -> Iterator[str]:
+    match shape.kind:
+        case "start":
+            yield _node(shape, 'shape=point, width=0.15, fillcolor="#334155", label=""')
+        case "history":
+            yield _node(shape, f"shape=circle, margin=0.02, {_label(shape)}")
+        case "any" | "anew":
+            yield _node(shape, f'style="rounded,dashed", fontcolor="#475569", {_label(shape)}')
+        case "state":
+            yield _node(shape, _label(shape))
+        case "final":
+            yield _node(shape, f"peripheries=2, {_label(shape)}")
+        case "compound" | "parallel":
+            yield from _cluster(shape)
+        case _:
+            assert_never(shape.kind)
+
+
+def _node(shape: Shape, attributes: str) -> str:
+    return f"{_id(shape.id)} [{', '.join([attributes, *_marks(shape)])}]"
+
+
+def _cluster(shape: Shape) -> Iterator[str]:
+    yield f"subgraph {_id(_cluster_of(shape))} {{"
+    style = 'style="rounded,filled", fillcolor="white", color="#64748b", fontsize=12'
+    yield f"  graph [{', '.join([_label(shape), style, *_marks(shape)])}]"
+    for inner in shape.inside:
+        lines = _region(inner) if inner in shape.regions else _shape(inner)
+        yield from (f"  {line}" for line in lines)
+    yield "}"
+
+
+def _region(shape: Shape) -> Iterator[str]:
+    """A region of a parallel node, in the dashed frame that tells it from a plain child."""
+    yield f"subgraph {_id(f'cluster_{shape.id}__region')} {{"
+    yield '  graph [label="", style="dashed", color="#94a3b8"]'
+    yield from (f"  {line}" for line in _shape(shape))
+    yield "}"
+
+
+def _arrow(arrow: Arrow, shapes: Mapping[str, Shape]) -> str:
+    source, target = shapes[arrow.source], shapes[arrow.target]
+    order = list(shapes)
+    goes_on = order.index(source.id) < order.index(target.id)
+    attributes = [f"label=<{'<br/>'.join(map(_escaped, arrow.label))}>"] if arrow.label else []
+    if source.inside:
+        attributes.append(f"ltail={_id(_cluster_of(source))}")
+    if target.inside:
+        attributes.append(f"lhead={_id(_cluster_of(target))}")
+    listed = f" [{', '.join(attributes)}]" if attributes else ""
+    return f"{_id(_last(source) if goes_on else _first(source))} -> {_id(_first(target))}{listed}"
+
+
+# Where an arrow from or to a cluster is tied to. Graphviz puts what an arrow leads to below where it comes from, so an
+# arrow that goes on comes from the end of a cluster, and one that goes back from its beginning.
+
+
+def _first(shape: Shape) -> str:
+    return _first(shape.inside[0]) if shape.inside else shape.id
+
+
+def _last(shape: Shape) -> str:
+    return _last(shape.inside[-1]) if shape.inside else shape.id
+
+
+def _marks(shape: Shape) -> Iterator[str]:
+    if shape.is_settled:
+        yield _SETTLED
+    if shape.is_active:
+        yield _ACTIVE
+
+
+def _cluster_of(shape: Shape) -> str:
+    return f"cluster_{shape.id}"
+
+
+def _id(id: str) -> str:
+    return f'"{id}"'
+
+
+def _label(shape: Shape) -> str:
+    lines = "".join(f'<br/><font point-size="10">{_escaped(line)}</font>' for line in shape.lines)
+    return f"label=<<b>{_escaped(shape.title)}</b>{lines}>"
+
+
+def _escaped(text: str) -> str:
+    return escape(printable(text)) or " "

@@ -1,0 +1,342 @@
+"""What a diagram of a chart shows, before it is written in any language: shapes in shapes, and arrows.
+
+Not all that a chart says can be drawn as an arrow from node to node. What a node does whatever it is in (its actors,
+its actions, transitions that stay inside it) belongs to a shape within it that stands for any state in there; a
+transition to a node from inside of it ends at a shape within it that stands for entering it anew. Languages that
+lay out graphs cope badly with arrows between a shape and what is around it, and these two make them unnecessary.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
+from typing import Any, Literal, TypeAlias
+
+from attrs import define, field, frozen
+
+from settled.chart.actions import RaiseEvent, SendTo
+from settled.chart.args import known_value
+from settled.chart.builtins import known_action
+from settled.chart.chart import Chart, Configuration
+from settled.chart.config import Inline, Named, Reference, name_of
+from settled.chart.guards import And, Not, Or, StateIn
+from settled.chart.nodes import Action, Invocation, Node, Transition
+from settled.chart.settled_tags import is_tagged
+from settled.data import ABSENT, is_array, is_object, write
+
+Kind: TypeAlias = Literal["state", "compound", "parallel", "final", "history", "start", "any", "anew"]
+
+
+_REGIONS: tuple[Kind, ...] = ("state", "compound", "parallel", "final")
+_PSEUDO: tuple[Kind, ...] = ("start", "any", "anew")
+
+
+@frozen
+class Shape:
+    """A node, or one of the three kinds that are none: where it starts, any state inside of it, entering it anew.
+
+    `id` is made of letters, digits and underscores; `title` and `lines` are any text.
+    """
+
+    id: str
+    kind: Kind
+    title: str = ""
+    lines: tuple[str, ...] = ()
+    inside: tuple[Shape, ...] = ()
+    is_settled: bool = False
+    is_active: bool = False
+
+    @property
+    def regions(self) -> tuple[Shape, ...]:
+        """The shapes inside that are active side by side, if this is parallel."""
+        return tuple(shape for shape in self.inside if self.kind == "parallel" and shape.kind in _REGIONS)
+
+
+@frozen
+class Arrow:
+    """From shape to shape, by their ids; `label` has a line for what triggers it and one for what it does."""
+
+    source: str
+    target: str
+    label: tuple[str, ...] = ()
+
+
+@frozen
+class Diagram:
+    """All of it, in document order."""
+
+    title: str
+    shapes: tuple[Shape, ...]
+    arrows: tuple[Arrow, ...]
+
+    def all(self) -> Iterator[Shape]:
+        """Each shape, before those inside it."""
+        return _all(self.shapes)
+
+
+def _all(shapes: Iterable[Shape]) -> Iterator[Shape]:
+    for shape in shapes:
+        yield shape
+        yield from _all(shape.inside)
+
+
+def diagram(chart: Chart, configuration: Configuration | None = None) -> Diagram:
+    """The diagram of `chart`; the nodes of `configuration`, if one is given, are active."""
+    drawing = _Drawing(chart, configuration.members if configuration else frozenset())
+    arrows = tuple(arrow for node in chart.nodes for arrow in drawing.arrows(node))
+    # Arrows come first: they tell which shapes must be there for them to begin and end at.
+    root = drawing.shape(chart.root)
+    return Diagram(chart.id, root.inside if root.kind == "compound" else (root,), arrows)
+
+
+@define
+class _Drawing:
+    """A diagram in the making. `anew` are the nodes that something inside of them leads back to."""
+
+    chart: Chart
+    active: frozenset[Node]
+    names: dict[tuple[Node, Kind], str] = field(init=False)
+    any: set[Node] = field(factory=set[Node])
+    anew: set[Node] = field(factory=set[Node])
+
+    def __attrs_post_init__(self) -> None:
+        taken = _Names()
+        self.names = {(node, "state"): taken.new(*_path(node)) for node in self.chart.nodes}
+        for node in self.chart.nodes:
+            for kind in _PSEUDO:
+                self.names[node, kind] = taken.new(self.names[node, "state"], "initial" if kind == "start" else kind)
+
+    def name(self, node: Node, kind: Kind = "state") -> str:
+        return self.names[node, kind]
+
+    def shape(self, node: Node) -> Shape:
+        lines = tuple(_lines(node))
+        is_around = bool(node.children)
+        return Shape(
+            id=self.name(node),
+            kind="state" if node.type == "atomic" or (node.type == "parallel" and not is_around) else node.type,
+            title=_title(node),
+            lines=() if is_around else lines,
+            inside=tuple(self.inside(node, lines)) if is_around else (),
+            is_settled=node.type != "history" and any(map(is_tagged, (node, *node.ancestors))),
+            is_active=node in self.active,
+        )
+
+    def inside(self, node: Node, lines: tuple[str, ...]) -> Iterator[Shape]:
+        if node.type == "compound" and node.initial:
+            yield Shape(self.name(node, "start"), "start")
+        if lines or node in self.any:
+            yield Shape(self.name(node, "any"), "any", "any state", lines)
+        if node in self.anew:
+            yield Shape(self.name(node, "anew"), "anew", f"\N{LEFTWARDS ARROW WITH HOOK} {_title(node)}")
+        yield from map(self.shape, node.children.values())
+
+    def arrows(self, node: Node) -> Iterator[Arrow]:
+        if node.type == "compound" and node.initial:
+            does = _actions(node.initial.actions)
+            yield Arrow(self.name(node, "start"), self.name(node.initial.target), (does,) if does else ())
+        for target in node.defaults:
+            yield Arrow(self.name(node), self.end(node, target), ("default",))
+        for transition in node.transitions:
+            for target in transition.targets or ():
+                yield Arrow(self.begin(node, target), self.end(node, target), _label(transition))
+
+    def begin(self, node: Node, target: Node) -> str:
+        if node.parent is None or (node.children and (target is node or target.is_inside(node))):
+            self.any.add(node)
+            return self.name(node, "any")
+        return self.name(node)
+
+    def end(self, node: Node, target: Node) -> str:
+        if target.children and (node is target or node.is_inside(target)):
+            self.anew.add(target)
+            return self.name(target, "anew")
+        return self.name(target)
+
+
+# Names.
+
+
+_RESERVED = frozenset(
+    {
+        *("as", "class", "classdef", "click", "default", "direction", "end", "hide", "href", "note", "root", "scale"),
+        *("constructor", "hasownproperty", "isprototypeof", "propertyisenumerable", "tolocalestring", "tostring"),
+        *("state", "style", "valueof"),
+    }
+)
+"""What Mermaid, or JavaScript below it, has a meaning for where an id stands, whether in capitals or not."""
+
+
+class _Names:
+    """Ids that read like what they stand for; only a number tells apart what differs in odd characters alone."""
+
+    def __init__(self) -> None:
+        self.taken = set[str]()
+
+    def new(self, *path: str) -> str:
+        """A name for what is at `path`."""
+        plain = "__".join(re.sub(r"\W+", "_", key, flags=re.ASCII).strip("_") or "odd" for key in path)
+        wanted = plain if plain[0].isalpha() else f"state_{plain}"
+        if wanted.lower() in _RESERVED or wanted.endswith(("_start", "_end")):  # so Mermaid calls its own
+            wanted += "_state"
+        numbered = (f"{wanted}_{number}" for number in count(2))
+        name = wanted if wanted not in self.taken else next(each for each in numbered if each not in self.taken)
+        self.taken.add(name)
+        return name
+
+
+def _path(node: Node) -> list[str]:
+    return [each.key for each in reversed((node, *node.ancestors)) if each.parent] or [node.key]
+
+
+def _title(node: Node) -> str:
+    match node.history:
+        case "deep":
+            return "H*"
+        case None:
+            return node.key
+        case _:
+            return "H"
+
+
+# Texts.
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with a mark in the place of each character that no reader would see."""
+    plain = " ".join(text.split())
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in plain)
+
+
+def _lines(node: Node) -> Iterator[str]:
+    """What `node` does without being left."""
+    if node.entry:
+        yield f"entry {_actions(node.entry)}"
+    for invocation in node.invoke:
+        yield f"invoke {_actor(node, invocation)}"
+    for transition in node.transitions:
+        if transition.targets is None:
+            yield " ".join(_label(transition)) + (" (forbidden)" if transition.is_forbidding else "")
+    if node.exit:
+        yield f"exit {_actions(node.exit)}"
+
+
+def _label(transition: Transition) -> tuple[str, ...]:
+    guard = f" [{_guard(transition.guard.reference)}]" if transition.guard else ""
+    does = _actions(transition.actions)
+    return (f"{_trigger(transition)}{guard}", *([does] if does else []))
+
+
+def _trigger(transition: Transition) -> str:
+    source, descriptor = transition.source, transition.descriptor
+    named = {
+        "": "always",
+        "xstate.route": "route",
+        f"xstate.done.state.{source.id}": "done",
+        **{after.event: f"after {_delay(after.delay)}" for after in source.after},
+    }
+    for invocation in source.invoke:
+        actor = _actor(source, invocation)
+        named[f"xstate.done.actor.{invocation.id}"] = f"{actor} done"
+        named[f"xstate.error.actor.{invocation.id}"] = f"{actor} failed"
+        named[f"xstate.snapshot.{invocation.id}"] = f"{actor} changed"
+    return named.get(descriptor, descriptor)
+
+
+def _delay(delay: str | float) -> str:
+    """A name, or milliseconds in the largest unit of which there is at least one."""
+    if isinstance(delay, str):
+        return delay
+    unit, size = next(((unit, size) for unit, size in _UNITS if delay >= size), _UNITS[-1])
+    return f"{delay / size:.12g} {unit}"
+
+
+_UNITS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000), ("ms", 1))
+
+
+def _actor(node: Node, invocation: Invocation) -> str:
+    """By its id, unless nobody has chosen it."""
+    index = node.invoke.index(invocation)
+    return name_of(invocation.reference) if invocation.id == f"{index}.{node.id}" else invocation.id
+
+
+def _actions(actions: Iterable[Action]) -> str:
+    names = [_action(action.reference) for action in actions]
+    return f"/ {', '.join(names)}" if names else ""
+
+
+def _action(reference: Reference) -> str:
+    match known_action(reference):
+        case RaiseEvent(event=event):
+            return f"raise {_type(known_value(event))}"
+        case SendTo(to=to, event=event):
+            return f"send {_type(known_value(event))} to {_known(known_value(to))}"
+        case _:
+            return name_of(reference)
+
+
+def _type(event: Any) -> str:
+    return str(event["type"]) if is_object(event) and "type" in event else "..."
+
+
+def _known(value: Any) -> str:
+    return "..." if value is ABSENT else str(value)
+
+
+def _guard(wanted: Any) -> str:
+    """A guard as people say it: by its name, and those made of others by what they are made of."""
+    match wanted:
+        case Inline(what=what):
+            return _guard(what) if isinstance(what, And | Or | Not | StateIn) else name_of(wanted)
+        case Named(type=type, params=params):
+            return _named_guard(type, params)
+        case And(guards=guards):
+            return _joined(guards, "and")
+        case Or(guards=guards):
+            return _joined(guards, "or")
+        case Not(guard=guard):
+            return f"not {_bracketed(guard)}"
+        case StateIn(value=value):
+            return f"in {value if isinstance(value, str) else write(value)}"
+        case str():
+            return wanted
+        case {"type": str(type)}:
+            return _named_guard(type, wanted.get("params", ABSENT))
+        case _:
+            return str(getattr(wanted, "__name__", "..."))
+
+
+def _named_guard(type: str, params: Any) -> str:
+    match type, params:
+        case "xstate.and", {"guards": guards}:
+            return _joined(guards, "and")
+        case "xstate.or", {"guards": guards}:
+            return _joined(guards, "or")
+        case "xstate.not", {"guard": guard}:
+            return f"not {_bracketed(guard)}"
+        case "xstate.stateIn", {"stateValue": value}:
+            return f"in {value if isinstance(value, str) else write(value)}"
+        case _:
+            return f"{type}({_params(params)})" if is_object(params) and params else type
+
+
+def _joined(guards: Iterable[Any], word: str) -> str:
+    return f" {word} ".join(map(_bracketed, guards)) or f"{word} of nothing"
+
+
+def _bracketed(guard: Any) -> str:
+    text = _guard(guard)
+    return f"({text})" if " and " in text or " or " in text else text
+
+
+def _params(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}: {_param(value)}" for name, value in params.items())
+
+
+def _param(value: Any) -> str:
+    if callable(value):
+        return "..."
+    return (
+        write(value) if value is None or is_object(value) or is_array(value) or isinstance(value, bool) else str(value)
+    )

@@ -1,0 +1,20 @@
+"""Run a machine durably, still without I/O: the ports of a backend, the record, and the turn as commands.
+
+Here are the names that authors of adapters need, and those who drive `settled.turn` themselves.
+"""
+
+from settled.lazy_names import lazy_names
+
+__getattr__ = lazy_names(
+    globals(),
+    {
+        "settled.durable.commands": "Act Acted Answer Command Course Done Extend Finish Invocation Letters Load Loaded"
+        " Lying Ran Release Remembered Result Run",
+        "settled.durable.import_export": "adopt gather",
+        "settled.durable.messages": "Event Message Start Timer encode",
+        "settled.durable.ports": "DELETED Backend Capability DeadLetter Delivery Finished Index Position Queue Store"
+        " Stored Timers Traits Write",
+        "settled.durable.record": "Action Record",
+        "settled.durable.record_json": "read",
+    },
+)

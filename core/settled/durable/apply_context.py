@@ -1,0 +1,51 @@
+"""The desk: where a record is being worked on.
+
+What depends on the moment and not on the record comes from here: whose it is, the time, the delivery, the version.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+from settled._fast_frozen import evolve
+from settled.durable.record import Debt, OpenTurn, Owed, Record, idempotency_key
+from settled.key import Key
+from settled.machine import Machine
+
+
+@frozen
+class Desk:
+    """The circumstances of one step: whose record it is, when, for which delivery, and how long its lease lasts.
+
+    `version` and `nonce` are those of the commit that is being prepared. `resolution` is how far `now` may be behind.
+    """
+
+    machine: Machine[Any, Any]
+    key: Key
+    now: float
+    by: str
+    lease: float
+    version: int
+    nonce: str
+    resolution: float = 0.0
+
+    def name(self, record: Record, index: int) -> str:
+        """The idempotency key of effect number `index` of the open turn."""
+        turn = open_turn(record)
+        return idempotency_key(self.key, turn.nonce, turn.ordinal, index)
+
+    def due_in(self, seconds: float) -> float:
+        """When `seconds` will certainly have passed."""
+        return self.now + self.resolution + seconds
+
+    def owing(self, record: Record, debt: Debt) -> Record:
+        """`record`, which owes `debt` too."""
+        return evolve(record, outbox=(*record.outbox, Owed(self.by, debt)))
+
+
+def open_turn(record: Record) -> OpenTurn:
+    """The open turn of `record`, where there is one."""
+    assert record.turn is not None, "the turn is open"
+    return record.turn

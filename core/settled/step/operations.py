@@ -1,0 +1,342 @@
+"""What a microstep consists of: operations, each bound once to what its place in the config means.
+
+Which of them there are, and in which order, follows from the nodes that are left and entered, and ``microstep`` says
+it. What each one does depends on the context and the event it meets, so it is done anew each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias, assert_never
+
+from attrs import field, frozen
+
+from settled.chart.actions import (
+    INTERNAL,
+    PARENT,
+    ActionLike,
+    Assign,
+    CancelSend,
+    EmitEvent,
+    EnqueueActions,
+    EnqueueArgs,
+    LogValue,
+    RaiseEvent,
+    SendTo,
+    SpawnChild,
+    StopChild,
+)
+from settled.chart.args import Args, Expression, known_value
+from settled.chart.chart import Configuration, told
+from settled.chart.guards import GuardLike
+from settled.chart.nodes import Action, After, Invocation, Node
+from settled.chart.program import Program
+from settled.chart.resolve import BoundAction, Custom
+from settled.chart.snapshot import Child
+from settled.data import ABSENT
+from settled.errors import LogicError
+from settled.step.effects import Cancel, Emit, Log, NewExecute, Send, Whom
+from settled.step.selection import raised
+from settled.step.state import Macrostep, read
+
+Perform: TypeAlias = Callable[[Macrostep], None]
+
+
+@frozen(eq=False)
+class Operation:
+    """Something to be done to a macrostep. `what` and `path` tell of it if it raises."""
+
+    perform: Perform
+    what: str
+    path: str
+
+
+def perform(operations: Iterable[Operation], step: Macrostep) -> None:
+    """Do `operations` to `step`, each on top of what the one before it left behind.
+
+    Raises:
+        LogicError: one of them raised.
+    """
+    for operation in operations:
+        try:
+            operation.perform(step)
+        except LogicError:
+            raise
+        except Exception as error:
+            raise raised(step.program, operation.what, operation.path, error) from error
+
+
+@frozen(eq=False)
+class Operations:
+    """The operations of `program`: one object for each place, however many microsteps it is part of."""
+
+    program: Program
+    _bound: dict[object, Operation] = field(factory=dict[object, Operation], init=False)
+
+    def _once(self, key: object, bind: Callable[[], Operation]) -> Operation:
+        known = self._bound.get(key)
+        if known is None:
+            known = self._bound[key] = bind()
+        return known
+
+    def refuse(self, configuration: Configuration) -> Operation:
+        """Do nothing, for all would end in `configuration`, in which no machine can be."""
+
+        def perform(step: Macrostep) -> None:
+            type, id = step.event["type"], self.program.chart.id
+            raise LogicError(f'{id}: "{type}" would lead to {told(configuration)}, and no machine can be there')
+
+        return Operation(perform, "entering states", "")
+
+    def act(self, action: Action, awaited: tuple[str, ...] = ()) -> Operation:
+        """Run `action`. It may address the `awaited` actors, which its node is about to start, already."""
+
+        def bind() -> Operation:
+            return _acting(self.program, self.program.actions[action], action.path, awaited)
+
+        return self._once(action, bind)
+
+    def start_delay(self, after: After) -> Operation:
+        """Let time run for a delayed event of a node that is entered."""
+
+        def bind() -> Operation:
+            compute = self.program.delays[after]
+
+            def perform(step: Macrostep) -> None:
+                delay = compute and compute(step.args(), None)
+                step.raise_({"type": after.event}, after.event, delay)
+
+            return Operation(perform, f'the delay "{after.delay}"', after.path)
+
+        return self._once(after, bind)
+
+    def cancel_delay(self, after: After) -> Operation:
+        """Cancel it when the node is left."""
+
+        def bind() -> Operation:
+            def perform(step: Macrostep) -> None:
+                step.effects.append(Cancel(step.next_index, after.event))
+
+            return Operation(perform, f'cancelling "{after.event}"', after.path)
+
+        return self._once((Cancel, after), bind)
+
+    def start_actor(self, invocation: Invocation) -> Operation:
+        """Start an actor of a node that is entered."""
+
+        def bind() -> Operation:
+            compute = self.program.inputs[invocation]
+
+            def perform(step: Macrostep) -> None:
+                input = compute(step.args(), None)
+                step.start(
+                    invocation.id, Child(invocation.src, invocation.system_id, input=input, sync=invocation.sync)
+                )
+
+            return Operation(perform, f'the input of "{invocation.id}"', invocation.path)
+
+        return self._once(invocation, bind)
+
+    def stop_actor(self, invocation: Invocation) -> Operation:
+        """Stop it when the node is left."""
+
+        def bind() -> Operation:
+            def perform(step: Macrostep) -> None:
+                step.stop(invocation.id)
+
+            return Operation(perform, f'stopping "{invocation.id}"', invocation.path)
+
+        return self._once((StopChild, invocation), bind)
+
+    def tell_done(self, node: Node, last: Node | None) -> Operation:
+        """Raise the event that `node` is done, with the output of its child `last`, if that is what ended it."""
+
+        def bind() -> Operation:
+            def perform(step: Macrostep) -> None:
+                output = ABSENT if last is None else _output(step, last, step.seen)
+                step.enqueue(_done_event(node, output))
+
+            return Operation(perform, f'the end of "{node.id}"', node.path)
+
+        return self._once((node, last), bind)
+
+    def finish(self, last: Node) -> Operation:
+        """The machine is done, and `last` is the child of the root (or the root itself) that ended it."""
+
+        def bind() -> Operation:
+            def perform(step: Macrostep) -> None:
+                own = ABSENT if last.parent is None else _output(step, last, step.seen)
+                event = _done_event(last, own)
+                step.output = _output(step, self.program.chart.root, read(self.program, event))
+                step.is_changed = True
+
+            return Operation(perform, "the end of the machine", last.path)
+
+        return self._once((None, last), bind)
+
+
+def _done_event(node: Node, output: Any) -> Mapping[str, Any]:
+    event = {"type": f"xstate.done.state.{node.id}"}
+    return event if output is ABSENT else {**event, "output": output}
+
+
+def _output(step: Macrostep, node: Node, seen: Any) -> Any:
+    compute = step.program.outputs.get(node)
+    if compute is None:
+        return ABSENT
+    try:
+        return compute(Args(step.context, seen, step.snapshot), None)
+    except Exception as error:
+        raise raised(step.program, f'the output of "{node.id}"', node.path, error) from error
+
+
+# What actions mean.
+
+
+def _acting(program: Program, action: BoundAction, path: str, awaited: tuple[str, ...]) -> Operation:
+    return Operation(_meaning(program, action, path, awaited), f'the action "{action.name}"', path)
+
+
+def _meaning(program: Program, action: BoundAction, path: str, awaited: tuple[str, ...]) -> Perform:
+    params = _params(action.params)
+    match action.meaning:
+        case Custom():
+            return _execute(program, action.name, action.params)
+        case Assign(changes):
+            return _assign(changes, action.params)
+        case RaiseEvent() as raising:
+            return _raise(raising, params, action.delay)
+        case SendTo() as sending:
+            return _send(sending, params, action.delay, awaited)
+        case EmitEvent() as emitting:
+            return _emit(emitting, params)
+        case LogValue() as logging:
+            return _log(logging, params)
+        case CancelSend(id):
+            return lambda step: step.effects.append(Cancel(step.next_index, id(step.args(), params(step))))
+        case SpawnChild() as spawning:
+            return _spawn(spawning, params)
+        case StopChild(id):
+            return lambda step: step.stop(id(step.args(), params(step)))
+        case EnqueueActions(collect):
+            return _enqueue(program, collect, params, path, awaited)
+        case _:
+            assert_never(action.meaning)
+
+
+def _params(params: Expression) -> Callable[[Macrostep], Any]:
+    known = known_value(params)
+    if known is ABSENT:
+        return lambda step: params(step.args(), None)
+    return lambda step: known
+
+
+def _assign(changes: Expression, params: Expression) -> Perform:
+    known = known_value(params)
+    if known is ABSENT:
+        return lambda step: step.assign(changes(step.args(), params(step.args(), None)))
+    return lambda step: step.assign(changes(step.args(), known))
+
+
+def _execute(program: Program, name: str, params: Expression) -> Perform:
+    to_json, known = program.logic.context_to_json, known_value(params)
+
+    def perform(step: Macrostep) -> None:
+        given = params(step.args(), None) if known is ABSENT else known
+        effects = step.effects
+        effects.append(NewExecute(step.first_index + len(effects), name, given, to_json(step.context), step.event))
+
+    return perform
+
+
+def _raise(raising: RaiseEvent, params: Callable[[Macrostep], Any], delay: Expression | None) -> Perform:
+    def perform(step: Macrostep) -> None:
+        args, given = step.args(), params(step)
+        event = step.program.logic.event_to_json(raising.event(args, given))
+        step.raise_(event, raising.id, delay and delay(args, given))
+
+    return perform
+
+
+def _send(
+    sending: SendTo, params: Callable[[Macrostep], Any], delay: Expression | None, awaited: tuple[str, ...]
+) -> Perform:
+    def perform(step: Macrostep) -> None:
+        args, given = step.args(), params(step)
+        event = step.event if sending.event is None else sending.event(args, given)
+        later = delay and delay(args, given)
+        to, whom = _address(step, sending.to(args, given), awaited)
+        plain = step.program.logic.event_to_json(event)
+        step.effects.append(Send(step.next_index, to, plain, sending.id, later, whom))
+
+    return perform
+
+
+def _address(step: Macrostep, to: Any, awaited: tuple[str, ...]) -> tuple[str, Whom]:
+    """Whom `to` names: a child, itself, its parent, or an instance anywhere by its key."""
+    if not isinstance(to, str):
+        raise TypeError(f"an event is sent to the id of an actor, not to {to!r}")
+    if to in (INTERNAL, PARENT):
+        return to, "elsewhere"
+    if to in awaited:
+        return to, "awaited"
+    if to in step.children:
+        return to, "actor"
+    child = to.removeprefix("#_")
+    if child != to and child in step.children:
+        return child, "actor"
+    for id, other in step.children.items():
+        if other.system_id == to:
+            return id, "actor"
+    if "/" in to or step.elsewhere:
+        return to, "elsewhere"
+    raise LookupError(f'there is no actor "{to}" to send to')
+
+
+def _emit(emitting: EmitEvent, params: Callable[[Macrostep], Any]) -> Perform:
+    def perform(step: Macrostep) -> None:
+        event = step.program.logic.event_to_json(emitting.event(step.args(), params(step)))
+        step.effects.append(Emit(step.next_index, event))
+
+    return perform
+
+
+def _log(logging: LogValue, params: Callable[[Macrostep], Any]) -> Perform:
+    def perform(step: Macrostep) -> None:
+        step.effects.append(Log(step.next_index, logging.value(step.args(), params(step)), logging.label))
+
+    return perform
+
+
+def _spawn(spawning: SpawnChild, params: Callable[[Macrostep], Any]) -> Perform:
+    def perform(step: Macrostep) -> None:
+        args, given = step.args(), params(step)
+        input = spawning.input(args, given)
+        child = Child(spawning.src, spawning.system_id, input=input, sync=spawning.sync)
+        step.start(spawning.id(args, given), child)
+
+    return perform
+
+
+def _enqueue(
+    program: Program,
+    collect: Callable[[EnqueueArgs[Any, Any], Any], object],
+    params: Callable[[Macrostep], Any],
+    path: str,
+    awaited: tuple[str, ...],
+) -> Perform:
+    """Collect first, run after: what is enqueued never shows to the function that enqueues it."""
+
+    def run(step: Macrostep) -> None:
+        lexicon, args, enqueued = program.lexicon, step.args(), list[Operation]()
+
+        def enqueue(action: ActionLike) -> None:
+            enqueued.append(_acting(program, lexicon.action(action), path, awaited))
+
+        def check(guard: GuardLike) -> bool:
+            return bool(lexicon.guard(guard)(args))
+
+        collect(EnqueueArgs(args.context, args.event, args.state, enqueue, check), params(step))
+        perform(enqueued, step)
+
+    return run

@@ -1,0 +1,156 @@
+"""A place to try the adapter in: emulated services, real clients, and names that nobody else has."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+
+from attrs import evolve, frozen
+
+from settled.durable import Message
+from settled_gcp.clients import FIRESTORE, PUBLISHER, SUBSCRIBER, TASKS, client_of
+from settled_gcp.connect import assemble
+from settled_gcp.documents import Collection
+from settled_gcp.envelope import sealed
+from settled_gcp.names import ordering_key
+from settled_gcp.url import Place, place_in
+from settled_runtime import Separate
+from tests.emulators.pubsub import GoogleServer
+from tests.support.builders import fresh_name, watched
+
+PROJECT = "settled-test"
+DATABASE = f"projects/{PROJECT}/databases/(default)"
+LOCATION = "europe-west1"
+LEASE = 10
+"""The shortest ack deadline that Pub/Sub knows, in seconds."""
+
+
+@frozen
+class Cloud:
+    """The clients of one project, at its emulators."""
+
+    server: GoogleServer
+    firestore_address: str
+    firestore: Any
+    publisher: Any
+    subscriber: Any
+    tasks: Any
+
+    @classmethod
+    def at(cls, server: GoogleServer, firestore_address: str) -> Cloud:
+        return cls(
+            server,
+            firestore_address,
+            client_of(FIRESTORE, emulator=firestore_address),
+            *(client_of(service, emulator=server.address) for service in (PUBLISHER, SUBSCRIBER, TASKS)),
+        )
+
+    def close(self) -> None:
+        for client in (self.firestore, self.publisher, self.subscriber, self.tasks):
+            client.transport.close()
+
+    def watched(self, tell: Callable[[str], None]) -> Cloud:
+        """The same project through clients that tell of each request before they make it."""
+        return evolve(
+            self,
+            firestore=watched(self.firestore, tell),
+            publisher=watched(self.publisher, tell),
+            subscriber=watched(self.subscriber, tell),
+            tasks=watched(self.tasks, tell),
+        )
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """By what variables a process finds these emulators."""
+        return {
+            "FIRESTORE_EMULATOR_HOST": self.firestore_address,
+            "PUBSUB_EMULATOR_HOST": self.server.address,
+            "CLOUD_TASKS_EMULATOR_HOST": self.server.address,
+        }
+
+    def url(self, name: str, **options: str) -> str:
+        """The URL of the place of this name."""
+        said = {"location": LOCATION, "lease": f"{LEASE}", "publish": self.server.url, **options}
+        return f"gcp://{PROJECT}/{name}?{urlencode(said)}"
+
+    def place(self, name: str, **options: str) -> Place:
+        return place_in(self.url(name, **options))
+
+
+def create(cloud: Cloud, where: Place, **options: Any) -> None:
+    """Make what the module in ``examples/gcp-signup`` makes, with these `options` of the subscription."""
+    dead = f"{where.topic_name}-dead"
+    for name in (where.topic_name, dead):
+        cloud.publisher.create_topic(request={"name": name})
+    subscription = {
+        "name": where.subscription_name,
+        "topic": where.topic_name,
+        "ack_deadline_seconds": where.lease,
+        "enable_message_ordering": True,
+        "enable_exactly_once_delivery": True,
+        "dead_letter_policy": {"dead_letter_topic": dead, "max_delivery_attempts": 100},
+        **options,
+    }
+    cloud.subscriber.create_subscription(request=subscription)
+    queue = {"name": where.tasks_name, "retry_config": {"max_attempts": -1}}
+    queues = where.tasks_name.rpartition("/queues/")[0]
+    cloud.tasks.create_queue(request={"parent": queues, "queue": queue})
+
+
+def backend(cloud: Cloud, where: Place, clock: Callable[[], float] | None = None) -> Separate:
+    return assemble(
+        where,
+        firestore=cloud.firestore,
+        publisher=cloud.publisher,
+        subscriber=cloud.subscriber,
+        tasks=lambda: cloud.tasks,
+        clock=clock,
+    )
+
+
+def ahead(client: Any, seconds: float) -> Any:
+    """`client` of Firestore, each of whose answers was given so many `seconds` later than it says."""
+    return _Ahead(client, seconds)
+
+
+class _Ahead:
+    def __init__(self, client: Any, seconds: float) -> None:
+        self._client, self._by = client, timedelta(seconds=seconds)
+
+    def batch_get_documents(self, request: Any, retry: None, timeout: float) -> Iterator[Any]:
+        yield from self._later(self._client.batch_get_documents(request=request, retry=retry, timeout=timeout))
+
+    def run_query(self, request: Any, retry: None, timeout: float) -> Iterator[Any]:
+        yield from self._later(self._client.run_query(request=request, retry=retry, timeout=timeout))
+
+    def commit(self, request: Any, retry: None, timeout: float) -> Any:
+        answer = self._client.commit(request=request, retry=retry, timeout=timeout)
+        answer.commit_time += self._by
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def _later(self, answers: Iterable[Any]) -> Iterator[Any]:
+        for answer in answers:
+            if answer.read_time:
+                answer.read_time += self._by
+            yield answer
+
+
+def pushed(sent: Message, content: bytes | None = None, **changes: Any) -> bytes:
+    """The body of a push request, but for these `changes` to its message."""
+    about = {
+        "data": base64.b64encode(content or sealed(sent)).decode(),
+        "orderingKey": ordering_key(sent.key),
+        **changes,
+    }
+    return json.dumps({"message": {**about, "messageId": "1"}, "subscription": "s", "deliveryAttempt": 1}).encode()
+
+
+def fresh_collection() -> Collection:
+    return Collection(DATABASE, fresh_name())

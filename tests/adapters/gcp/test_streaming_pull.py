@@ -1,0 +1,357 @@
+"""Streaming pull over the tests' Pub/Sub, by the real client, and a worker on it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from importlib import import_module
+from pathlib import Path
+from queue import Queue
+from typing import Any, cast
+
+import pytest
+from attrs import define, field, frozen
+
+from settled import Conflict, Denied, Policy, Retry, Unavailable
+from settled.durable import Delivery, Message
+from settled_gcp.connect import assemble
+from settled_gcp.envelope import sealed
+from settled_gcp.names import ordering_key
+from settled_gcp.queue import PubSubQueue
+from settled_gcp.streaming_pull import StreamingQueue
+from settled_gcp.url import place_in
+from settled_local import MemoryBackend
+from settled_runtime import Client, Host, Separate, Worker
+from tests.adapters.gcp.fixtures import LEASE, PROJECT
+from tests.adapters.gcp.messaging import Messaging
+from tests.emulators.pubsub import GoogleServer, pubsub
+from tests.support.builders import ADA, BEN, PATIENCE, ids, message, until
+from tests.support.traced_machine import MACHINE
+
+pubsub_types: Any = import_module("google.pubsub_v1.types")
+
+
+@pytest.fixture(scope="module")
+def standing() -> Iterator[GoogleServer]:
+    """A server whose time stands still."""
+    with pubsub() as server:
+        server.freeze()
+        yield server
+
+
+@frozen
+class Streamed:
+    """A queue by a stream, and the place that it is at."""
+
+    messaging: Messaging
+    queue: StreamingQueue
+
+    def send(self, *ids: str, key: Any = ADA) -> None:
+        self.queue.send([message(key, id) for id in ids])
+
+    def receives(self, *expected: str, limit: int = 10) -> list[Delivery]:
+        """What comes, waiting until it is as many as expected."""
+        found = list[Delivery]()
+        end = time.monotonic() + PATIENCE
+        while len(found) < len(expected) and time.monotonic() < end:
+            found += self.queue.receive(limit - len(found), 0.2)
+        assert ids(found) == list(expected)
+        return found
+
+    def receives_nothing(self) -> None:
+        assert ids(self.queue.receive(10, 0.3)) == []
+
+    def waits(self, count: int, arrived: bool = True) -> None:
+        """Go on once so many messages are out of Pub/Sub, and have `arrived`, though nobody need have seen them."""
+        until(lambda: self.messaging.server.outstanding(self.messaging.subscription) == count)
+        time.sleep(0.3 if arrived else 0.0)
+
+    def advance(self, seconds: float) -> None:
+        self.messaging.server.advance(seconds)
+
+
+@contextmanager
+def streaming(server: GoogleServer, **options: Any) -> Generator[Streamed]:
+    messaging = Messaging.at(server)
+    messaging.create(**{"enable_exactly_once_delivery": True, **options})
+    queue = StreamingQueue(messaging.queue(), messaging.subscriber, clock=server.now)
+    yield Streamed(messaging, queue)
+    queue.close()
+    messaging.close()
+
+
+@contextmanager
+def counting(server: GoogleServer) -> Generator[Streamed]:
+    """With a dead-letter policy, so that hand-outs are counted."""
+    messaging = Messaging.at(server)
+    messaging.create_topic()
+    policy = {"dead_letter_topic": messaging.dead_letters(), "max_delivery_attempts": 100}
+    messaging.subscribe(enable_exactly_once_delivery=True, dead_letter_policy=policy)
+    queue = StreamingQueue(messaging.queue(), messaging.subscriber, clock=server.now)
+    yield Streamed(messaging, queue)
+    queue.close()
+    messaging.close()
+
+
+@pytest.fixture
+def streamed(standing: GoogleServer) -> Iterator[Streamed]:
+    with streaming(standing) as streamed:
+        yield streamed
+
+
+class TestOneHolder:
+    """A stream brings more of a key while some of it is out; the rule that a key has one holder is kept here."""
+
+    def test_what_comes_of_a_key_that_is_held_waits_behind_it(self, streamed: Streamed) -> None:
+        streamed.send("1")
+        held = streamed.receives("1")
+        streamed.send("2", "3")
+        streamed.waits(3)
+        streamed.receives_nothing()
+        streamed.queue.ack(held)
+        streamed.receives("2", "3")
+
+    def test_it_holds_up_no_other_key(self, streamed: Streamed) -> None:
+        streamed.send("1")
+        streamed.receives("1")
+        streamed.send("2")
+        streamed.send("x", key=BEN)
+        streamed.receives("x")
+
+    def test_a_part_of_it_is_not_enough(self, streamed: Streamed) -> None:
+        streamed.send("1", "2")
+        streamed.send("3")
+        first, second = streamed.receives("1", "2", limit=2)
+        streamed.waits(3)
+        streamed.queue.ack([first])
+        streamed.receives_nothing()
+        streamed.queue.ack([second])
+        streamed.receives("3")
+
+    @pytest.mark.parametrize("arrived", [True, False])
+    def test_what_is_given_back_takes_along_what_waits_or_is_on_its_way(
+        self, streamed: Streamed, arrived: bool
+    ) -> None:
+        streamed.send("1")
+        held = streamed.receives("1")
+        streamed.send("2", "3")
+        streamed.waits(3, arrived)
+        streamed.queue.release(held, 5.0)
+        streamed.advance(4)
+        streamed.receives_nothing()
+        streamed.advance(1)
+        streamed.receives("1", "2", "3")
+
+    def test_what_is_given_back_for_long_is_kept_back_whole(self, standing: GoogleServer) -> None:
+        with counting(standing) as streamed:
+            streamed.send("1")
+            held = streamed.receives("1")
+            streamed.send("2", "3")
+            streamed.waits(3)
+            streamed.queue.release(held, 3.0 * LEASE)
+            streamed.advance(2 * LEASE)
+            streamed.receives_nothing()
+            streamed.advance(LEASE)
+            assert [each.attempt for each in streamed.receives("1", "2", "3")] == [2, 2, 2]
+
+
+class TestLease:
+    def test_what_is_held_too_long_comes_again_before_what_waits(self, streamed: Streamed) -> None:
+        streamed.send("1")
+        (zombie,) = streamed.receives("1")
+        streamed.advance(LEASE / 2)
+        streamed.send("2")
+        streamed.waits(2)
+        streamed.advance(LEASE / 2)
+        again = streamed.receives("1", "2")
+        with pytest.raises(Conflict):
+            streamed.queue.extend([zombie], LEASE)
+        streamed.queue.extend(again, LEASE)
+        streamed.queue.ack([zombie])
+        streamed.queue.release([zombie])
+        streamed.queue.ack(again)
+        streamed.receives_nothing()
+
+    def test_an_extension_is_also_of_what_waits_behind(self, streamed: Streamed) -> None:
+        streamed.send("1")
+        held = streamed.receives("1")
+        streamed.send("2")
+        streamed.waits(2)
+        for _ in range(4):
+            streamed.advance(LEASE / 2)
+            streamed.queue.extend(held, LEASE)
+        streamed.queue.ack(held)
+        (second,) = streamed.receives("2")
+        streamed.queue.ack([second])
+        streamed.advance(2 * LEASE)
+        streamed.receives_nothing()
+
+    def test_what_waited_has_a_fresh_lease_when_it_is_handed_out(self, streamed: Streamed) -> None:
+        streamed.send("1")
+        held = streamed.receives("1")
+        streamed.send("2")
+        streamed.waits(2)
+        streamed.advance(LEASE * 0.8)
+        streamed.queue.ack(held)
+        (second,) = streamed.receives("2")
+        assert second.until == pytest.approx(streamed.messaging.server.now() + LEASE)
+        streamed.advance(LEASE * 0.8)
+        streamed.queue.extend([second], LEASE)
+
+
+class TestTheStream:
+    def test_a_message_comes_as_soon_as_it_is_there(self, streamed: Streamed) -> None:
+        streamed.receives_nothing()
+        threading.Timer(0.2, lambda: streamed.send("1")).start()
+        assert ids(streamed.queue.receive(1, PATIENCE)) == ["1"]
+
+    def test_when_it_breaks_nothing_is_lost_and_nothing_doubled(self, streamed: Streamed) -> None:
+        streamed.send("1")
+        held = streamed.receives("1")
+        streamed.messaging.server.fail("StreamingPull", "UNAVAILABLE")
+        with pytest.raises(Unavailable, match="streaming from"):
+            streamed.queue.receive(10, PATIENCE)
+        streamed.queue.ack(held)
+        streamed.send("2")
+        streamed.receives("2")
+
+    def test_a_subscription_that_is_not_there_is_said(self, streamed: Streamed) -> None:
+        streamed.messaging.unsubscribe()
+        with pytest.raises(Denied):
+            streamed.queue.receive(1, PATIENCE)
+
+    def test_no_more_is_out_at_once_than_was_said(self, standing: GoogleServer) -> None:
+        with streaming(standing) as streamed:
+            queue = StreamingQueue(streamed.messaging.queue(), streamed.messaging.subscriber, most_out=2)
+            streamed.send("1", "2", "3")
+            assert ids(queue.receive(10, PATIENCE)) == ["1", "2"]
+            streamed.waits(2)
+            queue.close()
+
+    def test_it_ends_and_what_it_brought_comes_again(self, streamed: Streamed) -> None:
+        streamed.send("1")
+        streamed.receives("1")
+        streamed.queue.close()
+        streamed.queue.close()
+        streamed.advance(LEASE)
+        assert ids(streamed.messaging.queue().receive(1, PATIENCE)) == ["1"]
+
+
+@define(eq=False)
+class Scripted:
+    """A subscriber by whose stream messages come when the test says so; `kept_back` are the receipts given back."""
+
+    kept_back: list[str] = field(factory=list[str])
+    _answers: Queue[Any] = field(factory=Queue[Any])
+
+    def streaming_pull(self, requests: Any, **_: Any) -> Any:
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._answers.get, None)
+
+    def cancel(self) -> None:
+        self._answers.put(None)
+
+    def modify_ack_deadline(self, request: Any, **_: Any) -> None:
+        self.kept_back += request["ack_ids"]
+
+    def acknowledge(self, **_: Any) -> None: ...
+
+    def brings(self, receipt: str, sent: Message) -> None:
+        published = pubsub_types.PubsubMessage(data=sealed(sent), ordering_key=ordering_key(sent.key))
+        received = pubsub_types.ReceivedMessage(ack_id=receipt, message=published)
+        self._answers.put(pubsub_types.StreamingPullResponse(received_messages=[received]))
+
+
+class TestIds:
+    def test_a_message_of_the_same_id_and_another_body_is_not_taken_for_the_one_that_must_come_first(self) -> None:
+        client = Scripted()
+        line = PubSubQueue(cast("Any", None), cast("Any", client), "topic", "subscription", clock=lambda: 5.0)
+        queue = StreamingQueue(line, cast("Any", client), clock=lambda: 5.0)
+        client.brings("first", message(ADA, "1", "a"))
+        queue.release(queue.receive(1, PATIENCE))
+        client.brings("overtaking", message(ADA, "1", "b"))
+        until(lambda: client.kept_back == ["first", "overtaking"])
+        client.brings("again", message(ADA, "1", "a"))
+        (first,) = queue.receive(1, PATIENCE)
+        queue.ack([first])
+        client.brings("behind", message(ADA, "1", "b"))
+        (second,) = queue.receive(1, PATIENCE)
+        assert [first.message.body, second.message.body] == ["a", "b"]
+        queue.close()
+
+
+class TestOpening:
+    def test_a_place_says_by_its_url_that_its_messages_come_in_a_stream(self, standing: GoogleServer) -> None:
+        messaging, unused = Messaging.at(standing), cast("Any", None)
+        messaging.create()
+        place = place_in(f"gcp://{PROJECT}/{messaging.name}?location=europe-west1&lease={LEASE}&pull=stream")
+        opened = assemble(
+            place,
+            firestore=unused,
+            publisher=messaging.publisher,
+            subscriber=messaging.subscriber,
+            tasks=lambda: messaging.tasks,
+            clock=standing.now,
+        )
+        opened.queue.send([message(ADA, "1")])
+        before = standing.requests().get("Pull", 0)
+        assert ids(opened.queue.receive(1, PATIENCE)) == ["1"]
+        assert standing.requests().get("Pull", 0) == before
+        opened.close()
+        messaging.close()
+
+
+@contextmanager
+def working(server: GoogleServer, **options: Any) -> Generator[tuple[Streamed, Client[Any]]]:
+    """A worker on a stream, and a client of what it works for; records are in memory."""
+    with streaming(server, **options) as streamed:
+        timers = streamed.messaging.timers(streamed.messaging.queue())
+        backend = Separate(MemoryBackend().store, streamed.queue, timers, lease=float(LEASE))
+        policy = Policy(max_attempts=1000, backoff=Retry(first=timedelta(0)))
+        worker = Worker(Host([MACHINE], backend, policy=policy), patience=0.2)
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        yield streamed, Client(MACHINE, backend)
+        worker.stop()
+        thread.join()
+
+
+class TestWorker:
+    def test_messages_of_many_keys_are_taken_each_in_its_order_without_a_pull(self, google: GoogleServer) -> None:
+        with working(google) as (streamed, client):
+            pulls = streamed.messaging.server.requests().get("Pull", 0)
+            for instance in "abc":
+                client.start(instance)
+            for number in range(10):
+                for instance in "abc":
+                    client.send(instance, {"type": "TAKE", "number": number})
+            until(lambda: all(len(taken(client, instance)) == 10 for instance in "abc"))
+            assert [taken(client, instance) for instance in "abc"] == [list(range(10))] * 3
+            assert streamed.messaging.server.requests().get("Pull", 0) == pulls
+
+    @pytest.mark.parametrize("exactly_once", [True, False])
+    def test_a_turn_that_failed_comes_again_before_all_that_follow(
+        self, google: GoogleServer, tmp_path: Path, exactly_once: bool
+    ) -> None:
+        healed = tmp_path / "healed"
+        google.repeat_acked(not exactly_once)
+        with working(google, enable_exactly_once_delivery=exactly_once) as (_, client):
+            google.repeat_acked(False)
+            client.start("ada")
+            client.send("ada", {"type": "TAKE", "number": 1, "until": str(healed)})
+            for number in (2, 3):
+                client.send("ada", {"type": "TAKE", "number": number})
+            time.sleep(0.5)
+            assert taken(client, "ada") == []
+            healed.touch()
+            until(lambda: taken(client, "ada") == [1, 2, 3])
+
+
+def taken(client: Client[Any], instance: str) -> list[Any]:
+    snapshot = client.get(instance)
+    return [] if snapshot is None else list(snapshot.context["taken"])

@@ -1,0 +1,229 @@
+"""The SQLite file: what it may be, what can be wrong with it, and who may have it open (D1, D2, D3)."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from settled.durable.ports import Write
+from settled.errors import Denied, RecordError, SettledError, TooLarge, Unavailable, Unknown
+from settled.key import Key
+from settled_local import SQLiteBackend
+from settled_local.sqlite.connection import Connection
+from settled_local.sqlite.errors import translated
+from settled_local.sqlite.queue import send
+from settled_local.sqlite.schema import APPLICATION
+from tests.adapters.local.fixtures import ADA, ids, message, stored
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "settled.db"
+
+
+@pytest.fixture
+def backend(path: Path) -> Iterator[SQLiteBackend]:
+    with closing(SQLiteBackend.open(path, timeout=0.2)) as backend:
+        yield backend
+
+
+def sqlite(path: Path, *statements: str) -> object:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        return [db.execute(statement).fetchone() for statement in statements][-1]
+
+
+class TestWhatItMayBe:
+    def test_an_empty_file(self, path: Path) -> None:
+        path.touch()
+        SQLiteBackend.open(path).close()
+        assert sqlite(path, "PRAGMA application_id") == (APPLICATION,)
+
+    def test_one_that_was_closed(self, path: Path, backend: SQLiteBackend) -> None:
+        """D1, D2."""
+        backend.queue.send([message(ADA, "a")])
+        backend.store.commit(ADA, stored(1), 0)
+        backend.close()
+        with closing(SQLiteBackend.open(path)) as again:
+            assert again.store.load(ADA) == stored(1)
+            assert ids(again.queue.receive(1)) == ["a"]
+
+    def test_it_is_written_ahead_and_waits_for_the_disk(self, path: Path, backend: SQLiteBackend) -> None:
+        """D1, D2: but for what only leases."""
+        assert sqlite(path, "PRAGMA journal_mode") == ("wal",)
+        for durable, synchronous in ((True, 2), (False, 1), (True, 2)):
+            file = backend._file  # pyright: ignore[reportPrivateUsage]
+            assert file.write(lambda db: db.run("PRAGMA synchronous").fetchone(), durable) == (synchronous,)
+
+    def test_one_that_others_create_at_the_same_moment(self, tmp_path: Path) -> None:
+        at_once = threading.Barrier(8)
+
+        def create(name: str) -> None:
+            at_once.wait()
+            SQLiteBackend.open(tmp_path / name).close()
+
+        with ThreadPoolExecutor(8) as threads:
+            for n in range(20):
+                list(threads.map(create, [f"{n}.db"] * 8))
+
+    def test_not_the_database_of_something_else(self, path: Path) -> None:
+        sqlite(path, "CREATE TABLE theirs (a)")
+        before = path.read_bytes()
+        with pytest.raises(RecordError, match=r"settled\.db: is the database of something else: name another file"):
+            SQLiteBackend.open(path)
+        assert path.read_bytes() == before
+
+    def test_not_one_of_a_newer_settled(self, path: Path, backend: SQLiteBackend) -> None:
+        sqlite(path, "PRAGMA user_version=99")
+        with pytest.raises(RecordError, match=r"made by a newer settled \(format 99, this one reads 2\): upgrade"):
+            SQLiteBackend.open(path)
+
+    def test_not_one_of_an_older_settled(self, path: Path, backend: SQLiteBackend) -> None:
+        sqlite(path, "PRAGMA user_version=1")
+        with pytest.raises(RecordError, match=r"made by an older settled \(format 1, this one reads 2\): let that one"):
+            SQLiteBackend.open(path)
+
+    def test_not_a_text(self, path: Path) -> None:
+        path.write_text("no database " * 100)
+        with pytest.raises(RecordError, match="no SQLite database: name another file"):
+            SQLiteBackend.open(path)
+        assert path.read_text() == "no database " * 100
+
+    def test_not_a_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(Denied, match="must be a file"):
+            SQLiteBackend.open(tmp_path)
+
+    def test_not_in_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(Denied, match="in a folder that exists"):
+            SQLiteBackend.open(tmp_path / "nowhere" / "settled.db")
+
+    def test_not_one_that_lost_its_tables(self, path: Path, backend: SQLiteBackend) -> None:
+        sqlite(path, "DROP TABLE records")
+        with pytest.raises(RecordError, match="not as settled made them"):
+            backend.store.load(ADA)
+
+
+class TestWhenItCannotBeUsed:
+    """Nothing has happened, and it is said what can be done."""
+
+    def test_locked_by_another_process(self, path: Path, backend: SQLiteBackend) -> None:
+        """D3."""
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Unavailable, match="another process did not let go of it in time") as caught:
+                backend.queue.send([message(ADA, "a")])
+            assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
+            assert backend.store.load(ADA) is None
+        assert not backend.queue.receive(1)
+        backend.queue.send([message(ADA, "a")])
+        assert ids(backend.queue.receive(1)) == ["a"]
+
+    def test_locked_by_another_thread(self, backend: SQLiteBackend) -> None:
+        held, done = threading.Event(), threading.Event()
+
+        def hold(_: object) -> None:
+            held.set()
+            done.wait()
+
+        with ThreadPoolExecutor() as threads:
+            threads.submit(backend._file.write, hold)  # pyright: ignore[reportPrivateUsage]  # a call that is slow
+            held.wait()
+            with pytest.raises(Unavailable, match=r"another thread did not let go of it in 0\.2 seconds"):
+                backend.queue.send([message(ADA, "a")])
+            done.set()
+
+    def test_when_the_disk_is_full(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """D3, R9: SQLite is told that the file may not grow."""
+        with closing(SQLiteBackend.open(path)) as backend:
+            backend.store.commit(ADA, stored(1), 0)
+            with backend._file.reading() as db:  # pyright: ignore[reportPrivateUsage]
+                db.run("PRAGMA max_page_count=1")
+            with pytest.raises(Unavailable, match="the disk is full: free some space"):
+                backend.finish(Write(ADA, stored(2, "x" * 100_000), 1, sends=(message(ADA, "a"),)))
+            assert backend.store.load(ADA) == stored(1)
+            assert not backend.queue.receive(1)
+
+    def test_when_it_was_closed(self, backend: SQLiteBackend) -> None:
+        backend.close()
+        backend.close()
+        with pytest.raises(Denied, match="was closed"):
+            backend.store.load(ADA)
+
+    def test_when_it_is_closed_under_a_call(self, path: Path, backend: SQLiteBackend) -> None:
+        """The call is done, and its connection closed after it."""
+
+        def send_and_close(db: Connection) -> None:
+            send(db, [message(ADA, "a")])
+            backend.close()
+
+        backend._file.write(send_and_close)  # pyright: ignore[reportPrivateUsage]
+        assert not path.with_name("settled.db-wal").exists()
+        with closing(SQLiteBackend.open(path)) as again:
+            assert ids(again.queue.receive(1)) == ["a"]
+
+    def test_when_it_is_closed_while_somebody_waits(self, backend: SQLiteBackend) -> None:
+        with ThreadPoolExecutor() as threads:
+            waiting = threads.submit(backend.queue.receive, 1, 60)
+            time.sleep(0.05)
+            backend.close()
+            with pytest.raises(Denied, match="was closed"):
+                waiting.result(timeout=10)
+
+    def test_after_a_fork(self, backend: SQLiteBackend) -> None:
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                backend.store.load(ADA)
+            except Denied as error:
+                os.write(write, str(error).encode())
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        os.close(write)
+        with open(read, "rb") as said:
+            assert b"open it again, after the fork" in said.read()
+
+
+@pytest.mark.parametrize(
+    ("code", "committing", "kind"),
+    [
+        (sqlite3.SQLITE_BUSY, True, Unavailable),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, False, Unavailable),
+        (sqlite3.SQLITE_IOERR_WRITE, False, Unavailable),
+        (sqlite3.SQLITE_IOERR_FSYNC, True, Unknown),
+        (sqlite3.SQLITE_FULL, True, Unavailable),
+        (sqlite3.SQLITE_TOOBIG, False, TooLarge),
+        (sqlite3.SQLITE_READONLY, False, Denied),
+        (sqlite3.SQLITE_CORRUPT, False, RecordError),
+    ],
+)
+def test_an_error_says_whether_it_may_have_happened(code: int, committing: bool, kind: type[SettledError]) -> None:
+    """R10: only a disk that fails under a commit leaves that open."""
+    error = sqlite3.OperationalError("said SQLite")
+    error.sqlite_errorcode = code
+    assert type(translated(error, "settled.db", committing)) is kind
+
+
+def test_many_threads_that_come_and_go(path: Path) -> None:
+    """R1, D1: each sends, takes and finishes for its own key, and for one that all of them share."""
+    with closing(SQLiteBackend.open(path)) as backend:
+
+        def work(n: int) -> None:
+            backend.queue.send([message(Key("signup", str(n)), "own"), message(ADA, str(n))])
+
+        for _ in range(3):
+            with ThreadPoolExecutor(8) as threads:
+                list(threads.map(work, range(40)))
+        taken: list[str] = []
+        while deliveries := backend.queue.receive(7):
+            taken += ids(deliveries)
+            backend.queue.ack(deliveries)
+        assert sorted(taken) == sorted(["own"] * 40 + [str(n) for n in range(40)])

@@ -1,0 +1,234 @@
+"""What a URL may say, and what is found behind it: one clear line before any work is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from importlib.metadata import entry_points
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from settled.errors import Denied, RecordError, Unavailable
+from settled_redis import examine_redis, open_redis
+from settled_redis.backend import RedisBackend
+from settled_redis.url import Address, parse
+from settled_runtime import connect
+from tests.adapters.local.fixtures import ADA, message
+from tests.adapters.redis.conftest import Opener
+from tests.emulators.redis_servers import ALWAYS, IN_MEMORY, Process, old_binary, redis_binary, running
+
+ENOUGH = ("+@read", "+@write", "+@scripting", "+@blocking", "+info", "+time", "+wait", "+ping")
+"""What a user must be let do on one server."""
+
+
+class TestAUrl:
+    def test_says_where_and_as_whom(self) -> None:
+        place = parse("valkeys://ada:p%40ss@example.org:7000/3?lease=5&prefix=shop:")
+        assert place.address == Address("example.org", 7000)
+        assert (place.login.username, place.login.password, place.login.database) == ("ada", "p@ss", 3)
+        assert place.login.tls
+        assert place.given == {"lease": 5.0, "prefix": "shop:"}
+
+    def test_may_name_an_address_of_ipv6(self) -> None:
+        assert str(parse("redis://[::1]:7000").address) == "[::1]:7000"
+
+    def test_need_say_little(self) -> None:
+        place = parse("redis://localhost")
+        assert place.address == Address("localhost", 6379)
+        assert (place.login.username, place.login.password, place.login.database) == (None, None, 0)
+        assert not place.login.tls
+        assert place.given == {}
+
+    @pytest.mark.parametrize(
+        ("url", "remedy"),
+        [
+            ("redis://localhost?leese=5", "no option 'leese'; known are ca, certificate, lease, partitions, prefix"),
+            ("redis://localhost?lease=soon", "lease=soon: expected a number of seconds"),
+            ("redis://localhost?timeout=1e12", "below 1,000,000,000"),
+            ("redis://localhost?remember=few", "remember=few: expected a whole number from 1"),
+            ("redis://localhost?ca=/no/such/file", "ca=/no/such/file: there is no such file"),
+            ("redis://localhost?lease=-1", "above 0"),
+            ("redis://localhost?remember=0", "from 1"),
+            ("redis://localhost?replicas=-1", "from 0"),
+            ("redis://localhost?prefix={a}", "without braces"),
+            ("redis://localhost:port", "expected redis://HOST:PORT"),
+            ("redis://localhost/first", "'first' is no database"),
+            ("redis://", "expected redis://HOST:PORT"),
+            ("redis:localhost", "expected redis://HOST:PORT"),
+            ("redis://[::1", "expected redis://HOST:PORT"),
+            ("redis://localhost/0#1", "expected redis://HOST:PORT"),
+            ("http://localhost", "expected redis://HOST:PORT"),
+        ],
+    )
+    def test_that_is_not_understood_is_refused(self, url: str, remedy: str) -> None:
+        with pytest.raises(Denied) as refused:
+            open_redis(url)
+        assert remedy in str(refused.value)
+
+    @pytest.mark.parametrize("mark", ["", *"/?#:@["])
+    def test_never_shows_its_password(self, mark: str) -> None:
+        """Not even where it was written wrong."""
+        for scheme, user in (("redis", "ada"), ("redis", ""), ("reddis", "ada")):
+            with pytest.raises(Denied) as refused:
+                connect(f"{scheme}://{user}:xyzzy{mark}plugh@localhost?leese=5")
+            assert "xyzzy" not in str(refused.value)
+            assert "plugh" not in str(refused.value)
+
+    def test_is_read_without_showing_its_password(self) -> None:
+        assert "secret" not in repr(parse("redis://ada:secret@localhost"))
+
+    def test_opens_the_backend_that_its_scheme_names(self, redis: Process, prefix: str) -> None:
+        for scheme in ("redis", "valkey"):
+            with closing(connect(f"{scheme}{redis.url().removeprefix('redis')}?prefix=entry:")) as backend:
+                assert isinstance(backend, RedisBackend)
+        assert {"redis", "rediss", "valkey", "valkeys"} <= entry_points(group="settled.backends").names
+        assert {"redis", "rediss", "valkey", "valkeys"} <= entry_points(group="settled.doctors").names
+
+    def test_has_the_last_word(self, opener: Callable[[Process], Opener], redis: Process) -> None:
+        with closing(RedisBackend.open(redis.url("?lease=0.5&prefix=word:"), lease=9.0)) as backend:
+            assert backend.lease == 0.5
+
+
+class TestAServer:
+    def test_that_nobody_runs(self) -> None:
+        with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1: cannot be reached"):
+            open_redis("redis://127.0.0.1:1")
+
+    def test_that_wants_a_password(self, tmp_path: Path) -> None:
+        with running(redis_binary(), tmp_path, *IN_MEMORY) as server:
+            server.set("requirepass", "right")
+            for url in (server.url(), server.url().replace("//", "//:wrong@")):
+                with pytest.raises(Denied, match="refused the user or the password") as refused:
+                    open_redis(url)
+                assert "wrong" not in str(refused.value)
+            open_redis(server.url().replace("//", "//:right@")).close()
+
+    def test_that_lets_this_user_do_too_little(self, redis: Process) -> None:
+        redis.client.acl_setuser("reader", enabled=True, passwords=["+r"], categories=["+@read"], commands=["+info"])
+        with pytest.raises(Denied, match="this user may not do that"):
+            open_redis(redis.url().replace("//", "//reader:r@"))
+
+    def test_that_lets_this_user_do_enough(self, redis: Process) -> None:
+        """As the page on Redis says it."""
+        redis.client.execute_command("ACL", "SETUSER", "settled", "on", ">s", "~settled:*", *ENOUGH)
+        with closing(open_redis(redis.url().replace("//", "//settled:s@"))) as backend:
+            backend.queue.send([message(ADA, "a")])
+            backend.queue.ack(backend.queue.receive(1, wait=1))
+
+    def test_that_is_too_old(self, tmp_path: Path) -> None:
+        with running(old_binary(), tmp_path, *IN_MEMORY) as server:
+            with pytest.raises(Denied, match=r"is Redis 6\.2\.5: settled needs 7\.0 or newer, or Valkey"):
+                open_redis(server.url())
+            assert server.client.dbsize() == 0
+
+    def test_that_has_no_such_database(self, redis: Process) -> None:
+        with pytest.raises(Denied, match="no such database"):
+            open_redis(redis.url().removesuffix("0") + "99")
+
+    def test_of_a_cluster_has_one_database(self, cluster: Process) -> None:
+        with pytest.raises(Denied, match="only the database 0"):
+            open_redis(cluster.url().removesuffix("0") + "3")
+
+
+class TestAKeySpace:
+    def test_of_something_else_is_left_alone(self, redis: Process, prefix: str) -> None:
+        for value in ("something", '{"settled": "x"}', "[]", '{"settled": 2, "partitions": 1}'):
+            redis.client.set(f"{prefix}format", value)
+            with pytest.raises(RecordError, match="of something else: name another prefix"):
+                RedisBackend.open(redis.url(), prefix=prefix)
+        redis.client.delete(f"{prefix}format")
+        redis.client.lpush(f"{prefix}format", "a list")
+        with pytest.raises(RecordError, match="not as settled made it"):
+            RedisBackend.open(redis.url(), prefix=prefix)
+
+    def test_that_does_not_say_what_it_is_is_left_alone(self, redis: Process, prefix: str) -> None:
+        redis.client.set(f"{prefix}{{0}}:line", "something")
+        with pytest.raises(RecordError, match="none that says what they are"):
+            RedisBackend.open(redis.url(), prefix=prefix)
+        assert redis.client.get(f"{prefix}{{0}}:line") == b"something"
+
+    def test_of_a_newer_settled_is_left_alone(self, redis: Process, prefix: str) -> None:
+        redis.client.set(f"{prefix}format", '{"settled": 3, "partitions": 1, "more": true}')
+        with pytest.raises(RecordError, match=r"of a newer settled \(format 3, this one reads 2\): upgrade"):
+            RedisBackend.open(redis.url(), prefix=prefix)
+
+    def test_of_an_older_settled_is_left_alone(self, redis: Process, prefix: str) -> None:
+        """Its queue knows messages by their ids alone, and it says of no message where it stands."""
+        redis.client.set(f"{prefix}format", '{"settled": 1, "partitions": 1}')
+        with pytest.raises(
+            RecordError, match=r"of an older settled \(format 1, this one reads 2\): name another prefix"
+        ):
+            RedisBackend.open(redis.url(), prefix=prefix)
+        with pytest.raises(RecordError, match="of an older settled"):
+            examine_redis(redis.url(f"?prefix={quote(prefix)}"))
+        assert redis.client.get(f"{prefix}format") == b'{"settled": 1, "partitions": 1}'
+
+    def test_keeps_its_partitions(self, redis: Process, prefix: str) -> None:
+        with closing(RedisBackend.open(redis.url(), prefix=prefix, partitions=4)) as backend:
+            backend.queue.send([message(ADA, "a")])
+        with closing(RedisBackend.open(redis.url(), prefix=prefix)) as backend:
+            assert len(backend.queue.receive(1)) == 1
+        with pytest.raises(Denied, match="divided into 4 partitions: say partitions=4, or nothing"):
+            RedisBackend.open(redis.url(), prefix=prefix, partitions=1)
+
+    def test_is_all_that_is_touched(self, redis: Process, opener: Callable[[Process], Opener], prefix: str) -> None:
+        before = set(redis.client.scan_iter())
+        backend = opener(redis)()
+        backend.queue.send([message(ADA, "a")])
+        backend.queue.ack(backend.queue.receive(1))
+        added = set(redis.client.scan_iter()) - before
+        assert added
+        assert all(name.startswith(prefix.encode()) for name in added)
+
+
+class TestTheDoctor:
+    def test_finds_nothing_where_nothing_is_lost(self, tmp_path: Path) -> None:
+        with running(redis_binary(), tmp_path, *ALWAYS) as server:
+            assert examine_redis(server.url()) == []
+            assert server.client.dbsize() == 0
+
+    @pytest.mark.parametrize(
+        ("setting", "value", "harm"),
+        [
+            ("appendonly", "no", "everything that it holds is lost when the server stops"),
+            ("appendfsync", "everysec", "the last second of what was answered"),
+            ("appendfsync", "no", "half a minute"),
+            ("no-appendfsync-on-rewrite", "yes", "while it rewrote its file"),
+            ("maxmemory-policy", "allkeys-lru", "instances and messages are thrown away once it has a maxmemory"),
+        ],
+    )
+    def test_says_what_may_be_lost(self, tmp_path: Path, setting: str, value: str, harm: str) -> None:
+        with running(redis_binary(), tmp_path, *ALWAYS) as server:
+            server.set(setting, value)
+            (danger,) = examine_redis(server.url())
+            assert f"{setting} {value}" in danger.what
+            assert harm in danger.harm
+
+    def test_knows_of_snapshots_and_of_memory(self, tmp_path: Path) -> None:
+        with running(redis_binary(), tmp_path, *IN_MEMORY) as server:
+            server.set("save", "60 1")
+            server.set("maxmemory", "100mb")
+            server.set("maxmemory-policy", "allkeys-lfu")
+            disk, memory = examine_redis(server.url())
+            assert "since the last snapshot" in disk.harm
+            assert memory.harm.endswith("when memory runs out")
+
+    def test_counts_the_replicas_that_writes_wait_for(self, tmp_path: Path) -> None:
+        with running(redis_binary(), tmp_path, *ALWAYS) as server:
+            (danger,) = examine_redis(server.url("?replicas=2"))
+            assert "has 0 replicas, and writes wait for 2" in danger.what
+
+    def test_asks_every_server_of_a_cluster(self, cluster: Process) -> None:
+        assert [danger.what.partition(": ")[2] for danger in examine_redis(cluster.url())] == ["appendonly no"] * 3
+
+    def test_says_what_it_may_not_see(self, redis: Process) -> None:
+        redis.client.execute_command(*["ACL", "SETUSER", "blind", "on", ">b", "~*", "+@read", "+info"])
+        (danger,) = examine_redis(redis.url().replace("//", "//blind:b@"))
+        assert "may not read its settings" in danger.what
+
+    def test_knows_a_key_space_that_cannot_be_used(self, redis: Process, prefix: str) -> None:
+        redis.client.set(f"{prefix}format", "something")
+        with pytest.raises(RecordError):
+            examine_redis(redis.url(f"?prefix={quote(prefix)}"))

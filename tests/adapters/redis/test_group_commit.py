@@ -1,0 +1,161 @@
+"""Calls that come together travel together (R1, R6, R10): each gets its own answer, and its own error."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from threading import Timer
+from types import FrameType
+from typing import Any
+
+import pytest
+from redis.exceptions import ResponseError
+
+from settled.durable.ports import Write
+from settled.errors import Conflict, Unavailable, Unknown
+from settled.key import Key
+from settled_redis.connection import Server
+from settled_redis.group_commit import Convoy, Part
+from settled_redis.url import Login, Options, parse
+from tests.adapters.local.fixtures import ADA, BEN, ids, message, stored
+from tests.adapters.redis.conftest import Opener
+from tests.emulators.redis_servers import IN_MEMORY, Process, redis_binary, running, wait_until
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Iterator[Process]:
+    """A server that is to break."""
+    with running(redis_binary(), tmp_path / "server", *IN_MEMORY) as server:
+        yield server
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as pool:
+        yield pool
+
+
+def test_many_threads_share_a_backend(
+    redis: Process, opener: Callable[[Process], Opener], threads: ThreadPoolExecutor
+) -> None:
+    """R1, R6, F1: each does its own, and all of them one thing at once."""
+    backend = opener(redis)()
+
+    def work(n: int) -> bool:
+        key = Key("own", f"{n}")
+        backend.queue.send([message(key, "a"), message(BEN, f"{n}")])
+        backend.finish(Write(key, stored(1, f"{n}"), 0))
+        assert backend.store.load(key) == stored(1, f"{n}")
+        try:
+            backend.store.commit(ADA, stored(1, f"{n}"), 0)
+        except Conflict:
+            return False
+        return True
+
+    won = list(threads.map(work, range(100)))
+    assert won.count(True) == 1
+    assert backend.store.load(ADA) == stored(1, f"{won.index(True)}")
+    taken: list[str] = []
+    while held := backend.queue.receive(7):
+        taken += ids(held)
+        backend.queue.ack(held)
+    assert sorted(taken) == sorted(["a"] * 100 + [f"{n}" for n in range(100)])
+
+
+class TestAConvoy:
+    """One call is under way, and the others wait for it: then they go at once."""
+
+    @pytest.fixture
+    def server(self, broken: Process) -> Iterator[Server]:
+        with closing(Server(parse(broken.url()).address, Login(), Options(timeout=0.5))) as server:
+            yield server
+
+    @pytest.fixture
+    def together(self, server: Server, threads: ThreadPoolExecutor) -> Callable[..., list[Future[Any]]]:
+        """Lets calls stand in line, and go once `meanwhile` has been done."""
+        convoy = server._convoy  # pyright: ignore[reportPrivateUsage]
+
+        def run(*calls: Callable[[], object], meanwhile: Callable[[], object] = lambda: None) -> list[Future[Any]]:
+            under_way = Part(b"", 0, changes=False)
+            assert convoy.join(under_way)
+            convoy.depart()
+            futures: list[Future[Any]] = []
+            for count, call in enumerate(calls, start=1):
+                futures.append(threads.submit(call))
+                wait_until(partial(_stand, convoy, count), "it to stand in line")
+            meanwhile()
+            convoy.arrive([under_way])
+            return futures
+
+        return run
+
+    def test_brings_each_its_own_answers(
+        self, broken: Process, server: Server, together: Callable[..., list[Future[Any]]]
+    ) -> None:
+        futures = together(
+            lambda: server.ask([[b"SET", b"a", b"1"], [b"INCR", b"a"]], changes=True),
+            lambda: server.ask([[b"NONSENSE"]], changes=False),
+            lambda: server.ask([[b"GET", b"a"]], changes=False),
+        )
+        assert futures[0].result() == [b"OK", 2]
+        assert isinstance(futures[1].result()[0], ResponseError)
+        assert futures[2].result() == [b"2"]
+        assert broken.client.info("clients")["connected_clients"] == 2
+
+    @pytest.mark.parametrize("is_to_lead", [False, True])
+    def test_goes_on_without_one_who_is_interrupted_in_line(
+        self, threads: ThreadPoolExecutor, is_to_lead: bool
+    ) -> None:
+        """Ctrl-C, before it was called to lead and at that very moment."""
+        convoy, under_way = Convoy(), Part(b"", 0, changes=False)
+        assert convoy.join(under_way)
+        convoy.depart()
+
+        def interrupt(_number: int, _frame: FrameType | None) -> None:
+            if is_to_lead:
+                convoy.arrive([under_way])
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGUSR1, interrupt)
+        Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGUSR1)).start()
+        with pytest.raises(KeyboardInterrupt):
+            convoy.join(Part(b"", 0, changes=False))
+        signal.signal(signal.SIGUSR1, before)
+        if not is_to_lead:
+            convoy.arrive([under_way])
+        assert threads.submit(convoy.join, Part(b"", 0, changes=False)).result(5)
+
+    def test_that_breaks_says_to_each_what_it_may_have_done(
+        self, broken: Process, server: Server, together: Callable[..., list[Future[Any]]]
+    ) -> None:
+        """R10: what was answered before stays answered."""
+        before, changing, looking = together(
+            lambda: server.ask([[b"GET", b"a"]], changes=False),
+            lambda: server.ask([[b"SET", b"a", b"1"]], changes=True),
+            lambda: server.ask([[b"GET", b"a"]], changes=False),
+            meanwhile=lambda: broken.client.execute_command("CLIENT", "PAUSE", 60_000, "WRITE"),
+        )
+        assert before.result() == [None]
+        with pytest.raises(Unknown, match="the connection broke"):
+            changing.result()
+        with pytest.raises(Unavailable, match="the connection broke"):
+            looking.result()
+
+    def test_that_finds_nobody_has_done_nothing(
+        self, broken: Process, server: Server, together: Callable[..., list[Future[Any]]]
+    ) -> None:
+        futures = together(
+            *[lambda: server.ask([[b"SET", b"a", b"1"]], changes=True) for _ in range(2)], meanwhile=broken.kill
+        )
+        for future in futures:
+            with pytest.raises(Unavailable, match="cannot be reached"):
+                future.result()
+
+
+def _stand(convoy: Convoy, count: int) -> bool:
+    return len(convoy) == count

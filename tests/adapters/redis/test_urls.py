@@ -1,0 +1,148 @@
+"""Every message has a place of its own among all of its key (O4, X3), for as long as its key space is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from settled.durable.ports import Delivery, Position
+from settled.key import Key
+from settled_redis import keyspace
+from settled_redis.backend import RedisBackend
+from settled_redis.topology import Servers
+from tests.adapters.local.fixtures import ADA, BEN, LEASE, Place, message, stored, timer, tombstone
+from tests.adapters.redis.conftest import Opener
+from tests.emulators.redis_servers import ALWAYS, Process, redis_binary, running
+
+
+@pytest.fixture
+def place(any_place: Place) -> Place:
+    return any_place
+
+
+def numbers(deliveries: Sequence[Delivery]) -> list[int]:
+    return [position(each).number for each in deliveries]
+
+
+def position(delivery: Delivery) -> Position:
+    assert delivery.position is not None
+    return delivery.position
+
+
+def taken(place: Place, limit: int = 10) -> list[int]:
+    """The numbers of all that is there, in the order in which it is handed out and acknowledged."""
+    found: list[int] = []
+    while deliveries := place.take(limit):
+        found += numbers(deliveries)
+        place.queue.ack(deliveries)
+    return found
+
+
+class TestANumber:
+    def test_grows_with_each_message_of_a_key(self, place: Place) -> None:
+        place.send(ADA, "a", "b", "c")
+        place.send(BEN, "a")
+        place.send(ADA, "d")
+        place.timers.schedule(timer("t", place.clock.now, ADA))
+        found: dict[Key, list[int]] = {ADA: [], BEN: []}
+        while deliveries := place.take(2):
+            for each in deliveries:
+                found[each.message.key].append(position(each).number)
+            place.queue.ack(deliveries)
+        assert found[ADA] == sorted(set(found[ADA]))
+        assert (len(found[ADA]), len(found[BEN])) == (5, 1)
+
+    def test_is_the_same_in_each_hand_out(self, place: Place) -> None:
+        """D3: whoever it is handed to, and whatever is acknowledged around it."""
+        place.send(ADA, "a", "b", "c")
+        first = place.take(3)
+        place.queue.ack([first[1]])
+        place.queue.release([first[0]])
+        place.send(ADA, "d")
+        second = place.again().queue.receive(10)
+        assert [each.message.id for each in second] == ["a", "c", "d"]
+        assert [each.position for each in second[:2]] == [first[0].position, first[2].position]
+        place.clock.now += LEASE
+        assert [each.position for each in place.take(10)] == [each.position for each in second]
+
+    def test_never_begins_again(self, place: Place) -> None:
+        """Not when the queue was empty, not when the instance was deleted, not for who opens it anew."""
+        place.store.commit(ADA, stored(1), 0)
+        place.send(ADA, "a", "b")
+        before = taken(place)
+        place.send(ADA, "c")
+        before += taken(place)
+        place.store.delete(ADA, tombstone(2), 1)
+        place.send(ADA, "d")
+        before += taken(place, limit=1)
+        again = place.again()
+        again.queue.send([message(ADA, "e")])
+        before += numbers(again.queue.receive(1))
+        assert before == sorted(set(before))
+        assert len(before) == 5
+
+    def test_is_taken_by_no_message_that_was_known(self, place: Place) -> None:
+        place.send(ADA, "a", "a", "b")
+        place.send(ADA, "a", "c")
+        first, second, third = taken(place)
+        assert (second, third) == (first + 1, first + 2)
+
+
+class TestTheEpoch:
+    def test_is_that_of_the_whole_key_space(self, place: Place) -> None:
+        for n in range(8):
+            place.send(Key("m", f"{n}"), "a")
+        mine, others = place.take(4), list[Delivery]()
+        while len(others) < 4:
+            others += place.again().queue.receive(4)
+        epochs = {position(each).epoch for each in (*mine, *others)}
+        assert len(epochs) == 1
+        assert all(epochs)
+
+    def test_is_another_in_another_one(self, redis: Process, prefix: str) -> None:
+        """The second is made where the first one was."""
+        epochs: list[str] = []
+        for each in ("first", "second"):
+            with closing(RedisBackend.open(redis.url(), prefix=prefix)) as backend:
+                backend.queue.send([message(ADA, each)])
+                epochs.append(position(backend.queue.receive(1)[0]).epoch)
+            redis.client.delete(*redis.client.keys(f"{prefix.replace('[', '?')}*"))
+        assert epochs[0] != epochs[1]
+
+    def test_is_the_first_one_s_if_two_make_it_at_once(
+        self, redis: Process, opener: Callable[[Process], Opener], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        look, open_it, first = keyspace.find, opener(redis), list[RedisBackend]()
+
+        def come_second(servers: Servers, prefix: str) -> keyspace.KeySpace | None:
+            found = look(servers, prefix)
+            monkeypatch.undo()
+            first.append(open_it())
+            return found
+
+        monkeypatch.setattr(keyspace, "find", come_second)
+        second = open_it()
+        second.queue.send([message(ADA, "a"), message(BEN, "b")])
+        (mine,), (other,) = second.queue.receive(1), first[0].queue.receive(1)
+        assert position(mine).epoch == position(other).epoch
+
+
+def test_it_outlives_the_server_s_process(tmp_path: Path) -> None:
+    """D2: ``kill -9``; and those who had it open go on as those who come."""
+    with running(redis_binary(), tmp_path, *ALWAYS) as server, closing(RedisBackend.open(server.url())) as backend:
+        backend.queue.send([message(ADA, "a"), message(ADA, "b")])
+        held = backend.queue.receive(1)
+        backend.queue.ack(held)
+        server.kill()
+        server.start()
+        time.sleep(0.05)
+        (next_one,) = backend.queue.receive(1)
+        backend.queue.release([next_one])
+        with closing(RedisBackend.open(server.url())) as other:
+            assert position(other.queue.receive(1)[0]) == position(next_one)
+        assert position(next_one).epoch == position(held[0]).epoch
+        assert position(next_one).number > position(held[0]).number

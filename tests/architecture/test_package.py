@@ -1,0 +1,56 @@
+"""The faces of the packages: names come from their modules when they are asked for, and are what they say."""
+
+from __future__ import annotations
+
+import operator
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+import settled
+from tests.support.stubs import PACKAGES, names_of, path_of, stub_of
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+class TestEachPackage:
+    def test_lists_names_that_are_in_their_modules(self, package: str) -> None:
+        for module, names in names_of(package).items():
+            for name in names:
+                assert getattr(import_module(package), name) is getattr(import_module(module), name), name
+
+    def test_lists_no_name_twice_nor_one_of_its_own_modules(self, package: str) -> None:
+        listed = [name for names in names_of(package).values() for name in names]
+        assert len(listed) == len(set(listed))
+        # Python sets a package's attribute to the submodule of that name when that is imported.
+        assert not {name for name in listed if (path_of(package).parent / f"{name}.py").exists()}
+
+    def test_tells_type_checkers_the_same(self, package: str) -> None:
+        assert path_of(package).read_text(encoding="utf-8") == stub_of(package), "run: python -m tests.support.stubs"
+
+
+def test_an_unknown_name_is_said_to_be_none() -> None:
+    with pytest.raises(AttributeError, match="module 'settled' has no attribute 'nothing'"):
+        operator.attrgetter("nothing")(settled)
+
+
+def test_nothing_is_loaded_before_it_is_asked_for() -> None:
+    program = "import settled, sys; print([name for name in sys.modules if name.startswith(('settled.', 'attr'))])"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "['settled.lazy_names']"
+
+
+def test_whoever_runs_a_machine_does_not_load_what_looks_for_its_faults() -> None:
+    program = (
+        "from settled import setup; import sys; print('settled.analysis.check' in sys.modules, 'cattrs' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False False"
+
+
+@pytest.mark.parametrize("heavy", ["asyncio", "concurrent.futures", "stamina", "cattrs"])
+def test_the_runtime_loads_what_takes_long_only_where_it_is_used(heavy: str) -> None:
+    program = f"from settled_runtime import Host; import sys; print({heavy!r} in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"

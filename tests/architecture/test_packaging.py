@@ -1,0 +1,64 @@
+"""What is in the wheel, and that the wheel alone is enough to run the core."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+import venv
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+ROOMS = sorted(marker.parent for marker in ROOT.glob("*/**/settled*/py.typed") if ".venv" not in marker.parts)
+
+ONE_STEP = """
+from settled import setup
+import settled_local, settled_runtime
+machine = setup().machine({"id": "door", "initial": "shut", "states": {"shut": {"on": {"OPEN": "open"}}, "open": {}}})
+before, _ = machine.initial_transition()
+after, _ = machine.transition(before, {"type": "OPEN"})
+print(before.value, after.value)
+"""
+
+
+def holds_code(room: Path) -> bool:
+    _law, *code = ast.parse((room / "__init__.py").read_text(encoding="utf-8")).body
+    return bool(code) or len(list(room.rglob("*.py"))) > 1
+
+
+def run(*command: str | Path) -> str:
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, ROOT)
+    (built,) = out.iterdir()
+    return built
+
+
+def test_every_room_that_holds_code_is_in_the_wheel(wheel: Path) -> None:
+    packed = {name.partition("/")[0] for name in ZipFile(wheel).namelist() if ".dist-info" not in name}
+    assert packed == {room.name for room in ROOMS if holds_code(room)}
+
+
+def test_every_room_is_under_the_import_contracts() -> None:
+    assert sorted(PROJECT["tool"]["importlinter"]["root_packages"]) == sorted(room.name for room in ROOMS)
+
+
+def test_every_extra_is_in_the_development_environment() -> None:
+    extras = ",".join(PROJECT["project"]["optional-dependencies"])
+    assert f"settled[{extras}]" in PROJECT["dependency-groups"]["dev"]
+
+
+def test_the_wheel_without_extras_runs_the_core(wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path, with_pip=True)
+    python = tmp_path / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", wheel)
+    assert run(python, "-I", "-c", ONE_STEP) == "shut open\n"

@@ -1,0 +1,173 @@
+"""Reading a config: what may be left out, in what order keys stand, and what is said about what is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from settled import DefinitionError, Fault, LogicError, compile_chart, setup
+from settled.chart.config_reader import read
+
+
+def faults_in(config: Any) -> list[Fault]:
+    with pytest.raises(DefinitionError) as raised:
+        compile_chart(config)
+    return list(raised.value.faults)
+
+
+def fault_in(config: Any) -> Fault:
+    (fault,) = faults_in(config)
+    return fault
+
+
+class TestWhatMayBeGiven:
+    def test_text_and_mapping_are_the_same(self) -> None:
+        text = '{"id": "m", "initial": "a", "states": {"a": {}}}'
+        mapping: Any = {"id": "m", "initial": "a", "states": {"a": {}}}
+        assert read(text) == read(mapping)
+
+    def test_a_transition_may_be_a_target_an_object_or_an_array(self) -> None:
+        config: Any = {"initial": "a", "states": {"a": {"on": {"E": "b", "F": {"target": "b"}, "G": ["b"]}}, "b": {}}}
+        chart = compile_chart(config)
+        a, b = chart.ids["(machine).a"], chart.ids["(machine).b"]
+        assert {event: [it.targets for it in found] for event, found in a.on.items()} == {
+            "E": [(b,)],
+            "F": [(b,)],
+            "G": [(b,)],
+        }
+
+    def test_null_forbids_an_event_and_no_transitions_do_not(self) -> None:
+        chart = compile_chart({"on": {"E": None, "F": {}, "G": []}})
+        assert [len(chart.root.on[event]) for event in "EFG"] == [1, 1, 0]
+        assert all(transition.is_forbidding for event in "EF" for transition in chart.root.on[event])
+
+    def test_null_is_the_same_as_left_out_elsewhere(self) -> None:
+        keys = ("initial", "states", "entry", "exit", "invoke", "on", "always", "after", "onDone", "tags", "target")
+        assert read(dict.fromkeys(keys)).root == read({}).root
+
+    def test_an_empty_initial_is_none_which_a_parallel_node_needs_not(self) -> None:
+        assert compile_chart({"type": "parallel", "initial": "", "states": {"a": {}}}).root.initial is None
+        assert fault_in({"initial": "", "states": {"a": {}}}).remedy == 'Add "initial": "a".'
+
+    def test_keys_stand_in_the_order_of_javascript(self) -> None:
+        config: Any = {"initial": "b", "states": {"b": {}, "10": {}, "a": {}, "2": {}, "01": {}}}
+        assert list(compile_chart(config).root.children) == ["2", "10", "b", "a", "01"]
+
+
+class TestWhatIsWrong:
+    def test_text_that_is_no_json(self) -> None:
+        assert "not JSON" in fault_in("{").problem
+        assert "NaN is not JSON" in fault_in('{"context": {"n": NaN}}').problem
+
+    def test_everything_at_once_each_with_its_path(self) -> None:
+        config: Any = {
+            "initial": 3,
+            "states": {
+                "a": {
+                    "type": "paralel",
+                    "invoke": [{"src": "x", "onDone": {"target": ["a", 4]}}],
+                    "after": {"1000": {"tagret": "a"}},
+                    "entry": [{"type": 1}],
+                }
+            },
+        }
+        assert {fault.path for fault in faults_in(config)} == {
+            "initial",
+            "states.a.type",
+            "states.a.invoke[0].onDone.target[1]",
+            "states.a.after.1000.tagret",
+            "states.a.entry[0].type",
+        }
+
+    def test_an_unknown_key_is_answered_with_the_likely_one(self) -> None:
+        fault = fault_in({"on": {"E": {"tagret": "a"}}})
+        assert str(fault) == 'on.E.tagret: no such key\n  Did you mean "target"?'
+
+    @pytest.mark.parametrize(
+        ("config", "remedy"),
+        [
+            ({"on": {"E": {"cond": "g"}}}, '"guard"'),
+            ({"on": {"E": {"in": "#a"}}}, "xstate.stateIn"),
+            ({"on": {"E": {"internal": True}}}, '"reenter"'),
+            ({"invoke": {"src": "a", "data": {}}}, '"input"'),
+            ({"invoke": {"src": "a", "autoForward": True}}, "xstate.forwardTo"),
+            ({"activities": ["a"]}, '"invoke"'),
+            ({"onEntry": "a"}, '"entry"'),
+            ({"services": {}}, "actors"),
+        ],
+    )
+    def test_a_config_of_v4_says_what_to_write_now(self, config: Any, remedy: str) -> None:
+        fault = fault_in(config)
+        assert "XState v4" in fault.remedy
+        assert remedy in fault.remedy
+
+    def test_an_unknown_target_is_answered_with_its_siblings(self) -> None:
+        config: Any = {
+            "initial": "sending",
+            "states": {
+                "form": {},
+                "sending": {"invoke": [{"src": "x", "onDone": {"target": "waitng"}}]},
+                "waiting": {},
+            },
+        }
+        fault = fault_in(config)
+        assert fault.path == "states.sending.invoke[0].onDone.target"
+        assert 'Did you mean "waiting"?' in fault.remedy
+        assert "form, sending, waiting" in fault.remedy
+
+    @pytest.mark.parametrize(
+        ("config", "path", "words"),
+        [
+            ({"initial": "b", "states": {"a": {}}}, "initial", 'no state "b"'),
+            ({"states": {"a": {}}}, "initial", "no initial state"),
+            ({"initial": "a", "on": {"E": "a"}, "states": {"a": {}}}, "on.E.target", "no sibling"),
+            ({"on": {"E": "#nobody"}}, "on.E.target", 'no state with the id "nobody"'),
+            ({"on": {"": {}}}, "on.", "no empty name"),
+            ({"initial": "a", "states": {"a": {"id": "x"}, "b": {"id": "x"}}}, "states.b.id", "taken by states.a"),
+            (
+                {"initial": "a", "on": {"E": {"target": [".a", ".b"]}}, "states": {"a": {}, "b": {}}},
+                "on.E.target",
+                "never active together",
+            ),
+            (
+                {
+                    "initial": "c",
+                    "states": {
+                        "c": {
+                            "initial": "a",
+                            "on": {"E": ".h"},
+                            "states": {"a": {}, "b": {}, "h": {"type": "history", "target": ["a", "b"]}},
+                        }
+                    },
+                },
+                "states.c.states.h.target",
+                "never active together",
+            ),
+            ({"initial": "h", "states": {"a": {}, "h": {"history": True}}}, "states.h", "leads back to itself"),
+            ({"version": 1}, "version", "expected text"),
+            ({"options": {"maxIterations": 0}}, "options.maxIterations", "above zero"),
+        ],
+    )
+    def test_what_cannot_be_compiled(self, config: Any, path: str, words: str) -> None:
+        fault = fault_in(config)
+        assert fault.path == path
+        assert words in fault.problem
+
+    def test_targets_that_are_never_active_together_are_no_fault_where_nothing_leads(self) -> None:
+        """The step refuses them, should a machine be put there."""
+        lost: Any = {"on": {"E": {"target": ["a", "b"]}}}
+        lonely = setup().machine({"id": "m", "initial": "a", "states": {"a": {}, "b": {}, "lost": lost}})
+        with pytest.raises(LogicError, match=r'"E" would lead to "m.a" beside "m.b", and no machine can be there'):
+            lonely.transition(lonely.resolve_state("lost"), {"type": "E"})
+
+
+class TestFingerprint:
+    def test_is_of_the_config_and_its_order(self) -> None:
+        one: Any = {"initial": "a", "states": {"a": {}, "b": {}}}
+        other: Any = {"initial": "a", "states": {"b": {}, "a": {}}}
+        assert read(one).fingerprint == read(dict(one)).fingerprint
+        assert read(one).fingerprint != read(other).fingerprint
+
+    def test_is_64_hex_digits_of_which_none_depends_on_the_process(self) -> None:
+        assert read({}).fingerprint == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"

@@ -1,0 +1,153 @@
+"""What a snapshot says of itself."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+
+from settled import ABSENT, RecordError
+from tests.support.machines import after, given, machine
+
+CONFIG = {
+    "id": "m",
+    "type": "parallel",
+    "context": {"n": 0},
+    "tags": "root",
+    "states": {
+        "left": {
+            "initial": "a",
+            "states": {"a": {"initial": "x", "meta": {"k": 1}, "states": {"x": {"tags": ["deep"]}}}, "b": {}},
+            "on": {"B": ".b"},
+        },
+        "right": {},
+    },
+}
+
+
+def test_value_is_nested_as_xstate_nests_it() -> None:
+    assert after(machine(CONFIG)).value == {"left": {"a": "x"}, "right": {}}
+    assert after(machine(CONFIG), "B").value == {"left": "b", "right": {}}
+    assert after(machine({})).value == {}
+
+
+def test_tags_and_meta_are_those_of_the_active_states() -> None:
+    snapshot = after(machine(CONFIG))
+    assert snapshot.tags == {"root", "deep"}
+    assert snapshot.has_tag("deep")
+    assert snapshot.meta == {"m.left.a": {"k": 1}}
+    assert not after(machine(CONFIG), "B").has_tag("deep")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("left", True),
+        ("left.a", True),
+        ("left.a.x", True),
+        ({"left": "a"}, True),
+        ({"left": {"a": "x"}}, True),
+        ({"left": {"a": "x"}, "right": {}}, True),
+        ("left.b", False),
+        ({"left": "b"}, False),
+        ("nowhere", False),
+        ({}, True),
+    ],
+)
+def test_matches_takes_paths_and_partial_values(value: Any, expected: bool) -> None:
+    assert after(machine(CONFIG)).matches(value) is expected
+
+
+def test_can_says_whether_an_event_would_do_anything() -> None:
+    config: Any = {"on": {"E": {"actions": "do it"}, "F": None, "G": {"guard": "no", "actions": "do it"}}}
+    asked = machine(config, guards={"no": lambda args: False})
+    snapshot = after(asked)
+    assert [asked.can(snapshot, {"type": type}) for type in "EFGH"] == [True, False, False, False]
+
+
+class TestResolveState:
+    def test_completes_what_the_value_leaves_out(self) -> None:
+        snapshot = machine(CONFIG).resolve_state({"left": "a"}, {"n": 5})
+        assert snapshot.value == {"left": {"a": "x"}, "right": {}}
+        assert snapshot.context == {"n": 5}
+
+    def test_takes_the_config_s_context_unless_told(self) -> None:
+        assert machine(CONFIG).resolve_state({}).context == {"n": 0}
+
+    def test_is_done_in_a_final_state(self) -> None:
+        config: Any = {"initial": "a", "states": {"a": {}, "b": {"type": "final"}}}
+        assert machine(config).resolve_state("b").status == "done"
+
+    @pytest.mark.parametrize("value", ["nowhere", {"left": "nowhere"}, 3])
+    def test_refuses_a_value_that_is_none_of_its_own(self, value: Any) -> None:
+        with pytest.raises(RecordError):
+            machine(CONFIG).resolve_state(value)
+
+    def test_refuses_two_children_of_one_node(self) -> None:
+        two = machine({"id": "m", "initial": "a", "states": {"a": {}, "b": {}}})
+        with pytest.raises(RecordError, match=r'"m.a" beside "m.b": that is no state of the machine m'):
+            two.resolve_state({"a": {}, "b": {}})
+
+
+class TestJson:
+    CONFIG: ClassVar[Any] = {
+        "id": "m",
+        "initial": "a",
+        "context": {"n": 0},
+        "states": {
+            "a": {
+                "invoke": {"src": "worker", "id": "w", "systemId": "sys", "input": {"k": 1}, "onSnapshot": {}},
+                "initial": "x",
+                "states": {"h": {"history": True}, "x": {"on": {"E": "y"}}, "y": {}},
+                "on": {"LEAVE": "b"},
+            },
+            "b": {"on": {"BACK": "a.h", "END": "c"}},
+            "c": {"type": "final", "output": None},
+        },
+        "output": given(lambda args: args.event["output"]),
+    }
+
+    def test_is_that_of_xstate(self) -> None:
+        assert machine(self.CONFIG).to_json(after(machine(self.CONFIG))) == {
+            "status": "active",
+            "value": {"a": "x"},
+            "context": {"n": 0},
+            "children": {
+                "w": {
+                    "snapshot": {"status": "active", "input": {"k": 1}},
+                    "src": "worker",
+                    "systemId": "sys",
+                    "syncSnapshot": True,
+                }
+            },
+            "historyValue": {},
+        }
+
+    def test_keeps_what_a_history_remembers(self) -> None:
+        own = machine(self.CONFIG)
+        snapshot = own.load(own.dump(after(own, "E", "LEAVE")))
+        assert own.to_json(snapshot)["historyValue"] == {"m.a.h": [{"id": "m.a.y"}]}
+        assert own.transition(snapshot, {"type": "BACK"})[0].value == {"a": "y"}
+
+    def test_tells_null_from_nothing(self) -> None:
+        own = machine(self.CONFIG)
+        done = own.load(own.dump(after(own, "LEAVE", "END")))
+        assert (done.status, done.output) == ("done", None)
+        assert after(own).output is ABSENT
+        assert "output" not in own.to_json(after(own))
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("{", "not JSON"),
+            ("[]", "expected an object"),
+            ('{"status": "active"}', "value is missing"),
+            ('{"status": "active", "value": "gone"}', 'no state "gone" in "m" of the machine m'),
+            ('{"status": "what", "value": "b"}', "'what' is none of active"),
+            ('{"status": "active", "value": "b", "historyValue": {"h": []}}', "no state with the id 'h'"),
+            ('{"status": "active", "value": "b", "children": {"w": {}}}', r"children\.w\.src"),
+        ],
+    )
+    def test_of_another_machine_is_refused_with_its_place(self, text: str, words: str) -> None:
+        with pytest.raises(RecordError, match=words):
+            machine(self.CONFIG).load(text)

@@ -1,0 +1,88 @@
+"""What was set aside is seen, and taken after all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from settled import Key
+from settled.durable import Backend, Message
+from settled_runtime import Host
+from tests.cli.conftest import Settled
+from tests.cli.door_machine import door
+
+DOOR = "tests.cli.door_machine:door"
+
+
+@pytest.fixture(autouse=True)
+def two_refused(settled: Settled, work: Callable[[], None]) -> None:
+    """Two doors, and at each an event that is none."""
+    for instance in ("back", "front"):
+        settled("start", f"door/{instance}")
+        settled("send", f"door/{instance}", "UNLOCK", "--id", f"bad-{instance}")
+    work()
+
+
+def test_all_are_listed(settled: Settled) -> None:
+    rows = settled("dead-letters", "--json").json
+    assert [(row["key"], row["id"]) for row in rows] == [("door/back", "bad-back"), ("door/front", "bad-front")]
+
+
+def test_those_of_one_instance_are_listed(settled: Settled) -> None:
+    (row,) = settled("dead-letters", "door/front", "--json").json
+    assert row["message"] == {"kind": "event", "event": {"type": "UNLOCK"}}
+    assert row["reason"] == "UNLOCK: required field missing @ event.code"
+    assert row["at"].endswith("Z")
+
+
+def test_people_get_a_table(settled: Settled) -> None:
+    titles, _, row = settled("dead-letters", "door/front").out.splitlines()
+    assert titles.split() == ["key", "id", "message", "reason", "detail", "at"]
+    assert row.split()[:2] == ["door/front", "bad-front"]
+
+
+def test_what_is_no_message_is_shown_as_it_is(settled: Settled, place: Backend, work: Callable[[], None]) -> None:
+    place.queue.send([Message(Key("door", "front"), "odd", "hello?")])
+    work()
+    assert settled("dead-letters", "door/front", "--json").json[-1]["message"] == "hello?"
+
+
+def test_an_instance_is_redriven(settled: Settled, work: Callable[[], None]) -> None:
+    said = settled("redrive", "door/front", "--machine", DOOR)
+    assert (said.status, said.out) == (0, "door/front: 1 message is to be taken again\n")
+    work()
+    assert settled("dead-letters", "door/front").status == 0
+
+
+def test_a_redrive_tells_scripts_how_many(settled: Settled) -> None:
+    said = settled("redrive", "door/front", "--machine", DOOR, "--json")
+    assert said.json == {"key": "door/front", "redriven": 1}
+
+
+def test_the_machine_is_found_in_the_working_directory(settled: Settled, tmp_path: Path) -> None:
+    (tmp_path / "machine.py").write_text("from tests.cli.door_machine import doors as machine\n")
+    assert settled("redrive", "door/front").status == 0
+
+
+def test_the_machine_is_found_by_the_environment(settled: Settled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SETTLED_MACHINE", DOOR)
+    assert settled("redrive", "door/front").status == 0
+
+
+def test_nothing_to_redrive_is_no_error(settled: Settled, place: Backend, work: Callable[[], None]) -> None:
+    settled("start", "door/side")
+    work()
+    said = settled("redrive", "door/side", "--machine", DOOR)
+    assert (said.status, said.out) == (0, "door/side: 0 messages are to be taken again\n")
+
+
+def test_more_instances_than_one_page_are_looked_at(settled: Settled, place: Backend) -> None:
+    host = Host([door], place)
+    for number in range(120):
+        place.queue.send([Message(Key("door", f"n{number:03}"), f"odd-{number}", "?")])
+    while deliveries := place.queue.receive(100):
+        host.handle(deliveries)
+    host.close()
+    assert len(settled("dead-letters", "--json").json) == 122

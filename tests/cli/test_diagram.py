@@ -1,0 +1,67 @@
+"""``settled diagram``: the text of a diagram, with what is active marked in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from settled import compile_chart, dot, mermaid
+from tests.cli.conftest import Settled
+
+SIGNUP = Path(__file__).parents[2] / "examples" / "signup"
+CHART = compile_chart((SIGNUP / "signup.json").read_text(encoding="utf-8"))
+FILE = str(SIGNUP / "signup.json")
+
+
+def test_mermaid_unless_it_is_said_otherwise(settled: Settled) -> None:
+    assert settled("diagram", FILE).out == mermaid(CHART)
+    assert settled("diagram", FILE, "--format", "mermaid").out == mermaid(CHART)
+    assert settled("diagram", FILE, "--format", "dot").out == dot(CHART)
+
+
+def test_a_machine_with_logic_looks_the_same(settled: Settled) -> None:
+    assert settled("diagram", str(SIGNUP)).out == mermaid(CHART)
+
+
+@pytest.mark.parametrize("value", ["waitingForCode.wrongCode", '{"waitingForCode": "wrongCode"}'])
+def test_a_state_is_marked_as_active(value: str, settled: Settled) -> None:
+    said = settled("diagram", FILE, "--active", value)
+    assert said.out == mermaid(CHART, CHART.resolve({"waitingForCode": "wrongCode"}))
+    assert "class waitingForCode,waitingForCode__wrongCode active\n" in said.out
+
+
+def test_what_is_active_in_an_instance_is_marked(settled: Settled, work: Callable[[], None]) -> None:
+    assert settled("start", "door/front").status == 0
+    work()
+    said = settled("diagram", "tests.cli.door_machine:door", "--instance", "front")
+    assert "  class shut active\n" in said.out
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "line"),
+    [
+        (("--active", "nowhere"), 2, 'no state "nowhere" in "signup" of the machine signup'),
+        (("--active", '{"form"'), 2, "not JSON"),
+        (("--active", "form", "--instance", "ada"), 2, "not by both"),
+        (("--instance", "ada"), 1, "signup/ada: there is no such instance"),
+        (("--machine", "other"), 2, "Name one of them with --machine"),
+        (("--format", "svg"), 2, "svg"),
+    ],
+)
+@pytest.mark.usefixtures("place")
+def test_what_cannot_be_drawn_is_one_line(words: tuple[str, ...], status: int, line: str, settled: Settled) -> None:
+    said = settled("diagram", FILE, *words)
+    assert (said.status, said.out) == (status, "")
+    assert line in said.err and said.err.count("\n") == 1
+
+
+def test_one_of_several_machines_is_named(tmp_path: Path, settled: Settled) -> None:
+    configs: list[Any] = [{"id": id, "initial": "a", "states": {"a": {}}} for id in ("one", "two")]
+    text = f"from settled import setup\nboth = [setup().machine(each) for each in {json.dumps(configs)}]\n"
+    (tmp_path / "pair.py").write_text(text, encoding="utf-8")
+    assert "pair:both has one, two. Name one of them" in settled("diagram", "pair:both").err
+    assert 'title: "two"' in settled("diagram", "pair:both", "--machine", "two").out

@@ -1,0 +1,135 @@
+"""`get` and `list` need a URL and nothing of the code behind the instances."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from settled.durable import Backend, Stored
+from settled.durable.ports import Index
+from settled_cli.backend import key_of
+from settled_cli.record_view import path_of
+from tests.cli.conftest import Settled
+
+
+@pytest.fixture
+def front(settled: Settled, work: Callable[[], None]) -> None:
+    settled("start", "door/front")
+    work()
+
+
+@pytest.mark.usefixtures("front")
+class TestGet:
+    def test_shows_people_what_they_look_for(self, settled: Settled) -> None:
+        said = settled("get", "door/front")
+        assert said.status == 0
+        lines = dict(line.split(maxsplit=1) for line in said.out.splitlines())
+        assert lines["key"] == "door/front"
+        assert lines["state"] == "shut"
+        assert lines["timer"].endswith("xstate.after.3600000.door.shut")
+        assert lines["record"].startswith("version 1, ")
+
+    def test_shows_scripts_everything(self, settled: Settled) -> None:
+        seen = settled("get", "door/front", "--json").json
+        assert seen["key"] == "door/front"
+        assert (seen["state"], seen["value"], seen["status"], seen["tags"]) == ("shut", "shut", "active", ["settled"])
+        assert seen["snapshot"]["value"] == "shut"
+        assert [timer["event"]["type"] for timer in seen["timers"]] == ["xstate.after.3600000.door.shut"]
+        assert (seen["version"], seen["halted"], seen["turn"], seen["failing"]) == (1, None, None, None)
+        assert seen["size"] > 100
+
+    def test_shows_why_an_instance_is_stuck(self, settled: Settled, work: Callable[[], None]) -> None:
+        settled("send", "door/front", "KICK", "--id", "kick")
+        work()
+        failing = settled("get", "door/front", "--json").json["failing"]
+        assert (failing["message"], failing["count"]) == ("kick", 1)
+        assert "the lock is broken" in failing["detail"]
+
+    def test_waits_until_a_state_is_reached(self, settled: Settled, work: Callable[[], None]) -> None:
+        settled("send", "door/front", "UNLOCK", "code=0042")
+        later = threading.Timer(0.1, work)
+        later.start()
+        assert settled("get", "door/front", "--until", "open", "--json").json["state"] == "open"
+        later.join()
+
+    def test_does_not_wait_for_ever(self, settled: Settled) -> None:
+        said = settled("get", "door/front", "--until", "open", "--timeout", "0.01")
+        assert (said.status, said.out) == (1, "")
+        assert said.err == "settled: waited 0.01 s for door/front to be in open. Does a worker run?\n"
+
+    def test_says_of_a_newer_record_what_to_do(self, settled: Settled, place: Backend) -> None:
+        place.store.commit(key_of("door/back"), Stored(1, '{"settled": 9}', Index("active")), 0)
+        said = settled("get", "door/back")
+        assert (said.status, said.err) == (
+            1,
+            "settled: door/back: the record has format 9, this version of settled reads 2: update settled\n",
+        )
+
+    def test_says_what_is_no_record(self, settled: Settled, place: Backend) -> None:
+        place.store.commit(key_of("door/back"), Stored(1, "{}", Index("active")), 0)
+        said = settled("get", "door/back")
+        assert said.status == 1
+        assert "the stored text is not a record of settled" in said.err
+
+
+@pytest.mark.usefixtures("place")
+class TestList:
+    @pytest.fixture(autouse=True)
+    def three(self, settled: Settled, work: Callable[[], None]) -> None:
+        for instance in ("back", "front", "side"):
+            settled("start", f"door/{instance}")
+        settled("send", "door/side", "UNLOCK", "code=no")
+        work()
+
+    def test_is_a_table_for_people(self, settled: Settled) -> None:
+        said = settled("list")
+        assert said.status == 0
+        titles, _, *rows = said.out.splitlines()
+        assert titles.split() == ["key", "status", "state", "tags", "updated"]
+        assert [row.split()[:4] for row in rows] == [
+            ["door/back", "active", "shut", "settled"],
+            ["door/front", "active", "shut", "settled"],
+            ["door/side", "done", "alarmed", "reject"],
+        ]
+
+    def test_is_an_array_for_scripts(self, settled: Settled) -> None:
+        rows = settled("list", "--json").json
+        assert [(row["key"], row["status"], row["state"]) for row in rows] == [
+            ("door/back", "active", "shut"),
+            ("door/front", "active", "shut"),
+            ("door/side", "done", "alarmed"),
+        ]
+
+    @pytest.mark.parametrize(
+        ("words", "found"),
+        [
+            (("door",), ["door/back", "door/front", "door/side"]),
+            (("house",), []),
+            (("--status", "done"), ["door/side"]),
+            (("--limit", "1"), ["door/back"]),
+            (("--after", "door/back", "--limit", "1"), ["door/front"]),
+        ],
+    )
+    def test_can_be_narrowed(self, words: tuple[str, ...], found: list[str], settled: Settled) -> None:
+        assert [row["key"] for row in settled("list", *words, "--json").json] == found
+
+    def test_says_that_there_are_none(self, settled: Settled) -> None:
+        assert settled("list", "house").out == "none\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        (None, "-"),
+        ("open", "open"),
+        ({"waiting": "codeSent"}, "waiting.codeSent"),
+        ({"a": {"b": "c"}}, "a.b.c"),
+        ({"left": "on", "right": {"up": "off"}}, "(left.on, right.up.off)"),
+        ({"both": {"left": "on", "right": "off"}}, "both.(left.on, right.off)"),
+        ({"region": {}}, "region"),
+    ],
+)
+def test_a_state_is_shown_as_a_path(value: object, path: str) -> None:
+    assert path_of(value) == path

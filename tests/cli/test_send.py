@@ -1,0 +1,95 @@
+"""`start` and `send` put a message into the queue; `--wait` says what became of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from settled.durable import Backend
+from tests.cli.conftest import Settled
+
+DOOR = "tests.cli.door_machine:door"
+
+
+def bodies(place: Backend) -> list[str]:
+    return [delivery.message.body for delivery in place.queue.receive(100)]
+
+
+class TestStart:
+    @pytest.mark.parametrize(
+        ("words", "input"),
+        [
+            ((), "null"),
+            (('{"plan": "free"}',), '{"plan":"free"}'),
+            (("plan=free", "seats:=3"), '{"plan":"free","seats":3}'),
+            (("7",), "7"),
+            (('"a=b"',), '"a=b"'),
+            (("note=2=2",), '{"note":"2=2"}'),
+        ],
+    )
+    def test_takes_an_input(self, words: tuple[str, ...], input: str, settled: Settled, place: Backend) -> None:
+        assert settled("start", "door/front", *words).status == 0
+        assert bodies(place) == [f'{{"kind":"start","input":{input},"parent":null}}']
+
+    def test_of_an_instance_that_exists_changes_nothing(self, settled: Settled, work: Callable[[], None]) -> None:
+        settled("start", "door/front")
+        settled("start", "door/front", "--id", "again")
+        work()
+        assert settled("start", "door/front", "--id", "again", "--wait", "--json").json["outcome"] == "ignored"
+
+
+class TestSend:
+    @pytest.mark.parametrize(
+        ("words", "event"),
+        [
+            (("SHUT",), '{"type":"SHUT"}'),
+            (('{"type": "SHUT", "force": 2}',), '{"type":"SHUT","force":2}'),
+            (("UNLOCK", "code=0042"), '{"type":"UNLOCK","code":"0042"}'),
+            (("UNLOCK", "code:=42", "who=", "at:=[1]"), '{"type":"UNLOCK","code":42,"who":"","at":[1]}'),
+            (('{"type": "UNLOCK"}', "code=0042"), '{"type":"UNLOCK","code":"0042"}'),
+            (("UNLOCK", "code=0042", "--machine", DOOR), '{"type":"UNLOCK","code":"0042"}'),
+        ],
+    )
+    def test_takes_a_type_and_fields_or_json(
+        self, words: tuple[str, ...], event: str, settled: Settled, place: Backend
+    ) -> None:
+        assert settled("send", "door/front", *words).status == 0
+        assert bodies(place) == [f'{{"kind":"event","event":{event}}}']
+
+    def test_tells_the_id_by_which_it_can_be_repeated(self, settled: Settled, place: Backend) -> None:
+        first = settled("send", "door/front", "SHUT", "--json").json
+        assert first["key"] == "door/front"
+        again = settled("send", "door/front", "SHUT", "--id", first["id"], "--json").json
+        assert again == first
+        assert len(bodies(place)) == 1
+
+    def test_tells_people_that_it_was_not_taken_yet(self, settled: Settled, place: Backend) -> None:
+        said = settled("send", "door/front", "SHUT", "--id", "m1")
+        assert said.out == "door/front: SHUT is in the queue, as m1\n"
+
+
+class TestWaiting:
+    @pytest.fixture(autouse=True)
+    def soon(self, settled: Settled, work: Callable[[], None]) -> Iterator[None]:
+        """A worker comes by in a moment."""
+        settled("start", "door/front")
+        worker = threading.Timer(0.1, work)
+        worker.start()
+        yield
+        worker.join()
+
+    def test_says_where_it_led(self, settled: Settled) -> None:
+        said = settled("send", "door/front", "UNLOCK", "code=0042", "--wait")
+        assert (said.status, said.out) == (0, "door/front: UNLOCK was resolved; now in open\n")
+
+    def test_says_it_to_scripts(self, settled: Settled) -> None:
+        said = settled("send", "door/front", "UNLOCK", "code=0042", "--wait", "--json", "--id", "m1")
+        assert said.json == {"key": "door/front", "id": "m1", "outcome": "resolved", "state": "open"}
+
+    def test_fails_if_it_was_not_taken_and_still_tells_scripts(self, settled: Settled) -> None:
+        said = settled("send", "door/front", "UNLOCK", "--wait", "--json")
+        assert said.status == 1
+        assert (said.json["outcome"], said.json["state"]) == ("refused", "shut")
+        assert "UNLOCK was refused" in said.err

@@ -1,0 +1,58 @@
+"""The harness of a `Plain` backend, sound or broken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from attrs import evolve
+
+from settled import Key
+from settled.durable import Backend, Capability
+from settled_conformance.harness import Harness, Kind, Offer, Point
+from tests.conformance.faulty.reference import Lane, Plain, World
+
+
+class PlainHarness(Harness):
+    """Opens handles of the class `adapter`."""
+
+    kind = Kind.MEMORY
+    offers = frozenset({Offer.AHEAD, Offer.FORGETFUL})
+    tick = 0.001
+
+    def __init__(
+        self,
+        adapter: type[Plain] = Plain,
+        capabilities: frozenset[Capability] = frozenset(Capability),
+        known_failures: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.adapter, self.capabilities, self.known_failures = adapter, capabilities, known_failures
+        self.world = World()
+
+    def open(self) -> Backend:
+        return self.adapter(self.world)
+
+    def reset(self) -> None:
+        self.world = World(point=self.world.point)
+
+    def ahead(self, key: Key, number: int) -> None:
+        self.world.records[key] = evolve(self.world.records[key], version=number)
+        self.world.lanes.setdefault(key, Lane()).tail = number
+        self.world.tokens = number
+
+    def remember(self, count: int) -> None:
+        self.world.remember = count
+
+    def instrument(self, point: Point | None) -> None:
+        self.world.point = point
+
+    def now(self) -> float:
+        return self.world.now
+
+    def advance(self, seconds: float) -> None:
+        self.world.now += seconds
+
+
+def plain() -> PlainHarness:
+    """The sound one."""
+    return PlainHarness()

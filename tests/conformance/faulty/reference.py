@@ -1,0 +1,380 @@
+"""A backend in memory, as plain as can be: every rule of the ports is one small method, made to be broken.
+
+It keeps all of the contract, and the suite holds it to that. `trip` is what it calls where a real adapter would speak
+to its vendor.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from attrs import define, field
+
+from settled import Conflict, IdReused, Key, LeaseLost, SettledError
+from settled.durable import Capability, DeadLetter, Delivery, Finished, Message, Position, Stored, Timer, Write
+from settled_conformance.harnesses.local import EPOCH
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S", bound="Plain")
+
+LEASE = 30.0
+
+
+@define(eq=False)
+class Entry:
+    """A message that waits."""
+
+    message: Message
+    place: int
+    attempts: int = 0
+
+
+@define(eq=False)
+class Lease:
+    """Who holds a lane: the receipts that are still good, and the entry that each stands for."""
+
+    token: int
+    until: float
+    entries: dict[str, Entry]
+
+
+@define(eq=False)
+class Lane:
+    """The messages of one key."""
+
+    entries: list[Entry] = field(factory=list[Entry])
+    known: dict[str, str] = field(factory=dict[str, str])
+    tail: int = 0
+    lease: Lease | None = None
+    parked_until: float = 0.0
+    turn: int = 0
+
+
+@define(eq=False)
+class World:
+    """What all handles share: the place itself."""
+
+    now: float = EPOCH
+    lanes: dict[Key, Lane] = field(factory=dict[Key, Lane])
+    records: dict[Key, Stored] = field(factory=dict[Key, Stored])
+    letters: dict[Key, list[DeadLetter]] = field(factory=dict[Key, "list[DeadLetter]"])
+    timers: dict[str, Timer] = field(factory=dict[str, Timer])
+    tokens: int = 0
+    turns: int = 0
+    notes: dict[Any, Any] = field(factory=dict[Any, Any])
+    remember: int | None = None
+    point: Callable[[str], None] | None = None
+    lock: threading.RLock = field(factory=threading.RLock)
+
+
+def locked(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """One call at a time."""
+
+    def alone(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.world.lock:
+            return method(self, *args, **kwargs)
+
+    return alone
+
+
+@define(eq=False)
+class Plain:
+    """A handle on the world; it is its own store, queue and timers."""
+
+    world: World
+    lease: float = LEASE
+
+    @property
+    def store(self) -> Plain:
+        return self
+
+    @property
+    def queue(self) -> Plain:
+        return self
+
+    @property
+    def timers(self) -> Plain:
+        return self
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset(Capability)
+
+    @property
+    def resolution(self) -> float:
+        return 0.0
+
+    def now(self) -> float:
+        return self.world.now
+
+    def trip(self, name: str) -> None:
+        """A round trip to the vendor begins."""
+        if self.world.point is not None:
+            self.world.point(name)
+
+    def close(self) -> None:
+        pass
+
+    # The store
+
+    @locked
+    def load(self, key: Key) -> Stored | None:
+        return self.world.records.get(key)
+
+    def version(self, key: Key) -> int:
+        stored = self.load(key)
+        return 0 if stored is None else stored.version
+
+    @locked
+    def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
+        self.trip("commit")
+        self.put(key, stored, expected, bury, unbury)
+
+    def put(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter], unbury: int) -> None:
+        self.expect(key, expected)
+        self.world.records[key] = stored
+        self.move_letters(key, bury, unbury)
+
+    def expect(self, key: Key, expected: int) -> None:
+        if self.version(key) != expected:
+            raise Conflict(f"{key}: expected version {expected}, found {self.version(key)}")
+
+    def move_letters(self, key: Key, bury: Sequence[DeadLetter], unbury: int) -> None:
+        self.world.letters[key] = [*self.world.letters.get(key, [])[unbury:], *bury]
+
+    @locked
+    def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
+        return list(self.world.letters.get(key, []))
+
+    @locked
+    def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
+        self.trip("delete")
+        self.expect(key, expected)
+        self.world.records[key] = tombstone
+        self.world.letters.pop(key, None)
+
+    @locked
+    def scan(
+        self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
+    ) -> Sequence[tuple[Key, Stored]]:
+        found = [
+            (key, stored)
+            for key, stored in sorted(self.world.records.items())
+            if not stored.is_deleted
+            and machine in (None, key.machine)
+            and status in (None, stored.index.status)
+            and (after is None or key > after)
+        ]
+        return found[:limit]
+
+    # The queue
+
+    def lane(self, key: Key) -> Lane:
+        return self.world.lanes.setdefault(key, Lane())
+
+    @locked
+    def send(self, messages: Sequence[Message]) -> None:
+        self.trip("send")
+        self.check_all(messages)
+        for message in messages:
+            self.append(message)
+
+    def check_all(self, messages: Sequence[Message]) -> None:
+        seen = dict[tuple[Key, str], str]()
+        for message in messages:
+            self.check(message)
+            if seen.setdefault((message.key, message.id), message.digest) != message.digest:
+                raise IdReused(f"{message.id} is that of another message")
+
+    def check(self, message: Message) -> None:
+        if self.lane(message.key).known.get(message.id, message.digest) != message.digest:
+            raise IdReused(f"{message.id} is that of another message")
+
+    def append(self, message: Message) -> None:
+        lane = self.lane(message.key)
+        if not self.is_known(lane, message):
+            lane.known[message.id] = message.digest
+            lane.tail += 1
+            lane.entries.append(Entry(message, lane.tail))
+
+    def is_known(self, lane: Lane, message: Message) -> bool:
+        return lane.known.get(message.id) == message.digest
+
+    @locked
+    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+        if limit < 1:
+            return ()
+        self.trip("receive")
+        self.fire()
+        self.expire()
+        deliveries = list[Delivery]()
+        for lane in self.ready():
+            if len(deliveries) >= limit:
+                break
+            deliveries += self.hand_out(lane, limit - len(deliveries))
+        return deliveries
+
+    def expire(self) -> None:
+        for lane in self.world.lanes.values():
+            if lane.lease is not None and lane.lease.until <= self.world.now:
+                self.end_lease(lane)
+
+    def end_lease(self, lane: Lane) -> None:
+        lane.lease = None
+        self.come_back(lane)
+
+    def come_back(self, lane: Lane) -> None:
+        self.world.turns += 1
+        lane.turn = self.world.turns
+
+    def ready(self) -> list[Lane]:
+        lanes = [lane for lane in self.world.lanes.values() if lane.entries and self.is_free(lane)]
+        return sorted(lanes, key=lambda lane: lane.turn)
+
+    def is_free(self, lane: Lane) -> bool:
+        return lane.lease is None and lane.parked_until <= self.world.now
+
+    def hand_out(self, lane: Lane, limit: int) -> list[Delivery]:
+        batch = self.batch(lane, limit)
+        self.world.tokens += 1
+        receipts = {f"{self.world.tokens}.{number}": entry for number, entry in enumerate(batch)}
+        lane.lease = Lease(self.world.tokens, self.world.now + self.lease, receipts)
+        for entry in batch:
+            entry.attempts += 1
+        return [
+            Delivery(
+                self.message(entry), receipt, self.attempt(lane, entry), lane.lease.until, self.position(lane, entry)
+            )
+            for receipt, entry in receipts.items()
+        ]
+
+    def batch(self, lane: Lane, limit: int) -> list[Entry]:
+        return lane.entries[:limit]
+
+    def message(self, entry: Entry) -> Message:
+        return entry.message
+
+    def position(self, lane: Lane, entry: Entry) -> Position | None:
+        return Position("epoch", entry.place)
+
+    def attempt(self, lane: Lane, entry: Entry) -> int:
+        return entry.attempts
+
+    def holds(self, lane: Lane, delivery: Delivery) -> bool:
+        lease = lane.lease
+        return lease is not None and delivery.receipt in lease.entries and self.world.now < lease.until
+
+    @locked
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        self.trip("ack")
+        for delivery in deliveries:
+            lane = self.lane(delivery.message.key)
+            if self.holds(lane, delivery):
+                self.consume(lane, delivery)
+
+    def consume(self, lane: Lane, delivery: Delivery) -> None:
+        assert lane.lease is not None
+        lane.entries.remove(lane.lease.entries.pop(delivery.receipt))
+        self.forget(lane)
+        if not lane.lease.entries:
+            self.end_lease(lane)
+
+    def forget(self, lane: Lane) -> None:
+        """Of the ids of messages that are gone, all but the newest `World.remember`."""
+        waiting = {entry.message.id for entry in lane.entries}
+        gone = [id for id in lane.known if id not in waiting] if self.world.remember is not None else []
+        for id in gone[: max(0, len(gone) - (self.world.remember or 0))]:
+            del lane.known[id]
+
+    @locked
+    def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
+        self.trip("release")
+        for delivery in deliveries:
+            lane = self.lane(delivery.message.key)
+            if self.holds(lane, delivery):
+                lane.parked_until = self.world.now + delay
+                self.end_lease(lane)
+
+    @locked
+    def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
+        self.trip("extend")
+        lost = list[str]()
+        for delivery in deliveries:
+            lane = self.lane(delivery.message.key)
+            if self.holds(lane, delivery) and lane.lease is not None:
+                lane.lease.until = self.world.now + lease
+            else:
+                lost.append(delivery.message.id)
+        if lost:
+            raise Conflict(f"the lease of {lost} was lost")
+
+    # The timers
+
+    @locked
+    def schedule(self, timer: Timer) -> None:
+        self.trip("schedule")
+        self.put_timer(timer)
+
+    def put_timer(self, timer: Timer) -> None:
+        old = self.world.timers.get(timer.id)
+        self.world.timers[timer.id] = timer if old is None else self.replaced(old, timer)
+
+    def replaced(self, old: Timer, new: Timer) -> Timer:
+        """What is scheduled once `new` was put in the place of `old`."""
+        return new
+
+    @locked
+    def cancel(self, timer_id: str) -> None:
+        self.trip("cancel")
+        self.world.timers.pop(timer_id, None)
+
+    def fire(self) -> None:
+        for timer in sorted(self.world.timers.values(), key=lambda timer: timer.due):
+            if self.is_due(timer):
+                self.append(timer.message)
+                self.world.timers.pop(timer.id)
+
+    def is_due(self, timer: Timer) -> bool:
+        return timer.due <= self.world.now
+
+    # The backend
+
+    @locked
+    def finish(self, write: Write) -> None:
+        self.trip("finish")
+        self.check_all(write.sends)
+        if write.stored is not None:
+            self.expect(write.key, write.expected)
+            self.fence(write)
+            self.put(write.key, write.stored, write.expected, write.bury, write.unbury)
+        self.pay(write)
+        for delivery in write.acks:
+            lane = self.lane(delivery.message.key)
+            if self.holds(lane, delivery):
+                self.consume(lane, delivery)
+
+    def fence(self, write: Write) -> None:
+        if write.holder is not None and not self.holds(self.lane(write.key), write.holder):
+            raise LeaseLost(f"{write.key}: its lease was lost")
+
+    @locked
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+        refused = dict[Key, SettledError]()
+        for write in writes:
+            try:
+                self.finish(write)
+            except SettledError as error:
+                refused[write.key] = error
+        return Finished(refused, tuple(self.receive(receive)))
+
+    def pay(self, write: Write) -> None:
+        """What `write` owes."""
+        for message in write.sends:
+            self.append(message)
+        for timer in write.timers:
+            self.put_timer(timer)
+        for timer_id in write.cancels:
+            self.world.timers.pop(timer_id, None)

@@ -1,0 +1,30 @@
+"""The suite itself on trial: every broken adapter is caught, by the guarantee that names what is wrong with it."""
+
+from __future__ import annotations
+
+import pytest
+
+from settled_conformance import Session, Status
+from tests.conformance.faulty.further import FURTHER
+from tests.conformance.faulty.harness import PlainHarness
+from tests.conformance.faulty.more import MORE
+from tests.conformance.faulty.mutants import MUTANTS
+from tests.conformance.faulty.reference import Plain
+
+
+@pytest.mark.parametrize(
+    ("adapter", "guarantee"),
+    [*MUTANTS.items(), *MORE.items(), *FURTHER.items()],
+    ids=lambda each: each if isinstance(each, str) else each.__name__,
+)
+def test_a_broken_adapter_is_caught_by_the_guarantee_that_names_it(adapter: type[Plain], guarantee: str) -> None:
+    session = Session(PlainHarness(adapter), stop_at=guarantee)
+    assert session.verdict(guarantee).status is Status.FAIL
+
+
+@pytest.mark.parametrize("adapter", [*MUTANTS, *MORE, *FURTHER], ids=lambda each: each.__name__)
+def test_a_broken_adapter_is_sound_but_for_what_is_broken(adapter: type[Plain]) -> None:
+    assert adapter.__doc__ and issubclass(adapter, Plain)
+    own = {name for each in adapter.__mro__ if each not in Plain.__mro__ for name in vars(each)}
+    changed = [name for name in own if name in vars(Plain) and not name.startswith("__")]
+    assert changed, "nothing is broken"

@@ -1,0 +1,127 @@
+"""A turn has the time from whoever drives it, and a timer has its own: the one in the record."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+
+from settled.durable import Timer, Traits, Write
+from settled.durable.commands import Finish, Release
+from settled.durable.messages import Due
+from settled.durable.record import due_message
+from settled_local.memory import MemoryBackend
+from tests.durable.machines import SUBMIT, signup
+from tests.support.virtual_world import LEASE, Crash, World
+
+DAY = 24 * 3600.0
+
+
+def waiting(traits: Traits | None = None) -> World:
+    world = World(signup(), traits=traits or Traits())
+    world.start()
+    world.send(SUBMIT)
+    world.settle(until=world.now + 100)
+    assert world.value() == "waiting"
+    return world
+
+
+def token_of(world: World) -> str:
+    (token,) = world.record().timers
+    return token
+
+
+class Parts(MemoryBackend):
+    """Parts of different vendors; while `dying`, a worker dies once the store has done its part."""
+
+    dying = False
+
+    def finish(self, write: Write) -> None:
+        if not self.dying:
+            return super().finish(write)
+        self.dying = False
+        assert write.stored is not None
+        self.store.commit(write.key, write.stored, write.expected, write.bury, write.unbury)
+        raise Crash
+
+
+class TestATimerThatComesEarly:
+    def test_changes_nothing_and_is_scheduled_again(self) -> None:
+        world = waiting()
+        world.take([world.stray(Due(token_of(world)), "an hour early")])
+        assert world.value() == "waiting"
+        (finish,) = [each for each in world.commands[-2:] if isinstance(each, Finish)]
+        assert [timer.due for timer in finish.write.timers] == [timer.due for timer in world.record().timers.values()]
+        assert not [each for each in world.commands if isinstance(each, Release)]
+
+    def test_is_scheduled_under_its_own_id_with_a_message_that_no_queue_knows(self) -> None:
+        world = waiting()
+        token = token_of(world)
+        first = next(timer.message.id for each in world.commands for timer in _timers(each))
+        world.take([world.stray(Due(token), first)])
+        again = [timer for each in world.commands for timer in _timers(each)][-1]
+        assert again.id == token
+        assert again.message.id != first
+
+    def test_fires_though_the_worker_died_between_the_commit_and_the_schedule(self) -> None:
+        world = World(signup())
+        world.backend = backend = Parts(lease=LEASE, clock=lambda: world.now)
+        world.start()
+        world.send(SUBMIT)
+        world.settle(until=world.now + 100)
+        token = token_of(world)
+        backend.timers.cancel(token)
+        backend.queue.send([due_message(world.key(), token)])
+        backend.dying = True
+        world.deliver()
+        assert not backend.dying
+        world.now += LEASE
+        world.settle(until=1_000 + DAY)
+        assert world.value() == "expired"
+
+    def test_fires_when_it_is_due(self) -> None:
+        world = waiting()
+        world.take([world.stray(Due(token_of(world)), "early")])
+        world.settle(until=1_000 + DAY - 1)
+        assert world.value() == "waiting"
+        world.settle(until=1_000 + DAY)
+        assert world.value() == "expired"
+
+    def test_goes_round_only_a_few_times_where_the_ports_clock_is_ahead(self) -> None:
+        world = waiting()
+        behind = 3_000.0
+        world.now += DAY
+        token, rounds = token_of(world), 0
+        port, message_id, early = world.now, "first", 0
+        while world.value() == "waiting" and rounds < 10:
+            world.now = port - behind
+            world.take([world.stray(Due(token, early), message_id)])
+            scheduled = [timer for each in world.commands for timer in _timers(each)][-1]
+            early, message_id, rounds = early + 1, scheduled.message.id, rounds + 1
+            port = max(port, scheduled.due)
+        assert world.value() == "expired"
+        assert rounds <= 4
+        assert port - behind < 1_000 + 2 * DAY
+
+
+def _timers(command: object) -> list[Timer]:
+    return list(command.write.timers) if isinstance(command, Finish) else []
+
+
+class TestAClockThatIsCoarse:
+    @pytest.mark.parametrize("resolution", [0.0, 1.0])
+    def test_puts_off_what_is_scheduled_by_as_much_as_it_may_be_behind(self, resolution: float) -> None:
+        world = waiting(Traits(resolution=resolution))
+        (timer,) = world.record().timers.values()
+        assert timer.due == 1_000 + DAY + resolution
+
+
+class TestAClockThatWasSetBack:
+    def test_puts_a_timer_off_and_loses_nothing(self) -> None:
+        world = waiting()
+        world.now += DAY
+        deliveries = world.backend.queue.receive(10)
+        world.now -= 3_600
+        world.take([evolve(each, until=world.now + 30) for each in deliveries])
+        assert world.value() == "waiting"
+        world.settle(until=1_000 + DAY)
+        assert world.value() == "expired"

@@ -1,0 +1,137 @@
+"""What was committed stands, whatever fails after it: only what was not written is taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from settled import Denied, End, Policy, SettledError, TooLarge, Unavailable, Unknown, assign, send_to, setup
+from settled.durable import Traits
+from settled.durable.commands import Command, Finish
+from tests.durable.machines import add, appending, applied, tell
+from tests.support.virtual_world import LEASE, World
+
+
+def appended(world: World) -> list[list[int]]:
+    """What each committed version had taken."""
+    found: list[list[int]] = []
+    for command in world.commands:
+        if isinstance(command, Finish) and command.record is not None and command.write.stored is not None:
+            snapshot = command.record.snapshot
+            found.append(list(getattr(snapshot, "context", {"applied": []})["applied"]))
+    return found
+
+
+def failing(detail: str) -> Any:
+    def report(_args: Any) -> None:
+        raise RuntimeError(detail)
+
+    return report
+
+
+class TestACommitThatFailsAfterOneThatDidNot:
+    def test_takes_nothing_back(self) -> None:
+        world = World(appending(failing("full")), policy=Policy(lease=LEASE, max_attempts=9))
+        world.start()
+        world.settle()
+        for each in (tell(0), add(1), tell(2)):
+            world.send(each)
+        world.fail_at(Finish, TooLarge("the record with its failure"), nth=2)
+        with pytest.raises(TooLarge):
+            world.deliver()
+        world.now += LEASE
+        world.settle(until=world.now + 10)
+        for earlier, later in zip(appended(world), appended(world)[1:], strict=False):
+            assert later[: len(earlier)] == earlier
+        assert applied(world) == [0, 1, 2]
+
+    def test_keeps_little_of_what_went_wrong(self) -> None:
+        world = World(appending(failing("x" * 100_000)), policy=Policy(lease=LEASE, max_attempts=9))
+        world.start()
+        world.send(tell(0))
+        world.settle(until=world.now)
+        failing_now = world.record().failing
+        assert failing_now is not None
+        assert len(failing_now.detail) == 1000
+
+
+class Halfway(World):
+    """A world whose backend makes a commit, and then comes to `error` with what it owes."""
+
+    error: SettledError
+
+    def _perform(self, command: Command) -> Any:
+        if isinstance(command, Finish) and command.write.sends:
+            stored = command.write.stored
+            if stored is not None:
+                self.backend.store.commit(command.write.key, stored, command.write.expected)
+            raise self.error
+        return super()._perform(command)
+
+
+class TestWhatIsOwedAndTooLarge:
+    @pytest.mark.parametrize("error", [TooLarge("a message"), Denied("no")])
+    def test_fails_its_message_and_leaves_the_commit(self, error: SettledError) -> None:
+        machine = setup(
+            actions={
+                "append": assign(applied=lambda a: [*a.context["applied"], a.event["n"]]),
+                "tell": send_to("hub/h", lambda a: {"type": "HEY"}),
+            }
+        ).machine(
+            {
+                "id": "list",
+                "initial": "open",
+                "context": {"applied": []},
+                "states": {"open": {"tags": ["settled"], "on": {"ADD": {"actions": ["append", "tell"]}}}},
+            }
+        )
+        world = Halfway(machine, policy=Policy(lease=LEASE, max_attempts=3))
+        world.error = error
+        world.start()
+        world.settle()
+        world.send({"type": "ADD", "n": 1})
+        ends: list[End | None] = []
+        for _ in range(6):
+            try:
+                ends.append(world.deliver())
+            except Denied:
+                ends.append(None)
+            world.now += LEASE * 20
+        assert applied(world) == [1]
+        if isinstance(error, TooLarge):
+            assert End.RELEASED in ends
+            assert world.record().halted
+            assert [debt.what for debt in world.record().outbox]
+
+
+def _what_may_go_wrong() -> Iterator[tuple[Traits, type[SettledError], bool]]:
+    """Which backend, which error, and whether it was done all the same; an atomic one only says that if it may be."""
+    for traits in (Traits(), Traits(atomic=True, fenced=True)):
+        for error in (TooLarge, Denied, Unknown, Unavailable):
+            yield traits, error, False
+            if error is Unknown or not traits.atomic:
+                yield traits, error, True
+
+
+class TestEachErrorOfAFinish:
+    @pytest.mark.parametrize("nth", range(1, 6))
+    @pytest.mark.parametrize(("traits", "error", "is_done"), [*_what_may_go_wrong()])
+    def test_loses_nothing_and_repeats_nothing(
+        self, traits: Traits, error: type[SettledError], is_done: bool, nth: int
+    ) -> None:
+        world = World(appending(), policy=Policy(lease=LEASE), traits=traits)
+        world.start()
+        for each in (add(0), tell(1), add(2), tell(3)):
+            world.send(each)
+        (world.lose_answer_of if is_done else world.fail_at)(Finish, error("once"), nth=nth)
+        for _ in range(8):
+            with suppress(SettledError):
+                world.deliver(limit=3)
+            world.now += LEASE
+        world.settle()
+        assert applied(world) == [0, 1, 2, 3]
+        assert len({key for key, _ in world.performed("report")}) == 2
+        assert world.letters() == []

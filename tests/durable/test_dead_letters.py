@@ -1,0 +1,407 @@
+"""What fails for good is set aside, in order, and nothing of it is lost; an operator sends it on its way again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from settled import End, Key, Outcome, Policy, assign, setup
+from settled.durable import Event
+from settled.durable.commands import Finish, Letters, Load, Release, Run
+from settled.durable.messages import Stamp
+from tests.durable import machines
+from tests.durable.machines import add, appending, applied, signup, tell
+from tests.support.virtual_world import LEASE, World
+
+PATIENT = Policy(lease=LEASE, max_attempts=3)
+
+
+class Switch:
+    """A custom action that fails while it is off."""
+
+    def __init__(self) -> None:
+        self.on = False
+
+    def __call__(self, _a: Any) -> None:
+        if not self.on:
+            raise ConnectionError("the printer is off")
+
+
+def started(machine: Any = None) -> World:
+    world = World(machine or appending(), policy=PATIENT)
+    world.start()
+    world.settle()
+    return world
+
+
+def poisoned() -> World:
+    world = started()
+    world.send(add(1))
+    world.send(add(2, boom=True), id="poison")
+    world.send(add(3), id="behind")
+    world.settle()
+    return world
+
+
+class TestAMessageThatFails:
+    def test_is_tried_again_after_a_wait_that_grows(self) -> None:
+        world = started()
+        world.send(add(1, boom=True))
+        world.settle()
+        assert [command.delay for command in world.commands if isinstance(command, Release)] == [1.0, 2.0]
+
+    def test_is_counted_in_the_record_where_an_operator_sees_it(self) -> None:
+        world = started()
+        world.send(add(1, boom=True), id="poison")
+        world.deliver()
+        failing = world.record().failing
+        assert failing is not None
+        assert (failing.id, failing.count) == ("poison", 1)
+        assert "boom" in failing.detail
+
+    def test_is_set_aside_after_its_last_attempt_and_the_instance_halts(self) -> None:
+        world = poisoned()
+        assert [letter.message.id for letter in world.letters()] == ["poison", "behind"]
+        assert world.outcome("poison") is Outcome.DEAD
+        assert world.record().halted is not None
+        assert applied(world) == [1]
+
+    def test_keeps_its_whole_payload(self) -> None:
+        world = poisoned()
+        assert '"boom":true' in world.letters()[0].message.body
+        assert "boom" in world.letters()[0].detail
+
+    def test_does_not_hold_up_other_instances(self) -> None:
+        world = poisoned()
+        world.start("bob")
+        world.send(add(1), "bob")
+        world.settle()
+        assert world.snapshot("bob").context["applied"] == [1]
+
+    def test_can_no_longer_be_applied_by_a_zombie(self) -> None:
+        world = started()
+        world.send(add(1, boom=True), id="poison")
+        zombie = world.backend.queue.receive(10)
+        world.now += LEASE
+        world.settle()
+        assert world.outcome("poison") is Outcome.DEAD
+        assert world.take(zombie) is End.LOST
+        assert len(world.letters()) == 1
+
+
+class TestAMessageWhoseWorkersDie:
+    """Nothing is ever written down; only the queue has counted."""
+
+    def test_counts_as_failing_past_a_bound_on_its_receives(self) -> None:
+        world = World(appending(), policy=Policy(lease=LEASE, max_attempts=2, max_receives=3))
+        world.start()
+        world.settle()
+        world.send(add(1), id="killer")
+        for _ in range(4):
+            world.crash_at(Finish)
+            world.deliver()
+            world.now += LEASE
+        world.crash_at(Finish, nth=2)
+        world.deliver()
+        failing = world.record().failing
+        assert failing is not None
+        assert failing.count == 1
+        assert "received 5 times without progress" in failing.detail
+        world.now += LEASE
+        world.deliver()
+        assert world.outcome("killer") is Outcome.DEAD
+
+    def test_an_actor_that_kills_its_workers_halts_the_instance_with_its_turn_open(self) -> None:
+        world = World(signup(), policy=Policy(lease=LEASE, max_attempts=2, max_receives=3))
+        world.start()
+        world.settle()
+        world.send({"type": "SUBMIT", "email": "e"}, id="submit")
+        for _ in range(7):
+            world.crash_at(Run)
+            world.deliver()
+            world.now += LEASE
+        assert [letter.message.id for letter in world.letters()] == ["submit"]
+        assert world.record().turn is not None
+        world.plans.clear()
+        world.redrive()
+        world.settle(until=world.now)
+        assert world.value() == "waiting"
+        assert world.letters() == []
+
+
+class TestAnActionThatFails:
+    def test_is_performed_again_under_the_same_key_and_then_halts_the_instance(self) -> None:
+        world = started(appending(Switch()))
+        world.send(tell(1))
+        world.settle()
+        assert world.performed("report") == [("list/ada/a/1/0", 1)] * 3
+        assert applied(world) == [1]
+        assert "the printer is off" in str(world.record().halted)
+
+    def test_is_still_owed_and_performed_by_a_redrive(self) -> None:
+        switch = Switch()
+        world = started(appending(switch))
+        world.send(tell(1))
+        world.send(tell(2))
+        world.settle()
+        switch.on = True
+        world.redrive()
+        world.settle()
+        assert applied(world) == [1, 2]
+        keys = [key for key, _ in world.performed("report")]
+        assert keys[-2:] == ["list/ada/a/1/0", "list/ada/a/2/0"]
+        assert world.letters() == []
+        assert world.record().outbox == ()
+
+    def test_is_still_owed_when_others_were_set_aside_behind_it(self) -> None:
+        switch = Switch()
+        world = started(appending(switch))
+        world.send(tell(1))
+        world.settle()
+        world.send(add(2))
+        world.settle()
+        switch.on = True
+        world.redrive()
+        world.settle()
+        assert applied(world) == [1, 2]
+        assert [key for key, _ in world.performed("report")] == ["list/ada/a/1/0"] * 4
+
+
+class TestAReportThatCannotBeTaken:
+    """The actor has run; it is the machine's own code that fails."""
+
+    def machine(self, raising: list[bool], calls: list[int]) -> Any:
+        def work(_input: Any, _call: Any) -> int:
+            calls.append(1)
+            return len(calls)
+
+        def picky(_a: Any) -> bool:
+            if raising:
+                raise ValueError("a bug")
+            return True
+
+        return setup(actors={"work": work}, guards={"picky": picky}).machine(
+            {
+                "id": "m",
+                "initial": "a",
+                "states": {
+                    "a": {"tags": ["settled"], "on": {"GO": "b", "ALSO": {}}},
+                    "b": {"invoke": {"src": "work", "onDone": {"guard": "picky", "target": "c"}}},
+                    "c": {"tags": ["settled"]},
+                },
+            }
+        )
+
+    def test_does_not_run_the_actor_again(self) -> None:
+        calls: list[int] = []
+        world = World(self.machine([True], calls), policy=PATIENT)
+        world.start()
+        world.send("GO", id="go")
+        world.settle()
+        assert len(calls) == 1
+        assert world.record().turn is not None
+        assert [letter.message.id for letter in world.letters()] == ["go"]
+
+    def test_a_redrive_that_fails_again_keeps_the_order(self) -> None:
+        world = World(self.machine([True], []), policy=PATIENT)
+        world.start()
+        world.send("GO", id="go")
+        world.send("ALSO", id="also")
+        world.settle()
+        for _ in range(2):
+            world.redrive()
+            world.settle()
+            assert [letter.message.id for letter in world.letters()] == ["go", "also"]
+
+    def test_a_redrive_starts_at_once(self) -> None:
+        raising = [True]
+        world = World(self.machine(raising, []), policy=PATIENT)
+        world.start()
+        world.send("GO")
+        world.settle()
+        raising.clear()
+        world.redrive()
+        world.settle(until=world.now)
+        assert world.value() == "c"
+
+    def test_a_redriven_letter_whose_turn_fails_stays_where_it_lies(self) -> None:
+        raising = [True]
+        world = World(self.machine(raising, []), policy=PATIENT)
+        for id in ("go", "also"):
+            world.send(id.upper(), id=id)
+        world.settle()
+        world.start()
+        world.settle()
+        for _ in range(2):
+            world.redrive()
+            world.settle()
+            assert [letter.message.id for letter in world.letters()] == ["go", "also"]
+        raising.clear()
+        world.redrive()
+        world.settle()
+        assert world.value() == "c"
+        assert world.letters() == []
+
+    def test_a_redrive_finishes_it_before_older_letters_and_loses_none(self) -> None:
+        raising = [True]
+        world = World(self.machine(raising, []), policy=PATIENT)
+        world.start()
+        world.post("ada", "{", id="broken")
+        world.send("GO", id="go")
+        world.settle()
+        raising.clear()
+        world.redrive()
+        world.settle()
+        assert world.value() == "c"
+        assert [letter.message.id for letter in world.letters()] == ["broken"]
+
+    def test_a_redrive_finishes_the_turn_when_the_bug_is_mended(self) -> None:
+        calls: list[int] = []
+        raising = [True]
+        world = World(self.machine(raising, calls), policy=PATIENT)
+        world.start()
+        world.send("GO", id="go")
+        world.send("ALSO", id="also")
+        world.settle()
+        raising.clear()
+        world.redrive()
+        world.settle()
+        assert world.value() == "c"
+        assert calls == [1]
+        assert world.outcome("go") is Outcome.TAKEN
+        assert world.letters() == []
+
+
+def _always(_a: Any) -> bool:
+    return True
+
+
+class TestRedrive:
+    def mended(self, monkeypatch: pytest.MonkeyPatch) -> World:
+        world = poisoned()
+        monkeypatch.setattr(machines, "sound", _always)
+        world.machine = appending()
+        return world
+
+    def test_takes_the_dead_letters_in_order_before_anything_newer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        world = self.mended(monkeypatch)
+        assert world.redrive() == 2
+        world.send(add(4))
+        world.settle()
+        assert applied(world) == [1, 2, 3, 4]
+        assert world.letters() == []
+        assert world.record().halted is None
+
+    def test_comes_first_even_if_newer_messages_are_ahead_in_the_queue(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        world = self.mended(monkeypatch)
+        world.send(add(4))
+        world.redrive()
+        world.settle()
+        assert applied(world) == [1, 2, 3, 4]
+
+    @pytest.mark.parametrize("command", [Load, Letters, Finish])
+    @pytest.mark.parametrize("nth", [1, 2, 3])
+    @pytest.mark.parametrize("after", [False, True])
+    def test_loses_and_doubles_nothing_wherever_a_worker_dies(
+        self, monkeypatch: pytest.MonkeyPatch, command: type[Any], nth: int, after: bool
+    ) -> None:
+        world = self.mended(monkeypatch)
+        world.redrive()
+        (world.crash_after if after else world.crash_at)(command, nth=nth)
+        world.send(add(4))
+        world.settle()
+        assert applied(world) == [1, 2, 3, 4]
+        assert world.letters() == []
+
+    def test_that_fails_again_leaves_the_rest_where_it_lies(self) -> None:
+        world = poisoned()
+        world.redrive()
+        world.send(add(4), id="newest")
+        world.settle()
+        assert applied(world) == [1]
+        assert [letter.message.id for letter in world.letters()] == ["poison", "behind", "newest"]
+        assert world.record().halted is not None
+
+    def test_of_nothing_does_nothing(self) -> None:
+        world = started()
+        version = world.version()
+        assert world.redrive() == 0
+        assert world.version() == version
+
+    def test_may_be_repeated(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        world = self.mended(monkeypatch)
+        assert [world.redrive(), world.redrive()] == [2, 2]
+        world.settle()
+        assert applied(world) == [1, 2, 3]
+
+    def test_a_duplicate_of_a_dead_letter_is_not_set_aside_twice(self) -> None:
+        world = poisoned()
+        duplicate = world.letters()[1].message
+        world.backend.queue.send([duplicate])
+        world.settle()
+        assert len(world.letters()) == 2
+
+
+class TestAContextThatIsNotJson:
+    def test_fails_the_message_with_the_path_and_loses_nothing(self) -> None:
+        machine = setup(actions={"spoil": assign(cart=lambda a: {"item": object()})}).machine(
+            {
+                "id": "m",
+                "initial": "a",
+                "context": {},
+                "states": {"a": {"tags": ["settled"], "on": {"SPOIL": {"actions": "spoil"}, "OK": {}}}},
+            }
+        )
+        world = World(machine, policy=PATIENT)
+        world.start()
+        world.send("OK", id="ok")
+        world.send("SPOIL", id="spoil")
+        world.settle()
+        assert world.outcome("ok") is Outcome.TAKEN
+        assert [letter.message.id for letter in world.letters()] == ["spoil"]
+        assert "cart.item" in world.letters()[0].detail
+        assert world.snapshot().context == {}
+
+
+class TestTheActionOfAMessageBehindOthers:
+    def test_is_charged_to_that_message(self) -> None:
+        switch = Switch()
+
+        def fine(_a: Any) -> None:
+            pass
+
+        machine = setup(actions={"fine": fine, "print": switch}).machine(
+            {
+                "id": "m",
+                "initial": "a",
+                "states": {"a": {"on": {"OK": {"actions": "fine"}, "BAD": {"actions": "print"}}}},
+            }
+        )
+        world = World(machine, policy=Policy(lease=LEASE, max_attempts=2))
+        world.start()
+        world.settle()
+        world.send("OK", id="good")
+        world.send("BAD", id="bad")
+        world.settle()
+        assert [letter.message.id for letter in world.letters()] == ["bad"]
+
+
+class TestAnEventOfAnotherInstanceThatWasSetAside:
+    def test_is_taken_in_a_redrive_though_its_sender_has_passed_it(self) -> None:
+        world = World(appending(), policy=Policy(lease=LEASE, window=2, max_attempts=1))
+        sender = Key("other", "bob")
+
+        def say(version: int) -> None:
+            event = Event(add(version), Stamp(sender, "b", version, 0))
+            world.take([world.stray(event, f"settled:{version}")])
+
+        say(1)
+        world.start()
+        world.settle()
+        for version in range(2, 6):
+            say(version)
+        assert [letter.message.id for letter in world.letters()] == ["settled:1"]
+        assert world.redrive() == 1
+        world.settle()
+        assert sorted(applied(world)) == [1, 2, 3, 4, 5]

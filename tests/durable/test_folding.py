@@ -1,0 +1,83 @@
+"""Several queued messages of one key: one load, one commit, as far as they settle without running anything."""
+
+from __future__ import annotations
+
+from settled import End
+from settled.durable.commands import Act, Finish, Load, Run
+from tests.durable.machines import SUBMIT, add, appending, applied, signup, tell
+from tests.support.virtual_world import World
+
+
+def started() -> World:
+    world = World(appending())
+    world.start()
+    world.settle()
+    world.commands.clear()
+    return world
+
+
+def kinds(world: World) -> list[type]:
+    return [type(command) for command in world.commands]
+
+
+class TestQueuedMessages:
+    def test_are_folded_into_one_load_and_one_write(self) -> None:
+        world = started()
+        for n in range(10):
+            world.send(add(n))
+        world.deliver()
+        assert applied(world) == list(range(10))
+        assert kinds(world) == [Load, Finish]
+
+    def test_have_an_ordinal_each(self) -> None:
+        world = started()
+        for n in range(3):
+            world.send(tell(n))
+        world.deliver()
+        assert [key for key, _ in world.performed("report")] == [f"list/ada/a/{n}/0" for n in (1, 2, 3)]
+        assert world.record().ordinal == 4
+
+    def test_the_start_and_what_follows_are_folded_too(self) -> None:
+        world = World(appending())
+        world.start()
+        world.send(add(1))
+        world.deliver()
+        assert kinds(world) == [Load, Finish]
+        assert applied(world) == [1]
+
+    def test_are_acknowledged_in_order_none_before_an_action_ahead_of_it(self) -> None:
+        world = started()
+        for event in (add(1), tell(2), add(3)):
+            world.send(event)
+        world.deliver()
+        assert kinds(world) == [Load, Finish, Act, Finish]
+        acks = [[ack.message.id for ack in each.write.acks] for each in world.commands if isinstance(each, Finish)]
+        assert acks == [["m2"], ["m3", "m4"]]
+
+    def test_one_that_must_run_something_is_the_last_of_its_fold(self) -> None:
+        world = World(signup())
+        world.start()
+        world.send(SUBMIT)
+        world.send("VERIFY")
+        world.deliver()
+        assert world.value() == "active"
+        assert kinds(world) == [Load, Finish, Act, Run, Finish, Finish, Act, Finish]
+
+
+class TestOneThatRaises:
+    def test_ends_the_fold_and_is_handled_alone(self) -> None:
+        world = started()
+        for event in (add(1), add(2), add(3, boom=True), add(4)):
+            world.send(event)
+        assert world.deliver() is End.RELEASED
+        assert applied(world) == [1, 2]
+        assert world.record().failing is not None
+        assert kinds(world)[:2] == [Load, Finish]
+
+    def test_keeps_those_behind_it_waiting(self) -> None:
+        world = started()
+        world.send(add(1, boom=True))
+        world.send(add(2))
+        world.deliver()
+        assert world.deliver() is None
+        assert applied(world) == []

@@ -1,0 +1,257 @@
+"""A worker that was frozen with what it had received, for longer than its lease and than any window remembers.
+
+Where queue and store share a transaction the commit is refused; elsewhere a position in the queue tells, and where
+there is none the queue is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from attrs import evolve
+
+from settled import Conflict, End, Outcome, Policy
+from settled.durable import Delivery, Position, Traits
+from settled.durable.commands import Extend, Finish, Load, Run
+from tests.durable.machines import SUBMIT, add, appending, applied, signup, tell
+from tests.support.virtual_world import LEASE, World
+
+FENCED, BARE = Traits(atomic=True, fenced=True), Traits()
+WAYS = ["fenced", "numbered", "asked"]
+MANY = 12
+
+
+class Frozen(World):
+    """A world whose deliveries say as much as `way` lets them."""
+
+    way: str = "fenced"
+
+    def receive(self, limit: int = 10) -> Sequence[Delivery]:
+        found = self.backend.queue.receive(limit)
+        return [evolve(each, position=None) for each in found] if self.way == "asked" else found
+
+    def settle(self, until: float = 10_000.0) -> None:
+        while True:
+            while deliveries := self.receive():
+                self.take(deliveries)
+            later = self.backend.next_due()
+            if later > until:
+                return
+            self.now = max(self.now, later)
+
+
+@pytest.fixture(params=WAYS)
+def world(request: pytest.FixtureRequest) -> Frozen:
+    traits = FENCED if request.param == "fenced" else BARE
+    world = Frozen(appending(), policy=Policy(window=3, lease=LEASE, max_attempts=2), traits=traits)
+    world.way = request.param
+    world.start()
+    world.settle()
+    return world
+
+
+def others_take(world: Frozen, *numbers: int) -> None:
+    world.now += LEASE
+    world.settle()
+    for n in numbers:
+        world.send(add(n), id=f"other {n}")
+        world.settle()
+
+
+class TestFrozenBeforeTheFirstLook:
+    def test_takes_nothing_again(self, world: Frozen) -> None:
+        world.send(add(1), id="one")
+        held = world.receive()
+        others_take(world, *range(2, MANY))
+        assert world.take(held) is End.LOST
+        assert applied(world) == [*range(1, MANY)]
+        assert world.letters() == []
+
+    def test_takes_nothing_into_the_next_life(self, world: Frozen) -> None:
+        world.send(add(1), id="one")
+        held = world.receive()
+        others_take(world, *range(2, MANY))
+        world.delete()
+        world.start(id="next")
+        world.settle()
+        assert world.take(held) is End.LOST
+        assert applied(world) == []
+
+    def test_leaves_nothing_at_a_deleted_instance(self, world: Frozen) -> None:
+        world.send(add(1), id="one")
+        held = world.receive()
+        others_take(world, *range(2, MANY))
+        world.delete()
+        version = world.version()
+        assert world.take(held) is End.LOST
+        assert world.version() == version
+        assert world.letters() == []
+
+    def test_does_not_count_it_as_a_failure(self, world: Frozen) -> None:
+        world.send(add(1, boom=True), id="one")
+        held = [evolve(each, attempt=99) for each in world.receive()]
+        others_take(world)
+        world.redrive()
+        failing = world.record().failing
+        assert world.take(held) is End.LOST
+        assert world.record().failing == failing
+
+
+class TestFrozenBetweenTheLookAndTheCommit:
+    def test_takes_nothing_again(self, world: Frozen) -> None:
+        world.send(add(1), id="one")
+        held = world.receive()
+
+        def freeze() -> None:
+            others_take(world, *range(2, MANY))
+
+        world.before(Finish, freeze)
+        assert world.take(held) is End.LOST
+        assert applied(world) == [*range(1, MANY)]
+
+    def test_takes_nothing_into_the_next_life(self, world: Frozen) -> None:
+        world.send(add(1), id="one")
+        held = world.receive()
+
+        def freeze() -> None:
+            others_take(world, *range(2, MANY))
+            world.delete()
+            world.start(id="next")
+            world.settle()
+
+        world.before(Finish, freeze)
+        assert world.take(held) is End.LOST
+        assert applied(world) == []
+
+
+class TestFrozenWithATurnOfAnother:
+    def test_does_not_go_on_with_it(self) -> None:
+        world = Frozen(signup(), policy=Policy(window=1, lease=LEASE), traits=FENCED)
+        world.start()
+        world.settle()
+        world.send({"type": "NOISE"}, id="old")
+        held = world.receive()
+        world.now += LEASE
+        world.settle(until=world.now)
+        world.send(SUBMIT)
+        world.crash_after(Finish)
+        world.take(world.receive())
+        world.now += LEASE
+        version = world.version()
+        assert world.take(held) is End.LOST
+        assert world.version() == version
+
+
+class TestWhereTheQueueIsAsked:
+    def test_it_is_asked_after_each_look_at_the_record(self) -> None:
+        world = Frozen(appending())
+        world.way = "asked"
+        world.start()
+        world.send(add(1))
+        world.fail_at(Finish, Conflict("another"))
+        world.take(world.receive())
+        looks = [type(each) for each in world.commands if isinstance(each, Load | Extend)]
+        assert looks == [Load, Extend, Load, Load, Extend]  # the second one looked for its own commit
+
+    def test_it_is_not_asked_where_the_store_or_a_position_tells(self) -> None:
+        for traits in (FENCED, BARE):
+            world = World(appending(), traits=traits)
+            world.start()
+            world.send(add(1))
+            world.settle()
+            assert not [each for each in world.commands if isinstance(each, Extend)]
+
+
+class TestAPosition:
+    def test_that_was_passed_under_an_unknown_id_is_set_aside_by_who_holds_it(self) -> None:
+        world = World(appending(), policy=Policy(window=1, lease=LEASE))
+        world.start()
+        for n in range(4):
+            world.send(add(n))
+            world.settle()
+        world.send(add(9), id="again")
+        (again,) = world.backend.queue.receive(1)
+        assert again.position is not None
+        restored = evolve(again, position=Position(again.position.epoch, 2))
+        assert world.take([restored]) is End.DONE
+        assert applied(world) == [0, 1, 2, 3]
+        (letter,) = world.letters()
+        assert letter.message.id == "again"
+        assert "stands at 2 of its queue, where all up to 5 were taken" in letter.reason
+        assert world.record().halted is None
+        assert world.outcome("again") is Outcome.REFUSED
+
+    def test_of_another_epoch_says_nothing(self) -> None:
+        world = World(appending())
+        world.start()
+        world.send(add(1))
+        world.settle()
+        world.send(add(2))
+        (second,) = world.backend.queue.receive(1)
+        world.take([evolve(second, position=Position("restored", 1))])
+        assert applied(world) == [1, 2]
+        assert world.record().mark == Position("restored", 1)
+
+    def test_of_what_was_set_aside_counts_as_passed(self) -> None:
+        world = World(appending(), policy=Policy(lease=LEASE, max_attempts=1))
+        world.start()
+        world.send(add(1, boom=True))
+        world.settle()
+        assert world.record().halted
+        mark = world.record().mark
+        assert mark is not None
+        assert mark.number == 2
+
+    def test_is_not_looked_at_in_what_is_redriven(self) -> None:
+        world = World(appending())
+        world.send(add(1))
+        world.send(add(2))
+        world.settle()
+        world.start()
+        world.settle()
+        assert world.redrive() == 2
+        world.settle()
+        assert applied(world) == [1, 2]
+
+    def test_of_an_open_turns_message_lets_it_go_on(self) -> None:
+        world = World(signup())
+        world.start()
+        world.settle(until=world.now)
+        world.send(SUBMIT)
+        world.crash_after(Finish)
+        world.deliver()
+        world.now += LEASE
+        world.settle(until=2_000)
+        assert world.value() == "waiting"
+
+    def test_of_what_was_taken_lets_its_actions_be_repeated(self) -> None:
+        world = World(appending())
+        world.start()
+        world.settle()
+        world.send(tell(1))
+        world.crash_after(Finish)
+        world.deliver()
+        world.now += LEASE
+        world.settle()
+        assert world.performed("report") == [("list/ada/a/1/0", 1)]
+
+
+class TestADeletionWhileATurnIsOpen:
+    @pytest.mark.parametrize("numbered", [True, False])
+    def test_leaves_the_memory_of_the_message_that_it_was_open_for(self, numbered: bool) -> None:
+        world = World(signup())
+        world.start()
+        world.settle(until=world.now)
+        world.send(SUBMIT, id="submit")
+        world.crash_at(Run)
+        ready = world.backend.queue.receive(10)
+        world.take([each if numbered else evolve(each, position=None) for each in ready])
+        assert world.record().turn is not None
+        world.delete()
+        world.start(id="again")
+        world.now += LEASE
+        ready = world.backend.queue.receive(10)
+        world.take([each if numbered else evolve(each, position=None) for each in ready])
+        assert world.value() == "form"
+        assert world.letters() == []

@@ -1,0 +1,140 @@
+"""The names that a machine gives: nobody can guess them, nobody else can use them, and none is given twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from settled import EventError, Key, send_to, setup
+from settled.durable import Start, Stored, encode
+from settled.durable.messages import Enlist, Event, Message, Report, check_id, check_start, decode
+from settled.durable.record import idempotency_key
+from tests.durable.machines import SUBMIT, appending, signup, tell
+from tests.durable.test_children import working
+from tests.support.virtual_world import World
+
+
+def records(world: World) -> dict[Key, Stored]:
+    """What is stored, as somebody sees it who restores it from a backup, or wipes it."""
+    store: Any = world.backend.store
+    found: dict[Key, Stored] = store._stored
+    return found
+
+
+class TestAKeyOfAnEffect:
+    def test_is_of_the_commit_that_accepted_the_event(self) -> None:
+        assert idempotency_key(Key("m", "x"), "nonce.3", 2, 0) == "m/x/nonce.3/2/0"
+
+    def test_is_another_one_after_a_restore_of_the_store(self) -> None:
+        world = World(appending())
+        world.start()
+        world.settle()
+        backup = world.backend.store.load(world.key())
+        assert backup is not None
+        world.send(tell(1))
+        world.settle()
+        records(world)[world.key()] = backup
+        world.send(tell(2))
+        world.settle()
+        first, second = {key for each, key, _ in world.effects if each == "report"}
+        assert first != second
+
+    def test_is_another_one_after_the_store_was_wiped(self) -> None:
+        world = World(appending())
+        for n in (1, 2):
+            world.start(id=f"start {n}")
+            world.send(tell(n))
+            world.settle()
+            records(world).clear()
+        assert len({key for each, key, _ in world.effects if each == "report"}) == 2
+
+
+class TestWhatAMachineSends:
+    def test_bears_ids_that_are_reserved(self) -> None:
+        world = working()
+        world.send(SUBMIT)
+        world.settle(until=5_000)
+        own = [id for id in _all_ids(world) if not id.startswith("m")]
+        assert own
+        assert all(id.startswith("settled:") for id in own)
+
+    @pytest.mark.parametrize("id", ["settled:", "settled:signup/ada/n/1/0"])
+    def test_cannot_be_posted_by_an_outsider(self, id: str) -> None:
+        with pytest.raises(EventError, match="begins with 'settled:'"):
+            check_id(id)
+        check_id(id.removeprefix("settled:"))
+
+    def test_does_not_meet_an_id_that_looks_like_a_timers(self) -> None:
+        world = World(signup())
+        world.start()
+        world.settle(until=world.now)
+        world.send(SUBMIT)
+        world.settle(until=2_000)
+        (token,) = world.record().timers
+        world.send({"type": "NOISE"}, id=token)
+        world.settle(until=100_000)
+        assert world.value() == "expired"
+
+
+def _all_ids(world: World) -> list[str]:
+    return [
+        message.id
+        for command in world.commands
+        for write in [getattr(command, "write", None)]
+        if write is not None
+        for message in (*write.sends, *(timer.message for timer in write.timers))
+    ]
+
+
+class TestAChildsKey:
+    @pytest.mark.parametrize("instance", ["ada/~kid.n.1.0", "/~"])
+    def test_cannot_be_started_by_an_outsider(self, instance: str) -> None:
+        with pytest.raises(EventError, match="in the names of child machines only"):
+            check_start(Key("child", instance))
+        world = World(appending())
+        world.post(instance, encode(Start()))
+        world.settle()
+        assert world.record(instance).snapshot is None
+        assert "in the names of child machines only" in world.letters(instance)[0].reason
+
+    def test_has_the_nonce_of_the_commit_that_started_it(self) -> None:
+        world = working()
+        (child,) = world.record().children.values()
+        assert child.key.instance.startswith("ada/~kid.w1.1.")
+        assert child.generation.startswith("parent/ada/w1.1/") or child.generation.count("/w1.1/") == 1
+
+
+class TestWhatIsPassedOnToASystemId:
+    def test_says_from_which_step_of_the_root_it_is(self) -> None:
+        machine = setup(actions={"pass": send_to("someone", {"type": "HEY"})}).machine(
+            {"id": "root", "initial": "a", "states": {"a": {"tags": ["settled"]}}}
+        )
+        world = World(machine)
+        world.start()
+        world.post("ada", encode(Enlist("someone", Key("root", "bob"), False)))
+        for n in range(2):
+            world.post("ada", '{"kind":"forward","system_id":"someone","event":{"type":"HEY"}}', id=f"f{n}")
+        world.deliver()
+        stamps = [_stamp(message) for message in _sent(world) if message.key.instance == "bob"]
+        assert [each.sender for each in stamps] == [world.key()] * 2
+        assert stamps[0].position < stamps[1].position
+        assert {each.birth for each in stamps} == {world.record().birth}
+
+
+def _sent(world: World) -> list[Message]:
+    return [m for c in world.commands for w in [getattr(c, "write", None)] if w is not None for m in w.sends]
+
+
+def _stamp(message: Message) -> Any:
+    content = decode(message.body)
+    assert isinstance(content, Event)
+    return content.stamp
+
+
+def test_a_report_is_of_one_start_of_a_child() -> None:
+    world = working()
+    (child,) = world.record().children.values()
+    world.post("ada", encode(Report("kid", child.generation.replace("w1.1", "w1.2"), True)))
+    world.settle(until=world.now)
+    assert list(world.record().children) == ["kid"]

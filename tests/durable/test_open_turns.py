@@ -1,0 +1,173 @@
+"""A turn that was left open: who may go on with it, when, and what must wait for it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from settled import Call, End, Machine, setup
+from settled.durable import Event
+from settled.durable.commands import Finish, Release, Run
+from tests.durable.machines import SUBMIT, signup, submitted
+from tests.support.virtual_world import LEASE, Hanging, World
+
+
+def left_open() -> World:
+    world = submitted(signup())
+    world.crash_at(Run)
+    world.deliver()
+    assert world.record().turn is not None
+    return world
+
+
+class TestAnotherMessage:
+    def test_is_given_back_while_the_turns_lease_lasts(self) -> None:
+        world = left_open()
+        world.now += LEASE - 1
+        assert world.take([world.stray(Event({"type": "VERIFY"}), "early")]) is End.RELEASED
+        (release,) = [command for command in world.commands if isinstance(command, Release)]
+        assert release.delay == 1
+        assert world.record().turn is not None
+
+    def test_finishes_that_turn_first_once_the_lease_is_over(self) -> None:
+        world = left_open()
+        world.now += LEASE
+        assert world.take([world.stray(Event({"type": "VERIFY"}), "early")]) is End.DONE
+        assert world.value() == "active"
+        assert world.record().window.ids[-2:] == ("submit", "early")
+
+    def test_performs_what_that_turn_still_owed(self) -> None:
+        world = submitted(signup())
+        world.crash_after(Finish)
+        world.deliver()
+        world.now += LEASE
+        world.take([world.stray(Event({"type": "VERIFY"}), "early")])
+        assert [key for key, _ in world.performed("note")] == ["signup/ada/a/1/0"]
+
+    def test_leaves_the_turns_own_message_nothing_to_do(self) -> None:
+        world = left_open()
+        world.now += LEASE
+        world.take([world.stray(Event({"type": "VERIFY"}), "early")])
+        world.settle(until=world.now + LEASE)
+        assert world.value() == "active"
+        assert world.snapshot().context["email"] == SUBMIT["email"]
+
+
+def polling(result: list[str]) -> Machine[Any, Any]:
+    """Asks once a minute until it hears yes: a modelled retry, un-settled all the while."""
+    return setup(
+        actors={"ask": lambda input, call: result.pop(0)},
+        guards={"yes": lambda a: a.event["output"] == "yes"},
+        delays={"pause": timedelta(minutes=1)},
+    ).machine(
+        {
+            "id": "poll",
+            "initial": "idle",
+            "states": {
+                "idle": {"tags": ["settled"], "on": {"GO": "asking", "LATER": "late"}},
+                "asking": {
+                    "invoke": {"src": "ask", "onDone": [{"guard": "yes", "target": "heard"}, {"target": "pausing"}]}
+                },
+                "pausing": {"after": {"pause": "asking"}},
+                "heard": {"tags": ["settled"], "on": {"LATER": "late"}},
+                "late": {"type": "final"},
+            },
+        }
+    )
+
+
+class TestParking:
+    """An un-settled node that waits only for a timer does not keep a worker."""
+
+    def test_the_message_is_given_back_until_the_timer_is_due(self) -> None:
+        world = World(polling(["no", "yes"]))
+        world.start()
+        world.settle()
+        world.send("GO")
+        assert world.deliver() is End.RELEASED
+        assert [command.delay for command in world.commands if isinstance(command, Release)] == [60.0]
+        assert world.value() == "pausing"
+
+    def test_the_key_stays_blocked_and_nothing_is_taken_before_the_turn_is_over(self) -> None:
+        world = World(polling(["no", "no", "yes"]))
+        world.start()
+        world.settle()
+        world.send("GO")
+        world.deliver()
+        world.send("LATER")
+        assert world.deliver() is None
+        world.settle()
+        assert world.value() == "late"
+        assert len(world.performed("ask")) == 3
+
+    def test_a_wake_before_the_timer_is_due_changes_nothing(self) -> None:
+        world = World(polling(["no", "yes"]))
+        world.start()
+        world.settle()
+        world.send("GO", id="go")
+        world.deliver()
+        version = world.version()
+        early = world.stray(Event({"type": "GO"}), "go", attempt=50)
+        world.now += 20
+        assert world.take([early]) is End.RELEASED
+        assert world.commands[-1] == Release((early,), 40.0)
+        assert world.version() == version
+
+    def test_a_parked_message_may_be_received_more_often_than_a_failing_one(self) -> None:
+        world = World(polling(["no"] * 30 + ["yes"]))
+        world.start()
+        world.send("GO")
+        world.settle()
+        assert world.value() == "heard"
+        assert world.letters() == []
+
+    def test_timers_of_an_open_turn_are_not_scheduled(self) -> None:
+        world = World(polling(["no", "yes"]))
+        world.start()
+        world.settle()
+        world.send("GO")
+        world.deliver()
+        (timer,) = world.record().timers.values()
+        assert not timer.scheduled
+
+
+class TestATimerInsideATurn:
+    def test_ends_an_actor_that_hangs(self) -> None:
+        def hang(_input: Any, _call: Call) -> None:
+            raise Hanging
+
+        machine = setup(actors={"hang": hang}, delays={"limit": 5000}).machine(
+            {
+                "id": "m",
+                "initial": "idle",
+                "states": {
+                    "idle": {"tags": ["settled"], "on": {"GO": "working"}},
+                    "working": {"invoke": {"src": "hang", "onDone": "idle"}, "after": {"limit": "gone"}},
+                    "gone": {"tags": ["settled"]},
+                },
+            }
+        )
+        world = World(machine)
+        world.start()
+        world.send("GO")
+        world.settle()
+        assert world.value() == "gone"
+        assert world.now == 1_005.0
+        assert world.record().timers == {}
+
+
+class TestAMachineThatCouldNeverSettle:
+    def test_is_refused_the_step_and_says_where_it_would_hang(self) -> None:
+        machine = setup().machine(
+            {
+                "id": "m",
+                "initial": "idle",
+                "states": {"idle": {"tags": ["settled"], "on": {"GO": "lost"}}, "lost": {"on": {"BACK": "idle"}}},
+            }
+        )
+        world = World(machine)
+        world.start()
+        world.send("GO")
+        world.settle()
+        assert world.value() == "idle"
+        assert "not settled and waits for nothing" in world.letters()[0].detail

@@ -1,0 +1,119 @@
+"""What was taken and may be handed out again is remembered, however small the window and long the redrive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from settled import Policy
+from settled.durable import Traits
+from settled.durable.commands import Act, Finish
+from tests.durable.machines import add, appending, applied, tell
+from tests.support.virtual_world import LEASE, World
+
+
+def forgetful(window: int = 2) -> World:
+    return World(appending(), policy=Policy(window=window, lease=LEASE))
+
+
+class TestABatchThatIsLongerThanTheWindow:
+    def test_is_taken_once_if_its_acknowledgement_is_lost(self) -> None:
+        world = forgetful()
+        world.start()
+        world.settle()
+        for n in range(8):
+            world.send(tell(n))
+        world.crash_at(Act)
+        world.deliver(limit=8)
+        world.now += LEASE
+        world.settle()
+        assert applied(world) == [*range(8)]
+        assert world.performed("report") == [(f"list/ada/a/{n}/0", 1) for n in range(1, 9)]
+
+    @pytest.mark.parametrize("nth", range(1, 9))
+    def test_is_taken_once_wherever_its_worker_dies(self, nth: int) -> None:
+        world = forgetful(window=1)
+        world.start()
+        world.settle()
+        for n in range(6):
+            world.send(tell(n) if n % 2 else add(n))
+        world.crash_after(Finish, nth=nth)
+        world.crash_at(Act, nth=nth)
+        world.settle()
+        assert applied(world) == [*range(6)]
+
+
+class TestARedriveThatIsLongerThanTheWindow:
+    def test_does_not_push_out_what_was_not_acknowledged(self) -> None:
+        world = forgetful()
+        for n in range(6):
+            world.send(add(n))
+        world.settle()
+        world.start()
+        world.settle()
+        world.send(tell(99), id="paid")
+        world.crash_after(Act)
+        world.deliver()
+        world.now += LEASE
+        assert world.redrive() == 6
+        world.settle()
+        assert applied(world) == [99, *range(6)]
+        assert len({key for key, _ in world.performed("report")}) == 1
+
+
+class TestWhatIsPinned:
+    def test_are_at_most_the_messages_of_one_hand_out(self) -> None:
+        world = forgetful()
+        world.start()
+        for n in range(30):
+            world.send(add(n))
+        while world.deliver(limit=4):
+            assert len(world.record().window.pinned) <= 4
+            assert world.record().window.count <= 2
+
+    def test_is_pinned_while_its_turn_goes_on_though_it_was_acknowledged(self) -> None:
+        world = World(appending(), policy=Policy(window=1, lease=LEASE), traits=Traits(atomic=True, fenced=True))
+        world.start()
+        for n in range(5):
+            world.send(add(n, boom=n == 3))
+        world.deliver(limit=6)
+        assert len(world.record().window.pinned) == 4
+
+
+class Bank:
+    """An action that cannot be performed at first."""
+
+    def __init__(self) -> None:
+        self.failures = 1
+
+    def __call__(self, _a: Any) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("the bank")
+
+
+class TestAHandOutThatIsShorterThanTheOneBefore:
+    @pytest.mark.parametrize("numbered", [True, False])
+    def test_forgets_nothing_of_what_stands_behind_it(self, numbered: bool) -> None:
+        world = World(appending(Bank()), policy=Policy(window=3, lease=LEASE))
+
+        def deliver(limit: int) -> bool:
+            ready = world.backend.queue.receive(limit)
+            world.take([each if numbered else evolve(each, position=None) for each in ready])
+            return bool(ready)
+
+        world.start()
+        deliver(1)
+        for n in range(10):
+            world.send(add(n) if n else tell(n))
+        world.crash_at(Act)
+        deliver(10)
+        world.now += LEASE
+        deliver(3)
+        for _ in range(20):
+            world.now += 400
+            deliver(10)
+        assert applied(world) == [*range(10)]
+        assert world.letters() == []

@@ -1,0 +1,209 @@
+"""Machines change while their instances live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from settled import End, Key, Machine, Outcome, Policy, RecordError, setup
+from settled.durable import read
+from settled.durable.commands import Release
+from tests.support.virtual_world import LEASE, World
+
+
+def order(version: str | None, states: dict[str, Any], **logic: Any) -> Machine[Any, Any]:
+    config = {"id": "order", "initial": "basket", "context": {"paid": None}, "states": states}
+    return setup(**logic).machine({**config, "version": version} if version else config)
+
+
+def resting(**on: str) -> dict[str, Any]:
+    return {"tags": ["settled"], "on": on}
+
+
+BEFORE = {"basket": resting(PAY="paying"), "paying": resting(PAID="paid"), "paid": resting()}
+AFTER = {"basket": resting(PAY="charging"), "charging": resting(PAID="paid"), "paid": resting()}
+
+
+def paying(machine: Machine[Any, Any]) -> World:
+    world = World(machine, policy=Policy(lease=LEASE, max_attempts=2))
+    world.start()
+    world.send("PAY")
+    world.settle()
+    assert world.value() == "paying"
+    return world
+
+
+def renamed(snapshot: dict[str, Any]) -> dict[str, Any]:
+    return {**snapshot, "value": "charging" if snapshot["value"] == "paying" else snapshot["value"]}
+
+
+class TestAChangedMachine:
+    def test_goes_on_where_every_active_state_still_exists(self) -> None:
+        world = paying(order(None, BEFORE))
+        world.machine = order(None, {**BEFORE, "extra": resting(), "paid": resting(REFUND="basket")})
+        world.send("PAID")
+        world.settle()
+        assert world.value() == "paid"
+        assert world.record().fingerprint == world.machine.fingerprint
+
+    def test_says_which_state_is_missing_and_loses_nothing(self) -> None:
+        world = paying(order(None, BEFORE))
+        world.machine = order(None, AFTER)
+        world.send("PAID", id="paid")
+        world.settle()
+        (letter,) = world.letters()
+        assert 'no state "paying"' in letter.detail
+        assert world.outcome("paid") is Outcome.DEAD
+
+    def test_goes_on_after_a_redrive_once_it_can_read_what_was_stored(self) -> None:
+        world = paying(order(None, BEFORE))
+        world.machine = order(None, AFTER)
+        world.send("PAID")
+        world.settle()
+        world.machine = order(None, {**AFTER, **BEFORE})
+        world.redrive()
+        world.settle()
+        assert world.value() == "paid"
+        assert world.letters() == []
+
+
+class TestAMigration:
+    def test_makes_of_an_old_snapshot_a_new_one(self) -> None:
+        world = paying(order("1", BEFORE))
+        world.machine = order("2", AFTER, migrations={"1": renamed})
+        world.send("PAID")
+        world.settle()
+        assert world.value() == "paid"
+        assert world.record().version == "2"
+
+    def test_is_seen_by_whoever_only_looks(self) -> None:
+        world = paying(order("1", BEFORE))
+        world.machine = order("2", AFTER, migrations={"1": renamed})
+        assert world.value() == "charging"
+        assert world.record().version == "1"
+
+    def test_is_followed_by_those_of_later_versions(self) -> None:
+        def noted(snapshot: dict[str, Any]) -> dict[str, Any]:
+            return {**snapshot, "context": {"paid": None, "note": snapshot["value"]}}
+
+        world = paying(order("1", BEFORE))
+        world.machine = order("3", AFTER, migrations={"1": renamed, "2": noted})
+        assert world.snapshot().context == {"paid": None, "note": "charging"}
+
+    def test_is_not_for_what_is_of_the_present_version(self) -> None:
+        world = paying(order("2", BEFORE))
+        world.machine = order("2", {**BEFORE, **AFTER}, migrations={"1": renamed})
+        assert world.value() == "paying"
+
+    def test_that_raises_fails_the_message_and_keeps_the_old_snapshot_for_a_better_one(self) -> None:
+        def broken(snapshot: dict[str, Any]) -> dict[str, Any]:
+            raise KeyError("no such thing")
+
+        world = paying(order("1", BEFORE))
+        world.machine = order("2", AFTER, migrations={"1": broken})
+        world.send("PAID")
+        world.settle()
+        assert "the migration from version 1 raised KeyError" in world.letters()[0].detail
+        assert world.record().version == "1"
+        world.machine = order("2", AFTER, migrations={"1": renamed})
+        world.redrive()
+        world.settle()
+        assert world.value() == "paid"
+
+
+def released(world: World) -> list[Release]:
+    return [each for each in world.commands if isinstance(each, Release)]
+
+
+class TestAVersionThatIsUnknown:
+    """Two versions are deployed side by side: what the newer one has written is not for the older one."""
+
+    def test_is_left_to_a_host_that_knows_it(self) -> None:
+        world = paying(order("2", AFTER | BEFORE))
+        before = world.version()
+        world.machine = order("1", BEFORE)
+        world.send("PAID")
+        assert world.deliver() is End.RELEASED
+        assert world.version() == before
+        assert "written by version '2' of 'order', which here is version '1'" in released(world)[0].warning
+        world.machine = order("2", AFTER | BEFORE)
+        world.settle()
+        assert world.value() == "paid"
+
+    def test_counts_no_failure_however_often(self) -> None:
+        world = paying(order("2", BEFORE))
+        world.machine = order("1", BEFORE)
+        world.send("PAID")
+        for _ in range(30):
+            world.deliver()
+            world.now += LEASE
+        world.machine = order("2", BEFORE)
+        world.settle()
+        assert world.value() == "paid"
+        assert world.letters() == []
+
+    def test_is_waited_for_a_little_longer_each_time(self) -> None:
+        world = paying(order("2", BEFORE))
+        world.machine = order("1", BEFORE)
+        world.send("PAID")
+        for _ in range(8):
+            world.deliver()
+            world.now += LEASE
+        delays = [each.delay for each in released(world)]
+        assert delays[:3] == [1.0, 2.0, 4.0]
+        assert delays[-1] == LEASE
+
+    def test_is_migrated_once_by_who_knows_how(self) -> None:
+        def cents(snapshot: dict[str, Any]) -> dict[str, Any]:
+            return {**snapshot, "context": {"paid": 100 * (snapshot["context"]["paid"] or 10)}}
+
+        old, new = order("1", BEFORE), order("2", BEFORE, migrations={"1": cents})
+        world = paying(old)
+        for _ in range(3):
+            for machine in (new, old):
+                world.machine = machine
+                world.send("NOISE")
+                world.deliver()
+                world.now += LEASE
+        world.machine = new
+        world.settle()
+        assert world.snapshot().context == {"paid": 1000}
+
+    def test_is_taken_as_it_is_where_an_operator_permits_a_rollback(self) -> None:
+        world = paying(order("2", BEFORE))
+        world.machine = order("1", BEFORE)
+        world.policy = Policy(lease=LEASE, accepts={"2"})
+        world.send("PAID")
+        world.settle()
+        assert world.value() == "paid"
+        assert world.record().version == "1"
+
+    @pytest.mark.parametrize("version", [None, "1"])
+    def test_is_none_that_was_written_before_there_were_versions(self, version: str | None) -> None:
+        world = paying(order(None, BEFORE))
+        world.machine = order(version, BEFORE)
+        world.send("PAID")
+        world.settle()
+        assert world.value() == "paid"
+
+    def test_is_any_to_a_machine_that_declares_none(self) -> None:
+        world = paying(order("1", BEFORE))
+        world.machine = order(None, BEFORE)
+        world.send("PAID")
+        assert world.deliver() is End.RELEASED
+
+
+class TestARecordOfAnotherFormat:
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ('{"settled":99}', "format 99, this version of settled reads 2: update settled"),
+            ('{"settled":1}', "format 1, this version of settled reads 2: finish it with the settled that wrote it"),
+            ('{"other":1}', "not a record of settled"),
+            ("no JSON", "not a record of settled"),
+        ],
+    )
+    def test_is_not_read_and_says_what_to_do(self, text: str, said: str) -> None:
+        with pytest.raises(RecordError, match=said):
+            read(order(None, BEFORE), Key("order", "7"), text)

@@ -1,0 +1,108 @@
+"""The window: the last messages and what became of them, whatever their ids look like."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from settled import Key, Outcome, setup
+from settled.durable import Record, read
+from settled.durable.messages import Message
+from settled.durable.record_json import store
+from settled.durable.window import Window
+
+KEY = Key("list", "ada")
+IDS = st.one_of(st.text(max_size=4), st.sampled_from(["", "a", "b", "a,b", '","', '",\n"', "\n", ",", "\\n", "\ud800"]))
+ADDED = st.lists(st.tuples(IDS, st.sampled_from(Outcome)), max_size=12)
+MACHINE_JSON: dict[str, Any] = {"id": "list", "initial": "open", "states": {"open": {"tags": ["settled"]}}}
+MACHINE = setup().machine(MACHINE_JSON)
+
+
+def messages(added: list[tuple[str, Outcome]]) -> list[tuple[Message, Outcome]]:
+    return [(Message(KEY, id, "{}"), outcome) for id, outcome in added]
+
+
+def window_of(size: int, added: list[tuple[str, Outcome]], in_hand: Container[str] = ()) -> Window:
+    """A window to which each message was added in a commit of its own, while `in_hand` were not acknowledged."""
+    window = Window(size)
+    for message, outcome in messages(added):
+        if window.outcome(message) is not Outcome.TAKEN:
+            window = window.add(message, outcome).settle(in_hand)
+    return window
+
+
+def newest(size: int, added: list[tuple[str, Outcome]], in_hand: Container[str] = ()) -> dict[str, Outcome]:
+    """What a window of `size` is to know: first what may be forgotten, oldest first, and then what is pinned."""
+    known, pinned = dict[str, Outcome](), dict[str, Outcome]()
+    for id, outcome in added:
+        if Outcome.TAKEN in (known.get(id), pinned.get(id)):
+            continue  # what was taken is never added again
+        known.pop(id, None)
+        pinned.pop(id, None)
+        (pinned if id in in_hand else known)[id] = outcome
+        if len(known) > size:
+            del known[next(iter(known))]
+    return {**known, **pinned}
+
+
+@given(st.integers(0, 5), ADDED, IDS, st.frozensets(IDS, max_size=3))
+def test_it_knows_the_newest_and_what_is_pinned_and_nothing_else(
+    size: int, added: list[tuple[str, Outcome]], other: str, in_hand: frozenset[str]
+) -> None:
+    window, known = window_of(size, added, in_hand), newest(size, added, in_hand)
+    assert window.ids == tuple(known)
+    assert {id: window.outcome_of(id) for id, _ in added} == {id: known.get(id) for id, _ in added}
+    assert window.outcome_of(other) == known.get(other)
+    assert window.count == window.lines.count("\n") + bool(window.lines)
+
+
+@given(st.integers(1, 5), ADDED, IDS)
+def test_what_is_added_is_pinned_until_it_is_known_to_be_acknowledged(
+    size: int, added: list[tuple[str, Outcome]], last: str
+) -> None:
+    window = window_of(size, added).add(Message(KEY, last, "{}"), Outcome.TAKEN)
+    assert window.settle({last}).pinned == window.pinned
+    assert window.settle(()).pinned == {}
+
+
+@given(IDS, IDS)
+def test_it_tells_two_bodies_under_one_id_apart(id: str, other: str) -> None:
+    first, second = Message(KEY, id, "first"), Message(KEY, id, "second")
+    window = window_of(3, [(other, Outcome.TAKEN)]).add(first, Outcome.RESOLVED)
+    for each in (window, window.settle(())):
+        assert each.outcome(first) is Outcome.RESOLVED
+        assert each.outcome(second) is None
+        assert each.is_reused(second)
+        assert each.is_reused(first) == (id == other)
+
+
+def test_a_repetition_that_was_refused_does_not_make_the_first_one_a_repetition() -> None:
+    first, second = Message(KEY, "id", "first"), Message(KEY, "id", "second")
+    window = Window(3).add(first, Outcome.TAKEN).add(second, Outcome.REFUSED).settle(())
+    assert (window.outcome(first), window.outcome(second)) == (Outcome.TAKEN, Outcome.REFUSED)
+    assert not window.is_reused(first)
+    assert window.is_reused(Message(KEY, "id", "third"))
+
+
+@given(ADDED)
+def test_it_comes_back_from_a_record(added: list[tuple[str, Outcome]]) -> None:
+    record = Record(window=window_of(256, added))
+    stored = store(MACHINE, record, 1, 0.0)
+    assert read(MACHINE, KEY, stored.body).window == record.window
+    assert read(MACHINE, KEY, json.dumps(json.loads(stored.body), indent=1)).window == record.window
+
+
+@given(st.dictionaries(st.just("window"), st.lists(st.integers())), st.booleans())
+def test_a_context_that_has_a_window_too_is_not_taken_for_it(context: dict[str, Any], is_last: bool) -> None:
+    snapshot, _ = setup().machine({**MACHINE_JSON, "context": context}).initial_transition()
+    machine = setup().machine({**MACHINE_JSON, "context": {}})
+    stored = store(machine, Record(snapshot=snapshot, window=Window.of(256, ["a 000000"])), 1, 0.0)
+    body = json.loads(stored.body)
+    text = json.dumps({**body, "snapshot": body.pop("snapshot")} if is_last else body, separators=(",", ":"))
+    found = read(machine, KEY, text)
+    assert found.window.ids == ("a",)
+    assert found.live().context == context

@@ -1,0 +1,51 @@
+"""What an actor is started with: by its config, by its logic, or by both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from settled import Call, LogicError, actor, setup, spawn_child
+from settled.step.effects import Invoke
+
+
+def mail(input: Any, call: Call) -> None:
+    """Never runs here: a step only says that it shall."""
+
+
+def started_with(mail_actor: Any, **invoke: Any) -> Any:
+    config = {"context": {"to": "ada"}, "initial": "on", "states": {"on": {"invoke": {"src": "mail", **invoke}}}}
+    _, effects = setup(actors={"mail": mail_actor}).machine(config).initial_transition()
+    (effect,) = effects
+    assert isinstance(effect, Invoke)
+    return effect.input
+
+
+class TestTheInputOfLogic:
+    def test_is_computed_when_the_actor_is_invoked(self) -> None:
+        assert started_with(actor(mail, input=lambda a: {"to": a.context["to"]})) == {"to": "ada"}
+
+    def test_is_told_what_the_config_says(self) -> None:
+        greeting = actor(mail, input=lambda a, params: {"to": a.context["to"], **params})
+        assert started_with(greeting, input={"subject": "Hello"}) == {"to": "ada", "subject": "Hello"}
+
+    def test_is_told_none_where_the_config_says_nothing(self) -> None:
+        assert started_with(actor(mail, input=lambda a, params: [params])) == [None]
+
+    def test_is_computed_for_a_spawned_actor_too(self) -> None:
+        logic = setup(
+            actors={"mail": actor(mail, input=lambda a: a.context["to"])}, actions={"spawn": spawn_child("mail")}
+        )
+        _, effects = logic.machine({"context": {"to": "ada"}, "entry": "spawn"}).initial_transition()
+        assert [effect.input for effect in effects if isinstance(effect, Invoke)] == ["ada"]
+
+    def test_that_raises_fails_the_step(self) -> None:
+        logic = setup(actors={"mail": actor(mail, input=lambda a: a.context["nobody"])})
+        machine = logic.machine({"initial": "off", "states": {"off": {"on": {"GO": "on"}}, "on": {"invoke": "mail"}}})
+        with pytest.raises(LogicError, match="nobody"):
+            machine.transition(machine.initial_transition()[0], {"type": "GO"})
+
+
+def test_the_input_of_the_config_stands_where_logic_has_none() -> None:
+    assert started_with(mail, input={"to": "bob"}) == {"to": "bob"}

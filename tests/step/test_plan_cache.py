@@ -1,0 +1,125 @@
+"""Plans change how long a step takes, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from settled import Machine, SettledError, Snapshot, setup
+from settled.step.plan_cache import Plans
+from tests.parity.compare import Case, difference
+from tests.parity.corpora import CORPORA, cases_of
+from tests.parity.runner import machine_of, trace
+from tests.support.strategies import cases
+
+
+def lived(machine: Machine[Any, Any], events: list[Any]) -> list[Any]:
+    """All that `machine` does on `events`: snapshots, effects, microsteps and errors."""
+    snapshot, effects = machine.initial_transition()
+    seen: list[Any] = [snapshot, effects, machine.initial_microsteps()]
+    for event in events:
+        try:
+            after, effects = machine.transition(snapshot, event, first_index=3)
+        except SettledError as error:
+            seen.append((type(error), str(error)))
+            continue
+        seen += [after, effects, after is snapshot, machine.microsteps(snapshot, event), machine.can(snapshot, event)]
+        snapshot = after
+    return seen
+
+
+@settings(deadline=None)
+@given(case=cases(), limit=st.sampled_from([1, 3, 10_000]))
+def test_with_and_without_plans_a_machine_does_the_same(case: dict[str, Any], limit: int) -> None:
+    machine = machine_of(case["config"])
+    planned = evolve(machine, plans=Plans(machine.program, limit))
+    expected = lived(machine.without_plans(), case["events"])
+    assert lived(planned, case["events"]) == expected
+    assert lived(planned, case["events"]) == expected, "again, from the plans that are known by now"
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_without_plans_every_recorded_trace_is_reproduced(name: str) -> None:
+    assert {case["id"]: what for case in cases_of(name) if (what := differing(case))} == {}
+
+
+def differing(case: Case) -> str | None:
+    """How `case` goes otherwise without plans than it was recorded, if settled can play it at all."""
+    if "invalid" in case["expected"]:
+        return None
+    steps: list[Any] = []
+    try:
+        steps.extend(trace(machine_of(case["config"]).without_plans(), case, is_stored=False))
+    except SettledError as error:
+        steps.append({"error": {"thrown": True, "$error": type(error).__name__, "message": str(error)}})
+    return difference(case["expected"], {"steps": steps})
+
+
+TWO = {"id": "two", "initial": "a", "states": {"a": {"on": {"GO": "b"}}, "b": {"on": {"GO": "a", "x.*": "a"}}}}
+
+
+def two() -> Machine[Any, Any]:
+    return setup().machine(TWO)
+
+
+class TestTheBound:
+    def test_a_plan_is_made_once(self) -> None:
+        machine = two()
+        snapshot: Snapshot[Any] = machine.initial_transition()[0]
+        for _ in range(2):
+            snapshot, _ = machine.transition(snapshot, {"type": "GO"})
+        known = len(machine.plans)
+        for _ in range(10):
+            snapshot, _ = machine.transition(snapshot, {"type": "GO"})
+        assert len(machine.plans) == known
+
+    def test_events_that_nobody_names_are_kept_as_one(self) -> None:
+        machine = two()
+        snapshot, _ = machine.transition(machine.initial_transition()[0], {"type": "GO"})
+        sizes = set[int]()
+        for number in range(20):
+            machine.transition(snapshot, {"type": f"junk.{number}"})
+            machine.transition(snapshot, {"type": f"x.{number}"})
+            sizes.add(len(machine.plans))
+        assert len(sizes) == 1
+
+    def test_there_are_never_more_than_the_limit(self) -> None:
+        machine = two()
+        small = evolve(machine, plans=Plans(machine.program, limit=2))
+        snapshot, _ = small.initial_transition()
+        for _ in range(10):
+            snapshot, _ = small.transition(snapshot, {"type": "GO"})
+            assert len(small.plans) <= 2
+
+    def test_all_instances_share_them(self) -> None:
+        machine = two()
+        first, second = machine.initial_transition()[0], machine.initial_transition()[0]
+        machine.transition(first, {"type": "GO"})
+        known = len(machine.plans)
+        machine.transition(second, {"type": "GO"})
+        assert len(machine.plans) == known
+
+
+class TestWhatATypeMayHide:
+    """Events that nobody names, but that XState itself knows, or a class was declared for."""
+
+    @pytest.mark.parametrize("before", ["JUNK", "xstate.junk"])
+    def test_a_machine_can_be_stopped_after_an_event_nobody_takes(self, before: str) -> None:
+        machine = two()
+        snapshot, _ = machine.transition(machine.initial_transition()[0], {"type": before})
+        assert machine.transition(snapshot, {"type": "xstate.stop"})[0].status == "stopped"
+
+    def test_an_error_nobody_takes_ends_it(self) -> None:
+        machine = two()
+        snapshot, _ = machine.transition(machine.initial_transition()[0], {"type": "JUNK"})
+        assert machine.transition(snapshot, {"type": "xstate.error.actor.x", "error": 1})[0].error == 1
+
+    def test_the_wildcard_is_no_event(self) -> None:
+        machine = two()
+        snapshot, _ = machine.transition(machine.initial_transition()[0], {"type": "JUNK"})
+        with pytest.raises(SettledError):
+            machine.transition(snapshot, {"type": "*"})

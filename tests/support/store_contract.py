@@ -1,0 +1,77 @@
+"""What is asked of every store whose vendor is emulated; each runs these with a `store` of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from settled import Conflict, Key
+from settled.durable import Store
+from tests.support.builders import ADA, BEN, letter, stored, tombstone
+
+ODD = ["", "\0 \x7f \ufffe", '{"name":"\ud83d"}', "e\u0301 é 🙂"]
+"""Texts that not everybody keeps as they are."""
+
+
+class Commits:
+    def test_nothing_is_there_before_the_first_commit(self, store: Store) -> None:
+        assert store.load(ADA) is None
+
+    def test_a_commit_is_read_back_as_it_was(self, store: Store) -> None:
+        store.commit(ADA, stored(1), 0)
+        assert store.load(ADA) == stored(1)
+
+    def test_a_commit_over_a_version_that_has_gone_on_is_refused(self, store: Store) -> None:
+        store.commit(ADA, stored(1), 0)
+        store.commit(ADA, stored(2, '{"second":true}'), 1)
+        for expected in (0, 1, 3):
+            with pytest.raises(Conflict, match="signup/ada, version"):
+                store.commit(ADA, stored(expected + 1, '{"late":true}'), expected)
+        assert store.load(ADA) == stored(2, '{"second":true}')
+
+    @pytest.mark.parametrize("text", ODD)
+    def test_odd_texts_and_keys_come_back(self, store: Store, text: str) -> None:
+        key = Key(f"m{text}", f"i{text}/{'x' * 2000}")
+        store.commit(key, stored(1, text), 0, [letter(key, text, text)])
+        assert store.load(key) == stored(1, text)
+        assert store.dead_letters(key) == [letter(key, text, text)]
+
+
+class DeadLetters:
+    def test_they_stand_in_the_order_of_the_commits_that_buried_them(self, store: Store) -> None:
+        for version in range(1, 12):
+            store.commit(ADA, stored(version), version - 1, [letter(ADA, f"{version}.{n}") for n in range(2)])
+        expected = [f"{version}.{n}" for version in range(1, 12) for n in range(2)]
+        assert [each.message.id for each in store.dead_letters(ADA)] == expected
+        assert store.dead_letters(BEN) == []
+
+    def test_they_leave_from_the_head_and_join_at_the_tail(self, store: Store) -> None:
+        store.commit(ADA, stored(1), 0, [letter(ADA, "1"), letter(ADA, "2"), letter(ADA, "3")])
+        store.commit(ADA, stored(2), 1, [letter(ADA, "4")], unbury=2)
+        assert store.dead_letters(ADA) == [letter(ADA, "3"), letter(ADA, "4")]
+
+    def test_a_refused_commit_moves_none(self, store: Store) -> None:
+        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
+        with pytest.raises(Conflict):
+            store.commit(ADA, stored(1), 0, [letter(ADA, "2")], unbury=1)
+        assert store.dead_letters(ADA) == [letter(ADA, "1")]
+
+
+class Deletes:
+    def test_the_version_goes_on(self, store: Store) -> None:
+        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
+        store.delete(ADA, tombstone(2), 1)
+        left = store.load(ADA)
+        assert left == tombstone(2)
+        assert left is not None
+        assert left.is_deleted
+        assert store.dead_letters(ADA) == []
+        store.commit(ADA, stored(3), 2)
+        assert store.load(ADA) == stored(3)
+
+    @pytest.mark.parametrize("expected", [0, 2])
+    def test_another_version_is_not_deleted(self, store: Store, expected: int) -> None:
+        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
+        with pytest.raises(Conflict):
+            store.delete(ADA, tombstone(expected + 1), expected)
+        assert store.load(ADA) == stored(1)
+        assert store.dead_letters(ADA) == [letter(ADA, "1")]

@@ -1,0 +1,325 @@
+"""A world to try turns in: virtual time, one memory, and a worker that can be stopped at any command.
+
+A worker here is one call of `deliver`: it receives, drives the turn, performs each command in the order in which it is
+asked, and may be told to crash at one of them. What it held is handed out again once its lease is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from string import ascii_lowercase
+from typing import Any, assert_never
+
+from attrs import Factory, define, evolve
+
+from settled import Call, Conflict, End, Key, LeaseLost, Machine, Outcome, Policy, SettledError, Snapshot, redrive, turn
+from settled.durable import Event, Message, Record, Start, Traits, encode, read
+from settled.durable.commands import (
+    Act,
+    Acted,
+    Answer,
+    Command,
+    Course,
+    Done,
+    Extend,
+    Finish,
+    Invocation,
+    Letters,
+    Load,
+    Loaded,
+    Lying,
+    Ran,
+    Release,
+    Remembered,
+    Result,
+    Run,
+)
+from settled.durable.messages import Content
+from settled.durable.ports import DeadLetter, Delivery
+from settled.durable.record_json import bury
+from settled.step.effects import Emit, Execute, Log
+from settled_local.memory import MemoryBackend
+from settled_runtime.record_cache import Memory
+
+LEASE = 30.0
+
+STRAY = "0.0"
+"""The receipt of a delivery that the queue knows nothing of."""
+
+
+class Crash(BaseException):
+    """The worker is gone: nothing in the turn may catch this."""
+
+
+@define
+class Plan:
+    """What shall happen at the `nth` command that `matches`: `instead` of performing it, or `after` it."""
+
+    matches: Callable[[Command], bool]
+    error: BaseException
+    after: bool = False
+    nth: int = 1
+
+    def is_due(self, command: Command) -> bool:
+        if self.matches(command):
+            self.nth -= 1
+        return self.nth == 0 and self.matches(command)
+
+
+@define
+class World:
+    """The instances of `machine` (and of its child machines), in memory and in virtual time.
+
+    Memory can do more than turns may rely on elsewhere; `traits` is what they are told of it, by default nothing.
+    """
+
+    machine: Machine[Any, Any]
+    others: Sequence[Machine[Any, Any]] = ()
+    policy: Policy = Policy(lease=LEASE)
+    traits: Traits = Factory(Traits)
+    now: float = 1_000.0
+    backend: MemoryBackend = Factory(lambda self: MemoryBackend(lease=LEASE, clock=lambda: self.now), takes_self=True)
+    plans: list[Plan] = Factory(list[Plan])
+    freezes: list[tuple[type[Any], Callable[[], object]]] = Factory(list[tuple[type[Any], Callable[[], object]]])
+    effects: list[tuple[str, str, int]] = Factory(list[tuple[str, str, int]])
+    commands: list[Command] = Factory(list[Command])
+    sent: int = 0
+    workers: int = 0
+    memory: Memory | None = None
+
+    # What people do
+
+    def start(self, instance: str = "ada", input: Any = None, id: str | None = None) -> str:
+        return self.post(instance, encode(Start(input)), id)
+
+    def send(self, event: Any, instance: str | Key = "ada", id: str | None = None) -> str:
+        event = {"type": event} if isinstance(event, str) else event
+        return self.post(instance, encode(Event(event)), id)
+
+    def post(self, instance: str | Key, body: str, id: str | None = None) -> str:
+        self.sent += 1
+        key = instance if isinstance(instance, Key) else self.key(instance)
+        message = Message(key, id or f"m{self.sent}", body)
+        self.backend.queue.send([message])
+        return message.id
+
+    def stray(self, content: Content, id: str, attempt: int = 1) -> Delivery:
+        """A delivery that no queue should have handed out: a duplicate it had forgotten, or one out of order."""
+        return Delivery(Message(self.key(), id, encode(content)), STRAY, attempt, self.now + LEASE)
+
+    def redrive(self, instance: str = "ada") -> int:
+        self.workers += 1
+        count: int = self.drive(redrive(self.machine, self.key(instance), f"w{self.workers}"))
+        return count
+
+    def delete(self, instance: str = "ada") -> None:
+        key = self.key(instance)
+        stored = self.backend.store.load(key)
+        assert stored is not None, "there is an instance to delete"
+        self.backend.store.delete(key, bury(key, stored, self.now), stored.version)
+
+    # What may go wrong
+
+    def crash_at(self, command: type[Any], *, nth: int = 1) -> None:
+        """The next worker dies when it is about to perform its `nth` command of this kind."""
+        self.plans.append(Plan(lambda each: isinstance(each, command), Crash(), nth=nth))
+
+    def crash_after(self, command: type[Any], *, nth: int = 1) -> None:
+        """The next worker dies when it has performed its `nth` command of this kind."""
+        self.plans.append(Plan(lambda each: isinstance(each, command), Crash(), after=True, nth=nth))
+
+    def fail_at(self, command: type[Any], error: SettledError, *, nth: int = 1) -> None:
+        """The backend answers the `nth` command of this kind with `error`, and does nothing."""
+        self.plans.append(Plan(lambda each: isinstance(each, command), error, nth=nth))
+
+    def lose_answer_of(self, command: type[Any], error: SettledError, *, nth: int = 1) -> None:
+        """The backend does the `nth` command of this kind, and its answer is lost."""
+        self.plans.append(Plan(lambda each: isinstance(each, command), error, after=True, nth=nth))
+
+    def before(self, command: type[Any], happens: Callable[[], object]) -> None:
+        """The next worker is frozen where it is about to perform a command of this kind, while `happens` happens."""
+        self.freezes.append((command, happens))
+
+    # What workers do
+
+    def deliver(self, limit: int = 10) -> End | None:
+        """One worker takes what is ready; None if nothing is, or if the worker died."""
+        deliveries = self.backend.queue.receive(limit)
+        return self.take(deliveries) if deliveries else None
+
+    def take(self, deliveries: Sequence[Delivery]) -> End | None:
+        """A worker that was handed `deliveries`."""
+        self.workers += 1
+        end: End | None = None
+        keys = dict.fromkeys(delivery.message.key for delivery in deliveries)
+        for key in keys:
+            group = [delivery for delivery in deliveries if delivery.message.key == key]
+            try:
+                end = self.drive(turn(self.machine_of(key), key, group, f"w{self.workers}", self.policy, self.traits))
+            except Crash:
+                return None
+        return end
+
+    def settle(self, until: float = 10_000.0) -> None:
+        """Let workers work, and time pass, until nothing is left to do before `until`."""
+        while True:
+            while deliveries := self.backend.queue.receive(10):
+                self.take(deliveries)
+            later = self.backend.next_due()
+            if later > until:
+                return
+            self.now = max(self.now, later)
+
+    def drive(self, course: Course[Any]) -> Any:
+        try:
+            command = next(course)
+            while True:
+                try:
+                    answer = self.perform(command)
+                except SettledError as error:
+                    command = course.throw(error)
+                else:
+                    command = course.send(answer)
+        except StopIteration as end:
+            return end.value
+
+    def perform(self, command: Command) -> Answer:
+        for freeze in [each for each in self.freezes if isinstance(command, each[0])]:
+            self.freezes.remove(freeze)
+            freeze[1]()
+        self.commands.append(command)
+        plan = next((plan for plan in self.plans if plan.is_due(command)), None)
+        if plan is not None and not plan.after:
+            self.plans.remove(plan)
+            raise plan.error
+        answer = self._perform(command)
+        if plan is not None:
+            self.plans.remove(plan)
+            raise plan.error
+        return answer
+
+    def _perform(self, command: Command) -> Answer:
+        match command:
+            case Load(key, fresh=False) if self.memory and (known := self.memory.recall(key)):
+                return Remembered(*known, self.now)
+            case Load(key):
+                return Loaded(self.backend.store.load(key), self.now)
+            case Letters(key):
+                return Lying(tuple(self.backend.store.dead_letters(key)), self.now)
+            case Finish(write, record):
+                self.backend.finish(write if self.traits.fenced else evolve(write, holder=None))
+                if self.memory and write.stored and record:
+                    self.memory.remember(write.key, record, write.stored.version)
+                return Done(self.now)
+            case Release(deliveries, delay):
+                self.backend.queue.release(deliveries, delay)
+                return Done(self.now)
+            case Extend(deliveries):
+                return self._extend(deliveries)
+            case Act():
+                return self._act(command)
+            case Run():
+                return self._run(command)
+            case _:
+                assert_never(command)
+
+    def _extend(self, deliveries: Sequence[Delivery]) -> Answer:
+        try:
+            self.backend.queue.extend([each for each in deliveries if each.receipt != STRAY], LEASE)
+        except Conflict as error:
+            raise LeaseLost(str(error)) from error
+        return Done(self.now)
+
+    def _act(self, command: Act) -> Answer:
+        for count, action in enumerate(command.actions):
+            match action.effect:
+                case Execute(type=type) as effect:
+                    self.effects.append((type, action.idempotency_key, 1))
+                    call = self._call(command, action.idempotency_key, 1)
+                    try:
+                        self.machine_of(command.key).bind(effect, command.snapshot, call)()
+                    except Exception as error:
+                        return Acted(count, self.now, f"{type}: {error}")
+                case Emit():
+                    self.effects.append(("emit", action.idempotency_key, 1))
+                case Log():
+                    self.effects.append(("log", action.idempotency_key, 1))
+        return Acted(len(command.actions), self.now)
+
+    def _run(self, command: Run) -> Answer:
+        if not command.invocations:
+            assert command.until is not None
+            self.now = max(self.now, command.until)
+            return Ran(None, self.now)
+        invocation = command.invocations[0]
+        self.effects.append((invocation.src, invocation.idempotency_key, invocation.attempt))
+        actor = self.machine_of(command.key).actor(invocation.src)
+        assert not isinstance(actor, Machine)
+        try:
+            output = actor.function(invocation.input, self._call_of(command, invocation))
+        except Hanging:
+            assert command.until is not None, "an actor that hangs needs a timer to end it"
+            self.now = max(self.now, command.until)
+            return Ran(None, self.now)
+        except Exception as error:
+            return Ran(Result(invocation.id, False, {"name": type(error).__name__, "message": str(error)}), self.now)
+        return Ran(Result(invocation.id, True, output), self.now)
+
+    def _call_of(self, command: Run, invocation: Invocation) -> Call:
+        return self._call(command, invocation.idempotency_key, invocation.attempt)
+
+    def _call(self, command: Run | Act, idempotency_key: str, attempt: int) -> Call:
+        return Call(command.key, idempotency_key, attempt, None, command.fence, lambda: False)
+
+    # What is seen
+
+    def key(self, instance: str = "ada") -> Key:
+        return Key(self.machine.id, instance)
+
+    def machine_of(self, key: Key) -> Machine[Any, Any]:
+        return next(machine for machine in (self.machine, *self.others) if machine.id == key.machine)
+
+    def record(self, instance: str = "ada") -> Record:
+        return self.record_of(self.key(instance))
+
+    def record_of(self, key: Key) -> Record:
+        stored = self.backend.store.load(key)
+        assert stored is not None and not stored.is_deleted, f"{key} has no record"
+        return read(self.machine_of(key), key, stored.body)
+
+    def version(self, instance: str = "ada") -> int:
+        stored = self.backend.store.load(self.key(instance))
+        return 0 if stored is None else stored.version
+
+    def snapshot(self, instance: str = "ada") -> Snapshot[Any]:
+        return self.record(instance).live()
+
+    def value(self, instance: str = "ada") -> Any:
+        return self.snapshot(instance).value
+
+    def outcome(self, id: str, instance: str = "ada") -> Outcome | None:
+        return self.record(instance).window.outcome_of(id)
+
+    def letters(self, instance: str = "ada") -> list[DeadLetter]:
+        return list(self.backend.store.dead_letters(self.key(instance)))
+
+    def performed(self, name: str) -> list[tuple[str, int]]:
+        """Each time the actor or action `name` was started: its idempotency key, and which attempt it was.
+
+        The nonce in a key is written as a letter: ``a`` is the first that the effects of an event bear, and if there
+        were another one, it would be ``b``.
+        """
+        nonces: dict[tuple[str, str], list[str]] = {}
+        found: list[tuple[str, int]] = []
+        for each, key, attempt in self.effects:
+            instance, nonce, ordinal, index = key.rsplit("/", 3)
+            known = nonces.setdefault((instance, ordinal), [])
+            if nonce not in known:
+                known.append(nonce)
+            if each == name:
+                found.append((f"{instance}/{ascii_lowercase[known.index(nonce)]}/{ordinal}/{index}", attempt))
+        return found
+
+
+class Hanging(Exception):
+    """Raised by an actor that would never return: it ends with the next timer."""
