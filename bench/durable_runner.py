@@ -14,9 +14,9 @@ from collections.abc import Iterable
 
 from bench.sample import Meter, Sample
 from settled import Key, fold, setup
-from settled.durable import Backend, Event, Message, Start, encode, read
+from settled.durable import Backend, Event, Message, Start, encode, record_from_json
 from settled_runtime import Client, Host, Worker
-from settled_runtime.events import Notice, TurnBegan, TurnEnded
+from settled_runtime.events import HostEvent, TurnEnded, TurnStarted
 
 EVENT = {"type": "TIMER"}
 LIGHT = setup().machine(
@@ -95,9 +95,11 @@ class Stage:
         for instance, count in self._sent.items():
             stored = self._backend.store.load(Key(LIGHT.id, instance))
             assert stored is not None and stored.body is not None, f"{instance} is gone"
-            record = read(LIGHT, Key(LIGHT.id, instance), stored.body)
+            record = record_from_json(LIGHT, Key(LIGHT.id, instance), stored.body)
             assert record.ordinal == count + 1, f"{instance} took {record.ordinal - 1} events of {count}"
-            assert record.live() == fold(LIGHT, [EVENT] * (count % 3)), f"{instance} is in {record.live().value}"
+            assert record.readable_snapshot() == fold(LIGHT, [EVENT] * (count % 3)), (
+                f"{instance} is in {record.readable_snapshot().value}"
+            )
 
     def close(self) -> None:
         """Forget the instances, and close the backend."""
@@ -114,7 +116,7 @@ class Stage:
             self._backend.queue.send(messages[first : first + AT_ONCE])
 
     def _work(self, count: int) -> Sample:
-        worker = Worker(self._host, patience=0.05)
+        worker = Worker(self._host, receive_wait=0.05)
         thread = threading.Thread(target=worker.run)
         self._watch.expect(count)
         meter = Meter()
@@ -141,8 +143,8 @@ class Watch:
         self.latencies, self._left = [], count
         self.done.clear()
 
-    def __call__(self, notice: Notice) -> None:
-        if isinstance(notice, TurnBegan):
+    def __call__(self, notice: HostEvent) -> None:
+        if isinstance(notice, TurnStarted):
             # The next turn of a key may begin before this one is told to have ended: its messages are free by then.
             self._began[notice.key].append((time.perf_counter(), len(notice.ids)))
         elif isinstance(notice, TurnEnded):

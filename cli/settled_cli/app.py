@@ -14,7 +14,7 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
-from settled_cli.errors import Failure, Misuse
+from settled_cli.errors import CommandError, UsageError
 
 app = App(
     name="settled",
@@ -58,9 +58,9 @@ def run(tokens: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except (CycloptsError, Misuse) as error:
+    except (CycloptsError, UsageError) as error:
         return _failed(2, f"{error}")
-    except (Failure, TimeoutError) as error:
+    except (CommandError, TimeoutError) as error:
         return _failed(1, f"{error}")
     except Exception as error:
         return _blamed(error)
@@ -73,7 +73,7 @@ def _blamed(error: Exception) -> int:
 
     match error:
         case DefinitionError():
-            return _failed(2, "; ".join(map(str, error.faults)))
+            return _failed(2, "; ".join(map(str, error.problems)))
         case EventError():
             return _failed(2, str(error))
         case SettledError():

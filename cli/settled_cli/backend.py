@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from settled import Denied, Key, RecordError
+from settled import BackendConfigError, Key, RecordError
 from settled.durable import Backend
-from settled_cli.errors import Misuse
+from settled_cli.errors import UsageError
 from settled_runtime import connect
 
 
@@ -19,11 +19,11 @@ def opened(url: str | None) -> Generator[Backend]:
         Misuse: there is no URL, or no backend behind it.
     """
     if not url:
-        raise Misuse("no backend is named. Give --backend sqlite:///FILE, or set SETTLED_BACKEND")
+        raise UsageError("no backend is named. Give --backend sqlite:///FILE, or set SETTLED_BACKEND")
     try:
         backend = connect(url)
-    except (Denied, RecordError) as error:
-        raise Misuse(str(error)) from error
+    except (BackendConfigError, RecordError) as error:
+        raise UsageError(str(error)) from error
     try:
         yield backend
     finally:
@@ -39,7 +39,7 @@ def key_of(text: str) -> Key:
     try:
         key = Key.parse(text)
     except ValueError as error:
-        raise Misuse(f"{error}, such as signup/ada") from error
+        raise UsageError(f"{error}, such as signup/ada") from error
     if not key.machine or not key.instance:
-        raise Misuse(f"{text!r} is no key: expected MACHINE/INSTANCE, such as signup/ada")
+        raise UsageError(f"{text!r} is no key: expected MACHINE/INSTANCE, such as signup/ada")
     return key

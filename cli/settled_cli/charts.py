@@ -10,7 +10,7 @@ from attrs import frozen
 from cyclopts import Parameter
 
 from settled import Chart, Machine, compile_chart
-from settled_cli.errors import Misuse
+from settled_cli.errors import UsageError
 from settled_cli.machines import find_machines
 
 FileName: TypeAlias = Annotated[
@@ -19,7 +19,7 @@ FileName: TypeAlias = Annotated[
 
 
 @frozen
-class Looked:
+class NamedChart:
     """A chart, what to call it, and the machine that it is of unless it is all there is."""
 
     name: str
@@ -27,7 +27,7 @@ class Looked:
     machine: Machine[Any, Any] | None = None
 
 
-def find_charts(name: str) -> Iterator[Looked]:
+def find_charts(name: str) -> Iterator[NamedChart]:
     """The charts behind `name`.
 
     Raises:
@@ -36,11 +36,11 @@ def find_charts(name: str) -> Iterator[Looked]:
     """
     path = Path(name)
     if path.suffix == ".py":
-        raise Misuse(f"{name} is Python. Give module:attribute, or a folder that has a machine.py")
+        raise UsageError(f"{name} is Python. Give module:attribute, or a folder that has a machine.py")
     if path.is_file() or path.suffix == ".json":
-        yield Looked(name, compile_chart(_text(path)))
+        yield NamedChart(name, compile_chart(_text(path)))
     else:
-        yield from (Looked(machine.id, machine.chart, machine) for machine in find_machines(name))
+        yield from (NamedChart(machine.id, machine.chart, machine) for machine in find_machines(name))
 
 
 def _text(path: Path) -> str:
@@ -48,4 +48,4 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise Misuse(f"cannot read {path}: {reason}") from error
+        raise UsageError(f"cannot read {path}: {reason}") from error

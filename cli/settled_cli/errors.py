@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 
-class Misuse(Exception):
+class UsageError(Exception):
     """The command cannot be carried out as it was typed. Exit status 2."""
 
 
-class Failure(Exception):
+class CommandError(Exception):
     """The command was understood, and did not succeed. Exit status 1."""

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from settled import Json
 from settled.data import parse
-from settled_cli.errors import Misuse
+from settled_cli.errors import UsageError
 
 
 def event_of(text: str, fields: Iterable[str]) -> dict[str, Json]:
@@ -23,9 +23,9 @@ def event_of(text: str, fields: Iterable[str]) -> dict[str, Json]:
     event = {**typed, **_read(fields)}
     type = event.get("type")
     if not isinstance(type, str) or not type:
-        raise Misuse(f"""an event has a type: {{"type": "SUBMIT", ...}}, or just SUBMIT; this one is {text}""")
+        raise UsageError(f"""an event has a type: {{"type": "SUBMIT", ...}}, or just SUBMIT; this one is {text}""")
     if type.startswith("xstate.") or type == "*":
-        raise Misuse(f'an event from outside cannot have the type "{type}"')
+        raise UsageError(f'an event from outside cannot have the type "{type}"')
     return event
 
 
@@ -50,7 +50,7 @@ def _read(fields: Iterable[str]) -> dict[str, Json]:
 def _field(text: str) -> tuple[str, Json]:
     name, separator, value = text.partition("=")
     if not separator or name in ("", ":"):
-        raise Misuse(f"{text!r} is no field. Write name=text, or name:=json")
+        raise UsageError(f"{text!r} is no field. Write name=text, or name:=json")
     if name.endswith(":"):
         return name[:-1], _json(value)
     return name, value
@@ -59,7 +59,7 @@ def _field(text: str) -> tuple[str, Json]:
 def _object(text: str) -> dict[str, Json]:
     value = _json(text)
     if not isinstance(value, dict):
-        raise Misuse(f"expected a JSON object, not {text}")
+        raise UsageError(f"expected a JSON object, not {text}")
     return cast("dict[str, Json]", value)
 
 
@@ -67,4 +67,4 @@ def _json(text: str) -> Any:
     try:
         return parse(text)
     except ValueError as error:
-        raise Misuse(f"not JSON: {error}: {text}") from error
+        raise UsageError(f"not JSON: {error}: {text}") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from settled import SettledError
-from settled_cli.errors import Misuse
+from settled_cli.errors import UsageError
 
 
 def load_module(name: str) -> ModuleType:
@@ -24,7 +24,7 @@ def load_module(name: str) -> ModuleType:
     except SettledError:
         raise
     except Exception as error:
-        raise Misuse(f"cannot import {name}: {type(error).__name__}: {error}") from error
+        raise UsageError(f"cannot import {name}: {type(error).__name__}: {error}") from error
 
 
 def load_file(path: Path) -> ModuleType:
@@ -45,7 +45,7 @@ def load_file(path: Path) -> ModuleType:
     except SettledError:
         raise
     except Exception as error:
-        raise Misuse(f"cannot import {path}: {type(error).__name__}: {error}") from error
+        raise UsageError(f"cannot import {path}: {type(error).__name__}: {error}") from error
     return module
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from settled import Key, Machine
-from settled_cli.errors import Misuse
+from settled_cli.errors import UsageError
 from settled_cli.loading import load_file, load_module
 
 FILE, ATTRIBUTE = "machine.py", "machine"
@@ -26,7 +26,7 @@ def find_machines(name: str | None) -> tuple[Machine[Any, Any], ...]:
     """
     if name is None:
         if not Path(FILE).is_file():
-            raise Misuse("no machine is named. Give module:attribute, or a folder that has a machine.py")
+            raise UsageError("no machine is named. Give module:attribute, or a folder that has a machine.py")
         name = "."
     return tuple(_machines(name, _behind(name)))
 
@@ -40,7 +40,7 @@ def find_machine(name: str | None, key: Key) -> Machine[Any, Any]:
     """
     machines = {machine.id: machine for machine in find_machines(name)}
     if key.machine not in machines:
-        raise Misuse(f"{key} is no instance of {', '.join(machines)}. Name its machine with --machine")
+        raise UsageError(f"{key} is no instance of {', '.join(machines)}. Name its machine with --machine")
     return machines[key.machine]
 
 
@@ -48,11 +48,11 @@ def _behind(name: str) -> object:
     folder = Path(name)
     if folder.is_dir():
         if not (folder / FILE).is_file():
-            raise Misuse(f"{name} has no {FILE}. Give module:attribute, or a folder that has one")
+            raise UsageError(f"{name} has no {FILE}. Give module:attribute, or a folder that has one")
         return _attribute(name, load_file(folder / FILE), ATTRIBUTE)
     module, separator, attribute = name.partition(":")
     if not separator or not module or not attribute:
-        raise Misuse(f"{name!r} names no machine. Give module:attribute, or a folder that has a {FILE}")
+        raise UsageError(f"{name!r} names no machine. Give module:attribute, or a folder that has a {FILE}")
     return _attribute(name, load_module(module), attribute)
 
 
@@ -60,7 +60,7 @@ def _attribute(name: str, module: object, attribute: str) -> object:
     found = module
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise Misuse(f"{name}: there is no {attribute} in it")
+            raise UsageError(f"{name}: there is no {attribute} in it")
         found = getattr(found, part)
     return found
 
@@ -68,10 +68,10 @@ def _attribute(name: str, module: object, attribute: str) -> object:
 def _machines(name: str, found: object) -> Iterator[Machine[Any, Any]]:
     all = _listed(found)
     if not all:
-        raise Misuse(f"{name} is empty. Put the machines into it")
+        raise UsageError(f"{name} is empty. Put the machines into it")
     for one in all:
         if not isinstance(one, Machine):
-            raise Misuse(f"{name} is no machine but a {type(one).__name__}. Make one: setup(...).machine(config)")
+            raise UsageError(f"{name} is no machine but a {type(one).__name__}. Make one: setup(...).machine(config)")
         yield one
 
 

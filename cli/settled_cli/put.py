@@ -10,14 +10,14 @@ from cyclopts import Parameter
 from settled import Key, Outcome
 from settled.durable import Backend, Message
 from settled.durable.messages import check_id
-from settled_cli.errors import Failure
+from settled_cli.errors import CommandError
 from settled_cli.output import print_json
-from settled_cli.record_view import Sight, look, path_of, wait
+from settled_cli.record_view import RecordView, look, path_of, wait
 
 MessageId = Annotated[str | None, Parameter(name="--id", help="The message's own id: the same one again repeats it.")]
 Wait = Annotated[bool, Parameter(negative="", help="Wait until a worker has taken it, and say where that led.")]
 
-GOOD = frozenset({Outcome.TAKEN, Outcome.RESOLVED, Outcome.IGNORED})
+SUCCESSFUL = frozenset({Outcome.TAKEN, Outcome.RESOLVED, Outcome.IGNORED})
 
 
 def put(place: Backend, key: Key, body: str, id: str | None) -> Message:
@@ -48,13 +48,13 @@ def answer(place: Backend, sent: Message, what: str, timeout: float | None, json
     sight, outcome = wait(lambda: _taken(place, sent), timeout, f"{sent.key} to take {what}")
     if json:
         print_json({**answer, "outcome": outcome, "state": path_of(sight.value)})
-    if outcome not in GOOD:
-        raise Failure(f"{sent.key}: {what} was {outcome}; the instance is in {path_of(sight.value)}")
+    if outcome not in SUCCESSFUL:
+        raise CommandError(f"{sent.key}: {what} was {outcome}; the instance is in {path_of(sight.value)}")
     if not json:
         print(f"{sent.key}: {what} was {outcome}; now in {path_of(sight.value)}")
 
 
-def _taken(place: Backend, sent: Message) -> tuple[Sight, str] | None:
+def _taken(place: Backend, sent: Message) -> tuple[RecordView, str] | None:
     sight = look(place.store, sent.key)
     outcome = sight and sight.outcome(sent)
     return (sight, outcome) if sight and outcome else None

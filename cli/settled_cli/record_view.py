@@ -16,8 +16,8 @@ from settled import Json, Key, RecordError
 from settled.chart.state_value import value_matches
 from settled.data import parse
 from settled.durable import Message, Store, Stored
-from settled.durable.record_json import check_format, read_tombstone
-from settled_cli.errors import Failure
+from settled.durable.record_json import check_format, record_from_tombstone
+from settled_cli.errors import CommandError
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ FIRST_LOOK, LONGEST_PAUSE = 0.01, 0.25
 
 
 @frozen
-class Sight:
+class RecordView:
     """An instance as its record shows it."""
 
     key: Key
@@ -60,12 +60,12 @@ class Sight:
         turn = self.record.get("turn")
         if turn is None:
             return None
-        calls: list[Json] = [{"src": src, "attempt": attempt} for _, src, _, _, attempt, *_ in turn["calls"]]
-        return {"message": turn["message"][0], "calls": calls}
+        actors: list[Json] = [{"src": src, "attempt": attempt} for _, src, _, _, attempt, *_ in turn["actors"]]
+        return {"message": turn["message"][0], "actors": actors}
 
     def outcome(self, message: Message) -> str | None:
         """What became of `message`; None as long as its turn is not over."""
-        found = read_tombstone(self.key, self.stored.body).window.outcome(message)
+        found = record_from_tombstone(self.key, self.stored.body).window.outcome(message)
         return None if found is None else str(found)
 
     def is_in(self, state: str) -> bool:
@@ -92,7 +92,7 @@ class Sight:
         }
 
 
-def look(store: Store, key: Key) -> Sight | None:
+def look(store: Store, key: Key) -> RecordView | None:
     """The instance `key`; None if there is none.
 
     Raises:
@@ -105,10 +105,10 @@ def look(store: Store, key: Key) -> Sight | None:
         record = parse(stored.body)
         check_format(key, record)
     except RecordError as error:
-        raise Failure(str(error)) from error
+        raise CommandError(str(error)) from error
     except ValueError as error:
-        raise Failure(f"{key}: the stored text is not JSON ({error})") from error
-    return Sight(key, stored, record)
+        raise CommandError(f"{key}: the stored text is not JSON ({error})") from error
+    return RecordView(key, stored, record)
 
 
 def wait(look: Callable[[], T | None], timeout: float, what: str) -> T:
@@ -121,7 +121,7 @@ def wait(look: Callable[[], T | None], timeout: float, what: str) -> T:
     while (found := look()) is None:
         left = end - time.monotonic()
         if left <= 0:
-            raise Failure(f"waited {timeout:g} s for {what}. Does a worker run?")
+            raise CommandError(f"waited {timeout:g} s for {what}. Does a worker run?")
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, LONGEST_PAUSE)
     return found

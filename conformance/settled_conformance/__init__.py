@@ -9,12 +9,12 @@ from settled.lazy_names import lazy_names
 __getattr__ = lazy_names(
     globals(),
     {
-        "settled_conformance.fixture": "Bench Broken",
+        "settled_conformance.fixture": "BackendFixture GuaranteeBrokenError",
         "settled_conformance.case": "BackendConformance",
         "settled_conformance.guarantees": "GUARANTEES Guarantee",
-        "settled_conformance.harness": "Harness Kind Opener Point",
-        "settled_conformance.loading": "NoHarness load_harness",
+        "settled_conformance.harness": "BackendKind Harness HarnessFeature Opener Point",
+        "settled_conformance.loading": "HarnessError load_harness",
         "settled_conformance.report": "Report",
-        "settled_conformance.session": "Session Status Verdict",
+        "settled_conformance.session": "Session Verdict VerdictStatus",
     },
 )

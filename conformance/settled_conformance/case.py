@@ -13,8 +13,8 @@ import pytest
 
 from settled_conformance.guarantees import GUARANTEES
 from settled_conformance.harness import Harness
-from settled_conformance.loading import NoHarness, made
-from settled_conformance.session import Session, Status, Verdict
+from settled_conformance.loading import HarnessError, made
+from settled_conformance.session import Session, Verdict, VerdictStatus
 
 _sessions: dict[Callable[[], Harness], Session] = {}
 
@@ -33,13 +33,13 @@ def session_of(factory: Callable[[], Harness], name: str, schedules: int | None,
 def settle(verdict: Verdict) -> None:
     """Let `verdict` be the outcome of the test that is running."""
     match verdict.status:
-        case Status.PASS:
+        case VerdictStatus.PASS:
             return
-        case Status.UNSUPPORTED:
+        case VerdictStatus.UNSUPPORTED:
             pytest.skip(f"UNSUPPORTED: {verdict.detail}")
-        case Status.XFAIL:
+        case VerdictStatus.XFAIL:
             pytest.xfail(verdict.detail)
-        case Status.FAIL | Status.VACUOUS:
+        case VerdictStatus.FAIL | VerdictStatus.VACUOUS:
             pytest.fail(f"{verdict.guarantee}: {verdict.status}\n{verdict.detail}", pytrace=False)
 
 
@@ -59,6 +59,6 @@ class BackendConformance:
             pytest.fail(f"{type(self).__name__}.harness is missing: expected staticmethod(make)", pytrace=False)
         try:
             session = session_of(factory, f"{type(self).__name__}.harness", self.schedules, self.budget)
-        except NoHarness as error:
+        except HarnessError as error:
             pytest.fail(str(error), pytrace=False)
         settle(session.verdict(guarantee))

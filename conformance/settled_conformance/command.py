@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from settled_conformance.guarantees import GUARANTEES
-from settled_conformance.loading import NoHarness, load_harness
+from settled_conformance.loading import HarnessError, load_harness
 from settled_conformance.rendering import show, to_junit, to_markdown
 from settled_conformance.report import Report, to_json
 from settled_conformance.session import Session, Verdict
@@ -46,7 +46,7 @@ def conformance(
         if replay is not None:
             _replay(session, replay, console)
             return
-    except (NoHarness, ValueError) as error:
+    except (HarnessError, ValueError) as error:
         print(f"settled: {error}", file=sys.stderr)
         sys.exit(2)
     begun = time.monotonic()

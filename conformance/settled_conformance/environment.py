@@ -7,33 +7,33 @@ from collections.abc import Sequence
 from attrs import define, field
 
 from settled.durable import Capability
-from settled_conformance.contract.checked_backend import Contract, Violation, Witness
+from settled_conformance.contract.checked_backend import CheckedBackend, Contract, Violation
 from settled_conformance.harness import Harness
 from settled_conformance.loading import checked
 
 
 @define(eq=False)
-class Place:
+class Environment:
     """An empty place, and the handles that were opened on it."""
 
     harness: Harness
     contract: Contract
-    handles: list[Witness] = field(factory=list[Witness])
+    handles: list[CheckedBackend] = field(factory=list[CheckedBackend])
 
     @classmethod
-    def fresh(cls, harness: Harness) -> Place:
+    def fresh(cls, harness: Harness) -> Environment:
         """Empty the harness's place."""
         harness.reset()
         backend = checked(harness.open(), "open()")
         contract = Contract(harness.capabilities, backend.lease, harness.tick / 2, harness.now)
-        return cls(harness, contract, [Witness(backend, contract)])
+        return cls(harness, contract, [CheckedBackend(backend, contract)])
 
     def remember(self, count: int) -> None:
         """Let the queue know only `count` acknowledged ids of a key again; before anything else happens here."""
         self.close()
         self.harness.remember(count)
         self.contract.queueing.capabilities -= {Capability.DEDUPLICATION}
-        self.handles[:] = [Witness(checked(self.harness.open(), "open()"), self.contract)]
+        self.handles[:] = [CheckedBackend(checked(self.harness.open(), "open()"), self.contract)]
 
     @property
     def violations(self) -> Sequence[Violation]:
@@ -45,9 +45,9 @@ class Place:
         """How long a lease lasts, in seconds."""
         return self.contract.lease
 
-    def open(self) -> Witness:
+    def open(self) -> CheckedBackend:
         """A handle of its own."""
-        handle = Witness(checked(self.harness.open(), "open()"), self.contract)
+        handle = CheckedBackend(checked(self.harness.open(), "open()"), self.contract)
         self.handles.append(handle)
         return handle
 

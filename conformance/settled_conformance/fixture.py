@@ -11,26 +11,26 @@ from collections.abc import Callable, Sequence
 
 from attrs import define, field
 
-from settled import Conflict, Key, TooLarge
+from settled import ConflictError, Key, TooLargeError
 from settled.durable import Backend, DeadLetter, Delivery, Event, Index, Message, Stored, Timer, encode
 from settled.durable.ports import DELETED
-from settled_conformance.contract.checked_backend import Witness
-from settled_conformance.environment import Place
+from settled_conformance.contract.checked_backend import CheckedBackend
+from settled_conformance.environment import Environment
 from settled_conformance.harness import Harness
 
 PATIENCE = 10.0
 """How many real seconds a backend with its own clock has to hand out what it owes."""
 
 
-class Broken(AssertionError):
+class GuaranteeBrokenError(AssertionError):
     """A guarantee does not hold; the message says how."""
 
 
 @define(eq=False)
-class Bench:
+class BackendFixture:
     """A place to prove something at."""
 
-    place: Place
+    place: Environment
     marks: set[str] = field(factory=set[str])
     versions: int = 0
 
@@ -40,7 +40,7 @@ class Bench:
         return self.place.harness
 
     @property
-    def backend(self) -> Witness:
+    def backend(self) -> CheckedBackend:
         """The first handle."""
         return self.place.handles[0]
 
@@ -63,7 +63,7 @@ class Bench:
         self.harness.ahead(to, number)
         self.place.contract.storing.has_come(to, number)
 
-    def another(self) -> Witness:
+    def another(self) -> CheckedBackend:
         """Another handle on the same place."""
         return self.place.open()
 
@@ -78,11 +78,11 @@ class Bench:
     def renew(self) -> None:
         """Go on at a fresh place."""
         self.place.close()
-        self.place = Place.fresh(self.harness)
+        self.place = Environment.fresh(self.harness)
 
     # Sending and receiving
 
-    def send(self, *messages: Message, through: Witness | None = None) -> None:
+    def send(self, *messages: Message, through: CheckedBackend | None = None) -> None:
         """Send `messages` one after the other."""
         for message in messages:
             (through or self.backend).queue.send([message])
@@ -92,7 +92,7 @@ class Bench:
         for start in range(0, len(batch), size):
             self.backend.queue.send(batch[start : start + size])
 
-    def receive(self, limit: int = 10, least: int = 1, through: Witness | None = None) -> list[Delivery]:
+    def receive(self, limit: int = 10, least: int = 1, through: CheckedBackend | None = None) -> list[Delivery]:
         """What is handed out: at least `least` messages, of one hand-out or of several."""
         handle, found = through or self.backend, list[Delivery]()
         end = time.monotonic() + PATIENCE
@@ -111,19 +111,19 @@ class Bench:
             if found or self.owns_time or time.monotonic() > end:
                 return found
 
-    def receives(self, *ids: str, through: Witness | None = None, limit: int = 10) -> list[Delivery]:
+    def receives(self, *ids: str, through: CheckedBackend | None = None, limit: int = 10) -> list[Delivery]:
         """What is handed out, which must be the messages `ids` in this order."""
         found = self.receive(limit, len(ids), through)
         self.same([delivery.message.id for delivery in found], list(ids), "handed out")
         return found
 
-    def receives_nothing(self, through: Witness | None = None, limit: int = 10) -> None:
+    def receives_nothing(self, through: CheckedBackend | None = None, limit: int = 10) -> None:
         """Nothing must be handed out."""
         handle = through or self.backend
         found = [delivery.message.id for delivery in handle.queue.receive(limit, 0.0 if self.owns_time else 0.3)]
         self.same(found, [], "handed out")
 
-    def drain(self, through: Witness | None = None) -> list[str]:
+    def drain(self, through: CheckedBackend | None = None) -> list[str]:
         """Receive and acknowledge until nothing comes any more; the ids, in order."""
         handle, ids = through or self.backend, list[str]()
         while found := self.receive(through=handle):
@@ -137,11 +137,13 @@ class Bench:
         """Do `call`, and say whether the backend had room for it."""
         try:
             call()
-        except TooLarge:
+        except TooLargeError:
             return False
         return True
 
-    def commit(self, key: Key, version: int, through: Witness | None = None, bury: Sequence[DeadLetter] = ()) -> Stored:
+    def commit(
+        self, key: Key, version: int, through: CheckedBackend | None = None, bury: Sequence[DeadLetter] = ()
+    ) -> Stored:
         """Commit `version` of `key`, over the one before it."""
         written = stored(version)
         (through or self.backend).store.commit(key, written, version - 1, bury)
@@ -152,7 +154,7 @@ class Bench:
     def holds(self, condition: object, how: str) -> None:
         """Go on only if `condition` is true."""
         if not condition:
-            raise Broken(how)
+            raise GuaranteeBrokenError(how)
 
     def same(self, found: object, expected: object, what: str) -> None:
         """Go on only if both are equal."""
@@ -178,7 +180,7 @@ def is_refused(call: Callable[[], object]) -> bool:
     """Whether `call` ends in a conflict."""
     try:
         call()
-    except Conflict:
+    except ConflictError:
         return True
     return False
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
-from settled import Key, Unsupported
+from settled import Key, UnsupportedError
 from settled.durable import Backend, Capability
 
 Point: TypeAlias = Callable[[str], None]
@@ -21,7 +21,7 @@ Point: TypeAlias = Callable[[str], None]
 Opener: TypeAlias = Callable[[], Backend]
 
 
-class Kind(StrEnum):
+class BackendKind(StrEnum):
     """What is being tested; a report always says it."""
 
     MEMORY = "memory"
@@ -34,7 +34,7 @@ class Kind(StrEnum):
     """The thing itself."""
 
 
-class Offer(StrEnum):
+class HarnessFeature(StrEnum):
     """What a harness may offer beyond what it must, so that more can be tried."""
 
     FORGETFUL = "forgetful"
@@ -55,7 +55,7 @@ class Harness(Protocol):
     steps all the same, it says so by `owns_time`, and has leases of many such steps.
     """
 
-    kind: Kind
+    kind: BackendKind
 
     capabilities: frozenset[Capability]
     """What the backend declares beyond the contract; the same set that it names itself."""
@@ -76,7 +76,7 @@ class Harness(Protocol):
     known_failures: Mapping[str, str] = MappingProxyType({})
     """Guarantees that are known to be broken, each with its reason. One that holds is an error."""
 
-    offers: frozenset[Offer] = frozenset()
+    offers: frozenset[HarnessFeature] = frozenset()
     """What of `remember`, `backup` and `ahead` it has."""
 
     def open(self) -> Backend:
@@ -107,11 +107,11 @@ class Harness(Protocol):
 
         No handle that was opened before is used any more.
         """
-        raise Unsupported("this harness does not offer to set what its queue remembers")
+        raise UnsupportedError("this harness does not offer to set what its queue remembers")
 
     def backup(self) -> Callable[[], None]:
         """Note what the store holds. Who calls what is returned brings it back; the queue and the timers go on."""
-        raise Unsupported("this harness does not offer to bring back an earlier state of its store")
+        raise UnsupportedError("this harness does not offer to bring back an earlier state of its store")
 
     def ahead(self, key: Key, number: int) -> None:
         """Let `key`, which has a record and an empty queue, stand as after `number` commits and as many messages.
@@ -119,7 +119,7 @@ class Harness(Protocol):
         Its version is `number`; as many messages were sent, each was handed out once, and all were acknowledged. Their
         ids are nobody's. Handles that are open go on.
         """
-        raise Unsupported("this harness does not offer to let an instance have come far")
+        raise UnsupportedError("this harness does not offer to let an instance have come far")
 
     def opener(self) -> Opener | None:
         """What opens the place in another process, by the real clock; it must be possible to pickle it.

@@ -17,7 +17,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from settled.durable import Backend
-from settled_conformance.fixture import Bench
+from settled_conformance.fixture import BackendFixture
 
 BLOCKED = 0.01
 """After how many seconds a second call is taken to wait for the first one."""
@@ -34,14 +34,14 @@ class Pair:
     second: Callable[[], object]
 
 
-def each_preemption(bench: Bench, pair: Callable[[Backend, Backend], Pair]) -> Iterator[str]:
+def each_preemption(fixture: BackendFixture, pair: Callable[[Backend, Backend], Pair]) -> Iterator[str]:
     """Make the two calls of `pair` again and again, each time with the pause one line further; where, after each.
 
     Each time at a fresh place, through two handles that nobody watches.
     """
     for number in range(1, MOST_LINES + 1):
-        bench.renew()
-        first, second = bench.backend.backend, bench.another().backend
+        fixture.renew()
+        first, second = fixture.backend.backend, fixture.another().backend
         files = _Files.of((first, second))
         calls = pair(first, second)
         pause = _Pause(files, number, threading.Thread(target=_quietly, args=(calls.second,), daemon=True))

@@ -6,37 +6,37 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 from settled import SettledError
-from settled_conformance.fixture import Bench
+from settled_conformance.fixture import BackendFixture
 
 
-def interrupted(bench: Bench, arrange: Callable[[], Callable[[], object]]) -> Iterator[str]:
+def interrupted(fixture: BackendFixture, arrange: Callable[[], Callable[[], object]]) -> Iterator[str]:
     """Make the call that `arrange` returns again and again, each time cut short at the next of its own round trips.
 
     An adapter that cannot be instrumented makes each call in one piece, and nothing comes of this.
     """
     for number in count(1):
-        bench.renew()
+        fixture.renew()
         call, trips = arrange(), list[str]()
 
         def point(name: str, number: int = number, trips: list[str] = trips) -> None:
             trips.append(name)
             if len(trips) == number:
-                raise Interrupted(name)
+                raise InterruptedCall(name)
 
-        bench.harness.instrument(point)
+        fixture.harness.instrument(point)
         try:
             call()
-        except Interrupted as cut:
-            bench.harness.instrument(None)
+        except InterruptedCall as cut:
+            fixture.harness.instrument(None)
             yield str(cut)
         except SettledError as error:
-            bench.harness.instrument(None)
+            fixture.harness.instrument(None)
             yield f"{trips[-1] if trips else 'the call'}, answered with {type(error).__name__}"
         else:
-            bench.harness.instrument(None)
+            fixture.harness.instrument(None)
             if len(trips) < number:
                 return
 
 
-class Interrupted(BaseException):
+class InterruptedCall(BaseException):
     """The process that made the call is gone."""

@@ -30,7 +30,7 @@ _PORTS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-class NoHarness(Exception):
+class HarnessError(Exception):
     """There is nothing that could be tested; the message says in one line why."""
 
 
@@ -44,13 +44,13 @@ def load_harness(adapter: str) -> Harness:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # an adapter that is being written is where its author stands
     if not colon or not module or not name:
-        raise NoHarness(f"{adapter!r}: {EXPECTED}")
+        raise HarnessError(f"{adapter!r}: {EXPECTED}")
     try:
         found = getattr(import_module(OURS.get(module, module)), name, None)
     except Exception as error:
-        raise NoHarness(f"{adapter}: cannot import {module} ({_said(error)}): {EXPECTED}") from error
+        raise HarnessError(f"{adapter}: cannot import {module} ({_said(error)}): {EXPECTED}") from error
     if not callable(found):
-        raise NoHarness(f"{adapter}: {module} has no function {name}: {EXPECTED}")
+        raise HarnessError(f"{adapter}: {module} has no function {name}: {EXPECTED}")
     return made(found, adapter)
 
 
@@ -63,18 +63,18 @@ def made(factory: Callable[[], object], name: str) -> Harness:
     try:
         harness = factory()
     except Exception as error:
-        raise NoHarness(f"{name}: raised {_said(error)}: {EXPECTED}") from error
+        raise HarnessError(f"{name}: raised {_said(error)}: {EXPECTED}") from error
     lacking = [part for part in _HARNESS if not hasattr(harness, part)]
     if lacking:
-        raise NoHarness(f"{name}: returned {_kind(harness)}, which has no {', '.join(lacking)}: {EXPECTED}")
+        raise HarnessError(f"{name}: returned {_kind(harness)}, which has no {', '.join(lacking)}: {EXPECTED}")
     known = cast("Harness", harness)
     try:
         known.reset()
         checked(known.open(), f"{name}: open()").close()
-    except NoHarness:
+    except HarnessError:
         raise
     except Exception as error:
-        raise NoHarness(f"{name}: its harness raised {_said(error)}: expected reset() and open() to work") from error
+        raise HarnessError(f"{name}: its harness raised {_said(error)}: expected reset() and open() to work") from error
     return known
 
 
@@ -89,7 +89,9 @@ def checked(backend: object, name: str) -> Backend:
         held: Any = getattr(backend, port, None)
         lacking += [f"{port}.{method}" for method in methods if held is not None and not hasattr(held, method)]
     if lacking:
-        raise NoHarness(f"{name} returned {_kind(backend)}: expected a settled.Backend; it has no {', '.join(lacking)}")
+        raise HarnessError(
+            f"{name} returned {_kind(backend)}: expected a settled.Backend; it has no {', '.join(lacking)}"
+        )
     return cast("Backend", backend)
 
 

@@ -31,12 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
     adapter = config.getoption("--adapter")
     if adapter is None:
         return
-    from settled_conformance.loading import NoHarness, load_harness  # noqa: PLC0415
+    from settled_conformance.loading import HarnessError, load_harness  # noqa: PLC0415
     from settled_conformance.session import Session  # noqa: PLC0415
 
     try:
         harness = load_harness(adapter)
-    except NoHarness as error:
+    except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
     seed = int(config.getoption("--schedule-seed") or 0)
     config.stash[_session] = Session(harness, config.getoption("--schedules"), seed=seed)

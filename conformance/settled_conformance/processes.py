@@ -102,10 +102,10 @@ def work(opener: Opener, journal: Path) -> None:
     """What the workers of `Lives` do."""
     host = Host([machine(journal)], opener(), observers=())
     print("ready", flush=True)
-    Worker(host, concurrency=2, batch=4, patience=0.1).run()
+    Worker(host, concurrency=2, batch=4, receive_wait=0.1).run()
 
 
-class Lives:
+class Workforce:
     """Workers in processes of their own, over one backend; whoever is killed is followed by another one."""
 
     def __init__(self, opener: Opener, workers: int) -> None:
@@ -135,10 +135,10 @@ class Lives:
     def send(self, instances: str, events: int) -> None:
         """Start `instances`, and send each its events."""
         for instance in instances:
-            self._client.start(instance, id=f"{instance}.start")
+            self._client.start(instance, message_id=f"{instance}.start")
         for number in range(events):
             for instance in instances:
-                self._client.send(instance, {"type": "TAKE", "number": str(number)}, id=f"{instance}.{number}")
+                self._client.send(instance, {"type": "TAKE", "number": str(number)}, message_id=f"{instance}.{number}")
 
     def kill_one(self) -> None:
         """Kill the worker that has lived longest, and start another."""
@@ -165,12 +165,12 @@ class Lives:
         return False
 
 
-def order_of(lives: Lives, instance: str) -> list[str]:
+def order_of(lives: Workforce, instance: str) -> list[str]:
     """What `instance` has taken, in order."""
     return list(lives.taken(instance)[0])
 
 
-def performed(lives: Lives) -> set[str]:
+def performed(lives: Workforce) -> set[str]:
     """The keys of all effects that were performed."""
     text = lives.journal.read_text(encoding="utf-8") if lives.journal.exists() else ""
     return set(text.split())

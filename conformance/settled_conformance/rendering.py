@@ -10,14 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from settled_conformance.report import Report
-from settled_conformance.session import Status, Verdict
+from settled_conformance.session import Verdict, VerdictStatus
 
-_COLOUR: Mapping[Status, str] = {
-    Status.PASS: "green",
-    Status.FAIL: "bold red",
-    Status.VACUOUS: "bold yellow",
-    Status.UNSUPPORTED: "dim",
-    Status.XFAIL: "yellow",
+_COLOUR: Mapping[VerdictStatus, str] = {
+    VerdictStatus.PASS: "green",
+    VerdictStatus.FAIL: "bold red",
+    VerdictStatus.VACUOUS: "bold yellow",
+    VerdictStatus.UNSUPPORTED: "dim",
+    VerdictStatus.XFAIL: "yellow",
 }
 
 
@@ -42,7 +42,7 @@ def show(report: Report, console: Console) -> None:
 
 def summary(report: Report) -> str:
     """The report in one line."""
-    counts = ", ".join(f"{report.count(status)} {status}" for status in Status if report.count(status))
+    counts = ", ".join(f"{report.count(status)} {status}" for status in VerdictStatus if report.count(status))
     how_much = f"{report.schedules} schedules from seed {report.seed} in {report.seconds:g} s"
     return f"{report.badge}: {counts or 'nothing was tested, which is a failure'}; {how_much}"
 
@@ -70,7 +70,7 @@ def to_junit(report: Report) -> str:
         name=f"settled conformance {report.adapter}",
         tests=str(len(report.verdicts)),
         failures=str(sum(not verdict.is_fine for verdict in report.verdicts)),
-        skipped=str(report.count(Status.UNSUPPORTED) + report.count(Status.XFAIL)),
+        skipped=str(report.count(VerdictStatus.UNSUPPORTED) + report.count(VerdictStatus.XFAIL)),
         errors="0",
         time=f"{report.seconds:g}",
     )
@@ -81,7 +81,7 @@ def to_junit(report: Report) -> str:
 
 def _add(suite: ElementTree.Element, report: Report, verdict: Verdict) -> None:
     case = ElementTree.SubElement(suite, "testcase", classname=report.adapter, name=str(verdict.guarantee))
-    if verdict.status is Status.PASS:
+    if verdict.status is VerdictStatus.PASS:
         return
     kind = "skipped" if verdict.is_fine else "failure"
     element = ElementTree.SubElement(

@@ -15,7 +15,7 @@ from typing import Any
 from attrs import frozen
 
 from settled_conformance.harness import Harness
-from settled_conformance.session import Session, Status, Verdict
+from settled_conformance.session import Session, Verdict, VerdictStatus
 
 
 @frozen
@@ -46,20 +46,20 @@ class Report:
             versions=(("settled", _installed("settled")), ("python", platform.python_version())),
         )
 
-    def count(self, status: Status) -> int:
+    def count(self, status: VerdictStatus) -> int:
         """How many guarantees have `status`."""
         return sum(verdict.status is status for verdict in self.verdicts)
 
     @property
     def badge(self) -> str:
         """What may be written on the adapter, such as ``47/47 real``: what was kept, of what it is held to."""
-        held = len(self.verdicts) - self.count(Status.UNSUPPORTED)
-        return f"{self.count(Status.PASS)}/{held} {self.kind}"
+        held = len(self.verdicts) - self.count(VerdictStatus.UNSUPPORTED)
+        return f"{self.count(VerdictStatus.PASS)}/{held} {self.kind}"
 
     @property
     def is_fine(self) -> bool:
         """Whether all that was to be kept was kept, and anything was tried at all."""
-        return self.count(Status.PASS) > 0 and all(verdict.is_fine for verdict in self.verdicts)
+        return self.count(VerdictStatus.PASS) > 0 and all(verdict.is_fine for verdict in self.verdicts)
 
 
 def to_json(report: Report) -> str:

@@ -16,22 +16,22 @@ from itertools import islice
 from attrs import define, field, frozen
 
 from settled import SettledError
-from settled_conformance.checks import Proof, proofs_of
+from settled_conformance.checks import Check, checks_of
 from settled_conformance.contract.checked_backend import Violation
-from settled_conformance.environment import Place
-from settled_conformance.fixture import Bench, Broken
+from settled_conformance.environment import Environment
+from settled_conformance.fixture import BackendFixture, GuaranteeBrokenError
 from settled_conformance.guarantees import GUARANTEES, Guarantee
-from settled_conformance.harness import Harness, Kind
-from settled_conformance.simulator.choices import PLAIN, Drawn, Recorded, Tape, from_token, to_token
+from settled_conformance.harness import BackendKind, Harness
+from settled_conformance.simulator.choices import PLAIN, Choices, RandomChoices, ReplayedChoices, from_token, to_token
 from settled_conformance.simulator.explore import Deviations, pairs, shrink, singles
-from settled_conformance.simulator.scenario import Run, Scenario
+from settled_conformance.simulator.scenario import Scenario, ScenarioRun
 from settled_conformance.simulator.scenarios import SCENARIOS
 
 SHARES = (0.02, 0.06, 0.12)
 """How often a random run leaves the plain way: seldom, sometimes, and nearly always somewhere."""
 
 
-class Status(StrEnum):
+class VerdictStatus(StrEnum):
     """What became of a guarantee."""
 
     PASS = "PASS"
@@ -42,7 +42,7 @@ class Status(StrEnum):
 
 
 @frozen
-class Finding:
+class Counterexample:
     """A schedule that broke a guarantee, made as short as it would go."""
 
     guarantee: str
@@ -59,13 +59,13 @@ class Verdict:
     """The status of a guarantee, and why it is not PASS."""
 
     guarantee: Guarantee
-    status: Status
+    status: VerdictStatus
     detail: str = ""
 
     @property
     def is_fine(self) -> bool:
         """Whether nothing needs to be done about it."""
-        return self.status in (Status.PASS, Status.UNSUPPORTED, Status.XFAIL)
+        return self.status in (VerdictStatus.PASS, VerdictStatus.UNSUPPORTED, VerdictStatus.XFAIL)
 
 
 @define(eq=False)
@@ -81,7 +81,7 @@ class Session:
     budget: float = 25.0
     seed: int = 0
     stop_at: str | None = None
-    findings: dict[str, Finding] = field(factory=dict[str, Finding])
+    findings: dict[str, Counterexample] = field(factory=dict[str, Counterexample])
     marks: set[str] = field(factory=set[str])
     runs: int = 0
     _explored: bool = False
@@ -99,45 +99,47 @@ class Session:
         reason = self.harness.known_failures.get(id)
         if reason is None:
             return verdict
-        if verdict.status is Status.FAIL:
-            return Verdict(guarantee, Status.XFAIL, reason)
-        return Verdict(guarantee, Status.FAIL, f"is declared to fail ({reason}), and does not: take it off the list")
+        if verdict.status is VerdictStatus.FAIL:
+            return Verdict(guarantee, VerdictStatus.XFAIL, reason)
+        return Verdict(
+            guarantee, VerdictStatus.FAIL, f"is declared to fail ({reason}), and does not: take it off the list"
+        )
 
     def _tried(self, guarantee: Guarantee) -> Verdict:
-        if guarantee.lives_on and self.harness.kind is Kind.MEMORY:
-            return Verdict(guarantee, Status.UNSUPPORTED, "what is of kind memory dies with its process")
+        if guarantee.lives_on and self.harness.kind is BackendKind.MEMORY:
+            return Verdict(guarantee, VerdictStatus.UNSUPPORTED, "what is of kind memory dies with its process")
         if guarantee.needs is not None and guarantee.needs not in self.harness.capabilities:
-            return Verdict(guarantee, Status.UNSUPPORTED, f"{guarantee.needs} is not declared")
+            return Verdict(guarantee, VerdictStatus.UNSUPPORTED, f"{guarantee.needs} is not declared")
         marks = set[str]()
-        for proof in proofs_of(guarantee.id):
+        for proof in checks_of(guarantee.id):
             if not proof.fits(self.harness):
                 continue
             fault = self._prove(proof, marks)
             if fault is not None:
-                return Verdict(guarantee, Status.FAIL, fault)
+                return Verdict(guarantee, VerdictStatus.FAIL, fault)
         self.explore()
         if guarantee.id in self.findings:
-            return Verdict(guarantee, Status.FAIL, str(self.findings[guarantee.id]))
+            return Verdict(guarantee, VerdictStatus.FAIL, str(self.findings[guarantee.id]))
         missing = [mark for mark in guarantee.marks if mark not in marks | self.marks]
         if missing:
-            return Verdict(guarantee, Status.VACUOUS, f"never happened: {', '.join(missing)}")
-        return Verdict(guarantee, Status.PASS)
+            return Verdict(guarantee, VerdictStatus.VACUOUS, f"never happened: {', '.join(missing)}")
+        return Verdict(guarantee, VerdictStatus.PASS)
 
-    def _prove(self, proof: Proof, marks: set[str]) -> str | None:
-        bench = Bench(Place.fresh(self.harness))
+    def _prove(self, proof: Check, marks: set[str]) -> str | None:
+        fixture = BackendFixture(Environment.fresh(self.harness))
         try:
-            proof.check(bench)
-        except Broken as broken:
-            return f"{proof.name}: {_first(bench, str(broken))}"
+            proof.check(fixture)
+        except GuaranteeBrokenError as broken:
+            return f"{proof.name}: {_first(fixture, str(broken))}"
         except (SettledError, Exception) as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             return f"{proof.name}: raised {type(error).__name__}: {error} ({place.filename}:{place.lineno})"
         finally:
             self.harness.instrument(None)
-            bench.place.close()
-        marks |= bench.marks
-        if bench.place.violations:
-            return f"{proof.name}: {_first(bench, '')}"
+            fixture.place.close()
+        marks |= fixture.marks
+        if fixture.place.violations:
+            return f"{proof.name}: {_first(fixture, '')}"
         return None
 
     # Explorations
@@ -165,50 +167,50 @@ class Session:
 
     def _explore(self, scenario: Scenario, end: float) -> None:
         source = random.Random(f"{self.seed} {scenario.name}")
-        plain = Recorded()
+        plain = ReplayedChoices()
         self._run(scenario, plain, PLAIN)
         share = None if self.schedules is None else max(1, round(self.schedules * scenario.weight / self._weight))
-        for tape in islice(self._tapes(plain.ways, source, share or 0), share):
-            deviations = tape.deviations
-            self._run(scenario, tape, deviations)
+        for choices in islice(self._tapes(plain.ways, source, share or 0), share):
+            deviations = choices.deviations
+            self._run(scenario, choices, deviations)
             if self.stop_at in self.findings or (self.schedules is None and time.monotonic() > end):
                 return
 
-    def _tapes(self, ways: list[int], source: random.Random, number: int) -> Iterator[Recorded | Drawn]:
+    def _tapes(self, ways: list[int], source: random.Random, number: int) -> Iterator[ReplayedChoices | RandomChoices]:
         """Every single deviation, in an order of no meaning; then sampled pairs; then random ones."""
         single = list(singles(ways))
         source.shuffle(single)
-        yield from map(Recorded, single)
-        yield from map(Recorded, islice(pairs(ways, source), max(len(single), number) // 4))
+        yield from map(ReplayedChoices, single)
+        yield from map(ReplayedChoices, islice(pairs(ways, source), max(len(single), number) // 4))
         while True:
-            yield Drawn(source, source.choice(SHARES))
+            yield RandomChoices(source, source.choice(SHARES))
 
-    def _run(self, scenario: Scenario, tape: Tape, deviations: Deviations) -> None:
-        run = self._play(scenario, tape)
+    def _run(self, scenario: Scenario, choices: Choices, deviations: Deviations) -> None:
+        run = self._play(scenario, choices)
         self.marks |= run.marks
         for guarantee in dict.fromkeys(each.guarantee for each in run.violations):
             if guarantee not in self.findings:
                 self.findings[guarantee] = self._shortest(scenario, dict(deviations), guarantee)
 
-    def _play(self, scenario: Scenario, tape: Tape) -> Run:
+    def _play(self, scenario: Scenario, choices: Choices) -> ScenarioRun:
         self.runs += 1
-        place = Place.fresh(self.harness)
+        place = Environment.fresh(self.harness)
         try:
-            return scenario.run(place, tape)
+            return scenario.run(place, choices)
         except Exception as error:
             how = f"raised {type(error).__name__}: {error}, outside of any call to a port"
-            return Run([*place.violations, Violation("L1", how)], [f"{how}  << L1"], frozenset())
+            return ScenarioRun([*place.violations, Violation("L1", how)], [f"{how}  << L1"], frozenset())
         finally:
             place.close()
 
-    def _shortest(self, scenario: Scenario, deviations: Mapping[int, int], guarantee: str) -> Finding:
-        smallest = shrink(lambda tape: self._play(scenario, tape), deviations, guarantee)
+    def _shortest(self, scenario: Scenario, deviations: Mapping[int, int], guarantee: str) -> Counterexample:
+        smallest = shrink(lambda choices: self._play(scenario, choices), deviations, guarantee)
         return self._found(scenario, smallest, guarantee)
 
-    def _found(self, scenario: Scenario, deviations: Deviations, guarantee: str) -> Finding:
-        run = self._play(scenario, Recorded(deviations))
+    def _found(self, scenario: Scenario, deviations: Deviations, guarantee: str) -> Counterexample:
+        run = self._play(scenario, ReplayedChoices(deviations))
         how = next((each.how for each in run.violations if each.guarantee == guarantee), "not again")
-        return Finding(guarantee, how, to_token(scenario.name, deviations), _until(run.timeline, guarantee))
+        return Counterexample(guarantee, how, to_token(scenario.name, deviations), _until(run.timeline, guarantee))
 
     def replay(self, token: str) -> Sequence[str]:
         """The timeline of the run that `token` names.
@@ -220,13 +222,13 @@ class Session:
         scenario = next((each for each in SCENARIOS if each.name == name), None)
         if scenario is None:
             raise ValueError(f"no scenario {name!r}: there are {', '.join(each.name for each in SCENARIOS)}")
-        run = self._play(scenario, Recorded(deviations))
+        run = self._play(scenario, ReplayedChoices(deviations))
         return run.timeline
 
 
-def _first(bench: Bench, otherwise: str) -> str:
+def _first(fixture: BackendFixture, otherwise: str) -> str:
     """What the contract noticed first: it is nearer to the cause than what the proof missed at the end."""
-    violations = bench.place.violations
+    violations = fixture.place.violations
     return f"{violations[0].guarantee}: {violations[0].how}" if violations else otherwise
 
 

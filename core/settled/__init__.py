@@ -26,13 +26,14 @@ __getattr__ = lazy_names(
         "settled.data": "ABSENT Json",
         "settled.diagram.dot": "dot",
         "settled.diagram.mermaid": "mermaid",
-        "settled.durable.persisted_tree": "Family dump_family load_family",
-        "settled.durable.policy": "End Policy",
+        "settled.durable.persisted_tree": "PersistedTree from_xstate_json to_xstate_json",
+        "settled.durable.policy": "Policy TurnEnd",
         "settled.durable.redrive": "redrive",
         "settled.durable.turn": "turn",
         "settled.durable.window": "Outcome",
-        "settled.errors": "Conflict DefinitionError Denied EventError Fault IdReused LeaseLost LogicError RecordError"
-        " SettledError TooLarge Unavailable Unknown Unsupported VersionUnknown",
+        "settled.errors": "AccessDeniedError BackendClosedError BackendConfigError BackendRefusedError ConflictError"
+        " DefinitionError DefinitionProblem EventError IdReusedError LeaseLostError LogicError OutcomeUnknownError"
+        " RecordError SettledError TooLargeError UnavailableError UnsupportedError VersionUnknownError",
         "settled.key": "Key",
         "settled.machine": "Machine Microstep",
         "settled.machine_setup": "Setup setup",

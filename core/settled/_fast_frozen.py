@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import fields
 
-__all__ = ["Open", "evolve"]
+__all__ = ["MutableWhileBuilding", "evolve"]
 
 T = TypeVar("T")
 
 
-class Open:
+class MutableWhileBuilding:
     """Undoes the frozenness of the class that is named after it among the bases."""
 
     __slots__ = ()

@@ -17,7 +17,7 @@ class SettledError(Exception):
 
 
 @frozen
-class Fault:
+class DefinitionProblem:
     """One thing wrong with a definition: where (a path such as ``states.form.on.SUBMIT``), what, and the remedy."""
 
     path: str
@@ -32,9 +32,9 @@ class Fault:
 class DefinitionError(SettledError):
     """The machine cannot be compiled. `faults` holds every fault that was found, in document order."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("\n".join(map(str, self.faults)))
+    def __init__(self, faults: Sequence[DefinitionProblem]) -> None:
+        self.problems = tuple(faults)
+        super().__init__("\n".join(map(str, self.problems)))
 
 
 class LogicError(SettledError):
@@ -49,23 +49,23 @@ class RecordError(SettledError):
     """Stored data cannot be read: of a newer format, of another machine, or damaged."""
 
 
-class VersionUnknown(RecordError):
+class VersionUnknownError(RecordError):
     """A version of the machine has written this that the one at hand does not know; it must be left as it is."""
 
 
-class Conflict(SettledError):
+class ConflictError(SettledError):
     """Another commit came first; nothing was written."""
 
 
-class LeaseLost(SettledError):
+class LeaseLostError(SettledError):
     """The hand-out in whose name this was to be written does not hold its key any more; nothing was written."""
 
 
-class IdReused(SettledError):
+class IdReusedError(SettledError):
     """A message with this id was sent before, with another body; this one was not sent. Give it an id of its own."""
 
 
-class Unavailable(SettledError):
+class UnavailableError(SettledError):
     """The backend could not be reached; nothing happened. Safe to retry.
 
     `message_id`: the id of the message that could not be sent, if it was one.
@@ -74,7 +74,7 @@ class Unavailable(SettledError):
     message_id: str | None = None
 
 
-class Unknown(SettledError):
+class OutcomeUnknownError(SettledError):
     """The answer was lost; it may have happened. Load and look.
 
     `message_id`: the id of the message that was perhaps sent, if it was one. Sent again under it, it is taken once.
@@ -83,13 +83,25 @@ class Unknown(SettledError):
     message_id: str | None = None
 
 
-class TooLarge(SettledError):
+class TooLargeError(SettledError):
     """The backend cannot hold something of this size; nothing was written."""
 
 
-class Denied(SettledError):
-    """The backend refused these credentials or this configuration. Retrying will not help."""
+class BackendRefusedError(SettledError):
+    """The backend refused a request and would refuse it again: retrying will not help. One of the two below."""
 
 
-class Unsupported(SettledError):
+class AccessDeniedError(BackendRefusedError):
+    """The backend refused these credentials, or they lack a permission."""
+
+
+class BackendConfigError(BackendRefusedError):
+    """The backend cannot be used as configured: a wrong URL, a missing package or resource, an unsuitable server."""
+
+
+class BackendClosedError(SettledError):
+    """The backend was closed before this call; nothing happened."""
+
+
+class UnsupportedError(SettledError):
     """A capability that this backend declares it does not have."""

@@ -11,19 +11,19 @@ from settled._fast_frozen import evolve
 from settled.chart.args import Args
 from settled.chart.chart import Chart
 from settled.chart.config import MachineConfig
-from settled.chart.implementations import ActionArgs, Actor, Call, Logic, is_machine, reasons
+from settled.chart.implementations import ActionArgs, Actor, Call, Implementations, is_machine, reasons
 from settled.chart.migrations import keeps_timers, knows_version, migrated
 from settled.chart.program import Program
 from settled.chart.snapshot import Snapshot, from_json, to_json
-from settled.chart.snapshot_text import Texts
+from settled.chart.snapshot_text import SnapshotText
 from settled.chart.state_value import StateValue
 from settled.data import ABSENT, Json, is_object, parse
 from settled.errors import EventError, LogicError, RecordError
 from settled.step.effects import Effect, Execute
-from settled.step.macrostep import ROUTE, initial_microsteps, initial_step, microsteps, step
-from settled.step.plan_cache import Plans
+from settled.step.macrostep import ROUTE, initial_macrostep, initial_microsteps, macrostep, microsteps
+from settled.step.plan_cache import PlanCache
 from settled.step.selection import select
-from settled.step.state import read as read_event
+from settled.step.state import read_event
 
 if TYPE_CHECKING:
     from settled.analysis.finding import Finding
@@ -39,9 +39,9 @@ class Machine(Generic[C, E]):
     """A compiled machine: immutable, and shared by all its instances. `setup` makes it."""
 
     config: MachineConfig
-    plans: Plans
+    plan_cache: PlanCache
     context: C
-    texts: Texts
+    snapshot_text: SnapshotText
 
     def __repr__(self) -> str:
         return f"Machine({self.id!r})"
@@ -64,7 +64,7 @@ class Machine(Generic[C, E]):
     @property
     def program(self) -> Program:
         """The chart, each of whose names has its meaning."""
-        return self.plans.program
+        return self.plan_cache.program
 
     @property
     def chart(self) -> Chart:
@@ -72,25 +72,27 @@ class Machine(Generic[C, E]):
         return self.program.chart
 
     @property
-    def logic(self) -> Logic:
+    def logic(self) -> Implementations:
         """What was handed to `setup`."""
-        return self.plans.program.logic
+        return self.plan_cache.program.implementations
 
     def without_plans(self) -> Machine[C, E]:
         """This machine, but working out afresh what each step consists of: slower, and otherwise the same."""
-        return evolve(self, plans=Plans(self.program, limit=0))
+        return evolve(self, plan_cache=PlanCache(self.program, limit=0))
 
     def initial_transition(
-        self, input: Json = None, *, first_index: int = 0, elsewhere: bool = False
+        self, input: Json = None, *, first_index: int = 0, allow_unknown_targets: bool = False
     ) -> tuple[Snapshot[C], tuple[Effect, ...]]:
         """Start the machine: its first snapshot, and the effects of getting there, numbered from `first_index`.
 
         What raises at the start gives a snapshot whose status is ``error``, and no effects.
         """
-        return initial_step(self.plans, self.context, input, first_index, elsewhere=elsewhere)
+        return initial_macrostep(
+            self.plan_cache, self.context, input, first_index, allow_unknown_targets=allow_unknown_targets
+        )
 
     def transition(
-        self, snapshot: Snapshot[C], event: object, *, first_index: int = 0, elsewhere: bool = False
+        self, snapshot: Snapshot[C], event: object, *, first_index: int = 0, allow_unknown_targets: bool = False
     ) -> tuple[Snapshot[C], tuple[Effect, ...]]:
         """Take `event`, a mapping with a ``type`` or an instance of a declared class.
 
@@ -102,21 +104,21 @@ class Machine(Generic[C, E]):
             LogicError: a guard, an action or a delay raised; `snapshot` stands.
             EventError: `event` is no event.
         """
-        return step(self.plans, snapshot, self._plain(event), first_index, elsewhere)
+        return macrostep(self.plan_cache, snapshot, self._plain(event), first_index, allow_unknown_targets)
 
     def initial_microsteps(self, input: Json = None) -> tuple[Microstep[C], ...]:
         """The start, microstep by microstep: the snapshot after each, and its effects."""
-        return initial_microsteps(self.plans, self.context, input)
+        return initial_microsteps(self.plan_cache, self.context, input)
 
     def microsteps(self, snapshot: Snapshot[C], event: object) -> tuple[Microstep[C], ...]:
         """What `transition` does, microstep by microstep. Stopping the actors of a machine that ended is not shown."""
-        return microsteps(self.plans, snapshot, self._plain(event))
+        return microsteps(self.plan_cache, snapshot, self._plain(event))
 
     def can(self, snapshot: Snapshot[C], event: object) -> bool:
         """Whether `event` would be taken by a transition that does anything."""
         plain = self._plain(event)
         args = Args(snapshot.context, read_event(self.program, plain), snapshot)
-        offer = self.plans.reaction(snapshot.configuration, plain["type"]).offer
+        offer = self.plan_cache.reaction(snapshot.configuration, plain["type"]).candidates
         return any(not transition.is_forbidding for transition in select(self.program, offer, plain, args))
 
     def resolve_state(self, value: StateValue, context: object = ABSENT) -> Snapshot[C]:
@@ -172,7 +174,7 @@ class Machine(Generic[C, E]):
     def dump(self, snapshot: Snapshot[C]) -> str:
         """`to_json` as text."""
         try:
-            return self.texts.write(snapshot)
+            return self.snapshot_text.write(snapshot)
         except Exception as error:
             raise LogicError(f"{self.id}: {error}") from error
 
@@ -182,7 +184,7 @@ class Machine(Generic[C, E]):
         Raises:
             RecordError: `text` is no JSON, or no snapshot of this machine.
         """
-        known = self.texts.read(text)
+        known = self.snapshot_text.read(text)
         if known is not None:
             return known
         try:
@@ -190,7 +192,7 @@ class Machine(Generic[C, E]):
         except ValueError as error:
             raise RecordError(f"not JSON: {error}") from error
         snapshot = self.from_json(data)
-        self.texts.learn(snapshot.configuration)
+        self.snapshot_text.learn(snapshot.configuration)
         return snapshot
 
     def admit(self, event: object) -> Mapping[str, Json]:

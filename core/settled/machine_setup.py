@@ -11,15 +11,15 @@ from attrs import frozen
 from settled.chart.actions import BuiltInAction
 from settled.chart.args import Args
 from settled.chart.config import MachineConfig
-from settled.chart.config_reader import read
+from settled.chart.config_reader import config_from
 from settled.chart.config_types import MachineDict
 from settled.chart.guards import BuiltInGuard
-from settled.chart.implementations import ActionArgs, Actor, Call, Logic, reasons
+from settled.chart.implementations import ActionArgs, Actor, Call, Implementations, reasons
 from settled.chart.migrations import Migrate, Migration
 from settled.chart.program import compile_program
-from settled.chart.snapshot_text import Texts
-from settled.errors import DefinitionError, Fault
-from settled.step.plan_cache import Plans
+from settled.chart.snapshot_text import SnapshotText
+from settled.errors import DefinitionError, DefinitionProblem
+from settled.step.plan_cache import PlanCache
 
 if TYPE_CHECKING:
     pass
@@ -31,7 +31,7 @@ from settled.machine import C, E, Machine
 class Setup(Generic[C, E]):
     """Logic that waits for its config."""
 
-    logic: Logic
+    implementations: Implementations
 
     def machine(self, config: str | MachineDict | Mapping[str, Any]) -> Machine[C, E]:
         """Compile `config`, an XState v5 config as JSON text or as a mapping.
@@ -39,31 +39,33 @@ class Setup(Generic[C, E]):
         Raises:
             DefinitionError: with every fault in the config and in the logic it names.
         """
-        read_config = read(config if isinstance(config, str) else cast("Mapping[str, Any]", config))
-        program = compile_program(read_config, self.logic)
-        context = cast("C", _own_context(read_config, self.logic))
-        return Machine(read_config, Plans(program), context, Texts(program.chart, self.logic))
+        read_config = config_from(config if isinstance(config, str) else cast("Mapping[str, Any]", config))
+        program = compile_program(read_config, self.implementations)
+        context = cast("C", _own_context(read_config, self.implementations))
+        return Machine(read_config, PlanCache(program), context, SnapshotText(program.chart, self.implementations))
 
 
-def _own_context(config: MachineConfig, logic: Logic) -> Any:
+def _own_context(config: MachineConfig, logic: Implementations) -> Any:
     if logic.create_context is not None:
         return {}
     try:
         return logic.read_context(config.context)
     except Exception as error:
-        faults = [Fault("context", reason, _CONTEXT) for reason in reasons(error, "context")]
+        faults = [DefinitionProblem("context", reason, _CONTEXT) for reason in reasons(error, "context")]
         raise DefinitionError(faults) from error
 
 
 _CONTEXT = "Give the config a context of the declared class, or setup() a create_context."
 
 
-Guard: TypeAlias = (
+GuardImpl: TypeAlias = (
     Callable[[Args[C, Any]], object] | Callable[[Args[C, Any], Any], object] | BuiltInGuard | str | Mapping[str, Any]
 )
-Action: TypeAlias = Callable[[ActionArgs[C, Any]], object] | Callable[[ActionArgs[C, Any], Any], object] | BuiltInAction
-Delay: TypeAlias = timedelta | float | Callable[[Args[C, Any]], timedelta | float | None]
-AnyActor: TypeAlias = Actor | Callable[[Any, Call], Any] | Machine[Any, Any]
+ActionImpl: TypeAlias = (
+    Callable[[ActionArgs[C, Any]], object] | Callable[[ActionArgs[C, Any], Any], object] | BuiltInAction
+)
+DelayImpl: TypeAlias = timedelta | float | Callable[[Args[C, Any]], timedelta | float | None]
+ActorImpl: TypeAlias = Actor | Callable[[Any, Call], Any] | Machine[Any, Any]
 
 
 @overload
@@ -72,10 +74,10 @@ def setup(
     context: type[C],
     create_context: Callable[[Any], C] | None = None,
     events: Mapping[str, type[Any]] | None = None,
-    guards: Mapping[str, Guard[C]] | None = None,
-    actions: Mapping[str, Action[C]] | None = None,
-    actors: Mapping[str, AnyActor] | None = None,
-    delays: Mapping[str, Delay[C]] | None = None,
+    guards: Mapping[str, GuardImpl[C]] | None = None,
+    actions: Mapping[str, ActionImpl[C]] | None = None,
+    actors: Mapping[str, ActorImpl] | None = None,
+    delays: Mapping[str, DelayImpl[C]] | None = None,
     migrations: Mapping[str, Migrate | Migration] | None = None,
 ) -> Setup[C, Any]: ...
 
@@ -86,10 +88,10 @@ def setup(
     context: None = None,
     create_context: Callable[[Any], Mapping[str, Any]] | None = None,
     events: Mapping[str, type[Any]] | None = None,
-    guards: Mapping[str, Guard[Mapping[str, Any]]] | None = None,
-    actions: Mapping[str, Action[Mapping[str, Any]]] | None = None,
-    actors: Mapping[str, AnyActor] | None = None,
-    delays: Mapping[str, Delay[Mapping[str, Any]]] | None = None,
+    guards: Mapping[str, GuardImpl[Mapping[str, Any]]] | None = None,
+    actions: Mapping[str, ActionImpl[Mapping[str, Any]]] | None = None,
+    actors: Mapping[str, ActorImpl] | None = None,
+    delays: Mapping[str, DelayImpl[Mapping[str, Any]]] | None = None,
     migrations: Mapping[str, Migrate | Migration] | None = None,
 ) -> Setup[Mapping[str, Any], Any]: ...
 
@@ -99,10 +101,10 @@ def setup(
     context: type[Any] | None = None,
     create_context: Callable[[Any], Any] | None = None,
     events: Mapping[str, type[Any]] | None = None,
-    guards: Mapping[str, Guard[Any]] | None = None,
-    actions: Mapping[str, Action[Any]] | None = None,
-    actors: Mapping[str, AnyActor] | None = None,
-    delays: Mapping[str, Delay[Any]] | None = None,
+    guards: Mapping[str, GuardImpl[Any]] | None = None,
+    actions: Mapping[str, ActionImpl[Any]] | None = None,
+    actors: Mapping[str, ActorImpl] | None = None,
+    delays: Mapping[str, DelayImpl[Any]] | None = None,
     migrations: Mapping[str, Migrate | Migration] | None = None,
 ) -> Setup[Any, Any]:
     """Give names their meaning; ``.machine(config)`` then compiles a config that uses them.
@@ -119,7 +121,7 @@ def setup(
             function or a `Migration`.
     """
     return Setup(
-        Logic(
+        Implementations(
             context=context,
             create_context=create_context,
             events=events or {},

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from settled._fast_frozen import evolve
 from settled.chart.nodes import Node
-from settled.chart.settled_tags import is_tagged, says_where_it_rests
+from settled.chart.settled_tags import has_settled_tag, uses_settled_tags
 from settled.chart.snapshot import Child, Snapshot
 from settled.data import Json
 from settled.errors import LogicError
@@ -23,7 +23,7 @@ from settled.step.effects import Effect, Invoke, Send, Stop
 
 C = TypeVar("C")
 
-LONGEST_INBOX = 10_000
+MAX_OWN_EVENTS = 10_000
 """How many events a machine may send itself without coming to rest, before that counts as an endless loop."""
 
 
@@ -41,42 +41,44 @@ class Progress:
     index: int = 0
     steps: tuple[tuple[Snapshot[Any], int], ...] = ()
 
-    def onward(self) -> Progress:
+    def effects_performed(self) -> Progress:
         """The same, with all effects so far performed."""
         return evolve(self, effects=(), steps=())
 
 
-def begin(machine: Machine[Any, Any], input: Json = None) -> Progress:
+def initial_progress(machine: Machine[Any, Any], input: Json = None) -> Progress:
     """The initial step."""
-    snapshot, effects = machine.initial_transition(input, elsewhere=True)
-    return _after(machine, Progress(snapshot), snapshot, effects)
+    snapshot, effects = machine.initial_transition(input, allow_unknown_targets=True)
+    return _advanced(machine, Progress(snapshot), snapshot, effects)
 
 
-def take(machine: Machine[Any, Any], progress: Progress, event: Json, *, is_parting: bool = False) -> Progress:
+def take_event(machine: Machine[Any, Any], progress: Progress, event: Json, *, is_detached: bool = False) -> Progress:
     """One step: `event` on top of `progress`.
 
     The report of an actor also marks that actor as ended. With `is_parting` it does not: the machine has stopped that
     actor before its report came.
     """
-    snapshot = progress.snapshot if is_parting else _with_report(progress.snapshot, event)
-    after, effects = machine.transition(snapshot, event, first_index=progress.index, elsewhere=True)
-    return _after(machine, progress, after, effects)
+    snapshot = progress.snapshot if is_detached else _with_report(progress.snapshot, event)
+    after, effects = machine.transition(snapshot, event, first_index=progress.index, allow_unknown_targets=True)
+    return _advanced(machine, progress, after, effects)
 
 
-def drain(machine: Machine[Any, Any], progress: Progress) -> Progress:
+def drain_inbox(machine: Machine[Any, Any], progress: Progress) -> Progress:
     """Take the machine's own events until none is left; those of a machine that ended are dropped.
 
     Raises:
         LogicError: it never stops sending itself events.
     """
-    for _ in range(LONGEST_INBOX):
+    for _ in range(MAX_OWN_EVENTS):
         if progress.snapshot.status != "active":
             return evolve(progress, inbox=())
         if not progress.inbox:
             return progress
         event, *later = progress.inbox
-        progress = take(machine, evolve(progress, inbox=tuple(later)), event)
-    raise LogicError(f"{machine.id}: sent itself {LONGEST_INBOX} events without settling, in {progress.snapshot.value}")
+        progress = take_event(machine, evolve(progress, inbox=tuple(later)), event)
+    raise LogicError(
+        f"{machine.id}: sent itself {MAX_OWN_EVENTS} events without settling, in {progress.snapshot.value}"
+    )
 
 
 def settle(
@@ -88,11 +90,11 @@ def settle(
         Each `Progress`: perform its effects in their order. Send in, while there are any, the result of one function
         actor as `done_event` or `error_event`, or the event of a timer. After the last, the generator returns.
     """
-    progress = begin(machine, event) if snapshot is None else take(machine, Progress(snapshot), event)
-    progress = drain(machine, progress)
+    progress = initial_progress(machine, event) if snapshot is None else take_event(machine, Progress(snapshot), event)
+    progress = drain_inbox(machine, progress)
     while not is_settled(machine, progress.snapshot):
         report = yield progress
-        progress = drain(machine, take(machine, progress.onward(), report))
+        progress = drain_inbox(machine, take_event(machine, progress.effects_performed(), report))
     yield progress
     return progress.snapshot
 
@@ -102,11 +104,11 @@ def fold(machine: Machine[C, Any], events: Iterable[Json], input: Json = None) -
 
     `events` are all that the instance accepted, the reports of its actors and its timers included.
     """
-    progress = drain(machine, begin(machine, input))
+    progress = drain_inbox(machine, initial_progress(machine, input))
     for event in events:
         if progress.snapshot.status != "active":
             break
-        progress = drain(machine, take(machine, progress.onward(), event))
+        progress = drain_inbox(machine, take_event(machine, progress.effects_performed(), event))
     return progress.snapshot
 
 
@@ -119,7 +121,7 @@ def is_settled(machine: Machine[Any, Any], snapshot: Snapshot[Any]) -> bool:
         return True
     if snapshot.children and any(_runs_here(machine, child) for child in snapshot.children.values()):
         return False
-    return not says_where_it_rests(machine.chart) or all(
+    return not uses_settled_tags(machine.chart) or all(
         _may_rest(machine, snapshot, leaf) for leaf in snapshot.configuration.atomic
     )
 
@@ -134,18 +136,18 @@ def error_event(child: str, error: Json) -> Mapping[str, Json]:
     return {"type": f"xstate.error.actor.{child}", "error": error, "actorId": child}
 
 
-def _after(
+def _advanced(
     machine: Machine[Any, Any], progress: Progress, snapshot: Snapshot[Any], effects: tuple[Effect, ...]
 ) -> Progress:
     index, inbox, all_effects = progress.index + len(effects), progress.inbox, progress.effects
     if effects:
-        effects = without_stillborn(effects)
+        effects = without_unstarted_actors(effects)
         inbox += tuple(event for effect in effects for event in _own_events(machine, effect))
         all_effects += effects
     return Progress(snapshot, inbox, all_effects, index, (*progress.steps, (snapshot, len(all_effects))))
 
 
-def without_stillborn(effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
+def without_unstarted_actors(effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
     """The `effects` of one step without those that come to nothing.
 
     Actors start where a step ends. So one that is stopped by the step that asked for it never starts, and what it was
@@ -156,9 +158,9 @@ def without_stillborn(effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
     awaiting, starting, gone = dict[str, list[int]](), dict[str, list[int]](), set[int]()
     for place, effect in enumerate(effects):
         match effect:
-            case Send(to=to, whom="awaited"):
+            case Send(to=to, target_kind="awaited"):
                 awaiting.setdefault(to, []).append(place)
-            case Send(to=to, whom="actor") if to in starting:
+            case Send(to=to, target_kind="actor") if to in starting:
                 starting[to].append(place)
             case Invoke(id=id):
                 starting[id] = [*awaiting.pop(id, ()), place]
@@ -224,7 +226,7 @@ def _runs_here(machine: Machine[Any, Any], child: Child) -> bool:
 
 def _may_rest(machine: Machine[Any, Any], snapshot: Snapshot[Any], leaf: Node) -> bool:
     return leaf.type == "final" or any(
-        is_tagged(node) or _waits_for_a_machine(machine, snapshot, node) for node in (leaf, *leaf.ancestors)
+        has_settled_tag(node) or _waits_for_a_machine(machine, snapshot, node) for node in (leaf, *leaf.ancestors)
     )
 
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from settled import Conflict, Key, Unsupported
+from settled import ConflictError, Key, UnsupportedError
 from settled.durable import Capability, DeadLetter, Delivery, Finished, Index, Message, Stored, Timer, Write
 
 LOOK_AGAIN = 0.02
@@ -118,13 +118,13 @@ class FileStore:
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
     ) -> Sequence[tuple[Key, Stored]]:
-        raise Unsupported("files are not listed in the order of their keys")
+        raise UnsupportedError("files are not listed in the order of their keys")
 
     def _expect(self, key: Key, expected: int) -> None:
         found = self.load(key)
         version = found.version if found else 0
         if version != expected:
-            raise Conflict(f"{key}: expected version {expected}, found {version}")
+            raise ConflictError(f"{key}: expected version {expected}, found {version}")
 
     def _write(self, key: Key, stored: Stored, letters: Sequence[DeadLetter]) -> None:
         data = {
@@ -193,7 +193,7 @@ class FileQueue:
                 else:
                     lost.append(str(key))
         if lost:
-            raise Conflict(f"the lease of {', '.join(lost)} was lost")
+            raise ConflictError(f"the lease of {', '.join(lost)} was lost")
 
     def _line(self, key: Key) -> tuple[str, dict[str, Any]]:
         name = _name(key)
@@ -296,7 +296,7 @@ class FileBackend:
 
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
         """Files gain nothing by it."""
-        raise Unsupported(f"{Capability.JOINT_FINISH} is not declared")
+        raise UnsupportedError(f"{Capability.JOINT_FINISH} is not declared")
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from examples.custom_adapter.adapter import FileBackend
 from settled.durable import Backend, Capability
-from settled_conformance import Harness, Kind, Opener, Point
+from settled_conformance import BackendKind, Harness, Opener, Point
 
 FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Where files cost little: what the suite explores is the order of things, and not the disk."""
@@ -19,7 +19,7 @@ FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
 class FileHarness(Harness):
     """A fresh directory for each reset, and a clock that stands still until it is moved."""
 
-    kind = Kind.REAL
+    kind = BackendKind.REAL
     capabilities = frozenset({Capability.ACKED_STAYS_GONE, Capability.CANCELLED_STAYS_AWAY})
     tick = 0.001
 

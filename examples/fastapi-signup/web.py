@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse
 
 from examples.signup.machine import machine
 from settled import EventError, Snapshot
-from settled_runtime import Client, NotTaken, connect
+from settled_runtime import Client, EventRejectedError, connect
 
 PATIENCE = float(os.environ.get("SIGNUP_PATIENCE", "20"))
 """For how many seconds a request waits for its turn."""
@@ -65,7 +65,7 @@ def asked(name: str, event: dict[str, Any]) -> dict[str, Any]:
         return shown(client.ask(name, event, timeout=PATIENCE))
     except EventError as error:
         raise HTTPException(400, str(error)) from error
-    except NotTaken as error:
+    except EventRejectedError as error:
         found = {} if error.snapshot is None else shown(error.snapshot)
         raise HTTPException(409, {"error": str(error), **found}) from error
     except TimeoutError as error:

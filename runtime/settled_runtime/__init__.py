@@ -9,13 +9,14 @@ __getattr__ = lazy_names(
     globals(),
     {
         "settled_runtime.async_host": "AsyncHost",
-        "settled_runtime.client": "Client Instance NotTaken",
+        "settled_runtime.client": "Client EventRejectedError Instance",
         "settled_runtime.backends": "connect",
         "settled_runtime.host": "Host",
-        "settled_runtime.shutdown": "Interruption",
-        "settled_runtime.events": "ActionPerformed CallBegan CallEnded ClockSkewed Committed Conflicted Emitted Logged"
-        " Noted Notice Observer Released SetAside TurnBegan TurnEnded TurnRaised log",
-        "settled_runtime.composite": "Separate",
+        "settled_runtime.shutdown": "StopSignal",
+        "settled_runtime.events": "ActionPerformed ActorFinished ActorStarted ClockSkewed Committed Conflicted"
+        " DeadLettered Emitted HostEvent Logged Observer RecordAdjusted Released TurnEnded TurnFailed"
+        " TurnStarted log",
+        "settled_runtime.composite": "CompositeBackend",
         "settled_runtime.worker": "Worker",
     },
 )

@@ -15,11 +15,11 @@ from typing import Any
 from attrs import define, field
 
 from settled import Call
-from settled.durable.commands import Invocation, Ran, Result, Run
-from settled_runtime.events import CallEnded
-from settled_runtime.host_context import House, described
-from settled_runtime.leases import Held
-from settled_runtime.shutdown import Interruption
+from settled.durable.commands import ActorCall, ActorEnded, ActorResult, RunActors
+from settled_runtime.events import ActorFinished
+from settled_runtime.host_context import HostContext, error_json
+from settled_runtime.leases import HeldDeliveries
+from settled_runtime.shutdown import StopSignal
 
 
 def awaited(value: Any) -> Any:
@@ -36,73 +36,73 @@ _Attempt = tuple[str, int]
 
 
 @define(eq=False)
-class Calls:
+class ActorThreads:
     """The function actors of one turn. `None` in the inbox says that somebody wants to be heard."""
 
-    house: House
-    held: Held
+    context: HostContext
+    held: HeldDeliveries
     _deadlines: dict[_Attempt, float | None] = field(factory=dict[_Attempt, "float | None"], init=False)
-    _ended: dict[_Attempt, Result] = field(factory=dict[_Attempt, Result], init=False)
-    _inbox: queue.SimpleQueue[tuple[_Attempt, Result] | None] = field(
-        factory=queue.SimpleQueue["tuple[_Attempt, Result] | None"], init=False
+    _ended: dict[_Attempt, ActorResult] = field(factory=dict[_Attempt, ActorResult], init=False)
+    _inbox: queue.SimpleQueue[tuple[_Attempt, ActorResult] | None] = field(
+        factory=queue.SimpleQueue["tuple[_Attempt, ActorResult] | None"], init=False
     )
 
-    def run(self, command: Run, interruption: Interruption, deadline: float | None) -> Ran:
-        for invocation in command.invocations:
+    def run(self, command: RunActors, interruption: StopSignal, deadline: float | None) -> ActorEnded:
+        for invocation in command.calls:
             if _attempt(invocation) not in self._deadlines:
                 self._start(command, invocation)
-        with interruption.calling(lambda: self._inbox.put(None)):
+        with interruption.on_stop(lambda: self._inbox.put(None)):
             return self._wait(command, deadline)
 
-    def _start(self, command: Run, invocation: Invocation) -> None:
-        function, call = self.house.begin_call(command, invocation, self.held)
+    def _start(self, command: RunActors, invocation: ActorCall) -> None:
+        function, call = self.context.start_actor(command, invocation, self.held)
         self._deadlines[_attempt(invocation)] = call.deadline
         arguments = (invocation, function, call)
         threading.Thread(target=self._work, args=arguments, name=f"settled-{invocation.src}", daemon=True).start()
 
-    def _work(self, invocation: Invocation, function: Callable[..., Any], call: Call) -> None:
+    def _work(self, invocation: ActorCall, function: Callable[..., Any], call: Call) -> None:
         try:
-            result = Result(invocation.id, True, awaited(function(invocation.input, call)))
+            result = ActorResult(invocation.id, True, awaited(function(invocation.input, call)))
         except Exception as error:
-            result = Result(invocation.id, False, described(error))
+            result = ActorResult(invocation.id, False, error_json(error))
         self._inbox.put((_attempt(invocation), result))
 
-    def _wait(self, command: Run, deadline: float | None) -> Ran:
+    def _wait(self, command: RunActors, deadline: float | None) -> ActorEnded:
         while True:
             result = self._first_ended(command)
-            now = self.house.clock()
+            now = self.context.clock()
             if result is not None:
-                self.house.observe(CallEnded(command.key, result))
-                return Ran(result, now)
+                self.context.observe(ActorFinished(command.key, result))
+                return ActorEnded(result, now)
             if command.until is not None and command.until <= now:
-                return Ran(None, now)
+                return ActorEnded(None, now)
             if deadline is not None and deadline <= now:
-                return Ran(None, now, interrupted=True)
+                return ActorEnded(None, now, interrupted=True)
             try:
                 heard = self._inbox.get(timeout=self._patience(command, deadline, now))
             except queue.Empty:
                 continue
             if heard is None:
-                return Ran(None, self.house.clock(), interrupted=True)
+                return ActorEnded(None, self.context.clock(), interrupted=True)
             self._ended.setdefault(*heard)
 
-    def _first_ended(self, command: Run) -> Result | None:
-        now = self.house.clock()
-        for invocation in command.invocations:
+    def _first_ended(self, command: RunActors) -> ActorResult | None:
+        now = self.context.clock()
+        for invocation in command.calls:
             attempt = _attempt(invocation)
             deadline = self._deadlines[attempt]
             if attempt in self._ended:
                 return self._ended[attempt]
             if deadline is not None and deadline <= now:
                 late = TimeoutError(f"{invocation.src} did not end in time")
-                return self._ended.setdefault(attempt, Result(invocation.id, False, described(late)))
+                return self._ended.setdefault(attempt, ActorResult(invocation.id, False, error_json(late)))
         return None
 
-    def _patience(self, command: Run, deadline: float | None, now: float) -> float | None:
-        limits = [command.until, deadline, *(self._deadlines[_attempt(each)] for each in command.invocations)]
+    def _patience(self, command: RunActors, deadline: float | None, now: float) -> float | None:
+        limits = [command.until, deadline, *(self._deadlines[_attempt(each)] for each in command.calls)]
         waits = [limit - now for limit in limits if limit is not None]
         return max(0.0, min(waits)) if waits else None
 
 
-def _attempt(invocation: Invocation) -> _Attempt:
+def _attempt(invocation: ActorCall) -> _Attempt:
     return (invocation.idempotency_key, invocation.attempt)

@@ -16,28 +16,28 @@ from typing import Any, assert_never
 
 from attrs import define, field, frozen
 
-from settled import Call, End, Key, Machine, Policy
+from settled import Call, Key, Machine, Policy, TurnEnd
 from settled.durable import Backend, Delivery
 from settled.durable.commands import (
-    Act,
-    Acted,
+    ActionsPerformed,
+    ActorCall,
+    ActorEnded,
+    ActorResult,
     Answer,
     Command,
     Extend,
     Finish,
-    Invocation,
-    Letters,
     Load,
-    Ran,
+    LoadDeadLetters,
+    PerformActions,
     Release,
-    Result,
-    Run,
+    RunActors,
 )
-from settled_runtime.command_loop import Driven
-from settled_runtime.events import CallEnded, Observer, TurnBegan, TurnRaised, log
-from settled_runtime.host_context import AFTER_AN_ERROR, House, by_key, described
-from settled_runtime.leases import Held
-from settled_runtime.shutdown import Interruption
+from settled_runtime.command_loop import CommandLoop
+from settled_runtime.events import ActorFinished, Observer, TurnFailed, TurnStarted, log
+from settled_runtime.host_context import ERROR_RELEASE_DELAY, HostContext, by_key, error_json
+from settled_runtime.leases import HeldDeliveries
+from settled_runtime.shutdown import StopSignal
 
 
 class AsyncHost:
@@ -51,72 +51,72 @@ class AsyncHost:
         policy: Policy | None = None,
         observers: Iterable[Observer] = (log,),
     ) -> None:
-        self._house = House.of(machines, backend, policy, observers)
+        self._context = HostContext.of(machines, backend, policy, observers)
         self.backend = backend
 
     async def handle(
-        self, deliveries: Sequence[Delivery], interruption: Interruption | None = None, deadline: float | None = None
-    ) -> Mapping[Key, End | Exception]:
+        self, deliveries: Sequence[Delivery], interruption: StopSignal | None = None, deadline: float | None = None
+    ) -> Mapping[Key, TurnEnd | Exception]:
         """Take `deliveries` through their turns, all keys side by side; see `Host.handle`."""
         groups = by_key(deliveries)
-        turns = (self.take(key, group, interruption or Interruption(), deadline) for key, group in groups.items())
+        turns = (self.take(key, group, interruption or StopSignal(), deadline) for key, group in groups.items())
         return dict(zip(groups, await asyncio.gather(*turns), strict=True))
 
     async def take(
-        self, key: Key, deliveries: Sequence[Delivery], interruption: Interruption, deadline: float | None = None
-    ) -> End | Exception:
+        self, key: Key, deliveries: Sequence[Delivery], interruption: StopSignal, deadline: float | None = None
+    ) -> TurnEnd | Exception:
         """Take `deliveries`, all of `key`, through one turn."""
-        house, held = self._house, self._house.keeper.hold(deliveries)
-        house.observe(TurnBegan(key, tuple(delivery.message.id for delivery in deliveries)))
-        performer = _Performer(house, held, _Tasks(house, held), interruption, deadline)
+        house, held = self._context, self._context.leases.hold(deliveries)
+        house.observe(TurnStarted(key, tuple(delivery.message.id for delivery in deliveries)))
+        performer = _CommandPerformer(house, held, _ActorTasks(house, held), interruption, deadline)
         try:
-            return house.ended(key, await Driven(house.course(key, deliveries)).run_async(performer.perform))
+            return house.turn_ended(key, await CommandLoop(house.turn(key, deliveries)).run_async(performer.perform))
         except Exception as error:
-            house.observe(TurnRaised(key, error))
-            await asyncio.to_thread(house.give_back, held, AFTER_AN_ERROR)
+            house.observe(TurnFailed(key, error))
+            await asyncio.to_thread(house.release, held, ERROR_RELEASE_DELAY)
             return error
         finally:
             await performer.tasks.cancel()
-            house.keeper.let_go(held)
+            house.leases.stop_renewing(held)
 
     def close(self) -> None:
         """End the host's own thread. The backend stays open."""
-        self._house.keeper.close()
+        self._context.leases.close()
 
 
 @frozen(eq=False)
-class _Performer:
+class _CommandPerformer:
     """Performs the commands of one turn."""
 
-    house: House
-    held: Held
-    tasks: _Tasks
-    interruption: Interruption
+    context: HostContext
+    held: HeldDeliveries
+    tasks: _ActorTasks
+    interruption: StopSignal
     deadline: float | None
 
     async def perform(self, command: Command) -> Answer:
         match command:
-            case Load() | Letters() | Finish() | Release() | Extend():
-                answer: Answer = await asyncio.to_thread(self.house.perform, command, self.held)
+            case Load() | LoadDeadLetters() | Finish() | Release() | Extend():
+                answer: Answer = await asyncio.to_thread(self.context.perform, command, self.held)
                 return answer
-            case Act():
+            case PerformActions():
                 return await self._act(command)
-            case Run():
+            case RunActors():
                 return await self.tasks.run(command, self.interruption, self.deadline)
             case _:
                 assert_never(command)
 
-    async def _act(self, command: Act) -> Acted:
+    async def _act(self, command: PerformActions) -> ActionsPerformed:
         for count, action in enumerate(command.actions):
             error: str | None = None
             try:
-                await _awaited(self.house.action(command, action, self.held)())
+                await _awaited(self.context.action_function(command, action, self.held)())
             except Exception as raised:
                 error = f"{type(raised).__name__}: {raised}"
-            self.house.performed(command, action, error)
+            self.context.action_performed(command, action, error)
             if error is not None:
-                return Acted(count, self.house.clock(), error)
-        return Acted(len(command.actions), self.house.clock())
+                return ActionsPerformed(count, self.context.clock(), error)
+        return ActionsPerformed(len(command.actions), self.context.clock())
 
 
 async def _awaited(value: Any) -> Any:
@@ -128,15 +128,17 @@ _Attempt = tuple[str, int]
 
 
 @define(eq=False)
-class _Tasks:
+class _ActorTasks:
     """The function actors of one turn, each a task with its timeout. Those that are named no more are cancelled."""
 
-    house: House
-    held: Held
-    _tasks: dict[_Attempt, asyncio.Task[Result]] = field(factory=dict[_Attempt, "asyncio.Task[Result]"], init=False)
+    context: HostContext
+    held: HeldDeliveries
+    _tasks: dict[_Attempt, asyncio.Task[ActorResult]] = field(
+        factory=dict[_Attempt, "asyncio.Task[ActorResult]"], init=False
+    )
 
-    async def run(self, command: Run, interruption: Interruption, deadline: float | None) -> Ran:
-        named = {(each.idempotency_key, each.attempt): each for each in command.invocations}
+    async def run(self, command: RunActors, interruption: StopSignal, deadline: float | None) -> ActorEnded:
+        named = {(each.idempotency_key, each.attempt): each for each in command.calls}
         await self.cancel(besides=named)
         for attempt, invocation in named.items():
             if attempt not in self._tasks:
@@ -147,33 +149,33 @@ class _Tasks:
         def interrupt() -> None:
             loop.call_soon_threadsafe(interrupted.set)
 
-        with interruption.calling(interrupt):
+        with interruption.on_stop(interrupt):
             return await self._wait(command, interrupted, deadline)
 
-    async def _wait(self, command: Run, interrupted: asyncio.Event, deadline: float | None) -> Ran:
+    async def _wait(self, command: RunActors, interrupted: asyncio.Event, deadline: float | None) -> ActorEnded:
         interruption = asyncio.create_task(interrupted.wait())
         limits = [limit for limit in (command.until, deadline) if limit is not None]
-        patience = max(0.0, min(limits) - self.house.clock()) if limits else None
+        patience = max(0.0, min(limits) - self.context.clock()) if limits else None
         try:
             await asyncio.wait(
                 (*self._tasks.values(), interruption), timeout=patience, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             interruption.cancel()
-        now = self.house.clock()
+        now = self.context.clock()
         result = next((task.result() for task in self._tasks.values() if task.done()), None)
         if result is not None:
-            self.house.observe(CallEnded(command.key, result))
-            return Ran(result, now)
-        return Ran(None, now, interrupted.is_set() or (deadline is not None and deadline <= now))
+            self.context.observe(ActorFinished(command.key, result))
+            return ActorEnded(result, now)
+        return ActorEnded(None, now, interrupted.is_set() or (deadline is not None and deadline <= now))
 
-    async def _work(self, command: Run, invocation: Invocation) -> Result:
-        function, call = self.house.begin_call(command, invocation, self.held)
+    async def _work(self, command: RunActors, invocation: ActorCall) -> ActorResult:
+        function, call = self.context.start_actor(command, invocation, self.held)
         try:
-            async with asyncio.timeout(None if call.deadline is None else call.deadline - self.house.clock()):
-                return Result(invocation.id, True, await _called(function, invocation, call))
+            async with asyncio.timeout(None if call.deadline is None else call.deadline - self.context.clock()):
+                return ActorResult(invocation.id, True, await _called(function, invocation, call))
         except Exception as error:
-            return Result(invocation.id, False, described(error))
+            return ActorResult(invocation.id, False, error_json(error))
 
     async def cancel(self, besides: Iterable[_Attempt] = ()) -> None:
         """Cancel what runs, but for `besides`, and forget it."""
@@ -183,7 +185,7 @@ class _Tasks:
         await asyncio.gather(*gone, return_exceptions=True)
 
 
-async def _called(function: Callable[..., Any], invocation: Invocation, call: Call) -> Any:
+async def _called(function: Callable[..., Any], invocation: ActorCall, call: Call) -> Any:
     if inspect.iscoroutinefunction(function):
         return await function(invocation.input, call)
     return await _awaited(await _in_a_thread(lambda: function(invocation.input, call)))

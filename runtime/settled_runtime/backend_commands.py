@@ -13,17 +13,17 @@ from typing import TypeAlias, TypeVar
 
 from attrs import frozen
 
-from settled import Conflict, LeaseLost, Unavailable
+from settled import ConflictError, LeaseLostError, UnavailableError
 from settled.durable import Backend, Finished
-from settled.durable.commands import Done, Extend, Finish, Letters, Load, Loaded, Lying, Release
-from settled_runtime.events import Committed, Noted, Observer, Released, SetAside
+from settled.durable.commands import DeadLettersLoaded, Done, Extend, Finish, Load, LoadDeadLetters, Loaded, Release
+from settled_runtime.events import Committed, DeadLettered, Observer, RecordAdjusted, Released
 
 T = TypeVar("T")
-PortCommand: TypeAlias = Load | Letters | Finish | Release | Extend
+BackendCommand: TypeAlias = Load | LoadDeadLetters | Finish | Release | Extend
 
 
 @frozen
-class Ports:
+class BackendCommands:
     """A backend as turns see it."""
 
     backend: Backend
@@ -34,7 +34,7 @@ class Ports:
         """The time, in seconds since the epoch."""
         return self.backend.now
 
-    def perform(self, command: PortCommand) -> Loaded | Lying | Done:
+    def perform(self, command: BackendCommand) -> Loaded | DeadLettersLoaded | Done:
         """Perform `command`.
 
         Raises:
@@ -44,8 +44,8 @@ class Ports:
         match command:
             case Load(key):
                 return Loaded(retried(lambda: self.backend.store.load(key)), self.clock())
-            case Letters(key):
-                return Lying(tuple(retried(lambda: self.backend.store.dead_letters(key))), self.clock())
+            case LoadDeadLetters(key):
+                return DeadLettersLoaded(tuple(retried(lambda: self.backend.store.dead_letters(key))), self.clock())
             case Finish():
                 return self._finish(command)
             case Release(deliveries, delay, warning):
@@ -77,8 +77,8 @@ class Ports:
     def _extend(self, command: Extend) -> Done:
         try:
             retried(lambda: self.backend.queue.extend(command.deliveries, self.backend.lease))
-        except Conflict as error:
-            raise LeaseLost(str(error)) from error
+        except ConflictError as error:
+            raise LeaseLostError(str(error)) from error
         return Done(self.clock())
 
     def _tell(self, commit: Finish) -> None:
@@ -86,19 +86,19 @@ class Ports:
         if write.stored is not None:
             self.observe(Committed(write.key, write.stored.version))
         for note in commit.notes:
-            self.observe(Noted(write.key, note))
+            self.observe(RecordAdjusted(write.key, note))
         for letter in write.bury:
-            self.observe(SetAside(write.key, letter))
+            self.observe(DeadLettered(write.key, letter))
 
 
 def retried(call: Callable[[], T], attempts: int = 6) -> T:
     """The result of `call`, tried again while the backend is unavailable, for some seconds."""
-    with suppress(Unavailable):  # Nearly always this is all, and it costs nothing.
+    with suppress(UnavailableError):  # Nearly always this is all, and it costs nothing.
         return call()
     import stamina  # noqa: PLC0415 (only when something is wrong)
 
     for attempt in stamina.retry_context(
-        on=Unavailable, attempts=attempts, timeout=20.0, wait_initial=0.05, wait_max=5.0
+        on=UnavailableError, attempts=attempts, timeout=20.0, wait_initial=0.05, wait_max=5.0
     ):
         with attempt:
             return call()

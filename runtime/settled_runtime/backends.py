@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
-from settled import Denied
+from settled import BackendConfigError
 from settled.durable import Backend
 from settled_runtime.url import without_password
 
@@ -27,7 +27,7 @@ def connect(url: str) -> Backend:
     known = {point.name: point for point in entry_points(group=GROUP)}
     if not separator or scheme not in known:
         names = ", ".join(f"{name}://" for name in sorted(known))
-        raise Denied(f"{without_password(url)!r}: no backend of this name. Known: {names}")
+        raise BackendConfigError(f"{without_password(url)!r}: no backend of this name. Known: {names}")
     return _opener(known[scheme])(url)
 
 
@@ -36,4 +36,4 @@ def _opener(point: EntryPoint) -> Callable[[str], Backend]:
         return cast("Callable[[str], Backend]", point.load())
     except ImportError as error:
         extra = f"pip install 'settled[{point.name}]'"
-        raise Denied(f"{point.name}://: its packages are not installed ({error}). Try: {extra}") from error
+        raise BackendConfigError(f"{point.name}://: its packages are not installed ({error}). Try: {extra}") from error

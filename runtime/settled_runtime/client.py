@@ -14,38 +14,60 @@ from typing import Any, Generic, TypeVar, assert_never
 from attrs import frozen
 
 from settled import (
-    Conflict,
+    ConflictError,
     EventError,
     Json,
     Key,
     Machine,
     Outcome,
+    OutcomeUnknownError,
     SettledError,
     Snapshot,
-    Unavailable,
-    Unknown,
-    dump_family,
-    load_family,
+    UnavailableError,
+    from_xstate_json,
     redrive,
+    to_xstate_json,
 )
-from settled.durable import Backend, DeadLetter, Event, Message, Record, Start, Stored, adopt, encode, gather, read
-from settled.durable.commands import Act, Answer, Command, Extend, Finish, Letters, Load, Release, Run
+from settled.durable import (
+    Backend,
+    DeadLetter,
+    Event,
+    Message,
+    Record,
+    Start,
+    Stored,
+    encode,
+    export_tree,
+    import_tree,
+    record_from_json,
+)
+from settled.durable.commands import (
+    Answer,
+    Command,
+    Extend,
+    Finish,
+    Load,
+    LoadDeadLetters,
+    PerformActions,
+    Release,
+    RunActors,
+)
 from settled.durable.messages import check_id, check_start
-from settled.durable.persisted_tree import family_to_json
-from settled.durable.record_json import bury, read_tombstone
-from settled.durable.window import SET_ASIDE
-from settled_runtime.backend_commands import Ports, retried
-from settled_runtime.command_loop import Driven
+from settled.durable.persisted_tree import tree_to_json
+from settled.durable.record_json import record_from_tombstone, record_to_tombstone
+from settled.durable.window import IN_DEAD_LETTERS
+from settled_runtime.backend_commands import BackendCommands, retried
+from settled_runtime.command_loop import CommandLoop
 from settled_runtime.events import Observers
 
 C = TypeVar("C")
 T = TypeVar("T")
 
-FIRST_LOOK, LONGEST_PAUSE = 0.005, 0.25
+FIRST_POLL_INTERVAL, MAX_POLL_INTERVAL = 0.005, 0.25
 """How long a waiting client pauses before its second look at the store, and at most between two looks; in seconds."""
 
 
-class NotTaken(SettledError):
+class EventRejectedError(SettledError):
     """The event was answered with a ``reject``, or could not be taken. `outcome` says which, `snapshot` what was found.
 
     `snapshot` is None where there is no instance.
@@ -77,7 +99,7 @@ class Client(Generic[C]):
     def __init__(self, machine: Machine[C, Any], backend: Backend) -> None:
         self._machine, self._backend = machine, backend
 
-    def start(self, instance: str, input: Json = None, *, id: str | None = None) -> str:
+    def start(self, instance: str, input: Json = None, *, message_id: str | None = None) -> str:
         """Create `instance`. Returns the id of the message, by which `ask`'s waiting can be repeated.
 
         An instance that exists already is left as it is.
@@ -91,9 +113,9 @@ class Client(Generic[C]):
             Unknown: perhaps it was sent. Start again with the error's `message_id` as `id`, and it is started once.
         """
         check_start(self._key(instance))
-        return self._send(instance, encode(Start(input)), id)
+        return self._send(instance, encode(Start(input)), message_id)
 
-    def send(self, instance: str, event: Any, *, id: str | None = None) -> str:
+    def send(self, instance: str, event: Any, *, message_id: str | None = None) -> str:
         """Send `event` to `instance`. Returns the id of the message.
 
         Args:
@@ -106,12 +128,12 @@ class Client(Generic[C]):
             Unavailable: nothing was sent.
             Unknown: perhaps it was sent. Send it again with the error's `message_id` as `id`, and it is taken once.
         """
-        return self._send(instance, self._event(event), id)
+        return self._send(instance, self._event(event), message_id)
 
     def _event(self, event: Any) -> str:
         return encode(Event(self._machine.admit(event)))
 
-    def ask(self, instance: str, event: Any, *, id: str | None = None, timeout: float = 30.0) -> Snapshot[C]:
+    def ask(self, instance: str, event: Any, *, message_id: str | None = None, timeout: float = 30.0) -> Snapshot[C]:
         """Send `event` and wait for the end of the turn that took it. Returns the snapshot that was found then.
 
         Raises:
@@ -120,12 +142,12 @@ class Client(Generic[C]):
             EventError, IdReused, Unavailable, Unknown: as `send`.
         """
         body = self._event(event)
-        id = self._send(instance, body, id)
-        return self._outcome(instance, id, Message(self._key(instance), id, body).digest, timeout)
+        message_id = self._send(instance, body, message_id)
+        return self._outcome(instance, message_id, Message(self._key(instance), message_id, body).digest, timeout)
 
-    def outcome(self, instance: str, id: str, *, timeout: float = 30.0) -> Snapshot[C]:
+    def outcome(self, instance: str, message_id: str, *, timeout: float = 30.0) -> Snapshot[C]:
         """Wait for the end of the turn of the message `id`; as `ask`, without sending."""
-        return self._outcome(instance, id, None, timeout)
+        return self._outcome(instance, message_id, None, timeout)
 
     def _outcome(self, instance: str, id: str, digest: str | None, timeout: float) -> Snapshot[C]:
         def look(record: Record | None) -> Snapshot[C] | None:
@@ -139,7 +161,7 @@ class Client(Generic[C]):
         """Load what is left of `instance`, if it was deleted."""
         key = self._key(instance)
         stored = retried(lambda: self._backend.store.load(key))
-        return read_tombstone(key, stored.body) if stored is not None and stored.is_deleted else None
+        return record_from_tombstone(key, stored.body) if stored is not None and stored.is_deleted else None
 
     def get(self, instance: str) -> Snapshot[C] | None:
         """Where `instance` is; None if there is none.
@@ -148,7 +170,7 @@ class Client(Generic[C]):
             RecordError: it cannot be read by this machine.
         """
         record = self._record(instance)
-        return None if record is None or record.snapshot is None else record.live()
+        return None if record is None or record.snapshot is None else record.readable_snapshot()
 
     def wait_for(
         self,
@@ -168,7 +190,7 @@ class Client(Generic[C]):
         def look(record: Record | None) -> Snapshot[C] | None:
             if record is None or record.snapshot is None:
                 return None
-            snapshot = record.live()
+            snapshot = record.readable_snapshot()
             holds = (
                 (tag is None or snapshot.has_tag(tag))
                 and (value is None or snapshot.matches(value))
@@ -190,10 +212,10 @@ class Client(Generic[C]):
             RecordError: there is no such instance, or it cannot be read.
             Conflict: a worker committed meanwhile; try again.
         """
-        ports = Ports(self._backend, Observers(()))
-        return Driven(redrive(self._machine, self._key(instance), uuid.uuid4().hex)).run(_performer(ports))
+        ports = BackendCommands(self._backend, Observers(()))
+        return CommandLoop(redrive(self._machine, self._key(instance), uuid.uuid4().hex)).run(_performer(ports))
 
-    def adopt(self, instance: str, text: str) -> None:
+    def import_snapshot(self, instance: str, text: str) -> None:
         """Let what XState has persisted go on as `instance`, and the machines it had started as instances of their own.
 
         Function actors that had not ended are started again, and the delays of active states count from now. It is all
@@ -206,27 +228,27 @@ class Client(Generic[C]):
             Conflict: somebody else began it meanwhile.
             Unknown: perhaps it was adopted; adopt it again.
         """
-        key, tree = self._key(instance), family_to_json(self._machine, load_family(self._machine, text))
+        key, tree = self._key(instance), tree_to_json(self._machine, from_xstate_json(self._machine, text))
         try:
-            self._adopt(key, tree)
-        except Conflict:
+            self._import(key, tree)
+        except ConflictError:
             # It may have been this very call that came first: its commit was made, and an answer was not.
-            self._adopt(key, tree)
+            self._import(key, tree)
 
-    def _adopt(self, key: Key, tree: Json) -> None:
+    def _import(self, key: Key, tree: Json) -> None:
         found = retried(lambda: self._backend.store.load(key))
-        write = adopt(
+        write = import_tree(
             self._machine, key, tree, found, secrets.token_hex(8), self._backend.now() + self._backend.resolution
         )
         retried(lambda: self._backend.finish(write))
 
-    def export(self, instance: str) -> str:
+    def export_snapshot(self, instance: str) -> str:
         """What XState would have persisted of `instance` and of the machines that it has started.
 
         Raises:
             RecordError: there is no such instance, or it cannot be read by this machine.
         """
-        return dump_family(self._machine, gather(self._machine, self._key(instance), self._look))
+        return to_xstate_json(self._machine, export_tree(self._machine, self._key(instance), self._look))
 
     def delete(self, instance: str) -> bool:
         """Forget `instance` and its dead letters. Returns whether there was one.
@@ -238,7 +260,7 @@ class Client(Generic[C]):
         stored = retried(lambda: self._backend.store.load(key))
         if stored is None or stored.is_deleted:
             return False
-        self._backend.store.delete(key, bury(key, stored, self._backend.now()), stored.version)
+        self._backend.store.delete(key, record_to_tombstone(key, stored, self._backend.now()), stored.version)
         return True
 
     def list(self, *, status: str | None = None, after: str | None = None, limit: int = 100) -> Iterable[Instance[C]]:
@@ -253,7 +275,7 @@ class Client(Generic[C]):
 
     def _listed(self, key: Key, stored: Stored) -> Instance[C]:
         full = stored if stored.body else self._backend.store.load(key)
-        record = None if full is None or full.is_deleted else read(self._machine, key, full.body)
+        record = None if full is None or full.is_deleted else record_from_json(self._machine, key, full.body)
         snapshot = record.snapshot if record and isinstance(record.snapshot, Snapshot) else None
         halted = record.halted if record else None
         return Instance(key.instance, stored.index.status, stored.index.updated, snapshot, halted)
@@ -261,14 +283,14 @@ class Client(Generic[C]):
     def _key(self, instance: str) -> Key:
         return Key(self._machine.id, instance)
 
-    def _send(self, instance: str, body: str, id: str | None) -> str:
+    def _send(self, instance: str, body: str, message_id: str | None) -> str:
         if not instance:
             raise EventError("an instance needs a name: the one given is empty")
-        check_id(id or "")
-        message = Message(self._key(instance), id or secrets.token_urlsafe(12), body)
+        check_id(message_id or "")
+        message = Message(self._key(instance), message_id or secrets.token_urlsafe(12), body)
         try:
             retried(lambda: self._backend.queue.send([message]))
-        except (Unavailable, Unknown) as error:
+        except (UnavailableError, OutcomeUnknownError) as error:
             error.message_id = message.id
             error.add_note(f"its id is {message.id}: sent again under it, it is taken once")
             raise
@@ -279,18 +301,18 @@ class Client(Generic[C]):
 
     def _look(self, machine: Machine[Any, Any], key: Key) -> Record | None:
         stored = retried(lambda: self._backend.store.load(key))
-        return None if stored is None or stored.is_deleted else read(machine, key, stored.body)
+        return None if stored is None or stored.is_deleted else record_from_json(machine, key, stored.body)
 
     def _answer(self, instance: str, id: str, record: Record, outcome: Outcome) -> Snapshot[C]:
-        if record.snapshot is None and outcome not in SET_ASIDE:
+        if record.snapshot is None and outcome not in IN_DEAD_LETTERS:
             how = f"{self._key(instance)}: the message {id} was {outcome}, and the instance was deleted since"
-            raise NotTaken(how, outcome, None)
+            raise EventRejectedError(how, outcome, None)
         match outcome:
             case Outcome.TAKEN | Outcome.RESOLVED | Outcome.IGNORED:
-                return record.live()
-            case Outcome.REJECTED | Outcome.FAILED | Outcome.REFUSED | Outcome.DEAD:
+                return record.readable_snapshot()
+            case Outcome.REJECTED | Outcome.FAILED | Outcome.INVALID | Outcome.DEAD_LETTERED:
                 snapshot = record.snapshot if isinstance(record.snapshot, Snapshot) else None
-                raise NotTaken(f"{self._key(instance)}: the message {id} was {outcome}", outcome, snapshot)
+                raise EventRejectedError(f"{self._key(instance)}: the message {id} was {outcome}", outcome, snapshot)
             case _:
                 assert_never(outcome)
 
@@ -307,19 +329,19 @@ class Client(Generic[C]):
 
 def _pauses(timeout: float) -> Iterator[float]:
     """How long to pause after each look, until `timeout` seconds have passed; the last look is at the end."""
-    end, pause = time.monotonic() + timeout, FIRST_LOOK
+    end, pause = time.monotonic() + timeout, FIRST_POLL_INTERVAL
     while (left := end - time.monotonic()) > 0:
         yield min(pause, left)
-        pause = min(pause * 1.5, LONGEST_PAUSE)
+        pause = min(pause * 1.5, MAX_POLL_INTERVAL)
     yield 0.0
 
 
-def _performer(ports: Ports) -> Callable[[Command], Answer]:
+def _performer(ports: BackendCommands) -> Callable[[Command], Answer]:
     def perform(command: Command) -> Answer:
         match command:
-            case Load() | Letters() | Finish() | Release() | Extend():
+            case Load() | LoadDeadLetters() | Finish() | Release() | Extend():
                 return ports.perform(command)
-            case Act() | Run():
+            case PerformActions() | RunActors():
                 raise AssertionError("an operator's command performs no effects")
             case _:
                 assert_never(command)

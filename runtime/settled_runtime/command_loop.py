@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from settled import SettledError
-from settled.durable.commands import Answer, Command, Course
+from settled.durable.commands import Answer, Command, Commands
 
 T = TypeVar("T")
 
 
-class Driven(Generic[T]):
+class CommandLoop(Generic[T]):
     """A course that stands at a command, once it was begun, until it has come to its end.
 
     Attributes:
@@ -25,48 +25,48 @@ class Driven(Generic[T]):
 
     result: T
 
-    def __init__(self, course: Course[T]) -> None:
+    def __init__(self, commands: Commands[T]) -> None:
         self.command: Command | None = None
-        self._course = course
+        self._commands = commands
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Go to the first command."""
-        self._go(lambda: next(self._course))
+        self._go(lambda: next(self._commands))
 
-    def answer(self, answer: Answer) -> None:
+    def send(self, answer: Answer) -> None:
         """Go on to the next command."""
-        self._go(lambda: self._course.send(answer))
+        self._go(lambda: self._commands.send(answer))
 
-    def refuse(self, error: Exception) -> None:
+    def throw(self, error: Exception) -> None:
         """Go on from a command that came to `error`."""
-        self._go(lambda: self._course.throw(error))
+        self._go(lambda: self._commands.throw(error))
 
     def step(self, command: Command, perform: Callable[[Command], Answer]) -> None:
         """Perform the `command` at which it stands."""
         try:
             answer = perform(command)
         except SettledError as error:
-            self.refuse(error)
+            self.throw(error)
         else:
-            self.answer(answer)
+            self.send(answer)
 
     def run(self, perform: Callable[[Command], Answer]) -> T:
         """Go all the way."""
-        self.begin()
+        self.start()
         while self.command is not None:
             self.step(self.command, perform)
         return self.result
 
     async def run_async(self, perform: Callable[[Command], Awaitable[Answer]]) -> T:
         """Go all the way."""
-        self.begin()
+        self.start()
         while self.command is not None:
             try:
                 answer = await perform(self.command)
             except SettledError as error:
-                self.refuse(error)
+                self.throw(error)
             else:
-                self.answer(answer)
+                self.send(answer)
         return self.result
 
     def _go(self, on: Callable[[], Command]) -> None:

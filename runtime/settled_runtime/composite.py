@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
-from settled import Unsupported
+from settled import UnsupportedError
 from settled.durable import Capability, Finished, Queue, Store, Timers, Write
 
 
 @frozen
-class Separate:
+class CompositeBackend:
     """A `Backend` of parts. `lease` is that of the queue; `capabilities` are those of the parts, in their own words.
 
     `closing` is called by `close`, for what the parts keep open. `clock` and `resolution` are those of the timers'
@@ -51,7 +51,7 @@ class Separate:
 
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
         """Not in one round trip: the parts know nothing of each other."""
-        raise Unsupported(f"a backend of separate parts does not declare {Capability.JOINT_FINISH}")
+        raise UnsupportedError(f"a backend of separate parts does not declare {Capability.JOINT_FINISH}")
 
     def close(self) -> None:
         """Close the parts."""

@@ -18,38 +18,40 @@ T = TypeVar("T")
 
 
 @frozen
-class Danger:
+class BackendProblem:
     """Something about a backend that endangers a promise: what it is, what it may cost, and what to do about it."""
 
-    what: str
-    harm: str
+    problem: str
+    consequence: str
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.harm}. {self.remedy}"
+        return f"{self.problem}: {self.consequence}. {self.remedy}"
 
 
 @frozen
-class Look(Generic[T]):
+class Probe(Generic[T]):
     """A look of a doctor's at one thing in an account, described by `what`; `harm` is what it costs if it is not there.
 
     `rule` is shown the account, and yields what is off.
     """
 
     what: str
-    harm: str
-    rule: Callable[[T], Iterator[Danger]]
+    consequence: str
+    rule: Callable[[T], Iterator[BackendProblem]]
 
-    def found_nothing(self, example: str) -> Danger:
+    def not_found(self, example: str) -> BackendProblem:
         """The thing is not there; `example` has all that is needed."""
-        return Danger(f"{self.what} is not there", self.harm, f"See {example}.")
+        return BackendProblem(f"{self.what} is not there", self.consequence, f"See {example}.")
 
-    def was_refused(self, error: Exception) -> Danger:
+    def unreadable(self, error: Exception) -> BackendProblem:
         """Nobody has seen that it is right."""
-        return Danger(f"{self.what} could not be looked at ({error})", self.harm, "Let these credentials read it.")
+        return BackendProblem(
+            f"{self.what} could not be looked at ({error})", self.consequence, "Let these credentials read it."
+        )
 
 
-def examine(url: str) -> Sequence[Danger] | None:
+def examine(url: str) -> Sequence[BackendProblem] | None:
     """What endangers the backend at `url`; None if its adapter has no way to tell.
 
     Raises:
@@ -57,6 +59,6 @@ def examine(url: str) -> Sequence[Danger] | None:
     """
     scheme = url.partition(":")[0]
     for point in entry_points(group=GROUP, name=scheme):
-        look = cast("Callable[[str], Sequence[Danger]]", point.load())
+        look = cast("Callable[[str], Sequence[BackendProblem]]", point.load())
         return look(url)
     return None

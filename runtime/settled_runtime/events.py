@@ -12,15 +12,15 @@ from typing import TypeAlias, assert_never
 
 from attrs import frozen
 
-from settled import End, Json, Key
+from settled import Json, Key, TurnEnd
 from settled.durable import DeadLetter
-from settled.durable.commands import Result
+from settled.durable.commands import ActorResult
 
 logger = logging.getLogger("settled")
 
 
 @frozen
-class TurnBegan:
+class TurnStarted:
     """The messages `ids` of `key` were taken up."""
 
     key: Key
@@ -43,11 +43,11 @@ class Conflicted:
 
 
 @frozen
-class SetAside:
+class DeadLettered:
     """A message became a dead letter."""
 
     key: Key
-    letter: DeadLetter
+    dead_letter: DeadLetter
 
 
 @frozen
@@ -61,7 +61,7 @@ class ActionPerformed:
 
 
 @frozen
-class CallBegan:
+class ActorStarted:
     """The function actor `src` was started."""
 
     key: Key
@@ -71,11 +71,11 @@ class CallBegan:
 
 
 @frozen
-class CallEnded:
+class ActorFinished:
     """A function actor's attempt has ended."""
 
     key: Key
-    result: Result
+    result: ActorResult
 
 
 @frozen
@@ -106,7 +106,7 @@ class Released:
 
 
 @frozen
-class Noted:
+class RecordAdjusted:
     """Something was done to `key` that no message had asked for: `note` says what."""
 
     key: Key
@@ -125,59 +125,59 @@ class TurnEnded:
     """The turn is over for this worker."""
 
     key: Key
-    end: End
+    end: TurnEnd
 
 
 @frozen
-class TurnRaised:
+class TurnFailed:
     """The turn could not go on; the queue will hand its messages out again."""
 
     key: Key
     error: Exception
 
 
-Notice: TypeAlias = (
-    TurnBegan
+HostEvent: TypeAlias = (
+    TurnStarted
     | Committed
     | Conflicted
-    | SetAside
+    | DeadLettered
     | ActionPerformed
-    | CallBegan
-    | CallEnded
+    | ActorStarted
+    | ActorFinished
     | Emitted
     | Logged
     | Released
-    | Noted
+    | RecordAdjusted
     | ClockSkewed
     | TurnEnded
-    | TurnRaised
+    | TurnFailed
 )
-Observer: TypeAlias = Callable[[Notice], object]
+Observer: TypeAlias = Callable[[HostEvent], object]
 
 
-def log(notice: Notice) -> None:
+def log(notice: HostEvent) -> None:
     """Write `notice` to the logger ``settled``: what needs a person as a warning or error, the rest as it weighs."""
     level, text = _line(notice)
     logger.log(level, "%s", text, extra={"notice": notice})
 
 
-def _line(notice: Notice) -> tuple[int, str]:
+def _line(notice: HostEvent) -> tuple[int, str]:
     match notice:
-        case TurnBegan(key, ids):
+        case TurnStarted(key, ids):
             return logging.DEBUG, f"{key}: taking {', '.join(ids)}"
         case Committed(key, version):
             return logging.DEBUG, f"{key}: committed version {version}"
         case Conflicted(key):
             return logging.INFO, f"{key}: another worker's commit came first"
-        case SetAside(key, letter):
+        case DeadLettered(key, letter):
             return logging.ERROR, f"{key}: {letter.message.id} set aside, {letter.reason}: {letter.detail}"
         case ActionPerformed(key, action, name, None):
             return logging.DEBUG, f"{key}: action {action} performed ({name})"
         case ActionPerformed(key, action, name, error):
             return logging.WARNING, f"{key}: action {action} failed ({name}): {error}"
-        case CallBegan(key, src, name, attempt):
+        case ActorStarted(key, src, name, attempt):
             return logging.DEBUG, f"{key}: {src} started, attempt {attempt} ({name})"
-        case CallEnded(key, result):
+        case ActorFinished(key, result):
             level = logging.DEBUG if result.ok else logging.WARNING
             return level, f"{key}: {result.id} {'done' if result.ok else f'failed: {result.data}'}"
         case Emitted(key, event, _):
@@ -188,13 +188,13 @@ def _line(notice: Notice) -> tuple[int, str]:
             return logging.DEBUG, f"{key}: given back for {delay:.3g} s"
         case Released(key, delay, warning):
             return logging.WARNING, f"{key}: given back for {delay:.3g} s: {warning}"
-        case Noted(key, note):
+        case RecordAdjusted(key, note):
             return logging.WARNING, f"{key}: {note}"
         case ClockSkewed(seconds):
             return logging.WARNING, f"this machine's clock is {seconds:+.1f} s off the backend's"
         case TurnEnded(key, end):
             return logging.DEBUG, f"{key}: {end}"
-        case TurnRaised(key, raised):
+        case TurnFailed(key, raised):
             return logging.ERROR, f"{key}: {type(raised).__name__}: {raised}"
         case _:
             assert_never(notice)
@@ -211,7 +211,7 @@ class Observers:
         """`observers`, in order."""
         return cls(tuple(observers))
 
-    def __call__(self, notice: Notice) -> None:
+    def __call__(self, notice: HostEvent) -> None:
         for observer in self.all:
             try:
                 observer(notice)

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from settled import End, Key, Machine, Policy
+from settled import Key, Machine, Policy, TurnEnd
 from settled.durable import Backend, Capability, Delivery
-from settled.durable.commands import Extend, Finish, Letters, Load, Release
-from settled_runtime.events import Notice, Observer, log
-from settled_runtime.host_context import House, by_key
-from settled_runtime.leases import Held
-from settled_runtime.shutdown import Interruption
-from settled_runtime.turn_runner import Turn
+from settled.durable.commands import Extend, Finish, Load, LoadDeadLetters, Release
+from settled_runtime.events import HostEvent, Observer, log
+from settled_runtime.host_context import HostContext, by_key
+from settled_runtime.leases import HeldDeliveries
+from settled_runtime.shutdown import StopSignal
+from settled_runtime.turn_runner import TurnRunner
 
-_AT_ONCE = (Load, Letters, Release, Extend)
+_IMMEDIATE = (Load, LoadDeadLetters, Release, Extend)
 """What a turn that goes beside others performs by itself, because it is soon done."""
 
 
@@ -41,16 +41,16 @@ class Host:
         policy: Policy | None = None,
         observers: Iterable[Observer] = (log,),
     ) -> None:
-        self._house = House.of(machines, backend, policy, observers)
+        self._context = HostContext.of(machines, backend, policy, observers)
         self.backend = backend
 
-    def observe(self, notice: Notice) -> None:
+    def observe(self, notice: HostEvent) -> None:
         """Tell the observers."""
-        self._house.observe(notice)
+        self._context.observe(notice)
 
     def handle(
-        self, deliveries: Sequence[Delivery], interruption: Interruption | None = None, deadline: float | None = None
-    ) -> Mapping[Key, End | Exception]:
+        self, deliveries: Sequence[Delivery], interruption: StopSignal | None = None, deadline: float | None = None
+    ) -> Mapping[Key, TurnEnd | Exception]:
         """Take `deliveries` through their turns, one key after the other.
 
         Args:
@@ -61,7 +61,7 @@ class Host:
             For each key how its turn ended, or the error with which it could not go on.
         """
         held = {key: self.hold(group) for key, group in by_key(deliveries).items()}
-        return {key: self.take(key, group, interruption or Interruption(), deadline) for key, group in held.items()}
+        return {key: self.take(key, group, interruption or StopSignal(), deadline) for key, group in held.items()}
 
     def serve(self, deliveries: Sequence[Delivery], receive: int = 0) -> Sequence[Delivery]:
         """Take `deliveries` through their turns, side by side as far as that goes.
@@ -69,25 +69,29 @@ class Host:
         Returns:
             Up to `receive` next deliveries, if there are any; see `go_on_together`.
         """
-        turns = [self.begin(key, self.hold(group), Interruption()) for key, group in by_key(deliveries).items()]
+        turns = [self.begin(key, self.hold(group), StopSignal()) for key, group in by_key(deliveries).items()]
         ahead = self.go_on_together(turns, receive)
         for turn in turns:
-            turn.go_on()
+            turn.run()
         return ahead
 
-    def hold(self, deliveries: Sequence[Delivery]) -> Held:
+    def hold(self, deliveries: Sequence[Delivery]) -> HeldDeliveries:
         """Extend the leases of `deliveries`, all of one key, until their turn is over or they are given back."""
-        return self._house.keeper.hold(deliveries)
+        return self._context.leases.hold(deliveries)
 
-    def take(self, key: Key, held: Held, interruption: Interruption, deadline: float | None = None) -> End | Exception:
+    def take(
+        self, key: Key, held: HeldDeliveries, interruption: StopSignal, deadline: float | None = None
+    ) -> TurnEnd | Exception:
         """Take what is `held` of `key` through one turn."""
-        return self.begin(key, held, interruption, deadline).go_on()
+        return self.begin(key, held, interruption, deadline).run()
 
-    def begin(self, key: Key, held: Held, interruption: Interruption, deadline: float | None = None) -> Turn:
+    def begin(
+        self, key: Key, held: HeldDeliveries, interruption: StopSignal, deadline: float | None = None
+    ) -> TurnRunner:
         """The turn of what is `held` of `key`, before anything was done."""
-        return Turn(self._house, key, held, interruption, deadline)
+        return TurnRunner(self._context, key, held, interruption, deadline)
 
-    def go_on_together(self, turns: Iterable[Turn], receive: int = 0) -> Sequence[Delivery]:
+    def go_on_together(self, turns: Iterable[TurnRunner], receive: int = 0) -> Sequence[Delivery]:
         """Take `turns`, of different keys, to where each is over or has something to perform.
 
         Returns:
@@ -97,10 +101,10 @@ class Host:
         if Capability.JOINT_FINISH not in self.backend.capabilities:
             return ()
         deliveries: list[Delivery] = []
-        going: Sequence[Turn] = tuple(turns)
+        going: Sequence[TurnRunner] = tuple(turns)
         while going:
             for turn in going:
-                while isinstance(turn.command, _AT_ONCE):
+                while isinstance(turn.command, _IMMEDIATE):
                     turn.step()
             commits = {turn: turn.command for turn in going if isinstance(turn.command, Finish)}
             if commits:
@@ -108,21 +112,21 @@ class Host:
             going = tuple(commits)
         return deliveries
 
-    def _commit(self, commits: Mapping[Turn, Finish], receive: int) -> Sequence[Delivery]:
+    def _commit(self, commits: Mapping[TurnRunner, Finish], receive: int) -> Sequence[Delivery]:
         try:
-            done = self._house.ports.finish_all([*commits.values()], receive)
+            done = self._context.backend_commands.finish_all([*commits.values()], receive)
         except Exception as error:
             for turn, commit in commits.items():
-                turn.answer(commit, error)
+                turn.resume_after_commit(commit, error)
             return ()
         for turn, commit in commits.items():
-            turn.answer(commit, done.refused.get(turn.key))
+            turn.resume_after_commit(commit, done.refused.get(turn.key))
         return done.deliveries
 
-    def give_back(self, held: Held, delay: float = 0.0) -> None:
+    def release(self, held: HeldDeliveries, delay: float = 0.0) -> None:
         """Release what is `held` without a turn."""
-        self._house.give_back(held, delay)
+        self._context.release(held, delay)
 
     def close(self) -> None:
         """End the host's own thread. The backend stays open."""
-        self._house.keeper.close()
+        self._context.leases.close()

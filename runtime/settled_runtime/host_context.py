@@ -8,28 +8,28 @@ from typing import Any, TypeGuard
 
 from attrs import evolve, frozen
 
-from settled import Call, End, Json, Key, Machine, Policy, RecordError, SettledError, turn
+from settled import Call, Json, Key, Machine, Policy, RecordError, SettledError, TurnEnd, turn
 from settled.durable import Backend, Capability, Delivery, Traits
-from settled.durable.commands import Act, Course, Finish, Invocation, Load, Release, Remembered, Run
-from settled.durable.record import Action
+from settled.durable.commands import ActorCall, CachedRecord, Commands, Finish, Load, PerformActions, Release, RunActors
+from settled.durable.record import PerformAction
 from settled.step.effects import Emit, Execute, Log
-from settled_runtime.backend_commands import PortCommand, Ports
-from settled_runtime.events import ActionPerformed, CallBegan, Emitted, Logged, Observer, Observers, TurnEnded
-from settled_runtime.leases import Held, LeaseKeeper
-from settled_runtime.record_cache import Memory
+from settled_runtime.backend_commands import BackendCommand, BackendCommands
+from settled_runtime.events import ActionPerformed, ActorStarted, Emitted, Logged, Observer, Observers, TurnEnded
+from settled_runtime.leases import HeldDeliveries, LeaseRenewer
+from settled_runtime.record_cache import RecordCache
 
-AFTER_AN_ERROR = 5.0
+ERROR_RELEASE_DELAY = 5.0
 """For how many seconds messages are given back when their turn could not go on."""
 
 
 @frozen
-class House:
+class HostContext:
     """All that a host needs but a way to wait."""
 
     machines: Mapping[str, Machine[Any, Any]]
-    ports: Ports
-    keeper: LeaseKeeper
-    memory: Memory
+    backend_commands: BackendCommands
+    leases: LeaseRenewer
+    record_cache: RecordCache
     policy: Policy
     traits: Traits
     observe: Observer
@@ -37,7 +37,7 @@ class House:
     @property
     def clock(self) -> Callable[[], float]:
         """The backend's time, in seconds since the epoch."""
-        return self.ports.clock
+        return self.backend_commands.clock
 
     @classmethod
     def of(
@@ -46,14 +46,14 @@ class House:
         backend: Backend,
         policy: Policy | None,
         observers: Iterable[Observer],
-    ) -> House:
+    ) -> HostContext:
         """The house of `machines`, and of all machines that run as their children."""
         observe = Observers.of(observers)
         return cls(
             machines={machine.id: machine for machine in _with_children(machines)},
-            ports=Ports(backend, observe),
-            keeper=LeaseKeeper(backend.queue, backend.lease),
-            memory=Memory(),
+            backend_commands=BackendCommands(backend, observe),
+            leases=LeaseRenewer(backend.queue, backend.lease),
+            record_cache=RecordCache(),
             policy=evolve(policy or Policy(), lease=backend.lease),
             traits=traits_of(backend),
             observe=observe,
@@ -69,70 +69,81 @@ class House:
             raise RecordError(f"{key}: this host has no machine {key.machine!r}, only {', '.join(self.machines)}")
         return self.machines[key.machine]
 
-    def course(self, key: Key, deliveries: Sequence[Delivery]) -> Course[End]:
+    def turn(self, key: Key, deliveries: Sequence[Delivery]) -> Commands[TurnEnd]:
         """The turn of `deliveries`."""
         return (yield from turn(self.machine(key), key, deliveries, secrets.token_hex(8), self.policy, self.traits))
 
-    def call(self, command: Run | Act, name: str, held: Held, attempt: int = 1, deadline: float | None = None) -> Call:
+    def effect_call(
+        self,
+        command: RunActors | PerformActions,
+        name: str,
+        held: HeldDeliveries,
+        attempt: int = 1,
+        deadline: float | None = None,
+    ) -> Call:
         """What an effect is told of its circumstances."""
         return Call(command.key, name, attempt, deadline, command.fence, lambda: held.lost)
 
-    def begin_call(self, command: Run, invocation: Invocation, held: Held) -> tuple[Callable[..., Any], Call]:
+    def start_actor(
+        self, command: RunActors, invocation: ActorCall, held: HeldDeliveries
+    ) -> tuple[Callable[..., Any], Call]:
         """The function of `invocation`, and what it is called with besides its input."""
         actor = self.machine(command.key).actor(invocation.src)
         if isinstance(actor, Machine):
             raise RecordError(f"{command.key}: the actor {invocation.src!r} is a machine, not a function")
         deadline = None if actor.timeout is None else self.clock() + actor.timeout.total_seconds()
-        self.observe(CallBegan(command.key, invocation.src, invocation.idempotency_key, invocation.attempt))
-        call = self.call(command, invocation.idempotency_key, held, invocation.attempt, deadline)
+        self.observe(ActorStarted(command.key, invocation.src, invocation.idempotency_key, invocation.attempt))
+        call = self.effect_call(command, invocation.idempotency_key, held, invocation.attempt, deadline)
         return actor.function, call
 
-    def action(self, command: Act, action: Action, held: Held) -> Callable[[], object]:
+    def action_function(
+        self, command: PerformActions, action: PerformAction, held: HeldDeliveries
+    ) -> Callable[[], object]:
         """What performs `action`."""
         match action.effect:
             case Execute() as effect:
-                call = self.call(command, action.idempotency_key, held)
+                call = self.effect_call(command, action.idempotency_key, held)
                 return self.machine(command.key).bind(effect, command.snapshot, call)
             case Emit(_, event):
                 return lambda: self.observe(Emitted(command.key, event, action.idempotency_key))
             case Log(_, value, label):
                 return lambda: self.observe(Logged(command.key, value, label))
 
-    def performed(self, command: Act, action: Action, error: str | None) -> None:
+    def action_performed(self, command: PerformActions, action: PerformAction, error: str | None) -> None:
         """Tell the observers of a custom action."""
         if isinstance(action.effect, Execute):
             self.observe(ActionPerformed(command.key, action.effect.type, action.idempotency_key, error))
 
-    def perform(self, command: PortCommand, held: Held) -> Any:
+    def perform(self, command: BackendCommand, held: HeldDeliveries) -> Any:
         """Perform a command of the backend's, or remember; and hold no longer what was given up."""
-        if isinstance(command, Load) and not command.fresh and (known := self.memory.recall(command.key)):
-            return Remembered(*known, self.clock())
-        answer = self.ports.perform(command)
+        if isinstance(command, Load) and not command.fresh and (known := self.record_cache.pop(command.key)):
+            return CachedRecord(*known, self.clock())
+        answer = self.backend_commands.perform(command)
         match command:
             case Finish():
-                self.note(command, held)
+                self.committed(command, held)
             case Release(deliveries, _):
                 held.drop(deliveries)
             case _:
                 pass
         return answer
 
-    def note(self, commit: Finish, held: Held) -> None:
+    def committed(self, commit: Finish, held: HeldDeliveries) -> None:
         """Hold no longer what `commit` has acknowledged, and remember what it has stored."""
         write, record = commit.write, commit.record
         held.drop(write.acks)
         if write.stored is not None and record is not None:
-            self.memory.remember(write.key, record, write.stored.version)
+            self.record_cache.put(write.key, record, write.stored.version)
 
-    def give_back(self, held: Held, delay: float = 0.0) -> None:
+    def release(self, held: HeldDeliveries, delay: float = 0.0) -> None:
         """Release what is `held`, and extend it no more."""
-        self.keeper.let_go(held)
+        self.leases.stop_renewing(held)
         try:
-            self.ports.backend.queue.release(held.deliveries, delay)
+            self.backend_commands.backend.queue.release(held.deliveries, delay)
         except SettledError:
             return  # The lease runs out, and the queue hands the messages out again.
 
-    def ended(self, key: Key, end: End) -> End:
+    def turn_ended(self, key: Key, end: TurnEnd) -> TurnEnd:
         """Tell the observers that a turn is over."""
         self.observe(TurnEnded(key, end))
         return end
@@ -162,6 +173,6 @@ def by_key(deliveries: Iterable[Delivery]) -> Mapping[Key, list[Delivery]]:
     return keys
 
 
-def described(error: BaseException) -> Json:
+def error_json(error: BaseException) -> Json:
     """An error as the machine is told of it."""
     return {"name": type(error).__name__, "message": str(error)}

@@ -11,15 +11,15 @@ from collections.abc import Iterable, Sequence
 
 from attrs import define, field
 
-from settled import Conflict, SettledError
+from settled import ConflictError, SettledError
 from settled.durable import Delivery, Queue
 
-SHARE_OF_A_LEASE = 1 / 3
+RENEW_AFTER_FRACTION = 1 / 3
 """After which part of a lease it is extended: two extensions may fail before it is lost."""
 
 
 @define(eq=False)
-class Held:
+class HeldDeliveries:
     """Deliveries that are held together. `lost`: the lease of one of them has gone to somebody else."""
 
     deliveries: tuple[Delivery, ...]
@@ -32,19 +32,19 @@ class Held:
 
 
 @define(eq=False)
-class LeaseKeeper:
+class LeaseRenewer:
     """Extends the leases of all that is held, from a thread of its own that runs while there is something to hold."""
 
     queue: Queue
     lease: float
-    _held: set[Held] = field(factory=set[Held], init=False)
+    _held: set[HeldDeliveries] = field(factory=set[HeldDeliveries], init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
     _closed: threading.Event = field(factory=threading.Event, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
 
-    def hold(self, deliveries: Sequence[Delivery]) -> Held:
+    def hold(self, deliveries: Sequence[Delivery]) -> HeldDeliveries:
         """Keep `deliveries` until `let_go`."""
-        held = Held(tuple(deliveries))
+        held = HeldDeliveries(tuple(deliveries))
         with self._lock:
             self._held.add(held)
             if self._thread is None and not self._closed.is_set():
@@ -52,7 +52,7 @@ class LeaseKeeper:
                 self._thread.start()
         return held
 
-    def let_go(self, held: Held) -> None:
+    def stop_renewing(self, held: HeldDeliveries) -> None:
         """Extend these no more."""
         with self._lock:
             self._held.discard(held)
@@ -65,19 +65,19 @@ class LeaseKeeper:
             thread.join()
 
     def _run(self) -> None:
-        while not self._closed.wait(self.lease * SHARE_OF_A_LEASE):
+        while not self._closed.wait(self.lease * RENEW_AFTER_FRACTION):
             with self._lock:
                 held = tuple(self._held)
             for each in held:
                 self._extend(each)
 
-    def _extend(self, held: Held) -> None:
+    def _extend(self, held: HeldDeliveries) -> None:
         deliveries = held.deliveries
         if not deliveries:
             return
         try:
             self.queue.extend(deliveries, self.lease)
-        except Conflict:
+        except ConflictError:
             held.lost = held.lost or deliveries == held.deliveries
         except SettledError:
             return  # The next round tries again, well within the lease.

@@ -14,24 +14,24 @@ from attrs import define, field
 from settled import Key
 from settled.durable import Record
 
-MOST_REMEMBERED = 1024
+MAX_CACHED_RECORDS = 1024
 """How many records are kept at most."""
 
 
 @define(eq=False)
-class Memory:
+class RecordCache:
     """Records by key, each with its version; the one that was not used for the longest time is forgotten first."""
 
-    size: int = MOST_REMEMBERED
+    size: int = MAX_CACHED_RECORDS
     _records: OrderedDict[Key, tuple[Record, int]] = field(factory=OrderedDict[Key, "tuple[Record, int]"], init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
-    def recall(self, key: Key) -> tuple[Record, int] | None:
+    def pop(self, key: Key) -> tuple[Record, int] | None:
         """The record of `key` and its version, if they are remembered. They are forgotten with that."""
         with self._lock:
             return self._records.pop(key, None)
 
-    def remember(self, key: Key, record: Record, version: int) -> None:
+    def put(self, key: Key, record: Record, version: int) -> None:
         """Keep `record`, if the next turn can begin with it as it is."""
         if record.turn is not None or record.halted or record.redriving is not None:
             return

@@ -10,7 +10,7 @@ from attrs import define, field
 
 
 @define(eq=False)
-class Interruption:
+class StopSignal:
     """Set once. Whoever waits asks to be called then; who asks too late is called at once."""
 
     _is_set: bool = field(default=False, init=False)
@@ -26,7 +26,7 @@ class Interruption:
             call()
 
     @contextmanager
-    def calling(self, call: Callable[[], None]) -> Generator[None]:
+    def on_stop(self, call: Callable[[], None]) -> Generator[None]:
         """Within this block, `call` is called when the interruption is set, from the thread that sets it."""
         with self._lock:
             self._waiting.append(call)

@@ -9,17 +9,29 @@ from collections.abc import Callable
 from copy import copy
 from typing import assert_never
 
-from settled import End, Key, SettledError
-from settled.durable.commands import Act, Acted, Answer, Command, Done, Extend, Finish, Letters, Load, Release, Run
-from settled_runtime.actor_threads import Calls, awaited
-from settled_runtime.command_loop import Driven
-from settled_runtime.events import TurnBegan, TurnRaised
-from settled_runtime.host_context import AFTER_AN_ERROR, House
-from settled_runtime.leases import Held
-from settled_runtime.shutdown import Interruption
+from settled import Key, SettledError, TurnEnd
+from settled.durable.commands import (
+    ActionsPerformed,
+    Answer,
+    Command,
+    Done,
+    Extend,
+    Finish,
+    Load,
+    LoadDeadLetters,
+    PerformActions,
+    Release,
+    RunActors,
+)
+from settled_runtime.actor_threads import ActorThreads, awaited
+from settled_runtime.command_loop import CommandLoop
+from settled_runtime.events import TurnFailed, TurnStarted
+from settled_runtime.host_context import ERROR_RELEASE_DELAY, HostContext
+from settled_runtime.leases import HeldDeliveries
+from settled_runtime.shutdown import StopSignal
 
 
-class Turn:
+class TurnRunner:
     """The turn of what is `held` of `key`.
 
     Attributes:
@@ -27,18 +39,23 @@ class Turn:
     """
 
     def __init__(
-        self, house: House, key: Key, held: Held, interruption: Interruption, deadline: float | None = None
+        self,
+        house: HostContext,
+        key: Key,
+        held: HeldDeliveries,
+        interruption: StopSignal,
+        deadline: float | None = None,
     ) -> None:
         self.key = key
         self.held = held
-        self.end: End | Exception | None = None
-        self._house = house
+        self.end: TurnEnd | Exception | None = None
+        self._context = house
         self._interruption = interruption
         self._deadline = deadline
-        self._calls: Calls | None = None
-        self._driven = Driven(house.course(key, held.deliveries))
-        house.observe(TurnBegan(key, tuple(delivery.message.id for delivery in held.deliveries)))
-        self._move(self._driven.begin)
+        self._calls: ActorThreads | None = None
+        self._driven = CommandLoop(house.turn(key, held.deliveries))
+        house.observe(TurnStarted(key, tuple(delivery.message.id for delivery in held.deliveries)))
+        self._move(self._driven.start)
 
     @property
     def command(self) -> Command | None:
@@ -51,59 +68,59 @@ class Turn:
         if command is not None:
             self._move(lambda: self._driven.step(command, self._perform))
 
-    def go_on(self) -> End | Exception:
+    def run(self) -> TurnEnd | Exception:
         """Take it to its end."""
         while self.end is None:
             self.step()
         return self.end
 
-    def answer(self, commit: Finish, error: Exception | None) -> None:
+    def resume_after_commit(self, commit: Finish, error: Exception | None) -> None:
         """Go on from `commit`, at which it stands: it was made together with others, or came to `error`."""
         if error is not None:
-            self._move(lambda: self._driven.refuse(_again(error)))
+            self._move(lambda: self._driven.throw(_copy_of(error)))
             return
-        self._house.note(commit, self.held)
-        self._move(lambda: self._driven.answer(Done(self._house.clock())))
+        self._context.committed(commit, self.held)
+        self._move(lambda: self._driven.send(Done(self._context.clock())))
 
     def _move(self, on: Callable[[], None]) -> None:
         try:
             on()
         except Exception as error:
-            self._house.observe(TurnRaised(self.key, error))
-            self._house.give_back(self.held, AFTER_AN_ERROR)
+            self._context.observe(TurnFailed(self.key, error))
+            self._context.release(self.held, ERROR_RELEASE_DELAY)
             self.end = error
         else:
             if self._driven.command is None:
-                self._house.keeper.let_go(self.held)
-                self.end = self._house.ended(self.key, self._driven.result)
+                self._context.leases.stop_renewing(self.held)
+                self.end = self._context.turn_ended(self.key, self._driven.result)
 
     def _perform(self, command: Command) -> Answer:
         match command:
-            case Load() | Letters() | Finish() | Release() | Extend():
-                answer: Answer = self._house.perform(command, self.held)
+            case Load() | LoadDeadLetters() | Finish() | Release() | Extend():
+                answer: Answer = self._context.perform(command, self.held)
                 return answer
-            case Act():
-                return self._act(command)
-            case Run():
-                self._calls = self._calls or Calls(self._house, self.held)
+            case PerformActions():
+                return self._perform_actions(command)
+            case RunActors():
+                self._calls = self._calls or ActorThreads(self._context, self.held)
                 return self._calls.run(command, self._interruption, self._deadline)
             case _:
                 assert_never(command)
 
-    def _act(self, command: Act) -> Acted:
+    def _perform_actions(self, command: PerformActions) -> ActionsPerformed:
         for count, action in enumerate(command.actions):
             error: str | None = None
             try:
-                awaited(self._house.action(command, action, self.held)())
+                awaited(self._context.action_function(command, action, self.held)())
             except Exception as raised:
                 error = f"{type(raised).__name__}: {raised}"
-            self._house.performed(command, action, error)
+            self._context.action_performed(command, action, error)
             if error is not None:
-                return Acted(count, self._house.clock(), error)
-        return Acted(len(command.actions), self._house.clock())
+                return ActionsPerformed(count, self._context.clock(), error)
+        return ActionsPerformed(len(command.actions), self._context.clock())
 
 
-def _again(error: Exception) -> Exception:
+def _copy_of(error: Exception) -> Exception:
     """`error`, for one of several turns that it is to be raised in: an error remembers where it was."""
     if not isinstance(error, SettledError):
         return error  # it ends the turn wherever it is raised, and not all such can be copied

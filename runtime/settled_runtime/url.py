@@ -10,9 +10,9 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
-from settled import Denied
+from settled import BackendConfigError
 
-LONGEST = 1_000_000_000
+MAX_DURATION = 1_000_000_000
 """Seconds: some thirty years, and no more than any clock or socket takes."""
 
 
@@ -35,11 +35,11 @@ def options_in(query: str, known: Mapping[str, Callable[[str], Any]], url: str) 
     options: dict[str, Any] = {}
     for name, text in parse_qsl(query, keep_blank_values=True):
         if name not in known:
-            raise Denied(f"{url}: no option {name!r}; known are {', '.join(sorted(known))}")
+            raise BackendConfigError(f"{url}: no option {name!r}; known are {', '.join(sorted(known))}")
         try:
             options[name] = known[name](text)
         except ValueError as error:
-            raise Denied(f"{url}: {name}={text}: {error}") from error
+            raise BackendConfigError(f"{url}: {name}={text}: {error}") from error
     return options
 
 
@@ -47,9 +47,9 @@ def seconds(text: str) -> float:
     """A length of time in seconds, more than none."""
     with suppress(ValueError):
         read = float(text)
-        if 0 < read < LONGEST:
+        if 0 < read < MAX_DURATION:
             return read
-    raise ValueError(f"expected a number of seconds above 0 and below {LONGEST:,}")
+    raise ValueError(f"expected a number of seconds above 0 and below {MAX_DURATION:,}")
 
 
 def count(text: str) -> int:

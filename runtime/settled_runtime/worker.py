@@ -14,20 +14,20 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from settled import SettledError, Unavailable, Unknown
+from settled import OutcomeUnknownError, SettledError, UnavailableError
 from settled.durable import Delivery
 from settled.durable.commands import Load
 from settled_runtime.backend_commands import retried
 from settled_runtime.events import ClockSkewed
 from settled_runtime.host import Host
 from settled_runtime.host_context import by_key
-from settled_runtime.shutdown import Interruption
-from settled_runtime.turn_runner import Turn
+from settled_runtime.shutdown import StopSignal
+from settled_runtime.turn_runner import TurnRunner
 
-WORTH_TELLING = 2.0
+MIN_CLOCK_SKEW = 2.0
 """By how many seconds two clocks differ before that is told."""
 
-FOR_A_THREAD = 4
+MESSAGES_PER_THREAD = 4
 """How many messages are received for each thread, while turns have something to perform."""
 
 
@@ -45,32 +45,38 @@ class Worker:
     """
 
     def __init__(
-        self, host: Host, *, concurrency: int = 8, batch: int = 128, patience: float = 1.0, grace: float = 20.0
+        self,
+        host: Host,
+        *,
+        concurrency: int = 8,
+        batch: int = 128,
+        receive_wait: float = 1.0,
+        shutdown_grace: float = 20.0,
     ) -> None:
         self._host = host
-        self._patience, self._grace = patience, grace
-        self._few, self._many = min(batch, FOR_A_THREAD * concurrency), batch
-        self._batch = self._few
+        self._receive_wait, self._shutdown_grace = receive_wait, shutdown_grace
+        self._min_batch, self._max_batch = min(batch, MESSAGES_PER_THREAD * concurrency), batch
+        self._batch = self._min_batch
         self._free = threading.Semaphore(concurrency)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="settled-turn")
         self._running: set[Future[None]] = set()
         self._stopping = threading.Event()
-        self._behind = threading.Event()
-        self._interruption = Interruption()
+        self._backlog = threading.Event()
+        self._stop_signal = StopSignal()
 
     def run(self) -> None:
         """Work until `stop` is called, or until SIGTERM or SIGINT when this is the main thread."""
         with _stopped_by_signals(self):
-            self._look_at_the_clocks()
+            self._compare_clocks()
             helper = threading.Thread(target=self._help, name="settled-helper")
             helper.start()
             try:
                 self._work()
             finally:
                 self._stopping.set()
-                self._behind.set()
+                self._backlog.set()
                 helper.join()
-                self._wind_up()
+                self._finish_turns()
 
     def stop(self) -> None:
         """Receive no more; `run` returns when the turns are over. May be called from anywhere, and again."""
@@ -79,42 +85,42 @@ class Worker:
     def _work(self) -> None:
         ahead: Sequence[Delivery] = ()
         while not self._stopping.is_set():
-            ahead = self._work_once(ahead or self._receive(self._patience))
+            ahead = self._work_once(ahead or self._receive(self._receive_wait))
             if ahead:
-                self._behind.set()
-        self._give_back(ahead)
+                self._backlog.set()
+        self._release(ahead)
 
     def _help(self) -> None:
         """Take what is left over, while there is more than one batch: one thread computes while the other commits."""
         ahead: Sequence[Delivery] = ()
-        while self._is_behind():
+        while self._wait_for_backlog():
             try:
                 ahead = self._work_once(ahead or self._receive(0.0))
             except SettledError:
                 ahead = ()  # the other thread meets it too, and its caller hears of it
             if not ahead:
-                self._behind.clear()
-        self._give_back(ahead)
+                self._backlog.clear()
+        self._release(ahead)
 
-    def _is_behind(self) -> bool:
+    def _wait_for_backlog(self) -> bool:
         """Wait until there is more than one batch; False once the worker stops.
 
         That is looked at before, too: the call that says so may have come before the last one was forgotten.
         """
-        return not self._stopping.is_set() and self._behind.wait() and not self._stopping.is_set()
+        return not self._stopping.is_set() and self._backlog.wait() and not self._stopping.is_set()
 
     def _work_once(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Take `deliveries` through their turns, or hand these to other threads; what was received meanwhile."""
         groups = by_key(deliveries).items()
-        turns = [self._host.begin(key, self._host.hold(group), self._interruption) for key, group in groups]
+        turns = [self._host.begin(key, self._host.hold(group), self._stop_signal) for key, group in groups]
         ahead = self._host.go_on_together(turns, self._batch if self._has_room(0) else 0)
         slow = [turn for turn in turns if turn.end is None]
         for turn in slow:
-            future = self._pool.submit(self._go_on, turn)
+            future = self._pool.submit(self._run_turn, turn)
             self._running.add(future)
             future.add_done_callback(self._running.discard)
         if turns:
-            self._batch = self._few if slow else min(2 * self._batch, self._many)
+            self._batch = self._min_batch if slow else min(2 * self._batch, self._max_batch)
         return ahead
 
     def _has_room(self, patience: float) -> bool:
@@ -124,11 +130,11 @@ class Worker:
             self._free.release()
         return free
 
-    def _look_at_the_clocks(self) -> None:
+    def _compare_clocks(self) -> None:
         """Tell once if this machine's clock is not the backend's. Nothing here goes by it, but its logs do."""
         with suppress(SettledError):
             skew = time.time() - self._host.backend.now()
-            if abs(skew) > WORTH_TELLING + self._host.backend.resolution:
+            if abs(skew) > MIN_CLOCK_SKEW + self._host.backend.resolution:
                 self._host.observe(ClockSkewed(skew))
 
     def _receive(self, patience: float) -> Sequence[Delivery]:
@@ -140,25 +146,25 @@ class Worker:
             return ()
         try:
             return retried(lambda: self._host.backend.queue.receive(self._batch, patience), attempts=3)
-        except (Unavailable, Unknown):
+        except (UnavailableError, OutcomeUnknownError):
             # What was handed out in an answer that was lost is handed out again when its lease is over.
-            self._stopping.wait(self._patience)
+            self._stopping.wait(self._receive_wait)
         return ()
 
-    def _give_back(self, deliveries: Sequence[Delivery]) -> None:
+    def _release(self, deliveries: Sequence[Delivery]) -> None:
         for group in by_key(deliveries).values():
-            self._host.give_back(self._host.hold(group))
+            self._host.release(self._host.hold(group))
 
-    def _go_on(self, turn: Turn) -> None:
+    def _run_turn(self, turn: TurnRunner) -> None:
         with self._free:
             if self._stopping.is_set() and isinstance(turn.command, Load):
-                self._host.give_back(turn.held)
+                self._host.release(turn.held)
             else:
-                turn.go_on()
+                turn.run()
 
-    def _wind_up(self) -> None:
-        wait(set(self._running), timeout=self._grace)
-        self._interruption.set()
+    def _finish_turns(self) -> None:
+        wait(set(self._running), timeout=self._shutdown_grace)
+        self._stop_signal.set()
         self._pool.shutdown(wait=True)
 
 

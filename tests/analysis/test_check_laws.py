@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from settled import Finding, LogicError, Machine, Node, SettledError, Snapshot, StateValue, check, setup
 from settled.data import ABSENT, is_array, is_object
-from settled.progress import Progress, begin, drain, take
+from settled.progress import Progress, drain_inbox, initial_progress, take_event
 from tests.parity.compare import cases_in
 from tests.parity.runner import machine_of
 from tests.support.strategies import Config, configs, events_of
@@ -83,12 +83,12 @@ def test_what_is_unreachable_is_never_entered(config: Config, data: st.DataObjec
 def walk(machine: AnyMachine, config: Config, data: st.DataObject) -> Iterator[Snapshot[Any]]:
     """The snapshots of a random life of `machine`, each after all that it had to tell itself."""
     try:
-        progress = drain(machine, begin(machine))
+        progress = drain_inbox(machine, initial_progress(machine))
         yield progress.snapshot
         for event in data.draw(st.lists(events_of(config), max_size=6)):
             if progress.snapshot.status != "active":
                 return
-            progress = drain(machine, take(machine, Progress(progress.snapshot), event))
+            progress = drain_inbox(machine, take_event(machine, Progress(progress.snapshot), event))
             yield progress.snapshot
     except LogicError:
         return  # it never comes to rest
@@ -145,7 +145,7 @@ def test_where_the_turn_raises_it_was_told(config: dict[str, Any], events: list[
 
 def turns(machine: AnyMachine, events: list[str]) -> Iterator[tuple[frozenset[Node], bool]]:
     """Where each event leads, and whether the turn then raises because nothing would ever go on."""
-    world, snapshot = World(machine), drain(machine, begin(machine)).snapshot
+    world, snapshot = World(machine), drain_inbox(machine, initial_progress(machine)).snapshot
     world.start()
     world.deliver()
     for event in events:
@@ -155,7 +155,7 @@ def turns(machine: AnyMachine, events: list[str]) -> Iterator[tuple[frozenset[No
         world.deliver()
         failing = world.record().failing
         try:
-            snapshot = drain(machine, take(machine, Progress(snapshot), {"type": event})).snapshot
+            snapshot = drain_inbox(machine, take_event(machine, Progress(snapshot), {"type": event})).snapshot
         except LogicError:
             return  # it never comes to rest
         yield snapshot.configuration.members, failing is not None

@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from settled import DefinitionError, Fault, LogicError, compile_chart, setup
-from settled.chart.config_reader import read
+from settled import DefinitionError, DefinitionProblem, LogicError, compile_chart, setup
+from settled.chart.config_reader import config_from
 
 
-def faults_in(config: Any) -> list[Fault]:
+def faults_in(config: Any) -> list[DefinitionProblem]:
     with pytest.raises(DefinitionError) as raised:
         compile_chart(config)
-    return list(raised.value.faults)
+    return list(raised.value.problems)
 
 
-def fault_in(config: Any) -> Fault:
+def fault_in(config: Any) -> DefinitionProblem:
     (fault,) = faults_in(config)
     return fault
 
@@ -25,7 +25,7 @@ class TestWhatMayBeGiven:
     def test_text_and_mapping_are_the_same(self) -> None:
         text = '{"id": "m", "initial": "a", "states": {"a": {}}}'
         mapping: Any = {"id": "m", "initial": "a", "states": {"a": {}}}
-        assert read(text) == read(mapping)
+        assert config_from(text) == config_from(mapping)
 
     def test_a_transition_may_be_a_target_an_object_or_an_array(self) -> None:
         config: Any = {"initial": "a", "states": {"a": {"on": {"E": "b", "F": {"target": "b"}, "G": ["b"]}}, "b": {}}}
@@ -44,7 +44,7 @@ class TestWhatMayBeGiven:
 
     def test_null_is_the_same_as_left_out_elsewhere(self) -> None:
         keys = ("initial", "states", "entry", "exit", "invoke", "on", "always", "after", "onDone", "tags", "target")
-        assert read(dict.fromkeys(keys)).root == read({}).root
+        assert config_from(dict.fromkeys(keys)).root == config_from({}).root
 
     def test_an_empty_initial_is_none_which_a_parallel_node_needs_not(self) -> None:
         assert compile_chart({"type": "parallel", "initial": "", "states": {"a": {}}}).root.initial is None
@@ -166,8 +166,8 @@ class TestFingerprint:
     def test_is_of_the_config_and_its_order(self) -> None:
         one: Any = {"initial": "a", "states": {"a": {}, "b": {}}}
         other: Any = {"initial": "a", "states": {"b": {}, "a": {}}}
-        assert read(one).fingerprint == read(dict(one)).fingerprint
-        assert read(one).fingerprint != read(other).fingerprint
+        assert config_from(one).fingerprint == config_from(dict(one)).fingerprint
+        assert config_from(one).fingerprint != config_from(other).fingerprint
 
     def test_is_64_hex_digits_of_which_none_depends_on_the_process(self) -> None:
-        assert read({}).fingerprint == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+        assert config_from({}).fingerprint == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"

@@ -26,7 +26,7 @@ def test_all_names_without_a_meaning_are_told_at_once() -> None:
     }
     with pytest.raises(DefinitionError) as raised:
         setup(guards={"maybee": lambda args: True}).machine(config)
-    told = {fault.path: fault for fault in raised.value.faults}
+    told = {fault.path: fault for fault in raised.value.problems}
     assert told.keys() == {
         "states.a.entry[0]",
         "states.a.entry[1]",
@@ -68,7 +68,7 @@ def test_a_function_that_cannot_serve_says_why() -> None:
             actors={"stream": callback, "short": lambda input: 1, "none": 3, "machine": child, "good": never},  # type: ignore[dict-item,misc]
             guards={"asks": asks},
         ).machine({})
-    told = {fault.path: str(fault) for fault in raised.value.faults}
+    told = {fault.path: str(fault) for fault in raised.value.problems}
     assert told.keys() == {"actors.stream", "actors.short", "actors.none", "guards.asks"}
     assert "callbacks and observables" in told["actors.stream"]
     assert "two arguments" in told["actors.short"]

@@ -64,7 +64,7 @@ class TestGet:
         said = settled("get", "door/back")
         assert (said.status, said.err) == (
             1,
-            "settled: door/back: the record has format 9, this version of settled reads 2: update settled\n",
+            "settled: door/back: the record has format 9, this version of settled reads 3: update settled\n",
         )
 
     def test_says_what_is_no_record(self, settled: Settled, place: Backend) -> None:

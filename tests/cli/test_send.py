@@ -91,5 +91,5 @@ class TestWaiting:
     def test_fails_if_it_was_not_taken_and_still_tells_scripts(self, settled: Settled) -> None:
         said = settled("send", "door/front", "UNLOCK", "--wait", "--json")
         assert said.status == 1
-        assert (said.json["outcome"], said.json["state"]) == ("refused", "shut")
-        assert "UNLOCK was refused" in said.err
+        assert (said.json["outcome"], said.json["state"]) == ("invalid", "shut")
+        assert "UNLOCK was invalid" in said.err

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from settled_conformance import Session
 from settled_conformance.contract.checked_backend import Violation as Broken
-from settled_conformance.environment import Place
-from settled_conformance.simulator.choices import Drawn, Recorded, Tape, from_token, to_token
+from settled_conformance.environment import Environment
+from settled_conformance.simulator.choices import Choices, RandomChoices, ReplayedChoices, from_token, to_token
 from settled_conformance.simulator.explore import shrink, singles
-from settled_conformance.simulator.scenario import Run
+from settled_conformance.simulator.scenario import ScenarioRun
 from settled_conformance.simulator.scenarios import SCENARIOS
 from tests.conformance.faulty.harness import PlainHarness
 from tests.conformance.faulty.mutants import ExpiryToTail
@@ -21,8 +21,8 @@ from tests.conformance.faulty.mutants import ExpiryToTail
 APPEND = next(scenario for scenario in SCENARIOS if scenario.name == "append")
 
 
-def play(tape: Tape) -> Run:
-    return APPEND.run(Place.fresh(PlainHarness()), tape)
+def play(choices: Choices) -> ScenarioRun:
+    return APPEND.run(Environment.fresh(PlainHarness()), choices)
 
 
 @given(st.dictionaries(st.integers(0, 10_000), st.integers(1, 20)))
@@ -39,8 +39,8 @@ def test_what_is_no_token_is_refused(token: str) -> None:
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 1_000_000))
 def test_a_run_that_was_drawn_can_be_told_again(seed: int) -> None:
-    drawn = Drawn(random.Random(seed), 0.1)
-    assert play(drawn).timeline == play(Recorded(drawn.deviations)).timeline
+    drawn = RandomChoices(random.Random(seed), 0.1)
+    assert play(drawn).timeline == play(ReplayedChoices(drawn.deviations)).timeline
 
 
 def test_the_plain_run_has_one_single_deviation_for_each_other_way() -> None:
@@ -48,10 +48,10 @@ def test_the_plain_run_has_one_single_deviation_for_each_other_way() -> None:
 
 
 def test_shrinking_leaves_only_what_matters() -> None:
-    def runner(tape: Tape) -> Run:
-        left = {fork for fork in range(20) if tape.choose(2)}
+    def runner(choices: Choices) -> ScenarioRun:
+        left = {fork for fork in range(20) if choices.choose(2)}
         broken = [Broken("X4", "")] if {3, 11} <= left else []
-        return Run(broken, (), frozenset())
+        return ScenarioRun(broken, (), frozenset())
 
     assert shrink(runner, dict.fromkeys(range(20), 1), "X4") == {3: 1, 11: 1}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from settled_conformance import Session, Status
+from settled_conformance import Session, VerdictStatus
 from tests.conformance.faulty.further import FURTHER
 from tests.conformance.faulty.harness import PlainHarness
 from tests.conformance.faulty.more import MORE
@@ -19,7 +19,7 @@ from tests.conformance.faulty.reference import Plain
 )
 def test_a_broken_adapter_is_caught_by_the_guarantee_that_names_it(adapter: type[Plain], guarantee: str) -> None:
     session = Session(PlainHarness(adapter), stop_at=guarantee)
-    assert session.verdict(guarantee).status is Status.FAIL
+    assert session.verdict(guarantee).status is VerdictStatus.FAIL
 
 
 @pytest.mark.parametrize("adapter", [*MUTANTS, *MORE, *FURTHER], ids=lambda each: each.__name__)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from settled import Key, TooLarge
+from settled import Key, TooLargeError
 from settled.durable import Record
 from settled.durable.window import Window
-from settled_conformance import Harness, Session, Status
+from settled_conformance import Harness, Session, VerdictStatus
 from settled_conformance.harnesses.local import memory, mixed, unnumbered
 from settled_conformance.simulator.choices import from_token, to_token
 
@@ -44,7 +44,7 @@ def forgets_the_mark(patch: Patch) -> None:
 
 
 def forgets_what_was_not_acknowledged(patch: Patch) -> None:
-    settle = Window.settle
+    settle = Window.unpin
 
     def all_of_it(self: Window, _in_hand: Container[str], _before: Iterable[str] = ()) -> Window:
         return settle(self, ())
@@ -58,7 +58,7 @@ def takes_back_what_it_committed(patch: Patch) -> None:
     def undone(work: Any, owing: Any) -> Generator[Any, Any, Any]:
         try:
             return (yield from perform(work, owing))
-        except TooLarge:
+        except TooLargeError:
             work.record = Record()
             return None
 
@@ -155,8 +155,8 @@ def test_a_broken_host_is_caught_by_the_guarantee_that_names_it(how: Break) -> N
     make, guarantee = CAUGHT[how]
     with broken(how):
         session = Session(make(), stop_at=guarantee, budget=0.0)
-        assert session.verdict(guarantee).status is Status.FAIL
-    assert Session(make(), stop_at=guarantee, schedules=1).verdict(guarantee).status is not Status.FAIL
+        assert session.verdict(guarantee).status is VerdictStatus.FAIL
+    assert Session(make(), stop_at=guarantee, schedules=1).verdict(guarantee).status is not VerdictStatus.FAIL
 
 
 @pytest.mark.parametrize("how", REPLAYED, ids=name_of)

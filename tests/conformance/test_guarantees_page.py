@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from settled_conformance import GUARANTEES
-from settled_conformance.checks import proofs_of
+from settled_conformance.checks import checks_of
 from tests.conformance.faulty.further import FURTHER
 from tests.conformance.faulty.more import MORE
 from tests.conformance.faulty.mutants import MUTANTS
@@ -34,4 +34,4 @@ def test_the_page_counts_the_broken_adapters() -> None:
 
 @pytest.mark.parametrize("id", GUARANTEES)
 def test_every_guarantee_has_proofs_or_marks_that_explorations_leave(id: str) -> None:
-    assert proofs_of(id) or GUARANTEES[id].marks
+    assert checks_of(id) or GUARANTEES[id].marks

@@ -8,13 +8,13 @@ from typing import Any
 from settled import Key, fold
 from settled.durable import Event, Message, Record, Start, encode
 from settled.durable.messages import Parent
-from settled_conformance.environment import Place
+from settled_conformance.environment import Environment
 from settled_conformance.harnesses.local import MemoryHarness
-from settled_conformance.simulator.choices import Recorded
-from settled_conformance.simulator.effect_keys import Keys
-from settled_conformance.simulator.history import DiaryMachine
-from settled_conformance.simulator.lives import Lives
-from settled_conformance.simulator.machines import Weather, appender, priced
+from settled_conformance.simulator.choices import ReplayedChoices
+from settled_conformance.simulator.effect_keys import EffectKeys
+from settled_conformance.simulator.history import HistoryMachine
+from settled_conformance.simulator.lives import Lifetimes
+from settled_conformance.simulator.machines import FaultSwitch, appender, priced
 from settled_conformance.simulator.oracle import Moment
 from settled_conformance.simulator.scenarios import SCENARIOS
 from tests.conformance.faulty.harness import PlainHarness
@@ -26,12 +26,12 @@ A, B = ({"type": "APPEND", "id": id} for id in "ab")
 class Case:
     """The lives of `KEY`, what was sent to it, and what was found."""
 
-    def __init__(self, *machines: DiaryMachine) -> None:
-        machines = machines or (appender(Weather()),)
+    def __init__(self, *machines: HistoryMachine) -> None:
+        machines = machines or (appender(FaultSwitch()),)
         self.found: list[str] = []
         versions = {machine.version: machine for machine in machines}
         self.machine = machines[0]
-        self.lives = Lives(machines[-1], KEY, lambda id, how: self.found.append(id), versions, Moment())
+        self.lives = Lifetimes(machines[-1], KEY, lambda id, how: self.found.append(id), versions, Moment())
 
     def sent(self, *bodies: Start | Event) -> Case:
         for body in bodies:
@@ -110,13 +110,13 @@ def test_a_newer_version_migrates_once_and_an_older_one_never_comes_back() -> No
     assert case.committed().found == ["V1"]
 
 
-def _json(machine: DiaryMachine, input: str) -> Any:
+def _json(machine: HistoryMachine, input: str) -> Any:
     return json.loads(machine.dump(fold(machine, [], input)))
 
 
 def test_one_key_names_one_effect() -> None:
     found: list[str] = []
-    keys = Keys(lambda id, how: found.append(id))
+    keys = EffectKeys(lambda id, how: found.append(id))
     keys.use("m/x/1/1/0", "pay a")
     keys.use("m/x/1/1/0", "pay a")
     assert not found
@@ -142,18 +142,18 @@ PLAINLY = {
 
 
 def test_the_plain_way_of_a_story_comes_to_what_it_is_about() -> None:
-    for story in SCENARIOS:
-        if story.name in PLAINLY:
-            run = story.run(Place.fresh(MemoryHarness()), Recorded())
-            assert PLAINLY[story.name] in run.marks, (story.name, run.timeline)
+    for scenario in SCENARIOS:
+        if scenario.name in PLAINLY:
+            run = scenario.run(Environment.fresh(MemoryHarness()), ReplayedChoices())
+            assert PLAINLY[scenario.name] in run.marks, (scenario.name, run.timeline)
 
 
 def test_somebody_is_frozen_before_its_first_load_while_more_than_a_window_is_taken() -> None:
-    story = next(story for story in SCENARIOS if story.name == "left-behind")
-    plain = Recorded()
-    story.run(Place.fresh(MemoryHarness()), plain)
+    scenario = next(scenario for scenario in SCENARIOS if scenario.name == "left-behind")
+    plain = ReplayedChoices()
+    scenario.run(Environment.fresh(MemoryHarness()), plain)
     runs = (
-        story.run(Place.fresh(MemoryHarness()), Recorded({fork: way}))
+        scenario.run(Environment.fresh(MemoryHarness()), ReplayedChoices({fork: way}))
         for fork, ways in enumerate(plain.ways)
         for way in range(1, ways)
     )
@@ -161,6 +161,6 @@ def test_somebody_is_frozen_before_its_first_load_while_more_than_a_window_is_ta
 
 
 def test_what_a_harness_does_not_offer_is_left_out() -> None:
-    left_out = {story.name for story in SCENARIOS if not story.fits(PlainHarness())}
+    left_out = {scenario.name for scenario in SCENARIOS if not scenario.fits(PlainHarness())}
     assert left_out == {"restored", "wiped"}
-    assert all(story.fits(MemoryHarness()) for story in SCENARIOS)
+    assert all(scenario.fits(MemoryHarness()) for scenario in SCENARIOS)

@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 import pytest
 
 from settled.durable import Capability
-from settled_conformance import GUARANTEES, Harness, NoHarness, Session, Status, load_harness
-from settled_conformance.checks import Proof
+from settled_conformance import GUARANTEES, Harness, HarnessError, Session, VerdictStatus, load_harness
+from settled_conformance.checks import Check
 from tests.conformance.faulty.harness import PlainHarness
 from tests.conformance.faulty.mutants import ConsumedIdsDropped, Lifo
 from tests.conformance.faulty.reference import Plain
@@ -79,7 +79,7 @@ class TestAFactory:
         ],
     )
     def test_that_makes_no_harness_is_told_in_one_line_what_was_expected(self, adapter: str, said: str) -> None:
-        with pytest.raises(NoHarness) as raised:
+        with pytest.raises(HarnessError) as raised:
             load_harness(adapter)
         assert said in str(raised.value)
         assert len(str(raised.value).splitlines()) == 1
@@ -93,7 +93,7 @@ class TestACapability:
                 return frozenset(Capability) - {Capability.SCAN}
 
         verdict = Session(PlainHarness(Modest), budget=0.0).verdict("C1")
-        assert verdict.status is Status.FAIL
+        assert verdict.status is VerdictStatus.FAIL
         assert "whether the backend itself declares scan: False, expected True" in verdict.detail
 
     @pytest.mark.parametrize("capability", [Capability.SCAN, Capability.JOINT_FINISH])
@@ -106,7 +106,7 @@ class TestACapability:
                 return less
 
         verdict = Session(PlainHarness(Coy, less), budget=0.0).verdict("C1")
-        assert verdict.status is Status.FAIL
+        assert verdict.status is VerdictStatus.FAIL
         assert f"{capability} is not declared, and what it stands for did not raise Unsupported" in verdict.detail
 
 
@@ -114,16 +114,16 @@ class TestAKnownFailure:
     def test_is_expected(self) -> None:
         session = Session(PlainHarness(Lifo, known_failures={"F1": "our queue is a stack"}), budget=0.0)
         verdict = session.verdict("F1")
-        assert (verdict.status, verdict.detail, verdict.is_fine) == (Status.XFAIL, "our queue is a stack", True)
+        assert (verdict.status, verdict.detail, verdict.is_fine) == (VerdictStatus.XFAIL, "our queue is a stack", True)
 
     def test_that_does_not_fail_is_an_error(self) -> None:
         verdict = Session(PlainHarness(known_failures={"F4": "we thought so"}), budget=0.0).verdict("F4")
-        assert verdict.status is Status.FAIL
+        assert verdict.status is VerdictStatus.FAIL
         assert "take it off the list" in verdict.detail
 
 
 def test_what_was_never_tried_is_vacuous(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unproven(_id: str) -> list[Proof]:
+    def unproven(_id: str) -> list[Check]:
         return []
 
     def unexplored(_session: Session) -> None:
@@ -133,7 +133,7 @@ def test_what_was_never_tried_is_vacuous(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Session, "explore", unexplored)
     verdict = Session(PlainHarness()).verdict("R4")
     assert (verdict.status, verdict.detail, verdict.is_fine) == (
-        Status.VACUOUS,
+        VerdictStatus.VACUOUS,
         "never happened: zombie commit",
         False,
     )

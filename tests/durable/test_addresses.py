@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from settled import Key, Machine, Outcome, assign, raise_, send_parent, send_to, setup
-from settled.durable.commands import Act, Finish, Load
+from settled.durable.commands import Finish, Load, PerformActions
 from tests.support.virtual_world import World
 
 
@@ -73,7 +73,7 @@ def say(to: str, word: str, kind: str = "SAY") -> dict[str, str]:
 
 
 def heard(world: World, key: Key | None = None) -> list[str]:
-    return list(world.record_of(key or world.key()).live().context["heard"])
+    return list(world.record_of(key or world.key()).readable_snapshot().context["heard"])
 
 
 def branch_of(world: World) -> Key:
@@ -147,7 +147,7 @@ class TestAnActorThatIsGoneByTheEndOfTheStep:
         if hears is not None:
             (kid,) = [key for key in keys_of(world) if key.machine == "kid"]
             assert heard(world, kid) == hears
-            assert world.record_of(kid).live().status == "stopped"
+            assert world.record_of(kid).readable_snapshot().status == "stopped"
 
 
 def keys_of(world: World) -> list[Key]:
@@ -181,7 +181,7 @@ class TestASystemId:
         world.settle()
         (letter,) = world.letters()
         assert "nobody in its system goes by 'nobody'" in letter.reason
-        assert world.outcome(letter.message.id) is Outcome.REFUSED
+        assert world.outcome(letter.message.id) is Outcome.INVALID
 
     def test_that_nobody_has_fails_at_the_root_itself(self) -> None:
         world = family()
@@ -226,12 +226,12 @@ class TestASystemId:
         world.settle()
         world.send("GO", second)
         world.settle()
-        assert world.record_of(first).live().value == "with"
-        assert world.record_of(second).live().value == "without"
+        assert world.record_of(first).readable_snapshot().value == "with"
+        assert world.record_of(second).readable_snapshot().value == "without"
         world.send(say("one", "hello"))
         world.settle()
         assert heard(world, leaf_of(world)) == ["hello"]
-        leaves = [world.record_of(key).live() for key in keys_of(world) if key.machine == "leaf"]
+        leaves = [world.record_of(key).readable_snapshot() for key in keys_of(world) if key.machine == "leaf"]
         assert sorted(leaf.status for leaf in leaves) == ["active", "stopped"]
 
     def test_is_given_back_when_its_holder_ends(self) -> None:
@@ -242,7 +242,7 @@ class TestASystemId:
         assert set(world.record().system) == {"right"}
 
     @pytest.mark.parametrize(
-        ("command", "nth", "after"), [*product([Load, Finish, Act], range(1, 8), [False, True])], ids=str
+        ("command", "nth", "after"), [*product([Load, Finish, PerformActions], range(1, 8), [False, True])], ids=str
     )
     def test_reaches_once_wherever_a_worker_dies(self, command: type[Any], nth: int, after: bool) -> None:
         world = family()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from settled import Key, Machine, assign, send_parent, send_to, setup
-from settled.durable.commands import Act, Finish, Load
+from settled.durable.commands import Finish, Load, PerformActions
 from tests.support.virtual_world import World
 
 CHILD: Mapping[str, Any] = {
@@ -91,7 +91,7 @@ class TestAChildMachine:
     def test_is_an_instance_under_its_parents_key(self) -> None:
         world = working()
         assert kid(world) == Key("child", "ada/~kid.w1.1.1.0")
-        assert world.record_of(kid(world)).live().value == "idle"
+        assert world.record_of(kid(world)).readable_snapshot().value == "idle"
 
     def test_lets_its_parent_rest_while_it_lives(self) -> None:
         assert working().record().turn is None
@@ -125,7 +125,7 @@ class TestAChildThatIsStopped:
         world.send("STOP")
         world.settle(until=world.now)
         assert world.value() == "idle"
-        assert world.record_of(key).live().status == "stopped"
+        assert world.record_of(key).readable_snapshot().status == "stopped"
 
     def test_is_another_one_when_it_is_started_again(self) -> None:
         world = working()
@@ -133,8 +133,8 @@ class TestAChildThatIsStopped:
         world.send("AGAIN")
         world.settle(until=world.now)
         assert kid(world) != first
-        assert world.record_of(first).live().status == "stopped"
-        assert world.record_of(kid(world)).live().status == "active"
+        assert world.record_of(first).readable_snapshot().status == "stopped"
+        assert world.record_of(kid(world)).readable_snapshot().status == "active"
 
     def test_cannot_report_to_its_successors_place(self) -> None:
         world = working()
@@ -143,7 +143,7 @@ class TestAChildThatIsStopped:
         world.send("AGAIN")
         world.settle(until=world.now)
         assert world.value() == "working"
-        assert world.record_of(kid(world)).live().value == "idle"
+        assert world.record_of(kid(world)).readable_snapshot().value == "idle"
 
 
 class TestAChildThatIsStoppedByTheStepThatStartsIt:
@@ -213,7 +213,7 @@ class TestTheLastWordsOfAChild:
         world = self.ended("t")
         assert world.value() == "t"
         assert world.snapshot().context["output"] == 7
-        assert world.record().parting == {}
+        assert world.record().detached == {}
         assert world.record().window.senders == {}
 
     def test_do_not_end_its_successor(self) -> None:
@@ -221,7 +221,7 @@ class TestTheLastWordsOfAChild:
         assert world.value() == "s"
         assert world.snapshot().context["output"] == 7
         assert world.snapshot().children["k"].status == "active"
-        assert world.record_of(world.record().children["k"].key).live().value == "a"
+        assert world.record_of(world.record().children["k"].key).readable_snapshot().value == "a"
 
     @pytest.mark.parametrize(
         ("command", "nth", "after"), [*product([Load, Finish], range(1, 9), [False, True])], ids=str
@@ -350,7 +350,7 @@ class TestADelayedWordToAChild:
         assert world.snapshot().context["heard"] == []
 
 
-PLACES = [*product([Load, Finish, Act], range(1, 12), [False, True])]
+PLACES = [*product([Load, Finish, PerformActions], range(1, 12), [False, True])]
 
 
 @pytest.mark.parametrize(("command", "nth", "after"), PLACES, ids=str)

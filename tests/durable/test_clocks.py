@@ -7,8 +7,8 @@ from attrs import evolve
 
 from settled.durable import Timer, Traits, Write
 from settled.durable.commands import Finish, Release
-from settled.durable.messages import Due
-from settled.durable.record import due_message
+from settled.durable.messages import TimerFired
+from settled.durable.record import timer_message
 from settled_local.memory import MemoryBackend
 from tests.durable.machines import SUBMIT, signup
 from tests.support.virtual_world import LEASE, Crash, World
@@ -47,7 +47,7 @@ class Parts(MemoryBackend):
 class TestATimerThatComesEarly:
     def test_changes_nothing_and_is_scheduled_again(self) -> None:
         world = waiting()
-        world.take([world.stray(Due(token_of(world)), "an hour early")])
+        world.take([world.stray(TimerFired(token_of(world)), "an hour early")])
         assert world.value() == "waiting"
         (finish,) = [each for each in world.commands[-2:] if isinstance(each, Finish)]
         assert [timer.due for timer in finish.write.timers] == [timer.due for timer in world.record().timers.values()]
@@ -57,7 +57,7 @@ class TestATimerThatComesEarly:
         world = waiting()
         token = token_of(world)
         first = next(timer.message.id for each in world.commands for timer in _timers(each))
-        world.take([world.stray(Due(token), first)])
+        world.take([world.stray(TimerFired(token), first)])
         again = [timer for each in world.commands for timer in _timers(each)][-1]
         assert again.id == token
         assert again.message.id != first
@@ -70,7 +70,7 @@ class TestATimerThatComesEarly:
         world.settle(until=world.now + 100)
         token = token_of(world)
         backend.timers.cancel(token)
-        backend.queue.send([due_message(world.key(), token)])
+        backend.queue.send([timer_message(world.key(), token)])
         backend.dying = True
         world.deliver()
         assert not backend.dying
@@ -80,7 +80,7 @@ class TestATimerThatComesEarly:
 
     def test_fires_when_it_is_due(self) -> None:
         world = waiting()
-        world.take([world.stray(Due(token_of(world)), "early")])
+        world.take([world.stray(TimerFired(token_of(world)), "early")])
         world.settle(until=1_000 + DAY - 1)
         assert world.value() == "waiting"
         world.settle(until=1_000 + DAY)
@@ -94,7 +94,7 @@ class TestATimerThatComesEarly:
         port, message_id, early = world.now, "first", 0
         while world.value() == "waiting" and rounds < 10:
             world.now = port - behind
-            world.take([world.stray(Due(token, early), message_id)])
+            world.take([world.stray(TimerFired(token, early), message_id)])
             scheduled = [timer for each in world.commands for timer in _timers(each)][-1]
             early, message_id, rounds = early + 1, scheduled.message.id, rounds + 1
             port = max(port, scheduled.due)

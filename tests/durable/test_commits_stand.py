@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from settled import Denied, End, Policy, SettledError, TooLarge, Unavailable, Unknown, assign, send_to, setup
+from settled import (
+    AccessDeniedError,
+    OutcomeUnknownError,
+    Policy,
+    SettledError,
+    TooLargeError,
+    TurnEnd,
+    UnavailableError,
+    assign,
+    send_to,
+    setup,
+)
 from settled.durable import Traits
 from settled.durable.commands import Command, Finish
 from tests.durable.machines import add, appending, applied, tell
@@ -39,8 +50,8 @@ class TestACommitThatFailsAfterOneThatDidNot:
         world.settle()
         for each in (tell(0), add(1), tell(2)):
             world.send(each)
-        world.fail_at(Finish, TooLarge("the record with its failure"), nth=2)
-        with pytest.raises(TooLarge):
+        world.fail_at(Finish, TooLargeError("the record with its failure"), nth=2)
+        with pytest.raises(TooLargeError):
             world.deliver()
         world.now += LEASE
         world.settle(until=world.now + 10)
@@ -73,7 +84,7 @@ class Halfway(World):
 
 
 class TestWhatIsOwedAndTooLarge:
-    @pytest.mark.parametrize("error", [TooLarge("a message"), Denied("no")])
+    @pytest.mark.parametrize("error", [TooLargeError("a message"), AccessDeniedError("no")])
     def test_fails_its_message_and_leaves_the_commit(self, error: SettledError) -> None:
         machine = setup(
             actions={
@@ -93,26 +104,26 @@ class TestWhatIsOwedAndTooLarge:
         world.start()
         world.settle()
         world.send({"type": "ADD", "n": 1})
-        ends: list[End | None] = []
+        ends: list[TurnEnd | None] = []
         for _ in range(6):
             try:
                 ends.append(world.deliver())
-            except Denied:
+            except AccessDeniedError:
                 ends.append(None)
             world.now += LEASE * 20
         assert applied(world) == [1]
-        if isinstance(error, TooLarge):
-            assert End.RELEASED in ends
+        if isinstance(error, TooLargeError):
+            assert TurnEnd.RELEASED in ends
             assert world.record().halted
-            assert [debt.what for debt in world.record().outbox]
+            assert [debt.item for debt in world.record().outbox]
 
 
 def _what_may_go_wrong() -> Iterator[tuple[Traits, type[SettledError], bool]]:
     """Which backend, which error, and whether it was done all the same; an atomic one only says that if it may be."""
     for traits in (Traits(), Traits(atomic=True, fenced=True)):
-        for error in (TooLarge, Denied, Unknown, Unavailable):
+        for error in (TooLargeError, AccessDeniedError, OutcomeUnknownError, UnavailableError):
             yield traits, error, False
-            if error is Unknown or not traits.atomic:
+            if error is OutcomeUnknownError or not traits.atomic:
                 yield traits, error, True
 
 

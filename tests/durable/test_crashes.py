@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from settled import Outcome
-from settled.durable.commands import Act, Finish, Load, Run
-from settled_runtime.record_cache import Memory
+from settled.durable.commands import Finish, Load, PerformActions, RunActors
+from settled_runtime.record_cache import RecordCache
 from tests.durable.machines import appending, signup, submitted, tell
 from tests.support.virtual_world import LEASE, World
 
@@ -47,14 +47,14 @@ class TestAfterTheClaim:
 
     def test_pending_effects_run_again_under_the_same_key(self) -> None:
         world = submitted(signup())
-        world.crash_after(Run)
+        world.crash_after(RunActors)
         world.settle(until=5_000)
         assert world.performed("send_email") == [(MAIL, 1), (MAIL, 2)]
         assert world.value() == "waiting"
 
     def test_nobody_goes_on_before_the_lease_is_over(self) -> None:
         world = submitted(signup())
-        world.crash_at(Run)
+        world.crash_at(RunActors)
         world.deliver()
         world.now += LEASE - 0.001
         assert world.deliver() is None
@@ -82,7 +82,7 @@ class TestAfterTheLastCommit:
         world.start()
         world.settle()
         world.send(tell(1))
-        world.crash_at(Act)
+        world.crash_at(PerformActions)
         assert world.deliver() is None
         version = world.version()
         world.settle()
@@ -95,7 +95,7 @@ class TestAfterTheLastCommit:
         world.start()
         world.settle()
         world.send(tell(1))
-        world.crash_after(Act)
+        world.crash_after(PerformActions)
         world.settle()
         assert world.snapshot().context["applied"] == [1]
         assert world.performed("report") == [("list/ada/a/1/0", 1)] * 2
@@ -105,20 +105,22 @@ class TestAfterTheLastCommit:
         world.start()
         world.settle()
         world.send(tell(1))
-        world.crash_at(Act)
+        world.crash_at(PerformActions)
         world.deliver()
         world.now += LEASE
         assert [delivery.attempt for delivery in world.backend.queue.receive(10)] == [2]
 
 
 @pytest.mark.parametrize(
-    ("command", "nth", "after"), [*product([Load, Finish, Act, Run], range(1, 5), [False, True])], ids=str
+    ("command", "nth", "after"),
+    [*product([Load, Finish, PerformActions, RunActors], range(1, 5), [False, True])],
+    ids=str,
 )
-@pytest.mark.parametrize("memory", [None, Memory()], ids=["forgetful", "remembering"])
+@pytest.mark.parametrize("memory", [None, RecordCache()], ids=["forgetful", "remembering"])
 def test_wherever_the_worker_dies_the_signup_comes_to_its_end(
-    command: type[Any], nth: int, after: bool, memory: Memory | None
+    command: type[Any], nth: int, after: bool, memory: RecordCache | None
 ) -> None:
-    world = World(signup(), memory=memory and Memory())
+    world = World(signup(), memory=memory and RecordCache())
     world.start()
     world.send({"type": "SUBMIT", "email": "ada@example.org"}, id="submit")
     (world.crash_after if after else world.crash_at)(command, nth=nth)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from settled import End, Key, Outcome, Policy, assign, setup
+from settled import Key, Outcome, Policy, TurnEnd, assign, setup
 from settled.durable import Event
-from settled.durable.commands import Finish, Letters, Load, Release, Run
-from settled.durable.messages import Stamp
+from settled.durable.commands import Finish, Load, LoadDeadLetters, Release, RunActors
+from settled.durable.messages import SenderPosition
 from tests.durable import machines
 from tests.durable.machines import add, appending, applied, signup, tell
 from tests.support.virtual_world import LEASE, World
@@ -63,7 +63,7 @@ class TestAMessageThatFails:
     def test_is_set_aside_after_its_last_attempt_and_the_instance_halts(self) -> None:
         world = poisoned()
         assert [letter.message.id for letter in world.letters()] == ["poison", "behind"]
-        assert world.outcome("poison") is Outcome.DEAD
+        assert world.outcome("poison") is Outcome.DEAD_LETTERED
         assert world.record().halted is not None
         assert applied(world) == [1]
 
@@ -85,8 +85,8 @@ class TestAMessageThatFails:
         zombie = world.backend.queue.receive(10)
         world.now += LEASE
         world.settle()
-        assert world.outcome("poison") is Outcome.DEAD
-        assert world.take(zombie) is End.LOST
+        assert world.outcome("poison") is Outcome.DEAD_LETTERED
+        assert world.take(zombie) is TurnEnd.LOST
         assert len(world.letters()) == 1
 
 
@@ -110,7 +110,7 @@ class TestAMessageWhoseWorkersDie:
         assert "received 5 times without progress" in failing.detail
         world.now += LEASE
         world.deliver()
-        assert world.outcome("killer") is Outcome.DEAD
+        assert world.outcome("killer") is Outcome.DEAD_LETTERED
 
     def test_an_actor_that_kills_its_workers_halts_the_instance_with_its_turn_open(self) -> None:
         world = World(signup(), policy=Policy(lease=LEASE, max_attempts=2, max_receives=3))
@@ -118,7 +118,7 @@ class TestAMessageWhoseWorkersDie:
         world.settle()
         world.send({"type": "SUBMIT", "email": "e"}, id="submit")
         for _ in range(7):
-            world.crash_at(Run)
+            world.crash_at(RunActors)
             world.deliver()
             world.now += LEASE
         assert [letter.message.id for letter in world.letters()] == ["submit"]
@@ -300,7 +300,7 @@ class TestRedrive:
         world.settle()
         assert applied(world) == [1, 2, 3, 4]
 
-    @pytest.mark.parametrize("command", [Load, Letters, Finish])
+    @pytest.mark.parametrize("command", [Load, LoadDeadLetters, Finish])
     @pytest.mark.parametrize("nth", [1, 2, 3])
     @pytest.mark.parametrize("after", [False, True])
     def test_loses_and_doubles_nothing_wherever_a_worker_dies(
@@ -393,7 +393,7 @@ class TestAnEventOfAnotherInstanceThatWasSetAside:
         sender = Key("other", "bob")
 
         def say(version: int) -> None:
-            event = Event(add(version), Stamp(sender, "b", version, 0))
+            event = Event(add(version), SenderPosition(sender, "b", version, 0))
             world.take([world.stray(event, f"settled:{version}")])
 
         say(1)

@@ -6,8 +6,8 @@ from typing import Any
 
 from settled import Key, Machine, Outcome, Policy, setup
 from settled.durable import Start, encode
-from settled.durable.commands import Act, Run
-from settled.durable.messages import Due, Event, Nudge, Report, Stamp, Stop
+from settled.durable.commands import PerformActions, RunActors
+from settled.durable.messages import ChildEnded, Event, SenderPosition, StopChildInstance, TimerFired, Wake
 from tests.durable.machines import SUBMIT, add, appending, applied, nothing, signup, submitted
 from tests.support.virtual_world import LEASE, World
 
@@ -43,15 +43,15 @@ class TestAMessageThatIsKnown:
     def test_of_another_instance_is_known_by_its_step_for_ever(self) -> None:
         world = started(Policy(window=2))
         sender = Key("other", "bob")
-        world.post("ada", encode(Event(add(1), Stamp(sender, "birth", 4, 0))), id="from bob")
+        world.post("ada", encode(Event(add(1), SenderPosition(sender, "birth", 4, 0))), id="from bob")
         world.settle()
         for n in (2, 3, 4):
             world.send(add(n))
             world.settle()
         assert "from bob" not in world.record().window.ids
-        world.take([world.stray(Event(add(1), Stamp(sender, "birth", 4, 0)), "from bob")])
+        world.take([world.stray(Event(add(1), SenderPosition(sender, "birth", 4, 0)), "from bob")])
         assert applied(world) == [1, 2, 3, 4]
-        world.take([world.stray(Event(add(5), Stamp(sender, "birth", 4, 1)), "from bob too")])
+        world.take([world.stray(Event(add(5), SenderPosition(sender, "birth", 4, 1)), "from bob too")])
         assert applied(world) == [1, 2, 3, 4, 5]
 
     def test_equal_events_under_different_ids_are_different_events(self) -> None:
@@ -70,10 +70,10 @@ class TestAMessageThatIsHandedOutAgainButNeverTwice:
         world.start(id="start")
         world.settle()
         world.send("GO")
-        world.crash_at(Run)
+        world.crash_at(RunActors)
         world.deliver()
         world.now += LEASE
-        world.crash_at(Act)
+        world.crash_at(PerformActions)
         world.take([world.stray(Start(), "start"), *world.backend.queue.receive(1)])
         world.settle()
         assert world.value() == "over"
@@ -113,24 +113,24 @@ class TestWhatIsStale:
         world.send("VERIFY")
         world.settle(until=2_000)
         version = world.version()
-        world.take([world.stray(Due(token), token)])
+        world.take([world.stray(TimerFired(token), token)])
         assert world.value() == "active"
         assert world.version() == version
 
     def test_a_report_of_another_generation_changes_nothing(self) -> None:
         world = submitted(signup())
-        world.take([world.stray(Report("mail", "another", True), "r")])
+        world.take([world.stray(ChildEnded("mail", "another", True), "r")])
         assert world.value() == "form"
 
     def test_a_stop_from_somebody_elses_parent_changes_nothing(self) -> None:
         world = submitted(signup())
-        world.take([world.stray(Stop("another"), "s")])
+        world.take([world.stray(StopChildInstance("another"), "s")])
         assert world.snapshot().status == "active"
 
     def test_a_nudge_applies_nothing(self) -> None:
         world = submitted(signup())
         version = world.version()
-        world.take([world.stray(Nudge(), "n")])
+        world.take([world.stray(Wake(), "n")])
         assert (world.value(), world.version()) == ("form", version)
 
 
@@ -143,7 +143,7 @@ class TestWhatIsNoEvent:
         forged = world.send({"type": "xstate.after.patience.signup.waiting"})
         world.settle(until=2_000)
         assert world.value() == "waiting"
-        assert world.outcome(forged) is Outcome.REFUSED
+        assert world.outcome(forged) is Outcome.INVALID
         assert [letter.message.id for letter in world.letters()] == [forged]
         assert "xstate." in world.letters()[0].reason
 
@@ -153,7 +153,7 @@ class TestWhatIsNoEvent:
         world.send(add(1))
         world.settle()
         assert applied(world) == [1]
-        assert world.outcome("bad") is Outcome.REFUSED
+        assert world.outcome("bad") is Outcome.INVALID
         assert world.letters()[0].message.body == "{"
 
     def test_an_event_for_an_instance_that_was_never_started_is_kept_for_an_operator(self) -> None:
@@ -161,7 +161,7 @@ class TestWhatIsNoEvent:
         early = world.send(add(1), instance="bob")
         world.settle()
         assert world.record("bob").snapshot is None
-        assert world.outcome(early, "bob") is Outcome.REFUSED
+        assert world.outcome(early, "bob") is Outcome.INVALID
         assert "never started" in world.letters("bob")[0].reason
 
     def test_it_can_be_started_afterwards_and_the_event_redriven(self) -> None:

@@ -6,19 +6,19 @@ from typing import Any
 
 from settled import Key, Machine, Policy, assign, emit, send_parent, send_to, setup, spawn_child, stop_child
 from settled.durable import Traits
-from settled.durable.commands import Act, Finish
-from settled.durable.messages import Event, Forward, Stamp, Start, decode, encode
+from settled.durable.commands import Finish, PerformActions
+from settled.durable.messages import Event, ForwardToSystemId, SenderPosition, Start, decode, encode
 from tests.durable.machines import add, appending, applied
 from tests.support.virtual_world import LEASE, World
 
 
-def stamp(sender: str, version: int, place: int = 0, birth: str = "b") -> Stamp:
-    return Stamp(Key("other", sender), birth, version, place)
+def stamp(sender: str, version: int, place: int = 0, birth: str = "b") -> SenderPosition:
+    return SenderPosition(Key("other", sender), birth, version, place)
 
 
-def hear(world: World, stamp: Stamp, n: int) -> None:
+def hear(world: World, stamp: SenderPosition, n: int) -> None:
     """ada is sent `n`; no queue knows the id again."""
-    world.take([world.stray(Event(add(n), stamp), f"{stamp.sender}{stamp.position}")])
+    world.take([world.stray(Event(add(n), stamp), f"{stamp.key}{stamp.order}")])
 
 
 class TestASender:
@@ -114,7 +114,7 @@ class TestAChild:
         world.send("END", child)
         world.settle()
         assert "c0" not in world.record().children
-        late = Event(add(7), Stamp(child, birth, 2, 0, generation))
+        late = Event(add(7), SenderPosition(child, birth, 2, 0, generation))
         world.take([world.stray(late, "late")])
         assert applied(world) == [0]
         assert world.letters() == []
@@ -128,14 +128,14 @@ class TestAChild:
         world.send("TELL", child)
         world.deliver(limit=1)
         assert world.record().children == {}
-        world.post("ada", encode(Event(add(1), Stamp(child, "birth", 2, 0))), id="from the stopped one")
+        world.post("ada", encode(Event(add(1), SenderPosition(child, "birth", 2, 0))), id="from the stopped one")
         world.settle()
         assert applied(world) == [1]
 
     def test_that_was_stopped_makes_nobody_forgotten_who_lives(self) -> None:
         world = with_children(1)
         old = world.record().children["c0"].key
-        said = world.stray(Event(add(7), Stamp(old, "birth", 7, 0)), "settled:from the old one")
+        said = world.stray(Event(add(7), SenderPosition(old, "birth", 7, 0)), "settled:from the old one")
         world.take([said])
         for n in range(1, 5):
             world.send({"type": "MORE", "n": n})
@@ -204,7 +204,7 @@ class TestWhatARootPassesOn:
             for each in world.commands
             if isinstance(each, Finish)
             for message in each.write.sends
-            if isinstance(decode(message.body), Forward)
+            if isinstance(decode(message.body), ForwardToSystemId)
         ]
         to = world.record().children["b"].key
         for n in range(4):
@@ -213,7 +213,7 @@ class TestWhatARootPassesOn:
             world.settle()
         world.take([world.stray(decode(passed.body), passed.id)])
         world.settle()
-        assert world.record_of(to).live().context["applied"] == [1, 100, 101, 102, 103]
+        assert world.record_of(to).readable_snapshot().context["applied"] == [1, 100, 101, 102, 103]
 
 
 def _leaving() -> tuple[Machine[Any, Any], tuple[Machine[Any, Any]]]:
@@ -257,7 +257,7 @@ class TestASenderWhoseWorkerDiesBeforeItsAcknowledgement:
         world.settle()
         for n, shouter in enumerate(shouters):
             world.send({"type": "GO", "n": n}, shouter)
-            world.crash_at(Act)
+            world.crash_at(PerformActions)
             while world.plans:
                 world.deliver(limit=1)
         while deliveries := [each for each in world.backend.queue.receive(50) if each.message.key.machine == "list"]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from settled import End
-from settled.durable.commands import Act, Finish, Load, Run
+from settled import TurnEnd
+from settled.durable.commands import Finish, Load, PerformActions, RunActors
 from tests.durable.machines import SUBMIT, add, appending, applied, signup, tell
 from tests.support.virtual_world import World
 
@@ -50,7 +50,7 @@ class TestQueuedMessages:
         for event in (add(1), tell(2), add(3)):
             world.send(event)
         world.deliver()
-        assert kinds(world) == [Load, Finish, Act, Finish]
+        assert kinds(world) == [Load, Finish, PerformActions, Finish]
         acks = [[ack.message.id for ack in each.write.acks] for each in world.commands if isinstance(each, Finish)]
         assert acks == [["m2"], ["m3", "m4"]]
 
@@ -61,7 +61,7 @@ class TestQueuedMessages:
         world.send("VERIFY")
         world.deliver()
         assert world.value() == "active"
-        assert kinds(world) == [Load, Finish, Act, Run, Finish, Finish, Act, Finish]
+        assert kinds(world) == [Load, Finish, PerformActions, RunActors, Finish, Finish, PerformActions, Finish]
 
 
 class TestOneThatRaises:
@@ -69,7 +69,7 @@ class TestOneThatRaises:
         world = started()
         for event in (add(1), add(2), add(3, boom=True), add(4)):
             world.send(event)
-        assert world.deliver() is End.RELEASED
+        assert world.deliver() is TurnEnd.RELEASED
         assert applied(world) == [1, 2]
         assert world.record().failing is not None
         assert kinds(world)[:2] == [Load, Finish]

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import pytest
 from attrs import evolve
 
-from settled import Conflict, End, Outcome, Policy
+from settled import ConflictError, Outcome, Policy, TurnEnd
 from settled.durable import Delivery, Position, Traits
-from settled.durable.commands import Extend, Finish, Load, Run
+from settled.durable.commands import Extend, Finish, Load, RunActors
 from tests.durable.machines import SUBMIT, add, appending, applied, signup, tell
 from tests.support.virtual_world import LEASE, World
 
@@ -64,7 +64,7 @@ class TestFrozenBeforeTheFirstLook:
         world.send(add(1), id="one")
         held = world.receive()
         others_take(world, *range(2, MANY))
-        assert world.take(held) is End.LOST
+        assert world.take(held) is TurnEnd.LOST
         assert applied(world) == [*range(1, MANY)]
         assert world.letters() == []
 
@@ -75,7 +75,7 @@ class TestFrozenBeforeTheFirstLook:
         world.delete()
         world.start(id="next")
         world.settle()
-        assert world.take(held) is End.LOST
+        assert world.take(held) is TurnEnd.LOST
         assert applied(world) == []
 
     def test_leaves_nothing_at_a_deleted_instance(self, world: Frozen) -> None:
@@ -84,7 +84,7 @@ class TestFrozenBeforeTheFirstLook:
         others_take(world, *range(2, MANY))
         world.delete()
         version = world.version()
-        assert world.take(held) is End.LOST
+        assert world.take(held) is TurnEnd.LOST
         assert world.version() == version
         assert world.letters() == []
 
@@ -94,7 +94,7 @@ class TestFrozenBeforeTheFirstLook:
         others_take(world)
         world.redrive()
         failing = world.record().failing
-        assert world.take(held) is End.LOST
+        assert world.take(held) is TurnEnd.LOST
         assert world.record().failing == failing
 
 
@@ -107,7 +107,7 @@ class TestFrozenBetweenTheLookAndTheCommit:
             others_take(world, *range(2, MANY))
 
         world.before(Finish, freeze)
-        assert world.take(held) is End.LOST
+        assert world.take(held) is TurnEnd.LOST
         assert applied(world) == [*range(1, MANY)]
 
     def test_takes_nothing_into_the_next_life(self, world: Frozen) -> None:
@@ -121,7 +121,7 @@ class TestFrozenBetweenTheLookAndTheCommit:
             world.settle()
 
         world.before(Finish, freeze)
-        assert world.take(held) is End.LOST
+        assert world.take(held) is TurnEnd.LOST
         assert applied(world) == []
 
 
@@ -139,7 +139,7 @@ class TestFrozenWithATurnOfAnother:
         world.take(world.receive())
         world.now += LEASE
         version = world.version()
-        assert world.take(held) is End.LOST
+        assert world.take(held) is TurnEnd.LOST
         assert world.version() == version
 
 
@@ -149,7 +149,7 @@ class TestWhereTheQueueIsAsked:
         world.way = "asked"
         world.start()
         world.send(add(1))
-        world.fail_at(Finish, Conflict("another"))
+        world.fail_at(Finish, ConflictError("another"))
         world.take(world.receive())
         looks = [type(each) for each in world.commands if isinstance(each, Load | Extend)]
         assert looks == [Load, Extend, Load, Load, Extend]  # the second one looked for its own commit
@@ -174,13 +174,13 @@ class TestAPosition:
         (again,) = world.backend.queue.receive(1)
         assert again.position is not None
         restored = evolve(again, position=Position(again.position.epoch, 2))
-        assert world.take([restored]) is End.DONE
+        assert world.take([restored]) is TurnEnd.DONE
         assert applied(world) == [0, 1, 2, 3]
         (letter,) = world.letters()
         assert letter.message.id == "again"
         assert "stands at 2 of its queue, where all up to 5 were taken" in letter.reason
         assert world.record().halted is None
-        assert world.outcome("again") is Outcome.REFUSED
+        assert world.outcome("again") is Outcome.INVALID
 
     def test_of_another_epoch_says_nothing(self) -> None:
         world = World(appending())
@@ -191,7 +191,7 @@ class TestAPosition:
         (second,) = world.backend.queue.receive(1)
         world.take([evolve(second, position=Position("restored", 1))])
         assert applied(world) == [1, 2]
-        assert world.record().mark == Position("restored", 1)
+        assert world.record().high_water_mark == Position("restored", 1)
 
     def test_of_what_was_set_aside_counts_as_passed(self) -> None:
         world = World(appending(), policy=Policy(lease=LEASE, max_attempts=1))
@@ -199,7 +199,7 @@ class TestAPosition:
         world.send(add(1, boom=True))
         world.settle()
         assert world.record().halted
-        mark = world.record().mark
+        mark = world.record().high_water_mark
         assert mark is not None
         assert mark.number == 2
 
@@ -244,7 +244,7 @@ class TestADeletionWhileATurnIsOpen:
         world.start()
         world.settle(until=world.now)
         world.send(SUBMIT, id="submit")
-        world.crash_at(Run)
+        world.crash_at(RunActors)
         ready = world.backend.queue.receive(10)
         world.take([each if numbered else evolve(each, position=None) for each in ready])
         assert world.record().turn is not None

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from settled import End
+from settled import TurnEnd
 from settled.durable.commands import Finish, Load
-from settled.durable.messages import Due, Event
-from settled_runtime.record_cache import Memory
+from settled.durable.messages import Event, TimerFired
+from settled_runtime.record_cache import RecordCache
 from tests.durable.machines import SUBMIT, add, appending, applied, signup
 from tests.support.virtual_world import LEASE, World
 
 
 def started(size: int = 16) -> World:
-    world = World(appending(), memory=Memory(size))
+    world = World(appending(), memory=RecordCache(size))
     world.start()
     world.settle()
     world.commands.clear()
@@ -41,11 +41,11 @@ class TestWhatIsRemembered:
         world = started()
         behind_its_back(world, 1)
         world.send(add(2))
-        assert world.deliver() is End.DONE
+        assert world.deliver() is TurnEnd.DONE
         assert applied(world) == [1, 2]
 
     def test_is_not_believed_when_it_would_drop_a_message(self) -> None:
-        world = World(signup(), memory=Memory())
+        world = World(signup(), memory=RecordCache())
         world.start()
         world.settle()
         memory, world.memory = world.memory, None
@@ -54,7 +54,7 @@ class TestWhatIsRemembered:
         world.memory = memory
         ((token, timer),) = world.record().timers.items()
         world.now = timer.due
-        world.take([world.stray(Due(token), token)])
+        world.take([world.stray(TimerFired(token), token)])
         assert world.value() == "expired"
 
     def test_does_not_hide_that_a_message_is_known(self) -> None:
@@ -71,17 +71,17 @@ class TestWhatIsRemembered:
         world.send(add(1))
         world.deliver()
         assert world.memory is not None
-        assert world.memory.recall(world.key("bob")) is None
+        assert world.memory.pop(world.key("bob")) is None
 
     def test_is_not_an_open_turn(self) -> None:
-        world = World(signup(), memory=Memory())
+        world = World(signup(), memory=RecordCache())
         world.start()
         world.settle()
         world.send(SUBMIT)
         world.crash_after(Finish)
         world.deliver()
         assert world.memory is not None
-        assert world.memory.recall(world.key()) is None
+        assert world.memory.pop(world.key()) is None
         world.now += LEASE
         world.settle(until=5_000)
         assert world.value() == "waiting"

@@ -8,7 +8,7 @@ import pytest
 
 from settled import EventError, Key, send_to, setup
 from settled.durable import Start, Stored, encode
-from settled.durable.messages import Enlist, Event, Message, Report, check_id, check_start, decode
+from settled.durable.messages import ChildEnded, Event, Message, RegisterSystemId, check_id, check_start, decode
 from settled.durable.record import idempotency_key
 from tests.durable.machines import SUBMIT, appending, signup, tell
 from tests.durable.test_children import working
@@ -112,29 +112,29 @@ class TestWhatIsPassedOnToASystemId:
         )
         world = World(machine)
         world.start()
-        world.post("ada", encode(Enlist("someone", Key("root", "bob"), False)))
+        world.post("ada", encode(RegisterSystemId("someone", Key("root", "bob"), False)))
         for n in range(2):
             world.post("ada", '{"kind":"forward","system_id":"someone","event":{"type":"HEY"}}', id=f"f{n}")
         world.deliver()
-        stamps = [_stamp(message) for message in _sent(world) if message.key.instance == "bob"]
-        assert [each.sender for each in stamps] == [world.key()] * 2
-        assert stamps[0].position < stamps[1].position
-        assert {each.birth for each in stamps} == {world.record().birth}
+        senders = [_sender(message) for message in _sent(world) if message.key.instance == "bob"]
+        assert [each.key for each in senders] == [world.key()] * 2
+        assert senders[0].order < senders[1].order
+        assert {each.birth for each in senders} == {world.record().birth}
 
 
 def _sent(world: World) -> list[Message]:
     return [m for c in world.commands for w in [getattr(c, "write", None)] if w is not None for m in w.sends]
 
 
-def _stamp(message: Message) -> Any:
+def _sender(message: Message) -> Any:
     content = decode(message.body)
     assert isinstance(content, Event)
-    return content.stamp
+    return content.sender
 
 
 def test_a_report_is_of_one_start_of_a_child() -> None:
     world = working()
     (child,) = world.record().children.values()
-    world.post("ada", encode(Report("kid", child.generation.replace("w1.1", "w1.2"), True)))
+    world.post("ada", encode(ChildEnded("kid", child.generation.replace("w1.1", "w1.2"), True)))
     world.settle(until=world.now)
     assert list(world.record().children) == ["kid"]

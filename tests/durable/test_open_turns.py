@@ -5,16 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from settled import Call, End, Machine, setup
+from settled import Call, Machine, TurnEnd, setup
 from settled.durable import Event
-from settled.durable.commands import Finish, Release, Run
+from settled.durable.commands import Finish, Release, RunActors
 from tests.durable.machines import SUBMIT, signup, submitted
 from tests.support.virtual_world import LEASE, Hanging, World
 
 
 def left_open() -> World:
     world = submitted(signup())
-    world.crash_at(Run)
+    world.crash_at(RunActors)
     world.deliver()
     assert world.record().turn is not None
     return world
@@ -24,7 +24,7 @@ class TestAnotherMessage:
     def test_is_given_back_while_the_turns_lease_lasts(self) -> None:
         world = left_open()
         world.now += LEASE - 1
-        assert world.take([world.stray(Event({"type": "VERIFY"}), "early")]) is End.RELEASED
+        assert world.take([world.stray(Event({"type": "VERIFY"}), "early")]) is TurnEnd.RELEASED
         (release,) = [command for command in world.commands if isinstance(command, Release)]
         assert release.delay == 1
         assert world.record().turn is not None
@@ -32,7 +32,7 @@ class TestAnotherMessage:
     def test_finishes_that_turn_first_once_the_lease_is_over(self) -> None:
         world = left_open()
         world.now += LEASE
-        assert world.take([world.stray(Event({"type": "VERIFY"}), "early")]) is End.DONE
+        assert world.take([world.stray(Event({"type": "VERIFY"}), "early")]) is TurnEnd.DONE
         assert world.value() == "active"
         assert world.record().window.ids[-2:] == ("submit", "early")
 
@@ -84,7 +84,7 @@ class TestParking:
         world.start()
         world.settle()
         world.send("GO")
-        assert world.deliver() is End.RELEASED
+        assert world.deliver() is TurnEnd.RELEASED
         assert [command.delay for command in world.commands if isinstance(command, Release)] == [60.0]
         assert world.value() == "pausing"
 
@@ -109,7 +109,7 @@ class TestParking:
         version = world.version()
         early = world.stray(Event({"type": "GO"}), "go", attempt=50)
         world.now += 20
-        assert world.take([early]) is End.RELEASED
+        assert world.take([early]) is TurnEnd.RELEASED
         assert world.commands[-1] == Release((early,), 40.0)
         assert world.version() == version
 

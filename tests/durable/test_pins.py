@@ -9,7 +9,7 @@ from attrs import evolve
 
 from settled import Policy
 from settled.durable import Traits
-from settled.durable.commands import Act, Finish
+from settled.durable.commands import Finish, PerformActions
 from tests.durable.machines import add, appending, applied, tell
 from tests.support.virtual_world import LEASE, World
 
@@ -25,7 +25,7 @@ class TestABatchThatIsLongerThanTheWindow:
         world.settle()
         for n in range(8):
             world.send(tell(n))
-        world.crash_at(Act)
+        world.crash_at(PerformActions)
         world.deliver(limit=8)
         world.now += LEASE
         world.settle()
@@ -40,7 +40,7 @@ class TestABatchThatIsLongerThanTheWindow:
         for n in range(6):
             world.send(tell(n) if n % 2 else add(n))
         world.crash_after(Finish, nth=nth)
-        world.crash_at(Act, nth=nth)
+        world.crash_at(PerformActions, nth=nth)
         world.settle()
         assert applied(world) == [*range(6)]
 
@@ -54,7 +54,7 @@ class TestARedriveThatIsLongerThanTheWindow:
         world.start()
         world.settle()
         world.send(tell(99), id="paid")
-        world.crash_after(Act)
+        world.crash_after(PerformActions)
         world.deliver()
         world.now += LEASE
         assert world.redrive() == 6
@@ -108,7 +108,7 @@ class TestAHandOutThatIsShorterThanTheOneBefore:
         deliver(1)
         for n in range(10):
             world.send(add(n) if n else tell(n))
-        world.crash_at(Act)
+        world.crash_at(PerformActions)
         deliver(10)
         world.now += LEASE
         deliver(3)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from settled import Call, End, Retry, setup
-from settled.durable.commands import Release, Run
+from settled import Call, Retry, TurnEnd, setup
+from settled.durable.commands import Release, RunActors
 from tests.durable.machines import signup, submitted
 from tests.support.virtual_world import World
 
@@ -38,7 +38,7 @@ class TestAnActorThatFails:
         flaky = Flaky(2)
         retry = Retry(attempts=3, first=timedelta(seconds=10), factor=3.0)
         world = submitted(signup(flaky, retry=retry))
-        assert world.deliver() is End.RELEASED
+        assert world.deliver() is TurnEnd.RELEASED
         world.settle(until=5_000)
         assert [command.delay for command in world.commands if isinstance(command, Release)] == [10.0, 30.0]
         assert world.now == 1_040.0
@@ -64,7 +64,7 @@ class TestAnActorThatFails:
         flaky = Flaky(99)
         world = submitted(signup(flaky))
         world.deliver()
-        world.crash_at(Run)
+        world.crash_at(RunActors)
         world.now += 1
         world.deliver()
         world.settle(until=5_000)
@@ -86,14 +86,14 @@ class TestAnInterruptionThatMeansFailure:
 
     def test_the_machine_is_told_that_it_is_unknown(self) -> None:
         world = submitted(signup(Flaky(0), interruption="fail"))
-        world.crash_after(Run)
+        world.crash_after(RunActors)
         world.settle(until=5_000)
         assert world.value() == "failed"
         assert world.performed("send_email") == [(MAIL, 1)]
 
     def test_it_is_claimed_before_it_is_started(self) -> None:
         world = submitted(signup(Flaky(0), interruption="fail"))
-        world.crash_at(Run)
+        world.crash_at(RunActors)
         world.settle(until=5_000)
         assert world.value() == "failed"
         assert world.performed("send_email") == []

@@ -7,7 +7,7 @@ from typing import Any
 
 from settled import Machine, assign, cancel, raise_, send_to, setup
 from settled.durable.commands import Finish
-from settled.durable.messages import Due
+from settled.durable.messages import TimerFired
 from tests.durable.machines import signup, submitted
 from tests.support.virtual_world import Hanging, World
 
@@ -91,7 +91,7 @@ class TestATimer:
         assert world.value() == "reminded"
         version = world.version()
 
-        world.take([world.stray(Due(token), token)])
+        world.take([world.stray(TimerFired(token), token)])
         assert world.version() == version
 
 
@@ -284,7 +284,7 @@ class TestTimersThatAreDueAtOneMoment:
         tokens = list(world.record().timers)
         world.now += 1
         for token in reversed(tokens):
-            world.take([world.stray(Due(token), f"due {token}")])
+            world.take([world.stray(TimerFired(token), f"due {token}")])
         assert world.snapshot().context["heard"] == list(range(self.MOST))
         world.settle()
         assert world.snapshot().context["heard"] == list(range(self.MOST))

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from settled import End, Key, Machine, Outcome, Policy, RecordError, setup
-from settled.durable import read
+from settled import Key, Machine, Outcome, Policy, RecordError, TurnEnd, setup
+from settled.durable import record_from_json
 from settled.durable.commands import Release
 from tests.support.virtual_world import LEASE, World
 
@@ -54,7 +54,7 @@ class TestAChangedMachine:
         world.settle()
         (letter,) = world.letters()
         assert 'no state "paying"' in letter.detail
-        assert world.outcome("paid") is Outcome.DEAD
+        assert world.outcome("paid") is Outcome.DEAD_LETTERED
 
     def test_goes_on_after_a_redrive_once_it_can_read_what_was_stored(self) -> None:
         world = paying(order(None, BEFORE))
@@ -124,7 +124,7 @@ class TestAVersionThatIsUnknown:
         before = world.version()
         world.machine = order("1", BEFORE)
         world.send("PAID")
-        assert world.deliver() is End.RELEASED
+        assert world.deliver() is TurnEnd.RELEASED
         assert world.version() == before
         assert "written by version '2' of 'order', which here is version '1'" in released(world)[0].warning
         world.machine = order("2", AFTER | BEFORE)
@@ -191,19 +191,19 @@ class TestAVersionThatIsUnknown:
         world = paying(order("1", BEFORE))
         world.machine = order(None, BEFORE)
         world.send("PAID")
-        assert world.deliver() is End.RELEASED
+        assert world.deliver() is TurnEnd.RELEASED
 
 
 class TestARecordOfAnotherFormat:
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            ('{"settled":99}', "format 99, this version of settled reads 2: update settled"),
-            ('{"settled":1}', "format 1, this version of settled reads 2: finish it with the settled that wrote it"),
+            ('{"settled":99}', "format 99, this version of settled reads 3: update settled"),
+            ('{"settled":1}', "format 1, this version of settled reads 3: finish it with the settled that wrote it"),
             ('{"other":1}', "not a record of settled"),
             ("no JSON", "not a record of settled"),
         ],
     )
     def test_is_not_read_and_says_what_to_do(self, text: str, said: str) -> None:
         with pytest.raises(RecordError, match=said):
-            read(order(None, BEFORE), Key("order", "7"), text)
+            record_from_json(order(None, BEFORE), Key("order", "7"), text)

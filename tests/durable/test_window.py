@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from settled import Key, Outcome, setup
-from settled.durable import Record, read
+from settled.durable import Record, record_from_json
 from settled.durable.messages import Message
-from settled.durable.record_json import store
+from settled.durable.record_json import record_to_stored
 from settled.durable.window import Window
 
 KEY = Key("list", "ada")
@@ -31,7 +31,7 @@ def window_of(size: int, added: list[tuple[str, Outcome]], in_hand: Container[st
     window = Window(size)
     for message, outcome in messages(added):
         if window.outcome(message) is not Outcome.TAKEN:
-            window = window.add(message, outcome).settle(in_hand)
+            window = window.add(message, outcome).unpin(in_hand)
     return window
 
 
@@ -57,7 +57,7 @@ def test_it_knows_the_newest_and_what_is_pinned_and_nothing_else(
     assert window.ids == tuple(known)
     assert {id: window.outcome_of(id) for id, _ in added} == {id: known.get(id) for id, _ in added}
     assert window.outcome_of(other) == known.get(other)
-    assert window.count == window.lines.count("\n") + bool(window.lines)
+    assert window.count == window.encoded_ids.count("\n") + bool(window.encoded_ids)
 
 
 @given(st.integers(1, 5), ADDED, IDS)
@@ -65,15 +65,15 @@ def test_what_is_added_is_pinned_until_it_is_known_to_be_acknowledged(
     size: int, added: list[tuple[str, Outcome]], last: str
 ) -> None:
     window = window_of(size, added).add(Message(KEY, last, "{}"), Outcome.TAKEN)
-    assert window.settle({last}).pinned == window.pinned
-    assert window.settle(()).pinned == {}
+    assert window.unpin({last}).pinned == window.pinned
+    assert window.unpin(()).pinned == {}
 
 
 @given(IDS, IDS)
 def test_it_tells_two_bodies_under_one_id_apart(id: str, other: str) -> None:
     first, second = Message(KEY, id, "first"), Message(KEY, id, "second")
     window = window_of(3, [(other, Outcome.TAKEN)]).add(first, Outcome.RESOLVED)
-    for each in (window, window.settle(())):
+    for each in (window, window.unpin(())):
         assert each.outcome(first) is Outcome.RESOLVED
         assert each.outcome(second) is None
         assert each.is_reused(second)
@@ -82,8 +82,8 @@ def test_it_tells_two_bodies_under_one_id_apart(id: str, other: str) -> None:
 
 def test_a_repetition_that_was_refused_does_not_make_the_first_one_a_repetition() -> None:
     first, second = Message(KEY, "id", "first"), Message(KEY, "id", "second")
-    window = Window(3).add(first, Outcome.TAKEN).add(second, Outcome.REFUSED).settle(())
-    assert (window.outcome(first), window.outcome(second)) == (Outcome.TAKEN, Outcome.REFUSED)
+    window = Window(3).add(first, Outcome.TAKEN).add(second, Outcome.INVALID).unpin(())
+    assert (window.outcome(first), window.outcome(second)) == (Outcome.TAKEN, Outcome.INVALID)
     assert not window.is_reused(first)
     assert window.is_reused(Message(KEY, "id", "third"))
 
@@ -91,18 +91,18 @@ def test_a_repetition_that_was_refused_does_not_make_the_first_one_a_repetition(
 @given(ADDED)
 def test_it_comes_back_from_a_record(added: list[tuple[str, Outcome]]) -> None:
     record = Record(window=window_of(256, added))
-    stored = store(MACHINE, record, 1, 0.0)
-    assert read(MACHINE, KEY, stored.body).window == record.window
-    assert read(MACHINE, KEY, json.dumps(json.loads(stored.body), indent=1)).window == record.window
+    stored = record_to_stored(MACHINE, record, 1, 0.0)
+    assert record_from_json(MACHINE, KEY, stored.body).window == record.window
+    assert record_from_json(MACHINE, KEY, json.dumps(json.loads(stored.body), indent=1)).window == record.window
 
 
 @given(st.dictionaries(st.just("window"), st.lists(st.integers())), st.booleans())
 def test_a_context_that_has_a_window_too_is_not_taken_for_it(context: dict[str, Any], is_last: bool) -> None:
     snapshot, _ = setup().machine({**MACHINE_JSON, "context": context}).initial_transition()
     machine = setup().machine({**MACHINE_JSON, "context": {}})
-    stored = store(machine, Record(snapshot=snapshot, window=Window.of(256, ["a 000000"])), 1, 0.0)
+    stored = record_to_stored(machine, Record(snapshot=snapshot, window=Window.of(256, ["a 000000"])), 1, 0.0)
     body = json.loads(stored.body)
     text = json.dumps({**body, "snapshot": body.pop("snapshot")} if is_last else body, separators=(",", ":"))
-    found = read(machine, KEY, text)
+    found = record_from_json(machine, KEY, text)
     assert found.window.ids == ("a",)
-    assert found.live().context == context
+    assert found.readable_snapshot().context == context

@@ -13,8 +13,8 @@ import pytest
 
 from examples.signup.machine import machine
 from settled import Key, Outcome, done_event, fold
-from settled.durable import Backend, Record, read
-from settled_runtime import Client, NotTaken, connect
+from settled.durable import Backend, Record, record_from_json
+from settled_runtime import Client, EventRejectedError, connect
 from tests.examples.processes import PATIENCE, MailServer, mail_server, stop, worker
 
 ADA = Key("signup", "ada")
@@ -43,7 +43,7 @@ def mail() -> Iterator[MailServer]:
 def record(backend: Backend) -> Record:
     stored = backend.store.load(ADA)
     assert stored is not None and stored.body is not None
-    return read(machine, ADA, stored.body)
+    return record_from_json(machine, ADA, stored.body)
 
 
 def verify(code: str) -> dict[str, Any]:
@@ -75,13 +75,13 @@ def test_a_worker_that_is_killed_while_it_sends_the_email(
     mail.hangs_at = command
     kill_one_in_the_act(url, mail)
     open_turn = record(backend).turn
-    assert open_turn is not None and [call.src for call in open_turn.calls] == ["sendEmail"]
+    assert open_turn is not None and [call.src for call in open_turn.actors] == ["sendEmail"]
     early = client.send("ada", verify("no code"))
     kill_one_in_the_act(url, mail)
 
     mail.hangs_at = None
     with worker("examples/signup", SETTLED_BACKEND=url, SIGNUP_SMTP=mail.address) as process:
-        with pytest.raises(NotTaken) as answer:
+        with pytest.raises(EventRejectedError) as answer:
             client.outcome("ada", early, timeout=PATIENCE)
         assert answer.value.outcome is Outcome.REJECTED, "what was sent meanwhile has waited for its turn"
         (code,) = {match[0] for each in mail.mails if (match := re.search(r"\d{6}", str(each["Subject"])))}

@@ -99,7 +99,7 @@ class TestTheForm:
     def test_refuses_what_is_no_address(self, world: World, event: Any) -> None:
         with pytest.raises(EventError, match="SUBMIT"):
             world.machine.admit(event)
-        assert send(world, event) is Outcome.REFUSED
+        assert send(world, event) is Outcome.INVALID
         assert world.value() == "form"
 
 

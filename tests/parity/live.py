@@ -19,8 +19,16 @@ from attrs import Factory, define, frozen
 from settled import ABSENT, Key, Machine, Policy, Snapshot, send_parent, turn
 from settled.chart.actions import BuiltInAction
 from settled.data import Json, is_object
-from settled.durable.commands import Act, Acted, Command, Course, Ran, Result, Run
-from settled.durable.messages import CHILD
+from settled.durable.commands import (
+    ActionsPerformed,
+    ActorEnded,
+    ActorResult,
+    Command,
+    Commands,
+    PerformActions,
+    RunActors,
+)
+from settled.durable.messages import CHILD_MARKER
 from settled.durable.ports import Delivery
 from settled.durable.record import Record
 from settled.step.effects import Emit, Execute, Log
@@ -83,8 +91,8 @@ class Parked:
 
     wake: float
     key: Key
-    course: Course[Any]
-    command: Run
+    course: Commands[Any]
+    command: RunActors
 
 
 @define
@@ -168,36 +176,38 @@ class Live(World):
             nonce = f"w{self.workers}"
             self._drive(key, turn(self.machine_of(key), key, group, nonce, self.policy, self.traits), None)
 
-    def _drive(self, key: Key, course: Course[Any], answer: Any) -> None:
+    def _drive(self, key: Key, course: Commands[Any], answer: Any) -> None:
         """As far as `course` goes without waiting."""
         self.at_work = key
         try:
             command: Command = course.send(answer)
-            while not isinstance(command, Run):
+            while not isinstance(command, RunActors):
                 command = course.send(self.perform(command))
         except StopIteration:
             return
         self.parked.append(Parked(self._wake(command), key, course, command))
 
-    def _wake(self, run: Run) -> float:
-        ends = [self._end(each.src, each.idempotency_key, each.attempt) for each in run.invocations]
+    def _wake(self, run: RunActors) -> float:
+        ends = [self._end(each.src, each.idempotency_key, each.attempt) for each in run.calls]
         return min(*ends, FOR_EVER if run.until is None else run.until, FOR_EVER)
 
     def _end(self, src: str, key: str, attempt: int) -> float:
         after = self.functions[src].get("after")
         return self.ends.setdefault((key, attempt), FOR_EVER if after is None else self.now + after / 1000)
 
-    def _answer(self, run: Run) -> Ran:
-        first = min(run.invocations, key=lambda each: self._end(each.src, each.idempotency_key, each.attempt))
+    def _answer(self, run: RunActors) -> ActorEnded:
+        first = min(run.calls, key=lambda each: self._end(each.src, each.idempotency_key, each.attempt))
         if self._end(first.src, first.idempotency_key, first.attempt) > self.now:
-            return Ran(None, self.now)
+            return ActorEnded(None, self.now)
         script = self.functions[first.src]
         is_done = "error" not in script
-        return Ran(Result(first.id, is_done, script.get("output") if is_done else script["error"]), self.now)
+        return ActorEnded(
+            ActorResult(first.id, is_done, script.get("output") if is_done else script["error"]), self.now
+        )
 
     # What is noted
 
-    def _act(self, command: Act) -> Acted:
+    def _act(self, command: PerformActions) -> ActionsPerformed:
         for action in command.actions:
             match action.effect:
                 case Execute(type=type, params=params):
@@ -206,7 +216,7 @@ class Live(World):
                     self._note("actions", ["xstate.emit", event])
                 case Log(value=value, label=label):
                     self._note("actions", ["xstate.log", {"value": value, "label": label}])
-        return Acted(len(command.actions), self.now)
+        return ActionsPerformed(len(command.actions), self.now)
 
     def _note(self, kind: str, what: Json) -> None:
         assert self.at_work is not None
@@ -232,10 +242,10 @@ class Live(World):
 
     def path(self, key: Key) -> str:
         """The ids from the root down to the instance `key`, and which start of its id it is."""
-        if CHILD not in key.instance:
+        if CHILD_MARKER not in key.instance:
             return "root"
         if key.instance not in self.paths:
-            parent, _, own = key.instance.rpartition(CHILD)
+            parent, _, own = key.instance.rpartition(CHILD_MARKER)
             plain = f"{self.path(Key('', parent))}/{own.rsplit('.', 4)[0]}"
             count = sum(path.startswith(f"{plain}#") and "/" not in path[len(plain) :] for path in self.paths.values())
             self.paths[key.instance] = f"{plain}#{count + 1}"
@@ -246,14 +256,14 @@ class Live(World):
         record = self.record_of(key)
         if record.halted:
             return {self.path(key): {"halted": record.halted}}
-        found = {self.path(key): viewed(record.live())}
+        found = {self.path(key): viewed(record.readable_snapshot())}
         for id in record.children:
             if self._is_active(record, id):
                 found |= self.seen(record.children[id].key)
         return found
 
     def _is_active(self, record: Record, id: str) -> bool:
-        child = record.live().children.get(id)
+        child = record.readable_snapshot().children.get(id)
         return child is not None and child.status == "active"
 
 

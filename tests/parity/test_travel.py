@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from settled import Machine, Snapshot, dump_family, load_family
+from settled import Machine, Snapshot, from_xstate_json, to_xstate_json
 from tests.parity.actor_trees import family
 from tests.parity.compare import Case, cases_in, difference
 from tests.parity.runner import machine_of, seen
@@ -121,7 +121,7 @@ class TestAFamily:
         text = node(family=True, event={"type": "MARRY"})
         for _ in range(2):
             text = node(family=True, snapshot=json.loads(text), event={"type": "PING"})
-        found = load_family(family(), text)
+        found = from_xstate_json(family(), text)
         assert found.snapshot.value == "together"
         assert found.snapshot.children["kid"].system_id == "the-kid"
         assert found.children["kid"].snapshot.value == "pinged"
@@ -129,7 +129,7 @@ class TestAFamily:
 
     def test_goes_back_to_node_with_its_children(self, node: Node) -> None:
         machine = family()
-        found = load_family(machine, node(family=True, event={"type": "MARRY"}))
-        text = dump_family(machine, found)
-        home = load_family(machine, node(family=True, snapshot=json.loads(text), event={"type": "PING"}))
+        found = from_xstate_json(machine, node(family=True, event={"type": "MARRY"}))
+        text = to_xstate_json(machine, found)
+        home = from_xstate_json(machine, node(family=True, snapshot=json.loads(text), event={"type": "PING"}))
         assert home.children["kid"].snapshot.context == {"heard": ["PING"]}

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from settled import End, Key, Machine, Policy
+from settled import Key, Machine, Policy, TurnEnd
 from settled_local.memory import MemoryBackend
-from settled_runtime import AsyncHost, Client, Host, Interruption, Notice
+from settled_runtime import AsyncHost, Client, Host, HostEvent, StopSignal
 
 HOSTS = (Host, AsyncHost)
 
@@ -20,23 +20,23 @@ class Running(Protocol):
 
     client: Client[Any]
     backend: MemoryBackend
-    notices: list[Notice]
+    notices: list[HostEvent]
 
     def work(
-        self, interruption: Interruption | None = None, deadline: float | None = None
-    ) -> Mapping[Key, End | Exception]: ...
+        self, interruption: StopSignal | None = None, deadline: float | None = None
+    ) -> Mapping[Key, TurnEnd | Exception]: ...
 
 
 class _Running:
     def __init__(self, kind: type[Host] | type[AsyncHost], machine: Machine[Any, Any], policy: Policy | None) -> None:
         self.backend = MemoryBackend(lease=5.0)
-        self.notices: list[Notice] = []
+        self.notices: list[HostEvent] = []
         self.client = Client(machine, self.backend)
         self._host = kind([machine], self.backend, policy=policy, observers=[self.notices.append])
 
     def work(
-        self, interruption: Interruption | None = None, deadline: float | None = None
-    ) -> Mapping[Key, End | Exception]:
+        self, interruption: StopSignal | None = None, deadline: float | None = None
+    ) -> Mapping[Key, TurnEnd | Exception]:
         deliveries = self.backend.queue.receive(100)
         if isinstance(self._host, AsyncHost):
             return asyncio.run(self._host.handle(deliveries, interruption, deadline))

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from settled import Call, End, Key, Retry, actor
-from settled_runtime import Interruption
-from settled_runtime.events import CallBegan, CallEnded, Released
+from settled import Call, Key, Retry, TurnEnd, actor
+from settled_runtime import StopSignal
+from settled_runtime.events import ActorFinished, ActorStarted, Released
 from tests.runtime.conftest import Running
 from tests.runtime.machines import choir, greeter
 
@@ -32,7 +32,7 @@ async def awaiting(input: Any, call: Call) -> str:
 def greeted(host: Running) -> Any:
     host.client.start("ada")
     host.client.send("ada", {"type": "GREET"})
-    assert host.work() == {ADA: End.DONE}
+    assert host.work() == {ADA: TurnEnd.DONE}
     return host.client.get("ada")
 
 
@@ -88,7 +88,7 @@ class TestSeveralFunctions:
         host.client.start("ada")
         host.client.send("ada", {"type": "SING"})
         host.work()
-        assert len([notice for notice in host.notices if isinstance(notice, CallEnded)]) == 2
+        assert len([notice for notice in host.notices if isinstance(notice, ActorFinished)]) == 2
 
     def test_one_that_hangs_does_not_keep_the_others(self, running: Make) -> None:
         async def hang(_input: Any, _call: Call) -> None:
@@ -128,16 +128,16 @@ class TestATimeout:
         host = running(greeter(actor(slow_at_first, retry=retry, timeout=timedelta(milliseconds=50))))
         host.client.start("ada")
         host.client.send("ada", {"type": "GREET"})
-        assert host.work() == {ADA: End.RELEASED}
+        assert host.work() == {ADA: TurnEnd.RELEASED}
         time.sleep(0.08)
-        assert host.work() == {ADA: End.DONE}
+        assert host.work() == {ADA: TurnEnd.DONE}
         assert attempts == [1, 2]
-        assert [notice.attempt for notice in host.notices if isinstance(notice, CallBegan)] == [1, 2]
+        assert [notice.attempt for notice in host.notices if isinstance(notice, ActorStarted)] == [1, 2]
 
 
 class TestAnInterruption:
     def test_hands_the_message_back_at_once(self, running: Make) -> None:
-        interruption, began = Interruption(), threading.Event()
+        interruption, began = StopSignal(), threading.Event()
 
         async def hang(_input: Any, _call: Call) -> None:
             began.set()
@@ -151,7 +151,7 @@ class TestAnInterruption:
         host = running(greeter(hang))
         host.client.start("ada")
         host.client.send("ada", {"type": "GREET"})
-        assert host.work(interruption) == {ADA: End.RELEASED}
+        assert host.work(interruption) == {ADA: TurnEnd.RELEASED}
         assert [notice.delay for notice in host.notices if isinstance(notice, Released)] == [0.0]
 
     def test_by_a_deadline_does_the_same(self, running: Make) -> None:
@@ -162,8 +162,8 @@ class TestAnInterruption:
         host = running(greeter(hang))
         host.client.start("ada")
         host.client.send("ada", {"type": "GREET"})
-        assert host.work(deadline=time.time() + 0.1) == {ADA: End.RELEASED}
-        assert host.work() == {ADA: End.DONE}
+        assert host.work(deadline=time.time() + 0.1) == {ADA: TurnEnd.RELEASED}
+        assert host.work() == {ADA: TurnEnd.DONE}
 
     def test_what_was_interrupted_runs_again_under_the_same_key(self, running: Make) -> None:
         calls: list[Call] = []

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from settled import Call, Key, Machine, RecordError, Unavailable, actor, load_family, setup
-from settled.durable import Message, adopt
-from settled.durable.persisted_tree import family_to_json
+from settled import Call, Key, Machine, RecordError, UnavailableError, actor, from_xstate_json, setup
+from settled.durable import Message, import_tree
+from settled.durable.persisted_tree import tree_to_json
 from settled_local.memory import MemoryBackend
-from settled_runtime import Client, Host, Separate
+from settled_runtime import Client, CompositeBackend, Host
 from tests.parity.actor_trees import family
 
 TOGETHER = {
@@ -67,7 +67,7 @@ class Stumbling:
     def send(self, messages: Sequence[Message]) -> None:
         if not self.stumbled:
             self.stumbled = True
-            raise Unavailable("for a moment")
+            raise UnavailableError("for a moment")
         self._queue.send(messages)
 
     def __getattr__(self, name: str) -> Any:
@@ -77,55 +77,55 @@ class Stumbling:
 class TestAFamilyThatIsAdopted:
     def test_lives_on_as_instances_of_their_own(self) -> None:
         home = Home(family())
-        home.client.adopt("ada", json.dumps(TOGETHER))
+        home.client.import_snapshot("ada", json.dumps(TOGETHER))
         home.client.send("ada", {"type": "PING"})
         home.work()
-        exported = json.loads(home.client.export("ada"))
+        exported = json.loads(home.client.export_snapshot("ada"))
         assert exported["children"]["kid"]["snapshot"]["context"] == {"heard": ["PING", "PING"]}
 
     def test_goes_back_as_it_came(self) -> None:
         home = Home(family())
-        home.client.adopt("ada", json.dumps(TOGETHER))
+        home.client.import_snapshot("ada", json.dumps(TOGETHER))
         home.work()
-        assert json.loads(home.client.export("ada")) == TOGETHER
+        assert json.loads(home.client.export_snapshot("ada")) == TOGETHER
 
     def test_is_not_put_over_an_instance_that_lives(self) -> None:
         home = Home(family())
-        home.client.adopt("ada", json.dumps(TOGETHER))
+        home.client.import_snapshot("ada", json.dumps(TOGETHER))
         home.work()
         other = {**TOGETHER, "context": {"another": "snapshot"}}
         with pytest.raises(RecordError, match="parent/ada: there is such an instance already"):
-            home.client.adopt("ada", json.dumps(other))
+            home.client.import_snapshot("ada", json.dumps(other))
 
     def test_is_adopted_once_however_often_the_call_is_repeated(self) -> None:
         home = Home(family())
-        home.client.adopt("ada", json.dumps(TOGETHER))
+        home.client.import_snapshot("ada", json.dumps(TOGETHER))
         home.work()
         home.client.send("ada", {"type": "PING"})
         home.work()
-        before = home.client.export("ada")
-        home.client.adopt("ada", json.dumps(TOGETHER))
+        before = home.client.export_snapshot("ada")
+        home.client.import_snapshot("ada", json.dumps(TOGETHER))
         home.work()
-        assert home.client.export("ada") == before
+        assert home.client.export_snapshot("ada") == before
 
     def test_is_adopted_where_only_events_had_come_too_early(self) -> None:
         home = Home(family())
         home.client.send("ada", {"type": "PING"})
         home.work()
-        home.client.adopt("ada", json.dumps(TOGETHER))
+        home.client.import_snapshot("ada", json.dumps(TOGETHER))
         home.work()
-        assert json.loads(home.client.export("ada")) == TOGETHER
+        assert json.loads(home.client.export_snapshot("ada")) == TOGETHER
         assert len(home.client.dead_letters("ada")) == 1
 
     def test_is_woken_if_that_could_not_be_sent_at_first(self) -> None:
         home = Home(family())
         memory = home.backend
         queue = Stumbling(memory.queue)
-        home.client = Client(family(), Separate(memory.store, cast(Any, queue), memory.timers))
-        home.client.adopt("ada", json.dumps(TOGETHER))
+        home.client = Client(family(), CompositeBackend(memory.store, cast(Any, queue), memory.timers))
+        home.client.import_snapshot("ada", json.dumps(TOGETHER))
         home.work()
         assert queue.stumbled
-        assert json.loads(home.client.export("ada")) == TOGETHER
+        assert json.loads(home.client.export_snapshot("ada")) == TOGETHER
 
     def test_takes_what_comes_while_its_delay_is_running(self) -> None:
         machine = setup().machine(
@@ -140,7 +140,7 @@ class TestAFamilyThatIsAdopted:
             }
         )
         home = Home(machine)
-        home.client.adopt("7", machine.dump(machine.initial_transition()[0]))
+        home.client.import_snapshot("7", machine.dump(machine.initial_transition()[0]))
         home.work()
         home.client.send("7", {"type": "PAY"})
         home.work()
@@ -148,21 +148,21 @@ class TestAFamilyThatIsAdopted:
 
     def test_can_be_adopted_again_after_an_adoption_that_broke_off(self) -> None:
         home = Home(family())
-        tree = family_to_json(family(), load_family(family(), json.dumps(TOGETHER)))
-        write = adopt(family(), Key("parent", "ada"), tree, None, "nonce", home.now)
+        tree = tree_to_json(family(), from_xstate_json(family(), json.dumps(TOGETHER)))
+        write = import_tree(family(), Key("parent", "ada"), tree, None, "nonce", home.now)
         assert write.stored is not None
         home.backend.store.commit(write.key, write.stored, write.expected)  # and nothing was sent along with it
         home.work()
-        home.client.adopt("ada", json.dumps(TOGETHER))
+        home.client.import_snapshot("ada", json.dumps(TOGETHER))
         home.work()
-        assert json.loads(home.client.export("ada")) == TOGETHER
+        assert json.loads(home.client.export_snapshot("ada")) == TOGETHER
 
     def test_can_be_adopted_again_once_it_was_deleted(self) -> None:
         home = Home(family())
         for _ in range(2):
-            home.client.adopt("ada", json.dumps(TOGETHER))
+            home.client.import_snapshot("ada", json.dumps(TOGETHER))
             home.work()
-            assert json.loads(home.client.export("ada")) == TOGETHER
+            assert json.loads(home.client.export_snapshot("ada")) == TOGETHER
             home.client.delete("ada")
 
     @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ class TestAFamilyThatIsAdopted:
     def test_must_be_a_snapshot_of_its_machine(self, text: str, says: str) -> None:
         home = Home(family())
         with pytest.raises(RecordError, match=says):
-            home.client.adopt("ada", text)
+            home.client.import_snapshot("ada", text)
         assert home.client.get("ada") is None
 
 
@@ -208,7 +208,7 @@ class TestWhatASnapshotDoesNotHold:
 
         home = Home(greeting(greet))
         running = {"snapshot": {"status": "active", "input": {"n": 1}}, "src": "greet", "syncSnapshot": False}
-        home.client.adopt(
+        home.client.import_snapshot(
             "x", json.dumps({"status": "active", "value": "a", "context": {}, "children": {"greet": running}})
         )
         home.work()
@@ -217,7 +217,7 @@ class TestWhatASnapshotDoesNotHold:
 
     def test_delays_count_from_now(self) -> None:
         home = Home(greeting(nothing))
-        home.client.adopt("x", json.dumps({"status": "active", "value": "b", "context": {}, "children": {}}))
+        home.client.import_snapshot("x", json.dumps({"status": "active", "value": "b", "context": {}, "children": {}}))
         home.work()
         home.now += 0.9
         home.work()
@@ -240,7 +240,7 @@ class TestWhatAnAdoptionFollows:
         running = {"snapshot": {"status": "active"}, "src": "greet", "syncSnapshot": False}
         text = json.dumps({"status": "active", "value": "a", "context": {}, "children": {"greet": running}})
         for _ in range(3):
-            home.client.adopt("x", text)
+            home.client.import_snapshot("x", text)
             home.work()
             assert home.value("x") == "b"
             home.client.delete("x")
@@ -249,11 +249,11 @@ class TestWhatAnAdoptionFollows:
     def test_a_timer_of_a_former_life_neither_fires_nor_hides_the_new_one(self) -> None:
         home = Home(greeting(nothing))
         text = json.dumps({"status": "active", "value": "b", "context": {}, "children": {}})
-        home.client.adopt("x", text)
+        home.client.import_snapshot("x", text)
         home.work()
         home.now += 0.5
         home.client.delete("x")
-        home.client.adopt("x", text)
+        home.client.import_snapshot("x", text)
         home.work()
         home.now += 0.6
         home.work()
@@ -264,12 +264,12 @@ class TestWhatAnAdoptionFollows:
 
     def test_a_start_that_is_repeated_late_starts_nothing_again(self) -> None:
         home = Home(greeting(nothing))
-        home.client.start("x", id="start")
+        home.client.start("x", message_id="start")
         home.work()
         home.client.delete("x")
         queue: Any = home.backend.queue
         queue._lanes.clear()  # one that has forgotten everything
-        home.client.start("x", id="start")
+        home.client.start("x", message_id="start")
         home.work()
         assert home.client.get("x") is None
 
@@ -277,8 +277,8 @@ class TestWhatAnAdoptionFollows:
 class TestAnAdoptionThatBreaksOff:
     def test_leaves_nothing_that_a_later_start_could_find(self) -> None:
         home = Home(family())
-        tree = family_to_json(family(), load_family(family(), json.dumps(TOGETHER)))
-        write = adopt(family(), Key("parent", "ada"), tree, None, "nonce", home.now)
+        tree = tree_to_json(family(), from_xstate_json(family(), json.dumps(TOGETHER)))
+        write = import_tree(family(), Key("parent", "ada"), tree, None, "nonce", home.now)
         assert [each.key for each in write.sends] == [Key("parent", "ada")]
         home.client.start("ada")  # before anything of it was written
         home.work()
@@ -286,11 +286,11 @@ class TestAnAdoptionThatBreaksOff:
 
     def test_is_gone_on_with_by_whoever_comes_next(self) -> None:
         home = Home(family())
-        tree = family_to_json(family(), load_family(family(), json.dumps(TOGETHER)))
-        write = adopt(family(), Key("parent", "ada"), tree, None, "nonce", home.now)
+        tree = tree_to_json(family(), from_xstate_json(family(), json.dumps(TOGETHER)))
+        write = import_tree(family(), Key("parent", "ada"), tree, None, "nonce", home.now)
         assert write.stored is not None
         home.backend.store.commit(write.key, write.stored, write.expected)
         home.client.send("ada", {"type": "PING"})
         home.work()
-        exported = json.loads(home.client.export("ada"))
+        exported = json.loads(home.client.export_snapshot("ada"))
         assert exported["children"]["kid"]["snapshot"]["context"] == {"heard": ["PING", "PING"]}

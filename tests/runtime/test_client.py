@@ -12,7 +12,7 @@ from attrs import frozen
 
 from settled import ABSENT, EventError, Machine, Outcome, RecordError, setup
 from settled_local.memory import MemoryBackend
-from settled_runtime import Client, Host, NotTaken, Worker
+from settled_runtime import Client, EventRejectedError, Host, Worker
 from tests.runtime.machines import greeter
 
 
@@ -31,7 +31,7 @@ class Office:
         self.backend = MemoryBackend()
         self.client = Client(machine, self.backend)
         self._host = Host([machine], self.backend)
-        self._worker = Worker(self._host, concurrency=2, patience=0.05)
+        self._worker = Worker(self._host, concurrency=2, receive_wait=0.05)
         self._thread = threading.Thread(target=self._worker.run)
 
     def open(self) -> None:
@@ -76,23 +76,23 @@ class TestAsking:
 
     def test_that_ends_in_a_reject_raises_with_what_was_found(self, strict: Office) -> None:
         strict.client.start("ada")
-        with pytest.raises(NotTaken) as caught:
+        with pytest.raises(EventRejectedError) as caught:
             strict.client.ask("ada", {"type": "GREET"}, timeout=5)
         assert caught.value.outcome is Outcome.REJECTED
         assert caught.value.snapshot is not None
         assert caught.value.snapshot.value == "refused"
 
     def test_an_instance_that_was_never_started_raises(self, office: Office) -> None:
-        with pytest.raises(NotTaken, match=r"greeter/bob: the message .* was refused") as caught:
+        with pytest.raises(EventRejectedError, match=r"greeter/bob: the message .* was invalid") as caught:
             office.client.ask("bob", {"type": "GREET"}, timeout=5)
         assert caught.value.snapshot is None
 
     def test_gives_up_in_time_and_can_be_repeated_under_the_same_id(self, closed: Office) -> None:
         closed.client.start("ada")
         with pytest.raises(TimeoutError, match=r"waited 0\.05 s for the turn of q"):
-            closed.client.ask("ada", {"type": "GREET"}, id="q", timeout=0.05)
+            closed.client.ask("ada", {"type": "GREET"}, message_id="q", timeout=0.05)
         closed.open()
-        assert closed.client.ask("ada", {"type": "GREET"}, id="q", timeout=5).value == "greeted"
+        assert closed.client.ask("ada", {"type": "GREET"}, message_id="q", timeout=5).value == "greeted"
         found = closed.client.get("ada")
         assert found is not None
 
@@ -167,8 +167,8 @@ class TestLooking:
         assert list(office.client.list(status="done")) == []
 
     def test_shows_dead_letters_and_redrives_them(self, office: Office) -> None:
-        with pytest.raises(NotTaken):
-            office.client.ask("ada", {"type": "GREET"}, id="early", timeout=5)
+        with pytest.raises(EventRejectedError):
+            office.client.ask("ada", {"type": "GREET"}, message_id="early", timeout=5)
         assert [letter.message.id for letter in office.client.dead_letters("ada")] == ["early"]
         office.client.start("ada")
         office.client.wait_for("ada", value="idle", timeout=5)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from settled import Denied
+from settled import BackendConfigError
 from settled_local.memory import MemoryBackend
 from settled_runtime import backends, connect
 from settled_runtime.url import without_password
@@ -26,7 +26,7 @@ def test_opens_memory() -> None:
 
 @pytest.mark.parametrize("url", ["", "signup.db", "nosuch://x", "://"])
 def test_says_which_schemes_there_are(url: str) -> None:
-    with pytest.raises(Denied, match=r"no backend of this name.*memory://.*sqlite://"):
+    with pytest.raises(BackendConfigError, match=r"no backend of this name.*memory://.*sqlite://"):
         connect(url)
 
 
@@ -51,5 +51,5 @@ def test_says_what_to_install_when_the_adapters_packages_are_missing(monkeypatch
         return [missing]
 
     monkeypatch.setattr(backends, "entry_points", known)
-    with pytest.raises(Denied, match=r"pip install 'settled\[redis\]'"):
+    with pytest.raises(BackendConfigError, match=r"pip install 'settled\[redis\]'"):
         connect("redis://localhost")

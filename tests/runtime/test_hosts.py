@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from settled import ActionArgs, End, Key, RecordError, emit, log, setup
+from settled import ActionArgs, Key, RecordError, TurnEnd, emit, log, setup
 from settled.durable import Message, Start, encode
 from settled_local.memory import MemoryBackend
 from settled_runtime import Host
@@ -18,13 +18,13 @@ from settled_runtime import log as log_notices
 from settled_runtime.events import (
     ActionPerformed,
     Committed,
+    DeadLettered,
     Emitted,
+    HostEvent,
     Logged,
-    Notice,
-    SetAside,
-    TurnBegan,
     TurnEnded,
-    TurnRaised,
+    TurnFailed,
+    TurnStarted,
 )
 from tests.runtime.conftest import Running
 from tests.runtime.machines import greeter
@@ -69,7 +69,7 @@ class TestACustomAction:
         host = running(greeter(hello, note=note))
         host.client.start("ada")
         host.client.send("ada", {"type": "NOTE"})
-        assert host.work() == {ADA: End.RELEASED}
+        assert host.work() == {ADA: TurnEnd.RELEASED}
         (performed,) = [notice for notice in host.notices if isinstance(notice, ActionPerformed)]
         assert performed.error == "OSError: full"
 
@@ -77,9 +77,9 @@ class TestACustomAction:
 class TestObservers:
     def test_are_told_of_a_turn_from_its_beginning_to_its_end(self, running: Make) -> None:
         host = running(greeter(hello))
-        host.client.start("ada", id="start")
+        host.client.start("ada", message_id="start")
         host.work()
-        assert host.notices == [TurnBegan(ADA, ("start",)), Committed(ADA, 1), TurnEnded(ADA, End.DONE)]
+        assert host.notices == [TurnStarted(ADA, ("start",)), Committed(ADA, 1), TurnEnded(ADA, TurnEnd.DONE)]
 
     def test_hear_what_the_machine_emits_and_logs(self, running: Make) -> None:
         machine = setup(actions={"cry": emit({"type": "CRY"}), "say": log(lambda a: a.event["type"], "heard")}).machine(
@@ -95,22 +95,22 @@ class TestObservers:
         assert Logged(key, "GO", "heard") in host.notices
 
     def test_cannot_harm_a_turn_or_each_other(self, caplog: pytest.LogCaptureFixture) -> None:
-        def broken(_notice: Notice) -> None:
+        def broken(_notice: HostEvent) -> None:
             raise RuntimeError("an observer's own fault")
 
-        heard: list[Notice] = []
+        heard: list[HostEvent] = []
         backend = MemoryBackend()
         host = Host([greeter(hello)], backend, observers=[broken, heard.append])
         backend.queue.send([Message(ADA, "start", encode(Start()))])
-        assert host.handle(backend.queue.receive(1)) == {ADA: End.DONE}
+        assert host.handle(backend.queue.receive(1)) == {ADA: TurnEnd.DONE}
         host.close()
         assert len(heard) == 3
-        assert "an observer failed on TurnBegan" in caplog.text
+        assert "an observer failed on TurnStarted" in caplog.text
 
     def test_one_of_them_writes_the_log(self, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.DEBUG, "settled"):
             log_notices(Committed(ADA, 7))
-            log_notices(TurnRaised(ADA, RecordError("damaged")))
+            log_notices(TurnFailed(ADA, RecordError("damaged")))
         assert [record.levelname for record in caplog.records] == ["DEBUG", "ERROR"]
         assert "greeter/ada: committed version 7" in caplog.text
 
@@ -137,11 +137,11 @@ class TestAMessageThatCannotBeTaken:
         ends = host.work()
         assert isinstance(ends[ADA], RecordError)
         assert "format 99" in str(ends[ADA])
-        assert ends[Key("greeter", "bob")] is End.DONE
+        assert ends[Key("greeter", "bob")] is TurnEnd.DONE
 
     def test_that_was_set_aside_is_told_of(self, running: Make) -> None:
         host = running(greeter(hello))
         host.backend.queue.send([Message(ADA, "bad", "{")])
         host.work()
-        (notice,) = [notice for notice in host.notices if isinstance(notice, SetAside)]
-        assert notice.letter.message.id == "bad"
+        (notice,) = [notice for notice in host.notices if isinstance(notice, DeadLettered)]
+        assert notice.dead_letter.message.id == "bad"

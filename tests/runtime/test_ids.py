@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from settled import EventError, IdReused, Key, Outcome, Unavailable, Unknown
+from settled import EventError, IdReusedError, Key, Outcome, OutcomeUnknownError, UnavailableError
 from settled.durable import Message
 from settled_local.memory import MemoryBackend
-from settled_runtime import Client, Host, NotTaken
+from settled_runtime import Client, EventRejectedError, Host
 from tests.durable.machines import add, appending
 
 
@@ -21,7 +21,7 @@ class Losing:
         self._queue, self.errors = queue, errors
 
     def send(self, messages: Sequence[Message]) -> None:
-        if self.errors and isinstance(self.errors[0], Unavailable):
+        if self.errors and isinstance(self.errors[0], UnavailableError):
             raise self.errors[0]
         self._queue.send(messages)
         if self.errors:
@@ -53,30 +53,30 @@ class Place:
 class TestAnIdThatIsUsedTwice:
     def test_for_a_start_and_an_event_is_refused_by_a_queue_that_remembers_it(self) -> None:
         place = Place()
-        place.client.start("ada", id="x")
+        place.client.start("ada", message_id="x")
         place.work()
-        with pytest.raises(IdReused, match="'x' is that of another message"):
-            place.client.ask("ada", add(1), id="x", timeout=0)
+        with pytest.raises(IdReusedError, match="'x' is that of another message"):
+            place.client.ask("ada", add(1), message_id="x", timeout=0)
 
     def test_is_set_aside_where_the_queue_has_forgotten_it(self) -> None:
         place = Place(remember=0)
-        place.client.start("ada", id="x")
+        place.client.start("ada", message_id="x")
         place.work()
-        place.client.send("ada", add(1), id="x")
+        place.client.send("ada", add(1), message_id="x")
         place.work()
         assert place.applied == []
         (letter,) = place.client.dead_letters("ada")
         assert "the id 'x' is that of another message, with another body" in letter.reason
-        with pytest.raises(NotTaken) as raised:
-            place.client.ask("ada", add(1), id="x", timeout=0)
-        assert raised.value.outcome is Outcome.REFUSED
+        with pytest.raises(EventRejectedError) as raised:
+            place.client.ask("ada", add(1), message_id="x", timeout=0)
+        assert raised.value.outcome is Outcome.INVALID
 
     def test_does_not_halt_the_instance(self) -> None:
         place = Place(remember=0)
-        place.client.start("ada", id="x")
+        place.client.start("ada", message_id="x")
         place.work()
-        place.client.send("ada", add(1), id="x")
-        place.client.send("ada", add(2), id="y")
+        place.client.send("ada", add(1), message_id="x")
+        place.client.send("ada", add(2), message_id="y")
         place.work()
         assert place.applied == [2]
 
@@ -84,7 +84,7 @@ class TestAnIdThatIsUsedTwice:
         place = Place(remember=0)
         place.client.start("ada")
         for _ in range(3):
-            place.client.send("ada", add(1), id="x")
+            place.client.send("ada", add(1), message_id="x")
             place.work()
         assert place.applied == [1]
 
@@ -95,12 +95,12 @@ class TestAnAnswerThatWasLost:
         place.client.start("ada")
         place.work()
         backend: Any = place.backend
-        backend._queue = Losing(backend.queue, [Unknown("lost")])
-        with pytest.raises(Unknown) as raised:
+        backend._queue = Losing(backend.queue, [OutcomeUnknownError("lost")])
+        with pytest.raises(OutcomeUnknownError) as raised:
             place.client.send("ada", add(1))
         assert raised.value.message_id is not None
         assert raised.value.message_id in raised.value.__notes__[0]
-        assert place.client.send("ada", add(1), id=raised.value.message_id) == raised.value.message_id
+        assert place.client.send("ada", add(1), message_id=raised.value.message_id) == raised.value.message_id
         place.work()
         assert place.applied == [1]
 
@@ -109,11 +109,11 @@ class TestAnEventThatIsRepeatedAfterTheDeletion:
     def test_is_answered_with_what_became_of_it(self) -> None:
         place = Place()
         place.client.start("ada")
-        place.client.send("ada", add(1), id="x")
+        place.client.send("ada", add(1), message_id="x")
         place.work()
         place.client.delete("ada")
-        with pytest.raises(NotTaken):
-            place.client.ask("ada", add(1), id="x", timeout=0)
+        with pytest.raises(EventRejectedError):
+            place.client.ask("ada", add(1), message_id="x", timeout=0)
 
 
 class TestAReservedName:
@@ -121,9 +121,9 @@ class TestAReservedName:
     def test_is_no_id_for_anybody_else(self, id: str) -> None:
         client = Place().client
         with pytest.raises(EventError, match="use another one"):
-            client.start("ada", id=id)
+            client.start("ada", message_id=id)
         with pytest.raises(EventError, match="use another one"):
-            client.send("ada", add(1), id=id)
+            client.send("ada", add(1), message_id=id)
 
     def test_is_no_name_for_an_instance_that_is_started(self) -> None:
         with pytest.raises(EventError, match="in the names of child machines only"):

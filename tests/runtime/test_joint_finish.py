@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from attrs import define, evolve, field
 
-from settled import End, Key, Machine, SettledError, Unavailable, Unknown
+from settled import Key, Machine, OutcomeUnknownError, SettledError, TurnEnd, UnavailableError
 from settled.durable import Capability, Delivery, Finished, Write
 from settled_local.memory import MemoryBackend
-from settled_runtime import Client, Host, Interruption
+from settled_runtime import Client, Host, StopSignal
 from settled_runtime.host_context import by_key
-from settled_runtime.turn_runner import Turn
+from settled_runtime.turn_runner import TurnRunner
 from tests.durable.machines import add, appending
 
 
@@ -33,7 +33,7 @@ class Counted(MemoryBackend):
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
         self.writes.append([write.key for write in writes])
         error = self.errors.pop() if self.errors else None
-        if isinstance(error, Unavailable):
+        if isinstance(error, UnavailableError):
             raise error
         finished = super().finish_all(writes, receive)
         if error is not None:
@@ -67,9 +67,9 @@ class Rounds:
             for name in self.names:
                 self.client.send(name, add(number))
 
-    def begin(self, limit: int = 100) -> list[Turn]:
+    def begin(self, limit: int = 100) -> list[TurnRunner]:
         groups = by_key(self.backend.queue.receive(limit))
-        return [self.host.begin(key, self.host.hold(group), Interruption()) for key, group in groups.items()]
+        return [self.host.begin(key, self.host.hold(group), StopSignal()) for key, group in groups.items()]
 
     def applied(self) -> list[list[int]]:
         found = [self.client.get(name) for name in self.names]
@@ -93,7 +93,7 @@ class TestTurnsOfSeveralKeys:
         rounds.send(1, 2)
         turns = rounds.begin()
         assert rounds.host.go_on_together(turns) == []
-        assert [turn.end for turn in turns] == [End.DONE] * 3
+        assert [turn.end for turn in turns] == [TurnEnd.DONE] * 3
         assert rounds.applied() == [[1, 2]] * 3
         assert [len(keys) for keys in backend.writes] == [3]
 
@@ -116,17 +116,17 @@ class TestTurnsOfSeveralKeys:
         assert stored is not None
         backend.store.commit(key, evolve(stored, version=stored.version + 1), stored.version)
         rounds.host.go_on_together(turns)
-        assert [turn.end for turn in turns] == [End.DONE] * 3
+        assert [turn.end for turn in turns] == [TurnEnd.DONE] * 3
         assert rounds.applied() == [[1]] * 3
         assert backend.writes[1:] == [[key]]
 
-    @pytest.mark.parametrize("error", [Unknown("lost"), Unavailable("nobody there")])
+    @pytest.mark.parametrize("error", [OutcomeUnknownError("lost"), UnavailableError("nobody there")])
     def test_whose_answer_is_lost_are_applied_once(self, rounds: Rounds, backend: Counted, error: SettledError) -> None:
         rounds.send(1)
         backend.errors.append(error)
         turns = rounds.begin()
         rounds.host.go_on_together(turns)
-        assert [turn.end for turn in turns] == [End.DONE] * 3
+        assert [turn.end for turn in turns] == [TurnEnd.DONE] * 3
         assert rounds.applied() == [[1]] * 3
 
     def test_of_which_one_cannot_be_read_do_not_wait_for_it(self, rounds: Rounds, backend: Counted) -> None:
@@ -138,7 +138,7 @@ class TestTurnsOfSeveralKeys:
         turns = rounds.begin()
         rounds.host.go_on_together(turns)
         ends = {turn.key.instance: turn.end for turn in turns}
-        assert ends["ada"] == ends["cem"] == End.DONE
+        assert ends["ada"] == ends["cem"] == TurnEnd.DONE
         assert isinstance(ends["ben"], SettledError)
 
 
@@ -153,7 +153,7 @@ class TestATurnThatHasSomethingToPerform:
         (slow,) = [turn for turn in turns if turn.end is None]
         assert slow.key.instance == "ben"
         assert reported == []
-        assert slow.go_on() == End.DONE
+        assert slow.run() == TurnEnd.DONE
         assert reported == [7]
         rounds.host.close()
 
@@ -165,7 +165,7 @@ class TestABackendThatCannotFinishForSeveral:
         turns = rounds.begin()
         assert rounds.host.go_on_together(turns, receive=10) == ()
         assert [turn.end for turn in turns] == [None] * 3
-        assert [turn.go_on() for turn in turns] == [End.DONE] * 3
+        assert [turn.run() for turn in turns] == [TurnEnd.DONE] * 3
         rounds.host.close()
 
     def test_is_served_all_the_same(self) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from settled import Call, Conflict, Key, Unavailable
+from settled import Call, ConflictError, Key, UnavailableError
 from settled.durable import Delivery, Event, Message, Start, encode
 from settled_local.memory import MemoryBackend
 from settled_local.memory.queue import MemoryQueue
 from settled_runtime import Host
-from settled_runtime.leases import LeaseKeeper
+from settled_runtime.leases import LeaseRenewer
 from tests.runtime.machines import greeter
 
 ADA = Key("greeter", "ada")
@@ -29,24 +29,24 @@ def backend() -> MemoryBackend:
 
 
 @pytest.fixture
-def keeper(backend: MemoryBackend) -> Iterator[LeaseKeeper]:
-    keeper = LeaseKeeper(backend.queue, LEASE)
+def keeper(backend: MemoryBackend) -> Iterator[LeaseRenewer]:
+    keeper = LeaseRenewer(backend.queue, LEASE)
     yield keeper
     keeper.close()
 
 
 class TestWhatIsHeld:
-    def test_is_handed_to_nobody_else_however_long_it_takes(self, backend: MemoryBackend, keeper: LeaseKeeper) -> None:
+    def test_is_handed_to_nobody_else_however_long_it_takes(self, backend: MemoryBackend, keeper: LeaseRenewer) -> None:
         keeper.hold(backend.queue.receive(1))
         time.sleep(2.5 * LEASE)
         assert backend.queue.receive(1) == []
 
-    def test_comes_back_once_it_is_let_go(self, backend: MemoryBackend, keeper: LeaseKeeper) -> None:
-        keeper.let_go(keeper.hold(backend.queue.receive(1)))
+    def test_comes_back_once_it_is_let_go(self, backend: MemoryBackend, keeper: LeaseRenewer) -> None:
+        keeper.stop_renewing(keeper.hold(backend.queue.receive(1)))
         time.sleep(1.2 * LEASE)
         assert len(backend.queue.receive(1)) == 1
 
-    def test_knows_when_it_was_lost(self, backend: MemoryBackend, keeper: LeaseKeeper) -> None:
+    def test_knows_when_it_was_lost(self, backend: MemoryBackend, keeper: LeaseRenewer) -> None:
         deliveries = backend.queue.receive(1)
         time.sleep(1.1 * LEASE)
         backend.queue.receive(1)
@@ -54,7 +54,7 @@ class TestWhatIsHeld:
         time.sleep(0.7 * LEASE)
         assert held.lost
 
-    def test_is_not_lost_by_being_acknowledged(self, backend: MemoryBackend, keeper: LeaseKeeper) -> None:
+    def test_is_not_lost_by_being_acknowledged(self, backend: MemoryBackend, keeper: LeaseRenewer) -> None:
         held = keeper.hold(backend.queue.receive(1))
         backend.queue.ack(held.deliveries)
         held.drop(held.deliveries)
@@ -69,14 +69,14 @@ class Flaky(MemoryQueue):
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
         self.calls += 1
-        raise Unavailable("no route") if self.calls == 1 else Conflict("gone")
+        raise UnavailableError("no route") if self.calls == 1 else ConflictError("gone")
 
 
 class TestAnExtensionThatFails:
     def test_is_tried_again_within_the_lease(self, backend: MemoryBackend) -> None:
         flaky = backend.queue
         flaky.__class__ = Flaky
-        keeper = LeaseKeeper(flaky, 0.06)
+        keeper = LeaseRenewer(flaky, 0.06)
         held = keeper.hold(backend.queue.receive(1))
         time.sleep(0.03)
         assert not held.lost

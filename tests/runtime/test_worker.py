@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from settled import Call, Denied, Machine, SettledError, Unavailable, Unknown
+from settled import AccessDeniedError, Call, Machine, OutcomeUnknownError, SettledError, UnavailableError
 from settled.durable import Delivery
 from settled_local.memory import MemoryBackend
 from settled_local.sqlite import SQLiteBackend
-from settled_runtime import Client, Host, Notice, Worker
-from settled_runtime.events import TurnBegan
-from settled_runtime.worker import FOR_A_THREAD
+from settled_runtime import Client, Host, HostEvent, Worker
+from settled_runtime.events import TurnStarted
+from settled_runtime.worker import MESSAGES_PER_THREAD
 from tests.durable.machines import add, appending
 from tests.runtime.machines import greeter
 
@@ -29,7 +29,7 @@ from tests.runtime.machines import greeter
 def work(machine: Machine[Any, Any], backend: Any, until: Any, **options: Any) -> None:
     """Run a worker until `until` says so."""
     host = Host([machine], backend)
-    worker = Worker(host, patience=0.05, **options)
+    worker = Worker(host, receive_wait=0.05, **options)
     thread = threading.Thread(target=worker.run)
     thread.start()
     end = time.monotonic() + 10
@@ -115,13 +115,13 @@ class TestHowManyItReceivesAtOnce:
         client = Client(machine, backend)
         last = [client.start("ada"), *(client.send("ada", event) for event in events)][-1]
 
-        def watch(notice: Notice) -> None:
-            if isinstance(notice, TurnBegan):
+        def watch(notice: HostEvent) -> None:
+            if isinstance(notice, TurnStarted):
                 turns.append(len(notice.ids))
                 if last in notice.ids:
                     over.set()
 
-        worker = Worker(Host([machine], backend, observers=[watch]), concurrency=2, batch=20, patience=0.05)
+        worker = Worker(Host([machine], backend, observers=[watch]), concurrency=2, batch=20, receive_wait=0.05)
         thread = threading.Thread(target=worker.run)
         thread.start()
         assert over.wait(10)
@@ -134,7 +134,7 @@ class TestHowManyItReceivesAtOnce:
 
     def test_is_a_few_for_each_thread_while_there_is(self) -> None:
         """Another worker could go on with what waits here."""
-        assert self.largest(greeter(lambda input, call: "hello"), [{"type": "GREET"}] * 50) == 2 * FOR_A_THREAD
+        assert self.largest(greeter(lambda input, call: "hello"), [{"type": "GREET"}] * 50) == 2 * MESSAGES_PER_THREAD
 
 
 class TestItsEnd:
@@ -167,7 +167,7 @@ class TestItsEnd:
         client = Client(machine, backend)
         client.start("ada")
         client.send("ada", {"type": "GREET"})
-        work(machine, backend, began.is_set, grace=0.1)
+        work(machine, backend, began.is_set, shutdown_grace=0.1)
         assert len(backend.queue.receive(10)) == 1
         release.set()
 
@@ -187,7 +187,7 @@ class TestItsEnd:
                     return "done"
 
                 backend = connect(sys.argv[1])
-                Worker(Host([greeter(hang)], backend), grace=0.2, patience=0.1).run()
+                Worker(Host([greeter(hang)], backend), shutdown_grace=0.2, receive_wait=0.1).run()
                 backend.close()
                 print("a clean end")
                 """
@@ -236,7 +236,7 @@ class TestItsEnd:
 
         setattr(backend.queue, "receive", receive_while_it_stops)  # noqa: B010 (a method is not to be assigned to)
         host = Host([machine], backend)
-        worker = Worker(host, batch=1, patience=0.05)
+        worker = Worker(host, batch=1, receive_wait=0.05)
         running = threading.Thread(target=worker.run, daemon=True)
         running.start()
         running.join(5)
@@ -246,11 +246,11 @@ class TestItsEnd:
 
 class TestABackendThatFails:
     def test_for_good_ends_it_with_the_error(self) -> None:
-        backend = Failing(Denied("the password was changed"))
-        with pytest.raises(Denied, match="password"):
-            Worker(Host([appending()], backend), patience=0.05).run()
+        backend = Failing(AccessDeniedError("the password was changed"))
+        with pytest.raises(AccessDeniedError, match="password"):
+            Worker(Host([appending()], backend), receive_wait=0.05).run()
 
-    @pytest.mark.parametrize("error", [Unavailable("nobody there"), Unknown("lost")])
+    @pytest.mark.parametrize("error", [UnavailableError("nobody there"), OutcomeUnknownError("lost")])
     def test_for_a_while_is_asked_again(self, error: SettledError) -> None:
         backend, machine = Failing(error), appending()
         client = Client(machine, backend)

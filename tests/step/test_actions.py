@@ -21,7 +21,7 @@ from settled import (
     spawn_child,
     stop_child,
 )
-from settled.machine_setup import Action
+from settled.machine_setup import ActionImpl
 from settled.step.effects import Cancel, Emit, Execute, Invoke, Log, Raise, Schedule, Send, Stop
 from tests.support.machines import after, effects_of, machine, names, nothing
 
@@ -138,7 +138,7 @@ class TestEnqueueActions:
                 args.enqueue("do other")
 
         config: Any = {"context": {"n": 1}, "on": {"E": {"actions": ["do first", enqueue_actions(choose), "do last"]}}}
-        registered: dict[str, Action[Any]] = {"do it": nothing, "do other": nothing}
+        registered: dict[str, ActionImpl[Any]] = {"do it": nothing, "do other": nothing}
         choosing = machine(config, guards={"is_one": lambda args: args.context["n"] == 1}, actions=registered)
         effects = effects_of(choosing, "E")
         assert names(effects) == ["do first", "do it", "do last"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from settled import Args, and_, not_, or_, state_in
-from settled.machine_setup import Guard
+from settled.machine_setup import GuardImpl
 from tests.support.machines import after, given, machine
 
 YES, NO = "yes", "no"
@@ -18,7 +18,7 @@ def equals(args: Args[Any, Any], params: Any) -> bool:
     return bool(args.context["n"] == params)
 
 
-GUARDS: Mapping[str, Guard[Any]] = {"yes": lambda args: True, "no": lambda args: False, "is": equals}
+GUARDS: Mapping[str, GuardImpl[Any]] = {"yes": lambda args: True, "no": lambda args: False, "is": equals}
 
 
 def is_taken(guard: Any, **registered: Any) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from settled import Machine, SettledError, Snapshot, setup
-from settled.step.plan_cache import Plans
+from settled.step.plan_cache import PlanCache
 from tests.parity.compare import Case, difference
 from tests.parity.corpora import CORPORA, cases_of
 from tests.parity.runner import machine_of, trace
@@ -36,7 +36,7 @@ def lived(machine: Machine[Any, Any], events: list[Any]) -> list[Any]:
 @given(case=cases(), limit=st.sampled_from([1, 3, 10_000]))
 def test_with_and_without_plans_a_machine_does_the_same(case: dict[str, Any], limit: int) -> None:
     machine = machine_of(case["config"])
-    planned = evolve(machine, plans=Plans(machine.program, limit))
+    planned = evolve(machine, plan_cache=PlanCache(machine.program, limit))
     expected = lived(machine.without_plans(), case["events"])
     assert lived(planned, case["events"]) == expected
     assert lived(planned, case["events"]) == expected, "again, from the plans that are known by now"
@@ -72,10 +72,10 @@ class TestTheBound:
         snapshot: Snapshot[Any] = machine.initial_transition()[0]
         for _ in range(2):
             snapshot, _ = machine.transition(snapshot, {"type": "GO"})
-        known = len(machine.plans)
+        known = len(machine.plan_cache)
         for _ in range(10):
             snapshot, _ = machine.transition(snapshot, {"type": "GO"})
-        assert len(machine.plans) == known
+        assert len(machine.plan_cache) == known
 
     def test_events_that_nobody_names_are_kept_as_one(self) -> None:
         machine = two()
@@ -84,24 +84,24 @@ class TestTheBound:
         for number in range(20):
             machine.transition(snapshot, {"type": f"junk.{number}"})
             machine.transition(snapshot, {"type": f"x.{number}"})
-            sizes.add(len(machine.plans))
+            sizes.add(len(machine.plan_cache))
         assert len(sizes) == 1
 
     def test_there_are_never_more_than_the_limit(self) -> None:
         machine = two()
-        small = evolve(machine, plans=Plans(machine.program, limit=2))
+        small = evolve(machine, plan_cache=PlanCache(machine.program, limit=2))
         snapshot, _ = small.initial_transition()
         for _ in range(10):
             snapshot, _ = small.transition(snapshot, {"type": "GO"})
-            assert len(small.plans) <= 2
+            assert len(small.plan_cache) <= 2
 
     def test_all_instances_share_them(self) -> None:
         machine = two()
         first, second = machine.initial_transition()[0], machine.initial_transition()[0]
         machine.transition(first, {"type": "GO"})
-        known = len(machine.plans)
+        known = len(machine.plan_cache)
         machine.transition(second, {"type": "GO"})
-        assert len(machine.plans) == known
+        assert len(machine.plan_cache) == known
 
 
 class TestWhatATypeMayHide:

@@ -7,7 +7,7 @@ from typing import Any
 
 from settled import Args, Machine, Snapshot, setup
 from settled.data import is_array, is_object
-from settled.machine_setup import Action, Delay, Guard
+from settled.machine_setup import ActionImpl, DelayImpl, GuardImpl
 from settled.step.effects import Effect, Execute
 
 AnyMachine = Machine[Any, Any]
@@ -30,12 +30,12 @@ def given(function: Callable[[Args[Any, Any]], Any]) -> Any:
 def machine(
     config: Mapping[str, Any],
     *,
-    guards: Mapping[str, Guard[Any]] | None = None,
-    actions: Mapping[str, Action[Any]] | None = None,
-    delays: Mapping[str, Delay[Any]] | None = None,
+    guards: Mapping[str, GuardImpl[Any]] | None = None,
+    actions: Mapping[str, ActionImpl[Any]] | None = None,
+    delays: Mapping[str, DelayImpl[Any]] | None = None,
 ) -> AnyMachine:
     """A machine that knows the actor ``worker``, and all actions called ``enter ...``, ``exit ...`` or ``do ...``."""
-    known: dict[str, Action[Any]] = {name: nothing for name in _texts(config) if _is_action(name)}
+    known: dict[str, ActionImpl[Any]] = {name: nothing for name in _texts(config) if _is_action(name)}
     logic = setup(guards=guards, actions={**known, **(actions or {})}, actors={"worker": never}, delays=delays)
     return logic.machine(config)
 

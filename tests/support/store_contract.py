@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from settled import Conflict, Key
+from settled import ConflictError, Key
 from settled.durable import Store
 from tests.support.builders import ADA, BEN, letter, stored, tombstone
 
@@ -24,7 +24,7 @@ class Commits:
         store.commit(ADA, stored(1), 0)
         store.commit(ADA, stored(2, '{"second":true}'), 1)
         for expected in (0, 1, 3):
-            with pytest.raises(Conflict, match="signup/ada, version"):
+            with pytest.raises(ConflictError, match="signup/ada, version"):
                 store.commit(ADA, stored(expected + 1, '{"late":true}'), expected)
         assert store.load(ADA) == stored(2, '{"second":true}')
 
@@ -51,7 +51,7 @@ class DeadLetters:
 
     def test_a_refused_commit_moves_none(self, store: Store) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
-        with pytest.raises(Conflict):
+        with pytest.raises(ConflictError):
             store.commit(ADA, stored(1), 0, [letter(ADA, "2")], unbury=1)
         assert store.dead_letters(ADA) == [letter(ADA, "1")]
 
@@ -71,7 +71,7 @@ class Deletes:
     @pytest.mark.parametrize("expected", [0, 2])
     def test_another_version_is_not_deleted(self, store: Store, expected: int) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
-        with pytest.raises(Conflict):
+        with pytest.raises(ConflictError):
             store.delete(ADA, tombstone(expected + 1), expected)
         assert store.load(ADA) == stored(1)
         assert store.dead_letters(ADA) == [letter(ADA, "1")]

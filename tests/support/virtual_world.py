@@ -12,34 +12,47 @@ from typing import Any, assert_never
 
 from attrs import Factory, define, evolve
 
-from settled import Call, Conflict, End, Key, LeaseLost, Machine, Outcome, Policy, SettledError, Snapshot, redrive, turn
-from settled.durable import Event, Message, Record, Start, Traits, encode, read
+from settled import (
+    Call,
+    ConflictError,
+    Key,
+    LeaseLostError,
+    Machine,
+    Outcome,
+    Policy,
+    SettledError,
+    Snapshot,
+    TurnEnd,
+    redrive,
+    turn,
+)
+from settled.durable import Event, Message, Record, Start, Traits, encode, record_from_json
 from settled.durable.commands import (
-    Act,
-    Acted,
+    ActionsPerformed,
+    ActorCall,
+    ActorEnded,
+    ActorResult,
     Answer,
+    CachedRecord,
     Command,
-    Course,
+    Commands,
+    DeadLettersLoaded,
     Done,
     Extend,
     Finish,
-    Invocation,
-    Letters,
     Load,
+    LoadDeadLetters,
     Loaded,
-    Lying,
-    Ran,
+    PerformActions,
     Release,
-    Remembered,
-    Result,
-    Run,
+    RunActors,
 )
 from settled.durable.messages import Content
 from settled.durable.ports import DeadLetter, Delivery
-from settled.durable.record_json import bury
+from settled.durable.record_json import record_to_tombstone
 from settled.step.effects import Emit, Execute, Log
 from settled_local.memory import MemoryBackend
-from settled_runtime.record_cache import Memory
+from settled_runtime.record_cache import RecordCache
 
 LEASE = 30.0
 
@@ -85,7 +98,7 @@ class World:
     commands: list[Command] = Factory(list[Command])
     sent: int = 0
     workers: int = 0
-    memory: Memory | None = None
+    memory: RecordCache | None = None
 
     # What people do
 
@@ -116,7 +129,7 @@ class World:
         key = self.key(instance)
         stored = self.backend.store.load(key)
         assert stored is not None, "there is an instance to delete"
-        self.backend.store.delete(key, bury(key, stored, self.now), stored.version)
+        self.backend.store.delete(key, record_to_tombstone(key, stored, self.now), stored.version)
 
     # What may go wrong
 
@@ -142,15 +155,15 @@ class World:
 
     # What workers do
 
-    def deliver(self, limit: int = 10) -> End | None:
+    def deliver(self, limit: int = 10) -> TurnEnd | None:
         """One worker takes what is ready; None if nothing is, or if the worker died."""
         deliveries = self.backend.queue.receive(limit)
         return self.take(deliveries) if deliveries else None
 
-    def take(self, deliveries: Sequence[Delivery]) -> End | None:
+    def take(self, deliveries: Sequence[Delivery]) -> TurnEnd | None:
         """A worker that was handed `deliveries`."""
         self.workers += 1
-        end: End | None = None
+        end: TurnEnd | None = None
         keys = dict.fromkeys(delivery.message.key for delivery in deliveries)
         for key in keys:
             group = [delivery for delivery in deliveries if delivery.message.key == key]
@@ -170,7 +183,7 @@ class World:
                 return
             self.now = max(self.now, later)
 
-    def drive(self, course: Course[Any]) -> Any:
+    def drive(self, course: Commands[Any]) -> Any:
         try:
             command = next(course)
             while True:
@@ -200,25 +213,25 @@ class World:
 
     def _perform(self, command: Command) -> Answer:
         match command:
-            case Load(key, fresh=False) if self.memory and (known := self.memory.recall(key)):
-                return Remembered(*known, self.now)
+            case Load(key, fresh=False) if self.memory and (known := self.memory.pop(key)):
+                return CachedRecord(*known, self.now)
             case Load(key):
                 return Loaded(self.backend.store.load(key), self.now)
-            case Letters(key):
-                return Lying(tuple(self.backend.store.dead_letters(key)), self.now)
+            case LoadDeadLetters(key):
+                return DeadLettersLoaded(tuple(self.backend.store.dead_letters(key)), self.now)
             case Finish(write, record):
                 self.backend.finish(write if self.traits.fenced else evolve(write, holder=None))
                 if self.memory and write.stored and record:
-                    self.memory.remember(write.key, record, write.stored.version)
+                    self.memory.put(write.key, record, write.stored.version)
                 return Done(self.now)
             case Release(deliveries, delay):
                 self.backend.queue.release(deliveries, delay)
                 return Done(self.now)
             case Extend(deliveries):
                 return self._extend(deliveries)
-            case Act():
+            case PerformActions():
                 return self._act(command)
-            case Run():
+            case RunActors():
                 return self._run(command)
             case _:
                 assert_never(command)
@@ -226,11 +239,11 @@ class World:
     def _extend(self, deliveries: Sequence[Delivery]) -> Answer:
         try:
             self.backend.queue.extend([each for each in deliveries if each.receipt != STRAY], LEASE)
-        except Conflict as error:
-            raise LeaseLost(str(error)) from error
+        except ConflictError as error:
+            raise LeaseLostError(str(error)) from error
         return Done(self.now)
 
-    def _act(self, command: Act) -> Answer:
+    def _act(self, command: PerformActions) -> Answer:
         for count, action in enumerate(command.actions):
             match action.effect:
                 case Execute(type=type) as effect:
@@ -239,19 +252,19 @@ class World:
                     try:
                         self.machine_of(command.key).bind(effect, command.snapshot, call)()
                     except Exception as error:
-                        return Acted(count, self.now, f"{type}: {error}")
+                        return ActionsPerformed(count, self.now, f"{type}: {error}")
                 case Emit():
                     self.effects.append(("emit", action.idempotency_key, 1))
                 case Log():
                     self.effects.append(("log", action.idempotency_key, 1))
-        return Acted(len(command.actions), self.now)
+        return ActionsPerformed(len(command.actions), self.now)
 
-    def _run(self, command: Run) -> Answer:
-        if not command.invocations:
+    def _run(self, command: RunActors) -> Answer:
+        if not command.calls:
             assert command.until is not None
             self.now = max(self.now, command.until)
-            return Ran(None, self.now)
-        invocation = command.invocations[0]
+            return ActorEnded(None, self.now)
+        invocation = command.calls[0]
         self.effects.append((invocation.src, invocation.idempotency_key, invocation.attempt))
         actor = self.machine_of(command.key).actor(invocation.src)
         assert not isinstance(actor, Machine)
@@ -260,15 +273,17 @@ class World:
         except Hanging:
             assert command.until is not None, "an actor that hangs needs a timer to end it"
             self.now = max(self.now, command.until)
-            return Ran(None, self.now)
+            return ActorEnded(None, self.now)
         except Exception as error:
-            return Ran(Result(invocation.id, False, {"name": type(error).__name__, "message": str(error)}), self.now)
-        return Ran(Result(invocation.id, True, output), self.now)
+            return ActorEnded(
+                ActorResult(invocation.id, False, {"name": type(error).__name__, "message": str(error)}), self.now
+            )
+        return ActorEnded(ActorResult(invocation.id, True, output), self.now)
 
-    def _call_of(self, command: Run, invocation: Invocation) -> Call:
+    def _call_of(self, command: RunActors, invocation: ActorCall) -> Call:
         return self._call(command, invocation.idempotency_key, invocation.attempt)
 
-    def _call(self, command: Run | Act, idempotency_key: str, attempt: int) -> Call:
+    def _call(self, command: RunActors | PerformActions, idempotency_key: str, attempt: int) -> Call:
         return Call(command.key, idempotency_key, attempt, None, command.fence, lambda: False)
 
     # What is seen
@@ -285,14 +300,14 @@ class World:
     def record_of(self, key: Key) -> Record:
         stored = self.backend.store.load(key)
         assert stored is not None and not stored.is_deleted, f"{key} has no record"
-        return read(self.machine_of(key), key, stored.body)
+        return record_from_json(self.machine_of(key), key, stored.body)
 
     def version(self, instance: str = "ada") -> int:
         stored = self.backend.store.load(self.key(instance))
         return 0 if stored is None else stored.version
 
     def snapshot(self, instance: str = "ada") -> Snapshot[Any]:
-        return self.record(instance).live()
+        return self.record(instance).readable_snapshot()
 
     def value(self, instance: str = "ada") -> Any:
         return self.snapshot(instance).value

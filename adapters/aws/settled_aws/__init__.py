@@ -11,25 +11,25 @@ in, and `door` where HTTP does.
 
 from __future__ import annotations
 
-from settled_aws.connect import ONE_ATTEMPT, Addresses, addresses, assemble, open_aws
+from settled_aws.connect import ONE_ATTEMPT, Addresses, assemble, find_addresses, open_aws
 from settled_aws.doctor import examine_aws
 from settled_aws.http_handler import http_handler
 from settled_aws.lambda_handler import lambda_handler
 from settled_aws.queue import SqsFifoQueue
 from settled_aws.store import DynamoDBStore
 from settled_aws.timers import EventBridgeTimers
-from settled_aws.url import Place
+from settled_aws.url import AwsUrl
 
 __all__ = [
     "ONE_ATTEMPT",
     "Addresses",
+    "AwsUrl",
     "DynamoDBStore",
     "EventBridgeTimers",
-    "Place",
     "SqsFifoQueue",
-    "addresses",
     "assemble",
     "examine_aws",
+    "find_addresses",
     "http_handler",
     "lambda_handler",
     "open_aws",

@@ -37,7 +37,7 @@ class _Bound:
 
 
 @define(eq=False)
-class ServerClock:
+class AwsClock:
     """The time by whoever gives the answers that it hears. It may be called from any thread.
 
     Before it has heard one, `ask` lets one be given. If that has no date, the clock of this machine is all there is.
@@ -104,13 +104,13 @@ class ServerClock:
         return time.time() if known is None else known
 
 
-def listening(client: Any, clock: ServerClock) -> Any:
+def listening(client: Any, clock: AwsClock) -> Any:
     """`client`, each of whose answers tells `clock` how late it is."""
     return _Listening(client, clock)
 
 
 class _Listening:
-    def __init__(self, client: Any, clock: ServerClock) -> None:
+    def __init__(self, client: Any, clock: AwsClock) -> None:
         self._client, self._clock = client, clock
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

@@ -16,14 +16,14 @@ from botocore.config import Config
 from botocore.session import get_session
 
 from settled.durable.ports import Capability
-from settled_aws.clock import RESOLUTION, ServerClock, listening
+from settled_aws.clock import RESOLUTION, AwsClock, listening
 from settled_aws.delay_queue import DelayQueue
 from settled_aws.errors import translated
 from settled_aws.queue import SqsFifoQueue
 from settled_aws.store import DynamoDBStore
-from settled_aws.timers import EventBridgeTimers, Target
-from settled_aws.url import Place, place_in
-from settled_runtime import Separate
+from settled_aws.timers import EventBridgeTimers, ScheduleTarget
+from settled_aws.url import AwsUrl, place_in
+from settled_runtime import CompositeBackend
 
 if TYPE_CHECKING:
     from settled_aws.client_protocols import DynamoDBClient, SchedulerClient, SqsClient
@@ -40,7 +40,7 @@ CAPABILITIES = frozenset({Capability.POSITIONS})
 """SQS numbers its messages. It shares no transaction with DynamoDB, so no finish is atomic or fenced."""
 
 
-def open_aws(url: str) -> Separate:
+def open_aws(url: str) -> CompositeBackend:
     """The backend that a URL such as ``aws://eu-central-1/signup?lease=60`` names; `settled_aws.url` has the options.
 
     Raises:
@@ -53,7 +53,7 @@ def open_aws(url: str) -> Separate:
     scheduler = _Once(lambda: session.create_client("scheduler", config=ONE_ATTEMPT))
     return assemble(
         place,
-        addresses(place, root_of(place, sqs), str(session.get_partition_for_region(place.region))),
+        find_addresses(place, root_of(place, sqs), str(session.get_partition_for_region(place.region))),
         dynamodb=dynamodb,
         sqs=sqs,
         scheduler=scheduler,
@@ -71,7 +71,7 @@ class Addresses:
     role_arn: str
 
 
-def addresses(place: Place, root: str, partition: str = "aws") -> Addresses:
+def find_addresses(place: AwsUrl, root: str, partition: str = "aws") -> Addresses:
     """Where things are at `place`; `root` is the URL of its queues but for their names, and ends in the account."""
     account = root.rpartition("/")[2]
     return Addresses(
@@ -83,7 +83,7 @@ def addresses(place: Place, root: str, partition: str = "aws") -> Addresses:
 
 
 def assemble(
-    place: Place,
+    place: AwsUrl,
     found: Addresses,
     *,
     dynamodb: DynamoDBClient,
@@ -91,19 +91,19 @@ def assemble(
     scheduler: Callable[[], SchedulerClient],
     clock: Callable[[], float] | None = None,
     closing: tuple[Callable[[], None], ...] = (),
-) -> Separate:
+) -> CompositeBackend:
     """The backend at `place`, over these clients; `closing` is what `close` calls.
 
     `clock` is the time in seconds since the epoch, and taken to be exact. Without it the time is AWS's own.
     """
-    now, resolution = clock or ServerClock(lambda: store.answer()), 0.0
-    if isinstance(now, ServerClock):
+    now, resolution = clock or AwsClock(lambda: store.answer()), 0.0
+    if isinstance(now, AwsClock):
         dynamodb, sqs, resolution = listening(dynamodb, now), listening(sqs, now), RESOLUTION
     delays = DelayQueue(sqs, found.delays, clock or time.monotonic)
     store = DynamoDBStore(dynamodb, place.table, place.keep_finished, now)
     queue = SqsFifoQueue(sqs, found.queue, place.lease, place.largest_message, delays, now)
-    target = Target(place.schedules, found.queue_arn, found.role_arn)
-    return Separate(
+    target = ScheduleTarget(place.schedules, found.queue_arn, found.role_arn)
+    return CompositeBackend(
         store=store,
         queue=queue,
         timers=EventBridgeTimers(scheduler, target, delays, queue.send, now, resolution),
@@ -122,7 +122,7 @@ def session_in(region: str) -> Any:
     return session
 
 
-def root_of(place: Place, sqs: Any) -> str:
+def root_of(place: AwsUrl, sqs: Any) -> str:
     """The URL of the queues but for their names. One request asks for it where the account is not given."""
     if place.account is not None:
         return f"{sqs.meta.endpoint_url}/{place.account}"

@@ -16,7 +16,7 @@ from typing import Any
 from settled.durable.messages import Message
 from settled.errors import EventError
 from settled_aws.client_protocols import SqsClient
-from settled_aws.envelope import opened, sealed
+from settled_aws.envelope import from_text, to_text
 from settled_aws.errors import translated
 
 LONGEST_DELAY = 15 * 60
@@ -42,7 +42,7 @@ class DelayQueue:
     def put(self, message: Message, wait: float) -> None:
         """Let `message` be forwarded in `wait` seconds, rounded up; at most `LONGEST_DELAY`."""
         with translated(f"delaying a message in {self._url}"):
-            self._client.send_message(QueueUrl=self._url, MessageBody=sealed(message), DelaySeconds=math.ceil(wait))
+            self._client.send_message(QueueUrl=self._url, MessageBody=to_text(message), DelaySeconds=math.ceil(wait))
 
     def forward(self, send: Callable[[Sequence[Message]], None]) -> None:
         """Send on up to ten messages that are due, unless somebody in this process has just looked in vain."""
@@ -74,6 +74,6 @@ class DelayQueue:
 def _message(received: Any) -> Message | None:
     """The message in what was received; None if it is not settled's, and left to the queue's dead-letter queue."""
     try:
-        return opened(received["Body"])
+        return from_text(received["Body"])
     except EventError:
         return None

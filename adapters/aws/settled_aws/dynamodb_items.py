@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from settled.durable.messages import Message
 from settled.durable.ports import DeadLetter, Index, Stored
-from settled.errors import TooLarge
+from settled.errors import TooLargeError
 from settled.key import Key
 from settled_aws.names import partition
 
@@ -89,7 +89,7 @@ def fits(item: Item, what: str) -> None:
     """
     size = sum(len(name.encode()) + _size(value) for name, value in item.items())
     if size > LARGEST:
-        raise TooLarge(f"{what}: {size:,} bytes, and DynamoDB takes {LARGEST:,} in one item")
+        raise TooLargeError(f"{what}: {size:,} bytes, and DynamoDB takes {LARGEST:,} in one item")
 
 
 def _size(value: Mapping[str, Any]) -> int:

@@ -18,14 +18,14 @@ _UNSENDABLE = re.compile("[\ud800-\udfff\ufffe\uffff\x7f]")
 """JSON escapes what stands before the space by itself."""
 
 
-def sealed(message: Message) -> str:
+def to_text(message: Message) -> str:
     """The text that carries `message`."""
     fields = {"key": str(message.key), "id": message.id, "body": message.body}
     text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
     return _UNSENDABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def opened(text: str) -> Message:
+def from_text(text: str) -> Message:
     """The message that `sealed` wrote.
 
     Raises:

@@ -21,20 +21,31 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from settled.errors import Conflict, Denied, SettledError, TooLarge, Unavailable, Unknown
+from settled.errors import (
+    AccessDeniedError,
+    BackendConfigError,
+    ConflictError,
+    OutcomeUnknownError,
+    SettledError,
+    TooLargeError,
+    UnavailableError,
+)
 
 Code = tuple[type[SettledError], str]
 
-_SLOW_DOWN: Code = (Unavailable, "it is asked too often")
-_NO_LEAVE: Code = (Denied, "these credentials have no leave to do this: examples/aws-signup has the policies")
-_NO_CREDENTIALS: Code = (Denied, "these credentials are not valid, or not any more")
-_NOT_THERE: Code = (Denied, "it does not exist, or not in this region and account")
+_SLOW_DOWN: Code = (UnavailableError, "it is asked too often")
+_NO_LEAVE: Code = (
+    AccessDeniedError,
+    "these credentials have no leave to do this: examples/aws-signup has the policies",
+)
+_NO_CREDENTIALS: Code = (AccessDeniedError, "these credentials are not valid, or not any more")
+_NOT_THERE: Code = (BackendConfigError, "it does not exist, or not in this region and account")
 
 _CODES: Mapping[str, Code] = {
-    "ConditionalCheckFailedException": (Conflict, "another commit came first"),
-    "TransactionConflictException": (Unavailable, "another transaction is under way"),
-    "TransactionInProgressException": (Unavailable, "another transaction is under way"),
-    "ConflictException": (Unavailable, "somebody else is changing it"),
+    "ConditionalCheckFailedException": (ConflictError, "another commit came first"),
+    "TransactionConflictException": (UnavailableError, "another transaction is under way"),
+    "TransactionInProgressException": (UnavailableError, "another transaction is under way"),
+    "ConflictException": (UnavailableError, "somebody else is changing it"),
     "ThrottlingException": _SLOW_DOWN,
     "Throttling": _SLOW_DOWN,
     "RequestThrottled": _SLOW_DOWN,
@@ -43,11 +54,11 @@ _CODES: Mapping[str, Code] = {
     "RequestLimitExceeded": _SLOW_DOWN,
     "ProvisionedThroughputExceededException": _SLOW_DOWN,
     "KmsThrottled": _SLOW_DOWN,
-    "OverLimit": (Unavailable, "too many of its messages are in flight"),
-    "AWS.SimpleQueueService.OverLimit": (Unavailable, "too many of its messages are in flight"),
-    "ServiceQuotaExceededException": (Denied, "a quota of this account is used up: have it raised"),
-    "BatchRequestTooLong": (TooLarge, "more than one request may carry"),
-    "AWS.SimpleQueueService.BatchRequestTooLong": (TooLarge, "more than one request may carry"),
+    "OverLimit": (UnavailableError, "too many of its messages are in flight"),
+    "AWS.SimpleQueueService.OverLimit": (UnavailableError, "too many of its messages are in flight"),
+    "ServiceQuotaExceededException": (BackendConfigError, "a quota of this account is used up: have it raised"),
+    "BatchRequestTooLong": (TooLargeError, "more than one request may carry"),
+    "AWS.SimpleQueueService.BatchRequestTooLong": (TooLargeError, "more than one request may carry"),
     "AccessDenied": _NO_LEAVE,
     "AccessDeniedException": _NO_LEAVE,
     "KmsAccessDenied": _NO_LEAVE,
@@ -92,8 +103,10 @@ def code_of(error: ClientError) -> str:
 def meaning(code: str, text: str, what: str, happened: bool) -> SettledError:
     """The port's error for AWS's `code`; `happened`: what no table knows may have happened all the same."""
     if any(part in text for part in _TOO_LARGE):
-        return TooLarge(f"{what}: {text}")
-    kind, why = _CODES.get(code, (Unknown, "it may have happened") if happened else (Denied, "it was refused"))
+        return TooLargeError(f"{what}: {text}")
+    kind, why = _CODES.get(
+        code, (OutcomeUnknownError, "it may have happened") if happened else (BackendConfigError, "it was refused")
+    )
     return kind(f"{what}: {why} ({code}: {text})")
 
 
@@ -110,7 +123,7 @@ def _answered(error: ClientError, what: str, reading: bool) -> SettledError:
         return _canceled(response.get("CancellationReasons", ()), text, what)
     failed = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)) >= 500
     if failed and reading and code not in _CODES:
-        return Unavailable(f"{what}: it failed ({code}: {text})")
+        return UnavailableError(f"{what}: it failed ({code}: {text})")
     return meaning(code, text, what, happened=failed)
 
 
@@ -118,16 +131,16 @@ def _canceled(reasons: Any, text: str, what: str) -> SettledError:
     """A transaction names a reason for each of its parts; a lost race goes before what can be tried again."""
     codes = {reason.get("Code") for reason in reasons}
     if "ConditionalCheckFailed" in codes:
-        return Conflict(f"{what}: another commit came first ({text})")
+        return ConflictError(f"{what}: another commit came first ({text})")
     if codes & {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}:
-        return Unavailable(f"{what}: another transaction is under way, or it is asked too often ({text})")
+        return UnavailableError(f"{what}: another transaction is under way, or it is asked too often ({text})")
     return meaning("TransactionCanceledException", f"{text} {[dict(reason) for reason in reasons]}", what, False)
 
 
 def _unanswered(error: BotoCoreError, what: str, reading: bool) -> SettledError:
     if isinstance(error, _NEVER_LEFT):
-        return Unavailable(f"{what}: nobody answered ({error})")
+        return UnavailableError(f"{what}: nobody answered ({error})")
     if isinstance(error, HTTPClientError):
-        kind = Unavailable if reading else Unknown
+        kind = UnavailableError if reading else OutcomeUnknownError
         return kind(f"{what}: the answer was lost ({error})")
-    return Denied(f"{what}: {error}")
+    return AccessDeniedError(f"{what}: {error}")

@@ -20,10 +20,10 @@ from urllib.parse import unquote
 
 from attrs import frozen
 
-from settled import EventError, IdReused, Machine, Snapshot, TooLarge, Unavailable, Unknown
+from settled import EventError, IdReusedError, Machine, OutcomeUnknownError, Snapshot, TooLargeError, UnavailableError
 from settled.durable import Backend
 from settled_aws.lambda_handler import Context, Event, begin_invocation
-from settled_runtime import Client, NotTaken
+from settled_runtime import Client, EventRejectedError
 
 TIME_TO_ANSWER = 1.0
 """For how many seconds before the function's end nothing is waited for."""
@@ -31,11 +31,11 @@ TIME_TO_ANSWER = 1.0
 
 def http_handler(machines: Iterable[Machine[Any, Any]], backend: Backend) -> Callable[[Event, Context], Event]:
     """The handler of a Lambda function that lets events for `machines` in, over `backend`."""
-    return _Door(backend, {machine.id: Client(machine, backend) for machine in machines})
+    return _HttpHandler(backend, {machine.id: Client(machine, backend) for machine in machines})
 
 
 @frozen
-class Request:
+class HttpRequest:
     """What is taken from an event. The path is that of the instance, and what stands before it is the gateway's."""
 
     method: str
@@ -46,7 +46,7 @@ class Request:
     id: str | None
 
     @classmethod
-    def of(cls, event: Event) -> Request:
+    def of(cls, event: Event) -> HttpRequest:
         """The request in `event`: of a function URL or an HTTP API (format 2.0), or of a REST API (1.0).
 
         Raises:
@@ -74,7 +74,7 @@ def _object(value: Any) -> Mapping[str, Any]:
 
 
 @frozen
-class _Door:
+class _HttpHandler:
     """What is called for each request."""
 
     backend: Backend
@@ -83,7 +83,7 @@ class _Door:
     def __call__(self, event: Event, context: Context) -> Event:
         begin_invocation(self.backend)
         try:
-            request = Request.of(event)
+            request = HttpRequest.of(event)
             client = self.clients.get(request.machine)
             if client is None:
                 return _answer(404, {"error": f"there is no machine {request.machine!r}"})
@@ -91,28 +91,28 @@ class _Door:
             return _served(client, request, min(request.wait, max(0.0, patience)))
         except (EventError, ValueError) as error:
             return _answer(400, {"error": str(error)})
-        except TooLarge as error:
+        except TooLargeError as error:
             return _answer(413, {"error": str(error)})
-        except IdReused as error:
+        except IdReusedError as error:
             return _answer(409, {"error": str(error)})
-        except (Unavailable, Unknown) as error:
+        except (UnavailableError, OutcomeUnknownError) as error:
             return _answer(503, {"error": str(error), "id": error.message_id})
 
 
-def _served(client: Client[Any], request: Request, wait: float) -> Event:
+def _served(client: Client[Any], request: HttpRequest, wait: float) -> Event:
     match request.method:
         case "GET":
             snapshot = client.get(request.instance)
             return _answer(404, {"error": "there is no such instance"}) if snapshot is None else _found(200, snapshot)
         case "PUT":
-            id = client.start(request.instance, json.loads(request.body or "null"), id=request.id)
+            id = client.start(request.instance, json.loads(request.body or "null"), message_id=request.id)
             return _waited(id, wait, lambda: client.outcome(request.instance, id, timeout=wait))
         case "POST" if wait > 0:
             id = request.id or secrets.token_urlsafe(12)
             event = json.loads(request.body)
-            return _waited(id, wait, lambda: client.ask(request.instance, event, id=id, timeout=wait))
+            return _waited(id, wait, lambda: client.ask(request.instance, event, message_id=id, timeout=wait))
         case "POST":
-            return _answer(202, {"id": client.send(request.instance, json.loads(request.body), id=request.id)})
+            return _answer(202, {"id": client.send(request.instance, json.loads(request.body), message_id=request.id)})
         case method:
             return _answer(405, {"error": f"{method}: expected GET, PUT or POST"})
 
@@ -122,7 +122,7 @@ def _waited(id: str, wait: float, ask: Callable[[], Snapshot[Any]]) -> Event:
         return _answer(202, {"id": id})
     try:
         return _found(200, ask(), id)
-    except NotTaken as error:
+    except EventRejectedError as error:
         if error.snapshot is None:
             return _answer(409, {"id": id, "error": str(error)})
         return _found(409, error.snapshot, id, str(error))

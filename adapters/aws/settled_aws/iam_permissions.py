@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from settled_aws.connect import Addresses
-from settled_aws.url import Place
-from settled_runtime.doctor import Danger
+from settled_aws.url import AwsUrl
+from settled_runtime.doctor import BackendProblem
 
-Leave = Mapping[str, tuple[str, ...]]
+Permissions = Mapping[str, tuple[str, ...]]
 """Actions, by the ARN of what they are done to."""
 
 _TABLE = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:Query")
@@ -28,7 +28,7 @@ _FOR_THE_SCHEDULER = {
 }
 
 
-def of_the_turns(place: Place, found: Addresses) -> Leave:
+def of_the_turns(place: AwsUrl, found: Addresses) -> Permissions:
     """What whoever takes turns must be allowed."""
     return {
         _arn(found, "dynamodb", f"table/{place.table}"): _TABLE,
@@ -39,12 +39,12 @@ def of_the_turns(place: Place, found: Addresses) -> Leave:
     }
 
 
-def of_the_schedules(found: Addresses) -> Leave:
+def of_the_schedules(found: Addresses) -> Permissions:
     """What the schedules' role must be allowed."""
     return {found.queue_arn: ("sqs:SendMessage",)}
 
 
-def lacking(iam: Any, role: str, leave: Leave, harm: str) -> Iterator[Danger]:
+def missing_permissions(iam: Any, role: str, leave: Permissions, harm: str) -> Iterator[BackendProblem]:
     """What of `leave` the role with the ARN `role` does not have."""
     for resource, actions in leave.items():
         answer = iam.simulate_principal_policy(
@@ -56,7 +56,7 @@ def lacking(iam: Any, role: str, leave: Leave, harm: str) -> Iterator[Danger]:
         for result in answer["EvaluationResults"]:
             if result["EvalDecision"] != "allowed":
                 what = f"{role.rpartition('/')[2]} has no leave for {result['EvalActionName']} on {resource}"
-                yield Danger(what, harm, "See the policies in examples/aws-signup.")
+                yield BackendProblem(what, harm, "See the policies in examples/aws-signup.")
 
 
 def _arn(found: Addresses, service: str, name: str) -> str:

@@ -11,9 +11,9 @@ from contextlib import suppress
 
 from attrs import define, field
 
-from settled import End, SettledError
+from settled import SettledError, TurnEnd
 from settled.durable import Delivery
-from settled_aws.lambda_handler import Term
+from settled_aws.lambda_handler import Deadline
 from settled_runtime import AsyncHost
 
 
@@ -24,17 +24,17 @@ class Loop:
     host: AsyncHost
     _runner: asyncio.Runner = field(factory=asyncio.Runner, init=False)
 
-    def __call__(self, groups: Sequence[Sequence[Delivery]], term: Term) -> Sequence[bool]:
+    def __call__(self, groups: Sequence[Sequence[Delivery]], term: Deadline) -> Sequence[bool]:
         return self._runner.run(self._all(groups, term))
 
-    async def _all(self, groups: Sequence[Sequence[Delivery]], term: Term) -> Sequence[bool]:
+    async def _all(self, groups: Sequence[Sequence[Delivery]], term: Deadline) -> Sequence[bool]:
         return await asyncio.gather(*(self._is_taken(group, term) for group in groups))
 
-    async def _is_taken(self, deliveries: Sequence[Delivery], term: Term) -> bool:
+    async def _is_taken(self, deliveries: Sequence[Delivery], term: Deadline) -> bool:
         if not deliveries:
             return True
         if term.is_over:
             with suppress(SettledError):  # the lease runs out
                 await asyncio.to_thread(self.host.backend.queue.release, deliveries)
             return False
-        return await self.host.take(deliveries[0].message.key, deliveries, term.interruption) is End.DONE
+        return await self.host.take(deliveries[0].message.key, deliveries, term.interruption) is TurnEnd.DONE

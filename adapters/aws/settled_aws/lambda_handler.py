@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from attrs import frozen
 
-from settled import End, EventError, SettledError
+from settled import EventError, SettledError, TurnEnd
 from settled.durable import Backend, Delivery, Message, Position
-from settled_aws.clock import ServerClock
-from settled_aws.envelope import opened
+from settled_aws.clock import AwsClock
+from settled_aws.envelope import from_text
 from settled_aws.names import group_id
 from settled_aws.queue import NUMBER, SqsFifoQueue
-from settled_runtime import Host, Interruption, Separate
+from settled_runtime import CompositeBackend, Host, StopSignal
 from settled_runtime.backend_commands import retried
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ Taken: TypeAlias = Sequence[bool]
 
 
 @frozen
-class Term:
+class Deadline:
     """The time an invocation has: until `end` by the monotonic clock. Then `interruption` is set."""
 
     end: float
-    interruption: Interruption
+    interruption: StopSignal
 
     @property
     def is_over(self) -> bool:
@@ -80,16 +80,16 @@ def lambda_handler(host: Host | AsyncHost, *, reserve: float = RESERVE) -> Calla
     The event source mappings of both queues may lead to it, and must report batch item failures. `reserve` seconds
     before its time is over an invocation hands back what it has not finished.
     """
-    return _Function(host.backend, _taking(host), reserve)
+    return _Function(host.backend, _record_taker(host), reserve)
 
 
 def begin_invocation(backend: Backend) -> None:
     """Let `backend` forget what time it is: this process may have stood still since it last knew."""
-    if isinstance(backend, Separate) and isinstance(backend.clock, ServerClock):
+    if isinstance(backend, CompositeBackend) and isinstance(backend.clock, AwsClock):
         backend.clock.forget()
 
 
-def _taking(host: Host | AsyncHost) -> Callable[[Groups, Term], Taken]:
+def _record_taker(host: Host | AsyncHost) -> Callable[[Groups, Deadline], Taken]:
     if isinstance(host, Host):
         return _Threads(host, ThreadPoolExecutor(MOST_GROUPS, "settled-group"))
     from settled_aws.lambda_async import Loop  # noqa: PLC0415 (a `Host` needs no event loop)
@@ -98,9 +98,9 @@ def _taking(host: Host | AsyncHost) -> Callable[[Groups, Term], Taken]:
 
 
 @contextmanager
-def _term(seconds: float) -> Generator[Term]:
+def _term(seconds: float) -> Generator[Deadline]:
     """A term of `seconds`, if it does not end with this block."""
-    term = Term(time.monotonic() + seconds, Interruption())
+    term = Deadline(time.monotonic() + seconds, StopSignal())
     timer = threading.Timer(seconds, term.interruption.set)
     timer.daemon = True
     timer.start()
@@ -131,7 +131,7 @@ class _Record:
 
 def _message(record: Event, group: str) -> Message | None:
     try:
-        message, _ = opened(record["body"]), int(record["attributes"]["ApproximateReceiveCount"])
+        message, _ = from_text(record["body"]), int(record["attributes"]["ApproximateReceiveCount"])
     except (EventError, KeyError, TypeError, ValueError):
         return None
     # In another group than its own it would be in nobody's order.
@@ -143,7 +143,7 @@ class _Function:
     """What is called for each event."""
 
     backend: Backend
-    take: Callable[[Groups, Term], Taken]
+    take: Callable[[Groups, Deadline], Taken]
     reserve: float
 
     def __call__(self, event: Event, context: Context) -> Event:
@@ -202,19 +202,19 @@ class _Threads:
     host: Host
     pool: ThreadPoolExecutor
 
-    def __call__(self, groups: Groups, term: Term) -> Taken:
+    def __call__(self, groups: Groups, term: Deadline) -> Taken:
         others = [self.pool.submit(self._is_taken, group, term) for group in groups[1:]]
         first = [self._is_taken(group, term) for group in groups[:1]]
         return first + [other.result() for other in others]
 
-    def _is_taken(self, deliveries: Sequence[Delivery], term: Term) -> bool:
+    def _is_taken(self, deliveries: Sequence[Delivery], term: Deadline) -> bool:
         if not deliveries:
             return True
         held = self.host.hold(deliveries)
         if term.is_over:
-            self.host.give_back(held)
+            self.host.release(held)
             return False
-        return self.host.take(deliveries[0].message.key, held, term.interruption) is End.DONE
+        return self.host.take(deliveries[0].message.key, held, term.interruption) is TurnEnd.DONE
 
 
 def _by_group(records: Sequence[_Record]) -> list[list[_Record]]:

@@ -23,10 +23,10 @@ from attrs import define, field, frozen
 
 from settled.durable.messages import Message
 from settled.durable.ports import Delivery, Position
-from settled.errors import Conflict, EventError, SettledError, TooLarge, Unavailable, Unknown
-from settled_aws.client_protocols import Answer, SqsClient
+from settled.errors import ConflictError, EventError, OutcomeUnknownError, SettledError, TooLargeError, UnavailableError
+from settled_aws.client_protocols import BotoResponse, SqsClient
 from settled_aws.delay_queue import DelayQueue
-from settled_aws.envelope import opened, sealed, size
+from settled_aws.envelope import from_text, size, to_text
 from settled_aws.errors import meaning, translated
 from settled_aws.names import deduplication_id, epoch, group_id
 
@@ -92,10 +92,12 @@ class SqsFifoQueue:
         for number, batch in enumerate(batches):
             try:
                 self._send(batch)
-            except Unavailable as error:
+            except UnavailableError as error:
                 if number == 0:
                     raise
-                raise Unknown(f"{number} of {len(batches)} requests were answered, and then: {error}") from error
+                raise OutcomeUnknownError(
+                    f"{number} of {len(batches)} requests were answered, and then: {error}"
+                ) from error
 
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
         """Up to `limit` messages, and never more than ten, waiting up to `wait`, cut to whole seconds, 20 at most."""
@@ -133,7 +135,7 @@ class SqsFifoQueue:
         timeout = {"VisibilityTimeout": min(math.ceil(lease), LONGEST_LEASE)}
         lost = self._each("extending in", self._client.change_message_visibility_batch, deliveries, timeout)
         if lost:
-            raise Conflict(f"the lease of {', '.join(each.message.id for each in lost)} was lost")
+            raise ConflictError(f"the lease of {', '.join(each.message.id for each in lost)} was lost")
 
     def numbering(self) -> Numbering:
         """Return the numbering of the queue's messages; one request asks for it, and then it is known.
@@ -149,15 +151,15 @@ class SqsFifoQueue:
                 self._numbering = Numbering(queue[_ARN], epoch(queue[_ARN], queue[_CREATED]))
             return self._numbering
 
-    def _entry(self, message: Message) -> Entry:
-        text = sealed(message)
+    def _entry(self, message: Message) -> SendEntry:
+        text = to_text(message)
         found = size(text)
         if found > self._largest:
             sizes = f"{found:,} bytes, and this queue takes {self._largest:,}"
-            raise TooLarge(f"{message.key}: the message {message.id} has {sizes}")
-        return Entry(group_id(message.key), deduplication_id(message), text, found)
+            raise TooLargeError(f"{message.key}: the message {message.id} has {sizes}")
+        return SendEntry(group_id(message.key), deduplication_id(message), text, found)
 
-    def _send(self, batch: Sequence[Entry]) -> None:
+    def _send(self, batch: Sequence[SendEntry]) -> None:
         entries = [
             {
                 "Id": str(number),
@@ -174,10 +176,10 @@ class SqsFifoQueue:
             error = _meaning(failed[0], f"sending to {self._url}")
             if len(failed) == len(batch):
                 raise error
-            raise Unknown(f"{len(failed)} of {len(batch)} messages were not sent: {error}")
+            raise OutcomeUnknownError(f"{len(failed)} of {len(batch)} messages were not sent: {error}")
 
     def _each(
-        self, what: str, call: Callable[..., Answer], deliveries: Sequence[Delivery], options: Mapping[str, Any]
+        self, what: str, call: Callable[..., BotoResponse], deliveries: Sequence[Delivery], options: Mapping[str, Any]
     ) -> Sequence[Delivery]:
         """Call for all of `deliveries`; those whose lease was lost, for which it did nothing."""
         lost: list[Delivery] = []
@@ -209,7 +211,7 @@ class Numbering:
 
 
 @define
-class Entry:
+class SendEntry:
     """A message as it is sent. `size` is in bytes."""
 
     group: str
@@ -222,18 +224,18 @@ class Entry:
 class _Batch:
     """What one request sends."""
 
-    entries: list[Entry] = field(factory=list[Entry])
+    entries: list[SendEntry] = field(factory=list[SendEntry])
     size: int = 0
 
-    def has_room(self, entry: Entry) -> bool:
+    def has_room(self, entry: SendEntry) -> bool:
         return len(self.entries) < MOST_AT_ONCE and self.size + entry.size <= LARGEST
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: SendEntry) -> None:
         self.entries.append(entry)
         self.size += entry.size
 
 
-def in_batches(entries: Iterable[Entry]) -> Sequence[Sequence[Entry]]:
+def in_batches(entries: Iterable[SendEntry]) -> Sequence[Sequence[SendEntry]]:
     """`entries` in as few requests as may be, in the order in which these are to be made.
 
     SQS may take a part of a request and refuse the rest. So no request carries two messages of one group: the second
@@ -258,7 +260,7 @@ def _deliveries(messages: Iterable[Mapping[str, Any]], until: float, numbering: 
         attributes = received["Attributes"]
         attempt, position = int(attributes["ApproximateReceiveCount"]), numbering.position(attributes)
         with suppress(EventError):
-            yield Delivery(opened(received["Body"]), received["ReceiptHandle"], attempt, until, position)
+            yield Delivery(from_text(received["Body"]), received["ReceiptHandle"], attempt, until, position)
 
 
 def _is_lost(failed: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from settled.durable.ports import DELETED, DeadLetter, Stored
-from settled.errors import Conflict, TooLarge, Unsupported
+from settled.errors import ConflictError, TooLargeError, UnsupportedError
 from settled.key import Key
 from settled_aws.client_protocols import DynamoDBClient
 from settled_aws.dynamodb_items import (
@@ -76,7 +76,7 @@ class DynamoDBStore:
             additions = [self._addition(letter_item(key, each, stored.version, at)) for at, each in enumerate(bury)]
             heads = list(self._letters(key, unbury)) if unbury else []
             if any(buried_with(head) > expected for head in heads):
-                raise Conflict(f"{key}: the version is not {expected} any more")
+                raise ConflictError(f"{key}: the version is not {expected} any more")
             self._write_together(key, [{"Put": put}, *map(self._removal, heads), *additions])
             return
         with translated(f"committing {key}, version {stored.version}, to {self._table}"):
@@ -113,7 +113,9 @@ class DynamoDBStore:
         Raises:
             Unsupported: always.
         """
-        raise Unsupported(f"{self._table}: DynamoDB cannot list instances in the order of their keys; export the table")
+        raise UnsupportedError(
+            f"{self._table}: DynamoDB cannot list instances in the order of their keys; export the table"
+        )
 
     def _put(self, key: Key, stored: Stored, expected: int) -> dict[str, Any]:
         keep = self._keep_finished if stored.index.status in FINISHED else None
@@ -130,7 +132,7 @@ class DynamoDBStore:
 
     def _write_together(self, key: Key, parts: Sequence[dict[str, Any]]) -> None:
         if len(parts) > MOST_TOGETHER:
-            raise TooLarge(f"{key}: {len(parts)} items at once, and DynamoDB writes {MOST_TOGETHER} together")
+            raise TooLargeError(f"{key}: {len(parts)} items at once, and DynamoDB writes {MOST_TOGETHER} together")
         with translated(f"committing {key} and its dead letters to {self._table}"):
             self._client.transact_write_items(TransactItems=parts)
 

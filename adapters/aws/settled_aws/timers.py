@@ -17,10 +17,10 @@ from attrs import frozen
 from botocore.exceptions import ClientError
 
 from settled.durable.messages import Message, Timer
-from settled.errors import TooLarge
+from settled.errors import TooLargeError
 from settled_aws.client_protocols import SchedulerClient
 from settled_aws.delay_queue import LONGEST_DELAY, DelayQueue
-from settled_aws.envelope import sealed, size
+from settled_aws.envelope import size, to_text
 from settled_aws.errors import code_of, translated
 from settled_aws.names import group_id, schedule_name
 
@@ -29,7 +29,7 @@ LARGEST_INPUT = 256 * 1024
 
 
 @frozen
-class Target:
+class ScheduleTarget:
     """Where schedules are kept and what they reach.
 
     `group` is the schedule group, `queue` the ARN of the FIFO queue, `role` the ARN of the role that may send to it.
@@ -50,7 +50,7 @@ class EventBridgeTimers:
     def __init__(
         self,
         scheduler: Callable[[], SchedulerClient],
-        target: Target,
+        target: ScheduleTarget,
         delays: DelayQueue,
         send: Callable[[Sequence[Message]], None],
         clock: Callable[[], float] = time.time,
@@ -92,10 +92,10 @@ class EventBridgeTimers:
                 scheduler.create_schedule(**schedule)  # it has fired between the two
 
     def _request(self, timer: Timer, due: float) -> dict[str, Any]:
-        text = sealed(timer.message)
+        text = to_text(timer.message)
         if size(text) > LARGEST_INPUT:
             sizes = f"{size(text):,} bytes, and a schedule sends {LARGEST_INPUT:,}"
-            raise TooLarge(f"{timer.message.key}: the message of the timer {timer.id} has {sizes}")
+            raise TooLargeError(f"{timer.message.key}: the message of the timer {timer.id} has {sizes}")
         return {
             "Name": schedule_name(timer.id),
             "GroupName": self._target.group,

@@ -7,14 +7,14 @@ from typing import Any
 
 from attrs import frozen
 
-from settled.errors import Denied
+from settled.errors import BackendConfigError
 from settled_runtime.url import options_in, seconds
 
 EXPECTED = "expected aws://REGION/NAME, as in aws://eu-central-1/signup"
 
 
 @frozen
-class Place:
+class AwsUrl:
     """Where on AWS a backend is.
 
     What is not given has its name from NAME: the table NAME, the queue NAME.fifo, the queue of short waits NAME-delays,
@@ -35,7 +35,7 @@ class Place:
     largest_message: int = 384 * 1024
 
 
-def place_in(url: str) -> Place:
+def place_in(url: str) -> AwsUrl:
     """The place that ``aws://REGION/NAME?OPTIONS`` names; the options are the fields of `Place`.
 
     Raises:
@@ -44,8 +44,8 @@ def place_in(url: str) -> Place:
     place, _, query = url.partition("?")
     region, _, name = place.removeprefix("aws://").partition("/")
     if not place.startswith("aws://") or not region or not name or "/" in name:
-        raise Denied(f"{url}: {EXPECTED}")
-    return Place(region=region, **{**_named(name), **options_in(query, _KNOWN, url)})
+        raise BackendConfigError(f"{url}: {EXPECTED}")
+    return AwsUrl(region=region, **{**_named(name), **options_in(query, _KNOWN, url)})
 
 
 def _named(name: str) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from settled_gcp.firestore_timers import FirestoreTimers
 from settled_gcp.push import PushHandler, push_handler
 from settled_gcp.push_auth import CERTIFICATES
 from settled_gcp.queue import PubSubQueue
-from settled_gcp.store import Contention, FirestoreStore
-from settled_gcp.url import Place, Timekeeper
+from settled_gcp.store import ConcurrencyMode, FirestoreStore
+from settled_gcp.url import GcpUrl, TimerService
 
 __all__ = [
     "CERTIFICATES",
@@ -30,14 +30,14 @@ __all__ = [
     "SUBSCRIBER",
     "TASKS",
     "CloudTasksTimers",
-    "Contention",
+    "ConcurrencyMode",
     "FirestoreStore",
     "FirestoreTimers",
-    "Place",
+    "GcpUrl",
     "PubSubQueue",
     "PushHandler",
     "ServerTime",
-    "Timekeeper",
+    "TimerService",
     "assemble",
     "client_of",
     "examine_gcp",

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import frozen
 
-from settled.errors import Denied
+from settled.errors import BackendConfigError
 from settled_gcp.errors import translated
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
@@ -56,7 +56,7 @@ def client_of(
         transport = getattr(import_module(f"{service.module}.transports"), f"{service.name}GrpcTransport")
     except ImportError as error:
         extra = f"pip install 'settled[{service.extra}]'"
-        raise Denied(f"{service.name}: its package is not installed ({error}). Try: {extra}") from error
+        raise BackendConfigError(f"{service.name}: its package is not installed ({error}). Try: {extra}") from error
     if emulator is not None:
         return made(transport=transport(channel=unguarded(emulator)))
     return made(credentials=credentials, client_options={} if endpoint is None else {"api_endpoint": endpoint})

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from settled.errors import SettledError, Unavailable
+from settled.errors import SettledError, UnavailableError
 from settled_gcp.client_protocols import FirestoreClient
 from settled_gcp.documents import Collection
 from settled_gcp.errors import translated
@@ -122,7 +122,7 @@ class ServerTime:
     def _bound(self) -> float:
         with self._lock:
             if self._best is None:
-                raise Unavailable("Firestore has not said what time it is")
+                raise UnavailableError("Firestore has not said what time it is")
             return _later(self._best, self._ticks())
 
     def _ask(self) -> None:

@@ -21,7 +21,7 @@ from attrs import frozen
 
 from settled.durable.messages import Message, Timer
 from settled_gcp.client_protocols import TasksClient
-from settled_gcp.envelope import sealed, sealed_timer
+from settled_gcp.envelope import timer_to_text, to_text
 from settled_gcp.errors import status_of, translated
 from settled_gcp.names import ordering_key, task_ids
 
@@ -38,7 +38,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @frozen
-class Target:
+class TaskTarget:
     """Where tasks wait and what they reach.
 
     `queue` is the full name of a queue of Cloud Tasks. `url` is that of the topic's ``publish`` method, such as
@@ -60,7 +60,7 @@ class CloudTasksTimers:
     def __init__(
         self,
         client: Callable[[], TasksClient],
-        target: Target,
+        target: TaskTarget,
         send: Callable[[Sequence[Message]], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -117,7 +117,7 @@ class CloudTasksTimers:
     def _task(self, timer: Timer, name: str | None) -> dict[str, Any]:
         horizon = self._clock() + LONGEST_WAIT
         is_near = timer.due <= horizon
-        data = sealed(timer.message) if is_near else sealed_timer(timer)
+        data = to_text(timer.message) if is_near else timer_to_text(timer)
         published = {"data": base64.b64encode(data).decode(), "orderingKey": ordering_key(timer.message.key)}
         return {
             **({} if name is None else {"name": name}),

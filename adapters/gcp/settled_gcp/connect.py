@@ -27,13 +27,13 @@ from settled_gcp.clients import (
     credentials_here,
 )
 from settled_gcp.clock import RESOLUTION, ServerTime
-from settled_gcp.cloud_tasks_timers import CloudTasksTimers, Target
+from settled_gcp.cloud_tasks_timers import CloudTasksTimers, TaskTarget
 from settled_gcp.firestore_timers import FirestoreTimers, SweptQueue
 from settled_gcp.queue import PubSubQueue
 from settled_gcp.store import FirestoreStore
 from settled_gcp.streaming_pull import StreamingQueue
-from settled_gcp.url import Place, Pull, Timekeeper, place_in
-from settled_runtime import Separate
+from settled_gcp.url import GcpUrl, Pull, TimerService, place_in
+from settled_runtime import CompositeBackend
 
 _EMULATORS = {
     FIRESTORE: "FIRESTORE_EMULATOR_HOST",
@@ -44,7 +44,7 @@ _EMULATORS = {
 }
 
 
-def open_gcp(url: str) -> Separate:
+def open_gcp(url: str) -> CompositeBackend:
     """The backend that a URL such as ``gcp://my-project/signup?location=europe-west1`` names.
 
     `settled_gcp.url` has the options.
@@ -65,7 +65,7 @@ def open_gcp(url: str) -> Separate:
 
 
 def assemble(
-    place: Place,
+    place: GcpUrl,
     *,
     firestore: FirestoreClient,
     publisher: PublisherClient,
@@ -73,7 +73,7 @@ def assemble(
     tasks: Callable[[], TasksClient],
     clock: Callable[[], float] | None = None,
     closing: tuple[Callable[[], None], ...] = (),
-) -> Separate:
+) -> CompositeBackend:
     """The backend at `place`, over these clients; `closing` is what `close` calls.
 
     `tasks` makes its client when the first timer needs one, which is never where timers are swept. `clock`, if there is
@@ -85,7 +85,7 @@ def assemble(
         firestore, place.records, keep_finished=place.keep_finished, contention=place.contention, clock=now
     )
     queue, timers, ending = _line(place, firestore, publisher, subscriber, tasks, now, ticks)
-    return Separate(
+    return CompositeBackend(
         store=store,
         queue=queue,
         timers=timers,
@@ -98,7 +98,7 @@ def assemble(
 
 
 def _line(
-    place: Place,
+    place: GcpUrl,
     firestore: FirestoreClient,
     publisher: PublisherClient,
     subscriber: SubscriberClient,
@@ -109,17 +109,17 @@ def _line(
     """The queue, what puts timers into it, and how to end it."""
     names = (place.topic_name, place.subscription_name)
     match place.timers:
-        case Timekeeper.TASKS:
+        case TimerService.TASKS:
 
             def rearm(timer: Timer) -> None:
                 timers.schedule(timer)
 
             line = PubSubQueue(publisher, subscriber, *names, place.lease, rearm=rearm, clock=now.at_least)
-            target = Target(place.tasks_name, place.publish_url, place.account)
+            target = TaskTarget(place.tasks_name, place.publish_url, place.account)
             timers = CloudTasksTimers(tasks, target, line.send, now)
             queue, ending = _received(place, line, subscriber, now)
             return queue, timers, ending
-        case Timekeeper.SWEEP:
+        case TimerService.SWEEP:
             line = PubSubQueue(publisher, subscriber, *names, place.lease, clock=now.at_least)
             swept = FirestoreTimers(firestore, place.records, line.send, now)
             queue, ending = _received(place, line, subscriber, now)
@@ -129,7 +129,7 @@ def _line(
 
 
 def _received(
-    place: Place, line: PubSubQueue, subscriber: SubscriberClient, now: ServerTime
+    place: GcpUrl, line: PubSubQueue, subscriber: SubscriberClient, now: ServerTime
 ) -> tuple[Queue, tuple[Callable[[], None], ...]]:
     """`line` as its messages are received here, and how to end that."""
     match place.pull:
@@ -145,7 +145,7 @@ def _received(
 class Clients:
     """The clients of the services at `place`, each made when it is first asked for."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: GcpUrl) -> None:
         self._endpoints = {PUBLISHER: place.pubsub, SUBSCRIBER: place.pubsub}
         self._credentials = cache(credentials_here)
         self._made: dict[Service, Any] = {}

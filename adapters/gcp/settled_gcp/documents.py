@@ -20,7 +20,7 @@ from attrs import frozen
 
 from settled.durable.messages import Message
 from settled.durable.ports import DeadLetter, Index, Stored
-from settled.errors import TooLarge
+from settled.errors import TooLargeError
 from settled.key import Key
 
 Fields: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -188,7 +188,9 @@ def fits(name: str, fields: Fields, what: str) -> int:
     sizes = {field: _size(value) for field, value in fields.items()}
     size = _size_of_name(name) + sum(len(field) + 1 + length for field, length in sizes.items()) + 32
     if size > LARGEST or max(sizes.values()) > LARGEST_VALUE:
-        raise TooLarge(f"{what}: {size:,} bytes, and Firestore takes {LARGEST:,} in a document, less 89 in a field")
+        raise TooLargeError(
+            f"{what}: {size:,} bytes, and Firestore takes {LARGEST:,} in a document, less 89 in a field"
+        )
     return size
 
 

@@ -20,19 +20,19 @@ from settled_gcp.names import ordering_key
 _UNSENDABLE = re.compile("[\ud800-\udfff]")
 
 
-def sealed(message: Message) -> bytes:
+def to_text(message: Message) -> bytes:
     """The data that carries `message`."""
     return _written({"key": str(message.key), "id": message.id, "body": message.body})
 
 
-def sealed_timer(timer: Timer) -> bytes:
+def timer_to_text(timer: Timer) -> bytes:
     """The data that carries `timer` to whoever schedules it again."""
     message = timer.message
     fields = {"key": str(message.key), "id": message.id, "body": message.body}
     return _written({**fields, "timer": timer.id, "due": timer.due})
 
 
-def opened(data: bytes) -> Message | Timer:
+def from_text(data: bytes) -> Message | Timer:
     """What `sealed` or `sealed_timer` wrote.
 
     Raises:
@@ -49,7 +49,7 @@ def opened(data: bytes) -> Message | Timer:
 def arrived(data: bytes, ordering: str) -> Message | Timer | None:
     """What came in with this ordering key; None if it is not settled's, or stands in the order of another key."""
     try:
-        found = opened(data)
+        found = from_text(data)
     except EventError:
         return None
     message = found.message if isinstance(found, Timer) else found

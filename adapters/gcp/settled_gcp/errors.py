@@ -11,21 +11,32 @@ from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from settled.errors import Conflict, Denied, SettledError, TooLarge, Unavailable, Unknown
+from settled.errors import (
+    AccessDeniedError,
+    BackendConfigError,
+    ConflictError,
+    OutcomeUnknownError,
+    SettledError,
+    TooLargeError,
+    UnavailableError,
+)
 
 Meaning = tuple[type[SettledError], str]
 
 _STATUSES: Mapping[str, Meaning] = {
-    "ABORTED": (Unavailable, "something else is under way there"),
-    "RESOURCE_EXHAUSTED": (Unavailable, "it is asked too often"),
-    "PERMISSION_DENIED": (Denied, "these credentials have no leave to do this: see the roles in docs/gcp.md"),
-    "UNAUTHENTICATED": (Denied, "these credentials are not valid, or not any more"),
-    "NOT_FOUND": (Denied, "it does not exist, or not in this project"),
-    "ALREADY_EXISTS": (Denied, "it exists already"),
-    "FAILED_PRECONDITION": (Denied, "it is not set up for this"),
-    "INVALID_ARGUMENT": (Denied, "it was refused"),
-    "OUT_OF_RANGE": (Denied, "it was refused"),
-    "UNIMPLEMENTED": (Denied, "it cannot do this"),
+    "ABORTED": (UnavailableError, "something else is under way there"),
+    "RESOURCE_EXHAUSTED": (UnavailableError, "it is asked too often"),
+    "PERMISSION_DENIED": (
+        AccessDeniedError,
+        "these credentials have no leave to do this: see the roles in docs/gcp.md",
+    ),
+    "UNAUTHENTICATED": (AccessDeniedError, "these credentials are not valid, or not any more"),
+    "NOT_FOUND": (BackendConfigError, "it does not exist, or not in this project"),
+    "ALREADY_EXISTS": (BackendConfigError, "it exists already"),
+    "FAILED_PRECONDITION": (BackendConfigError, "it is not set up for this"),
+    "INVALID_ARGUMENT": (BackendConfigError, "it was refused"),
+    "OUT_OF_RANGE": (BackendConfigError, "it was refused"),
+    "UNIMPLEMENTED": (BackendConfigError, "it cannot do this"),
 }
 """What is not here may have happened: CANCELLED, DEADLINE_EXCEEDED, INTERNAL, UNKNOWN, DATA_LOSS, and UNAVAILABLE."""
 
@@ -70,18 +81,22 @@ def _meaning(error: Exception, what: str, reading: bool, races: Collection[str])
 
     status, text = status_of(error), str(error)
     if isinstance(error, TransportError):
-        return Unavailable(f"{what}: nobody answered a request for credentials ({text})")
+        return UnavailableError(f"{what}: nobody answered a request for credentials ({text})")
     if isinstance(error, GoogleAuthError):
-        return Denied(f"{what}: there are no valid credentials ({text})")
+        return AccessDeniedError(f"{what}: there are no valid credentials ({text})")
     if not status:
         return None
     if status in races:
-        return Conflict(f"{what}: another commit came first ({text})")
+        return ConflictError(f"{what}: another commit came first ({text})")
     if status in ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED") and any(part in text for part in _TOO_LARGE):
-        return TooLarge(f"{what}: {text}")
+        return TooLargeError(f"{what}: {text}")
     if status in _STATUSES:
         kind, why = _STATUSES[status]
         return kind(f"{what}: {why} ({text})")
     if status == "UNAVAILABLE" and any(part in text for part in _NEVER_LEFT):
-        return Unavailable(f"{what}: nobody answered ({text})")
-    return Unavailable(f"{what}: it failed ({text})") if reading else Unknown(f"{what}: it may have happened ({text})")
+        return UnavailableError(f"{what}: nobody answered ({text})")
+    return (
+        UnavailableError(f"{what}: it failed ({text})")
+        if reading
+        else OutcomeUnknownError(f"{what}: it may have happened ({text})")
+    )

@@ -19,7 +19,7 @@ from settled.errors import EventError
 from settled_gcp.client_protocols import FirestoreClient
 from settled_gcp.clock import ServerTime
 from settled_gcp.documents import Collection, fits
-from settled_gcp.envelope import opened, sealed
+from settled_gcp.envelope import from_text, to_text
 from settled_gcp.errors import translated
 
 MOST_AT_ONCE = 100
@@ -158,14 +158,14 @@ def _fields(timer: Timer) -> Mapping[str, Mapping[str, Any]]:
     return {
         "timer": {"bytes_value": timer.id.encode("utf-8", "surrogatepass")},
         "due": {"double_value": timer.due},
-        "message": {"string_value": sealed(timer.message).decode()},
+        "message": {"string_value": to_text(timer.message).decode()},
     }
 
 
 def _message(document: Any) -> Message | None:
     """The message in a document; None if it is not settled's, and left where it is."""
     try:
-        found = opened(document.fields["message"].string_value.encode())
+        found = from_text(document.fields["message"].string_value.encode())
     except (EventError, KeyError):
         return None
     return found if isinstance(found, Message) else None

@@ -26,13 +26,13 @@ from typing import Any, Protocol, assert_never
 
 from attrs import define, field, frozen
 
-from settled import Denied, End, Key, SettledError, Unavailable
+from settled import AccessDeniedError, Key, SettledError, TurnEnd, UnavailableError
 from settled.durable import Backend, Delivery, Message, Timer
 from settled_gcp.clock import ServerTime
 from settled_gcp.envelope import arrived
-from settled_gcp.push_auth import CERTIFICATES, Caller, Doorkeeper
+from settled_gcp.push_auth import CERTIFICATES, Caller, TokenVerifier
 from settled_gcp.queue import PUSHED
-from settled_runtime import Host, Interruption, Separate
+from settled_runtime import CompositeBackend, Host, StopSignal
 
 RESERVE = 2.0
 """For how many seconds before its end a request does nothing but hand back and answer."""
@@ -87,7 +87,7 @@ def push_handler(
     pool = ThreadPoolExecutor(concurrency, thread_name_prefix="settled-push")
     make = (lambda: host) if isinstance(host, Host) else host
     limits = Limits(timeout, reserve)
-    return PushHandler(Doorkeeper(Caller(audience, email), certificates), limits, pool, _Once(make))
+    return PushHandler(TokenVerifier(Caller(audience, email), certificates), limits, pool, _Once(make))
 
 
 @frozen
@@ -98,12 +98,12 @@ class Limits:
     reserve: float
 
     @contextmanager
-    def watched(self, began: float, lease: float) -> Generator[Interruption]:
+    def watched(self, began: float, lease: float) -> Generator[StopSignal]:
         """Yield an interruption that is set when a request that `began` then must hand back, if this block still runs.
 
         It goes by the monotonic clock, which nobody sets, and for which no server has to be asked.
         """
-        interruption, end = Interruption(), began + min(lease, self.timeout or lease) - self.reserve
+        interruption, end = StopSignal(), began + min(lease, self.timeout or lease) - self.reserve
         alarm = threading.Timer(end - time.monotonic(), interruption.set)
         alarm.daemon = True
         alarm.start()
@@ -114,7 +114,7 @@ class Limits:
 
 
 @frozen
-class Answer:
+class PushResponse:
     """What a request is answered with. Only success acknowledges."""
 
     status: HTTPStatus
@@ -130,7 +130,7 @@ class Answer:
 class PushHandler:
     """Push requests by three ways in. They are plain functions, because some servers take nothing else."""
 
-    doorkeeper: Doorkeeper
+    doorkeeper: TokenVerifier
     limits: Limits
     pool: ThreadPoolExecutor
     host: _Once
@@ -182,55 +182,55 @@ class PushHandler:
 
         return push
 
-    def refused(self, method: str, authorization: str | None, length: int | None) -> Answer | None:
+    def refused(self, method: str, authorization: str | None, length: int | None) -> PushResponse | None:
         """The answer to a request that is not even read; None if it is Pub/Sub's."""
         if method != "POST":
-            return Answer(HTTPStatus.METHOD_NOT_ALLOWED)
+            return PushResponse(HTTPStatus.METHOD_NOT_ALLOWED)
         try:
             self.doorkeeper.check(authorization)
-        except Denied as error:
-            return Answer(HTTPStatus.UNAUTHORIZED, str(error))
-        except Unavailable as error:
-            return Answer(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+        except AccessDeniedError as error:
+            return PushResponse(HTTPStatus.UNAUTHORIZED, str(error))
+        except UnavailableError as error:
+            return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         if (length or 0) > LARGEST_BODY:
-            return Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return PushResponse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         return None
 
-    def taken(self, body: bytes) -> Answer:
+    def taken(self, body: bytes) -> PushResponse:
         """The answer to a request of Pub/Sub's, after the turn of its message."""
         began = time.monotonic()
         try:
             pushed = Pushed.of(body)
         except (ValueError, KeyError, TypeError) as error:
-            return Answer(HTTPStatus.BAD_REQUEST, f"not a push request with an ordering key: {error!r}")
+            return PushResponse(HTTPStatus.BAD_REQUEST, f"not a push request with an ordering key: {error!r}")
         found = arrived(pushed.data, pushed.ordering)
         if found is None:
-            return Answer(HTTPStatus.BAD_REQUEST, "not a message of settled, or in the order of another key")
+            return PushResponse(HTTPStatus.BAD_REQUEST, "not a message of settled, or in the order of another key")
         host = self.host()
         try:
             now = _awake(host.backend)
             message = _due(host.backend, found)
         except SettledError as error:
-            return Answer(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+            return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         if message is None:
-            return Answer(HTTPStatus.OK)
+            return PushResponse(HTTPStatus.OK)
         return self._turned(host, Delivery(message, PUSHED, pushed.attempt, now + host.backend.lease), began)
 
-    def _turned(self, host: Host, delivery: Delivery, began: float) -> Answer:
+    def _turned(self, host: Host, delivery: Delivery, began: float) -> PushResponse:
         key = delivery.message.key
         with self._busy.alone(key) as is_alone:
             if not is_alone:
-                return Answer(HTTPStatus.SERVICE_UNAVAILABLE, "another request has this key")
+                return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, "another request has this key")
             with self.limits.watched(began, host.backend.lease) as interruption:
                 end = host.take(key, host.hold([delivery]), interruption)
-        if end is End.DONE:
-            return Answer(HTTPStatus.OK)
-        return Answer(HTTPStatus.SERVICE_UNAVAILABLE, "the turn is not over")
+        if end is TurnEnd.DONE:
+            return PushResponse(HTTPStatus.OK)
+        return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, "the turn is not over")
 
 
 def _awake(backend: Backend) -> float:
     """A time that is over for sure. This machine's clock is believed no more: it may have stood still until now."""
-    if not (isinstance(backend, Separate) and isinstance(backend.clock, ServerTime)):
+    if not (isinstance(backend, CompositeBackend) and isinstance(backend.clock, ServerTime)):
         return backend.now()
     backend.clock.doubt()
     return backend.clock.at_least()  # The time itself would be one read more, and the turn's own answers will tell it.

@@ -20,7 +20,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from settled.errors import Denied, Unavailable
+from settled.errors import AccessDeniedError, UnavailableError
 
 CERTIFICATES = "https://www.googleapis.com/oauth2/v1/certs"
 """Where Google's certificates are, by the ids of their keys."""
@@ -50,7 +50,7 @@ class Caller:
 
 
 @define(eq=False)
-class Doorkeeper:
+class TokenVerifier:
     """Lets `caller` in. `certificates` is where Google's are; `clock` counts seconds from anywhere."""
 
     caller: Caller
@@ -69,12 +69,12 @@ class Doorkeeper:
         """
         kind, _, token = (authorization or "").partition(" ")
         if kind.lower() != "bearer" or not token:
-            raise Denied("there is no token")
+            raise AccessDeniedError("there is no token")
         claims = self._claims(token)
         if claims.get("iss") not in ISSUERS:
-            raise Denied("the token is of another issuer")
+            raise AccessDeniedError("the token is of another issuer")
         if claims.get("email") != self.caller.email or claims.get("email_verified") is not True:
-            raise Denied("the token is of another account")
+            raise AccessDeniedError("the token is of another account")
 
     def _claims(self, token: str) -> Mapping[str, Any]:
         """What a token says that Google has signed for our audience, and that is neither too old nor too new."""
@@ -83,12 +83,12 @@ class Doorkeeper:
             key = str(jwt.decode_header(token).get("kid"))
             certificates = self._certificates(key)
             if key not in certificates:
-                raise Denied("the token is signed with a key that is not Google's")
+                raise AccessDeniedError("the token is signed with a key that is not Google's")
             claims: Mapping[str, Any] = jwt.decode(
                 token, certs=certificates, audience=self.caller.audience, clock_skew_in_seconds=SKEW
             )
         except ValueError as error:
-            raise Denied("the token is not valid, or not for this audience") from error
+            raise AccessDeniedError("the token is not valid, or not for this audience") from error
         return claims
 
     def _certificates(self, key: str) -> Mapping[str, str]:
@@ -109,5 +109,5 @@ def fetched(url: str) -> Mapping[str, str]:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
             found: Mapping[str, str] = json.load(answer)
     except (OSError, ValueError) as error:
-        raise Unavailable(f"fetching Google's certificates from {url}: {error}") from error
+        raise UnavailableError(f"fetching Google's certificates from {url}: {error}") from error
     return found

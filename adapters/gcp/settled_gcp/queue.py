@@ -22,9 +22,9 @@ from attrs import define, field
 
 from settled.durable.messages import Message, Timer
 from settled.durable.ports import Delivery
-from settled.errors import Conflict, SettledError, TooLarge, Unavailable, Unknown
+from settled.errors import ConflictError, OutcomeUnknownError, SettledError, TooLargeError, UnavailableError
 from settled_gcp.client_protocols import PublisherClient, SubscriberClient
-from settled_gcp.envelope import arrived, sealed
+from settled_gcp.envelope import arrived, to_text
 from settled_gcp.errors import status_of, translated
 from settled_gcp.names import ordering_key
 
@@ -99,10 +99,12 @@ class PubSubQueue:
             try:
                 with translated(f"publishing to {self._topic}"):
                     self._publisher.publish(request=request, retry=None, timeout=TIMEOUT)
-            except Unavailable as error:
+            except UnavailableError as error:
                 if number == 0:
                     raise
-                raise Unknown(f"{number} of {len(batches)} requests were answered, and then: {error}") from error
+                raise OutcomeUnknownError(
+                    f"{number} of {len(batches)} requests were answered, and then: {error}"
+                ) from error
 
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
         if limit < 1:
@@ -143,7 +145,7 @@ class PubSubQueue:
         call = self._subscriber.modify_ack_deadline
         lost = self._each("extending in", call, deliveries, True, ack_deadline_seconds=seconds)
         if lost:
-            raise Conflict(f"the lease of {', '.join(each.message.id for each in lost)} was lost")
+            raise ConflictError(f"the lease of {', '.join(each.message.id for each in lost)} was lost")
 
     def deliveries(self, received: Iterable[Any]) -> Iterator[Delivery]:
         """What a pull or a stream has just handed out. A timer that is not due yet is scheduled again.
@@ -180,13 +182,13 @@ class PubSubQueue:
             return False
         return True
 
-    def _entry(self, message: Message) -> Entry:
-        data, ordering = sealed(message), ordering_key(message.key)
+    def _entry(self, message: Message) -> PublishEntry:
+        data, ordering = to_text(message), ordering_key(message.key)
         size = len(data) + len(ordering.encode()) + BESIDE_THE_DATA
         if size > LARGEST:
             sizes = f"{size:,} bytes, and Pub/Sub takes {LARGEST:,}"
-            raise TooLarge(f"{message.key}: the message {message.id} has {sizes}")
-        return Entry(ordering, data, size)
+            raise TooLargeError(f"{message.key}: the message {message.id} has {sizes}")
+        return PublishEntry(ordering, data, size)
 
     def _each(
         self,
@@ -211,7 +213,9 @@ class PubSubQueue:
                     if not reasons:
                         raise
                     if any(not reason.startswith("PERMANENT_FAILURE") for reason in reasons.values()):
-                        raise Unavailable(f"{what} {self.subscription}: it may be tried again ({error})") from error
+                        raise UnavailableError(
+                            f"{what} {self.subscription}: it may be tried again ({error})"
+                        ) from error
                     lost += [delivery for delivery in some if delivery.receipt in reasons]
         return lost
 
@@ -226,7 +230,7 @@ def _reasons_in(error: Exception, receipts: Sequence[str]) -> Mapping[str, str]:
 
 
 @define
-class Entry:
+class PublishEntry:
     """A message as it is published. `size` is in bytes."""
 
     ordering: str
@@ -238,18 +242,18 @@ class Entry:
 class _Batch:
     """What one request publishes."""
 
-    entries: list[Entry] = field(factory=list[Entry])
+    entries: list[PublishEntry] = field(factory=list[PublishEntry])
     size: int = 0
 
-    def has_room(self, entry: Entry) -> bool:
+    def has_room(self, entry: PublishEntry) -> bool:
         return len(self.entries) < MOST_AT_ONCE and self.size + entry.size <= LARGEST
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: PublishEntry) -> None:
         self.entries.append(entry)
         self.size += entry.size
 
 
-def in_batches(entries: Iterable[Entry]) -> Sequence[Sequence[Entry]]:
+def in_batches(entries: Iterable[PublishEntry]) -> Sequence[Sequence[PublishEntry]]:
     """`entries` in as few requests as may be: all messages of a request must have the same ordering key."""
     batches: list[_Batch] = []
     filling: dict[str, _Batch] = {}

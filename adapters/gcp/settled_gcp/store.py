@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias, assert_never
 
 from settled.durable.ports import DELETED, DeadLetter, Stored
-from settled.errors import Conflict, TooLarge
+from settled.errors import ConflictError, TooLargeError
 from settled.key import Key
 from settled_gcp.client_protocols import FirestoreClient
 from settled_gcp.clock import ServerTime
@@ -33,7 +33,7 @@ from settled_gcp.documents import (
 )
 from settled_gcp.errors import translated
 
-Request: TypeAlias = Mapping[str, Any]
+FirestoreRequest: TypeAlias = Mapping[str, Any]
 
 FINISHED = frozenset({"done", "error", "stopped", "absent", DELETED})
 """The statuses of instances that nothing happens to any more."""
@@ -46,7 +46,7 @@ _WRITTEN_SINCE = ("FAILED_PRECONDITION", "NOT_FOUND")
 """What Firestore says if a precondition does not hold: NOT_FOUND if the record has expired."""
 
 
-class Contention(StrEnum):
+class ConcurrencyMode(StrEnum):
     """How a commit makes sure that nobody else has committed since."""
 
     PRECONDITION = "precondition"
@@ -68,7 +68,7 @@ class FirestoreStore:
         collection: Collection,
         *,
         keep_finished: float | None = None,
-        contention: Contention = Contention.PRECONDITION,
+        contention: ConcurrencyMode = ConcurrencyMode.PRECONDITION,
         clock: Callable[[], float] | None = None,
         timeout: float = 10.0,
     ) -> None:
@@ -143,7 +143,7 @@ class FirestoreStore:
                 self._moments.remember(key, version_in(document), document.update_time)
         return document, transaction
 
-    def _commit(self, key: Key, version: int, expected: int, writes: list[Request]) -> None:
+    def _commit(self, key: Key, version: int, expected: int, writes: list[FirestoreRequest]) -> None:
         """Do all of `writes`, the first of which is the record's.
 
         Raises:
@@ -184,7 +184,7 @@ class FirestoreStore:
             query["limit"] = limit
         return self._found(f"reading the dead letters of {key}", self.collection.record(key), query)
 
-    def _found(self, what: str, parent: str, query: Request) -> Sequence[Any]:
+    def _found(self, what: str, parent: str, query: FirestoreRequest) -> Sequence[Any]:
         request = {"parent": parent, "structured_query": query}
         with translated(what, reading=True):
             answers = self._client.run_query(request=request, retry=None, timeout=self._timeout)
@@ -192,18 +192,18 @@ class FirestoreStore:
 
     # What a commit is made of
 
-    def _checked(self, key: Key, expected: int, writes: list[Request]) -> Request:
+    def _checked(self, key: Key, expected: int, writes: list[FirestoreRequest]) -> FirestoreRequest:
         """The part of a commit's request that makes sure of the version."""
         match self._contention:
-            case Contention.PRECONDITION:
+            case ConcurrencyMode.PRECONDITION:
                 record, *others = writes
                 return {"writes": [{**record, "current_document": self._unchanged(key, expected)}, *others]}
-            case Contention.TRANSACTION:
+            case ConcurrencyMode.TRANSACTION:
                 return {"writes": writes, "transaction": self._locked(key, expected)}
             case _:
                 assert_never(self._contention)
 
-    def _unchanged(self, key: Key, expected: int) -> Request:
+    def _unchanged(self, key: Key, expected: int) -> FirestoreRequest:
         if expected == 0:
             return {"exists": False}
         if (moment := self._moments.of(key, expected)) is None:
@@ -217,7 +217,7 @@ class FirestoreStore:
         document, transaction = self._version(key, new_transaction={"read_write": {}})
         try:
             self._expect(key, document, expected)
-        except Conflict:
+        except ConflictError:
             with translated(f"giving {key} back", reading=True):
                 request = {"database": self.collection.database, "transaction": transaction}
                 self._client.rollback(request=request, retry=None, timeout=self._timeout)
@@ -231,17 +231,17 @@ class FirestoreStore:
     def _expect(self, key: Key, document: Any, expected: int) -> None:
         found = 0 if document is None else version_in(document)
         if found != expected:
-            raise Conflict(f"committing {key}, version {expected + 1}: another commit came first, version {found}")
+            raise ConflictError(f"committing {key}, version {expected + 1}: another commit came first, version {found}")
 
-    def _record(self, key: Key, stored: Stored) -> Request:
+    def _record(self, key: Key, stored: Stored) -> FirestoreRequest:
         keep = self._keep_finished if stored.index.status in FINISHED else None
         fields = record_fields(key, stored, None if keep is None else self._clock() + keep)
         return {"update": {"name": self.collection.record(key), "fields": fields}}
 
-    def _letter(self, key: Key, stored: Stored, place: int, letter: DeadLetter) -> Request:
+    def _letter(self, key: Key, stored: Stored, place: int, letter: DeadLetter) -> FirestoreRequest:
         return {"update": {"name": self.collection.letter(key, stored.version, place), "fields": letter_fields(letter)}}
 
-    def _fit(self, key: Key, writes: Sequence[Request]) -> None:
+    def _fit(self, key: Key, writes: Sequence[FirestoreRequest]) -> None:
         """Go on only if Firestore takes these writes.
 
         Raises:
@@ -255,7 +255,7 @@ class FirestoreStore:
             else:
                 size += len(write["delete"].encode())
         if size > LARGEST_COMMIT:
-            raise TooLarge(f"{key}: {size:,} bytes at once, and Firestore takes {LARGEST_COMMIT:,}")
+            raise TooLargeError(f"{key}: {size:,} bytes at once, and Firestore takes {LARGEST_COMMIT:,}")
 
 
 class _Moments:
@@ -278,5 +278,5 @@ class _Moments:
                 self._of.popitem(last=False)
 
 
-def _is(field: str, comparison: str, value: Request) -> Request:
+def _is(field: str, comparison: str, value: FirestoreRequest) -> FirestoreRequest:
     return {"field_filter": {"field": {"field_path": field}, "op": comparison, "value": value}}

@@ -22,7 +22,7 @@ from attrs import define, evolve, field
 
 from settled.durable.messages import Message
 from settled.durable.ports import Delivery
-from settled.errors import Conflict, SettledError, Unavailable
+from settled.errors import ConflictError, SettledError, UnavailableError
 from settled.key import Key
 from settled_gcp.client_protocols import SubscriberClient
 from settled_gcp.errors import translated
@@ -140,7 +140,7 @@ class StreamingQueue:
                 line.until = until
                 line.waiting = deque(evolve(each, until=until) for each in line.waiting)
         if behind:
-            with suppress(Conflict):  # Nobody has seen anything yet of what was lost here.
+            with suppress(ConflictError):  # Nobody has seen anything yet of what was lost here.
                 self._queue.extend(behind, lease)
         self._queue.extend(deliveries, lease)
 
@@ -196,7 +196,7 @@ class StreamingQueue:
         fresh = [each for each in found if each not in worn]
         try:
             self.extend(worn, lease)
-        except Conflict:
+        except ConflictError:
             self.release(worn)
             return fresh
         until = self._clock() + lease
@@ -217,7 +217,7 @@ class StreamingQueue:
             "stream_ack_deadline_seconds": self._queue.lease,
             "max_outstanding_messages": self._most_out,
         }
-        error: SettledError = Unavailable(f"the stream from {subscription} has ended")
+        error: SettledError = UnavailableError(f"the stream from {subscription} has ended")
         try:
             with translated(f"streaming from {subscription}", reading=True):
                 routing = (("x-goog-request-params", f"subscription={subscription}"),)

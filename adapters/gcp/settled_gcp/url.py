@@ -8,15 +8,15 @@ from typing import Any
 
 from attrs import frozen
 
-from settled.errors import Denied
+from settled.errors import BackendConfigError
 from settled_gcp.documents import Collection
-from settled_gcp.store import Contention
+from settled_gcp.store import ConcurrencyMode
 from settled_runtime.url import options_in, seconds
 
 EXPECTED = "expected gcp://PROJECT/NAME, as in gcp://my-project/signup?location=europe-west1"
 
 
-class Timekeeper(StrEnum):
+class TimerService(StrEnum):
     """Who wakes what waits: tasks of Cloud Tasks, or whoever works, by looking into Firestore."""
 
     TASKS = "tasks"
@@ -31,7 +31,7 @@ class Pull(StrEnum):
 
 
 @frozen
-class Place:
+class GcpUrl:
     """Where on Google Cloud a backend is.
 
     What is not given has its name from NAME: the collection, the topic, the subscription and the queue of Cloud Tasks
@@ -49,9 +49,9 @@ class Place:
     account: str
     location: str | None = None
     database: str = "(default)"
-    timers: Timekeeper = Timekeeper.TASKS
+    timers: TimerService = TimerService.TASKS
     sweep_every: float = 5.0
-    contention: Contention = Contention.PRECONDITION
+    contention: ConcurrencyMode = ConcurrencyMode.PRECONDITION
     pull: Pull = Pull.UNARY
     lease: int = 60
     keep_finished: float | None = None
@@ -84,7 +84,7 @@ class Place:
         return f"{self.publish or f'https://{self.pubsub}'}/v1/{self.topic_name}:publish"
 
 
-def place_in(url: str) -> Place:
+def place_in(url: str) -> GcpUrl:
     """The place that ``gcp://PROJECT/NAME?OPTIONS`` names; the options are the fields of `Place`.
 
     Raises:
@@ -93,10 +93,10 @@ def place_in(url: str) -> Place:
     start, _, query = url.partition("?")
     project, _, name = start.removeprefix("gcp://").partition("/")
     if not start.startswith("gcp://") or not project or not name or "/" in name:
-        raise Denied(f"{url}: {EXPECTED}")
-    place = Place(project=project, **{**_named(project, name), **options_in(query, _KNOWN, url)})
-    if place.timers is Timekeeper.TASKS and place.location is None:
-        raise Denied(f"{url}: Cloud Tasks needs a location: say location=REGION, or timers=sweep")
+        raise BackendConfigError(f"{url}: {EXPECTED}")
+    place = GcpUrl(project=project, **{**_named(project, name), **options_in(query, _KNOWN, url)})
+    if place.timers is TimerService.TASKS and place.location is None:
+        raise BackendConfigError(f"{url}: Cloud Tasks needs a location: say location=REGION, or timers=sweep")
     return place
 
 
@@ -132,9 +132,9 @@ _KNOWN: Mapping[str, Callable[[str], Any]] = {
     "account": _name,
     "location": _name,
     "database": _name,
-    "timers": Timekeeper,
+    "timers": TimerService,
     "sweep_every": seconds,
-    "contention": Contention,
+    "contention": ConcurrencyMode,
     "pull": Pull,
     "lease": _lease,
     "keep_finished": seconds,

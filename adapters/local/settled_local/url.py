@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from settled.errors import Denied
+from settled.errors import BackendConfigError
 from settled_runtime.url import count, options_in, seconds
 
 
@@ -18,7 +18,9 @@ def memory_options(url: str) -> dict[str, Any]:
     place, _, query = url.partition("?")
     options = options_in(query, _MEMORY, url)
     if place != "memory://":
-        raise Denied(f"{url}: expected memory://, which takes no name: each one that is opened is a new one")
+        raise BackendConfigError(
+            f"{url}: expected memory://, which takes no name: each one that is opened is a new one"
+        )
     return options
 
 
@@ -35,9 +37,9 @@ def sqlite_options(url: str) -> dict[str, Any]:
     options = options_in(query, _SQLITE, url)
     path = place.removeprefix("sqlite:///")
     if path == place:
-        raise Denied(f"{url}: expected sqlite:///FILE, or sqlite:////FILE with an absolute path")
+        raise BackendConfigError(f"{url}: expected sqlite:///FILE, or sqlite:////FILE with an absolute path")
     if path in ("", ":memory:"):
-        raise Denied(f"{url}: SQLite's own memory is never shared between connections: use memory://")
+        raise BackendConfigError(f"{url}: SQLite's own memory is never shared between connections: use memory://")
     return {"path": path, **options}
 
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from settled.errors import Denied
+from settled.errors import BackendConfigError
 
 if TYPE_CHECKING:
     from settled_redis.backend import RedisBackend
-    from settled_runtime.doctor import Danger
+    from settled_runtime.doctor import BackendProblem
 
 __all__ = ["examine_redis", "open_redis"]
 
@@ -40,11 +40,11 @@ def open_redis(url: str) -> RedisBackend:
     try:
         from settled_redis.backend import RedisBackend  # noqa: PLC0415 (the vendor's client is imported here)
     except ImportError as error:
-        raise Denied(_MISSING.format(error)) from error
+        raise BackendConfigError(_MISSING.format(error)) from error
     return RedisBackend.open(url)
 
 
-def examine_redis(url: str) -> Sequence[Danger]:
+def examine_redis(url: str) -> Sequence[BackendProblem]:
     """How the server or cluster at `url` is set up to lose what was acknowledged; see `settled_redis.doctor`.
 
     Raises:
@@ -53,5 +53,5 @@ def examine_redis(url: str) -> Sequence[Danger]:
     try:
         from settled_redis.doctor import examine  # noqa: PLC0415 (the vendor's client is imported here)
     except ImportError as error:
-        raise Denied(_MISSING.format(error)) from error
+        raise BackendConfigError(_MISSING.format(error)) from error
     return examine(url)

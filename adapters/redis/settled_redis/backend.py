@@ -19,17 +19,17 @@ from typing import Any
 from attrs import evolve
 
 from settled.durable.ports import Capability, Delivery, Finished, Write
-from settled.errors import Denied, SettledError, Unavailable, Unknown
+from settled.errors import BackendRefusedError, OutcomeUnknownError, SettledError, UnavailableError
 from settled.key import Key
-from settled_redis.clock import ServerClock
+from settled_redis.clock import RedisClock
 from settled_redis.connect import largest_request, reach
 from settled_redis.keyspace import KeySpace, Partition, prepare
 from settled_redis.queue import RedisQueue
-from settled_redis.script_args import Steps
-from settled_redis.script_client import Done, Performer
+from settled_redis.script_args import ScriptArgs
+from settled_redis.script_client import ScriptClient, ScriptResult
 from settled_redis.store import RedisStore, expect, refusal
 from settled_redis.timers import RedisTimers
-from settled_redis.topology import Servers
+from settled_redis.topology import Topology
 from settled_redis.url import Options, parse
 
 _EVERYTHING = frozenset(Capability)
@@ -39,14 +39,14 @@ class RedisBackend:
     """A store, a queue and timers under one prefix; `RedisBackend.open` makes one."""
 
     def __init__(
-        self, servers: Servers, space: KeySpace, options: Options, limit: int, clock: Callable[[], float] | None = None
+        self, servers: Topology, space: KeySpace, options: Options, limit: int, clock: Callable[[], float] | None = None
     ) -> None:
         self._servers = servers
         self._space = space
         self._lease = options.lease
-        server_clock = ServerClock(len(space.partitions))
+        server_clock = RedisClock(len(space.partitions))
         self._now = clock or server_clock.now
-        self._performer = Performer(
+        self._performer = ScriptClient(
             servers,
             space,
             options.lease,
@@ -117,7 +117,7 @@ class RedisBackend:
 
     def finish(self, write: Write) -> None:
         home, away = self._divided(write)
-        last = Steps(home.partition) if away else home
+        last = ScriptArgs(home.partition) if away else home
         last.acknowledge(write.acks)
         done = self._performer.perform_all(each for each in dict.fromkeys((home, *away, last)) if each.words)
         if done:
@@ -126,7 +126,7 @@ class RedisBackend:
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
         """What changes one partition travels with all that does; the rest goes as in `finish`."""
         refused: dict[Key, SettledError] = {}
-        groups: dict[Partition, dict[Key, Steps]] = {}
+        groups: dict[Partition, dict[Key, ScriptArgs]] = {}
         for write in writes:
             steps, away = self._divided(write)
             steps.acknowledge(write.acks)
@@ -150,7 +150,7 @@ class RedisBackend:
                 deliveries = self._queue.receive(receive)
         return Finished(refused, tuple(deliveries))
 
-    def _done_together(self, group: Mapping[Key, Steps], of: int) -> Mapping[Key, Done]:
+    def _done_together(self, group: Mapping[Key, ScriptArgs], of: int) -> Mapping[Key, ScriptResult]:
         """What came of the writes of `group`, which are some `of` as many.
 
         Raises:
@@ -158,10 +158,10 @@ class RedisBackend:
         """
         try:
             return dict(zip(group, self._performer.perform_together([*group.values()]), strict=True))
-        except (Unavailable, Denied) as error:
+        except (UnavailableError, BackendRefusedError) as error:
             if len(group) == of:
                 raise
-            raise Unknown(f"perhaps only some of {of} writes were done: {error}") from error
+            raise OutcomeUnknownError(f"perhaps only some of {of} writes were done: {error}") from error
 
     def _finish_alone(self, write: Write) -> Mapping[Key, SettledError]:
         try:
@@ -173,31 +173,31 @@ class RedisBackend:
     def close(self) -> None:
         self._servers.close()
 
-    def _divided(self, write: Write) -> tuple[Steps, Sequence[Steps]]:
+    def _divided(self, write: Write) -> tuple[ScriptArgs, Sequence[ScriptArgs]]:
         """What `write` changes where its key lives, and elsewhere; all but the acknowledgements."""
         home = self._space.of_key(write.key)
-        parts = {home: Steps(home)}
+        parts = {home: ScriptArgs(home)}
         if write.stored is not None:
             parts[home].commit(write.key, write.stored, write.expected, write.holder)
             parts[home].move_letters(write.key, write.bury, write.unbury)
         for message in write.sends:
             partition = self._space.of_key(message.key)
-            parts.setdefault(partition, Steps(partition)).send(message)
+            parts.setdefault(partition, ScriptArgs(partition)).send(message)
         for timer in write.timers:
             partition = self._space.of_timer(timer.id)
-            parts.setdefault(partition, Steps(partition)).schedule(timer, self._space.of_key(timer.message.key))
+            parts.setdefault(partition, ScriptArgs(partition)).schedule(timer, self._space.of_key(timer.message.key))
         for timer_id in write.cancels:
             partition = self._space.of_timer(timer_id)
-            parts.setdefault(partition, Steps(partition)).cancel(timer_id)
+            parts.setdefault(partition, ScriptArgs(partition)).cancel(timer_id)
         return parts.pop(home), list(parts.values())
 
-    def _handed_out(self, home: Partition, done: Done) -> Sequence[Delivery]:
+    def _handed_out(self, home: Partition, done: ScriptResult) -> Sequence[Delivery]:
         # What was written is written, whatever becomes of these; they are found again.
         with suppress(SettledError):
             self._queue.forward(home, done)
         return done.deliveries
 
 
-def _refusals(done: Mapping[Key, Done], expected: Mapping[Key, int]) -> dict[Key, SettledError]:
+def _refusals(done: Mapping[Key, ScriptResult], expected: Mapping[Key, int]) -> dict[Key, SettledError]:
     """Return the reason for each refused write, by its key."""
     return {key: refusal(key, expected[key], each) for key, each in done.items() if each.is_refused}

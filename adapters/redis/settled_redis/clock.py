@@ -16,7 +16,7 @@ import math
 import time
 
 
-class ServerClock:
+class RedisClock:
     """The clock of the servers that have these `partitions`, as far as it is known here.
 
     There is no lock. If two threads hear something in the same moment, only one of them may have moved the guess; the

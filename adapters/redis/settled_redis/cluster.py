@@ -19,8 +19,8 @@ from typing import Any
 from attrs import frozen
 from redis.exceptions import ClusterDownError, MovedError, ReadOnlyError
 
-from settled.errors import SettledError, Unavailable, Unknown
-from settled_redis.connection import Command, Server
+from settled.errors import OutcomeUnknownError, SettledError, UnavailableError
+from settled_redis.connection import RedisCommand, ServerConnection
 from settled_redis.topology import checked
 from settled_redis.url import Address, Login, Options
 
@@ -41,19 +41,19 @@ class _Map:
 class Cluster:
     """The cluster that the server at `seed` belongs to."""
 
-    def __init__(self, seed: Server, login: Login, options: Options) -> None:
+    def __init__(self, seed: ServerConnection, login: Login, options: Options) -> None:
         self._seed = seed
         self._login = login
         self._options = options
         self._lock = threading.Lock()
-        self._servers: dict[Address, Server] = {seed.address: seed}
+        self._servers: dict[Address, ServerConnection] = {seed.address: seed}
         self._map: _Map | None = None
 
     @property
     def is_cluster(self) -> bool:
         return True
 
-    def ask(self, slot: int, commands: Sequence[Command], changes: bool) -> list[Any]:
+    def ask(self, slot: int, commands: Sequence[RedisCommand], changes: bool) -> list[Any]:
         server = self._owner(slot)
         answers = self._ask(server, commands, changes)
         moved = next((answer for answer in answers if isinstance(answer, MovedError)), None)
@@ -65,7 +65,7 @@ class Cluster:
             self._forget_map()
         return checked(answers, server)
 
-    def wait(self, slot: int, command: Command) -> Any:
+    def wait(self, slot: int, command: RedisCommand) -> Any:
         server = self._owner(slot)
         try:
             return checked([server.ask_alone(command)], server)[0]
@@ -73,7 +73,7 @@ class Cluster:
             self._forget_map()
             raise
 
-    def everyone(self) -> Sequence[Server]:
+    def all_servers(self) -> Sequence[ServerConnection]:
         slots = self._known_map()
         return [self._server(address) for address in dict.fromkeys(slots.owners)]
 
@@ -83,24 +83,24 @@ class Cluster:
         for server in servers:
             server.close()
 
-    def _ask(self, server: Server, commands: Sequence[Command], changes: bool) -> list[Any]:
+    def _ask(self, server: ServerConnection, commands: Sequence[RedisCommand], changes: bool) -> list[Any]:
         try:
             return server.ask(commands, changes)
-        except (Unavailable, Unknown):
+        except (UnavailableError, OutcomeUnknownError):
             self._forget_map()
             raise
 
-    def _owner(self, slot: int) -> Server:
+    def _owner(self, slot: int) -> ServerConnection:
         owner = self._known_map().owner(slot)
         if owner is None:
             self._forget_map()
-            raise Unavailable(f"{self._seed.address}: nobody in the cluster has the slot {slot}")
+            raise UnavailableError(f"{self._seed.address}: nobody in the cluster has the slot {slot}")
         return self._server(owner)
 
-    def _server(self, address: Address) -> Server:
+    def _server(self, address: Address) -> ServerConnection:
         with self._lock:
             if address not in self._servers:
-                self._servers[address] = Server(address, self._login, self._options)
+                self._servers[address] = ServerConnection(address, self._login, self._options)
             return self._servers[address]
 
     def _forget_map(self) -> None:
@@ -127,21 +127,21 @@ class Cluster:
         raise failure
 
 
-def _drawn(answer: Any, server: Server) -> _Map:
+def _drawn(answer: Any, server: ServerConnection) -> _Map:
     ranges = sorted((int(start), int(end), _primary(nodes, server)) for start, end, *nodes in answer)
     return _Map(*zip(*ranges, strict=True)) if ranges else _Map((), (), ())
 
 
-def _primary(nodes: Any, server: Server) -> Address:
+def _primary(nodes: Any, server: ServerConnection) -> Address:
     host, port, *_ = nodes[0]
     return _address(host.decode() if host else "", int(port), server)
 
 
-def _pointed_to(moved: MovedError, server: Server) -> Address:
+def _pointed_to(moved: MovedError, server: ServerConnection) -> Address:
     host, _, port = str(moved.args[0]).split()[1].rpartition(":")
     return _address(host, int(port), server)
 
 
-def _address(host: str, port: int, from_whom: Server) -> Address:
+def _address(host: str, port: int, from_whom: ServerConnection) -> Address:
     """A server that does not know its own name leaves it out, and means the one it was asked by."""
     return Address(host if host and host != "?" else from_whom.address.host, port)

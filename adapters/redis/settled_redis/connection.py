@@ -19,12 +19,12 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection
 from redis.retry import Retry
 
-from settled.errors import Denied, SettledError, Unavailable, Unknown
+from settled.errors import BackendClosedError, OutcomeUnknownError, SettledError, UnavailableError
 from settled_redis.errors import LOST, is_answer, translated
 from settled_redis.group_commit import Convoy, Part
 from settled_redis.url import Address, Login, Options
 
-Command: TypeAlias = Sequence[bytes]
+RedisCommand: TypeAlias = Sequence[bytes]
 
 TRUST = 0.01
 """For how many seconds an idle connection is trusted to be open; after that, it is looked at before it is used."""
@@ -40,7 +40,7 @@ class Wire(Protocol):
     def read_response(self) -> Any: ...
 
 
-class Server:
+class ServerConnection:
     """The server at `address`."""
 
     def __init__(self, address: Address, login: Login, options: Options) -> None:
@@ -53,7 +53,7 @@ class Server:
         self._process = os.getpid()
         self._closed = False
 
-    def ask(self, commands: Sequence[Command], changes: bool) -> list[Any]:
+    def ask(self, commands: Sequence[RedisCommand], changes: bool) -> list[Any]:
         """Send `commands` together. Returns an answer for each; one that is an error is returned, not raised.
 
         Args:
@@ -76,7 +76,7 @@ class Server:
             raise part.error
         return part.answers
 
-    def ask_alone(self, command: Command) -> Any:
+    def ask_alone(self, command: RedisCommand) -> Any:
         """As `ask`, for a command whose answer may be long in coming, and that changes nothing."""
         self._notice_a_fork()
         part = _part([command], changes=False)
@@ -144,7 +144,7 @@ class Server:
         elif isinstance(error, (*LOST, _Unsent)):
             text = f"{self.address}: the connection broke ({error})"
             unknown = part.changes and not isinstance(error, _Unsent)
-            found = Unknown(text) if unknown else Unavailable(text)
+            found = OutcomeUnknownError(text) if unknown else UnavailableError(text)
         else:
             return error
         found.__cause__ = error
@@ -160,7 +160,7 @@ class Server:
         while True:
             with self._lock:
                 if self._closed:
-                    raise Denied(f"{self.address}: this backend was closed")
+                    raise BackendClosedError(f"{self.address}: this backend was closed")
                 wire, used = self._free.pop() if self._free else (None, 0.0)
             if wire is None:
                 return self._open()
@@ -189,11 +189,11 @@ class _Unsent(Exception):
     """The command did not leave whole, so nobody has carried it out."""
 
 
-def _part(commands: Sequence[Command], changes: bool) -> Part:
+def _part(commands: Sequence[RedisCommand], changes: bool) -> Part:
     return Part(b"".join([packed(command) for command in commands]), len(commands), changes)
 
 
-def packed(command: Command) -> bytes:
+def packed(command: RedisCommand) -> bytes:
     """`command` as it goes over the wire."""
     return b"*%d\r\n" % len(command) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in command])
 

@@ -11,41 +11,44 @@ from collections.abc import Mapping
 
 from redis import exceptions
 
-from settled.errors import Denied, RecordError, SettledError, Unavailable
+from settled.errors import AccessDeniedError, BackendConfigError, RecordError, SettledError, UnavailableError
 
 _BY_KIND: Mapping[type[Exception], tuple[type[SettledError], str]] = {
-    exceptions.AuthenticationWrongNumberOfArgsError: (Denied, "it refused the user or the password"),
-    exceptions.AuthenticationError: (Denied, "it refused the user or the password"),
-    exceptions.NoPermissionError: (Denied, "this user may not do that: see the page on Redis for what settled needs"),
-    exceptions.BusyLoadingError: (Unavailable, "it is still reading its data"),
-    exceptions.ReadOnlyError: (Unavailable, "it is a replica: another server was promoted, or is about to be"),
-    exceptions.OutOfMemoryError: (Unavailable, "it is out of memory: raise its maxmemory"),
-    exceptions.MasterDownError: (Unavailable, "it is a replica that has lost its primary"),
-    exceptions.ClusterDownError: (Unavailable, "the cluster is down"),
-    exceptions.TryAgainError: (Unavailable, "the slot is being moved to another server"),
-    exceptions.MovedError: (Unavailable, "the slot has been moved to another server"),
-    exceptions.AskError: (Unavailable, "the slot is being moved to another server"),
+    exceptions.AuthenticationWrongNumberOfArgsError: (AccessDeniedError, "it refused the user or the password"),
+    exceptions.AuthenticationError: (AccessDeniedError, "it refused the user or the password"),
+    exceptions.NoPermissionError: (
+        AccessDeniedError,
+        "this user may not do that: see the page on Redis for what settled needs",
+    ),
+    exceptions.BusyLoadingError: (UnavailableError, "it is still reading its data"),
+    exceptions.ReadOnlyError: (UnavailableError, "it is a replica: another server was promoted, or is about to be"),
+    exceptions.OutOfMemoryError: (UnavailableError, "it is out of memory: raise its maxmemory"),
+    exceptions.MasterDownError: (UnavailableError, "it is a replica that has lost its primary"),
+    exceptions.ClusterDownError: (UnavailableError, "the cluster is down"),
+    exceptions.TryAgainError: (UnavailableError, "the slot is being moved to another server"),
+    exceptions.MovedError: (UnavailableError, "the slot has been moved to another server"),
+    exceptions.AskError: (UnavailableError, "the slot is being moved to another server"),
 }
 """By redis-py's own class; the first that fits, if no text does."""
 
 _BY_WORD: Mapping[str, tuple[type[SettledError], str]] = {
-    "MISCONF": (Unavailable, "it cannot write to its disk"),
-    "NOREPLICAS": (Unavailable, "it has fewer replicas than it is to write to"),
-    "BUSY": (Unavailable, "another script runs there for too long"),
-    "UNBLOCKED": (Unavailable, "it has become a replica while we waited"),
-    "NOTBUSY": (Unavailable, "a script was stopped"),
+    "MISCONF": (UnavailableError, "it cannot write to its disk"),
+    "NOREPLICAS": (UnavailableError, "it has fewer replicas than it is to write to"),
+    "BUSY": (UnavailableError, "another script runs there for too long"),
+    "UNBLOCKED": (UnavailableError, "it has become a replica while we waited"),
+    "NOTBUSY": (UnavailableError, "a script was stopped"),
     "WRONGTYPE": (RecordError, "a key there is not as settled made it: name another prefix"),
-    "NOPROTO": (Denied, "it does not speak a protocol that redis-py does"),
+    "NOPROTO": (BackendConfigError, "it does not speak a protocol that redis-py does"),
 }
 """By the first word of the answer, where redis-py has no class."""
 
 _BY_TEXT: Mapping[str, tuple[type[SettledError], str]] = {
-    "max number of clients reached": (Unavailable, "it has too many clients: raise its maxclients"),
-    "unknown command": (Denied, "it does not know a command that settled needs"),
-    "DB index is out of range": (Denied, "it has no such database"),
-    "SELECT is not allowed in cluster mode": (Denied, "a cluster has only the database 0"),
-    "invalid username-password pair": (Denied, "it refused the user or the password"),
-    "without any password configured": (Denied, "it has no password, and one was given"),
+    "max number of clients reached": (UnavailableError, "it has too many clients: raise its maxclients"),
+    "unknown command": (BackendConfigError, "it does not know a command that settled needs"),
+    "DB index is out of range": (BackendConfigError, "it has no such database"),
+    "SELECT is not allowed in cluster mode": (BackendConfigError, "a cluster has only the database 0"),
+    "invalid username-password pair": (AccessDeniedError, "it refused the user or the password"),
+    "without any password configured": (AccessDeniedError, "it has no password, and one was given"),
 }
 """By a part of the answer, which says more than redis-py's class."""
 
@@ -76,7 +79,7 @@ def _meaning(error: Exception) -> tuple[type[SettledError], str]:
     if word in _BY_WORD:
         return _BY_WORD[word]
     if isinstance(error, LOST):
-        return Unavailable, "cannot be reached"
+        return UnavailableError, "cannot be reached"
     return RecordError, "its keys are not as settled made them"
 
 

@@ -36,9 +36,9 @@ from typing import Any
 from attrs import frozen
 from redis.crc import key_slot
 
-from settled.errors import Denied, RecordError
+from settled.errors import BackendConfigError, RecordError
 from settled.key import Key
-from settled_redis.topology import Servers
+from settled_redis.topology import Topology
 
 FORMAT = 2
 PARTITIONS_OF_A_CLUSTER = 16
@@ -74,13 +74,13 @@ class Partition:
         """The key of the partition's own that has this name."""
         return self.prefix + kind
 
-    def instance(self, key: Key) -> Instance:
+    def instance(self, key: Key) -> InstanceKeys:
         """The keys of the instance `key`, which lives here."""
         return _instance(self.prefix, key)
 
 
 @frozen
-class Instance:
+class InstanceKeys:
     """An instance: its name, the same to be sorted by, and its keys."""
 
     name: bytes
@@ -93,10 +93,10 @@ class Instance:
 
 
 @lru_cache(4096)
-def _instance(prefix: bytes, key: Key) -> Instance:
+def _instance(prefix: bytes, key: Key) -> InstanceKeys:
     name = encoded(str(key))
     kinds = (b"record:", b"lane:", b"queue:", b"known:", b"dead:")
-    return Instance(name, listed_name(key), *(prefix + kind + name for kind in kinds))
+    return InstanceKeys(name, listed_name(key), *(prefix + kind + name for kind in kinds))
 
 
 @frozen
@@ -142,7 +142,7 @@ def listed_key(name: bytes) -> Key:
     return Key(decoded(name[:end].replace(b"\0\xff", b"\0")), decoded(name[end + 1 :]))
 
 
-def prepare(servers: Servers, prefix: str, partitions: int | None) -> KeySpace:
+def prepare(servers: Topology, prefix: str, partitions: int | None) -> KeySpace:
     """The key space under `prefix`, which is made if there is none.
 
     Raises:
@@ -152,11 +152,13 @@ def prepare(servers: Servers, prefix: str, partitions: int | None) -> KeySpace:
     space = find(servers, prefix) or _make(servers, prefix, partitions)
     count = len(space.partitions)
     if partitions not in (None, count):
-        raise Denied(f"the keys under {prefix} are divided into {count} partitions: say partitions={count}, or nothing")
+        raise BackendConfigError(
+            f"the keys under {prefix} are divided into {count} partitions: say partitions={count}, or nothing"
+        )
     return space
 
 
-def find(servers: Servers, prefix: str) -> KeySpace | None:
+def find(servers: Topology, prefix: str) -> KeySpace | None:
     """The key space under `prefix`, if there is one.
 
     Raises:
@@ -167,7 +169,7 @@ def find(servers: Servers, prefix: str) -> KeySpace | None:
     return None if found is None else _described(found, prefix)
 
 
-def _make(servers: Servers, prefix: str, partitions: int | None) -> KeySpace:
+def _make(servers: Topology, prefix: str, partitions: int | None) -> KeySpace:
     count = partitions or (PARTITIONS_OF_A_CLUSTER if servers.is_cluster else 1)
     space = KeySpace.of(prefix, count, secrets.token_hex(8))
     _expect_nothing(servers, space)
@@ -182,7 +184,7 @@ def _format_key(prefix: str) -> bytes:
     return encoded(f"{prefix}format")
 
 
-def _expect_nothing(servers: Servers, space: KeySpace) -> None:
+def _expect_nothing(servers: Topology, space: KeySpace) -> None:
     for partition in space.partitions:
         (count,) = servers.ask(partition.slot, [[b"EXISTS", *partition.keys]], changes=False)
         if count:

@@ -19,12 +19,12 @@ from contextlib import suppress
 
 from settled.durable.messages import Message
 from settled.durable.ports import Delivery
-from settled.errors import Conflict, SettledError, Unavailable, Unknown
+from settled.errors import ConflictError, OutcomeUnknownError, SettledError, UnavailableError
 from settled_redis.keyspace import Partition
-from settled_redis.script_args import Steps
-from settled_redis.script_client import Done, Performer
+from settled_redis.script_args import ScriptArgs
+from settled_redis.script_client import ScriptClient, ScriptResult
 
-LOOK_AGAIN = 2.0
+POLL_INTERVAL = 2.0
 """Seconds after which a waiting `receive` looks by itself, at most."""
 
 BY_ANOTHER_CLOCK = 0.02
@@ -34,16 +34,16 @@ BY_ANOTHER_CLOCK = 0.02
 class RedisQueue:
     """The queue of a `RedisBackend`."""
 
-    def __init__(self, performer: Performer) -> None:
+    def __init__(self, performer: ScriptClient) -> None:
         self._performer = performer
-        self._longest = min(LOOK_AGAIN, performer.patience / 2) if performer.clock is None else BY_ANOTHER_CLOCK
+        self._longest = min(POLL_INTERVAL, performer.patience / 2) if performer.clock is None else BY_ANOTHER_CLOCK
         self._first = 0
 
     def send(self, messages: Sequence[Message]) -> None:
-        parts: dict[Partition, Steps] = {}
+        parts: dict[Partition, ScriptArgs] = {}
         for message in messages:
             partition = self._performer.space.of_key(message.key)
-            parts.setdefault(partition, Steps(partition)).send(message)
+            parts.setdefault(partition, ScriptArgs(partition)).send(message)
         self._performer.perform_all(parts.values())
 
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
@@ -60,32 +60,32 @@ class RedisQueue:
             partitions = self._in_turn() if partition is None else [partition]
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        parts = [(Steps(partition), group) for partition, group in self._divided(deliveries)]
+        parts = [(ScriptArgs(partition), group) for partition, group in self._divided(deliveries)]
         for steps, group in parts:
             steps.acknowledge(group)
         self._performer.perform_all(steps for steps, _ in parts)
 
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
-        parts = [(Steps(partition), group) for partition, group in self._divided(deliveries)]
+        parts = [(ScriptArgs(partition), group) for partition, group in self._divided(deliveries)]
         for steps, group in parts:
             steps.release(group, delay)
         self._performer.perform_all(steps for steps, _ in parts)
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
-        parts = [(Steps(partition), group) for partition, group in self._divided(deliveries)]
+        parts = [(ScriptArgs(partition), group) for partition, group in self._divided(deliveries)]
         for steps, group in parts:
             steps.extend(group, lease)
         done = self._performer.perform_all(steps for steps, _ in parts)
         lost = [name for each in done for name in each.lost]
         if lost:
-            raise Conflict(f"the lease of {', '.join(lost)} was lost")
+            raise ConflictError(f"the lease of {', '.join(lost)} was lost")
 
-    def forward(self, partition: Partition, done: Done) -> Sequence[Partition]:
+    def forward(self, partition: Partition, done: ScriptResult) -> Sequence[Partition]:
         """Send what timers of `partition` owe to other partitions, and only then forget the timers; to which ones."""
         homes: list[Partition] = []
         for member, post in done.elsewhere:
             home = self._performer.space.partitions[int(post.partition(b" ")[0])]
-            there, here = Steps(home), Steps(partition)
+            there, here = ScriptArgs(home), ScriptArgs(partition)
             there.send_post(post)
             here.rung(member)
             self._performer.perform(there)
@@ -114,12 +114,12 @@ class RedisQueue:
         pause, left, answered, failure = self._longest, list(partitions), False, None
         while left:
             partition, *left = left
-            steps = Steps(partition)
+            steps = ScriptArgs(partition)
             steps.receive(limit)
             try:
                 # A hand-out whose answer is lost does no harm: the leases end, and everything is handed out again.
                 done = self._performer.perform(steps, changes=False)
-            except Unavailable as error:
+            except UnavailableError as error:
                 failure = error  # the others may be on another server
                 continue
             answered = True
@@ -130,7 +130,7 @@ class RedisQueue:
                 return done.deliveries, 0.0
             try:
                 left += self.forward(partition, done)
-            except (Unavailable, Unknown):
+            except (UnavailableError, OutcomeUnknownError):
                 continue  # these timers are found again, and what is in the other partitions is not held up
             pause = pause if done.pause is None else min(pause, done.pause)
         if failure is not None and not answered:

@@ -23,7 +23,7 @@ MICROSECONDS = 1_000_000
 
 
 @define(eq=False)
-class Steps:
+class ScriptArgs:
     """A list of steps in `partition`; `keys` and `words` are the script's KEYS and ARGV behind the fixed ones."""
 
     partition: Partition

@@ -17,19 +17,19 @@ from attrs import frozen
 from redis.exceptions import NoScriptError
 
 from settled.durable.ports import Delivery
-from settled.errors import Denied, SettledError, TooLarge, Unavailable, Unknown
-from settled_redis.clock import ServerClock
-from settled_redis.connection import Command
+from settled.errors import BackendRefusedError, OutcomeUnknownError, SettledError, TooLargeError, UnavailableError
+from settled_redis.clock import RedisClock
+from settled_redis.connection import RedisCommand
 from settled_redis.keyspace import KeySpace, Partition, decoded
-from settled_redis.script_args import MICROSECONDS, Steps, delivery, microseconds
-from settled_redis.topology import Servers
+from settled_redis.script_args import MICROSECONDS, ScriptArgs, delivery, microseconds
+from settled_redis.topology import Topology
 
 _TEXT = files("settled_redis").joinpath("script.lua").read_bytes()
 _DIGEST = hashlib.sha1(_TEXT, usedforsecurity=False).hexdigest().encode()
 
 
 @frozen
-class Done:
+class ScriptResult:
     """What came of some steps.
 
     Attributes:
@@ -59,7 +59,7 @@ class Done:
 
 
 @frozen
-class Performer:
+class ScriptClient:
     """Performs steps on `servers`, in the partitions of `space`.
 
     `lease` is in seconds, `remember` a count of ids, `limit` the size of the largest request in bytes; `replicas` must
@@ -67,7 +67,7 @@ class Performer:
     is passed on to `server_clock`.
     """
 
-    servers: Servers
+    servers: Topology
     space: KeySpace
     lease: float
     remember: int
@@ -75,9 +75,9 @@ class Performer:
     replicas: int
     patience: float
     clock: Callable[[], float] | None
-    server_clock: ServerClock
+    server_clock: RedisClock
 
-    def perform(self, steps: Steps, changes: bool = True) -> Done:
+    def perform(self, steps: ScriptArgs, changes: bool = True) -> ScriptResult:
         """Carry out `steps`: all of them, or none.
 
         Args:
@@ -89,14 +89,14 @@ class Performer:
         self._check_size(steps)
         return self._perform(steps, changes)
 
-    def perform_all(self, parts: Iterable[Steps]) -> Sequence[Done]:
+    def perform_all(self, parts: Iterable[ScriptArgs]) -> Sequence[ScriptResult]:
         """Carry out the steps of several partitions, one after the other, up to the first that is refused.
 
         Raises:
             TooLarge: one of them is more than a server takes. None was carried out.
             Unknown: also if only some of them were carried out.
         """
-        done: list[Done] = []
+        done: list[ScriptResult] = []
         for steps in (each := list(parts)):
             self._check_size(steps)
         for steps in each:
@@ -104,13 +104,13 @@ class Performer:
                 done.append(self._perform(steps, changes=True))
                 if done[-1].is_refused:
                     break
-            except Unavailable as error:
+            except UnavailableError as error:
                 if done:
-                    raise Unknown(f"only {len(done)} of {len(each)} parts were done: {error}") from error
+                    raise OutcomeUnknownError(f"only {len(done)} of {len(each)} parts were done: {error}") from error
                 raise
         return done
 
-    def perform_together(self, parts: Sequence[Steps]) -> Sequence[Done]:
+    def perform_together(self, parts: Sequence[ScriptArgs]) -> Sequence[ScriptResult]:
         """Carry out `parts`, of one partition, in one round trip; each is done or refused by itself.
 
         Raises:
@@ -120,12 +120,12 @@ class Performer:
         partition = parts[0].partition
         try:
             return self._run(partition, [self._words(steps) for steps in parts], changes=True)
-        except (Unavailable, Denied) as error:
+        except (UnavailableError, BackendRefusedError) as error:
             if len(parts) == 1:
                 raise
-            raise Unknown(f"perhaps only some of {len(parts)} parts were done: {error}") from error
+            raise OutcomeUnknownError(f"perhaps only some of {len(parts)} parts were done: {error}") from error
 
-    def takes(self, steps: Steps) -> bool:
+    def takes(self, steps: ScriptArgs) -> bool:
         """Whether `steps` are no more than a server takes."""
         return sum(map(len, steps.words)) <= self.limit
 
@@ -143,11 +143,11 @@ class Performer:
         said = int(seconds) + int(more) / MICROSECONDS
         self.server_clock.hear(first.number, said, asked, time.monotonic())
 
-    def _perform(self, steps: Steps, changes: bool) -> Done:
+    def _perform(self, steps: ScriptArgs, changes: bool) -> ScriptResult:
         (done,) = self._run(steps.partition, [self._words(steps)], changes)
         return done
 
-    def _run(self, partition: Partition, calls: Sequence[Sequence[bytes]], changes: bool) -> Sequence[Done]:
+    def _run(self, partition: Partition, calls: Sequence[Sequence[bytes]], changes: bool) -> Sequence[ScriptResult]:
         """Send `calls` of the script together, and return their results in the same order."""
         asked = time.monotonic()
         answers = self._answers(partition, calls, changes)
@@ -168,7 +168,7 @@ class Performer:
                 answers[at] = answer
         return answers
 
-    def _words(self, steps: Steps) -> Sequence[bytes]:
+    def _words(self, steps: ScriptArgs) -> Sequence[bytes]:
         """What the script is called with."""
         partition = steps.partition
         return [
@@ -189,11 +189,11 @@ class Performer:
         with suppress(SettledError):
             self.servers.ask(first.slot, [command], changes=False)
 
-    def _check_size(self, steps: Steps) -> None:
+    def _check_size(self, steps: ScriptArgs) -> None:
         if not self.takes(steps):
-            raise TooLarge(f"{sum(map(len, steps.words))} bytes: Redis takes {self.limit} in one request")
+            raise TooLargeError(f"{sum(map(len, steps.words))} bytes: Redis takes {self.limit} in one request")
 
-    def _ask(self, partition: Partition, commands: Sequence[Command], changes: bool) -> list[Any]:
+    def _ask(self, partition: Partition, commands: Sequence[RedisCommand], changes: bool) -> list[Any]:
         """The answers to `commands`, which the replicas must have received too, if they change anything.
 
         Raises:
@@ -204,20 +204,22 @@ class Performer:
         wait = [b"WAIT", b"%d" % self.replicas, b"%d" % (self.patience * 500)]
         *answers, received = self.servers.ask(partition.slot, [*commands, wait], changes)
         if received < self.replicas and not any(isinstance(answer, NoScriptError) for answer in answers):
-            raise Unknown(f"it was written, but only {received} of {self.replicas} replicas have received it")
+            raise OutcomeUnknownError(
+                f"it was written, but only {received} of {self.replicas} replicas have received it"
+            )
         return answers
 
-    def _read(self, answer: Any) -> Done:
+    def _read(self, answer: Any) -> ScriptResult:
         first, *texts = cast("list[bytes]", answer if isinstance(answer, list) else [answer])
         said, *numbers = first.split()
         if said == b"conflict":
-            return Done(now=int(numbers[1]), found=int(numbers[0]))
+            return ScriptResult(now=int(numbers[1]), found=int(numbers[0]))
         if said == b"lost":
-            return Done(now=int(numbers[0]), has_lost=True)
+            return ScriptResult(now=int(numbers[0]), has_lost=True)
         now, moment, must_wake, lost, elsewhere = map(int, numbers)
         until = (now + round(self.lease * MICROSECONDS)) / MICROSECONDS
         posts = texts[lost : lost + elsewhere]
-        return Done(
+        return ScriptResult(
             now=now,
             deliveries=[delivery(text, until, self.space.epoch) for text in texts[lost + elsewhere :]],
             lost=[decoded(name) for name in texts[:lost]],

@@ -12,12 +12,12 @@ from operator import itemgetter
 from typing import Any
 
 from settled.durable.ports import DeadLetter, Stored
-from settled.errors import Conflict, LeaseLost, SettledError
+from settled.errors import ConflictError, LeaseLostError, SettledError
 from settled.key import Key
-from settled_redis.connection import Command
+from settled_redis.connection import RedisCommand
 from settled_redis.keyspace import Partition, encoded, listed_key, listed_name
-from settled_redis.script_args import Steps, read_dead_letter, read_record
-from settled_redis.script_client import Done, Performer
+from settled_redis.script_args import ScriptArgs, read_dead_letter, read_record
+from settled_redis.script_client import ScriptClient, ScriptResult
 
 LINE = 1024
 """How much of a record is read for its first line; one that has a longer one is read whole."""
@@ -26,7 +26,7 @@ LINE = 1024
 class RedisStore:
     """The store of a `RedisBackend`."""
 
-    def __init__(self, performer: Performer) -> None:
+    def __init__(self, performer: ScriptClient) -> None:
         self._performer = performer
 
     def load(self, key: Key) -> Stored | None:
@@ -35,7 +35,7 @@ class RedisStore:
         return None if data is None else read_record(data)
 
     def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
-        steps = Steps(self._performer.space.of_key(key))
+        steps = ScriptArgs(self._performer.space.of_key(key))
         steps.commit(key, stored, expected)
         steps.move_letters(key, bury, unbury)
         expect(key, expected, self._performer.perform(steps))
@@ -46,7 +46,7 @@ class RedisStore:
         return [read_dead_letter(key, data) for data in found]
 
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
-        steps = Steps(self._performer.space.of_key(key))
+        steps = ScriptArgs(self._performer.space.of_key(key))
         steps.commit(key, tombstone, expected)
         steps.drop_letters(key)
         expect(key, expected, self._performer.perform(steps))
@@ -94,21 +94,21 @@ class RedisStore:
                     found[name] = Stored(stored.version, "", stored.index)
         return found
 
-    def _ask(self, partition: Partition, commands: Sequence[Command]) -> list[Any]:
+    def _ask(self, partition: Partition, commands: Sequence[RedisCommand]) -> list[Any]:
         return self._performer.servers.ask(partition.slot, commands, changes=False)
 
 
-def expect(key: Key, expected: int, done: Done) -> None:
+def expect(key: Key, expected: int, done: ScriptResult) -> None:
     """Raises what a commit to `key` was refused for, if it was."""
     if done.is_refused:
         raise refusal(key, expected, done)
 
 
-def refusal(key: Key, expected: int, done: Done) -> SettledError:
+def refusal(key: Key, expected: int, done: ScriptResult) -> SettledError:
     """What is to be said of a commit to `key` that was refused."""
     if done.has_lost:
-        return LeaseLost(f"{key}: the lease in whose name version {expected + 1} was to be written was lost")
-    return Conflict(f"{key}: expected version {expected}, found {done.found}")
+        return LeaseLostError(f"{key}: the lease in whose name version {expected + 1} was to be written was lost")
+    return ConflictError(f"{key}: expected version {expected}, found {done.found}")
 
 
 def _range(machine: str | None, after: Key | None) -> tuple[bytes, bytes]:

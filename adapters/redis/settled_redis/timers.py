@@ -8,22 +8,22 @@ there first and forgotten afterwards; sent twice, it is known by its id.
 from __future__ import annotations
 
 from settled.durable.messages import Timer
-from settled_redis.script_args import Steps
-from settled_redis.script_client import Performer
+from settled_redis.script_args import ScriptArgs
+from settled_redis.script_client import ScriptClient
 
 
 class RedisTimers:
     """The timers of a `RedisBackend`."""
 
-    def __init__(self, performer: Performer) -> None:
+    def __init__(self, performer: ScriptClient) -> None:
         self._performer = performer
 
     def schedule(self, timer: Timer) -> None:
-        steps = Steps(self._performer.space.of_timer(timer.id))
+        steps = ScriptArgs(self._performer.space.of_timer(timer.id))
         steps.schedule(timer, self._performer.space.of_key(timer.message.key))
         self._performer.perform(steps)
 
     def cancel(self, timer_id: str) -> None:
-        steps = Steps(self._performer.space.of_timer(timer_id))
+        steps = ScriptArgs(self._performer.space.of_timer(timer_id))
         steps.cancel(timer_id)
         self._performer.perform(steps)

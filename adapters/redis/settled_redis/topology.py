@@ -10,17 +10,17 @@ from typing import Any, Protocol
 
 from redis.exceptions import NoScriptError, ReadOnlyError
 
-from settled_redis.connection import Command, Server
+from settled_redis.connection import RedisCommand, ServerConnection
 from settled_redis.errors import translated
 
 
-class Servers(Protocol):
+class Topology(Protocol):
     """One server or a cluster."""
 
     @property
     def is_cluster(self) -> bool: ...
 
-    def ask(self, slot: int, commands: Sequence[Command], changes: bool) -> list[Any]:
+    def ask(self, slot: int, commands: Sequence[RedisCommand], changes: bool) -> list[Any]:
         """Send `commands` together to whoever has `slot`. Returns their answers.
 
         A `NoScriptError` is returned, because its caller knows the script. Any other error is raised.
@@ -31,45 +31,45 @@ class Servers(Protocol):
         """
         ...
 
-    def wait(self, slot: int, command: Command) -> Any:
+    def wait(self, slot: int, command: RedisCommand) -> Any:
         """As `ask`, for one command whose answer may be long in coming, and that changes nothing."""
         ...
 
-    def everyone(self) -> Sequence[Server]:
+    def all_servers(self) -> Sequence[ServerConnection]:
         """All servers that take writes."""
         ...
 
     def close(self) -> None: ...
 
 
-class OneServer:
+class SingleServer:
     """A server that has all slots."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: ServerConnection) -> None:
         self._server = server
 
     @property
     def is_cluster(self) -> bool:
         return False
 
-    def ask(self, slot: int, commands: Sequence[Command], changes: bool) -> list[Any]:
+    def ask(self, slot: int, commands: Sequence[RedisCommand], changes: bool) -> list[Any]:
         answers = self._server.ask(commands, changes)
         if any(isinstance(answer, ReadOnlyError) for answer in answers):
             # Whoever opens a connection now may get to the server that was promoted.
             self._server.forget()
         return checked(answers, self._server)
 
-    def wait(self, slot: int, command: Command) -> Any:
+    def wait(self, slot: int, command: RedisCommand) -> Any:
         return checked([self._server.ask_alone(command)], self._server)[0]
 
-    def everyone(self) -> Sequence[Server]:
+    def all_servers(self) -> Sequence[ServerConnection]:
         return [self._server]
 
     def close(self) -> None:
         self._server.close()
 
 
-def checked(answers: list[Any], server: Server) -> list[Any]:
+def checked(answers: list[Any], server: ServerConnection) -> list[Any]:
     """`answers`, if none of them is an error, but for a script that `server` does not know.
 
     Raises:

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
-from settled.errors import Denied
+from settled.errors import BackendConfigError
 from settled_runtime.url import count, number, options_in, seconds, without_password
 
 _SCHEMES: Mapping[str, bool] = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
@@ -68,7 +68,7 @@ class Login:
 
 
 @frozen
-class Place:
+class RedisUrl:
     """All that a URL says; `given` are those of the `Options` that it names."""
 
     address: Address
@@ -76,21 +76,25 @@ class Place:
     given: Mapping[str, Any]
 
 
-def parse(url: str) -> Place:
+def parse(url: str) -> RedisUrl:
     """What `url` says: ``redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE][?OPTIONS]``.
 
     Raises:
         Denied: it is not understood.
     """
     shown = without_password(url)
-    wrong = Denied(f"{shown}: expected redis://HOST:PORT/DATABASE, and %2F, %3F and %23 for /, ? and # in a password")
+    wrong = BackendConfigError(
+        f"{shown}: expected redis://HOST:PORT/DATABASE, and %2F, %3F and %23 for /, ? and # in a password"
+    )
     try:
         parts = urlsplit(url)
         port = 6379 if parts.port is None else parts.port
     except ValueError:
         raise wrong from None  # it may quote a part of the password
     if parts.scheme not in _SCHEMES:
-        raise Denied(f"{shown}: expected redis://HOST:PORT, or rediss, valkey or valkeys in the place of redis")
+        raise BackendConfigError(
+            f"{shown}: expected redis://HOST:PORT, or rediss, valkey or valkeys in the place of redis"
+        )
     if not parts.hostname or parts.fragment or "@" in parts.path:
         raise wrong
     login = Login(
@@ -99,7 +103,7 @@ def parse(url: str) -> Place:
         _database(parts.path, shown),
         _SCHEMES[parts.scheme],
     )
-    return Place(Address(parts.hostname, port), login, options_in(parts.query, OPTIONS, shown))
+    return RedisUrl(Address(parts.hostname, port), login, options_in(parts.query, OPTIONS, shown))
 
 
 def _database(path: str, shown: str) -> int:
@@ -107,7 +111,7 @@ def _database(path: str, shown: str) -> int:
     if not text:
         return 0
     if not text.isascii() or not text.isdigit():
-        raise Denied(f"{shown}: {text!r} is no database: expected its number, as in redis://HOST:PORT/0")
+        raise BackendConfigError(f"{shown}: {text!r} is no database: expected its number, as in redis://HOST:PORT/0")
     return int(text)
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from attrs import asdict
 
-from settled import DefinitionError, Fault, Finding, check
+from settled import DefinitionError, DefinitionProblem, Finding, check
 from settled.analysis.finding import Severity
 from settled_cli.arguments import AsJson
-from settled_cli.charts import FileName, Looked, find_charts
-from settled_cli.errors import Failure, Misuse
+from settled_cli.charts import FileName, NamedChart, find_charts
+from settled_cli.errors import CommandError, UsageError
 from settled_cli.output import print_json
 
 
@@ -24,8 +24,8 @@ def check_file(file: FileName, /, *, json: AsJson = False) -> None:
     try:
         told = list(_told(file))
     except DefinitionError as error:
-        _show_faults(file, error.faults, json)
-        raise Misuse(f"{file} is no machine: {_counted(len(error.faults), 'fault')}") from error
+        _show_faults(file, error.problems, json)
+        raise UsageError(f"{file} is no machine: {_counted(len(error.problems), 'fault')}") from error
     if json:
         print_json([{"machine": looked.chart.id, **asdict(finding)} for looked, finding in told])
     else:
@@ -33,13 +33,13 @@ def check_file(file: FileName, /, *, json: AsJson = False) -> None:
     _conclude(file, [finding for _, finding in told], json)
 
 
-def _told(file: str) -> Iterator[tuple[Looked, Finding]]:
+def _told(file: str) -> Iterator[tuple[NamedChart, Finding]]:
     for looked in find_charts(file):
         found = check(looked.chart) if looked.machine is None else looked.machine.check()
         yield from ((looked, finding) for finding in found)
 
 
-def _show_faults(file: str, faults: Iterable[Fault], json: bool) -> None:
+def _show_faults(file: str, faults: Iterable[DefinitionProblem], json: bool) -> None:
     """A fault in JSON has the keys of a finding, so a script need not know which of the two it reads."""
     if json:
         known: dict[str, Any] = {"machine": None, "code": "invalid", "severity": "error"}
@@ -56,7 +56,7 @@ def _conclude(file: str, findings: list[Finding], json: bool) -> None:
     parts = [_counted(counts[severity], word) for severity, word in _WORDS.items() if counts[severity]]
     summary = f"{file}: {', '.join(parts) or 'nothing found'}"
     if counts["error"]:
-        raise Failure(summary)
+        raise CommandError(summary)
     if not json:
         print(summary)
 

@@ -8,12 +8,12 @@ from typing import Annotated
 from attrs import asdict
 from cyclopts import Parameter
 
-from settled import Denied, RecordError
+from settled import BackendConfigError, RecordError
 from settled_cli.arguments import AsJson
 from settled_cli.backend import opened
-from settled_cli.errors import Failure, Misuse
+from settled_cli.errors import CommandError, UsageError
 from settled_cli.output import print_json
-from settled_runtime.doctor import Danger, examine
+from settled_runtime.doctor import BackendProblem, examine
 
 
 def doctor(
@@ -33,15 +33,17 @@ def doctor(
     else:
         print(*dangers, sep="\n")
     if dangers:
-        raise Failure(f"{len(dangers)} {'thing endangers' if len(dangers) == 1 else 'things endanger'} this backend")
+        raise CommandError(
+            f"{len(dangers)} {'thing endangers' if len(dangers) == 1 else 'things endanger'} this backend"
+        )
 
 
-def _examined(url: str) -> Sequence[Danger] | None:
+def _examined(url: str) -> Sequence[BackendProblem] | None:
     """What endangers the backend at `url`; None if nobody can tell, but it can be opened."""
     try:
         found = examine(url)
-    except (Denied, RecordError) as error:
-        raise Misuse(str(error)) from error
+    except (BackendConfigError, RecordError) as error:
+        raise UsageError(str(error)) from error
     if found is None:
         with opened(url):
             return None

@@ -10,9 +10,9 @@ from settled import Key
 from settled.durable import Backend
 from settled_cli.arguments import AsJson, BackendUrl, KeyText, Timeout
 from settled_cli.backend import key_of, opened
-from settled_cli.errors import Failure
+from settled_cli.errors import CommandError
 from settled_cli.output import print_facts, print_json
-from settled_cli.record_view import Sight, look, path_of, wait
+from settled_cli.record_view import RecordView, look, path_of, wait
 
 
 def get(
@@ -29,7 +29,7 @@ def get(
     with opened(backend) as place:
         sight = look(place.store, where) if until is None else _wait_for(place, where, until, timeout)
     if sight is None:
-        raise Failure(
+        raise CommandError(
             f"{where}: there is no such instance. Run a worker if it was just started, or: settled start {where}"
         )
     if json:
@@ -38,15 +38,15 @@ def get(
         print_facts(_facts(sight))
 
 
-def _wait_for(place: Backend, key: Key, state: str, timeout: float) -> Sight:
-    def there() -> Sight | None:
+def _wait_for(place: Backend, key: Key, state: str, timeout: float) -> RecordView:
+    def there() -> RecordView | None:
         sight = look(place.store, key)
         return sight if sight is not None and sight.is_in(state) else None
 
     return wait(there, timeout, f"{key} to be in {state}")
 
 
-def _facts(sight: Sight) -> list[tuple[str, Any]]:
+def _facts(sight: RecordView) -> list[tuple[str, Any]]:
     shown, snapshot = sight.to_json(), sight.snapshot or {}
     return [
         ("key", str(sight.key)),
@@ -68,8 +68,8 @@ def _facts(sight: Sight) -> list[tuple[str, Any]]:
 def _waiting_for(turn: dict[str, Any] | None) -> str | None:
     if turn is None:
         return None
-    calls = [f"{call['src']}, attempt {call['attempt']}" for call in turn["calls"]]
-    return f"open, waiting for {' and '.join(calls) or 'a timer'}"
+    actors = [f"{actor['src']}, attempt {actor['attempt']}" for actor in turn["actors"]]
+    return f"open, waiting for {' and '.join(actors) or 'a timer'}"
 
 
 def _type(event: Any) -> str:

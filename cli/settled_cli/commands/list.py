@@ -10,7 +10,7 @@ from cyclopts.validators import Number
 from settled_cli.arguments import AsJson, BackendUrl
 from settled_cli.backend import key_of, opened
 from settled_cli.output import print_json, print_table
-from settled_cli.record_view import Sight, look, moment, path_of
+from settled_cli.record_view import RecordView, look, moment, path_of
 
 
 def list_instances(
@@ -36,11 +36,11 @@ def list_instances(
         print_table(("key", "status", "state", "tags", "updated"), (_cells(sight) for sight in sights))
 
 
-def _row(sight: Sight) -> dict[str, Any]:
+def _row(sight: RecordView) -> dict[str, Any]:
     whole = sight.to_json()
     return {name: whole[name] for name in ("key", "status", "state", "value", "tags", "updated", "version", "halted")}
 
 
-def _cells(sight: Sight) -> tuple[str, ...]:
+def _cells(sight: RecordView) -> tuple[str, ...]:
     index = sight.stored.index
     return (str(sight.key), index.status, path_of(sight.value), ", ".join(index.tags), moment(index.updated))

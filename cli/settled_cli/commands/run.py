@@ -14,7 +14,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from settled_cli.arguments import BackendUrl
-from settled_cli.errors import Failure, Misuse
+from settled_cli.errors import CommandError, UsageError
 from settled_cli.loading import load_file
 
 FILE, FUNCTION = "demo.py", "play"
@@ -30,16 +30,16 @@ def run(
     """Play the example in a folder, on a fresh SQLite file unless another backend is named."""
     file = Path(folder) / FILE
     if not file.is_file():
-        raise Misuse(f"{folder} has no {FILE}. Name a folder that can be played, such as examples/signup")
+        raise UsageError(f"{folder} has no {FILE}. Name a folder that can be played, such as examples/signup")
     play = getattr(load_file(file), FUNCTION, None)
     if not callable(play):
-        raise Misuse(f"{file} has no function {FUNCTION}(backend). Write one that raises if it does not end well")
+        raise UsageError(f"{file} has no function {FUNCTION}(backend). Write one that raises if it does not end well")
     own = None if backend else Path(tempfile.mkdtemp(prefix="settled-"))
     url = backend or f"sqlite:///{own}/{Path(folder).resolve().name}.db"
     try:
         play(url)
     except Exception as error:
-        raise Failure(f"{folder}: {type(error).__name__}: {error}") from error
+        raise CommandError(f"{folder}: {type(error).__name__}: {error}") from error
     finally:
         if own and not keep:
             rmtree(own)

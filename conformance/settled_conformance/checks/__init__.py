@@ -12,14 +12,14 @@ from importlib import import_module
 from attrs import frozen
 
 from settled.durable import Capability
-from settled_conformance.fixture import Bench
-from settled_conformance.harness import Harness, Offer
+from settled_conformance.fixture import BackendFixture
+from settled_conformance.harness import Harness, HarnessFeature
 
-Check = Callable[[Bench], None]
+CheckFunction = Callable[[BackendFixture], None]
 
 
 @frozen
-class Proof:
+class Check:
     """`check` proves `guarantee`.
 
     `needs` is what a backend must declare for it to be asked for. `offered` is what its harness must offer: without
@@ -27,9 +27,9 @@ class Proof:
     """
 
     guarantee: str
-    check: Check
+    check: CheckFunction
     needs: Capability | None = None
-    offered: Offer | None = None
+    offered: HarnessFeature | None = None
 
     def fits(self, harness: Harness) -> bool:
         """Whether this can be tried on `harness`."""
@@ -41,14 +41,16 @@ class Proof:
         return self.check.__name__.replace("_", " ")
 
 
-_proofs: list[Proof] = []
+_checks: list[Check] = []
 
 
-def proves(guarantee: str, needs: Capability | None = None, offered: Offer | None = None) -> Callable[[Check], Check]:
+def checks(
+    guarantee: str, needs: Capability | None = None, offered: HarnessFeature | None = None
+) -> Callable[[CheckFunction], CheckFunction]:
     """The function below is a proof of `guarantee`."""
 
-    def note(check: Check) -> Check:
-        _proofs.append(Proof(guarantee, check, needs, offered))
+    def note(check: CheckFunction) -> CheckFunction:
+        _checks.append(Check(guarantee, check, needs, offered))
         return check
 
     return note
@@ -79,8 +81,8 @@ _MODULES = (
 )
 
 
-def proofs_of(guarantee: str) -> list[Proof]:
+def checks_of(guarantee: str) -> list[Check]:
     """The proofs of `guarantee`, in their order."""
     for module in _MODULES:
         import_module(f"{__name__}.{module}")
-    return [proof for proof in _proofs if proof.guarantee == guarantee]
+    return [proof for proof in _checks if proof.guarantee == guarantee]

@@ -9,9 +9,9 @@ from typing import cast
 
 from settled import Key
 from settled.durable import Backend, Index, Store, Stored, Write
-from settled_conformance.checks import proves
+from settled_conformance.checks import checks
 from settled_conformance.fixture import (
-    Bench,
+    BackendFixture,
     ids_of,
     is_refused,
     key,
@@ -26,89 +26,89 @@ from settled_conformance.interleave import Pair, each_preemption
 from settled_conformance.interruption import interrupted
 
 
-@proves("R3")
-def a_deleted_key_goes_on_counting(bench: Bench) -> None:
-    store = bench.backend.store
-    bench.commit(key(), 1)
-    bench.commit(key(), 2, bury=[letter("1")])
+@checks("R3")
+def a_deleted_key_goes_on_counting(fixture: BackendFixture) -> None:
+    store = fixture.backend.store
+    fixture.commit(key(), 1)
+    fixture.commit(key(), 2, bury=[letter("1")])
     store.delete(key(), tombstone(3), 2)
-    gone = bench.another().store.load(key())
-    bench.holds(gone == tombstone(3), f"deleted at version 2, loads {gone}")
-    bench.same(list(store.dead_letters(key())), [], "dead letters of a deleted key")
-    bench.holds(is_refused(lambda: store.commit(key(), stored(1), 0)), "a deleted key was created at version 1 again")
-    bench.holds(
+    gone = fixture.another().store.load(key())
+    fixture.holds(gone == tombstone(3), f"deleted at version 2, loads {gone}")
+    fixture.same(list(store.dead_letters(key())), [], "dead letters of a deleted key")
+    fixture.holds(is_refused(lambda: store.commit(key(), stored(1), 0)), "a deleted key was created at version 1 again")
+    fixture.holds(
         is_refused(lambda: store.delete(key(), tombstone(3), 2)),
         "a deleted key was deleted again under its old version",
     )
-    bench.commit(key(), 4)
-    bench.mark("deleted")
+    fixture.commit(key(), 4)
+    fixture.mark("deleted")
 
 
-@proves("R3")
-def a_key_whose_queue_is_empty_goes_on_counting(bench: Bench) -> None:
-    bench.commit(key(), 1)
-    bench.send(message("1"))
-    bench.drain()
-    bench.advance(bench.lease * 3)
-    again = bench.another()
-    bench.drain(again)
-    bench.same(again.store.load(key()), stored(1), "loaded after the queue was drained")
-    bench.holds(is_refused(lambda: again.store.commit(key(), stored(1, "new"), 0)), "version 1 was given twice")
-    bench.commit(key(), 2, through=again)
-    bench.mark("reopened")
+@checks("R3")
+def a_key_whose_queue_is_empty_goes_on_counting(fixture: BackendFixture) -> None:
+    fixture.commit(key(), 1)
+    fixture.send(message("1"))
+    fixture.drain()
+    fixture.advance(fixture.lease * 3)
+    again = fixture.another()
+    fixture.drain(again)
+    fixture.same(again.store.load(key()), stored(1), "loaded after the queue was drained")
+    fixture.holds(is_refused(lambda: again.store.commit(key(), stored(1, "new"), 0)), "version 1 was given twice")
+    fixture.commit(key(), 2, through=again)
+    fixture.mark("reopened")
 
 
-@proves("R4")
-def a_commit_over_an_older_versionis_refused(bench: Bench) -> None:
-    bench.send(message("1"))
-    bench.receives("1")
-    bench.commit(key(), 1)
-    bench.advance(bench.lease + bench.harness.tick)
-    other = bench.another()
-    held = bench.receives("1", through=other)
-    bench.commit(key(), 2, through=other)
+@checks("R4")
+def a_commit_over_an_older_versionis_refused(fixture: BackendFixture) -> None:
+    fixture.send(message("1"))
+    fixture.receives("1")
+    fixture.commit(key(), 1)
+    fixture.advance(fixture.lease + fixture.harness.tick)
+    other = fixture.another()
+    held = fixture.receives("1", through=other)
+    fixture.commit(key(), 2, through=other)
     other.queue.ack(held)
-    bench.place.contract.blame = "R4"
+    fixture.place.contract.blame = "R4"
     for expected in (0, 1):
         late = stored(expected + 1, "late")
-        commit = partial(bench.backend.store.commit, key(), late, expected)
-        bench.holds(is_refused(commit), f"version 2 is there, and a commit that expected {expected} was taken")
+        commit = partial(fixture.backend.store.commit, key(), late, expected)
+        fixture.holds(is_refused(commit), f"version 2 is there, and a commit that expected {expected} was taken")
         write = Write(key(), late, expected)
-        finish = partial(bench.backend.finish, write)
-        bench.holds(is_refused(finish), f"version 2 is there, and a write that expected {expected} was taken")
-    bench.same(bench.another().store.load(key()), stored(2), "loaded after late commits")
+        finish = partial(fixture.backend.finish, write)
+        fixture.holds(is_refused(finish), f"version 2 is there, and a write that expected {expected} was taken")
+    fixture.same(fixture.another().store.load(key()), stored(2), "loaded after late commits")
 
 
-@proves("R6")
-def of_three_commits_one_wins(bench: Bench) -> None:
+@checks("R6")
+def of_three_commits_one_wins(fixture: BackendFixture) -> None:
     for version in (1, 2, 3):
-        handles = [bench.backend, bench.another(), bench.another()]
+        handles = [fixture.backend, fixture.another(), fixture.another()]
         texts = ["a", "b", "c"]
         lost = [
             is_refused(partial(handle.store.commit, key(), stored(version, text), version - 1, [letter(text)]))
             for handle, text in zip(handles, texts, strict=True)
         ]
-        bench.same(lost, [False, True, True], f"commits of version {version} that were refused")
-        bench.same(bench.another().store.load(key()), stored(version, "a"), "loaded")
-        bench.same(ids_of(bench.another().store.dead_letters(key())), ["a"] * version, "dead letters")
-    bench.mark("conflict")
+        fixture.same(lost, [False, True, True], f"commits of version {version} that were refused")
+        fixture.same(fixture.another().store.load(key()), stored(version, "a"), "loaded")
+        fixture.same(ids_of(fixture.another().store.dead_letters(key())), ["a"] * version, "dead letters")
+    fixture.mark("conflict")
 
 
-@proves("R6")
-def a_commit_of_a_version_that_is_still_to_comeis_refused(bench: Bench) -> None:
-    store = bench.backend.store
-    bench.holds(is_refused(lambda: store.commit(key(), stored(2), 1)), "a key that is not there was replaced")
-    bench.commit(key(), 1)
-    bench.holds(is_refused(lambda: store.commit(key(), stored(3), 2)), "version 1 was replaced by version 3")
-    bench.holds(is_refused(lambda: store.delete(key(), tombstone(3), 2)), "version 1 was deleted as version 2")
+@checks("R6")
+def a_commit_of_a_version_that_is_still_to_comeis_refused(fixture: BackendFixture) -> None:
+    store = fixture.backend.store
+    fixture.holds(is_refused(lambda: store.commit(key(), stored(2), 1)), "a key that is not there was replaced")
+    fixture.commit(key(), 1)
+    fixture.holds(is_refused(lambda: store.commit(key(), stored(3), 2)), "version 1 was replaced by version 3")
+    fixture.holds(is_refused(lambda: store.delete(key(), tombstone(3), 2)), "version 1 was deleted as version 2")
 
 
-@proves("R6")
-def a_write_that_is_refused_leaves_no_trace(bench: Bench) -> None:
-    bench.commit(key(), 1)
-    bench.send(message("head"))
-    held = bench.receives("head")
-    due = bench.harness.now() + bench.lease / 4
+@checks("R6")
+def a_write_that_is_refused_leaves_no_trace(fixture: BackendFixture) -> None:
+    fixture.commit(key(), 1)
+    fixture.send(message("head"))
+    held = fixture.receives("head")
+    due = fixture.harness.now() + fixture.lease / 4
     late = Write(
         key(),
         stored(1, "late"),
@@ -118,26 +118,26 @@ def a_write_that_is_refused_leaves_no_trace(bench: Bench) -> None:
         timers=(timer("t", due, key("c")),),
         acks=tuple(held),
     )
-    bench.holds(is_refused(lambda: bench.backend.finish(late)), "a write over an older version was taken")
-    bench.advance(bench.lease / 2)
-    bench.receives_nothing(through=bench.another())
-    bench.same(list(bench.backend.store.dead_letters(key())), [], "dead letters of a write that was refused")
-    bench.advance(bench.lease)
-    bench.receives("head")
+    fixture.holds(is_refused(lambda: fixture.backend.finish(late)), "a write over an older version was taken")
+    fixture.advance(fixture.lease / 2)
+    fixture.receives_nothing(through=fixture.another())
+    fixture.same(list(fixture.backend.store.dead_letters(key())), [], "dead letters of a write that was refused")
+    fixture.advance(fixture.lease)
+    fixture.receives("head")
 
 
-@proves("R6")
-def of_two_commits_at_once_one_wins(bench: Bench) -> None:
-    _race(bench, 0)
-    bench.mark("committed at once")
+@checks("R6")
+def of_two_commits_at_once_one_wins(fixture: BackendFixture) -> None:
+    _race(fixture, 0)
+    fixture.mark("committed at once")
 
 
-@proves("R6")
-def of_two_commits_at_once_over_an_older_version_one_wins(bench: Bench) -> None:
-    _race(bench, 1)
+@checks("R6")
+def of_two_commits_at_once_over_an_older_version_one_wins(fixture: BackendFixture) -> None:
+    _race(fixture, 1)
 
 
-def _race(bench: Bench, expected: int) -> None:
+def _race(fixture: BackendFixture, expected: int) -> None:
     results = list[tuple[str, bool]]()
 
     def commit(store: Store, name: str) -> None:
@@ -150,25 +150,25 @@ def _race(bench: Bench, expected: int) -> None:
             first.store.commit(key(), stored(1), 0)
         return Pair(lambda: commit(first.store, "one"), lambda: commit(second.store, "other"))
 
-    for line in each_preemption(bench, pair):
+    for line in each_preemption(fixture, pair):
         winners = [name for name, won in results if won]
-        bench.same(len(winners), 1, f"winners of two commits at once, one paused at {line}")
-        store = bench.another().backend.store
-        bench.same(store.load(key()), stored(expected + 1, winners[0]), f"loaded, with a pause at {line}")
-        bench.same(list(store.dead_letters(key())), [letter(winners[0])], f"dead letters, with a pause at {line}")
+        fixture.same(len(winners), 1, f"winners of two commits at once, one paused at {line}")
+        store = fixture.another().backend.store
+        fixture.same(store.load(key()), stored(expected + 1, winners[0]), f"loaded, with a pause at {line}")
+        fixture.same(list(store.dead_letters(key())), [letter(winners[0])], f"dead letters, with a pause at {line}")
 
 
-@proves("R7")
-def every_handle_sees_the_versions_rise(bench: Bench) -> None:
-    handles = [bench.backend, bench.another(), bench.another()]
+@checks("R7")
+def every_handle_sees_the_versions_rise(fixture: BackendFixture) -> None:
+    handles = [fixture.backend, fixture.another(), fixture.another()]
     for version in range(1, 8):
-        bench.commit(key(), version, through=handles[version % 3])
+        fixture.commit(key(), version, through=handles[version % 3])
         for handle in handles:
-            bench.same(handle.store.load(key()), stored(version), "loaded")
+            fixture.same(handle.store.load(key()), stored(version), "loaded")
 
 
-@proves("R7")
-def what_is_read_during_a_commit_is_there_before_or_after(bench: Bench) -> None:
+@checks("R7")
+def what_is_read_during_a_commit_is_there_before_or_after(fixture: BackendFixture) -> None:
     seen = list[Stored | None]()
 
     def pair(first: Backend, second: Backend) -> Pair:
@@ -179,66 +179,66 @@ def what_is_read_during_a_commit_is_there_before_or_after(bench: Bench) -> None:
             lambda: seen.extend(second.store.load(key()) for _ in range(2)),
         )
 
-    for line in each_preemption(bench, pair):
+    for line in each_preemption(fixture, pair):
         versions = [0 if each is None else each.version for each in seen]
-        bench.holds(versions == sorted(versions), f"versions went back: {versions}, with a pause at {line}")
+        fixture.holds(versions == sorted(versions), f"versions went back: {versions}, with a pause at {line}")
         whole = all(each in (stored(1), stored(2)) for each in seen)
-        bench.holds(whole, f"loaded {seen}, with a pause at {line}")
-    bench.mark("read while written")
+        fixture.holds(whole, f"loaded {seen}, with a pause at {line}")
+    fixture.mark("read while written")
 
 
-@proves("R8")
-def another_handle_sees_what_was_committed(bench: Bench) -> None:
-    reader = bench.another()
+@checks("R8")
+def another_handle_sees_what_was_committed(fixture: BackendFixture) -> None:
+    reader = fixture.another()
     for version in (1, 2, 3):
-        bench.same(reader.store.load(key()), stored(version - 1) if version > 1 else None, "loaded")
-        bench.commit(key(), version)
-        bench.same(reader.store.load(key()), stored(version), "loaded through another handle")
-        bench.same(bench.backend.store.load(key()), stored(version), "loaded")
-    bench.mark("read through another handle")
+        fixture.same(reader.store.load(key()), stored(version - 1) if version > 1 else None, "loaded")
+        fixture.commit(key(), version)
+        fixture.same(reader.store.load(key()), stored(version), "loaded through another handle")
+        fixture.same(fixture.backend.store.load(key()), stored(version), "loaded")
+    fixture.mark("read through another handle")
 
 
-@proves("R8")
-def another_handle_sees_the_dead_letters(bench: Bench) -> None:
-    reader = bench.another()
-    bench.same(list(reader.store.dead_letters(key())), [], "dead letters")
-    bench.commit(key(), 1, bury=[letter("1")])
-    bench.same(list(reader.store.dead_letters(key())), [letter("1")], "dead letters through another handle")
+@checks("R8")
+def another_handle_sees_the_dead_letters(fixture: BackendFixture) -> None:
+    reader = fixture.another()
+    fixture.same(list(reader.store.dead_letters(key())), [], "dead letters")
+    fixture.commit(key(), 1, bury=[letter("1")])
+    fixture.same(list(reader.store.dead_letters(key())), [letter("1")], "dead letters through another handle")
 
 
-@proves("R8")
-def what_was_read_or_given_can_be_changed_without_harm(bench: Bench) -> None:
+@checks("R8")
+def what_was_read_or_given_can_be_changed_without_harm(fixture: BackendFixture) -> None:
     given = [letter("1"), letter("2")]
-    bench.commit(key(), 1, bury=given)
+    fixture.commit(key(), 1, bury=given)
     given.clear()
-    read = bench.backend.store.dead_letters(key())
+    read = fixture.backend.store.dead_letters(key())
     if isinstance(read, list):
         cast("list[object]", read).clear()
-    bench.same(list(bench.backend.store.dead_letters(key())), [letter("1"), letter("2")], "dead letters")
-    loaded = bench.backend.store.load(key())
-    bench.holds(loaded is not None, "nothing was loaded")
+    fixture.same(list(fixture.backend.store.dead_letters(key())), [letter("1"), letter("2")], "dead letters")
+    loaded = fixture.backend.store.load(key())
+    fixture.holds(loaded is not None, "nothing was loaded")
     if loaded is not None and isinstance(loaded.index.tags, list):
         cast("list[object]", loaded.index.tags).clear()
-    bench.same(bench.backend.store.load(key()), stored(1), "loaded")
+    fixture.same(fixture.backend.store.load(key()), stored(1), "loaded")
     batch = [message("1"), message("2")]
-    bench.backend.queue.send(batch)
+    fixture.backend.queue.send(batch)
     batch.clear()
-    found = bench.receives("1", "2")
-    held = bench.backend.queue
+    found = fixture.receives("1", "2")
+    held = fixture.backend.queue
     held.release(found)
-    bench.advance(bench.harness.tick)
-    bench.receives("1", "2")
+    fixture.advance(fixture.harness.tick)
+    fixture.receives("1", "2")
 
 
-@proves("R9")
-def all_parts_of_a_commit_are_read_back_together(bench: Bench) -> None:
+@checks("R9")
+def all_parts_of_a_commit_are_read_back_together(fixture: BackendFixture) -> None:
     places = [key("a"), key("b")]
     for version in range(1, 4):
         for place in places:
-            bench.backend.store.commit(place, _of_many_parts(place, version), version - 1)
-        for handle in (bench.backend, bench.another()):
+            fixture.backend.store.commit(place, _of_many_parts(place, version), version - 1)
+        for handle in (fixture.backend, fixture.another()):
             for place in places:
-                bench.same(handle.store.load(place), _of_many_parts(place, version), f"loaded for {place}")
+                fixture.same(handle.store.load(place), _of_many_parts(place, version), f"loaded for {place}")
 
 
 def _of_many_parts(place: Key, version: int) -> Stored:
@@ -266,8 +266,8 @@ def _two_commits(store: Store) -> Callable[[], None]:
     return lambda: store.commit(key(), stored(2), 1, [letter("3")], 1)
 
 
-@proves("R9")
-def a_commit_and_its_dead_letters_are_seen_together(bench: Bench) -> None:
+@checks("R9")
+def a_commit_and_its_dead_letters_are_seen_together(fixture: BackendFixture) -> None:
     seen = list[tuple[int, list[str], int]]()
 
     def look(store: Store) -> None:
@@ -278,31 +278,31 @@ def a_commit_and_its_dead_letters_are_seen_together(bench: Bench) -> None:
         seen.clear()
         return Pair(_two_commits(first.store), lambda: look(second.store))
 
-    for line in each_preemption(bench, pair):
+    for line in each_preemption(fixture, pair):
         for before, letters, after in seen:
             found = f"version {before}, then the dead letters {letters}, then version {after}"
             together = letters in (LYING[before], LYING[after])
-            bench.holds(together, f"in a commit that paused at {line}: {found}")
-    bench.mark("commit interrupted")
+            fixture.holds(together, f"in a commit that paused at {line}: {found}")
+    fixture.mark("commit interrupted")
 
 
-@proves("R9")
-def a_commit_that_is_interrupted_has_happened_or_not(bench: Bench) -> None:
-    for trip in interrupted(bench, lambda: _two_commits(bench.another().backend.store)):
-        store = bench.another().backend.store
+@checks("R9")
+def a_commit_that_is_interrupted_has_happened_or_not(fixture: BackendFixture) -> None:
+    for trip in interrupted(fixture, lambda: _two_commits(fixture.another().backend.store)):
+        store = fixture.another().backend.store
         version = version_of(store.load(key()))
         letters = ids_of(store.dead_letters(key()))
-        bench.same(letters, LYING[version], f"dead letters at version {version}, after an interruption at {trip}")
+        fixture.same(letters, LYING[version], f"dead letters at version {version}, after an interruption at {trip}")
 
 
-@proves("R10")
-def a_commit_that_is_repeatedis_refused(bench: Bench) -> None:
-    bench.commit(key(), 1, bury=[letter("1")])
-    again = partial(bench.backend.store.commit, key(), stored(1), 0, [letter("1")])
-    bench.holds(is_refused(again), "the same commit was taken twice")
-    bench.same(list(bench.backend.store.dead_letters(key())), [letter("1")], "dead letters of a repeated commit")
+@checks("R10")
+def a_commit_that_is_repeatedis_refused(fixture: BackendFixture) -> None:
+    fixture.commit(key(), 1, bury=[letter("1")])
+    again = partial(fixture.backend.store.commit, key(), stored(1), 0, [letter("1")])
+    fixture.holds(is_refused(again), "the same commit was taken twice")
+    fixture.same(list(fixture.backend.store.dead_letters(key())), [letter("1")], "dead letters of a repeated commit")
     write = Write(key(), stored(2), 1, sends=(message("x", key("b")),), bury=(letter("2"),))
-    bench.backend.finish(write)
-    bench.holds(is_refused(lambda: bench.backend.finish(write)), "the same write was taken twice")
-    bench.same(len(bench.backend.store.dead_letters(key())), 2, "how many dead letters a repeated write left")
-    bench.mark("commit repeated")
+    fixture.backend.finish(write)
+    fixture.holds(is_refused(lambda: fixture.backend.finish(write)), "the same write was taken twice")
+    fixture.same(len(fixture.backend.store.dead_letters(key())), 2, "how many dead letters a repeated write left")
+    fixture.mark("commit repeated")

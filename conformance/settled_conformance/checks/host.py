@@ -7,25 +7,25 @@ from typing import Any
 
 from settled import Key, Machine, Policy
 from settled.durable import Backend, Delivery
-from settled_conformance.fixture import Bench
-from settled_conformance.simulator.history import DiaryMachine, diary_of, with_diary
+from settled_conformance.fixture import BackendFixture
+from settled_conformance.simulator.history import HistoryMachine, history_of, with_history
 from settled_runtime import Client, Host
 
 IMPATIENT = Policy(max_attempts=2)
 
 
-class House:
+class HostFixture:
     """A machine that lives at a bench, with a client and a host, over its first handle or over `backend`."""
 
     def __init__(
         self,
-        bench: Bench,
+        fixture: BackendFixture,
         machine: Machine[Any, Any],
         backend: Backend | None = None,
         policy: Policy = IMPATIENT,
     ) -> None:
-        self.bench, self.machine = bench, machine
-        handle = backend or bench.backend
+        self.fixture, self.machine = fixture, machine
+        handle = backend or fixture.backend
         self.client = Client(machine, handle)
         self.host = Host([machine], handle, policy=policy, observers=())
 
@@ -33,30 +33,30 @@ class House:
         """Take what there is, until nothing comes for a while; all that was handed out."""
         taken = list[Delivery]()
         for _ in range(200):
-            found = self.bench.receive()
+            found = self.fixture.receive()
             if not found:
                 return taken
             taken += found
             self.host.handle(found)
-        self.bench.holds(False, "the host never came to rest")
+        self.fixture.holds(False, "the host never came to rest")
         return taken
 
     def fail_for_good(self) -> None:
         """Work, and let time pass for those who wait."""
         for _ in range(6):
             self.work()
-            self.bench.advance(3.0)
+            self.fixture.advance(3.0)
 
     def entries(self, instance: str) -> list[str]:
         """The ids of the events that `instance` has taken."""
         snapshot = self.client.get(instance)
-        return [event["id"] for event in diary_of(snapshot)] if snapshot else []
+        return [event["id"] for event in history_of(snapshot)] if snapshot else []
 
     def close(self) -> None:
         self.host.close()
 
 
-def listing(broken: Sequence[str] = (), tell: Callable[[Any], object] | None = None) -> DiaryMachine:
+def listing(broken: Sequence[str] = (), tell: Callable[[Any], object] | None = None) -> HistoryMachine:
     """Takes events, and tells the world of each by `tell`; those of the types in `broken` fail."""
 
     def check(args: Any) -> bool:
@@ -64,7 +64,7 @@ def listing(broken: Sequence[str] = (), tell: Callable[[Any], object] | None = N
             raise RuntimeError(f"{args.event['type']} is broken")
         return True
 
-    return with_diary(
+    return with_history(
         {
             "id": "list",
             "context": {},
@@ -84,5 +84,5 @@ def event(id: str, type: str = "E") -> Mapping[str, str]:
     return {"type": type, "id": id}
 
 
-def key_of(house: House, instance: str = "a") -> Key:
-    return Key(house.machine.id, instance)
+def key_of(host: HostFixture, instance: str = "a") -> Key:
+    return Key(host.machine.id, instance)

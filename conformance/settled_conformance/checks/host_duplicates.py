@@ -7,105 +7,105 @@ import time
 from typing import Any
 
 from settled import Machine, assign, setup
-from settled_conformance.checks import proves
-from settled_conformance.checks.host import House, event, key_of, listing
-from settled_conformance.fixture import Bench
-from settled_conformance.simulator.history import diary_of
+from settled_conformance.checks import checks
+from settled_conformance.checks.host import HostFixture, event, key_of, listing
+from settled_conformance.fixture import BackendFixture
+from settled_conformance.simulator.history import history_of
 from settled_runtime import Client, Host, Worker
 
 
-@proves("X1")
-def an_event_that_is_sent_twice_is_taken_once(bench: Bench) -> None:
-    house = House(bench, listing())
-    house.client.start("a", id="start")
+@checks("X1")
+def an_event_that_is_sent_twice_is_taken_once(fixture: BackendFixture) -> None:
+    host = HostFixture(fixture, listing())
+    host.client.start("a", message_id="start")
     for id in ("1", "2", "1"):
-        house.client.send("a", event(id), id=id)
-    house.work()
-    bench.same(house.entries("a"), ["1", "2"], "taken")
-    bench.mark("sent twice")
-    house.close()
+        host.client.send("a", event(id), message_id=id)
+    host.work()
+    fixture.same(host.entries("a"), ["1", "2"], "taken")
+    fixture.mark("sent twice")
+    host.close()
 
 
-@proves("X3")
-def an_event_that_is_sent_again_after_its_end_is_taken_no_more(bench: Bench) -> None:
-    house = House(bench, listing())
-    house.client.start("a", id="start")
-    house.client.send("a", event("1"), id="1")
-    house.work()
-    house.client.send("a", event("1"), id="1")
-    house.client.send("a", event("2"), id="2")
-    house.work()
-    bench.same(house.entries("a"), ["1", "2"], "taken")
-    bench.mark("sent after the end")
-    house.close()
+@checks("X3")
+def an_event_that_is_sent_again_after_its_end_is_taken_no_more(fixture: BackendFixture) -> None:
+    host = HostFixture(fixture, listing())
+    host.client.start("a", message_id="start")
+    host.client.send("a", event("1"), message_id="1")
+    host.work()
+    host.client.send("a", event("1"), message_id="1")
+    host.client.send("a", event("2"), message_id="2")
+    host.work()
+    fixture.same(host.entries("a"), ["1", "2"], "taken")
+    fixture.mark("sent after the end")
+    host.close()
 
 
-@proves("X5")
-def an_event_that_the_queue_has_forgotten_is_taken_no_more(bench: Bench) -> None:
-    house = House(bench, listing())
-    house.client.start("a", id="start")
-    house.client.send("a", event("1"), id="1")
-    old = house.work()
-    bench.advance(600.0 if bench.owns_time else bench.lease * 2)
-    house.client.send("a", event("2"), id="2")
-    house.work()
-    house.host.handle(old)
-    bench.same(house.entries("a"), ["1", "2"], "taken, when a queue hands out again what it had forgotten")
-    bench.mark("the queue had forgotten")
-    house.close()
+@checks("X5")
+def an_event_that_the_queue_has_forgotten_is_taken_no_more(fixture: BackendFixture) -> None:
+    host = HostFixture(fixture, listing())
+    host.client.start("a", message_id="start")
+    host.client.send("a", event("1"), message_id="1")
+    old = host.work()
+    fixture.advance(600.0 if fixture.owns_time else fixture.lease * 2)
+    host.client.send("a", event("2"), message_id="2")
+    host.work()
+    host.host.handle(old)
+    fixture.same(host.entries("a"), ["1", "2"], "taken, when a queue hands out again what it had forgotten")
+    fixture.mark("the queue had forgotten")
+    host.close()
 
 
-@proves("D5")
-def what_was_taken_has_no_effect_again(bench: Bench) -> None:
-    house = House(bench, listing())
-    house.client.start("a")
-    house.client.send("a", event("1"))
-    house.work()
-    bench.mark("acknowledged")
+@checks("D5")
+def what_was_taken_has_no_effect_again(fixture: BackendFixture) -> None:
+    host = HostFixture(fixture, listing())
+    host.client.start("a")
+    host.client.send("a", event("1"))
+    host.work()
+    fixture.mark("acknowledged")
     for _ in range(3):
-        bench.advance(bench.lease + bench.harness.tick)
-        house.work()
-    bench.same(house.entries("a"), ["1"], "taken")
-    house.close()
+        fixture.advance(fixture.lease + fixture.harness.tick)
+        host.work()
+    fixture.same(host.entries("a"), ["1"], "taken")
+    host.close()
 
 
-@proves("X6")
-def a_poisoned_event_is_set_aside_with_all_it_said(bench: Bench) -> None:
-    house = House(bench, listing(broken=["POISON"]))
-    house.client.start("a")
-    house.client.send("a", {"type": "POISON", "id": "p", "text": "🙂" * 100}, id="p")
-    house.client.send("a", event("2"), id="2")
-    house.fail_for_good()
-    lying = [each.message for each in bench.another().store.dead_letters(key_of(house))]
-    bench.same([each.id for each in lying], ["p", "2"], "dead letters")
-    bench.holds("🙂" * 100 in lying[0].body, f"a dead letter lost what it said: {lying[0].body[:80]}")
-    bench.mark("set aside")
-    house.close()
+@checks("X6")
+def a_poisoned_event_is_set_aside_with_all_it_said(fixture: BackendFixture) -> None:
+    host = HostFixture(fixture, listing(broken=["POISON"]))
+    host.client.start("a")
+    host.client.send("a", {"type": "POISON", "id": "p", "text": "🙂" * 100}, message_id="p")
+    host.client.send("a", event("2"), message_id="2")
+    host.fail_for_good()
+    lying = [each.message for each in fixture.another().store.dead_letters(key_of(host))]
+    fixture.same([each.id for each in lying], ["p", "2"], "dead letters")
+    fixture.holds("🙂" * 100 in lying[0].body, f"a dead letter lost what it said: {lying[0].body[:80]}")
+    fixture.mark("set aside")
+    host.close()
 
 
-@proves("X7")
-def events_beside_a_poisoned_one_are_spared(bench: Bench) -> None:
-    house = House(bench, listing(broken=["POISON"]))
+@checks("X7")
+def events_beside_a_poisoned_one_are_spared(fixture: BackendFixture) -> None:
+    host = HostFixture(fixture, listing(broken=["POISON"]))
     for instance in ("a", "b"):
-        house.client.start(instance)
-        house.client.send(instance, event("1"), id="1")
-    house.client.send("a", event("p", "POISON"), id="p")
-    house.client.send("a", event("2"), id="2")
-    house.client.send("b", event("2"), id="2")
-    house.fail_for_good()
-    bench.same(house.entries("b"), ["1", "2"], "taken by another instance")
-    bench.same(house.entries("a"), ["1"], "taken before the poisoned event")
-    mended = House(bench, listing())
+        host.client.start(instance)
+        host.client.send(instance, event("1"), message_id="1")
+    host.client.send("a", event("p", "POISON"), message_id="p")
+    host.client.send("a", event("2"), message_id="2")
+    host.client.send("b", event("2"), message_id="2")
+    host.fail_for_good()
+    fixture.same(host.entries("b"), ["1", "2"], "taken by another instance")
+    fixture.same(host.entries("a"), ["1"], "taken before the poisoned event")
+    mended = HostFixture(fixture, listing())
     mended.client.redrive("a")
     mended.work()
-    bench.same(mended.entries("a"), ["1", "p", "2"], "taken after a redrive")
-    bench.mark("spared")
-    house.close()
+    fixture.same(mended.entries("a"), ["1", "p", "2"], "taken after a redrive")
+    fixture.mark("spared")
+    host.close()
     mended.close()
 
 
-@proves("R11")
-def an_effect_that_thaws_after_its_turn_was_finished_changes_nothing(bench: Bench) -> None:
+@checks("R11")
+def an_effect_that_thaws_after_its_turn_was_finished_changes_nothing(fixture: BackendFixture) -> None:
     thawed, ended = threading.Event(), threading.Event()
     frozen = list[str]()
 
@@ -118,26 +118,26 @@ def an_effect_that_thaws_after_its_turn_was_finished_changes_nothing(bench: Benc
         return "in time"
 
     machine = _working(work)
-    house, other = House(bench, machine), House(bench, machine)
-    house.client.start("a")
-    house.client.send("a", {"type": "GO"}, id="go")
-    held = bench.receive(least=2)
+    host, other = HostFixture(fixture, machine), HostFixture(fixture, machine)
+    host.client.start("a")
+    host.client.send("a", {"type": "GO"}, message_id="go")
+    held = fixture.receive(least=2)
 
     def freeze() -> None:
-        house.host.handle(held)
+        host.host.handle(held)
         ended.set()
 
     threading.Thread(target=freeze, daemon=True).start()
     _until(lambda: bool(frozen))
-    bench.advance(bench.lease + bench.harness.tick)
+    fixture.advance(fixture.lease + fixture.harness.tick)
     other.work()
     thawed.set()
-    bench.holds(ended.wait(20.0), "the frozen worker never came to an end")
+    fixture.holds(ended.wait(20.0), "the frozen worker never came to an end")
     snapshot = other.client.get("a")
-    bench.holds(snapshot is not None and snapshot.context["output"] == "in time", f"it is {snapshot} after the thaw")
-    bench.same(len(set(frozen)), 1, "keys under which the effect was performed")
-    bench.mark("frozen in an effect")
-    house.close()
+    fixture.holds(snapshot is not None and snapshot.context["output"] == "in time", f"it is {snapshot} after the thaw")
+    fixture.same(len(set(frozen)), 1, "keys under which the effect was performed")
+    fixture.mark("frozen in an effect")
+    host.close()
     other.close()
 
 
@@ -161,13 +161,13 @@ def _working(work: Any) -> Machine[Any, Any]:
     )
 
 
-@proves("X4")
-def many_workers_take_each_event_once(bench: Bench) -> None:
+@checks("X4")
+def many_workers_take_each_event_once(fixture: BackendFixture) -> None:
     machine = listing()
-    house = House(bench, machine)
-    hosts = [Host([machine], bench.another().backend, observers=()) for _ in range(3)]
-    workers = [Worker(host, concurrency=2, batch=3, patience=0.05) for host in hosts]
-    client = Client(machine, bench.another().backend)
+    owner = HostFixture(fixture, machine)
+    hosts = [Host([machine], fixture.another().backend, observers=()) for _ in range(3)]
+    workers = [Worker(host, concurrency=2, batch=3, receive_wait=0.05) for host in hosts]
+    client = Client(machine, fixture.another().backend)
     threads = [threading.Thread(target=worker.run, daemon=True) for worker in workers]
     for thread in threads:
         thread.start()
@@ -175,18 +175,18 @@ def many_workers_take_each_event_once(bench: Bench) -> None:
         client.start(instance)
     for number in range(8):
         for instance in "abc":
-            client.send(instance, event(str(number)), id=f"{instance}{number}")
-            client.send(instance, event(str(number)), id=f"{instance}{number}")
+            client.send(instance, event(str(number)), message_id=f"{instance}{number}")
+            client.send(instance, event(str(number)), message_id=f"{instance}{number}")
     expected = [str(number) for number in range(8)]
-    reader = Client(machine, bench.another().backend)
-    _until(lambda: all((found := reader.get(each)) and len(diary_of(found)) >= 8 for each in "abc"))
+    reader = Client(machine, fixture.another().backend)
+    _until(lambda: all((found := reader.get(each)) and len(history_of(found)) >= 8 for each in "abc"))
     for worker in workers:
         worker.stop()
     for thread in threads:
         thread.join(20.0)
     for instance in "abc":
         found = reader.get(instance)
-        bench.same([event["id"] for event in diary_of(found)] if found else [], expected, f"taken by {instance}")
+        fixture.same([event["id"] for event in history_of(found)] if found else [], expected, f"taken by {instance}")
     for host in hosts:
         host.close()
-    house.close()
+    owner.close()

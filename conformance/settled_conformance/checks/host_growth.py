@@ -6,13 +6,13 @@ import statistics
 import time
 
 from settled import assign, setup
-from settled_conformance.checks import proves
-from settled_conformance.checks.host import House, key_of
-from settled_conformance.fixture import Bench, message
+from settled_conformance.checks import checks
+from settled_conformance.checks.host import HostFixture, key_of
+from settled_conformance.fixture import BackendFixture, message
 
 
-@proves("G1")
-def an_old_instance_is_as_light_and_as_quick_as_a_young_one(bench: Bench) -> None:
+@checks("G1")
+def an_old_instance_is_as_light_and_as_quick_as_a_young_one(fixture: BackendFixture) -> None:
     machine = setup(actions={"count": assign(count=lambda args: (args.context["count"] + 1) % 10)}).machine(
         {
             "id": "counter",
@@ -21,25 +21,25 @@ def an_old_instance_is_as_light_and_as_quick_as_a_young_one(bench: Bench) -> Non
             "states": {"on": {"tags": ["settled"], "on": {"E": {"actions": ["count"]}}}},
         }
     )
-    handle = bench.backend.backend  # nobody watches: so many messages would take too long
-    house = House(bench, machine, handle)
-    house.client.start("a", id="start")
-    house.host.handle(bench.receive_raw(handle))
-    batches, weights, times = (100 if bench.owns_time else 12), list[int](), list[float]()
+    handle = fixture.backend.backend  # nobody watches: so many messages would take too long
+    host = HostFixture(fixture, machine, handle)
+    host.client.start("a", message_id="start")
+    host.host.handle(fixture.receive_raw(handle))
+    batches, weights, times = (100 if fixture.owns_time else 12), list[int](), list[float]()
     for batch in range(batches):
-        if bench.owns_time:
-            bench.advance(bench.lease)  # a queue that knows ids again forgets them by and by
+        if fixture.owns_time:
+            fixture.advance(fixture.lease)  # a queue that knows ids again forgets them by and by
         ids = [f"{batch:05}.{number:02}" for number in range(100)]
-        handle.queue.send([message(id, key_of(house)) for id in ids])
+        handle.queue.send([message(id, key_of(host)) for id in ids])
         begin = time.perf_counter()
-        while held := bench.receive_raw(handle, 100):
-            house.host.handle(held)
+        while held := fixture.receive_raw(handle, 100):
+            host.host.handle(held)
         times.append(time.perf_counter() - begin)
-        record = handle.store.load(key_of(house))
+        record = handle.store.load(key_of(host))
         weights.append(len(record.body or "") if record else 0)
     young, old = weights[9], weights[-1]
-    bench.holds(old <= young + 40, f"the record weighed {young} characters after 1,000 events, and {old} at the end")
+    fixture.holds(old <= young + 40, f"the record weighed {young} characters after 1,000 events, and {old} at the end")
     early, late = statistics.median(times[5:12]), statistics.median(times[-7:])
-    bench.holds(late < 4 * early, f"100 events took {early:.4f} s after 1,000, and {late:.4f} s at the end")
-    bench.mark("grown")
-    house.close()
+    fixture.holds(late < 4 * early, f"100 events took {early:.4f} s after 1,000, and {late:.4f} s at the end")
+    fixture.mark("grown")
+    host.close()

@@ -6,43 +6,43 @@ from datetime import timedelta
 from typing import Any
 
 from settled import Machine, cancel, raise_, setup
-from settled_conformance.checks import proves
-from settled_conformance.checks.host import House, event
-from settled_conformance.fixture import Bench
+from settled_conformance.checks import checks
+from settled_conformance.checks.host import HostFixture, event
+from settled_conformance.fixture import BackendFixture
 
 
-@proves("T3")
-def a_timer_that_its_machine_cancelled_has_no_effect(bench: Bench) -> None:
-    house = House(bench, _bell(bench.lease / 2))
-    house.client.start("a")
-    house.client.send("a", event("1", "SET"))
-    house.work()
-    house.client.send("a", event("2", "CANCEL"))
-    house.work()
-    bench.advance(bench.lease / 2 + bench.harness.tick)
-    house.work()
-    bench.same(_state(house), "quiet", "the state after a timer that was cancelled")
-    bench.mark("cancelled")
-    house.close()
+@checks("T3")
+def a_timer_that_its_machine_cancelled_has_no_effect(fixture: BackendFixture) -> None:
+    host = HostFixture(fixture, _bell(fixture.lease / 2))
+    host.client.start("a")
+    host.client.send("a", event("1", "SET"))
+    host.work()
+    host.client.send("a", event("2", "CANCEL"))
+    host.work()
+    fixture.advance(fixture.lease / 2 + fixture.harness.tick)
+    host.work()
+    fixture.same(_state(host), "quiet", "the state after a timer that was cancelled")
+    fixture.mark("cancelled")
+    host.close()
 
 
-@proves("T4")
-def a_timer_that_its_machine_set_again_has_its_effect_at_the_new_time(bench: Bench) -> None:
-    house, quarter = House(bench, _bell(bench.lease / 2)), bench.lease / 4
-    house.client.start("a")
-    house.client.send("a", event("1", "SET"))
-    house.work()
-    bench.advance(quarter)
-    house.client.send("a", event("2", "SET"))
-    house.work()
-    bench.advance(quarter + bench.harness.tick)
-    house.work()
-    bench.same(_state(house), "quiet", "the state at the old time of a timer")
-    bench.mark("replaced")
-    bench.advance(quarter)
-    house.work()
-    bench.same(_state(house), "rung", "the state at the new time of a timer")
-    house.close()
+@checks("T4")
+def a_timer_that_its_machine_set_again_has_its_effect_at_the_new_time(fixture: BackendFixture) -> None:
+    host, quarter = HostFixture(fixture, _bell(fixture.lease / 2)), fixture.lease / 4
+    host.client.start("a")
+    host.client.send("a", event("1", "SET"))
+    host.work()
+    fixture.advance(quarter)
+    host.client.send("a", event("2", "SET"))
+    host.work()
+    fixture.advance(quarter + fixture.harness.tick)
+    host.work()
+    fixture.same(_state(host), "quiet", "the state at the old time of a timer")
+    fixture.mark("replaced")
+    fixture.advance(quarter)
+    host.work()
+    fixture.same(_state(host), "rung", "the state at the new time of a timer")
+    host.close()
 
 
 def _bell(wait: float) -> Machine[Any, Any]:
@@ -65,6 +65,6 @@ def _bell(wait: float) -> Machine[Any, Any]:
     )
 
 
-def _state(house: House) -> Any:
-    snapshot = house.client.get("a")
+def _state(host: HostFixture) -> Any:
+    snapshot = host.client.get("a")
     return None if snapshot is None else snapshot.value

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from settled_conformance.checks import proves
-from settled_conformance.checks.host import House, event, key_of
-from settled_conformance.fixture import Bench
-from settled_conformance.simulator.history import DiaryMachine, with_diary
+from settled_conformance.checks import checks
+from settled_conformance.checks.host import HostFixture, event, key_of
+from settled_conformance.fixture import BackendFixture
+from settled_conformance.simulator.history import HistoryMachine, with_history
 
 
-@proves("V1")
-def an_instance_whose_state_is_gone_waits_for_its_state(bench: Bench) -> None:
-    before, without = House(bench, _deployed("old", "kept")), House(bench, _deployed("kept"))
+@checks("V1")
+def an_instance_whose_state_is_gone_waits_for_its_state(fixture: BackendFixture) -> None:
+    before, without = HostFixture(fixture, _deployed("old", "kept")), HostFixture(fixture, _deployed("kept"))
     before.client.start("a")
-    before.client.send("a", event("1", "GO"), id="1")
+    before.client.send("a", event("1", "GO"), message_id="1")
     before.work()
-    without.client.send("a", event("2"), id="2")
-    without.client.send("a", event("3"), id="3")
+    without.client.send("a", event("2"), message_id="2")
+    without.client.send("a", event("3"), message_id="3")
     without.fail_for_good()
-    record = bench.backend.store.load(key_of(before))
-    bench.holds(record is not None and record.index.status == "halted", f"no operator could see it: {record}")
-    bench.mark("unreadable")
-    after = House(bench, _deployed("kept", "old"))
-    bench.same(after.client.redrive("a"), 2, "dead letters")
-    after.client.send("a", event("4"), id="4")
+    record = fixture.backend.store.load(key_of(before))
+    fixture.holds(record is not None and record.index.status == "halted", f"no operator could see it: {record}")
+    fixture.mark("unreadable")
+    after = HostFixture(fixture, _deployed("kept", "old"))
+    fixture.same(after.client.redrive("a"), 2, "dead letters")
+    after.client.send("a", event("4"), message_id="4")
     after.work()
-    bench.same(after.entries("a"), ["1", "2", "3", "4"], "taken")
-    for house in (before, without, after):
-        house.close()
+    fixture.same(after.entries("a"), ["1", "2", "3", "4"], "taken")
+    for host in (before, without, after):
+        host.close()
 
 
-def _deployed(*states: str) -> DiaryMachine:
-    return with_diary(
+def _deployed(*states: str) -> HistoryMachine:
+    return with_history(
         {
             "id": "list",
             "context": {},

@@ -7,17 +7,17 @@ import time
 
 from settled import Key
 from settled.durable import Capability
-from settled_conformance.checks import proves
-from settled_conformance.fixture import Bench
-from settled_conformance.processes import Lives, Writer, order_of, performed
+from settled_conformance.checks import checks
+from settled_conformance.fixture import BackendFixture
+from settled_conformance.processes import Workforce, Writer, order_of, performed
 
 ROUNDS = 4
 
 
-@proves("D7")
-def what_a_killed_process_was_answered_is_there(bench: Bench) -> None:
-    opener = bench.harness.opener()
-    bench.holds(opener is not None, "no opener: only a backend of kind memory may live and die with its process")
+@checks("D7")
+def what_a_killed_process_was_answered_is_there(fixture: BackendFixture) -> None:
+    opener = fixture.harness.opener()
+    fixture.holds(opener is not None, "no opener: only a backend of kind memory may live and die with its process")
     assert opener is not None
     source, said = random.Random(7), 0
     for _ in range(ROUNDS):
@@ -31,20 +31,20 @@ def what_a_killed_process_was_answered_is_there(bench: Bench) -> None:
             letters = [each.message.id for each in backend.store.dead_letters(Writer.KEY)]
         finally:
             backend.close()
-        bench.holds(version >= said, f"version {said} was answered, and {version} is there after kill -9")
-        bench.same(letters, [f"l{number}" for number in range(1, version + 1)], f"dead letters at version {version}")
+        fixture.holds(version >= said, f"version {said} was answered, and {version} is there after kill -9")
+        fixture.same(letters, [f"l{number}" for number in range(1, version + 1)], f"dead letters at version {version}")
         said = version
-    bench.holds(said > 0, "the process was killed before it was answered even once")
-    _all_messages_are_there(bench, said)
-    bench.mark("killed")
+    fixture.holds(said > 0, "the process was killed before it was answered even once")
+    _all_messages_are_there(fixture, said)
+    fixture.mark("killed")
 
 
-def _all_messages_are_there(bench: Bench, versions: int) -> None:
-    opener = bench.harness.opener()
+def _all_messages_are_there(fixture: BackendFixture, versions: int) -> None:
+    opener = fixture.harness.opener()
     assert opener is not None
     backend = opener()
     found = dict[Key, list[str]]()
-    is_atomic = Capability.ATOMIC_FINISH in bench.harness.capabilities
+    is_atomic = Capability.ATOMIC_FINISH in fixture.harness.capabilities
     expected = (Writer.SENT, Writer.OWED) if is_atomic else (Writer.SENT,)
     end = time.monotonic() + 30.0
     while any(len(found.get(key, [])) < versions for key in expected) and time.monotonic() < end:
@@ -54,27 +54,27 @@ def _all_messages_are_there(bench: Bench, versions: int) -> None:
         backend.queue.ack(deliveries)
     backend.close()
     sent, came = [f"s{number}" for number in range(1, versions + 1)], found.get(Writer.SENT, [])
-    if Capability.DEDUPLICATION not in bench.harness.capabilities:
+    if Capability.DEDUPLICATION not in fixture.harness.capabilities:
         came = list(dict.fromkeys(came))  # what was sent and not yet committed is sent again by the next process
     # The one that was under way when the process was killed may be there too.
-    bench.same(came[:versions], sent, "sends that were answered, after kill -9")
+    fixture.same(came[:versions], sent, "sends that were answered, after kill -9")
     if is_atomic:
         owed = [f"o{number}" for number in range(1, versions + 1)]
-        bench.same(found.get(Writer.OWED, []), owed, f"what {versions} commits owed, after kill -9")
+        fixture.same(found.get(Writer.OWED, []), owed, f"what {versions} commits owed, after kill -9")
 
 
-@proves("D7")
-def workers_that_are_killed_lose_and_double_nothing(bench: Bench) -> None:
-    opener = bench.harness.opener()
+@checks("D7")
+def workers_that_are_killed_lose_and_double_nothing(fixture: BackendFixture) -> None:
+    opener = fixture.harness.opener()
     if opener is None:
         return
-    with Lives(opener, workers=2) as lives:
+    with Workforce(opener, workers=2) as lives:
         lives.send(instances="abc", events=12)
         for _ in range(5):
             time.sleep(0.5)
             lives.kill_one()
-        bench.holds(lives.wait(instances="abc", events=12), f"not all was taken in time: {lives.taken('abc')}")
+        fixture.holds(lives.wait(instances="abc", events=12), f"not all was taken in time: {lives.taken('abc')}")
         for instance in "abc":
-            bench.same(order_of(lives, instance), [str(number) for number in range(12)], f"taken by {instance}")
+            fixture.same(order_of(lives, instance), [str(number) for number in range(12)], f"taken by {instance}")
         keys = performed(lives)
-        bench.same(len(keys), 3 * 12, "effects that were performed, each under its own key")
+        fixture.same(len(keys), 3 * 12, "effects that were performed, each under its own key")

@@ -8,10 +8,10 @@ from typing import Any
 from settled import Machine, assign, setup
 from settled.data import parse
 from settled.durable import Timer
-from settled.durable.record import due_message
-from settled_conformance.checks import proves
-from settled_conformance.checks.host import House, event, key_of
-from settled_conformance.fixture import Bench
+from settled.durable.record import timer_message
+from settled_conformance.checks import checks
+from settled_conformance.checks.host import HostFixture, event, key_of
+from settled_conformance.fixture import BackendFixture
 
 DAY = 24 * 3600.0
 
@@ -34,73 +34,73 @@ def _reminder(delay: float, version: str | None = None, **logic: Any) -> Machine
     return setup(actions={"hear": heard}, **logic).machine({**config, "version": version} if version else config)
 
 
-def _value(house: House) -> Any:
-    found = house.client.get("a")
+def _value(host: HostFixture) -> Any:
+    found = host.client.get("a")
     return found and found.value
 
 
-@proves("T6")
-def a_timer_that_comes_early_is_put_off(bench: Bench) -> None:
-    house = House(bench, _reminder(20 * bench.lease))
-    house.client.start("a")
-    house.work()
-    stored = bench.backend.store.load(key_of(house))
+@checks("T6")
+def a_timer_that_comes_early_is_put_off(fixture: BackendFixture) -> None:
+    host = HostFixture(fixture, _reminder(20 * fixture.lease))
+    host.client.start("a")
+    host.work()
+    stored = fixture.backend.store.load(key_of(host))
     assert stored is not None
     (token,) = _tokens(stored.body)
     # As a vendor would that is wrong: what was scheduled comes now, and will not come again.
-    bench.backend.timers.schedule(Timer(token, due_message(key_of(house), token), bench.harness.now()))
-    bench.advance(bench.harness.tick)
-    house.client.send("a", event("1"))
-    house.work()
-    bench.mark("early")
-    bench.same(_value(house), "waiting", "the state after a timer that came early")
-    found = house.client.get("a")
-    bench.same(found and found.context["heard"], 1, "events taken behind a timer that came early")
-    bench.advance(20 * bench.lease + 2 * bench.harness.tick)
-    house.work()
-    bench.same(_value(house), "reminded", "the state after its time")
-    house.close()
+    fixture.backend.timers.schedule(Timer(token, timer_message(key_of(host), token), fixture.harness.now()))
+    fixture.advance(fixture.harness.tick)
+    host.client.send("a", event("1"))
+    host.work()
+    fixture.mark("early")
+    fixture.same(_value(host), "waiting", "the state after a timer that came early")
+    found = host.client.get("a")
+    fixture.same(found and found.context["heard"], 1, "events taken behind a timer that came early")
+    fixture.advance(20 * fixture.lease + 2 * fixture.harness.tick)
+    host.work()
+    fixture.same(_value(host), "reminded", "the state after its time")
+    host.close()
 
 
 def _tokens(body: str) -> list[str]:
     return list(parse(body)["timers"])
 
 
-@proves("V2")
-def an_older_host_leaves_what_a_newer_one_has_migrated(bench: Bench) -> None:
+@checks("V2")
+def an_older_host_leaves_what_a_newer_one_has_migrated(fixture: BackendFixture) -> None:
     def cents(snapshot: dict[str, Any]) -> Mapping[str, Any]:
         return {**snapshot, "context": {**snapshot["context"], "price": 100 * snapshot["context"]["price"]}}
 
-    old = House(bench, _reminder(DAY, "1"))
-    new = House(bench, _reminder(DAY, "2", migrations={"1": cents}))
+    old = HostFixture(fixture, _reminder(DAY, "1"))
+    new = HostFixture(fixture, _reminder(DAY, "2", migrations={"1": cents}))
     old.client.start("a")
     old.work()
     for _ in range(3):
         old.client.send("a", event("E"))
         new.work()
         old.client.send("a", event("E"))
-        old.host.handle(bench.receive())
-        bench.advance(bench.lease)
+        old.host.handle(fixture.receive())
+        fixture.advance(fixture.lease)
         new.work()
-    bench.mark("unknown version")
+    fixture.mark("unknown version")
     found = new.client.get("a")
-    bench.same(found and dict(found.context), {"heard": 6, "price": 1000}, "the context after both had their turns")
-    bench.same(list(bench.another().store.dead_letters(key_of(new))), [], "set aside by the older host")
+    fixture.same(found and dict(found.context), {"heard": 6, "price": 1000}, "the context after both had their turns")
+    fixture.same(list(fixture.another().store.dead_letters(key_of(new))), [], "set aside by the older host")
     old.close()
     new.close()
 
 
-@proves("V3")
-def a_delay_that_a_deploy_has_changed_is_armed_again(bench: Bench) -> None:
-    old, new = House(bench, _reminder(5 * bench.lease)), House(bench, _reminder(9 * bench.lease))
+@checks("V3")
+def a_delay_that_a_deploy_has_changed_is_armed_again(fixture: BackendFixture) -> None:
+    old, new = HostFixture(fixture, _reminder(5 * fixture.lease)), HostFixture(fixture, _reminder(9 * fixture.lease))
     old.client.start("a")
     old.work()
-    bench.advance(5 * bench.lease + 2 * bench.harness.tick)
+    fixture.advance(5 * fixture.lease + 2 * fixture.harness.tick)
     new.work()
-    bench.same(_value(new), "waiting", "the state when the old delay is over")
-    bench.mark("changed delay")
-    bench.advance(9 * bench.lease + 2 * bench.harness.tick)
+    fixture.same(_value(new), "waiting", "the state when the old delay is over")
+    fixture.mark("changed delay")
+    fixture.advance(9 * fixture.lease + 2 * fixture.harness.tick)
     new.work()
-    bench.same(_value(new), "reminded", "the state when the new delay is over")
+    fixture.same(_value(new), "reminded", "the state when the new delay is over")
     old.close()
     new.close()

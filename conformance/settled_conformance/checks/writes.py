@@ -6,108 +6,114 @@ from collections.abc import Callable
 
 from attrs import evolve
 
-from settled import Conflict, Unknown
+from settled import ConflictError, OutcomeUnknownError
 from settled.durable import Capability, Finished, Write
-from settled_conformance.checks import proves
-from settled_conformance.fixture import Bench, ids_of, key, letter, message, stored, timer, version_of
+from settled_conformance.checks import checks
+from settled_conformance.fixture import BackendFixture, ids_of, key, letter, message, stored, timer, version_of
 from settled_conformance.interruption import interrupted
 
 
-def _write_with_debts(bench: Bench) -> Callable[[], object]:
+def _write_with_debts(fixture: BackendFixture) -> Callable[[], object]:
     """A write that commits, sends, sets aside, and acknowledges; still to be made."""
-    handle = bench.another().backend
+    handle = fixture.another().backend
     handle.queue.send([message("head")])
-    held = tuple(bench.receive_raw(handle))
+    held = tuple(fixture.receive_raw(handle))
     write = Write(key(), stored(1), 0, (letter("1"),), sends=(message("x", key("b")),), acks=held)
     return lambda: handle.finish(write)
 
 
-@proves("R9", needs=Capability.ATOMIC_FINISH)
-def a_write_that_is_interrupted_has_happened_or_not(bench: Bench) -> None:
-    for trip in interrupted(bench, lambda: _write_with_debts(bench)):
-        fresh = bench.another().backend
+@checks("R9", needs=Capability.ATOMIC_FINISH)
+def a_write_that_is_interrupted_has_happened_or_not(fixture: BackendFixture) -> None:
+    for trip in interrupted(fixture, lambda: _write_with_debts(fixture)):
+        fresh = fixture.another().backend
         version, letters = version_of(fresh.store.load(key())), len(fresh.store.dead_letters(key()))
-        bench.advance(bench.lease + bench.harness.tick)
-        found = [each.message.id for each in bench.receive_raw(fresh)]
+        fixture.advance(fixture.lease + fixture.harness.tick)
+        found = [each.message.id for each in fixture.receive_raw(fresh)]
         expected = (1, 1, ["x"]) if version else (0, 0, ["head"])
         state = "the version, the number of dead letters and what is handed out"
-        bench.same((version, letters, found), expected, f"{state}, after an interruption at {trip}")
+        fixture.same((version, letters, found), expected, f"{state}, after an interruption at {trip}")
 
 
-@proves("R6", needs=Capability.JOINT_FINISH)
-def of_several_writes_the_late_one_is_refused_and_leaves_no_trace(bench: Bench) -> None:
-    finished = _three_writes(bench)
-    bench.same(set(finished.refused), {key("b")}, "which of three writes were refused, where the second was late")
+@checks("R6", needs=Capability.JOINT_FINISH)
+def of_several_writes_the_late_one_is_refused_and_leaves_no_trace(fixture: BackendFixture) -> None:
+    finished = _three_writes(fixture)
+    fixture.same(set(finished.refused), {key("b")}, "which of three writes were refused, where the second was late")
     late = finished.refused.get(key("b"))
-    bench.holds(isinstance(late, Conflict), f"a late write among others was refused with {late!r}, not a Conflict")
-    bench.same(version_of(bench.another().store.load(key("b"))), 1, "the version that a late write found")
-    bench.same(ids_of(bench.another().store.dead_letters(key("b"))), [], "dead letters of a late write")
-    bench.mark("conflict")
+    fixture.holds(
+        isinstance(late, ConflictError), f"a late write among others was refused with {late!r}, not a Conflict"
+    )
+    fixture.same(version_of(fixture.another().store.load(key("b"))), 1, "the version that a late write found")
+    fixture.same(ids_of(fixture.another().store.dead_letters(key("b"))), [], "dead letters of a late write")
+    fixture.mark("conflict")
 
 
-@proves("R9", needs=Capability.JOINT_FINISH)
-def of_several_writes_each_is_done_or_refused_by_itself(bench: Bench) -> None:
-    finished = _three_writes(bench)
+@checks("R9", needs=Capability.JOINT_FINISH)
+def of_several_writes_each_is_done_or_refused_by_itself(fixture: BackendFixture) -> None:
+    finished = _three_writes(fixture)
     for name in ("a", "c"):
-        bench.same(version_of(bench.another().store.load(key(name))), 1, f"the version of {name}, beside one refused")
-    found = [each.message.id for each in (*finished.deliveries, *bench.receive(), *bench.receive())]
-    bench.same(sorted(found), ["to a", "to c"], "handed out with and after three writes")
-    bench.advance(bench.lease + bench.harness.tick)
-    again = [each.message.id for _ in range(3) for each in bench.receive_raw(bench.another().backend)]
-    bench.holds("b1" in again, "the message of a write that was refused among others was acknowledged")
-    bench.mark("commit interrupted")
+        fixture.same(
+            version_of(fixture.another().store.load(key(name))), 1, f"the version of {name}, beside one refused"
+        )
+    found = [each.message.id for each in (*finished.deliveries, *fixture.receive(), *fixture.receive())]
+    fixture.same(sorted(found), ["to a", "to c"], "handed out with and after three writes")
+    fixture.advance(fixture.lease + fixture.harness.tick)
+    again = [each.message.id for _ in range(3) for each in fixture.receive_raw(fixture.another().backend)]
+    fixture.holds("b1" in again, "the message of a write that was refused among others was acknowledged")
+    fixture.mark("commit interrupted")
 
 
-@proves("R9", needs=Capability.JOINT_FINISH)
-def of_several_writes_one_that_reuses_an_id_is_refused_by_itself(bench: Bench) -> None:
-    bench.send(message("1", body='{"first":1}'))
-    bench.backend.queue.ack(bench.receives("1"))
+@checks("R9", needs=Capability.JOINT_FINISH)
+def of_several_writes_one_that_reuses_an_id_is_refused_by_itself(fixture: BackendFixture) -> None:
+    fixture.send(message("1", body='{"first":1}'))
+    fixture.backend.queue.ack(fixture.receives("1"))
     writes = [Write(key(name), stored(1), 0, sends=(message(f"to {name}", key("x")),)) for name in ("a", "b", "c")]
     writes[1] = evolve(writes[1], sends=(message("1", body='{"second":2}'),))
-    refused = bench.backend.finish_all(writes).refused
-    bench.holds(set(refused) <= {key("b")}, f"refused of three writes of which one reuses an id: {refused}")
+    refused = fixture.backend.finish_all(writes).refused
+    fixture.holds(set(refused) <= {key("b")}, f"refused of three writes of which one reuses an id: {refused}")
     for name in ("a", "c"):
-        bench.same(version_of(bench.another().store.load(key(name))), 1, f"the version of {name}, beside one refused")
-    bench.same(version_of(bench.another().store.load(key("b"))), 0 if refused else 1, "the version of b")
+        fixture.same(
+            version_of(fixture.another().store.load(key(name))), 1, f"the version of {name}, beside one refused"
+        )
+    fixture.same(version_of(fixture.another().store.load(key("b"))), 0 if refused else 1, "the version of b")
 
 
-@proves("F8", needs=Capability.JOINT_FINISH)
-def with_writes_come_no_more_messages_than_were_asked_for(bench: Bench) -> None:
-    bench.send(*(message("1", key(f"k{number}")) for number in range(5)))
+@checks("F8", needs=Capability.JOINT_FINISH)
+def with_writes_come_no_more_messages_than_were_asked_for(fixture: BackendFixture) -> None:
+    fixture.send(*(message("1", key(f"k{number}")) for number in range(5)))
     for version, asked in enumerate((0, 2, 0, 1), 1):
-        found = bench.backend.finish_all([Write(key(), stored(version), version - 1)], receive=asked).deliveries
-        bench.holds(len(found) <= asked, f"{len(found)} messages came with a write where {asked} were asked for")
+        found = fixture.backend.finish_all([Write(key(), stored(version), version - 1)], receive=asked).deliveries
+        fixture.holds(len(found) <= asked, f"{len(found)} messages came with a write where {asked} were asked for")
 
 
-def _three_writes(bench: Bench) -> Finished:
+def _three_writes(fixture: BackendFixture) -> Finished:
     """Writes of a, b and c in one call, each of which sends to its own key; b's comes too late."""
     names = ("a", "b", "c")
-    bench.send(*(message(f"{name}1", key(name)) for name in names))
-    held = {each.message.key: each for _ in names for each in bench.receive()}
-    bench.backend.store.commit(key("b"), stored(1), 0)
+    fixture.send(*(message(f"{name}1", key(name)) for name in names))
+    held = {each.message.key: each for _ in names for each in fixture.receive()}
+    fixture.backend.store.commit(key("b"), stored(1), 0)
     writes = [
         Write(
             key(name), stored(1), 0, (letter("x"),), sends=(message(f"to {name}", key(name)),), acks=(held[key(name)],)
         )
         for name in names
     ]
-    return bench.backend.finish_all(writes, receive=1)
+    return fixture.backend.finish_all(writes, receive=1)
 
 
-@proves("D4")
-def a_write_that_is_interrupted_owes_nothing_that_was_acknowledged(bench: Bench) -> None:
-    for trip in interrupted(bench, lambda: _write_with_debts(bench)):
-        bench.advance(bench.lease + bench.harness.tick)
-        found = [each.message.id for each in bench.receive_raw(bench.another().backend)]
-        bench.holds(found, f"interrupted at {trip}: the message was acknowledged, and what it owed never sent")
+@checks("D4")
+def a_write_that_is_interrupted_owes_nothing_that_was_acknowledged(fixture: BackendFixture) -> None:
+    for trip in interrupted(fixture, lambda: _write_with_debts(fixture)):
+        fixture.advance(fixture.lease + fixture.harness.tick)
+        found = [each.message.id for each in fixture.receive_raw(fixture.another().backend)]
+        fixture.holds(found, f"interrupted at {trip}: the message was acknowledged, and what it owed never sent")
 
 
-@proves("D4")
-def what_a_write_sends_is_there_when_it_is_answered(bench: Bench) -> None:
-    bench.send(message("head"))
-    held = bench.receives("head")
-    sender = bench.another()
-    due = bench.harness.now() + bench.lease / 2
+@checks("D4")
+def what_a_write_sends_is_there_when_it_is_answered(fixture: BackendFixture) -> None:
+    fixture.send(message("head"))
+    held = fixture.receives("head")
+    sender = fixture.another()
+    due = fixture.harness.now() + fixture.lease / 2
     write = Write(
         key(),
         stored(1),
@@ -117,23 +123,23 @@ def what_a_write_sends_is_there_when_it_is_answered(bench: Bench) -> None:
         acks=tuple(held),
     )
     sender.finish(write)
-    other = bench.another()
-    other.queue.ack(bench.receives("x", "y", through=other))
-    bench.advance(bench.lease / 2 + bench.harness.tick)
-    bench.receives("t", through=other)
-    bench.mark("crash", "owed")
+    other = fixture.another()
+    other.queue.ack(fixture.receives("x", "y", through=other))
+    fixture.advance(fixture.lease / 2 + fixture.harness.tick)
+    fixture.receives("t", through=other)
+    fixture.mark("crash", "owed")
 
 
-@proves("R10")
-def a_write_without_its_commit_may_be_repeated(bench: Bench) -> None:
-    bench.send(message("head"))
-    held = bench.receives("head")
+@checks("R10")
+def a_write_without_its_commit_may_be_repeated(fixture: BackendFixture) -> None:
+    fixture.send(message("head"))
+    held = fixture.receives("head")
     rest = Write(key(), sends=(message("x", key("b")),), acks=tuple(held))
     for _ in range(2):
         try:
-            bench.backend.finish(rest)
-        except Unknown:
+            fixture.backend.finish(rest)
+        except OutcomeUnknownError:
             continue
-    bench.receives("x", limit=1)
-    bench.advance(bench.lease + bench.harness.tick)
-    bench.receives("x", limit=1)
+    fixture.receives("x", limit=1)
+    fixture.advance(fixture.lease + fixture.harness.tick)
+    fixture.receives("x", limit=1)

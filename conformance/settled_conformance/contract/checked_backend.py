@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from attrs import define, field, frozen
 
-from settled import Conflict, IdReused, Key, LeaseLost, SettledError, TooLarge, Unavailable
+from settled import ConflictError, IdReusedError, Key, LeaseLostError, SettledError, TooLargeError, UnavailableError
 from settled.durable import (
     Backend,
     Capability,
@@ -25,10 +25,10 @@ from settled.durable import (
     Timers,
     Write,
 )
-from settled_conformance.contract.queue_checker import Queueing
-from settled_conformance.contract.store_checker import State, Storing
+from settled_conformance.contract.queue_checker import QueueChecker
+from settled_conformance.contract.store_checker import State, StoreChecker
 
-NOTHING_HAPPENED = (Unavailable, TooLarge, LeaseLost, IdReused)
+NOTHING_HAPPENED = (UnavailableError, TooLargeError, LeaseLostError, IdReusedError)
 
 
 @frozen
@@ -50,12 +50,12 @@ class Contract:
     violations: list[Violation] = field(factory=list[Violation])
     heard: list[Callable[[str], None]] = field(factory=list["Callable[[str], None]"])
     blame: str = "R6"
-    queueing: Queueing = field(init=False)
-    storing: Storing = field(init=False)
+    queueing: QueueChecker = field(init=False)
+    storing: StoreChecker = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.queueing = Queueing(self.accuse, self.capabilities, self.lease, self.tolerance)
-        self.storing = Storing(self.accuse)
+        self.queueing = QueueChecker(self.accuse, self.capabilities, self.lease, self.tolerance)
+        self.storing = StoreChecker(self.accuse)
 
     def accuse(self, guarantee: str, how: str) -> None:
         """A guarantee was broken."""
@@ -69,7 +69,7 @@ class Contract:
 
 
 @define(eq=False)
-class WitnessedStore:
+class CheckedStore:
     """A store that is watched."""
 
     store: Store
@@ -85,7 +85,7 @@ class WitnessedStore:
         after = storing.after(key, stored, tuple(bury), unbury)
         try:
             self.store.commit(key, stored, expected, bury, unbury)
-        except Conflict:
+        except ConflictError:
             storing.refused(key, expected)
             raise
         except NOTHING_HAPPENED:
@@ -105,7 +105,7 @@ class WitnessedStore:
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         try:
             self.store.delete(key, tombstone, expected)
-        except Conflict:
+        except ConflictError:
             self.contract.storing.refused(key, expected)
             raise
         self.contract.storing.deleted(key, tombstone, expected, self.store.load(key))
@@ -117,7 +117,7 @@ class WitnessedStore:
 
 
 @define(eq=False)
-class WitnessedQueue:
+class CheckedQueue:
     """A queue that is watched."""
 
     queue: Queue
@@ -152,7 +152,7 @@ class WitnessedQueue:
         now = self.contract.now()
         try:
             self.queue.extend(deliveries, lease)
-        except Conflict:
+        except ConflictError:
             self.contract.queueing.extended(deliveries, lease, now, refused=True)
             raise
         self.contract.queueing.extended(deliveries, lease, now, refused=False)
@@ -176,7 +176,7 @@ class Sending:
 
 
 @define(eq=False)
-class WitnessedTimers:
+class CheckedTimers:
     """Timers that are watched."""
 
     timers: Timers
@@ -193,19 +193,19 @@ class WitnessedTimers:
 
 
 @define(eq=False)
-class Witness:
+class CheckedBackend:
     """A backend that is watched."""
 
     backend: Backend
     contract: Contract
-    store: WitnessedStore = field(init=False)
-    queue: WitnessedQueue = field(init=False)
-    timers: WitnessedTimers = field(init=False)
+    store: CheckedStore = field(init=False)
+    queue: CheckedQueue = field(init=False)
+    timers: CheckedTimers = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.store = WitnessedStore(self.backend.store, self.contract)
-        self.queue = WitnessedQueue(self.backend.queue, self.contract)
-        self.timers = WitnessedTimers(self.backend.timers, self.contract)
+        self.store = CheckedStore(self.backend.store, self.contract)
+        self.queue = CheckedQueue(self.backend.queue, self.contract)
+        self.timers = CheckedTimers(self.backend.timers, self.contract)
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -257,10 +257,10 @@ class Witness:
 
     def _failed(self, write: Write, after: State | None, before: float, error: BaseException) -> None:
         contract = self.contract
-        if isinstance(error, Conflict):
+        if isinstance(error, ConflictError):
             contract.storing.refused(write.key, write.expected)
             contract.queueing.refused(write.sends)
-        elif isinstance(error, LeaseLost):
+        elif isinstance(error, LeaseLostError):
             contract.queueing.lease_was_lost(write, before)
             contract.queueing.refused(write.sends)
         elif not isinstance(error, NOTHING_HAPPENED):

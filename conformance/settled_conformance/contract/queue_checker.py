@@ -12,20 +12,20 @@ from attrs import define, field
 
 from settled import Key
 from settled.durable import Capability, Delivery, Message, Timer, Write
-from settled_conformance.contract.queue_model import Lease, Line, Post
+from settled_conformance.contract.queue_model import Lease, QueuedMessage, QueueModel
 
 Accuse = Callable[[str, str], None]
 
 
 @define(eq=False)
-class Queueing:
+class QueueChecker:
     """What the queue and the timers owe."""
 
     accuse: Accuse
     capabilities: frozenset[Capability]
     lease: float
     tolerance: float
-    lines: dict[Key, Line] = field(factory=dict[Key, Line])
+    lines: dict[Key, QueueModel] = field(factory=dict[Key, QueueModel])
     scheduled: dict[str, Timer] = field(factory=dict[str, Timer])
     replaced: dict[str, list[Timer]] = field(factory=dict[str, "list[Timer]"])
     cancelled: dict[str, Timer] = field(factory=dict[str, Timer])
@@ -33,9 +33,9 @@ class Queueing:
     perhaps_cancelled: set[str] = field(factory=set[str])
     receipts: set[tuple[Key, str]] = field(factory=set[tuple[Key, str]])
 
-    def line(self, key: Key) -> Line:
+    def line(self, key: Key) -> QueueModel:
         """The line of `key`."""
-        return self.lines.setdefault(key, Line(key))
+        return self.lines.setdefault(key, QueueModel(key))
 
     # What was asked for
 
@@ -135,7 +135,7 @@ class Queueing:
 
     def _hand_out(self, group: Sequence[Delivery], before: float, after: float) -> None:
         line = self.line(group[0].message.key)
-        fired: dict[str, Post] = {}
+        fired: dict[str, QueuedMessage] = {}
         owed = [delivery for delivery in group if self._is_owed(line, delivery, fired, after)]
         if not owed:
             return
@@ -146,7 +146,7 @@ class Queueing:
         line.lease = Lease(dict(zip((each.receipt for each in owed), posts, strict=True)), owed[0].until)
         line.parked_until, line.had_stale_ack, line.had_stale_release = 0.0, False, False
 
-    def _is_owed(self, line: Line, delivery: Delivery, fired: dict[str, Post], after: float) -> bool:
+    def _is_owed(self, line: QueueModel, delivery: Delivery, fired: dict[str, QueuedMessage], after: float) -> bool:
         """Whether `delivery` is of a message that waits; a repetition may be let pass, and anything else may not."""
         id = delivery.message.id
         if any(post.message.id == id for post in line.posts):
@@ -163,7 +163,7 @@ class Queueing:
         former = any(other.message == delivery.message for other in self.replaced.get(timer.id, []))
         return former and timer.message != delivery.message
 
-    def _judge_stranger(self, line: Line, delivery: Delivery) -> None:
+    def _judge_stranger(self, line: QueueModel, delivery: Delivery) -> None:
         id = delivery.message.id
         former = [each for timers in self.replaced.values() for each in timers if each.message == delivery.message]
         if former and id not in line.acked:
@@ -182,7 +182,7 @@ class Queueing:
         else:
             self.accuse("X9", f"{id} was handed out for {line.key}, and nobody had sent it")
 
-    def _judge_repetition(self, line: Line, id: str) -> None:
+    def _judge_repetition(self, line: QueueModel, id: str) -> None:
         if id in line.sent_after_ack and Capability.DEDUPLICATION in self.capabilities:
             self.accuse("X3", f"{id} was sent again after it was acknowledged, and handed out again")
         elif id in line.sent_while_waiting and Capability.DEDUPLICATION in self.capabilities:
@@ -190,7 +190,7 @@ class Queueing:
         elif Capability.ACKED_STAYS_GONE in self.capabilities:
             self.accuse("D5", f"{id} was acknowledged, and handed out again")
 
-    def _fire(self, line: Line, timer: Timer, after: float) -> Post:
+    def _fire(self, line: QueueModel, timer: Timer, after: float) -> QueuedMessage:
         others = self.replaced.get(timer.id, [])
         replaced = any(other.due <= after + self.tolerance for other in others)
         early = after < timer.due - self.tolerance and timer.id not in self.perhaps_fired
@@ -198,17 +198,17 @@ class Queueing:
             kind = "T4" if replaced else "T1"
             self.accuse(kind, f"the timer {timer.id} is due at {timer.due:g}, and fired at {after:g}")
         del self.scheduled[timer.id]
-        post = line.known[timer.message.id] = Post(timer.message, "timer")
+        post = line.known[timer.message.id] = QueuedMessage(timer.message, "timer")
         if not self._stays_away:  # it may come at each of its times
             former = [other.message for other in others if other.message.key == line.key]
-            line.posts += [Post(message, "timer", doubtful=True) for message in former]
+            line.posts += [QueuedMessage(message, "timer", doubtful=True) for message in former]
         return post
 
     @property
     def _stays_away(self) -> bool:
         return Capability.CANCELLED_STAYS_AWAY in self.capabilities
 
-    def _may_be_handed_out(self, line: Line, after: float) -> None:
+    def _may_be_handed_out(self, line: QueueModel, after: float) -> None:
         if line.lease is not None and after < line.lease.until - self.tolerance:
             if line.had_stale_release or line.had_stale_ack:
                 self.accuse("R5", f"{line.key} was handed out while it was held: a lost lease had been given back")
@@ -217,13 +217,15 @@ class Queueing:
         if after < line.parked_until - self.tolerance:
             self.accuse("R2", f"{line.key} was handed out at {after:g}, and is given back until {line.parked_until:g}")
 
-    def _in_order(self, line: Line, group: Sequence[Delivery], fired: dict[str, Post]) -> list[Post]:
+    def _in_order(
+        self, line: QueueModel, group: Sequence[Delivery], fired: dict[str, QueuedMessage]
+    ) -> list[QueuedMessage]:
         """The posts behind `group`: the first ones of the line, in their order.
 
         A timer may come in at any place behind what was handed out already, and what is doubtful may be passed over.
         """
         ids = [delivery.message.id for delivery in group]
-        handed, rest, disorder = list[Post](), list(line.posts), False
+        handed, rest, disorder = list[QueuedMessage](), list(line.posts), False
         for id, delivery in zip(ids, group, strict=True):
             post = fired.pop(id, None)
             # What is doubtful is passed over by what stands behind it, and by nothing that has just come in.
@@ -242,17 +244,17 @@ class Queueing:
         line.posts = [*dict.fromkeys(handed), *rest]
         return handed
 
-    def _is_first(self, rest: Sequence[Post], message: Message) -> bool:
+    def _is_first(self, rest: Sequence[QueuedMessage], message: Message) -> bool:
         """Whether `message` is the first of `rest`, and not another one further behind that has the same id."""
         first = rest[0].message
         return first.id == message.id and (first == message or all(message != each.message for each in rest))
 
-    def _judge_disorder(self, line: Line, ids: Sequence[str]) -> None:
+    def _judge_disorder(self, line: QueueModel, ids: Sequence[str]) -> None:
         expected = [post.message.id for post in line.posts[: len(ids)]]
         number = self._kind_of_disorder(line, ids, expected)
         self.accuse(number, f"{line.key} was handed out {list(ids)}, not {expected}")
 
-    def _kind_of_disorder(self, line: Line, ids: Sequence[str], expected: Sequence[str]) -> str:
+    def _kind_of_disorder(self, line: QueueModel, ids: Sequence[str], expected: Sequence[str]) -> str:
         twice = {id for id in ids if ids.count(id) > 1}
         if twice:
             return "X1" if twice & line.sent_while_waiting else "F2"
@@ -262,7 +264,7 @@ class Queueing:
             return "F3" if line.posts[0].handed else "F1"
         return "F2"
 
-    def _check_position(self, post: Post, delivery: Delivery) -> None:
+    def _check_position(self, post: QueuedMessage, delivery: Delivery) -> None:
         """Positions stay what they are, and rise along the line for ever; who declares none may have none."""
         position, line = delivery.position, self.line(delivery.message.key)
         if position is None:
@@ -278,7 +280,7 @@ class Queueing:
             line.last = position
         post.position = position
 
-    def _check(self, post: Post, delivery: Delivery, before: float, after: float) -> None:
+    def _check(self, post: QueuedMessage, delivery: Delivery, before: float, after: float) -> None:
         post.handed += 1
         self._check_position(post, delivery)
         message = delivery.message
@@ -312,7 +314,7 @@ class Queueing:
                 kind = "T4" if timer.id in self.replaced else "T2"
                 self.accuse(kind, f"the timer {timer.id} was due at {timer.due:g}, and never fired")
 
-    def _kind_of_loss(self, line: Line, post: Post) -> str:
+    def _kind_of_loss(self, line: QueueModel, post: QueuedMessage) -> str:
         others = [other for each in self.lines.values() for other in each.known.values() if other is not post]
         if line.had_bury:
             return "X6"

@@ -13,7 +13,7 @@ from settled.durable import Delivery, Message, Position
 
 
 @define(eq=False)
-class Post:
+class QueuedMessage:
     """A message in its line. `source` is what put it there: ``send``, ``finish``, or ``timer``."""
 
     message: Message
@@ -28,17 +28,17 @@ class Post:
 class Lease:
     """A hand-out that holds the line until `until`."""
 
-    deliveries: dict[str, Post]
+    deliveries: dict[str, QueuedMessage]
     until: float
 
 
 @define(eq=False)
-class Line:
+class QueueModel:
     """The posts of one key in their order, and who holds them. `last` is the highest position that was handed out."""
 
     key: Key
-    posts: list[Post] = field(factory=list[Post])
-    known: dict[str, Post] = field(factory=dict[str, Post])
+    posts: list[QueuedMessage] = field(factory=list[QueuedMessage])
+    known: dict[str, QueuedMessage] = field(factory=dict[str, QueuedMessage])
     acked: set[str] = field(factory=set[str])
     sent_while_waiting: set[str] = field(factory=set[str])
     sent_after_ack: set[str] = field(factory=set[str])
@@ -59,7 +59,7 @@ class Line:
         known = self.known.get(message.id)
         if known is None or known.message.body != message.body:
             leased = self.lease is not None and now < self.lease.until
-            self.known[message.id] = post = Post(message, source, doubtful, during_lease=leased)
+            self.known[message.id] = post = QueuedMessage(message, source, doubtful, during_lease=leased)
             self.posts.append(post)
             return
         known.doubtful = known.doubtful and doubtful
@@ -68,7 +68,7 @@ class Line:
         else:
             self.sent_while_waiting.add(message.id)
         if not deduplicates:
-            self.posts.append(Post(message, source, doubtful=True))
+            self.posts.append(QueuedMessage(message, source, doubtful=True))
 
     def is_held(self, now: float) -> bool:
         """Whether somebody's lease runs."""

@@ -27,7 +27,7 @@ class State:
 
 
 @define(eq=False)
-class Storing:
+class StoreChecker:
     """What the store owes. After an answer that never came there are several states it may be in."""
 
     accuse: Accuse

@@ -17,10 +17,10 @@ from attrs import evolve
 
 from settled import Key
 from settled.durable import Backend, Capability, Delivery, Queue, Store, Timers
-from settled_conformance.harness import Harness, Kind, Offer, Opener, Point
+from settled_conformance.harness import BackendKind, Harness, HarnessFeature, Opener, Point
 from settled_local import MemoryBackend, SQLiteBackend
-from settled_local.memory.message_group import Lane
-from settled_runtime import Separate
+from settled_local.memory.message_group import MessageGroup
+from settled_runtime import CompositeBackend
 
 EPOCH = 1_000_000.0
 """A whole number, so that the time between two moments is exact."""
@@ -39,9 +39,9 @@ class Clock:
 class MemoryHarness(Harness):
     """A backend in this process. Each call is one atomic step, so there is nothing to instrument."""
 
-    kind = Kind.MEMORY
+    kind = BackendKind.MEMORY
     capabilities = frozenset(Capability)
-    offers = frozenset(Offer)
+    offers = frozenset(HarnessFeature)
     tick = 0.001
 
     def __init__(self) -> None:
@@ -63,10 +63,10 @@ class MemoryHarness(Harness):
         return lambda: store.update({name: copy(part) for name, part in kept.items()})
 
     def ahead(self, key: Key, number: int) -> None:
-        records, lanes = vars(self._backend.store)["_stored"], vars(self._backend.queue)["_lanes"]
+        records, groups = vars(self._backend.store)["_stored"], vars(self._backend.queue)["_lanes"]
         records[key] = evolve(records[key], version=number)
-        lane = lanes.setdefault(key, Lane())
-        lane.tail = lane.token = number
+        group = groups.setdefault(key, MessageGroup())
+        group.tail = group.token = number
 
     def now(self) -> float:
         return self._clock.time
@@ -78,9 +78,9 @@ class MemoryHarness(Harness):
 class SQLiteHarness(Harness):
     """A file for each reset. Each call is one transaction, so there is nothing to instrument."""
 
-    kind = Kind.REAL
+    kind = BackendKind.REAL
     capabilities = frozenset(Capability)
-    offers = frozenset({Offer.FORGETFUL, Offer.AHEAD})
+    offers = frozenset({HarnessFeature.FORGETFUL, HarnessFeature.AHEAD})
     tick = 0.001
 
     def __init__(self) -> None:
@@ -130,8 +130,8 @@ class SQLiteHarness(Harness):
 class MixedHarness(SQLiteHarness):
     """`Separate`: the records in SQLite, the queue and the timers in memory; each call of a port is a round trip."""
 
-    kind = Kind.MEMORY
-    offers = frozenset({Offer.FORGETFUL})
+    kind = BackendKind.MEMORY
+    offers = frozenset({HarnessFeature.FORGETFUL})
     capabilities = frozenset(Capability) - {
         Capability.ATOMIC_FINISH,
         Capability.JOINT_FINISH,
@@ -149,7 +149,7 @@ class MixedHarness(SQLiteHarness):
         queue = cast("Queue", _Pointing(rest.queue, self._trip))
         timers = cast("Timers", _Pointing(rest.timers, self._trip))
         closing = (records.close,)
-        return Separate(store, queue, timers, rest.lease, self.capabilities, closing, clock=self._clock)
+        return CompositeBackend(store, queue, timers, rest.lease, self.capabilities, closing, clock=self._clock)
 
     def reset(self) -> None:
         super().reset()
@@ -178,7 +178,9 @@ class UnnumberedHarness(MixedHarness):
         mixed = super().open()
         queue = cast("Queue", _Unnumbered(mixed.queue))
         closing = (mixed.close,)
-        return Separate(mixed.store, queue, mixed.timers, mixed.lease, self.capabilities, closing, clock=self._clock)
+        return CompositeBackend(
+            mixed.store, queue, mixed.timers, mixed.lease, self.capabilities, closing, clock=self._clock
+        )
 
 
 class _Unnumbered:

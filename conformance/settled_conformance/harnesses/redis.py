@@ -16,14 +16,14 @@ from typing import Any
 from attrs import frozen
 
 from settled.durable import Backend, Capability
-from settled_conformance.harness import Harness, Kind, Opener, Point
+from settled_conformance.harness import BackendKind, Harness, Opener, Point
 from settled_conformance.harnesses.local import EPOCH, Clock
 from settled_conformance.harnesses.redis_servers import RedisServer, start_cluster
 from settled_redis.backend import RedisBackend
 from settled_redis.connect import largest_request, reach
-from settled_redis.connection import Command, Server
+from settled_redis.connection import RedisCommand, ServerConnection
 from settled_redis.keyspace import prepare
-from settled_redis.topology import Servers
+from settled_redis.topology import Topology
 from settled_redis.url import Options, parse
 
 RESTART_EVERY = 40
@@ -33,7 +33,7 @@ RESTART_EVERY = 40
 class RedisHarness(Harness):
     """A key space at `url`, under a prefix of its own for each reset."""
 
-    kind = Kind.REAL
+    kind = BackendKind.REAL
     capabilities = frozenset(Capability)
     tick = 0.001
     partitions = 1
@@ -45,7 +45,7 @@ class RedisHarness(Harness):
         self._resets = 0
         self._keeper = reach(parse(url), Options())
         self._limit = largest_request(self._keeper)
-        self._free: list[Servers] = []
+        self._free: list[Topology] = []
 
     @property
     def _options(self) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class RedisHarness(Harness):
         return RedisBackend(servers, space, options, self._limit, self._clock)
 
     def reset(self) -> None:
-        for server in self._keeper.everyone():
+        for server in self._keeper.all_servers():
             _erase(server, f"settled-conformance-{os.getpid()}-*")
         self._resets += 1
         self._clock.time = EPOCH
@@ -81,7 +81,7 @@ class RedisHarness(Harness):
         if self._point is not None:
             self._point(name)
 
-    def give_back(self, servers: Servers) -> None:
+    def give_back(self, servers: Topology) -> None:
         """A handle was closed; closing twice is no error."""
         if all(each is not servers for each in self._free):
             self._free.append(servers)
@@ -113,29 +113,29 @@ class KilledHarness(RedisHarness):
 class _Watched:
     """The servers of one handle of `harness`, which is told before each round trip."""
 
-    servers: Servers
+    servers: Topology
     harness: RedisHarness
 
     @property
     def is_cluster(self) -> bool:
         return self.servers.is_cluster
 
-    def ask(self, slot: int, commands: Sequence[Command], changes: bool) -> list[Any]:
+    def ask(self, slot: int, commands: Sequence[RedisCommand], changes: bool) -> list[Any]:
         self.harness.trip(commands[0][0].decode())
         return self.servers.ask(slot, commands, changes)
 
-    def wait(self, slot: int, command: Command) -> Any:
+    def wait(self, slot: int, command: RedisCommand) -> Any:
         self.harness.trip(command[0].decode())
         return self.servers.wait(slot, command)
 
-    def everyone(self) -> Sequence[Server]:
-        return self.servers.everyone()
+    def all_servers(self) -> Sequence[ServerConnection]:
+        return self.servers.all_servers()
 
     def close(self) -> None:
         self.harness.give_back(self.servers)
 
 
-def _erase(server: Server, pattern: str) -> None:
+def _erase(server: ServerConnection, pattern: str) -> None:
     cursor, begun = b"0", False
     while cursor != b"0" or not begun:
         (answer,) = server.ask([[b"SCAN", cursor, b"MATCH", pattern.encode(), b"COUNT", b"10000"]], changes=False)

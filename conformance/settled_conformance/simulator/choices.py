@@ -16,7 +16,7 @@ from attrs import define, field
 PLAIN: Mapping[int, int] = {}
 
 
-class Tape(Protocol):
+class Choices(Protocol):
     """What a run asks at each fork."""
 
     def choose(self, ways: int) -> int:
@@ -25,7 +25,7 @@ class Tape(Protocol):
 
 
 @define
-class Recorded:
+class ReplayedChoices:
     """A tape that leaves the plain way where `deviations` say so: a fork's number, and the way gone there.
 
     `ways` are how many ways there were at each fork that was come to.
@@ -41,7 +41,7 @@ class Recorded:
 
 
 @define
-class Drawn:
+class RandomChoices:
     """A tape that is drawn at random: with `share` at each fork up to `last`, another way than the plain one."""
 
     random: random.Random

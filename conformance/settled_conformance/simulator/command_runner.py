@@ -12,35 +12,35 @@ from settled import Call, Key, Machine, SettledError
 from settled.data import write as to_text
 from settled.durable import Capability, Delivery, Write
 from settled.durable.commands import (
-    Act,
-    Acted,
+    ActionsPerformed,
+    ActorCall,
+    ActorEnded,
+    ActorResult,
     Answer,
+    CachedRecord,
     Command,
-    Course,
+    Commands,
+    DeadLettersLoaded,
     Done,
     Extend,
     Finish,
-    Invocation,
-    Letters,
     Load,
+    LoadDeadLetters,
     Loaded,
-    Lying,
-    Ran,
+    PerformActions,
     Release,
-    Remembered,
-    Result,
-    Run,
+    RunActors,
 )
 from settled_conformance.simulator.effect_keys import kind_of, meaning_of
-from settled_conformance.simulator.scheduler import Choice, Sleep, Step, Task, Trip
+from settled_conformance.simulator.scheduler import Choice, RoundTrip, Sleep, Task, TaskStep
 from settled_conformance.simulator.simulation import Simulation, names
-from settled_runtime.record_cache import Memory
+from settled_runtime.record_cache import RecordCache
 
 T = TypeVar("T")
-Going: TypeAlias = Generator[Step, Any, T]
+Going: TypeAlias = Generator[TaskStep, Any, T]
 
 
-def drive(course: Course[T], hands: Hands) -> Going[T]:
+def drive(course: Commands[T], hands: CommandRunner) -> Going[T]:
     """Run `course` to its end, one command after the other."""
     try:
         command = next(course)
@@ -56,7 +56,7 @@ def drive(course: Course[T], hands: Hands) -> Going[T]:
 
 
 @define(eq=False)
-class Hands:
+class CommandRunner:
     """What `task` does for one turn, with the `machine` of its host, and what that remembers, if it does.
 
     `ended` are the attempts that it has made, and how each came out.
@@ -65,8 +65,8 @@ class Hands:
     simulation: Simulation
     task: Task
     machine: Machine[Any, Any]
-    memory: Memory | None = None
-    ended: dict[tuple[str, int], Result] = field(factory=dict[tuple[str, int], Result])
+    memory: RecordCache | None = None
+    ended: dict[tuple[str, int], ActorResult] = field(factory=dict[tuple[str, int], ActorResult])
 
     @property
     def clock(self) -> float:
@@ -75,30 +75,30 @@ class Hands:
         A host asks its backend for the time, and does so where timers are to be punctual; that a turn breaks nothing
         even if it is told a wrong one is tried elsewhere.
         """
-        kernel = self.simulation.kernel
-        self.task.told = kernel.now
-        return kernel.now if self.simulation.punctual else kernel.clock(self.task)
+        scheduler = self.simulation.scheduler
+        self.task.told = scheduler.now
+        return scheduler.now if self.simulation.punctual else scheduler.clock(self.task)
 
     def perform(self, command: Command) -> Going[Answer]:
         """Perform `command`."""
-        hazards = self.simulation.hazards
+        fault_rates = self.simulation.fault_rates
         match command:
-            case Load(key, fresh=False) if self.memory and (known := self.memory.recall(key)):
-                return Remembered(*known, self.clock)
+            case Load(key, fresh=False) if self.memory and (known := self.memory.pop(key)):
+                return CachedRecord(*known, self.clock)
             case Load(key):
-                trip = Trip(f"load {key}", partial(self._load, key), hazards.read)
-            case Letters(key):
-                trip = Trip(f"letters {key}", partial(self._letters, key), hazards.read)
+                trip = RoundTrip(f"load {key}", partial(self._load, key), fault_rates.read)
+            case LoadDeadLetters(key):
+                trip = RoundTrip(f"letters {key}", partial(self._letters, key), fault_rates.read)
             case Finish():
                 return (yield from self._finish(command))
             case Release(deliveries, delay):
                 label = f"release {names(deliveries)} for {delay:g}"
-                trip = Trip(label, partial(self._release, deliveries, delay), hazards.release)
+                trip = RoundTrip(label, partial(self._release, deliveries, delay), fault_rates.release)
             case Extend(deliveries):
-                trip = Trip(f"extend {names(deliveries)}", partial(self._extend, deliveries), hazards.release)
-            case Act():
+                trip = RoundTrip(f"extend {names(deliveries)}", partial(self._extend, deliveries), fault_rates.release)
+            case PerformActions():
                 return (yield from self._act(command))
-            case Run():
+            case RunActors():
                 return (yield from self._run(command))
             case _:
                 assert_never(command)
@@ -107,25 +107,25 @@ class Hands:
     def _load(self, key: Key) -> Loaded:
         return Loaded(self.simulation.load(self.task, key), self.clock)
 
-    def _letters(self, key: Key) -> Lying:
-        return Lying(tuple(self.simulation.handle(self.task).store.dead_letters(key)), self.clock)
+    def _letters(self, key: Key) -> DeadLettersLoaded:
+        return DeadLettersLoaded(tuple(self.simulation.handle(self.task).store.dead_letters(key)), self.clock)
 
     def _finish(self, command: Finish) -> Going[Done]:
         write = command.write
         done: Done = yield self._finishing(write)
         if self.memory and write.stored and command.record:
-            self.memory.remember(write.key, command.record, write.stored.version)
+            self.memory.put(write.key, command.record, write.stored.version)
         return done
 
-    def _finishing(self, write: Write) -> Trip:
+    def _finishing(self, write: Write) -> RoundTrip:
         """Where a write is several round trips, something may also happen between its commit and the rest of it."""
-        hazards, simulation = self.simulation.hazards, self.simulation
+        fault_rates, simulation = self.simulation.fault_rates, self.simulation
         is_torn = write.stored is not None and Capability.ATOMIC_FINISH not in simulation.backend.capabilities
-        faults = (*hazards.write, *hazards.within) if is_torn else hazards.write
+        faults = (*fault_rates.write, *fault_rates.within) if is_torn else fault_rates.write
         if not (write.stored or write.sends or write.timers):
-            faults = hazards.release
+            faults = fault_rates.release
         half = evolve(write, sends=(), timers=(), cancels=(), acks=())
-        return Trip(_label(write), partial(self._write, write), faults, partial(self._write, half))
+        return RoundTrip(_label(write), partial(self._write, write), faults, partial(self._write, half))
 
     def _write(self, write: Write) -> Done:
         self.simulation.finish(self.task, write)
@@ -141,51 +141,51 @@ class Hands:
 
     # Effects
 
-    def _act(self, command: Act) -> Going[Acted]:
+    def _act(self, command: PerformActions) -> Going[ActionsPerformed]:
         for count, action in enumerate(command.actions):
             name, what = action.idempotency_key, kind_of(action.effect)
             perform = partial(self.simulation.perform, command.key, name, what, meaning_of(action.effect))
-            faults, complaint = self.simulation.hazards.effect, self.simulation.complaint
-            error: str | None = yield Trip(f"{what} {name}", perform, faults, instead=partial(str, complaint))
+            faults, complaint = self.simulation.fault_rates.effect, self.simulation.complaint
+            error: str | None = yield RoundTrip(f"{what} {name}", perform, faults, instead=partial(str, complaint))
             if error:
-                return Acted(count, self.clock, error)
-        return Acted(len(command.actions), self.clock)
+                return ActionsPerformed(count, self.clock, error)
+        return ActionsPerformed(len(command.actions), self.clock)
 
-    def _run(self, command: Run) -> Going[Ran]:
-        for invocation in command.invocations:
+    def _run(self, command: RunActors) -> Going[ActorEnded]:
+        for invocation in command.calls:
             if _attempt(invocation) not in self.ended:
                 call = partial(self._call, command, invocation)
                 label = f"{invocation.src} {invocation.idempotency_key}"
-                faults = self.simulation.hazards.effect
-                self.ended[_attempt(invocation)] = yield Trip(label, call, faults, partial(call, fails=True))
+                faults = self.simulation.fault_rates.effect
+                self.ended[_attempt(invocation)] = yield RoundTrip(label, call, faults, partial(call, fails=True))
         return (yield from self._wait(command))
 
-    def _wait(self, command: Run) -> Going[Ran]:
+    def _wait(self, command: RunActors) -> Going[ActorEnded]:
         """One of those that run ends; or it is time, or the worker has to stop, before that."""
-        count, kernel = len(command.invocations), self.simulation.kernel
+        count, scheduler = len(command.calls), self.simulation.scheduler
         way: int = (yield Choice("which ends", count + 2)) if count else count + 1
         if way < count:
-            return Ran(self.ended[_attempt(command.invocations[way])], self.clock)
+            return ActorEnded(self.ended[_attempt(command.calls[way])], self.clock)
         if command.until is not None and way == count + 1:
-            kernel.say(f"{self.task.name} waits for a timer")
+            scheduler.say(f"{self.task.name} waits for a timer")
             yield Sleep(command.until - self.task.skew)
-            return Ran(None, max(command.until, self.clock))
-        kernel.say(f"{self.task.name} is interrupted")
-        return Ran(None, self.clock, interrupted=True)
+            return ActorEnded(None, max(command.until, self.clock))
+        scheduler.say(f"{self.task.name} is interrupted")
+        return ActorEnded(None, self.clock, interrupted=True)
 
-    def _call(self, command: Run, invocation: Invocation, fails: bool = False) -> Result:
+    def _call(self, command: RunActors, invocation: ActorCall, fails: bool = False) -> ActorResult:
         name = invocation.idempotency_key
         meaning = to_text([invocation.src, invocation.id, invocation.input])
         self.simulation.perform(command.key, name, invocation.src, meaning)
         if fails:
-            return Result(invocation.id, False, {"name": "Failed", "message": "on purpose"})
+            return ActorResult(invocation.id, False, {"name": "Failed", "message": "on purpose"})
         actor = self.machine.actor(invocation.src)
         assert not isinstance(actor, Machine), "a machine is no function"
         call = Call(command.key, name, invocation.attempt, None, command.fence, lambda: False)
-        return Result(invocation.id, True, actor.function(invocation.input, call))
+        return ActorResult(invocation.id, True, actor.function(invocation.input, call))
 
 
-def _attempt(invocation: Invocation) -> tuple[str, int]:
+def _attempt(invocation: ActorCall) -> tuple[str, int]:
     return (invocation.idempotency_key, invocation.attempt)
 
 

@@ -15,11 +15,11 @@ from attrs import define, field
 from settled import Json, Key
 from settled.data import write
 from settled.durable import Record
-from settled.durable.messages import CHILD
+from settled.durable.messages import CHILD_MARKER
 from settled.durable.record import idempotency_key
 from settled.step.effects import Emit, Execute, Log
 
-Action: TypeAlias = Execute | Emit | Log
+KeyedAction: TypeAlias = Execute | Emit | Log
 Origin: TypeAlias = str
 
 
@@ -35,15 +35,15 @@ def effect_key(key: Key, origin: Origin, ordinal: int, index: int) -> str:
 
 def guessed_child(key: Key, id: str) -> str:
     """Under which name somebody who knows the code would expect the actor `id`, which `key` starts at its own start."""
-    return f"{key.instance}{CHILD}{id}.1.0.0"
+    return f"{key.instance}{CHILD_MARKER}{id}.1.0.0"
 
 
-def kind_of(effect: Action) -> str:
+def kind_of(effect: KeyedAction) -> str:
     """What an action is called in the world."""
     return effect.type if isinstance(effect, Execute) else type(effect).__name__.lower()
 
 
-def meaning_of(effect: Action) -> str:
+def meaning_of(effect: KeyedAction) -> str:
     """What an action does in the world, whenever it is performed."""
     match effect:
         case Execute(_, type, params, _, event):
@@ -55,7 +55,7 @@ def meaning_of(effect: Action) -> str:
 
 
 @define(eq=False)
-class Keys:
+class EffectKeys:
     """What each key has stood for so far."""
 
     accuse: Callable[[str, str], None]

@@ -10,10 +10,10 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
-from settled_conformance.simulator.choices import Recorded, Tape
-from settled_conformance.simulator.scenario import Run
+from settled_conformance.simulator.choices import Choices, ReplayedChoices
+from settled_conformance.simulator.scenario import ScenarioRun
 
-Runner = Callable[[Tape], Run]
+Runner = Callable[[Choices], ScenarioRun]
 Deviations = Mapping[int, int]
 
 
@@ -35,7 +35,7 @@ def shrink(runner: Runner, deviations: Deviations, guarantee: str) -> Deviations
     """A smaller run that breaks `guarantee` too, by leaving deviations out while it does."""
 
     def breaks(candidate: Deviations) -> bool:
-        return any(each.guarantee == guarantee for each in runner(Recorded(candidate)).violations)
+        return any(each.guarantee == guarantee for each in runner(ReplayedChoices(candidate)).violations)
 
     smallest = dict(deviations)
     size = max(1, len(smallest) // 2)

@@ -14,14 +14,14 @@ from attrs import evolve
 
 from settled import Json, Key, Machine
 from settled.durable import Capability, Record
-from settled_conformance.harness import Offer
+from settled_conformance.harness import HarnessFeature
 from settled_conformance.simulator.command_runner import Going
 from settled_conformance.simulator.effect_keys import guessed_child
 from settled_conformance.simulator.fault_profiles import GO, HARSH, ONCE, sends_of
-from settled_conformance.simulator.life_scenarios import LIFE_STORIES
-from settled_conformance.simulator.machine_scenario import APPEND, BOB, POISON, TELL, Story, letters, of
+from settled_conformance.simulator.life_scenarios import LIFE_SCENARIOS
+from settled_conformance.simulator.machine_scenario import APPEND, BOB, POISON, TELL, MachineScenario, letters, of
 from settled_conformance.simulator.machines import (
-    Weather,
+    FaultSwitch,
     appender,
     family,
     fan,
@@ -31,46 +31,56 @@ from settled_conformance.simulator.machines import (
     priced,
     signup,
 )
-from settled_conformance.simulator.operations import Deed, found, lives, redriving, send, set_aside, start, taken, wait
+from settled_conformance.simulator.operations import (
+    ClientOperation,
+    found,
+    lives,
+    redriving,
+    send,
+    set_aside,
+    start,
+    taken,
+    wait,
+)
 from settled_conformance.simulator.scenario import Scenario
-from settled_conformance.simulator.scheduler import Fault, Hazards, Task
+from settled_conformance.simulator.scheduler import FaultRates, InjectedFault, Task
 from settled_conformance.simulator.simulation import BATCH, Simulation
 
 # Windows
 
 
-def _left_behind(name: str, remembers: bool = False) -> Story:
+def _left_behind(name: str, remembers: bool = False) -> MachineScenario:
     """More messages than the window: whoever is frozen with the first of them wakes up in a world that forgot them."""
     key = of("appender")
-    return Story(
+    return MachineScenario(
         name,
-        lambda weather, lease: [appender(weather)],
+        lambda fault_switch, lease: [appender(fault_switch)],
         people={"c": [start(key, "one"), *sends_of(key, "a", [APPEND] * (2 * BATCH))]},
         window=BATCH,
-        hazards=ONCE,
+        fault_rates=ONCE,
         remembers=remembers,
     )
 
 
-def _narrow() -> Story:
+def _narrow() -> MachineScenario:
     """A window smaller than a batch: what one commit takes must still be known when its acknowledgement is lost."""
     key = of("appender")
-    return Story(
+    return MachineScenario(
         "narrow",
-        lambda weather, lease: [appender(weather)],
+        lambda fault_switch, lease: [appender(fault_switch)],
         people={"c": [start(key, "one"), *sends_of(key, "a", [TELL, APPEND, APPEND, TELL, APPEND])]},
         window=2,
-        hazards=ONCE,
+        fault_rates=ONCE,
     )
 
 
-def _redriven() -> Story:
+def _redriven() -> MachineScenario:
     """As many dead letters as the window is long are redriven while a message waits for its acknowledgement."""
     key = of("appender")
     letters = BATCH + 1
-    return Story(
+    return MachineScenario(
         "redriven",
-        lambda weather, lease: [appender(weather)],
+        lambda fault_switch, lease: [appender(fault_switch)],
         people={
             "c": [
                 *sends_of(key, "a", [APPEND] * letters),
@@ -82,22 +92,22 @@ def _redriven() -> Story:
             "o": [wait(taken(key, 1)), redriving(key)],
         },
         window=BATCH,
-        hazards=ONCE,
+        fault_rates=ONCE,
     )
 
 
-def _fan_in() -> Story:
+def _fan_in() -> MachineScenario:
     """More senders than the window is long, and a queue that soon forgets what it was sent."""
     spokes = [of("spoke", name) for name in "abcd"]
-    return Story(
+    return MachineScenario(
         "fan-in",
-        lambda weather, lease: gathering(),
+        lambda fault_switch, lease: gathering(),
         people={
             "c": [start(of("hub", "all"), "hub"), wait(lives(of("hub", "all"), 1))]
             + [
-                deed
+                operation
                 for number, spoke in enumerate(spokes, 1)
-                for deed in (
+                for operation in (
                     start(spoke, spoke.instance),
                     send(spoke, f"{spoke.instance}1", GO),
                     wait(taken(of("hub", "all"), number)),
@@ -106,72 +116,78 @@ def _fan_in() -> Story:
         },
         window=2,
         remember=0,
-        hazards=ONCE,
+        fault_rates=ONCE,
         # Elsewhere a message may be sent again, and more strangers than the window are more than anybody remembers.
         needs=frozenset({Capability.ATOMIC_FINISH}),
-        asks=frozenset({Offer.FORGETFUL}),
+        asks=frozenset({HarnessFeature.FORGETFUL}),
     )
 
 
-def _late() -> Story:
+def _late() -> MachineScenario:
     """A queue that soon forgets, and a client that repeats everything once more when all is over."""
     key = of("appender")
     posts = [start(key, "one"), *sends_of(key, "a", [TELL, APPEND, TELL])]
-    return Story(
+    return MachineScenario(
         "late",
-        lambda weather, lease: [appender(weather)],
+        lambda fault_switch, lease: [appender(fault_switch)],
         people={"c": [*posts, wait(taken(key, 3)), *posts]},
         remember=0,
-        hazards=HARSH,
-        asks=frozenset({Offer.FORGETFUL}),
+        fault_rates=HARSH,
+        asks=frozenset({HarnessFeature.FORGETFUL}),
     )
 
 
 # Errors
 
 
-def _outgrown() -> Story:
+def _outgrown() -> MachineScenario:
     """There is no room for what an action said when it failed; for all else there is."""
     key = of("appender")
-    return Story(
+    return MachineScenario(
         "outgrown",
-        lambda weather, lease: [appender(weather)],
+        lambda fault_switch, lease: [appender(fault_switch)],
         people={"c": [start(key, "one"), *sends_of(key, "a", [TELL, TELL, APPEND, TELL])]},
         room=1_800,
         complaint="it fails: " + "x" * 1_000,
-        hazards=Hazards(read=(), write=(), release=(), receive=(), effect=(Fault.CRASH_AFTER, Fault.FAIL)),
+        fault_rates=FaultRates(
+            read=(), write=(), release=(), receive=(), effect=(InjectedFault.CRASH_AFTER, InjectedFault.FAIL)
+        ),
     )
 
 
 def _harsh(
     name: str,
-    machines: Callable[[Weather, float], Sequence[Machine[Any, Any]]],
+    machines: Callable[[FaultSwitch, float], Sequence[Machine[Any, Any]]],
     key: Key,
     *events: Mapping[str, Json],
-) -> Story:
+) -> MachineScenario:
     """What is told without all that elsewhere, told with it."""
-    return Story(f"harsh-{name}", machines, [letters(key, "a", events)], hazards=HARSH)
+    return MachineScenario(f"harsh-{name}", machines, [letters(key, "a", events)], fault_rates=HARSH)
 
 
 # Outsiders
 
 
-def _intruding(key: Key, id: Callable[[Record], str]) -> Deed:
+def _intruding(key: Key, id: Callable[[Record], str]) -> ClientOperation:
     """An ordinary event, under an id that the machine itself would use; it is known from a log, say."""
 
-    def deed(simulation: Simulation, task: Task) -> Going[None]:
+    def operation(simulation: Simulation, task: Task) -> Going[None]:
         record = simulation.record(key)
         assert record is not None, "this is waited for"
         yield from send(key, id(record), {"type": "NOTE"})(simulation, task)
 
-    return deed
+    return operation
 
 
-def _outsider(name: str, deeds: Sequence[Deed], machines: Callable[[float], Sequence[Machine[Any, Any]]]) -> Story:
-    return Story(name, lambda weather, lease: machines(lease), people={"x": deeds}, hazards=ONCE)
+def _outsider(
+    name: str, operations: Sequence[ClientOperation], machines: Callable[[float], Sequence[Machine[Any, Any]]]
+) -> MachineScenario:
+    return MachineScenario(
+        name, lambda fault_switch, lease: machines(lease), people={"x": operations}, fault_rates=ONCE
+    )
 
 
-def _outsiders() -> list[Story]:
+def _outsiders() -> list[MachineScenario]:
     waiting, mother = of("patient"), of("mother")
     child = of("kid", guessed_child(mother, "kid"))
     return [
@@ -189,7 +205,7 @@ def _outsiders() -> list[Story]:
             [
                 start(mother, "one"),
                 wait(found(mother, lambda record: bool(record.children))),
-                _intruding(mother, lambda record: f"{record.children['kid'].generation}/report"),
+                _intruding(mother, lambda record: f"{record.children['kid'].generation}/ended"),
                 send(mother, "a1", {"type": "BYE"}),
             ],
             lambda _: nursery(),
@@ -205,14 +221,14 @@ def _outsiders() -> list[Story]:
 # Clocks
 
 
-def _punctual() -> Story:
+def _punctual() -> MachineScenario:
     """Clocks that are off, and jump back: a delay is as long as it is all the same."""
     key = of("patient")
-    return Story(
+    return MachineScenario(
         "punctual",
-        lambda weather, lease: [patient(lease)],
+        lambda fault_switch, lease: [patient(lease)],
         people={"c": [start(key, "one"), *sends_of(key, "a", [GO, GO])]},
-        hazards=ONCE,
+        fault_rates=ONCE,
         punctual=True,
     )
 
@@ -220,35 +236,39 @@ def _punctual() -> Story:
 # Versions
 
 
-def _versions() -> Story:
+def _versions() -> MachineScenario:
     """A deploy is under way: hosts of the old and of the new version take turns at one instance."""
     key = of("priced")
-    events = [deed for number in (1, 2, 3) for deed in (send(key, f"a{number}", GO), wait(taken(key, number)))]
-    return Story(
+    events = [
+        operation for number in (1, 2, 3) for operation in (send(key, f"a{number}", GO), wait(taken(key, number)))
+    ]
+    return MachineScenario(
         "versions",
-        lambda weather, lease: [priced("2")],
+        lambda fault_switch, lease: [priced("2")],
         people={"c": [start(key, "one"), wait(lives(key, 1)), *events]},
         workers=1,
         older=lambda: [priced("1")],
-        hazards=ONCE,
+        fault_rates=ONCE,
     )
 
 
-HAZARDS: Sequence[Scenario] = [
-    evolve(story, weight=0.2)
-    for story in (
+FAULT_SCENARIOS: Sequence[Scenario] = [
+    evolve(scenario, weight=0.2)
+    for scenario in (
         _left_behind("left-behind"),
         _left_behind("left-behind-with-a-memory", remembers=True),
         _narrow(),
         _redriven(),
         _fan_in(),
         _outgrown(),
-        *LIFE_STORIES,
+        *LIFE_SCENARIOS,
         *_outsiders(),
         _punctual(),
         _versions(),
         _late(),
-        _harsh("append", lambda weather, _: [appender(weather)], of("appender", BOB), TELL, POISON, APPEND, TELL),
+        _harsh(
+            "append", lambda fault_switch, _: [appender(fault_switch)], of("appender", BOB), TELL, POISON, APPEND, TELL
+        ),
         _harsh("signup", lambda _, lease: [signup(lease)], of("signup"), {"type": "SUBMIT", "email": "a@b"}),
         _harsh("fan", lambda _, lease: [fan(lease)], of("fan"), GO),
         _harsh("family", lambda _, lease: family(lease), of("parent"), GO, {"type": "HELLO"}, {"type": "LEAVE"}),

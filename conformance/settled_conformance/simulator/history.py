@@ -14,29 +14,33 @@ from attrs import evolve, fields, frozen
 from settled import Json, Machine, Snapshot, setup
 from settled.step.effects import Effect
 
-DIARY, BORN = "diary", "born"
+HISTORY, BORN = "diary", "born"
 
 
 @frozen(eq=False)
-class DiaryMachine(Machine[Any, Any]):
+class HistoryMachine(Machine[Any, Any]):
     """A machine with a diary. Its context must be an object."""
 
     def initial_transition(
-        self, input: Json = None, *, first_index: int = 0, elsewhere: bool = False
+        self, input: Json = None, *, first_index: int = 0, allow_unknown_targets: bool = False
     ) -> tuple[Snapshot[Any], tuple[Effect, ...]]:
-        snapshot, effects = super().initial_transition(input, first_index=first_index, elsewhere=elsewhere)
+        snapshot, effects = super().initial_transition(
+            input, first_index=first_index, allow_unknown_targets=allow_unknown_targets
+        )
         return _written(snapshot, [], {} if input is None else {BORN: input}), effects
 
     def transition(
-        self, snapshot: Snapshot[Any], event: object, *, first_index: int = 0, elsewhere: bool = False
+        self, snapshot: Snapshot[Any], event: object, *, first_index: int = 0, allow_unknown_targets: bool = False
     ) -> tuple[Snapshot[Any], tuple[Effect, ...]]:
-        after, effects = super().transition(snapshot, event, first_index=first_index, elsewhere=elsewhere)
-        return _written(after, [*diary_of(snapshot), event]), effects
+        after, effects = super().transition(
+            snapshot, event, first_index=first_index, allow_unknown_targets=allow_unknown_targets
+        )
+        return _written(after, [*history_of(snapshot), event]), effects
 
 
-def diary_of(snapshot: Snapshot[Any]) -> list[Any]:
+def history_of(snapshot: Snapshot[Any]) -> list[Any]:
     """The events that `snapshot` has taken, in order."""
-    return list(snapshot.context.get(DIARY, ()))
+    return list(snapshot.context.get(HISTORY, ()))
 
 
 def born_of(snapshot: Snapshot[Any]) -> Any:
@@ -45,10 +49,10 @@ def born_of(snapshot: Snapshot[Any]) -> Any:
 
 
 def _written(snapshot: Snapshot[Any], entries: list[Any], more: Mapping[str, Any] = {}) -> Snapshot[Any]:
-    return evolve(snapshot, context={**snapshot.context, DIARY: entries, **more})
+    return evolve(snapshot, context={**snapshot.context, HISTORY: entries, **more})
 
 
-def with_diary(config: Mapping[str, Any], **logic: Any) -> DiaryMachine:
+def with_history(config: Mapping[str, Any], **logic: Any) -> HistoryMachine:
     """The machine of `config`, with a diary."""
     machine = setup(**logic).machine(config)
-    return DiaryMachine(**{part.name: getattr(machine, part.name) for part in fields(Machine)})
+    return HistoryMachine(**{part.name: getattr(machine, part.name) for part in fields(Machine)})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from settled import Family, Json, dump_family, fold
-from settled_conformance.harness import Offer
+from settled import Json, PersistedTree, fold, to_xstate_json
+from settled_conformance.harness import HarnessFeature
 from settled_conformance.simulator.fault_profiles import NO_REPEATS, ONCE, sends_of
-from settled_conformance.simulator.machine_scenario import APPEND, TELL, Story, of
+from settled_conformance.simulator.machine_scenario import APPEND, TELL, MachineScenario, of
 from settled_conformance.simulator.machines import (
     appender,
     bee,
@@ -33,30 +33,30 @@ from settled_conformance.simulator.simulation import Simulation
 # Lives
 
 
-def _new_life(name: str, remembers: bool = False) -> Story:
+def _new_life(name: str, remembers: bool = False) -> MachineScenario:
     """An instance is deleted in the middle of anything, and started again; its client repeats what it sent."""
     key = of("appender")
     first = [start(key, "one"), *sends_of(key, "a", [APPEND, TELL])]
-    return Story(
+    return MachineScenario(
         name,
-        lambda weather, lease: [appender(weather)],
+        lambda fault_switch, lease: [appender(fault_switch)],
         people={
             "c": [*first, wait(is_deleted(key)), start(key, "two"), *sends_of(key, "b", [TELL, APPEND]), *first],
             "o": [wait(taken(key, 2)), delete(key)],
         },
-        hazards=ONCE,
+        fault_rates=ONCE,
         remembers=remembers,
         needs=NO_REPEATS,
     )
 
 
-def _new_work() -> Story:
+def _new_work() -> MachineScenario:
     """The same with actors and timers, at any time: what the former life still had under way is not the new one's."""
     key = of("signup")
     events: list[Mapping[str, Json]] = [{"type": "SUBMIT", "email": "a@b"}, {"type": "VERIFY", "code": 1}]
-    return Story(
+    return MachineScenario(
         "new-work",
-        lambda weather, lease: [signup(lease)],
+        lambda fault_switch, lease: [signup(lease)],
         people={
             "c": [
                 start(key, "one"),
@@ -67,23 +67,23 @@ def _new_work() -> Story:
             ],
             "o": [wait(lives(key, 1)), delete(key)],
         },
-        hazards=ONCE,
+        fault_rates=ONCE,
         needs=NO_REPEATS,
     )
 
 
-def _new_family() -> Story:
+def _new_family() -> MachineScenario:
     """A parent is deleted while its child lives: what that child says later is not for the parent's next life."""
     mother = of("mother")
     bye: Mapping[str, Json] = {"type": "BYE"}
-    return Story(
+    return MachineScenario(
         "new-family",
-        lambda weather, lease: nursery(),
+        lambda fault_switch, lease: nursery(),
         people={
             "c": [start(mother, "one"), send(mother, "a1", bye), wait(is_deleted(mother)), start(mother, "two")],
             "o": [wait(taken(mother, 1)), delete(mother)],
         },
-        hazards=ONCE,
+        fault_rates=ONCE,
         needs=NO_REPEATS,
     )
 
@@ -101,15 +101,15 @@ def _persisted(machine: str, *events: Mapping[str, Json]) -> Callable[[Simulatio
 def _with_child(simulation: Simulation) -> str:
     mother, kid = simulation.machines["mother"], simulation.machines["kid"]
     child = fold(kid, [{"type": "TICK", "id": "elsewhere"}], "elsewhere")
-    return dump_family(mother, Family(fold(mother, [], "elsewhere"), {"kid": Family(child, {})}))
+    return to_xstate_json(mother, PersistedTree(fold(mother, [], "elsewhere"), {"kid": PersistedTree(child, {})}))
 
 
-def _adopted_keys() -> Story:
+def _adopted_keys() -> MachineScenario:
     """Adopted, deleted, started, deleted, adopted again: each life has effects of its own."""
     key, text = of("appender"), _persisted("appender")
-    return Story(
+    return MachineScenario(
         "adopted-keys",
-        lambda weather, lease: [appender(weather)],
+        lambda fault_switch, lease: [appender(fault_switch)],
         people={
             "o": [
                 adopting(key, text),
@@ -124,29 +124,29 @@ def _adopted_keys() -> Story:
                 send(key, "c1", TELL),
             ]
         },
-        hazards=ONCE,
+        fault_rates=ONCE,
         needs=NO_REPEATS,
     )
 
 
-def _adopted_actor() -> Story:
+def _adopted_actor() -> MachineScenario:
     """An instance is adopted while its actor runs; deleted; and adopted again."""
     key, text = of("bee"), _persisted("bee")
     rests = found(key, lambda record: record.turn is None)
-    return Story(
+    return MachineScenario(
         "adopted-actor",
-        lambda weather, lease: [bee()],
+        lambda fault_switch, lease: [bee()],
         people={"o": [adopting(key, text), wait(rests), delete(key), adopting(key, text)]},
-        hazards=ONCE,
+        fault_rates=ONCE,
     )
 
 
-def _adopted_timer() -> Story:
+def _adopted_timer() -> MachineScenario:
     """A timer has fired for a former life; the adopted one has the same timer before it."""
     key = of("patient")
-    return Story(
+    return MachineScenario(
         "adopted-timer",
-        lambda weather, lease: [patient(lease)],
+        lambda fault_switch, lease: [patient(lease)],
         people={
             "o": [
                 start(key, "one"),
@@ -159,34 +159,34 @@ def _adopted_timer() -> Story:
                 start(key, "two"),
             ]
         },
-        hazards=ONCE,
+        fault_rates=ONCE,
         needs=NO_REPEATS,
     )
 
 
-def _adopted_child() -> Story:
+def _adopted_child() -> MachineScenario:
     """An operator who adopts is lost halfway and does not come back; then somebody starts the instance afresh."""
     mother = of("mother")
-    return Story(
+    return MachineScenario(
         "adopted-child",
-        lambda weather, lease: nursery(),
+        lambda fault_switch, lease: nursery(),
         people={
             "o": [once(adopting(mother, _with_child))],
             "c": [start(mother, "one"), send(mother, "a1", {"type": "TICK"}), send(mother, "a2", {"type": "TICK"})],
         },
-        hazards=ONCE,
+        fault_rates=ONCE,
     )
 
 
 # Restores
 
 
-def _restored(name: str, back_to: int) -> Story:
+def _restored(name: str, back_to: int) -> MachineScenario:
     """The store comes back from a backup: events get the numbers that others had, and must not get their keys."""
     key = of("appender")
-    return Story(
+    return MachineScenario(
         name,
-        lambda weather, lease: [appender(weather)],
+        lambda fault_switch, lease: [appender(fault_switch)],
         people={
             "c": [
                 start(key, "one"),
@@ -197,12 +197,12 @@ def _restored(name: str, back_to: int) -> Story:
             ],
             "o": [restoring(taken(key, back_to), taken(key, 2))],
         },
-        hazards=ONCE,
-        asks=frozenset({Offer.BACKUP}),
+        fault_rates=ONCE,
+        asks=frozenset({HarnessFeature.BACKUP}),
     )
 
 
-LIFE_STORIES: Sequence[Story] = [
+LIFE_SCENARIOS: Sequence[MachineScenario] = [
     _new_life("new-life"),
     _new_life("new-life-with-a-memory", remembers=True),
     _new_work(),

@@ -13,12 +13,12 @@ from attrs import define, field
 
 from settled import Key, Machine
 from settled.durable import Record
-from settled_conformance.simulator.mailbox import Mail
-from settled_conformance.simulator.oracle import Accuse, Judge, Moment
+from settled_conformance.simulator.mailbox import Mailbox
+from settled_conformance.simulator.oracle import Accuse, Moment, Oracle
 
 
 @define(eq=False)
-class Lives:
+class Lifetimes:
     """All lives of `key`, the newest last. `now` judges the present one; None while there is none.
 
     `moment` is when the commit is made that is being read.
@@ -29,9 +29,9 @@ class Lives:
     accuse: Accuse
     versions: Mapping[str | None, Machine[Any, Any]]
     moment: Moment
-    mail: Mail = field(factory=Mail)
-    judges: list[Judge] = field(factory=list[Judge])
-    now: Judge | None = None
+    mail: Mailbox = field(factory=Mailbox)
+    oracles: list[Oracle] = field(factory=list[Oracle])
+    now: Oracle | None = None
 
     @property
     def taken(self) -> int:
@@ -41,7 +41,7 @@ class Lives:
     @property
     def broken(self) -> bool:
         """Whether anything was found that makes the rest hard to judge."""
-        return any(judge.broken for judge in self.judges)
+        return any(oracle.broken for oracle in self.oracles)
 
     # What happens
 
@@ -70,7 +70,7 @@ class Lives:
         def restore() -> None:
             mail()
             self.now = kept and kept.branch()
-            self.judges += [self.now] if self.now else []
+            self.oracles += [self.now] if self.now else []
 
         return restore
 
@@ -79,23 +79,23 @@ class Lives:
         self.now = None
         self.mail.forget()
 
-    def _begin(self) -> Judge:
+    def _begin(self) -> Oracle:
         self.now = self._nobody()
-        self.judges.append(self.now)
+        self.oracles.append(self.now)
         return self.now
 
     # What may be performed, and what must have been
 
     def effect(self, name: str) -> str | None:
         """What a committed step of any life has asked for under the key `name`; None if none has."""
-        return next((effect for judge in self._newest_first() if (effect := judge.effect(name))), None)
+        return next((effect for oracle in self._newest_first() if (effect := oracle.effect(name))), None)
 
     def most_starts(self, name: str) -> float:
         """How often what bears the key `name` may be started at most."""
-        return min((judge.most_starts(name) for judge in self.judges), default=float("inf"))
+        return min((oracle.most_starts(name) for oracle in self.oracles), default=float("inf"))
 
-    def _newest_first(self) -> Iterator[Judge]:
-        return reversed(self.judges)
+    def _newest_first(self) -> Iterator[Oracle]:
+        return reversed(self.oracles)
 
     # The end
 
@@ -110,6 +110,6 @@ class Lives:
             if id not in self.mail.begun:
                 self.accuse("D1", f"{self.key} is somebody else: it was never started by {id}, as its parent had asked")
 
-    def _nobody(self) -> Judge:
+    def _nobody(self) -> Oracle:
         """The judge of what has no life now: nothing of it may have been lost all the same."""
-        return Judge(self.machine, self.key, self.accuse, self.mail, self.versions, self.moment)
+        return Oracle(self.machine, self.key, self.accuse, self.mail, self.versions, self.moment)

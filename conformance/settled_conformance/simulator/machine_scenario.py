@@ -10,19 +10,19 @@ from attrs import evolve, frozen
 
 from settled import Json, Key, Machine, Policy
 from settled.durable import Capability, Event, Message, Start, encode
-from settled_conformance.environment import Place
-from settled_conformance.harness import Harness, Offer
-from settled_conformance.simulator.choices import Tape
-from settled_conformance.simulator.machines import Weather
-from settled_conformance.simulator.operations import Deed, person
+from settled_conformance.environment import Environment
+from settled_conformance.harness import Harness, HarnessFeature
+from settled_conformance.simulator.choices import Choices
+from settled_conformance.simulator.machines import FaultSwitch
+from settled_conformance.simulator.operations import ClientOperation, person
 from settled_conformance.simulator.processes import client, operator, worker
-from settled_conformance.simulator.scenario import Run
-from settled_conformance.simulator.scheduler import USUAL, Hazards, Kernel, Task
+from settled_conformance.simulator.scenario import ScenarioRun
+from settled_conformance.simulator.scheduler import USUAL, FaultRates, Scheduler, Task
 from settled_conformance.simulator.simulation import Simulation
 
 
 @frozen(eq=False)
-class Story:
+class MachineScenario:
     """`clients` are what each client sends, in order; `workers` how many there are; `weight` is its share of time.
 
     `people` are others, by their names, and what each does, in order. `older` are machines of older versions: each has
@@ -33,13 +33,13 @@ class Story:
     """
 
     name: str
-    machines: Callable[[Weather, float], Iterable[Machine[Any, Any]]]
+    machines: Callable[[FaultSwitch, float], Iterable[Machine[Any, Any]]]
     clients: Sequence[Sequence[Message]] = ()
     workers: int = 2
     weight: float = 1.0
-    people: Mapping[str, Sequence[Deed]] = {}
+    people: Mapping[str, Sequence[ClientOperation]] = {}
     older: Callable[[], Sequence[Machine[Any, Any]]] = tuple
-    hazards: Hazards = USUAL
+    fault_rates: FaultRates = USUAL
     window: int | None = None
     remember: int | None = None
     room: float = float("inf")
@@ -47,66 +47,66 @@ class Story:
     remembers: bool = False
     punctual: bool = False
     needs: frozenset[Capability] = frozenset()
-    asks: frozenset[Offer] = frozenset()
+    asks: frozenset[HarnessFeature] = frozenset()
 
     def fits(self, harness: Harness) -> bool:
         """Whether `harness` has what it takes."""
         return self.needs <= harness.capabilities and self.asks <= harness.offers
 
-    def run(self, place: Place, tape: Tape) -> Run:
+    def run(self, place: Environment, choices: Choices) -> ScenarioRun:
         """One run at `place`, which must be empty."""
         if self.remember is not None:
             place.remember(self.remember)
-        weather, machines, older = _cast(self, place.lease)
-        weather.mended = False
+        fault_switch, machines, older = _cast(self, place.lease)
+        fault_switch.mended = False
         harness = place.harness
-        kernel = Kernel(tape, harness.now, harness.tick, place.lease, harness.advance, place.fell)
-        place.contract.heard.append(kernel.say)
+        scheduler = Scheduler(choices, harness.now, harness.tick, place.lease, harness.advance, place.fell)
+        place.contract.heard.append(scheduler.say)
         simulation = Simulation(
-            kernel,
+            scheduler,
             place,
             machines,
             self._policy(place),
             older,
-            self.hazards,
+            self.fault_rates,
             self.room,
             self.complaint,
             self.remembers,
             self.punctual,
         )
         for number, messages in enumerate(self.clients, 1):
-            kernel.tasks.append(Task(f"c{number}", client(simulation, messages)))
-        for name, deeds in self.people.items():
-            kernel.tasks.append(Task(name, person(simulation, deeds)))
+            scheduler.tasks.append(Task(f"c{number}", client(simulation, messages)))
+        for name, operations in self.people.items():
+            scheduler.tasks.append(Task(name, person(simulation, operations)))
         hosts = [machines] * self.workers + [{**machines, machine.id: machine} for machine in older]
         for number, host in enumerate(hosts, 1):
-            kernel.tasks.append(Task(f"w{number}", worker(simulation, host)))
-        kernel.at_rest.append(lambda: _mend(simulation, weather))
-        simulation.close(kernel.run())
-        return Run(place.violations, kernel.timeline, frozenset(kernel.marks))
+            scheduler.tasks.append(Task(f"w{number}", worker(simulation, host)))
+        scheduler.at_rest.append(lambda: _mend(simulation, fault_switch))
+        simulation.close(scheduler.run())
+        return ScenarioRun(place.violations, scheduler.timeline, frozenset(scheduler.marks))
 
-    def _policy(self, place: Place) -> Policy:
+    def _policy(self, place: Environment) -> Policy:
         policy = Policy(lease=place.lease, max_attempts=2)
         return policy if self.window is None else evolve(policy, window=self.window)
 
 
-Cast = tuple[Weather, Mapping[str, Machine[Any, Any]], Sequence[Machine[Any, Any]]]
+Cast = tuple[FaultSwitch, Mapping[str, Machine[Any, Any]], Sequence[Machine[Any, Any]]]
 
 
 @cache
-def _cast(story: Story, lease: float) -> Cast:
+def _cast(scenario: MachineScenario, lease: float) -> Cast:
     """The machines, compiled once; nothing of a run stays in them but the weather."""
-    weather = Weather()
-    return weather, {machine.id: machine for machine in story.machines(weather, lease)}, story.older()
+    fault_switch = FaultSwitch()
+    return fault_switch, {machine.id: machine for machine in scenario.machines(fault_switch, lease)}, scenario.older()
 
 
-def _mend(simulation: Simulation, weather: Weather) -> bool:
+def _mend(simulation: Simulation, fault_switch: FaultSwitch) -> bool:
     """An operator mends the machine and redrives what was halted."""
-    weather.mended = True
+    fault_switch.mended = True
     halted = [key for key in simulation.lives if (record := simulation.record(key)) and record.halted]
     for key in halted:
-        simulation.kernel.mark("redrive")
-        simulation.kernel.add(Task(f"o-{key.instance}-{simulation.kernel.trips}", operator(simulation, key)))
+        simulation.scheduler.mark("redrive")
+        simulation.scheduler.add(Task(f"o-{key.instance}-{simulation.scheduler.trips}", operator(simulation, key)))
     return bool(halted)
 
 

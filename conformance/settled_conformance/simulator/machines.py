@@ -11,24 +11,24 @@ from datetime import timedelta
 from typing import Any
 
 from settled import Call, Machine, Retry, actor, assign, emit, log, send_parent, send_to
-from settled_conformance.simulator.history import DiaryMachine, with_diary
+from settled_conformance.simulator.history import HistoryMachine, with_history
 
 
 class Poisoned(Exception):
     """What a poisoned event does to the machine's code, until it is mended."""
 
 
-class Weather:
+class FaultSwitch:
     """What the machines' own code depends on outside them. `mended`: poison does no harm any more."""
 
     mended = False
 
 
-def appender(weather: Weather) -> DiaryMachine:
+def appender(fault_switch: FaultSwitch) -> HistoryMachine:
     """The list-append machine: its context is the list of the ids that it took; each is also told to the world."""
 
     def append(args: Any) -> Mapping[str, Any]:
-        if args.event.get("poison") and not weather.mended:
+        if args.event.get("poison") and not fault_switch.mended:
             raise Poisoned(args.event["id"])
         return {"ids": [*args.context["ids"], args.event["id"]]}
 
@@ -48,7 +48,7 @@ def appender(weather: Weather) -> DiaryMachine:
             "closed": {"type": "final"},
         },
     }
-    return with_diary(
+    return with_history(
         config,
         actions={
             "append": assign(append),
@@ -58,7 +58,7 @@ def appender(weather: Weather) -> DiaryMachine:
     )
 
 
-def signup(lease: float) -> DiaryMachine:
+def signup(lease: float) -> HistoryMachine:
     """A sign-up: a form, an e-mail sent by an actor that may fail, a code, and the patience of a day."""
     config: Mapping[str, Any] = {
         "id": "signup",
@@ -98,7 +98,7 @@ def signup(lease: float) -> DiaryMachine:
             "expired": {"type": "final", "entry": ["complain"]},
         },
     }
-    return with_diary(
+    return with_history(
         config,
         guards={
             "right": _is_right,
@@ -118,7 +118,7 @@ def signup(lease: float) -> DiaryMachine:
     )
 
 
-def fan(lease: float) -> DiaryMachine:
+def fan(lease: float) -> HistoryMachine:
     """Three regions that each invoke an actor at once; it goes on when all are done, or when time is up."""
 
     def region(name: str, interruption: str) -> Mapping[str, Any]:
@@ -155,7 +155,7 @@ def fan(lease: float) -> DiaryMachine:
             },
         },
     }
-    return with_diary(
+    return with_history(
         config,
         actions={"count": assign(rounds=lambda args: args.context["rounds"] + 1), "tell": _done},
         actors={
@@ -166,9 +166,9 @@ def fan(lease: float) -> DiaryMachine:
     )
 
 
-def family(lease: float) -> tuple[DiaryMachine, Machine[Any, Any]]:
+def family(lease: float) -> tuple[HistoryMachine, Machine[Any, Any]]:
     """A parent with a child machine and timers, which talk to each other; and that child."""
-    child = with_diary(
+    child = with_history(
         {
             "id": "child",
             "context": {"heard": 0},
@@ -189,7 +189,7 @@ def family(lease: float) -> tuple[DiaryMachine, Machine[Any, Any]]:
         },
         delays={"childhood": timedelta(seconds=0.7 * lease)},
     )
-    parent = with_diary(
+    parent = with_history(
         {
             "id": "parent",
             "context": {"children": 0, "heard": []},
@@ -234,9 +234,9 @@ def family(lease: float) -> tuple[DiaryMachine, Machine[Any, Any]]:
     return parent, child
 
 
-def patient(lease: float) -> DiaryMachine:
+def patient(lease: float) -> HistoryMachine:
     """From the first moment on it has a timer, and its patience can be spent only once."""
-    return with_diary(
+    return with_history(
         {
             "id": "patient",
             "context": {},
@@ -255,9 +255,9 @@ def patient(lease: float) -> DiaryMachine:
     )
 
 
-def bee() -> DiaryMachine:
+def bee() -> HistoryMachine:
     """It begins with an actor, and rests when that has ended."""
-    return with_diary(
+    return with_history(
         {
             "id": "bee",
             "context": {},
@@ -271,9 +271,9 @@ def bee() -> DiaryMachine:
     )
 
 
-def nursery() -> tuple[DiaryMachine, DiaryMachine]:
+def nursery() -> tuple[HistoryMachine, HistoryMachine]:
     """A mother whose child is there from the first moment on, and that child; it says that it has ended."""
-    kid = with_diary(
+    kid = with_history(
         {
             "id": "kid",
             "context": {"ticks": 0},
@@ -286,7 +286,7 @@ def nursery() -> tuple[DiaryMachine, DiaryMachine]:
         },
         actions={"count": assign(ticks=lambda args: args.context["ticks"] + 1)},
     )
-    mother = with_diary(
+    mother = with_history(
         {
             "id": "mother",
             "context": {},
@@ -306,9 +306,9 @@ def nursery() -> tuple[DiaryMachine, DiaryMachine]:
     return mother, kid
 
 
-def gathering() -> tuple[DiaryMachine, DiaryMachine]:
+def gathering() -> tuple[HistoryMachine, HistoryMachine]:
     """A hub that hears from many, and one of the many: it tells the hub, and then the world."""
-    hub = with_diary(
+    hub = with_history(
         {
             "id": "hub",
             "context": {"heard": 0},
@@ -317,7 +317,7 @@ def gathering() -> tuple[DiaryMachine, DiaryMachine]:
         },
         actions={"hear": assign(heard=lambda args: args.context["heard"] + 1)},
     )
-    spoke = with_diary(
+    spoke = with_history(
         {
             "id": "spoke",
             "context": {},
@@ -329,9 +329,9 @@ def gathering() -> tuple[DiaryMachine, DiaryMachine]:
     return hub, spoke
 
 
-def priced(version: str) -> DiaryMachine:
+def priced(version: str) -> HistoryMachine:
     """A machine whose second version counts in cents what its first counted in whole coins."""
-    return with_diary(
+    return with_history(
         {
             "id": "priced",
             "version": version,

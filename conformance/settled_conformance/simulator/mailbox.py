@@ -10,11 +10,11 @@ from attrs import define, field
 from settled import Json
 from settled.data import write
 from settled.durable import Message
-from settled.durable.messages import Adopt, Content, Event, Report, Start, decode
+from settled.durable.messages import ChildEnded, Content, Event, ImportChild, Start, decode
 
 
 @define(eq=False)
-class Mail:
+class Mailbox:
     """`arrived` is what was said, by the ids of the messages. `offered` and `taken` count events by their text.
 
     `begun` are the ids of the starts that a life began with. `excused` are the ids of what may be gone: it lay among
@@ -34,16 +34,16 @@ class Mail:
         content = self.arrived[message.id] = decode(message.body)
         if isinstance(content, Event):
             self.offered[write(content.event)] += 1
-        if isinstance(content, Report):
+        if isinstance(content, ChildEnded):
             self.offered[_report_text(content.child, content.data)] += 1
 
     def starts(self) -> dict[str, Start]:
         """The starts that arrived, by their ids, in their order."""
         return {id: content for id, content in self.arrived.items() if isinstance(content, Start)}
 
-    def adoptions(self) -> dict[str, Adopt]:
+    def adoptions(self) -> dict[str, ImportChild]:
         """The adoptions that arrived, by their ids, in their order."""
-        return {id: content for id, content in self.arrived.items() if isinstance(content, Adopt)}
+        return {id: content for id, content in self.arrived.items() if isinstance(content, ImportChild)}
 
     def was_taken(self, event: Json) -> bool:
         """Whether each message that brought `event` was taken."""

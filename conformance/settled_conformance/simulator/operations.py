@@ -12,22 +12,22 @@ from typing import Any, TypeAlias, cast
 
 from attrs import frozen
 
-from settled import EventError, IdReused, Json, Key, RecordError, SettledError, load_family, redrive
-from settled.durable import Backend, Capability, Message, Record, Stored, adopt
-from settled.durable.persisted_tree import family_to_json
+from settled import EventError, IdReusedError, Json, Key, RecordError, SettledError, from_xstate_json, redrive
+from settled.durable import Backend, Capability, Message, Record, Stored, import_tree
+from settled.durable.persisted_tree import tree_to_json
 from settled.durable.window import WINDOW
-from settled_conformance.simulator.command_runner import Going, Hands, drive
-from settled_conformance.simulator.scheduler import Body, Fault, Idle, Task, Trip
+from settled_conformance.simulator.command_runner import CommandRunner, Going, drive
+from settled_conformance.simulator.scheduler import Body, Idle, InjectedFault, RoundTrip, Task
 from settled_conformance.simulator.simulation import Simulation
 from settled_runtime import Client
 
-Deed: TypeAlias = Callable[[Simulation, Task], Going[None]]
+ClientOperation: TypeAlias = Callable[[Simulation, Task], Going[None]]
 Condition: TypeAlias = Callable[[Simulation], bool]
 
 
-def person(simulation: Simulation, deeds: Sequence[Deed]) -> Callable[[Task], Body]:
+def person(simulation: Simulation, operations: Sequence[ClientOperation]) -> Callable[[Task], Body]:
     """Does `deeds`, each until it is done; after a crash they go on with the one they were at."""
-    left = list(deeds)
+    left = list(operations)
 
     def body(task: Task) -> Body:
         while left:
@@ -37,12 +37,12 @@ def person(simulation: Simulation, deeds: Sequence[Deed]) -> Callable[[Task], Bo
     return body
 
 
-def once(deed: Deed) -> Deed:
+def once(operation: ClientOperation) -> ClientOperation:
     """`deed` by somebody who does not come back to it after a crash."""
 
     def attempt(simulation: Simulation, task: Task) -> Going[None]:
         if task.life == 1:
-            yield from deed(simulation, task)
+            yield from operation(simulation, task)
 
     return attempt
 
@@ -65,57 +65,59 @@ class _Post:
         self.simulation.send(self.task, messages)
 
 
-def start(key: Key, input: Json, *, id: str | None = None) -> Deed:
+def start(key: Key, input: Json, *, id: str | None = None) -> ClientOperation:
     """Start `key`. Each start has an input of its own, which is its id too."""
-    return _posting(key, f"start {id or input}", lambda client: client.start(key.instance, input, id=id or str(input)))
+    return _posting(
+        key, f"start {id or input}", lambda client: client.start(key.instance, input, message_id=id or str(input))
+    )
 
 
-def send(key: Key, id: str, event: Mapping[str, Json]) -> Deed:
+def send(key: Key, id: str, event: Mapping[str, Json]) -> ClientOperation:
     """Send an event to `key`; the event carries the id of its message, so that no two are equal."""
-    return _posting(key, f"send {id}", lambda client: client.send(key.instance, {"id": id, **event}, id=id))
+    return _posting(key, f"send {id}", lambda client: client.send(key.instance, {"id": id, **event}, message_id=id))
 
 
-def _posting(key: Key, label: str, post: Callable[[Client[Any]], object]) -> Deed:
-    def deed(simulation: Simulation, task: Task) -> Going[None]:
+def _posting(key: Key, label: str, post: Callable[[Client[Any]], object]) -> ClientOperation:
+    def operation(simulation: Simulation, task: Task) -> Going[None]:
         client = Client(simulation.machines[key.machine], cast("Backend", _Post(simulation, task)))
         yield from _insist(simulation, task, label, partial(post, client))
 
-    return deed
+    return operation
 
 
 def _insist(simulation: Simulation, task: Task, label: str, perform: Callable[[], object]) -> Going[None]:
     while True:
         try:
-            yield Trip(label, perform, _may_befall(simulation))
-        except (EventError, IdReused) as error:
-            simulation.kernel.say(f"{task.name} is refused: {error}")
+            yield RoundTrip(label, perform, _may_befall(simulation))
+        except (EventError, IdReusedError) as error:
+            simulation.scheduler.say(f"{task.name} is refused: {error}")
             return
         except SettledError:
             continue
-        simulation.kernel.say(f"{task.name} {label}")
+        simulation.scheduler.say(f"{task.name} {label}")
         return
 
 
-def _may_befall(simulation: Simulation) -> Sequence[Fault]:
+def _may_befall(simulation: Simulation) -> Sequence[InjectedFault]:
     """What may go wrong with a post. Where nobody would know a late repetition again, clients make none."""
-    faults = simulation.hazards.write
+    faults = simulation.fault_rates.write
     knows = Capability.DEDUPLICATION in simulation.place.contract.queueing.capabilities
     if knows or simulation.policy.window >= WINDOW:
         return faults
-    return tuple(fault for fault in faults if fault not in (Fault.CRASH_AFTER, Fault.LOST_ANSWER))
+    return tuple(fault for fault in faults if fault not in (InjectedFault.CRASH_AFTER, InjectedFault.LOST_ANSWER))
 
 
 # Waiting
 
 
-def wait(condition: Condition) -> Deed:
+def wait(condition: Condition) -> ClientOperation:
     """Do nothing until `condition` holds."""
 
-    def deed(simulation: Simulation, _task: Task) -> Going[None]:
+    def operation(simulation: Simulation, _task: Task) -> Going[None]:
         while not condition(simulation):
             yield Idle()
 
-    return deed
+    return operation
 
 
 def taken(key: Key, count: int) -> Condition:
@@ -126,13 +128,13 @@ def taken(key: Key, count: int) -> Condition:
 def lives(key: Key, number: int) -> Condition:
     """`key` has come to its life of this number, and lives."""
     return lambda simulation: (
-        len(simulation.lives_of(key).judges) >= number and simulation.lives_of(key).now is not None
+        len(simulation.lives_of(key).oracles) >= number and simulation.lives_of(key).now is not None
     )
 
 
 def is_deleted(key: Key) -> Condition:
     """`key` had a life, and has none now."""
-    return lambda simulation: bool(simulation.lives_of(key).judges) and simulation.lives_of(key).now is None
+    return lambda simulation: bool(simulation.lives_of(key).oracles) and simulation.lives_of(key).now is None
 
 
 def found(key: Key, holds: Callable[[Record], bool]) -> Condition:
@@ -148,67 +150,67 @@ def set_aside(key: Key, count: int) -> Condition:
 # Operators
 
 
-def delete(key: Key) -> Deed:
+def delete(key: Key) -> ClientOperation:
     """Delete `key`, whatever it is at."""
 
-    def deed(simulation: Simulation, task: Task) -> Going[None]:
+    def operation(simulation: Simulation, task: Task) -> Going[None]:
         while True:
             found = yield from _load(simulation, task, key)
             if found is None or found.is_deleted:
                 return
             perform = partial(simulation.delete, task, key, found)
             try:
-                yield Trip(f"delete {key}", perform, simulation.hazards.release)
+                yield RoundTrip(f"delete {key}", perform, simulation.fault_rates.release)
             except SettledError:
                 continue
-            simulation.kernel.say(f"{task.name} deletes {key}")
+            simulation.scheduler.say(f"{task.name} deletes {key}")
             return
 
-    return deed
+    return operation
 
 
-def redriving(key: Key) -> Deed:
+def redriving(key: Key) -> ClientOperation:
     """Redrive `key`."""
 
-    def deed(simulation: Simulation, task: Task) -> Going[None]:
+    def operation(simulation: Simulation, task: Task) -> Going[None]:
         machine = simulation.machines[key.machine]
-        simulation.kernel.mark("redrive")
+        simulation.scheduler.mark("redrive")
         while True:
-            nonce = f"{task.nonce}.{simulation.kernel.trips}"
+            nonce = f"{task.nonce}.{simulation.scheduler.trips}"
             try:
-                yield from drive(redrive(machine, key, nonce), Hands(simulation, task, machine))
+                yield from drive(redrive(machine, key, nonce), CommandRunner(simulation, task, machine))
             except SettledError:
                 continue
             return
 
-    return deed
+    return operation
 
 
-def adopting(key: Key, text: Callable[[Simulation], str]) -> Deed:
+def adopting(key: Key, text: Callable[[Simulation], str]) -> ClientOperation:
     """Adopt what XState has persisted under `key`, as `settled_runtime.Client` does, one round trip after the other."""
 
-    def deed(simulation: Simulation, task: Task) -> Going[None]:
-        machine, nonce = simulation.machines[key.machine], f"{task.nonce}.{simulation.kernel.trips}"
-        tree = family_to_json(machine, load_family(machine, text(simulation)))
+    def operation(simulation: Simulation, task: Task) -> Going[None]:
+        machine, nonce = simulation.machines[key.machine], f"{task.nonce}.{simulation.scheduler.trips}"
+        tree = tree_to_json(machine, from_xstate_json(machine, text(simulation)))
         while True:
             found = yield from _load(simulation, task, key)
             try:
-                write = adopt(machine, key, tree, found, nonce, simulation.kernel.now)
+                write = import_tree(machine, key, tree, found, nonce, simulation.scheduler.now)
             except RecordError:
                 return  # there is such an instance already
             perform = partial(simulation.finish, task, write, adopts=write.stored is not None)
             try:
-                yield Trip(f"adopt {key}", perform, simulation.hazards.write)
+                yield RoundTrip(f"adopt {key}", perform, simulation.fault_rates.write)
             except SettledError:
                 continue
             return
 
-    return deed
+    return operation
 
 
 def _load(simulation: Simulation, task: Task, key: Key) -> Going[Stored | None]:
     """What is stored for `key`."""
-    trip = Trip(f"load {key}", partial(simulation.load, task, key), simulation.hazards.read)
+    trip = RoundTrip(f"load {key}", partial(simulation.load, task, key), simulation.fault_rates.read)
     while True:
         try:
             stored: Stored | None = yield trip
@@ -217,15 +219,15 @@ def _load(simulation: Simulation, task: Task, key: Key) -> Going[Stored | None]:
         return stored
 
 
-def restoring(after: Condition, then: Condition) -> Deed:
+def restoring(after: Condition, then: Condition) -> ClientOperation:
     """Note what the store holds `after` something; `then`, later, bring it back."""
 
-    def deed(simulation: Simulation, task: Task) -> Going[None]:
+    def operation(simulation: Simulation, task: Task) -> Going[None]:
         yield from wait(after)(simulation, task)
-        simulation.kernel.say(f"{task.name} makes a backup")
+        simulation.scheduler.say(f"{task.name} makes a backup")
         restore = simulation.backup()
         yield from wait(then)(simulation, task)
-        simulation.kernel.say(f"{task.name} restores the backup")
+        simulation.scheduler.say(f"{task.name} restores the backup")
         restore()
 
-    return deed
+    return operation

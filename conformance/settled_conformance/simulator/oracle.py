@@ -20,13 +20,13 @@ from settled.chart.actions import INTERNAL
 from settled.data import parse, write
 from settled.durable import Record
 from settled.durable.delays import delays_of
-from settled.durable.messages import Adopt, Event, Start, internal_id
-from settled.durable.persisted_tree import family_from_json
-from settled.progress import Progress, begin, take
+from settled.durable.messages import Event, ImportChild, Start, internal_id
+from settled.durable.persisted_tree import tree_from_json
+from settled.progress import Progress, initial_progress, take_event
 from settled.step.effects import Cancel, Effect, Emit, Execute, Invoke, Log, Raise, Schedule, Send, Stop
-from settled_conformance.simulator.effect_keys import Action, Origin, effect_key, kind_of, origin_of
-from settled_conformance.simulator.history import born_of, diary_of
-from settled_conformance.simulator.mailbox import Mail
+from settled_conformance.simulator.effect_keys import KeyedAction, Origin, effect_key, kind_of, origin_of
+from settled_conformance.simulator.history import born_of, history_of
+from settled_conformance.simulator.mailbox import Mailbox
 
 Accuse = Callable[[str, str], None]
 """Called with the number of a guarantee, and how it was broken."""
@@ -59,7 +59,7 @@ class Moment:
 
 
 @define(eq=False)
-class Judge:
+class Oracle:
     """The play of one life of an instance, as far as its committed diary goes.
 
     `versions` are all machines that may write it, by their versions; `machine` is the one that wrote it last. `moment`
@@ -70,7 +70,7 @@ class Judge:
     machine: Machine[Any, Any]
     key: Key
     accuse: Accuse
-    mail: Mail
+    mail: Mailbox
     versions: Mapping[str | None, Machine[Any, Any]]
     moment: Moment
     progress: Progress | None = None
@@ -78,14 +78,14 @@ class Judge:
     folds: bool = True
     origin: Origin = ""
     ordinal: int = 0
-    diary: list[Json] = field(factory=list[Json])
+    history: list[Json] = field(factory=list[Json])
     broken: bool = False
     external: list[Json] = field(factory=list[Json])
     running: dict[str, Running] = field(factory=dict[str, Running])
     named: dict[str, str] = field(factory=dict[str, str])
     fired: Counter[str] = field(factory=Counter[str])
     cancelled: Counter[str] = field(factory=Counter[str])
-    actions: dict[str, Action] = field(factory=dict[str, Action])
+    actions: dict[str, KeyedAction] = field(factory=dict[str, KeyedAction])
     calls: dict[str, Invoke] = field(factory=dict[str, Invoke])
     sends: dict[str, Json] = field(factory=dict[str, Json])
 
@@ -113,14 +113,14 @@ class Judge:
             self._begin(record, born_of(record.snapshot))
         elif record.version != self.machine.version:
             self._migrate(record.version)
-        diary, seen = diary_of(record.snapshot), len(self.diary)
-        if diary[:seen] != self.diary:
-            self._break("R9", f"a committed step was undone: had taken {_ids(self.diary)}, and now {_ids(diary)}")
-        for event in diary[seen:]:
+        history, seen = history_of(record.snapshot), len(self.history)
+        if history[:seen] != self.history:
+            self._break("R9", f"a committed step was undone: had taken {_ids(self.history)}, and now {_ids(history)}")
+        for event in history[seen:]:
             if self.broken:
                 return
             self._take(event, origin_of(record))
-        self.diary = diary
+        self.history = history
 
     def vanish(self) -> None:
         """A record was committed in which it was never started."""
@@ -130,18 +130,18 @@ class Judge:
         """`record` was written by an operator: the life begins as what it holds, wherever that has lived before."""
         assert isinstance(record.snapshot, Snapshot), "what is adopted can be read"
         self.machine, self.folds = self.versions[record.version], False
-        self.origin, self.diary = origin_of(record), diary_of(record.snapshot)
+        self.origin, self.history = origin_of(record), history_of(record.snapshot)
         self.progress = Progress(record.snapshot, index=record.turn.index if record.turn else 0)
         for token, timer in record.timers.items():
             self._watch(token, Running(timer.event, timer.id))
-        for call in record.turn.calls if record.turn else ():
+        for call in record.turn.actors if record.turn else ():
             self.calls[self._name(call.index)] = Invoke(call.index, call.id, call.src, call.input)
 
-    def branch(self) -> Judge:
+    def branch(self) -> Oracle:
         """Another judge of the same life, as far as it has come: after a restore it may go on in another way."""
         return evolve(
             self,
-            diary=list(self.diary),
+            history=list(self.history),
             external=list(self.external),
             running=dict(self.running),
             named=dict(self.named),
@@ -169,16 +169,16 @@ class Judge:
         self.mail.begun.add(id)
         self.machine = self.versions.get(record.version, self.machine)
         self.input, self.origin = start.input, origin_of(record)
-        self._enter(begin(self.machine, self.input), 0)
+        self._enter(initial_progress(self.machine, self.input), 0)
 
-    def _begin_from(self, record: Record, id: str, adoption: Adopt) -> None:
+    def _begin_from(self, record: Record, id: str, adoption: ImportChild) -> None:
         """The life begins as what its parent had sent to it; what runs in there runs from now on."""
         if id in self.mail.begun:
             self._break("X4", f"was adopted a second time by {id}")
             return
         self.mail.begun.add(id)
-        snapshot = family_from_json(self.machine, adoption.tree).snapshot
-        self.origin, self.folds, self.diary = origin_of(record), False, diary_of(snapshot)
+        snapshot = tree_from_json(self.machine, adoption.tree).snapshot
+        self.origin, self.folds, self.history = origin_of(record), False, history_of(snapshot)
         going = [(name, child) for name, child in snapshot.children.items() if child.status == "active"]
         for index, (name, child) in enumerate(going):
             if not isinstance(self.machine.actor(child.src), Machine):
@@ -217,7 +217,7 @@ class Judge:
         self._step(Progress(progress.snapshot, (), (), 0 if opens else progress.index), event)
 
     def _step(self, progress: Progress, event: Json) -> None:
-        self._enter(take(self.machine, progress, event), len(progress.effects))
+        self._enter(take_event(self.machine, progress, event), len(progress.effects))
 
     def _enter(self, progress: Progress, first: int) -> None:
         for effect in progress.effects[first:]:
@@ -362,8 +362,8 @@ class Judge:
             )
 
 
-def _ids(diary: list[Any]) -> list[Any]:
-    return [event.get("id", event.get("type")) for event in diary]
+def _ids(history: list[Any]) -> list[Any]:
+    return [event.get("id", event.get("type")) for event in history]
 
 
 def _unfinished(record: Record) -> str:

@@ -14,19 +14,32 @@ from attrs import frozen
 
 from settled import Key, SettledError
 from settled.durable import Delivery, Index, Message, Stored, Timer, Write
-from settled_conformance.contract.checked_backend import Witness, WitnessedQueue
-from settled_conformance.environment import Place
+from settled_conformance.contract.checked_backend import CheckedBackend, CheckedQueue
+from settled_conformance.environment import Environment
 from settled_conformance.harness import Harness
-from settled_conformance.simulator.choices import Tape
-from settled_conformance.simulator.scenario import Run
-from settled_conformance.simulator.scheduler import RECEIVE, WRITE, Body, Choice, Fault, Idle, Kernel, Step, Task, Trip
+from settled_conformance.simulator.choices import Choices
+from settled_conformance.simulator.scenario import ScenarioRun
+from settled_conformance.simulator.scheduler import (
+    RECEIVE,
+    WRITE,
+    Body,
+    Choice,
+    Idle,
+    InjectedFault,
+    RoundTrip,
+    Scheduler,
+    Task,
+    TaskStep,
+)
 
 KEYS = (Key("m", "A"), Key("m", "A:1"), Key("m", "b"))
-TAKE = tuple(fault for fault in RECEIVE if fault not in (Fault.REPEAT, Fault.AHEAD, Fault.BEHIND))
+TAKE = tuple(
+    fault for fault in RECEIVE if fault not in (InjectedFault.REPEAT, InjectedFault.AHEAD, InjectedFault.BEHIND)
+)
 
 
 @frozen(eq=False)
-class Ports:
+class PortScenario:
     """Two clients, two consumers, three keys."""
 
     name: str = "ports"
@@ -36,29 +49,29 @@ class Ports:
         """Every backend has ports."""
         return True
 
-    def run(self, place: Place, tape: Tape) -> Run:
+    def run(self, place: Environment, choices: Choices) -> ScenarioRun:
         """One run at `place`, which must be empty."""
         harness = place.harness
-        kernel = Kernel(tape, harness.now, harness.tick, place.lease, harness.advance, place.fell)
-        place.contract.heard.append(kernel.say)
+        scheduler = Scheduler(choices, harness.now, harness.tick, place.lease, harness.advance, place.fell)
+        place.contract.heard.append(scheduler.say)
         for number in (1, 2):
-            kernel.tasks.append(Task(f"c{number}", _client(kernel, place, number)))
+            scheduler.tasks.append(Task(f"c{number}", _client(scheduler, place, number)))
         for number in (1, 2):
-            kernel.tasks.append(Task(f"w{number}", _consumer(kernel, place)))
-        if kernel.run():
+            scheduler.tasks.append(Task(f"w{number}", _consumer(scheduler, place)))
+        if scheduler.run():
             place.contract.at_rest()
         else:
             place.contract.accuse("L1", "the queue is never empty")
-        return Run(place.violations, kernel.timeline, frozenset(kernel.marks))
+        return ScenarioRun(place.violations, scheduler.timeline, frozenset(scheduler.marks))
 
 
-def _client(kernel: Kernel, place: Place, number: int) -> Callable[[Task], Body]:
+def _client(scheduler: Scheduler, place: Environment, number: int) -> Callable[[Task], Body]:
     """Sends, schedules, puts off and cancels; each until it was answered, whatever happens to it."""
     lease = place.lease
     ids = [f"{number}.{count}" for count in range(1, 5)]
 
-    def steps(handle: Witness) -> list[tuple[str, Callable[[], object]]]:
-        now, (first, second, third, fourth) = kernel.epoch, ids
+    def steps(handle: CheckedBackend) -> list[tuple[str, Callable[[], object]]]:
+        now, (first, second, third, fourth) = scheduler.epoch, ids
         own, other = KEYS[0], KEYS[number]
         batch = [Message(own, first, "{}"), Message(own, second, "{}"), Message(other, first, "{}")]
         soon, late = Timer(f"t{number}", Message(own, f"t{number}", "{}"), now + lease / 2), now + 0.8 * lease
@@ -82,25 +95,25 @@ def _client(kernel: Kernel, place: Place, number: int) -> Callable[[Task], Body]
         while done < len(steps(handle)):
             name, do = steps(handle)[done]
             try:
-                yield Trip(name, partial(_done, kernel, do), WRITE)
+                yield RoundTrip(name, partial(_done, scheduler, do), WRITE)
             except SettledError:
                 continue
-            kernel.say(f"{task.name} {name}")
+            scheduler.say(f"{task.name} {name}")
             done += 1
 
     return body
 
 
-def _consumer(kernel: Kernel, place: Place) -> Callable[[Task], Body]:
+def _consumer(scheduler: Scheduler, place: Environment) -> Callable[[Task], Body]:
     """Receives, and does something with each key that it was handed."""
 
     def body(task: Task) -> Body:
         handle = place.open()
-        kernel.expect(kernel.epoch + place.lease / 2)
-        kernel.expect(kernel.epoch + 0.8 * place.lease)
+        scheduler.expect(scheduler.epoch + place.lease / 2)
+        scheduler.expect(scheduler.epoch + 0.8 * place.lease)
         while True:
             try:
-                deliveries = yield Trip("receive", lambda: _receive(kernel, handle, task), TAKE)
+                deliveries = yield RoundTrip("receive", lambda: _receive(scheduler, handle, task), TAKE)
             except SettledError:
                 continue
             if not deliveries:
@@ -108,23 +121,25 @@ def _consumer(kernel: Kernel, place: Place) -> Callable[[Task], Body]:
                 continue
             for key in dict.fromkeys(delivery.message.key for delivery in deliveries):
                 group = [delivery for delivery in deliveries if delivery.message.key == key]
-                yield from _use(kernel, handle, task, group)
+                yield from _use(scheduler, handle, task, group)
 
     return body
 
 
-def _receive(kernel: Kernel, handle: Witness, task: Task) -> Sequence[Delivery]:
+def _receive(scheduler: Scheduler, handle: CheckedBackend, task: Task) -> Sequence[Delivery]:
     deliveries = handle.queue.receive(3)
     for delivery in deliveries:
         task.holds_until = max(task.holds_until, delivery.until)
-        kernel.expect(delivery.until)
+        scheduler.expect(delivery.until)
     if deliveries:
-        kernel.say(f"{task.name} receive {' '.join(f'{each.message.id}#{each.attempt}' for each in deliveries)}")
+        scheduler.say(f"{task.name} receive {' '.join(f'{each.message.id}#{each.attempt}' for each in deliveries)}")
     return deliveries
 
 
-def _use(kernel: Kernel, handle: Witness, task: Task, group: Sequence[Delivery]) -> Generator[Step, Any, None]:
-    key, queue, lease = group[0].message.key, handle.queue, kernel.lease
+def _use(
+    scheduler: Scheduler, handle: CheckedBackend, task: Task, group: Sequence[Delivery]
+) -> Generator[TaskStep, Any, None]:
+    key, queue, lease = group[0].message.key, handle.queue, scheduler.lease
     ways: list[tuple[str, Callable[[], object]]] = [
         ("commit and acknowledge", lambda: _commit(handle, key, group)),
         ("acknowledge", lambda: queue.ack(group)),
@@ -138,25 +153,25 @@ def _use(kernel: Kernel, handle: Witness, task: Task, group: Sequence[Delivery])
     name, do = ways[way]
     label = f"{name} {' '.join(each.message.id for each in group)}"
     try:
-        yield Trip(label, lambda: _done(kernel, do), WRITE)
+        yield RoundTrip(label, lambda: _done(scheduler, do), WRITE)
     except SettledError:
         return
-    kernel.say(f"{task.name} {label}")
+    scheduler.say(f"{task.name} {label}")
 
 
-def _done(kernel: Kernel, do: Callable[[], object]) -> None:
+def _done(scheduler: Scheduler, do: Callable[[], object]) -> None:
     do()
-    kernel.expect(kernel.now + kernel.lease / 3)
-    kernel.expect(kernel.now + kernel.lease)
-    kernel.stir()
+    scheduler.expect(scheduler.now + scheduler.lease / 3)
+    scheduler.expect(scheduler.now + scheduler.lease)
+    scheduler.stir()
 
 
-def _one_of(queue: WitnessedQueue, group: Sequence[Delivery]) -> None:
+def _one_of(queue: CheckedQueue, group: Sequence[Delivery]) -> None:
     queue.ack(group[:1])
     queue.release(group[1:])
 
 
-def _commit(handle: Witness, key: Key, group: Sequence[Delivery]) -> None:
+def _commit(handle: CheckedBackend, key: Key, group: Sequence[Delivery]) -> None:
     found = handle.store.load(key)
     version = found.version if found else 0
     stored = Stored(version + 1, f"version {version + 1}", Index("active"))

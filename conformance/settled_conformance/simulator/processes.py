@@ -8,10 +8,10 @@ from typing import Any
 
 from settled import Key, Machine, SettledError, redrive, turn
 from settled.durable import Delivery, Message
-from settled_conformance.simulator.command_runner import Going, Hands, drive
-from settled_conformance.simulator.scheduler import Body, Idle, Task, Trip
+from settled_conformance.simulator.command_runner import CommandRunner, Going, drive
+from settled_conformance.simulator.scheduler import Body, Idle, RoundTrip, Task
 from settled_conformance.simulator.simulation import Simulation
-from settled_runtime.record_cache import Memory
+from settled_runtime.record_cache import RecordCache
 
 AFTER_AN_ERROR = 5.0
 """For how many seconds a worker gives back what it could not go on with."""
@@ -21,11 +21,11 @@ def worker(simulation: Simulation, machines: Mapping[str, Machine[Any, Any]]) ->
     """Receives, and takes what it receives through its turns, one key after the other, as a host of `machines`."""
 
     def body(task: Task) -> Body:
-        again, memory = partial(simulation.repeat, task), Memory() if simulation.remembers else None
+        again, memory = partial(simulation.repeat, task), RecordCache() if simulation.remembers else None
         while True:
             try:
-                deliveries: Sequence[Delivery] = yield Trip(
-                    "receive", partial(simulation.receive, task), simulation.hazards.receive, instead=again
+                deliveries: Sequence[Delivery] = yield RoundTrip(
+                    "receive", partial(simulation.receive, task), simulation.fault_rates.receive, instead=again
                 )
             except SettledError:
                 continue
@@ -33,21 +33,21 @@ def worker(simulation: Simulation, machines: Mapping[str, Machine[Any, Any]]) ->
                 yield Idle()
             for key in dict.fromkeys(delivery.message.key for delivery in deliveries):
                 group = [each for each in deliveries if each.message.key == key]
-                yield from _take(simulation, Hands(simulation, task, machines[key.machine], memory), key, group)
+                yield from _take(simulation, CommandRunner(simulation, task, machines[key.machine], memory), key, group)
 
     return body
 
 
-def _take(simulation: Simulation, hands: Hands, key: Key, group: Sequence[Delivery]) -> Going[None]:
+def _take(simulation: Simulation, hands: CommandRunner, key: Key, group: Sequence[Delivery]) -> Going[None]:
     task = hands.task
-    nonce = f"{task.nonce}.{simulation.kernel.trips}"
+    nonce = f"{task.nonce}.{simulation.scheduler.trips}"
     try:
         yield from drive(turn(hands.machine, key, group, nonce, simulation.policy, simulation.traits), hands)
     except SettledError as error:
-        simulation.kernel.say(f"{task.name} gives up: {error}")
+        simulation.scheduler.say(f"{task.name} gives up: {error}")
         try:
-            hazards = simulation.hazards.release
-            yield Trip("release", partial(simulation.release, task, group, AFTER_AN_ERROR), hazards)
+            fault_rates = simulation.fault_rates.release
+            yield RoundTrip("release", partial(simulation.release, task, group, AFTER_AN_ERROR), fault_rates)
         except SettledError:
             return
 
@@ -59,10 +59,12 @@ def client(simulation: Simulation, messages: Sequence[Message]) -> Callable[[Tas
     def body(task: Task) -> Body:
         while left:
             try:
-                yield Trip(f"send {left[0].id}", partial(simulation.send, task, left[:1]), simulation.hazards.write)
+                yield RoundTrip(
+                    f"send {left[0].id}", partial(simulation.send, task, left[:1]), simulation.fault_rates.write
+                )
             except SettledError:
                 continue
-            simulation.kernel.say(f"{task.name} sent {left[0].id}")
+            simulation.scheduler.say(f"{task.name} sent {left[0].id}")
             left.pop(0)
 
     return body
@@ -74,9 +76,9 @@ def operator(simulation: Simulation, key: Key) -> Callable[[Task], Body]:
     def body(task: Task) -> Body:
         while True:
             machine = simulation.machines[key.machine]
-            course = redrive(machine, key, f"{task.nonce}.{simulation.kernel.trips}")
+            course = redrive(machine, key, f"{task.nonce}.{simulation.scheduler.trips}")
             try:
-                yield from drive(course, Hands(simulation, task, machine))
+                yield from drive(course, CommandRunner(simulation, task, machine))
             except SettledError:
                 continue
             return

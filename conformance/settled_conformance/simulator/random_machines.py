@@ -13,18 +13,18 @@ from datetime import timedelta
 from typing import Any
 
 from settled import Call, Retry, actor, assign, cancel, emit, log, raise_
-from settled_conformance.simulator.history import DiaryMachine, with_diary
+from settled_conformance.simulator.history import HistoryMachine, with_history
 
 EVENTS = ("A", "B", "C")
 _ACTIONS = ("tell", "shout", "note", "count", "later", "never mind", "at once")
 
 
-def random_machine(number: int, lease: float) -> DiaryMachine:
+def random_machine(number: int, lease: float) -> HistoryMachine:
     """The machine of this number."""
     source = random.Random(number)
     regions = {f"r{each}": _region(source, f"r{each}") for each in range(source.choice((1, 1, 2, 3)))}
     shape: Mapping[str, Any] = {"type": "parallel", "states": regions} if len(regions) > 1 else regions["r0"]
-    return with_diary(
+    return with_history(
         {"id": f"random{number}", "context": {"count": 0}, **shape},
         actions={
             "tell": _tell,

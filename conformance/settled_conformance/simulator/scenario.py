@@ -8,13 +8,13 @@ from typing import Protocol
 from attrs import frozen
 
 from settled_conformance.contract.checked_backend import Violation
-from settled_conformance.environment import Place
+from settled_conformance.environment import Environment
 from settled_conformance.harness import Harness
-from settled_conformance.simulator.choices import Tape
+from settled_conformance.simulator.choices import Choices
 
 
 @frozen
-class Run:
+class ScenarioRun:
     """What came of one run."""
 
     violations: Sequence[Violation]
@@ -37,6 +37,6 @@ class Scenario(Protocol):
         """Whether `harness` has what it takes."""
         ...
 
-    def run(self, place: Place, tape: Tape) -> Run:
+    def run(self, place: Environment, choices: Choices) -> ScenarioRun:
         """One run at `place`, which must be empty."""
         ...

@@ -4,44 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from settled_conformance.simulator.fault_scenarios import HAZARDS
-from settled_conformance.simulator.machine_scenario import APPEND, BOB, POISON, TELL, Story, letters, of
+from settled_conformance.simulator.fault_scenarios import FAULT_SCENARIOS
+from settled_conformance.simulator.machine_scenario import APPEND, BOB, POISON, TELL, MachineScenario, letters, of
 from settled_conformance.simulator.machines import appender, family, fan, signup
-from settled_conformance.simulator.port_scenario import Ports
+from settled_conformance.simulator.port_scenario import PortScenario
 from settled_conformance.simulator.random_machines import random_events, random_machine
 from settled_conformance.simulator.scenario import Scenario
 
 
-def _random(number: int) -> Story:
-    return Story(
+def _random(number: int) -> MachineScenario:
+    return MachineScenario(
         f"random-{number}",
-        lambda weather, lease: [random_machine(number, lease)],
+        lambda fault_switch, lease: [random_machine(number, lease)],
         [letters(of(f"random{number}"), "a", random_events(number))],
         weight=0.2,
     )
 
 
 SCENARIOS: Sequence[Scenario] = (
-    Ports(),
-    Story(
+    PortScenario(),
+    MachineScenario(
         "append",
-        lambda weather, lease: [appender(weather)],
+        lambda fault_switch, lease: [appender(fault_switch)],
         [
             letters(of("appender"), "a", [APPEND, TELL, APPEND, TELL]),
             letters(of("appender", BOB), "b", [TELL, APPEND]) + letters(of("appender"), "c", [APPEND], start=False),
         ],
     ),
-    Story(
+    MachineScenario(
         "poison",
-        lambda weather, lease: [appender(weather)],
+        lambda fault_switch, lease: [appender(fault_switch)],
         [
             letters(of("appender"), "a", [TELL, POISON, APPEND, TELL]),
             letters(of("appender", BOB), "b", [APPEND]),
         ],
     ),
-    Story(
+    MachineScenario(
         "signup",
-        lambda weather, lease: [signup(lease)],
+        lambda fault_switch, lease: [signup(lease)],
         [
             letters(
                 of("signup"),
@@ -55,14 +55,14 @@ SCENARIOS: Sequence[Scenario] = (
             )
         ],
     ),
-    Story(
+    MachineScenario(
         "fan",
-        lambda weather, lease: [fan(lease)],
+        lambda fault_switch, lease: [fan(lease)],
         [letters(of("fan"), "a", [{"type": "GO"}, {"type": "GO"}])],
     ),
-    Story(
+    MachineScenario(
         "family",
-        lambda weather, lease: family(lease),
+        lambda fault_switch, lease: family(lease),
         [
             letters(
                 of("parent"),
@@ -72,5 +72,5 @@ SCENARIOS: Sequence[Scenario] = (
         ],
     ),
     *map(_random, range(10)),
-    *HAZARDS,
+    *FAULT_SCENARIOS,
 )

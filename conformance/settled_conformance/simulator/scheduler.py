@@ -13,14 +13,14 @@ from typing import Any, TypeAlias
 
 from attrs import Factory, define, field, frozen
 
-from settled import Denied, SettledError, TooLarge, Unavailable, Unknown
-from settled_conformance.simulator.choices import Tape
+from settled import AccessDeniedError, OutcomeUnknownError, SettledError, TooLargeError, UnavailableError
+from settled_conformance.simulator.choices import Choices
 
 LONGEST_RUN = 4_000
 """How many round trips a run may take before it counts as one that never comes to rest."""
 
 
-class Fault(StrEnum):
+class InjectedFault(StrEnum):
     """What may happen to one round trip."""
 
     CRASH_BEFORE = "crashes before"
@@ -42,58 +42,64 @@ class Fault(StrEnum):
     TOO_LARGE_WITHIN = "finds no room in the middle of"
 
 
-ERRORS: Mapping[Fault, type[SettledError]] = {
-    Fault.ERROR: Unavailable,
-    Fault.DENIED: Denied,
-    Fault.TOO_LARGE: TooLarge,
-    Fault.UNANSWERED: Unknown,
-    Fault.ERROR_WITHIN: Unavailable,
-    Fault.TOO_LARGE_WITHIN: TooLarge,
+ERRORS: Mapping[InjectedFault, type[SettledError]] = {
+    InjectedFault.ERROR: UnavailableError,
+    InjectedFault.DENIED: AccessDeniedError,
+    InjectedFault.TOO_LARGE: TooLargeError,
+    InjectedFault.UNANSWERED: OutcomeUnknownError,
+    InjectedFault.ERROR_WITHIN: UnavailableError,
+    InjectedFault.TOO_LARGE_WITHIN: TooLargeError,
 }
 """What is raised instead of an answer; nothing, or the first half, has happened then."""
 
 
-READ = (Fault.CRASH_BEFORE, Fault.PARK_BEFORE, Fault.PARK_AFTER, Fault.ERROR)
+READ = (InjectedFault.CRASH_BEFORE, InjectedFault.PARK_BEFORE, InjectedFault.PARK_AFTER, InjectedFault.ERROR)
 WRITE = (
-    Fault.CRASH_BEFORE,
-    Fault.CRASH_AFTER,
-    Fault.PARK_BEFORE,
-    Fault.PARK_AFTER,
-    Fault.LOST_ANSWER,
-    Fault.ERROR,
+    InjectedFault.CRASH_BEFORE,
+    InjectedFault.CRASH_AFTER,
+    InjectedFault.PARK_BEFORE,
+    InjectedFault.PARK_AFTER,
+    InjectedFault.LOST_ANSWER,
+    InjectedFault.ERROR,
 )
 RECEIVE = (
-    Fault.CRASH_AFTER,
-    Fault.PARK_AFTER,
-    Fault.ERROR,
-    Fault.REPEAT,
-    Fault.AHEAD,
-    Fault.BEHIND,
+    InjectedFault.CRASH_AFTER,
+    InjectedFault.PARK_AFTER,
+    InjectedFault.ERROR,
+    InjectedFault.REPEAT,
+    InjectedFault.AHEAD,
+    InjectedFault.BEHIND,
 )
-EFFECT = (Fault.CRASH_BEFORE, Fault.CRASH_AFTER, Fault.PARK_BEFORE, Fault.PARK_AFTER, Fault.FAIL)
+EFFECT = (
+    InjectedFault.CRASH_BEFORE,
+    InjectedFault.CRASH_AFTER,
+    InjectedFault.PARK_BEFORE,
+    InjectedFault.PARK_AFTER,
+    InjectedFault.FAIL,
+)
 
 
 @frozen
-class Hazards:
+class FaultRates:
     """What may go wrong with each kind of round trip.
 
     `release`: also where nothing but acknowledgements is written. `within`: between the parts of a write that is not
     atomic.
     """
 
-    read: Sequence[Fault] = READ
-    write: Sequence[Fault] = WRITE
-    release: Sequence[Fault] = WRITE
-    receive: Sequence[Fault] = RECEIVE
-    effect: Sequence[Fault] = EFFECT
-    within: Sequence[Fault] = ()
+    read: Sequence[InjectedFault] = READ
+    write: Sequence[InjectedFault] = WRITE
+    release: Sequence[InjectedFault] = WRITE
+    receive: Sequence[InjectedFault] = RECEIVE
+    effect: Sequence[InjectedFault] = EFFECT
+    within: Sequence[InjectedFault] = ()
 
 
-USUAL = Hazards()
+USUAL = FaultRates()
 
 
 @frozen
-class Trip:
+class RoundTrip:
     """One round trip: what it is called in a timeline, what does it, and what may go wrong with it.
 
     `instead` does it where a fault asks for something else than an error: a repetition, a failure of the effect, the
@@ -102,7 +108,7 @@ class Trip:
 
     label: str
     perform: Callable[[], Any]
-    faults: Sequence[Fault] = ()
+    faults: Sequence[InjectedFault] = ()
     instead: Callable[[], Any] | None = None
 
 
@@ -126,8 +132,8 @@ class Sleep:
     until: float
 
 
-Step: TypeAlias = Trip | Choice | Idle | Sleep
-Body: TypeAlias = Generator[Step, Any, None]
+TaskStep: TypeAlias = RoundTrip | Choice | Idle | Sleep
+Body: TypeAlias = Generator[TaskStep, Any, None]
 
 
 @define(eq=False)
@@ -145,7 +151,7 @@ class Task:
     told: float = 0.0
     holds_until: float = 0.0
     body: Body | None = None
-    step: Step | None = None
+    step: TaskStep | None = None
     idle: bool = False
     wakes: float | None = None
     parked: Callable[[], None] | None = None
@@ -163,13 +169,13 @@ class Task:
 
 
 @define(eq=False)
-class Kernel:
+class Scheduler:
     """Runs `tasks` until nothing is left to do. `time` is the backend's clock, and `move` brings it forward.
 
     `fell` is told when a backend raised what no backend may raise; whoever called it is lost, as a process would be.
     """
 
-    tape: Tape
+    choices: Choices
     time: Callable[[], float]
     tick: float
     lease: float
@@ -246,7 +252,7 @@ class Kernel:
         """Somebody goes on: the one that did, another, one that was parked; or the clock moves first."""
         parked = [task for task in self.tasks if task.parked]
         moves = self._moves()
-        way = self.tape.choose(len(ready) + len(parked) + len(moves))
+        way = self.choices.choose(len(ready) + len(parked) + len(moves))
         if way < len(ready):
             self._go(ready[way])
         elif way < len(ready) + len(parked):
@@ -261,10 +267,10 @@ class Kernel:
         waiting = [task for task in parked if self.now <= task.holds_until]
         moves = self._moves()
         if moves and (waiting or sleeping or not parked):
-            self._move_to(moves[self.tape.choose(len(moves))])
+            self._move_to(moves[self.choices.choose(len(moves))])
             return True
         if parked:
-            self._unpark(parked[self.tape.choose(len(parked))])
+            self._unpark(parked[self.choices.choose(len(parked))])
             return True
         return any(look() for look in self.at_rest)
 
@@ -308,7 +314,7 @@ class Kernel:
         self._start(task)
         self.stir()
 
-    def _resume(self, task: Task, how: Callable[[Body], Step]) -> None:
+    def _resume(self, task: Task, how: Callable[[Body], TaskStep]) -> None:
         assert task.body is not None
         try:
             task.step = how(task.body)
@@ -325,61 +331,61 @@ class Kernel:
         self.current = task
         self.trips += 1
         match task.step:
-            case Trip() as trip:
+            case RoundTrip() as trip:
                 self._make(task, trip)
             case Choice(_, ways):
-                way = self.tape.choose(ways)
+                way = self.choices.choose(ways)
                 self._resume(task, lambda body: body.send(way))
             case Idle() | Sleep() | None:
                 self._resume(task, lambda body: body.send(None))
 
-    def _make(self, task: Task, trip: Trip) -> None:
-        way = self.tape.choose(1 + len(trip.faults))
+    def _make(self, task: Task, trip: RoundTrip) -> None:
+        way = self.choices.choose(1 + len(trip.faults))
         fault = trip.faults[way - 1] if way else None
         match fault:
             case None:
                 self._answer(task, trip.label, trip.perform)()
-            case Fault.CRASH_BEFORE:
+            case InjectedFault.CRASH_BEFORE:
                 self._say(task, fault, trip)
                 self._crash(task)
-            case Fault.CRASH_AFTER:
+            case InjectedFault.CRASH_AFTER:
                 self._answer(task, trip.label, trip.perform)
                 self._say(task, fault, trip)
                 self._crash(task)
-            case Fault.LOST_ANSWER:
+            case InjectedFault.LOST_ANSWER:
                 self._answer(task, trip.label, trip.perform)
                 self._say(task, fault, trip)
                 self.mark("lost answer")
-                self._throw(task, Unknown(f"{trip.label}: the answer was lost"))
-            case Fault.ERROR | Fault.DENIED | Fault.TOO_LARGE | Fault.UNANSWERED:
+                self._throw(task, OutcomeUnknownError(f"{trip.label}: the answer was lost"))
+            case InjectedFault.ERROR | InjectedFault.DENIED | InjectedFault.TOO_LARGE | InjectedFault.UNANSWERED:
                 self._say(task, fault, trip)
                 self._throw(task, ERRORS[fault](f"{trip.label}: {fault}"))
-            case Fault.ERROR_WITHIN | Fault.TOO_LARGE_WITHIN:
+            case InjectedFault.ERROR_WITHIN | InjectedFault.TOO_LARGE_WITHIN:
                 self._say(task, fault, trip)
                 self._halfway(task, trip, lambda: self._throw(task, ERRORS[fault](f"{trip.label}: {fault}")))
-            case Fault.CRASH_WITHIN:
+            case InjectedFault.CRASH_WITHIN:
                 self._say(task, fault, trip)
                 self._halfway(task, trip, lambda: self._crash(task))
-            case Fault.PARK_BEFORE:
+            case InjectedFault.PARK_BEFORE:
                 self._park(task, trip, lambda: self._answer(task, trip.label, trip.perform)(), fault)
-            case Fault.PARK_AFTER:
+            case InjectedFault.PARK_AFTER:
                 self._park(task, trip, self._answer(task, trip.label, trip.perform), fault)
-            case Fault.REPEAT | Fault.FAIL:
+            case InjectedFault.REPEAT | InjectedFault.FAIL:
                 self._say(task, fault, trip)
                 assert trip.instead is not None
                 self._answer(task, trip.label, trip.instead)()
-            case Fault.AHEAD | Fault.BEHIND:
+            case InjectedFault.AHEAD | InjectedFault.BEHIND:
                 self._say(task, fault, trip)
                 self.mark("skew")
-                task.skew = 1.5 * self.lease * (1 if fault is Fault.AHEAD else -1)
+                task.skew = 1.5 * self.lease * (1 if fault is InjectedFault.AHEAD else -1)
                 self._answer(task, trip.label, trip.perform)()
-            case Fault.BACK:
+            case InjectedFault.BACK:
                 self._say(task, fault, trip)
                 self.mark("skew")
                 task.skew -= 1.5 * self.lease
                 self._answer(task, trip.label, trip.perform)()
 
-    def _say(self, task: Task, fault: Fault, trip: Trip) -> None:
+    def _say(self, task: Task, fault: InjectedFault, trip: RoundTrip) -> None:
         self.say(f"{task.name} {fault} {trip.label}")
 
     def _answer(self, task: Task, label: str, perform: Callable[[], Any]) -> Callable[[], None]:
@@ -395,7 +401,7 @@ class Kernel:
             return lambda: self._crash(task)
         return lambda: self._resume(task, lambda body: body.send(answer))
 
-    def _halfway(self, task: Task, trip: Trip, then: Callable[[], None]) -> None:
+    def _halfway(self, task: Task, trip: RoundTrip, then: Callable[[], None]) -> None:
         """The first half of it is done, unless that is refused already."""
         assert trip.instead is not None
         try:
@@ -408,7 +414,7 @@ class Kernel:
     def _throw(self, task: Task, error: SettledError) -> None:
         self._resume(task, lambda body: body.throw(error))
 
-    def _park(self, task: Task, trip: Trip, then: Callable[[], None], fault: Fault) -> None:
+    def _park(self, task: Task, trip: RoundTrip, then: Callable[[], None], fault: InjectedFault) -> None:
         self._say(task, fault, trip)
         self.mark("park")
         task.holds_until = max(task.holds_until, self.now)

@@ -7,16 +7,16 @@ from typing import Any
 
 from attrs import Factory, define, evolve, field
 
-from settled import Conflict, Key, LeaseLost, Machine, Policy, Snapshot, TooLarge
+from settled import ConflictError, Key, LeaseLostError, Machine, Policy, Snapshot, TooLargeError
 from settled.data import parse
-from settled.durable import Delivery, Message, Record, Stored, Traits, Write, read
-from settled.durable.record_json import bury
-from settled_conformance.contract.checked_backend import Witness
-from settled_conformance.environment import Place
-from settled_conformance.simulator.effect_keys import Keys
-from settled_conformance.simulator.lives import Lives
+from settled.durable import Delivery, Message, Record, Stored, Traits, Write, record_from_json
+from settled.durable.record_json import record_to_tombstone
+from settled_conformance.contract.checked_backend import CheckedBackend
+from settled_conformance.environment import Environment
+from settled_conformance.simulator.effect_keys import EffectKeys
+from settled_conformance.simulator.lives import Lifetimes
 from settled_conformance.simulator.oracle import Moment
-from settled_conformance.simulator.scheduler import USUAL, Hazards, Kernel, Task
+from settled_conformance.simulator.scheduler import USUAL, FaultRates, Scheduler, Task
 from settled_runtime.host_context import traits_of
 
 BATCH = 4
@@ -32,27 +32,27 @@ class Simulation:
     what they stored last, and begin with that. `punctual`: timers are early by no clock but the one that is right.
     """
 
-    kernel: Kernel
-    place: Place
+    scheduler: Scheduler
+    place: Environment
     machines: Mapping[str, Machine[Any, Any]]
     policy: Policy
     older: Sequence[Machine[Any, Any]] = ()
-    hazards: Hazards = USUAL
+    fault_rates: FaultRates = USUAL
     room: float = float("inf")
     complaint: str = "it fails"
     remembers: bool = False
     punctual: bool = False
     moment: Moment = field(factory=Moment)
     restored: bool = False
-    lives: dict[Key, Lives] = field(factory=dict[Key, Lives])
+    lives: dict[Key, Lifetimes] = field(factory=dict[Key, Lifetimes])
     received: dict[tuple[str, Key], int] = field(factory=dict[tuple[str, Key], int])
     performed: dict[str, int] = field(factory=dict[str, int])
     sent: dict[str, Message] = field(factory=dict[str, Message])
     leased_until: dict[Key, float] = field(factory=dict[Key, float])
-    handles: dict[str, Witness] = field(factory=dict[str, Witness])
+    handles: dict[str, CheckedBackend] = field(factory=dict[str, CheckedBackend])
     acked: dict[Key, list[Delivery]] = field(factory=dict[Key, "list[Delivery]"])
     held: dict[tuple[str, Key], Delivery] = field(factory=dict[tuple[str, Key], Delivery])
-    keys: Keys = field(default=Factory(lambda self: Keys(self.accuse), takes_self=True), init=False)
+    keys: EffectKeys = field(default=Factory(lambda self: EffectKeys(self.accuse), takes_self=True), init=False)
 
     def accuse(self, guarantee: str, how: str) -> None:
         """A guarantee was broken."""
@@ -64,21 +64,21 @@ class Simulation:
         return traits_of(self.backend.backend)
 
     @property
-    def backend(self) -> Witness:
+    def backend(self) -> CheckedBackend:
         """The handle of the one who looks on."""
         return self.place.handles[0]
 
-    def handle(self, task: Task) -> Witness:
+    def handle(self, task: Task) -> CheckedBackend:
         """The handle of `task`: another one in each of its lives."""
         if task.nonce not in self.handles:
             self.handles[task.nonce] = self.place.open()
         return self.handles[task.nonce]
 
-    def lives_of(self, key: Key) -> Lives:
+    def lives_of(self, key: Key) -> Lifetimes:
         """The lives of `key`."""
         if key not in self.lives:
             versions = {each.version: each for each in self._versions(key)}
-            self.lives[key] = Lives(self.machines[key.machine], key, self.accuse, versions, self.moment)
+            self.lives[key] = Lifetimes(self.machines[key.machine], key, self.accuse, versions, self.moment)
         return self.lives[key]
 
     def _versions(self, key: Key) -> list[Machine[Any, Any]]:
@@ -90,7 +90,7 @@ class Simulation:
         for message in messages:
             self._arrive(message)
         self.handle(task).queue.send(messages)
-        self.kernel.stir()
+        self.scheduler.stir()
 
     def receive(self, task: Task) -> Sequence[Delivery]:
         deliveries = self.handle(task).queue.receive(BATCH)
@@ -98,23 +98,25 @@ class Simulation:
             self._hold(task, delivery)
             self.held[task.name, delivery.message.key] = delivery
         if deliveries:
-            self.kernel.say(
-                f"{task.name} receive {names(deliveries)} until={deliveries[0].until - self.kernel.epoch:g}"
+            self.scheduler.say(
+                f"{task.name} receive {names(deliveries)} until={deliveries[0].until - self.scheduler.epoch:g}"
             )
         return deliveries
 
     def repeat(self, task: Task) -> Sequence[Delivery]:
         """Receive, and be handed again what was acknowledged before it: a queue may repeat, but in its order."""
         deliveries = self.receive(task)
-        idle = [key for key in self.acked if key not in self.leased_until or self.leased_until[key] <= self.kernel.now]
-        until = self.kernel.now + self.kernel.lease
+        idle = [
+            key for key in self.acked if key not in self.leased_until or self.leased_until[key] <= self.scheduler.now
+        ]
+        until = self.scheduler.now + self.scheduler.lease
         for key in list(dict.fromkeys(each.message.key for each in deliveries)) or idle[:1]:
             ghosts = [
                 evolve(each, receipt=f"{GHOST}{each.receipt}", until=until) for each in self.acked.get(key, [])[-2:]
             ]
             if ghosts:
-                self.kernel.mark("repeated delivery")
-                self.kernel.say(f"{task.name} receive again {names(ghosts)}")
+                self.scheduler.mark("repeated delivery")
+                self.scheduler.say(f"{task.name} receive again {names(ghosts)}")
                 task.holds_until = max(task.holds_until, until)
                 deliveries = [*ghosts, *deliveries]
         return deliveries
@@ -122,11 +124,11 @@ class Simulation:
     def _hold(self, task: Task, delivery: Delivery) -> None:
         task.holds_until = max(task.holds_until, delivery.until)
         self.leased_until[delivery.message.key] = delivery.until
-        self.kernel.expect(delivery.until)
+        self.scheduler.expect(delivery.until)
         self._arrive(delivery.message)
         self.received[task.nonce, delivery.message.key] = self.lives_of(delivery.message.key).taken
         if delivery.attempt > 1:
-            self.kernel.mark("redelivery")
+            self.scheduler.mark("redelivery")
 
     def _arrive(self, message: Message) -> None:
         self.sent[message.id] = message
@@ -136,31 +138,31 @@ class Simulation:
         """What is stored for `key`. What its lives had taken when `task` received is only needed by its first load."""
         before = self.received.pop((task.nonce, key), None)
         if before is not None and task.is_zombie and self.lives_of(key).taken - before > self.policy.window:
-            self.kernel.mark("more than a window was taken between a receive and its first load")
+            self.scheduler.mark("more than a window was taken between a receive and its first load")
         return self.handle(task).store.load(key)
 
     def finish(self, task: Task, write: Write, adopts: bool = False) -> None:
         real = evolve(write, acks=_real(write.acks), holder=self._holder(task, write))
         size = len(write.stored.body) if write.stored else 0
         if size > self.room:
-            raise TooLarge(f"{write.key}: {size} characters, and there is room for {self.room:g}")
+            raise TooLargeError(f"{write.key}: {size} characters, and there is room for {self.room:g}")
         if task.is_zombie and write.stored is not None:
-            self.kernel.mark("zombie commit")
+            self.scheduler.mark("zombie commit")
         self.place.contract.blame = "R4" if task.is_zombie else "R6"
         self.handle(task).finish(real)
-        self.kernel.stir()
+        self.scheduler.stir()
         if write.sends or write.timers:
-            self.kernel.mark("owed")
+            self.scheduler.mark("owed")
         for message in write.sends:
             self._arrive(message)
             self.keys.use(f"{message.id} to {message.key}", message.body)
         for timer in write.timers:
-            self.kernel.expect(timer.due)
+            self.scheduler.expect(timer.due)
         for delivery in real.acks:
             self.acked.setdefault(delivery.message.key, []).append(delivery)
-        self.kernel.say(f"{task.name} {_told(write)}")
+        self.scheduler.say(f"{task.name} {_told(write)}")
         if write.stored is not None:
-            self.moment.now, self.moment.told = self.kernel.now, task.told if self.punctual else None
+            self.moment.now, self.moment.told = self.scheduler.now, task.told if self.punctual else None
             self._committed(write.key, write.stored, adopts)
 
     def _holder(self, task: Task, write: Write) -> Delivery | None:
@@ -173,16 +175,16 @@ class Simulation:
         record, lives = self._read(key, stored), self.lives_of(key)
         assert record is not None, "a commit never deletes"
         if adopts:
-            self.kernel.mark("adopted")
+            self.scheduler.mark("adopted")
             lives.adopt(record)
         else:
             lives.read(record)
 
     def delete(self, task: Task, key: Key, found: Stored) -> None:
         lost = {letter.message.id for letter in self.backend.store.dead_letters(key)}
-        self.handle(task).store.delete(key, bury(key, found, self.kernel.now), found.version)
-        self.kernel.mark("deleted")
-        self.kernel.stir()
+        self.handle(task).store.delete(key, record_to_tombstone(key, found, self.scheduler.now), found.version)
+        self.scheduler.mark("deleted")
+        self.scheduler.stir()
         self.lives_of(key).end(lost)
 
     def backup(self) -> Callable[[], None]:
@@ -194,31 +196,31 @@ class Simulation:
             undo()
             forget()
             self.restored = True
-            self.kernel.mark("restored")
+            self.scheduler.mark("restored")
             for key, lives in self.lives.items():
                 kept.get(key, lives.forget)()
-            for task in self.kernel.tasks:
+            for task in self.scheduler.tasks:
                 if task.name.startswith("w"):
-                    self.kernel.lose(task)
+                    self.scheduler.lose(task)
 
         return restore
 
     def release(self, task: Task, deliveries: Sequence[Delivery], delay: float) -> None:
         self.handle(task).queue.release(_real(deliveries), delay)
-        self.kernel.expect(self.kernel.now + delay)
-        self.kernel.stir()
+        self.scheduler.expect(self.scheduler.now + delay)
+        self.scheduler.stir()
 
     def extend(self, task: Task, deliveries: Sequence[Delivery]) -> None:
         real = _real(deliveries)
         try:
-            self.handle(task).queue.extend(real, self.kernel.lease)
-        except Conflict as error:
-            raise LeaseLost(str(error)) from error
-        until = self.kernel.now + self.kernel.lease
+            self.handle(task).queue.extend(real, self.scheduler.lease)
+        except ConflictError as error:
+            raise LeaseLostError(str(error)) from error
+        until = self.scheduler.now + self.scheduler.lease
         for delivery in real:
             task.holds_until = max(task.holds_until, until)
             self.leased_until[delivery.message.key] = until
-            self.kernel.expect(until)
+            self.scheduler.expect(until)
 
     def record(self, key: Key) -> Record | None:
         return self._read(key, self.backend.store.load(key))
@@ -231,14 +233,14 @@ class Simulation:
         if self.older:
             version = parse(stored.body).get("version")
             machine = next(each for each in self._versions(key) if each.version == version)
-        return read(machine, key, stored.body)
+        return record_from_json(machine, key, stored.body)
 
     def perform(self, key: Key, name: str, what: str, meaning: str) -> None:
         """The action or actor `what` is performed in the world under the idempotency key `name`."""
         self.keys.use(name, meaning)
         self.performed[name] = self.performed.get(name, 0) + 1
-        self.kernel.mark("performed")
-        self.kernel.say(f"{what} {name}")
+        self.scheduler.mark("performed")
+        self.scheduler.say(f"{what} {name}")
         lives = self.lives_of(key)
         expected = lives.effect(name)
         if lives.broken:
@@ -255,9 +257,9 @@ class Simulation:
     def close(self, rested: bool) -> None:
         """Judge all that there is."""
         if not rested:
-            self.accuse("L1", f"after {self.kernel.trips} round trips there is still something to do")
+            self.accuse("L1", f"after {self.scheduler.trips} round trips there is still something to do")
             return
-        self.kernel.mark("came to rest")
+        self.scheduler.mark("came to rest")
         records = {key: self.record(key) for key in self.lives}
         for key, lives in self.lives.items():
             set_aside = {letter.message.id for letter in self.backend.store.dead_letters(key)}
@@ -272,7 +274,7 @@ class Simulation:
             if record is None or record.halted or not isinstance(record.snapshot, Snapshot):
                 continue
             for token, timer in record.timers.items():
-                if timer.due < self.kernel.now and not self.restored:
+                if timer.due < self.scheduler.now and not self.restored:
                     self.accuse("T2", f"{key} waits for its timer {token}, which was due and never fired")
             for id, home in record.children.items():
                 child = records.get(home.key)
@@ -282,13 +284,13 @@ class Simulation:
 
     def _effects(self) -> None:
         for lives in self.lives.values():
-            judge = lives.now
-            if judge is None or lives.broken:
+            oracle = lives.now
+            if oracle is None or lives.broken:
                 continue
-            for name, effect in judge.actions.items():
+            for name, effect in oracle.actions.items():
                 if name not in self.performed:
                     self.accuse("E1", f"{name} {type(effect).__name__} was committed and never performed")
-            for name in judge.sends:
+            for name in oracle.sends:
                 if name not in self.sent:
                     self.accuse("D4", f"{name} was to be sent, and never was")
 

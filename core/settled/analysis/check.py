@@ -26,12 +26,12 @@ from settled.analysis.liveness import (
     loops,
     system_id_taken,
 )
-from settled.analysis.model import Survey, survey
+from settled.analysis.model import AnalysisModel, analysis_model
 from settled.chart.chart import Chart
 from settled.chart.nodes import Node
 from settled.chart.program import Program
 
-Check: TypeAlias = Callable[[Survey, Node], Iterator[Finding]]
+Check: TypeAlias = Callable[[AnalysisModel, Node], Iterator[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     hangs,
@@ -50,10 +50,10 @@ CHECKS: tuple[Check, ...] = (
 
 def check(chart: Chart, program: Program | None = None) -> tuple[Finding, ...]:
     """All findings of `chart`, in document order; with `program`, what its names mean is looked at too."""
-    return tuple(_findings(survey(chart, program)))
+    return tuple(_findings(analysis_model(chart, program)))
 
 
-def _findings(known: Survey) -> Iterator[Finding]:
+def _findings(known: AnalysisModel) -> Iterator[Finding]:
     for node in known.chart.nodes:
         checks = CHECKS if node in known.reach.all else (unreachable,)
         for each in checks:

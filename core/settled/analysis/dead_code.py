@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from settled.analysis.finding import Finding
-from settled.analysis.model import Shadow, Survey, place, quoted
+from settled.analysis.model import AnalysisModel, Shadow, path_of, quoted
 from settled.chart.nodes import Node, Transition
 from settled.chart.reachability import can_be_done
 
 
-def unreachable(survey: Survey, node: Node) -> Iterator[Finding]:
+def unreachable(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """A node that is never entered. What is inside of one that is never entered is not told too."""
-    if node in survey.reach.all or node.parent not in survey.reach.all:
+    if node in model.reach.all or node.parent not in model.reach.all:
         return
     if node.type == "history":
         problem, remedy = f"no transition targets the history {quoted(node)}", "Target it, or take it out."
@@ -22,12 +22,12 @@ def unreachable(survey: Survey, node: Node) -> Iterator[Finding]:
     yield Finding(code="unreachable", severity="warning", path=node.path, problem=problem, remedy=remedy)
 
 
-def shadowed(survey: Survey, node: Node) -> Iterator[Finding]:
+def shadowed(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """A transition that is never taken, because one before it always is."""
-    for shadow in survey.shadows:
+    for shadow in model.shadows:
         if shadow.later.source is not node:
             continue
-        alike = _alike(survey, shadow)
+        alike = _alike(model, shadow)
         if len(alike) < 2:
             has = "has no guard" if shadow.earlier.guard is None else "has the same guard"
             yield Finding(
@@ -48,31 +48,31 @@ def shadowed(survey: Survey, node: Node) -> Iterator[Finding]:
             )
 
 
-def _alike(survey: Survey, shadow: Shadow) -> list[Shadow]:
+def _alike(model: AnalysisModel, shadow: Shadow) -> list[Shadow]:
     """All that the guard of `shadow` makes look so, if it may be a placeholder.
 
     Exports call every inline guard by one name. That happens again and again, and only without logic: with it,
     a name has one meaning.
     """
-    if survey.program is not None or shadow.name is None:
+    if model.program is not None or shadow.name is None:
         return []
-    return [each for each in survey.shadows if each.name == shadow.name]
+    return [each for each in model.shadows if each.name == shadow.name]
 
 
 _DONE = "xstate.done.state."
 
 
-def never_done(survey: Survey, node: Node) -> Iterator[Finding]:
+def never_done(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """What waits for an end that does not come: of a node, or of a machine that is invoked."""
     for descriptor, transitions in node.on.items():
         if transitions and descriptor.startswith(_DONE) and not descriptor.endswith("*"):
-            yield from _never_done(survey, descriptor.removeprefix(_DONE), transitions)
+            yield from _never_done(model, descriptor.removeprefix(_DONE), transitions)
     for invocation in node.invoke:
-        if survey.never_ends(invocation) and node.on.get(f"xstate.done.actor.{invocation.id}"):
+        if model.never_ends(invocation) and node.on.get(f"xstate.done.actor.{invocation.id}"):
             yield Finding(
                 code="never-done",
                 severity="warning",
-                path=f"{place(invocation)}.onDone",
+                path=f"{path_of(invocation)}.onDone",
                 problem=f'never taken: the machine "{invocation.src}" has no end',
                 remedy="Give it a final state at its top, or take the onDone out.",
             )
@@ -82,21 +82,21 @@ SILENT = frozenset({"function", "machine", "unknown"})
 """The kinds of actors (`Survey.kind`) that tell whoever invokes them nothing before their end."""
 
 
-def no_snapshots(survey: Survey, node: Node) -> Iterator[Finding]:
+def no_snapshots(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """Find each ``onSnapshot`` of an actor that shows no snapshots."""
     for invocation in node.invoke:
-        if invocation.sync and survey.kind(invocation) in SILENT:
+        if invocation.sync and model.kind(invocation) in SILENT:
             yield Finding(
                 code="no-snapshots",
                 severity="warning",
-                path=f"{place(invocation)}.onSnapshot",
+                path=f"{path_of(invocation)}.onSnapshot",
                 problem=f'never taken: "{invocation.id}" shows nothing of itself before its end',
                 remedy="Let a machine tell its parent with xstate.sendParent, use onDone, or take the onSnapshot out.",
             )
 
 
-def _never_done(survey: Survey, id: str, transitions: Sequence[Transition]) -> Iterator[Finding]:
-    named = [node for node in survey.chart.nodes if node.id == id]
+def _never_done(model: AnalysisModel, id: str, transitions: Sequence[Transition]) -> Iterator[Finding]:
+    named = [node for node in model.chart.nodes if node.id == id]
     if any(node.parent and can_be_done(node) for node in named):
         return
     problem, remedy = _why_never_done(id, named[0] if named else None)
@@ -126,23 +126,23 @@ def _why_never_done(id: str, node: Node | None) -> tuple[str, str]:
             return f"{quoted(node)} has no states that could be done", 'Use "always", "after" or an invoke\'s onDone.'
 
 
-def event_not_taken(survey: Survey, node: Node) -> Iterator[Finding]:
+def event_not_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """An event that the machine sends itself, for nobody."""
-    for told in survey.told:
-        if told.node is node and told.type is not None and not _is_taken(survey, told.type):
+    for self_event in model.self_event:
+        if self_event.node is node and self_event.type is not None and not _is_taken(model, self_event.type):
             yield Finding(
                 code="event-not-taken",
                 severity="warning",
-                path=told.action.path,
-                problem=f'the machine sends itself "{told.type}" here, which no transition takes',
-                remedy=f'Give a state an "on" for "{told.type}", or take the action out.',
+                path=self_event.action.path,
+                problem=f'the machine sends itself "{self_event.type}" here, which no transition takes',
+                remedy=f'Give a state an "on" for "{self_event.type}", or take the action out.',
             )
 
 
-def declared_event_not_taken(survey: Survey) -> Iterator[Finding]:
+def declared_event_not_taken(model: AnalysisModel) -> Iterator[Finding]:
     """An event that has a class, and no transition."""
-    for type in survey.program.logic.events if survey.program else ():
-        if not _is_taken(survey, type):
+    for type in model.program.implementations.events if model.program else ():
+        if not _is_taken(model, type):
             yield Finding(
                 code="event-not-taken",
                 severity="warning",
@@ -152,5 +152,5 @@ def declared_event_not_taken(survey: Survey) -> Iterator[Finding]:
             )
 
 
-def _is_taken(survey: Survey, type: str) -> bool:
-    return any(node.candidates(type) for node in survey.chart.nodes)
+def _is_taken(model: AnalysisModel, type: str) -> bool:
+    return any(node.candidates(type) for node in model.chart.nodes)

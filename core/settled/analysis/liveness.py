@@ -8,24 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from settled.analysis.finding import Finding, Severity
-from settled.analysis.model import Survey, place, quoted
-from settled.analysis.self_events import Told, meaning
+from settled.analysis.model import AnalysisModel, path_of, quoted
+from settled.analysis.self_events import SelfEvent, implementation_of
 from settled.chart.actions import Assign, SpawnChild, StopChild
 from settled.chart.config import name_of
-from settled.chart.nodes import Action, Invocation, Node, Transition
-from settled.chart.settled_tags import is_tagged, says_where_it_rests
+from settled.chart.nodes import ActionSite, InvokeSite, Node, Transition
+from settled.chart.settled_tags import has_settled_tag, uses_settled_tags
 
 
-def hangs(survey: Survey, node: Node) -> Iterator[Finding]:
+def hangs(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """A leaf where the machine may not rest, and that nothing can move it out of."""
-    if not _must_move_on(survey, node):
+    if not _must_move_on(model, node):
         return
     awaited = [invocation for each in (node, *node.ancestors) for invocation in each.invoke]
-    if any(map(survey.never_ends, awaited)) or _is_moved_by(survey, node, _own_events(survey, awaited)):
+    if any(map(model.never_ends, awaited)) or _is_moved_by(model, node, _own_events(model, awaited)):
         return
-    doubt = _doubt(survey, node)
+    doubt = _doubt(model, node)
     if awaited:
-        yield _leads_nowhere(survey, node, awaited[-1], doubt)
+        yield _leads_nowhere(model, node, awaited[-1], doubt)
     else:
         yield Finding(
             code="hangs",
@@ -37,59 +37,64 @@ def hangs(survey: Survey, node: Node) -> Iterator[Finding]:
         )
 
 
-def _leads_nowhere(survey: Survey, node: Node, awaited: Invocation, doubt: str) -> Finding:
-    severity: Severity = "error" if survey.kind(awaited) == "function" and not doubt else "warning"
+def _leads_nowhere(model: AnalysisModel, node: Node, awaited: InvokeSite, doubt: str) -> Finding:
+    severity: Severity = "error" if model.kind(awaited) == "function" and not doubt else "warning"
     return Finding(
         code="result-leads-nowhere",
         severity=severity,
-        path=place(awaited),
+        path=path_of(awaited),
         problem=f'once "{awaited.id}" is done, nothing moves {quoted(node)} on, and it is not settled{doubt}',
         remedy='Give the invoke an "onDone" with a target, or put what comes next into a node tagged "settled".',
     )
 
 
-def _must_move_on(survey: Survey, node: Node) -> bool:
+def _must_move_on(model: AnalysisModel, node: Node) -> bool:
     """Whether the machine may not rest in the leaf `node`, and no timer, eventless transition or other region helps."""
-    if node.type != "atomic" or not says_where_it_rests(survey.chart):
+    if node.type != "atomic" or not uses_settled_tags(model.chart):
         return False
-    if any(is_tagged(each) for each in (node, *node.ancestors)):
+    if any(has_settled_tag(each) for each in (node, *node.ancestors)):
         return False
-    if any(each.invoke for each in survey.beside(node)):
+    if any(each.invoke for each in model.beside(node)):
         return False
-    return not any(each.after or each.always for each in survey.around(node))
+    return not any(each.after or each.always for each in model.around(node))
 
 
-def _own_events(survey: Survey, awaited: Iterable[Invocation]) -> Iterator[str]:
+def _own_events(model: AnalysisModel, awaited: Iterable[InvokeSite]) -> Iterator[str]:
     """The types of the events that may come from inside: told, of nodes that are done, of actors that are awaited."""
-    yield from survey.done_events
-    yield from (told.type for told in survey.told if told.type is not None)
+    yield from model.done_events
+    yield from (self_event.type for self_event in model.self_event if self_event.type is not None)
     yield from (f"xstate.done.actor.{invocation.id}" for invocation in awaited)
 
 
-def _is_moved_by(survey: Survey, node: Node, events: Iterable[str]) -> bool:
-    return any(transition.targets for event in events for transition in survey.takers(node, event))
+def _is_moved_by(model: AnalysisModel, node: Node, events: Iterable[str]) -> bool:
+    return any(transition.targets for event in events for transition in model.takers(node, event))
 
 
-def _doubt(survey: Survey, node: Node) -> str:
+def _doubt(model: AnalysisModel, node: Node) -> str:
     """What might still move `node` on: an action that sends who knows what, where that would be taken."""
     unknown = next(
-        (told.action for told in survey.told if told.type is None and _comes_before(survey, told, node)), None
+        (
+            self_event.action
+            for self_event in model.self_event
+            if self_event.type is None and _comes_before(model, self_event, node)
+        ),
+        None,
     )
-    if unknown is None or not _can_be_moved(survey, node):
+    if unknown is None or not _can_be_moved(model, node):
         return ""
     return f', unless the action "{name_of(unknown.reference)}" sends an event'
 
 
-def _comes_before(survey: Survey, told: Told, node: Node) -> bool:
+def _comes_before(model: AnalysisModel, self_event: SelfEvent, node: Node) -> bool:
     """Whether `told` may have run when `node` is entered. Where only the start leads, only the start has run."""
-    if node in survey.reach.later:
+    if node in model.reach.later:
         return True
-    initial = told.node.initial.actions if told.node.initial else ()
-    return told.node in survey.reach.at_start and told.action in (*told.node.entry, *initial)
+    initial = self_event.node.initial.actions if self_event.node.initial else ()
+    return self_event.node in model.reach.at_start and self_event.action in (*self_event.node.entry, *initial)
 
 
-def _can_be_moved(survey: Survey, node: Node) -> bool:
-    transitions = (transition for each in survey.around(node) for transition in each.transitions)
+def _can_be_moved(model: AnalysisModel, node: Node) -> bool:
+    transitions = (transition for each in model.around(node) for transition in each.transitions)
     return any(transition.targets and not _is_reserved(transition.descriptor) for transition in transitions)
 
 
@@ -97,61 +102,61 @@ def _is_reserved(descriptor: str) -> bool:
     return descriptor.startswith("xstate.") and descriptor != "xstate.*"
 
 
-def invokes_while_settled(survey: Survey, node: Node) -> Iterator[Finding]:
+def invokes_while_settled(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """A node where the machine is said to rest, while a function runs in it."""
     around = [each for each in node.ancestors if each.parent]
-    if not any(map(is_tagged, (node, *around))):
+    if not any(map(has_settled_tag, (node, *around))):
         return
     for invocation in node.invoke:
-        kind = survey.kind(invocation)
+        kind = model.kind(invocation)
         if kind == "machine":
             continue
         named = f'"{invocation.src}"' if kind == "function" else f'"{invocation.src}", if it is a function,'
         yield Finding(
             code="invokes-while-settled",
-            severity="error" if kind == "function" and is_tagged(node) else "warning",
-            path=place(invocation),
+            severity="error" if kind == "function" and has_settled_tag(node) else "warning",
+            path=path_of(invocation),
             problem=f"{quoted(node)} is settled, but while {named} runs the machine cannot rest, and events wait",
             remedy="Invoke it in a node without the tag, and target the settled node from its onDone and onError.",
         )
 
 
-def error_not_taken(survey: Survey, node: Node) -> Iterator[Finding]:
+def error_not_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """An actor whose failure ends the machine: of some that is what is wanted, so it is no more than advice."""
     for invocation in node.invoke:
         event = f"xstate.error.actor.{invocation.id}"
-        if not survey.takers(node, event):
+        if not model.takers(node, event):
             yield Finding(
                 code="error-not-taken",
                 severity="advice",
-                path=place(invocation),
+                path=path_of(invocation),
                 problem=f'if "{invocation.id}" fails, the machine ends with the status "error": nothing takes {event}',
                 remedy=f'Give the invoke an "onError", or {quoted(node)} or an ancestor an "on" for "xstate.error.*".',
             )
 
 
-def actor_id_taken(survey: Survey, node: Node) -> Iterator[Finding]:
+def actor_id_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """An actor with the id of another one that may run at the same time, and would be forgotten for it."""
-    others = [each for each in (node, *node.ancestors, *survey.beside(node)) if each.order <= node.order]
+    others = [each for each in (node, *node.ancestors, *model.beside(node)) if each.order <= node.order]
     before = {invocation.id: invocation for each in others if each is not node for invocation in each.invoke}
     for invocation in node.invoke:
         if other := before.get(invocation.id):
             yield Finding(
                 code="actor-id-taken",
                 severity="warning",
-                path=place(invocation),
-                problem=f'the actor at {place(other)} has the id "{invocation.id}" too, and both may run at once',
+                path=path_of(invocation),
+                problem=f'the actor at {path_of(other)} has the id "{invocation.id}" too, and both may run at once',
                 remedy='Give each its own "id": the later one takes the place of the earlier.',
             )
         before[invocation.id] = invocation
 
 
-def system_id_taken(survey: Survey, node: Node) -> Iterator[Finding]:
+def system_id_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """An actor with the system id of another one that may run at the same time: then it cannot be started."""
-    others = [each for each in (*reversed(node.ancestors), *survey.beside(node)) if each.order < node.order]
-    before = {id: path for each in others for id, path in _started_with_system_id(survey, each)}
+    others = [each for each in (*reversed(node.ancestors), *model.beside(node)) if each.order < node.order]
+    before = {id: path for each in others for id, path in _started_with_system_id(model, each)}
     own: dict[str, str] = {}
-    for id, path in _started_with_system_id(survey, node):
+    for id, path in _started_with_system_id(model, node):
         if other := own.get(id) or before.get(id):
             is_sure = id in own
             yield Finding(
@@ -165,20 +170,20 @@ def system_id_taken(survey: Survey, node: Node) -> Iterator[Finding]:
         own[id] = path
 
 
-def _started_with_system_id(survey: Survey, node: Node) -> Iterator[tuple[str, str]]:
+def _started_with_system_id(model: AnalysisModel, node: Node) -> Iterator[tuple[str, str]]:
     """The system ids of the actors that entering `node` starts, each with its place; in their order."""
-    does = [(meaning(action, survey.program), action.path) for action in node.entry]
+    does = [(implementation_of(action, model.program), action.path) for action in node.entry]
     if not any(isinstance(each, StopChild) for each, _ in does):
         yield from ((it.system_id, path) for it, path in does if isinstance(it, SpawnChild) and it.system_id)
-    yield from ((it.system_id, place(it)) for it in node.invoke if it.system_id)
+    yield from ((it.system_id, path_of(it)) for it in node.invoke if it.system_id)
 
 
 # Endless loops. An eventless transition without a guard is taken for certain where it is the first that is asked.
 
 
-def loops(survey: Survey, node: Node) -> Iterator[Finding]:
+def loops(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """Eventless transitions that lead back to the leaf `node` for certain. Told at the first leaf they go round."""
-    round = _round(survey, node)
+    round = _round(model, node)
     if not round or any(leaf.order < node.order for leaf, _ in round):
         return
     yield Finding(
@@ -194,7 +199,7 @@ def _told(round: Sequence[tuple[Node, Transition]]) -> str:
     return " -> ".join(quoted(leaf) for leaf, _ in [*round, round[0]])
 
 
-def _round(survey: Survey, start: Node) -> list[tuple[Node, Transition]]:
+def _round(model: AnalysisModel, start: Node) -> list[tuple[Node, Transition]]:
     """The leaves from `start` back to it, each with the transition that leaves it; empty if none leads back."""
     found: list[tuple[Node, Transition]] = []
     leaf: Node | None = start
@@ -203,14 +208,14 @@ def _round(survey: Survey, start: Node) -> list[tuple[Node, Transition]]:
         if forced is None:
             return []
         found.append((leaf, forced))
-        leaf = _next_leaf(survey, leaf, forced)
-    is_change = len(found) > 1 or any(_is_change(survey, action) for action in found[0][1].actions)
+        leaf = _next_leaf(model, leaf, forced)
+    is_change = len(found) > 1 or any(_is_change(model, action) for action in found[0][1].actions)
     return found if leaf is start and is_change else []
 
 
-def _is_change(survey: Survey, action: Action) -> bool:
+def _is_change(model: AnalysisModel, action: ActionSite) -> bool:
     """Whether `action` makes a new snapshot, were it an equal one: only then are eventless transitions asked again."""
-    return isinstance(meaning(action, survey.program), Assign | SpawnChild | StopChild)
+    return isinstance(implementation_of(action, model.program), Assign | SpawnChild | StopChild)
 
 
 def _forced(leaf: Node) -> Transition | None:
@@ -221,7 +226,7 @@ def _forced(leaf: Node) -> Transition | None:
     return first if first is not None and first.guard is None else None
 
 
-def _next_leaf(survey: Survey, leaf: Node, transition: Transition) -> Node | None:
+def _next_leaf(model: AnalysisModel, leaf: Node, transition: Transition) -> Node | None:
     """Where `transition` leads from `leaf`; None if that is not certain, or is the end."""
     if transition.targets is None:
         return leaf
@@ -230,5 +235,5 @@ def _next_leaf(survey: Survey, leaf: Node, transition: Transition) -> Node | Non
     node = transition.targets[0]
     while node.type == "compound" and node.initial:
         node = node.initial.target
-    is_end = node.type == "final" and node.parent is survey.chart.root
+    is_end = node.type == "final" and node.parent is model.chart.root
     return node if node.is_atomic and not is_end else None

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from attrs import frozen
 
-from settled.analysis.self_events import Told, done_events, told
+from settled.analysis.self_events import SelfEvent, done_events, self_events
 from settled.chart.chart import Chart
 from settled.chart.config import Named
 from settled.chart.implementations import is_machine
-from settled.chart.nodes import Invocation, Node, Transition
+from settled.chart.nodes import InvokeSite, Node, Transition
 from settled.chart.program import Program
-from settled.chart.reachability import Reach, beside, can_be_done, reach
+from settled.chart.reachability import Reachability, can_be_done, parallel_nodes, reach
 
 
 @frozen
@@ -31,7 +31,7 @@ class Shadow:
 
 
 @frozen
-class Survey:
+class AnalysisModel:
     """A chart, looked over once. `program` is None where only the config is at hand.
 
     `told` is what the machine may tell itself in its actions, `done_events` by which its nodes say that they are done,
@@ -40,8 +40,8 @@ class Survey:
 
     chart: Chart
     program: Program | None
-    reach: Reach
-    told: tuple[Told, ...]
+    reach: Reachability
+    self_event: tuple[SelfEvent, ...]
     done_events: frozenset[str]
     shadows: tuple[Shadow, ...]
 
@@ -51,19 +51,19 @@ class Survey:
 
     def beside(self, node: Node) -> tuple[Node, ...]:
         """The nodes that may be active along with `node` in other regions."""
-        return tuple(each for each in beside(self.chart, node) if each in self.reach.all)
+        return tuple(each for each in parallel_nodes(self.chart, node) if each in self.reach.all)
 
     def takers(self, node: Node, event: str) -> tuple[Transition, ...]:
         """The transitions that may take `event` while `node` is active."""
         return tuple(transition for each in self.around(node) for transition in each.candidates(event))
 
-    def kind(self, invocation: Invocation) -> Literal["function", "machine", "unknown"]:
+    def kind(self, invocation: InvokeSite) -> Literal["function", "machine", "unknown"]:
         """What `invocation` runs."""
         if self.program is None:
             return "unknown"
         return "machine" if is_machine(self.program.actors[invocation.src]) else "function"
 
-    def never_ends(self, invocation: Invocation) -> bool:
+    def never_ends(self, invocation: InvokeSite) -> bool:
         """Whether `invocation` surely runs a machine that cannot come to its end."""
         if self.program is None or self.kind(invocation) != "machine":
             return False
@@ -71,11 +71,11 @@ class Survey:
         return not can_be_done(child.chart.root)
 
 
-def survey(chart: Chart, program: Program | None) -> Survey:
+def analysis_model(chart: Chart, program: Program | None) -> AnalysisModel:
     """Look over `chart`."""
     reached = reach(chart)
     shadows = tuple(shadow for node in chart.nodes if node in reached.all for shadow in _shadows(node))
-    return Survey(chart, program, reached, told(chart, program), done_events(chart), shadows)
+    return AnalysisModel(chart, program, reached, self_events(chart, program), done_events(chart), shadows)
 
 
 def _shadows(node: Node) -> Iterator[Shadow]:
@@ -99,6 +99,6 @@ def quoted(node: Node) -> str:
     return f'"{node.id}"'
 
 
-def place(invocation: Invocation) -> str:
+def path_of(invocation: InvokeSite) -> str:
     """Where `invocation` stands in the config."""
     return invocation.path.removesuffix(".src")

@@ -20,36 +20,36 @@ from settled.chart.actions import (
     StopChild,
 )
 from settled.chart.args import Expression, known_value
-from settled.chart.builtins import known_action
+from settled.chart.builtins import builtin_action
 from settled.chart.chart import Chart
 from settled.chart.config import Inline
 from settled.chart.implementations import is_machine
-from settled.chart.nodes import Action, Node
+from settled.chart.nodes import ActionSite, Node
 from settled.chart.program import Program
 from settled.chart.reachability import can_be_done
-from settled.chart.resolve import Custom
+from settled.chart.resolve import CustomAction
 from settled.data import ABSENT
 
 
 @frozen
-class Told:
+class SelfEvent:
     """The machine may send itself an event in `action`, a place of `node`.
 
     `type` is None if only running it tells which, if any.
     """
 
     node: Node
-    action: Action
+    action: ActionSite
     type: str | None
 
 
-def told(chart: Chart, program: Program | None) -> tuple[Told, ...]:
+def self_events(chart: Chart, program: Program | None) -> tuple[SelfEvent, ...]:
     """What the actions of `chart` may tell the machine itself. Without a program, a mere name may mean anything."""
     return tuple(
-        Told(node, action, type)
+        SelfEvent(node, action, type)
         for node in chart.nodes
         for action in node.actions
-        for type in _types(meaning(action, program), program)
+        for type in _types(implementation_of(action, program), program)
     )
 
 
@@ -58,15 +58,15 @@ def done_events(chart: Chart) -> frozenset[str]:
     return frozenset(f"xstate.done.state.{node.id}" for node in chart.nodes if node.parent and can_be_done(node))
 
 
-def meaning(action: Action, program: Program | None) -> Custom | BuiltInAction | None:
+def implementation_of(action: ActionSite, program: Program | None) -> CustomAction | BuiltInAction | None:
     """What `action` does; None if only logic that is not at hand can say."""
     if program is not None:
-        return program.actions[action].meaning
-    known = known_action(action.reference)
-    return Custom(lambda args, params: None) if known is None and isinstance(action.reference, Inline) else known
+        return program.actions[action].implementation
+    known = builtin_action(action.reference)
+    return CustomAction(lambda args, params: None) if known is None and isinstance(action.reference, Inline) else known
 
 
-def _types(does: Custom | BuiltInAction | None, program: Program | None) -> tuple[str | None, ...]:
+def _types(does: CustomAction | BuiltInAction | None, program: Program | None) -> tuple[str | None, ...]:
     match does:
         case None | EnqueueActions():
             return (None,)
@@ -75,8 +75,8 @@ def _types(does: Custom | BuiltInAction | None, program: Program | None) -> tupl
         case SendTo():
             return (_type(does.event),) if known_value(does.to) in (INTERNAL, ABSENT) else ()
         case SpawnChild():
-            return () if program is not None and is_machine(program.logic.actors[does.src]) else (None,)
-        case Custom() | Assign() | EmitEvent() | LogValue() | CancelSend() | StopChild():
+            return () if program is not None and is_machine(program.implementations.actors[does.src]) else (None,)
+        case CustomAction() | Assign() | EmitEvent() | LogValue() | CancelSend() | StopChild():
             return ()
         case _:
             assert_never(does)

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from attrs import frozen
 
-from settled.chart.args import Args, Expression, Value, called, expression
+from settled.chart.args import Args, Expression, ValueOrFunction, called, expression
 from settled.chart.guards import GuardLike
 from settled.chart.snapshot import Snapshot
 from settled.data import ABSENT
@@ -24,7 +24,7 @@ E = TypeVar("E")
 INTERNAL, PARENT = "#_internal", "#_parent"
 """How XState writes the machine itself and its parent as the target of a ``sendTo``."""
 
-Delay: TypeAlias = str | float | timedelta | Callable[[Args[Any, Any]], float | timedelta | None]
+DelayRef: TypeAlias = str | float | timedelta | Callable[[Args[Any, Any]], float | timedelta | None]
 """The name of a delay, milliseconds, a duration, or a function of `Args` returning one (None: no delay)."""
 
 
@@ -41,7 +41,7 @@ class RaiseEvent:
 
     event: Expression
     id: str | None = None
-    delay: Delay | None = None
+    delay: DelayRef | None = None
 
 
 @frozen
@@ -51,7 +51,7 @@ class SendTo:
     to: Expression
     event: Expression | None
     id: str | None = None
-    delay: Delay | None = None
+    delay: DelayRef | None = None
 
 
 @frozen
@@ -121,10 +121,12 @@ class EnqueueArgs(Generic[C, E]):
     check: Callable[[GuardLike], bool]
 
 
-Update: TypeAlias = Mapping[str, Value] | Callable[[Args[Any, Any]], Any] | Callable[[Args[Any, Any], Any], Any]
+Update: TypeAlias = (
+    Mapping[str, ValueOrFunction] | Callable[[Args[Any, Any]], Any] | Callable[[Args[Any, Any], Any], Any]
+)
 
 
-def assign(update: Update | None = None, /, **changes: Value) -> Assign:
+def assign(update: Update | None = None, /, **changes: ValueOrFunction) -> Assign:
     """Change the context: by keywords, by a mapping, or by a function that returns one or a whole new context.
 
     Each value is a literal or a function of `Args`. An attrs context is replaced by its evolved copy.
@@ -138,47 +140,51 @@ def assign(update: Update | None = None, /, **changes: Value) -> Assign:
     return Assign(lambda args, params: {key: value(args, params) for key, value in values.items()})
 
 
-def raise_(event: Value, *, id: str | None = None, delay: Delay | None = None) -> RaiseEvent:
+def raise_(event: ValueOrFunction, *, id: str | None = None, delay: DelayRef | None = None) -> RaiseEvent:
     """Raise `event`: it is taken in this same step, before anything from outside; with a `delay`, later."""
     return RaiseEvent(expression(event), id, delay)
 
 
-def send_to(to: Value, event: Value, *, id: str | None = None, delay: Delay | None = None) -> SendTo:
+def send_to(
+    to: ValueOrFunction, event: ValueOrFunction, *, id: str | None = None, delay: DelayRef | None = None
+) -> SendTo:
     """Send `event` to the child `to`, to the machine itself (``#_internal``), or to an instance's key as text."""
     return SendTo(expression(to), expression(event), id, delay)
 
 
-def send_parent(event: Value, *, id: str | None = None, delay: Delay | None = None) -> SendTo:
+def send_parent(event: ValueOrFunction, *, id: str | None = None, delay: DelayRef | None = None) -> SendTo:
     """Send `event` to the machine that invoked this one."""
     return send_to(PARENT, event, id=id, delay=delay)
 
 
-def forward_to(to: Value, *, id: str | None = None, delay: Delay | None = None) -> SendTo:
+def forward_to(to: ValueOrFunction, *, id: str | None = None, delay: DelayRef | None = None) -> SendTo:
     """Send the event that is being taken to the child `to`."""
     return SendTo(expression(to), None, id, delay)
 
 
-def emit(event: Value) -> EmitEvent:
+def emit(event: ValueOrFunction) -> EmitEvent:
     """Hand `event` to whoever listens to this machine."""
     return EmitEvent(expression(event))
 
 
-def log(value: Value, label: str | None = None) -> LogValue:
+def log(value: ValueOrFunction, label: str | None = None) -> LogValue:
     """Write down `value`, under `label` if there is one."""
     return LogValue(expression(value), label)
 
 
-def cancel(id: Value) -> CancelSend:
+def cancel(id: ValueOrFunction) -> CancelSend:
     """Cancel the delayed event that was raised or sent under `id`."""
     return CancelSend(expression(id))
 
 
-def spawn_child(src: str, *, id: Value = None, input: Value = ABSENT, system_id: str | None = None) -> SpawnChild:
+def spawn_child(
+    src: str, *, id: ValueOrFunction = None, input: ValueOrFunction = ABSENT, system_id: str | None = None
+) -> SpawnChild:
     """Start the registered actor `src` as the child `id`, by default its own name, until it is stopped."""
     return SpawnChild(src, expression(src if id is None else id), expression(input), system_id)
 
 
-def stop_child(id: Value) -> StopChild:
+def stop_child(id: ValueOrFunction) -> StopChild:
     """Stop the child `id`."""
     return StopChild(expression(id))
 

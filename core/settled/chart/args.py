@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from attrs import frozen
 
-from settled._fast_frozen import Open
+from settled._fast_frozen import MutableWhileBuilding
 from settled.chart.snapshot import Snapshot
 from settled.data import ABSENT
 
@@ -29,7 +29,7 @@ class Args(Generic[C, E]):
     state: Snapshot[C]
 
 
-class NewArgs(Open, Args[Any, Any]):
+class NewArgs(MutableWhileBuilding, Args[Any, Any]):
     """Makes `Args`, quickly."""
 
     __slots__ = ()
@@ -45,7 +45,7 @@ Expression: TypeAlias = Callable[[Args[Any, Any], Any], Any]
 """What everything a config may compute is turned into: a function of the argument and the params."""
 
 
-Value: TypeAlias = Callable[[Args[Any, Any]], Any] | Callable[[Args[Any, Any], Any], Any] | object
+ValueOrFunction: TypeAlias = Callable[[Args[Any, Any]], Any] | Callable[[Args[Any, Any], Any], Any] | object
 """A literal, or a function that computes it."""
 
 
@@ -59,7 +59,7 @@ class Constant:
         return self.value
 
 
-def expression(value: Value) -> Expression:
+def expression(value: ValueOrFunction) -> Expression:
     """`value` as an expression: a function is called, anything else is what it is."""
     return called(value) if callable(value) else Constant(value)
 

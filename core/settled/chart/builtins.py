@@ -14,7 +14,7 @@ from settled.chart.guards import BuiltInGuard, GuardLike, and_, not_, or_, state
 from settled.data import ABSENT, is_object
 
 
-class Meaningless(LookupError):
+class UnresolvedNameError(LookupError):
     """A name in a config that logic does not know."""
 
     def __init__(self, problem: str, remedy: str) -> None:
@@ -26,7 +26,7 @@ class Meaningless(LookupError):
 
 
 @frozen
-class _Maker:
+class _Builtin:
     """How XState's own `make` is called by name: its params in order, and those that may be left out."""
 
     make: Callable[..., Any]
@@ -43,25 +43,25 @@ def _one_of(guards: Iterable[GuardLike]) -> BuiltInGuard:
 
 
 _LATER = {"id": "id", "delay": "delay"}
-GUARDS_BY_NAME: Mapping[str, _Maker] = {
-    "xstate.and": _Maker(_all_of, ("guards",)),
-    "xstate.or": _Maker(_one_of, ("guards",)),
-    "xstate.not": _Maker(not_, ("guard",)),
-    "xstate.stateIn": _Maker(state_in, ("stateValue",)),
+GUARDS_BY_NAME: Mapping[str, _Builtin] = {
+    "xstate.and": _Builtin(_all_of, ("guards",)),
+    "xstate.or": _Builtin(_one_of, ("guards",)),
+    "xstate.not": _Builtin(not_, ("guard",)),
+    "xstate.stateIn": _Builtin(state_in, ("stateValue",)),
 }
-ACTIONS_BY_NAME: Mapping[str, _Maker] = {
-    "xstate.assign": _Maker(built_in.assign, ("assignment",)),
-    "xstate.raise": _Maker(built_in.raise_, ("event",), _LATER),
-    "xstate.sendTo": _Maker(built_in.send_to, ("to", "event"), _LATER),
-    "xstate.sendParent": _Maker(built_in.send_parent, ("event",), _LATER),
-    "xstate.forwardTo": _Maker(built_in.forward_to, ("to",), _LATER),
-    "xstate.emit": _Maker(built_in.emit, ("event",)),
-    "xstate.log": _Maker(built_in.log, ("value",), {"label": "label"}),
-    "xstate.cancel": _Maker(built_in.cancel, ("sendId",)),
-    "xstate.spawnChild": _Maker(
+ACTIONS_BY_NAME: Mapping[str, _Builtin] = {
+    "xstate.assign": _Builtin(built_in.assign, ("assignment",)),
+    "xstate.raise": _Builtin(built_in.raise_, ("event",), _LATER),
+    "xstate.sendTo": _Builtin(built_in.send_to, ("to", "event"), _LATER),
+    "xstate.sendParent": _Builtin(built_in.send_parent, ("event",), _LATER),
+    "xstate.forwardTo": _Builtin(built_in.forward_to, ("to",), _LATER),
+    "xstate.emit": _Builtin(built_in.emit, ("event",)),
+    "xstate.log": _Builtin(built_in.log, ("value",), {"label": "label"}),
+    "xstate.cancel": _Builtin(built_in.cancel, ("sendId",)),
+    "xstate.spawnChild": _Builtin(
         built_in.spawn_child, ("src",), {"id": "id", "input": "input", "systemId": "system_id"}
     ),
-    "xstate.stopChild": _Maker(built_in.stop_child, ("id",)),
+    "xstate.stopChild": _Builtin(built_in.stop_child, ("id",)),
 }
 ACTION_NAMES: Mapping[type[Any], str] = {
     built_in.Assign: "xstate.assign",
@@ -76,21 +76,21 @@ ACTION_NAMES: Mapping[type[Any], str] = {
 }
 
 
-def known_action(reference: Reference) -> BuiltInAction | None:
+def builtin_action(reference: Reference) -> BuiltInAction | None:
     """What `reference` means without any logic; None if it is for logic to say."""
     match reference:
         case Inline(what) if isinstance(what, get_args(BuiltInAction)):
             return cast("BuiltInAction", what)
         case Named(type) if type in ACTIONS_BY_NAME:
             try:
-                return cast("BuiltInAction", built_in_of(ACTIONS_BY_NAME, reference))
-            except Meaningless:
+                return cast("BuiltInAction", make_builtin(ACTIONS_BY_NAME, reference))
+            except UnresolvedNameError:
                 return None
         case _:
             return None
 
 
-def built_in_of(makers: Mapping[str, _Maker], named: Named) -> Any:
+def make_builtin(makers: Mapping[str, _Builtin], named: Named) -> Any:
     """Return the guard or action that XState makes of `named`.
 
     Raises:
@@ -100,6 +100,8 @@ def built_in_of(makers: Mapping[str, _Maker], named: Named) -> Any:
     known = (*maker.params, *maker.optional)
     params: Any = {} if named.params is ABSENT else named.params
     if not is_object(params) or not set(maker.params) <= set(params) <= set(known):
-        raise Meaningless(f"{named.type} cannot be made from {params!r}", f"Its params are: {', '.join(known)}.")
+        raise UnresolvedNameError(
+            f"{named.type} cannot be made from {params!r}", f"Its params are: {', '.join(known)}."
+        )
     optional = {maker.optional[name]: value for name, value in params.items() if name in maker.optional}
     return maker.make(*(params[name] for name in maker.params), **optional)

@@ -36,7 +36,7 @@ class Configuration:
     tags: frozenset[str]
     meta: Mapping[str, Any]
     is_legal: bool = True
-    is_restless: bool = False
+    has_eventless: bool = False
 
     def __repr__(self) -> str:
         return f"Configuration({self.value!r})"
@@ -54,7 +54,7 @@ class Configuration:
         return is_final(node, self.members)
 
 
-MOST_REMEMBERED = 4096
+MAX_CONFIGURATIONS = 4096
 """How many configurations of one chart are kept. To forget them is safe: they are equal by what they hold."""
 
 
@@ -80,7 +80,7 @@ class Chart:
         members = frozenset(active)
         known = self._configurations.get(members)
         if known is None:
-            if len(self._configurations) >= MOST_REMEMBERED:
+            if len(self._configurations) >= MAX_CONFIGURATIONS:
                 self._configurations.clear()
             known = self._configurations[members] = self._new_configuration(members)
         return known
@@ -95,10 +95,10 @@ class Chart:
             tags=frozenset(tag for node in nodes for tag in node.tags),
             meta={node.id: node.meta for node in nodes if node.meta is not ABSENT},
             is_legal=self.root in members and all(_is_in_place(node, members) for node in nodes),
-            is_restless=any(node.always for node in nodes),
+            has_eventless=any(node.always for node in nodes),
         )
 
-    def whole(self, configuration: Configuration) -> Configuration:
+    def with_missing_parents(self, configuration: Configuration) -> Configuration:
         """`configuration`, and the parents it lacks."""
         if configuration.is_legal:
             return configuration
@@ -117,10 +117,10 @@ class Chart:
         text = repr(value)
         known = self._resolved.get(text)
         if known is None:
-            known = self.configuration(completed(_named(self.root, value)))
+            known = self.configuration(completed(_nodes_of(self.root, value)))
             if not known.is_legal:
-                raise LookupError(f"{told(known)}: that is no state")
-            if len(self._resolved) >= MOST_REMEMBERED:
+                raise LookupError(f"{describe_configuration(known)}: that is no state")
+            if len(self._resolved) >= MAX_CONFIGURATIONS:
                 self._resolved.clear()
             self._resolved[text] = known
         return known
@@ -162,7 +162,7 @@ def _is_in_place(node: Node, active: frozenset[Node]) -> bool:
             return True
 
 
-def told(configuration: Configuration) -> str:
+def describe_configuration(configuration: Configuration) -> str:
     """Name `configuration` in an error message, even if it is an illegal one."""
     return " beside ".join(f'"{node.id}"' for node in configuration.atomic or configuration.nodes)
 
@@ -191,14 +191,14 @@ def _value(node: Node, active: set[Node]) -> StateValue:
     return {child.key: _value(child, active) for child in inner}
 
 
-def _named(node: Node, value: StateValue) -> Iterator[Node]:
+def _nodes_of(node: Node, value: StateValue) -> Iterator[Node]:
     yield node
     match value:
         case str():
             yield _can_be_active(child_of(node, value))
         case Mapping():
             for key, inner in value.items():
-                yield from _named(_can_be_active(child_of(node, key)), inner)
+                yield from _nodes_of(_can_be_active(child_of(node, key)), inner)
         case _:
             raise LookupError(f'{value!r} is no state of "{node.id}"')
 

@@ -16,17 +16,17 @@ from settled.chart.config import (
     Named,
     NodeType,
     Reference,
-    Several,
+    SingleOrArray,
     StateConfig,
     TransitionConfig,
 )
-from settled.chart.config_reader import read
+from settled.chart.config_reader import config_from
 from settled.chart.nodes import (
-    Action,
+    ActionSite,
     After,
-    Guard,
+    GuardSite,
     Initial,
-    Invocation,
+    InvokeSite,
     Node,
     Transition,
     child_of,
@@ -37,7 +37,7 @@ from settled.chart.nodes import (
 )
 from settled.chart.reachability import reach
 from settled.data import ABSENT
-from settled.errors import DefinitionError, Fault
+from settled.errors import DefinitionError, DefinitionProblem
 
 MAX_ITERATIONS = 1000
 """How many microsteps one event may cause before that counts as an endless loop, unless the config says so itself."""
@@ -49,7 +49,7 @@ def compile_chart(source: str | Mapping[str, Any] | MachineConfig) -> Chart:
     Raises:
         DefinitionError: with every fault of the config and of its targets.
     """
-    config = source if isinstance(source, MachineConfig) else read(source)
+    config = source if isinstance(source, MachineConfig) else config_from(source)
     chart, faults = build_chart(config)
     if faults:
         raise DefinitionError(faults)
@@ -60,7 +60,7 @@ def compile_chart(source: str | Mapping[str, Any] | MachineConfig) -> Chart:
 
 
 @define
-class _Draft:
+class _ChartBuilder:
     """A chart in the making: the nodes so far, each with its config, and the faults.
 
     `named` are the nodes whose id is in the config; the ids that XState makes up from keys may coincide.
@@ -70,57 +70,59 @@ class _Draft:
     nodes: list[tuple[Node, StateConfig]] = field(factory=list[tuple[Node, StateConfig]])
     ids: dict[str, Node] = field(factory=dict[str, Node])
     named: set[Node] = field(factory=set[Node])
-    faults: list[Fault] = field(factory=list[Fault])
+    faults: list[DefinitionProblem] = field(factory=list[DefinitionProblem])
 
-    def attempt(self, path: str, remedy: str, look_up: Callable[..., Node], *where: Any) -> Node | None:
+    def find(self, path: str, remedy: str, binder: Callable[..., Node], *where: Any) -> Node | None:
         """The node that `look_up` finds; if there is none, a fault."""
         try:
-            return look_up(*where)
+            return binder(*where)
         except LookupError as error:
-            self.faults.append(Fault(path, str(error.args[0]), remedy))
+            self.faults.append(DefinitionProblem(path, str(error.args[0]), remedy))
             return None
 
 
-def build_chart(config: MachineConfig) -> tuple[Chart, list[Fault]]:
+def build_chart(config: MachineConfig) -> tuple[Chart, list[DefinitionProblem]]:
     """Return the chart of `config`, and every fault found on the way; with a fault, the chart is incomplete."""
-    draft = _Draft(config.id)
-    _grow(draft, config.root, config.id, None, "")
+    builder = _ChartBuilder(config.id)
+    _add_node(builder, config.root, config.id, None, "")
     chart = Chart(
         id=config.id,
-        nodes=tuple(node for node, _ in draft.nodes),
-        ids=draft.ids,
+        nodes=tuple(node for node, _ in builder.nodes),
+        ids=builder.ids,
         max_iterations=config.options.max_iterations or MAX_ITERATIONS,
     )
-    for node, own in draft.nodes:
-        _wire(draft, chart, node, own)
-    _wire_routes(draft, chart)
-    draft.faults += [*_together(chart), *_endless(chart)]
-    return chart, draft.faults
+    for node, own in builder.nodes:
+        _link(builder, chart, node, own)
+    _link_routes(builder, chart)
+    builder.faults += [*_together(chart), *_endless(chart)]
+    return chart, builder.faults
 
 
-def _grow(draft: _Draft, config: StateConfig, key: str, parent: Node | None, path: str) -> Node:
+def _add_node(builder: _ChartBuilder, config: StateConfig, key: str, parent: Node | None, path: str) -> Node:
     keys = [] if parent is None else [*_keys(parent), key]
     node = Node(
         key=key,
-        id=config.id or ".".join([draft.id, *keys]),
+        id=config.id or ".".join([builder.id, *keys]),
         type=_type(config),
-        order=len(draft.nodes),
+        order=len(builder.nodes),
         parent=parent,
         path=path,
         ancestors=() if parent is None else (parent, *parent.ancestors),
     )
-    if node.id in draft.ids and (config.id or draft.ids[node.id] in draft.named):
-        other = draft.ids[node.id].path or "the root"
-        draft.faults.append(Fault(_below(path, "id"), f'the id "{node.id}" is taken by {other}', "Ids are unique."))
+    if node.id in builder.ids and (config.id or builder.ids[node.id] in builder.named):
+        other = builder.ids[node.id].path or "the root"
+        builder.faults.append(
+            DefinitionProblem(_below(path, "id"), f'the id "{node.id}" is taken by {other}', "Ids are unique.")
+        )
     if config.id:
-        draft.named.add(node)
-    draft.ids[node.id] = node
-    draft.nodes.append((node, config))
+        builder.named.add(node)
+    builder.ids[node.id] = node
+    builder.nodes.append((node, config))
     node.children = {
-        name: _grow(draft, inner, name, node, f"{_below(path, 'states')}.{name}")
+        name: _add_node(builder, inner, name, node, f"{_below(path, 'states')}.{name}")
         for name, inner in config.states.items()
     }
-    node.last = len(draft.nodes) - 1
+    node.last = len(builder.nodes) - 1
     node.states = tuple(child for child in node.children.values() if child.type != "history")
     node.histories = tuple(child for child in node.children.values() if child.type == "history")
     return node
@@ -138,46 +140,48 @@ def _type(config: StateConfig) -> NodeType:
     return "history" if config.history else "atomic"
 
 
-def _wire(draft: _Draft, chart: Chart, node: Node, config: StateConfig) -> None:
+def _link(builder: _ChartBuilder, chart: Chart, node: Node, config: StateConfig) -> None:
     node.tags, node.meta, node.description = config.tags, config.meta, config.description
     node.output = config.output if node.type == "final" or node.parent is None else ABSENT
     node.entry = _actions(config.entry, _below(node.path, "entry"))
     node.exit = _actions(config.exit, _below(node.path, "exit"))
     node.invoke = tuple(_invocations(node, config))
     node.after = tuple(_afters(node, config))
-    node.initial = _initial(draft, node, config)
+    node.initial = _initial(builder, node, config)
     if node.type == "history":
         node.history = config.history or "shallow"
-        node.defaults = _defaults(draft, chart, node, config)
-    _wire_transitions(draft, chart, node, config)
+        node.defaults = _defaults(builder, chart, node, config)
+    _link_transitions(builder, chart, node, config)
 
 
-def _initial(draft: _Draft, node: Node, config: StateConfig) -> Initial | None:
+def _initial(builder: _ChartBuilder, node: Node, config: StateConfig) -> Initial | None:
     path = _below(node.path, "initial")
     if config.initial is None or (not config.initial.target and "" not in node.children):
         if node.type == "compound":
             first = next(iter(node.children), "...")
-            draft.faults.append(Fault(path, f'"{node.id}" has no initial state', f'Add "initial": "{first}".'))
+            builder.faults.append(
+                DefinitionProblem(path, f'"{node.id}" has no initial state', f'Add "initial": "{first}".')
+            )
         return None
     if node.type not in ("compound", "parallel"):
         return None
-    target = draft.attempt(path, _children_of(node), child_of, node, config.initial.target)
+    target = builder.find(path, _children_of(node), child_of, node, config.initial.target)
     return None if target is None else Initial(target, _actions(config.initial.actions, f"{path}.actions"))
 
 
-def _defaults(draft: _Draft, chart: Chart, node: Node, config: StateConfig) -> tuple[Node, ...]:
-    def look_up(target: str) -> Node:
+def _defaults(builder: _ChartBuilder, chart: Chart, node: Node, config: StateConfig) -> tuple[Node, ...]:
+    def binder(target: str) -> Node:
         return chart.find(target) if target.startswith("#") else descend(node.parent or node, split(target))
 
     targets = config.target.at(f"{node.path}.target") if config.target else ()
-    found = [draft.attempt(path, _children_of(node.parent), look_up, target) for path, target in targets]
+    found = [builder.find(path, _children_of(node.parent), binder, target) for path, target in targets]
     return tuple(target for target in found if target)
 
 
-def _invocations(node: Node, config: StateConfig) -> Iterator[Invocation]:
+def _invocations(node: Node, config: StateConfig) -> Iterator[InvokeSite]:
     for index, (path, invoke) in enumerate(config.invoke.at(_below(node.path, "invoke"))):
         default = f"{index}.{node.id}"
-        yield Invocation(
+        yield InvokeSite(
             id=default if invoke.id is None else invoke.id,
             src=invoke.src.type if isinstance(invoke.src, Named) else f"xstate.invoke.{default}",
             reference=invoke.src,
@@ -205,17 +209,17 @@ def _number(key: str) -> str | float:
     return int(number) if number.is_integer() else number
 
 
-def _wire_transitions(draft: _Draft, chart: Chart, node: Node, config: StateConfig) -> None:
+def _link_transitions(builder: _ChartBuilder, chart: Chart, node: Node, config: StateConfig) -> None:
     table: dict[str, tuple[Transition, ...]] = {}
     for descriptor, path, several in _transition_configs(node, config):
         if not descriptor:
-            draft.faults.append(Fault(path, "an event has no empty name", 'Use "always".'))
-        table[descriptor] = _transitions(draft, chart, node, descriptor, several, path)
+            builder.faults.append(DefinitionProblem(path, "an event has no empty name", 'Use "always".'))
+        table[descriptor] = _transitions(builder, chart, node, descriptor, several, path)
     for after, (key, several) in zip(node.after, config.after.items(), strict=True):
-        own = _transitions(draft, chart, node, after.event, several, f"{_below(node.path, 'after')}.{key}")
+        own = _transitions(builder, chart, node, after.event, several, f"{_below(node.path, 'after')}.{key}")
         table[after.event] = table.get(after.event, ()) + own
     if config.always:
-        node.always = _transitions(draft, chart, node, "", config.always, _below(node.path, "always"))
+        node.always = _transitions(builder, chart, node, "", config.always, _below(node.path, "always"))
     _set_table(node, table)
 
 
@@ -225,7 +229,7 @@ def _set_table(node: Node, table: Mapping[str, tuple[Transition, ...]]) -> None:
     node.wildcards = tuple(sorted(wild, key=lambda item: -len(item[0])))
 
 
-def _transition_configs(node: Node, config: StateConfig) -> Iterator[tuple[str, str, Several[TransitionConfig]]]:
+def _transition_configs(node: Node, config: StateConfig) -> Iterator[tuple[str, str, SingleOrArray[TransitionConfig]]]:
     for descriptor, several in config.on.items():
         yield descriptor, f"{_below(node.path, 'on')}.{descriptor}", several
     if config.on_done:
@@ -234,7 +238,7 @@ def _transition_configs(node: Node, config: StateConfig) -> Iterator[tuple[str, 
         yield from _reports(invocation.id, path, invoke)
 
 
-def _reports(id: str, path: str, invoke: InvokeConfig) -> Iterator[tuple[str, str, Several[TransitionConfig]]]:
+def _reports(id: str, path: str, invoke: InvokeConfig) -> Iterator[tuple[str, str, SingleOrArray[TransitionConfig]]]:
     if invoke.on_done:
         yield f"xstate.done.actor.{id}", f"{path}.onDone", invoke.on_done
     if invoke.on_error:
@@ -244,19 +248,24 @@ def _reports(id: str, path: str, invoke: InvokeConfig) -> Iterator[tuple[str, st
 
 
 def _transitions(
-    draft: _Draft, chart: Chart, node: Node, descriptor: str, several: Several[TransitionConfig], path: str
+    builder: _ChartBuilder,
+    chart: Chart,
+    node: Node,
+    descriptor: str,
+    several: SingleOrArray[TransitionConfig],
+    path: str,
 ) -> tuple[Transition, ...]:
-    return tuple(_transition(draft, chart, node, descriptor, config, place) for place, config in several.at(path))
+    return tuple(_transition(builder, chart, node, descriptor, config, place) for place, config in several.at(path))
 
 
 def _transition(
-    draft: _Draft, chart: Chart, node: Node, descriptor: str, config: TransitionConfig, path: str
+    builder: _ChartBuilder, chart: Chart, node: Node, descriptor: str, config: TransitionConfig, path: str
 ) -> Transition:
     return Transition(
         source=node,
         descriptor=descriptor,
         path=path,
-        targets=None if config.target is None else _targets(draft, chart, node, config.target, f"{path}.target"),
+        targets=None if config.target is None else _targets(builder, chart, node, config.target, f"{path}.target"),
         guard=_guard(config.guard, f"{path}.guard"),
         actions=_actions(config.actions, f"{path}.actions"),
         reenter=config.reenter,
@@ -265,14 +274,16 @@ def _transition(
     )
 
 
-def _targets(draft: _Draft, chart: Chart, node: Node, several: Several[str], path: str) -> tuple[Node, ...]:
+def _targets(
+    builder: _ChartBuilder, chart: Chart, node: Node, several: SingleOrArray[str], path: str
+) -> tuple[Node, ...]:
     found = (
-        draft.attempt(place, _remedy(node, target), _target, chart, node, target) for place, target in several.at(path)
+        builder.find(place, _remedy(node, target), _target, chart, node, target) for place, target in several.at(path)
     )
     return tuple(target for target in found if target)
 
 
-def _together(chart: Chart) -> Iterator[Fault]:
+def _together(chart: Chart) -> Iterator[DefinitionProblem]:
     """Faults of targets that no machine can be in at once, wherever it may be asked to. A step refuses the others."""
     wrong = [
         (node, path, one, other)
@@ -285,7 +296,7 @@ def _together(chart: Chart) -> Iterator[Fault]:
     for node, path, one, other in wrong:
         if node in reached:
             problem = f'"{one.id}" and "{other.id}" are never active together'
-            yield Fault(path, problem, "Several targets are in several regions of a parallel state.")
+            yield DefinitionProblem(path, problem, "Several targets are in several regions of a parallel state.")
 
 
 def _target_sets(node: Node) -> Iterator[tuple[str, tuple[Node, ...]]]:
@@ -293,12 +304,12 @@ def _target_sets(node: Node) -> Iterator[tuple[str, tuple[Node, ...]]]:
     yield from ((f"{transition.path}.target", transition.targets or ()) for transition in node.transitions)
 
 
-def _endless(chart: Chart) -> Iterator[Fault]:
+def _endless(chart: Chart) -> Iterator[DefinitionProblem]:
     """Faults of histories that, while they remember nothing, stand for what is entered by asking them again."""
     for node in chart.nodes:
         if node.type == "history" and node in _inside(node):
             remedy = 'Give it another "target", or its parent another "initial".'
-            yield Fault(node.path, f'"{node.id}" leads back to itself while it remembers nothing', remedy)
+            yield DefinitionProblem(node.path, f'"{node.id}" leads back to itself while it remembers nothing', remedy)
 
 
 def _inside(history: Node) -> set[Node]:
@@ -331,7 +342,7 @@ def _target(chart: Chart, node: Node, target: str) -> Node:
     return descend(node.parent, split(target))
 
 
-def _wire_routes(draft: _Draft, chart: Chart) -> None:
+def _link_routes(builder: _ChartBuilder, chart: Chart) -> None:
     routes = tuple(
         Transition(
             source=chart.root,
@@ -345,19 +356,19 @@ def _wire_routes(draft: _Draft, chart: Chart) -> None:
             meta=config.route.meta,
             description=config.route.description,
         )
-        for node, config in draft.nodes
+        for node, config in builder.nodes
         if config.route and config.id and node.parent
     )
     if routes:
         _set_table(chart.root, {**chart.root.on, "xstate.route": routes})
 
 
-def _actions(several: Several[Reference], path: str) -> tuple[Action, ...]:
-    return tuple(Action(reference, place) for place, reference in several.at(path))
+def _actions(several: SingleOrArray[Reference], path: str) -> tuple[ActionSite, ...]:
+    return tuple(ActionSite(reference, place) for place, reference in several.at(path))
 
 
-def _guard(reference: Reference | None, path: str) -> Guard | None:
-    return None if reference is None else Guard(reference, path)
+def _guard(reference: Reference | None, path: str) -> GuardSite | None:
+    return None if reference is None else GuardSite(reference, path)
 
 
 def _below(path: str, key: str) -> str:

@@ -34,7 +34,7 @@ class Named:
 class Inline:
     """What stands in a config in place of a name: a function, or what `assign`, `and_` and the like have made."""
 
-    what: Any
+    implementation: Any
 
 
 Reference: TypeAlias = Named | Inline
@@ -43,12 +43,12 @@ Reference: TypeAlias = Named | Inline
 def name_of(reference: Reference) -> str:
     """What to call `reference` in a message to people."""
     if isinstance(reference, Inline):
-        return str(getattr(reference.what, "__name__", type(reference.what).__name__))
+        return str(getattr(reference.implementation, "__name__", type(reference.implementation).__name__))
     return reference.type
 
 
 @frozen
-class Several(Generic[T]):
+class SingleOrArray(Generic[T]):
     """One thing, or an array of them; `listed` says which it was."""
 
     items: tuple[T, ...] = ()
@@ -60,16 +60,16 @@ class Several(Generic[T]):
             yield (f"{path}[{index}]" if self.listed else path), item
 
 
-NOTHING: Several[Any] = Several()
+EMPTY: SingleOrArray[Any] = SingleOrArray()
 
 
 @frozen
 class TransitionConfig:
     """A transition; without `target` it stays where it is, and without anything at all it forbids the event."""
 
-    target: Several[str] | None = None
+    target: SingleOrArray[str] | None = None
     guard: Reference | None = None
-    actions: Several[Reference] = NOTHING
+    actions: SingleOrArray[Reference] = EMPTY
     reenter: bool = False
     meta: Any = ABSENT
     description: str | None = None
@@ -80,7 +80,7 @@ class InitialConfig:
     """Which child is entered by default, and the actions of that default."""
 
     target: str
-    actions: Several[Reference] = NOTHING
+    actions: SingleOrArray[Reference] = EMPTY
     meta: Any = ABSENT
     description: str | None = None
 
@@ -90,7 +90,7 @@ class RouteConfig:
     """Lets ``xstate.route`` enter the node from anywhere, by its `id`."""
 
     guard: Reference | None = None
-    actions: Several[Reference] = NOTHING
+    actions: SingleOrArray[Reference] = EMPTY
     reenter: bool = False
     meta: Any = ABSENT
     description: str | None = None
@@ -104,9 +104,9 @@ class InvokeConfig:
     id: str | None = None
     system_id: str | None = field(default=None, alias="systemId")
     input: Any = ABSENT
-    on_done: Several[TransitionConfig] | None = field(default=None, alias="onDone")
-    on_error: Several[TransitionConfig] | None = field(default=None, alias="onError")
-    on_snapshot: Several[TransitionConfig] | None = field(default=None, alias="onSnapshot")
+    on_done: SingleOrArray[TransitionConfig] | None = field(default=None, alias="onDone")
+    on_error: SingleOrArray[TransitionConfig] | None = field(default=None, alias="onError")
+    on_snapshot: SingleOrArray[TransitionConfig] | None = field(default=None, alias="onSnapshot")
     meta: Any = ABSENT
     description: str | None = None
 
@@ -119,15 +119,15 @@ class StateConfig:
     type: NodeType | None = None
     initial: InitialConfig | None = None
     states: Mapping[str, StateConfig] = field(factory=dict[str, "StateConfig"])
-    entry: Several[Reference] = NOTHING
-    exit: Several[Reference] = NOTHING
-    invoke: Several[InvokeConfig] = NOTHING
-    on: Mapping[str, Several[TransitionConfig]] = field(factory=dict[str, Several[TransitionConfig]])
-    always: Several[TransitionConfig] | None = None
-    after: Mapping[str, Several[TransitionConfig]] = field(factory=dict[str, Several[TransitionConfig]])
-    on_done: Several[TransitionConfig] | None = field(default=None, alias="onDone")
+    entry: SingleOrArray[Reference] = EMPTY
+    exit: SingleOrArray[Reference] = EMPTY
+    invoke: SingleOrArray[InvokeConfig] = EMPTY
+    on: Mapping[str, SingleOrArray[TransitionConfig]] = field(factory=dict[str, SingleOrArray[TransitionConfig]])
+    always: SingleOrArray[TransitionConfig] | None = None
+    after: Mapping[str, SingleOrArray[TransitionConfig]] = field(factory=dict[str, SingleOrArray[TransitionConfig]])
+    on_done: SingleOrArray[TransitionConfig] | None = field(default=None, alias="onDone")
     history: Literal["shallow", "deep"] | None = None
-    target: Several[str] | None = None
+    target: SingleOrArray[str] | None = None
     route: RouteConfig | None = None
     output: Any = ABSENT
     tags: tuple[str, ...] = ()

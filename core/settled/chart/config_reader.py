@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 from attrs import fields, has
 
 from settled.data import Json, is_array, is_object, parse, write
-from settled.errors import DefinitionError, Fault
+from settled.errors import DefinitionError, DefinitionProblem
 
 if TYPE_CHECKING:
     from cattrs import Converter
 
 from settled.chart.config import (
-    NOTHING,
+    EMPTY,
     InitialConfig,
     Inline,
     InvokeConfig,
@@ -27,14 +27,14 @@ from settled.chart.config import (
     OptionsConfig,
     Reference,
     RouteConfig,
-    Several,
+    SingleOrArray,
     StateConfig,
     T,
     TransitionConfig,
 )
 
 
-def read(source: str | Mapping[str, Any]) -> MachineConfig:
+def config_from(source: str | Mapping[str, Any]) -> MachineConfig:
     """The config in `source`, a JSON text or a mapping.
 
     Raises:
@@ -42,15 +42,15 @@ def read(source: str | Mapping[str, Any]) -> MachineConfig:
     """
     whole: Any = ordered(_parsed(source) if isinstance(source, str) else source)
     if not is_object(whole):
-        raise DefinitionError([Fault("", f"a machine is a JSON object, not {_kind(whole)}")])
+        raise DefinitionError([DefinitionProblem("", f"a machine is a JSON object, not {_kind(whole)}")])
     own = {key: value for key, value in whole.items() if key in _ONLY_OF_A_ROOT}
     plain = {key: value for key, value in whole.items() if key not in own}
-    faults: list[Fault] = []
+    faults: list[DefinitionProblem] = []
     root = _structured(plain, StateConfig, faults)
     options = _structured(own.get("options") or {}, OptionsConfig, faults, "options")
     version = own.get("version")
     if version is not None and not isinstance(version, str):
-        faults.append(Fault("version", f"expected text, not {_kind(version)}"))
+        faults.append(DefinitionProblem("version", f"expected text, not {_kind(version)}"))
     if faults or root is None or options is None:
         raise DefinitionError(faults)
     context = own.get("context")
@@ -96,7 +96,7 @@ def _parsed(text: str) -> Any:
     try:
         return parse(text)
     except ValueError as error:
-        raise DefinitionError([Fault("", f"not JSON: {error}")]) from error
+        raise DefinitionError([DefinitionProblem("", f"not JSON: {error}")]) from error
 
 
 def _fingerprint(plain: Mapping[str, Any]) -> str:
@@ -121,7 +121,7 @@ def _nameable(value: Any) -> Json:
 # Reading: cattrs does the walking; the hooks below know what XState lets a person leave out.
 
 
-class Unfit(ValueError):
+class ConfigValueError(ValueError):
     """Something in a config that does not fit where it stands, before its path is known."""
 
     def __init__(self, problem: str, remedy: str = "") -> None:
@@ -129,7 +129,7 @@ class Unfit(ValueError):
         self.problem, self.remedy = problem, remedy
 
 
-def _structured(value: Any, into: type[T], faults: list[Fault], path: str = "") -> T | None:
+def _structured(value: Any, into: type[T], faults: list[DefinitionProblem], path: str = "") -> T | None:
     converter = _converter()
     try:
         return converter.structure(value, into)
@@ -194,22 +194,22 @@ _SHORTHAND: Mapping[type, Callable[[Any], Any]] = {
 
 def _object(value: Any) -> Mapping[str, Any]:
     if not is_object(value):
-        raise Unfit(f"expected an object, not {_kind(value)}")
+        raise ConfigValueError(f"expected an object, not {_kind(value)}")
     return value
 
 
 def _is_several(kind: Any) -> bool:
-    return get_origin(kind) is Several
+    return get_origin(kind) is SingleOrArray
 
 
-def _several(converter: Converter, value: Any, kind: Any) -> Several[Any]:
+def _several(converter: Converter, value: Any, kind: Any) -> SingleOrArray[Any]:
     (item,) = get_args(kind)
     if isinstance(value, list):
         items: Any = list[item]  # type: ignore[valid-type]
-        return Several(tuple(converter.structure(value, items)))
+        return SingleOrArray(tuple(converter.structure(value, items)))
     if value is None and item is not TransitionConfig:
-        return NOTHING
-    return Several((converter.structure(value, item),), listed=False)
+        return EMPTY
+    return SingleOrArray((converter.structure(value, item),), listed=False)
 
 
 def _is_by_key(kind: Any) -> bool:
@@ -229,7 +229,7 @@ def _is_optional(kind: Any) -> bool:
 def _optional(converter: Converter, value: Any, kind: Any) -> Any:
     """``null`` for what may be left out is the same as leaving it out; so is the empty target."""
     inner: list[Any] = [each for each in get_args(kind) if each is not type(None)]
-    if value is None or (value == "" and inner == [Several[str]]):
+    if value is None or (value == "" and inner == [SingleOrArray[str]]):
         return None
     return converter.structure(value, inner[0] if len(inner) == 1 else cast("Any", Reference))
 
@@ -241,14 +241,14 @@ def _reference(converter: Converter, value: Any) -> Reference:
         case Mapping():
             return converter.structure(value, Named)
         case bool() | int() | float() | list() | None:
-            raise Unfit(f"expected a name, an object with a type, or a function, not {_kind(value)}")
+            raise ConfigValueError(f"expected a name, an object with a type, or a function, not {_kind(value)}")
         case _:
             return Inline(value)
 
 
 def _text(value: Any, _: Any) -> str:
     if not isinstance(value, str):
-        raise Unfit(f"expected text, not {_kind(value)}")
+        raise ConfigValueError(f"expected text, not {_kind(value)}")
     return value
 
 
@@ -260,20 +260,20 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 def _truth(value: Any, _: Any) -> bool:
     if value is not None and not isinstance(value, bool):
-        raise Unfit(f"expected true or false, not {_kind(value)}")
+        raise ConfigValueError(f"expected true or false, not {_kind(value)}")
     return bool(value)
 
 
 def _count(value: Any, _: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise Unfit(f"expected a whole number above zero, not {_kind(value)}")
+        raise ConfigValueError(f"expected a whole number above zero, not {_kind(value)}")
     return value
 
 
 def _node_type(value: Any, _: Any) -> str:
     known = get_args(NodeType)
     if value not in known:
-        raise Unfit(f"no such type of state: {value!r}", _did_you_mean(str(value), known))
+        raise ConfigValueError(f"no such type of state: {value!r}", _did_you_mean(str(value), known))
     return str(value)
 
 
@@ -286,7 +286,7 @@ def _history(value: Any, _: Any) -> str | None:
         case "deep":
             return "deep"
         case _:
-            raise Unfit(f"no such kind of history: {value!r}", "A history is shallow (true) or deep.")
+            raise ConfigValueError(f"no such kind of history: {value!r}", "A history is shallow (true) or deep.")
 
 
 def _kind(value: Any) -> str:
@@ -310,7 +310,7 @@ def _kind(value: Any) -> str:
 # Faults: cattrs answers with a tree of exceptions, whose notes say where in it each one arose.
 
 
-def _faults(error: BaseException, path: str) -> Iterator[Fault]:
+def _faults(error: BaseException, path: str) -> Iterator[DefinitionProblem]:
     from cattrs import BaseValidationError, ForbiddenExtraKeysError  # noqa: PLC0415
 
     match error:
@@ -319,13 +319,13 @@ def _faults(error: BaseException, path: str) -> Iterator[Fault]:
                 yield from _faults(inner, _joined(path, inner))
         case ForbiddenExtraKeysError():
             for key in sorted(error.extra_fields):
-                yield Fault(_below(path, key), "no such key", _remedy(error.cl, key))
+                yield DefinitionProblem(_below(path, key), "no such key", _remedy(error.cl, key))
         case KeyError():
-            yield Fault(path, f"{error.args[0]!r} is missing")
-        case Unfit():
-            yield Fault(path, error.problem, error.remedy)
+            yield DefinitionProblem(path, f"{error.args[0]!r} is missing")
+        case ConfigValueError():
+            yield DefinitionProblem(path, error.problem, error.remedy)
         case _:
-            yield Fault(path, str(error))
+            yield DefinitionProblem(path, str(error))
 
 
 def _joined(path: str, error: BaseException) -> str:

@@ -17,7 +17,7 @@ from attrs import frozen, has
 from settled.chart.args import Args
 from settled.chart.snapshot import Snapshot
 from settled.data import Json, fault_in, is_json, is_object
-from settled.errors import EventError, Fault, LogicError
+from settled.errors import DefinitionProblem, EventError, LogicError
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -121,7 +121,7 @@ class ActionArgs(Generic[C, E]):
 
 
 @frozen
-class Logic:
+class Implementations:
     """All that a machine's author handed to `setup`."""
 
     context: type[Any] | None = None
@@ -133,7 +133,7 @@ class Logic:
     delays: Mapping[str, Any] = {}
     migrations: Mapping[str, Any] = {}
 
-    def faults(self) -> list[Fault]:
+    def faults(self) -> list[DefinitionProblem]:
         """What is wrong with the registered functions themselves."""
         found = [actor_fault(f"actors.{name}", value) for name, value in self.actors.items()]
         for kind, registry in (("guards", self.guards), ("delays", self.delays)):
@@ -199,10 +199,12 @@ class Logic:
         raise EventError(f"an event is an object with a type, not {event!r}")
 
 
-def _asynchronous(path: str, value: Any) -> Fault | None:
+def _asynchronous(path: str, value: Any) -> DefinitionProblem | None:
     if not iscoroutinefunction(value):
         return None
-    return Fault(path, "is async, but a step computes and never waits", "Invoke an actor and use its output.")
+    return DefinitionProblem(
+        path, "is async, but a step computes and never waits", "Invoke an actor and use its output."
+    )
 
 
 _NO_STREAMS = (
@@ -211,19 +213,21 @@ _NO_STREAMS = (
 )
 
 
-def actor_fault(path: str, value: Any) -> Fault | None:
+def actor_fault(path: str, value: Any) -> DefinitionProblem | None:
     """What keeps `value`, registered or written at `path`, from being an actor, if anything does."""
     function = value.function if isinstance(value, Actor) else value
     if is_machine(function):
         return None
     if not callable(function):
-        return Fault(path, f"{value!r} is no actor", "Register a function (input, call) -> output, or a machine.")
+        return DefinitionProblem(
+            path, f"{value!r} is no actor", "Register a function (input, call) -> output, or a machine."
+        )
     if isgeneratorfunction(function) or isasyncgenfunction(function):
-        return Fault(path, *_NO_STREAMS)
+        return DefinitionProblem(path, *_NO_STREAMS)
     try:
         signature(function).bind(None, None)
     except TypeError:
-        return Fault(path, "does not take two arguments", "An actor is called as function(input, call).")
+        return DefinitionProblem(path, "does not take two arguments", "An actor is called as function(input, call).")
     except ValueError:  # some functions written in C do not say
         pass
     return None

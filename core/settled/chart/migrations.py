@@ -15,13 +15,13 @@ from typing import Any, Literal, TypeAlias
 
 from attrs import frozen
 
-from settled.chart.implementations import Logic
+from settled.chart.implementations import Implementations
 from settled.errors import LogicError
 
 Migrate: TypeAlias = Callable[[dict[str, Any]], Mapping[str, Any]]
 """From a snapshot in XState's persisted form to one of the next version. It may change what it is given."""
 
-Timers: TypeAlias = Literal["restart", "keep"]
+TimersOnMigration: TypeAlias = Literal["restart", "keep"]
 
 
 @frozen
@@ -33,22 +33,22 @@ class Migration:
     """
 
     function: Migrate
-    timers: Timers = "restart"
+    timers: TimersOnMigration = "restart"
 
 
-def knows_version(logic: Logic, own: str | None, version: str | None) -> bool:
+def knows_version(logic: Implementations, own: str | None, version: str | None) -> bool:
     """Whether a machine of the version `own` can read what `version` has written. None: before there were versions."""
     return version is None or version == own or version in logic.migrations
 
 
-def keeps_timers(logic: Logic, version: str | None) -> bool:
+def keeps_timers(logic: Implementations, version: str | None) -> bool:
     """Whether a migration on the way from `version` keeps the time of running delays."""
     versions = list(logic.migrations)
     path = versions[versions.index(version) :] if version in versions else []
     return any(isinstance(each := logic.migrations[it], Migration) and each.timers == "keep" for it in path)
 
 
-def migrated(logic: Logic, machine: str, data: Mapping[str, Any], version: str | None) -> Mapping[str, Any]:
+def migrated(logic: Implementations, machine: str, data: Mapping[str, Any], version: str | None) -> Mapping[str, Any]:
     """`data`, written by `version`, after all the migrations from there on.
 
     Raises:

@@ -16,7 +16,7 @@ from settled.data import ABSENT
 
 
 @frozen(eq=False)
-class Action:
+class ActionSite:
     """A place in the chart where an action is asked for; `path` is the place in the config."""
 
     reference: Reference
@@ -24,7 +24,7 @@ class Action:
 
 
 @frozen(eq=False)
-class Guard:
+class GuardSite:
     """A place in the chart where a guard is asked for."""
 
     reference: Reference
@@ -41,7 +41,7 @@ class After:
 
 
 @frozen(eq=False)
-class Invocation:
+class InvokeSite:
     """An actor that a node invokes. `sync` says whether the node listens to its snapshots."""
 
     id: str
@@ -64,8 +64,8 @@ class Transition:
     descriptor: str
     path: str
     targets: tuple[Node, ...] | None = None
-    guard: Guard | None = None
-    actions: tuple[Action, ...] = ()
+    guard: GuardSite | None = None
+    actions: tuple[ActionSite, ...] = ()
     reenter: bool = False
     route: str | None = None
     meta: Any = ABSENT
@@ -82,7 +82,7 @@ class Initial:
     """The default entry of a compound node."""
 
     target: Node
-    actions: tuple[Action, ...] = ()
+    actions: tuple[ActionSite, ...] = ()
 
 
 @define(eq=False)
@@ -107,10 +107,10 @@ class Node:
     initial: Initial | None = None
     history: str | None = None
     defaults: tuple[Node, ...] = ()
-    entry: tuple[Action, ...] = ()
-    exit: tuple[Action, ...] = ()
+    entry: tuple[ActionSite, ...] = ()
+    exit: tuple[ActionSite, ...] = ()
     after: tuple[After, ...] = ()
-    invoke: tuple[Invocation, ...] = ()
+    invoke: tuple[InvokeSite, ...] = ()
     on: Mapping[str, tuple[Transition, ...]] = field(factory=dict[str, tuple[Transition, ...]])
     wildcards: tuple[tuple[str, tuple[Transition, ...]], ...] = ()
     always: tuple[Transition, ...] = ()
@@ -133,7 +133,7 @@ class Node:
         yield from self.always
 
     @property
-    def actions(self) -> Iterator[Action]:
+    def actions(self) -> Iterator[ActionSite]:
         """All places of this node and its transitions where an action is asked for."""
         yield from self.entry
         yield from self.exit

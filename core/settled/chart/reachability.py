@@ -15,7 +15,7 @@ from settled.chart.nodes import Node, default_of
 
 
 @frozen
-class Reach:
+class Reachability:
     """The nodes that can be entered (histories: asked): all, those the start enters, and those a transition may."""
 
     all: frozenset[Node]
@@ -23,7 +23,7 @@ class Reach:
     later: frozenset[Node]
 
 
-def reach(chart: Chart) -> Reach:
+def reach(chart: Chart) -> Reachability:
     """How far `chart` reaches."""
     found = _Entered()
     found.enter([chart.root])
@@ -33,7 +33,7 @@ def reach(chart: Chart) -> Reach:
         found.enter_from(tuple(found.active))
     later = _Entered()
     later.enter_from(found.active)
-    return Reach(frozenset(found.active), at_start, frozenset(later.active))
+    return Reachability(frozenset(found.active), at_start, frozenset(later.active))
 
 
 @define
@@ -90,7 +90,7 @@ class _Entered:
                 pass
 
 
-def beside(chart: Chart, node: Node) -> Iterator[Node]:
+def parallel_nodes(chart: Chart, node: Node) -> Iterator[Node]:
     """The nodes that may be active along with `node` in other regions."""
     for ancestor in node.ancestors:
         if ancestor.type == "parallel":

@@ -17,11 +17,11 @@ from settled._fast_frozen import evolve
 from settled.chart import actions as built_in
 from settled.chart.actions import BuiltInAction
 from settled.chart.args import Args, Expression, called, expression, takes_params
-from settled.chart.builtins import ACTION_NAMES, ACTIONS_BY_NAME, GUARDS_BY_NAME, Meaningless, built_in_of
+from settled.chart.builtins import ACTION_NAMES, ACTIONS_BY_NAME, GUARDS_BY_NAME, UnresolvedNameError, make_builtin
 from settled.chart.chart import Chart
 from settled.chart.config import Inline, Named
 from settled.chart.guards import And, BuiltInGuard, Not, Or, StateIn
-from settled.chart.implementations import Actor, Logic
+from settled.chart.implementations import Actor, Implementations
 from settled.data import ABSENT, is_object
 
 Predicate: TypeAlias = Callable[[Args[Any, Any]], object]
@@ -29,7 +29,7 @@ Predicate: TypeAlias = Callable[[Args[Any, Any]], object]
 
 
 @frozen
-class Custom:
+class CustomAction:
     """An action of the machine's author: the step only names it, and a host runs it."""
 
     function: Callable[[Any, Any], object]
@@ -40,23 +40,23 @@ class BoundAction:
     """An action with its meaning. `delay` is the meaning's own, if it has one."""
 
     name: str
-    meaning: Custom | BuiltInAction
+    implementation: CustomAction | BuiltInAction
     params: Expression
     delay: Expression | None = None
 
 
 @frozen
-class Lexicon:
+class Resolver:
     """What the names of `chart` mean. Each method raises `Meaningless` for a name that means nothing."""
 
     chart: Chart
-    logic: Logic
+    implementations: Implementations
 
     def guard(self, wanted: Any) -> Predicate:
         """`wanted`, anything that may stand for a guard, as a predicate."""
         match wanted:
             case Inline():
-                return self.guard(wanted.what)
+                return self.guard(wanted.implementation)
             case Named():
                 return self._named_guard(wanted)
             case str():
@@ -68,17 +68,17 @@ class Lexicon:
             case _ if callable(wanted):
                 return _with_params(wanted, None)
             case _:
-                raise Meaningless(
+                raise UnresolvedNameError(
                     f"{wanted!r} is no guard", "Give a name, a function, or what and_() and the like make."
                 )
 
     def _named_guard(self, named: Named) -> Predicate:
-        if named.type in self.logic.guards:
-            meaning = self.logic.guards[named.type]
+        if named.type in self.implementations.guards:
+            meaning = self.implementations.guards[named.type]
         elif named.type in GUARDS_BY_NAME:
-            meaning = built_in_of(GUARDS_BY_NAME, named)
+            meaning = make_builtin(GUARDS_BY_NAME, named)
         else:
-            raise _unknown("guard", named.type, self.logic.guards)
+            raise _unknown("guard", named.type, self.implementations.guards)
         return _with_params(meaning, named.params) if callable(meaning) else self.guard(meaning)
 
     def _built_in_guard(self, guard: BuiltInGuard) -> Predicate:
@@ -102,14 +102,14 @@ class Lexicon:
         try:
             node = self.chart.find(value)
         except LookupError as error:
-            raise Meaningless(str(error.args[0]), f"Ids: {', '.join(self.chart.ids)}.") from error
+            raise UnresolvedNameError(str(error.args[0]), f"Ids: {', '.join(self.chart.ids)}.") from error
         return lambda args: node in args.state.configuration.members
 
     def action(self, wanted: Any, inline: str | None = None) -> BoundAction:
         """`wanted`, anything that may stand for an action, with its meaning; `inline` names a bare function."""
         match wanted:
             case Inline():
-                return self.action(wanted.what, inline)
+                return self.action(wanted.implementation, inline)
             case Named():
                 return self._named_action(wanted)
             case str():
@@ -119,23 +119,25 @@ class Lexicon:
             case _ if isinstance(wanted, get_args(BuiltInAction)):
                 return self._bound(ACTION_NAMES[type(wanted)], wanted, ABSENT)
             case _ if callable(wanted) and inline is not None:
-                return self._bound(inline, Custom(called(wanted)), ABSENT)
+                return self._bound(inline, CustomAction(called(wanted)), ABSENT)
             case _:
-                raise Meaningless(
+                raise UnresolvedNameError(
                     f"{wanted!r} is no action here", "Give a registered name, or what assign() and the like make."
                 )
 
     def _named_action(self, named: Named) -> BoundAction:
-        if named.type in self.logic.actions:
-            meaning = self.logic.actions[named.type]
+        if named.type in self.implementations.actions:
+            meaning = self.implementations.actions[named.type]
             if isinstance(meaning, get_args(BuiltInAction)):
                 return self._bound(named.type, meaning, named.params)
             if callable(meaning):
-                return self._bound(named.type, Custom(called(meaning)), named.params)
-            raise Meaningless(f"{meaning!r} is no action", "Register a function, or what assign() and the like make.")
+                return self._bound(named.type, CustomAction(called(meaning)), named.params)
+            raise UnresolvedNameError(
+                f"{meaning!r} is no action", "Register a function, or what assign() and the like make."
+            )
         if named.type in ACTIONS_BY_NAME:
-            return self._bound(named.type, built_in_of(ACTIONS_BY_NAME, named), ABSENT)
-        raise _unknown("action", named.type, self.logic.actions)
+            return self._bound(named.type, make_builtin(ACTIONS_BY_NAME, named), ABSENT)
+        raise _unknown("action", named.type, self.implementations.actions)
 
     def _bound(self, name: str, meaning: Any, params: Any) -> BoundAction:
         if isinstance(meaning, built_in.SpawnChild):
@@ -147,15 +149,15 @@ class Lexicon:
         """The registered custom actions by name."""
         return {
             name: called(value)
-            for name, value in self.logic.actions.items()
+            for name, value in self.implementations.actions.items()
             if callable(value) and not isinstance(value, get_args(BuiltInAction))
         }
 
     def actor(self, name: str) -> Any:
         """The actor or machine that is registered as `name`."""
-        if name not in self.logic.actors:
-            raise _unknown("actor", name, self.logic.actors)
-        return self.logic.actors[name]
+        if name not in self.implementations.actors:
+            raise _unknown("actor", name, self.implementations.actors)
+        return self.implementations.actors[name]
 
     def input(self, actor: Any, given: Expression) -> Expression:
         """What `actor` is started with, where the config or an action has `given`."""
@@ -174,9 +176,9 @@ class Lexicon:
         if wanted is None:
             return None
         if isinstance(wanted, str):
-            if wanted not in self.logic.delays:
-                raise _unknown("delay", wanted, self.logic.delays)
-            wanted = self.logic.delays[wanted]
+            if wanted not in self.implementations.delays:
+                raise _unknown("delay", wanted, self.implementations.delays)
+            wanted = self.implementations.delays[wanted]
         if not callable(wanted):
             fixed = duration(wanted)
             return lambda args, params: fixed
@@ -238,13 +240,15 @@ def _with_params(function: Callable[..., Any], params: Any) -> Predicate:
 
 def _named(wanted: Mapping[str, Any]) -> Named:
     if not isinstance(wanted.get("type"), str):
-        raise Meaningless(f"{wanted!r} has no type", 'Write {"type": ..., "params": ...}.')
+        raise UnresolvedNameError(f"{wanted!r} has no type", 'Write {"type": ..., "params": ...}.')
     return Named(wanted["type"], wanted.get("params", ABSENT))
 
 
-def _unknown(kind: str, name: str, known: Mapping[str, Any]) -> Meaningless:
+def _unknown(kind: str, name: str, known: Mapping[str, Any]) -> UnresolvedNameError:
     from difflib import get_close_matches  # noqa: PLC0415 (only when something is wrong)
 
     close = get_close_matches(name, known, n=1)
     hint = f'Did you mean "{close[0]}"? ' if close else ""
-    return Meaningless(f'no {kind} is registered as "{name}"', f"{hint}Register it: setup({kind}s={{{name!r}: ...}}).")
+    return UnresolvedNameError(
+        f'no {kind} is registered as "{name}"', f"{hint}Register it: setup({kind}s={{{name!r}: ...}})."
+    )

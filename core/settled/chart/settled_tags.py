@@ -12,15 +12,15 @@ from settled.chart.chart import Chart
 from settled.chart.nodes import Node
 
 RESOLVE, REJECT, SETTLED = "resolve", "reject", "settled"
-RESTING = frozenset({RESOLVE, REJECT, SETTLED})
+SETTLED_TAGS = frozenset({RESOLVE, REJECT, SETTLED})
 
 
 @lru_cache(maxsize=64)
-def says_where_it_rests(chart: Chart) -> bool:
+def uses_settled_tags(chart: Chart) -> bool:
     """Whether the machine uses the tags at all: asked after each step, and to be looked for only once."""
-    return any(is_tagged(node) for node in chart.nodes)
+    return any(has_settled_tag(node) for node in chart.nodes)
 
 
-def is_tagged(node: Node) -> bool:
+def has_settled_tag(node: Node) -> bool:
     """Whether `node` itself, and not only an ancestor, says that the machine rests there."""
-    return not RESTING.isdisjoint(node.tags)
+    return not SETTLED_TAGS.isdisjoint(node.tags)

@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from attrs import field, frozen
 
-from settled._fast_frozen import Open
+from settled._fast_frozen import MutableWhileBuilding
 from settled.chart.chart import Chart, Configuration
 from settled.chart.nodes import in_order
 from settled.chart.state_value import StateValue, value_matches
@@ -83,7 +83,7 @@ class Snapshot(Generic[C]):
         return tag in self.configuration.tags
 
 
-class NewSnapshot(Open, Snapshot[Any]):
+class NewSnapshot(MutableWhileBuilding, Snapshot[Any]):
     """Makes a `Snapshot`, quickly."""
 
     __slots__ = ()

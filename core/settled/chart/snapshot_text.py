@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from settled.chart.chart import MOST_REMEMBERED, Chart, Configuration
-from settled.chart.implementations import Logic
+from settled.chart.chart import MAX_CONFIGURATIONS, Chart, Configuration
+from settled.chart.implementations import Implementations
 from settled.chart.nodes import Node
 from settled.chart.snapshot import NO_CHILDREN, NO_HISTORY, NewSnapshot, Snapshot, to_json
 from settled.data import ABSENT, parse_at, write, write_object
@@ -23,11 +23,11 @@ _END: Final = ',"children":{},"historyValue":{}}'
 
 
 @define(eq=False)
-class Texts:
+class SnapshotText:
     """How the texts of snapshots in `chart` begin, up to the context, by configuration and back."""
 
     chart: Chart
-    logic: Logic
+    implementations: Implementations
     _beginnings: dict[frozenset[Node], str] = field(factory=dict[frozenset[Node], str], init=False)
     _configurations: dict[str, Configuration] = field(factory=dict[str, Configuration], init=False)
 
@@ -37,7 +37,11 @@ class Texts:
         Raises:
             LogicError: the context is not JSON; the message says where in it.
         """
-        plain = snapshot.context if snapshot.context.__class__ is dict else self.logic.plain_context(snapshot.context)
+        plain = (
+            snapshot.context
+            if snapshot.context.__class__ is dict
+            else self.implementations.plain_context(snapshot.context)
+        )
         context = write_object(plain)
         if (
             context is None
@@ -47,7 +51,7 @@ class Texts:
             or snapshot.output is not ABSENT
             or snapshot.error is not ABSENT
         ):
-            return write(to_json(snapshot, self.logic.context_to_json(snapshot.context)))
+            return write(to_json(snapshot, self.implementations.context_to_json(snapshot.context)))
         configuration = snapshot.configuration
         beginning = self._beginnings.get(configuration.members) or self.learn(configuration)
         return f"{beginning}{context}{_END}"
@@ -60,8 +64,8 @@ class Texts:
             return None
         try:
             context, end = parse_at(text, begin)
-            if self.logic.context is not None:
-                context = self.logic.read_context(context)
+            if self.implementations.context is not None:
+                context = self.implementations.read_context(context)
         except Exception:
             return None  # the long way fails as well, and says how
         if text[end:] != _END:
@@ -71,7 +75,7 @@ class Texts:
     def learn(self, configuration: Configuration) -> str:
         """Know from now on how a text begins that has `configuration`."""
         beginning = write({"status": "active", "value": configuration.value})[:-1] + _CONTEXT
-        if len(self._beginnings) >= MOST_REMEMBERED:
+        if len(self._beginnings) >= MAX_CONFIGURATIONS:
             self._beginnings.clear()
             self._configurations.clear()
         self._beginnings[configuration.members] = beginning

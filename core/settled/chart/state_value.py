@@ -12,7 +12,7 @@ StateValue: TypeAlias = "str | Mapping[str, StateValue]"
 
 def value_matches(wanted: StateValue, value: StateValue) -> bool:
     """Whether the state value `value` is `wanted` or inside it. Texts may be dotted paths."""
-    wanted, value = unfolded(wanted), unfolded(value)
+    wanted, value = expand_path(wanted), expand_path(value)
     if isinstance(value, str):
         return wanted == value
     if isinstance(wanted, str):
@@ -20,7 +20,7 @@ def value_matches(wanted: StateValue, value: StateValue) -> bool:
     return all(key in value and value_matches(inner, value[key]) for key, inner in wanted.items())
 
 
-def unfolded(value: StateValue) -> StateValue:
+def expand_path(value: StateValue) -> StateValue:
     """`value`, with objects in the place of a dotted path."""
     if not isinstance(value, str):
         return value

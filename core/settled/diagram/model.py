@@ -17,19 +17,19 @@ from attrs import define, field, frozen
 
 from settled.chart.actions import RaiseEvent, SendTo
 from settled.chart.args import known_value
-from settled.chart.builtins import known_action
+from settled.chart.builtins import builtin_action
 from settled.chart.chart import Chart, Configuration
 from settled.chart.config import Inline, Named, Reference, name_of
 from settled.chart.guards import And, Not, Or, StateIn
-from settled.chart.nodes import Action, Invocation, Node, Transition
-from settled.chart.settled_tags import is_tagged
+from settled.chart.nodes import ActionSite, InvokeSite, Node, Transition
+from settled.chart.settled_tags import has_settled_tag
 from settled.data import ABSENT, is_array, is_object, write
 
-Kind: TypeAlias = Literal["state", "compound", "parallel", "final", "history", "start", "any", "anew"]
+ShapeKind: TypeAlias = Literal["state", "compound", "parallel", "final", "history", "start", "any", "anew"]
 
 
-_REGIONS: tuple[Kind, ...] = ("state", "compound", "parallel", "final")
-_PSEUDO: tuple[Kind, ...] = ("start", "any", "anew")
+_REGIONS: tuple[ShapeKind, ...] = ("state", "compound", "parallel", "final")
+_PSEUDO: tuple[ShapeKind, ...] = ("start", "any", "anew")
 
 
 @frozen
@@ -40,7 +40,7 @@ class Shape:
     """
 
     id: str
-    kind: Kind
+    kind: ShapeKind
     title: str = ""
     lines: tuple[str, ...] = ()
     inside: tuple[Shape, ...] = ()
@@ -96,7 +96,7 @@ class _Drawing:
 
     chart: Chart
     active: frozenset[Node]
-    names: dict[tuple[Node, Kind], str] = field(init=False)
+    names: dict[tuple[Node, ShapeKind], str] = field(init=False)
     any: set[Node] = field(factory=set[Node])
     anew: set[Node] = field(factory=set[Node])
 
@@ -107,7 +107,7 @@ class _Drawing:
             for kind in _PSEUDO:
                 self.names[node, kind] = taken.new(self.names[node, "state"], "initial" if kind == "start" else kind)
 
-    def name(self, node: Node, kind: Kind = "state") -> str:
+    def name(self, node: Node, kind: ShapeKind = "state") -> str:
         return self.names[node, kind]
 
     def shape(self, node: Node) -> Shape:
@@ -119,7 +119,7 @@ class _Drawing:
             title=_title(node),
             lines=() if is_around else lines,
             inside=tuple(self.inside(node, lines)) if is_around else (),
-            is_settled=node.type != "history" and any(map(is_tagged, (node, *node.ancestors))),
+            is_settled=node.type != "history" and any(map(has_settled_tag, (node, *node.ancestors))),
             is_active=node in self.active,
         )
 
@@ -255,19 +255,19 @@ def _delay(delay: str | float) -> str:
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000), ("ms", 1))
 
 
-def _actor(node: Node, invocation: Invocation) -> str:
+def _actor(node: Node, invocation: InvokeSite) -> str:
     """By its id, unless nobody has chosen it."""
     index = node.invoke.index(invocation)
     return name_of(invocation.reference) if invocation.id == f"{index}.{node.id}" else invocation.id
 
 
-def _actions(actions: Iterable[Action]) -> str:
+def _actions(actions: Iterable[ActionSite]) -> str:
     names = [_action(action.reference) for action in actions]
     return f"/ {', '.join(names)}" if names else ""
 
 
 def _action(reference: Reference) -> str:
-    match known_action(reference):
+    match builtin_action(reference):
         case RaiseEvent(event=event):
             return f"raise {_type(known_value(event))}"
         case SendTo(to=to, event=event):
@@ -287,7 +287,7 @@ def _known(value: Any) -> str:
 def _guard(wanted: Any) -> str:
     """A guard as people say it: by its name, and those made of others by what they are made of."""
     match wanted:
-        case Inline(what=what):
+        case Inline(implementation=what):
             return _guard(what) if isinstance(what, And | Or | Not | StateIn) else name_of(wanted)
         case Named(type=type, params=params):
             return _named_guard(type, params)

@@ -8,13 +8,13 @@ from settled.lazy_names import lazy_names
 __getattr__ = lazy_names(
     globals(),
     {
-        "settled.durable.commands": "Act Acted Answer Command Course Done Extend Finish Invocation Letters Load Loaded"
-        " Lying Ran Release Remembered Result Run",
-        "settled.durable.import_export": "adopt gather",
+        "settled.durable.commands": "ActionsPerformed ActorCall ActorEnded ActorResult Answer CachedRecord Command"
+        " Commands DeadLettersLoaded Done Extend Finish Load LoadDeadLetters Loaded PerformActions Release RunActors",
+        "settled.durable.import_export": "export_tree import_tree",
         "settled.durable.messages": "Event Message Start Timer encode",
         "settled.durable.ports": "DELETED Backend Capability DeadLetter Delivery Finished Index Position Queue Store"
         " Stored Timers Traits Write",
-        "settled.durable.record": "Action Record",
-        "settled.durable.record_json": "read",
+        "settled.durable.record": "PerformAction Record",
+        "settled.durable.record_json": "record_from_json",
     },
 )

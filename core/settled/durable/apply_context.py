@@ -10,13 +10,13 @@ from typing import Any
 from attrs import frozen
 
 from settled._fast_frozen import evolve
-from settled.durable.record import Debt, OpenTurn, Owed, Record, idempotency_key
+from settled.durable.record import OpenTurn, OutboxEntry, OutboxItem, Record, idempotency_key
 from settled.key import Key
 from settled.machine import Machine
 
 
 @frozen
-class Desk:
+class ApplyContext:
     """The circumstances of one step: whose record it is, when, for which delivery, and how long its lease lasts.
 
     `version` and `nonce` are those of the commit that is being prepared. `resolution` is how far `now` may be behind.
@@ -25,13 +25,13 @@ class Desk:
     machine: Machine[Any, Any]
     key: Key
     now: float
-    by: str
-    lease: float
+    delivery_id: str
+    lease_until: float
     version: int
     nonce: str
     resolution: float = 0.0
 
-    def name(self, record: Record, index: int) -> str:
+    def effect_key(self, record: Record, index: int) -> str:
         """The idempotency key of effect number `index` of the open turn."""
         turn = open_turn(record)
         return idempotency_key(self.key, turn.nonce, turn.ordinal, index)
@@ -40,9 +40,9 @@ class Desk:
         """When `seconds` will certainly have passed."""
         return self.now + self.resolution + seconds
 
-    def owing(self, record: Record, debt: Debt) -> Record:
+    def add_to_outbox(self, record: Record, debt: OutboxItem) -> Record:
         """`record`, which owes `debt` too."""
-        return evolve(record, outbox=(*record.outbox, Owed(self.by, debt)))
+        return evolve(record, outbox=(*record.outbox, OutboxEntry(self.delivery_id, debt)))
 
 
 def open_turn(record: Record) -> OpenTurn:

@@ -14,7 +14,7 @@ from attrs import frozen
 from settled.chart.snapshot import Snapshot
 from settled.data import Json
 from settled.durable.ports import DeadLetter, Delivery, Stored, Write
-from settled.durable.record import Action, Record
+from settled.durable.record import PerformAction, Record
 from settled.key import Key
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ class Load:
 
 
 @frozen
-class Letters:
+class LoadDeadLetters:
     """Read the dead letters of `key`, oldest first. Answered by `Lying`."""
 
     key: Key
@@ -49,20 +49,20 @@ class Finish:
 
 
 @frozen
-class Act:
+class PerformActions:
     """Perform `actions` in order and stop at the first that fails. Answered by `Acted`.
 
     `snapshot` is the instance as it was committed under `fence`.
     """
 
     key: Key
-    actions: tuple[Action, ...]
+    actions: tuple[PerformAction, ...]
     snapshot: Snapshot[Any]
     fence: int
 
 
 @frozen
-class Invocation:
+class ActorCall:
     """One attempt at a function actor."""
 
     id: str
@@ -73,7 +73,7 @@ class Invocation:
 
 
 @frozen
-class Run:
+class RunActors:
     """Let `invocations` run, each in its own right, and wait until one ends, or until `until`.
 
     Those that run already, from an earlier `Run` of the same turn, go on; those no longer named may be interrupted.
@@ -81,7 +81,7 @@ class Run:
     """
 
     key: Key
-    invocations: tuple[Invocation, ...]
+    calls: tuple[ActorCall, ...]
     until: float | None
     fence: int
 
@@ -117,7 +117,7 @@ class Loaded:
 
 
 @frozen
-class Remembered:
+class CachedRecord:
     """What the driver has seen stored last: `record` at `version`. Somebody else may have gone on since.
 
     A commit finds that out by itself. What is decided without one must be looked at afresh.
@@ -129,10 +129,10 @@ class Remembered:
 
 
 @frozen
-class Lying:
+class DeadLettersLoaded:
     """What `Letters` found."""
 
-    letters: tuple[DeadLetter, ...]
+    dead_letters: tuple[DeadLetter, ...]
     now: float
 
 
@@ -144,7 +144,7 @@ class Done:
 
 
 @frozen
-class Acted:
+class ActionsPerformed:
     """The first `count` actions were performed; `error` says how the next one failed, if one did."""
 
     count: int
@@ -153,7 +153,7 @@ class Acted:
 
 
 @frozen
-class Result:
+class ActorResult:
     """How an attempt ended: its output, or, unless `ok`, its error as JSON."""
 
     id: str
@@ -162,72 +162,74 @@ class Result:
 
 
 @frozen
-class Ran:
+class ActorEnded:
     """The first attempt that has ended; None if it is `until` before. The others that end are told of one by one.
 
     `interrupted`: the driver must stop now; what still runs is abandoned.
     """
 
-    result: Result | None
+    result: ActorResult | None
     now: float
     interrupted: bool = False
 
 
-Command: TypeAlias = Load | Letters | Finish | Act | Run | Release | Extend
-Answer: TypeAlias = Loaded | Remembered | Lying | Done | Acted | Ran
-Course: TypeAlias = Generator[Command, Answer, T]
+Command: TypeAlias = Load | LoadDeadLetters | Finish | PerformActions | RunActors | Release | Extend
+Answer: TypeAlias = Loaded | CachedRecord | DeadLettersLoaded | Done | ActionsPerformed | ActorEnded
+Commands: TypeAlias = Generator[Command, Answer, T]
 
 
-def load(key: Key) -> Course[Loaded]:
+def load(key: Key) -> Commands[Loaded]:
     """`Load` afresh, with its answer typed."""
     answer = yield Load(key)
     assert isinstance(answer, Loaded)
     return answer
 
 
-def recall(key: Key) -> Course[Loaded | Remembered]:
+def load_cached(key: Key) -> Commands[Loaded | CachedRecord]:
     """`Load`, or what is remembered, with its answer typed."""
     answer = yield Load(key, fresh=False)
-    assert isinstance(answer, Loaded | Remembered)
+    assert isinstance(answer, Loaded | CachedRecord)
     return answer
 
 
-def letters(key: Key) -> Course[Lying]:
+def load_dead_letters(key: Key) -> Commands[DeadLettersLoaded]:
     """`Letters`, with its answer typed."""
-    answer = yield Letters(key)
-    assert isinstance(answer, Lying)
+    answer = yield LoadDeadLetters(key)
+    assert isinstance(answer, DeadLettersLoaded)
     return answer
 
 
-def finish(write: Write, record: Record | None = None, notes: tuple[str, ...] = ()) -> Course[Done]:
+def finish(write: Write, record: Record | None = None, notes: tuple[str, ...] = ()) -> Commands[Done]:
     """`Finish`, with its answer typed."""
     answer = yield Finish(write, record, notes)
     assert isinstance(answer, Done)
     return answer
 
 
-def act(key: Key, actions: tuple[Action, ...], snapshot: Snapshot[Any], fence: int) -> Course[Acted]:
+def perform_actions(
+    key: Key, actions: tuple[PerformAction, ...], snapshot: Snapshot[Any], fence: int
+) -> Commands[ActionsPerformed]:
     """`Act`, with its answer typed."""
-    answer = yield Act(key, actions, snapshot, fence)
-    assert isinstance(answer, Acted)
+    answer = yield PerformActions(key, actions, snapshot, fence)
+    assert isinstance(answer, ActionsPerformed)
     return answer
 
 
-def run(key: Key, invocations: tuple[Invocation, ...], until: float | None, fence: int) -> Course[Ran]:
+def run_actors(key: Key, calls: tuple[ActorCall, ...], until: float | None, fence: int) -> Commands[ActorEnded]:
     """`Run`, with its answer typed."""
-    answer = yield Run(key, invocations, until, fence)
-    assert isinstance(answer, Ran)
+    answer = yield RunActors(key, calls, until, fence)
+    assert isinstance(answer, ActorEnded)
     return answer
 
 
-def release(deliveries: tuple[Delivery, ...], delay: float, warning: str = "") -> Course[Done]:
+def release(deliveries: tuple[Delivery, ...], delay: float, warning: str = "") -> Commands[Done]:
     """`Release`, with its answer typed."""
     answer = yield Release(deliveries, delay, warning)
     assert isinstance(answer, Done)
     return answer
 
 
-def extend(deliveries: tuple[Delivery, ...]) -> Course[Done]:
+def extend(deliveries: tuple[Delivery, ...]) -> Commands[Done]:
     """`Extend`, with its answer typed."""
     answer = yield Extend(deliveries)
     assert isinstance(answer, Done)

@@ -15,9 +15,9 @@ from settled._fast_frozen import evolve
 from settled.chart.args import Args
 from settled.chart.nodes import After
 from settled.chart.snapshot import Snapshot
-from settled.durable.apply_context import Desk
-from settled.durable.outbox import forget_timer, hand_over_timers
-from settled.durable.record import Record, RunningTimer, delay_in_seconds, idempotency_key
+from settled.durable.apply_context import ApplyContext
+from settled.durable.outbox import cancel_timer, schedule_timers
+from settled.durable.record import ActiveTimer, Record, delay_in_seconds, idempotency_key
 from settled.errors import LogicError
 from settled.machine import Machine
 
@@ -46,40 +46,42 @@ def delay_of(machine: Machine[Any, Any], snapshot: Snapshot[Any], after: After) 
     return delay_in_seconds(delay or timedelta())
 
 
-def rearm(desk: Desk, record: Record) -> tuple[Record, Sequence[str]]:
+def rearm_timers(context: ApplyContext, record: Record) -> tuple[Record, Sequence[str]]:
     """`record` with the timers that its machine, which was changed, expects; and what was done, in words.
 
     A migration may say that a running timer keeps its time (`migration`, with ``timers="keep"``): the new timer of the
     same node, or else of the same delay, is due then. Every other one takes its full time from now.
     """
-    expected = {after.event: after for after in delays_of(record.live())}
+    expected = {after.event: after for after in delays_of(record.readable_snapshot())}
     running = {timer.id: token for token, timer in record.timers.items() if timer.id and _is_of_a_state(timer)}
     missing = [after for event, after in expected.items() if event not in running]
     orphans = {id: token for id, token in running.items() if id not in expected}
-    kept = _kept(desk, record, missing, orphans)
+    kept = _kept_due_times(context, record, missing, orphans)
     notes: list[str] = []
     for id, token in orphans.items():
-        record = forget_timer(desk, record, token)
+        record = cancel_timer(context, record, token)
         notes.append(f"its timer {id} belongs to no active state any more, and was cancelled")
     for number, after in enumerate(missing):
-        due = kept.get(after.event, desk.due_in(delay_of(desk.machine, record.live(), after)))
-        token = idempotency_key(desk.key, desk.nonce, record.ordinal, number)
-        timer = RunningTimer(due, {"type": after.event}, after.event)
+        due = kept.get(after.event, context.due_in(delay_of(context.machine, record.readable_snapshot(), after)))
+        token = idempotency_key(context.key, context.nonce, record.ordinal, number)
+        timer = ActiveTimer(due, {"type": after.event}, after.event)
         record = evolve(record, timers={**record.timers, token: timer})
-        notes.append(f"its timer {after.event} was not running, and is due in {due - desk.now:.3f} s")
+        notes.append(f"its timer {after.event} was not running, and is due in {due - context.now:.3f} s")
     if record.turn is None:
-        record = hand_over_timers(desk, record)
-    return evolve(record, version=desk.machine.version, fingerprint=desk.machine.fingerprint, armed=None), notes
+        record = schedule_timers(context, record)
+    return evolve(record, version=context.machine.version, fingerprint=context.machine.fingerprint, armed=None), notes
 
 
-def _is_of_a_state(timer: RunningTimer) -> bool:
+def _is_of_a_state(timer: ActiveTimer) -> bool:
     """Whether `timer` was made by an ``after``: a delayed raise may have been given such an id, too."""
     return timer.message is None and str(timer.id).startswith(AFTER) and timer.event == {"type": timer.id}
 
 
-def _kept(desk: Desk, record: Record, missing: Sequence[After], orphans: dict[str, str]) -> dict[str, float]:
+def _kept_due_times(
+    context: ApplyContext, record: Record, missing: Sequence[After], orphans: dict[str, str]
+) -> dict[str, float]:
     """When the timers are due that take over the time of one that is not listened to any more."""
-    if not desk.machine.keeps_timers(record.armed_for[1]):
+    if not context.machine.keeps_timers(record.armed_for[1]):
         return {}
     left = {id: record.timers[token].due for id, token in orphans.items()}
     kept: dict[str, float] = {}

@@ -29,7 +29,7 @@ class Message:
     @property
     def digest(self) -> str:
         """Six characters that tell two bodies under one id apart; what machines send is told by the id alone."""
-        if self.id.startswith(RESERVED):
+        if self.id.startswith(RESERVED_PREFIX):
             return "000000"
         return f"{crc32(self.body.encode('utf-8', 'surrogatepass')) & 0xFFFFFF:06x}"
 
@@ -43,16 +43,16 @@ class Timer:
     due: float
 
 
-RESERVED = "settled:"
+RESERVED_PREFIX = "settled:"
 """The prefix of the ids of messages that machines send. Nobody else may use such an id (see `Client.send`)."""
 
-CHILD = "/~"
+CHILD_MARKER = "/~"
 """Stands before the id of a child machine in its instance's name. Nobody but its parent may start such an instance."""
 
 
 def internal_id(name: str) -> str:
     """The id of a message that a machine sends, which no outsider can have used."""
-    return f"{RESERVED}{name}"
+    return f"{RESERVED_PREFIX}{name}"
 
 
 def check_id(id: str) -> None:
@@ -61,8 +61,10 @@ def check_id(id: str) -> None:
     Raises:
         EventError: it could.
     """
-    if id.startswith(RESERVED):
-        raise EventError(f"the message id {id!r} begins with {RESERVED!r}, as those of machines do: use another one")
+    if id.startswith(RESERVED_PREFIX):
+        raise EventError(
+            f"the message id {id!r} begins with {RESERVED_PREFIX!r}, as those of machines do: use another one"
+        )
 
 
 def check_start(key: Key) -> None:
@@ -73,28 +75,28 @@ def check_start(key: Key) -> None:
     """
     if not key.instance:
         raise EventError("an instance needs a name: the one given is empty")
-    if CHILD in key.instance:
-        raise EventError(f"{key}: {CHILD!r} is in the names of child machines only: use another name")
+    if CHILD_MARKER in key.instance:
+        raise EventError(f"{key}: {CHILD_MARKER!r} is in the names of child machines only: use another name")
 
 
 @frozen
-class Stamp:
+class SenderPosition:
     """The commit and instance that sent a message, and its place among that commit's. Undelayed messages carry it.
 
     `birth` tells the lives of the sender apart: its versions may begin again where a store forgets. `generation` is the
     start of the sender that counts, if it writes to its own parent.
     """
 
-    sender: Key
+    key: Key
     birth: str
     version: int
-    place: int
+    index: int
     generation: str | None = None
 
     @property
-    def position(self) -> tuple[int, int]:
+    def order(self) -> tuple[int, int]:
         """What grows from one message of a sender to its next."""
-        return (self.version, self.place)
+        return (self.version, self.index)
 
 
 @frozen
@@ -121,7 +123,7 @@ class Start:
 
 
 @frozen
-class Adopt:
+class ImportChild:
     """Create a child from `tree`: its snapshot and those below it, as XState persists them."""
 
     tree: Json
@@ -136,12 +138,12 @@ class Event:
     """
 
     event: Json
-    stamp: Stamp | None = None
+    sender: SenderPosition | None = None
     is_last: bool = False
 
 
 @frozen
-class Due:
+class TimerFired:
     """The timer `token` is due. The event it stands for is in the record, if the timer still is.
 
     `early` is how often that was said too early.
@@ -152,7 +154,7 @@ class Due:
 
 
 @frozen
-class Report:
+class ChildEnded:
     """A child machine has ended: `done` with its output as `data`, or else with an error."""
 
     child: str
@@ -162,14 +164,14 @@ class Report:
 
 
 @frozen
-class Stop:
+class StopChildInstance:
     """The parent has stopped this child; `generation` says which."""
 
     generation: str
 
 
 @frozen
-class Enlist:
+class RegisterSystemId:
     """To a root: the instance `key` below it goes by `system_id` now, or, if it has `ended`, no more.
 
     `parent`: to whom it reports, if it has only just been started.
@@ -182,20 +184,30 @@ class Enlist:
 
 
 @frozen
-class Forward:
+class ForwardToSystemId:
     """To a root: pass `event` on to whoever goes by `system_id`; `stamp` if it was sent without a delay."""
 
     system_id: str
     event: Json
-    stamp: Stamp | None = None
+    sender: SenderPosition | None = None
 
 
 @frozen
-class Nudge:
+class Wake:
     """Wake up and look at the record; nothing is applied."""
 
 
-Content: TypeAlias = Start | Adopt | Event | Due | Report | Stop | Enlist | Forward | Nudge
+Content: TypeAlias = (
+    Start
+    | ImportChild
+    | Event
+    | TimerFired
+    | ChildEnded
+    | StopChildInstance
+    | RegisterSystemId
+    | ForwardToSystemId
+    | Wake
+)
 
 
 def encode(content: Content) -> str:
@@ -220,34 +232,39 @@ def _to_json(content: Content) -> dict[str, Json]:
     match content:
         case Start():
             return {"kind": "start", "input": content.input, "parent": _optional(parent_to_json, content.parent)}
-        case Adopt():
-            return {"kind": "adopt", "tree": content.tree, "parent": parent_to_json(content.parent)}
+        case ImportChild():
+            return {"kind": "import", "tree": content.tree, "parent": parent_to_json(content.parent)}
         case Event(event, None):
             return {"kind": "event", "event": event}
         case Event():
             last: dict[str, Json] = {"last": True} if content.is_last else {}
-            return {"kind": "event", "event": content.event, "stamp": _optional(_stamp_to_json, content.stamp), **last}
-        case Due():
+            return {
+                "kind": "event",
+                "event": content.event,
+                "sender": _optional(_sender_to_json, content.sender),
+                **last,
+            }
+        case TimerFired():
             early: dict[str, Json] = {"early": content.early} if content.early else {}
             return {"kind": "timer", "token": content.token, **early}
-        case Report():
+        case ChildEnded():
             return {
-                "kind": "report",
+                "kind": "child-ended",
                 "child": content.child,
                 "generation": content.generation,
                 "done": content.done,
                 "data": content.data,
             }
-        case Stop():
+        case StopChildInstance():
             return {"kind": "stop", "generation": content.generation}
-        case Enlist(system_id, key, ended, parent):
+        case RegisterSystemId(system_id, key, ended, parent):
             by: dict[str, Json] = {"parent": parent_to_json(parent)} if parent else {}
-            return {"kind": "enlist", "system_id": system_id, "key": str(key), "ended": ended, **by}
-        case Forward(system_id, event, stamp):
-            stamped: dict[str, Json] = {"stamp": _stamp_to_json(stamp)} if stamp else {}
+            return {"kind": "register", "system_id": system_id, "key": str(key), "ended": ended, **by}
+        case ForwardToSystemId(system_id, event, sender):
+            stamped: dict[str, Json] = {"sender": _sender_to_json(sender)} if sender else {}
             return {"kind": "forward", "system_id": system_id, "event": event, **stamped}
-        case Nudge():
-            return {"kind": "nudge"}
+        case Wake():
+            return {"kind": "wake"}
         case _:
             assert_never(content)
 
@@ -256,14 +273,14 @@ def _optional(convert: Callable[[Any], Json], value: Any) -> Json:
     return None if value is None else convert(value)
 
 
-def _stamp_to_json(stamp: Stamp) -> Json:
-    return [str(stamp.sender), stamp.birth, *stamp.position, stamp.generation]
+def _sender_to_json(sender: SenderPosition) -> Json:
+    return [str(sender.key), sender.birth, *sender.order, sender.generation]
 
 
-def _stamp(data: Any) -> Stamp:
+def _sender_from_json(data: Any) -> SenderPosition:
     sender, birth, version, place, generation = data
     child = None if generation is None else str(generation)
-    return Stamp(Key.parse(sender), str(birth), int(version), int(place), child)
+    return SenderPosition(Key.parse(sender), str(birth), int(version), int(place), child)
 
 
 def parent_to_json(parent: Parent) -> Json:
@@ -284,18 +301,20 @@ def _optional_parent(data: Any) -> Parent | None:
 
 _READ: Mapping[str, Callable[[Mapping[str, Any]], Content]] = {
     "start": lambda data: Start(data["input"], _optional_parent(data["parent"])),
-    "adopt": lambda data: Adopt(data["tree"], parent_from_json(data["parent"])),
+    "import": lambda data: ImportChild(data["tree"], parent_from_json(data["parent"])),
     "event": lambda data: Event(
-        data["event"], _stamp(data["stamp"]) if "stamp" in data else None, data.get("last") is True
+        data["event"], _sender_from_json(data["sender"]) if "sender" in data else None, data.get("last") is True
     ),
-    "timer": lambda data: Due(str(data["token"]), int(data.get("early", 0))),
-    "report": lambda data: Report(str(data["child"]), str(data["generation"]), data["done"] is True, data["data"]),
-    "stop": lambda data: Stop(str(data["generation"])),
-    "enlist": lambda data: Enlist(
+    "timer": lambda data: TimerFired(str(data["token"]), int(data.get("early", 0))),
+    "child-ended": lambda data: ChildEnded(
+        str(data["child"]), str(data["generation"]), data["done"] is True, data["data"]
+    ),
+    "stop": lambda data: StopChildInstance(str(data["generation"])),
+    "register": lambda data: RegisterSystemId(
         str(data["system_id"]), Key.parse(data["key"]), data["ended"] is True, _optional_parent(data.get("parent"))
     ),
-    "forward": lambda data: Forward(
-        str(data["system_id"]), data["event"], _stamp(data["stamp"]) if "stamp" in data else None
+    "forward": lambda data: ForwardToSystemId(
+        str(data["system_id"]), data["event"], _sender_from_json(data["sender"]) if "sender" in data else None
     ),
-    "nudge": lambda data: Nudge(),
+    "wake": lambda data: Wake(),
 }

@@ -18,23 +18,23 @@ from settled.machine import Machine
 
 
 @frozen
-class Family:
+class PersistedTree:
     """A snapshot, and those of the machines that it started and that still run, by the ids it gave them."""
 
     snapshot: Snapshot[Any]
-    children: Mapping[str, Family] = {}
+    children: Mapping[str, PersistedTree] = {}
 
 
-def dump_family(machine: Machine[Any, Any], family: Family) -> str:
+def to_xstate_json(machine: Machine[Any, Any], family: PersistedTree) -> str:
     """What XState's ``getPersistedSnapshot`` would give, as text.
 
     Raises:
         LogicError: a context is not JSON; the message says where in it.
     """
-    return write(family_to_json(machine, family))
+    return write(tree_to_json(machine, family))
 
 
-def load_family(machine: Machine[Any, Any], text: str) -> Family:
+def from_xstate_json(machine: Machine[Any, Any], text: str) -> PersistedTree:
     """The family that `dump_family`, or XState, has written.
 
     Raises:
@@ -44,10 +44,10 @@ def load_family(machine: Machine[Any, Any], text: str) -> Family:
         data = parse(text)
     except ValueError as error:
         raise RecordError(f"not JSON: {error}") from error
-    return family_from_json(machine, data)
+    return tree_from_json(machine, data)
 
 
-def family_from_json(machine: Machine[Any, Any], data: Json) -> Family:
+def tree_from_json(machine: Machine[Any, Any], data: Json) -> PersistedTree:
     """The family in `data`, what `family_to_json`, or XState, has made.
 
     Raises:
@@ -56,18 +56,18 @@ def family_from_json(machine: Machine[Any, Any], data: Json) -> Family:
     return _from_json(machine, data, "snapshot")
 
 
-def family_to_json(machine: Machine[Any, Any], family: Family) -> dict[str, Json]:
+def tree_to_json(machine: Machine[Any, Any], family: PersistedTree) -> dict[str, Json]:
     """Return what XState's ``getPersistedSnapshot`` would give."""
     data = machine.to_json(family.snapshot)
     plain = data["children"]
     assert is_object(plain), "a persisted snapshot has its children by id"
     children: dict[str, Any] = {id: dict(child) for id, child in plain.items()}
     for id, child in family.children.items():
-        children[id]["snapshot"] = family_to_json(_child_machine(machine, family.snapshot, id), child)
+        children[id]["snapshot"] = tree_to_json(_child_machine(machine, family.snapshot, id), child)
     return {**data, "children": children}
 
 
-def _from_json(machine: Machine[Any, Any], data: Any, path: str) -> Family:
+def _from_json(machine: Machine[Any, Any], data: Any, path: str) -> PersistedTree:
     if not is_object(data):
         raise RecordError(f"{path}: expected an object, not {type(data).__name__}")
     snapshot = machine.from_json(data)
@@ -77,7 +77,7 @@ def _from_json(machine: Machine[Any, Any], data: Any, path: str) -> Family:
         for id, child in snapshot.children.items()
         if child.status == "active" and isinstance(machine.actor(child.src), Machine)
     }
-    return Family(snapshot, children)
+    return PersistedTree(snapshot, children)
 
 
 def _child_machine(machine: Machine[Any, Any], snapshot: Snapshot[Any], id: str) -> Machine[Any, Any]:

@@ -32,7 +32,7 @@ class Policy:
     accepts: Container[str] = frozenset[str]()
 
 
-class End(StrEnum):
+class TurnEnd(StrEnum):
     """How a turn ended for its deliveries."""
 
     DONE = "done"

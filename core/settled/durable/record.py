@@ -17,16 +17,16 @@ from attrs import field, frozen
 
 from settled.chart.snapshot import Snapshot
 from settled.data import Json
-from settled.durable.messages import Due, Message, Parent, Timer, decode, encode, internal_id
+from settled.durable.messages import Message, Parent, Timer, TimerFired, decode, encode, internal_id
 from settled.durable.ports import Position
-from settled.durable.window import EMPTY, Window
+from settled.durable.window import EMPTY_WINDOW, Window
 from settled.errors import LogicError, RecordError
 from settled.key import Key
 from settled.step.effects import Emit, Execute, Log
 
 
 @frozen
-class RunningTimer:
+class ActiveTimer:
     """A timer of the machine: `event` is for itself, or else `message` (a key and a body) is for another.
 
     `id` is the name by which the machine can cancel it, as long as that is not another's. `scheduled` says that the
@@ -50,7 +50,7 @@ class ChildInstance:
 
 
 @frozen
-class PendingCall:
+class PendingActor:
     """A function actor whose result the open turn still needs.
 
     `index` completes its idempotency key. `attempt` counts its starts from 1. `started_by` is the nonce of the turn
@@ -80,9 +80,9 @@ class OpenTurn:
     index: int
     nonce: str
     inbox: tuple[Json, ...] = ()
-    calls: tuple[PendingCall, ...] = ()
+    actors: tuple[PendingActor, ...] = ()
     lease: float = 0.0
-    letter: bool = False
+    from_dead_letters: bool = False
 
 
 @frozen
@@ -93,26 +93,26 @@ class CancelTimer:
 
 
 @frozen
-class Action:
+class PerformAction:
     """A custom action, an emitted event or a line of a log, under its idempotency key."""
 
     effect: Execute | Emit | Log
     idempotency_key: str
 
 
-Debt: TypeAlias = Message | Timer | CancelTimer | Action
+OutboxItem: TypeAlias = Message | Timer | CancelTimer | PerformAction
 
 
 @frozen
-class Owed:
+class OutboxEntry:
     """Something a committed step still owes, and the id of the delivery it was committed under.
 
     That delivery's acknowledgement confirms it: nothing of a key is handed out before what stands ahead of it was
     acknowledged, so whoever holds another delivery knows it was done.
     """
 
-    by: str
-    what: Debt
+    delivery_id: str
+    item: OutboxItem
 
 
 @frozen
@@ -162,15 +162,15 @@ class Record:
     ordinal: int = 0
     snapshot: Snapshot[Any] | Unreadable | None = None
     parent: Parent | None = None
-    timers: Mapping[str, RunningTimer] = {}
+    timers: Mapping[str, ActiveTimer] = {}
     children: Mapping[str, ChildInstance] = {}
-    parting: Mapping[str, Key] = {}
+    detached: Mapping[str, Key] = {}
     system: Mapping[str, Key] = {}
     turn: OpenTurn | None = None
-    mark: Position | None = None
+    high_water_mark: Position | None = None
     armed: tuple[str, str | None] | None = None
-    window: Window = EMPTY
-    outbox: tuple[Owed, ...] = ()
+    window: Window = EMPTY_WINDOW
+    outbox: tuple[OutboxEntry, ...] = ()
     failing: Failing | None = None
     receives: Receives | None = None
     halted: str | None = None
@@ -181,7 +181,7 @@ class Record:
         """The fingerprint and the version of the machine whose delays are running."""
         return self.armed or (self.fingerprint, self.version)
 
-    def live(self) -> Snapshot[Any]:
+    def readable_snapshot(self) -> Snapshot[Any]:
         """The snapshot.
 
         Raises:
@@ -195,26 +195,26 @@ class Record:
 
     def has_passed(self, position: Position | None) -> bool:
         """Whether what stands at `position` was taken or set aside; False where its queue cannot tell."""
-        mark = self.mark
+        mark = self.high_water_mark
         if mark is None or position is None or mark.epoch != position.epoch:
             return False
         return position.number <= mark.number
 
-    def mark_past(self, position: Position | None) -> Position | None:
+    def mark_after(self, position: Position | None) -> Position | None:
         """The mark of this record once what stands at `position` was taken or set aside."""
-        return self.mark if position is None or self.has_passed(position) else position
+        return self.high_water_mark if position is None or self.has_passed(position) else position
 
 
-def due_message(key: Key, token: str, early: int = 0) -> Message:
+def timer_message(key: Key, token: str, early: int = 0) -> Message:
     """The message that says to `key` that its timer `token` is due, after it was said too early `early` times."""
     # The queue has seen the first id already, and would take the same one for a repetition.
-    return Message(key, internal_id(f"{token}@{early}" if early else token), encode(Due(token, early)))
+    return Message(key, internal_id(f"{token}@{early}" if early else token), encode(TimerFired(token, early)))
 
 
-def early_of(message: Message) -> int:
+def times_early(message: Message) -> int:
     """Return how often the timer whose `message` this is came too early."""
     content = decode(message.body)
-    return content.early if isinstance(content, Due) else 0
+    return content.early if isinstance(content, TimerFired) else 0
 
 
 def idempotency_key(key: Key, nonce: str, ordinal: int, index: int) -> str:

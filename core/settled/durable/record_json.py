@@ -20,28 +20,28 @@ from settled.data import Json, parse, write
 from settled.durable.messages import Message, Timer, parent_from_json, parent_to_json
 from settled.durable.ports import DELETED, Index, Position, Stored
 from settled.durable.record import (
-    Action,
+    ActiveTimer,
     CancelTimer,
     ChildInstance,
-    Debt,
     Failing,
     OpenTurn,
-    Owed,
-    PendingCall,
+    OutboxEntry,
+    OutboxItem,
+    PendingActor,
+    PerformAction,
     Receives,
     Record,
-    RunningTimer,
     Unreadable,
-    due_message,
-    early_of,
+    timer_message,
+    times_early,
 )
 from settled.durable.window import WINDOW, Outcome, Window
-from settled.errors import LogicError, RecordError, VersionUnknown
+from settled.errors import LogicError, RecordError, VersionUnknownError
 from settled.key import Key
 from settled.machine import Machine
 from settled.step.effects import Emit, Execute, Log
 
-FORMAT = 2
+FORMAT = 3
 
 
 def index_of(record: Record, now: float) -> Index:
@@ -52,18 +52,20 @@ def index_of(record: Record, now: float) -> Index:
     return Index("halted" if record.halted else "absent", updated=now)
 
 
-def store(machine: Machine[Any, Any], record: Record, version: int, now: float) -> Stored:
+def record_to_stored(machine: Machine[Any, Any], record: Record, version: int, now: float) -> Stored:
     """`record` as the text of `version`.
 
     Raises:
         LogicError: the context is not JSON; the message says where inside it.
     """
     snapshot = _snapshot_to_text(machine, record.snapshot)
-    parts = (write(_to_json(machine, record))[:-1], ',"snapshot":', snapshot, _WINDOW, record.window.lines, _END)
+    parts = (write(_to_json(machine, record))[:-1], ',"snapshot":', snapshot, _WINDOW, record.window.encoded_ids, _END)
     return Stored(version, "".join(parts), index_of(record, now))
 
 
-def read(machine: Machine[Any, Any], key: Key, body: str, window: int = WINDOW, accepts: Container[str] = ()) -> Record:
+def record_from_json(
+    machine: Machine[Any, Any], key: Key, body: str, window: int = WINDOW, accepts: Container[str] = ()
+) -> Record:
     """The record that `store` wrote. A snapshot that this machine cannot read is kept as `Unreadable`.
 
     Args:
@@ -79,15 +81,17 @@ def read(machine: Machine[Any, Any], key: Key, body: str, window: int = WINDOW, 
         return _from_json(machine, key, data, lines, window, accepts)
 
 
-def bury(key: Key, stored: Stored, now: float) -> Stored:
+def record_to_tombstone(key: Key, stored: Stored, now: float) -> Stored:
     """The tombstone of the instance that was `stored`; also of one whose text cannot be read."""
     left = Record()
     with suppress(RecordError):
         parsed, lines = _parsed(key, stored.body)
         with _damaged(key):
-            left = Record(mark=_mark(parsed), window=_with_open_turn(key, parsed, _window(parsed, lines, WINDOW)))
+            left = Record(
+                high_water_mark=_mark(parsed), window=_with_open_turn(key, parsed, _window(parsed, lines, WINDOW))
+            )
     data: dict[str, Json] = {"settled": FORMAT, "machine": key.machine, **_remembered(left)}
-    text = "".join((write(data)[:-1], _WINDOW, left.window.lines, _END))
+    text = "".join((write(data)[:-1], _WINDOW, left.window.encoded_ids, _END))
     return Stored(stored.version + 1, text, Index(DELETED, updated=now))
 
 
@@ -99,7 +103,7 @@ def _with_open_turn(key: Key, data: Mapping[str, Any], window: Window) -> Window
     return window.add(message, Outcome.TAKEN) if window.outcome(message) is None else window
 
 
-def read_tombstone(key: Key, body: str, window: int = WINDOW) -> Record:
+def record_from_tombstone(key: Key, body: str, window: int = WINDOW) -> Record:
     """Read what is left of a deleted instance, or would be left of a live one: no snapshot, only its window and mark.
 
     Raises:
@@ -107,7 +111,7 @@ def read_tombstone(key: Key, body: str, window: int = WINDOW) -> Record:
     """
     data, lines = _parsed(key, body)
     with _damaged(key):
-        return Record(mark=_mark(data), window=_window(data, lines, window))
+        return Record(high_water_mark=_mark(data), window=_window(data, lines, window))
 
 
 @contextmanager
@@ -144,12 +148,12 @@ def _remembered(record: Record) -> dict[str, Json]:
     """Write the parts that outlive the instance, except the window's lines."""
     data: dict[str, Json] = {}
     window = record.window
-    if record.mark is not None:
-        data["mark"] = [record.mark.epoch, record.mark.number]
+    if record.high_water_mark is not None:
+        data["high_water_mark"] = [record.high_water_mark.epoch, record.high_water_mark.number]
     if window.pinned:
         data["pinned"] = window.pinned
-    if window.unusual:
-        data["outcomes"] = {entry: str(outcome) for entry, outcome in window.unusual.items()}
+    if window.other_outcomes:
+        data["outcomes"] = {entry: str(outcome) for entry, outcome in window.other_outcomes.items()}
     if window.senders:
         data["senders"] = window.senders
     return data
@@ -195,7 +199,7 @@ def _halves(body: str) -> tuple[Any, str]:
         with suppress(ValueError):  # it was not ours, but within something else: then `begin` is no whole object
             return parse(begin + "}"), end.removesuffix(_END)
     data = parse(body)
-    return data, Window.of(WINDOW, data.get("window", ())).lines
+    return data, Window.of(WINDOW, data.get("window", ())).encoded_ids
 
 
 _WINDOW, _END = ',"window":[', "]}"
@@ -212,7 +216,7 @@ def _from_json(
         birth=data["birth"],
         ordinal=data["ordinal"],
         snapshot=None if snapshot is None else _snapshot(machine, snapshot, version, accepts),
-        mark=_mark(data),
+        high_water_mark=_mark(data),
         armed=(data["armed"][0], data["armed"][1]) if "armed" in data else None,
         window=_window(data, lines, window),
         **{name: part.from_json(key, data[name]) for name, part in _PARTS.items() if name in data},
@@ -220,7 +224,7 @@ def _from_json(
 
 
 def _mark(data: Mapping[str, Any]) -> Position | None:
-    return Position(*data["mark"]) if "mark" in data else None
+    return Position(*data["high_water_mark"]) if "high_water_mark" in data else None
 
 
 def _window(data: Mapping[str, Any], lines: str, size: int) -> Window:
@@ -247,7 +251,7 @@ def _snapshot(
         known = f"is version {machine.version!r}" if machine.version else "declares no version"
         return Unreadable(
             raw,
-            VersionUnknown(
+            VersionUnknownError(
                 f"written by version {version!r} of {machine.id!r}, which here {known} and has no migration from it: "
                 "leave it to a host that knows it, register a migration, or let the policy accept that version"
             ),
@@ -258,13 +262,13 @@ def _snapshot(
         return Unreadable(raw, error)
 
 
-def _timer_to_json(timer: RunningTimer) -> Json:
+def _timer_to_json(timer: ActiveTimer) -> Json:
     return [timer.due, timer.event, timer.id, timer.message, timer.scheduled]
 
 
-def _timer(raw: Sequence[Any]) -> RunningTimer:
+def _timer(raw: Sequence[Any]) -> ActiveTimer:
     due, event, id, message, scheduled = raw
-    return RunningTimer(due, event, id, None if message is None else (message[0], message[1]), scheduled)
+    return ActiveTimer(due, event, id, None if message is None else (message[0], message[1]), scheduled)
 
 
 def _turn_to_json(turn: OpenTurn) -> Json:
@@ -274,9 +278,9 @@ def _turn_to_json(turn: OpenTurn) -> Json:
         "index": turn.index,
         "nonce": turn.nonce,
         "inbox": list(turn.inbox),
-        "calls": [_call_to_json(call) for call in turn.calls],
+        "actors": [_call_to_json(actor) for actor in turn.actors],
         "lease": turn.lease,
-        "letter": turn.letter,
+        "from_dead_letters": turn.from_dead_letters,
     }
 
 
@@ -287,29 +291,29 @@ def _turn(key: Key, raw: Mapping[str, Any]) -> OpenTurn:
         raw["index"],
         raw["nonce"],
         tuple(raw["inbox"]),
-        tuple(PendingCall(*call) for call in raw["calls"]),
+        tuple(PendingActor(*actor) for actor in raw["actors"]),
         raw["lease"],
-        raw["letter"],
+        raw["from_dead_letters"],
     )
 
 
-def _call_to_json(call: PendingCall) -> Json:
-    return [call.id, call.src, call.input, call.index, call.attempt, call.not_before, call.started_by]
+def _call_to_json(actor: PendingActor) -> Json:
+    return [actor.id, actor.src, actor.input, actor.index, actor.attempt, actor.not_before, actor.started_by]
 
 
-def _owed_to_json(owed: Owed) -> Json:
-    match owed.what:
+def _owed_to_json(entry: OutboxEntry) -> Json:
+    match entry.item:
         case Message(key, id, body):
-            return [owed.by, "send", str(key), id, body]
+            return [entry.delivery_id, "send", str(key), id, body]
         case Timer(id, message, due):
-            return [owed.by, "schedule", id, due, early_of(message)]
+            return [entry.delivery_id, "schedule", id, due, times_early(message)]
         case CancelTimer(token):
-            return [owed.by, "cancel", token]
-        case Action(effect, idempotency_key):
+            return [entry.delivery_id, "cancel", token]
+        case PerformAction(effect, idempotency_key):
             kind, *rest = _action_to_json(effect)
-            return [owed.by, kind, idempotency_key, *rest]
+            return [entry.delivery_id, kind, idempotency_key, *rest]
         case _:
-            assert_never(owed.what)
+            assert_never(entry.item)
 
 
 def _action_to_json(effect: Execute | Emit | Log) -> list[Json]:
@@ -324,22 +328,22 @@ def _action_to_json(effect: Execute | Emit | Log) -> list[Json]:
             assert_never(effect)
 
 
-def _owed(key: Key, raw: Sequence[Any]) -> Owed:
+def _owed(key: Key, raw: Sequence[Any]) -> OutboxEntry:
     by, kind, *rest = raw
-    return Owed(by, _debt(key, kind, rest))
+    return OutboxEntry(by, _debt(key, kind, rest))
 
 
-def _debt(key: Key, kind: str, rest: Sequence[Any]) -> Debt:
+def _debt(key: Key, kind: str, rest: Sequence[Any]) -> OutboxItem:
     match kind, rest:
         case "send", [to, id, body]:
             return Message(Key.parse(to), id, body)
         case "schedule", [id, due, early]:
-            return Timer(id, due_message(key, id, early), due)
+            return Timer(id, timer_message(key, id, early), due)
         case "cancel", [token]:
             return CancelTimer(token)
         case _:
             idempotency_key, *effect = rest
-            return Action(_ACTIONS[kind](*effect), idempotency_key)
+            return PerformAction(_ACTIONS[kind](*effect), idempotency_key)
 
 
 _ACTIONS: Mapping[str, type[Execute] | type[Emit] | type[Log]] = {"execute": Execute, "emit": Emit, "log": Log}
@@ -363,8 +367,8 @@ _PARTS: Mapping[str, _Part] = {
         lambda children: {id: [str(each.key), each.generation, each.system_id] for id, each in children.items()},
         lambda key, raw: {id: ChildInstance(Key.parse(child), *rest) for id, (child, *rest) in raw.items()},
     ),
-    "parting": _Part(
-        lambda parting: {generation: str(child) for generation, child in parting.items()},
+    "detached": _Part(
+        lambda detached: {generation: str(child) for generation, child in detached.items()},
         lambda key, raw: {generation: Key.parse(child) for generation, child in raw.items()},
     ),
     "system": _Part(
@@ -373,7 +377,7 @@ _PARTS: Mapping[str, _Part] = {
     ),
     "turn": _Part(_turn_to_json, _turn),
     "outbox": _Part(
-        lambda outbox: [_owed_to_json(owed) for owed in outbox],
+        lambda outbox: [_owed_to_json(entry) for entry in outbox],
         lambda key, raw: tuple(_owed(key, each) for each in raw),
     ),
     "failing": _Part(

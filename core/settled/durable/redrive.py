@@ -1,6 +1,6 @@
 """Redrive: an operator sends a halted instance on its way again.
 
-The dead letters stay where they are. One commit says that they come first, and a nudge wakes a worker; the turn takes
+The dead letters stay where they are. One commit says that they come first, and a wake wakes a worker; the turn takes
 them from there one by one, in order, before anything newer. Sent back to the queue they would be overtaken.
 """
 
@@ -9,17 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 from settled._fast_frozen import evolve
-from settled.durable.commands import Course, finish, letters, load
-from settled.durable.messages import Message, Nudge, encode, internal_id
+from settled.durable.commands import Commands, finish, load, load_dead_letters
+from settled.durable.messages import Message, Wake, encode, internal_id
 from settled.durable.ports import Write
 from settled.durable.record import Record
-from settled.durable.record_json import read, store
+from settled.durable.record_json import record_from_json, record_to_stored
 from settled.errors import RecordError
 from settled.key import Key
 from settled.machine import Machine
 
 
-def redrive(machine: Machine[Any, Any], key: Key, nonce: str) -> Course[int]:
+def redrive(machine: Machine[Any, Any], key: Key, nonce: str) -> Commands[int]:
     """Let the dead letters of `key` be taken after all. Returns how many there are.
 
     Safe to repeat: what is under way already is only woken again.
@@ -31,15 +31,15 @@ def redrive(machine: Machine[Any, Any], key: Key, nonce: str) -> Course[int]:
     loaded = yield from load(key)
     if loaded.stored is None or loaded.stored.is_deleted:
         raise RecordError(f"{key}: there is no such instance")
-    record = read(machine, key, loaded.stored.body)
-    lying = (yield from letters(key)).letters
-    if not lying and not record.halted:
+    record = record_from_json(machine, key, loaded.stored.body)
+    found = (yield from load_dead_letters(key)).dead_letters
+    if not found and not record.halted:
         return 0
-    nudge = Message(key, internal_id(f"nudge/{nonce}"), encode(Nudge()))
+    wake = Message(key, internal_id(f"wake/{nonce}"), encode(Wake()))
     version = loaded.stored.version + 1
-    stored = store(machine, _freed(record, len(lying), nonce), version, loaded.now)
-    yield from finish(Write(key, stored, loaded.stored.version, sends=(nudge,)))
-    return len(lying)
+    stored = record_to_stored(machine, _freed(record, len(found), nonce), version, loaded.now)
+    yield from finish(Write(key, stored, loaded.stored.version, sends=(wake,)))
+    return len(found)
 
 
 def _freed(record: Record, count: int, nonce: str) -> Record:

@@ -10,56 +10,56 @@ from __future__ import annotations
 from settled._fast_frozen import evolve
 from settled.chart.snapshot import Child
 from settled.data import ABSENT, Json
-from settled.durable.apply_context import Desk, open_turn
-from settled.durable.children import adopt_child
+from settled.durable.apply_context import ApplyContext, open_turn
+from settled.durable.children import import_child
 from settled.durable.delays import delay_of, delays_of
 from settled.durable.messages import Message
-from settled.durable.persisted_tree import Family, family_from_json, family_to_json
-from settled.durable.record import OpenTurn, PendingCall, Record, RunningTimer
+from settled.durable.persisted_tree import PersistedTree, tree_from_json, tree_to_json
+from settled.durable.record import ActiveTimer, OpenTurn, PendingActor, Record
 from settled.errors import RecordError
 from settled.machine import Machine
 
 
-def restore(desk: Desk, record: Record, message: Message, tree: Json) -> Record:
+def restore(context: ApplyContext, record: Record, message: Message, tree: Json) -> Record:
     """Open the turn of `message` in `record`, from which the instance goes on with the persisted snapshot `tree`.
 
     Raises:
         RecordError: it is no snapshot of this machine and its actors; the message says where.
     """
-    family = family_from_json(desk.machine, tree)
+    family = tree_from_json(context.machine, tree)
     record = evolve(
         record,
-        birth=desk.nonce,
+        birth=context.nonce,
         ordinal=1,
         snapshot=family.snapshot,
-        turn=OpenTurn(message, 0, 0, desk.nonce, lease=desk.lease),
-        version=desk.machine.version,
-        fingerprint=desk.machine.fingerprint,
+        turn=OpenTurn(message, 0, 0, context.nonce, lease=context.lease_until),
+        version=context.machine.version,
+        fingerprint=context.machine.fingerprint,
         armed=None,
     )
     for id, child in family.snapshot.children.items():
         if child.status == "active":
-            record = _take_up_child(desk, record, id, child, family)
+            record = _restore_child(context, record, id, child, family)
     for after in delays_of(family.snapshot):
         record, index = _next_index(record)
-        timer = RunningTimer(
-            desk.due_in(delay_of(desk.machine, family.snapshot, after)), {"type": after.event}, after.event
+        timer = ActiveTimer(
+            context.due_in(delay_of(context.machine, family.snapshot, after)), {"type": after.event}, after.event
         )
-        record = evolve(record, timers={**record.timers, desk.name(record, index): timer})
+        record = evolve(record, timers={**record.timers, context.effect_key(record, index): timer})
     return record
 
 
-def _take_up_child(desk: Desk, record: Record, id: str, child: Child, family: Family) -> Record:
+def _restore_child(context: ApplyContext, record: Record, id: str, child: Child, family: PersistedTree) -> Record:
     record, index = _next_index(record)
-    logic = desk.machine.actor(child.src)
+    logic = context.machine.actor(child.src)
     if isinstance(logic, Machine):
         if id not in family.children:
-            raise RecordError(f"{desk.key}: the snapshot of its child {id!r} is missing")
-        tree = family_to_json(logic, family.children[id])
-        return adopt_child(desk, record, id, logic.id, index, child, tree)
-    call = PendingCall(id, child.src, None if child.input is ABSENT else child.input, index)
+            raise RecordError(f"{context.key}: the snapshot of its child {id!r} is missing")
+        tree = tree_to_json(logic, family.children[id])
+        return import_child(context, record, id, logic.id, index, child, tree)
+    actor = PendingActor(id, child.src, None if child.input is ABSENT else child.input, index)
     turn = open_turn(record)
-    return evolve(record, turn=evolve(turn, calls=(*turn.calls, call)))
+    return evolve(record, turn=evolve(turn, actors=(*turn.actors, actor)))
 
 
 def _next_index(record: Record) -> tuple[Record, int]:

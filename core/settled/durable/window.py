@@ -11,7 +11,7 @@ from attrs import Factory, field, frozen
 
 from settled._fast_frozen import evolve
 from settled.data import parse, quoted
-from settled.durable.messages import Message, Stamp
+from settled.durable.messages import Message, SenderPosition
 from settled.key import Key
 
 WINDOW = 256
@@ -38,10 +38,10 @@ class Outcome(StrEnum):
     IGNORED = "ignored"
     """The machine was not active any more, or was started already; nothing changed."""
 
-    REFUSED = "refused"
+    INVALID = "invalid"
     """It is no event for this machine; it lies among the dead letters."""
 
-    DEAD = "dead"
+    DEAD_LETTERED = "dead-lettered"
     """It was set aside after its last attempt, or behind one that was; it lies among the dead letters."""
 
 
@@ -65,11 +65,13 @@ class Window:
     """
 
     size: int = WINDOW
-    lines: str = ""
-    unusual: Mapping[str, Outcome] = {}
+    encoded_ids: str = ""
+    other_outcomes: Mapping[str, Outcome] = {}
     senders: Mapping[str, tuple[str, int, int]] = {}
     pinned: Mapping[str, tuple[str, ...]] = {}
-    count: int = field(default=Factory(lambda self: self.lines.count("\n") + bool(self.lines), takes_self=True))
+    count: int = field(
+        default=Factory(lambda self: self.encoded_ids.count("\n") + bool(self.encoded_ids), takes_self=True)
+    )
 
     @classmethod
     def of(cls, size: int, entries: Iterable[str], **others: Any) -> Window:
@@ -79,20 +81,20 @@ class Window:
     @property
     def ids(self) -> tuple[str, ...]:
         """The ids, oldest first."""
-        return (*(entry[:-DIGEST] for entry in parse(f"[{self.lines}]")), *self.pinned)
+        return (*(entry[:-DIGEST_CHARACTERS] for entry in parse(f"[{self.encoded_ids}]")), *self.pinned)
 
     def digests_of(self, id: str) -> tuple[str, ...]:
         """The digests under which `id` is known; empty if it is new, as it nearly always is."""
         pinned = self.pinned.get(id, ())
         text = quoted(id)[1:-1]
-        at = self.lines.find(text)
+        at = self.encoded_ids.find(text)
         return pinned if at < 0 else (*self._digests_in_lines(text, at), *pinned)
 
     def _digests_in_lines(self, text: str, at: int) -> Iterator[str]:
         """The digests of the lines whose id reads `text`, which is found `at` some place first."""
-        lines = self.lines
+        lines = self.encoded_ids
         while at >= 0:
-            begin, end = at + len(text), at + len(text) + DIGEST
+            begin, end = at + len(text), at + len(text) + DIGEST_CHARACTERS
             # An id may end as another one does, begin so, or contain what looks like it.
             if lines[at - 1 : at] == '"' and (at == 1 or lines[at - 2] == "\n") and lines[end : end + 1] == '"':
                 yield lines[begin + 1 : end]
@@ -102,22 +104,22 @@ class Window:
         """What became of the message `id`, of the body with this `digest` if it is given; None if it is not known."""
         for found in self.digests_of(id):
             if digest in (None, found):
-                return self.unusual.get(f"{id} {found}", Outcome.TAKEN)
+                return self.other_outcomes.get(f"{id} {found}", Outcome.TAKEN)
         return None
 
-    def outcome(self, message: Message, stamp: Stamp | None = None) -> Outcome | None:
+    def outcome(self, message: Message, sender: SenderPosition | None = None) -> Outcome | None:
         """What became of `message`; None if it is new."""
         known = self.outcome_of(message.id, message.digest)
-        return Outcome.TAKEN if known is None and stamp and self._has_passed(stamp) else known
+        return Outcome.TAKEN if known is None and sender and self._has_passed(sender) else known
 
-    def _has_passed(self, stamp: Stamp) -> bool:
-        birth, *position = self.senders.get(str(stamp.sender), ("", 0, 0))
-        return birth == stamp.birth and tuple(position) >= stamp.position
+    def _has_passed(self, sender: SenderPosition) -> bool:
+        birth, *position = self.senders.get(str(sender.key), ("", 0, 0))
+        return birth == sender.birth and tuple(position) >= sender.order
 
     def is_reused(self, message: Message) -> bool:
         """Whether the id of `message` is that of another one, with another body."""
         return any(
-            digest != message.digest and self.unusual.get(f"{message.id} {digest}") is not Outcome.REFUSED
+            digest != message.digest and self.other_outcomes.get(f"{message.id} {digest}") is not Outcome.INVALID
             for digest in self.digests_of(message.id)
         )
 
@@ -125,8 +127,8 @@ class Window:
         self,
         message: Message,
         outcome: Outcome,
-        stamp: Stamp | None = None,
-        kin: Container[str] = (),
+        sender: SenderPosition | None = None,
+        kept: Container[str] = (),
     ) -> Window:
         """This window with `message` as its newest, which is pinned until `settle`.
 
@@ -134,25 +136,25 @@ class Window:
         forgotten.
         """
         id, digest = message.id, message.digest
-        window = self._without(id, digest) if id in self.pinned or f"{id} {digest}" in self.unusual else self
-        unusual, senders, pinned = window.unusual, window.senders, dict(window.pinned)
+        window = self._without(id, digest) if id in self.pinned or f"{id} {digest}" in self.other_outcomes else self
+        unusual, senders, pinned = window.other_outcomes, window.senders, dict(window.pinned)
         pinned[id] = (*pinned.pop(id, ()), digest)
         if outcome is not Outcome.TAKEN:
             unusual = {**unusual, f"{id} {digest}": outcome}
-        if stamp is not None:
-            senders = _newest(senders, str(stamp.sender), (stamp.birth, *stamp.position), self.size, kin)
-        return Window(self.size, window.lines, unusual, senders, pinned, window.count)
+        if sender is not None:
+            senders = _newest(senders, str(sender.key), (sender.birth, *sender.order), self.size, kept)
+        return Window(self.size, window.encoded_ids, unusual, senders, pinned, window.count)
 
     def _without(self, id: str, digest: str) -> Window:
         entry = f"{id} {digest}"
         line = quoted(entry)
-        lines = [each for each in self.lines.split(SEPARATOR) if each != line] if self.lines else []
-        unusual = {each: outcome for each, outcome in self.unusual.items() if each != entry}
+        lines = [each for each in self.encoded_ids.split(SEPARATOR) if each != line] if self.encoded_ids else []
+        unusual = {each: outcome for each, outcome in self.other_outcomes.items() if each != entry}
         pinned = {each: tuple(it for it in its if each != id or it != digest) for each, its in self.pinned.items()}
         pinned = {each: its for each, its in pinned.items() if its}
         return Window(self.size, SEPARATOR.join(lines), unusual, self.senders, pinned)
 
-    def settle(self, in_hand: Container[str], before: Iterable[str] = ()) -> Window:
+    def unpin(self, in_hand: Container[str], before: Iterable[str] = ()) -> Window:
         """This window once somebody was handed the messages `in_hand`, by their ids; what no longer fits is forgotten.
 
         What stood ahead of these is known to be acknowledged. What stands behind them is not: `before` are the ids that
@@ -168,8 +170,8 @@ class Window:
         if not gone:
             return self
         pinned = {id: its for id, its in self.pinned.items() if id in in_hand or id in behind}
-        added, count, unusual = SEPARATOR.join(map(quoted, gone)), self.count + len(gone), self.unusual
-        lines = f"{self.lines}{SEPARATOR}{added}" if self.lines else added
+        added, count, unusual = SEPARATOR.join(map(quoted, gone)), self.count + len(gone), self.other_outcomes
+        lines = f"{self.encoded_ids}{SEPARATOR}{added}" if self.encoded_ids else added
         if count > self.size:
             oldest, lines, count = *_split(lines, count - self.size), self.size
             if unusual:
@@ -177,12 +179,12 @@ class Window:
                 unusual = {entry: outcome for entry, outcome in unusual.items() if entry not in forgotten}
         return Window(self.size, lines, unusual, self.senders, pinned, count)
 
-    def hear(self, sender: Key, birth: str, kin: Container[str]) -> Window:
+    def remember_sender(self, sender: Key, birth: str, kept: Container[str]) -> Window:
         """This window, in which `sender` is known to be somebody of whom something may still come."""
         name = str(sender)
         if name in self.senders:
             return self
-        return evolve(self, senders=_newest(self.senders, name, (birth, 0, 0), self.size, kin))
+        return evolve(self, senders=_newest(self.senders, name, (birth, 0, 0), self.size, kept))
 
     def forget_sender(self, sender: Key) -> Window:
         """This window without `sender`, of which nothing new can come."""
@@ -204,7 +206,7 @@ def _split(lines: str, count: int) -> tuple[str, str]:
 SEPARATOR = ",\n"
 """What stands between two messages of a window."""
 
-DIGEST = 7
+DIGEST_CHARACTERS = 7
 """How many characters of an entry come behind the id: a space, and the digest."""
 
 
@@ -219,7 +221,7 @@ def _newest(items: Mapping[str, T], key: str, value: T, size: int, kept: Contain
     return copy
 
 
-SET_ASIDE = frozenset({Outcome.DEAD, Outcome.REFUSED})
+IN_DEAD_LETTERS = frozenset({Outcome.DEAD_LETTERED, Outcome.INVALID})
 """The outcomes of messages that lie among the dead letters, and may still be taken from there."""
 
-EMPTY = Window()
+EMPTY_WINDOW = Window()

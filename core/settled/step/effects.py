@@ -14,10 +14,10 @@ from typing import Any, Literal, TypeAlias
 
 from attrs import field, frozen
 
-from settled._fast_frozen import Open
+from settled._fast_frozen import MutableWhileBuilding
 from settled.data import Json
 
-Whom: TypeAlias = Literal["actor", "awaited", "elsewhere"]
+TargetKind: TypeAlias = Literal["actor", "awaited", "elsewhere"]
 """An actor that the machine has here, one that the node being entered is about to start, or none of its own actors."""
 
 
@@ -32,7 +32,7 @@ class Execute:
     event: Json
 
 
-class NewExecute(Open, Execute):
+class NewExecute(MutableWhileBuilding, Execute):
     """Makes an `Execute`, quickly."""
 
     __slots__ = ()
@@ -82,7 +82,7 @@ class Send:
     event: Json
     id: str | None = None
     delay: timedelta | None = None
-    whom: Whom = field(default="elsewhere", eq=False)
+    target_kind: TargetKind = field(default="elsewhere", eq=False)
 
 
 @frozen

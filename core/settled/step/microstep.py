@@ -18,35 +18,35 @@ from attrs import define, field, frozen
 from settled.chart.chart import Configuration
 from settled.chart.nodes import Node, Transition, default_of, in_order, is_final
 from settled.chart.snapshot import NO_CHILDREN, NewSnapshot
-from settled.step.history import History, Recall, domain, effective_targets, exit_set, without_conflicts
+from settled.step.history import History, HistoryView, domain, effective_targets, exit_set, without_conflicts
 from settled.step.operations import Operation, Operations, perform
-from settled.step.state import Macrostep
+from settled.step.state import StepState
 
 
 @frozen(eq=False)
 class Plan:
     """A microstep, as far as it is decided before anything runs.
 
-    `noted` is what histories remember from now on. `is_recalling` is whether it would be another plan if the histories
-    remembered something else.
+    `recorded_history` is what the history nodes remember from now on. `depends_on_history` is whether they might make
+    it another plan by remembering something else.
     """
 
     operations: tuple[Operation, ...]
     configuration: Configuration
-    noted: History
+    recorded_history: History
     is_done: bool
-    is_recalling: bool
+    depends_on_history: bool
 
 
-def microstep(plan: Plan, step: Macrostep) -> None:
+def microstep(plan: Plan, step: StepState) -> None:
     """Perform `plan`, and bring `step` to the snapshot that follows; if nothing has changed, that is the same one."""
     before = step.snapshot
-    if plan.noted:
-        step.history = {**step.history, **plan.noted}
+    if plan.recorded_history:
+        step.history = {**step.history, **plan.recorded_history}
     if plan.operations:
         perform(plan.operations, step)
-    if not step.is_changed and not plan.noted and plan.configuration == before.configuration:
-        step.rest(before)
+    if not step.is_changed and not plan.recorded_history and plan.configuration == before.configuration:
+        step.finish_microstep(before)
         return
     after = NewSnapshot(
         plan.configuration,
@@ -57,48 +57,48 @@ def microstep(plan: Plan, step: Macrostep) -> None:
         step.children or NO_CHILDREN,
         step.history,
     )
-    step.rest(after)
+    step.finish_microstep(after)
 
 
-def planned(
+def plan_microstep(
     operations: Operations, configuration: Configuration, transitions: Sequence[Transition], history: History
 ) -> Plan:
     """The microstep that takes `transitions`."""
-    recall = Recall(operations.program.chart, history)
-    taken = without_conflicts(transitions, configuration, recall)
-    left = {node for transition in taken for node in exit_set(transition, configuration, recall)}
-    noted = _noted(configuration, left)
-    planning = _Planning(operations, set(configuration.nodes))
+    view = HistoryView(operations.program.chart, history)
+    taken = without_conflicts(transitions, configuration, view)
+    left = {node for transition in taken for node in exit_set(transition, configuration, view)}
+    recorded = _recorded_history(configuration, left)
+    planning = _PlanBuilder(operations, set(configuration.nodes))
     planning.leave(left)
     planning.act(taken)
-    entry = _Entry(Recall(recall.chart, {**history, **noted}))
+    entry = _EntrySet(HistoryView(view.chart, {**history, **recorded}))
     for transition in taken:
         entry.add_targets(transition)
     planning.enter(entry.nodes, entry.by_default)
-    return planning.plan(noted, is_recalling=recall.is_asked or entry.recall.is_asked)
+    return planning.plan(recorded, depends_on_history=view.was_read or entry.view.was_read)
 
 
-def planned_start(operations: Operations) -> Plan:
+def plan_start(operations: Operations) -> Plan:
     """The microstep that enters the machine."""
     chart = operations.program.chart
-    entry, planning = _Entry(Recall(chart, {})), _Planning(operations, {chart.root})
+    entry, planning = _EntrySet(HistoryView(chart, {})), _PlanBuilder(operations, {chart.root})
     entry.add(chart.root)
     planning.enter(entry.nodes, entry.by_default)
-    return planning.plan({}, is_recalling=False)
+    return planning.plan({}, depends_on_history=False)
 
 
 # Leaving.
 
 
-def _noted(configuration: Configuration, left: Iterable[Node]) -> History:
+def _recorded_history(configuration: Configuration, left: Iterable[Node]) -> History:
     return {
-        history.id: tuple(each.id for each in configuration.nodes if _is_noted(each, node, history))
+        history.id: tuple(each.id for each in configuration.nodes if _is_recorded(each, node, history))
         for node in left
         for history in node.histories
     }
 
 
-def _is_noted(node: Node, left: Node, history: Node) -> bool:
+def _is_recorded(node: Node, left: Node, history: Node) -> bool:
     if history.history == "deep":
         return node.is_atomic and node.is_inside(left)
     return node.parent is left
@@ -108,16 +108,16 @@ def _is_noted(node: Node, left: Node, history: Node) -> bool:
 
 
 @define
-class _Entry:
+class _EntrySet:
     """Which nodes are to be entered, and which of them by default: those also run their initial actions."""
 
-    recall: Recall
+    view: HistoryView
     nodes: set[Node] = field(factory=set[Node])
     by_default: set[Node] = field(factory=set[Node])
 
     def add_targets(self, transition: Transition) -> None:
         """What `transition` enters inside its domain, as the histories are by now."""
-        around = domain(transition, self.recall)
+        around = domain(transition, self.view)
         source, targets = transition.source, transition.targets or ()
         for target in targets:
             # A transition to its own source that does not reenter stays in it, and only what is inside is entered.
@@ -125,7 +125,7 @@ class _Entry:
                 self.add_inside(target)
             else:
                 self.add(target)
-        for target in effective_targets(targets, self.recall):
+        for target in effective_targets(targets, self.view):
             self.add_ancestors(target, around)
             if around is not None and around.type == "parallel":
                 self.add_regions(around, is_default=False)
@@ -141,7 +141,7 @@ class _Entry:
         """What is entered inside `node` by default; if it is a history, what it stands for."""
         match node.type:
             case "history":
-                self.add_recalled(node)
+                self.add_history_targets(node)
             case "compound" if node.initial:
                 self.add(node.initial.target)
             case "parallel":
@@ -149,9 +149,9 @@ class _Entry:
             case _:
                 pass
 
-    def add_recalled(self, history: Node) -> None:
+    def add_history_targets(self, history: Node) -> None:
         """What `history` remembers, or its default, and the ancestors on the way to it."""
-        targets = self.recall.remembered(history)
+        targets = self.view.remembered(history)
         if targets is None:
             targets = default_of(history)
             if not history.defaults and history.parent is not None:
@@ -187,7 +187,7 @@ class _Entry:
 
 
 @define
-class _Planning:
+class _PlanBuilder:
     """The operations so far, in order, and the nodes that are active after them."""
 
     make: Operations
@@ -195,16 +195,16 @@ class _Planning:
     operations: list[Operation] = field(factory=list[Operation])
     is_done: bool = False
 
-    def plan(self, noted: Mapping[str, tuple[str, ...]], *, is_recalling: bool) -> Plan:
+    def plan(self, recorded: Mapping[str, tuple[str, ...]], *, depends_on_history: bool) -> Plan:
         """What it has come to. A machine that is done leaves all its nodes, though they stay active."""
         chart = self.make.program.chart
         configuration = chart.configuration(self.active)
-        if not chart.whole(configuration).is_legal:
+        if not chart.with_missing_parents(configuration).is_legal:
             self.operations = [self.make.refuse(configuration)]
         elif self.is_done:
             for node in reversed(in_order(self.active)):
                 self.operations += self.exit(node)
-        return Plan(tuple(self.operations), configuration, noted, self.is_done, is_recalling)
+        return Plan(tuple(self.operations), configuration, recorded, self.is_done, depends_on_history)
 
     def leave(self, nodes: Iterable[Node]) -> None:
         """Leave `nodes`."""

@@ -27,19 +27,19 @@ from settled.chart.actions import (
     StopChild,
 )
 from settled.chart.args import Args, Expression, known_value
-from settled.chart.chart import Configuration, told
+from settled.chart.chart import Configuration, describe_configuration
 from settled.chart.guards import GuardLike
-from settled.chart.nodes import Action, After, Invocation, Node
+from settled.chart.nodes import ActionSite, After, InvokeSite, Node
 from settled.chart.program import Program
-from settled.chart.resolve import BoundAction, Custom
+from settled.chart.resolve import BoundAction, CustomAction
 from settled.chart.snapshot import Child
 from settled.data import ABSENT
 from settled.errors import LogicError
-from settled.step.effects import Cancel, Emit, Log, NewExecute, Send, Whom
-from settled.step.selection import raised
-from settled.step.state import Macrostep, read
+from settled.step.effects import Cancel, Emit, Log, NewExecute, Send, TargetKind
+from settled.step.selection import logic_error
+from settled.step.state import StepState, read_event
 
-Perform: TypeAlias = Callable[[Macrostep], None]
+Perform: TypeAlias = Callable[[StepState], None]
 
 
 @frozen(eq=False)
@@ -51,7 +51,7 @@ class Operation:
     path: str
 
 
-def perform(operations: Iterable[Operation], step: Macrostep) -> None:
+def perform(operations: Iterable[Operation], step: StepState) -> None:
     """Do `operations` to `step`, each on top of what the one before it left behind.
 
     Raises:
@@ -63,7 +63,7 @@ def perform(operations: Iterable[Operation], step: Macrostep) -> None:
         except LogicError:
             raise
         except Exception as error:
-            raise raised(step.program, operation.what, operation.path, error) from error
+            raise logic_error(step.program, operation.what, operation.path, error) from error
 
 
 @frozen(eq=False)
@@ -82,13 +82,15 @@ class Operations:
     def refuse(self, configuration: Configuration) -> Operation:
         """Do nothing, for all would end in `configuration`, in which no machine can be."""
 
-        def perform(step: Macrostep) -> None:
+        def perform(step: StepState) -> None:
             type, id = step.event["type"], self.program.chart.id
-            raise LogicError(f'{id}: "{type}" would lead to {told(configuration)}, and no machine can be there')
+            raise LogicError(
+                f'{id}: "{type}" would lead to {describe_configuration(configuration)}, and no machine can be there'
+            )
 
         return Operation(perform, "entering states", "")
 
-    def act(self, action: Action, awaited: tuple[str, ...] = ()) -> Operation:
+    def act(self, action: ActionSite, awaited: tuple[str, ...] = ()) -> Operation:
         """Run `action`. It may address the `awaited` actors, which its node is about to start, already."""
 
         def bind() -> Operation:
@@ -102,7 +104,7 @@ class Operations:
         def bind() -> Operation:
             compute = self.program.delays[after]
 
-            def perform(step: Macrostep) -> None:
+            def perform(step: StepState) -> None:
                 delay = compute and compute(step.args(), None)
                 step.raise_({"type": after.event}, after.event, delay)
 
@@ -114,20 +116,20 @@ class Operations:
         """Cancel it when the node is left."""
 
         def bind() -> Operation:
-            def perform(step: Macrostep) -> None:
+            def perform(step: StepState) -> None:
                 step.effects.append(Cancel(step.next_index, after.event))
 
             return Operation(perform, f'cancelling "{after.event}"', after.path)
 
         return self._once((Cancel, after), bind)
 
-    def start_actor(self, invocation: Invocation) -> Operation:
+    def start_actor(self, invocation: InvokeSite) -> Operation:
         """Start an actor of a node that is entered."""
 
         def bind() -> Operation:
             compute = self.program.inputs[invocation]
 
-            def perform(step: Macrostep) -> None:
+            def perform(step: StepState) -> None:
                 input = compute(step.args(), None)
                 step.start(
                     invocation.id, Child(invocation.src, invocation.system_id, input=input, sync=invocation.sync)
@@ -137,11 +139,11 @@ class Operations:
 
         return self._once(invocation, bind)
 
-    def stop_actor(self, invocation: Invocation) -> Operation:
+    def stop_actor(self, invocation: InvokeSite) -> Operation:
         """Stop it when the node is left."""
 
         def bind() -> Operation:
-            def perform(step: Macrostep) -> None:
+            def perform(step: StepState) -> None:
                 step.stop(invocation.id)
 
             return Operation(perform, f'stopping "{invocation.id}"', invocation.path)
@@ -152,8 +154,8 @@ class Operations:
         """Raise the event that `node` is done, with the output of its child `last`, if that is what ended it."""
 
         def bind() -> Operation:
-            def perform(step: Macrostep) -> None:
-                output = ABSENT if last is None else _output(step, last, step.seen)
+            def perform(step: StepState) -> None:
+                output = ABSENT if last is None else _output(step, last, step.typed_event)
                 step.enqueue(_done_event(node, output))
 
             return Operation(perform, f'the end of "{node.id}"', node.path)
@@ -164,10 +166,10 @@ class Operations:
         """The machine is done, and `last` is the child of the root (or the root itself) that ended it."""
 
         def bind() -> Operation:
-            def perform(step: Macrostep) -> None:
-                own = ABSENT if last.parent is None else _output(step, last, step.seen)
+            def perform(step: StepState) -> None:
+                own = ABSENT if last.parent is None else _output(step, last, step.typed_event)
                 event = _done_event(last, own)
-                step.output = _output(step, self.program.chart.root, read(self.program, event))
+                step.output = _output(step, self.program.chart.root, read_event(self.program, event))
                 step.is_changed = True
 
             return Operation(perform, "the end of the machine", last.path)
@@ -180,14 +182,14 @@ def _done_event(node: Node, output: Any) -> Mapping[str, Any]:
     return event if output is ABSENT else {**event, "output": output}
 
 
-def _output(step: Macrostep, node: Node, seen: Any) -> Any:
+def _output(step: StepState, node: Node, seen: Any) -> Any:
     compute = step.program.outputs.get(node)
     if compute is None:
         return ABSENT
     try:
         return compute(Args(step.context, seen, step.snapshot), None)
     except Exception as error:
-        raise raised(step.program, f'the output of "{node.id}"', node.path, error) from error
+        raise logic_error(step.program, f'the output of "{node.id}"', node.path, error) from error
 
 
 # What actions mean.
@@ -199,8 +201,8 @@ def _acting(program: Program, action: BoundAction, path: str, awaited: tuple[str
 
 def _meaning(program: Program, action: BoundAction, path: str, awaited: tuple[str, ...]) -> Perform:
     params = _params(action.params)
-    match action.meaning:
-        case Custom():
+    match action.implementation:
+        case CustomAction():
             return _execute(program, action.name, action.params)
         case Assign(changes):
             return _assign(changes, action.params)
@@ -224,7 +226,7 @@ def _meaning(program: Program, action: BoundAction, path: str, awaited: tuple[st
             assert_never(action.meaning)
 
 
-def _params(params: Expression) -> Callable[[Macrostep], Any]:
+def _params(params: Expression) -> Callable[[StepState], Any]:
     known = known_value(params)
     if known is ABSENT:
         return lambda step: params(step.args(), None)
@@ -239,9 +241,9 @@ def _assign(changes: Expression, params: Expression) -> Perform:
 
 
 def _execute(program: Program, name: str, params: Expression) -> Perform:
-    to_json, known = program.logic.context_to_json, known_value(params)
+    to_json, known = program.implementations.context_to_json, known_value(params)
 
-    def perform(step: Macrostep) -> None:
+    def perform(step: StepState) -> None:
         given = params(step.args(), None) if known is ABSENT else known
         effects = step.effects
         effects.append(NewExecute(step.first_index + len(effects), name, given, to_json(step.context), step.event))
@@ -249,30 +251,30 @@ def _execute(program: Program, name: str, params: Expression) -> Perform:
     return perform
 
 
-def _raise(raising: RaiseEvent, params: Callable[[Macrostep], Any], delay: Expression | None) -> Perform:
-    def perform(step: Macrostep) -> None:
+def _raise(raising: RaiseEvent, params: Callable[[StepState], Any], delay: Expression | None) -> Perform:
+    def perform(step: StepState) -> None:
         args, given = step.args(), params(step)
-        event = step.program.logic.event_to_json(raising.event(args, given))
+        event = step.program.implementations.event_to_json(raising.event(args, given))
         step.raise_(event, raising.id, delay and delay(args, given))
 
     return perform
 
 
 def _send(
-    sending: SendTo, params: Callable[[Macrostep], Any], delay: Expression | None, awaited: tuple[str, ...]
+    sending: SendTo, params: Callable[[StepState], Any], delay: Expression | None, awaited: tuple[str, ...]
 ) -> Perform:
-    def perform(step: Macrostep) -> None:
+    def perform(step: StepState) -> None:
         args, given = step.args(), params(step)
         event = step.event if sending.event is None else sending.event(args, given)
         later = delay and delay(args, given)
         to, whom = _address(step, sending.to(args, given), awaited)
-        plain = step.program.logic.event_to_json(event)
+        plain = step.program.implementations.event_to_json(event)
         step.effects.append(Send(step.next_index, to, plain, sending.id, later, whom))
 
     return perform
 
 
-def _address(step: Macrostep, to: Any, awaited: tuple[str, ...]) -> tuple[str, Whom]:
+def _address(step: StepState, to: Any, awaited: tuple[str, ...]) -> tuple[str, TargetKind]:
     """Whom `to` names: a child, itself, its parent, or an instance anywhere by its key."""
     if not isinstance(to, str):
         raise TypeError(f"an event is sent to the id of an actor, not to {to!r}")
@@ -288,28 +290,28 @@ def _address(step: Macrostep, to: Any, awaited: tuple[str, ...]) -> tuple[str, W
     for id, other in step.children.items():
         if other.system_id == to:
             return id, "actor"
-    if "/" in to or step.elsewhere:
+    if "/" in to or step.allow_unknown_targets:
         return to, "elsewhere"
     raise LookupError(f'there is no actor "{to}" to send to')
 
 
-def _emit(emitting: EmitEvent, params: Callable[[Macrostep], Any]) -> Perform:
-    def perform(step: Macrostep) -> None:
-        event = step.program.logic.event_to_json(emitting.event(step.args(), params(step)))
+def _emit(emitting: EmitEvent, params: Callable[[StepState], Any]) -> Perform:
+    def perform(step: StepState) -> None:
+        event = step.program.implementations.event_to_json(emitting.event(step.args(), params(step)))
         step.effects.append(Emit(step.next_index, event))
 
     return perform
 
 
-def _log(logging: LogValue, params: Callable[[Macrostep], Any]) -> Perform:
-    def perform(step: Macrostep) -> None:
+def _log(logging: LogValue, params: Callable[[StepState], Any]) -> Perform:
+    def perform(step: StepState) -> None:
         step.effects.append(Log(step.next_index, logging.value(step.args(), params(step)), logging.label))
 
     return perform
 
 
-def _spawn(spawning: SpawnChild, params: Callable[[Macrostep], Any]) -> Perform:
-    def perform(step: Macrostep) -> None:
+def _spawn(spawning: SpawnChild, params: Callable[[StepState], Any]) -> Perform:
+    def perform(step: StepState) -> None:
         args, given = step.args(), params(step)
         input = spawning.input(args, given)
         child = Child(spawning.src, spawning.system_id, input=input, sync=spawning.sync)
@@ -321,20 +323,20 @@ def _spawn(spawning: SpawnChild, params: Callable[[Macrostep], Any]) -> Perform:
 def _enqueue(
     program: Program,
     collect: Callable[[EnqueueArgs[Any, Any], Any], object],
-    params: Callable[[Macrostep], Any],
+    params: Callable[[StepState], Any],
     path: str,
     awaited: tuple[str, ...],
 ) -> Perform:
     """Collect first, run after: what is enqueued never shows to the function that enqueues it."""
 
-    def run(step: Macrostep) -> None:
-        lexicon, args, enqueued = program.lexicon, step.args(), list[Operation]()
+    def run(step: StepState) -> None:
+        resolver, args, enqueued = program.resolver, step.args(), list[Operation]()
 
         def enqueue(action: ActionLike) -> None:
-            enqueued.append(_acting(program, lexicon.action(action), path, awaited))
+            enqueued.append(_acting(program, resolver.action(action), path, awaited))
 
         def check(guard: GuardLike) -> bool:
-            return bool(lexicon.guard(guard)(args))
+            return bool(resolver.guard(guard)(args))
 
         collect(EnqueueArgs(args.context, args.event, args.state, enqueue, check), params(step))
         perform(enqueued, step)

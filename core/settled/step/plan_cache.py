@@ -20,14 +20,14 @@ from settled.chart.nodes import Node, Transition, matches
 from settled.chart.program import Program
 from settled.chart.snapshot import NO_HISTORY
 from settled.step.history import History
-from settled.step.microstep import Plan, planned, planned_start
+from settled.step.microstep import Plan, plan_microstep, plan_start
 from settled.step.operations import Operations
-from settled.step.selection import Offer, eventless_offer, offer
+from settled.step.selection import CandidateSet, candidate_set, eventless_candidate_set
 
-MOST_PLANS = 10_000
+MAX_PLANS = 10_000
 """How many plans a machine keeps. When there are as many, it drops them all: those in use are soon back."""
 
-Kind: TypeAlias = "str | tuple[str, ...] | None"
+EventKind: TypeAlias = "str | tuple[str, ...] | None"
 """What matters of an event's type: itself, if a descriptor names it; or else the wildcards that do. None: no event."""
 
 
@@ -40,24 +40,24 @@ class Reaction:
     """
 
     configuration: Configuration
-    offer: Offer
-    quiet: Configuration | None = None
+    candidates: CandidateSet
+    direct_target: Configuration | None = None
     plans: dict[object, Plan] = field(factory=dict[object, Plan], init=False)
 
 
 @define(eq=False)
-class Plans:
+class PlanCache:
     """The plans of `program`, at most `limit` of them. With a limit of 0, each is made when it is needed.
 
     Events whose types no descriptor names are kept as one, however many types there are: a sender cannot fill it up.
     """
 
     program: Program
-    limit: int = MOST_PLANS
+    limit: int = MAX_PLANS
     operations: Operations = field(init=False)
     _named: frozenset[str] = field(init=False)
     _wildcards: tuple[str, ...] = field(init=False)
-    _reactions: dict[frozenset[Node], dict[Kind, Reaction]] = field(init=False)
+    _reactions: dict[frozenset[Node], dict[EventKind, Reaction]] = field(init=False)
     _start: Plan | None = field(default=None, init=False)
     _count: int = field(default=0, init=False)
 
@@ -80,20 +80,20 @@ class Plans:
     def plan(self, reaction: Reaction, transitions: tuple[Transition, ...], history: History) -> Plan:
         """The microstep that takes `transitions`, one choice of those who were asked."""
         plan = reaction.plans.get(transitions)
-        if plan is not None and plan.is_recalling:
+        if plan is not None and plan.depends_on_history:
             plan = reaction.plans.get((transitions, tuple(history.items())))
         if plan is None:
-            plan = planned(self.operations, reaction.configuration, transitions, history)
+            plan = plan_microstep(self.operations, reaction.configuration, transitions, history)
             self._make_room()
             reaction.plans[transitions] = plan
-            if plan.is_recalling:
+            if plan.depends_on_history:
                 reaction.plans[transitions, tuple(history.items())] = plan
         return plan
 
     def start(self) -> Plan:
         """The microstep that enters the machine."""
         if self._start is None:
-            self._start = planned_start(self.operations)
+            self._start = plan_start(self.operations)
         return self._start
 
     def _reaction_of_kind(self, configuration: Configuration, type: str | None) -> Reaction:
@@ -103,17 +103,17 @@ class Plans:
         reaction = self._reactions.get(configuration.members, {}).get(kind)
         if reaction is None:
             reaction = self._new_reaction(configuration, type)
-            reaction = evolve(reaction, quiet=self._quiet(reaction, type))
+            reaction = evolve(reaction, direct_target=self._direct_target(reaction, type))
             self._make_room()
             self._reactions.setdefault(configuration.members, {})[kind] = reaction
         return reaction
 
     def _new_reaction(self, configuration: Configuration, type: str | None) -> Reaction:
         if type is None:
-            return Reaction(configuration, eventless_offer(configuration))
-        return Reaction(configuration, offer(self.program.chart, configuration, type))
+            return Reaction(configuration, eventless_candidate_set(configuration))
+        return Reaction(configuration, candidate_set(self.program.chart, configuration, type))
 
-    def _kind(self, type: str | None) -> Kind:
+    def _kind(self, type: str | None) -> EventKind:
         if type is None or type in self._named:
             return type
         wildcards = tuple(descriptor for descriptor in self._wildcards if matches(type, descriptor))
@@ -121,18 +121,18 @@ class Plans:
 
     def _is_special(self, type: str) -> bool:
         """Whether there may be more to an event of `type` than whom it is offered to."""
-        return type == "*" or type.startswith("xstate.") or type in self.program.logic.events
+        return type == "*" or type.startswith("xstate.") or type in self.program.implementations.events
 
-    def _quiet(self, reaction: Reaction, type: str | None) -> Configuration | None:
-        transitions, after = reaction.offer.sure, reaction.configuration
+    def _direct_target(self, reaction: Reaction, type: str | None) -> Configuration | None:
+        transitions, after = reaction.candidates.unconditional, reaction.configuration
         if type is None or transitions is None or self._is_special(type):
             return None
         if transitions:
             plan = self.plan(reaction, transitions, NO_HISTORY)
-            if plan.operations or plan.noted or plan.is_recalling or not plan.configuration.is_legal:
+            if plan.operations or plan.recorded_history or plan.depends_on_history or not plan.configuration.is_legal:
                 return None
             after = plan.configuration
-        return None if after.is_restless else after
+        return None if after.has_eventless else after
 
     def _make_room(self) -> None:
         self._count += 1

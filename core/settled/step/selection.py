@@ -24,15 +24,15 @@ from settled.errors import LogicError
 
 
 @frozen(eq=False)
-class Offer:
+class CandidateSet:
     """Whom an event is offered to: each of `inner`, and then, if none of them takes it, `candidates` in their order.
 
     `sure` is what is taken whatever the guards say, or None where they have to be asked.
     """
 
-    inner: tuple[Offer, ...]
+    inner: tuple[CandidateSet, ...]
     candidates: tuple[Transition, ...]
-    sure: tuple[Transition, ...] | None
+    unconditional: tuple[Transition, ...] | None
 
     @property
     def is_empty(self) -> bool:
@@ -40,17 +40,17 @@ class Offer:
         return not self.inner and not self.candidates
 
 
-def offer(chart: Chart, configuration: Configuration, type: str) -> Offer:
+def candidate_set(chart: Chart, configuration: Configuration, type: str) -> CandidateSet:
     """Whom an event of `type` is offered to."""
     active = configuration.members
 
-    def inside(node: Node) -> Offer:
+    def inside(node: Node) -> CandidateSet:
         return _joined([inside(child) for child in node.states if child in active], node.candidates(type))
 
     return inside(chart.root)
 
 
-def eventless_offer(configuration: Configuration) -> Offer:
+def eventless_candidate_set(configuration: Configuration) -> CandidateSet:
     """Who may move on without an event.
 
     Each leaf asks for itself, so unlike with an event an ancestor's transition may be taken beside an inner one.
@@ -62,37 +62,41 @@ def eventless_offer(configuration: Configuration) -> Offer:
     return _joined([_joined([], chain) for chain in chains], ())
 
 
-def _joined(inner: list[Offer], candidates: tuple[Transition, ...]) -> Offer:
+def _joined(inner: list[CandidateSet], candidates: tuple[Transition, ...]) -> CandidateSet:
     """An offer without those who are never asked: they have nothing, or come after one that is sure to take it."""
     some = tuple(each for each in inner if not each.is_empty)
     if len(some) == 1:
         some, candidates = some[0].inner, some[0].candidates + candidates
     if not some and not candidates:
-        return _NOBODY
-    asked = sum(1 for _ in takewhile(lambda candidate: not _is_sure(candidate), candidates))
+        return _NO_CANDIDATES
+    asked = sum(1 for _ in takewhile(lambda candidate: not _is_unconditional(candidate), candidates))
     own = candidates[: asked + 1]
-    return Offer(some, own, _sure(some, own))
+    return CandidateSet(some, own, _unconditional(some, own))
 
 
-def _sure(inner: tuple[Offer, ...], candidates: tuple[Transition, ...]) -> tuple[Transition, ...] | None:
-    if any(each.sure is None for each in inner):
+def _unconditional(
+    inner: tuple[CandidateSet, ...], candidates: tuple[Transition, ...]
+) -> tuple[Transition, ...] | None:
+    if any(each.unconditional is None for each in inner):
         return None
-    if taken := dict.fromkeys(transition for each in inner for transition in each.sure or ()):
+    if taken := dict.fromkeys(transition for each in inner for transition in each.unconditional or ()):
         return tuple(taken)
-    return candidates if all(map(_is_sure, candidates)) else None
+    return candidates if all(map(_is_unconditional, candidates)) else None
 
 
-_NOBODY = Offer((), (), ())
+_NO_CANDIDATES = CandidateSet((), (), ())
 
 
-def _is_sure(transition: Transition) -> bool:
+def _is_unconditional(transition: Transition) -> bool:
     return transition.guard is None and transition.route is None
 
 
-def select(program: Program, offer: Offer, event: Mapping[str, Any], args: Args[Any, Any]) -> tuple[Transition, ...]:
+def select(
+    program: Program, offer: CandidateSet, event: Mapping[str, Any], args: Args[Any, Any]
+) -> tuple[Transition, ...]:
     """The transitions that `event` takes, before conflicts between them are resolved; `args` is for their guards."""
-    if offer.sure is not None:
-        return offer.sure
+    if offer.unconditional is not None:
+        return offer.unconditional
     if offer.inner:
         inner = dict.fromkeys(taken for each in offer.inner for taken in select(program, each, event, args))
         if inner:
@@ -107,10 +111,10 @@ def select(program: Program, offer: Offer, event: Mapping[str, Any], args: Args[
             if program.guards[guard](args):
                 return (transition,)
         except Exception as error:
-            raise raised(program, f'the guard "{name_of(guard.reference)}"', guard.path, error) from error
+            raise logic_error(program, f'the guard "{name_of(guard.reference)}"', guard.path, error) from error
     return ()
 
 
-def raised(program: Program, what: str, path: str, error: Exception) -> LogicError:
+def logic_error(program: Program, what: str, path: str, error: Exception) -> LogicError:
     """What to raise when `what`, which stands at `path` in the config, has raised `error`."""
     return LogicError(f"{program.chart.id}: {what} at {path or '(root)'} raised {type(error).__name__}: {error}")

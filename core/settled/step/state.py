@@ -21,11 +21,11 @@ from settled.chart.snapshot import Child, Snapshot
 from settled.data import ABSENT
 from settled.step.effects import Effect, Invoke, Raise, Schedule, Stop
 from settled.step.history import History
-from settled.step.selection import raised
+from settled.step.selection import logic_error
 
 
 @define(eq=False)
-class Macrostep:
+class StepState:
     """`snapshot` is where the present microstep began; the context, children and history are what it has come to.
 
     `elsewhere`: a name that no actor of this machine has may be that of another one. `is_changed` is whether there is
@@ -36,14 +36,14 @@ class Macrostep:
     program: Program
     snapshot: Snapshot[Any]
     first_index: int
-    elsewhere: bool
+    allow_unknown_targets: bool
     event: Mapping[str, Any]
-    seen: Any
+    typed_event: Any
     context: Any
     children: Mapping[str, Child]
     history: History
     effects: list[Effect]
-    done: list[tuple[Snapshot[Any], int]]
+    microsteps: list[tuple[Snapshot[Any], int]]
     queue: deque[Mapping[str, Any]] | None = None
     is_changed: bool = False
     output: Any = ABSENT
@@ -58,16 +58,16 @@ class Macrostep:
         """What logic is called with, here and now."""
         args = self._args
         if args is None:
-            args = self._args = NewArgs(self.context, self.seen, self.snapshot)
+            args = self._args = NewArgs(self.context, self.typed_event, self.snapshot)
         return args
 
-    def take(self, event: Mapping[str, Any]) -> None:
+    def next_event(self, event: Mapping[str, Any]) -> None:
         """Go on with `event`."""
-        self.event, self.seen, self._args = event, read(self.program, event), None
+        self.event, self.typed_event, self._args = event, read_event(self.program, event), None
 
-    def rest(self, snapshot: Snapshot[Any]) -> None:
+    def finish_microstep(self, snapshot: Snapshot[Any]) -> None:
         """A microstep is over, and `snapshot` is what it has come to."""
-        self.done.append((snapshot, len(self.effects)))
+        self.microsteps.append((snapshot, len(self.effects)))
         self.snapshot, self.is_changed, self._args = snapshot, False, None
 
     def assign(self, changes: Any) -> None:
@@ -95,7 +95,7 @@ class Macrostep:
 
     def start(self, id: str, child: Child) -> None:
         """`child` runs from now on as `id`."""
-        if self.elsewhere and child.system_id is not None:
+        if self.allow_unknown_targets and child.system_id is not None:
             self._check_system_id(child.system_id)
         self.children = {**self.children, id: child}
         self.is_changed = True
@@ -122,16 +122,16 @@ def _assigned(context: Any, changes: Any) -> Any:
     return changes if isinstance(changes, kind) else evolve(context, **changes)
 
 
-def read(program: Program, event: Mapping[str, Any]) -> Any:
+def read_event(program: Program, event: Mapping[str, Any]) -> Any:
     """`event` as logic sees it.
 
     Raises:
         LogicError: it does not fit the class that was declared for its type.
     """
-    logic = program.logic
+    logic = program.implementations
     if not logic.events:
         return event
     try:
         return logic.read_event(event)
     except Exception as error:
-        raise raised(program, f"reading the event {event['type']}", "events", error) from error
+        raise logic_error(program, f"reading the event {event['type']}", "events", error) from error

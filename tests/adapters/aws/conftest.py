@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from settled_aws import Addresses, DynamoDBStore, Place
-from settled_runtime import Separate
+from settled_aws import Addresses, AwsUrl, DynamoDBStore
+from settled_runtime import CompositeBackend
 from tests.adapters.aws.fixtures import Cloud, backend, cloud_at, create, create_table, place
 from tests.adapters.aws.harness import AwsHarness
 from tests.emulators.dynamodb import dynamodb_local
@@ -49,17 +49,17 @@ def harness(dynamodb_endpoint: str) -> Iterator[AwsHarness]:
 
 
 @pytest.fixture
-def where() -> Place:
+def where() -> AwsUrl:
     return place(fresh_name())
 
 
 @pytest.fixture
-def found(cloud: Cloud, where: Place) -> Addresses:
+def found(cloud: Cloud, where: AwsUrl) -> Addresses:
     return create(cloud, where)
 
 
 @pytest.fixture
-def aws(cloud: Cloud, where: Place, found: Addresses) -> Separate:
+def aws(cloud: Cloud, where: AwsUrl, found: Addresses) -> CompositeBackend:
     return backend(cloud, where, found)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import boto3
 from attrs import evolve, frozen
 
-from settled_aws import ONE_ATTEMPT, Addresses, Place, addresses, assemble
-from settled_runtime import Separate
+from settled_aws import ONE_ATTEMPT, Addresses, AwsUrl, assemble, find_addresses
+from settled_runtime import CompositeBackend
 from tests.emulators.ministack import ACCOUNT
 from tests.support.builders import watched
 
@@ -67,7 +67,7 @@ def cloud_at(endpoint: str, dynamodb_endpoint: str) -> Cloud:
     )
 
 
-def place(name: str, **changes: Any) -> Place:
+def place(name: str, **changes: Any) -> AwsUrl:
     named: dict[str, Any] = {
         "table": name,
         "queue": f"{name}.fifo",
@@ -76,10 +76,10 @@ def place(name: str, **changes: Any) -> Place:
         "role": f"{name}-scheduler",
         "lease": LEASE,
     }
-    return Place(region=REGION, **{**named, **changes})
+    return AwsUrl(region=REGION, **{**named, **changes})
 
 
-def create(cloud: Cloud, where: Place) -> Addresses:
+def create(cloud: Cloud, where: AwsUrl) -> Addresses:
     """Make what the template in ``examples/aws-signup`` makes."""
     create_table(cloud.dynamodb, where.table)
     cloud.sqs.create_queue(
@@ -94,7 +94,7 @@ def create(cloud: Cloud, where: Place) -> Addresses:
     )
     cloud.sqs.create_queue(QueueName=where.delays)
     cloud.scheduler.create_schedule_group(Name=where.schedules)
-    return addresses(where, f"{cloud.endpoint}/{ACCOUNT}")
+    return find_addresses(where, f"{cloud.endpoint}/{ACCOUNT}")
 
 
 def create_table(dynamodb: Any, table: str) -> None:
@@ -133,7 +133,9 @@ class Unhurried:
         return 10_000
 
 
-def backend(cloud: Cloud, where: Place, found: Addresses, clock: Callable[[], float] | None = None) -> Separate:
+def backend(
+    cloud: Cloud, where: AwsUrl, found: Addresses, clock: Callable[[], float] | None = None
+) -> CompositeBackend:
     """What `open_aws` makes, over the clients of `cloud`; by `clock`, if there is one."""
     clients: dict[str, Any] = {"dynamodb": cloud.dynamodb, "sqs": cloud.sqs, "scheduler": lambda: cloud.scheduler}
     return assemble(where, found, clock=clock, **clients)

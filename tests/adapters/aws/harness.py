@@ -14,7 +14,7 @@ from functools import partial
 
 from settled.durable import Backend, Capability
 from settled_aws import Addresses, open_aws
-from settled_conformance import Harness, Kind, Opener, Point
+from settled_conformance import BackendKind, Harness, Opener, Point
 from tests.adapters.aws.fixtures import LEASE, REGION, Cloud, backend, cloud_at, create, place
 from tests.emulators.dynamodb import dynamodb_local
 from tests.emulators.ministack import Clock, ministack_and_its_clock
@@ -32,7 +32,7 @@ KNOWN: Mapping[str, str] = {
 class AwsHarness(Harness):
     """A table and queues for each reset, in `cloud`, whose ministack goes by `clock`."""
 
-    kind = Kind.EMULATOR
+    kind = BackendKind.EMULATOR
     capabilities: frozenset[Capability] = frozenset({Capability.POSITIONS})
     tick = 1.0
     known_failures = KNOWN

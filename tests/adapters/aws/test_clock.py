@@ -15,10 +15,10 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis.strategies import builds, floats, lists
 
-from settled import Denied, Unavailable
-from settled_aws import Addresses, DynamoDBStore, Place, http_handler, lambda_handler
-from settled_aws.clock import RESOLUTION, STRAY, ServerClock, listening
-from settled_runtime import Host, Separate
+from settled import AccessDeniedError, UnavailableError
+from settled_aws import Addresses, AwsUrl, DynamoDBStore, http_handler, lambda_handler
+from settled_aws.clock import RESOLUTION, STRAY, AwsClock, listening
+from settled_runtime import CompositeBackend, Host
 from tests.adapters.aws.fixtures import Cloud, Unhurried, backend, client
 from tests.adapters.aws.test_timers import waited_for
 from tests.support.builders import ADA, message, stored, timer
@@ -37,7 +37,7 @@ class Ticking:
 
     def __init__(self, *answers: Any) -> None:
         self.ticks, self.asked, self._answers = 0.0, 0, list(answers)
-        self.clock = ServerClock(self._ask, lambda: self.ticks)
+        self.clock = AwsClock(self._ask, lambda: self.ticks)
 
     def hear(self, answer: Mapping[str, Any]) -> None:
         self.clock.listen()(answer)
@@ -131,10 +131,10 @@ class TestAsking:
                 answer: Any = {"Error": {"Code": "AccessDeniedException"}, **dated(NOON)}
                 raise ClientError(answer, "GetItem")
 
-        clock = ServerClock(lambda: DynamoDBStore(listening(Refusing(), clock), "t").answer(), lambda: 0.0)
+        clock = AwsClock(lambda: DynamoDBStore(listening(Refusing(), clock), "t").answer(), lambda: 0.0)
         assert clock() == NOON
 
-    @pytest.mark.parametrize("error", [Unavailable("nobody answered"), Denied("no credentials")])
+    @pytest.mark.parametrize("error", [UnavailableError("nobody answered"), AccessDeniedError("no credentials")])
     def test_if_nobody_answers_it_says_so_and_asks_again_the_next_time(self, error: Exception) -> None:
         at = Ticking(error, dated(NOON))
         with pytest.raises(type(error)):
@@ -149,7 +149,9 @@ class TestByTheAnswersOfTheServices:
     """In an account whose clock is an hour off; or this machine's is, which is the same."""
 
     @pytest.mark.parametrize("call", ["load", "receive", "send"])
-    def test_each_answer_tells_it(self, elsewhen: Separate, off: float, call: str, counted: Counter[str]) -> None:
+    def test_each_answer_tells_it(
+        self, elsewhen: CompositeBackend, off: float, call: str, counted: Counter[str]
+    ) -> None:
         calls: dict[str, Callable[[], object]] = {
             "load": lambda: elsewhen.store.load(ADA),
             "receive": lambda: elsewhen.queue.receive(1),
@@ -161,26 +163,26 @@ class TestByTheAnswersOfTheServices:
         assert counted == before
         assert elsewhen.resolution == RESOLUTION
 
-    def test_a_short_wait_is_as_long_as_it_should_be(self, elsewhen: Separate) -> None:
+    def test_a_short_wait_is_as_long_as_it_should_be(self, elsewhen: CompositeBackend) -> None:
         began = time.time()
         elsewhen.timers.schedule(timer("t", elsewhen.now() + RESOLUTION + 1.5))
         assert waited_for(elsewhen, 10.0) == ["t"]
         assert 1.5 < time.time() - began < 9.0
 
     def test_a_wait_of_a_quarter_of_an_hour_is_a_short_one(
-        self, cloud: Cloud, where: Place, elsewhen: Separate
+        self, cloud: Cloud, where: AwsUrl, elsewhen: CompositeBackend
     ) -> None:
         elsewhen.timers.schedule(timer("a", elsewhen.now() + 14 * 60))
         elsewhen.timers.schedule(timer("b", elsewhen.now() + 16 * 60))
         assert len(cloud.scheduler.list_schedules(GroupName=where.schedules)["Schedules"]) == 1
 
-    def test_a_lease_ends_by_the_clock_of_the_queue(self, elsewhen: Separate, off: float) -> None:
+    def test_a_lease_ends_by_the_clock_of_the_queue(self, elsewhen: CompositeBackend, off: float) -> None:
         elsewhen.queue.send([message(ADA, "1")])
         (held,) = elsewhen.queue.receive(1)
         assert is_about(held.until - elsewhen.lease, time.time() + off)
 
     def test_what_is_finished_expires_by_the_clock_of_the_table(
-        self, cloud: Cloud, where: Place, elsewhen: Separate, off: float
+        self, cloud: Cloud, where: AwsUrl, elsewhen: CompositeBackend, off: float
     ) -> None:
         elsewhen.store.commit(ADA, stored(1, status="done"), 0)
         (item,) = cloud.dynamodb.scan(TableName=where.table)["Items"]
@@ -195,7 +197,9 @@ class TestByTheAnswersOfTheServices:
         return Counter()
 
     @pytest.fixture
-    def elsewhen(self, cloud: Cloud, where: Place, found: Addresses, off: float, counted: Counter[str]) -> Separate:
+    def elsewhen(
+        self, cloud: Cloud, where: AwsUrl, found: Addresses, off: float, counted: Counter[str]
+    ) -> CompositeBackend:
         cloud = cloud.watched(lambda name: counted.update([name]))
         services = evolve(cloud, dynamodb=Elsewhen(cloud.dynamodb, off), sqs=Elsewhen(cloud.sqs, off))
         return backend(services, evolve(where, keep_finished=KEPT), found)
@@ -203,7 +207,7 @@ class TestByTheAnswersOfTheServices:
 
 class TestWhereNoneIsGiven:
     def test_it_is_asked_for_where_there_was_no_answer_yet_and_then_no_more(
-        self, cloud: Cloud, where: Place, found: Addresses
+        self, cloud: Cloud, where: AwsUrl, found: Addresses
     ) -> None:
         counted = Counter[str]()
         aws = backend(cloud.watched(lambda name: counted.update([name])), where, found)
@@ -211,7 +215,7 @@ class TestWhereNoneIsGiven:
         aws.now()
         assert counted == {"get_item": 1}
 
-    def test_a_clock_that_is_given_is_taken_to_be_exact(self, cloud: Cloud, where: Place, found: Addresses) -> None:
+    def test_a_clock_that_is_given_is_taken_to_be_exact(self, cloud: Cloud, where: AwsUrl, found: Addresses) -> None:
         aws = backend(cloud, where, found, lambda: NOON)
         aws.store.load(ADA)
         assert (aws.now(), aws.resolution) == (NOON, 0.0)
@@ -244,17 +248,17 @@ def is_about(told: float, true: float) -> bool:
 class TestInvocations:
     """A function may have been frozen since the last one, and its monotonic clock with it."""
 
-    def test_each_of_a_function_goes_by_its_own_answers(self, aws: Separate) -> None:
+    def test_each_of_a_function_goes_by_its_own_answers(self, aws: CompositeBackend) -> None:
         assert asks_again(aws, lambda_handler(Host([MACHINE], aws)), {"Records": []})
 
-    def test_each_of_the_door_does_too(self, aws: Separate) -> None:
+    def test_each_of_the_door_does_too(self, aws: CompositeBackend) -> None:
         assert asks_again(aws, http_handler([MACHINE], aws), {"rawPath": "/"})
 
 
-def asks_again(aws: Separate, handler: Callable[[Any, Any], object], event: Any) -> bool:
+def asks_again(aws: CompositeBackend, handler: Callable[[Any, Any], object], event: Any) -> bool:
     """Whether nothing that was known before an invocation is believed after it has begun."""
 
-    assert isinstance(aws.clock, ServerClock)
+    assert isinstance(aws.clock, AwsClock)
     aws.clock.listen()(dated(NOON * 2))
     assert aws.now() >= NOON * 2
     handler(event, Unhurried())
@@ -263,5 +267,5 @@ def asks_again(aws: Separate, handler: Callable[[Any, Any], object], event: Any)
 
 def test_nobody_answers_so_there_is_no_time() -> None:
     store = DynamoDBStore(client("dynamodb", "http://127.0.0.1:9"), "t")
-    with pytest.raises(Unavailable, match="asking t for the time"):
+    with pytest.raises(UnavailableError, match="asking t for the time"):
         store.answer()

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import pytest
 
-from settled import Conflict
+from settled import ConflictError
 from settled_conformance import GUARANTEES, Session
 from settled_conformance.case import settle
-from settled_conformance.checks import Proof, proofs_of
-from settled_conformance.environment import Place
-from settled_conformance.fixture import Bench, Broken
+from settled_conformance.checks import Check, checks_of
+from settled_conformance.environment import Environment
+from settled_conformance.fixture import BackendFixture, GuaranteeBrokenError
 from tests.adapters.aws.harness import AwsHarness
 from tests.support.builders import ADA, BEN, CEM, ids, message
 
@@ -37,7 +37,7 @@ class TestOneKeyBesideAnother:
     """F6 is known to be broken, by ministack's choice of who is next. What of it is not its choice is kept."""
 
     def test_it_is_the_choice_that_is_broken_and_nothing_else(self, harness: AwsHarness) -> None:
-        broken = {proof.name for proof in proofs_of("F6") if not holds(proof, harness)}
+        broken = {proof.name for proof in checks_of("F6") if not holds(proof, harness)}
         assert broken == {"a failing key does not hold up another", "a long backlog does not starve the others"}
 
     def test_a_failing_key_that_makes_a_pause_does_not_hold_up_another(self, harness: AwsHarness) -> None:
@@ -61,13 +61,13 @@ class TestOneKeyBesideAnother:
         assert "x" in ids(aws.queue.receive(10))
 
 
-def holds(proof: Proof, harness: AwsHarness) -> bool:
-    bench = Bench(Place.fresh(harness))
+def holds(proof: Check, harness: AwsHarness) -> bool:
+    fixture = BackendFixture(Environment.fresh(harness))
     try:
-        proof.check(bench)
-    except Broken:
+        proof.check(fixture)
+    except GuaranteeBrokenError:
         return False
-    return not bench.place.violations
+    return not fixture.place.violations
 
 
 class TestTheClockOfTheEmulator:
@@ -88,7 +88,7 @@ class TestTheClockOfTheEmulator:
         held = aws.queue.receive(1)
         harness.advance(aws.lease)
         aws.queue.ack(held)
-        with pytest.raises(Conflict, match="the lease of 1 was lost"):
+        with pytest.raises(ConflictError, match="the lease of 1 was lost"):
             aws.queue.extend(held, aws.lease)
         assert ids(aws.queue.receive(1)) == ["1"]
 

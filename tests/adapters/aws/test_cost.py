@@ -10,8 +10,8 @@ import pytest
 
 from settled import Key
 from settled.durable import Event, Message, encode
-from settled_aws import Addresses, Place, lambda_handler
-from settled_aws.envelope import sealed
+from settled_aws import Addresses, AwsUrl, lambda_handler
+from settled_aws.envelope import to_text
 from settled_runtime import Client, Host
 from tests.adapters.aws.fixtures import Cloud, Unhurried, backend, records_of
 from tests.support.traced_machine import MACHINE
@@ -23,7 +23,7 @@ LOOKS = {"receive_message"}
 class Till:
     """A host and a client whose requests are counted."""
 
-    def __init__(self, cloud: Cloud, where: Place, found: Addresses) -> None:
+    def __init__(self, cloud: Cloud, where: AwsUrl, found: Addresses) -> None:
         self.counted: Counter[str] = Counter()
         self._cloud, self._found = cloud, found
         watched = cloud.watched(self._count)
@@ -57,7 +57,7 @@ class Till:
 
 
 @pytest.fixture
-def till(cloud: Cloud, where: Place, found: Addresses) -> Till:
+def till(cloud: Cloud, where: AwsUrl, found: Addresses) -> Till:
     return Till(cloud, where, found)
 
 
@@ -106,8 +106,8 @@ def test_a_timer_is_one_request(till: Till) -> None:
 
 
 def test_a_duplicate_is_one_read_and_one_delete(till: Till, cloud: Cloud, found: Addresses) -> None:
-    till.take(lambda: till.client.send("ada", event("TAKE"), id="once"))
-    body = sealed(Message(Key("jobs", "ada"), "once", encode(Event(event("TAKE")))))
+    till.take(lambda: till.client.send("ada", event("TAKE"), message_id="once"))
+    body = to_text(Message(Key("jobs", "ada"), "once", encode(Event(event("TAKE")))))
     again = {"MessageBody": body, "MessageGroupId": "jobs/ada", "MessageDeduplicationId": "five minutes later"}
     till.forget()
     counted = till.take(lambda: cloud.sqs.send_message(QueueUrl=found.queue, **again))

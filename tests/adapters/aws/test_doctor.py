@@ -10,8 +10,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from settled import Denied
-from settled_aws import Addresses, Place, examine_aws
+from settled import BackendConfigError
+from settled_aws import Addresses, AwsUrl, examine_aws
 from settled_aws.doctor import of_a_mapping, of_the_queue, of_the_role, of_the_table
 from settled_aws.iam_permissions import of_the_turns
 from tests.adapters.aws.fixtures import REGION, Cloud, client, place
@@ -38,11 +38,11 @@ def credentials(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def examined(where: Place, options: str = "") -> list[str]:
-    return [danger.what for danger in examine_aws(f"aws://{REGION}/{where.table}{options}")]
+def examined(where: AwsUrl, options: str = "") -> list[str]:
+    return [danger.problem for danger in examine_aws(f"aws://{REGION}/{where.table}{options}")]
 
 
-def test_what_an_account_lacks_is_said(where: Place, found: Addresses) -> None:
+def test_what_an_account_lacks_is_said(where: AwsUrl, found: Addresses) -> None:
     assert found.queue.endswith(where.queue)
     assert examined(where, "?keep_finished=3600") == [
         f"{where.queue} keeps messages for less than 14 days",
@@ -54,7 +54,7 @@ def test_what_an_account_lacks_is_said(where: Place, found: Addresses) -> None:
     ]
 
 
-def test_a_sound_account_has_nothing_to_be_said_of(cloud: Cloud, where: Place, found: Addresses) -> None:
+def test_a_sound_account_has_nothing_to_be_said_of(cloud: Cloud, where: AwsUrl, found: Addresses) -> None:
     dead = cloud.sqs.create_queue(QueueName=f"{where.table}-dead.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
     arn = cloud.sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     redrive = json.dumps({"maxReceiveCount": "1000", "deadLetterTargetArn": arn})
@@ -69,7 +69,7 @@ def test_a_sound_account_has_nothing_to_be_said_of(cloud: Cloud, where: Place, f
     assert examined(where) == []
 
 
-def test_what_the_functions_may_not_do_is_said(cloud: Cloud, where: Place, found: Addresses) -> None:
+def test_what_the_functions_may_not_do_is_said(cloud: Cloud, where: AwsUrl, found: Addresses) -> None:
     iam, function, leave = client("iam", cloud.endpoint), f"{where.table}-work", dict(of_the_turns(where, found))
     role = iam.create_role(RoleName=function, AssumeRolePolicyDocument='{"Statement":[]}')["Role"]["Arn"]
     mapped(cloud, function, role, found.queue_arn)
@@ -105,7 +105,7 @@ def allow(iam: Any, role: str, leave: Mapping[str, Sequence[str]]) -> None:
 
 
 def test_a_queue_that_is_not_there_is_denied() -> None:
-    with pytest.raises(Denied, match="looking for the queue"):
+    with pytest.raises(BackendConfigError, match="looking for the queue"):
         examine_aws(f"aws://{REGION}/nowhere")
 
 

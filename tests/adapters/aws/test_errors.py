@@ -12,11 +12,19 @@ import pytest
 from attrs import evolve
 from botocore.stub import Stubber
 
-from settled import Conflict, Denied, SettledError, TooLarge, Unavailable, Unknown
+from settled import (
+    AccessDeniedError,
+    BackendConfigError,
+    ConflictError,
+    OutcomeUnknownError,
+    SettledError,
+    TooLargeError,
+    UnavailableError,
+)
 from settled.durable import Delivery, Message, Timer
 from settled_aws import DynamoDBStore, EventBridgeTimers, SqsFifoQueue
 from settled_aws.delay_queue import DelayQueue
-from settled_aws.timers import Target
+from settled_aws.timers import ScheduleTarget
 from tests.adapters.aws.fixtures import client
 from tests.support.builders import ADA, BEN, CEM, letter, message, stored, timer
 
@@ -34,17 +42,17 @@ def stubbed(service: str) -> Generator[tuple[Any, Any]]:
 @pytest.mark.parametrize(
     ("code", "status", "kind"),
     [
-        ("ConditionalCheckFailedException", 400, Conflict),
-        ("TransactionConflictException", 400, Unavailable),
-        ("ProvisionedThroughputExceededException", 400, Unavailable),
-        ("ThrottlingException", 400, Unavailable),
-        ("RequestLimitExceeded", 400, Unavailable),
-        ("AccessDeniedException", 400, Denied),
-        ("ExpiredTokenException", 400, Denied),
-        ("ResourceNotFoundException", 400, Denied),
-        ("ValidationException", 400, Denied),
-        ("InternalServerError", 500, Unknown),
-        ("ServiceUnavailable", 503, Unknown),
+        ("ConditionalCheckFailedException", 400, ConflictError),
+        ("TransactionConflictException", 400, UnavailableError),
+        ("ProvisionedThroughputExceededException", 400, UnavailableError),
+        ("ThrottlingException", 400, UnavailableError),
+        ("RequestLimitExceeded", 400, UnavailableError),
+        ("AccessDeniedException", 400, AccessDeniedError),
+        ("ExpiredTokenException", 400, AccessDeniedError),
+        ("ResourceNotFoundException", 400, BackendConfigError),
+        ("ValidationException", 400, BackendConfigError),
+        ("InternalServerError", 500, OutcomeUnknownError),
+        ("ServiceUnavailable", 503, OutcomeUnknownError),
     ],
 )
 def test_a_commit_that_was_refused(code: str, status: int, kind: type[SettledError]) -> None:
@@ -59,18 +67,18 @@ def test_a_commit_that_was_refused(code: str, status: int, kind: type[SettledErr
 def test_a_read_that_failed_can_always_be_tried_again(code: str, status: int) -> None:
     with stubbed("dynamodb") as (dynamodb, stubber):
         stubber.add_client_error("get_item", code, http_status_code=status)
-        with pytest.raises(Unavailable):
+        with pytest.raises(UnavailableError):
             DynamoDBStore(dynamodb, "signup").load(ADA)
 
 
 @pytest.mark.parametrize(
     ("reasons", "kind"),
     [
-        (["ConditionalCheckFailed", "None"], Conflict),
-        (["None", "TransactionConflict"], Unavailable),
-        (["ConditionalCheckFailed", "TransactionConflict"], Conflict),
-        (["ThrottlingError", "None"], Unavailable),
-        (["None", "ValidationError"], Denied),
+        (["ConditionalCheckFailed", "None"], ConflictError),
+        (["None", "TransactionConflict"], UnavailableError),
+        (["ConditionalCheckFailed", "TransactionConflict"], ConflictError),
+        (["ThrottlingError", "None"], UnavailableError),
+        (["None", "ValidationError"], BackendConfigError),
     ],
 )
 def test_a_transaction_says_of_each_part_why_it_was_cancelled(reasons: list[str], kind: type[SettledError]) -> None:
@@ -84,7 +92,7 @@ def test_a_transaction_says_of_each_part_why_it_was_cancelled(reasons: list[str]
 def test_an_item_that_dynamodb_finds_too_large(what: str = "Item size has exceeded the maximum allowed size") -> None:
     with stubbed("dynamodb") as (dynamodb, stubber):
         stubber.add_client_error("put_item", "ValidationException", what)
-        with pytest.raises(TooLarge, match="Item size"):
+        with pytest.raises(TooLargeError, match="Item size"):
             DynamoDBStore(dynamodb, "signup").commit(ADA, stored(1), 0)
 
 
@@ -111,13 +119,13 @@ class TestReceipts:
     def test_extending_an_expired_one_is_refused_and_the_others_are_extended(self, code: str, prefix: str) -> None:
         with stubbed("sqs") as (sqs, stubber):
             stubber.add_response("change_message_visibility_batch", failed(1, prefix + code, "", succeeded=[0]))
-            with pytest.raises(Conflict, match="the lease of 2 was lost"):
+            with pytest.raises(ConflictError, match="the lease of 2 was lost"):
                 SqsFifoQueue(sqs, URL).extend(deliveries("1", "2"), 30.0)
 
     def test_what_sqs_could_not_delete_is_not_taken_for_lost(self) -> None:
         with stubbed("sqs") as (sqs, stubber):
             stubber.add_response("delete_message_batch", failed(0, "InternalError", "again", sender=False))
-            with pytest.raises(Unknown, match="deleting from"):
+            with pytest.raises(OutcomeUnknownError, match="deleting from"):
                 SqsFifoQueue(sqs, URL).ack(deliveries("1"))
 
 
@@ -139,20 +147,23 @@ class TestSchedules:
                 "create_schedule" if call == "schedule" else "delete_schedule", "ConflictException"
             )
             stubber.add_client_error("update_schedule", "ConflictException")
-            with pytest.raises(Unavailable, match="somebody else is changing it"):
+            with pytest.raises(UnavailableError, match="somebody else is changing it"):
                 if call == "schedule":
                     long_timers(scheduler).schedule(timer("t", 10_000.0))
                 else:
                     long_timers(scheduler).cancel("t")
 
     def test_a_message_that_no_schedule_sends_is_refused_before_it_is_asked(self) -> None:
-        with stubbed("scheduler") as (scheduler, _), pytest.raises(TooLarge, match=r"the timer t has 262,1\d\d bytes"):
+        with (
+            stubbed("scheduler") as (scheduler, _),
+            pytest.raises(TooLargeError, match=r"the timer t has 262,1\d\d bytes"),
+        ):
             long_timers(scheduler).schedule(Timer("t", message(ADA, "t", "x" * 262_140), 10_000.0))
 
 
 def long_timers(scheduler: Any) -> EventBridgeTimers:
     """Timers at the epoch, to whom all that is due later than a quarter of an hour is a schedule."""
-    target = Target("g", "arn:aws:sqs:eu-central-1:123456789012:q.fifo", "arn:aws:iam::123456789012:role/r")
+    target = ScheduleTarget("g", "arn:aws:sqs:eu-central-1:123456789012:q.fifo", "arn:aws:iam::123456789012:role/r")
     delays = DelayQueue(None, "no short waits")  # type: ignore[arg-type]
     return EventBridgeTimers(lambda: scheduler, target, delays, lambda _: None, lambda: 0.0)
 
@@ -174,37 +185,37 @@ class TestPartlySent:
     def test_some_of_a_request_may_be_there(self) -> None:
         with stubbed("sqs") as (sqs, stubber):
             stubber.add_response("send_message_batch", failed(1, "InternalError", "", sender=False, sent=[0]))
-            with pytest.raises(Unknown, match="1 of 2 messages were not sent"):
+            with pytest.raises(OutcomeUnknownError, match="1 of 2 messages were not sent"):
                 SqsFifoQueue(sqs, URL).send([message(ADA, "1"), message(BEN, "2")])
 
     def test_none_of_a_request_is_there(self) -> None:
         with stubbed("sqs") as (sqs, stubber):
             stubber.add_response("send_message_batch", failed(0, "RequestThrottled", "slowly"))
-            with pytest.raises(Unavailable, match="slowly"):
+            with pytest.raises(UnavailableError, match="slowly"):
                 SqsFifoQueue(sqs, URL).send([message(ADA, "1")])
 
     def test_what_an_earlier_request_sent_is_there(self) -> None:
         with stubbed("sqs") as (sqs, stubber):
             stubber.add_response("send_message_batch", failed(None, sent=[0, 1]))
             stubber.add_client_error("send_message_batch", "RequestThrottled")
-            with pytest.raises(Unknown, match="1 of 2 requests were answered"):
+            with pytest.raises(OutcomeUnknownError, match="1 of 2 requests were answered"):
                 SqsFifoQueue(sqs, URL).send([message(ADA, "1"), message(CEM, "2"), message(ADA, "3")])
 
 
 class TestTheWire:
     def test_nobody_listens_so_nothing_happened(self) -> None:
-        with pytest.raises(Unavailable, match="nobody answered"):
+        with pytest.raises(UnavailableError, match="nobody answered"):
             SqsFifoQueue(client("sqs", "http://127.0.0.1:9"), URL).send([message(ADA, "1")])
 
     def test_an_answer_that_was_lost_leaves_open_whether_a_write_happened(self) -> None:
         with hanging_up() as endpoint:
-            with pytest.raises(Unknown, match="the answer was lost"):
+            with pytest.raises(OutcomeUnknownError, match="the answer was lost"):
                 DynamoDBStore(client("dynamodb", endpoint), "t").commit(ADA, stored(1), 0)
-            with pytest.raises(Unavailable, match="the answer was lost"):
+            with pytest.raises(UnavailableError, match="the answer was lost"):
                 DynamoDBStore(client("dynamodb", endpoint), "t").load(ADA)
 
     def test_a_call_is_one_request_because_botocore_retries_nothing(self) -> None:
-        with hanging_up() as endpoint, pytest.raises(Unknown):
+        with hanging_up() as endpoint, pytest.raises(OutcomeUnknownError):
             SqsFifoQueue(client("sqs", endpoint), URL).send([message(ADA, "1")])
         assert hung_up == [1]
 

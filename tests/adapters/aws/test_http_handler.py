@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from settled import Unknown
+from settled import OutcomeUnknownError
 from settled.durable import Message
 from settled_aws import http_handler
 from settled_local import MemoryBackend
@@ -77,7 +77,7 @@ def test_where_the_answer_was_lost_it_says_the_id() -> None:
 
     def lost(messages: Sequence[Message]) -> None:
         send(messages)
-        raise Unknown("lost")
+        raise OutcomeUnknownError("lost")
 
     queue: Any = door.backend.queue
     queue.send = lost

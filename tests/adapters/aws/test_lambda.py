@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from settled import End, Key
+from settled import Key, TurnEnd
 from settled.durable import Delivery
-from settled_aws import Addresses, Place, lambda_handler
-from settled_aws.envelope import sealed
-from settled_runtime import Client, Host, Interruption, Separate
-from settled_runtime.leases import Held
+from settled_aws import Addresses, AwsUrl, lambda_handler
+from settled_aws.envelope import to_text
+from settled_runtime import Client, CompositeBackend, Host, StopSignal
+from settled_runtime.leases import HeldDeliveries
 from tests.adapters.aws.fixtures import REGION, Cloud, Unhurried, backend, records_of
 from tests.emulators.lambda_runtime import Environment, Invocation
 from tests.emulators.lambda_source import EventSource, failures
@@ -31,7 +31,7 @@ class Function:
     """The function, deployed over one place, and what its effects left behind."""
 
     cloud: Cloud
-    place: Place
+    place: AwsUrl
     found: Addresses
     client: Client[Any]
     traces: Path
@@ -54,7 +54,7 @@ class Function:
             self.client.start(instance)
 
     def send(self, instance: str, type: str, number: int, **more: Any) -> None:
-        self.client.send(instance, {"type": type, "number": number, **more}, id=f"{instance}.{number}")
+        self.client.send(instance, {"type": type, "number": number, **more}, message_id=f"{instance}.{number}")
 
     def taken(self, instance: str) -> list[Any]:
         snapshot = self.client.get(instance)
@@ -65,7 +65,7 @@ class Function:
 
 
 @pytest.fixture
-def function(cloud: Cloud, where: Place, found: Addresses, aws: Separate, tmp_path: Path) -> Function:
+def function(cloud: Cloud, where: AwsUrl, found: Addresses, aws: CompositeBackend, tmp_path: Path) -> Function:
     return Function(cloud, where, found, Client(MACHINE, aws), tmp_path / "traces")
 
 
@@ -132,7 +132,7 @@ class TestOneInvocation:
         function.start("ada")
         with invoking(function, handler) as invoke:
             invoke(received(function))
-            again = sealed(message(Key("jobs", "ada"), "again", take(1)))
+            again = to_text(message(Key("jobs", "ada"), "again", take(1)))
             for _ in range(2):
                 records = queued(function, ("jobs/ada", again), ("jobs/ada", again))
                 assert named(invoke(records)) == []
@@ -144,7 +144,7 @@ class TestOneInvocation:
         function.start("ada")
         with invoking(function, handler) as invoke:
             invoke(received(function))
-            records = queued(function, ("jobs/ada", sealed(message(Key("jobs", "ada"), "1", take(1)))))
+            records = queued(function, ("jobs/ada", to_text(message(Key("jobs", "ada"), "1", take(1)))))
             assert named(invoke(records)) == []
             assert named(invoke(records)) == [record["messageId"] for record in records]
         assert function.taken("ada") == [1]
@@ -157,8 +157,8 @@ class TestOneInvocation:
         function.start("ada", "ben")
         with invoking(function, handler) as invoke:
             invoke(received(function))
-            ada, ben = (sealed(message(Key("jobs", name), "1", take(1))) for name in ("ada", "ben"))
-            later = sealed(message(Key("jobs", "ada"), "2", take(2)))
+            ada, ben = (to_text(message(Key("jobs", name), "1", take(1))) for name in ("ada", "ben"))
+            later = to_text(message(Key("jobs", "ada"), "2", take(2)))
             sent = [("jobs/ada", ada), ("jobs/ada", body), ("jobs/ada", later), ("jobs/ben", ben)]
             _, strange, behind, _ = records = queued(function, *sent)
             assert named(invoke(records)) == [strange["messageId"], behind["messageId"]]
@@ -175,7 +175,7 @@ class TestOneInvocation:
             assert named(invoke([record(message(Key("other", "ada"), "1", take(1)), "m1")])) == ["m1"]
 
     def test_what_has_waited_is_sent_on_and_what_is_not_ours_is_reported(
-        self, function: Function, aws: Separate
+        self, function: Function, aws: CompositeBackend
     ) -> None:
         with invoking(function) as invoke:
             ada = message(Key("jobs", "ada"), "t", take(1))
@@ -199,7 +199,7 @@ class TestOneInvocation:
 
     @HANDLERS
     def test_with_no_time_left_all_is_handed_back_at_once(
-        self, function: Function, aws: Separate, handler: str
+        self, function: Function, aws: CompositeBackend, handler: str
     ) -> None:
         function.start("ada", "ben")
         with invoking(function, handler, timeout=5.0, RESERVE="20") as invoke:
@@ -224,7 +224,7 @@ class TestOneInvocation:
 class TestWhatTheHostIsHanded:
     """The deliveries that are made of an event."""
 
-    def test_they_are_those_that_a_worker_would_receive(self, function: Function, aws: Separate) -> None:
+    def test_they_are_those_that_a_worker_would_receive(self, function: Function, aws: CompositeBackend) -> None:
         function.start("ada")
         function.send("ada", "TAKE", 1)
         handed = handed_over(aws, received(function))
@@ -233,25 +233,25 @@ class TestWhatTheHostIsHanded:
         assert [(each.message, each.position) for each in handed] == [(each.message, each.position) for each in again]
         assert None not in [each.position for each in handed]
 
-    def test_what_is_handed_out_for_the_first_time_is_held_since_the_queue_says(self, aws: Separate) -> None:
+    def test_what_is_handed_out_for_the_first_time_is_held_since_the_queue_says(self, aws: CompositeBackend) -> None:
         ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")
         ada["attributes"]["ApproximateFirstReceiveTimestamp"] = "1800000000250"
         (delivery,) = handed_over(aws, [ada])
         assert delivery.until == 1_800_000_000.25 + aws.lease
 
-    def test_what_was_handed_out_before_is_held_since_now(self, aws: Separate) -> None:
+    def test_what_was_handed_out_before_is_held_since_now(self, aws: CompositeBackend) -> None:
         ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")
         ada["attributes"] |= {"ApproximateReceiveCount": "2", "ApproximateFirstReceiveTimestamp": "1000"}
         (delivery,) = handed_over(aws, [ada])
         assert abs(delivery.until - aws.lease - time.time()) < 5.0
 
-    def test_the_number_of_another_queue_says_nothing(self, aws: Separate) -> None:
+    def test_the_number_of_another_queue_says_nothing(self, aws: CompositeBackend) -> None:
         ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")
         ada["attributes"]["SequenceNumber"] = "00000000000000000001"
         assert [each.position for each in handed_over(aws, [ada])] == [None]
 
     def test_a_new_message_needs_no_request_before_its_turn(
-        self, function: Function, cloud: Cloud, where: Place, found: Addresses
+        self, function: Function, cloud: Cloud, where: AwsUrl, found: Addresses
     ) -> None:
         counted = Counter[str]()
         aws = backend(cloud.watched(lambda name: counted.update([name])), where, found)
@@ -262,17 +262,19 @@ class TestWhatTheHostIsHanded:
             assert counted == request
 
 
-def handed_over(aws: Separate, records: Sequence[Any]) -> list[Delivery]:
+def handed_over(aws: CompositeBackend, records: Sequence[Any]) -> list[Delivery]:
     """What a host is given of an event with `records`."""
     handed: list[Delivery] = []
 
     class Recording(Host):
-        def hold(self, deliveries: Sequence[Delivery]) -> Held:
+        def hold(self, deliveries: Sequence[Delivery]) -> HeldDeliveries:
             handed.extend(deliveries)
-            return Held(tuple(deliveries))
+            return HeldDeliveries(tuple(deliveries))
 
-        def take(self, key: Key, held: Held, interruption: Interruption, deadline: float | None = None) -> End:
-            return End.DONE
+        def take(
+            self, key: Key, held: HeldDeliveries, interruption: StopSignal, deadline: float | None = None
+        ) -> TurnEnd:
+            return TurnEnd.DONE
 
     lambda_handler(Recording([MACHINE], aws))({"Records": records}, Unhurried())
     return handed
@@ -363,7 +365,7 @@ def record(sent: Any, id: str) -> dict[str, Any]:
     return {
         "messageId": id,
         "receiptHandle": f"gone-{id}",
-        "body": sealed(sent),
+        "body": to_text(sent),
         "attributes": {"ApproximateReceiveCount": "1", "MessageGroupId": str(sent.key)},
         "eventSourceARN": "arn:aws:sqs:eu-central-1:000000000000:q.fifo",
     }

@@ -9,43 +9,43 @@ from collections.abc import Sequence
 import pytest
 from attrs import evolve
 
-from settled import Conflict, Key, TooLarge
+from settled import ConflictError, Key, TooLargeError
 from settled.durable import Delivery, Position
-from settled_aws import Addresses, Place, SqsFifoQueue
+from settled_aws import Addresses, AwsUrl, SqsFifoQueue
 from settled_aws.clock import RESOLUTION
 from settled_aws.names import epoch
-from settled_aws.queue import LARGEST, Entry, Numbering, in_batches
-from settled_runtime import Separate
+from settled_aws.queue import LARGEST, Numbering, SendEntry, in_batches
+from settled_runtime import CompositeBackend
 from tests.adapters.aws.fixtures import LEASE, Cloud, backend
 from tests.adapters.aws.harness import AwsHarness
 from tests.support.builders import ADA, BEN, CEM, ids, keys, letter, message, stored, timer
 
 
 class TestOrder:
-    def test_a_key_is_heard_in_the_order_of_its_sends(self, aws: Separate) -> None:
+    def test_a_key_is_heard_in_the_order_of_its_sends(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, id) for id in "1234"])
         assert ids(aws.queue.receive(10)) == ["1", "2", "3", "4"]
 
-    def test_a_key_that_is_held_does_not_hold_up_another(self, aws: Separate) -> None:
+    def test_a_key_that_is_held_does_not_hold_up_another(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, "1"), message(ADA, "2")])
         assert ids(aws.queue.receive(1)) == ["1"]
         aws.queue.send([message(BEN, "3")])
         assert ids(aws.queue.receive(10, 1.0)) == ["3"]
 
-    def test_more_than_ten_are_not_received_at_once(self, aws: Separate) -> None:
+    def test_more_than_ten_are_not_received_at_once(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(Key("m", f"{number}"), "1") for number in range(12)])
         assert len(aws.queue.receive(32)) == 10
         assert len(aws.queue.receive(32)) == 2
         assert aws.queue.receive(0) == ()
 
     @pytest.mark.parametrize("text", ["", "\0 \x7f \ufffe \ufeff", '{"name":"\ud83d"}', "e\u0301 é 🙂", "<&]]>"])
-    def test_odd_texts_and_keys_come_back(self, aws: Separate, text: str) -> None:
+    def test_odd_texts_and_keys_come_back(self, aws: CompositeBackend, text: str) -> None:
         sent = message(Key(f"m/{text}", f"i{text}/{'x' * 200}"), f"i{text}", text)
         aws.queue.send([sent])
         (delivery,) = aws.queue.receive(1)
         assert delivery.message == sent
 
-    def test_an_id_is_known_again_and_keeps_its_place(self, aws: Separate) -> None:
+    def test_an_id_is_known_again_and_keeps_its_place(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, "1"), message(ADA, "2"), message(ADA, "1"), message(BEN, "1")])
         held = aws.queue.receive(10)
         assert [each.message.id for each in held if each.message.key == ADA] == ["1", "2"]
@@ -54,7 +54,7 @@ class TestOrder:
         aws.queue.send([message(ADA, "1")])
         assert aws.queue.receive(10) == []
 
-    def test_a_known_id_with_another_body_is_not_dropped(self, aws: Separate) -> None:
+    def test_a_known_id_with_another_body_is_not_dropped(self, aws: CompositeBackend) -> None:
         sent = [message(ADA, id, body) for id, body in (("1", "2"), ("1", "2 3"), ("1", "2"), ("1 2", "3"))]
         aws.queue.send(sent)
         assert [each.message for each in aws.queue.receive(10)] == [sent[0], sent[1], sent[3]]
@@ -63,21 +63,21 @@ class TestOrder:
 class TestPosition:
     """ministack numbers as AWS says that SQS does: a group's numbers grow, and stay with their messages."""
 
-    def test_later_messages_have_higher_numbers_however_they_are_sent(self, aws: Separate) -> None:
+    def test_later_messages_have_higher_numbers_however_they_are_sent(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, "1"), message(BEN, "x"), message(ADA, "2")])
         aws.timers.schedule(timer("3", time.time() - 5.0))
         numbers = [number for key, number in positions(aws.queue.receive(10)) if key == ADA]
         assert len(numbers) == 3
         assert numbers == sorted(set(numbers))
 
-    def test_a_message_keeps_its_number_in_each_hand_out(self, aws: Separate) -> None:
+    def test_a_message_keeps_its_number_in_each_hand_out(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, "1"), message(ADA, "2")])
         held = aws.queue.receive(10)
         aws.queue.release(held)
         assert positions(aws.queue.receive(10)) == positions(held)
 
     def test_numbers_go_on_when_the_queue_was_empty_and_for_another_process(
-        self, cloud: Cloud, where: Place, found: Addresses, aws: Separate
+        self, cloud: Cloud, where: AwsUrl, found: Addresses, aws: CompositeBackend
     ) -> None:
         positions = list[Position]()
         for id, place in (("1", aws), ("2", backend(cloud, where, found)), ("3", aws)):
@@ -118,7 +118,7 @@ class TestPosition:
         attributes = {"SequenceNumber": "18849496460467696128"}
         assert Numbering("q", "e").position(attributes) == Position("e", 18_849_496_460_467_696_128)
 
-    def test_how_a_queue_numbers_is_asked_for_once(self, cloud: Cloud, where: Place, found: Addresses) -> None:
+    def test_how_a_queue_numbers_is_asked_for_once(self, cloud: Cloud, where: AwsUrl, found: Addresses) -> None:
         counted = Counter[str]()
         queue = backend(cloud.watched(lambda name: counted.update([name])), where, found).queue
         for _ in range(3):
@@ -126,7 +126,7 @@ class TestPosition:
         queue.send([message(ADA, "1")])
         assert counted["get_queue_attributes"] == 1
 
-    def test_who_only_sends_need_not_ask(self, cloud: Cloud, where: Place, found: Addresses) -> None:
+    def test_who_only_sends_need_not_ask(self, cloud: Cloud, where: AwsUrl, found: Addresses) -> None:
         counted = Counter[str]()
         backend(cloud.watched(lambda name: counted.update([name])), where, found).queue.send([message(ADA, "1")])
         assert counted == {"send_message_batch": 1}
@@ -137,7 +137,7 @@ def positions(deliveries: Sequence[Delivery]) -> list[tuple[Key, int]]:
 
 
 class TestLease:
-    def test_what_runs_out_comes_again_with_the_next_attempt(self, aws: Separate) -> None:
+    def test_what_runs_out_comes_again_with_the_next_attempt(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, "1")])
         (first,) = aws.queue.receive(1)
         assert first.attempt == 1
@@ -146,7 +146,7 @@ class TestLease:
         (second,) = aws.queue.receive(1, LEASE + 1.0)
         assert (second.message, second.attempt) == (first.message, 2)
 
-    def test_what_is_released_comes_at_once_or_after_its_delay(self, aws: Separate) -> None:
+    def test_what_is_released_comes_at_once_or_after_its_delay(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, "1"), message(ADA, "2")])
         aws.queue.release(aws.queue.receive(10))
         held = aws.queue.receive(10)
@@ -155,17 +155,17 @@ class TestLease:
         assert aws.queue.receive(10) == []
         assert ids(aws.queue.receive(10, 2.0)) == ["1", "2"]
 
-    def test_a_pause_longer_than_sqs_has_is_made_as_long_as_may_be(self, aws: Separate) -> None:
+    def test_a_pause_longer_than_sqs_has_is_made_as_long_as_may_be(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, "1")])
         aws.queue.release(aws.queue.receive(1), 90 * 24 * 60 * 60.0)
         assert aws.queue.receive(1) == []
 
-    def test_a_lease_is_extended(self, aws: Separate) -> None:
+    def test_a_lease_is_extended(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, "1")])
         aws.queue.extend(aws.queue.receive(1), LEASE + 2.0)
         assert aws.queue.receive(1, LEASE + 1.0) == []
 
-    def test_a_part_is_acknowledged_and_the_rest_comes_again(self, aws: Separate) -> None:
+    def test_a_part_is_acknowledged_and_the_rest_comes_again(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, id) for id in "123"])
         held = aws.queue.receive(10)
         aws.queue.ack(held[:1])
@@ -173,11 +173,11 @@ class TestLease:
         aws.queue.release(held[1:])
         assert ids(aws.queue.receive(10)) == ["2", "3"]
 
-    def test_extending_what_was_acknowledged_says_that_the_lease_is_lost(self, aws: Separate) -> None:
+    def test_extending_what_was_acknowledged_says_that_the_lease_is_lost(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, "1")])
         held = aws.queue.receive(1)
         aws.queue.ack(held)
-        with pytest.raises(Conflict, match="the lease of 1 was lost"):
+        with pytest.raises(ConflictError, match="the lease of 1 was lost"):
             aws.queue.extend(held, 5.0)
         aws.queue.ack(held)
         aws.queue.release(held)
@@ -190,45 +190,45 @@ class TestSize:
         bodies = [len(each.message.body) for each in (*queue.receive(1), *queue.receive(1))]
         assert bodies == [len(body)] * 2
 
-    def test_what_a_place_takes_can_be_set_aside(self, where: Place, aws: Separate) -> None:
+    def test_what_a_place_takes_can_be_set_aside(self, where: AwsUrl, aws: CompositeBackend) -> None:
         body = "x" * (where.largest_message - 100)
         aws.queue.send([message(ADA, "1", body)])
         aws.store.commit(ADA, stored(1), 0, [evolve(letter(ADA, "1", body), detail="x" * 10_000)])
         assert len(aws.store.dead_letters(ADA)) == 1
 
-    def test_of_messages_with_one_too_large_none_is_sent(self, aws: Separate) -> None:
+    def test_of_messages_with_one_too_large_none_is_sent(self, aws: CompositeBackend) -> None:
         with pytest.raises(
-            TooLarge, match=r"signup/ben: the message 2 has 1,048,6\d\d bytes, and this queue takes 393,216"
+            TooLargeError, match=r"signup/ben: the message 2 has 1,048,6\d\d bytes, and this queue takes 393,216"
         ):
             aws.queue.send([message(ADA, "1"), message(BEN, "2", "x" * LARGEST), message(CEM, "3")])
         assert aws.queue.receive(10) == []
 
     def test_a_queue_may_be_set_to_take_less(self, cloud: Cloud, found: Addresses) -> None:
-        with pytest.raises(TooLarge, match="this queue takes 1,024"):
+        with pytest.raises(TooLargeError, match="this queue takes 1,024"):
             SqsFifoQueue(cloud.sqs, found.queue, largest=1024).send([message(ADA, "1", "x" * 1024)])
 
 
 class TestBatches:
     def test_one_request_carries_one_message_of_a_group_and_ten_at_most(self) -> None:
-        entries = [Entry(group, "", id, 1) for group, id in ("a1", "a2", "b1", "a3", "b2")]
+        entries = [SendEntry(group, "", id, 1) for group, id in ("a1", "a2", "b1", "a3", "b2")]
         batches = [[entry.group + entry.text for entry in batch] for batch in in_batches(entries)]
         assert batches == [["a1", "b1"], ["a2", "b2"], ["a3"]]
-        many = [Entry(f"{number}", "", "", 1) for number in range(23)]
+        many = [SendEntry(f"{number}", "", "", 1) for number in range(23)]
         assert [len(batch) for batch in in_batches(many)] == [10, 10, 3]
 
     def test_what_is_too_large_together_goes_in_several(self) -> None:
-        entries = [Entry(f"{number}", "", "", LARGEST // 2) for number in range(5)]
+        entries = [SendEntry(f"{number}", "", "", LARGEST // 2) for number in range(5)]
         assert [len(batch) for batch in in_batches(entries)] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("body", ["hello", "{}", "[" * 100_000])
 def test_a_message_that_is_not_ours_is_left_to_the_queues_own_dead_letters(
-    cloud: Cloud, aws: Separate, found: Addresses, body: str
+    cloud: Cloud, aws: CompositeBackend, found: Addresses, body: str
 ) -> None:
     cloud.sqs.send_message(QueueUrl=found.queue, MessageBody=body, MessageGroupId="x")
     aws.queue.send([message(ADA, "1")])
     assert keys(aws.queue.receive(10)) == [ADA]
 
 
-def test_a_lease_is_that_of_the_place(where: Place, aws: Separate) -> None:
+def test_a_lease_is_that_of_the_place(where: AwsUrl, aws: CompositeBackend) -> None:
     assert (aws.lease, where.lease) == (LEASE, LEASE)

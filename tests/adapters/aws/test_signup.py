@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from settled_aws import Addresses, Place
+from settled_aws import Addresses, AwsUrl
 from settled_aws.iam_permissions import of_the_turns
 from tests.adapters.aws.fixtures import REGION, Cloud
 from tests.emulators.lambda_runtime import ROOT, Environment
@@ -24,7 +24,7 @@ from tests.support.builders import until
 HERE = ROOT / "examples" / "aws-signup"
 
 
-def test_the_walk_from_the_form_to_the_click(cloud: Cloud, where: Place, found: Addresses) -> None:
+def test_the_walk_from_the_form_to_the_click(cloud: Cloud, where: AwsUrl, found: Addresses) -> None:
     with mail_server() as mail:
         variables = {
             **cloud.environment,
@@ -52,7 +52,7 @@ def test_the_walk_from_the_form_to_the_click(cloud: Cloud, where: Place, found: 
     assert len(mail.mails) == 1
 
 
-def scheduled(cloud: Cloud, where: Place) -> int:
+def scheduled(cloud: Cloud, where: AwsUrl) -> int:
     return len(cloud.scheduler.list_schedules(GroupName=where.schedules)["Schedules"])
 
 
@@ -113,7 +113,7 @@ def terraform(module: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("file", ["template.yaml", "terraform/main.tf"])
-def test_the_policies_give_what_the_doctor_asks_for(file: str, where: Place, found: Addresses) -> None:
+def test_the_policies_give_what_the_doctor_asks_for(file: str, where: AwsUrl, found: Addresses) -> None:
     given = set(re.findall(r"\b(?:dynamodb|sqs|scheduler|iam):[A-Z]\w+", (HERE / file).read_text(encoding="utf-8")))
     asked_for = {action for actions in of_the_turns(where, found).values() for action in actions}
     assert asked_for <= given

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from settled import Conflict, Key, TooLarge, Unsupported
+from settled import ConflictError, Key, TooLargeError, UnsupportedError
 from settled.durable import Stored
 from settled.durable.ports import DELETED
 from settled_aws import DynamoDBStore
@@ -21,7 +21,7 @@ class TestCommit(Commits):
         def commit(number: int) -> bool:
             try:
                 store.commit(ADA, stored(1, f"{number}"), 0)
-            except Conflict:
+            except ConflictError:
                 return False
             return True
 
@@ -44,17 +44,17 @@ class TestSize:
         assert store.load(ADA) == stored(1, body)
 
     def test_more_is_refused_with_its_size_before_dynamodb_is_asked(self, store: DynamoDBStore) -> None:
-        with pytest.raises(TooLarge, match=r"409,6\d\d bytes, and DynamoDB takes 409,600"):
+        with pytest.raises(TooLargeError, match=r"409,6\d\d bytes, and DynamoDB takes 409,600"):
             store.commit(ADA, stored(1, "x" * (LARGEST - 60)), 0)
         assert store.load(ADA) is None
 
     def test_a_dead_letter_that_is_too_large_takes_its_commit_along(self, store: DynamoDBStore) -> None:
-        with pytest.raises(TooLarge, match="a dead letter: 4"):
+        with pytest.raises(TooLargeError, match="a dead letter: 4"):
             store.commit(ADA, stored(1), 0, [letter(ADA, "1", "é" * (LARGEST // 2))])
         assert store.load(ADA) is None
 
     def test_more_items_than_one_transaction_writes_are_refused(self, store: DynamoDBStore) -> None:
-        with pytest.raises(TooLarge, match="101 items at once, and DynamoDB writes 100"):
+        with pytest.raises(TooLargeError, match="101 items at once, and DynamoDB writes 100"):
             store.commit(ADA, stored(1), 0, [letter(ADA, f"{number}") for number in range(100)])
         assert store.load(ADA) is None
 
@@ -84,14 +84,14 @@ class TestDelete(Deletes):
     def test_a_lost_race_leaves_no_tombstone_however_many_dead_letters_there_are(self, store: DynamoDBStore) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, f"a{number}") for number in range(99)])
         store.commit(ADA, stored(2), 1, [letter(ADA, f"b{number}") for number in range(30)])
-        with pytest.raises(Conflict):
+        with pytest.raises(ConflictError):
             store.delete(ADA, tombstone(2), 1)
         assert store.load(ADA) == stored(2)
         assert len(store.dead_letters(ADA)) == 129
 
     def test_a_tombstone_that_is_too_large_takes_nothing_along(self, store: DynamoDBStore) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
-        with pytest.raises(TooLarge):
+        with pytest.raises(TooLargeError):
             store.delete(ADA, tombstone(2, "x" * LARGEST), 1)
         assert store.load(ADA) == stored(1)
         assert store.dead_letters(ADA) == [letter(ADA, "1")]
@@ -116,5 +116,5 @@ class TestExpiry:
 
 
 def test_listing_is_not_to_be_had(store: DynamoDBStore) -> None:
-    with pytest.raises(Unsupported, match="export the table"):
+    with pytest.raises(UnsupportedError, match="export the table"):
         store.scan()

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from settled import Key
-from settled_aws import Addresses, Place
+from settled_aws import Addresses, AwsUrl
 from settled_aws.names import schedule_name
 from settled_aws.timers import at
-from settled_runtime import Separate
+from settled_runtime import CompositeBackend
 from tests.adapters.aws.fixtures import Cloud
 from tests.adapters.aws.harness import EPOCH, AwsHarness
 from tests.support.builders import ADA, BEN, ids, message, timer
@@ -19,11 +19,11 @@ from tests.support.builders import ADA, BEN, ids, message, timer
 HOUR = 60 * 60.0
 
 
-def schedules(cloud: Cloud, where: Place) -> list[Any]:
+def schedules(cloud: Cloud, where: AwsUrl) -> list[Any]:
     return list(cloud.scheduler.list_schedules(GroupName=where.schedules)["Schedules"])
 
 
-def waited_for(aws: Separate, seconds: float) -> list[str]:
+def waited_for(aws: CompositeBackend, seconds: float) -> list[str]:
     """What is handed out within `seconds`, from the first hand-out that there is."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -33,42 +33,44 @@ def waited_for(aws: Separate, seconds: float) -> list[str]:
 
 
 class TestShortWaits:
-    def test_a_timer_comes_when_it_is_due_and_not_before(self, aws: Separate) -> None:
+    def test_a_timer_comes_when_it_is_due_and_not_before(self, aws: CompositeBackend) -> None:
         due = time.time() + 1.5
         aws.timers.schedule(timer("t", due))
         assert waited_for(aws, 10.0) == ["t"]
         assert time.time() >= due
 
-    def test_what_is_due_already_is_sent_at_once(self, aws: Separate) -> None:
+    def test_what_is_due_already_is_sent_at_once(self, aws: CompositeBackend) -> None:
         aws.timers.schedule(timer("t", time.time() - 5.0))
         assert ids(aws.queue.receive(1)) == ["t"]
 
-    def test_a_timer_that_was_forwarded_is_deleted(self, cloud: Cloud, aws: Separate, found: Addresses) -> None:
+    def test_a_timer_that_was_forwarded_is_deleted(self, cloud: Cloud, aws: CompositeBackend, found: Addresses) -> None:
         aws.timers.schedule(timer("t", time.time() + 0.1))
         assert waited_for(aws, 10.0) == ["t"]
         attributes = cloud.sqs.get_queue_attributes(QueueUrl=found.delays, AttributeNames=["All"])["Attributes"]
         assert attributes["ApproximateNumberOfMessages"] == attributes["ApproximateNumberOfMessagesNotVisible"] == "0"
 
-    def test_a_timer_joins_its_key_behind_what_waits(self, aws: Separate) -> None:
+    def test_a_timer_joins_its_key_behind_what_waits(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, "1")])
         aws.timers.schedule(timer("t", time.time() + 0.1))
         time.sleep(3.2)  # a second more for the clocks, and each is rounded up
         assert ids(aws.queue.receive(10, 1.0)) == ["1", "t"]
 
-    def test_one_that_is_not_ours_is_left(self, cloud: Cloud, aws: Separate, found: Addresses) -> None:
+    def test_one_that_is_not_ours_is_left(self, cloud: Cloud, aws: CompositeBackend, found: Addresses) -> None:
         cloud.sqs.send_message(QueueUrl=found.delays, MessageBody="hello")
         aws.timers.schedule(timer("t", time.time() + 0.1))
         assert waited_for(aws, 10.0) == ["t"]
 
 
 class TestLongWaits:
-    def test_a_wait_of_more_than_15_minutes_is_a_schedule(self, cloud: Cloud, where: Place, aws: Separate) -> None:
+    def test_a_wait_of_more_than_15_minutes_is_a_schedule(
+        self, cloud: Cloud, where: AwsUrl, aws: CompositeBackend
+    ) -> None:
         aws.timers.schedule(timer("a", time.time() + HOUR))
         aws.timers.schedule(timer("b", time.time() + 14 * 60))
         assert [each["Name"] for each in schedules(cloud, where)] == [schedule_name("a")]
 
     def test_a_schedule_says_where_to_and_deletes_itself(
-        self, cloud: Cloud, where: Place, aws: Separate, found: Addresses
+        self, cloud: Cloud, where: AwsUrl, aws: CompositeBackend, found: Addresses
     ) -> None:
         aws.timers.schedule(timer("t", 4_102_444_800.2, BEN))
         schedule = cloud.scheduler.get_schedule(Name=schedule_name("t"), GroupName=where.schedules)
@@ -78,7 +80,7 @@ class TestLongWaits:
         assert (target["Arn"], target["RoleArn"]) == (found.queue_arn, found.role_arn)
         assert target["SqsParameters"] == {"MessageGroupId": "signup/ben"}
 
-    def test_the_same_timer_again_replaces_it(self, cloud: Cloud, where: Place, aws: Separate) -> None:
+    def test_the_same_timer_again_replaces_it(self, cloud: Cloud, where: AwsUrl, aws: CompositeBackend) -> None:
         aws.timers.schedule(timer("t", 4_102_444_800.0))
         aws.timers.schedule(timer("t", 4_102_448_400.0))
         (found,) = schedules(cloud, where)
@@ -86,7 +88,7 @@ class TestLongWaits:
         assert schedule["ScheduleExpression"] == "at(2100-01-01T01:00:01)"
 
     def test_a_cancelled_one_is_gone_and_an_unknown_one_is_no_error(
-        self, cloud: Cloud, where: Place, aws: Separate
+        self, cloud: Cloud, where: AwsUrl, aws: CompositeBackend
     ) -> None:
         aws.timers.schedule(timer("t", time.time() + HOUR))
         aws.timers.cancel("t")

@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from settled import Denied
-from settled_aws import Addresses, Place, addresses
+from settled import BackendConfigError
+from settled_aws import Addresses, AwsUrl, find_addresses
 from settled_aws.url import place_in
 from settled_runtime import connect
 from tests.adapters.aws.fixtures import LEASE, REGION, Cloud, place
@@ -31,7 +31,7 @@ def test_each_thing_may_have_a_name_of_its_own() -> None:
         "keep_finished": "2592000",
         "largest_message": "262144",
     }
-    assert place_in(f"aws://eu-central-1/signup?{urlencode(options)}") == Place(
+    assert place_in(f"aws://eu-central-1/signup?{urlencode(options)}") == AwsUrl(
         "eu-central-1",
         "t",
         "q.fifo",
@@ -62,12 +62,12 @@ def test_each_thing_may_have_a_name_of_its_own() -> None:
     ],
 )
 def test_what_is_not_understood_is_denied(url: str, says: str) -> None:
-    with pytest.raises(Denied, match=says):
+    with pytest.raises(BackendConfigError, match=says):
         place_in(url)
 
 
 def test_where_things_are() -> None:
-    found = addresses(place("signup"), "https://sqs.cn-north-1.amazonaws.com.cn/123456789012", "aws-cn")
+    found = find_addresses(place("signup"), "https://sqs.cn-north-1.amazonaws.com.cn/123456789012", "aws-cn")
     assert found == Addresses(
         queue="https://sqs.cn-north-1.amazonaws.com.cn/123456789012/signup.fifo",
         delays="https://sqs.cn-north-1.amazonaws.com.cn/123456789012/signup-delays",
@@ -78,7 +78,7 @@ def test_where_things_are() -> None:
 
 @pytest.mark.parametrize("options", ["", f"&account={ACCOUNT}"])
 def test_a_backend_opens_by_its_url(
-    cloud: Cloud, where: Place, found: Addresses, options: str, monkeypatch: pytest.MonkeyPatch
+    cloud: Cloud, where: AwsUrl, found: Addresses, options: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert found.queue.endswith(where.queue)
     for name, value in cloud.environment.items():
@@ -95,5 +95,5 @@ def test_a_backend_opens_by_its_url(
 def test_a_queue_that_is_not_there_is_denied(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in cloud.environment.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(Denied, match="looking for the queue nowhere"):
+    with pytest.raises(BackendConfigError, match="looking for the queue nowhere"):
         connect(f"aws://{REGION}/nowhere{fresh_name()}")

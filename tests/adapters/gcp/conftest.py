@@ -9,7 +9,7 @@ import pytest
 
 from settled_gcp.documents import Collection
 from settled_gcp.store import FirestoreStore
-from settled_gcp.url import Place
+from settled_gcp.url import GcpUrl
 from tests.adapters.gcp.fixtures import Cloud, create, fresh_collection
 from tests.adapters.gcp.messaging import Messaging
 from tests.emulators.firestore import firestore
@@ -37,7 +37,7 @@ def cloud(firestore_address: str) -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def where(cloud: Cloud) -> Place:
+def where(cloud: Cloud) -> GcpUrl:
     """A place of its own in the project, with all that belongs to it."""
     where = cloud.place(fresh_name())
     create(cloud, where)

@@ -15,10 +15,10 @@ from settled.durable import Message
 from settled_gcp.clients import FIRESTORE, PUBLISHER, SUBSCRIBER, TASKS, client_of
 from settled_gcp.connect import assemble
 from settled_gcp.documents import Collection
-from settled_gcp.envelope import sealed
+from settled_gcp.envelope import to_text
 from settled_gcp.names import ordering_key
-from settled_gcp.url import Place, place_in
-from settled_runtime import Separate
+from settled_gcp.url import GcpUrl, place_in
+from settled_runtime import CompositeBackend
 from tests.emulators.pubsub import GoogleServer
 from tests.support.builders import fresh_name, watched
 
@@ -77,11 +77,11 @@ class Cloud:
         said = {"location": LOCATION, "lease": f"{LEASE}", "publish": self.server.url, **options}
         return f"gcp://{PROJECT}/{name}?{urlencode(said)}"
 
-    def place(self, name: str, **options: str) -> Place:
+    def place(self, name: str, **options: str) -> GcpUrl:
         return place_in(self.url(name, **options))
 
 
-def create(cloud: Cloud, where: Place, **options: Any) -> None:
+def create(cloud: Cloud, where: GcpUrl, **options: Any) -> None:
     """Make what the module in ``examples/gcp-signup`` makes, with these `options` of the subscription."""
     dead = f"{where.topic_name}-dead"
     for name in (where.topic_name, dead):
@@ -101,7 +101,7 @@ def create(cloud: Cloud, where: Place, **options: Any) -> None:
     cloud.tasks.create_queue(request={"parent": queues, "queue": queue})
 
 
-def backend(cloud: Cloud, where: Place, clock: Callable[[], float] | None = None) -> Separate:
+def backend(cloud: Cloud, where: GcpUrl, clock: Callable[[], float] | None = None) -> CompositeBackend:
     return assemble(
         where,
         firestore=cloud.firestore,
@@ -145,7 +145,7 @@ class _Ahead:
 def pushed(sent: Message, content: bytes | None = None, **changes: Any) -> bytes:
     """The body of a push request, but for these `changes` to its message."""
     about = {
-        "data": base64.b64encode(content or sealed(sent)).decode(),
+        "data": base64.b64encode(content or to_text(sent)).decode(),
         "orderingKey": ordering_key(sent.key),
         **changes,
     }

@@ -7,30 +7,30 @@ from datetime import timedelta
 
 from settled import Policy, Retry
 from settled_gcp.clients import PUBLISHER, SUBSCRIBER, TASKS, client_of
-from settled_gcp.cloud_tasks_timers import CloudTasksTimers, Target
+from settled_gcp.cloud_tasks_timers import CloudTasksTimers, TaskTarget
 from settled_gcp.push import PushHandler, push_handler
 from settled_gcp.queue import PubSubQueue
 from settled_local import open_sqlite
-from settled_runtime import Host, Separate
+from settled_runtime import CompositeBackend, Host
 from tests.support.traced_machine import MACHINE
 
 AUDIENCE = "https://signup.example/push"
 PUSHER = "pusher@settled-test.iam.gserviceaccount.com"
 
 
-def backend(name: str, project: str, address: str, url: str, file: str) -> Separate:
+def backend(name: str, project: str, address: str, url: str, file: str) -> CompositeBackend:
     """Records in a file of SQLite, and messages and timers at the tests' server."""
     topic = f"projects/{project}/topics/{name}"
     publisher, subscriber, tasks = (client_of(each, emulator=address) for each in (PUBLISHER, SUBSCRIBER, TASKS))
     queue = PubSubQueue(publisher, subscriber, topic, f"projects/{project}/subscriptions/{name}", 10)
-    target = Target(
+    target = TaskTarget(
         f"projects/{project}/locations/europe-west1/queues/{name}",
         f"{url}/v1/{topic}:publish",
         f"timers@{project}.iam.gserviceaccount.com",
     )
     records = open_sqlite(f"sqlite:///{file}")
     timers = CloudTasksTimers(lambda: tasks, target, queue.send)
-    return Separate(records.store, queue, timers, lease=10.0, closing=(records.close,))
+    return CompositeBackend(records.store, queue, timers, lease=10.0, closing=(records.close,))
 
 
 def host() -> Host:

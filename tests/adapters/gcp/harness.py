@@ -16,9 +16,9 @@ from typing import Any
 from attrs import evolve, frozen
 
 from settled.durable import Backend, Capability
-from settled_conformance import Harness, Kind, Opener, Point
+from settled_conformance import BackendKind, Harness, Opener, Point
 from settled_gcp import open_gcp
-from settled_gcp.url import Place
+from settled_gcp.url import GcpUrl
 from tests.adapters.gcp.fixtures import Cloud, backend, create
 from tests.emulators.firestore import firestore
 from tests.emulators.pubsub import pubsub
@@ -44,7 +44,7 @@ class GcpHarness(Harness):
     delivers exactly once; `options` are those of the URL.
     """
 
-    kind = Kind.EMULATOR
+    kind = BackendKind.EMULATOR
     capabilities = frozenset({Capability.SCAN})
     tick = 1.0
 
@@ -65,7 +65,7 @@ class GcpHarness(Harness):
         return backend(self._watched, self._place, self.now)
 
     def reset(self) -> None:
-        self._place: Place = self._cloud.place(fresh_name("c"), lease=f"{MINUTE}", **self._options)
+        self._place: GcpUrl = self._cloud.place(fresh_name("c"), lease=f"{MINUTE}", **self._options)
         create(self._cloud, self._place, **self._subscription)
         self._place_of_processes: str | None = None
 

@@ -7,7 +7,7 @@ from typing import Any
 from attrs import field, frozen
 
 from settled_gcp.clients import PUBLISHER, SUBSCRIBER, TASKS, client_of
-from settled_gcp.cloud_tasks_timers import CloudTasksTimers, Target
+from settled_gcp.cloud_tasks_timers import CloudTasksTimers, TaskTarget
 from settled_gcp.queue import PubSubQueue
 from tests.adapters.gcp.fixtures import LEASE, PROJECT
 from tests.emulators.pubsub import GoogleServer
@@ -84,7 +84,7 @@ class Messaging:
         return PubSubQueue(self.publisher, self.subscriber, self.topic, self.subscription, **settings)
 
     def timers(self, queue: PubSubQueue) -> CloudTasksTimers:
-        target = Target(self.task_queue, self.server.publish_url(self.topic), ACCOUNT)
+        target = TaskTarget(self.task_queue, self.server.publish_url(self.topic), ACCOUNT)
         return CloudTasksTimers(lambda: self.tasks, target, queue.send, self.server.now)
 
     def close(self) -> None:

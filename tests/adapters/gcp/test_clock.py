@@ -14,9 +14,9 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from settled import Denied, Unavailable
+from settled import AccessDeniedError, UnavailableError
 from settled_gcp.clock import DRIFT, FRESH, RESOLUTION, ServerTime
-from settled_gcp.cloud_tasks_timers import CloudTasksTimers, Target
+from settled_gcp.cloud_tasks_timers import CloudTasksTimers, TaskTarget
 from settled_gcp.documents import Collection
 from settled_gcp.firestore_timers import FirestoreTimers
 from settled_gcp.store import FirestoreStore
@@ -149,7 +149,7 @@ class TestAsking:
 
     @pytest.mark.parametrize(
         ("error", "kind"),
-        [(CALLS.ServiceUnavailable("not now"), Unavailable), (CALLS.PermissionDenied("never"), Denied)],
+        [(CALLS.ServiceUnavailable("not now"), UnavailableError), (CALLS.PermissionDenied("never"), AccessDeniedError)],
     )
     def test_and_if_nothing_is_known_there_is_none(self, world: World, error: Exception, kind: type[Exception]) -> None:
         world.fails = error
@@ -245,7 +245,7 @@ class TestTheBackend:
 
     def test_what_is_due_by_that_time_needs_no_task(self, documents: Any) -> None:
         sent = list[str]()
-        target = Target(f"projects/{PROJECT}/locations/l/queues/q", "https://nowhere.example", "timers@p")
+        target = TaskTarget(f"projects/{PROJECT}/locations/l/queues/q", "https://nowhere.example", "timers@p")
         clock = ServerTime(ahead(documents, DAY), HERE)
         timers = CloudTasksTimers(
             lambda: pytest.fail("a task was made"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from settled import Key, Unavailable
+from settled import Key, UnavailableError
 from settled.durable import Timer
 from settled_gcp.cloud_tasks_timers import LONGEST_WAIT, SCOPE, CloudTasksTimers, at
 from settled_gcp.names import NAMES_OF_A_TIMER, task_ids
@@ -238,6 +238,6 @@ class TestRequests:
 
     def test_one_that_could_not_be_made_did_not_happen(self, wakes: Wakes) -> None:
         wakes.messaging.server.fail("CreateTask", "RESOURCE_EXHAUSTED")
-        with pytest.raises(Unavailable, match="scheduling the timer t"):
+        with pytest.raises(UnavailableError, match="scheduling the timer t"):
             wakes.timers.schedule(timer("t", wakes.now() + 60))
         assert wakes.tasks() == []

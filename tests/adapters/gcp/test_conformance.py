@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from settled_conformance import GUARANTEES, Session, Status
+from settled_conformance import GUARANTEES, Session, VerdictStatus
 from tests.adapters.gcp.fixtures import Cloud
 from tests.adapters.gcp.harness import AT_LEAST_ONCE, GcpHarness
 from tests.emulators.pubsub import pubsub
@@ -59,17 +59,17 @@ def swept(standing: Cloud, cloud: Cloud) -> Session:
 @pytest.mark.parametrize("guarantee", QUICK)
 def test_with_exactly_once_delivery_and_cloud_tasks(exactly_once: Session, guarantee: str) -> None:
     verdict = exactly_once.verdict(guarantee)
-    assert verdict.status is Status.PASS, verdict.detail
+    assert verdict.status is VerdictStatus.PASS, verdict.detail
 
 
 @pytest.mark.parametrize("guarantee", WHERE_REPETITIONS_MATTER)
 def test_where_acknowledged_followers_come_again(at_least_once: Session, guarantee: str) -> None:
     """Pub/Sub documents that redelivery of a message repeats all later ones of its key, acknowledged or not."""
     verdict = at_least_once.verdict(guarantee)
-    assert verdict.status is (Status.XFAIL if guarantee in AT_LEAST_ONCE else Status.PASS), verdict.detail
+    assert verdict.status is (VerdictStatus.XFAIL if guarantee in AT_LEAST_ONCE else VerdictStatus.PASS), verdict.detail
 
 
 @pytest.mark.parametrize("guarantee", WHERE_TIMERS_MATTER)
 def test_with_swept_timers(swept: Session, guarantee: str) -> None:
     verdict = swept.verdict(guarantee)
-    assert verdict.status is Status.PASS, verdict.detail
+    assert verdict.status is VerdictStatus.PASS, verdict.detail

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from settled import Conflict, Unavailable
+from settled import ConflictError, UnavailableError
 from settled_gcp.documents import Collection
-from settled_gcp.store import Contention, FirestoreStore
+from settled_gcp.store import ConcurrencyMode, FirestoreStore
 from tests.support.builders import ADA, letter, stored
 
 
@@ -25,7 +25,7 @@ def count_to(store: FirestoreStore, times: int) -> int:
             version, number = (0, 0) if found is None else (found.version, int(found.body or 0))
             try:
                 store.commit(ADA, stored(version + 1, f"{number + 1}"), version)
-            except (Conflict, Unavailable):
+            except (ConflictError, UnavailableError):
                 lost += 1
             else:
                 break
@@ -41,10 +41,10 @@ def contend(store: Callable[[], FirestoreStore], clients: int, times: int) -> tu
 
 
 @pytest.mark.parametrize(
-    ("contention", "clients", "times"), [(Contention.PRECONDITION, 8, 10), (Contention.TRANSACTION, 2, 2)]
+    ("contention", "clients", "times"), [(ConcurrencyMode.PRECONDITION, 8, 10), (ConcurrencyMode.TRANSACTION, 2, 2)]
 )
 def test_every_commit_that_was_answered_counts_once(
-    documents: Any, collection: Collection, contention: Contention, clients: int, times: int
+    documents: Any, collection: Collection, contention: ConcurrencyMode, clients: int, times: int
 ) -> None:
     """With a few only where transactions meet.
 
@@ -55,13 +55,13 @@ def test_every_commit_that_was_answered_counts_once(
     found = FirestoreStore(documents, collection).load(ADA)
     assert found is not None
     assert (found.version, found.body) == (clients * times, f"{clients * times}")
-    if contention is Contention.PRECONDITION:
+    if contention is ConcurrencyMode.PRECONDITION:
         assert lost > 0
         assert seconds < 30
 
 
 def test_both_ways_may_meet_on_one_record(documents: Any, collection: Collection) -> None:
-    ways = iter([*Contention] * 2)
+    ways = iter([*ConcurrencyMode] * 2)
     contend(lambda: FirestoreStore(documents, collection, contention=next(ways)), 2, 3)
     assert FirestoreStore(documents, collection).load(ADA) == stored(6, "6")
 
@@ -74,7 +74,7 @@ def test_of_several_who_redrive_one_takes_the_dead_letters(documents: Any, colle
             FirestoreStore(documents, collection).commit(
                 ADA, stored(2, f"{by}"), 1, [letter(ADA, f"by {by}")], unbury=3
             )
-        except Conflict:
+        except ConflictError:
             return False
         return True
 
@@ -87,10 +87,10 @@ def test_of_several_who_redrive_one_takes_the_dead_letters(documents: Any, colle
 
 def test_a_commit_whose_answer_was_lost_is_not_done_again(documents: Any, collection: Collection) -> None:
     """A repetition meets its own first time: that is a conflict, never a second version."""
-    for contention in Contention:
+    for contention in ConcurrencyMode:
         store = FirestoreStore(documents, collection, contention=contention)
         expected = 0 if (found := store.load(ADA)) is None else found.version
         store.commit(ADA, stored(expected + 1), expected)
         for again in (store, FirestoreStore(documents, collection, contention=contention)):
-            with pytest.raises(Conflict):
+            with pytest.raises(ConflictError):
                 again.commit(ADA, stored(expected + 1), expected)

@@ -17,10 +17,10 @@ import pytest
 from settled import Key
 from settled.durable import Event, Message, encode
 from settled_gcp.clock import ServerTime
-from settled_gcp.envelope import sealed
+from settled_gcp.envelope import to_text
 from settled_gcp.names import ordering_key
 from settled_gcp.push import push_handler
-from settled_gcp.url import Place
+from settled_gcp.url import GcpUrl
 from settled_runtime import Client, Host
 from tests.adapters.gcp.fixtures import Cloud, backend, create, pushed
 from tests.support.builders import PATIENCE, fresh_name
@@ -33,7 +33,7 @@ LOOKS = {"pull"}
 class Till:
     """A host and a client whose requests are counted."""
 
-    def __init__(self, cloud: Cloud, where: Place) -> None:
+    def __init__(self, cloud: Cloud, where: GcpUrl) -> None:
         self.counted: Counter[str] = Counter()
         self._backend = backend(cloud.watched(self._count), where)
         self.host = Host([MACHINE], self._backend, observers=())
@@ -66,7 +66,7 @@ class Till:
 
 
 @pytest.fixture
-def till(cloud: Cloud, where: Place) -> Till:
+def till(cloud: Cloud, where: GcpUrl) -> Till:
     return Till(cloud, where)
 
 
@@ -96,7 +96,7 @@ def test_after_a_minute_the_time_is_read_unless_the_record_is(till: Till) -> Non
     assert till.take(lambda: till.client.send("ada", event("TAKE"))) == PLAIN
 
 
-def test_the_first_event_of_a_process_is_one_read_more_for_the_time(cloud: Cloud, where: Place) -> None:
+def test_the_first_event_of_a_process_is_one_read_more_for_the_time(cloud: Cloud, where: GcpUrl) -> None:
     till = Till(cloud, where)
     assert till.first == PLAIN + Counter(["batch_get_documents"])
 
@@ -140,10 +140,10 @@ def test_a_swept_timer_is_one_write_and_when_it_fires_one_read_and_one_delete(cl
     assert fired["commit"] == 2  # the record, and the long timer is cancelled
 
 
-def test_a_duplicate_is_one_read_and_one_acknowledgement(till: Till, cloud: Cloud, where: Place) -> None:
+def test_a_duplicate_is_one_read_and_one_acknowledgement(till: Till, cloud: Cloud, where: GcpUrl) -> None:
     again = Message(Key("jobs", "ada"), "once", encode(Event(event("TAKE"))))
-    data = {"data": sealed(again), "ordering_key": ordering_key(again.key)}
-    till.take(lambda: till.client.send("ada", event("TAKE"), id="once"))
+    data = {"data": to_text(again), "ordering_key": ordering_key(again.key)}
+    till.take(lambda: till.client.send("ada", event("TAKE"), message_id="once"))
     till.forget()
     counted = till.take(lambda: cloud.publisher.publish(request={"topic": where.topic_name, "messages": [data]}))
     assert counted == PLAIN - Counter(["commit"])
@@ -156,7 +156,7 @@ def test_a_commit_under_a_lock_is_one_read_more(cloud: Cloud) -> None:
     assert till.take(lambda: till.client.send("ada", event("TAKE"))) == PLAIN
 
 
-def test_sending_is_one_request(cloud: Cloud, where: Place) -> None:
+def test_sending_is_one_request(cloud: Cloud, where: GcpUrl) -> None:
     counted = Counter[str]()
     watched = backend(cloud.watched(lambda name: counted.update([name])), where)
     Client(MACHINE, watched).send("ada", event("TAKE"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from settled import Denied
+from settled import BackendConfigError
 from settled_gcp.doctor import (
     examine_gcp,
     of_the_agent,
@@ -25,8 +25,8 @@ from settled_gcp.doctor import (
     of_the_way_out,
 )
 from settled_gcp.documents import EXEMPT
-from settled_gcp.url import Place, place_in
-from settled_runtime.doctor import Danger, examine
+from settled_gcp.url import GcpUrl, place_in
+from settled_runtime.doctor import BackendProblem, examine
 from tests.adapters.gcp.fixtures import Cloud, create
 
 PLACE = place_in("gcp://p/signup?location=europe-west1&keep_finished=2678400")
@@ -53,8 +53,8 @@ TO = {"push_endpoint": "https://signup.example/push"}
 TOKEN = {"service_account_email": "push@p.iam.gserviceaccount.com", "audience": "signup"}
 
 
-def says(dangers: Iterator[Danger]) -> list[str]:
-    return [danger.what for danger in dangers]
+def says(dangers: Iterator[BackendProblem]) -> list[str]:
+    return [danger.problem for danger in dangers]
 
 
 class TestAProject:
@@ -63,12 +63,12 @@ class TestAProject:
         for name, value in cloud.environment.items():
             monkeypatch.setenv(name, value)
 
-    def examined(self, cloud: Cloud, where: Place) -> list[str]:
+    def examined(self, cloud: Cloud, where: GcpUrl) -> list[str]:
         found = examine(cloud.url(where.collection))
         assert found is not None
-        return [danger.what.partition(" (")[0] for danger in found]
+        return [danger.problem.partition(" (")[0] for danger in found]
 
-    def test_what_it_lacks_is_said_and_so_is_what_nobody_could_look_at(self, cloud: Cloud, where: Place) -> None:
+    def test_what_it_lacks_is_said_and_so_is_what_nobody_could_look_at(self, cloud: Cloud, where: GcpUrl) -> None:
         assert self.examined(cloud, where) == [
             f"{where.subscription} keeps messages for less than 31 days",
             f"{where.subscription} expires",
@@ -95,7 +95,7 @@ class TestAProject:
         assert [what for what in self.examined(cloud, where) if "could not be looked at" not in what] == []
 
     def test_a_url_that_is_not_understood_is_denied(self) -> None:
-        with pytest.raises(Denied):
+        with pytest.raises(BackendConfigError):
             examine_gcp("gcp://p")
 
 

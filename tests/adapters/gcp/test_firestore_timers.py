@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from attrs import define, field
 
-from settled import Key, TooLarge
+from settled import Key, TooLargeError
 from settled.durable.messages import Message
 from settled.durable.ports import Delivery
 from settled_gcp.documents import Collection
@@ -166,7 +166,7 @@ class TestSweep:
 
     def test_more_than_a_document_holds_is_refused(self, timers: FirestoreTimers, clock: Clock) -> None:
         large = timer("t", clock() + 1)
-        with pytest.raises(TooLarge, match=r"the timer t: 1,048,\d\d\d bytes"):
+        with pytest.raises(TooLargeError, match=r"the timer t: 1,048,\d\d\d bytes"):
             timers.schedule(type(large)(large.id, message(ADA, "t", "x" * 1_048_400), large.due))
 
 

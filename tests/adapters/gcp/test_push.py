@@ -21,15 +21,15 @@ from typing import Any, cast
 import pytest
 from attrs import field, frozen
 
-from settled import Key, Unavailable
+from settled import Key, UnavailableError
 from settled.durable import Event, Message, Start, Timer, encode
 from settled_gcp.clock import ServerTime
-from settled_gcp.envelope import sealed, sealed_timer
-from settled_gcp.push import Answer, push_handler
-from settled_gcp.push_auth import ASKED_EVERY, KEPT, Caller, Doorkeeper
+from settled_gcp.envelope import timer_to_text, to_text
+from settled_gcp.push import PushResponse, push_handler
+from settled_gcp.push_auth import ASKED_EVERY, KEPT, Caller, TokenVerifier
 from settled_gcp.queue import PubSubQueue
 from settled_local import MemoryBackend
-from settled_runtime import Client, Host, Separate
+from settled_runtime import Client, CompositeBackend, Host
 from tests.adapters.gcp.fixtures import PROJECT, pushed
 from tests.adapters.gcp.function import AUDIENCE, PUSHER, backend
 from tests.adapters.gcp.messaging import Messaging
@@ -64,7 +64,7 @@ class Service:
     traces: Path
 
     def send(self, instance: str, type: str, number: int, **more: Any) -> None:
-        self.client.send(instance, {"type": type, "number": number, **more}, id=f"{instance}.{number}")
+        self.client.send(instance, {"type": type, "number": number, **more}, message_id=f"{instance}.{number}")
 
     def taken(self, instance: str) -> list[Any]:
         snapshot = self.client.get(instance)
@@ -215,7 +215,7 @@ class TestEachWay:
 
     def test_a_timer_that_comes_early_is_scheduled_again_and_acknowledged(self, service: Service) -> None:
         early = timer("early", time.time() + 3600.0)
-        assert service.post(pushed(early.message, sealed_timer(early)), service.token()) == (200, "")
+        assert service.post(pushed(early.message, timer_to_text(early)), service.token()) == (200, "")
         request = {"parent": service.messaging.task_queue}
         waiting = service.messaging.tasks.list_tasks(request=request, retry=None, timeout=5.0)
         assert early.due in [pytest.approx(task.schedule_time.timestamp()) for task in waiting]
@@ -265,11 +265,11 @@ class TestTheTime:
         clock.heard(at(world.true))
         handler = push_handler(standing_host(clock, waiting), audience=AUDIENCE, email=PUSHER)
         wait = Timer("t", start("ada"), world.true + 3600.0)
-        body = pushed(wait.message, sealed_timer(wait))
-        assert handler.taken(body) == Answer(HTTPStatus.OK)
+        body = pushed(wait.message, timer_to_text(wait))
+        assert handler.taken(body) == PushResponse(HTTPStatus.OK)
         assert waiting.scheduled == [wait]
         world.true += 7200.0
-        assert handler.taken(body) == Answer(HTTPStatus.OK)
+        assert handler.taken(body) == PushResponse(HTTPStatus.OK)
         assert waiting.scheduled == [wait]
         assert waiting.records.store.load(Key("jobs", "ada")) is not None
 
@@ -297,7 +297,7 @@ def standing_host(clock: ServerTime, waiting: Waiting) -> Host:
     """A host of which nothing is sent, and messages come by push alone."""
     nobody = cast("Any", None)
     queue = PubSubQueue(nobody, cast("Any", Mute()), "topic", "subscription")
-    return Host([MACHINE], Separate(waiting.records.store, queue, waiting, clock=clock))
+    return Host([MACHINE], CompositeBackend(waiting.records.store, queue, waiting, clock=clock))
 
 
 class Mute:
@@ -337,14 +337,14 @@ class TestDoorkeeper:
         assert living.requests()["GET /certs"] - passing[1] == 2
 
     def test_without_them_nothing_can_be_said(self) -> None:
-        keeper = Doorkeeper(Caller(AUDIENCE, PUSHER), f"http://127.0.0.1:{free_port()}/certs")
-        with pytest.raises(Unavailable, match="fetching Google's certificates"):
+        keeper = TokenVerifier(Caller(AUDIENCE, PUSHER), f"http://127.0.0.1:{free_port()}/certs")
+        with pytest.raises(UnavailableError, match="fetching Google's certificates"):
             keeper.check(f"Bearer {Signer().token(PUSHER, AUDIENCE)}")
 
-    def keeper(self, server: GoogleServer) -> tuple[Doorkeeper, list[float]]:
+    def keeper(self, server: GoogleServer) -> tuple[TokenVerifier, list[float]]:
         """A doorkeeper, its time, and how often certificates were fetched before."""
         passing = [0.0, float(server.requests().get("GET /certs", 0))]
-        return Doorkeeper(Caller(AUDIENCE, PUSHER), server.certificates, lambda: passing[0]), passing
+        return TokenVerifier(Caller(AUDIENCE, PUSHER), server.certificates, lambda: passing[0]), passing
 
     def good(self, server: GoogleServer) -> str:
         return f"Bearer {server.token(PUSHER, AUDIENCE)}"
@@ -398,6 +398,6 @@ def strange() -> Mapping[str, bytes]:
         "a list": b"[]",
         "no base64": pushed(ada, data="***"),
         "not ours": pushed(ada, b"hello"),
-        "no ordering key": json.dumps({"message": {"data": base64.b64encode(sealed(ada)).decode()}}).encode(),
+        "no ordering key": json.dumps({"message": {"data": base64.b64encode(to_text(ada)).decode()}}).encode(),
         "in another key's order": pushed(ada, orderingKey="jobs/ben"),
     }

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from settled import Conflict, Key, TooLarge, Unavailable, Unknown
+from settled import ConflictError, Key, OutcomeUnknownError, TooLargeError, UnavailableError
 from settled.durable import Delivery, Message, Timer
-from settled_gcp.envelope import opened, sealed, sealed_timer
+from settled_gcp.envelope import from_text, timer_to_text, to_text
 from settled_gcp.names import LONGEST_ORDERING_KEY, ordering_key
-from settled_gcp.queue import LARGEST, MOST_AT_ONCE, PUSHED, Entry, PubSubQueue, in_batches
+from settled_gcp.queue import LARGEST, MOST_AT_ONCE, PUSHED, PublishEntry, PubSubQueue, in_batches
 from tests.adapters.gcp.fixtures import LEASE
 from tests.adapters.gcp.messaging import Messaging
 from tests.emulators.pubsub import GoogleServer
@@ -124,7 +124,7 @@ class TestExactlyOnce:
         self, queue: PubSubQueue, messaging: Messaging
     ) -> None:
         old, new = self.left_behind(queue, messaging)
-        with pytest.raises(Conflict, match="the lease of 1 was lost"):
+        with pytest.raises(ConflictError, match="the lease of 1 was lost"):
             queue.extend([old, new], 60.0)
         messaging.server.advance(59)
         assert ids(queue.receive(1)) == []
@@ -138,7 +138,7 @@ class TestExactlyOnce:
         queue.extend(held, LEASE)
         messaging.server.advance(LEASE)
         for _ in range(2):
-            with pytest.raises(Conflict, match="the lease of 1 was lost"):
+            with pytest.raises(ConflictError, match="the lease of 1 was lost"):
                 queue.extend(held, LEASE)
         assert ids(queue.receive(1)) == ["1"]
 
@@ -149,7 +149,7 @@ class TestExactlyOnce:
         queue.send([message(ADA, "1"), message(ADA, "2")])
         first, second = queue.receive(2)
         end(queue, [first])
-        with pytest.raises(Conflict, match="the lease of 1"):
+        with pytest.raises(ConflictError, match="the lease of 1"):
             queue.extend([first, second], LEASE)
 
     def test_of_thousands_every_lost_one_is_told(self, queue: PubSubQueue, messaging: Messaging) -> None:
@@ -158,7 +158,7 @@ class TestExactlyOnce:
         messaging.server.advance(LEASE)
         new = queue.receive(MOST_AT_ONCE)
         queue.extend(new, LEASE)
-        with pytest.raises(Conflict, match="the lease of 7 was lost"):
+        with pytest.raises(ConflictError, match="the lease of 7 was lost"):
             queue.extend([*new, old[7]], LEASE)
 
     def test_an_extension_whose_answer_was_lost_may_be_made_again(
@@ -167,7 +167,7 @@ class TestExactlyOnce:
         queue.send([message(ADA, "1")])
         held = queue.receive(1)
         messaging.server.fail("ModifyAckDeadline", "UNAVAILABLE", done=True)
-        with pytest.raises(Unavailable, match="extending in"):
+        with pytest.raises(UnavailableError, match="extending in"):
             queue.extend(held, 60.0)
         queue.extend(held, 60.0)
         messaging.server.advance(LEASE)
@@ -185,7 +185,7 @@ class TestExactlyOnce:
         queue.send([message(ADA, "1")])
         held = queue.receive(1)
         messaging.server.fail("Acknowledge", "TRANSIENT_FAILURE_INVALID_ACK_ID")
-        with pytest.raises(Unavailable, match="may be tried again"):
+        with pytest.raises(UnavailableError, match="may be tried again"):
             queue.ack(held)
         queue.ack(held)
         messaging.server.advance(LEASE)
@@ -257,7 +257,7 @@ class TestPublisher:
     def test_what_was_not_sent_is_sent_again_in_its_place(self, queue: PubSubQueue, messaging: Messaging) -> None:
         queue.send([message(ADA, "1")])
         messaging.server.fail("Publish", "RESOURCE_EXHAUSTED")
-        with pytest.raises(Unavailable):
+        with pytest.raises(UnavailableError):
             queue.send([message(ADA, "2"), message(ADA, "3")])
         queue.send([message(ADA, "2"), message(ADA, "3")])
         queue.send([message(ADA, "4")])
@@ -267,7 +267,7 @@ class TestPublisher:
         self, queue: PubSubQueue, messaging: Messaging
     ) -> None:
         messaging.server.fail("Publish", "UNAVAILABLE", done=True)
-        with pytest.raises(Unknown):
+        with pytest.raises(OutcomeUnknownError):
             queue.send([message(ADA, "1"), message(ADA, "2")])
         queue.send([message(ADA, "1"), message(ADA, "2")])
         assert ids(queue.receive(10)) == ["1", "2", "1", "2"]
@@ -286,7 +286,7 @@ class TestPublisher:
     ) -> None:
         line = [message(ADA, f"{number}") for number in range(2 * MOST_AT_ONCE + 1)]
         messaging.server.fail("Publish", "RESOURCE_EXHAUSTED", skip=1)
-        with pytest.raises(Unknown, match="1 of 3 requests were answered"):
+        with pytest.raises(OutcomeUnknownError, match="1 of 3 requests were answered"):
             queue.send([*line, message(BEN, "x")][:-1])
         assert ids(queue.receive(5000)) == [f"{number}" for number in range(MOST_AT_ONCE)]
 
@@ -298,18 +298,18 @@ class TestPublisher:
 
 class TestSizes:
     def test_a_message_that_is_too_large_sends_none(self, queue: PubSubQueue) -> None:
-        with pytest.raises(TooLarge, match="10,000,000"):
+        with pytest.raises(TooLargeError, match="10,000,000"):
             queue.send([message(ADA, "1"), message(ADA, "2", "x" * LARGEST)])
         assert ids(queue.receive(10)) == []
 
     def test_the_largest_fits(self, queue: PubSubQueue) -> None:
-        beside = len(sealed(message(ADA, "1", ""))) + len(ordering_key(ADA)) + 64
+        beside = len(to_text(message(ADA, "1", ""))) + len(ordering_key(ADA)) + 64
         queue.send([message(ADA, "1", "x" * (LARGEST - beside))])
         assert ids(queue.receive(1, 5.0)) == ["1"]
 
     def test_a_request_has_one_key_a_thousand_messages_and_ten_megabytes(self) -> None:
-        def entries(ordering: str, count: int, size: int) -> list[Entry]:
-            return [Entry(ordering, b"", size) for _ in range(count)]
+        def entries(ordering: str, count: int, size: int) -> list[PublishEntry]:
+            return [PublishEntry(ordering, b"", size) for _ in range(count)]
 
         batches = in_batches(entries("a", 1001, 1) + entries("b", 3, LARGEST // 2) + entries("a", 2, 1))
         assert [(batch[0].ordering, len(batch)) for batch in batches] == [("a", 1000), ("a", 3), ("b", 2), ("b", 1)]
@@ -341,7 +341,7 @@ class TestWhatIsNotOurs:
         assert ids(queue.receive(10)) == ["1"]
 
     def test_a_message_in_the_order_of_another_key_is_not_taken(self, queue: PubSubQueue, messaging: Messaging) -> None:
-        self.publish(messaging, sealed(message(ADA, "1")), ordering_key(BEN))
+        self.publish(messaging, to_text(message(ADA, "1")), ordering_key(BEN))
         assert ids(queue.receive(10)) == []
 
 
@@ -349,7 +349,7 @@ class TestTimersBeforeTheirTime:
     """A timer that is published early, because Cloud Tasks would not wait so long."""
 
     def send(self, messaging: Messaging, sent: Timer) -> None:
-        published = {"data": sealed_timer(sent), "ordering_key": ordering_key(sent.message.key)}
+        published = {"data": timer_to_text(sent), "ordering_key": ordering_key(sent.message.key)}
         request = {"topic": messaging.topic, "messages": [published]}
         messaging.publisher.publish(request=request, retry=None, timeout=5.0)
 
@@ -366,7 +366,7 @@ class TestTimersBeforeTheirTime:
 
     def test_if_that_fails_nothing_of_its_key_goes_past_it(self, messaging: Messaging) -> None:
         def fail(_: Timer) -> None:
-            raise Unavailable("not now")
+            raise UnavailableError("not now")
 
         queue = messaging.queue(rearm=fail)
         self.send(messaging, timer("t", messaging.server.now() + 600))
@@ -383,8 +383,8 @@ class TestTimersBeforeTheirTime:
         assert [each.message for each in messaging.queue().receive(10)] == [due.message]
 
     def test_it_is_written_with_its_time(self) -> None:
-        assert opened(sealed_timer(timer("t", 12.625))) == timer("t", 12.625)
-        assert isinstance(opened(sealed(message(ADA, "1"))), Message)
+        assert from_text(timer_to_text(timer("t", 12.625))) == timer("t", 12.625)
+        assert isinstance(from_text(to_text(message(ADA, "1"))), Message)
 
 
 class TestWaiting:
@@ -397,9 +397,9 @@ class TestWaiting:
 
     def test_nothing_is_leased_if_the_time_cannot_be_told(self, messaging: Messaging) -> None:
         def fail() -> float:
-            raise Unavailable("Firestore does not answer")
+            raise UnavailableError("Firestore does not answer")
 
         messaging.queue().send([message(ADA, "1")])
-        with pytest.raises(Unavailable, match="Firestore"):
+        with pytest.raises(UnavailableError, match="Firestore"):
             messaging.queue(clock=fail).receive(1)
         assert messaging.server.outstanding(messaging.subscription) == 0

@@ -14,7 +14,15 @@ import pytest
 from attrs import frozen
 from google.api_core.exceptions import GoogleAPICallError
 
-from settled import Conflict, Denied, SettledError, TooLarge, Unavailable, Unknown
+from settled import (
+    AccessDeniedError,
+    BackendConfigError,
+    ConflictError,
+    OutcomeUnknownError,
+    SettledError,
+    TooLargeError,
+    UnavailableError,
+)
 from settled.durable import Delivery
 from settled_gcp.clients import PUBLISHER, SUBSCRIBER, client_of
 from settled_gcp.errors import status_of, translated
@@ -28,20 +36,20 @@ INFO: Any = import_module("google.rpc.error_details_pb2")
 CREDENTIALS: Any = import_module("google.auth.exceptions")
 
 WRITING: list[tuple[str, type[SettledError]]] = [
-    ("ABORTED", Unavailable),
-    ("RESOURCE_EXHAUSTED", Unavailable),
-    ("PERMISSION_DENIED", Denied),
-    ("UNAUTHENTICATED", Denied),
-    ("NOT_FOUND", Denied),
-    ("FAILED_PRECONDITION", Denied),
-    ("INVALID_ARGUMENT", Denied),
-    ("UNIMPLEMENTED", Denied),
-    ("UNAVAILABLE", Unknown),
-    ("DEADLINE_EXCEEDED", Unknown),
-    ("CANCELLED", Unknown),
-    ("INTERNAL", Unknown),
-    ("UNKNOWN", Unknown),
-    ("DATA_LOSS", Unknown),
+    ("ABORTED", UnavailableError),
+    ("RESOURCE_EXHAUSTED", UnavailableError),
+    ("PERMISSION_DENIED", AccessDeniedError),
+    ("UNAUTHENTICATED", AccessDeniedError),
+    ("NOT_FOUND", BackendConfigError),
+    ("FAILED_PRECONDITION", BackendConfigError),
+    ("INVALID_ARGUMENT", BackendConfigError),
+    ("UNIMPLEMENTED", BackendConfigError),
+    ("UNAVAILABLE", OutcomeUnknownError),
+    ("DEADLINE_EXCEEDED", OutcomeUnknownError),
+    ("CANCELLED", OutcomeUnknownError),
+    ("INTERNAL", OutcomeUnknownError),
+    ("UNKNOWN", OutcomeUnknownError),
+    ("DATA_LOSS", OutcomeUnknownError),
 ]
 
 
@@ -56,7 +64,7 @@ class TestStatuses:
     @pytest.mark.parametrize("status", ["UNAVAILABLE", "CANCELLED", "INTERNAL", "UNKNOWN"])
     def test_of_what_was_only_read_which_can_be_tried_again(self, messaging: Messaging, status: str) -> None:
         messaging.server.fail("Pull", status)
-        with pytest.raises(Unavailable, match="pulling from"):
+        with pytest.raises(UnavailableError, match="pulling from"):
             messaging.queue().receive(1)
 
     def test_each_of_them_means_something(self) -> None:
@@ -65,9 +73,9 @@ class TestStatuses:
 
     def test_a_lost_race_is_a_conflict_only_where_there_is_one(self) -> None:
         error = CALLS.from_grpc_status(grpc.StatusCode.FAILED_PRECONDITION, "the stored version does not match")
-        with pytest.raises(Conflict), translated("committing", races={"FAILED_PRECONDITION"}):
+        with pytest.raises(ConflictError), translated("committing", races={"FAILED_PRECONDITION"}):
             raise error
-        with pytest.raises(Denied), translated("publishing"):
+        with pytest.raises(BackendConfigError), translated("publishing"):
             raise error
 
     @pytest.mark.parametrize("call", ["acknowledge", "extend"])
@@ -77,13 +85,13 @@ class TestStatuses:
         refused = CALLS.PermissionDenied("no", error_info=details)
         queue = PubSubQueue(cast("Any", None), cast("Any", Refusing(refused)), "topics/t", "subscriptions/s")
         held = [Delivery(message(ADA, "1"), "receipt", 1, 0.0)]
-        with pytest.raises(Denied, match="no leave"):
+        with pytest.raises(AccessDeniedError, match="no leave"):
             queue.ack(held) if call == "acknowledge" else queue.extend(held, 60.0)
 
     def test_a_call_is_one_request_because_the_client_retries_nothing(self, messaging: Messaging) -> None:
         before = messaging.server.requests().get("Publish", 0)
         messaging.server.fail("Publish", "UNAVAILABLE")
-        with pytest.raises(Unknown):
+        with pytest.raises(OutcomeUnknownError):
             messaging.queue().send([message(ADA, "1")])
         assert messaging.server.requests()["Publish"] - before == 1
 
@@ -99,12 +107,12 @@ class TestSizes:
         ],
     )
     def test_what_is_too_large_is_said_in_words(self, error: Exception) -> None:
-        with pytest.raises(TooLarge), translated("publishing"):
+        with pytest.raises(TooLargeError), translated("publishing"):
             raise error
 
     def test_what_pubsub_finds_too_large(self, messaging: Messaging, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("settled_gcp.queue.LARGEST", 11_000_000)
-        with pytest.raises(TooLarge, match="too large"):
+        with pytest.raises(TooLargeError, match="too large"):
             messaging.queue().send([message(ADA, "1", "x" * 10_000_000)])
 
 
@@ -112,9 +120,9 @@ class TestCredentials:
     @pytest.mark.parametrize(
         ("error", "kind"),
         [
-            (CREDENTIALS.DefaultCredentialsError("Your default credentials were not found."), Denied),
-            (CREDENTIALS.RefreshError("invalid_grant: Bad Request"), Denied),
-            (CREDENTIALS.TransportError("no route to metadata.google.internal"), Unavailable),
+            (CREDENTIALS.DefaultCredentialsError("Your default credentials were not found."), AccessDeniedError),
+            (CREDENTIALS.RefreshError("invalid_grant: Bad Request"), AccessDeniedError),
+            (CREDENTIALS.TransportError("no route to metadata.google.internal"), UnavailableError),
         ],
     )
     def test_they_are_missing_or_cannot_be_asked_for(self, error: Any, kind: type[SettledError]) -> None:
@@ -132,13 +140,13 @@ class TestOtherErrors:
 class TestTheWire:
     def test_nobody_listens_so_nothing_happened(self) -> None:
         with at(f"127.0.0.1:{free_port()}") as queue:
-            with pytest.raises(Unavailable, match="nobody answered"):
+            with pytest.raises(UnavailableError, match="nobody answered"):
                 queue.send([message(ADA, "1")])
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 queue.receive(1)
 
     def test_a_connection_that_broke_leaves_open_whether_it_happened(self) -> None:
-        with hanging_up() as address, at(address) as queue, pytest.raises(Unknown):
+        with hanging_up() as address, at(address) as queue, pytest.raises(OutcomeUnknownError):
             queue.send([message(ADA, "1")])
 
     def test_a_lost_answer_to_an_acknowledgement_may_be_repeated(self, messaging: Messaging) -> None:
@@ -146,7 +154,7 @@ class TestTheWire:
         queue.send([message(ADA, "1"), message(ADA, "2")])
         held = queue.receive(10)
         messaging.server.fail("Acknowledge", "UNAVAILABLE", done=True)
-        with pytest.raises(Unknown):
+        with pytest.raises(OutcomeUnknownError):
             queue.ack(held[:1])
         queue.ack(held[:1])
         queue.release(held[1:])

@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 import pytest
 from attrs import frozen
 
-from settled_gcp.url import Place
+from settled_gcp.url import GcpUrl
 from tests.adapters.gcp.fixtures import PROJECT, Cloud, create
 from tests.emulators.running import free_port, running
 from tests.examples.processes import ROOT, MailServer, mail_server
@@ -29,7 +29,7 @@ AUDIENCE = "signup-push"
 PUSHER = f"signup-push@{PROJECT}.iam.gserviceaccount.com"
 
 
-def test_it_is_played_by_processes_that_pull(cloud: Cloud, where: Place) -> None:
+def test_it_is_played_by_processes_that_pull(cloud: Cloud, where: GcpUrl) -> None:
     command = [sys.executable, "-m", "settled_cli", "run", "examples/signup", "--backend", cloud.url(where.collection)]
     environment = {**os.environ, **cloud.environment}
     played = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -45,7 +45,7 @@ class Signup:
     push: str
     mail: MailServer
     cloud: Cloud
-    where: Place
+    where: GcpUrl
 
     def asked(self, path: str, body: Any = None) -> tuple[int, Any]:
         """The status and the answer of a GET, or of a POST of `body`, at the door."""

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from settled import Conflict, Key, TooLarge
+from settled import ConflictError, Key, TooLargeError
 from settled.durable import Stored
 from settled.durable.ports import DELETED
 from settled_gcp.documents import LARGEST, LARGEST_VALUE, Collection, Fields, document_id, fits, record_fields
-from settled_gcp.store import Contention, FirestoreStore
+from settled_gcp.store import ConcurrencyMode, FirestoreStore
 from tests.adapters.gcp.fixtures import ahead, fresh_collection
 from tests.support.builders import ADA, BEN, PATIENCE, letter, stored, watched
 from tests.support.store_contract import ODD, Commits, DeadLetters
@@ -25,7 +25,7 @@ DAY = 86_400.0
 texts = st.text(st.characters(exclude_categories=()))
 
 
-@pytest.fixture(params=list(Contention))
+@pytest.fixture(params=list(ConcurrencyMode))
 def store(request: pytest.FixtureRequest, documents: Any, collection: Collection) -> FirestoreStore:
     """A store, in each way of meeting others."""
     return FirestoreStore(documents, collection, contention=request.param)
@@ -36,12 +36,12 @@ class TestCommit(Commits):
         store.commit(ADA, stored(1), 0)
         another = FirestoreStore(documents, store.collection)
         another.commit(ADA, stored(2), 1)
-        with pytest.raises(Conflict):
+        with pytest.raises(ConflictError):
             another.commit(ADA, stored(2), 1)
         assert store.load(ADA) == stored(2)
 
     def test_where_there_is_no_record_there_is_no_version(self, store: FirestoreStore) -> None:
-        with pytest.raises(Conflict):
+        with pytest.raises(ConflictError):
             store.commit(ADA, stored(4), 3)
         assert store.load(ADA) is None
 
@@ -85,18 +85,18 @@ class TestSize:
 
     def test_more_is_refused_with_its_size_before_firestore_is_asked(self, store: FirestoreStore) -> None:
         with pytest.raises(
-            TooLarge, match=r"the record of signup/ada: 1,048,\d\d\d bytes, and Firestore takes 1,048,576"
+            TooLargeError, match=r"the record of signup/ada: 1,048,\d\d\d bytes, and Firestore takes 1,048,576"
         ):
             store.commit(ADA, stored(1, "x" * LARGEST_VALUE), 0)
         assert store.load(ADA) is None
 
     def test_a_dead_letter_that_is_too_large_takes_its_commit_along(self, store: FirestoreStore) -> None:
-        with pytest.raises(TooLarge, match="a dead letter: 1,048,"):
+        with pytest.raises(TooLargeError, match="a dead letter: 1,048,"):
             store.commit(ADA, stored(1), 0, [letter(ADA, "1", "é" * (LARGEST // 2))])
         assert store.load(ADA) is None
 
     def test_more_than_one_commit_takes_is_refused(self, store: FirestoreStore) -> None:
-        with pytest.raises(TooLarge, match=r"10,5[0-9,]+ bytes at once, and Firestore takes 10,485,760"):
+        with pytest.raises(TooLargeError, match=r"10,5[0-9,]+ bytes at once, and Firestore takes 10,485,760"):
             store.commit(ADA, stored(1), 0, [letter(ADA, f"{number}", "x" * 875_000) for number in range(12)])
         assert store.load(ADA) is None
 
@@ -141,7 +141,7 @@ class TestDelete:
     def test_a_version_that_has_gone_on_is_not_deleted(self, store: FirestoreStore) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
         for expected in (0, 2):
-            with pytest.raises(Conflict, match="signup/ada, version"):
+            with pytest.raises(ConflictError, match="signup/ada, version"):
                 store.delete(ADA, tombstone(expected + 1), expected)
         assert store.load(ADA) == stored(1)
         assert store.dead_letters(ADA) == [letter(ADA, "1")]
@@ -164,7 +164,7 @@ class TestDelete:
         self, store: FirestoreStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, f"{number}") for number in range(20)])
-        with monkeypatch.context() as smaller, pytest.raises(TooLarge, match="at once"):
+        with monkeypatch.context() as smaller, pytest.raises(TooLargeError, match="at once"):
             smaller.setattr("settled_gcp.store.LARGEST_COMMIT", 2000)
             store.delete(ADA, tombstone(2), 1)
         assert store.load(ADA) == stored(1)
@@ -265,7 +265,7 @@ def test_of_many_at_once_one_wins(documents: Any, collection: Collection) -> Non
     def commit(number: int) -> bool:
         try:
             store.commit(ADA, stored(1, f"{number}"), 0)
-        except Conflict:
+        except ConflictError:
             return False
         return True
 

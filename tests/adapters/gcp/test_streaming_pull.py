@@ -15,16 +15,16 @@ from typing import Any, cast
 import pytest
 from attrs import define, field, frozen
 
-from settled import Conflict, Denied, Policy, Retry, Unavailable
+from settled import BackendConfigError, ConflictError, Policy, Retry, UnavailableError
 from settled.durable import Delivery, Message
 from settled_gcp.connect import assemble
-from settled_gcp.envelope import sealed
+from settled_gcp.envelope import to_text
 from settled_gcp.names import ordering_key
 from settled_gcp.queue import PubSubQueue
 from settled_gcp.streaming_pull import StreamingQueue
 from settled_gcp.url import place_in
 from settled_local import MemoryBackend
-from settled_runtime import Client, Host, Separate, Worker
+from settled_runtime import Client, CompositeBackend, Host, Worker
 from tests.adapters.gcp.fixtures import LEASE, PROJECT
 from tests.adapters.gcp.messaging import Messaging
 from tests.emulators.pubsub import GoogleServer, pubsub
@@ -167,7 +167,7 @@ class TestLease:
         streamed.waits(2)
         streamed.advance(LEASE / 2)
         again = streamed.receives("1", "2")
-        with pytest.raises(Conflict):
+        with pytest.raises(ConflictError):
             streamed.queue.extend([zombie], LEASE)
         streamed.queue.extend(again, LEASE)
         streamed.queue.ack([zombie])
@@ -212,7 +212,7 @@ class TestTheStream:
         streamed.send("1")
         held = streamed.receives("1")
         streamed.messaging.server.fail("StreamingPull", "UNAVAILABLE")
-        with pytest.raises(Unavailable, match="streaming from"):
+        with pytest.raises(UnavailableError, match="streaming from"):
             streamed.queue.receive(10, PATIENCE)
         streamed.queue.ack(held)
         streamed.send("2")
@@ -220,7 +220,7 @@ class TestTheStream:
 
     def test_a_subscription_that_is_not_there_is_said(self, streamed: Streamed) -> None:
         streamed.messaging.unsubscribe()
-        with pytest.raises(Denied):
+        with pytest.raises(BackendConfigError):
             streamed.queue.receive(1, PATIENCE)
 
     def test_no_more_is_out_at_once_than_was_said(self, standing: GoogleServer) -> None:
@@ -262,7 +262,7 @@ class Scripted:
     def acknowledge(self, **_: Any) -> None: ...
 
     def brings(self, receipt: str, sent: Message) -> None:
-        published = pubsub_types.PubsubMessage(data=sealed(sent), ordering_key=ordering_key(sent.key))
+        published = pubsub_types.PubsubMessage(data=to_text(sent), ordering_key=ordering_key(sent.key))
         received = pubsub_types.ReceivedMessage(ack_id=receipt, message=published)
         self._answers.put(pubsub_types.StreamingPullResponse(received_messages=[received]))
 
@@ -311,9 +311,9 @@ def working(server: GoogleServer, **options: Any) -> Generator[tuple[Streamed, C
     """A worker on a stream, and a client of what it works for; records are in memory."""
     with streaming(server, **options) as streamed:
         timers = streamed.messaging.timers(streamed.messaging.queue())
-        backend = Separate(MemoryBackend().store, streamed.queue, timers, lease=float(LEASE))
+        backend = CompositeBackend(MemoryBackend().store, streamed.queue, timers, lease=float(LEASE))
         policy = Policy(max_attempts=1000, backoff=Retry(first=timedelta(0)))
-        worker = Worker(Host([MACHINE], backend, policy=policy), patience=0.2)
+        worker = Worker(Host([MACHINE], backend, policy=policy), receive_wait=0.2)
         thread = threading.Thread(target=worker.run)
         thread.start()
         yield streamed, Client(MACHINE, backend)

@@ -10,11 +10,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from settled import Denied
+from settled import BackendConfigError
 from settled.durable import Capability
-from settled_gcp import Place, Timekeeper
+from settled_gcp import GcpUrl, TimerService
 from settled_gcp.documents import Collection
-from settled_gcp.store import Contention
+from settled_gcp.store import ConcurrencyMode
 from settled_gcp.url import Pull, place_in
 from settled_runtime import connect
 from tests.adapters.gcp.fixtures import Cloud
@@ -26,7 +26,7 @@ HERE = "gcp://my-project/signup?location=europe-west1"
 class TestNames:
     def test_what_is_not_given_is_named_after_the_name(self) -> None:
         found = place_in(HERE)
-        assert found == Place(
+        assert found == GcpUrl(
             project="my-project",
             collection="signup",
             topic="signup",
@@ -57,7 +57,7 @@ class TestNames:
             "keep_finished": "2592000",
             "publish": "https://pubsub.example/",
         }
-        assert place_in(f"gcp://my-project/signup?{urlencode(options)}") == Place(
+        assert place_in(f"gcp://my-project/signup?{urlencode(options)}") == GcpUrl(
             "my-project",
             "c",
             "t",
@@ -66,9 +66,9 @@ class TestNames:
             "a@b.example",
             "us-east1",
             "d",
-            Timekeeper.SWEEP,
+            TimerService.SWEEP,
             2.5,
-            Contention.TRANSACTION,
+            ConcurrencyMode.TRANSACTION,
             Pull.STREAM,
             30,
             2_592_000.0,
@@ -100,13 +100,13 @@ class TestNames:
         ],
     )
     def test_what_is_not_understood_is_denied(self, url: str, says: str) -> None:
-        with pytest.raises(Denied, match=says):
+        with pytest.raises(BackendConfigError, match=says):
             place_in(url)
 
 
 class TestOpening:
     @pytest.fixture
-    def opened(self, cloud: Cloud, where: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    def opened(self, cloud: Cloud, where: GcpUrl, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
         for name, value in cloud.environment.items():
             monkeypatch.setenv(name, value)
         found = list[Any]()
@@ -139,21 +139,25 @@ class TestOpening:
 
     def test_what_is_not_there_is_denied(self, opened: Callable[..., Any]) -> None:
         backend = opened(topic="nowhere", subscription="nowhere")
-        with pytest.raises(Denied, match="it does not exist, or not in this project"):
+        with pytest.raises(BackendConfigError, match="it does not exist, or not in this project"):
             backend.queue.send([message(ADA, "1")])
-        with pytest.raises(Denied, match=r"pulling from projects/.*/subscriptions/nowhere: it does not exist"):
+        with pytest.raises(
+            BackendConfigError, match=r"pulling from projects/.*/subscriptions/nowhere: it does not exist"
+        ):
             backend.queue.receive(1)
 
     def test_a_package_that_is_missing_is_named(
         self, opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "google.cloud.tasks_v2.services.cloud_tasks", None)
-        with pytest.raises(Denied, match=r"CloudTasks: its package .* Try: pip install 'settled\[gcp-tasks\]'"):
+        with pytest.raises(
+            BackendConfigError, match=r"CloudTasks: its package .* Try: pip install 'settled\[gcp-tasks\]'"
+        ):
             opened().timers.schedule(timer("t", 4_102_444_800.0))
 
     def test_without_credentials_nothing_opens(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
-        with pytest.raises(Denied, match="looking for credentials: there are no valid credentials"):
+        with pytest.raises(BackendConfigError, match="looking for credentials: there are no valid credentials"):
             connect(HERE)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from settled.durable.ports import Capability, Index, Stored, Write
-from settled.errors import Conflict
+from settled.errors import ConflictError
 from settled.key import Key
 from tests.adapters.local.fixtures import ADA, BEN, CEM, LEASE, Place, ids, letter, message, stored, timer, tombstone
 
@@ -38,21 +38,21 @@ class TestACommit:
         """R6, R9."""
         place.store.commit(ADA, stored(1, "first"), 0, [letter(ADA, "x")])
         place.store.commit(ADA, stored(2, "second"), 1)
-        with pytest.raises(Conflict, match=f"signup/ada: expected version {expected}, found 2"):
+        with pytest.raises(ConflictError, match=f"signup/ada: expected version {expected}, found 2"):
             place.store.commit(ADA, stored(expected + 1, "third"), expected, [letter(ADA, "y")], 1)
         assert place.store.load(ADA) == stored(2, "second")
         assert list(place.store.dead_letters(ADA)) == [letter(ADA, "x")]
 
     def test_to_what_is_not_there_is_refused(self, place: Place) -> None:
         """R6."""
-        with pytest.raises(Conflict, match="expected version 1, found 0"):
+        with pytest.raises(ConflictError, match="expected version 1, found 0"):
             place.store.commit(ADA, stored(2), 1)
         assert place.store.load(ADA) is None
 
     def test_repeated_after_a_lost_answer_is_refused(self, place: Place) -> None:
         """R10."""
         place.store.commit(ADA, stored(1), 0)
-        with pytest.raises(Conflict):
+        with pytest.raises(ConflictError):
             place.store.commit(ADA, stored(1), 0)
 
     @pytest.mark.parametrize("expected", [0, 1])
@@ -64,7 +64,7 @@ class TestACommit:
         def commits(name: str) -> bool:
             try:
                 place.store.commit(ADA, stored(expected + 1, name), expected)
-            except Conflict:
+            except ConflictError:
                 return False
             return True
 
@@ -83,14 +83,14 @@ class TestADelete:
         assert place.store.load(ADA) == tombstone(2)
         assert list(place.store.dead_letters(ADA)) == []
         for expected in (0, 1):
-            with pytest.raises(Conflict):
+            with pytest.raises(ConflictError):
                 place.store.commit(ADA, stored(expected + 1), expected)
         place.store.commit(ADA, stored(3, "next"), 2)
         assert place.store.load(ADA) == stored(3, "next")
 
     def test_of_another_version_is_refused(self, place: Place) -> None:
         place.store.commit(ADA, stored(1), 0, [letter(ADA, "x")])
-        with pytest.raises(Conflict):
+        with pytest.raises(ConflictError):
             place.store.delete(ADA, tombstone(3), 2)
         assert place.store.load(ADA) == stored(1)
         assert list(place.store.dead_letters(ADA)) == [letter(ADA, "x")]
@@ -128,7 +128,7 @@ class TestFinish:
         """R6, R9."""
         write = self.everything(place)
         place.store.commit(ADA, stored(2, "other"), 1)
-        with pytest.raises(Conflict):
+        with pytest.raises(ConflictError):
             place.backend.finish(write)
         assert place.store.load(ADA) == stored(2, "other")
         assert list(place.store.dead_letters(ADA)) == [letter(ADA, "x")]
@@ -168,7 +168,7 @@ class TestFinishAll:
             for each in held
         ]
         finished = place.backend.finish_all(writes, receive=10)
-        assert {key: type(error) for key, error in finished.refused.items()} == {BEN: Conflict}
+        assert {key: type(error) for key, error in finished.refused.items()} == {BEN: ConflictError}
         assert ids(finished.deliveries) == ["ada2", "cem2"]
         assert place.store.load(BEN) == stored(1, "other")
         assert list(place.store.dead_letters(BEN)) == []

@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 
 from settled.durable.ports import Write
-from settled.errors import Denied, RecordError, SettledError, TooLarge, Unavailable, Unknown
+from settled.errors import (
+    AccessDeniedError,
+    BackendClosedError,
+    BackendConfigError,
+    OutcomeUnknownError,
+    RecordError,
+    SettledError,
+    TooLargeError,
+    UnavailableError,
+)
 from settled.key import Key
 from settled_local import SQLiteBackend
 from settled_local.sqlite.connection import Connection
@@ -97,11 +106,11 @@ class TestWhatItMayBe:
         assert path.read_text() == "no database " * 100
 
     def test_not_a_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(Denied, match="must be a file"):
+        with pytest.raises(BackendConfigError, match="must be a file"):
             SQLiteBackend.open(tmp_path)
 
     def test_not_in_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
-        with pytest.raises(Denied, match="in a folder that exists"):
+        with pytest.raises(BackendConfigError, match="in a folder that exists"):
             SQLiteBackend.open(tmp_path / "nowhere" / "settled.db")
 
     def test_not_one_that_lost_its_tables(self, path: Path, backend: SQLiteBackend) -> None:
@@ -117,7 +126,7 @@ class TestWhenItCannotBeUsed:
         """D3."""
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(Unavailable, match="another process did not let go of it in time") as caught:
+            with pytest.raises(UnavailableError, match="another process did not let go of it in time") as caught:
                 backend.queue.send([message(ADA, "a")])
             assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
             assert backend.store.load(ADA) is None
@@ -135,7 +144,7 @@ class TestWhenItCannotBeUsed:
         with ThreadPoolExecutor() as threads:
             threads.submit(backend._file.write, hold)  # pyright: ignore[reportPrivateUsage]  # a call that is slow
             held.wait()
-            with pytest.raises(Unavailable, match=r"another thread did not let go of it in 0\.2 seconds"):
+            with pytest.raises(UnavailableError, match=r"another thread did not let go of it in 0\.2 seconds"):
                 backend.queue.send([message(ADA, "a")])
             done.set()
 
@@ -145,7 +154,7 @@ class TestWhenItCannotBeUsed:
             backend.store.commit(ADA, stored(1), 0)
             with backend._file.reading() as db:  # pyright: ignore[reportPrivateUsage]
                 db.run("PRAGMA max_page_count=1")
-            with pytest.raises(Unavailable, match="the disk is full: free some space"):
+            with pytest.raises(UnavailableError, match="the disk is full: free some space"):
                 backend.finish(Write(ADA, stored(2, "x" * 100_000), 1, sends=(message(ADA, "a"),)))
             assert backend.store.load(ADA) == stored(1)
             assert not backend.queue.receive(1)
@@ -153,7 +162,7 @@ class TestWhenItCannotBeUsed:
     def test_when_it_was_closed(self, backend: SQLiteBackend) -> None:
         backend.close()
         backend.close()
-        with pytest.raises(Denied, match="was closed"):
+        with pytest.raises(BackendClosedError, match="was closed"):
             backend.store.load(ADA)
 
     def test_when_it_is_closed_under_a_call(self, path: Path, backend: SQLiteBackend) -> None:
@@ -173,7 +182,7 @@ class TestWhenItCannotBeUsed:
             waiting = threads.submit(backend.queue.receive, 1, 60)
             time.sleep(0.05)
             backend.close()
-            with pytest.raises(Denied, match="was closed"):
+            with pytest.raises(BackendClosedError, match="was closed"):
                 waiting.result(timeout=10)
 
     def test_after_a_fork(self, backend: SQLiteBackend) -> None:
@@ -182,7 +191,7 @@ class TestWhenItCannotBeUsed:
         if child == 0:
             try:
                 backend.store.load(ADA)
-            except Denied as error:
+            except BackendClosedError as error:
                 os.write(write, str(error).encode())
             finally:
                 os._exit(0)
@@ -195,13 +204,13 @@ class TestWhenItCannotBeUsed:
 @pytest.mark.parametrize(
     ("code", "committing", "kind"),
     [
-        (sqlite3.SQLITE_BUSY, True, Unavailable),
-        (sqlite3.SQLITE_BUSY_SNAPSHOT, False, Unavailable),
-        (sqlite3.SQLITE_IOERR_WRITE, False, Unavailable),
-        (sqlite3.SQLITE_IOERR_FSYNC, True, Unknown),
-        (sqlite3.SQLITE_FULL, True, Unavailable),
-        (sqlite3.SQLITE_TOOBIG, False, TooLarge),
-        (sqlite3.SQLITE_READONLY, False, Denied),
+        (sqlite3.SQLITE_BUSY, True, UnavailableError),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, False, UnavailableError),
+        (sqlite3.SQLITE_IOERR_WRITE, False, UnavailableError),
+        (sqlite3.SQLITE_IOERR_FSYNC, True, OutcomeUnknownError),
+        (sqlite3.SQLITE_FULL, True, UnavailableError),
+        (sqlite3.SQLITE_TOOBIG, False, TooLargeError),
+        (sqlite3.SQLITE_READONLY, False, AccessDeniedError),
         (sqlite3.SQLITE_CORRUPT, False, RecordError),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from settled.durable.ports import Capability
-from settled.errors import IdReused
+from settled.errors import IdReusedError
 from settled_local import MemoryBackend, SQLiteBackend
 from tests.adapters.local.fixtures import ADA, BEN, LEASE, Local, Place, ids, message
 
@@ -50,7 +50,7 @@ class TestARepeat:
     def test_with_another_body_is_none_and_refused(self, place: Place) -> None:
         """X11: nothing of that call is sent."""
         place.queue.send([message(ADA, "a", "first")])
-        with pytest.raises(IdReused, match="the id 'a' is that of another message"):
+        with pytest.raises(IdReusedError, match="the id 'a' is that of another message"):
             place.queue.send([message(ADA, "b"), message(ADA, "a", "second")])
         assert [delivery.message.body for delivery in place.take(2)] == ["first"]
 
@@ -58,12 +58,12 @@ class TestARepeat:
         """X11."""
         place.queue.send([message(ADA, "a", "first")])
         assert place.drain() == ["a"]
-        with pytest.raises(IdReused):
+        with pytest.raises(IdReusedError):
             place.queue.send([message(ADA, "a", "second")])
 
     def test_is_not_to_be_in_one_call_with_another_body(self, place: Place) -> None:
         """X11."""
-        with pytest.raises(IdReused):
+        with pytest.raises(IdReusedError):
             place.queue.send([message(ADA, "a", "first"), message(ADA, "a", "second")])
         assert place.drain() == []
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from settled.durable.ports import Write
-from settled.errors import Conflict, TooLarge, Unavailable, Unknown
+from settled.errors import ConflictError, OutcomeUnknownError, TooLargeError, UnavailableError
 from settled.key import Key
 from settled_local import SQLiteBackend
 from tests.adapters.local.fixtures import ADA, BEN, CEM, ids, message, stored
@@ -108,7 +108,7 @@ class TestOneTransaction:
             lambda: backend.finish(late),
             lambda: backend.finish(Write(CEM, stored(1), sends=(message(CEM, "last"),))),
         )
-        assert [type(outcome) for outcome in outcomes] == [type(None), Conflict, type(None)]
+        assert [type(outcome) for outcome in outcomes] == [type(None), ConflictError, type(None)]
         assert backend.store.load(BEN) == stored(1)
         assert ids(backend.queue.receive(5)) == ["first", "last"]
 
@@ -116,7 +116,7 @@ class TestOneTransaction:
         """R1."""
         commit = together.backend.store.commit
         outcomes = together.run(*(lambda body=body: commit(ADA, stored(1, body), 0) for body in ("one", "two")))
-        assert [type(outcome) for outcome in outcomes] == [type(None), Conflict]
+        assert [type(outcome) for outcome in outcomes] == [type(None), ConflictError]
         assert together.backend.store.load(ADA) == stored(1, "one")
 
     def test_undoes_only_what_is_too_large(self, together: Together) -> None:
@@ -128,7 +128,7 @@ class TestOneTransaction:
             lambda: backend.queue.send([message(ADA, "b"), message(ADA, "large", "x" * 20_000)]),
             lambda: backend.queue.send([message(ADA, "c")]),
         )
-        assert [type(outcome) for outcome in outcomes] == [type(None), TooLarge, type(None)]
+        assert [type(outcome) for outcome in outcomes] == [type(None), TooLargeError, type(None)]
         assert ids(backend.queue.receive(5)) == ["a", "c"]
 
     def test_undoes_the_first_alone_too(self, together: Together) -> None:
@@ -138,7 +138,7 @@ class TestOneTransaction:
         def fail(db: Any) -> None:
             db.run("INSERT INTO timers (timer, due, machine, instance, id, body) VALUES ('t', 0, '', '', '', '')")
             together._hold(db)  # pyright: ignore[reportPrivateUsage]
-            raise Conflict("on purpose")
+            raise ConflictError("on purpose")
 
         with ThreadPoolExecutor() as threads:
             first = threads.submit(backend._file.write, fail)  # pyright: ignore[reportPrivateUsage]
@@ -146,7 +146,7 @@ class TestOneTransaction:
             second = threads.submit(backend.queue.send, [message(ADA, "a")])
             together._until(1)  # pyright: ignore[reportPrivateUsage]
             together.go_on.set()
-            assert isinstance(first.exception(), Conflict)
+            assert isinstance(first.exception(), ConflictError)
             assert second.exception() is None
         assert ids(backend.queue.receive(5)) == ["a"]
 
@@ -185,7 +185,7 @@ class TestTheSharedCommit:
                 lambda: together.backend.store.commit(BEN, stored(1), 0),
                 commit=limit,
             )
-        assert [type(outcome) for outcome in outcomes] == [Unknown, Unknown]
+        assert [type(outcome) for outcome in outcomes] == [OutcomeUnknownError, OutcomeUnknownError]
         assert outcomes[0] is not outcomes[1]
         assert [together.backend.store.load(key) for key in (ADA, BEN)] == [None, None]
         together.backend.store.commit(ADA, stored(1), 0)
@@ -196,7 +196,7 @@ class TestTheSharedCommit:
             with closing(sqlite3.connect(path, isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
                 sends = [threads.submit(backend.queue.send, [message(ADA, id)]) for id in "abc"]
-                assert [type(send.exception()) for send in sends] == [Unavailable] * 3
+                assert [type(send.exception()) for send in sends] == [UnavailableError] * 3
             backend.queue.send([message(ADA, "d")])
             assert ids(backend.queue.receive(5)) == ["d"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from settled.durable.ports import Write
-from settled.errors import Conflict
+from settled.errors import ConflictError
 from tests.adapters.local.fixtures import ADA, BEN, LEASE, Place, ids, stored
 
 
@@ -136,7 +136,7 @@ class TestAZombie:
     def test_extends_nothing_and_is_told(self, place: Place, after: str) -> None:
         """R5."""
         zombie = self.become(place, after)
-        with pytest.raises(Conflict, match="signup/ada"):
+        with pytest.raises(ConflictError, match="signup/ada"):
             place.queue.extend(zombie.acks, 500)
         self.expect_untouched(place, after)
 
@@ -148,7 +148,7 @@ class TestAZombie:
         place.send(BEN, "b")
         held = place.take()
         place.clock.now += 1
-        with pytest.raises(Conflict, match="signup/ada was lost"):
+        with pytest.raises(ConflictError, match="signup/ada was lost"):
             place.queue.extend([*lost, *held], 100)
         place.clock.now += 99
         assert ids(place.take(2)) == ["a"]

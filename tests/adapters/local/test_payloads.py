@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from settled.durable.messages import Message, Timer
 from settled.durable.ports import DeadLetter, Index, Stored, Write
-from settled.errors import TooLarge
+from settled.errors import TooLargeError
 from settled.key import Key
 from settled_local import SQLiteBackend
 from tests.adapters.local.fixtures import ADA, Place, message, stored
@@ -92,10 +92,10 @@ def test_what_is_too_large_is_refused_whole(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(sqlite3, "connect", with_a_low_limit)
     backend = SQLiteBackend.open(tmp_path / "settled.db")
-    with pytest.raises(TooLarge, match="20000 bytes: SQLite takes 10000"):
+    with pytest.raises(TooLargeError, match="20000 bytes: SQLite takes 10000"):
         backend.queue.send([message(ADA, "fits"), message(ADA, "does not", "é" * 10_000)])
     assert not backend.queue.receive(1)
-    with pytest.raises(TooLarge):
+    with pytest.raises(TooLargeError):
         backend.finish(Write(ADA, stored(1, "x" * 20_000), 0, sends=(message(ADA, "a"),)))
     assert backend.store.load(ADA) is None
     assert not backend.queue.receive(1)

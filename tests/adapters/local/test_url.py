@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from settled.errors import Denied
+from settled.errors import BackendConfigError
 from settled_local import MemoryBackend, SQLiteBackend, open_memory, open_sqlite
 from tests.adapters.local.fixtures import ADA, message
 
@@ -56,14 +56,14 @@ def test_what_is_not_understood_is_refused(
     url: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Denied, match=remedy):
+    with pytest.raises(BackendConfigError, match=remedy):
         open_sqlite(url)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("url", ["memory://name", "memory:", "memory://?timeout=1"])
 def test_memory_takes_no_name(url: str) -> None:
-    with pytest.raises(Denied):
+    with pytest.raises(BackendConfigError):
         open_memory(url)
 
 

@@ -66,8 +66,8 @@ def test_whatever_makes_a_message_ready_wakes_it(
 def test_what_this_process_does_wakes_it_without_another_look(
     place: Place, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("settled_local.memory.queue.LOOK_AGAIN", 30)
-    monkeypatch.setattr("settled_local.sqlite.queue.LOOK_AGAIN", 30)
+    monkeypatch.setattr("settled_local.memory.queue.POLL_INTERVAL", 30)
+    monkeypatch.setattr("settled_local.sqlite.queue.POLL_INTERVAL", 30)
     waiting = threads.submit(place.queue.receive, 1, 60)
     time.sleep(0.05)
     place.send(ADA, "a")

@@ -11,7 +11,7 @@ import sys
 from contextlib import closing
 
 from settled.durable.ports import Delivery, Index, Stored, Write
-from settled.errors import Conflict, Unavailable
+from settled.errors import ConflictError, UnavailableError
 from settled_local import SQLiteBackend
 
 
@@ -28,7 +28,7 @@ def apply(backend: SQLiteBackend, delivery: Delivery) -> None:
     stored = Stored(version + 1, body, Index("active"))
     try:
         backend.finish(Write(key, stored, version, acks=(delivery,)))
-    except Conflict:
+    except ConflictError:
         return
     # In one piece, whatever Python buffers: this process may be killed at any moment.
     os.write(sys.stdout.fileno(), f"{key.instance} {delivery.message.id}\n".encode())
@@ -40,7 +40,7 @@ def main(path: str, lease: str, idle: str) -> None:
             for delivery in deliveries:
                 try:
                     apply(backend, delivery)
-                except Unavailable as error:
+                except UnavailableError as error:
                     print(error, file=sys.stderr)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from redis.crc import key_slot
 
-from settled.errors import Unavailable, Unknown
+from settled.errors import OutcomeUnknownError, UnavailableError
 from settled.key import Key
 from settled_redis.backend import RedisBackend
 from settled_redis.keyspace import KeySpace
@@ -104,9 +104,9 @@ def test_a_slot_that_moves(nodes: Sequence[Process], prefix: str, number: int) -
         names = old.client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100)
         for name in names:
             old.client.migrate("127.0.0.1", new.port, [name], 0, 5000)
-            with pytest.raises(Unavailable, match="is being moved"):
+            with pytest.raises(UnavailableError, match="is being moved"):
                 backend.queue.send([message(key, "while it moves")])
-            with pytest.raises(Unavailable, match="is being moved"):
+            with pytest.raises(UnavailableError, match="is being moved"):
                 backend.store.commit(key, stored(2), 1)
             backend.queue.send([message(elsewhere, name.decode())])
             held = backend.queue.receive(10)
@@ -143,14 +143,14 @@ def test_a_server_that_fails_is_replaced(tmp_path: Path) -> None:
             backend.queue.send([message(key, "a")])
             wait_until(lambda: has_followed(replica, masters[0]), "the replica to receive it")
             masters[0].kill()
-            with pytest.raises((Unavailable, Unknown)):
+            with pytest.raises((UnavailableError, OutcomeUnknownError)):
                 backend.store.commit(key, stored(2), 1)
             backend.store.commit(elsewhere, stored(1), 0)
 
             def works() -> bool:
                 try:
                     return backend.store.load(key) == stored(1)
-                except Unavailable:
+                except UnavailableError:
                     return False
 
             wait_until(works, "the replica to be promoted")

@@ -10,7 +10,12 @@ from urllib.parse import quote
 
 import pytest
 
-from settled.errors import Denied, RecordError, Unavailable
+from settled.errors import (
+    AccessDeniedError,
+    BackendConfigError,
+    RecordError,
+    UnavailableError,
+)
 from settled_redis import examine_redis, open_redis
 from settled_redis.backend import RedisBackend
 from settled_redis.url import Address, parse
@@ -63,7 +68,7 @@ class TestAUrl:
         ],
     )
     def test_that_is_not_understood_is_refused(self, url: str, remedy: str) -> None:
-        with pytest.raises(Denied) as refused:
+        with pytest.raises(BackendConfigError) as refused:
             open_redis(url)
         assert remedy in str(refused.value)
 
@@ -71,7 +76,7 @@ class TestAUrl:
     def test_never_shows_its_password(self, mark: str) -> None:
         """Not even where it was written wrong."""
         for scheme, user in (("redis", "ada"), ("redis", ""), ("reddis", "ada")):
-            with pytest.raises(Denied) as refused:
+            with pytest.raises(BackendConfigError) as refused:
                 connect(f"{scheme}://{user}:xyzzy{mark}plugh@localhost?leese=5")
             assert "xyzzy" not in str(refused.value)
             assert "plugh" not in str(refused.value)
@@ -93,21 +98,21 @@ class TestAUrl:
 
 class TestAServer:
     def test_that_nobody_runs(self) -> None:
-        with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1: cannot be reached"):
+        with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1: cannot be reached"):
             open_redis("redis://127.0.0.1:1")
 
     def test_that_wants_a_password(self, tmp_path: Path) -> None:
         with running(redis_binary(), tmp_path, *IN_MEMORY) as server:
             server.set("requirepass", "right")
             for url in (server.url(), server.url().replace("//", "//:wrong@")):
-                with pytest.raises(Denied, match="refused the user or the password") as refused:
+                with pytest.raises(AccessDeniedError, match="refused the user or the password") as refused:
                     open_redis(url)
                 assert "wrong" not in str(refused.value)
             open_redis(server.url().replace("//", "//:right@")).close()
 
     def test_that_lets_this_user_do_too_little(self, redis: Process) -> None:
         redis.client.acl_setuser("reader", enabled=True, passwords=["+r"], categories=["+@read"], commands=["+info"])
-        with pytest.raises(Denied, match="this user may not do that"):
+        with pytest.raises(AccessDeniedError, match="this user may not do that"):
             open_redis(redis.url().replace("//", "//reader:r@"))
 
     def test_that_lets_this_user_do_enough(self, redis: Process) -> None:
@@ -119,16 +124,16 @@ class TestAServer:
 
     def test_that_is_too_old(self, tmp_path: Path) -> None:
         with running(old_binary(), tmp_path, *IN_MEMORY) as server:
-            with pytest.raises(Denied, match=r"is Redis 6\.2\.5: settled needs 7\.0 or newer, or Valkey"):
+            with pytest.raises(BackendConfigError, match=r"is Redis 6\.2\.5: settled needs 7\.0 or newer, or Valkey"):
                 open_redis(server.url())
             assert server.client.dbsize() == 0
 
     def test_that_has_no_such_database(self, redis: Process) -> None:
-        with pytest.raises(Denied, match="no such database"):
+        with pytest.raises(BackendConfigError, match="no such database"):
             open_redis(redis.url().removesuffix("0") + "99")
 
     def test_of_a_cluster_has_one_database(self, cluster: Process) -> None:
-        with pytest.raises(Denied, match="only the database 0"):
+        with pytest.raises(BackendConfigError, match="only the database 0"):
             open_redis(cluster.url().removesuffix("0") + "3")
 
 
@@ -170,7 +175,7 @@ class TestAKeySpace:
             backend.queue.send([message(ADA, "a")])
         with closing(RedisBackend.open(redis.url(), prefix=prefix)) as backend:
             assert len(backend.queue.receive(1)) == 1
-        with pytest.raises(Denied, match="divided into 4 partitions: say partitions=4, or nothing"):
+        with pytest.raises(BackendConfigError, match="divided into 4 partitions: say partitions=4, or nothing"):
             RedisBackend.open(redis.url(), prefix=prefix, partitions=1)
 
     def test_is_all_that_is_touched(self, redis: Process, opener: Callable[[Process], Opener], prefix: str) -> None:
@@ -203,8 +208,8 @@ class TestTheDoctor:
         with running(redis_binary(), tmp_path, *ALWAYS) as server:
             server.set(setting, value)
             (danger,) = examine_redis(server.url())
-            assert f"{setting} {value}" in danger.what
-            assert harm in danger.harm
+            assert f"{setting} {value}" in danger.problem
+            assert harm in danger.consequence
 
     def test_knows_of_snapshots_and_of_memory(self, tmp_path: Path) -> None:
         with running(redis_binary(), tmp_path, *IN_MEMORY) as server:
@@ -212,21 +217,21 @@ class TestTheDoctor:
             server.set("maxmemory", "100mb")
             server.set("maxmemory-policy", "allkeys-lfu")
             disk, memory = examine_redis(server.url())
-            assert "since the last snapshot" in disk.harm
-            assert memory.harm.endswith("when memory runs out")
+            assert "since the last snapshot" in disk.consequence
+            assert memory.consequence.endswith("when memory runs out")
 
     def test_counts_the_replicas_that_writes_wait_for(self, tmp_path: Path) -> None:
         with running(redis_binary(), tmp_path, *ALWAYS) as server:
             (danger,) = examine_redis(server.url("?replicas=2"))
-            assert "has 0 replicas, and writes wait for 2" in danger.what
+            assert "has 0 replicas, and writes wait for 2" in danger.problem
 
     def test_asks_every_server_of_a_cluster(self, cluster: Process) -> None:
-        assert [danger.what.partition(": ")[2] for danger in examine_redis(cluster.url())] == ["appendonly no"] * 3
+        assert [danger.problem.partition(": ")[2] for danger in examine_redis(cluster.url())] == ["appendonly no"] * 3
 
     def test_says_what_it_may_not_see(self, redis: Process) -> None:
         redis.client.execute_command(*["ACL", "SETUSER", "blind", "on", ">b", "~*", "+@read", "+info"])
         (danger,) = examine_redis(redis.url().replace("//", "//blind:b@"))
-        assert "may not read its settings" in danger.what
+        assert "may not read its settings" in danger.problem
 
     def test_knows_a_key_space_that_cannot_be_used(self, redis: Process, prefix: str) -> None:
         redis.client.set(f"{prefix}format", "something")

@@ -16,7 +16,13 @@ from pathlib import Path
 import pytest
 
 from settled.durable.ports import Write
-from settled.errors import Denied, SettledError, TooLarge, Unavailable, Unknown
+from settled.errors import (
+    BackendClosedError,
+    OutcomeUnknownError,
+    SettledError,
+    TooLargeError,
+    UnavailableError,
+)
 from settled.key import Key
 from settled_redis.backend import RedisBackend
 from tests.adapters.local.fixtures import ADA, BEN, ids, message, stored, timer, tombstone
@@ -62,13 +68,13 @@ class TestAServerThatDoesNotAnswer:
 
     @pytest.mark.parametrize("call", CHANGES.values(), ids=CHANGES)
     def test_may_have_done_it(self, backend: RedisBackend, call: Callable[[RedisBackend], object]) -> None:
-        with pytest.raises(Unknown, match="the connection broke"):
+        with pytest.raises(OutcomeUnknownError, match="the connection broke"):
             call(backend)
 
     @pytest.mark.parametrize("call", READS.values(), ids=READS)
     def test_can_be_asked_again(self, backend: RedisBackend, call: Callable[[RedisBackend], object]) -> None:
         """What only looks has changed nothing; what was handed out comes again."""
-        with pytest.raises(Unavailable, match="the connection broke"):
+        with pytest.raises(UnavailableError, match="the connection broke"):
             call(backend)
 
 
@@ -91,7 +97,7 @@ class TestALostAnswer:
         far.queue.send([message(ADA, "a")])
         held = far.queue.receive(1)
         proxy.losing.set()
-        with pytest.raises(Unknown):
+        with pytest.raises(OutcomeUnknownError):
             far.finish(Write(ADA, stored(1), 0, sends=(message(BEN, "b"),), acks=tuple(held)))
         proxy.losing.clear()
         assert far.store.load(ADA) == stored(1)
@@ -100,7 +106,7 @@ class TestALostAnswer:
     def test_to_a_send_does_no_harm_when_it_is_sent_again(self, proxy: Proxy, far: RedisBackend) -> None:
         """F7, X1."""
         proxy.losing.set()
-        with pytest.raises(Unknown):
+        with pytest.raises(OutcomeUnknownError):
             far.queue.send([message(ADA, "a"), message(ADA, "b")])
         proxy.losing.clear()
         far.queue.send([message(ADA, "c")])
@@ -111,7 +117,7 @@ class TestALostAnswer:
         """D3: and an attempt."""
         far.queue.send([message(ADA, "a")])
         proxy.losing.set()
-        with pytest.raises(Unavailable):
+        with pytest.raises(UnavailableError):
             far.queue.receive(1)
         proxy.losing.clear()
         assert not far.queue.receive(1)
@@ -131,7 +137,7 @@ class TestAConnectionThatWasClosed:
             waiting = threads.submit(backend.queue.receive, 1, 5)
             wait_until(lambda: server.client.info("clients")["blocked_clients"] == 1, "it to wait")
             server.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            with pytest.raises(Unavailable):
+            with pytest.raises(UnavailableError):
                 waiting.result(timeout=5)
 
     def test_is_never_shared_with_a_child(self, backend: RedisBackend) -> None:
@@ -153,7 +159,7 @@ class TestAConnectionThatWasClosed:
     def test_by_us_stays_closed(self, backend: RedisBackend) -> None:
         backend.close()
         backend.close()
-        with pytest.raises(Denied, match="was closed"):
+        with pytest.raises(BackendClosedError, match="was closed"):
             backend.store.load(ADA)
 
 
@@ -162,7 +168,7 @@ def test_a_server_that_is_gone(server: Process, backend: RedisBackend) -> None:
     time.sleep(0.05)
     server.kill()
     for call in (*CHANGES.values(), *READS.values()):
-        with pytest.raises(Unavailable, match="cannot be reached"):
+        with pytest.raises(UnavailableError, match="cannot be reached"):
             call(backend)
 
 
@@ -196,7 +202,7 @@ class TestAServerThatIsOutOfMemory:
             lambda: backend.timers.schedule(timer("t", 0.0)),
         )
         for call in calls:
-            with pytest.raises(Unavailable, match="out of memory: raise its maxmemory"):
+            with pytest.raises(UnavailableError, match="out of memory: raise its maxmemory"):
                 call()
         assert backend.store.load(ADA) == stored(1)
         assert not backend.queue.receive(1)
@@ -214,9 +220,9 @@ class TestAServerThatIsOutOfMemory:
         """D2: to extend a lease or to give it back takes room; that it ends makes some."""
         with closing(RedisBackend.open(server.url("?lease=0.3"))) as backend:
             held = backend.queue.receive(1)
-            with pytest.raises(Unavailable, match="out of memory"):
+            with pytest.raises(UnavailableError, match="out of memory"):
                 backend.queue.extend(held, 60)
-            with pytest.raises(Unavailable, match="out of memory"):
+            with pytest.raises(UnavailableError, match="out of memory"):
                 backend.queue.release(held)
             assert ids(backend.queue.receive(1, wait=10)) == ["a"]
 
@@ -226,7 +232,7 @@ def test_a_server_that_has_become_a_replica(tmp_path: Path, server: Process, bac
     with running(redis_binary(), tmp_path / "other", *IN_MEMORY) as other:
         backend.queue.send([message(ADA, "a")])
         server.client.replicaof("127.0.0.1", other.port)
-        with pytest.raises(Unavailable, match="another server was promoted"):
+        with pytest.raises(UnavailableError, match="another server was promoted"):
             backend.queue.send([message(ADA, "b")])
         server.client.replicaof("NO", "ONE")
         backend.queue.send([message(BEN, "c")])
@@ -243,9 +249,9 @@ def test_a_server_that_is_still_reading_its_data(tmp_path: Path) -> None:
         server.client.save()
         server.kill()
         server.start(False, "--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024")
-        with pytest.raises(Unavailable, match="still reading its data"):
+        with pytest.raises(UnavailableError, match="still reading its data"):
             backend.queue.receive(1)
-        with pytest.raises(Unavailable, match="still reading its data"):
+        with pytest.raises(UnavailableError, match="still reading its data"):
             RedisBackend.open(server.url())
         wait_until(server.answers, "it to have read them")
         assert ids(backend.queue.receive(1)) == ["a"]
@@ -256,9 +262,9 @@ def test_a_text_that_is_too_large(server: Process) -> None:
     server.set("proto-max-bulk-len", "1mb")
     with closing(RedisBackend.open(server.url())) as backend:
         large = "é" * 600_000
-        with pytest.raises(TooLarge, match=r"1200\d\d\d bytes: Redis takes 1048576 in one request"):
+        with pytest.raises(TooLargeError, match=r"1200\d\d\d bytes: Redis takes 1048576 in one request"):
             backend.queue.send([message(ADA, "fits"), message(ADA, "does not", large)])
-        with pytest.raises(TooLarge):
+        with pytest.raises(TooLargeError):
             backend.finish(Write(ADA, stored(1, large), 0, sends=(message(ADA, "a"),)))
         assert backend.store.load(ADA) is None
         assert not backend.queue.receive(5)
@@ -357,6 +363,6 @@ class TestAFailover:
             patient.store.commit(ADA, stored(1), 0)
         with closing(RedisBackend.open(primary.url("?replicas=1&timeout=0.6"))) as backend:
             replica.kill()
-            with pytest.raises(Unknown, match="only 0 of 1 replicas"):
+            with pytest.raises(OutcomeUnknownError, match="only 0 of 1 replicas"):
                 backend.store.commit(ADA, stored(2), 1)
             assert backend.store.load(ADA) == stored(2)

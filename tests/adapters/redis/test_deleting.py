@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from settled.durable.ports import DELETED
-from settled.errors import Conflict
+from settled.errors import ConflictError
 from tests.adapters.local.fixtures import ADA, BEN, Place, letter, stored, tombstone
 
 
@@ -32,7 +32,7 @@ class TestATombstone:
     def test_goes_on_with_the_version(self, place: Place) -> None:
         """R3: whoever remembers the old instance cannot commit over the next one."""
         for expected in (0, 1):
-            with pytest.raises(Conflict, match=f"expected version {expected}, found 2"):
+            with pytest.raises(ConflictError, match=f"expected version {expected}, found 2"):
                 place.store.commit(ADA, stored(expected + 1), expected)
         place.store.commit(ADA, stored(3, "next"), 2)
         assert place.store.load(ADA) == stored(3, "next")
@@ -60,7 +60,7 @@ class TestATombstone:
 def test_to_delete_another_version_is_refused(place: Place, expected: int) -> None:
     """R6, R9: and changes nothing."""
     place.store.commit(ADA, stored(1), 0, [letter(ADA, "x")])
-    with pytest.raises(Conflict, match=f"expected version {expected}, found 1"):
+    with pytest.raises(ConflictError, match=f"expected version {expected}, found 1"):
         place.store.delete(ADA, tombstone(expected + 1), expected)
     assert place.store.load(ADA) == stored(1)
     assert list(place.store.dead_letters(ADA)) == [letter(ADA, "x")]

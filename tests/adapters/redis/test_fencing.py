@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from settled.durable.ports import Capability, Delivery, Write
-from settled.errors import Conflict, LeaseLost
+from settled.errors import ConflictError, LeaseLostError
 from tests.adapters.local.fixtures import ADA, BEN, CEM, LEASE, Place, ids, letter, message, stored, timer
 from tests.adapters.redis.conftest import Opener, commands, place_on
 from tests.emulators.redis_servers import Process
@@ -92,7 +92,9 @@ class TestAHolder:
         held = held_of_ada(place)
         write = everything(place, held, [held])
         way(place, held)
-        with pytest.raises(LeaseLost, match="signup/ada: the lease in whose name version 2 was to be written was lost"):
+        with pytest.raises(
+            LeaseLostError, match="signup/ada: the lease in whose name version 2 was to be written was lost"
+        ):
             place.backend.finish(write)
         expect_untouched(place)
 
@@ -106,7 +108,7 @@ class TestAHolder:
         way(place, held)
         ben, cem = (Write(key, stored(1), 0) for key in (BEN, CEM))
         finished = place.backend.finish_all([ben, ada, cem])
-        assert {key: type(error) for key, error in finished.refused.items()} == {ADA: LeaseLost}
+        assert {key: type(error) for key, error in finished.refused.items()} == {ADA: LeaseLostError}
         assert place.store.load(BEN) == place.store.load(CEM) == stored(1)
         expect_untouched(place)
 
@@ -116,7 +118,7 @@ class TestAHolder:
         place.backend.finish(Write(ADA, stored(1), 0, acks=(first,), holder=first))
         place.backend.finish(Write(ADA, stored(2), 1, acks=(second,), holder=first))
         place.backend.finish(Write(ADA, stored(3), 2, acks=(third,), holder=third))
-        with pytest.raises(LeaseLost):
+        with pytest.raises(LeaseLostError):
             place.backend.finish(Write(ADA, stored(4), 3, holder=third))
 
     def test_may_have_the_key_for_longer(self, place: Place) -> None:
@@ -126,7 +128,7 @@ class TestAHolder:
         place.clock.now += 10 * LEASE - 0.001
         place.backend.finish(Write(ADA, stored(2), 1, holder=held))
         place.clock.now += 0.001
-        with pytest.raises(LeaseLost):
+        with pytest.raises(LeaseLostError):
             place.backend.finish(Write(ADA, stored(3), 2, holder=held))
 
     def test_who_was_first_is_told_of_the_version(self, place: Place) -> None:
@@ -134,7 +136,7 @@ class TestAHolder:
         held = held_of_ada(place)
         place.store.commit(ADA, stored(2, "other"), 1)
         be_taken_over(place, held)
-        with pytest.raises(Conflict, match="expected version 1, found 2"):
+        with pytest.raises(ConflictError, match="expected version 1, found 2"):
             place.backend.finish(Write(ADA, stored(2), 1, holder=held))
 
     def test_is_asked_for_where_something_is_committed(self, place: Place) -> None:
@@ -168,7 +170,7 @@ def test_a_lease_is_looked_at_by_the_server_s_clock(redis: Process, opener: Call
     held = backend.queue.receive(1)
     backend.finish(Write(ADA, stored(1), 0, holder=held[0]))
     backend.queue.extend(held, 0.0)
-    with pytest.raises(LeaseLost):
+    with pytest.raises(LeaseLostError):
         backend.finish(Write(ADA, stored(2), 1, holder=held[0]))
 
 

@@ -17,9 +17,9 @@ import pytest
 from redis.exceptions import ResponseError
 
 from settled.durable.ports import Write
-from settled.errors import Conflict, Unavailable, Unknown
+from settled.errors import ConflictError, OutcomeUnknownError, UnavailableError
 from settled.key import Key
-from settled_redis.connection import Server
+from settled_redis.connection import ServerConnection
 from settled_redis.group_commit import Convoy, Part
 from settled_redis.url import Login, Options, parse
 from tests.adapters.local.fixtures import ADA, BEN, ids, message, stored
@@ -53,7 +53,7 @@ def test_many_threads_share_a_backend(
         assert backend.store.load(key) == stored(1, f"{n}")
         try:
             backend.store.commit(ADA, stored(1, f"{n}"), 0)
-        except Conflict:
+        except ConflictError:
             return False
         return True
 
@@ -71,12 +71,12 @@ class TestAConvoy:
     """One call is under way, and the others wait for it: then they go at once."""
 
     @pytest.fixture
-    def server(self, broken: Process) -> Iterator[Server]:
-        with closing(Server(parse(broken.url()).address, Login(), Options(timeout=0.5))) as server:
+    def server(self, broken: Process) -> Iterator[ServerConnection]:
+        with closing(ServerConnection(parse(broken.url()).address, Login(), Options(timeout=0.5))) as server:
             yield server
 
     @pytest.fixture
-    def together(self, server: Server, threads: ThreadPoolExecutor) -> Callable[..., list[Future[Any]]]:
+    def together(self, server: ServerConnection, threads: ThreadPoolExecutor) -> Callable[..., list[Future[Any]]]:
         """Lets calls stand in line, and go once `meanwhile` has been done."""
         convoy = server._convoy  # pyright: ignore[reportPrivateUsage]
 
@@ -95,7 +95,7 @@ class TestAConvoy:
         return run
 
     def test_brings_each_its_own_answers(
-        self, broken: Process, server: Server, together: Callable[..., list[Future[Any]]]
+        self, broken: Process, server: ServerConnection, together: Callable[..., list[Future[Any]]]
     ) -> None:
         futures = together(
             lambda: server.ask([[b"SET", b"a", b"1"], [b"INCR", b"a"]], changes=True),
@@ -131,7 +131,7 @@ class TestAConvoy:
         assert threads.submit(convoy.join, Part(b"", 0, changes=False)).result(5)
 
     def test_that_breaks_says_to_each_what_it_may_have_done(
-        self, broken: Process, server: Server, together: Callable[..., list[Future[Any]]]
+        self, broken: Process, server: ServerConnection, together: Callable[..., list[Future[Any]]]
     ) -> None:
         """R10: what was answered before stays answered."""
         before, changing, looking = together(
@@ -141,19 +141,19 @@ class TestAConvoy:
             meanwhile=lambda: broken.client.execute_command("CLIENT", "PAUSE", 60_000, "WRITE"),
         )
         assert before.result() == [None]
-        with pytest.raises(Unknown, match="the connection broke"):
+        with pytest.raises(OutcomeUnknownError, match="the connection broke"):
             changing.result()
-        with pytest.raises(Unavailable, match="the connection broke"):
+        with pytest.raises(UnavailableError, match="the connection broke"):
             looking.result()
 
     def test_that_finds_nobody_has_done_nothing(
-        self, broken: Process, server: Server, together: Callable[..., list[Future[Any]]]
+        self, broken: Process, server: ServerConnection, together: Callable[..., list[Future[Any]]]
     ) -> None:
         futures = together(
             *[lambda: server.ask([[b"SET", b"a", b"1"]], changes=True) for _ in range(2)], meanwhile=broken.kill
         )
         for future in futures:
-            with pytest.raises(Unavailable, match="cannot be reached"):
+            with pytest.raises(UnavailableError, match="cannot be reached"):
                 future.result()
 
 

@@ -11,12 +11,12 @@ from itertools import count
 import pytest
 
 from settled.durable.ports import Capability, Write
-from settled.errors import Conflict, Unavailable, Unknown
+from settled.errors import ConflictError, OutcomeUnknownError, UnavailableError
 from settled.key import Key
 from settled_redis.keyspace import KeySpace, Partition
 from settled_redis.queue import RedisQueue
-from settled_redis.script_args import Steps
-from settled_redis.script_client import Done, Performer
+from settled_redis.script_args import ScriptArgs
+from settled_redis.script_client import ScriptClient, ScriptResult
 from tests.adapters.local import test_commit, test_timers
 from tests.adapters.local.fixtures import ADA, LEASE, Place, ids, letter, message, stored, timer
 from tests.adapters.local.test_commit import TestACommit, TestADelete, TestScan
@@ -96,7 +96,7 @@ class TestATimer(test_timers.TestATimer):
         other, forward = key_apart(ADA), RedisQueue.forward
         id = next(id for n in count() if SPACE.of_timer(id := f"t{n}") != SPACE.of_key(other))
 
-        def schedule_before(queue: RedisQueue, partition: Partition, done: Done) -> Sequence[Partition]:
+        def schedule_before(queue: RedisQueue, partition: Partition, done: ScriptResult) -> Sequence[Partition]:
             if done.elsewhere:
                 monkeypatch.undo()
                 place.timers.schedule(timer(id, place.clock.now + 5, other, message_id="anew"))
@@ -124,7 +124,7 @@ class TestFinish(test_commit.TestFinish):
         """R9."""
         place.store.commit(ADA, stored(1), 0)
         write = Write(ADA, stored(1), 0, sends=tuple(message(Key("signup", f"k{n}"), "x") for n in range(9)))
-        with pytest.raises(Conflict):
+        with pytest.raises(ConflictError):
             place.backend.finish(write)
         assert place.drain() == []
 
@@ -162,15 +162,15 @@ class TestFinishAll:
         self, place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """R10: to be told so, and to try again, would be to meet one's own commit as another's."""
-        perform, calls = Performer.perform_together, count(1)
+        perform, calls = ScriptClient.perform_together, count(1)
 
-        def fail_second(self: Performer, parts: Sequence[Steps]) -> Sequence[Done]:
+        def fail_second(self: ScriptClient, parts: Sequence[ScriptArgs]) -> Sequence[ScriptResult]:
             if next(calls) == 2:
-                raise Unavailable("nobody there")
+                raise UnavailableError("nobody there")
             return perform(self, parts)
 
-        monkeypatch.setattr(Performer, "perform_together", fail_second)
-        with pytest.raises(Unknown, match="perhaps only some of 2 writes were done: nobody there"):
+        monkeypatch.setattr(ScriptClient, "perform_together", fail_second)
+        with pytest.raises(OutcomeUnknownError, match="perhaps only some of 2 writes were done: nobody there"):
             place.backend.finish_all(self.writes())
         assert place.store.load(ADA) == stored(1)
 

@@ -10,10 +10,10 @@ import pytest
 from attrs import evolve
 
 from settled.durable.ports import Capability, Delivery, Write
-from settled.errors import Conflict, LeaseLost
+from settled.errors import ConflictError, LeaseLostError
 from settled.key import Key
 from settled_redis.backend import RedisBackend
-from settled_redis.clock import ServerClock
+from settled_redis.clock import RedisClock
 from tests.adapters.local.fixtures import ADA, BEN, Clock, ids, message, stored, timer, tombstone
 from tests.adapters.redis.conftest import Opener, requests
 from tests.emulators.redis_servers import Process
@@ -90,7 +90,7 @@ class TestNow:
         backend.finish(Write(ADA, stored(1), 0, holder=held))
         time.sleep(0.3)
         assert backend.now() >= held.until
-        with pytest.raises(LeaseLost):
+        with pytest.raises(LeaseLostError):
             backend.finish(Write(ADA, stored(2), 1, holder=held))
 
     def test_is_for_a_test_to_say(self, redis: Process, opener: Callable[[Process], Opener]) -> None:
@@ -104,13 +104,13 @@ class TestNow:
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What time it was, as servers say it."""
-    times, hear = list[float](), ServerClock.hear
+    times, hear = list[float](), RedisClock.hear
 
-    def note(self: ServerClock, partition: int, said: float, asked: float, answered: float) -> None:
+    def note(self: RedisClock, partition: int, said: float, asked: float, answered: float) -> None:
         times.append(said)
         hear(self, partition, said, asked, answered)
 
-    monkeypatch.setattr(ServerClock, "hear", note)
+    monkeypatch.setattr(RedisClock, "hear", note)
     return times
 
 
@@ -141,7 +141,7 @@ def test_every_answer_says_what_time_it_is(
     (held,) = (each for _ in range(4) for each in backend.queue.receive(1))
     heard.clear()
     before = server_time(server)
-    with suppress(Conflict, LeaseLost):
+    with suppress(ConflictError, LeaseLostError):
         call(backend, held)
     assert heard
     assert all(before <= said <= server_time(server) for said in heard)
@@ -159,13 +159,13 @@ class TestTheGuess:
 
     def test_is_never_ahead(self) -> None:
         """It may have been said in the last moment."""
-        clock = ServerClock(1)
+        clock = RedisClock(1)
         clock.hear(0, said=1000.0, asked=10.0, answered=12.0)
         assert clock.now() == 1038.0
 
     def test_is_as_good_as_the_fastest_answer(self) -> None:
         """A slow one takes nothing from it."""
-        clock = ServerClock(1)
+        clock = RedisClock(1)
         clock.hear(0, said=1000.0, asked=10.0, answered=12.0)
         clock.hear(0, said=1011.0, asked=21.0, answered=21.5)
         assert clock.now() == 1039.5
@@ -173,21 +173,21 @@ class TestTheGuess:
         assert clock.now() == 1039.5
 
     def test_does_not_go_back_when_an_older_answer_is_heard_later(self) -> None:
-        clock = ServerClock(1)
+        clock = RedisClock(1)
         clock.hear(0, said=1010.0, asked=20.0, answered=20.0)
         clock.hear(0, said=1000.0, asked=10.0, answered=40.0)
         assert clock.now() == 1040.0
 
     @pytest.mark.parametrize(("said", "now"), [(400.0, 419.0), (2000.0, 2019.0)], ids=["back", "forth"])
     def test_goes_along_when_the_clock_is_set(self, said: float, now: float) -> None:
-        clock = ServerClock(1)
+        clock = RedisClock(1)
         clock.hear(0, said=1000.0, asked=10.0, answered=11.0)
         clock.hear(0, said=said, asked=30.0, answered=31.0)
         assert clock.now() == now
 
     def test_is_that_of_the_server_that_is_ahead(self) -> None:
         """What has rung by either of two is due."""
-        clock = ServerClock(3)
+        clock = RedisClock(3)
         clock.hear(1, said=1000.0, asked=10.0, answered=10.0)
         clock.hear(2, said=1005.0, asked=10.0, answered=10.0)
         clock.hear(1, said=1010.0, asked=20.0, answered=20.0)

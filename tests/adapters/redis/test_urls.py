@@ -13,7 +13,7 @@ from settled.durable.ports import Delivery, Position
 from settled.key import Key
 from settled_redis import keyspace
 from settled_redis.backend import RedisBackend
-from settled_redis.topology import Servers
+from settled_redis.topology import Topology
 from tests.adapters.local.fixtures import ADA, BEN, LEASE, Place, message, stored, timer, tombstone
 from tests.adapters.redis.conftest import Opener
 from tests.emulators.redis_servers import ALWAYS, Process, redis_binary, running
@@ -118,7 +118,7 @@ class TestTheEpoch:
     ) -> None:
         look, open_it, first = keyspace.find, opener(redis), list[RedisBackend]()
 
-        def come_second(servers: Servers, prefix: str) -> keyspace.KeySpace | None:
+        def come_second(servers: Topology, prefix: str) -> keyspace.KeySpace | None:
             found = look(servers, prefix)
             monkeypatch.undo()
             first.append(open_it())

@@ -28,7 +28,7 @@ def backend(
     monkeypatch: pytest.MonkeyPatch,
 ) -> RedisBackend:
     """It goes by the server's clock."""
-    monkeypatch.setattr(queue, "LOOK_AGAIN", 30.0)
+    monkeypatch.setattr(queue, "POLL_INTERVAL", 30.0)
     return opener(redis)(clock=None, timeout=60.0, lease=30.0, partitions=request.param)
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from attrs import evolve
 
-from settled import Conflict, IdReused, Key
+from settled import ConflictError, IdReusedError, Key
 from settled.durable import DeadLetter, Delivery, Finished, Message, Stored, Timer, Write
 from tests.conformance.faulty.reference import Entry, Lane, Plain, locked
 
@@ -21,15 +21,15 @@ Page = Sequence[tuple[Key, Stored]]
 class SequenceOfThreeDigits(Plain):
     """Places in the line are text of three digits: the thousandth comes before the hundredth."""
 
-    def batch(self, lane: Lane, limit: int) -> list[Entry]:
-        return sorted(lane.entries, key=lambda entry: f"{entry.place:03}")[:limit]
+    def batch(self, group: Lane, limit: int) -> list[Entry]:
+        return sorted(group.entries, key=lambda entry: f"{entry.place:03}")[:limit]
 
 
 class SequenceOfTwelveDigits(Plain):
     """The same with so many digits that nobody will ever send as many."""
 
-    def batch(self, lane: Lane, limit: int) -> list[Entry]:
-        return sorted(lane.entries, key=lambda entry: f"{entry.place:012}")[:limit]
+    def batch(self, group: Lane, limit: int) -> list[Entry]:
+        return sorted(group.entries, key=lambda entry: f"{entry.place:012}")[:limit]
 
 
 class VersionsOfOneByte(Plain):
@@ -37,7 +37,7 @@ class VersionsOfOneByte(Plain):
 
     def expect(self, key: Key, expected: int) -> None:
         if self.version(key) % 256 != expected % 256 or (self.version(key) == 0) != (expected == 0):
-            raise Conflict(f"{key}: expected version {expected}")
+            raise ConflictError(f"{key}: expected version {expected}")
 
 
 class UnguardedPastManyVersions(Plain):
@@ -53,15 +53,15 @@ class VersionsOfAWord(Plain):
 
     def expect(self, key: Key, expected: int) -> None:
         if self.version(key) & 0xFFFFFFFF != expected & 0xFFFFFFFF:
-            raise Conflict(f"{key}: expected version {expected}")
+            raise ConflictError(f"{key}: expected version {expected}")
 
 
 class SixtyFourKeys(Plain):
     """Whoever receives looks at the first 64 keys that have messages, held or not."""
 
     def ready(self) -> list[Lane]:
-        first = [lane for lane in self.world.lanes.values() if lane.entries][:64]
-        return [lane for lane in super().ready() if lane in first]
+        first = [group for group in self.world.groups.values() if group.entries][:64]
+        return [group for group in super().ready() if group in first]
 
 
 class OnlyHotKeys(Plain):
@@ -69,18 +69,18 @@ class OnlyHotKeys(Plain):
 
     def append(self, message: Message) -> None:
         super().append(message)
-        self.world.lanes[message.key] = self.world.lanes.pop(message.key)
+        self.world.groups[message.key] = self.world.groups.pop(message.key)
 
     def ready(self) -> list[Lane]:
-        hot = list(self.world.lanes.values())[-16:]
-        return [lane for lane in super().ready() if lane in hot]
+        hot = list(self.world.groups.values())[-16:]
+        return [group for group in super().ready() if group in hot]
 
 
 class BusyKeysFirst(Plain):
     """The key with the most to do comes first."""
 
     def ready(self) -> list[Lane]:
-        return sorted(super().ready(), key=lambda lane: -len(lane.entries))
+        return sorted(super().ready(), key=lambda group: -len(group.entries))
 
 
 class LettersOfAHundred(Plain):
@@ -102,26 +102,26 @@ class ReceiptForEver(Plain):
         super().extend(deliveries, lease)
         self.world.notes.setdefault("extended", set()).update(each.receipt for each in deliveries)
 
-    def holds(self, lane: Lane, delivery: Delivery) -> bool:
+    def holds(self, group: Lane, delivery: Delivery) -> bool:
         if delivery.receipt not in self.world.notes.get("extended", ()):
-            return super().holds(lane, delivery)
-        if lane.lease is not None and lane.entries:
-            lane.lease.entries.setdefault(delivery.receipt, lane.entries[0])
-        return lane.lease is not None
+            return super().holds(group, delivery)
+        if group.lease is not None and group.entries:
+            group.lease.entries.setdefault(delivery.receipt, group.entries[0])
+        return group.lease is not None
 
-    def consume(self, lane: Lane, delivery: Delivery) -> None:
-        assert lane.lease is not None
-        entry = lane.lease.entries.pop(delivery.receipt)
-        lane.entries = [each for each in lane.entries if each is not entry]
-        if not lane.lease.entries:
-            self.end_lease(lane)
+    def consume(self, group: Lane, delivery: Delivery) -> None:
+        assert group.lease is not None
+        entry = group.lease.entries.pop(delivery.receipt)
+        group.entries = [each for each in group.entries if each is not entry]
+        if not group.lease.entries:
+            self.end_lease(group)
 
 
 class ReceiptOfTheFirstLease(Plain):
     """What was extended is held for longer, and acknowledged for as long as it was held at first."""
 
-    def holds(self, lane: Lane, delivery: Delivery) -> bool:
-        return super().holds(lane, delivery) and self.world.now < delivery.until
+    def holds(self, group: Lane, delivery: Delivery) -> bool:
+        return super().holds(group, delivery) and self.world.now < delivery.until
 
     @locked
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
@@ -171,8 +171,8 @@ class DeletesAllThatBeginSo(Plain):
 class KnowsAllThatBeginSo(Plain):
     """An id is looked up in the text of those that are known."""
 
-    def is_known(self, lane: Lane, message: Message) -> bool:
-        return any(known.startswith(message.id) for known in lane.known)
+    def is_known(self, group: Lane, message: Message) -> bool:
+        return any(known.startswith(message.id) for known in group.known)
 
 
 class ListsAllThatBeginSo(Plain):
@@ -198,8 +198,8 @@ class KnownByLength(Plain):
     def append(self, message: Message) -> None:
         super().append(evolve(message))
 
-    def is_known(self, lane: Lane, message: Message) -> bool:
-        if message.id in lane.known:
+    def is_known(self, group: Lane, message: Message) -> bool:
+        if message.id in group.known:
             lengths: dict[Any, int] = self.world.notes.setdefault("lengths", {})
             return lengths.setdefault((message.key, message.id), len(message.body)) == len(message.body)
         self.world.notes.setdefault("lengths", {})[message.key, message.id] = len(message.body)
@@ -214,9 +214,9 @@ class KnownByMeaning(Plain):
         if known is not None and known != _meaning(message.body):
             super().check(message)
 
-    def is_known(self, lane: Lane, message: Message) -> bool:
+    def is_known(self, group: Lane, message: Message) -> bool:
         meaning = _meaning(message.body)
-        return self._meanings.setdefault((message.key, message.id), meaning) == meaning and message.id in lane.known
+        return self._meanings.setdefault((message.key, message.id), meaning) == meaning and message.id in group.known
 
     @property
     def _meanings(self) -> dict[tuple[Key, str], str]:
@@ -245,12 +245,12 @@ class DroppedByAnotherHandle(Plain):
 
     def check(self, message: Message) -> None:
         mine: set[str] = self.__dict__.setdefault("mine", set())
-        if message.id in mine or message.id not in self.lane(message.key).known:
+        if message.id in mine or message.id not in self.group(message.key).known:
             super().check(message)
         mine.add(message.id)
 
-    def is_known(self, lane: Lane, message: Message) -> bool:
-        return message.id in lane.known
+    def is_known(self, group: Lane, message: Message) -> bool:
+        return message.id in group.known
 
 
 # Pages
@@ -457,7 +457,7 @@ class AckStopsAtALostOne(Plain):
     @locked
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
-            if not self.holds(self.lane(delivery.message.key), delivery):
+            if not self.holds(self.group(delivery.message.key), delivery):
                 return
             super().ack([delivery])
 
@@ -467,8 +467,8 @@ class ExtendStopsAtALostOne(Plain):
 
     @locked
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
-        if not all(self.holds(self.lane(each.message.key), each) for each in deliveries):
-            raise Conflict("a lease was lost")
+        if not all(self.holds(self.group(each.message.key), each) for each in deliveries):
+            raise ConflictError("a lease was lost")
         super().extend(deliveries, lease)
 
 
@@ -478,7 +478,7 @@ class PauseEndsWithATimer(Plain):
     def fire(self) -> None:
         for timer in self.world.timers.values():
             if self.is_due(timer):
-                self.lane(timer.message.key).parked_until = 0.0
+                self.group(timer.message.key).parked_until = 0.0
         super().fire()
 
 
@@ -501,8 +501,8 @@ class DetailsCut(Plain):
 class IdsOf255(Plain):
     """The ids of messages are known by their first 255 characters."""
 
-    def is_known(self, lane: Lane, message: Message) -> bool:
-        return any(known[:255] == message.id[:255] for known in lane.known)
+    def is_known(self, group: Lane, message: Message) -> bool:
+        return any(known[:255] == message.id[:255] for known in group.known)
 
 
 class JointReceivesUnasked(Plain):
@@ -517,9 +517,9 @@ class CloseEndsLeases(Plain):
     """Who closes a handle gives back all that anybody holds."""
 
     def close(self) -> None:
-        for lane in self.world.lanes.values():
-            if lane.lease is not None:
-                self.end_lease(lane)
+        for group in self.world.groups.values():
+            if group.lease is not None:
+                self.end_lease(group)
 
 
 class DeleteTakesMessages(Plain):
@@ -528,7 +528,7 @@ class DeleteTakesMessages(Plain):
     @locked
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         super().delete(key, tombstone, expected)
-        self.lane(key).entries.clear()
+        self.group(key).entries.clear()
 
 
 class JointRaisesForAll(Plain):
@@ -540,7 +540,7 @@ class JointRaisesForAll(Plain):
         for write in writes:
             try:
                 self.check_all(write.sends)
-            except IdReused:
+            except IdReusedError:
                 super().finish_all(done)
                 raise
             done.append(write)

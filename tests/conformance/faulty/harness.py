@@ -9,15 +9,15 @@ from attrs import evolve
 
 from settled import Key
 from settled.durable import Backend, Capability
-from settled_conformance.harness import Harness, Kind, Offer, Point
+from settled_conformance.harness import BackendKind, Harness, HarnessFeature, Point
 from tests.conformance.faulty.reference import Lane, Plain, World
 
 
 class PlainHarness(Harness):
     """Opens handles of the class `adapter`."""
 
-    kind = Kind.MEMORY
-    offers = frozenset({Offer.AHEAD, Offer.FORGETFUL})
+    kind = BackendKind.MEMORY
+    offers = frozenset({HarnessFeature.AHEAD, HarnessFeature.FORGETFUL})
     tick = 0.001
 
     def __init__(
@@ -37,7 +37,7 @@ class PlainHarness(Harness):
 
     def ahead(self, key: Key, number: int) -> None:
         self.world.records[key] = evolve(self.world.records[key], version=number)
-        self.world.lanes.setdefault(key, Lane()).tail = number
+        self.world.groups.setdefault(key, Lane()).tail = number
         self.world.tokens = number
 
     def remember(self, count: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import evolve
 
-from settled import Conflict, Key, SettledError
+from settled import ConflictError, Key, SettledError
 from settled.durable import Capability, DeadLetter, Delivery, Finished, Index, Message, Stored, Timer, Write
 from tests.conformance.faulty.reference import Entry, Lane, Plain, locked
 
@@ -35,7 +35,7 @@ class ExtensionOfTheLost(Plain):
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
         try:
             super().extend(deliveries, lease)
-        except Conflict:
+        except ConflictError:
             return
 
 
@@ -143,8 +143,8 @@ class IndexForgotten(Plain):
 class CaseInsensitiveKeys(Plain):
     """A database that takes A for a."""
 
-    def lane(self, key: Key) -> Lane:
-        return super().lane(Key(key.machine.lower(), key.instance.lower()))
+    def group(self, key: Key) -> Lane:
+        return super().group(Key(key.machine.lower(), key.instance.lower()))
 
 
 class NormalisedText(Plain):
@@ -164,14 +164,14 @@ class NoNul(Plain):
 class ShortKeys(Plain):
     """A queue whose keys are cut at 128 characters."""
 
-    def lane(self, key: Key) -> Lane:
-        return super().lane(Key(key.machine, key.instance[:128]))
+    def group(self, key: Key) -> Lane:
+        return super().group(Key(key.machine, key.instance[:128]))
 
 
 class AttemptsNeverGrow(Plain):
     """Each hand-out says that it is the first."""
 
-    def attempt(self, lane: Lane, entry: Entry) -> int:
+    def attempt(self, group: Lane, entry: Entry) -> int:
         return 1
 
 
@@ -182,7 +182,7 @@ class TimerOnlyWhenIdle(Plain):
         for timer in list(self.world.timers.values()):
             if self.is_due(timer):
                 del self.world.timers[timer.id]
-                if self.lane(timer.message.key).lease is None:
+                if self.group(timer.message.key).lease is None:
                     self.append(timer.message)
 
 
@@ -200,17 +200,17 @@ class OneTimerAtATime(Plain):
 class ReusedReceipts(Plain):
     """A receipt is the message's id."""
 
-    def hand_out(self, lane: Lane, limit: int) -> list[Delivery]:
-        deliveries = super().hand_out(lane, limit)
-        assert lane.lease is not None
-        lane.lease.entries = {entry.message.id: entry for entry in lane.lease.entries.values()}
+    def hand_out(self, group: Lane, limit: int) -> list[Delivery]:
+        deliveries = super().hand_out(group, limit)
+        assert group.lease is not None
+        group.lease.entries = {entry.message.id: entry for entry in group.lease.entries.values()}
         return [evolve(each, receipt=each.message.id) for each in deliveries]
 
 
 class StarvesTheOthers(Plain):
     """A key with a backlog keeps its place at the head of the line."""
 
-    def come_back(self, lane: Lane) -> None:
+    def come_back(self, group: Lane) -> None:
         pass
 
 
@@ -220,9 +220,9 @@ class ReleasesOneOnly(Plain):
     @locked
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
         for delivery in deliveries[1:]:
-            lane = self.lane(delivery.message.key)
-            if self.holds(lane, delivery) and lane.lease is not None:
-                lane.entries.remove(lane.lease.entries[delivery.receipt])
+            group = self.group(delivery.message.key)
+            if self.holds(group, delivery) and group.lease is not None:
+                group.entries.remove(group.lease.entries[delivery.receipt])
         super().release(deliveries[:1], delay)
 
 
@@ -232,7 +232,7 @@ class CommitWithoutLock(Plain):
     def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
         found = self.world.records.get(key)
         if (found.version if found else 0) != expected:
-            raise Conflict(f"{key}: expected version {expected}")
+            raise ConflictError(f"{key}: expected version {expected}")
         self.world.records[key] = stored
         self.move_letters(key, bury, unbury)
 
@@ -255,7 +255,7 @@ class RefusalTakesTheOthers(Plain):
         refused = dict[Key, SettledError]()
         for write in writes:
             if refused:
-                refused[write.key] = Conflict("another one was refused")
+                refused[write.key] = ConflictError("another one was refused")
                 continue
             try:
                 self.finish(write)
@@ -283,8 +283,8 @@ class DeclaresNothing(Plain):
 class BareErrors(Plain):
     """A late acknowledgement ends in an error of the adapter's own insides."""
 
-    def holds(self, lane: Lane, delivery: Delivery) -> bool:
-        return self.world.now < (lane.lease.until if lane.lease else 0.0)
+    def holds(self, group: Lane, delivery: Delivery) -> bool:
+        return self.world.now < (group.lease.until if group.lease else 0.0)
 
 
 class Empty(Plain):

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import evolve
 
-from settled import Conflict, Key, LeaseLost, Unavailable
+from settled import ConflictError, Key, LeaseLostError, UnavailableError
 from settled.durable import DeadLetter, Delivery, Message, Position, Stored, Timer, Write
 from tests.conformance.faulty.reference import Entry, Lane, Plain, locked
 
@@ -21,8 +21,8 @@ from tests.conformance.faulty.reference import Entry, Lane, Plain, locked
 class Lifo(Plain):
     """The newest message is handed out first."""
 
-    def batch(self, lane: Lane, limit: int) -> list[Entry]:
-        return lane.entries[::-1][:limit]
+    def batch(self, group: Lane, limit: int) -> list[Entry]:
+        return group.entries[::-1][:limit]
 
 
 class NackToTail(Plain):
@@ -31,10 +31,10 @@ class NackToTail(Plain):
     @locked
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
         for delivery in deliveries:
-            lane = self.lane(delivery.message.key)
-            if self.holds(lane, delivery) and lane.lease is not None:
-                held = list(lane.lease.entries.values())
-                lane.entries = [entry for entry in lane.entries if entry not in held] + held
+            group = self.group(delivery.message.key)
+            if self.holds(group, delivery) and group.lease is not None:
+                held = list(group.lease.entries.values())
+                group.entries = [entry for entry in group.entries if entry not in held] + held
         super().release(deliveries, delay)
 
 
@@ -42,46 +42,46 @@ class ExpiryToTail(Plain):
     """What was held too long goes to the end of its line."""
 
     def expire(self) -> None:
-        for lane in self.world.lanes.values():
-            if lane.lease is not None and lane.lease.until <= self.world.now:
-                held = list(lane.lease.entries.values())
-                lane.entries = [entry for entry in lane.entries if entry not in held] + held
+        for group in self.world.groups.values():
+            if group.lease is not None and group.lease.until <= self.world.now:
+                held = list(group.lease.entries.values())
+                group.entries = [entry for entry in group.entries if entry not in held] + held
         super().expire()
 
 
 class ReversedBatch(Plain):
     """The right messages, the wrong way round."""
 
-    def batch(self, lane: Lane, limit: int) -> list[Entry]:
-        return super().batch(lane, limit)[::-1]
+    def batch(self, group: Lane, limit: int) -> list[Entry]:
+        return super().batch(group, limit)[::-1]
 
 
 class DuplicatedBatchHead(Plain):
     """A batch of several repeats its first message."""
 
-    def batch(self, lane: Lane, limit: int) -> list[Entry]:
-        batch = super().batch(lane, limit)
+    def batch(self, group: Lane, limit: int) -> list[Entry]:
+        batch = super().batch(group, limit)
         return [batch[0], *batch] if 1 < len(batch) < limit else batch
 
-    def consume(self, lane: Lane, delivery: Delivery) -> None:
-        assert lane.lease is not None
-        entry = lane.lease.entries.pop(delivery.receipt)
-        if entry in lane.entries:
-            lane.entries.remove(entry)
-        if not lane.lease.entries:
-            self.end_lease(lane)
+    def consume(self, group: Lane, delivery: Delivery) -> None:
+        assert group.lease is not None
+        entry = group.lease.entries.pop(delivery.receipt)
+        if entry in group.entries:
+            group.entries.remove(entry)
+        if not group.lease.entries:
+            self.end_lease(group)
 
 
 class LexicographicSequence(Plain):
     """Places in the line are numbers, and sorted as text: the tenth comes behind the first."""
 
-    def batch(self, lane: Lane, limit: int) -> list[Entry]:
-        numbers = {id: number for number, id in enumerate(self.arrivals(lane), 1)}
-        lane.entries.sort(key=lambda entry: str(numbers[entry.message.id]))
-        return super().batch(lane, limit)
+    def batch(self, group: Lane, limit: int) -> list[Entry]:
+        numbers = {id: number for number, id in enumerate(self.arrivals(group), 1)}
+        group.entries.sort(key=lambda entry: str(numbers[entry.message.id]))
+        return super().batch(group, limit)
 
-    def arrivals(self, lane: Lane) -> list[str]:
-        return list(lane.known)
+    def arrivals(self, group: Lane) -> list[str]:
+        return list(group.known)
 
 
 # Leases
@@ -90,20 +90,20 @@ class LexicographicSequence(Plain):
 class LockPerEvent(Plain):
     """The lease is one message's, and not its key's."""
 
-    def is_free(self, lane: Lane) -> bool:
+    def is_free(self, group: Lane) -> bool:
         return True
 
-    def batch(self, lane: Lane, limit: int) -> list[Entry]:
-        held = list(lane.lease.entries.values()) if lane.lease else []
-        return [entry for entry in lane.entries if entry not in held][:limit]
+    def batch(self, group: Lane, limit: int) -> list[Entry]:
+        held = list(group.lease.entries.values()) if group.lease else []
+        return [entry for entry in group.entries if entry not in held][:limit]
 
-    def hand_out(self, lane: Lane, limit: int) -> list[Delivery]:
-        before = lane.lease
-        if not self.batch(lane, limit):
+    def hand_out(self, group: Lane, limit: int) -> list[Delivery]:
+        before = group.lease
+        if not self.batch(group, limit):
             return []
-        deliveries = super().hand_out(lane, limit)
-        if before is not None and lane.lease is not None:
-            lane.lease.entries = {**before.entries, **lane.lease.entries}
+        deliveries = super().hand_out(group, limit)
+        if before is not None and group.lease is not None:
+            group.lease.entries = {**before.entries, **group.lease.entries}
         return deliveries
 
 
@@ -116,9 +116,9 @@ class CheckThenSetClaim(Plain):
             self.expire()
             free = self.ready() if limit else []
         deliveries = list[Delivery]()
-        for lane in free:
+        for group in free:
             if len(deliveries) < limit:
-                deliveries += self.hand_out(lane, limit - len(deliveries))
+                deliveries += self.hand_out(group, limit - len(deliveries))
         return deliveries
 
 
@@ -126,9 +126,9 @@ class EarlyExpiry(Plain):
     """Leases end a moment before they should."""
 
     def expire(self) -> None:
-        for lane in self.world.lanes.values():
-            if lane.lease is not None and lane.lease.until - 0.1 <= self.world.now:
-                self.end_lease(lane)
+        for group in self.world.groups.values():
+            if group.lease is not None and group.lease.until - 0.1 <= self.world.now:
+                self.end_lease(group)
 
 
 class LeaseNeverExpires(Plain):
@@ -144,9 +144,9 @@ class ZombieAck(Plain):
     @locked
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
-            lane = self.lane(delivery.message.key)
-            lane.entries = [entry for entry in lane.entries if entry.message.id != delivery.message.id]
-            self.end_lease(lane)
+            group = self.group(delivery.message.key)
+            group.entries = [entry for entry in group.entries if entry.message.id != delivery.message.id]
+            self.end_lease(group)
 
 
 class ZombieRelease(Plain):
@@ -155,9 +155,9 @@ class ZombieRelease(Plain):
     @locked
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
         for delivery in deliveries:
-            lane = self.lane(delivery.message.key)
-            lane.parked_until = self.world.now + delay
-            self.end_lease(lane)
+            group = self.group(delivery.message.key)
+            group.parked_until = self.world.now + delay
+            self.end_lease(group)
 
 
 # Commits
@@ -178,7 +178,7 @@ class CasWithoutFence(Plain):
 
     def expect(self, key: Key, expected: int) -> None:
         if (self.version(key) == 0) != (expected == 0):
-            raise Conflict(f"{key}: expected version {expected}")
+            raise ConflictError(f"{key}: expected version {expected}")
 
 
 class CheckThenPut(Plain):
@@ -204,7 +204,7 @@ class BlindRetryOnConflict(Plain):
     def put(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter], unbury: int) -> None:
         try:
             super().put(key, stored, expected, bury, unbury)
-        except Conflict:
+        except ConflictError:
             version = self.version(key)
             super().put(key, evolve(stored, version=version + 1), version, bury, unbury)
 
@@ -288,43 +288,43 @@ class MarkedDoneBeforeSend(Plain):
 class AckClearsQueue(Plain):
     """An acknowledgement empties the line."""
 
-    def consume(self, lane: Lane, delivery: Delivery) -> None:
-        super().consume(lane, delivery)
-        if lane.lease is None:
-            lane.entries.clear()
+    def consume(self, group: Lane, delivery: Delivery) -> None:
+        super().consume(group, delivery)
+        if group.lease is None:
+            group.entries.clear()
 
 
 class PartialAckTakesBatch(Plain):
     """Who acknowledges one message acknowledges all that came with it."""
 
-    def consume(self, lane: Lane, delivery: Delivery) -> None:
-        held = list(lane.lease.entries.values()) if lane.lease else []
-        lane.entries = [entry for entry in lane.entries if entry not in held]
-        self.end_lease(lane)
+    def consume(self, group: Lane, delivery: Delivery) -> None:
+        held = list(group.lease.entries.values()) if group.lease else []
+        group.entries = [entry for entry in group.entries if entry not in held]
+        self.end_lease(group)
 
 
 class LostWakeUp(Plain):
     """A key is put on the list of those to look at when a message finds it idle, and not when it comes back."""
 
     def append(self, message: Message) -> None:
-        lane = self.lane(message.key)
-        if not lane.entries:
-            lane.parked_until = 0.0
+        group = self.group(message.key)
+        if not group.entries:
+            group.parked_until = 0.0
         super().append(message)
 
-    def consume(self, lane: Lane, delivery: Delivery) -> None:
-        sent_meanwhile = len(lane.entries) > len(lane.lease.entries) if lane.lease else False
-        super().consume(lane, delivery)
-        if sent_meanwhile and lane.lease is None:
-            lane.parked_until = float("inf")
+    def consume(self, group: Lane, delivery: Delivery) -> None:
+        sent_meanwhile = len(group.entries) > len(group.lease.entries) if group.lease else False
+        super().consume(group, delivery)
+        if sent_meanwhile and group.lease is None:
+            group.parked_until = float("inf")
 
 
 class HeadOfLineBlock(Plain):
     """As long as one key is held, nobody is handed anything."""
 
     def ready(self) -> list[Lane]:
-        waiting = [lane for lane in self.world.lanes.values() if lane.entries]
-        return super().ready() if all(self.is_free(lane) for lane in waiting) else []
+        waiting = [group for group in self.world.groups.values() if group.entries]
+        return super().ready() if all(self.is_free(group) for group in waiting) else []
 
 
 class BufferedSend(Plain):
@@ -347,7 +347,7 @@ class SwallowedSendError(Plain):
     def send(self, messages: Sequence[Message]) -> None:
         try:
             super().send(messages)
-        except Unavailable:
+        except UnavailableError:
             return
 
 
@@ -375,32 +375,32 @@ class Truncation(Plain):
 class NoDedup(Plain):
     """Every send is a new message."""
 
-    def is_known(self, lane: Lane, message: Message) -> bool:
+    def is_known(self, group: Lane, message: Message) -> bool:
         return False
 
 
 class GlobalDedup(Plain):
     """An id is known for one key, and therefore for all."""
 
-    def is_known(self, lane: Lane, message: Message) -> bool:
-        return any(message.id in each.known for each in self.world.lanes.values())
+    def is_known(self, group: Lane, message: Message) -> bool:
+        return any(message.id in each.known for each in self.world.groups.values())
 
 
 class DedupForgottenOnAck(Plain):
     """Only what waits is known."""
 
-    def is_known(self, lane: Lane, message: Message) -> bool:
-        return any(entry.message.id == message.id for entry in lane.entries)
+    def is_known(self, group: Lane, message: Message) -> bool:
+        return any(entry.message.id == message.id for entry in group.entries)
 
 
 class DedupByContent(Plain):
     """What says the same is the same."""
 
-    def is_known(self, lane: Lane, message: Message) -> bool:
-        return message.id in lane.known or any(entry.message.body == message.body for entry in lane.entries)
+    def is_known(self, group: Lane, message: Message) -> bool:
+        return message.id in group.known or any(entry.message.body == message.body for entry in group.entries)
 
 
-REMEMBERED = ("window", "pinned", "outcomes", "senders", "mark")
+REMEMBERED = ("window", "pinned", "outcomes", "senders", "high_water_mark")
 """The fields by which a record knows what it has taken."""
 
 
@@ -432,8 +432,8 @@ class NewIdOnRedelivery(Plain):
 class KeyPrefixCollision(Plain):
     """Keys are joined by a colon, and only the first part counts."""
 
-    def lane(self, key: Key) -> Lane:
-        return super().lane(_shortened(key))
+    def group(self, key: Key) -> Lane:
+        return super().group(_shortened(key))
 
     @locked
     def load(self, key: Key) -> Stored | None:
@@ -470,15 +470,15 @@ class BuryTakesFollowers(Plain):
     def put(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter], unbury: int) -> None:
         super().put(key, stored, expected, bury, unbury)
         if bury:
-            lane = self.lane(key)
-            lane.entries = lane.entries[:1]
+            group = self.group(key)
+            group.entries = group.entries[:1]
 
 
 class AttemptsPerKey(Plain):
     """Hand-outs are counted for the key, and not for each message."""
 
-    def attempt(self, lane: Lane, entry: Entry) -> int:
-        return max(each.attempts for each in lane.entries)
+    def attempt(self, group: Lane, entry: Entry) -> int:
+        return max(each.attempts for each in group.entries)
 
 
 # Timers
@@ -532,17 +532,17 @@ class CommitByAnyToken(Plain):
     """Who was ever handed a key may commit to it, as long as somebody holds it."""
 
     def fence(self, write: Write) -> None:
-        if write.holder is not None and self.lane(write.key).lease is None:
-            raise LeaseLost(f"{write.key}: its lease was lost")
+        if write.holder is not None and self.group(write.key).lease is None:
+            raise LeaseLostError(f"{write.key}: its lease was lost")
 
 
 class CommitAfterTheLease(Plain):
     """A lease that is over still commits, until somebody else takes the key."""
 
     def fence(self, write: Write) -> None:
-        lease = self.lane(write.key).lease
+        lease = self.group(write.key).lease
         if write.holder is not None and (lease is None or write.holder.receipt not in lease.entries):
-            raise LeaseLost(f"{write.key}: its lease was lost")
+            raise LeaseLostError(f"{write.key}: its lease was lost")
 
 
 class CommitOnceForAHandOut(Plain):
@@ -550,9 +550,9 @@ class CommitOnceForAHandOut(Plain):
 
     def fence(self, write: Write) -> None:
         super().fence(write)
-        lease = self.lane(write.key).lease
+        lease = self.group(write.key).lease
         if write.holder is not None and lease is not None and len(lease.entries) == 1 and write.expected == 1:
-            raise LeaseLost(f"{write.key}: its lease was lost")
+            raise LeaseLostError(f"{write.key}: its lease was lost")
 
 
 class RefusesTooLate(Plain):
@@ -569,24 +569,24 @@ class RefusesTooLate(Plain):
 class PositionsBeginAgain(Plain):
     """A queue that was empty counts from one."""
 
-    def consume(self, lane: Lane, delivery: Delivery) -> None:
-        super().consume(lane, delivery)
-        if not lane.entries:
-            lane.tail = 0
+    def consume(self, group: Lane, delivery: Delivery) -> None:
+        super().consume(group, delivery)
+        if not group.entries:
+            group.tail = 0
 
 
 class PositionOfTheHandOut(Plain):
     """A position is where the message stands in the batch."""
 
-    def position(self, lane: Lane, entry: Entry) -> Position | None:
-        return Position("epoch", lane.entries.index(entry) + 1)
+    def position(self, group: Lane, entry: Entry) -> Position | None:
+        return Position("epoch", group.entries.index(entry) + 1)
 
 
 class PositionMissing(Plain):
     """What comes again has no position any more."""
 
-    def position(self, lane: Lane, entry: Entry) -> Position | None:
-        return super().position(lane, entry) if entry.attempts == 1 else None
+    def position(self, group: Lane, entry: Entry) -> Position | None:
+        return super().position(group, entry) if entry.attempts == 1 else None
 
 
 class DedupByIdAlone(Plain):
@@ -595,8 +595,8 @@ class DedupByIdAlone(Plain):
     def check_all(self, messages: Sequence[Message]) -> None:
         pass
 
-    def is_known(self, lane: Lane, message: Message) -> bool:
-        return message.id in lane.known
+    def is_known(self, group: Lane, message: Message) -> bool:
+        return message.id in group.known
 
 
 def _shortened(key: Key) -> Key:

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from attrs import define, field
 
-from settled import Conflict, IdReused, Key, LeaseLost, SettledError
+from settled import ConflictError, IdReusedError, Key, LeaseLostError, SettledError
 from settled.durable import Capability, DeadLetter, Delivery, Finished, Message, Position, Stored, Timer, Write
 from settled_conformance.harnesses.local import EPOCH
 
@@ -58,7 +58,7 @@ class World:
     """What all handles share: the place itself."""
 
     now: float = EPOCH
-    lanes: dict[Key, Lane] = field(factory=dict[Key, Lane])
+    groups: dict[Key, Lane] = field(factory=dict[Key, Lane])
     records: dict[Key, Stored] = field(factory=dict[Key, Stored])
     letters: dict[Key, list[DeadLetter]] = field(factory=dict[Key, "list[DeadLetter]"])
     timers: dict[str, Timer] = field(factory=dict[str, Timer])
@@ -140,7 +140,7 @@ class Plain:
 
     def expect(self, key: Key, expected: int) -> None:
         if self.version(key) != expected:
-            raise Conflict(f"{key}: expected version {expected}, found {self.version(key)}")
+            raise ConflictError(f"{key}: expected version {expected}, found {self.version(key)}")
 
     def move_letters(self, key: Key, bury: Sequence[DeadLetter], unbury: int) -> None:
         self.world.letters[key] = [*self.world.letters.get(key, [])[unbury:], *bury]
@@ -172,8 +172,8 @@ class Plain:
 
     # The queue
 
-    def lane(self, key: Key) -> Lane:
-        return self.world.lanes.setdefault(key, Lane())
+    def group(self, key: Key) -> Lane:
+        return self.world.groups.setdefault(key, Lane())
 
     @locked
     def send(self, messages: Sequence[Message]) -> None:
@@ -187,21 +187,21 @@ class Plain:
         for message in messages:
             self.check(message)
             if seen.setdefault((message.key, message.id), message.digest) != message.digest:
-                raise IdReused(f"{message.id} is that of another message")
+                raise IdReusedError(f"{message.id} is that of another message")
 
     def check(self, message: Message) -> None:
-        if self.lane(message.key).known.get(message.id, message.digest) != message.digest:
-            raise IdReused(f"{message.id} is that of another message")
+        if self.group(message.key).known.get(message.id, message.digest) != message.digest:
+            raise IdReusedError(f"{message.id} is that of another message")
 
     def append(self, message: Message) -> None:
-        lane = self.lane(message.key)
-        if not self.is_known(lane, message):
-            lane.known[message.id] = message.digest
-            lane.tail += 1
-            lane.entries.append(Entry(message, lane.tail))
+        group = self.group(message.key)
+        if not self.is_known(group, message):
+            group.known[message.id] = message.digest
+            group.tail += 1
+            group.entries.append(Entry(message, group.tail))
 
-    def is_known(self, lane: Lane, message: Message) -> bool:
-        return lane.known.get(message.id) == message.digest
+    def is_known(self, group: Lane, message: Message) -> bool:
+        return group.known.get(message.id) == message.digest
 
     @locked
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
@@ -211,105 +211,105 @@ class Plain:
         self.fire()
         self.expire()
         deliveries = list[Delivery]()
-        for lane in self.ready():
+        for group in self.ready():
             if len(deliveries) >= limit:
                 break
-            deliveries += self.hand_out(lane, limit - len(deliveries))
+            deliveries += self.hand_out(group, limit - len(deliveries))
         return deliveries
 
     def expire(self) -> None:
-        for lane in self.world.lanes.values():
-            if lane.lease is not None and lane.lease.until <= self.world.now:
-                self.end_lease(lane)
+        for group in self.world.groups.values():
+            if group.lease is not None and group.lease.until <= self.world.now:
+                self.end_lease(group)
 
-    def end_lease(self, lane: Lane) -> None:
-        lane.lease = None
-        self.come_back(lane)
+    def end_lease(self, group: Lane) -> None:
+        group.lease = None
+        self.come_back(group)
 
-    def come_back(self, lane: Lane) -> None:
+    def come_back(self, group: Lane) -> None:
         self.world.turns += 1
-        lane.turn = self.world.turns
+        group.turn = self.world.turns
 
     def ready(self) -> list[Lane]:
-        lanes = [lane for lane in self.world.lanes.values() if lane.entries and self.is_free(lane)]
-        return sorted(lanes, key=lambda lane: lane.turn)
+        groups = [group for group in self.world.groups.values() if group.entries and self.is_free(group)]
+        return sorted(groups, key=lambda group: group.turn)
 
-    def is_free(self, lane: Lane) -> bool:
-        return lane.lease is None and lane.parked_until <= self.world.now
+    def is_free(self, group: Lane) -> bool:
+        return group.lease is None and group.parked_until <= self.world.now
 
-    def hand_out(self, lane: Lane, limit: int) -> list[Delivery]:
-        batch = self.batch(lane, limit)
+    def hand_out(self, group: Lane, limit: int) -> list[Delivery]:
+        batch = self.batch(group, limit)
         self.world.tokens += 1
         receipts = {f"{self.world.tokens}.{number}": entry for number, entry in enumerate(batch)}
-        lane.lease = Lease(self.world.tokens, self.world.now + self.lease, receipts)
+        group.lease = Lease(self.world.tokens, self.world.now + self.lease, receipts)
         for entry in batch:
             entry.attempts += 1
         return [
             Delivery(
-                self.message(entry), receipt, self.attempt(lane, entry), lane.lease.until, self.position(lane, entry)
+                self.message(entry), receipt, self.attempt(group, entry), group.lease.until, self.position(group, entry)
             )
             for receipt, entry in receipts.items()
         ]
 
-    def batch(self, lane: Lane, limit: int) -> list[Entry]:
-        return lane.entries[:limit]
+    def batch(self, group: Lane, limit: int) -> list[Entry]:
+        return group.entries[:limit]
 
     def message(self, entry: Entry) -> Message:
         return entry.message
 
-    def position(self, lane: Lane, entry: Entry) -> Position | None:
+    def position(self, group: Lane, entry: Entry) -> Position | None:
         return Position("epoch", entry.place)
 
-    def attempt(self, lane: Lane, entry: Entry) -> int:
+    def attempt(self, group: Lane, entry: Entry) -> int:
         return entry.attempts
 
-    def holds(self, lane: Lane, delivery: Delivery) -> bool:
-        lease = lane.lease
+    def holds(self, group: Lane, delivery: Delivery) -> bool:
+        lease = group.lease
         return lease is not None and delivery.receipt in lease.entries and self.world.now < lease.until
 
     @locked
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         self.trip("ack")
         for delivery in deliveries:
-            lane = self.lane(delivery.message.key)
-            if self.holds(lane, delivery):
-                self.consume(lane, delivery)
+            group = self.group(delivery.message.key)
+            if self.holds(group, delivery):
+                self.consume(group, delivery)
 
-    def consume(self, lane: Lane, delivery: Delivery) -> None:
-        assert lane.lease is not None
-        lane.entries.remove(lane.lease.entries.pop(delivery.receipt))
-        self.forget(lane)
-        if not lane.lease.entries:
-            self.end_lease(lane)
+    def consume(self, group: Lane, delivery: Delivery) -> None:
+        assert group.lease is not None
+        group.entries.remove(group.lease.entries.pop(delivery.receipt))
+        self.forget(group)
+        if not group.lease.entries:
+            self.end_lease(group)
 
-    def forget(self, lane: Lane) -> None:
+    def forget(self, group: Lane) -> None:
         """Of the ids of messages that are gone, all but the newest `World.remember`."""
-        waiting = {entry.message.id for entry in lane.entries}
-        gone = [id for id in lane.known if id not in waiting] if self.world.remember is not None else []
+        waiting = {entry.message.id for entry in group.entries}
+        gone = [id for id in group.known if id not in waiting] if self.world.remember is not None else []
         for id in gone[: max(0, len(gone) - (self.world.remember or 0))]:
-            del lane.known[id]
+            del group.known[id]
 
     @locked
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
         self.trip("release")
         for delivery in deliveries:
-            lane = self.lane(delivery.message.key)
-            if self.holds(lane, delivery):
-                lane.parked_until = self.world.now + delay
-                self.end_lease(lane)
+            group = self.group(delivery.message.key)
+            if self.holds(group, delivery):
+                group.parked_until = self.world.now + delay
+                self.end_lease(group)
 
     @locked
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
         self.trip("extend")
         lost = list[str]()
         for delivery in deliveries:
-            lane = self.lane(delivery.message.key)
-            if self.holds(lane, delivery) and lane.lease is not None:
-                lane.lease.until = self.world.now + lease
+            group = self.group(delivery.message.key)
+            if self.holds(group, delivery) and group.lease is not None:
+                group.lease.until = self.world.now + lease
             else:
                 lost.append(delivery.message.id)
         if lost:
-            raise Conflict(f"the lease of {lost} was lost")
+            raise ConflictError(f"the lease of {lost} was lost")
 
     # The timers
 
@@ -352,13 +352,13 @@ class Plain:
             self.put(write.key, write.stored, write.expected, write.bury, write.unbury)
         self.pay(write)
         for delivery in write.acks:
-            lane = self.lane(delivery.message.key)
-            if self.holds(lane, delivery):
-                self.consume(lane, delivery)
+            group = self.group(delivery.message.key)
+            if self.holds(group, delivery):
+                self.consume(group, delivery)
 
     def fence(self, write: Write) -> None:
-        if write.holder is not None and not self.holds(self.lane(write.key), write.holder):
-            raise LeaseLost(f"{write.key}: its lease was lost")
+        if write.holder is not None and not self.holds(self.group(write.key), write.holder):
+            raise LeaseLostError(f"{write.key}: its lease was lost")
 
     @locked
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from settled.durable.ports import Capability, Finished, Write
-from settled.errors import LeaseLost, SettledError
+from settled.errors import LeaseLostError, SettledError
 from settled.key import Key
 from settled_local.memory.queue import MemoryQueue
 from settled_local.memory.store import MemoryStore
@@ -77,7 +77,7 @@ class MemoryBackend:
             if write.stored is not None:
                 self._store.expect(write.key, write.expected)
                 if write.holder is not None and not self._queue.holds(write.holder):
-                    raise LeaseLost(f"{write.key}: its lease was lost")
+                    raise LeaseLostError(f"{write.key}: its lease was lost")
                 self._store.commit(write.key, write.stored, write.expected, write.bury, write.unbury)
             self._queue.send(write.sends)
             for timer in write.timers:

@@ -10,10 +10,10 @@ from attrs import define, frozen
 
 from settled.durable.messages import Message
 from settled.durable.ports import Delivery, Position
-from settled.errors import IdReused
+from settled.errors import IdReusedError
 
 
-class Lane:
+class MessageGroup:
     """The messages of one key by their place; those up to `through` are leased, and none if it is 0.
 
     `known` are the ids that were sent, each with its message's place and digest. A place is never given twice.
@@ -43,7 +43,7 @@ class Lane:
     def check(self, message: Message) -> None:
         """Raise `IdReused` if another message has the id of `message`."""
         if message.id in self.known and self.known[message.id][1] != message.digest:
-            raise IdReused(f"{message.key}: the id {message.id!r} is that of another message, with another body")
+            raise IdReusedError(f"{message.key}: the id {message.id!r} is that of another message, with another body")
 
     def lease(self, epoch: str, limit: int, until: float) -> Sequence[Delivery]:
         """Hand out the first messages, up to `limit` of them and at least one, under a new token."""

@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 
 from settled.durable.messages import Message
 from settled.durable.ports import Delivery
-from settled.errors import Conflict, IdReused
+from settled.errors import ConflictError, IdReusedError
 from settled.key import Key
-from settled_local.memory.due_queue import Agenda
-from settled_local.memory.message_group import Lane, Receipt
+from settled_local.memory.due_queue import DueQueue
+from settled_local.memory.message_group import MessageGroup, Receipt
 from settled_local.memory.timers import MemoryTimers
 
-LOOK_AGAIN = 0.02
+POLL_INTERVAL = 0.02
 """Seconds after which a waiting `receive` reads the clock again, however it may have been set or moved since."""
 
 
@@ -41,9 +41,9 @@ class MemoryQueue:
         self._lease = lease
         self._remember = remember
         self._timers = timers
-        self._lanes: dict[Key, Lane] = {}
+        self._lanes: dict[Key, MessageGroup] = {}
         self._ready: OrderedDict[Key, None] = OrderedDict()
-        self._held: Agenda[Key] = Agenda()
+        self._held: DueQueue[Key] = DueQueue()
         self._epoch = secrets.token_hex(4)
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -52,7 +52,7 @@ class MemoryQueue:
             for message in messages:
                 self.check(message)
                 if sent.setdefault((message.key, message.id), message).body != message.body:
-                    raise IdReused(f"{message.key}: two messages with the id {message.id!r}, and two bodies")
+                    raise IdReusedError(f"{message.key}: two messages with the id {message.id!r}, and two bodies")
             self._append(messages)
             self._changed.notify_all()
 
@@ -65,7 +65,7 @@ class MemoryQueue:
                 if deliveries or limit < 1 or remaining <= 0:
                     return deliveries
                 due = min(self._timers.next_due(), self.next_due()) - self._clock()
-                self._changed.wait(max(0.0, min(remaining, due, LOOK_AGAIN)))
+                self._changed.wait(max(0.0, min(remaining, due, POLL_INTERVAL)))
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         with self._changed:
@@ -102,7 +102,7 @@ class MemoryQueue:
                 self._held.put(delivery.message.key, until)
             self._changed.notify_all()
         if lost:
-            raise Conflict(f"the lease of {', '.join(str(delivery.message.key) for delivery in lost)} was lost")
+            raise ConflictError(f"the lease of {', '.join(str(delivery.message.key) for delivery in lost)} was lost")
 
     def next_due(self) -> float:
         """When the next lease or pause ends; infinity if none does."""
@@ -116,10 +116,10 @@ class MemoryQueue:
         """Whether the hand-out of `delivery` still has its key."""
         return self._leased_by(delivery) is not None
 
-    def _lane(self, key: Key) -> Lane:
+    def _lane(self, key: Key) -> MessageGroup:
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = Lane()
+            lane = self._lanes[key] = MessageGroup()
         return lane
 
     def _append(self, messages: Sequence[Message]) -> None:
@@ -146,7 +146,7 @@ class MemoryQueue:
             self._changed.notify_all()
         return deliveries
 
-    def _leased_by(self, delivery: Delivery) -> Lane | None:
+    def _leased_by(self, delivery: Delivery) -> MessageGroup | None:
         """The lane that `delivery` still has the lease of. A lease ends at its deadline, taken over or not."""
         key = delivery.message.key
         lane = self._lanes.get(key)
@@ -154,7 +154,7 @@ class MemoryQueue:
             return None
         return lane if self._clock() < self._held.due(key) else None
 
-    def _come_back(self, key: Key, lane: Lane) -> None:
+    def _come_back(self, key: Key, lane: MessageGroup) -> None:
         self._held.drop(key)
         if lane.waiting:
             self._ready[key] = None

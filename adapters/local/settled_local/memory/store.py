@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 
 from settled.durable.ports import DeadLetter, Stored
-from settled.errors import Conflict
+from settled.errors import ConflictError
 from settled.key import Key
 
 
@@ -61,4 +61,4 @@ class MemoryStore:
         stored = self._stored.get(key)
         version = 0 if stored is None else stored.version
         if version != expected:
-            raise Conflict(f"{key}: expected version {expected}, found {version}")
+            raise ConflictError(f"{key}: expected version {expected}, found {version}")

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 
 from settled.durable.messages import Message, Timer
-from settled_local.memory.due_queue import Agenda
+from settled_local.memory.due_queue import DueQueue
 
 
 class MemoryTimers:
@@ -18,7 +18,7 @@ class MemoryTimers:
     def __init__(self, changed: threading.Condition) -> None:
         self._changed = changed
         self._scheduled: dict[str, Message] = {}
-        self._agenda: Agenda[str] = Agenda()
+        self._agenda: DueQueue[str] = DueQueue()
 
     def schedule(self, timer: Timer) -> None:
         with self._changed:

@@ -18,10 +18,10 @@ from functools import partial
 from typing import Any
 
 from settled.durable.ports import Capability, Finished, Write
-from settled.errors import LeaseLost, SettledError
+from settled.errors import LeaseLostError, SettledError
 from settled.key import Key
 from settled_local.sqlite.connection import Connection
-from settled_local.sqlite.database import File
+from settled_local.sqlite.database import Database
 from settled_local.sqlite.queue import SQLiteQueue, ack, holds, send
 from settled_local.sqlite.schema import prepare
 from settled_local.sqlite.store import SQLiteStore, commit
@@ -34,7 +34,7 @@ __all__ = ["SQLiteBackend"]
 class SQLiteBackend:
     """A store, a queue and timers in one file; `SQLiteBackend.open` makes one."""
 
-    def __init__(self, file: File, epoch: str, lease: float, remember: int, clock: Callable[[], float]) -> None:
+    def __init__(self, file: Database, epoch: str, lease: float, remember: int, clock: Callable[[], float]) -> None:
         self._file = file
         self._clock = clock
         self._lease = lease
@@ -67,7 +67,7 @@ class SQLiteBackend:
         if name.startswith("sqlite:"):
             given: dict[str, Any] = {"lease": lease, "remember": remember, "timeout": timeout, "clock": clock}
             return cls.open(**{**given, **sqlite_options(name)})
-        file = File(name, timeout)
+        file = Database(name, timeout)
         try:
             epoch = prepare(file)
         except BaseException:
@@ -122,7 +122,7 @@ class SQLiteBackend:
         if write.stored is not None:
             commit(db, write.key, write.stored, write.expected, write.bury, write.unbury)
             if write.holder is not None and not holds(db, write.holder, now):
-                raise LeaseLost(f"{write.key}: its lease was lost")
+                raise LeaseLostError(f"{write.key}: its lease was lost")
         send(db, write.sends)
         for timer in write.timers:
             schedule(db, timer)

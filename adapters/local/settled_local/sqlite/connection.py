@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
-from settled.errors import TooLarge
+from settled.errors import TooLargeError
 
 T = TypeVar("T")
-Value: TypeAlias = str | bytes | int | float | None
+SqlValue: TypeAlias = str | bytes | int | float | None
 
-LOOK_AGAIN = 0.001
+BUSY_POLL_INTERVAL = 0.001
 """Seconds between two looks at a lock that another process has; most are held for less."""
 
 
@@ -35,7 +35,7 @@ class Connection:
             self._db.executescript(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._durable = durable
 
-    def run(self, statement: str, *values: Value) -> sqlite3.Cursor:
+    def run(self, statement: str, *values: SqlValue) -> sqlite3.Cursor:
         """Execute `statement`; text in `values` is stored exactly, whatever is in it.
 
         Raises:
@@ -53,7 +53,7 @@ class Connection:
         except (sqlite3.DataError, OverflowError) as error:
             size = max(len(_bytes(value)) for value in values if isinstance(value, str))
             limit = self._db.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
-            raise TooLarge(f"a text of {size} bytes: SQLite takes {limit} in one row") from error
+            raise TooLargeError(f"a text of {size} bytes: SQLite takes {limit} in one row") from error
         return self._run_when_free(statement, values)
 
     def attempt(self, work: Callable[[], T]) -> T:
@@ -81,10 +81,10 @@ class Connection:
     def close(self) -> None:
         self._db.close()
 
-    def _run_when_free(self, statement: str, values: tuple[Value, ...]) -> sqlite3.Cursor:
+    def _run_when_free(self, statement: str, values: tuple[SqlValue, ...]) -> sqlite3.Cursor:
         end = time.monotonic() + self._timeout
         while True:
-            time.sleep(LOOK_AGAIN)
+            time.sleep(BUSY_POLL_INTERVAL)
             try:
                 return self._db.execute(statement, values)
             except sqlite3.OperationalError as error:
@@ -101,7 +101,7 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
     return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
-def _encodable(value: Value) -> Value:
+def _encodable(value: SqlValue) -> SqlValue:
     if not isinstance(value, str) or not any("\ud800" <= character <= "\udfff" for character in value):
         return value
     return _bytes(value)

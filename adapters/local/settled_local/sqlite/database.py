@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from settled.errors import Denied, SettledError, Unknown
+from settled.errors import BackendClosedError, OutcomeUnknownError, SettledError
 from settled_local.sqlite.connection import Connection
 from settled_local.sqlite.errors import translated
 from settled_local.sqlite.group_commit import Line, Part
@@ -22,7 +22,7 @@ from settled_local.sqlite.group_commit import Line, Part
 T = TypeVar("T")
 
 
-class File:
+class Database:
     """The file at `path`; a call that finds it locked gives up after `timeout` seconds."""
 
     def __init__(self, path: str, timeout: float) -> None:
@@ -135,7 +135,7 @@ class File:
 def _shared(error: BaseException, path: str) -> SettledError:
     """`error`, which several are to raise: one for each, because an error remembers who raised it."""
     if not isinstance(error, SettledError):
-        return Unknown(f"{path}: the thread that wrote it was stopped by {type(error).__name__}")
+        return OutcomeUnknownError(f"{path}: the thread that wrote it was stopped by {type(error).__name__}")
     told = type(error)(*error.args)
     told.__cause__ = error.__cause__
     return told
@@ -178,10 +178,12 @@ class _Connections:
     def take(self) -> Connection:
         """A connection that nobody else has: the one used last, whose pages are still warm, or a new one."""
         if self._process != os.getpid():
-            raise Denied(f"{self._path}: was opened before this process was forked: open it again, after the fork")
+            raise BackendClosedError(
+                f"{self._path}: was opened before this process was forked: open it again, after the fork"
+            )
         with self._lock:
             if self._closed:
-                raise Denied(f"{self._path}: this backend was closed")
+                raise BackendClosedError(f"{self._path}: this backend was closed")
             if self._free:
                 return self._free.pop()
         return Connection(self._path, self._timeout)

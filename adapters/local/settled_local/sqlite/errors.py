@@ -9,21 +9,35 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-from settled.errors import Denied, RecordError, SettledError, TooLarge, Unavailable, Unknown
+from settled.errors import (
+    AccessDeniedError,
+    BackendConfigError,
+    OutcomeUnknownError,
+    RecordError,
+    SettledError,
+    TooLargeError,
+    UnavailableError,
+)
 
 _MEANING: Mapping[int, tuple[type[SettledError], str]] = {
-    sqlite3.SQLITE_BUSY: (Unavailable, "another process did not let go of it in time"),
-    sqlite3.SQLITE_LOCKED: (Unavailable, "another connection did not let go of it in time"),
-    sqlite3.SQLITE_PROTOCOL: (Unavailable, "too many processes want it at once"),
-    sqlite3.SQLITE_FULL: (Unavailable, "the disk is full: free some space"),
-    sqlite3.SQLITE_IOERR: (Unavailable, "the disk failed"),
-    sqlite3.SQLITE_NOMEM: (Unavailable, "this process is out of memory"),
-    sqlite3.SQLITE_INTERRUPT: (Unavailable, "the call was interrupted"),
-    sqlite3.SQLITE_TOOBIG: (TooLarge, "this is more than SQLite keeps in one row"),
-    sqlite3.SQLITE_CANTOPEN: (Denied, "it must be a file, in a folder that exists and that this process may write to"),
-    sqlite3.SQLITE_READONLY: (Denied, "this process may not write to it: give it leave, also for the file's folder"),
-    sqlite3.SQLITE_PERM: (Denied, "this process may not use it"),
-    sqlite3.SQLITE_AUTH: (Denied, "this process may not use it"),
+    sqlite3.SQLITE_BUSY: (UnavailableError, "another process did not let go of it in time"),
+    sqlite3.SQLITE_LOCKED: (UnavailableError, "another connection did not let go of it in time"),
+    sqlite3.SQLITE_PROTOCOL: (UnavailableError, "too many processes want it at once"),
+    sqlite3.SQLITE_FULL: (UnavailableError, "the disk is full: free some space"),
+    sqlite3.SQLITE_IOERR: (UnavailableError, "the disk failed"),
+    sqlite3.SQLITE_NOMEM: (UnavailableError, "this process is out of memory"),
+    sqlite3.SQLITE_INTERRUPT: (UnavailableError, "the call was interrupted"),
+    sqlite3.SQLITE_TOOBIG: (TooLargeError, "this is more than SQLite keeps in one row"),
+    sqlite3.SQLITE_CANTOPEN: (
+        BackendConfigError,
+        "it must be a file, in a folder that exists and that this process may write to",
+    ),
+    sqlite3.SQLITE_READONLY: (
+        AccessDeniedError,
+        "this process may not write to it: give it leave, also for the file's folder",
+    ),
+    sqlite3.SQLITE_PERM: (AccessDeniedError, "this process may not use it"),
+    sqlite3.SQLITE_AUTH: (AccessDeniedError, "this process may not use it"),
     sqlite3.SQLITE_NOTADB: (RecordError, "it is no SQLite database: name another file"),
     sqlite3.SQLITE_CORRUPT: (RecordError, "it is damaged: restore it from a copy"),
 }
@@ -33,6 +47,6 @@ def translated(error: sqlite3.Error, path: str, committing: bool = False) -> Set
     """The port's error for `error`, which SQLite raised over the file at `path`."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the higher bits only tell causes of one kind apart
     if committing and code == sqlite3.SQLITE_IOERR:
-        return Unknown(f"{path}: the disk failed during a commit ({error})")
+        return OutcomeUnknownError(f"{path}: the disk failed during a commit ({error})")
     kind, meaning = _MEANING.get(code, (RecordError, "its tables are not as settled made them"))
     return kind(f"{path}: {meaning} ({error})")

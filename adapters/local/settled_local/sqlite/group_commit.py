@@ -17,7 +17,7 @@ from typing import Any
 
 from attrs import define, field
 
-from settled.errors import Unavailable
+from settled.errors import UnavailableError
 from settled_local.sqlite.connection import Connection
 
 
@@ -91,4 +91,4 @@ class Line:
         with self._lock:
             if part in self._parts and not part.leads:
                 self._parts.remove(part)
-                raise Unavailable(f"{self._path}: another thread did not let go of it in {self._timeout} seconds")
+                raise UnavailableError(f"{self._path}: another thread did not let go of it in {self._timeout} seconds")

@@ -17,13 +17,13 @@ from attrs import frozen
 
 from settled.durable.messages import Message
 from settled.durable.ports import Delivery, Position
-from settled.errors import Conflict, IdReused
+from settled.errors import ConflictError, IdReusedError
 from settled.key import Key
 from settled_local.sqlite.connection import Connection, text
-from settled_local.sqlite.database import File
+from settled_local.sqlite.database import Database
 from settled_local.sqlite.timers import pop_due
 
-LOOK_AGAIN = 0.02
+POLL_INTERVAL = 0.02
 """Seconds after which a waiting `receive` looks again for what other processes have sent; reads only memory."""
 
 WAKE_AT_ONCE = 100
@@ -35,7 +35,7 @@ _JOIN_THE_LINE = "held=0, rank=1+coalesce((SELECT rank FROM lanes WHERE held=0 O
 class SQLiteQueue:
     """The queue of a file."""
 
-    def __init__(self, file: File, epoch: str, lease: float, remember: int, clock: Callable[[], float]) -> None:
+    def __init__(self, file: Database, epoch: str, lease: float, remember: int, clock: Callable[[], float]) -> None:
         self._file = file
         self._epoch = epoch
         self._lease = lease
@@ -59,7 +59,7 @@ class SQLiteQueue:
             remaining = end - time.monotonic()
             if remaining <= 0:
                 break
-            self._file.changes.wait(changes, min(remaining, pause, LOOK_AGAIN))
+            self._file.changes.wait(changes, min(remaining, pause, POLL_INTERVAL))
         return ()
 
     def hand_out(self, db: Connection, limit: int) -> Sequence[Delivery]:
@@ -75,7 +75,7 @@ class SQLiteQueue:
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
         lost = self._file.write(lambda db: _extend(db, deliveries, lease, self._clock()), durable=False)
         if lost:
-            raise Conflict(f"the lease of {', '.join(lost)} was lost")
+            raise ConflictError(f"the lease of {', '.join(lost)} was lost")
 
 
 def send(db: Connection, messages: Iterable[Message], refuses: bool = True) -> None:
@@ -95,7 +95,7 @@ def send(db: Connection, messages: Iterable[Message], refuses: bool = True) -> N
         if not new and not _is_another(db, lane, message):
             continue
         if not new and refuses:
-            raise IdReused(f"{message.key}: the id {message.id!r} is that of another message, with another body")
+            raise IdReusedError(f"{message.key}: the id {message.id!r} is that of another message, with another body")
         db.run(
             "INSERT INTO messages (lane, place, attempts, id, body) VALUES (?, ?, 0, ?, ?)",
             lane,

@@ -27,9 +27,9 @@ from __future__ import annotations
 import os
 import secrets
 
-from settled.errors import Denied, RecordError
+from settled.errors import BackendConfigError, RecordError
 from settled_local.sqlite.connection import Connection
-from settled_local.sqlite.database import File
+from settled_local.sqlite.database import Database
 
 APPLICATION = 0x5E771ED
 VERSION = 2
@@ -113,7 +113,7 @@ _TABLES = (
 )
 
 
-def prepare(file: File) -> str:
+def prepare(file: Database) -> str:
     """Make sure that `file` has the tables of this version: create them if it is empty. Returns its epoch.
 
     Raises:
@@ -127,13 +127,15 @@ def prepare(file: File) -> str:
             db.run("PRAGMA page_size=2048")
         (mode,) = db.run("PRAGMA journal_mode=WAL").fetchone()
         if mode != "wal":
-            raise Denied(f"{file.path}: its file system cannot be shared between processes: use one on a local disk")
+            raise BackendConfigError(
+                f"{file.path}: its file system cannot be shared between processes: use one on a local disk"
+            )
     if not there:
         file.write(lambda db: _create(db, file.path))
     return _epoch(file)
 
 
-def _epoch(file: File) -> str:
+def _epoch(file: Database) -> str:
     stat = os.stat(file.path)
     identity = f"{stat.st_dev:x}:{stat.st_ino:x}"
     with file.reading() as db:

@@ -10,16 +10,16 @@ from collections.abc import Sequence
 
 from settled.durable.messages import Message
 from settled.durable.ports import DELETED, DeadLetter, Index, Stored
-from settled.errors import Conflict
+from settled.errors import ConflictError
 from settled.key import Key
-from settled_local.sqlite.connection import Connection, Value, text
-from settled_local.sqlite.database import File
+from settled_local.sqlite.connection import Connection, SqlValue, text
+from settled_local.sqlite.database import Database
 
 
 class SQLiteStore:
     """The store of a file."""
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: Database) -> None:
         self._file = file
 
     def load(self, key: Key) -> Stored | None:
@@ -57,7 +57,7 @@ class SQLiteStore:
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
     ) -> Sequence[tuple[Key, Stored]]:
         conditions = ["status<>?"]
-        values: list[Value] = [DELETED]
+        values: list[SqlValue] = [DELETED]
         if machine is not None:
             conditions.append("machine=?")
             values.append(machine)
@@ -153,9 +153,9 @@ def _replace(db: Connection, key: Key, stored: Stored, expected: int) -> None:
     )
 
 
-def _conflict(db: Connection, key: Key, expected: int) -> Conflict:
+def _conflict(db: Connection, key: Key, expected: int) -> ConflictError:
     row = db.run("SELECT version FROM records WHERE machine=? AND instance=?", key.machine, key.instance).fetchone()
-    return Conflict(f"{key}: expected version {expected}, found {row[0] if row else 0}")
+    return ConflictError(f"{key}: expected version {expected}, found {row[0] if row else 0}")
 
 
 def _index(status: str | bytes, tags: str, updated: float) -> Index:

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from settled.durable.messages import Message, Timer
 from settled.key import Key
 from settled_local.sqlite.connection import Connection, text
-from settled_local.sqlite.database import File
+from settled_local.sqlite.database import Database
 
 
 class SQLiteTimers:
     """The timers of a file."""
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: Database) -> None:
         self._file = file
 
     def schedule(self, timer: Timer) -> None:
