@@ -180,7 +180,7 @@ class TestASystemId:
         world.send(say("nobody", "?"), leaf_of(world))
         world.settle()
         (letter,) = world.letters()
-        assert "nobody in its system goes by 'nobody'" in letter.reason
+        assert "no actor in its system has the system id 'nobody'" in letter.reason
         assert world.outcome(letter.message.id) is Outcome.INVALID
 
     def test_that_nobody_has_fails_at_the_root_itself(self) -> None:

@@ -178,7 +178,7 @@ class TestAPosition:
         assert applied(world) == [0, 1, 2, 3]
         (letter,) = world.letters()
         assert letter.message.id == "again"
-        assert "stands at 2 of its queue, where all up to 5 were taken" in letter.reason
+        assert "is number 2 of its queue, and all up to 5 were taken" in letter.reason
         assert world.record().halted is None
         assert world.outcome("again") is Outcome.INVALID
 

@@ -66,7 +66,7 @@ class TestAnIdThatIsUsedTwice:
         place.work()
         assert place.applied == []
         (letter,) = place.client.dead_letters("ada")
-        assert "the id 'x' is that of another message, with another body" in letter.reason
+        assert "the id 'x' belongs to another message, with another body" in letter.reason
         with pytest.raises(EventRejectedError) as raised:
             place.client.ask("ada", add(1), message_id="x", timeout=0)
         assert raised.value.outcome is Outcome.INVALID

@@ -5,7 +5,7 @@ neither retries nor encodes, and it does not know what a statechart is.
 
 The way in is `open_redis`. Below it, from the ports down to the wire: `backend` with `queue`, `store` and `timers`;
 `performer`, which performs `steps` by one script, ``script.lua``, over the names of a `keyspace`, and tells a `clock`
-what time it was there; `cluster` and `server`, which carry commands to where they belong, in a `convoy` if they come
+what time it was there; `cluster` and `server`, which carry commands to where they belong, together if they come
 together; `errors`, which says what went wrong. `url` and `opening` lead there, and `doctor` looks at what all this
 rests on. The vendor's client is imported when the first URL is opened.
 """

@@ -15,14 +15,15 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
+from attrs import define, field
 from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection
 from redis.retry import Retry
 
 from settled.errors import BackendClosedError, OutcomeUnknownError, SettledError, UnavailableError
 from settled_redis.errors import LOST, is_answer, translated
-from settled_redis.group_commit import Convoy, Part
 from settled_redis.url import Address, Login, Options
+from settled_runtime.group_commit import GroupCommit, Ticket
 
 RedisCommand: TypeAlias = Sequence[bytes]
 
@@ -40,6 +41,20 @@ class Wire(Protocol):
     def read_response(self) -> Any: ...
 
 
+@define(eq=False)
+class Request(Ticket):
+    """One caller's packed `commands`, how many there are, and what the server answers.
+
+    `changes`: a lost answer leaves it unknown whether they took effect.
+    """
+
+    commands: bytes
+    count: int
+    changes: bool
+    answers: list[Any] = field(factory=list[Any])
+    error: SettledError | BaseException | None = None
+
+
 class ServerConnection:
     """The server at `address`."""
 
@@ -48,7 +63,7 @@ class ServerConnection:
         self._arguments = _arguments(address, login, options)
         self._kind = SSLConnection if login.tls else Connection
         self._lock = threading.Lock()
-        self._convoy = Convoy()
+        self._group = GroupCommit[Request]()
         self._free: list[tuple[Wire, float]] = []
         self._process = os.getpid()
         self._closed = False
@@ -64,26 +79,26 @@ class ServerConnection:
             Unknown: it may have happened.
         """
         self._notice_a_fork()
-        part = _part(commands, changes)
-        if self._convoy.join(part):
-            parts: Sequence[Part] = ()
+        request = _request(commands, changes)
+        if self._group.join(request):
+            requests: Sequence[Request] = ()
             try:
-                parts = self._convoy.depart()
-                self._carry(parts)
+                requests = self._group.take()
+                self._carry(requests)
             finally:
-                self._convoy.arrive(parts)
-        if part.error is not None:
-            raise part.error
-        return part.answers
+                self._group.finish(requests)
+        if request.error is not None:
+            raise request.error
+        return request.answers
 
     def ask_alone(self, command: RedisCommand) -> Any:
         """As `ask`, for a command whose answer may be long in coming, and that changes nothing."""
         self._notice_a_fork()
-        part = _part([command], changes=False)
-        self._carry([part])
-        if part.error is not None:
-            raise part.error
-        return part.answers[0]
+        request = _request([command], changes=False)
+        self._carry([request])
+        if request.error is not None:
+            raise request.error
+        return request.answers[0]
 
     def forget(self) -> None:
         """Close the connections that are free: the address may mean another server by now."""
@@ -98,32 +113,32 @@ class ServerConnection:
             self._closed = True
         self.forget()
 
-    def _carry(self, parts: Sequence[Part]) -> None:
-        """Send what is in `parts`, and fill in their answers, or the error that came in between."""
+    def _carry(self, requests: Sequence[Request]) -> None:
+        """Send what is in `requests`, and fill in their answers, or the error that came in between."""
         try:
             wire = self._take()
         except BaseException as error:
-            for part in parts:
-                part.error = error
+            for request in requests:
+                request.error = error
             return
         try:
-            self._send(wire, parts)
-            for part in parts:
-                for _ in range(part.count):
-                    part.answers.append(self._read(wire))
+            self._send(wire, requests)
+            for request in requests:
+                for _ in range(request.count):
+                    request.answers.append(self._read(wire))
         except BaseException as error:
             wire.disconnect()
-            for part in parts:
-                if len(part.answers) < part.count:
-                    part.error = self._lost(error, part)
+            for request in requests:
+                if len(request.answers) < request.count:
+                    request.error = self._lost(error, request)
             return
         self._give(wire)
 
-    def _send(self, wire: Wire, parts: Sequence[Part]) -> None:
+    def _send(self, wire: Wire, requests: Sequence[Request]) -> None:
         try:
-            wire.send_packed_command([b"".join([part.commands for part in parts])], check_health=False)
+            wire.send_packed_command([b"".join([request.commands for request in requests])], check_health=False)
         except LOST as error:
-            if len(parts) == 1 and parts[0].count == 1:
+            if len(requests) == 1 and requests[0].count == 1:
                 raise _Unsent(str(error)) from error
             raise
 
@@ -135,15 +150,15 @@ class ServerConnection:
                 return error
             raise
 
-    def _lost(self, error: BaseException, part: Part) -> BaseException:
-        """What `part` comes to, because the connection broke with `error`."""
+    def _lost(self, error: BaseException, request: Request) -> BaseException:
+        """What `request` comes to, because the connection broke with `error`."""
         if not isinstance(error, Exception):
             return error
         if is_answer(error):
             found: SettledError = translated(error, str(self.address))
         elif isinstance(error, (*LOST, _Unsent)):
             text = f"{self.address}: the connection broke ({error})"
-            unknown = part.changes and not isinstance(error, _Unsent)
+            unknown = request.changes and not isinstance(error, _Unsent)
             found = OutcomeUnknownError(text) if unknown else UnavailableError(text)
         else:
             return error
@@ -153,7 +168,8 @@ class ServerConnection:
     def _notice_a_fork(self) -> None:
         if self._process != os.getpid():
             # The sockets are the parent's too: whoever shares them gets the other's answers.
-            self._lock, self._convoy, self._free, self._process = threading.Lock(), Convoy(), [], os.getpid()
+            self._lock, self._group = threading.Lock(), GroupCommit[Request]()
+            self._free, self._process = [], os.getpid()
 
     def _take(self) -> Wire:
         """A connection that nobody else has: the one used last, or a new one."""
@@ -189,8 +205,8 @@ class _Unsent(Exception):
     """The command did not leave whole, so nobody has carried it out."""
 
 
-def _part(commands: Sequence[RedisCommand], changes: bool) -> Part:
-    return Part(b"".join([packed(command) for command in commands]), len(commands), changes)
+def _request(commands: Sequence[RedisCommand], changes: bool) -> Request:
+    return Request(b"".join([packed(command) for command in commands]), len(commands), changes)
 
 
 def packed(command: RedisCommand) -> bytes:

@@ -54,7 +54,7 @@ from settled.durable.outbox import (
     remove_fired_timer,
     schedule_timers,
 )
-from settled.durable.ports import Position
+from settled.durable.ports import DeadLetter, Position
 from settled.durable.record import OpenTurn, PendingActor, Record, timer_message
 from settled.durable.restore import restore
 from settled.durable.window import IN_DEAD_LETTERS, Outcome
@@ -65,83 +65,96 @@ from settled.progress import Progress, done_event, drain_inbox, error_event, ini
 Applicable: TypeAlias = (
     Start | ImportChild | Event | TimerFired | ChildEnded | StopChildInstance | RegisterSystemId | ForwardToSystemId
 )
-"""The contents that change a record: all but a nudge."""
+"""The contents that can change a record: all but `Wake`."""
 
 
 @frozen
-class Drop:
-    """Nothing to do: the message is known, stale, or a mere nudge. It can be acknowledged."""
+class Applied:
+    """The record after a message, and the dead letter that the message became, if it did."""
+
+    record: Record
+    dead_letter: DeadLetter | None = None
 
 
-@frozen
-class Note:
-    """Nothing to apply, but the outcome is to be remembered."""
+def apply(
+    context: ApplyContext,
+    record: Record,
+    message: Message,
+    position: Position | None = None,
+    *,
+    from_dead_letters: bool = False,
+) -> Applied:
+    """Apply `message` to `record`: the instance ends up settled, or with its turn open.
 
-    outcome: Outcome
-
-
-@frozen
-class Refuse:
-    """The message is to be set aside, and `reason` says why."""
-
-    outcome: Outcome
-    reason: str
-
-
-@frozen
-class Accept:
-    """The message is to be applied."""
-
-    content: Applicable
-
-
-Verdict = Drop | Note | Refuse | Accept
-
-
-def examine(
-    context: ApplyContext, record: Record, message: Message, position: Position | None = None, dead_letter: bool = False
-) -> Verdict:
-    """Judge what `message` is to this record, before anything is computed.
+    A message that is known or stale leaves `record` as it is, the very same object.
 
     Args:
-        position: where it stands in its queue, if that numbers its messages.
-        letter: it is taken from the dead letters.
+        context: the machine, the key, the time and the commit that is being prepared.
+        record: the record before the message.
+        message: the message to apply.
+        position: its position in its queue, if the queue numbers its messages.
+        from_dead_letters: whether a redrive takes it from the dead letters.
+
+    Raises:
+        LogicError: the machine's own code failed.
+        RecordError: this machine cannot read the snapshot in `record`.
     """
     try:
         content = decode(message.body)
     except EventError as error:
-        return Drop() if _is_known(record, message, None, dead_letter) else Refuse(Outcome.INVALID, str(error))
-    # What was set aside stood in its place when it was: who has passed it since, or has ended, says nothing of it.
-    sender = content.sender if isinstance(content, Event | ForwardToSystemId) and not dead_letter else None
-    is_new = not record.window.digests_of(message.id)
-    is_known = (not is_new or sender is not None) and _is_known(record, message, sender, dead_letter)
+        if _is_known(record, message, None, from_dead_letters):
+            return Applied(record)
+        return _invalid(context, record, message, str(error))
+    # A dead letter keeps the place it had among its sender's messages. By now the sender may have gone on, or have
+    # ended, so its position says nothing about whether the dead letter was applied.
+    sender = content.sender if isinstance(content, Event | ForwardToSystemId) and not from_dead_letters else None
+    # `digests_of` is one search in a text. Nearly every message is new, and so costs no more than that.
+    has_new_id = not record.window.digests_of(message.id)
+    is_known = (not has_new_id or sender is not None) and _is_known(record, message, sender, from_dead_letters)
     if isinstance(content, Wake) or is_known or _is_stale(context, record, content, sender):
-        return Drop()
+        return Applied(record)
+    # Before the machine is asked: a message behind the high-water mark may have been applied, and its id forgotten.
     if record.has_passed(position):
-        return Refuse(Outcome.INVALID, _why_passed(record, position))
-    if not is_new and record.window.is_reused(message):
-        return Refuse(Outcome.INVALID, f"the id {message.id!r} is that of another message, with another body")
+        return _invalid(context, record, message, _why_passed(record, position))
+    if not has_new_id and record.window.is_reused(message):
+        return _invalid(
+            context, record, message, f"the id {message.id!r} belongs to another message, with another body"
+        )
     if record.halted:
-        return Refuse(Outcome.DEAD_LETTERED, f"halted: {record.halted}")
-    return _judge(context, record, content)
+        return _dead_letter(context, record, message, Outcome.DEAD_LETTERED, f"halted: {record.halted}")
+    if _is_ignored(record, content):
+        return Applied(evolve(record, window=record.window.add(message, Outcome.IGNORED)))
+    if reason := _why_invalid(context, record, content):
+        return _invalid(context, record, message, reason)
+    return Applied(_apply_content(context, record, message, content))
+
+
+def _invalid(context: ApplyContext, record: Record, message: Message, reason: str) -> Applied:
+    return _dead_letter(context, record, message, Outcome.INVALID, reason)
+
+
+def _dead_letter(context: ApplyContext, record: Record, message: Message, outcome: Outcome, reason: str) -> Applied:
+    record = evolve(record, window=record.window.add(message, outcome))
+    return Applied(record, DeadLetter(message, reason, context.now))
 
 
 def _why_passed(record: Record, position: Position | None) -> str:
-    # Who was left behind with it does not come so far: the hand-out counts, and so the queue contradicts the record.
+    # A worker that lost its lease never gets here: its lease was confirmed after it loaded the record. So the queue
+    # delivers a message that, by the record, was applied long ago, and the two contradict each other.
     assert record.high_water_mark is not None and position is not None
     return (
-        f"it stands at {position.number} of its queue, where all up to "
-        f"{record.high_water_mark.number} were taken, but its id is "
-        "not known: perhaps it was taken, perhaps not"
+        f"it is number {position.number} of its queue, and all up to {record.high_water_mark.number} were taken, but "
+        "its id is not known: it may have been taken or not"
     )
 
 
-def _is_known(record: Record, message: Message, sender: SenderPosition | None, dead_letter: bool) -> bool:
+def _is_known(record: Record, message: Message, sender: SenderPosition | None, from_dead_letters: bool) -> bool:
     outcome = record.window.outcome(message, sender)
-    return outcome is not None and not (dead_letter and outcome in IN_DEAD_LETTERS)
+    return outcome is not None and not (from_dead_letters and outcome in IN_DEAD_LETTERS)
 
 
 def _is_stale(context: ApplyContext, record: Record, content: Applicable, sender: SenderPosition | None) -> bool:
+    """Return whether `content` refers to a timer, a child or a start of this instance that no longer exists."""
     if sender is not None and has_said_all(record, sender):
         return True
     match content:
@@ -151,8 +164,8 @@ def _is_stale(context: ApplyContext, record: Record, content: Applicable, sender
             return not _is_child(record, child, generation) and generation not in record.detached
         case StopChildInstance(generation):
             return record.parent is None or record.parent.generation != generation
-        case Event(_, SenderPosition() as sender) if (shown := snapshot_source(content)) is not None:
-            return not is_from_child(context, shown, sender)
+        case Event(_, SenderPosition() as sender) if (source := snapshot_source(content)) is not None:
+            return not is_from_child(context, source, sender)
         case Start() | ImportChild() | Event() | RegisterSystemId() | ForwardToSystemId():
             return False
         case _:
@@ -163,40 +176,34 @@ def _is_child(record: Record, id: str, generation: str) -> bool:
     return id in record.children and record.children[id].generation == generation
 
 
-def _judge(context: ApplyContext, record: Record, content: Applicable) -> Verdict:
-    if isinstance(content, Start | ImportChild):
-        return _judge_beginning(context, record, content)
+def _is_ignored(record: Record, content: Applicable) -> bool:
     if record.snapshot is None:
-        return Refuse(Outcome.INVALID, f"{context.key} was never started")
-    if record.readable_snapshot().status != "active":
-        return Note(Outcome.IGNORED)
-    if isinstance(content, Event) and snapshot_source(content) is None:
-        try:
-            context.machine.admit(content.event)
-        except EventError as error:
-            return Refuse(Outcome.INVALID, str(error))
-    if isinstance(content, ForwardToSystemId) and not isinstance(resolve_address(record, content.system_id), Key):
-        return Refuse(Outcome.INVALID, f"{context.key}: nobody in its system goes by {content.system_id!r}")
-    return Accept(content)
+        return False
+    # A repeated start is ignored even where this machine cannot read the snapshot: it was started, that much is sure.
+    return isinstance(content, Start | ImportChild) or record.readable_snapshot().status != "active"
 
 
-def _judge_beginning(context: ApplyContext, record: Record, content: Start | ImportChild) -> Verdict:
-    if record.snapshot is not None:
-        return Note(Outcome.IGNORED)
-    if content.parent is None:
-        try:
-            check_start(context.key)
-        except EventError as error:
-            return Refuse(Outcome.INVALID, str(error))
-    return Accept(content)
+def _why_invalid(context: ApplyContext, record: Record, content: Applicable) -> str | None:
+    """Return why `content` cannot be applied to this instance; None if it can."""
+    try:
+        match content:
+            case Start() | ImportChild():
+                if content.parent is None:
+                    check_start(context.key)
+            case _ if record.snapshot is None:
+                return f"{context.key} was never started"
+            case Event() if snapshot_source(content) is None:
+                context.machine.admit(content.event)
+            case ForwardToSystemId(system_id) if not isinstance(resolve_address(record, system_id), Key):
+                return f"{context.key}: no actor in its system has the system id {system_id!r}"
+            case _:
+                pass
+    except EventError as error:
+        return str(error)
+    return None
 
 
-def accept(context: ApplyContext, record: Record, message: Message, content: Applicable) -> Record:
-    """`record` once `message` was applied: settled, or with its turn left open.
-
-    Raises:
-        LogicError: the machine's own code failed; `record` stands as it was.
-    """
+def _apply_content(context: ApplyContext, record: Record, message: Message, content: Applicable) -> Record:
     match content:
         case Start(input, parent):
             return _start(context, record, message, input, parent)

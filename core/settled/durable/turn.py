@@ -16,25 +16,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import frozen
-
 from settled._fast_frozen import evolve
 from settled.chart.implementations import Actor
 from settled.chart.snapshot import Snapshot
 from settled.data import Json, fault_in
-from settled.durable.apply import (
-    Accept,
-    Drop,
-    Note,
-    Refuse,
-    accept,
-    advance_open_turn,
-    end_actor,
-    examine,
-    replace_actor,
-    take_due_timer,
-)
-from settled.durable.apply_context import ApplyContext
+from settled.durable.apply import advance_open_turn, apply, end_actor, replace_actor, take_due_timer
 from settled.durable.commands import ActorCall, ActorResult, Commands, load_dead_letters, run_actors
 from settled.durable.commit import (
     AfterCommit,
@@ -48,9 +34,8 @@ from settled.durable.commit import (
     reload,
 )
 from settled.durable.delays import rearm_timers
-from settled.durable.messages import Message
 from settled.durable.policy import Policy, TurnEnd
-from settled.durable.ports import DeadLetter, Delivery, Position, Traits
+from settled.durable.ports import DeadLetter, Delivery, Traits
 from settled.durable.record import OutboxEntry, PendingActor, Record, Unreadable, idempotency_key
 from settled.errors import (
     ConflictError,
@@ -244,30 +229,6 @@ def _outbox_of_these_deliveries(state: TurnState) -> tuple[OutboxEntry, ...]:
 # New messages, and those taken from the dead letters
 
 
-@frozen
-class _Entry:
-    """A record after a message was looked at, and the dead letter that the message became, if it did."""
-
-    record: Record
-    dead_letter: DeadLetter | None = None
-
-
-def _enter(
-    context: ApplyContext, record: Record, message: Message, position: Position | None = None, dead_letter: bool = False
-) -> _Entry:
-    verdict = examine(context, record, message, position, dead_letter)
-    match verdict:
-        case Drop():
-            return _Entry(record)
-        case Note(outcome):
-            return _Entry(evolve(record, window=record.window.add(message, outcome)))
-        case Refuse(outcome, reason):
-            refused = evolve(record, window=record.window.add(message, outcome))
-            return _Entry(refused, DeadLetter(message, reason, context.now))
-        case Accept(content):
-            return _Entry(accept(context, record, message, content))
-
-
 def _apply_batch(state: TurnState) -> Commands[AfterCommit | None]:
     """Apply as many messages in one commit as settle without running anything; one that does not is the last."""
     is_free = state.record.halted is not None or not state.record.outbox
@@ -275,13 +236,13 @@ def _apply_batch(state: TurnState) -> Commands[AfterCommit | None]:
     record, done, bury = before, list[Delivery](), list[DeadLetter]()
     for delivery in state.deliveries[: 1 if state.one_by_one else None]:
         try:
-            entry = _enter(state.context(delivery), record, delivery.message, delivery.position)
+            applied = apply(state.context(delivery), record, delivery.message, delivery.position)
         except MESSAGE_FAILURES:
             if done:
                 break
             raise
-        record = entry.record
-        bury += [entry.dead_letter] if entry.dead_letter else []
+        record = applied.record
+        bury += [applied.dead_letter] if applied.dead_letter else []
         if record.turn is not None and not record.halted:
             break
         done.append(delivery)
@@ -321,15 +282,15 @@ def _apply_dead_letter(state: TurnState) -> Commands[AfterCommit]:
     found = (yield from load_dead_letters(state.key)).dead_letters if state.record.redriving else ()
     if not found:
         return (yield from commit(state, evolve(state.record, redriving=None)))
-    entry = _enter(state.context(), evolve(state.record, outbox=()), found[0].message, dead_letter=True)
-    record = entry.record
+    applied = apply(state.context(), evolve(state.record, outbox=()), found[0].message, from_dead_letters=True)
+    record = applied.record
     if record.turn is not None:
         return (
             yield from commit(
                 state, evolve(record, turn=evolve(record.turn, from_dead_letters=True)), fresh=record.outbox
             )
         )
-    bury = (entry.dead_letter,) if entry.dead_letter else ()
+    bury = (applied.dead_letter,) if applied.dead_letter else ()
     return (yield from commit(state, _one_fewer_to_redrive(record), bury=bury, unbury=1, fresh=record.outbox))
 
 

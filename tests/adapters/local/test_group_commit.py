@@ -61,7 +61,7 @@ class Together:
         return future
 
     def _until(self, count: int) -> None:
-        while len(self._file._line) < count:  # pyright: ignore[reportPrivateUsage]
+        while len(self._file._group) < count:  # pyright: ignore[reportPrivateUsage]
             time.sleep(0.001)
 
 

@@ -19,9 +19,9 @@ from redis.exceptions import ResponseError
 from settled.durable.ports import Write
 from settled.errors import ConflictError, OutcomeUnknownError, UnavailableError
 from settled.key import Key
-from settled_redis.connection import ServerConnection
-from settled_redis.group_commit import Convoy, Part
+from settled_redis.connection import Request, ServerConnection
 from settled_redis.url import Login, Options, parse
+from settled_runtime.group_commit import GroupCommit
 from tests.adapters.local.fixtures import ADA, BEN, ids, message, stored
 from tests.adapters.redis.conftest import Opener
 from tests.emulators.redis_servers import IN_MEMORY, Process, redis_binary, running, wait_until
@@ -67,7 +67,7 @@ def test_many_threads_share_a_backend(
     assert sorted(taken) == sorted(["a"] * 100 + [f"{n}" for n in range(100)])
 
 
-class TestAConvoy:
+class TestAGroup:
     """One call is under way, and the others wait for it: then they go at once."""
 
     @pytest.fixture
@@ -78,18 +78,18 @@ class TestAConvoy:
     @pytest.fixture
     def together(self, server: ServerConnection, threads: ThreadPoolExecutor) -> Callable[..., list[Future[Any]]]:
         """Lets calls stand in line, and go once `meanwhile` has been done."""
-        convoy = server._convoy  # pyright: ignore[reportPrivateUsage]
+        group = server._group  # pyright: ignore[reportPrivateUsage]
 
         def run(*calls: Callable[[], object], meanwhile: Callable[[], object] = lambda: None) -> list[Future[Any]]:
-            under_way = Part(b"", 0, changes=False)
-            assert convoy.join(under_way)
-            convoy.depart()
+            under_way = Request(b"", 0, changes=False)
+            assert group.join(under_way)
+            group.take()
             futures: list[Future[Any]] = []
             for count, call in enumerate(calls, start=1):
                 futures.append(threads.submit(call))
-                wait_until(partial(_stand, convoy, count), "it to stand in line")
+                wait_until(partial(_stand, group, count), "it to stand in line")
             meanwhile()
-            convoy.arrive([under_way])
+            group.finish([under_way])
             return futures
 
         return run
@@ -112,23 +112,23 @@ class TestAConvoy:
         self, threads: ThreadPoolExecutor, is_to_lead: bool
     ) -> None:
         """Ctrl-C, before it was called to lead and at that very moment."""
-        convoy, under_way = Convoy(), Part(b"", 0, changes=False)
-        assert convoy.join(under_way)
-        convoy.depart()
+        group, under_way = GroupCommit[Request](), Request(b"", 0, changes=False)
+        assert group.join(under_way)
+        group.take()
 
         def interrupt(_number: int, _frame: FrameType | None) -> None:
             if is_to_lead:
-                convoy.arrive([under_way])
+                group.finish([under_way])
             raise KeyboardInterrupt
 
         before = signal.signal(signal.SIGUSR1, interrupt)
         Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGUSR1)).start()
         with pytest.raises(KeyboardInterrupt):
-            convoy.join(Part(b"", 0, changes=False))
+            group.join(Request(b"", 0, changes=False))
         signal.signal(signal.SIGUSR1, before)
         if not is_to_lead:
-            convoy.arrive([under_way])
-        assert threads.submit(convoy.join, Part(b"", 0, changes=False)).result(5)
+            group.finish([under_way])
+        assert threads.submit(group.join, Request(b"", 0, changes=False)).result(5)
 
     def test_that_breaks_says_to_each_what_it_may_have_done(
         self, broken: Process, server: ServerConnection, together: Callable[..., list[Future[Any]]]
@@ -157,5 +157,5 @@ class TestAConvoy:
                 future.result()
 
 
-def _stand(convoy: Convoy, count: int) -> bool:
-    return len(convoy) == count
+def _stand(group: GroupCommit[Request], count: int) -> bool:
+    return len(group) == count

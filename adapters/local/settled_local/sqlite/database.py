@@ -1,8 +1,8 @@
 """One file, its open connections, and the transactions on it.
 
 A connection is used by one call at a time, from whatever thread; those that are free wait here for the next call, so
-that threads may come and go. Writers of this process that come together share a transaction, see `line`, and so one
-wait for the disk: each has a savepoint of its own, so that what fails undoes only itself.
+that threads may come and go. Writers of this process that arrive together share a transaction, and so one wait
+for the disk (see `GroupCommit`); each has a savepoint of its own, so that one that fails undoes only its own work.
 """
 
 from __future__ import annotations
@@ -12,14 +12,29 @@ import sqlite3
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from settled.errors import BackendClosedError, OutcomeUnknownError, SettledError
+from attrs import define
+
+from settled.errors import BackendClosedError, OutcomeUnknownError, SettledError, UnavailableError
 from settled_local.sqlite.connection import Connection
 from settled_local.sqlite.errors import translated
-from settled_local.sqlite.group_commit import Line, Part
+from settled_runtime.group_commit import GroupCommit, Ticket
 
 T = TypeVar("T")
+
+
+@define(eq=False)
+class Task(Ticket):
+    """One writer's share of a transaction: its `work`, and the `result` or `error` of that.
+
+    `durable`: the commit has to wait for the disk.
+    """
+
+    work: Callable[[Connection], Any]
+    durable: bool
+    result: Any = None
+    error: BaseException | None = None
 
 
 class Database:
@@ -28,7 +43,8 @@ class Database:
     def __init__(self, path: str, timeout: float) -> None:
         self.path = path
         self.changes = Changes()
-        self._line = Line(path, timeout)
+        self._group = GroupCommit[Task]()
+        self._timeout = timeout
         self._connections = _Connections(path, timeout)
 
     @contextmanager
@@ -56,30 +72,36 @@ class Database:
             Unknown: it may have happened.
             Unavailable, TooLarge, Denied, RecordError: nothing happened; see `translated`.
         """
-        part = Part(work, durable)
-        if self._line.join(part):
+        task = Task(work, durable)
+        try:
+            leads = self._group.join(task, self._timeout)
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"{self.path}: another thread did not let go of it in {self._timeout} seconds"
+            ) from error
+        if leads:
             self._lead()
-        if part.error is not None:
-            raise part.error
-        result: T = part.result
+        if task.error is not None:
+            raise task.error
+        result: T = task.result
         return result
 
     def _lead(self) -> None:
         """Do what is asked for by all who stand in line."""
-        parts = list(self._line.take())
+        tasks = list(self._group.take())
         try:
-            self._commit(parts)
+            self._commit(tasks)
         except BaseException as error:
-            for part in parts:
-                part.error = part.error or _shared(error, self.path)
+            for task in tasks:
+                task.error = task.error or _shared(error, self.path)
             if not isinstance(error, SettledError):
                 raise
         finally:
-            self._line.answer(parts)
+            self._group.finish(tasks)
         self.changes.happened()
 
-    def _commit(self, parts: list[Part]) -> None:
-        """Do `parts`, and those that are asked for meanwhile, in one transaction.
+    def _commit(self, tasks: list[Task]) -> None:
+        """Do `tasks`, and those that are asked for meanwhile, in one transaction.
 
         Raises:
             Unknown: all of them may have happened.
@@ -89,11 +111,11 @@ class Database:
         try:
             db = self._connections.take()
             try:
-                durable = any(part.durable for part in parts)
+                durable = any(task.durable for task in tasks)
                 db.commit_durably(durable)
-                for part in parts:
-                    self._do(db, part)
-                    parts += self._line.take(durable)
+                for task in tasks:
+                    self._do(db, task)
+                    tasks += self._group.take(lambda waiting: durable or not any(task.durable for task in waiting))
                 committing = db.in_transaction
                 if committing:
                     db.run("COMMIT")
@@ -102,8 +124,8 @@ class Database:
         except sqlite3.Error as error:
             raise translated(error, self.path, committing) from error
 
-    def _do(self, db: Connection, part: Part) -> None:
-        """Do `part`, and if it fails, undo it and nothing else.
+    def _do(self, db: Connection, task: Task) -> None:
+        """Do `task`, and if it fails, undo it and nothing else.
 
         The first of a transaction needs no savepoint: it is all that there is to undo.
         """
@@ -111,11 +133,11 @@ class Database:
         if first:
             db.run("BEGIN IMMEDIATE")
         try:
-            part.result = part.work(db) if first else db.attempt(lambda: part.work(db))
+            task.result = task.work(db) if first else db.attempt(lambda: task.work(db))
         except Exception as error:
             if not db.in_transaction:
-                raise  # SQLite gave up the whole transaction, and all parts with it
-            part.error = self._own(error)
+                raise  # SQLite gave up the whole transaction, and all tasks with it
+            task.error = self._own(error)
             if first:
                 db.roll_back()
 
