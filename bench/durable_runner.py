@@ -10,13 +10,15 @@ import secrets
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from bench.sample import Meter, Sample
 from settled import Key, fold, setup
-from settled.durable import Backend, Event, Message, Start, encode, record_from_json
-from settled_runtime import Client, Host, Worker
+from settled.durable import Backend, Delivery, Event, Message, Start, encode, record_from_json
+from settled_runtime import Client, Host, StopSignal, Worker
 from settled_runtime.events import HostEvent, TurnEnded, TurnStarted
+from settled_runtime.host import turns_of
+from settled_runtime.host_context import by_key
 
 EVENT = {"type": "TIMER"}
 LIGHT = setup().machine(
@@ -42,6 +44,7 @@ class Stage:
         self._prefix = secrets.token_urlsafe(6)
         self._watch = Watch()
         self._host = Host([LIGHT], backend, observers=[self._watch])
+        self._turns = turns_of(self._host)
         self._client = Client(LIGHT, backend)
         self._sent: Counter[str] = Counter()
 
@@ -73,12 +76,20 @@ class Stage:
         for _ in range(count):
             began = time.perf_counter()
             self._client.send(instance, EVENT)
-            deliveries = self._host.serve(deliveries, receive=1)
+            deliveries = self._process(deliveries, receive=1)
             latencies.append(time.perf_counter() - began)
         sample = meter.read(count, latencies)
-        self._host.serve(deliveries)
+        self._process(deliveries)
         self._sent[instance] += count + 1
         return sample
+
+    def _process(self, deliveries: Sequence[Delivery], receive: int = 0) -> Sequence[Delivery]:
+        groups = by_key(deliveries).items()
+        turns = [self._turns.start(key, self._turns.hold(group), StopSignal()) for key, group in groups]
+        following = self._turns.commit_together(turns, receive)
+        for turn in turns:
+            turn.run()
+        return following
 
     def queued(self, names: Iterable[str], each: int) -> Sample:
         """Let a worker loose on `each` events for each of `names` that are queued up already."""

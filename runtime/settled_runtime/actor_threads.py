@@ -47,11 +47,11 @@ class ActorThreads:
         factory=queue.SimpleQueue["tuple[_Attempt, ActorResult] | None"], init=False
     )
 
-    def run(self, command: RunActors, interruption: StopSignal, deadline: float | None) -> ActorEnded:
+    def run(self, command: RunActors, stop_signal: StopSignal, deadline: float | None) -> ActorEnded:
         for invocation in command.calls:
             if _attempt(invocation) not in self._deadlines:
                 self._start(command, invocation)
-        with interruption.on_stop(lambda: self._inbox.put(None)):
+        with stop_signal.on_stop(lambda: self._inbox.put(None)):
             return self._wait(command, deadline)
 
     def _start(self, command: RunActors, invocation: ActorCall) -> None:

@@ -55,20 +55,20 @@ class AsyncHost:
         self.backend = backend
 
     async def handle(
-        self, deliveries: Sequence[Delivery], interruption: StopSignal | None = None, deadline: float | None = None
+        self, deliveries: Sequence[Delivery], stop_signal: StopSignal | None = None, deadline: float | None = None
     ) -> Mapping[Key, TurnEnd | Exception]:
         """Take `deliveries` through their turns, all keys side by side; see `Host.handle`."""
         groups = by_key(deliveries)
-        turns = (self.take(key, group, interruption or StopSignal(), deadline) for key, group in groups.items())
+        turns = (self._run_turn(key, group, stop_signal or StopSignal(), deadline) for key, group in groups.items())
         return dict(zip(groups, await asyncio.gather(*turns), strict=True))
 
-    async def take(
-        self, key: Key, deliveries: Sequence[Delivery], interruption: StopSignal, deadline: float | None = None
+    async def _run_turn(
+        self, key: Key, deliveries: Sequence[Delivery], stop_signal: StopSignal, deadline: float | None = None
     ) -> TurnEnd | Exception:
         """Take `deliveries`, all of `key`, through one turn."""
         house, held = self._context, self._context.leases.hold(deliveries)
         house.observe(TurnStarted(key, tuple(delivery.message.id for delivery in deliveries)))
-        performer = _CommandPerformer(house, held, _ActorTasks(house, held), interruption, deadline)
+        performer = _CommandPerformer(house, held, _ActorTasks(house, held), stop_signal, deadline)
         try:
             return house.turn_ended(key, await CommandLoop(house.turn(key, deliveries)).run_async(performer.perform))
         except Exception as error:
@@ -91,7 +91,7 @@ class _CommandPerformer:
     context: HostContext
     held: HeldDeliveries
     tasks: _ActorTasks
-    interruption: StopSignal
+    stop_signal: StopSignal
     deadline: float | None
 
     async def perform(self, command: Command) -> Answer:
@@ -100,13 +100,13 @@ class _CommandPerformer:
                 answer: Answer = await asyncio.to_thread(self.context.perform, command, self.held)
                 return answer
             case PerformActions():
-                return await self._act(command)
+                return await self._perform_actions(command)
             case RunActors():
-                return await self.tasks.run(command, self.interruption, self.deadline)
+                return await self.tasks.run(command, self.stop_signal, self.deadline)
             case _:
                 assert_never(command)
 
-    async def _act(self, command: PerformActions) -> ActionsPerformed:
+    async def _perform_actions(self, command: PerformActions) -> ActionsPerformed:
         for count, action in enumerate(command.actions):
             error: str | None = None
             try:
@@ -137,7 +137,7 @@ class _ActorTasks:
         factory=dict[_Attempt, "asyncio.Task[ActorResult]"], init=False
     )
 
-    async def run(self, command: RunActors, interruption: StopSignal, deadline: float | None) -> ActorEnded:
+    async def run(self, command: RunActors, stop_signal: StopSignal, deadline: float | None) -> ActorEnded:
         named = {(each.idempotency_key, each.attempt): each for each in command.calls}
         await self.cancel(besides=named)
         for attempt, invocation in named.items():
@@ -149,7 +149,7 @@ class _ActorTasks:
         def interrupt() -> None:
             loop.call_soon_threadsafe(interrupted.set)
 
-        with interruption.on_stop(interrupt):
+        with stop_signal.on_stop(interrupt):
             return await self._wait(command, interrupted, deadline)
 
     async def _wait(self, command: RunActors, interrupted: asyncio.Event, deadline: float | None) -> ActorEnded:

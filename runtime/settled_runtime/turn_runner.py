@@ -40,21 +40,21 @@ class TurnRunner:
 
     def __init__(
         self,
-        house: HostContext,
+        context: HostContext,
         key: Key,
         held: HeldDeliveries,
-        interruption: StopSignal,
+        stop_signal: StopSignal,
         deadline: float | None = None,
     ) -> None:
         self.key = key
         self.held = held
         self.end: TurnEnd | Exception | None = None
-        self._context = house
-        self._interruption = interruption
+        self._context = context
+        self._stop_signal = stop_signal
         self._deadline = deadline
         self._calls: ActorThreads | None = None
-        self._driven = CommandLoop(house.turn(key, held.deliveries))
-        house.observe(TurnStarted(key, tuple(delivery.message.id for delivery in held.deliveries)))
+        self._driven = CommandLoop(context.turn(key, held.deliveries))
+        context.observe(TurnStarted(key, tuple(delivery.message.id for delivery in held.deliveries)))
         self._move(self._driven.start)
 
     @property
@@ -103,7 +103,7 @@ class TurnRunner:
                 return self._perform_actions(command)
             case RunActors():
                 self._calls = self._calls or ActorThreads(self._context, self.held)
-                return self._calls.run(command, self._interruption, self._deadline)
+                return self._calls.run(command, self._stop_signal, self._deadline)
             case _:
                 assert_never(command)
 

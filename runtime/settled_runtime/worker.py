@@ -19,7 +19,7 @@ from settled.durable import Delivery
 from settled.durable.commands import Load
 from settled_runtime.backend_commands import retried
 from settled_runtime.events import ClockSkewed
-from settled_runtime.host import Host
+from settled_runtime.host import Host, turns_of
 from settled_runtime.host_context import by_key
 from settled_runtime.shutdown import StopSignal
 from settled_runtime.turn_runner import TurnRunner
@@ -37,7 +37,7 @@ class Worker:
     Args:
         host: who takes them through their turns.
         concurrency: how many turns that have something to perform go on at the same time, each in a thread; the others
-            commit together (see `Host.go_on_together`).
+            commit together (see `HostTurns.commit_together`).
         batch: how many messages are received at once, at most; those of one key are folded into one commit. It is
             less while turns have something to perform: who waits here for a thread could go on in another worker.
         patience: for how many seconds one receive waits.
@@ -53,7 +53,7 @@ class Worker:
         receive_wait: float = 1.0,
         shutdown_grace: float = 20.0,
     ) -> None:
-        self._host = host
+        self._turns = turns_of(host)
         self._receive_wait, self._shutdown_grace = receive_wait, shutdown_grace
         self._min_batch, self._max_batch = min(batch, MESSAGES_PER_THREAD * concurrency), batch
         self._batch = self._min_batch
@@ -112,8 +112,8 @@ class Worker:
     def _work_once(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Take `deliveries` through their turns, or hand these to other threads; what was received meanwhile."""
         groups = by_key(deliveries).items()
-        turns = [self._host.begin(key, self._host.hold(group), self._stop_signal) for key, group in groups]
-        ahead = self._host.go_on_together(turns, self._batch if self._has_room(0) else 0)
+        turns = [self._turns.start(key, self._turns.hold(group), self._stop_signal) for key, group in groups]
+        ahead = self._turns.commit_together(turns, self._batch if self._has_room(0) else 0)
         slow = [turn for turn in turns if turn.end is None]
         for turn in slow:
             future = self._pool.submit(self._run_turn, turn)
@@ -133,9 +133,9 @@ class Worker:
     def _compare_clocks(self) -> None:
         """Tell once if this machine's clock is not the backend's. Nothing here goes by it, but its logs do."""
         with suppress(SettledError):
-            skew = time.time() - self._host.backend.now()
-            if abs(skew) > MIN_CLOCK_SKEW + self._host.backend.resolution:
-                self._host.observe(ClockSkewed(skew))
+            skew = time.time() - self._turns.backend.now()
+            if abs(skew) > MIN_CLOCK_SKEW + self._turns.backend.resolution:
+                self._turns.observe(ClockSkewed(skew))
 
     def _receive(self, patience: float) -> Sequence[Delivery]:
         """What there is, within `patience` seconds; nothing while no thread is free.
@@ -145,7 +145,7 @@ class Worker:
         if not self._has_room(patience):
             return ()
         try:
-            return retried(lambda: self._host.backend.queue.receive(self._batch, patience), attempts=3)
+            return retried(lambda: self._turns.backend.queue.receive(self._batch, patience), attempts=3)
         except (UnavailableError, OutcomeUnknownError):
             # What was handed out in an answer that was lost is handed out again when its lease is over.
             self._stopping.wait(self._receive_wait)
@@ -153,12 +153,12 @@ class Worker:
 
     def _release(self, deliveries: Sequence[Delivery]) -> None:
         for group in by_key(deliveries).values():
-            self._host.release(self._host.hold(group))
+            self._turns.release(self._turns.hold(group))
 
     def _run_turn(self, turn: TurnRunner) -> None:
         with self._free:
             if self._stopping.is_set() and isinstance(turn.command, Load):
-                self._host.release(turn.held)
+                self._turns.release(turn.held)
             else:
                 turn.run()
 

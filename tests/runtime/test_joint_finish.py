@@ -12,6 +12,7 @@ from settled import Key, Machine, OutcomeUnknownError, SettledError, TurnEnd, Un
 from settled.durable import Capability, Delivery, Finished, Write
 from settled_local.memory import MemoryBackend
 from settled_runtime import Client, Host, StopSignal
+from settled_runtime.host import turns_of
 from settled_runtime.host_context import by_key
 from settled_runtime.turn_runner import TurnRunner
 from tests.durable.machines import add, appending
@@ -58,6 +59,7 @@ class Rounds:
         self.backend, self.machine = backend, machine
         self.client = Client(machine, backend)
         self.host = Host([machine], backend)
+        self.turns = turns_of(self.host)
         for name in self.names:
             self.client.start(name)
         self.host.handle(backend.queue.receive(10))
@@ -68,8 +70,11 @@ class Rounds:
                 self.client.send(name, add(number))
 
     def begin(self, limit: int = 100) -> list[TurnRunner]:
-        groups = by_key(self.backend.queue.receive(limit))
-        return [self.host.begin(key, self.host.hold(group), StopSignal()) for key, group in groups.items()]
+        return self.start(self.backend.queue.receive(limit))
+
+    def start(self, deliveries: Sequence[Delivery]) -> list[TurnRunner]:
+        groups = by_key(deliveries)
+        return [self.turns.start(key, self.turns.hold(group), StopSignal()) for key, group in groups.items()]
 
     def applied(self) -> list[list[int]]:
         found = [self.client.get(name) for name in self.names]
@@ -92,7 +97,7 @@ class TestTurnsOfSeveralKeys:
     def test_commit_in_one_call(self, rounds: Rounds, backend: Counted) -> None:
         rounds.send(1, 2)
         turns = rounds.begin()
-        assert rounds.host.go_on_together(turns) == []
+        assert rounds.turns.commit_together(turns) == []
         assert [turn.end for turn in turns] == [TurnEnd.DONE] * 3
         assert rounds.applied() == [[1, 2]] * 3
         assert [len(keys) for keys in backend.writes] == [3]
@@ -100,9 +105,9 @@ class TestTurnsOfSeveralKeys:
     def test_bring_the_next_messages_with_it(self, rounds: Rounds, backend: Counted) -> None:
         rounds.send(1, 2)
         turns = rounds.begin(limit=3)
-        ahead = rounds.host.go_on_together(turns, receive=10)
+        ahead = rounds.turns.commit_together(turns, receive=10)
         assert len(ahead) == 6 - 3
-        assert rounds.host.serve(ahead, receive=10) == []
+        assert rounds.turns.commit_together(rounds.start(ahead), receive=10) == []
         assert rounds.applied() == [[1, 2]] * 3
         assert len(backend.writes) == 2
 
@@ -115,7 +120,7 @@ class TestTurnsOfSeveralKeys:
         stored = backend.store.load(key)
         assert stored is not None
         backend.store.commit(key, evolve(stored, version=stored.version + 1), stored.version)
-        rounds.host.go_on_together(turns)
+        rounds.turns.commit_together(turns)
         assert [turn.end for turn in turns] == [TurnEnd.DONE] * 3
         assert rounds.applied() == [[1]] * 3
         assert backend.writes[1:] == [[key]]
@@ -125,7 +130,7 @@ class TestTurnsOfSeveralKeys:
         rounds.send(1)
         backend.errors.append(error)
         turns = rounds.begin()
-        rounds.host.go_on_together(turns)
+        rounds.turns.commit_together(turns)
         assert [turn.end for turn in turns] == [TurnEnd.DONE] * 3
         assert rounds.applied() == [[1]] * 3
 
@@ -136,7 +141,7 @@ class TestTurnsOfSeveralKeys:
         assert stored is not None
         backend.store.commit(key, evolve(stored, version=stored.version + 1, body="{"), stored.version)
         turns = rounds.begin()
-        rounds.host.go_on_together(turns)
+        rounds.turns.commit_together(turns)
         ends = {turn.key.instance: turn.end for turn in turns}
         assert ends["ada"] == ends["cem"] == TurnEnd.DONE
         assert isinstance(ends["ben"], SettledError)
@@ -149,7 +154,7 @@ class TestATurnThatHasSomethingToPerform:
         rounds.send(1)
         rounds.client.send("ben", {"type": "TELL", "n": 7})
         turns = rounds.begin()
-        rounds.host.go_on_together(turns)
+        rounds.turns.commit_together(turns)
         (slow,) = [turn for turn in turns if turn.end is None]
         assert slow.key.instance == "ben"
         assert reported == []
@@ -163,15 +168,7 @@ class TestABackendThatCannotFinishForSeveral:
         rounds = Rounds(appending(), Alone())
         rounds.send(1)
         turns = rounds.begin()
-        assert rounds.host.go_on_together(turns, receive=10) == ()
+        assert rounds.turns.commit_together(turns, receive=10) == ()
         assert [turn.end for turn in turns] == [None] * 3
         assert [turn.run() for turn in turns] == [TurnEnd.DONE] * 3
-        rounds.host.close()
-
-    def test_is_served_all_the_same(self) -> None:
-        rounds = Rounds(appending(), Alone())
-        rounds.send(1, 2)
-        deliveries: Sequence[Delivery] = rounds.backend.queue.receive(100)
-        assert rounds.host.serve(deliveries, receive=10) == ()
-        assert rounds.applied() == [[1, 2]] * 3
         rounds.host.close()

@@ -37,4 +37,5 @@ class Loop:
             with suppress(SettledError):  # the lease runs out
                 await asyncio.to_thread(self.host.backend.queue.release, deliveries)
             return False
-        return await self.host.take(deliveries[0].message.key, deliveries, term.interruption) is TurnEnd.DONE
+        ends = await self.host.handle(deliveries, term.stop_signal)
+        return ends[deliveries[0].message.key] is TurnEnd.DONE

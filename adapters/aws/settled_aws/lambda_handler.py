@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from attrs import frozen
@@ -67,7 +67,7 @@ class Deadline:
     """The time an invocation has: until `end` by the monotonic clock. Then `interruption` is set."""
 
     end: float
-    interruption: StopSignal
+    stop_signal: StopSignal
 
     @property
     def is_over(self) -> bool:
@@ -101,7 +101,7 @@ def _record_taker(host: Host | AsyncHost) -> Callable[[Groups, Deadline], Taken]
 def _term(seconds: float) -> Generator[Deadline]:
     """A term of `seconds`, if it does not end with this block."""
     term = Deadline(time.monotonic() + seconds, StopSignal())
-    timer = threading.Timer(seconds, term.interruption.set)
+    timer = threading.Timer(seconds, term.stop_signal.set)
     timer.daemon = True
     timer.start()
     try:
@@ -210,11 +210,11 @@ class _Threads:
     def _is_taken(self, deliveries: Sequence[Delivery], term: Deadline) -> bool:
         if not deliveries:
             return True
-        held = self.host.hold(deliveries)
         if term.is_over:
-            self.host.release(held)
+            with suppress(SettledError):  # the leases run out by themselves
+                self.host.backend.queue.release(deliveries)
             return False
-        return self.host.take(deliveries[0].message.key, held, term.interruption) is TurnEnd.DONE
+        return self.host.handle(deliveries, term.stop_signal)[deliveries[0].message.key] is TurnEnd.DONE
 
 
 def _by_group(records: Sequence[_Record]) -> list[list[_Record]]:

@@ -222,7 +222,7 @@ class PushHandler:
             if not is_alone:
                 return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, "another request has this key")
             with self.limits.watched(began, host.backend.lease) as interruption:
-                end = host.take(key, host.hold([delivery]), interruption)
+                end = host.handle([delivery], interruption)[key]
         if end is TurnEnd.DONE:
             return PushResponse(HTTPStatus.OK)
         return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, "the turn is not over")

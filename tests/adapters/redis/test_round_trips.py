@@ -10,6 +10,7 @@ from settled_runtime import Client, Host
 from tests.adapters.redis.conftest import Opener, requests
 from tests.durable.machines import add, appending
 from tests.emulators.redis_servers import Process
+from tests.support.serving import serve
 
 
 @pytest.mark.parametrize("count", [1, 20])
@@ -19,14 +20,14 @@ def test_a_round_of_turns_is_one_round_trip(redis: Process, opener: Callable[[Pr
     names = [f"i{n}" for n in range(count)]
     for name in names:
         client.start(name)
-    host.serve(backend.queue.receive(count))
+    serve(host, backend.queue.receive(count))
     for number in range(rounds):
         for name in names:
             client.send(name, add(number))
     deliveries = backend.queue.receive(count)
     before = requests(redis)
     for _ in range(rounds):
-        deliveries = host.serve(deliveries, receive=count)
+        deliveries = serve(host, deliveries, receive=count)
     spent = requests(redis) - before - 1  # the look at the statistics is a request too
     host.close()
     assert {len(found.context["applied"]) for name in names if (found := client.get(name))} == {rounds}
