@@ -1,7 +1,7 @@
-"""The ledger: what a message, and what comes up inside a turn, does to a record.
+"""What a message does to a record, and what comes up inside its open turn.
 
-Pure bookkeeping: a record and a message go in, a record comes out. When to commit it, and what to perform then, is for
-the turn to say.
+Pure bookkeeping: a record and a message go in, a record comes out. When to commit it, and which effects to perform
+then, is for the turn to decide.
 """
 
 from __future__ import annotations
@@ -243,20 +243,18 @@ def _start(context: ApplyContext, record: Record, message: Message, input: Json,
 
 def _import_child(context: ApplyContext, record: Record, message: Message, tree: Json, parent: Parent) -> Record:
     record = restore(context, evolve(record, parent=parent), message, tree)
-    record = send_snapshot_to_parent(context, record, record.readable_snapshot())
-    return (
-        _close_turn(context, record, open_turn(record))
-        if is_settled(context.machine, record.readable_snapshot())
-        else record
-    )
+    snapshot = record.readable_snapshot()
+    record = send_snapshot_to_parent(context, record, snapshot)
+    return _close_turn(context, record, open_turn(record)) if is_settled(context.machine, snapshot) else record
 
 
-def _end_child(context: ApplyContext, record: Record, message: Message, report: ChildEnded) -> Record:
-    child = report.child
-    event = done_event(child, report.data) if report.done else error_event(child, report.data)
-    if _is_child(record, child, report.generation):
+def _end_child(context: ApplyContext, record: Record, message: Message, ended: ChildEnded) -> Record:
+    child = ended.child
+    event = done_event(child, ended.data) if ended.done else error_event(child, ended.data)
+    if _is_child(record, child, ended.generation):
         return _step(context, remove_child(context, record, child), message, event)
-    return _step(context, remove_detached_child(record, report.generation), message, event, is_parting=True)
+    # The machine has stopped this child, or given its id to another, before it ended. XState still delivers the event.
+    return _step(context, remove_detached_child(record, ended.generation), message, event, is_detached=True)
 
 
 def _step(
@@ -266,23 +264,23 @@ def _step(
     event: Json,
     sender: SenderPosition | None = None,
     *,
-    is_parting: bool = False,
+    is_detached: bool = False,
 ) -> Record:
-    step = take_event(context.machine, Progress(record.readable_snapshot()), event, is_detached=is_parting)
+    step = take_event(context.machine, Progress(record.readable_snapshot()), event, is_detached=is_detached)
     progress = drain_inbox(context.machine, step)
+    # The keys of all effects of this turn begin with this commit's nonce, however many commits the turn will take.
     turn = OpenTurn(message, record.ordinal, progress.index, context.nonce, lease=context.lease_until)
     record = evolve(record, ordinal=record.ordinal + 1, snapshot=progress.snapshot, turn=turn)
     return _enter_progress(context, record, progress, sender)
 
 
 def _fire_timers(context: ApplyContext, record: Record, message: Message, token: str, early: int) -> Record:
-    """The timer `token` is due. What is due before it comes first, for the timers' port keeps no order among them.
-
-    A turn that is left open looks at the timers that are due by itself.
-    """
+    """Fire the timer `token`, and before it every timer that was due earlier."""
     due = record.timers[token].due
     if due > context.now:
         return postpone_timer(context, record, token, early)
+    # The timers' port delivers in any order, but the machine must see its delays in the order in which they ended.
+    # Once a step leaves its turn open, that turn takes the other due timers itself (see `take_due_timer`).
     while token in record.timers and record.turn is None and record.readable_snapshot().status == "active":
         first = next_due_timer(record, due)
         assert first is not None, "at least `token` is due"
@@ -304,9 +302,10 @@ def _stop(context: ApplyContext, record: Record, message: Message) -> Record:
 
 def _forward(context: ApplyContext, record: Record, message: Message, forward: ForwardToSystemId) -> Record:
     target = resolve_address(record, forward.system_id)
-    assert isinstance(target, Key), "an address that nobody has is refused before"
-    passed = Message(target, message.id, encode(Event(forward.event, sender_position(context, record))))
-    return _remember(context.add_to_outbox(record, passed), message, forward.sender)
+    assert isinstance(target, Key), "`_why_invalid` has found an actor with this system id"
+    # Under the id that it came with: forwarded twice, it is one message to its target.
+    forwarded = Message(target, message.id, encode(Event(forward.event, sender_position(context, record))))
+    return _remember(context.add_to_outbox(record, forwarded), message, forward.sender)
 
 
 def _remember(record: Record, message: Message, sender: SenderPosition | None = None) -> Record:
@@ -315,10 +314,10 @@ def _remember(record: Record, message: Message, sender: SenderPosition | None = 
 
 
 def advance_open_turn(context: ApplyContext, record: Record) -> Record:
-    """`record` after its open turn has taken all that lies in its inbox: settled, or still open.
+    """Take every event in the inbox of the open turn; the turn ends up closed, or still open.
 
     Raises:
-        LogicError: the machine's own code failed; `record` stands as it was, inbox included.
+        LogicError: the machine's own code failed. The caller keeps `record` as it was, inbox included.
     """
     turn = open_turn(record)
     progress = drain_inbox(context.machine, Progress(record.readable_snapshot(), turn.inbox, index=turn.index))
@@ -329,12 +328,12 @@ def advance_open_turn(context: ApplyContext, record: Record) -> Record:
 def _enter_progress(
     context: ApplyContext, record: Record, progress: Progress, sender: SenderPosition | None = None
 ) -> Record:
-    """`record`, whose open turn has come as far as `progress`, with its effects entered; closed if it has settled."""
-    record = _enqueue_effects(context, record, progress)
-    posted = open_turn(record)
+    """Enter the effects of `progress` into the record, and close its turn if the machine has settled."""
+    record = _enqueue_progress(context, record, progress)
+    turn = open_turn(record)
     if is_settled(context.machine, progress.snapshot):
-        return _close_turn(context, record, posted, sender)
-    if not posted.actors and not record.timers:
+        return _close_turn(context, record, turn, sender)
+    if not turn.actors and not record.timers:
         raise LogicError(
             f"{context.key}: {progress.snapshot.value} is not settled and waits for nothing. "
             "Tag the node `settled`, or give it an `invoke`, an `always` or an `after`."
@@ -342,20 +341,20 @@ def _enter_progress(
     return record
 
 
-def _enqueue_effects(context: ApplyContext, record: Record, progress: Progress) -> Record:
+def _enqueue_progress(context: ApplyContext, record: Record, progress: Progress) -> Record:
     if record.parent is None or not record.parent.sync:
         return enqueue_effects(context, record, progress.effects)
+    # The parent listens to snapshots: between the effects of two steps it is sent the snapshot that lies between them.
     begin = 0
     for snapshot, end in progress.steps:
-        record = send_snapshot_to_parent(
-            context, enqueue_effects(context, record, progress.effects[begin:end]), snapshot
-        )
+        record = enqueue_effects(context, record, progress.effects[begin:end])
+        record = send_snapshot_to_parent(context, record, snapshot)
         begin = end
     return record
 
 
 def take_due_timer(context: ApplyContext, record: Record) -> Record:
-    """`record` with the first timer that is due, if one is, in the inbox of its open turn."""
+    """Move the event of the timer that is due first, if any, into the inbox of the open turn."""
     turn = open_turn(record)
     token = next_due_timer(record, context.now)
     if token is None:
@@ -367,25 +366,25 @@ def take_due_timer(context: ApplyContext, record: Record) -> Record:
 
 
 def end_actor(record: Record, actor: PendingActor, event: Json) -> Record:
-    """`record` with the end of `call` in the inbox of its open turn."""
+    """Remove `actor` from the open turn, and put `event`, which tells how it ended, into the turn's inbox."""
     turn = open_turn(record)
     actors = tuple(other for other in turn.actors if other.id != actor.id)
     return evolve(record, turn=evolve(turn, actors=actors, inbox=(*turn.inbox, event)))
 
 
 def replace_actor(record: Record, actor: PendingActor) -> Record:
-    """`record` with `call` in the place of the one of the same id."""
+    """Put `actor` in the place of the one with its id."""
     turn = open_turn(record)
     actors = tuple(actor if other.id == actor.id else other for other in turn.actors)
     return evolve(record, turn=evolve(turn, actors=actors))
 
 
 def _close_turn(context: ApplyContext, record: Record, turn: OpenTurn, sender: SenderPosition | None = None) -> Record:
-    """The turn is over: its timers go to the timers' port, its outcome into the window."""
     snapshot = record.readable_snapshot()
     kept = related_senders(record) if sender else ()
     window = record.window.add(turn.message, _outcome(snapshot), sender, kept)
     record = evolve(record, turn=None, window=window, failing=None, receives=None)
+    # While a turn is open it watches its timers itself; only those that outlive it go to the timers' port.
     return schedule_timers(context, record) if snapshot.status == "active" else _end_instance(context, record)
 
 
@@ -398,7 +397,6 @@ def _outcome(snapshot: Any) -> Outcome:
 
 
 def _end_instance(context: ApplyContext, record: Record) -> Record:
-    """The machine has ended: its timers with it, its children too, and its parent is told."""
     for token in tuple(record.timers):
         record = cancel_timer(context, record, token)
     for child in tuple(record.children):

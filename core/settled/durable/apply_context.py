@@ -1,7 +1,4 @@
-"""The desk: where a record is being worked on.
-
-What depends on the moment and not on the record comes from here: whose it is, the time, the delivery, the version.
-"""
+"""The context in which a record is updated: everything that depends on the moment and not on the record."""
 
 from __future__ import annotations
 
@@ -17,9 +14,16 @@ from settled.machine import Machine
 
 @frozen
 class ApplyContext:
-    """The circumstances of one step: whose record it is, when, for which delivery, and how long its lease lasts.
+    """Context for updating a record.
 
-    `version` and `nonce` are those of the commit that is being prepared. `resolution` is how far `now` may be behind.
+    Attributes:
+        machine: the machine of the instance.
+        key: the key of the instance.
+        now: the backend's time, in seconds since the epoch; it may be behind by `resolution` seconds.
+        delivery_id: the id of the message under which outbox entries are recorded.
+        lease_until: when a turn that is opened now may be resumed by another worker.
+        version: the version that the commit under preparation will have.
+        nonce: the nonce of that commit.
     """
 
     machine: Machine[Any, Any]
@@ -32,20 +36,21 @@ class ApplyContext:
     resolution: float = 0.0
 
     def effect_key(self, record: Record, index: int) -> str:
-        """The idempotency key of effect number `index` of the open turn."""
+        """Return the idempotency key of effect number `index` of the open turn."""
         turn = open_turn(record)
         return idempotency_key(self.key, turn.nonce, turn.ordinal, index)
 
     def due_in(self, seconds: float) -> float:
-        """When `seconds` will certainly have passed."""
+        """Return a time at which `seconds` have passed for certain."""
+        # `now` may be behind, and a timer that is due by a clock behind the backend's would fire early.
         return self.now + self.resolution + seconds
 
-    def add_to_outbox(self, record: Record, debt: OutboxItem) -> Record:
-        """`record`, which owes `debt` too."""
-        return evolve(record, outbox=(*record.outbox, OutboxEntry(self.delivery_id, debt)))
+    def add_to_outbox(self, record: Record, item: OutboxItem) -> Record:
+        """Add `item` to the outbox, to be finished before this context's delivery is acknowledged."""
+        return evolve(record, outbox=(*record.outbox, OutboxEntry(self.delivery_id, item)))
 
 
 def open_turn(record: Record) -> OpenTurn:
-    """The open turn of `record`, where there is one."""
+    """Return the open turn of `record`, which must have one."""
     assert record.turn is not None, "the turn is open"
     return record.turn

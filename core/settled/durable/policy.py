@@ -1,4 +1,4 @@
-"""What a host may decide about its turns, and how a turn ends."""
+"""What a host decides about its turns, and how a turn ends."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from settled.durable.window import WINDOW
 
 @frozen
 class Policy:
-    """How patient a turn is. All times are in seconds.
+    """How patient a turn is.
 
-    `window`: how many messages a record remembers besides those that may be handed out again: for so long a sender may
-    repeat one. `max_attempts`: after how many
-    failures a message is set aside. `max_receives`: how often a message may be received without progress before each
-    receive counts as a failure, because its workers seem to die of it. `lease`: for how long nobody else may go on
-    with a turn that was left open. `backoff`: the waits between failures. `accepts`: versions of machines whose records
-    are taken as they are, although no migration starts from them; so an operator permits a rollback.
+    Attributes:
+        window: how many messages a record remembers besides those that may be delivered again. A sender may repeat a
+            message for as long as it is among them.
+        max_attempts: after how many failures a message becomes a dead letter and its instance is halted.
+        max_receives: how often a message may be received without progress before each further receive counts as a
+            failure: a message that kills its workers never fails in any other way.
+        lease: for how many seconds no other worker may resume a turn that was left open.
+        backoff: the waits between failures of a message.
+        accepts: versions of machines whose records are taken as they are, although no migration starts from them. This
+            is how an operator permits a rollback.
     """
 
     window: int = WINDOW
@@ -36,10 +40,10 @@ class TurnEnd(StrEnum):
     """How a turn ended for its deliveries."""
 
     DONE = "done"
-    """All were acknowledged."""
+    """All of them were acknowledged."""
 
     RELEASED = "released"
-    """Those that were not acknowledged were given back."""
+    """Those that were not acknowledged were returned to the queue."""
 
     LOST = "lost"
-    """Another worker owns the turn; nothing more may be done with the deliveries."""
+    """Another worker has the turn. This one must not touch the deliveries any more."""

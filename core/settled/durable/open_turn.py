@@ -1,0 +1,152 @@
+"""An open turn: one that was committed before its machine settled, because actors or timers have to end first.
+
+Whoever finds an open turn resumes it, this worker or another one after a crash; until it is closed, no new message is
+applied. Each commit takes it one step further: the events of its inbox were taken, actors are about to start, or one of
+them has ended.
+"""
+
+from __future__ import annotations
+
+from settled._fast_frozen import evolve
+from settled.chart.implementations import Actor
+from settled.chart.snapshot import Snapshot
+from settled.data import Json, fault_in
+from settled.durable.apply import advance_open_turn, end_actor, replace_actor, take_due_timer
+from settled.durable.commands import ActorCall, ActorResult, Commands, run_actors
+from settled.durable.commit import AfterCommit, commit
+from settled.durable.policy import TurnEnd
+from settled.durable.record import PendingActor, Record, idempotency_key
+from settled.durable.turn_state import TurnState, release_deliveries
+from settled.errors import RecordError
+from settled.machine import Machine
+from settled.progress import done_event, error_event, is_settled
+
+_INTERRUPTED: Json = {
+    "name": "Interrupted",
+    "message": "its worker was lost; whether it has happened, or still will, is unknown",
+}
+
+
+def is_of_another_definition(state: TurnState) -> bool:
+    """Return whether the active timers of the instance were started by another definition of its machine."""
+    record = state.record
+    return (
+        record.armed_for[0] != state.machine.fingerprint
+        and isinstance(record.snapshot, Snapshot)
+        and record.snapshot.status == "active"
+        and not record.halted
+    )
+
+
+def wait_for_open_turn(state: TurnState) -> float | None:
+    """Return for how many seconds the deliveries must wait for the record's open turn; None if they need not wait."""
+    turn = state.record.turn
+    if turn is None or state.claimed or state.record.halted:
+        return None
+    # The lease protects the turn from workers that merely have a later message of the key. A worker that has the turn's
+    # own message was given it by the queue because the one before has lost it.
+    if not state.is_in_hand(turn.message.id) and state.now < turn.lease:
+        return turn.lease - state.now
+    was_interrupted = any(actor.started_by is not None for actor in turn.actors)
+    # The turn of an imported instance may be settled from the first. Then it only needs to be closed.
+    is_over = isinstance(state.record.snapshot, Snapshot) and is_settled(state.machine, state.record.snapshot)
+    if turn.inbox or was_interrupted or is_over or is_of_another_definition(state):
+        return None
+    wait = _next_wake(state.record, state.now) - state.now
+    return wait if wait > 0 else None
+
+
+def resume_open_turn(state: TurnState) -> Commands[TurnEnd | AfterCommit | None]:
+    """Take the next event of the open turn, start the actors that are ready, or wait for one that runs."""
+    record = _take_over_actors(state, state.record)
+    # Before any timer: an imported instance that is settled from the first must not see a delay end in this turn.
+    is_over = not _inbox(record) and is_settled(state.machine, record.readable_snapshot())
+    if not _inbox(record) and not is_over:
+        record = take_due_timer(state.context(), record)
+    if _inbox(record) or is_over:
+        return (yield from _drain_inbox(state, record))
+    ready = any(actor.started_by is None and actor.not_before <= state.now for actor in state.open_turn.actors)
+    if record is not state.record or ready:
+        return (yield from commit(state, record, new_entries=record.outbox, made_progress=False))
+    return (yield from _wait_for_actor(state))
+
+
+def _next_wake(record: Record, now: float) -> float:
+    """Return when the open turn has something to do by itself: a timer is due, or an actor may be tried again."""
+    actors = record.turn.actors if record.turn else ()
+    wakes = [timer.due for timer in record.timers.values()]
+    wakes += [actor.not_before for actor in actors if actor.started_by is None]
+    return min(wakes, default=now)
+
+
+def _inbox(record: Record) -> tuple[Json, ...]:
+    return record.turn.inbox if record.turn else ()
+
+
+def _take_over_actors(state: TurnState, record: Record) -> Record:
+    """Start the actors of a lost worker again under their keys, or let them fail, as each of them declares."""
+    for actor in state.open_turn.actors:
+        if actor.started_by in (None, state.nonce):
+            continue
+        if _function_actor(state, actor).interruption == "rerun":
+            again = evolve(actor, attempt=actor.attempt + 1, started_by=None, not_before=state.now)
+            record = replace_actor(record, again)
+        elif not _inbox(record):  # one failure at a time: the machine may stop the others when it sees the first
+            record = end_actor(record, actor, error_event(actor.id, _INTERRUPTED))
+    return record
+
+
+def _function_actor(state: TurnState, actor: PendingActor) -> Actor:
+    logic = state.machine.actor(actor.src)
+    if isinstance(logic, Machine):
+        raise RecordError(
+            f"{state.key}: the actor {actor.src!r} was a function when it was started, and is a machine now"
+        )
+    return logic
+
+
+def _drain_inbox(state: TurnState, record: Record) -> Commands[AfterCommit]:
+    # `state.record` gets the inbox before the machine's code runs: if that fails, the commit of the failure keeps the
+    # inbox, and an actor that has ended need not run again.
+    state.record, turn = record, state.open_turn
+    record = advance_open_turn(state.context(), evolve(record, outbox=()))
+    done = (state.head,) if record.turn is None and turn.message.id == state.head.message.id else ()
+    return (yield from commit(state, record, done, new_entries=record.outbox))
+
+
+def _wait_for_actor(state: TurnState) -> Commands[TurnEnd | AfterCommit | None]:
+    """Wait until a running actor ends; if none runs, release the deliveries until there is something to do."""
+    running = tuple(actor for actor in state.open_turn.actors if actor.started_by == state.nonce)
+    wake = _next_wake(state.record, state.now)
+    if not running:
+        return (yield from release_deliveries(state, max(0.0, wake - state.now)))
+    calls = tuple(_actor_call(state, actor) for actor in running)
+    answer = yield from run_actors(state.key, calls, wake if wake > state.now else None, state.version)
+    state.now = answer.now
+    if answer.result is not None:
+        return (yield from _record_result(state, answer.result))
+    return (yield from release_deliveries(state, 0.0)) if answer.interrupted else None
+
+
+def _actor_call(state: TurnState, actor: PendingActor) -> ActorCall:
+    # The nonce is that of the commit which opened the turn, so every attempt, by whatever worker, has the same key.
+    key = idempotency_key(state.key, state.open_turn.nonce, state.open_turn.ordinal, actor.index)
+    return ActorCall(actor.id, actor.src, actor.input, key, actor.attempt)
+
+
+def _record_result(state: TurnState, result: ActorResult) -> Commands[AfterCommit]:
+    """Commit that an actor is tried again later or, after its last attempt, let the machine take its end."""
+    actor = next(actor for actor in state.open_turn.actors if actor.id == result.id)
+    retry = _function_actor(state, actor).retry
+    if not result.ok and actor.attempt < retry.attempts:
+        due = state.now + retry.wait(actor.attempt + 1).total_seconds()
+        again = evolve(actor, attempt=actor.attempt + 1, not_before=due, started_by=None)
+        return (yield from commit(state, replace_actor(state.record, again)))
+    return (yield from _drain_inbox(state, end_actor(state.record, actor, _end_event(actor, result))))
+
+
+def _end_event(actor: PendingActor, result: ActorResult) -> Json:
+    fault = fault_in(result.data, "output")
+    if fault is not None:
+        return error_event(actor.id, {"name": "TypeError", "message": f"{actor.src}: {fault}"})
+    return done_event(actor.id, result.data) if result.ok else error_event(actor.id, result.data)
