@@ -123,7 +123,7 @@ class TestWhatIsWrong:
             ({"states": {"a": {}}}, "initial", "no initial state"),
             ({"initial": "a", "on": {"E": "a"}, "states": {"a": {}}}, "on.E.target", "no sibling"),
             ({"on": {"E": "#nobody"}}, "on.E.target", 'no state with the id "nobody"'),
-            ({"on": {"": {}}}, "on.", "no empty name"),
+            ({"on": {"": {}}}, "on.", "cannot be empty"),
             ({"initial": "a", "states": {"a": {"id": "x"}, "b": {"id": "x"}}}, "states.b.id", "taken by states.a"),
             (
                 {"initial": "a", "on": {"E": {"target": [".a", ".b"]}}, "states": {"a": {}, "b": {}}},

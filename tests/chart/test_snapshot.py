@@ -85,7 +85,7 @@ class TestResolveState:
 
     def test_refuses_two_children_of_one_node(self) -> None:
         two = machine({"id": "m", "initial": "a", "states": {"a": {}, "b": {}}})
-        with pytest.raises(RecordError, match=r'"m.a" beside "m.b": that is no state of the machine m'):
+        with pytest.raises(RecordError, match=r'"m.a" beside "m.b" is not a state of the machine m'):
             two.resolve_state({"a": {}, "b": {}})
 
 

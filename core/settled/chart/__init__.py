@@ -1,4 +1,4 @@
-"""A config, compiled: its nodes, its names with their meaning, and the snapshots of its states.
+"""From a config to a program: the nodes, the implementations of all names, and the snapshots of a machine.
 
-It knows nothing of steps: what happens next is for `settled.step`.
+Nothing here computes a step; that is `settled.step`, which builds on this package, never the other way.
 """

@@ -1,10 +1,9 @@
 """A chart: the nodes of a compiled config, in document order, and the configurations they can form.
 
-A chart knows structure and names, never what a name means. It is written once, by ``compile``, and not changed after;
-nodes, transitions and actions are compared by identity, because two of them may well look alike.
+`settled.chart.compile` builds a chart once; nothing changes it after. A chart knows structure and names only.
 
-A configuration is a set of active nodes. There is one object for each set, so what follows from the set alone (its
-state value, its tags, its leaves) is worked out once, and whoever wants to remember more may do so by identity.
+A configuration is a set of active nodes. A chart keeps one object for each set, so anything that follows from the set
+alone (its state value, tags, atomic nodes) is computed once.
 """
 
 from __future__ import annotations
@@ -14,19 +13,19 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from settled.chart.nodes import Node, child_of, descend, entered_by_default, in_order, is_final, split
+from settled.chart.nodes import Node, child_of, descend, entered_by_default, in_order, is_final, split_path
 from settled.chart.state_value import StateValue
 from settled.data import ABSENT
 
 
 @frozen(eq=False)
 class Configuration:
-    """The active nodes, in document order, and all that follows from them alone.
+    """The active nodes, in document order, and everything that follows from them alone.
 
-    `is_legal` is whether a machine may rest in it: the root is active, and of each active node its parent, one child if
-    it is compound, and all its regions if it is parallel. Within a step one may be legal but for parents: from inside a
-    parallel node to that node's own, still empty history, XState leaves the parallel and enters only its regions.
-    A step ends in the whole one. `is_restless` is whether it may be left without an event.
+    `is_legal` is SCXML's term: the root is active, and so is, for each active node, its parent, one child if it is
+    compound, and all regions if it is parallel. Within a step a configuration may lack parents: on a transition from
+    inside a parallel node to that node's own, still empty history, XState exits the parallel node and enters only its
+    regions. A step always ends in a legal one. `has_eventless` is whether an active node has an ``always``.
     """
 
     nodes: tuple[Node, ...]
@@ -50,17 +49,17 @@ class Configuration:
         return hash(self.members)
 
     def is_final(self, node: Node) -> bool:
-        """Whether `node` has come to its end."""
+        """Whether `node` is done."""
         return is_final(node, self.members)
 
 
 MAX_CONFIGURATIONS = 4096
-"""How many configurations of one chart are kept. To forget them is safe: they are equal by what they hold."""
+"""Configurations cached for each chart. Clearing the cache is safe, because they are compared by their nodes."""
 
 
 @define(eq=False)
 class Chart:
-    """All nodes of one machine, in document order; `ids` finds them."""
+    """All nodes of one machine, in document order; `ids` holds them by id."""
 
     id: str
     nodes: tuple[Node, ...]
@@ -76,14 +75,14 @@ class Chart:
         return self.nodes[0]
 
     def configuration(self, active: Iterable[Node]) -> Configuration:
-        """The configuration of just the nodes in `active`."""
+        """Return the configuration in which exactly the nodes in `active` are active."""
         members = frozenset(active)
-        known = self._configurations.get(members)
-        if known is None:
+        cached = self._configurations.get(members)
+        if cached is None:
             if len(self._configurations) >= MAX_CONFIGURATIONS:
                 self._configurations.clear()
-            known = self._configurations[members] = self._new_configuration(members)
-        return known
+            cached = self._configurations[members] = self._new_configuration(members)
+        return cached
 
     def _new_configuration(self, members: frozenset[Node]) -> Configuration:
         nodes = in_order(members)
@@ -91,66 +90,66 @@ class Chart:
             nodes=nodes,
             members=members,
             atomic=tuple(node for node in nodes if node.is_atomic),
-            value=_value(self.root, completed(nodes)),
+            value=_value(self.root, with_defaults(nodes)),
             tags=frozenset(tag for node in nodes for tag in node.tags),
             meta={node.id: node.meta for node in nodes if node.meta is not ABSENT},
-            is_legal=self.root in members and all(_is_in_place(node, members) for node in nodes),
+            is_legal=self.root in members and all(_is_legal(node, members) for node in nodes),
             has_eventless=any(node.always for node in nodes),
         )
 
     def with_missing_parents(self, configuration: Configuration) -> Configuration:
-        """`configuration`, and the parents it lacks."""
+        """Return `configuration` with all ancestors of its nodes."""
         if configuration.is_legal:
             return configuration
         return self.configuration(with_ancestors(configuration.nodes))
 
     def within(self, node: Node) -> tuple[Node, ...]:
-        """`node` and its descendants."""
+        """Return `node` and its descendants."""
         return self.nodes[node.order : node.last + 1]
 
     def resolve(self, value: StateValue) -> Configuration:
-        """The configuration that `value` stands for; what it leaves out is entered by default.
+        """Return the configuration of a state value; what it leaves out is entered by default.
 
         Raises:
             LookupError: there is no such state, or no such set of states; the message names it.
         """
-        text = repr(value)
-        known = self._resolved.get(text)
-        if known is None:
-            known = self.configuration(completed(_nodes_of(self.root, value)))
-            if not known.is_legal:
-                raise LookupError(f"{describe_configuration(known)}: that is no state")
+        text = repr(value)  # a state value may be a dict, which has no hash
+        cached = self._resolved.get(text)
+        if cached is None:
+            cached = self.configuration(with_defaults(_nodes_of(self.root, value)))
+            if not cached.is_legal:
+                raise LookupError(f"{describe_configuration(cached)} is not a state")
             if len(self._resolved) >= MAX_CONFIGURATIONS:
                 self._resolved.clear()
-            self._resolved[text] = known
-        return known
+            self._resolved[text] = cached
+        return cached
 
     def find(self, reference: str) -> Node:
-        """The node that ``#id`` or ``#id.path`` names.
+        """Return the node that ``#id`` or ``#id.path`` names.
 
         Raises:
             LookupError: there is no such node; the message names it.
         """
-        id, *path = split(reference.removeprefix("#"))
+        id, *path = split_path(reference.removeprefix("#"))
         if id not in self.ids:
             raise LookupError(f'no state with the id "{id}"')
         return descend(self.ids[id], path)
 
 
-def completed(nodes: Iterable[Node]) -> set[Node]:
-    """`nodes`, what is entered by default wherever they leave a choice, and the ancestors of all these."""
+def with_defaults(nodes: Iterable[Node]) -> set[Node]:
+    """Return `nodes`, the nodes entered by default inside them where they leave a choice, and all ancestors."""
     given = set(nodes)
-    default = {each for node in given for region in _undecided(node, given) for each in _by_default(region)}
-    return with_ancestors(given | default)
+    defaults = {each for node in given for child in _missing_children(node, given) for each in _default_entry(child)}
+    return with_ancestors(given | defaults)
 
 
 def with_ancestors(nodes: Iterable[Node]) -> set[Node]:
-    """`nodes` and the ancestors of all these."""
+    """Return `nodes` and all their ancestors."""
     return {each for node in nodes for each in (node, *node.ancestors)}
 
 
-def _is_in_place(node: Node, active: frozenset[Node]) -> bool:
-    """Whether what belongs to the active `node` is active too."""
+def _is_legal(node: Node, active: frozenset[Node]) -> bool:
+    """Whether the parent of the active `node`, and as many of its children as its type demands, are active too."""
     if node.parent is not None and node.parent not in active:
         return False
     match node.type:
@@ -163,11 +162,11 @@ def _is_in_place(node: Node, active: frozenset[Node]) -> bool:
 
 
 def describe_configuration(configuration: Configuration) -> str:
-    """Name `configuration` in an error message, even if it is an illegal one."""
+    """Return the text for `configuration`, legal or not, in an error message."""
     return " beside ".join(f'"{node.id}"' for node in configuration.atomic or configuration.nodes)
 
 
-def _undecided(node: Node, active: set[Node]) -> tuple[Node, ...]:
+def _missing_children(node: Node, active: set[Node]) -> tuple[Node, ...]:
     match node.type:
         case "compound" if node.initial and active.isdisjoint(node.states):
             return (node.initial.target,)
@@ -177,33 +176,33 @@ def _undecided(node: Node, active: set[Node]) -> tuple[Node, ...]:
             return ()
 
 
-def _by_default(node: Node) -> Iterator[Node]:
+def _default_entry(node: Node) -> Iterator[Node]:
     if node.type != "history":
         yield node
     for inner in entered_by_default(node):
-        yield from _by_default(inner)
+        yield from _default_entry(inner)
 
 
 def _value(node: Node, active: set[Node]) -> StateValue:
-    inner = [child for child in node.states if child in active]
-    if node.type == "compound" and inner and inner[0].is_atomic:
-        return inner[0].key
-    return {child.key: _value(child, active) for child in inner}
+    children = [child for child in node.states if child in active]
+    if node.type == "compound" and children and children[0].is_atomic:
+        return children[0].key
+    return {child.key: _value(child, active) for child in children}
 
 
 def _nodes_of(node: Node, value: StateValue) -> Iterator[Node]:
     yield node
     match value:
         case str():
-            yield _can_be_active(child_of(node, value))
+            yield _not_history(child_of(node, value))
         case Mapping():
             for key, inner in value.items():
-                yield from _nodes_of(_can_be_active(child_of(node, key)), inner)
+                yield from _nodes_of(_not_history(child_of(node, key)), inner)
         case _:
-            raise LookupError(f'{value!r} is no state of "{node.id}"')
+            raise LookupError(f'{value!r} is not a state of "{node.id}"')
 
 
-def _can_be_active(node: Node) -> Node:
+def _not_history(node: Node) -> Node:
     if node.type == "history":
-        raise LookupError(f'"{node.id}" is a history and never active')
+        raise LookupError(f'"{node.id}" is a history node, which is never active')
     return node

@@ -1,22 +1,18 @@
-"""The config of an XState v5 machine, as data.
+"""The config of an XState v5 machine, as data: the classes below are the schema that `config_reader` reads into.
 
-What a config may hold is written down once, in the classes below. Nothing is looked up here: whether a target or a
-guard exists is for `compile` to say. Where XState takes one thing or an array of them, the config keeps which it was,
-because a path names it.
+Nothing is looked up here: whether a target exists is checked by `settled.chart.link`, whether a guard does by
+`settled.chart.resolve`. Where XState takes one item or an array, `SingleOrArray` keeps which it was, because paths in
+problems and in ids of inline functions show it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from attrs import field, frozen
 
 from settled.data import ABSENT
-
-if TYPE_CHECKING:
-    pass
-
 
 T = TypeVar("T")
 NodeType: TypeAlias = Literal["atomic", "compound", "parallel", "final", "history"]
@@ -24,7 +20,7 @@ NodeType: TypeAlias = Literal["atomic", "compound", "parallel", "final", "histor
 
 @frozen
 class Named:
-    """A name that logic gives a meaning to. `params` is JSON, or a function of `Args`."""
+    """A reference to an implementation by its name. `params` is JSON, or a function of `Args`."""
 
     type: str
     params: Any = ABSENT
@@ -32,7 +28,7 @@ class Named:
 
 @frozen
 class Inline:
-    """What stands in a config in place of a name: a function, or what `assign`, `and_` and the like have made."""
+    """An implementation in the config itself: a function, or what `assign`, `and_` and the like return."""
 
     implementation: Any
 
@@ -41,7 +37,7 @@ Reference: TypeAlias = Named | Inline
 
 
 def name_of(reference: Reference) -> str:
-    """What to call `reference` in a message to people."""
+    """Return the name of `reference` for diagrams and messages."""
     if isinstance(reference, Inline):
         return str(getattr(reference.implementation, "__name__", type(reference.implementation).__name__))
     return reference.type
@@ -49,15 +45,15 @@ def name_of(reference: Reference) -> str:
 
 @frozen
 class SingleOrArray(Generic[T]):
-    """One thing, or an array of them; `listed` says which it was."""
+    """One item, or an array of them if `was_array`."""
 
     items: tuple[T, ...] = ()
-    listed: bool = True
+    was_array: bool = True
 
     def at(self, path: str) -> Iterator[tuple[str, T]]:
-        """Each item, with its own path if the whole stands at `path`."""
+        """Yield each item with its own path; `path` is that of the item or array."""
         for index, item in enumerate(self.items):
-            yield (f"{path}[{index}]" if self.listed else path), item
+            yield (f"{path}[{index}]" if self.was_array else path), item
 
 
 EMPTY: SingleOrArray[Any] = SingleOrArray()
@@ -65,7 +61,7 @@ EMPTY: SingleOrArray[Any] = SingleOrArray()
 
 @frozen
 class TransitionConfig:
-    """A transition; without `target` it stays where it is, and without anything at all it forbids the event."""
+    """A transition; without `target` it exits and enters nothing, and without any key it forbids the event."""
 
     target: SingleOrArray[str] | None = None
     guard: Reference | None = None
@@ -77,7 +73,7 @@ class TransitionConfig:
 
 @frozen
 class InitialConfig:
-    """Which child is entered by default, and the actions of that default."""
+    """The child that is entered by default, and the actions executed then."""
 
     target: str
     actions: SingleOrArray[Reference] = EMPTY
@@ -87,7 +83,7 @@ class InitialConfig:
 
 @frozen
 class RouteConfig:
-    """Lets ``xstate.route`` enter the node from anywhere, by its `id`."""
+    """A transition to the node, by its `id`, from anywhere on the event ``xstate.route``."""
 
     guard: Reference | None = None
     actions: SingleOrArray[Reference] = EMPTY
@@ -137,14 +133,14 @@ class StateConfig:
 
 @frozen
 class OptionsConfig:
-    """How the machine is run. `max_iterations` bounds the microsteps of one event."""
+    """Options of a machine. `max_iterations` is the limit of microsteps that one event may cause."""
 
     max_iterations: int | None = field(default=None, alias="maxIterations")
 
 
 @frozen
 class MachineConfig:
-    """A whole machine: its root node, and what only a root has. `fingerprint` is of the config as it was given."""
+    """A machine: its root node, and the keys only a root has; `fingerprint` is a SHA-256 of the source, in hex."""
 
     root: StateConfig
     id: str

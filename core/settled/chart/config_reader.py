@@ -1,20 +1,17 @@
-"""From JSON, or a mapping, to a config: cattrs walks, and the hooks here know what XState lets a person leave out."""
+"""Read a config from JSON text or a mapping. cattrs does the walking; the hooks here add XState's shorthands.
+
+The schema is in `settled.chart.config`; the texts for invalid configs are in `settled.chart.config_problems`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 
 from attrs import fields, has
-
-from settled.data import Json, is_array, is_object, parse, write
-from settled.errors import DefinitionError, DefinitionProblem
-
-if TYPE_CHECKING:
-    from cattrs import Converter
 
 from settled.chart.config import (
     EMPTY,
@@ -32,27 +29,33 @@ from settled.chart.config import (
     T,
     TransitionConfig,
 )
+from settled.chart.config_problems import ConfigValueError, problems_in, suggest_one_of
+from settled.data import Json, is_array, is_object, parse, write
+from settled.errors import DefinitionError, DefinitionProblem
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 
 def config_from(source: str | Mapping[str, Any]) -> MachineConfig:
-    """The config in `source`, a JSON text or a mapping.
+    """Return the config in `source`, a JSON text or a mapping.
 
     Raises:
-        DefinitionError: with every fault that was found.
+        DefinitionError: the config is invalid; the error lists every problem.
     """
-    whole: Any = ordered(_parsed(source) if isinstance(source, str) else source)
+    whole: Any = in_javascript_order(_parse(source) if isinstance(source, str) else source)
     if not is_object(whole):
-        raise DefinitionError([DefinitionProblem("", f"a machine is a JSON object, not {_kind(whole)}")])
-    own = {key: value for key, value in whole.items() if key in _ONLY_OF_A_ROOT}
+        raise DefinitionError([DefinitionProblem("", f"a machine is a JSON object, not {_describe(whole)}")])
+    own = {key: value for key, value in whole.items() if key in _ROOT_ONLY_KEYS}
     plain = {key: value for key, value in whole.items() if key not in own}
-    faults: list[DefinitionProblem] = []
-    root = _structured(plain, StateConfig, faults)
-    options = _structured(own.get("options") or {}, OptionsConfig, faults, "options")
+    problems: list[DefinitionProblem] = []
+    root = _structure(plain, StateConfig, problems)
+    options = _structure(own.get("options") or {}, OptionsConfig, problems, "options")
     version = own.get("version")
     if version is not None and not isinstance(version, str):
-        faults.append(DefinitionProblem("version", f"expected text, not {_kind(version)}"))
-    if faults or root is None or options is None:
-        raise DefinitionError(faults)
+        problems.append(DefinitionProblem("version", f"expected text, not {_describe(version)}"))
+    if problems or root is None or options is None:
+        raise DefinitionError(problems)
     context = own.get("context")
     return MachineConfig(
         root=root,
@@ -64,98 +67,97 @@ def config_from(source: str | Mapping[str, Any]) -> MachineConfig:
     )
 
 
-_ONLY_OF_A_ROOT = ("context", "version", "options", "schemas", "types")
+_ROOT_ONLY_KEYS = ("context", "version", "options", "schemas", "types")
 
 
-def ordered(value: Any) -> Any:
-    """`value` with the keys of all its objects as JavaScript has them: integer-like ones first, ascending."""
+def in_javascript_order(value: Any) -> Any:
+    """Return `value` with all keys in the order of JavaScript's objects: integer-like ones first, ascending.
+
+    Document order, and with it the choice between transitions, must be the same as in XState.
+    """
     if is_object(value):
-        items = {_key(key): ordered(item) for key, item in value.items()}
-        return dict(sorted(items.items(), key=lambda item: _rank(item[0])))
-    return [ordered(item) for item in value] if is_array(value) else value
+        items = {_json_key(key): in_javascript_order(item) for key, item in value.items()}
+        return dict(sorted(items.items(), key=lambda item: _sort_key(item[0])))
+    return [in_javascript_order(item) for item in value] if is_array(value) else value
 
 
-def _key(key: Any) -> str:
-    """`key` as JSON has it; a duration, which a config written in Python may have as a delay, in milliseconds."""
+def _json_key(key: Any) -> str:
+    """Return `key` as text; a duration, which a config in Python may have as a key of ``after``, in milliseconds."""
     if not isinstance(key, timedelta):
         return str(key)
     milliseconds = key / timedelta(milliseconds=1)
     return str(int(milliseconds) if milliseconds.is_integer() else milliseconds)
 
 
-_LARGEST_INDEX = 2**32 - 2
-"""The largest integer that JavaScript keeps as an array index, and so in numeric order."""
+_MAX_ARRAY_INDEX = 2**32 - 2
+"""The largest integer that JavaScript treats as an array index, and so sorts numerically."""
 
 
-def _rank(key: str) -> tuple[bool, int]:
-    is_index = key.isascii() and key.isdigit() and str(int(key)) == key and int(key) <= _LARGEST_INDEX
+def _sort_key(key: str) -> tuple[bool, int]:
+    is_index = key.isascii() and key.isdigit() and str(int(key)) == key and int(key) <= _MAX_ARRAY_INDEX
     return (False, int(key)) if is_index else (True, 0)
 
 
-def _parsed(text: str) -> Any:
+def _parse(text: str) -> Any:
     try:
         return parse(text)
     except ValueError as error:
         raise DefinitionError([DefinitionProblem("", f"not JSON: {error}")]) from error
 
 
-def _fingerprint(plain: Mapping[str, Any]) -> str:
-    return sha256(write(_nameable(plain)).encode("utf-8", "surrogatepass")).hexdigest()
+def _fingerprint(source: Mapping[str, Any]) -> str:
+    # A lone surrogate is valid in JSON, so it must not raise here.
+    return sha256(write(_without_functions(source)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _nameable(value: Any) -> Json:
-    """`value` as JSON; a function stands as its name, so the same source gives the same text in every process."""
+def _without_functions(value: Any) -> Json:
+    """Return `value` as JSON, with each function replaced by its module and name.
+
+    The result must be the same in every process. So it cannot tell two lambdas of one scope apart.
+    """
     match value:
         case None | bool() | int() | float() | str():
             return value
         case _ if is_object(value):
-            return {key: _nameable(item) for key, item in value.items()}
+            return {key: _without_functions(item) for key, item in value.items()}
         case _ if is_array(value):
-            return [_nameable(item) for item in value]
+            return [_without_functions(item) for item in value]
         case _ if has(kind := value.__class__):
-            return {"$": kind.__qualname__, **{it.name: _nameable(getattr(value, it.name)) for it in fields(kind)}}
+            values = {each.name: _without_functions(getattr(value, each.name)) for each in fields(kind)}
+            return {"$": kind.__qualname__, **values}
         case _:
             return {"$": f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"}
 
 
-# Reading: cattrs does the walking; the hooks below know what XState lets a person leave out.
-
-
-class ConfigValueError(ValueError):
-    """Something in a config that does not fit where it stands, before its path is known."""
-
-    def __init__(self, problem: str, remedy: str = "") -> None:
-        super().__init__(problem)
-        self.problem, self.remedy = problem, remedy
-
-
-def _structured(value: Any, into: type[T], faults: list[DefinitionProblem], path: str = "") -> T | None:
+def _structure(value: Any, into: type[T], problems: list[DefinitionProblem], path: str = "") -> T | None:
     converter = _converter()
     try:
         return converter.structure(value, into)
     except Exception as error:
-        faults.extend(_faults(error, path))
+        problems.extend(problems_in(error, path))
         return None
 
 
 @cache
 def _converter() -> Converter:
-    # cattrs is half of what importing settled would cost, and a machine that is only looked at never needs it.
+    # Importing cattrs takes half of the time of importing settled, so it waits until a config is read.
     from cattrs import Converter  # noqa: PLC0415
     from cattrs.gen import make_dict_structure_fn  # noqa: PLC0415
 
     converter = Converter(use_alias=True, forbid_extra_keys=True)
+    by_predicate = converter.register_structure_hook_func
 
-    converter.register_structure_hook_func(_is_several, lambda value, kind: _several(converter, value, kind))
-    converter.register_structure_hook_func(_is_by_key, lambda value, kind: _by_key(converter, value, kind))
-    converter.register_structure_hook_func(_is_optional, lambda value, kind: _optional(converter, value, kind))
-    converter.register_structure_hook_func(_exactly(Reference), lambda value, _: _reference(converter, value))
-    converter.register_structure_hook(str, _text)
-    converter.register_structure_hook(bool, _truth)
-    converter.register_structure_hook(int, _count)
-    converter.register_structure_hook_func(_exactly(tuple[str, ...]), lambda value, _: _texts(value))
-    converter.register_structure_hook_func(_exactly(NodeType), _node_type)
-    converter.register_structure_hook_func(_exactly(Literal["shallow", "deep"] | None), _history)
+    # cattrs tries the predicate registered last first, so `_history`, whose type is optional, comes after `_optional`.
+    by_predicate(_is_single_or_array, lambda value, kind: _single_or_array(converter, value, kind))
+    by_predicate(_is_mapping, lambda value, kind: _mapping(converter, value, kind))
+    by_predicate(_is_optional, lambda value, kind: _optional(converter, value, kind))
+    by_predicate(_exactly(Reference), lambda value, _: _reference(converter, value))
+    converter.register_structure_hook(str, _string)
+    converter.register_structure_hook(bool, _boolean)
+    converter.register_structure_hook(int, _positive_integer)
+    by_predicate(_exactly(tuple[str, ...]), lambda value, _: _strings(value))
+    by_predicate(_exactly(NodeType), _node_type)
+    by_predicate(_exactly(Literal["shallow", "deep"] | None), _history)
     for into in (Named, TransitionConfig, RouteConfig, InitialConfig, InvokeConfig, StateConfig, OptionsConfig):
         converter.register_structure_hook(into, _reader(make_dict_structure_fn(into, converter), into))
     return converter
@@ -166,18 +168,13 @@ def _exactly(wanted: Any) -> Callable[[Any], bool]:
 
 
 def _reader(read_object: Callable[[Mapping[str, Any], Any], T], into: type[T]) -> Callable[[Any, Any], T]:
-    shorthand = _SHORTHAND.get(into, _as_it_is)
-    return lambda value, _: read_object(_object(shorthand(value)), into)
+    expand = _EXPANSIONS.get(into, lambda value: value)
+    return lambda value, _: read_object(_object(expand(value)), into)
 
 
-def _as_it_is(value: Any) -> Any:
-    return value
-
-
-def _transition(value: Any) -> Any:
-    """``null`` is what JSON has for ``undefined``: a transition that forbids its event."""
+def _expand_transition(value: Any) -> Any:
     match value:
-        case None:
+        case None:  # JSON has no `undefined`, which XState takes for a transition that forbids its event
             return {}
         case str():
             return {"target": value}
@@ -185,38 +182,40 @@ def _transition(value: Any) -> Any:
             return value
 
 
-_SHORTHAND: Mapping[type, Callable[[Any], Any]] = {
-    TransitionConfig: _transition,
+_EXPANSIONS: Mapping[type, Callable[[Any], Any]] = {
+    TransitionConfig: _expand_transition,
     InitialConfig: lambda value: {"target": value} if isinstance(value, str) else value,
     InvokeConfig: lambda value: {"src": value} if isinstance(value, str) or callable(value) else value,
 }
+"""From a shorthand to the object that it is short for; anything else is returned as it is."""
 
 
 def _object(value: Any) -> Mapping[str, Any]:
     if not is_object(value):
-        raise ConfigValueError(f"expected an object, not {_kind(value)}")
+        raise ConfigValueError(f"expected an object, not {_describe(value)}")
     return value
 
 
-def _is_several(kind: Any) -> bool:
+def _is_single_or_array(kind: Any) -> bool:
     return get_origin(kind) is SingleOrArray
 
 
-def _several(converter: Converter, value: Any, kind: Any) -> SingleOrArray[Any]:
+def _single_or_array(converter: Converter, value: Any, kind: Any) -> SingleOrArray[Any]:
     (item,) = get_args(kind)
     if isinstance(value, list):
         items: Any = list[item]  # type: ignore[valid-type]
         return SingleOrArray(tuple(converter.structure(value, items)))
+    # A null transition forbids its event; for anything else null means that there is none.
     if value is None and item is not TransitionConfig:
         return EMPTY
-    return SingleOrArray((converter.structure(value, item),), listed=False)
+    return SingleOrArray((converter.structure(value, item),), was_array=False)
 
 
-def _is_by_key(kind: Any) -> bool:
+def _is_mapping(kind: Any) -> bool:
     return get_origin(kind) is Mapping
 
 
-def _by_key(converter: Converter, value: Any, kind: Any) -> Mapping[str, Any]:
+def _mapping(converter: Converter, value: Any, kind: Any) -> Mapping[str, Any]:
     key, item = get_args(kind)
     items: Any = dict[key, item]  # type: ignore[valid-type]
     return cast("Mapping[str, Any]", converter.structure({} if value is None else _object(value), items))
@@ -227,10 +226,11 @@ def _is_optional(kind: Any) -> bool:
 
 
 def _optional(converter: Converter, value: Any, kind: Any) -> Any:
-    """``null`` for what may be left out is the same as leaving it out; so is the empty target."""
+    """Read an optional key: null means absent, and so does an empty target."""
     inner: list[Any] = [each for each in get_args(kind) if each is not type(None)]
     if value is None or (value == "" and inner == [SingleOrArray[str]]):
         return None
+    # The only optional union is a guard, `Named | Inline | None`.
     return converter.structure(value, inner[0] if len(inner) == 1 else cast("Any", Reference))
 
 
@@ -241,39 +241,39 @@ def _reference(converter: Converter, value: Any) -> Reference:
         case Mapping():
             return converter.structure(value, Named)
         case bool() | int() | float() | list() | None:
-            raise ConfigValueError(f"expected a name, an object with a type, or a function, not {_kind(value)}")
+            raise ConfigValueError(f"expected a name, an object with a type, or a function, not {_describe(value)}")
         case _:
             return Inline(value)
 
 
-def _text(value: Any, _: Any) -> str:
+def _string(value: Any, _: Any) -> str:
     if not isinstance(value, str):
-        raise ConfigValueError(f"expected text, not {_kind(value)}")
+        raise ConfigValueError(f"expected text, not {_describe(value)}")
     return value
 
 
-def _texts(value: Any) -> tuple[str, ...]:
+def _strings(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
-    return tuple(_text(item, str) for item in (value if is_array(value) else [value]))
+    return tuple(_string(item, str) for item in (value if is_array(value) else [value]))
 
 
-def _truth(value: Any, _: Any) -> bool:
+def _boolean(value: Any, _: Any) -> bool:
     if value is not None and not isinstance(value, bool):
-        raise ConfigValueError(f"expected true or false, not {_kind(value)}")
+        raise ConfigValueError(f"expected true or false, not {_describe(value)}")
     return bool(value)
 
 
-def _count(value: Any, _: Any) -> int:
+def _positive_integer(value: Any, _: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigValueError(f"expected a whole number above zero, not {_kind(value)}")
+        raise ConfigValueError(f"expected a whole number above zero, not {_describe(value)}")
     return value
 
 
 def _node_type(value: Any, _: Any) -> str:
     known = get_args(NodeType)
     if value not in known:
-        raise ConfigValueError(f"no such type of state: {value!r}", _did_you_mean(str(value), known))
+        raise ConfigValueError(f"no such state type: {value!r}", suggest_one_of(str(value), known))
     return str(value)
 
 
@@ -286,10 +286,10 @@ def _history(value: Any, _: Any) -> str | None:
         case "deep":
             return "deep"
         case _:
-            raise ConfigValueError(f"no such kind of history: {value!r}", "A history is shallow (true) or deep.")
+            raise ConfigValueError(f"no such history type: {value!r}", "A history is shallow (true) or deep.")
 
 
-def _kind(value: Any) -> str:
+def _describe(value: Any) -> str:
     match value:
         case None:
             return "null"
@@ -305,99 +305,3 @@ def _kind(value: Any) -> str:
             return f"the number {value}"
         case _:
             return f"a {type(value).__qualname__}"
-
-
-# Faults: cattrs answers with a tree of exceptions, whose notes say where in it each one arose.
-
-
-def _faults(error: BaseException, path: str) -> Iterator[DefinitionProblem]:
-    from cattrs import BaseValidationError, ForbiddenExtraKeysError  # noqa: PLC0415
-
-    match error:
-        case BaseValidationError():
-            for inner in error.exceptions:
-                yield from _faults(inner, _joined(path, inner))
-        case ForbiddenExtraKeysError():
-            for key in sorted(error.extra_fields):
-                yield DefinitionProblem(_below(path, key), "no such key", _remedy(error.cl, key))
-        case KeyError():
-            yield DefinitionProblem(path, f"{error.args[0]!r} is missing")
-        case ConfigValueError():
-            yield DefinitionProblem(path, error.problem, error.remedy)
-        case _:
-            yield DefinitionProblem(path, str(error))
-
-
-def _joined(path: str, error: BaseException) -> str:
-    from cattrs import AttributeValidationNote, IterableValidationNote  # noqa: PLC0415
-
-    for note in getattr(error, "__notes__", ()):
-        match note:
-            case AttributeValidationNote() if not isinstance(error, KeyError):
-                return _below(path, _WRITTEN.get(note.name, note.name))
-            case IterableValidationNote() if isinstance(note.index, int):
-                return f"{path}[{note.index}]"
-            case IterableValidationNote():
-                return _below(path, str(note.index))
-            case _:
-                pass
-    return path
-
-
-_WRITTEN: Mapping[str, str] = {
-    item.name: item.alias or item.name for into in (InvokeConfig, StateConfig, OptionsConfig) for item in fields(into)
-}
-
-
-def _below(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
-
-
-def _remedy(into: type[Any], key: str) -> str:
-    return _RENAMED.get(into, {}).get(key) or _did_you_mean(key, [item.alias or item.name for item in fields(into)])
-
-
-def _did_you_mean(word: str, known: Sequence[str]) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415
-
-    close = get_close_matches(word, known, n=1)
-    return f'Did you mean "{close[0]}"?' if close else f"Known are: {', '.join(known)}."
-
-
-_V4 = "This is XState v4. In v5 "
-_LOGIC = "Logic is not part of a config: hand it to setup()."
-_RENAMED: Mapping[type[Any], Mapping[str, str]] = {
-    TransitionConfig: {
-        "cond": _V4 + 'it is called "guard".',
-        "in": _V4 + 'use the guard "xstate.stateIn".',
-        "internal": _V4 + 'transitions are internal unless they say "reenter": true.',
-        "delay": 'Use "after".',
-    },
-    InvokeConfig: {
-        "data": _V4 + 'it is called "input".',
-        "autoForward": _V4 + 'forward events with the action "xstate.forwardTo".',
-    },
-    StateConfig: {
-        "onEntry": _V4 + 'it is called "entry".',
-        "onExit": _V4 + 'it is called "exit".',
-        "data": _V4 + 'it is called "output".',
-        "activities": _V4 + 'use "invoke".',
-        "parallel": _V4 + 'write "type": "parallel".',
-        "onError": 'Put "onError" into the invoke.',
-        "internal": _V4 + 'transitions are internal unless they say "reenter": true.',
-        "services": _V4 + "they are called actors. " + _LOGIC,
-        "actors": _LOGIC,
-        "guards": _LOGIC,
-        "actions": f'Use "entry" or "exit", or the actions of a transition. {_LOGIC}',
-        "delays": _LOGIC,
-        "context": "Only the root has a context.",
-        "version": "Only the root has a version.",
-        "options": "Only the root has options.",
-        "schema": _V4 + 'it is called "schemas".',
-        "strict": _V4 + "it is gone.",
-        "delimiter": _V4 + "it is gone: a path is written with dots.",
-        "preserveActionOrder": _V4 + "it is gone: actions always run in order.",
-        "predictableActionArguments": _V4 + "it is gone: arguments are always predictable.",
-    },
-    Named: {"exec": _V4 + "actions are functions given to setup()."},
-}

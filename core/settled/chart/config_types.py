@@ -1,8 +1,8 @@
-"""What a config looks like when it is written down in Python: the same keys, for a type checker to know.
+"""Types of a config written as a Python literal, for type checkers; at run time the values are plain dicts.
 
-It is the JSON of XState's config, in which functions, and what `assign`, `and_` and the like have made, may stand in
-place of names, and durations in place of milliseconds. Annotate a literal with `MachineDict` and a mistyped key is
-found before anything runs; at run time these are plain dicts.
+The keys are those of XState's config in JSON. In place of names there may be functions and whatever `assign`, `and_`
+and the like return, in place of milliseconds durations. If a literal is annotated with `MachineDict`, a type checker
+finds mistyped keys.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from settled.chart.guards import BuiltInGuard
 
 
 class NamedDict(TypedDict, total=False):
-    """A registered name, and the params it is called with."""
+    """A registered name, and the params to call it with."""
 
     type: str
     params: Any
@@ -42,7 +42,7 @@ Transitions: TypeAlias = str | TransitionDict | Sequence[str | TransitionDict] |
 
 
 class InitialDict(TypedDict, total=False):
-    """The child that is entered by default, and what is done then."""
+    """The child that is entered by default, and the actions executed then."""
 
     target: str
     actions: Actions
@@ -65,7 +65,7 @@ class InvokeDict(TypedDict, total=False):
 
 
 class RouteDict(TypedDict, total=False):
-    """Lets ``xstate.route`` enter a state from anywhere."""
+    """A transition to the state from anywhere on the event ``xstate.route``."""
 
     guard: GuardLiteral
     actions: Actions
@@ -98,13 +98,13 @@ class StateDict(TypedDict, total=False):
 
 
 class OptionsDict(TypedDict, total=False):
-    """How a machine is run."""
+    """Options of a machine."""
 
     maxIterations: int
 
 
 class MachineDict(StateDict, total=False):
-    """A whole machine: a state node, and what only a root has."""
+    """A whole machine: a state node, and the keys only a root has."""
 
     context: Mapping[str, Any]
     version: str

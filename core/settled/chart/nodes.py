@@ -1,7 +1,7 @@
-"""The nodes of a chart, their transitions, and the places where the config names an action, a guard or an actor.
+"""The nodes of a chart, their transitions, and the sites where the config refers to an action, a guard or an actor.
 
-They know structure and names, never what a name means. They are compared by identity, because two of them may well
-look alike.
+They hold structure and names only; `settled.chart.resolve` looks the names up. They are compared by identity, since two
+different ones may have equal fields.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from settled.data import ABSENT
 
 @frozen(eq=False)
 class ActionSite:
-    """A place in the chart where an action is asked for; `path` is the place in the config."""
+    """A reference to an action; `path` is its location in the config."""
 
     reference: Reference
     path: str
@@ -25,7 +25,7 @@ class ActionSite:
 
 @frozen(eq=False)
 class GuardSite:
-    """A place in the chart where a guard is asked for."""
+    """A reference to a guard; `path` is its location in the config."""
 
     reference: Reference
     path: str
@@ -33,7 +33,7 @@ class GuardSite:
 
 @frozen(eq=False)
 class After:
-    """A delayed event of a node: raised on entry, cancelled on exit. `delay` is a name, or milliseconds."""
+    """A delayed event of a node: scheduled on entry, cancelled on exit. `delay` is a name, or milliseconds."""
 
     delay: str | float
     event: str
@@ -42,7 +42,7 @@ class After:
 
 @frozen(eq=False)
 class InvokeSite:
-    """An actor that a node invokes. `sync` says whether the node listens to its snapshots."""
+    """An actor that a node invokes. `sync` is whether the node has an ``onSnapshot``."""
 
     id: str
     src: str
@@ -55,9 +55,9 @@ class InvokeSite:
 
 @frozen(eq=False)
 class Transition:
-    """A transition. Without targets (None) it exits and enters nothing.
+    """A transition. If `targets` is None, it exits and enters nothing.
 
-    `route` is the ``to`` that an event must carry to be routed by this transition.
+    `route` is the ``to`` that an ``xstate.route`` event must have to take this transition.
     """
 
     source: Node
@@ -73,7 +73,7 @@ class Transition:
 
     @property
     def is_forbidding(self) -> bool:
-        """Whether it does nothing but keep its event from others."""
+        """Whether it has no effect except to keep its event from ancestors."""
         return self.targets is None and not self.actions
 
 
@@ -87,10 +87,11 @@ class Initial:
 
 @define(eq=False)
 class Node:
-    """A state node. `order` is its place in document order and `last` that of its last descendant.
+    """A state node, built in two passes by `settled.chart.compile` and not changed after.
 
-    `ancestors` are proper, nearest first; `states` are the children that can be active, `histories` those that
-    remember. `history` and `defaults` are of a history node: without defaults it falls back on its parent's own.
+    `order` is its index in document order, `last` that of its last descendant. `ancestors` are proper, nearest first.
+    `states` are the children that can be active, `histories` the other ones. `history` and `defaults` are set for
+    history nodes only: the kind, and the targets of its ``target``; without any, it enters its parent's default.
     """
 
     key: str
@@ -128,13 +129,13 @@ class Node:
 
     @property
     def transitions(self) -> Iterator[Transition]:
-        """All transitions whose source this is; those without an event come last."""
+        """All transitions whose source is this node; eventless ones come last."""
         yield from (transition for transitions in self.on.values() for transition in transitions)
         yield from self.always
 
     @property
     def actions(self) -> Iterator[ActionSite]:
-        """All places of this node and its transitions where an action is asked for."""
+        """All action sites of this node and of its transitions."""
         yield from self.entry
         yield from self.exit
         if self.initial:
@@ -143,11 +144,11 @@ class Node:
             yield from transition.actions
 
     def is_inside(self, other: Node | None) -> bool:
-        """Whether this is a proper descendant of `other`; None stands for what is around the root."""
+        """Whether this is a proper descendant of `other`; every node is one of None."""
         return other is None or other.order < self.order <= other.last
 
     def candidates(self, event: str) -> tuple[Transition, ...]:
-        """What may take an event of this type: exact descriptors first, then wildcards, the longest first."""
+        """Return the transitions for an event type, in order: exact descriptors, then wildcards, the longest first."""
         exact = self.on.get(event, ())
         if not self.wildcards:
             return exact
@@ -156,18 +157,19 @@ class Node:
 
 
 def matches(event: str, descriptor: str) -> bool:
-    """Whether an event of the type `event` is one that `descriptor` names: itself, ``*``, or ``some.path.*``."""
+    """Whether `descriptor`, a type, ``*`` or ``some.path.*``, matches the event type `event`."""
+    # The dot lets "some.path.*" match "some.path" itself too, as in XState, but not "some.pathway".
     return descriptor == event or (is_wildcard(descriptor) and f"{event}.".startswith(descriptor[:-1]))
 
 
 def is_wildcard(descriptor: str) -> bool:
-    """Whether `descriptor` names more than itself. One with a ``*`` before its end does not."""
+    """Whether `descriptor` is ``*`` or ends in ``.*``. One with another ``*`` before that matches only itself."""
     *path, last = descriptor.split(".")
     return last == "*" and "*" not in path
 
 
 def is_final(node: Node, active: Iterable[Node]) -> bool:
-    """Whether `node` has come to its end, of all nodes just those in `active` being active."""
+    """Whether `node` is done while exactly the nodes in `active` are active."""
     match node.type:
         case "compound":
             return any(child.type == "final" and child in active for child in node.states)
@@ -178,16 +180,12 @@ def is_final(node: Node, active: Iterable[Node]) -> bool:
 
 
 def in_order(nodes: Iterable[Node]) -> tuple[Node, ...]:
-    """`nodes` in document order."""
-    return tuple(sorted(nodes, key=_order))
+    """Return `nodes` in document order."""
+    return tuple(sorted(nodes, key=lambda node: node.order))
 
 
-def _order(node: Node) -> int:
-    return node.order
-
-
-def split(path: str) -> list[str]:
-    """The keys in a dotted path. A backslash takes the next character as it is."""
+def split_path(path: str) -> list[str]:
+    """Return the keys in a dotted path. A backslash escapes the next character."""
     keys, characters = [""], iter(path)
     for character in characters:
         if character == ".":
@@ -198,7 +196,7 @@ def split(path: str) -> list[str]:
 
 
 def descend(node: Node, path: Iterable[str]) -> Node:
-    """The descendant of `node` at `path`; an empty key ends the path.
+    """Return the descendant of `node` at `path`; an empty key ends the path.
 
     Raises:
         LookupError: there is no such node; the message names it.
@@ -211,7 +209,7 @@ def descend(node: Node, path: Iterable[str]) -> Node:
 
 
 def child_of(node: Node, key: str) -> Node:
-    """The child of `node` under `key`.
+    """Return the child of `node` with the key `key`.
 
     Raises:
         LookupError: there is no such child; the message names it.
@@ -223,7 +221,7 @@ def child_of(node: Node, key: str) -> Node:
 
 
 def default_of(history: Node) -> tuple[Node, ...]:
-    """Return the targets of `history` while it remembers nothing."""
+    """Return the targets of `history` while no history is recorded for it."""
     parent = history.parent
     if history.defaults or parent is None:
         return history.defaults
@@ -231,7 +229,7 @@ def default_of(history: Node) -> tuple[Node, ...]:
 
 
 def entered_by_default(node: Node) -> tuple[Node, ...]:
-    """Return the nodes entered with `node` when nothing inside it is chosen; of a history, while it remembers none."""
+    """Return the nodes that `node` enters by default; for a history, those it enters while none is recorded."""
     match node.type:
         case "history":
             return default_of(node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from settled.chart.nodes import split
+from settled.chart.nodes import split_path
 
 StateValue: TypeAlias = "str | Mapping[str, StateValue]"
 
@@ -24,7 +24,7 @@ def expand_path(value: StateValue) -> StateValue:
     """`value`, with objects in the place of a dotted path."""
     if not isinstance(value, str):
         return value
-    *around, unfolded = split(value)
+    *around, unfolded = split_path(value)
     result: StateValue = unfolded
     for key in reversed(around):
         result = {key: result}
