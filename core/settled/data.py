@@ -1,7 +1,7 @@
-"""JSON-shaped data: the only kind of thing that outlives a step.
+"""Parse, write and check JSON: only JSON data outlives a step.
 
-Text is parsed here and nowhere else, so that one rule holds for all that comes in: it is JSON (``NaN`` is not), and
-whole numbers stay whole whatever their size.
+All text is parsed here, so that one rule holds for all input: it is strict JSON (``NaN`` is invalid), and integers keep
+their exact value whatever their size.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json
 
 
 class Absent(Enum):
-    """JavaScript's ``undefined``: there is no value, where None is JSON's null and a value like any other."""
+    """The type of ABSENT, JavaScript's ``undefined``: there is no value, whereas None is JSON's null, a value."""
 
     ABSENT = "absent"
 
@@ -30,16 +30,16 @@ ABSENT: Final = Absent.ABSENT
 
 
 def is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
-    """Whether `value` is what JSON calls an object."""
+    """Whether `value` is an object in JSON's terms."""
     return type(value) is dict or isinstance(value, Mapping)
 
 
 def is_array(value: object) -> TypeGuard[Sequence[Any]]:
-    """Whether `value` is what JSON calls an array."""
+    """Whether `value` is an array in JSON's terms."""
     return isinstance(value, list | tuple)
 
 
-def _refuse(constant: str) -> Any:
+def _invalid_constant(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
@@ -49,27 +49,28 @@ def _as_object(value: object) -> Any:
     raise TypeError(f"{type(value).__qualname__} is not JSON")
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse)
+_decoder = json.JSONDecoder(parse_constant=_invalid_constant)
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_as_object)
 
 
-def _chunks_of(encoder: json.JSONEncoder) -> Callable[[Any, int], Iterable[str]]:
-    """What ``encoder.iterencode`` makes anew on each call, where Python has it in C."""
+def _chunk_encoder(encoder: json.JSONEncoder) -> Callable[[Any, int], Iterable[str]]:
+    """Return what ``encoder.iterencode`` creates anew on each call: its encoder in C, if this Python has one."""
     make: Any = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return lambda value, level: encoder.iterencode(value)
     separators = encoder.key_separator, encoder.item_separator
+    # The first argument is None for no check of cycles: a cycle ends in RecursionError instead of ValueError.
     made: Callable[[Any, int], Iterable[str]] = make(
         None, encoder.default, json.encoder.encode_basestring, None, *separators, False, False, False
     )
     return made
 
 
-_chunks = _chunks_of(_encoder)
+_chunks = _chunk_encoder(_encoder)
 
 
 def parse(text: str) -> Any:
-    """The value that `text` writes down.
+    """Return the value of a JSON text.
 
     Raises:
         ValueError: `text` is not JSON; the message says where.
@@ -77,45 +78,45 @@ def parse(text: str) -> Any:
     return _decoder.decode(text)
 
 
-def _scanner_of(decoder: Any) -> Callable[[str, int], tuple[Any, int]]:
-    scan: Callable[[str, int], tuple[Any, int]] = decoder.scan_once
-    return scan
+parse_at: Callable[[str, int], tuple[Any, int]] = cast("Any", _decoder).scan_once
+"""Return the JSON value that begins at an index of a text, and the index of its end.
 
-
-parse_at = _scanner_of(_decoder)
-"""The value that begins at a place in a text, and where it ends; raises ValueError or StopIteration."""
+Raises ValueError, or StopIteration if there is no value at the index.
+"""
 
 
 def write(value: Json) -> str:
-    """`value` as compact JSON text.
+    """Return `value` as compact JSON text.
 
     Raises:
         ValueError: a number is not finite.
-        TypeError: something inside is not JSON; `fault_in` says where.
+        TypeError: a value inside is not JSON; `fault_in` says where.
     """
     return "".join(_chunks(value, 0))
 
 
 quoted: Callable[[str], str] = json.encoder.encode_basestring
-"""A text as JSON text."""
+"""Return a string as a JSON string literal."""
 
 
 def write_object(value: Any) -> str | None:
-    """`value` as compact JSON text, if it is an object and all of it is JSON; None if it is not.
+    """Return `value`, an object, as compact JSON text, or None if not all of it is JSON.
 
-    The encoder refuses whatever is not JSON but keys: there it lets numbers pass for text.
+    For JSON that is not an object the result may be None too.
     """
+    # The encoder raises for values that are not JSON, but not for keys: it writes the keys 1, None and True as text.
+    # So only keys are left to check, which `is_json` does by looking through everything.
     try:
-        "".join(value)  # takes nothing but text
+        "".join(value)  # raises TypeError if a key of the object itself is not text
         text = "".join(_chunks(value, 0))
     except (TypeError, ValueError):
         return None
-    has_objects_inside = "{" in text[1:]
-    return None if has_objects_inside and not is_json(value) else text
+    may_have_inner_objects = "{" in text[1:]
+    return None if may_have_inner_objects and not is_json(value) else text
 
 
 def fault_in(value: object, path: str = "") -> str | None:
-    """Where `value`, which is at `path`, stops being JSON, as ``path: what is there``; None when all of it is JSON."""
+    """Return the first part of `value`, which is at `path`, that is not JSON, as ``path: problem``; None if all is."""
     return None if is_json(value) else _fault(value, path)
 
 
@@ -123,7 +124,8 @@ _SCALARS: Final = frozenset({str, int, bool, type(None)})
 
 
 def is_json(value: Any) -> bool:
-    """Whether all of `value` is JSON. What nearly all data is made of is recognised by its exact type."""
+    """Whether all of `value` is JSON."""
+    # By exact type, which suffices for nearly all data; `_fault` decides about subclasses, floats and other mappings.
     kind: type[Any] = value.__class__
     if kind is dict:
         for key, item in value.items():
@@ -142,14 +144,14 @@ def _fault(value: object, path: str) -> str | None:
         case None | bool() | int() | str():
             return None
         case float():
-            finite = value - value == 0
+            finite = value - value == 0  # infinity and NaN give NaN
             return None if finite else f"{path or '(root)'}: {value!r} is not a JSON number"
         case Mapping():
             for key, item in cast("Mapping[object, object]", value).items():
                 if not isinstance(key, str):
                     return f"{path or '(root)'}: the key {key!r} is not text"
                 fault = _fault(item, f"{path}.{key}" if path else key)
-                if fault:
+                if fault is not None:
                     return fault
             return None
         case list() | tuple():

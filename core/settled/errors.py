@@ -1,8 +1,8 @@
-"""Errors, split by who is to blame.
+"""The errors that settled raises, one class for each party that can fix it.
 
-The machine's author reads a `DefinitionError`, whoever wrote a guard or an action a `LogicError`, the sender of an
-event an `EventError`, whoever keeps the store a `RecordError`. The rest are what a store, a queue or a clock may
-answer; an adapter translates its vendor's errors into them and keeps the original as ``__cause__``.
+A `DefinitionError` is for the author of the config, a `LogicError` for that of a guard or an action, an `EventError`
+for the sender of an event, a `RecordError` for the operator of the store. Ports raise the others: an adapter translates
+its vendor's errors into them and keeps the original as ``__cause__``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from attrs import frozen
 
 
 class SettledError(Exception):
-    """The root of every error that settled raises on purpose."""
+    """The base class of all errors that settled raises on purpose."""
 
 
 @frozen
 class DefinitionProblem:
-    """One thing wrong with a definition: where (a path such as ``states.form.on.SUBMIT``), what, and the remedy."""
+    """A problem of a definition: its path, such as ``states.form.on.SUBMIT``, what is wrong, and how to fix it."""
 
     path: str
     problem: str
@@ -30,69 +30,70 @@ class DefinitionProblem:
 
 
 class DefinitionError(SettledError):
-    """The machine cannot be compiled. `faults` holds every fault that was found, in document order."""
+    """The machine cannot be compiled. `problems` holds every problem that was found."""
 
-    def __init__(self, faults: Sequence[DefinitionProblem]) -> None:
-        self.problems = tuple(faults)
+    def __init__(self, problems: Sequence[DefinitionProblem]) -> None:
+        self.problems = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
 
 
 class LogicError(SettledError):
-    """A guard, action or delay raised, or made something that is not JSON. The original, if any, is ``__cause__``."""
+    """A guard, action or delay raised, or its result is not JSON. The original error, if any, is ``__cause__``."""
 
 
 class EventError(SettledError):
-    """The event is not one that this machine can be sent; nothing has changed."""
+    """The event is invalid for this machine; nothing has changed."""
 
 
 class RecordError(SettledError):
-    """Stored data cannot be read: of a newer format, of another machine, or damaged."""
+    """Stored data cannot be read: it has a newer format, is of another machine, or is damaged."""
 
 
 class VersionUnknownError(RecordError):
-    """A version of the machine has written this that the one at hand does not know; it must be left as it is."""
+    """Stored data was written by a version of the machine that this one does not know; it must be left unchanged."""
 
 
 class ConflictError(SettledError):
-    """Another commit came first; nothing was written."""
+    """The version in the store is not the expected one: another commit came first. Nothing was written."""
 
 
 class LeaseLostError(SettledError):
-    """The hand-out in whose name this was to be written does not hold its key any more; nothing was written."""
+    """The delivery under which this was to be written no longer holds its key; nothing was written."""
 
 
 class IdReusedError(SettledError):
-    """A message with this id was sent before, with another body; this one was not sent. Give it an id of its own."""
+    """A message with this id was sent before with another body; this one was not sent. Give it an id of its own."""
 
 
 class UnavailableError(SettledError):
     """The backend could not be reached; nothing happened. Safe to retry.
 
-    `message_id`: the id of the message that could not be sent, if it was one.
+    `message_id` is the id of the message that was not sent, if the call was a send.
     """
 
     message_id: str | None = None
 
 
 class OutcomeUnknownError(SettledError):
-    """The answer was lost; it may have happened. Load and look.
+    """The response was lost; the operation may have happened. Load the record to find out.
 
-    `message_id`: the id of the message that was perhaps sent, if it was one. Sent again under it, it is taken once.
+    `message_id` is the id of the message that may have been sent, if the call was a send. It is safe to send it again
+    with that id: it is processed once.
     """
 
     message_id: str | None = None
 
 
 class TooLargeError(SettledError):
-    """The backend cannot hold something of this size; nothing was written."""
+    """The data exceeds a size limit of the backend; nothing was written."""
 
 
 class BackendRefusedError(SettledError):
-    """The backend refused a request and would refuse it again: retrying will not help. One of the two below."""
+    """Base class of errors that a retry cannot fix: the backend refuses the request, or cannot be used at all."""
 
 
 class AccessDeniedError(BackendRefusedError):
-    """The backend refused these credentials, or they lack a permission."""
+    """The credentials are invalid or lack a permission."""
 
 
 class BackendConfigError(BackendRefusedError):
@@ -100,8 +101,8 @@ class BackendConfigError(BackendRefusedError):
 
 
 class BackendClosedError(SettledError):
-    """The backend was closed before this call; nothing happened."""
+    """The backend object was closed before this call; nothing happened."""
 
 
 class UnsupportedError(SettledError):
-    """A capability that this backend declares it does not have."""
+    """The call needs a capability that this backend declares it does not have."""

@@ -1,4 +1,4 @@
-"""Keys: the unit of order and of mutual exclusion."""
+"""Keys of instances."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from attrs import frozen
 
 @frozen(order=True, cache_hash=True)
 class Key:
-    """One instance of one machine: the unit of order and of mutual exclusion."""
+    """The identity of an instance: messages of one key are processed in order, and by one worker at a time."""
 
     machine: str
     instance: str
 
     def __str__(self) -> str:
-        """Unique for every key: the first unescaped slash ends the machine's id."""
+        # Unique for every key: a slash in the machine's id is escaped, so the first one ends it.
         return f"{self.machine.replace('%', '%25').replace('/', '%2F')}/{self.instance}"
 
     @classmethod
     def parse(cls, text: str) -> Key:
-        """The key that `str` wrote.
+        """Return the key whose `str` is `text`.
 
         Raises:
             ValueError: `text` has no slash.
         """
         machine, slash, instance = text.partition("/")
         if not slash:
-            raise ValueError(f"{text!r} is no key: expected MACHINE/INSTANCE")
+            raise ValueError(f"{text!r} is not a key: expected MACHINE/INSTANCE")
+        # "%25" last, or an escaped "%2F" in the id would become a slash.
         return cls(machine.replace("%2F", "/").replace("%25", "%"), instance)

@@ -1,8 +1,7 @@
-"""Import a package's names from their modules when they are first asked for (PEP 562).
+"""Import a package's names from their modules on first access (PEP 562).
 
-A program that only loads a machine need not wait for the turn to be imported, nor one that only compiles a chart for
-the analysis. Each package has one list of its names; ``__init__.pyi`` beside it, which is for type checkers, is written
-from that list by ``python -m tests.support.stubs``.
+So a program that only runs machines does not wait for the import of the analysis. Each package has one list of its
+names; ``__init__.pyi`` beside it, for type checkers, is generated from that list by ``python -m tests.support.stubs``.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ def lazy_names(namespace: dict[str, Any], names: Mapping[str, str]) -> Callable[
 
     Args:
         namespace: the globals of the package's ``__init__``.
-        names: by module, the names that the package exports from it, separated by spaces.
+        names: the names that the package exports, separated by spaces, by module.
     """
     package = namespace["__name__"]
     modules = {name: module for module, listed in names.items() for name in listed.split()}
@@ -26,7 +25,7 @@ def lazy_names(namespace: dict[str, Any], names: Mapping[str, str]) -> Callable[
     def get(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        # Kept, so that Python asks for it once: from then on it finds the name in the package itself.
+        # Stored in the package, so that Python finds it there and calls this function once for each name.
         value = namespace[name] = getattr(import_module(modules[name]), name)
         return value
 

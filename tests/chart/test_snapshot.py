@@ -143,7 +143,7 @@ class TestJson:
             ("[]", "expected an object"),
             ('{"status": "active"}', "value is missing"),
             ('{"status": "active", "value": "gone"}', 'no state "gone" in "m" of the machine m'),
-            ('{"status": "what", "value": "b"}', "'what' is none of active"),
+            ('{"status": "what", "value": "b"}', "'what' is not one of active"),
             ('{"status": "active", "value": "b", "historyValue": {"h": []}}', "no state with the id 'h'"),
             ('{"status": "active", "value": "b", "children": {"w": {}}}', r"children\.w\.src"),
         ],

@@ -1,8 +1,7 @@
-"""The actions that XState knows by itself.
+"""XState's built-in actions, as data. They change the snapshot or become effects; nothing is executed here.
 
-They change the snapshot or become effects, and run nothing. Where a value is asked for, there may be a function of
-`Args` (and of the params) in its place. Wherever an action is asked for, there may be the name of one, an object with
-``type`` and ``params``, or what one of these functions returns.
+A value may be given as a function of `Args` (and params) instead. Wherever an action is expected, it may be the name of
+one, an object with ``type`` and ``params``, or the result of one of these functions.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from attrs import frozen
 
-from settled.chart.args import Args, Expression, ValueOrFunction, called, expression
+from settled.chart.args import Args, Expression, ValueOrFunction, accepting_params, expression
 from settled.chart.guards import GuardLike
 from settled.chart.snapshot import Snapshot
 from settled.data import ABSENT
@@ -22,22 +21,22 @@ C = TypeVar("C")
 E = TypeVar("E")
 
 INTERNAL, PARENT = "#_internal", "#_parent"
-"""How XState writes the machine itself and its parent as the target of a ``sendTo``."""
+"""XState's targets of a ``sendTo`` for the machine itself and for its parent."""
 
 DelayRef: TypeAlias = str | float | timedelta | Callable[[Args[Any, Any]], float | timedelta | None]
-"""The name of a delay, milliseconds, a duration, or a function of `Args` returning one (None: no delay)."""
+"""The name of a delay, milliseconds, a duration, or a function of `Args` that returns one (None: no delay)."""
 
 
 @frozen
 class Assign:
-    """Replace the context by one with `changes`, a mapping (or a whole new context)."""
+    """Update the context with `changes`, which gives a mapping of new values (or a complete new context)."""
 
     changes: Expression
 
 
 @frozen
 class RaiseEvent:
-    """Take `event` in this same step, or once `delay` has passed."""
+    """Raise `event` within the current step, or after `delay`."""
 
     event: Expression
     id: str | None = None
@@ -46,7 +45,7 @@ class RaiseEvent:
 
 @frozen
 class SendTo:
-    """Send `event` to the actor `to`; no event means the one that is being taken."""
+    """Send `event` to the actor `to`; None forwards the current event."""
 
     to: Expression
     event: Expression | None
@@ -56,14 +55,14 @@ class SendTo:
 
 @frozen
 class EmitEvent:
-    """Hand `event` to whoever listens."""
+    """Emit `event` to subscribers."""
 
     event: Expression
 
 
 @frozen
 class LogValue:
-    """Write down `value`."""
+    """Log `value`."""
 
     value: Expression
     label: str | None = None
@@ -71,7 +70,7 @@ class LogValue:
 
 @frozen
 class CancelSend:
-    """Cancel what was raised or sent with a delay under `id`."""
+    """Cancel the delayed event that was raised or sent with `id`."""
 
     id: Expression
 
@@ -96,7 +95,7 @@ class StopChild:
 
 @frozen
 class EnqueueActions:
-    """Run what `collect` enqueues, in this action's place."""
+    """Execute the actions that `collect` enqueues, in place of this one."""
 
     collect: Callable[[EnqueueArgs[Any, Any], Any], object]
 
@@ -109,9 +108,9 @@ ActionLike: TypeAlias = "str | Mapping[str, Any] | BuiltInAction"
 
 @frozen
 class EnqueueArgs(Generic[C, E]):
-    """What `enqueue_actions` gives its function: `Args`, and `enqueue` and `check`.
+    """The argument of a function given to `enqueue_actions`: the fields of `Args`, and `enqueue` and `check`.
 
-    All of it is from before the first enqueued action: what is enqueued runs after the function has returned.
+    Enqueued actions are executed after the function returns, so `context` and `check` never see their changes.
     """
 
     context: C
@@ -127,28 +126,28 @@ Update: TypeAlias = (
 
 
 def assign(update: Update | None = None, /, **changes: ValueOrFunction) -> Assign:
-    """Change the context: by keywords, by a mapping, or by a function that returns one or a whole new context.
+    """Update the context: by keywords, by a mapping, or by a function that returns one, or a complete new context.
 
-    Each value is a literal or a function of `Args`. An attrs context is replaced by its evolved copy.
+    Each value is a literal or a function of `Args`. A context of an attrs class is evolved.
     """
     if callable(update):
-        return Assign(called(update))
+        return Assign(accepting_params(update))
     values = {key: expression(value) for key, value in {**(update or {}), **changes}.items()}
-    if len(values) == 1:
+    if len(values) == 1:  # the most common case, and a dict display is faster than a comprehension
         ((only, compute),) = values.items()
         return Assign(lambda args, params: {only: compute(args, params)})
     return Assign(lambda args, params: {key: value(args, params) for key, value in values.items()})
 
 
 def raise_(event: ValueOrFunction, *, id: str | None = None, delay: DelayRef | None = None) -> RaiseEvent:
-    """Raise `event`: it is taken in this same step, before anything from outside; with a `delay`, later."""
+    """Raise `event` within the current step, before any external event; with a `delay`, later."""
     return RaiseEvent(expression(event), id, delay)
 
 
 def send_to(
     to: ValueOrFunction, event: ValueOrFunction, *, id: str | None = None, delay: DelayRef | None = None
 ) -> SendTo:
-    """Send `event` to the child `to`, to the machine itself (``#_internal``), or to an instance's key as text."""
+    """Send `event` to `to`: the id of a child, ``#_internal`` for this machine, or the key of an instance as text."""
     return SendTo(expression(to), expression(event), id, delay)
 
 
@@ -158,29 +157,29 @@ def send_parent(event: ValueOrFunction, *, id: str | None = None, delay: DelayRe
 
 
 def forward_to(to: ValueOrFunction, *, id: str | None = None, delay: DelayRef | None = None) -> SendTo:
-    """Send the event that is being taken to the child `to`."""
+    """Forward the current event to the child `to`."""
     return SendTo(expression(to), None, id, delay)
 
 
 def emit(event: ValueOrFunction) -> EmitEvent:
-    """Hand `event` to whoever listens to this machine."""
+    """Emit `event` to the subscribers of this machine."""
     return EmitEvent(expression(event))
 
 
 def log(value: ValueOrFunction, label: str | None = None) -> LogValue:
-    """Write down `value`, under `label` if there is one."""
+    """Log `value`, with `label` if there is one."""
     return LogValue(expression(value), label)
 
 
 def cancel(id: ValueOrFunction) -> CancelSend:
-    """Cancel the delayed event that was raised or sent under `id`."""
+    """Cancel the delayed event that was raised or sent with `id`."""
     return CancelSend(expression(id))
 
 
 def spawn_child(
     src: str, *, id: ValueOrFunction = None, input: ValueOrFunction = ABSENT, system_id: str | None = None
 ) -> SpawnChild:
-    """Start the registered actor `src` as the child `id`, by default its own name, until it is stopped."""
+    """Start the registered actor `src` as the child `id` (by default `src`), until it is stopped."""
     return SpawnChild(src, expression(src if id is None else id), expression(input), system_id)
 
 
@@ -192,5 +191,5 @@ def stop_child(id: ValueOrFunction) -> StopChild:
 def enqueue_actions(
     collect: Callable[[EnqueueArgs[Any, Any]], object] | Callable[[EnqueueArgs[Any, Any], Any], object],
 ) -> EnqueueActions:
-    """Decide in Python which actions run: `collect` is given `EnqueueArgs`, and the params if it takes them."""
-    return EnqueueActions(called(collect))
+    """Choose actions in Python: `collect` is called with `EnqueueArgs`, and the params if it takes them."""
+    return EnqueueActions(accepting_params(collect))

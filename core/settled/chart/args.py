@@ -1,7 +1,7 @@
-"""What logic is called with, and how.
+"""The arguments of the author's functions, and expressions: literals and functions in one form.
 
-As in XState, a function is called with one argument that has everything, and with the params as a second one if it
-takes one. Which of the two it is, is looked up when the function is handed over and never again.
+As in XState, a function is called with `Args`, and with the params as a second argument if it takes one. Its signature
+is inspected once, when the machine is compiled, because that takes longer than most of the calls.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ E = TypeVar("E")
 
 @frozen
 class Args(Generic[C, E]):
-    """What a guard, an assigner or a delay is given: the context and the event, and the snapshot before the step."""
+    """The argument of a guard, an assigner or a delay: context, event, and the snapshot before the microstep."""
 
     context: C
     event: E
@@ -30,7 +30,7 @@ class Args(Generic[C, E]):
 
 
 class NewArgs(MutableWhileBuilding, Args[Any, Any]):
-    """Makes `Args`, quickly."""
+    """Creates `Args` faster than its own ``__init__``; see `settled._fast_frozen`."""
 
     __slots__ = ()
 
@@ -42,8 +42,7 @@ class NewArgs(MutableWhileBuilding, Args[Any, Any]):
 
 
 Expression: TypeAlias = Callable[[Args[Any, Any], Any], Any]
-"""What everything a config may compute is turned into: a function of the argument and the params."""
-
+"""A function of the `Args` and the params; every value that a config may compute is converted to one."""
 
 ValueOrFunction: TypeAlias = Callable[[Args[Any, Any]], Any] | Callable[[Args[Any, Any], Any], Any] | object
 """A literal, or a function that computes it."""
@@ -51,7 +50,7 @@ ValueOrFunction: TypeAlias = Callable[[Args[Any, Any]], Any] | Callable[[Args[An
 
 @frozen(eq=False)
 class Constant:
-    """The expression of a value that is known before anything runs."""
+    """The expression of a literal."""
 
     value: Any
 
@@ -60,27 +59,27 @@ class Constant:
 
 
 def expression(value: ValueOrFunction) -> Expression:
-    """`value` as an expression: a function is called, anything else is what it is."""
-    return called(value) if callable(value) else Constant(value)
+    """Return `value` as an expression; anything but a function is a literal."""
+    return accepting_params(value) if callable(value) else Constant(value)
 
 
 def known_value(expression: Expression | None) -> Any:
-    """What `expression` comes to whatever it is called with; ABSENT if only a call can tell."""
+    """Return the value of `expression` if it is a literal, else ABSENT."""
     return expression.value if isinstance(expression, Constant) else ABSENT
 
 
-def called(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    """`function`, which takes params or does not, as one that takes them."""
+def accepting_params(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    """Return `function`, whether it takes params or not, as one that takes them."""
     if takes_params(function):
         return function
     return lambda argument, params: function(argument)
 
 
 def takes_params(function: Callable[..., Any]) -> bool:
-    """Whether `function` wants the params too: a second argument without a default, or one called so."""
+    """Whether `function` takes params: a second positional argument without a default, or one named ``params``."""
     try:
         parameters = signature(function).parameters.values()
-    except (TypeError, ValueError):  # some functions written in C do not say
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return False
     positional = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
     if any(each.kind is Parameter.VAR_POSITIONAL for each in parameters):

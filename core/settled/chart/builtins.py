@@ -1,4 +1,4 @@
-"""The actions and guards that XState knows by name: no registration needed."""
+"""The actions and guards that a config may use by XState's names (``xstate.*``), without registration."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from settled.data import ABSENT, is_object
 
 
 class UnresolvedNameError(LookupError):
-    """A name in a config that logic does not know."""
+    """A name in a config has no implementation, or an implementation is invalid."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(problem)
         self.problem, self.remedy = problem, remedy
 
 
-# What XState knows by itself needs no registration. The params are called as XState calls them.
-
-
 @frozen
-class _Builtin:
-    """How XState's own `make` is called by name: its params in order, and those that may be left out."""
+class _Factory:
+    """The function that makes an action or guard, and XState's names of its params.
+
+    `params` are required and passed by position; `optional` maps a param's name to that of the keyword argument.
+    """
 
     make: Callable[..., Any]
     params: tuple[str, ...]
@@ -42,26 +42,26 @@ def _one_of(guards: Iterable[GuardLike]) -> BuiltInGuard:
     return or_(*guards)
 
 
-_LATER = {"id": "id", "delay": "delay"}
-GUARDS_BY_NAME: Mapping[str, _Builtin] = {
-    "xstate.and": _Builtin(_all_of, ("guards",)),
-    "xstate.or": _Builtin(_one_of, ("guards",)),
-    "xstate.not": _Builtin(not_, ("guard",)),
-    "xstate.stateIn": _Builtin(state_in, ("stateValue",)),
+_SEND_OPTIONS = {"id": "id", "delay": "delay"}
+GUARDS_BY_NAME: Mapping[str, _Factory] = {
+    "xstate.and": _Factory(_all_of, ("guards",)),
+    "xstate.or": _Factory(_one_of, ("guards",)),
+    "xstate.not": _Factory(not_, ("guard",)),
+    "xstate.stateIn": _Factory(state_in, ("stateValue",)),
 }
-ACTIONS_BY_NAME: Mapping[str, _Builtin] = {
-    "xstate.assign": _Builtin(built_in.assign, ("assignment",)),
-    "xstate.raise": _Builtin(built_in.raise_, ("event",), _LATER),
-    "xstate.sendTo": _Builtin(built_in.send_to, ("to", "event"), _LATER),
-    "xstate.sendParent": _Builtin(built_in.send_parent, ("event",), _LATER),
-    "xstate.forwardTo": _Builtin(built_in.forward_to, ("to",), _LATER),
-    "xstate.emit": _Builtin(built_in.emit, ("event",)),
-    "xstate.log": _Builtin(built_in.log, ("value",), {"label": "label"}),
-    "xstate.cancel": _Builtin(built_in.cancel, ("sendId",)),
-    "xstate.spawnChild": _Builtin(
+ACTIONS_BY_NAME: Mapping[str, _Factory] = {
+    "xstate.assign": _Factory(built_in.assign, ("assignment",)),
+    "xstate.raise": _Factory(built_in.raise_, ("event",), _SEND_OPTIONS),
+    "xstate.sendTo": _Factory(built_in.send_to, ("to", "event"), _SEND_OPTIONS),
+    "xstate.sendParent": _Factory(built_in.send_parent, ("event",), _SEND_OPTIONS),
+    "xstate.forwardTo": _Factory(built_in.forward_to, ("to",), _SEND_OPTIONS),
+    "xstate.emit": _Factory(built_in.emit, ("event",)),
+    "xstate.log": _Factory(built_in.log, ("value",), {"label": "label"}),
+    "xstate.cancel": _Factory(built_in.cancel, ("sendId",)),
+    "xstate.spawnChild": _Factory(
         built_in.spawn_child, ("src",), {"id": "id", "input": "input", "systemId": "system_id"}
     ),
-    "xstate.stopChild": _Builtin(built_in.stop_child, ("id",)),
+    "xstate.stopChild": _Factory(built_in.stop_child, ("id",)),
 }
 ACTION_NAMES: Mapping[type[Any], str] = {
     built_in.Assign: "xstate.assign",
@@ -77,10 +77,10 @@ ACTION_NAMES: Mapping[type[Any], str] = {
 
 
 def builtin_action(reference: Reference) -> BuiltInAction | None:
-    """What `reference` means without any logic; None if it is for logic to say."""
+    """Return the action of `reference` if it needs no implementations, else None."""
     match reference:
-        case Inline(what) if isinstance(what, get_args(BuiltInAction)):
-            return cast("BuiltInAction", what)
+        case Inline(implementation) if isinstance(implementation, get_args(BuiltInAction)):
+            return cast("BuiltInAction", implementation)
         case Named(type) if type in ACTIONS_BY_NAME:
             try:
                 return cast("BuiltInAction", make_builtin(ACTIONS_BY_NAME, reference))
@@ -90,18 +90,18 @@ def builtin_action(reference: Reference) -> BuiltInAction | None:
             return None
 
 
-def make_builtin(makers: Mapping[str, _Builtin], named: Named) -> Any:
-    """Return the guard or action that XState makes of `named`.
+def make_builtin(factories: Mapping[str, _Factory], named: Named) -> Any:
+    """Return the guard or action that `named` has in `factories`.
 
     Raises:
-        Meaningless: its params are not those that it takes.
+        UnresolvedNameError: a required param is missing, or there is an unknown one.
     """
-    maker = makers[named.type]
-    known = (*maker.params, *maker.optional)
+    factory = factories[named.type]
+    known = (*factory.params, *factory.optional)
     params: Any = {} if named.params is ABSENT else named.params
-    if not is_object(params) or not set(maker.params) <= set(params) <= set(known):
+    if not is_object(params) or not set(factory.params) <= set(params) <= set(known):
         raise UnresolvedNameError(
             f"{named.type} cannot be made from {params!r}", f"Its params are: {', '.join(known)}."
         )
-    optional = {maker.optional[name]: value for name, value in params.items() if name in maker.optional}
-    return maker.make(*(params[name] for name in maker.params), **optional)
+    optional = {factory.optional[name]: value for name, value in params.items() if name in factory.optional}
+    return factory.make(*(params[name] for name in factory.params), **optional)

@@ -1,7 +1,7 @@
-"""Guards that are made of other guards, or that look at the state.
+"""XState's guards of higher order, and `state_in`.
 
-Wherever a guard is asked for, there may be the name of one, an object with ``type`` and ``params``, a function of
-`Args`, or what one of these functions returns.
+Wherever a guard is expected, it may be the name of one, an object with ``type`` and ``params``, a function of `Args`,
+or the result of one of these functions.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from settled.chart.state_value import StateValue
 
 @frozen
 class And:
-    """True if all are, asked from left to right up to the first that is not."""
+    """True if all of `guards` are, evaluated from left to right up to the first that is false."""
 
     guards: tuple[GuardLike, ...]
 
 
 @frozen
 class Or:
-    """True if one is, asked from left to right up to the first that is."""
+    """True if one of `guards` is, evaluated from left to right up to the first that is true."""
 
     guards: tuple[GuardLike, ...]
 
 
 @frozen
 class Not:
-    """True if the guard is not."""
+    """True if `guard` is false."""
 
     guard: GuardLike
 
 
 @frozen
 class StateIn:
-    """True while the machine is in `value`: a state value, whole or in part, a dotted path, or an ``#id``."""
+    """True while the machine is in `value`: a state value, complete or partial, a dotted path, or an ``#id``."""
 
     value: StateValue
 
@@ -54,20 +54,20 @@ GuardLike: TypeAlias = (
 
 
 def and_(*guards: GuardLike) -> And:
-    """A guard that holds if all of `guards` do."""
+    """Return a guard that is true if all of `guards` are."""
     return And(guards)
 
 
 def or_(*guards: GuardLike) -> Or:
-    """A guard that holds if one of `guards` does."""
+    """Return a guard that is true if one of `guards` is."""
     return Or(guards)
 
 
 def not_(guard: GuardLike) -> Not:
-    """A guard that holds if `guard` does not."""
+    """Return a guard that is true if `guard` is false."""
     return Not(guard)
 
 
 def state_in(value: StateValue) -> StateIn:
-    """A guard that holds while the machine is in `value`, such as ``"a.b"``, ``{"a": "b"}`` or ``"#id"``."""
+    """Return a guard that is true while the machine is in `value`: ``"a.b"``, ``{"a": "b"}``, ``"#id"``."""
     return StateIn(value)

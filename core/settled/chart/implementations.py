@@ -1,7 +1,7 @@
-"""The registry: the Python that a machine's author hands over, behind names.
+"""The implementations that an author passes to `setup`, by name, and the conversion of declared classes to JSON.
 
-It knows no chart: what the names in a config come to is for `settled.chart.resolve`. Declared classes
-become JSON here and come back from it, so a context or an event that does not fit is refused with its path.
+Nothing here knows a chart; `settled.chart.resolve` looks names up. A context or an event that does not fit its declared
+class raises an error that says where.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Inputs: TypeAlias = Callable[[Args[Any, Any]], Any] | Callable[[Args[Any, Any], 
 
 @frozen
 class Retry:
-    """How often an actor is tried (`attempts`, the first included), and how long the waits between are.
+    """How often an actor is attempted, the first time included, and how long to wait in between.
 
-    The first wait is `first`, each next one `factor` times as long, none longer than `longest`.
+    The first wait is `first`; each further one is `factor` times as long, up to `longest`.
     """
 
     attempts: int = 1
@@ -43,21 +43,22 @@ class Retry:
     longest: timedelta = timedelta(minutes=5)
 
     def wait(self, attempt: int) -> timedelta:
-        """The wait before attempt number `attempt`; the first one does not wait."""
+        """Return the wait before attempt number `attempt`, counted from 1; it is zero for the first one."""
         if attempt <= 1:
             return timedelta(0)
         try:
             return min(self.first * self.factor ** (attempt - 2), self.longest)
-        except OverflowError:
+        except OverflowError:  # of the power, or of the timedelta
             return self.longest
 
 
 @frozen
 class Call:
-    """What an actor or a custom action is told about the attempt it is.
+    """The attempt that an actor or a custom action is called for.
 
-    `idempotency_key` is the same in all attempts; `deadline` is in seconds since the epoch; a receiver that remembers
-    the highest `fence` can refuse a worker that lost its lease, which is also what `lease_lost` asks.
+    `idempotency_key` is the same for all attempts; `deadline` is in seconds since the epoch. A service that stores the
+    highest `fence` it has seen can reject calls with a lower one: they come from a worker that lost its lease.
+    `lease_lost` returns whether this worker has.
     """
 
     key: Key
@@ -70,7 +71,7 @@ class Call:
 
 @frozen
 class Actor:
-    """A function that a machine may run, and what happens when it fails, hangs, or is interrupted."""
+    """A function that a machine may run, and what to do if it fails, hangs, or is interrupted."""
 
     function: Callable[[Any, Call], Any]
     retry: Retry = Retry()
@@ -87,11 +88,16 @@ def actor(
     interruption: Literal["rerun", "fail"] = "rerun",
     input: Inputs | None = None,
 ) -> Actor:
-    """Make an actor of `function`, ``def`` or ``async def``, which is given the input and a `Call`.
+    """Make an actor of `function`, ``def`` or ``async def``, which is called with the input and a `Call`.
 
-    `interruption` says what becomes of an attempt that nobody saw the end of: ``rerun`` runs it again under the same
-    idempotency key, ``fail`` tells the machine that it failed. `input` computes the input from `Args`, since a config
-    that is JSON cannot; what the config says itself is handed to it as params, if it takes them.
+    Args:
+        function: returns the output, which is JSON.
+        retry: when to attempt it again if it raises.
+        timeout: the time limit of one attempt.
+        interruption: what to do if the outcome of an attempt was lost: ``rerun`` attempts it again with the same
+            idempotency key, ``fail`` reports an error to the machine.
+        input: computes the input from `Args`, which a config in JSON cannot. The ``input`` in the config is passed as
+            params, if it takes them.
     """
     return Actor(function, retry, timeout, interruption, input)
 
@@ -106,13 +112,14 @@ class ChildMachine(Protocol):
 
 
 def is_machine(actor: object) -> bool:
-    """Whether `actor`, registered or written in a config, is a machine and no function."""
+    """Whether `actor`, registered or in a config, is a machine and not a function."""
+    # Not isinstance: `settled.machine` is above this package.
     return hasattr(actor, "initial_transition")
 
 
 @frozen
 class ActionArgs(Generic[C, E]):
-    """What a custom action is given: the context and event of its own place in the step, and the call it is."""
+    """The argument of a custom action: context and event at its position in the step, and its `Call`."""
 
     context: C
     event: E
@@ -122,7 +129,7 @@ class ActionArgs(Generic[C, E]):
 
 @frozen
 class Implementations:
-    """All that a machine's author handed to `setup`."""
+    """The arguments of `setup`."""
 
     context: type[Any] | None = None
     create_context: Callable[[Any], Any] | None = None
@@ -133,15 +140,15 @@ class Implementations:
     delays: Mapping[str, Any] = {}
     migrations: Mapping[str, Any] = {}
 
-    def faults(self) -> list[DefinitionProblem]:
-        """What is wrong with the registered functions themselves."""
-        found = [actor_fault(f"actors.{name}", value) for name, value in self.actors.items()]
+    def problems(self) -> list[DefinitionProblem]:
+        """Return the problems of the registered functions themselves, whether a config refers to them or not."""
+        found = [actor_problem(f"actors.{name}", value) for name, value in self.actors.items()]
         for kind, registry in (("guards", self.guards), ("delays", self.delays)):
-            found += [_asynchronous(f"{kind}.{name}", value) for name, value in registry.items()]
-        return [fault for fault in found if fault]
+            found += [_async_problem(f"{kind}.{name}", value) for name, value in registry.items()]
+        return [problem for problem in found if problem]
 
     def context_to_json(self, context: Any) -> Any:
-        """`context` as it is stored.
+        """Return the JSON of `context`.
 
         Raises:
             LogicError: it is not JSON; the message says where in it.
@@ -152,27 +159,27 @@ class Implementations:
         return plain
 
     def plain_context(self, context: Any) -> Any:
-        """`context` without classes; whether that is JSON remains to be seen."""
+        """Return `context` with instances of attrs classes converted to mappings. It may still not be JSON."""
         return _converter().unstructure(context) if has(context.__class__) else context
 
     def read_context(self, plain: Any) -> Any:
-        """The context that `plain` is the JSON of, as the declared class if there is one."""
+        """Return the context whose JSON is `plain`, as an instance of the declared class if there is one."""
         if self.context is None or isinstance(plain, self.context):
             return plain
         return _converter().structure(plain, self.context)
 
     def read_event(self, event: Mapping[str, Any]) -> Any:
-        """`event` as logic sees it: an instance of the class that was declared for its type, if one was."""
+        """Return `event` as the author's functions get it: an instance of the class declared for its type, if any."""
         if not self.events:
             return event
         declared = self.events.get(event["type"])
         return event if declared is None else _converter().structure(event, declared)
 
     def admit(self, event: Mapping[str, Any]) -> None:
-        """Check `event` against the class that was declared for its type.
+        """Check that `event` fits the class declared for its type.
 
         Raises:
-            EventError: it does not fit; the message says where.
+            EventError: it does not; the message says where.
         """
         try:
             self.read_event(event)
@@ -180,7 +187,7 @@ class Implementations:
             raise EventError(f"{event['type']}: {'; '.join(reasons(error, 'event'))}") from error
 
     def event_to_json(self, event: Any) -> Mapping[str, Any]:
-        """`event`, which logic made or a caller handed in, as a JSON object with a type.
+        """Return an event, from an author's function or from a caller, as a JSON object with a type.
 
         Raises:
             EventError: it is neither an object with a type nor of a declared class, or not JSON.
@@ -188,39 +195,37 @@ class Implementations:
         plain = event if is_object(event) else self._plain(event)
         if not isinstance(plain.get("type"), str):
             raise EventError(f"an event is an object with a type, not {event!r}")
-        if fault := fault_in(plain):
-            raise EventError(f"the event {plain['type']} is not JSON: {fault}")
+        if problem := fault_in(plain):
+            raise EventError(f"the event {plain['type']} is not JSON: {problem}")
         return plain
 
     def _plain(self, event: Any) -> Mapping[str, Any]:
         for name, declared in self.events.items():
-            if type(event) is declared:
+            if type(event) is declared:  # not isinstance, as one declared class may derive from another
                 return {"type": name, **_converter().unstructure(event)}
         raise EventError(f"an event is an object with a type, not {event!r}")
 
 
-def _asynchronous(path: str, value: Any) -> DefinitionProblem | None:
+def _async_problem(path: str, value: Any) -> DefinitionProblem | None:
     if not iscoroutinefunction(value):
         return None
-    return DefinitionProblem(
-        path, "is async, but a step computes and never waits", "Invoke an actor and use its output."
-    )
+    return DefinitionProblem(path, "is async, but a step never waits", "Invoke an actor and use its output.")
 
 
 _NO_STREAMS = (
     "callbacks and observables cannot be resumed after a crash",
-    "Invoke a function that returns one result, and again for the next; or let whoever has the events send them.",
+    "Invoke a function that returns one result, and again for the next; or let the source of the events send them.",
 )
 
 
-def actor_fault(path: str, value: Any) -> DefinitionProblem | None:
-    """What keeps `value`, registered or written at `path`, from being an actor, if anything does."""
+def actor_problem(path: str, value: Any) -> DefinitionProblem | None:
+    """Return why `value`, at `path` in the registry or the config, is not a valid actor; None if it is one."""
     function = value.function if isinstance(value, Actor) else value
     if is_machine(function):
         return None
     if not callable(function):
         return DefinitionProblem(
-            path, f"{value!r} is no actor", "Register a function (input, call) -> output, or a machine."
+            path, f"{value!r} is not an actor", "Register a function (input, call) -> output, or a machine."
         )
     if isgeneratorfunction(function) or isasyncgenfunction(function):
         return DefinitionProblem(path, *_NO_STREAMS)
@@ -228,17 +233,18 @@ def actor_fault(path: str, value: Any) -> DefinitionProblem | None:
         signature(function).bind(None, None)
     except TypeError:
         return DefinitionProblem(path, "does not take two arguments", "An actor is called as function(input, call).")
-    except ValueError:  # some functions written in C do not say
+    except ValueError:  # some functions written in C have no signature
         pass
     return None
 
 
 @cache
 def _converter() -> Converter:
-    # cattrs is half of what importing settled would cost, and a machine without declared classes never needs it.
+    # Importing cattrs takes half of the time of importing settled, and only declared classes need it.
     from cattrs.preconf.json import make_converter  # noqa: PLC0415
 
     converter = make_converter()
+    # cattrs would convert "1" to 1 and 1 to True; here a value of another type is invalid.
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, _exactly)
     converter.register_structure_hook(float, _number)
@@ -258,7 +264,7 @@ def _number(value: Any, _: type[Any]) -> Any:
 
 
 def reasons(error: Exception, root: str) -> list[str]:
-    """Why something could not be structured, each reason with its path from `root`."""
+    """Return why cattrs could not structure a value, each reason with its path from `root`."""
     from cattrs import transform_error  # noqa: PLC0415
 
     return transform_error(error, path=root)

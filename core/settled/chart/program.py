@@ -1,4 +1,4 @@
-"""A program: a chart each of whose names has been given its meaning."""
+"""A program: a chart, and the implementations that its references were resolved to."""
 
 from __future__ import annotations
 
@@ -11,29 +11,24 @@ from settled.chart.args import Expression, expression
 from settled.chart.builtins import UnresolvedNameError
 from settled.chart.chart import Chart
 from settled.chart.compile import build_chart
-from settled.chart.config import (
-    MachineConfig,
-    Named,
-)
-from settled.chart.implementations import Implementations, actor_fault
-from settled.chart.nodes import (
-    ActionSite,
-    After,
-    GuardSite,
-    InvokeSite,
-    Node,
-)
+from settled.chart.config import MachineConfig, Named
+from settled.chart.implementations import Implementations, actor_problem
+from settled.chart.nodes import ActionSite, After, GuardSite, InvokeSite, Node
 from settled.chart.resolve import BoundAction, CustomAction, Predicate, Resolver
 from settled.data import ABSENT
 from settled.errors import DefinitionError, DefinitionProblem
 
 T = TypeVar("T")
-P = TypeVar("P", ActionSite, GuardSite, After, InvokeSite)
+S = TypeVar("S", ActionSite, GuardSite, After, InvokeSite)
 
 
 @frozen(eq=False)
 class Program:
-    """A chart, each of whose names has its meaning."""
+    """A chart, and the implementation of each of its sites.
+
+    `actors` are those registered and those in the config, by the name that an `Invoke` effect has; `customs` are the
+    custom actions by the name that an `Execute` effect has.
+    """
 
     chart: Chart
     implementations: Implementations
@@ -47,65 +42,63 @@ class Program:
     customs: Mapping[str, Callable[[Any, Any], object]]
 
 
-def compile_program(config: MachineConfig, logic: Implementations) -> Program:
-    """The program of a config and its logic.
+def compile_program(config: MachineConfig, implementations: Implementations) -> Program:
+    """Return the program of a config and its implementations.
 
     Raises:
-        DefinitionError: with every fault: targets, guards, actions, actors and delays.
+        DefinitionError: the error lists every problem: of targets, guards, actions, actors and delays.
     """
-    chart, faults = build_chart(config)
-    program, missing = _bind(chart, logic)
-    faults = [*faults, *missing, *logic.faults()]
-    if faults:
-        raise DefinitionError(faults)
+    chart, problems = build_chart(config)
+    # A chart with problems is bound as well, so that the error also lists the names that cannot be resolved.
+    program, unresolved = _bind(chart, implementations)
+    problems = [*problems, *unresolved, *implementations.problems()]
+    if problems:
+        raise DefinitionError(problems)
     return program
-
-
-# The program.
 
 
 @frozen
 class _Binder:
-    """Looks things up at their places in the config, and keeps a fault for what has no meaning."""
+    """Resolves sites, and collects a problem for each one that cannot be resolved."""
 
-    faults: list[DefinitionProblem] = field(factory=list[DefinitionProblem])
+    problems: list[DefinitionProblem] = field(factory=list[DefinitionProblem])
 
-    def all(self, places: Iterable[P], find: Callable[[P], T]) -> dict[P, T]:
-        """What `find` finds for each of `places` that has a meaning."""
-        found: dict[P, T] = {}
-        for place in places:
+    def bind(self, sites: Iterable[S], resolve: Callable[[S], T]) -> dict[S, T]:
+        """Return the result of `resolve` for each of `sites`, but for those that it raises for."""
+        bound: dict[S, T] = {}
+        for site in sites:
             try:
-                found[place] = find(place)
+                bound[site] = resolve(site)
             except UnresolvedNameError as error:
-                self.faults.append(DefinitionProblem(place.path, error.problem, error.remedy))
+                self.problems.append(DefinitionProblem(site.path, error.problem, error.remedy))
             except ValueError as error:
-                self.faults.append(DefinitionProblem(place.path, str(error)))
-        return found
+                self.problems.append(DefinitionProblem(site.path, str(error)))
+        return bound
 
 
-def _bind(chart: Chart, logic: Implementations) -> tuple[Program, list[DefinitionProblem]]:
-    resolver, binder = Resolver(chart, logic), _Binder()
-    invocations = [invocation for node in chart.nodes for invocation in node.invoke]
-    actors = binder.all(invocations, lambda it: _actor(resolver, it))
-    actions = binder.all(
-        (it for node in chart.nodes for it in node.actions), lambda it: resolver.action(it.reference, it.path)
-    )
+def _bind(chart: Chart, implementations: Implementations) -> tuple[Program, list[DefinitionProblem]]:
+    resolver, binder = Resolver(chart, implementations), _Binder()
+    invoke_sites = [site for node in chart.nodes for site in node.invoke]
+    action_sites = (site for node in chart.nodes for site in node.actions)
+    after_sites = (site for node in chart.nodes for site in node.after)
+    actors = binder.bind(invoke_sites, lambda site: _actor(resolver, site))
+    actions = binder.bind(action_sites, lambda site: resolver.action(site.reference, site.path))
     program = Program(
         chart=chart,
-        implementations=logic,
+        implementations=implementations,
         resolver=resolver,
         actions=actions,
-        guards=binder.all(_all_guards(chart), lambda it: resolver.guard(it.reference)),
-        delays=binder.all((it for node in chart.nodes for it in node.after), lambda it: resolver.delay(it.delay)),
-        inputs={it: resolver.input(actors.get(it), expression(it.input)) for it in invocations},
+        guards=binder.bind(_guard_sites(chart), lambda site: resolver.guard(site.reference)),
+        delays=binder.bind(after_sites, lambda site: resolver.delay(site.delay)),
+        inputs={site: resolver.input(actors.get(site), expression(site.input)) for site in invoke_sites},
         outputs={node: expression(node.output) for node in chart.nodes if node.output is not ABSENT},
-        actors={**logic.actors, **{it.src: found for it, found in actors.items()}},
-        customs={**resolver.customs(), **_inline_customs(actions.values())},
+        actors={**implementations.actors, **{site.src: actor for site, actor in actors.items()}},
+        customs={**resolver.custom_actions(), **_inline_custom_actions(actions.values())},
     )
-    return program, binder.faults
+    return program, binder.problems
 
 
-def _inline_customs(actions: Iterable[BoundAction]) -> dict[str, Callable[[Any, Any], object]]:
+def _inline_custom_actions(actions: Iterable[BoundAction]) -> dict[str, Callable[[Any, Any], object]]:
     return {
         action.name: action.implementation.function
         for action in actions
@@ -113,14 +106,14 @@ def _inline_customs(actions: Iterable[BoundAction]) -> dict[str, Callable[[Any, 
     }
 
 
-def _all_guards(chart: Chart) -> Iterator[GuardSite]:
+def _guard_sites(chart: Chart) -> Iterator[GuardSite]:
     return (transition.guard for node in chart.nodes for transition in node.transitions if transition.guard is not None)
 
 
-def _actor(resolver: Resolver, invocation: InvokeSite) -> Any:
-    reference = invocation.reference
+def _actor(resolver: Resolver, site: InvokeSite) -> Any:
+    reference = site.reference
     if isinstance(reference, Named):
         return resolver.actor(reference.type)
-    if fault := actor_fault(invocation.path, reference.implementation):
-        raise UnresolvedNameError(fault.problem, fault.remedy)
+    if problem := actor_problem(site.path, reference.implementation):
+        raise UnresolvedNameError(problem.problem, problem.remedy)
     return reference.implementation

@@ -1,7 +1,7 @@
-"""What a chart can come to, whatever its guards say and whatever events arrive.
+"""Compute which nodes of a chart can be entered, if any guard may be true and any event may arrive.
 
-Everything here errs to one side: a node that is called unreachable is never entered, and one that cannot be done
-never is; the converse may be wrong, since guards and contexts are not looked at.
+The result is an over-approximation, since guards and contexts are ignored: a node found unreachable is never entered,
+and one that cannot be done never is, but the converse may be wrong.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from settled.chart.nodes import Node, default_of
 
 @frozen
 class Reachability:
-    """The nodes that can be entered (histories: asked): all, those the start enters, and those a transition may."""
+    """The nodes that can be entered: `all`, those `at_start`, and those that a transition may enter (`later`).
+
+    A history counts as entered if it is a target.
+    """
 
     all: frozenset[Node]
     at_start: frozenset[Node]
@@ -24,11 +27,12 @@ class Reachability:
 
 
 def reach(chart: Chart) -> Reachability:
-    """How far `chart` reaches."""
+    """Return the nodes of `chart` that can be entered."""
     found = _Entered()
     found.enter([chart.root])
     at_start = frozenset(found.active)
     before = -1
+    # To a fixed point: with every node found, more transitions may be taken.
     while before != (before := found.size):
         found.enter_from(tuple(found.active))
     later = _Entered()
@@ -48,17 +52,17 @@ class _Entered:
         return len(self.active) + len(self.by_default)
 
     def enter_from(self, sources: Iterable[Node]) -> None:
-        """Enter what the transitions of `sources` lead to, and what the histories among these may stand for."""
-        known = set(sources)
-        for source in known:
+        """Enter the targets of the transitions of `sources`, and the nodes that histories among these may restore."""
+        nodes = set(sources)
+        for source in nodes:
             for transition in source.transitions:
                 self.enter(transition.targets or ())
             if source.history == "shallow" and source.parent:
-                # What it remembers is entered anew, and so by default.
-                self.enter(child for child in source.parent.states if child in known)
+                # A shallow history restores a child, which then enters its own default.
+                self.enter(child for child in source.parent.states if child in nodes)
 
     def enter(self, targets: Iterable[Node]) -> None:
-        """`targets`, their ancestors, and the other regions of those that are parallel."""
+        """Enter `targets`, their ancestors, and the other regions of ancestors that are parallel."""
         targets = tuple(targets)
         for target in targets:
             self.enter_by_default(target)
@@ -68,13 +72,13 @@ class _Entered:
                     self.enter_regions(ancestor, targets)
 
     def enter_regions(self, parallel: Node, targets: Iterable[Node]) -> None:
-        """The regions of `parallel` that none of `targets` is in."""
+        """Enter the regions of `parallel` that none of `targets` is in."""
         for region in parallel.states:
             if not any(target is region or target.is_inside(region) for target in targets):
                 self.enter_by_default(region)
 
     def enter_by_default(self, node: Node) -> None:
-        """`node`, and what is entered inside it."""
+        """Enter `node` and its default entry."""
         if node in self.by_default:
             return
         self.active.add(node)
@@ -91,7 +95,7 @@ class _Entered:
 
 
 def parallel_nodes(chart: Chart, node: Node) -> Iterator[Node]:
-    """The nodes that may be active along with `node` in other regions."""
+    """Yield the nodes in other regions that may be active together with `node`."""
     for ancestor in node.ancestors:
         if ancestor.type == "parallel":
             for region in ancestor.states:
@@ -100,7 +104,7 @@ def parallel_nodes(chart: Chart, node: Node) -> Iterator[Node]:
 
 
 def can_be_done(node: Node) -> bool:
-    """Whether `node` can come to its end, and then says so."""
+    """Whether `node` can be done, and so raise ``xstate.done.state``."""
     match node.type:
         case "compound":
             return any(child.type == "final" for child in node.states)

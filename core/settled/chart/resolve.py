@@ -1,8 +1,7 @@
-"""The lexicon: what the names in one chart mean.
+"""Resolve the references in a chart to implementations: the author's, or XState's built-in ones.
 
-A config is text and names things; a `Lexicon` reads them against what the author registered, and against what XState
-knows by itself. All lookups happen when a machine is compiled (only what an ``enqueue_actions`` enqueues is looked up
-as it comes), so a name without a meaning is found before anything runs.
+All references are resolved when the machine is compiled, so an unknown name is found before anything runs. Only the
+actions and guards inside ``enqueue_actions`` are resolved in the step, because they are not known earlier.
 """
 
 from __future__ import annotations
@@ -16,28 +15,29 @@ from attrs import frozen
 from settled._fast_frozen import evolve
 from settled.chart import actions as built_in
 from settled.chart.actions import BuiltInAction
-from settled.chart.args import Args, Expression, called, expression, takes_params
+from settled.chart.args import Args, Expression, accepting_params, expression, takes_params
 from settled.chart.builtins import ACTION_NAMES, ACTIONS_BY_NAME, GUARDS_BY_NAME, UnresolvedNameError, make_builtin
 from settled.chart.chart import Chart
 from settled.chart.config import Inline, Named
 from settled.chart.guards import And, BuiltInGuard, Not, Or, StateIn
 from settled.chart.implementations import Actor, Implementations
+from settled.chart.problems import did_you_mean
 from settled.data import ABSENT, is_object
 
 Predicate: TypeAlias = Callable[[Args[Any, Any]], object]
-"""A guard that has its params already. It holds if what it returns is true to Python."""
+"""A guard whose params are bound. It is true if its result is truthy."""
 
 
 @frozen
 class CustomAction:
-    """An action of the machine's author: the step only names it, and a host runs it."""
+    """An action of the machine's author. A step only emits an effect that names it; a host runs it."""
 
     function: Callable[[Any, Any], object]
 
 
 @frozen
 class BoundAction:
-    """An action with its meaning. `delay` is the meaning's own, if it has one."""
+    """An action with its implementation, its params, and the `delay` of its implementation if that has one."""
 
     name: str
     implementation: CustomAction | BuiltInAction
@@ -47,39 +47,38 @@ class BoundAction:
 
 @frozen
 class Resolver:
-    """What the names of `chart` mean. Each method raises `Meaningless` for a name that means nothing."""
+    """Resolves references of `chart`. Each method raises UnresolvedNameError if there is no valid implementation."""
 
     chart: Chart
     implementations: Implementations
 
-    def guard(self, wanted: Any) -> Predicate:
-        """`wanted`, anything that may stand for a guard, as a predicate."""
-        match wanted:
+    def guard(self, reference: Any) -> Predicate:
+        """Return the predicate of a guard, which may be given in any form of `GuardLike`."""
+        match reference:
             case Inline():
-                return self.guard(wanted.implementation)
+                return self.guard(reference.implementation)
             case Named():
-                return self._named_guard(wanted)
+                return self._named_guard(reference)
             case str():
-                return self._named_guard(Named(wanted))
-            case _ if is_object(wanted):
-                return self._named_guard(_named(wanted))
+                return self._named_guard(Named(reference))
+            case _ if is_object(reference):
+                return self._named_guard(_named_from(reference))
             case And() | Or() | Not() | StateIn():
-                return self._built_in_guard(wanted)
-            case _ if callable(wanted):
-                return _with_params(wanted, None)
+                return self._built_in_guard(reference)
+            case _ if callable(reference):
+                return _bind_params(reference, None)
             case _:
-                raise UnresolvedNameError(
-                    f"{wanted!r} is no guard", "Give a name, a function, or what and_() and the like make."
-                )
+                remedy = "Give a name, a function, or the result of and_() and the like."
+                raise UnresolvedNameError(f"{reference!r} is not a guard", remedy)
 
     def _named_guard(self, named: Named) -> Predicate:
         if named.type in self.implementations.guards:
-            meaning = self.implementations.guards[named.type]
+            implementation = self.implementations.guards[named.type]
         elif named.type in GUARDS_BY_NAME:
-            meaning = make_builtin(GUARDS_BY_NAME, named)
+            implementation = make_builtin(GUARDS_BY_NAME, named)
         else:
             raise _unknown("guard", named.type, self.implementations.guards)
-        return _with_params(meaning, named.params) if callable(meaning) else self.guard(meaning)
+        return _bind_params(implementation, named.params) if callable(implementation) else self.guard(implementation)
 
     def _built_in_guard(self, guard: BuiltInGuard) -> Predicate:
         match guard:
@@ -105,106 +104,110 @@ class Resolver:
             raise UnresolvedNameError(str(error.args[0]), f"Ids: {', '.join(self.chart.ids)}.") from error
         return lambda args: node in args.state.configuration.members
 
-    def action(self, wanted: Any, inline: str | None = None) -> BoundAction:
-        """`wanted`, anything that may stand for an action, with its meaning; `inline` names a bare function."""
-        match wanted:
+    def action(self, reference: Any, inline: str | None = None) -> BoundAction:
+        """Return the action of `reference`, which may be given in any form of `ActionLike`.
+
+        A bare function becomes a custom action named `inline`. Without that name it is invalid, because an effect
+        refers to its action by name.
+        """
+        match reference:
             case Inline():
-                return self.action(wanted.implementation, inline)
+                return self.action(reference.implementation, inline)
             case Named():
-                return self._named_action(wanted)
+                return self._named_action(reference)
             case str():
-                return self._named_action(Named(wanted))
-            case _ if is_object(wanted):
-                return self._named_action(_named(wanted))
-            case _ if isinstance(wanted, get_args(BuiltInAction)):
-                return self._bound(ACTION_NAMES[type(wanted)], wanted, ABSENT)
-            case _ if callable(wanted) and inline is not None:
-                return self._bound(inline, CustomAction(called(wanted)), ABSENT)
+                return self._named_action(Named(reference))
+            case _ if is_object(reference):
+                return self._named_action(_named_from(reference))
+            case _ if isinstance(reference, get_args(BuiltInAction)):
+                return self._bind(ACTION_NAMES[type(reference)], reference, ABSENT)
+            case _ if callable(reference) and inline is not None:
+                return self._bind(inline, CustomAction(accepting_params(reference)), ABSENT)
             case _:
-                raise UnresolvedNameError(
-                    f"{wanted!r} is no action here", "Give a registered name, or what assign() and the like make."
-                )
+                remedy = "Give a registered name, or the result of assign() and the like."
+                raise UnresolvedNameError(f"{reference!r} is not an action here", remedy)
 
     def _named_action(self, named: Named) -> BoundAction:
         if named.type in self.implementations.actions:
-            meaning = self.implementations.actions[named.type]
-            if isinstance(meaning, get_args(BuiltInAction)):
-                return self._bound(named.type, meaning, named.params)
-            if callable(meaning):
-                return self._bound(named.type, CustomAction(called(meaning)), named.params)
+            implementation = self.implementations.actions[named.type]
+            if isinstance(implementation, get_args(BuiltInAction)):
+                return self._bind(named.type, implementation, named.params)
+            if callable(implementation):
+                return self._bind(named.type, CustomAction(accepting_params(implementation)), named.params)
             raise UnresolvedNameError(
-                f"{meaning!r} is no action", "Register a function, or what assign() and the like make."
+                f"{implementation!r} is not an action", "Register a function, or the result of assign() and the like."
             )
         if named.type in ACTIONS_BY_NAME:
-            return self._bound(named.type, make_builtin(ACTIONS_BY_NAME, named), ABSENT)
+            return self._bind(named.type, make_builtin(ACTIONS_BY_NAME, named), ABSENT)
         raise _unknown("action", named.type, self.implementations.actions)
 
-    def _bound(self, name: str, meaning: Any, params: Any) -> BoundAction:
-        if isinstance(meaning, built_in.SpawnChild):
-            meaning = evolve(meaning, input=self.input(self.actor(meaning.src), meaning.input))
-        delay = self.delay(getattr(meaning, "delay", None))
-        return BoundAction(name, meaning, expression(None if params is ABSENT else params), delay)
+    def _bind(self, name: str, implementation: Any, params: Any) -> BoundAction:
+        if isinstance(implementation, built_in.SpawnChild):
+            child = self.actor(implementation.src)
+            implementation = evolve(implementation, input=self.input(child, implementation.input))
+        delay = self.delay(getattr(implementation, "delay", None))
+        return BoundAction(name, implementation, expression(None if params is ABSENT else params), delay)
 
-    def customs(self) -> dict[str, Callable[[Any, Any], object]]:
-        """The registered custom actions by name."""
+    def custom_actions(self) -> dict[str, Callable[[Any, Any], object]]:
+        """Return the registered custom actions by name."""
         return {
-            name: called(value)
+            name: accepting_params(value)
             for name, value in self.implementations.actions.items()
             if callable(value) and not isinstance(value, get_args(BuiltInAction))
         }
 
     def actor(self, name: str) -> Any:
-        """The actor or machine that is registered as `name`."""
+        """Return the actor or machine that is registered as `name`."""
         if name not in self.implementations.actors:
             raise _unknown("actor", name, self.implementations.actors)
         return self.implementations.actors[name]
 
     def input(self, actor: Any, given: Expression) -> Expression:
-        """What `actor` is started with, where the config or an action has `given`."""
+        """Return the input of `actor`: its own function's, called with `given` as params, or else `given`."""
         if not isinstance(actor, Actor) or actor.input is None:
             return given
-        compute = called(actor.input)
+        compute = accepting_params(actor.input)
 
         def computed(args: Args[Any, Any], params: Any) -> Any:
-            said = given(args, params)
-            return compute(args, None if said is ABSENT else said)
+            input_params = given(args, params)
+            return compute(args, None if input_params is ABSENT else input_params)
 
         return computed
 
-    def delay(self, wanted: Any) -> Expression | None:
-        """`wanted`, a name, milliseconds, a duration or a function, as an expression for a duration or None."""
-        if wanted is None:
+    def delay(self, reference: Any) -> Expression | None:
+        """Return a delay, given in any form of `DelayRef`, as an expression of a timedelta or None."""
+        if reference is None:
             return None
-        if isinstance(wanted, str):
-            if wanted not in self.implementations.delays:
-                raise _unknown("delay", wanted, self.implementations.delays)
-            wanted = self.implementations.delays[wanted]
-        if not callable(wanted):
-            fixed = duration(wanted)
+        if isinstance(reference, str):
+            if reference not in self.implementations.delays:
+                raise _unknown("delay", reference, self.implementations.delays)
+            reference = self.implementations.delays[reference]
+        if not callable(reference):
+            fixed = duration(reference)
             return lambda args, params: fixed
-        computed = called(wanted)
+        computed = accepting_params(reference)
         return lambda args, params: duration(computed(args, params))
 
 
 def duration(value: Any) -> timedelta | None:
-    """`value`, milliseconds or a duration already, as a duration; None stays None and means no delay.
+    """Return `value`, milliseconds or a timedelta, as a timedelta; None means no delay.
 
     Raises:
-        ValueError: it is neither, or not finite, or negative.
+        ValueError: it is neither, not finite, or negative.
     """
     match value:
         case None:
             return None
         case timedelta():
             result = value
-        case bool():
-            raise ValueError(f"{value!r} is no delay: give milliseconds or a timedelta")
-        case int() | float() if value - value == 0:  # finite
+        case bool():  # an int to Python
+            raise ValueError(f"{value!r} is not a delay: give milliseconds or a timedelta")
+        case int() | float() if value - value == 0:  # finite: infinity and NaN give NaN
             result = timedelta(milliseconds=value)
         case _:
-            raise ValueError(f"{value!r} is no delay: give milliseconds or a timedelta")
+            raise ValueError(f"{value!r} is not a delay: give milliseconds or a timedelta")
     if result < timedelta(0):
-        raise ValueError(f"{value!r} is no delay: it is negative")
+        raise ValueError(f"{value!r} is not a delay: it is negative")
     return result
 
 
@@ -228,27 +231,24 @@ def _any(parts: Iterable[Predicate]) -> Predicate:
     return check
 
 
-def _with_params(function: Callable[..., Any], params: Any) -> Predicate:
-    given = None if params is ABSENT else params
+def _bind_params(function: Callable[..., Any], params: Any) -> Predicate:
+    given = None if params is ABSENT else params  # XState's undefined params are None to Python
     if not takes_params(function):
         return function
     if callable(given):
-        computed = called(given)
+        computed = accepting_params(given)
         return lambda args: function(args, computed(args, None))
     return lambda args: function(args, given)
 
 
-def _named(wanted: Mapping[str, Any]) -> Named:
-    if not isinstance(wanted.get("type"), str):
-        raise UnresolvedNameError(f"{wanted!r} has no type", 'Write {"type": ..., "params": ...}.')
-    return Named(wanted["type"], wanted.get("params", ABSENT))
+def _named_from(reference: Mapping[str, Any]) -> Named:
+    if not isinstance(reference.get("type"), str):
+        raise UnresolvedNameError(f"{reference!r} has no type", 'Write {"type": ..., "params": ...}.')
+    return Named(reference["type"], reference.get("params", ABSENT))
 
 
 def _unknown(kind: str, name: str, known: Mapping[str, Any]) -> UnresolvedNameError:
-    from difflib import get_close_matches  # noqa: PLC0415 (only when something is wrong)
-
-    close = get_close_matches(name, known, n=1)
-    hint = f'Did you mean "{close[0]}"? ' if close else ""
-    return UnresolvedNameError(
-        f'no {kind} is registered as "{name}"', f"{hint}Register it: setup({kind}s={{{name!r}: ...}})."
-    )
+    register = f"Register it: setup({kind}s={{{name!r}: ...}})."
+    suggestion = did_you_mean(name, known)
+    remedy = f"{suggestion} {register}" if suggestion else register
+    return UnresolvedNameError(f'no {kind} is registered as "{name}"', remedy)

@@ -1,7 +1,7 @@
-"""Where a machine may rest: by three tags, its author says at which nodes it waits for the outside world.
+"""The tags that mark the nodes where a machine waits for the outside world, and so where a turn may end.
 
-``resolve`` and ``reject`` are ``settled`` too, and also say how the turn is answered. A machine that uses none of them
-may rest anywhere.
+``resolve`` and ``reject`` imply ``settled``, and also set the outcome of the turn. A machine that uses none of the
+three tags may rest in any state.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ SETTLED_TAGS = frozenset({RESOLVE, REJECT, SETTLED})
 
 @lru_cache(maxsize=64)
 def uses_settled_tags(chart: Chart) -> bool:
-    """Whether the machine uses the tags at all: asked after each step, and to be looked for only once."""
+    """Whether the machine uses the tags at all. Cached, because it is needed after each step."""
     return any(has_settled_tag(node) for node in chart.nodes)
 
 
 def has_settled_tag(node: Node) -> bool:
-    """Whether `node` itself, and not only an ancestor, says that the machine rests there."""
+    """Whether `node` itself, and not only an ancestor, has one of the tags."""
     return not SETTLED_TAGS.isdisjoint(node.tags)

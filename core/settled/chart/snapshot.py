@@ -1,6 +1,6 @@
-"""A snapshot: where a machine is, complete in itself, as plain data.
+"""A snapshot: the complete state of a machine between steps, as plain data.
 
-Its JSON is XState's persisted snapshot, so a machine that stopped here may go on under Node, and back.
+Its JSON is XState's persisted snapshot, so a machine that stopped here can continue under Node, and the reverse.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ ChildStatus: TypeAlias = Literal["active", "done", "error"]
 
 @frozen
 class Child:
-    """An actor of this machine: what it runs, and how it ended if it has.
+    """An actor that this machine started: its source, input and status.
 
-    `output` and `error` are ABSENT until there is one; `input` is what it was started with. `sync` says whether the
-    machine listens to its snapshots.
+    `output` and `error` are ABSENT until there is one. `sync` is whether the machine gets its snapshots as events.
     """
 
     src: str
@@ -46,9 +45,9 @@ NO_HISTORY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
 @frozen
 class Snapshot(Generic[C]):
-    """Where a machine is. `children` are its actors by id; `history` the ids that each history node remembers.
+    """The state of a machine. `children` are its actors by id; `history` the recorded node ids by that of the history.
 
-    `output` is ABSENT while there is none, and `error` likewise: None is a possible output.
+    `output` and `error` are ABSENT while there is none: None is a possible output.
     """
 
     configuration: Configuration = field(repr=lambda configuration: repr(configuration.value))
@@ -61,7 +60,7 @@ class Snapshot(Generic[C]):
 
     @property
     def value(self) -> StateValue:
-        """The active states, as XState writes them: a key, or keys within keys."""
+        """The active states in XState's form: a key, or keys within keys."""
         return self.configuration.value
 
     @property
@@ -71,20 +70,20 @@ class Snapshot(Generic[C]):
 
     @property
     def meta(self) -> Mapping[str, Any]:
-        """The meta of the active states that have any, by their ids."""
+        """The meta of the active states that have any, by id."""
         return self.configuration.meta
 
     def matches(self, value: StateValue) -> bool:
-        """Whether the machine is in `value`: a state value, whole or in part, or a dotted path."""
+        """Whether the machine is in `value`: a state value, complete or partial, or a dotted path."""
         return value_matches(value, self.configuration.value)
 
     def has_tag(self, tag: str) -> bool:
-        """Whether an active state carries `tag`."""
+        """Whether an active state has `tag`."""
         return tag in self.configuration.tags
 
 
 class NewSnapshot(MutableWhileBuilding, Snapshot[Any]):
-    """Makes a `Snapshot`, quickly."""
+    """Creates a `Snapshot` faster than its own ``__init__``; see `settled._fast_frozen`."""
 
     __slots__ = ()
 
@@ -109,13 +108,11 @@ class NewSnapshot(MutableWhileBuilding, Snapshot[Any]):
 
 
 def to_json(snapshot: Snapshot[Any], context: Json) -> dict[str, Json]:
-    """XState's persisted form of `snapshot`, whose context in JSON is `context`.
-
-    A machine that failed at its start is in its root and nowhere inside: its value is empty.
-    """
+    """Return XState's persisted form of `snapshot`; `context` is the JSON of its context."""
     return {
         "status": snapshot.status,
         **_present(output=snapshot.output, error=snapshot.error),
+        # A machine that failed at its start has only its root active: its value is {}, without the default entry.
         "value": snapshot.value if len(snapshot.configuration.nodes) > 1 else {},
         "context": context,
         "children": {id: _child_to_json(child) for id, child in snapshot.children.items()},
@@ -124,10 +121,10 @@ def to_json(snapshot: Snapshot[Any], context: Json) -> dict[str, Json]:
 
 
 def from_json(chart: Chart, data: object, read_context: Callable[[Any], C]) -> Snapshot[C]:
-    """The snapshot of `chart` that `to_json`, or XState, wrote as `data`.
+    """Return the snapshot of `chart` that `to_json` or XState persisted as `data`.
 
     Raises:
-        RecordError: `data` is no snapshot of this chart; the message says where.
+        RecordError: `data` is not a snapshot of this chart; the message says where.
     """
     whole = _object(data, "snapshot")
     return Snapshot(
@@ -160,7 +157,7 @@ def _child_to_json(child: Child) -> dict[str, Json]:
 def _configuration(chart: Chart, data: Mapping[str, Any]) -> Configuration:
     if "value" not in data:
         raise RecordError("snapshot.value is missing")
-    if data["value"] == {}:
+    if data["value"] == {}:  # see `to_json`; completing it by default would enter states
         return chart.configuration([chart.root])
     try:
         return chart.resolve(data["value"])
@@ -188,17 +185,17 @@ def _child(data: Mapping[str, Any], id: str) -> Child:
 
 
 def _history(chart: Chart, data: Mapping[str, Any]) -> Mapping[str, tuple[str, ...]]:
-    return {_known(chart, id): _remembered(chart, id, nodes) for id, nodes in data.items()} or NO_HISTORY
+    return {_known_id(chart, id): _recorded_ids(chart, id, nodes) for id, nodes in data.items()} or NO_HISTORY
 
 
-def _remembered(chart: Chart, id: str, nodes: Any) -> tuple[str, ...]:
+def _recorded_ids(chart: Chart, id: str, nodes: Any) -> tuple[str, ...]:
     if not is_array(nodes):
         raise RecordError(f"snapshot.historyValue.{id}: expected an array")
-    named = [_object(item, f"historyValue.{id}").get("id") for item in nodes]
-    return tuple(node.id for node in in_order(chart.ids[_known(chart, each)] for each in named))
+    ids = [_object(item, f"historyValue.{id}").get("id") for item in nodes]
+    return tuple(node.id for node in in_order(chart.ids[_known_id(chart, each)] for each in ids))
 
 
-def _known(chart: Chart, id: Any) -> str:
+def _known_id(chart: Chart, id: Any) -> str:
     if id not in chart.ids:
         raise RecordError(f"snapshot.historyValue: no state with the id {id!r} in the machine {chart.id}")
     return str(id)
@@ -212,5 +209,5 @@ def _object(data: object, path: str) -> Mapping[str, Any]:
 
 def _one_of(value: Any, known: tuple[Any, ...], path: str) -> Any:
     if value not in known:
-        raise RecordError(f"snapshot.{path}: {value!r} is none of {', '.join(known)}")
+        raise RecordError(f"snapshot.{path}: {value!r} is not one of {', '.join(known)}")
     return value

@@ -1,9 +1,8 @@
-"""Snapshots as text, and back.
+"""Convert snapshots to text and back, faster than through JSON.
 
-Most of such a text says where the machine is, and a machine can only be in so many places. So what a text begins with
-is written once for each configuration, and recognised after that without being read. What is left is the context,
-and the few things that most snapshots do not have. A text of any other form, such as one that XState wrote, is for the
-long way, over JSON.
+The text of most snapshots differs only in configuration and context. So the prefix of the text, up to the context, is
+cached for each configuration, and recognized later without being parsed. Text of any other form, such as XState's, and
+snapshots with children, history or output take the slow path through JSON.
 """
 
 from __future__ import annotations
@@ -19,24 +18,25 @@ from settled.chart.snapshot import NO_CHILDREN, NO_HISTORY, NewSnapshot, Snapsho
 from settled.data import ABSENT, parse_at, write, write_object
 
 _CONTEXT: Final = ',"context":'
-_END: Final = ',"children":{},"historyValue":{}}'
+_SUFFIX: Final = ',"children":{},"historyValue":{}}'
 
 
 @define(eq=False)
 class SnapshotText:
-    """How the texts of snapshots in `chart` begin, up to the context, by configuration and back."""
+    """The text of snapshots of `chart`, with the prefixes seen so far."""
 
     chart: Chart
     implementations: Implementations
-    _beginnings: dict[frozenset[Node], str] = field(factory=dict[frozenset[Node], str], init=False)
+    _prefixes: dict[frozenset[Node], str] = field(factory=dict[frozenset[Node], str], init=False)
     _configurations: dict[str, Configuration] = field(factory=dict[str, Configuration], init=False)
 
     def write(self, snapshot: Snapshot[Any]) -> str:
-        """`snapshot` as XState persists it.
+        """Return `snapshot` as the text of XState's persisted form.
 
         Raises:
             LogicError: the context is not JSON; the message says where in it.
         """
+        # Most contexts are plain dicts, and need not go through cattrs.
         plain = (
             snapshot.context
             if snapshot.context.__class__ is dict
@@ -44,7 +44,7 @@ class SnapshotText:
         )
         context = write_object(plain)
         if (
-            context is None
+            context is None  # not JSON: the slow path raises, with the path of the value
             or snapshot.status != "active"
             or snapshot.children
             or snapshot.history
@@ -53,11 +53,13 @@ class SnapshotText:
         ):
             return write(to_json(snapshot, self.implementations.context_to_json(snapshot.context)))
         configuration = snapshot.configuration
-        beginning = self._beginnings.get(configuration.members) or self.learn(configuration)
-        return f"{beginning}{context}{_END}"
+        prefix = self._prefixes.get(configuration.members) or self.learn(configuration)
+        return f"{prefix}{context}{_SUFFIX}"
 
     def read(self, text: str) -> Snapshot[Any] | None:
-        """The snapshot in `text`, if that is as `write` has it for an active machine without anything special."""
+        """Return the snapshot in `text`, or None if only the slow path can read it."""
+        # A state named "context" makes this find a part of the value. That prefix was never learned, so it is slow
+        # but not wrong.
         begin = text.find(_CONTEXT) + len(_CONTEXT)
         configuration = self._configurations.get(text[:begin])
         if configuration is None:
@@ -67,17 +69,18 @@ class SnapshotText:
             if self.implementations.context is not None:
                 context = self.implementations.read_context(context)
         except Exception:
-            return None  # the long way fails as well, and says how
-        if text[end:] != _END:
+            return None  # the slow path fails as well, with a proper error
+        if text[end:] != _SUFFIX:
             return None
         return NewSnapshot(configuration, context, "active", ABSENT, ABSENT, NO_CHILDREN, NO_HISTORY)
 
     def learn(self, configuration: Configuration) -> str:
-        """Know from now on how a text begins that has `configuration`."""
-        beginning = write({"status": "active", "value": configuration.value})[:-1] + _CONTEXT
-        if len(self._beginnings) >= MAX_CONFIGURATIONS:
-            self._beginnings.clear()
+        """Cache and return the prefix of texts with `configuration`."""
+        prefix = write({"status": "active", "value": configuration.value})[:-1] + _CONTEXT
+        if len(self._prefixes) >= MAX_CONFIGURATIONS:
+            self._prefixes.clear()
             self._configurations.clear()
-        self._beginnings[configuration.members] = beginning
-        self._configurations[beginning] = self.chart.resolve(configuration.value)
-        return beginning
+        self._prefixes[configuration.members] = prefix
+        # Not `configuration` itself: that of a failed start has only the root, but the value of its default entry.
+        self._configurations[prefix] = self.chart.resolve(configuration.value)
+        return prefix

@@ -1,4 +1,4 @@
-"""State values: the active states of a machine, as XState writes them."""
+"""State values: the active states of a machine in XState's form, a key or keys within keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ StateValue: TypeAlias = "str | Mapping[str, StateValue]"
 
 
 def value_matches(wanted: StateValue, value: StateValue) -> bool:
-    """Whether the state value `value` is `wanted` or inside it. Texts may be dotted paths."""
+    """Whether the state value `value` matches `wanted`, which may be partial. Text may be a dotted path."""
     wanted, value = expand_path(wanted), expand_path(value)
     if isinstance(value, str):
         return wanted == value
@@ -21,11 +21,11 @@ def value_matches(wanted: StateValue, value: StateValue) -> bool:
 
 
 def expand_path(value: StateValue) -> StateValue:
-    """`value`, with objects in the place of a dotted path."""
+    """Return `value`, with a dotted path expanded to nested objects."""
     if not isinstance(value, str):
         return value
-    *around, unfolded = split_path(value)
-    result: StateValue = unfolded
-    for key in reversed(around):
+    *ancestors, last = split_path(value)
+    result: StateValue = last
+    for key in reversed(ancestors):
         result = {key: result}
     return result
