@@ -117,7 +117,7 @@ def write_object(value: Any) -> str | None:
 
 def fault_in(value: object, path: str = "") -> str | None:
     """Return the first part of `value`, which is at `path`, that is not JSON, as ``path: problem``; None if all is."""
-    return None if is_json(value) else _fault(value, path)
+    return None if is_json(value) else _problem(value, path)
 
 
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
@@ -136,10 +136,10 @@ def is_json(value: Any) -> bool:
         return True
     if kind is list or kind is tuple:
         return all(map(is_json, value))
-    return _fault(value, "") is None
+    return _problem(value, "") is None
 
 
-def _fault(value: object, path: str) -> str | None:
+def _problem(value: object, path: str) -> str | None:
     match value:
         case None | bool() | int() | str():
             return None
@@ -150,13 +150,13 @@ def _fault(value: object, path: str) -> str | None:
             for key, item in cast("Mapping[object, object]", value).items():
                 if not isinstance(key, str):
                     return f"{path or '(root)'}: the key {key!r} is not text"
-                fault = _fault(item, f"{path}.{key}" if path else key)
-                if fault is not None:
-                    return fault
+                problem = _problem(item, f"{path}.{key}" if path else key)
+                if problem is not None:
+                    return problem
             return None
         case list() | tuple():
             items = cast("Sequence[object]", value)
-            faults = (_fault(item, f"{path}[{i}]") for i, item in enumerate(items))
-            return next((fault for fault in faults if fault), None)
+            problems = (_problem(item, f"{path}[{i}]") for i, item in enumerate(items))
+            return next((problem for problem in problems if problem), None)
         case _:
             return f"{path or '(root)'}: {type(value).__qualname__} is not JSON"

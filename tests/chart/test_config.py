@@ -1,4 +1,4 @@
-"""Reading a config: what may be left out, in what order keys stand, and what is said about what is wrong."""
+"""Reading a config: shorthands, the order of keys, and the messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from settled import DefinitionError, DefinitionProblem, LogicError, compile_char
 from settled.chart.config_reader import config_from
 
 
-def faults_in(config: Any) -> list[DefinitionProblem]:
+def problems_in(config: Any) -> list[DefinitionProblem]:
     with pytest.raises(DefinitionError) as raised:
         compile_chart(config)
     return list(raised.value.problems)
 
 
-def fault_in(config: Any) -> DefinitionProblem:
-    (fault,) = faults_in(config)
-    return fault
+def problem_in(config: Any) -> DefinitionProblem:
+    (problem,) = problems_in(config)
+    return problem
 
 
-class TestWhatMayBeGiven:
-    def test_text_and_mapping_are_the_same(self) -> None:
+class TestShorthands:
+    def test_json_text_and_a_mapping_give_the_same_config(self) -> None:
         text = '{"id": "m", "initial": "a", "states": {"a": {}}}'
         mapping: Any = {"id": "m", "initial": "a", "states": {"a": {}}}
         assert config_from(text) == config_from(mapping)
@@ -37,30 +37,30 @@ class TestWhatMayBeGiven:
             "G": [(b,)],
         }
 
-    def test_null_forbids_an_event_and_no_transitions_do_not(self) -> None:
+    def test_null_forbids_an_event_but_an_empty_array_does_not(self) -> None:
         chart = compile_chart({"on": {"E": None, "F": {}, "G": []}})
         assert [len(chart.root.on[event]) for event in "EFG"] == [1, 1, 0]
         assert all(transition.is_forbidding for event in "EF" for transition in chart.root.on[event])
 
-    def test_null_is_the_same_as_left_out_elsewhere(self) -> None:
+    def test_null_for_any_other_key_is_the_same_as_leaving_it_out(self) -> None:
         keys = ("initial", "states", "entry", "exit", "invoke", "on", "always", "after", "onDone", "tags", "target")
         assert config_from(dict.fromkeys(keys)).root == config_from({}).root
 
-    def test_an_empty_initial_is_none_which_a_parallel_node_needs_not(self) -> None:
+    def test_an_empty_initial_is_the_same_as_none(self) -> None:
         assert compile_chart({"type": "parallel", "initial": "", "states": {"a": {}}}).root.initial is None
-        assert fault_in({"initial": "", "states": {"a": {}}}).remedy == 'Add "initial": "a".'
+        assert problem_in({"initial": "", "states": {"a": {}}}).remedy == 'Add "initial": "a".'
 
-    def test_keys_stand_in_the_order_of_javascript(self) -> None:
+    def test_keys_are_ordered_as_in_javascript(self) -> None:
         config: Any = {"initial": "b", "states": {"b": {}, "10": {}, "a": {}, "2": {}, "01": {}}}
         assert list(compile_chart(config).root.children) == ["2", "10", "b", "a", "01"]
 
 
-class TestWhatIsWrong:
-    def test_text_that_is_no_json(self) -> None:
-        assert "not JSON" in fault_in("{").problem
-        assert "NaN is not JSON" in fault_in('{"context": {"n": NaN}}').problem
+class TestProblems:
+    def test_text_that_is_not_json(self) -> None:
+        assert "not JSON" in problem_in("{").problem
+        assert "NaN is not JSON" in problem_in('{"context": {"n": NaN}}').problem
 
-    def test_everything_at_once_each_with_its_path(self) -> None:
+    def test_all_problems_are_reported_at_once_each_with_its_path(self) -> None:
         config: Any = {
             "initial": 3,
             "states": {
@@ -72,7 +72,7 @@ class TestWhatIsWrong:
                 }
             },
         }
-        assert {fault.path for fault in faults_in(config)} == {
+        assert {problem.path for problem in problems_in(config)} == {
             "initial",
             "states.a.type",
             "states.a.invoke[0].onDone.target[1]",
@@ -80,9 +80,9 @@ class TestWhatIsWrong:
             "states.a.entry[0].type",
         }
 
-    def test_an_unknown_key_is_answered_with_the_likely_one(self) -> None:
-        fault = fault_in({"on": {"E": {"tagret": "a"}}})
-        assert str(fault) == 'on.E.tagret: no such key\n  Did you mean "target"?'
+    def test_the_remedy_for_an_unknown_key_suggests_the_nearest_one(self) -> None:
+        problem = problem_in({"on": {"E": {"tagret": "a"}}})
+        assert str(problem) == 'on.E.tagret: no such key\n  Did you mean "target"?'
 
     @pytest.mark.parametrize(
         ("config", "remedy"),
@@ -97,12 +97,12 @@ class TestWhatIsWrong:
             ({"services": {}}, "actors"),
         ],
     )
-    def test_a_config_of_v4_says_what_to_write_now(self, config: Any, remedy: str) -> None:
-        fault = fault_in(config)
-        assert "XState v4" in fault.remedy
-        assert remedy in fault.remedy
+    def test_the_remedy_for_a_v4_config_names_the_v5_equivalent(self, config: Any, remedy: str) -> None:
+        problem = problem_in(config)
+        assert "XState v4" in problem.remedy
+        assert remedy in problem.remedy
 
-    def test_an_unknown_target_is_answered_with_its_siblings(self) -> None:
+    def test_the_remedy_for_an_unknown_target_lists_the_siblings(self) -> None:
         config: Any = {
             "initial": "sending",
             "states": {
@@ -111,10 +111,10 @@ class TestWhatIsWrong:
                 "waiting": {},
             },
         }
-        fault = fault_in(config)
-        assert fault.path == "states.sending.invoke[0].onDone.target"
-        assert 'Did you mean "waiting"?' in fault.remedy
-        assert "form, sending, waiting" in fault.remedy
+        problem = problem_in(config)
+        assert problem.path == "states.sending.invoke[0].onDone.target"
+        assert 'Did you mean "waiting"?' in problem.remedy
+        assert "form, sending, waiting" in problem.remedy
 
     @pytest.mark.parametrize(
         ("config", "path", "words"),
@@ -149,13 +149,13 @@ class TestWhatIsWrong:
             ({"options": {"maxIterations": 0}}, "options.maxIterations", "above zero"),
         ],
     )
-    def test_what_cannot_be_compiled(self, config: Any, path: str, words: str) -> None:
-        fault = fault_in(config)
-        assert fault.path == path
-        assert words in fault.problem
+    def test_each_kind_of_invalid_config_is_reported(self, config: Any, path: str, words: str) -> None:
+        problem = problem_in(config)
+        assert problem.path == path
+        assert words in problem.problem
 
-    def test_targets_that_are_never_active_together_are_no_fault_where_nothing_leads(self) -> None:
-        """The step refuses them, should a machine be put there."""
+    def test_exclusive_targets_of_an_unreachable_transition_are_no_problem(self) -> None:
+        """The step raises if the machine is resumed there."""
         lost: Any = {"on": {"E": {"target": ["a", "b"]}}}
         lonely = setup().machine({"id": "m", "initial": "a", "states": {"a": {}, "b": {}, "lost": lost}})
         with pytest.raises(LogicError, match=r'"E" would lead to "m.a" beside "m.b", and no machine can be there'):
@@ -163,11 +163,11 @@ class TestWhatIsWrong:
 
 
 class TestFingerprint:
-    def test_is_of_the_config_and_its_order(self) -> None:
+    def test_depends_on_the_config_and_the_order_of_its_keys(self) -> None:
         one: Any = {"initial": "a", "states": {"a": {}, "b": {}}}
         other: Any = {"initial": "a", "states": {"b": {}, "a": {}}}
         assert config_from(one).fingerprint == config_from(dict(one)).fingerprint
         assert config_from(one).fingerprint != config_from(other).fingerprint
 
-    def test_is_64_hex_digits_of_which_none_depends_on_the_process(self) -> None:
+    def test_is_64_hex_digits_and_the_same_in_every_process(self) -> None:
         assert config_from({}).fingerprint == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"

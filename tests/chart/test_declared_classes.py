@@ -1,4 +1,4 @@
-"""Contexts and events of declared classes."""
+"""Declared classes of contexts and events: instances for the author's functions, JSON everywhere else."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Verify:
     code: str
 
 
-said: list[Any] = []
+calls: list[Any] = []
 
 
 def say(args: ActionArgs[Signup, Verify], params: Any) -> None:
-    said.append((args.context, args.event, params, args.call.attempt))
+    calls.append((args.context, args.event, params, args.call.attempt))
 
 
 signup = setup(
@@ -59,7 +59,7 @@ ADA = after(signup, input={"plan": "free"})
 CALL = Call(Key("signup", "ada"), "signup/ada/1/0/0", 1, None, 3, lambda: False)
 
 
-def test_logic_is_given_instances() -> None:
+def test_functions_get_instances() -> None:
     assert ADA.context == Signup("free")
     assert signup.transition(ADA, {"type": "VERIFY", "code": "41"})[0].context == Signup("free", tries=1)
 
@@ -69,18 +69,18 @@ def test_an_event_may_be_an_instance() -> None:
     assert signup.transition(ADA, {"type": "AGAIN"})[0].matches("in")
 
 
-def test_effects_are_json_all_the_same() -> None:
+def test_effects_contain_json() -> None:
     _, (effect,) = signup.transition(ADA, Verify("42"))
     context: Any = {"plan": "free", "tries": 0}
     assert effect == Execute(0, "say", {"loud": True}, context, {"type": "VERIFY", "code": "42"})
 
 
-def test_a_bound_action_is_given_instances_again() -> None:
-    said.clear()
+def test_a_bound_action_gets_instances() -> None:
+    calls.clear()
     snapshot, (effect,) = signup.transition(ADA, Verify("42"))
     assert isinstance(effect, Execute)
     signup.bind(effect, snapshot, CALL)()
-    assert said == [(Signup("free"), Verify("42"), {"loud": True}, 1)]
+    assert calls == [(Signup("free"), Verify("42"), {"loud": True}, 1)]
 
 
 def test_a_snapshot_is_stored_as_json_and_read_as_instances() -> None:
@@ -90,7 +90,7 @@ def test_a_snapshot_is_stored_as_json_and_read_as_instances() -> None:
         signup.load(signup.dump(ADA).replace('"tries":0', '"tries":"many"'))
 
 
-def test_a_raised_event_that_does_not_fit_is_an_error_of_logic() -> None:
+def test_a_raised_event_that_does_not_fit_raises_logic_error() -> None:
     with pytest.raises(LogicError, match="VERIFY"):
         signup.transition(ADA, {"type": "BAD"})
 
@@ -108,23 +108,23 @@ def test_a_raised_event_that_does_not_fit_is_an_error_of_logic() -> None:
         ({"type": "OTHER", "n": float("nan")}, "n: nan is not a JSON number"),
     ],
 )
-def test_an_event_from_outside_is_refused_before_anything_changes(event: object, words: str) -> None:
+def test_an_invalid_external_event_raises_before_anything_changes(event: object, words: str) -> None:
     with pytest.raises(EventError, match=words):
         signup.admit(event)
 
 
-def test_an_event_from_outside_that_fits_is_admitted() -> None:
+def test_a_valid_external_event_is_admitted_as_json() -> None:
     assert signup.admit({"type": "VERIFY", "code": "42"}) == {"type": "VERIFY", "code": "42"}
     assert signup.admit(Verify("42")) == {"type": "VERIFY", "code": "42"}
     assert signup.admit({"type": "OTHER", "n": [1, None]}) == {"type": "OTHER", "n": [1, None]}
 
 
-def test_a_context_that_does_not_fit_is_a_fault_of_the_definition() -> None:
+def test_a_context_that_does_not_fit_raises_definition_error() -> None:
     with pytest.raises(DefinitionError, match="plan"):
         setup(context=Signup).machine({"context": {}})
 
 
-def test_a_context_that_is_not_json_is_told_with_its_place() -> None:
+def test_a_context_that_is_not_json_raises_with_the_path_of_the_value() -> None:
     own = setup().machine({"context": {"a": {"b": [1, {2}]}}})
     with pytest.raises(LogicError, match=r"a\.b\[1\]: set is not JSON"):
         own.dump(after(own))

@@ -1,4 +1,4 @@
-"""What names mean, and what is said of those that mean nothing."""
+"""Resolving names to implementations, and the problems of unknown names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from settled.chart.chart import Chart
 from tests.support.machines import never
 
 
-def test_all_names_without_a_meaning_are_told_at_once() -> None:
+def test_all_unknown_names_are_reported_at_once() -> None:
     config: Any = {
         "initial": "a",
         "states": {
@@ -26,8 +26,8 @@ def test_all_names_without_a_meaning_are_told_at_once() -> None:
     }
     with pytest.raises(DefinitionError) as raised:
         setup(guards={"maybee": lambda args: True}).machine(config)
-    told = {fault.path: fault for fault in raised.value.problems}
-    assert told.keys() == {
+    problems = {problem.path: problem for problem in raised.value.problems}
+    assert problems.keys() == {
         "states.a.entry[0]",
         "states.a.entry[1]",
         "states.a.on.E.target",
@@ -35,7 +35,7 @@ def test_all_names_without_a_meaning_are_told_at_once() -> None:
         "states.a.after.later",
         "states.a.invoke.src",
     }
-    assert told["states.a.on.E.guard"].remedy.startswith('Did you mean "maybee"?')
+    assert problems["states.a.on.E.guard"].remedy.startswith('Did you mean "maybee"?')
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_all_names_without_a_meaning_are_told_at_once() -> None:
         ({"entry": {"type": "xstate.raise", "params": {"evnt": 1}}}, "cannot be made from"),
     ],
 )
-def test_names_inside_of_what_xstate_knows_are_looked_up_too(config: Any, words: str) -> None:
+def test_names_inside_built_in_actions_and_guards_are_resolved_too(config: Any, words: str) -> None:
     with pytest.raises(DefinitionError, match=words):
         setup().machine(config)
 
@@ -57,31 +57,31 @@ def callback(input: Any, call: Any) -> Iterator[int]:
     yield 1
 
 
-async def asks(args: Any) -> bool:
+async def async_guard(args: Any) -> bool:
     return True
 
 
-def test_a_function_that_cannot_serve_says_why() -> None:
+def test_a_function_with_the_wrong_shape_is_a_problem() -> None:
     child = setup().machine({})
     with pytest.raises(DefinitionError) as raised:
         setup(
             actors={"stream": callback, "short": lambda input: 1, "none": 3, "machine": child, "good": never},  # type: ignore[dict-item,misc]
-            guards={"asks": asks},
+            guards={"asks": async_guard},
         ).machine({})
-    told = {fault.path: str(fault) for fault in raised.value.problems}
-    assert told.keys() == {"actors.stream", "actors.short", "actors.none", "guards.asks"}
-    assert "callbacks and observables" in told["actors.stream"]
-    assert "two arguments" in told["actors.short"]
-    assert "never waits" in told["guards.asks"]
+    problems = {problem.path: str(problem) for problem in raised.value.problems}
+    assert problems.keys() == {"actors.stream", "actors.short", "actors.none", "guards.asks"}
+    assert "callbacks and observables" in problems["actors.stream"]
+    assert "two arguments" in problems["actors.short"]
+    assert "never waits" in problems["guards.asks"]
 
 
-def test_a_chart_can_be_had_without_logic() -> None:
+def test_a_chart_can_be_compiled_without_implementations() -> None:
     chart = compile_chart({"initial": "a", "states": {"a": {"entry": "unknown", "on": {"E": {"guard": "unknown"}}}}})
     assert isinstance(chart, Chart)
     assert [node.id for node in chart.nodes] == ["(machine)", "(machine).a"]
 
 
-def test_what_xstate_knows_needs_no_registration() -> None:
+def test_built_in_actions_and_guards_need_no_registration() -> None:
     config: Any = {
         "context": {"n": 1},
         "entry": [

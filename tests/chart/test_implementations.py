@@ -1,4 +1,4 @@
-"""Actors, retries, and what a host asks a machine for."""
+"""Retries, actors, and binding custom actions."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ CALL = Call(Key("m", "1"), "m/1/1/0/0", 2, None, 3, lambda: False)
 
 
 class TestRetry:
-    def test_waits_longer_each_time_up_to_the_longest(self) -> None:
+    def test_the_wait_grows_by_the_factor_up_to_the_longest(self) -> None:
         retry = Retry(attempts=9, first=timedelta(seconds=2), factor=3, longest=timedelta(seconds=50))
         assert [retry.wait(attempt).total_seconds() for attempt in range(1, 7)] == [0, 2, 6, 18, 50, 50]
 
-    def test_never_overflows(self) -> None:
+    def test_the_wait_never_overflows(self) -> None:
         assert Retry().wait(10**6) == timedelta(minutes=5)
 
 
 class TestActors:
-    def test_are_found_by_their_name_a_bare_function_too(self) -> None:
+    def test_are_found_by_name_also_if_registered_as_a_bare_function(self) -> None:
         whole = actor(never, retry=Retry(attempts=3), timeout=timedelta(seconds=1), interruption="fail")
         own = setup(actors={"bare": never, "whole": whole}).machine({})
         assert own.actor("bare") == Actor(never)
@@ -36,34 +36,34 @@ class TestActors:
         child = setup().machine({"id": "child"})
         assert setup(actors={"child": child}).machine({}).actor("child") is child
 
-    def test_may_stand_in_the_config_itself(self) -> None:
+    def test_may_be_functions_in_the_config_itself(self) -> None:
         own = setup().machine({"id": "m", "invoke": {"src": never}})
         (invoked,) = after(own).children.values()
         assert own.actor(invoked.src) == Actor(never)
 
 
 class TestBind:
-    def test_gives_a_function_without_arguments(self) -> None:
-        def tell(args: Any, params: Any) -> Any:
+    def test_returns_a_function_without_arguments(self) -> None:
+        def report(args: Any, params: Any) -> Any:
             return args.context, args.event, args.state.value, args.call, params
 
         config: Any = {
             "context": {"n": 1},
             "initial": "a",
-            "states": {"a": {"on": {"E": {"target": "b", "actions": {"type": "tell", "params": [1]}}}}, "b": {}},
+            "states": {"a": {"on": {"E": {"target": "b", "actions": {"type": "report", "params": [1]}}}}, "b": {}},
         }
-        telling = machine(config, actions={"tell": tell})
-        snapshot, (effect,) = telling.transition(after(telling), {"type": "E"})
+        reporting = machine(config, actions={"report": report})
+        snapshot, (effect,) = reporting.transition(after(reporting), {"type": "E"})
         assert isinstance(effect, Execute)
-        assert telling.bind(effect, snapshot, CALL)() == ({"n": 1}, {"type": "E"}, "b", CALL, [1])
+        assert reporting.bind(effect, snapshot, CALL)() == ({"n": 1}, {"type": "E"}, "b", CALL, [1])
 
-    def test_finds_a_function_that_stands_in_the_config_by_its_place(self) -> None:
+    def test_finds_an_inline_function_by_its_path_in_the_config(self) -> None:
         own = machine({"on": {"E": {"actions": [given(lambda args: "here")]}}})
         (effect,) = effects_of(own, "E")
         assert isinstance(effect, Execute)
         assert effect.type == "on.E.actions[0]"
         assert own.bind(effect, after(own), CALL)() == "here"
 
-    def test_refuses_an_action_that_is_gone(self) -> None:
+    def test_raises_for_an_action_that_no_longer_exists(self) -> None:
         with pytest.raises(LogicError, match='no action is registered as "gone"'):
             machine({}).bind(Execute(0, "gone", None, {}, {"type": "E"}), after(machine({})), CALL)

@@ -1,4 +1,4 @@
-"""What a snapshot says of itself."""
+"""Snapshots: value, tags, matching, and their JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONFIG = {
 }
 
 
-def test_value_is_nested_as_xstate_nests_it() -> None:
+def test_the_value_is_nested_as_in_xstate() -> None:
     assert after(machine(CONFIG)).value == {"left": {"a": "x"}, "right": {}}
     assert after(machine(CONFIG), "B").value == {"left": "b", "right": {}}
     assert after(machine({})).value == {}
@@ -54,24 +54,24 @@ def test_tags_and_meta_are_those_of_the_active_states() -> None:
         ({}, True),
     ],
 )
-def test_matches_takes_paths_and_partial_values(value: Any, expected: bool) -> None:
+def test_matches_accepts_paths_and_partial_values(value: Any, expected: bool) -> None:
     assert after(machine(CONFIG)).matches(value) is expected
 
 
-def test_can_says_whether_an_event_would_do_anything() -> None:
+def test_can_returns_whether_an_event_would_have_an_effect() -> None:
     config: Any = {"on": {"E": {"actions": "do it"}, "F": None, "G": {"guard": "no", "actions": "do it"}}}
-    asked = machine(config, guards={"no": lambda args: False})
-    snapshot = after(asked)
-    assert [asked.can(snapshot, {"type": type}) for type in "EFGH"] == [True, False, False, False]
+    own = machine(config, guards={"no": lambda args: False})
+    snapshot = after(own)
+    assert [own.can(snapshot, {"type": type}) for type in "EFGH"] == [True, False, False, False]
 
 
 class TestResolveState:
-    def test_completes_what_the_value_leaves_out(self) -> None:
+    def test_completes_a_partial_value_by_default(self) -> None:
         snapshot = machine(CONFIG).resolve_state({"left": "a"}, {"n": 5})
         assert snapshot.value == {"left": {"a": "x"}, "right": {}}
         assert snapshot.context == {"n": 5}
 
-    def test_takes_the_config_s_context_unless_told(self) -> None:
+    def test_uses_the_config_s_context_by_default(self) -> None:
         assert machine(CONFIG).resolve_state({}).context == {"n": 0}
 
     def test_is_done_in_a_final_state(self) -> None:
@@ -79,11 +79,11 @@ class TestResolveState:
         assert machine(config).resolve_state("b").status == "done"
 
     @pytest.mark.parametrize("value", ["nowhere", {"left": "nowhere"}, 3])
-    def test_refuses_a_value_that_is_none_of_its_own(self, value: Any) -> None:
+    def test_raises_for_a_value_the_machine_does_not_have(self, value: Any) -> None:
         with pytest.raises(RecordError):
             machine(CONFIG).resolve_state(value)
 
-    def test_refuses_two_children_of_one_node(self) -> None:
+    def test_raises_for_two_children_of_one_compound_node(self) -> None:
         two = machine({"id": "m", "initial": "a", "states": {"a": {}, "b": {}}})
         with pytest.raises(RecordError, match=r'"m.a" beside "m.b" is not a state of the machine m'):
             two.resolve_state({"a": {}, "b": {}})
@@ -107,7 +107,7 @@ class TestJson:
         "output": given(lambda args: args.event["output"]),
     }
 
-    def test_is_that_of_xstate(self) -> None:
+    def test_is_xstate_s_persisted_snapshot(self) -> None:
         assert machine(self.CONFIG).to_json(after(machine(self.CONFIG))) == {
             "status": "active",
             "value": {"a": "x"},
@@ -123,13 +123,13 @@ class TestJson:
             "historyValue": {},
         }
 
-    def test_keeps_what_a_history_remembers(self) -> None:
+    def test_contains_the_recorded_history(self) -> None:
         own = machine(self.CONFIG)
         snapshot = own.load(own.dump(after(own, "E", "LEAVE")))
         assert own.to_json(snapshot)["historyValue"] == {"m.a.h": [{"id": "m.a.y"}]}
         assert own.transition(snapshot, {"type": "BACK"})[0].value == {"a": "y"}
 
-    def test_tells_null_from_nothing(self) -> None:
+    def test_distinguishes_null_from_absent(self) -> None:
         own = machine(self.CONFIG)
         done = own.load(own.dump(after(own, "LEAVE", "END")))
         assert (done.status, done.output) == ("done", None)
@@ -148,6 +148,6 @@ class TestJson:
             ('{"status": "active", "value": "b", "children": {"w": {}}}', r"children\.w\.src"),
         ],
     )
-    def test_of_another_machine_is_refused_with_its_place(self, text: str, words: str) -> None:
+    def test_an_invalid_one_raises_with_the_path_of_the_problem(self, text: str, words: str) -> None:
         with pytest.raises(RecordError, match=words):
             machine(self.CONFIG).load(text)

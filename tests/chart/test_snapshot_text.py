@@ -1,4 +1,4 @@
-"""The short way between a snapshot and its text leads where the long one does."""
+"""The fast conversion between a snapshot and its text gives the same results as the slow one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def names() -> Machine[Any, Any]:
 
 
 @given(case=cases())
-def test_a_text_is_the_persisted_snapshot_and_is_read_as_one(case: dict[str, Any]) -> None:
+def test_the_text_is_that_of_the_persisted_snapshot_and_is_read_back(case: dict[str, Any]) -> None:
     machine = machine_of(case["config"])
     snapshot, _ = machine.initial_transition()
     for event in [{"type": "E"}, *case["events"]]:
@@ -53,9 +53,9 @@ CHANGES: list[Callable[[str], str]] = [
 ]
 
 
-class TestTextsThatAreAlmostOurs:
+class TestTextsInAnotherForm:
     @pytest.mark.parametrize("change", CHANGES)
-    def test_they_are_read_all_the_same(self, change: Callable[[str], str]) -> None:
+    def test_are_read_through_json(self, change: Callable[[str], str]) -> None:
         machine = names()
         snapshot, _ = machine.initial_transition()
         plain = change(write(machine.to_json(snapshot)))
@@ -64,14 +64,14 @@ class TestTextsThatAreAlmostOurs:
             assert machine.load(machine.dump(snapshot)) == snapshot
 
     @pytest.mark.parametrize("end", [1, 2, 20, 40])
-    def test_one_that_breaks_off_is_refused(self, end: int) -> None:
+    def test_raise_if_truncated_or_followed_by_more(self, end: int) -> None:
         machine = names()
         text = machine.dump(machine.initial_transition()[0])
         for broken in (text[:-end], text + text[-end:]):
             with pytest.raises(RecordError):
                 machine.load(broken)
 
-    def test_no_number_is_not_a_number(self) -> None:
+    def test_raise_if_they_contain_nan(self) -> None:
         machine = names()
         text = machine.dump(machine.initial_transition()[0])
         with pytest.raises(RecordError, match="NaN"):
@@ -89,7 +89,7 @@ class TestAContextThatIsNotJson:
             ({"a": "{", "b": {None: 1}}, "b: the key None is not text"),
         ],
     )
-    def test_is_refused_with_its_place(self, context: Any, where: str) -> None:
+    def test_raises_with_the_path_of_the_value(self, context: Any, where: str) -> None:
         machine = names()
         snapshot, _ = machine.initial_transition()
         with pytest.raises(LogicError, match=where):
@@ -102,12 +102,12 @@ class Counter:
 
 
 class TestADeclaredClass:
-    def test_a_context_comes_back_as_one(self) -> None:
+    def test_the_context_is_read_as_an_instance(self) -> None:
         machine = setup(context=Counter).machine({**CONTEXT_AS_A_STATE, "context": {"n": 1}})
         text = machine.dump(machine.initial_transition()[0])
         assert machine.load(text).context == Counter(1)
 
-    def test_a_context_that_does_not_fit_is_refused(self) -> None:
+    def test_a_context_that_does_not_fit_raises(self) -> None:
         machine = setup(context=Counter).machine({**CONTEXT_AS_A_STATE, "context": {"n": 1}})
         text = machine.dump(machine.initial_transition()[0])
         with pytest.raises(RecordError, match="does not fit"):

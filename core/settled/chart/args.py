@@ -1,7 +1,7 @@
 """The arguments of the author's functions, and expressions: literals and functions in one form.
 
 As in XState, a function is called with `Args`, and with the params as a second argument if it takes one. Its signature
-is inspected once, when the machine is compiled, because that takes longer than most of the calls.
+is inspected once and not at each call, because inspecting it takes longer than most of these functions.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Args(Generic[C, E]):
 
 
 class NewArgs(MutableWhileBuilding, Args[Any, Any]):
-    """Creates `Args` faster than its own ``__init__``; see `settled._fast_frozen`."""
+    """A faster constructor of `Args`; see `settled._fast_frozen`."""
 
     __slots__ = ()
 

@@ -52,7 +52,7 @@ def build_chart(config: MachineConfig) -> tuple[Chart, list[DefinitionProblem]]:
 
 @define
 class _NodeBuilder:
-    """Adds nodes in document order, each with its config.
+    """The nodes added so far, in document order, each with its config.
 
     `explicit` are the nodes whose id is in the config: only these must be unique, while an id that XState derives from
     keys may coincide with another derived one.

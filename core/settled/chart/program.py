@@ -59,12 +59,12 @@ def compile_program(config: MachineConfig, implementations: Implementations) -> 
 
 @frozen
 class _Binder:
-    """Resolves sites, and collects a problem for each one that cannot be resolved."""
+    """The problems of the sites that could not be resolved so far."""
 
     problems: list[DefinitionProblem] = field(factory=list[DefinitionProblem])
 
     def bind(self, sites: Iterable[S], resolve: Callable[[S], T]) -> dict[S, T]:
-        """Return the result of `resolve` for each of `sites`, but for those that it raises for."""
+        """Return the result of `resolve` for each of `sites`; add a problem for each that it raises for."""
         bound: dict[S, T] = {}
         for site in sites:
             try:

@@ -47,7 +47,7 @@ class BoundAction:
 
 @frozen
 class Resolver:
-    """Resolves references of `chart`. Each method raises UnresolvedNameError if there is no valid implementation."""
+    """A resolver of the references in `chart`. Its methods raise UnresolvedNameError if nothing valid is found."""
 
     chart: Chart
     implementations: Implementations

@@ -83,7 +83,7 @@ class Snapshot(Generic[C]):
 
 
 class NewSnapshot(MutableWhileBuilding, Snapshot[Any]):
-    """Creates a `Snapshot` faster than its own ``__init__``; see `settled._fast_frozen`."""
+    """A faster constructor of `Snapshot`; see `settled._fast_frozen`."""
 
     __slots__ = ()
 
