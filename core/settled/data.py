@@ -125,7 +125,7 @@ _SCALARS: Final = frozenset({str, int, bool, type(None)})
 
 def is_json(value: Any) -> bool:
     """Whether all of `value` is JSON."""
-    # By exact type, which suffices for nearly all data; `_fault` decides about subclasses, floats and other mappings.
+    # By exact type, which suffices for nearly all data; `_problem` decides about subclasses, floats and other mappings.
     kind: type[Any] = value.__class__
     if kind is dict:
         for key, item in value.items():

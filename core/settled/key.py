@@ -25,6 +25,6 @@ class Key:
         """
         machine, slash, instance = text.partition("/")
         if not slash:
-            raise ValueError(f"{text!r} is not a key: expected MACHINE/INSTANCE")
+            raise ValueError(f"{text!r} is no key: expected MACHINE/INSTANCE")
         # "%25" last, or an escaped "%2F" in the id would become a slash.
         return cls(machine.replace("%2F", "/").replace("%25", "%"), instance)
