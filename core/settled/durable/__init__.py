@@ -1,6 +1,6 @@
-"""Run a machine durably, still without I/O: the ports of a backend, the record, and the turn as commands.
+"""Durable execution of machines, without I/O: the ports of a backend, the record, and the turn as commands.
 
-Here are the names that authors of adapters need, and those who drive `settled.turn` themselves.
+It exports the names that adapter authors need, and those needed to drive `settled.turn` directly.
 """
 
 from settled.lazy_names import lazy_names

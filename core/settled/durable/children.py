@@ -1,12 +1,13 @@
-"""Kin: the machines that a machine has started, the one that has started it, and how they find one another.
+"""Child machines, parents, and the addresses by which actors send to each other.
 
-A machine as an actor is an instance of its own, under a key that is new with each start: the id it was started as,
-and the effect that started it. That effect's idempotency key is the child's generation; what it says under another
-one is stale. All instances below one root are a system: the root keeps the directory of their system ids, hears of
-each one that begins or ends, and passes on what is sent to a system id that the sender does not know itself.
+A machine that runs as an actor is an instance of its own. Its key contains the id under which it was started and the
+effect that started it, so each start has a new key. The idempotency key of that effect is the child's generation; a
+message with another generation is stale. All instances below one root form an actor system. The root keeps the
+directory of system ids: it is notified when an actor that has one starts or ends, and forwards events sent to a
+system id that the sender does not know.
 
-A machine remembers how far it has heard its parent and its living children, however many there are. One that has
-ended has said all, because its report comes last; so what still comes from it is a repetition.
+The dedup window keeps the positions of the parent and of all living children, however many there are. A child's
+`ChildEnded` is its last message, so anything that arrives from it later is a repetition.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from settled.step.effects import Invoke, Send
 
 
 def start_child(context: ApplyContext, record: Record, effect: Invoke, machine: str) -> Record:
-    """`record` with a child of `machine`, which is owed its start."""
+    """Add a child of `machine` to `record`, with its `Start` in the outbox."""
     child = _child(context, record, effect.id, machine, effect.index, effect.system_id)
     parent = _parent(context, record, effect.id, child, effect.sync)
     return _add_child(context, record, child, Start(effect.input, parent), parent)
@@ -51,7 +52,10 @@ def start_child(context: ApplyContext, record: Record, effect: Invoke, machine: 
 def import_child(
     context: ApplyContext, record: Record, id: str, machine: str, index: int, known: Child, tree: Json
 ) -> Record:
-    """`record` with a child of `machine` that goes on from `tree`, which is owed to it; `known` is what it is here."""
+    """Add a child that continues from `tree`, with its `ImportChild` in the outbox.
+
+    `known` is the child as the parent's snapshot has it.
+    """
     child = _child(context, record, id, machine, index, known.system_id)
     parent = _parent(context, record, id, child, known.sync)
     return _add_child(context, record, child, ImportChild(tree, parent), parent)
@@ -61,6 +65,8 @@ def _child(
     context: ApplyContext, record: Record, id: str, machine: str, index: int, system_id: str | None
 ) -> ChildInstance:
     turn = open_turn(record)
+    # Keys are never reused: the record of an earlier child would ignore the `Start` of a new one. The nonce keeps them
+    # unique even after this instance is deleted and started again.
     instance = f"{context.key.instance}{CHILD_MARKER}{id}.{turn.nonce}.{turn.ordinal}.{index}"
     return ChildInstance(Key(machine, instance), context.effect_key(record, index), system_id)
 
@@ -79,24 +85,28 @@ def _add_child(
 
 
 def _detach_previous(context: ApplyContext, record: Record, id: str) -> Record:
-    """`record`, in which another child is to have the name `id`. Who has it runs on, and its report still counts."""
     child = record.children.get(id)
-    if child is None:
-        return record
-    window = record.window.remember_sender(child.key, child.generation, related_senders(record))
+    # As in XState, a child whose id is given to another runs on, and its report still counts.
+    return record if child is None else _detach_child(context, record, id, child)
+
+
+def _detach_child(context: ApplyContext, record: Record, id: str, child: ChildInstance) -> Record:
+    # The sender must be in the window even if it has never sent anything: `has_said_all` takes a child that is neither
+    # there nor among the children for one that has ended, and would drop its last events.
+    window = record.window.add_sender(child.key, child.generation, related_senders(record))
     detached = {**record.detached, child.generation: child.key}
     return _without_child(context, evolve(record, window=window, detached=detached), id)
 
 
 def stop_child(context: ApplyContext, record: Record, id: str) -> Record:
-    """`record` without its child `id`, which is owed the word to stop; as it is if there is none.
+    """Remove the child `id`, if there is one, and add a `StopChildInstance` for it to the outbox.
 
-    What it has said before it hears of that is still listened to, while it is among the last senders.
+    Events that it sent before it was stopped are still accepted, for as long as the window has it as a sender.
     """
     child = record.children.get(id)
     if child is None:
         return record
-    window = record.window.remember_sender(child.key, child.generation, related_senders(record))
+    window = record.window.add_sender(child.key, child.generation, related_senders(record))
     record = _without_child(context, evolve(record, window=window), id)
     return context.add_to_outbox(record, _stop_message(child.key, child.generation))
 
@@ -106,17 +116,15 @@ def _stop_message(child: Key, generation: str) -> Message:
 
 
 def stop_or_detach_child(context: ApplyContext, record: Record, id: str) -> Record:
-    """`record` without its child `id`, which the step in hand stops.
+    """Remove the child `id`, which the current step stops.
 
-    If this is a step that the child itself has caused by the last it did, its report is on the way. As in XState it is
-    still listened to, although nothing may wait for it any more.
+    The child is detached instead of stopped if its own last event caused this step: it has ended already and its
+    `ChildEnded` is on the way, which XState also delivers.
     """
     child = record.children.get(id)
     if child is None or not _is_last_event(open_turn(record).message, child):
         return stop_child(context, record, id)
-    window = record.window.remember_sender(child.key, child.generation, related_senders(record))
-    detached = {**record.detached, child.generation: child.key}
-    return _without_child(context, evolve(record, window=window, detached=detached), id)
+    return _detach_child(context, record, id, child)
 
 
 def _is_last_event(message: Message, child: ChildInstance) -> bool:
@@ -127,15 +135,15 @@ def _is_last_event(message: Message, child: ChildInstance) -> bool:
 
 
 def remove_detached_child(record: Record, generation: str) -> Record:
-    """`record`, once it has heard the report of a child that it has parted with."""
+    """Remove a detached child whose report has arrived."""
     detached = dict(record.detached)
-    window = record.window.forget_sender(detached.pop(generation))
+    window = record.window.remove_sender(detached.pop(generation))
     return evolve(record, window=window, detached=detached)
 
 
 def remove_child(context: ApplyContext, record: Record, id: str) -> Record:
-    """`record` without its child `id`, which has ended."""
-    window = record.window.forget_sender(record.children[id].key)
+    """Remove the child `id`, which has ended."""
+    window = record.window.remove_sender(record.children[id].key)
     return _without_child(context, evolve(record, window=window), id)
 
 
@@ -146,20 +154,20 @@ def _without_child(context: ApplyContext, record: Record, id: str) -> Record:
 
 
 def related_senders(record: Record) -> frozenset[str]:
-    """The senders that `record` remembers for as long as they live."""
+    """Return the keys of the parent and the children, whose positions are never evicted from the window."""
     parent = () if record.parent is None else (str(record.parent.key),)
     return frozenset((*parent, *(str(child.key) for child in record.children.values())))
 
 
 def has_said_all(record: Record, sender: SenderPosition) -> bool:
-    """Whether `stamp` is of a child that has said all."""
+    """Whether `sender` is a former child whose report has arrived, so that nothing new can come from it."""
     if sender.generation is None or str(sender.key) in record.window.senders:
         return False
     return all(child.generation != sender.generation for child in record.children.values())
 
 
 def report_to_parent(context: ApplyContext, record: Record) -> Record:
-    """`record`, whose machine has ended; its parent is owed the news, unless it was the parent who stopped it."""
+    """Add a `ChildEnded` for the parent to the outbox, unless the parent stopped this machine."""
     snapshot, parent = record.readable_snapshot(), record.parent
     if parent is None or snapshot.status == "stopped":
         return record
@@ -170,25 +178,26 @@ def report_to_parent(context: ApplyContext, record: Record) -> Record:
 
 
 def send_snapshot_to_parent(context: ApplyContext, record: Record, snapshot: Snapshot[Any]) -> Record:
-    """`record`, whose machine has come to `snapshot`; if its parent listens, it is owed that."""
+    """Add `snapshot` for the parent to the outbox, if the parent listens to snapshots and the machine is active."""
     parent, turn = record.parent, open_turn(record)
     if parent is None or not parent.sync or snapshot.status != "active":
         return record
     event = snapshot_event(parent.child, context.machine.to_json(snapshot))
     id = internal_id(context.effect_key(record, turn.index))
-    shown = Event(event, sender_position(context, record, parent.generation))
-    record = context.add_to_outbox(record, Message(parent.key, id, encode(shown)))
+    content = Event(event, sender_position(context, record, parent.generation))
+    record = context.add_to_outbox(record, Message(parent.key, id, encode(content)))
     return evolve(record, turn=evolve(turn, index=turn.index + 1))
 
 
 def snapshot_source(content: Event) -> str | None:
-    """The child whose snapshot `content` brings; None if it is an event of another kind, or of no instance."""
+    """Return the id of the child whose snapshot `content` is; None if it is another event or not from an instance."""
     type = str(content.event.get("type")) if isinstance(content.event, Mapping) else ""
     return type.removeprefix(SNAPSHOT) if content.sender and type.startswith(SNAPSHOT) else None
 
 
 def is_from_child(context: ApplyContext, id: str, sender: SenderPosition) -> bool:
-    """Whether a snapshot that the sender of `stamp` sends as the actor `id` is one of a child that is, or was, that."""
+    """Whether `sender` is or was the child `id` of this instance."""
+    # By the key alone, because a detached child is in `children` no more. Only its parent can start such an instance.
     return sender.key.instance.startswith(f"{context.key.instance}{CHILD_MARKER}{id}.")
 
 
@@ -196,13 +205,12 @@ def is_from_child(context: ApplyContext, id: str, sender: SenderPosition) -> boo
 
 
 def message_for(context: ApplyContext, record: Record, send: Send) -> Message | None:
-    """The message that brings the event of `send` to whoever it is for.
+    """Return the message with the event of `send`.
 
-    None for an actor of the machine that takes no events: a function, or a child that has ended. A delayed message may
-    be overtaken, so it does not say which step it is from.
+    Returns None if the target is an actor that takes no events: a function, or a child that has ended.
 
     Raises:
-        LogicError: nobody has this address.
+        LogicError: no actor has this address.
     """
     id, target = internal_id(context.effect_key(record, send.index)), _target(record, send)
     if isinstance(target, Key):
@@ -210,6 +218,7 @@ def message_for(context: ApplyContext, record: Record, send: Send) -> Message | 
     if target is None:
         return None
     if record.parent is not None:
+        # A delayed message can be overtaken by later ones. With a position it would then be dropped as a repetition.
         sender = sender_position(context, record) if send.delay is None else None
         return Message(record.parent.root, id, encode(ForwardToSystemId(target, send.event, sender)))
     raise LogicError(
@@ -235,12 +244,14 @@ def _event(context: ApplyContext, record: Record, send: Send, target: Key) -> Ev
 
 
 def sender_position(context: ApplyContext, record: Record, generation: str | None = None) -> SenderPosition:
-    """The stamp of what is about to be owed; `generation` is the sender's, if that is to its parent."""
+    """Return the position of the next message; `generation` is the sender's own, if the message is for its parent."""
+    # The length of the outbox is the message's index within its commit. So the position must be taken immediately
+    # before the message is added to the outbox.
     return SenderPosition(context.key, record.birth or context.nonce, context.version, len(record.outbox), generation)
 
 
 def resolve_address(record: Record, to: str) -> Key | str:
-    """Return the key that `to` stands for; a system id if only the root can know."""
+    """Return the key of the actor with the address `to`, or `to` itself if it may be a system id known to the root."""
     if to == PARENT and record.parent is not None:
         return record.parent.key
     if to in record.children:
@@ -254,47 +265,46 @@ def _root(context: ApplyContext, record: Record) -> Key:
 
 
 def _register_system_id(context: ApplyContext, record: Record, child: ChildInstance, parent: Parent) -> Record:
-    """The root's directory, told of a child's system id; at the root itself, changed."""
     if child.system_id is None:
         return record
-    word = RegisterSystemId(child.system_id, child.key, False, parent)
+    content = RegisterSystemId(child.system_id, child.key, False, parent)
     if record.parent is None:
-        return with_system_id(context, record, word)
+        return with_system_id(context, record, content)
     return context.add_to_outbox(
-        record, Message(parent.root, internal_id(f"{child.generation}/register"), encode(word))
+        record, Message(parent.root, internal_id(f"{child.generation}/register"), encode(content))
     )
 
 
 def _unregister_system_id(context: ApplyContext, record: Record, child: ChildInstance) -> Record:
     if child.system_id is None:
         return record
-    word = RegisterSystemId(child.system_id, child.key, True)
+    content = RegisterSystemId(child.system_id, child.key, True)
     if record.parent is None:
-        return with_system_id(context, record, word)
+        return with_system_id(context, record, content)
     return context.add_to_outbox(
-        record, Message(record.parent.root, internal_id(f"{child.generation}/unregister"), encode(word))
+        record, Message(record.parent.root, internal_id(f"{child.generation}/unregister"), encode(content))
     )
 
 
-def with_system_id(context: ApplyContext, record: Record, word: RegisterSystemId) -> Record:
-    """The root's `record` after `word`. That somebody ended says nothing of who has the system id since.
+def with_system_id(context: ApplyContext, record: Record, content: RegisterSystemId) -> Record:
+    """Update the directory of the root's `record`.
 
-    Who comes second to a system id cannot have it: it is stopped, and has failed for the machine that started it.
+    A child whose system id is already taken is stopped, and its parent is told that it failed.
     """
-    system, holder = dict(record.system), record.system.get(word.system_id)
-    if word.ended:
-        if holder == word.key:
-            del system[word.system_id]
-    elif word.parent is None or holder in (None, word.key):
-        system[word.system_id] = word.key
+    system, holder = dict(record.system), record.system.get(content.system_id)
+    if content.ended:
+        if holder == content.key:  # another actor may have registered the system id in the meantime
+            del system[content.system_id]
+    elif content.parent is None or holder in (None, content.key):
+        system[content.system_id] = content.key
     else:
-        return _stop_second_holder(context, record, word, word.parent)
+        return _fail_registration(context, record, content, content.parent)
     return evolve(record, system=system)
 
 
-def _stop_second_holder(context: ApplyContext, record: Record, word: RegisterSystemId, parent: Parent) -> Record:
-    message = f"the system id {word.system_id!r} is that of another actor already"
+def _fail_registration(context: ApplyContext, record: Record, content: RegisterSystemId, parent: Parent) -> Record:
+    message = f"the system id {content.system_id!r} is that of another actor already"
     error: Json = {"name": "SystemIdTaken", "message": message}
     report = encode(ChildEnded(parent.child, parent.generation, False, error))
     record = context.add_to_outbox(record, Message(parent.key, internal_id(f"{parent.generation}/taken"), report))
-    return context.add_to_outbox(record, _stop_message(word.key, parent.generation))
+    return context.add_to_outbox(record, _stop_message(content.key, parent.generation))

@@ -1,7 +1,7 @@
-"""Commands: what a turn asks of whoever drives it, and what it is told in return.
+"""The commands that a turn yields to its driver, and the answers that it receives.
 
-A driver performs each command and sends its answer, or raises the port's error where the turn waits. Every answer
-carries the time (`now`, seconds since the epoch): a turn has no other clock.
+The driver performs each command and sends its answer into the generator, or throws the port's error at the point where
+the turn waits. Every answer carries the time (`now`, in seconds since the epoch): a turn has no other clock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @frozen
 class Load:
-    """Read the stored record of `key`. Answered by `Loaded`, or by `Remembered` unless it must be `fresh`."""
+    """Read the record of `key`. Answered by `Loaded`, or, unless the read must be `fresh`, by `CachedRecord`."""
 
     key: Key
     fresh: bool = True
@@ -30,17 +30,19 @@ class Load:
 
 @frozen
 class LoadDeadLetters:
-    """Read the dead letters of `key`, oldest first. Answered by `Lying`."""
+    """Read the dead letters of `key`, oldest first. Answered by `DeadLettersLoaded`."""
 
     key: Key
 
 
 @frozen
 class Finish:
-    """Do all of `write`. Answered by `Done`; may raise `Conflict` or `Unknown`.
+    """Perform `write`, as `Backend.finish` does. Answered by `Done`, or by an error of that method.
 
-    `record` is what it stores, decoded: a driver may remember it. `notes` are what it does to the instance that nobody
-    has asked for, in words, for whoever watches.
+    Attributes:
+        write: the write.
+        record: the record that it stores, decoded; a driver may cache it.
+        notes: descriptions, for observers, of changes to the instance that no message asked for.
     """
 
     write: Write
@@ -50,9 +52,9 @@ class Finish:
 
 @frozen
 class PerformActions:
-    """Perform `actions` in order and stop at the first that fails. Answered by `Acted`.
+    """Perform `actions` in order, and stop at the first that fails. Answered by `ActionsPerformed`.
 
-    `snapshot` is the instance as it was committed under `fence`.
+    `snapshot` is the snapshot that was committed at version `fence`.
     """
 
     key: Key
@@ -74,10 +76,10 @@ class ActorCall:
 
 @frozen
 class RunActors:
-    """Let `invocations` run, each in its own right, and wait until one ends, or until `until`.
+    """Run `calls` concurrently and wait until one ends or the time is `until`. Answered by `ActorEnded`.
 
-    Those that run already, from an earlier `Run` of the same turn, go on; those no longer named may be interrupted.
-    Answered by `Ran`.
+    A call that is already running, from an earlier `RunActors` of the same turn, continues. A running call that is no
+    longer listed may be cancelled.
     """
 
     key: Key
@@ -88,9 +90,9 @@ class RunActors:
 
 @frozen
 class Release:
-    """Give `deliveries` back; the key is handed out again after `delay` seconds. Answered by `Done`.
+    """Release `deliveries`; their key is delivered again after `delay` seconds. Answered by `Done`.
 
-    `warning` says what is wrong, if a person should know.
+    `warning` describes a problem that an operator should know of; empty if there is none.
     """
 
     deliveries: tuple[Delivery, ...]
@@ -100,9 +102,9 @@ class Release:
 
 @frozen
 class Extend:
-    """Let the lease of `deliveries` begin anew, and so make sure that it was not lost. Answered by `Done`.
+    """Renew the lease of `deliveries`, which also verifies that it was not lost. Answered by `Done`.
 
-    May raise `LeaseLost`.
+    The driver throws LeaseLostError if the lease was lost.
     """
 
     deliveries: tuple[Delivery, ...]
@@ -110,7 +112,7 @@ class Extend:
 
 @frozen
 class Loaded:
-    """What `Load` found."""
+    """The answer to `Load`: the stored record, or None."""
 
     stored: Stored | None
     now: float
@@ -118,9 +120,10 @@ class Loaded:
 
 @frozen
 class CachedRecord:
-    """What the driver has seen stored last: `record` at `version`. Somebody else may have gone on since.
+    """The answer to `Load` from the driver's cache: `record` at `version`, which may be stale.
 
-    A commit finds that out by itself. What is decided without one must be looked at afresh.
+    A commit that rests on a stale record fails with ConflictError. A decision that is not followed by a commit must
+    rest on a fresh load.
     """
 
     record: Record
@@ -130,7 +133,7 @@ class CachedRecord:
 
 @frozen
 class DeadLettersLoaded:
-    """What `Letters` found."""
+    """The answer to `LoadDeadLetters`."""
 
     dead_letters: tuple[DeadLetter, ...]
     now: float
@@ -138,14 +141,14 @@ class DeadLettersLoaded:
 
 @frozen
 class Done:
-    """It is done."""
+    """The answer to a command that returns nothing."""
 
     now: float
 
 
 @frozen
 class ActionsPerformed:
-    """The first `count` actions were performed; `error` says how the next one failed, if one did."""
+    """The answer to `PerformActions`: how many were performed, and the error of the next one if it failed."""
 
     count: int
     now: float
@@ -154,7 +157,7 @@ class ActionsPerformed:
 
 @frozen
 class ActorResult:
-    """How an attempt ended: its output, or, unless `ok`, its error as JSON."""
+    """The result of an attempt: its output if `ok`, otherwise its error, as JSON."""
 
     id: str
     ok: bool
@@ -163,9 +166,10 @@ class ActorResult:
 
 @frozen
 class ActorEnded:
-    """The first attempt that has ended; None if it is `until` before. The others that end are told of one by one.
+    """The answer to `RunActors`: the result of one call that has ended, or None if `until` came first.
 
-    `interrupted`: the driver must stop now; what still runs is abandoned.
+    If several calls have ended, each is answered to a `RunActors` of its own. `interrupted` says that the driver must
+    stop now and abandons the calls that are still running.
     """
 
     result: ActorResult | None
@@ -179,28 +183,28 @@ Commands: TypeAlias = Generator[Command, Answer, T]
 
 
 def load(key: Key) -> Commands[Loaded]:
-    """`Load` afresh, with its answer typed."""
+    """Yield a fresh `Load` and return its answer, typed."""
     answer = yield Load(key)
     assert isinstance(answer, Loaded)
     return answer
 
 
 def load_cached(key: Key) -> Commands[Loaded | CachedRecord]:
-    """`Load`, or what is remembered, with its answer typed."""
+    """Yield a `Load` that the cache may answer, and return its answer, typed."""
     answer = yield Load(key, fresh=False)
     assert isinstance(answer, Loaded | CachedRecord)
     return answer
 
 
 def load_dead_letters(key: Key) -> Commands[DeadLettersLoaded]:
-    """`Letters`, with its answer typed."""
+    """Yield `LoadDeadLetters` and return its answer, typed."""
     answer = yield LoadDeadLetters(key)
     assert isinstance(answer, DeadLettersLoaded)
     return answer
 
 
 def finish(write: Write, record: Record | None = None, notes: tuple[str, ...] = ()) -> Commands[Done]:
-    """`Finish`, with its answer typed."""
+    """Yield `Finish` and return its answer, typed."""
     answer = yield Finish(write, record, notes)
     assert isinstance(answer, Done)
     return answer
@@ -209,28 +213,28 @@ def finish(write: Write, record: Record | None = None, notes: tuple[str, ...] = 
 def perform_actions(
     key: Key, actions: tuple[PerformAction, ...], snapshot: Snapshot[Any], fence: int
 ) -> Commands[ActionsPerformed]:
-    """`Act`, with its answer typed."""
+    """Yield `PerformActions` and return its answer, typed."""
     answer = yield PerformActions(key, actions, snapshot, fence)
     assert isinstance(answer, ActionsPerformed)
     return answer
 
 
 def run_actors(key: Key, calls: tuple[ActorCall, ...], until: float | None, fence: int) -> Commands[ActorEnded]:
-    """`Run`, with its answer typed."""
+    """Yield `RunActors` and return its answer, typed."""
     answer = yield RunActors(key, calls, until, fence)
     assert isinstance(answer, ActorEnded)
     return answer
 
 
 def release(deliveries: tuple[Delivery, ...], delay: float, warning: str = "") -> Commands[Done]:
-    """`Release`, with its answer typed."""
+    """Yield `Release` and return its answer, typed."""
     answer = yield Release(deliveries, delay, warning)
     assert isinstance(answer, Done)
     return answer
 
 
 def extend(deliveries: tuple[Delivery, ...]) -> Commands[Done]:
-    """`Extend`, with its answer typed."""
+    """Yield `Extend` and return its answer, typed."""
     answer = yield Extend(deliveries)
     assert isinstance(answer, Done)
     return answer

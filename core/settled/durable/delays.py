@@ -1,8 +1,9 @@
-"""Delays: the timers that active states must have, and what becomes of them when a machine was changed.
+"""The ``after`` timers of active states, and rearming them when the machine was changed.
 
-XState names a timer after its delay and its node. So a deploy that changes a delay, or a migration that renames a node,
-leaves a timer that nobody listens to, and a state that waits for one that does not run. Here the delay of an active
-state is always running: what is missing is armed again, and what belongs to no active state is forgotten.
+XState derives the id of an ``after`` timer from its delay and its node. A deploy that changes a delay, or a migration
+that renames a node, would therefore leave a timer whose event no state handles, and a state whose timer never fires.
+
+Law: the delays of active states are always running. Missing timers are started, and orphaned ones are cancelled.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from settled.errors import LogicError
 from settled.machine import Machine
 
 AFTER = "xstate.after."
-"""The prefix of the ids of all timers of ``after``."""
+"""The prefix of the ids of ``after`` timers: ``xstate.after.DELAY.NODE``."""
 
 
 def delays_of(snapshot: Snapshot[Any]) -> Sequence[After]:
-    """The delays of the active states, in document order."""
+    """Return the delays of the active states, in document order."""
     return [after for node in snapshot.configuration.nodes for after in node.after]
 
 
 def delay_of(machine: Machine[Any, Any], snapshot: Snapshot[Any], after: After) -> float:
-    """Return how long `after` takes in full, in seconds.
+    """Return the full length of `after`, in seconds.
 
     Raises:
-        LogicError: the machine's own code failed.
+        LogicError: the delay's implementation raised.
     """
     compute = machine.program.delays[after]
     if compute is None:
@@ -47,13 +48,13 @@ def delay_of(machine: Machine[Any, Any], snapshot: Snapshot[Any], after: After) 
 
 
 def rearm_timers(context: ApplyContext, record: Record) -> tuple[Record, Sequence[str]]:
-    """`record` with the timers that its machine, which was changed, expects; and what was done, in words.
+    """Give `record` the timers that its changed machine expects; also return a description of each change.
 
-    A migration may say that a running timer keeps its time (`migration`, with ``timers="keep"``): the new timer of the
-    same node, or else of the same delay, is due then. Every other one takes its full time from now.
+    A migration with ``timers="keep"`` lets timers keep their due times: a missing timer takes over the due time of an
+    orphaned one of the same node, or else of the same delay. Any other missing timer runs for its full length from now.
     """
     expected = {after.event: after for after in delays_of(record.readable_snapshot())}
-    running = {timer.id: token for token, timer in record.timers.items() if timer.id and _is_of_a_state(timer)}
+    running = {timer.id: token for token, timer in record.timers.items() if timer.id and _is_after_timer(timer)}
     missing = [after for event, after in expected.items() if event not in running]
     orphans = {id: token for id, token in running.items() if id not in expected}
     kept = _kept_due_times(context, record, missing, orphans)
@@ -72,36 +73,32 @@ def rearm_timers(context: ApplyContext, record: Record) -> tuple[Record, Sequenc
     return evolve(record, version=context.machine.version, fingerprint=context.machine.fingerprint, armed=None), notes
 
 
-def _is_of_a_state(timer: ActiveTimer) -> bool:
-    """Whether `timer` was made by an ``after``: a delayed raise may have been given such an id, too."""
+def _is_after_timer(timer: ActiveTimer) -> bool:
+    # The id alone is not enough: a machine may give a delayed `raise` such an id, too.
     return timer.message is None and str(timer.id).startswith(AFTER) and timer.event == {"type": timer.id}
 
 
 def _kept_due_times(
     context: ApplyContext, record: Record, missing: Sequence[After], orphans: dict[str, str]
 ) -> dict[str, float]:
-    """When the timers are due that take over the time of one that is not listened to any more."""
+    """Return the due times, by timer id, of the `missing` timers that take over the due time of an orphan."""
     if not context.machine.keeps_timers(record.armed_for[1]):
         return {}
-    left = {id: record.timers[token].due for id, token in orphans.items()}
+    available = {id: record.timers[token].due for id, token in orphans.items()}
     kept: dict[str, float] = {}
-    for is_alike in (_is_of_the_same_node, _is_of_the_same_delay):
+    # All matches by node first: one by delay alone must not take the due time that another timer of its node keeps.
+    for part_of in (_node_of, _delay_name_of):
         for after in missing:
-            found = next((id for id in left if after.event not in kept and is_alike(id, after.event)), None)
+            matches = (id for id in available if after.event not in kept and part_of(id) == part_of(after.event))
+            found = next(matches, None)
             if found is not None:
-                kept[after.event] = left.pop(found)
+                kept[after.event] = available.pop(found)
     return kept
 
 
-def _is_of_the_same_node(one: str, other: str) -> bool:
-    return _parts(one)[1] == _parts(other)[1]
+def _delay_name_of(id: str) -> str:
+    return id.removeprefix(AFTER).partition(".")[0]
 
 
-def _is_of_the_same_delay(one: str, other: str) -> bool:
-    return _parts(one)[0] == _parts(other)[0]
-
-
-def _parts(id: str) -> tuple[str, str]:
-    """The delay and the node that a timer is named after."""
-    delay, _, node = id.removeprefix(AFTER).partition(".")
-    return delay, node
+def _node_of(id: str) -> str:
+    return id.removeprefix(AFTER).partition(".")[2]

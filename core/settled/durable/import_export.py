@@ -1,4 +1,4 @@
-"""Adopt and gather: a family that has lived elsewhere becomes instances here, and instances become a family again."""
+"""Import a persisted XState actor tree as instances, and export instances as such a tree."""
 
 from __future__ import annotations
 
@@ -20,58 +20,64 @@ from settled.machine import Machine
 
 
 def import_tree(machine: Machine[Any, Any], key: Key, tree: Any, found: Stored | None, nonce: str, now: float) -> Write:
-    """The write that makes of `tree`, what XState has persisted, the instance `key` and those below it.
+    """Return the write that imports `tree` as the instance `key` and its child machines.
 
-    It is one commit, with the turn open in which the instance begins: whoever is woken by the message that is sent
-    along, or comes by for any other reason, goes on from there. If that message was lost with the answer, the same
-    adoption once more sends it again.
+    It is a single commit that leaves the first turn open, and sends a `Wake`. The turn is resumed by the worker that
+    receives this or any other message of the key. Repeating the import sends the `Wake` again if it may have been lost.
 
     Args:
-        tree: JSON.
-        found: what is stored under `key`.
-        nonce: text that nothing else was given.
+        machine: the machine of the instance.
+        key: the instance.
+        tree: a persisted snapshot of XState, as JSON.
+        found: the stored state of `key`, if there is one.
+        nonce: unique text.
+        now: the time, in seconds since the epoch.
 
     Raises:
-        RecordError: it is no snapshot of this machine and its actors, or there is such an instance already.
+        RecordError: `tree` is not a snapshot of this machine and its actors, or the instance exists already.
         EventError: an outsider may not start an instance of this name.
     """
     check_start(key)
-    begun = internal_id(f"import/{Message(key, '', write(tree)).digest}/")
-    before = None if found is None or found.is_deleted else record_from_json(machine, key, found.body)
-    if before is not None and before.snapshot is not None:
-        return _repeated(key, before, begun)
-    waking = Message(key, f"{begun}{nonce}", encode(Wake()))
+    # The digest of the tree in the message id is how a repetition of this import recognizes its own commit.
+    id_prefix = internal_id(f"import/{Message(key, '', write(tree)).digest}/")
+    existing = None if found is None or found.is_deleted else record_from_json(machine, key, found.body)
+    if existing is not None and existing.snapshot is not None:
+        return _repeat_import(key, existing, id_prefix)
+    wake = Message(key, f"{id_prefix}{nonce}", encode(Wake()))
     version = 1 if found is None else found.version + 1
-    context = ApplyContext(machine, key, now, waking.id, 0.0, version, f"{nonce}.{version}")
+    context = ApplyContext(machine, key, now, wake.id, 0.0, version, f"{nonce}.{version}")
+    # Keep the window and the high-water mark of an earlier instance, so that none of its messages is taken again.
     blank = Record() if found is None else record_from_tombstone(key, found.body)
-    record = evolve(restore(context, blank, waking, tree), nonce=context.nonce)
-    return Write(key, record_to_stored(machine, record, version, now), version - 1, sends=(waking,))
+    record = evolve(restore(context, blank, wake, tree), nonce=context.nonce)
+    return Write(key, record_to_stored(machine, record, version, now), version - 1, sends=(wake,))
 
 
-def _repeated(key: Key, record: Record, begun: str) -> Write:
-    """Finish an adoption that was committed before: wake the instance if it has not begun, else do nothing."""
-    if record.turn is not None and record.turn.message.id.startswith(begun):
-        return Write(key, sends=(record.turn.message,))
-    if any(id.startswith(begun) for id in record.window.ids):
+def _repeat_import(key: Key, record: Record, id_prefix: str) -> Write:
+    if record.turn is not None and record.turn.message.id.startswith(id_prefix):
+        return Write(key, sends=(record.turn.message,))  # the same message id, so a `Wake` that was not lost is one
+    if any(id.startswith(id_prefix) for id in record.window.ids):
         return Write(key)
     raise RecordError(f"{key}: there is such an instance already")
 
 
 def export_tree(
-    machine: Machine[Any, Any], key: Key, look: Callable[[Machine[Any, Any], Key], Record | None]
+    machine: Machine[Any, Any], key: Key, load: Callable[[Machine[Any, Any], Key], Record | None]
 ) -> PersistedTree:
-    """The family of the instance `key`, whose records `look` finds.
+    """Return the persisted tree of the instance `key` and its child machines.
+
+    `load` returns the record of a machine's instance, or None if there is none.
 
     Raises:
-        RecordError: one of them is missing, or cannot be read.
+        RecordError: the instance does not exist, or a record cannot be read.
     """
-    record = look(machine, key)
+    record = load(machine, key)
     if record is None:
         raise RecordError(f"{key}: there is no such instance")
     snapshot = record.readable_snapshot()
     children: dict[str, PersistedTree] = {}
-    for id, home in record.children.items():
+    for id, child in record.children.items():
         logic = machine.actor(snapshot.children[id].src)
-        if isinstance(logic, Machine) and look(logic, home.key) is not None:
-            children[id] = export_tree(logic, home.key, look)
+        # A child without a record has not taken its `Start` yet.
+        if isinstance(logic, Machine) and load(logic, child.key) is not None:
+            children[id] = export_tree(logic, child.key, load)
     return PersistedTree(snapshot, children)

@@ -1,8 +1,8 @@
-"""What travels between instances: a key, an id, and text.
+"""Messages between instances, and the JSON of their bodies.
 
-A queue sees a `Message` and need not read it. What the text says is a `Content`, a closed union; only the turn reads
-it. A timer's message carries a token and not the event, and a child's report its generation: what the record does not
-expect is stale, and nobody outside can forge it.
+A queue sees a `Message` and need not read its body. The body encodes a `Content`, a closed union that only the turn
+decodes. The message of a timer carries a token instead of the event, and a child's report carries the child's
+generation, so a message that the record does not expect is recognized as stale, and an outsider cannot forge one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from settled.key import Key
 
 @frozen
 class Message:
-    """A message for `key`. `id` is its sender's and stays the same however often it is sent; `body` is JSON text."""
+    """A message for the instance `key`.
+
+    Attributes:
+        key: the instance.
+        id: chosen by the sender, and the same each time the message is sent.
+        body: JSON text; see `encode`.
+    """
 
     key: Key
     id: str
@@ -28,15 +34,15 @@ class Message:
 
     @property
     def digest(self) -> str:
-        """Six characters that tell two bodies under one id apart; what machines send is told by the id alone."""
+        """Six hexadecimal digits that distinguish two bodies sent under one id."""
         if self.id.startswith(RESERVED_PREFIX):
-            return "000000"
+            return "000000"  # ids of machines are unique by construction, and outsiders cannot use them
         return f"{crc32(self.body.encode('utf-8', 'surrogatepass')) & 0xFFFFFF:06x}"
 
 
 @frozen
 class Timer:
-    """`message`, to be put into the queue at `due` (seconds since the epoch): at least once, and never early."""
+    """A message to send at `due`, in seconds since the epoch: at least once, and never early."""
 
     id: str
     message: Message
@@ -44,47 +50,52 @@ class Timer:
 
 
 RESERVED_PREFIX = "settled:"
-"""The prefix of the ids of messages that machines send. Nobody else may use such an id (see `Client.send`)."""
+"""The prefix of the ids of messages that machines send. Other senders must not use it; see `check_id`."""
 
 CHILD_MARKER = "/~"
-"""Stands before the id of a child machine in its instance's name. Nobody but its parent may start such an instance."""
+"""Precedes the id of a child machine in its instance's name. Only its parent may start it; see `check_start`."""
 
 
 def internal_id(name: str) -> str:
-    """The id of a message that a machine sends, which no outsider can have used."""
+    """Return the id of a message that a machine sends, which no outsider can use."""
     return f"{RESERVED_PREFIX}{name}"
 
 
 def check_id(id: str) -> None:
-    """Let an outsider use the message id `id`, unless it could be that of a machine's message.
+    """Check that an outsider may use the message id `id`.
 
     Raises:
-        EventError: it could.
+        EventError: it has the prefix reserved for messages of machines.
     """
     if id.startswith(RESERVED_PREFIX):
         raise EventError(
-            f"the message id {id!r} begins with {RESERVED_PREFIX!r}, as those of machines do: use another one"
+            f"the message id {id!r} begins with {RESERVED_PREFIX!r}, which is reserved for machines: use another one"
         )
 
 
 def check_start(key: Key) -> None:
-    """Let an outsider start the instance `key`, unless its name is none, or could be that of a child machine.
+    """Check that an outsider may start the instance `key`.
 
     Raises:
-        EventError: it is.
+        EventError: its name is empty, or could be that of a child machine.
     """
     if not key.instance:
         raise EventError("an instance needs a name: the one given is empty")
     if CHILD_MARKER in key.instance:
-        raise EventError(f"{key}: {CHILD_MARKER!r} is in the names of child machines only: use another name")
+        raise EventError(f"{key}: {CHILD_MARKER!r} is allowed in the names of child machines only: use another name")
 
 
 @frozen
 class SenderPosition:
-    """The commit and instance that sent a message, and its place among that commit's. Undelayed messages carry it.
+    """The position of an undelayed message among all that its sending instance has sent.
 
-    `birth` tells the lives of the sender apart: its versions may begin again where a store forgets. `generation` is the
-    start of the sender that counts, if it writes to its own parent.
+    Attributes:
+        key: the sender.
+        birth: the nonce with which the sender was started. A sender that is started again has another one, so its
+            positions are not compared even if the store has lost its versions and they begin again.
+        version: the version of the commit that sent the message.
+        index: the position among the messages of that commit.
+        generation: the sender's generation as a child, if the message is for its parent.
     """
 
     key: Key
@@ -95,16 +106,20 @@ class SenderPosition:
 
     @property
     def order(self) -> tuple[int, int]:
-        """What grows from one message of a sender to its next."""
+        """The sort key: it increases from each message of a sender to the next."""
         return (self.version, self.index)
 
 
 @frozen
 class Parent:
-    """To whom a child machine reports: its parent's key, and the id and generation under which it was started.
+    """The parent of a child machine.
 
-    `root` is the machine at the top, which knows the system ids of all below it. `sync`: the parent listens to the
-    child's snapshots.
+    Attributes:
+        key: the parent.
+        child: the id under which the parent started the child.
+        generation: identifies this start of the child; see `children`.
+        root: the top of the actor system, which has the directory of its system ids.
+        sync: whether the child sends each of its snapshots to the parent (XState's ``syncSnapshot``).
     """
 
     key: Key
@@ -116,7 +131,7 @@ class Parent:
 
 @frozen
 class Start:
-    """Create the instance; `parent` if it is another machine's child."""
+    """Create the instance; `parent` is set if it is the child of another machine."""
 
     input: Json = None
     parent: Parent | None = None
@@ -124,7 +139,7 @@ class Start:
 
 @frozen
 class ImportChild:
-    """Create a child from `tree`: its snapshot and those below it, as XState persists them."""
+    """Create a child from `tree`: its snapshot and those of its descendants, as XState persists them."""
 
     tree: Json
     parent: Parent
@@ -132,9 +147,12 @@ class ImportChild:
 
 @frozen
 class Event:
-    """An event for the machine; `stamp` if another instance sent it without a delay.
+    """An event for the machine.
 
-    `is_last`: the sender is a child that has ended since, and its report follows.
+    Attributes:
+        event: the event.
+        sender: the message's position, if another instance sent it without a delay.
+        is_last: the sender is a child that ended in the same step, so its `ChildEnded` follows.
     """
 
     event: Json
@@ -144,9 +162,9 @@ class Event:
 
 @frozen
 class TimerFired:
-    """The timer `token` is due. The event it stands for is in the record, if the timer still is.
+    """The timer `token` is due. Its event is in the record, if the timer still is.
 
-    `early` is how often that was said too early.
+    `early` counts how many times the timer has been delivered before it was due.
     """
 
     token: str
@@ -155,7 +173,7 @@ class TimerFired:
 
 @frozen
 class ChildEnded:
-    """A child machine has ended: `done` with its output as `data`, or else with an error."""
+    """A child machine has ended: `done` with its output as `data`, or otherwise with its error."""
 
     child: str
     generation: str
@@ -165,16 +183,16 @@ class ChildEnded:
 
 @frozen
 class StopChildInstance:
-    """The parent has stopped this child; `generation` says which."""
+    """Stop this child machine, if it still has the generation that the parent stopped."""
 
     generation: str
 
 
 @frozen
 class RegisterSystemId:
-    """To a root: the instance `key` below it goes by `system_id` now, or, if it has `ended`, no more.
+    """To a root: register `key` in the system under `system_id`, or unregister it if it has `ended`.
 
-    `parent`: to whom it reports, if it has only just been started.
+    `parent` is the parent of the instance if it was just started: it hears of a system id that is already taken.
     """
 
     system_id: str
@@ -185,7 +203,7 @@ class RegisterSystemId:
 
 @frozen
 class ForwardToSystemId:
-    """To a root: pass `event` on to whoever goes by `system_id`; `stamp` if it was sent without a delay."""
+    """To a root: forward `event` to the actor that has `system_id`; `sender` is set if it was sent without a delay."""
 
     system_id: str
     event: Json
@@ -194,7 +212,7 @@ class ForwardToSystemId:
 
 @frozen
 class Wake:
-    """Wake up and look at the record; nothing is applied."""
+    """Load the record and resume its open turn or redrive, if any; the message itself changes nothing."""
 
 
 Content: TypeAlias = (
@@ -211,19 +229,19 @@ Content: TypeAlias = (
 
 
 def encode(content: Content) -> str:
-    """`content` as the text of a message's body."""
+    """Return `content` as the body of a message."""
     return write(_to_json(content))
 
 
 def decode(body: str) -> Content:
-    """The content of a body that `encode` wrote.
+    """Return the content of a body that `encode` wrote.
 
     Raises:
-        EventError: the text is nothing that `encode` writes.
+        EventError: `encode` did not write this text.
     """
     try:
         data = parse(body)
-        return _READ[data["kind"]](data)
+        return _FROM_JSON[data["kind"]](data)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EventError(f"not a message of settled: {body[:80]!r} ({error})") from error
 
@@ -258,11 +276,11 @@ def _to_json(content: Content) -> dict[str, Json]:
         case StopChildInstance():
             return {"kind": "stop", "generation": content.generation}
         case RegisterSystemId(system_id, key, ended, parent):
-            by: dict[str, Json] = {"parent": parent_to_json(parent)} if parent else {}
-            return {"kind": "register", "system_id": system_id, "key": str(key), "ended": ended, **by}
+            reports_to: dict[str, Json] = {"parent": parent_to_json(parent)} if parent else {}
+            return {"kind": "register", "system_id": system_id, "key": str(key), "ended": ended, **reports_to}
         case ForwardToSystemId(system_id, event, sender):
-            stamped: dict[str, Json] = {"sender": _sender_to_json(sender)} if sender else {}
-            return {"kind": "forward", "system_id": system_id, "event": event, **stamped}
+            position: dict[str, Json] = {"sender": _sender_to_json(sender)} if sender else {}
+            return {"kind": "forward", "system_id": system_id, "event": event, **position}
         case Wake():
             return {"kind": "wake"}
         case _:
@@ -278,19 +296,19 @@ def _sender_to_json(sender: SenderPosition) -> Json:
 
 
 def _sender_from_json(data: Any) -> SenderPosition:
-    sender, birth, version, place, generation = data
-    child = None if generation is None else str(generation)
-    return SenderPosition(Key.parse(sender), str(birth), int(version), int(place), child)
+    key, birth, version, index, generation = data
+    child_generation = None if generation is None else str(generation)
+    return SenderPosition(Key.parse(key), str(birth), int(version), int(index), child_generation)
 
 
 def parent_to_json(parent: Parent) -> Json:
-    """`parent` as JSON, for a message or a record."""
+    """Return `parent` as JSON, for a message or a record."""
     sync = [True] if parent.sync else []
     return [str(parent.key), parent.child, parent.generation, str(parent.root), *sync]
 
 
 def parent_from_json(data: Any) -> Parent:
-    """The parent that `parent_to_json` wrote."""
+    """Return the parent that `parent_to_json` wrote."""
     key, child, generation, root, *sync = data
     return Parent(Key.parse(key), str(child), str(generation), Key.parse(root), sync == [True])
 
@@ -299,7 +317,7 @@ def _optional_parent(data: Any) -> Parent | None:
     return None if data is None else parent_from_json(data)
 
 
-_READ: Mapping[str, Callable[[Mapping[str, Any]], Content]] = {
+_FROM_JSON: Mapping[str, Callable[[Mapping[str, Any]], Content]] = {
     "start": lambda data: Start(data["input"], _optional_parent(data["parent"])),
     "import": lambda data: ImportChild(data["tree"], parent_from_json(data["parent"])),
     "event": lambda data: Event(

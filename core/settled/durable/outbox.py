@@ -1,7 +1,7 @@
-"""Posting: each effect of a step is entered into the record.
+"""Entering the effects of a step into the record, and its timers.
 
-It becomes something owed (a message, a timer, an action), something watched (a timer, a call of a function actor, a
-child), or nothing.
+An effect becomes an outbox entry (a message, a timer, an action), a part of the record that is waited for (a timer, a
+function actor, a child), or nothing.
 """
 
 from __future__ import annotations
@@ -30,21 +30,19 @@ from settled.step.effects import Cancel, Effect, Emit, Execute, Invoke, Log, Rai
 
 
 def enqueue_effects(context: ApplyContext, record: Record, effects: Sequence[Effect]) -> Record:
-    """`record` with `effects` of its open turn entered, in their order.
-
-    But for one thing: an entry action may send to an actor that its own node is about to start. XState keeps such an
-    event until the actor is there, and so does this.
-    """
-    early: list[Send] = []
+    """Enter `effects` of the open turn into `record`, in order."""
+    awaiting: list[Send] = []
     for effect in effects:
+        # An entry action may send to an actor that its node has yet to invoke. As in XState, the event is kept until
+        # the actor is started: resolved now, it would be dropped, or go to an earlier child of the same id.
         if isinstance(effect, Send) and effect.target_kind == "awaited":
-            early.append(effect)
+            awaiting.append(effect)
             continue
         record = _enqueue_effect(context, record, effect)
         if isinstance(effect, Invoke):
-            for send in early:
+            for send in awaiting:
                 record = _enqueue_effect(context, record, send) if send.to == effect.id else record
-            early = [send for send in early if send.to != effect.id]
+            awaiting = [send for send in awaiting if send.to != effect.id]
     return record
 
 
@@ -53,7 +51,7 @@ def _enqueue_effect(context: ApplyContext, record: Record, effect: Effect) -> Re
         case Execute() | Emit() | Log():
             return context.add_to_outbox(record, PerformAction(effect, context.effect_key(record, effect.index)))
         case Invoke():
-            return _invoke(context, record, effect)
+            return _start_actor(context, record, effect)
         case Stop(_, id):
             return record if id is None else stop_or_detach_child(context, _drop_actor(record, id), id)
         case Send(delay=timedelta() as delay):
@@ -72,7 +70,7 @@ def _enqueue_effect(context: ApplyContext, record: Record, effect: Effect) -> Re
             assert_never(effect)
 
 
-def _invoke(context: ApplyContext, record: Record, effect: Invoke) -> Record:
+def _start_actor(context: ApplyContext, record: Record, effect: Invoke) -> Record:
     logic, turn = context.machine.actor(effect.src), open_turn(record)
     if isinstance(logic, Machine):
         return start_child(context, record, effect, logic.id)
@@ -86,9 +84,9 @@ def _drop_actor(record: Record, id: str) -> Record:
 
 
 def _start_send_timer(context: ApplyContext, record: Record, effect: Send, delay: timedelta) -> Record:
-    """A timer of the sender's. Whom it is for is settled now: a child may be gone by then, or be another one."""
     timer = ActiveTimer(context.due_in(delay_in_seconds(delay)), effect.event, effect.id)
     if effect.to != INTERNAL:
+        # The target is resolved now, as in XState: once the timer is due, its id may belong to another child.
         message = message_for(context, record, effect)
         if message is None:
             return record
@@ -96,11 +94,8 @@ def _start_send_timer(context: ApplyContext, record: Record, effect: Send, delay
     return _start_timer(context, record, context.effect_key(record, effect.index), timer)
 
 
-# Timers
-
-
-# Several may run under one id. It is the name of the last of them, for as long as none of them has fired or been
-# cancelled; the others cannot be called by it any more.
+# Timers: several may be active under one id, as in XState. The id refers to the last one started, until one of them
+# has fired or was cancelled; after that it refers to none.
 
 
 def _start_timer(context: ApplyContext, record: Record, token: str, timer: ActiveTimer) -> Record:
@@ -118,7 +113,7 @@ def _without_id(record: Record, id: str) -> Record:
 
 
 def cancel_timer(context: ApplyContext, record: Record, token: str) -> Record:
-    """`record` without a timer that must not fire any more."""
+    """Remove the timer `token`, and cancel it at the timers port if it was scheduled there."""
     scheduled = record.timers[token].scheduled
     record = _without_timer(record, token)
     return context.add_to_outbox(record, CancelTimer(token)) if scheduled else record
@@ -129,20 +124,21 @@ def _without_timer(record: Record, token: str) -> Record:
 
 
 def remove_fired_timer(record: Record, token: str) -> Record:
-    """`record` without a timer that has fired."""
+    """Remove the timer `token`, which has fired."""
     id = record.timers[token].id
     record = _without_timer(record, token)
     return record if id is None else _without_id(record, id)
 
 
 def next_due_timer(record: Record, now: float) -> str | None:
-    """The token of the timer that is to fire first: of those due at one moment, the one that was scheduled first."""
-    due = [(timer.due, place, token) for place, (token, timer) in enumerate(record.timers.items()) if timer.due <= now]
+    """Return the token of the due timer that fires first; None if no timer is due."""
+    # Of timers due at the same time, the one started first fires first: `timers` is in the order of their start.
+    due = [(timer.due, index, token) for index, (token, timer) in enumerate(record.timers.items()) if timer.due <= now]
     return min(due)[2] if due else None
 
 
 def schedule_timers(context: ApplyContext, record: Record) -> Record:
-    """`record`, whose turn is over, with all of its timers owed to the timers' port, which has most of them already."""
+    """Add the timers that outlive a turn to the outbox, for the timers port; most are scheduled there already."""
     if not record.timers:
         return record
     for token, timer in record.timers.items():
@@ -152,22 +148,22 @@ def schedule_timers(context: ApplyContext, record: Record) -> Record:
 
 
 def enqueue_delayed_send(context: ApplyContext, record: Record, token: str, message: tuple[str, str]) -> Record:
-    """A delayed send is due: its message is owed, under the idempotency key that it was scheduled under."""
+    """Add the message of a delayed send that is due to the outbox."""
     key, body = message
+    # The token as message id: a timer that is delivered twice, or again after a crash, sends the same message.
     return context.add_to_outbox(remove_fired_timer(record, token), Message(Key.parse(key), internal_id(token), body))
 
 
 MAX_DOUBLINGS = 60
-"""The most times that the delay of an early timer doubles; that is beyond every clock."""
+"""How many times the delay of an early timer doubles at most, so that it stays a finite time."""
 
 
 def postpone_timer(context: ApplyContext, record: Record, token: str, early: int) -> Record:
-    """`record`, whose timer `token` has come before it is due, and is owed to the timers' port again.
-
-    To wait for it here would block the key. Where it is early again the port's clock is ahead of this one, and would
-    bring it at once for ever: it is to come later by as much as is left here, and by twice as much each further time.
-    """
+    """Schedule the timer `token` again, which was delivered before it was due."""
+    # Waiting here instead would block the key.
     due = record.timers[token].due
     if early:
+        # The clock of the port is ahead of this one, and a timer scheduled for the same time would come at once, again
+        # and again. So it is delayed by the time that is left here, and by twice as much each further time.
         due += (due - context.now) * 2.0 ** min(early - 1, MAX_DOUBLINGS)
     return context.add_to_outbox(record, Timer(token, timer_message(context.key, token, early + 1), due))

@@ -1,7 +1,7 @@
-"""A family: a machine and the machines it has started, as XState persists them, one snapshot within the other.
+"""The persisted snapshot of a machine with those of its child machines nested in it, as XState writes it.
 
-Here each of them is an instance of its own. A family is how they travel together: from Node, where they live in one
-actor system, and back.
+In settled each of these machines is an instance of its own. The tree is the exchange format with XState, where they
+run in one actor system and are persisted together.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from settled.machine import Machine
 
 @frozen
 class PersistedTree:
-    """A snapshot, and those of the machines that it started and that still run, by the ids it gave them."""
+    """A snapshot, and the trees of its active child machines by id."""
 
     snapshot: Snapshot[Any]
     children: Mapping[str, PersistedTree] = {}
 
 
-def to_xstate_json(machine: Machine[Any, Any], family: PersistedTree) -> str:
-    """What XState's ``getPersistedSnapshot`` would give, as text.
+def to_xstate_json(machine: Machine[Any, Any], tree: PersistedTree) -> str:
+    """Return the JSON text of what XState's ``getPersistedSnapshot`` returns.
 
     Raises:
-        LogicError: a context is not JSON; the message says where in it.
+        LogicError: a context is not JSON; the error message says where.
     """
-    return write(tree_to_json(machine, family))
+    return write(tree_to_json(machine, tree))
 
 
 def from_xstate_json(machine: Machine[Any, Any], text: str) -> PersistedTree:
-    """The family that `dump_family`, or XState, has written.
+    """Return the tree in `text`, which `to_xstate_json` or XState wrote.
 
     Raises:
-        RecordError: `text` is no JSON, or no snapshot of this machine and its actors; the message says where.
+        RecordError: `text` is not JSON, or not a snapshot of this machine and its actors; the error message says where.
     """
     try:
         data = parse(text)
@@ -48,22 +48,22 @@ def from_xstate_json(machine: Machine[Any, Any], text: str) -> PersistedTree:
 
 
 def tree_from_json(machine: Machine[Any, Any], data: Json) -> PersistedTree:
-    """The family in `data`, what `family_to_json`, or XState, has made.
+    """Return the tree in `data`, which `tree_to_json` or XState made.
 
     Raises:
-        RecordError: it is no snapshot of this machine and its actors; the message says where.
+        RecordError: `data` is not a snapshot of this machine and its actors; the error message says where.
     """
     return _from_json(machine, data, "snapshot")
 
 
-def tree_to_json(machine: Machine[Any, Any], family: PersistedTree) -> dict[str, Json]:
-    """Return what XState's ``getPersistedSnapshot`` would give."""
-    data = machine.to_json(family.snapshot)
-    plain = data["children"]
-    assert is_object(plain), "a persisted snapshot has its children by id"
-    children: dict[str, Any] = {id: dict(child) for id, child in plain.items()}
-    for id, child in family.children.items():
-        children[id]["snapshot"] = tree_to_json(_child_machine(machine, family.snapshot, id), child)
+def tree_to_json(machine: Machine[Any, Any], tree: PersistedTree) -> dict[str, Json]:
+    """Return what XState's ``getPersistedSnapshot`` returns, as JSON."""
+    data = machine.to_json(tree.snapshot)
+    own_children = data["children"]
+    assert is_object(own_children), "a persisted snapshot has its children by id"
+    children: dict[str, Any] = {id: dict(child) for id, child in own_children.items()}
+    for id, child in tree.children.items():
+        children[id]["snapshot"] = tree_to_json(_child_machine(machine, tree.snapshot, id), child)
     return {**data, "children": children}
 
 
@@ -84,5 +84,5 @@ def _child_machine(machine: Machine[Any, Any], snapshot: Snapshot[Any], id: str)
     child = snapshot.children.get(id)
     logic = None if child is None else machine.actor(child.src)
     if not isinstance(logic, Machine):
-        raise RecordError(f"{machine.id}: its actor {id!r} is no machine")
+        raise RecordError(f"{machine.id}: its actor {id!r} is not a machine")
     return logic

@@ -1,12 +1,12 @@
-"""The contract between settled and a place to live: a store, a queue, timers, and the three of them as one backend.
+"""The contract between settled and a backend: a store, a queue, timers, and the three of them opened together.
 
-An adapter's author can work from these docstrings alone; the conformance suite holds an adapter to each sentence.
-Ports are synchronous and know nothing of statecharts: a store keeps text under a version, a queue hands text out
-under a lease. An adapter makes one vendor call for one port call, translates the vendor's errors, and neither
-retries nor encodes. The vendor's own automatic retries are switched off, because a retry that nobody sees makes a
-lost answer look like a conflict.
+These docstrings are all that an adapter author needs; the conformance suite checks every sentence of them. The ports
+are synchronous and know nothing of statecharts: a store keeps text under a version, and a queue delivers text under a
+lease. An adapter makes one vendor call per port call, translates the vendor's errors, and neither retries nor encodes.
+Disable the vendor client's automatic retries: a hidden retry of a commit whose response was lost looks like a conflict.
 
-Every method may raise `Unavailable` (nothing happened), `Unknown` (it may have happened) and `Denied`.
+Any method may raise UnavailableError (nothing happened), OutcomeUnknownError (it may have happened), AccessDeniedError,
+BackendConfigError, and, once the backend is closed, BackendClosedError.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from settled.key import Key
 
 @frozen
 class Index:
-    """What a store may list instances by, without reading their bodies.
+    """The fields by which a store may list instances without reading their bodies.
 
-    `status` is the instance's status as XState names it (``active``, ``done``, ``error``, ``stopped``), ``halted``
-    while it waits for an operator, or ``absent`` before its start. `tags` are the tags of its active nodes.
-    `updated` is in seconds since the epoch.
+    Attributes:
+        status: XState's status of the instance (``active``, ``done``, ``error``, ``stopped``), ``halted`` while it
+            waits for an operator, ``absent`` before its start, or `DELETED`.
+        tags: the tags of its active nodes.
+        updated: the time of the commit, in seconds since the epoch.
     """
 
     status: str
@@ -37,15 +39,16 @@ class Index:
 
 
 DELETED = "deleted"
-"""The status of a tombstone: what is left of an instance that was deleted."""
+"""The status of a tombstone, which replaces the record of a deleted instance."""
 
 
 @frozen
 class Stored:
-    """What a store keeps for a key: its version, its text, and what it may be listed by.
+    """The stored state of a key: its version, its text, and the fields it is listed by.
 
-    What is left of a deleted instance is a `Stored`, too: its version goes on, so that a worker that still remembers
-    the old instance cannot commit over the next one, and its text says how far the old one had come in its queue.
+    Deleting an instance leaves a tombstone, which is also a `Stored`. Versions continue across it, so a worker that
+    still has the old instance cached cannot commit over the next one. Its text keeps the position that the old
+    instance had reached in its queue.
     """
 
     version: int
@@ -60,7 +63,7 @@ class Stored:
 
 @frozen
 class DeadLetter:
-    """A message set aside: why, when (seconds since the epoch), and how it failed."""
+    """A message that was dead-lettered: the reason, the time (seconds since the epoch), and the error's details."""
 
     message: Message
     reason: str
@@ -70,10 +73,10 @@ class DeadLetter:
 
 @frozen
 class Position:
-    """The place of a message among all that were ever queued for its key: later ones have higher numbers.
+    """The position of a message among all messages ever queued for its key; later messages have higher numbers.
 
-    Numbers are compared within one `epoch` only. A queue's numbers never begin again within its epoch, neither when it
-    was empty nor when the instance was deleted; what is created anew, moved or restored has another epoch.
+    Numbers are comparable only within one `epoch`. Within an epoch they never restart, not even after the queue was
+    empty or the instance was deleted. A queue that is recreated, moved or restored from a backup has a new epoch.
     """
 
     epoch: str
@@ -82,11 +85,14 @@ class Position:
 
 @frozen
 class Delivery:
-    """A message handed out under a lease.
+    """One delivery of a message, under a lease.
 
-    `receipt` names this hand-out to the queue. `attempt` counts the hand-outs of this message, from 1. `until` is when
-    the lease ends, in seconds since the epoch by the queue's clock. `position` is None where the queue does not number
-    its messages; where it does, it is the same in each hand-out of a message.
+    Attributes:
+        message: the message.
+        receipt: identifies this delivery to the queue, like an SQS receipt handle; a redelivery has another one.
+        attempt: how many times this message has been delivered, counting from 1.
+        until: when the lease ends, in seconds since the epoch by the queue's clock.
+        position: the message's position, the same in every delivery of it; None if the queue does not number messages.
     """
 
     message: Message
@@ -98,13 +104,21 @@ class Delivery:
 
 @frozen
 class Write:
-    """All that the end of a step changes, so that an atomic backend can change it at once.
+    """Everything that the end of a step changes, in one value, so that an atomic backend can write it at once.
 
-    `stored` is committed if the version is still `expected`; None commits nothing. `holder` is a delivery in whose name
-    that is done: a backend that declares `Capability.FENCED_FINISH` refuses the commit if that hand-out has lost the
-    key. None commits by the version alone, as operators do. `bury` and `unbury` move dead letters within that commit.
-    `sends`, `timers` and `cancels` (timer ids) are what the step owes; all are safe to repeat. `acks` is a prefix of
-    the key's deliveries.
+    Attributes:
+        key: the key of the instance.
+        stored: the state to commit if the version is still `expected`; None to commit nothing.
+        expected: the version that `stored` replaces; 0 if the key has none.
+        bury: dead letters to append, as in `Store.commit`.
+        unbury: the number of dead letters to remove from the head, as in `Store.commit`.
+        sends: messages to send. Safe to repeat, as are `timers` and `cancels`.
+        timers: timers to schedule.
+        cancels: the ids of timers to cancel.
+        acks: deliveries to acknowledge: a prefix of the key's unacknowledged ones.
+        holder: the delivery that authorizes the commit. A backend with `Capability.FENCED_FINISH` fails the commit with
+            LeaseLostError if this delivery no longer has the lease of the key. None commits by the version alone, as
+            operators do.
     """
 
     key: Key
@@ -121,23 +135,27 @@ class Write:
 
 @frozen
 class Finished:
-    """What came of several writes: the errors of those that were refused, by key, and what was handed out."""
+    """The result of `Backend.finish_all`: the errors of the writes that failed, by key, and the next deliveries."""
 
     refused: Mapping[Key, SettledError] = {}
     deliveries: tuple[Delivery, ...] = ()
 
 
 class Capability(StrEnum):
-    """What a backend may declare beyond the contract. Declared, it is tested; undeclared, it is `Unsupported`."""
+    """A guarantee that a backend may declare beyond the contract.
+
+    The conformance suite tests each declared capability. A method that belongs to an undeclared one raises
+    UnsupportedError.
+    """
 
     ATOMIC_FINISH = "atomic-finish"
     """`Backend.finish` is all or nothing."""
 
     JOINT_FINISH = "joint-finish"
-    """`Backend.finish_all` finishes for several keys in one round trip."""
+    """`Backend.finish_all` performs the writes of several keys in one round trip."""
 
     FENCED_FINISH = "fenced-finish"
-    """`Backend.finish` refuses a commit whose `Write.holder` holds its key no more, in the moment of the commit."""
+    """`Backend.finish` checks, atomically with the commit, that `Write.holder` still has the lease of the key."""
 
     POSITIONS = "positions"
     """The queue numbers the messages of each key: every delivery has a `Position`."""
@@ -146,21 +164,23 @@ class Capability(StrEnum):
     """`Store.scan` lists instances."""
 
     DEDUPLICATION = "deduplication"
-    """The queue takes a message of a known id only once, even after it was acknowledged."""
+    """A message that repeats an earlier one is not queued again, even after the first was acknowledged."""
 
     ACKED_STAYS_GONE = "acked-stays-gone"
-    """A message that was acknowledged is never handed out again."""
+    """An acknowledged message is never delivered again."""
 
     CANCELLED_STAYS_AWAY = "cancelled-stays-away"
-    """A timer that was cancelled is not handed out any more, nor at its old time one that was replaced."""
+    """The message of a cancelled timer is never delivered, nor that of a replaced timer at its old time."""
 
 
 @frozen
 class Traits:
-    """The properties of its backend that a turn may rely on. By default that is the contract and nothing more.
+    """The properties of a backend that a turn may rely on; by default, the contract and nothing more.
 
-    `atomic`: a write happens as a whole, so what was sent with a commit is not owed after it. `fenced`: a commit is
-    refused where its hand-out has lost the key. `resolution` is how far the time may be behind, in seconds.
+    Attributes:
+        atomic: a write is all or nothing, so its sends and timers need not be repeated once its commit is known.
+        fenced: a commit fails if its delivery no longer has the lease of the key.
+        resolution: by how much the backend's clock may be behind, in seconds; see `Backend.resolution`.
     """
 
     atomic: bool = False
@@ -169,10 +189,13 @@ class Traits:
 
 
 class Store(Protocol):
-    """Keeps one text per key, under a version that only grows, and the dead letters of each key in their order."""
+    """One text per key, under a version that only increases, and the dead letters of each key in order."""
 
     def load(self, key: Key) -> Stored | None:
-        """The newest committed state of `key`; None if it never had one. Reads are fresh, never cached."""
+        """Return the latest committed state of `key`, or None if it never had one.
+
+        Reads are strongly consistent and never cached.
+        """
         ...
 
     def commit(
@@ -183,111 +206,114 @@ class Store(Protocol):
         bury: Sequence[DeadLetter] = (),
         unbury: int = 0,
     ) -> None:
-        """Write `stored` if the version is still `expected` (0: there is none); durable on return, all or nothing.
+        """Write `stored` if the current version is still `expected` (0 if the key has none).
 
-        ``stored.version`` is ``expected + 1``. In the same commit `unbury` dead letters are taken from the head of
-        the key's list, and then `bury` is appended to its tail.
+        All or nothing, and durable on return. ``stored.version`` is ``expected + 1``. The same commit first removes
+        `unbury` dead letters from the head of the key's list and then appends `bury` to its tail.
 
         Raises:
-            Conflict: the version was not `expected`; nothing was written.
-            TooLarge: nothing was written; the message says the size and the limit.
+            ConflictError: the version was not `expected`; nothing was written.
+            TooLargeError: nothing was written; the error message states the size and the limit.
         """
         ...
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
-        """The dead letters of `key`, oldest first."""
+        """Return the dead letters of `key`, oldest first."""
         ...
 
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
-        """Put `tombstone` in the place of the text and the dead letters of `key` if the version is still `expected`.
+        """Replace the text and the dead letters of `key` with `tombstone` if the version is still `expected`.
 
-        ``tombstone.version`` is ``expected + 1``; from now on `load` answers it. All or nothing, as `commit`.
+        All or nothing, as `commit` is. ``tombstone.version`` is ``expected + 1``; from then on `load` returns it.
 
         Raises:
-            Conflict: the version was not `expected`; nothing was deleted.
+            ConflictError: the version was not `expected`; nothing was deleted.
         """
         ...
 
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
     ) -> Sequence[tuple[Key, Stored]]:
-        """Instances in the order of their keys, from the first one behind `after`; deleted ones are left out.
+        """Return up to `limit` instances in key order, beginning with the first key greater than `after`.
 
-        Bodies may be left out (``body=""``). A declared capability.
+        Deleted instances are not listed. Bodies may be omitted (``body=""``).
 
         Raises:
-            Unsupported: this store does not declare `Capability.SCAN`.
+            UnsupportedError: the backend does not declare `Capability.SCAN`.
         """
         ...
 
 
 class Queue(Protocol):
-    """Hands out the messages of one key in order, to one holder at a time.
+    """Delivers the messages of each key in order, to one consumer at a time, like an SQS FIFO message group.
 
-    For each key: messages are handed out in the order in which their sends completed; while one is leased, none of
-    its key is handed out to anybody else; and nothing ever skips past a message that was not acknowledged. What is
-    released or runs out of lease goes back to the place it had. A key that is leased, parked or failing never holds
-    up another key, and a key with a long backlog does not starve the others.
+    For each key, messages are delivered in the order in which their sends completed. While any message of a key is
+    leased, no other consumer receives a message of that key. The queue never delivers past an unacknowledged message:
+    a message that is released, or whose lease expires, returns to the position it had. A key that is leased, parked or
+    failing never delays another key, and a key with a long backlog does not starve the others.
     """
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Put `messages` into the queue, in this order; durable on return.
+        """Append `messages` to the queue in this order; durable on return.
 
-        A message of a known id keeps its first place and is not added again, as far back as the queue remembers. One
-        that has a known id and another body is no repetition: it is refused, or queued for the record to find out.
+        A message with the id and body of an earlier one is not added again, and the earlier one keeps its position, for
+        as long as the queue remembers its id. A known id with another body is not a repetition: the send fails with
+        IdReusedError, or the message is queued, and the record detects the reuse. It is never silently dropped.
 
         Raises:
-            TooLarge: none of them was sent; the message says the size and the limit.
-            IdReused: none of them was sent; an id is known, with another body.
+            TooLargeError: no message was sent; the error message states the size and the limit.
+            IdReusedError: no message was sent; one of the ids is known with another body.
         """
         ...
 
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
-        """Up to `limit` messages under a fresh lease, waiting up to `wait` seconds for the first one.
+        """Receive up to `limit` messages under a new lease, waiting up to `wait` seconds for the first one.
 
-        Those of one key stand in their order and start with the oldest that was not acknowledged.
+        The deliveries of a key are in order and begin with its oldest unacknowledged message.
         """
         ...
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """Forget the messages behind `deliveries`. A receipt whose lease was lost changes nothing."""
+        """Acknowledge `deliveries`, removing their messages. A delivery whose lease was lost has no effect."""
         ...
 
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
-        """Give the leases back; the key is handed out again once `delay` seconds have passed.
+        """Return `deliveries` to the queue; their key is delivered again once `delay` seconds have passed.
 
-        All deliveries of a key that are still held are released together. A receipt whose lease was lost changes
-        nothing.
+        All deliveries of a key that are still leased are released together. A delivery whose lease was lost has no
+        effect.
         """
         ...
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
-        """Let the leases end `lease` seconds from now.
+        """Extend the leases so that they end `lease` seconds from now.
 
         Raises:
-            Conflict: a lease was lost: somebody else may hold the message now. The others were extended.
+            ConflictError: at least one lease was lost, and another consumer may have its message. The other leases were
+                extended.
         """
         ...
 
 
 class Timers(Protocol):
-    """Puts messages into the queue when they are due: at least once, and never early by the backend's clock."""
+    """Sends messages to the queue when they are due: at least once, and never early by the backend's clock."""
 
     def schedule(self, timer: Timer) -> None:
-        """Send ``timer.message`` at ``timer.due``; the same id again replaces what was scheduled under it.
+        """Send ``timer.message`` at ``timer.due``, replacing any timer that has the same id.
 
-        What cannot be taken back any more is sent at its old time too; only with `Capability.CANCELLED_STAYS_AWAY`
-        does that never happen. The host drops it: what counts is whether the record still expects it.
+        If it is too late to withdraw the replaced timer, its message is also sent, at its old time; with
+        `Capability.CANCELLED_STAYS_AWAY` this never happens. Such a message is harmless: the turn ignores a timer that
+        the record no longer expects.
         """
         ...
 
     def cancel(self, timer_id: str) -> None:
-        """Do not send it, if that can still be prevented, as for `schedule`. An unknown id is no error."""
+        """Cancel the timer unless, as in `schedule`, it is too late. An unknown id is not an error."""
         ...
 
 
 class Backend(Protocol):
-    """A store, a queue and timers that were opened together."""
+    """A store, a queue and timers, opened together."""
 
     @property
     def store(self) -> Store: ...
@@ -300,51 +326,52 @@ class Backend(Protocol):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What this backend declares beyond the contract."""
+        """The capabilities that this backend declares."""
         ...
 
     @property
     def lease(self) -> float:
-        """How long a fresh lease lasts, in seconds."""
+        """The duration of a new lease, in seconds."""
         ...
 
     @property
     def resolution(self) -> float:
-        """By how many seconds `now` may be behind the true time: what is scheduled is put off by as much."""
+        """By how many seconds `now` may be behind the true time. A turn adds this to the due time of every timer."""
         ...
 
     def now(self) -> float:
-        """The time by the backend's own clock, in seconds since the epoch: never ahead of it.
+        """Return the time by the backend's own clock, in seconds since the epoch, and never ahead of that clock.
 
-        It is that of the backend's last answer and what has passed since, so it costs no round trip. Where the backend
-        has no clock but that of this machine, it is that one.
+        It is the time of the backend's last response plus the time elapsed since, so it costs no round trip. A backend
+        that has no clock of its own uses the local one.
         """
         ...
 
     def finish(self, write: Write) -> None:
-        """Do all of `write`, in the order of its fields.
+        """Perform `write`: the commit with its dead letters, then sends, timers, cancels and acknowledgements.
 
-        With `Capability.ATOMIC_FINISH` it is all or nothing. Without, it may stop after the commit or any later part,
-        with whatever error that came to; each part is safe to repeat.
+        The order matters: an acknowledgement before the commit would lose the message in a crash. With
+        `Capability.ATOMIC_FINISH` the write is all or nothing. Without it, it may stop after the commit or any later
+        part with the error of the part that failed; every part is safe to repeat.
 
         Raises:
-            Conflict: the version was not ``write.expected``; nothing was done.
-            LeaseLost: the hand-out of ``write.holder`` has lost the key; nothing was done. Only with
+            ConflictError: the version was not ``write.expected``; nothing was done.
+            LeaseLostError: ``write.holder`` no longer has the lease of its key; nothing was done. Only with
                 `Capability.FENCED_FINISH`.
         """
         ...
 
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
-        """`finish` each of `writes`, whose keys are distinct, and then hand out up to `receive` next deliveries.
+        """Perform each of `writes` as `finish` does, then receive up to `receive` messages.
 
-        Each write is done or refused by itself; what it would have raised stands in the answer. Only what has become
-        of all of them alike is raised. A declared capability.
+        The keys of `writes` are distinct, and each write succeeds or fails on its own: the result has the error that
+        `finish` would have raised for it. Only an error that applies to all writes alike is raised.
 
         Raises:
-            Unsupported: this backend does not declare `Capability.JOINT_FINISH`.
+            UnsupportedError: the backend does not declare `Capability.JOINT_FINISH`.
         """
         ...
 
     def close(self) -> None:
-        """Give back connections and files. Closing twice is no error."""
+        """Close connections and files. Closing twice is not an error."""
         ...

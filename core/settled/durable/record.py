@@ -1,10 +1,8 @@
-"""The record: all that an instance is between two commands, as one text under one version.
+"""The record: the complete durable state of an instance, stored as one text under one version.
 
-Whatever must not be lost when a worker dies stands here: the snapshot, the timers that are running, the turn that is
-open, the effects that are owed, the messages already taken. Everything in it is bounded, so that event 10,000 of an
-instance costs and weighs what event 10 did.
-
-The text is JSON with a format number. Parts that hold nothing are left out of it.
+Law: everything that must survive the death of a worker is here: the snapshot, the active timers, the open turn, the
+outbox, and the dedup window. Every part is bounded, so that event 10,000 of an instance costs as much, and makes its
+record as large, as event 10.
 """
 
 from __future__ import annotations
@@ -27,10 +25,15 @@ from settled.step.effects import Emit, Execute, Log
 
 @frozen
 class ActiveTimer:
-    """A timer of the machine: `event` is for itself, or else `message` (a key and a body) is for another.
+    """An active timer of the machine.
 
-    `id` is the name by which the machine can cancel it, as long as that is not another's. `scheduled` says that the
-    timers' port was told: an open turn watches its own timers, and hands over those that outlive it.
+    Attributes:
+        due: seconds since the epoch.
+        event: the event for the machine itself, if `message` is None.
+        id: the id by which the machine can cancel it; None once the id has passed on to a later timer.
+        message: the key and body of a delayed send to another instance.
+        scheduled: whether the timer was passed to the timers port. An open turn watches its own timers; those that
+            outlive it are scheduled when it closes.
     """
 
     due: float
@@ -42,7 +45,7 @@ class ActiveTimer:
 
 @frozen
 class ChildInstance:
-    """Where the machine that runs as a child lives, and which start of it is the one that counts."""
+    """A child machine: its key, and its generation, which identifies one start of it; other generations are stale."""
 
     key: Key
     generation: str
@@ -53,8 +56,14 @@ class ChildInstance:
 class PendingActor:
     """A function actor whose result the open turn still needs.
 
-    `index` completes its idempotency key. `attempt` counts its starts from 1. `started_by` is the nonce of the turn
-    that claimed this attempt; None while the attempt waits for `not_before`.
+    Attributes:
+        id: the id of the actor.
+        src: the name of its implementation.
+        input: its input.
+        index: the last part of its idempotency key.
+        attempt: counts its starts, from 1.
+        not_before: the earliest start of this attempt, in seconds since the epoch.
+        started_by: the nonce of the turn that claimed this attempt; None while it waits for `not_before`.
     """
 
     id: str
@@ -68,11 +77,17 @@ class PendingActor:
 
 @frozen
 class OpenTurn:
-    """A turn that was committed before it settled: its message, and how far it came.
+    """A turn that was committed before the machine settled.
 
-    `nonce` is that of the commit that accepted the message. `inbox` are events still to be taken inside the turn,
-    `index` the number of its next effect. Until `lease` (seconds since the epoch) nobody else may go on with it.
-    `letter`: the message lies among the dead letters.
+    Attributes:
+        message: the message that the turn is for.
+        ordinal: the number of its event within the instance.
+        index: the number of its next effect.
+        nonce: the nonce of the commit that accepted the message.
+        inbox: events still to be taken within the turn.
+        actors: function actors whose results it still needs.
+        lease: until when no other worker may resume it, in seconds since the epoch.
+        from_dead_letters: whether the message is still in the list of dead letters.
     """
 
     message: Message
@@ -87,14 +102,14 @@ class OpenTurn:
 
 @frozen
 class CancelTimer:
-    """Tell the timers' port to forget `token`."""
+    """Cancel the timer `token` at the timers port."""
 
     token: str
 
 
 @frozen
 class PerformAction:
-    """A custom action, an emitted event or a line of a log, under its idempotency key."""
+    """A custom action, an emitted event or a log line, with its idempotency key."""
 
     effect: Execute | Emit | Log
     idempotency_key: str
@@ -105,10 +120,10 @@ OutboxItem: TypeAlias = Message | Timer | CancelTimer | PerformAction
 
 @frozen
 class OutboxEntry:
-    """Something a committed step still owes, and the id of the delivery it was committed under.
+    """An effect that a committed step still has to perform, and the id of the message it was committed under.
 
-    That delivery's acknowledgement confirms it: nothing of a key is handed out before what stands ahead of it was
-    acknowledged, so whoever holds another delivery knows it was done.
+    The message is acknowledged only once the effect is performed. The queue never delivers past an unacknowledged
+    message, so a later delivery of the key implies that this entry is done.
     """
 
     delivery_id: str
@@ -117,7 +132,7 @@ class OutboxEntry:
 
 @frozen
 class Failing:
-    """How often the message `id` has failed, and the last error."""
+    """How many times the message `id` has failed, and the last error."""
 
     id: str
     count: int
@@ -126,7 +141,7 @@ class Failing:
 
 @frozen
 class Receives:
-    """How often the message `id` had been received when it last made progress."""
+    """How many times the message `id` had been received when it last made progress."""
 
     id: str
     count: int
@@ -134,7 +149,7 @@ class Receives:
 
 @frozen
 class Unreadable:
-    """A stored snapshot that this machine cannot read. It is kept as it was found."""
+    """A stored snapshot that this machine cannot read, kept unchanged, and the error."""
 
     raw: Json
     error: RecordError | LogicError = field(eq=str)
@@ -142,17 +157,32 @@ class Unreadable:
 
 @frozen(slots=False)
 class Record:
-    """What the store keeps for a key, decoded.
+    """The decoded record of an instance.
 
-    `nonce` is that of the commit that wrote it: no two commits have the same one, and nobody can guess the next.
-    `parting` are the children that have no name any more but are still to report: those stopped by the last they said,
-    and those whose name was given to another; their keys by their generations.
-    `birth` is the nonce with which the instance was started. `ordinal` is how many events it has accepted. `mark` is
-    the highest position in its queue that was taken or set aside; it outlives the instance. `system` is a root's
-    directory of system ids.
-    `fingerprint` and `version` are of the machine that wrote it; `armed` are those of the one that its timers are of,
-    where that is another one.
-    `redriving` is how many dead letters are to be taken before anything newer; None when no redrive is under way.
+    Attributes:
+        nonce: the nonce of the commit that wrote it: unique among all commits, and impossible to guess.
+        version: the version of the machine that wrote it.
+        fingerprint: the fingerprint of the machine that wrote it.
+        birth: the nonce with which the instance was started.
+        ordinal: how many events the instance has accepted.
+        snapshot: the machine's snapshot; None before its start.
+        parent: the parent, if the instance is a child.
+        timers: active timers by token, in the order in which they were started.
+        children: child machines by id.
+        detached: the keys, by generation, of children that no longer have an id here but whose reports still count:
+            those stopped by the last event they sent, and those whose id was given to another child.
+        system: the directory of system ids, if this is the root.
+        turn: the open turn.
+        high_water_mark: the highest position in its queue that was taken or dead-lettered; it outlives the instance.
+        armed: fingerprint and version of the machine whose delays are running, where it is not the one that wrote
+            the record.
+        window: the dedup window.
+        outbox: effects that are committed and not yet known to be performed, in the order of their steps.
+        failing: the failures of the current message.
+        receives: the receives of the current message up to its last progress.
+        halted: why the instance waits for an operator.
+        redriving: how many dead letters to take before anything newer; None if no redrive is in progress. 0 means
+            that all are taken, and the effects of the last one may still be in the outbox.
     """
 
     nonce: str = ""
@@ -178,14 +208,15 @@ class Record:
 
     @property
     def armed_for(self) -> tuple[str, str | None]:
-        """The fingerprint and the version of the machine whose delays are running."""
+        """The fingerprint and version of the machine whose delays are running."""
         return self.armed or (self.fingerprint, self.version)
 
     def readable_snapshot(self) -> Snapshot[Any]:
-        """The snapshot.
+        """Return the snapshot.
 
         Raises:
-            RecordError, LogicError: this machine cannot read it, or a migration raised.
+            RecordError: the instance was never started, or this machine cannot read the snapshot.
+            LogicError: a migration raised.
         """
         if isinstance(self.snapshot, Unreadable):
             raise self.snapshot.error
@@ -194,38 +225,43 @@ class Record:
         return self.snapshot
 
     def has_passed(self, position: Position | None) -> bool:
-        """Whether what stands at `position` was taken or set aside; False where its queue cannot tell."""
+        """Whether the message at `position` was taken or dead-lettered; False if the positions cannot be compared."""
         mark = self.high_water_mark
         if mark is None or position is None or mark.epoch != position.epoch:
             return False
         return position.number <= mark.number
 
     def mark_after(self, position: Position | None) -> Position | None:
-        """The mark of this record once what stands at `position` was taken or set aside."""
+        """Return the high-water mark once the message at `position` is taken or dead-lettered."""
         return self.high_water_mark if position is None or self.has_passed(position) else position
 
 
 def timer_message(key: Key, token: str, early: int = 0) -> Message:
-    """The message that says to `key` that its timer `token` is due, after it was said too early `early` times."""
-    # The queue has seen the first id already, and would take the same one for a repetition.
+    """Return the message for the timer `token` of `key`, which was delivered too early `early` times."""
+    # A postponed timer needs a new message id: the queue knows the earlier one and would drop this as a repetition.
     return Message(key, internal_id(f"{token}@{early}" if early else token), encode(TimerFired(token, early)))
 
 
 def times_early(message: Message) -> int:
-    """Return how often the timer whose `message` this is came too early."""
+    """Return how many times the timer of `message` was delivered too early."""
     content = decode(message.body)
     return content.early if isinstance(content, TimerFired) else 0
 
 
 def idempotency_key(key: Key, nonce: str, ordinal: int, index: int) -> str:
-    """The name of one effect of one instance, the same across all its attempts and never that of another effect.
+    """Return the key of one effect: the same in each of its attempts, and never reused for another effect.
 
-    `nonce` is that of the commit that accepted the event, so an instance that was deleted and started again, or a store
-    that was restored from a backup, cannot come to the same name.
+    Args:
+        key: the instance.
+        nonce: the nonce of the commit that accepted the event.
+        ordinal: the number of the event within the instance.
+        index: the number of the effect within the turn.
     """
+    # The nonce makes the key unique for ever. Ordinals and indexes repeat when an instance is deleted and started
+    # again, or a store is restored from a backup; a receiver would then drop a new effect as a duplicate.
     return f"{key}/{nonce}/{ordinal}/{index}"
 
 
 def delay_in_seconds(delay: timedelta) -> float:
-    """`delay` as the ports count it; what is negative is due at once, as in JavaScript."""
+    """Return `delay` in seconds, the unit of the ports; a negative delay is due at once, as in JavaScript."""
     return max(0.0, delay.total_seconds())

@@ -1,10 +1,10 @@
-"""How a record is written: as JSON text with a format number, which leaves out the parts that hold nothing.
+"""The JSON format of records and tombstones.
 
-A record of another format, or of another machine, is not touched. A snapshot that this machine cannot read is kept as
-it was found, so that nothing is lost by a deploy that forgot a state.
+The text has a format number and omits empty parts. A record of another format or another machine is never changed. A
+snapshot that this machine cannot read is kept unchanged, so a deploy that removed a state loses nothing.
 
-Of a deleted instance a tombstone stays: how far it had come in its queue, and the messages that it had taken, so that
-none of them is taken by the next instance of its name.
+A tombstone keeps the high-water mark and the dedup window of a deleted instance, so that the next instance of the same
+name takes none of its messages.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FORMAT = 3
 
 
 def index_of(record: Record, now: float) -> Index:
-    """What a store lists the instance by."""
+    """Return the fields by which a store lists the instance."""
     if isinstance(record.snapshot, Snapshot):
         status, tags = str(record.snapshot.status), tuple(sorted(record.snapshot.tags))
         return Index("halted" if record.halted else status, tags, now)
@@ -53,12 +53,13 @@ def index_of(record: Record, now: float) -> Index:
 
 
 def record_to_stored(machine: Machine[Any, Any], record: Record, version: int, now: float) -> Stored:
-    """`record` as the text of `version`.
+    """Return `record` as the stored state of `version`.
 
     Raises:
-        LogicError: the context is not JSON; the message says where inside it.
+        LogicError: the context is not JSON; the error message says where.
     """
     snapshot = _snapshot_to_text(machine, record.snapshot)
+    # The window comes last and is copied as text: parsing its ids would be most of the cost of a small record.
     parts = (write(_to_json(machine, record))[:-1], ',"snapshot":', snapshot, _WINDOW, record.window.encoded_ids, _END)
     return Stored(version, "".join(parts), index_of(record, now))
 
@@ -66,56 +67,62 @@ def record_to_stored(machine: Machine[Any, Any], record: Record, version: int, n
 def record_from_json(
     machine: Machine[Any, Any], key: Key, body: str, window: int = WINDOW, accepts: Container[str] = ()
 ) -> Record:
-    """The record that `store` wrote. A snapshot that this machine cannot read is kept as `Unreadable`.
+    """Return the record that `record_to_stored` wrote; a snapshot that this machine cannot read is an `Unreadable`.
 
     Args:
-        accepts: versions of the machine whose snapshots are taken as they are, though it does not know them.
+        machine: the machine of the instance.
+        key: the instance.
+        body: the stored text.
+        window: the size of the dedup window.
+        accepts: versions that the machine does not know but whose snapshots are used as they are.
 
     Raises:
-        RecordError: the text is damaged, or of another format, or another machine's.
+        RecordError: the text is damaged, or has another format, or belongs to another machine.
     """
-    data, lines = _parsed(key, body)
+    data, lines = _parse(key, body)
     if data.get("machine") != machine.id:
         raise RecordError(f"{key}: the record is of machine {data.get('machine')!r}, not {machine.id!r}")
-    with _damaged(key):
+    with _damage_as_record_error(key):
         return _from_json(machine, key, data, lines, window, accepts)
 
 
 def record_to_tombstone(key: Key, stored: Stored, now: float) -> Stored:
-    """The tombstone of the instance that was `stored`; also of one whose text cannot be read."""
-    left = Record()
-    with suppress(RecordError):
-        parsed, lines = _parsed(key, stored.body)
-        with _damaged(key):
-            left = Record(
-                high_water_mark=_mark(parsed), window=_with_open_turn(key, parsed, _window(parsed, lines, WINDOW))
-            )
-    data: dict[str, Json] = {"settled": FORMAT, "machine": key.machine, **_remembered(left)}
-    text = "".join((write(data)[:-1], _WINDOW, left.window.encoded_ids, _END))
+    """Return the tombstone for the instance `stored`."""
+    remains = Record()
+    with suppress(RecordError):  # an operator must be able to delete an instance whose record cannot be read
+        parsed, lines = _parse(key, stored.body)
+        with _damage_as_record_error(key):
+            window = _with_open_turn(key, parsed, _window(parsed, lines, WINDOW))
+            remains = Record(high_water_mark=_high_water_mark(parsed), window=window)
+    data: dict[str, Json] = {"settled": FORMAT, "machine": key.machine, **_surviving_parts(remains)}
+    text = "".join((write(data)[:-1], _WINDOW, remains.window.encoded_ids, _END))
     return Stored(stored.version + 1, text, Index(DELETED, updated=now))
 
 
 def _with_open_turn(key: Key, data: Mapping[str, Any], window: Window) -> Window:
-    """Add to `window` the message that a turn was open for: it was taken, too."""
     if "turn" not in data:
         return window
+    # The message of an open turn enters the window only when the turn closes. It was taken all the same: without it
+    # here, its redelivery would be a new message to the next instance.
     message = Message(key, *data["turn"]["message"])
     return window.add(message, Outcome.TAKEN) if window.outcome(message) is None else window
 
 
 def record_from_tombstone(key: Key, body: str, window: int = WINDOW) -> Record:
-    """Read what is left of a deleted instance, or would be left of a live one: no snapshot, only its window and mark.
+    """Return a record that has only what outlives the instance: the high-water mark and the dedup window.
+
+    `body` may be a tombstone, or the record of a live instance.
 
     Raises:
-        RecordError: the text is damaged, or of another format.
+        RecordError: the text is damaged, or has another format.
     """
-    data, lines = _parsed(key, body)
-    with _damaged(key):
-        return Record(high_water_mark=_mark(data), window=_window(data, lines, window))
+    data, lines = _parse(key, body)
+    with _damage_as_record_error(key):
+        return Record(high_water_mark=_high_water_mark(data), window=_window(data, lines, window))
 
 
 @contextmanager
-def _damaged(key: Key) -> Generator[None]:
+def _damage_as_record_error(key: Key) -> Generator[None]:
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -123,7 +130,8 @@ def _damaged(key: Key) -> Generator[None]:
 
 
 def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
-    # What could not be read was not migrated either: it stays what its own version has written.
+    # An unreadable snapshot was not migrated either, so it keeps the fingerprint and version of its writer. Under this
+    # machine's version it would never be migrated.
     author = record if isinstance(record.snapshot, Unreadable) else machine
     data: dict[str, Json] = {
         "settled": FORMAT,
@@ -139,13 +147,13 @@ def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
         data["armed"] = record.armed_for
     for name, part in _PARTS.items():
         value = getattr(record, name)
-        if value or value == 0:  # a redrive of which no dead letter is left is not over yet
+        if value or value == 0:  # `redriving` is 0 until the effects of the last dead letter are performed
             data[name] = part.to_json(value)
-    return data | _remembered(record)
+    return data | _surviving_parts(record)
 
 
-def _remembered(record: Record) -> dict[str, Json]:
-    """Write the parts that outlive the instance, except the window's lines."""
+def _surviving_parts(record: Record) -> dict[str, Json]:
+    """Return the parts that outlive the instance, except for the lines of the window."""
     data: dict[str, Json] = {}
     window = record.window
     if record.high_water_mark is not None:
@@ -159,25 +167,25 @@ def _remembered(record: Record) -> dict[str, Json]:
     return data
 
 
-def _parsed(key: Key, body: str) -> tuple[Mapping[str, Any], str]:
-    """The record as JSON, and the window's lines, which come last and need not be read.
+def _parse(key: Key, body: str) -> tuple[Mapping[str, Any], str]:
+    """Return the record as JSON, without its window, and the lines of the window, unparsed.
 
     Raises:
-        RecordError: it is none, or of another format.
+        RecordError: `body` is not a record, or has another format.
     """
-    with _no_record(key):
-        data, lines = _halves(body)
+    with _foreign_as_record_error(key):
+        data, lines = _split(body)
     check_format(key, data)
     return data, lines
 
 
 def check_format(key: Key, data: Any) -> None:
-    """Let the record that reads as `data` be read further, if it is one of this format.
+    """Check that `data` is a record of this format.
 
     Raises:
-        RecordError: it is none, or of another format.
+        RecordError: `data` is not a record, or has another format.
     """
-    with _no_record(key):
+    with _foreign_as_record_error(key):
         written = data["settled"]
     if written != FORMAT:
         older = isinstance(written, int) and written < FORMAT
@@ -186,18 +194,18 @@ def check_format(key: Key, data: Any) -> None:
 
 
 @contextmanager
-def _no_record(key: Key) -> Generator[None]:
+def _foreign_as_record_error(key: Key) -> Generator[None]:
     try:
         yield
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{key}: the stored text is not a record of settled ({error})") from error
 
 
-def _halves(body: str) -> tuple[Any, str]:
-    begin, _, end = body.rpartition(_WINDOW)
-    if begin and end.endswith(_END):
-        with suppress(ValueError):  # it was not ours, but within something else: then `begin` is no whole object
-            return parse(begin + "}"), end.removesuffix(_END)
+def _split(body: str) -> tuple[Any, str]:
+    head, _, lines = body.rpartition(_WINDOW)
+    if head and lines.endswith(_END):
+        with suppress(ValueError):  # this "window" was nested, for instance in the context: then `head` is incomplete
+            return parse(head + "}"), lines.removesuffix(_END)
     data = parse(body)
     return data, Window.of(WINDOW, data.get("window", ())).encoded_ids
 
@@ -215,23 +223,23 @@ def _from_json(
         fingerprint=data["fingerprint"],
         birth=data["birth"],
         ordinal=data["ordinal"],
-        snapshot=None if snapshot is None else _snapshot(machine, snapshot, version, accepts),
-        high_water_mark=_mark(data),
+        snapshot=None if snapshot is None else _snapshot_from_json(machine, snapshot, version, accepts),
+        high_water_mark=_high_water_mark(data),
         armed=(data["armed"][0], data["armed"][1]) if "armed" in data else None,
         window=_window(data, lines, window),
         **{name: part.from_json(key, data[name]) for name, part in _PARTS.items() if name in data},
     )
 
 
-def _mark(data: Mapping[str, Any]) -> Position | None:
+def _high_water_mark(data: Mapping[str, Any]) -> Position | None:
     return Position(*data["high_water_mark"]) if "high_water_mark" in data else None
 
 
 def _window(data: Mapping[str, Any], lines: str, size: int) -> Window:
-    unusual = {entry: Outcome(outcome) for entry, outcome in data.get("outcomes", {}).items()}
+    outcomes = {entry: Outcome(outcome) for entry, outcome in data.get("outcomes", {}).items()}
     senders = {sender: (last[0], last[1], last[2]) for sender, last in data.get("senders", {}).items()}
     pinned = {id: tuple(digests) for id, digests in data.get("pinned", {}).items()}
-    return Window(size, lines, unusual, senders, pinned)
+    return Window(size, lines, outcomes, senders, pinned)
 
 
 def _snapshot_to_text(machine: Machine[Any, Any], snapshot: Snapshot[Any] | Unreadable | None) -> str:
@@ -244,7 +252,7 @@ def _snapshot_to_text(machine: Machine[Any, Any], snapshot: Snapshot[Any] | Unre
             return machine.dump(snapshot)
 
 
-def _snapshot(
+def _snapshot_from_json(
     machine: Machine[Any, Any], raw: Any, version: str | None, accepts: Container[str]
 ) -> Snapshot[Any] | Unreadable:
     if not machine.knows_version(version) and (version is None or version not in accepts):
@@ -266,7 +274,7 @@ def _timer_to_json(timer: ActiveTimer) -> Json:
     return [timer.due, timer.event, timer.id, timer.message, timer.scheduled]
 
 
-def _timer(raw: Sequence[Any]) -> ActiveTimer:
+def _timer_from_json(raw: Sequence[Any]) -> ActiveTimer:
     due, event, id, message, scheduled = raw
     return ActiveTimer(due, event, id, None if message is None else (message[0], message[1]), scheduled)
 
@@ -278,13 +286,13 @@ def _turn_to_json(turn: OpenTurn) -> Json:
         "index": turn.index,
         "nonce": turn.nonce,
         "inbox": list(turn.inbox),
-        "actors": [_call_to_json(actor) for actor in turn.actors],
+        "actors": [_actor_to_json(actor) for actor in turn.actors],
         "lease": turn.lease,
         "from_dead_letters": turn.from_dead_letters,
     }
 
 
-def _turn(key: Key, raw: Mapping[str, Any]) -> OpenTurn:
+def _turn_from_json(key: Key, raw: Mapping[str, Any]) -> OpenTurn:
     return OpenTurn(
         Message(key, *raw["message"]),
         raw["ordinal"],
@@ -297,11 +305,11 @@ def _turn(key: Key, raw: Mapping[str, Any]) -> OpenTurn:
     )
 
 
-def _call_to_json(actor: PendingActor) -> Json:
+def _actor_to_json(actor: PendingActor) -> Json:
     return [actor.id, actor.src, actor.input, actor.index, actor.attempt, actor.not_before, actor.started_by]
 
 
-def _owed_to_json(entry: OutboxEntry) -> Json:
+def _outbox_entry_to_json(entry: OutboxEntry) -> Json:
     match entry.item:
         case Message(key, id, body):
             return [entry.delivery_id, "send", str(key), id, body]
@@ -328,30 +336,30 @@ def _action_to_json(effect: Execute | Emit | Log) -> list[Json]:
             assert_never(effect)
 
 
-def _owed(key: Key, raw: Sequence[Any]) -> OutboxEntry:
-    by, kind, *rest = raw
-    return OutboxEntry(by, _debt(key, kind, rest))
+def _outbox_entry_from_json(key: Key, raw: Sequence[Any]) -> OutboxEntry:
+    delivery_id, kind, *rest = raw
+    return OutboxEntry(delivery_id, _outbox_item_from_json(key, kind, rest))
 
 
-def _debt(key: Key, kind: str, rest: Sequence[Any]) -> OutboxItem:
+def _outbox_item_from_json(key: Key, kind: str, rest: Sequence[Any]) -> OutboxItem:
     match kind, rest:
         case "send", [to, id, body]:
             return Message(Key.parse(to), id, body)
-        case "schedule", [id, due, early]:
+        case "schedule", [id, due, early]:  # the message is rebuilt from its token, so that the record stays small
             return Timer(id, timer_message(key, id, early), due)
         case "cancel", [token]:
             return CancelTimer(token)
         case _:
             idempotency_key, *effect = rest
-            return PerformAction(_ACTIONS[kind](*effect), idempotency_key)
+            return PerformAction(_ACTION_TYPES[kind](*effect), idempotency_key)
 
 
-_ACTIONS: Mapping[str, type[Execute] | type[Emit] | type[Log]] = {"execute": Execute, "emit": Emit, "log": Log}
+_ACTION_TYPES: Mapping[str, type[Execute] | type[Emit] | type[Log]] = {"execute": Execute, "emit": Emit, "log": Log}
 
 
 @frozen
 class _Part:
-    """A part of a record that may hold nothing: how it is written where it does not, and read for an instance."""
+    """The JSON conversion of a part of a record that is omitted when it is empty."""
 
     to_json: Callable[[Any], Json]
     from_json: Callable[[Key, Any], Any]
@@ -361,7 +369,7 @@ _PARTS: Mapping[str, _Part] = {
     "parent": _Part(parent_to_json, lambda key, raw: parent_from_json(raw)),
     "timers": _Part(
         lambda timers: {token: _timer_to_json(timer) for token, timer in timers.items()},
-        lambda key, raw: {token: _timer(each) for token, each in raw.items()},
+        lambda key, raw: {token: _timer_from_json(each) for token, each in raw.items()},
     ),
     "children": _Part(
         lambda children: {id: [str(each.key), each.generation, each.system_id] for id, each in children.items()},
@@ -375,10 +383,10 @@ _PARTS: Mapping[str, _Part] = {
         lambda system: {id: str(member) for id, member in system.items()},
         lambda key, raw: {id: Key.parse(member) for id, member in raw.items()},
     ),
-    "turn": _Part(_turn_to_json, _turn),
+    "turn": _Part(_turn_to_json, _turn_from_json),
     "outbox": _Part(
-        lambda outbox: [_owed_to_json(entry) for entry in outbox],
-        lambda key, raw: tuple(_owed(key, each) for each in raw),
+        lambda outbox: [_outbox_entry_to_json(entry) for entry in outbox],
+        lambda key, raw: tuple(_outbox_entry_from_json(key, each) for each in raw),
     ),
     "failing": _Part(
         lambda failing: [failing.id, failing.count, failing.detail],

@@ -1,7 +1,8 @@
-"""Redrive: an operator sends a halted instance on its way again.
+"""Redrive: an operator has a halted instance take its dead letters and continue.
 
-The dead letters stay where they are. One commit says that they come first, and a wake wakes a worker; the turn takes
-them from there one by one, in order, before anything newer. Sent back to the queue they would be overtaken.
+The dead letters stay in the store. One commit records how many to take, and a `Wake` has a worker load the record; the
+turn then takes them one by one, in order, before anything newer. Sent back to the queue, they would come after messages
+that were sent later.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from settled._fast_frozen import evolve
 from settled.durable.commands import Commands, finish, load, load_dead_letters
 from settled.durable.messages import Message, Wake, encode, internal_id
 from settled.durable.ports import Write
-from settled.durable.record import Record
 from settled.durable.record_json import record_from_json, record_to_stored
 from settled.errors import RecordError
 from settled.key import Key
@@ -20,13 +20,13 @@ from settled.machine import Machine
 
 
 def redrive(machine: Machine[Any, Any], key: Key, nonce: str) -> Commands[int]:
-    """Let the dead letters of `key` be taken after all. Returns how many there are.
+    """Redrive the dead letters of `key`, and return how many there are.
 
-    Safe to repeat: what is under way already is only woken again.
+    Safe to repeat: a redrive that is in progress continues.
 
     Raises:
-        RecordError: there is no such instance, or its record cannot be read.
-        Conflict: a worker committed meanwhile; try again.
+        RecordError: the instance does not exist, or its record cannot be read.
+        ConflictError: a worker committed in the meantime; try again.
     """
     loaded = yield from load(key)
     if loaded.stored is None or loaded.stored.is_deleted:
@@ -37,11 +37,9 @@ def redrive(machine: Machine[Any, Any], key: Key, nonce: str) -> Commands[int]:
         return 0
     wake = Message(key, internal_id(f"wake/{nonce}"), encode(Wake()))
     version = loaded.stored.version + 1
-    stored = record_to_stored(machine, _freed(record, len(found), nonce), version, loaded.now)
+    # No lease: the worker that receives the `Wake` resumes the open turn, and must not wait for the former one's lease.
+    turn = record.turn and evolve(record.turn, lease=0.0)
+    record = evolve(record, nonce=nonce, turn=turn, halted=None, failing=None, receives=None, redriving=len(found))
+    stored = record_to_stored(machine, record, version, loaded.now)
     yield from finish(Write(key, stored, loaded.stored.version, sends=(wake,)))
     return len(found)
-
-
-def _freed(record: Record, count: int, nonce: str) -> Record:
-    turn = record.turn and evolve(record.turn, lease=0.0)
-    return evolve(record, nonce=nonce, turn=turn, halted=None, failing=None, receives=None, redriving=count)

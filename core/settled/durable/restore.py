@@ -1,8 +1,8 @@
-"""Restore an instance from what XState has persisted: the first step of one that is adopted.
+"""The first step of an imported instance: restore it from a persisted snapshot of XState.
 
-What a persisted snapshot does not hold begins anew, as XState does it too: function actors that had not ended are
-started again, and the delays of active states count from now. Each child machine becomes an instance of its own, whose
-part of the snapshot is sent to it; so one commit adopts the whole family, or nothing of it.
+A persisted snapshot has no timers and no running functions. As in XState, function actors that had not ended start
+again, and the delays of active states count from now. Each child machine becomes an instance of its own, which receives
+its part of the tree in an `ImportChild` message; so a single commit imports the whole tree or none of it.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ from settled.machine import Machine
 
 
 def restore(context: ApplyContext, record: Record, message: Message, tree: Json) -> Record:
-    """Open the turn of `message` in `record`, from which the instance goes on with the persisted snapshot `tree`.
+    """Restore the instance from `tree`, with the turn of `message` open.
 
     Raises:
-        RecordError: it is no snapshot of this machine and its actors; the message says where.
+        RecordError: `tree` is not a snapshot of this machine and its actors; the error message says where.
     """
-    family = tree_from_json(context.machine, tree)
+    persisted = tree_from_json(context.machine, tree)
     record = evolve(
         record,
         birth=context.nonce,
         ordinal=1,
-        snapshot=family.snapshot,
+        snapshot=persisted.snapshot,
         turn=OpenTurn(message, 0, 0, context.nonce, lease=context.lease_until),
         version=context.machine.version,
         fingerprint=context.machine.fingerprint,
         armed=None,
     )
-    for id, child in family.snapshot.children.items():
+    for id, child in persisted.snapshot.children.items():
         if child.status == "active":
-            record = _restore_child(context, record, id, child, family)
-    for after in delays_of(family.snapshot):
+            record = _restore_child(context, record, id, child, persisted)
+    for after in delays_of(persisted.snapshot):
         record, index = _next_index(record)
         timer = ActiveTimer(
-            context.due_in(delay_of(context.machine, family.snapshot, after)), {"type": after.event}, after.event
+            context.due_in(delay_of(context.machine, persisted.snapshot, after)), {"type": after.event}, after.event
         )
         record = evolve(record, timers={**record.timers, context.effect_key(record, index): timer})
     return record
 
 
-def _restore_child(context: ApplyContext, record: Record, id: str, child: Child, family: PersistedTree) -> Record:
+def _restore_child(context: ApplyContext, record: Record, id: str, child: Child, persisted: PersistedTree) -> Record:
     record, index = _next_index(record)
     logic = context.machine.actor(child.src)
     if isinstance(logic, Machine):
-        if id not in family.children:
+        if id not in persisted.children:
             raise RecordError(f"{context.key}: the snapshot of its child {id!r} is missing")
-        tree = tree_to_json(logic, family.children[id])
+        tree = tree_to_json(logic, persisted.children[id])
         return import_child(context, record, id, logic.id, index, child, tree)
     actor = PendingActor(id, child.src, None if child.input is ABSENT else child.input, index)
     turn = open_turn(record)
@@ -63,6 +63,6 @@ def _restore_child(context: ApplyContext, record: Record, id: str, child: Child,
 
 
 def _next_index(record: Record) -> tuple[Record, int]:
-    """The number of the open turn's next effect, and `record` once it was given away."""
+    """Return `record` with one more effect in its open turn, and the index of that effect."""
     turn = open_turn(record)
     return evolve(record, turn=evolve(turn, index=turn.index + 1)), turn.index
