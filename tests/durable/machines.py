@@ -1,4 +1,4 @@
-"""The machines that turns are tried on."""
+"""The machines of the tests of turns."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIGNUP: Mapping[str, Any] = {
 
 
 def nothing(_input: Any, _call: Call) -> None:
-    """An actor that does nothing, and does it well."""
+    """An actor that succeeds without doing anything."""
 
 
 def signup(
@@ -45,7 +45,7 @@ def signup(
 
 
 def submitted(machine: Machine[Any, Any]) -> World:
-    """A world in which ada has started, and her form is on its way."""
+    """Return a world in which the instance ada is started, and its ``SUBMIT`` is queued."""
     world = World(machine)
     world.start()
     world.settle(until=world.now)
@@ -64,7 +64,7 @@ def sound(a: Any) -> bool:
 
 
 def appending(report: Callable[[Any], object] = lambda a: None) -> Machine[Any, Any]:
-    """Keeps in its context the list of the events it applied. An event with ``boom`` makes its guard raise."""
+    """Return a machine that keeps the list of applied events in its context; its guard raises for one with ``boom``."""
     return setup(
         guards={"sound": sound},
         actions={"append": assign(applied=_append), "report": report},

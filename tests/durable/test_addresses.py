@@ -1,4 +1,4 @@
-"""Who can be sent to: oneself, one's parent, one's children, and anybody by key or by system id."""
+"""The addresses a machine can send to: itself, its parent, its children, and any instance by key or system id."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from settled.durable.commands import Finish, Load, PerformActions
 from tests.support.virtual_world import World
 
 
-def hearing(id: str, *, actors: Mapping[str, Any] | None = None, **config: Any) -> Machine[Any, Any]:
-    """A machine that keeps the words it hears, and says what its events tell it to whom."""
+def listener(id: str, *, actors: Mapping[str, Any] | None = None, **config: Any) -> Machine[Any, Any]:
+    """Return a machine that keeps the words it receives, and sends words to the address given in its events."""
     return setup(
         actors=actors or {},
         actions={
@@ -43,17 +43,17 @@ def hearing(id: str, *, actors: Mapping[str, Any] | None = None, **config: Any) 
     )
 
 
-def family() -> World:
-    """A root with two children; one of them, known in the system as "left", has a child "deep" of its own."""
-    leaf = hearing("leaf")
-    branch = hearing(
+def actor_system() -> World:
+    """Return a root with two children; one of them, with the system id "left", has a child "deep" of its own."""
+    leaf = listener("leaf")
+    branch = listener(
         "branch",
         actors={"leaf": leaf},
         invoke={"id": "kid", "src": "leaf", "systemId": "deep"},
         initial="on",
         states={"on": {"on": {"END": "off"}}, "off": {"type": "final"}},
     )
-    root = hearing(
+    root = listener(
         "root",
         actors={"branch": branch, "leaf": leaf},
         invoke=[
@@ -89,12 +89,12 @@ def other_of(world: World) -> Key:
 
 
 class TestAChild:
-    def test_can_be_sent_to_before_it_is_started_by_the_same_entry(self) -> None:
-        world = family()
+    def test_receives_an_event_sent_by_the_entry_of_the_node_that_invokes_it(self) -> None:
+        world = actor_system()
         assert heard(world, branch_of(world)) == ["welcome"]
 
-    def test_hears_its_parent_by_its_id_and_by_its_system_id(self) -> None:
-        world = family()
+    def test_receives_events_sent_to_its_id_and_to_its_system_id(self) -> None:
+        world = actor_system()
         world.send(say("kid", "by id"))
         world.send(say("left", "by system id"))
         world.settle()
@@ -105,18 +105,18 @@ def say_to(id: str) -> dict[str, Any]:
     return {"type": "xstate.sendTo", "params": {"to": id, "event": {"type": "HEAR", "word": "bye"}}}
 
 
-class TestAnActorThatIsGoneByTheEndOfTheStep:
-    """An address means what it means at its place in the step. As in XState, who has ended hears nothing."""
+class TestASendToAnActorThatEndsInTheSameStep:
+    """An address is resolved at the point of the send within the step. As in XState, ended actors receive nothing."""
 
     def world(self, config: Mapping[str, Any], *events: str) -> World:
-        kid = hearing("kid", initial="on", states={"on": {"on": {"END": "off"}}, "off": {"type": "final"}})
+        kid = listener("kid", initial="on", states={"on": {"on": {"END": "off"}}, "off": {"type": "final"}})
         machine = setup(actors={"kid": kid, "work": lambda input, call: None}).machine({"id": "m", **config})
         world = World(machine, [kid])
         world.start()
         for event in events:
             world.send(event)
         world.settle()
-        assert world.letters() == []
+        assert world.dead_letters() == []
         assert world.record().halted is None
         return world
 
@@ -128,17 +128,17 @@ class TestAnActorThatIsGoneByTheEndOfTheStep:
             "states": {"s": {"invoke": invoke, "exit": say_to("k"), "on": {"END": end, "GO": "next"}}, "next": {}},
         }
 
-    def test_is_a_child_whose_own_end_leaves_the_node(self) -> None:
+    def test_is_dropped_if_the_end_of_the_child_left_the_node(self) -> None:
         assert self.world(self.invoking("kid", onDone="next"), "END").value() == "next"
 
-    def test_is_a_child_that_has_ended_long_ago(self) -> None:
+    def test_is_dropped_if_the_child_has_ended_before(self) -> None:
         assert self.world(self.invoking("kid"), "END", "GO").value() == "next"
 
-    def test_is_a_function(self) -> None:
+    def test_is_dropped_if_the_actor_is_a_function(self) -> None:
         assert self.world(self.invoking("work", onDone="next")).value() == "next"
 
     @pytest.mark.parametrize(("src", "hears"), [("kid", ["bye"]), ("work", None)])
-    def test_is_sent_to_and_stopped_by_one_list_of_actions(self, src: str, hears: list[str] | None) -> None:
+    def test_arrives_if_the_same_list_of_actions_stops_the_actor(self, src: str, hears: list[str] | None) -> None:
         spawn = {"type": "xstate.spawnChild", "params": {"src": src, "id": "w"}}
         stop = {"type": "xstate.stopChild", "params": {"id": "w"}}
         states = {"a": {"entry": spawn, "on": {"X": {"target": "b", "actions": [say_to("w"), stop]}}}, "b": {}}
@@ -155,57 +155,57 @@ def keys_of(world: World) -> list[Key]:
 
 
 class TestASystemId:
-    def test_reaches_down_from_the_root_past_the_children(self) -> None:
-        world = family()
+    def test_reaches_a_descendant_of_the_root(self) -> None:
+        world = actor_system()
         world.send(say("deep", "down"))
         world.settle()
         assert heard(world, leaf_of(world)) == ["down"]
 
-    def test_reaches_up_and_across(self) -> None:
-        world = family()
+    def test_reaches_an_actor_in_another_branch(self) -> None:
+        world = actor_system()
         world.send(say("right", "hello"), leaf_of(world))
         world.settle()
         assert heard(world, other_of(world)) == ["hello"]
 
-    def test_reaches_later_too(self) -> None:
-        world = family()
+    def test_receives_a_delayed_event(self) -> None:
+        world = actor_system()
         world.send(say("right", "late", "LATER"), leaf_of(world))
         world.settle(until=world.now + 9)
         assert heard(world, other_of(world)) == []
         world.settle(until=world.now + 11)
         assert heard(world, other_of(world)) == ["late"]
 
-    def test_that_nobody_has_is_kept_for_an_operator_of_the_root(self) -> None:
-        world = family()
+    def test_that_no_actor_has_makes_the_event_a_dead_letter_of_the_root(self) -> None:
+        world = actor_system()
         world.send(say("nobody", "?"), leaf_of(world))
         world.settle()
-        (letter,) = world.letters()
-        assert "no actor in its system has the system id 'nobody'" in letter.reason
-        assert world.outcome(letter.message.id) is Outcome.INVALID
+        (dead_letter,) = world.dead_letters()
+        assert "no actor in its system has the system id 'nobody'" in dead_letter.reason
+        assert world.outcome(dead_letter.message.id) is Outcome.INVALID
 
-    def test_that_nobody_has_fails_at_the_root_itself(self) -> None:
-        world = family()
+    def test_that_no_actor_has_fails_the_event_of_the_root(self) -> None:
+        world = actor_system()
         world.send(say("nobody", "?"))
         world.settle()
-        assert "cannot send to 'nobody'" in world.letters()[0].detail
+        assert "cannot send to 'nobody'" in world.dead_letters()[0].detail
 
-    def test_that_two_children_are_to_have_fails_the_event(self) -> None:
+    def test_that_two_children_would_have_fails_the_event(self) -> None:
         states = {
             "idle": {"on": {"GO": "twins"}},
             "twins": {"invoke": [{"id": id, "src": "leaf", "systemId": "twin"} for id in "ab"]},
         }
-        leaf = hearing("leaf")
-        world = World(hearing("root", actors={"leaf": leaf}, initial="idle", states=states), [leaf])
+        leaf = listener("leaf")
+        world = World(listener("root", actors={"leaf": leaf}, initial="idle", states=states), [leaf])
         world.start()
         world.send("GO")
         world.settle()
         assert world.value() == "idle"
-        assert """the system id "twin" is that of the actor "a" already""" in (world.letters()[0].detail or "")
+        assert """the system id "twin" is that of the actor "a" already""" in (world.dead_letters()[0].detail or "")
 
-    def test_that_another_branch_has_is_refused_to_the_second_one_which_has_failed(self) -> None:
-        leaf = hearing("leaf")
+    def test_that_an_actor_of_another_branch_has_fails_the_second_child(self) -> None:
+        leaf = listener("leaf")
         spawning = {"type": "xstate.spawnChild", "params": {"src": "leaf", "id": "kid", "systemId": "one"}}
-        branch = hearing(
+        branch = listener(
             "branch",
             actors={"leaf": leaf},
             initial="idle",
@@ -215,7 +215,7 @@ class TestASystemId:
                 "without": {},
             },
         )
-        root = hearing(
+        root = listener(
             "root", actors={"branch": branch}, invoke=[{"id": "kid", "src": "branch"}, {"id": "two", "src": "branch"}]
         )
         world = World(root, [branch, leaf])
@@ -234,8 +234,8 @@ class TestASystemId:
         leaves = [world.record_of(key).readable_snapshot() for key in keys_of(world) if key.machine == "leaf"]
         assert sorted(leaf.status for leaf in leaves) == ["active", "stopped"]
 
-    def test_is_given_back_when_its_holder_ends(self) -> None:
-        world = family()
+    def test_is_unregistered_when_its_actor_ends(self) -> None:
+        world = actor_system()
         assert set(world.record().system) == {"left", "right", "deep"}
         world.send("END", branch_of(world))
         world.settle()
@@ -244,8 +244,8 @@ class TestASystemId:
     @pytest.mark.parametrize(
         ("command", "nth", "after"), [*product([Load, Finish, PerformActions], range(1, 8), [False, True])], ids=str
     )
-    def test_reaches_once_wherever_a_worker_dies(self, command: type[Any], nth: int, after: bool) -> None:
-        world = family()
+    def test_receives_an_event_once_wherever_a_worker_dies(self, command: type[Any], nth: int, after: bool) -> None:
+        world = actor_system()
         (world.crash_after if after else world.crash_at)(command, nth=nth)
         world.send(say("right", "once"), leaf_of(world))
         world.settle()
@@ -254,7 +254,7 @@ class TestASystemId:
 
 class TestAKey:
     def test_reaches_any_instance(self) -> None:
-        world = family()
+        world = actor_system()
         world.start("bob")
         world.settle()
         world.send(say("root/bob", "hi"))
@@ -263,22 +263,22 @@ class TestAKey:
 
 
 class TestAParent:
-    def test_hears_its_child(self) -> None:
-        world = family()
+    def test_receives_events_of_its_child(self) -> None:
+        world = actor_system()
         world.send({"type": "REPORT", "word": "news"}, branch_of(world))
         world.settle()
         assert heard(world) == ["news"]
 
-    def test_that_is_not_there_fails_the_event(self) -> None:
-        world = family()
+    def test_that_does_not_exist_fails_the_event(self) -> None:
+        world = actor_system()
         world.send({"type": "REPORT", "word": "news"})
         world.settle()
-        assert "#_parent" in world.letters()[0].detail
+        assert "#_parent" in world.dead_letters()[0].detail
 
 
-class TestOneself:
-    def test_is_sent_to_and_the_event_is_taken_within_the_turn(self) -> None:
-        world = family()
+class TestTheMachineItself:
+    def test_takes_an_event_to_itself_within_the_turn(self) -> None:
+        world = actor_system()
         version = world.version()
         world.send({"type": "MUTTER"})
         world.deliver()
@@ -287,7 +287,7 @@ class TestOneself:
 
 
 class TestARoute:
-    """What XState lets anybody ask of a machine: to go to a node by its id."""
+    """``xstate.route`` asks a machine to go to a node by its id."""
 
     def world(self) -> World:
         states: Mapping[str, Any] = {
@@ -303,10 +303,10 @@ class TestARoute:
     @pytest.mark.parametrize(
         ("to", "value"), [("#far", "far"), ("#closed", "home"), ("#nowhere", "home"), ("far", "home")]
     )
-    def test_leads_to_a_node_that_lets_it(self, to: str, value: str) -> None:
+    def test_leads_to_a_node_that_allows_it(self, to: str, value: str) -> None:
         world = self.world()
         world.start()
         world.send({"type": "xstate.route", "to": to})
         world.settle()
         assert world.value() == value
-        assert world.letters() == []
+        assert world.dead_letters() == []

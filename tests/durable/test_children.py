@@ -1,4 +1,4 @@
-"""A machine as an actor is an instance of its own; what passes between it and its parent passes once."""
+"""A child machine is an instance of its own, and each message between it and its parent is taken once."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def fail(_input: Any, _call: Any) -> None:
     raise RuntimeError("no")
 
 
-def family() -> tuple[Machine[Any, Any], Machine[Any, Any]]:
+def parent_and_child() -> tuple[Machine[Any, Any], Machine[Any, Any]]:
     child = setup(actions={"pong": send_parent({"type": "PONG"})}, actors={"fail": fail}).machine(CHILD)
     parent = setup(
         actors={"child": child},
@@ -75,7 +75,7 @@ def family() -> tuple[Machine[Any, Any], Machine[Any, Any]]:
 
 
 def working() -> World:
-    parent, child = family()
+    parent, child = parent_and_child()
     world = World(parent, [child])
     world.start()
     world.send("GO")
@@ -88,22 +88,22 @@ def kid(world: World) -> Key:
 
 
 class TestAChildMachine:
-    def test_is_an_instance_under_its_parents_key(self) -> None:
+    def test_is_an_instance_whose_key_contains_that_of_its_parent(self) -> None:
         world = working()
         assert kid(world) == Key("child", "ada/~kid.w1.1.1.0")
         assert world.record_of(kid(world)).readable_snapshot().value == "idle"
 
-    def test_lets_its_parent_rest_while_it_lives(self) -> None:
+    def test_does_not_keep_the_turn_of_its_parent_open(self) -> None:
         assert working().record().turn is None
 
-    def test_hears_its_parent_and_answers(self) -> None:
+    def test_receives_events_of_its_parent_and_answers(self) -> None:
         world = working()
         world.send("PING")
         world.send("PING")
         world.settle(until=world.now)
         assert world.snapshot().context["heard"] == ["PONG", "PONG"]
 
-    def test_tells_its_parent_when_it_is_done(self) -> None:
+    def test_reports_its_output_to_its_parent(self) -> None:
         world = working()
         world.send("FINISH")
         world.settle(until=world.now)
@@ -111,7 +111,7 @@ class TestAChildMachine:
         assert world.snapshot().context["answer"] == 42
         assert world.record().children == {}
 
-    def test_tells_its_parent_when_it_has_failed(self) -> None:
+    def test_reports_its_error_to_its_parent(self) -> None:
         world = working()
         world.send("FAIL")
         world.settle(until=world.now)
@@ -119,7 +119,7 @@ class TestAChildMachine:
 
 
 class TestAChildThatIsStopped:
-    def test_is_told_and_takes_no_more_events(self) -> None:
+    def test_ends_and_takes_no_more_events(self) -> None:
         world = working()
         key = kid(world)
         world.send("STOP")
@@ -127,7 +127,7 @@ class TestAChildThatIsStopped:
         assert world.value() == "idle"
         assert world.record_of(key).readable_snapshot().status == "stopped"
 
-    def test_is_another_one_when_it_is_started_again(self) -> None:
+    def test_is_another_instance_when_it_is_started_again(self) -> None:
         world = working()
         first = kid(world)
         world.send("AGAIN")
@@ -136,7 +136,7 @@ class TestAChildThatIsStopped:
         assert world.record_of(first).readable_snapshot().status == "stopped"
         assert world.record_of(kid(world)).readable_snapshot().status == "active"
 
-    def test_cannot_report_to_its_successors_place(self) -> None:
+    def test_cannot_end_its_successor_by_its_report(self) -> None:
         world = working()
         world.send("FINISH")
         world.deliver()
@@ -172,12 +172,12 @@ class TestAChildThatIsStoppedByTheStepThatStartsIt:
         world.start()
         world.settle()
         assert world.value() == "b"
-        assert world.letters() == []
+        assert world.dead_letters() == []
         assert [key for key, _ in world.backend.store.scan()] == [world.key()]
 
 
-class TestTheLastWordsOfAChild:
-    """What a child says in the step that ends it, and that it has ended, are both heard, as in XState."""
+class TestTheLastEventOfAChild:
+    """As in XState, the parent takes both an event that a child sends in the step that ends it, and its end."""
 
     def machines(self, **config: Any) -> tuple[Machine[Any, Any], Machine[Any, Any]]:
         states = {"a": {"on": {"END": {"target": "z", "actions": "tell"}}}, "z": {"type": "final"}}
@@ -190,12 +190,12 @@ class TestTheLastWordsOfAChild:
         ).machine({"id": "m", "context": {"output": None}, **config})
         return parent, kid
 
-    def ended(self, told: Any, **crash: Any) -> World:
+    def ended(self, last_event: Any, **crash: Any) -> World:
         done = {"xstate.done.actor.k": {"actions": "keep"}}
         parent, kid = self.machines(
             initial="s",
             states={
-                "s": {"invoke": {"src": "kid", "id": "k"}, "on": {"END": {"actions": "end"}, "TELL": told}},
+                "s": {"invoke": {"src": "kid", "id": "k"}, "on": {"END": {"actions": "end"}, "TELL": last_event}},
                 "t": {},
             },
             on=done,
@@ -209,14 +209,14 @@ class TestTheLastWordsOfAChild:
         world.settle()
         return world
 
-    def test_may_leave_the_node_that_waits_for_its_end(self) -> None:
+    def test_may_leave_the_node_that_waits_for_the_child(self) -> None:
         world = self.ended("t")
         assert world.value() == "t"
         assert world.snapshot().context["output"] == 7
         assert world.record().detached == {}
         assert world.record().window.senders == {}
 
-    def test_do_not_end_its_successor(self) -> None:
+    def test_does_not_end_its_successor(self) -> None:
         world = self.ended({"target": "s", "reenter": True})
         assert world.value() == "s"
         assert world.snapshot().context["output"] == 7
@@ -226,13 +226,13 @@ class TestTheLastWordsOfAChild:
     @pytest.mark.parametrize(
         ("command", "nth", "after"), [*product([Load, Finish], range(1, 9), [False, True])], ids=str
     )
-    def test_are_heard_once_wherever_a_worker_dies(self, command: type[Any], nth: int, after: bool) -> None:
+    def test_is_taken_once_wherever_a_worker_dies(self, command: type[Any], nth: int, after: bool) -> None:
         world = self.ended("t", command=command, nth=nth, after=after)
         assert world.value() == "t"
         assert world.snapshot().context["output"] == 7
 
 
-class TestWhoListensToSnapshots:
+class TestAListenerToSnapshots:
     def world(self, **crash: Any) -> World:
         kid = setup().machine(
             {
@@ -270,7 +270,7 @@ class TestWhoListensToSnapshots:
         world.settle()
         return world
 
-    def test_sees_each_one_that_a_child_comes_to(self) -> None:
+    def test_receives_each_snapshot_of_a_child(self) -> None:
         world = self.world()
         assert world.snapshot().context["seen"] == ["a", "b"]
         world.send("GO")
@@ -278,7 +278,7 @@ class TestWhoListensToSnapshots:
         assert world.value() == "d"
         assert world.snapshot().context["seen"] == ["a", "b"]
 
-    def test_sees_none_of_a_child_that_it_has_stopped(self) -> None:
+    def test_receives_none_of_a_child_that_it_has_stopped(self) -> None:
         world = self.world()
         child = kid_of(world)
         world.send("N", child)
@@ -290,11 +290,11 @@ class TestWhoListensToSnapshots:
     @pytest.mark.parametrize(
         ("command", "nth", "after"), [*product([Load, Finish], range(1, 9), [False, True])], ids=str
     )
-    def test_sees_each_once_wherever_a_worker_dies(self, command: type[Any], nth: int, after: bool) -> None:
+    def test_receives_each_once_wherever_a_worker_dies(self, command: type[Any], nth: int, after: bool) -> None:
         world = self.world(command=command, nth=nth, after=after)
         assert world.snapshot().context["seen"] == ["a", "b"]
 
-    def test_sees_of_a_function_that_it_runs(self) -> None:
+    def test_receives_the_initial_snapshot_of_a_function(self) -> None:
         machine = setup(
             actors={"work": lambda input, call: input + 1},
             actions={
@@ -318,30 +318,30 @@ class TestWhoListensToSnapshots:
         world.settle()
         assert world.snapshot().context == {"seen": {"status": "active", "input": 1}, "output": 2}
 
-    def test_is_not_told_so_by_anybody_else(self) -> None:
+    def test_ignores_a_snapshot_that_an_outsider_sends(self) -> None:
         world = self.world()
         world.send({"type": "xstate.snapshot.k", "snapshot": {"value": "forged"}})
         world.settle()
         assert world.snapshot().context["seen"] == ["a", "b"]
-        assert len(world.letters()) == 1
+        assert len(world.dead_letters()) == 1
 
 
 def kid_of(world: World) -> Key:
     return world.record().children["k"].key
 
 
-class TestADelayedWordToAChild:
-    """As in XState it is for the actor that was there when it was said."""
+class TestADelayedEventToAChild:
+    """As in XState, it is for the actor that had the address when the event was sent."""
 
-    def test_that_is_gone_is_dropped(self) -> None:
+    def test_is_dropped_if_the_child_is_gone(self) -> None:
         world = working()
         world.send("PING_LATER")
         world.send("STOP")
         world.settle()
-        assert world.letters() == []
+        assert world.dead_letters() == []
         assert world.value() == "idle"
 
-    def test_that_has_a_successor_is_not_for_the_successor(self) -> None:
+    def test_is_not_delivered_to_a_successor(self) -> None:
         world = working()
         world.send("PING_LATER")
         world.send("AGAIN")
@@ -350,12 +350,12 @@ class TestADelayedWordToAChild:
         assert world.snapshot().context["heard"] == []
 
 
-PLACES = [*product([Load, Finish, PerformActions], range(1, 12), [False, True])]
+CRASH_POINTS = [*product([Load, Finish, PerformActions], range(1, 12), [False, True])]
 
 
-@pytest.mark.parametrize(("command", "nth", "after"), PLACES, ids=str)
-def test_wherever_a_worker_dies_each_word_passes_once(command: type[Any], nth: int, after: bool) -> None:
-    parent, child = family()
+@pytest.mark.parametrize(("command", "nth", "after"), CRASH_POINTS, ids=str)
+def test_each_event_is_taken_once_wherever_a_worker_dies(command: type[Any], nth: int, after: bool) -> None:
+    parent, child = parent_and_child()
     world = World(parent, [child])
     (world.crash_after if after else world.crash_at)(command, nth=nth)
     world.start()

@@ -1,4 +1,4 @@
-"""A turn has the time from whoever drives it, and a timer has its own: the one in the record."""
+"""A turn takes the time from its driver, and the due time of a timer from the record."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def token_of(world: World) -> str:
     return token
 
 
-class Parts(MemoryBackend):
-    """Parts of different vendors; while `dying`, a worker dies once the store has done its part."""
+class NonAtomicBackend(MemoryBackend):
+    """A backend with store and timers of different vendors, whose worker can die right after the commit."""
 
-    dying = False
+    dies_after_commit = False
 
     def finish(self, write: Write) -> None:
-        if not self.dying:
+        if not self.dies_after_commit:
             return super().finish(write)
-        self.dying = False
+        self.dies_after_commit = False
         assert write.stored is not None
         self.store.commit(write.key, write.stored, write.expected, write.bury, write.unbury)
         raise Crash
 
 
-class TestATimerThatComesEarly:
+class TestATimerThatIsEarly:
     def test_changes_nothing_and_is_scheduled_again(self) -> None:
         world = waiting()
         world.take([world.stray(TimerFired(token_of(world)), "an hour early")])
@@ -53,7 +53,7 @@ class TestATimerThatComesEarly:
         assert [timer.due for timer in finish.write.timers] == [timer.due for timer in world.record().timers.values()]
         assert not [each for each in world.commands if isinstance(each, Release)]
 
-    def test_is_scheduled_under_its_own_id_with_a_message_that_no_queue_knows(self) -> None:
+    def test_keeps_its_id_and_has_a_new_message_id(self) -> None:
         world = waiting()
         token = token_of(world)
         first = next(timer.message.id for each in world.commands for timer in _timers(each))
@@ -62,18 +62,18 @@ class TestATimerThatComesEarly:
         assert again.id == token
         assert again.message.id != first
 
-    def test_fires_though_the_worker_died_between_the_commit_and_the_schedule(self) -> None:
+    def test_fires_even_if_the_worker_died_between_commit_and_schedule(self) -> None:
         world = World(signup())
-        world.backend = backend = Parts(lease=LEASE, clock=lambda: world.now)
+        world.backend = backend = NonAtomicBackend(lease=LEASE, clock=lambda: world.now)
         world.start()
         world.send(SUBMIT)
         world.settle(until=world.now + 100)
         token = token_of(world)
         backend.timers.cancel(token)
         backend.queue.send([timer_message(world.key(), token)])
-        backend.dying = True
+        backend.dies_after_commit = True
         world.deliver()
-        assert not backend.dying
+        assert not backend.dies_after_commit
         world.now += LEASE
         world.settle(until=1_000 + DAY)
         assert world.value() == "expired"
@@ -86,7 +86,7 @@ class TestATimerThatComesEarly:
         world.settle(until=1_000 + DAY)
         assert world.value() == "expired"
 
-    def test_goes_round_only_a_few_times_where_the_ports_clock_is_ahead(self) -> None:
+    def test_is_redelivered_only_a_few_times_if_the_clock_of_the_port_is_ahead(self) -> None:
         world = waiting()
         behind = 3_000.0
         world.now += DAY
@@ -109,14 +109,14 @@ def _timers(command: object) -> list[Timer]:
 
 class TestAClockThatIsCoarse:
     @pytest.mark.parametrize("resolution", [0.0, 1.0])
-    def test_puts_off_what_is_scheduled_by_as_much_as_it_may_be_behind(self, resolution: float) -> None:
+    def test_delays_timers_by_as_much_as_it_may_be_behind(self, resolution: float) -> None:
         world = waiting(Traits(resolution=resolution))
         (timer,) = world.record().timers.values()
         assert timer.due == 1_000 + DAY + resolution
 
 
 class TestAClockThatWasSetBack:
-    def test_puts_a_timer_off_and_loses_nothing(self) -> None:
+    def test_delays_a_timer_and_loses_nothing(self) -> None:
         world = waiting()
         world.now += DAY
         deliveries = world.backend.queue.receive(10)

@@ -1,4 +1,4 @@
-"""Two workers, and answers that were lost: one commit wins, and it is known whose it was."""
+"""Concurrent workers and lost answers: one commit wins, and its worker recognizes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def started() -> World:
 
 
 class TestBeforeAnythingWasPerformed:
-    def test_the_turn_is_computed_afresh(self) -> None:
+    def test_the_turn_is_computed_again(self) -> None:
         world = started()
         world.send(add(1))
         world.fail_at(Finish, ConflictError("another"))
@@ -39,7 +39,7 @@ class TestBeforeAnythingWasPerformed:
 
 
 class TestAfterTheClaim:
-    def test_another_worker_owns_the_turn_and_this_one_drops_it(self) -> None:
+    def test_the_turn_is_left_to_the_worker_that_won(self) -> None:
         world = submitted(signup())
         world.fail_at(Finish, ConflictError("another"), nth=2)
         assert world.deliver() is TurnEnd.LOST
@@ -54,7 +54,7 @@ class TestACommitWhoseAnswerWasLost:
     @pytest.mark.parametrize(
         "error", [OutcomeUnknownError("lost"), ConflictError("a blind retry came second")], ids=["unknown", "conflict"]
     )
-    def test_is_recognised_and_gone_on_with(self, error: OutcomeUnknownError | ConflictError) -> None:
+    def test_is_recognized_and_the_turn_continues(self, error: OutcomeUnknownError | ConflictError) -> None:
         world = submitted(signup())
         world.lose_answer_of(Finish, error)
         assert world.deliver() is TurnEnd.DONE
@@ -64,21 +64,21 @@ class TestACommitWhoseAnswerWasLost:
     @pytest.mark.parametrize(
         "error", [OutcomeUnknownError("lost"), ConflictError("a blind retry came second")], ids=["lost", "retry"]
     )
-    def test_is_recognised_in_the_middle_of_a_turn_too(self, error: OutcomeUnknownError | ConflictError) -> None:
+    def test_is_recognized_in_the_middle_of_a_turn(self, error: OutcomeUnknownError | ConflictError) -> None:
         world = submitted(signup())
         world.lose_answer_of(Finish, error, nth=2)
         assert world.deliver() is TurnEnd.DONE
         world.now += 10 * LEASE
         assert world.backend.queue.receive(10) == []
 
-    def test_that_did_not_happen_is_made_again(self) -> None:
+    def test_is_repeated_if_it_did_not_happen(self) -> None:
         world = started()
         world.send(add(1))
         world.fail_at(Finish, OutcomeUnknownError("lost"))
         assert world.deliver() is TurnEnd.DONE
         assert applied(world) == [1]
 
-    def test_acknowledges_what_it_had_to(self) -> None:
+    def test_acknowledges_its_deliveries(self) -> None:
         world = started()
         world.send(tell(1))
         world.lose_answer_of(Finish, OutcomeUnknownError("lost"))
@@ -87,7 +87,7 @@ class TestACommitWhoseAnswerWasLost:
         assert world.backend.queue.receive(10) == []
         assert world.performed("report") == [("list/ada/a/1/0", 1)]
 
-    def test_gives_up_when_no_answer_ever_comes(self) -> None:
+    def test_fails_after_several_lost_answers_in_a_row(self) -> None:
         world = started()
         world.send(add(1))
         for _ in range(5):
@@ -111,10 +111,10 @@ class TestABackendThatCannotBeReached:
         assert applied(world) == [1]
 
 
-class TestAZombie:
-    """It wakes after its lease, and others have gone on."""
+class TestAWorkerWhoseLeaseIsOver:
+    """Another worker has continued in the meantime."""
 
-    def test_its_commit_is_refused(self) -> None:
+    def test_cannot_commit(self) -> None:
         world = submitted(signup())
         deliveries = world.backend.queue.receive(10)
         world.now += LEASE
@@ -123,7 +123,7 @@ class TestAZombie:
         world.take(deliveries)
         assert (world.value(), world.version()) == ("waiting", version)
 
-    def test_its_acknowledgement_takes_nothing_from_the_new_holder(self) -> None:
+    def test_cannot_acknowledge_the_deliveries_of_another_worker(self) -> None:
         world = started()
         world.send(add(1))
         old = world.backend.queue.receive(10)
@@ -134,7 +134,7 @@ class TestAZombie:
         assert world.take(new) is TurnEnd.DONE
         assert applied(world) == [1]
 
-    def test_that_had_claimed_runs_its_effect_under_the_old_key_and_commits_nothing(self) -> None:
+    def test_leaves_its_effect_to_another_worker_under_the_same_key(self) -> None:
         world = submitted(signup())
         world.crash_at(RunActors)
         world.deliver()

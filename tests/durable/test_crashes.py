@@ -1,4 +1,4 @@
-"""What the next delivery finds when a worker died, row by row. A turn may be cut off at any of its commands."""
+"""What the next delivery does after a worker has died at any command of a turn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOTE = "signup/ada/a/1/0"
 
 
 class TestBeforeTheClaim:
-    """The record is the old one."""
+    """The record is unchanged."""
 
     @pytest.mark.parametrize("command", [Load, Finish])
     def test_the_message_is_taken_as_if_new(self, command: type[Any]) -> None:
@@ -34,7 +34,7 @@ class TestBeforeTheClaim:
 class TestAfterTheClaim:
     """The record holds the open turn; its effects are pending."""
 
-    def test_actions_and_calls_that_were_never_started_are_performed(self) -> None:
+    def test_actions_and_actors_that_were_never_started_are_performed(self) -> None:
         world = submitted(signup())
         world.crash_after(Finish)
         assert world.deliver() is None
@@ -52,7 +52,7 @@ class TestAfterTheClaim:
         assert world.performed("send_email") == [(MAIL, 1), (MAIL, 2)]
         assert world.value() == "waiting"
 
-    def test_nobody_goes_on_before_the_lease_is_over(self) -> None:
+    def test_no_other_worker_continues_before_the_lease_is_over(self) -> None:
         world = submitted(signup())
         world.crash_at(RunActors)
         world.deliver()
@@ -64,9 +64,9 @@ class TestAfterTheClaim:
 
 
 class TestAfterAnEffect:
-    """The effect has happened; nobody wrote it down."""
+    """The effect was performed, but its result was not committed."""
 
-    def test_it_happens_again_under_the_same_key(self) -> None:
+    def test_it_is_performed_again_under_the_same_key(self) -> None:
         world = submitted(signup())
         world.crash_at(Finish, nth=2)
         world.settle(until=5_000)
@@ -75,7 +75,7 @@ class TestAfterAnEffect:
 
 
 class TestAfterTheLastCommit:
-    """The message is in the window; what it owes is in the outbox."""
+    """The message is in the window, and its effects are in the outbox."""
 
     def test_the_outbox_is_performed_again_and_nothing_is_applied_twice(self) -> None:
         world = World(appending())
@@ -100,7 +100,7 @@ class TestAfterTheLastCommit:
         assert world.snapshot().context["applied"] == [1]
         assert world.performed("report") == [("list/ada/a/1/0", 1)] * 2
 
-    def test_a_message_that_owes_an_action_is_not_acknowledged_before_it(self) -> None:
+    def test_a_message_is_not_acknowledged_before_its_actions(self) -> None:
         world = World(appending())
         world.start()
         world.settle()
@@ -116,11 +116,11 @@ class TestAfterTheLastCommit:
     [*product([Load, Finish, PerformActions, RunActors], range(1, 5), [False, True])],
     ids=str,
 )
-@pytest.mark.parametrize("memory", [None, RecordCache()], ids=["forgetful", "remembering"])
-def test_wherever_the_worker_dies_the_signup_comes_to_its_end(
-    command: type[Any], nth: int, after: bool, memory: RecordCache | None
+@pytest.mark.parametrize("record_cache", [None, RecordCache()], ids=["no cache", "cache"])
+def test_the_signup_completes_wherever_a_worker_dies(
+    command: type[Any], nth: int, after: bool, record_cache: RecordCache | None
 ) -> None:
-    world = World(signup(), memory=memory and RecordCache())
+    world = World(signup(), record_cache=record_cache and RecordCache())
     world.start()
     world.send({"type": "SUBMIT", "email": "ada@example.org"}, id="submit")
     (world.crash_after if after else world.crash_at)(command, nth=nth)

@@ -1,4 +1,4 @@
-"""What fails for good is set aside, in order, and nothing of it is lost; an operator sends it on its way again."""
+"""A message that fails for good becomes a dead letter, and a redrive takes dead letters in order and loses none."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def poisoned() -> World:
 
 
 class TestAMessageThatFails:
-    def test_is_tried_again_after_a_wait_that_grows(self) -> None:
+    def test_is_retried_with_backoff(self) -> None:
         world = started()
         world.send(add(1, boom=True))
         world.settle()
         assert [command.delay for command in world.commands if isinstance(command, Release)] == [1.0, 2.0]
 
-    def test_is_counted_in_the_record_where_an_operator_sees_it(self) -> None:
+    def test_is_counted_in_the_record(self) -> None:
         world = started()
         world.send(add(1, boom=True), id="poison")
         world.deliver()
@@ -60,26 +60,26 @@ class TestAMessageThatFails:
         assert (failing.id, failing.count) == ("poison", 1)
         assert "boom" in failing.detail
 
-    def test_is_set_aside_after_its_last_attempt_and_the_instance_halts(self) -> None:
+    def test_is_dead_lettered_after_its_last_attempt_and_halts_the_instance(self) -> None:
         world = poisoned()
-        assert [letter.message.id for letter in world.letters()] == ["poison", "behind"]
+        assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["poison", "behind"]
         assert world.outcome("poison") is Outcome.DEAD_LETTERED
         assert world.record().halted is not None
         assert applied(world) == [1]
 
-    def test_keeps_its_whole_payload(self) -> None:
+    def test_keeps_its_body_and_its_error(self) -> None:
         world = poisoned()
-        assert '"boom":true' in world.letters()[0].message.body
-        assert "boom" in world.letters()[0].detail
+        assert '"boom":true' in world.dead_letters()[0].message.body
+        assert "boom" in world.dead_letters()[0].detail
 
-    def test_does_not_hold_up_other_instances(self) -> None:
+    def test_does_not_delay_other_instances(self) -> None:
         world = poisoned()
         world.start("bob")
         world.send(add(1), "bob")
         world.settle()
         assert world.snapshot("bob").context["applied"] == [1]
 
-    def test_can_no_longer_be_applied_by_a_zombie(self) -> None:
+    def test_cannot_be_applied_by_a_worker_whose_lease_is_over(self) -> None:
         world = started()
         world.send(add(1, boom=True), id="poison")
         zombie = world.backend.queue.receive(10)
@@ -87,13 +87,13 @@ class TestAMessageThatFails:
         world.settle()
         assert world.outcome("poison") is Outcome.DEAD_LETTERED
         assert world.take(zombie) is TurnEnd.LOST
-        assert len(world.letters()) == 1
+        assert len(world.dead_letters()) == 1
 
 
 class TestAMessageWhoseWorkersDie:
-    """Nothing is ever written down; only the queue has counted."""
+    """Nothing is ever committed; only the queue counts its receives."""
 
-    def test_counts_as_failing_past_a_bound_on_its_receives(self) -> None:
+    def test_counts_as_failed_beyond_a_limit_on_its_receives(self) -> None:
         world = World(appending(), policy=Policy(lease=LEASE, max_attempts=2, max_receives=3))
         world.start()
         world.settle()
@@ -121,13 +121,13 @@ class TestAMessageWhoseWorkersDie:
             world.crash_at(RunActors)
             world.deliver()
             world.now += LEASE
-        assert [letter.message.id for letter in world.letters()] == ["submit"]
+        assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["submit"]
         assert world.record().turn is not None
         world.plans.clear()
         world.redrive()
         world.settle(until=world.now)
         assert world.value() == "waiting"
-        assert world.letters() == []
+        assert world.dead_letters() == []
 
 
 class TestAnActionThatFails:
@@ -139,7 +139,7 @@ class TestAnActionThatFails:
         assert applied(world) == [1]
         assert "the printer is off" in str(world.record().halted)
 
-    def test_is_still_owed_and_performed_by_a_redrive(self) -> None:
+    def test_stays_in_the_outbox_and_is_performed_by_a_redrive(self) -> None:
         switch = Switch()
         world = started(appending(switch))
         world.send(tell(1))
@@ -151,10 +151,10 @@ class TestAnActionThatFails:
         assert applied(world) == [1, 2]
         keys = [key for key, _ in world.performed("report")]
         assert keys[-2:] == ["list/ada/a/1/0", "list/ada/a/2/0"]
-        assert world.letters() == []
+        assert world.dead_letters() == []
         assert world.record().outbox == ()
 
-    def test_is_still_owed_when_others_were_set_aside_behind_it(self) -> None:
+    def test_stays_in_the_outbox_when_later_messages_are_dead_lettered(self) -> None:
         switch = Switch()
         world = started(appending(switch))
         world.send(tell(1))
@@ -168,8 +168,8 @@ class TestAnActionThatFails:
         assert [key for key, _ in world.performed("report")] == ["list/ada/a/1/0"] * 4
 
 
-class TestAReportThatCannotBeTaken:
-    """The actor has run; it is the machine's own code that fails."""
+class TestAnActorsResultThatCannotBeApplied:
+    """The actor has succeeded; the machine's own code fails."""
 
     def machine(self, raising: list[bool], calls: list[int]) -> Any:
         def work(_input: Any, _call: Any) -> int:
@@ -201,7 +201,7 @@ class TestAReportThatCannotBeTaken:
         world.settle()
         assert len(calls) == 1
         assert world.record().turn is not None
-        assert [letter.message.id for letter in world.letters()] == ["go"]
+        assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["go"]
 
     def test_a_redrive_that_fails_again_keeps_the_order(self) -> None:
         world = World(self.machine([True], []), policy=PATIENT)
@@ -212,7 +212,7 @@ class TestAReportThatCannotBeTaken:
         for _ in range(2):
             world.redrive()
             world.settle()
-            assert [letter.message.id for letter in world.letters()] == ["go", "also"]
+            assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["go", "also"]
 
     def test_a_redrive_starts_at_once(self) -> None:
         raising = [True]
@@ -225,7 +225,7 @@ class TestAReportThatCannotBeTaken:
         world.settle(until=world.now)
         assert world.value() == "c"
 
-    def test_a_redriven_letter_whose_turn_fails_stays_where_it_lies(self) -> None:
+    def test_a_redriven_dead_letter_whose_turn_fails_keeps_its_position(self) -> None:
         raising = [True]
         world = World(self.machine(raising, []), policy=PATIENT)
         for id in ("go", "also"):
@@ -236,14 +236,14 @@ class TestAReportThatCannotBeTaken:
         for _ in range(2):
             world.redrive()
             world.settle()
-            assert [letter.message.id for letter in world.letters()] == ["go", "also"]
+            assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["go", "also"]
         raising.clear()
         world.redrive()
         world.settle()
         assert world.value() == "c"
-        assert world.letters() == []
+        assert world.dead_letters() == []
 
-    def test_a_redrive_finishes_it_before_older_letters_and_loses_none(self) -> None:
+    def test_a_redrive_finishes_the_open_turn_before_older_dead_letters(self) -> None:
         raising = [True]
         world = World(self.machine(raising, []), policy=PATIENT)
         world.start()
@@ -254,9 +254,9 @@ class TestAReportThatCannotBeTaken:
         world.redrive()
         world.settle()
         assert world.value() == "c"
-        assert [letter.message.id for letter in world.letters()] == ["broken"]
+        assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["broken"]
 
-    def test_a_redrive_finishes_the_turn_when_the_bug_is_mended(self) -> None:
+    def test_a_redrive_finishes_the_turn_once_the_bug_is_fixed(self) -> None:
         calls: list[int] = []
         raising = [True]
         world = World(self.machine(raising, calls), policy=PATIENT)
@@ -270,7 +270,7 @@ class TestAReportThatCannotBeTaken:
         assert world.value() == "c"
         assert calls == [1]
         assert world.outcome("go") is Outcome.TAKEN
-        assert world.letters() == []
+        assert world.dead_letters() == []
 
 
 def _always(_a: Any) -> bool:
@@ -278,23 +278,23 @@ def _always(_a: Any) -> bool:
 
 
 class TestRedrive:
-    def mended(self, monkeypatch: pytest.MonkeyPatch) -> World:
+    def fixed(self, monkeypatch: pytest.MonkeyPatch) -> World:
         world = poisoned()
         monkeypatch.setattr(machines, "sound", _always)
         world.machine = appending()
         return world
 
     def test_takes_the_dead_letters_in_order_before_anything_newer(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        world = self.mended(monkeypatch)
+        world = self.fixed(monkeypatch)
         assert world.redrive() == 2
         world.send(add(4))
         world.settle()
         assert applied(world) == [1, 2, 3, 4]
-        assert world.letters() == []
+        assert world.dead_letters() == []
         assert world.record().halted is None
 
     def test_comes_first_even_if_newer_messages_are_ahead_in_the_queue(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        world = self.mended(monkeypatch)
+        world = self.fixed(monkeypatch)
         world.send(add(4))
         world.redrive()
         world.settle()
@@ -303,44 +303,44 @@ class TestRedrive:
     @pytest.mark.parametrize("command", [Load, LoadDeadLetters, Finish])
     @pytest.mark.parametrize("nth", [1, 2, 3])
     @pytest.mark.parametrize("after", [False, True])
-    def test_loses_and_doubles_nothing_wherever_a_worker_dies(
+    def test_loses_and_repeats_nothing_wherever_a_worker_dies(
         self, monkeypatch: pytest.MonkeyPatch, command: type[Any], nth: int, after: bool
     ) -> None:
-        world = self.mended(monkeypatch)
+        world = self.fixed(monkeypatch)
         world.redrive()
         (world.crash_after if after else world.crash_at)(command, nth=nth)
         world.send(add(4))
         world.settle()
         assert applied(world) == [1, 2, 3, 4]
-        assert world.letters() == []
+        assert world.dead_letters() == []
 
-    def test_that_fails_again_leaves_the_rest_where_it_lies(self) -> None:
+    def test_that_fails_again_keeps_the_other_dead_letters(self) -> None:
         world = poisoned()
         world.redrive()
         world.send(add(4), id="newest")
         world.settle()
         assert applied(world) == [1]
-        assert [letter.message.id for letter in world.letters()] == ["poison", "behind", "newest"]
+        assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["poison", "behind", "newest"]
         assert world.record().halted is not None
 
-    def test_of_nothing_does_nothing(self) -> None:
+    def test_without_dead_letters_does_nothing(self) -> None:
         world = started()
         version = world.version()
         assert world.redrive() == 0
         assert world.version() == version
 
     def test_may_be_repeated(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        world = self.mended(monkeypatch)
+        world = self.fixed(monkeypatch)
         assert [world.redrive(), world.redrive()] == [2, 2]
         world.settle()
         assert applied(world) == [1, 2, 3]
 
-    def test_a_duplicate_of_a_dead_letter_is_not_set_aside_twice(self) -> None:
+    def test_a_duplicate_of_a_dead_letter_is_not_added_twice(self) -> None:
         world = poisoned()
-        duplicate = world.letters()[1].message
+        duplicate = world.dead_letters()[1].message
         world.backend.queue.send([duplicate])
         world.settle()
-        assert len(world.letters()) == 2
+        assert len(world.dead_letters()) == 2
 
 
 class TestAContextThatIsNotJson:
@@ -359,13 +359,13 @@ class TestAContextThatIsNotJson:
         world.send("SPOIL", id="spoil")
         world.settle()
         assert world.outcome("ok") is Outcome.TAKEN
-        assert [letter.message.id for letter in world.letters()] == ["spoil"]
-        assert "cart.item" in world.letters()[0].detail
+        assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["spoil"]
+        assert "cart.item" in world.dead_letters()[0].detail
         assert world.snapshot().context == {}
 
 
 class TestTheActionOfAMessageBehindOthers:
-    def test_is_charged_to_that_message(self) -> None:
+    def test_counts_as_a_failure_of_that_message(self) -> None:
         switch = Switch()
 
         def fine(_a: Any) -> None:
@@ -384,24 +384,24 @@ class TestTheActionOfAMessageBehindOthers:
         world.send("OK", id="good")
         world.send("BAD", id="bad")
         world.settle()
-        assert [letter.message.id for letter in world.letters()] == ["bad"]
+        assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["bad"]
 
 
-class TestAnEventOfAnotherInstanceThatWasSetAside:
-    def test_is_taken_in_a_redrive_though_its_sender_has_passed_it(self) -> None:
+class TestADeadLetterFromAnotherInstance:
+    def test_is_taken_in_a_redrive_although_later_ones_of_its_sender_were_taken(self) -> None:
         world = World(appending(), policy=Policy(lease=LEASE, window=2, max_attempts=1))
         sender = Key("other", "bob")
 
-        def say(version: int) -> None:
+        def receive(version: int) -> None:
             event = Event(add(version), SenderPosition(sender, "b", version, 0))
             world.take([world.stray(event, f"settled:{version}")])
 
-        say(1)
+        receive(1)
         world.start()
         world.settle()
         for version in range(2, 6):
-            say(version)
-        assert [letter.message.id for letter in world.letters()] == ["settled:1"]
+            receive(version)
+        assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["settled:1"]
         assert world.redrive() == 1
         world.settle()
         assert sorted(applied(world)) == [1, 2, 3, 4, 5]

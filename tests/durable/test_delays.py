@@ -1,4 +1,4 @@
-"""The delay of an active state is always running, whatever a deploy has changed."""
+"""The delay of an active state is always running, whatever a deploy changes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def notes(world: World) -> list[str]:
 
 
 class TestADelayThatWasChanged:
-    def test_is_armed_again_in_full_when_the_old_one_is_over(self) -> None:
+    def test_runs_in_full_once_the_old_one_is_over(self) -> None:
         world = started(order({"8000": "expired"}))
         world.machine = order({"60000": "expired"})
         world.settle(until=1_008)
@@ -45,7 +45,7 @@ class TestADelayThatWasChanged:
         world.settle(until=1_068)
         assert world.value() == "expired"
 
-    def test_is_armed_again_with_the_next_message(self) -> None:
+    def test_starts_with_the_next_message(self) -> None:
         world = started(order({"60000": "expired"}))
         world.machine = order({"8000": "expired"})
         world.now += 5
@@ -55,7 +55,7 @@ class TestADelayThatWasChanged:
         world.settle(until=1_013)
         assert world.value() == "expired"
 
-    def test_is_said(self) -> None:
+    def test_is_described_in_the_notes(self) -> None:
         world = started(order({"8000": "expired"}))
         world.machine = order({"60000": "expired"})
         world.settle(until=1_008)
@@ -71,7 +71,7 @@ class TestADelayThatWasChanged:
         world.settle(until=1_008)
         assert world.value() == "expired"
 
-    def test_that_was_taken_away_ends(self) -> None:
+    def test_that_was_removed_ends(self) -> None:
         world = started(order({"8000": "expired"}))
         world.machine = order({})
         world.settle(until=2_000)
@@ -86,7 +86,7 @@ class TestADelayThatWasChanged:
         world.settle(until=1_008)
         assert world.value() == "expired"
 
-    def test_costs_no_commit_where_nothing_is_to_be_done(self) -> None:
+    def test_needs_no_commit_if_no_timer_changes(self) -> None:
         world = started(order({"patience": "expired"}))
         version = world.version()
         world.machine = _described()
@@ -95,7 +95,7 @@ class TestADelayThatWasChanged:
         assert world.version() == version + 1
         assert notes(world) == []
 
-    def test_of_an_open_turn_is_armed_again_too(self) -> None:
+    def test_of_an_open_turn_starts_too(self) -> None:
         world = started(_parking("8000"))
         world.machine = _parking("60000")
         world.settle(until=1_059)
@@ -105,7 +105,7 @@ class TestADelayThatWasChanged:
 
 
 def _described() -> Machine[Any, Any]:
-    """The same delays in a config that says more."""
+    """Return a machine with the same delays and another fingerprint."""
     config = {
         "id": "order",
         "description": "changed",
@@ -119,7 +119,7 @@ def _described() -> Machine[Any, Any]:
 
 
 def _parking(delay: str) -> Machine[Any, Any]:
-    """Waits in a node that is not settled: its turn stays open."""
+    """Return a machine that waits in a node that is not settled, so that its turn stays open."""
     return setup().machine(
         {
             "id": "order",
@@ -139,7 +139,7 @@ class TestAMigrationThatRenamesAState:
         [(renamed, 1_013), (Migration(renamed), 1_013), (Migration(renamed, timers="keep"), 1_008)],
         ids=["a function", "restart", "keep"],
     )
-    def test_says_whether_the_delay_begins_again(self, migration: Any, due: float) -> None:
+    def test_decides_whether_the_delay_starts_again(self, migration: Any, due: float) -> None:
         world = started(order({"patience": "expired"}, version="1"))
         world.machine = order({"patience": "expired"}, "cart", "2", migrations={"1": migration})
         world.now += 5
@@ -149,7 +149,7 @@ class TestAMigrationThatRenamesAState:
         world.settle(until=due)
         assert world.value() == "expired"
 
-    def test_gives_the_time_of_a_node_to_its_new_delay(self) -> None:
+    def test_may_keep_the_due_time_for_the_new_delay_of_a_node(self) -> None:
         world = started(order({"patience": "expired"}, version="1"))
         same = Migration(lambda snapshot: snapshot, timers="keep")
         world.machine = order({"60000": "expired"}, "basket", "2", migrations={"1": same})
@@ -158,9 +158,9 @@ class TestAMigrationThatRenamesAState:
         assert world.value() == "expired"
 
 
-class TestADeployThatMeetsTrouble:
+class TestADeployThatFailsAtFirst:
     @pytest.mark.parametrize("failures", [1, 3])
-    def test_arms_the_delay_once_it_can_be_computed(self, failures: int) -> None:
+    def test_starts_the_delay_once_it_can_be_computed(self, failures: int) -> None:
         left = [failures]
 
         def short(_a: Any) -> timedelta:
@@ -175,7 +175,7 @@ class TestADeployThatMeetsTrouble:
         world.settle()
         assert world.value() == "expired"
 
-    def test_arms_the_delay_of_an_instance_that_was_halted_meanwhile(self) -> None:
+    def test_starts_the_delay_of_an_instance_that_was_halted(self) -> None:
         broken = [True]
 
         def count(_a: Any) -> int:
@@ -213,8 +213,8 @@ class TestADeployThatMeetsTrouble:
         assert world.snapshot().context == {"n": 1}
 
 
-class TestADelayedRaiseOfTheMachinesOwn:
-    def test_is_not_taken_for_the_delay_of_a_state(self) -> None:
+class TestADelayedRaise:
+    def test_is_not_mistaken_for_the_delay_of_a_state(self) -> None:
         def raising(more: dict[str, Any]) -> Machine[Any, Any]:
             late = raise_({"type": "LATE"}, delay=timedelta(hours=1), id="xstate.after.mine")
             return setup().machine(

@@ -1,4 +1,4 @@
-"""What arrives twice, too late, or was never meant for this machine."""
+"""Messages that arrive twice, are stale, or are invalid."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TestAMessageThatIsKnown:
         assert applied(world) == [1]
         assert world.version() == version
 
-    def test_is_known_until_as_many_others_as_the_window_holds_have_come(self) -> None:
+    def test_is_known_until_the_window_is_full_of_newer_messages(self) -> None:
         world = started(Policy(window=3))
         for n in range(5):
             world.send(add(n), id=f"m{n}x")
@@ -40,7 +40,7 @@ class TestAMessageThatIsKnown:
         world.take([world.stray(Event(add(0)), "m0x")])
         assert applied(world) == [0, 1, 2, 3, 4, 0]
 
-    def test_of_another_instance_is_known_by_its_step_for_ever(self) -> None:
+    def test_of_another_instance_is_known_by_its_position_for_ever(self) -> None:
         world = started(Policy(window=2))
         sender = Key("other", "bob")
         world.post("ada", encode(Event(add(1), SenderPosition(sender, "birth", 4, 0))), id="from bob")
@@ -62,11 +62,11 @@ class TestAMessageThatIsKnown:
         assert applied(world) == [7, 7]
 
 
-class TestAMessageThatIsHandedOutAgainButNeverTwice:
-    """A queue may repeat what was acknowledged, ahead of what was not, and need not repeat it once more."""
+class TestAMessageThatIsRedeliveredOnce:
+    """A queue may redeliver an acknowledged message ahead of unacknowledged ones, and do so only once."""
 
-    def test_owes_nothing_that_another_turn_owes(self) -> None:
-        world = World(_ringing())
+    def test_does_not_confirm_the_outbox_of_another_turn(self) -> None:
+        world = World(_bell())
         world.start(id="start")
         world.settle()
         world.send("GO")
@@ -80,8 +80,8 @@ class TestAMessageThatIsHandedOutAgainButNeverTwice:
         assert len(world.performed("ring")) == 1
 
 
-def _ringing() -> Machine[Any, Any]:
-    """Rings a bell in the step that ends its turn."""
+def _bell() -> Machine[Any, Any]:
+    """Return a machine that performs an action in the step that ends its turn."""
     return setup(actions={"ring": lambda a: None}, actors={"work": nothing}).machine(
         {
             "id": "bell",
@@ -105,7 +105,7 @@ class TestASecondStart:
         assert world.outcome("again") is Outcome.IGNORED
 
 
-class TestWhatIsStale:
+class TestAStaleMessage:
     def test_a_timer_that_was_cancelled_changes_nothing(self) -> None:
         world = submitted(signup())
         world.settle(until=2_000)
@@ -122,49 +122,49 @@ class TestWhatIsStale:
         world.take([world.stray(ChildEnded("mail", "another", True), "r")])
         assert world.value() == "form"
 
-    def test_a_stop_from_somebody_elses_parent_changes_nothing(self) -> None:
+    def test_a_stop_of_another_generation_changes_nothing(self) -> None:
         world = submitted(signup())
         world.take([world.stray(StopChildInstance("another"), "s")])
         assert world.snapshot().status == "active"
 
-    def test_a_nudge_applies_nothing(self) -> None:
+    def test_a_wake_changes_nothing(self) -> None:
         world = submitted(signup())
         version = world.version()
         world.take([world.stray(Wake(), "n")])
         assert (world.value(), world.version()) == ("form", version)
 
 
-class TestWhatIsNoEvent:
-    """It is set aside, and the instance goes on."""
+class TestAnInvalidMessage:
+    """It becomes a dead letter, and the instance continues."""
 
-    def test_a_type_that_only_the_machine_may_use_is_refused(self) -> None:
+    def test_is_an_event_with_a_reserved_type(self) -> None:
         world = submitted(signup())
         world.settle(until=2_000)
         forged = world.send({"type": "xstate.after.patience.signup.waiting"})
         world.settle(until=2_000)
         assert world.value() == "waiting"
         assert world.outcome(forged) is Outcome.INVALID
-        assert [letter.message.id for letter in world.letters()] == [forged]
-        assert "xstate." in world.letters()[0].reason
+        assert [dead_letter.message.id for dead_letter in world.dead_letters()] == [forged]
+        assert "xstate." in world.dead_letters()[0].reason
 
-    def test_text_that_is_no_message_is_refused(self) -> None:
+    def test_is_a_body_that_settled_did_not_write(self) -> None:
         world = started()
         world.post("ada", "{", id="bad")
         world.send(add(1))
         world.settle()
         assert applied(world) == [1]
         assert world.outcome("bad") is Outcome.INVALID
-        assert world.letters()[0].message.body == "{"
+        assert world.dead_letters()[0].message.body == "{"
 
-    def test_an_event_for_an_instance_that_was_never_started_is_kept_for_an_operator(self) -> None:
+    def test_is_an_event_for_an_instance_that_was_never_started(self) -> None:
         world = World(appending())
         early = world.send(add(1), instance="bob")
         world.settle()
         assert world.record("bob").snapshot is None
         assert world.outcome(early, "bob") is Outcome.INVALID
-        assert "never started" in world.letters("bob")[0].reason
+        assert "never started" in world.dead_letters("bob")[0].reason
 
-    def test_it_can_be_started_afterwards_and_the_event_redriven(self) -> None:
+    def test_can_be_redriven_once_the_instance_is_started(self) -> None:
         world = World(appending())
         world.send(add(1))
         world.settle()
@@ -173,7 +173,7 @@ class TestWhatIsNoEvent:
         assert world.redrive() == 1
         world.settle()
         assert applied(world) == [1]
-        assert world.letters() == []
+        assert world.dead_letters() == []
 
 
 class TestAMachineThatHasEnded:
@@ -188,7 +188,7 @@ class TestAMachineThatHasEnded:
 
 
 class TestADeletedInstance:
-    def test_has_a_life_of_its_own_when_it_is_started_again(self) -> None:
+    def test_is_another_instance_when_it_is_started_again(self) -> None:
         world = submitted(signup())
         world.settle(until=2_000)
         birth = world.record().birth
@@ -200,7 +200,7 @@ class TestADeletedInstance:
         assert len(set(keys)) == 2
         assert world.record().birth != birth
 
-    def test_leaves_its_timers_stale(self) -> None:
+    def test_makes_its_timers_stale(self) -> None:
         world = submitted(signup())
         world.settle(until=2_000)
         world.delete()

@@ -1,4 +1,4 @@
-"""Many senders and one receiver: what they send is told from repetitions, and that costs no more than it must."""
+"""Many senders and one receiver: repetitions are recognized, and the window stays bounded."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from tests.durable.machines import add, appending, applied
 from tests.support.virtual_world import LEASE, World
 
 
-def stamp(sender: str, version: int, place: int = 0, birth: str = "b") -> SenderPosition:
-    return SenderPosition(Key("other", sender), birth, version, place)
+def position(sender: str, version: int, index: int = 0, birth: str = "b") -> SenderPosition:
+    return SenderPosition(Key("other", sender), birth, version, index)
 
 
-def hear(world: World, stamp: SenderPosition, n: int) -> None:
-    """ada is sent `n`; no queue knows the id again."""
-    world.take([world.stray(Event(add(n), stamp), f"{stamp.key}{stamp.order}")])
+def receive(world: World, position: SenderPosition, n: int) -> None:
+    """Deliver `n` to ada, as a queue does that does not remember the id."""
+    world.take([world.stray(Event(add(n), position), f"{position.key}{position.order}")])
 
 
 class TestASender:
-    def test_is_known_by_its_life_and_its_furthest_step(self) -> None:
+    def test_is_known_by_its_birth_and_its_last_position(self) -> None:
         world = World(appending(), policy=Policy(window=1, lease=LEASE))
         world.start()
         world.settle()
-        hear(world, stamp("bob", 4), 1)
-        hear(world, stamp("bob", 4, 1), 2)
-        hear(world, stamp("bob", 3, 9), 3)
+        receive(world, position("bob", 4), 1)
+        receive(world, position("bob", 4, 1), 2)
+        receive(world, position("bob", 3, 9), 3)
         assert applied(world) == [1, 2]
 
-    def test_that_began_a_new_life_is_heard_though_its_versions_begin_again(self) -> None:
+    def test_that_was_started_again_is_heard_although_its_versions_begin_again(self) -> None:
         world = World(appending(), policy=Policy(window=1, lease=LEASE))
         world.start()
         world.settle()
-        hear(world, stamp("bob", 40), 1)
-        hear(world, stamp("bob", 1, birth="restored"), 2)
+        receive(world, position("bob", 40), 1)
+        receive(world, position("bob", 1, birth="restored"), 2)
         assert applied(world) == [1, 2]
 
-    def test_is_forgotten_once_as_many_others_were_heard_as_the_window_is_long(self) -> None:
+    def test_is_evicted_once_the_window_is_full_of_newer_senders(self) -> None:
         world = World(appending(), policy=Policy(window=2, lease=LEASE))
         world.start()
         world.settle()
         for n, sender in enumerate(("ann", "bob", "cem")):
-            hear(world, stamp(sender, 1), n)
+            receive(world, position(sender, 1), n)
         assert list(world.record().window.senders) == ["other/bob", "other/cem"]
 
 
-def telling() -> tuple[Machine[Any, Any], Machine[Any, Any]]:
-    """A parent that starts as many children as it is told, each of which tells it something and, later, ends."""
+def parent_and_child() -> tuple[Machine[Any, Any], Machine[Any, Any]]:
+    """Return a parent that starts children on request, and the child, which sends it an event on request and ends."""
     child = setup(actions={"tell": send_parent(lambda a: {"type": "ADD", "n": a.context["n"]})}).machine(
         {
             "id": "child",
@@ -85,7 +85,7 @@ def telling() -> tuple[Machine[Any, Any], Machine[Any, Any]]:
 
 
 def with_children(count: int) -> World:
-    parent, child = telling()
+    parent, child = parent_and_child()
     world = World(parent, [child], policy=Policy(window=2, lease=LEASE))
     world.start()
     for n in range(count):
@@ -95,17 +95,17 @@ def with_children(count: int) -> World:
 
 
 class TestAChild:
-    def test_is_never_forgotten_while_it_lives(self) -> None:
+    def test_is_never_evicted_while_it_is_active(self) -> None:
         world = with_children(9)
         children = [child.key for child in world.record().children.values()]
         for child in children:
             world.send("TELL", child)
         world.settle()
         assert len(applied(world)) == 9
-        told = [each for each in world.record().window.senders if each.startswith("child/")]
-        assert len(told) == 9
+        known = [each for each in world.record().window.senders if each.startswith("child/")]
+        assert len(known) == 9
 
-    def test_that_has_ended_has_said_all(self) -> None:
+    def test_that_has_ended_is_not_heard_again(self) -> None:
         world = with_children(4)
         child = world.record().children["c0"].key
         world.send("TELL", child)
@@ -117,9 +117,9 @@ class TestAChild:
         late = Event(add(7), SenderPosition(child, birth, 2, 0, generation))
         world.take([world.stray(late, "late")])
         assert applied(world) == [0]
-        assert world.letters() == []
+        assert world.dead_letters() == []
 
-    def test_that_was_stopped_is_heard_to_its_end(self) -> None:
+    def test_that_was_stopped_is_heard_until_it_ends(self) -> None:
         world = World(*_leaving(), policy=Policy(window=2, lease=LEASE))
         world.start()
         world.settle()
@@ -132,7 +132,7 @@ class TestAChild:
         world.settle()
         assert applied(world) == [1]
 
-    def test_that_was_stopped_makes_nobody_forgotten_who_lives(self) -> None:
+    def test_that_was_stopped_evicts_no_sender_that_is_active(self) -> None:
         world = with_children(1)
         old = world.record().children["c0"].key
         said = world.stray(Event(add(7), SenderPosition(old, "birth", 7, 0)), "settled:from the old one")
@@ -169,8 +169,8 @@ class TestASenderOfTheSameName:
         assert applied(world) == [1]
 
 
-class TestWhatARootPassesOn:
-    def test_is_told_from_a_repetition_for_as_long_as_its_sender_is(self) -> None:
+class TestAnEventThatARootForwards:
+    def test_is_known_as_a_repetition_for_as_long_as_its_sender_is(self) -> None:
         bob = setup(actions={"add": assign(applied=lambda a: [*a.context["applied"], a.event["n"]])}).machine(
             {
                 "id": "bob",
@@ -234,8 +234,8 @@ def _leaving() -> tuple[Machine[Any, Any], tuple[Machine[Any, Any]]]:
     return parent, (child,)
 
 
-def _shouting() -> Machine[Any, Any]:
-    """Sends to a hub, and says so in an action."""
+def _sender() -> Machine[Any, Any]:
+    """Return a machine that sends to an instance and performs an action in the same step."""
     return setup(
         actions={"send": send_to("list/ada", lambda a: add(a.event["n"])), "say": emit({"type": "SAID"})}
     ).machine(
@@ -249,7 +249,7 @@ def _shouting() -> Machine[Any, Any]:
 
 class TestASenderWhoseWorkerDiesBeforeItsAcknowledgement:
     def _sends(self, traits: Traits) -> World:
-        world = World(appending(), [_shouting()], policy=Policy(window=2, lease=LEASE), traits=traits)
+        world = World(appending(), [_sender()], policy=Policy(window=2, lease=LEASE), traits=traits)
         world.start()
         shouters = [Key("shouter", f"s{n}") for n in range(6)]
         for shouter in shouters:
@@ -267,11 +267,11 @@ class TestASenderWhoseWorkerDiesBeforeItsAcknowledgement:
         world.settle()
         return world
 
-    def test_does_not_send_again_what_left_with_the_commit(self) -> None:
+    def test_does_not_send_again_if_the_write_was_atomic(self) -> None:
         world = self._sends(Traits(atomic=True, fenced=True))
         sent = [each for each in world.commands if getattr(getattr(each, "write", None), "sends", ())]
         assert sent == []
         assert sorted(applied(world)) == [*range(6)]
 
-    def test_says_it_under_the_same_id_where_it_may_not_have_left(self) -> None:
+    def test_sends_again_under_the_same_id_if_the_write_was_not_atomic(self) -> None:
         assert sorted(applied(self._sends(Traits()))) == [*range(6)]

@@ -1,4 +1,4 @@
-"""A turn that was left open: who may go on with it, when, and what must wait for it."""
+"""A turn that was left open: which worker may resume it, when, and what has to wait for it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def left_open() -> World:
 
 
 class TestAnotherMessage:
-    def test_is_given_back_while_the_turns_lease_lasts(self) -> None:
+    def test_is_released_during_the_lease_of_the_turn(self) -> None:
         world = left_open()
         world.now += LEASE - 1
         assert world.take([world.stray(Event({"type": "VERIFY"}), "early")]) is TurnEnd.RELEASED
@@ -36,7 +36,7 @@ class TestAnotherMessage:
         assert world.value() == "active"
         assert world.record().window.ids[-2:] == ("submit", "early")
 
-    def test_performs_what_that_turn_still_owed(self) -> None:
+    def test_performs_the_outbox_of_that_turn(self) -> None:
         world = submitted(signup())
         world.crash_after(Finish)
         world.deliver()
@@ -44,7 +44,7 @@ class TestAnotherMessage:
         world.take([world.stray(Event({"type": "VERIFY"}), "early")])
         assert [key for key, _ in world.performed("note")] == ["signup/ada/a/1/0"]
 
-    def test_leaves_the_turns_own_message_nothing_to_do(self) -> None:
+    def test_leaves_nothing_to_do_for_the_message_of_the_turn(self) -> None:
         world = left_open()
         world.now += LEASE
         world.take([world.stray(Event({"type": "VERIFY"}), "early")])
@@ -54,7 +54,7 @@ class TestAnotherMessage:
 
 
 def polling(result: list[str]) -> Machine[Any, Any]:
-    """Asks once a minute until it hears yes: a modelled retry, un-settled all the while."""
+    """Return a machine that asks once a minute until the answer is yes, and is not settled meanwhile."""
     return setup(
         actors={"ask": lambda input, call: result.pop(0)},
         guards={"yes": lambda a: a.event["output"] == "yes"},
@@ -77,9 +77,9 @@ def polling(result: list[str]) -> Machine[Any, Any]:
 
 
 class TestParking:
-    """An un-settled node that waits only for a timer does not keep a worker."""
+    """A node that is not settled and waits only for a timer does not occupy a worker."""
 
-    def test_the_message_is_given_back_until_the_timer_is_due(self) -> None:
+    def test_the_message_is_released_until_the_timer_is_due(self) -> None:
         world = World(polling(["no", "yes"]))
         world.start()
         world.settle()
@@ -88,7 +88,7 @@ class TestParking:
         assert [command.delay for command in world.commands if isinstance(command, Release)] == [60.0]
         assert world.value() == "pausing"
 
-    def test_the_key_stays_blocked_and_nothing_is_taken_before_the_turn_is_over(self) -> None:
+    def test_the_key_stays_blocked_until_the_turn_is_over(self) -> None:
         world = World(polling(["no", "no", "yes"]))
         world.start()
         world.settle()
@@ -119,7 +119,7 @@ class TestParking:
         world.send("GO")
         world.settle()
         assert world.value() == "heard"
-        assert world.letters() == []
+        assert world.dead_letters() == []
 
     def test_timers_of_an_open_turn_are_not_scheduled(self) -> None:
         world = World(polling(["no", "yes"]))
@@ -157,7 +157,7 @@ class TestATimerInsideATurn:
 
 
 class TestAMachineThatCouldNeverSettle:
-    def test_is_refused_the_step_and_says_where_it_would_hang(self) -> None:
+    def test_fails_the_event_and_names_the_node(self) -> None:
         machine = setup().machine(
             {
                 "id": "m",
@@ -170,4 +170,4 @@ class TestAMachineThatCouldNeverSettle:
         world.send("GO")
         world.settle()
         assert world.value() == "idle"
-        assert "not settled and waits for nothing" in world.letters()[0].detail
+        assert "not settled and waits for nothing" in world.dead_letters()[0].detail

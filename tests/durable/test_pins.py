@@ -1,4 +1,4 @@
-"""What was taken and may be handed out again is remembered, however small the window and long the redrive."""
+"""A message that may be delivered again stays in the window, however small the window and long the redrive."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.durable.machines import add, appending, applied, tell
 from tests.support.virtual_world import LEASE, World
 
 
-def forgetful(window: int = 2) -> World:
+def with_small_window(window: int = 2) -> World:
     return World(appending(), policy=Policy(window=window, lease=LEASE))
 
 
 class TestABatchThatIsLongerThanTheWindow:
     def test_is_taken_once_if_its_acknowledgement_is_lost(self) -> None:
-        world = forgetful()
+        world = with_small_window()
         world.start()
         world.settle()
         for n in range(8):
@@ -34,7 +34,7 @@ class TestABatchThatIsLongerThanTheWindow:
 
     @pytest.mark.parametrize("nth", range(1, 9))
     def test_is_taken_once_wherever_its_worker_dies(self, nth: int) -> None:
-        world = forgetful(window=1)
+        world = with_small_window(window=1)
         world.start()
         world.settle()
         for n in range(6):
@@ -46,8 +46,8 @@ class TestABatchThatIsLongerThanTheWindow:
 
 
 class TestARedriveThatIsLongerThanTheWindow:
-    def test_does_not_push_out_what_was_not_acknowledged(self) -> None:
-        world = forgetful()
+    def test_does_not_evict_an_unacknowledged_message(self) -> None:
+        world = with_small_window()
         for n in range(6):
             world.send(add(n))
         world.settle()
@@ -63,9 +63,9 @@ class TestARedriveThatIsLongerThanTheWindow:
         assert len({key for key, _ in world.performed("report")}) == 1
 
 
-class TestWhatIsPinned:
-    def test_are_at_most_the_messages_of_one_hand_out(self) -> None:
-        world = forgetful()
+class TestThePinnedMessages:
+    def test_are_at_most_those_of_one_receive(self) -> None:
+        world = with_small_window()
         world.start()
         for n in range(30):
             world.send(add(n))
@@ -73,7 +73,7 @@ class TestWhatIsPinned:
             assert len(world.record().window.pinned) <= 4
             assert world.record().window.count <= 2
 
-    def test_is_pinned_while_its_turn_goes_on_though_it_was_acknowledged(self) -> None:
+    def test_include_acknowledged_ones_until_the_turn_ends(self) -> None:
         world = World(appending(), policy=Policy(window=1, lease=LEASE), traits=Traits(atomic=True, fenced=True))
         world.start()
         for n in range(5):
@@ -83,7 +83,7 @@ class TestWhatIsPinned:
 
 
 class Bank:
-    """An action that cannot be performed at first."""
+    """An action that fails at first."""
 
     def __init__(self) -> None:
         self.failures = 1
@@ -94,9 +94,9 @@ class Bank:
             raise ConnectionError("the bank")
 
 
-class TestAHandOutThatIsShorterThanTheOneBefore:
+class TestAReceiveThatIsShorterThanTheOneBefore:
     @pytest.mark.parametrize("numbered", [True, False])
-    def test_forgets_nothing_of_what_stands_behind_it(self, numbered: bool) -> None:
+    def test_keeps_the_messages_behind_it_pinned(self, numbered: bool) -> None:
         world = World(appending(Bank()), policy=Policy(window=3, lease=LEASE))
 
         def deliver(limit: int) -> bool:
@@ -116,4 +116,4 @@ class TestAHandOutThatIsShorterThanTheOneBefore:
             world.now += 400
             deliver(10)
         assert applied(world) == [*range(10)]
-        assert world.letters() == []
+        assert world.dead_letters() == []

@@ -1,4 +1,4 @@
-"""Actors that fail: how often they are tried, and what the machine hears in the end."""
+"""Actors that fail: their retries, and the event that the machine receives in the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAIL = "signup/ada/a/1/1"
 
 
 class Flaky:
-    """Fails as often as it is told to, then works."""
+    """An actor that fails `failures` times and then succeeds."""
 
     def __init__(self, failures: int) -> None:
         self.failures, self.calls = failures, list[Call]()
@@ -27,14 +27,14 @@ class Flaky:
 
 
 class TestAnActorThatFails:
-    def test_is_tried_again_under_the_same_key(self) -> None:
+    def test_is_retried_under_the_same_key(self) -> None:
         flaky = Flaky(2)
         world = submitted(signup(flaky))
         world.settle(until=5_000)
         assert world.value() == "waiting"
         assert world.performed("send_email") == [(MAIL, 1), (MAIL, 2), (MAIL, 3)]
 
-    def test_waits_longer_each_time_and_keeps_no_worker_meanwhile(self) -> None:
+    def test_is_retried_with_backoff_and_occupies_no_worker_meanwhile(self) -> None:
         flaky = Flaky(2)
         retry = Retry(attempts=3, first=timedelta(seconds=10), factor=3.0)
         world = submitted(signup(flaky, retry=retry))
@@ -43,14 +43,14 @@ class TestAnActorThatFails:
         assert [command.delay for command in world.commands if isinstance(command, Release)] == [10.0, 30.0]
         assert world.now == 1_040.0
 
-    def test_tells_the_machine_when_it_has_failed_for_good(self) -> None:
+    def test_reports_its_error_after_the_last_attempt(self) -> None:
         world = submitted(signup(Flaky(99)))
         world.settle(until=5_000)
         assert world.value() == "failed"
         assert len(world.performed("send_email")) == 3
-        assert world.letters() == []
+        assert world.dead_letters() == []
 
-    def test_whose_end_nobody_handles_leaves_the_machine_in_error(self) -> None:
+    def test_whose_error_is_not_handled_leaves_the_machine_in_error(self) -> None:
         machine = setup(actors={"fail": Flaky(99)}).machine(
             {"id": "m", "initial": "a", "states": {"a": {"invoke": {"src": "fail", "onDone": "b"}}, "b": {}}}
         )
@@ -71,8 +71,8 @@ class TestAnActorThatFails:
         assert [call.attempt for call in flaky.calls] == [1, 3]
 
 
-class TestWhatACallIsTold:
-    def test_the_fence_is_the_version_that_claimed_it_and_only_grows(self) -> None:
+class TestACall:
+    def test_has_a_fence_that_increases_with_each_attempt(self) -> None:
         flaky = Flaky(1)
         world = submitted(signup(flaky))
         world.settle(until=5_000)
@@ -82,9 +82,9 @@ class TestWhatACallIsTold:
 
 
 class TestAnInterruptionThatMeansFailure:
-    """The actor may have happened, or still happen: nobody else starts it."""
+    """Whether the actor took effect is unknown, so it is not started again."""
 
-    def test_the_machine_is_told_that_it_is_unknown(self) -> None:
+    def test_the_machine_receives_an_error(self) -> None:
         world = submitted(signup(Flaky(0), interruption="fail"))
         world.crash_after(RunActors)
         world.settle(until=5_000)
@@ -98,7 +98,7 @@ class TestAnInterruptionThatMeansFailure:
         assert world.value() == "failed"
         assert world.performed("send_email") == []
 
-    def test_a_failure_that_was_seen_is_still_tried_again(self) -> None:
+    def test_an_attempt_that_is_known_to_have_failed_is_retried(self) -> None:
         world = submitted(signup(Flaky(2), interruption="fail"))
         world.settle(until=5_000)
         assert world.value() == "waiting"

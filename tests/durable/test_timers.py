@@ -1,4 +1,4 @@
-"""Timers outlive their turns by a token: one entry of one node, and nothing else, is what a timer may fire for."""
+"""Timers outlive their turns, and fire only for the entry of the node that started them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def waiting() -> World:
     return world
 
 
-def kettle() -> Machine[Any, Any]:
+def reminder() -> Machine[Any, Any]:
     return setup(
         actions={
             "remind": raise_({"type": "REMIND"}, id="reminder", delay=timedelta(seconds=60)),
@@ -53,7 +53,7 @@ def kettle() -> Machine[Any, Any]:
 
 
 def started() -> World:
-    world = World(kettle())
+    world = World(reminder())
     world.start()
     world.settle(until=world.now)
     return world
@@ -67,7 +67,7 @@ class TestATimer:
         world.settle(until=1_000 + DAY)
         assert world.value() == "expired"
 
-    def test_bears_the_idempotency_key_of_what_scheduled_it(self) -> None:
+    def test_has_the_idempotency_key_of_the_effect_that_scheduled_it(self) -> None:
         world = waiting()
         ((_, key, _),) = [each for each in world.effects if each[0] == "send_email"]
         assert list(world.record().timers) == [f"{key.removesuffix('/1')}/3"]
@@ -82,7 +82,7 @@ class TestATimer:
         world.settle(until=1_095)
         assert world.value() == "reminded"
 
-    def test_that_fires_twice_is_taken_once(self) -> None:
+    def test_that_is_delivered_twice_is_taken_once(self) -> None:
         world = started()
         world.send("ARM")
         world.settle(until=world.now)
@@ -95,7 +95,7 @@ class TestATimer:
         assert world.version() == version
 
 
-class TestWhatIsCancelled:
+class TestACancelledTimer:
     def test_does_not_fire(self) -> None:
         world = started()
         world.send("ARM")
@@ -104,7 +104,7 @@ class TestWhatIsCancelled:
         world.settle(until=1_099)
         assert world.value() == "on"
 
-    def test_in_the_same_fold_does_not_fire_either(self) -> None:
+    def test_does_not_fire_if_it_was_started_in_the_same_batch(self) -> None:
         world = started()
         world.send("ARM")
         world.send("DISARM")
@@ -112,7 +112,7 @@ class TestWhatIsCancelled:
         assert world.value() == "on"
         assert [timer.id for timer in world.record().timers.values() if timer.id == "reminder"] == []
 
-    def test_by_leaving_its_node_is_stale_however_late_it_comes(self) -> None:
+    def test_does_not_fire_for_a_later_entry_of_its_node(self) -> None:
         world = started()
         old = set(world.record().timers)
         world.now += 50
@@ -125,14 +125,14 @@ class TestWhatIsCancelled:
         world.settle(until=1_150)
         assert world.value() == "boiled"
 
-    def test_by_the_end_of_its_machine_is_forgotten_everywhere(self) -> None:
+    def test_is_removed_when_its_machine_ends(self) -> None:
         world = started()
         world.send("REMIND")
         world.settle(until=world.now)
         assert world.record().timers == {}
         assert world.backend.next_due() == float("inf")
 
-    def test_by_an_error_is_forgotten_too(self) -> None:
+    def test_is_removed_when_its_machine_fails(self) -> None:
         def fail(_input: Any, _call: Any) -> None:
             raise RuntimeError("no")
 
@@ -162,7 +162,7 @@ class TestWhatIsCancelled:
         assert world.record().timers == {}
         assert world.backend.next_due() == float("inf")
 
-    def test_by_a_report_that_came_first_does_not_overtake_it(self) -> None:
+    def test_does_not_overtake_the_report_that_cancels_it(self) -> None:
         raising = [True]
 
         def picky(_a: Any) -> bool:
@@ -202,8 +202,8 @@ class TestWhatIsCancelled:
         assert world.value() == "reported"
 
 
-class TestTimersUnderOneName:
-    """As in XState all of them fire. The name is the last one's, until one of them has fired or was cancelled."""
+class TestTimersUnderOneId:
+    """As in XState, all of them fire. The id refers to the last one, until one of them has fired or was cancelled."""
 
     def machine(self) -> Machine[Any, Any]:
         return setup(
@@ -233,7 +233,7 @@ class TestTimersUnderOneName:
         world.settle()
         assert world.snapshot().context["heard"] == [1, 2]
 
-    def test_are_cancelled_from_the_last_one_on(self) -> None:
+    def test_are_not_all_cancelled_by_their_id(self) -> None:
         world = self.world()
         world.send("FORGET")
         world.send("FORGET")
@@ -248,13 +248,13 @@ class TestTimersUnderOneName:
         assert world.snapshot().context["heard"] == [1, 2]
 
 
-class TestTimersThatAreDueAtOneMoment:
-    MOST = 12
+class TestTimersThatAreDueAtTheSameTime:
+    COUNT = 12
 
     def machine(self, **states: Any) -> Machine[Any, Any]:
         bells = [
             {"type": "xstate.raise", "params": {"event": {"type": "RING", "n": n}, "delay": 1_000}}
-            for n in range(self.MOST)
+            for n in range(self.COUNT)
         ]
         return setup(
             actors={"wait": hang}, actions={"hear": assign(heard=lambda a: [*a.context["heard"], a.event["n"]])}
@@ -268,15 +268,15 @@ class TestTimersThatAreDueAtOneMoment:
             }
         )
 
-    def test_ring_in_the_order_of_their_scheduling_in_an_open_turn(self) -> None:
+    def test_fire_in_the_order_of_their_start_in_an_open_turn(self) -> None:
         world = World(self.machine(invoke={"src": "wait", "onDone": "idle"}, after={"2000": "#m.idle"}))
         world.start()
         world.send("GO")
         world.settle()
         assert world.value() == "idle"
-        assert world.snapshot().context["heard"] == list(range(self.MOST))
+        assert world.snapshot().context["heard"] == list(range(self.COUNT))
 
-    def test_ring_in_that_order_when_the_turn_is_over_however_they_are_handed_out(self) -> None:
+    def test_fire_in_that_order_after_the_turn_in_whatever_order_they_are_delivered(self) -> None:
         world = World(self.machine(tags=["settled"]))
         world.start()
         world.send("GO")
@@ -285,9 +285,9 @@ class TestTimersThatAreDueAtOneMoment:
         world.now += 1
         for token in reversed(tokens):
             world.take([world.stray(TimerFired(token), f"due {token}")])
-        assert world.snapshot().context["heard"] == list(range(self.MOST))
+        assert world.snapshot().context["heard"] == list(range(self.COUNT))
         world.settle()
-        assert world.snapshot().context["heard"] == list(range(self.MOST))
+        assert world.snapshot().context["heard"] == list(range(self.COUNT))
 
 
 class TestADelayedSendToAnother:
@@ -322,7 +322,7 @@ class TestADelayedSendToAnother:
         assert world.value("bob") == "pinged"
         assert [id for id in world.record("bob").window.ids if id.startswith("settled:pinger/ada/")]
 
-    def test_can_be_cancelled_to_the_last_moment(self) -> None:
+    def test_can_be_cancelled_until_it_is_due(self) -> None:
         world = World(self.machine())
         world.start("ada")
         world.start("bob")

@@ -1,4 +1,4 @@
-"""Machines change while their instances live."""
+"""Machines that change while they have instances."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def order(version: str | None, states: dict[str, Any], **logic: Any) -> Machine[
     return setup(**logic).machine({**config, "version": version} if version else config)
 
 
-def resting(**on: str) -> dict[str, Any]:
+def settled_node(**on: str) -> dict[str, Any]:
     return {"tags": ["settled"], "on": on}
 
 
-BEFORE = {"basket": resting(PAY="paying"), "paying": resting(PAID="paid"), "paid": resting()}
-AFTER = {"basket": resting(PAY="charging"), "charging": resting(PAID="paid"), "paid": resting()}
+BEFORE = {"basket": settled_node(PAY="paying"), "paying": settled_node(PAID="paid"), "paid": settled_node()}
+AFTER = {"basket": settled_node(PAY="charging"), "charging": settled_node(PAID="paid"), "paid": settled_node()}
 
 
 def paying(machine: Machine[Any, Any]) -> World:
@@ -39,24 +39,24 @@ def renamed(snapshot: dict[str, Any]) -> dict[str, Any]:
 
 
 class TestAChangedMachine:
-    def test_goes_on_where_every_active_state_still_exists(self) -> None:
+    def test_continues_if_every_active_state_still_exists(self) -> None:
         world = paying(order(None, BEFORE))
-        world.machine = order(None, {**BEFORE, "extra": resting(), "paid": resting(REFUND="basket")})
+        world.machine = order(None, {**BEFORE, "extra": settled_node(), "paid": settled_node(REFUND="basket")})
         world.send("PAID")
         world.settle()
         assert world.value() == "paid"
         assert world.record().fingerprint == world.machine.fingerprint
 
-    def test_says_which_state_is_missing_and_loses_nothing(self) -> None:
+    def test_names_the_missing_state_and_loses_nothing(self) -> None:
         world = paying(order(None, BEFORE))
         world.machine = order(None, AFTER)
         world.send("PAID", id="paid")
         world.settle()
-        (letter,) = world.letters()
-        assert 'no state "paying"' in letter.detail
+        (dead_letter,) = world.dead_letters()
+        assert 'no state "paying"' in dead_letter.detail
         assert world.outcome("paid") is Outcome.DEAD_LETTERED
 
-    def test_goes_on_after_a_redrive_once_it_can_read_what_was_stored(self) -> None:
+    def test_continues_after_a_redrive_once_it_can_read_the_snapshot(self) -> None:
         world = paying(order(None, BEFORE))
         world.machine = order(None, AFTER)
         world.send("PAID")
@@ -65,11 +65,11 @@ class TestAChangedMachine:
         world.redrive()
         world.settle()
         assert world.value() == "paid"
-        assert world.letters() == []
+        assert world.dead_letters() == []
 
 
 class TestAMigration:
-    def test_makes_of_an_old_snapshot_a_new_one(self) -> None:
+    def test_converts_an_old_snapshot(self) -> None:
         world = paying(order("1", BEFORE))
         world.machine = order("2", AFTER, migrations={"1": renamed})
         world.send("PAID")
@@ -77,26 +77,26 @@ class TestAMigration:
         assert world.value() == "paid"
         assert world.record().version == "2"
 
-    def test_is_seen_by_whoever_only_looks(self) -> None:
+    def test_is_applied_on_reading_without_a_commit(self) -> None:
         world = paying(order("1", BEFORE))
         world.machine = order("2", AFTER, migrations={"1": renamed})
         assert world.value() == "charging"
         assert world.record().version == "1"
 
     def test_is_followed_by_those_of_later_versions(self) -> None:
-        def noted(snapshot: dict[str, Any]) -> dict[str, Any]:
+        def annotated(snapshot: dict[str, Any]) -> dict[str, Any]:
             return {**snapshot, "context": {"paid": None, "note": snapshot["value"]}}
 
         world = paying(order("1", BEFORE))
-        world.machine = order("3", AFTER, migrations={"1": renamed, "2": noted})
+        world.machine = order("3", AFTER, migrations={"1": renamed, "2": annotated})
         assert world.snapshot().context == {"paid": None, "note": "charging"}
 
-    def test_is_not_for_what_is_of_the_present_version(self) -> None:
+    def test_is_not_applied_to_the_current_version(self) -> None:
         world = paying(order("2", BEFORE))
         world.machine = order("2", {**BEFORE, **AFTER}, migrations={"1": renamed})
         assert world.value() == "paying"
 
-    def test_that_raises_fails_the_message_and_keeps_the_old_snapshot_for_a_better_one(self) -> None:
+    def test_that_raises_fails_the_message_and_keeps_the_old_snapshot(self) -> None:
         def broken(snapshot: dict[str, Any]) -> dict[str, Any]:
             raise KeyError("no such thing")
 
@@ -104,7 +104,7 @@ class TestAMigration:
         world.machine = order("2", AFTER, migrations={"1": broken})
         world.send("PAID")
         world.settle()
-        assert "the migration from version 1 raised KeyError" in world.letters()[0].detail
+        assert "the migration from version 1 raised KeyError" in world.dead_letters()[0].detail
         assert world.record().version == "1"
         world.machine = order("2", AFTER, migrations={"1": renamed})
         world.redrive()
@@ -116,8 +116,8 @@ def released(world: World) -> list[Release]:
     return [each for each in world.commands if isinstance(each, Release)]
 
 
-class TestAVersionThatIsUnknown:
-    """Two versions are deployed side by side: what the newer one has written is not for the older one."""
+class TestAnUnknownVersion:
+    """Two versions are deployed side by side, and the older one leaves records of the newer one alone."""
 
     def test_is_left_to_a_host_that_knows_it(self) -> None:
         world = paying(order("2", AFTER | BEFORE))
@@ -141,9 +141,9 @@ class TestAVersionThatIsUnknown:
         world.machine = order("2", BEFORE)
         world.settle()
         assert world.value() == "paid"
-        assert world.letters() == []
+        assert world.dead_letters() == []
 
-    def test_is_waited_for_a_little_longer_each_time(self) -> None:
+    def test_is_retried_with_backoff_up_to_the_lease(self) -> None:
         world = paying(order("2", BEFORE))
         world.machine = order("1", BEFORE)
         world.send("PAID")
@@ -154,7 +154,7 @@ class TestAVersionThatIsUnknown:
         assert delays[:3] == [1.0, 2.0, 4.0]
         assert delays[-1] == LEASE
 
-    def test_is_migrated_once_by_who_knows_how(self) -> None:
+    def test_is_migrated_once_by_a_host_that_has_the_migration(self) -> None:
         def cents(snapshot: dict[str, Any]) -> dict[str, Any]:
             return {**snapshot, "context": {"paid": 100 * (snapshot["context"]["paid"] or 10)}}
 
@@ -170,7 +170,7 @@ class TestAVersionThatIsUnknown:
         world.settle()
         assert world.snapshot().context == {"paid": 1000}
 
-    def test_is_taken_as_it_is_where_an_operator_permits_a_rollback(self) -> None:
+    def test_is_used_as_it_is_if_the_policy_accepts_it(self) -> None:
         world = paying(order("2", BEFORE))
         world.machine = order("1", BEFORE)
         world.policy = Policy(lease=LEASE, accepts={"2"})
@@ -180,14 +180,14 @@ class TestAVersionThatIsUnknown:
         assert world.record().version == "1"
 
     @pytest.mark.parametrize("version", [None, "1"])
-    def test_is_none_that_was_written_before_there_were_versions(self, version: str | None) -> None:
+    def test_is_not_that_of_a_record_without_a_version(self, version: str | None) -> None:
         world = paying(order(None, BEFORE))
         world.machine = order(version, BEFORE)
         world.send("PAID")
         world.settle()
         assert world.value() == "paid"
 
-    def test_is_any_to_a_machine_that_declares_none(self) -> None:
+    def test_is_any_version_for_a_machine_without_one(self) -> None:
         world = paying(order("1", BEFORE))
         world.machine = order(None, BEFORE)
         world.send("PAID")
@@ -204,6 +204,6 @@ class TestARecordOfAnotherFormat:
             ("no JSON", "not a record of settled"),
         ],
     )
-    def test_is_not_read_and_says_what_to_do(self, text: str, said: str) -> None:
+    def test_is_not_read_and_the_error_says_what_to_do(self, text: str, said: str) -> None:
         with pytest.raises(RecordError, match=said):
             record_from_json(order(None, BEFORE), Key("order", "7"), text)

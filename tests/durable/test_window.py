@@ -1,4 +1,4 @@
-"""The window: the last messages and what became of them, whatever their ids look like."""
+"""The dedup window: the last messages and their outcomes, whatever their ids contain."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ def messages(added: list[tuple[str, Outcome]]) -> list[tuple[Message, Outcome]]:
     return [(Message(KEY, id, "{}"), outcome) for id, outcome in added]
 
 
-def window_of(size: int, added: list[tuple[str, Outcome]], in_hand: Container[str] = ()) -> Window:
-    """A window to which each message was added in a commit of its own, while `in_hand` were not acknowledged."""
+def window_of(size: int, added: list[tuple[str, Outcome]], received: Container[str] = ()) -> Window:
+    """Return a window with each message added in a commit of its own, while `received` were not acknowledged."""
     window = Window(size)
     for message, outcome in messages(added):
         if window.outcome(message) is not Outcome.TAKEN:
-            window = window.add(message, outcome).unpin(in_hand)
+            window = window.add(message, outcome).unpin(received)
     return window
 
 
-def newest(size: int, added: list[tuple[str, Outcome]], in_hand: Container[str] = ()) -> dict[str, Outcome]:
-    """What a window of `size` is to know: first what may be forgotten, oldest first, and then what is pinned."""
+def expected_window(size: int, added: list[tuple[str, Outcome]], received: Container[str] = ()) -> dict[str, Outcome]:
+    """Return the expected outcomes by id: first the acknowledged messages, oldest first, then the pinned ones."""
     known, pinned = dict[str, Outcome](), dict[str, Outcome]()
     for id, outcome in added:
         if Outcome.TAKEN in (known.get(id), pinned.get(id)):
             continue  # what was taken is never added again
         known.pop(id, None)
         pinned.pop(id, None)
-        (pinned if id in in_hand else known)[id] = outcome
+        (pinned if id in received else known)[id] = outcome
         if len(known) > size:
             del known[next(iter(known))]
     return {**known, **pinned}
@@ -51,9 +51,9 @@ def newest(size: int, added: list[tuple[str, Outcome]], in_hand: Container[str] 
 
 @given(st.integers(0, 5), ADDED, IDS, st.frozensets(IDS, max_size=3))
 def test_it_knows_the_newest_and_what_is_pinned_and_nothing_else(
-    size: int, added: list[tuple[str, Outcome]], other: str, in_hand: frozenset[str]
+    size: int, added: list[tuple[str, Outcome]], other: str, received: frozenset[str]
 ) -> None:
-    window, known = window_of(size, added, in_hand), newest(size, added, in_hand)
+    window, known = window_of(size, added, received), expected_window(size, added, received)
     assert window.ids == tuple(known)
     assert {id: window.outcome_of(id) for id, _ in added} == {id: known.get(id) for id, _ in added}
     assert window.outcome_of(other) == known.get(other)
@@ -61,7 +61,7 @@ def test_it_knows_the_newest_and_what_is_pinned_and_nothing_else(
 
 
 @given(st.integers(1, 5), ADDED, IDS)
-def test_what_is_added_is_pinned_until_it_is_known_to_be_acknowledged(
+def test_a_new_message_is_pinned_until_it_is_known_to_be_acknowledged(
     size: int, added: list[tuple[str, Outcome]], last: str
 ) -> None:
     window = window_of(size, added).add(Message(KEY, last, "{}"), Outcome.TAKEN)
@@ -70,7 +70,7 @@ def test_what_is_added_is_pinned_until_it_is_known_to_be_acknowledged(
 
 
 @given(IDS, IDS)
-def test_it_tells_two_bodies_under_one_id_apart(id: str, other: str) -> None:
+def test_it_distinguishes_two_bodies_under_one_id(id: str, other: str) -> None:
     first, second = Message(KEY, id, "first"), Message(KEY, id, "second")
     window = window_of(3, [(other, Outcome.TAKEN)]).add(first, Outcome.RESOLVED)
     for each in (window, window.unpin(())):
@@ -80,7 +80,7 @@ def test_it_tells_two_bodies_under_one_id_apart(id: str, other: str) -> None:
         assert each.is_reused(first) == (id == other)
 
 
-def test_a_repetition_that_was_refused_does_not_make_the_first_one_a_repetition() -> None:
+def test_an_invalid_reuse_of_an_id_does_not_change_the_first_message() -> None:
     first, second = Message(KEY, "id", "first"), Message(KEY, "id", "second")
     window = Window(3).add(first, Outcome.TAKEN).add(second, Outcome.INVALID).unpin(())
     assert (window.outcome(first), window.outcome(second)) == (Outcome.TAKEN, Outcome.INVALID)
@@ -89,7 +89,7 @@ def test_a_repetition_that_was_refused_does_not_make_the_first_one_a_repetition(
 
 
 @given(ADDED)
-def test_it_comes_back_from_a_record(added: list[tuple[str, Outcome]]) -> None:
+def test_it_survives_a_round_trip_through_the_record(added: list[tuple[str, Outcome]]) -> None:
     record = Record(window=window_of(256, added))
     stored = record_to_stored(MACHINE, record, 1, 0.0)
     assert record_from_json(MACHINE, KEY, stored.body).window == record.window
@@ -97,7 +97,7 @@ def test_it_comes_back_from_a_record(added: list[tuple[str, Outcome]]) -> None:
 
 
 @given(st.dictionaries(st.just("window"), st.lists(st.integers())), st.booleans())
-def test_a_context_that_has_a_window_too_is_not_taken_for_it(context: dict[str, Any], is_last: bool) -> None:
+def test_a_window_in_the_context_is_not_mistaken_for_it(context: dict[str, Any], is_last: bool) -> None:
     snapshot, _ = setup().machine({**MACHINE_JSON, "context": context}).initial_transition()
     machine = setup().machine({**MACHINE_JSON, "context": {}})
     stored = record_to_stored(machine, Record(snapshot=snapshot, window=Window.of(256, ["a 000000"])), 1, 0.0)

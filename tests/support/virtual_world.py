@@ -1,7 +1,7 @@
-"""A world to try turns in: virtual time, one memory, and a worker that can be stopped at any command.
+"""A world for testing turns: virtual time, a memory backend, and workers that can crash at any command.
 
-A worker here is one call of `deliver`: it receives, drives the turn, performs each command in the order in which it is
-asked, and may be told to crash at one of them. What it held is handed out again once its lease is over.
+A worker is one call of `deliver`: it receives messages, drives their turns, and performs each command in order; a test
+can have it crash at one of them. Its messages are delivered again once their lease is over.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from settled import (
 from settled.durable import Event, Message, Record, Start, Traits, encode, record_from_json
 from settled.durable.commands import (
     ActionsPerformed,
-    ActorCall,
     ActorEnded,
     ActorResult,
     Answer,
@@ -57,16 +56,16 @@ from settled_runtime.record_cache import RecordCache
 LEASE = 30.0
 
 STRAY = "0.0"
-"""The receipt of a delivery that the queue knows nothing of."""
+"""The receipt of a delivery that did not come from the queue."""
 
 
 class Crash(BaseException):
-    """The worker is gone: nothing in the turn may catch this."""
+    """The death of a worker, which nothing in the turn may catch."""
 
 
 @define
 class Plan:
-    """What shall happen at the `nth` command that `matches`: `instead` of performing it, or `after` it."""
+    """An error at the `nth` command that `matches`: instead of performing it, or `after` it was performed."""
 
     matches: Callable[[Command], bool]
     error: BaseException
@@ -81,9 +80,9 @@ class Plan:
 
 @define
 class World:
-    """The instances of `machine` (and of its child machines), in memory and in virtual time.
+    """The instances of `machine` and its child machines (`others`), in memory and in virtual time.
 
-    Memory can do more than turns may rely on elsewhere; `traits` is what they are told of it, by default nothing.
+    The memory backend guarantees more than the contract. Turns rely only on `traits`, by default on none of it.
     """
 
     machine: Machine[Any, Any]
@@ -98,9 +97,9 @@ class World:
     commands: list[Command] = Factory(list[Command])
     sent: int = 0
     workers: int = 0
-    memory: RecordCache | None = None
+    record_cache: RecordCache | None = None
 
-    # What people do
+    # Clients and operators
 
     def start(self, instance: str = "ada", input: Any = None, id: str | None = None) -> str:
         return self.post(instance, encode(Start(input)), id)
@@ -117,7 +116,7 @@ class World:
         return message.id
 
     def stray(self, content: Content, id: str, attempt: int = 1) -> Delivery:
-        """A delivery that no queue should have handed out: a duplicate it had forgotten, or one out of order."""
+        """Return a delivery that no queue should make: a duplicate whose id it has forgotten, or one out of order."""
         return Delivery(Message(self.key(), id, encode(content)), STRAY, attempt, self.now + LEASE)
 
     def redrive(self, instance: str = "ada") -> int:
@@ -131,37 +130,37 @@ class World:
         assert stored is not None, "there is an instance to delete"
         self.backend.store.delete(key, record_to_tombstone(key, stored, self.now), stored.version)
 
-    # What may go wrong
+    # Faults
 
     def crash_at(self, command: type[Any], *, nth: int = 1) -> None:
-        """The next worker dies when it is about to perform its `nth` command of this kind."""
+        """Let the next worker die before it performs its `nth` command of this kind."""
         self.plans.append(Plan(lambda each: isinstance(each, command), Crash(), nth=nth))
 
     def crash_after(self, command: type[Any], *, nth: int = 1) -> None:
-        """The next worker dies when it has performed its `nth` command of this kind."""
+        """Let the next worker die after it has performed its `nth` command of this kind."""
         self.plans.append(Plan(lambda each: isinstance(each, command), Crash(), after=True, nth=nth))
 
     def fail_at(self, command: type[Any], error: SettledError, *, nth: int = 1) -> None:
-        """The backend answers the `nth` command of this kind with `error`, and does nothing."""
+        """Let the `nth` command of this kind fail with `error`, without any effect."""
         self.plans.append(Plan(lambda each: isinstance(each, command), error, nth=nth))
 
     def lose_answer_of(self, command: type[Any], error: SettledError, *, nth: int = 1) -> None:
-        """The backend does the `nth` command of this kind, and its answer is lost."""
+        """Let the `nth` command of this kind take effect, but fail with `error`."""
         self.plans.append(Plan(lambda each: isinstance(each, command), error, after=True, nth=nth))
 
     def before(self, command: type[Any], happens: Callable[[], object]) -> None:
-        """The next worker is frozen where it is about to perform a command of this kind, while `happens` happens."""
+        """Freeze the next worker before it performs a command of this kind, and call `happens` meanwhile."""
         self.freezes.append((command, happens))
 
-    # What workers do
+    # Workers
 
     def deliver(self, limit: int = 10) -> TurnEnd | None:
-        """One worker takes what is ready; None if nothing is, or if the worker died."""
+        """Let one worker take the messages that are ready; None if there are none, or if the worker died."""
         deliveries = self.backend.queue.receive(limit)
         return self.take(deliveries) if deliveries else None
 
     def take(self, deliveries: Sequence[Delivery]) -> TurnEnd | None:
-        """A worker that was handed `deliveries`."""
+        """Let one worker take `deliveries`."""
         self.workers += 1
         end: TurnEnd | None = None
         keys = dict.fromkeys(delivery.message.key for delivery in deliveries)
@@ -174,7 +173,7 @@ class World:
         return end
 
     def settle(self, until: float = 10_000.0) -> None:
-        """Let workers work, and time pass, until nothing is left to do before `until`."""
+        """Let workers work and time pass until there is nothing left to do before `until`."""
         while True:
             while deliveries := self.backend.queue.receive(10):
                 self.take(deliveries)
@@ -183,16 +182,16 @@ class World:
                 return
             self.now = max(self.now, later)
 
-    def drive(self, course: Commands[Any]) -> Any:
+    def drive(self, commands: Commands[Any]) -> Any:
         try:
-            command = next(course)
+            command = next(commands)
             while True:
                 try:
                     answer = self.perform(command)
                 except SettledError as error:
-                    command = course.throw(error)
+                    command = commands.throw(error)
                 else:
-                    command = course.send(answer)
+                    command = commands.send(answer)
         except StopIteration as end:
             return end.value
 
@@ -213,7 +212,7 @@ class World:
 
     def _perform(self, command: Command) -> Answer:
         match command:
-            case Load(key, fresh=False) if self.memory and (known := self.memory.pop(key)):
+            case Load(key, fresh=False) if self.record_cache and (known := self.record_cache.pop(key)):
                 return CachedRecord(*known, self.now)
             case Load(key):
                 return Loaded(self.backend.store.load(key), self.now)
@@ -221,8 +220,8 @@ class World:
                 return DeadLettersLoaded(tuple(self.backend.store.dead_letters(key)), self.now)
             case Finish(write, record):
                 self.backend.finish(write if self.traits.fenced else evolve(write, holder=None))
-                if self.memory and write.stored and record:
-                    self.memory.put(write.key, record, write.stored.version)
+                if self.record_cache and write.stored and record:
+                    self.record_cache.put(write.key, record, write.stored.version)
                 return Done(self.now)
             case Release(deliveries, delay):
                 self.backend.queue.release(deliveries, delay)
@@ -230,9 +229,9 @@ class World:
             case Extend(deliveries):
                 return self._extend(deliveries)
             case PerformActions():
-                return self._act(command)
+                return self._perform_actions(command)
             case RunActors():
-                return self._run(command)
+                return self._run_actors(command)
             case _:
                 assert_never(command)
 
@@ -243,7 +242,7 @@ class World:
             raise LeaseLostError(str(error)) from error
         return Done(self.now)
 
-    def _act(self, command: PerformActions) -> Answer:
+    def _perform_actions(self, command: PerformActions) -> Answer:
         for count, action in enumerate(command.actions):
             match action.effect:
                 case Execute(type=type) as effect:
@@ -259,34 +258,32 @@ class World:
                     self.effects.append(("log", action.idempotency_key, 1))
         return ActionsPerformed(len(command.actions), self.now)
 
-    def _run(self, command: RunActors) -> Answer:
+    def _run_actors(self, command: RunActors) -> Answer:
         if not command.calls:
             assert command.until is not None
             self.now = max(self.now, command.until)
             return ActorEnded(None, self.now)
-        invocation = command.calls[0]
-        self.effects.append((invocation.src, invocation.idempotency_key, invocation.attempt))
-        actor = self.machine_of(command.key).actor(invocation.src)
+        actor_call = command.calls[0]
+        self.effects.append((actor_call.src, actor_call.idempotency_key, actor_call.attempt))
+        actor = self.machine_of(command.key).actor(actor_call.src)
         assert not isinstance(actor, Machine)
+        call = self._call(command, actor_call.idempotency_key, actor_call.attempt)
         try:
-            output = actor.function(invocation.input, self._call_of(command, invocation))
+            output = actor.function(actor_call.input, call)
         except Hanging:
             assert command.until is not None, "an actor that hangs needs a timer to end it"
             self.now = max(self.now, command.until)
             return ActorEnded(None, self.now)
         except Exception as error:
             return ActorEnded(
-                ActorResult(invocation.id, False, {"name": type(error).__name__, "message": str(error)}), self.now
+                ActorResult(actor_call.id, False, {"name": type(error).__name__, "message": str(error)}), self.now
             )
-        return ActorEnded(ActorResult(invocation.id, True, output), self.now)
-
-    def _call_of(self, command: RunActors, invocation: ActorCall) -> Call:
-        return self._call(command, invocation.idempotency_key, invocation.attempt)
+        return ActorEnded(ActorResult(actor_call.id, True, output), self.now)
 
     def _call(self, command: RunActors | PerformActions, idempotency_key: str, attempt: int) -> Call:
         return Call(command.key, idempotency_key, attempt, None, command.fence, lambda: False)
 
-    # What is seen
+    # Observations
 
     def key(self, instance: str = "ada") -> Key:
         return Key(self.machine.id, instance)
@@ -315,14 +312,14 @@ class World:
     def outcome(self, id: str, instance: str = "ada") -> Outcome | None:
         return self.record(instance).window.outcome_of(id)
 
-    def letters(self, instance: str = "ada") -> list[DeadLetter]:
+    def dead_letters(self, instance: str = "ada") -> list[DeadLetter]:
         return list(self.backend.store.dead_letters(self.key(instance)))
 
     def performed(self, name: str) -> list[tuple[str, int]]:
-        """Each time the actor or action `name` was started: its idempotency key, and which attempt it was.
+        """Return the idempotency key and attempt of each start of the actor or action `name`.
 
-        The nonce in a key is written as a letter: ``a`` is the first that the effects of an event bear, and if there
-        were another one, it would be ``b``.
+        The nonce in a key is replaced by a letter: ``a`` for the first nonce of an event's effects, ``b`` for a second
+        one, of which there should be none.
         """
         nonces: dict[tuple[str, str], list[str]] = {}
         found: list[tuple[str, int]] = []
@@ -337,4 +334,4 @@ class World:
 
 
 class Hanging(Exception):
-    """Raised by an actor that would never return: it ends with the next timer."""
+    """Raised by an actor that stands for one that never returns; it ends with the next timer."""

@@ -192,7 +192,7 @@ class StopChildInstance:
 class RegisterSystemId:
     """To a root: register `key` in the system under `system_id`, or unregister it if it has `ended`.
 
-    `parent` is the parent of the instance if it was just started: it hears of a system id that is already taken.
+    `parent` is the parent of an instance that was just started, which is notified if the system id is already taken.
     """
 
     system_id: str

@@ -1,7 +1,7 @@
-"""A worker that was frozen with what it had received, for longer than its lease and than any window remembers.
+"""A worker that was frozen with its deliveries, for longer than its lease and beyond the reach of the window.
 
-Where queue and store share a transaction the commit is refused; elsewhere a position in the queue tells, and where
-there is none the queue is asked.
+A fenced backend fails its commit. Elsewhere the position of the message in the queue shows that it was taken, and
+without positions the lease is confirmed by extending it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from tests.durable.machines import SUBMIT, add, appending, applied, signup, tell
 from tests.support.virtual_world import LEASE, World
 
 FENCED, BARE = Traits(atomic=True, fenced=True), Traits()
-WAYS = ["fenced", "numbered", "asked"]
-MANY = 12
+CHECKS = ["fenced", "numbered", "extend"]
+COUNT = 12
 
 
 class Frozen(World):
-    """A world whose deliveries say as much as `way` lets them."""
+    """A world whose deliveries have positions, unless `check` is ``extend``."""
 
-    way: str = "fenced"
+    check: str = "fenced"
 
     def receive(self, limit: int = 10) -> Sequence[Delivery]:
         found = self.backend.queue.receive(limit)
-        return [evolve(each, position=None) for each in found] if self.way == "asked" else found
+        return [evolve(each, position=None) for each in found] if self.check == "extend" else found
 
     def settle(self, until: float = 10_000.0) -> None:
         while True:
@@ -41,17 +41,17 @@ class Frozen(World):
             self.now = max(self.now, later)
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=CHECKS)
 def world(request: pytest.FixtureRequest) -> Frozen:
     traits = FENCED if request.param == "fenced" else BARE
     world = Frozen(appending(), policy=Policy(window=3, lease=LEASE, max_attempts=2), traits=traits)
-    world.way = request.param
+    world.check = request.param
     world.start()
     world.settle()
     return world
 
 
-def others_take(world: Frozen, *numbers: int) -> None:
+def let_others_take(world: Frozen, *numbers: int) -> None:
     world.now += LEASE
     world.settle()
     for n in numbers:
@@ -59,79 +59,79 @@ def others_take(world: Frozen, *numbers: int) -> None:
         world.settle()
 
 
-class TestFrozenBeforeTheFirstLook:
-    def test_takes_nothing_again(self, world: Frozen) -> None:
+class TestFrozenBeforeTheFirstLoad:
+    def test_applies_no_event_again(self, world: Frozen) -> None:
         world.send(add(1), id="one")
-        held = world.receive()
-        others_take(world, *range(2, MANY))
-        assert world.take(held) is TurnEnd.LOST
-        assert applied(world) == [*range(1, MANY)]
-        assert world.letters() == []
+        stale = world.receive()
+        let_others_take(world, *range(2, COUNT))
+        assert world.take(stale) is TurnEnd.LOST
+        assert applied(world) == [*range(1, COUNT)]
+        assert world.dead_letters() == []
 
-    def test_takes_nothing_into_the_next_life(self, world: Frozen) -> None:
+    def test_applies_no_event_to_the_next_instance_of_the_key(self, world: Frozen) -> None:
         world.send(add(1), id="one")
-        held = world.receive()
-        others_take(world, *range(2, MANY))
+        stale = world.receive()
+        let_others_take(world, *range(2, COUNT))
         world.delete()
         world.start(id="next")
         world.settle()
-        assert world.take(held) is TurnEnd.LOST
+        assert world.take(stale) is TurnEnd.LOST
         assert applied(world) == []
 
-    def test_leaves_nothing_at_a_deleted_instance(self, world: Frozen) -> None:
+    def test_does_not_change_a_tombstone(self, world: Frozen) -> None:
         world.send(add(1), id="one")
-        held = world.receive()
-        others_take(world, *range(2, MANY))
+        stale = world.receive()
+        let_others_take(world, *range(2, COUNT))
         world.delete()
         version = world.version()
-        assert world.take(held) is TurnEnd.LOST
+        assert world.take(stale) is TurnEnd.LOST
         assert world.version() == version
-        assert world.letters() == []
+        assert world.dead_letters() == []
 
     def test_does_not_count_it_as_a_failure(self, world: Frozen) -> None:
         world.send(add(1, boom=True), id="one")
-        held = [evolve(each, attempt=99) for each in world.receive()]
-        others_take(world)
+        stale = [evolve(each, attempt=99) for each in world.receive()]
+        let_others_take(world)
         world.redrive()
         failing = world.record().failing
-        assert world.take(held) is TurnEnd.LOST
+        assert world.take(stale) is TurnEnd.LOST
         assert world.record().failing == failing
 
 
-class TestFrozenBetweenTheLookAndTheCommit:
-    def test_takes_nothing_again(self, world: Frozen) -> None:
+class TestFrozenBetweenLoadAndCommit:
+    def test_applies_no_event_again(self, world: Frozen) -> None:
         world.send(add(1), id="one")
-        held = world.receive()
+        stale = world.receive()
 
         def freeze() -> None:
-            others_take(world, *range(2, MANY))
+            let_others_take(world, *range(2, COUNT))
 
         world.before(Finish, freeze)
-        assert world.take(held) is TurnEnd.LOST
-        assert applied(world) == [*range(1, MANY)]
+        assert world.take(stale) is TurnEnd.LOST
+        assert applied(world) == [*range(1, COUNT)]
 
-    def test_takes_nothing_into_the_next_life(self, world: Frozen) -> None:
+    def test_applies_no_event_to_the_next_instance_of_the_key(self, world: Frozen) -> None:
         world.send(add(1), id="one")
-        held = world.receive()
+        stale = world.receive()
 
         def freeze() -> None:
-            others_take(world, *range(2, MANY))
+            let_others_take(world, *range(2, COUNT))
             world.delete()
             world.start(id="next")
             world.settle()
 
         world.before(Finish, freeze)
-        assert world.take(held) is TurnEnd.LOST
+        assert world.take(stale) is TurnEnd.LOST
         assert applied(world) == []
 
 
-class TestFrozenWithATurnOfAnother:
-    def test_does_not_go_on_with_it(self) -> None:
+class TestFrozenBeforeATurnOfAnother:
+    def test_does_not_resume_it(self) -> None:
         world = Frozen(signup(), policy=Policy(window=1, lease=LEASE), traits=FENCED)
         world.start()
         world.settle()
         world.send({"type": "NOISE"}, id="old")
-        held = world.receive()
+        stale = world.receive()
         world.now += LEASE
         world.settle(until=world.now)
         world.send(SUBMIT)
@@ -139,22 +139,22 @@ class TestFrozenWithATurnOfAnother:
         world.take(world.receive())
         world.now += LEASE
         version = world.version()
-        assert world.take(held) is TurnEnd.LOST
+        assert world.take(stale) is TurnEnd.LOST
         assert world.version() == version
 
 
-class TestWhereTheQueueIsAsked:
-    def test_it_is_asked_after_each_look_at_the_record(self) -> None:
+class TestConfirmingTheLease:
+    def test_happens_after_each_load_of_the_record(self) -> None:
         world = Frozen(appending())
-        world.way = "asked"
+        world.check = "extend"
         world.start()
         world.send(add(1))
         world.fail_at(Finish, ConflictError("another"))
         world.take(world.receive())
-        looks = [type(each) for each in world.commands if isinstance(each, Load | Extend)]
-        assert looks == [Load, Extend, Load, Load, Extend]  # the second one looked for its own commit
+        loads = [type(each) for each in world.commands if isinstance(each, Load | Extend)]
+        assert loads == [Load, Extend, Load, Load, Extend]  # the second one looked for its own commit
 
-    def test_it_is_not_asked_where_the_store_or_a_position_tells(self) -> None:
+    def test_is_not_needed_with_fencing_or_positions(self) -> None:
         for traits in (FENCED, BARE):
             world = World(appending(), traits=traits)
             world.start()
@@ -164,7 +164,7 @@ class TestWhereTheQueueIsAsked:
 
 
 class TestAPosition:
-    def test_that_was_passed_under_an_unknown_id_is_set_aside_by_who_holds_it(self) -> None:
+    def test_that_was_passed_makes_an_unknown_id_invalid(self) -> None:
         world = World(appending(), policy=Policy(window=1, lease=LEASE))
         world.start()
         for n in range(4):
@@ -176,9 +176,9 @@ class TestAPosition:
         restored = evolve(again, position=Position(again.position.epoch, 2))
         assert world.take([restored]) is TurnEnd.DONE
         assert applied(world) == [0, 1, 2, 3]
-        (letter,) = world.letters()
-        assert letter.message.id == "again"
-        assert "is number 2 of its queue, and all up to 5 were taken" in letter.reason
+        (dead_letter,) = world.dead_letters()
+        assert dead_letter.message.id == "again"
+        assert "is number 2 of its queue, and all up to 5 were taken" in dead_letter.reason
         assert world.record().halted is None
         assert world.outcome("again") is Outcome.INVALID
 
@@ -193,7 +193,7 @@ class TestAPosition:
         assert applied(world) == [1, 2]
         assert world.record().high_water_mark == Position("restored", 1)
 
-    def test_of_what_was_set_aside_counts_as_passed(self) -> None:
+    def test_of_a_dead_letter_counts_as_passed(self) -> None:
         world = World(appending(), policy=Policy(lease=LEASE, max_attempts=1))
         world.start()
         world.send(add(1, boom=True))
@@ -203,7 +203,7 @@ class TestAPosition:
         assert mark is not None
         assert mark.number == 2
 
-    def test_is_not_looked_at_in_what_is_redriven(self) -> None:
+    def test_is_not_checked_in_a_redrive(self) -> None:
         world = World(appending())
         world.send(add(1))
         world.send(add(2))
@@ -214,7 +214,7 @@ class TestAPosition:
         world.settle()
         assert applied(world) == [1, 2]
 
-    def test_of_an_open_turns_message_lets_it_go_on(self) -> None:
+    def test_of_the_message_of_an_open_turn_does_not_stop_it(self) -> None:
         world = World(signup())
         world.start()
         world.settle(until=world.now)
@@ -225,7 +225,7 @@ class TestAPosition:
         world.settle(until=2_000)
         assert world.value() == "waiting"
 
-    def test_of_what_was_taken_lets_its_actions_be_repeated(self) -> None:
+    def test_of_a_message_that_was_taken_does_not_stop_its_actions(self) -> None:
         world = World(appending())
         world.start()
         world.settle()
@@ -239,7 +239,7 @@ class TestAPosition:
 
 class TestADeletionWhileATurnIsOpen:
     @pytest.mark.parametrize("numbered", [True, False])
-    def test_leaves_the_memory_of_the_message_that_it_was_open_for(self, numbered: bool) -> None:
+    def test_keeps_the_message_of_the_turn_in_the_window(self, numbered: bool) -> None:
         world = World(signup())
         world.start()
         world.settle(until=world.now)
@@ -254,4 +254,4 @@ class TestADeletionWhileATurnIsOpen:
         ready = world.backend.queue.receive(10)
         world.take([each if numbered else evolve(each, position=None) for each in ready])
         assert world.value() == "form"
-        assert world.letters() == []
+        assert world.dead_letters() == []

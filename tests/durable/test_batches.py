@@ -1,4 +1,4 @@
-"""Several queued messages of one key: one load, one commit, as far as they settle without running anything."""
+"""Queued messages of a key share one load and one commit, as far as they settle without running an actor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def kinds(world: World) -> list[type]:
 
 
 class TestQueuedMessages:
-    def test_are_folded_into_one_load_and_one_write(self) -> None:
+    def test_are_applied_with_one_load_and_one_write(self) -> None:
         world = started()
         for n in range(10):
             world.send(add(n))
@@ -37,7 +37,7 @@ class TestQueuedMessages:
         assert [key for key, _ in world.performed("report")] == [f"list/ada/a/{n}/0" for n in (1, 2, 3)]
         assert world.record().ordinal == 4
 
-    def test_the_start_and_what_follows_are_folded_too(self) -> None:
+    def test_may_follow_the_start_in_the_same_batch(self) -> None:
         world = World(appending())
         world.start()
         world.send(add(1))
@@ -45,7 +45,7 @@ class TestQueuedMessages:
         assert kinds(world) == [Load, Finish]
         assert applied(world) == [1]
 
-    def test_are_acknowledged_in_order_none_before_an_action_ahead_of_it(self) -> None:
+    def test_are_acknowledged_in_order_and_never_before_an_earlier_action(self) -> None:
         world = started()
         for event in (add(1), tell(2), add(3)):
             world.send(event)
@@ -54,7 +54,7 @@ class TestQueuedMessages:
         acks = [[ack.message.id for ack in each.write.acks] for each in world.commands if isinstance(each, Finish)]
         assert acks == [["m2"], ["m3", "m4"]]
 
-    def test_one_that_must_run_something_is_the_last_of_its_fold(self) -> None:
+    def test_end_their_batch_with_one_that_runs_an_actor(self) -> None:
         world = World(signup())
         world.start()
         world.send(SUBMIT)
@@ -64,8 +64,8 @@ class TestQueuedMessages:
         assert kinds(world) == [Load, Finish, PerformActions, RunActors, Finish, Finish, PerformActions, Finish]
 
 
-class TestOneThatRaises:
-    def test_ends_the_fold_and_is_handled_alone(self) -> None:
+class TestAQueuedMessageThatRaises:
+    def test_ends_the_batch_and_is_handled_alone(self) -> None:
         world = started()
         for event in (add(1), add(2), add(3, boom=True), add(4)):
             world.send(event)
@@ -74,7 +74,7 @@ class TestOneThatRaises:
         assert world.record().failing is not None
         assert kinds(world)[:2] == [Load, Finish]
 
-    def test_keeps_those_behind_it_waiting(self) -> None:
+    def test_keeps_later_messages_waiting(self) -> None:
         world = started()
         world.send(add(1, boom=True))
         world.send(add(2))

@@ -1,4 +1,4 @@
-"""The names that a machine gives: nobody can guess them, nobody else can use them, and none is given twice."""
+"""The ids and keys that machines make: outsiders can neither guess nor use them, and none is used twice."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tests.support.virtual_world import World
 
 
 def records(world: World) -> dict[Key, Stored]:
-    """What is stored, as somebody sees it who restores it from a backup, or wipes it."""
+    """Return the stored records, to restore them from a backup or to remove them."""
     store: Any = world.backend.store
     found: dict[Key, Stored] = store._stored
     return found
 
 
-class TestAKeyOfAnEffect:
-    def test_is_of_the_commit_that_accepted_the_event(self) -> None:
+class TestAnIdempotencyKey:
+    def test_contains_the_nonce_of_the_commit_that_accepted_the_event(self) -> None:
         assert idempotency_key(Key("m", "x"), "nonce.3", 2, 0) == "m/x/nonce.3/2/0"
 
-    def test_is_another_one_after_a_restore_of_the_store(self) -> None:
+    def test_is_not_reused_after_the_store_is_restored_from_a_backup(self) -> None:
         world = World(appending())
         world.start()
         world.settle()
@@ -40,7 +40,7 @@ class TestAKeyOfAnEffect:
         first, second = {key for each, key, _ in world.effects if each == "report"}
         assert first != second
 
-    def test_is_another_one_after_the_store_was_wiped(self) -> None:
+    def test_is_not_reused_after_the_store_is_emptied(self) -> None:
         world = World(appending())
         for n in (1, 2):
             world.start(id=f"start {n}")
@@ -50,8 +50,8 @@ class TestAKeyOfAnEffect:
         assert len({key for each, key, _ in world.effects if each == "report"}) == 2
 
 
-class TestWhatAMachineSends:
-    def test_bears_ids_that_are_reserved(self) -> None:
+class TestTheMessagesOfAMachine:
+    def test_have_reserved_ids(self) -> None:
         world = working()
         world.send(SUBMIT)
         world.settle(until=5_000)
@@ -60,12 +60,12 @@ class TestWhatAMachineSends:
         assert all(id.startswith("settled:") for id in own)
 
     @pytest.mark.parametrize("id", ["settled:", "settled:signup/ada/n/1/0"])
-    def test_cannot_be_posted_by_an_outsider(self, id: str) -> None:
+    def test_have_ids_that_an_outsider_cannot_use(self, id: str) -> None:
         with pytest.raises(EventError, match="begins with 'settled:'"):
             check_id(id)
         check_id(id.removeprefix("settled:"))
 
-    def test_does_not_meet_an_id_that_looks_like_a_timers(self) -> None:
+    def test_do_not_clash_with_the_ids_of_outsiders(self) -> None:
         world = World(signup())
         world.start()
         world.settle(until=world.now)
@@ -96,7 +96,7 @@ class TestAChildsKey:
         world.post(instance, encode(Start()))
         world.settle()
         assert world.record(instance).snapshot is None
-        assert "in the names of child machines only" in world.letters(instance)[0].reason
+        assert "in the names of child machines only" in world.dead_letters(instance)[0].reason
 
     def test_has_the_nonce_of_the_commit_that_started_it(self) -> None:
         world = working()
@@ -105,8 +105,8 @@ class TestAChildsKey:
         assert child.generation.startswith("parent/ada/w1.1/") or child.generation.count("/w1.1/") == 1
 
 
-class TestWhatIsPassedOnToASystemId:
-    def test_says_from_which_step_of_the_root_it_is(self) -> None:
+class TestAnEventForwardedToASystemId:
+    def test_has_the_position_of_the_root_as_its_sender(self) -> None:
         machine = setup(actions={"pass": send_to("someone", {"type": "HEY"})}).machine(
             {"id": "root", "initial": "a", "states": {"a": {"tags": ["settled"]}}}
         )
@@ -132,7 +132,7 @@ def _sender(message: Message) -> Any:
     return content.sender
 
 
-def test_a_report_is_of_one_start_of_a_child() -> None:
+def test_a_report_of_another_start_of_a_child_changes_nothing() -> None:
     world = working()
     (child,) = world.record().children.values()
     world.post("ada", encode(ChildEnded("kid", child.generation.replace("w1.1", "w1.2"), True)))

@@ -1,4 +1,4 @@
-"""What was committed stands, whatever fails after it: only what was not written is taken back."""
+"""An error after a commit never undoes the commit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.virtual_world import LEASE, World
 
 
 def appended(world: World) -> list[list[int]]:
-    """What each committed version had taken."""
+    """Return the events applied in each committed version."""
     found: list[list[int]] = []
     for command in world.commands:
         if isinstance(command, Finish) and command.record is not None and command.write.stored is not None:
@@ -43,8 +43,8 @@ def failing(detail: str) -> Any:
     return report
 
 
-class TestACommitThatFailsAfterOneThatDidNot:
-    def test_takes_nothing_back(self) -> None:
+class TestACommitThatFailsAfterAnother:
+    def test_does_not_undo_the_earlier_one(self) -> None:
         world = World(appending(failing("full")), policy=Policy(lease=LEASE, max_attempts=9))
         world.start()
         world.settle()
@@ -59,7 +59,7 @@ class TestACommitThatFailsAfterOneThatDidNot:
             assert later[: len(earlier)] == earlier
         assert applied(world) == [0, 1, 2]
 
-    def test_keeps_little_of_what_went_wrong(self) -> None:
+    def test_keeps_only_the_beginning_of_the_error(self) -> None:
         world = World(appending(failing("x" * 100_000)), policy=Policy(lease=LEASE, max_attempts=9))
         world.start()
         world.send(tell(0))
@@ -69,8 +69,8 @@ class TestACommitThatFailsAfterOneThatDidNot:
         assert len(failing_now.detail) == 1000
 
 
-class Halfway(World):
-    """A world whose backend makes a commit, and then comes to `error` with what it owes."""
+class FailingSends(World):
+    """A world whose backend commits, and then fails with `error` on the sends."""
 
     error: SettledError
 
@@ -83,9 +83,9 @@ class Halfway(World):
         return super()._perform(command)
 
 
-class TestWhatIsOwedAndTooLarge:
+class TestASendThatFailsAfterTheCommit:
     @pytest.mark.parametrize("error", [TooLargeError("a message"), AccessDeniedError("no")])
-    def test_fails_its_message_and_leaves_the_commit(self, error: SettledError) -> None:
+    def test_fails_its_message_and_does_not_undo_the_commit(self, error: SettledError) -> None:
         machine = setup(
             actions={
                 "append": assign(applied=lambda a: [*a.context["applied"], a.event["n"]]),
@@ -99,7 +99,7 @@ class TestWhatIsOwedAndTooLarge:
                 "states": {"open": {"tags": ["settled"], "on": {"ADD": {"actions": ["append", "tell"]}}}},
             }
         )
-        world = Halfway(machine, policy=Policy(lease=LEASE, max_attempts=3))
+        world = FailingSends(machine, policy=Policy(lease=LEASE, max_attempts=3))
         world.error = error
         world.start()
         world.settle()
@@ -115,11 +115,14 @@ class TestWhatIsOwedAndTooLarge:
         if isinstance(error, TooLargeError):
             assert TurnEnd.RELEASED in ends
             assert world.record().halted
-            assert [debt.item for debt in world.record().outbox]
+            assert [entry.item for entry in world.record().outbox]
 
 
-def _what_may_go_wrong() -> Iterator[tuple[Traits, type[SettledError], bool]]:
-    """Which backend, which error, and whether it was done all the same; an atomic one only says that if it may be."""
+def _possible_errors() -> Iterator[tuple[Traits, type[SettledError], bool]]:
+    """Yield the backend's traits, the error, and whether the write took effect in spite of it.
+
+    On an atomic backend only OutcomeUnknownError leaves that possible.
+    """
     for traits in (Traits(), Traits(atomic=True, fenced=True)):
         for error in (TooLargeError, AccessDeniedError, OutcomeUnknownError, UnavailableError):
             yield traits, error, False
@@ -129,8 +132,8 @@ def _what_may_go_wrong() -> Iterator[tuple[Traits, type[SettledError], bool]]:
 
 class TestEachErrorOfAFinish:
     @pytest.mark.parametrize("nth", range(1, 6))
-    @pytest.mark.parametrize(("traits", "error", "is_done"), [*_what_may_go_wrong()])
-    def test_loses_nothing_and_repeats_nothing(
+    @pytest.mark.parametrize(("traits", "error", "is_done"), [*_possible_errors()])
+    def test_loses_no_event_and_applies_none_twice(
         self, traits: Traits, error: type[SettledError], is_done: bool, nth: int
     ) -> None:
         world = World(appending(), policy=Policy(lease=LEASE), traits=traits)
@@ -145,4 +148,4 @@ class TestEachErrorOfAFinish:
         world.settle()
         assert applied(world) == [0, 1, 2, 3]
         assert len({key for key, _ in world.performed("report")}) == 2
-        assert world.letters() == []
+        assert world.dead_letters() == []
