@@ -72,22 +72,19 @@ def _child(
 
 
 def _parent(context: ApplyContext, record: Record, id: str, child: ChildInstance, sync: bool) -> Parent:
-    return Parent(context.key, id, child.generation, _root(context, record), sync)
+    root = context.key if record.parent is None else record.parent.root
+    return Parent(context.key, id, child.generation, root, sync)
 
 
 def _add_child(
     context: ApplyContext, record: Record, child: ChildInstance, beginning: Start | ImportChild, parent: Parent
 ) -> Record:
-    record = _detach_previous(context, record, parent.child)
+    previous = record.children.get(parent.child)
+    if previous is not None:  # as in XState, it runs on, and its report still counts
+        record = _detach_child(context, record, parent.child, previous)
     record = evolve(record, children={**record.children, parent.child: child})
     record = context.add_to_outbox(record, Message(child.key, internal_id(child.generation), encode(beginning)))
     return _register_system_id(context, record, child, parent)
-
-
-def _detach_previous(context: ApplyContext, record: Record, id: str) -> Record:
-    child = record.children.get(id)
-    # As in XState, a child whose id is given to another runs on, and its report still counts.
-    return record if child is None else _detach_child(context, record, id, child)
 
 
 def _detach_child(context: ApplyContext, record: Record, id: str, child: ChildInstance) -> Record:
@@ -160,7 +157,8 @@ def related_senders(record: Record) -> frozenset[str]:
 
 
 def has_said_all(record: Record, sender: SenderPosition) -> bool:
-    """Whether `sender` is a former child whose report has arrived, so that nothing new can come from it."""
+    """Whether `sender` was a child of this machine from which nothing new can come."""
+    # A child that is stopped or detached stays among the senders until its report arrives or newer senders evict it.
     if sender.generation is None or str(sender.key) in record.window.senders:
         return False
     return all(child.generation != sender.generation for child in record.children.values())
@@ -222,8 +220,8 @@ def message_for(context: ApplyContext, record: Record, send: Send) -> Message | 
         sender = sender_position(context, record) if send.delay is None else None
         return Message(record.parent.root, id, encode(ForwardToSystemId(target, send.event, sender)))
     raise LogicError(
-        f"{context.key}: cannot send to {send.to!r}: it is no child, no system id, and not the key (MACHINE/INSTANCE) "
-        "of an instance"
+        f"{context.key}: cannot send to {send.to!r}: it is not a child, a system id or the key of an instance "
+        "(MACHINE/INSTANCE)"
     )
 
 
@@ -258,10 +256,6 @@ def resolve_address(record: Record, to: str) -> Key | str:
         return record.children[to].key
     by_system_id = (child.key for child in record.children.values() if child.system_id == to)
     return next(by_system_id, None) or record.system.get(to) or (Key.parse(to) if "/" in to else to)
-
-
-def _root(context: ApplyContext, record: Record) -> Key:
-    return context.key if record.parent is None else record.parent.root
 
 
 def _register_system_id(context: ApplyContext, record: Record, child: ChildInstance, parent: Parent) -> Record:

@@ -30,7 +30,8 @@ class ActiveTimer:
     Attributes:
         due: seconds since the epoch.
         event: the event for the machine itself, if `message` is None.
-        id: the id by which the machine can cancel it; None once the id has passed on to a later timer.
+        id: the id by which the machine can cancel it; of several timers with one id, this refers to the last. None once
+            a timer with the id has fired or was cancelled.
         message: the key and body of a delayed send to another instance.
         scheduled: whether the timer was passed to the timers port. An open turn watches its own timers; those that
             outlive it are scheduled when it closes.
@@ -200,6 +201,8 @@ class Record:
     high_water_mark: Position | None = None
     armed: tuple[str, str | None] | None = None
     window: Window = EMPTY_WINDOW
+    # Append only at the end, and in the order of the effects: a receiver identifies a message by its position here (see
+    # `children.sender_position`), and a send that comes out of order would be dropped as a repetition.
     outbox: tuple[OutboxEntry, ...] = ()
     failing: Failing | None = None
     receives: Receives | None = None
