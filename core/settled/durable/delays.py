@@ -64,11 +64,12 @@ def rearm_timers(context: ApplyContext, record: Record) -> tuple[Record, Sequenc
         notes.append(f"its timer {id} belongs to no active state any more, and was cancelled")
     for number, after in enumerate(missing):
         due = kept.get(after.event, context.due_in(delay_of(context.machine, record.readable_snapshot(), after)))
+        # The nonce of the commit in preparation, which accepts no event: so no effect of a turn can have the same key.
         token = idempotency_key(context.key, context.nonce, record.ordinal, number)
         timer = ActiveTimer(due, {"type": after.event}, after.event)
         record = evolve(record, timers={**record.timers, token: timer})
         notes.append(f"its timer {after.event} was not running, and is due in {due - context.now:.3f} s")
-    if record.turn is None:
+    if record.turn is None:  # an open turn watches its timers itself
         record = schedule_timers(context, record)
     return evolve(record, version=context.machine.version, fingerprint=context.machine.fingerprint, armed=None), notes
 

@@ -280,8 +280,8 @@ class Queue(Protocol):
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
         """Return `deliveries` to the queue; their key is delivered again once `delay` seconds have passed.
 
-        All deliveries of a key that are still leased are released together. A delivery whose lease was lost has no
-        effect.
+        The caller releases all deliveries of a key that are still leased in one call. A delivery whose lease was lost
+        has no effect.
         """
         ...
 
