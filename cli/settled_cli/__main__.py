@@ -1,4 +1,4 @@
-"""``python -m settled_cli`` is the `settled` command."""
+"""Run ``python -m settled_cli`` as the `settled` command."""
 
 from settled_cli import main
 

@@ -1,8 +1,8 @@
-"""The commands by their names, and what becomes of their errors.
+"""The table of commands, and how their errors become one line and an exit status.
 
-Each command is a function in a module of its own, which is imported when the command is called: `settled --version`
-knows nothing of databases. An error is one line on standard error that says what to do; the exit status says who can
-do it: 2 whoever typed the command, 1 somebody else.
+Each command is a function in a module of its own, which is imported only when the command runs, so `settled --version`
+loads no database driver. An error prints one line on standard error that says what to do. The exit status is 2 if the
+command line or the machine is wrong, and 1 if the command was understood but did not succeed.
 """
 
 from __future__ import annotations
@@ -16,72 +16,71 @@ from cyclopts import App, CycloptsError
 
 from settled_cli.errors import CommandError, UsageError
 
+COMMANDS = (
+    ("run", "settled_cli.commands.run:run", "Run the example in a folder."),
+    ("start", "settled_cli.commands.start:start", "Create an instance."),
+    ("send", "settled_cli.commands.send:send", "Send an event to an instance."),
+    ("get", "settled_cli.commands.get:get", "Show the state of an instance."),
+    ("list", "settled_cli.commands.list:list_instances", "List instances."),
+    ("worker", "settled_cli.commands.worker:worker", "Process messages until stopped by SIGTERM or Ctrl-C."),
+    ("doctor", "settled_cli.commands.doctor:doctor", "Check how a backend is configured."),
+    ("dead-letters", "settled_cli.commands.dead_letters:dead_letters", "List dead letters, with the reason of each."),
+    ("redrive", "settled_cli.commands.redrive:redrive", "Process the dead letters of an instance again."),
+    ("conformance", "settled_conformance.command:conformance", "Test an adapter's guarantees."),
+    ("check", "settled_cli.commands.check:check_file", "Find mistakes in a machine before it runs."),
+    ("diagram", "settled_cli.commands.diagram:draw", "Draw a machine as Mermaid or Graphviz text."),
+)
+"""The name, the function and the summary of each command, in the order in which ``--help`` lists them."""
+
 app = App(
     name="settled",
-    help="Run XState statecharts durably, and look at those that run.",
+    help="Run XState statecharts durably, and inspect their instances.",
     version=lambda: version("settled"),
     help_format="plaintext",
+    # Ctrl-C must reach `run`: cyclopts would exit with a status of its own.
     suppress_keyboard_interrupt=False,
 )
-app.command("settled_cli.commands.run:run", name="run", help="Play the example in a folder.")
-app.command("settled_cli.commands.start:start", name="start", help="Create an instance.")
-app.command("settled_cli.commands.send:send", name="send", help="Send an event to an instance.")
-app.command("settled_cli.commands.get:get", name="get", help="Show where an instance is.")
-app.command("settled_cli.commands.list:list_instances", name="list", help="List instances.")
-app.command(
-    "settled_cli.commands.worker:worker", name="worker", help="Take messages through machines until told to stop."
-)
-app.command("settled_cli.commands.doctor:doctor", name="doctor", help="See what endangers a backend.")
-app.command(
-    "settled_cli.commands.dead_letters:dead_letters", name="dead-letters", help="List what was set aside, and why."
-)
-app.command(
-    "settled_cli.commands.redrive:redrive", name="redrive", help="Let an instance take its dead letters after all."
-)
-app.command("settled_conformance.command:conformance", name="conformance", help="Test an adapter's guarantees.")
-app.command(
-    "settled_cli.commands.check:check_file", name="check", help="Find what is wrong with a machine before it runs."
-)
-app.command(
-    "settled_cli.commands.diagram:draw", name="diagram", help="Draw a machine, in Mermaid or Graphviz's language."
-)
+for _name, _function, _summary in COMMANDS:
+    app.command(_function, name=_name, help=_summary)
 
 
 def run(tokens: Sequence[str]) -> int:
-    """Carry out the command in `tokens`. Returns the exit status; errors have been printed."""
+    """Run the command in `tokens`, print its errors, and return the exit status."""
     try:
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        # Flush here, so that a closed pipe is noticed within this `try` and not by the interpreter at exit.
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has seen enough. What is left in the buffer must not fail again at exit.
+        # The reader has gone, for example `head`. What is left in the buffer must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return 130
     except (CycloptsError, UsageError) as error:
-        return _failed(2, f"{error}")
+        return _fail(2, f"{error}")
     except (CommandError, TimeoutError) as error:
-        return _failed(1, f"{error}")
+        return _fail(1, f"{error}")
     except Exception as error:
-        return _blamed(error)
+        return _fail_by_type(error)
     return 0
 
 
-def _blamed(error: Exception) -> int:
-    """An error of settled's own tells who is to blame; any other is a bug, and shows where it was found."""
-    from settled import DefinitionError, EventError, SettledError  # noqa: PLC0415 (only when something is wrong)
+def _fail_by_type(error: Exception) -> int:
+    """Print `error` and return its exit status; raise it again if it is not settled's own, because that is a bug."""
+    from settled import DefinitionError, EventError, SettledError  # noqa: PLC0415 (only needed on failure)
 
     match error:
         case DefinitionError():
-            return _failed(2, "; ".join(map(str, error.problems)))
+            return _fail(2, "; ".join(map(str, error.problems)))
         case EventError():
-            return _failed(2, str(error))
+            return _fail(2, str(error))
         case SettledError():
-            return _failed(1, str(error))
+            return _fail(1, str(error))
         case _:
             raise error
 
 
-def _failed(status: int, text: str) -> int:
+def _fail(status: int, text: str) -> int:
+    # An error is one line, so that a script or a log can show it whole.
     print(f"settled: {' '.join(text.split())}", file=sys.stderr)
     return status

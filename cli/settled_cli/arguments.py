@@ -8,16 +8,27 @@ from cyclopts import Parameter
 
 BackendUrl: TypeAlias = Annotated[
     str | None,
-    Parameter(name="--backend", env_var="SETTLED_BACKEND", help="Where instances live, such as sqlite:///FILE."),
+    Parameter(name="--backend", env_var="SETTLED_BACKEND", help="The URL of the backend, such as sqlite:///FILE."),
 ]
 MachineName: TypeAlias = Annotated[
     str | None,
     Parameter(
         name="--machine",
         env_var="SETTLED_MACHINE",
-        help="The machine: module:attribute, or a folder whose machine.py has one called machine.",
+        help="The machine: module:attribute, or a folder whose machine.py defines `machine`.",
     ),
 ]
-AsJson: TypeAlias = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, for a script to read.")]
+FileName: TypeAlias = Annotated[
+    str,
+    Parameter(help="XState JSON; or module:attribute or a folder with a machine.py, which include the logic."),
+]
+AsJson: TypeAlias = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, for scripts.")]
 KeyText: TypeAlias = Annotated[str, Parameter(help="The instance: MACHINE/INSTANCE, such as signup/ada.")]
-Timeout: TypeAlias = Annotated[float, Parameter(help="For how many seconds to wait.")]
+MessageId: TypeAlias = Annotated[
+    str | None,
+    Parameter(name="--id", help="Idempotency key: a second message with the same id has no effect."),
+]
+Wait: TypeAlias = Annotated[
+    bool, Parameter(negative="", help="Wait until a worker has processed the message, and print its outcome.")
+]
+Timeout: TypeAlias = Annotated[float, Parameter(help="How long to wait, in seconds.")]

@@ -1,4 +1,4 @@
-"""What a command opens: the backend of a URL, the key of a text."""
+"""Open the backend of a URL, and parse keys."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from settled_runtime import connect
 
 
 @contextmanager
-def opened(url: str | None) -> Generator[Backend]:
-    """The backend at `url`, open within this block.
+def open_backend(url: str | None) -> Generator[Backend]:
+    """Connect to the backend at `url`, and close it at the end of the block.
 
     Raises:
-        Misuse: there is no URL, or no backend behind it.
+        UsageError: there is no URL, or the backend cannot be used as the URL says.
     """
     if not url:
         raise UsageError("no backend is named. Give --backend sqlite:///FILE, or set SETTLED_BACKEND")
@@ -30,11 +30,11 @@ def opened(url: str | None) -> Generator[Backend]:
         backend.close()
 
 
-def key_of(text: str) -> Key:
-    """The key that `text` writes.
+def parse_key(text: str) -> Key:
+    """Parse ``MACHINE/INSTANCE``.
 
     Raises:
-        Misuse: it writes none.
+        UsageError: `text` is not a key.
     """
     try:
         key = Key.parse(text)

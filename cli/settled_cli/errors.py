@@ -1,11 +1,11 @@
-"""Two ways to fail: what was typed is at fault, or what was found."""
+"""The two ways in which a command fails, by exit status."""
 
 from __future__ import annotations
 
 
 class UsageError(Exception):
-    """The command cannot be carried out as it was typed. Exit status 2."""
+    """The command line cannot be carried out as given. Exit status 2."""
 
 
 class CommandError(Exception):
-    """The command was understood, and did not succeed. Exit status 1."""
+    """The command was understood, but did not succeed. Exit status 1."""

@@ -1,6 +1,7 @@
-"""Events and inputs as people type them: JSON, or a type and fields.
+"""Parse events and inputs from arguments: JSON, or a type and fields.
 
-``name=text`` is always text, so a code keeps its leading zero; ``name:=json`` is what it says.
+In ``name=text`` the value is always a string, so the code ``042137`` keeps its leading zero. In ``name:=json`` the
+value is JSON.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from settled.data import parse
 from settled_cli.errors import UsageError
 
 
-def event_of(text: str, fields: Iterable[str]) -> dict[str, Json]:
-    """The event that `text`, a type or a JSON object, and `fields` write.
+def parse_event(text: str, fields: Iterable[str]) -> dict[str, Json]:
+    """Parse an event: `text` is its type or a JSON object, and `fields` are added to it.
 
     Raises:
-        Misuse: they write none, or one that only a machine itself may send.
+        UsageError: this is not an event, or its type is reserved for the machine itself.
     """
-    typed: dict[str, Json] = _object(text) if text.lstrip().startswith(("{", "[", '"')) else {"type": text}
-    event = {**typed, **_read(fields)}
+    typed: dict[str, Json] = _parse_object(text) if text.lstrip().startswith(("{", "[", '"')) else {"type": text}
+    event = {**typed, **_parse_fields(fields)}
     type = event.get("type")
     if not isinstance(type, str) or not type:
         raise UsageError(f"""an event has a type: {{"type": "SUBMIT", ...}}, or just SUBMIT; this one is {text}""")
@@ -29,42 +30,48 @@ def event_of(text: str, fields: Iterable[str]) -> dict[str, Json]:
     return event
 
 
-def input_of(words: tuple[str, ...]) -> Json:
-    """The input that `words`, JSON or fields, write; None if there are none.
+def parse_input(words: tuple[str, ...]) -> Json:
+    """Parse a machine's input from one JSON value or from fields. Return None without `words`.
 
     Raises:
-        Misuse: they are neither.
+        UsageError: `words` are neither.
     """
     if not words:
         return None
+    # A "=" within a JSON string, as in '"a=b"' or '{"a": "b=c"}', does not make the word a field.
     if len(words) == 1 and "=" not in words[0].split('"')[0]:
-        value: Json = _json(words[0])
+        value: Json = parse_json(words[0])
         return value
-    return _read(words)
+    return _parse_fields(words)
 
 
-def _read(fields: Iterable[str]) -> dict[str, Json]:
-    return dict(_field(each) for each in fields)
+def parse_json(text: str) -> Any:
+    """Parse `text` as JSON.
 
-
-def _field(text: str) -> tuple[str, Json]:
-    name, separator, value = text.partition("=")
-    if not separator or name in ("", ":"):
-        raise UsageError(f"{text!r} is no field. Write name=text, or name:=json")
-    if name.endswith(":"):
-        return name[:-1], _json(value)
-    return name, value
-
-
-def _object(text: str) -> dict[str, Json]:
-    value = _json(text)
-    if not isinstance(value, dict):
-        raise UsageError(f"expected a JSON object, not {text}")
-    return cast("dict[str, Json]", value)
-
-
-def _json(text: str) -> Any:
+    Raises:
+        UsageError: it is not JSON.
+    """
     try:
         return parse(text)
     except ValueError as error:
         raise UsageError(f"not JSON: {error}: {text}") from error
+
+
+def _parse_fields(fields: Iterable[str]) -> dict[str, Json]:
+    return dict(map(_parse_field, fields))
+
+
+def _parse_field(text: str) -> tuple[str, Json]:
+    name, separator, value = text.partition("=")
+    if not separator or name in ("", ":"):
+        raise UsageError(f"{text!r} is no field. Write name=text, or name:=json")
+    if name.endswith(":"):
+        return name[:-1], parse_json(value)
+    return name, value
+
+
+def _parse_object(text: str) -> dict[str, Json]:
+    value = parse_json(text)
+    if not isinstance(value, dict):
+        raise UsageError(f"expected a JSON object, not {text}")
+    return cast("dict[str, Json]", value)

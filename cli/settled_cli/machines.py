@@ -1,41 +1,52 @@
-"""Machines by the names that people type.
+"""Find machines and charts by the names that people type.
 
-A name is ``module:attribute``, as everywhere in Python, or a folder, which stands for the attribute ``machine`` of its
-``machine.py``. Behind it is one machine or several.
+A machine's name is ``module:attribute``, or a folder, which means the attribute ``machine`` of its ``machine.py``. The
+attribute is one machine or a list of them. A chart can also come from a JSON file, which contains no logic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from settled import Key, Machine
+from attrs import frozen
+
+from settled import Chart, Key, Machine, compile_chart
 from settled_cli.errors import UsageError
 from settled_cli.loading import load_file, load_module
 
 FILE, ATTRIBUTE = "machine.py", "machine"
 
 
+@frozen
+class NamedChart:
+    """A chart, its display name, and its machine if the logic was loaded."""
+
+    name: str
+    chart: Chart
+    machine: Machine[Any, Any] | None = None
+
+
 def find_machines(name: str | None) -> tuple[Machine[Any, Any], ...]:
-    """The machines behind `name`; without a name, those of the working directory.
+    """Load the machines that `name` refers to; without a name, those of the working directory.
 
     Raises:
-        Misuse: there are none.
+        UsageError: there are none.
         DefinitionError: one of them cannot be compiled.
     """
     if name is None:
         if not Path(FILE).is_file():
             raise UsageError("no machine is named. Give module:attribute, or a folder that has a machine.py")
         name = "."
-    return tuple(_machines(name, _behind(name)))
+    return tuple(_checked_machines(name, _load(name)))
 
 
 def find_machine(name: str | None, key: Key) -> Machine[Any, Any]:
-    """The one of the machines behind `name` that `key` is an instance of.
+    """Load the machines that `name` refers to, and return the one that `key` is an instance of.
 
     Raises:
-        Misuse: it is not among them.
+        UsageError: none of them has this id.
         DefinitionError: one of them cannot be compiled.
     """
     machines = {machine.id: machine for machine in find_machines(name)}
@@ -44,36 +55,57 @@ def find_machine(name: str | None, key: Key) -> Machine[Any, Any]:
     return machines[key.machine]
 
 
-def _behind(name: str) -> object:
+def find_charts(name: str) -> Iterator[NamedChart]:
+    """Load the charts that `name` refers to: that of a JSON file, or those of machines.
+
+    Raises:
+        UsageError: there are none.
+        DefinitionError: one of them cannot be compiled.
+    """
+    path = Path(name)
+    if path.suffix == ".py":
+        raise UsageError(f"{name} is Python. Give module:attribute, or a folder that has a machine.py")
+    if path.is_file() or path.suffix == ".json":
+        yield NamedChart(name, compile_chart(_read_text(path)))
+    else:
+        yield from (NamedChart(machine.id, machine.chart, machine) for machine in find_machines(name))
+
+
+def _load(name: str) -> object:
+    """Import what `name` refers to."""
     folder = Path(name)
     if folder.is_dir():
         if not (folder / FILE).is_file():
             raise UsageError(f"{name} has no {FILE}. Give module:attribute, or a folder that has one")
-        return _attribute(name, load_file(folder / FILE), ATTRIBUTE)
+        return _get_attribute(name, load_file(folder / FILE), ATTRIBUTE)
     module, separator, attribute = name.partition(":")
     if not separator or not module or not attribute:
         raise UsageError(f"{name!r} names no machine. Give module:attribute, or a folder that has a {FILE}")
-    return _attribute(name, load_module(module), attribute)
+    return _get_attribute(name, load_module(module), attribute)
 
 
-def _attribute(name: str, module: object, attribute: str) -> object:
-    found = module
+def _get_attribute(name: str, module: object, attribute: str) -> object:
+    value = module
     for part in attribute.split("."):
-        if not hasattr(found, part):
+        if not hasattr(value, part):
             raise UsageError(f"{name}: there is no {attribute} in it")
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
-def _machines(name: str, found: object) -> Iterator[Machine[Any, Any]]:
-    all = _listed(found)
+def _checked_machines(name: str, value: object) -> Iterator[Machine[Any, Any]]:
+    all: list[object] = list(cast("list[object]", value)) if isinstance(value, list | tuple) else [value]
     if not all:
         raise UsageError(f"{name} is empty. Put the machines into it")
-    for one in all:
-        if not isinstance(one, Machine):
-            raise UsageError(f"{name} is no machine but a {type(one).__name__}. Make one: setup(...).machine(config)")
-        yield one
+    for each in all:
+        if not isinstance(each, Machine):
+            raise UsageError(f"{name} is no machine but a {type(each).__name__}. Make one: setup(...).machine(config)")
+        yield each
 
 
-def _listed(found: object) -> Sequence[object]:
-    return cast("Sequence[object]", found) if isinstance(found, list | tuple) else (found,)
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")  # editors on Windows may begin a file with a byte order mark
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(f"cannot read {path}: {reason}") from error

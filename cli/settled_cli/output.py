@@ -1,6 +1,6 @@
-"""How a command answers: JSON for scripts, a table or a few lines for people.
+"""How commands print: JSON for scripts, a table or a few lines for people.
 
-People see what fits their terminal; into a pipe nothing is cut off.
+Tables are fitted to the width of a terminal. In a pipe nothing is cut off.
 """
 
 from __future__ import annotations
@@ -13,29 +13,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-WIDTH_OF_A_PIPE = 10_000
+PIPE_WIDTH = 10_000
+"""The width of a table that is not printed to a terminal, in characters: more than any row has."""
 
 
 def print_json(value: Any) -> None:
-    """Print `value` as JSON, whole and indented."""
+    """Print `value` as indented JSON."""
     print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print `rows` under `titles`, or that there are none."""
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 (not for scripts)
-    from rich.table import Table  # noqa: PLC0415 (as above)
-    from rich.text import Text  # noqa: PLC0415 (as above)
+    """Print `rows` under `titles`, or ``none`` without rows."""
+    # rich takes longer to import than everything else here, and scripts, which use --json, do not need it.
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     table = Table(*titles, box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(Text, row))  # as Text: a str would be parsed as rich's markup
     _console().print(table if table.rows else "none")
 
 
 def print_facts(facts: Iterable[tuple[str, Any]]) -> None:
-    """Print named values below each other; what has none is left out."""
-    from rich.text import Text  # noqa: PLC0415 (not for scripts)
+    """Print one line for each name and value, without those that are empty."""
+    from rich.text import Text  # noqa: PLC0415 (slow, see `print_table`)
 
     console = _console()
     for name, value in facts:
@@ -45,6 +47,6 @@ def print_facts(facts: Iterable[tuple[str, Any]]) -> None:
 
 
 def _console() -> Console:
-    from rich.console import Console  # noqa: PLC0415 (not for scripts)
+    from rich.console import Console  # noqa: PLC0415 (slow, see `print_table`)
 
-    return Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_PIPE, file=sys.stdout)
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, file=sys.stdout)

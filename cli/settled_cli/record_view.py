@@ -1,6 +1,6 @@
-"""What can be seen of an instance without its machine: its record, read as the JSON it is.
+"""Show an instance without its machine, by reading its record as JSON.
 
-So an operator needs a URL and a key, and nothing of the code that runs behind them.
+An operator needs only a URL and a key, and none of the code that the instance runs.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from settled_cli.errors import CommandError
 
 T = TypeVar("T")
 
-FIRST_LOOK, LONGEST_PAUSE = 0.01, 0.25
-"""How long a waiting command pauses before its second look, and at most between two looks; in seconds."""
+FIRST_POLL_INTERVAL, MAX_POLL_INTERVAL = 0.01, 0.25
+"""How long a waiting command pauses before its second read of the store, and at most between two; in seconds."""
 
 
 @frozen
 class RecordView:
-    """An instance as its record shows it."""
+    """An instance's stored record, parsed as JSON."""
 
     key: Key
     stored: Stored
@@ -35,7 +35,7 @@ class RecordView:
 
     @property
     def size(self) -> int:
-        """Of the record, in bytes."""
+        """The size of the record, in bytes."""
         return len(self.stored.body.encode())
 
     @property
@@ -45,18 +45,18 @@ class RecordView:
 
     @property
     def value(self) -> Any:
-        """The active states."""
+        """The state value; None before the start."""
         return None if self.snapshot is None else self.snapshot["value"]
 
     @property
     def timers(self) -> list[dict[str, Json]]:
-        """The timers that run, the next one first."""
+        """The active timers, the next one first."""
         timers = sorted(self.record.get("timers", {}).values(), key=lambda timer: timer[0])
-        return [{"due": moment(due), "event": event} for due, event, *_ in timers]
+        return [{"due": format_time(due), "event": event} for due, event, *_ in timers]
 
     @property
     def turn(self) -> dict[str, Json] | None:
-        """The turn that is open, if one is: its message, and the actors it waits for."""
+        """The open turn, if there is one: the id of its message, and the actors that it waits for."""
         turn = self.record.get("turn")
         if turn is None:
             return None
@@ -64,25 +64,26 @@ class RecordView:
         return {"message": turn["message"][0], "actors": actors}
 
     def outcome(self, message: Message) -> str | None:
-        """What became of `message`; None as long as its turn is not over."""
-        found = record_from_tombstone(self.key, self.stored.body).window.outcome(message)
-        return None if found is None else str(found)
+        """Return the outcome of `message`; None until its turn is over."""
+        # Read as a tombstone because that needs no machine: it parses the window and nothing else.
+        outcome = record_from_tombstone(self.key, self.stored.body).window.outcome(message)
+        return None if outcome is None else str(outcome)
 
     def is_in(self, state: str) -> bool:
-        """Whether `state`, a dotted path, is active."""
+        """Return whether `state`, a dotted path, is active."""
         return self.value is not None and value_matches(state, self.value)
 
     def to_json(self) -> dict[str, Json]:
-        """All of it, for a script."""
+        """Return everything that ``settled get --json`` prints."""
         failing = self.record.get("failing")
         return {
             "key": str(self.key),
             "version": self.stored.version,
             "size": self.size,
-            "updated": moment(self.stored.index.updated),
+            "updated": format_time(self.stored.index.updated),
             "status": self.stored.index.status,
             "tags": list(self.stored.index.tags),
-            "state": path_of(self.value),
+            "state": state_path(self.value),
             "value": self.value,
             "snapshot": self.snapshot,
             "timers": self.timers,
@@ -92,11 +93,11 @@ class RecordView:
         }
 
 
-def look(store: Store, key: Key) -> RecordView | None:
-    """The instance `key`; None if there is none.
+def load_view(store: Store, key: Key) -> RecordView | None:
+    """Load the record of `key`; return None if there is no such instance.
 
     Raises:
-        Failure: its record is none that this version of settled can read.
+        CommandError: this version of settled cannot read the record.
     """
     stored = store.load(key)
     if stored is None or stored.is_deleted:
@@ -111,29 +112,29 @@ def look(store: Store, key: Key) -> RecordView | None:
     return RecordView(key, stored, record)
 
 
-def wait(look: Callable[[], T | None], timeout: float, what: str) -> T:
-    """The first thing that `look` finds.
+def poll(check: Callable[[], T | None], timeout: float, what: str) -> T:
+    """Call `check` until it returns something, and return that. `what` completes "waited for ..." in the error.
 
     Raises:
-        Failure: it found nothing in `timeout` seconds.
+        CommandError: `check` returned None for `timeout` seconds.
     """
-    end, pause = time.monotonic() + timeout, FIRST_LOOK
-    while (found := look()) is None:
+    end, pause = time.monotonic() + timeout, FIRST_POLL_INTERVAL
+    while (found := check()) is None:
         left = end - time.monotonic()
         if left <= 0:
             raise CommandError(f"waited {timeout:g} s for {what}. Does a worker run?")
         time.sleep(min(pause, left))
-        pause = min(pause * 1.5, LONGEST_PAUSE)
+        pause = min(pause * 1.5, MAX_POLL_INTERVAL)
     return found
 
 
-def moment(seconds: float) -> str:
-    """A time, in seconds since the epoch, as people and scripts read it."""
+def format_time(seconds: float) -> str:
+    """Format a time in seconds since the epoch as ISO 8601 in UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def path_of(value: Any) -> str:
-    """A state value as a path: ``waiting.codeSent``; regions side by side stand in parentheses."""
+def state_path(value: Any) -> str:
+    """Format a state value as a path such as ``waiting.codeSent``, with parallel regions in parentheses."""
     match value:
         case None:
             return "-"
@@ -141,8 +142,8 @@ def path_of(value: Any) -> str:
             return value
         case {**regions} if len(regions) == 1:
             ((name, inner),) = regions.items()
-            return f"{name}.{path_of(inner)}" if inner else str(name)
+            return f"{name}.{state_path(inner)}" if inner else str(name)
         case {**regions}:
-            return f"({', '.join(path_of({name: inner}) for name, inner in regions.items())})"
+            return f"({', '.join(state_path({name: inner}) for name, inner in regions.items())})"
         case _:
             return str(value)

@@ -1,4 +1,4 @@
-"""The command line, called in this process: a new one for each call would cost half a second."""
+"""Run the command line in this process: a new process for each call would take half a second."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.cli.door_machine import door
 
 
 @frozen
-class Said:
-    """How a command ended."""
+class CommandResult:
+    """The exit status and the output of a command."""
 
     status: int
     out: str
@@ -30,12 +30,12 @@ class Said:
         return json.loads(self.out)
 
 
-Settled = Callable[..., Said]
+Settled = Callable[..., CommandResult]
 
 
 @pytest.fixture(autouse=True)
-def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty working directory, and nothing in the environment or on the path that a command could find."""
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Use an empty working directory, and nothing in the environment or on the path that a command could find."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SETTLED_BACKEND", raising=False)
     monkeypatch.delenv("SETTLED_MACHINE", raising=False)
@@ -45,20 +45,20 @@ def somewhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 @pytest.fixture
 def settled(capfd: pytest.CaptureFixture[str]) -> Settled:
-    """``settled("get", "door/front")`` is the command; what it printed and how it ended comes back."""
+    """A function that runs a command: ``settled("get", "door/front")``."""
 
-    def call(*words: str) -> Said:
+    def call(*words: str) -> CommandResult:
         capfd.readouterr()
         status = run(words)
         out, err = capfd.readouterr()
-        return Said(status, str(out), str(err))
+        return CommandResult(status, str(out), str(err))
 
     return call
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
-    """The backend that commands are pointed at."""
+def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    """The backend of all commands, by the environment."""
     url = f"sqlite:///{tmp_path}/doors.db"
     monkeypatch.setenv("SETTLED_BACKEND", url)
     backend = connect(url)
@@ -67,13 +67,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
 
 
 @pytest.fixture
-def work(place: Backend) -> Iterator[Callable[[], None]]:
-    """``work()`` is a worker that takes all there is."""
-    host = Host([door], place)
+def work(backend: Backend) -> Iterator[Callable[[], None]]:
+    """A function that processes every message in the queue."""
+    host = Host([door], backend)
 
-    def take_all() -> None:
-        while deliveries := place.queue.receive(100):
+    def process_all() -> None:
+        while deliveries := backend.queue.receive(100):
             host.handle(deliveries)
 
-    yield take_all
+    yield process_all
     host.close()

@@ -1,4 +1,4 @@
-"""A machine to point commands at: a door that opens to a code."""
+"""The machine of these tests: a door that is unlocked by a code."""
 
 from __future__ import annotations
 

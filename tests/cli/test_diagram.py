@@ -1,4 +1,4 @@
-"""``settled diagram``: the text of a diagram, with what is active marked in it."""
+"""``settled diagram`` prints the text of a diagram, with the active states marked."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ CHART = compile_chart((SIGNUP / "signup.json").read_text(encoding="utf-8"))
 FILE = str(SIGNUP / "signup.json")
 
 
-def test_mermaid_unless_it_is_said_otherwise(settled: Settled) -> None:
+def test_the_format_is_mermaid_by_default(settled: Settled) -> None:
     assert settled("diagram", FILE).out == mermaid(CHART)
     assert settled("diagram", FILE, "--format", "mermaid").out == mermaid(CHART)
     assert settled("diagram", FILE, "--format", "dot").out == dot(CHART)
 
 
-def test_a_machine_with_logic_looks_the_same(settled: Settled) -> None:
+def test_a_machine_with_logic_is_drawn_the_same(settled: Settled) -> None:
     assert settled("diagram", str(SIGNUP)).out == mermaid(CHART)
 
 
 @pytest.mark.parametrize("value", ["waitingForCode.wrongCode", '{"waitingForCode": "wrongCode"}'])
 def test_a_state_is_marked_as_active(value: str, settled: Settled) -> None:
-    said = settled("diagram", FILE, "--active", value)
-    assert said.out == mermaid(CHART, CHART.resolve({"waitingForCode": "wrongCode"}))
-    assert "class waitingForCode,waitingForCode__wrongCode active\n" in said.out
+    result = settled("diagram", FILE, "--active", value)
+    assert result.out == mermaid(CHART, CHART.resolve({"waitingForCode": "wrongCode"}))
+    assert "class waitingForCode,waitingForCode__wrongCode active\n" in result.out
 
 
-def test_what_is_active_in_an_instance_is_marked(settled: Settled, work: Callable[[], None]) -> None:
+def test_the_active_states_of_an_instance_are_marked(settled: Settled, work: Callable[[], None]) -> None:
     assert settled("start", "door/front").status == 0
     work()
-    said = settled("diagram", "tests.cli.door_machine:door", "--instance", "front")
-    assert "  class shut active\n" in said.out
+    result = settled("diagram", "tests.cli.door_machine:door", "--instance", "front")
+    assert "  class shut active\n" in result.out
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,14 @@ def test_what_is_active_in_an_instance_is_marked(settled: Settled, work: Callabl
         (("--format", "svg"), 2, "svg"),
     ],
 )
-@pytest.mark.usefixtures("place")
-def test_what_cannot_be_drawn_is_one_line(words: tuple[str, ...], status: int, line: str, settled: Settled) -> None:
-    said = settled("diagram", FILE, *words)
-    assert (said.status, said.out) == (status, "")
-    assert line in said.err and said.err.count("\n") == 1
+@pytest.mark.usefixtures("backend")
+def test_an_error_is_one_line(words: tuple[str, ...], status: int, line: str, settled: Settled) -> None:
+    result = settled("diagram", FILE, *words)
+    assert (result.status, result.out) == (status, "")
+    assert line in result.err and result.err.count("\n") == 1
 
 
-def test_one_of_several_machines_is_named(tmp_path: Path, settled: Settled) -> None:
+def test_one_of_several_machines_is_chosen_by_its_id(tmp_path: Path, settled: Settled) -> None:
     configs: list[Any] = [{"id": id, "initial": "a", "states": {"a": {}}} for id in ("one", "two")]
     text = f"from settled import setup\nboth = [setup().machine(each) for each in {json.dumps(configs)}]\n"
     (tmp_path / "pair.py").write_text(text, encoding="utf-8")

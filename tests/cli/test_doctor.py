@@ -1,4 +1,4 @@
-"""``settled doctor`` over its own process, and over an adapter that knows nothing."""
+"""``settled doctor`` in a process of its own, with an adapter that has a doctor and one that has none."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ def doctor(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_it_says_what_endangers_a_backend_and_what_to_do(tmp_path: Path) -> None:
+def test_each_problem_is_printed_with_its_remedy(tmp_path: Path) -> None:
     with running(redis_binary(), tmp_path, *ALWAYS) as server:
-        well = doctor(server.url())
-        assert (well.returncode, well.stdout, well.stderr) == (0, "nothing endangers it\n", "")
+        healthy = doctor(server.url())
+        assert (healthy.returncode, healthy.stdout, healthy.stderr) == (0, "no problems found\n", "")
         server.set("appendfsync", "everysec")
-        ill = doctor(server.url())
-        assert ill.returncode == 1
-        assert ill.stdout == (
+        lossy = doctor(server.url())
+        assert lossy.returncode == 1
+        assert lossy.stdout == (
             f"127.0.0.1:{server.port}: appendfsync everysec: the last second of what was answered is lost if the "
             "machine fails. Set appendfsync always.\n"
         )
-        assert ill.stderr == "settled: 1 thing endangers this backend\n"
-        (danger,) = json.loads(doctor(server.url(), "--json").stdout)
-        assert danger["remedy"] == "Set appendfsync always."
+        assert lossy.stderr == "settled: 1 problem found\n"
+        (problem,) = json.loads(doctor(server.url(), "--json").stdout)
+        assert problem["remedy"] == "Set appendfsync always."
 
 
-def test_a_backend_that_nobody_can_tell_of_is_opened() -> None:
-    told = doctor("memory://")
-    assert (told.returncode, told.stdout) == (0, "it answers; its adapter knows nothing else to look at\n")
+def test_a_backend_whose_adapter_has_no_doctor_is_opened() -> None:
+    opened = doctor("memory://")
+    assert (opened.returncode, opened.stdout) == (0, "the backend answers; its adapter has no further checks\n")
     assert doctor("memory://", "--json").stdout == "null\n"
 
 
-def test_one_that_cannot_be_used_is_a_line() -> None:
+def test_a_backend_that_cannot_be_used_is_one_line() -> None:
     wrong = doctor("redis://localhost?leese=5")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("settled: redis://localhost?leese=5: no option 'leese'")

@@ -1,4 +1,4 @@
-"""`get` and `list` need a URL and nothing of the code behind the instances."""
+"""`get` and `list` need only a URL, and none of the code that the instances run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from settled.durable import Backend, Stored
 from settled.durable.ports import Index
-from settled_cli.backend import key_of
-from settled_cli.record_view import path_of
+from settled_cli.backend import parse_key
+from settled_cli.record_view import state_path
 from tests.cli.conftest import Settled
 
 
@@ -22,16 +22,16 @@ def front(settled: Settled, work: Callable[[], None]) -> None:
 
 @pytest.mark.usefixtures("front")
 class TestGet:
-    def test_shows_people_what_they_look_for(self, settled: Settled) -> None:
-        said = settled("get", "door/front")
-        assert said.status == 0
-        lines = dict(line.split(maxsplit=1) for line in said.out.splitlines())
+    def test_prints_one_fact_a_line(self, settled: Settled) -> None:
+        result = settled("get", "door/front")
+        assert result.status == 0
+        lines = dict(line.split(maxsplit=1) for line in result.out.splitlines())
         assert lines["key"] == "door/front"
         assert lines["state"] == "shut"
         assert lines["timer"].endswith("xstate.after.3600000.door.shut")
         assert lines["record"].startswith("version 1, ")
 
-    def test_shows_scripts_everything(self, settled: Settled) -> None:
+    def test_prints_everything_as_json(self, settled: Settled) -> None:
         seen = settled("get", "door/front", "--json").json
         assert seen["key"] == "door/front"
         assert (seen["state"], seen["value"], seen["status"], seen["tags"]) == ("shut", "shut", "active", ["settled"])
@@ -40,53 +40,53 @@ class TestGet:
         assert (seen["version"], seen["halted"], seen["turn"], seen["failing"]) == (1, None, None, None)
         assert seen["size"] > 100
 
-    def test_shows_why_an_instance_is_stuck(self, settled: Settled, work: Callable[[], None]) -> None:
+    def test_shows_why_an_instance_is_failing(self, settled: Settled, work: Callable[[], None]) -> None:
         settled("send", "door/front", "KICK", "--id", "kick")
         work()
         failing = settled("get", "door/front", "--json").json["failing"]
         assert (failing["message"], failing["count"]) == ("kick", 1)
         assert "the lock is broken" in failing["detail"]
 
-    def test_waits_until_a_state_is_reached(self, settled: Settled, work: Callable[[], None]) -> None:
+    def test_waits_until_a_state_is_active(self, settled: Settled, work: Callable[[], None]) -> None:
         settled("send", "door/front", "UNLOCK", "code=0042")
         later = threading.Timer(0.1, work)
         later.start()
         assert settled("get", "door/front", "--until", "open", "--json").json["state"] == "open"
         later.join()
 
-    def test_does_not_wait_for_ever(self, settled: Settled) -> None:
-        said = settled("get", "door/front", "--until", "open", "--timeout", "0.01")
-        assert (said.status, said.out) == (1, "")
-        assert said.err == "settled: waited 0.01 s for door/front to be in open. Does a worker run?\n"
+    def test_stops_waiting_after_the_timeout(self, settled: Settled) -> None:
+        result = settled("get", "door/front", "--until", "open", "--timeout", "0.01")
+        assert (result.status, result.out) == (1, "")
+        assert result.err == "settled: waited 0.01 s for door/front to be in open. Does a worker run?\n"
 
-    def test_says_of_a_newer_record_what_to_do(self, settled: Settled, place: Backend) -> None:
-        place.store.commit(key_of("door/back"), Stored(1, '{"settled": 9}', Index("active")), 0)
-        said = settled("get", "door/back")
-        assert (said.status, said.err) == (
+    def test_says_to_update_if_the_record_is_newer(self, settled: Settled, backend: Backend) -> None:
+        backend.store.commit(parse_key("door/back"), Stored(1, '{"settled": 9}', Index("active")), 0)
+        result = settled("get", "door/back")
+        assert (result.status, result.err) == (
             1,
             "settled: door/back: the record has format 9, this version of settled reads 3: update settled\n",
         )
 
-    def test_says_what_is_no_record(self, settled: Settled, place: Backend) -> None:
-        place.store.commit(key_of("door/back"), Stored(1, "{}", Index("active")), 0)
-        said = settled("get", "door/back")
-        assert said.status == 1
-        assert "the stored text is not a record of settled" in said.err
+    def test_reports_text_that_is_not_a_record(self, settled: Settled, backend: Backend) -> None:
+        backend.store.commit(parse_key("door/back"), Stored(1, "{}", Index("active")), 0)
+        result = settled("get", "door/back")
+        assert result.status == 1
+        assert "the stored text is not a record of settled" in result.err
 
 
-@pytest.mark.usefixtures("place")
+@pytest.mark.usefixtures("backend")
 class TestList:
     @pytest.fixture(autouse=True)
-    def three(self, settled: Settled, work: Callable[[], None]) -> None:
+    def three_instances(self, settled: Settled, work: Callable[[], None]) -> None:
         for instance in ("back", "front", "side"):
             settled("start", f"door/{instance}")
         settled("send", "door/side", "UNLOCK", "code=no")
         work()
 
-    def test_is_a_table_for_people(self, settled: Settled) -> None:
-        said = settled("list")
-        assert said.status == 0
-        titles, _, *rows = said.out.splitlines()
+    def test_prints_a_table(self, settled: Settled) -> None:
+        result = settled("list")
+        assert result.status == 0
+        titles, _, *rows = result.out.splitlines()
         assert titles.split() == ["key", "status", "state", "tags", "updated"]
         assert [row.split()[:4] for row in rows] == [
             ["door/back", "active", "shut", "settled"],
@@ -94,7 +94,7 @@ class TestList:
             ["door/side", "done", "alarmed", "reject"],
         ]
 
-    def test_is_an_array_for_scripts(self, settled: Settled) -> None:
+    def test_prints_a_json_array(self, settled: Settled) -> None:
         rows = settled("list", "--json").json
         assert [(row["key"], row["status"], row["state"]) for row in rows] == [
             ("door/back", "active", "shut"),
@@ -106,17 +106,17 @@ class TestList:
         ("words", "found"),
         [
             (("door",), ["door/back", "door/front", "door/side"]),
-            (("house",), []),
+            (("gate",), []),
             (("--status", "done"), ["door/side"]),
             (("--limit", "1"), ["door/back"]),
             (("--after", "door/back", "--limit", "1"), ["door/front"]),
         ],
     )
-    def test_can_be_narrowed(self, words: tuple[str, ...], found: list[str], settled: Settled) -> None:
+    def test_can_be_filtered(self, words: tuple[str, ...], found: list[str], settled: Settled) -> None:
         assert [row["key"] for row in settled("list", *words, "--json").json] == found
 
-    def test_says_that_there_are_none(self, settled: Settled) -> None:
-        assert settled("list", "house").out == "none\n"
+    def test_prints_none_if_there_are_none(self, settled: Settled) -> None:
+        assert settled("list", "gate").out == "none\n"
 
 
 @pytest.mark.parametrize(
@@ -132,4 +132,4 @@ class TestList:
     ],
 )
 def test_a_state_is_shown_as_a_path(value: object, path: str) -> None:
-    assert path_of(value) == path
+    assert state_path(value) == path

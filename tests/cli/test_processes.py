@@ -1,4 +1,4 @@
-"""What only a process of its own can show."""
+"""Behaviour that only a process of its own can show."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.examples.processes import PATIENCE, worker
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_works_until_it_is_told_to_stop(number: signal.Signals, place: Backend, tmp_path: Path) -> None:
-    client = Client(door, place)
+def test_a_worker_runs_until_a_signal_stops_it(number: signal.Signals, backend: Backend, tmp_path: Path) -> None:
+    client = Client(door, backend)
     client.start("front")
     url = f"sqlite:///{tmp_path}/doors.db"
     with worker("tests.cli.door_machine:doors", "--verbose", SETTLED_BACKEND=url) as process:
@@ -34,7 +34,7 @@ def test_a_worker_works_until_it_is_told_to_stop(number: signal.Signals, place: 
 
 
 def test_the_command_starts_quickly() -> None:
-    """Nothing is imported that `--version` has no need of."""
+    """`--version` imports neither the packages of settled nor a database driver."""
     script = "import sys; from settled_cli.app import run; assert run(['--version']) == 0; print(*sys.modules)"
     done = subprocess.run((sys.executable, "-c", script), capture_output=True, text=True, check=True)
     first, modules = done.stdout.splitlines()
@@ -42,7 +42,7 @@ def test_the_command_starts_quickly() -> None:
     assert {"settled", "settled_runtime", "sqlite3"}.isdisjoint(modules.split())
 
 
-def test_python_m_is_the_command() -> None:
+def test_python_m_runs_the_command() -> None:
     done = subprocess.run((sys.executable, "-m", "settled_cli", "bogus"), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith('settled: Unknown command "bogus".')
@@ -60,16 +60,16 @@ class TestRun:
     def demo(self, tmp_path: Path) -> None:
         (tmp_path / "demo.py").write_text("def play(backend):\n    print('played on', backend)\n")
 
-    def test_plays_on_a_file_that_is_gone_afterwards(self, settled: Settled) -> None:
-        said = settled("run", ".")
-        url = said.out.removeprefix("played on ").strip()
-        assert said.status == 0
+    def test_uses_a_file_that_is_deleted_afterwards(self, settled: Settled) -> None:
+        result = settled("run", ".")
+        url = result.out.removeprefix("played on ").strip()
+        assert result.status == 0
         assert url.startswith("sqlite:////") and not Path(url.removeprefix("sqlite:///")).parent.exists()
 
-    def test_plays_on_a_backend_that_is_named(self, settled: Settled) -> None:
+    def test_uses_the_backend_that_is_given(self, settled: Settled) -> None:
         assert settled("run", ".", "--backend", "sqlite:///mine.db").out == "played on sqlite:///mine.db\n"
 
-    def test_keeps_the_file_if_it_is_asked_to(self, settled: Settled) -> None:
+    def test_keeps_the_file_with_keep(self, settled: Settled) -> None:
         played, kept = settled("run", ".", "--keep").out.splitlines()
         folder = Path(kept.removeprefix("Kept: sqlite:///")).parent
         assert kept.removeprefix("Kept: ") == played.removeprefix("played on ")
@@ -78,10 +78,10 @@ class TestRun:
 
 
 @pytest.mark.parametrize("command", ["run", "start", "send", "get", "list", "worker", "dead-letters", "redrive"])
-def test_each_command_explains_itself(command: str, settled: Settled) -> None:
-    said = settled(command, "--help")
-    assert said.status == 0
-    assert said.out.startswith(f"Usage: settled {command}")
+def test_each_command_has_help(command: str, settled: Settled) -> None:
+    result = settled(command, "--help")
+    assert result.status == 0
+    assert result.out.startswith(f"Usage: settled {command}")
 
 
 def test_help_lists_the_commands(settled: Settled) -> None:

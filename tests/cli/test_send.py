@@ -1,4 +1,4 @@
-"""`start` and `send` put a message into the queue; `--wait` says what became of it."""
+"""`start` and `send` put a message into the queue; with `--wait` they print its outcome."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.cli.conftest import Settled
 DOOR = "tests.cli.door_machine:door"
 
 
-def bodies(place: Backend) -> list[str]:
-    return [delivery.message.body for delivery in place.queue.receive(100)]
+def bodies(backend: Backend) -> list[str]:
+    return [delivery.message.body for delivery in backend.queue.receive(100)]
 
 
 class TestStart:
@@ -29,11 +29,11 @@ class TestStart:
             (("note=2=2",), '{"note":"2=2"}'),
         ],
     )
-    def test_takes_an_input(self, words: tuple[str, ...], input: str, settled: Settled, place: Backend) -> None:
+    def test_takes_an_input(self, words: tuple[str, ...], input: str, settled: Settled, backend: Backend) -> None:
         assert settled("start", "door/front", *words).status == 0
-        assert bodies(place) == [f'{{"kind":"start","input":{input},"parent":null}}']
+        assert bodies(backend) == [f'{{"kind":"start","input":{input},"parent":null}}']
 
-    def test_of_an_instance_that_exists_changes_nothing(self, settled: Settled, work: Callable[[], None]) -> None:
+    def test_of_an_existing_instance_changes_nothing(self, settled: Settled, work: Callable[[], None]) -> None:
         settled("start", "door/front")
         settled("start", "door/front", "--id", "again")
         work()
@@ -53,43 +53,43 @@ class TestSend:
         ],
     )
     def test_takes_a_type_and_fields_or_json(
-        self, words: tuple[str, ...], event: str, settled: Settled, place: Backend
+        self, words: tuple[str, ...], event: str, settled: Settled, backend: Backend
     ) -> None:
         assert settled("send", "door/front", *words).status == 0
-        assert bodies(place) == [f'{{"kind":"event","event":{event}}}']
+        assert bodies(backend) == [f'{{"kind":"event","event":{event}}}']
 
-    def test_tells_the_id_by_which_it_can_be_repeated(self, settled: Settled, place: Backend) -> None:
+    def test_prints_the_id_under_which_it_can_be_repeated(self, settled: Settled, backend: Backend) -> None:
         first = settled("send", "door/front", "SHUT", "--json").json
         assert first["key"] == "door/front"
         again = settled("send", "door/front", "SHUT", "--id", first["id"], "--json").json
         assert again == first
-        assert len(bodies(place)) == 1
+        assert len(bodies(backend)) == 1
 
-    def test_tells_people_that_it_was_not_taken_yet(self, settled: Settled, place: Backend) -> None:
-        said = settled("send", "door/front", "SHUT", "--id", "m1")
-        assert said.out == "door/front: SHUT is in the queue, as m1\n"
+    def test_says_that_the_event_is_in_the_queue(self, settled: Settled, backend: Backend) -> None:
+        result = settled("send", "door/front", "SHUT", "--id", "m1")
+        assert result.out == "door/front: SHUT is in the queue, as m1\n"
 
 
 class TestWaiting:
     @pytest.fixture(autouse=True)
-    def soon(self, settled: Settled, work: Callable[[], None]) -> Iterator[None]:
-        """A worker comes by in a moment."""
+    def worker_in_a_moment(self, settled: Settled, work: Callable[[], None]) -> Iterator[None]:
+        """A worker that runs a tenth of a second later."""
         settled("start", "door/front")
         worker = threading.Timer(0.1, work)
         worker.start()
         yield
         worker.join()
 
-    def test_says_where_it_led(self, settled: Settled) -> None:
-        said = settled("send", "door/front", "UNLOCK", "code=0042", "--wait")
-        assert (said.status, said.out) == (0, "door/front: UNLOCK was resolved; now in open\n")
+    def test_prints_the_outcome_and_the_state(self, settled: Settled) -> None:
+        result = settled("send", "door/front", "UNLOCK", "code=0042", "--wait")
+        assert (result.status, result.out) == (0, "door/front: UNLOCK was resolved; now in open\n")
 
-    def test_says_it_to_scripts(self, settled: Settled) -> None:
-        said = settled("send", "door/front", "UNLOCK", "code=0042", "--wait", "--json", "--id", "m1")
-        assert said.json == {"key": "door/front", "id": "m1", "outcome": "resolved", "state": "open"}
+    def test_prints_them_as_json(self, settled: Settled) -> None:
+        result = settled("send", "door/front", "UNLOCK", "code=0042", "--wait", "--json", "--id", "m1")
+        assert result.json == {"key": "door/front", "id": "m1", "outcome": "resolved", "state": "open"}
 
-    def test_fails_if_it_was_not_taken_and_still_tells_scripts(self, settled: Settled) -> None:
-        said = settled("send", "door/front", "UNLOCK", "--wait", "--json")
-        assert said.status == 1
-        assert (said.json["outcome"], said.json["state"]) == ("invalid", "shut")
-        assert "UNLOCK was invalid" in said.err
+    def test_fails_for_an_invalid_event_and_still_prints_json(self, settled: Settled) -> None:
+        result = settled("send", "door/front", "UNLOCK", "--wait", "--json")
+        assert result.status == 1
+        assert (result.json["outcome"], result.json["state"]) == ("invalid", "shut")
+        assert "UNLOCK was invalid" in result.err

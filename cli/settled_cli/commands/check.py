@@ -1,59 +1,63 @@
-"""``settled check``: what is wrong with a machine, before it runs.
+"""``settled check``: find mistakes in a machine before it runs.
 
-The exit status is 1 if there are errors, and 2 if there is no machine to check; warnings and advice are no failure.
+The exit status is 1 if there are errors, 2 if the file is not a valid machine, and 0 if there are only warnings or
+advice.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attrs import asdict
 
 from settled import DefinitionError, DefinitionProblem, Finding, check
 from settled.analysis.finding import Severity
-from settled_cli.arguments import AsJson
-from settled_cli.charts import FileName, NamedChart, find_charts
+from settled_cli.arguments import AsJson, FileName
 from settled_cli.errors import CommandError, UsageError
+from settled_cli.machines import NamedChart, find_charts
 from settled_cli.output import print_json
+
+_WORDS: Mapping[Severity, tuple[str, str]] = {
+    "error": ("error", "errors"),
+    "warning": ("warning", "warnings"),
+    "advice": ("piece of advice", "pieces of advice"),
+}
+"""Singular and plural of each severity, the most severe first."""
 
 
 def check_file(file: FileName, /, *, json: AsJson = False) -> None:
-    """Find what is wrong with a machine before it runs. The exit status is 1 if there are errors."""
+    """Find mistakes in a machine before it runs. The exit status is 1 if there are errors."""
     try:
-        told = list(_told(file))
+        findings = [(chart, finding) for chart in find_charts(file) for finding in _check(chart)]
     except DefinitionError as error:
-        _show_faults(file, error.problems, json)
-        raise UsageError(f"{file} is no machine: {_counted(len(error.problems), 'fault')}") from error
+        _print_problems(file, error.problems, json)
+        count = _count(len(error.problems), "problem", "problems")
+        raise UsageError(f"{file} is not a valid machine: {count}") from error
     if json:
-        print_json([{"machine": looked.chart.id, **asdict(finding)} for looked, finding in told])
+        print_json([{"machine": chart.chart.id, **asdict(finding)} for chart, finding in findings])
     else:
-        print("".join(f"{looked.name}: {finding}\n" for looked, finding in told), end="")
-    _conclude(file, [finding for _, finding in told], json)
+        print("".join(f"{chart.name}: {finding}\n" for chart, finding in findings), end="")
+    _print_summary(file, [finding for _, finding in findings], json)
 
 
-def _told(file: str) -> Iterator[tuple[NamedChart, Finding]]:
-    for looked in find_charts(file):
-        found = check(looked.chart) if looked.machine is None else looked.machine.check()
-        yield from ((looked, finding) for finding in found)
+def _check(chart: NamedChart) -> Iterable[Finding]:
+    return check(chart.chart) if chart.machine is None else chart.machine.check()
 
 
-def _show_faults(file: str, faults: Iterable[DefinitionProblem], json: bool) -> None:
-    """A fault in JSON has the keys of a finding, so a script need not know which of the two it reads."""
+def _print_problems(file: str, problems: Iterable[DefinitionProblem], json: bool) -> None:
     if json:
+        # A problem gets the keys of a finding, so that a script need not know which of the two it reads.
         known: dict[str, Any] = {"machine": None, "code": "invalid", "severity": "error"}
-        print_json([{**known, **asdict(fault)} for fault in faults])
+        print_json([{**known, **asdict(problem)} for problem in problems])
     else:
-        print("".join(f"{file}: {fault}\n" for fault in faults), end="")
+        print("".join(f"{file}: {problem}\n" for problem in problems), end="")
 
 
-_WORDS: Mapping[Severity, str] = {"error": "error", "warning": "warning", "advice": "piece of advice"}
-
-
-def _conclude(file: str, findings: list[Finding], json: bool) -> None:
+def _print_summary(file: str, findings: list[Finding], json: bool) -> None:
     counts = Counter(finding.severity for finding in findings)
-    parts = [_counted(counts[severity], word) for severity, word in _WORDS.items() if counts[severity]]
+    parts = [_count(counts[severity], *words) for severity, words in _WORDS.items() if counts[severity]]
     summary = f"{file}: {', '.join(parts) or 'nothing found'}"
     if counts["error"]:
         raise CommandError(summary)
@@ -61,6 +65,5 @@ def _conclude(file: str, findings: list[Finding], json: bool) -> None:
         print(summary)
 
 
-def _counted(count: int, word: str) -> str:
-    one, *of = word.split(" ", 1)
-    return " ".join([str(count), one if count == 1 else f"{one}s", *of])
+def _count(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"

@@ -1,4 +1,4 @@
-"""``settled dead-letters``: list what was set aside, and why."""
+"""``settled dead-letters``: list dead letters, with the reason of each."""
 
 from __future__ import annotations
 
@@ -9,61 +9,62 @@ from cyclopts import Parameter
 
 from settled import Key
 from settled.data import parse
-from settled.durable import Backend, DeadLetter
+from settled.durable import DeadLetter, Store
 from settled_cli.arguments import AsJson, BackendUrl
-from settled_cli.backend import key_of, opened
+from settled_cli.backend import open_backend, parse_key
 from settled_cli.output import print_json, print_table
-from settled_cli.record_view import moment
+from settled_cli.record_view import format_time
 
-PAGE = 100
-"""How many instances are looked at in one go."""
+PAGE_SIZE = 100
+"""How many instances are listed with one call of the store."""
 
 
 def dead_letters(
-    key: Annotated[str | None, Parameter(help="The instance; without it, all are looked at.")] = None,
+    key: Annotated[str | None, Parameter(help="The instance; without it, every instance is searched.")] = None,
     /,
     *,
     backend: BackendUrl = None,
     json: AsJson = False,
 ) -> None:
-    """List the messages that were set aside, and why, in the order in which they would be taken."""
-    only = None if key is None else key_of(key)
-    with opened(backend) as place:
-        keys = _all_keys(place) if only is None else iter((only,))
-        letters = [letter for each in keys for letter in place.store.dead_letters(each)]
+    """List dead letters, with the reason of each, in the order in which a redrive would process them."""
+    only = None if key is None else parse_key(key)
+    with open_backend(backend) as opened:
+        keys = _all_keys(opened.store) if only is None else iter((only,))
+        found = [dead_letter for each in keys for dead_letter in opened.store.dead_letters(each)]
     if json:
-        print_json([_row(letter) for letter in letters])
+        print_json([_to_json(dead_letter) for dead_letter in found])
     else:
-        print_table(("key", "id", "message", "reason", "detail", "at"), (_cells(letter) for letter in letters))
+        print_table(("key", "id", "message", "reason", "detail", "at"), map(_to_row, found))
 
 
-def _all_keys(place: Backend) -> Iterator[Key]:
+def _all_keys(store: Store) -> Iterator[Key]:
     after: Key | None = None
-    while page := place.store.scan(None, after, PAGE):
+    while page := store.scan(None, after, PAGE_SIZE):
         for key, _ in page:
             yield key
         after = page[-1][0]
 
 
-def _row(letter: DeadLetter) -> dict[str, Any]:
-    message = letter.message
+def _to_json(dead_letter: DeadLetter) -> dict[str, Any]:
+    message = dead_letter.message
     return {
         "key": str(message.key),
         "id": message.id,
-        "message": _content(message.body),
-        "reason": letter.reason,
-        "detail": letter.detail,
-        "at": moment(letter.at),
+        "message": _parse_body(message.body),
+        "reason": dead_letter.reason,
+        "detail": dead_letter.detail,
+        "at": format_time(dead_letter.at),
     }
 
 
-def _cells(letter: DeadLetter) -> tuple[str, ...]:
-    message = letter.message
-    return (str(message.key), message.id, message.body, letter.reason, letter.detail, moment(letter.at))
+def _to_row(dead_letter: DeadLetter) -> tuple[str, ...]:
+    message = dead_letter.message
+    at = format_time(dead_letter.at)
+    return (str(message.key), message.id, message.body, dead_letter.reason, dead_letter.detail, at)
 
 
-def _content(body: str) -> Any:
-    """The message as JSON, or as the text it is: whatever somebody put into the queue may lie here."""
+def _parse_body(body: str) -> Any:
+    # A message that is not settled's becomes a dead letter, too, so the body may be any text.
     try:
         return parse(body)
     except ValueError:

@@ -1,4 +1,4 @@
-"""``settled diagram``: a machine as a picture, or rather as the text that Mermaid or Graphviz makes one of."""
+"""``settled diagram``: draw a machine as text, for Mermaid or Graphviz to render."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from cyclopts import Parameter
 
 from settled import Chart, Configuration, Key, dot, mermaid
 from settled.chart.state_value import expand_path
-from settled.data import parse
-from settled_cli.arguments import BackendUrl
-from settled_cli.backend import opened
-from settled_cli.charts import FileName, NamedChart, find_charts
+from settled_cli.arguments import BackendUrl, FileName
+from settled_cli.backend import open_backend
 from settled_cli.errors import CommandError, UsageError
-from settled_cli.record_view import look
+from settled_cli.event_arguments import parse_json
+from settled_cli.machines import find_charts
+from settled_cli.record_view import load_view
 
 
 def draw(
@@ -25,45 +25,40 @@ def draw(
     active: Annotated[
         str | None, Parameter(help="Mark this state as active: a dotted path, or a state value in JSON.")
     ] = None,
-    instance: Annotated[str | None, Parameter(help="Mark what is active in this instance of the backend.")] = None,
+    instance: Annotated[str | None, Parameter(help="Mark the active states of this instance of the backend.")] = None,
     backend: BackendUrl = None,
 ) -> None:
-    """Draw a machine: nodes where it is settled are green, those that are active have a thick blue border."""
+    """Draw a machine. Nodes tagged `settled` are green; active nodes have a thick blue border."""
     if active is not None and instance is not None:
-        raise UsageError("what is active is given by --active or by --instance, not by both")
-    chart = _one(file, machine).chart
-    value = _value_of(Key(chart.id, instance), backend) if instance is not None else _value_in(active)
-    configuration = None if value is None else _configuration(chart, value)
+        raise UsageError("give the active states by --active or by --instance, not by both")
+    chart = _find_chart(file, machine)
+    value = _parse_value(active) if instance is None else _load_value(Key(chart.id, instance), backend)
+    configuration = None if value is None else _resolve(chart, value)
     language = {"mermaid": mermaid, "dot": dot}[format]
     print(language(chart, configuration), end="")
 
 
-def _one(file: str, id: str | None) -> NamedChart:
-    all = list(find_charts(file))
-    found = [looked for looked in all if id in (None, looked.chart.id)]
-    if len(found) != 1:
-        raise UsageError(f"{file} has {', '.join(looked.chart.id for looked in all)}. Name one of them with --machine")
-    return found[0]
+def _find_chart(file: str, id: str | None) -> Chart:
+    all = [each.chart for each in find_charts(file)]
+    matching = [chart for chart in all if id in (None, chart.id)]
+    if len(matching) != 1:
+        raise UsageError(f"{file} has {', '.join(chart.id for chart in all)}. Name one of them with --machine")
+    return matching[0]
 
 
-def _value_in(text: str | None) -> Any:
-    if text is None or not text.lstrip().startswith("{"):
-        return text
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise UsageError(f"not JSON: {error}: {text}") from error
+def _parse_value(text: str | None) -> Any:
+    return text if text is None or not text.lstrip().startswith("{") else parse_json(text)
 
 
-def _value_of(key: Key, backend: str | None) -> Any:
-    with opened(backend) as place:
-        sight = look(place.store, key)
-    if sight is None or sight.value is None:
+def _load_value(key: Key, url: str | None) -> Any:
+    with open_backend(url) as backend:
+        view = load_view(backend.store, key)
+    if view is None or view.value is None:
         raise CommandError(f"{key}: there is no such instance")
-    return sight.value
+    return view.value
 
 
-def _configuration(chart: Chart, value: Any) -> Configuration:
+def _resolve(chart: Chart, value: Any) -> Configuration:
     try:
         return chart.resolve(expand_path(value))
     except LookupError as error:

@@ -1,4 +1,4 @@
-"""``settled doctor``: does a backend answer, and what about it endangers a promise."""
+"""``settled doctor``: check that a backend answers and is configured to keep settled's guarantees."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from settled import BackendConfigError, RecordError
 from settled_cli.arguments import AsJson
-from settled_cli.backend import opened
+from settled_cli.backend import open_backend
 from settled_cli.errors import CommandError, UsageError
 from settled_cli.output import print_json
 from settled_runtime.doctor import BackendProblem, examine
@@ -22,29 +22,27 @@ def doctor(
     *,
     json: AsJson = False,
 ) -> None:
-    """See whether a backend answers, and whether it is set up to keep what it is given."""
-    dangers = _examined(url)
+    """Check that a backend answers, and that it is configured to keep settled's guarantees. It changes nothing."""
+    problems = _find_problems(url)
     if json:
-        print_json(None if dangers is None else [asdict(danger) for danger in dangers])
-    elif dangers is None:
-        print("it answers; its adapter knows nothing else to look at")
-    elif not dangers:
-        print("nothing endangers it")
+        print_json(None if problems is None else [asdict(problem) for problem in problems])
+    elif problems is None:
+        print("the backend answers; its adapter has no further checks")
+    elif not problems:
+        print("no problems found")
     else:
-        print(*dangers, sep="\n")
-    if dangers:
-        raise CommandError(
-            f"{len(dangers)} {'thing endangers' if len(dangers) == 1 else 'things endanger'} this backend"
-        )
+        print(*problems, sep="\n")
+    if problems:
+        raise CommandError(f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'} found")
 
 
-def _examined(url: str) -> Sequence[BackendProblem] | None:
-    """What endangers the backend at `url`; None if nobody can tell, but it can be opened."""
+def _find_problems(url: str) -> Sequence[BackendProblem] | None:
+    """Examine the backend at `url`. Return None if it can be opened but its adapter has no doctor."""
     try:
-        found = examine(url)
+        problems = examine(url)
     except (BackendConfigError, RecordError) as error:
         raise UsageError(str(error)) from error
-    if found is None:
-        with opened(url):
+    if problems is None:
+        with open_backend(url):
             return None
-    return found
+    return problems

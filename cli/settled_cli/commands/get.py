@@ -1,4 +1,4 @@
-"""``settled get``: show one instance, without the machine that it is of."""
+"""``settled get``: show one instance, without its machine."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from settled import Key
-from settled.durable import Backend
+from settled.durable import Store
 from settled_cli.arguments import AsJson, BackendUrl, KeyText, Timeout
-from settled_cli.backend import key_of, opened
+from settled_cli.backend import open_backend, parse_key
 from settled_cli.errors import CommandError
 from settled_cli.output import print_facts, print_json
-from settled_cli.record_view import RecordView, look, path_of, wait
+from settled_cli.record_view import RecordView, load_view, poll, state_path
 
 
 def get(
@@ -24,53 +24,55 @@ def get(
     timeout: Timeout = 30.0,
     json: AsJson = False,
 ) -> None:
-    """Show where an instance is, and what it waits for."""
-    where = key_of(key)
-    with opened(backend) as place:
-        sight = look(place.store, where) if until is None else _wait_for(place, where, until, timeout)
-    if sight is None:
+    """Show the state of an instance, its timers, and what its open turn waits for."""
+    parsed = parse_key(key)
+    with open_backend(backend) as opened:
+        store = opened.store
+        view = load_view(store, parsed) if until is None else _wait_for_state(store, parsed, until, timeout)
+    if view is None:
         raise CommandError(
-            f"{where}: there is no such instance. Run a worker if it was just started, or: settled start {where}"
+            f"{parsed}: there is no such instance. Run a worker if it was just started, or: settled start {parsed}"
         )
     if json:
-        print_json(sight.to_json())
+        print_json(view.to_json())
     else:
-        print_facts(_facts(sight))
+        print_facts(_facts(view))
 
 
-def _wait_for(place: Backend, key: Key, state: str, timeout: float) -> RecordView:
-    def there() -> RecordView | None:
-        sight = look(place.store, key)
-        return sight if sight is not None and sight.is_in(state) else None
+def _wait_for_state(store: Store, key: Key, state: str, timeout: float) -> RecordView:
+    def find() -> RecordView | None:
+        view = load_view(store, key)
+        return view if view is not None and view.is_in(state) else None
 
-    return wait(there, timeout, f"{key} to be in {state}")
+    return poll(find, timeout, f"{key} to be in {state}")
 
 
-def _facts(sight: RecordView) -> list[tuple[str, Any]]:
-    shown, snapshot = sight.to_json(), sight.snapshot or {}
+def _facts(view: RecordView) -> list[tuple[str, Any]]:
+    shown, snapshot = view.to_json(), view.snapshot or {}
     return [
-        ("key", str(sight.key)),
-        ("state", path_of(sight.value)),
-        ("status", sight.stored.index.status),
+        ("key", str(view.key)),
+        ("state", state_path(view.value)),
+        ("status", view.stored.index.status),
         ("halted", shown["halted"]),
-        ("tags", ", ".join(sight.stored.index.tags)),
+        ("tags", ", ".join(view.stored.index.tags)),
         ("context", snapshot.get("context")),
         ("output", snapshot.get("output")),
         ("error", snapshot.get("error")),
-        ("turn", _waiting_for(sight.turn)),
+        ("turn", _describe_turn(view.turn)),
         ("failing", shown["failing"]),
-        *(("timer", f"{timer['due']}: {_type(timer['event'])}") for timer in sight.timers),
+        *(("timer", f"{timer['due']}: {_event_type(timer['event'])}") for timer in view.timers),
         ("updated", str(shown["updated"])),
-        ("record", f"version {sight.stored.version}, {sight.size} bytes"),
+        ("record", f"version {view.stored.version}, {view.size} bytes"),
     ]
 
 
-def _waiting_for(turn: dict[str, Any] | None) -> str | None:
+def _describe_turn(turn: dict[str, Any] | None) -> str | None:
     if turn is None:
         return None
     actors = [f"{actor['src']}, attempt {actor['attempt']}" for actor in turn["actors"]]
+    # A state that is not settled can have a delay: its turn stays open with no actor, until the timer fires.
     return f"open, waiting for {' and '.join(actors) or 'a timer'}"
 
 
-def _type(event: Any) -> str:
+def _event_type(event: Any) -> str:
     return str(event["type"])

@@ -1,4 +1,4 @@
-"""``settled list``: list instances, without the machines that they are of."""
+"""``settled list``: list instances, without their machines."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from settled_cli.arguments import AsJson, BackendUrl
-from settled_cli.backend import key_of, opened
+from settled_cli.backend import open_backend, parse_key
 from settled_cli.output import print_json, print_table
-from settled_cli.record_view import RecordView, look, moment, path_of
+from settled_cli.record_view import RecordView, format_time, load_view, state_path
 
 
 def list_instances(
@@ -19,28 +19,30 @@ def list_instances(
     *,
     backend: BackendUrl = None,
     status: Annotated[
-        str | None, Parameter(help="Only those that are active, done, error, stopped, halted or absent.")
+        str | None,
+        Parameter(help="Only instances that are active, done, error, stopped, halted or absent (not started)."),
     ] = None,
-    after: Annotated[str | None, Parameter(help="Only those behind this key.")] = None,
-    limit: Annotated[int, Parameter(help="At most so many.", validator=Number(gte=1))] = 100,
+    after: Annotated[str | None, Parameter(help="Only keys that sort after this one.")] = None,
+    limit: Annotated[int, Parameter(help="The greatest number of instances.", validator=Number(gte=1))] = 100,
     json: AsJson = False,
 ) -> None:
     """List instances, in the order of their keys."""
-    behind = None if after is None else key_of(after)
-    with opened(backend) as place:
-        keys = [key for key, _ in place.store.scan(machine, behind, limit, status)]
-        sights = [sight for key in keys if (sight := look(place.store, key))]
+    after_key = None if after is None else parse_key(after)
+    with open_backend(backend) as opened:
+        keys = [key for key, _ in opened.store.scan(machine, after_key, limit, status)]
+        # A scan may leave out bodies, and an instance may be deleted between the scan and this read.
+        views = [view for key in keys if (view := load_view(opened.store, key))]
     if json:
-        print_json([_row(sight) for sight in sights])
+        print_json(list(map(_to_json, views)))
     else:
-        print_table(("key", "status", "state", "tags", "updated"), (_cells(sight) for sight in sights))
+        print_table(("key", "status", "state", "tags", "updated"), map(_to_row, views))
 
 
-def _row(sight: RecordView) -> dict[str, Any]:
-    whole = sight.to_json()
-    return {name: whole[name] for name in ("key", "status", "state", "value", "tags", "updated", "version", "halted")}
+def _to_json(view: RecordView) -> dict[str, Any]:
+    shown = view.to_json()
+    return {name: shown[name] for name in ("key", "status", "state", "value", "tags", "updated", "version", "halted")}
 
 
-def _cells(sight: RecordView) -> tuple[str, ...]:
-    index = sight.stored.index
-    return (str(sight.key), index.status, path_of(sight.value), ", ".join(index.tags), moment(index.updated))
+def _to_row(view: RecordView) -> tuple[str, ...]:
+    index = view.stored.index
+    return (str(view.key), index.status, state_path(view.value), ", ".join(index.tags), format_time(index.updated))

@@ -1,21 +1,21 @@
-"""``settled redrive``: let an instance take its dead letters after all."""
+"""``settled redrive``: process the dead letters of an instance again."""
 
 from __future__ import annotations
 
 from settled_cli.arguments import AsJson, BackendUrl, KeyText, MachineName
-from settled_cli.backend import key_of, opened
+from settled_cli.backend import open_backend, parse_key
 from settled_cli.machines import find_machine
 from settled_cli.output import print_json
 from settled_runtime import Client
 
 
 def redrive(key: KeyText, /, *, backend: BackendUrl = None, machine: MachineName = None, json: AsJson = False) -> None:
-    """Let an instance take its dead letters after all, in their order, before anything newer. A worker does it."""
-    where = key_of(key)
-    found = find_machine(machine, where)
-    with opened(backend) as place:
-        count = Client(found, place).redrive(where.instance)
+    """Let a worker process the dead letters of an instance again, in their order, before any newer message."""
+    parsed = parse_key(key)
+    found = find_machine(machine, parsed)
+    with open_backend(backend) as opened:
+        count = Client(found, opened).redrive(parsed.instance)
     if json:
-        print_json({"key": str(where), "redriven": count})
+        print_json({"key": str(parsed), "redriven": count})
     else:
-        print(f"{where}: {count} {'message is' if count == 1 else 'messages are'} to be taken again")
+        print(f"{parsed}: {count} {'dead letter' if count == 1 else 'dead letters'} will be redriven")

@@ -1,7 +1,7 @@
-"""``settled run``: play the example in a folder.
+"""``settled run``: run the example in a folder.
 
-A folder that can be played has a ``demo.py`` with a function ``play(backend)``. It is given a backend's URL, which
-any number of processes may open, and tells its story on standard output; it raises if the story did not end well.
+Such a folder has a ``demo.py`` with a function ``play(backend)``. Its argument is the URL of a backend that several
+processes can open. It prints what it does, and raises if the example does not end well.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ def run(
     /,
     *,
     backend: BackendUrl = None,
-    keep: Annotated[bool, Parameter(negative="", help="Keep the SQLite file, to look at it afterwards.")] = False,
+    keep: Annotated[bool, Parameter(negative="", help="Keep the SQLite file afterwards.")] = False,
 ) -> None:
-    """Play the example in a folder, on a fresh SQLite file unless another backend is named."""
+    """Run the example in a folder, on a new SQLite file unless a backend is given."""
     file = Path(folder) / FILE
     if not file.is_file():
-        raise UsageError(f"{folder} has no {FILE}. Name a folder that can be played, such as examples/signup")
+        raise UsageError(f"{folder} has no {FILE}. Name a folder that has one, such as examples/signup")
     play = getattr(load_file(file), FUNCTION, None)
     if not callable(play):
         raise UsageError(f"{file} has no function {FUNCTION}(backend). Write one that raises if it does not end well")
-    own = None if backend else Path(tempfile.mkdtemp(prefix="settled-"))
-    url = backend or f"sqlite:///{own}/{Path(folder).resolve().name}.db"
+    # A folder, not just a file, because SQLite writes others (-wal, -shm) beside it.
+    temporary = None if backend else Path(tempfile.mkdtemp(prefix="settled-"))
+    url = backend or f"sqlite:///{temporary}/{Path(folder).resolve().name}.db"
     try:
         play(url)
     except Exception as error:
         raise CommandError(f"{folder}: {type(error).__name__}: {error}") from error
     finally:
-        if own and not keep:
-            rmtree(own)
-    if own and keep:
+        if temporary and not keep:
+            rmtree(temporary)
+    if temporary and keep:
         print(f"Kept: {url}")

@@ -1,13 +1,13 @@
-"""``settled send``: put an event into the queue, and perhaps wait for what becomes of it."""
+"""``settled send``: send an event to an instance, and optionally wait for its outcome."""
 
 from __future__ import annotations
 
 from settled.durable import Event, encode
-from settled_cli.arguments import AsJson, BackendUrl, KeyText, MachineName, Timeout
-from settled_cli.backend import key_of, opened
-from settled_cli.event_arguments import event_of
+from settled_cli.arguments import AsJson, BackendUrl, KeyText, MachineName, MessageId, Timeout, Wait
+from settled_cli.backend import open_backend, parse_key
+from settled_cli.event_arguments import parse_event
 from settled_cli.machines import find_machine
-from settled_cli.put import MessageId, Wait, answer, put
+from settled_cli.messages import report, send_message
 
 
 def send(
@@ -22,15 +22,15 @@ def send(
     timeout: Timeout = 30.0,
     json: AsJson = False,
 ) -> None:
-    """Send an event to an instance. With --machine it is checked before it is sent, without when it is taken.
+    """Send an event to an instance. With --machine it is validated before it is sent, otherwise by the worker.
 
     Args:
         event: The event: its type, such as SUBMIT, or a JSON object.
-        fields: What else is in it: name=text, or name:=json.
+        fields: More fields of the event: name=text, or name:=json.
     """
-    where, content = key_of(key), event_of(event, fields)
+    parsed, content = parse_key(key), parse_event(event, fields)
     if machine is not None:
-        find_machine(machine, where).admit(content)
-    with opened(backend) as place:
-        sent = put(place, where, encode(Event(content)), id)
-        answer(place, sent, str(content["type"]), timeout if wait else None, json)
+        find_machine(machine, parsed).admit(content)
+    with open_backend(backend) as opened:
+        message = send_message(opened, parsed, encode(Event(content)), id)
+        report(opened, message, str(content["type"]), timeout if wait else None, json)

@@ -1,13 +1,13 @@
-"""``settled start``: create an instance, and perhaps wait until a worker has."""
+"""``settled start``: create an instance, and optionally wait until a worker has done so."""
 
 from __future__ import annotations
 
 from settled.durable import Start, encode
 from settled.durable.messages import check_start
-from settled_cli.arguments import AsJson, BackendUrl, KeyText, Timeout
-from settled_cli.backend import key_of, opened
-from settled_cli.event_arguments import input_of
-from settled_cli.put import MessageId, Wait, answer, put
+from settled_cli.arguments import AsJson, BackendUrl, KeyText, MessageId, Timeout, Wait
+from settled_cli.backend import open_backend, parse_key
+from settled_cli.event_arguments import parse_input
+from settled_cli.messages import report, send_message
 
 
 def start(
@@ -20,13 +20,12 @@ def start(
     timeout: Timeout = 30.0,
     json: AsJson = False,
 ) -> None:
-    """Create an instance. One that exists already is left as it is.
+    """Create an instance. If it exists already, nothing changes.
 
     Args:
         input: The machine's input, as JSON or as name=text and name:=json.
     """
-    where, body = key_of(key), encode(Start(input_of(input)))
-    check_start(where)
-    with opened(backend) as place:
-        sent = put(place, where, body, id)
-        answer(place, sent, "start", timeout if wait else None, json)
+    parsed, body = parse_key(key), encode(Start(parse_input(input)))
+    check_start(parsed)
+    with open_backend(backend) as opened:
+        report(opened, send_message(opened, parsed, body, id), "start", timeout if wait else None, json)

@@ -1,4 +1,4 @@
-"""``settled worker``: the loop, as a process."""
+"""``settled worker``: a worker as a process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from settled import Policy
 from settled_cli.arguments import BackendUrl
-from settled_cli.backend import opened
+from settled_cli.backend import open_backend
 from settled_cli.machines import find_machines
 from settled_runtime import Host, Worker
 from settled_runtime.url import without_password
@@ -26,23 +26,24 @@ def worker(
     ] = 8,
     accept_version: Annotated[
         tuple[str, ...],
-        Parameter(help="A version that the machines do not know; its instances are taken as they are. For a rollback."),
+        Parameter(help="Also process instances of this version, without a migration. For a rollback."),
     ] = (),
     verbose: Annotated[bool, Parameter(negative="", help="Log every step.")] = False,
 ) -> None:
-    """Take messages through machines until SIGTERM or Ctrl-C; then finish what runs, hand back the rest, and exit."""
+    """Process messages until SIGTERM or Ctrl-C; then finish the running turns, release the other messages, and exit."""
     names: tuple[str | None, ...] = machines or (None,)
     found = [machine for name in names for machine in find_machines(name)]
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("settled").setLevel(logging.DEBUG if verbose else logging.INFO)
-    set_on_retry_hooks([_tell])
-    with opened(backend) as place:
-        where = without_password(str(backend))
-        print(f"settled: working for {', '.join(machine.id for machine in found)} on {where}", file=sys.stderr)
-        host = Host(found, place, policy=Policy(accepts=frozenset(accept_version)))
+    set_on_retry_hooks([_log_retry])
+    with open_backend(backend) as opened:
+        url = without_password(str(backend))
+        print(f"settled: working for {', '.join(machine.id for machine in found)} on {url}", file=sys.stderr)
+        host = Host(found, opened, policy=Policy(accepts=frozenset(accept_version)))
         Worker(host, concurrency=concurrency).run()
         host.close()
 
 
-def _tell(details: RetryDetails) -> None:
+def _log_retry(details: RetryDetails) -> None:
+    # In place of stamina's own line, which has no message of the error that caused the retry.
     logging.getLogger("settled").warning("%s: trying again in %.1f s", details.caused_by, details.wait_for)
