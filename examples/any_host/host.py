@@ -1,7 +1,7 @@
-"""The core alone, in a host of one's own: a dict for a store, and no runtime.
+"""A host of your own: the core alone, with a dict as its store.
 
-`take` is the whole host. It is not durable, and a crash in the middle of it repeats what it had done; what a durable
-host must add is what the package `settled_runtime` does.
+`handle` is the whole host. It is not durable: after a crash in the middle of it, the event must be handled again, and
+repeats the effects so far. The package `settled_runtime` adds what a durable host needs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from settled.step.effects import Invoke
 
 
 def charge(input: dict[str, Any], call: Call) -> str:
-    """Stands for a payment."""
+    """Stand in for a payment service."""
     if input["card"].startswith("0"):
         raise ValueError("this card is not accepted")
     return f"paid with {input['card']}"
@@ -37,33 +37,33 @@ order = setup(actors={"charge": actor(charge, input=lambda a: {"card": a.event["
 store: dict[str, str] = {}
 
 
-def take(instance: str, event: Json) -> None:
-    """Take `event` through `instance`, to where it settles. The first event of an instance is its input."""
-    way = settle(order, order.load(store[instance]) if instance in store else None, event)
-    reports: list[Json] = []
+def handle(instance: str, event: Json) -> None:
+    """Apply `event` to `instance` until it has settled. The first event of an instance is its input."""
+    steps = settle(order, order.load(store[instance]) if instance in store else None, event)
+    results: list[Json] = []
     try:
-        progress = next(way)
+        progress = next(steps)
         while True:
-            reports += perform(instance, progress)
-            progress = way.send(reports.pop(0) if reports else None)
+            results += run_actors(instance, progress)
+            progress = steps.send(results.pop(0) if results else None)
     except StopIteration as settled:
         store[instance] = order.dump(settled.value)
 
 
-def perform(instance: str, progress: Progress) -> list[Json]:
-    """Run the actors that were invoked, one after the other. Returns what the machine is told of them."""
-    reports: list[Json] = []
+def run_actors(instance: str, progress: Progress) -> list[Json]:
+    """Run the actors that a step invoked, one after the other, and return their results as events."""
+    results: list[Json] = []
     for effect in progress.effects:
         if isinstance(effect, Invoke) and isinstance(logic := order.actor(effect.src), Actor):
             call = Call(Key(order.id, instance), uuid4().hex, 1, None, 0, lambda: False)
             try:
-                reports.append(done_event(effect.id, logic.function(effect.input, call)))
+                results.append(done_event(effect.id, logic.function(effect.input, call)))
             except Exception as error:
-                reports.append(error_event(effect.id, {"name": type(error).__name__, "message": str(error)}))
-    return reports
+                results.append(error_event(effect.id, {"name": type(error).__name__, "message": str(error)}))
+    return results
 
 
 if __name__ == "__main__":
     for event in (None, {"type": "PAY", "card": "0000"}, {"type": "PAY", "card": "4711"}, {"type": "SHIP"}):
-        take("42", event)
+        handle("42", event)
         print(f"{event} -> {store['42']}")

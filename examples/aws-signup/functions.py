@@ -1,4 +1,4 @@
-"""The sign-up on AWS: `work` takes its turns, and `door` lets people in. Both are functions of one bundle."""
+"""The sign-up on AWS: `work` runs its turns, and `door` serves HTTP. One bundle contains both functions."""
 
 from __future__ import annotations
 

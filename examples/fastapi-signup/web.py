@@ -1,7 +1,6 @@
-"""The sign-up behind web routes: each sends an event, and waits for the turn that takes it.
+"""The sign-up as a web application: each route sends an event, and waits for its turn to end.
 
-The routes know the queue and the store, and no worker: turns are taken wherever a worker or a Lambda function of the
-same backend runs.
+The routes use only the queue and the store. A worker, or a Lambda function of the same backend, runs the turns.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from examples.signup.machine import machine
 from settled import EventError, Snapshot
 from settled_runtime import Client, EventRejectedError, connect
 
-PATIENCE = float(os.environ.get("SIGNUP_PATIENCE", "20"))
-"""For how many seconds a request waits for its turn."""
+TIMEOUT = float(os.environ.get("SIGNUP_TIMEOUT", "20"))
+"""How long a request waits for its turn to end, in seconds."""
 
 client = Client(machine, connect(os.environ.get("SETTLED_URL", "sqlite:///signup.db")))
 app = FastAPI(title="Sign-up")
@@ -26,52 +25,52 @@ app = FastAPI(title="Sign-up")
 
 @app.post("/signups/{name}")
 def submit(name: str, email: Annotated[str, Body(embed=True)]) -> dict[str, Any]:
-    """The form was sent. The answer comes once the e-mail has left, or says why it could not."""
+    """Submit the form. The answer comes when the e-mail was sent, or says why it could not be."""
     client.start(name)
-    return asked(name, {"type": "SUBMIT", "email": email})
+    return ask(name, {"type": "SUBMIT", "email": email})
 
 
 @app.get("/signups/{name}/verify", response_class=HTMLResponse)
 def link(name: str) -> str:
-    """What the link in the e-mail leads to, today or tomorrow: a button, and no event.
+    """Show a button. This is the target of the link in the e-mail, and sends no event.
 
-    Mail programs and virus scanners follow links before anybody reads the e-mail, and a GET must not do anything.
+    Mail programs and virus scanners follow links before the user reads the e-mail, so a GET must change nothing.
     """
     return f'<form method="post"><button>Yes, I am {escape(name)}</button></form>'
 
 
 @app.post("/signups/{name}/verify")
-def click(name: str, code: str) -> dict[str, Any]:
-    """The button behind the link was clicked. A form without an action posts to the address that it was found at."""
-    return asked(name, {"type": "VERIFY", "code": code})
+def verify(name: str, code: str) -> dict[str, Any]:
+    """Verify the code. A form without an action posts to its own URL, so the code is in the query."""
+    return ask(name, {"type": "VERIFY", "code": code})
 
 
 @app.get("/signups/{name}")
-def look(name: str) -> dict[str, Any]:
-    """Where the sign-up is."""
+def get(name: str) -> dict[str, Any]:
+    """Return the state of a sign-up."""
     snapshot = client.get(name)
     if snapshot is None:
-        raise HTTPException(404, f"nobody has signed up as {name}")
-    return shown(snapshot)
+        raise HTTPException(404, f"there is no sign-up {name}")
+    return to_json(snapshot)
 
 
-def asked(name: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Where the sign-up is after the turn of `event`.
+def ask(name: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Send `event`, and return the state of the sign-up at the end of the turn.
 
     Raises:
-        HTTPException: 400, it is no event; 409, it was rejected; 504, the turn goes on.
+        HTTPException: 400 if the event is invalid, 409 if it was not accepted, 504 if the turn did not end in time.
     """
     try:
-        return shown(client.ask(name, event, timeout=PATIENCE))
+        return to_json(client.ask(name, event, timeout=TIMEOUT))
     except EventError as error:
         raise HTTPException(400, str(error)) from error
     except EventRejectedError as error:
-        found = {} if error.snapshot is None else shown(error.snapshot)
-        raise HTTPException(409, {"error": str(error), **found}) from error
+        state = {} if error.snapshot is None else to_json(error.snapshot)
+        raise HTTPException(409, {"error": str(error), **state}) from error
     except TimeoutError as error:
         raise HTTPException(504, str(error)) from error
 
 
-def shown(snapshot: Snapshot[Any]) -> dict[str, Any]:
-    """What strangers may know of a sign-up: neither its code nor its e-mail address."""
+def to_json(snapshot: Snapshot[Any]) -> dict[str, Any]:
+    """Return what anyone may see of a sign-up: neither its code nor its e-mail address."""
     return {"value": snapshot.value, "status": snapshot.status}

@@ -1,7 +1,7 @@
-"""The sign-up on Google Cloud: `push` takes its turns, one for each request that Pub/Sub makes.
+"""The sign-up on Google Cloud: `push` runs a turn for each request of Pub/Sub.
 
-``functions-framework --target=push --source=main.py`` serves it. The door, through which people come in, is the web
-application of ``examples/fastapi-signup``.
+``functions-framework --target=push --source=main.py`` serves it. Users send their requests to the web application of
+``examples/fastapi-signup``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from settled_runtime import Host, connect
 
 
 def host() -> Host:
-    """What takes the turns, made in the process that takes them: the framework forks after it has read this file."""
+    """Make the host in the process that runs the turns, because the framework forks after it has imported this file."""
     return Host([machine], connect(os.environ["SETTLED_URL"]))
 
 

@@ -1,7 +1,7 @@
-"""The sign-up, played by processes that never meet.
+"""The sign-up, run by processes that share nothing but a backend.
 
-This one only directs: it starts the others, one command each, and keeps the mail server that the e-mail goes to. What
-passes from one process to the next is in the backend and nowhere else; the code is read out of the e-mail.
+This process starts the others, one command each, and runs the mail server that receives the e-mail. It reads the code
+from that e-mail, as a user would.
 """
 
 from __future__ import annotations
@@ -34,83 +34,83 @@ from settled_runtime import connect
 
 HERE = Path(__file__).parent
 EMAIL = "ada@example.org"
-PATIENCE = 60.0
-"""How long a process may take, in seconds: longer than any of them waits by itself."""
+TIMEOUT = 60.0
+"""How long a process may take, in seconds; longer than any command waits by default."""
 
 
 def play(backend: str) -> None:
-    """Take Ada from the form to an active account, on `backend`.
+    """Sign Ada up on `backend`, from the form to an active account.
 
     Raises:
-        RuntimeError: she did not get there.
+        RuntimeError: the sign-up did not end in `active`.
     """
     if backend.startswith("memory:"):
         raise RuntimeError("memory:// cannot be shared by processes: name another backend")
     with mail_server() as server:
-        stage = Stage(backend, server.address, new_key(backend))
-        submit(stage)
-        code = send_the_email(stage, server)
-        wait_for_ada(stage)
-        verify(stage, code)
-        curtain(stage)
+        demo = Demo(backend, server.address, new_key(backend))
+        submit(demo)
+        code = send_the_email(demo, server)
+        wait_for_ada(demo)
+        verify(demo, code)
+        show_result(demo)
 
 
 def new_key(backend: str) -> str:
-    """An Ada who is not in `backend` yet: it may be one that has seen this play before."""
-    place = connect(backend)
+    """Return a key that is not in `backend` yet: the demo may have run on it before."""
+    opened = connect(backend)
     names = chain(["ada"], (f"ada-{number}" for number in count(2)))
-    key = next(key for name in names if place.store.load(key := Key("signup", name)) is None)
-    place.close()
+    key = next(key for name in names if opened.store.load(key := Key("signup", name)) is None)
+    opened.close()
     return str(key)
 
 
-def submit(stage: Stage) -> None:
-    stage.say("1", "Ada sends the form. Each command is a process, and is gone when it has answered.")
-    stage.run("start", stage.key)
-    stage.run("send", stage.key, "SUBMIT", f"email={EMAIL}")
+def submit(demo: Demo) -> None:
+    demo.print_step("1", "Ada submits the form. Each command is a process, and ends when it has answered.")
+    demo.run("start", demo.key)
+    demo.run("send", demo.key, "SUBMIT", f"email={EMAIL}")
 
 
-def send_the_email(stage: Stage, server: MailServer) -> str:
-    stage.say("2", "A worker takes what is in the queue. It draws a code, writes it down, and only then sends it.")
-    with stage.worker():
-        stage.run("get", stage.key, "--until", "waitingForCode", show=False)
-        mail = server.inbox.get(timeout=PATIENCE)
-        stage.note(f"the mail server has received: {mail['Subject']}")
-        stage.note(f"under the idempotency key:    {mail['Message-ID']}")
+def send_the_email(demo: Demo, server: MailServer) -> str:
+    demo.print_step("2", "A worker processes the queue. It draws a code, commits it, and only then sends it.")
+    with demo.worker():
+        demo.run("get", demo.key, "--until", "waitingForCode", show=False)
+        mail = server.inbox.get(timeout=TIMEOUT)
+        demo.print_note(f"the mail server received:  {mail['Subject']}")
+        demo.print_note(f"under the idempotency key: {mail['Message-ID']}")
     found = re.search(r"\d{6}", str(mail["Subject"]))
     if found is None:
         raise RuntimeError("there is no code in the e-mail")
     return found[0]
 
 
-def wait_for_ada(stage: Stage) -> None:
-    stage.say("3", "Ada has a coffee, or a day off. No process runs now, and none needs to.")
-    seen = stage.get()
-    stage.note(f"all there is of her is one record of {seen['size']} bytes, in the state {seen['state']}")
-    stage.note(f"and a timer that would end it: {seen['timers'][0]['due']}")
+def wait_for_ada(demo: Demo) -> None:
+    demo.print_step("3", "Ada has a coffee, or a day off. No process runs now, and none has to.")
+    shown = demo.get()
+    demo.print_note(f"her sign-up is one record of {shown['size']} bytes, in the state {shown['state']}")
+    demo.print_note(f"and a timer that ends it at   {shown['timers'][0]['due']}")
 
 
-def verify(stage: Stage, code: str) -> None:
-    stage.say("4", "She mistypes the code, then gets it right. Another worker goes on where the first one stopped.")
+def verify(demo: Demo, code: str) -> None:
+    demo.print_step("4", "She mistypes the code, then gets it right. Another worker continues where the first stopped.")
     wrong = f"{(int(code) + 1) % 10**6:06}"
-    stage.run("send", stage.key, "VERIFY", f"code={wrong}")
-    stage.run("send", stage.key, "VERIFY", f"code={code}")
-    with stage.worker():
-        stage.run("get", stage.key, "--until", "active", show=False)
+    demo.run("send", demo.key, "VERIFY", f"code={wrong}")
+    demo.run("send", demo.key, "VERIFY", f"code={code}")
+    with demo.worker():
+        demo.run("get", demo.key, "--until", "active", show=False)
 
 
-def curtain(stage: Stage) -> None:
-    seen = stage.get()
-    stage.say("5", f"Ada is {seen['state']}. Her snapshot, as XState writes it:")
-    stage.console.print_json(json.dumps(seen["snapshot"]), indent=2)
-    stage.console.print(f"\n{stage.processes} processes, none of which knew of another, in {stage.seconds:.1f} s.")
-    if seen["state"] != "active":
-        raise RuntimeError(f"the sign-up ended in {seen['state']}")
+def show_result(demo: Demo) -> None:
+    shown = demo.get()
+    demo.print_step("5", f"Ada is {shown['state']}. Her snapshot, as XState writes it:")
+    demo.console.print_json(json.dumps(shown["snapshot"]), indent=2)
+    demo.console.print(f"\n{demo.processes} processes, which shared only the backend, in {demo.seconds:.1f} s.")
+    if shown["state"] != "active":
+        raise RuntimeError(f"the sign-up ended in {shown['state']}")
 
 
 @define
-class Stage:
-    """Where processes come and go, each with a line about it."""
+class Demo:
+    """Runs commands, each in a process of its own, and prints a line about each."""
 
     backend: str
     mail: str
@@ -121,34 +121,34 @@ class Stage:
 
     @property
     def seconds(self) -> float:
-        """Since the curtain rose."""
+        """The time since the start, in seconds."""
         return monotonic() - self.began
 
-    def say(self, number: str, text: str) -> None:
+    def print_step(self, number: str, text: str) -> None:
         self.console.print(f"\n[bold]{number}  {text}[/bold]")
 
-    def note(self, text: str) -> None:
+    def print_note(self, text: str) -> None:
         self.console.print(f"   {text}", markup=False)
 
     def run(self, *words: str, show: bool = True) -> str:
-        """Run ``settled WORDS`` to its end. Returns what it printed."""
-        process = self._begin(words)
+        """Run ``settled WORDS`` to its end, and return its output."""
+        process = self._start(words)
         if show:
-            self._announce(words, process.pid)
-        return self._ended(words, process)
+            self._print_command(words, process.pid)
+        return self._finish(words, process)
 
     def get(self) -> dict[str, Any]:
-        """What ``settled get`` sees of Ada."""
-        self._announce(("get", self.key), None)
-        seen: dict[str, Any] = json.loads(self.run("get", self.key, "--json", show=False))
-        return seen
+        """Return what ``settled get`` shows of Ada."""
+        self._print_command(("get", self.key), None)
+        shown: dict[str, Any] = json.loads(self.run("get", self.key, "--json", show=False))
+        return shown
 
     @contextmanager
     def worker(self) -> Generator[None]:
-        """A worker runs within this block, and is told to stop at its end."""
+        """Run a worker within this block, and stop it at the end."""
         words = ("worker", os.path.relpath(HERE))
-        process = self._begin(words)
-        self._announce(words, process.pid)
+        process = self._start(words)
+        self._print_command(words, process.pid)
         try:
             yield
         except Exception as error:
@@ -156,10 +156,10 @@ class Stage:
             log = process.communicate()[1]
             raise RuntimeError(f"{error} The worker's log: {log}") from error
         process.send_signal(signal.SIGTERM)
-        self._ended(words, process)
-        self.note("the worker is told to stop, and has stopped")
+        self._finish(words, process)
+        self.print_note("the worker was asked to stop, and has stopped")
 
-    def _begin(self, words: tuple[str, ...]) -> subprocess.Popen[str]:
+    def _start(self, words: tuple[str, ...]) -> subprocess.Popen[str]:
         self.processes += 1
         return subprocess.Popen(
             (sys.executable, "-m", "settled_cli", *words),
@@ -169,20 +169,20 @@ class Stage:
             text=True,
         )
 
-    def _ended(self, words: tuple[str, ...], process: subprocess.Popen[str]) -> str:
-        output, complaint = process.communicate(timeout=PATIENCE)
+    def _finish(self, words: tuple[str, ...], process: subprocess.Popen[str]) -> str:
+        output, errors = process.communicate(timeout=TIMEOUT)
         if process.returncode:
-            raise RuntimeError(f"settled {shlex.join(words)}: exit status {process.returncode}: {complaint}")
+            raise RuntimeError(f"settled {shlex.join(words)}: exit status {process.returncode}: {errors}")
         return output
 
-    def _announce(self, words: tuple[str, ...], pid: int | None) -> None:
+    def _print_command(self, words: tuple[str, ...], pid: int | None) -> None:
         process = "" if pid is None else f"[dim]  (process {pid})[/dim]"
         self.console.print(f"   [green]$ settled {shlex.join(words)}[/green]{process}")
 
 
 @frozen
 class MailServer:
-    """A real SMTP server on this machine, and what it has received."""
+    """A real SMTP server on this machine, and the e-mails that it has received."""
 
     address: str
     inbox: SimpleQueue[Message]
@@ -190,7 +190,7 @@ class MailServer:
 
 @contextmanager
 def mail_server() -> Generator[MailServer]:
-    """A mail server runs within this block."""
+    """Run a mail server within this block."""
     inbox: SimpleQueue[Message] = SimpleQueue()
     controller = Controller(_Receiver(inbox), hostname="127.0.0.1", port=_free_port())
     controller.start()

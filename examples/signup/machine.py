@@ -1,7 +1,7 @@
-"""The logic of the sign-up: what the names in ``signup.json`` mean.
+"""The logic of the sign-up: the implementations of the names in ``signup.json``.
 
-Guards and actions only compute. Whatever asks the world for something (chance, the mail server, the accounts) is an
-actor: it runs after the step that asked for it was committed, and its answer comes back as an event.
+Guards and actions only compute. Whatever needs the outside world (random numbers, the mail server, the accounts) is an
+actor: it runs after the step that invoked it was committed, and its result comes back as an event.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SMTP = os.environ.get("SIGNUP_SMTP", "127.0.0.1:2525")
 
 @frozen
 class Signup:
-    """What a sign-up remembers. The names are those of the JSON."""
+    """The context. Its names are those of the JSON."""
 
     email: str
     code: str
@@ -60,13 +60,14 @@ def is_last_try(a: Args[Signup, Verify], params: dict[str, int]) -> bool:
 
 
 def draw_code(input: None, call: Call) -> str:
-    """Six digits. A step cannot draw them: computed again after a crash, it would come to others."""
+    """Draw six digits. A guard or an action cannot: computed again after a crash, it would draw others."""
     return f"{secrets.randbelow(10**6):06}"
 
 
 def send_email(input: dict[str, str], call: Call) -> None:
-    """Send the code. Interrupted, this runs again, so the receiver is told by the Message-ID that it is the same."""
+    """Send the code."""
     message = EmailMessage()
+    # After a crash this runs again. The Message-ID is the same then, so the receiver can recognise the repetition.
     message["Message-ID"] = f"<{quote(call.idempotency_key)}@settled.example>"
     message["From"] = "Sign-up <signup@settled.example>"
     message["To"] = input["to"]
@@ -78,7 +79,7 @@ def send_email(input: dict[str, str], call: Call) -> None:
 
 
 def create_account(input: dict[str, str], call: Call) -> str:
-    """Stands for your accounts' own service, which would be handed the idempotency key and make one account of it."""
+    """Stand in for a service of yours, which would be passed the idempotency key and make one account for each."""
     return f"account-{hashlib.sha256(call.idempotency_key.encode()).hexdigest()[:8]}"
 
 

@@ -1,4 +1,4 @@
-"""``docs/findings.md`` explains each finding by two machines, which are what it says they are."""
+"""``docs/findings.md`` explains each finding by a machine that has it and one that does not."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SECTIONS: dict[str, str] = dict(re.findall(r"^## `(.+?)`\n(.*?)(?=^## |\Z)", PAG
 
 
 def findings(code: str) -> list[tuple[Finding, ...]]:
-    """What is found in each machine of the section on `code`."""
+    """Return the findings in each machine of the section on `code`."""
     blocks = re.findall(r"^```(json|python)\n(.*?)^```", SECTIONS[code], re.M | re.S)
-    return [found_in(language, text) for language, text in blocks]
+    return [check_machine(language, text) for language, text in blocks]
 
 
-def found_in(language: str, text: str) -> tuple[Finding, ...]:
+def check_machine(language: str, text: str) -> tuple[Finding, ...]:
     if language == "json":
         return check(compile_chart(text))
     names: dict[str, Any] = {}
@@ -35,12 +35,12 @@ def test_each_finding_has_a_section() -> None:
 
 
 @pytest.mark.parametrize("code", get_args(Code))
-def test_the_first_machine_gives_the_finding_and_the_second_none(code: str) -> None:
-    failing, mended = findings(code)
-    assert {finding.code for finding in failing} == {code}
-    assert mended == ()
+def test_the_first_machine_has_the_finding_and_the_second_has_none(code: str) -> None:
+    before, after = findings(code)
+    assert {finding.code for finding in before} == {code}
+    assert after == ()
 
 
-def test_the_output_that_is_shown_is_what_is_printed() -> None:
+def test_the_output_is_what_the_command_prints() -> None:
     (finding,) = findings("hangs")[0]
     assert f"signup.json: {finding}\n" in PAGE

@@ -1,4 +1,4 @@
-"""The page on versions does what it says."""
+"""The code in ``docs/versions.md`` prints what the page says."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 PAGE = Path(__file__).parents[2] / "docs" / "versions.md"
 
 
-def test_its_migration_prints_what_it_promises(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_migration_prints_what_its_comment_says(capsys: pytest.CaptureFixture[str]) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     exec(compile(program, str(PAGE), "exec"), {})
-    (promised,) = re.findall(r"print\(.*\)  # (.*)", program)
-    assert capsys.readouterr().out.strip() == promised
+    (expected,) = re.findall(r"print\(.*\)  # (.*)", program)
+    assert capsys.readouterr().out.strip() == expected

@@ -26,13 +26,13 @@ PATIENCE = 30.0
 
 @define(eq=False)
 class MailServer:
-    """Receives e-mails; while `hangs_at` names an SMTP command, whoever sends that one waits for ever."""
+    """Receives e-mails. While `hangs_at` names an SMTP command, it does not answer that command."""
 
     hangs_at: str | None = None
     address: str = ""
     mails: list[Message] = field(factory=list[Message])
     stuck: threading.Semaphore = field(factory=lambda: threading.Semaphore(0))
-    """Released each time somebody gets stuck."""
+    """Released each time a client sends the command that is not answered."""
 
     async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
         await self._perhaps_hang("MAIL")
@@ -66,7 +66,7 @@ def mail_server() -> Generator[MailServer]:
 
 @contextmanager
 def worker(*words: str, **environment: str) -> Generator[subprocess.Popen[str]]:
-    """``settled worker WORDS`` in a process of its own, which is gone after this block however that ends."""
+    """Run ``settled worker WORDS`` in a process of its own, and kill it at the end of the block."""
     process = subprocess.Popen(
         (sys.executable, "-m", "settled_cli", "worker", *words),
         cwd=ROOT,
@@ -82,6 +82,6 @@ def worker(*words: str, **environment: str) -> Generator[subprocess.Popen[str]]:
 
 
 def stop(process: subprocess.Popen[str]) -> int:
-    """Ask `process` to stop, as a deployment does. Returns its exit status."""
+    """Send SIGTERM to `process`, as a deployment does, and return its exit status."""
     process.send_signal(signal.SIGTERM)
     return process.wait(PATIENCE)

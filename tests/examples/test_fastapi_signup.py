@@ -1,4 +1,4 @@
-"""The sign-up behind FastAPI, with a worker beside it: the click arrives at a route that waits for its turn."""
+"""The example `fastapi-signup`, with a worker beside it: each route waits for the turn of its event to end."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def _app() -> Any:
     return module.app
 
 
-def asked(url: str, body: Any = None) -> tuple[int, Any]:
-    """The status and the answer of a GET, or of a POST of `body`."""
+def request(url: str, body: Any = None) -> tuple[int, Any]:
+    """Return the status and the answer of a GET, or of a POST with `body`."""
     data = None if body is None else json.dumps(body).encode()
     try:
         with urlopen(Request(url, data, {"content-type": "application/json"})) as answer:
@@ -68,22 +68,22 @@ def asked(url: str, body: Any = None) -> tuple[int, Any]:
 
 def test_from_the_form_to_the_click(web: str, mail: MailServer) -> None:
     ada = f"{web}/signups/ada"
-    assert asked(ada)[0] == 404
+    assert request(ada)[0] == 404
     waiting = {"value": {"waitingForCode": "codeSent"}, "status": "active"}
-    assert asked(ada, {"email": "ada@example.org"}) == (200, waiting)
+    assert request(ada, {"email": "ada@example.org"}) == (200, waiting)
     (code,) = re.findall(r"\d{6}", str(mail.mails[0]["Subject"]))
     with urlopen(f"{ada}/verify?code={code}") as page:
         assert '<form method="post"><button>Yes, I am ada</button></form>' in page.read().decode()
-    assert asked(ada) == (200, waiting), "a mail program that looks where the link leads has verified nothing"
-    assert asked(f"{ada}/verify?code=no", {})[0] == 409
-    assert asked(f"{ada}/verify?code={code}", {}) == asked(ada) == (200, {"value": "active", "status": "done"})
+    assert request(ada) == (200, waiting), "a mail program that follows the link has verified nothing"
+    assert request(f"{ada}/verify?code=no", {})[0] == 409
+    assert request(f"{ada}/verify?code={code}", {}) == request(ada) == (200, {"value": "active", "status": "done"})
 
 
-def test_a_name_is_no_markup(web: str) -> None:
+def test_a_name_is_escaped(web: str) -> None:
     with urlopen(f"{web}/signups/%3Cb%3Eada/verify?code=1") as page:
         assert "Yes, I am &lt;b&gt;ada" in page.read().decode()
 
 
-def test_what_is_no_event_is_the_senders_fault(web: str) -> None:
-    assert asked(f"{web}/signups/ada", {"email": "nobody"})[0] == 400
-    assert asked(f"{web}/signups/ada", {})[0] == 422
+def test_an_invalid_event_is_a_bad_request(web: str) -> None:
+    assert request(f"{web}/signups/ada", {"email": "nobody"})[0] == 400
+    assert request(f"{web}/signups/ada", {})[0] == 422

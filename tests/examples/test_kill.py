@@ -1,4 +1,4 @@
-"""A worker is killed in the middle of an effect, for real; another one finishes what it began."""
+"""A worker is killed by SIGKILL in the middle of an effect, and another one finishes the turn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SUBMIT = {"type": "SUBMIT", "email": "ada@example.org"}
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
-    """A file of its own, with a lease that a test can wait for."""
+    """A SQLite file of this test, with a short lease."""
     return f"sqlite:///{tmp_path}/signup.db?lease=1"
 
 
@@ -50,15 +50,15 @@ def verify(code: str) -> dict[str, Any]:
     return {"type": "VERIFY", "code": code}
 
 
-def kill_one_in_the_act(url: str, mail: MailServer) -> None:
-    """A worker sends the e-mail, gets no answer from the mail server, and is killed while it waits for one."""
+def kill_a_worker_at_the_mail_server(url: str, mail: MailServer) -> None:
+    """Start a worker, and kill it while it waits for an answer of the mail server."""
     with worker("examples/signup", SETTLED_BACKEND=url, SIGNUP_SMTP=mail.address) as process:
-        assert mail.stuck.acquire(timeout=PATIENCE), _complaint(process)
+        assert mail.stuck.acquire(timeout=PATIENCE), _log(process)
         process.send_signal(signal.SIGKILL)
         assert process.wait(PATIENCE) == -signal.SIGKILL
 
 
-def _complaint(process: subprocess.Popen[str]) -> str:
+def _log(process: subprocess.Popen[str]) -> str:
     process.kill()
     return f"no worker came to the e-mail: {process.communicate()[1]}"
 
@@ -67,23 +67,23 @@ def _complaint(process: subprocess.Popen[str]) -> str:
 def test_a_worker_that_is_killed_while_it_sends_the_email(
     command: str, url: str, backend: Backend, mail: MailServer
 ) -> None:
-    """`command`: the mail server stops answering before it has the e-mail, or once it has it."""
+    """`command` is the one that the mail server does not answer: it has the e-mail only after DATA."""
     client = Client(machine, backend)
     client.start("ada")
     client.send("ada", SUBMIT)
 
     mail.hangs_at = command
-    kill_one_in_the_act(url, mail)
+    kill_a_worker_at_the_mail_server(url, mail)
     open_turn = record(backend).turn
     assert open_turn is not None and [call.src for call in open_turn.actors] == ["sendEmail"]
     early = client.send("ada", verify("no code"))
-    kill_one_in_the_act(url, mail)
+    kill_a_worker_at_the_mail_server(url, mail)
 
     mail.hangs_at = None
     with worker("examples/signup", SETTLED_BACKEND=url, SIGNUP_SMTP=mail.address) as process:
         with pytest.raises(EventRejectedError) as answer:
             client.outcome("ada", early, timeout=PATIENCE)
-        assert answer.value.outcome is Outcome.REJECTED, "what was sent meanwhile has waited for its turn"
+        assert answer.value.outcome is Outcome.REJECTED, "the event waited until the turn had ended"
         (code,) = {match[0] for each in mail.mails if (match := re.search(r"\d{6}", str(each["Subject"])))}
         snapshot = client.ask("ada", verify(code), timeout=PATIENCE)
         assert stop(process) == 0

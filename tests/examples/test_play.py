@@ -1,4 +1,4 @@
-"""`settled run examples/signup`, as somebody would type it."""
+"""``settled run examples/signup`` in a process of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def play(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_sign_up_is_played_to_active(tmp_path: Path) -> None:
+def test_the_sign_up_ends_in_active(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/signup.db"
     done = play("--backend", url)
     assert (done.returncode, done.stderr) == (0, "")
@@ -37,7 +37,7 @@ def test_the_sign_up_is_played_to_active(tmp_path: Path) -> None:
     backend.close()
 
 
-def test_a_play_that_cannot_go_on_says_so_and_fails() -> None:
+def test_a_backend_that_processes_cannot_share_is_an_error() -> None:
     done = play("--backend", "memory://")
     assert done.returncode == 1
     assert done.stderr == (

@@ -1,4 +1,4 @@
-"""The sign-up, as a specification: every way that Ada may go, in virtual time."""
+"""The specification of the sign-up: every path through it, in virtual time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def verify(code: str) -> dict[str, str]:
 
 @define
 class Outside:
-    """What the sign-up asks of the world: each answer may be made to fail a number of times."""
+    """The services that the sign-up calls. Each can be made to fail a number of times."""
 
     mails: list[tuple[str, str, str]] = field(factory=list[tuple[str, str, str]])
     accounts: list[str] = field(factory=list[str])
@@ -50,22 +50,22 @@ def outside() -> Outside:
 
 @pytest.fixture
 def world(outside: Outside) -> World:
-    """A world in which Ada has opened the form."""
-    world = World(with_actors(outside))
+    """A world in which the sign-up was started."""
+    world = World(with_actors_of(outside))
     world.start()
     world.settle(until=world.now)
     return world
 
 
-def with_actors(outside: Outside) -> Machine[Any, Any]:
-    """The example's machine, config and logic as they are; only what its actors call is exchanged."""
+def with_actors_of(outside: Outside) -> Machine[Any, Any]:
+    """Return the machine of the example, with actors that call `outside`."""
     logic = example.machine.logic
-    others: dict[str, Callable[[Any, Call], Any]] = {
+    functions: dict[str, Callable[[Any, Call], Any]] = {
         "drawCode": lambda input, call: CODE,
         "sendEmail": outside.send_email,
         "createAccount": outside.create_account,
     }
-    actors = {name: exchanged(logic.actors[name], function) for name, function in others.items()}
+    actors = {name: with_function(logic.actors[name], function) for name, function in functions.items()}
     return setup(
         context=example.Signup,
         events=logic.events,
@@ -76,12 +76,12 @@ def with_actors(outside: Outside) -> Machine[Any, Any]:
     ).machine(example.CONFIG)
 
 
-def exchanged(actor: Any, function: Callable[[Any, Call], Any]) -> Actor:
+def with_function(actor: Any, function: Callable[[Any, Call], Any]) -> Actor:
     return evolve(actor, function=function) if isinstance(actor, Actor) else Actor(function)
 
 
 def send(world: World, event: Any, wait: float = 0.0) -> Outcome | None:
-    """Send `event` and let everything happen that happens within `wait` seconds. Returns how it was answered."""
+    """Send `event`, run everything for `wait` seconds, and return the outcome of the event."""
     id = world.send(event)
     world.settle(until=world.now + wait)
     return world.outcome(id)
@@ -96,7 +96,7 @@ class TestTheForm:
     @pytest.mark.parametrize(
         "event", [{"type": "SUBMIT"}, {"type": "SUBMIT", "email": 7}, {"type": "SUBMIT", "email": "ada"}]
     )
-    def test_refuses_what_is_no_address(self, world: World, event: Any) -> None:
+    def test_an_invalid_address_is_an_invalid_event(self, world: World, event: Any) -> None:
         with pytest.raises(EventError, match="SUBMIT"):
             world.machine.admit(event)
         assert send(world, event) is Outcome.INVALID
@@ -111,7 +111,7 @@ class TestTheEmail:
         assert len(outside.mails) == 5
         assert len(set(outside.mails)) == 1, "one address, one code, one idempotency key"
 
-    def test_that_fails_for_good_says_why_and_lets_her_try_again(self, world: World, outside: Outside) -> None:
+    def test_that_fails_for_good_stores_the_reason_and_can_be_sent_again(self, world: World, outside: Outside) -> None:
         outside.mails_that_fail = 5
         assert send(world, SUBMIT, wait=60.0) is Outcome.REJECTED
         assert world.value() == "emailFailed"
@@ -137,7 +137,7 @@ class TestTheCode:
         assert world.value() == {"waitingForCode": "wrongCode"}
         assert send(world, verify(CODE)) is Outcome.RESOLVED
 
-    def test_that_is_wrong_three_times_locks_her_out(self, world: World) -> None:
+    def test_that_is_wrong_three_times_locks_the_sign_up(self, world: World) -> None:
         for code in ("000000", "000001", "000002"):
             assert send(world, verify(code)) is Outcome.REJECTED
         assert world.value() == "locked"
@@ -161,7 +161,7 @@ class TestTheCode:
         assert world.value() == "expired"
         assert send(world, verify(CODE)) is Outcome.IGNORED
 
-    def test_does_not_live_longer_for_a_wrong_try(self, world: World) -> None:
+    def test_does_not_expire_later_after_a_wrong_try(self, world: World) -> None:
         submitted = world.now
         world.now += 23 * HOUR
         send(world, verify("000000"))
@@ -170,7 +170,7 @@ class TestTheCode:
 
 
 class TestTheAccount:
-    def test_that_cannot_be_made_waits_for_somebody_to_retry(self, world: World, outside: Outside) -> None:
+    def test_that_cannot_be_created_can_be_retried(self, world: World, outside: Outside) -> None:
         outside.accounts_that_fail = 5
         send(world, SUBMIT)
         assert send(world, verify(CODE), wait=60.0) is Outcome.REJECTED
@@ -180,7 +180,7 @@ class TestTheAccount:
         assert world.value() == "active"
 
 
-def test_nobody_comes_back_after_a_failed_email(world: World, outside: Outside) -> None:
+def test_a_failed_email_expires_after_a_day(world: World, outside: Outside) -> None:
     outside.mails_that_fail = 5
     send(world, SUBMIT, wait=25 * HOUR)
     assert world.value() == "expired"
