@@ -1,5 +1,5 @@
-# What settled needs on AWS, as template.yaml has it: queues, table, schedules, the role of the schedules, the function
-# that takes the turns, its mappings and alarms. The door and the build of the bundle are yours.
+# What settled needs on AWS, as in template.yaml: queues, table, schedules, the role of the schedules, the function that
+# runs turns, its event source mappings, and alarms. It does not contain the HTTP function. Build the bundle yourself.
 
 terraform {
   required_version = ">= 1.5"
@@ -12,7 +12,7 @@ terraform {
 }
 
 variable "name" {
-  description = "What everything is named after, as in aws://REGION/NAME."
+  description = "The name of all resources, as in aws://REGION/NAME."
   type        = string
   default     = "signup"
 }
@@ -23,19 +23,19 @@ variable "bundle" {
 }
 
 variable "handler" {
-  description = "The handler that lambda_handler made."
+  description = "The function that lambda_handler returned."
   type        = string
   default     = "functions.work"
 }
 
 variable "timeout" {
-  description = "For how many seconds one invocation may last."
+  description = "The timeout of one invocation, in seconds."
   type        = number
   default     = 60
 }
 
 variable "keep_finished" {
-  description = "For how many seconds finished instances are kept."
+  description = "How long finished instances are kept, in seconds."
   type        = number
   default     = 2592000
 }
@@ -53,9 +53,9 @@ data "aws_partition" "here" {}
 locals {
   account   = data.aws_caller_identity.here.account_id
   region    = data.aws_region.here.name
-  retention = 1209600 # 14 days, as long as SQS keeps anything
+  retention = 1209600 # 14 days, the longest that SQS keeps a message
 
-  # With the account in it, nothing has to be asked for when a function starts.
+  # With the account in the URL, a cold start makes no request to find it.
   url = "aws://${local.region}/${var.name}?account=${local.account}&keep_finished=${var.keep_finished}"
 }
 
@@ -85,13 +85,14 @@ resource "aws_dynamodb_table" "records" {
 resource "aws_sqs_queue" "messages" {
   name                        = "${var.name}.fifo"
   fifo_queue                  = true
-  content_based_deduplication = true # for what the Scheduler sends
+  content_based_deduplication = true # for messages of the Scheduler, which cannot set a deduplication id
   deduplication_scope         = "messageGroup"
   fifo_throughput_limit       = "perMessageGroupId"
   message_retention_seconds   = local.retention
   visibility_timeout_seconds  = 6 * var.timeout
 
-  # Far above settled's own five attempts: pauses and neighbours' failures count here, too.
+  # Far above settled's own five attempts, because SQS also counts receives of a parked message, and of a message whose
+  # neighbour in the batch fails.
   redrive_policy = jsonencode({ maxReceiveCount = 1000, deadLetterTargetArn = aws_sqs_queue.dead.arn })
 }
 
@@ -224,35 +225,35 @@ resource "aws_lambda_event_source_mapping" "work" {
 
 locals {
   alarms = {
-    stands-still = {
+    no-progress = {
       description = "The oldest message has waited for more than an hour."
       namespace   = "AWS/SQS", metric = "ApproximateAgeOfOldestMessage", statistic = "Maximum", threshold = 3600
       dimensions  = { QueueName = aws_sqs_queue.messages.name }
     }
-    not-settleds = {
-      description = "SQS itself has set a message aside: it is not settled's."
+    sqs-dead-letters = {
+      description = "SQS has moved a message to its own dead-letter queue: it is not settled's."
       namespace   = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", statistic = "Maximum", threshold = 0
       dimensions  = { QueueName = aws_sqs_queue.dead.name }
     }
     fails = {
-      description = "The function that takes the turns has raised, or was killed."
+      description = "The function that runs turns has raised, or was killed."
       namespace   = "AWS/Lambda", metric = "Errors", statistic = "Sum", threshold = 0
       dimensions  = { FunctionName = aws_lambda_function.work.function_name }
     }
-    needs-a-person = {
-      description = "An instance is halted: see settled dead-letters."
-      namespace   = "settled", metric = "${var.name}-set-aside", statistic = "Sum", threshold = 0
+    dead-letters = {
+      description = "A message became a dead letter: see settled dead-letters, and settled redrive."
+      namespace   = "settled", metric = "${var.name}-dead-letters", statistic = "Sum", threshold = 0
       dimensions  = {}
     }
   }
 }
 
-resource "aws_cloudwatch_log_metric_filter" "set_aside" {
-  name           = "${var.name}-set-aside"
+resource "aws_cloudwatch_log_metric_filter" "dead_letters" {
+  name           = "${var.name}-dead-letters"
   log_group_name = aws_cloudwatch_log_group.work.name
   pattern        = "\"set aside\""
   metric_transformation {
-    name          = "${var.name}-set-aside"
+    name          = "${var.name}-dead-letters"
     namespace     = "settled"
     value         = "1"
     default_value = "0"

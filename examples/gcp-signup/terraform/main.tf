@@ -1,5 +1,5 @@
-# What settled needs on Google Cloud: database, topic, push subscription, queue of tasks, the services that take turns
-# and let people in, an account for each, and alarms. The build of the image is yours: see Dockerfile.
+# What settled needs on Google Cloud: database, topic, push subscription, task queue, the services that run turns and
+# serve HTTP, a service account for each, and alarms. Build the image yourself: see Dockerfile.
 
 terraform {
   required_version = ">= 1.5"
@@ -17,13 +17,13 @@ variable "project" {
 }
 
 variable "region" {
-  description = "Where everything is. Pub/Sub keeps order within one region."
+  description = "The region of all resources. Pub/Sub keeps order within one region."
   type        = string
   default     = "europe-west1"
 }
 
 variable "name" {
-  description = "What everything is named after, as in gcp://PROJECT/NAME."
+  description = "The name of all resources, as in gcp://PROJECT/NAME."
   type        = string
   default     = "signup"
 }
@@ -34,13 +34,13 @@ variable "image" {
 }
 
 variable "lease" {
-  description = "For how many seconds one turn may have its message, and a request of Pub/Sub's may last."
+  description = "The lease of a message and the timeout of a push request, in seconds."
   type        = number
   default     = 60
 }
 
 variable "keep_finished" {
-  description = "For how many seconds finished instances are kept."
+  description = "How long finished instances are kept, in seconds."
   type        = number
   default     = 2678400
 }
@@ -51,8 +51,8 @@ variable "environment" {
   default     = {}
 }
 
-variable "let_in" {
-  description = "Who may call the door, such as allUsers."
+variable "web_callers" {
+  description = "The principals that may call the web application, such as allUsers."
   type        = list(string)
   default     = []
 }
@@ -70,11 +70,11 @@ data "google_project" "here" {
 locals {
   pubsub    = "serviceAccount:service-${data.google_project.here.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
   audience  = "${var.name}-push"
-  retention = "2678400s" # 31 days, as long as Pub/Sub keeps anything
+  retention = "2678400s" # 31 days, the longest that Pub/Sub keeps a message
   database  = google_firestore_database.records.name
   url       = "gcp://${var.project}/${var.name}?location=${var.region}&database=${var.name}&lease=${var.lease}&keep_finished=${var.keep_finished}"
 
-  # What is written with every commit and never asked for; `status` alone is listed by.
+  # Every commit writes these fields, and no query uses them, so they need no index; only `status` does.
   exempt = {
     (var.name)            = ["body", "key", "tags", "updated", "version"]
     "${var.name}-letters" = ["id", "body", "reason", "at", "detail"]
@@ -145,12 +145,12 @@ resource "google_pubsub_subscription" "messages" {
     minimum_backoff = "1s"
     maximum_backoff = "600s"
   }
-  # As far above settled's own five attempts as Pub/Sub goes: pauses count here, too.
+  # The maximum, far above settled's own five attempts, because Pub/Sub also counts deliveries of a parked message.
   dead_letter_policy {
     dead_letter_topic     = google_pubsub_topic.dead.id
     max_delivery_attempts = 100
   }
-  depends_on = [google_pubsub_topic_iam_member.sets_aside]
+  depends_on = [google_pubsub_topic_iam_member.dead_letters]
 }
 
 resource "google_pubsub_topic" "dead" {
@@ -182,14 +182,14 @@ resource "google_cloud_tasks_queue" "timers" {
   }
 }
 
-# Who may do what
+# Permissions
 
 resource "google_service_account" "of" {
   for_each = {
-    work   = "Takes the turns."
-    door   = "Lets people in: it sends and looks."
-    push   = "As whom Pub/Sub calls the service that takes the turns."
-    timers = "As whom Cloud Tasks publishes what is due."
+    work   = "Runs turns."
+    web    = "Serves HTTP: sends messages and reads records."
+    push   = "Pub/Sub calls the service that runs turns as this account."
+    timers = "Cloud Tasks publishes messages that are due as this account."
   }
   project      = var.project
   account_id   = "${var.name}-${each.key}"
@@ -197,7 +197,7 @@ resource "google_service_account" "of" {
 }
 
 resource "google_pubsub_topic_iam_member" "publishes" {
-  for_each = toset(["work", "door", "timers"])
+  for_each = toset(["work", "web", "timers"])
   project  = var.project
   topic    = google_pubsub_topic.messages.id
   role     = "roles/pubsub.publisher"
@@ -205,7 +205,7 @@ resource "google_pubsub_topic_iam_member" "publishes" {
 }
 
 resource "google_project_iam_member" "records" {
-  for_each = { work = "roles/datastore.user", door = "roles/datastore.viewer" }
+  for_each = { work = "roles/datastore.user", web = "roles/datastore.viewer" }
   project  = var.project
   role     = each.value
   member   = google_service_account.of[each.key].member
@@ -244,23 +244,23 @@ resource "google_cloud_run_v2_service_iam_member" "pushes" {
   member   = google_service_account.of["push"].member
 }
 
-resource "google_cloud_run_v2_service_iam_member" "let_in" {
-  for_each = toset(var.let_in)
+resource "google_cloud_run_v2_service_iam_member" "web_callers" {
+  for_each = toset(var.web_callers)
   project  = var.project
   location = var.region
-  name     = google_cloud_run_v2_service.door.name
+  name     = google_cloud_run_v2_service.web.name
   role     = "roles/run.invoker"
   member   = each.key
 }
 
-resource "google_pubsub_topic_iam_member" "sets_aside" {
+resource "google_pubsub_topic_iam_member" "dead_letters" {
   project = var.project
   topic   = google_pubsub_topic.dead.id
   role    = "roles/pubsub.publisher"
   member  = local.pubsub
 }
 
-resource "google_pubsub_subscription_iam_member" "sets_aside" {
+resource "google_pubsub_subscription_iam_member" "dead_letters" {
   project      = var.project
   subscription = google_pubsub_subscription.messages.name
   role         = "roles/pubsub.subscriber"
@@ -299,13 +299,13 @@ resource "google_cloud_run_v2_service" "work" {
   }
 }
 
-resource "google_cloud_run_v2_service" "door" {
+resource "google_cloud_run_v2_service" "web" {
   project  = var.project
-  name     = "${var.name}-door"
+  name     = "${var.name}-web"
   location = var.region
 
   template {
-    service_account = google_service_account.of["door"].email
+    service_account = google_service_account.of["web"].email
     timeout         = "60s"
 
     containers {
@@ -325,9 +325,9 @@ resource "google_cloud_run_v2_service" "door" {
 
 # Alarms
 
-resource "google_logging_metric" "set_aside" {
+resource "google_logging_metric" "dead_letters" {
   project = var.project
-  name    = "${var.name}-set-aside"
+  name    = "${var.name}-dead-letters"
   filter  = "resource.type=\"cloud_run_revision\" resource.labels.service_name=\"${google_cloud_run_v2_service.work.name}\" \"set aside\""
   metric_descriptor {
     metric_kind = "DELTA"
@@ -337,33 +337,33 @@ resource "google_logging_metric" "set_aside" {
 
 locals {
   alarms = {
-    stands-still = {
+    no-progress = {
       display   = "The oldest message has waited for more than an hour."
       filter    = "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=\"${google_pubsub_subscription.messages.name}\" AND metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
       aligner   = "ALIGN_MAX"
       threshold = 3600
     }
-    not-settleds = {
-      display   = "Pub/Sub itself has set a message aside."
+    pubsub-dead-letters = {
+      display   = "Pub/Sub has moved a message to its dead-letter topic."
       filter    = "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=\"${google_pubsub_subscription.dead.name}\" AND metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\""
       aligner   = "ALIGN_MAX"
       threshold = 0
     }
-    turned-away = {
-      display   = "Somebody who is not Pub/Sub calls the service that takes the turns."
+    unauthorized-calls = {
+      display   = "The service that runs turns was called without a valid token of Pub/Sub."
       filter    = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${google_cloud_run_v2_service.work.name}\" AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code=\"401\""
       aligner   = "ALIGN_DELTA"
       threshold = 0
     }
-    late-timers = {
+    failing-timers = {
       display   = "Timers cannot be published: attempts of Cloud Tasks fail."
       filter    = "resource.type=\"cloud_tasks_queue\" AND resource.labels.queue_id=\"${google_cloud_tasks_queue.timers.name}\" AND metric.type=\"cloudtasks.googleapis.com/queue/task_attempt_count\" AND metric.labels.response_code!=\"200\""
       aligner   = "ALIGN_DELTA"
       threshold = 10
     }
-    needs-a-person = {
-      display   = "An instance is halted: see settled dead-letters."
-      filter    = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.set_aside.name}\""
+    dead-letters = {
+      display   = "A message became a dead letter: see settled dead-letters, and settled redrive."
+      filter    = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.dead_letters.name}\""
       aligner   = "ALIGN_DELTA"
       threshold = 0
     }
@@ -399,6 +399,6 @@ output "url" {
   value       = local.url
 }
 
-output "door" {
-  value = google_cloud_run_v2_service.door.uri
+output "web" {
+  value = google_cloud_run_v2_service.web.uri
 }
