@@ -1,1 +1,1 @@
-"""How fast it is, beside what it is measured against, in the same run."""
+"""Benchmarks. Each measures settled and what it is compared with in the same run."""

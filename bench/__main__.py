@@ -1,4 +1,4 @@
-"""``python -m bench core`` measures steps of machines, ``python -m bench durable`` instances that outlive a crash."""
+"""``python -m bench core`` measures steps of machines, ``python -m bench durable`` measures durable instances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The core beside the real XState: a step, and the cycle of a stateless worker."""
+"""Benchmark of the core, compared with the real XState: a step, and the cycle of a stateless worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from bench import fresh, node
 from bench.implementations import machine_of
-from bench.measure import Time, as_json, middle, timed
+from bench.measure import Time, as_json, median_time, timed
 from settled import Machine
 
 MACHINES = ("flat3", "nested4", "parallel10")
@@ -63,26 +63,26 @@ def cycles(machine: Machine[Any, Any], events: list[Any]) -> Run:
     return run
 
 
-def ours(name: str) -> dict[str, Run]:
-    """What is run of ours for each of `MEASURES`: our step is our transition, which has nothing around it."""
+def runs_of(name: str) -> dict[str, Run]:
+    """Return the function to measure for each of `MEASURES`; our step is our transition, which wraps nothing."""
     machine, events = machine_named(name), events_of(name)
     step = transitions(machine, events)
     return {"transition": step, "step": step, "cycle": cycles(machine, events)}
 
 
 def final(name: str, events: int) -> Any:
-    """Where the machine is after that many events, by steps and by cycles."""
+    """Return the state value and the context after that many events, checked to be the same by steps and by cycles."""
     machine = machine_named(name)
-    runs = ours(name)
+    runs = runs_of(name)
     stepped: Any = runs["transition"](events)
     cycled = machine.load(str(runs["cycle"](events)))
     if (stepped.value, stepped.context) != (cycled.value, cycled.context):
-        raise AssertionError(f"{name}: cycles lead elsewhere than steps")
+        raise AssertionError(f"{name}: cycles and steps end in different states")
     return {"value": stepped.value, "context": stepped.context}
 
 
-def measured(events: int, rounds: int) -> dict[str, Any]:
-    """All numbers, ours and XState's in turns."""
+def measure_all(events: int, rounds: int) -> dict[str, Any]:
+    """Measure settled and XState alternately, and return the report."""
     report: dict[str, Any] = {
         "python": platform.python_version(),
         "events": events,
@@ -92,18 +92,18 @@ def measured(events: int, rounds: int) -> dict[str, Any]:
     }
     with ExitStack() as stack:
         try:
-            theirs = stack.enter_context(node.xstate())
-            report |= theirs.versions()
-        except node.Missing as missing:
-            theirs, report["skipped"] = None, f"XState: {missing}"
+            xstate = stack.enter_context(node.xstate())
+            report |= xstate.versions()
+        except node.XStateMissingError as missing:
+            xstate, report["skipped"] = None, f"XState: {missing}"
         for name in MACHINES:
-            result = report["results"][name] = _compared(name, theirs, events, rounds)
+            result = report["results"][name] = _compare(name, xstate, events, rounds)
             report["ratios"] |= {
                 f"{name}.{measure}": round(result["xstate"][measure]["cpu"] / result["settled"][measure]["cpu"], 2)
-                for measure in (MEASURES if theirs else ())
+                for measure in (MEASURES if xstate else ())
             }
-    report["cold_ms"] = {name: _cold(name, theirs is not None, rounds) for name in MACHINES}
-    report["import_ms"] = fresh.imports(max(rounds, fresh.FEWEST))
+    report["cold_ms"] = {name: _cold(name, xstate is not None, rounds) for name in MACHINES}
+    report["import_ms"] = fresh.imports(max(rounds, fresh.MIN_PROCESSES))
     report["import_ratios"] = {
         statement: round(taken / report["import_ms"]["import attrs"], 2)
         for statement, taken in report["import_ms"].items()
@@ -112,49 +112,51 @@ def measured(events: int, rounds: int) -> dict[str, Any]:
     return report
 
 
-def _compared(name: str, theirs: node.XState | None, events: int, rounds: int) -> dict[str, Any]:
-    runs = ours(name)
-    times: dict[str, dict[str, list[Time]]] = {who: {each: [] for each in MEASURES} for who in ("settled", "xstate")}
+def _compare(name: str, xstate: node.XState | None, events: int, rounds: int) -> dict[str, Any]:
+    runs = runs_of(name)
+    times: dict[str, dict[str, list[Time]]] = {
+        engine: {each: [] for each in MEASURES} for engine in ("settled", "xstate")
+    }
     for measure in MEASURES:  # warm up
         runs[measure](min(events, 500))
-        if theirs:
-            theirs.timed(name, measure, max(events, 2000))
+        if xstate:
+            xstate.timed(name, measure, max(events, 2000))
     for _ in range(rounds):
         for measure in MEASURES:
             times["settled"][measure].append(timed(runs[measure], events))
-            if theirs:
-                times["xstate"][measure].append(theirs.timed(name, measure, events))
-    where = final(name, events)
-    if theirs and (other := theirs.final(name, events)) != where:
-        raise AssertionError(f"{name}: settled ends in {where}, XState in {other}")
+            if xstate:
+                times["xstate"][measure].append(xstate.timed(name, measure, events))
+    end = final(name, events)
+    if xstate and (other := xstate.final(name, events)) != end:
+        raise AssertionError(f"{name}: settled ends in {end}, XState in {other}")
     return {
-        who: {measure: as_json(middle(taken)) for measure, taken in measures.items() if taken}
-        for who, measures in times.items()
-    } | {"final": where}
+        engine: {measure: as_json(median_time(taken)) for measure, taken in measures.items() if taken}
+        for engine, measures in times.items()
+    } | {"final": end}
 
 
 def _cold(name: str, with_xstate: bool, rounds: int) -> dict[str, float]:
-    theirs = {"xstate": round(median(node.cold(name) for _ in range(rounds)), 2)} if with_xstate else {}
-    return {"settled": fresh.cold(name, rounds)} | theirs
+    xstate = {"xstate": round(median(node.cold(name) for _ in range(rounds)), 2)} if with_xstate else {}
+    return {"settled": fresh.cold(name, rounds)} | xstate
 
 
 def profile(name: str, events: int) -> None:
-    """Print which functions the CPU time of a cycle goes to. The profiler's own share makes calls look dear."""
-    run, profiler = ours(name)["cycle"], cProfile.Profile(time.process_time)
+    """Print the functions that take the CPU time of a cycle. The profiler makes calls look slower than they are."""
+    run, profiler = runs_of(name)["cycle"], cProfile.Profile(time.process_time)
     run(500)
     profiler.runcall(run, events)
     pstats.Stats(profiler, stream=sys.stdout).strip_dirs().sort_stats("tottime").print_stats(30)
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """`report` for people."""
+    """Format `report` as a table."""
     lines = [f"Python {report['python']}, Node {report.get('node')}, XState {report.get('xstate')}; CPU us per event"]
     for name, result in report["results"].items():
         for measure in MEASURES:
-            mine, theirs = result["settled"][measure], result["xstate"].get(measure)
+            ours, xstate = result["settled"][measure], result["xstate"].get(measure)
             ratio = report["ratios"].get(f"{name}.{measure}")
-            beside = f"   XState {theirs['cpu']:8.2f}   {ratio:6.2f} times" if theirs else ""
-            lines.append(f"{name:12}{measure:12}{mine['cpu']:8.2f}{beside}")
+            beside = f"   XState {xstate['cpu']:8.2f}   {ratio:6.2f} times" if xstate else ""
+            lines.append(f"{name:12}{measure:12}{ours['cpu']:8.2f}{beside}")
     lines += [f"cold {name}: {times}" for name, times in report["cold_ms"].items()]
     lines += [f"{statement}: {milliseconds} ms" for statement, milliseconds in report["import_ms"].items()]
     lines += [f"{statement}: {ratio} times import attrs" for statement, ratio in report["import_ratios"].items()]
@@ -165,13 +167,13 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser("python -m bench core", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--events", type=int, default=2000, help="events in each round")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds, of which the median counts")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds; the report has their median")
     parser.add_argument(
-        "--profile", metavar="MACHINE", choices=MACHINES, help="only say where the time of a cycle goes"
+        "--profile", metavar="MACHINE", choices=MACHINES, help="profile the cycle of one machine instead"
     )
     given = parser.parse_args(arguments)
     if given.profile:
         profile(given.profile, given.events)
         return
-    report = measured(given.events, given.rounds)
+    report = measure_all(given.events, given.rounds)
     sys.stdout.write((json.dumps(report, indent=1) if given.json else table(report)) + "\n")

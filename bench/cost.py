@@ -1,4 +1,4 @@
-"""What an instance costs as it grows old, and what a process pays for instances that do nothing."""
+"""The cost of an event by the age of its instance, and the memory that idle instances take in a process."""
 
 from __future__ import annotations
 
@@ -9,51 +9,51 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from bench.durable_runner import Stage
+from bench.durable_runner import DurableRunner
 from settled import Machine, setup
 
-AROUND = 30
-"""How many events are measured at each age."""
+EVENTS_PER_AGE = 30
+"""How many events are measured at each age of an instance."""
 
-MANY = 200
-"""How many are measured beside each number of others."""
+EVENTS_PER_COUNT = 200
+"""How many events are measured beside each number of other instances."""
 
-ENOUGH = 3000
-"""After how many instances a process remembers no more of them."""
+WARM_UP = 3000
+"""How many instances fill the caches of a process, so that further ones add nothing."""
 
 
-def curve(stage: Stage, ages: Sequence[int]) -> dict[str, dict[str, float | None]]:
-    """What one event costs when the instance has taken `ages` of them: microseconds of CPU, and bytes."""
-    stage.start(["old"])
+def curve(runner: DurableRunner, ages: Sequence[int]) -> dict[str, dict[str, float | None]]:
+    """Measure an event of an instance that has processed `ages` events: microseconds of CPU, and bytes written."""
+    runner.start(["old"])
     taken, costs = 0, dict[str, dict[str, float | None]]()
     for age in ages:
         if age > taken:
-            stage.queued(["old"], age - taken)
-        sample = stage.single("old", AROUND)
-        taken = max(age, taken) + AROUND
+            runner.queued(["old"], age - taken)
+        sample = runner.single("old", EVENTS_PER_AGE)
+        taken = max(age, taken) + EVENTS_PER_AGE
         written = None if sample.written is None else sample.written / sample.count
         costs[str(age)] = {"cpu_us": sample.cpu / sample.count * 1e6, "bytes": written}
     return costs
 
 
-def growth(stage: Stage, counts: Sequence[int]) -> dict[str, float]:
-    """What one event of an instance costs beside `counts` of others: microseconds of wall time, the median."""
-    stage.start(["alone"])
+def growth(runner: DurableRunner, counts: Sequence[int]) -> dict[str, float]:
+    """Measure an event of an instance beside `counts` others: microseconds of wall time, the median."""
+    runner.start(["alone"])
     stored, costs = 0, dict[str, float]()
     for count in counts:
-        stage.start(f"stored{n}" for n in range(stored, count))
+        runner.start(f"stored{n}" for n in range(stored, count))
         stored = max(stored, count)
-        costs[str(count)] = median(stage.single("alone", MANY).latencies) * 1e6
+        costs[str(count)] = median(runner.single("alone", EVENTS_PER_COUNT).latencies) * 1e6
     return costs
 
 
-def idle(stage: Stage, count: int) -> dict[str, float]:
-    """How many blocks of memory a process keeps for each of `count` instances that wait, after enough others."""
-    stage.start(f"warm{n}" for n in range(min(count, ENOUGH)))
+def idle(runner: DurableRunner, count: int) -> dict[str, float]:
+    """Measure how many blocks of memory a process keeps for each of `count` waiting instances, after a warm-up."""
+    runner.start(f"warm{n}" for n in range(min(count, WARM_UP)))
     names = [f"idle{n}" for n in range(count)]
-    stage.note(names)
+    runner.register(names)  # before the measurement: the runner itself keeps these names
     before = _blocks()
-    stage.start(names)
+    runner.start(names)
     return {"instances": count, "blocks_each": (_blocks() - before) / count}
 
 
@@ -63,7 +63,7 @@ def _blocks() -> int:
 
 
 def plans(count: int) -> dict[str, float]:
-    """How much memory a machine keeps for about `count` plans."""
+    """Measure the memory that a machine keeps for about `count` plans."""
     machine = _lamps(10)
     before, _ = machine.initial_transition()
     tracemalloc.start()
@@ -79,12 +79,12 @@ def plans(count: int) -> dict[str, float]:
 
 
 def _lowest_bit(number: int) -> int:
-    """Which lamp to switch next, so that all combinations come up: a Gray code."""
+    """Return which lamp to switch next, so that every combination occurs: a Gray code."""
     return (number & -number).bit_length() - 1
 
 
 def _lamps(count: int) -> Machine[Any, Any]:
-    """A machine with ``2 ** count`` configurations."""
+    """Make a machine with ``2 ** count`` configurations."""
 
     def lamp(n: int) -> dict[str, object]:
         return {"initial": "off", "states": {"off": {"on": {f"T{n}": "on"}}, "on": {"on": {f"T{n}": "off"}}}}

@@ -1,7 +1,7 @@
-"""``python -m bench durable``: events a second through instances that survive anything, beside a raw loop of writes.
+"""``python -m bench durable``: events a second through durable instances, compared with a raw loop of writes.
 
-The raw loop and ours take turns, in one process, on one file system, with the same settings, and each time ours is
-measured a raw loop has just been; a ratio is the median of ours divided by the median of the raw ones of its rounds.
+Both alternate in one process, on one file system, with the same settings. A ratio is the rate of a measurement divided
+by the mean rate of the raw loops just before and after it; the report has the median of all rounds.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ import stamina
 from attrs import asdict, evolve, frozen
 
 from bench import cost
-from bench.durable_runner import Stage
+from bench.durable_runner import DurableRunner
 from bench.raw import Raw, RawRedis, RawSQLite
 from bench.sample import Sample, summary
 from settled import SettledError
 from settled_runtime import connect
 
 WAYS: dict[str, str] = {
-    "single": "one instance: send an event and process it, again and again",
-    "folded": "one instance, its events queued up, a worker",
-    "many": "1,000 instances, 5 events each queued up, a worker",
-    "apart": "1,000 instances, 1 event each queued up, a worker",
+    "single": "one instance: send an event and process one, repeatedly",
+    "folded": "one instance with all its events queued, and a worker",
+    "many": "1,000 instances with 5 events queued for each, and a worker",
+    "apart": "1,000 instances with 1 event queued for each, and a worker",
 }
 EACH = {"many": 5, "apart": 1}
-"""How many events each of many instances has queued. With one there is nothing to fold: only commits are shared."""
+"""How many events are queued for each instance. With one event only commits are shared, and no events are batched."""
 
 
 @frozen
 class Size:
-    """How much is measured. `events`: of `single` and of each raw loop; `folded`: how many one instance has queued."""
+    """How much is measured. `events`: in `single` and in each raw loop; `folded`: queued for the one instance."""
 
     rounds: int
     events: int
@@ -68,58 +68,62 @@ QUICK = Size(rounds=1, events=5, folded=40, instances=10, ages=(5, 50), idle=20,
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench durable", description=__doc__)
-    parser.add_argument("--backend", default="sqlite", help="sqlite; or redis, a server of our own, or redis://HOST")
-    parser.add_argument("--fsync", default="always", help="how our own Redis is set: always, everysec or no")
-    parser.add_argument("--place", default="..", help="a folder on the disk to measure; not one in memory")
-    parser.add_argument("--rounds", type=int, help="how often each way is measured")
-    parser.add_argument("--idle", type=int, help="how many instances wait while memory is measured")
-    parser.add_argument("--stored", type=int, help="beside how many instances an event is measured, at most")
-    parser.add_argument("--quick", action="store_true", help="a few events, to see that it works")
+    parser.add_argument("--backend", default="sqlite", help="sqlite; or redis, which starts a server; or redis://HOST")
+    parser.add_argument(
+        "--fsync", default="always", help="appendfsync of the server that is started: always, everysec or no"
+    )
+    parser.add_argument("--folder", default="..", help="a folder on the disk to measure, not in memory")
+    parser.add_argument("--rounds", type=int, help="how often each measurement is repeated")
+    parser.add_argument("--idle", type=int, help="how many instances are idle while memory is measured")
+    parser.add_argument("--stored", type=int, help="the largest number of instances beside which an event is measured")
+    parser.add_argument("--quick", action="store_true", help="use only a few events, for a test")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     size = QUICK if options.quick else FULL
     size = evolve(size, rounds=options.rounds or size.rounds, idle=options.idle or size.idle)
     size = evolve(size, stored=options.stored or size.stored)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=options.place) as name, ExitStack() as opened:
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as name, ExitStack() as opened:
         folder = Path(name)
-        places = [on_sqlite(folder)]
+        targets = [on_sqlite(folder)]
         if options.backend != "sqlite":
             own = options.backend == "redis"
             url = opened.enter_context(redis_server(folder, options.fsync)) if own else options.backend
             try:
-                places.append(on_redis(url, folder.name))
+                targets.append(on_redis(url, folder.name))
             except SettledError as error:
                 parser.error(str(error))
-        for place in places:
-            opened.callback(place.raw.close)
-            opened.callback(place.stage.close)
-        report = measured(places, size)
-        for place in places:
-            place.stage.check()
+        for target in targets:
+            opened.callback(target.raw.close)
+            opened.callback(target.runner.close)
+        report = measure_all(targets, size)
+        for target in targets:
+            target.runner.check()
     print(json.dumps(report, indent=2) if options.json else table(report))
 
 
 @frozen
-class Place:
-    """A backend, as `stage`, and the `raw` loop beside it."""
+class Target:
+    """A backend, in `runner`, and the `raw` loop that it is compared with."""
 
     name: str
     raw: Raw
-    stage: Stage
+    runner: DurableRunner
 
 
-def on_sqlite(folder: Path) -> Place:
-    return Place("sqlite", RawSQLite(folder / "raw.db"), Stage(connect(f"sqlite:///{folder}/settled.db?lease=600")))
+def on_sqlite(folder: Path) -> Target:
+    return Target(
+        "sqlite", RawSQLite(folder / "raw.db"), DurableRunner(connect(f"sqlite:///{folder}/settled.db?lease=600"))
+    )
 
 
-def on_redis(url: str, name: str) -> Place:
-    stage = Stage(connect(f"{url}?lease=600&prefix=bench-{name}:"))
-    return Place("redis", RawRedis(url, f"bench:{name}"), stage)
+def on_redis(url: str, name: str) -> Target:
+    runner = DurableRunner(connect(f"{url}?lease=600&prefix=bench-{name}:"))
+    return Target("redis", RawRedis(url, f"bench:{name}"), runner)
 
 
 @contextmanager
 def redis_server(folder: Path, fsync: str) -> Generator[str]:
-    """The URL of a server that keeps its log in `folder`, for as long as this block lasts."""
+    """Run a server that keeps its log in `folder` within this block, and yield its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -136,9 +140,9 @@ def redis_server(folder: Path, fsync: str) -> Generator[str]:
         server.wait()
 
 
-def measured(places: Sequence[Place], size: Size) -> dict[str, Any]:
-    """The report: of each place, and the ratios of all of them in one object."""
-    reports = {place.name: _measured(place.raw, place.stage, size) for place in places}
+def measure_all(targets: Sequence[Target], size: Size) -> dict[str, Any]:
+    """Measure each target, and return the report, with the ratios of all targets in one object."""
+    reports = {target.name: _measure(target.raw, target.runner, size) for target in targets}
     ratios = {f"{name}.{way}": ratio for name, report in reports.items() for way, ratio in report.pop("ratios").items()}
     return {
         "python": platform.python_version(),
@@ -149,13 +153,13 @@ def measured(places: Sequence[Place], size: Size) -> dict[str, Any]:
     }
 
 
-def _measured(raw: Raw, stage: Stage, size: Size) -> dict[str, Any]:
+def _measure(raw: Raw, runner: DurableRunner, size: Size) -> dict[str, Any]:
     names = [str(n) for n in range(size.instances)]
-    stage.start([*names, "one"])
+    runner.start([*names, "one"])
     ways: dict[str, Callable[[], Sample]] = {
-        "single": lambda: stage.single("one", size.events),
-        "folded": lambda: stage.queued(["one"], size.folded),
-        **{way: partial(stage.queued, names, each) for way, each in EACH.items()},
+        "single": lambda: runner.single("one", size.events),
+        "folded": lambda: runner.queued(["one"], size.folded),
+        **{way: partial(runner.queued, names, each) for way, each in EACH.items()},
     }
     loops, samples, ratios = (
         [raw.run(size.events)],
@@ -168,17 +172,20 @@ def _measured(raw: Raw, stage: Stage, size: Size) -> dict[str, Any]:
             loops.append(raw.run(size.events))
             ratios[way].append(samples[way][-1].rate / ((loops[-2].rate + loops[-1].rate) / 2))
     return {
-        "ratios": {way: round(median(found), 3) for way, found in ratios.items()},
-        "ways": {"raw": summary(loops), **{way: summary(found) for way, found in samples.items()}},
-        "curve": cost.curve(stage, size.ages),
-        "growth": cost.growth(stage, [count for n in range(2, 7) if (count := 10**n) < size.stored] + [size.stored]),
-        "idle": cost.idle(stage, size.idle),
+        "ratios": {way: round(median(several), 3) for way, several in ratios.items()},
+        "ways": {"raw": summary(loops), **{way: summary(several) for way, several in samples.items()}},
+        "curve": cost.curve(runner, size.ages),
+        "growth": cost.growth(runner, [count for n in range(2, 7) if (count := 10**n) < size.stored] + [size.stored]),
+        "idle": cost.idle(runner, size.idle),
     }
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report as Markdown."""
-    lines = ["| backend | way | events/s | ratio | CPU us | p50 us | p99 us | bytes |", "|---|---|" + "---:|" * 6]
+    """Format `report` as Markdown."""
+    lines = [
+        "| backend | measurement | events/s | ratio | CPU us | p50 us | p99 us | bytes |",
+        "|---|---|" + "---:|" * 6,
+    ]
     for name, backend in report["backends"].items():
         for way, found in backend["ways"].items():
             ratio = report["ratios"].get(f"{name}.{way}", 1)

@@ -1,7 +1,7 @@
-"""The stage: instances of one machine in a backend, and the ways in which they are measured.
+"""Run instances of one machine on a backend, and measure them in several ways.
 
-Every event goes through the queue, is taken by a host, and is committed. What the instances have come to is compared
-with `fold` at the end, so nothing is fast because it was left out.
+Every event goes through the queue, is processed by a host, and is committed. At the end each instance is compared with
+`fold`, so that no result is fast because work was left out.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ LIGHT = setup().machine(
         },
     }
 )
-AT_ONCE = 500
+SEND_BATCH = 500
 """How many messages are sent in one call."""
 
 
-class Stage:
-    """Instances of `LIGHT` in `backend`, under names that nobody else uses, and a host for them."""
+class DurableRunner:
+    """Instances of `LIGHT` in `backend`, with a random prefix in their names, and a host for them."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -50,23 +50,23 @@ class Stage:
 
     def start(self, names: Iterable[str]) -> None:
         """Create instances."""
-        keys = self.note(names)
-        for first in range(0, len(keys), AT_ONCE):
-            some = keys[first : first + AT_ONCE]
+        keys = self.register(names)
+        for first in range(0, len(keys), SEND_BATCH):
+            some = keys[first : first + SEND_BATCH]
             self._send([Message(key, secrets.token_urlsafe(12), encode(Start())) for key in some])
             self._work(len(some))
 
-    def note(self, names: Iterable[str]) -> list[Key]:
-        """The keys of `names`, which are compared with `fold` at the end. It is all that a stage keeps of them."""
+    def register(self, names: Iterable[str]) -> list[Key]:
+        """Return the keys of `names`, and compare them with `fold` at the end. Nothing else is kept of them."""
         keys = [self._key(name) for name in names]
         self._sent.update(dict.fromkeys((key.instance for key in keys), 0))
         return keys
 
     def single(self, name: str, count: int) -> Sample:
-        """Send one event and process one, again and again: two commits each.
+        """Send one event and process one, `count` times: two commits each.
 
-        The commit of a turn brings the next message with it, as it does in a worker, so the one that is processed was
-        sent the time before.
+        The commit of a turn also receives the next message, as in a worker, so the event that is processed is the one
+        that was sent the time before.
         """
         instance = self._key(name).instance
         latencies: list[float] = []
@@ -92,7 +92,7 @@ class Stage:
         return following
 
     def queued(self, names: Iterable[str], each: int) -> Sample:
-        """Let a worker loose on `each` events for each of `names` that are queued up already."""
+        """Queue `each` events for each of `names`, and measure how a worker processes them."""
         keys = [self._key(name) for name in names]
         count = len(keys) * each
         body = encode(Event(EVENT))
@@ -113,7 +113,7 @@ class Stage:
             )
 
     def close(self) -> None:
-        """Forget the instances, and close the backend."""
+        """Delete the instances, and close the backend."""
         for instance in self._sent:
             self._client.delete(instance)
         self._host.close()
@@ -123,8 +123,8 @@ class Stage:
         return Key(LIGHT.id, f"{self._prefix}.{name}")
 
     def _send(self, messages: list[Message]) -> None:
-        for first in range(0, len(messages), AT_ONCE):
-            self._backend.queue.send(messages[first : first + AT_ONCE])
+        for first in range(0, len(messages), SEND_BATCH):
+            self._backend.queue.send(messages[first : first + SEND_BATCH])
 
     def _work(self, count: int) -> Sample:
         worker = Worker(self._host, receive_wait=0.05)
@@ -140,7 +140,7 @@ class Stage:
 
 
 class Watch:
-    """An observer: how long each turn takes, and whether all that was expected is `done`."""
+    """An observer that measures how long each turn takes, and sets `done` after the expected number of messages."""
 
     def __init__(self) -> None:
         self.latencies: list[float] = []
@@ -150,19 +150,19 @@ class Watch:
         self._lock = threading.Lock()
 
     def expect(self, count: int) -> None:
-        """Be `done` after `count` messages from now on."""
+        """Set `done` after `count` more messages."""
         self.latencies, self._left = [], count
         self.done.clear()
 
-    def __call__(self, notice: HostEvent) -> None:
-        if isinstance(notice, TurnStarted):
-            # The next turn of a key may begin before this one is told to have ended: its messages are free by then.
-            self._began[notice.key].append((time.perf_counter(), len(notice.ids)))
-        elif isinstance(notice, TurnEnded):
-            turns = self._began[notice.key]
+    def __call__(self, event: HostEvent) -> None:
+        if isinstance(event, TurnStarted):
+            # The next turn of a key may start before TurnEnded of this one is observed: its messages are free by then.
+            self._began[event.key].append((time.perf_counter(), len(event.ids)))
+        elif isinstance(event, TurnEnded):
+            turns = self._began[event.key]
             began, count = turns.popleft()
             if not turns:
-                del self._began[notice.key]
+                del self._began[event.key]
             self.latencies += [time.perf_counter() - began] * count
             with self._lock:
                 self._left -= count

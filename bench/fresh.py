@@ -1,4 +1,4 @@
-"""What a fresh process costs: the import, and the first event. Each number is the median of several processes."""
+"""The cost of a new process: the import, and the first event. Each number is the median of several processes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ IMPORTS = (
     "from settled_runtime import Host",
 )
 
-FEWEST = 11
-"""Of how many processes an import is the median, at least: some of them always meet a busy moment."""
+MIN_PROCESSES = 11
+"""The least number of processes for the median of an import, because a busy machine always slows some of them."""
 
-# The child measures itself, so that starting Python is not in it; what Python imports on its own is.
+# The child measures itself, so the start of Python is not included; what an import statement loads is.
 _IMPORT = "import time; begin = time.process_time(); {}; print((time.process_time() - begin) * 1e3)"
 _COLD = """
 import sys, time
 from bench.core import machine_named, events_of
-machine_named("flat3").initial_transition()  # what only the first machine of a process loads
+machine_named("flat3").initial_transition()  # loads what only the first machine of a process needs
 begin = time.process_time()
 machine = machine_named(sys.argv[1])
 snapshot, _ = machine.initial_transition()
@@ -34,7 +34,7 @@ print((time.process_time() - begin) * 1e3)
 
 
 def imports(rounds: int) -> dict[str, float]:
-    """Milliseconds of CPU time that each of `IMPORTS` takes, in turns."""
+    """Measure each of `IMPORTS` alternately, in milliseconds of CPU time."""
     taken: dict[str, list[float]] = {statement: [] for statement in IMPORTS}
     for _ in range(rounds):
         for statement in IMPORTS:
@@ -43,7 +43,7 @@ def imports(rounds: int) -> dict[str, float]:
 
 
 def cold(machine: str, rounds: int) -> float:
-    """Milliseconds of CPU time from a config to the snapshot after its first event."""
+    """Measure the CPU time from a config to the snapshot after its first event, in milliseconds."""
     return round(median(_child(_COLD, machine) for _ in range(rounds)), 2)
 
 

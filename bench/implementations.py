@@ -1,6 +1,6 @@
-"""What the names in ``machines/*.json`` mean in Python; ``xstate.mjs`` says the same in JavaScript.
+"""The implementations of the names in ``machines/*.json``, in Python; ``xstate.mjs`` has them in JavaScript.
 
-A machine there is JSON all through. Its guards and actions become functions here, as one would write them by hand.
+The machines are pure JSON. Their guards and actions become functions here, as one would write them by hand.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ AnyArgs = Args[Any, Any]
 
 
 def machine_of(config: Mapping[str, Any]) -> Machine[Any, Any]:
-    """The machine of `config`, in the vocabulary of the benchmarks."""
+    """Make the machine of `config`, with the implementations in this module."""
     actions: dict[str, Any] = {}
     plain = _node(config, actions)
     return setup(guards=GUARDS, actions=actions).machine(plain)
@@ -32,8 +32,8 @@ def event_equals(args: AnyArgs, params: Any) -> object:
     return args.event.get(params["key"]) == params["value"]
 
 
-def nothing(args: Any) -> None:
-    """An action whose name is all that is wanted of it."""
+def do_nothing(args: Any) -> None:
+    """Do nothing: some actions are only named."""
 
 
 GUARDS: Mapping[str, Any] = {"ctxGte": is_at_least, "ctxLt": is_less, "evEq": event_equals}
@@ -43,17 +43,17 @@ def _node(config: Mapping[str, Any], actions: dict[str, Any]) -> dict[str, Any]:
     node = dict(config)
     for key in ("entry", "exit"):
         if key in node:
-            node[key] = [_action(item, actions) for item in _listed(node[key])]
+            node[key] = [_action(item, actions) for item in _as_list(node[key])]
     if "on" in node:
         node["on"] = {
-            type: [_transition(item, actions) for item in _listed(several)] for type, several in node["on"].items()
+            type: [_transition(item, actions) for item in _as_list(several)] for type, several in node["on"].items()
         }
     if "states" in node:
         node["states"] = {key: _node(inner, actions) for key, inner in node["states"].items()}
     return node
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return list(cast("Iterable[Any]", value)) if isinstance(value, list) else [value]
 
 
@@ -64,7 +64,7 @@ def _transition(config: Any, actions: dict[str, Any]) -> Any:
     if "guard" in transition:
         transition["guard"] = _guard(transition["guard"])
     if "actions" in transition:
-        transition["actions"] = [_action(item, actions) for item in _listed(transition["actions"])]
+        transition["actions"] = [_action(item, actions) for item in _as_list(transition["actions"])]
     return transition
 
 
@@ -81,13 +81,13 @@ def _guard(config: Any) -> Any:
 def _action(config: Any, actions: dict[str, Any]) -> Any:
     match config:
         case {"type": "inc", "params": {"key": key, "by": by}}:
-            return assign({key: _increased(key, by)})
+            return assign({key: _increment(key, by)})
         case {"type": "assign", "params": {"key": key, "value": {"$ev": name}}}:
             return assign({key: lambda args: args.event.get(name)})
         case _:
-            actions[config] = nothing
+            actions[config] = do_nothing
             return config
 
 
-def _increased(key: str, by: int) -> Callable[[AnyArgs], int]:
+def _increment(key: str, by: int) -> Callable[[AnyArgs], int]:
     return lambda args: args.context[key] + by

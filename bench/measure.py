@@ -1,4 +1,4 @@
-"""How times are taken: CPU time and wall time of the same run, the median of several."""
+"""Measure CPU time and wall time of a run, and take the median of several runs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Time:
 
 
 def timed(run: Callable[[int], object], events: int) -> Time:
-    """`run` with a number of events."""
+    """Call `run` with a number of events, and return the time for each."""
     cpu, wall = time.process_time(), time.perf_counter()
     run(events)
     return Time((time.process_time() - cpu) / events * 1e6, (time.perf_counter() - wall) / events * 1e6)
 
 
-def middle(times: Iterable[Time]) -> Time:
-    """The medians of `times`."""
+def median_time(times: Iterable[Time]) -> Time:
+    """Return the median of each kind of time in `times`."""
     several = list(times)
     return Time(round(median(each.cpu for each in several), 2), round(median(each.wall for each in several), 2))
 

@@ -1,4 +1,4 @@
-"""The real XState beside us: a Node process that runs ``xstate.mjs`` and is asked for one round at a time."""
+"""The real XState: a Node process that runs ``xstate.mjs``, one round for each request."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bench.measure import Time
 HERE = Path(__file__).parent
 
 
-class Missing(Exception):
+class XStateMissingError(Exception):
     """There is no XState to compare with; the message says why."""
 
 
 @frozen
 class XState:
-    """The process: a request is a line of JSON, and so is the answer."""
+    """The Node process. A request is a line of JSON, and so is its answer."""
 
     requests: IO[str]
     answers: IO[str]
@@ -33,7 +33,7 @@ class XState:
         self.requests.flush()
         answer = self.answers.readline()
         if not answer:
-            raise Missing("Node ended before it had answered")
+            raise XStateMissingError("Node ended before it answered")
         return json.loads(answer)
 
     def versions(self) -> dict[str, str]:
@@ -49,40 +49,40 @@ class XState:
 
 @contextmanager
 def xstate() -> Generator[XState]:
-    """A running XState.
+    """Run XState in a Node process within this block.
 
     Raises:
-        Missing: there is no Node, or XState cannot be installed.
+        XStateMissingError: there is no Node, or XState cannot be installed.
     """
-    node = installed()
+    node = install()
     with subprocess.Popen(
         [node, str(HERE / "xstate.mjs")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
     ) as process:
         if process.stdin is None or process.stdout is None:
-            raise Missing("Node has no pipes")
+            raise XStateMissingError("Node has no pipes")
         yield XState(process.stdin, process.stdout)
         process.stdin.close()
 
 
-def installed() -> str:
-    """The path of Node, once XState is there for it."""
+def install() -> str:
+    """Install XState if it is missing, and return the path of Node."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None:
-        raise Missing("there is no node on the PATH")
+        raise XStateMissingError("there is no node on the PATH")
     if not (HERE / "node_modules" / "xstate").exists():
         if npm is None:
-            raise Missing("there is no npm on the PATH to install XState with")
+            raise XStateMissingError("there is no npm on the PATH to install XState with")
         done = subprocess.run(
             [npm, "ci", "--no-audit", "--no-fund"], cwd=HERE, capture_output=True, encoding="utf-8", check=False
         )
         if done.returncode:
-            raise Missing(f"npm ci failed: {done.stderr.strip()[-300:]}")
+            raise XStateMissingError(f"npm ci failed: {done.stderr.strip()[-300:]}")
     return node
 
 
 def cold(machine: str) -> float:
-    """Milliseconds of CPU time that a fresh Node needs to compile `machine` and take a first event."""
+    """Measure the CPU time that a new Node takes to compile `machine` and process an event, in milliseconds."""
     done = subprocess.run(
-        [installed(), str(HERE / "xstate.mjs"), "cold", machine], capture_output=True, encoding="utf-8", check=True
+        [install(), str(HERE / "xstate.mjs"), "cold", machine], capture_output=True, encoding="utf-8", check=True
     )
     return float(done.stdout)

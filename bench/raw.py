@@ -1,4 +1,4 @@
-"""The raw loops: what a vendor gives to somebody who wants one committed write for each event, and nothing else."""
+"""The raw loops: one committed write for each event and nothing else, as fast as the database allows."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, Protocol
 from bench.sample import Meter, Sample
 
 BODY = "x" * 300
-"""About what a record of a young instance weighs."""
+"""About the size of the record of a new instance."""
 
 
 class Raw(Protocol):
-    """A loop, and how to end it."""
+    """A raw loop, which is closed after its last run."""
 
     def run(self, count: int) -> Sample: ...
 
@@ -23,7 +23,7 @@ class Raw(Protocol):
 
 
 class RawSQLite:
-    """One row that is updated, in a file of its own beside ours, with the same settings."""
+    """Updates one row, in a SQLite file beside that of settled, with the same settings."""
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, isolation_level=None)
@@ -40,12 +40,12 @@ class RawSQLite:
 
 
 class RawRedis:
-    """One key that is set by a script, on the server that ours uses."""
+    """Sets one key by a script, on the server that settled uses."""
 
     def __init__(self, url: str, key: str) -> None:
         from redis import Redis
 
-        # redis-py says of its options only that they are some.
+        # redis-py does not annotate its options.
         self._redis: Any = Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType]
         self._key = key
         self._script = self._redis.register_script(

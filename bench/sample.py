@@ -1,4 +1,4 @@
-"""A sample: some events, one after the other, and what they have cost."""
+"""A sample: the measured cost of some events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IO = Path("/proc/self/io")
 
 @frozen
 class Sample:
-    """`count` events. `latencies` are in seconds; `written` are bytes given to files, None if nobody counts them."""
+    """The cost of `count` events. `latencies` are in seconds; `written` is in bytes, None if it is not known."""
 
     count: int
     seconds: float
@@ -24,12 +24,12 @@ class Sample:
 
     @property
     def rate(self) -> float:
-        """Events a second."""
+        """The rate, in events a second."""
         return self.count / self.seconds
 
 
 class Meter:
-    """Measures from when it is made until `read`."""
+    """Measures from its creation until `read`."""
 
     def __init__(self) -> None:
         self._written = bytes_written()
@@ -44,14 +44,14 @@ class Meter:
 
 
 def bytes_written() -> int | None:
-    """How many bytes this process has given to files and sockets; None where the system does not tell."""
+    """Return how many bytes this process has written to files and sockets; None if the system does not count them."""
     if not IO.exists():
         return None
     return next(int(line.split()[1]) for line in IO.read_text().splitlines() if line.startswith("wchar"))
 
 
 def summary(samples: Sequence[Sample]) -> dict[str, float | None]:
-    """The medians over several rounds; the latencies of all rounds together."""
+    """Return the medians over several rounds, and the percentiles of the latencies of all rounds together."""
     latencies = [latency for sample in samples for latency in sample.latencies]
     hundredths = quantiles(latencies, n=100) if len(latencies) > 1 else latencies * 99
     written = [sample.written / sample.count for sample in samples if sample.written is not None]

@@ -1,11 +1,11 @@
-// Runs the machines of machines/*.json on the real XState, one round for each line of stdin.
+// Runs the machines in machines/*.json on the real XState, one round for each line of stdin.
 //
 //   transition  xstate's public, pure transition()
 //   step        the same macrostep without the inert actor that transition() makes on every call
 //   cycle       what a stateless worker does: parse, restore, transition, persist, stringify
-//   final       where the machine is after the events, to compare with
+//   final       the state after the events, for a comparison
 //
-// The vocabulary is that of vocabulary.py, written as one would by hand.
+// The implementations are those of implementations.py, written as one would by hand.
 import * as X from 'xstate';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';

@@ -1,4 +1,4 @@
-"""The benchmark of the core runs, and says what it should."""
+"""The benchmark of the core runs, and its report is complete."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def test_it_reports_a_ratio_for_each_machine_and_measure(capsys: pytest.CaptureF
     assert report["import_ratios"]["import settled"] <= 2, "against import attrs"
 
 
-def test_without_node_it_says_so_and_measures_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_node_it_says_why_there_is_no_xstate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(node.Missing, match="node"):
-        node.installed()
+    with pytest.raises(node.XStateMissingError, match="node"):
+        node.install()
 
 
-def test_it_can_say_where_the_time_goes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_can_profile_a_machine(capsys: pytest.CaptureFixture[str]) -> None:
     main(["core", "--profile", "flat3", "--events", "10"])
     assert "transition" in capsys.readouterr().out
 
 
-def test_an_unknown_part_is_refused() -> None:
+def test_an_unknown_benchmark_is_a_usage_error() -> None:
     with pytest.raises(SystemExit, match="core"):
         main(["nothing"])
