@@ -1,4 +1,4 @@
-"""Find machines and charts by the names that people type.
+"""Find machines and charts by the names that users type.
 
 A machine's name is ``module:attribute``, or a folder, which means the attribute ``machine`` of its ``machine.py``. The
 attribute is one machine or a list of them. A chart can also come from a JSON file, which contains no logic.

@@ -1,4 +1,4 @@
-"""How commands print: JSON for scripts, a table or a few lines for people.
+"""How commands print: JSON for scripts, a table or a few lines for users.
 
 Tables are fitted to the width of a terminal. In a pipe nothing is cut off.
 """

@@ -55,12 +55,12 @@ def play(backend: str) -> None:
         show_result(demo)
 
 
-def new_key(backend: str) -> str:
-    """Return a key that is not in `backend` yet: the demo may have run on it before."""
-    opened = connect(backend)
+def new_key(url: str) -> str:
+    """Return a key that is not in the backend yet: the demo may have run on it before."""
+    backend = connect(url)
     names = chain(["ada"], (f"ada-{number}" for number in count(2)))
-    key = next(key for name in names if opened.store.load(key := Key("signup", name)) is None)
-    opened.close()
+    key = next(key for name in names if backend.store.load(key := Key("signup", name)) is None)
+    backend.close()
     return str(key)
 
 

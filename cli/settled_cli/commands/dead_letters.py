@@ -23,14 +23,14 @@ def dead_letters(
     key: Annotated[str | None, Parameter(help="The instance; without it, every instance is searched.")] = None,
     /,
     *,
-    backend: BackendUrl = None,
+    url: BackendUrl = None,
     json: AsJson = False,
 ) -> None:
     """List dead letters, with the reason of each, in the order in which a redrive would process them."""
     only = None if key is None else parse_key(key)
-    with open_backend(backend) as opened:
-        keys = _all_keys(opened.store) if only is None else iter((only,))
-        found = [dead_letter for each in keys for dead_letter in opened.store.dead_letters(each)]
+    with open_backend(url) as backend:
+        keys = _all_keys(backend.store) if only is None else iter((only,))
+        found = [dead_letter for each in keys for dead_letter in backend.store.dead_letters(each)]
     if json:
         print_json([_to_json(dead_letter) for dead_letter in found])
     else:

@@ -26,13 +26,13 @@ def draw(
         str | None, Parameter(help="Mark this state as active: a dotted path, or a state value in JSON.")
     ] = None,
     instance: Annotated[str | None, Parameter(help="Mark the active states of this instance of the backend.")] = None,
-    backend: BackendUrl = None,
+    url: BackendUrl = None,
 ) -> None:
     """Draw a machine. Nodes tagged `settled` are green; active nodes have a thick blue border."""
     if active is not None and instance is not None:
         raise UsageError("give the active states by --active or by --instance, not by both")
     chart = _find_chart(file, machine)
-    value = _parse_value(active) if instance is None else _load_value(Key(chart.id, instance), backend)
+    value = _parse_value(active) if instance is None else _load_value(Key(chart.id, instance), url)
     configuration = None if value is None else _resolve(chart, value)
     language = {"mermaid": mermaid, "dot": dot}[format]
     print(language(chart, configuration), end="")

@@ -19,19 +19,21 @@ def get(
     key: KeyText,
     /,
     *,
-    backend: BackendUrl = None,
+    url: BackendUrl = None,
     until: Annotated[str | None, Parameter(help="Wait until this state is active; a dotted path.")] = None,
     timeout: Timeout = 30.0,
     json: AsJson = False,
 ) -> None:
     """Show the state of an instance, its timers, and what its open turn waits for."""
-    parsed = parse_key(key)
-    with open_backend(backend) as opened:
-        store = opened.store
-        view = load_view(store, parsed) if until is None else _wait_for_state(store, parsed, until, timeout)
+    parsed_key = parse_key(key)
+    with open_backend(url) as backend:
+        if until is None:
+            view = load_view(backend.store, parsed_key)
+        else:
+            view = _wait_for_state(backend.store, parsed_key, until, timeout)
     if view is None:
         raise CommandError(
-            f"{parsed}: there is no such instance. Run a worker if it was just started, or: settled start {parsed}"
+            f"{parsed_key}: there is no such instance. Run a worker if it was just started, or: settled start {parsed_key}"
         )
     if json:
         print_json(view.to_json())

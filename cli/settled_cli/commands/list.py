@@ -17,7 +17,7 @@ def list_instances(
     machine: Annotated[str | None, Parameter(help="Only instances of the machine with this id.")] = None,
     /,
     *,
-    backend: BackendUrl = None,
+    url: BackendUrl = None,
     status: Annotated[
         str | None,
         Parameter(help="Only instances that are active, done, error, stopped, halted or absent (not started)."),
@@ -28,10 +28,10 @@ def list_instances(
 ) -> None:
     """List instances, in the order of their keys."""
     after_key = None if after is None else parse_key(after)
-    with open_backend(backend) as opened:
-        keys = [key for key, _ in opened.store.scan(machine, after_key, limit, status)]
-        # A scan may leave out bodies, and an instance may be deleted between the scan and this read.
-        views = [view for key in keys if (view := load_view(opened.store, key))]
+    with open_backend(url) as backend:
+        keys = [key for key, _ in backend.store.scan(machine, after_key, limit, status)]
+        # Load each: a scan need not return bodies. An instance may have been deleted meanwhile.
+        views = [view for key in keys if (view := load_view(backend.store, key))]
     if json:
         print_json(list(map(_to_json, views)))
     else:

@@ -9,13 +9,13 @@ from settled_cli.output import print_json
 from settled_runtime import Client
 
 
-def redrive(key: KeyText, /, *, backend: BackendUrl = None, machine: MachineName = None, json: AsJson = False) -> None:
+def redrive(key: KeyText, /, *, url: BackendUrl = None, machine: MachineName = None, json: AsJson = False) -> None:
     """Let a worker process the dead letters of an instance again, in their order, before any newer message."""
-    parsed = parse_key(key)
-    found = find_machine(machine, parsed)
-    with open_backend(backend) as opened:
-        count = Client(found, opened).redrive(parsed.instance)
+    parsed_key = parse_key(key)
+    found = find_machine(machine, parsed_key)
+    with open_backend(url) as backend:
+        count = Client(found, backend).redrive(parsed_key.instance)
     if json:
-        print_json({"key": str(parsed), "redriven": count})
+        print_json({"key": str(parsed_key), "redriven": count})
     else:
-        print(f"{parsed}: {count} {'dead letter' if count == 1 else 'dead letters'} will be redriven")
+        print(f"{parsed_key}: {count} {'dead letter' if count == 1 else 'dead letters'} will be redriven")

@@ -15,7 +15,7 @@ def send(
     event: str,
     /,
     *fields: str,
-    backend: BackendUrl = None,
+    url: BackendUrl = None,
     machine: MachineName = None,
     id: MessageId = None,
     wait: Wait = False,
@@ -28,9 +28,9 @@ def send(
         event: The event: its type, such as SUBMIT, or a JSON object.
         fields: More fields of the event: name=text, or name:=json.
     """
-    parsed, content = parse_key(key), parse_event(event, fields)
+    parsed_key, content = parse_key(key), parse_event(event, fields)
     if machine is not None:
-        find_machine(machine, parsed).admit(content)
-    with open_backend(backend) as opened:
-        message = send_message(opened, parsed, encode(Event(content)), id)
-        report(opened, message, str(content["type"]), timeout if wait else None, json)
+        find_machine(machine, parsed_key).admit(content)
+    with open_backend(url) as backend:
+        message = send_message(backend, parsed_key, encode(Event(content)), id)
+        report(backend, message, str(content["type"]), timeout if wait else None, json)

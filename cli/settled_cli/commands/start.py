@@ -14,7 +14,7 @@ def start(
     key: KeyText,
     /,
     *input: str,
-    backend: BackendUrl = None,
+    url: BackendUrl = None,
     id: MessageId = None,
     wait: Wait = False,
     timeout: Timeout = 30.0,
@@ -25,7 +25,7 @@ def start(
     Args:
         input: The machine's input, as JSON or as name=text and name:=json.
     """
-    parsed, body = parse_key(key), encode(Start(parse_input(input)))
-    check_start(parsed)
-    with open_backend(backend) as opened:
-        report(opened, send_message(opened, parsed, body, id), "start", timeout if wait else None, json)
+    parsed_key, body = parse_key(key), encode(Start(parse_input(input)))
+    check_start(parsed_key)
+    with open_backend(url) as backend:
+        report(backend, send_message(backend, parsed_key, body, id), "start", timeout if wait else None, json)

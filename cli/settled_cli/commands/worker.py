@@ -20,7 +20,7 @@ from settled_runtime.url import without_password
 
 def worker(
     *machines: Annotated[str, Parameter(help="module:attribute, or folders that have a machine.py.")],
-    backend: BackendUrl = None,
+    url: BackendUrl = None,
     concurrency: Annotated[
         int, Parameter(help="How many turns may run actors or actions at the same time.", validator=Number(gte=1))
     ] = 8,
@@ -36,14 +36,14 @@ def worker(
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("settled").setLevel(logging.DEBUG if verbose else logging.INFO)
     set_on_retry_hooks([_log_retry])
-    with open_backend(backend) as opened:
-        url = without_password(str(backend))
-        print(f"settled: working for {', '.join(machine.id for machine in found)} on {url}", file=sys.stderr)
-        host = Host(found, opened, policy=Policy(accepts=frozenset(accept_version)))
+    with open_backend(url) as backend:
+        shown_url = without_password(str(url))
+        print(f"settled: working for {', '.join(machine.id for machine in found)} on {shown_url}", file=sys.stderr)
+        host = Host(found, backend, policy=Policy(accepts=frozenset(accept_version)))
         Worker(host, concurrency=concurrency).run()
         host.close()
 
 
 def _log_retry(details: RetryDetails) -> None:
-    # In place of stamina's own line, which has no message of the error that caused the retry.
+    # Replaces stamina's own log line, whose text names neither the error nor the wait.
     logging.getLogger("settled").warning("%s: trying again in %.1f s", details.caused_by, details.wait_for)
