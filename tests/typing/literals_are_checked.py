@@ -1,6 +1,6 @@
-"""What type checkers see of a machine written in Python: a file that is checked and never run.
+"""How type checkers see a machine written in Python. This file is checked and never run.
 
-A key that is none, or a value that does not fit, is an error in mypy and in pyright.
+An unknown key, or a value of the wrong type, is an error in mypy and in pyright.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What type checkers see of `setup`: a file that is checked and never run.
+"""The types that type checkers infer for `setup`. This file is checked and never run.
 
-Mypy and pyright both read it; a wrong inference is an error in either.
+A wrong inference is an error in mypy or in pyright.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def is_free(args: Args[Signup, Any]) -> bool:
     return args.context.plan == "free"
 
 
-def tell(args: ActionArgs[Signup, Verify], params: Mapping[str, Any]) -> None:
+def notify(args: ActionArgs[Signup, Verify], params: Mapping[str, Any]) -> None:
     assert_type(args.event.code, str)
     assert_type(args.call, Call)
 
@@ -51,12 +51,12 @@ signup = setup(
         "is_neither": and_(not_("is_free"), not_("has_email")),
     },
     actions={
-        "remember": assign(email=lambda args: args.event["email"]),
-        "tell": tell,
-        "say": lambda args: print(args.context.email),
+        "save_email": assign(email=lambda args: args.event["email"]),
+        "notify": notify,
+        "print": lambda args: print(args.context.email),
     },
     actors={"send_email": actor(send_email, timeout=timedelta(seconds=30)), "bare": send_email},
-    delays={"patience": timedelta(hours=24), "short": 10, "computed": lambda args: len(args.context.email)},
+    delays={"long": timedelta(hours=24), "short": 10, "computed": lambda args: len(args.context.email)},
 ).machine("{}")
 
 assert_type(signup, Machine[Signup, Any])

@@ -33,7 +33,8 @@ def get(
             view = _wait_for_state(backend.store, parsed_key, until, timeout)
     if view is None:
         raise CommandError(
-            f"{parsed_key}: there is no such instance. Run a worker if it was just started, or: settled start {parsed_key}"
+            f"{parsed_key}: there is no such instance. Run a worker if it was just started, or: "
+            f"settled start {parsed_key}"
         )
     if json:
         print_json(view.to_json())
