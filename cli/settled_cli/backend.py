@@ -36,10 +36,8 @@ def parse_key(text: str) -> Key:
     Raises:
         UsageError: `text` is not a key.
     """
-    try:
-        key = Key.parse(text)
-    except ValueError as error:
-        raise UsageError(f"{error}, such as signup/ada") from error
-    if not key.machine or not key.instance:
-        raise UsageError(f"{text!r} is no key: expected MACHINE/INSTANCE, such as signup/ada")
-    return key
+    # Checked before it is parsed: `Key.parse` accepts empty names, which no instance has.
+    machine, separator, instance = text.partition("/")
+    if not machine or not separator or not instance:
+        raise UsageError(f"{text!r} is not a key: expected MACHINE/INSTANCE, such as signup/ada")
+    return Key.parse(text)

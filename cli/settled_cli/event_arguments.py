@@ -64,7 +64,7 @@ def _parse_fields(fields: Iterable[str]) -> dict[str, Json]:
 def _parse_field(text: str) -> tuple[str, Json]:
     name, separator, value = text.partition("=")
     if not separator or name in ("", ":"):
-        raise UsageError(f"{text!r} is no field. Write name=text, or name:=json")
+        raise UsageError(f"{text!r} is not a field. Write name=text, or name:=json")
     if name.endswith(":"):
         return name[:-1], parse_json(value)
     return name, value

@@ -51,7 +51,7 @@ def find_machine(name: str | None, key: Key) -> Machine[Any, Any]:
     """
     machines = {machine.id: machine for machine in find_machines(name)}
     if key.machine not in machines:
-        raise UsageError(f"{key} is no instance of {', '.join(machines)}. Name its machine with --machine")
+        raise UsageError(f"{key} is not an instance of {', '.join(machines)}. Name its machine with --machine")
     return machines[key.machine]
 
 
@@ -80,7 +80,7 @@ def _load(name: str) -> object:
         return _get_attribute(name, load_file(folder / FILE), ATTRIBUTE)
     module, separator, attribute = name.partition(":")
     if not separator or not module or not attribute:
-        raise UsageError(f"{name!r} names no machine. Give module:attribute, or a folder that has a {FILE}")
+        raise UsageError(f"{name!r} does not name a machine. Give module:attribute, or a folder that has a {FILE}")
     return _get_attribute(name, load_module(module), attribute)
 
 
@@ -96,10 +96,12 @@ def _get_attribute(name: str, module: object, attribute: str) -> object:
 def _checked_machines(name: str, value: object) -> Iterator[Machine[Any, Any]]:
     all: list[object] = list(cast("list[object]", value)) if isinstance(value, list | tuple) else [value]
     if not all:
-        raise UsageError(f"{name} is empty. Put the machines into it")
+        raise UsageError(f"{name} is an empty list. Add machines to it")
     for each in all:
         if not isinstance(each, Machine):
-            raise UsageError(f"{name} is no machine but a {type(each).__name__}. Make one: setup(...).machine(config)")
+            raise UsageError(
+                f"{name} is not a machine but a {type(each).__name__}. Make one: setup(...).machine(config)"
+            )
         yield each
 
 

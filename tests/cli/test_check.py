@@ -114,7 +114,7 @@ class TestInvalidMachine:
         [
             ("nothing.json", "cannot read nothing.json: No such file or directory"),
             ("machine.py", "machine.py is Python. Give module:attribute, or a folder that has a machine.py"),
-            ("nothing", "'nothing' names no machine."),
+            ("nothing", "'nothing' does not name a machine."),
         ],
     )
     def test_a_file_that_cannot_be_read(self, file: str, line: str, settled: Settled) -> None:
