@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from attrs import frozen
 
 from settled._fast_frozen import evolve
+from settled.chart.actions import INTERNAL
 from settled.chart.nodes import Node
 from settled.chart.settled_tags import has_settled_tag, uses_settled_tags
 from settled.chart.snapshot import Child, Snapshot
@@ -158,9 +159,9 @@ def without_unstarted_actors(effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
     awaiting, starting, gone = dict[str, list[int]](), dict[str, list[int]](), set[int]()
     for place, effect in enumerate(effects):
         match effect:
-            case Send(to=to, target_kind="awaited"):
+            case Send(to=to, target_kind="starting"):
                 awaiting.setdefault(to, []).append(place)
-            case Send(to=to, target_kind="actor") if to in starting:
+            case Send(to=to, target_kind="child") if to in starting:
                 starting[to].append(place)
             case Invoke(id=id):
                 starting[id] = [*awaiting.pop(id, ()), place]
@@ -197,9 +198,6 @@ def is_to_self(effect: Send) -> bool:
 
 SNAPSHOT = "xstate.snapshot."
 """The prefix of the types of events that bring the snapshots of actors."""
-
-INTERNAL, PARENT = "#_internal", "#_parent"
-"""How XState writes the machine itself and its parent as the target of a ``sendTo``."""
 
 
 def _with_report(snapshot: Snapshot[Any], event: Json) -> Snapshot[Any]:

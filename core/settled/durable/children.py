@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from settled._fast_frozen import evolve
+from settled.chart.actions import PARENT
 from settled.chart.snapshot import Child, Snapshot
 from settled.data import ABSENT, Json
 from settled.durable.apply_context import ApplyContext, open_turn
@@ -38,7 +39,7 @@ from settled.durable.messages import (
 from settled.durable.record import ChildInstance, Record
 from settled.errors import LogicError
 from settled.key import Key
-from settled.progress import PARENT, SNAPSHOT, snapshot_event
+from settled.progress import SNAPSHOT, snapshot_event
 from settled.step.effects import Invoke, Send
 
 
@@ -226,7 +227,7 @@ def message_for(context: ApplyContext, record: Record, send: Send) -> Message | 
 
 
 def _target(record: Record, send: Send) -> Key | str | None:
-    if send.target_kind == "elsewhere":
+    if send.target_kind == "external":
         return resolve_address(record, send.to)
     child = record.children.get(send.to)
     return None if child is None else child.key

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import assert_never
 
 from settled._fast_frozen import evolve
+from settled.chart.actions import INTERNAL
 from settled.durable.apply_context import ApplyContext, open_turn
 from settled.durable.children import message_for, start_child, stop_or_detach_child
 from settled.durable.messages import Message, Timer, internal_id
@@ -25,7 +26,6 @@ from settled.durable.record import (
 )
 from settled.key import Key
 from settled.machine import Machine
-from settled.progress import INTERNAL
 from settled.step.effects import Cancel, Effect, Emit, Execute, Invoke, Log, Raise, Schedule, Send, Stop
 
 
@@ -35,7 +35,7 @@ def enqueue_effects(context: ApplyContext, record: Record, effects: Sequence[Eff
     for effect in effects:
         # An entry action may send to an actor that its node has yet to invoke. As in XState, the event is kept until
         # the actor is started: resolved now, it would be dropped, or go to an earlier child of the same id.
-        if isinstance(effect, Send) and effect.target_kind == "awaited":
+        if isinstance(effect, Send) and effect.target_kind == "starting":
             awaiting.append(effect)
             continue
         record = _enqueue_effect(context, record, effect)

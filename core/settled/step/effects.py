@@ -17,7 +17,7 @@ from attrs import field, frozen
 from settled._fast_frozen import MutableWhileBuilding
 from settled.data import Json
 
-TargetKind: TypeAlias = Literal["actor", "awaited", "elsewhere"]
+TargetKind: TypeAlias = Literal["child", "starting", "external"]
 """An actor that the machine has here, one that the node being entered is about to start, or none of its own actors."""
 
 
@@ -82,7 +82,7 @@ class Send:
     event: Json
     id: str | None = None
     delay: timedelta | None = None
-    target_kind: TargetKind = field(default="elsewhere", eq=False)
+    target_kind: TargetKind = field(default="external", eq=False)
 
 
 @frozen

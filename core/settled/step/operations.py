@@ -279,19 +279,19 @@ def _address(step: StepState, to: Any, awaited: tuple[str, ...]) -> tuple[str, T
     if not isinstance(to, str):
         raise TypeError(f"an event is sent to the id of an actor, not to {to!r}")
     if to in (INTERNAL, PARENT):
-        return to, "elsewhere"
+        return to, "external"
     if to in awaited:
-        return to, "awaited"
+        return to, "starting"
     if to in step.children:
-        return to, "actor"
+        return to, "child"
     child = to.removeprefix("#_")
     if child != to and child in step.children:
-        return child, "actor"
+        return child, "child"
     for id, other in step.children.items():
         if other.system_id == to:
-            return id, "actor"
+            return id, "child"
     if "/" in to or step.allow_unknown_targets:
-        return to, "elsewhere"
+        return to, "external"
     raise LookupError(f'there is no actor "{to}" to send to')
 
 
