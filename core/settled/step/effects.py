@@ -1,8 +1,8 @@
-"""Effects: what a step asks the world to do.
+"""Effects: the side effects that a step requests.
 
-An effect is data: it can be stored, compared, sent, and read by a person at three in the morning. It never holds a
-function. Whoever performs effects matches over all of them and ends in ``assert_never``, so a new kind fails the type
-check in every place that must learn about it.
+An effect is data: it can be stored, compared, sent, and read by an operator. It never holds a function. Code that
+performs effects matches over all of them and ends in ``assert_never``, so a new kind fails the type check in every
+place that must handle it.
 
 `index` counts the effects of one turn in XState's order; it is the last part of an effect's idempotency key.
 """
@@ -18,7 +18,8 @@ from settled._fast_frozen import MutableWhileBuilding
 from settled.data import Json
 
 TargetKind: TypeAlias = Literal["child", "starting", "external"]
-"""An actor that the machine has here, one that the node being entered is about to start, or none of its own actors."""
+"""A running child, a child that the node being entered is about to start, or none of the machine's children: itself,
+its parent, or another instance."""
 
 
 @frozen
@@ -33,7 +34,7 @@ class Execute:
 
 
 class NewExecute(MutableWhileBuilding, Execute):
-    """Makes an `Execute`, quickly."""
+    """Builds an `Execute` quickly; every custom action makes one."""
 
     __slots__ = ()
 
@@ -50,7 +51,7 @@ class NewExecute(MutableWhileBuilding, Execute):
 class Invoke:
     """Start the actor `src` as `id`; its output or error comes back as an event.
 
-    `sync`: so does each snapshot that it comes to.
+    With `sync`, so does each snapshot it reaches.
     """
 
     index: int
@@ -63,7 +64,7 @@ class Invoke:
 
 @frozen
 class Stop:
-    """Forget the actor `id`: a result that still arrives is stale. None: there was no such actor."""
+    """Stop the actor `id`: a result that still arrives is stale. None: the machine asked to stop an unknown actor."""
 
     index: int
     id: str | None
@@ -71,10 +72,9 @@ class Stop:
 
 @frozen
 class Send:
-    """Send `event` to the actor `to`: a child's id, ``#_parent``, a system id, or an instance's key as text.
+    """Send `event` to the actor `to`: a child's id, ``#_internal``, ``#_parent``, a system id, or a key as text.
 
-    With a `delay`, it is sent once that has passed, unless cancelled by `id` before. `whom` says what `to` means at
-    this place of the step: an actor may come and go within it.
+    With a `delay`, it is sent once that has passed, unless it is cancelled by `id` before.
     """
 
     index: int
@@ -82,12 +82,14 @@ class Send:
     event: Json
     id: str | None = None
     delay: timedelta | None = None
+    # Decided during the step, since children may start and stop within it: afterwards the same `to` may name another
+    # actor. Not compared: it explains `to`, and is not part of XState's own effect.
     target_kind: TargetKind = field(default="external", eq=False)
 
 
 @frozen
 class Schedule:
-    """Deliver `event` to this instance once `delay` has passed, unless cancelled by `id` before.
+    """Deliver `event` to this instance once `delay` has passed, unless it is cancelled by `id` before.
 
     A delayed ``raise`` and every ``after`` become this.
     """
@@ -108,7 +110,7 @@ class Cancel:
 
 @frozen
 class Emit:
-    """Hand `event` to whoever listens to this machine."""
+    """Pass `event` to the listeners of this machine."""
 
     index: int
     event: Json
@@ -116,7 +118,7 @@ class Emit:
 
 @frozen
 class Log:
-    """Write down `value`, under `label` if there is one."""
+    """Log `value`, under `label` if there is one."""
 
     index: int
     value: Json
@@ -125,7 +127,7 @@ class Log:
 
 @frozen
 class Raise:
-    """`event` was raised and has been taken within this same step. Shown as XState shows it; nobody performs it."""
+    """`event` was raised and taken within this same step. Reported as XState does; there is nothing to perform."""
 
     index: int
     event: Json

@@ -1,4 +1,8 @@
-"""History, and what each transition leaves: its exit set follows from what the history nodes remember."""
+"""History, and the nodes each transition exits: both depend on what the history nodes have recorded.
+
+These are SCXML's functions of the same purpose (``getTransitionDomain``, ``computeExitSet``,
+``getEffectiveTargetStates``, ``removeConflictingTransitions``) with XState v5's differences, each noted at its line.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +19,17 @@ History: TypeAlias = Mapping[str, tuple[str, ...]]
 
 @define
 class HistoryView:
-    """What the history nodes of `chart` stand for. `is_asked` is whether anybody wanted to know."""
+    """Read access to the recorded `history` of `chart`. `was_read` is whether anything has asked for it.
+
+    A plan whose making read no history is valid for every history; so all reads must go through `recorded`.
+    """
 
     chart: Chart
     history: History
     was_read: bool = False
 
-    def remembered(self, node: Node) -> tuple[Node, ...] | None:
-        """What the history `node` remembers, if it does."""
+    def recorded(self, node: Node) -> tuple[Node, ...] | None:
+        """Return the nodes that the history `node` has recorded, in document order; None if it has not."""
         self.was_read = True
         ids = self.history.get(node.id)
         return None if ids is None else in_order(self.chart.ids[id] for id in ids)
@@ -31,7 +38,7 @@ class HistoryView:
 def without_conflicts(
     transitions: Sequence[Transition], configuration: Configuration, view: HistoryView
 ) -> Sequence[Transition]:
-    """`transitions` but for those that would leave a node another one leaves too.
+    """Return `transitions` without those that would exit a node which another one exits too.
 
     Of two in conflict the earlier stays, unless the later one's source is inside the earlier one's.
     """
@@ -39,28 +46,36 @@ def without_conflicts(
         return transitions
     kept: dict[Transition, frozenset[Node]] = {}
     for transition in transitions:
-        leaves = exit_set(transition, configuration, view)
-        rivals = [other for other, left in kept.items() if not left.isdisjoint(leaves)]
-        if all(transition.source.is_inside(rival.source) for rival in rivals):
-            for rival in rivals:
-                del kept[rival]
-            kept[transition] = leaves
+        exits = exit_set(transition, configuration, view)
+        conflicting = [other for other, others in kept.items() if not others.isdisjoint(exits)]
+        # Only if it wins over all of them: one rival that is not further out is enough to drop this transition, and
+        # then the others must stay. Removing them one by one would lose them.
+        if all(transition.source.is_inside(other.source) for other in conflicting):
+            for other in conflicting:
+                del kept[other]
+            kept[transition] = exits
     return list(kept)
 
 
 def exit_set(transition: Transition, configuration: Configuration, view: HistoryView) -> frozenset[Node]:
-    """The active nodes that `transition` leaves: those inside its domain, which may be its own source."""
-    if not transition.targets:
+    """Return the active nodes that `transition` exits: those inside its domain."""
+    if not transition.targets:  # A transition without targets runs its actions and exits nothing.
         return frozenset()
     around = domain(transition, view)
+    # Descendants only. A reentering transition exits its source because its domain is then further out; that of the
+    # root has the domain None, of which even the root is a descendant.
     return frozenset(node for node in configuration.nodes if node.is_inside(around))
 
 
 def domain(transition: Transition, view: HistoryView) -> Node | None:
-    """The innermost node that `transition` stays inside of; None if it leaves even the root."""
+    """Return the innermost node that stays active throughout `transition`; None if even the root is exited."""
     source, targets = transition.source, effective_targets(transition.targets or (), view)
+    # In SCXML a transition is external unless declared internal, and an internal one needs a compound source and
+    # targets inside of it. In XState v5 it is internal unless it says `reenter`, of any source, even to itself.
     if not transition.reenter and all(target is source or target.is_inside(source) for target in targets):
         return source
+    # SCXML only lets compound nodes be the common ancestor. XState takes any, so the domain may be a parallel node:
+    # its regions are exited and entered, and it stays. `_EntrySet.add_targets` depends on it.
     head, *others = (*targets, source)
     for ancestor in head.ancestors:
         if all(other.is_inside(ancestor) for other in others):
@@ -69,7 +84,7 @@ def domain(transition: Transition, view: HistoryView) -> Node | None:
 
 
 def effective_targets(targets: Iterable[Node], view: HistoryView) -> tuple[Node, ...]:
-    """`targets`, with what it remembers, or else its defaults, in the place of each history node."""
+    """Return `targets` with each history node replaced by its recorded nodes, or else its defaults."""
     found: dict[Node, None] = {}
     for target in targets:
         inner = history_targets(target, view) if target.type == "history" else (target,)
@@ -78,6 +93,7 @@ def effective_targets(targets: Iterable[Node], view: HistoryView) -> tuple[Node,
 
 
 def history_targets(node: Node, view: HistoryView) -> tuple[Node, ...]:
-    """The nodes that the history `node` stands for: those it remembers, or else its defaults."""
-    remembered = view.remembered(node)
-    return effective_targets(default_of(node), view) if remembered is None else remembered
+    """Return the nodes that the history `node` stands for: those recorded, or else its defaults."""
+    recorded = view.recorded(node)
+    # A default may itself be a history node; recorded nodes never are.
+    return effective_targets(default_of(node), view) if recorded is None else recorded

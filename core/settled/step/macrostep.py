@@ -1,8 +1,8 @@
-"""One step: an event in, a snapshot and effects out.
+"""Macrosteps: an event in, a snapshot and effects out.
 
-A step is a macrostep: the microstep of the event itself, then eventless ones as long as there are any, then those of
-the events the machine has raised, each again followed by eventless ones, until nothing is left to do. Either all of
-it happens or none: what raises on the way leaves the old snapshot in force.
+A macrostep is SCXML's: the microstep of the event itself, then eventless ones while there are any, then those of the
+events that the machine raised, each again followed by eventless ones, until there is nothing left to do. It happens
+completely or not at all: if anything raises on the way, the old snapshot stays in force and no effects are returned.
 """
 
 from __future__ import annotations
@@ -24,29 +24,34 @@ from settled.step.state import StepState, read_event
 
 Step: TypeAlias = "tuple[Snapshot[Any], tuple[Effect, ...]]"
 
-INIT, STOP, ERROR = "xstate.init", "xstate.stop", "xstate.error.actor"
+INIT, STOP = "xstate.init", "xstate.stop"
+
+ERROR = "xstate.error.actor"
+"""The prefix of the types of the events by which failed actors are reported."""
 
 ROUTE = "xstate.route"
-"""The one event of XState's own that anybody may send: ``{"type": ROUTE, "to": "#id"}`` enters the node of that id."""
+"""The only reserved event that may come from outside: ``{"type": ROUTE, "to": "#id"}`` enters the node of that id."""
 
 
 def initial_macrostep(
     plans: PlanCache, context: Any, input: Json = None, first_index: int = 0, *, allow_unknown_targets: bool = False
 ) -> Step:
-    """Enter the machine. `context` is the config's own; if the machine creates it, that comes first.
+    """Enter the machine and return its first snapshot and the effects, numbered from `first_index`.
 
-    What raises at the start leaves a snapshot with the status ``error`` and no effects.
+    `context` is the config's own, unused if the implementations create it from `input`. If anything raises, the
+    snapshot has the status ``error`` and there are no effects.
     """
     try:
         step = _start(plans, context, input, first_index, allow_unknown_targets)
     except LogicError as error:
+        # There is no old snapshot that could stay in force, so the machine is in error, like an XState actor then.
         start = _before_start(plans.program, context)
         return evolve(start, status="error", error={"name": type(error).__name__, "message": str(error)}), ()
     return step.snapshot, tuple(step.effects)
 
 
 def initial_microsteps(plans: PlanCache, context: Any, input: Json = None) -> tuple[Step, ...]:
-    """What `initial_step` does, microstep by microstep."""
+    """Do as `initial_macrostep`, but return the snapshot and effects of each microstep; none if anything raises."""
     try:
         return _by_microstep(_start(plans, context, input))
     except LogicError:
@@ -60,13 +65,16 @@ def macrostep(
     first_index: int = 0,
     allow_unknown_targets: bool = False,
 ) -> Step:
-    """Take `event`. A machine that is not active drops it.
+    """Take `event` and return the next snapshot and the effects, numbered from `first_index`.
+
+    The snapshot is the same object if nothing has changed, and always if the machine is not active.
 
     Raises:
         LogicError: a guard, an action or a delay raised, or the step does not end.
-        EventError: the event cannot be taken by any machine.
+        EventError: no machine can take the event.
     """
     reaction = plans.reaction(snapshot.configuration, event["type"])
+    # The hot path: nothing to call and nothing to do but to change the configuration. It must agree with the rest.
     if reaction.direct_target is not None and snapshot.status == "active":
         return _with_configuration(snapshot, reaction.direct_target), ()
     step = _step_state(plans, snapshot, event, first_index, allow_unknown_targets)
@@ -75,17 +83,17 @@ def macrostep(
 
 
 def microsteps(plans: PlanCache, snapshot: Snapshot[Any], event: Mapping[str, Any]) -> tuple[Step, ...]:
-    """What `step` does, microstep by microstep."""
+    """Do as `macrostep`, but return the snapshot and effects of each microstep."""
     step = _step_state(plans, snapshot, event)
     _take_event(plans, step, plans.reaction(snapshot.configuration, event["type"]))
     return _by_microstep(step)
 
 
 def _by_microstep(step: StepState) -> tuple[Step, ...]:
-    begins = [0, *(end for _, end in step.microsteps)]
+    starts = [0, *(end for _, end in step.microsteps)]
     return tuple(
-        (snapshot, tuple(step.effects[begin:end]))
-        for begin, (snapshot, end) in zip(begins, step.microsteps, strict=False)
+        (snapshot, tuple(step.effects[start:end]))
+        for start, (snapshot, end) in zip(starts, step.microsteps, strict=False)
     )
 
 
@@ -141,11 +149,12 @@ def _first_context(program: Program, context: Any, input: Json) -> Any:
 
 
 def _take_event(plans: PlanCache, step: StepState, reaction: Reaction) -> None:
-    """Bring `step` from its event to where the machine comes to rest."""
+    """Run `step` from its event to the end of the macrostep."""
     event, before = step.event, step.snapshot
     type = event["type"]
     if type == "*":
         raise EventError("an event cannot have the type *, which stands for all of them")
+    # In XState an actor that is done ignores events; there is nothing to exit and nothing to stop again.
     if before.status != "active":
         return
     if type == STOP:
@@ -153,15 +162,17 @@ def _take_event(plans: PlanCache, step: StepState, reaction: Reaction) -> None:
         return
     step.typed_event = read_event(step.program, event)
     if type == INIT or not _take_transitions(plans, step, reaction):
+        # The failure of an actor must not go unhandled: as in XState, it is the machine's own then.
         if type.startswith(ERROR):
             _end_machine(step, "error", event.get("error", ABSENT))
             return
+        # XState counts the microstep of an event that no transition takes, and so does `microsteps`.
         step.finish_microstep(before)
     _run_to_end(plans, step)
 
 
 def _take_transitions(plans: PlanCache, step: StepState, reaction: Reaction) -> bool:
-    """One microstep, if `reaction` asks for one. Returns whether it does."""
+    """Perform one microstep if any transition is selected. Return whether one was."""
     transitions = reaction.candidates.unconditional
     if transitions is None:
         transitions = select(plans.program, reaction.candidates, step.event, step.args())
@@ -174,7 +185,9 @@ def _take_transitions(plans: PlanCache, step: StepState, reaction: Reaction) -> 
 
 
 def _run_to_end(plans: PlanCache, step: StepState) -> None:
-    """Go on until there is no eventless transition and no raised event left, and let the actors of what ended go."""
+    """Take eventless transitions and raised events until there are none, and stop the actors if the machine ended."""
+    # The order is SCXML's, and programs rely on it: all eventless transitions before the next raised event. (A raised
+    # event, in turn, comes before anything from outside, because the whole queue is emptied within this step.)
     may_be_eventless = True
     while step.snapshot.status == "active":
         before, here = step.snapshot, step.snapshot.configuration
@@ -187,19 +200,22 @@ def _run_to_end(plans: PlanCache, step: StepState) -> None:
             event = step.queue.popleft()
             step.next_event(event)
             if not _take_transitions(plans, step, plans.reaction(here, event["type"])):
+                # A raised event that nothing takes still counts, or a machine could raise such events for ever.
                 _check_iterations(step)
                 step.finish_microstep(before)
-        # An eventless transition that changed nothing would be taken for ever.
+        # Here XState differs from SCXML: an eventless transition that changed nothing (the same snapshot object) would
+        # be selected for ever, so it is taken once, and eventless ones are selected again only after a raised event.
         may_be_eventless = not is_eventless or step.snapshot is not before
+    # Not after each microstep: XState's own microsteps show the configuration without the parents (`Configuration`).
     if not step.snapshot.configuration.is_legal:
-        whole = plans.program.chart.with_missing_parents(step.snapshot.configuration)
-        step.snapshot = evolve(step.snapshot, configuration=whole)
+        completed = plans.program.chart.with_missing_parents(step.snapshot.configuration)
+        step.snapshot = evolve(step.snapshot, configuration=completed)
     if step.snapshot.status != "active":
         _stop_all(step)
 
 
 def _end_machine(step: StepState, status: Status, error: Any) -> None:
-    """The machine ends here and now: no node is left, but its actors are stopped."""
+    """End the machine at once: its actors are stopped, but no node is exited and no exit action runs, as in XState."""
     step.finish_microstep(evolve(step.snapshot, status=status, error=error, children=NO_CHILDREN))
     _stop_all(step)
 
@@ -209,14 +225,15 @@ def _stop_all(step: StepState) -> None:
         step.effects.append(Stop(step.next_index, id))
 
 
-_STATES_IN_ERROR = 20
-"""From how many of the last microsteps an endless loop is told."""
+_MICROSTEPS_IN_MESSAGE = 20
+"""How many of the last microsteps the message about an endless loop names the states of."""
 
 
 def _check_iterations(step: StepState) -> None:
     chart = step.program.chart
+    # XState has no limit by default and would loop for ever; here that would block the instance's queue and worker.
     if len(step.microsteps) > chart.max_iterations:
-        last = (snapshot.configuration for snapshot, _ in step.microsteps[-_STATES_IN_ERROR:])
+        last = (snapshot.configuration for snapshot, _ in step.microsteps[-_MICROSTEPS_IN_MESSAGE:])
         ids = dict.fromkeys(node.id for configuration in last for node in configuration.atomic)
         raise LogicError(
             f"{chart.id}: more than {chart.max_iterations} microsteps without coming to rest, "

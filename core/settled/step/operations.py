@@ -1,7 +1,7 @@
-"""What a microstep consists of: operations, each bound once to what its place in the config means.
+"""The operations that a microstep consists of, each bound once to its site in the config.
 
-Which of them there are, and in which order, follows from the nodes that are left and entered, and ``microstep`` says
-it. What each one does depends on the context and the event it meets, so it is done anew each time.
+`microstep` decides which operations there are and in which order. The effect of each depends on the context and the
+event at that moment, so operations run anew each time and keep no state.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Perform: TypeAlias = Callable[[StepState], None]
 
 @frozen(eq=False)
 class Operation:
-    """Something to be done to a macrostep. `what` and `path` tell of it if it raises."""
+    """One change to a step's state. `what` and `path` describe it in the error message if it raises."""
 
     perform: Perform
     what: str
@@ -52,7 +52,7 @@ class Operation:
 
 
 def perform(operations: Iterable[Operation], step: StepState) -> None:
-    """Do `operations` to `step`, each on top of what the one before it left behind.
+    """Perform `operations` on `step`, each on the result of the one before it.
 
     Raises:
         LogicError: one of them raised.
@@ -60,7 +60,7 @@ def perform(operations: Iterable[Operation], step: StepState) -> None:
     for operation in operations:
         try:
             operation.perform(step)
-        except LogicError:
+        except LogicError:  # raised inside, with its own place already in the message
             raise
         except Exception as error:
             raise logic_error(step.program, operation.what, operation.path, error) from error
@@ -68,7 +68,7 @@ def perform(operations: Iterable[Operation], step: StepState) -> None:
 
 @frozen(eq=False)
 class Operations:
-    """The operations of `program`: one object for each place, however many microsteps it is part of."""
+    """The operations of `program`: one object for each site, shared by all plans that contain it."""
 
     program: Program
     _bound: dict[object, Operation] = field(factory=dict[object, Operation], init=False)
@@ -79,8 +79,8 @@ class Operations:
             known = self._bound[key] = bind()
         return known
 
-    def refuse(self, configuration: Configuration) -> Operation:
-        """Do nothing, for all would end in `configuration`, in which no machine can be."""
+    def fail_as_illegal(self, configuration: Configuration) -> Operation:
+        """Raise LogicError, because the microstep would end in the illegal `configuration`."""
 
         def perform(step: StepState) -> None:
             type, id = step.event["type"], self.program.chart.id
@@ -90,16 +90,17 @@ class Operations:
 
         return Operation(perform, "entering states", "")
 
-    def act(self, action: ActionSite, awaited: tuple[str, ...] = ()) -> Operation:
-        """Run `action`. It may address the `awaited` actors, which its node is about to start, already."""
+    def run_action(self, action: ActionSite, starting: tuple[str, ...] = ()) -> Operation:
+        """Run `action`, which may already send to the actors whose ids are `starting`."""
 
         def bind() -> Operation:
-            return _acting(self.program, self.program.actions[action], action.path, awaited)
+            return _action_operation(self.program, self.program.actions[action], action.path, starting)
 
+        # `starting` is not part of the key: it follows from the node whose action this is.
         return self._once(action, bind)
 
     def start_delay(self, after: After) -> Operation:
-        """Let time run for a delayed event of a node that is entered."""
+        """Schedule a delayed event of a node that is entered."""
 
         def bind() -> Operation:
             compute = self.program.delays[after]
@@ -113,7 +114,7 @@ class Operations:
         return self._once(after, bind)
 
     def cancel_delay(self, after: After) -> Operation:
-        """Cancel it when the node is left."""
+        """Cancel a delayed event of a node that is exited."""
 
         def bind() -> Operation:
             def perform(step: StepState) -> None:
@@ -140,7 +141,7 @@ class Operations:
         return self._once(invocation, bind)
 
     def stop_actor(self, invocation: InvokeSite) -> Operation:
-        """Stop it when the node is left."""
+        """Stop an actor of a node that is exited."""
 
         def bind() -> Operation:
             def perform(step: StepState) -> None:
@@ -150,8 +151,8 @@ class Operations:
 
         return self._once((StopChild, invocation), bind)
 
-    def tell_done(self, node: Node, last: Node | None) -> Operation:
-        """Raise the event that `node` is done, with the output of its child `last`, if that is what ended it."""
+    def raise_done(self, node: Node, last: Node | None) -> Operation:
+        """Raise the event that `node` is done, with the output of its final child `last`, if it is not parallel."""
 
         def bind() -> Operation:
             def perform(step: StepState) -> None:
@@ -163,7 +164,10 @@ class Operations:
         return self._once((node, last), bind)
 
     def finish(self, last: Node) -> Operation:
-        """The machine is done, and `last` is the child of the root (or the root itself) that ended it."""
+        """Compute the output of the machine, which is done; `last` is the child of the root, or the root, that ends it.
+
+        As in XState, the root's output sees the done event of `last`, not the event being taken.
+        """
 
         def bind() -> Operation:
             def perform(step: StepState) -> None:
@@ -182,24 +186,24 @@ def _done_event(node: Node, output: Any) -> Mapping[str, Any]:
     return event if output is ABSENT else {**event, "output": output}
 
 
-def _output(step: StepState, node: Node, seen: Any) -> Any:
+def _output(step: StepState, node: Node, event: Any) -> Any:
     compute = step.program.outputs.get(node)
     if compute is None:
         return ABSENT
     try:
-        return compute(Args(step.context, seen, step.snapshot), None)
+        return compute(Args(step.context, event, step.snapshot), None)
     except Exception as error:
         raise logic_error(step.program, f'the output of "{node.id}"', node.path, error) from error
 
 
-# What actions mean.
+# Actions
 
 
-def _acting(program: Program, action: BoundAction, path: str, awaited: tuple[str, ...]) -> Operation:
-    return Operation(_meaning(program, action, path, awaited), f'the action "{action.name}"', path)
+def _action_operation(program: Program, action: BoundAction, path: str, starting: tuple[str, ...]) -> Operation:
+    return Operation(_bind_action(program, action, path, starting), f'the action "{action.name}"', path)
 
 
-def _meaning(program: Program, action: BoundAction, path: str, awaited: tuple[str, ...]) -> Perform:
+def _bind_action(program: Program, action: BoundAction, path: str, starting: tuple[str, ...]) -> Perform:
     params = _params(action.params)
     match action.implementation:
         case CustomAction():
@@ -209,7 +213,7 @@ def _meaning(program: Program, action: BoundAction, path: str, awaited: tuple[st
         case RaiseEvent() as raising:
             return _raise(raising, params, action.delay)
         case SendTo() as sending:
-            return _send(sending, params, action.delay, awaited)
+            return _send(sending, params, action.delay, starting)
         case EmitEvent() as emitting:
             return _emit(emitting, params)
         case LogValue() as logging:
@@ -221,9 +225,9 @@ def _meaning(program: Program, action: BoundAction, path: str, awaited: tuple[st
         case StopChild(id):
             return lambda step: step.stop(id(step.args(), params(step)))
         case EnqueueActions(collect):
-            return _enqueue(program, collect, params, path, awaited)
+            return _enqueue(program, collect, params, path, starting)
         case _:
-            assert_never(action.meaning)
+            assert_never(action.implementation)
 
 
 def _params(params: Expression) -> Callable[[StepState], Any]:
@@ -261,27 +265,33 @@ def _raise(raising: RaiseEvent, params: Callable[[StepState], Any], delay: Expre
 
 
 def _send(
-    sending: SendTo, params: Callable[[StepState], Any], delay: Expression | None, awaited: tuple[str, ...]
+    sending: SendTo, params: Callable[[StepState], Any], delay: Expression | None, starting: tuple[str, ...]
 ) -> Perform:
     def perform(step: StepState) -> None:
         args, given = step.args(), params(step)
         event = step.event if sending.event is None else sending.event(args, given)
-        later = delay and delay(args, given)
-        to, whom = _address(step, sending.to(args, given), awaited)
+        computed_delay = delay and delay(args, given)
+        to, kind = _resolve_target(step, sending.to(args, given), starting)
         plain = step.program.implementations.event_to_json(event)
-        step.effects.append(Send(step.next_index, to, plain, sending.id, later, whom))
+        step.effects.append(Send(step.next_index, to, plain, sending.id, computed_delay, kind))
 
     return perform
 
 
-def _address(step: StepState, to: Any, awaited: tuple[str, ...]) -> tuple[str, TargetKind]:
-    """Whom `to` names: a child, itself, its parent, or an instance anywhere by its key."""
+def _resolve_target(step: StepState, to: Any, starting: tuple[str, ...]) -> tuple[str, TargetKind]:
+    """Return the id or address that `to` stands for, and its kind.
+
+    Raises:
+        LookupError: `to` is none of this machine's actors, and the step allows no others.
+    """
     if not isinstance(to, str):
         raise TypeError(f"an event is sent to the id of an actor, not to {to!r}")
     if to in (INTERNAL, PARENT):
         return to, "external"
-    if to in awaited:
+    # Before `children`: an actor that already runs under this id is about to be replaced.
+    if to in starting:
         return to, "starting"
+    # XState knows ids and ``#_id``. System ids are an addition, so they come last and cannot hide a child's id.
     if to in step.children:
         return to, "child"
     child = to.removeprefix("#_")
@@ -325,15 +335,14 @@ def _enqueue(
     collect: Callable[[EnqueueArgs[Any, Any], Any], object],
     params: Callable[[StepState], Any],
     path: str,
-    awaited: tuple[str, ...],
+    starting: tuple[str, ...],
 ) -> Perform:
-    """Collect first, run after: what is enqueued never shows to the function that enqueues it."""
-
+    # Collect first, perform afterwards, as XState does: `collect` must see the context from before all it enqueues.
     def run(step: StepState) -> None:
         resolver, args, enqueued = program.resolver, step.args(), list[Operation]()
 
         def enqueue(action: ActionLike) -> None:
-            enqueued.append(_acting(program, resolver.action(action), path, awaited))
+            enqueued.append(_action_operation(program, resolver.action(action), path, starting))
 
         def check(guard: GuardLike) -> bool:
             return bool(resolver.guard(guard)(args))

@@ -1,11 +1,12 @@
-"""Plans, kept: how a machine reacts is worked out once, and looked up after that.
+"""A cache of plans: how a machine reacts is computed once and then looked up.
 
-To whom an event is offered follows from the configuration and the event's type; what a microstep consists of follows
-from the configuration, the transitions and, where a history node takes part, what the histories remember. Only guards
-and actions have to run each time. `Plans` holds the answers of ``select`` and ``microstep`` to these questions. It
-gives none of its own, so a machine does the same with it and without it.
+The candidates for an event follow from the configuration and the event's type; a microstep's operations follow from the
+configuration, the transitions and, if a history node is involved, the recorded history. Only guards and actions must
+run each time. The cache holds the results of `selection` and `microstep` and decides nothing itself, so a machine
+behaves the same with it and without it.
 
-All instances of a machine share its plans, in whatever threads they run: what is kept is never changed, only dropped.
+All instances of a machine share its cache, across threads and without a lock: entries are never changed once they are
+in it, only dropped, and at worst two threads compute the same one.
 """
 
 from __future__ import annotations
@@ -25,18 +26,19 @@ from settled.step.operations import Operations
 from settled.step.selection import CandidateSet, candidate_set, eventless_candidate_set
 
 MAX_PLANS = 10_000
-"""How many plans a machine keeps. When there are as many, it drops them all: those in use are soon back."""
+"""How many entries a machine's cache may have. When it is full, all are dropped: those in use are soon back."""
 
 EventKind: TypeAlias = "str | tuple[str, ...] | None"
-"""What matters of an event's type: itself, if a descriptor names it; or else the wildcards that do. None: no event."""
+"""The part of an event's type that matters: the type itself if a descriptor names it, or else the matching wildcards.
+None stands for no event."""
 
 
 @frozen(eq=False)
 class Reaction:
-    """What a configuration makes of an event, or of no event: whom it is offered to, and what follows each choice.
+    """How a configuration reacts to a kind of event, or to none: the candidates, and the plan for each selection.
 
-    `quiet` is the configuration that a step leads to, if that is all there is to it: no guard is asked, nothing is
-    done, and the machine comes to rest at once.
+    `direct_target` is the configuration after the step if nothing else happens in it: no guard is called, there are no
+    operations, and no eventless transitions follow.
     """
 
     configuration: Configuration
@@ -47,9 +49,9 @@ class Reaction:
 
 @define(eq=False)
 class PlanCache:
-    """The plans of `program`, at most `limit` of them. With a limit of 0, each is made when it is needed.
+    """The plans of `program`, at most `limit` of them. With a limit of 0, nothing is kept.
 
-    Events whose types no descriptor names are kept as one, however many types there are: a sender cannot fill it up.
+    All event types that no descriptor names share entries, so a sender of ever new types cannot fill the cache.
     """
 
     program: Program
@@ -72,13 +74,15 @@ class PlanCache:
         return self._count
 
     def reaction(self, configuration: Configuration, type: str | None) -> Reaction:
-        """What `configuration` makes of an event of `type`; None asks what it does without an event."""
+        """Return how `configuration` reacts to an event of `type`; with None, to no event."""
         kinds = self._reactions.get(configuration.members)
         reaction = None if kinds is None else kinds.get(type)
         return self._reaction_of_kind(configuration, type) if reaction is None else reaction
 
     def plan(self, reaction: Reaction, transitions: tuple[Transition, ...], history: History) -> Plan:
-        """The microstep that takes `transitions`, one choice of those who were asked."""
+        """Return the plan for taking `transitions`, one of the selections from the candidates of `reaction`."""
+        # Whether the history matters is only known of a plan. So the last one made is kept under the transitions alone,
+        # and if it depends on the history, each is also kept under the history it was made for.
         plan = reaction.plans.get(transitions)
         if plan is not None and plan.depends_on_history:
             plan = reaction.plans.get((transitions, tuple(history.items())))
@@ -91,7 +95,7 @@ class PlanCache:
         return plan
 
     def start(self) -> Plan:
-        """The microstep that enters the machine."""
+        """Return the plan for entering the machine."""
         if self._start is None:
             self._start = plan_start(self.operations)
         return self._start
@@ -120,11 +124,12 @@ class PlanCache:
         return ("special", *wildcards) if self._is_special(type) else wildcards
 
     def _is_special(self, type: str) -> bool:
-        """Whether there may be more to an event of `type` than whom it is offered to."""
+        """Whether the type matters beyond its candidates: it is reserved, or has a class that events convert to."""
         return type == "*" or type.startswith("xstate.") or type in self.program.implementations.events
 
     def _direct_target(self, reaction: Reaction, type: str | None) -> Configuration | None:
         transitions, after = reaction.candidates.unconditional, reaction.configuration
+        # A special type may fail to convert or end the machine, which only the full macrostep does.
         if type is None or transitions is None or self._is_special(type):
             return None
         if transitions:

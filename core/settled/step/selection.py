@@ -1,10 +1,10 @@
-"""Which transitions an event takes, and what each of them leaves.
+"""Select the transitions that an event takes.
 
-The rules are SCXML's, as XState reads them. An event is offered from the inside out: a node may take it only if none
-of its active descendants did. Everything is in document order, of the nodes as of the transitions.
+The rules are SCXML's as XState v5 reads them: candidates are tried from the innermost active nodes outwards, and a node
+is only tried if none of its active descendants took the event.
 
-To whom it is offered follows from the configuration and the event's type alone; only the guards have to be asked each
-time.
+Which transitions are candidates, and in which order, follows from the configuration and the event's type alone, so it
+is computed once and cached (`plan_cache`). Only the guards are called each time.
 """
 
 from __future__ import annotations
@@ -25,63 +25,70 @@ from settled.errors import LogicError
 
 @frozen(eq=False)
 class CandidateSet:
-    """Whom an event is offered to: each of `inner`, and then, if none of them takes it, `candidates` in their order.
+    """The transitions that may take an event: those in `inner` sets, and if none of these does, `own` in order.
 
-    `sure` is what is taken whatever the guards say, or None where they have to be asked.
+    `unconditional` is the selection if it does not depend on any guard, and None if guards have to be called.
     """
 
     inner: tuple[CandidateSet, ...]
-    candidates: tuple[Transition, ...]
+    own: tuple[Transition, ...]
     unconditional: tuple[Transition, ...] | None
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nobody who could take it."""
-        return not self.inner and not self.candidates
+        """Whether there are no candidates at all."""
+        return not self.inner and not self.own
 
 
 def candidate_set(chart: Chart, configuration: Configuration, type: str) -> CandidateSet:
-    """Whom an event of `type` is offered to."""
+    """Return the candidates for an event of `type`.
+
+    Unlike in SCXML, where each leaf searches its own ancestors, a node outside a parallel one is not a candidate as
+    soon as any of the regions takes the event; and within a node, exact descriptors come before wildcards.
+    """
     active = configuration.members
 
     def inside(node: Node) -> CandidateSet:
-        return _joined([inside(child) for child in node.states if child in active], node.candidates(type))
+        # `states` is in document order, and so is the selection: it decides which of two conflicting transitions wins.
+        return _combine([inside(child) for child in node.states if child in active], node.candidates(type))
 
     return inside(chart.root)
 
 
 def eventless_candidate_set(configuration: Configuration) -> CandidateSet:
-    """Who may move on without an event.
+    """Return the candidates for moving on without an event.
 
-    Each leaf asks for itself, so unlike with an event an ancestor's transition may be taken beside an inner one.
+    Here XState does as SCXML does: each leaf searches its own ancestors, so an ancestor's transition may be selected
+    beside one of another leaf. Do not unify this with `candidate_set`.
     """
     chains = (
         tuple(transition for node in (leaf, *leaf.ancestors) for transition in node.always)
         for leaf in configuration.atomic
     )
-    return _joined([_joined([], chain) for chain in chains], ())
+    return _combine([_combine([], chain) for chain in chains], ())
 
 
-def _joined(inner: list[CandidateSet], candidates: tuple[Transition, ...]) -> CandidateSet:
-    """An offer without those who are never asked: they have nothing, or come after one that is sure to take it."""
-    some = tuple(each for each in inner if not each.is_empty)
-    if len(some) == 1:
-        some, candidates = some[0].inner, some[0].candidates + candidates
-    if not some and not candidates:
+def _combine(inner: list[CandidateSet], own: tuple[Transition, ...]) -> CandidateSet:
+    """Return the candidate set without anything that is never tried."""
+    nonempty = tuple(each for each in inner if not each.is_empty)
+    if len(nonempty) == 1:
+        # A single inner set tried before `own` is the same as one longer list.
+        nonempty, own = nonempty[0].inner, nonempty[0].own + own
+    if not nonempty and not own:
         return _NO_CANDIDATES
-    asked = sum(1 for _ in takewhile(lambda candidate: not _is_unconditional(candidate), candidates))
-    own = candidates[: asked + 1]
-    return CandidateSet(some, own, _unconditional(some, own))
+    # Nothing after the first unconditional candidate can be selected.
+    guarded = sum(1 for _ in takewhile(lambda candidate: not _is_unconditional(candidate), own))
+    tried = own[: guarded + 1]
+    return CandidateSet(nonempty, tried, _unconditional(nonempty, tried))
 
 
-def _unconditional(
-    inner: tuple[CandidateSet, ...], candidates: tuple[Transition, ...]
-) -> tuple[Transition, ...] | None:
+def _unconditional(inner: tuple[CandidateSet, ...], own: tuple[Transition, ...]) -> tuple[Transition, ...] | None:
     if any(each.unconditional is None for each in inner):
         return None
-    if taken := dict.fromkeys(transition for each in inner for transition in each.unconditional or ()):
-        return tuple(taken)
-    return candidates if all(map(_is_unconditional, candidates)) else None
+    # Two leaves may select the same transition of a common ancestor; it is taken once.
+    if selected := dict.fromkeys(transition for each in inner for transition in each.unconditional or ()):
+        return tuple(selected)
+    return own if all(map(_is_unconditional, own)) else None
 
 
 _NO_CANDIDATES = CandidateSet((), (), ())
@@ -92,16 +99,21 @@ def _is_unconditional(transition: Transition) -> bool:
 
 
 def select(
-    program: Program, offer: CandidateSet, event: Mapping[str, Any], args: Args[Any, Any]
+    program: Program, candidates: CandidateSet, event: Mapping[str, Any], args: Args[Any, Any]
 ) -> tuple[Transition, ...]:
-    """The transitions that `event` takes, before conflicts between them are resolved; `args` is for their guards."""
-    if offer.unconditional is not None:
-        return offer.unconditional
-    if offer.inner:
-        inner = dict.fromkeys(taken for each in offer.inner for taken in select(program, each, event, args))
-        if inner:
-            return tuple(inner)
-    for transition in offer.candidates:
+    """Return the transitions that `event` takes, before conflicts are resolved. Guards are called with `args`.
+
+    Raises:
+        LogicError: a guard raised. SCXML would treat it as false; XState fails, and so does this.
+    """
+    if candidates.unconditional is not None:
+        return candidates.unconditional
+    if candidates.inner:
+        # Each region selects for itself, so all inner sets are tried; a transition selected twice is taken once.
+        selected = dict.fromkeys(taken for each in candidates.inner for taken in select(program, each, event, args))
+        if selected:
+            return tuple(selected)
+    for transition in candidates.own:
         if transition.route is not None and event.get("to") != transition.route:
             continue
         guard = transition.guard
@@ -116,5 +128,5 @@ def select(
 
 
 def logic_error(program: Program, what: str, path: str, error: Exception) -> LogicError:
-    """What to raise when `what`, which stands at `path` in the config, has raised `error`."""
+    """Return the error to raise when `what`, at `path` in the config, has raised `error`."""
     return LogicError(f"{program.chart.id}: {what} at {path or '(root)'} raised {type(error).__name__}: {error}")

@@ -1,7 +1,7 @@
-"""A macrostep under way: what it has come to so far, and what may be done to it.
+"""The mutable state of one macrostep while it is computed, and the changes that operations may make to it.
 
-This is all that changes while a step is computed, and it is forgotten when the step is over. What is to be done, and
-in which order, is for others to say.
+Nothing else changes during a step, and this is dropped when the step ends or raises. `macrostep` and `microstep` decide
+what to change, and in which order.
 """
 
 from __future__ import annotations
@@ -26,11 +26,21 @@ from settled.step.selection import logic_error
 
 @define(eq=False)
 class StepState:
-    """`snapshot` is where the present microstep began; the context, children and history are what it has come to.
+    """The state of a step.
 
-    `elsewhere`: a name that no actor of this machine has may be that of another one. `is_changed` is whether there is
-    a new snapshot, were it only an equal one: eventless transitions go on until a microstep gives back the very
-    snapshot it was given. `done` holds the snapshot after each microstep, with how many effects there were by then.
+    Attributes:
+        snapshot: the snapshot at the start of the current microstep.
+        first_index: the index of the step's first effect.
+        allow_unknown_targets: whether events may be sent to names that are none of this machine's actors.
+        event: the event being taken, as JSON.
+        typed_event: the same as an instance of its declared class, if it has one.
+        context, children, history: as they are now, within the microstep.
+        effects: the effects so far.
+        microsteps: for each microstep, the snapshot after it and the number of effects by then.
+        queue: the raised events that are still to be taken, in order; None until one is raised.
+        is_changed: whether this microstep makes a new snapshot, even an equal one. Eventless transitions are selected
+            until a microstep returns the same object it was given.
+        output: the machine's output once it is done.
     """
 
     program: Program
@@ -55,28 +65,30 @@ class StepState:
         return self.first_index + len(self.effects)
 
     def args(self) -> Args[Any, Any]:
-        """What logic is called with, here and now."""
+        """Return the arguments for a guard, action or expression at this point of the step."""
         args = self._args
         if args is None:
+            # Cached until the context, the event or the snapshot changes; each method that changes one resets it.
             args = self._args = NewArgs(self.context, self.typed_event, self.snapshot)
         return args
 
     def next_event(self, event: Mapping[str, Any]) -> None:
-        """Go on with `event`."""
+        """Take `event`, which the machine raised, next."""
         self.event, self.typed_event, self._args = event, read_event(self.program, event), None
 
     def finish_microstep(self, snapshot: Snapshot[Any]) -> None:
-        """A microstep is over, and `snapshot` is what it has come to."""
+        """End the current microstep with `snapshot`."""
         self.microsteps.append((snapshot, len(self.effects)))
         self.snapshot, self.is_changed, self._args = snapshot, False, None
 
     def assign(self, changes: Any) -> None:
-        """Change the context by `changes`, a mapping of some of it, or a whole new one of the same class."""
+        """Update the context with `changes`: a mapping of some of its fields, or a new context of the same class."""
         context = self.context
+        # Always a new object: snapshots before this one share the old context.
         if type(context) is dict:
             self.context = {**context, **changes}
         else:
-            self.context = _assigned(context, changes)
+            self.context = _updated(context, changes)
         self.is_changed, self._args = True, None
 
     def raise_(self, event: Mapping[str, Any], id: str | None, delay: timedelta | None) -> None:
@@ -94,7 +106,12 @@ class StepState:
         self.queue.append(event)
 
     def start(self, id: str, child: Child) -> None:
-        """`child` runs from now on as `id`."""
+        """Start `child` as `id`. It replaces a child that runs under the same id.
+
+        Raises:
+            LookupError: another active child has the same system id.
+        """
+        # A pure transition does not check, like XState's. A host routes by system id, so there it must be unique.
         if self.allow_unknown_targets and child.system_id is not None:
             self._check_system_id(child.system_id)
         self.children = {**self.children, id: child}
@@ -108,30 +125,30 @@ class StepState:
                 raise LookupError(f'the system id "{system_id}" is that of the actor "{id}" already')
 
     def stop(self, id: str) -> None:
-        """The actor `id`, if there is one, is forgotten."""
-        known = id in self.children
+        """Stop the actor `id` and remove it; of an unknown id there remains a `Stop` with None, as in XState."""
+        was_running = id in self.children
         self.children = {other: child for other, child in self.children.items() if other != id}
         self.is_changed = True
-        self.effects.append(Stop(self.next_index, id if known else None))
+        self.effects.append(Stop(self.next_index, id if was_running else None))
 
 
-def _assigned(context: Any, changes: Any) -> Any:
-    kind: type[Any] = context.__class__
-    if not attrs.has(kind):
+def _updated(context: Any, changes: Any) -> Any:
+    cls: type[Any] = context.__class__
+    if not attrs.has(cls):
         return {**context, **changes}
-    return changes if isinstance(changes, kind) else evolve(context, **changes)
+    return changes if isinstance(changes, cls) else evolve(context, **changes)
 
 
 def read_event(program: Program, event: Mapping[str, Any]) -> Any:
-    """`event` as logic sees it.
+    """Return `event` as guards and actions see it: an instance of the class declared for its type, if there is one.
 
     Raises:
-        LogicError: it does not fit the class that was declared for its type.
+        LogicError: it does not fit that class.
     """
-    logic = program.implementations
-    if not logic.events:
+    implementations = program.implementations
+    if not implementations.events:
         return event
     try:
-        return logic.read_event(event)
+        return implementations.read_event(event)
     except Exception as error:
         raise logic_error(program, f"reading the event {event['type']}", "events", error) from error
