@@ -1,4 +1,4 @@
-"""The machine that people hold: a config, its logic, and the pure functions over its snapshots."""
+"""A compiled machine and its pure functions over snapshots. It performs no effects and keeps no instance state."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Microstep: TypeAlias = "tuple[Snapshot[C], tuple[Effect, ...]]"
 
 @frozen(eq=False)
 class Machine(Generic[C, E]):
-    """A compiled machine: immutable, and shared by all its instances. `setup` makes it."""
+    """A compiled machine: immutable, and shared by all its instances. `setup(...).machine(...)` makes it."""
 
     config: MachineConfig
     plan_cache: PlanCache
@@ -48,22 +48,22 @@ class Machine(Generic[C, E]):
 
     @property
     def id(self) -> str:
-        """The id of the root, by which instances are found."""
+        """The id of the config's root; the first part of the key of each instance."""
         return self.config.id
 
     @property
     def version(self) -> str | None:
-        """The config's own ``version``."""
+        """The config's ``version``."""
         return self.config.version
 
     @property
     def fingerprint(self) -> str:
-        """A SHA-256 of the config, in hex: another config, another fingerprint."""
+        """The SHA-256 of the config, in hex."""
         return self.config.fingerprint
 
     @property
     def program(self) -> Program:
-        """The chart, each of whose names has its meaning."""
+        """The chart with each of its names resolved to an implementation."""
         return self.plan_cache.program
 
     @property
@@ -73,19 +73,20 @@ class Machine(Generic[C, E]):
 
     @property
     def logic(self) -> Implementations:
-        """What was handed to `setup`."""
+        """The implementations given to `setup`."""
         return self.plan_cache.program.implementations
 
     def without_plans(self) -> Machine[C, E]:
-        """This machine, but working out afresh what each step consists of: slower, and otherwise the same."""
+        """Return a copy that caches no plans: slower, and otherwise the same."""
         return evolve(self, plan_cache=PlanCache(self.program, limit=0))
 
     def initial_transition(
         self, input: Json = None, *, first_index: int = 0, allow_unknown_targets: bool = False
     ) -> tuple[Snapshot[C], tuple[Effect, ...]]:
-        """Start the machine: its first snapshot, and the effects of getting there, numbered from `first_index`.
+        """Start the machine. Return its first snapshot and the effects, numbered from `first_index`.
 
-        What raises at the start gives a snapshot whose status is ``error``, and no effects.
+        If anything raises, the snapshot has the status ``error`` and there are no effects. For `allow_unknown_targets`
+        see `transition`.
         """
         return initial_macrostep(
             self.plan_cache, self.context, input, first_index, allow_unknown_targets=allow_unknown_targets
@@ -96,38 +97,43 @@ class Machine(Generic[C, E]):
     ) -> tuple[Snapshot[C], tuple[Effect, ...]]:
         """Take `event`, a mapping with a ``type`` or an instance of a declared class.
 
-        If nothing takes it, or the machine is not active, the very same snapshot comes back, and no effects. With
-        `elsewhere`, an event may be sent to a name that none of this machine's actors has, and whoever performs the
-        effect must know it; without, that raises, as in XState.
+        Return the next snapshot and the effects, numbered from `first_index`. If nothing takes the event, or the
+        machine is not active, that is the same snapshot object and no effects.
+
+        With `allow_unknown_targets`, the machine may send events to names that none of its actors has; the host that
+        performs the effects has to resolve them. Without it, that raises, as in XState.
 
         Raises:
-            LogicError: a guard, an action or a delay raised; `snapshot` stands.
-            EventError: `event` is no event.
+            LogicError: a guard, an action or a delay raised; `snapshot` stays in force.
+            EventError: `event` is not an event.
         """
         return macrostep(self.plan_cache, snapshot, self._plain(event), first_index, allow_unknown_targets)
 
     def initial_microsteps(self, input: Json = None) -> tuple[Microstep[C], ...]:
-        """The start, microstep by microstep: the snapshot after each, and its effects."""
+        """Start the machine. Return the snapshot after each microstep, and its effects."""
         return initial_microsteps(self.plan_cache, self.context, input)
 
     def microsteps(self, snapshot: Snapshot[C], event: object) -> tuple[Microstep[C], ...]:
-        """What `transition` does, microstep by microstep. Stopping the actors of a machine that ended is not shown."""
+        """Take `event`. Return the snapshot after each microstep, and its effects.
+
+        The final `Stop` effects of a machine that ends belong to no microstep and are left out.
+        """
         return microsteps(self.plan_cache, snapshot, self._plain(event))
 
     def can(self, snapshot: Snapshot[C], event: object) -> bool:
-        """Whether `event` would be taken by a transition that does anything."""
+        """Whether a transition would take `event`, other than one that only forbids it."""
         plain = self._plain(event)
         args = Args(snapshot.context, read_event(self.program, plain), snapshot)
-        offer = self.plan_cache.reaction(snapshot.configuration, plain["type"]).candidates
-        return any(not transition.is_forbidding for transition in select(self.program, offer, plain, args))
+        candidates = self.plan_cache.reaction(snapshot.configuration, plain["type"]).candidates
+        return any(not transition.is_forbidding for transition in select(self.program, candidates, plain, args))
 
     def resolve_state(self, value: StateValue, context: object = ABSENT) -> Snapshot[C]:
-        """A snapshot in `value`, completed by default, as if the machine had just come to rest there.
+        """Return a snapshot in the state `value`, with defaults where it is partial, as if a step had just ended there.
 
-        Without `context` it is the config's own.
+        `context` is the config's own unless given.
 
         Raises:
-            RecordError: there is no such state, or the context does not fit.
+            RecordError: there is no such state, or the context does not fit the declared class.
         """
         try:
             configuration = self.chart.resolve(value)
@@ -137,17 +143,17 @@ class Machine(Generic[C, E]):
         return Snapshot(configuration, own, "done" if configuration.is_final(self.chart.root) else "active")
 
     def to_json(self, snapshot: Snapshot[C]) -> dict[str, Json]:
-        """`snapshot` in XState's persisted form.
+        """Return `snapshot` in XState's persisted form.
 
         Raises:
             LogicError: the context is not JSON; the message says where in it.
         """
-        return to_json(snapshot, self._named(self.logic.context_to_json, snapshot.context))
+        return to_json(snapshot, self._convert(self.logic.context_to_json, snapshot.context))
 
     def migrate(self, data: Mapping[str, Any], version: str | None) -> Mapping[str, Any]:
-        """A snapshot's JSON, written by this machine's `version`, as the present version would have written it.
+        """Convert a snapshot's JSON, written by the `version` of this machine, to the current version.
 
-        The registered migrations from that version on are applied in their order; with none of them, `data` stays.
+        The registered migrations from that version on are applied in order; if there are none, `data` is returned.
 
         Raises:
             LogicError: a migration raised.
@@ -155,38 +161,43 @@ class Machine(Generic[C, E]):
         return migrated(self.logic, self.id, data, version)
 
     def knows_version(self, version: str | None) -> bool:
-        """Whether it is this machine's own, one that its migrations start from, or from before there were versions."""
+        """Whether `version` is this machine's own, one that a migration starts from, or None (unversioned)."""
         return knows_version(self.logic, self.version, version)
 
     def keeps_timers(self, version: str | None) -> bool:
-        """Whether a migration on the way from `version` lets running delays keep their time."""
+        """Whether a migration on the way from `version` keeps the due times of running delays."""
         return keeps_timers(self.logic, version)
 
     def from_json(self, data: Mapping[str, Any]) -> Snapshot[C]:
-        """The snapshot that `to_json`, or XState's ``getPersistedSnapshot``, has written.
+        """Read a snapshot that `to_json` or XState's ``getPersistedSnapshot`` has written.
 
         Raises:
-            RecordError: it is none of this machine; the message says where.
+            RecordError: `data` is not a snapshot of this machine; the message says where.
         """
         failed = is_object(data) and data.get("status") == "error"
-        return from_json(self.chart, data, self._read_last_context if failed else self._read_context)
+        return from_json(self.chart, data, self._read_context_or_json if failed else self._read_context)
 
     def dump(self, snapshot: Snapshot[C]) -> str:
-        """`to_json` as text."""
+        """Return the text of `to_json`.
+
+        Raises:
+            LogicError: the context is not JSON.
+        """
         try:
             return self.snapshot_text.write(snapshot)
         except Exception as error:
             raise LogicError(f"{self.id}: {error}") from error
 
     def load(self, text: str) -> Snapshot[C]:
-        """The snapshot that `dump` has written.
+        """Read a snapshot that `dump` has written.
 
         Raises:
-            RecordError: `text` is no JSON, or no snapshot of this machine.
+            RecordError: `text` is not JSON, or not a snapshot of this machine.
         """
-        known = self.snapshot_text.read(text)
-        if known is not None:
-            return known
+        # The fast path: it reads only text of configurations that it has learned below, and only as `dump` writes it.
+        snapshot = self.snapshot_text.read(text)
+        if snapshot is not None:
+            return snapshot
         try:
             data = parse(text)
         except ValueError as error:
@@ -196,21 +207,22 @@ class Machine(Generic[C, E]):
         return snapshot
 
     def admit(self, event: object) -> Mapping[str, Json]:
-        """`event`, which comes from outside, as a JSON object this machine can be sent.
+        """Check an `event` from outside and return it as a JSON object.
 
         Raises:
-            EventError: it has no type, is not JSON, does not fit the class declared for its type, or takes a name
-                that only the machine itself may use.
+            EventError: it has no type, is not JSON, does not fit the class declared for its type, or has a type that is
+                reserved for the machine itself.
         """
         plain = self.logic.event_to_json(event)
         type = cast("str", plain["type"])
+        # A forged ``xstate.done.actor.*`` would pass for the result of an actor.
         if (type.startswith("xstate.") and type != ROUTE) or type == "*":
             raise EventError(f'an event from outside cannot have the type "{type}"')
         self.logic.admit(plain)
         return plain
 
     def actor(self, src: str) -> Actor | Machine[Any, Any]:
-        """What `src` names, a function always as an `Actor`.
+        """Return the actor registered as `src`: a machine, or an `Actor`, which wraps a plain function.
 
         Raises:
             LogicError: no actor has that name.
@@ -223,26 +235,26 @@ class Machine(Generic[C, E]):
         return found if is_machine(found) else Actor(found)
 
     def check(self) -> tuple[Finding, ...]:
-        """What is surely wrong with the machine, in document order; ``docs/findings.md`` explains each finding."""
-        # Who only runs a machine need not load what looks for its faults.
+        """Return the mistakes found in the machine, in document order; ``docs/findings.md`` explains each finding."""
+        # Imported here so that running a machine does not load the analysis.
         from settled.analysis.check import check  # noqa: PLC0415
 
         return check(self.chart, self.program)
 
     def bind(self, execute: Execute, snapshot: Snapshot[C], call: Call) -> Callable[[], object]:
-        """The custom action of `execute` as a function without arguments, for a host to call.
+        """Return the custom action of `execute` as a function without arguments, for a host to call.
 
-        `snapshot` is the one after the step. The call returns whatever the action does: a coroutine, if it is async.
+        `snapshot` is the one after the step. The function returns the action's own result: a coroutine if it is async.
 
         Raises:
-            LogicError: there is no such action any more, or its context or event no longer fits.
+            LogicError: there is no such action any more, or its context or event no longer fits its declared class.
         """
         function = self.program.customs.get(execute.type)
         if function is None:
             raise LogicError(f'{self.id}: no action is registered as "{execute.type}"')
         args: ActionArgs[Any, Any] = ActionArgs(
-            context=self._named(self.logic.read_context, execute.context),
-            event=self._named(self.logic.read_event, execute.event),
+            context=self._convert(self.logic.read_context, execute.context),
+            event=self._convert(self.logic.read_event, execute.event),
             state=snapshot,
             call=call,
         )
@@ -259,14 +271,14 @@ class Machine(Generic[C, E]):
         except Exception as error:
             raise RecordError(f"{self.id}: the context does not fit: {'; '.join(reasons(error, 'context'))}") from error
 
-    def _read_last_context(self, plain: object) -> C:
-        """The context of a machine that is in error, perhaps because there never was a fitting one."""
+    def _read_context_or_json(self, plain: object) -> C:
+        # A machine may be in error because its context never fitted the declared class; it must still be readable.
         try:
             return self._read_context(plain)
         except RecordError:
             return cast("C", plain)
 
-    def _named(self, convert: Callable[[Any], Any], value: object) -> Any:
+    def _convert(self, convert: Callable[[Any], Any], value: object) -> Any:
         try:
             return convert(value)
         except Exception as error:

@@ -1,10 +1,10 @@
-"""`setup`: what the names in a config mean; and what makes a machine of the two."""
+"""`setup`: register the implementations of the names in a config, then compile a config that uses them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast, overload
+from typing import Any, Generic, TypeAlias, cast, overload
 
 from attrs import frozen
 
@@ -19,17 +19,13 @@ from settled.chart.migrations import Migrate, Migration
 from settled.chart.program import compile_program
 from settled.chart.snapshot_text import SnapshotText
 from settled.errors import DefinitionError, DefinitionProblem
-from settled.step.plan_cache import PlanCache
-
-if TYPE_CHECKING:
-    pass
-
 from settled.machine import C, E, Machine
+from settled.step.plan_cache import PlanCache
 
 
 @frozen
 class Setup(Generic[C, E]):
-    """Logic that waits for its config."""
+    """The implementations of a machine, without its config."""
 
     implementations: Implementations
 
@@ -37,25 +33,25 @@ class Setup(Generic[C, E]):
         """Compile `config`, an XState v5 config as JSON text or as a mapping.
 
         Raises:
-            DefinitionError: with every fault in the config and in the logic it names.
+            DefinitionError: with every problem in the config and in the implementations it names.
         """
         read_config = config_from(config if isinstance(config, str) else cast("Mapping[str, Any]", config))
         program = compile_program(read_config, self.implementations)
-        context = cast("C", _own_context(read_config, self.implementations))
+        context = cast("C", _initial_context(read_config, self.implementations))
         return Machine(read_config, PlanCache(program), context, SnapshotText(program.chart, self.implementations))
 
 
-def _own_context(config: MachineConfig, logic: Implementations) -> Any:
-    if logic.create_context is not None:
-        return {}
+def _initial_context(config: MachineConfig, implementations: Implementations) -> Any:
+    if implementations.create_context is not None:
+        return {}  # unused: `create_context` is called at each start
     try:
-        return logic.read_context(config.context)
+        return implementations.read_context(config.context)
     except Exception as error:
-        faults = [DefinitionProblem("context", reason, _CONTEXT) for reason in reasons(error, "context")]
-        raise DefinitionError(faults) from error
+        problems = [DefinitionProblem("context", reason, _CONTEXT_REMEDY) for reason in reasons(error, "context")]
+        raise DefinitionError(problems) from error
 
 
-_CONTEXT = "Give the config a context of the declared class, or setup() a create_context."
+_CONTEXT_REMEDY = "Give the config a context of the declared class, or setup() a create_context."
 
 
 GuardImpl: TypeAlias = (
@@ -107,18 +103,18 @@ def setup(
     delays: Mapping[str, DelayImpl[Any]] | None = None,
     migrations: Mapping[str, Migrate | Migration] | None = None,
 ) -> Setup[Any, Any]:
-    """Give names their meaning; ``.machine(config)`` then compiles a config that uses them.
+    """Register implementations by name; ``.machine(config)`` then compiles a config that uses them.
 
     Args:
-        context: an attrs class of the context, which cattrs reads and writes. Without it, a context is a JSON object.
-        create_context: makes the first context from the input, in the place of the config's own.
-        events: attrs classes of events, by type; such an event is refused unless it fits.
-        guards: functions of `Args` (and params), or what `and_` and the like make.
-        actions: functions of `ActionArgs` (and params), which a host runs, or what `assign` and the like make.
-        actors: functions of an input and a `Call`, what `actor` makes of them, or machines.
+        context: an attrs class of the context, converted with cattrs. Without it, a context is a JSON object.
+        create_context: a function that creates the initial context from the input, instead of the config's own.
+        events: attrs classes of events, by type; an event of such a type that does not fit its class is invalid.
+        guards: functions of `Args` (and params), or results of `and_`, `or_`, `not_` and `state_in`.
+        actions: functions of `ActionArgs` (and params), which a host runs, or results of `assign`, `raise_` and others.
+        actors: functions of an input and a `Call`, results of `actor`, or machines.
         delays: durations, milliseconds, or functions of `Args` that return one.
-        migrations: by version, from the oldest on: what makes of a stored snapshot of that version one of the next, a
-            function or a `Migration`.
+        migrations: by version, oldest first: a function or a `Migration` that converts a stored snapshot of that
+            version to the next.
     """
     return Setup(
         Implementations(

@@ -1,8 +1,8 @@
-"""Settledness, and the way to the next settled configuration.
+"""Run a machine from one settled configuration to the next, without I/O.
 
-A machine rests only where it is settled: nothing inside it can move it on, so it may be stored and forgotten until
-the world speaks again. On the way there it takes, in order, the events it sends to itself; where those run out and
-it is still not settled, it waits for one of its function actors or for a timer.
+A machine is settled if nothing inside it can move it on, so that it can be stored until the next message arrives.
+Until then it takes the events that it sends to itself, in order. If those run out and it is not settled, it waits
+for one of its function actors or for a timer.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ from settled.step.effects import Effect, Invoke, Send, Stop
 C = TypeVar("C")
 
 MAX_OWN_EVENTS = 10_000
-"""How many events a machine may send itself without coming to rest, before that counts as an endless loop."""
+"""How many events a machine may send itself within one turn before that counts as an endless loop."""
 
 
 @frozen
 class Progress:
-    """How far a machine has come: its snapshot, its own events still to be taken, the effects so far, in order.
+    """How far a machine has come within a turn.
 
-    `index` is the number of the next effect. `steps` are the snapshots after each step, with how many effects there
-    were by then.
+    `inbox` are the events it has sent itself and has still to take; `effects` are those still to be performed, in
+    order. `index` is the index of the next effect. `steps` has the snapshot after each step, and how many of `effects`
+    there were by then.
     """
 
     snapshot: Snapshot[Any]
@@ -43,32 +44,36 @@ class Progress:
     steps: tuple[tuple[Snapshot[Any], int], ...] = ()
 
     def effects_performed(self) -> Progress:
-        """The same, with all effects so far performed."""
+        """Return a copy without the effects so far, for a caller that has performed them."""
         return evolve(self, effects=(), steps=())
 
 
 def initial_progress(machine: Machine[Any, Any], input: Json = None) -> Progress:
-    """The initial step."""
+    """Start `machine`."""
     snapshot, effects = machine.initial_transition(input, allow_unknown_targets=True)
     return _advanced(machine, Progress(snapshot), snapshot, effects)
 
 
 def take_event(machine: Machine[Any, Any], progress: Progress, event: Json, *, is_detached: bool = False) -> Progress:
-    """One step: `event` on top of `progress`.
+    """Take `event` in one step.
 
-    The report of an actor also marks that actor as ended. With `is_parting` it does not: the machine has stopped that
-    actor before its report came.
+    The result of an actor also marks that actor as done or failed. With `is_detached` it does not: the machine stopped
+    that actor before its result came, and another may run under the same id by now.
+
+    Raises:
+        LogicError: a guard, an action or a delay raised, or the step does not end.
+        EventError: no machine can take the event.
     """
-    snapshot = progress.snapshot if is_detached else _with_report(progress.snapshot, event)
+    snapshot = progress.snapshot if is_detached else _with_result(progress.snapshot, event)
     after, effects = machine.transition(snapshot, event, first_index=progress.index, allow_unknown_targets=True)
     return _advanced(machine, progress, after, effects)
 
 
 def drain_inbox(machine: Machine[Any, Any], progress: Progress) -> Progress:
-    """Take the machine's own events until none is left; those of a machine that ended are dropped.
+    """Take the events that the machine has sent itself until none is left. A machine that has ended drops them.
 
     Raises:
-        LogicError: it never stops sending itself events.
+        LogicError: it does not stop sending itself events, or one of them fails.
     """
     for _ in range(MAX_OWN_EVENTS):
         if progress.snapshot.status != "active":
@@ -88,22 +93,24 @@ def settle(
     """Run `machine` to its next settled configuration; without a snapshot, start it with `event` as its input.
 
     Yields:
-        Each `Progress`: perform its effects in their order. Send in, while there are any, the result of one function
-        actor as `done_event` or `error_event`, or the event of a timer. After the last, the generator returns.
+        A `Progress` whose effects are to be performed in order. Send in the result of one function actor as
+        `done_event` or `error_event`, or the event of a timer. The last `Progress` is settled: after it the generator
+        returns the snapshot.
     """
     progress = initial_progress(machine, event) if snapshot is None else take_event(machine, Progress(snapshot), event)
     progress = drain_inbox(machine, progress)
     while not is_settled(machine, progress.snapshot):
-        report = yield progress
-        progress = drain_inbox(machine, take_event(machine, progress.effects_performed(), report))
+        result = yield progress
+        progress = drain_inbox(machine, take_event(machine, progress.effects_performed(), result))
     yield progress
     return progress.snapshot
 
 
 def fold(machine: Machine[C, Any], events: Iterable[Json], input: Json = None) -> Snapshot[C]:
-    """The snapshot after `events`, in order, each exactly once: what any instance must come to, whatever happened.
+    """Return the snapshot after taking each of `events` exactly once, in order.
 
-    `events` are all that the instance accepted, the reports of its actors and its timers included.
+    This is the specification of an instance's snapshot, whatever crashed or was redelivered on the way. `events` are
+    all that the instance accepted, including the results of its actors and the events of its timers.
     """
     progress = drain_inbox(machine, initial_progress(machine, input))
     for event in events:
@@ -114,13 +121,14 @@ def fold(machine: Machine[C, Any], events: Iterable[Json], input: Json = None) -
 
 
 def is_settled(machine: Machine[Any, Any], snapshot: Snapshot[Any]) -> bool:
-    """Whether `snapshot` waits for the outside world: no function actor runs, and every active node may rest.
+    """Whether `snapshot` waits for the outside world: no function actor runs, and all active leaves may rest.
 
-    A machine that uses none of the tags ``settled``, ``resolve`` and ``reject`` rests wherever nothing is pending.
+    A leaf may rest if it is final, if it or an ancestor has one of the tags ``settled``, ``resolve`` and ``reject``, or
+    if one of these invokes a machine that is running. In a machine without any such tag all leaves may rest.
     """
     if snapshot.status != "active":
         return True
-    if snapshot.children and any(_runs_here(machine, child) for child in snapshot.children.values()):
+    if snapshot.children and any(_is_running_function(machine, child) for child in snapshot.children.values()):
         return False
     return not uses_settled_tags(machine.chart) or all(
         _may_rest(machine, snapshot, leaf) for leaf in snapshot.configuration.atomic
@@ -128,18 +136,19 @@ def is_settled(machine: Machine[Any, Any], snapshot: Snapshot[Any]) -> bool:
 
 
 def done_event(child: str, output: Json) -> Mapping[str, Json]:
-    """What a machine is told when the actor `child` has succeeded."""
+    """Return the event by which a machine learns that its actor `child` has succeeded with `output`."""
     return {"type": f"xstate.done.actor.{child}", "output": output, "actorId": child}
 
 
 def error_event(child: str, error: Json) -> Mapping[str, Json]:
-    """What a machine is told when the actor `child` has failed."""
+    """Return the event by which a machine learns that its actor `child` has failed with `error`."""
     return {"type": f"xstate.error.actor.{child}", "error": error, "actorId": child}
 
 
 def _advanced(
     machine: Machine[Any, Any], progress: Progress, snapshot: Snapshot[Any], effects: tuple[Effect, ...]
 ) -> Progress:
+    # Counted before any effect is dropped: the index is part of idempotency keys, and must be XState's.
     index, inbox, all_effects = progress.index + len(effects), progress.inbox, progress.effects
     if effects:
         effects = without_unstarted_actors(effects)
@@ -149,37 +158,37 @@ def _advanced(
 
 
 def without_unstarted_actors(effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
-    """The `effects` of one step without those that come to nothing.
+    """Return the `effects` of one step without the actors that it both started and stopped.
 
-    Actors start where a step ends. So one that is stopped by the step that asked for it never starts, and what it was
-    sent meanwhile is heard by nobody.
+    Actors start after a step, so these never start. Their `Invoke`, their `Stop` and what was sent to them between are
+    dropped.
     """
     if not any(isinstance(effect, Invoke) for effect in effects):
         return effects
-    awaiting, starting, gone = dict[str, list[int]](), dict[str, list[int]](), set[int]()
-    for place, effect in enumerate(effects):
+    # Positions in `effects`: of sends that precede their target's Invoke, and of all that concerns a started actor.
+    early, starting, dropped = dict[str, list[int]](), dict[str, list[int]](), set[int]()
+    for position, effect in enumerate(effects):
         match effect:
             case Send(to=to, target_kind="starting"):
-                awaiting.setdefault(to, []).append(place)
+                early.setdefault(to, []).append(position)
+            # Without an Invoke in this step, it is for an actor that was running before, and stays even if that stops.
             case Send(to=to, target_kind="child") if to in starting:
-                starting[to].append(place)
+                starting[to].append(position)
             case Invoke(id=id):
-                starting[id] = [*awaiting.pop(id, ()), place]
+                starting[id] = [*early.pop(id, ()), position]
             case Stop(id=str(id)) if id in starting:
-                gone.update(starting.pop(id), {place})
+                dropped.update(starting.pop(id), {position})
             case _:
                 pass
-    return tuple(effect for place, effect in enumerate(effects) if place not in gone) if gone else effects
+    return tuple(effect for position, effect in enumerate(effects) if position not in dropped) if dropped else effects
 
 
 def _own_events(machine: Machine[Any, Any], effect: Effect) -> tuple[Json, ...]:
-    """Return the events that `effect` makes the machine take before its turn ends.
-
-    Of a function there is nothing to be seen but that it runs.
-    """
+    """Return the events that `effect` makes the machine take before its turn ends."""
     match effect:
         case Send() if is_to_self(effect):
             return (effect.event,)
+        # The only snapshot of a function is that it runs.
         case Invoke(id=id, sync=True) if not isinstance(machine.actor(effect.src), Machine):
             return (snapshot_event(id, {"status": "active", "input": effect.input}),)
         case _:
@@ -187,30 +196,30 @@ def _own_events(machine: Machine[Any, Any], effect: Effect) -> tuple[Json, ...]:
 
 
 def snapshot_event(child: str, snapshot: Json) -> Mapping[str, Json]:
-    """Make the event that tells a listening machine that its actor `child` has come to `snapshot`."""
+    """Return the event by which a machine learns that its actor `child` has reached `snapshot`."""
     return {"type": f"{SNAPSHOT}{child}", "snapshot": snapshot}
 
 
 def is_to_self(effect: Send) -> bool:
-    """Whether the machine sends this to itself without a delay: then it is taken before the turn ends."""
+    """Whether the machine sends this to itself without a delay, so that it is taken before the turn ends."""
     return effect.to == INTERNAL and effect.delay is None
 
 
 SNAPSHOT = "xstate.snapshot."
-"""The prefix of the types of events that bring the snapshots of actors."""
+"""The prefix of the types of the events that carry snapshots of actors."""
 
 
-def _with_report(snapshot: Snapshot[Any], event: Json) -> Snapshot[Any]:
+def _with_result(snapshot: Snapshot[Any], event: Json) -> Snapshot[Any]:
     if not snapshot.children or not isinstance(event, Mapping):
         return snapshot
     id, child = event.get("actorId"), snapshot.children.get(str(event.get("actorId")))
     if child is None:
         return snapshot
-    reported = _reported(child, str(event.get("type")), event)
-    return evolve(snapshot, children={**snapshot.children, str(id): reported})
+    ended = _ended(child, str(event.get("type")), event)
+    return evolve(snapshot, children={**snapshot.children, str(id): ended})
 
 
-def _reported(child: Child, type: str, event: Mapping[str, Json]) -> Child:
+def _ended(child: Child, type: str, event: Mapping[str, Json]) -> Child:
     if type.startswith("xstate.done.actor."):
         return evolve(child, status="done", output=event.get("output"))
     if type.startswith("xstate.error.actor."):
@@ -218,17 +227,17 @@ def _reported(child: Child, type: str, event: Mapping[str, Json]) -> Child:
     return child
 
 
-def _runs_here(machine: Machine[Any, Any], child: Child) -> bool:
+def _is_running_function(machine: Machine[Any, Any], child: Child) -> bool:
     return child.status == "active" and not isinstance(machine.actor(child.src), Machine)
 
 
 def _may_rest(machine: Machine[Any, Any], snapshot: Snapshot[Any], leaf: Node) -> bool:
     return leaf.type == "final" or any(
-        has_settled_tag(node) or _waits_for_a_machine(machine, snapshot, node) for node in (leaf, *leaf.ancestors)
+        has_settled_tag(node) or _is_waiting_for_machine(machine, snapshot, node) for node in (leaf, *leaf.ancestors)
     )
 
 
-def _waits_for_a_machine(machine: Machine[Any, Any], snapshot: Snapshot[Any], node: Node) -> bool:
+def _is_waiting_for_machine(machine: Machine[Any, Any], snapshot: Snapshot[Any], node: Node) -> bool:
     children = (snapshot.children.get(invoke.id) for invoke in node.invoke)
     return any(
         child.status == "active" and isinstance(machine.actor(child.src), Machine) for child in children if child
