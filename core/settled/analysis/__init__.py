@@ -1,4 +1,4 @@
 """Find mistakes in a machine before it runs.
 
-It reads charts and programs; it neither takes steps nor knows what is stored.
+It reads charts and programs; it neither takes steps nor knows about stored records.
 """

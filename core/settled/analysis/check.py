@@ -1,7 +1,7 @@
-"""Checks: what is surely wrong with a machine, found before anything runs.
+"""Run all checks on a machine: static analysis that finds mistakes before anything runs.
 
-A check looks at the chart, and at logic where that is at hand; it runs none of it. What it cannot be sure of it does
-not tell, or tells as a warning that says what it would take to be wrong. ``docs/findings.md`` explains each finding.
+Checks read the chart and, where available, the program; they never call an implementation. A check reports only what is
+certain, or else gives a warning that says on what it depends. ``docs/findings.md`` explains each finding.
 """
 
 from __future__ import annotations
@@ -45,17 +45,18 @@ CHECKS: tuple[Check, ...] = (
     never_done,
     no_snapshots,
 )
-"""What is asked of each node that can be entered."""
+"""The checks of each node that can be entered."""
 
 
 def check(chart: Chart, program: Program | None = None) -> tuple[Finding, ...]:
-    """All findings of `chart`, in document order; with `program`, what its names mean is looked at too."""
+    """Return all findings of `chart`, in document order. With `program`, its implementations are considered too."""
     return tuple(_findings(analysis_model(chart, program)))
 
 
-def _findings(known: AnalysisModel) -> Iterator[Finding]:
-    for node in known.chart.nodes:
-        checks = CHECKS if node in known.reach.all else (unreachable,)
+def _findings(model: AnalysisModel) -> Iterator[Finding]:
+    for node in model.chart.nodes:
+        # Other findings about a node that is never entered would only repeat that.
+        checks = CHECKS if node in model.reach.all else (unreachable,)
         for each in checks:
-            yield from each(known, node)
-    yield from declared_event_not_taken(known)
+            yield from each(model, node)
+    yield from declared_event_not_taken(model)

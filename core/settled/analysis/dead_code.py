@@ -1,4 +1,4 @@
-"""Checks for what is written down and never happens."""
+"""Checks for unreachable nodes, transitions that are never taken and events that nothing takes."""
 
 from __future__ import annotations
 
@@ -11,49 +11,46 @@ from settled.chart.reachability import can_be_done
 
 
 def unreachable(model: AnalysisModel, node: Node) -> Iterator[Finding]:
-    """A node that is never entered. What is inside of one that is never entered is not told too."""
+    """Find a node that is never entered; of its descendants nothing is reported."""
     if node in model.reach.all or node.parent not in model.reach.all:
         return
     if node.type == "history":
-        problem, remedy = f"no transition targets the history {quoted(node)}", "Target it, or take it out."
+        problem, remedy = f"no transition targets the history {quoted(node)}", "Target it, or remove it."
     else:
         problem = f"no transition leads to {quoted(node)}, and it is not initial"
-        remedy = f"Target it from a transition, make it the initial state of {quoted(node.parent)}, or take it out."
+        remedy = f"Target it from a transition, make it the initial state of {quoted(node.parent)}, or remove it."
     yield Finding(code="unreachable", severity="warning", path=node.path, problem=problem, remedy=remedy)
 
 
 def shadowed(model: AnalysisModel, node: Node) -> Iterator[Finding]:
-    """A transition that is never taken, because one before it always is."""
+    """Find transitions that are never taken, because an earlier one always is."""
     for shadow in model.shadows:
         if shadow.later.source is not node:
             continue
-        alike = _alike(model, shadow)
-        if len(alike) < 2:
+        same_name = _shadows_of_same_guard(model, shadow)
+        if len(same_name) < 2:
             has = "has no guard" if shadow.earlier.guard is None else "has the same guard"
             yield Finding(
                 code="shadowed",
                 severity="warning",
                 path=shadow.later.path,
                 problem=f"never taken: {shadow.earlier.path} comes first and {has}",
-                remedy="Guards are asked in order: guard the earlier one, put it last, or take one of them out.",
+                remedy="Transitions are tried in order: guard the earlier one, put it last, or remove one of them.",
             )
-        elif shadow is alike[0]:
+        elif shadow is same_name[0]:
             yield Finding(
                 code="shadowed",
                 severity="advice",
                 path=shadow.later.path,
-                problem=f'the guard "{shadow.name}" was asked before for the same event, here and in '
-                f"{len(alike) - 1} more of the transitions: it seems to stand for many",
-                remedy="Give each guard a name of its own. If it is one, these transitions are never taken.",
+                problem=f'an earlier transition for the same event has the guard "{shadow.name}" too, here and in '
+                f"{len(same_name) - 1} more cases: the name seems to stand for several guards",
+                remedy="Give each guard a name of its own. If it is one guard, these transitions are never taken.",
             )
 
 
-def _alike(model: AnalysisModel, shadow: Shadow) -> list[Shadow]:
-    """All that the guard of `shadow` makes look so, if it may be a placeholder.
-
-    Exports call every inline guard by one name. That happens again and again, and only without logic: with it,
-    a name has one meaning.
-    """
+def _shadows_of_same_guard(model: AnalysisModel, shadow: Shadow) -> list[Shadow]:
+    # XState's exports give all inline guards the same name, so without implementations a name that shadows several
+    # transitions is probably such a placeholder. With implementations, a name stands for exactly one guard.
     if model.program is not None or shadow.name is None:
         return []
     return [each for each in model.shadows if each.name == shadow.name]
@@ -63,7 +60,7 @@ _DONE = "xstate.done.state."
 
 
 def never_done(model: AnalysisModel, node: Node) -> Iterator[Finding]:
-    """What waits for an end that does not come: of a node, or of a machine that is invoked."""
+    """Find each ``onDone`` of a node or an invoked machine that can never be done."""
     for descriptor, transitions in node.on.items():
         if transitions and descriptor.startswith(_DONE) and not descriptor.endswith("*"):
             yield from _never_done(model, descriptor.removeprefix(_DONE), transitions)
@@ -73,25 +70,25 @@ def never_done(model: AnalysisModel, node: Node) -> Iterator[Finding]:
                 code="never-done",
                 severity="warning",
                 path=f"{path_of(invocation)}.onDone",
-                problem=f'never taken: the machine "{invocation.src}" has no end',
-                remedy="Give it a final state at its top, or take the onDone out.",
+                problem=f'never taken: the machine "{invocation.src}" can never be done',
+                remedy="Give it a final state at its top level, or remove the onDone.",
             )
 
 
-SILENT = frozenset({"function", "machine", "unknown"})
-"""The kinds of actors (`Survey.kind`) that tell whoever invokes them nothing before their end."""
+KINDS_WITHOUT_SNAPSHOTS = frozenset({"function", "machine", "unknown"})
+"""The kinds of actors (`AnalysisModel.kind`) that report no snapshots to the machine that invokes them."""
 
 
 def no_snapshots(model: AnalysisModel, node: Node) -> Iterator[Finding]:
-    """Find each ``onSnapshot`` of an actor that shows no snapshots."""
+    """Find each ``onSnapshot`` of an actor that reports no snapshots."""
     for invocation in node.invoke:
-        if invocation.sync and model.kind(invocation) in SILENT:
+        if invocation.sync and model.kind(invocation) in KINDS_WITHOUT_SNAPSHOTS:
             yield Finding(
                 code="no-snapshots",
                 severity="warning",
                 path=f"{path_of(invocation)}.onSnapshot",
-                problem=f'never taken: "{invocation.id}" shows nothing of itself before its end',
-                remedy="Let a machine tell its parent with xstate.sendParent, use onDone, or take the onSnapshot out.",
+                problem=f'never taken: "{invocation.id}" reports nothing before it ends',
+                remedy="Let a machine send events with xstate.sendParent, use onDone, or remove the onSnapshot.",
             )
 
 
@@ -116,31 +113,34 @@ def _why_never_done(id: str, node: Node | None) -> tuple[str, str]:
         case _ if node.parent is None and can_be_done(node):
             return (
                 "when the root is done, the machine ends",
-                "Put the states of the root into one, and that one's onDone.",
+                "Nest the states of the root in one state, and use the onDone of that.",
             )
         case "compound":
             return f"no child of {quoted(node)} is final", 'Give one of its children "type": "final".'
         case "parallel":
             return f"not all regions of {quoted(node)} can be done", "Give each region a final child."
         case _:
-            return f"{quoted(node)} has no states that could be done", 'Use "always", "after" or an invoke\'s onDone.'
+            return (
+                f"{quoted(node)} has no child states that could be done",
+                'Use "always", "after" or an invoke\'s onDone.',
+            )
 
 
 def event_not_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
-    """An event that the machine sends itself, for nobody."""
-    for self_event in model.self_event:
+    """Find events that the machine sends itself and that no transition takes."""
+    for self_event in model.self_events:
         if self_event.node is node and self_event.type is not None and not _is_taken(model, self_event.type):
             yield Finding(
                 code="event-not-taken",
                 severity="warning",
                 path=self_event.action.path,
                 problem=f'the machine sends itself "{self_event.type}" here, which no transition takes',
-                remedy=f'Give a state an "on" for "{self_event.type}", or take the action out.',
+                remedy=f'Give a state an "on" for "{self_event.type}", or remove the action.',
             )
 
 
 def declared_event_not_taken(model: AnalysisModel) -> Iterator[Finding]:
-    """An event that has a class, and no transition."""
+    """Find events that have a declared class and that no transition takes."""
     for type in model.program.implementations.events if model.program else ():
         if not _is_taken(model, type):
             yield Finding(
@@ -148,7 +148,7 @@ def declared_event_not_taken(model: AnalysisModel) -> Iterator[Finding]:
                 severity="warning",
                 path=f"events.{type}",
                 problem=f'setup() declares "{type}", which no transition takes',
-                remedy=f'Give a state an "on" for "{type}", or take the declaration out.',
+                remedy=f'Give a state an "on" for "{type}", or remove the declaration.',
             )
 
 

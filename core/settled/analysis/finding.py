@@ -1,8 +1,8 @@
-"""A finding: what can be seen to be wrong with a machine before anything runs.
+"""Findings: the mistakes that static analysis can see in a machine.
 
-An error is a machine that would stop at that place. A warning is one that works, but surely not as it was meant, or
-one that would stop if logic that is not at hand means what it seems to mean. Advice is about one that works as it is
-written, and may well be meant so.
+An error means that the machine would stop at that point. A warning means that it works but certainly not as intended,
+or that it would stop if a name whose implementation is not known does what it seems to. Advice is about something that
+works as written and may well be intended.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Code: TypeAlias = Literal[
 
 @frozen
 class Finding:
-    """One thing wrong with a machine: where (a path such as ``states.form``), what, and the remedy.
+    """One mistake in a machine: `path` is its place in the config, such as ``states.form``.
 
-    `code` names the kind, and is the heading in ``docs/findings.md`` that explains it.
+    `code` is the kind of mistake, and the heading in ``docs/findings.md`` that explains it.
     """
 
     code: Code

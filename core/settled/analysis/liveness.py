@@ -1,6 +1,6 @@
-"""Checks for what never comes to rest, or rests where it does not say so.
+"""Checks for machines that cannot come to rest, and for actors that fail or collide.
 
-Whether a machine may rest is settled by tags (`resting`), so most of these ask only machines that use them.
+Where a machine may rest is declared by tags (`settled_tags`), so the first checks concern only machines that use them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from settled.chart.settled_tags import has_settled_tag, uses_settled_tags
 
 
 def hangs(model: AnalysisModel, node: Node) -> Iterator[Finding]:
-    """A leaf where the machine may not rest, and that nothing can move it out of."""
+    """Find a leaf where the machine may not rest and that nothing inside the machine can move it out of."""
     if not _must_move_on(model, node):
         return
     awaited = [invocation for each in (node, *node.ancestors) for invocation in each.invoke]
@@ -25,7 +25,7 @@ def hangs(model: AnalysisModel, node: Node) -> Iterator[Finding]:
         return
     doubt = _doubt(model, node)
     if awaited:
-        yield _leads_nowhere(model, node, awaited[-1], doubt)
+        yield _result_leads_nowhere(model, node, awaited[-1], doubt)
     else:
         yield Finding(
             code="hangs",
@@ -37,7 +37,7 @@ def hangs(model: AnalysisModel, node: Node) -> Iterator[Finding]:
         )
 
 
-def _leads_nowhere(model: AnalysisModel, node: Node, awaited: InvokeSite, doubt: str) -> Finding:
+def _result_leads_nowhere(model: AnalysisModel, node: Node, awaited: InvokeSite, doubt: str) -> Finding:
     severity: Severity = "error" if model.kind(awaited) == "function" and not doubt else "warning"
     return Finding(
         code="result-leads-nowhere",
@@ -49,7 +49,10 @@ def _leads_nowhere(model: AnalysisModel, node: Node, awaited: InvokeSite, doubt:
 
 
 def _must_move_on(model: AnalysisModel, node: Node) -> bool:
-    """Whether the machine may not rest in the leaf `node`, and no timer, eventless transition or other region helps."""
+    """Whether `node` is a leaf in which the machine may not rest, and there is nothing that will move it on anyway.
+
+    That could be an actor of another region, a timer or an eventless transition.
+    """
     if node.type != "atomic" or not uses_settled_tags(model.chart):
         return False
     if any(has_settled_tag(each) for each in (node, *node.ancestors)):
@@ -60,9 +63,9 @@ def _must_move_on(model: AnalysisModel, node: Node) -> bool:
 
 
 def _own_events(model: AnalysisModel, awaited: Iterable[InvokeSite]) -> Iterator[str]:
-    """The types of the events that may come from inside: told, of nodes that are done, of actors that are awaited."""
+    """Yield the types of the events that may come from inside: done events, self-sent ones, results of `awaited`."""
     yield from model.done_events
-    yield from (self_event.type for self_event in model.self_event if self_event.type is not None)
+    yield from (self_event.type for self_event in model.self_events if self_event.type is not None)
     yield from (f"xstate.done.actor.{invocation.id}" for invocation in awaited)
 
 
@@ -71,12 +74,12 @@ def _is_moved_by(model: AnalysisModel, node: Node, events: Iterable[str]) -> boo
 
 
 def _doubt(model: AnalysisModel, node: Node) -> str:
-    """What might still move `node` on: an action that sends who knows what, where that would be taken."""
+    """Return the clause naming an action that might send an event which moves `node` on; empty if there is none."""
     unknown = next(
         (
             self_event.action
-            for self_event in model.self_event
-            if self_event.type is None and _comes_before(model, self_event, node)
+            for self_event in model.self_events
+            if self_event.type is None and _may_precede(model, self_event, node)
         ),
         None,
     )
@@ -85,8 +88,9 @@ def _doubt(model: AnalysisModel, node: Node) -> str:
     return f', unless the action "{name_of(unknown.reference)}" sends an event'
 
 
-def _comes_before(model: AnalysisModel, self_event: SelfEvent, node: Node) -> bool:
-    """Whether `told` may have run when `node` is entered. Where only the start leads, only the start has run."""
+def _may_precede(model: AnalysisModel, self_event: SelfEvent, node: Node) -> bool:
+    """Whether the action of `self_event` may run before or while `node` is entered."""
+    # A node that only the start enters is preceded only by the actions of the start.
     if node in model.reach.later:
         return True
     initial = self_event.node.initial.actions if self_event.node.initial else ()
@@ -103,7 +107,8 @@ def _is_reserved(descriptor: str) -> bool:
 
 
 def invokes_while_settled(model: AnalysisModel, node: Node) -> Iterator[Finding]:
-    """A node where the machine is said to rest, while a function runs in it."""
+    """Find a node that is declared settled and invokes a function: the machine is not settled while that runs."""
+    # A tag on the root means "wherever nothing runs", and contradicts nothing.
     around = [each for each in node.ancestors if each.parent]
     if not any(map(has_settled_tag, (node, *around))):
         return
@@ -122,7 +127,7 @@ def invokes_while_settled(model: AnalysisModel, node: Node) -> Iterator[Finding]
 
 
 def error_not_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
-    """An actor whose failure ends the machine: of some that is what is wanted, so it is no more than advice."""
+    """Find actors whose failure ends the machine. That may be intended, so it is only advice."""
     for invocation in node.invoke:
         event = f"xstate.error.actor.{invocation.id}"
         if not model.takers(node, event):
@@ -136,7 +141,7 @@ def error_not_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
 
 
 def actor_id_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
-    """An actor with the id of another one that may run at the same time, and would be forgotten for it."""
+    """Find actors with the id of another one that may run at the same time, which they would replace."""
     others = [each for each in (node, *node.ancestors, *model.beside(node)) if each.order <= node.order]
     before = {invocation.id: invocation for each in others if each is not node for invocation in each.invoke}
     for invocation in node.invoke:
@@ -146,61 +151,63 @@ def actor_id_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
                 severity="warning",
                 path=path_of(invocation),
                 problem=f'the actor at {path_of(other)} has the id "{invocation.id}" too, and both may run at once',
-                remedy='Give each its own "id": the later one takes the place of the earlier.',
+                remedy='Give each its own "id": the later one replaces the earlier.',
             )
         before[invocation.id] = invocation
 
 
 def system_id_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
-    """An actor with the system id of another one that may run at the same time: then it cannot be started."""
+    """Find actors with the system id of another one that may run at the same time: then they cannot be started."""
     others = [each for each in (*reversed(node.ancestors), *model.beside(node)) if each.order < node.order]
     before = {id: path for each in others for id, path in _started_with_system_id(model, each)}
     own: dict[str, str] = {}
     for id, path in _started_with_system_id(model, node):
         if other := own.get(id) or before.get(id):
-            is_sure = id in own
+            is_certain = id in own
             yield Finding(
                 code="system-id-taken",
-                severity="error" if is_sure else "warning",
+                severity="error" if is_certain else "warning",
                 path=path,
                 problem=f'the actor at {other} has the system id "{id}" too, and both '
-                + ("are started at once" if is_sure else "may run at once"),
+                + ("are started at once" if is_certain else "may run at once"),
                 remedy='Give each its own "systemId": while one has it, the other cannot be started.',
             )
         own[id] = path
 
 
 def _started_with_system_id(model: AnalysisModel, node: Node) -> Iterator[tuple[str, str]]:
-    """The system ids of the actors that entering `node` starts, each with its place; in their order."""
-    does = [(implementation_of(action, model.program), action.path) for action in node.entry]
-    if not any(isinstance(each, StopChild) for each, _ in does):
-        yield from ((it.system_id, path) for it, path in does if isinstance(it, SpawnChild) and it.system_id)
+    """Yield the system id and the path of each actor that entering `node` starts, in order."""
+    actions = [(implementation_of(action, model.program), action.path) for action in node.entry]
+    # After an entry action that stops a child it is not known which ones still run.
+    if not any(isinstance(each, StopChild) for each, _ in actions):
+        yield from ((it.system_id, path) for it, path in actions if isinstance(it, SpawnChild) and it.system_id)
     yield from ((it.system_id, path_of(it)) for it in node.invoke if it.system_id)
 
 
-# Endless loops. An eventless transition without a guard is taken for certain where it is the first that is asked.
+# Endless loops: an eventless transition without a guard is certain to be taken where it is the first candidate.
 
 
 def loops(model: AnalysisModel, node: Node) -> Iterator[Finding]:
-    """Eventless transitions that lead back to the leaf `node` for certain. Told at the first leaf they go round."""
-    round = _round(model, node)
-    if not round or any(leaf.order < node.order for leaf, _ in round):
+    """Find eventless transitions that are certain to lead back to the leaf `node`."""
+    cycle = _cycle(model, node)
+    # Reported once, at its first leaf in document order.
+    if not cycle or any(leaf.order < node.order for leaf, _ in cycle):
         return
     yield Finding(
         code="loops",
         severity="error",
-        path=round[0][1].path,
-        problem=f"this goes round for ever, for lack of a guard: {_told(round)}",
+        path=cycle[0][1].path,
+        problem=f"endless loop without a guard: {_cycle_text(cycle)}",
         remedy='Guard one of these "always", or wait for an event or a delay on the way.',
     )
 
 
-def _told(round: Sequence[tuple[Node, Transition]]) -> str:
-    return " -> ".join(quoted(leaf) for leaf, _ in [*round, round[0]])
+def _cycle_text(cycle: Sequence[tuple[Node, Transition]]) -> str:
+    return " -> ".join(quoted(leaf) for leaf, _ in [*cycle, cycle[0]])
 
 
-def _round(model: AnalysisModel, start: Node) -> list[tuple[Node, Transition]]:
-    """The leaves from `start` back to it, each with the transition that leaves it; empty if none leads back."""
+def _cycle(model: AnalysisModel, start: Node) -> list[tuple[Node, Transition]]:
+    """Return the leaves from `start` back to it, each with the transition out of it; empty if there is no cycle."""
     found: list[tuple[Node, Transition]] = []
     leaf: Node | None = start
     while leaf is not None and leaf not in [seen for seen, _ in found]:
@@ -214,12 +221,13 @@ def _round(model: AnalysisModel, start: Node) -> list[tuple[Node, Transition]]:
 
 
 def _is_change(model: AnalysisModel, action: ActionSite) -> bool:
-    """Whether `action` makes a new snapshot, were it an equal one: only then are eventless transitions asked again."""
+    """Whether `action` makes a new snapshot, even an equal one: only then are eventless transitions selected again."""
     return isinstance(implementation_of(action, model.program), Assign | SpawnChild | StopChild)
 
 
 def _forced(leaf: Node) -> Transition | None:
-    """The eventless transition that is taken in `leaf` for certain."""
+    """Return the eventless transition that is certain to be taken in `leaf`; None if there is none."""
+    # Inside a parallel node another region may win a conflict, or move on itself.
     if not leaf.is_atomic or any(each.type == "parallel" for each in leaf.ancestors):
         return None
     first = next((each.always[0] for each in (leaf, *leaf.ancestors) if each.always), None)
@@ -227,7 +235,7 @@ def _forced(leaf: Node) -> Transition | None:
 
 
 def _next_leaf(model: AnalysisModel, leaf: Node, transition: Transition) -> Node | None:
-    """Where `transition` leads from `leaf`; None if that is not certain, or is the end."""
+    """Return the leaf to which `transition` leads from `leaf`; None if that is not certain, or ends the machine."""
     if transition.targets is None:
         return leaf
     if len(transition.targets) != 1:

@@ -1,4 +1,4 @@
-"""What the checks look at: a chart, what its names mean as far as that is known, and what follows from both."""
+"""The input of the checks: a chart, its implementations as far as they are known, and what follows from both."""
 
 from __future__ import annotations
 
@@ -18,53 +18,53 @@ from settled.chart.reachability import Reachability, can_be_done, parallel_nodes
 
 @frozen
 class Shadow:
-    """`later` is not taken where `earlier` is, and that one always is when `later` could be."""
+    """Two transitions for the same event, of which `earlier` is always taken whenever `later` could be."""
 
     earlier: Transition
     later: Transition
 
     @property
     def name(self) -> str | None:
-        """The name of the guard that the two have in common."""
+        """The name of the guard that both have, if they have one."""
         reference = self.earlier.guard.reference if self.earlier.guard else None
         return reference.type if isinstance(reference, Named) else None
 
 
 @frozen
 class AnalysisModel:
-    """A chart, looked over once. `program` is None where only the config is at hand.
+    """A chart and what the checks need to know of it. `program` is None if only the config is known.
 
-    `told` is what the machine may tell itself in its actions, `done_events` by which its nodes say that they are done,
-    and `shadows` the transitions that are never taken.
+    `self_events` are the events that the machine may send itself in its actions, `done_events` the types of the done
+    events of its nodes, and `shadows` the transitions that are never taken.
     """
 
     chart: Chart
     program: Program | None
     reach: Reachability
-    self_event: tuple[SelfEvent, ...]
+    self_events: tuple[SelfEvent, ...]
     done_events: frozenset[str]
     shadows: tuple[Shadow, ...]
 
     def around(self, node: Node) -> tuple[Node, ...]:
-        """All nodes that may be active along with `node`: itself, its ancestors, and what is in other regions."""
+        """Return all nodes that may be active together with `node`: itself, its ancestors, and those `beside` it."""
         return (node, *node.ancestors, *self.beside(node))
 
     def beside(self, node: Node) -> tuple[Node, ...]:
-        """The nodes that may be active along with `node` in other regions."""
+        """Return the nodes in other regions that may be active together with `node`."""
         return tuple(each for each in parallel_nodes(self.chart, node) if each in self.reach.all)
 
     def takers(self, node: Node, event: str) -> tuple[Transition, ...]:
-        """The transitions that may take `event` while `node` is active."""
+        """Return the transitions that may take `event` while `node` is active."""
         return tuple(transition for each in self.around(node) for transition in each.candidates(event))
 
     def kind(self, invocation: InvokeSite) -> Literal["function", "machine", "unknown"]:
-        """What `invocation` runs."""
+        """Return the kind of actor that `invocation` starts."""
         if self.program is None:
             return "unknown"
         return "machine" if is_machine(self.program.actors[invocation.src]) else "function"
 
     def never_ends(self, invocation: InvokeSite) -> bool:
-        """Whether `invocation` surely runs a machine that cannot come to its end."""
+        """Whether `invocation` certainly starts a machine that can never be done."""
         if self.program is None or self.kind(invocation) != "machine":
             return False
         child: Any = self.program.actors[invocation.src]
@@ -72,7 +72,7 @@ class AnalysisModel:
 
 
 def analysis_model(chart: Chart, program: Program | None) -> AnalysisModel:
-    """Look over `chart`."""
+    """Build the model of `chart`."""
     reached = reach(chart)
     shadows = tuple(shadow for node in chart.nodes if node in reached.all for shadow in _shadows(node))
     return AnalysisModel(chart, program, reached, self_events(chart, program), done_events(chart), shadows)
@@ -91,14 +91,15 @@ def _is_taken_instead(earlier: Transition, later: Transition) -> bool:
         return False
     if earlier.guard is None:
         return True
+    # The same guard with the same params sees the same arguments, so both hold or neither.
     return later.guard is not None and earlier.guard.reference == later.guard.reference
 
 
 def quoted(node: Node) -> str:
-    """What to call `node` in a message to people."""
+    """Return how messages name `node`."""
     return f'"{node.id}"'
 
 
 def path_of(invocation: InvokeSite) -> str:
-    """Where `invocation` stands in the config."""
+    """Return the place of `invocation` in the config."""
     return invocation.path.removesuffix(".src")

@@ -1,4 +1,4 @@
-"""The events that a machine may send itself, as far as its actions say before they run."""
+"""The events that a machine may send itself, as far as that can be seen without running its actions."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from settled.data import ABSENT
 
 @frozen
 class SelfEvent:
-    """The machine may send itself an event in `action`, a place of `node`.
+    """An event that the machine may send itself in `action`, which belongs to `node`.
 
-    `type` is None if only running it tells which, if any.
+    `type` is None if it cannot be known which event that is, or whether there is any.
     """
 
     node: Node
@@ -44,7 +44,10 @@ class SelfEvent:
 
 
 def self_events(chart: Chart, program: Program | None) -> tuple[SelfEvent, ...]:
-    """What the actions of `chart` may tell the machine itself. Without a program, a mere name may mean anything."""
+    """Return the events that the actions of `chart` may send to the machine itself.
+
+    Without a program, an action known only by its name may send any event.
+    """
     return tuple(
         SelfEvent(node, action, type)
         for node in chart.nodes
@@ -54,32 +57,33 @@ def self_events(chart: Chart, program: Program | None) -> tuple[SelfEvent, ...]:
 
 
 def done_events(chart: Chart) -> frozenset[str]:
-    """The types of the events by which nodes inside the machine say that they have come to their end."""
+    """Return the types of the done events that the nodes of `chart`, other than the root, may raise."""
     return frozenset(f"xstate.done.state.{node.id}" for node in chart.nodes if node.parent and can_be_done(node))
 
 
 def implementation_of(action: ActionSite, program: Program | None) -> CustomAction | BuiltInAction | None:
-    """What `action` does; None if only logic that is not at hand can say."""
+    """Return the implementation of `action`; None if it is a custom name and there is no program to resolve it."""
     if program is not None:
         return program.actions[action].implementation
     known = builtin_action(action.reference)
     return CustomAction(lambda args, params: None) if known is None and isinstance(action.reference, Inline) else known
 
 
-def _types(does: CustomAction | BuiltInAction | None, program: Program | None) -> tuple[str | None, ...]:
-    match does:
+def _types(action: CustomAction | BuiltInAction | None, program: Program | None) -> tuple[str | None, ...]:
+    match action:
         case None | EnqueueActions():
             return (None,)
         case RaiseEvent():
-            return (_type(does.event),)
+            return (_type(action.event),)
         case SendTo():
-            return (_type(does.event),) if known_value(does.to) in (INTERNAL, ABSENT) else ()
+            return (_type(action.event),) if known_value(action.to) in (INTERNAL, ABSENT) else ()
         case SpawnChild():
-            return () if program is not None and is_machine(program.implementations.actors[does.src]) else (None,)
+            # A function reports its result as an event; a child machine is an instance of its own.
+            return () if program is not None and is_machine(program.implementations.actors[action.src]) else (None,)
         case CustomAction() | Assign() | EmitEvent() | LogValue() | CancelSend() | StopChild():
             return ()
         case _:
-            assert_never(does)
+            assert_never(action)
 
 
 def _type(event: Expression | None) -> str | None:

@@ -1,7 +1,7 @@
-"""A diagram in Graphviz's DOT.
+"""Write a diagram in Graphviz's DOT.
 
-A node with nodes inside is a cluster, and an arrow cannot end at one: it ends at a node inside and is cut off at the
-cluster's edge.
+A shape with shapes inside becomes a cluster. In DOT an edge cannot end at a cluster: it ends at a node inside, and
+``lhead`` or ``ltail`` clips it at the cluster's border.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SETTLED, _ACTIVE = 'fillcolor="#dcfce7"', 'color="#1d4ed8", penwidth=3'
 
 
 def dot(chart: Chart, configuration: Configuration | None = None) -> str:
-    """`chart` as the text of a Graphviz digraph; the nodes of `configuration`, if one is given, are active."""
+    """Return `chart` as a Graphviz digraph. The nodes of `configuration`, if given, are marked as active."""
     drawn = diagram(chart, configuration)
     shapes = {shape.id: shape for shape in drawn.all()}
     lines = [
@@ -36,7 +36,8 @@ def dot(chart: Chart, configuration: Configuration | None = None) -> str:
 
 
 def _crosses(drawn: Diagram) -> bool:
-    """Whether an arrow leads into or out of a shape. Graphviz's older way to rank looks better, but fails there."""
+    """Whether an arrow leads into or out of a shape."""
+    # Then Graphviz's default ranking fails and `newrank` is needed; elsewhere the default looks better.
     around = {inner.id: shape.id for shape in drawn.all() for inner in shape.inside}
     return any(around.get(arrow.source) != around.get(arrow.target) for arrow in drawn.arrows)
 
@@ -74,7 +75,7 @@ def _cluster(shape: Shape) -> Iterator[str]:
 
 
 def _region(shape: Shape) -> Iterator[str]:
-    """A region of a parallel node, in the dashed frame that tells it from a plain child."""
+    """Draw a region of a parallel node in a dashed frame, to distinguish it from an ordinary child."""
     yield f"subgraph {_id(f'cluster_{shape.id}__region')} {{"
     yield '  graph [label="", style="dashed", color="#94a3b8"]'
     yield from (f"  {line}" for line in _shape(shape))
@@ -84,18 +85,16 @@ def _region(shape: Shape) -> Iterator[str]:
 def _arrow(arrow: Arrow, shapes: Mapping[str, Shape]) -> str:
     source, target = shapes[arrow.source], shapes[arrow.target]
     order = list(shapes)
-    goes_on = order.index(source.id) < order.index(target.id)
+    is_forward = order.index(source.id) < order.index(target.id)
     attributes = [f"label=<{'<br/>'.join(map(_escaped, arrow.label))}>"] if arrow.label else []
     if source.inside:
         attributes.append(f"ltail={_id(_cluster_of(source))}")
     if target.inside:
         attributes.append(f"lhead={_id(_cluster_of(target))}")
     listed = f" [{', '.join(attributes)}]" if attributes else ""
-    return f"{_id(_last(source) if goes_on else _first(source))} -> {_id(_first(target))}{listed}"
-
-
-# Where an arrow from or to a cluster is tied to. Graphviz puts what an arrow leads to below where it comes from, so an
-# arrow that goes on comes from the end of a cluster, and one that goes back from its beginning.
+    # Graphviz places the head of an edge below its tail. So a forward arrow starts at the last node of its cluster,
+    # and one that leads back at the first.
+    return f"{_id(_last(source) if is_forward else _first(source))} -> {_id(_first(target))}{listed}"
 
 
 def _first(shape: Shape) -> str:

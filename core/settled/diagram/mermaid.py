@@ -1,7 +1,7 @@
-"""A diagram in Mermaid's ``stateDiagram-v2``, as GitHub reads it.
+"""Write a diagram in Mermaid's ``stateDiagram-v2``, for the version that GitHub uses.
 
-States are written first and arrows last, for Mermaid puts a state where it is first named. Of a text, all characters
-but plain ones are written as entities: Mermaid's grammar has a meaning for most of them somewhere.
+States come first and arrows last, because Mermaid puts a state into the block in which its id first occurs. In texts
+all but plain characters are written as entities, because most others are syntax somewhere in Mermaid's grammar.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from settled.diagram.model import Arrow, Diagram, Shape, diagram, printable
 
 
 def mermaid(chart: Chart, configuration: Configuration | None = None) -> str:
-    """`chart` as the text of a Mermaid state diagram; the nodes of `configuration`, if one is given, are active."""
+    """Return `chart` as a Mermaid state diagram. The nodes of `configuration`, if given, are marked as active."""
     drawn = diagram(chart, configuration)
     lines = [
         "---",
@@ -32,7 +32,8 @@ def _statements(drawn: Diagram) -> Iterator[str]:
     starts = {arrow.source: arrow for arrow in drawn.arrows}
     for shape in drawn.shapes:
         yield from _state(shape, starts)
-    for shape in reversed(tuple(drawn.all())):  # so Mermaid 11 leads fewer arrows behind what they pass
+    # In reverse, because then Mermaid 11 draws fewer arrows behind other states.
+    for shape in reversed(tuple(drawn.all())):
         if shape.kind != "start":
             yield from (_arrow(shape.id, arrow) for arrow in drawn.arrows if arrow.source == shape.id)
     yield from _marks(drawn)
@@ -59,7 +60,7 @@ def _state(shape: Shape, starts: Mapping[str, Arrow]) -> Iterator[str]:
 
 
 def _regions_last(shape: Shape) -> list[Shape]:
-    """What is inside of `shape`; all that is no region shares the place before the first line between regions."""
+    """Return the shapes inside `shape`, regions last: the others share the part before the first ``--``."""
     return sorted(shape.inside, key=lambda inner: inner in shape.regions)
 
 
@@ -94,7 +95,7 @@ def _marks(drawn: Diagram) -> Iterator[str]:
 
 
 _ODD = re.compile(r"[^\w .,/()\[\]+=!?'|@-]|(?<![^\W_])_|_(?![^\W_])")
-"""All but letters, digits and harmless marks; an underscore around a word would be emphasis."""
+"""Characters to escape: all but letters, digits and harmless marks, and underscores that could mean emphasis."""
 
 
 def _escaped(text: str) -> str:

@@ -1,9 +1,8 @@
-"""What a diagram of a chart shows, before it is written in any language: shapes in shapes, and arrows.
+"""The content of a diagram, independent of the output language: nested shapes, and arrows between them.
 
-Not all that a chart says can be drawn as an arrow from node to node. What a node does whatever it is in (its actors,
-its actions, transitions that stay inside it) belongs to a shape within it that stands for any state in there; a
-transition to a node from inside of it ends at a shape within it that stands for entering it anew. Languages that
-lay out graphs cope badly with arrows between a shape and what is around it, and these two make them unnecessary.
+Graph layout copes badly with arrows between a shape and the one around it. Two pseudo-shapes avoid them. "Any state"
+inside a node holds what the node does in each of its states: its actions, its actors and its transitions to nodes
+inside. "Anew" inside a node is the end of the arrows that lead to the node from inside, and so enter it again.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ _PSEUDO: tuple[ShapeKind, ...] = ("start", "any", "anew")
 
 @frozen
 class Shape:
-    """A node, or one of the three kinds that are none: where it starts, any state inside of it, entering it anew.
+    """A node, or a pseudo-shape inside one: its ``start``, ``any`` of its states, or the node entered ``anew``.
 
-    `id` is made of letters, digits and underscores; `title` and `lines` are any text.
+    `id` consists of letters, digits and underscores; `title` and `lines` are any text.
     """
 
     id: str
@@ -55,7 +54,7 @@ class Shape:
 
 @frozen
 class Arrow:
-    """From shape to shape, by their ids; `label` has a line for what triggers it and one for what it does."""
+    """An arrow between two shapes, by their ids. `label` has a line for the trigger and guard, and one for actions."""
 
     source: str
     target: str
@@ -64,14 +63,14 @@ class Arrow:
 
 @frozen
 class Diagram:
-    """All of it, in document order."""
+    """A diagram; shapes and arrows are in document order."""
 
     title: str
     shapes: tuple[Shape, ...]
     arrows: tuple[Arrow, ...]
 
     def all(self) -> Iterator[Shape]:
-        """Each shape, before those inside it."""
+        """Yield each shape, before those inside it."""
         return _all(self.shapes)
 
 
@@ -82,80 +81,80 @@ def _all(shapes: Iterable[Shape]) -> Iterator[Shape]:
 
 
 def diagram(chart: Chart, configuration: Configuration | None = None) -> Diagram:
-    """The diagram of `chart`; the nodes of `configuration`, if one is given, are active."""
-    drawing = _Drawing(chart, configuration.members if configuration else frozenset())
-    arrows = tuple(arrow for node in chart.nodes for arrow in drawing.arrows(node))
-    # Arrows come first: they tell which shapes must be there for them to begin and end at.
-    root = drawing.shape(chart.root)
+    """Return the diagram of `chart`. The nodes of `configuration`, if given, are marked as active."""
+    builder = _DiagramBuilder(chart, configuration.members if configuration else frozenset())
+    # Arrows first: making them records which pseudo-shapes they begin or end at.
+    arrows = tuple(arrow for node in chart.nodes for arrow in builder.arrows(node))
+    root = builder.shape(chart.root)
     return Diagram(chart.id, root.inside if root.kind == "compound" else (root,), arrows)
 
 
 @define
-class _Drawing:
-    """A diagram in the making. `anew` are the nodes that something inside of them leads back to."""
+class _DiagramBuilder:
+    """The nodes that need a pseudo-shape: `any` for arrows that begin there, `anew` for arrows that end there."""
 
     chart: Chart
     active: frozenset[Node]
-    names: dict[tuple[Node, ShapeKind], str] = field(init=False)
+    ids: dict[tuple[Node, ShapeKind], str] = field(init=False)
     any: set[Node] = field(factory=set[Node])
     anew: set[Node] = field(factory=set[Node])
 
     def __attrs_post_init__(self) -> None:
-        taken = _Names()
-        self.names = {(node, "state"): taken.new(*_path(node)) for node in self.chart.nodes}
+        ids = _Ids()
+        self.ids = {(node, "state"): ids.new(*_path(node)) for node in self.chart.nodes}
         for node in self.chart.nodes:
             for kind in _PSEUDO:
-                self.names[node, kind] = taken.new(self.names[node, "state"], "initial" if kind == "start" else kind)
+                self.ids[node, kind] = ids.new(self.ids[node, "state"], "initial" if kind == "start" else kind)
 
-    def name(self, node: Node, kind: ShapeKind = "state") -> str:
-        return self.names[node, kind]
+    def id_of(self, node: Node, kind: ShapeKind = "state") -> str:
+        return self.ids[node, kind]
 
     def shape(self, node: Node) -> Shape:
         lines = tuple(_lines(node))
-        is_around = bool(node.children)
+        has_children = bool(node.children)
         return Shape(
-            id=self.name(node),
-            kind="state" if node.type == "atomic" or (node.type == "parallel" and not is_around) else node.type,
+            id=self.id_of(node),
+            kind="state" if node.type == "atomic" or (node.type == "parallel" and not has_children) else node.type,
             title=_title(node),
-            lines=() if is_around else lines,
-            inside=tuple(self.inside(node, lines)) if is_around else (),
+            lines=() if has_children else lines,
+            inside=tuple(self.inside(node, lines)) if has_children else (),
             is_settled=node.type != "history" and any(map(has_settled_tag, (node, *node.ancestors))),
             is_active=node in self.active,
         )
 
     def inside(self, node: Node, lines: tuple[str, ...]) -> Iterator[Shape]:
         if node.type == "compound" and node.initial:
-            yield Shape(self.name(node, "start"), "start")
+            yield Shape(self.id_of(node, "start"), "start")
         if lines or node in self.any:
-            yield Shape(self.name(node, "any"), "any", "any state", lines)
+            yield Shape(self.id_of(node, "any"), "any", "any state", lines)
         if node in self.anew:
-            yield Shape(self.name(node, "anew"), "anew", f"\N{LEFTWARDS ARROW WITH HOOK} {_title(node)}")
+            yield Shape(self.id_of(node, "anew"), "anew", f"\N{LEFTWARDS ARROW WITH HOOK} {_title(node)}")
         yield from map(self.shape, node.children.values())
 
     def arrows(self, node: Node) -> Iterator[Arrow]:
         if node.type == "compound" and node.initial:
-            does = _actions(node.initial.actions)
-            yield Arrow(self.name(node, "start"), self.name(node.initial.target), (does,) if does else ())
+            actions = _actions(node.initial.actions)
+            yield Arrow(self.id_of(node, "start"), self.id_of(node.initial.target), (actions,) if actions else ())
         for target in node.defaults:
-            yield Arrow(self.name(node), self.end(node, target), ("default",))
+            yield Arrow(self.id_of(node), self.target_id(node, target), ("default",))
         for transition in node.transitions:
             for target in transition.targets or ():
-                yield Arrow(self.begin(node, target), self.end(node, target), _label(transition))
+                yield Arrow(self.source_id(node, target), self.target_id(node, target), _label(transition))
 
-    def begin(self, node: Node, target: Node) -> str:
+    def source_id(self, node: Node, target: Node) -> str:
         if node.parent is None or (node.children and (target is node or target.is_inside(node))):
             self.any.add(node)
-            return self.name(node, "any")
-        return self.name(node)
+            return self.id_of(node, "any")
+        return self.id_of(node)
 
-    def end(self, node: Node, target: Node) -> str:
+    def target_id(self, node: Node, target: Node) -> str:
         if target.children and (node is target or node.is_inside(target)):
             self.anew.add(target)
-            return self.name(target, "anew")
-        return self.name(target)
+            return self.id_of(target, "anew")
+        return self.id_of(target)
 
 
-# Names.
+# Ids
 
 
 _RESERVED = frozenset(
@@ -165,20 +164,20 @@ _RESERVED = frozenset(
         *("state", "style", "valueof"),
     }
 )
-"""What Mermaid, or JavaScript below it, has a meaning for where an id stands, whether in capitals or not."""
+"""Words that Mermaid, or JavaScript beneath it, does not accept as an id, in any capitalization."""
 
 
-class _Names:
-    """Ids that read like what they stand for; only a number tells apart what differs in odd characters alone."""
+class _Ids:
+    """Unique, readable ids. Only names that differ in no letter or digit get a number."""
 
     def __init__(self) -> None:
         self.taken = set[str]()
 
     def new(self, *path: str) -> str:
-        """A name for what is at `path`."""
+        """Return a new id for the node at `path`."""
         plain = "__".join(re.sub(r"\W+", "_", key, flags=re.ASCII).strip("_") or "odd" for key in path)
         wanted = plain if plain[0].isalpha() else f"state_{plain}"
-        if wanted.lower() in _RESERVED or wanted.endswith(("_start", "_end")):  # so Mermaid calls its own
+        if wanted.lower() in _RESERVED or wanted.endswith(("_start", "_end")):  # Mermaid's own ids
             wanted += "_state"
         numbered = (f"{wanted}_{number}" for number in count(2))
         name = wanted if wanted not in self.taken else next(each for each in numbered if each not in self.taken)
@@ -200,17 +199,17 @@ def _title(node: Node) -> str:
             return "H"
 
 
-# Texts.
+# Texts
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with a mark in the place of each character that no reader would see."""
+    """Return `text` on one line, with U+FFFD for each character that is not printable."""
     plain = " ".join(text.split())
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in plain)
 
 
 def _lines(node: Node) -> Iterator[str]:
-    """What `node` does without being left."""
+    """Yield the lines of `node`: what it does without a transition to another node."""
     if node.entry:
         yield f"entry {_actions(node.entry)}"
     for invocation in node.invoke:
@@ -224,8 +223,8 @@ def _lines(node: Node) -> Iterator[str]:
 
 def _label(transition: Transition) -> tuple[str, ...]:
     guard = f" [{_guard(transition.guard.reference)}]" if transition.guard else ""
-    does = _actions(transition.actions)
-    return (f"{_trigger(transition)}{guard}", *([does] if does else []))
+    actions = _actions(transition.actions)
+    return (f"{_trigger(transition)}{guard}", *([actions] if actions else []))
 
 
 def _trigger(transition: Transition) -> str:
@@ -245,7 +244,7 @@ def _trigger(transition: Transition) -> str:
 
 
 def _delay(delay: str | float) -> str:
-    """A name, or milliseconds in the largest unit of which there is at least one."""
+    """Return the delay's name, or its milliseconds in the largest unit of which there is at least one."""
     if isinstance(delay, str):
         return delay
     unit, size = next(((unit, size) for unit, size in _UNITS if delay >= size), _UNITS[-1])
@@ -256,7 +255,7 @@ _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000), ("m
 
 
 def _actor(node: Node, invocation: InvokeSite) -> str:
-    """By its id, unless nobody has chosen it."""
+    """Return the id of the actor, or the name of its source if the id is XState's default."""
     index = node.invoke.index(invocation)
     return name_of(invocation.reference) if invocation.id == f"{index}.{node.id}" else invocation.id
 
@@ -285,7 +284,7 @@ def _known(value: Any) -> str:
 
 
 def _guard(wanted: Any) -> str:
-    """A guard as people say it: by its name, and those made of others by what they are made of."""
+    """Return a guard as text: its name, or for a combined guard the guards that it combines."""
     match wanted:
         case Inline(implementation=what):
             return _guard(what) if isinstance(what, And | Or | Not | StateIn) else name_of(wanted)
