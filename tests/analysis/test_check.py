@@ -1,4 +1,4 @@
-"""Checks: what is told, where, and what is not."""
+"""Each check: which machines it finds fault with, at which path, and which it does not."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def work(input: Any, call: Any) -> None:
 
 
 def nothing(args: Any) -> None:
-    """What an action may come to."""
+    """A custom action."""
 
 
 def found(config: Config, code: Code, **logic: Any) -> list[Finding]:
-    """What is told under `code`: with `logic` of a machine, without of the bare config."""
+    """The findings with `code`: of a machine if there is `logic`, otherwise of the bare config."""
     findings = setup(**logic).machine(config).check() if logic else check(compile_chart(config))
     return [finding for finding in findings if finding.code == code]
 
@@ -56,14 +56,14 @@ WAITING: Config = {"tags": "settled"}
 
 
 class TestHangs:
-    def test_a_node_that_waits_and_does_not_say_so(self) -> None:
+    def test_a_node_that_waits_without_a_tag(self) -> None:
         config = of(form={"on": {"SUBMIT": "sent"}}, sent=WAITING)
         (finding,) = found(config, "hangs")
         assert (finding.severity, finding.path) == ("error", "states.form")
         assert "nothing inside it moves it on" in finding.problem
         assert 'tag it "settled"' in finding.remedy
 
-    def test_the_turn_really_raises(self) -> None:
+    def test_the_turn_really_fails(self) -> None:
         machine = setup().machine(
             of(form={"tags": "settled", "on": {"SUBMIT": "sent"}}, sent={"on": {"SUBMIT": "form"}})
         )
@@ -110,7 +110,7 @@ class TestHangs:
             ("hangs", "error", "states.waits.states.x")
         ]
 
-    def test_what_a_name_means_decides(self) -> None:
+    def test_the_implementation_of_a_name_decides(self) -> None:
         config = of(a={"on": {"GO": "b"}}, b={"entry": "tell", "on": {"BACK": "a"}}, c=WAITING)
         config["states"]["a"]["tags"] = "settled"
         config["states"]["b"]["on"]["ON"] = "c"
@@ -129,17 +129,17 @@ class TestHangs:
     @pytest.mark.parametrize(
         "action", [raise_(lambda args: {"type": "ON"}), enqueue_actions(nothing), spawn_child("work")]
     )
-    def test_what_only_running_it_tells_is_a_doubt(self, action: Any) -> None:
+    def test_an_action_with_unknown_events_makes_it_a_warning(self, action: Any) -> None:
         config = of(a={"entry": "tell", "on": {"ON": "b"}}, b=WAITING)
         assert [it.severity for it in found(config, "hangs", actions={"tell": action}, actors={"work": work})] == [
             "warning"
         ]
 
-    def test_no_doubt_where_no_event_would_be_taken(self) -> None:
+    def test_an_error_if_no_event_would_be_taken(self) -> None:
         config = of(a={"entry": "tell"}, b=WAITING)
         assert [it.severity for it in found(config, "hangs")] == ["error"]
 
-    def test_no_doubt_where_only_the_start_leads_and_the_start_does_nothing(self) -> None:
+    def test_an_error_if_only_the_start_leads_there_and_does_nothing(self) -> None:
         config = of(form={"on": {"SUBMIT": {"target": "sent", "actions": "remember"}}}, sent=WAITING)
         assert [it.severity for it in found(config, "hangs")] == ["error"]
 
@@ -160,7 +160,7 @@ class TestResultLeadsNowhere:
         assert (finding.severity, finding.path) == ("error", "states.sending.invoke")
         assert 'once "mail" is done, nothing moves "m.sending" on' in finding.problem
 
-    def test_without_logic_it_may_be_a_machine_that_has_no_end(self) -> None:
+    def test_without_implementations_it_may_be_a_machine_that_never_ends(self) -> None:
         assert [it.severity for it in found(self.CONFIG, "result-leads-nowhere")] == ["warning"]
         endless = setup().machine(of(only={}))
         assert found(self.CONFIG, "result-leads-nowhere", actors={"send": endless}) == []
@@ -176,12 +176,12 @@ class TestResultLeadsNowhere:
 
 
 class TestInvokesWhileSettled:
-    def test_a_function_says_otherwise_than_the_tag(self) -> None:
+    def test_a_function_contradicts_the_tag(self) -> None:
         config = of(a={"tags": "settled", "invoke": {"src": "work", "onDone": "b", "onError": "b"}}, b=WAITING)
         assert reported(config, actors={"work": work}) == [("invokes-while-settled", "error", "states.a.invoke")]
         assert reported(config) == [("invokes-while-settled", "warning", "states.a.invoke")]
 
-    def test_a_machine_may_be_waited_for(self) -> None:
+    def test_a_machine_may_be_invoked(self) -> None:
         config = of(a={"tags": "settled", "invoke": [{"src": "child", "onDone": "b", "onError": "b"}]}, b=WAITING)
         assert reported(config, actors={"child": setup().machine(of(x={"type": "final"}))}) == []
 
@@ -192,7 +192,7 @@ class TestInvokesWhileSettled:
             ("invokes-while-settled", "warning", "states.a.states.x.invoke")
         ]
 
-    def test_a_tag_of_the_root_means_wherever_nothing_runs(self) -> None:
+    def test_a_tag_on_the_root_is_no_contradiction(self) -> None:
         config = of(a={"invoke": {"src": "work", "onDone": "b", "onError": "b"}}, b={})
         assert reported({**config, "tags": "settled"}, actors={"work": work}) == []
 
@@ -285,7 +285,7 @@ class TestLoops:
         assert reported(of(a={"always": {"target": "b", "guard": "g"}}, b={"always": "a"})) == []
         assert reported(of(a={"always": [{"target": "c", "guard": "g"}, "b"]}, b={"always": "a"}, c={})) == []
 
-    def test_an_assignment_is_a_change_and_asked_again(self) -> None:
+    def test_an_assignment_counts_as_a_change(self) -> None:
         config = of(a={"always": {"actions": "count"}})
         assert reported(config, actions={"count": assign(n=1)}) == [("loops", "error", "states.a.always")]
         assert reported(config, actions={"count": log("here")}) == []
@@ -308,15 +308,15 @@ class TestShadowed:
             ("shadowed", "warning", "states.a.always[1]")
         ]
 
-    def test_a_name_that_stands_for_many_is_told_once(self) -> None:
-        """As exports call all guards that are inline."""
+    def test_a_name_of_several_guards_is_reported_once(self) -> None:
+        """XState's exports give all inline guards the same name."""
         three: list[Any] = [{"target": each, "guard": "inline"} for each in "bcb"]
         config = of(a={"on": {"E": three, "F": [*three[:2], "c"]}}, b={}, c={})
         (finding,) = found(config, "shadowed")
         assert (finding.severity, finding.path) == ("advice", "states.a.on.E[1]")
         assert 'has the guard "inline" too, here and in 2 more cases' in finding.problem
 
-    def test_what_a_name_means_is_known_with_logic(self) -> None:
+    def test_with_implementations_a_name_is_one_guard(self) -> None:
         three: list[Any] = [{"target": each, "guard": "inline"} for each in "bcb"]
         found_with = found(of(a={"on": {"E": three}}, b={}, c={}), "shadowed", guards={"inline": and_()})
         assert [finding.severity for finding in found_with] == ["warning", "warning"]
@@ -334,7 +334,7 @@ class TestNeverDone:
         inner: Config = {"initial": "x", "states": {"x": {}}, "onDone": "b"}
         assert reported(of(a=inner, b={})) == [("never-done", "warning", "states.a.onDone")]
 
-    def test_a_parallel_node_with_a_region_that_has_no_end(self) -> None:
+    def test_a_parallel_node_with_a_region_that_is_never_done(self) -> None:
         ends: Config = {"initial": "x", "states": {"x": {"type": "final"}}}
         stays: Config = {"initial": "x", "states": {"x": {}}}
         config = of(a={"type": "parallel", "states": {"ends": ends, "stays": stays}, "onDone": ["b"]}, b={})
@@ -345,11 +345,11 @@ class TestNeverDone:
         assert finding.path == "onDone"
         assert "the machine ends" in finding.problem
 
-    def test_a_state_that_is_not_there(self) -> None:
+    def test_a_state_that_does_not_exist(self) -> None:
         (finding,) = found(of(a={"on": {"xstate.done.state.m.x": "b"}}, b={}), "never-done")
         assert 'there is no state "m.x"' in finding.problem
 
-    def test_a_machine_that_has_no_end(self) -> None:
+    def test_a_machine_that_is_never_done(self) -> None:
         config = of(a={"invoke": {"src": "child", "onDone": "b", "onError": "b"}}, b={})
         assert reported(config, actors={"child": setup().machine(of(x={}))}) == [
             ("never-done", "warning", "states.a.invoke.onDone")
@@ -365,16 +365,16 @@ class TestUnreachable:
         lost = {"initial": "x", "states": {"x": {"on": {"E": "y"}}, "y": {}}}
         assert reported(of(a={}, lost=lost)) == [("unreachable", "warning", "states.lost")]
 
-    def test_an_initial_child_that_is_always_gone_round(self) -> None:
+    def test_an_initial_child_that_is_always_bypassed(self) -> None:
         config = of(a={"on": {"E": "b.y"}}, b={"initial": "x", "states": {"x": {}, "y": {}}})
         assert reported(config) == [("unreachable", "warning", "states.b.states.x")]
 
-    def test_a_shallow_history_enters_what_it_remembers_by_default(self) -> None:
+    def test_a_shallow_history_enters_the_recorded_child_by_default(self) -> None:
         b: Config = {"initial": "x", "states": {"x": {}, "y": {}}}
         around: Config = {"initial": "a", "states": {"a": {"on": {"E": "b.y"}}, "b": b, "h": {"type": "history"}}}
         assert reported(of(around={**around, "on": {"OUT": "out"}}, out={"on": {"BACK": "around.h"}})) == []
 
-    def test_a_history_that_nobody_asks(self) -> None:
+    def test_a_history_that_nothing_targets(self) -> None:
         config = of(a={"initial": "x", "states": {"x": {}, "h": {"type": "history"}}})
         (finding,) = found(config, "unreachable")
         assert (finding.path, finding.problem) == ("states.a.states.h", 'no transition targets the history "m.a.h"')
@@ -400,7 +400,7 @@ class TestEventNotTaken:
             ("event-not-taken", "warning", "states.a.entry")
         ]
 
-    def test_not_one_for_somebody_else(self) -> None:
+    def test_not_one_for_another_actor(self) -> None:
         assert reported(of(a={"entry": "go"}), actions={"go": send_to("other/1", {"type": "E"})}) == []
 
 
@@ -421,7 +421,7 @@ def test_findings_are_in_document_order() -> None:
     ]
 
 
-def test_a_finding_reads_as_a_line_and_its_remedy() -> None:
+def test_a_finding_is_printed_as_a_line_and_its_remedy() -> None:
     (finding,) = check(compile_chart(of(a={}, b={})))
     assert str(finding) == (
         'states.b: warning: no transition leads to "m.b", and it is not initial (unreachable)\n'
@@ -429,14 +429,14 @@ def test_a_finding_reads_as_a_line_and_its_remedy() -> None:
     )
 
 
-def test_checking_runs_no_logic_and_touches_nothing() -> None:
-    def refuse(args: Args[Any, Any]) -> Any:
+def test_checking_calls_no_implementation_and_touches_nothing() -> None:
+    def fail(args: Args[Any, Any]) -> Any:
         raise AssertionError("a check calls nothing")
 
     config = of(a={"entry": "act", "always": {"target": "b", "guard": "g"}, "after": {"d": "b"}}, b={})
-    machine: Machine[Any, Any] = setup(
-        actions={"act": raise_(refuse)}, guards={"g": refuse}, delays={"d": refuse}
-    ).machine(config)
+    machine: Machine[Any, Any] = setup(actions={"act": raise_(fail)}, guards={"g": fail}, delays={"d": fail}).machine(
+        config
+    )
     with watch() as seen:
         assert machine.check() == ()
     assert seen == []

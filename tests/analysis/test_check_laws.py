@@ -1,4 +1,4 @@
-"""Checks are never wrong: held against random machines, and against traces of the real XState."""
+"""Findings are never wrong: compared with random machines and with traces of the real XState."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tests.support.strategies import Config, configs, events_of
 from tests.support.virtual_world import World
 
 AnyMachine = Machine[Any, Any]
-IMPATIENT = {"options": {"maxIterations": 50}}
+FEW_ITERATIONS = {"options": {"maxIterations": 50}}
 CORPUS = Path(__file__).parent.parent / "parity"
 
 
 def at(machine: AnyMachine, findings: tuple[Finding, ...], code: str) -> set[Node]:
-    """The nodes at the paths of what is told under `code`."""
+    """The nodes that the findings with `code` are about."""
     paths = {finding.path for finding in findings if finding.code == code}
     return {node for node in machine.chart.nodes if node.path in paths}
 
 
 def unreachable(machine: AnyMachine, findings: tuple[Finding, ...]) -> set[Node]:
-    """The nodes told to be unreachable, and what is inside of them."""
+    """The nodes that are found to be unreachable, and their descendants."""
     tops = at(machine, findings, "unreachable")
     return {node for top in tops for node in machine.chart.within(top)}
 
@@ -45,9 +45,9 @@ def is_wrong(case: Any) -> bool:
     if "invalid" in case["expected"]:
         return False
     machine = machine_of(case["config"])
-    lost = unreachable(machine, check(machine.chart))
+    never_entered = unreachable(machine, check(machine.chart))
     entered = {node for value in values(case["expected"]["steps"]) for node in machine.chart.resolve(value).nodes}
-    return not lost.isdisjoint(entered | passed(machine, case))
+    return not never_entered.isdisjoint(entered | passed(machine, case))
 
 
 def values(steps: list[Any]) -> Iterator[StateValue]:
@@ -58,7 +58,7 @@ def values(steps: list[Any]) -> Iterator[StateValue]:
 
 
 def passed(machine: AnyMachine, case: Any) -> set[Node]:
-    """The nodes that are active after any microstep of `case`, which traces do not tell of each."""
+    """The nodes that are active after any microstep of `case`; not all traces contain microsteps."""
     found: set[Node] = set()
     try:
         snapshot, _ = machine.initial_transition(case.get("input"))
@@ -74,14 +74,14 @@ def passed(machine: AnyMachine, case: Any) -> set[Node]:
 
 @given(config=configs(), data=st.data())
 def test_what_is_unreachable_is_never_entered(config: Config, data: st.DataObject) -> None:
-    machine = machine_of({**config, **IMPATIENT})
-    lost = unreachable(machine, check(machine.chart))
+    machine = machine_of({**config, **FEW_ITERATIONS})
+    never_entered = unreachable(machine, check(machine.chart))
     for snapshot in walk(machine, config, data):
-        assert lost.isdisjoint(snapshot.configuration.nodes)
+        assert never_entered.isdisjoint(snapshot.configuration.nodes)
 
 
 def walk(machine: AnyMachine, config: Config, data: st.DataObject) -> Iterator[Snapshot[Any]]:
-    """The snapshots of a random life of `machine`, each after all that it had to tell itself."""
+    """The snapshots of `machine` after random events, each after the events that it sent itself."""
     try:
         progress = drain_inbox(machine, initial_progress(machine))
         yield progress.snapshot
@@ -100,9 +100,9 @@ TARGETS = ("#a", "#b", "#c", "#d", "#d1", "#d2", "#d3")
 
 @st.composite
 def waiting(draw: st.DrawFn, *, with_doubts: bool) -> dict[str, Any]:
-    """Machines in which some nodes say that they wait for the world, and others may have forgotten to.
+    """Machines in which some nodes are tagged as settled, and others may lack the tag.
 
-    Without doubts nothing but the node itself, or one around it, could move it on.
+    Without doubts, only a node itself or an ancestor can move it on.
     """
     states: dict[str, Any] = {key: draw(waiting_nodes(key, with_doubts)) for key in KEYS}
     inner = {key: draw(waiting_nodes(key, with_doubts)) for key in ("d1", "d2", "d3")}
@@ -112,7 +112,7 @@ def waiting(draw: st.DrawFn, *, with_doubts: bool) -> dict[str, Any]:
     else:
         states["d"] |= {"initial": "d1", "states": inner}
     states["a"]["tags"] = "settled"
-    return {"id": "m", "initial": "a", "states": states, **IMPATIENT}
+    return {"id": "m", "initial": "a", "states": states, **FEW_ITERATIONS}
 
 
 @st.composite
@@ -128,7 +128,7 @@ def waiting_nodes(draw: st.DrawFn, id: str, with_doubts: bool) -> dict[str, Any]
 
 
 @given(config=waiting(with_doubts=True), events=st.lists(st.sampled_from("EF"), min_size=1, max_size=5))
-def test_where_it_hangs_the_turn_raises(config: dict[str, Any], events: list[str]) -> None:
+def test_a_turn_fails_where_a_hang_is_found(config: dict[str, Any], events: list[str]) -> None:
     machine = setup().machine(config)
     hanging = at(machine, tuple(each for each in machine.check() if each.severity == "error"), "hangs")
     for nodes, raised in turns(machine, events):
@@ -136,7 +136,7 @@ def test_where_it_hangs_the_turn_raises(config: dict[str, Any], events: list[str
 
 
 @given(config=waiting(with_doubts=False), events=st.lists(st.sampled_from("EF"), min_size=1, max_size=5))
-def test_where_the_turn_raises_it_was_told(config: dict[str, Any], events: list[str]) -> None:
+def test_a_hang_is_found_where_a_turn_fails(config: dict[str, Any], events: list[str]) -> None:
     machine = setup().machine(config)
     hanging = at(machine, machine.check(), "hangs")
     for nodes, raised in turns(machine, events):
@@ -144,7 +144,7 @@ def test_where_the_turn_raises_it_was_told(config: dict[str, Any], events: list[
 
 
 def turns(machine: AnyMachine, events: list[str]) -> Iterator[tuple[frozenset[Node], bool]]:
-    """Where each event leads, and whether the turn then raises because nothing would ever go on."""
+    """Yield the nodes after each event, and whether the turn fails because nothing would ever move it on."""
     world, snapshot = World(machine), drain_inbox(machine, initial_progress(machine)).snapshot
     world.start()
     world.deliver()
@@ -166,7 +166,7 @@ def turns(machine: AnyMachine, events: list[str]) -> Iterator[tuple[frozenset[No
 
 @st.composite
 def eventless(draw: st.DrawFn) -> dict[str, Any]:
-    """Machines that only move by themselves: flat states, and one state with states inside."""
+    """Machines with only eventless transitions: flat states, and one compound state."""
     target = st.sampled_from(TARGETS[:-1])
     move: st.SearchStrategy[Config] = st.fixed_dictionaries({"target": target}, optional={"guard": st.just("no")})
     always = st.lists(move, max_size=2)
@@ -196,7 +196,7 @@ def test_what_loops_never_comes_to_rest(config: dict[str, Any], answer: bool) ->
 
 
 @given(config=eventless())
-def test_a_loop_without_guards_is_told(config: dict[str, Any]) -> None:
+def test_a_loop_without_guards_is_found(config: dict[str, Any]) -> None:
     config = unguarded(config)
     machine = setup().machine(config)
     if machine.initial_transition()[0].status == "error":
@@ -210,8 +210,8 @@ def unguarded(config: Any) -> Any:
 
 
 @given(config=configs())
-def test_what_is_told_of_the_bare_config_is_told_with_logic_too(config: Config) -> None:
+def test_findings_of_the_bare_config_are_found_with_implementations_too(config: Config) -> None:
     machine = machine_of(config)
-    settled_by_logic = {"hangs", "result-leads-nowhere", "invokes-while-settled"}
-    bare = {(each.code, each.path) for each in check(machine.chart) if each.code not in settled_by_logic}
+    depend_on_implementations = {"hangs", "result-leads-nowhere", "invokes-while-settled"}
+    bare = {(each.code, each.path) for each in check(machine.chart) if each.code not in depend_on_implementations}
     assert bare <= {(each.code, each.path) for each in machine.check()}

@@ -1,7 +1,7 @@
-"""Diagrams: what is shown, how odd names are written, and that the text is the same each time.
+"""Diagrams: their content, how unusual names are escaped, and that the text is reproducible.
 
-The texts in ``diagrams/`` have been rendered, by Mermaid 11 and 12 and by Graphviz, and looked at. To write them anew
-after a change: python -m tests.diagram.test_diagram; then render them, and look.
+The texts in ``diagrams/`` were rendered with Mermaid 11 and 12 and with Graphviz, and reviewed. To update them after a
+change, run ``python -m tests.diagram.test_diagram``, then render and review them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def drawn(name: str, language: str) -> str:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", NAMES)
-def test_the_text_is_the_one_that_was_looked_at(name: str, language: str) -> None:
+def test_the_text_is_the_one_that_was_reviewed(name: str, language: str) -> None:
     assert drawn(name, language) == (HERE / f"{name}.{language}").read_text(encoding="utf-8")
 
 
@@ -77,7 +77,7 @@ class TestLabels:
     def test_a_delay_in_its_largest_unit(self, delay: str, shown: str) -> None:
         assert labels(of(a={"after": {delay: "b"}}, b={})) == [f"after {shown}"]
 
-    def test_guards_as_people_say_them(self) -> None:
+    def test_guards_as_text(self) -> None:
         def is_big(args: Any) -> bool:
             return True
 
@@ -89,7 +89,7 @@ class TestLabels:
         )
         assert labels(machine.chart) == ["E [x and (not y or z(n: 1, all: true)) and in #m.a and is_big] / one, two"]
 
-    def test_what_a_node_does_without_being_left(self) -> None:
+    def test_what_a_node_does_without_a_transition_to_another(self) -> None:
         raising = {"type": "xstate.raise", "params": {"event": {"type": "GO"}}}
         chart = of(
             a={"entry": ["x", raising], "exit": "y", "invoke": "work", "on": {"E": {"actions": "z"}, "F": {}}},
@@ -100,28 +100,28 @@ class TestLabels:
 
 
 class TestArrows:
-    def test_one_into_what_is_inside_begins_at_any_state(self) -> None:
+    def test_one_to_a_descendant_begins_at_any_state(self) -> None:
         drawing = diagram(of(a={"initial": "b", "states": {"b": {}, "c": {}}, "on": {"E": ".c"}}))
         assert ("a__any", "a__c") in [(arrow.source, arrow.target) for arrow in drawing.arrows]
 
-    def test_one_to_what_is_around_ends_at_entering_it_anew(self) -> None:
+    def test_one_to_an_ancestor_ends_at_entering_it_anew(self) -> None:
         drawing = diagram(of(a={"initial": "b", "states": {"b": {"on": {"E": "#m.a"}}}}))
         assert ("a__b", "a__anew") in [(arrow.source, arrow.target) for arrow in drawing.arrows]
         assert "↩ a" in [shape.title for shape in drawing.all()]
 
 
 class TestIds:
-    def test_words_of_mermaid_are_no_ids(self) -> None:
+    def test_reserved_words_of_mermaid_are_not_used_as_ids(self) -> None:
         ids = {shape.id for shape in diagram(of(state={}, End={}, note={}, job={}, job_end={}, toString={})).all()}
         assert ids == {"state_state", "End_state", "note_state", "job", "job_end_state", "toString_state", "m__initial"}
 
-    def test_keys_that_read_alike_are_told_apart(self) -> None:
+    def test_similar_keys_get_distinct_ids(self) -> None:
         chart = of(**{"a b": {}, "a-b": {}, "1": {}, "✓": {}, "": {}})
         assert [shape.id for shape in diagram(chart).all()][1:] == ["state_1", "a_b", "a_b_2", "odd", "odd_2"]
 
 
 @given(keys=st.lists(st.text(max_size=8), min_size=1, max_size=4, unique=True), event=st.text(min_size=1, max_size=8))
-def test_any_name_is_written_as_itself(keys: list[str], event: str) -> None:
+def test_any_name_is_readable_in_the_diagram(keys: list[str], event: str) -> None:
     states = {key: {"id": f"n{index}", "on": {event: "#n0"}} for index, key in enumerate(keys)}
     chart = compile_chart({"id": "m", "initial": keys[0], "states": states})
     for key in (*keys, event):
@@ -149,7 +149,7 @@ def dot_texts(text: str) -> set[str]:
 
 
 def write() -> None:
-    """Write the texts anew."""
+    """Update the texts in ``diagrams/``."""
     for name in NAMES:
         for language in LANGUAGES:
             (HERE / f"{name}.{language}").write_text(drawn(name, language), encoding="utf-8")

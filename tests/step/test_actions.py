@@ -1,4 +1,4 @@
-"""The actions that XState knows by itself."""
+"""XState's built-in actions."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class TestAssign:
     def test_takes_a_function_of_everything(self) -> None:
         assert after(on_e(assign(lambda args: {"n": args.context["n"] * 5})), "E").context == {"n": 5}
 
-    def test_takes_params_where_it_has_a_name(self) -> None:
+    def test_takes_params_if_it_is_registered(self) -> None:
         config: Any = {"context": {"n": 1}, "on": {"E": {"actions": {"type": "add", "params": {"by": 3}}}}}
         adding = machine(config, actions={"add": assign(n=lambda args, params: args.context["n"] + params["by"])})
         assert after(adding, "E").context == {"n": 4}
 
-    def test_leaves_the_old_context_as_it_was(self) -> None:
+    def test_does_not_modify_the_old_context(self) -> None:
         assigning = on_e(assign(n=2))
         before = after(assigning)
         assigning.transition(before, {"type": "E"})
@@ -68,7 +68,7 @@ class TestSending:
         (effect,) = effects_of(on_e(send_to("signup/ada", {"type": "HI"})), "E")
         assert effect == Send(0, "signup/ada", {"type": "HI"})
 
-    def test_to_nobody_raises(self) -> None:
+    def test_to_an_unknown_actor_raises(self) -> None:
         sending = on_e(send_to("nobody", {"type": "HI"}))
         with pytest.raises(LogicError, match='no actor "nobody"'):
             sending.transition(after(sending), {"type": "E"})
@@ -97,8 +97,8 @@ class TestSending:
         assert names(effects_of(machine(config))) == ["Send", "Invoke"]
 
 
-class TestTheOthers:
-    def test_raise_is_shown_and_taken(self) -> None:
+class TestOtherActions:
+    def test_raise_is_reported_and_taken(self) -> None:
         config: Any = {"on": {"E": {"actions": raise_({"type": "F"}, id="f")}, "F": {"actions": "do f"}}}
         effects = effects_of(machine(config), "E")
         assert effects[0] == Raise(0, {"type": "F"}, "f")
@@ -122,14 +122,14 @@ class TestTheOthers:
         assert effects_of(spawning, "E") == (Invoke(0, "s", "worker", {"n": 1}), Stop(1, "s"), Stop(2, None))
         assert dict(after(spawning, "E").children) == {}
 
-    def test_an_event_that_is_not_json_is_refused(self) -> None:
+    def test_an_event_that_is_not_json_raises(self) -> None:
         raising = on_e(raise_({"type": "F", "when": timedelta(1)}))
         with pytest.raises(LogicError, match="when: timedelta is not JSON"):
             raising.transition(after(raising), {"type": "E"})
 
 
 class TestEnqueueActions:
-    def test_chooses_in_python_what_runs_in_its_place(self) -> None:
+    def test_runs_the_actions_it_enqueues_in_its_own_position(self) -> None:
         def choose(args: Any) -> None:
             if args.check("is_one"):
                 args.enqueue(assign(n=2))
@@ -144,7 +144,7 @@ class TestEnqueueActions:
         assert names(effects) == ["do first", "do it", "do last"]
         assert [effect.context for effect in effects if isinstance(effect, Execute)] == [{"n": 1}, {"n": 2}, {"n": 2}]
 
-    def test_of_a_name_that_means_nothing_raises(self) -> None:
+    def test_of_an_unknown_name_raises(self) -> None:
         choosing = on_e(enqueue_actions(lambda args: args.enqueue("nothing")))
         with pytest.raises(LogicError, match='no action is registered as "nothing"'):
             choosing.transition(after(choosing), {"type": "E"})

@@ -1,4 +1,4 @@
-"""What an actor is started with: by its config, by its logic, or by both."""
+"""The input of an actor: from the config, computed by the actor, or both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from settled.step.effects import Invoke
 
 
 def mail(input: Any, call: Call) -> None:
-    """Never runs here: a step only says that it shall."""
+    """Never called: a step only requests it."""
 
 
 def started_with(mail_actor: Any, **invoke: Any) -> Any:
@@ -22,15 +22,15 @@ def started_with(mail_actor: Any, **invoke: Any) -> Any:
     return effect.input
 
 
-class TestTheInputOfLogic:
+class TestTheInputOfAnActor:
     def test_is_computed_when_the_actor_is_invoked(self) -> None:
         assert started_with(actor(mail, input=lambda a: {"to": a.context["to"]})) == {"to": "ada"}
 
-    def test_is_told_what_the_config_says(self) -> None:
+    def test_is_given_the_input_in_the_config(self) -> None:
         greeting = actor(mail, input=lambda a, params: {"to": a.context["to"], **params})
         assert started_with(greeting, input={"subject": "Hello"}) == {"to": "ada", "subject": "Hello"}
 
-    def test_is_told_none_where_the_config_says_nothing(self) -> None:
+    def test_is_given_none_without_input_in_the_config(self) -> None:
         assert started_with(actor(mail, input=lambda a, params: [params])) == [None]
 
     def test_is_computed_for_a_spawned_actor_too(self) -> None:
@@ -47,5 +47,5 @@ class TestTheInputOfLogic:
             machine.transition(machine.initial_transition()[0], {"type": "GO"})
 
 
-def test_the_input_of_the_config_stands_where_logic_has_none() -> None:
+def test_the_input_in_the_config_is_used_if_the_actor_computes_none() -> None:
     assert started_with(mail, input={"to": "bob"}) == {"to": "bob"}

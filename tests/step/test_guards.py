@@ -1,4 +1,4 @@
-"""Guards: by name, with params, made of others, and of the state."""
+"""Guards: named, with params, combined, and on the state."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def test_a_guard_decides_whether_a_transition_is_taken(guard: Any, expected: boo
     assert is_taken(guard) is expected
 
 
-def test_a_name_may_stand_for_a_guard_made_of_others() -> None:
+def test_a_name_may_stand_for_a_combined_guard() -> None:
     assert is_taken("both", both=and_("yes", not_("no")))
 
 
-def test_guards_are_asked_from_left_to_right_and_no_further_than_needed() -> None:
+def test_combined_guards_are_evaluated_from_left_to_right_and_no_further_than_needed() -> None:
     asked: list[str] = []
 
     def asks(name: str, answer: bool) -> Any:
@@ -74,7 +74,7 @@ def test_guards_are_asked_from_left_to_right_and_no_further_than_needed() -> Non
     assert asked == ["a", "b", "d"]
 
 
-def test_a_second_argument_with_a_default_is_no_params() -> None:
+def test_a_second_argument_with_a_default_does_not_take_params() -> None:
     def is_wanted(args: Args[Any, Any], wanted: str = "E") -> bool:
         return bool(args.event["type"] == wanted)
 

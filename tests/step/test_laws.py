@@ -1,4 +1,4 @@
-"""What holds of every machine."""
+"""Properties of every machine."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_stored_snapshot_has_the_same_future(play: tuple[AnyMachine, list[AnyS
 
 @PLAY
 @given(plays())
-def test_a_stored_snapshot_is_what_was_stored(play: tuple[AnyMachine, list[AnySnapshot], list[Any]]) -> None:
+def test_storing_a_snapshot_again_gives_the_same_text(play: tuple[AnyMachine, list[AnySnapshot], list[Any]]) -> None:
     machine, snapshots, _ = play
     for snapshot in snapshots:
         assert machine.dump(machine.load(machine.dump(snapshot))) == machine.dump(snapshot)
@@ -59,7 +59,7 @@ def test_a_stored_snapshot_is_what_was_stored(play: tuple[AnyMachine, list[AnySn
 
 @PLAY
 @given(plays())
-def test_a_step_changes_nothing_it_was_given(play: tuple[AnyMachine, list[AnySnapshot], list[Any]]) -> None:
+def test_a_step_does_not_modify_its_arguments(play: tuple[AnyMachine, list[AnySnapshot], list[Any]]) -> None:
     machine, snapshots, events = play
     for snapshot, event in zip(snapshots, events, strict=False):
         before, sent = machine.dump(snapshot), deepcopy(event)
@@ -69,7 +69,7 @@ def test_a_step_changes_nothing_it_was_given(play: tuple[AnyMachine, list[AnySna
 
 @PLAY
 @given(plays())
-def test_a_step_is_a_function_of_what_it_is_given(play: tuple[AnyMachine, list[AnySnapshot], list[Any]]) -> None:
+def test_a_step_is_deterministic(play: tuple[AnyMachine, list[AnySnapshot], list[Any]]) -> None:
     machine, snapshots, events = play
     for snapshot, event in zip(snapshots, events, strict=False):
         assert machine.transition(snapshot, event) == machine.transition(snapshot, event)
@@ -101,23 +101,23 @@ def test_microsteps_add_up_to_the_step(play: tuple[AnyMachine, list[AnySnapshot]
 
 @PLAY
 @given(plays())
-def test_an_event_nobody_takes_gives_back_the_very_same_snapshot(
+def test_an_event_that_nothing_takes_returns_the_same_snapshot_object(
     play: tuple[AnyMachine, list[AnySnapshot], list[Any]],
 ) -> None:
     machine, snapshots, _ = play
     calm = [node for node in machine.chart.nodes if not node.always]
     for snapshot in snapshots:
         is_free = snapshot.configuration.members <= set(calm)
-        if is_free and not machine.can(snapshot, {"type": "nobody.takes.this"}):
-            after, effects = machine.transition(snapshot, {"type": "nobody.takes.this"})
+        if is_free and not machine.can(snapshot, {"type": "nothing.takes.this"}):
+            after, effects = machine.transition(snapshot, {"type": "nothing.takes.this"})
             assert after is snapshot
             assert effects == ()
 
 
 @PLAY
 @given(plays())
-def test_a_step_rests_in_a_legal_configuration(play: tuple[AnyMachine, list[AnySnapshot], list[Any]]) -> None:
+def test_a_step_ends_in_a_legal_configuration(play: tuple[AnyMachine, list[AnySnapshot], list[Any]]) -> None:
     _, snapshots, _ = play
     for snapshot in snapshots:
-        # One that failed at its start is in its root and nowhere inside.
+        # A machine that failed at its start is only in its root.
         assert snapshot.status == "error" or why_illegal(snapshot) is None

@@ -1,4 +1,4 @@
-"""Kinds of nodes, each by what only it does: the corpora hold the rest."""
+"""The behaviour that is specific to each kind of node; the parity corpora cover the rest."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ class TestHistory:
             },
         }
 
-    def test_is_the_default_before_anything_is_remembered(self) -> None:
+    def test_is_the_default_before_anything_is_recorded(self) -> None:
         assert after(machine(self.config(True)), "ON").value == {"on": "a"}
 
     @pytest.mark.parametrize(("kind", "value"), [("shallow", {"on": {"b": "p"}}), ("deep", {"on": {"b": "q"}})])
-    def test_remembers_as_deep_as_it_says(self, kind: str, value: Any) -> None:
+    def test_records_children_or_all_descendants(self, kind: str, value: Any) -> None:
         assert after(machine(self.config(kind)), "ON", "B", "IN", "OFF", "ON").value == value
 
     def test_of_a_parallel_node_entered_from_inside_leaves_nothing_else_active(self) -> None:
-        """XState leaves the parallel node, enters its region alone, and goes on with what was raised on the way out."""
+        """XState exits the parallel node, enters only the region, and takes the events raised by the exit."""
         inner: dict[str, Any] = {"b": {"on": {"X": "hd"}}, "hd": {"type": "history", "history": "deep"}}
         states: dict[str, Any] = {
             "e": {"type": "parallel", "exit": "again", "states": inner},
@@ -74,8 +74,8 @@ class TestHistory:
         assert [node.key for node in snapshot.configuration.nodes] == ["(machine)", "e", "b"]
         assert parallel.load(parallel.dump(snapshot)) == snapshot
 
-    def test_that_would_add_a_second_child_is_refused(self) -> None:
-        """Its default may lie outside of its parent, and together with another target that is too much."""
+    def test_that_would_add_a_second_child_fails_the_step(self) -> None:
+        """Its default may be outside its parent, and conflict with another target."""
         regions = {"r": {"initial": "a", "states": {"a": {}, "h": {"type": "history", "target": "#m.out"}}}, "s": {}}
         states: dict[str, Any] = {
             "z": {"on": {"ALONE": "p.r.h", "BOTH": {"target": ["p.r.h", "p.s"]}}},
@@ -95,7 +95,7 @@ class TestHistory:
 
 
 class TestFinal:
-    def test_hands_its_output_to_the_parent_s_done_event(self) -> None:
+    def test_puts_its_output_into_the_done_event_of_its_parent(self) -> None:
         config: Any = {
             "initial": "a",
             "states": {
@@ -123,7 +123,7 @@ class TestFinal:
 class TestAfter:
     CONFIG: ClassVar[Any] = {"id": "m", "initial": "a", "states": {"a": {"after": {"wait": "b", "10": {}}}, "b": {}}}
 
-    def test_is_scheduled_on_entry_numbers_first(self) -> None:
+    def test_is_scheduled_on_entry_numeric_delays_first(self) -> None:
         effects = effects_of(machine(self.CONFIG, delays={"wait": 500}))
         assert [(it.id, it.delay.total_seconds()) for it in effects if isinstance(it, Schedule)] == [
             ("xstate.after.10.m.a", 0.01),
@@ -156,7 +156,7 @@ class TestInvoke:
         assert names(effects_of(machine(self.CONFIG))) == ["enter a", "Invoke"]
         assert names(effects_of(machine(self.CONFIG), "xstate.done.actor.0.m.a")) == ["exit a", "Stop"]
 
-    def test_leads_on_with_its_result(self) -> None:
+    def test_moves_on_with_its_result(self) -> None:
         assert after(machine(self.CONFIG), "xstate.done.actor.0.m.a").value == "b"
         assert after(machine(self.CONFIG), "xstate.error.actor.0.m.a").value == "c"
 
@@ -193,7 +193,7 @@ class TestTransitions:
             ("ROOT", ["exit x", "exit a", "exit root", "enter root", "enter a", "enter x"]),
         ],
     )
-    def test_leave_no_more_than_they_must(self, event: str, expected: list[str]) -> None:
+    def test_exit_no_more_nodes_than_necessary(self, event: str, expected: list[str]) -> None:
         assert names(effects_of(machine(self.CONFIG), event)) == expected
 
 

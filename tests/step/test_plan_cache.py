@@ -1,4 +1,4 @@
-"""Plans change how long a step takes, and nothing else."""
+"""The plan cache changes how long a step takes, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.parity.runner import machine_of, trace
 from tests.support.strategies import cases
 
 
-def lived(machine: Machine[Any, Any], events: list[Any]) -> list[Any]:
-    """All that `machine` does on `events`: snapshots, effects, microsteps and errors."""
+def outcomes(machine: Machine[Any, Any], events: list[Any]) -> list[Any]:
+    """All results of `machine` for `events`: snapshots, effects, microsteps and errors."""
     snapshot, effects = machine.initial_transition()
     seen: list[Any] = [snapshot, effects, machine.initial_microsteps()]
     for event in events:
@@ -34,12 +34,12 @@ def lived(machine: Machine[Any, Any], events: list[Any]) -> list[Any]:
 
 @settings(deadline=None)
 @given(case=cases(), limit=st.sampled_from([1, 3, 10_000]))
-def test_with_and_without_plans_a_machine_does_the_same(case: dict[str, Any], limit: int) -> None:
+def test_a_machine_behaves_the_same_with_and_without_plans(case: dict[str, Any], limit: int) -> None:
     machine = machine_of(case["config"])
     planned = evolve(machine, plan_cache=PlanCache(machine.program, limit))
-    expected = lived(machine.without_plans(), case["events"])
-    assert lived(planned, case["events"]) == expected
-    assert lived(planned, case["events"]) == expected, "again, from the plans that are known by now"
+    expected = outcomes(machine.without_plans(), case["events"])
+    assert outcomes(planned, case["events"]) == expected
+    assert outcomes(planned, case["events"]) == expected, "again, from the cached plans"
 
 
 @pytest.mark.parametrize("name", CORPORA)
@@ -48,7 +48,7 @@ def test_without_plans_every_recorded_trace_is_reproduced(name: str) -> None:
 
 
 def differing(case: Case) -> str | None:
-    """How `case` goes otherwise without plans than it was recorded, if settled can play it at all."""
+    """How the trace of `case` without plans differs from the recorded one, if settled supports its config."""
     if "invalid" in case["expected"]:
         return None
     steps: list[Any] = []
@@ -66,7 +66,7 @@ def two() -> Machine[Any, Any]:
     return setup().machine(TWO)
 
 
-class TestTheBound:
+class TestTheLimit:
     def test_a_plan_is_made_once(self) -> None:
         machine = two()
         snapshot: Snapshot[Any] = machine.initial_transition()[0]
@@ -77,7 +77,7 @@ class TestTheBound:
             snapshot, _ = machine.transition(snapshot, {"type": "GO"})
         assert len(machine.plan_cache) == known
 
-    def test_events_that_nobody_names_are_kept_as_one(self) -> None:
+    def test_types_that_no_descriptor_names_share_an_entry(self) -> None:
         machine = two()
         snapshot, _ = machine.transition(machine.initial_transition()[0], {"type": "GO"})
         sizes = set[int]()
@@ -87,7 +87,7 @@ class TestTheBound:
             sizes.add(len(machine.plan_cache))
         assert len(sizes) == 1
 
-    def test_there_are_never_more_than_the_limit(self) -> None:
+    def test_there_are_never_more_entries_than_the_limit(self) -> None:
         machine = two()
         small = evolve(machine, plan_cache=PlanCache(machine.program, limit=2))
         snapshot, _ = small.initial_transition()
@@ -95,7 +95,7 @@ class TestTheBound:
             snapshot, _ = small.transition(snapshot, {"type": "GO"})
             assert len(small.plan_cache) <= 2
 
-    def test_all_instances_share_them(self) -> None:
+    def test_all_instances_share_the_plans(self) -> None:
         machine = two()
         first, second = machine.initial_transition()[0], machine.initial_transition()[0]
         machine.transition(first, {"type": "GO"})
@@ -104,21 +104,21 @@ class TestTheBound:
         assert len(machine.plan_cache) == known
 
 
-class TestWhatATypeMayHide:
-    """Events that nobody names, but that XState itself knows, or a class was declared for."""
+class TestSpecialTypes:
+    """Types that no descriptor names, but that are reserved by XState or have a declared class."""
 
     @pytest.mark.parametrize("before", ["JUNK", "xstate.junk"])
-    def test_a_machine_can_be_stopped_after_an_event_nobody_takes(self, before: str) -> None:
+    def test_a_machine_can_be_stopped_after_an_event_that_nothing_takes(self, before: str) -> None:
         machine = two()
         snapshot, _ = machine.transition(machine.initial_transition()[0], {"type": before})
         assert machine.transition(snapshot, {"type": "xstate.stop"})[0].status == "stopped"
 
-    def test_an_error_nobody_takes_ends_it(self) -> None:
+    def test_an_actor_error_that_nothing_takes_ends_the_machine(self) -> None:
         machine = two()
         snapshot, _ = machine.transition(machine.initial_transition()[0], {"type": "JUNK"})
         assert machine.transition(snapshot, {"type": "xstate.error.actor.x", "error": 1})[0].error == 1
 
-    def test_the_wildcard_is_no_event(self) -> None:
+    def test_the_wildcard_is_not_an_event(self) -> None:
         machine = two()
         snapshot, _ = machine.transition(machine.initial_transition()[0], {"type": "JUNK"})
         with pytest.raises(SettledError):

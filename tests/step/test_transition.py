@@ -1,4 +1,4 @@
-"""One step: what it is given, what it gives back, and what it refuses."""
+"""One step: its arguments, its results and its errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TestAStep:
         assert snapshot.value == "red"
         assert names(effects) == ["exit green", "enter red"]
 
-    def test_that_nobody_takes_gives_back_the_very_same_snapshot(self) -> None:
+    def test_that_nothing_takes_returns_the_same_snapshot_object(self) -> None:
         light = machine(LIGHT)
         snapshot = after(light)
         assert light.transition(snapshot, {"type": "WHAT"}) == (snapshot, ())
@@ -36,12 +36,12 @@ class TestAStep:
         assert done.status == "done"
         assert light.transition(done, {"type": "NEXT"})[0] is done
 
-    def test_numbers_its_effects_from_where_it_is_told(self) -> None:
+    def test_numbers_its_effects_from_first_index(self) -> None:
         light = machine(LIGHT)
         _, effects = light.transition(after(light), {"type": "NEXT"}, first_index=7)
         assert [effect.index for effect in effects] == [7, 8]
 
-    def test_shows_each_action_the_context_of_its_place(self) -> None:
+    def test_gives_each_action_the_context_at_its_position(self) -> None:
         config: Any = {"context": {"n": 0}, "on": {"E": {"actions": ["do a", assign(n=1), "do b"]}}}
         effects = effects_of(machine(config), {"type": "E", "x": 1})
         assert [(it.context, it.event) for it in effects if isinstance(it, Execute)] == [
@@ -50,7 +50,7 @@ class TestAStep:
         ]
 
     @pytest.mark.parametrize("event", [{"type": "*"}, {}, {"type": 3}, "E", None])
-    def test_refuses_what_is_no_event(self, event: object) -> None:
+    def test_rejects_an_invalid_event(self, event: object) -> None:
         light = machine(LIGHT)
         with pytest.raises(EventError):
             light.transition(after(light), event)
@@ -64,7 +64,7 @@ class TestStopping:
         assert (snapshot.status, dict(snapshot.children), names(effects)) == ("stopped", {}, ["Stop"])
 
 
-class TestWhatRaises:
+class TestAnError:
     def test_leaves_the_old_snapshot_in_force_and_says_where_it_was(self) -> None:
         def breaks(args: Any) -> bool:
             raise ValueError("no good")
@@ -79,7 +79,7 @@ class TestWhatRaises:
         assert isinstance(raised.value.__cause__, ValueError)
         assert snapshot == after(broken)
 
-    def test_in_an_action_is_told_by_the_action(self) -> None:
+    def test_in_an_action_names_the_action(self) -> None:
         config: Any = {"context": {}, "on": {"E": {"actions": "count"}}}
         broken = machine(config, actions={"count": assign(n=lambda args: args.context["n"] + 1)})
         with pytest.raises(LogicError, match=r'the action "count" at on\.E\.actions raised KeyError'):
@@ -96,7 +96,7 @@ class TestWhatRaises:
         snapshot, _ = failing.initial_transition({})
         assert failing.load(failing.dump(snapshot)) == snapshot
 
-    def test_if_it_never_ends_names_the_states_of_the_cycle(self) -> None:
+    def test_of_an_endless_step_names_the_states_of_the_cycle(self) -> None:
         config: Any = {
             "initial": "a",
             "states": {"a": {"on": {"E": "b"}}, "b": {"always": "c"}, "c": {"always": "b"}},
@@ -105,7 +105,7 @@ class TestWhatRaises:
         with pytest.raises(LogicError, match=r"1000 microsteps without coming to rest, lately in: .*\.c, .*\.b"):
             endless.transition(after(endless), {"type": "E"})
 
-    def test_the_bound_is_the_config_s_own(self) -> None:
+    def test_after_max_iterations_of_the_config(self) -> None:
         config: Any = {"options": {"maxIterations": 5}, "context": {"n": 0}, "always": {"actions": assign(n=1)}}
         snapshot, _ = machine(config).initial_transition()
         assert "more than 5 microsteps" in snapshot.error["message"]
@@ -114,7 +114,7 @@ class TestWhatRaises:
 class TestErrorsOfActors:
     CONFIG: ClassVar[Any] = {"invoke": {"src": "worker", "id": "w"}, "exit": "exit root"}
 
-    def test_that_nobody_handles_end_the_machine(self) -> None:
+    def test_that_nothing_takes_end_the_machine(self) -> None:
         failing = machine(self.CONFIG)
         event = {"type": "xstate.error.actor.w", "error": {"code": 7}, "actorId": "w"}
         snapshot, effects = failing.transition(after(failing), event)
@@ -127,14 +127,14 @@ class TestErrorsOfActors:
 
 
 class TestRaised:
-    def test_events_are_taken_in_their_order_within_the_step(self) -> None:
+    def test_events_are_taken_in_order_within_the_step(self) -> None:
         raised = [{"type": "xstate.raise", "params": {"event": {"type": name}}} for name in ("ONE", "TWO")]
         config: Any = {"on": {"E": {"actions": raised}, "ONE": {"actions": "do one"}, "TWO": {"actions": "do two"}}}
         effects = effects_of(machine(config), "E")
         assert names(effects) == ["Raise", "Raise", "do one", "do two"]
         assert isinstance(effects[0], Raise)
 
-    def test_with_a_delay_wait_outside(self) -> None:
+    def test_with_a_delay_are_scheduled(self) -> None:
         raised = {"type": "xstate.raise", "params": {"event": {"type": "ONE"}, "delay": 0, "id": "one"}}
         (effect,) = effects_of(machine({"on": {"E": {"actions": raised}, "ONE": {"actions": "do one"}}}), "E")
         assert isinstance(effect, Schedule)

@@ -15,7 +15,7 @@ AnySnapshot = Snapshot[Any]
 
 
 def nothing(args: Any) -> None:
-    """A custom action that is only looked at."""
+    """A custom action that is never run."""
 
 
 def never(input: Any, call: Any) -> None:
@@ -23,7 +23,7 @@ def never(input: Any, call: Any) -> None:
 
 
 def given(function: Callable[[Args[Any, Any]], Any]) -> Any:
-    """`function`, for a place in a config where a type checker cannot know what a lambda is given."""
+    """Type the parameter of a lambda in a config, where a type checker cannot infer it."""
     return function
 
 
@@ -34,7 +34,7 @@ def machine(
     actions: Mapping[str, ActionImpl[Any]] | None = None,
     delays: Mapping[str, DelayImpl[Any]] | None = None,
 ) -> AnyMachine:
-    """A machine that knows the actor ``worker``, and all actions called ``enter ...``, ``exit ...`` or ``do ...``."""
+    """Make a machine with an actor ``worker`` and all actions named ``enter ...``, ``exit ...`` or ``do ...``."""
     known: dict[str, ActionImpl[Any]] = {name: nothing for name in _texts(config) if _is_action(name)}
     logic = setup(guards=guards, actions={**known, **(actions or {})}, actors={"worker": never}, delays=delays)
     return logic.machine(config)
@@ -52,7 +52,7 @@ def _texts(value: Any) -> set[str]:
 
 
 def after(machine: AnyMachine, *events: str | Mapping[str, Any], input: Any = None) -> AnySnapshot:
-    """The snapshot after the start and `events`; a text stands for an event of that type."""
+    """Return the snapshot after the start and `events`; a string is an event of that type."""
     snapshot, _ = machine.initial_transition(input)
     for event in events:
         snapshot, _ = machine.transition(snapshot, {"type": event} if isinstance(event, str) else event)
@@ -60,7 +60,7 @@ def after(machine: AnyMachine, *events: str | Mapping[str, Any], input: Any = No
 
 
 def effects_of(machine: AnyMachine, *events: str | Mapping[str, Any]) -> tuple[Effect, ...]:
-    """The effects of the last of `events`; without any, of the start."""
+    """Return the effects of the last of `events`; if there are none, of the start."""
     if not events:
         return machine.initial_transition()[1]
     *before, last = events
@@ -69,5 +69,5 @@ def effects_of(machine: AnyMachine, *events: str | Mapping[str, Any]) -> tuple[E
 
 
 def names(effects: Iterable[Effect]) -> list[str]:
-    """The custom actions among `effects`, and the kinds of the others, in order."""
+    """Return the names of the custom actions among `effects`, and the class names of the others, in order."""
     return [effect.type if isinstance(effect, Execute) else type(effect).__name__ for effect in effects]

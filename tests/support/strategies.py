@@ -1,7 +1,7 @@
-"""Random machines, and events to send them.
+"""Hypothesis strategies for machines and events.
 
-A machine is generated as the config of a parity case, so the same strategy serves the laws of the core and a
-comparison with the real XState. All nodes have an explicit id, and transitions may lead anywhere.
+A machine is generated as the config of a parity case, so the same strategy serves the properties of the core and the
+comparison with the real XState. All nodes have an explicit id, and transitions may have any target.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def machines(*, with_loops: bool = True) -> st.SearchStrategy[Machine[Any, Any]]
 
 @st.composite
 def configs(draw: st.DrawFn, *, with_loops: bool = True) -> Config:
-    """Configs in the vocabulary of the parity cases. Without loops, nothing is eventless or raised."""
+    """Configs in the vocabulary of the parity cases. Without loops there are no eventless transitions or raises."""
     root = draw(_skeletons(DEPTH, is_root=True))
     _name(root, "m")
     targets = st.sampled_from([*_single_targets(root), *_double_targets(root)])
@@ -47,7 +47,7 @@ def configs(draw: st.DrawFn, *, with_loops: bool = True) -> Config:
 
 @st.composite
 def cases(draw: st.DrawFn) -> dict[str, Any]:
-    """Parity cases: a config, and events that may well be taken."""
+    """Parity cases: a config, and events that it is likely to take."""
     config = draw(configs())
     return {"config": config, "events": draw(st.lists(events_of(config), max_size=8)), "micro": draw(st.booleans())}
 
@@ -154,7 +154,7 @@ def _transitions(targets: st.SearchStrategy[list[str]], with_loops: bool) -> st.
 
 
 def _guarded(transition: st.SearchStrategy[Config]) -> st.SearchStrategy[Config]:
-    """Taken only while a counter is low, which taking it raises: so it comes to an end."""
+    """Transitions that can be taken only a few times, because a guard counts them: so every loop ends."""
     guard = {"type": "ctxLt", "params": {"key": "m", "value": 3}}
     count = {"type": "inc", "params": {"key": "m", "by": 1}}
     return transition.map(lambda it: {**it, "guard": guard, "actions": [count, *it["actions"]]})

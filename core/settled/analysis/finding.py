@@ -30,7 +30,7 @@ Code: TypeAlias = Literal[
 
 @frozen
 class Finding:
-    """One mistake in a machine: `path` is its place in the config, such as ``states.form``.
+    """One mistake in a machine: `path` says where in the config, such as ``states.form``.
 
     `code` is the kind of mistake, and the heading in ``docs/findings.md`` that explains it.
     """

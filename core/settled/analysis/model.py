@@ -101,5 +101,5 @@ def quoted(node: Node) -> str:
 
 
 def path_of(invocation: InvokeSite) -> str:
-    """Return the place of `invocation` in the config."""
+    """Return the path of `invocation` in the config."""
     return invocation.path.removesuffix(".src")

@@ -60,7 +60,7 @@ def perform(operations: Iterable[Operation], step: StepState) -> None:
     for operation in operations:
         try:
             operation.perform(step)
-        except LogicError:  # raised inside, with its own place already in the message
+        except LogicError:  # raised inside, with its own path already in the message
             raise
         except Exception as error:
             raise logic_error(step.program, operation.what, operation.path, error) from error
