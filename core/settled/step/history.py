@@ -1,7 +1,7 @@
 """History, and the nodes each transition exits: both depend on what the history nodes have recorded.
 
-These are SCXML's functions of the same purpose (``getTransitionDomain``, ``computeExitSet``,
-``getEffectiveTargetStates``, ``removeConflictingTransitions``) with XState v5's differences, each explained at its line.
+These are SCXML's ``getTransitionDomain``, ``computeExitSet``, ``getEffectiveTargetStates`` and
+``removeConflictingTransitions``, with XState v5's differences, each explained at its line.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class Operations:
         def perform(step: StepState) -> None:
             type, id = step.event["type"], self.program.chart.id
             raise LogicError(
-                f'{id}: "{type}" would lead to {describe_configuration(configuration)}, and no machine can be there'
+                f'{id}: "{type}" would lead to {describe_configuration(configuration)}, which is no legal configuration'
             )
 
         return Operation(perform, "entering states", "")
