@@ -74,7 +74,8 @@ def macrostep(
         EventError: no machine can take the event.
     """
     reaction = plans.reaction(snapshot.configuration, event["type"])
-    # The hot path: nothing to call and nothing to do but to change the configuration. It must agree with the rest.
+    # The hot path: there is nothing to call and nothing to do but to change the configuration. The condition is in
+    # `PlanCache._direct_target`; whatever is added to a step below must make that None.
     if reaction.direct_target is not None and snapshot.status == "active":
         return _with_configuration(snapshot, reaction.direct_target), ()
     step = _step_state(plans, snapshot, event, first_index, allow_unknown_targets)
@@ -186,8 +187,8 @@ def _take_transitions(plans: PlanCache, step: StepState, reaction: Reaction) -> 
 
 def _run_to_end(plans: PlanCache, step: StepState) -> None:
     """Take eventless transitions and raised events until there are none, and stop the actors if the machine ended."""
-    # The order is SCXML's, and programs rely on it: all eventless transitions before the next raised event. (A raised
-    # event, in turn, comes before anything from outside, because the whole queue is emptied within this step.)
+    # The order is SCXML's, and machines rely on it: all eventless transitions before the next raised event, and all
+    # raised events before the next event from outside.
     may_be_eventless = True
     while step.snapshot.status == "active":
         before, here = step.snapshot, step.snapshot.configuration

@@ -74,6 +74,7 @@ class Operations:
     _bound: dict[object, Operation] = field(factory=dict[object, Operation], init=False)
 
     def _once(self, key: object, bind: Callable[[], Operation]) -> Operation:
+        # The keys are sites, which are compared by identity; where one site has two operations, a marker is added.
         known = self._bound.get(key)
         if known is None:
             known = self._bound[key] = bind()
@@ -106,6 +107,7 @@ class Operations:
             compute = self.program.delays[after]
 
             def perform(step: StepState) -> None:
+                # A delay function that returns None means no delay: then the event is raised at once.
                 delay = compute and compute(step.args(), None)
                 step.raise_({"type": after.event}, after.event, delay)
 
@@ -238,6 +240,7 @@ def _params(params: Expression) -> Callable[[StepState], Any]:
 
 
 def _assign(changes: Expression, params: Expression) -> Perform:
+    # Like `_params`, but without its call: assignments are among the most frequent operations.
     known = known_value(params)
     if known is ABSENT:
         return lambda step: step.assign(changes(step.args(), params(step.args(), None)))
@@ -250,6 +253,8 @@ def _execute(program: Program, name: str, params: Expression) -> Perform:
     def perform(step: StepState) -> None:
         given = params(step.args(), None) if known is ABSENT else known
         effects = step.effects
+        # The context becomes JSON here and not later, because the actions that follow may replace it. The index is
+        # `next_index`, inlined for speed.
         effects.append(NewExecute(step.first_index + len(effects), name, given, to_json(step.context), step.event))
 
     return perform

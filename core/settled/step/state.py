@@ -68,7 +68,8 @@ class StepState:
         """Return the arguments for a guard, action or expression at this point of the step."""
         args = self._args
         if args is None:
-            # Cached until the context, the event or the snapshot changes; each method that changes one resets it.
+            # Cached: most operations need it. Each method that changes the context, the event or the snapshot
+            # must reset it, or the next action sees the old one.
             args = self._args = NewArgs(self.context, self.typed_event, self.snapshot)
         return args
 
