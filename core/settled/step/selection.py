@@ -43,8 +43,9 @@ class CandidateSet:
 def candidate_set(chart: Chart, configuration: Configuration, type: str) -> CandidateSet:
     """Return the candidates for an event of `type`.
 
-    Unlike in SCXML, where each leaf searches its own ancestors, a node outside a parallel one is not a candidate as
-    soon as any of the regions takes the event; and within a node, exact descriptors come before wildcards.
+    XState differs from SCXML in two ways. A node is not tried once any node inside it has taken the event, whereas in
+    SCXML each leaf searches its own ancestors, so that a region which has not taken the event would still reach them.
+    And within a node exact descriptors come before wildcards, whatever their order.
     """
     active = configuration.members
 
