@@ -207,7 +207,7 @@ class Live(World):
 
     # What is noted
 
-    def _act(self, command: PerformActions) -> ActionsPerformed:
+    def _perform_actions(self, command: PerformActions) -> ActionsPerformed:
         for action in command.actions:
             match action.effect:
                 case Execute(type=type, params=params):
