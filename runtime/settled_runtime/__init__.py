@@ -1,6 +1,6 @@
-"""The vendor-free code that waits: hosts, workers, clients, leases, retries.
+"""Runs machines on a backend, whichever vendor's: clients, hosts, workers, leases, retries, the log.
 
-Its law: it performs what the core decides, and decides nothing about a machine itself.
+Its law: it performs what the core decides, and decides nothing about a machine itself. All waiting is here.
 """
 
 from settled.lazy_names import lazy_names
@@ -13,7 +13,7 @@ __getattr__ = lazy_names(
         "settled_runtime.backends": "connect",
         "settled_runtime.host": "Host",
         "settled_runtime.shutdown": "StopSignal",
-        "settled_runtime.events": "ActionPerformed ActorFinished ActorStarted ClockSkewed Committed Conflicted"
+        "settled_runtime.events": "ActionPerformed ActorFinished ActorStarted ClockSkewed Committed"
         " DeadLettered Emitted HostEvent Logged Observer RecordAdjusted Released TurnEnded TurnFailed"
         " TurnStarted log",
         "settled_runtime.composite": "CompositeBackend",

@@ -9,7 +9,6 @@ from settled_runtime.events import ActorFinished as ActorFinished
 from settled_runtime.events import ActorStarted as ActorStarted
 from settled_runtime.events import ClockSkewed as ClockSkewed
 from settled_runtime.events import Committed as Committed
-from settled_runtime.events import Conflicted as Conflicted
 from settled_runtime.events import DeadLettered as DeadLettered
 from settled_runtime.events import Emitted as Emitted
 from settled_runtime.events import HostEvent as HostEvent

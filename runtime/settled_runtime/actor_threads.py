@@ -1,7 +1,7 @@
-"""Calls: the function actors of one turn, each in a thread of its own.
+"""The function actors of one turn, each in a thread of its own.
 
-A machine may invoke several at once, and one that hangs past its timeout must not hold up the turn: it is left behind,
-and what it still returns is not listened to.
+A machine may invoke several at once, and one that hangs past its timeout must not hold up the turn. A thread cannot be
+interrupted, so it is abandoned: it is a daemon, and its result is ignored.
 """
 
 from __future__ import annotations
@@ -23,21 +23,29 @@ from settled_runtime.shutdown import StopSignal
 
 
 def awaited(value: Any) -> Any:
-    """`value`, or what it comes to if it is a coroutine. No event loop runs in the threads of this host."""
+    """Return `value`, or its result if it is a coroutine. No event loop runs in the threads of this host."""
     if not inspect.iscoroutine(value):
         return value
-    from asyncio import run  # noqa: PLC0415 (half of what importing this package would cost)
+    from asyncio import run  # noqa: PLC0415 (half of the time that importing this package would take)
 
     return run(value)
 
 
 _Attempt = tuple[str, int]
-"""The idempotency key of an invocation, and which attempt it is."""
+"""The idempotency key of an actor call and the number of the attempt."""
 
 
 @define(eq=False)
 class ActorThreads:
-    """The function actors of one turn. `None` in the inbox says that somebody wants to be heard."""
+    """The function actors of one turn.
+
+    Attributes:
+        context: the host's machines and observers.
+        held: the deliveries of the turn, for `Call.lease_lost`.
+        _deadlines: every attempt that was started in this turn, and when it times out.
+        _ended: the results so far. Several may have come at once; the turn takes them one at a time.
+        _inbox: the results as threads put them, and `None` for the stop signal.
+    """
 
     context: HostContext
     held: HeldDeliveries
@@ -48,24 +56,28 @@ class ActorThreads:
     )
 
     def run(self, command: RunActors, stop_signal: StopSignal, deadline: float | None) -> ActorEnded:
-        for invocation in command.calls:
-            if _attempt(invocation) not in self._deadlines:
-                self._start(command, invocation)
+        """Run the actors that `command` names until the first of them has ended, and return its result.
+
+        Return without a result at ``command.until``, or, interrupted, at `deadline` or once `stop_signal` is set.
+        """
+        for actor_call in command.calls:
+            if _attempt(actor_call) not in self._deadlines:
+                self._start(command, actor_call)
         with stop_signal.on_stop(lambda: self._inbox.put(None)):
             return self._wait(command, deadline)
 
-    def _start(self, command: RunActors, invocation: ActorCall) -> None:
-        function, call = self.context.start_actor(command, invocation, self.held)
-        self._deadlines[_attempt(invocation)] = call.deadline
-        arguments = (invocation, function, call)
-        threading.Thread(target=self._work, args=arguments, name=f"settled-{invocation.src}", daemon=True).start()
+    def _start(self, command: RunActors, actor_call: ActorCall) -> None:
+        function, call = self.context.start_actor(command, actor_call, self.held)
+        self._deadlines[_attempt(actor_call)] = call.deadline
+        arguments = (actor_call, function, call)
+        threading.Thread(target=self._run_actor, args=arguments, name=f"settled-{actor_call.src}", daemon=True).start()
 
-    def _work(self, invocation: ActorCall, function: Callable[..., Any], call: Call) -> None:
+    def _run_actor(self, actor_call: ActorCall, function: Callable[..., Any], call: Call) -> None:
         try:
-            result = ActorResult(invocation.id, True, awaited(function(invocation.input, call)))
+            result = ActorResult(actor_call.id, True, awaited(function(actor_call.input, call)))
         except Exception as error:
-            result = ActorResult(invocation.id, False, error_json(error))
-        self._inbox.put((_attempt(invocation), result))
+            result = ActorResult(actor_call.id, False, error_json(error))
+        self._inbox.put((_attempt(actor_call), result))
 
     def _wait(self, command: RunActors, deadline: float | None) -> ActorEnded:
         while True:
@@ -79,30 +91,31 @@ class ActorThreads:
             if deadline is not None and deadline <= now:
                 return ActorEnded(None, now, interrupted=True)
             try:
-                heard = self._inbox.get(timeout=self._patience(command, deadline, now))
+                received = self._inbox.get(timeout=self._timeout(command, deadline, now))
             except queue.Empty:
                 continue
-            if heard is None:
+            if received is None:
                 return ActorEnded(None, self.context.clock(), interrupted=True)
-            self._ended.setdefault(*heard)
+            # An attempt that has timed out keeps its TimeoutError: the turn has been given that result already.
+            self._ended.setdefault(*received)
 
     def _first_ended(self, command: RunActors) -> ActorResult | None:
         now = self.context.clock()
-        for invocation in command.calls:
-            attempt = _attempt(invocation)
+        for actor_call in command.calls:
+            attempt = _attempt(actor_call)
             deadline = self._deadlines[attempt]
             if attempt in self._ended:
                 return self._ended[attempt]
             if deadline is not None and deadline <= now:
-                late = TimeoutError(f"{invocation.src} did not end in time")
-                return self._ended.setdefault(attempt, ActorResult(invocation.id, False, error_json(late)))
+                late = TimeoutError(f"{actor_call.src} did not end in time")
+                return self._ended.setdefault(attempt, ActorResult(actor_call.id, False, error_json(late)))
         return None
 
-    def _patience(self, command: RunActors, deadline: float | None, now: float) -> float | None:
+    def _timeout(self, command: RunActors, deadline: float | None, now: float) -> float | None:
         limits = [command.until, deadline, *(self._deadlines[_attempt(each)] for each in command.calls)]
         waits = [limit - now for limit in limits if limit is not None]
         return max(0.0, min(waits)) if waits else None
 
 
-def _attempt(invocation: ActorCall) -> _Attempt:
-    return (invocation.idempotency_key, invocation.attempt)
+def _attempt(actor_call: ActorCall) -> _Attempt:
+    return (actor_call.idempotency_key, actor_call.attempt)

@@ -1,7 +1,7 @@
-"""The host for programs that await: the same turns, with their function actors as tasks.
+"""The asynchronous host: runs the turns of deliveries in an event loop, all keys concurrently.
 
-The backend's ports block, so they are called in the loop's pool of threads; an actor written with ``def`` has a thread
-of its own. Keys are taken side by side.
+The backend's ports block, so they are called in the loop's default thread pool. Function actors run as tasks; one that
+is written with ``def`` gets a thread of its own. The turns themselves are those of `Host`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ from settled_runtime.shutdown import StopSignal
 
 
 class AsyncHost:
-    """Takes messages through the instances of some machines, in an event loop. Its arguments are those of `Host`."""
+    """Runs the turns of some machines' instances in an event loop. The arguments are those of `Host`.
+
+    Observers and custom actions are called in the event loop and must not block it; an action may be ``async def``.
+    """
 
     def __init__(
         self,
@@ -57,7 +60,11 @@ class AsyncHost:
     async def handle(
         self, deliveries: Sequence[Delivery], stop_signal: StopSignal | None = None, deadline: float | None = None
     ) -> Mapping[Key, TurnEnd | Exception]:
-        """Take `deliveries` through their turns, all keys side by side; see `Host.handle`."""
+        """Run the turns of `deliveries`, all keys concurrently. Arguments and result are those of `Host.handle`.
+
+        If this coroutine is cancelled, running actors are cancelled, and the deliveries come back when their leases
+        run out.
+        """
         groups = by_key(deliveries)
         turns = (self._run_turn(key, group, stop_signal or StopSignal(), deadline) for key, group in groups.items())
         return dict(zip(groups, await asyncio.gather(*turns), strict=True))
@@ -65,28 +72,30 @@ class AsyncHost:
     async def _run_turn(
         self, key: Key, deliveries: Sequence[Delivery], stop_signal: StopSignal, deadline: float | None = None
     ) -> TurnEnd | Exception:
-        """Take `deliveries`, all of `key`, through one turn."""
-        house, held = self._context, self._context.leases.hold(deliveries)
-        house.observe(TurnStarted(key, tuple(delivery.message.id for delivery in deliveries)))
-        performer = _CommandPerformer(house, held, _ActorTasks(house, held), stop_signal, deadline)
+        context, held = self._context, self._context.leases.hold(deliveries)
+        context.observe(TurnStarted(key, tuple(delivery.message.id for delivery in deliveries)))
+        turn = _AsyncTurn(context, held, _ActorTasks(context, held), stop_signal, deadline)
         try:
-            return house.turn_ended(key, await CommandLoop(house.turn(key, deliveries)).run_async(performer.perform))
+            end = await CommandLoop(context.turn(key, deliveries)).run_async(turn.perform)
+            return context.turn_ended(key, end)
         except Exception as error:
-            house.observe(TurnFailed(key, error))
-            await asyncio.to_thread(house.release, held, ERROR_RELEASE_DELAY)
+            context.observe(TurnFailed(key, error))
+            # With a delay: whatever failed would most likely fail again at once, in a busy loop over all workers.
+            await asyncio.to_thread(context.release, held, ERROR_RELEASE_DELAY)
             return error
         finally:
-            await performer.tasks.cancel()
-            house.leases.stop_renewing(held)
+            await turn.tasks.cancel()
+            # Also if this task was cancelled: renewed for ever, the deliveries would never come back.
+            context.leases.stop_renewing(held)
 
     def close(self) -> None:
-        """End the host's own thread. The backend stays open."""
+        """Stop renewing leases and end the thread that does. The backend stays open."""
         self._context.leases.close()
 
 
 @frozen(eq=False)
-class _CommandPerformer:
-    """Performs the commands of one turn."""
+class _AsyncTurn:
+    """Performs the commands of one turn, each before the turn goes on; see the law in `turn_runner`."""
 
     context: HostContext
     held: HeldDeliveries
@@ -112,9 +121,11 @@ class _CommandPerformer:
             try:
                 await _awaited(self.context.action_function(command, action, self.held)())
             except Exception as raised:
+                # An answer and not an error of the command: the turn counts it as a failure of the message.
                 error = f"{type(raised).__name__}: {raised}"
             self.context.action_performed(command, action, error)
             if error is not None:
+                # Stop at the first failure: the machine expects its actions in order. The count says which to repeat.
                 return ActionsPerformed(count, self.context.clock(), error)
         return ActionsPerformed(len(command.actions), self.context.clock())
 
@@ -124,12 +135,15 @@ async def _awaited(value: Any) -> Any:
 
 
 _Attempt = tuple[str, int]
-"""The idempotency key of an invocation, and which attempt it is."""
+"""The idempotency key of an actor call and the number of the attempt."""
 
 
 @define(eq=False)
 class _ActorTasks:
-    """The function actors of one turn, each a task with its timeout. Those that are named no more are cancelled."""
+    """The function actors of one turn, each a task with its timeout.
+
+    Those that the newest command does not name any more are cancelled: the machine has left their state.
+    """
 
     context: HostContext
     held: HeldDeliveries
@@ -138,79 +152,83 @@ class _ActorTasks:
     )
 
     async def run(self, command: RunActors, stop_signal: StopSignal, deadline: float | None) -> ActorEnded:
-        named = {(each.idempotency_key, each.attempt): each for each in command.calls}
-        await self.cancel(besides=named)
-        for attempt, invocation in named.items():
+        """Run the actors that `command` names until the first of them has ended, and return its result.
+
+        Return without a result at ``command.until``, or, interrupted, at `deadline` or once `stop_signal` is set.
+        """
+        calls = {(each.idempotency_key, each.attempt): each for each in command.calls}
+        await self.cancel(except_for=calls)
+        for attempt, actor_call in calls.items():
             if attempt not in self._tasks:
-                self._tasks[attempt] = asyncio.create_task(self._work(command, invocation))
-        interrupted = asyncio.Event()
+                self._tasks[attempt] = asyncio.create_task(self._run_actor(command, actor_call))
+        stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
 
-        def interrupt() -> None:
-            loop.call_soon_threadsafe(interrupted.set)
+        def stop() -> None:
+            loop.call_soon_threadsafe(stopped.set)  # the signal is set from another thread
 
-        with stop_signal.on_stop(interrupt):
-            return await self._wait(command, interrupted, deadline)
+        with stop_signal.on_stop(stop):
+            return await self._wait(command, stopped, deadline)
 
-    async def _wait(self, command: RunActors, interrupted: asyncio.Event, deadline: float | None) -> ActorEnded:
-        interruption = asyncio.create_task(interrupted.wait())
+    async def _wait(self, command: RunActors, stopped: asyncio.Event, deadline: float | None) -> ActorEnded:
+        stop = asyncio.create_task(stopped.wait())
         limits = [limit for limit in (command.until, deadline) if limit is not None]
-        patience = max(0.0, min(limits) - self.context.clock()) if limits else None
+        timeout = max(0.0, min(limits) - self.context.clock()) if limits else None
         try:
-            await asyncio.wait(
-                (*self._tasks.values(), interruption), timeout=patience, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait((*self._tasks.values(), stop), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            interruption.cancel()
+            stop.cancel()
         now = self.context.clock()
+        # A result goes before a stop: it would be lost, and its actor would run again. The task stays in `_tasks`
+        # until the turn has committed its result and stops naming it.
         result = next((task.result() for task in self._tasks.values() if task.done()), None)
         if result is not None:
             self.context.observe(ActorFinished(command.key, result))
             return ActorEnded(result, now)
-        return ActorEnded(None, now, interrupted.is_set() or (deadline is not None and deadline <= now))
+        return ActorEnded(None, now, stopped.is_set() or (deadline is not None and deadline <= now))
 
-    async def _work(self, command: RunActors, invocation: ActorCall) -> ActorResult:
-        function, call = self.context.start_actor(command, invocation, self.held)
+    async def _run_actor(self, command: RunActors, actor_call: ActorCall) -> ActorResult:
+        function, call = self.context.start_actor(command, actor_call, self.held)
         try:
             async with asyncio.timeout(None if call.deadline is None else call.deadline - self.context.clock()):
-                return ActorResult(invocation.id, True, await _called(function, invocation, call))
+                return ActorResult(actor_call.id, True, await _result_of(function, actor_call, call))
         except Exception as error:
-            return ActorResult(invocation.id, False, error_json(error))
+            return ActorResult(actor_call.id, False, error_json(error))
 
-    async def cancel(self, besides: Iterable[_Attempt] = ()) -> None:
-        """Cancel what runs, but for `besides`, and forget it."""
-        gone = [self._tasks.pop(attempt) for attempt in set(self._tasks) - set(besides)]
+    async def cancel(self, except_for: Iterable[_Attempt] = ()) -> None:
+        """Cancel all tasks but those of `except_for`, and wait until they have ended."""
+        gone = [self._tasks.pop(attempt) for attempt in set(self._tasks) - set(except_for)]
         for task in gone:
             task.cancel()
         await asyncio.gather(*gone, return_exceptions=True)
 
 
-async def _called(function: Callable[..., Any], invocation: ActorCall, call: Call) -> Any:
+async def _result_of(function: Callable[..., Any], actor_call: ActorCall, call: Call) -> Any:
     if inspect.iscoroutinefunction(function):
-        return await function(invocation.input, call)
-    return await _awaited(await _in_a_thread(lambda: function(invocation.input, call)))
+        return await function(actor_call.input, call)
+    return await _awaited(await _in_own_thread(lambda: function(actor_call.input, call)))
 
 
-async def _in_a_thread(work: Callable[[], Any]) -> Any:
-    """What `work` returns. It has a thread of its own: one that hangs must not take a place in the loop's pool."""
+async def _in_own_thread(work: Callable[[], Any]) -> Any:
+    """Return the result of `work`, called in a new thread: if it hangs, it must not block one of the loop's pool."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Any] = loop.create_future()
 
-    def settle(outcome: Callable[[], object]) -> None:
-        if not done.done():
+    def complete(outcome: Callable[[], object]) -> None:
+        if not done.done():  # after a timeout the future is cancelled, and the result comes too late
             outcome()
 
-    def tell(outcome: Callable[[], object]) -> None:
-        with suppress(RuntimeError):  # The loop is closed: nobody waits any more.
-            loop.call_soon_threadsafe(settle, outcome)
+    def complete_soon(outcome: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the loop was closed in the meantime: the result comes too late
+            loop.call_soon_threadsafe(complete, outcome)
 
     def run() -> None:
         try:
             result = work()
         except BaseException as error:
-            tell(partial(done.set_exception, error))
+            complete_soon(partial(done.set_exception, error))
         else:
-            tell(partial(done.set_result, result))
+            complete_soon(partial(done.set_result, result))
 
     threading.Thread(target=run, name="settled-actor", daemon=True).start()
     return await done

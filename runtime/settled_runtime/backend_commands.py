@@ -1,8 +1,9 @@
-"""The commands of a turn that only a backend can perform, performed: with retries, and with the time.
+"""Performs the commands of a turn that call the backend, with retries, and answers them with the backend's time.
 
-`Unavailable` means that nothing happened, so it is tried again here, and nowhere else. Everything a backend blocks on
-is in this module: the asynchronous host calls it in threads. The time is the backend's, because machines are many and
-their clocks disagree; a clock here that disagrees with it is told of, and used for nothing.
+Its law: this is the only place where a turn's calls to the backend are made, and so the only one that blocks on it (the
+asynchronous host calls it in threads) and the only one that retries. Only `UnavailableError` is retried: it says that
+nothing happened. The time in the answers is the backend's, never this machine's, because the clocks of many workers
+disagree.
 """
 
 from __future__ import annotations
@@ -24,22 +25,24 @@ BackendCommand: TypeAlias = Load | LoadDeadLetters | Finish | Release | Extend
 
 @frozen
 class BackendCommands:
-    """A backend as turns see it."""
+    """Performs commands on `backend`, and tells `observe` what was committed or released."""
 
     backend: Backend
     observe: Observer
 
     @property
     def clock(self) -> Callable[[], float]:
-        """The time, in seconds since the epoch."""
+        """The backend's time, in seconds since the epoch."""
         return self.backend.now
 
     def perform(self, command: BackendCommand) -> Loaded | DeadLettersLoaded | Done:
-        """Perform `command`.
+        """Perform `command`, and return its answer.
 
         Raises:
-            Conflict, LeaseLost, Unknown, TooLarge, Denied: as the backend did.
-            Unavailable: likewise, after several attempts.
+            ConflictError: another commit came first (`Finish`).
+            LeaseLostError: the key was handed out to another worker (`Finish`, `Extend`).
+            UnavailableError: the backend could not be reached, in several attempts; nothing happened.
+            OutcomeUnknownError, TooLargeError, AccessDeniedError, BackendConfigError: as the backend raised it.
         """
         match command:
             case Load(key):
@@ -57,45 +60,59 @@ class BackendCommands:
                 return self._extend(command)
 
     def finish_all(self, commits: Sequence[Finish], receive: int) -> Finished:
-        """Finish all of `commits` in one round trip, and hand out up to `receive` deliveries.
+        """Finish `commits`, of distinct keys, in one round trip, and receive up to `receive` deliveries.
+
+        Return the errors of the refused ones by key.
 
         Raises:
-            Unknown, Denied, Unavailable: as the backend did, the last after several attempts; it is true of all.
+            UnavailableError: the backend could not be reached, in several attempts; none of them was made.
+            OutcomeUnknownError, AccessDeniedError, BackendConfigError: as the backend raised it, for all of them.
         """
         writes = [commit.write for commit in commits]
         finished = retried(lambda: self.backend.finish_all(writes, receive))
         for commit in commits:
             if commit.write.key not in finished.refused:
-                self._tell(commit)
+                self._observe_commit(commit)
         return finished
 
     def _finish(self, command: Finish) -> Done:
+        # The backend does a write's parts in the order that the guarantees rest on: commit, then messages and timers,
+        # then acknowledgements. So a write goes to it as a whole. Actions are not part of it: the turn asks for them
+        # with a command of their own, after this one, and acknowledges their messages with a `Finish` after that.
         retried(lambda: self.backend.finish(command.write))
-        self._tell(command)
+        self._observe_commit(command)
         return Done(self.clock())
 
     def _extend(self, command: Extend) -> Done:
         try:
             retried(lambda: self.backend.queue.extend(command.deliveries, self.backend.lease))
         except ConflictError as error:
+            # A queue has only ConflictError for this. In a turn that would mean "compute again", but the deliveries
+            # belong to another worker now.
             raise LeaseLostError(str(error)) from error
         return Done(self.clock())
 
-    def _tell(self, commit: Finish) -> None:
+    def _observe_commit(self, commit: Finish) -> None:
         write = commit.write
         if write.stored is not None:
             self.observe(Committed(write.key, write.stored.version))
         for note in commit.notes:
             self.observe(RecordAdjusted(write.key, note))
-        for letter in write.bury:
-            self.observe(DeadLettered(write.key, letter))
+        for dead_letter in write.bury:
+            self.observe(DeadLettered(write.key, dead_letter))
 
 
 def retried(call: Callable[[], T], attempts: int = 6) -> T:
-    """The result of `call`, tried again while the backend is unavailable, for some seconds."""
-    with suppress(UnavailableError):  # Nearly always this is all, and it costs nothing.
+    """Return the result of `call`; retry it with growing waits while it raises UnavailableError.
+
+    No other error is retried: after UnavailableError nothing has happened, after any other something may have.
+
+    Raises:
+        UnavailableError: the first call and `attempts` further ones failed, or 20 seconds have passed.
+    """
+    with suppress(UnavailableError):  # the usual case, without the cost of a retry library
         return call()
-    import stamina  # noqa: PLC0415 (only when something is wrong)
+    import stamina  # noqa: PLC0415 (needed only if something is wrong)
 
     for attempt in stamina.retry_context(
         on=UnavailableError, attempts=attempts, timeout=20.0, wait_initial=0.05, wait_max=5.0

@@ -1,13 +1,13 @@
-"""Backends by URL. Adapters register a scheme as an entry point of the group ``settled.backends``.
+"""Opens backends by URL. An adapter registers its scheme as an entry point of the group ``settled.backends``.
 
-The entry point names a function that takes the whole URL and returns a `Backend`; others' adapters are found the same
-way as settled's own, and a vendor's client is imported only when its scheme is asked for.
+The entry point is a function that takes the whole URL and returns a `Backend`. Third-party adapters are found in the
+same way as settled's own. An adapter is imported only when its scheme is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import cast
 
 from settled import BackendConfigError
@@ -21,19 +21,18 @@ def connect(url: str) -> Backend:
     """Open the backend that `url` names, such as ``sqlite:///signup.db``.
 
     Raises:
-        Denied: no adapter knows the scheme, or the adapter's own packages are missing; or as the adapter says.
+        BackendConfigError: no adapter knows the scheme, the adapter's packages are not installed, or the adapter
+            cannot use the URL.
+        AccessDeniedError, UnavailableError: as the adapter raises it, if opening the backend calls it.
     """
     scheme, separator, _ = url.partition(":")
     known = {point.name: point for point in entry_points(group=GROUP)}
     if not separator or scheme not in known:
         names = ", ".join(f"{name}://" for name in sorted(known))
         raise BackendConfigError(f"{without_password(url)!r}: no backend of this name. Known: {names}")
-    return _opener(known[scheme])(url)
-
-
-def _opener(point: EntryPoint) -> Callable[[str], Backend]:
     try:
-        return cast("Callable[[str], Backend]", point.load())
+        open_backend = cast("Callable[[str], Backend]", known[scheme].load())
     except ImportError as error:
-        extra = f"pip install 'settled[{point.name}]'"
-        raise BackendConfigError(f"{point.name}://: its packages are not installed ({error}). Try: {extra}") from error
+        extra = f"pip install 'settled[{scheme}]'"
+        raise BackendConfigError(f"{scheme}://: its packages are not installed ({error}). Try: {extra}") from error
+    return open_backend(url)

@@ -1,6 +1,7 @@
-"""The client: starts instances, sends them events, and looks at what became of them.
+"""The client: starts instances, sends them events, reads their state, and redrives, moves and deletes them.
 
-It talks to the queue and the store, never to a worker, so it can be used anywhere the backend can be reached from.
+Its law: it talks to the queue and the store, never to a worker. So it works wherever the backend can be reached,
+whether or not a worker is running.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar, assert_never
 
 from attrs import frozen
@@ -61,16 +63,23 @@ from settled_runtime.command_loop import CommandLoop
 from settled_runtime.events import Observers
 
 C = TypeVar("C")
-T = TypeVar("T")
 
-FIRST_POLL_INTERVAL, MAX_POLL_INTERVAL = 0.005, 0.25
-"""How long a waiting client pauses before its second look at the store, and at most between two looks; in seconds."""
+FIRST_POLL_INTERVAL = 0.005
+"""How many seconds a waiting client pauses after its first read of the store."""
+
+MAX_POLL_INTERVAL = 0.25
+"""The most seconds between two reads of the store: how late a waiting client may learn of a commit."""
 
 
 class EventRejectedError(SettledError):
-    """The event was answered with a ``reject``, or could not be taken. `outcome` says which, `snapshot` what was found.
+    """The outcome of a message is not a success.
 
-    `snapshot` is None where there is no instance.
+    Attributes:
+        outcome: ``REJECTED`` if the turn ended in a node tagged ``reject``, ``FAILED`` if it ended in an error,
+            ``INVALID`` or ``DEAD_LETTERED`` if the message is among the dead letters. If the instance was deleted in
+            the meantime, the outcome that the message had, which may be any.
+        snapshot: the snapshot of the instance as found now, which may be later than the message's own turn. None if
+            the instance does not exist, or if this machine cannot read its snapshot.
     """
 
     def __init__(self, message: str, outcome: Outcome, snapshot: Snapshot[Any] | None) -> None:
@@ -80,7 +89,16 @@ class EventRejectedError(SettledError):
 
 @frozen
 class Instance(Generic[C]):
-    """An instance as it is listed. `snapshot` is None before its start, or where this machine cannot read it."""
+    """A row of `Client.list`.
+
+    Attributes:
+        id: the instance's name.
+        status: XState's ``active``, ``done``, ``error`` or ``stopped``; ``halted`` while the instance waits for an
+            operator; ``absent`` if messages came but no start did.
+        updated: the time of the last commit, in seconds since the epoch by the backend's clock.
+        snapshot: None before the instance's start, or if this machine cannot read it.
+        halted: why the instance is halted; None if it is not.
+    """
 
     id: str
     status: str
@@ -90,43 +108,71 @@ class Instance(Generic[C]):
 
 
 class Client(Generic[C]):
-    """A way to the instances of `machine` that live in `backend`.
+    """Starts, messages and reads the instances of one machine in one backend.
 
-    Ids that begin with ``settled:`` are those of the machines' own messages, and names with ``/~`` in them those of
-    child machines: neither can be given here.
+    A client has no state of its own and needs no closing; whoever opened the backend closes it.
+
+    Retrying. `start`, `send` and `ask` are idempotent under a `message_id`: the second message with the same id and
+    the same content has no effect. Give an id if the caller itself may retry (an HTTP ``Idempotency-Key``, an order
+    number); otherwise one is generated. If a send raises `UnavailableError` or `OutcomeUnknownError`, the error's
+    `message_id` is the id that was used: call again with it, and the message takes effect once, whether or not the
+    first call got through. An instance remembers the ids of its last messages (`Policy.window`). The same id with other
+    content raises `IdReusedError` while the queue remembers it; later, that message becomes a dead letter.
+
+    Reserved names. Message ids that begin with ``settled:`` belong to machines, and instance names that contain
+    ``/~`` to child machines: the former cannot be sent, the latter not started.
+
+    While the backend is unavailable, a method retries for some seconds before it raises `UnavailableError`. Every
+    method may also raise `OutcomeUnknownError`, `AccessDeniedError`, `BackendConfigError` and `BackendClosedError`.
+
+    Args:
+        machine: the machine of the instances. Its guards, actions and actors are never called here.
+        backend: the backend that the instances live in, as `connect` opens it.
     """
 
     def __init__(self, machine: Machine[C, Any], backend: Backend) -> None:
         self._machine, self._backend = machine, backend
 
     def start(self, instance: str, input: Json = None, *, message_id: str | None = None) -> str:
-        """Create `instance`. Returns the id of the message, by which `ask`'s waiting can be repeated.
+        """Send the message that creates `instance`, and return the message's id.
 
-        An instance that exists already is left as it is.
+        Return once the message is durable in the queue; the instance exists when a worker has taken it, which
+        `outcome` and `wait_for` wait for. A start of an instance that exists has no effect (`Outcome.IGNORED`).
 
         Args:
-            id: the message's own id; who gives the same one again repeats this start.
+            instance: the name of the new instance.
+            input: JSON, passed to the machine as its input.
+            message_id: idempotency key: a second start with the same id has no effect.
 
         Raises:
-            IdReused: the id was given to something else.
-            Unavailable: nothing was sent.
-            Unknown: perhaps it was sent. Start again with the error's `message_id` as `id`, and it is started once.
+            EventError: the name is empty or reserved, or the id reserved; nothing was sent.
+            TypeError, ValueError: the input is not JSON; nothing was sent.
+            IdReusedError: the id was used for another message; nothing was sent.
+            TooLargeError: the input is too large for the queue; nothing was sent.
+            UnavailableError: nothing was sent.
+            OutcomeUnknownError: the start may have been sent. Retry with the error's `message_id`.
         """
         check_start(self._key(instance))
         return self._send(instance, encode(Start(input)), message_id)
 
     def send(self, instance: str, event: Any, *, message_id: str | None = None) -> str:
-        """Send `event` to `instance`. Returns the id of the message.
+        """Send `event` to `instance`, and return the message's id.
+
+        Return once the message is durable in the queue, without waiting for a worker. An instance takes its messages
+        in the order in which their sends completed.
 
         Args:
-            event: an object with a ``type``, or an instance of one of the machine's event classes.
-            id: the message's own id; who gives the same one again repeats this event.
+            instance: the name of the instance. An event for one that does not exist becomes a dead letter.
+            event: a JSON object with a ``type``, or an instance of one of the machine's event classes.
+            message_id: idempotency key: a second event with the same id and content has no effect.
 
         Raises:
-            EventError: it is no event for this machine; nothing was sent.
-            IdReused: the id was given to something else.
-            Unavailable: nothing was sent.
-            Unknown: perhaps it was sent. Send it again with the error's `message_id` as `id`, and it is taken once.
+            EventError: the event has no type, a reserved type (``xstate.*``), does not fit the class declared for its
+                type, or is not JSON; or the name is empty or the id reserved. Nothing was sent.
+            IdReusedError: the id was used for another message; nothing was sent.
+            TooLargeError: the event is too large for the queue; nothing was sent.
+            UnavailableError: nothing was sent.
+            OutcomeUnknownError: the event may have been sent. Retry with the error's `message_id`.
         """
         return self._send(instance, self._event(event), message_id)
 
@@ -134,40 +180,68 @@ class Client(Generic[C]):
         return encode(Event(self._machine.admit(event)))
 
     def ask(self, instance: str, event: Any, *, message_id: str | None = None, timeout: float = 30.0) -> Snapshot[C]:
-        """Send `event` and wait for the end of the turn that took it. Returns the snapshot that was found then.
+        """Send `event` to `instance`, wait until the turn that took it has ended, and return the snapshot found then.
+
+        The snapshot is the newest one: if other events were taken in the meantime, it includes them. An event that
+        the machine ignored (`Outcome.IGNORED`) is answered with the snapshot, too.
+
+        Args:
+            instance: the name of the instance.
+            event: a JSON object with a ``type``, or an instance of one of the machine's event classes.
+            message_id: idempotency key. Give one to be able to wait again after a timeout.
+            timeout: how long to wait for the end of the turn, in seconds; the time of the send is not included.
 
         Raises:
-            NotTaken: the turn ended in a node tagged ``reject`` or in an error, or there was none.
-            TimeoutError: the turn was not over in time. It goes on; ask again with the same `id`.
-            EventError, IdReused, Unavailable, Unknown: as `send`.
+            EventRejectedError: the message was rejected, failed, invalid or dead-lettered, or its instance was
+                deleted since.
+            TimeoutError: the turn had not ended in time. The event stays in the queue and will be taken. Call `ask`
+                with the same `message_id` and event, or `outcome`, to wait again.
+            RecordError, LogicError: this machine cannot read the instance, or a migration raised.
+            EventError, IdReusedError, TooLargeError, UnavailableError, OutcomeUnknownError: as for `send`.
         """
         body = self._event(event)
         message_id = self._send(instance, body, message_id)
         return self._outcome(instance, message_id, Message(self._key(instance), message_id, body).digest, timeout)
 
     def outcome(self, instance: str, message_id: str, *, timeout: float = 30.0) -> Snapshot[C]:
-        """Wait for the end of the turn of the message `id`; as `ask`, without sending."""
+        """Wait until the turn that took the message `message_id` has ended; return what `ask` returns.
+
+        Use it after `start` or `send`, or after a timeout of `ask`. A record remembers its last messages only
+        (`Policy.window`); of older ones, and of those that were never sent, no outcome is found.
+
+        Args:
+            instance: the name of the instance.
+            message_id: the id that `start` or `send` returned.
+            timeout: how long to wait, in seconds; 0 reads the outcome once.
+
+        Raises:
+            EventRejectedError: the message was rejected, failed, invalid or dead-lettered, or its instance was
+                deleted since.
+            TimeoutError: no outcome was found in time.
+            RecordError, LogicError: this machine cannot read the instance, or a migration raised.
+        """
         return self._outcome(instance, message_id, None, timeout)
 
-    def _outcome(self, instance: str, id: str, digest: str | None, timeout: float) -> Snapshot[C]:
-        def look(record: Record | None) -> Snapshot[C] | None:
-            past = record or self._tombstone(instance)
-            found = past.window.outcome_of(id, digest) if past else None
-            return None if past is None or found is None else self._answer(instance, id, past, found)
+    def _outcome(self, instance: str, message_id: str, digest: str | None, timeout: float) -> Snapshot[C]:
+        def answered(record: Record | None) -> Snapshot[C] | None:
+            # A tombstone keeps the window of the deleted instance: a retry after the deletion still gets its answer.
+            found = record or self._tombstone(instance)
+            outcome = found.window.outcome_of(message_id, digest) if found else None
+            return None if found is None or outcome is None else self._answer(instance, message_id, found, outcome)
 
-        return self._wait(instance, look, timeout, f"the turn of {id}")
+        return self._wait(instance, answered, timeout, f"the turn of {message_id}")
 
     def _tombstone(self, instance: str) -> Record | None:
-        """Load what is left of `instance`, if it was deleted."""
+        """Load the tombstone of `instance`, if it was deleted."""
         key = self._key(instance)
         stored = retried(lambda: self._backend.store.load(key))
         return record_from_tombstone(key, stored.body) if stored is not None and stored.is_deleted else None
 
     def get(self, instance: str) -> Snapshot[C] | None:
-        """Where `instance` is; None if there is none.
+        """Return the newest committed snapshot of `instance`; None if it does not exist.
 
         Raises:
-            RecordError: it cannot be read by this machine.
+            RecordError, LogicError: this machine cannot read the instance, or a migration raised.
         """
         record = self._record(instance)
         return None if record is None or record.snapshot is None else record.readable_snapshot()
@@ -181,13 +255,24 @@ class Client(Generic[C]):
         done: bool = False,
         timeout: float = 30.0,
     ) -> Snapshot[C]:
-        """Wait until `instance` carries `tag`, matches `value`, or is `done`; of several conditions all must hold.
+        """Wait until a snapshot of `instance` meets all the conditions given, and return it.
+
+        Without a condition, wait until the instance has started. The store is polled, so a state that the instance
+        passes through quickly can be missed: wait for one in which it rests.
+
+        Args:
+            instance: the name of the instance, which need not exist yet.
+            tag: a tag that one of the active nodes must have.
+            value: a state value that the snapshot must match, as for `Snapshot.matches`.
+            done: whether the machine must have ended: be ``done``, ``error`` or ``stopped``.
+            timeout: how long to wait, in seconds; 0 checks once.
 
         Raises:
-            TimeoutError: it did not come to that in time.
+            TimeoutError: the conditions were not met in time.
+            RecordError, LogicError: this machine cannot read the instance, or a migration raised.
         """
 
-        def look(record: Record | None) -> Snapshot[C] | None:
+        def matching(record: Record | None) -> Snapshot[C] | None:
             if record is None or record.snapshot is None:
                 return None
             snapshot = record.readable_snapshot()
@@ -199,82 +284,104 @@ class Client(Generic[C]):
             return snapshot if holds else None
 
         wanted = [f"tag {tag}"] * bool(tag) + [f"value {value}"] * bool(value) + ["its end"] * done
-        return self._wait(instance, look, timeout, " and ".join(wanted) or "its start")
+        return self._wait(instance, matching, timeout, " and ".join(wanted) or "its start")
 
     def dead_letters(self, instance: str) -> Sequence[DeadLetter]:
-        """The messages that were set aside, oldest first."""
+        """Return the dead letters of `instance`, oldest first; none if the instance does not exist."""
         return retried(lambda: self._backend.store.dead_letters(self._key(instance)))
 
     def redrive(self, instance: str) -> int:
-        """Let the dead letters be taken after all, in order, before anything newer. Returns how many there are.
+        """Let workers take the dead letters of `instance` again, and return how many there are.
+
+        They are taken in order, before any newer message; a halted instance goes on. Return once this is committed,
+        without waiting for a worker. Safe to repeat.
 
         Raises:
-            RecordError: there is no such instance, or it cannot be read.
-            Conflict: a worker committed meanwhile; try again.
+            RecordError: there is no such instance, or this machine cannot read it.
+            ConflictError: a worker committed in the meantime; nothing was changed. Call again.
+            OutcomeUnknownError: the redrive may have been committed. Call again.
         """
-        ports = BackendCommands(self._backend, Observers(()))
-        return CommandLoop(redrive(self._machine, self._key(instance), uuid.uuid4().hex)).run(_performer(ports))
+        perform = partial(_perform, BackendCommands(self._backend, Observers(())))
+        return CommandLoop(redrive(self._machine, self._key(instance), uuid.uuid4().hex)).run(perform)
 
     def import_snapshot(self, instance: str, text: str) -> None:
-        """Let what XState has persisted go on as `instance`, and the machines it had started as instances of their own.
+        """Create `instance`, and instances for the child machines in it, from a snapshot that XState persisted.
 
-        Function actors that had not ended are started again, and the delays of active states count from now. It is all
-        or nothing; after an error or a crash, the same call again goes on with it.
+        Function actors that had not ended are started again, and the delays of active states begin anew. The import
+        is all or nothing and safe to repeat: after an error or a crash, the same call completes it.
+
+        Args:
+            instance: the name of the new instance.
+            text: the JSON text of XState's ``actor.getPersistedSnapshot()``.
 
         Raises:
-            RecordError: `text` is no snapshot of this machine, or there is such an instance already.
-            LogicError: it has an actor that this machine does not know.
-            EventError: an instance of this name is not to be started by an outsider.
-            Conflict: somebody else began it meanwhile.
-            Unknown: perhaps it was adopted; adopt it again.
+            RecordError: `text` is not a snapshot of this machine, or another instance of this name exists.
+            LogicError: the snapshot has an actor that this machine does not have.
+            EventError: the name is empty or reserved.
+            ConflictError: another process created the instance in the meantime.
+            TooLargeError: the store cannot hold the snapshot; nothing was written.
+            OutcomeUnknownError: the snapshot may have been imported. Call again.
         """
         key, tree = self._key(instance), tree_to_json(self._machine, from_xstate_json(self._machine, text))
         try:
             self._import(key, tree)
         except ConflictError:
-            # It may have been this very call that came first: its commit was made, and an answer was not.
+            # The commit that came first may be this call's own, whose answer was lost. `import_tree` recognises it;
+            # without the second attempt, an import that succeeded would be reported as a conflict.
             self._import(key, tree)
 
     def _import(self, key: Key, tree: Json) -> None:
         found = retried(lambda: self._backend.store.load(key))
-        write = import_tree(
-            self._machine, key, tree, found, secrets.token_hex(8), self._backend.now() + self._backend.resolution
-        )
+        # `now` may be behind the true time by `resolution`. Delays count from the later one, so that none is early.
+        now = self._backend.now() + self._backend.resolution
+        write = import_tree(self._machine, key, tree, found, secrets.token_hex(8), now)
         retried(lambda: self._backend.finish(write))
 
     def export_snapshot(self, instance: str) -> str:
-        """What XState would have persisted of `instance` and of the machines that it has started.
+        """Return `instance` and its child instances as the JSON text that XState would persist.
 
         Raises:
-            RecordError: there is no such instance, or it cannot be read by this machine.
+            RecordError: there is no such instance, or this machine cannot read it.
         """
-        return to_xstate_json(self._machine, export_tree(self._machine, self._key(instance), self._look))
+        return to_xstate_json(self._machine, export_tree(self._machine, self._key(instance), self._load))
 
     def delete(self, instance: str) -> bool:
-        """Forget `instance` and its dead letters. Returns whether there was one.
+        """Delete `instance` and its dead letters, and return whether it existed.
+
+        Events that are still in the queue become dead letters of the deleted instance. Its child instances are not
+        deleted.
 
         Raises:
-            Conflict: a worker committed meanwhile; try again.
+            UnavailableError: nothing was deleted. Call again; the deletion itself is not retried here.
+            ConflictError: a worker committed in the meantime; nothing was deleted. Call again.
+            OutcomeUnknownError: the instance may have been deleted. Call again.
         """
         key = self._key(instance)
         stored = retried(lambda: self._backend.store.load(key))
         if stored is None or stored.is_deleted:
             return False
+        # A tombstone takes the record's place and continues its versions: if the key were removed, a worker with the
+        # old record in its cache could commit over the next instance of this name.
         self._backend.store.delete(key, record_to_tombstone(key, stored, self._backend.now()), stored.version)
         return True
 
     def list(self, *, status: str | None = None, after: str | None = None, limit: int = 100) -> Iterable[Instance[C]]:
-        """Up to `limit` instances, in the order of their ids, from the first behind `after`.
+        """Return up to `limit` instances, ordered by name.
+
+        Args:
+            status: only those with this status (see `Instance`).
+            after: the name to begin after; for the next page, that of the last row.
+            limit: the most instances to return.
 
         Raises:
-            Unsupported: this backend cannot list.
+            UnsupportedError: this backend cannot list instances.
         """
-        behind = None if after is None else self._key(after)
-        rows = retried(lambda: self._backend.store.scan(self._machine.id, behind, limit, status))
+        after_key = None if after is None else self._key(after)
+        rows = retried(lambda: self._backend.store.scan(self._machine.id, after_key, limit, status))
         return [self._listed(key, stored) for key, stored in rows]
 
     def _listed(self, key: Key, stored: Stored) -> Instance[C]:
-        full = stored if stored.body else self._backend.store.load(key)
+        full = stored if stored.body else self._backend.store.load(key)  # some stores list without bodies
         record = None if full is None or full.is_deleted else record_from_json(self._machine, key, full.body)
         snapshot = record.snapshot if record and isinstance(record.snapshot, Snapshot) else None
         halted = record.halted if record else None
@@ -289,61 +396,63 @@ class Client(Generic[C]):
         check_id(message_id or "")
         message = Message(self._key(instance), message_id or secrets.token_urlsafe(12), body)
         try:
+            # The id is fixed before the first attempt: a retry with a new one would be a second message.
             retried(lambda: self._backend.queue.send([message]))
         except (UnavailableError, OutcomeUnknownError) as error:
+            # A generated id is known to nobody else. Without it the caller could only send a second message.
             error.message_id = message.id
-            error.add_note(f"its id is {message.id}: sent again under it, it is taken once")
+            error.add_note(f"retry with message_id={message.id!r}, and the message takes effect once")
             raise
         return message.id
 
     def _record(self, instance: str) -> Record | None:
-        return self._look(self._machine, self._key(instance))
+        return self._load(self._machine, self._key(instance))
 
-    def _look(self, machine: Machine[Any, Any], key: Key) -> Record | None:
+    def _load(self, machine: Machine[Any, Any], key: Key) -> Record | None:
         stored = retried(lambda: self._backend.store.load(key))
         return None if stored is None or stored.is_deleted else record_from_json(machine, key, stored.body)
 
-    def _answer(self, instance: str, id: str, record: Record, outcome: Outcome) -> Snapshot[C]:
+    def _answer(self, instance: str, message_id: str, record: Record, outcome: Outcome) -> Snapshot[C]:
+        """Return the snapshot for a message with `outcome`, or raise EventRejectedError."""
         if record.snapshot is None and outcome not in IN_DEAD_LETTERS:
-            how = f"{self._key(instance)}: the message {id} was {outcome}, and the instance was deleted since"
-            raise EventRejectedError(how, outcome, None)
+            text = f"{self._key(instance)}: the message {message_id} was {outcome}, and the instance was deleted since"
+            raise EventRejectedError(text, outcome, None)
         match outcome:
             case Outcome.TAKEN | Outcome.RESOLVED | Outcome.IGNORED:
                 return record.readable_snapshot()
             case Outcome.REJECTED | Outcome.FAILED | Outcome.INVALID | Outcome.DEAD_LETTERED:
                 snapshot = record.snapshot if isinstance(record.snapshot, Snapshot) else None
-                raise EventRejectedError(f"{self._key(instance)}: the message {id} was {outcome}", outcome, snapshot)
+                text = f"{self._key(instance)}: the message {message_id} was {outcome}"
+                raise EventRejectedError(text, outcome, snapshot)
             case _:
                 assert_never(outcome)
 
     def _wait(
-        self, instance: str, look: Callable[[Record | None], Snapshot[C] | None], timeout: float, what: str
+        self, instance: str, find: Callable[[Record | None], Snapshot[C] | None], timeout: float, awaited: str
     ) -> Snapshot[C]:
-        for pause in _pauses(timeout):
-            found = look(self._record(instance))
+        """Poll the record of `instance` until `find` returns a snapshot; `awaited` describes it in the TimeoutError."""
+        for pause in _poll_intervals(timeout):
+            found = find(self._record(instance))
             if found is not None:
                 return found
             time.sleep(pause)
-        raise TimeoutError(f"{self._key(instance)}: waited {timeout:g} s for {what}")
+        raise TimeoutError(f"{self._key(instance)}: waited {timeout:g} s for {awaited}")
 
 
-def _pauses(timeout: float) -> Iterator[float]:
-    """How long to pause after each look, until `timeout` seconds have passed; the last look is at the end."""
+def _poll_intervals(timeout: float) -> Iterator[float]:
+    """Yield how many seconds to pause after each read, until `timeout` seconds have passed."""
     end, pause = time.monotonic() + timeout, FIRST_POLL_INTERVAL
     while (left := end - time.monotonic()) > 0:
         yield min(pause, left)
         pause = min(pause * 1.5, MAX_POLL_INTERVAL)
-    yield 0.0
+    yield 0.0  # one last read at the end, so that something is read even with a timeout of 0
 
 
-def _performer(ports: BackendCommands) -> Callable[[Command], Answer]:
-    def perform(command: Command) -> Answer:
-        match command:
-            case Load() | LoadDeadLetters() | Finish() | Release() | Extend():
-                return ports.perform(command)
-            case PerformActions() | RunActors():
-                raise AssertionError("an operator's command performs no effects")
-            case _:
-                assert_never(command)
-
-    return perform
+def _perform(backend_commands: BackendCommands, command: Command) -> Answer:
+    match command:
+        case Load() | LoadDeadLetters() | Finish() | Release() | Extend():
+            return backend_commands.perform(command)
+        case PerformActions() | RunActors():
+            raise AssertionError("a redrive performs no effects")
+        case _:
+            assert_never(command)

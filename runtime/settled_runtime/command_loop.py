@@ -1,7 +1,12 @@
-"""The drivers: of a generator of commands, one runs it in this thread, the other awaits.
+"""The driver of a generator of commands: it performs each command and sends the answer back in.
 
-An error that is settled's own is raised where the generator waits for its answer, because it may know what to do
-about it; anything else ends the turn.
+A turn is a generator that decides and does no I/O: it yields a `Command` and is resumed with the `Answer`. This module
+is the only place where such a generator is resumed. Which function performs the commands is up to the caller, so the
+same turn runs in a thread, in an event loop, or step by step beside others.
+
+Its law: an error that is settled's own (`SettledError`) is thrown into the generator at the command that failed,
+because only the turn knows what it means there (a conflict is computed again, a lost answer is looked up). Any other
+error is a bug; it is raised to the caller, and the generator is abandoned.
 """
 
 from __future__ import annotations
@@ -16,11 +21,15 @@ T = TypeVar("T")
 
 
 class CommandLoop(Generic[T]):
-    """A course that stands at a command, once it was begun, until it has come to its end.
+    """A generator of commands and the command that it waits for.
+
+    Call `run` or `run_async` to run it to its end; or `start`, and then `step`, `send` or `throw` for one command at a
+    time. Each of these resumes the generator and returns when it waits for its next command, or has ended. They raise
+    what the generator raises.
 
     Attributes:
-        command: what it waits for; None before and after.
-        result: what it came to, once it is over.
+        command: the command to be performed next; None before the start and after the end.
+        result: what the generator returned; set when it has ended.
     """
 
     result: T
@@ -30,35 +39,37 @@ class CommandLoop(Generic[T]):
         self._commands = commands
 
     def start(self) -> None:
-        """Go to the first command."""
-        self._go(lambda: next(self._commands))
+        """Run to the first command."""
+        self._resume(lambda: next(self._commands))
 
     def send(self, answer: Answer) -> None:
-        """Go on to the next command."""
-        self._go(lambda: self._commands.send(answer))
+        """Resume with the answer to `command`."""
+        self._resume(lambda: self._commands.send(answer))
 
     def throw(self, error: Exception) -> None:
-        """Go on from a command that came to `error`."""
-        self._go(lambda: self._commands.throw(error))
+        """Resume by raising `error` at `command`, which failed with it."""
+        self._resume(lambda: self._commands.throw(error))
 
     def step(self, command: Command, perform: Callable[[Command], Answer]) -> None:
-        """Perform the `command` at which it stands."""
+        """Perform `command`, the one that is waited for, and resume with its answer or its error."""
         try:
             answer = perform(command)
         except SettledError as error:
             self.throw(error)
         else:
+            # Outside the try: an error that the generator raises here is the turn's own, and must not be thrown into
+            # it again as if the command had failed.
             self.send(answer)
 
     def run(self, perform: Callable[[Command], Answer]) -> T:
-        """Go all the way."""
+        """Run to the end, one command after the other, and return the result."""
         self.start()
         while self.command is not None:
             self.step(self.command, perform)
         return self.result
 
     async def run_async(self, perform: Callable[[Command], Awaitable[Answer]]) -> T:
-        """Go all the way."""
+        """Run to the end like `run`, awaiting each command."""
         self.start()
         while self.command is not None:
             try:
@@ -69,8 +80,8 @@ class CommandLoop(Generic[T]):
                 self.send(answer)
         return self.result
 
-    def _go(self, on: Callable[[], Command]) -> None:
+    def _resume(self, resume: Callable[[], Command]) -> None:
         try:
-            self.command = on()
+            self.command = resume()
         except StopIteration as end:
             self.command, self.result = None, end.value

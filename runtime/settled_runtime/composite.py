@@ -1,7 +1,8 @@
-"""`Separate`: one backend out of a store, a queue and timers of different vendors.
+"""One backend made of a store, a queue and timers that know nothing of each other.
 
-Nothing is atomic here, so the order is everything: what is owed follows the commit, and the acknowledgement comes
-last. A crash between two parts leaves the outbox in the record and the message in the queue.
+Its law: a write is not atomic here, so its order is all there is: commit, then messages and timers, then
+acknowledgements. After a crash between two of them the outbox is still in the record and the message still in the
+queue, so the next delivery repeats what is missing.
 """
 
 from __future__ import annotations
@@ -17,10 +18,18 @@ from settled.durable import Capability, Finished, Queue, Store, Timers, Write
 
 @frozen
 class CompositeBackend:
-    """A `Backend` of parts. `lease` is that of the queue; `capabilities` are those of the parts, in their own words.
+    """A `Backend` made of three ports, of the same vendor or of several.
 
-    `closing` is called by `close`, for what the parts keep open. `clock` and `resolution` are those of the timers'
-    part: what is scheduled is compared with its clock.
+    Attributes:
+        store: the records.
+        queue: the messages.
+        timers: the timers, which put their messages into `queue`.
+        lease: how long a lease of the queue lasts, in seconds.
+        capabilities: what the ports declare. `Capability.ATOMIC_FINISH`, ``JOINT_FINISH`` and ``FENCED_FINISH`` need
+            one transaction for all three and cannot be among them.
+        closing: called by `close`, in order, to close what the ports hold open.
+        clock: the clock of the timers, in seconds since the epoch: due times are compared with it.
+        resolution: by how many seconds `clock` may be behind.
     """
 
     store: Store
@@ -33,11 +42,18 @@ class CompositeBackend:
     resolution: float = 0.0
 
     def now(self) -> float:
-        """The time, in seconds since the epoch."""
+        """Return the time by `clock`, in seconds since the epoch."""
         return self.clock()
 
     def finish(self, write: Write) -> None:
-        """Commit; then send, schedule and cancel; then acknowledge."""
+        """Commit; then send, schedule and cancel; then acknowledge.
+
+        Raises:
+            ConflictError: the version was not ``write.expected``; nothing was done.
+            SettledError: as the port that failed raised it. The parts before it were done; all are safe to repeat.
+        """
+        # The commit is first: a message sent before a commit that is then refused would be an event of a step that
+        # never happened.
         if write.stored is not None:
             self.store.commit(write.key, write.stored, write.expected, write.bury, write.unbury)
         if write.sends:
@@ -46,14 +62,16 @@ class CompositeBackend:
             self.timers.schedule(timer)
         for token in write.cancels:
             self.timers.cancel(token)
+        # The acknowledgement is last: acknowledged any earlier, the message would not come back after a crash, and what
+        # is missing above would never be done.
         if write.acks:
             self.queue.ack(write.acks)
 
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
-        """Not in one round trip: the parts know nothing of each other."""
+        """Raise UnsupportedError: separate ports cannot finish several writes in one round trip."""
         raise UnsupportedError(f"a backend of separate parts does not declare {Capability.JOINT_FINISH}")
 
     def close(self) -> None:
-        """Close the parts."""
+        """Call each function of `closing`."""
         for close in self.closing:
             close()

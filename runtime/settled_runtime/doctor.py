@@ -1,7 +1,7 @@
-"""What endangers the promises of a backend: how it is set up, and what that may cost.
+"""Finds problems in how a backend is set up that endanger settled's guarantees.
 
-An adapter that can tell registers a function as an entry point of the group ``settled.doctors``, under the schemes of
-its URLs. It takes the whole URL, changes nothing, and returns what it found.
+An adapter that can examine its backends registers a function as an entry point of the group ``settled.doctors``, under
+each of its schemes. The function takes the whole URL, changes nothing, and returns the problems it found.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ T = TypeVar("T")
 
 @frozen
 class BackendProblem:
-    """Something about a backend that endangers a promise: what it is, what it may cost, and what to do about it."""
+    """One thing in a backend's setup that endangers a guarantee.
+
+    Attributes:
+        problem: what is wrong.
+        consequence: what may happen because of it.
+        remedy: what to do about it, as a sentence.
+    """
 
     problem: str
     consequence: str
@@ -31,9 +37,12 @@ class BackendProblem:
 
 @frozen
 class Probe(Generic[T]):
-    """A look of a doctor's at one thing in an account, described by `what`; `harm` is what it costs if it is not there.
+    """One examination of a doctor's: of one resource in a vendor's account or server.
 
-    `rule` is shown the account, and yields what is off.
+    Attributes:
+        what: the resource, as a phrase such as "the table".
+        consequence: what may happen if it does not exist or cannot be read.
+        rule: yields the problems of the resource; gets whatever the adapter reads its account through.
     """
 
     what: str
@@ -41,24 +50,24 @@ class Probe(Generic[T]):
     rule: Callable[[T], Iterator[BackendProblem]]
 
     def not_found(self, example: str) -> BackendProblem:
-        """The thing is not there; `example` has all that is needed."""
+        """Return the problem that the resource does not exist; `example` names a setup that has it."""
         return BackendProblem(f"{self.what} is not there", self.consequence, f"See {example}.")
 
     def unreadable(self, error: Exception) -> BackendProblem:
-        """Nobody has seen that it is right."""
+        """Return the problem that reading the resource failed with `error`, so that it was not examined."""
         return BackendProblem(
             f"{self.what} could not be looked at ({error})", self.consequence, "Let these credentials read it."
         )
 
 
 def examine(url: str) -> Sequence[BackendProblem] | None:
-    """What endangers the backend at `url`; None if its adapter has no way to tell.
+    """Return the problems of the backend at `url`; None if its adapter registers no doctor.
 
     Raises:
-        Denied, RecordError, Unavailable: as the adapter's own opening of it would.
+        BackendConfigError, AccessDeniedError, RecordError, UnavailableError: as opening the backend would.
     """
     scheme = url.partition(":")[0]
     for point in entry_points(group=GROUP, name=scheme):
-        look = cast("Callable[[str], Sequence[BackendProblem]]", point.load())
-        return look(url)
+        find_problems = cast("Callable[[str], Sequence[BackendProblem]]", point.load())
+        return find_problems(url)
     return None

@@ -1,13 +1,13 @@
-"""Notices: what a host tells those who watch it. Logging is one observer among others.
+"""Host events: what a host tells its observers. The log is one observer among others.
 
-An observer is called where the work is done, and must be quick; one that raises is reported by the log and changes
-nothing else.
+An observer is called in the thread that does the work and must be quick. If it raises, the error is logged, and nothing
+else changes. Events are reports, not guarantees: a worker that dies after a commit does not report it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeAlias, assert_never
 
 from attrs import frozen
@@ -21,7 +21,7 @@ logger = logging.getLogger("settled")
 
 @frozen
 class TurnStarted:
-    """The messages `ids` of `key` were taken up."""
+    """A turn of `key` has started, with the messages `ids`."""
 
     key: Key
     ids: tuple[str, ...]
@@ -29,22 +29,15 @@ class TurnStarted:
 
 @frozen
 class Committed:
-    """`key` is at `version` now."""
+    """A turn of `key` has committed `version`."""
 
     key: Key
     version: int
 
 
 @frozen
-class Conflicted:
-    """Another worker's commit to `key` came first."""
-
-    key: Key
-
-
-@frozen
 class DeadLettered:
-    """A message became a dead letter."""
+    """A message of `key` became a dead letter; the dead letter has the reason."""
 
     key: Key
     dead_letter: DeadLetter
@@ -52,7 +45,7 @@ class DeadLettered:
 
 @frozen
 class ActionPerformed:
-    """A custom action has run; `error` if it failed."""
+    """A custom action was performed, or failed with `error`. A failed one is retried under the same key."""
 
     key: Key
     type: str
@@ -62,7 +55,7 @@ class ActionPerformed:
 
 @frozen
 class ActorStarted:
-    """The function actor `src` was started."""
+    """An attempt at the function actor `src` has started; attempts count from 1."""
 
     key: Key
     src: str
@@ -72,7 +65,7 @@ class ActorStarted:
 
 @frozen
 class ActorFinished:
-    """A function actor's attempt has ended."""
+    """An attempt at a function actor has ended; ``result.ok`` tells whether it succeeded."""
 
     key: Key
     result: ActorResult
@@ -80,7 +73,7 @@ class ActorFinished:
 
 @frozen
 class Emitted:
-    """The machine emitted `event`; the same `idempotency_key` may come twice."""
+    """The machine emitted `event`. After a crash it may be emitted again, with the same `idempotency_key`."""
 
     key: Key
     event: Json
@@ -89,7 +82,7 @@ class Emitted:
 
 @frozen
 class Logged:
-    """The machine logged `value`."""
+    """The machine logged `value` with the action ``log``."""
 
     key: Key
     value: Json
@@ -98,7 +91,7 @@ class Logged:
 
 @frozen
 class Released:
-    """The messages of `key` were given back for `delay` seconds; `warning` says what is wrong, if anything is."""
+    """Messages of `key` were released and return after `delay` seconds; `warning` says what is wrong, if anything."""
 
     key: Key
     delay: float
@@ -107,7 +100,7 @@ class Released:
 
 @frozen
 class RecordAdjusted:
-    """Something was done to `key` that no message had asked for: `note` says what."""
+    """A commit changed `key` in a way that no message asked for, such as by rearming a timer: `note` says how."""
 
     key: Key
     note: str
@@ -115,14 +108,17 @@ class RecordAdjusted:
 
 @frozen
 class ClockSkewed:
-    """This machine's clock is `seconds` ahead of the backend's, or behind it; it is not used, but something may be."""
+    """This machine's clock is `seconds` ahead of the backend's (behind it if negative).
+
+    settled does not use it, but log timestamps and the machine's own code may.
+    """
 
     seconds: float
 
 
 @frozen
 class TurnEnded:
-    """The turn is over for this worker."""
+    """The turn of `key` has ended in this worker; `end` says how."""
 
     key: Key
     end: TurnEnd
@@ -130,7 +126,7 @@ class TurnEnded:
 
 @frozen
 class TurnFailed:
-    """The turn could not go on; the queue will hand its messages out again."""
+    """The turn of `key` raised `error`. The queue delivers its messages again."""
 
     key: Key
     error: Exception
@@ -139,7 +135,6 @@ class TurnFailed:
 HostEvent: TypeAlias = (
     TurnStarted
     | Committed
-    | Conflicted
     | DeadLettered
     | ActionPerformed
     | ActorStarted
@@ -155,65 +150,64 @@ HostEvent: TypeAlias = (
 Observer: TypeAlias = Callable[[HostEvent], object]
 
 
-def log(notice: HostEvent) -> None:
-    """Write `notice` to the logger ``settled``: what needs a person as a warning or error, the rest as it weighs."""
-    level, text = _line(notice)
-    logger.log(level, "%s", text, extra={"notice": notice})
+def log(event: HostEvent) -> None:
+    """Write `event` to the logger ``settled``; the log record has it as its attribute ``event``.
+
+    Levels: ERROR for dead letters and failed turns, WARNING for what may need attention, INFO for what the machine logs
+    and for conflicts, DEBUG for each step.
+    """
+    level, text = _line(event)
+    logger.log(level, "%s", text, extra={"event": event})
 
 
-def _line(notice: HostEvent) -> tuple[int, str]:
-    match notice:
+def _line(event: HostEvent) -> tuple[int, str]:
+    """Return the level and the text of `event`. Alarms match on these words: use one word for one thing."""
+    match event:
         case TurnStarted(key, ids):
-            return logging.DEBUG, f"{key}: taking {', '.join(ids)}"
+            return logging.DEBUG, f"{key}: turn started: {', '.join(ids)}"
         case Committed(key, version):
             return logging.DEBUG, f"{key}: committed version {version}"
-        case Conflicted(key):
-            return logging.INFO, f"{key}: another worker's commit came first"
-        case DeadLettered(key, letter):
-            return logging.ERROR, f"{key}: {letter.message.id} set aside, {letter.reason}: {letter.detail}"
-        case ActionPerformed(key, action, name, None):
-            return logging.DEBUG, f"{key}: action {action} performed ({name})"
-        case ActionPerformed(key, action, name, error):
-            return logging.WARNING, f"{key}: action {action} failed ({name}): {error}"
-        case ActorStarted(key, src, name, attempt):
-            return logging.DEBUG, f"{key}: {src} started, attempt {attempt} ({name})"
+        case DeadLettered(key, dead_letter):
+            detail = f": {dead_letter.detail}" if dead_letter.detail else ""
+            return logging.ERROR, f"{key}: {dead_letter.message.id} dead-lettered, {dead_letter.reason}{detail}"
+        case ActionPerformed(key, action, idempotency_key, None):
+            return logging.DEBUG, f"{key}: action {action} performed ({idempotency_key})"
+        case ActionPerformed(key, action, idempotency_key, error):
+            return logging.WARNING, f"{key}: action {action} failed ({idempotency_key}): {error}"
+        case ActorStarted(key, src, idempotency_key, attempt):
+            return logging.DEBUG, f"{key}: actor {src} started, attempt {attempt} ({idempotency_key})"
         case ActorFinished(key, result):
             level = logging.DEBUG if result.ok else logging.WARNING
-            return level, f"{key}: {result.id} {'done' if result.ok else f'failed: {result.data}'}"
-        case Emitted(key, event, _):
-            return logging.DEBUG, f"{key}: emitted {event}"
+            return level, f"{key}: actor {result.id} {'done' if result.ok else f'failed: {result.data}'}"
+        case Emitted(key, emitted, _):
+            return logging.DEBUG, f"{key}: emitted {emitted}"
         case Logged(key, value, label):
             return logging.INFO, f"{key}: {f'{label}: ' if label else ''}{value}"
         case Released(key, delay, ""):
-            return logging.DEBUG, f"{key}: given back for {delay:.3g} s"
+            return logging.DEBUG, f"{key}: released for {delay:.3g} s"
         case Released(key, delay, warning):
-            return logging.WARNING, f"{key}: given back for {delay:.3g} s: {warning}"
+            return logging.WARNING, f"{key}: released for {delay:.3g} s: {warning}"
         case RecordAdjusted(key, note):
             return logging.WARNING, f"{key}: {note}"
         case ClockSkewed(seconds):
             return logging.WARNING, f"this machine's clock is {seconds:+.1f} s off the backend's"
         case TurnEnded(key, end):
-            return logging.DEBUG, f"{key}: {end}"
+            return logging.DEBUG, f"{key}: turn ended: {end}"
         case TurnFailed(key, raised):
-            return logging.ERROR, f"{key}: {type(raised).__name__}: {raised}"
+            return logging.ERROR, f"{key}: turn failed: {type(raised).__name__}: {raised}"
         case _:
-            assert_never(notice)
+            assert_never(event)
 
 
 @frozen
 class Observers:
-    """Several observers as one, none of which can harm another."""
+    """Calls several observers in order. One that raises is logged and does not keep the others from being called."""
 
     all: tuple[Observer, ...]
 
-    @classmethod
-    def of(cls, observers: Iterable[Observer]) -> Observers:
-        """`observers`, in order."""
-        return cls(tuple(observers))
-
-    def __call__(self, notice: HostEvent) -> None:
+    def __call__(self, event: HostEvent) -> None:
         for observer in self.all:
             try:
-                observer(notice)
+                observer(event)
             except Exception:
-                logger.exception("an observer failed on %s", type(notice).__name__)
+                logger.exception("an observer failed on %s", type(event).__name__)

@@ -1,4 +1,4 @@
-"""The host: takes deliveries through turns, in the thread that calls it."""
+"""The synchronous host: runs the turns of deliveries in the thread that calls it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from settled_runtime.shutdown import StopSignal
 
 
 class Host:
-    """Takes messages through the instances of some machines, and of those machines' child machines.
+    """Runs the turns of some machines' instances: loads them, applies messages, commits, and performs effects.
+
+    Several threads may call `handle` at the same time. A daemon thread renews the leases of all deliveries at work.
 
     Args:
-        machines: the machines whose instances this host serves.
+        machines: the machines to serve. Their child machines are served too, and need not be listed.
         backend: the store, queue and timers that the instances live in.
-        policy: how patient turns are; the host sets its lease to the backend's.
-        observers: functions that are called with each `HostEvent`.
+        policy: retries, dead-lettering and windows; `Policy.lease` is replaced by the backend's lease.
+        observers: functions that are called with each `HostEvent`, in the thread in which it happens. By default one
+            that writes to the logger ``settled``.
     """
 
     def __init__(
@@ -37,26 +40,29 @@ class Host:
     def handle(
         self, deliveries: Sequence[Delivery], stop_signal: StopSignal | None = None, deadline: float | None = None
     ) -> Mapping[Key, TurnEnd | Exception]:
-        """Take `deliveries` through their turns, one key after the other.
+        """Run the turns of `deliveries`, one key after the other.
+
+        Return when all turns are over. Each turn acknowledges or releases its own deliveries, so the caller need do
+        neither. If a turn raises, its deliveries are released for some seconds, and the other turns go on.
 
         Args:
-            deliveries: what a queue has delivered, of any keys.
+            deliveries: deliveries of the backend's queue, of any keys; those of one key in the queue's order.
             stop_signal: once it is set, running actors are abandoned and their messages released.
             deadline: when that happens by itself, in seconds since the epoch by the backend's clock.
 
         Returns:
-            For each key how its turn ended, or the error that ended it.
+            For each key, how its turn ended, or the error that ended it.
         """
         stop_signal = stop_signal or StopSignal()
-        # All leases are renewed from the start: the last key must not lose its own while the first ones are at work.
+        # All leases are renewed from here on: the last key must not lose its own while the first turns are running.
         held = {key: self._turns.hold(group) for key, group in by_key(deliveries).items()}
         return {key: self._turns.start(key, group, stop_signal, deadline).run() for key, group in held.items()}
 
     def close(self) -> None:
-        """Stop the host's own thread. The backend stays open."""
+        """Stop renewing leases and end the thread that does. The backend stays open."""
         self._turns.context.leases.close()
 
 
 def turns_of(host: Host) -> HostTurns:
-    """Return the turns of `host`, for a worker to drive: not part of what a host offers its users."""
+    """Return the turns of `host`, for a worker to run. Internal: a host's users call `Host.handle`."""
     return host._turns  # pyright: ignore[reportPrivateUsage]

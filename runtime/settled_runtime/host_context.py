@@ -1,4 +1,7 @@
-"""What both hosts know: the machines, the backend, who watches, and what a running effect is told."""
+"""The part of a host that does not wait: machines, backend, leases, cache and observers, and how effects are called.
+
+`Host` and `AsyncHost` differ in how they wait for actors and for the backend; all that they share is here.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,22 @@ from settled_runtime.leases import HeldDeliveries, LeaseRenewer
 from settled_runtime.record_cache import RecordCache
 
 ERROR_RELEASE_DELAY = 5.0
-"""For how many seconds messages are given back when their turn could not go on."""
+"""For how many seconds deliveries are released when their turn has raised an error."""
 
 
 @frozen
 class HostContext:
-    """All that a host needs but a way to wait."""
+    """The machines, backend and observers of a host, and the services that its turns share.
+
+    Attributes:
+        machines: the machines by id, with their child machines.
+        backend_commands: performs the commands that call the backend.
+        leases: renews the deliveries of all running turns.
+        record_cache: the records committed last in this process.
+        policy: the host's policy, with the backend's lease.
+        traits: the backend's capabilities that turns may rely on.
+        observe: calls all observers.
+    """
 
     machines: Mapping[str, Machine[Any, Any]]
     backend_commands: BackendCommands
@@ -47,8 +60,8 @@ class HostContext:
         policy: Policy | None,
         observers: Iterable[Observer],
     ) -> HostContext:
-        """The house of `machines`, and of all machines that run as their children."""
-        observe = Observers.of(observers)
+        """Return the context of a host for `machines` and, at any depth, their child machines."""
+        observe = Observers(tuple(observers))
         return cls(
             machines={machine.id: machine for machine in _with_children(machines)},
             backend_commands=BackendCommands(backend, observe),
@@ -60,46 +73,51 @@ class HostContext:
         )
 
     def machine(self, key: Key) -> Machine[Any, Any]:
-        """The machine of `key`.
+        """Return the machine of `key`.
 
         Raises:
-            RecordError: it does not live here.
+            RecordError: this host does not serve it.
         """
         if key.machine not in self.machines:
             raise RecordError(f"{key}: this host has no machine {key.machine!r}, only {', '.join(self.machines)}")
         return self.machines[key.machine]
 
     def turn(self, key: Key, deliveries: Sequence[Delivery]) -> Commands[TurnEnd]:
-        """The turn of `deliveries`."""
+        """Return the turn of `deliveries`, all of `key`, as a generator of commands.
+
+        An unknown machine raises RecordError at the first command, so that it ends this turn and no other.
+        """
+        # The nonce is new for each turn and unguessable: a turn recognises its own commit by it when an answer was
+        # lost. Two turns with one nonce would each take the other's commit for its own.
         return (yield from turn(self.machine(key), key, deliveries, secrets.token_hex(8), self.policy, self.traits))
 
     def effect_call(
         self,
         command: RunActors | PerformActions,
-        name: str,
+        idempotency_key: str,
         held: HeldDeliveries,
         attempt: int = 1,
         deadline: float | None = None,
     ) -> Call:
-        """What an effect is told of its circumstances."""
-        return Call(command.key, name, attempt, deadline, command.fence, lambda: held.lost)
+        """Return the `Call` that an action or actor of `command` gets."""
+        return Call(command.key, idempotency_key, attempt, deadline, command.fence, lambda: held.lost)
 
     def start_actor(
-        self, command: RunActors, invocation: ActorCall, held: HeldDeliveries
+        self, command: RunActors, actor_call: ActorCall, held: HeldDeliveries
     ) -> tuple[Callable[..., Any], Call]:
-        """The function of `invocation`, and what it is called with besides its input."""
-        actor = self.machine(command.key).actor(invocation.src)
+        """Return the function of `actor_call` and the `Call` to pass to it besides its input; observe its start."""
+        actor = self.machine(command.key).actor(actor_call.src)
         if isinstance(actor, Machine):
-            raise RecordError(f"{command.key}: the actor {invocation.src!r} is a machine, not a function")
+            raise RecordError(f"{command.key}: the actor {actor_call.src!r} is a machine, not a function")
         deadline = None if actor.timeout is None else self.clock() + actor.timeout.total_seconds()
-        self.observe(ActorStarted(command.key, invocation.src, invocation.idempotency_key, invocation.attempt))
-        call = self.effect_call(command, invocation.idempotency_key, held, invocation.attempt, deadline)
+        self.observe(ActorStarted(command.key, actor_call.src, actor_call.idempotency_key, actor_call.attempt))
+        call = self.effect_call(command, actor_call.idempotency_key, held, actor_call.attempt, deadline)
         return actor.function, call
 
     def action_function(
         self, command: PerformActions, action: PerformAction, held: HeldDeliveries
     ) -> Callable[[], object]:
-        """What performs `action`."""
+        """Return the function that performs `action`."""
         match action.effect:
             case Execute() as effect:
                 call = self.effect_call(command, action.idempotency_key, held)
@@ -110,12 +128,15 @@ class HostContext:
                 return lambda: self.observe(Logged(command.key, value, label))
 
     def action_performed(self, command: PerformActions, action: PerformAction, error: str | None) -> None:
-        """Tell the observers of a custom action."""
+        """Tell the observers about `action`, if it is a custom one; `error` if it failed."""
         if isinstance(action.effect, Execute):
             self.observe(ActionPerformed(command.key, action.effect.type, action.idempotency_key, error))
 
     def perform(self, command: BackendCommand, held: HeldDeliveries) -> Any:
-        """Perform a command of the backend's, or remember; and hold no longer what was given up."""
+        """Perform `command` on the backend or, for a load that need not be fresh, from the cache; update `held`."""
+        # Taken out of the cache, not only read: until this turn commits, no other turn may begin with this record.
+        # It may be old if another process has committed since. The turn's commit compares versions and then loads
+        # afresh; a `Load` that is `fresh` must go to the store, because the turn is about to decide without a commit.
         if isinstance(command, Load) and not command.fresh and (known := self.record_cache.pop(command.key)):
             return CachedRecord(*known, self.clock())
         answer = self.backend_commands.perform(command)
@@ -129,28 +150,30 @@ class HostContext:
         return answer
 
     def committed(self, commit: Finish, held: HeldDeliveries) -> None:
-        """Hold no longer what `commit` has acknowledged, and remember what it has stored."""
+        """Renew no longer what `commit`, which has succeeded, acknowledged, and cache the record that it stored."""
         write, record = commit.write, commit.record
         held.drop(write.acks)
+        # Only after the commit: with a record that was never stored, the next turn would continue from a false state.
         if write.stored is not None and record is not None:
             self.record_cache.put(write.key, record, write.stored.version)
 
     def release(self, held: HeldDeliveries, delay: float = 0.0) -> None:
-        """Release what is `held`, and extend it no more."""
+        """Stop renewing `held`, and release its deliveries for `delay` seconds."""
+        # First: if the release fails, the leases must run out. Renewed for ever, they would block the key.
         self.leases.stop_renewing(held)
         try:
             self.backend_commands.backend.queue.release(held.deliveries, delay)
         except SettledError:
-            return  # The lease runs out, and the queue hands the messages out again.
+            return  # The leases run out, and the queue hands the messages out again.
 
     def turn_ended(self, key: Key, end: TurnEnd) -> TurnEnd:
-        """Tell the observers that a turn is over."""
+        """Tell the observers how a turn ended, and return that."""
         self.observe(TurnEnded(key, end))
         return end
 
 
 def traits_of(backend: Backend) -> Traits:
-    """Return what turns may rely on in `backend`."""
+    """Return the properties of `backend` that turns may rely on."""
     declared = backend.capabilities
     return Traits(Capability.ATOMIC_FINISH in declared, Capability.FENCED_FINISH in declared, backend.resolution)
 
@@ -166,7 +189,7 @@ def _is_machine(actor: object) -> TypeGuard[Machine[Any, Any]]:
 
 
 def by_key(deliveries: Iterable[Delivery]) -> Mapping[Key, list[Delivery]]:
-    """`deliveries` in their order, each key by itself."""
+    """Group `deliveries` by key, keeping their order."""
     keys: dict[Key, list[Delivery]] = {}
     for delivery in deliveries:
         keys.setdefault(delivery.message.key, []).append(delivery)
@@ -174,5 +197,5 @@ def by_key(deliveries: Iterable[Delivery]) -> Mapping[Key, list[Delivery]]:
 
 
 def error_json(error: BaseException) -> Json:
-    """An error as the machine is told of it."""
+    """Return `error` as the JSON that the machine gets in an ``xstate.error.actor`` event."""
     return {"name": type(error).__name__, "message": str(error)}

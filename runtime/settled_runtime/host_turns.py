@@ -1,8 +1,9 @@
-"""The turns of a host, as a worker drives them: each by itself, or several to a commit that they share.
+"""The turns of a host, as a worker runs them: each by itself, or several with one joint commit.
 
-Most turns compute, commit and are over, and what they cost is the round trip of their commit. So several turns are
-taken as far as their next commit each, and then one call makes all these commits, and may bring the next messages with
-it. A turn that has an effect to perform leaves the others at that point, because it may take long.
+Most turns compute, commit and are over, and their cost is the round trip of the commit. So several turns, each of
+another key, are run to their next commit, and then one call makes all of these commits and may bring the next
+deliveries with it. A turn that has actions or actors to run stops there: it may take long, and the others must not wait
+for it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from settled_runtime.shutdown import StopSignal
 from settled_runtime.turn_runner import TurnRunner
 
 _IMMEDIATE = (Load, LoadDeadLetters, Release, Extend)
-"""The commands that a turn performs by itself on the way to a shared commit: each is a short call."""
+"""The commands that a turn performs by itself on the way to a joint commit: each is one short call."""
 
 
 @frozen
@@ -35,7 +36,7 @@ class HostTurns:
         return self.context.backend_commands.backend
 
     def observe(self, event: HostEvent) -> None:
-        """Tell the host's observers of `event`."""
+        """Call the host's observers with `event`."""
         self.context.observe(event)
 
     def hold(self, deliveries: Sequence[Delivery]) -> HeldDeliveries:
@@ -49,10 +50,10 @@ class HostTurns:
         return TurnRunner(self.context, key, held, stop_signal, deadline)
 
     def commit_together(self, turns: Iterable[TurnRunner], receive: int = 0) -> Sequence[Delivery]:
-        """Take `turns`, each of another key, to where each is over or has an effect to perform.
+        """Run `turns`, each of another key, until each is over or has actions or actors to run.
 
-        Return up to `receive` next deliveries, if the queue has any. A backend that does not declare
-        `Capability.JOINT_FINISH` brings none, and leaves the turns where they are.
+        Return up to `receive` next deliveries, if the queue has any. With a backend that does not declare
+        `Capability.JOINT_FINISH`, return none and leave the turns at their first command.
         """
         if Capability.JOINT_FINISH not in self.backend.capabilities:
             return ()
@@ -64,7 +65,11 @@ class HostTurns:
                     turn.step()
             commits = {turn: turn.command for turn in going if isinstance(turn.command, Finish)}
             if commits:
+                # Once some were received, no more: the caller would hold more deliveries than it asked for, and they
+                # would wait here while another worker could take them.
                 deliveries += self._commit(commits, 0 if deliveries else receive)
+            # A turn that did not commit is over, or has actions or actors to run. One that did may have to commit
+            # again, for its next message or after a conflict.
             going = tuple(commits)
         return deliveries
 
@@ -72,6 +77,7 @@ class HostTurns:
         try:
             done = self.context.backend_commands.finish_all([*commits.values()], receive)
         except Exception as error:
+            # It is true of every one of them (`Backend.finish_all`), so each turn deals with it in its own way.
             for turn, commit in commits.items():
                 turn.resume_after_commit(commit, error)
             return ()

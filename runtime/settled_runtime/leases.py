@@ -1,7 +1,11 @@
-"""Leases: what a turn holds is extended while it runs, and it can know when that failed.
+"""Leases: deliveries are renewed while their turn runs, and a turn can know that a renewal failed.
 
-A lost lease does not stop a turn. Whether its commit still counts is for the record's version to say; but whoever
-drives something that cannot be undone may want to look first.
+Renewal keeps other workers from doing the same work meanwhile, and no guarantee rests on it. A lost lease does not stop
+the turn, and a renewed one does not entitle it to commit: that is decided by the record's version, and by the backend's
+fence or, without one, by the turn's own `Extend` command. Code that is about to do something irreversible can ask
+`Call.lease_lost` first.
+
+A turn that hangs keeps its key for as long as its process lives. Actors have timeouts for that; actions have none.
 """
 
 from __future__ import annotations
@@ -15,25 +19,35 @@ from settled import ConflictError, SettledError
 from settled.durable import Delivery, Queue
 
 RENEW_AFTER_FRACTION = 1 / 3
-"""After which part of a lease it is extended: two extensions may fail before it is lost."""
+"""After which fraction of a lease it is renewed: two renewals may fail before it is lost."""
 
 
 @define(eq=False)
 class HeldDeliveries:
-    """Deliveries that are held together. `lost`: the lease of one of them has gone to somebody else."""
+    """The deliveries of one turn that are neither acknowledged nor released. They are renewed together.
+
+    Attributes:
+        deliveries: replaced as a whole by `drop`, never changed in place: the renewing thread reads it without a lock.
+        lost: whether the lease of one of them was lost; never False again.
+    """
 
     deliveries: tuple[Delivery, ...]
     lost: bool = False
 
     def drop(self, gone: Iterable[Delivery]) -> None:
-        """Hold these no longer: they were acknowledged or given back."""
+        """Renew `gone` no longer: they were acknowledged or released."""
         receipts = {delivery.receipt for delivery in gone}
         self.deliveries = tuple(delivery for delivery in self.deliveries if delivery.receipt not in receipts)
 
 
 @define(eq=False)
 class LeaseRenewer:
-    """Extends the leases of all that is held, from a thread of its own that runs while there is something to hold."""
+    """Renews the leases of all deliveries held, from a daemon thread that starts with the first of them.
+
+    Attributes:
+        queue: the queue that handed them out.
+        lease: how long a lease lasts from each renewal on, in seconds.
+    """
 
     queue: Queue
     lease: float
@@ -43,7 +57,7 @@ class LeaseRenewer:
     _thread: threading.Thread | None = field(default=None, init=False)
 
     def hold(self, deliveries: Sequence[Delivery]) -> HeldDeliveries:
-        """Keep `deliveries` until `let_go`."""
+        """Renew `deliveries` until `stop_renewing` is called with the result."""
         held = HeldDeliveries(tuple(deliveries))
         with self._lock:
             self._held.add(held)
@@ -53,12 +67,12 @@ class LeaseRenewer:
         return held
 
     def stop_renewing(self, held: HeldDeliveries) -> None:
-        """Extend these no more."""
+        """Renew `held` no longer. A renewal that is under way may still happen."""
         with self._lock:
             self._held.discard(held)
 
     def close(self) -> None:
-        """End the thread, and wait for it."""
+        """End the thread, and wait for it. Leases that are held run out."""
         self._closed.set()
         thread = self._thread
         if thread is not None:
@@ -68,16 +82,20 @@ class LeaseRenewer:
         while not self._closed.wait(self.lease * RENEW_AFTER_FRACTION):
             with self._lock:
                 held = tuple(self._held)
+            # Outside the lock: each renewal is a call to the queue, and turns must not wait for it.
             for each in held:
-                self._extend(each)
+                self._renew(each)
 
-    def _extend(self, held: HeldDeliveries) -> None:
+    def _renew(self, held: HeldDeliveries) -> None:
         deliveries = held.deliveries
         if not deliveries:
             return
         try:
+            # After a freeze of this process this cannot take a lease back: a queue refuses to extend a lost one.
             self.queue.extend(deliveries, self.lease)
         except ConflictError:
+            # A delivery that the turn acknowledged or released during this call conflicts too, but is not lost. If
+            # `deliveries` has changed, the next renewal decides.
             held.lost = held.lost or deliveries == held.deliveries
         except SettledError:
             return  # The next round tries again, well within the lease.

@@ -1,7 +1,7 @@
-"""Memory: the records that this process has stored last, so that the next turn of the same instance need not load them.
+"""A cache of the records that this process committed last, which saves the next turn of the instance its load.
 
-It is safe because nothing is decided by it alone: a turn's commit compares versions, and what a turn would do without
-a commit it looks at afresh. Only settled records are worth it; they are forgotten as others come.
+It is safe although other processes may have committed since, because no decision rests on it alone: a turn's commit
+compares versions, and before a turn does anything without a commit it loads the record afresh.
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ from settled import Key
 from settled.durable import Record
 
 MAX_CACHED_RECORDS = 1024
-"""How many records are kept at most."""
+"""How many records are cached at most."""
 
 
 @define(eq=False)
 class RecordCache:
-    """Records by key, each with its version; the one that was not used for the longest time is forgotten first."""
+    """Records and their versions by key. The one that was put first is evicted first. Threads may share it."""
 
     size: int = MAX_CACHED_RECORDS
     _records: OrderedDict[Key, tuple[Record, int]] = field(factory=OrderedDict[Key, "tuple[Record, int]"], init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def pop(self, key: Key) -> tuple[Record, int] | None:
-        """The record of `key` and its version, if they are remembered. They are forgotten with that."""
+        """Remove and return the record of `key` and its version; None if it is not cached."""
         with self._lock:
             return self._records.pop(key, None)
 
     def put(self, key: Key, record: Record, version: int) -> None:
-        """Keep `record`, if the next turn can begin with it as it is."""
+        """Cache `record` at `version`, unless the next turn has to begin with more than its messages."""
+        # These are changed by others than the next turn: by the worker that takes over the open turn, and by operators.
         if record.turn is not None or record.halted or record.redriving is not None:
             return
         with self._lock:

@@ -1,6 +1,11 @@
-"""A turn in the hands of a `Host`: driven step by step, until it is over in one way or another.
+"""One turn of a `Host`: runs it in the calling thread, step by step, and cleans up however it ends.
 
-Whatever ends it, what it held is let go of, and the observers are told, once.
+The turn (`settled.turn`) is a generator of commands that fixes the order of everything that happens: commit, then
+messages and timers, then actions, then the remaining acknowledgements. A crash between two of them leaves the message
+in the queue and the outbox in the record, so that the next delivery repeats what is missing.
+
+Its law: keep that order. Perform exactly the command that the turn waits for, answer it only when it is done, and never
+perform anything ahead of it. The leases of the deliveries are renewed for as long as the turn runs, and not longer.
 """
 
 from __future__ import annotations
@@ -32,10 +37,19 @@ from settled_runtime.shutdown import StopSignal
 
 
 class TurnRunner:
-    """The turn of what is `held` of `key`.
+    """Runs one turn for the deliveries `held` of one key.
+
+    It starts at the turn's first command. No two threads may use it at a time, but one may hand it to another.
+
+    Args:
+        context: the host's machines, backend and observers.
+        key: the instance whose turn it is.
+        held: the deliveries, whose leases are being renewed already.
+        stop_signal: once it is set, running actors are abandoned and their messages released.
+        deadline: when that happens by itself, in seconds since the epoch by the backend's clock.
 
     Attributes:
-        end: how it ended, or the error with which it could not go on; None while it is under way.
+        end: how the turn ended, or the error that ended it; None while it is running.
     """
 
     def __init__(
@@ -52,47 +66,53 @@ class TurnRunner:
         self._context = context
         self._stop_signal = stop_signal
         self._deadline = deadline
-        self._calls: ActorThreads | None = None
-        self._driven = CommandLoop(context.turn(key, held.deliveries))
+        self._actors: ActorThreads | None = None
+        self._loop = CommandLoop(context.turn(key, held.deliveries))
         context.observe(TurnStarted(key, tuple(delivery.message.id for delivery in held.deliveries)))
-        self._move(self._driven.start)
+        self._advance(self._loop.start)
 
     @property
     def command(self) -> Command | None:
-        """What is to be performed next; None once it is over."""
-        return None if self.end is not None else self._driven.command
+        """The command to be performed next; None once the turn is over."""
+        return None if self.end is not None else self._loop.command
 
     def step(self) -> None:
-        """Perform what is to be performed next."""
+        """Perform the next command, if the turn is not over."""
         command = self.command
         if command is not None:
-            self._move(lambda: self._driven.step(command, self._perform))
+            self._advance(lambda: self._loop.step(command, self._perform))
 
     def run(self) -> TurnEnd | Exception:
-        """Take it to its end."""
+        """Run the turn to its end, and return how it ended or the error that ended it."""
         while self.end is None:
             self.step()
         return self.end
 
     def resume_after_commit(self, commit: Finish, error: Exception | None) -> None:
-        """Go on from `commit`, at which it stands: it was made together with others, or came to `error`."""
+        """Resume after `commit`, the next command, which was performed together with others or failed with `error`."""
         if error is not None:
-            self._move(lambda: self._driven.throw(_copy_of(error)))
+            self._advance(lambda: self._loop.throw(_copy_of(error)))
             return
+        # As `HostContext.perform` does after a commit, and before the turn goes on: what was acknowledged must not be
+        # extended any more, or its missing lease would look like a lost one.
         self._context.committed(commit, self.held)
-        self._move(lambda: self._driven.send(Done(self._context.clock())))
+        self._advance(lambda: self._loop.send(Done(self._context.clock())))
 
-    def _move(self, on: Callable[[], None]) -> None:
+    def _advance(self, resume: Callable[[], None]) -> None:
+        """Resume the turn with `resume`, and clean up if it ends."""
         try:
-            on()
+            resume()
         except Exception as error:
             self._context.observe(TurnFailed(self.key, error))
+            # With a delay: whatever failed would most likely fail again at once, in a busy loop over all workers.
             self._context.release(self.held, ERROR_RELEASE_DELAY)
             self.end = error
         else:
-            if self._driven.command is None:
+            if self._loop.command is None:
+                # Only now: until its last command is done the turn may commit or acknowledge, and for that its leases
+                # must not run out. A delivery that it did not acknowledge was released, or belongs to another worker.
                 self._context.leases.stop_renewing(self.held)
-                self.end = self._context.turn_ended(self.key, self._driven.result)
+                self.end = self._context.turn_ended(self.key, self._loop.result)
 
     def _perform(self, command: Command) -> Answer:
         match command:
@@ -100,10 +120,13 @@ class TurnRunner:
                 answer: Answer = self._context.perform(command, self.held)
                 return answer
             case PerformActions():
+                # The turn asks for this after the `Finish` that committed these actions, and acknowledges their
+                # messages with another `Finish` after the answer. So a crash in here repeats them, and loses none.
                 return self._perform_actions(command)
             case RunActors():
-                self._calls = self._calls or ActorThreads(self._context, self.held)
-                return self._calls.run(command, self._stop_signal, self._deadline)
+                # One object for the whole turn: actors that are still running from the last command go on.
+                self._actors = self._actors or ActorThreads(self._context, self.held)
+                return self._actors.run(command, self._stop_signal, self._deadline)
             case _:
                 assert_never(command)
 
@@ -113,17 +136,19 @@ class TurnRunner:
             try:
                 awaited(self._context.action_function(command, action, self.held)())
             except Exception as raised:
+                # An answer and not an error of the command: the turn counts it as a failure of the message.
                 error = f"{type(raised).__name__}: {raised}"
             self._context.action_performed(command, action, error)
             if error is not None:
+                # Stop at the first failure: the machine expects its actions in order. The count says which to repeat.
                 return ActionsPerformed(count, self._context.clock(), error)
         return ActionsPerformed(len(command.actions), self._context.clock())
 
 
 def _copy_of(error: Exception) -> Exception:
-    """`error`, for one of several turns that it is to be raised in: an error remembers where it was."""
+    """Return a copy of `error`, which is thrown into several turns: they would share its traceback and context."""
     if not isinstance(error, SettledError):
-        return error  # it ends the turn wherever it is raised, and not all such can be copied
+        return error  # it ends each turn at once, and not every such error can be copied
     another = copy(error)
     another.__cause__ = error.__cause__
     return another

@@ -1,6 +1,6 @@
-"""What the URLs of all backends have in common: the options behind the question mark, and how they are shown.
+"""What the URLs of all backends share: the options after the question mark, and how to show a URL without its password.
 
-An option that nobody knows is an error: a misspelt ``leese=5`` that is quietly passed over is found in production.
+An unknown option is an error: a misspelt ``leese=5`` that was ignored would only be found in production.
 """
 
 from __future__ import annotations
@@ -13,24 +13,28 @@ from urllib.parse import parse_qsl
 from settled import BackendConfigError
 
 MAX_DURATION = 1_000_000_000
-"""Seconds: some thirty years, and no more than any clock or socket takes."""
+"""The upper bound of a duration, in seconds: some thirty years, which every clock and socket accepts."""
 
 
 def without_password(url: str) -> str:
-    """`url` as it may be shown, also where it was written wrong: nothing of what stands before the host's ``@``."""
+    """Return `url` with ``***`` for everything before the host's ``@``."""
+    # Split by hand: a URL parser raises for malformed URLs, or finds a password elsewhere, and this is for errors too.
+    # The last "@" counts, because a password may contain one; a path ("sqlite:///of@home") has no password.
     scheme, slashes, rest = url.partition("//")
-    _, at, place = rest.rpartition("@")
-    return f"{scheme}{slashes}***@{place}" if at and not rest.startswith("/") else url
+    _, at, host = rest.rpartition("@")
+    return f"{scheme}{slashes}***@{host}" if at and not rest.startswith("/") else url
 
 
 def options_in(query: str, known: Mapping[str, Callable[[str], Any]], url: str) -> dict[str, Any]:
-    """The options in `query`, each as the function of its name in `known` reads it; one raises ValueError to refuse.
+    """Return the options in `query`, each converted by the function of its name in `known`.
 
     Args:
-        url: what an error shows, so without a password.
+        query: the part of a URL after the question mark.
+        known: for each option the function that converts its text, and raises ValueError if it cannot.
+        url: the URL as errors show it, so without its password.
 
     Raises:
-        Denied: there is an option that is not known, or that is refused.
+        BackendConfigError: an option is unknown, or its value is invalid.
     """
     options: dict[str, Any] = {}
     for name, text in parse_qsl(query, keep_blank_values=True):
@@ -44,7 +48,7 @@ def options_in(query: str, known: Mapping[str, Callable[[str], Any]], url: str) 
 
 
 def seconds(text: str) -> float:
-    """A length of time in seconds, more than none."""
+    """Convert an option to a duration in seconds, above 0 and below `MAX_DURATION`; raise ValueError otherwise."""
     with suppress(ValueError):
         read = float(text)
         if 0 < read < MAX_DURATION:
@@ -53,12 +57,12 @@ def seconds(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """A whole number, at least 1."""
+    """Convert an option to a whole number from 1; raise ValueError otherwise."""
     return number(text, 1)
 
 
 def number(text: str, least: int) -> int:
-    """A whole number, at least `least`."""
+    """Convert an option to a whole number from `least`; raise ValueError otherwise."""
     with suppress(ValueError):
         read = int(text)
         if read >= least:

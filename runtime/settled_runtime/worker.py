@@ -1,7 +1,7 @@
-"""The worker: a loop around a host. It receives, and lets several turns go on side by side.
+"""The worker: receives messages in a loop and lets several turns run side by side.
 
-It ends cleanly: on SIGTERM it receives no more, lets the turns that run come to their end for a while, and then hands
-back what it still holds. An effect that was interrupted so runs again elsewhere, under the same key.
+It ends cleanly: on SIGTERM it receives no more, lets running turns end for a while, and then releases the deliveries it
+still holds. An actor that was interrupted that way runs again in another worker, under the same idempotency key.
 """
 
 from __future__ import annotations
@@ -25,23 +25,27 @@ from settled_runtime.shutdown import StopSignal
 from settled_runtime.turn_runner import TurnRunner
 
 MIN_CLOCK_SKEW = 2.0
-"""By how many seconds two clocks differ before that is told."""
+"""From how many seconds on a difference between this machine's clock and the backend's is reported."""
 
 MESSAGES_PER_THREAD = 4
-"""How many messages are received for each thread, while turns have something to perform."""
+"""How many messages are received for each thread while turns have actions or actors to run."""
 
 
 class Worker:
-    """Takes messages from the host's backend until it is told to stop.
+    """Receives messages from a host's backend and runs their turns until it is stopped.
+
+    Any number of workers, in any number of processes, may serve the same backend.
 
     Args:
-        host: who takes them through their turns.
-        concurrency: how many turns that have something to perform go on at the same time, each in a thread; the others
-            commit together (see `HostTurns.commit_together`).
-        batch: how many messages are received at once, at most; those of one key are folded into one commit. It is
-            less while turns have something to perform: who waits here for a thread could go on in another worker.
-        patience: for how many seconds one receive waits.
-        grace: for how many seconds turns may go on after `stop`.
+        host: runs the turns. Close it after the worker; its backend stays open.
+        concurrency: how many turns with actions or actors to run may run at the same time, each in a thread. All other
+            turns run in the worker's own two threads and commit together, if the backend declares
+            `Capability.JOINT_FINISH`; if not, these count too.
+        batch: how many messages are received at once, at most; those of one key are applied in one commit. While
+            turns have actions or actors to run, fewer are received: a message that waits here for a thread could be
+            taken by another worker.
+        receive_wait: how many seconds one receive waits for a message.
+        shutdown_grace: how many seconds running turns are given to end after `stop`, before they are interrupted.
     """
 
     def __init__(
@@ -57,7 +61,7 @@ class Worker:
         self._receive_wait, self._shutdown_grace = receive_wait, shutdown_grace
         self._min_batch, self._max_batch = min(batch, MESSAGES_PER_THREAD * concurrency), batch
         self._batch = self._min_batch
-        self._free = threading.Semaphore(concurrency)
+        self._free_threads = threading.Semaphore(concurrency)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="settled-turn")
         self._running: set[Future[None]] = set()
         self._stopping = threading.Event()
@@ -65,89 +69,102 @@ class Worker:
         self._stop_signal = StopSignal()
 
     def run(self) -> None:
-        """Work until `stop` is called, or until SIGTERM or SIGINT when this is the main thread."""
+        """Receive messages and run their turns until `stop` is called; return when everything has ended.
+
+        In the main thread, SIGTERM and SIGINT stop the worker too. A worker runs once: make a new one to run again.
+
+        Raises:
+            SettledError: the backend failed for good, such as with AccessDeniedError. While it is merely unavailable,
+                the worker keeps trying.
+        """
         with _stopped_by_signals(self):
-            self._compare_clocks()
-            helper = threading.Thread(target=self._help, name="settled-helper")
-            helper.start()
+            self._report_clock_skew()
+            backlog_thread = threading.Thread(target=self._run_backlog, name="settled-backlog")
+            backlog_thread.start()
             try:
-                self._work()
+                self._run_until_stopped()
             finally:
+                # In this order: the other thread checks `_stopping` when `_backlog` wakes it.
                 self._stopping.set()
                 self._backlog.set()
-                helper.join()
+                backlog_thread.join()
                 self._finish_turns()
 
     def stop(self) -> None:
-        """Receive no more; `run` returns when the turns are over. May be called from anywhere, and again."""
+        """Receive no more; `run` returns when its turns have ended. May be called from any thread, more than once."""
         self._stopping.set()
 
-    def _work(self) -> None:
-        ahead: Sequence[Delivery] = ()
+    def _run_until_stopped(self) -> None:
+        prefetched: Sequence[Delivery] = ()
         while not self._stopping.is_set():
-            ahead = self._work_once(ahead or self._receive(self._receive_wait))
-            if ahead:
+            prefetched = self._run_batch(prefetched or self._receive(self._receive_wait))
+            if prefetched:
                 self._backlog.set()
-        self._release(ahead)
+        self._release(prefetched)
 
-    def _help(self) -> None:
-        """Take what is left over, while there is more than one batch: one thread computes while the other commits."""
-        ahead: Sequence[Delivery] = ()
+    def _run_backlog(self) -> None:
+        """Run further batches while there is a backlog, so that one thread computes while the other one commits."""
+        prefetched: Sequence[Delivery] = ()
         while self._wait_for_backlog():
             try:
-                ahead = self._work_once(ahead or self._receive(0.0))
+                prefetched = self._run_batch(prefetched or self._receive(0.0))
             except SettledError:
-                ahead = ()  # the other thread meets it too, and its caller hears of it
-            if not ahead:
+                prefetched = ()  # the main thread gets the same error from its own calls, and raises it to the caller
+            if not prefetched:
                 self._backlog.clear()
-        self._release(ahead)
+        self._release(prefetched)
 
     def _wait_for_backlog(self) -> bool:
-        """Wait until there is more than one batch; False once the worker stops.
-
-        That is looked at before, too: the call that says so may have come before the last one was forgotten.
-        """
+        """Wait until there is more than one batch; return False once the worker is stopping."""
+        # `_stopping` is checked before the wait too: `run` may have set `_backlog` just before this thread cleared it,
+        # and does not set it again.
         return not self._stopping.is_set() and self._backlog.wait() and not self._stopping.is_set()
 
-    def _work_once(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Take `deliveries` through their turns, or hand these to other threads; what was received meanwhile."""
+    def _run_batch(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Run the turns of `deliveries` up to their actions and actors, hand those on to the pool, and prefetch.
+
+        Return the deliveries that the joint commit brought with it, to be run next.
+        """
         groups = by_key(deliveries).items()
+        # Every lease is renewed from here on, also while its turn waits for a thread of the pool.
         turns = [self._turns.start(key, self._turns.hold(group), self._stop_signal) for key, group in groups]
-        ahead = self._turns.commit_together(turns, self._batch if self._has_room(0) else 0)
+        # Prefetch only while a thread is free: messages that wait here for one could be taken by another worker.
+        prefetched = self._turns.commit_together(turns, self._batch if self._has_free_thread(0) else 0)
         slow = [turn for turn in turns if turn.end is None]
         for turn in slow:
             future = self._pool.submit(self._run_turn, turn)
+            # First added, then discarded when done; the other way round, a quick one would stay in the set for ever.
             self._running.add(future)
             future.add_done_callback(self._running.discard)
         if turns:
             self._batch = self._min_batch if slow else min(2 * self._batch, self._max_batch)
-        return ahead
+        return prefetched
 
-    def _has_room(self, patience: float) -> bool:
-        """Whether another turn may go on in a thread, within `patience` seconds."""
-        free = self._free.acquire(timeout=patience)
+    def _has_free_thread(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds until a thread of the pool is free, and return whether one is."""
+        free = self._free_threads.acquire(timeout=timeout)
         if free:
-            self._free.release()
+            self._free_threads.release()
         return free
 
-    def _compare_clocks(self) -> None:
-        """Tell once if this machine's clock is not the backend's. Nothing here goes by it, but its logs do."""
+    def _report_clock_skew(self) -> None:
+        """Tell the observers if this machine's clock differs from the backend's. Only the log depends on it."""
         with suppress(SettledError):
             skew = time.time() - self._turns.backend.now()
             if abs(skew) > MIN_CLOCK_SKEW + self._turns.backend.resolution:
                 self._turns.observe(ClockSkewed(skew))
 
-    def _receive(self, patience: float) -> Sequence[Delivery]:
-        """What there is, within `patience` seconds; nothing while no thread is free.
+    def _receive(self, wait: float) -> Sequence[Delivery]:
+        """Return the next deliveries, waiting up to `wait` seconds for a free thread and for the first of them.
 
-        Nothing, too, from a backend that cannot be reached, after some patience with it.
+        Return none while no thread is free, or while the backend cannot be reached.
         """
-        if not self._has_room(patience):
+        if not self._has_free_thread(wait):
             return ()
         try:
-            return retried(lambda: self._turns.backend.queue.receive(self._batch, patience), attempts=3)
+            return retried(lambda: self._turns.backend.queue.receive(self._batch, wait), attempts=3)
         except (UnavailableError, OutcomeUnknownError):
-            # What was handed out in an answer that was lost is handed out again when its lease is over.
+            # Deliveries in an answer that was lost are handed out again when their leases have run out.
             self._stopping.wait(self._receive_wait)
         return ()
 
@@ -156,7 +173,8 @@ class Worker:
             self._turns.release(self._turns.hold(group))
 
     def _run_turn(self, turn: TurnRunner) -> None:
-        with self._free:
+        with self._free_threads:
+            # A turn that still has to load its record has done nothing yet: another worker can start it right away.
             if self._stopping.is_set() and isinstance(turn.command, Load):
                 self._turns.release(turn.held)
             else:
@@ -164,13 +182,14 @@ class Worker:
 
     def _finish_turns(self) -> None:
         wait(set(self._running), timeout=self._shutdown_grace)
+        # Interrupts actors only: a turn that is committing or acknowledging goes on to its end, which is waited for.
         self._stop_signal.set()
         self._pool.shutdown(wait=True)
 
 
 @contextmanager
 def _stopped_by_signals(worker: Worker) -> Generator[None]:
-    """Within this block, SIGTERM and SIGINT stop `worker`; only the main thread can listen to them."""
+    """Within this block, SIGTERM and SIGINT stop `worker`. Python allows signal handlers in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

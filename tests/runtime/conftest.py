@@ -1,4 +1,4 @@
-"""Both hosts behind one face: what is said of one is said of the other."""
+"""Runs every host test with both hosts, `Host` and `AsyncHost`, behind one interface."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ HOSTS = (Host, AsyncHost)
 
 
 class Running(Protocol):
-    """A host of one machine, a client of it, and all that the host has told."""
+    """A host of one machine, a client of that machine, and the events that the host has reported."""
 
     client: Client[Any]
     backend: MemoryBackend
-    notices: list[HostEvent]
+    events: list[HostEvent]
 
     def work(
-        self, interruption: StopSignal | None = None, deadline: float | None = None
+        self, stop_signal: StopSignal | None = None, deadline: float | None = None
     ) -> Mapping[Key, TurnEnd | Exception]: ...
 
 
 class _Running:
     def __init__(self, kind: type[Host] | type[AsyncHost], machine: Machine[Any, Any], policy: Policy | None) -> None:
         self.backend = MemoryBackend(lease=5.0)
-        self.notices: list[HostEvent] = []
+        self.events: list[HostEvent] = []
         self.client = Client(machine, self.backend)
-        self._host = kind([machine], self.backend, policy=policy, observers=[self.notices.append])
+        self._host = kind([machine], self.backend, policy=policy, observers=[self.events.append])
 
     def work(
-        self, interruption: StopSignal | None = None, deadline: float | None = None
+        self, stop_signal: StopSignal | None = None, deadline: float | None = None
     ) -> Mapping[Key, TurnEnd | Exception]:
         deliveries = self.backend.queue.receive(100)
         if isinstance(self._host, AsyncHost):
-            return asyncio.run(self._host.handle(deliveries, interruption, deadline))
-        return self._host.handle(deliveries, interruption, deadline)
+            return asyncio.run(self._host.handle(deliveries, stop_signal, deadline))
+        return self._host.handle(deliveries, stop_signal, deadline)
 
     def close(self) -> None:
         self._host.close()
@@ -48,7 +48,7 @@ class _Running:
 
 @pytest.fixture(params=HOSTS, ids=["host", "async host"])
 def running(request: pytest.FixtureRequest) -> Iterator[Callable[..., Running]]:
-    """Make a host of `machine`, in memory, with its client."""
+    """Return a function that makes a host of a machine, on a backend in memory, with a client."""
     made: list[_Running] = []
 
     def make(machine: Machine[Any, Any], policy: Policy | None = None) -> Running:

@@ -1,4 +1,4 @@
-"""The machines that hosts are tried on."""
+"""The machines of the host tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def nothing(_args: Any) -> None:
 
 
 def greeter(greet: Callable[[Any, Any], Any] | Actor, note: Callable[[Any], object] = nothing) -> Machine[Any, Any]:
-    """Runs `greet` when it is asked to, and keeps what came of it."""
+    """Runs `greet` on GREET, and keeps its output or error in the context."""
     return setup(
         actors={"greet": greet},
         actions={"keep": assign(answer=lambda a: a.event["output"]), "note": note},
@@ -40,7 +40,7 @@ def greeter(greet: Callable[[Any, Any], Any] | Actor, note: Callable[[Any], obje
 
 
 def choir(*sing: Callable[[Any, Any], Any] | Actor) -> Machine[Any, Any]:
-    """Runs several actors at once, one in each region, and is done when all are."""
+    """Runs several actors at once, one in each region, and is over when all have ended."""
     regions = {
         f"voice{index}": {
             "initial": "singing",

@@ -1,4 +1,4 @@
-"""Function actors under both hosts: ``def`` and ``async def``, side by side, in time or not."""
+"""Function actors under both hosts: ``def`` and ``async def``, concurrent, timed out, interrupted."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def greeted(host: Running) -> Any:
     return host.client.get("ada")
 
 
-class TestAFunction:
-    def test_may_be_plain(self, running: Make) -> None:
+class TestAFunctionActor:
+    def test_may_be_def(self, running: Make) -> None:
         assert greeted(running(greeter(plain))).context == {"answer": "hello ada"}
 
-    def test_may_be_awaited(self, running: Make) -> None:
+    def test_may_be_async_def(self, running: Make) -> None:
         assert greeted(running(greeter(awaiting))).context == {"answer": "hello ada"}
 
-    def test_that_raises_is_told_to_the_machine_by_name_and_message(self, running: Make) -> None:
+    def test_that_raises_sends_the_machine_the_name_and_message_of_its_error(self, running: Make) -> None:
         def refuse(_input: Any, _call: Call) -> None:
             raise PermissionError("not today")
 
@@ -51,11 +51,11 @@ class TestAFunction:
         assert snapshot.value == "refused"
         assert snapshot.context["answer"] == {"name": "PermissionError", "message": "not today"}
 
-    def test_whose_output_is_not_json_has_failed(self, running: Make) -> None:
+    def test_fails_if_its_output_is_not_json(self, running: Make) -> None:
         snapshot = greeted(running(greeter(lambda input, call: {"a": [object()]})))
         assert snapshot.context["answer"] == {"name": "TypeError", "message": "greet: output.a[0]: object is not JSON"}
 
-    def test_is_told_its_key_its_attempt_its_deadline_and_its_fence(self, running: Make) -> None:
+    def test_gets_its_key_its_attempt_its_deadline_and_its_fence(self, running: Make) -> None:
         calls: list[Call] = []
         host = running(greeter(actor(lambda input, call: calls.append(call), timeout=timedelta(seconds=60))))
         greeted(host)
@@ -68,8 +68,8 @@ class TestAFunction:
         assert call.lease_lost() is False
 
 
-class TestSeveralFunctions:
-    def test_run_side_by_side(self, running: Make) -> None:
+class TestSeveralFunctionActors:
+    def test_run_concurrently(self, running: Make) -> None:
         together = threading.Barrier(3, timeout=5)
 
         def sing(_input: Any, _call: Call) -> int:
@@ -83,14 +83,14 @@ class TestSeveralFunctions:
         assert found is not None
         assert found.value == "over"
 
-    def test_are_told_of_one_by_one_each_in_a_commit_of_its_own(self, running: Make) -> None:
+    def test_finish_one_by_one_each_in_a_commit_of_its_own(self, running: Make) -> None:
         host = running(choir(plain_song, plain_song))
         host.client.start("ada")
         host.client.send("ada", {"type": "SING"})
         host.work()
-        assert len([notice for notice in host.notices if isinstance(notice, ActorFinished)]) == 2
+        assert len([event for event in host.events if isinstance(event, ActorFinished)]) == 2
 
-    def test_one_that_hangs_does_not_keep_the_others(self, running: Make) -> None:
+    def test_do_not_wait_for_one_that_hangs(self, running: Make) -> None:
         async def hang(_input: Any, _call: Call) -> None:
             await asyncio.sleep(60)
 
@@ -116,7 +116,7 @@ class TestATimeout:
         assert snapshot.value == "refused"
         assert snapshot.context["answer"]["name"] == "TimeoutError"
 
-    def test_is_tried_again_where_the_policy_says_so(self, running: Make) -> None:
+    def test_is_retried_if_the_actor_has_a_retry(self, running: Make) -> None:
         attempts: list[int] = []
 
         async def slow_at_first(_input: Any, call: Call) -> str:
@@ -132,29 +132,29 @@ class TestATimeout:
         time.sleep(0.08)
         assert host.work() == {ADA: TurnEnd.DONE}
         assert attempts == [1, 2]
-        assert [notice.attempt for notice in host.notices if isinstance(notice, ActorStarted)] == [1, 2]
+        assert [event.attempt for event in host.events if isinstance(event, ActorStarted)] == [1, 2]
 
 
-class TestAnInterruption:
-    def test_hands_the_message_back_at_once(self, running: Make) -> None:
-        interruption, began = StopSignal(), threading.Event()
+class TestAStopSignal:
+    def test_releases_the_message_at_once(self, running: Make) -> None:
+        stop_signal, began = StopSignal(), threading.Event()
 
         async def hang(_input: Any, _call: Call) -> None:
             began.set()
             await asyncio.sleep(60)
 
-        def interrupt() -> None:
+        def stop() -> None:
             began.wait(5)
-            interruption.set()
+            stop_signal.set()
 
-        threading.Thread(target=interrupt).start()
+        threading.Thread(target=stop).start()
         host = running(greeter(hang))
         host.client.start("ada")
         host.client.send("ada", {"type": "GREET"})
-        assert host.work(interruption) == {ADA: TurnEnd.RELEASED}
-        assert [notice.delay for notice in host.notices if isinstance(notice, Released)] == [0.0]
+        assert host.work(stop_signal) == {ADA: TurnEnd.RELEASED}
+        assert [event.delay for event in host.events if isinstance(event, Released)] == [0.0]
 
-    def test_by_a_deadline_does_the_same(self, running: Make) -> None:
+    def test_has_the_same_effect_as_a_deadline_that_passed(self, running: Make) -> None:
         async def hang(_input: Any, call: Call) -> str:
             await asyncio.sleep(60 if call.attempt == 1 else 0)
             return "done"
@@ -165,7 +165,7 @@ class TestAnInterruption:
         assert host.work(deadline=time.time() + 0.1) == {ADA: TurnEnd.RELEASED}
         assert host.work() == {ADA: TurnEnd.DONE}
 
-    def test_what_was_interrupted_runs_again_under_the_same_key(self, running: Make) -> None:
+    def test_lets_interrupted_actors_run_again_under_the_same_key(self, running: Make) -> None:
         calls: list[Call] = []
 
         async def hang_once(_input: Any, call: Call) -> str:

@@ -1,4 +1,4 @@
-"""A store, a queue and timers of different vendors, as one backend."""
+"""`CompositeBackend`: a store, a queue and timers that know nothing of each other, as one backend."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ ADA = Key("list", "ada")
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Iterator[CompositeBackend]:
-    """The records in SQLite, the messages in memory."""
+    """Records in SQLite, messages and timers in memory."""
     sqlite, memory = SQLiteBackend.open(tmp_path / "store.db"), MemoryBackend()
-    separate = CompositeBackend(sqlite.store, memory.queue, memory.timers, closing=(sqlite.close, memory.close))
-    yield separate
-    separate.close()
+    backend = CompositeBackend(sqlite.store, memory.queue, memory.timers, closing=(sqlite.close, memory.close))
+    yield backend
+    backend.close()
 
 
 def stored(version: int) -> Stored:
@@ -52,20 +52,20 @@ class TestMixedVendors:
         assert snapshot.context["applied"] == [0, 1, 2]
         assert receive(mixed) == []
 
-    def test_promise_nothing_that_their_parts_do_not(self, mixed: CompositeBackend) -> None:
+    def test_declare_no_capability_by_default(self, mixed: CompositeBackend) -> None:
         assert mixed.capabilities == frozenset()
         assert Capability.ATOMIC_FINISH not in mixed.capabilities
 
 
-class TestItsOrder:
-    def test_nothing_is_sent_when_the_commit_is_refused(self, mixed: CompositeBackend) -> None:
+class TestTheOrderOfAWrite:
+    def test_nothing_is_sent_if_the_commit_conflicts(self, mixed: CompositeBackend) -> None:
         mixed.store.commit(ADA, stored(1), 0)
         write = Write(ADA, stored(1), 0, sends=(Message(ADA, "m", "{}"),))
         with pytest.raises(ConflictError):
             mixed.finish(write)
         assert receive(mixed) == []
 
-    def test_nothing_is_acknowledged_when_a_send_fails(self, mixed: CompositeBackend) -> None:
+    def test_nothing_is_acknowledged_if_a_send_fails(self, mixed: CompositeBackend) -> None:
         mixed.queue.send([Message(ADA, "first", "{}")])
         (delivery,) = receive(mixed)
 
@@ -80,7 +80,7 @@ class TestItsOrder:
         mixed.queue.release([delivery])
         assert [each.message.id for each in receive(mixed)] == ["first"]
 
-    def test_all_of_a_write_is_done_and_the_next_is_handed_out(self, mixed: CompositeBackend) -> None:
+    def test_every_part_of_a_write_is_done(self, mixed: CompositeBackend) -> None:
         mixed.queue.send([Message(ADA, "first", "{}")])
         (delivery,) = receive(mixed)
         late = Message(ADA, "late", "{}")
@@ -98,7 +98,7 @@ class TestItsOrder:
         assert mixed.store.load(ADA) == stored(1)
 
 
-def test_an_event_is_taken_once_though_nothing_is_atomic(mixed: CompositeBackend) -> None:
+def test_an_event_is_applied_once_although_writes_are_not_atomic(mixed: CompositeBackend) -> None:
     host, client = Host([appending()], mixed), Client(appending(), mixed)
     client.start("ada")
     client.send("ada", add(1), message_id="one")

@@ -1,4 +1,4 @@
-"""Backends by URL."""
+"""Opening backends by URL, and showing a URL without its password."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from settled_runtime import backends, connect
 from settled_runtime.url import without_password
 
 
-def test_opens_what_the_scheme_names(tmp_path: Path) -> None:
+def test_opens_the_backend_of_the_scheme_with_its_options(tmp_path: Path) -> None:
     backend = connect(f"sqlite:///{tmp_path / 'a.db'}?lease=7")
     assert backend.lease == 7
     backend.close()
 
 
-def test_opens_memory() -> None:
+def test_opens_a_backend_in_memory() -> None:
     assert isinstance(connect("memory://"), MemoryBackend)
 
 
 @pytest.mark.parametrize("url", ["", "signup.db", "nosuch://x", "://"])
-def test_says_which_schemes_there_are(url: str) -> None:
+def test_an_unknown_scheme_raises_and_names_the_known_ones(url: str) -> None:
     with pytest.raises(BackendConfigError, match=r"no backend of this name.*memory://.*sqlite://"):
         connect(url)
 
@@ -40,11 +40,11 @@ def test_says_which_schemes_there_are(url: str) -> None:
         ("signup.db", "signup.db"),
     ],
 )
-def test_shows_a_url_without_its_password(url: str, shown: str) -> None:
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     assert without_password(url) == shown
 
 
-def test_says_what_to_install_when_the_adapters_packages_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_of_an_adapter_raise_and_name_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = EntryPoint("redis", "no_such_package_at_all:open", backends.GROUP)
 
     def known(**_: Any) -> list[EntryPoint]:

@@ -1,4 +1,4 @@
-"""What a host does besides running functions: actions, observers, and messages it cannot take."""
+"""Both hosts: custom actions, observers, the log, and turns that raise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from settled import ActionArgs, Key, RecordError, TurnEnd, emit, log, setup
 from settled.durable import Message, Start, encode
 from settled_local.memory import MemoryBackend
 from settled_runtime import Host
-from settled_runtime import log as log_notices
+from settled_runtime import log as write_log
 from settled_runtime.events import (
     ActionPerformed,
     Committed,
@@ -38,7 +38,7 @@ def hello(_input: Any, _call: Any) -> str:
 
 
 class TestACustomAction:
-    def test_is_given_its_context_its_event_and_its_call(self, running: Make) -> None:
+    def test_gets_its_context_its_event_its_state_and_its_call(self, running: Make) -> None:
         seen: list[ActionArgs[Any, Any]] = []
         host = running(greeter(hello, note=seen.append))
         host.client.start("ada")
@@ -50,7 +50,7 @@ class TestACustomAction:
         assert re.fullmatch(r"greeter/ada/[0-9a-f]{16}\.1/1/0", args.call.idempotency_key)
         assert args.state.value == "idle"
 
-    def test_may_be_awaited(self, running: Make) -> None:
+    def test_may_be_async_def(self, running: Make) -> None:
         seen: list[str] = []
 
         async def note(args: ActionArgs[Any, Any]) -> None:
@@ -62,7 +62,7 @@ class TestACustomAction:
         host.work()
         assert seen == ["NOTE"]
 
-    def test_that_raises_is_not_acknowledged(self, running: Make) -> None:
+    def test_that_raises_releases_its_message(self, running: Make) -> None:
         def note(_args: Any) -> None:
             raise OSError("full")
 
@@ -70,18 +70,18 @@ class TestACustomAction:
         host.client.start("ada")
         host.client.send("ada", {"type": "NOTE"})
         assert host.work() == {ADA: TurnEnd.RELEASED}
-        (performed,) = [notice for notice in host.notices if isinstance(notice, ActionPerformed)]
+        (performed,) = [event for event in host.events if isinstance(event, ActionPerformed)]
         assert performed.error == "OSError: full"
 
 
 class TestObservers:
-    def test_are_told_of_a_turn_from_its_beginning_to_its_end(self, running: Make) -> None:
+    def test_get_the_events_of_a_turn_in_order(self, running: Make) -> None:
         host = running(greeter(hello))
         host.client.start("ada", message_id="start")
         host.work()
-        assert host.notices == [TurnStarted(ADA, ("start",)), Committed(ADA, 1), TurnEnded(ADA, TurnEnd.DONE)]
+        assert host.events == [TurnStarted(ADA, ("start",)), Committed(ADA, 1), TurnEnded(ADA, TurnEnd.DONE)]
 
-    def test_hear_what_the_machine_emits_and_logs(self, running: Make) -> None:
+    def test_get_what_the_machine_emits_and_logs(self, running: Make) -> None:
         machine = setup(actions={"cry": emit({"type": "CRY"}), "say": log(lambda a: a.event["type"], "heard")}).machine(
             {"id": "m", "initial": "a", "states": {"a": {"on": {"GO": {"actions": ["cry", "say"]}}}}}
         )
@@ -90,33 +90,33 @@ class TestObservers:
         host.client.send("ada", {"type": "GO"})
         host.work()
         key = Key("m", "ada")
-        emitted = [(each.key, each.event) for each in host.notices if isinstance(each, Emitted)]
+        emitted = [(each.key, each.event) for each in host.events if isinstance(each, Emitted)]
         assert emitted == [(key, {"type": "CRY"})]
-        assert Logged(key, "GO", "heard") in host.notices
+        assert Logged(key, "GO", "heard") in host.events
 
-    def test_cannot_harm_a_turn_or_each_other(self, caplog: pytest.LogCaptureFixture) -> None:
-        def broken(_notice: HostEvent) -> None:
-            raise RuntimeError("an observer's own fault")
+    def test_that_raise_affect_neither_the_turn_nor_each_other(self, caplog: pytest.LogCaptureFixture) -> None:
+        def broken(_event: HostEvent) -> None:
+            raise RuntimeError("a bug of the observer")
 
-        heard: list[HostEvent] = []
+        received: list[HostEvent] = []
         backend = MemoryBackend()
-        host = Host([greeter(hello)], backend, observers=[broken, heard.append])
+        host = Host([greeter(hello)], backend, observers=[broken, received.append])
         backend.queue.send([Message(ADA, "start", encode(Start()))])
         assert host.handle(backend.queue.receive(1)) == {ADA: TurnEnd.DONE}
         host.close()
-        assert len(heard) == 3
+        assert len(received) == 3
         assert "an observer failed on TurnStarted" in caplog.text
 
-    def test_one_of_them_writes_the_log(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_include_one_that_writes_the_log(self, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.DEBUG, "settled"):
-            log_notices(Committed(ADA, 7))
-            log_notices(TurnFailed(ADA, RecordError("damaged")))
+            write_log(Committed(ADA, 7))
+            write_log(TurnFailed(ADA, RecordError("damaged")))
         assert [record.levelname for record in caplog.records] == ["DEBUG", "ERROR"]
         assert "greeter/ada: committed version 7" in caplog.text
 
 
 class TestAMessageThatCannotBeTaken:
-    def test_of_a_machine_that_lives_elsewhere_is_given_back(self, running: Make) -> None:
+    def test_of_a_machine_that_the_host_does_not_serve_is_released(self, running: Make) -> None:
         host = running(greeter(hello))
         host.backend.queue.send([Message(Key("other", "x"), "m", encode(Start()))])
         (raised,) = host.work().values()
@@ -124,7 +124,7 @@ class TestAMessageThatCannotBeTaken:
         assert "no machine 'other', only greeter" in str(raised)
         assert host.backend.queue.receive(10) == []
 
-    def test_of_a_record_that_cannot_be_read_is_given_back_and_others_go_on(self, running: Make) -> None:
+    def test_for_a_record_that_cannot_be_read_is_released_and_other_keys_go_on(self, running: Make) -> None:
         host = running(greeter(hello))
         host.client.start("ada")
         host.work()
@@ -139,9 +139,9 @@ class TestAMessageThatCannotBeTaken:
         assert "format 99" in str(ends[ADA])
         assert ends[Key("greeter", "bob")] is TurnEnd.DONE
 
-    def test_that_was_set_aside_is_told_of(self, running: Make) -> None:
+    def test_that_becomes_a_dead_letter_is_reported(self, running: Make) -> None:
         host = running(greeter(hello))
         host.backend.queue.send([Message(ADA, "bad", "{")])
         host.work()
-        (notice,) = [notice for notice in host.notices if isinstance(notice, DeadLettered)]
-        assert notice.dead_letter.message.id == "bad"
+        (event,) = [event for event in host.events if isinstance(event, DeadLettered)]
+        assert event.dead_letter.message.id == "bad"

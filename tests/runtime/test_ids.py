@@ -1,4 +1,4 @@
-"""Message ids: whose they are, what they repeat, and how a sender gets hold of them again."""
+"""Message ids: idempotency, reuse for another message, retries after a lost answer, and reserved ids."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from settled_runtime import Client, EventRejectedError, Host
 from tests.durable.machines import add, appending
 
 
-class Losing:
-    """A queue whose answers are lost, or that cannot be reached, as long as there are `errors`."""
+class LosesAnswers:
+    """A queue that loses its answers, or cannot be reached, while there are `errors`."""
 
     def __init__(self, queue: Any, errors: list[Exception]) -> None:
         self._queue, self.errors = queue, errors
@@ -31,8 +31,8 @@ class Losing:
         return getattr(self._queue, name)
 
 
-class Place:
-    """An instance in memory, whose queue may be one that forgets and loses."""
+class Deployment:
+    """A host, a client and a backend in memory whose queue deduplicates the last `remember` ids."""
 
     def __init__(self, remember: int = 1000) -> None:
         self.backend = MemoryBackend(remember=remember)
@@ -51,86 +51,86 @@ class Place:
 
 
 class TestAnIdThatIsUsedTwice:
-    def test_for_a_start_and_an_event_is_refused_by_a_queue_that_remembers_it(self) -> None:
-        place = Place()
-        place.client.start("ada", message_id="x")
-        place.work()
+    def test_for_different_messages_raises_while_the_queue_remembers_it(self) -> None:
+        deployment = Deployment()
+        deployment.client.start("ada", message_id="x")
+        deployment.work()
         with pytest.raises(IdReusedError, match="'x' is that of another message"):
-            place.client.ask("ada", add(1), message_id="x", timeout=0)
+            deployment.client.ask("ada", add(1), message_id="x", timeout=0)
 
-    def test_is_set_aside_where_the_queue_has_forgotten_it(self) -> None:
-        place = Place(remember=0)
-        place.client.start("ada", message_id="x")
-        place.work()
-        place.client.send("ada", add(1), message_id="x")
-        place.work()
-        assert place.applied == []
-        (letter,) = place.client.dead_letters("ada")
-        assert "the id 'x' belongs to another message, with another body" in letter.reason
+    def test_for_different_messages_makes_a_dead_letter_once_the_queue_has_forgotten_it(self) -> None:
+        deployment = Deployment(remember=0)
+        deployment.client.start("ada", message_id="x")
+        deployment.work()
+        deployment.client.send("ada", add(1), message_id="x")
+        deployment.work()
+        assert deployment.applied == []
+        (dead_letter,) = deployment.client.dead_letters("ada")
+        assert "the id 'x' belongs to another message, with another body" in dead_letter.reason
         with pytest.raises(EventRejectedError) as raised:
-            place.client.ask("ada", add(1), message_id="x", timeout=0)
+            deployment.client.ask("ada", add(1), message_id="x", timeout=0)
         assert raised.value.outcome is Outcome.INVALID
 
     def test_does_not_halt_the_instance(self) -> None:
-        place = Place(remember=0)
-        place.client.start("ada", message_id="x")
-        place.work()
-        place.client.send("ada", add(1), message_id="x")
-        place.client.send("ada", add(2), message_id="y")
-        place.work()
-        assert place.applied == [2]
+        deployment = Deployment(remember=0)
+        deployment.client.start("ada", message_id="x")
+        deployment.work()
+        deployment.client.send("ada", add(1), message_id="x")
+        deployment.client.send("ada", add(2), message_id="y")
+        deployment.work()
+        assert deployment.applied == [2]
 
-    def test_for_the_same_body_is_a_repetition(self) -> None:
-        place = Place(remember=0)
-        place.client.start("ada")
+    def test_for_the_same_message_has_no_effect(self) -> None:
+        deployment = Deployment(remember=0)
+        deployment.client.start("ada")
         for _ in range(3):
-            place.client.send("ada", add(1), message_id="x")
-            place.work()
-        assert place.applied == [1]
+            deployment.client.send("ada", add(1), message_id="x")
+            deployment.work()
+        assert deployment.applied == [1]
 
 
 class TestAnAnswerThatWasLost:
-    def test_leaves_the_id_with_the_error_so_that_anyone_can_send_again(self) -> None:
-        place = Place()
-        place.client.start("ada")
-        place.work()
-        backend: Any = place.backend
-        backend._queue = Losing(backend.queue, [OutcomeUnknownError("lost")])
+    def test_raises_with_the_id_under_which_the_message_can_be_sent_again(self) -> None:
+        deployment = Deployment()
+        deployment.client.start("ada")
+        deployment.work()
+        backend: Any = deployment.backend
+        backend._queue = LosesAnswers(backend.queue, [OutcomeUnknownError("lost")])
         with pytest.raises(OutcomeUnknownError) as raised:
-            place.client.send("ada", add(1))
+            deployment.client.send("ada", add(1))
         assert raised.value.message_id is not None
         assert raised.value.message_id in raised.value.__notes__[0]
-        assert place.client.send("ada", add(1), message_id=raised.value.message_id) == raised.value.message_id
-        place.work()
-        assert place.applied == [1]
+        assert deployment.client.send("ada", add(1), message_id=raised.value.message_id) == raised.value.message_id
+        deployment.work()
+        assert deployment.applied == [1]
 
 
-class TestAnEventThatIsRepeatedAfterTheDeletion:
-    def test_is_answered_with_what_became_of_it(self) -> None:
-        place = Place()
-        place.client.start("ada")
-        place.client.send("ada", add(1), message_id="x")
-        place.work()
-        place.client.delete("ada")
+class TestAnEventThatIsSentAgainAfterTheDeletion:
+    def test_still_has_its_outcome(self) -> None:
+        deployment = Deployment()
+        deployment.client.start("ada")
+        deployment.client.send("ada", add(1), message_id="x")
+        deployment.work()
+        deployment.client.delete("ada")
         with pytest.raises(EventRejectedError):
-            place.client.ask("ada", add(1), message_id="x", timeout=0)
+            deployment.client.ask("ada", add(1), message_id="x", timeout=0)
 
 
-class TestAReservedName:
+class TestAReservedIdOrName:
     @pytest.mark.parametrize("id", ["settled:x", "settled:list/ada/n/1/0"])
-    def test_is_no_id_for_anybody_else(self, id: str) -> None:
-        client = Place().client
+    def test_cannot_be_the_id_of_a_message_from_outside(self, id: str) -> None:
+        client = Deployment().client
         with pytest.raises(EventError, match="use another one"):
             client.start("ada", message_id=id)
         with pytest.raises(EventError, match="use another one"):
             client.send("ada", add(1), message_id=id)
 
-    def test_is_no_name_for_an_instance_that_is_started(self) -> None:
+    def test_cannot_be_the_name_of_an_instance_that_is_started_from_outside(self) -> None:
         with pytest.raises(EventError, match="in the names of child machines only"):
-            Place().client.start("ada/~kid.n.1.0")
+            Deployment().client.start("ada/~kid.n.1.0")
 
-    def test_is_a_name_that_events_can_be_sent_to(self) -> None:
-        place = Place()
-        place.client.send("ada/~kid.n.1.0", add(1))
-        (delivery,) = place.backend.queue.receive(1)
+    def test_can_be_the_name_of_an_instance_that_events_are_sent_to(self) -> None:
+        deployment = Deployment()
+        deployment.client.send("ada/~kid.n.1.0", add(1))
+        (delivery,) = deployment.backend.queue.receive(1)
         assert delivery.message.key == Key("list", "ada/~kid.n.1.0")

@@ -1,4 +1,4 @@
-"""Turns side by side: one call makes the commits of several keys, and brings the next messages with it."""
+"""Turns that commit together: one call makes the commits of several keys and brings the next messages."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tests.durable.machines import add, appending
 
 
 @define(eq=False)
-class Counted(MemoryBackend):
-    """Counts the calls of `finish_all`, and may let their answers come to `errors`, one after the other.
+class CountingBackend(MemoryBackend):
+    """Counts the calls of `finish_all`, and raises `errors` from them, one after the other.
 
-    An error after which nothing happened comes in place of the call; another one comes after it.
+    UnavailableError is raised instead of the call, any other error after it.
     """
 
     writes: list[list[Key]] = field(factory=list[list[Key]])
@@ -42,15 +42,15 @@ class Counted(MemoryBackend):
         return finished
 
 
-class Alone(MemoryBackend):
-    """Cannot finish for several keys at once."""
+class WithoutJointFinish(MemoryBackend):
+    """Does not declare `Capability.JOINT_FINISH`."""
 
     @property
     def capabilities(self) -> frozenset[Capability]:
         return super().capabilities - {Capability.JOINT_FINISH}
 
 
-class Rounds:
+class Deployment:
     """Three instances of `machine` in `backend`, and a host for them."""
 
     names = ("ada", "ben", "cem")
@@ -82,93 +82,99 @@ class Rounds:
 
 
 @pytest.fixture
-def backend() -> Counted:
-    return Counted()
+def backend() -> CountingBackend:
+    return CountingBackend()
 
 
 @pytest.fixture
-def rounds(backend: Counted) -> Iterator[Rounds]:
-    made = Rounds(appending(), backend)
+def deployment(backend: CountingBackend) -> Iterator[Deployment]:
+    made = Deployment(appending(), backend)
     yield made
     made.host.close()
 
 
 class TestTurnsOfSeveralKeys:
-    def test_commit_in_one_call(self, rounds: Rounds, backend: Counted) -> None:
-        rounds.send(1, 2)
-        turns = rounds.begin()
-        assert rounds.turns.commit_together(turns) == []
+    def test_commit_in_one_call(self, deployment: Deployment, backend: CountingBackend) -> None:
+        deployment.send(1, 2)
+        turns = deployment.begin()
+        assert deployment.turns.commit_together(turns) == []
         assert [turn.end for turn in turns] == [TurnEnd.DONE] * 3
-        assert rounds.applied() == [[1, 2]] * 3
+        assert deployment.applied() == [[1, 2]] * 3
         assert [len(keys) for keys in backend.writes] == [3]
 
-    def test_bring_the_next_messages_with_it(self, rounds: Rounds, backend: Counted) -> None:
-        rounds.send(1, 2)
-        turns = rounds.begin(limit=3)
-        ahead = rounds.turns.commit_together(turns, receive=10)
-        assert len(ahead) == 6 - 3
-        assert rounds.turns.commit_together(rounds.start(ahead), receive=10) == []
-        assert rounds.applied() == [[1, 2]] * 3
+    def test_receive_the_next_messages_with_their_commit(
+        self, deployment: Deployment, backend: CountingBackend
+    ) -> None:
+        deployment.send(1, 2)
+        turns = deployment.begin(limit=3)
+        prefetched = deployment.turns.commit_together(turns, receive=10)
+        assert len(prefetched) == 6 - 3
+        assert deployment.turns.commit_together(deployment.start(prefetched), receive=10) == []
+        assert deployment.applied() == [[1, 2]] * 3
         assert len(backend.writes) == 2
 
-    def test_that_lose_a_race_are_computed_afresh_and_the_others_are_done(
-        self, rounds: Rounds, backend: Counted
+    def test_that_conflict_are_computed_again_and_the_others_are_done(
+        self, deployment: Deployment, backend: CountingBackend
     ) -> None:
-        rounds.send(1)
-        turns = rounds.begin()
-        key = Key(rounds.machine.id, "ben")
+        deployment.send(1)
+        turns = deployment.begin()
+        key = Key(deployment.machine.id, "ben")
         stored = backend.store.load(key)
         assert stored is not None
         backend.store.commit(key, evolve(stored, version=stored.version + 1), stored.version)
-        rounds.turns.commit_together(turns)
+        deployment.turns.commit_together(turns)
         assert [turn.end for turn in turns] == [TurnEnd.DONE] * 3
-        assert rounds.applied() == [[1]] * 3
+        assert deployment.applied() == [[1]] * 3
         assert backend.writes[1:] == [[key]]
 
-    @pytest.mark.parametrize("error", [OutcomeUnknownError("lost"), UnavailableError("nobody there")])
-    def test_whose_answer_is_lost_are_applied_once(self, rounds: Rounds, backend: Counted, error: SettledError) -> None:
-        rounds.send(1)
+    @pytest.mark.parametrize("error", [OutcomeUnknownError("lost"), UnavailableError("no route")])
+    def test_are_applied_once_if_the_commit_fails_or_its_answer_is_lost(
+        self, deployment: Deployment, backend: CountingBackend, error: SettledError
+    ) -> None:
+        deployment.send(1)
         backend.errors.append(error)
-        turns = rounds.begin()
-        rounds.turns.commit_together(turns)
+        turns = deployment.begin()
+        deployment.turns.commit_together(turns)
         assert [turn.end for turn in turns] == [TurnEnd.DONE] * 3
-        assert rounds.applied() == [[1]] * 3
+        assert deployment.applied() == [[1]] * 3
 
-    def test_of_which_one_cannot_be_read_do_not_wait_for_it(self, rounds: Rounds, backend: Counted) -> None:
-        rounds.send(1)
-        key = Key(rounds.machine.id, "ben")
+    def test_are_done_although_one_of_them_cannot_be_read(
+        self, deployment: Deployment, backend: CountingBackend
+    ) -> None:
+        deployment.send(1)
+        key = Key(deployment.machine.id, "ben")
         stored = backend.store.load(key)
         assert stored is not None
         backend.store.commit(key, evolve(stored, version=stored.version + 1, body="{"), stored.version)
-        turns = rounds.begin()
-        rounds.turns.commit_together(turns)
+        turns = deployment.begin()
+        deployment.turns.commit_together(turns)
         ends = {turn.key.instance: turn.end for turn in turns}
         assert ends["ada"] == ends["cem"] == TurnEnd.DONE
         assert isinstance(ends["ben"], SettledError)
 
 
-class TestATurnThatHasSomethingToPerform:
-    def test_leaves_the_others_after_its_commit(self, backend: Counted) -> None:
+class TestATurnWithAnAction:
+    def test_stops_after_its_commit_and_performs_the_action_by_itself(self, backend: CountingBackend) -> None:
         reported: list[int] = []
-        rounds = Rounds(appending(lambda a: reported.append(a.event["n"])), backend)
-        rounds.send(1)
-        rounds.client.send("ben", {"type": "TELL", "n": 7})
-        turns = rounds.begin()
-        rounds.turns.commit_together(turns)
+        deployment = Deployment(appending(lambda a: reported.append(a.event["n"])), backend)
+        deployment.send(1)
+        deployment.client.send("ben", {"type": "TELL", "n": 7})
+        turns = deployment.begin()
+        deployment.turns.commit_together(turns)
         (slow,) = [turn for turn in turns if turn.end is None]
         assert slow.key.instance == "ben"
         assert reported == []
         assert slow.run() == TurnEnd.DONE
         assert reported == [7]
-        rounds.host.close()
+        deployment.host.close()
 
 
-class TestABackendThatCannotFinishForSeveral:
-    def test_leaves_the_turns_where_they_stand(self) -> None:
-        rounds = Rounds(appending(), Alone())
-        rounds.send(1)
-        turns = rounds.begin()
-        assert rounds.turns.commit_together(turns, receive=10) == ()
+class TestABackendWithoutJointFinish:
+    def test_leaves_the_turns_at_their_first_command(self) -> None:
+        deployment = Deployment(appending(), WithoutJointFinish())
+        deployment.send(1)
+        turns = deployment.begin()
+        assert deployment.turns.commit_together(turns, receive=10) == ()
         assert [turn.end for turn in turns] == [None] * 3
         assert [turn.run() for turn in turns] == [TurnEnd.DONE] * 3
-        rounds.host.close()
+        deployment.host.close()

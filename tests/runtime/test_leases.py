@@ -1,4 +1,4 @@
-"""What is held is extended while its turn runs, so that nobody else is handed it."""
+"""Leases are renewed while a turn runs, so that no other worker receives its messages."""
 
 from __future__ import annotations
 
@@ -29,41 +29,45 @@ def backend() -> MemoryBackend:
 
 
 @pytest.fixture
-def keeper(backend: MemoryBackend) -> Iterator[LeaseRenewer]:
-    keeper = LeaseRenewer(backend.queue, LEASE)
-    yield keeper
-    keeper.close()
+def renewer(backend: MemoryBackend) -> Iterator[LeaseRenewer]:
+    renewer = LeaseRenewer(backend.queue, LEASE)
+    yield renewer
+    renewer.close()
 
 
-class TestWhatIsHeld:
-    def test_is_handed_to_nobody_else_however_long_it_takes(self, backend: MemoryBackend, keeper: LeaseRenewer) -> None:
-        keeper.hold(backend.queue.receive(1))
+class TestHeldDeliveries:
+    def test_are_not_delivered_again_however_long_they_are_held(
+        self, backend: MemoryBackend, renewer: LeaseRenewer
+    ) -> None:
+        renewer.hold(backend.queue.receive(1))
         time.sleep(2.5 * LEASE)
         assert backend.queue.receive(1) == []
 
-    def test_comes_back_once_it_is_let_go(self, backend: MemoryBackend, keeper: LeaseRenewer) -> None:
-        keeper.stop_renewing(keeper.hold(backend.queue.receive(1)))
+    def test_are_delivered_again_once_they_are_not_renewed_any_more(
+        self, backend: MemoryBackend, renewer: LeaseRenewer
+    ) -> None:
+        renewer.stop_renewing(renewer.hold(backend.queue.receive(1)))
         time.sleep(1.2 * LEASE)
         assert len(backend.queue.receive(1)) == 1
 
-    def test_knows_when_it_was_lost(self, backend: MemoryBackend, keeper: LeaseRenewer) -> None:
+    def test_know_that_a_lease_was_lost(self, backend: MemoryBackend, renewer: LeaseRenewer) -> None:
         deliveries = backend.queue.receive(1)
         time.sleep(1.1 * LEASE)
         backend.queue.receive(1)
-        held = keeper.hold(deliveries)
+        held = renewer.hold(deliveries)
         time.sleep(0.7 * LEASE)
         assert held.lost
 
-    def test_is_not_lost_by_being_acknowledged(self, backend: MemoryBackend, keeper: LeaseRenewer) -> None:
-        held = keeper.hold(backend.queue.receive(1))
+    def test_are_not_lost_by_being_acknowledged(self, backend: MemoryBackend, renewer: LeaseRenewer) -> None:
+        held = renewer.hold(backend.queue.receive(1))
         backend.queue.ack(held.deliveries)
         held.drop(held.deliveries)
         time.sleep(0.7 * LEASE)
         assert not held.lost
 
 
-class Flaky(MemoryQueue):
-    """A queue whose extensions fail: first it cannot be reached, then the lease is gone."""
+class FailingQueue(MemoryQueue):
+    """A queue that cannot be reached at the first renewal, and reports a lost lease at the later ones."""
 
     calls = 0
 
@@ -72,21 +76,21 @@ class Flaky(MemoryQueue):
         raise UnavailableError("no route") if self.calls == 1 else ConflictError("gone")
 
 
-class TestAnExtensionThatFails:
+class TestARenewalThatFails:
     def test_is_tried_again_within_the_lease(self, backend: MemoryBackend) -> None:
-        flaky = backend.queue
-        flaky.__class__ = Flaky
-        keeper = LeaseRenewer(flaky, 0.06)
-        held = keeper.hold(backend.queue.receive(1))
+        failing_queue = backend.queue
+        failing_queue.__class__ = FailingQueue
+        renewer = LeaseRenewer(failing_queue, 0.06)
+        held = renewer.hold(backend.queue.receive(1))
         time.sleep(0.03)
         assert not held.lost
         time.sleep(0.1)
         assert held.lost
-        keeper.close()
+        renewer.close()
 
 
 class TestATurnThatOutlivesItsLease:
-    def test_keeps_its_message(self, backend: MemoryBackend) -> None:
+    def test_keeps_its_messages(self, backend: MemoryBackend) -> None:
         calls: list[Call] = []
 
         def slow(_input: Any, call: Call) -> None:
@@ -105,7 +109,7 @@ class TestATurnThatOutlivesItsLease:
             host.close()
         assert len(calls) == 1
 
-    def test_tells_what_runs_when_the_lease_is_lost(self, backend: MemoryBackend) -> None:
+    def test_lets_an_actor_know_that_the_lease_was_lost(self, backend: MemoryBackend) -> None:
         lost: list[bool] = []
 
         def slow(_input: Any, call: Call) -> None:

@@ -1,4 +1,4 @@
-"""The worker: several keys at a time, each in its order, and a clean end."""
+"""The worker: concurrent keys, each in its order, batches, a clean shutdown, and failing backends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.runtime.machines import greeter
 
 
 def work(machine: Machine[Any, Any], backend: Any, until: Any, **options: Any) -> None:
-    """Run a worker until `until` says so."""
+    """Run a worker until `until` returns True, or for ten seconds."""
     host = Host([machine], backend)
     worker = Worker(host, receive_wait=0.05, **options)
     thread = threading.Thread(target=worker.run)
@@ -41,7 +41,7 @@ def work(machine: Machine[Any, Any], backend: Any, until: Any, **options: Any) -
 
 
 class TestManyKeys:
-    def test_each_takes_its_events_in_order(self) -> None:
+    def test_each_applies_its_events_in_order(self) -> None:
         backend, machine = MemoryBackend(), appending()
         client = Client(machine, backend)
         names = [f"i{n}" for n in range(10)]
@@ -61,7 +61,7 @@ class TestManyKeys:
             assert snapshot is not None
             assert snapshot.context["applied"] == list(range(20))
 
-    def test_a_slow_one_does_not_hold_up_the_others(self) -> None:
+    def test_a_slow_one_does_not_delay_the_others(self) -> None:
         backend, release = MemoryBackend(), threading.Event()
         machine = greeter(lambda input, call: release.wait(10))
         client = Client(machine, backend)
@@ -79,7 +79,7 @@ class TestManyKeys:
         release.set()
         thread.join()
 
-    def test_no_more_of_them_run_than_the_worker_may(self) -> None:
+    def test_no_more_than_the_concurrency_run_at_a_time(self) -> None:
         running: list[int] = []
         most: list[int] = []
         lock = threading.Lock()
@@ -108,17 +108,17 @@ class TestManyKeys:
         assert max(most) == 3
 
 
-class TestHowManyItReceivesAtOnce:
+class TestTheBatchSize:
     def largest(self, machine: Machine[Any, Any], events: Sequence[Any]) -> int:
-        """The most that one turn began with, of `events` that are queued for one instance; 20 may be received."""
+        """Return the most messages that one turn started with, of `events` for one instance, with a batch of 20."""
         backend, turns, over = MemoryBackend(), list[int](), threading.Event()
         client = Client(machine, backend)
         last = [client.start("ada"), *(client.send("ada", event) for event in events)][-1]
 
-        def watch(notice: HostEvent) -> None:
-            if isinstance(notice, TurnStarted):
-                turns.append(len(notice.ids))
-                if last in notice.ids:
+        def watch(event: HostEvent) -> None:
+            if isinstance(event, TurnStarted):
+                turns.append(len(event.ids))
+                if last in event.ids:
                     over.set()
 
         worker = Worker(Host([machine], backend, observers=[watch]), concurrency=2, batch=20, receive_wait=0.05)
@@ -129,16 +129,16 @@ class TestHowManyItReceivesAtOnce:
         thread.join()
         return max(turns)
 
-    def test_is_more_while_there_is_nothing_to_perform(self) -> None:
+    def test_grows_to_the_maximum_while_turns_have_nothing_to_perform(self) -> None:
         assert self.largest(appending(), [add(n) for n in range(100)]) == 20
 
-    def test_is_a_few_for_each_thread_while_there_is(self) -> None:
-        """Another worker could go on with what waits here."""
+    def test_is_a_few_for_each_thread_while_turns_run_actors(self) -> None:
+        """Another worker could take what would wait here."""
         assert self.largest(greeter(lambda input, call: "hello"), [{"type": "GREET"}] * 50) == 2 * MESSAGES_PER_THREAD
 
 
-class TestItsEnd:
-    def test_waits_for_turns_that_run(self) -> None:
+class TestShutdown:
+    def test_waits_for_running_turns(self) -> None:
         backend, began = MemoryBackend(), threading.Event()
 
         def slow(_input: Any, _call: Call) -> str:
@@ -155,7 +155,7 @@ class TestItsEnd:
         assert snapshot is not None
         assert snapshot.value == "greeted"
 
-    def test_hands_back_what_takes_longer_than_its_grace(self) -> None:
+    def test_releases_turns_that_take_longer_than_the_grace(self) -> None:
         backend, began, release = MemoryBackend(), threading.Event(), threading.Event()
 
         def hang(_input: Any, call: Call) -> str:
@@ -171,7 +171,7 @@ class TestItsEnd:
         assert len(backend.queue.receive(10)) == 1
         release.set()
 
-    def test_comes_with_sigterm_and_hands_everything_back(self, tmp_path: Path) -> None:
+    def test_starts_with_sigterm_and_releases_everything(self, tmp_path: Path) -> None:
         program = tmp_path / "worker.py"
         program.write_text(
             textwrap.dedent(
@@ -211,8 +211,8 @@ class TestItsEnd:
         assert len(backend.queue.receive(10)) == 1
         backend.close()
 
-    def test_hands_back_what_a_commit_brought_with_it(self) -> None:
-        """Nobody has to wait until its lease is over."""
+    def test_releases_prefetched_messages(self) -> None:
+        """Another worker can take them before their leases run out."""
         backend, machine = MemoryBackend(), appending()
         client = Client(machine, backend)
         for name in ("ada", "ben"):
@@ -221,17 +221,17 @@ class TestItsEnd:
         worker.run()
         assert [each.message.key.instance for each in backend.queue.receive(10)] == ["ben"]
 
-    def test_does_not_wait_for_a_helper_that_finds_nothing_just_then(self) -> None:
+    def test_does_not_wait_for_a_backlog_thread_that_finds_nothing_at_that_moment(self) -> None:
         backend, machine = MemoryBackend(), appending()
         client, receive = Client(machine, backend), backend.queue.receive
         for name in ("ada", "ben"):
             client.start(name)
 
         def receive_while_it_stops(limit: int, wait: float = 0.0) -> Sequence[Delivery]:
-            if threading.current_thread().name != "settled-helper":
+            if threading.current_thread().name != "settled-backlog":
                 return receive(limit, wait)
             worker.stop()
-            time.sleep(0.2)  # by now the helper was called for the last time
+            time.sleep(0.2)  # by now the backlog thread was woken for the last time
             return ()
 
         setattr(backend.queue, "receive", receive_while_it_stops)  # noqa: B010 (a method is not to be assigned to)
@@ -245,22 +245,22 @@ class TestItsEnd:
 
 
 class TestABackendThatFails:
-    def test_for_good_ends_it_with_the_error(self) -> None:
-        backend = Failing(AccessDeniedError("the password was changed"))
+    def test_for_good_ends_the_worker_with_its_error(self) -> None:
+        backend = FailingBackend(AccessDeniedError("the password was changed"))
         with pytest.raises(AccessDeniedError, match="password"):
             Worker(Host([appending()], backend), receive_wait=0.05).run()
 
-    @pytest.mark.parametrize("error", [UnavailableError("nobody there"), OutcomeUnknownError("lost")])
-    def test_for_a_while_is_asked_again(self, error: SettledError) -> None:
-        backend, machine = Failing(error), appending()
+    @pytest.mark.parametrize("error", [UnavailableError("no route"), OutcomeUnknownError("lost")])
+    def test_for_a_while_is_called_again(self, error: SettledError) -> None:
+        backend, machine = FailingBackend(error), appending()
         client = Client(machine, backend)
         client.start("ada")
         work(machine, backend, lambda: client.get("ada") is not None)
         assert client.get("ada") is not None
 
 
-class Failing(MemoryBackend):
-    """The first calls of ``receive`` fail."""
+class FailingBackend(MemoryBackend):
+    """A backend whose first calls of ``receive`` raise `errors`."""
 
     def __init__(self, *errors: SettledError) -> None:
         super().__init__()

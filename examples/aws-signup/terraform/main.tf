@@ -251,7 +251,7 @@ locals {
 resource "aws_cloudwatch_log_metric_filter" "dead_letters" {
   name           = "${var.name}-dead-letters"
   log_group_name = aws_cloudwatch_log_group.work.name
-  pattern        = "\"set aside\""
+  pattern        = "\"dead-lettered\""
   metric_transformation {
     name          = "${var.name}-dead-letters"
     namespace     = "settled"

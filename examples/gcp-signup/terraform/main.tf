@@ -328,7 +328,7 @@ resource "google_cloud_run_v2_service" "web" {
 resource "google_logging_metric" "dead_letters" {
   project = var.project
   name    = "${var.name}-dead-letters"
-  filter  = "resource.type=\"cloud_run_revision\" resource.labels.service_name=\"${google_cloud_run_v2_service.work.name}\" \"set aside\""
+  filter  = "resource.type=\"cloud_run_revision\" resource.labels.service_name=\"${google_cloud_run_v2_service.work.name}\" \"dead-lettered\""
   metric_descriptor {
     metric_kind = "DELTA"
     value_type  = "INT64"
