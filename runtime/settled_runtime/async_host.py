@@ -31,6 +31,7 @@ from settled.durable.commands import (
     LoadDeadLetters,
     PerformActions,
     Release,
+    ReleaseReason,
     RunActors,
 )
 from settled_runtime.command_loop import CommandLoop
@@ -81,7 +82,7 @@ class AsyncHost:
         except Exception as error:
             context.observe(TurnFailed(key, error))
             # With a delay: whatever failed would most likely fail again at once, in a busy loop over all workers.
-            await asyncio.to_thread(context.release, held, ERROR_RELEASE_DELAY)
+            await asyncio.to_thread(context.release, held, ReleaseReason.ERROR, ERROR_RELEASE_DELAY)
             return error
         finally:
             await turn.tasks.cancel()

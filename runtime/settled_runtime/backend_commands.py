@@ -51,10 +51,10 @@ class BackendCommands:
                 return DeadLettersLoaded(tuple(retried(lambda: self.backend.store.dead_letters(key))), self.clock())
             case Finish():
                 return self._finish(command)
-            case Release(deliveries, delay, warning):
+            case Release(deliveries, delay, reason, detail):
                 retried(lambda: self.backend.queue.release(deliveries, delay))
                 if deliveries:
-                    self.observe(Released(deliveries[0].message.key, delay, warning))
+                    self.observe(Released(deliveries[0].message.key, delay, reason, detail))
                 return Done(self.clock())
             case Extend():
                 return self._extend(command)

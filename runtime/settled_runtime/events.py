@@ -14,7 +14,7 @@ from attrs import frozen
 
 from settled import Json, Key, TurnEnd
 from settled.durable import DeadLetter
-from settled.durable.commands import ActorResult
+from settled.durable.commands import ActorResult, ReleaseReason
 
 logger = logging.getLogger("settled")
 
@@ -91,11 +91,15 @@ class Logged:
 
 @frozen
 class Released:
-    """Messages of `key` were released and return after `delay` seconds; `warning` says what is wrong, if anything."""
+    """Messages of `key` were returned to the queue, which delivers them again after `delay` seconds; `reason` says why.
+
+    `detail` says more, such as the text of an error; it may be empty.
+    """
 
     key: Key
     delay: float
-    warning: str = ""
+    reason: ReleaseReason
+    detail: str = ""
 
 
 @frozen
@@ -131,6 +135,9 @@ class TurnFailed:
     key: Key
     error: Exception
 
+
+_REASONS_TO_WARN_OF = frozenset({ReleaseReason.FAILED, ReleaseReason.OTHER_VERSION, ReleaseReason.CONFLICTS})
+"""The releases that a person should know of. The others are part of every day; an ERROR is logged as `TurnFailed`."""
 
 HostEvent: TypeAlias = (
     TurnStarted
@@ -183,10 +190,9 @@ def _line(event: HostEvent) -> tuple[int, str]:
             return logging.DEBUG, f"{key}: emitted {emitted}"
         case Logged(key, value, label):
             return logging.INFO, f"{key}: {f'{label}: ' if label else ''}{value}"
-        case Released(key, delay, ""):
-            return logging.DEBUG, f"{key}: released for {delay:.3g} s"
-        case Released(key, delay, warning):
-            return logging.WARNING, f"{key}: released for {delay:.3g} s: {warning}"
+        case Released(key, delay, reason, detail):
+            level = logging.WARNING if reason in _REASONS_TO_WARN_OF else logging.DEBUG
+            return level, f"{key}: released for {delay:.3g} s: {reason}{f', {detail}' if detail else ''}"
         case RecordAdjusted(key, note):
             return logging.WARNING, f"{key}: {note}"
         case ClockSkewed(seconds):

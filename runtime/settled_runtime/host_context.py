@@ -13,11 +13,30 @@ from attrs import evolve, frozen
 
 from settled import Call, Json, Key, Machine, Policy, RecordError, SettledError, TurnEnd, turn
 from settled.durable import Backend, Capability, Delivery, Traits
-from settled.durable.commands import ActorCall, CachedRecord, Commands, Finish, Load, PerformActions, Release, RunActors
+from settled.durable.commands import (
+    ActorCall,
+    CachedRecord,
+    Commands,
+    Finish,
+    Load,
+    PerformActions,
+    Release,
+    ReleaseReason,
+    RunActors,
+)
 from settled.durable.record import PerformAction
 from settled.step.effects import Emit, Execute, Log
 from settled_runtime.backend_commands import BackendCommand, BackendCommands
-from settled_runtime.events import ActionPerformed, ActorStarted, Emitted, Logged, Observer, Observers, TurnEnded
+from settled_runtime.events import (
+    ActionPerformed,
+    ActorStarted,
+    Emitted,
+    Logged,
+    Observer,
+    Observers,
+    Released,
+    TurnEnded,
+)
 from settled_runtime.leases import HeldDeliveries, LeaseRenewer
 from settled_runtime.record_cache import RecordCache
 
@@ -143,7 +162,7 @@ class HostContext:
         match command:
             case Finish():
                 self.committed(command, held)
-            case Release(deliveries, _):
+            case Release(deliveries):
                 held.drop(deliveries)
             case _:
                 pass
@@ -157,7 +176,7 @@ class HostContext:
         if write.stored is not None and record is not None:
             self.record_cache.put(write.key, record, write.stored.version)
 
-    def release(self, held: HeldDeliveries, delay: float = 0.0) -> None:
+    def release(self, held: HeldDeliveries, reason: ReleaseReason, delay: float = 0.0) -> None:
         """Stop renewing `held`, and release its deliveries for `delay` seconds."""
         # First: if the release fails, the leases must run out. Renewed for ever, they would block the key.
         self.leases.stop_renewing(held)
@@ -165,6 +184,8 @@ class HostContext:
             self.backend_commands.backend.queue.release(held.deliveries, delay)
         except SettledError:
             return  # The leases run out, and the queue hands the messages out again.
+        if held.deliveries:
+            self.observe(Released(held.deliveries[0].message.key, delay, reason))
 
     def turn_ended(self, key: Key, end: TurnEnd) -> TurnEnd:
         """Tell the observers how a turn ended, and return that."""

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from settled import Key
 from settled.durable import Backend, Capability, Delivery
-from settled.durable.commands import Extend, Finish, Load, LoadDeadLetters, Release
+from settled.durable.commands import Extend, Finish, Load, LoadDeadLetters, Release, ReleaseReason
 from settled_runtime.events import HostEvent
 from settled_runtime.host_context import HostContext
 from settled_runtime.leases import HeldDeliveries
@@ -86,5 +86,5 @@ class HostTurns:
         return done.deliveries
 
     def release(self, held: HeldDeliveries) -> None:
-        """Return the deliveries `held` to the queue without a turn."""
-        self.context.release(held)
+        """Return the deliveries `held` to the queue without a turn, because the host is stopping."""
+        self.context.release(held, ReleaseReason.STOPPING)

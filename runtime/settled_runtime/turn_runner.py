@@ -26,6 +26,7 @@ from settled.durable.commands import (
     LoadDeadLetters,
     PerformActions,
     Release,
+    ReleaseReason,
     RunActors,
 )
 from settled_runtime.actor_threads import ActorThreads, awaited
@@ -105,7 +106,7 @@ class TurnRunner:
         except Exception as error:
             self._context.observe(TurnFailed(self.key, error))
             # With a delay: whatever failed would most likely fail again at once, in a busy loop over all workers.
-            self._context.release(self.held, ERROR_RELEASE_DELAY)
+            self._context.release(self.held, ReleaseReason.ERROR, ERROR_RELEASE_DELAY)
             self.end = error
         else:
             if self._loop.command is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from settled import ConflictError, OutcomeUnknownError, TurnEnd, UnavailableError
-from settled.durable.commands import Finish, Load, RunActors
+from settled.durable.commands import Finish, Load, Release, ReleaseReason, RunActors
 from tests.durable.machines import add, appending, applied, signup, submitted, tell
 from tests.support.virtual_world import LEASE, World
 
@@ -25,6 +25,15 @@ class TestBeforeAnythingWasPerformed:
         assert world.deliver() is TurnEnd.DONE
         assert applied(world) == [1]
         assert len([command for command in world.commands if isinstance(command, Load)]) == 2 + 2
+
+    def test_the_messages_are_released_after_too_many_conflicts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("settled.durable.turn.MAX_CONFLICTS", 1)
+        world = started()
+        world.send(add(1))
+        world.fail_at(Finish, ConflictError("another"))
+        assert world.deliver() is TurnEnd.RELEASED
+        (release,) = [command for command in world.commands if isinstance(command, Release)]
+        assert (release.delay, release.reason) == (0.0, ReleaseReason.CONFLICTS)
 
     def test_what_the_winner_committed_is_not_undone(self) -> None:
         world = started()

@@ -8,7 +8,7 @@ import pytest
 
 from settled import Key, Outcome, Policy, TurnEnd, assign, setup
 from settled.durable import Event
-from settled.durable.commands import Finish, Load, LoadDeadLetters, Release, RunActors
+from settled.durable.commands import Finish, Load, LoadDeadLetters, Release, ReleaseReason, RunActors
 from settled.durable.messages import SenderPosition
 from tests.durable import machines
 from tests.durable.machines import add, appending, applied, signup, tell
@@ -49,7 +49,12 @@ class TestAMessageThatFails:
         world = started()
         world.send(add(1, boom=True))
         world.settle()
-        assert [command.delay for command in world.commands if isinstance(command, Release)] == [1.0, 2.0]
+        releases = [command for command in world.commands if isinstance(command, Release)]
+        assert [(each.delay, each.reason) for each in releases] == [
+            (1.0, ReleaseReason.FAILED),
+            (2.0, ReleaseReason.FAILED),
+        ]
+        assert releases[1].detail.startswith("2 of 3 times, now with")
 
     def test_is_counted_in_the_record(self) -> None:
         world = started()

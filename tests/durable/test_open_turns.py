@@ -7,7 +7,7 @@ from typing import Any
 
 from settled import Call, Machine, TurnEnd, setup
 from settled.durable import Event
-from settled.durable.commands import Finish, Release, RunActors
+from settled.durable.commands import Finish, Release, ReleaseReason, RunActors
 from tests.durable.machines import SUBMIT, signup, submitted
 from tests.support.virtual_world import LEASE, Hanging, World
 
@@ -26,7 +26,7 @@ class TestAnotherMessage:
         world.now += LEASE - 1
         assert world.take([world.stray(Event({"type": "VERIFY"}), "early")]) is TurnEnd.RELEASED
         (release,) = [command for command in world.commands if isinstance(command, Release)]
-        assert release.delay == 1
+        assert (release.delay, release.reason) == (1, ReleaseReason.OTHER_WORKER)
         assert world.record().turn is not None
 
     def test_finishes_that_turn_first_once_the_lease_is_over(self) -> None:
@@ -110,7 +110,7 @@ class TestParking:
         early = world.stray(Event({"type": "GO"}), "go", attempt=50)
         world.now += 20
         assert world.take([early]) is TurnEnd.RELEASED
-        assert world.commands[-1] == Release((early,), 40.0)
+        assert world.commands[-1] == Release((early,), 40.0, ReleaseReason.WAITING)
         assert world.version() == version
 
     def test_a_parked_message_may_be_received_more_often_than_a_failing_one(self) -> None:

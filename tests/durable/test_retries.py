@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from settled import Call, Retry, TurnEnd, setup
-from settled.durable.commands import Release, RunActors
+from settled.durable.commands import Release, ReleaseReason, RunActors
 from tests.durable.machines import signup, submitted
 from tests.support.virtual_world import World
 
@@ -40,7 +40,11 @@ class TestAnActorThatFails:
         world = submitted(signup(flaky, retry=retry))
         assert world.deliver() is TurnEnd.RELEASED
         world.settle(until=5_000)
-        assert [command.delay for command in world.commands if isinstance(command, Release)] == [10.0, 30.0]
+        releases = [command for command in world.commands if isinstance(command, Release)]
+        assert [(each.delay, each.reason) for each in releases] == [
+            (10.0, ReleaseReason.WAITING),
+            (30.0, ReleaseReason.WAITING),
+        ]
         assert world.now == 1_040.0
 
     def test_reports_its_error_after_the_last_attempt(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from settled import Key, Machine, Outcome, Policy, RecordError, TurnEnd, setup
 from settled.durable import record_from_json
-from settled.durable.commands import Release
+from settled.durable.commands import Release, ReleaseReason
 from tests.support.virtual_world import LEASE, World
 
 
@@ -126,7 +126,8 @@ class TestAnUnknownVersion:
         world.send("PAID")
         assert world.deliver() is TurnEnd.RELEASED
         assert world.version() == before
-        assert "written by version '2' of 'order', which here is version '1'" in released(world)[0].warning
+        assert "written by version '2' of 'order', which here is version '1'" in released(world)[0].detail
+        assert released(world)[0].reason is ReleaseReason.OTHER_VERSION
         world.machine = order("2", AFTER | BEFORE)
         world.settle()
         assert world.value() == "paid"

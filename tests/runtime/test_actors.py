@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from settled import Call, Key, Retry, TurnEnd, actor
+from settled.durable import ReleaseReason
 from settled_runtime import StopSignal
 from settled_runtime.events import ActorFinished, ActorStarted, Released
 from tests.runtime.conftest import Running
@@ -152,7 +153,9 @@ class TestAStopSignal:
         host.client.start("ada")
         host.client.send("ada", {"type": "GREET"})
         assert host.work(stop_signal) == {ADA: TurnEnd.RELEASED}
-        assert [event.delay for event in host.events if isinstance(event, Released)] == [0.0]
+        assert [each for each in host.events if isinstance(each, Released)] == [
+            Released(ADA, 0.0, ReleaseReason.STOPPING)
+        ]
 
     def test_has_the_same_effect_as_a_deadline_that_passed(self, running: Make) -> None:
         async def hang(_input: Any, call: Call) -> str:

@@ -11,7 +11,7 @@ import pytest
 from attrs import evolve
 
 from settled import ActionArgs, Key, RecordError, TurnEnd, emit, log, setup
-from settled.durable import Message, Start, encode
+from settled.durable import Message, ReleaseReason, Start, encode
 from settled_local.memory import MemoryBackend
 from settled_runtime import Host
 from settled_runtime import log as write_log
@@ -22,6 +22,7 @@ from settled_runtime.events import (
     Emitted,
     HostEvent,
     Logged,
+    Released,
     TurnEnded,
     TurnFailed,
     TurnStarted,
@@ -111,8 +112,12 @@ class TestObservers:
         with caplog.at_level(logging.DEBUG, "settled"):
             write_log(Committed(ADA, 7))
             write_log(TurnFailed(ADA, RecordError("damaged")))
-        assert [record.levelname for record in caplog.records] == ["DEBUG", "ERROR"]
+            write_log(Released(ADA, 2.0, ReleaseReason.FAILED, "1 of 5 times, now with a timeout"))
+            write_log(Released(ADA, 60.0, ReleaseReason.WAITING))
+        assert [record.levelname for record in caplog.records] == ["DEBUG", "ERROR", "WARNING", "DEBUG"]
         assert "greeter/ada: committed version 7" in caplog.text
+        assert "greeter/ada: released for 2 s: failed, 1 of 5 times, now with a timeout" in caplog.text
+        assert "greeter/ada: released for 60 s: waiting" in caplog.text
 
 
 class TestAMessageThatCannotBeTaken:

@@ -9,7 +9,8 @@ __getattr__ = lazy_names(
     globals(),
     {
         "settled.durable.commands": "ActionsPerformed ActorCall ActorEnded ActorResult Answer CachedRecord Command"
-        " Commands DeadLettersLoaded Done Extend Finish Load LoadDeadLetters Loaded PerformActions Release RunActors",
+        " Commands DeadLettersLoaded Done Extend Finish Load LoadDeadLetters Loaded PerformActions Release"
+        " ReleaseReason RunActors",
         "settled.durable.import_export": "export_tree import_tree",
         "settled.durable.messages": "Event Message Start Timer encode",
         "settled.durable.ports": "DELETED Backend Capability DeadLetter Delivery Finished Index Position Queue Store"

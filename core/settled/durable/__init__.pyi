@@ -15,6 +15,7 @@ from settled.durable.commands import LoadDeadLetters as LoadDeadLetters
 from settled.durable.commands import Loaded as Loaded
 from settled.durable.commands import PerformActions as PerformActions
 from settled.durable.commands import Release as Release
+from settled.durable.commands import ReleaseReason as ReleaseReason
 from settled.durable.commands import RunActors as RunActors
 from settled.durable.import_export import export_tree as export_tree
 from settled.durable.import_export import import_tree as import_tree

@@ -7,6 +7,7 @@ the turn waits. Every answer carries the time (`now`, in seconds since the epoch
 from __future__ import annotations
 
 from collections.abc import Generator
+from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
 from attrs import frozen
@@ -88,16 +89,42 @@ class RunActors:
     fence: int
 
 
+class ReleaseReason(StrEnum):
+    """Why messages are returned to the queue without having been taken."""
+
+    FAILED = "failed"
+    """Their turn failed. It is tried again after a backoff."""
+
+    WAITING = "waiting"
+    """The open turn waits for a timer, or for the next attempt of an actor."""
+
+    OTHER_WORKER = "other-worker"
+    """Another worker has the open turn, and its lease has not ended."""
+
+    OTHER_VERSION = "other-version"
+    """A version of the machine has written the record that this host does not know."""
+
+    CONFLICTS = "conflicts"
+    """The commits of other workers came first too often."""
+
+    STOPPING = "stopping"
+    """The host is stopping, or has run out of time."""
+
+    ERROR = "error"
+    """The turn ended with an error that is not the message's own, such as a backend that cannot be reached."""
+
+
 @frozen
 class Release:
     """Release `deliveries`; their key is delivered again after `delay` seconds. Answered by `Done`.
 
-    `warning` describes a problem that an operator should know of; empty if there is none.
+    `detail` says more than `reason` does, such as the text of an error; it may be empty.
     """
 
     deliveries: tuple[Delivery, ...]
     delay: float
-    warning: str = ""
+    reason: ReleaseReason
+    detail: str = ""
 
 
 @frozen
@@ -226,9 +253,9 @@ def run_actors(key: Key, calls: tuple[ActorCall, ...], until: float | None, fenc
     return answer
 
 
-def release(deliveries: tuple[Delivery, ...], delay: float, warning: str = "") -> Commands[Done]:
+def release(deliveries: tuple[Delivery, ...], delay: float, reason: ReleaseReason, detail: str = "") -> Commands[Done]:
     """Yield `Release` and return its answer, typed."""
-    answer = yield Release(deliveries, delay, warning)
+    answer = yield Release(deliveries, delay, reason, detail)
     assert isinstance(answer, Done)
     return answer
 

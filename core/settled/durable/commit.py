@@ -12,7 +12,7 @@ from itertools import takewhile
 from attrs import frozen
 
 from settled._fast_frozen import evolve
-from settled.durable.commands import Commands, finish, load, perform_actions
+from settled.durable.commands import Commands, ReleaseReason, finish, load, perform_actions
 from settled.durable.messages import Message, Timer
 from settled.durable.policy import TurnEnd
 from settled.durable.ports import DeadLetter, Delivery, Position, Stored, Write
@@ -241,7 +241,9 @@ def record_failure(
     yield from commit(state, evolve(record, failing=failing), made_progress=False)
     if not then_release:
         return None
-    return (yield from release_deliveries(state, state.policy.backoff.wait(failing.count + 1).total_seconds()))
+    wait = state.policy.backoff.wait(failing.count + 1).total_seconds()
+    detail = f"{failing.count} of {state.policy.max_attempts} times, now with {failing.detail}"
+    return (yield from release_deliveries(state, wait, ReleaseReason.FAILED, detail))
 
 
 def _message_in_hand(state: TurnState, message_id: str | None) -> Message:

@@ -12,7 +12,7 @@ from settled.chart.implementations import Actor
 from settled.chart.snapshot import Snapshot
 from settled.data import Json, fault_in
 from settled.durable.apply import advance_open_turn, end_actor, replace_actor, take_due_timer
-from settled.durable.commands import ActorCall, ActorResult, Commands, run_actors
+from settled.durable.commands import ActorCall, ActorResult, Commands, ReleaseReason, run_actors
 from settled.durable.commit import AfterCommit, commit
 from settled.durable.policy import TurnEnd
 from settled.durable.record import PendingActor, Record, idempotency_key
@@ -38,22 +38,22 @@ def is_of_another_definition(state: TurnState) -> bool:
     )
 
 
-def wait_for_open_turn(state: TurnState) -> float | None:
-    """Return for how many seconds the deliveries must wait for the record's open turn; None if they need not wait."""
+def wait_for_open_turn(state: TurnState) -> tuple[float, ReleaseReason] | None:
+    """Return for how many seconds the deliveries must wait for the record's open turn, and why; None if not at all."""
     turn = state.record.turn
     if turn is None or state.claimed or state.record.halted:
         return None
     # The lease protects the turn from workers that merely have a later message of the key. A worker that has the turn's
     # own message was given it by the queue because the one before has lost it.
     if not state.is_in_hand(turn.message.id) and state.now < turn.lease:
-        return turn.lease - state.now
+        return turn.lease - state.now, ReleaseReason.OTHER_WORKER
     was_interrupted = any(actor.started_by is not None for actor in turn.actors)
     # The turn of an imported instance may be settled from the first. Then it only needs to be closed.
     is_over = isinstance(state.record.snapshot, Snapshot) and is_settled(state.machine, state.record.snapshot)
     if turn.inbox or was_interrupted or is_over or is_of_another_definition(state):
         return None
     wait = _next_wake(state.record, state.now) - state.now
-    return wait if wait > 0 else None
+    return (wait, ReleaseReason.WAITING) if wait > 0 else None
 
 
 def resume_open_turn(state: TurnState) -> Commands[TurnEnd | AfterCommit | None]:
@@ -119,13 +119,15 @@ def _wait_for_actor(state: TurnState) -> Commands[TurnEnd | AfterCommit | None]:
     running = tuple(actor for actor in state.open_turn.actors if actor.started_by == state.nonce)
     wake = _next_wake(state.record, state.now)
     if not running:
-        return (yield from release_deliveries(state, max(0.0, wake - state.now)))
+        return (yield from release_deliveries(state, max(0.0, wake - state.now), ReleaseReason.WAITING))
     calls = tuple(_actor_call(state, actor) for actor in running)
     answer = yield from run_actors(state.key, calls, wake if wake > state.now else None, state.version)
     state.now = answer.now
     if answer.result is not None:
         return (yield from _record_result(state, answer.result))
-    return (yield from release_deliveries(state, 0.0)) if answer.interrupted else None
+    if answer.interrupted:
+        return (yield from release_deliveries(state, 0.0, ReleaseReason.STOPPING))
+    return None
 
 
 def _actor_call(state: TurnState, actor: PendingActor) -> ActorCall:

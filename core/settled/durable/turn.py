@@ -19,7 +19,7 @@ from typing import Any
 
 from settled._fast_frozen import evolve
 from settled.durable.apply import apply
-from settled.durable.commands import Commands, load_dead_letters
+from settled.durable.commands import Commands, ReleaseReason, load_dead_letters
 from settled.durable.commit import AfterCommit, commit, finish_commit, finish_step, record_failure
 from settled.durable.delays import rearm_timers
 from settled.durable.open_turn import is_of_another_definition, resume_open_turn, wait_for_open_turn
@@ -82,7 +82,7 @@ def turn(
                 if state.claimed:
                     return TurnEnd.LOST
                 yield from reload(state)
-        return (yield from release_deliveries(state, 0.0))
+        return (yield from release_deliveries(state, 0.0, ReleaseReason.CONFLICTS))
     except LeaseLostError:
         return TurnEnd.LOST
 
@@ -98,10 +98,9 @@ def _run_until_acked(state: TurnState) -> Commands[TurnEnd]:
 def _run_to_next_commit(state: TurnState) -> Commands[TurnEnd | None]:
     """Advance the turn to its next commit. Return how the turn ended, or None if it can continue."""
     if (unknown := _unknown_version(state)) is not None:
-        return (yield from release_deliveries(state, _version_wait(state), str(unknown)))
-    wait = wait_for_open_turn(state)
-    if wait is not None:
-        return (yield from release_deliveries(state, wait))
+        return (yield from release_deliveries(state, _version_wait(state), ReleaseReason.OTHER_VERSION, str(unknown)))
+    if (wait := wait_for_open_turn(state)) is not None:
+        return (yield from release_deliveries(state, *wait))
     # Before anything is computed, or the machine's code might kill this worker too before the failure is counted.
     if _is_stuck(state):
         reason = f"received {_receives(state)} times without progress"

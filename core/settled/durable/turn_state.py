@@ -14,7 +14,7 @@ from typing import Any
 from attrs import Factory, define, field
 
 from settled.durable.apply_context import ApplyContext
-from settled.durable.commands import Commands, Loaded, extend, load, load_cached, release
+from settled.durable.commands import Commands, Loaded, ReleaseReason, extend, load, load_cached, release
 from settled.durable.policy import Policy, TurnEnd
 from settled.durable.ports import Delivery, Traits
 from settled.durable.record import OpenTurn, Record
@@ -146,7 +146,7 @@ def _may_have_been_taken(record: Record, delivery: Delivery) -> bool:
     return delivery.position is None or record.has_passed(delivery.position)
 
 
-def release_deliveries(state: TurnState, delay: float, warning: str = "") -> Commands[TurnEnd]:
+def release_deliveries(state: TurnState, delay: float, reason: ReleaseReason, detail: str = "") -> Commands[TurnEnd]:
     """Return the deliveries to the queue, which delivers them again after `delay` seconds."""
-    yield from release(tuple(state.deliveries), delay, warning)
+    yield from release(tuple(state.deliveries), delay, reason, detail)
     return TurnEnd.RELEASED
