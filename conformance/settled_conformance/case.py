@@ -13,7 +13,7 @@ import pytest
 
 from settled_conformance.guarantees import GUARANTEES
 from settled_conformance.harness import Harness
-from settled_conformance.loading import HarnessError, made
+from settled_conformance.loading import HarnessError, make_harness
 from settled_conformance.session import Session, Verdict, VerdictStatus
 
 _sessions: dict[Callable[[], Harness], Session] = {}
@@ -26,7 +26,7 @@ def session_of(factory: Callable[[], Harness], name: str, schedules: int | None,
         NoHarness: it makes no harness.
     """
     if factory not in _sessions:
-        _sessions[factory] = Session(made(factory, name), schedules, budget)
+        _sessions[factory] = Session(make_harness(factory, name), schedules, budget)
     return _sessions[factory]
 
 

@@ -50,7 +50,7 @@ def conformance(
         print(f"settled: {error}", file=sys.stderr)
         sys.exit(2)
     begun = time.monotonic()
-    verdicts = tuple(_told(session, console))
+    verdicts = tuple(_verdicts(session, console))
     report = Report.of(adapter, session, verdicts, time.monotonic() - begun)
     show(report, console)
     for file, text in ((json, to_json), (markdown, to_markdown), (junit, to_junit)):
@@ -60,7 +60,7 @@ def conformance(
         sys.exit(1)
 
 
-def _told(session: Session, console: Console) -> Iterator[Verdict]:
+def _verdicts(session: Session, console: Console) -> Iterator[Verdict]:
     """The verdicts, with what is being tried shown meanwhile."""
     with console.status("") as status:
         for id in GUARANTEES:

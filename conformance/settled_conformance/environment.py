@@ -28,11 +28,11 @@ class Environment:
         contract = Contract(harness.capabilities, backend.lease, harness.tick / 2, harness.now)
         return cls(harness, contract, [CheckedBackend(backend, contract)])
 
-    def remember(self, count: int) -> None:
+    def limit_deduplication(self, count: int) -> None:
         """Let the queue know only `count` acknowledged ids of a key again; before anything else happens here."""
         self.close()
-        self.harness.remember(count)
-        self.contract.queueing.capabilities -= {Capability.DEDUPLICATION}
+        self.harness.limit_deduplication(count)
+        self.contract.queue_checker.capabilities -= {Capability.DEDUPLICATION}
         self.handles[:] = [CheckedBackend(checked(self.harness.open(), "open()"), self.contract)]
 
     @property
@@ -51,9 +51,9 @@ class Environment:
         self.handles.append(handle)
         return handle
 
-    def fell(self, how: str) -> None:
+    def record_crash(self, how: str) -> None:
         """The backend raised what it must not: whatever was under way is lost with the process that it brought down."""
-        self.contract.accuse("D3", how)
+        self.contract.report("D3", how)
 
     def close(self) -> None:
         """Close all handles."""

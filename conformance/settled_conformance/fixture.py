@@ -18,7 +18,7 @@ from settled_conformance.contract.checked_backend import CheckedBackend
 from settled_conformance.environment import Environment
 from settled_conformance.harness import Harness
 
-PATIENCE = 10.0
+MAX_WAIT = 10.0
 """How many real seconds a backend with its own clock has to hand out what it owes."""
 
 
@@ -58,12 +58,12 @@ class BackendFixture:
         """`number`, where calls cost little; `few` where each of them is a request to an emulator or a service."""
         return number if self.harness.is_quick else few
 
-    def come_to(self, to: Key, number: int) -> None:
+    def fast_forward(self, to: Key, number: int) -> None:
         """Let `to`, which was committed once, stand as after `number` commits and as many messages."""
-        self.harness.ahead(to, number)
-        self.place.contract.storing.has_come(to, number)
+        self.harness.fast_forward(to, number)
+        self.place.contract.store_checker.fast_forward(to, number)
 
-    def another(self) -> CheckedBackend:
+    def open_handle(self) -> CheckedBackend:
         """Another handle on the same place."""
         return self.place.open()
 
@@ -75,7 +75,7 @@ class BackendFixture:
         """Let time pass."""
         self.harness.advance(seconds)
 
-    def renew(self) -> None:
+    def reset(self) -> None:
         """Go on at a fresh place."""
         self.place.close()
         self.place = Environment.fresh(self.harness)
@@ -95,7 +95,7 @@ class BackendFixture:
     def receive(self, limit: int = 10, least: int = 1, through: CheckedBackend | None = None) -> list[Delivery]:
         """What is handed out: at least `least` messages, of one hand-out or of several."""
         handle, found = through or self.backend, list[Delivery]()
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + MAX_WAIT
         while len(found) < least:
             more = handle.queue.receive(limit - len(found), 0.0 if self.owns_time else 0.2)
             found += more
@@ -105,7 +105,7 @@ class BackendFixture:
 
     def receive_raw(self, backend: Backend, limit: int = 10) -> list[Delivery]:
         """What is handed out by a handle that nobody watches, because several threads use it."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + MAX_WAIT
         while True:
             found = list(backend.queue.receive(limit, 0.0 if self.owns_time else 0.2))
             if found or self.owns_time or time.monotonic() > end:
@@ -114,14 +114,14 @@ class BackendFixture:
     def receives(self, *ids: str, through: CheckedBackend | None = None, limit: int = 10) -> list[Delivery]:
         """What is handed out, which must be the messages `ids` in this order."""
         found = self.receive(limit, len(ids), through)
-        self.same([delivery.message.id for delivery in found], list(ids), "handed out")
+        self.require_equal([delivery.message.id for delivery in found], list(ids), "handed out")
         return found
 
     def receives_nothing(self, through: CheckedBackend | None = None, limit: int = 10) -> None:
         """Nothing must be handed out."""
         handle = through or self.backend
         found = [delivery.message.id for delivery in handle.queue.receive(limit, 0.0 if self.owns_time else 0.3)]
-        self.same(found, [], "handed out")
+        self.require_equal(found, [], "handed out")
 
     def drain(self, through: CheckedBackend | None = None) -> list[str]:
         """Receive and acknowledge until nothing comes any more; the ids, in order."""
@@ -151,14 +151,14 @@ class BackendFixture:
 
     # Holding
 
-    def holds(self, condition: object, how: str) -> None:
+    def require(self, condition: object, how: str) -> None:
         """Go on only if `condition` is true."""
         if not condition:
             raise GuaranteeBrokenError(how)
 
-    def same(self, found: object, expected: object, what: str) -> None:
+    def require_equal(self, found: object, expected: object, what: str) -> None:
         """Go on only if both are equal."""
-        self.holds(found == expected, f"{what}: {found!r}, expected {expected!r}")
+        self.require(found == expected, f"{what}: {found!r}, expected {expected!r}")
 
 
 def key(instance: str = "a", machine: str = "m") -> Key:
@@ -195,7 +195,7 @@ def tombstone(version: int) -> Stored:
     return Stored(version, f'{{"version":{version}}}', Index(DELETED, (), 13.5))
 
 
-def letter(id: str, to: Key | None = None, body: str | None = None) -> DeadLetter:
+def dead_letter(id: str, to: Key | None = None, body: str | None = None) -> DeadLetter:
     """A dead letter."""
     return DeadLetter(message(id, to, body), "it failed", 11.25, "again and again")
 

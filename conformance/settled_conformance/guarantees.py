@@ -24,9 +24,9 @@ class Guarantee:
 
     id: str
     title: str
-    whose: str
+    owner: str
     marks: tuple[str, ...] = ()
-    lives_on: bool = False
+    survives_processes: bool = False
     needs: Capability | None = None
 
     def __str__(self) -> str:
@@ -75,7 +75,7 @@ _ALL = (
     Guarantee("D4", "what a committed step owes is sent", HOST, ("crash", "owed")),
     Guarantee("D5", "what was acknowledged has no effect again", HOST, ("acknowledged",)),
     Guarantee("D6", "payloads come back as they were", PORT, ("odd payloads",)),
-    Guarantee("D7", "everything survives kill -9", PORT, ("killed",), lives_on=True),
+    Guarantee("D7", "everything survives kill -9", PORT, ("killed",), survives_processes=True),
     Guarantee("X1", "a message that is sent twice is taken once", HOST, ("sent twice",)),
     Guarantee("X2", "the same id for another key is another message", HOST, ("one id, two keys",)),
     Guarantee("X3", "a duplicate that comes after the end is taken no more", HOST, ("sent after the end",)),

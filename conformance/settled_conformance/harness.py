@@ -37,13 +37,13 @@ class BackendKind(StrEnum):
 class HarnessFeature(StrEnum):
     """What a harness may offer beyond what it must, so that more can be tried."""
 
-    FORGETFUL = "forgetful"
+    DEDUPLICATION_LIMIT = "forgetful"
     """`Harness.remember`: how many acknowledged ids the queue knows again can be set."""
 
     BACKUP = "backup"
     """`Harness.backup`: the store can be brought back to an earlier state."""
 
-    AHEAD = "ahead"
+    FAST_FORWARD = "ahead"
     """`Harness.ahead`: an instance can have come far without having gone the way."""
 
 
@@ -76,7 +76,7 @@ class Harness(Protocol):
     known_failures: Mapping[str, str] = MappingProxyType({})
     """Guarantees that are known to be broken, each with its reason. One that holds is an error."""
 
-    offers: frozenset[HarnessFeature] = frozenset()
+    features: frozenset[HarnessFeature] = frozenset()
     """What of `remember`, `backup` and `ahead` it has."""
 
     def open(self) -> Backend:
@@ -102,7 +102,7 @@ class Harness(Protocol):
         """Let the backend's time pass."""
         time.sleep(seconds)
 
-    def remember(self, count: int) -> None:
+    def limit_deduplication(self, count: int) -> None:
         """From now on, until the next `reset`, let the queue know only `count` acknowledged ids of a key again.
 
         No handle that was opened before is used any more.
@@ -113,7 +113,7 @@ class Harness(Protocol):
         """Note what the store holds. Who calls what is returned brings it back; the queue and the timers go on."""
         raise UnsupportedError("this harness does not offer to bring back an earlier state of its store")
 
-    def ahead(self, key: Key, number: int) -> None:
+    def fast_forward(self, key: Key, number: int) -> None:
         """Let `key`, which has a record and an empty queue, stand as after `number` commits and as many messages.
 
         Its version is `number`; as many messages were sent, each was handed out once, and all were acknowledged. Their

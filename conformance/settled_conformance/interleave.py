@@ -19,10 +19,10 @@ from attrs import define, field, frozen
 from settled.durable import Backend
 from settled_conformance.fixture import BackendFixture
 
-BLOCKED = 0.01
+BLOCKED_AFTER = 0.01
 """After how many seconds a second call is taken to wait for the first one."""
 
-MOST_LINES = 150
+MAX_LINES = 150
 """How many lines are tried; of a longer call, only the first."""
 
 
@@ -39,24 +39,24 @@ def each_preemption(fixture: BackendFixture, pair: Callable[[Backend, Backend], 
 
     Each time at a fresh place, through two handles that nobody watches.
     """
-    for number in range(1, MOST_LINES + 1):
-        fixture.renew()
-        first, second = fixture.backend.backend, fixture.another().backend
+    for number in range(1, MAX_LINES + 1):
+        fixture.reset()
+        first, second = fixture.backend.backend, fixture.open_handle().backend
         files = _Files.of((first, second))
         calls = pair(first, second)
-        pause = _Pause(files, number, threading.Thread(target=_quietly, args=(calls.second,), daemon=True))
+        pause = _Pause(files, number, threading.Thread(target=_ignore_errors, args=(calls.second,), daemon=True))
         thread = threading.Thread(target=pause.run, args=(calls.first,), daemon=True)
         thread.start()
         thread.join()
-        if pause.where is None:
+        if pause.paused_at is None:
             calls.second()
             yield "the end"
             return
         pause.second.join()
-        yield pause.where
+        yield pause.paused_at
 
 
-def _quietly(call: Callable[[], object]) -> None:
+def _ignore_errors(call: Callable[[], object]) -> None:
     try:
         call()
     except Exception:
@@ -90,27 +90,27 @@ class _Pause:
     """Stops its thread at line number `at` of the adapter, until `second` has done what it can."""
 
     files: _Files
-    at: int
+    pause_at: int
     second: threading.Thread
-    where: str | None = None
-    lines: int = field(default=0, init=False)
+    paused_at: str | None = None
+    lines_seen: int = field(default=0, init=False)
 
     def run(self, call: Callable[[], object]) -> None:
         sys.settrace(self._enter)
         try:
-            _quietly(call)
+            _ignore_errors(call)
         finally:
             sys.settrace(None)
 
     def _enter(self, frame: FrameType, _event: str, _arg: Any) -> Any:
-        return self._line if self.where is None and self.files.holds(frame.f_code.co_filename) else None
+        return self._line if self.paused_at is None and self.files.holds(frame.f_code.co_filename) else None
 
     def _line(self, frame: FrameType, event: str, _arg: Any) -> Any:
-        if event != "line" or self.where is not None:
+        if event != "line" or self.paused_at is not None:
             return self._line
-        self.lines += 1
-        if self.lines == self.at:
-            self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+        self.lines_seen += 1
+        if self.lines_seen == self.pause_at:
+            self.paused_at = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
             self.second.start()
-            self.second.join(BLOCKED)
+            self.second.join(BLOCKED_AFTER)
         return self._line

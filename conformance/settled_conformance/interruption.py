@@ -9,18 +9,18 @@ from settled import SettledError
 from settled_conformance.fixture import BackendFixture
 
 
-def interrupted(fixture: BackendFixture, arrange: Callable[[], Callable[[], object]]) -> Iterator[str]:
+def each_interruption(fixture: BackendFixture, arrange: Callable[[], Callable[[], object]]) -> Iterator[str]:
     """Make the call that `arrange` returns again and again, each time cut short at the next of its own round trips.
 
     An adapter that cannot be instrumented makes each call in one piece, and nothing comes of this.
     """
     for number in count(1):
-        fixture.renew()
-        call, trips = arrange(), list[str]()
+        fixture.reset()
+        call, round_trips = arrange(), list[str]()
 
-        def point(name: str, number: int = number, trips: list[str] = trips) -> None:
-            trips.append(name)
-            if len(trips) == number:
+        def point(name: str, number: int = number, round_trips: list[str] = round_trips) -> None:
+            round_trips.append(name)
+            if len(round_trips) == number:
                 raise InterruptedCall(name)
 
         fixture.harness.instrument(point)
@@ -31,10 +31,10 @@ def interrupted(fixture: BackendFixture, arrange: Callable[[], Callable[[], obje
             yield str(cut)
         except SettledError as error:
             fixture.harness.instrument(None)
-            yield f"{trips[-1] if trips else 'the call'}, answered with {type(error).__name__}"
+            yield f"{round_trips[-1] if round_trips else 'the call'}, answered with {type(error).__name__}"
         else:
             fixture.harness.instrument(None)
-            if len(trips) < number:
+            if len(round_trips) < number:
                 return
 
 

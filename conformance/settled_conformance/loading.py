@@ -48,13 +48,13 @@ def load_harness(adapter: str) -> Harness:
     try:
         found = getattr(import_module(OURS.get(module, module)), name, None)
     except Exception as error:
-        raise HarnessError(f"{adapter}: cannot import {module} ({_said(error)}): {EXPECTED}") from error
+        raise HarnessError(f"{adapter}: cannot import {module} ({_describe_error(error)}): {EXPECTED}") from error
     if not callable(found):
         raise HarnessError(f"{adapter}: {module} has no function {name}: {EXPECTED}")
-    return made(found, adapter)
+    return make_harness(found, adapter)
 
 
-def made(factory: Callable[[], object], name: str) -> Harness:
+def make_harness(factory: Callable[[], object], name: str) -> Harness:
     """The harness that `factory`, known as `name`, makes.
 
     Raises:
@@ -63,10 +63,10 @@ def made(factory: Callable[[], object], name: str) -> Harness:
     try:
         harness = factory()
     except Exception as error:
-        raise HarnessError(f"{name}: raised {_said(error)}: {EXPECTED}") from error
-    lacking = [part for part in _HARNESS if not hasattr(harness, part)]
-    if lacking:
-        raise HarnessError(f"{name}: returned {_kind(harness)}, which has no {', '.join(lacking)}: {EXPECTED}")
+        raise HarnessError(f"{name}: raised {_describe_error(error)}: {EXPECTED}") from error
+    missing = [part for part in _HARNESS if not hasattr(harness, part)]
+    if missing:
+        raise HarnessError(f"{name}: returned {_describe(harness)}, which has no {', '.join(missing)}: {EXPECTED}")
     known = cast("Harness", harness)
     try:
         known.reset()
@@ -74,7 +74,9 @@ def made(factory: Callable[[], object], name: str) -> Harness:
     except HarnessError:
         raise
     except Exception as error:
-        raise HarnessError(f"{name}: its harness raised {_said(error)}: expected reset() and open() to work") from error
+        raise HarnessError(
+            f"{name}: its harness raised {_describe_error(error)}: expected reset() and open() to work"
+        ) from error
     return known
 
 
@@ -84,21 +86,21 @@ def checked(backend: object, name: str) -> Backend:
     Raises:
         NoHarness: it is no backend.
     """
-    lacking = [part for part in _BACKEND if not hasattr(backend, part)]
+    missing = [part for part in _BACKEND if not hasattr(backend, part)]
     for port, methods in _PORTS.items():
         held: Any = getattr(backend, port, None)
-        lacking += [f"{port}.{method}" for method in methods if held is not None and not hasattr(held, method)]
-    if lacking:
+        missing += [f"{port}.{method}" for method in methods if held is not None and not hasattr(held, method)]
+    if missing:
         raise HarnessError(
-            f"{name} returned {_kind(backend)}: expected a settled.Backend; it has no {', '.join(lacking)}"
+            f"{name} returned {_describe(backend)}: expected a settled.Backend; it has no {', '.join(missing)}"
         )
     return cast("Backend", backend)
 
 
-def _kind(value: object) -> str:
+def _describe(value: object) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
 
 
-def _said(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     lines = str(error).splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -41,7 +41,7 @@ class Writer:
 
     KEY: ClassVar[Key] = Key("killed", "a")
     SENT: ClassVar[Key] = Key("killed", "sent")
-    OWED: ClassVar[Key] = Key("killed", "owed")
+    OUTBOX: ClassVar[Key] = Key("killed", "owed")
 
     def __init__(self, opener: Opener, version: int) -> None:
         self._process = _start("write", opener, str(version))
@@ -73,9 +73,9 @@ def write(opener: Opener, version: int) -> None:
         version += 1
         backend.queue.send([Message(Writer.SENT, f"s{version}", "{}")])
         stored = Stored(version, f"{version}", Index("active"))
-        letter = DeadLetter(Message(Writer.KEY, f"l{version}", "{}"), "killed", 0.0)
-        owed = Message(Writer.OWED, f"o{version}", "{}")
-        backend.finish(Write(Writer.KEY, stored, version - 1, (letter,), sends=(owed,)))
+        dead_letter = DeadLetter(Message(Writer.KEY, f"l{version}", "{}"), "killed", 0.0)
+        outbox = Message(Writer.OUTBOX, f"o{version}", "{}")
+        backend.finish(Write(Writer.KEY, stored, version - 1, (dead_letter,), sends=(outbox,)))
         print(version, flush=True)
 
 
@@ -165,14 +165,14 @@ class Workforce:
         return False
 
 
-def order_of(lives: Workforce, instance: str) -> list[str]:
+def order_of(workforce: Workforce, instance: str) -> list[str]:
     """What `instance` has taken, in order."""
-    return list(lives.taken(instance)[0])
+    return list(workforce.taken(instance)[0])
 
 
-def performed(lives: Workforce) -> set[str]:
+def performed(workforce: Workforce) -> set[str]:
     """The keys of all effects that were performed."""
-    text = lives.journal.read_text(encoding="utf-8") if lives.journal.exists() else ""
+    text = workforce.journal.read_text(encoding="utf-8") if workforce.journal.exists() else ""
     return set(text.split())
 
 

@@ -31,7 +31,7 @@ def show(report: Report, console: Console) -> None:
     for verdict in report.verdicts:
         guarantee = verdict.guarantee
         colour = _COLOUR[verdict.status]
-        table.add_row(guarantee.id, guarantee.title, guarantee.whose, Text(verdict.status, style=colour))
+        table.add_row(guarantee.id, guarantee.title, guarantee.owner, Text(verdict.status, style=colour))
     console.print(table)
     for verdict in report.verdicts:
         if verdict.detail:

@@ -82,7 +82,7 @@ def _plain(report: Report) -> dict[str, Any]:
             {
                 "id": verdict.guarantee.id,
                 "title": verdict.guarantee.title,
-                "whose": verdict.guarantee.whose,
+                "whose": verdict.guarantee.owner,
                 "status": str(verdict.status),
                 "detail": verdict.detail,
             }

@@ -81,7 +81,7 @@ class Session:
     budget: float = 25.0
     seed: int = 0
     stop_at: str | None = None
-    findings: dict[str, Counterexample] = field(factory=dict[str, Counterexample])
+    counterexamples: dict[str, Counterexample] = field(factory=dict[str, Counterexample])
     marks: set[str] = field(factory=set[str])
     runs: int = 0
     _explored: bool = False
@@ -95,7 +95,7 @@ class Session:
     def verdict(self, id: str) -> Verdict:
         """What became of the guarantee `id`."""
         guarantee = GUARANTEES[id]
-        verdict = self._tried(guarantee)
+        verdict = self._evaluate(guarantee)
         reason = self.harness.known_failures.get(id)
         if reason is None:
             return verdict
@@ -105,41 +105,41 @@ class Session:
             guarantee, VerdictStatus.FAIL, f"is declared to fail ({reason}), and does not: take it off the list"
         )
 
-    def _tried(self, guarantee: Guarantee) -> Verdict:
-        if guarantee.lives_on and self.harness.kind is BackendKind.MEMORY:
+    def _evaluate(self, guarantee: Guarantee) -> Verdict:
+        if guarantee.survives_processes and self.harness.kind is BackendKind.MEMORY:
             return Verdict(guarantee, VerdictStatus.UNSUPPORTED, "what is of kind memory dies with its process")
         if guarantee.needs is not None and guarantee.needs not in self.harness.capabilities:
             return Verdict(guarantee, VerdictStatus.UNSUPPORTED, f"{guarantee.needs} is not declared")
         marks = set[str]()
-        for proof in checks_of(guarantee.id):
-            if not proof.fits(self.harness):
+        for check in checks_of(guarantee.id):
+            if not check.fits(self.harness):
                 continue
-            fault = self._prove(proof, marks)
+            fault = self._run_check(check, marks)
             if fault is not None:
                 return Verdict(guarantee, VerdictStatus.FAIL, fault)
         self.explore()
-        if guarantee.id in self.findings:
-            return Verdict(guarantee, VerdictStatus.FAIL, str(self.findings[guarantee.id]))
+        if guarantee.id in self.counterexamples:
+            return Verdict(guarantee, VerdictStatus.FAIL, str(self.counterexamples[guarantee.id]))
         missing = [mark for mark in guarantee.marks if mark not in marks | self.marks]
         if missing:
             return Verdict(guarantee, VerdictStatus.VACUOUS, f"never happened: {', '.join(missing)}")
         return Verdict(guarantee, VerdictStatus.PASS)
 
-    def _prove(self, proof: Check, marks: set[str]) -> str | None:
+    def _run_check(self, check: Check, marks: set[str]) -> str | None:
         fixture = BackendFixture(Environment.fresh(self.harness))
         try:
-            proof.check(fixture)
+            check.check(fixture)
         except GuaranteeBrokenError as broken:
-            return f"{proof.name}: {_first(fixture, str(broken))}"
+            return f"{check.name}: {_first(fixture, str(broken))}"
         except (SettledError, Exception) as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
-            return f"{proof.name}: raised {type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+            return f"{check.name}: raised {type(error).__name__}: {error} ({place.filename}:{place.lineno})"
         finally:
             self.harness.instrument(None)
             fixture.place.close()
         marks |= fixture.marks
         if fixture.place.violations:
-            return f"{proof.name}: {_first(fixture, '')}"
+            return f"{check.name}: {_first(fixture, '')}"
         return None
 
     # Explorations
@@ -154,7 +154,7 @@ class Session:
             share = scenario.weight / left
             left -= scenario.weight
             self._explore(scenario, time.monotonic() + share * (self.budget - (time.monotonic() - begun)))
-            if self.stop_at in self.findings:
+            if self.stop_at in self.counterexamples:
                 return
 
     @property
@@ -167,16 +167,18 @@ class Session:
 
     def _explore(self, scenario: Scenario, end: float) -> None:
         source = random.Random(f"{self.seed} {scenario.name}")
-        plain = ReplayedChoices()
-        self._run(scenario, plain, PLAIN)
+        default_run = ReplayedChoices()
+        self._run(scenario, default_run, PLAIN)
         share = None if self.schedules is None else max(1, round(self.schedules * scenario.weight / self._weight))
-        for choices in islice(self._tapes(plain.ways, source, share or 0), share):
+        for choices in islice(self._choice_sequences(default_run.ways, source, share or 0), share):
             deviations = choices.deviations
             self._run(scenario, choices, deviations)
-            if self.stop_at in self.findings or (self.schedules is None and time.monotonic() > end):
+            if self.stop_at in self.counterexamples or (self.schedules is None and time.monotonic() > end):
                 return
 
-    def _tapes(self, ways: list[int], source: random.Random, number: int) -> Iterator[ReplayedChoices | RandomChoices]:
+    def _choice_sequences(
+        self, ways: list[int], source: random.Random, number: int
+    ) -> Iterator[ReplayedChoices | RandomChoices]:
         """Every single deviation, in an order of no meaning; then sampled pairs; then random ones."""
         single = list(singles(ways))
         source.shuffle(single)
@@ -186,13 +188,13 @@ class Session:
             yield RandomChoices(source, source.choice(SHARES))
 
     def _run(self, scenario: Scenario, choices: Choices, deviations: Deviations) -> None:
-        run = self._play(scenario, choices)
+        run = self._run_once(scenario, choices)
         self.marks |= run.marks
         for guarantee in dict.fromkeys(each.guarantee for each in run.violations):
-            if guarantee not in self.findings:
-                self.findings[guarantee] = self._shortest(scenario, dict(deviations), guarantee)
+            if guarantee not in self.counterexamples:
+                self.counterexamples[guarantee] = self._shortest(scenario, dict(deviations), guarantee)
 
-    def _play(self, scenario: Scenario, choices: Choices) -> ScenarioRun:
+    def _run_once(self, scenario: Scenario, choices: Choices) -> ScenarioRun:
         self.runs += 1
         place = Environment.fresh(self.harness)
         try:
@@ -204,13 +206,13 @@ class Session:
             place.close()
 
     def _shortest(self, scenario: Scenario, deviations: Mapping[int, int], guarantee: str) -> Counterexample:
-        smallest = shrink(lambda choices: self._play(scenario, choices), deviations, guarantee)
+        smallest = shrink(lambda choices: self._run_once(scenario, choices), deviations, guarantee)
         return self._found(scenario, smallest, guarantee)
 
     def _found(self, scenario: Scenario, deviations: Deviations, guarantee: str) -> Counterexample:
-        run = self._play(scenario, ReplayedChoices(deviations))
+        run = self._run_once(scenario, ReplayedChoices(deviations))
         how = next((each.how for each in run.violations if each.guarantee == guarantee), "not again")
-        return Counterexample(guarantee, how, to_token(scenario.name, deviations), _until(run.timeline, guarantee))
+        return Counterexample(guarantee, how, to_token(scenario.name, deviations), _up_to(run.timeline, guarantee))
 
     def replay(self, token: str) -> Sequence[str]:
         """The timeline of the run that `token` names.
@@ -222,7 +224,7 @@ class Session:
         scenario = next((each for each in SCENARIOS if each.name == name), None)
         if scenario is None:
             raise ValueError(f"no scenario {name!r}: there are {', '.join(each.name for each in SCENARIOS)}")
-        run = self._play(scenario, ReplayedChoices(deviations))
+        run = self._run_once(scenario, ReplayedChoices(deviations))
         return run.timeline
 
 
@@ -232,7 +234,7 @@ def _first(fixture: BackendFixture, otherwise: str) -> str:
     return f"{violations[0].guarantee}: {violations[0].how}" if violations else otherwise
 
 
-def _until(timeline: Sequence[str], guarantee: str) -> Sequence[str]:
+def _up_to(timeline: Sequence[str], guarantee: str) -> Sequence[str]:
     """The timeline up to the line that breaks `guarantee`."""
     mark = f"<< {guarantee}"
     end = next((number for number, line in enumerate(timeline, 1) if line.endswith(mark)), len(timeline))

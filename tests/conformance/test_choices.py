@@ -59,7 +59,7 @@ def test_shrinking_leaves_only_what_matters() -> None:
 def test_a_finding_is_short_and_can_be_replayed() -> None:
     session = Session(PlainHarness(ExpiryToTail), stop_at="F3")
     session.explore()
-    finding = session.findings["F3"]
-    assert len(from_token(finding.token)[1]) <= 2
-    assert session.replay(finding.token)[: len(finding.timeline)] == finding.timeline
-    assert finding.timeline[-1].endswith("<< F3")
+    counterexample = session.counterexamples["F3"]
+    assert len(from_token(counterexample.token)[1]) <= 2
+    assert session.replay(counterexample.token)[: len(counterexample.timeline)] == counterexample.timeline
+    assert counterexample.timeline[-1].endswith("<< F3")

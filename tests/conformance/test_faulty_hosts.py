@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Container, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -10,16 +11,17 @@ from typing import Any
 import pytest
 
 from settled import Key, TooLargeError
-from settled.durable import Record
+from settled.durable import Record, Stored
 from settled.durable.window import Window
 from settled_conformance import Harness, Session, VerdictStatus
 from settled_conformance.harnesses.local import memory, mixed, unnumbered
 from settled_conformance.simulator.choices import from_token, to_token
 
 CORE: Mapping[str, Any] = {
-    name: import_module(f"settled.{name}") for name in ("turn", "work", "ledger", "codec", "delays", "machine")
+    name: import_module(f"settled.durable.{name}")
+    for name in ("apply", "apply_context", "children", "commit", "delays", "record", "record_json", "redrive", "turn")
 }
-"""The core's modules; some have the names of their functions."""
+"""The modules that the hosts below break; some share their name with a function of the package."""
 
 Patch = pytest.MonkeyPatch
 Break = Callable[[Patch], object]
@@ -33,104 +35,109 @@ def always(answer: object) -> Callable[..., object]:
 
 
 def never_asks_the_queue(patch: Patch) -> None:
-    def make_sure(_work: object) -> Generator[Any, Any, None]:
+    def confirm_leases(_state: object) -> Generator[Any, Any, None]:
         yield from ()
 
-    patch.setattr(CORE["work"], "_make_sure", make_sure)
+    patch.setattr(CORE["commit"], "_confirm_leases", confirm_leases)
 
 
-def forgets_the_mark(patch: Patch) -> None:
-    patch.setattr(CORE["work"], "_mark", always(None))
+def forgets_the_high_water_mark(patch: Patch) -> None:
+    patch.setattr(CORE["commit"], "_next_mark", always(None))
 
 
 def forgets_what_was_not_acknowledged(patch: Patch) -> None:
-    settle = Window.unpin
+    unpin = Window.unpin
 
-    def all_of_it(self: Window, _in_hand: Container[str], _before: Iterable[str] = ()) -> Window:
-        return settle(self, ())
+    def unpin_all(self: Window, _in_hand: Container[str], _before: Iterable[str] = ()) -> Window:
+        return unpin(self, ())
 
-    patch.setattr(Window, "settle", all_of_it)
+    patch.setattr(Window, "unpin", unpin_all)
 
 
 def takes_back_what_it_committed(patch: Patch) -> None:
-    perform: Callable[..., Generator[Any, Any, Any]] = CORE["work"].perform
+    finish_commit: Callable[..., Generator[Any, Any, Any]] = CORE["commit"].finish_commit
 
-    def undone(work: Any, owing: Any) -> Generator[Any, Any, Any]:
+    def undone(state: Any, after: Any) -> Generator[Any, Any, Any]:
         try:
-            return (yield from perform(work, owing))
+            return (yield from finish_commit(state, after))
         except TooLargeError:
-            work.record = Record()
+            state.record = Record()
             return None
 
-    patch.setattr(CORE["turn"], "perform", undone)
+    patch.setattr(CORE["turn"], "finish_commit", undone)
 
 
 def names_effects_by_their_number(patch: Patch) -> None:
     def numbered(key: Key, _nonce: str, ordinal: int, index: int) -> str:
         return f"{key}/1/{ordinal}/{index}"
 
-    for module in (CORE["turn"], CORE["delays"], import_module("settled.durable.apply_context")):
+    for module in (CORE["turn"], CORE["delays"], CORE["apply_context"]):
         patch.setattr(module, "idempotency_key", numbered)
 
 
 def shares_ids_with_outsiders(patch: Patch) -> None:
-    for module in ("record", "kin", "posting", "message"):
-        patch.setattr(import_module(f"settled.{module}"), "internal_id", str)
+    for module in _importers("internal_id"):
+        patch.setattr(module, "internal_id", str)
 
 
 def fires_early_timers(patch: Patch) -> None:
-    def fire(desk: Any, record: Record, message: Any, token: str, _early: int) -> Record:
-        timer = record.timers[token]
-        ledger = CORE["ledger"]
-        fired: Record = ledger._step(desk, ledger.without_timer(record, token), message, timer.event)
+    def fire(context: Any, record: Record, message: Any, token: str, _early: int) -> Record:
+        fired: Record = CORE["apply"]._fire_timer(context, record, message, token)
         return fired
 
-    patch.setattr(CORE["ledger"], "_fire", fire)
+    patch.setattr(CORE["apply"], "_fire_timers", fire)
 
 
 def drops_early_timers(patch: Patch) -> None:
-    def put_off(_desk: object, record: Record, _token: str, _early: int) -> Record:
+    def drop(_context: object, record: Record, _token: str, _early: int) -> Record:
         return record
 
-    patch.setattr(CORE["ledger"], "put_off", put_off)
+    patch.setattr(CORE["apply"], "postpone_timer", drop)
 
 
 def takes_any_version(patch: Patch) -> None:
-    patch.setattr(CORE["machine"], "knows_version", always(True))
+    patch.setattr(import_module("settled.machine"), "knows_version", always(True))
 
 
-def never_arms_again(patch: Patch) -> None:
+def never_rearms_timers(patch: Patch) -> None:
     patch.setattr(CORE["turn"], "_is_of_another_definition", always(False))
 
 
-def buries_nothing_with_the_dead(patch: Patch) -> None:
-    bury = CORE["codec"].bury
+def leaves_an_empty_tombstone(patch: Patch) -> None:
+    record_json = CORE["record_json"]
+    original = record_json.record_to_tombstone
 
-    def forgetful(key: Key, stored: Any, now: float) -> Any:
-        blank = CORE["codec"].write({"settled": CORE["codec"].FORMAT, "machine": key.machine})
-        return CORE["codec"].Stored(stored.version + 1, blank, bury(key, stored, now).index)
+    def empty(key: Key, stored: Any, now: float) -> Any:
+        blank = record_json.write({"settled": record_json.FORMAT, "machine": key.machine})
+        return Stored(stored.version + 1, blank, original(key, stored, now).index)
 
     for module in ("settled_runtime.client", "settled_conformance.simulator.simulation"):
-        patch.setattr(import_module(module), "bury", forgetful)
+        patch.setattr(import_module(module), "record_to_tombstone", empty)
+
+
+def _importers(name: str) -> list[Any]:
+    """The modules of the core and the runtime that hold the function `name`."""
+    modules = [module for key, module in sys.modules.items() if key.startswith(("settled.", "settled_runtime."))]
+    return [module for module in modules if name in vars(module)]
 
 
 CAUGHT: dict[Break, tuple[Callable[[], Harness], str]] = {
     never_asks_the_queue: (unnumbered, "R4"),
-    forgets_the_mark: (mixed, "R4"),
+    forgets_the_high_water_mark: (mixed, "R4"),
     forgets_what_was_not_acknowledged: (unnumbered, "X10"),
     names_effects_by_their_number: (memory, "E3"),
     shares_ids_with_outsiders: (memory, "X12"),
     fires_early_timers: (memory, "T6"),
     drops_early_timers: (memory, "T6"),
     takes_any_version: (memory, "V2"),
-    never_arms_again: (memory, "V3"),
-    buries_nothing_with_the_dead: (mixed, "R4"),
+    never_rearms_timers: (memory, "V3"),
+    leaves_an_empty_tombstone: (mixed, "R4"),
 }
 """Which guarantee catches it by a proof, over which backend."""
 
 REPLAYED: dict[Break, tuple[Callable[[], Harness], str, str]] = {
     never_asks_the_queue: (unnumbered, "X4", "left-behind:21.2"),
-    forgets_the_mark: (mixed, "X4", "left-behind:21.2"),
+    forgets_the_high_water_mark: (mixed, "X4", "left-behind:21.2"),
     forgets_what_was_not_acknowledged: (unnumbered, "X4", "narrow:19.2"),
     takes_back_what_it_committed: (memory, "R9", "outgrown:17.2"),
     names_effects_by_their_number: (memory, "E2", "adopted-keys:"),

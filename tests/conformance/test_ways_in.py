@@ -129,7 +129,7 @@ def test_what_was_never_tried_is_vacuous(monkeypatch: pytest.MonkeyPatch) -> Non
     def unexplored(_session: Session) -> None:
         """Nothing is run."""
 
-    monkeypatch.setattr("settled_conformance.session.proofs_of", unproven)
+    monkeypatch.setattr("settled_conformance.session.checks_of", unproven)
     monkeypatch.setattr(Session, "explore", unexplored)
     verdict = Session(PlainHarness()).verdict("R4")
     assert (verdict.status, verdict.detail, verdict.is_fine) == (
@@ -145,7 +145,8 @@ def command(tmp_path: Path) -> Iterator[list[str]]:
 
 
 def run(command: list[str], *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    here = {**os.environ, "PYTHONPATH": str(ROOT)}
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     return subprocess.run([*command, *arguments], cwd=cwd, env=here, capture_output=True, text=True, check=False)
 
 

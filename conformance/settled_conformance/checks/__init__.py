@@ -29,12 +29,12 @@ class Check:
     guarantee: str
     check: CheckFunction
     needs: Capability | None = None
-    offered: HarnessFeature | None = None
+    feature: HarnessFeature | None = None
 
     def fits(self, harness: Harness) -> bool:
         """Whether this can be tried on `harness`."""
         is_declared = self.needs is None or self.needs in harness.capabilities
-        return is_declared and (self.offered is None or self.offered in harness.offers)
+        return is_declared and (self.feature is None or self.feature in harness.features)
 
     @property
     def name(self) -> str:
@@ -45,15 +45,15 @@ _checks: list[Check] = []
 
 
 def checks(
-    guarantee: str, needs: Capability | None = None, offered: HarnessFeature | None = None
+    guarantee: str, needs: Capability | None = None, feature: HarnessFeature | None = None
 ) -> Callable[[CheckFunction], CheckFunction]:
     """The function below is a proof of `guarantee`."""
 
-    def note(check: CheckFunction) -> CheckFunction:
-        _checks.append(Check(guarantee, check, needs, offered))
+    def register(check: CheckFunction) -> CheckFunction:
+        _checks.append(Check(guarantee, check, needs, feature))
         return check
 
-    return note
+    return register
 
 
 _MODULES = (
@@ -74,8 +74,8 @@ _MODULES = (
     "host_timers",
     "host_growth",
     "host_versions",
-    "left_behind",
-    "lives",
+    "stale_workers",
+    "ids",
     "versions",
     "kill9",
 )
@@ -85,4 +85,4 @@ def checks_of(guarantee: str) -> list[Check]:
     """The proofs of `guarantee`, in their order."""
     for module in _MODULES:
         import_module(f"{__name__}.{module}")
-    return [proof for proof in _checks if proof.guarantee == guarantee]
+    return [check for check in _checks if check.guarantee == guarantee]

@@ -12,10 +12,10 @@ from settled.durable import Backend, Index, Store, Stored, Write
 from settled_conformance.checks import checks
 from settled_conformance.fixture import (
     BackendFixture,
+    dead_letter,
     ids_of,
     is_refused,
     key,
-    letter,
     message,
     stored,
     timer,
@@ -23,20 +23,22 @@ from settled_conformance.fixture import (
     version_of,
 )
 from settled_conformance.interleave import Pair, each_preemption
-from settled_conformance.interruption import interrupted
+from settled_conformance.interruption import each_interruption
 
 
 @checks("R3")
 def a_deleted_key_goes_on_counting(fixture: BackendFixture) -> None:
     store = fixture.backend.store
     fixture.commit(key(), 1)
-    fixture.commit(key(), 2, bury=[letter("1")])
+    fixture.commit(key(), 2, bury=[dead_letter("1")])
     store.delete(key(), tombstone(3), 2)
-    gone = fixture.another().store.load(key())
-    fixture.holds(gone == tombstone(3), f"deleted at version 2, loads {gone}")
-    fixture.same(list(store.dead_letters(key())), [], "dead letters of a deleted key")
-    fixture.holds(is_refused(lambda: store.commit(key(), stored(1), 0)), "a deleted key was created at version 1 again")
-    fixture.holds(
+    gone = fixture.open_handle().store.load(key())
+    fixture.require(gone == tombstone(3), f"deleted at version 2, loads {gone}")
+    fixture.require_equal(list(store.dead_letters(key())), [], "dead letters of a deleted key")
+    fixture.require(
+        is_refused(lambda: store.commit(key(), stored(1), 0)), "a deleted key was created at version 1 again"
+    )
+    fixture.require(
         is_refused(lambda: store.delete(key(), tombstone(3), 2)),
         "a deleted key was deleted again under its old version",
     )
@@ -50,10 +52,10 @@ def a_key_whose_queue_is_empty_goes_on_counting(fixture: BackendFixture) -> None
     fixture.send(message("1"))
     fixture.drain()
     fixture.advance(fixture.lease * 3)
-    again = fixture.another()
+    again = fixture.open_handle()
     fixture.drain(again)
-    fixture.same(again.store.load(key()), stored(1), "loaded after the queue was drained")
-    fixture.holds(is_refused(lambda: again.store.commit(key(), stored(1, "new"), 0)), "version 1 was given twice")
+    fixture.require_equal(again.store.load(key()), stored(1), "loaded after the queue was drained")
+    fixture.require(is_refused(lambda: again.store.commit(key(), stored(1, "new"), 0)), "version 1 was given twice")
     fixture.commit(key(), 2, through=again)
     fixture.mark("reopened")
 
@@ -64,43 +66,43 @@ def a_commit_over_an_older_versionis_refused(fixture: BackendFixture) -> None:
     fixture.receives("1")
     fixture.commit(key(), 1)
     fixture.advance(fixture.lease + fixture.harness.tick)
-    other = fixture.another()
+    other = fixture.open_handle()
     held = fixture.receives("1", through=other)
     fixture.commit(key(), 2, through=other)
     other.queue.ack(held)
-    fixture.place.contract.blame = "R4"
+    fixture.place.contract.stale_commit_guarantee = "R4"
     for expected in (0, 1):
         late = stored(expected + 1, "late")
         commit = partial(fixture.backend.store.commit, key(), late, expected)
-        fixture.holds(is_refused(commit), f"version 2 is there, and a commit that expected {expected} was taken")
+        fixture.require(is_refused(commit), f"version 2 is there, and a commit that expected {expected} was taken")
         write = Write(key(), late, expected)
         finish = partial(fixture.backend.finish, write)
-        fixture.holds(is_refused(finish), f"version 2 is there, and a write that expected {expected} was taken")
-    fixture.same(fixture.another().store.load(key()), stored(2), "loaded after late commits")
+        fixture.require(is_refused(finish), f"version 2 is there, and a write that expected {expected} was taken")
+    fixture.require_equal(fixture.open_handle().store.load(key()), stored(2), "loaded after late commits")
 
 
 @checks("R6")
 def of_three_commits_one_wins(fixture: BackendFixture) -> None:
     for version in (1, 2, 3):
-        handles = [fixture.backend, fixture.another(), fixture.another()]
+        handles = [fixture.backend, fixture.open_handle(), fixture.open_handle()]
         texts = ["a", "b", "c"]
         lost = [
-            is_refused(partial(handle.store.commit, key(), stored(version, text), version - 1, [letter(text)]))
+            is_refused(partial(handle.store.commit, key(), stored(version, text), version - 1, [dead_letter(text)]))
             for handle, text in zip(handles, texts, strict=True)
         ]
-        fixture.same(lost, [False, True, True], f"commits of version {version} that were refused")
-        fixture.same(fixture.another().store.load(key()), stored(version, "a"), "loaded")
-        fixture.same(ids_of(fixture.another().store.dead_letters(key())), ["a"] * version, "dead letters")
+        fixture.require_equal(lost, [False, True, True], f"commits of version {version} that were refused")
+        fixture.require_equal(fixture.open_handle().store.load(key()), stored(version, "a"), "loaded")
+        fixture.require_equal(ids_of(fixture.open_handle().store.dead_letters(key())), ["a"] * version, "dead letters")
     fixture.mark("conflict")
 
 
 @checks("R6")
 def a_commit_of_a_version_that_is_still_to_comeis_refused(fixture: BackendFixture) -> None:
     store = fixture.backend.store
-    fixture.holds(is_refused(lambda: store.commit(key(), stored(2), 1)), "a key that is not there was replaced")
+    fixture.require(is_refused(lambda: store.commit(key(), stored(2), 1)), "a key that is not there was replaced")
     fixture.commit(key(), 1)
-    fixture.holds(is_refused(lambda: store.commit(key(), stored(3), 2)), "version 1 was replaced by version 3")
-    fixture.holds(is_refused(lambda: store.delete(key(), tombstone(3), 2)), "version 1 was deleted as version 2")
+    fixture.require(is_refused(lambda: store.commit(key(), stored(3), 2)), "version 1 was replaced by version 3")
+    fixture.require(is_refused(lambda: store.delete(key(), tombstone(3), 2)), "version 1 was deleted as version 2")
 
 
 @checks("R6")
@@ -113,15 +115,17 @@ def a_write_that_is_refused_leaves_no_trace(fixture: BackendFixture) -> None:
         key(),
         stored(1, "late"),
         0,
-        bury=(letter("l"),),
+        bury=(dead_letter("l"),),
         sends=(message("x", key("b")), message("y")),
         timers=(timer("t", due, key("c")),),
         acks=tuple(held),
     )
-    fixture.holds(is_refused(lambda: fixture.backend.finish(late)), "a write over an older version was taken")
+    fixture.require(is_refused(lambda: fixture.backend.finish(late)), "a write over an older version was taken")
     fixture.advance(fixture.lease / 2)
-    fixture.receives_nothing(through=fixture.another())
-    fixture.same(list(fixture.backend.store.dead_letters(key())), [], "dead letters of a write that was refused")
+    fixture.receives_nothing(through=fixture.open_handle())
+    fixture.require_equal(
+        list(fixture.backend.store.dead_letters(key())), [], "dead letters of a write that was refused"
+    )
     fixture.advance(fixture.lease)
     fixture.receives("head")
 
@@ -142,7 +146,7 @@ def _race(fixture: BackendFixture, expected: int) -> None:
 
     def commit(store: Store, name: str) -> None:
         written = stored(expected + 1, name)
-        results.append((name, not is_refused(lambda: store.commit(key(), written, expected, [letter(name)]))))
+        results.append((name, not is_refused(lambda: store.commit(key(), written, expected, [dead_letter(name)]))))
 
     def pair(first: Backend, second: Backend) -> Pair:
         results.clear()
@@ -152,19 +156,21 @@ def _race(fixture: BackendFixture, expected: int) -> None:
 
     for line in each_preemption(fixture, pair):
         winners = [name for name, won in results if won]
-        fixture.same(len(winners), 1, f"winners of two commits at once, one paused at {line}")
-        store = fixture.another().backend.store
-        fixture.same(store.load(key()), stored(expected + 1, winners[0]), f"loaded, with a pause at {line}")
-        fixture.same(list(store.dead_letters(key())), [letter(winners[0])], f"dead letters, with a pause at {line}")
+        fixture.require_equal(len(winners), 1, f"winners of two commits at once, one paused at {line}")
+        store = fixture.open_handle().backend.store
+        fixture.require_equal(store.load(key()), stored(expected + 1, winners[0]), f"loaded, with a pause at {line}")
+        fixture.require_equal(
+            list(store.dead_letters(key())), [dead_letter(winners[0])], f"dead letters, with a pause at {line}"
+        )
 
 
 @checks("R7")
 def every_handle_sees_the_versions_rise(fixture: BackendFixture) -> None:
-    handles = [fixture.backend, fixture.another(), fixture.another()]
+    handles = [fixture.backend, fixture.open_handle(), fixture.open_handle()]
     for version in range(1, 8):
         fixture.commit(key(), version, through=handles[version % 3])
         for handle in handles:
-            fixture.same(handle.store.load(key()), stored(version), "loaded")
+            fixture.require_equal(handle.store.load(key()), stored(version), "loaded")
 
 
 @checks("R7")
@@ -181,45 +187,49 @@ def what_is_read_during_a_commit_is_there_before_or_after(fixture: BackendFixtur
 
     for line in each_preemption(fixture, pair):
         versions = [0 if each is None else each.version for each in seen]
-        fixture.holds(versions == sorted(versions), f"versions went back: {versions}, with a pause at {line}")
+        fixture.require(versions == sorted(versions), f"versions went back: {versions}, with a pause at {line}")
         whole = all(each in (stored(1), stored(2)) for each in seen)
-        fixture.holds(whole, f"loaded {seen}, with a pause at {line}")
+        fixture.require(whole, f"loaded {seen}, with a pause at {line}")
     fixture.mark("read while written")
 
 
 @checks("R8")
 def another_handle_sees_what_was_committed(fixture: BackendFixture) -> None:
-    reader = fixture.another()
+    reader = fixture.open_handle()
     for version in (1, 2, 3):
-        fixture.same(reader.store.load(key()), stored(version - 1) if version > 1 else None, "loaded")
+        fixture.require_equal(reader.store.load(key()), stored(version - 1) if version > 1 else None, "loaded")
         fixture.commit(key(), version)
-        fixture.same(reader.store.load(key()), stored(version), "loaded through another handle")
-        fixture.same(fixture.backend.store.load(key()), stored(version), "loaded")
+        fixture.require_equal(reader.store.load(key()), stored(version), "loaded through another handle")
+        fixture.require_equal(fixture.backend.store.load(key()), stored(version), "loaded")
     fixture.mark("read through another handle")
 
 
 @checks("R8")
 def another_handle_sees_the_dead_letters(fixture: BackendFixture) -> None:
-    reader = fixture.another()
-    fixture.same(list(reader.store.dead_letters(key())), [], "dead letters")
-    fixture.commit(key(), 1, bury=[letter("1")])
-    fixture.same(list(reader.store.dead_letters(key())), [letter("1")], "dead letters through another handle")
+    reader = fixture.open_handle()
+    fixture.require_equal(list(reader.store.dead_letters(key())), [], "dead letters")
+    fixture.commit(key(), 1, bury=[dead_letter("1")])
+    fixture.require_equal(
+        list(reader.store.dead_letters(key())), [dead_letter("1")], "dead letters through another handle"
+    )
 
 
 @checks("R8")
 def what_was_read_or_given_can_be_changed_without_harm(fixture: BackendFixture) -> None:
-    given = [letter("1"), letter("2")]
+    given = [dead_letter("1"), dead_letter("2")]
     fixture.commit(key(), 1, bury=given)
     given.clear()
     read = fixture.backend.store.dead_letters(key())
     if isinstance(read, list):
         cast("list[object]", read).clear()
-    fixture.same(list(fixture.backend.store.dead_letters(key())), [letter("1"), letter("2")], "dead letters")
+    fixture.require_equal(
+        list(fixture.backend.store.dead_letters(key())), [dead_letter("1"), dead_letter("2")], "dead letters"
+    )
     loaded = fixture.backend.store.load(key())
-    fixture.holds(loaded is not None, "nothing was loaded")
+    fixture.require(loaded is not None, "nothing was loaded")
     if loaded is not None and isinstance(loaded.index.tags, list):
         cast("list[object]", loaded.index.tags).clear()
-    fixture.same(fixture.backend.store.load(key()), stored(1), "loaded")
+    fixture.require_equal(fixture.backend.store.load(key()), stored(1), "loaded")
     batch = [message("1"), message("2")]
     fixture.backend.queue.send(batch)
     batch.clear()
@@ -232,18 +242,20 @@ def what_was_read_or_given_can_be_changed_without_harm(fixture: BackendFixture) 
 
 @checks("R9")
 def all_parts_of_a_commit_are_read_back_together(fixture: BackendFixture) -> None:
-    places = [key("a"), key("b")]
+    targets = [key("a"), key("b")]
     for version in range(1, 4):
-        for place in places:
-            fixture.backend.store.commit(place, _of_many_parts(place, version), version - 1)
-        for handle in (fixture.backend, fixture.another()):
-            for place in places:
-                fixture.same(handle.store.load(place), _of_many_parts(place, version), f"loaded for {place}")
+        for target in targets:
+            fixture.backend.store.commit(target, _of_many_parts(target, version), version - 1)
+        for handle in (fixture.backend, fixture.open_handle()):
+            for target in targets:
+                fixture.require_equal(
+                    handle.store.load(target), _of_many_parts(target, version), f"loaded for {target}"
+                )
 
 
-def _of_many_parts(place: Key, version: int) -> Stored:
+def _of_many_parts(target: Key, version: int) -> Stored:
     """A record as a machine has it that owes something, with an index that is its own."""
-    name = f"{place.instance}{version}"
+    name = f"{target.instance}{version}"
     body = {
         "format": 1,
         "nonce": name,
@@ -251,7 +263,7 @@ def _of_many_parts(place: Key, version: int) -> Stored:
         "timers": {name: {"due": version, "event": {"type": name}}},
         "turn": {"nonce": name, "ordinal": version},
         "window": [name],
-        "outbox": [[name, "execute", f"{place}/{name}/{version}/1", {"type": "tell", "params": {"to": name}}]],
+        "outbox": [[name, "execute", f"{target}/{name}/{version}/1", {"type": "tell", "params": {"to": name}}]],
     }
     return Stored(version, json.dumps(body), Index(f"status {name}", (name, "settled"), version + 0.5))
 
@@ -262,8 +274,8 @@ LYING = {0: [], 1: ["1", "2"], 2: ["2", "3"]}
 
 def _two_commits(store: Store) -> Callable[[], None]:
     """The first of two commits, done, and the second, which is still to be made."""
-    store.commit(key(), stored(1), 0, [letter("1"), letter("2")])
-    return lambda: store.commit(key(), stored(2), 1, [letter("3")], 1)
+    store.commit(key(), stored(1), 0, [dead_letter("1"), dead_letter("2")])
+    return lambda: store.commit(key(), stored(2), 1, [dead_letter("3")], 1)
 
 
 @checks("R9")
@@ -271,38 +283,44 @@ def a_commit_and_its_dead_letters_are_seen_together(fixture: BackendFixture) -> 
     seen = list[tuple[int, list[str], int]]()
 
     def look(store: Store) -> None:
-        before, letters, after = store.load(key()), store.dead_letters(key()), store.load(key())
-        seen.append((version_of(before), ids_of(letters), version_of(after)))
+        before, dead_letters, after = store.load(key()), store.dead_letters(key()), store.load(key())
+        seen.append((version_of(before), ids_of(dead_letters), version_of(after)))
 
     def pair(first: Backend, second: Backend) -> Pair:
         seen.clear()
         return Pair(_two_commits(first.store), lambda: look(second.store))
 
     for line in each_preemption(fixture, pair):
-        for before, letters, after in seen:
-            found = f"version {before}, then the dead letters {letters}, then version {after}"
-            together = letters in (LYING[before], LYING[after])
-            fixture.holds(together, f"in a commit that paused at {line}: {found}")
+        for before, dead_letters, after in seen:
+            found = f"version {before}, then the dead letters {dead_letters}, then version {after}"
+            together = dead_letters in (LYING[before], LYING[after])
+            fixture.require(together, f"in a commit that paused at {line}: {found}")
     fixture.mark("commit interrupted")
 
 
 @checks("R9")
 def a_commit_that_is_interrupted_has_happened_or_not(fixture: BackendFixture) -> None:
-    for trip in interrupted(fixture, lambda: _two_commits(fixture.another().backend.store)):
-        store = fixture.another().backend.store
+    for round_trip in each_interruption(fixture, lambda: _two_commits(fixture.open_handle().backend.store)):
+        store = fixture.open_handle().backend.store
         version = version_of(store.load(key()))
-        letters = ids_of(store.dead_letters(key()))
-        fixture.same(letters, LYING[version], f"dead letters at version {version}, after an interruption at {trip}")
+        dead_letters = ids_of(store.dead_letters(key()))
+        fixture.require_equal(
+            dead_letters, LYING[version], f"dead letters at version {version}, after an interruption at {round_trip}"
+        )
 
 
 @checks("R10")
 def a_commit_that_is_repeatedis_refused(fixture: BackendFixture) -> None:
-    fixture.commit(key(), 1, bury=[letter("1")])
-    again = partial(fixture.backend.store.commit, key(), stored(1), 0, [letter("1")])
-    fixture.holds(is_refused(again), "the same commit was taken twice")
-    fixture.same(list(fixture.backend.store.dead_letters(key())), [letter("1")], "dead letters of a repeated commit")
-    write = Write(key(), stored(2), 1, sends=(message("x", key("b")),), bury=(letter("2"),))
+    fixture.commit(key(), 1, bury=[dead_letter("1")])
+    again = partial(fixture.backend.store.commit, key(), stored(1), 0, [dead_letter("1")])
+    fixture.require(is_refused(again), "the same commit was taken twice")
+    fixture.require_equal(
+        list(fixture.backend.store.dead_letters(key())), [dead_letter("1")], "dead letters of a repeated commit"
+    )
+    write = Write(key(), stored(2), 1, sends=(message("x", key("b")),), bury=(dead_letter("2"),))
     fixture.backend.finish(write)
-    fixture.holds(is_refused(lambda: fixture.backend.finish(write)), "the same write was taken twice")
-    fixture.same(len(fixture.backend.store.dead_letters(key())), 2, "how many dead letters a repeated write left")
+    fixture.require(is_refused(lambda: fixture.backend.finish(write)), "the same write was taken twice")
+    fixture.require_equal(
+        len(fixture.backend.store.dead_letters(key())), 2, "how many dead letters a repeated write left"
+    )
     fixture.mark("commit repeated")

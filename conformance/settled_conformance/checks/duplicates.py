@@ -7,14 +7,14 @@ from contextlib import suppress
 from settled import IdReusedError
 from settled.durable import Capability, Timer, Write
 from settled_conformance.checks import checks
-from settled_conformance.fixture import BackendFixture, key, letter, message, messages, stored, tombstone
+from settled_conformance.fixture import BackendFixture, dead_letter, key, message, messages, stored, tombstone
 
 
 @checks("X1", needs=Capability.DEDUPLICATION)
 def the_queue_takes_an_id_once(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 1"))
-    fixture.send(message("1"), through=fixture.another())
-    fixture.same(fixture.drain(), ["1", "2"], "heard")
+    fixture.send(message("1"), through=fixture.open_handle())
+    fixture.require_equal(fixture.drain(), ["1", "2"], "heard")
 
 
 @checks("X1", needs=Capability.DEDUPLICATION)
@@ -31,7 +31,7 @@ def the_queue_takes_an_id_once_while_it_is_leased(fixture: BackendFixture) -> No
 def one_id_for_two_keys_is_two_messages(fixture: BackendFixture) -> None:
     fixture.send(message("1"), message("1", key("b")), message("1", key("a", "n")))
     found = sorted(str(delivery.message.key) for delivery in fixture.receive(least=3))
-    fixture.same(found, ["m/a", "m/b", "n/a"], "the keys for which 1 was handed out")
+    fixture.require_equal(found, ["m/a", "m/b", "n/a"], "the keys for which 1 was handed out")
     fixture.mark("one id, two keys")
 
 
@@ -42,7 +42,7 @@ def the_queue_takes_an_id_once_even_after_its_end(fixture: BackendFixture) -> No
     fixture.send(message("1"))
     fixture.receives_nothing()
     fixture.send(message("2"), message("1"))
-    fixture.same(fixture.drain(), ["2"], "heard")
+    fixture.require_equal(fixture.drain(), ["2"], "heard")
 
 
 @checks("X11")
@@ -54,7 +54,7 @@ def an_id_with_another_body_is_refused_or_queued(fixture: BackendFixture) -> Non
     except IdReusedError:
         expected.pop()
     found = [delivery.message.body for delivery in fixture.receive(least=len(expected))]
-    fixture.same(found, expected, "the bodies that were handed out")
+    fixture.require_equal(found, expected, "the bodies that were handed out")
     fixture.mark("one id, two bodies")
 
 
@@ -65,7 +65,7 @@ def an_id_with_another_body_is_refused_or_queued_after_the_first_was_acknowledge
     with suppress(IdReusedError):
         fixture.send(message("1", body='{"second":2}'))
         found = [delivery.message.body for delivery in fixture.receive()]
-        fixture.same(found, ['{"second":2}'], "the bodies that were handed out")
+        fixture.require_equal(found, ['{"second":2}'], "the bodies that were handed out")
 
 
 BODIES = (
@@ -86,11 +86,11 @@ BODIES = (
 @checks("X11")
 def an_id_with_another_body_is_refused_or_queued_however_alike_they_are(fixture: BackendFixture) -> None:
     for number, (first, second) in enumerate(BODIES):
-        place = key(f"k{number}")
-        fixture.send(message("1", place, first))
+        target = key(f"k{number}")
+        fixture.send(message("1", target, first))
         expected = [first, second]
         try:
-            fixture.send(message("1", place, second), through=fixture.another())
+            fixture.send(message("1", target, second), through=fixture.open_handle())
         except IdReusedError:
             expected.pop()
         _hears(fixture, expected)
@@ -101,7 +101,7 @@ def of_a_batch_with_a_reused_id_all_is_sent_or_nothing(fixture: BackendFixture) 
     first, second = '{"first":1}', '{"second":2}'
     for number, known in enumerate(((), (message("1", body=first),))):
         if number:
-            fixture.renew()
+            fixture.reset()
         fixture.send(*known)
         batch = [message("0"), message("1", body=first), message("1", body=second), message("2", key("b"))]
         try:
@@ -112,7 +112,7 @@ def of_a_batch_with_a_reused_id_all_is_sent_or_nothing(fixture: BackendFixture) 
         found = [each.message.body for _ in range(2) for each in fixture.receive(least=max(1, len(expected)))]
         if Capability.DEDUPLICATION not in fixture.harness.capabilities or not fixture.owns_time:
             found = list(dict.fromkeys(found))  # where time is real, a lease may be over before the second hand-out
-        fixture.same(sorted(found), sorted(expected), "the bodies that were handed out")
+        fixture.require_equal(sorted(found), sorted(expected), "the bodies that were handed out")
 
 
 @checks("X11")
@@ -136,7 +136,9 @@ def a_write_that_reuses_an_id_is_refused_whole_or_sends_it(fixture: BackendFixtu
         fixture.backend.finish(write)
     except IdReusedError:
         if Capability.ATOMIC_FINISH in fixture.harness.capabilities:
-            fixture.same(fixture.another().store.load(key("b")), None, "loaded after a write that was refused")
+            fixture.require_equal(
+                fixture.open_handle().store.load(key("b")), None, "loaded after a write that was refused"
+            )
         return
     _hears(fixture, ['{"second":2}'])
 
@@ -152,7 +154,7 @@ def a_timer_whose_message_reuses_an_id_fires(fixture: BackendFixture) -> None:
 
 def _hears(fixture: BackendFixture, bodies: list[str]) -> None:
     found = fixture.receive(least=len(bodies)) if bodies else []
-    fixture.same([each.message.body for each in found], bodies, "the bodies that were handed out")
+    fixture.require_equal([each.message.body for each in found], bodies, "the bodies that were handed out")
     fixture.backend.queue.ack(found)
     if fixture.owns_time:
         fixture.receives_nothing()
@@ -162,40 +164,50 @@ def _hears(fixture: BackendFixture, bodies: list[str]) -> None:
 def a_new_life_has_no_dead_letters_of_the_former_one(fixture: BackendFixture) -> None:
     store, version = fixture.backend.store, 0
     for life in range(3):
-        dead = [letter(f"{life}.{number}") for number in range(4)]
+        dead = [dead_letter(f"{life}.{number}") for number in range(4)]
         store.commit(key(), stored(version + 1), version, dead[:2])
-        fixture.same(list(fixture.another().store.dead_letters(key())), dead[:2], f"dead letters in the life {life}")
+        fixture.require_equal(
+            list(fixture.open_handle().store.dead_letters(key())), dead[:2], f"dead letters in the life {life}"
+        )
         fixture.backend.finish(Write(key(), stored(version + 2), version + 1, tuple(dead[2:]), unbury=1))
-        fixture.same(list(store.dead_letters(key())), dead[1:], f"dead letters in the life {life}")
+        fixture.require_equal(list(store.dead_letters(key())), dead[1:], f"dead letters in the life {life}")
         store.delete(key(), tombstone(version + 3), version + 2)
-        fixture.same(list(fixture.another().store.dead_letters(key())), [], "dead letters of what was deleted")
+        fixture.require_equal(
+            list(fixture.open_handle().store.dead_letters(key())), [], "dead letters of what was deleted"
+        )
         version += 3
     store.commit(key(), stored(version + 1), version)
-    fixture.same(list(fixture.another().store.dead_letters(key())), [], "dead letters of a life that has none")
-    fixture.backend.finish(Write(key(), stored(version + 2), version + 1, (letter("new"),)))
+    fixture.require_equal(
+        list(fixture.open_handle().store.dead_letters(key())), [], "dead letters of a life that has none"
+    )
+    fixture.backend.finish(Write(key(), stored(version + 2), version + 1, (dead_letter("new"),)))
     store.commit(key(), stored(version + 3), version + 2, unbury=1)
-    fixture.same(list(fixture.another().store.dead_letters(key())), [], "dead letters after the only one has left")
+    fixture.require_equal(
+        list(fixture.open_handle().store.dead_letters(key())), [], "dead letters after the only one has left"
+    )
 
 
 @checks("X6")
 def dead_letters_are_kept_whole_and_in_order(fixture: BackendFixture) -> None:
     bodies = {"1": '{"a":1}', "2": '{"a":1}', "3": "🙂" * 10}
-    dead = [letter(id, body=body) for id, body in bodies.items()]
+    dead = [dead_letter(id, body=body) for id, body in bodies.items()]
     fixture.commit(key(), 1, bury=dead[:2])
     fixture.backend.finish(Write(key(), stored(2), 1, (dead[2],)))
-    fixture.same(list(fixture.another().store.dead_letters(key())), dead, "dead letters")
-    fixture.same(list(fixture.another().store.dead_letters(key("b"))), [], "another key's dead letters")
-    fixture.backend.store.commit(key(), stored(3), 2, [letter("4")], 2)
-    fixture.same(list(fixture.another().store.dead_letters(key())), [dead[2], letter("4")], "dead letters")
+    fixture.require_equal(list(fixture.open_handle().store.dead_letters(key())), dead, "dead letters")
+    fixture.require_equal(list(fixture.open_handle().store.dead_letters(key("b"))), [], "another key's dead letters")
+    fixture.backend.store.commit(key(), stored(3), 2, [dead_letter("4")], 2)
+    fixture.require_equal(
+        list(fixture.open_handle().store.dead_letters(key())), [dead[2], dead_letter("4")], "dead letters"
+    )
     fixture.backend.finish(Write(key(), stored(4), 3, unbury=1))
-    fixture.same(list(fixture.another().store.dead_letters(key())), [letter("4")], "dead letters")
+    fixture.require_equal(list(fixture.open_handle().store.dead_letters(key())), [dead_letter("4")], "dead letters")
 
 
 @checks("X6")
 def setting_one_aside_leaves_its_followers(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 3"))
     held = fixture.receives("1", "2", "3")
-    fixture.backend.finish(Write(key(), stored(1), 0, (letter("1"),), acks=(held[0],)))
+    fixture.backend.finish(Write(key(), stored(1), 0, (dead_letter("1"),), acks=(held[0],)))
     fixture.backend.queue.release(held[1:])
     fixture.advance(fixture.harness.tick)
     fixture.receives("2", "3")
@@ -206,7 +218,7 @@ def each_hand_out_counts_as_one(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     for attempt in range(1, 6):
         (held,) = fixture.receives("1")
-        fixture.same(held.attempt, attempt, "the attempt")
+        fixture.require_equal(held.attempt, attempt, "the attempt")
         if attempt % 2:
             fixture.backend.queue.release([held])
             fixture.advance(fixture.harness.tick)
@@ -221,33 +233,35 @@ def a_message_behind_a_failing_one_is_not_charged(fixture: BackendFixture) -> No
         fixture.backend.queue.release(fixture.receives("1", limit=1))
         fixture.advance(fixture.harness.tick)
     held = fixture.receives("1", "2")
-    fixture.same([delivery.attempt for delivery in held], [5, 1], "attempts")
+    fixture.require_equal([delivery.attempt for delivery in held], [5, 1], "attempts")
     fixture.backend.queue.ack(held[:1])
     fixture.backend.queue.release(held[1:])
     fixture.advance(fixture.harness.tick)
-    fixture.same([delivery.attempt for delivery in fixture.receives("2")], [2], "attempts")
+    fixture.require_equal([delivery.attempt for delivery in fixture.receives("2")], [2], "attempts")
 
 
 @checks("X8")
 def equal_payloads_are_different_messages(fixture: BackendFixture) -> None:
     fixture.send(*(message(id, body="{}") for id in "123"))
     fixture.send(message("4", key("b"), "{}"))
-    fixture.same(sorted(fixture.drain()), ["1", "2", "3", "4"], "heard")
+    fixture.require_equal(sorted(fixture.drain()), ["1", "2", "3", "4"], "heard")
     fixture.mark("equal payloads")
 
 
 @checks("X9")
 def keys_that_look_alike_are_kept_apart(fixture: BackendFixture) -> None:
-    places = [key("A"), key("A:1"), key("A:1:2"), key("1", "m:A"), key(":A:1"), key("A/1"), key("1", "m/A")]
-    for number, place in enumerate(places):
-        fixture.send(message("1", place, f"body {number}"))
-        fixture.backend.store.commit(place, stored(1, f"{number}"), 0, [letter("l", place, f"{number}")])
-    found = {str(each.message.key): each.message.body for each in fixture.receive(least=len(places))}
-    expected = {str(place): f"body {number}" for number, place in enumerate(places)}
-    fixture.same(found, expected, "handed out")
-    for number, place in enumerate(places):
-        fixture.same(fixture.backend.store.load(place), stored(1, f"{number}"), f"loaded for {place}")
-        fixture.same(list(fixture.backend.store.dead_letters(place)), [letter("l", place, f"{number}")], "dead letters")
+    targets = [key("A"), key("A:1"), key("A:1:2"), key("1", "m:A"), key(":A:1"), key("A/1"), key("1", "m/A")]
+    for number, target in enumerate(targets):
+        fixture.send(message("1", target, f"body {number}"))
+        fixture.backend.store.commit(target, stored(1, f"{number}"), 0, [dead_letter("l", target, f"{number}")])
+    found = {str(each.message.key): each.message.body for each in fixture.receive(least=len(targets))}
+    expected = {str(target): f"body {number}" for number, target in enumerate(targets)}
+    fixture.require_equal(found, expected, "handed out")
+    for number, target in enumerate(targets):
+        fixture.require_equal(fixture.backend.store.load(target), stored(1, f"{number}"), f"loaded for {target}")
+        fixture.require_equal(
+            list(fixture.backend.store.dead_letters(target)), [dead_letter("l", target, f"{number}")], "dead letters"
+        )
     fixture.mark("keys side by side")
 
 
@@ -258,12 +272,12 @@ def a_message_that_comes_again_is_the_same(fixture: BackendFixture) -> None:
     fixture.backend.queue.release([first])
     fixture.advance(fixture.harness.tick)
     (second,) = fixture.receives("1")
-    fixture.same(second.message, first.message, "a message that came again")
+    fixture.require_equal(second.message, first.message, "a message that came again")
 
 
 @checks("X10")
 def dead_letters_leave_from_the_head(fixture: BackendFixture) -> None:
-    fixture.commit(key(), 1, bury=[letter("1"), letter("2"), letter("3")])
+    fixture.commit(key(), 1, bury=[dead_letter("1"), dead_letter("2"), dead_letter("3")])
     store = fixture.backend.store
-    store.commit(key(), stored(2), 1, [letter("4")], 1)
-    fixture.same([each.message.id for each in store.dead_letters(key())], ["2", "3", "4"], "dead letters")
+    store.commit(key(), stored(2), 1, [dead_letter("4")], 1)
+    fixture.require_equal([each.message.id for each in store.dead_letters(key())], ["2", "3", "4"], "dead letters")

@@ -8,7 +8,7 @@ from functools import partial
 from settled import Key, SettledError, UnavailableError
 from settled.durable import DeadLetter, Index, Stored, Timer, Write
 from settled_conformance.checks import checks
-from settled_conformance.fixture import BackendFixture, key, letter, message, messages, stored, timer, tombstone
+from settled_conformance.fixture import BackendFixture, dead_letter, key, message, messages, stored, timer, tombstone
 
 MOMENT = 1_764_331_234.53125
 """Seconds since the epoch of which a number of single precision keeps no more than the minutes."""
@@ -29,17 +29,17 @@ ODD = (
 
 @checks("D1")
 def a_send_outlives_its_sender(fixture: BackendFixture) -> None:
-    fixture.send(*messages("1 2"), through=fixture.another())
-    fixture.another().queue.send(messages("3"))
-    fixture.receives("1", "2", "3", through=fixture.another())
+    fixture.send(*messages("1 2"), through=fixture.open_handle())
+    fixture.open_handle().queue.send(messages("3"))
+    fixture.receives("1", "2", "3", through=fixture.open_handle())
     fixture.mark("sender lost")
 
 
 @checks("D1")
 def a_send_is_there_however_long_nobody_looks(fixture: BackendFixture) -> None:
-    fixture.send(message("1"), through=fixture.another())
+    fixture.send(message("1"), through=fixture.open_handle())
     fixture.advance(fixture.lease * 3)
-    fixture.receives("1", through=fixture.another())
+    fixture.receives("1", through=fixture.open_handle())
 
 
 @checks("D1")
@@ -49,7 +49,7 @@ def what_waits_for_a_key_outlives_its_deletion(fixture: BackendFixture) -> None:
     held = fixture.receives("1", limit=1)
     fixture.backend.store.delete(key(), tombstone(2), 1)
     fixture.backend.queue.ack(held)
-    fixture.receives("2", through=fixture.another())
+    fixture.receives("2", through=fixture.open_handle())
 
 
 @checks("D1")
@@ -59,18 +59,20 @@ def a_send_is_there_after_a_day(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2"))
     fixture.backend.queue.ack(fixture.receives("1", limit=1))
     fixture.advance(25 * 3600.0)
-    fixture.receives("2", through=fixture.another())
+    fixture.receives("2", through=fixture.open_handle())
     fixture.advance(25 * 3600.0)
     fixture.receives("2")
 
 
 @checks("D2")
 def a_commit_outlives_its_committer(fixture: BackendFixture) -> None:
-    fixture.commit(key(), 1, through=fixture.another(), bury=[letter("1")])
-    fixture.same(fixture.another().store.load(key()), stored(1), "loaded")
-    fixture.another().finish(Write(key(), stored(2), 1, (letter("2"),)))
-    fixture.same(fixture.another().store.load(key()), stored(2), "loaded")
-    fixture.same(list(fixture.another().store.dead_letters(key())), [letter("1"), letter("2")], "dead letters")
+    fixture.commit(key(), 1, through=fixture.open_handle(), bury=[dead_letter("1")])
+    fixture.require_equal(fixture.open_handle().store.load(key()), stored(1), "loaded")
+    fixture.open_handle().finish(Write(key(), stored(2), 1, (dead_letter("2"),)))
+    fixture.require_equal(fixture.open_handle().store.load(key()), stored(2), "loaded")
+    fixture.require_equal(
+        list(fixture.open_handle().store.dead_letters(key())), [dead_letter("1"), dead_letter("2")], "dead letters"
+    )
     fixture.mark("committer lost")
 
 
@@ -78,7 +80,7 @@ def a_commit_outlives_its_committer(fixture: BackendFixture) -> None:
 def a_message_outlives_its_receivers(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 3"))
     for _ in range(4):
-        fixture.receives("1", "2", "3", through=fixture.another())
+        fixture.receives("1", "2", "3", through=fixture.open_handle())
         fixture.advance(fixture.lease + fixture.harness.tick)
     fixture.mark("receiver lost")
 
@@ -90,9 +92,9 @@ def an_error_of_the_vendor_is_not_swallowed(fixture: BackendFixture) -> None:
     for name, call in calls.items():
         reached = list[str]()
 
-        def point(trip: str, reached: list[str] = reached) -> None:
-            reached.append(trip)
-            raise UnavailableError(f"{trip}: nobody there")
+        def point(round_trip: str, reached: list[str] = reached) -> None:
+            reached.append(round_trip)
+            raise UnavailableError(f"{round_trip}: nobody there")
 
         fixture.harness.instrument(point)
         try:
@@ -101,7 +103,7 @@ def an_error_of_the_vendor_is_not_swallowed(fixture: BackendFixture) -> None:
             raised.add(name)
         finally:
             fixture.harness.instrument(None)
-        fixture.holds(
+        fixture.require(
             not reached or name in raised, f"{name}: the vendor failed, and the call was answered with success"
         )
 
@@ -124,7 +126,7 @@ def what_was_acknowledged_does_not_come_again(fixture: BackendFixture) -> None:
     fixture.mark("acknowledged")
     for _ in range(2):
         fixture.receives_nothing()
-        fixture.receives_nothing(through=fixture.another())
+        fixture.receives_nothing(through=fixture.open_handle())
         fixture.advance(fixture.lease + fixture.harness.tick)
 
 
@@ -134,13 +136,13 @@ def odd_texts_come_back_as_they_were(fixture: BackendFixture) -> None:
         mine = key(f"k{number}")
         fixture.send(message(f"m{number}", mine, text))
         held = fixture.receives(f"m{number}")
-        fixture.same(held[0].message.body, text, "a body")
+        fixture.require_equal(held[0].message.body, text, "a body")
         fixture.backend.queue.ack(held)
         _store(fixture, mine, text)
         fixture.backend.timers.schedule(Timer(f"t{number}", message(f"t{number}", mine, text), fixture.harness.now()))
         fixture.advance(fixture.harness.tick)
         held = fixture.receives(f"t{number}")
-        fixture.same(held[0].message.body, text, "a timer's body")
+        fixture.require_equal(held[0].message.body, text, "a timer's body")
         fixture.backend.queue.ack(held)
     fixture.mark("odd payloads")
 
@@ -150,8 +152,8 @@ def _store(fixture: BackendFixture, mine: Key, text: str) -> None:
     written = Stored(1, text, index)
     dead = DeadLetter(message("l", mine, text), f"reason {text}", MOMENT, text)
     fixture.backend.store.commit(mine, written, 0, [dead])
-    fixture.same(fixture.another().store.load(mine), written, "loaded")
-    fixture.same(list(fixture.another().store.dead_letters(mine)), [dead], "dead letters")
+    fixture.require_equal(fixture.open_handle().store.load(mine), written, "loaded")
+    fixture.require_equal(list(fixture.open_handle().store.dead_letters(mine)), [dead], "dead letters")
 
 
 @checks("D6")
@@ -161,9 +163,9 @@ def a_large_text_comes_back_whole_or_is_refused(fixture: BackendFixture) -> None
         mine = key(f"k{size}")
         if fixture.fits(partial(fixture.send, message(f"m{size}", mine, text))):
             fixture.backend.queue.ack(fixture.receives(f"m{size}"))
-        written, dead = stored(1, "é" * (size // 2)), letter("l", mine, text)
+        written, dead = stored(1, "é" * (size // 2)), dead_letter("l", mine, text)
         if fixture.fits(partial(fixture.backend.store.commit, mine, written, 0, [dead])):
-            fixture.same(fixture.another().store.load(mine), written, "loaded")
-            fixture.same(list(fixture.another().store.dead_letters(mine)), [dead], "dead letters")
+            fixture.require_equal(fixture.open_handle().store.load(mine), written, "loaded")
+            fixture.require_equal(list(fixture.open_handle().store.dead_letters(mine)), [dead], "dead letters")
         else:
-            fixture.same(fixture.another().store.load(mine), None, "loaded after TooLarge")
+            fixture.require_equal(fixture.open_handle().store.load(mine), None, "loaded after TooLarge")

@@ -6,13 +6,22 @@ from settled import LeaseLostError, SettledError
 from settled.durable import Capability, Delivery, Write
 from settled_conformance.checks import checks
 from settled_conformance.checks.leases import taken_over
-from settled_conformance.fixture import BackendFixture, key, letter, message, messages, stored, tombstone, version_of
+from settled_conformance.fixture import (
+    BackendFixture,
+    dead_letter,
+    key,
+    message,
+    messages,
+    stored,
+    tombstone,
+    version_of,
+)
 
 
 def _write_of(holder: Delivery, expected: int = 0) -> Write:
     """All that a write may do, in the name of `holder`."""
     owed = (message("owed", key("b")),)
-    return Write(key(), stored(expected + 1), expected, (letter("d"),), sends=owed, acks=(holder,), holder=holder)
+    return Write(key(), stored(expected + 1), expected, (dead_letter("d"),), sends=owed, acks=(holder,), holder=holder)
 
 
 def _fails(fixture: BackendFixture, write: Write, together: bool) -> SettledError | None:
@@ -29,12 +38,12 @@ def _fails(fixture: BackendFixture, write: Write, together: bool) -> SettledErro
 def _is_refused_whole(fixture: BackendFixture, holder: Delivery, together: bool) -> None:
     before = version_of(fixture.backend.store.load(key()))
     error = _fails(fixture, _write_of(holder, before), together)
-    fixture.holds(
+    fixture.require(
         isinstance(error, LeaseLostError), f"a commit in the name of a lost lease: {error!r}, expected LeaseLost"
     )
-    fresh = fixture.another()
-    fixture.same(version_of(fresh.store.load(key())), before, "the version after a commit that was refused")
-    fixture.same(list(fresh.store.dead_letters(key())), [], "the dead letters of a commit that was refused")
+    fresh = fixture.open_handle()
+    fixture.require_equal(version_of(fresh.store.load(key())), before, "the version after a commit that was refused")
+    fixture.require_equal(list(fresh.store.dead_letters(key())), [], "the dead letters of a commit that was refused")
     fixture.mark("commit in the name of a lost lease")
 
 
@@ -44,11 +53,11 @@ def a_hand_out_that_holds_its_key_commits(fixture: BackendFixture) -> None:
         fixture.send(*messages("1 2"))
         held = fixture.receives("1", "2", limit=2)
         error = _fails(fixture, Write(key(), stored(1), 0, acks=(held[0],), holder=held[0]), together)
-        fixture.holds(error is None, f"a commit in the name of a lease that runs: {error!r}")
+        fixture.require(error is None, f"a commit in the name of a lease that runs: {error!r}")
         error = _fails(fixture, Write(key(), stored(2), 1, acks=(held[1],), holder=held[1]), together)
-        fixture.holds(error is None, f"a second commit of the same hand-out: {error!r}")
+        fixture.require(error is None, f"a second commit of the same hand-out: {error!r}")
         fixture.mark("commit in the name of a lease")
-        fixture.renew()
+        fixture.reset()
 
 
 @checks("R12", needs=Capability.FENCED_FINISH)
@@ -59,7 +68,7 @@ def a_hand_out_that_was_extended_commits(fixture: BackendFixture) -> None:
     fixture.backend.queue.extend(held, fixture.lease)
     fixture.advance(fixture.lease * 0.6)
     error = _fails(fixture, _write_of(held[0]), together=False)
-    fixture.holds(error is None, f"a commit in the name of a lease that was extended: {error!r}")
+    fixture.require(error is None, f"a commit in the name of a lease that was extended: {error!r}")
 
 
 @checks("R12", needs=Capability.FENCED_FINISH)
@@ -67,7 +76,7 @@ def a_hand_out_whose_key_was_taken_over_commits_nothing(fixture: BackendFixture)
     for together in (False, True):
         old, _ = taken_over(fixture)
         _is_refused_whole(fixture, old[0], together)
-        fixture.renew()
+        fixture.reset()
 
 
 @checks("R12", needs=Capability.FENCED_FINISH)
@@ -77,7 +86,7 @@ def a_hand_out_whose_message_was_acknowledged_by_others_commits_nothing(fixture:
         fixture.backend.queue.ack(new)
         fixture.backend.queue.ack(fixture.receives("2"))
         _is_refused_whole(fixture, old[0], together)
-        fixture.renew()
+        fixture.reset()
 
 
 @checks("R12", needs=Capability.FENCED_FINISH)
@@ -87,7 +96,7 @@ def a_hand_out_that_was_given_back_commits_nothing(fixture: BackendFixture) -> N
         held = fixture.receives("1")
         fixture.backend.queue.release(held)
         _is_refused_whole(fixture, held[0], together)
-        fixture.renew()
+        fixture.reset()
 
 
 @checks("R12", needs=Capability.FENCED_FINISH)
@@ -97,7 +106,7 @@ def a_hand_out_whose_lease_is_over_commits_nothing(fixture: BackendFixture) -> N
         held = fixture.receives("1")
         fixture.advance(fixture.lease + fixture.harness.tick)
         _is_refused_whole(fixture, held[0], together)
-        fixture.renew()
+        fixture.reset()
 
 
 @checks("R12", needs=Capability.FENCED_FINISH)

@@ -11,7 +11,7 @@ from settled_conformance.fixture import BackendFixture
 from settled_conformance.simulator.history import HistoryMachine, history_of, with_history
 from settled_runtime import Client, Host
 
-IMPATIENT = Policy(max_attempts=2)
+TWO_ATTEMPTS = Policy(max_attempts=2)
 
 
 class HostFixture:
@@ -22,14 +22,14 @@ class HostFixture:
         fixture: BackendFixture,
         machine: Machine[Any, Any],
         backend: Backend | None = None,
-        policy: Policy = IMPATIENT,
+        policy: Policy = TWO_ATTEMPTS,
     ) -> None:
         self.fixture, self.machine = fixture, machine
         handle = backend or fixture.backend
         self.client = Client(machine, handle)
         self.host = Host([machine], handle, policy=policy, observers=())
 
-    def work(self) -> list[Delivery]:
+    def run_until_idle(self) -> list[Delivery]:
         """Take what there is, until nothing comes for a while; all that was handed out."""
         taken = list[Delivery]()
         for _ in range(200):
@@ -38,13 +38,13 @@ class HostFixture:
                 return taken
             taken += found
             self.host.handle(found)
-        self.fixture.holds(False, "the host never came to rest")
+        self.fixture.require(False, "the host never came to rest")
         return taken
 
-    def fail_for_good(self) -> None:
+    def run_until_dead_lettered(self) -> None:
         """Work, and let time pass for those who wait."""
         for _ in range(6):
-            self.work()
+            self.run_until_idle()
             self.fixture.advance(3.0)
 
     def entries(self, instance: str) -> list[str]:
@@ -72,11 +72,11 @@ def listing(broken: Sequence[str] = (), tell: Callable[[Any], object] | None = N
             "states": {"open": {"tags": ["settled"], "on": {"*": {"guard": "check", "actions": ["tell"]}}}},
         },
         guards={"check": check},
-        actions={"tell": tell or _tell},
+        actions={"tell": tell or _perform},
     )
 
 
-def _tell(_args: Any, _params: Any) -> None:
+def _perform(_args: Any, _params: Any) -> None:
     """The world is told."""
 
 
@@ -84,5 +84,5 @@ def event(id: str, type: str = "E") -> Mapping[str, str]:
     return {"type": type, "id": id}
 
 
-def key_of(host: HostFixture, instance: str = "a") -> Key:
-    return Key(host.machine.id, instance)
+def key_of(service: HostFixture, instance: str = "a") -> Key:
+    return Key(service.machine.id, instance)

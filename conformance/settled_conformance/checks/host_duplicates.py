@@ -16,91 +16,91 @@ from settled_runtime import Client, Host, Worker
 
 @checks("X1")
 def an_event_that_is_sent_twice_is_taken_once(fixture: BackendFixture) -> None:
-    host = HostFixture(fixture, listing())
-    host.client.start("a", message_id="start")
+    service = HostFixture(fixture, listing())
+    service.client.start("a", message_id="start")
     for id in ("1", "2", "1"):
-        host.client.send("a", event(id), message_id=id)
-    host.work()
-    fixture.same(host.entries("a"), ["1", "2"], "taken")
+        service.client.send("a", event(id), message_id=id)
+    service.run_until_idle()
+    fixture.require_equal(service.entries("a"), ["1", "2"], "taken")
     fixture.mark("sent twice")
-    host.close()
+    service.close()
 
 
 @checks("X3")
 def an_event_that_is_sent_again_after_its_end_is_taken_no_more(fixture: BackendFixture) -> None:
-    host = HostFixture(fixture, listing())
-    host.client.start("a", message_id="start")
-    host.client.send("a", event("1"), message_id="1")
-    host.work()
-    host.client.send("a", event("1"), message_id="1")
-    host.client.send("a", event("2"), message_id="2")
-    host.work()
-    fixture.same(host.entries("a"), ["1", "2"], "taken")
+    service = HostFixture(fixture, listing())
+    service.client.start("a", message_id="start")
+    service.client.send("a", event("1"), message_id="1")
+    service.run_until_idle()
+    service.client.send("a", event("1"), message_id="1")
+    service.client.send("a", event("2"), message_id="2")
+    service.run_until_idle()
+    fixture.require_equal(service.entries("a"), ["1", "2"], "taken")
     fixture.mark("sent after the end")
-    host.close()
+    service.close()
 
 
 @checks("X5")
 def an_event_that_the_queue_has_forgotten_is_taken_no_more(fixture: BackendFixture) -> None:
-    host = HostFixture(fixture, listing())
-    host.client.start("a", message_id="start")
-    host.client.send("a", event("1"), message_id="1")
-    old = host.work()
+    service = HostFixture(fixture, listing())
+    service.client.start("a", message_id="start")
+    service.client.send("a", event("1"), message_id="1")
+    old = service.run_until_idle()
     fixture.advance(600.0 if fixture.owns_time else fixture.lease * 2)
-    host.client.send("a", event("2"), message_id="2")
-    host.work()
-    host.host.handle(old)
-    fixture.same(host.entries("a"), ["1", "2"], "taken, when a queue hands out again what it had forgotten")
+    service.client.send("a", event("2"), message_id="2")
+    service.run_until_idle()
+    service.host.handle(old)
+    fixture.require_equal(service.entries("a"), ["1", "2"], "taken, when a queue hands out again what it had forgotten")
     fixture.mark("the queue had forgotten")
-    host.close()
+    service.close()
 
 
 @checks("D5")
 def what_was_taken_has_no_effect_again(fixture: BackendFixture) -> None:
-    host = HostFixture(fixture, listing())
-    host.client.start("a")
-    host.client.send("a", event("1"))
-    host.work()
+    service = HostFixture(fixture, listing())
+    service.client.start("a")
+    service.client.send("a", event("1"))
+    service.run_until_idle()
     fixture.mark("acknowledged")
     for _ in range(3):
         fixture.advance(fixture.lease + fixture.harness.tick)
-        host.work()
-    fixture.same(host.entries("a"), ["1"], "taken")
-    host.close()
+        service.run_until_idle()
+    fixture.require_equal(service.entries("a"), ["1"], "taken")
+    service.close()
 
 
 @checks("X6")
 def a_poisoned_event_is_set_aside_with_all_it_said(fixture: BackendFixture) -> None:
-    host = HostFixture(fixture, listing(broken=["POISON"]))
-    host.client.start("a")
-    host.client.send("a", {"type": "POISON", "id": "p", "text": "🙂" * 100}, message_id="p")
-    host.client.send("a", event("2"), message_id="2")
-    host.fail_for_good()
-    lying = [each.message for each in fixture.another().store.dead_letters(key_of(host))]
-    fixture.same([each.id for each in lying], ["p", "2"], "dead letters")
-    fixture.holds("🙂" * 100 in lying[0].body, f"a dead letter lost what it said: {lying[0].body[:80]}")
+    service = HostFixture(fixture, listing(broken=["POISON"]))
+    service.client.start("a")
+    service.client.send("a", {"type": "POISON", "id": "p", "text": "🙂" * 100}, message_id="p")
+    service.client.send("a", event("2"), message_id="2")
+    service.run_until_dead_lettered()
+    lying = [each.message for each in fixture.open_handle().store.dead_letters(key_of(service))]
+    fixture.require_equal([each.id for each in lying], ["p", "2"], "dead letters")
+    fixture.require("🙂" * 100 in lying[0].body, f"a dead letter lost what it said: {lying[0].body[:80]}")
     fixture.mark("set aside")
-    host.close()
+    service.close()
 
 
 @checks("X7")
 def events_beside_a_poisoned_one_are_spared(fixture: BackendFixture) -> None:
-    host = HostFixture(fixture, listing(broken=["POISON"]))
+    service = HostFixture(fixture, listing(broken=["POISON"]))
     for instance in ("a", "b"):
-        host.client.start(instance)
-        host.client.send(instance, event("1"), message_id="1")
-    host.client.send("a", event("p", "POISON"), message_id="p")
-    host.client.send("a", event("2"), message_id="2")
-    host.client.send("b", event("2"), message_id="2")
-    host.fail_for_good()
-    fixture.same(host.entries("b"), ["1", "2"], "taken by another instance")
-    fixture.same(host.entries("a"), ["1"], "taken before the poisoned event")
+        service.client.start(instance)
+        service.client.send(instance, event("1"), message_id="1")
+    service.client.send("a", event("p", "POISON"), message_id="p")
+    service.client.send("a", event("2"), message_id="2")
+    service.client.send("b", event("2"), message_id="2")
+    service.run_until_dead_lettered()
+    fixture.require_equal(service.entries("b"), ["1", "2"], "taken by another instance")
+    fixture.require_equal(service.entries("a"), ["1"], "taken before the poisoned event")
     mended = HostFixture(fixture, listing())
     mended.client.redrive("a")
-    mended.work()
-    fixture.same(mended.entries("a"), ["1", "p", "2"], "taken after a redrive")
+    mended.run_until_idle()
+    fixture.require_equal(mended.entries("a"), ["1", "p", "2"], "taken after a redrive")
     fixture.mark("spared")
-    host.close()
+    service.close()
     mended.close()
 
 
@@ -118,26 +118,28 @@ def an_effect_that_thaws_after_its_turn_was_finished_changes_nothing(fixture: Ba
         return "in time"
 
     machine = _working(work)
-    host, other = HostFixture(fixture, machine), HostFixture(fixture, machine)
-    host.client.start("a")
-    host.client.send("a", {"type": "GO"}, message_id="go")
+    service, other = HostFixture(fixture, machine), HostFixture(fixture, machine)
+    service.client.start("a")
+    service.client.send("a", {"type": "GO"}, message_id="go")
     held = fixture.receive(least=2)
 
     def freeze() -> None:
-        host.host.handle(held)
+        service.host.handle(held)
         ended.set()
 
     threading.Thread(target=freeze, daemon=True).start()
     _until(lambda: bool(frozen))
     fixture.advance(fixture.lease + fixture.harness.tick)
-    other.work()
+    other.run_until_idle()
     thawed.set()
-    fixture.holds(ended.wait(20.0), "the frozen worker never came to an end")
+    fixture.require(ended.wait(20.0), "the frozen worker never came to an end")
     snapshot = other.client.get("a")
-    fixture.holds(snapshot is not None and snapshot.context["output"] == "in time", f"it is {snapshot} after the thaw")
-    fixture.same(len(set(frozen)), 1, "keys under which the effect was performed")
+    fixture.require(
+        snapshot is not None and snapshot.context["output"] == "in time", f"it is {snapshot} after the thaw"
+    )
+    fixture.require_equal(len(set(frozen)), 1, "keys under which the effect was performed")
     fixture.mark("frozen in an effect")
-    host.close()
+    service.close()
     other.close()
 
 
@@ -165,9 +167,9 @@ def _working(work: Any) -> Machine[Any, Any]:
 def many_workers_take_each_event_once(fixture: BackendFixture) -> None:
     machine = listing()
     owner = HostFixture(fixture, machine)
-    hosts = [Host([machine], fixture.another().backend, observers=()) for _ in range(3)]
+    hosts = [Host([machine], fixture.open_handle().backend, observers=()) for _ in range(3)]
     workers = [Worker(host, concurrency=2, batch=3, receive_wait=0.05) for host in hosts]
-    client = Client(machine, fixture.another().backend)
+    client = Client(machine, fixture.open_handle().backend)
     threads = [threading.Thread(target=worker.run, daemon=True) for worker in workers]
     for thread in threads:
         thread.start()
@@ -178,7 +180,7 @@ def many_workers_take_each_event_once(fixture: BackendFixture) -> None:
             client.send(instance, event(str(number)), message_id=f"{instance}{number}")
             client.send(instance, event(str(number)), message_id=f"{instance}{number}")
     expected = [str(number) for number in range(8)]
-    reader = Client(machine, fixture.another().backend)
+    reader = Client(machine, fixture.open_handle().backend)
     _until(lambda: all((found := reader.get(each)) and len(history_of(found)) >= 8 for each in "abc"))
     for worker in workers:
         worker.stop()
@@ -186,7 +188,9 @@ def many_workers_take_each_event_once(fixture: BackendFixture) -> None:
         thread.join(20.0)
     for instance in "abc":
         found = reader.get(instance)
-        fixture.same([event["id"] for event in history_of(found)] if found else [], expected, f"taken by {instance}")
+        fixture.require_equal(
+            [event["id"] for event in history_of(found)] if found else [], expected, f"taken by {instance}"
+        )
     for host in hosts:
         host.close()
     owner.close()

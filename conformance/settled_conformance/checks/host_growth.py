@@ -22,24 +22,26 @@ def an_old_instance_is_as_light_and_as_quick_as_a_young_one(fixture: BackendFixt
         }
     )
     handle = fixture.backend.backend  # nobody watches: so many messages would take too long
-    host = HostFixture(fixture, machine, handle)
-    host.client.start("a", message_id="start")
-    host.host.handle(fixture.receive_raw(handle))
+    service = HostFixture(fixture, machine, handle)
+    service.client.start("a", message_id="start")
+    service.host.handle(fixture.receive_raw(handle))
     batches, weights, times = (100 if fixture.owns_time else 12), list[int](), list[float]()
     for batch in range(batches):
         if fixture.owns_time:
             fixture.advance(fixture.lease)  # a queue that knows ids again forgets them by and by
         ids = [f"{batch:05}.{number:02}" for number in range(100)]
-        handle.queue.send([message(id, key_of(host)) for id in ids])
+        handle.queue.send([message(id, key_of(service)) for id in ids])
         begin = time.perf_counter()
         while held := fixture.receive_raw(handle, 100):
-            host.host.handle(held)
+            service.host.handle(held)
         times.append(time.perf_counter() - begin)
-        record = handle.store.load(key_of(host))
+        record = handle.store.load(key_of(service))
         weights.append(len(record.body or "") if record else 0)
     young, old = weights[9], weights[-1]
-    fixture.holds(old <= young + 40, f"the record weighed {young} characters after 1,000 events, and {old} at the end")
+    fixture.require(
+        old <= young + 40, f"the record weighed {young} characters after 1,000 events, and {old} at the end"
+    )
     early, late = statistics.median(times[5:12]), statistics.median(times[-7:])
-    fixture.holds(late < 4 * early, f"100 events took {early:.4f} s after 1,000, and {late:.4f} s at the end")
+    fixture.require(late < 4 * early, f"100 events took {early:.4f} s after 1,000, and {late:.4f} s at the end")
     fixture.mark("grown")
-    host.close()
+    service.close()

@@ -13,36 +13,36 @@ from settled_conformance.fixture import BackendFixture
 
 @checks("T3")
 def a_timer_that_its_machine_cancelled_has_no_effect(fixture: BackendFixture) -> None:
-    host = HostFixture(fixture, _bell(fixture.lease / 2))
-    host.client.start("a")
-    host.client.send("a", event("1", "SET"))
-    host.work()
-    host.client.send("a", event("2", "CANCEL"))
-    host.work()
+    service = HostFixture(fixture, _bell(fixture.lease / 2))
+    service.client.start("a")
+    service.client.send("a", event("1", "SET"))
+    service.run_until_idle()
+    service.client.send("a", event("2", "CANCEL"))
+    service.run_until_idle()
     fixture.advance(fixture.lease / 2 + fixture.harness.tick)
-    host.work()
-    fixture.same(_state(host), "quiet", "the state after a timer that was cancelled")
+    service.run_until_idle()
+    fixture.require_equal(_state(service), "quiet", "the state after a timer that was cancelled")
     fixture.mark("cancelled")
-    host.close()
+    service.close()
 
 
 @checks("T4")
 def a_timer_that_its_machine_set_again_has_its_effect_at_the_new_time(fixture: BackendFixture) -> None:
-    host, quarter = HostFixture(fixture, _bell(fixture.lease / 2)), fixture.lease / 4
-    host.client.start("a")
-    host.client.send("a", event("1", "SET"))
-    host.work()
+    service, quarter = HostFixture(fixture, _bell(fixture.lease / 2)), fixture.lease / 4
+    service.client.start("a")
+    service.client.send("a", event("1", "SET"))
+    service.run_until_idle()
     fixture.advance(quarter)
-    host.client.send("a", event("2", "SET"))
-    host.work()
+    service.client.send("a", event("2", "SET"))
+    service.run_until_idle()
     fixture.advance(quarter + fixture.harness.tick)
-    host.work()
-    fixture.same(_state(host), "quiet", "the state at the old time of a timer")
+    service.run_until_idle()
+    fixture.require_equal(_state(service), "quiet", "the state at the old time of a timer")
     fixture.mark("replaced")
     fixture.advance(quarter)
-    host.work()
-    fixture.same(_state(host), "rung", "the state at the new time of a timer")
-    host.close()
+    service.run_until_idle()
+    fixture.require_equal(_state(service), "rung", "the state at the new time of a timer")
+    service.close()
 
 
 def _bell(wait: float) -> Machine[Any, Any]:
@@ -65,6 +65,6 @@ def _bell(wait: float) -> Machine[Any, Any]:
     )
 
 
-def _state(host: HostFixture) -> Any:
-    snapshot = host.client.get("a")
+def _state(service: HostFixture) -> Any:
+    snapshot = service.client.get("a")
     return None if snapshot is None else snapshot.value

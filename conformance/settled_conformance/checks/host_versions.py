@@ -13,20 +13,20 @@ def an_instance_whose_state_is_gone_waits_for_its_state(fixture: BackendFixture)
     before, without = HostFixture(fixture, _deployed("old", "kept")), HostFixture(fixture, _deployed("kept"))
     before.client.start("a")
     before.client.send("a", event("1", "GO"), message_id="1")
-    before.work()
+    before.run_until_idle()
     without.client.send("a", event("2"), message_id="2")
     without.client.send("a", event("3"), message_id="3")
-    without.fail_for_good()
+    without.run_until_dead_lettered()
     record = fixture.backend.store.load(key_of(before))
-    fixture.holds(record is not None and record.index.status == "halted", f"no operator could see it: {record}")
+    fixture.require(record is not None and record.index.status == "halted", f"no operator could see it: {record}")
     fixture.mark("unreadable")
     after = HostFixture(fixture, _deployed("kept", "old"))
-    fixture.same(after.client.redrive("a"), 2, "dead letters")
+    fixture.require_equal(after.client.redrive("a"), 2, "dead letters")
     after.client.send("a", event("4"), message_id="4")
-    after.work()
-    fixture.same(after.entries("a"), ["1", "2", "3", "4"], "taken")
-    for host in (before, without, after):
-        host.close()
+    after.run_until_idle()
+    fixture.require_equal(after.entries("a"), ["1", "2", "3", "4"], "taken")
+    for service in (before, without, after):
+        service.close()
 
 
 def _deployed(*states: str) -> HistoryMachine:

@@ -17,7 +17,7 @@ ROUNDS = 4
 @checks("D7")
 def what_a_killed_process_was_answered_is_there(fixture: BackendFixture) -> None:
     opener = fixture.harness.opener()
-    fixture.holds(opener is not None, "no opener: only a backend of kind memory may live and die with its process")
+    fixture.require(opener is not None, "no opener: only a backend of kind memory may live and die with its process")
     assert opener is not None
     source, said = random.Random(7), 0
     for _ in range(ROUNDS):
@@ -28,13 +28,15 @@ def what_a_killed_process_was_answered_is_there(fixture: BackendFixture) -> None
         try:
             stored = backend.store.load(Writer.KEY)
             version = stored.version if stored else 0
-            letters = [each.message.id for each in backend.store.dead_letters(Writer.KEY)]
+            dead_letters = [each.message.id for each in backend.store.dead_letters(Writer.KEY)]
         finally:
             backend.close()
-        fixture.holds(version >= said, f"version {said} was answered, and {version} is there after kill -9")
-        fixture.same(letters, [f"l{number}" for number in range(1, version + 1)], f"dead letters at version {version}")
+        fixture.require(version >= said, f"version {said} was answered, and {version} is there after kill -9")
+        fixture.require_equal(
+            dead_letters, [f"l{number}" for number in range(1, version + 1)], f"dead letters at version {version}"
+        )
         said = version
-    fixture.holds(said > 0, "the process was killed before it was answered even once")
+    fixture.require(said > 0, "the process was killed before it was answered even once")
     _all_messages_are_there(fixture, said)
     fixture.mark("killed")
 
@@ -45,7 +47,7 @@ def _all_messages_are_there(fixture: BackendFixture, versions: int) -> None:
     backend = opener()
     found = dict[Key, list[str]]()
     is_atomic = Capability.ATOMIC_FINISH in fixture.harness.capabilities
-    expected = (Writer.SENT, Writer.OWED) if is_atomic else (Writer.SENT,)
+    expected = (Writer.SENT, Writer.OUTBOX) if is_atomic else (Writer.SENT,)
     end = time.monotonic() + 30.0
     while any(len(found.get(key, [])) < versions for key in expected) and time.monotonic() < end:
         deliveries = backend.queue.receive(100, 0.2)
@@ -57,10 +59,10 @@ def _all_messages_are_there(fixture: BackendFixture, versions: int) -> None:
     if Capability.DEDUPLICATION not in fixture.harness.capabilities:
         came = list(dict.fromkeys(came))  # what was sent and not yet committed is sent again by the next process
     # The one that was under way when the process was killed may be there too.
-    fixture.same(came[:versions], sent, "sends that were answered, after kill -9")
+    fixture.require_equal(came[:versions], sent, "sends that were answered, after kill -9")
     if is_atomic:
-        owed = [f"o{number}" for number in range(1, versions + 1)]
-        fixture.same(found.get(Writer.OWED, []), owed, f"what {versions} commits owed, after kill -9")
+        outbox = [f"o{number}" for number in range(1, versions + 1)]
+        fixture.require_equal(found.get(Writer.OUTBOX, []), outbox, f"what {versions} commits owed, after kill -9")
 
 
 @checks("D7")
@@ -68,13 +70,17 @@ def workers_that_are_killed_lose_and_double_nothing(fixture: BackendFixture) -> 
     opener = fixture.harness.opener()
     if opener is None:
         return
-    with Workforce(opener, workers=2) as lives:
-        lives.send(instances="abc", events=12)
+    with Workforce(opener, workers=2) as workforce:
+        workforce.send(instances="abc", events=12)
         for _ in range(5):
             time.sleep(0.5)
-            lives.kill_one()
-        fixture.holds(lives.wait(instances="abc", events=12), f"not all was taken in time: {lives.taken('abc')}")
+            workforce.kill_one()
+        fixture.require(
+            workforce.wait(instances="abc", events=12), f"not all was taken in time: {workforce.taken('abc')}"
+        )
         for instance in "abc":
-            fixture.same(order_of(lives, instance), [str(number) for number in range(12)], f"taken by {instance}")
-        keys = performed(lives)
-        fixture.same(len(keys), 3 * 12, "effects that were performed, each under its own key")
+            fixture.require_equal(
+                order_of(workforce, instance), [str(number) for number in range(12)], f"taken by {instance}"
+            )
+        keys = performed(workforce)
+        fixture.require_equal(len(keys), 3 * 12, "effects that were performed, each under its own key")

@@ -16,7 +16,7 @@ def a_leased_key_is_handed_out_to_nobody_else(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2"))
     fixture.receives("1", limit=1)
     fixture.receives_nothing()
-    fixture.receives_nothing(through=fixture.another())
+    fixture.receives_nothing(through=fixture.open_handle())
     fixture.mark("held")
 
 
@@ -24,7 +24,7 @@ def a_leased_key_is_handed_out_to_nobody_else(fixture: BackendFixture) -> None:
 def a_key_that_is_partly_acknowledged_is_still_leased(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 3"))
     fixture.backend.queue.ack(fixture.receives("1", "2", limit=2)[:1])
-    fixture.receives_nothing(through=fixture.another())
+    fixture.receives_nothing(through=fixture.open_handle())
 
 
 @checks("R1")
@@ -33,7 +33,7 @@ def a_key_is_leased_to_the_last_moment(fixture: BackendFixture) -> None:
     fixture.receives("1", limit=1)
     fixture.advance(fixture.lease - fixture.harness.tick)
     if fixture.owns_time:
-        fixture.receives_nothing(through=fixture.another())
+        fixture.receives_nothing(through=fixture.open_handle())
 
 
 @checks("R1")
@@ -46,7 +46,9 @@ def two_that_receive_at_once_are_not_handed_the_same_key(fixture: BackendFixture
         return Pair(lambda: found.extend(first.queue.receive(1)), lambda: found.extend(second.queue.receive(1)))
 
     for line in each_preemption(fixture, pair):
-        fixture.same([each.message.id for each in found], ["1"], f"handed out to two at once, one paused at {line}")
+        fixture.require_equal(
+            [each.message.id for each in found], ["1"], f"handed out to two at once, one paused at {line}"
+        )
     fixture.mark("received at once")
 
 
@@ -59,7 +61,7 @@ def a_message_that_is_sent_while_another_is_acknowledged_is_kept(fixture: Backen
 
     for line in each_preemption(fixture, pair):
         found = [each.message.id for each in fixture.receive_raw(fixture.backend.backend)]
-        fixture.same(found, ["2"], f"handed out after an acknowledgement that paused at {line}")
+        fixture.require_equal(found, ["2"], f"handed out after an acknowledgement that paused at {line}")
 
 
 @checks("F7")
@@ -69,9 +71,9 @@ def two_that_send_at_once_lose_nothing(fixture: BackendFixture) -> None:
 
     for line in each_preemption(fixture, pair):
         found = [each.message.id for each in fixture.receive_raw(fixture.backend.backend)]
-        fixture.same(sorted(found), ["1", "2", "3", "4"], f"handed out after two sends, one paused at {line}")
+        fixture.require_equal(sorted(found), ["1", "2", "3", "4"], f"handed out after two sends, one paused at {line}")
         in_order = found.index("1") < found.index("2") and found.index("3") < found.index("4")
-        fixture.holds(in_order, f"handed out {found} after two sends, one paused at {line}")
+        fixture.require(in_order, f"handed out {found} after two sends, one paused at {line}")
 
 
 @checks("R2")
@@ -84,7 +86,7 @@ def a_lease_is_taken_over_when_it_is_over_and_not_earlier(fixture: BackendFixtur
         fixture.receives_nothing()
     fixture.mark("just before")
     fixture.advance(2 * tick)
-    fixture.receives("1", through=fixture.another())
+    fixture.receives("1", through=fixture.open_handle())
     fixture.mark("just after")
 
 
@@ -121,7 +123,7 @@ def a_hand_out_that_was_extended_is_as_good_as_a_fresh_one(fixture: BackendFixtu
             fixture.backend.queue.extend(held, fixture.lease)
         fixture.advance(fixture.lease * 0.6)
         fixture.backend.queue.ack(held[:1])
-        fixture.receives_nothing(through=fixture.another())
+        fixture.receives_nothing(through=fixture.open_handle())
         fixture.backend.queue.extend(held[1:], fixture.lease)
         fixture.backend.queue.ack(held[1:2])
         fixture.backend.queue.release(held[2:], fixture.lease)
@@ -129,7 +131,7 @@ def a_hand_out_that_was_extended_is_as_good_as_a_fresh_one(fixture: BackendFixtu
         fixture.advance(fixture.lease + fixture.harness.tick)
         fixture.backend.queue.ack(fixture.receives("3", "4"))
         fixture.receives_nothing()
-        fixture.renew()
+        fixture.reset()
 
 
 @checks("R2")
@@ -137,7 +139,7 @@ def a_lease_that_is_shortened_is_over_earlier(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     fixture.backend.queue.extend(fixture.receives("1"), fixture.lease / 2)
     fixture.advance(fixture.lease / 2 + fixture.harness.tick)
-    fixture.receives("1", through=fixture.another())
+    fixture.receives("1", through=fixture.open_handle())
 
 
 def taken_over(fixture: BackendFixture) -> tuple[list[Delivery], list[Delivery]]:
@@ -145,7 +147,7 @@ def taken_over(fixture: BackendFixture) -> tuple[list[Delivery], list[Delivery]]
     fixture.send(*messages("1 2"))
     old = fixture.receives("1", limit=1)
     fixture.advance(fixture.lease + fixture.harness.tick)
-    new = fixture.receives("1", limit=1, through=fixture.another())
+    new = fixture.receives("1", limit=1, through=fixture.open_handle())
     fixture.mark("stale receipt")
     return old, new
 
@@ -178,7 +180,7 @@ def a_late_extension_is_refused(fixture: BackendFixture) -> None:
         fixture.backend.queue.extend(old, fixture.lease * 10)
     except ConflictError:
         refused = True
-    fixture.holds(refused, "extending a lease that somebody else has now was not refused")
+    fixture.require(refused, "extending a lease that somebody else has now was not refused")
     fixture.advance(fixture.lease + fixture.harness.tick)
     fixture.receives("1", limit=1)
 
@@ -204,7 +206,7 @@ def _several(fixture: BackendFixture) -> tuple[list[Delivery], list[Delivery]]:
     held = fixture.receive(limit=3, least=3)
     fixture.backend.queue.release(held[1:2])
     fixture.advance(fixture.harness.tick)
-    return held, fixture.receives("1", through=fixture.another())
+    return held, fixture.receives("1", through=fixture.open_handle())
 
 
 @checks("R5")
@@ -213,7 +215,7 @@ def of_several_acknowledgements_only_the_late_one_counts_for_nothing(fixture: Ba
     fixture.backend.queue.ack([held[1], held[0], held[2]])
     fixture.advance(fixture.lease + fixture.harness.tick)
     found = fixture.receives("1")
-    fixture.same(found[0].message.key, new[0].message.key, "the key that is handed out again")
+    fixture.require_equal(found[0].message.key, new[0].message.key, "the key that is handed out again")
     fixture.receives_nothing()
 
 
@@ -226,11 +228,11 @@ def of_several_extensions_only_the_late_one_is_refused(fixture: BackendFixture) 
         fixture.backend.queue.extend([held[1], held[0], held[2]], fixture.lease)
     except ConflictError:
         refused = True
-    fixture.holds(refused, "extending a lease that was lost, among others, was not refused")
+    fixture.require(refused, "extending a lease that was lost, among others, was not refused")
     fixture.advance(fixture.lease * 0.6)
     found = fixture.receives("1")
-    fixture.same(found[0].message.key, new[0].message.key, "the key whose lease was not extended")
-    fixture.receives_nothing(through=fixture.another())
+    fixture.require_equal(found[0].message.key, new[0].message.key, "the key whose lease was not extended")
+    fixture.receives_nothing(through=fixture.open_handle())
 
 
 @checks("R2")
@@ -240,7 +242,9 @@ def several_keys_are_given_back_together(fixture: BackendFixture) -> None:
     fixture.receives_nothing()
     fixture.advance(fixture.lease / 2 + fixture.harness.tick)
     found = {each.message.key for each in fixture.receive(limit=3, least=3)}
-    fixture.same(found, {key(name) for name in "abc"}, "handed out after a pause that three keys were given together")
+    fixture.require_equal(
+        found, {key(name) for name in "abc"}, "handed out after a pause that three keys were given together"
+    )
 
 
 @checks("R2")
@@ -249,21 +253,23 @@ def a_pause_goes_on_whatever_comes_meanwhile(fixture: BackendFixture) -> None:
     held = fixture.receives("1", limit=1)
     fixture.backend.timers.schedule(timer("t", fixture.harness.now() + fixture.lease / 4))
     fixture.backend.queue.release(held, fixture.lease)
-    fixture.send(message("3"), through=fixture.another())
+    fixture.send(message("3"), through=fixture.open_handle())
     fixture.advance(fixture.lease / 2)
     fixture.receives_nothing()
     fixture.advance(fixture.lease / 2 + fixture.harness.tick)
-    fixture.same(sorted(each.message.id for each in fixture.receive(least=4)), ["1", "2", "3", "t"], "handed out")
+    fixture.require_equal(
+        sorted(each.message.id for each in fixture.receive(least=4)), ["1", "2", "3", "t"], "handed out"
+    )
 
 
 @checks("R1")
 def a_key_is_held_whoever_closes_his_handle(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2"))
     fixture.receives("1", limit=1)
-    other = fixture.another()
+    other = fixture.open_handle()
     other.queue.receive(10)
     other.close()
-    fixture.receives_nothing(through=fixture.another())
+    fixture.receives_nothing(through=fixture.open_handle())
 
 
 @checks("R5")
@@ -274,7 +280,7 @@ def a_receipt_that_was_extended_is_still_of_one_hand_out(fixture: BackendFixture
     fixture.backend.queue.extend(old, fixture.lease)
     fixture.backend.queue.extend(old, fixture.lease)
     fixture.advance(fixture.lease + fixture.harness.tick)
-    new = fixture.receives("1", limit=1, through=fixture.another())
+    new = fixture.receives("1", limit=1, through=fixture.open_handle())
     _does_nothing_late(fixture, old)
     fixture.backend.queue.extend(new, fixture.lease)
     _does_nothing_late(fixture, old)
@@ -290,7 +296,7 @@ def a_receipt_that_was_extended_and_given_back_is_good_for_nothing(fixture: Back
     fixture.backend.queue.extend(old, fixture.lease)
     fixture.backend.queue.release(old)
     fixture.advance(fixture.harness.tick)
-    fixture.receives("1", limit=1, through=fixture.another())
+    fixture.receives("1", limit=1, through=fixture.open_handle())
     _does_nothing_late(fixture, old)
     fixture.advance(fixture.lease + fixture.harness.tick)
     fixture.receives("1", "2")
@@ -304,7 +310,9 @@ def _does_nothing_late(fixture: BackendFixture, old: list[Delivery]) -> None:
         fixture.backend.queue.extend(old, fixture.lease)
     except ConflictError:
         refused = True
-    fixture.holds(refused, "extending a lease that was extended once, and that somebody else has now, was not refused")
+    fixture.require(
+        refused, "extending a lease that was extended once, and that somebody else has now, was not refused"
+    )
     fixture.receives_nothing()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from settled import Key
 from settled.durable import Capability, Write
 from settled_conformance.checks import checks
-from settled_conformance.fixture import BackendFixture, key, letter, message, stored, timer, tombstone
+from settled_conformance.fixture import BackendFixture, dead_letter, key, message, stored, timer, tombstone
 
 ALIKE = (
     *("a", "a1", "a10", "a2", "a:1", "a:10", "a/1", "a-1", "a.1", "a#1", "a|1", "a,1", "a;1", "a 1"),
@@ -33,64 +33,64 @@ def messages_whose_ids_are_alike_are_all_kept(fixture: BackendFixture) -> None:
     while len(heard) < len(ids) and (found := fixture.receive(limit=7)):
         heard += [each.message.id for each in found]
         fixture.backend.queue.ack(found)
-    fixture.same(heard, ids, "heard of messages whose ids are alike")
+    fixture.require_equal(heard, ids, "heard of messages whose ids are alike")
 
 
 @checks("X9")
 def an_acknowledgement_is_of_one_message_and_of_one_key(fixture: BackendFixture) -> None:
-    places = _places(fixture)
+    targets = _places(fixture)
     for id in ("1", "10"):
-        fixture.send_together([message(id, place, f"{id} to {place}") for place in places])
+        fixture.send_together([message(id, target, f"{id} to {target}") for target in targets])
     heard = dict[Key, list[str]]()
-    for _ in range(2 * len(places)):
+    for _ in range(2 * len(targets)):
         for delivery in (found := fixture.receive(limit=1)):
             heard.setdefault(delivery.message.key, []).append(delivery.message.body)
         fixture.backend.queue.ack(found)
-    fixture.same(heard, {place: [f"1 to {place}", f"10 to {place}"] for place in places}, "handed out")
+    fixture.require_equal(heard, {target: [f"1 to {target}", f"10 to {target}"] for target in targets}, "handed out")
     fixture.receives_nothing()
 
 
 @checks("X9")
 def records_and_dead_letters_of_keys_that_are_alike_are_kept_apart(fixture: BackendFixture) -> None:
-    for place in _places(fixture):
-        fixture.backend.store.commit(place, stored(1, _text(place)), 0, [letter("l", place, _text(place))])
+    for target in _places(fixture):
+        fixture.backend.store.commit(target, stored(1, _text(target)), 0, [dead_letter("l", target, _text(target))])
     _are_whole(fixture, _places(fixture))
 
 
 @checks("D2")
 def a_deletion_takes_nothing_from_keys_that_are_alike(fixture: BackendFixture) -> None:
-    places = _places(fixture)
-    for place in places:
-        fixture.backend.store.commit(place, stored(1, _text(place)), 0, [letter("l", place, _text(place))])
+    targets = _places(fixture)
+    for target in targets:
+        fixture.backend.store.commit(target, stored(1, _text(target)), 0, [dead_letter("l", target, _text(target))])
     for gone in (key("a"), key("a1"), key("1")):
-        if gone in places:
+        if gone in targets:
             fixture.backend.store.delete(gone, tombstone(2), 1)
-            places.remove(gone)
-    _are_whole(fixture, places)
+            targets.remove(gone)
+    _are_whole(fixture, targets)
 
 
 @checks("X6")
 def dead_letters_of_keys_that_are_alike_leave_by_themselves(fixture: BackendFixture) -> None:
-    places = _places(fixture)
-    for place in places:
-        fixture.backend.store.commit(place, stored(1, _text(place)), 0, [letter("l", place, _text(place))])
+    targets = _places(fixture)
+    for target in targets:
+        fixture.backend.store.commit(target, stored(1, _text(target)), 0, [dead_letter("l", target, _text(target))])
     fixture.backend.store.commit(key("a"), stored(2), 1, unbury=1)
-    fixture.same(
-        list(fixture.another().store.dead_letters(key("a"))), [], "dead letters of a key that has none any more"
+    fixture.require_equal(
+        list(fixture.open_handle().store.dead_letters(key("a"))), [], "dead letters of a key that has none any more"
     )
-    _are_whole(fixture, [place for place in places if place != key("a")])
+    _are_whole(fixture, [target for target in targets if target != key("a")])
 
 
-def _text(place: Key) -> str:
-    return f"of {place}".replace("\\", "/").replace('"', "'")
+def _text(target: Key) -> str:
+    return f"of {target}".replace("\\", "/").replace('"', "'")
 
 
-def _are_whole(fixture: BackendFixture, places: list[Key]) -> None:
-    other = fixture.another()
-    for place in places:
-        fixture.same(other.store.load(place), stored(1, _text(place)), f"loaded for {place}")
-        expected = [letter("l", place, _text(place))]
-        fixture.same(list(other.store.dead_letters(place)), expected, f"dead letters of {place}")
+def _are_whole(fixture: BackendFixture, targets: list[Key]) -> None:
+    other = fixture.open_handle()
+    for target in targets:
+        fixture.require_equal(other.store.load(target), stored(1, _text(target)), f"loaded for {target}")
+        expected = [dead_letter("l", target, _text(target))]
+        fixture.require_equal(list(other.store.dead_letters(target)), expected, f"dead letters of {target}")
 
 
 @checks("T2")
@@ -100,7 +100,7 @@ def timers_whose_ids_are_alike_all_fire(fixture: BackendFixture) -> None:
     for number, id in enumerate(names):
         fixture.backend.timers.schedule(timer(id, due, key(f"k{number}")))
     fixture.advance(1 + fixture.harness.tick)
-    fixture.same(sorted(fixture.drain()), sorted(names), "fired")
+    fixture.require_equal(sorted(fixture.drain()), sorted(names), "fired")
 
 
 @checks("T2", needs=Capability.CANCELLED_STAYS_AWAY)
@@ -109,10 +109,10 @@ def cancelling_a_timer_cancels_no_other_whose_id_is_alike(fixture: BackendFixtur
     due = fixture.harness.now() + fixture.lease / 2
     for number, id in enumerate(names):
         fixture.backend.timers.schedule(timer(id, due, key(f"k{number}")))
-    fixture.another().timers.cancel("a")
+    fixture.open_handle().timers.cancel("a")
     fixture.backend.finish(Write(key(), cancels=("1", "x" * 127)))
     fixture.advance(fixture.lease / 2 + fixture.harness.tick)
-    fixture.same(sorted(fixture.drain()), sorted(set(names) - {"a", "1", "x" * 127}), "fired")
+    fixture.require_equal(sorted(fixture.drain()), sorted(set(names) - {"a", "1", "x" * 127}), "fired")
 
 
 @checks("T4", needs=Capability.CANCELLED_STAYS_AWAY)
@@ -121,8 +121,8 @@ def putting_off_a_timer_puts_off_no_other_whose_id_is_alike(fixture: BackendFixt
     now, wait = fixture.harness.now(), fixture.lease / 3
     for number, id in enumerate(names):
         fixture.backend.timers.schedule(timer(id, now + wait, key(f"k{number}")))
-    fixture.another().timers.schedule(timer("a", now + 2 * wait, key("k0")))
+    fixture.open_handle().timers.schedule(timer("a", now + 2 * wait, key("k0")))
     fixture.advance(wait + fixture.harness.tick)
-    fixture.same(sorted(fixture.drain()), sorted(set(names) - {"a"}), "fired")
+    fixture.require_equal(sorted(fixture.drain()), sorted(set(names) - {"a"}), "fired")
     fixture.advance(wait)
     fixture.receives("a")

@@ -13,10 +13,10 @@ from settled.durable import Capability, Write
 from settled_conformance.checks import checks
 from settled_conformance.fixture import (
     BackendFixture,
+    dead_letter,
     ids_of,
     is_refused,
     key,
-    letter,
     message,
     stored,
     timer,
@@ -39,19 +39,19 @@ def a_thousand_messages_of_one_key_are_heard_in_order(fixture: BackendFixture) -
             fixture.backend.queue.release(found)
             fixture.advance(fixture.harness.tick)
             again = fixture.receive(limit=100, least=len(found))  # where time is real, perhaps in smaller hand-outs
-            fixture.same(ids_of(again)[: len(found)], ids_of(found)[: len(again)], "handed out again")
+            fixture.require_equal(ids_of(again)[: len(found)], ids_of(found)[: len(again)], "handed out again")
             found = again
         heard += ids_of(found)
         fixture.backend.queue.ack(found)
-    fixture.same(heard, ids, "heard")
+    fixture.require_equal(heard, ids, "heard")
     fixture.send(*(message(f"n{number}") for number in range(8)))
     fixture.receives(*(f"n{number}" for number in range(8)))
 
 
-@checks("F8", offered=HarnessFeature.AHEAD)
+@checks("F8", feature=HarnessFeature.FAST_FORWARD)
 def messages_are_heard_in_order_however_many_there_were(fixture: BackendFixture) -> None:
     for number in FAR:
-        _come_to(fixture, f"k{number}", number)
+        _fast_forward(fixture, f"k{number}", number)
         ids = [f"{number}+{each}" for each in range(5)]
         fixture.send(*(message(id, key(f"k{number}")) for id in ids))
         fixture.backend.queue.release(fixture.receives(*ids[:3], limit=3))
@@ -61,20 +61,20 @@ def messages_are_heard_in_order_however_many_there_were(fixture: BackendFixture)
         fixture.backend.queue.ack(fixture.receives(*ids[2:]))
 
 
-@checks("F9", needs=Capability.POSITIONS, offered=HarnessFeature.AHEAD)
+@checks("F9", needs=Capability.POSITIONS, feature=HarnessFeature.FAST_FORWARD)
 def positions_rise_however_many_there_were(fixture: BackendFixture) -> None:
     for number in FAR:
-        _come_to(fixture, f"k{number}", number)
+        _fast_forward(fixture, f"k{number}", number)
         fixture.send(*(message(f"{number}+{each}", key(f"k{number}")) for each in range(5)))
         for delivery in (found := fixture.receive(limit=5, least=5)):
             rises = delivery.position is not None and delivery.position.number > number
-            fixture.holds(rises, f"the position {delivery.position} behind {number} messages")
+            fixture.require(rises, f"the position {delivery.position} behind {number} messages")
         fixture.backend.queue.ack(found)
 
 
-def _come_to(fixture: BackendFixture, instance: str, number: int) -> None:
+def _fast_forward(fixture: BackendFixture, instance: str, number: int) -> None:
     fixture.commit(key(instance), 1)
-    fixture.come_to(key(instance), number)
+    fixture.fast_forward(key(instance), number)
 
 
 @checks("F6")
@@ -84,7 +84,7 @@ def a_thousand_keys_that_are_held_do_not_hold_up_another(fixture: BackendFixture
     held = fixture.receive(limit=100)
     while len(held) < count and (found := fixture.receive(limit=100)):
         held += found
-    fixture.same(
+    fixture.require_equal(
         len({each.message.key for each in held}), count, "keys that were handed out, all before them being held"
     )
     fixture.send(message("x", key("x")))
@@ -97,9 +97,11 @@ def a_thousand_keys_that_are_held_do_not_hold_up_another(fixture: BackendFixture
     while heard < count and (found := fixture.receive(limit=100)):
         heard += len(found)
         fixture.backend.queue.ack(found)
-    fixture.same(heard, count, "keys that were handed out after a pause of all of them")
+    fixture.require_equal(heard, count, "keys that were handed out after a pause of all of them")
     fixture.send(message("z", key("z")), message("2", key("k0")), message("2", key(f"k{count - 1}")))
-    fixture.same(sorted(ids_of(fixture.receive(least=3))), ["2", "2", "z"], "handed out beside keys with nothing to do")
+    fixture.require_equal(
+        sorted(ids_of(fixture.receive(least=3))), ["2", "2", "z"], "handed out beside keys with nothing to do"
+    )
 
 
 @checks("F6")
@@ -108,9 +110,9 @@ def keys_that_have_little_to_do_are_heard_beside_busy_ones(fixture: BackendFixtu
     sent, waiting = 0, {"first", "of a timer", "last"}
     fixture.send(message("first", key("a")))
     for _ in range(2):
-        for place in busy:
+        for target in busy:
             sent += 1
-            fixture.send(message(f"{sent}", place))
+            fixture.send(message(f"{sent}", target))
     fixture.backend.timers.schedule(timer("of a timer", fixture.harness.now(), key("b")))
     fixture.advance(fixture.harness.tick)
     fixture.send(message("last", key("z")))
@@ -123,7 +125,9 @@ def keys_that_have_little_to_do_are_heard_beside_busy_ones(fixture: BackendFixtu
                 fixture.send(message(f"{sent}", delivery.message.key))
         if not waiting:
             return
-    fixture.holds(False, f"three busy keys were handed out 40 times, and not {sorted(waiting)}, each alone of its key")
+    fixture.require(
+        False, f"three busy keys were handed out 40 times, and not {sorted(waiting)}, each alone of its key"
+    )
 
 
 def _climb(fixture: BackendFixture, versions: int) -> None:
@@ -136,18 +140,20 @@ def _one_wins(fixture: BackendFixture, version: int) -> None:
     store = fixture.place.handles[-1].store
     others = {0, 1, version - 1, version - 2, version - 10, version - 100, version - 256, version - 1000}
     for expected in sorted(each for each in (*others, version + 1) if each >= 0 and each != version):
-        late = partial(store.commit, key(), stored(expected + 1, "late"), expected, [letter("late")])
-        fixture.holds(is_refused(late), f"version {version} is there, and a commit that expected {expected} was taken")
+        late = partial(store.commit, key(), stored(expected + 1, "late"), expected, [dead_letter("late")])
+        fixture.require(
+            is_refused(late), f"version {version} is there, and a commit that expected {expected} was taken"
+        )
     write = Write(key(), stored(version, "late"), version - 1)
-    fixture.holds(is_refused(lambda: fixture.backend.finish(write)), f"a write over version {version - 1} was taken")
-    fixture.same(store.load(key()), stored(version), f"loaded at version {version}")
-    fixture.same(ids_of(store.dead_letters(key())), [], "dead letters of commits that were refused")
+    fixture.require(is_refused(lambda: fixture.backend.finish(write)), f"a write over version {version - 1} was taken")
+    fixture.require_equal(store.load(key()), stored(version), f"loaded at version {version}")
+    fixture.require_equal(ids_of(store.dead_letters(key())), [], "dead letters of commits that were refused")
 
 
 @checks("R6")
 def of_several_commits_past_a_thousand_one_wins(fixture: BackendFixture) -> None:
     last = fixture.many(1027, 14)
-    fixture.another()
+    fixture.open_handle()
     for version in range(1, last + 1):
         fixture.commit(key(), version)
         if version in (11, 101, 129, 258, 513, 1001, last):
@@ -156,22 +162,22 @@ def of_several_commits_past_a_thousand_one_wins(fixture: BackendFixture) -> None
 
 @checks("R4")
 def a_late_commit_past_many_versions_is_refused(fixture: BackendFixture) -> None:
-    fixture.place.contract.blame = "R4"
-    fixture.another()
+    fixture.place.contract.stale_commit_guarantee = "R4"
+    fixture.open_handle()
     _climb(fixture, fixture.many(300, 12))
     _one_wins(fixture, fixture.many(300, 12))
 
 
-@checks("R6", offered=HarnessFeature.AHEAD)
+@checks("R6", feature=HarnessFeature.FAST_FORWARD)
 def of_several_commits_one_wins_however_many_there_were(fixture: BackendFixture) -> None:
     for number in FAR:
         fixture.commit(key(), 1)
-        fixture.come_to(key(), number)
-        fixture.another()
+        fixture.fast_forward(key(), number)
+        fixture.open_handle()
         for version in range(number + 1, number + 5):
             fixture.commit(key(), version)
             _one_wins(fixture, version)
-        fixture.renew()
+        fixture.reset()
 
 
 @checks("R3")
@@ -179,9 +185,9 @@ def a_key_goes_on_counting_past_many_versions(fixture: BackendFixture) -> None:
     last = fixture.many(300, 12)
     _climb(fixture, last)
     fixture.backend.store.delete(key(), tombstone(last + 1), last)
-    other = fixture.another()
-    fixture.same(other.store.load(key()), tombstone(last + 1), f"loaded after a deletion at version {last}")
-    fixture.holds(
+    other = fixture.open_handle()
+    fixture.require_equal(other.store.load(key()), tombstone(last + 1), f"loaded after a deletion at version {last}")
+    fixture.require(
         is_refused(partial(other.store.commit, key(), stored(1), 0)), "a deleted key began again at version 1"
     )
     fixture.commit(key(), last + 2, through=other)
@@ -193,7 +199,7 @@ def many_hand_outs_are_counted_one_by_one(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     for attempt in range(1, fixture.many(260, 8) + 1):
         (held,) = fixture.receives("1")
-        fixture.same(held.attempt, attempt, "the attempt")
+        fixture.require_equal(held.attempt, attempt, "the attempt")
         fixture.backend.queue.release([held])
         fixture.advance(fixture.harness.tick)
 
@@ -201,13 +207,15 @@ def many_hand_outs_are_counted_one_by_one(fixture: BackendFixture) -> None:
 @checks("X6")
 def many_dead_letters_are_kept_in_order(fixture: BackendFixture) -> None:
     count = fixture.many(300, 12)
-    dead = [letter(f"l{number}") for number in range(1, count + 1)]
+    dead = [dead_letter(f"l{number}") for number in range(1, count + 1)]
     fixture.commit(key(), 1, bury=dead[: count // 2])
     fixture.commit(key(), 2, bury=dead[count // 2 :])
-    fixture.same(list(fixture.another().store.dead_letters(key())), dead, "dead letters")
-    fixture.backend.store.commit(key(), stored(3), 2, [letter("last")], count // 2 + 1)
-    rest = [*dead[count // 2 + 1 :], letter("last")]
-    fixture.same(list(fixture.another().store.dead_letters(key())), rest, "dead letters after half of them have left")
+    fixture.require_equal(list(fixture.open_handle().store.dead_letters(key())), dead, "dead letters")
+    fixture.backend.store.commit(key(), stored(3), 2, [dead_letter("last")], count // 2 + 1)
+    rest = [*dead[count // 2 + 1 :], dead_letter("last")]
+    fixture.require_equal(
+        list(fixture.open_handle().store.dead_letters(key())), rest, "dead letters after half of them have left"
+    )
 
 
 @checks("T2")
@@ -221,15 +229,15 @@ def many_timers_that_are_due_at_once_all_fire(fixture: BackendFixture) -> None:
     while len(heard) < count and (found := fixture.receive(limit=100)):
         heard += ids_of(found)
         fixture.backend.queue.ack(found)
-    fixture.same(sorted(heard), sorted(each.id for each in timers), "fired")
+    fixture.require_equal(sorted(heard), sorted(each.id for each in timers), "fired")
 
 
 @checks("D4")
 def all_that_a_write_owes_is_sent_however_much_it_is(fixture: BackendFixture) -> None:
     ids = [f"o{number}" for number in range(fixture.many(260, 12))]
-    fixture.another().finish(Write(key(), stored(1), 0, sends=tuple(message(id, key("b")) for id in ids)))
+    fixture.open_handle().finish(Write(key(), stored(1), 0, sends=tuple(message(id, key("b")) for id in ids)))
     heard = list[str]()
     while len(heard) < len(ids) and (found := fixture.receive(limit=100)):
         heard += ids_of(found)
         fixture.backend.queue.ack(found)
-    fixture.same(heard, ids, "handed out of what one write sent")
+    fixture.require_equal(heard, ids, "handed out of what one write sent")

@@ -26,7 +26,7 @@ def one_sender_is_heard_in_order_beyond_the_first_digit(fixture: BackendFixture)
 
 @checks("F1")
 def two_senders_one_after_the_other_are_heard_so(fixture: BackendFixture) -> None:
-    first, second = fixture.backend, fixture.another()
+    first, second = fixture.backend, fixture.open_handle()
     for number in range(6):
         fixture.send(message(str(number)), through=(first, second)[number % 2])
     fixture.receives(*"012345")
@@ -45,7 +45,7 @@ def a_batch_comes_again_in_the_same_order(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 3"))
     fixture.backend.queue.release(fixture.receives("1", "2", "3"))
     fixture.advance(fixture.harness.tick)
-    fixture.receives("1", "2", "3", through=fixture.another())
+    fixture.receives("1", "2", "3", through=fixture.open_handle())
     fixture.advance(fixture.lease + fixture.harness.tick)
     fixture.receives("1", "2", "3")
     fixture.mark("redelivered")
@@ -120,7 +120,7 @@ def what_stands_behind_an_acknowledged_batch_is_kept(fixture: BackendFixture) ->
 def a_message_sent_during_a_lease_comes_after_it(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     held = fixture.receives("1")
-    fixture.send(message("2"), through=fixture.another())
+    fixture.send(message("2"), through=fixture.open_handle())
     fixture.receives_nothing()
     fixture.backend.queue.ack(held)
     fixture.receives("2")
@@ -152,7 +152,7 @@ def a_parked_key_does_not_hold_up_another(fixture: BackendFixture) -> None:
     fixture.backend.queue.release(fixture.receives("1", limit=1), fixture.lease)
     fixture.send(message("x", key("b")))
     fixture.backend.queue.ack(fixture.receives("x"))
-    fixture.send(message("y", key("c")), through=fixture.another())
+    fixture.send(message("y", key("c")), through=fixture.open_handle())
     fixture.receives("y")
 
 
@@ -169,7 +169,7 @@ def a_failing_key_does_not_hold_up_another(fixture: BackendFixture) -> None:
                 fixture.advance(fixture.harness.tick)
             else:
                 fixture.backend.queue.ack([delivery])
-    fixture.same(seen, {"1", "x0", "x1", "x2"}, "heard beside a key that always fails")
+    fixture.require_equal(seen, {"1", "x0", "x1", "x2"}, "heard beside a key that always fails")
 
 
 @checks("F6")
@@ -180,7 +180,7 @@ def a_long_backlog_does_not_starve_the_others(fixture: BackendFixture) -> None:
         fixture.backend.queue.ack(found)
         if any(delivery.message.id == "x" for delivery in found):
             return
-    fixture.holds(False, "a key with 20 messages was handed out 6 times before a key with one")
+    fixture.require(False, "a key with 20 messages was handed out 6 times before a key with one")
 
 
 @checks("F7")
@@ -205,7 +205,7 @@ def a_long_line_is_heard_in_order(fixture: BackendFixture) -> None:
     ids = [f"m{number}" for number in range(1, 124)]
     for start in range(0, len(ids), 7):
         fixture.backend.queue.send([message(id) for id in ids[start : start + 7]])
-    fixture.same(fixture.drain(), ids, "heard")
+    fixture.require_equal(fixture.drain(), ids, "heard")
     fixture.mark("a long line")
 
 
@@ -213,23 +213,23 @@ def a_long_line_is_heard_in_order(fixture: BackendFixture) -> None:
 def odd_keys_and_ids_are_kept_apart(fixture: BackendFixture) -> None:
     instances = ["A", "A:1", "a", "A/1", "A%2F1", "é", "e\u0301", "🙂", "x" * 200, "x" * 199 + "y", "a b", "A:1:2"]
     keys = [Key(machine, instance) for machine in ("m", "m/A", "M") for instance in instances]
-    for place in keys:
-        fixture.send(*(message(id, place) for id in ("1", "1:1", "i" * 150, "🙂")))
-    for place in keys:
-        fixture.backend.store.commit(place, _named(place), 0)
+    for target in keys:
+        fixture.send(*(message(id, target) for id in ("1", "1:1", "i" * 150, "🙂")))
+    for target in keys:
+        fixture.backend.store.commit(target, _named(target), 0)
     heard = dict[Key, list[str]]()
     while found := fixture.receive(limit=10):
         for delivery in found:
             heard.setdefault(delivery.message.key, []).append(delivery.message.id)
         fixture.backend.queue.ack(found)
-    fixture.same(heard, {place: ["1", "1:1", "i" * 150, "🙂"] for place in keys}, "heard")
-    for place in keys:
-        fixture.same(fixture.backend.store.load(place), _named(place), f"loaded for {place}")
+    fixture.require_equal(heard, {target: ["1", "1:1", "i" * 150, "🙂"] for target in keys}, "heard")
+    for target in keys:
+        fixture.require_equal(fixture.backend.store.load(target), _named(target), f"loaded for {target}")
     fixture.mark("odd keys")
 
 
-def _named(place: Key) -> Stored:
-    return stored(1, str(place))
+def _named(target: Key) -> Stored:
+    return stored(1, str(target))
 
 
 @checks("F9", needs=Capability.POSITIONS)
@@ -238,8 +238,10 @@ def a_position_stays_through_every_hand_out(fixture: BackendFixture) -> None:
     first = fixture.receives("1", "2", "3", limit=3)
     fixture.backend.queue.release(first)
     fixture.advance(fixture.harness.tick)
-    again = fixture.receives("1", "2", "3", limit=3, through=fixture.another())
-    fixture.same([each.position for each in again], [each.position for each in first], "positions of a second hand-out")
+    again = fixture.receives("1", "2", "3", limit=3, through=fixture.open_handle())
+    fixture.require_equal(
+        [each.position for each in again], [each.position for each in first], "positions of a second hand-out"
+    )
     fixture.mark("numbered")
 
 
@@ -251,6 +253,6 @@ def positions_go_on_where_the_queue_was_empty_and_the_instance_deleted(fixture: 
     fixture.backend.store.delete(key(), tombstone(2), 1)
     fixture.advance(3 * fixture.lease)
     fixture.mark("drained")
-    later = fixture.another()
+    later = fixture.open_handle()
     fixture.send(*messages("3 4"), through=later)
     fixture.receives("3", "4", limit=2, through=later)

@@ -26,43 +26,49 @@ def _pages(
     """All pages, one after the other; the first that is empty is behind the last."""
     found = list[Key]()
     while page := [each for each, _ in fixture.backend.store.scan(machine, after, limit, status)]:
-        fixture.holds(len(page) <= limit, f"a page of {len(page)} where {limit} were asked for")
+        fixture.require(len(page) <= limit, f"a page of {len(page)} where {limit} were asked for")
         found, after = [*found, *page], page[-1]
     return found
 
 
 @checks("C1", needs=Capability.SCAN)
 def filters_and_limits_go_together(fixture: BackendFixture) -> None:
-    places = dict[Key, str]()
+    targets = dict[Key, str]()
     for name in ("m", "m1", "M", "m%", "m_", "n"):
         for number in range(fixture.many(11, 5)):
-            place = Key(name, f"i{number}")
-            places[place] = STATUSES[number % 3] if name != "n" else "done"
-            fixture.backend.store.commit(place, _with(places[place]), 0)
+            target = Key(name, f"i{number}")
+            targets[target] = STATUSES[number % 3] if name != "n" else "done"
+            fixture.backend.store.commit(target, _with(targets[target]), 0)
     for machine in (None, "m", "m1", "M", "m%", "m_", "n", "o", "i"):
         for status in (None, *STATUSES, "Done", "act"):
             expected = sorted(
-                place for place, its in places.items() if machine in (None, place.machine) and status in (None, its)
+                target for target, its in targets.items() if machine in (None, target.machine) and status in (None, its)
             )
             for limit in (2, 100) if fixture.harness.is_quick else (3,):
                 what = f"listed of the machine {machine} with the status {status} in pages of {limit}"
-                fixture.same(_pages(fixture, machine, status, limit), expected, what)
-    expected = sorted(place for place in places if place.machine == "m")
+                fixture.require_equal(_pages(fixture, machine, status, limit), expected, what)
+    expected = sorted(target for target in targets if target.machine == "m")
     for behind in (Key("m", "i10"), Key("m", "i1/"), Key("m", "i1z")):
-        rest = [place for place in expected if place > behind]
-        fixture.same(_pages(fixture, "m", after=behind), rest, f"listed of the machine m behind {behind}")
-    fixture.same(_pages(fixture, "m", after=Key("l", "z")), expected, "listed of the machine m behind another machine")
-    fixture.same(_pages(fixture, "m", "active", 1), [p for p in expected if places[p] == "active"], "listed one by one")
-    fixture.same(_pages(fixture, "m", after=Key("n", "a")), [], "listed of the machine m behind another machine")
+        rest = [target for target in expected if target > behind]
+        fixture.require_equal(_pages(fixture, "m", after=behind), rest, f"listed of the machine m behind {behind}")
+    fixture.require_equal(
+        _pages(fixture, "m", after=Key("l", "z")), expected, "listed of the machine m behind another machine"
+    )
+    fixture.require_equal(
+        _pages(fixture, "m", "active", 1), [p for p in expected if targets[p] == "active"], "listed one by one"
+    )
+    fixture.require_equal(
+        _pages(fixture, "m", after=Key("n", "a")), [], "listed of the machine m behind another machine"
+    )
 
 
 @checks("C1", needs=Capability.SCAN)
 def what_comes_and_goes_between_pages_moves_nothing_else(fixture: BackendFixture) -> None:
-    store, places = fixture.backend.store, [key(f"{number:02}") for number in range(0, 40, 2)]
-    for place in places:
-        store.commit(place, _with("active"), 0)
+    store, targets = fixture.backend.store, [key(f"{number:02}") for number in range(0, 40, 2)]
+    for target in targets:
+        store.commit(target, _with("active"), 0)
     found, after = list[Key](), None
-    while page := [each for each, _ in fixture.another().store.scan("m", after, 4, "active")]:
+    while page := [each for each, _ in fixture.open_handle().store.scan("m", after, 4, "active")]:
         found, after = [*found, *page], page[-1]
         first = page[0]
         store.delete(first, tombstone(2), 1)
@@ -70,7 +76,7 @@ def what_comes_and_goes_between_pages_moves_nothing_else(fixture: BackendFixture
             store.delete(after, tombstone(2), 1)
             store.commit(page[1], _with("done", 2), 1)
         store.commit(Key("m", f"{first.instance}!"), _with("active"), 0)  # before the place where the next page begins
-    fixture.same(found, places, "listed in pages while others came and went")
+    fixture.require_equal(found, targets, "listed in pages while others came and went")
 
 
 @checks("C1", needs=Capability.SCAN)
@@ -85,31 +91,31 @@ def what_comes_and_goes_behind_a_page_is_seen(fixture: BackendFixture) -> None:
     store.delete(key("07"), tombstone(2), 1)
     store.commit(key("07"), _with("active", 3), 2)
     expected = [key(name) for name in ("04", "04!", "07", "08", "09", "10", "11")]
-    fixture.same(_pages(fixture, "m", "active", after=last), expected, "listed behind a page")
-    fixture.same(_pages(fixture, None, "done"), [key("06")], "listed with a status that was changed")
-    listed = {each: found.version for each, found in fixture.another().store.scan("m", None, 100)}
-    fixture.same((listed[key("06")], listed[key("07")]), (2, 3), "the versions that are listed")
+    fixture.require_equal(_pages(fixture, "m", "active", after=last), expected, "listed behind a page")
+    fixture.require_equal(_pages(fixture, None, "done"), [key("06")], "listed with a status that was changed")
+    listed = {each: found.version for each, found in fixture.open_handle().store.scan("m", None, 100)}
+    fixture.require_equal((listed[key("06")], listed[key("07")]), (2, 3), "the versions that are listed")
 
 
 @checks("C1", needs=Capability.SCAN)
 def long_lists_and_long_gaps_are_listed(fixture: BackendFixture) -> None:
     store, count = fixture.backend.store, fixture.many(260, 24)
-    places = [key(f"{number:04}") for number in range(count)]
-    for place in places:
-        store.commit(place, _with("active"), 0)
-    fixture.same([each for each, _ in store.scan("m", None, count)], places, "listed at once")
-    fixture.same(len(store.scan("m")), min(count, 100), "how many are listed where nobody says how many")
-    for place in places[2:-1]:
-        store.delete(place, tombstone(2), 1)
-    rest = [*places[:2], places[-1]]
-    fixture.same(_pages(fixture, "m", limit=2), rest, "listed beside many that were deleted")
-    fixture.same(_pages(fixture, None, "active", limit=1), rest, "listed beside many that were deleted")
+    targets = [key(f"{number:04}") for number in range(count)]
+    for target in targets:
+        store.commit(target, _with("active"), 0)
+    fixture.require_equal([each for each, _ in store.scan("m", None, count)], targets, "listed at once")
+    fixture.require_equal(len(store.scan("m")), min(count, 100), "how many are listed where nobody says how many")
+    for target in targets[2:-1]:
+        store.delete(target, tombstone(2), 1)
+    rest = [*targets[:2], targets[-1]]
+    fixture.require_equal(_pages(fixture, "m", limit=2), rest, "listed beside many that were deleted")
+    fixture.require_equal(_pages(fixture, None, "active", limit=1), rest, "listed beside many that were deleted")
 
 
 @checks("C1", needs=Capability.SCAN)
 def keys_are_listed_in_the_order_of_their_characters(fixture: BackendFixture) -> None:
     names = ("A", "B", "Z", "a", "a ", "a!", "a/", "a0", "a10", "a2", "aa", "b", "z", "é", "\uff5e", "🙂", "𝄞")
-    places = [Key(machine, name) for machine in ("m", "m!", "m/", "n") for name in names]
-    for place in reversed(places):
-        fixture.backend.store.commit(place, _with("active"), 0)
-    fixture.same(_pages(fixture, limit=5), sorted(places), "listed")
+    targets = [Key(machine, name) for machine in ("m", "m!", "m/", "n") for name in names]
+    for target in reversed(targets):
+        fixture.backend.store.commit(target, _with("active"), 0)
+    fixture.require_equal(_pages(fixture, limit=5), sorted(targets), "listed")

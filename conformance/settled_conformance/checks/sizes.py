@@ -10,7 +10,7 @@ from itertools import count
 
 from settled.durable import DeadLetter, Index, Stored, Timer
 from settled_conformance.checks import checks
-from settled_conformance.fixture import BackendFixture, key, letter, message, stored
+from settled_conformance.fixture import BackendFixture, dead_letter, key, message, stored
 
 SIZES = (65_536, 65_537, 150_001, 262_145, 2**20, 2**20 + 1, 2**21 + 1)
 """Sizes at which a vendor, a column or a buffer ends, and just past them."""
@@ -62,22 +62,24 @@ def a_record_of_any_size_comes_back_whole_or_is_refused(fixture: BackendFixture)
         mine = key(f"k{number}")
         written = Stored(1, text, Index("active"))
         if fixture.fits(partial(fixture.backend.store.commit, mine, written, 0)):
-            found = fixture.another().store.load(mine)
+            found = fixture.open_handle().store.load(mine)
             _is_whole(fixture, found.body if found else "", text, "a record")
         else:
-            fixture.same(fixture.another().store.load(mine), None, "loaded after TooLarge")
+            fixture.require_equal(fixture.open_handle().store.load(mine), None, "loaded after TooLarge")
 
 
 @checks("D6")
 def a_dead_letter_of_any_size_comes_back_whole_or_is_refused(fixture: BackendFixture) -> None:
     for number, text in enumerate(_texts(fixture)):
         mine = key(f"k{number}")
-        dead = letter("l", mine, text)
+        dead = dead_letter("l", mine, text)
         if fixture.fits(partial(fixture.backend.store.commit, mine, stored(1), 0, [dead])):
-            (found,) = fixture.another().store.dead_letters(mine)
+            (found,) = fixture.open_handle().store.dead_letters(mine)
             _is_whole(fixture, found.message.body, text, "a dead letter")
         else:
-            fixture.same(list(fixture.another().store.dead_letters(mine)), [], "dead letters after TooLarge")
+            fixture.require_equal(
+                list(fixture.open_handle().store.dead_letters(mine)), [], "dead letters after TooLarge"
+            )
 
 
 @checks("D6")
@@ -86,7 +88,7 @@ def what_a_dead_letter_tells_comes_back_whole_or_is_refused(fixture: BackendFixt
         mine, text = key(f"k{size}"), _various(size)
         dead = DeadLetter(message("l", mine), text[: size // 2], 11.25, text)
         if fixture.fits(partial(fixture.backend.store.commit, mine, stored(1), 0, [dead])):
-            (found,) = fixture.another().store.dead_letters(mine)
+            (found,) = fixture.open_handle().store.dead_letters(mine)
             _is_whole(fixture, found.reason, dead.reason, "the reason of a dead letter")
             _is_whole(fixture, found.detail, text, "the detail of a dead letter")
 
@@ -99,4 +101,6 @@ def _texts(fixture: BackendFixture) -> list[str]:
 def _is_whole(fixture: BackendFixture, found: str, text: str, what: str) -> None:
     if found != text:
         at = next((at for at, each, other in zip(count(), found, text, strict=False) if each != other), len(found))
-        fixture.holds(False, f"{what} of {len(text):,} characters has {len(found):,}, and differs from place {at:,} on")
+        fixture.require(
+            False, f"{what} of {len(text):,} characters has {len(found):,}, and differs from place {at:,} on"
+        )

@@ -8,7 +8,7 @@ from settled import Key
 from settled.durable import Capability, Timer, Write
 from settled_conformance.checks import checks
 from settled_conformance.fixture import BackendFixture, key, message, stored, timer
-from settled_conformance.interruption import interrupted
+from settled_conformance.interruption import each_interruption
 
 
 @checks("T1")
@@ -38,12 +38,12 @@ def a_timer_of_a_write_is_not_early(fixture: BackendFixture) -> None:
 @checks("T2")
 def a_timer_fires_whoever_scheduled_it(fixture: BackendFixture) -> None:
     now, wait = fixture.harness.now(), fixture.lease / 3
-    fixture.another().timers.schedule(timer("far", now + 2 * wait))
-    fixture.another().timers.schedule(timer("near", now + wait))
-    fixture.another().timers.schedule(timer("past", now - 5))
+    fixture.open_handle().timers.schedule(timer("far", now + 2 * wait))
+    fixture.open_handle().timers.schedule(timer("near", now + wait))
+    fixture.open_handle().timers.schedule(timer("past", now - 5))
     fixture.backend.queue.ack(fixture.receives("past"))
     fixture.advance(wait + fixture.harness.tick)
-    fixture.backend.queue.ack(fixture.receives("near", through=fixture.another()))
+    fixture.backend.queue.ack(fixture.receives("near", through=fixture.open_handle()))
     fixture.advance(wait)
     fixture.receives("far")
     fixture.mark("fired")
@@ -52,16 +52,16 @@ def a_timer_fires_whoever_scheduled_it(fixture: BackendFixture) -> None:
 @checks("T2")
 def a_timer_of_a_write_fires(fixture: BackendFixture) -> None:
     timers = (timer("t", fixture.harness.now() + 1), timer("u", fixture.harness.now() + 2, key("b")))
-    fixture.another().finish(Write(key(), stored(1), 0, timers=timers))
+    fixture.open_handle().finish(Write(key(), stored(1), 0, timers=timers))
     fixture.advance(2 + fixture.harness.tick)
-    fixture.same(sorted(fixture.drain()), ["t", "u"], "fired")
+    fixture.require_equal(sorted(fixture.drain()), ["t", "u"], "fired")
 
 
 @checks("T2")
 def a_timer_that_nobody_took_comes_again(fixture: BackendFixture) -> None:
     fixture.backend.timers.schedule(timer("t", fixture.harness.now() + 1))
     fixture.advance(1 + fixture.harness.tick)
-    fixture.receives("t", through=fixture.another())
+    fixture.receives("t", through=fixture.open_handle())
     fixture.advance(fixture.lease + fixture.harness.tick)
     fixture.receives("t")
 
@@ -84,21 +84,23 @@ def timers_of_many_keys_all_fire(fixture: BackendFixture) -> None:
     for number, id in enumerate(ids):
         fixture.backend.timers.schedule(timer(id, due + number % 3 * fixture.harness.tick, key(f"k{number}")))
     fixture.advance(1 + 3 * fixture.harness.tick)
-    fixture.same(sorted(fixture.drain()), ids, "fired")
+    fixture.require_equal(sorted(fixture.drain()), ids, "fired")
 
 
 @checks("T2")
 def a_timer_survives_an_interruption(fixture: BackendFixture) -> None:
     def arrange() -> Callable[[], object]:
-        fixture.another().backend.timers.schedule(timer("t", fixture.harness.now() + 1))
+        fixture.open_handle().backend.timers.schedule(timer("t", fixture.harness.now() + 1))
         fixture.advance(1 + fixture.harness.tick)
-        handle = fixture.another().backend
+        handle = fixture.open_handle().backend
         return lambda: handle.queue.receive(10)
 
-    for trip in interrupted(fixture, arrange):
+    for round_trip in each_interruption(fixture, arrange):
         fixture.advance(fixture.lease + fixture.harness.tick)
-        found = [each.message.id for each in fixture.receive_raw(fixture.another().backend)]
-        fixture.same(list(dict.fromkeys(found)), ["t"], f"handed out, at least once, after an interruption at {trip}")
+        found = [each.message.id for each in fixture.receive_raw(fixture.open_handle().backend)]
+        fixture.require_equal(
+            list(dict.fromkeys(found)), ["t"], f"handed out, at least once, after an interruption at {round_trip}"
+        )
 
 
 @checks("T3")
@@ -114,10 +116,10 @@ def a_timer_that_was_cancelled_does_not_fire(fixture: BackendFixture) -> None:
     now, wait = fixture.harness.now(), fixture.lease / 2
     for id in ("a", "b", "c"):
         fixture.backend.timers.schedule(timer(id, now + wait, key(id)))
-    fixture.another().timers.cancel("a")
+    fixture.open_handle().timers.cancel("a")
     fixture.backend.finish(Write(key(), cancels=("b",)))
     fixture.advance(wait + fixture.harness.tick)
-    fixture.same(fixture.drain(), ["c"], "fired")
+    fixture.require_equal(fixture.drain(), ["c"], "fired")
 
 
 @checks("T3", needs=Capability.CANCELLED_STAYS_AWAY)
@@ -136,7 +138,7 @@ def a_timer_may_be_scheduled_again_after_it_was_cancelled(fixture: BackendFixtur
 def a_timer_that_was_put_off_fires_later(fixture: BackendFixture) -> None:
     now, wait = fixture.harness.now(), fixture.lease / 3
     fixture.backend.timers.schedule(timer("t", now + wait))
-    fixture.another().timers.schedule(timer("t", now + 2 * wait))
+    fixture.open_handle().timers.schedule(timer("t", now + 2 * wait))
     fixture.advance(wait + fixture.harness.tick)
     fixture.receives_nothing()
     fixture.advance(wait)
@@ -161,7 +163,7 @@ def a_timer_in_the_place_of_another_has_nothing_of_it(fixture: BackendFixture) -
     old = ("a", "old", '{"old":1}')
     news = [("b", *old[1:]), ("a", "new", old[2]), (*old[:2], '{"new":2}'), ("b", "new", '{"new":2}')]
     for through in (_scheduled, _written):
-        fixture.renew()
+        fixture.reset()
         for former, later in ((1, 2), (2, 1), (1, 1)):
             for number, parts in enumerate(news):
                 _replaced(fixture, through, f"t{number} {former} {later}", (old, former), (parts, later))
@@ -171,7 +173,7 @@ Parts = tuple[str, str, str]
 
 
 def _scheduled(fixture: BackendFixture, timer: Timer) -> None:
-    fixture.another().timers.schedule(timer)
+    fixture.open_handle().timers.schedule(timer)
 
 
 def _written(fixture: BackendFixture, timer: Timer) -> None:
@@ -199,15 +201,17 @@ def _replaced(
             # Where time is real, another proof asks whether timers are early (T1): here only which one it is counts.
             late = not fixture.owns_time or fixture.harness.now() >= timers[1].due - fixture.harness.tick
             if each.message != timers[1].message or not late:
-                fixture.holds(
+                fixture.require(
                     not _stays_away(fixture), f"handed out {each.message}, in whose place {timers[1]} was put"
                 )
                 continue
             heard.append((each.message.key.instance, each.message.id, each.message.body))
         fixture.advance(wait + fixture.harness.tick)
     mine = timers[1].message
-    fixture.same(heard[:1], [(mine.key.instance, mine.id, mine.body)], "handed out of a timer in another's place")
-    fixture.holds(len(heard) == 1 or not _stays_away(fixture), f"a timer in another's place fired {len(heard)} times")
+    fixture.require_equal(
+        heard[:1], [(mine.key.instance, mine.id, mine.body)], "handed out of a timer in another's place"
+    )
+    fixture.require(len(heard) == 1 or not _stays_away(fixture), f"a timer in another's place fired {len(heard)} times")
 
 
 def _stays_away(fixture: BackendFixture) -> bool:

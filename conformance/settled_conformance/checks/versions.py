@@ -34,32 +34,32 @@ def _reminder(delay: float, version: str | None = None, **logic: Any) -> Machine
     return setup(actions={"hear": heard}, **logic).machine({**config, "version": version} if version else config)
 
 
-def _value(host: HostFixture) -> Any:
-    found = host.client.get("a")
+def _value(service: HostFixture) -> Any:
+    found = service.client.get("a")
     return found and found.value
 
 
 @checks("T6")
 def a_timer_that_comes_early_is_put_off(fixture: BackendFixture) -> None:
-    host = HostFixture(fixture, _reminder(20 * fixture.lease))
-    host.client.start("a")
-    host.work()
-    stored = fixture.backend.store.load(key_of(host))
+    service = HostFixture(fixture, _reminder(20 * fixture.lease))
+    service.client.start("a")
+    service.run_until_idle()
+    stored = fixture.backend.store.load(key_of(service))
     assert stored is not None
     (token,) = _tokens(stored.body)
     # As a vendor would that is wrong: what was scheduled comes now, and will not come again.
-    fixture.backend.timers.schedule(Timer(token, timer_message(key_of(host), token), fixture.harness.now()))
+    fixture.backend.timers.schedule(Timer(token, timer_message(key_of(service), token), fixture.harness.now()))
     fixture.advance(fixture.harness.tick)
-    host.client.send("a", event("1"))
-    host.work()
+    service.client.send("a", event("1"))
+    service.run_until_idle()
     fixture.mark("early")
-    fixture.same(_value(host), "waiting", "the state after a timer that came early")
-    found = host.client.get("a")
-    fixture.same(found and found.context["heard"], 1, "events taken behind a timer that came early")
+    fixture.require_equal(_value(service), "waiting", "the state after a timer that came early")
+    found = service.client.get("a")
+    fixture.require_equal(found and found.context["heard"], 1, "events taken behind a timer that came early")
     fixture.advance(20 * fixture.lease + 2 * fixture.harness.tick)
-    host.work()
-    fixture.same(_value(host), "reminded", "the state after its time")
-    host.close()
+    service.run_until_idle()
+    fixture.require_equal(_value(service), "reminded", "the state after its time")
+    service.close()
 
 
 def _tokens(body: str) -> list[str]:
@@ -74,18 +74,22 @@ def an_older_host_leaves_what_a_newer_one_has_migrated(fixture: BackendFixture) 
     old = HostFixture(fixture, _reminder(DAY, "1"))
     new = HostFixture(fixture, _reminder(DAY, "2", migrations={"1": cents}))
     old.client.start("a")
-    old.work()
+    old.run_until_idle()
     for _ in range(3):
         old.client.send("a", event("E"))
-        new.work()
+        new.run_until_idle()
         old.client.send("a", event("E"))
         old.host.handle(fixture.receive())
         fixture.advance(fixture.lease)
-        new.work()
+        new.run_until_idle()
     fixture.mark("unknown version")
     found = new.client.get("a")
-    fixture.same(found and dict(found.context), {"heard": 6, "price": 1000}, "the context after both had their turns")
-    fixture.same(list(fixture.another().store.dead_letters(key_of(new))), [], "set aside by the older host")
+    fixture.require_equal(
+        found and dict(found.context), {"heard": 6, "price": 1000}, "the context after both had their turns"
+    )
+    fixture.require_equal(
+        list(fixture.open_handle().store.dead_letters(key_of(new))), [], "set aside by the older host"
+    )
     old.close()
     new.close()
 
@@ -94,13 +98,13 @@ def an_older_host_leaves_what_a_newer_one_has_migrated(fixture: BackendFixture) 
 def a_delay_that_a_deploy_has_changed_is_armed_again(fixture: BackendFixture) -> None:
     old, new = HostFixture(fixture, _reminder(5 * fixture.lease)), HostFixture(fixture, _reminder(9 * fixture.lease))
     old.client.start("a")
-    old.work()
+    old.run_until_idle()
     fixture.advance(5 * fixture.lease + 2 * fixture.harness.tick)
-    new.work()
-    fixture.same(_value(new), "waiting", "the state when the old delay is over")
+    new.run_until_idle()
+    fixture.require_equal(_value(new), "waiting", "the state when the old delay is over")
     fixture.mark("changed delay")
     fixture.advance(9 * fixture.lease + 2 * fixture.harness.tick)
-    new.work()
-    fixture.same(_value(new), "reminded", "the state when the new delay is over")
+    new.run_until_idle()
+    fixture.require_equal(_value(new), "reminded", "the state when the new delay is over")
     old.close()
     new.close()

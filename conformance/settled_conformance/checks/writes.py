@@ -9,41 +9,49 @@ from attrs import evolve
 from settled import ConflictError, OutcomeUnknownError
 from settled.durable import Capability, Finished, Write
 from settled_conformance.checks import checks
-from settled_conformance.fixture import BackendFixture, ids_of, key, letter, message, stored, timer, version_of
-from settled_conformance.interruption import interrupted
+from settled_conformance.fixture import BackendFixture, dead_letter, ids_of, key, message, stored, timer, version_of
+from settled_conformance.interruption import each_interruption
 
 
 def _write_with_debts(fixture: BackendFixture) -> Callable[[], object]:
     """A write that commits, sends, sets aside, and acknowledges; still to be made."""
-    handle = fixture.another().backend
+    handle = fixture.open_handle().backend
     handle.queue.send([message("head")])
     held = tuple(fixture.receive_raw(handle))
-    write = Write(key(), stored(1), 0, (letter("1"),), sends=(message("x", key("b")),), acks=held)
+    write = Write(key(), stored(1), 0, (dead_letter("1"),), sends=(message("x", key("b")),), acks=held)
     return lambda: handle.finish(write)
 
 
 @checks("R9", needs=Capability.ATOMIC_FINISH)
 def a_write_that_is_interrupted_has_happened_or_not(fixture: BackendFixture) -> None:
-    for trip in interrupted(fixture, lambda: _write_with_debts(fixture)):
-        fresh = fixture.another().backend
-        version, letters = version_of(fresh.store.load(key())), len(fresh.store.dead_letters(key()))
+    for round_trip in each_interruption(fixture, lambda: _write_with_debts(fixture)):
+        fresh = fixture.open_handle().backend
+        version, dead_letters = version_of(fresh.store.load(key())), len(fresh.store.dead_letters(key()))
         fixture.advance(fixture.lease + fixture.harness.tick)
         found = [each.message.id for each in fixture.receive_raw(fresh)]
         expected = (1, 1, ["x"]) if version else (0, 0, ["head"])
         state = "the version, the number of dead letters and what is handed out"
-        fixture.same((version, letters, found), expected, f"{state}, after an interruption at {trip}")
+        fixture.require_equal(
+            (version, dead_letters, found), expected, f"{state}, after an interruption at {round_trip}"
+        )
 
 
 @checks("R6", needs=Capability.JOINT_FINISH)
 def of_several_writes_the_late_one_is_refused_and_leaves_no_trace(fixture: BackendFixture) -> None:
     finished = _three_writes(fixture)
-    fixture.same(set(finished.refused), {key("b")}, "which of three writes were refused, where the second was late")
+    fixture.require_equal(
+        set(finished.refused), {key("b")}, "which of three writes were refused, where the second was late"
+    )
     late = finished.refused.get(key("b"))
-    fixture.holds(
+    fixture.require(
         isinstance(late, ConflictError), f"a late write among others was refused with {late!r}, not a Conflict"
     )
-    fixture.same(version_of(fixture.another().store.load(key("b"))), 1, "the version that a late write found")
-    fixture.same(ids_of(fixture.another().store.dead_letters(key("b"))), [], "dead letters of a late write")
+    fixture.require_equal(
+        version_of(fixture.open_handle().store.load(key("b"))), 1, "the version that a late write found"
+    )
+    fixture.require_equal(
+        ids_of(fixture.open_handle().store.dead_letters(key("b"))), [], "dead letters of a late write"
+    )
     fixture.mark("conflict")
 
 
@@ -51,14 +59,14 @@ def of_several_writes_the_late_one_is_refused_and_leaves_no_trace(fixture: Backe
 def of_several_writes_each_is_done_or_refused_by_itself(fixture: BackendFixture) -> None:
     finished = _three_writes(fixture)
     for name in ("a", "c"):
-        fixture.same(
-            version_of(fixture.another().store.load(key(name))), 1, f"the version of {name}, beside one refused"
+        fixture.require_equal(
+            version_of(fixture.open_handle().store.load(key(name))), 1, f"the version of {name}, beside one refused"
         )
     found = [each.message.id for each in (*finished.deliveries, *fixture.receive(), *fixture.receive())]
-    fixture.same(sorted(found), ["to a", "to c"], "handed out with and after three writes")
+    fixture.require_equal(sorted(found), ["to a", "to c"], "handed out with and after three writes")
     fixture.advance(fixture.lease + fixture.harness.tick)
-    again = [each.message.id for _ in range(3) for each in fixture.receive_raw(fixture.another().backend)]
-    fixture.holds("b1" in again, "the message of a write that was refused among others was acknowledged")
+    again = [each.message.id for _ in range(3) for each in fixture.receive_raw(fixture.open_handle().backend)]
+    fixture.require("b1" in again, "the message of a write that was refused among others was acknowledged")
     fixture.mark("commit interrupted")
 
 
@@ -69,12 +77,14 @@ def of_several_writes_one_that_reuses_an_id_is_refused_by_itself(fixture: Backen
     writes = [Write(key(name), stored(1), 0, sends=(message(f"to {name}", key("x")),)) for name in ("a", "b", "c")]
     writes[1] = evolve(writes[1], sends=(message("1", body='{"second":2}'),))
     refused = fixture.backend.finish_all(writes).refused
-    fixture.holds(set(refused) <= {key("b")}, f"refused of three writes of which one reuses an id: {refused}")
+    fixture.require(set(refused) <= {key("b")}, f"refused of three writes of which one reuses an id: {refused}")
     for name in ("a", "c"):
-        fixture.same(
-            version_of(fixture.another().store.load(key(name))), 1, f"the version of {name}, beside one refused"
+        fixture.require_equal(
+            version_of(fixture.open_handle().store.load(key(name))), 1, f"the version of {name}, beside one refused"
         )
-    fixture.same(version_of(fixture.another().store.load(key("b"))), 0 if refused else 1, "the version of b")
+    fixture.require_equal(
+        version_of(fixture.open_handle().store.load(key("b"))), 0 if refused else 1, "the version of b"
+    )
 
 
 @checks("F8", needs=Capability.JOINT_FINISH)
@@ -82,7 +92,7 @@ def with_writes_come_no_more_messages_than_were_asked_for(fixture: BackendFixtur
     fixture.send(*(message("1", key(f"k{number}")) for number in range(5)))
     for version, asked in enumerate((0, 2, 0, 1), 1):
         found = fixture.backend.finish_all([Write(key(), stored(version), version - 1)], receive=asked).deliveries
-        fixture.holds(len(found) <= asked, f"{len(found)} messages came with a write where {asked} were asked for")
+        fixture.require(len(found) <= asked, f"{len(found)} messages came with a write where {asked} were asked for")
 
 
 def _three_writes(fixture: BackendFixture) -> Finished:
@@ -93,7 +103,12 @@ def _three_writes(fixture: BackendFixture) -> Finished:
     fixture.backend.store.commit(key("b"), stored(1), 0)
     writes = [
         Write(
-            key(name), stored(1), 0, (letter("x"),), sends=(message(f"to {name}", key(name)),), acks=(held[key(name)],)
+            key(name),
+            stored(1),
+            0,
+            (dead_letter("x"),),
+            sends=(message(f"to {name}", key(name)),),
+            acks=(held[key(name)],),
         )
         for name in names
     ]
@@ -102,17 +117,19 @@ def _three_writes(fixture: BackendFixture) -> Finished:
 
 @checks("D4")
 def a_write_that_is_interrupted_owes_nothing_that_was_acknowledged(fixture: BackendFixture) -> None:
-    for trip in interrupted(fixture, lambda: _write_with_debts(fixture)):
+    for round_trip in each_interruption(fixture, lambda: _write_with_debts(fixture)):
         fixture.advance(fixture.lease + fixture.harness.tick)
-        found = [each.message.id for each in fixture.receive_raw(fixture.another().backend)]
-        fixture.holds(found, f"interrupted at {trip}: the message was acknowledged, and what it owed never sent")
+        found = [each.message.id for each in fixture.receive_raw(fixture.open_handle().backend)]
+        fixture.require(
+            found, f"interrupted at {round_trip}: the message was acknowledged, and what it owed never sent"
+        )
 
 
 @checks("D4")
 def what_a_write_sends_is_there_when_it_is_answered(fixture: BackendFixture) -> None:
     fixture.send(message("head"))
     held = fixture.receives("head")
-    sender = fixture.another()
+    sender = fixture.open_handle()
     due = fixture.harness.now() + fixture.lease / 2
     write = Write(
         key(),
@@ -123,7 +140,7 @@ def what_a_write_sends_is_there_when_it_is_answered(fixture: BackendFixture) -> 
         acks=tuple(held),
     )
     sender.finish(write)
-    other = fixture.another()
+    other = fixture.open_handle()
     other.queue.ack(fixture.receives("x", "y", through=other))
     fixture.advance(fixture.lease / 2 + fixture.harness.tick)
     fixture.receives("t", through=other)

@@ -48,24 +48,24 @@ class Contract:
     tolerance: float
     now: Callable[[], float]
     violations: list[Violation] = field(factory=list[Violation])
-    heard: list[Callable[[str], None]] = field(factory=list["Callable[[str], None]"])
-    blame: str = "R6"
-    queueing: QueueChecker = field(init=False)
-    storing: StoreChecker = field(init=False)
+    listeners: list[Callable[[str], None]] = field(factory=list["Callable[[str], None]"])
+    stale_commit_guarantee: str = "R6"
+    queue_checker: QueueChecker = field(init=False)
+    store_checker: StoreChecker = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.queueing = QueueChecker(self.accuse, self.capabilities, self.lease, self.tolerance)
-        self.storing = StoreChecker(self.accuse)
+        self.queue_checker = QueueChecker(self.report, self.capabilities, self.lease, self.tolerance)
+        self.store_checker = StoreChecker(self.report)
 
-    def accuse(self, guarantee: str, how: str) -> None:
+    def report(self, guarantee: str, how: str) -> None:
         """A guarantee was broken."""
         self.violations.append(Violation(guarantee, how))
-        for hear in self.heard:
-            hear(f"{how}  << {guarantee}")
+        for listener in self.listeners:
+            listener(f"{how}  << {guarantee}")
 
-    def at_rest(self) -> None:
+    def check_quiescent(self) -> None:
         """All is done: nothing may be left."""
-        self.queueing.at_rest(self.now())
+        self.queue_checker.check_quiescent(self.now())
 
 
 @define(eq=False)
@@ -77,38 +77,38 @@ class CheckedStore:
 
     def load(self, key: Key) -> Stored | None:
         found = self.store.load(key)
-        self.contract.storing.loaded(key, found)
+        self.contract.store_checker.loaded(key, found)
         return found
 
     def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
-        storing = self.contract.storing
-        after = storing.after(key, stored, tuple(bury), unbury)
+        store_checker = self.contract.store_checker
+        after = store_checker.after(key, stored, tuple(bury), unbury)
         try:
             self.store.commit(key, stored, expected, bury, unbury)
         except ConflictError:
-            storing.refused(key, expected)
+            store_checker.refused(key, expected)
             raise
         except NOTHING_HAPPENED:
             raise
         except BaseException:
-            storing.doubtful(key, after, expected)
+            store_checker.indeterminate(key, after, expected)
             raise
-        storing.committed(key, after, expected, self.contract.blame)
+        store_checker.committed(key, after, expected, self.contract.stale_commit_guarantee)
         if bury:
-            self.contract.queueing.line(key).had_bury = True
+            self.contract.queue_checker.queue_of(key).had_dead_letter = True
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         found = self.store.dead_letters(key)
-        self.contract.storing.read_letters(key, found)
+        self.contract.store_checker.dead_letters_read(key, found)
         return found
 
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         try:
             self.store.delete(key, tombstone, expected)
         except ConflictError:
-            self.contract.storing.refused(key, expected)
+            self.contract.store_checker.refused(key, expected)
             raise
-        self.contract.storing.deleted(key, tombstone, expected, self.store.load(key))
+        self.contract.store_checker.deleted(key, tombstone, expected, self.store.load(key))
 
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
@@ -133,29 +133,29 @@ class CheckedQueue:
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
         before = self.contract.now()
         deliveries = self.queue.receive(limit, wait)
-        self.contract.queueing.received(deliveries, before, self.contract.now())
+        self.contract.queue_checker.received(deliveries, before, self.contract.now())
         if len(deliveries) > limit:
-            self.contract.accuse("F8", f"{len(deliveries)} were handed out where {limit} were asked for")
+            self.contract.report("F8", f"{len(deliveries)} were handed out where {limit} were asked for")
         return deliveries
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         now = self.contract.now()
         self.queue.ack(deliveries)
-        self.contract.queueing.acked(deliveries, now)
+        self.contract.queue_checker.acked(deliveries, now)
 
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
         now = self.contract.now()
         self.queue.release(deliveries, delay)
-        self.contract.queueing.released(deliveries, delay, now)
+        self.contract.queue_checker.released(deliveries, delay, now)
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
         now = self.contract.now()
         try:
             self.queue.extend(deliveries, lease)
         except ConflictError:
-            self.contract.queueing.extended(deliveries, lease, now, refused=True)
+            self.contract.queue_checker.extended(deliveries, lease, now, refused=True)
             raise
-        self.contract.queueing.extended(deliveries, lease, now, refused=False)
+        self.contract.queue_checker.extended(deliveries, lease, now, refused=False)
 
 
 @define(eq=False)
@@ -172,7 +172,9 @@ class Sending:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, NOTHING_HAPPENED):
             return
-        self.contract.queueing.sent(self.messages, self.source, self.contract.now(), doubtful=kind is not None)
+        self.contract.queue_checker.sent(
+            self.messages, self.source, self.contract.now(), indeterminate=kind is not None
+        )
 
 
 @define(eq=False)
@@ -184,12 +186,12 @@ class CheckedTimers:
 
     def schedule(self, timer: Timer) -> None:
         self.timers.schedule(timer)
-        self.contract.queueing.scheduled_timer(timer, self.contract.now())
+        self.contract.queue_checker.scheduled_timer(timer, self.contract.now())
 
     def cancel(self, timer_id: str) -> None:
         now = self.contract.now()
         self.timers.cancel(timer_id)
-        self.contract.queueing.cancelled_timer(timer_id, now)
+        self.contract.queue_checker.cancelled_timer(timer_id, now)
 
 
 @define(eq=False)
@@ -245,42 +247,44 @@ class CheckedBackend:
                 self._failed(write, after[write.key], before, finished.refused[write.key])
             else:
                 self._done(write, after[write.key], before)
-        self.contract.queueing.received(finished.deliveries, before, self.contract.now())
+        self.contract.queue_checker.received(finished.deliveries, before, self.contract.now())
         if len(finished.deliveries) > receive:
-            self.contract.accuse("F8", f"{len(finished.deliveries)} were handed out where {receive} were asked for")
+            self.contract.report("F8", f"{len(finished.deliveries)} were handed out where {receive} were asked for")
         return finished
 
     def _after(self, write: Write) -> State | None:
         if write.stored is None:
             return None
-        return self.contract.storing.after(write.key, write.stored, write.bury, write.unbury)
+        return self.contract.store_checker.after(write.key, write.stored, write.bury, write.unbury)
 
     def _failed(self, write: Write, after: State | None, before: float, error: BaseException) -> None:
         contract = self.contract
         if isinstance(error, ConflictError):
-            contract.storing.refused(write.key, write.expected)
-            contract.queueing.refused(write.sends)
+            contract.store_checker.refused(write.key, write.expected)
+            contract.queue_checker.refused(write.sends)
         elif isinstance(error, LeaseLostError):
-            contract.queueing.lease_was_lost(write, before)
-            contract.queueing.refused(write.sends)
+            contract.queue_checker.lease_lost(write, before)
+            contract.queue_checker.refused(write.sends)
         elif not isinstance(error, NOTHING_HAPPENED):
             if after is not None:
-                contract.storing.doubtful(write.key, after, write.expected)
-            contract.queueing.sent(write.sends, "finish", before, doubtful=True)
+                contract.store_checker.indeterminate(write.key, after, write.expected)
+            contract.queue_checker.sent(write.sends, "finish", before, indeterminate=True)
 
     def _done(self, write: Write, after: State | None, before: float) -> None:
         if after is not None:
-            self.contract.storing.committed(write.key, after, write.expected, self.contract.blame)
-        queueing = self.contract.queueing
-        queueing.committed_by(write, self.contract.now())
+            self.contract.store_checker.committed(
+                write.key, after, write.expected, self.contract.stale_commit_guarantee
+            )
+        queue_checker = self.contract.queue_checker
+        queue_checker.committed(write, self.contract.now())
         if write.bury:
-            queueing.line(write.key).had_bury = True
-        queueing.sent(write.sends, "finish", before)
+            queue_checker.queue_of(write.key).had_dead_letter = True
+        queue_checker.sent(write.sends, "finish", before)
         for timer in write.timers:
-            queueing.scheduled_timer(timer, self.contract.now())
+            queue_checker.scheduled_timer(timer, self.contract.now())
         for timer_id in write.cancels:
-            queueing.cancelled_timer(timer_id, before)
-        queueing.acked(write.acks, before)
+            queue_checker.cancelled_timer(timer_id, before)
+        queue_checker.acked(write.acks, before)
 
     def close(self) -> None:
         with suppress(SettledError):

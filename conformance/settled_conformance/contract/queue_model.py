@@ -18,8 +18,8 @@ class QueuedMessage:
 
     message: Message
     source: str
-    doubtful: bool = False
-    handed: int = 0
+    indeterminate: bool = False
+    receive_count: int = 0
     position: Position | None = None
     during_lease: bool = False
 
@@ -37,7 +37,7 @@ class QueueModel:
     """The posts of one key in their order, and who holds them. `last` is the highest position that was handed out."""
 
     key: Key
-    posts: list[QueuedMessage] = field(factory=list[QueuedMessage])
+    waiting: list[QueuedMessage] = field(factory=list[QueuedMessage])
     known: dict[str, QueuedMessage] = field(factory=dict[str, QueuedMessage])
     acked: set[str] = field(factory=set[str])
     sent_while_waiting: set[str] = field(factory=set[str])
@@ -49,9 +49,9 @@ class QueueModel:
     was_partly_acked: bool = False
     had_stale_ack: bool = False
     had_stale_release: bool = False
-    had_bury: bool = False
+    had_dead_letter: bool = False
 
-    def post(self, message: Message, source: str, *, doubtful: bool, deduplicates: bool, now: float) -> None:
+    def add(self, message: Message, source: str, *, indeterminate: bool, deduplicates: bool, now: float) -> None:
         """`message` was sent. A known one keeps its first place; where the queue may forget, it may come once more.
 
         One that only has the id of another is not known.
@@ -59,16 +59,16 @@ class QueueModel:
         known = self.known.get(message.id)
         if known is None or known.message.body != message.body:
             leased = self.lease is not None and now < self.lease.until
-            self.known[message.id] = post = QueuedMessage(message, source, doubtful, during_lease=leased)
-            self.posts.append(post)
+            self.known[message.id] = queued = QueuedMessage(message, source, indeterminate, during_lease=leased)
+            self.waiting.append(queued)
             return
-        known.doubtful = known.doubtful and doubtful
+        known.indeterminate = known.indeterminate and indeterminate
         if message.id in self.acked:
             self.sent_after_ack.add(message.id)
         else:
             self.sent_while_waiting.add(message.id)
         if not deduplicates:
-            self.posts.append(QueuedMessage(message, source, doubtful=True))
+            self.waiting.append(QueuedMessage(message, source, indeterminate=True))
 
     def is_held(self, now: float) -> bool:
         """Whether somebody's lease runs."""
@@ -79,6 +79,6 @@ class QueueModel:
         lease = self.lease
         return lease if lease and delivery.receipt in lease.deliveries and now < lease.until else None
 
-    def give_up(self) -> None:
+    def end_lease(self) -> None:
         """The lease has ended; what it held stands where it stood."""
         self.lease = None

@@ -11,7 +11,7 @@ from attrs import define, evolve, field, frozen
 from settled import Key
 from settled.durable import DeadLetter, Stored
 
-Accuse = Callable[[str, str], None]
+ReportViolation = Callable[[str, str], None]
 
 
 @frozen
@@ -19,7 +19,7 @@ class State:
     """What is stored for a key."""
 
     stored: Stored | None = None
-    letters: tuple[DeadLetter, ...] = ()
+    dead_letters: tuple[DeadLetter, ...] = ()
 
     @property
     def version(self) -> int:
@@ -30,11 +30,11 @@ class State:
 class StoreChecker:
     """What the store owes. After an answer that never came there are several states it may be in."""
 
-    accuse: Accuse
+    report: ReportViolation
     states: dict[Key, list[State]] = field(factory=dict[Key, "list[State]"])
     history: dict[Key, dict[int, list[Stored]]] = field(factory=dict[Key, "dict[int, list[Stored]]"])
 
-    def remember(self) -> Callable[[], None]:
+    def checkpoint(self) -> Callable[[], None]:
         """What makes the store owe again what it owes now: for when it is restored to that."""
         states = {key: list(each) for key, each in self.states.items()}
         history = {key: _copy(each) for key, each in self.history.items()}
@@ -45,10 +45,10 @@ class StoreChecker:
 
         return restore
 
-    def has_come(self, key: Key, version: int) -> None:
+    def fast_forward(self, key: Key, version: int) -> None:
         """The harness has let `key` come to `version`."""
         self.states[key] = [
-            State(evolve(each.stored, version=version) if each.stored else None, each.letters)
+            State(evolve(each.stored, version=version) if each.stored else None, each.dead_letters)
             for each in self.possible(key)
         ]
 
@@ -58,19 +58,22 @@ class StoreChecker:
 
     def after(self, key: Key, stored: Stored, bury: Sequence[DeadLetter], unbury: int) -> State:
         """The state of `key` once a commit has happened."""
-        letters = self.possible(key)[-1].letters
-        return State(stored, (*letters[unbury:], *bury))
+        dead_letters = self.possible(key)[-1].dead_letters
+        return State(stored, (*dead_letters[unbury:], *bury))
 
-    def committed(self, key: Key, state: State, expected: int, blame: str) -> None:
+    def committed(self, key: Key, state: State, expected: int, stale_commit_guarantee: str) -> None:
         """A commit was answered with success; `blame` is the guarantee that forbids it where it is not due."""
         versions = {each.version for each in self.possible(key)}
         if expected not in versions:
-            self.accuse(blame, f"{key}: a commit that expected version {expected} was taken over {sorted(versions)}")
+            self.report(
+                stale_commit_guarantee,
+                f"{key}: a commit that expected version {expected} was taken over {sorted(versions)}",
+            )
         if any(each != state.stored for each in self.history.get(key, {}).get(state.version, [])):
-            self.accuse("R3", f"{key}: version {state.version} was given twice")
+            self.report("R3", f"{key}: version {state.version} was given twice")
         self._settle(key, state)
 
-    def doubtful(self, key: Key, state: State, expected: int) -> None:
+    def indeterminate(self, key: Key, state: State, expected: int) -> None:
         """No answer came to a commit: it may have happened if it was due."""
         now = self.possible(key)
         if expected in {each.version for each in now}:
@@ -80,16 +83,16 @@ class StoreChecker:
         """A commit was answered with a conflict."""
         states = [each for each in self.possible(key) if each.version != expected]
         if not states:
-            self.accuse("R6", f"{key}: a commit that expected version {expected}, which it has, was refused")
+            self.report("R6", f"{key}: a commit that expected version {expected}, which it has, was refused")
             return
         self.states[key] = states
 
     def deleted(self, key: Key, tombstone: Stored, expected: int, found: Stored | None) -> None:
         """`tombstone` was put in the place of `key`, and `found` loaded after that."""
         if expected not in {each.version for each in self.possible(key)}:
-            self.accuse("R6", f"{key}: a deletion that expected version {expected} was done")
+            self.report("R6", f"{key}: a deletion that expected version {expected} was done")
         if found is None or found != tombstone:
-            self.accuse("R3", f"{key}: was deleted at version {expected}, and loads {_short(found)} now")
+            self.report("R3", f"{key}: was deleted at version {expected}, and loads {_short(found)} now")
         self._settle(key, State(found))
 
     def loaded(self, key: Key, found: Stored | None) -> None:
@@ -108,7 +111,7 @@ class StoreChecker:
             kind = "R9"
         else:
             kind = "D6"
-        self.accuse(kind, f"{key}: loaded {_short(found)}, and {_short(expected)} was committed")
+        self.report(kind, f"{key}: loaded {_short(found)}, and {_short(expected)} was committed")
 
     def _is_mixed(self, found: Stored, expected: Stored) -> bool:
         """Whether `found` is `expected` with something of another commit: its text, its index, or a part of it."""
@@ -132,17 +135,17 @@ class StoreChecker:
             for each in versions.values():
                 yield from (stored for stored in each if stored != expected)
 
-    def read_letters(self, key: Key, found: Sequence[DeadLetter]) -> None:
+    def dead_letters_read(self, key: Key, found: Sequence[DeadLetter]) -> None:
         """The dead letters of `key` were read."""
         states = self.possible(key)
-        matching = [each for each in states if each.letters == tuple(found)]
+        matching = [each for each in states if each.dead_letters == tuple(found)]
         if matching:
             self._settle(key, matching[-1])
             return
-        expected = states[-1].letters
+        expected = states[-1].dead_letters
         same = sorted(map(_name, found)) == sorted(map(_name, expected))
         kind = "X10" if same and list(map(_name, found)) != list(map(_name, expected)) else "X6"
-        self.accuse(kind, f"{key}: its dead letters are {_names(found)}, and should be {_names(expected)}")
+        self.report(kind, f"{key}: its dead letters are {_names(found)}, and should be {_names(expected)}")
         self._settle(key, State(states[-1].stored, tuple(found)))
 
     def _settle(self, key: Key, state: State) -> None:
@@ -172,9 +175,9 @@ def _short(stored: Stored | None) -> str:
     return f"version {stored.version} {'deleted' if stored.is_deleted else repr(stored.body[:60])}"
 
 
-def _name(letter: DeadLetter) -> str:
-    return letter.message.id
+def _name(dead_letter: DeadLetter) -> str:
+    return dead_letter.message.id
 
 
-def _names(letters: Sequence[DeadLetter]) -> str:
-    return "[" + ", ".join(f"{each.message.id} {each.message.body[:40]!r}" for each in letters) + "]"
+def _names(dead_letters: Sequence[DeadLetter]) -> str:
+    return "[" + ", ".join(f"{each.message.id} {each.message.body[:40]!r}" for each in dead_letters) + "]"

@@ -41,7 +41,7 @@ class MemoryHarness(Harness):
 
     kind = BackendKind.MEMORY
     capabilities = frozenset(Capability)
-    offers = frozenset(HarnessFeature)
+    features = frozenset(HarnessFeature)
     tick = 0.001
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class MemoryHarness(Harness):
         self._clock = Clock()
         self._backend = MemoryBackend(clock=self._clock)
 
-    def remember(self, count: int) -> None:
+    def limit_deduplication(self, count: int) -> None:
         self._backend = MemoryBackend(clock=self._clock, remember=count)
 
     def backup(self) -> Callable[[], None]:
@@ -62,7 +62,7 @@ class MemoryHarness(Harness):
         kept = {name: copy(part) for name, part in store.items() if hasattr(part, "items")}
         return lambda: store.update({name: copy(part) for name, part in kept.items()})
 
-    def ahead(self, key: Key, number: int) -> None:
+    def fast_forward(self, key: Key, number: int) -> None:
         records, groups = vars(self._backend.store)["_stored"], vars(self._backend.queue)["_lanes"]
         records[key] = evolve(records[key], version=number)
         group = groups.setdefault(key, MessageGroup())
@@ -80,7 +80,7 @@ class SQLiteHarness(Harness):
 
     kind = BackendKind.REAL
     capabilities = frozenset(Capability)
-    offers = frozenset({HarnessFeature.FORGETFUL, HarnessFeature.AHEAD})
+    features = frozenset({HarnessFeature.DEDUPLICATION_LIMIT, HarnessFeature.FAST_FORWARD})
     tick = 0.001
 
     def __init__(self) -> None:
@@ -104,10 +104,10 @@ class SQLiteHarness(Harness):
         self._resets, self._remember = self._resets + 1, 1000
         self._clock.time = EPOCH
 
-    def remember(self, count: int) -> None:
+    def limit_deduplication(self, count: int) -> None:
         self._remember = count
 
-    def ahead(self, key: Key, number: int) -> None:
+    def fast_forward(self, key: Key, number: int) -> None:
         with contextlib.closing(connect(self._file)) as db, db:
             row = (number, key.machine, key.instance)
             db.execute("UPDATE records SET version=? WHERE machine=? AND instance=?", row)
@@ -131,7 +131,7 @@ class MixedHarness(SQLiteHarness):
     """`Separate`: the records in SQLite, the queue and the timers in memory; each call of a port is a round trip."""
 
     kind = BackendKind.MEMORY
-    offers = frozenset({HarnessFeature.FORGETFUL})
+    features = frozenset({HarnessFeature.DEDUPLICATION_LIMIT})
     capabilities = frozenset(Capability) - {
         Capability.ATOMIC_FINISH,
         Capability.JOINT_FINISH,
@@ -145,9 +145,9 @@ class MixedHarness(SQLiteHarness):
 
     def open(self) -> Backend:
         records, rest = super().open(), self._memory
-        store = cast("Store", _Pointing(records.store, self._trip))
-        queue = cast("Queue", _Pointing(rest.queue, self._trip))
-        timers = cast("Timers", _Pointing(rest.timers, self._trip))
+        store = cast("Store", _Pointing(records.store, self._before_round_trip))
+        queue = cast("Queue", _Pointing(rest.queue, self._before_round_trip))
+        timers = cast("Timers", _Pointing(rest.timers, self._before_round_trip))
         closing = (records.close,)
         return CompositeBackend(store, queue, timers, rest.lease, self.capabilities, closing, clock=self._clock)
 
@@ -155,7 +155,7 @@ class MixedHarness(SQLiteHarness):
         super().reset()
         self._memory = MemoryBackend(clock=self._clock)
 
-    def remember(self, count: int) -> None:
+    def limit_deduplication(self, count: int) -> None:
         self._memory = MemoryBackend(clock=self._clock, remember=count)
 
     def instrument(self, point: Point | None) -> None:
@@ -164,7 +164,7 @@ class MixedHarness(SQLiteHarness):
     def opener(self) -> Opener | None:
         return None
 
-    def _trip(self, name: str) -> None:
+    def _before_round_trip(self, name: str) -> None:
         if self._point is not None:
             self._point(name)
 
@@ -199,14 +199,14 @@ class _Unnumbered:
 class _Pointing:
     """A port that says so before each of its calls."""
 
-    def __init__(self, port: object, trip: Point) -> None:
-        self._port, self._trip = port, trip
+    def __init__(self, port: object, before_round_trip: Point) -> None:
+        self._port, self._before_round_trip = port, before_round_trip
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._port, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            self._trip(name)
+            self._before_round_trip(name)
             return method(*args, **kwargs)
 
         return call

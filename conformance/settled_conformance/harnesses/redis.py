@@ -76,7 +76,7 @@ class RedisHarness(Harness):
     def opener(self) -> Opener | None:
         return partial(RedisBackend.open, self._url, lease=1.0, **self._options)
 
-    def trip(self, name: str) -> None:
+    def before_round_trip(self, name: str) -> None:
         """A round trip is about to be made."""
         if self._point is not None:
             self._point(name)
@@ -121,11 +121,11 @@ class _Watched:
         return self.servers.is_cluster
 
     def ask(self, slot: int, commands: Sequence[RedisCommand], changes: bool) -> list[Any]:
-        self.harness.trip(commands[0][0].decode())
+        self.harness.before_round_trip(commands[0][0].decode())
         return self.servers.ask(slot, commands, changes)
 
     def wait(self, slot: int, command: RedisCommand) -> Any:
-        self.harness.trip(command[0].decode())
+        self.harness.before_round_trip(command[0].decode())
         return self.servers.wait(slot, command)
 
     def all_servers(self) -> Sequence[ServerConnection]:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-PATIENCE = 60.0
+MAX_WAIT = 60.0
 """For how many seconds a server may take to answer."""
 
 
@@ -48,7 +48,7 @@ class RedisServer:
 
     def say(self, *words: object) -> str:
         """The first line with which it answers a command; an answer in several lines is returned whole."""
-        with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as wire, wire.makefile("rb") as file:
+        with socket.create_connection(("127.0.0.1", self.port), MAX_WAIT) as wire, wire.makefile("rb") as file:
             wire.sendall(f"{' '.join(map(str, words))}\r\n".encode())
             line = file.readline().decode().strip()
             return file.read(int(line[1:])).decode() if line.startswith("$") else line
@@ -90,10 +90,10 @@ def _is_whole(server: RedisServer, count: int) -> bool:
 
 
 def _wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + MAX_WAIT
     while not holds():
         if time.monotonic() > end:
-            raise TimeoutError(f"a Redis server was not ready after {PATIENCE:g} seconds")
+            raise TimeoutError(f"a Redis server was not ready after {MAX_WAIT:g} seconds")
         time.sleep(0.01)
 
 

@@ -31,26 +31,26 @@ from settled.durable.commands import (
     Release,
     RunActors,
 )
-from settled_conformance.simulator.effect_keys import kind_of, meaning_of
+from settled_conformance.simulator.effect_keys import kind_of, payload_of
 from settled_conformance.simulator.scheduler import Choice, RoundTrip, Sleep, Task, TaskStep
 from settled_conformance.simulator.simulation import Simulation, names
 from settled_runtime.record_cache import RecordCache
 
 T = TypeVar("T")
-Going: TypeAlias = Generator[TaskStep, Any, T]
+TaskSteps: TypeAlias = Generator[TaskStep, Any, T]
 
 
-def drive(course: Commands[T], hands: CommandRunner) -> Going[T]:
+def drive(commands: Commands[T], runner: CommandRunner) -> TaskSteps[T]:
     """Run `course` to its end, one command after the other."""
     try:
-        command = next(course)
+        command = next(commands)
         while True:
             try:
-                answer = yield from hands.perform(command)
+                answer = yield from runner.perform(command)
             except SettledError as error:
-                command = course.throw(error)
+                command = commands.throw(error)
             else:
-                command = course.send(answer)
+                command = commands.send(answer)
     except StopIteration as end:
         return cast("T", end.value)
 
@@ -65,7 +65,7 @@ class CommandRunner:
     simulation: Simulation
     task: Task
     machine: Machine[Any, Any]
-    memory: RecordCache | None = None
+    cache: RecordCache | None = None
     ended: dict[tuple[str, int], ActorResult] = field(factory=dict[tuple[str, int], ActorResult])
 
     @property
@@ -76,33 +76,35 @@ class CommandRunner:
         even if it is told a wrong one is tried elsewhere.
         """
         scheduler = self.simulation.scheduler
-        self.task.told = scheduler.now
+        self.task.clock_read_at = scheduler.now
         return scheduler.now if self.simulation.punctual else scheduler.clock(self.task)
 
-    def perform(self, command: Command) -> Going[Answer]:
+    def perform(self, command: Command) -> TaskSteps[Answer]:
         """Perform `command`."""
         fault_rates = self.simulation.fault_rates
         match command:
-            case Load(key, fresh=False) if self.memory and (known := self.memory.pop(key)):
+            case Load(key, fresh=False) if self.cache and (known := self.cache.pop(key)):
                 return CachedRecord(*known, self.clock)
             case Load(key):
-                trip = RoundTrip(f"load {key}", partial(self._load, key), fault_rates.read)
+                round_trip = RoundTrip(f"load {key}", partial(self._load, key), fault_rates.read)
             case LoadDeadLetters(key):
-                trip = RoundTrip(f"letters {key}", partial(self._letters, key), fault_rates.read)
+                round_trip = RoundTrip(f"letters {key}", partial(self._letters, key), fault_rates.read)
             case Finish():
                 return (yield from self._finish(command))
             case Release(deliveries, delay):
                 label = f"release {names(deliveries)} for {delay:g}"
-                trip = RoundTrip(label, partial(self._release, deliveries, delay), fault_rates.release)
+                round_trip = RoundTrip(label, partial(self._release, deliveries, delay), fault_rates.release)
             case Extend(deliveries):
-                trip = RoundTrip(f"extend {names(deliveries)}", partial(self._extend, deliveries), fault_rates.release)
+                round_trip = RoundTrip(
+                    f"extend {names(deliveries)}", partial(self._extend, deliveries), fault_rates.release
+                )
             case PerformActions():
-                return (yield from self._act(command))
+                return (yield from self._perform_actions(command))
             case RunActors():
-                return (yield from self._run(command))
+                return (yield from self._run_actors(command))
             case _:
                 assert_never(command)
-        return cast("Answer", (yield trip))
+        return cast("Answer", (yield round_trip))
 
     def _load(self, key: Key) -> Loaded:
         return Loaded(self.simulation.load(self.task, key), self.clock)
@@ -110,11 +112,11 @@ class CommandRunner:
     def _letters(self, key: Key) -> DeadLettersLoaded:
         return DeadLettersLoaded(tuple(self.simulation.handle(self.task).store.dead_letters(key)), self.clock)
 
-    def _finish(self, command: Finish) -> Going[Done]:
+    def _finish(self, command: Finish) -> TaskSteps[Done]:
         write = command.write
         done: Done = yield self._finishing(write)
-        if self.memory and write.stored and command.record:
-            self.memory.put(write.key, command.record, write.stored.version)
+        if self.cache and write.stored and command.record:
+            self.cache.put(write.key, command.record, write.stored.version)
         return done
 
     def _finishing(self, write: Write) -> RoundTrip:
@@ -141,17 +143,17 @@ class CommandRunner:
 
     # Effects
 
-    def _act(self, command: PerformActions) -> Going[ActionsPerformed]:
+    def _perform_actions(self, command: PerformActions) -> TaskSteps[ActionsPerformed]:
         for count, action in enumerate(command.actions):
             name, what = action.idempotency_key, kind_of(action.effect)
-            perform = partial(self.simulation.perform, command.key, name, what, meaning_of(action.effect))
-            faults, complaint = self.simulation.fault_rates.effect, self.simulation.complaint
-            error: str | None = yield RoundTrip(f"{what} {name}", perform, faults, instead=partial(str, complaint))
+            perform = partial(self.simulation.perform, command.key, name, what, payload_of(action.effect))
+            faults, error_message = self.simulation.fault_rates.effect, self.simulation.error_message
+            error: str | None = yield RoundTrip(f"{what} {name}", perform, faults, instead=partial(str, error_message))
             if error:
                 return ActionsPerformed(count, self.clock, error)
         return ActionsPerformed(len(command.actions), self.clock)
 
-    def _run(self, command: RunActors) -> Going[ActorEnded]:
+    def _run_actors(self, command: RunActors) -> TaskSteps[ActorEnded]:
         for invocation in command.calls:
             if _attempt(invocation) not in self.ended:
                 call = partial(self._call, command, invocation)
@@ -160,23 +162,23 @@ class CommandRunner:
                 self.ended[_attempt(invocation)] = yield RoundTrip(label, call, faults, partial(call, fails=True))
         return (yield from self._wait(command))
 
-    def _wait(self, command: RunActors) -> Going[ActorEnded]:
+    def _wait(self, command: RunActors) -> TaskSteps[ActorEnded]:
         """One of those that run ends; or it is time, or the worker has to stop, before that."""
         count, scheduler = len(command.calls), self.simulation.scheduler
         way: int = (yield Choice("which ends", count + 2)) if count else count + 1
         if way < count:
             return ActorEnded(self.ended[_attempt(command.calls[way])], self.clock)
         if command.until is not None and way == count + 1:
-            scheduler.say(f"{self.task.name} waits for a timer")
+            scheduler.log(f"{self.task.name} waits for a timer")
             yield Sleep(command.until - self.task.skew)
             return ActorEnded(None, max(command.until, self.clock))
-        scheduler.say(f"{self.task.name} is interrupted")
+        scheduler.log(f"{self.task.name} is interrupted")
         return ActorEnded(None, self.clock, interrupted=True)
 
     def _call(self, command: RunActors, invocation: ActorCall, fails: bool = False) -> ActorResult:
         name = invocation.idempotency_key
-        meaning = to_text([invocation.src, invocation.id, invocation.input])
-        self.simulation.perform(command.key, name, invocation.src, meaning)
+        payload = to_text([invocation.src, invocation.id, invocation.input])
+        self.simulation.perform(command.key, name, invocation.src, payload)
         if fails:
             return ActorResult(invocation.id, False, {"name": "Failed", "message": "on purpose"})
         actor = self.machine.actor(invocation.src)

@@ -33,7 +33,7 @@ def effect_key(key: Key, origin: Origin, ordinal: int, index: int) -> str:
     return idempotency_key(key, origin, ordinal, index)
 
 
-def guessed_child(key: Key, id: str) -> str:
+def predicted_child_instance(key: Key, id: str) -> str:
     """Under which name somebody who knows the code would expect the actor `id`, which `key` starts at its own start."""
     return f"{key.instance}{CHILD_MARKER}{id}.1.0.0"
 
@@ -43,7 +43,7 @@ def kind_of(effect: KeyedAction) -> str:
     return effect.type if isinstance(effect, Execute) else type(effect).__name__.lower()
 
 
-def meaning_of(effect: KeyedAction) -> str:
+def payload_of(effect: KeyedAction) -> str:
     """What an action does in the world, whenever it is performed."""
     match effect:
         case Execute(_, type, params, _, event):
@@ -58,11 +58,11 @@ def meaning_of(effect: KeyedAction) -> str:
 class EffectKeys:
     """What each key has stood for so far."""
 
-    accuse: Callable[[str, str], None]
-    meanings: dict[str, Json] = field(factory=dict[str, Json])
+    report: Callable[[str, str], None]
+    payloads: dict[str, Json] = field(factory=dict[str, Json])
 
-    def use(self, name: str, meaning: str) -> None:
+    def use(self, name: str, payload: str) -> None:
         """Something is done in the world under the key `name`."""
-        known = self.meanings.setdefault(name, meaning)
-        if known != meaning:
-            self.accuse("E2", f"{name} is the key of {known}, and now of {meaning}: whoever knows it drops the second")
+        known = self.payloads.setdefault(name, payload)
+        if known != payload:
+            self.report("E2", f"{name} is the key of {known}, and now of {payload}: whoever knows it drops the second")

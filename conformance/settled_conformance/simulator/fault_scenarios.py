@@ -15,11 +15,11 @@ from attrs import evolve
 from settled import Json, Key, Machine
 from settled.durable import Capability, Record
 from settled_conformance.harness import HarnessFeature
-from settled_conformance.simulator.command_runner import Going
-from settled_conformance.simulator.effect_keys import guessed_child
+from settled_conformance.simulator.command_runner import TaskSteps
+from settled_conformance.simulator.effect_keys import predicted_child_instance
 from settled_conformance.simulator.fault_profiles import GO, HARSH, ONCE, sends_of
 from settled_conformance.simulator.life_scenarios import LIFE_SCENARIOS
-from settled_conformance.simulator.machine_scenario import APPEND, BOB, POISON, TELL, MachineScenario, letters, of
+from settled_conformance.simulator.machine_scenario import APPEND, BOB, POISON, TELL, MachineScenario, messages_to, of
 from settled_conformance.simulator.machines import (
     FaultSwitch,
     appender,
@@ -33,11 +33,11 @@ from settled_conformance.simulator.machines import (
 )
 from settled_conformance.simulator.operations import (
     ClientOperation,
-    found,
-    lives,
-    redriving,
+    has_dead_letters,
+    has_record,
+    is_alive,
+    redrive_dead_letters,
     send,
-    set_aside,
     start,
     taken,
     wait,
@@ -49,16 +49,16 @@ from settled_conformance.simulator.simulation import BATCH, Simulation
 # Windows
 
 
-def _left_behind(name: str, remembers: bool = False) -> MachineScenario:
+def _left_behind(name: str, caches_records: bool = False) -> MachineScenario:
     """More messages than the window: whoever is frozen with the first of them wakes up in a world that forgot them."""
     key = of("appender")
     return MachineScenario(
         name,
         lambda fault_switch, lease: [appender(fault_switch)],
-        people={"c": [start(key, "one"), *sends_of(key, "a", [APPEND] * (2 * BATCH))]},
+        participants={"c": [start(key, "one"), *sends_of(key, "a", [APPEND] * (2 * BATCH))]},
         window=BATCH,
         fault_rates=ONCE,
-        remembers=remembers,
+        caches_records=caches_records,
     )
 
 
@@ -68,7 +68,7 @@ def _narrow() -> MachineScenario:
     return MachineScenario(
         "narrow",
         lambda fault_switch, lease: [appender(fault_switch)],
-        people={"c": [start(key, "one"), *sends_of(key, "a", [TELL, APPEND, APPEND, TELL, APPEND])]},
+        participants={"c": [start(key, "one"), *sends_of(key, "a", [TELL, APPEND, APPEND, TELL, APPEND])]},
         window=2,
         fault_rates=ONCE,
     )
@@ -77,19 +77,19 @@ def _narrow() -> MachineScenario:
 def _redriven() -> MachineScenario:
     """As many dead letters as the window is long are redriven while a message waits for its acknowledgement."""
     key = of("appender")
-    letters = BATCH + 1
+    count = BATCH + 1
     return MachineScenario(
         "redriven",
         lambda fault_switch, lease: [appender(fault_switch)],
-        people={
+        participants={
             "c": [
-                *sends_of(key, "a", [APPEND] * letters),
-                wait(set_aside(key, letters)),
+                *sends_of(key, "a", [APPEND] * count),
+                wait(has_dead_letters(key, count)),
                 start(key, "one"),
-                wait(lives(key, 1)),
+                wait(is_alive(key, 1)),
                 send(key, "pay", TELL),
             ],
-            "o": [wait(taken(key, 1)), redriving(key)],
+            "o": [wait(taken(key, 1)), redrive_dead_letters(key)],
         },
         window=BATCH,
         fault_rates=ONCE,
@@ -102,8 +102,8 @@ def _fan_in() -> MachineScenario:
     return MachineScenario(
         "fan-in",
         lambda fault_switch, lease: gathering(),
-        people={
-            "c": [start(of("hub", "all"), "hub"), wait(lives(of("hub", "all"), 1))]
+        participants={
+            "c": [start(of("hub", "all"), "hub"), wait(is_alive(of("hub", "all"), 1))]
             + [
                 operation
                 for number, spoke in enumerate(spokes, 1)
@@ -115,11 +115,11 @@ def _fan_in() -> MachineScenario:
             ]
         },
         window=2,
-        remember=0,
+        dedup_limit=0,
         fault_rates=ONCE,
         # Elsewhere a message may be sent again, and more strangers than the window are more than anybody remembers.
         needs=frozenset({Capability.ATOMIC_FINISH}),
-        asks=frozenset({HarnessFeature.FORGETFUL}),
+        features=frozenset({HarnessFeature.DEDUPLICATION_LIMIT}),
     )
 
 
@@ -130,10 +130,10 @@ def _late() -> MachineScenario:
     return MachineScenario(
         "late",
         lambda fault_switch, lease: [appender(fault_switch)],
-        people={"c": [*posts, wait(taken(key, 3)), *posts]},
-        remember=0,
+        participants={"c": [*posts, wait(taken(key, 3)), *posts]},
+        dedup_limit=0,
         fault_rates=HARSH,
-        asks=frozenset({HarnessFeature.FORGETFUL}),
+        features=frozenset({HarnessFeature.DEDUPLICATION_LIMIT}),
     )
 
 
@@ -146,9 +146,9 @@ def _outgrown() -> MachineScenario:
     return MachineScenario(
         "outgrown",
         lambda fault_switch, lease: [appender(fault_switch)],
-        people={"c": [start(key, "one"), *sends_of(key, "a", [TELL, TELL, APPEND, TELL])]},
-        room=1_800,
-        complaint="it fails: " + "x" * 1_000,
+        participants={"c": [start(key, "one"), *sends_of(key, "a", [TELL, TELL, APPEND, TELL])]},
+        max_record_size=1_800,
+        error_message="it fails: " + "x" * 1_000,
         fault_rates=FaultRates(
             read=(), write=(), release=(), receive=(), effect=(InjectedFault.CRASH_AFTER, InjectedFault.FAIL)
         ),
@@ -162,7 +162,7 @@ def _harsh(
     *events: Mapping[str, Json],
 ) -> MachineScenario:
     """What is told without all that elsewhere, told with it."""
-    return MachineScenario(f"harsh-{name}", machines, [letters(key, "a", events)], fault_rates=HARSH)
+    return MachineScenario(f"harsh-{name}", machines, [messages_to(key, "a", events)], fault_rates=HARSH)
 
 
 # Outsiders
@@ -171,7 +171,7 @@ def _harsh(
 def _intruding(key: Key, id: Callable[[Record], str]) -> ClientOperation:
     """An ordinary event, under an id that the machine itself would use; it is known from a log, say."""
 
-    def operation(simulation: Simulation, task: Task) -> Going[None]:
+    def operation(simulation: Simulation, task: Task) -> TaskSteps[None]:
         record = simulation.record(key)
         assert record is not None, "this is waited for"
         yield from send(key, id(record), {"type": "NOTE"})(simulation, task)
@@ -183,19 +183,19 @@ def _outsider(
     name: str, operations: Sequence[ClientOperation], machines: Callable[[float], Sequence[Machine[Any, Any]]]
 ) -> MachineScenario:
     return MachineScenario(
-        name, lambda fault_switch, lease: machines(lease), people={"x": operations}, fault_rates=ONCE
+        name, lambda fault_switch, lease: machines(lease), participants={"x": operations}, fault_rates=ONCE
     )
 
 
 def _outsiders() -> list[MachineScenario]:
     waiting, mother = of("patient"), of("mother")
-    child = of("kid", guessed_child(mother, "kid"))
+    child = of("kid", predicted_child_instance(mother, "kid"))
     return [
         _outsider(
             "outsider-timer",
             [
                 start(waiting, "one"),
-                wait(found(waiting, lambda record: bool(record.timers))),
+                wait(has_record(waiting, lambda record: bool(record.timers))),
                 _intruding(waiting, lambda record: next(iter(record.timers))),
             ],
             lambda lease: [patient(lease)],
@@ -204,7 +204,7 @@ def _outsiders() -> list[MachineScenario]:
             "outsider-report",
             [
                 start(mother, "one"),
-                wait(found(mother, lambda record: bool(record.children))),
+                wait(has_record(mother, lambda record: bool(record.children))),
                 _intruding(mother, lambda record: f"{record.children['kid'].generation}/ended"),
                 send(mother, "a1", {"type": "BYE"}),
             ],
@@ -227,7 +227,7 @@ def _punctual() -> MachineScenario:
     return MachineScenario(
         "punctual",
         lambda fault_switch, lease: [patient(lease)],
-        people={"c": [start(key, "one"), *sends_of(key, "a", [GO, GO])]},
+        participants={"c": [start(key, "one"), *sends_of(key, "a", [GO, GO])]},
         fault_rates=ONCE,
         punctual=True,
     )
@@ -245,7 +245,7 @@ def _versions() -> MachineScenario:
     return MachineScenario(
         "versions",
         lambda fault_switch, lease: [priced("2")],
-        people={"c": [start(key, "one"), wait(lives(key, 1)), *events]},
+        participants={"c": [start(key, "one"), wait(is_alive(key, 1)), *events]},
         workers=1,
         older=lambda: [priced("1")],
         fault_rates=ONCE,
@@ -256,7 +256,7 @@ FAULT_SCENARIOS: Sequence[Scenario] = [
     evolve(scenario, weight=0.2)
     for scenario in (
         _left_behind("left-behind"),
-        _left_behind("left-behind-with-a-memory", remembers=True),
+        _left_behind("left-behind-with-a-memory", caches_records=True),
         _narrow(),
         _redriven(),
         _fan_in(),

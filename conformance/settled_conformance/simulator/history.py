@@ -14,7 +14,7 @@ from attrs import evolve, fields, frozen
 from settled import Json, Machine, Snapshot, setup
 from settled.step.effects import Effect
 
-HISTORY, BORN = "diary", "born"
+HISTORY, INPUT = "diary", "born"
 
 
 @frozen(eq=False)
@@ -27,7 +27,7 @@ class HistoryMachine(Machine[Any, Any]):
         snapshot, effects = super().initial_transition(
             input, first_index=first_index, allow_unknown_targets=allow_unknown_targets
         )
-        return _written(snapshot, [], {} if input is None else {BORN: input}), effects
+        return _written(snapshot, [], {} if input is None else {INPUT: input}), effects
 
     def transition(
         self, snapshot: Snapshot[Any], event: object, *, first_index: int = 0, allow_unknown_targets: bool = False
@@ -43,9 +43,9 @@ def history_of(snapshot: Snapshot[Any]) -> list[Any]:
     return list(snapshot.context.get(HISTORY, ()))
 
 
-def born_of(snapshot: Snapshot[Any]) -> Any:
+def input_of(snapshot: Snapshot[Any]) -> Any:
     """The input that `snapshot` was started with."""
-    return snapshot.context.get(BORN)
+    return snapshot.context.get(INPUT)
 
 
 def _written(snapshot: Snapshot[Any], entries: list[Any], more: Mapping[str, Any] = {}) -> Snapshot[Any]:

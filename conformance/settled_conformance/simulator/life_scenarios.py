@@ -16,36 +16,36 @@ from settled_conformance.simulator.machines import (
     signup,
 )
 from settled_conformance.simulator.operations import (
-    adopting,
     delete,
-    found,
+    has_record,
+    import_snapshot,
+    is_alive,
     is_deleted,
-    lives,
-    once,
-    restoring,
+    restore_backup,
     send,
     start,
     taken,
     wait,
+    without_retry,
 )
 from settled_conformance.simulator.simulation import Simulation
 
 # Lives
 
 
-def _new_life(name: str, remembers: bool = False) -> MachineScenario:
+def _new_life(name: str, caches_records: bool = False) -> MachineScenario:
     """An instance is deleted in the middle of anything, and started again; its client repeats what it sent."""
     key = of("appender")
     first = [start(key, "one"), *sends_of(key, "a", [APPEND, TELL])]
     return MachineScenario(
         name,
         lambda fault_switch, lease: [appender(fault_switch)],
-        people={
+        participants={
             "c": [*first, wait(is_deleted(key)), start(key, "two"), *sends_of(key, "b", [TELL, APPEND]), *first],
             "o": [wait(taken(key, 2)), delete(key)],
         },
         fault_rates=ONCE,
-        remembers=remembers,
+        caches_records=caches_records,
         needs=NO_REPEATS,
     )
 
@@ -57,7 +57,7 @@ def _new_work() -> MachineScenario:
     return MachineScenario(
         "new-work",
         lambda fault_switch, lease: [signup(lease)],
-        people={
+        participants={
             "c": [
                 start(key, "one"),
                 *sends_of(key, "a", events),
@@ -65,7 +65,7 @@ def _new_work() -> MachineScenario:
                 start(key, "two"),
                 *sends_of(key, "b", events[:1]),
             ],
-            "o": [wait(lives(key, 1)), delete(key)],
+            "o": [wait(is_alive(key, 1)), delete(key)],
         },
         fault_rates=ONCE,
         needs=NO_REPEATS,
@@ -79,7 +79,7 @@ def _new_family() -> MachineScenario:
     return MachineScenario(
         "new-family",
         lambda fault_switch, lease: nursery(),
-        people={
+        participants={
             "c": [start(mother, "one"), send(mother, "a1", bye), wait(is_deleted(mother)), start(mother, "two")],
             "o": [wait(taken(mother, 1)), delete(mother)],
         },
@@ -110,9 +110,9 @@ def _adopted_keys() -> MachineScenario:
     return MachineScenario(
         "adopted-keys",
         lambda fault_switch, lease: [appender(fault_switch)],
-        people={
+        participants={
             "o": [
-                adopting(key, text),
+                import_snapshot(key, text),
                 send(key, "a1", TELL),
                 wait(taken(key, 1)),
                 delete(key),
@@ -120,7 +120,7 @@ def _adopted_keys() -> MachineScenario:
                 send(key, "b1", TELL),
                 wait(taken(key, 2)),
                 delete(key),
-                adopting(key, text),
+                import_snapshot(key, text),
                 send(key, "c1", TELL),
             ]
         },
@@ -132,11 +132,11 @@ def _adopted_keys() -> MachineScenario:
 def _adopted_actor() -> MachineScenario:
     """An instance is adopted while its actor runs; deleted; and adopted again."""
     key, text = of("bee"), _persisted("bee")
-    rests = found(key, lambda record: record.turn is None)
+    rests = has_record(key, lambda record: record.turn is None)
     return MachineScenario(
         "adopted-actor",
         lambda fault_switch, lease: [bee()],
-        people={"o": [adopting(key, text), wait(rests), delete(key), adopting(key, text)]},
+        participants={"o": [import_snapshot(key, text), wait(rests), delete(key), import_snapshot(key, text)]},
         fault_rates=ONCE,
     )
 
@@ -147,14 +147,14 @@ def _adopted_timer() -> MachineScenario:
     return MachineScenario(
         "adopted-timer",
         lambda fault_switch, lease: [patient(lease)],
-        people={
+        participants={
             "o": [
                 start(key, "one"),
-                wait(lives(key, 1)),
-                wait(found(key, lambda record: not record.timers)),
+                wait(is_alive(key, 1)),
+                wait(has_record(key, lambda record: not record.timers)),
                 delete(key),
-                adopting(key, _persisted("patient")),
-                wait(found(key, lambda record: not record.timers)),
+                import_snapshot(key, _persisted("patient")),
+                wait(has_record(key, lambda record: not record.timers)),
                 delete(key),
                 start(key, "two"),
             ]
@@ -170,8 +170,8 @@ def _adopted_child() -> MachineScenario:
     return MachineScenario(
         "adopted-child",
         lambda fault_switch, lease: nursery(),
-        people={
-            "o": [once(adopting(mother, _with_child))],
+        participants={
+            "o": [without_retry(import_snapshot(mother, _with_child))],
             "c": [start(mother, "one"), send(mother, "a1", {"type": "TICK"}), send(mother, "a2", {"type": "TICK"})],
         },
         fault_rates=ONCE,
@@ -187,7 +187,7 @@ def _restored(name: str, back_to: int) -> MachineScenario:
     return MachineScenario(
         name,
         lambda fault_switch, lease: [appender(fault_switch)],
-        people={
+        participants={
             "c": [
                 start(key, "one"),
                 *sends_of(key, "a", [TELL, TELL]),
@@ -195,16 +195,16 @@ def _restored(name: str, back_to: int) -> MachineScenario:
                 start(key, "two"),
                 *sends_of(key, "b", [TELL, APPEND]),
             ],
-            "o": [restoring(taken(key, back_to), taken(key, 2))],
+            "o": [restore_backup(taken(key, back_to), taken(key, 2))],
         },
         fault_rates=ONCE,
-        asks=frozenset({HarnessFeature.BACKUP}),
+        features=frozenset({HarnessFeature.BACKUP}),
     )
 
 
 LIFE_SCENARIOS: Sequence[MachineScenario] = [
     _new_life("new-life"),
-    _new_life("new-life-with-a-memory", remembers=True),
+    _new_life("new-life-with-a-memory", caches_records=True),
     _new_work(),
     _new_family(),
     _adopted_keys(),

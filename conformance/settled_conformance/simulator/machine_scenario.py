@@ -14,7 +14,7 @@ from settled_conformance.environment import Environment
 from settled_conformance.harness import Harness, HarnessFeature
 from settled_conformance.simulator.choices import Choices
 from settled_conformance.simulator.machines import FaultSwitch
-from settled_conformance.simulator.operations import ClientOperation, person
+from settled_conformance.simulator.operations import ClientOperation, participant
 from settled_conformance.simulator.processes import client, operator, worker
 from settled_conformance.simulator.scenario import ScenarioRun
 from settled_conformance.simulator.scheduler import USUAL, FaultRates, Scheduler, Task
@@ -37,80 +37,84 @@ class MachineScenario:
     clients: Sequence[Sequence[Message]] = ()
     workers: int = 2
     weight: float = 1.0
-    people: Mapping[str, Sequence[ClientOperation]] = {}
+    participants: Mapping[str, Sequence[ClientOperation]] = {}
     older: Callable[[], Sequence[Machine[Any, Any]]] = tuple
     fault_rates: FaultRates = USUAL
     window: int | None = None
-    remember: int | None = None
-    room: float = float("inf")
-    complaint: str = "it fails"
-    remembers: bool = False
+    dedup_limit: int | None = None
+    max_record_size: float = float("inf")
+    error_message: str = "it fails"
+    caches_records: bool = False
     punctual: bool = False
     needs: frozenset[Capability] = frozenset()
-    asks: frozenset[HarnessFeature] = frozenset()
+    features: frozenset[HarnessFeature] = frozenset()
 
     def fits(self, harness: Harness) -> bool:
         """Whether `harness` has what it takes."""
-        return self.needs <= harness.capabilities and self.asks <= harness.offers
+        return self.needs <= harness.capabilities and self.features <= harness.features
 
-    def run(self, place: Environment, choices: Choices) -> ScenarioRun:
+    def run(self, environment: Environment, choices: Choices) -> ScenarioRun:
         """One run at `place`, which must be empty."""
-        if self.remember is not None:
-            place.remember(self.remember)
-        fault_switch, machines, older = _cast(self, place.lease)
-        fault_switch.mended = False
-        harness = place.harness
-        scheduler = Scheduler(choices, harness.now, harness.tick, place.lease, harness.advance, place.fell)
-        place.contract.heard.append(scheduler.say)
+        if self.dedup_limit is not None:
+            environment.limit_deduplication(self.dedup_limit)
+        fault_switch, machines, older = _compiled(self, environment.lease)
+        fault_switch.repaired = False
+        harness = environment.harness
+        scheduler = Scheduler(
+            choices, harness.now, harness.tick, environment.lease, harness.advance, environment.record_crash
+        )
+        environment.contract.listeners.append(scheduler.log)
         simulation = Simulation(
             scheduler,
-            place,
+            environment,
             machines,
-            self._policy(place),
+            self._policy(environment),
             older,
             self.fault_rates,
-            self.room,
-            self.complaint,
-            self.remembers,
+            self.max_record_size,
+            self.error_message,
+            self.caches_records,
             self.punctual,
         )
         for number, messages in enumerate(self.clients, 1):
             scheduler.tasks.append(Task(f"c{number}", client(simulation, messages)))
-        for name, operations in self.people.items():
-            scheduler.tasks.append(Task(name, person(simulation, operations)))
+        for name, operations in self.participants.items():
+            scheduler.tasks.append(Task(name, participant(simulation, operations)))
         hosts = [machines] * self.workers + [{**machines, machine.id: machine} for machine in older]
         for number, host in enumerate(hosts, 1):
             scheduler.tasks.append(Task(f"w{number}", worker(simulation, host)))
-        scheduler.at_rest.append(lambda: _mend(simulation, fault_switch))
+        scheduler.when_quiescent.append(lambda: _repair_and_redrive(simulation, fault_switch))
         simulation.close(scheduler.run())
-        return ScenarioRun(place.violations, scheduler.timeline, frozenset(scheduler.marks))
+        return ScenarioRun(environment.violations, scheduler.timeline, frozenset(scheduler.marks))
 
-    def _policy(self, place: Environment) -> Policy:
-        policy = Policy(lease=place.lease, max_attempts=2)
+    def _policy(self, environment: Environment) -> Policy:
+        policy = Policy(lease=environment.lease, max_attempts=2)
         return policy if self.window is None else evolve(policy, window=self.window)
 
 
-Cast = tuple[FaultSwitch, Mapping[str, Machine[Any, Any]], Sequence[Machine[Any, Any]]]
+CompiledMachines = tuple[FaultSwitch, Mapping[str, Machine[Any, Any]], Sequence[Machine[Any, Any]]]
 
 
 @cache
-def _cast(scenario: MachineScenario, lease: float) -> Cast:
+def _compiled(scenario: MachineScenario, lease: float) -> CompiledMachines:
     """The machines, compiled once; nothing of a run stays in them but the weather."""
     fault_switch = FaultSwitch()
     return fault_switch, {machine.id: machine for machine in scenario.machines(fault_switch, lease)}, scenario.older()
 
 
-def _mend(simulation: Simulation, fault_switch: FaultSwitch) -> bool:
+def _repair_and_redrive(simulation: Simulation, fault_switch: FaultSwitch) -> bool:
     """An operator mends the machine and redrives what was halted."""
-    fault_switch.mended = True
-    halted = [key for key in simulation.lives if (record := simulation.record(key)) and record.halted]
+    fault_switch.repaired = True
+    halted = [key for key in simulation.lifetimes if (record := simulation.record(key)) and record.halted]
     for key in halted:
         simulation.scheduler.mark("redrive")
-        simulation.scheduler.add(Task(f"o-{key.instance}-{simulation.scheduler.trips}", operator(simulation, key)))
+        simulation.scheduler.add(
+            Task(f"o-{key.instance}-{simulation.scheduler.round_trips}", operator(simulation, key))
+        )
     return bool(halted)
 
 
-def letters(key: Key, sender: str, events: Sequence[Mapping[str, Json]], start: bool = True) -> list[Message]:
+def messages_to(key: Key, sender: str, events: Sequence[Mapping[str, Json]], start: bool = True) -> list[Message]:
     """A start of `key`, and `events`, all sent by `sender`."""
     first = [Message(key, f"{sender}.start", encode(Start(None)))] if start else []
     rest = [

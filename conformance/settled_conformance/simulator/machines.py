@@ -21,14 +21,14 @@ class Poisoned(Exception):
 class FaultSwitch:
     """What the machines' own code depends on outside them. `mended`: poison does no harm any more."""
 
-    mended = False
+    repaired = False
 
 
 def appender(fault_switch: FaultSwitch) -> HistoryMachine:
     """The list-append machine: its context is the list of the ids that it took; each is also told to the world."""
 
     def append(args: Any) -> Mapping[str, Any]:
-        if args.event.get("poison") and not fault_switch.mended:
+        if args.event.get("poison") and not fault_switch.repaired:
             raise Poisoned(args.event["id"])
         return {"ids": [*args.context["ids"], args.event["id"]]}
 
@@ -184,7 +184,7 @@ def family(lease: float) -> tuple[HistoryMachine, Machine[Any, Any]]:
             "output": {"ended": True},
         },
         actions={
-            "hear": assign(heard=lambda args: args.context["heard"] + 1),
+            "hear": assign(listeners=lambda args: args.context["heard"] + 1),
             "answer": send_parent(lambda args: {"type": "HEARD", "id": args.event["id"]}),
         },
         delays={"childhood": timedelta(seconds=0.7 * lease)},
@@ -216,7 +216,7 @@ def family(lease: float) -> tuple[HistoryMachine, Machine[Any, Any]]:
         },
         actions={
             "count": assign(children=lambda args: args.context["children"] + 1),
-            "hear": assign(heard=lambda args: [*args.context["heard"], args.event["id"]]),
+            "hear": assign(listeners=lambda args: [*args.context["heard"], args.event["id"]]),
             "tell": _done,
             "nag": send_to("kid", lambda args: {"type": "HELLO", "id": f"nag{args.context['children']}"}),
             "pass": send_to("kid", lambda args: {"type": "HELLO", "id": args.event["id"]}),
@@ -315,7 +315,7 @@ def gathering() -> tuple[HistoryMachine, HistoryMachine]:
             "initial": "open",
             "states": {"open": {"tags": ["settled"], "on": {"HEAR": {"actions": ["hear"]}}}},
         },
-        actions={"hear": assign(heard=lambda args: args.context["heard"] + 1)},
+        actions={"hear": assign(listeners=lambda args: args.context["heard"] + 1)},
     )
     spoke = with_history(
         {

@@ -22,10 +22,10 @@ class Mailbox:
     """
 
     arrived: dict[str, Content] = field(factory=dict[str, Content])
-    offered: Counter[str] = field(factory=Counter[str])
+    sent: Counter[str] = field(factory=Counter[str])
     taken: Counter[str] = field(factory=Counter[str])
-    begun: set[str] = field(factory=set[str])
-    excused: set[str] = field(factory=set[str])
+    started: set[str] = field(factory=set[str])
+    may_be_missing: set[str] = field(factory=set[str])
 
     def arrive(self, message: Message) -> None:
         """`message` was put into the queue."""
@@ -33,37 +33,37 @@ class Mailbox:
             return
         content = self.arrived[message.id] = decode(message.body)
         if isinstance(content, Event):
-            self.offered[write(content.event)] += 1
+            self.sent[write(content.event)] += 1
         if isinstance(content, ChildEnded):
-            self.offered[_report_text(content.child, content.data)] += 1
+            self.sent[_report_text(content.child, content.data)] += 1
 
     def starts(self) -> dict[str, Start]:
         """The starts that arrived, by their ids, in their order."""
         return {id: content for id, content in self.arrived.items() if isinstance(content, Start)}
 
-    def adoptions(self) -> dict[str, ImportChild]:
+    def imports(self) -> dict[str, ImportChild]:
         """The adoptions that arrived, by their ids, in their order."""
         return {id: content for id, content in self.arrived.items() if isinstance(content, ImportChild)}
 
     def was_taken(self, event: Json) -> bool:
         """Whether each message that brought `event` was taken."""
         text = write(event)
-        return self.taken[text] >= self.offered[text]
+        return self.taken[text] >= self.sent[text]
 
-    def remember(self) -> Callable[[], None]:
+    def checkpoint(self) -> Callable[[], None]:
         """What undoes, for a restore, all that is taken from now on."""
-        taken, begun = Counter(self.taken), set(self.begun)
+        taken, started = Counter(self.taken), set(self.started)
 
         def restore() -> None:
-            self.forget()
-            self.taken, self.begun = Counter(taken), set(begun)
+            self.reset()
+            self.taken, self.started = Counter(taken), set(started)
 
         return restore
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Nothing was taken, and nothing that has come so far need be."""
-        self.excused |= set(self.arrived)
-        self.taken, self.begun = Counter(), set()
+        self.may_be_missing |= set(self.arrived)
+        self.taken, self.started = Counter(), set()
 
 
 def _report_text(child: str, data: Json) -> str:

@@ -16,16 +16,16 @@ from settled import EventError, IdReusedError, Json, Key, RecordError, SettledEr
 from settled.durable import Backend, Capability, Message, Record, Stored, import_tree
 from settled.durable.persisted_tree import tree_to_json
 from settled.durable.window import WINDOW
-from settled_conformance.simulator.command_runner import CommandRunner, Going, drive
+from settled_conformance.simulator.command_runner import CommandRunner, TaskSteps, drive
 from settled_conformance.simulator.scheduler import Body, Idle, InjectedFault, RoundTrip, Task
 from settled_conformance.simulator.simulation import Simulation
 from settled_runtime import Client
 
-ClientOperation: TypeAlias = Callable[[Simulation, Task], Going[None]]
+ClientOperation: TypeAlias = Callable[[Simulation, Task], TaskSteps[None]]
 Condition: TypeAlias = Callable[[Simulation], bool]
 
 
-def person(simulation: Simulation, operations: Sequence[ClientOperation]) -> Callable[[Task], Body]:
+def participant(simulation: Simulation, operations: Sequence[ClientOperation]) -> Callable[[Task], Body]:
     """Does `deeds`, each until it is done; after a crash they go on with the one they were at."""
     left = list(operations)
 
@@ -37,11 +37,11 @@ def person(simulation: Simulation, operations: Sequence[ClientOperation]) -> Cal
     return body
 
 
-def once(operation: ClientOperation) -> ClientOperation:
+def without_retry(operation: ClientOperation) -> ClientOperation:
     """`deed` by somebody who does not come back to it after a crash."""
 
-    def attempt(simulation: Simulation, task: Task) -> Going[None]:
-        if task.life == 1:
+    def attempt(simulation: Simulation, task: Task) -> TaskSteps[None]:
+        if task.incarnation == 1:
             yield from operation(simulation, task)
 
     return attempt
@@ -51,14 +51,14 @@ def once(operation: ClientOperation) -> ClientOperation:
 
 
 @frozen
-class _Post:
+class _SendOnlyBackend:
     """The backend as a client sees it: all that it does is to send."""
 
     simulation: Simulation
     task: Task
 
     @property
-    def queue(self) -> _Post:
+    def queue(self) -> _SendOnlyBackend:
         return self
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -67,41 +67,45 @@ class _Post:
 
 def start(key: Key, input: Json, *, id: str | None = None) -> ClientOperation:
     """Start `key`. Each start has an input of its own, which is its id too."""
-    return _posting(
+    return _client_operation(
         key, f"start {id or input}", lambda client: client.start(key.instance, input, message_id=id or str(input))
     )
 
 
 def send(key: Key, id: str, event: Mapping[str, Json]) -> ClientOperation:
     """Send an event to `key`; the event carries the id of its message, so that no two are equal."""
-    return _posting(key, f"send {id}", lambda client: client.send(key.instance, {"id": id, **event}, message_id=id))
+    return _client_operation(
+        key, f"send {id}", lambda client: client.send(key.instance, {"id": id, **event}, message_id=id)
+    )
 
 
-def _posting(key: Key, label: str, post: Callable[[Client[Any]], object]) -> ClientOperation:
-    def operation(simulation: Simulation, task: Task) -> Going[None]:
-        client = Client(simulation.machines[key.machine], cast("Backend", _Post(simulation, task)))
-        yield from _insist(simulation, task, label, partial(post, client))
+def _client_operation(key: Key, label: str, post: Callable[[Client[Any]], object]) -> ClientOperation:
+    def operation(simulation: Simulation, task: Task) -> TaskSteps[None]:
+        client = Client(simulation.machines[key.machine], cast("Backend", _SendOnlyBackend(simulation, task)))
+        yield from _retry_until_answered(simulation, task, label, partial(post, client))
 
     return operation
 
 
-def _insist(simulation: Simulation, task: Task, label: str, perform: Callable[[], object]) -> Going[None]:
+def _retry_until_answered(
+    simulation: Simulation, task: Task, label: str, perform: Callable[[], object]
+) -> TaskSteps[None]:
     while True:
         try:
-            yield RoundTrip(label, perform, _may_befall(simulation))
+            yield RoundTrip(label, perform, _send_faults(simulation))
         except (EventError, IdReusedError) as error:
-            simulation.scheduler.say(f"{task.name} is refused: {error}")
+            simulation.scheduler.log(f"{task.name} is refused: {error}")
             return
         except SettledError:
             continue
-        simulation.scheduler.say(f"{task.name} {label}")
+        simulation.scheduler.log(f"{task.name} {label}")
         return
 
 
-def _may_befall(simulation: Simulation) -> Sequence[InjectedFault]:
+def _send_faults(simulation: Simulation) -> Sequence[InjectedFault]:
     """What may go wrong with a post. Where nobody would know a late repetition again, clients make none."""
     faults = simulation.fault_rates.write
-    knows = Capability.DEDUPLICATION in simulation.place.contract.queueing.capabilities
+    knows = Capability.DEDUPLICATION in simulation.environment.contract.queue_checker.capabilities
     if knows or simulation.policy.window >= WINDOW:
         return faults
     return tuple(fault for fault in faults if fault not in (InjectedFault.CRASH_AFTER, InjectedFault.LOST_ANSWER))
@@ -113,7 +117,7 @@ def _may_befall(simulation: Simulation) -> Sequence[InjectedFault]:
 def wait(condition: Condition) -> ClientOperation:
     """Do nothing until `condition` holds."""
 
-    def operation(simulation: Simulation, _task: Task) -> Going[None]:
+    def operation(simulation: Simulation, _task: Task) -> TaskSteps[None]:
         while not condition(simulation):
             yield Idle()
 
@@ -122,27 +126,29 @@ def wait(condition: Condition) -> ClientOperation:
 
 def taken(key: Key, count: int) -> Condition:
     """The lives of `key` have taken `count` events, or more."""
-    return lambda simulation: simulation.lives_of(key).taken >= count
+    return lambda simulation: simulation.lifetimes_of(key).taken >= count
 
 
-def lives(key: Key, number: int) -> Condition:
+def is_alive(key: Key, number: int) -> Condition:
     """`key` has come to its life of this number, and lives."""
     return lambda simulation: (
-        len(simulation.lives_of(key).oracles) >= number and simulation.lives_of(key).now is not None
+        len(simulation.lifetimes_of(key).oracles) >= number and simulation.lifetimes_of(key).current is not None
     )
 
 
 def is_deleted(key: Key) -> Condition:
     """`key` had a life, and has none now."""
-    return lambda simulation: bool(simulation.lives_of(key).oracles) and simulation.lives_of(key).now is None
+    return lambda simulation: (
+        bool(simulation.lifetimes_of(key).oracles) and simulation.lifetimes_of(key).current is None
+    )
 
 
-def found(key: Key, holds: Callable[[Record], bool]) -> Condition:
+def has_record(key: Key, holds: Callable[[Record], bool]) -> Condition:
     """`key` has a record of which this holds."""
     return lambda simulation: (record := simulation.record(key)) is not None and holds(record)
 
 
-def set_aside(key: Key, count: int) -> Condition:
+def has_dead_letters(key: Key, count: int) -> Condition:
     """`key` has so many dead letters."""
     return lambda simulation: len(simulation.backend.store.dead_letters(key)) >= count
 
@@ -153,30 +159,30 @@ def set_aside(key: Key, count: int) -> Condition:
 def delete(key: Key) -> ClientOperation:
     """Delete `key`, whatever it is at."""
 
-    def operation(simulation: Simulation, task: Task) -> Going[None]:
+    def operation(simulation: Simulation, task: Task) -> TaskSteps[None]:
         while True:
-            found = yield from _load(simulation, task, key)
-            if found is None or found.is_deleted:
+            stored = yield from _load(simulation, task, key)
+            if stored is None or stored.is_deleted:
                 return
-            perform = partial(simulation.delete, task, key, found)
+            perform = partial(simulation.delete, task, key, stored)
             try:
                 yield RoundTrip(f"delete {key}", perform, simulation.fault_rates.release)
             except SettledError:
                 continue
-            simulation.scheduler.say(f"{task.name} deletes {key}")
+            simulation.scheduler.log(f"{task.name} deletes {key}")
             return
 
     return operation
 
 
-def redriving(key: Key) -> ClientOperation:
+def redrive_dead_letters(key: Key) -> ClientOperation:
     """Redrive `key`."""
 
-    def operation(simulation: Simulation, task: Task) -> Going[None]:
+    def operation(simulation: Simulation, task: Task) -> TaskSteps[None]:
         machine = simulation.machines[key.machine]
         simulation.scheduler.mark("redrive")
         while True:
-            nonce = f"{task.nonce}.{simulation.scheduler.trips}"
+            nonce = f"{task.nonce}.{simulation.scheduler.round_trips}"
             try:
                 yield from drive(redrive(machine, key, nonce), CommandRunner(simulation, task, machine))
             except SettledError:
@@ -186,19 +192,19 @@ def redriving(key: Key) -> ClientOperation:
     return operation
 
 
-def adopting(key: Key, text: Callable[[Simulation], str]) -> ClientOperation:
+def import_snapshot(key: Key, text: Callable[[Simulation], str]) -> ClientOperation:
     """Adopt what XState has persisted under `key`, as `settled_runtime.Client` does, one round trip after the other."""
 
-    def operation(simulation: Simulation, task: Task) -> Going[None]:
-        machine, nonce = simulation.machines[key.machine], f"{task.nonce}.{simulation.scheduler.trips}"
+    def operation(simulation: Simulation, task: Task) -> TaskSteps[None]:
+        machine, nonce = simulation.machines[key.machine], f"{task.nonce}.{simulation.scheduler.round_trips}"
         tree = tree_to_json(machine, from_xstate_json(machine, text(simulation)))
         while True:
-            found = yield from _load(simulation, task, key)
+            stored = yield from _load(simulation, task, key)
             try:
-                write = import_tree(machine, key, tree, found, nonce, simulation.scheduler.now)
+                write = import_tree(machine, key, tree, stored, nonce, simulation.scheduler.now)
             except RecordError:
                 return  # there is such an instance already
-            perform = partial(simulation.finish, task, write, adopts=write.stored is not None)
+            perform = partial(simulation.finish, task, write, is_import=write.stored is not None)
             try:
                 yield RoundTrip(f"adopt {key}", perform, simulation.fault_rates.write)
             except SettledError:
@@ -208,26 +214,26 @@ def adopting(key: Key, text: Callable[[Simulation], str]) -> ClientOperation:
     return operation
 
 
-def _load(simulation: Simulation, task: Task, key: Key) -> Going[Stored | None]:
+def _load(simulation: Simulation, task: Task, key: Key) -> TaskSteps[Stored | None]:
     """What is stored for `key`."""
-    trip = RoundTrip(f"load {key}", partial(simulation.load, task, key), simulation.fault_rates.read)
+    round_trip = RoundTrip(f"load {key}", partial(simulation.load, task, key), simulation.fault_rates.read)
     while True:
         try:
-            stored: Stored | None = yield trip
+            stored: Stored | None = yield round_trip
         except SettledError:
             continue
         return stored
 
 
-def restoring(after: Condition, then: Condition) -> ClientOperation:
+def restore_backup(after: Condition, then: Condition) -> ClientOperation:
     """Note what the store holds `after` something; `then`, later, bring it back."""
 
-    def operation(simulation: Simulation, task: Task) -> Going[None]:
+    def operation(simulation: Simulation, task: Task) -> TaskSteps[None]:
         yield from wait(after)(simulation, task)
-        simulation.scheduler.say(f"{task.name} makes a backup")
+        simulation.scheduler.log(f"{task.name} makes a backup")
         restore = simulation.backup()
         yield from wait(then)(simulation, task)
-        simulation.scheduler.say(f"{task.name} restores the backup")
+        simulation.scheduler.log(f"{task.name} restores the backup")
         restore()
 
     return operation

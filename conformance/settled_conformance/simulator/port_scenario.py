@@ -49,25 +49,27 @@ class PortScenario:
         """Every backend has ports."""
         return True
 
-    def run(self, place: Environment, choices: Choices) -> ScenarioRun:
+    def run(self, environment: Environment, choices: Choices) -> ScenarioRun:
         """One run at `place`, which must be empty."""
-        harness = place.harness
-        scheduler = Scheduler(choices, harness.now, harness.tick, place.lease, harness.advance, place.fell)
-        place.contract.heard.append(scheduler.say)
+        harness = environment.harness
+        scheduler = Scheduler(
+            choices, harness.now, harness.tick, environment.lease, harness.advance, environment.record_crash
+        )
+        environment.contract.listeners.append(scheduler.log)
         for number in (1, 2):
-            scheduler.tasks.append(Task(f"c{number}", _client(scheduler, place, number)))
+            scheduler.tasks.append(Task(f"c{number}", _client(scheduler, environment, number)))
         for number in (1, 2):
-            scheduler.tasks.append(Task(f"w{number}", _consumer(scheduler, place)))
+            scheduler.tasks.append(Task(f"w{number}", _consumer(scheduler, environment)))
         if scheduler.run():
-            place.contract.at_rest()
+            environment.contract.check_quiescent()
         else:
-            place.contract.accuse("L1", "the queue is never empty")
-        return ScenarioRun(place.violations, scheduler.timeline, frozenset(scheduler.marks))
+            environment.contract.report("L1", "the queue is never empty")
+        return ScenarioRun(environment.violations, scheduler.timeline, frozenset(scheduler.marks))
 
 
-def _client(scheduler: Scheduler, place: Environment, number: int) -> Callable[[Task], Body]:
+def _client(scheduler: Scheduler, environment: Environment, number: int) -> Callable[[Task], Body]:
     """Sends, schedules, puts off and cancels; each until it was answered, whatever happens to it."""
-    lease = place.lease
+    lease = environment.lease
     ids = [f"{number}.{count}" for count in range(1, 5)]
 
     def steps(handle: CheckedBackend) -> list[tuple[str, Callable[[], object]]]:
@@ -91,26 +93,26 @@ def _client(scheduler: Scheduler, place: Environment, number: int) -> Callable[[
 
     def body(task: Task) -> Body:
         nonlocal done
-        handle = place.open()
+        handle = environment.open()
         while done < len(steps(handle)):
             name, do = steps(handle)[done]
             try:
                 yield RoundTrip(name, partial(_done, scheduler, do), WRITE)
             except SettledError:
                 continue
-            scheduler.say(f"{task.name} {name}")
+            scheduler.log(f"{task.name} {name}")
             done += 1
 
     return body
 
 
-def _consumer(scheduler: Scheduler, place: Environment) -> Callable[[Task], Body]:
+def _consumer(scheduler: Scheduler, environment: Environment) -> Callable[[Task], Body]:
     """Receives, and does something with each key that it was handed."""
 
     def body(task: Task) -> Body:
-        handle = place.open()
-        scheduler.expect(scheduler.epoch + place.lease / 2)
-        scheduler.expect(scheduler.epoch + 0.8 * place.lease)
+        handle = environment.open()
+        scheduler.add_deadline(scheduler.epoch + environment.lease / 2)
+        scheduler.add_deadline(scheduler.epoch + 0.8 * environment.lease)
         while True:
             try:
                 deliveries = yield RoundTrip("receive", lambda: _receive(scheduler, handle, task), TAKE)
@@ -130,9 +132,9 @@ def _receive(scheduler: Scheduler, handle: CheckedBackend, task: Task) -> Sequen
     deliveries = handle.queue.receive(3)
     for delivery in deliveries:
         task.holds_until = max(task.holds_until, delivery.until)
-        scheduler.expect(delivery.until)
+        scheduler.add_deadline(delivery.until)
     if deliveries:
-        scheduler.say(f"{task.name} receive {' '.join(f'{each.message.id}#{each.attempt}' for each in deliveries)}")
+        scheduler.log(f"{task.name} receive {' '.join(f'{each.message.id}#{each.attempt}' for each in deliveries)}")
     return deliveries
 
 
@@ -156,14 +158,14 @@ def _use(
         yield RoundTrip(label, lambda: _done(scheduler, do), WRITE)
     except SettledError:
         return
-    scheduler.say(f"{task.name} {label}")
+    scheduler.log(f"{task.name} {label}")
 
 
 def _done(scheduler: Scheduler, do: Callable[[], object]) -> None:
     do()
-    scheduler.expect(scheduler.now + scheduler.lease / 3)
-    scheduler.expect(scheduler.now + scheduler.lease)
-    scheduler.stir()
+    scheduler.add_deadline(scheduler.now + scheduler.lease / 3)
+    scheduler.add_deadline(scheduler.now + scheduler.lease)
+    scheduler.wake_all()
 
 
 def _one_of(queue: CheckedQueue, group: Sequence[Delivery]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from settled import Key, Machine, SettledError, redrive, turn
 from settled.durable import Delivery, Message
-from settled_conformance.simulator.command_runner import CommandRunner, Going, drive
+from settled_conformance.simulator.command_runner import CommandRunner, TaskSteps, drive
 from settled_conformance.simulator.scheduler import Body, Idle, RoundTrip, Task
 from settled_conformance.simulator.simulation import Simulation
 from settled_runtime.record_cache import RecordCache
@@ -21,7 +21,7 @@ def worker(simulation: Simulation, machines: Mapping[str, Machine[Any, Any]]) ->
     """Receives, and takes what it receives through its turns, one key after the other, as a host of `machines`."""
 
     def body(task: Task) -> Body:
-        again, memory = partial(simulation.repeat, task), RecordCache() if simulation.remembers else None
+        again, cache = partial(simulation.repeat, task), RecordCache() if simulation.caches_records else None
         while True:
             try:
                 deliveries: Sequence[Delivery] = yield RoundTrip(
@@ -33,18 +33,18 @@ def worker(simulation: Simulation, machines: Mapping[str, Machine[Any, Any]]) ->
                 yield Idle()
             for key in dict.fromkeys(delivery.message.key for delivery in deliveries):
                 group = [each for each in deliveries if each.message.key == key]
-                yield from _take(simulation, CommandRunner(simulation, task, machines[key.machine], memory), key, group)
+                yield from _take(simulation, CommandRunner(simulation, task, machines[key.machine], cache), key, group)
 
     return body
 
 
-def _take(simulation: Simulation, hands: CommandRunner, key: Key, group: Sequence[Delivery]) -> Going[None]:
-    task = hands.task
-    nonce = f"{task.nonce}.{simulation.scheduler.trips}"
+def _take(simulation: Simulation, runner: CommandRunner, key: Key, group: Sequence[Delivery]) -> TaskSteps[None]:
+    task = runner.task
+    nonce = f"{task.nonce}.{simulation.scheduler.round_trips}"
     try:
-        yield from drive(turn(hands.machine, key, group, nonce, simulation.policy, simulation.traits), hands)
+        yield from drive(turn(runner.machine, key, group, nonce, simulation.policy, simulation.traits), runner)
     except SettledError as error:
-        simulation.scheduler.say(f"{task.name} gives up: {error}")
+        simulation.scheduler.log(f"{task.name} gives up: {error}")
         try:
             fault_rates = simulation.fault_rates.release
             yield RoundTrip("release", partial(simulation.release, task, group, AFTER_AN_ERROR), fault_rates)
@@ -64,7 +64,7 @@ def client(simulation: Simulation, messages: Sequence[Message]) -> Callable[[Tas
                 )
             except SettledError:
                 continue
-            simulation.scheduler.say(f"{task.name} sent {left[0].id}")
+            simulation.scheduler.log(f"{task.name} sent {left[0].id}")
             left.pop(0)
 
     return body
@@ -76,9 +76,9 @@ def operator(simulation: Simulation, key: Key) -> Callable[[Task], Body]:
     def body(task: Task) -> Body:
         while True:
             machine = simulation.machines[key.machine]
-            course = redrive(machine, key, f"{task.nonce}.{simulation.scheduler.trips}")
+            commands = redrive(machine, key, f"{task.nonce}.{simulation.scheduler.round_trips}")
             try:
-                yield from drive(course, CommandRunner(simulation, task, machine))
+                yield from drive(commands, CommandRunner(simulation, task, machine))
             except SettledError:
                 continue
             return

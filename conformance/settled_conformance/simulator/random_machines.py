@@ -51,12 +51,12 @@ def random_events(number: int) -> Sequence[Mapping[str, Any]]:
 
 def _region(source: random.Random, name: str) -> Mapping[str, Any]:
     names = [f"{name}s{each}" for each in range(source.randint(2, 4))]
-    states = {state: _state(source, names, place) for place, state in enumerate(names)}
+    states = {state: _state(source, names, position) for position, state in enumerate(names)}
     return {"initial": names[0], "states": states}
 
 
-def _state(source: random.Random, names: Sequence[str], place: int) -> Mapping[str, Any]:
-    further = names[place + 1 :]
+def _state(source: random.Random, names: Sequence[str], position: int) -> Mapping[str, Any]:
+    further = names[position + 1 :]
     state: dict[str, Any] = {
         "on": {
             **{type: _transition(source, names) for type in EVENTS if source.random() < 0.6},
@@ -72,7 +72,7 @@ def _state(source: random.Random, names: Sequence[str], place: int) -> Mapping[s
         state["after"] = {source.choice(("a while", "long")): source.choice(further)}
     if further and source.random() < 0.4:
         ends = {"onDone": {"target": source.choice(further), "actions": ["tell"]}, "onError": source.choice(further)}
-        return {**state, "invoke": {"id": names[place], "src": source.choice(("work", "pay")), **ends}}
+        return {**state, "invoke": {"id": names[position], "src": source.choice(("work", "pay")), **ends}}
     return {**state, "tags": ["settled"]}
 
 

@@ -37,6 +37,6 @@ class Scenario(Protocol):
         """Whether `harness` has what it takes."""
         ...
 
-    def run(self, place: Environment, choices: Choices) -> ScenarioRun:
+    def run(self, environment: Environment, choices: Choices) -> ScenarioRun:
         """One run at `place`, which must be empty."""
         ...

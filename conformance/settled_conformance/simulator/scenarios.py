@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from settled_conformance.simulator.fault_scenarios import FAULT_SCENARIOS
-from settled_conformance.simulator.machine_scenario import APPEND, BOB, POISON, TELL, MachineScenario, letters, of
+from settled_conformance.simulator.machine_scenario import APPEND, BOB, POISON, TELL, MachineScenario, messages_to, of
 from settled_conformance.simulator.machines import appender, family, fan, signup
 from settled_conformance.simulator.port_scenario import PortScenario
 from settled_conformance.simulator.random_machines import random_events, random_machine
@@ -16,7 +16,7 @@ def _random(number: int) -> MachineScenario:
     return MachineScenario(
         f"random-{number}",
         lambda fault_switch, lease: [random_machine(number, lease)],
-        [letters(of(f"random{number}"), "a", random_events(number))],
+        [messages_to(of(f"random{number}"), "a", random_events(number))],
         weight=0.2,
     )
 
@@ -27,23 +27,24 @@ SCENARIOS: Sequence[Scenario] = (
         "append",
         lambda fault_switch, lease: [appender(fault_switch)],
         [
-            letters(of("appender"), "a", [APPEND, TELL, APPEND, TELL]),
-            letters(of("appender", BOB), "b", [TELL, APPEND]) + letters(of("appender"), "c", [APPEND], start=False),
+            messages_to(of("appender"), "a", [APPEND, TELL, APPEND, TELL]),
+            messages_to(of("appender", BOB), "b", [TELL, APPEND])
+            + messages_to(of("appender"), "c", [APPEND], start=False),
         ],
     ),
     MachineScenario(
         "poison",
         lambda fault_switch, lease: [appender(fault_switch)],
         [
-            letters(of("appender"), "a", [TELL, POISON, APPEND, TELL]),
-            letters(of("appender", BOB), "b", [APPEND]),
+            messages_to(of("appender"), "a", [TELL, POISON, APPEND, TELL]),
+            messages_to(of("appender", BOB), "b", [APPEND]),
         ],
     ),
     MachineScenario(
         "signup",
         lambda fault_switch, lease: [signup(lease)],
         [
-            letters(
+            messages_to(
                 of("signup"),
                 "a",
                 [
@@ -58,13 +59,13 @@ SCENARIOS: Sequence[Scenario] = (
     MachineScenario(
         "fan",
         lambda fault_switch, lease: [fan(lease)],
-        [letters(of("fan"), "a", [{"type": "GO"}, {"type": "GO"}])],
+        [messages_to(of("fan"), "a", [{"type": "GO"}, {"type": "GO"}])],
     ),
     MachineScenario(
         "family",
         lambda fault_switch, lease: family(lease),
         [
-            letters(
+            messages_to(
                 of("parent"),
                 "a",
                 [{"type": "GO"}, {"type": "HELLO"}, {"type": "HELLO"}, {"type": "LEAVE"}, {"type": "GO"}],

@@ -16,7 +16,7 @@ from attrs import Factory, define, field, frozen
 from settled import AccessDeniedError, OutcomeUnknownError, SettledError, TooLargeError, UnavailableError
 from settled_conformance.simulator.choices import Choices
 
-LONGEST_RUN = 4_000
+MAX_ROUND_TRIPS = 4_000
 """How many round trips a run may take before it counts as one that never comes to rest."""
 
 
@@ -145,22 +145,22 @@ class Task:
     """
 
     name: str
-    begin: Callable[[Task], Body]
-    life: int = 0
+    start_body: Callable[[Task], Body]
+    incarnation: int = 0
     skew: float = 0.0
-    told: float = 0.0
+    clock_read_at: float = 0.0
     holds_until: float = 0.0
     body: Body | None = None
     step: TaskStep | None = None
     idle: bool = False
-    wakes: float | None = None
+    wakes_at: float | None = None
     parked: Callable[[], None] | None = None
     was_parked_until: float = 0.0
 
     @property
     def nonce(self) -> str:
         """A name for this life of the task."""
-        return f"{self.name}.{self.life}"
+        return f"{self.name}.{self.incarnation}"
 
     @property
     def is_zombie(self) -> bool:
@@ -179,13 +179,13 @@ class Scheduler:
     time: Callable[[], float]
     tick: float
     lease: float
-    move: Callable[[float], None]
-    fell: Callable[[str], None]
+    advance: Callable[[float], None]
+    on_crash: Callable[[str], None]
     tasks: list[Task] = field(factory=list[Task])
-    at_rest: list[Callable[[], bool]] = field(factory=list["Callable[[], bool]"])
+    when_quiescent: list[Callable[[], bool]] = field(factory=list["Callable[[], bool]"])
     timeline: list[str] = field(factory=list[str])
     marks: set[str] = field(factory=set[str])
-    trips: int = 0
+    round_trips: int = 0
     current: Task | None = None
     epoch: float = field(default=Factory(lambda self: self.time(), takes_self=True), init=False)
     _deadlines: set[float] = field(factory=set[float], init=False)
@@ -197,7 +197,7 @@ class Scheduler:
 
     # What tasks and witnesses say
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """A line of the timeline."""
         self.timeline.append(f"now={self.now - self.epoch:g} {text}")
 
@@ -205,7 +205,7 @@ class Scheduler:
         """Something that a guarantee needs to have seen has happened."""
         self.marks.add(name)
 
-    def expect(self, deadline: float) -> None:
+    def add_deadline(self, deadline: float) -> None:
         """Something may happen at `deadline`."""
         self._deadlines.add(deadline)
 
@@ -219,10 +219,10 @@ class Scheduler:
         """Go on until nothing is left to do; False if that never comes."""
         for task in self.tasks:
             self._start(task)
-        while self.trips < LONGEST_RUN:
+        while self.round_trips < MAX_ROUND_TRIPS:
             ready = self._ready()
             if not ready:
-                if self._wake_somebody():
+                if self._wake_blocked():
                     continue
                 return True
             self._next(ready)
@@ -233,7 +233,7 @@ class Scheduler:
         self.tasks.append(task)
         self._start(task)
 
-    def stir(self) -> None:
+    def wake_all(self) -> None:
         """Something has changed: whoever found nothing to do looks again."""
         for task in self.tasks:
             task.idle = False
@@ -246,7 +246,7 @@ class Scheduler:
         return ready
 
     def _is_ready(self, task: Task) -> bool:
-        return task.step is not None and task.parked is None and not task.idle and task.wakes is None
+        return task.step is not None and task.parked is None and not task.idle and task.wakes_at is None
 
     def _next(self, ready: list[Task]) -> None:
         """Somebody goes on: the one that did, another, one that was parked; or the clock moves first."""
@@ -254,16 +254,16 @@ class Scheduler:
         moves = self._moves()
         way = self.choices.choose(len(ready) + len(parked) + len(moves))
         if way < len(ready):
-            self._go(ready[way])
+            self._run_step(ready[way])
         elif way < len(ready) + len(parked):
             self._unpark(parked[way - len(ready)])
         else:
             self._move_to(moves[way - len(ready) - len(parked)])
 
-    def _wake_somebody(self) -> bool:
+    def _wake_blocked(self) -> bool:
         """Nobody can go on: let time pass, or those who were parked go on; False if there is nothing left at all."""
         parked = [task for task in self.tasks if task.parked]
-        sleeping = any(task.wakes is not None for task in self.tasks)
+        sleeping = any(task.wakes_at is not None for task in self.tasks)
         waiting = [task for task in parked if self.now <= task.holds_until]
         moves = self._moves()
         if moves and (waiting or sleeping or not parked):
@@ -272,7 +272,7 @@ class Scheduler:
         if parked:
             self._unpark(parked[self.choices.choose(len(parked))])
             return True
-        return any(look() for look in self.at_rest)
+        return any(callback() for callback in self.when_quiescent)
 
     def _moves(self) -> list[float]:
         """To the next deadline, or just past it, or just short of it."""
@@ -284,26 +284,26 @@ class Scheduler:
         return [deadline, deadline + self.tick, *short]
 
     def _move_to(self, moment: float) -> None:
-        self.say(f"the clock moves on to {moment - self.epoch:g}")
-        self.move(moment - self.now)
+        self.log(f"the clock moves on to {moment - self.epoch:g}")
+        self.advance(moment - self.now)
         self._deadlines = {deadline for deadline in self._deadlines if deadline > moment}
         for task in self.tasks:
-            if task.wakes is not None and task.wakes <= moment:
-                task.wakes = None
-        self.stir()
+            if task.wakes_at is not None and task.wakes_at <= moment:
+                task.wakes_at = None
+        self.wake_all()
 
     # One task
 
     def _start(self, task: Task) -> None:
-        task.life += 1
-        task.idle, task.wakes, task.parked = False, None, None
+        task.incarnation += 1
+        task.idle, task.wakes_at, task.parked = False, None, None
         task.skew, task.holds_until, task.was_parked_until = 0.0, 0.0, 0.0
-        task.body = task.begin(task)
+        task.body = task.start_body(task)
         self._resume(task, lambda body: next(body))
 
-    def lose(self, task: Task) -> None:
+    def kill(self, task: Task) -> None:
         """`task` is lost, wherever it is, and begins again."""
-        self.say(f"{task.name} is ended")
+        self.log(f"{task.name} is ended")
         self._crash(task)
 
     def _crash(self, task: Task) -> None:
@@ -312,7 +312,7 @@ class Scheduler:
         body, task.body = task.body, None
         body.close()
         self._start(task)
-        self.stir()
+        self.wake_all()
 
     def _resume(self, task: Task, how: Callable[[Body], TaskStep]) -> None:
         assert task.body is not None
@@ -324,88 +324,90 @@ class Scheduler:
         if isinstance(task.step, Idle):
             task.idle = True
         if isinstance(task.step, Sleep):
-            self.expect(task.step.until)
-            task.wakes = task.step.until if task.step.until > self.now else None
+            self.add_deadline(task.step.until)
+            task.wakes_at = task.step.until if task.step.until > self.now else None
 
-    def _go(self, task: Task) -> None:
+    def _run_step(self, task: Task) -> None:
         self.current = task
-        self.trips += 1
+        self.round_trips += 1
         match task.step:
-            case RoundTrip() as trip:
-                self._make(task, trip)
+            case RoundTrip() as round_trip:
+                self._perform(task, round_trip)
             case Choice(_, ways):
                 way = self.choices.choose(ways)
                 self._resume(task, lambda body: body.send(way))
             case Idle() | Sleep() | None:
                 self._resume(task, lambda body: body.send(None))
 
-    def _make(self, task: Task, trip: RoundTrip) -> None:
-        way = self.choices.choose(1 + len(trip.faults))
-        fault = trip.faults[way - 1] if way else None
+    def _perform(self, task: Task, round_trip: RoundTrip) -> None:
+        way = self.choices.choose(1 + len(round_trip.faults))
+        fault = round_trip.faults[way - 1] if way else None
         match fault:
             case None:
-                self._answer(task, trip.label, trip.perform)()
+                self._answer(task, round_trip.label, round_trip.perform)()
             case InjectedFault.CRASH_BEFORE:
-                self._say(task, fault, trip)
+                self._log_fault(task, fault, round_trip)
                 self._crash(task)
             case InjectedFault.CRASH_AFTER:
-                self._answer(task, trip.label, trip.perform)
-                self._say(task, fault, trip)
+                self._answer(task, round_trip.label, round_trip.perform)
+                self._log_fault(task, fault, round_trip)
                 self._crash(task)
             case InjectedFault.LOST_ANSWER:
-                self._answer(task, trip.label, trip.perform)
-                self._say(task, fault, trip)
+                self._answer(task, round_trip.label, round_trip.perform)
+                self._log_fault(task, fault, round_trip)
                 self.mark("lost answer")
-                self._throw(task, OutcomeUnknownError(f"{trip.label}: the answer was lost"))
+                self._throw(task, OutcomeUnknownError(f"{round_trip.label}: the answer was lost"))
             case InjectedFault.ERROR | InjectedFault.DENIED | InjectedFault.TOO_LARGE | InjectedFault.UNANSWERED:
-                self._say(task, fault, trip)
-                self._throw(task, ERRORS[fault](f"{trip.label}: {fault}"))
+                self._log_fault(task, fault, round_trip)
+                self._throw(task, ERRORS[fault](f"{round_trip.label}: {fault}"))
             case InjectedFault.ERROR_WITHIN | InjectedFault.TOO_LARGE_WITHIN:
-                self._say(task, fault, trip)
-                self._halfway(task, trip, lambda: self._throw(task, ERRORS[fault](f"{trip.label}: {fault}")))
+                self._log_fault(task, fault, round_trip)
+                self._perform_first_half(
+                    task, round_trip, lambda: self._throw(task, ERRORS[fault](f"{round_trip.label}: {fault}"))
+                )
             case InjectedFault.CRASH_WITHIN:
-                self._say(task, fault, trip)
-                self._halfway(task, trip, lambda: self._crash(task))
+                self._log_fault(task, fault, round_trip)
+                self._perform_first_half(task, round_trip, lambda: self._crash(task))
             case InjectedFault.PARK_BEFORE:
-                self._park(task, trip, lambda: self._answer(task, trip.label, trip.perform)(), fault)
+                self._park(task, round_trip, lambda: self._answer(task, round_trip.label, round_trip.perform)(), fault)
             case InjectedFault.PARK_AFTER:
-                self._park(task, trip, self._answer(task, trip.label, trip.perform), fault)
+                self._park(task, round_trip, self._answer(task, round_trip.label, round_trip.perform), fault)
             case InjectedFault.REPEAT | InjectedFault.FAIL:
-                self._say(task, fault, trip)
-                assert trip.instead is not None
-                self._answer(task, trip.label, trip.instead)()
+                self._log_fault(task, fault, round_trip)
+                assert round_trip.instead is not None
+                self._answer(task, round_trip.label, round_trip.instead)()
             case InjectedFault.AHEAD | InjectedFault.BEHIND:
-                self._say(task, fault, trip)
+                self._log_fault(task, fault, round_trip)
                 self.mark("skew")
                 task.skew = 1.5 * self.lease * (1 if fault is InjectedFault.AHEAD else -1)
-                self._answer(task, trip.label, trip.perform)()
+                self._answer(task, round_trip.label, round_trip.perform)()
             case InjectedFault.BACK:
-                self._say(task, fault, trip)
+                self._log_fault(task, fault, round_trip)
                 self.mark("skew")
                 task.skew -= 1.5 * self.lease
-                self._answer(task, trip.label, trip.perform)()
+                self._answer(task, round_trip.label, round_trip.perform)()
 
-    def _say(self, task: Task, fault: InjectedFault, trip: RoundTrip) -> None:
-        self.say(f"{task.name} {fault} {trip.label}")
+    def _log_fault(self, task: Task, fault: InjectedFault, round_trip: RoundTrip) -> None:
+        self.log(f"{task.name} {fault} {round_trip.label}")
 
     def _answer(self, task: Task, label: str, perform: Callable[[], Any]) -> Callable[[], None]:
         """Do it now; what comes back goes on with the task."""
         try:
             answer = perform()
         except SettledError as error:
-            self.say(f"{task.name} {label} -> {type(error).__name__}")
+            self.log(f"{task.name} {label} -> {type(error).__name__}")
             caught = error
             return lambda: self._throw(task, caught)
         except Exception as error:
-            self.fell(f"{label}: raised {type(error).__name__}: {error}, which is no error of the ports")
+            self.on_crash(f"{label}: raised {type(error).__name__}: {error}, which is no error of the ports")
             return lambda: self._crash(task)
         return lambda: self._resume(task, lambda body: body.send(answer))
 
-    def _halfway(self, task: Task, trip: RoundTrip, then: Callable[[], None]) -> None:
+    def _perform_first_half(self, task: Task, round_trip: RoundTrip, then: Callable[[], None]) -> None:
         """The first half of it is done, unless that is refused already."""
-        assert trip.instead is not None
+        assert round_trip.instead is not None
         try:
-            trip.instead()
+            round_trip.instead()
         except SettledError as error:
             self._throw(task, error)
         else:
@@ -414,8 +416,8 @@ class Scheduler:
     def _throw(self, task: Task, error: SettledError) -> None:
         self._resume(task, lambda body: body.throw(error))
 
-    def _park(self, task: Task, trip: RoundTrip, then: Callable[[], None], fault: InjectedFault) -> None:
-        self._say(task, fault, trip)
+    def _park(self, task: Task, round_trip: RoundTrip, then: Callable[[], None], fault: InjectedFault) -> None:
+        self._log_fault(task, fault, round_trip)
         self.mark("park")
         task.holds_until = max(task.holds_until, self.now)
         task.parked = then
@@ -426,7 +428,7 @@ class Scheduler:
         if self.now >= task.holds_until:
             task.was_parked_until = self.now
             self.mark("parked past its lease")
-        self.say(f"{task.name} goes on")
+        self.log(f"{task.name} goes on")
         self.current = task
         then()
-        self.stir()  # what it was told is old by now
+        self.wake_all()  # what it was told is old by now

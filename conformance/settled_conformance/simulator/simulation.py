@@ -14,8 +14,8 @@ from settled.durable.record_json import record_to_tombstone
 from settled_conformance.contract.checked_backend import CheckedBackend
 from settled_conformance.environment import Environment
 from settled_conformance.simulator.effect_keys import EffectKeys
-from settled_conformance.simulator.lives import Lifetimes
-from settled_conformance.simulator.oracle import Moment
+from settled_conformance.simulator.lifetimes import Lifetimes
+from settled_conformance.simulator.oracle import CommitTime
 from settled_conformance.simulator.scheduler import USUAL, FaultRates, Scheduler, Task
 from settled_runtime.host_context import traits_of
 
@@ -33,18 +33,18 @@ class Simulation:
     """
 
     scheduler: Scheduler
-    place: Environment
+    environment: Environment
     machines: Mapping[str, Machine[Any, Any]]
     policy: Policy
     older: Sequence[Machine[Any, Any]] = ()
     fault_rates: FaultRates = USUAL
-    room: float = float("inf")
-    complaint: str = "it fails"
-    remembers: bool = False
+    max_record_size: float = float("inf")
+    error_message: str = "it fails"
+    caches_records: bool = False
     punctual: bool = False
-    moment: Moment = field(factory=Moment)
+    commit_time: CommitTime = field(factory=CommitTime)
     restored: bool = False
-    lives: dict[Key, Lifetimes] = field(factory=dict[Key, Lifetimes])
+    lifetimes: dict[Key, Lifetimes] = field(factory=dict[Key, Lifetimes])
     received: dict[tuple[str, Key], int] = field(factory=dict[tuple[str, Key], int])
     performed: dict[str, int] = field(factory=dict[str, int])
     sent: dict[str, Message] = field(factory=dict[str, Message])
@@ -52,11 +52,11 @@ class Simulation:
     handles: dict[str, CheckedBackend] = field(factory=dict[str, CheckedBackend])
     acked: dict[Key, list[Delivery]] = field(factory=dict[Key, "list[Delivery]"])
     held: dict[tuple[str, Key], Delivery] = field(factory=dict[tuple[str, Key], Delivery])
-    keys: EffectKeys = field(default=Factory(lambda self: EffectKeys(self.accuse), takes_self=True), init=False)
+    keys: EffectKeys = field(default=Factory(lambda self: EffectKeys(self.report), takes_self=True), init=False)
 
-    def accuse(self, guarantee: str, how: str) -> None:
+    def report(self, guarantee: str, how: str) -> None:
         """A guarantee was broken."""
-        self.place.contract.accuse(guarantee, how)
+        self.environment.contract.report(guarantee, how)
 
     @property
     def traits(self) -> Traits:
@@ -66,20 +66,20 @@ class Simulation:
     @property
     def backend(self) -> CheckedBackend:
         """The handle of the one who looks on."""
-        return self.place.handles[0]
+        return self.environment.handles[0]
 
     def handle(self, task: Task) -> CheckedBackend:
         """The handle of `task`: another one in each of its lives."""
         if task.nonce not in self.handles:
-            self.handles[task.nonce] = self.place.open()
+            self.handles[task.nonce] = self.environment.open()
         return self.handles[task.nonce]
 
-    def lives_of(self, key: Key) -> Lifetimes:
+    def lifetimes_of(self, key: Key) -> Lifetimes:
         """The lives of `key`."""
-        if key not in self.lives:
+        if key not in self.lifetimes:
             versions = {each.version: each for each in self._versions(key)}
-            self.lives[key] = Lifetimes(self.machines[key.machine], key, self.accuse, versions, self.moment)
-        return self.lives[key]
+            self.lifetimes[key] = Lifetimes(self.machines[key.machine], key, self.report, versions, self.commit_time)
+        return self.lifetimes[key]
 
     def _versions(self, key: Key) -> list[Machine[Any, Any]]:
         return [*(machine for machine in self.older if machine.id == key.machine), self.machines[key.machine]]
@@ -90,7 +90,7 @@ class Simulation:
         for message in messages:
             self._arrive(message)
         self.handle(task).queue.send(messages)
-        self.scheduler.stir()
+        self.scheduler.wake_all()
 
     def receive(self, task: Task) -> Sequence[Delivery]:
         deliveries = self.handle(task).queue.receive(BATCH)
@@ -98,7 +98,7 @@ class Simulation:
             self._hold(task, delivery)
             self.held[task.name, delivery.message.key] = delivery
         if deliveries:
-            self.scheduler.say(
+            self.scheduler.log(
                 f"{task.name} receive {names(deliveries)} until={deliveries[0].until - self.scheduler.epoch:g}"
             )
         return deliveries
@@ -116,7 +116,7 @@ class Simulation:
             ]
             if ghosts:
                 self.scheduler.mark("repeated delivery")
-                self.scheduler.say(f"{task.name} receive again {names(ghosts)}")
+                self.scheduler.log(f"{task.name} receive again {names(ghosts)}")
                 task.holds_until = max(task.holds_until, until)
                 deliveries = [*ghosts, *deliveries]
         return deliveries
@@ -124,46 +124,49 @@ class Simulation:
     def _hold(self, task: Task, delivery: Delivery) -> None:
         task.holds_until = max(task.holds_until, delivery.until)
         self.leased_until[delivery.message.key] = delivery.until
-        self.scheduler.expect(delivery.until)
+        self.scheduler.add_deadline(delivery.until)
         self._arrive(delivery.message)
-        self.received[task.nonce, delivery.message.key] = self.lives_of(delivery.message.key).taken
+        self.received[task.nonce, delivery.message.key] = self.lifetimes_of(delivery.message.key).taken
         if delivery.attempt > 1:
             self.scheduler.mark("redelivery")
 
     def _arrive(self, message: Message) -> None:
         self.sent[message.id] = message
-        self.lives_of(message.key).mail.arrive(message)
+        self.lifetimes_of(message.key).mailbox.arrive(message)
 
     def load(self, task: Task, key: Key) -> Stored | None:
         """What is stored for `key`. What its lives had taken when `task` received is only needed by its first load."""
         before = self.received.pop((task.nonce, key), None)
-        if before is not None and task.is_zombie and self.lives_of(key).taken - before > self.policy.window:
+        if before is not None and task.is_zombie and self.lifetimes_of(key).taken - before > self.policy.window:
             self.scheduler.mark("more than a window was taken between a receive and its first load")
         return self.handle(task).store.load(key)
 
-    def finish(self, task: Task, write: Write, adopts: bool = False) -> None:
+    def finish(self, task: Task, write: Write, is_import: bool = False) -> None:
         real = evolve(write, acks=_real(write.acks), holder=self._holder(task, write))
         size = len(write.stored.body) if write.stored else 0
-        if size > self.room:
-            raise TooLargeError(f"{write.key}: {size} characters, and there is room for {self.room:g}")
+        if size > self.max_record_size:
+            raise TooLargeError(f"{write.key}: {size} characters, and there is room for {self.max_record_size:g}")
         if task.is_zombie and write.stored is not None:
             self.scheduler.mark("zombie commit")
-        self.place.contract.blame = "R4" if task.is_zombie else "R6"
+        self.environment.contract.stale_commit_guarantee = "R4" if task.is_zombie else "R6"
         self.handle(task).finish(real)
-        self.scheduler.stir()
+        self.scheduler.wake_all()
         if write.sends or write.timers:
             self.scheduler.mark("owed")
         for message in write.sends:
             self._arrive(message)
             self.keys.use(f"{message.id} to {message.key}", message.body)
         for timer in write.timers:
-            self.scheduler.expect(timer.due)
+            self.scheduler.add_deadline(timer.due)
         for delivery in real.acks:
             self.acked.setdefault(delivery.message.key, []).append(delivery)
-        self.scheduler.say(f"{task.name} {_told(write)}")
+        self.scheduler.log(f"{task.name} {_describe(write)}")
         if write.stored is not None:
-            self.moment.now, self.moment.told = self.scheduler.now, task.told if self.punctual else None
-            self._committed(write.key, write.stored, adopts)
+            self.commit_time.now, self.commit_time.clock_read_at = (
+                self.scheduler.now,
+                task.clock_read_at if self.punctual else None,
+            )
+            self._committed(write.key, write.stored, is_import)
 
     def _holder(self, task: Task, write: Write) -> Delivery | None:
         """In whose name `write` is done: a delivery that was repeated is none of a queue that could tell."""
@@ -171,44 +174,44 @@ class Simulation:
             return write.holder
         return self.held.get((task.name, write.key))
 
-    def _committed(self, key: Key, stored: Stored, adopts: bool) -> None:
-        record, lives = self._read(key, stored), self.lives_of(key)
+    def _committed(self, key: Key, stored: Stored, is_import: bool) -> None:
+        record, lifetimes = self._read(key, stored), self.lifetimes_of(key)
         assert record is not None, "a commit never deletes"
-        if adopts:
+        if is_import:
             self.scheduler.mark("adopted")
-            lives.adopt(record)
+            lifetimes.start_imported(record)
         else:
-            lives.read(record)
+            lifetimes.read(record)
 
     def delete(self, task: Task, key: Key, found: Stored) -> None:
-        lost = {letter.message.id for letter in self.backend.store.dead_letters(key)}
+        removed = {dead_letter.message.id for dead_letter in self.backend.store.dead_letters(key)}
         self.handle(task).store.delete(key, record_to_tombstone(key, found, self.scheduler.now), found.version)
         self.scheduler.mark("deleted")
-        self.scheduler.stir()
-        self.lives_of(key).end(lost)
+        self.scheduler.wake_all()
+        self.lifetimes_of(key).end(removed)
 
     def backup(self) -> Callable[[], None]:
         """What brings the store back to where it is now. The queue goes on as it is; no worker outlives it."""
-        kept = {key: lives.remember() for key, lives in self.lives.items()}
-        undo, forget = self.place.harness.backup(), self.place.contract.storing.remember()
+        kept = {key: lifetimes.checkpoint() for key, lifetimes in self.lifetimes.items()}
+        undo, forget = self.environment.harness.backup(), self.environment.contract.store_checker.checkpoint()
 
         def restore() -> None:
             undo()
             forget()
             self.restored = True
             self.scheduler.mark("restored")
-            for key, lives in self.lives.items():
-                kept.get(key, lives.forget)()
+            for key, lifetimes in self.lifetimes.items():
+                kept.get(key, lifetimes.reset)()
             for task in self.scheduler.tasks:
                 if task.name.startswith("w"):
-                    self.scheduler.lose(task)
+                    self.scheduler.kill(task)
 
         return restore
 
     def release(self, task: Task, deliveries: Sequence[Delivery], delay: float) -> None:
         self.handle(task).queue.release(_real(deliveries), delay)
-        self.scheduler.expect(self.scheduler.now + delay)
-        self.scheduler.stir()
+        self.scheduler.add_deadline(self.scheduler.now + delay)
+        self.scheduler.wake_all()
 
     def extend(self, task: Task, deliveries: Sequence[Delivery]) -> None:
         real = _real(deliveries)
@@ -220,7 +223,7 @@ class Simulation:
         for delivery in real:
             task.holds_until = max(task.holds_until, until)
             self.leased_until[delivery.message.key] = until
-            self.scheduler.expect(until)
+            self.scheduler.add_deadline(until)
 
     def record(self, key: Key) -> Record | None:
         return self._read(key, self.backend.store.load(key))
@@ -235,64 +238,64 @@ class Simulation:
             machine = next(each for each in self._versions(key) if each.version == version)
         return record_from_json(machine, key, stored.body)
 
-    def perform(self, key: Key, name: str, what: str, meaning: str) -> None:
+    def perform(self, key: Key, name: str, what: str, payload: str) -> None:
         """The action or actor `what` is performed in the world under the idempotency key `name`."""
-        self.keys.use(name, meaning)
+        self.keys.use(name, payload)
         self.performed[name] = self.performed.get(name, 0) + 1
         self.scheduler.mark("performed")
-        self.scheduler.say(f"{what} {name}")
-        lives = self.lives_of(key)
-        expected = lives.effect(name)
-        if lives.broken:
+        self.scheduler.log(f"{what} {name}")
+        lifetimes = self.lifetimes_of(key)
+        expected = lifetimes.effect(name)
+        if lifetimes.broken:
             return  # what it should do by now nobody knows
         if expected is None:
-            self.accuse("E2", f"{what} was performed under {name}, and no committed step had asked for it")
+            self.report("E2", f"{what} was performed under {name}, and no committed step had asked for it")
         elif expected != what:
-            self.accuse("E2", f"{what} was performed under {name}, which is the key of {expected}")
-        elif self.performed[name] > lives.most_starts(name):
-            self.accuse("R11", f"{what} must not be started again when it was interrupted, and was: {name}")
+            self.report("E2", f"{what} was performed under {name}, which is the key of {expected}")
+        elif self.performed[name] > lifetimes.max_starts(name):
+            self.report("R11", f"{what} must not be started again when it was interrupted, and was: {name}")
 
     # The end
 
     def close(self, rested: bool) -> None:
         """Judge all that there is."""
         if not rested:
-            self.accuse("L1", f"after {self.scheduler.trips} round trips there is still something to do")
+            self.report("L1", f"after {self.scheduler.round_trips} round trips there is still something to do")
             return
         self.scheduler.mark("came to rest")
-        records = {key: self.record(key) for key in self.lives}
-        for key, lives in self.lives.items():
-            set_aside = {letter.message.id for letter in self.backend.store.dead_letters(key)}
-            lives.close(records[key], set_aside)
-        self._effects()
-        self._promises(records)
-        self.place.contract.at_rest()
+        records = {key: self.record(key) for key in self.lifetimes}
+        for key, lifetimes in self.lifetimes.items():
+            dead_lettered = {dead_letter.message.id for dead_letter in self.backend.store.dead_letters(key)}
+            lifetimes.close(records[key], dead_lettered)
+        self._check_effects()
+        self._check_waits(records)
+        self.environment.contract.check_quiescent()
 
-    def _promises(self, records: Mapping[Key, Record | None]) -> None:
+    def _check_waits(self, records: Mapping[Key, Record | None]) -> None:
         """Nobody waits for what is not to come: a timer that is over, or the word of a child that has ended."""
         for key, record in records.items():
             if record is None or record.halted or not isinstance(record.snapshot, Snapshot):
                 continue
             for token, timer in record.timers.items():
                 if timer.due < self.scheduler.now and not self.restored:
-                    self.accuse("T2", f"{key} waits for its timer {token}, which was due and never fired")
+                    self.report("T2", f"{key} waits for its timer {token}, which was due and never fired")
             for id, home in record.children.items():
                 child = records.get(home.key)
                 ended = child and isinstance(child.snapshot, Snapshot) and child.snapshot.status in ("done", "error")
                 if ended and not self.restored:
-                    self.accuse("D4", f"{key} waits for its child {id}, which has ended; and nobody will ever tell it")
+                    self.report("D4", f"{key} waits for its child {id}, which has ended; and nobody will ever tell it")
 
-    def _effects(self) -> None:
-        for lives in self.lives.values():
-            oracle = lives.now
-            if oracle is None or lives.broken:
+    def _check_effects(self) -> None:
+        for lifetimes in self.lifetimes.values():
+            oracle = lifetimes.current
+            if oracle is None or lifetimes.broken:
                 continue
             for name, effect in oracle.actions.items():
                 if name not in self.performed:
-                    self.accuse("E1", f"{name} {type(effect).__name__} was committed and never performed")
+                    self.report("E1", f"{name} {type(effect).__name__} was committed and never performed")
             for name in oracle.sends:
                 if name not in self.sent:
-                    self.accuse("D4", f"{name} was to be sent, and never was")
+                    self.report("D4", f"{name} was to be sent, and never was")
 
 
 def names(deliveries: Sequence[Delivery]) -> str:
@@ -308,11 +311,11 @@ def _real(deliveries: Iterable[Delivery]) -> tuple[Delivery, ...]:
     return tuple(delivery for delivery in deliveries if not delivery.receipt.startswith(GHOST))
 
 
-def _told(write: Write) -> str:
+def _describe(write: Write) -> str:
     parts = [f"commits {write.key} v{write.stored.version}" if write.stored else f"writes to {write.key}"]
     parts += [f"acks {names(write.acks)}"] if write.acks else []
     parts += [f"sends {','.join(message.id for message in write.sends)}"] if write.sends else []
     parts += [f"schedules {','.join(timer.id for timer in write.timers)}"] if write.timers else []
     parts += [f"cancels {','.join(write.cancels)}"] if write.cancels else []
-    parts += [f"buries {','.join(letter.message.id for letter in write.bury)}"] if write.bury else []
+    parts += [f"buries {','.join(dead_letter.message.id for dead_letter in write.bury)}"] if write.bury else []
     return ", ".join(parts)

@@ -17,7 +17,7 @@ class PlainHarness(Harness):
     """Opens handles of the class `adapter`."""
 
     kind = BackendKind.MEMORY
-    offers = frozenset({HarnessFeature.AHEAD, HarnessFeature.FORGETFUL})
+    features = frozenset({HarnessFeature.FAST_FORWARD, HarnessFeature.DEDUPLICATION_LIMIT})
     tick = 0.001
 
     def __init__(
@@ -35,12 +35,12 @@ class PlainHarness(Harness):
     def reset(self) -> None:
         self.world = World(point=self.world.point)
 
-    def ahead(self, key: Key, number: int) -> None:
+    def fast_forward(self, key: Key, number: int) -> None:
         self.world.records[key] = evolve(self.world.records[key], version=number)
         self.world.groups.setdefault(key, Lane()).tail = number
         self.world.tokens = number
 
-    def remember(self, count: int) -> None:
+    def limit_deduplication(self, count: int) -> None:
         self.world.remember = count
 
     def instrument(self, point: Point | None) -> None:

@@ -14,7 +14,7 @@ from attrs import define, field
 from settled import Key, Machine
 from settled.durable import Record
 from settled_conformance.simulator.mailbox import Mailbox
-from settled_conformance.simulator.oracle import Accuse, Moment, Oracle
+from settled_conformance.simulator.oracle import CommitTime, Oracle, ReportViolation
 
 
 @define(eq=False)
@@ -26,17 +26,17 @@ class Lifetimes:
 
     machine: Machine[Any, Any]
     key: Key
-    accuse: Accuse
+    report: ReportViolation
     versions: Mapping[str | None, Machine[Any, Any]]
-    moment: Moment
-    mail: Mailbox = field(factory=Mailbox)
+    commit_time: CommitTime
+    mailbox: Mailbox = field(factory=Mailbox)
     oracles: list[Oracle] = field(factory=list[Oracle])
-    now: Oracle | None = None
+    current: Oracle | None = None
 
     @property
     def taken(self) -> int:
         """How many events all lives have taken."""
-        return self.mail.taken.total()
+        return self.mailbox.taken.total()
 
     @property
     def broken(self) -> bool:
@@ -50,39 +50,39 @@ class Lifetimes:
         if self.broken:
             return
         if record.snapshot is not None:
-            (self.now or self._begin()).read(record)
-        elif self.now is not None:
-            self.now.vanish()
+            (self.current or self._begin()).read(record)
+        elif self.current is not None:
+            self.current.check_was_started()
 
-    def adopt(self, record: Record) -> None:
+    def start_imported(self, record: Record) -> None:
         """`record` was written by an operator who adopts."""
-        self._begin().adopt(record)
+        self._begin().start_imported(record)
 
     def end(self, lost: set[str]) -> None:
         """The instance was deleted, and with it the messages `lost` that lay among its dead letters."""
-        self.now = None
-        self.mail.excused |= lost
+        self.current = None
+        self.mailbox.may_be_missing |= lost
 
-    def remember(self) -> Callable[[], None]:
+    def checkpoint(self) -> Callable[[], None]:
         """What brings back the life as it is now, for a restore: another one, that goes on from here."""
-        kept, mail = self.now and self.now.branch(), self.mail.remember()
+        kept, mailbox = self.current and self.current.copy(), self.mailbox.checkpoint()
 
         def restore() -> None:
-            mail()
-            self.now = kept and kept.branch()
-            self.oracles += [self.now] if self.now else []
+            mailbox()
+            self.current = kept and kept.copy()
+            self.oracles += [self.current] if self.current else []
 
         return restore
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """The store was restored to what it was before anything was here."""
-        self.now = None
-        self.mail.forget()
+        self.current = None
+        self.mailbox.reset()
 
     def _begin(self) -> Oracle:
-        self.now = self._nobody()
-        self.oracles.append(self.now)
-        return self.now
+        self.current = self._new_oracle()
+        self.oracles.append(self.current)
+        return self.current
 
     # What may be performed, and what must have been
 
@@ -90,26 +90,26 @@ class Lifetimes:
         """What a committed step of any life has asked for under the key `name`; None if none has."""
         return next((effect for oracle in self._newest_first() if (effect := oracle.effect(name))), None)
 
-    def most_starts(self, name: str) -> float:
+    def max_starts(self, name: str) -> float:
         """How often what bears the key `name` may be started at most."""
-        return min((oracle.most_starts(name) for oracle in self.oracles), default=float("inf"))
+        return min((oracle.max_starts(name) for oracle in self.oracles), default=float("inf"))
 
     def _newest_first(self) -> Iterator[Oracle]:
         return reversed(self.oracles)
 
     # The end
 
-    def close(self, record: Record | None, set_aside: set[str]) -> None:
+    def close(self, record: Record | None, dead_lettered: set[str]) -> None:
         """The run is over; `record` is the last one, and the ids in `set_aside` are among the dead letters."""
         if self.broken:
             return
-        (self.now or self._nobody()).close(record, set_aside)
-        for id, start in self.mail.starts().items():
-            if start.parent is None or id in self.mail.excused or id in set_aside:
+        (self.current or self._new_oracle()).close(record, dead_lettered)
+        for id, start in self.mailbox.starts().items():
+            if start.parent is None or id in self.mailbox.may_be_missing or id in dead_lettered:
                 continue
-            if id not in self.mail.begun:
-                self.accuse("D1", f"{self.key} is somebody else: it was never started by {id}, as its parent had asked")
+            if id not in self.mailbox.started:
+                self.report("D1", f"{self.key} is somebody else: it was never started by {id}, as its parent had asked")
 
-    def _nobody(self) -> Oracle:
+    def _new_oracle(self) -> Oracle:
         """The judge of what has no life now: nothing of it may have been lost all the same."""
-        return Oracle(self.machine, self.key, self.accuse, self.mail, self.versions, self.moment)
+        return Oracle(self.machine, self.key, self.report, self.mailbox, self.versions, self.commit_time)

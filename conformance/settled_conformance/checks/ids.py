@@ -39,58 +39,58 @@ def _shipping(keys: list[str]) -> Machine[Any, Any]:
 @checks("E3")
 def keys_are_never_used_again(fixture: BackendFixture) -> None:
     keys = list[str]()
-    host = HostFixture(fixture, _shipping(keys))
+    service = HostFixture(fixture, _shipping(keys))
     for life in range(3):
-        host.client.start("a", message_id=f"start {life}")
-        host.client.send("a", event(f"started {life}", "GO"))
-        host.work()
-        text = host.client.export_snapshot("a")
-        host.client.delete("a")
-        host.client.import_snapshot("a", text)
-        host.client.send("a", event(f"adopted {life}", "GO"))
-        host.work()
-        host.client.delete("a")
-    fixture.same(len(keys), 12, "effects performed")
+        service.client.start("a", message_id=f"start {life}")
+        service.client.send("a", event(f"started {life}", "GO"))
+        service.run_until_idle()
+        text = service.client.export_snapshot("a")
+        service.client.delete("a")
+        service.client.import_snapshot("a", text)
+        service.client.send("a", event(f"adopted {life}", "GO"))
+        service.run_until_idle()
+        service.client.delete("a")
+    fixture.require_equal(len(keys), 12, "effects performed")
     names = Counter(each.partition(" of ")[0] for each in set(keys))
-    fixture.same([name for name, count in names.items() if count > 1], [], "keys of more than one effect")
-    fixture.same(len(names), 12, "keys")
+    fixture.require_equal([name for name, count in names.items() if count > 1], [], "keys of more than one effect")
+    fixture.require_equal(len(names), 12, "keys")
     fixture.mark("several lives")
-    host.close()
+    service.close()
 
 
 @checks("E3")
 def an_actor_is_started_again_in_each_adoption(fixture: BackendFixture) -> None:
     keys = list[str]()
     machine = _shipping(keys)
-    host = HostFixture(fixture, machine)
+    service = HostFixture(fixture, machine)
     snapshot, _ = machine.transition(machine.initial_transition()[0], {"type": "GO", "id": "there"})
     for _ in range(2):
-        host.client.import_snapshot("a", machine.dump(snapshot))
-        host.work()
-        found = host.client.get("a")
-        fixture.same(found and found.value, "open", "the state of an adopted instance whose actor has run")
-        host.client.delete("a")
-    fixture.same(len(set(keys)), 2, "keys of the actor in two adoptions")
-    host.close()
+        service.client.import_snapshot("a", machine.dump(snapshot))
+        service.run_until_idle()
+        found = service.client.get("a")
+        fixture.require_equal(found and found.value, "open", "the state of an adopted instance whose actor has run")
+        service.client.delete("a")
+    fixture.require_equal(len(set(keys)), 2, "keys of the actor in two adoptions")
+    service.close()
 
 
 @checks("X11")
 def a_start_and_an_event_under_one_id_are_not_taken_for_one(fixture: BackendFixture) -> None:
-    host = HostFixture(fixture, listing())
-    host.client.start("a", message_id="x")
-    host.work()
+    service = HostFixture(fixture, listing())
+    service.client.start("a", message_id="x")
+    service.run_until_idle()
     refused = False
     try:
-        host.client.send("a", event("1"), message_id="x")
-        host.work()
-        host.client.outcome("a", "x", timeout=0.0)
-        host.client.ask("a", event("1"), message_id="x", timeout=0.0)
+        service.client.send("a", event("1"), message_id="x")
+        service.run_until_idle()
+        service.client.outcome("a", "x", timeout=0.0)
+        service.client.ask("a", event("1"), message_id="x", timeout=0.0)
     except (IdReusedError, EventRejectedError):
         refused = True
-    fixture.holds(refused, "an event under the id of the start was answered as if it had been taken")
-    fixture.same(host.entries("a"), [], "taken")
+    fixture.require(refused, "an event under the id of the start was answered as if it had been taken")
+    fixture.require_equal(service.entries("a"), [], "taken")
     fixture.mark("one id, two bodies")
-    host.close()
+    service.close()
 
 
 def _waiting() -> Machine[Any, Any]:
@@ -121,27 +121,27 @@ def _waiting() -> Machine[Any, Any]:
 
 @checks("X12")
 def an_outsider_can_neither_use_the_ids_of_machines_nor_start_their_children(fixture: BackendFixture) -> None:
-    host = HostFixture(fixture, _waiting())
-    host.client.start("a")
-    host.client.send("a", {"type": "GO"})
-    host.work()
-    stored = fixture.backend.store.load(key_of(host))
+    service = HostFixture(fixture, _waiting())
+    service.client.start("a")
+    service.client.send("a", {"type": "GO"})
+    service.run_until_idle()
+    stored = fixture.backend.store.load(key_of(service))
     record: Any = json.loads(stored.body if stored else "{}")
     ids: list[str] = [*record["timers"], *(f"{generation}/ended" for _, generation, *_ in record["children"].values())]
     for id in (*ids, *(f"settled:{each}" for each in ids)):
         try:
-            host.client.send("a", {"type": "NOISE"}, message_id=id)
+            service.client.send("a", {"type": "NOISE"}, message_id=id)
         except EventError:
             fixture.mark("posted under a machine's id")
-    host.work()
+    service.run_until_idle()
     fixture.advance(25.0)
-    host.work()
-    found = host.client.get("a")
-    fixture.same(found and found.value, "late", "the state after a timer under whose id outsiders have posted")
+    service.run_until_idle()
+    found = service.client.get("a")
+    fixture.require_equal(found and found.value, "late", "the state after a timer under whose id outsiders have posted")
     for instance, _, *_ in record["children"].values():
         try:
-            host.client.start(str(instance).partition("/")[2])
+            service.client.start(str(instance).partition("/")[2])
         except EventError:
             continue
-        fixture.holds(False, "an outsider could start an instance under the key of a child")
-    host.close()
+        fixture.require(False, "an outsider could start an instance under the key of a child")
+    service.close()

@@ -13,9 +13,9 @@ from settled_conformance.harnesses.local import MemoryHarness
 from settled_conformance.simulator.choices import ReplayedChoices
 from settled_conformance.simulator.effect_keys import EffectKeys
 from settled_conformance.simulator.history import HistoryMachine
-from settled_conformance.simulator.lives import Lifetimes
+from settled_conformance.simulator.lifetimes import Lifetimes
 from settled_conformance.simulator.machines import FaultSwitch, appender, priced
-from settled_conformance.simulator.oracle import Moment
+from settled_conformance.simulator.oracle import CommitTime
 from settled_conformance.simulator.scenarios import SCENARIOS
 from tests.conformance.faulty.harness import PlainHarness
 
@@ -31,16 +31,16 @@ class Case:
         self.found: list[str] = []
         versions = {machine.version: machine for machine in machines}
         self.machine = machines[0]
-        self.lives = Lifetimes(machines[-1], KEY, lambda id, how: self.found.append(id), versions, Moment())
+        self.lifetimes = Lifetimes(machines[-1], KEY, lambda id, how: self.found.append(id), versions, CommitTime())
 
     def sent(self, *bodies: Start | Event) -> Case:
         for body in bodies:
-            self.lives.mail.arrive(Message(KEY, encode(body), encode(body)))
+            self.lifetimes.mailbox.arrive(Message(KEY, encode(body), encode(body)))
         return self
 
     def committed(self, *events: Any, input: str | None = "one", **others: Any) -> Case:
         snapshot = fold(self.machine, events, input)
-        self.lives.read(Record(nonce="n", version=self.machine.version, snapshot=snapshot, **others))
+        self.lifetimes.read(Record(nonce="n", version=self.machine.version, snapshot=snapshot, **others))
         return self
 
 
@@ -50,21 +50,21 @@ def started(*events: Any) -> Case:
 
 def test_a_life_that_is_the_fold_of_its_events_is_fine() -> None:
     case = started(A, B).committed(A).committed(A, B)
-    case.lives.end(set())
+    case.lifetimes.end(set())
     case.sent(Start("two")).committed(input="two")
-    case.lives.close(Record(snapshot=fold(case.machine, [], "two")), set())
+    case.lifetimes.close(Record(snapshot=fold(case.machine, [], "two")), set())
     assert case.found == []
 
 
 def test_what_a_former_life_took_must_not_be_taken_again() -> None:
     case = started(A).committed(A)
-    case.lives.end(set())
+    case.lifetimes.end(set())
     assert case.sent(Start("two")).committed(A, input="two").found == ["X4"]
 
 
 def test_a_start_begins_one_life() -> None:
     case = started().committed()
-    case.lives.end(set())
+    case.lifetimes.end(set())
     assert case.committed().found == ["X4"]
 
 
@@ -72,31 +72,31 @@ def test_a_committed_step_must_not_be_undone() -> None:
     assert started(A, B).committed(A, B).committed(A).found == ["R9"]
     assert started(A, B).committed(A).committed(B).found == ["R9"]
     case = started().committed()
-    case.lives.read(Record())
+    case.lifetimes.read(Record())
     assert case.found == ["R9"]
 
 
 def test_what_was_adopted_goes_on_from_there() -> None:
     case = Case().sent(Event(B))
-    case.lives.adopt(Record(nonce="n", snapshot=fold(case.machine, [A], "elsewhere")))
+    case.lifetimes.start_imported(Record(nonce="n", snapshot=fold(case.machine, [A], "elsewhere")))
     case.committed(A, B, input="elsewhere")
-    case.lives.close(Record(snapshot=fold(case.machine, [A, B], "elsewhere")), set())
+    case.lifetimes.close(Record(snapshot=fold(case.machine, [A, B], "elsewhere")), set())
     assert case.found == []
 
 
 def test_a_child_that_its_parent_has_started_must_not_be_somebody_else() -> None:
     parent = Parent(Key("mother", "ada"), "kid", "generation", Key("mother", "ada"))
     case = Case().sent(Start(None, parent), Start("stranger")).committed(input="stranger")
-    case.lives.close(Record(snapshot=fold(case.machine, [], "stranger")), set())
+    case.lifetimes.close(Record(snapshot=fold(case.machine, [], "stranger")), set())
     assert case.found == ["D1"]
 
 
 def test_after_a_restore_what_was_undone_may_be_missing_and_what_was_not_must_not_be_taken_twice() -> None:
     case = started(A, B).committed(A)
-    restore = case.lives.remember()
+    restore = case.lifetimes.checkpoint()
     case.committed(A, B)
     restore()
-    case.lives.close(Record(snapshot=fold(case.machine, [A], "one")), set())
+    case.lifetimes.close(Record(snapshot=fold(case.machine, [A], "one")), set())
     assert case.committed(A, A).found == ["X4"]
 
 
@@ -104,8 +104,8 @@ def test_a_newer_version_migrates_once_and_an_older_one_never_comes_back() -> No
     old, new = priced("1"), priced("2")
     case = Case(old, new).sent(Start("one")).committed()
     migrated = new.from_json(new.migrate(_json(old, "one"), "1"))
-    case.lives.read(Record(nonce="n", version="2", snapshot=migrated))
-    case.lives.close(Record(version="2", snapshot=migrated), set())
+    case.lifetimes.read(Record(nonce="n", version="2", snapshot=migrated))
+    case.lifetimes.close(Record(version="2", snapshot=migrated), set())
     assert case.found == []
     assert case.committed().found == ["V1"]
 
