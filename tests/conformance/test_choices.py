@@ -16,7 +16,7 @@ from settled_conformance.simulator.explore import shrink, singles
 from settled_conformance.simulator.scenario import ScenarioRun
 from settled_conformance.simulator.scenarios import SCENARIOS
 from tests.conformance.faulty.harness import PlainHarness
-from tests.conformance.faulty.mutants import ExpiryToTail
+from tests.conformance.faulty.queue_faults import ExpiryToTail
 
 APPEND = next(scenario for scenario in SCENARIOS if scenario.name == "append")
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 
 from settled_conformance import Session, VerdictStatus
-from tests.conformance.faulty.further import FURTHER
+from tests.conformance.faulty.catalogue import FAULTY_ADAPTERS
 from tests.conformance.faulty.harness import PlainHarness
-from tests.conformance.faulty.more import MORE
-from tests.conformance.faulty.mutants import MUTANTS
 from tests.conformance.faulty.reference import Plain
 
 
 @pytest.mark.parametrize(
     ("adapter", "guarantee"),
-    [*MUTANTS.items(), *MORE.items(), *FURTHER.items()],
+    FAULTY_ADAPTERS.items(),
     ids=lambda each: each if isinstance(each, str) else each.__name__,
 )
 def test_a_broken_adapter_is_caught_by_the_guarantee_that_names_it(adapter: type[Plain], guarantee: str) -> None:
@@ -22,7 +20,7 @@ def test_a_broken_adapter_is_caught_by_the_guarantee_that_names_it(adapter: type
     assert session.verdict(guarantee).status is VerdictStatus.FAIL
 
 
-@pytest.mark.parametrize("adapter", [*MUTANTS, *MORE, *FURTHER], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("adapter", FAULTY_ADAPTERS, ids=lambda each: each.__name__)
 def test_a_broken_adapter_is_sound_but_for_what_is_broken(adapter: type[Plain]) -> None:
     assert adapter.__doc__ and issubclass(adapter, Plain)
     own = {name for each in adapter.__mro__ if each not in Plain.__mro__ for name in vars(each)}

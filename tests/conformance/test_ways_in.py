@@ -15,8 +15,9 @@ import pytest
 from settled.durable import Capability
 from settled_conformance import GUARANTEES, Harness, HarnessError, Session, VerdictStatus, load_harness
 from settled_conformance.checks import Check
+from tests.conformance.faulty.deduplication_faults import ConsumedIdsDropped
 from tests.conformance.faulty.harness import PlainHarness
-from tests.conformance.faulty.mutants import ConsumedIdsDropped, Lifo
+from tests.conformance.faulty.queue_faults import Lifo
 from tests.conformance.faulty.reference import Plain
 
 ROOT = Path(__file__).parents[2]

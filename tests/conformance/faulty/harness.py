@@ -10,7 +10,7 @@ from attrs import evolve
 from settled import Key
 from settled.durable import Backend, Capability
 from settled_conformance.harness import BackendKind, Harness, HarnessFeature, Point
-from tests.conformance.faulty.reference import Lane, Plain, World
+from tests.conformance.faulty.reference import MessageGroup, Plain, World
 
 
 class PlainHarness(Harness):
@@ -37,11 +37,11 @@ class PlainHarness(Harness):
 
     def fast_forward(self, key: Key, number: int) -> None:
         self.world.records[key] = evolve(self.world.records[key], version=number)
-        self.world.groups.setdefault(key, Lane()).tail = number
+        self.world.groups.setdefault(key, MessageGroup()).tail = number
         self.world.tokens = number
 
     def limit_deduplication(self, count: int) -> None:
-        self.world.remember = count
+        self.world.deduplication_limit = count
 
     def instrument(self, point: Point | None) -> None:
         self.world.point = point

@@ -28,7 +28,7 @@ class Entry:
     """A message that waits."""
 
     message: Message
-    place: int
+    number: int
     attempts: int = 0
 
 
@@ -42,7 +42,7 @@ class Lease:
 
 
 @define(eq=False)
-class Lane:
+class MessageGroup:
     """The messages of one key."""
 
     entries: list[Entry] = field(factory=list[Entry])
@@ -58,14 +58,14 @@ class World:
     """What all handles share: the place itself."""
 
     now: float = EPOCH
-    groups: dict[Key, Lane] = field(factory=dict[Key, Lane])
+    groups: dict[Key, MessageGroup] = field(factory=dict[Key, MessageGroup])
     records: dict[Key, Stored] = field(factory=dict[Key, Stored])
-    letters: dict[Key, list[DeadLetter]] = field(factory=dict[Key, "list[DeadLetter]"])
+    dead_letters: dict[Key, list[DeadLetter]] = field(factory=dict[Key, "list[DeadLetter]"])
     timers: dict[str, Timer] = field(factory=dict[str, Timer])
     tokens: int = 0
     turns: int = 0
     notes: dict[Any, Any] = field(factory=dict[Any, Any])
-    remember: int | None = None
+    deduplication_limit: int | None = None
     point: Callable[[str], None] | None = None
     lock: threading.RLock = field(factory=threading.RLock)
 
@@ -110,7 +110,7 @@ class Plain:
     def now(self) -> float:
         return self.world.now
 
-    def trip(self, name: str) -> None:
+    def round_trip(self, name: str) -> None:
         """A round trip to the vendor begins."""
         if self.world.point is not None:
             self.world.point(name)
@@ -130,31 +130,31 @@ class Plain:
 
     @locked
     def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
-        self.trip("commit")
+        self.round_trip("commit")
         self.put(key, stored, expected, bury, unbury)
 
     def put(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter], unbury: int) -> None:
         self.expect(key, expected)
         self.world.records[key] = stored
-        self.move_letters(key, bury, unbury)
+        self.move_dead_letters(key, bury, unbury)
 
     def expect(self, key: Key, expected: int) -> None:
         if self.version(key) != expected:
             raise ConflictError(f"{key}: expected version {expected}, found {self.version(key)}")
 
-    def move_letters(self, key: Key, bury: Sequence[DeadLetter], unbury: int) -> None:
-        self.world.letters[key] = [*self.world.letters.get(key, [])[unbury:], *bury]
+    def move_dead_letters(self, key: Key, bury: Sequence[DeadLetter], unbury: int) -> None:
+        self.world.dead_letters[key] = [*self.world.dead_letters.get(key, [])[unbury:], *bury]
 
     @locked
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
-        return list(self.world.letters.get(key, []))
+        return list(self.world.dead_letters.get(key, []))
 
     @locked
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
-        self.trip("delete")
+        self.round_trip("delete")
         self.expect(key, expected)
         self.world.records[key] = tombstone
-        self.world.letters.pop(key, None)
+        self.world.dead_letters.pop(key, None)
 
     @locked
     def scan(
@@ -172,12 +172,12 @@ class Plain:
 
     # The queue
 
-    def group(self, key: Key) -> Lane:
-        return self.world.groups.setdefault(key, Lane())
+    def group(self, key: Key) -> MessageGroup:
+        return self.world.groups.setdefault(key, MessageGroup())
 
     @locked
     def send(self, messages: Sequence[Message]) -> None:
-        self.trip("send")
+        self.round_trip("send")
         self.check_all(messages)
         for message in messages:
             self.append(message)
@@ -200,14 +200,14 @@ class Plain:
             group.tail += 1
             group.entries.append(Entry(message, group.tail))
 
-    def is_known(self, group: Lane, message: Message) -> bool:
+    def is_known(self, group: MessageGroup, message: Message) -> bool:
         return group.known.get(message.id) == message.digest
 
     @locked
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
         if limit < 1:
             return ()
-        self.trip("receive")
+        self.round_trip("receive")
         self.fire()
         self.expire()
         deliveries = list[Delivery]()
@@ -222,22 +222,22 @@ class Plain:
             if group.lease is not None and group.lease.until <= self.world.now:
                 self.end_lease(group)
 
-    def end_lease(self, group: Lane) -> None:
+    def end_lease(self, group: MessageGroup) -> None:
         group.lease = None
         self.come_back(group)
 
-    def come_back(self, group: Lane) -> None:
+    def come_back(self, group: MessageGroup) -> None:
         self.world.turns += 1
         group.turn = self.world.turns
 
-    def ready(self) -> list[Lane]:
+    def ready(self) -> list[MessageGroup]:
         groups = [group for group in self.world.groups.values() if group.entries and self.is_free(group)]
         return sorted(groups, key=lambda group: group.turn)
 
-    def is_free(self, group: Lane) -> bool:
+    def is_free(self, group: MessageGroup) -> bool:
         return group.lease is None and group.parked_until <= self.world.now
 
-    def hand_out(self, group: Lane, limit: int) -> list[Delivery]:
+    def hand_out(self, group: MessageGroup, limit: int) -> list[Delivery]:
         batch = self.batch(group, limit)
         self.world.tokens += 1
         receipts = {f"{self.world.tokens}.{number}": entry for number, entry in enumerate(batch)}
@@ -251,47 +251,47 @@ class Plain:
             for receipt, entry in receipts.items()
         ]
 
-    def batch(self, group: Lane, limit: int) -> list[Entry]:
+    def batch(self, group: MessageGroup, limit: int) -> list[Entry]:
         return group.entries[:limit]
 
     def message(self, entry: Entry) -> Message:
         return entry.message
 
-    def position(self, group: Lane, entry: Entry) -> Position | None:
-        return Position("epoch", entry.place)
+    def position(self, group: MessageGroup, entry: Entry) -> Position | None:
+        return Position("epoch", entry.number)
 
-    def attempt(self, group: Lane, entry: Entry) -> int:
+    def attempt(self, group: MessageGroup, entry: Entry) -> int:
         return entry.attempts
 
-    def holds(self, group: Lane, delivery: Delivery) -> bool:
+    def holds(self, group: MessageGroup, delivery: Delivery) -> bool:
         lease = group.lease
         return lease is not None and delivery.receipt in lease.entries and self.world.now < lease.until
 
     @locked
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        self.trip("ack")
+        self.round_trip("ack")
         for delivery in deliveries:
             group = self.group(delivery.message.key)
             if self.holds(group, delivery):
                 self.consume(group, delivery)
 
-    def consume(self, group: Lane, delivery: Delivery) -> None:
+    def consume(self, group: MessageGroup, delivery: Delivery) -> None:
         assert group.lease is not None
         group.entries.remove(group.lease.entries.pop(delivery.receipt))
         self.forget(group)
         if not group.lease.entries:
             self.end_lease(group)
 
-    def forget(self, group: Lane) -> None:
+    def forget(self, group: MessageGroup) -> None:
         """Of the ids of messages that are gone, all but the newest `World.remember`."""
         waiting = {entry.message.id for entry in group.entries}
-        gone = [id for id in group.known if id not in waiting] if self.world.remember is not None else []
-        for id in gone[: max(0, len(gone) - (self.world.remember or 0))]:
+        gone = [id for id in group.known if id not in waiting] if self.world.deduplication_limit is not None else []
+        for id in gone[: max(0, len(gone) - (self.world.deduplication_limit or 0))]:
             del group.known[id]
 
     @locked
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
-        self.trip("release")
+        self.round_trip("release")
         for delivery in deliveries:
             group = self.group(delivery.message.key)
             if self.holds(group, delivery):
@@ -300,7 +300,7 @@ class Plain:
 
     @locked
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
-        self.trip("extend")
+        self.round_trip("extend")
         lost = list[str]()
         for delivery in deliveries:
             group = self.group(delivery.message.key)
@@ -315,7 +315,7 @@ class Plain:
 
     @locked
     def schedule(self, timer: Timer) -> None:
-        self.trip("schedule")
+        self.round_trip("schedule")
         self.put_timer(timer)
 
     def put_timer(self, timer: Timer) -> None:
@@ -328,7 +328,7 @@ class Plain:
 
     @locked
     def cancel(self, timer_id: str) -> None:
-        self.trip("cancel")
+        self.round_trip("cancel")
         self.world.timers.pop(timer_id, None)
 
     def fire(self) -> None:
@@ -344,13 +344,13 @@ class Plain:
 
     @locked
     def finish(self, write: Write) -> None:
-        self.trip("finish")
+        self.round_trip("finish")
         self.check_all(write.sends)
         if write.stored is not None:
             self.expect(write.key, write.expected)
             self.fence(write)
             self.put(write.key, write.stored, write.expected, write.bury, write.unbury)
-        self.pay(write)
+        self.apply_outbox(write)
         for delivery in write.acks:
             group = self.group(delivery.message.key)
             if self.holds(group, delivery):
@@ -370,7 +370,7 @@ class Plain:
                 refused[write.key] = error
         return Finished(refused, tuple(self.receive(receive)))
 
-    def pay(self, write: Write) -> None:
+    def apply_outbox(self, write: Write) -> None:
         """What `write` owes."""
         for message in write.sends:
             self.append(message)

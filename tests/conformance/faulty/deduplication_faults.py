@@ -1,0 +1,175 @@
+"""Queues and stores that break deduplication: new messages taken for repetitions, or repetitions for new messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import evolve
+
+from settled import Key
+from settled.durable import Message, Stored
+from tests.conformance.faulty.reference import Entry, MessageGroup, Plain, locked
+
+REMEMBERED = ("window", "pinned", "outcomes", "senders", "high_water_mark")
+"""The fields by which a record knows which messages it has taken."""
+
+
+class NoDedup(Plain):
+    """Every send is a new message."""
+
+    def is_known(self, group: MessageGroup, message: Message) -> bool:
+        return False
+
+
+class GlobalDedup(Plain):
+    """An id is known for one key, and therefore for all."""
+
+    def is_known(self, group: MessageGroup, message: Message) -> bool:
+        return any(message.id in each.known for each in self.world.groups.values())
+
+
+class DedupForgottenOnAck(Plain):
+    """Only what waits is known."""
+
+    def is_known(self, group: MessageGroup, message: Message) -> bool:
+        return any(entry.message.id == message.id for entry in group.entries)
+
+
+class DedupByContent(Plain):
+    """What says the same is the same."""
+
+    def is_known(self, group: MessageGroup, message: Message) -> bool:
+        return message.id in group.known or any(entry.message.body == message.body for entry in group.entries)
+
+
+class DedupByIdAlone(Plain):
+    """What bears a known id is a repetition, whatever it says."""
+
+    def check_all(self, messages: Sequence[Message]) -> None:
+        pass
+
+    def is_known(self, group: MessageGroup, message: Message) -> bool:
+        return message.id in group.known
+
+
+class KnownByLength(Plain):
+    """Two bodies of one length are one."""
+
+    def check(self, message: Message) -> None:
+        pass
+
+    def append(self, message: Message) -> None:
+        super().append(evolve(message))
+
+    def is_known(self, group: MessageGroup, message: Message) -> bool:
+        if message.id in group.known:
+            lengths: dict[Any, int] = self.world.notes.setdefault("lengths", {})
+            return lengths.setdefault((message.key, message.id), len(message.body)) == len(message.body)
+        self.world.notes.setdefault("lengths", {})[message.key, message.id] = len(message.body)
+        return False
+
+
+class KnownByMeaning(Plain):
+    """Two bodies that say the same as JSON are one."""
+
+    def check(self, message: Message) -> None:
+        known = self._meanings.get((message.key, message.id))
+        if known is not None and known != _meaning(message.body):
+            super().check(message)
+
+    def is_known(self, group: MessageGroup, message: Message) -> bool:
+        meaning = _meaning(message.body)
+        return self._meanings.setdefault((message.key, message.id), meaning) == meaning and message.id in group.known
+
+    @property
+    def _meanings(self) -> dict[tuple[Key, str], str]:
+        meanings: dict[tuple[Key, str], str] = self.world.notes.setdefault("meanings", {})
+        return meanings
+
+
+class KnowsAllThatBeginSo(Plain):
+    """An id is looked up in the text of those that are known."""
+
+    def is_known(self, group: MessageGroup, message: Message) -> bool:
+        return any(known.startswith(message.id) for known in group.known)
+
+
+class RefusedHalfway(Plain):
+    """A batch is sent up to the message that is refused."""
+
+    @locked
+    def send(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            super().send([message])
+
+
+class DroppedByAnotherHandle(Plain):
+    """A handle refuses what it has itself sent with another body, and takes what others have sent for a repetition."""
+
+    def check(self, message: Message) -> None:
+        mine: set[str] = self.__dict__.setdefault("mine", set())
+        if message.id in mine or message.id not in self.group(message.key).known:
+            super().check(message)
+        mine.add(message.id)
+
+    def is_known(self, group: MessageGroup, message: Message) -> bool:
+        return message.id in group.known
+
+
+class IdsOf255(Plain):
+    """The ids of messages are known by their first 255 characters."""
+
+    def is_known(self, group: MessageGroup, message: Message) -> bool:
+        return any(known[:255] == message.id[:255] for known in group.known)
+
+
+class NewIdOnRedelivery(Plain):
+    """A message that comes again comes under another name."""
+
+    def message(self, entry: Entry) -> Message:
+        if entry.attempts < 2:
+            return entry.message
+        return evolve(entry.message, id=f"{entry.message.id}-{entry.attempts}")
+
+
+class ConsumedIdsDropped(Plain):
+    """A store that finds the ids of old messages too long to keep."""
+
+    @locked
+    def load(self, key: Key) -> Stored | None:
+        stored = self.world.records.get(key)
+        if stored is None or stored.is_deleted:
+            return stored
+        try:
+            record: dict[str, Any] = json.loads(stored.body)
+            kept = {name: value for name, value in record.items() if name not in REMEMBERED}
+        except (ValueError, AttributeError):
+            return stored
+        return evolve(stored, body=json.dumps(kept, ensure_ascii=False, separators=(",", ":")))
+
+
+def _meaning(body: str) -> str:
+    try:
+        return json.dumps(json.loads(body), sort_keys=True)
+    except ValueError:
+        return body
+
+
+DEDUPLICATION_FAULTS: Mapping[type[Plain], str] = {
+    NoDedup: "X1",
+    GlobalDedup: "X2",
+    DedupForgottenOnAck: "X3",
+    DedupByContent: "X8",
+    DedupByIdAlone: "X11",
+    KnownByLength: "X11",
+    KnownByMeaning: "X11",
+    KnowsAllThatBeginSo: "D1",
+    RefusedHalfway: "X11",
+    DroppedByAnotherHandle: "X11",
+    IdsOf255: "D1",
+    NewIdOnRedelivery: "X9",
+    ConsumedIdsDropped: "X4",
+}
+"""Each class with the guarantee that must catch it."""

@@ -1,0 +1,110 @@
+"""Backends that change, cut or confuse texts and keys."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+from attrs import evolve
+
+from settled import Key
+from settled.durable import DeadLetter, Message, Stored
+from tests.conformance.faulty.reference import Entry, MessageGroup, Plain, locked
+
+
+class FloatNumbers(Plain):
+    """Bodies are read and written as JSON whose numbers are floats."""
+
+    def message(self, entry: Entry) -> Message:
+        try:
+            body = json.dumps(json.loads(entry.message.body, parse_int=float))
+        except ValueError:
+            return entry.message
+        return evolve(entry.message, body=body)
+
+
+class Truncation(Plain):
+    """What is too long is cut off."""
+
+    def message(self, entry: Entry) -> Message:
+        return evolve(entry.message, body=entry.message.body[:65536])
+
+
+class NormalisedText(Plain):
+    """A database that takes two ways to write é for one."""
+
+    def append(self, message: Message) -> None:
+        super().append(evolve(message, body=unicodedata.normalize("NFC", message.body)))
+
+
+class NoNul(Plain):
+    """A database whose texts end at a NUL."""
+
+    def message(self, entry: Entry) -> Message:
+        return evolve(entry.message, body=entry.message.body.split("\0")[0])
+
+
+class BodiesOfA256Kibibytes(Plain):
+    """A message is cut at the size of SQS."""
+
+    def message(self, entry: Entry) -> Message:
+        return evolve(entry.message, body=entry.message.body[: 2**18])
+
+
+class LosesTheLastPiece(Plain):
+    """Texts are kept in pieces of 64 KiB; what is a whole number of them loses the last."""
+
+    def message(self, entry: Entry) -> Message:
+        body = entry.message.body
+        return evolve(entry.message, body=body[: -(2**16)]) if body and len(body) % 2**16 == 0 else entry.message
+
+
+class KeyPrefixCollision(Plain):
+    """Keys are joined by a colon, and only the first part counts."""
+
+    def group(self, key: Key) -> MessageGroup:
+        return super().group(_shortened(key))
+
+    @locked
+    def load(self, key: Key) -> Stored | None:
+        return self.world.records.get(_shortened(key))
+
+    def put(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter], unbury: int) -> None:
+        super().put(_shortened(key), stored, expected, bury, unbury)
+
+    @locked
+    def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
+        return super().dead_letters(_shortened(key))
+
+
+class CaseInsensitiveKeys(Plain):
+    """A database that takes A for a."""
+
+    def group(self, key: Key) -> MessageGroup:
+        return super().group(Key(key.machine.lower(), key.instance.lower()))
+
+
+class ShortKeys(Plain):
+    """A queue whose keys are cut at 128 characters."""
+
+    def group(self, key: Key) -> MessageGroup:
+        return super().group(Key(key.machine, key.instance[:128]))
+
+
+def _shortened(key: Key) -> Key:
+    return Key(key.machine, key.instance.split(":")[0])
+
+
+TEXT_FAULTS: Mapping[type[Plain], str] = {
+    FloatNumbers: "D6",
+    Truncation: "D6",
+    NormalisedText: "D6",
+    NoNul: "D6",
+    BodiesOfA256Kibibytes: "D6",
+    LosesTheLastPiece: "D6",
+    KeyPrefixCollision: "X9",
+    CaseInsensitiveKeys: "F8",
+    ShortKeys: "F8",
+}
+"""Each class with the guarantee that must catch it."""

@@ -1,0 +1,144 @@
+"""Timers that fire early, late, never, or with a part of a timer they replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import evolve
+
+from settled.durable import Timer
+from tests.conformance.faulty.reference import Plain, locked
+
+
+class EarlyTimer(Plain):
+    """Timers are rounded down to whole seconds."""
+
+    def is_due(self, timer: Timer) -> bool:
+        return int(timer.due) <= self.world.now + 0.5
+
+
+class PoppedBeforeSend(Plain):
+    """A timer leaves the list, and is sent after that."""
+
+    def fire(self) -> None:
+        for timer in list(self.world.timers.values()):
+            if self.is_due(timer):
+                del self.world.timers[timer.id]
+                self.round_trip("a timer")
+                self.append(timer.message)
+
+
+class RescheduleIgnored(Plain):
+    """A timer that is there stays as it is."""
+
+    @locked
+    def schedule(self, timer: Timer) -> None:
+        self.world.timers.setdefault(timer.id, timer)
+
+
+class UncheckedCancel(Plain):
+    """Cancelling is answered, and nothing is done."""
+
+    @locked
+    def cancel(self, timer_id: str) -> None:
+        pass
+
+
+class TimerOnlyWhenIdle(Plain):
+    """A timer that falls due while its key is held is dropped."""
+
+    def fire(self) -> None:
+        for timer in list(self.world.timers.values()):
+            if self.is_due(timer):
+                del self.world.timers[timer.id]
+                if self.group(timer.message.key).lease is None:
+                    self.append(timer.message)
+
+
+class OneTimerAtATime(Plain):
+    """A timer replaces every other one of its key."""
+
+    @locked
+    def schedule(self, timer: Timer) -> None:
+        for other in list(self.world.timers.values()):
+            if other.message.key == timer.message.key:
+                del self.world.timers[other.id]
+        super().schedule(timer)
+
+
+class CancelsAllThatBeginSo(Plain):
+    """A timer is cancelled by the beginning of its id."""
+
+    @locked
+    def cancel(self, timer_id: str) -> None:
+        for id in [each for each in self.world.timers if each.startswith(timer_id)]:
+            del self.world.timers[id]
+
+
+class KeepsTheMessage(Plain):
+    """A timer that is there comes at its new time, and says to whom it said before what it said before."""
+
+    def replaced(self, old: Timer, new: Timer) -> Timer:
+        return evolve(new, message=old.message)
+
+
+class KeepsTheKey(Plain):
+    """It goes to whom the first one went."""
+
+    def replaced(self, old: Timer, new: Timer) -> Timer:
+        return evolve(new, message=evolve(new.message, key=old.message.key))
+
+
+class KeepsTheBody(Plain):
+    """It says what the first one said."""
+
+    def replaced(self, old: Timer, new: Timer) -> Timer:
+        return evolve(new, message=evolve(new.message, body=old.message.body))
+
+
+class KeepsTheId(Plain):
+    """Its message has the id of the first one's."""
+
+    def replaced(self, old: Timer, new: Timer) -> Timer:
+        return evolve(new, message=evolve(new.message, id=old.message.id))
+
+
+class KeepsTheEarlierTime(Plain):
+    """It comes when the first one was due, if that is earlier."""
+
+    def replaced(self, old: Timer, new: Timer) -> Timer:
+        return evolve(new, due=min(old.due, new.due))
+
+
+class KeepsTheLaterTime(Plain):
+    """It comes when the first one was due, if that is later."""
+
+    def replaced(self, old: Timer, new: Timer) -> Timer:
+        return evolve(new, due=max(old.due, new.due))
+
+
+class TimersOfTwoMebibytes(Plain):
+    """A timer's message is cut at two mebibytes."""
+
+    @locked
+    def schedule(self, timer: Timer) -> None:
+        super().schedule(evolve(timer, message=evolve(timer.message, body=timer.message.body[: 2**21])))
+
+
+TIMER_FAULTS: Mapping[type[Plain], str] = {
+    EarlyTimer: "T1",
+    PoppedBeforeSend: "T2",
+    RescheduleIgnored: "T4",
+    UncheckedCancel: "T3",
+    TimerOnlyWhenIdle: "T2",
+    OneTimerAtATime: "T2",
+    CancelsAllThatBeginSo: "T2",
+    KeepsTheMessage: "T4",
+    KeepsTheKey: "T4",
+    KeepsTheBody: "T4",
+    KeepsTheId: "T4",
+    KeepsTheEarlierTime: "T4",
+    KeepsTheLaterTime: "T4",
+    TimersOfTwoMebibytes: "D6",
+}
+"""Each class with the guarantee that must catch it."""
