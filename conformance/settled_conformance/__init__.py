@@ -1,7 +1,7 @@
-"""What every backend must keep, as tests that anybody can run against their own.
+"""The conformance suite: tests of every guarantee, to be run against any backend.
 
-The law of this package: it sees a backend only through `settled.durable.ports`, so whatever it demands can be read
-there, and each of its tests names the guarantee that it proves.
+The law of this package: it sees a backend only through `settled.durable.ports`, so every requirement can be read there,
+and each check names the guarantee that it tests.
 """
 
 from settled.lazy_names import lazy_names

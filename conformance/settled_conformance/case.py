@@ -1,7 +1,7 @@
-"""Two of the ways in: a base class for one's own test suite, and the plain file that ``--adapter`` runs.
+"""`BackendConformance`: the suite as a base class for an adapter's own tests.
 
-The guards are here and not in a class that users write, so that nothing can be overridden away: what is not supported
-is found in the harness's own declaration, and a verdict that was never reached is a failure.
+Unsupported guarantees are determined here, from the harness's declaration, and not in the subclass that users write: a
+subclass cannot skip a guarantee by overriding something.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _sessions: dict[Callable[[], Harness], Session] = {}
 
 
 def session_of(factory: Callable[[], Harness], name: str, schedules: int | None, budget: float) -> Session:
-    """The one session of `factory` in this process.
+    """Return the session of `factory`; one is shared by all tests of this process.
 
     Raises:
-        NoHarness: it makes no harness.
+        HarnessError: `factory` does not return a harness.
     """
     if factory not in _sessions:
         _sessions[factory] = Session(make_harness(factory, name), schedules, budget)
@@ -31,7 +31,7 @@ def session_of(factory: Callable[[], Harness], name: str, schedules: int | None,
 
 
 def settle(verdict: Verdict) -> None:
-    """Let `verdict` be the outcome of the test that is running."""
+    """Pass, skip, xfail or fail the running test according to `verdict`."""
     match verdict.status:
         case VerdictStatus.PASS:
             return
@@ -44,11 +44,11 @@ def settle(verdict: Verdict) -> None:
 
 
 class BackendConformance:
-    """Every guarantee as a test: a class of one's own derives from this, and says ``harness = staticmethod(make)``."""
+    """Every guarantee as a test. Subclasses set ``harness = staticmethod(make)``."""
 
     harness: ClassVar[Callable[[], Harness]]
     schedules: ClassVar[int | None] = None
-    """How many schedules are run; None: as many as fit into `budget` seconds."""
+    """The number of schedules to run; None runs as many as fit into `budget` seconds."""
     budget: ClassVar[float] = 25.0
 
     @pytest.mark.parametrize("guarantee", list(GUARANTEES))

@@ -1,4 +1,4 @@
-"""``settled conformance``: the suite at the command line."""
+"""The command ``settled conformance``."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def conformance(
     Args:
         adapter: MODULE:FACTORY, a function that makes the adapter's harness, such as settled_local:sqlite.
         schedules: How many random schedules to run. Without it, as many as fit into half a minute.
-        seed: What the random schedules begin with.
-        replay: Show one schedule again, by the token that a failure printed, and test nothing else.
+        seed: The seed of the random schedules.
+        replay: Run one schedule again, by the token that a failure printed, print its timeline, and test nothing else.
         json: Write the report to this file as JSON.
         markdown: Write the report to this file as a Markdown table.
-        junit: Write the report to this file as JUnit's XML.
+        junit: Write the report to this file as JUnit XML.
 
     Raises:
-        SystemExit: 1 if a guarantee is not kept, 2 if there is nothing to test.
+        SystemExit: 1 if a guarantee is not kept, 2 if there is no harness or no such schedule.
     """
     console = Console(soft_wrap=True)
     try:
@@ -61,7 +61,7 @@ def conformance(
 
 
 def _verdicts(session: Session, console: Console) -> Iterator[Verdict]:
-    """The verdicts, with what is being tried shown meanwhile."""
+    """Yield the verdicts, showing the guarantee that is being tested meanwhile."""
     with console.status("") as status:
         for id in GUARANTEES:
             status.update(str(GUARANTEES[id]))

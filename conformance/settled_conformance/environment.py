@@ -1,4 +1,4 @@
-"""A place: what a harness holds, fresh, and watched from the first call on."""
+"""`Environment`: an empty backend of a harness, and the handles opened on it, all checked against one contract."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from settled_conformance.loading import checked
 
 @define(eq=False)
 class Environment:
-    """An empty place, and the handles that were opened on it."""
+    """The storage behind a harness after a reset, and the open handles on it."""
 
     harness: Harness
     contract: Contract
@@ -22,14 +22,14 @@ class Environment:
 
     @classmethod
     def fresh(cls, harness: Harness) -> Environment:
-        """Empty the harness's place."""
+        """Reset `harness`, and open the first handle."""
         harness.reset()
         backend = checked(harness.open(), "open()")
         contract = Contract(harness.capabilities, backend.lease, harness.tick / 2, harness.now)
         return cls(harness, contract, [CheckedBackend(backend, contract)])
 
     def limit_deduplication(self, count: int) -> None:
-        """Let the queue know only `count` acknowledged ids of a key again; before anything else happens here."""
+        """Let the queue remember only `count` acknowledged ids per key. Call this before anything is sent."""
         self.close()
         self.harness.limit_deduplication(count)
         self.contract.queue_checker.capabilities -= {Capability.DEDUPLICATION}
@@ -37,22 +37,22 @@ class Environment:
 
     @property
     def violations(self) -> Sequence[Violation]:
-        """What was broken here so far."""
+        """The violations found so far."""
         return self.contract.violations
 
     @property
     def lease(self) -> float:
-        """How long a lease lasts, in seconds."""
+        """The length of a lease in seconds."""
         return self.contract.lease
 
     def open(self) -> CheckedBackend:
-        """A handle of its own."""
+        """Open another handle, as another process would."""
         handle = CheckedBackend(checked(self.harness.open(), "open()"), self.contract)
         self.handles.append(handle)
         return handle
 
     def record_crash(self, how: str) -> None:
-        """The backend raised what it must not: whatever was under way is lost with the process that it brought down."""
+        """Report that the backend raised an error that no port may raise, which would end the calling process."""
         self.contract.report("D3", how)
 
     def close(self) -> None:

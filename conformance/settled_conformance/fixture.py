@@ -1,7 +1,7 @@
-"""The bench: one fresh place, and short words for what is done at it.
+"""`BackendFixture`: a fresh environment for one check, with short methods for sending, receiving and asserting.
 
-A proof reads as a list of what happens and what must hold. What is received is waited for where a backend may need a
-moment; that nothing is received is believed at once where time is ours, and after a moment elsewhere.
+A backend with its own clock may need a moment: there the fixture waits for messages it expects, and before it concludes
+that none comes. Where the harness controls time, nothing is waited for.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from settled_conformance.environment import Environment
 from settled_conformance.harness import Harness
 
 MAX_WAIT = 10.0
-"""How many real seconds a backend with its own clock has to hand out what it owes."""
+"""Real seconds within which a backend with its own clock must deliver an expected message."""
 
 
 class GuaranteeBrokenError(AssertionError):
-    """A guarantee does not hold; the message says how."""
+    """A guarantee was broken; the message says how."""
 
 
 @define(eq=False)
 class BackendFixture:
-    """A place to prove something at."""
+    """The environment of one check. `marks` names the situations that the check has brought about."""
 
     place: Environment
     marks: set[str] = field(factory=set[str])
@@ -41,59 +41,59 @@ class BackendFixture:
 
     @property
     def backend(self) -> CheckedBackend:
-        """The first handle."""
+        """The first handle of the environment."""
         return self.place.handles[0]
 
     @property
     def lease(self) -> float:
-        """How long a lease lasts."""
+        """The length of a lease in seconds."""
         return self.place.lease
 
     @property
     def owns_time(self) -> bool:
-        """Whether time passes only when we let it."""
+        """Whether time passes in `advance` only."""
         return self.harness.owns_time
 
     def many(self, number: int, few: int) -> int:
-        """`number`, where calls cost little; `few` where each of them is a request to an emulator or a service."""
+        """Return `number` where calls are cheap, `few` where each is a request to an emulator or a service."""
         return number if self.harness.is_quick else few
 
     def fast_forward(self, to: Key, number: int) -> None:
-        """Let `to`, which was committed once, stand as after `number` commits and as many messages."""
+        """Put `to`, which was committed once, into the state after `number` commits and as many messages."""
         self.harness.fast_forward(to, number)
         self.place.contract.store_checker.fast_forward(to, number)
 
     def open_handle(self) -> CheckedBackend:
-        """Another handle on the same place."""
+        """Open another handle on the same environment, as another process would."""
         return self.place.open()
 
     def mark(self, *names: str) -> None:
-        """These things have really been tried."""
+        """Record that these situations really occurred."""
         self.marks.update(names)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Let `seconds` pass by the backend's clock."""
         self.harness.advance(seconds)
 
     def reset(self) -> None:
-        """Go on at a fresh place."""
+        """Continue with a fresh environment. Handles opened before are closed."""
         self.place.close()
         self.place = Environment.fresh(self.harness)
 
     # Sending and receiving
 
     def send(self, *messages: Message, through: CheckedBackend | None = None) -> None:
-        """Send `messages` one after the other."""
+        """Send `messages` in one call each."""
         for message in messages:
             (through or self.backend).queue.send([message])
 
     def send_together(self, batch: Sequence[Message], size: int = 100) -> None:
-        """Send `batch` in few calls."""
+        """Send `batch` in calls of `size` messages."""
         for start in range(0, len(batch), size):
             self.backend.queue.send(batch[start : start + size])
 
     def receive(self, limit: int = 10, least: int = 1, through: CheckedBackend | None = None) -> list[Delivery]:
-        """What is handed out: at least `least` messages, of one hand-out or of several."""
+        """Receive up to `limit` messages, in as many calls as are needed for at least `least` of them."""
         handle, found = through or self.backend, list[Delivery]()
         end = time.monotonic() + MAX_WAIT
         while len(found) < least:
@@ -104,7 +104,7 @@ class BackendFixture:
         return found
 
     def receive_raw(self, backend: Backend, limit: int = 10) -> list[Delivery]:
-        """What is handed out by a handle that nobody watches, because several threads use it."""
+        """Receive through an unchecked handle: the model cannot follow calls from several threads."""
         end = time.monotonic() + MAX_WAIT
         while True:
             found = list(backend.queue.receive(limit, 0.0 if self.owns_time else 0.2))
@@ -112,19 +112,19 @@ class BackendFixture:
                 return found
 
     def receives(self, *ids: str, through: CheckedBackend | None = None, limit: int = 10) -> list[Delivery]:
-        """What is handed out, which must be the messages `ids` in this order."""
+        """Receive, and require exactly the messages `ids` in this order."""
         found = self.receive(limit, len(ids), through)
-        self.require_equal([delivery.message.id for delivery in found], list(ids), "handed out")
+        self.require_equal([delivery.message.id for delivery in found], list(ids), "delivered")
         return found
 
     def receives_nothing(self, through: CheckedBackend | None = None, limit: int = 10) -> None:
-        """Nothing must be handed out."""
+        """Receive, and require that nothing is delivered."""
         handle = through or self.backend
         found = [delivery.message.id for delivery in handle.queue.receive(limit, 0.0 if self.owns_time else 0.3)]
-        self.require_equal(found, [], "handed out")
+        self.require_equal(found, [], "delivered")
 
     def drain(self, through: CheckedBackend | None = None) -> list[str]:
-        """Receive and acknowledge until nothing comes any more; the ids, in order."""
+        """Receive and acknowledge until nothing is left; return the ids in order."""
         handle, ids = through or self.backend, list[str]()
         while found := self.receive(through=handle):
             ids += [delivery.message.id for delivery in found]
@@ -134,7 +134,7 @@ class BackendFixture:
     # Committing
 
     def fits(self, call: Callable[[], object]) -> bool:
-        """Do `call`, and say whether the backend had room for it."""
+        """Make `call`; return False if it fails with TooLargeError."""
         try:
             call()
         except TooLargeError:
@@ -144,40 +144,40 @@ class BackendFixture:
     def commit(
         self, key: Key, version: int, through: CheckedBackend | None = None, bury: Sequence[DeadLetter] = ()
     ) -> Stored:
-        """Commit `version` of `key`, over the one before it."""
+        """Commit `version` of `key` over its predecessor."""
         written = stored(version)
         (through or self.backend).store.commit(key, written, version - 1, bury)
         return written
 
-    # Holding
+    # Assertions
 
     def require(self, condition: object, how: str) -> None:
-        """Go on only if `condition` is true."""
+        """Raise GuaranteeBrokenError unless `condition` is true."""
         if not condition:
             raise GuaranteeBrokenError(how)
 
     def require_equal(self, found: object, expected: object, what: str) -> None:
-        """Go on only if both are equal."""
+        """Raise GuaranteeBrokenError unless `found` equals `expected`."""
         self.require(found == expected, f"{what}: {found!r}, expected {expected!r}")
 
 
 def key(instance: str = "a", machine: str = "m") -> Key:
-    """A key for messages that no machine reads."""
+    """Return a key; no machine reads its messages."""
     return Key(machine, instance)
 
 
 def message(id: str, to: Key | None = None, body: str | None = None) -> Message:
-    """A message whose text nobody reads."""
+    """Return a message; no machine reads its body."""
     return Message(to or key(), id, body if body is not None else encode(Event({"type": "E", "id": id})))
 
 
 def messages(ids: str, to: Key | None = None) -> list[Message]:
-    """A message for each word."""
+    """Return a message for each word of `ids`."""
     return [message(id, to) for id in ids.split()]
 
 
-def is_refused(call: Callable[[], object]) -> bool:
-    """Whether `call` ends in a conflict."""
+def conflicts(call: Callable[[], object]) -> bool:
+    """Whether `call` fails with ConflictError."""
     try:
         call()
     except ConflictError:
@@ -186,30 +186,30 @@ def is_refused(call: Callable[[], object]) -> bool:
 
 
 def stored(version: int, text: str = "") -> Stored:
-    """A version that no machine reads."""
+    """Return a record of this version; no machine reads it."""
     return Stored(version, f'{{"version":{version},"text":"{text}"}}', Index("active", ("a tag",), 12.5))
 
 
 def tombstone(version: int) -> Stored:
-    """What is left of a key that was deleted with this version."""
+    """Return a tombstone of this version."""
     return Stored(version, f'{{"version":{version}}}', Index(DELETED, (), 13.5))
 
 
 def dead_letter(id: str, to: Key | None = None, body: str | None = None) -> DeadLetter:
-    """A dead letter."""
+    """Return a dead letter."""
     return DeadLetter(message(id, to, body), "it failed", 11.25, "again and again")
 
 
 def timer(id: str, due: float, to: Key | None = None) -> Timer:
-    """A timer and its message, which bears the same id."""
+    """Return a timer whose message has the same id."""
     return Timer(id, message(id, to), due)
 
 
 def version_of(loaded: Stored | None) -> int:
-    """Which version was read; 0 if there is none."""
+    """Return the version of a load, 0 if there was no record."""
     return 0 if loaded is None else loaded.version
 
 
 def ids_of(handed: Sequence[Delivery | DeadLetter]) -> list[str]:
-    """The ids of messages, in their order."""
+    """Return the ids of the messages, in order."""
     return [each.message.id for each in handed]

@@ -1,7 +1,7 @@
-"""The harness: how the suite gets hold of a backend, of its time, and of the places where it can be interrupted.
+"""`Harness`: what the author of an adapter implements so that the suite can open, reset, time and interrupt a backend.
 
-Whoever writes an adapter writes one of these beside it. It declares what the adapter promises beyond the contract, in
-a frozen set; what is promised is tested, and what is not promised must say so when it is asked for.
+A harness also declares the adapter's capabilities. A declared capability is tested; an undeclared one must fail with
+UnsupportedError when it is used.
 """
 
 from __future__ import annotations
@@ -16,52 +16,52 @@ from settled import Key, UnsupportedError
 from settled.durable import Backend, Capability
 
 Point: TypeAlias = Callable[[str], None]
-"""Called with a name before each round trip to the vendor. It may raise: then that trip must not happen any more."""
+"""Called with a name before each round trip to the vendor. If it raises, the round trip must not be made."""
 
 Opener: TypeAlias = Callable[[], Backend]
 
 
 class BackendKind(StrEnum):
-    """What is being tested; a report always says it."""
+    """The kind of backend that is tested; every report states it."""
 
     MEMORY = "memory"
-    """Lives and dies with this process."""
+    """Loses everything when this process ends."""
 
     EMULATOR = "emulator"
-    """Something that behaves as the vendor's service does."""
+    """An emulator of the vendor's service."""
 
     REAL = "real"
-    """The thing itself."""
+    """The real service or storage."""
 
 
 class HarnessFeature(StrEnum):
-    """What a harness may offer beyond what it must, so that more can be tried."""
+    """Optional abilities of a harness, each of which allows further tests."""
 
     DEDUPLICATION_LIMIT = "forgetful"
-    """`Harness.remember`: how many acknowledged ids the queue knows again can be set."""
+    """`Harness.limit_deduplication`: the number of acknowledged ids that the queue remembers can be set."""
 
     BACKUP = "backup"
-    """`Harness.backup`: the store can be brought back to an earlier state."""
+    """`Harness.backup`: the store can be restored to an earlier state."""
 
     FAST_FORWARD = "ahead"
-    """`Harness.ahead`: an instance can have come far without having gone the way."""
+    """`Harness.fast_forward`: the counters of an instance can be set to large values."""
 
 
 class Harness(Protocol):
-    """One place to store and queue things, and how to open it, empty it, and let its time pass.
+    """The storage and queue under test, and how to open them, empty them, and let their time pass.
 
-    What has a body here is right for a backend that lives elsewhere and has its own clock. A backend whose clock can be
-    given sets `tick`, `now` and `advance`, and is tested far more thoroughly in the same time. If it counts in larger
-    steps all the same, it says so by `owns_time`, and has leases of many such steps.
+    The default implementations suit a remote backend with its own clock. If the adapter accepts a clock, set `tick`,
+    `now` and `advance`: the suite then tests far more in the same time. If its time is controlled but counted in larger
+    steps, such as whole seconds, override `owns_time`, and use leases of many steps.
     """
 
     kind: BackendKind
 
     capabilities: frozenset[Capability]
-    """What the backend declares beyond the contract; the same set that it names itself."""
+    """The capabilities that the backend declares; equal to its own `capabilities`."""
 
     tick: float = 0.2
-    """The smallest difference in time that the backend can be held to, in seconds. Below 0.01, its time is ours."""
+    """The resolution of the backend's time in seconds. Below 0.01, the harness is taken to control time."""
 
     @property
     def owns_time(self) -> bool:
@@ -70,60 +70,60 @@ class Harness(Protocol):
 
     @property
     def is_quick(self) -> bool:
-        """Whether a thousand calls cost a second at most: what shows only past a number is looked for there."""
+        """Whether a thousand calls take at most about a second, so that tests with large counts can be run."""
         return self.tick < 0.01
 
     known_failures: Mapping[str, str] = MappingProxyType({})
-    """Guarantees that are known to be broken, each with its reason. One that holds is an error."""
+    """Guarantees known to be broken, by id, each with the reason. One that is kept after all counts as a failure."""
 
     features: frozenset[HarnessFeature] = frozenset()
-    """What of `remember`, `backup` and `ahead` it has."""
+    """The optional abilities that this harness implements."""
 
     def open(self) -> Backend:
-        """A handle of its own on the place, as another process would have one. The suite closes it."""
+        """Open a new handle, as another process would. The suite closes it."""
         ...
 
     def reset(self) -> None:
-        """Make the place empty. No handle that was opened before is used any more."""
+        """Delete everything. Handles opened before are not used any more."""
         ...
 
     def instrument(self, point: Point | None) -> None:
-        """From now on call `point` before each round trip to the vendor, in every handle; None: call nothing.
+        """Call `point` before each round trip to the vendor from now on, in every handle; None ends that.
 
-        Leave it out if every call of a port is one round trip: then the suite can interrupt it well enough itself.
+        Not needed if every port call is a single round trip.
         """
         return
 
     def now(self) -> float:
-        """The backend's time, in seconds since the epoch."""
+        """Return the backend's time in seconds since the epoch."""
         return time.time()
 
     def advance(self, seconds: float) -> None:
-        """Let the backend's time pass."""
+        """Let `seconds` pass by the backend's clock."""
         time.sleep(seconds)
 
     def limit_deduplication(self, count: int) -> None:
-        """From now on, until the next `reset`, let the queue know only `count` acknowledged ids of a key again.
+        """Let the queue remember only the last `count` acknowledged ids of each key, until the next `reset`.
 
-        No handle that was opened before is used any more.
+        Handles opened before are not used any more.
         """
-        raise UnsupportedError("this harness does not offer to set what its queue remembers")
+        raise UnsupportedError("this harness cannot limit the deduplication of its queue")
 
     def backup(self) -> Callable[[], None]:
-        """Note what the store holds. Who calls what is returned brings it back; the queue and the timers go on."""
-        raise UnsupportedError("this harness does not offer to bring back an earlier state of its store")
+        """Save the content of the store; return a function that restores it. The queue and timers are not affected."""
+        raise UnsupportedError("this harness cannot restore an earlier state of its store")
 
     def fast_forward(self, key: Key, number: int) -> None:
-        """Let `key`, which has a record and an empty queue, stand as after `number` commits and as many messages.
+        """Put `key`, which has a record and an empty queue, into the state after `number` commits and messages.
 
-        Its version is `number`; as many messages were sent, each was handed out once, and all were acknowledged. Their
-        ids are nobody's. Handles that are open go on.
+        Its version becomes `number`, as if `number` messages had been sent, delivered once each, and acknowledged; no
+        later message has one of their ids. Open handles stay in use.
         """
-        raise UnsupportedError("this harness does not offer to let an instance have come far")
+        raise UnsupportedError("this harness cannot set the counters of an instance")
 
     def opener(self) -> Opener | None:
-        """What opens the place in another process, by the real clock; it must be possible to pickle it.
+        """Return a picklable function that opens the same storage in another process, by the real clock.
 
-        None: nothing of it can be reached from another process. Only what is of kind ``memory`` may say so.
+        None means that another process cannot reach it, which is allowed for the kind ``memory`` only.
         """
         return None

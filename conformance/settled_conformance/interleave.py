@@ -1,8 +1,8 @@
-"""Two calls at once, in every way that a pause can bring about.
+"""Runs two concurrent calls under every preemption of the first one.
 
-The first call is stopped at one line of the adapter's own code, the second runs as far as it can, and the first goes
-on. Done for each line in turn, this finds what checks first and writes later, wherever it does so: the adapter need
-not help. A second call that waits for a lock of the first is what should happen, and is given a moment only.
+The first call is paused, by `sys.settrace`, at one line of the adapter's code; the second call then runs as far as it
+can, and the first one continues. Repeated for each line in turn, this finds every check-then-act race without any help
+of the adapter. A second call that blocks on a lock of the first is correct; it is waited for only briefly.
 """
 
 from __future__ import annotations
@@ -20,24 +20,25 @@ from settled.durable import Backend
 from settled_conformance.fixture import BackendFixture
 
 BLOCKED_AFTER = 0.01
-"""After how many seconds a second call is taken to wait for the first one."""
+"""Seconds after which the second call is assumed to be blocked by the first."""
 
 MAX_LINES = 150
-"""How many lines are tried; of a longer call, only the first."""
+"""The most lines at which a call is paused; of a longer call, only these first ones are tested."""
 
 
 @frozen
 class Pair:
-    """Two calls that are made at once."""
+    """Two calls to be made concurrently."""
 
     first: Callable[[], object]
     second: Callable[[], object]
 
 
 def each_preemption(fixture: BackendFixture, pair: Callable[[Backend, Backend], Pair]) -> Iterator[str]:
-    """Make the two calls of `pair` again and again, each time with the pause one line further; where, after each.
+    """Make the calls of `pair` once for each line at which the first can be paused; yield the line after each.
 
-    Each time at a fresh place, through two handles that nobody watches.
+    Each time the environment is fresh, and `pair` is given two unchecked handles. The last run, without a pause, makes
+    one call after the other and yields "the end".
     """
     for number in range(1, MAX_LINES + 1):
         fixture.reset()
@@ -45,6 +46,7 @@ def each_preemption(fixture: BackendFixture, pair: Callable[[Backend, Backend], 
         files = _Files.of((first, second))
         calls = pair(first, second)
         pause = _Pause(files, number, threading.Thread(target=_ignore_errors, args=(calls.second,), daemon=True))
+        # A thread of its own: a trace function is per thread, and must not see the suite's own code.
         thread = threading.Thread(target=pause.run, args=(calls.first,), daemon=True)
         thread.start()
         thread.join()
@@ -52,7 +54,7 @@ def each_preemption(fixture: BackendFixture, pair: Callable[[Backend, Backend], 
             calls.second()
             yield "the end"
             return
-        pause.second.join()
+        pause.second.join()  # if it was blocked, it can go on now that the first call has returned
         yield pause.paused_at
 
 
@@ -65,7 +67,7 @@ def _ignore_errors(call: Callable[[], object]) -> None:
 
 @frozen
 class _Files:
-    """Which code is the adapter's: the folders of its modules."""
+    """The adapter's own code, as the folders of the modules of its classes."""
 
     folders: tuple[str, ...]
 
@@ -80,14 +82,17 @@ class _Files:
 
 
 def _folder(module: str) -> str:
-    """The folder of `module`, or only its file if it stands alone."""
+    """Return the folder of `module`, or its file if it is a top-level module."""
     file = Path(str(sys.modules[module].__file__))
     return f"{file.parent}/" if "." in module or file.name == "__init__.py" else str(file)
 
 
 @define(eq=False)
 class _Pause:
-    """Stops its thread at line number `at` of the adapter, until `second` has done what it can."""
+    """A trace function that pauses its thread at the adapter's line number `pause_at` while `second` runs.
+
+    Lines are counted as they are executed, so the numbers are those of steps rather than of the source.
+    """
 
     files: _Files
     pause_at: int
@@ -103,6 +108,7 @@ class _Pause:
             sys.settrace(None)
 
     def _enter(self, frame: FrameType, _event: str, _arg: Any) -> Any:
+        # None: this frame is not traced, so code of other packages is never paused and stays fast.
         return self._line if self.paused_at is None and self.files.holds(frame.f_code.co_filename) else None
 
     def _line(self, frame: FrameType, event: str, _arg: Any) -> Any:
@@ -112,5 +118,5 @@ class _Pause:
         if self.lines_seen == self.pause_at:
             self.paused_at = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
             self.second.start()
-            self.second.join(BLOCKED_AFTER)
+            self.second.join(BLOCKED_AFTER)  # not for ever: it may need a lock that the paused call holds
         return self._line

@@ -1,4 +1,4 @@
-"""Interruptions: a call that is cut short at each of its own round trips in turn, as by the end of its process."""
+"""Runs a call once for each of its round trips to the vendor, cut off there as if its process had died."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from settled_conformance.fixture import BackendFixture
 
 
 def each_interruption(fixture: BackendFixture, arrange: Callable[[], Callable[[], object]]) -> Iterator[str]:
-    """Make the call that `arrange` returns again and again, each time cut short at the next of its own round trips.
+    """Make the call that `arrange` returns once for each of its round trips, interrupted just before it; yield each.
 
-    An adapter that cannot be instrumented makes each call in one piece, and nothing comes of this.
+    Each time the environment is fresh. Nothing is yielded for an adapter that cannot be instrumented: its calls are
+    single round trips.
     """
     for number in count(1):
         fixture.reset()
         call, round_trips = arrange(), list[str]()
 
+        # The defaults bind the values of this iteration.
         def point(name: str, number: int = number, round_trips: list[str] = round_trips) -> None:
             round_trips.append(name)
             if len(round_trips) == number:
@@ -27,7 +29,7 @@ def each_interruption(fixture: BackendFixture, arrange: Callable[[], Callable[[]
         try:
             call()
         except InterruptedCall as cut:
-            fixture.harness.instrument(None)
+            fixture.harness.instrument(None)  # before the yield: the caller's own reads must not be interrupted
             yield str(cut)
         except SettledError as error:
             fixture.harness.instrument(None)
@@ -39,4 +41,4 @@ def each_interruption(fixture: BackendFixture, arrange: Callable[[], Callable[[]
 
 
 class InterruptedCall(BaseException):
-    """The process that made the call is gone."""
+    """Stands for the death of the calling process. A BaseException, so that no adapter catches and retries it."""

@@ -1,4 +1,4 @@
-"""From ``module:factory`` to a harness. Whatever is wrong with it is said in one line."""
+"""Loads a harness from ``module:factory``, and validates it. Every error is a one-line message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OURS: Mapping[str, str] = {
     "settled_local": "settled_conformance.harnesses.local",
     "settled_redis": "settled_conformance.harnesses.redis",
 }
-"""Where the harnesses of settled's own adapters are: an adapter must not import what tests it."""
+"""The modules with the harnesses of settled's own adapters: an adapter must not import its test suite."""
 
 EXPECTED = "expected MODULE:FACTORY, a function without arguments that returns a settled_conformance.Harness"
 _HARNESS = (
@@ -31,18 +31,18 @@ _PORTS: Mapping[str, tuple[str, ...]] = {
 
 
 class HarnessError(Exception):
-    """There is nothing that could be tested; the message says in one line why."""
+    """There is no usable harness; the message says why in one line."""
 
 
 def load_harness(adapter: str) -> Harness:
-    """The harness that ``module:factory`` makes.
+    """Return the harness that ``module:factory`` makes.
 
     Raises:
-        NoHarness: it cannot be imported, it raises, or what it returns is no harness.
+        HarnessError: the factory cannot be imported, raises, or returns something else.
     """
     module, colon, name = adapter.partition(":")
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # an adapter that is being written is where its author stands
+        sys.path.insert(0, os.getcwd())  # an adapter under development need not be installed
     if not colon or not module or not name:
         raise HarnessError(f"{adapter!r}: {EXPECTED}")
     try:
@@ -55,10 +55,10 @@ def load_harness(adapter: str) -> Harness:
 
 
 def make_harness(factory: Callable[[], object], name: str) -> Harness:
-    """The harness that `factory`, known as `name`, makes.
+    """Return the harness that `factory` makes; `name` is used in messages.
 
     Raises:
-        NoHarness: it raises, or what it returns is no harness, or what that opens is no backend.
+        HarnessError: the factory raises, or does not return a harness, or the harness does not open a backend.
     """
     try:
         harness = factory()
@@ -81,10 +81,10 @@ def make_harness(factory: Callable[[], object], name: str) -> Harness:
 
 
 def checked(backend: object, name: str) -> Backend:
-    """`backend`, which `name` returned.
+    """Return `backend`; `name`, which returned it, is used in messages.
 
     Raises:
-        NoHarness: it is no backend.
+        HarnessError: it lacks a part of the `Backend` protocol.
     """
     missing = [part for part in _BACKEND if not hasattr(backend, part)]
     for port, methods in _PORTS.items():

@@ -1,6 +1,6 @@
-"""The third way in: ``pytest --pyargs settled_conformance --adapter module:factory``.
+"""The pytest plugin behind ``pytest --pyargs settled_conformance --adapter module:factory``.
 
-A plugin of its own, because pytest takes options only from what is installed before it looks for tests.
+It is an installed plugin, because pytest accepts command-line options only from plugins loaded before collection.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import pytest
 if TYPE_CHECKING:
     from settled_conformance.session import Session
 
-# Whoever has settled installed loads this file with each run of pytest; the suite is imported when it is asked for.
+# pytest loads this module in every project that has settled installed, so the suite is imported only when it is used.
 
 _session: pytest.StashKey[Session] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options of the suite."""
+    """Add the options of the suite."""
     group = parser.getgroup("settled", "settled's conformance suite")
     group.addoption("--adapter", metavar="MODULE:FACTORY", help="the adapter to test: what makes its harness")
     group.addoption("--schedules", type=int, metavar="N", help="how many random schedules (default: as time allows)")
@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the harness, or say in one line why there is none."""
+    """Load the harness of ``--adapter``, or fail with a one-line message."""
     adapter = config.getoption("--adapter")
     if adapter is None:
         return
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def conformance_session(pytestconfig: pytest.Config) -> Session:
-    """The session of ``--adapter``."""
+    """Return the session of ``--adapter``."""
     session = pytestconfig.stash.get(_session, None)
     if session is None:
         pytest.fail("no adapter: give --adapter MODULE:FACTORY", pytrace=False)
@@ -53,12 +53,12 @@ def conformance_session(pytestconfig: pytest.Config) -> Session:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """An adapter of which nothing was tested has not passed."""
+    """Fail the run if no test was collected: an adapter of which nothing was tested has not passed."""
     if session.config.stash.get(_session, None) is not None and session.testscollected == 0:
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Without an adapter the suite is not somebody's tests."""
+    """Ignore the suite's test file unless it was asked for, by ``--adapter`` or by ``--pyargs``."""
     is_ours = collection_path == Path(__file__).with_name("test_conformance.py")
     return True if is_ours and config.getoption("--adapter") is None and not config.getoption("pyargs") else None

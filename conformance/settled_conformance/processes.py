@@ -1,6 +1,6 @@
-"""Processes of their own, to be killed: one that writes and says what was answered, and workers that take events.
+"""Real processes that tests kill with SIGKILL: a writer that reports each confirmed write, and workers.
 
-A process is handed the pickled opener of the backend and nothing else, and speaks in lines on its standard output.
+A process receives the pickled opener of the backend, and reports in lines on its standard output.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 
 class Writer:
-    """A process that commits version after version, each with a dead letter, a send before it, and one owed."""
+    """A process that commits version after version, each with a dead letter, a send before it, and one within it."""
 
     KEY: ClassVar[Key] = Key("killed", "a")
     SENT: ClassVar[Key] = Key("killed", "sent")
@@ -52,10 +52,10 @@ class Writer:
         return self
 
     def kill(self, known: int) -> int:
-        """Kill it; the last version that it was answered, or `known` if there was none."""
+        """Kill the process; return the last version that was confirmed to it, or `known` if there was none."""
         self._process.send_signal(signal.SIGKILL)
         lines, _ = self._process.communicate()
-        whole = [line for line in lines.split("\n")[:-1] if line]
+        whole = [line for line in lines.split("\n")[:-1] if line]  # the last line may be cut off by the kill
         return int(whole[-1]) if whole else known
 
     def __exit__(self, *_: object) -> None:
@@ -66,7 +66,7 @@ class Writer:
 
 
 def write(opener: Opener, version: int) -> None:
-    """What a `Writer` does."""
+    """Run in the process of a `Writer`: write for ever, and print each version once it is confirmed."""
     backend = opener()
     print("ready", flush=True)
     while True:
@@ -80,7 +80,7 @@ def write(opener: Opener, version: int) -> None:
 
 
 def machine(journal: Path) -> Any:
-    """Keeps the numbers of the events it took, and writes the key of each effect into `journal`."""
+    """Return a machine that records the numbers of its events, and appends the key of each effect to `journal`."""
 
     def tell(args: Any, _params: Any) -> None:
         with journal.open("a", encoding="utf-8") as file:
@@ -99,14 +99,14 @@ def machine(journal: Path) -> Any:
 
 
 def work(opener: Opener, journal: Path) -> None:
-    """What the workers of `Lives` do."""
+    """Run in each process of a `Workforce`: work until it is killed."""
     host = Host([machine(journal)], opener(), observers=())
     print("ready", flush=True)
     Worker(host, concurrency=2, batch=4, receive_wait=0.1).run()
 
 
 class Workforce:
-    """Workers in processes of their own, over one backend; whoever is killed is followed by another one."""
+    """Worker processes over one backend. A killed worker is replaced by a new one."""
 
     def __init__(self, opener: Opener, workers: int) -> None:
         self._opener = opener
@@ -133,7 +133,7 @@ class Workforce:
         return _start("work", self._opener, str(self.journal))
 
     def send(self, instances: str, events: int) -> None:
-        """Start `instances`, and send each its events."""
+        """Start `instances`, and send `events` events to each."""
         for instance in instances:
             self._client.start(instance, message_id=f"{instance}.start")
         for number in range(events):
@@ -141,7 +141,7 @@ class Workforce:
                 self._client.send(instance, {"type": "TAKE", "number": str(number)}, message_id=f"{instance}.{number}")
 
     def kill_one(self) -> None:
-        """Kill the worker that has lived longest, and start another."""
+        """Kill the oldest worker, and start another."""
         oldest = self._workers.pop(0)
         _kill(oldest)
         if oldest.stdout is not None:
@@ -149,12 +149,12 @@ class Workforce:
         self._workers.append(self._worker())
 
     def taken(self, instances: str) -> Sequence[Sequence[str]]:
-        """What each of `instances` has taken."""
+        """Return the events that each of `instances` has taken."""
         found = [self._client.get(instance) for instance in instances]
         return [snapshot.context["taken"] if snapshot else [] for snapshot in found]
 
     def wait(self, instances: str, events: int) -> bool:
-        """Wait until all was taken, and all that it owes performed; False if that takes too long."""
+        """Wait until all events were taken and their effects performed; return False after 40 seconds."""
         end = time.monotonic() + 40.0
         while time.monotonic() < end:
             if all(len(each) >= events for each in self.taken(instances)) and len(performed(self)) >= events * len(
@@ -166,18 +166,18 @@ class Workforce:
 
 
 def order_of(workforce: Workforce, instance: str) -> list[str]:
-    """What `instance` has taken, in order."""
+    """Return the events that `instance` has taken, in order."""
     return list(workforce.taken(instance)[0])
 
 
 def performed(workforce: Workforce) -> set[str]:
-    """The keys of all effects that were performed."""
+    """Return the idempotency keys of all performed effects."""
     text = workforce.journal.read_text(encoding="utf-8") if workforce.journal.exists() else ""
     return set(text.split())
 
 
 def main(role: str, pickled: str, argument: str) -> None:
-    """What a process of this module does."""
+    """Run the role that this process was started for."""
     opener = pickle.loads(base64.b64decode(pickled))
     if role == "write":
         write(opener, int(argument))

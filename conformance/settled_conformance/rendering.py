@@ -1,4 +1,4 @@
-"""A report as people read it, and as their tools do: a table in the terminal, Markdown, JUnit's XML."""
+"""Renders a report as a terminal table, as Markdown, and as JUnit XML."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLOUR: Mapping[VerdictStatus, str] = {
 
 
 def show(report: Report, console: Console) -> None:
-    """Print the table, and below it what is wrong."""
+    """Print the table of guarantees, the details of those that did not pass, and the summary."""
     table = Table(title=f"{report.adapter} ({report.kind})", title_justify="left", pad_edge=False, box=None)
     table.add_column("")
     table.add_column("guarantee")
@@ -41,14 +41,14 @@ def show(report: Report, console: Console) -> None:
 
 
 def summary(report: Report) -> str:
-    """The report in one line."""
+    """Return the report in one line."""
     counts = ", ".join(f"{report.count(status)} {status}" for status in VerdictStatus if report.count(status))
     how_much = f"{report.schedules} schedules from seed {report.seed} in {report.seconds:g} s"
     return f"{report.badge}: {counts or 'nothing was tested, which is a failure'}; {how_much}"
 
 
 def to_markdown(*reports: Report) -> str:
-    """A matrix, guarantee by adapter."""
+    """Return a Markdown table with a row for each guarantee and a column for each report."""
     lines = [
         f"| | guarantee | {' | '.join(report.adapter for report in reports)} |",
         f"|---|---|{'---|' * len(reports)}",
@@ -64,7 +64,7 @@ def to_markdown(*reports: Report) -> str:
 
 
 def to_junit(report: Report) -> str:
-    """JUnit's XML; what is vacuous is a failure."""
+    """Return JUnit XML. VACUOUS counts as a failure."""
     suite = ElementTree.Element(
         "testsuite",
         name=f"settled conformance {report.adapter}",
@@ -91,5 +91,5 @@ def _add(suite: ElementTree.Element, report: Report, verdict: Verdict) -> None:
 
 
 def _printable(text: str) -> str:
-    """`text` without what XML cannot hold: an adapter may have been given a NUL."""
+    """Return `text` without characters that XML cannot represent; the suite sends a NUL, for one."""
     return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)

@@ -1,7 +1,7 @@
-"""The report: every guarantee with its verdict, and all that one must know to believe it.
+"""`Report`: the verdict of every guarantee, with what is needed to judge and reproduce it.
 
-It says what kind of thing was tested, how much, and from which seed. Nothing counts as kept that was not tried, and a
-report of nothing is a failure.
+That is the kind of backend, the number of schedules, their seed, and versions. A report in which nothing passed is a
+failure.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from settled_conformance.session import Session, Verdict, VerdictStatus
 
 @frozen
 class Report:
-    """What an adapter was found to keep."""
+    """The verdicts on one adapter."""
 
     adapter: str
     kind: str
@@ -33,7 +33,7 @@ class Report:
 
     @classmethod
     def of(cls, adapter: str, session: Session, verdicts: Sequence[Verdict], seconds: float) -> Report:
-        """The report on `adapter` after `session`."""
+        """Return the report on `adapter` after `session`."""
         harness: Harness = session.harness
         return cls(
             adapter=adapter,
@@ -47,23 +47,23 @@ class Report:
         )
 
     def count(self, status: VerdictStatus) -> int:
-        """How many guarantees have `status`."""
+        """Return the number of guarantees with `status`."""
         return sum(verdict.status is status for verdict in self.verdicts)
 
     @property
     def badge(self) -> str:
-        """What may be written on the adapter, such as ``47/47 real``: what was kept, of what it is held to."""
+        """The badge of the adapter, such as ``47/47 real``: passed guarantees, of those that were asked for."""
         held = len(self.verdicts) - self.count(VerdictStatus.UNSUPPORTED)
         return f"{self.count(VerdictStatus.PASS)}/{held} {self.kind}"
 
     @property
     def is_fine(self) -> bool:
-        """Whether all that was to be kept was kept, and anything was tried at all."""
+        """Whether every verdict is fine, and at least one is PASS."""
         return self.count(VerdictStatus.PASS) > 0 and all(verdict.is_fine for verdict in self.verdicts)
 
 
 def to_json(report: Report) -> str:
-    """The whole report, for programs."""
+    """Return the whole report as JSON."""
     return json.dumps(_plain(report), indent=2, ensure_ascii=False)
 
 

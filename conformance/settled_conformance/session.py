@@ -1,7 +1,8 @@
-"""A session: one harness, every guarantee, one verdict each.
+"""`Session`: tests one harness, and reaches a verdict on each guarantee.
 
-A guarantee is proven by its own proofs and by what all explorations found out about it. So the explorations are made
-once, before the first verdict that needs them, and what they found is told under the guarantee that was broken.
+A verdict rests on the checks of the guarantee and on the simulated schedules of all scenarios. The schedules are run
+once, before the first verdict that needs them; a violation is attributed to the guarantee that it breaks, whichever
+scenario found it.
 """
 
 from __future__ import annotations
@@ -22,17 +23,24 @@ from settled_conformance.environment import Environment
 from settled_conformance.fixture import BackendFixture, GuaranteeBrokenError
 from settled_conformance.guarantees import GUARANTEES, Guarantee
 from settled_conformance.harness import BackendKind, Harness
-from settled_conformance.simulator.choices import PLAIN, Choices, RandomChoices, ReplayedChoices, from_token, to_token
+from settled_conformance.simulator.choices import (
+    NO_DEVIATIONS,
+    Choices,
+    RandomChoices,
+    ReplayedChoices,
+    from_token,
+    to_token,
+)
 from settled_conformance.simulator.explore import Deviations, pairs, shrink, singles
 from settled_conformance.simulator.scenario import Scenario, ScenarioRun
 from settled_conformance.simulator.scenarios import SCENARIOS
 
 SHARES = (0.02, 0.06, 0.12)
-"""How often a random run leaves the plain way: seldom, sometimes, and nearly always somewhere."""
+"""Probabilities of a deviation at each choice of a random run: a few, some, or many faults per run."""
 
 
 class VerdictStatus(StrEnum):
-    """What became of a guarantee."""
+    """The result for one guarantee. VACUOUS: no violation was found, but the situation it is about never occurred."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -43,7 +51,7 @@ class VerdictStatus(StrEnum):
 
 @frozen
 class Counterexample:
-    """A schedule that broke a guarantee, made as short as it would go."""
+    """A schedule that breaks a guarantee, with as few deviations as could be found."""
 
     guarantee: str
     how: str
@@ -56,7 +64,7 @@ class Counterexample:
 
 @frozen
 class Verdict:
-    """The status of a guarantee, and why it is not PASS."""
+    """The status of a guarantee, and the reason if it is not PASS."""
 
     guarantee: Guarantee
     status: VerdictStatus
@@ -64,16 +72,16 @@ class Verdict:
 
     @property
     def is_fine(self) -> bool:
-        """Whether nothing needs to be done about it."""
+        """Whether this does not count as a failure."""
         return self.status in (VerdictStatus.PASS, VerdictStatus.UNSUPPORTED, VerdictStatus.XFAIL)
 
 
 @define(eq=False)
 class Session:
-    """The examination of one harness.
+    """A test run of one harness.
 
-    `schedules` is how many schedules are run over all scenarios; None: as many as fit into `budget` seconds. Each
-    scenario begins with its single deviations. `seed` is that of the order and of the random ones.
+    `schedules` is the number of schedules over all scenarios; None runs as many as fit into `budget` seconds. `seed`
+    determines their order and the random ones. Exploration ends at the first violation of `stop_at`, if it is set.
     """
 
     harness: Harness
@@ -89,11 +97,11 @@ class Session:
     # Verdicts
 
     def verdicts(self) -> Iterator[Verdict]:
-        """All guarantees, in their order."""
+        """Yield a verdict for every guarantee, in order."""
         return map(self.verdict, GUARANTEES)
 
     def verdict(self, id: str) -> Verdict:
-        """What became of the guarantee `id`."""
+        """Return the verdict on the guarantee `id`."""
         guarantee = GUARANTEES[id]
         verdict = self._evaluate(guarantee)
         reason = self.harness.known_failures.get(id)
@@ -102,12 +110,12 @@ class Session:
         if verdict.status is VerdictStatus.FAIL:
             return Verdict(guarantee, VerdictStatus.XFAIL, reason)
         return Verdict(
-            guarantee, VerdictStatus.FAIL, f"is declared to fail ({reason}), and does not: take it off the list"
+            guarantee, VerdictStatus.FAIL, f"is a known failure ({reason}) but did not fail: remove it from the list"
         )
 
     def _evaluate(self, guarantee: Guarantee) -> Verdict:
         if guarantee.survives_processes and self.harness.kind is BackendKind.MEMORY:
-            return Verdict(guarantee, VerdictStatus.UNSUPPORTED, "what is of kind memory dies with its process")
+            return Verdict(guarantee, VerdictStatus.UNSUPPORTED, "a memory backend does not survive its process")
         if guarantee.needs is not None and guarantee.needs not in self.harness.capabilities:
             return Verdict(guarantee, VerdictStatus.UNSUPPORTED, f"{guarantee.needs} is not declared")
         marks = set[str]()
@@ -117,7 +125,7 @@ class Session:
             fault = self._run_check(check, marks)
             if fault is not None:
                 return Verdict(guarantee, VerdictStatus.FAIL, fault)
-        self.explore()
+        self.explore()  # after the checks: their failures are cheaper to find, and easier to read
         if guarantee.id in self.counterexamples:
             return Verdict(guarantee, VerdictStatus.FAIL, str(self.counterexamples[guarantee.id]))
         missing = [mark for mark in guarantee.marks if mark not in marks | self.marks]
@@ -132,8 +140,8 @@ class Session:
         except GuaranteeBrokenError as broken:
             return f"{check.name}: {_first(fixture, str(broken))}"
         except (SettledError, Exception) as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            return f"{check.name}: raised {type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            return f"{check.name}: raised {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
         finally:
             self.harness.instrument(None)
             fixture.place.close()
@@ -142,15 +150,16 @@ class Session:
             return f"{check.name}: {_first(fixture, '')}"
         return None
 
-    # Explorations
+    # Exploration
 
     def explore(self) -> None:
-        """Run the schedules, once."""
+        """Run the schedules of all scenarios, unless that was done before."""
         if self._explored:
             return
         self._explored = True
         begun, left = time.monotonic(), self._weight
         for scenario in self._scenarios:
+            # A share of the time that is really left: scenarios that end early leave theirs to those after them.
             share = scenario.weight / left
             left -= scenario.weight
             self._explore(scenario, time.monotonic() + share * (self.budget - (time.monotonic() - begun)))
@@ -166,24 +175,25 @@ class Session:
         return sum(scenario.weight for scenario in self._scenarios)
 
     def _explore(self, scenario: Scenario, end: float) -> None:
+        # Seeded by name, so that a scenario's schedules do not depend on which other scenarios are run.
         source = random.Random(f"{self.seed} {scenario.name}")
         default_run = ReplayedChoices()
-        self._run(scenario, default_run, PLAIN)
+        self._run(scenario, default_run, NO_DEVIATIONS)
         share = None if self.schedules is None else max(1, round(self.schedules * scenario.weight / self._weight))
-        for choices in islice(self._choice_sequences(default_run.ways, source, share or 0), share):
-            deviations = choices.deviations
+        for choices in islice(self._choice_sequences(default_run.options, source, share or 0), share):
+            deviations = choices.deviations  # the same dict that random choices fill while they run
             self._run(scenario, choices, deviations)
             if self.stop_at in self.counterexamples or (self.schedules is None and time.monotonic() > end):
                 return
 
     def _choice_sequences(
-        self, ways: list[int], source: random.Random, number: int
+        self, options: list[int], source: random.Random, number: int
     ) -> Iterator[ReplayedChoices | RandomChoices]:
-        """Every single deviation, in an order of no meaning; then sampled pairs; then random ones."""
-        single = list(singles(ways))
+        """Yield every single deviation, shuffled; then sampled pairs; then random choices for ever."""
+        single = list(singles(options))
         source.shuffle(single)
         yield from map(ReplayedChoices, single)
-        yield from map(ReplayedChoices, islice(pairs(ways, source), max(len(single), number) // 4))
+        yield from map(ReplayedChoices, islice(pairs(options, source), max(len(single), number) // 4))
         while True:
             yield RandomChoices(source, source.choice(SHARES))
 
@@ -192,33 +202,31 @@ class Session:
         self.marks |= run.marks
         for guarantee in dict.fromkeys(each.guarantee for each in run.violations):
             if guarantee not in self.counterexamples:
-                self.counterexamples[guarantee] = self._shortest(scenario, dict(deviations), guarantee)
+                self.counterexamples[guarantee] = self._minimise(scenario, dict(deviations), guarantee)
 
     def _run_once(self, scenario: Scenario, choices: Choices) -> ScenarioRun:
         self.runs += 1
-        place = Environment.fresh(self.harness)
+        environment = Environment.fresh(self.harness)
         try:
-            return scenario.run(place, choices)
+            return scenario.run(environment, choices)
         except Exception as error:
             how = f"raised {type(error).__name__}: {error}, outside of any call to a port"
-            return ScenarioRun([*place.violations, Violation("L1", how)], [f"{how}  << L1"], frozenset())
+            return ScenarioRun([*environment.violations, Violation("L1", how)], [f"{how}  << L1"], frozenset())
         finally:
-            place.close()
+            environment.close()
 
-    def _shortest(self, scenario: Scenario, deviations: Mapping[int, int], guarantee: str) -> Counterexample:
+    def _minimise(self, scenario: Scenario, deviations: Mapping[int, int], guarantee: str) -> Counterexample:
+        """Leave out deviations while the guarantee is still broken, and run the shortest schedule again."""
         smallest = shrink(lambda choices: self._run_once(scenario, choices), deviations, guarantee)
-        return self._found(scenario, smallest, guarantee)
-
-    def _found(self, scenario: Scenario, deviations: Deviations, guarantee: str) -> Counterexample:
-        run = self._run_once(scenario, ReplayedChoices(deviations))
-        how = next((each.how for each in run.violations if each.guarantee == guarantee), "not again")
-        return Counterexample(guarantee, how, to_token(scenario.name, deviations), _up_to(run.timeline, guarantee))
+        run = self._run_once(scenario, ReplayedChoices(smallest))
+        how = next((each.how for each in run.violations if each.guarantee == guarantee), "the violation did not recur")
+        return Counterexample(guarantee, how, to_token(scenario.name, smallest), _up_to(run.timeline, guarantee))
 
     def replay(self, token: str) -> Sequence[str]:
-        """The timeline of the run that `token` names.
+        """Run the schedule that `token` names, and return its timeline.
 
         Raises:
-            ValueError: there is no such run.
+            ValueError: `token` is malformed, or there is no such scenario.
         """
         name, deviations = from_token(token)
         scenario = next((each for each in SCENARIOS if each.name == name), None)
@@ -229,13 +237,13 @@ class Session:
 
 
 def _first(fixture: BackendFixture, otherwise: str) -> str:
-    """What the contract noticed first: it is nearer to the cause than what the proof missed at the end."""
+    """Return the first violation of the contract, else `otherwise`: a violation is nearer to the cause."""
     violations = fixture.place.violations
     return f"{violations[0].guarantee}: {violations[0].how}" if violations else otherwise
 
 
 def _up_to(timeline: Sequence[str], guarantee: str) -> Sequence[str]:
-    """The timeline up to the line that breaks `guarantee`."""
+    """Return the timeline up to the line that breaks `guarantee`."""
     mark = f"<< {guarantee}"
     end = next((number for number, line in enumerate(timeline, 1) if line.endswith(mark)), len(timeline))
     return timeline[:end]

@@ -1,4 +1,4 @@
-"""What ``pytest --pyargs settled_conformance --adapter module:factory`` runs."""
+"""The tests that ``pytest --pyargs settled_conformance --adapter module:factory`` runs."""
 
 from __future__ import annotations
 

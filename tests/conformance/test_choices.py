@@ -32,7 +32,7 @@ def test_a_token_says_all_of_a_run(deviations: dict[int, int]) -> None:
 
 @pytest.mark.parametrize("token", ["", "append", "append:1", "append:1.2,", "append:x.y", "append:1.2;3.4"])
 def test_what_is_no_token_is_refused(token: str) -> None:
-    with pytest.raises(ValueError, match="no replay token"):
+    with pytest.raises(ValueError, match="not a replay token"):
         from_token(token)
 
 
@@ -49,7 +49,7 @@ def test_the_plain_run_has_one_single_deviation_for_each_other_way() -> None:
 
 def test_shrinking_leaves_only_what_matters() -> None:
     def runner(choices: Choices) -> ScenarioRun:
-        left = {fork for fork in range(20) if choices.choose(2)}
+        left = {position for position in range(20) if choices.choose(2)}
         broken = [Broken("X4", "")] if {3, 11} <= left else []
         return ScenarioRun(broken, (), frozenset())
 

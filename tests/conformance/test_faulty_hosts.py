@@ -136,11 +136,11 @@ CAUGHT: dict[Break, tuple[Callable[[], Harness], str]] = {
 """Which guarantee catches it by a proof, over which backend."""
 
 REPLAYED: dict[Break, tuple[Callable[[], Harness], str, str]] = {
-    never_asks_the_queue: (unnumbered, "X4", "left-behind:21.2"),
-    forgets_the_high_water_mark: (mixed, "X4", "left-behind:21.2"),
-    forgets_what_was_not_acknowledged: (unnumbered, "X4", "narrow:19.2"),
-    takes_back_what_it_committed: (memory, "R9", "outgrown:17.2"),
-    names_effects_by_their_number: (memory, "E2", "adopted-keys:"),
+    never_asks_the_queue: (unnumbered, "X4", "stale-worker:21.2"),
+    forgets_the_high_water_mark: (mixed, "X4", "stale-worker:21.2"),
+    forgets_what_was_not_acknowledged: (unnumbered, "X4", "small-window:19.2"),
+    takes_back_what_it_committed: (memory, "R9", "record-too-large:17.2"),
+    names_effects_by_their_number: (memory, "E2", "imported-keys:"),
     takes_any_version: (memory, "V1", "versions:13.1"),
 }
 """And which schedule does, by its token."""
@@ -179,4 +179,8 @@ def _near(token: str) -> list[str]:
     name, deviations = from_token(token)
     if not deviations:
         return []
-    return [to_token(name, {fork + by: way for fork in deviations}) for by in range(-6, 9) for way in range(1, 7)]
+    return [
+        to_token(name, {position + by: option for position in deviations})
+        for by in range(-6, 9)
+        for option in range(1, 7)
+    ]

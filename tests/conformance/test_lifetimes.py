@@ -127,17 +127,17 @@ def test_one_key_names_one_effect() -> None:
 # The stories lead to where it hurts
 
 PLAINLY = {
-    "redriven": "redrive",
-    "new-life": "deleted",
-    "new-life-with-a-memory": "deleted",
-    "new-work": "deleted",
-    "new-family": "deleted",
-    "adopted-keys": "adopted",
-    "adopted-actor": "adopted",
-    "adopted-timer": "adopted",
-    "adopted-child": "adopted",
+    "redrive-past-window": "redrive",
+    "restarted": "deleted",
+    "restarted-with-cache": "deleted",
+    "restarted-with-actors": "deleted",
+    "restarted-parent": "deleted",
+    "imported-keys": "imported",
+    "imported-actor": "imported",
+    "imported-timer": "imported",
+    "imported-child": "imported",
     "restored": "restored",
-    "wiped": "restored",
+    "restored-to-empty": "restored",
 }
 
 
@@ -149,18 +149,18 @@ def test_the_plain_way_of_a_story_comes_to_what_it_is_about() -> None:
 
 
 def test_somebody_is_frozen_before_its_first_load_while_more_than_a_window_is_taken() -> None:
-    scenario = next(scenario for scenario in SCENARIOS if scenario.name == "left-behind")
+    scenario = next(scenario for scenario in SCENARIOS if scenario.name == "stale-worker")
     plain = ReplayedChoices()
     scenario.run(Environment.fresh(MemoryHarness()), plain)
     runs = (
-        scenario.run(Environment.fresh(MemoryHarness()), ReplayedChoices({fork: way}))
-        for fork, ways in enumerate(plain.ways)
-        for way in range(1, ways)
+        scenario.run(Environment.fresh(MemoryHarness()), ReplayedChoices({position: option}))
+        for position, options in enumerate(plain.options)
+        for option in range(1, options)
     )
     assert any("more than a window was taken between a receive and its first load" in run.marks for run in runs)
 
 
 def test_what_a_harness_does_not_offer_is_left_out() -> None:
     left_out = {scenario.name for scenario in SCENARIOS if not scenario.fits(PlainHarness())}
-    assert left_out == {"restored", "wiped"}
+    assert left_out == {"restored", "restored-to-empty"}
     assert all(scenario.fits(MemoryHarness()) for scenario in SCENARIOS)

@@ -108,7 +108,7 @@ class TestACapability:
 
         verdict = Session(PlainHarness(Coy, less), budget=0.0).verdict("C1")
         assert verdict.status is VerdictStatus.FAIL
-        assert f"{capability} is not declared, and what it stands for did not raise Unsupported" in verdict.detail
+        assert f"{capability} is not declared, but the call did not raise UnsupportedError" in verdict.detail
 
 
 class TestAKnownFailure:
@@ -120,7 +120,7 @@ class TestAKnownFailure:
     def test_that_does_not_fail_is_an_error(self) -> None:
         verdict = Session(PlainHarness(known_failures={"F4": "we thought so"}), budget=0.0).verdict("F4")
         assert verdict.status is VerdictStatus.FAIL
-        assert "take it off the list" in verdict.detail
+        assert "remove it from the list" in verdict.detail
 
 
 def test_what_was_never_tried_is_vacuous(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_what_was_never_tried_is_vacuous(monkeypatch: pytest.MonkeyPatch) -> Non
     verdict = Session(PlainHarness()).verdict("R4")
     assert (verdict.status, verdict.detail, verdict.is_fine) == (
         VerdictStatus.VACUOUS,
-        "never happened: zombie commit",
+        "never happened: stale commit",
         False,
     )
 
@@ -178,7 +178,7 @@ class TestTheCommand:
         ("arguments", "said"),
         [
             (["no_such_module:make"], "settled: no_such_module:make: cannot import no_such_module"),
-            (["settled_local:memory", "--replay", "nonsense"], "settled: 'nonsense' is no replay token"),
+            (["settled_local:memory", "--replay", "nonsense"], "settled: 'nonsense' is not a replay token"),
             (["settled_local:memory", "--replay", "nowhere:1.2"], "settled: no scenario 'nowhere': there are ports"),
         ],
     )

@@ -1,7 +1,7 @@
-"""The proofs: each provokes one thing that can go wrong, and says what must hold then.
+"""The checks: functions that provoke one fault each, and assert what must hold afterwards.
 
-A proof is a function of a `Bench`, and names the guarantee it is of. It fails by raising, or by anything at all that
-the contract noticed meanwhile.
+A check takes a `BackendFixture` and is registered under its guarantee by `@checks`. It fails if it raises, or if the
+contract recorded any violation while it ran. Its name is shown in reports as a sentence.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ CheckFunction = Callable[[BackendFixture], None]
 
 @frozen
 class Check:
-    """`check` proves `guarantee`.
+    """A check of `guarantee`.
 
-    `needs` is what a backend must declare for it to be asked for. `offered` is what its harness must offer: without
-    that the guarantee is tried by its other proofs only.
+    The check is skipped if the backend does not declare the capability `needs`, or if the harness lacks `feature`; the
+    guarantee is then tested by its other checks only.
     """
 
     guarantee: str
@@ -32,7 +32,7 @@ class Check:
     feature: HarnessFeature | None = None
 
     def fits(self, harness: Harness) -> bool:
-        """Whether this can be tried on `harness`."""
+        """Whether this check can run on `harness`."""
         is_declared = self.needs is None or self.needs in harness.capabilities
         return is_declared and (self.feature is None or self.feature in harness.features)
 
@@ -47,7 +47,7 @@ _checks: list[Check] = []
 def checks(
     guarantee: str, needs: Capability | None = None, feature: HarnessFeature | None = None
 ) -> Callable[[CheckFunction], CheckFunction]:
-    """The function below is a proof of `guarantee`."""
+    """Register the decorated function as a check of `guarantee`."""
 
     def register(check: CheckFunction) -> CheckFunction:
         _checks.append(Check(guarantee, check, needs, feature))
@@ -82,7 +82,7 @@ _MODULES = (
 
 
 def checks_of(guarantee: str) -> list[Check]:
-    """The proofs of `guarantee`, in their order."""
+    """Return the checks of `guarantee` in the order of their definition."""
     for module in _MODULES:
         import_module(f"{__name__}.{module}")
     return [check for check in _checks if check.guarantee == guarantee]

@@ -22,14 +22,14 @@ def the_backend_declares_what_its_harness_declares(fixture: BackendFixture) -> N
 
 
 @checks("C1")
-def listing_works_if_it_is_declared_and_is_refused_if_not(fixture: BackendFixture) -> None:
+def listing_works_if_declared_and_fails_if_not(fixture: BackendFixture) -> None:
     targets = [Key(machine, instance) for machine in ("m", "n") for instance in ("a", "a:1", "b", "é")]
     for target in reversed(targets):
         fixture.backend.store.commit(target, stored(1), 0)
     fixture.backend.store.delete(targets[1], tombstone(2), 1)
     targets.pop(1)
     if Capability.SCAN not in fixture.harness.capabilities:
-        _is_unsupported(fixture, Capability.SCAN, fixture.backend.store.scan)
+        _require_unsupported(fixture, Capability.SCAN, fixture.backend.store.scan)
         return
     found = [target for target, _ in fixture.open_handle().store.scan()]
     fixture.require_equal(found, targets, "listed")
@@ -49,25 +49,25 @@ def listing_works_if_it_is_declared_and_is_refused_if_not(fixture: BackendFixtur
 
 
 @checks("C1")
-def several_writes_go_together_if_it_is_declared_and_are_refused_if_not(fixture: BackendFixture) -> None:
+def joint_writes_work_if_declared_and_fail_if_not(fixture: BackendFixture) -> None:
     finish = partial(fixture.backend.finish_all, [Write(key(name), stored(1), 0) for name in ("a", "b")])
     if Capability.JOINT_FINISH not in fixture.harness.capabilities:
-        _is_unsupported(fixture, Capability.JOINT_FINISH, finish)
+        _require_unsupported(fixture, Capability.JOINT_FINISH, finish)
         return
     fixture.require_equal(dict(finish().refused), {}, "refused of two writes to new keys")
     fixture.require_equal(set(finish().refused), {key("a"), key("b")}, "refused of the same two writes once more")
 
 
-def _is_unsupported(fixture: BackendFixture, capability: Capability, call: Callable[[], object]) -> None:
+def _require_unsupported(fixture: BackendFixture, capability: Capability, call: Callable[[], object]) -> None:
     try:
         call()
     except UnsupportedError:
         return
-    fixture.require(False, f"{capability} is not declared, and what it stands for did not raise Unsupported")
+    fixture.require(False, f"{capability} is not declared, but the call did not raise UnsupportedError")
 
 
 @checks("C1", needs=Capability.JOINT_FINISH)
-def a_write_may_bring_the_next_messages_with_it(fixture: BackendFixture) -> None:
+def a_joint_write_can_return_the_next_messages(fixture: BackendFixture) -> None:
     fixture.send(message("1"), message("2"))
     held = fixture.receives("1", limit=1)
     found = list(fixture.backend.finish_all([Write(key(), stored(1), 0, acks=tuple(held))], receive=5).deliveries)

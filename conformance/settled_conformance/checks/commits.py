@@ -12,9 +12,9 @@ from settled.durable import Backend, Index, Store, Stored, Write
 from settled_conformance.checks import checks
 from settled_conformance.fixture import (
     BackendFixture,
+    conflicts,
     dead_letter,
     ids_of,
-    is_refused,
     key,
     message,
     stored,
@@ -27,7 +27,7 @@ from settled_conformance.interruption import each_interruption
 
 
 @checks("R3")
-def a_deleted_key_goes_on_counting(fixture: BackendFixture) -> None:
+def a_deleted_key_keeps_its_version_count(fixture: BackendFixture) -> None:
     store = fixture.backend.store
     fixture.commit(key(), 1)
     fixture.commit(key(), 2, bury=[dead_letter("1")])
@@ -36,10 +36,10 @@ def a_deleted_key_goes_on_counting(fixture: BackendFixture) -> None:
     fixture.require(gone == tombstone(3), f"deleted at version 2, loads {gone}")
     fixture.require_equal(list(store.dead_letters(key())), [], "dead letters of a deleted key")
     fixture.require(
-        is_refused(lambda: store.commit(key(), stored(1), 0)), "a deleted key was created at version 1 again"
+        conflicts(lambda: store.commit(key(), stored(1), 0)), "a deleted key was created at version 1 again"
     )
     fixture.require(
-        is_refused(lambda: store.delete(key(), tombstone(3), 2)),
+        conflicts(lambda: store.delete(key(), tombstone(3), 2)),
         "a deleted key was deleted again under its old version",
     )
     fixture.commit(key(), 4)
@@ -47,7 +47,7 @@ def a_deleted_key_goes_on_counting(fixture: BackendFixture) -> None:
 
 
 @checks("R3")
-def a_key_whose_queue_is_empty_goes_on_counting(fixture: BackendFixture) -> None:
+def a_key_with_a_drained_queue_keeps_its_version_count(fixture: BackendFixture) -> None:
     fixture.commit(key(), 1)
     fixture.send(message("1"))
     fixture.drain()
@@ -55,13 +55,13 @@ def a_key_whose_queue_is_empty_goes_on_counting(fixture: BackendFixture) -> None
     again = fixture.open_handle()
     fixture.drain(again)
     fixture.require_equal(again.store.load(key()), stored(1), "loaded after the queue was drained")
-    fixture.require(is_refused(lambda: again.store.commit(key(), stored(1, "new"), 0)), "version 1 was given twice")
+    fixture.require(conflicts(lambda: again.store.commit(key(), stored(1, "new"), 0)), "version 1 was given twice")
     fixture.commit(key(), 2, through=again)
     fixture.mark("reopened")
 
 
 @checks("R4")
-def a_commit_over_an_older_versionis_refused(fixture: BackendFixture) -> None:
+def a_commit_over_an_older_version_fails(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     fixture.receives("1")
     fixture.commit(key(), 1)
@@ -74,10 +74,10 @@ def a_commit_over_an_older_versionis_refused(fixture: BackendFixture) -> None:
     for expected in (0, 1):
         late = stored(expected + 1, "late")
         commit = partial(fixture.backend.store.commit, key(), late, expected)
-        fixture.require(is_refused(commit), f"version 2 is there, and a commit that expected {expected} was taken")
+        fixture.require(conflicts(commit), f"version 2 is there, and a commit that expected {expected} was taken")
         write = Write(key(), late, expected)
         finish = partial(fixture.backend.finish, write)
-        fixture.require(is_refused(finish), f"version 2 is there, and a write that expected {expected} was taken")
+        fixture.require(conflicts(finish), f"version 2 is there, and a write that expected {expected} was taken")
     fixture.require_equal(fixture.open_handle().store.load(key()), stored(2), "loaded after late commits")
 
 
@@ -87,7 +87,7 @@ def of_three_commits_one_wins(fixture: BackendFixture) -> None:
         handles = [fixture.backend, fixture.open_handle(), fixture.open_handle()]
         texts = ["a", "b", "c"]
         lost = [
-            is_refused(partial(handle.store.commit, key(), stored(version, text), version - 1, [dead_letter(text)]))
+            conflicts(partial(handle.store.commit, key(), stored(version, text), version - 1, [dead_letter(text)]))
             for handle, text in zip(handles, texts, strict=True)
         ]
         fixture.require_equal(lost, [False, True, True], f"commits of version {version} that were refused")
@@ -97,16 +97,16 @@ def of_three_commits_one_wins(fixture: BackendFixture) -> None:
 
 
 @checks("R6")
-def a_commit_of_a_version_that_is_still_to_comeis_refused(fixture: BackendFixture) -> None:
+def a_commit_of_a_future_version_fails(fixture: BackendFixture) -> None:
     store = fixture.backend.store
-    fixture.require(is_refused(lambda: store.commit(key(), stored(2), 1)), "a key that is not there was replaced")
+    fixture.require(conflicts(lambda: store.commit(key(), stored(2), 1)), "a key that is not there was replaced")
     fixture.commit(key(), 1)
-    fixture.require(is_refused(lambda: store.commit(key(), stored(3), 2)), "version 1 was replaced by version 3")
-    fixture.require(is_refused(lambda: store.delete(key(), tombstone(3), 2)), "version 1 was deleted as version 2")
+    fixture.require(conflicts(lambda: store.commit(key(), stored(3), 2)), "version 1 was replaced by version 3")
+    fixture.require(conflicts(lambda: store.delete(key(), tombstone(3), 2)), "version 1 was deleted as version 2")
 
 
 @checks("R6")
-def a_write_that_is_refused_leaves_no_trace(fixture: BackendFixture) -> None:
+def a_refused_write_leaves_no_trace(fixture: BackendFixture) -> None:
     fixture.commit(key(), 1)
     fixture.send(message("head"))
     held = fixture.receives("head")
@@ -120,7 +120,7 @@ def a_write_that_is_refused_leaves_no_trace(fixture: BackendFixture) -> None:
         timers=(timer("t", due, key("c")),),
         acks=tuple(held),
     )
-    fixture.require(is_refused(lambda: fixture.backend.finish(late)), "a write over an older version was taken")
+    fixture.require(conflicts(lambda: fixture.backend.finish(late)), "a write over an older version was taken")
     fixture.advance(fixture.lease / 2)
     fixture.receives_nothing(through=fixture.open_handle())
     fixture.require_equal(
@@ -131,13 +131,13 @@ def a_write_that_is_refused_leaves_no_trace(fixture: BackendFixture) -> None:
 
 
 @checks("R6")
-def of_two_commits_at_once_one_wins(fixture: BackendFixture) -> None:
+def of_two_concurrent_commits_one_wins(fixture: BackendFixture) -> None:
     _race(fixture, 0)
-    fixture.mark("committed at once")
+    fixture.mark("committed concurrently")
 
 
 @checks("R6")
-def of_two_commits_at_once_over_an_older_version_one_wins(fixture: BackendFixture) -> None:
+def of_two_concurrent_commits_over_an_existing_version_one_wins(fixture: BackendFixture) -> None:
     _race(fixture, 1)
 
 
@@ -146,7 +146,7 @@ def _race(fixture: BackendFixture, expected: int) -> None:
 
     def commit(store: Store, name: str) -> None:
         written = stored(expected + 1, name)
-        results.append((name, not is_refused(lambda: store.commit(key(), written, expected, [dead_letter(name)]))))
+        results.append((name, not conflicts(lambda: store.commit(key(), written, expected, [dead_letter(name)]))))
 
     def pair(first: Backend, second: Backend) -> Pair:
         results.clear()
@@ -165,7 +165,7 @@ def _race(fixture: BackendFixture, expected: int) -> None:
 
 
 @checks("R7")
-def every_handle_sees_the_versions_rise(fixture: BackendFixture) -> None:
+def every_handle_sees_versions_increase(fixture: BackendFixture) -> None:
     handles = [fixture.backend, fixture.open_handle(), fixture.open_handle()]
     for version in range(1, 8):
         fixture.commit(key(), version, through=handles[version % 3])
@@ -174,7 +174,7 @@ def every_handle_sees_the_versions_rise(fixture: BackendFixture) -> None:
 
 
 @checks("R7")
-def what_is_read_during_a_commit_is_there_before_or_after(fixture: BackendFixture) -> None:
+def a_read_during_a_commit_sees_the_version_before_or_after_it(fixture: BackendFixture) -> None:
     seen = list[Stored | None]()
 
     def pair(first: Backend, second: Backend) -> Pair:
@@ -190,11 +190,11 @@ def what_is_read_during_a_commit_is_there_before_or_after(fixture: BackendFixtur
         fixture.require(versions == sorted(versions), f"versions went back: {versions}, with a pause at {line}")
         whole = all(each in (stored(1), stored(2)) for each in seen)
         fixture.require(whole, f"loaded {seen}, with a pause at {line}")
-    fixture.mark("read while written")
+    fixture.mark("read during a commit")
 
 
 @checks("R8")
-def another_handle_sees_what_was_committed(fixture: BackendFixture) -> None:
+def another_handle_sees_each_commit(fixture: BackendFixture) -> None:
     reader = fixture.open_handle()
     for version in (1, 2, 3):
         fixture.require_equal(reader.store.load(key()), stored(version - 1) if version > 1 else None, "loaded")
@@ -215,7 +215,7 @@ def another_handle_sees_the_dead_letters(fixture: BackendFixture) -> None:
 
 
 @checks("R8")
-def what_was_read_or_given_can_be_changed_without_harm(fixture: BackendFixture) -> None:
+def changing_what_was_read_or_passed_in_changes_nothing_stored(fixture: BackendFixture) -> None:
     given = [dead_letter("1"), dead_letter("2")]
     fixture.commit(key(), 1, bury=given)
     given.clear()
@@ -245,15 +245,15 @@ def all_parts_of_a_commit_are_read_back_together(fixture: BackendFixture) -> Non
     targets = [key("a"), key("b")]
     for version in range(1, 4):
         for target in targets:
-            fixture.backend.store.commit(target, _of_many_parts(target, version), version - 1)
+            fixture.backend.store.commit(target, _record_with_outbox(target, version), version - 1)
         for handle in (fixture.backend, fixture.open_handle()):
             for target in targets:
                 fixture.require_equal(
-                    handle.store.load(target), _of_many_parts(target, version), f"loaded for {target}"
+                    handle.store.load(target), _record_with_outbox(target, version), f"loaded for {target}"
                 )
 
 
-def _of_many_parts(target: Key, version: int) -> Stored:
+def _record_with_outbox(target: Key, version: int) -> Stored:
     """A record as a machine has it that owes something, with an index that is its own."""
     name = f"{target.instance}{version}"
     body = {
@@ -268,7 +268,7 @@ def _of_many_parts(target: Key, version: int) -> Stored:
     return Stored(version, json.dumps(body), Index(f"status {name}", (name, "settled"), version + 0.5))
 
 
-LYING = {0: [], 1: ["1", "2"], 2: ["2", "3"]}
+DEAD_LETTERS_AT = {0: [], 1: ["1", "2"], 2: ["2", "3"]}
 """What lies among the dead letters at each version of `_two_commits`."""
 
 
@@ -279,7 +279,7 @@ def _two_commits(store: Store) -> Callable[[], None]:
 
 
 @checks("R9")
-def a_commit_and_its_dead_letters_are_seen_together(fixture: BackendFixture) -> None:
+def a_commit_and_its_dead_letters_become_visible_together(fixture: BackendFixture) -> None:
     seen = list[tuple[int, list[str], int]]()
 
     def look(store: Store) -> None:
@@ -293,33 +293,35 @@ def a_commit_and_its_dead_letters_are_seen_together(fixture: BackendFixture) -> 
     for line in each_preemption(fixture, pair):
         for before, dead_letters, after in seen:
             found = f"version {before}, then the dead letters {dead_letters}, then version {after}"
-            together = dead_letters in (LYING[before], LYING[after])
+            together = dead_letters in (DEAD_LETTERS_AT[before], DEAD_LETTERS_AT[after])
             fixture.require(together, f"in a commit that paused at {line}: {found}")
     fixture.mark("commit interrupted")
 
 
 @checks("R9")
-def a_commit_that_is_interrupted_has_happened_or_not(fixture: BackendFixture) -> None:
+def an_interrupted_commit_has_happened_or_not(fixture: BackendFixture) -> None:
     for round_trip in each_interruption(fixture, lambda: _two_commits(fixture.open_handle().backend.store)):
         store = fixture.open_handle().backend.store
         version = version_of(store.load(key()))
         dead_letters = ids_of(store.dead_letters(key()))
         fixture.require_equal(
-            dead_letters, LYING[version], f"dead letters at version {version}, after an interruption at {round_trip}"
+            dead_letters,
+            DEAD_LETTERS_AT[version],
+            f"dead letters at version {version}, after an interruption at {round_trip}",
         )
 
 
 @checks("R10")
-def a_commit_that_is_repeatedis_refused(fixture: BackendFixture) -> None:
+def a_repeated_commit_fails(fixture: BackendFixture) -> None:
     fixture.commit(key(), 1, bury=[dead_letter("1")])
     again = partial(fixture.backend.store.commit, key(), stored(1), 0, [dead_letter("1")])
-    fixture.require(is_refused(again), "the same commit was taken twice")
+    fixture.require(conflicts(again), "the same commit was taken twice")
     fixture.require_equal(
         list(fixture.backend.store.dead_letters(key())), [dead_letter("1")], "dead letters of a repeated commit"
     )
     write = Write(key(), stored(2), 1, sends=(message("x", key("b")),), bury=(dead_letter("2"),))
     fixture.backend.finish(write)
-    fixture.require(is_refused(lambda: fixture.backend.finish(write)), "the same write was taken twice")
+    fixture.require(conflicts(lambda: fixture.backend.finish(write)), "the same write was taken twice")
     fixture.require_equal(
         len(fixture.backend.store.dead_letters(key())), 2, "how many dead letters a repeated write left"
     )

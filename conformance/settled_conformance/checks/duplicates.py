@@ -11,14 +11,14 @@ from settled_conformance.fixture import BackendFixture, dead_letter, key, messag
 
 
 @checks("X1", needs=Capability.DEDUPLICATION)
-def the_queue_takes_an_id_once(fixture: BackendFixture) -> None:
+def the_queue_accepts_an_id_once(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 1"))
     fixture.send(message("1"), through=fixture.open_handle())
     fixture.require_equal(fixture.drain(), ["1", "2"], "heard")
 
 
 @checks("X1", needs=Capability.DEDUPLICATION)
-def the_queue_takes_an_id_once_while_it_is_leased(fixture: BackendFixture) -> None:
+def the_queue_accepts_an_id_once_during_its_lease(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     held = fixture.receives("1")
     fixture.send(message("1"))
@@ -36,7 +36,7 @@ def one_id_for_two_keys_is_two_messages(fixture: BackendFixture) -> None:
 
 
 @checks("X3", needs=Capability.DEDUPLICATION)
-def the_queue_takes_an_id_once_even_after_its_end(fixture: BackendFixture) -> None:
+def the_queue_accepts_an_id_once_even_after_its_acknowledgement(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     fixture.backend.queue.ack(fixture.receives("1"))
     fixture.send(message("1"))
@@ -84,7 +84,7 @@ BODIES = (
 
 
 @checks("X11")
-def an_id_with_another_body_is_refused_or_queued_however_alike_they_are(fixture: BackendFixture) -> None:
+def an_id_with_another_body_is_refused_or_queued_however_similar_the_bodies(fixture: BackendFixture) -> None:
     for number, (first, second) in enumerate(BODIES):
         target = key(f"k{number}")
         fixture.send(message("1", target, first))
@@ -93,11 +93,11 @@ def an_id_with_another_body_is_refused_or_queued_however_alike_they_are(fixture:
             fixture.send(message("1", target, second), through=fixture.open_handle())
         except IdReusedError:
             expected.pop()
-        _hears(fixture, expected)
+        _require_bodies(fixture, expected)
 
 
 @checks("X11")
-def of_a_batch_with_a_reused_id_all_is_sent_or_nothing(fixture: BackendFixture) -> None:
+def a_batch_with_a_reused_id_is_sent_whole_or_not_at_all(fixture: BackendFixture) -> None:
     first, second = '{"first":1}', '{"second":2}'
     for number, known in enumerate(((), (message("1", body=first),))):
         if number:
@@ -124,11 +124,11 @@ def an_id_with_another_body_is_refused_or_queued_while_the_first_is_held(fixture
     except IdReusedError:
         expected = []
     fixture.backend.queue.ack(held)
-    _hears(fixture, expected)
+    _require_bodies(fixture, expected)
 
 
 @checks("X11")
-def a_write_that_reuses_an_id_is_refused_whole_or_sends_it(fixture: BackendFixture) -> None:
+def a_write_that_reuses_an_id_is_refused_whole_or_sends_the_message(fixture: BackendFixture) -> None:
     fixture.send(message("1", body='{"first":1}'))
     fixture.backend.queue.ack(fixture.receives("1"))
     write = Write(key("b"), stored(1), 0, sends=(message("1", body='{"second":2}'),))
@@ -140,7 +140,7 @@ def a_write_that_reuses_an_id_is_refused_whole_or_sends_it(fixture: BackendFixtu
                 fixture.open_handle().store.load(key("b")), None, "loaded after a write that was refused"
             )
         return
-    _hears(fixture, ['{"second":2}'])
+    _require_bodies(fixture, ['{"second":2}'])
 
 
 @checks("X11")
@@ -149,10 +149,10 @@ def a_timer_whose_message_reuses_an_id_fires(fixture: BackendFixture) -> None:
     fixture.backend.queue.ack(fixture.receives("1"))
     fixture.backend.timers.schedule(Timer("t", message("1", body='{"second":2}'), fixture.harness.now()))
     fixture.advance(fixture.harness.tick)
-    _hears(fixture, ['{"second":2}'])
+    _require_bodies(fixture, ['{"second":2}'])
 
 
-def _hears(fixture: BackendFixture, bodies: list[str]) -> None:
+def _require_bodies(fixture: BackendFixture, bodies: list[str]) -> None:
     found = fixture.receive(least=len(bodies)) if bodies else []
     fixture.require_equal([each.message.body for each in found], bodies, "the bodies that were handed out")
     fixture.backend.queue.ack(found)
@@ -161,7 +161,7 @@ def _hears(fixture: BackendFixture, bodies: list[str]) -> None:
 
 
 @checks("X6")
-def a_new_life_has_no_dead_letters_of_the_former_one(fixture: BackendFixture) -> None:
+def a_restarted_instance_has_no_dead_letters_of_the_deleted_one(fixture: BackendFixture) -> None:
     store, version = fixture.backend.store, 0
     for life in range(3):
         dead = [dead_letter(f"{life}.{number}") for number in range(4)]
@@ -204,7 +204,7 @@ def dead_letters_are_kept_whole_and_in_order(fixture: BackendFixture) -> None:
 
 
 @checks("X6")
-def setting_one_aside_leaves_its_followers(fixture: BackendFixture) -> None:
+def dead_lettering_a_message_keeps_those_after_it(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 3"))
     held = fixture.receives("1", "2", "3")
     fixture.backend.finish(Write(key(), stored(1), 0, (dead_letter("1"),), acks=(held[0],)))
@@ -214,7 +214,7 @@ def setting_one_aside_leaves_its_followers(fixture: BackendFixture) -> None:
 
 
 @checks("X6")
-def each_hand_out_counts_as_one(fixture: BackendFixture) -> None:
+def each_delivery_counts_as_one_attempt(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     for attempt in range(1, 6):
         (held,) = fixture.receives("1")
@@ -227,7 +227,7 @@ def each_hand_out_counts_as_one(fixture: BackendFixture) -> None:
 
 
 @checks("X7")
-def a_message_behind_a_failing_one_is_not_charged(fixture: BackendFixture) -> None:
+def attempts_of_a_failing_message_do_not_count_for_the_next_one(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2"))
     for _ in range(4):
         fixture.backend.queue.release(fixture.receives("1", limit=1))
@@ -249,7 +249,7 @@ def equal_payloads_are_different_messages(fixture: BackendFixture) -> None:
 
 
 @checks("X9")
-def keys_that_look_alike_are_kept_apart(fixture: BackendFixture) -> None:
+def similar_keys_stay_separate(fixture: BackendFixture) -> None:
     targets = [key("A"), key("A:1"), key("A:1:2"), key("1", "m:A"), key(":A:1"), key("A/1"), key("1", "m/A")]
     for number, target in enumerate(targets):
         fixture.send(message("1", target, f"body {number}"))
@@ -262,11 +262,11 @@ def keys_that_look_alike_are_kept_apart(fixture: BackendFixture) -> None:
         fixture.require_equal(
             list(fixture.backend.store.dead_letters(target)), [dead_letter("l", target, f"{number}")], "dead letters"
         )
-    fixture.mark("keys side by side")
+    fixture.mark("similar keys")
 
 
 @checks("X9")
-def a_message_that_comes_again_is_the_same(fixture: BackendFixture) -> None:
+def a_redelivered_message_is_unchanged(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     (first,) = fixture.receives("1")
     fixture.backend.queue.release([first])
@@ -276,7 +276,7 @@ def a_message_that_comes_again_is_the_same(fixture: BackendFixture) -> None:
 
 
 @checks("X10")
-def dead_letters_leave_from_the_head(fixture: BackendFixture) -> None:
+def dead_letters_are_removed_from_the_head(fixture: BackendFixture) -> None:
     fixture.commit(key(), 1, bury=[dead_letter("1"), dead_letter("2"), dead_letter("3")])
     store = fixture.backend.store
     store.commit(key(), stored(2), 1, [dead_letter("4")], 1)

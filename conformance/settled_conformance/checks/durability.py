@@ -10,10 +10,10 @@ from settled.durable import DeadLetter, Index, Stored, Timer, Write
 from settled_conformance.checks import checks
 from settled_conformance.fixture import BackendFixture, dead_letter, key, message, messages, stored, timer, tombstone
 
-MOMENT = 1_764_331_234.53125
+PRECISE_TIME = 1_764_331_234.53125
 """Seconds since the epoch of which a number of single precision keeps no more than the minutes."""
 
-ODD = (
+UNUSUAL_TEXTS = (
     "",
     "{}",
     "null",
@@ -36,14 +36,14 @@ def a_send_outlives_its_sender(fixture: BackendFixture) -> None:
 
 
 @checks("D1")
-def a_send_is_there_however_long_nobody_looks(fixture: BackendFixture) -> None:
+def a_send_is_kept_however_long_nothing_is_received(fixture: BackendFixture) -> None:
     fixture.send(message("1"), through=fixture.open_handle())
     fixture.advance(fixture.lease * 3)
     fixture.receives("1", through=fixture.open_handle())
 
 
 @checks("D1")
-def what_waits_for_a_key_outlives_its_deletion(fixture: BackendFixture) -> None:
+def queued_messages_outlive_the_deletion_of_their_key(fixture: BackendFixture) -> None:
     fixture.commit(key(), 1)
     fixture.send(*messages("1 2"))
     held = fixture.receives("1", limit=1)
@@ -53,7 +53,7 @@ def what_waits_for_a_key_outlives_its_deletion(fixture: BackendFixture) -> None:
 
 
 @checks("D1")
-def a_send_is_there_after_a_day(fixture: BackendFixture) -> None:
+def a_send_is_kept_for_a_day(fixture: BackendFixture) -> None:
     if not fixture.harness.is_quick:
         return
     fixture.send(*messages("1 2"))
@@ -86,7 +86,7 @@ def a_message_outlives_its_receivers(fixture: BackendFixture) -> None:
 
 
 @checks("D3")
-def an_error_of_the_vendor_is_not_swallowed(fixture: BackendFixture) -> None:
+def a_vendor_error_is_not_swallowed(fixture: BackendFixture) -> None:
     calls = _writes(fixture)
     raised = set[str]()
     for name, call in calls.items():
@@ -120,7 +120,7 @@ def _writes(fixture: BackendFixture) -> Mapping[str, Callable[[], object]]:
 
 
 @checks("D5")
-def what_was_acknowledged_does_not_come_again(fixture: BackendFixture) -> None:
+def an_acknowledged_message_is_not_redelivered(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2"))
     fixture.backend.queue.ack(fixture.receives("1", "2"))
     fixture.mark("acknowledged")
@@ -131,8 +131,8 @@ def what_was_acknowledged_does_not_come_again(fixture: BackendFixture) -> None:
 
 
 @checks("D6")
-def odd_texts_come_back_as_they_were(fixture: BackendFixture) -> None:
-    for number, text in enumerate(ODD):
+def unusual_texts_come_back_unchanged(fixture: BackendFixture) -> None:
+    for number, text in enumerate(UNUSUAL_TEXTS):
         mine = key(f"k{number}")
         fixture.send(message(f"m{number}", mine, text))
         held = fixture.receives(f"m{number}")
@@ -144,13 +144,13 @@ def odd_texts_come_back_as_they_were(fixture: BackendFixture) -> None:
         held = fixture.receives(f"t{number}")
         fixture.require_equal(held[0].message.body, text, "a timer's body")
         fixture.backend.queue.ack(held)
-    fixture.mark("odd payloads")
+    fixture.mark("unusual payloads")
 
 
 def _store(fixture: BackendFixture, mine: Key, text: str) -> None:
-    index = Index("active", ("a tag", text[:20] or "-", "🙂"), MOMENT)
+    index = Index("active", ("a tag", text[:20] or "-", "🙂"), PRECISE_TIME)
     written = Stored(1, text, index)
-    dead = DeadLetter(message("l", mine, text), f"reason {text}", MOMENT, text)
+    dead = DeadLetter(message("l", mine, text), f"reason {text}", PRECISE_TIME, text)
     fixture.backend.store.commit(mine, written, 0, [dead])
     fixture.require_equal(fixture.open_handle().store.load(mine), written, "loaded")
     fixture.require_equal(list(fixture.open_handle().store.dead_letters(mine)), [dead], "dead letters")

@@ -24,7 +24,7 @@ def _write_of(holder: Delivery, expected: int = 0) -> Write:
     return Write(key(), stored(expected + 1), expected, (dead_letter("d"),), sends=owed, acks=(holder,), holder=holder)
 
 
-def _fails(fixture: BackendFixture, write: Write, together: bool) -> SettledError | None:
+def _error_of(fixture: BackendFixture, write: Write, together: bool) -> SettledError | None:
     """What becomes of `write`, made alone or together with others."""
     if together and Capability.JOINT_FINISH in fixture.harness.capabilities:
         return fixture.backend.finish_all([write]).refused.get(write.key)
@@ -35,84 +35,84 @@ def _fails(fixture: BackendFixture, write: Write, together: bool) -> SettledErro
     return None
 
 
-def _is_refused_whole(fixture: BackendFixture, holder: Delivery, together: bool) -> None:
+def _require_refused(fixture: BackendFixture, holder: Delivery, together: bool) -> None:
     before = version_of(fixture.backend.store.load(key()))
-    error = _fails(fixture, _write_of(holder, before), together)
+    error = _error_of(fixture, _write_of(holder, before), together)
     fixture.require(
         isinstance(error, LeaseLostError), f"a commit in the name of a lost lease: {error!r}, expected LeaseLost"
     )
     fresh = fixture.open_handle()
     fixture.require_equal(version_of(fresh.store.load(key())), before, "the version after a commit that was refused")
     fixture.require_equal(list(fresh.store.dead_letters(key())), [], "the dead letters of a commit that was refused")
-    fixture.mark("commit in the name of a lost lease")
+    fixture.mark("commit under a lost lease")
 
 
 @checks("R12", needs=Capability.FENCED_FINISH)
-def a_hand_out_that_holds_its_key_commits(fixture: BackendFixture) -> None:
+def a_delivery_with_a_current_lease_can_commit(fixture: BackendFixture) -> None:
     for together in (False, True):
         fixture.send(*messages("1 2"))
         held = fixture.receives("1", "2", limit=2)
-        error = _fails(fixture, Write(key(), stored(1), 0, acks=(held[0],), holder=held[0]), together)
+        error = _error_of(fixture, Write(key(), stored(1), 0, acks=(held[0],), holder=held[0]), together)
         fixture.require(error is None, f"a commit in the name of a lease that runs: {error!r}")
-        error = _fails(fixture, Write(key(), stored(2), 1, acks=(held[1],), holder=held[1]), together)
+        error = _error_of(fixture, Write(key(), stored(2), 1, acks=(held[1],), holder=held[1]), together)
         fixture.require(error is None, f"a second commit of the same hand-out: {error!r}")
-        fixture.mark("commit in the name of a lease")
+        fixture.mark("commit under a current lease")
         fixture.reset()
 
 
 @checks("R12", needs=Capability.FENCED_FINISH)
-def a_hand_out_that_was_extended_commits(fixture: BackendFixture) -> None:
+def a_delivery_with_an_extended_lease_can_commit(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     held = fixture.receives("1")
     fixture.advance(fixture.lease * 0.6)
     fixture.backend.queue.extend(held, fixture.lease)
     fixture.advance(fixture.lease * 0.6)
-    error = _fails(fixture, _write_of(held[0]), together=False)
+    error = _error_of(fixture, _write_of(held[0]), together=False)
     fixture.require(error is None, f"a commit in the name of a lease that was extended: {error!r}")
 
 
 @checks("R12", needs=Capability.FENCED_FINISH)
-def a_hand_out_whose_key_was_taken_over_commits_nothing(fixture: BackendFixture) -> None:
+def a_delivery_whose_key_was_taken_over_cannot_commit(fixture: BackendFixture) -> None:
     for together in (False, True):
         old, _ = taken_over(fixture)
-        _is_refused_whole(fixture, old[0], together)
+        _require_refused(fixture, old[0], together)
         fixture.reset()
 
 
 @checks("R12", needs=Capability.FENCED_FINISH)
-def a_hand_out_whose_message_was_acknowledged_by_others_commits_nothing(fixture: BackendFixture) -> None:
+def a_delivery_acknowledged_by_another_holder_cannot_commit(fixture: BackendFixture) -> None:
     for together in (False, True):
         old, new = taken_over(fixture)
         fixture.backend.queue.ack(new)
         fixture.backend.queue.ack(fixture.receives("2"))
-        _is_refused_whole(fixture, old[0], together)
+        _require_refused(fixture, old[0], together)
         fixture.reset()
 
 
 @checks("R12", needs=Capability.FENCED_FINISH)
-def a_hand_out_that_was_given_back_commits_nothing(fixture: BackendFixture) -> None:
+def a_released_delivery_cannot_commit(fixture: BackendFixture) -> None:
     for together in (False, True):
         fixture.send(message("1"))
         held = fixture.receives("1")
         fixture.backend.queue.release(held)
-        _is_refused_whole(fixture, held[0], together)
+        _require_refused(fixture, held[0], together)
         fixture.reset()
 
 
 @checks("R12", needs=Capability.FENCED_FINISH)
-def a_hand_out_whose_lease_is_over_commits_nothing(fixture: BackendFixture) -> None:
+def a_delivery_whose_lease_expired_cannot_commit(fixture: BackendFixture) -> None:
     for together in (False, True):
         fixture.send(message("1"))
         held = fixture.receives("1")
         fixture.advance(fixture.lease + fixture.harness.tick)
-        _is_refused_whole(fixture, held[0], together)
+        _require_refused(fixture, held[0], together)
         fixture.reset()
 
 
 @checks("R12", needs=Capability.FENCED_FINISH)
-def a_hand_out_of_a_deleted_instance_commits_nothing_to_the_next_one(fixture: BackendFixture) -> None:
+def a_delivery_of_a_deleted_instance_cannot_commit_to_the_next_one(fixture: BackendFixture) -> None:
     fixture.commit(key(), 1)
     old, _ = taken_over(fixture)
     fixture.backend.store.delete(key(), tombstone(2), 1)
     fixture.commit(key(), 3)
-    _is_refused_whole(fixture, old[0], together=False)
+    _require_refused(fixture, old[0], together=False)

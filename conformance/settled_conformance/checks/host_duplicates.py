@@ -15,7 +15,7 @@ from settled_runtime import Client, Host, Worker
 
 
 @checks("X1")
-def an_event_that_is_sent_twice_is_taken_once(fixture: BackendFixture) -> None:
+def an_event_sent_twice_is_taken_once(fixture: BackendFixture) -> None:
     service = HostFixture(fixture, listing())
     service.client.start("a", message_id="start")
     for id in ("1", "2", "1"):
@@ -27,7 +27,7 @@ def an_event_that_is_sent_twice_is_taken_once(fixture: BackendFixture) -> None:
 
 
 @checks("X3")
-def an_event_that_is_sent_again_after_its_end_is_taken_no_more(fixture: BackendFixture) -> None:
+def an_event_sent_again_after_its_acknowledgement_is_not_taken_again(fixture: BackendFixture) -> None:
     service = HostFixture(fixture, listing())
     service.client.start("a", message_id="start")
     service.client.send("a", event("1"), message_id="1")
@@ -36,12 +36,12 @@ def an_event_that_is_sent_again_after_its_end_is_taken_no_more(fixture: BackendF
     service.client.send("a", event("2"), message_id="2")
     service.run_until_idle()
     fixture.require_equal(service.entries("a"), ["1", "2"], "taken")
-    fixture.mark("sent after the end")
+    fixture.mark("sent after the acknowledgement")
     service.close()
 
 
 @checks("X5")
-def an_event_that_the_queue_has_forgotten_is_taken_no_more(fixture: BackendFixture) -> None:
+def an_event_the_queue_has_forgotten_is_not_taken_again(fixture: BackendFixture) -> None:
     service = HostFixture(fixture, listing())
     service.client.start("a", message_id="start")
     service.client.send("a", event("1"), message_id="1")
@@ -51,12 +51,12 @@ def an_event_that_the_queue_has_forgotten_is_taken_no_more(fixture: BackendFixtu
     service.run_until_idle()
     service.host.handle(old)
     fixture.require_equal(service.entries("a"), ["1", "2"], "taken, when a queue hands out again what it had forgotten")
-    fixture.mark("the queue had forgotten")
+    fixture.mark("forgotten by the queue")
     service.close()
 
 
 @checks("D5")
-def what_was_taken_has_no_effect_again(fixture: BackendFixture) -> None:
+def a_taken_event_has_no_further_effect(fixture: BackendFixture) -> None:
     service = HostFixture(fixture, listing())
     service.client.start("a")
     service.client.send("a", event("1"))
@@ -70,7 +70,7 @@ def what_was_taken_has_no_effect_again(fixture: BackendFixture) -> None:
 
 
 @checks("X6")
-def a_poisoned_event_is_set_aside_with_all_it_said(fixture: BackendFixture) -> None:
+def a_poison_event_becomes_a_dead_letter_with_its_payload(fixture: BackendFixture) -> None:
     service = HostFixture(fixture, listing(broken=["POISON"]))
     service.client.start("a")
     service.client.send("a", {"type": "POISON", "id": "p", "text": "🙂" * 100}, message_id="p")
@@ -79,12 +79,12 @@ def a_poisoned_event_is_set_aside_with_all_it_said(fixture: BackendFixture) -> N
     lying = [each.message for each in fixture.open_handle().store.dead_letters(key_of(service))]
     fixture.require_equal([each.id for each in lying], ["p", "2"], "dead letters")
     fixture.require("🙂" * 100 in lying[0].body, f"a dead letter lost what it said: {lying[0].body[:80]}")
-    fixture.mark("set aside")
+    fixture.mark("dead-lettered")
     service.close()
 
 
 @checks("X7")
-def events_beside_a_poisoned_one_are_spared(fixture: BackendFixture) -> None:
+def events_beside_a_poison_event_are_not_affected(fixture: BackendFixture) -> None:
     service = HostFixture(fixture, listing(broken=["POISON"]))
     for instance in ("a", "b"):
         service.client.start(instance)
@@ -99,13 +99,13 @@ def events_beside_a_poisoned_one_are_spared(fixture: BackendFixture) -> None:
     mended.client.redrive("a")
     mended.run_until_idle()
     fixture.require_equal(mended.entries("a"), ["1", "p", "2"], "taken after a redrive")
-    fixture.mark("spared")
+    fixture.mark("not affected")
     service.close()
     mended.close()
 
 
 @checks("R11")
-def an_effect_that_thaws_after_its_turn_was_finished_changes_nothing(fixture: BackendFixture) -> None:
+def an_effect_that_resumes_after_its_turn_was_finished_changes_nothing(fixture: BackendFixture) -> None:
     thawed, ended = threading.Event(), threading.Event()
     frozen = list[str]()
 
@@ -138,7 +138,7 @@ def an_effect_that_thaws_after_its_turn_was_finished_changes_nothing(fixture: Ba
         snapshot is not None and snapshot.context["output"] == "in time", f"it is {snapshot} after the thaw"
     )
     fixture.require_equal(len(set(frozen)), 1, "keys under which the effect was performed")
-    fixture.mark("frozen in an effect")
+    fixture.mark("frozen during an effect")
     service.close()
     other.close()
 

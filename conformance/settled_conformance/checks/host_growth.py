@@ -12,7 +12,7 @@ from settled_conformance.fixture import BackendFixture, message
 
 
 @checks("G1")
-def an_old_instance_is_as_light_and_as_quick_as_a_young_one(fixture: BackendFixture) -> None:
+def an_old_instance_is_as_small_and_fast_as_a_young_one(fixture: BackendFixture) -> None:
     machine = setup(actions={"count": assign(count=lambda args: (args.context["count"] + 1) % 10)}).machine(
         {
             "id": "counter",

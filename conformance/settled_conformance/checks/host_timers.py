@@ -12,7 +12,7 @@ from settled_conformance.fixture import BackendFixture
 
 
 @checks("T3")
-def a_timer_that_its_machine_cancelled_has_no_effect(fixture: BackendFixture) -> None:
+def a_timer_cancelled_by_its_machine_has_no_effect(fixture: BackendFixture) -> None:
     service = HostFixture(fixture, _bell(fixture.lease / 2))
     service.client.start("a")
     service.client.send("a", event("1", "SET"))
@@ -27,7 +27,7 @@ def a_timer_that_its_machine_cancelled_has_no_effect(fixture: BackendFixture) ->
 
 
 @checks("T4")
-def a_timer_that_its_machine_set_again_has_its_effect_at_the_new_time(fixture: BackendFixture) -> None:
+def a_timer_reset_by_its_machine_takes_effect_at_the_new_time(fixture: BackendFixture) -> None:
     service, quarter = HostFixture(fixture, _bell(fixture.lease / 2)), fixture.lease / 4
     service.client.start("a")
     service.client.send("a", event("1", "SET"))

@@ -9,7 +9,7 @@ from settled_conformance.simulator.history import HistoryMachine, with_history
 
 
 @checks("V1")
-def an_instance_whose_state_is_gone_waits_for_its_state(fixture: BackendFixture) -> None:
+def an_instance_whose_state_was_removed_waits_until_it_returns(fixture: BackendFixture) -> None:
     before, without = HostFixture(fixture, _deployed("old", "kept")), HostFixture(fixture, _deployed("kept"))
     before.client.start("a")
     before.client.send("a", event("1", "GO"), message_id="1")

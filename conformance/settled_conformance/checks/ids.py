@@ -37,7 +37,7 @@ def _shipping(keys: list[str]) -> Machine[Any, Any]:
 
 
 @checks("E3")
-def keys_are_never_used_again(fixture: BackendFixture) -> None:
+def idempotency_keys_are_never_reused(fixture: BackendFixture) -> None:
     keys = list[str]()
     service = HostFixture(fixture, _shipping(keys))
     for life in range(3):
@@ -54,12 +54,12 @@ def keys_are_never_used_again(fixture: BackendFixture) -> None:
     names = Counter(each.partition(" of ")[0] for each in set(keys))
     fixture.require_equal([name for name, count in names.items() if count > 1], [], "keys of more than one effect")
     fixture.require_equal(len(names), 12, "keys")
-    fixture.mark("several lives")
+    fixture.mark("several lifetimes")
     service.close()
 
 
 @checks("E3")
-def an_actor_is_started_again_in_each_adoption(fixture: BackendFixture) -> None:
+def an_actor_is_started_again_after_each_import(fixture: BackendFixture) -> None:
     keys = list[str]()
     machine = _shipping(keys)
     service = HostFixture(fixture, machine)
@@ -75,7 +75,7 @@ def an_actor_is_started_again_in_each_adoption(fixture: BackendFixture) -> None:
 
 
 @checks("X11")
-def a_start_and_an_event_under_one_id_are_not_taken_for_one(fixture: BackendFixture) -> None:
+def a_start_and_an_event_with_one_id_are_not_confused(fixture: BackendFixture) -> None:
     service = HostFixture(fixture, listing())
     service.client.start("a", message_id="x")
     service.run_until_idle()
@@ -120,7 +120,7 @@ def _waiting() -> Machine[Any, Any]:
 
 
 @checks("X12")
-def an_outsider_can_neither_use_the_ids_of_machines_nor_start_their_children(fixture: BackendFixture) -> None:
+def a_client_can_neither_use_internal_ids_nor_start_children(fixture: BackendFixture) -> None:
     service = HostFixture(fixture, _waiting())
     service.client.start("a")
     service.client.send("a", {"type": "GO"})
@@ -132,7 +132,7 @@ def an_outsider_can_neither_use_the_ids_of_machines_nor_start_their_children(fix
         try:
             service.client.send("a", {"type": "NOISE"}, message_id=id)
         except EventError:
-            fixture.mark("posted under a machine's id")
+            fixture.mark("sent under an internal id")
     service.run_until_idle()
     fixture.advance(25.0)
     service.run_until_idle()

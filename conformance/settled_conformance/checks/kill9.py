@@ -15,7 +15,7 @@ ROUNDS = 4
 
 
 @checks("D7")
-def what_a_killed_process_was_answered_is_there(fixture: BackendFixture) -> None:
+def writes_confirmed_to_a_killed_process_are_kept(fixture: BackendFixture) -> None:
     opener = fixture.harness.opener()
     fixture.require(opener is not None, "no opener: only a backend of kind memory may live and die with its process")
     assert opener is not None
@@ -37,11 +37,11 @@ def what_a_killed_process_was_answered_is_there(fixture: BackendFixture) -> None
         )
         said = version
     fixture.require(said > 0, "the process was killed before it was answered even once")
-    _all_messages_are_there(fixture, said)
+    _require_all_messages(fixture, said)
     fixture.mark("killed")
 
 
-def _all_messages_are_there(fixture: BackendFixture, versions: int) -> None:
+def _require_all_messages(fixture: BackendFixture, versions: int) -> None:
     opener = fixture.harness.opener()
     assert opener is not None
     backend = opener()
@@ -66,7 +66,7 @@ def _all_messages_are_there(fixture: BackendFixture, versions: int) -> None:
 
 
 @checks("D7")
-def workers_that_are_killed_lose_and_double_nothing(fixture: BackendFixture) -> None:
+def killed_workers_lose_and_duplicate_nothing(fixture: BackendFixture) -> None:
     opener = fixture.harness.opener()
     if opener is None:
         return

@@ -12,23 +12,23 @@ from settled_conformance.interleave import Pair, each_preemption
 
 
 @checks("R1")
-def a_leased_key_is_handed_out_to_nobody_else(fixture: BackendFixture) -> None:
+def a_leased_key_is_delivered_to_no_other_receiver(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2"))
     fixture.receives("1", limit=1)
     fixture.receives_nothing()
     fixture.receives_nothing(through=fixture.open_handle())
-    fixture.mark("held")
+    fixture.mark("leased")
 
 
 @checks("R1")
-def a_key_that_is_partly_acknowledged_is_still_leased(fixture: BackendFixture) -> None:
+def a_partly_acknowledged_key_is_still_leased(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 3"))
     fixture.backend.queue.ack(fixture.receives("1", "2", limit=2)[:1])
     fixture.receives_nothing(through=fixture.open_handle())
 
 
 @checks("R1")
-def a_key_is_leased_to_the_last_moment(fixture: BackendFixture) -> None:
+def a_key_is_leased_until_the_last_moment(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2"))
     fixture.receives("1", limit=1)
     fixture.advance(fixture.lease - fixture.harness.tick)
@@ -37,7 +37,7 @@ def a_key_is_leased_to_the_last_moment(fixture: BackendFixture) -> None:
 
 
 @checks("R1")
-def two_that_receive_at_once_are_not_handed_the_same_key(fixture: BackendFixture) -> None:
+def concurrent_receivers_do_not_get_the_same_key(fixture: BackendFixture) -> None:
     found = list[Delivery]()
 
     def pair(first: Backend, second: Backend) -> Pair:
@@ -49,11 +49,11 @@ def two_that_receive_at_once_are_not_handed_the_same_key(fixture: BackendFixture
         fixture.require_equal(
             [each.message.id for each in found], ["1"], f"handed out to two at once, one paused at {line}"
         )
-    fixture.mark("received at once")
+    fixture.mark("received concurrently")
 
 
 @checks("F5")
-def a_message_that_is_sent_while_another_is_acknowledged_is_kept(fixture: BackendFixture) -> None:
+def a_message_sent_during_an_acknowledgement_is_kept(fixture: BackendFixture) -> None:
     def pair(first: Backend, second: Backend) -> Pair:
         first.queue.send(messages("1"))
         held = fixture.receive_raw(first)
@@ -65,7 +65,7 @@ def a_message_that_is_sent_while_another_is_acknowledged_is_kept(fixture: Backen
 
 
 @checks("F7")
-def two_that_send_at_once_lose_nothing(fixture: BackendFixture) -> None:
+def concurrent_sends_lose_nothing(fixture: BackendFixture) -> None:
     def pair(first: Backend, second: Backend) -> Pair:
         return Pair(lambda: first.queue.send(messages("1 2")), lambda: second.queue.send(messages("3 4")))
 
@@ -77,21 +77,21 @@ def two_that_send_at_once_lose_nothing(fixture: BackendFixture) -> None:
 
 
 @checks("R2")
-def a_lease_is_taken_over_when_it_is_over_and_not_earlier(fixture: BackendFixture) -> None:
+def a_key_is_delivered_again_once_its_lease_expires_and_not_earlier(fixture: BackendFixture) -> None:
     tick = fixture.harness.tick
     fixture.send(message("1"))
     fixture.receives("1")
     fixture.advance(fixture.lease - tick)
     if fixture.owns_time:
         fixture.receives_nothing()
-    fixture.mark("just before")
+    fixture.mark("just before the lease ended")
     fixture.advance(2 * tick)
     fixture.receives("1", through=fixture.open_handle())
-    fixture.mark("just after")
+    fixture.mark("just after the lease ended")
 
 
 @checks("R2")
-def a_lease_that_is_extended_lasts_longer(fixture: BackendFixture) -> None:
+def an_extended_lease_lasts_longer(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     held = fixture.receives("1")
     fixture.advance(fixture.lease * 0.6)
@@ -103,7 +103,7 @@ def a_lease_that_is_extended_lasts_longer(fixture: BackendFixture) -> None:
 
 
 @checks("R2")
-def a_pause_is_over_when_it_is_over_and_not_earlier(fixture: BackendFixture) -> None:
+def a_release_delay_ends_on_time_and_not_earlier(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     fixture.backend.queue.release(fixture.receives("1"), fixture.lease)
     fixture.advance(fixture.lease - fixture.harness.tick)
@@ -114,7 +114,7 @@ def a_pause_is_over_when_it_is_over_and_not_earlier(fixture: BackendFixture) -> 
 
 
 @checks("R2")
-def a_hand_out_that_was_extended_is_as_good_as_a_fresh_one(fixture: BackendFixture) -> None:
+def a_delivery_whose_lease_was_extended_works_like_a_fresh_one(fixture: BackendFixture) -> None:
     for times in (1, 3):
         fixture.send(*messages("1 2 3 4"))
         held = fixture.receives("1", "2", "3", limit=3)
@@ -135,7 +135,7 @@ def a_hand_out_that_was_extended_is_as_good_as_a_fresh_one(fixture: BackendFixtu
 
 
 @checks("R2")
-def a_lease_that_is_shortened_is_over_earlier(fixture: BackendFixture) -> None:
+def a_shortened_lease_ends_earlier(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     fixture.backend.queue.extend(fixture.receives("1"), fixture.lease / 2)
     fixture.advance(fixture.lease / 2 + fixture.harness.tick)
@@ -173,7 +173,7 @@ def a_late_release_changes_nothing(fixture: BackendFixture) -> None:
 
 
 @checks("R5")
-def a_late_extension_is_refused(fixture: BackendFixture) -> None:
+def a_late_extension_fails(fixture: BackendFixture) -> None:
     old, _ = taken_over(fixture)
     refused = False
     try:
@@ -186,7 +186,7 @@ def a_late_extension_is_refused(fixture: BackendFixture) -> None:
 
 
 @checks("R5")
-def a_receipt_is_good_for_one_hand_out(fixture: BackendFixture) -> None:
+def a_receipt_is_valid_for_one_delivery(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2"))
     held = fixture.receives("1", limit=1)
     fixture.backend.queue.release(held)
@@ -200,7 +200,7 @@ def a_receipt_is_good_for_one_hand_out(fixture: BackendFixture) -> None:
     fixture.receives("1", "2")
 
 
-def _several(fixture: BackendFixture) -> tuple[list[Delivery], list[Delivery]]:
+def _one_of_three_leases_lost(fixture: BackendFixture) -> tuple[list[Delivery], list[Delivery]]:
     """Receipts of several keys, of which the second was lost, and the receipt under which that key is held now."""
     fixture.send(*(message("1", key(name)) for name in "abc"))
     held = fixture.receive(limit=3, least=3)
@@ -210,8 +210,8 @@ def _several(fixture: BackendFixture) -> tuple[list[Delivery], list[Delivery]]:
 
 
 @checks("R5")
-def of_several_acknowledgements_only_the_late_one_counts_for_nothing(fixture: BackendFixture) -> None:
-    held, new = _several(fixture)
+def of_several_acknowledgements_only_the_late_one_has_no_effect(fixture: BackendFixture) -> None:
+    held, new = _one_of_three_leases_lost(fixture)
     fixture.backend.queue.ack([held[1], held[0], held[2]])
     fixture.advance(fixture.lease + fixture.harness.tick)
     found = fixture.receives("1")
@@ -220,8 +220,8 @@ def of_several_acknowledgements_only_the_late_one_counts_for_nothing(fixture: Ba
 
 
 @checks("R2")
-def of_several_extensions_only_the_late_one_is_refused(fixture: BackendFixture) -> None:
-    held, new = _several(fixture)
+def of_several_extensions_only_the_late_one_fails(fixture: BackendFixture) -> None:
+    held, new = _one_of_three_leases_lost(fixture)
     fixture.advance(fixture.lease * 0.6)
     refused = False
     try:
@@ -236,7 +236,7 @@ def of_several_extensions_only_the_late_one_is_refused(fixture: BackendFixture) 
 
 
 @checks("R2")
-def several_keys_are_given_back_together(fixture: BackendFixture) -> None:
+def several_keys_are_released_together(fixture: BackendFixture) -> None:
     fixture.send(*(message("1", key(name)) for name in "abc"))
     fixture.backend.queue.release(fixture.receive(limit=3, least=3), fixture.lease / 2)
     fixture.receives_nothing()
@@ -248,7 +248,7 @@ def several_keys_are_given_back_together(fixture: BackendFixture) -> None:
 
 
 @checks("R2")
-def a_pause_goes_on_whatever_comes_meanwhile(fixture: BackendFixture) -> None:
+def a_release_delay_continues_whatever_arrives_meanwhile(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2"))
     held = fixture.receives("1", limit=1)
     fixture.backend.timers.schedule(timer("t", fixture.harness.now() + fixture.lease / 4))
@@ -263,7 +263,7 @@ def a_pause_goes_on_whatever_comes_meanwhile(fixture: BackendFixture) -> None:
 
 
 @checks("R1")
-def a_key_is_held_whoever_closes_his_handle(fixture: BackendFixture) -> None:
+def a_key_stays_leased_when_another_handle_is_closed(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2"))
     fixture.receives("1", limit=1)
     other = fixture.open_handle()
@@ -273,7 +273,7 @@ def a_key_is_held_whoever_closes_his_handle(fixture: BackendFixture) -> None:
 
 
 @checks("R5")
-def a_receipt_that_was_extended_is_still_of_one_hand_out(fixture: BackendFixture) -> None:
+def an_extended_receipt_is_still_valid_for_one_delivery_only(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2"))
     old = fixture.receives("1", limit=1)
     fixture.advance(fixture.lease * 0.6)
@@ -281,28 +281,28 @@ def a_receipt_that_was_extended_is_still_of_one_hand_out(fixture: BackendFixture
     fixture.backend.queue.extend(old, fixture.lease)
     fixture.advance(fixture.lease + fixture.harness.tick)
     new = fixture.receives("1", limit=1, through=fixture.open_handle())
-    _does_nothing_late(fixture, old)
+    _require_no_effect(fixture, old)
     fixture.backend.queue.extend(new, fixture.lease)
-    _does_nothing_late(fixture, old)
+    _require_no_effect(fixture, old)
     fixture.backend.queue.release(new)
     fixture.advance(fixture.harness.tick)
     fixture.receives("1", "2")
 
 
 @checks("R5")
-def a_receipt_that_was_extended_and_given_back_is_good_for_nothing(fixture: BackendFixture) -> None:
+def an_extended_and_released_receipt_is_invalid(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2"))
     old = fixture.receives("1", limit=1)
     fixture.backend.queue.extend(old, fixture.lease)
     fixture.backend.queue.release(old)
     fixture.advance(fixture.harness.tick)
     fixture.receives("1", limit=1, through=fixture.open_handle())
-    _does_nothing_late(fixture, old)
+    _require_no_effect(fixture, old)
     fixture.advance(fixture.lease + fixture.harness.tick)
     fixture.receives("1", "2")
 
 
-def _does_nothing_late(fixture: BackendFixture, old: list[Delivery]) -> None:
+def _require_no_effect(fixture: BackendFixture, old: list[Delivery]) -> None:
     fixture.backend.queue.ack(old)
     fixture.backend.queue.release(old)
     refused = False

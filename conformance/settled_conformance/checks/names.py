@@ -7,7 +7,7 @@ from settled.durable import Capability, Write
 from settled_conformance.checks import checks
 from settled_conformance.fixture import BackendFixture, dead_letter, key, message, stored, timer, tombstone
 
-ALIKE = (
+SIMILAR_NAMES = (
     *("a", "a1", "a10", "a2", "a:1", "a:10", "a/1", "a-1", "a.1", "a#1", "a|1", "a,1", "a;1", "a 1"),
     *("A", "aa", " a", "a ", "b", "ba", "1", "01", "1.0", "10", "0x1", "1e0"),
     *("a%", "a_", "a*", "a?", "a[1]", "{a}", "{a}1", "a\\", "'a'", '"a"', "%61", "a+1", "a%201"),
@@ -16,76 +16,78 @@ ALIKE = (
 """Each is the beginning, a pattern, an escape, or another spelling of others."""
 
 
-def _places(fixture: BackendFixture) -> list[Key]:
-    return [key(name) for name in _alike(fixture)] + [Key(f"m{name}", "a") for name in _alike(fixture)[:13]]
+def _similar_keys(fixture: BackendFixture) -> list[Key]:
+    return [key(name) for name in _similar_names(fixture)] + [
+        Key(f"m{name}", "a") for name in _similar_names(fixture)[:13]
+    ]
 
 
-def _alike(fixture: BackendFixture) -> tuple[str, ...]:
-    return ALIKE if fixture.harness.is_quick else ALIKE[:3] + ALIKE[-16::2]
+def _similar_names(fixture: BackendFixture) -> tuple[str, ...]:
+    return SIMILAR_NAMES if fixture.harness.is_quick else SIMILAR_NAMES[:3] + SIMILAR_NAMES[-16::2]
 
 
 @checks("D1")
-def messages_whose_ids_are_alike_are_all_kept(fixture: BackendFixture) -> None:
+def messages_with_similar_ids_are_all_kept(fixture: BackendFixture) -> None:
     long = ["x" * 299 + end for end in "yz"]
-    ids = [*_alike(fixture), *reversed([f"{id}~" for id in _alike(fixture)]), *long]
+    ids = [*_similar_names(fixture), *reversed([f"{id}~" for id in _similar_names(fixture)]), *long]
     fixture.send_together([message(id, body="{}") for id in ids])
-    heard = list[str]()
-    while len(heard) < len(ids) and (found := fixture.receive(limit=7)):
-        heard += [each.message.id for each in found]
+    received = list[str]()
+    while len(received) < len(ids) and (found := fixture.receive(limit=7)):
+        received += [each.message.id for each in found]
         fixture.backend.queue.ack(found)
-    fixture.require_equal(heard, ids, "heard of messages whose ids are alike")
+    fixture.require_equal(received, ids, "heard of messages whose ids are alike")
 
 
 @checks("X9")
-def an_acknowledgement_is_of_one_message_and_of_one_key(fixture: BackendFixture) -> None:
-    targets = _places(fixture)
+def an_acknowledgement_concerns_one_message_of_one_key(fixture: BackendFixture) -> None:
+    targets = _similar_keys(fixture)
     for id in ("1", "10"):
         fixture.send_together([message(id, target, f"{id} to {target}") for target in targets])
-    heard = dict[Key, list[str]]()
+    received = dict[Key, list[str]]()
     for _ in range(2 * len(targets)):
         for delivery in (found := fixture.receive(limit=1)):
-            heard.setdefault(delivery.message.key, []).append(delivery.message.body)
+            received.setdefault(delivery.message.key, []).append(delivery.message.body)
         fixture.backend.queue.ack(found)
-    fixture.require_equal(heard, {target: [f"1 to {target}", f"10 to {target}"] for target in targets}, "handed out")
+    fixture.require_equal(received, {target: [f"1 to {target}", f"10 to {target}"] for target in targets}, "handed out")
     fixture.receives_nothing()
 
 
 @checks("X9")
-def records_and_dead_letters_of_keys_that_are_alike_are_kept_apart(fixture: BackendFixture) -> None:
-    for target in _places(fixture):
+def records_and_dead_letters_of_similar_keys_stay_separate(fixture: BackendFixture) -> None:
+    for target in _similar_keys(fixture):
         fixture.backend.store.commit(target, stored(1, _text(target)), 0, [dead_letter("l", target, _text(target))])
-    _are_whole(fixture, _places(fixture))
+    _require_unchanged(fixture, _similar_keys(fixture))
 
 
 @checks("D2")
-def a_deletion_takes_nothing_from_keys_that_are_alike(fixture: BackendFixture) -> None:
-    targets = _places(fixture)
+def a_deletion_removes_nothing_of_similar_keys(fixture: BackendFixture) -> None:
+    targets = _similar_keys(fixture)
     for target in targets:
         fixture.backend.store.commit(target, stored(1, _text(target)), 0, [dead_letter("l", target, _text(target))])
     for gone in (key("a"), key("a1"), key("1")):
         if gone in targets:
             fixture.backend.store.delete(gone, tombstone(2), 1)
             targets.remove(gone)
-    _are_whole(fixture, targets)
+    _require_unchanged(fixture, targets)
 
 
 @checks("X6")
-def dead_letters_of_keys_that_are_alike_leave_by_themselves(fixture: BackendFixture) -> None:
-    targets = _places(fixture)
+def dead_letters_of_similar_keys_are_removed_separately(fixture: BackendFixture) -> None:
+    targets = _similar_keys(fixture)
     for target in targets:
         fixture.backend.store.commit(target, stored(1, _text(target)), 0, [dead_letter("l", target, _text(target))])
     fixture.backend.store.commit(key("a"), stored(2), 1, unbury=1)
     fixture.require_equal(
         list(fixture.open_handle().store.dead_letters(key("a"))), [], "dead letters of a key that has none any more"
     )
-    _are_whole(fixture, [target for target in targets if target != key("a")])
+    _require_unchanged(fixture, [target for target in targets if target != key("a")])
 
 
 def _text(target: Key) -> str:
     return f"of {target}".replace("\\", "/").replace('"', "'")
 
 
-def _are_whole(fixture: BackendFixture, targets: list[Key]) -> None:
+def _require_unchanged(fixture: BackendFixture, targets: list[Key]) -> None:
     other = fixture.open_handle()
     for target in targets:
         fixture.require_equal(other.store.load(target), stored(1, _text(target)), f"loaded for {target}")
@@ -94,8 +96,8 @@ def _are_whole(fixture: BackendFixture, targets: list[Key]) -> None:
 
 
 @checks("T2")
-def timers_whose_ids_are_alike_all_fire(fixture: BackendFixture) -> None:
-    names = _alike(fixture)
+def timers_with_similar_ids_all_fire(fixture: BackendFixture) -> None:
+    names = _similar_names(fixture)
     due = fixture.harness.now() + 1
     for number, id in enumerate(names):
         fixture.backend.timers.schedule(timer(id, due, key(f"k{number}")))
@@ -104,8 +106,8 @@ def timers_whose_ids_are_alike_all_fire(fixture: BackendFixture) -> None:
 
 
 @checks("T2", needs=Capability.CANCELLED_STAYS_AWAY)
-def cancelling_a_timer_cancels_no_other_whose_id_is_alike(fixture: BackendFixture) -> None:
-    names = _alike(fixture)
+def cancelling_a_timer_cancels_no_other_with_a_similar_id(fixture: BackendFixture) -> None:
+    names = _similar_names(fixture)
     due = fixture.harness.now() + fixture.lease / 2
     for number, id in enumerate(names):
         fixture.backend.timers.schedule(timer(id, due, key(f"k{number}")))
@@ -116,8 +118,8 @@ def cancelling_a_timer_cancels_no_other_whose_id_is_alike(fixture: BackendFixtur
 
 
 @checks("T4", needs=Capability.CANCELLED_STAYS_AWAY)
-def putting_off_a_timer_puts_off_no_other_whose_id_is_alike(fixture: BackendFixture) -> None:
-    names = _alike(fixture)
+def postponing_a_timer_postpones_no_other_with_a_similar_id(fixture: BackendFixture) -> None:
+    names = _similar_names(fixture)
     now, wait = fixture.harness.now(), fixture.lease / 3
     for number, id in enumerate(names):
         fixture.backend.timers.schedule(timer(id, now + wait, key(f"k{number}")))

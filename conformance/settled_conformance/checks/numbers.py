@@ -13,9 +13,9 @@ from settled.durable import Capability, Write
 from settled_conformance.checks import checks
 from settled_conformance.fixture import (
     BackendFixture,
+    conflicts,
     dead_letter,
     ids_of,
-    is_refused,
     key,
     message,
     stored,
@@ -24,16 +24,16 @@ from settled_conformance.fixture import (
 )
 from settled_conformance.harness import HarnessFeature
 
-FAR = (98, 254, 998, 9_998, 65_534, 99_998, 2**31 - 2, 2**32 - 2, 10**12 - 2)
+LARGE_COUNTS = (98, 254, 998, 9_998, 65_534, 99_998, 2**31 - 2, 2**32 - 2, 10**12 - 2)
 """Two before each number at which something has ever gone wrong: a digit more, a byte more, a word more."""
 
 
 @checks("F8")
-def a_thousand_messages_of_one_key_are_heard_in_order(fixture: BackendFixture) -> None:
+def a_thousand_messages_of_one_key_arrive_in_order(fixture: BackendFixture) -> None:
     ids = [f"m{number}" for number in range(1, fixture.many(1050, 30) + 1)]
     fixture.send_together([message(id) for id in ids])
-    heard, turn = list[str](), 0
-    while len(heard) < len(ids) and (found := fixture.receive(limit=100)):
+    received, turn = list[str](), 0
+    while len(received) < len(ids) and (found := fixture.receive(limit=100)):
         turn += 1
         if turn % 5 == 1:  # what comes again comes in its order, too
             fixture.backend.queue.release(found)
@@ -41,16 +41,16 @@ def a_thousand_messages_of_one_key_are_heard_in_order(fixture: BackendFixture) -
             again = fixture.receive(limit=100, least=len(found))  # where time is real, perhaps in smaller hand-outs
             fixture.require_equal(ids_of(again)[: len(found)], ids_of(found)[: len(again)], "handed out again")
             found = again
-        heard += ids_of(found)
+        received += ids_of(found)
         fixture.backend.queue.ack(found)
-    fixture.require_equal(heard, ids, "heard")
+    fixture.require_equal(received, ids, "heard")
     fixture.send(*(message(f"n{number}") for number in range(8)))
     fixture.receives(*(f"n{number}" for number in range(8)))
 
 
 @checks("F8", feature=HarnessFeature.FAST_FORWARD)
-def messages_are_heard_in_order_however_many_there_were(fixture: BackendFixture) -> None:
-    for number in FAR:
+def messages_arrive_in_order_however_many_came_before(fixture: BackendFixture) -> None:
+    for number in LARGE_COUNTS:
         _fast_forward(fixture, f"k{number}", number)
         ids = [f"{number}+{each}" for each in range(5)]
         fixture.send(*(message(id, key(f"k{number}")) for id in ids))
@@ -62,8 +62,8 @@ def messages_are_heard_in_order_however_many_there_were(fixture: BackendFixture)
 
 
 @checks("F9", needs=Capability.POSITIONS, feature=HarnessFeature.FAST_FORWARD)
-def positions_rise_however_many_there_were(fixture: BackendFixture) -> None:
-    for number in FAR:
+def positions_increase_however_many_came_before(fixture: BackendFixture) -> None:
+    for number in LARGE_COUNTS:
         _fast_forward(fixture, f"k{number}", number)
         fixture.send(*(message(f"{number}+{each}", key(f"k{number}")) for each in range(5)))
         for delivery in (found := fixture.receive(limit=5, least=5)):
@@ -78,7 +78,7 @@ def _fast_forward(fixture: BackendFixture, instance: str, number: int) -> None:
 
 
 @checks("F6")
-def a_thousand_keys_that_are_held_do_not_hold_up_another(fixture: BackendFixture) -> None:
+def a_thousand_leased_keys_do_not_block_another(fixture: BackendFixture) -> None:
     count = fixture.many(1050, 24)
     fixture.send_together([message("1", key(f"k{number}")) for number in range(count)])
     held = fixture.receive(limit=100)
@@ -93,11 +93,11 @@ def a_thousand_keys_that_are_held_do_not_hold_up_another(fixture: BackendFixture
     fixture.send(message("y", key("y")))
     fixture.receives("y")
     fixture.advance(fixture.lease / 2 + fixture.harness.tick)
-    heard = 0
-    while heard < count and (found := fixture.receive(limit=100)):
-        heard += len(found)
+    received = 0
+    while received < count and (found := fixture.receive(limit=100)):
+        received += len(found)
         fixture.backend.queue.ack(found)
-    fixture.require_equal(heard, count, "keys that were handed out after a pause of all of them")
+    fixture.require_equal(received, count, "keys that were handed out after a pause of all of them")
     fixture.send(message("z", key("z")), message("2", key("k0")), message("2", key(f"k{count - 1}")))
     fixture.require_equal(
         sorted(ids_of(fixture.receive(least=3))), ["2", "2", "z"], "handed out beside keys with nothing to do"
@@ -105,7 +105,7 @@ def a_thousand_keys_that_are_held_do_not_hold_up_another(fixture: BackendFixture
 
 
 @checks("F6")
-def keys_that_have_little_to_do_are_heard_beside_busy_ones(fixture: BackendFixture) -> None:
+def idle_keys_are_delivered_beside_busy_ones(fixture: BackendFixture) -> None:
     busy = [key(f"busy {number}") for number in range(3)]
     sent, waiting = 0, {"first", "of a timer", "last"}
     fixture.send(message("first", key("a")))
@@ -130,72 +130,70 @@ def keys_that_have_little_to_do_are_heard_beside_busy_ones(fixture: BackendFixtu
     )
 
 
-def _climb(fixture: BackendFixture, versions: int) -> None:
+def _commit_versions(fixture: BackendFixture, versions: int) -> None:
     for version in range(1, versions + 1):
         fixture.commit(key(), version)
 
 
-def _one_wins(fixture: BackendFixture, version: int) -> None:
+def _require_one_winner(fixture: BackendFixture, version: int) -> None:
     """Of the commits that would follow version `version` or a former one, only that which follows it is taken."""
     store = fixture.place.handles[-1].store
     others = {0, 1, version - 1, version - 2, version - 10, version - 100, version - 256, version - 1000}
     for expected in sorted(each for each in (*others, version + 1) if each >= 0 and each != version):
         late = partial(store.commit, key(), stored(expected + 1, "late"), expected, [dead_letter("late")])
-        fixture.require(
-            is_refused(late), f"version {version} is there, and a commit that expected {expected} was taken"
-        )
+        fixture.require(conflicts(late), f"version {version} is there, and a commit that expected {expected} was taken")
     write = Write(key(), stored(version, "late"), version - 1)
-    fixture.require(is_refused(lambda: fixture.backend.finish(write)), f"a write over version {version - 1} was taken")
+    fixture.require(conflicts(lambda: fixture.backend.finish(write)), f"a write over version {version - 1} was taken")
     fixture.require_equal(store.load(key()), stored(version), f"loaded at version {version}")
     fixture.require_equal(ids_of(store.dead_letters(key())), [], "dead letters of commits that were refused")
 
 
 @checks("R6")
-def of_several_commits_past_a_thousand_one_wins(fixture: BackendFixture) -> None:
+def of_several_commits_past_version_one_thousand_one_wins(fixture: BackendFixture) -> None:
     last = fixture.many(1027, 14)
     fixture.open_handle()
     for version in range(1, last + 1):
         fixture.commit(key(), version)
         if version in (11, 101, 129, 258, 513, 1001, last):
-            _one_wins(fixture, version)
+            _require_one_winner(fixture, version)
 
 
 @checks("R4")
-def a_late_commit_past_many_versions_is_refused(fixture: BackendFixture) -> None:
+def a_late_commit_past_many_versions_fails(fixture: BackendFixture) -> None:
     fixture.place.contract.stale_commit_guarantee = "R4"
     fixture.open_handle()
-    _climb(fixture, fixture.many(300, 12))
-    _one_wins(fixture, fixture.many(300, 12))
+    _commit_versions(fixture, fixture.many(300, 12))
+    _require_one_winner(fixture, fixture.many(300, 12))
 
 
 @checks("R6", feature=HarnessFeature.FAST_FORWARD)
-def of_several_commits_one_wins_however_many_there_were(fixture: BackendFixture) -> None:
-    for number in FAR:
+def of_several_commits_one_wins_however_many_came_before(fixture: BackendFixture) -> None:
+    for number in LARGE_COUNTS:
         fixture.commit(key(), 1)
         fixture.fast_forward(key(), number)
         fixture.open_handle()
         for version in range(number + 1, number + 5):
             fixture.commit(key(), version)
-            _one_wins(fixture, version)
+            _require_one_winner(fixture, version)
         fixture.reset()
 
 
 @checks("R3")
-def a_key_goes_on_counting_past_many_versions(fixture: BackendFixture) -> None:
+def a_key_keeps_its_version_count_past_many_versions(fixture: BackendFixture) -> None:
     last = fixture.many(300, 12)
-    _climb(fixture, last)
+    _commit_versions(fixture, last)
     fixture.backend.store.delete(key(), tombstone(last + 1), last)
     other = fixture.open_handle()
     fixture.require_equal(other.store.load(key()), tombstone(last + 1), f"loaded after a deletion at version {last}")
     fixture.require(
-        is_refused(partial(other.store.commit, key(), stored(1), 0)), "a deleted key began again at version 1"
+        conflicts(partial(other.store.commit, key(), stored(1), 0)), "a deleted key began again at version 1"
     )
     fixture.commit(key(), last + 2, through=other)
-    _one_wins(fixture, last + 2)
+    _require_one_winner(fixture, last + 2)
 
 
 @checks("X6")
-def many_hand_outs_are_counted_one_by_one(fixture: BackendFixture) -> None:
+def many_deliveries_are_counted_one_by_one(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     for attempt in range(1, fixture.many(260, 8) + 1):
         (held,) = fixture.receives("1")
@@ -219,25 +217,25 @@ def many_dead_letters_are_kept_in_order(fixture: BackendFixture) -> None:
 
 
 @checks("T2")
-def many_timers_that_are_due_at_once_all_fire(fixture: BackendFixture) -> None:
+def many_timers_due_at_once_all_fire(fixture: BackendFixture) -> None:
     due, count = fixture.harness.now() + 1, fixture.many(300, 12)
     timers = [timer(f"t{number}", due, key(f"k{number}")) for number in range(count)]
     for start in range(0, count, 100):
         fixture.backend.finish(Write(key(), timers=tuple(timers[start : start + 100])))
     fixture.advance(1 + fixture.harness.tick)
-    heard = list[str]()
-    while len(heard) < count and (found := fixture.receive(limit=100)):
-        heard += ids_of(found)
+    received = list[str]()
+    while len(received) < count and (found := fixture.receive(limit=100)):
+        received += ids_of(found)
         fixture.backend.queue.ack(found)
-    fixture.require_equal(sorted(heard), sorted(each.id for each in timers), "fired")
+    fixture.require_equal(sorted(received), sorted(each.id for each in timers), "fired")
 
 
 @checks("D4")
-def all_that_a_write_owes_is_sent_however_much_it_is(fixture: BackendFixture) -> None:
+def a_write_sends_all_its_messages_however_many(fixture: BackendFixture) -> None:
     ids = [f"o{number}" for number in range(fixture.many(260, 12))]
     fixture.open_handle().finish(Write(key(), stored(1), 0, sends=tuple(message(id, key("b")) for id in ids)))
-    heard = list[str]()
-    while len(heard) < len(ids) and (found := fixture.receive(limit=100)):
-        heard += ids_of(found)
+    received = list[str]()
+    while len(received) < len(ids) and (found := fixture.receive(limit=100)):
+        received += ids_of(found)
         fixture.backend.queue.ack(found)
-    fixture.require_equal(heard, ids, "handed out of what one write sent")
+    fixture.require_equal(received, ids, "handed out of what one write sent")

@@ -9,7 +9,7 @@ from settled_conformance.fixture import BackendFixture, key, message, messages, 
 
 
 @checks("F1")
-def one_sender_is_heard_in_order(fixture: BackendFixture) -> None:
+def messages_of_one_sender_arrive_in_order(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 3"))
     fixture.backend.queue.send(messages("4 5"))
     for id in "12345":
@@ -18,14 +18,14 @@ def one_sender_is_heard_in_order(fixture: BackendFixture) -> None:
 
 
 @checks("F1")
-def one_sender_is_heard_in_order_beyond_the_first_digit(fixture: BackendFixture) -> None:
+def twelve_messages_of_one_sender_arrive_in_order(fixture: BackendFixture) -> None:
     fixture.send(*map(message, map(str, range(1, 13))))
     for number in range(1, 13):
         fixture.backend.queue.ack(fixture.receives(str(number), limit=1))
 
 
 @checks("F1")
-def two_senders_one_after_the_other_are_heard_so(fixture: BackendFixture) -> None:
+def messages_of_two_senders_arrive_in_send_order(fixture: BackendFixture) -> None:
     first, second = fixture.backend, fixture.open_handle()
     for number in range(6):
         fixture.send(message(str(number)), through=(first, second)[number % 2])
@@ -33,7 +33,7 @@ def two_senders_one_after_the_other_are_heard_so(fixture: BackendFixture) -> Non
 
 
 @checks("F1")
-def two_dozen_messages_are_heard_in_order_one_by_one(fixture: BackendFixture) -> None:
+def two_dozen_messages_arrive_in_order_one_by_one(fixture: BackendFixture) -> None:
     ids = [str(number) for number in range(24)]
     fixture.send(*map(message, ids))
     for id in ids:
@@ -41,7 +41,7 @@ def two_dozen_messages_are_heard_in_order_one_by_one(fixture: BackendFixture) ->
 
 
 @checks("F2")
-def a_batch_comes_again_in_the_same_order(fixture: BackendFixture) -> None:
+def a_batch_is_redelivered_in_the_same_order(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 3"))
     fixture.backend.queue.release(fixture.receives("1", "2", "3"))
     fixture.advance(fixture.harness.tick)
@@ -52,7 +52,7 @@ def a_batch_comes_again_in_the_same_order(fixture: BackendFixture) -> None:
 
 
 @checks("F2")
-def a_small_batch_is_the_beginning_of_a_large_one(fixture: BackendFixture) -> None:
+def a_small_batch_is_a_prefix_of_a_large_one(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 3"))
     fixture.backend.queue.release(fixture.receives("1", "2", limit=2))
     fixture.advance(fixture.harness.tick)
@@ -60,16 +60,16 @@ def a_small_batch_is_the_beginning_of_a_large_one(fixture: BackendFixture) -> No
 
 
 @checks("F3")
-def a_message_that_is_given_back_comes_first(fixture: BackendFixture) -> None:
+def a_released_message_is_delivered_first(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2"))
     fixture.backend.queue.release(fixture.receives("1", limit=1))
     fixture.advance(fixture.harness.tick)
     fixture.receives("1", limit=1)
-    fixture.mark("given back")
+    fixture.mark("released")
 
 
 @checks("F3")
-def a_message_that_was_held_too_long_comes_first(fixture: BackendFixture) -> None:
+def a_message_whose_lease_expired_is_delivered_first(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2"))
     fixture.receives("1", limit=1)
     fixture.send(message("3"))
@@ -79,7 +79,7 @@ def a_message_that_was_held_too_long_comes_first(fixture: BackendFixture) -> Non
 
 
 @checks("F3")
-def a_message_that_is_parked_keeps_its_place(fixture: BackendFixture) -> None:
+def a_parked_message_keeps_its_position(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2"))
     fixture.backend.queue.release(fixture.receives("1", limit=1), fixture.lease / 2)
     fixture.send(message("3"))
@@ -89,7 +89,7 @@ def a_message_that_is_parked_keeps_its_place(fixture: BackendFixture) -> None:
 
 
 @checks("F4")
-def the_rest_of_a_batch_is_kept_when_it_is_given_back(fixture: BackendFixture) -> None:
+def the_rest_of_a_partly_acknowledged_batch_survives_a_release(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 3 4"))
     first, second, *rest = fixture.receives("1", "2", "3", "4")
     fixture.backend.queue.ack([first])
@@ -101,7 +101,7 @@ def the_rest_of_a_batch_is_kept_when_it_is_given_back(fixture: BackendFixture) -
 
 
 @checks("F4")
-def the_rest_of_a_batch_is_kept_when_its_holder_is_lost(fixture: BackendFixture) -> None:
+def the_rest_of_a_partly_acknowledged_batch_survives_the_loss_of_its_holder(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 3"))
     fixture.backend.queue.ack(fixture.receives("1", "2", "3")[:1])
     fixture.receives_nothing()
@@ -110,14 +110,14 @@ def the_rest_of_a_batch_is_kept_when_its_holder_is_lost(fixture: BackendFixture)
 
 
 @checks("F4")
-def what_stands_behind_an_acknowledged_batch_is_kept(fixture: BackendFixture) -> None:
+def messages_after_an_acknowledged_batch_are_kept(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 3"))
     fixture.backend.queue.ack(fixture.receives("1", "2", limit=2))
     fixture.receives("3")
 
 
 @checks("F5")
-def a_message_sent_during_a_lease_comes_after_it(fixture: BackendFixture) -> None:
+def a_message_sent_during_a_lease_is_delivered_after_it(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     held = fixture.receives("1")
     fixture.send(message("2"), through=fixture.open_handle())
@@ -128,7 +128,7 @@ def a_message_sent_during_a_lease_comes_after_it(fixture: BackendFixture) -> Non
 
 
 @checks("F5")
-def a_message_sent_during_a_lease_comes_after_it_is_given_back(fixture: BackendFixture) -> None:
+def a_message_sent_during_a_lease_is_delivered_after_a_release(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     held = fixture.receives("1")
     fixture.send(message("2"))
@@ -138,16 +138,16 @@ def a_message_sent_during_a_lease_comes_after_it_is_given_back(fixture: BackendF
 
 
 @checks("F6")
-def a_leased_key_does_not_hold_up_another(fixture: BackendFixture) -> None:
+def a_leased_key_does_not_block_another(fixture: BackendFixture) -> None:
     fixture.send(message("1"), message("2"))
     fixture.receives("1", limit=1)
     fixture.send(message("x", key("b")))
     fixture.receives("x")
-    fixture.mark("another key was handed out")
+    fixture.mark("another key was delivered")
 
 
 @checks("F6")
-def a_parked_key_does_not_hold_up_another(fixture: BackendFixture) -> None:
+def a_parked_key_does_not_block_another(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     fixture.backend.queue.release(fixture.receives("1", limit=1), fixture.lease)
     fixture.send(message("x", key("b")))
@@ -184,14 +184,14 @@ def a_long_backlog_does_not_starve_the_others(fixture: BackendFixture) -> None:
 
 
 @checks("F7")
-def a_send_that_is_repeated_keeps_its_first_place(fixture: BackendFixture) -> None:
+def a_repeated_send_keeps_its_original_position(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 1"))
     fixture.receives("1", "2", limit=2)
     fixture.mark("sent again")
 
 
 @checks("F7")
-def a_send_that_is_repeated_during_a_lease_keeps_its_first_place(fixture: BackendFixture) -> None:
+def a_repeated_send_during_a_lease_keeps_its_original_position(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 3"))
     held = fixture.receives("1", limit=1)
     fixture.send(message("2"), message("1"))
@@ -201,31 +201,31 @@ def a_send_that_is_repeated_during_a_lease_keeps_its_first_place(fixture: Backen
 
 
 @checks("F8")
-def a_long_line_is_heard_in_order(fixture: BackendFixture) -> None:
+def a_long_queue_is_delivered_in_order(fixture: BackendFixture) -> None:
     ids = [f"m{number}" for number in range(1, 124)]
     for start in range(0, len(ids), 7):
         fixture.backend.queue.send([message(id) for id in ids[start : start + 7]])
     fixture.require_equal(fixture.drain(), ids, "heard")
-    fixture.mark("a long line")
+    fixture.mark("a long queue")
 
 
 @checks("F8")
-def odd_keys_and_ids_are_kept_apart(fixture: BackendFixture) -> None:
+def unusual_keys_and_ids_stay_separate(fixture: BackendFixture) -> None:
     instances = ["A", "A:1", "a", "A/1", "A%2F1", "é", "e\u0301", "🙂", "x" * 200, "x" * 199 + "y", "a b", "A:1:2"]
     keys = [Key(machine, instance) for machine in ("m", "m/A", "M") for instance in instances]
     for target in keys:
         fixture.send(*(message(id, target) for id in ("1", "1:1", "i" * 150, "🙂")))
     for target in keys:
         fixture.backend.store.commit(target, _named(target), 0)
-    heard = dict[Key, list[str]]()
+    received = dict[Key, list[str]]()
     while found := fixture.receive(limit=10):
         for delivery in found:
-            heard.setdefault(delivery.message.key, []).append(delivery.message.id)
+            received.setdefault(delivery.message.key, []).append(delivery.message.id)
         fixture.backend.queue.ack(found)
-    fixture.require_equal(heard, {target: ["1", "1:1", "i" * 150, "🙂"] for target in keys}, "heard")
+    fixture.require_equal(received, {target: ["1", "1:1", "i" * 150, "🙂"] for target in keys}, "heard")
     for target in keys:
         fixture.require_equal(fixture.backend.store.load(target), _named(target), f"loaded for {target}")
-    fixture.mark("odd keys")
+    fixture.mark("unusual keys")
 
 
 def _named(target: Key) -> Stored:
@@ -233,7 +233,7 @@ def _named(target: Key) -> Stored:
 
 
 @checks("F9", needs=Capability.POSITIONS)
-def a_position_stays_through_every_hand_out(fixture: BackendFixture) -> None:
+def a_position_is_the_same_in_every_delivery(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 3"))
     first = fixture.receives("1", "2", "3", limit=3)
     fixture.backend.queue.release(first)
@@ -242,11 +242,11 @@ def a_position_stays_through_every_hand_out(fixture: BackendFixture) -> None:
     fixture.require_equal(
         [each.position for each in again], [each.position for each in first], "positions of a second hand-out"
     )
-    fixture.mark("numbered")
+    fixture.mark("positions seen")
 
 
 @checks("F9", needs=Capability.POSITIONS)
-def positions_go_on_where_the_queue_was_empty_and_the_instance_deleted(fixture: BackendFixture) -> None:
+def positions_continue_after_the_queue_drained_and_the_instance_was_deleted(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2"))
     fixture.commit(key(), 1)
     fixture.backend.queue.ack(fixture.receives("1", "2", limit=2))

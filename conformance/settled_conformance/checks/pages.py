@@ -32,7 +32,7 @@ def _pages(
 
 
 @checks("C1", needs=Capability.SCAN)
-def filters_and_limits_go_together(fixture: BackendFixture) -> None:
+def filters_and_limits_can_be_combined(fixture: BackendFixture) -> None:
     targets = dict[Key, str]()
     for name in ("m", "m1", "M", "m%", "m_", "n"):
         for number in range(fixture.many(11, 5)):
@@ -63,7 +63,7 @@ def filters_and_limits_go_together(fixture: BackendFixture) -> None:
 
 
 @checks("C1", needs=Capability.SCAN)
-def what_comes_and_goes_between_pages_moves_nothing_else(fixture: BackendFixture) -> None:
+def changes_between_pages_move_no_other_instance(fixture: BackendFixture) -> None:
     store, targets = fixture.backend.store, [key(f"{number:02}") for number in range(0, 40, 2)]
     for target in targets:
         store.commit(target, _with("active"), 0)
@@ -80,7 +80,7 @@ def what_comes_and_goes_between_pages_moves_nothing_else(fixture: BackendFixture
 
 
 @checks("C1", needs=Capability.SCAN)
-def what_comes_and_goes_behind_a_page_is_seen(fixture: BackendFixture) -> None:
+def changes_after_the_current_page_are_seen(fixture: BackendFixture) -> None:
     store = fixture.backend.store
     for number in range(12):
         store.commit(key(f"{number:02}"), _with("active"), 0)
@@ -113,7 +113,7 @@ def long_lists_and_long_gaps_are_listed(fixture: BackendFixture) -> None:
 
 
 @checks("C1", needs=Capability.SCAN)
-def keys_are_listed_in_the_order_of_their_characters(fixture: BackendFixture) -> None:
+def keys_are_listed_in_code_point_order(fixture: BackendFixture) -> None:
     names = ("A", "B", "Z", "a", "a ", "a!", "a/", "a0", "a10", "a2", "aa", "b", "z", "é", "\uff5e", "🙂", "𝄞")
     targets = [Key(machine, name) for machine in ("m", "m!", "m/", "n") for name in names]
     for target in reversed(targets):

@@ -41,7 +41,7 @@ def a_body_of_any_size_comes_back_whole_or_is_refused(fixture: BackendFixture) -
         mine, id = key(f"k{number}"), f"m{number}"
         if fixture.fits(partial(fixture.send, message(id, mine, text))):
             held = fixture.receives(id)
-            _is_whole(fixture, held[0].message.body, text, "the body of a message")
+            _require_whole(fixture, held[0].message.body, text, "the body of a message")
             fixture.backend.queue.ack(held)
 
 
@@ -52,7 +52,7 @@ def a_timer_of_any_size_comes_back_whole_or_is_refused(fixture: BackendFixture) 
         if fixture.fits(partial(fixture.backend.timers.schedule, late)):
             fixture.advance(fixture.harness.tick)
             held = fixture.receives(late.id)
-            _is_whole(fixture, held[0].message.body, text, "the body of a timer")
+            _require_whole(fixture, held[0].message.body, text, "the body of a timer")
             fixture.backend.queue.ack(held)
 
 
@@ -63,7 +63,7 @@ def a_record_of_any_size_comes_back_whole_or_is_refused(fixture: BackendFixture)
         written = Stored(1, text, Index("active"))
         if fixture.fits(partial(fixture.backend.store.commit, mine, written, 0)):
             found = fixture.open_handle().store.load(mine)
-            _is_whole(fixture, found.body if found else "", text, "a record")
+            _require_whole(fixture, found.body if found else "", text, "a record")
         else:
             fixture.require_equal(fixture.open_handle().store.load(mine), None, "loaded after TooLarge")
 
@@ -75,7 +75,7 @@ def a_dead_letter_of_any_size_comes_back_whole_or_is_refused(fixture: BackendFix
         dead = dead_letter("l", mine, text)
         if fixture.fits(partial(fixture.backend.store.commit, mine, stored(1), 0, [dead])):
             (found,) = fixture.open_handle().store.dead_letters(mine)
-            _is_whole(fixture, found.message.body, text, "a dead letter")
+            _require_whole(fixture, found.message.body, text, "a dead letter")
         else:
             fixture.require_equal(
                 list(fixture.open_handle().store.dead_letters(mine)), [], "dead letters after TooLarge"
@@ -83,14 +83,14 @@ def a_dead_letter_of_any_size_comes_back_whole_or_is_refused(fixture: BackendFix
 
 
 @checks("D6")
-def what_a_dead_letter_tells_comes_back_whole_or_is_refused(fixture: BackendFixture) -> None:
+def the_reason_and_detail_of_a_dead_letter_come_back_whole_or_are_refused(fixture: BackendFixture) -> None:
     for size in (300, 1100, 5000, 70_000):
         mine, text = key(f"k{size}"), _various(size)
         dead = DeadLetter(message("l", mine), text[: size // 2], 11.25, text)
         if fixture.fits(partial(fixture.backend.store.commit, mine, stored(1), 0, [dead])):
             (found,) = fixture.open_handle().store.dead_letters(mine)
-            _is_whole(fixture, found.reason, dead.reason, "the reason of a dead letter")
-            _is_whole(fixture, found.detail, text, "the detail of a dead letter")
+            _require_whole(fixture, found.reason, dead.reason, "the reason of a dead letter")
+            _require_whole(fixture, found.detail, text, "the detail of a dead letter")
 
 
 def _texts(fixture: BackendFixture) -> list[str]:
@@ -98,7 +98,7 @@ def _texts(fixture: BackendFixture) -> list[str]:
     return [(_plain, _various)[number % 2](size) for number, size in enumerate(sizes)]
 
 
-def _is_whole(fixture: BackendFixture, found: str, text: str, what: str) -> None:
+def _require_whole(fixture: BackendFixture, found: str, text: str, what: str) -> None:
     if found != text:
         at = next((at for at, each, other in zip(count(), found, text, strict=False) if each != other), len(found))
         fixture.require(

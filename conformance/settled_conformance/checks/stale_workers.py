@@ -32,12 +32,12 @@ def _take_more(service: HostFixture, ids: Sequence[str]) -> None:
 
 
 def _require_taken(fixture: BackendFixture, service: HostFixture, expected: Sequence[str]) -> None:
-    fixture.mark("zombie commit")
+    fixture.mark("stale commit")
     fixture.require_equal(service.entries("a"), list(expected), "taken")
 
 
 @checks("R4")
-def who_was_frozen_before_the_first_look_takes_nothing_again(fixture: BackendFixture) -> None:
+def a_worker_frozen_before_its_first_load_takes_nothing_again(fixture: BackendFixture) -> None:
     service, frozen = (
         HostFixture(fixture, listing(), policy=SMALL_WINDOW),
         HostFixture(fixture, listing(), policy=SMALL_WINDOW),
@@ -59,7 +59,7 @@ def who_was_frozen_before_the_first_look_takes_nothing_again(fixture: BackendFix
 
 
 @checks("R4")
-def who_was_frozen_takes_nothing_into_the_next_life(fixture: BackendFixture) -> None:
+def a_frozen_worker_takes_nothing_into_the_restarted_instance(fixture: BackendFixture) -> None:
     service, frozen = (
         HostFixture(fixture, listing(), policy=SMALL_WINDOW),
         HostFixture(fixture, listing(), policy=SMALL_WINDOW),
@@ -81,7 +81,7 @@ def who_was_frozen_takes_nothing_into_the_next_life(fixture: BackendFixture) -> 
 
 
 @checks("R4")
-def who_was_frozen_leaves_nothing_at_a_deleted_instance(fixture: BackendFixture) -> None:
+def a_frozen_worker_writes_nothing_to_a_deleted_instance(fixture: BackendFixture) -> None:
     service, frozen = (
         HostFixture(fixture, listing(), policy=SMALL_WINDOW),
         HostFixture(fixture, listing(), policy=SMALL_WINDOW),
@@ -106,7 +106,7 @@ def who_was_frozen_leaves_nothing_at_a_deleted_instance(fixture: BackendFixture)
 
 
 @checks("R4")
-def who_was_frozen_with_what_nobody_took_leaves_it_to_the_next_holder(fixture: BackendFixture) -> None:
+def a_frozen_worker_leaves_an_untaken_message_to_the_next_holder(fixture: BackendFixture) -> None:
     service, frozen = (
         HostFixture(fixture, listing(), policy=SMALL_WINDOW),
         HostFixture(fixture, listing(), policy=SMALL_WINDOW),
@@ -124,7 +124,7 @@ def who_was_frozen_with_what_nobody_took_leaves_it_to_the_next_holder(fixture: B
 
 
 @checks("X4", feature=HarnessFeature.DEDUPLICATION_LIMIT)
-def an_event_that_is_sent_again_once_the_queue_has_forgotten_it_is_taken_once(fixture: BackendFixture) -> None:
+def an_event_sent_again_to_a_queue_that_forgot_it_is_taken_once(fixture: BackendFixture) -> None:
     fixture.place.limit_deduplication(0)
     service = HostFixture(fixture, listing())
     service.client.start("a", message_id="start")
@@ -138,7 +138,7 @@ def an_event_that_is_sent_again_once_the_queue_has_forgotten_it_is_taken_once(fi
 
 
 @checks("E2")
-def each_owes_its_own_effects_when_another_worker_goes_on(fixture: BackendFixture) -> None:
+def each_instance_performs_its_own_effects_when_another_worker_continues(fixture: BackendFixture) -> None:
     performed, lost = list[tuple[str, str]](), set[str]()
 
     def tell(args: Any) -> None:
@@ -172,7 +172,7 @@ def each_owes_its_own_effects_when_another_worker_goes_on(fixture: BackendFixtur
 
 
 @checks("X10")
-def a_redrive_longer_than_the_window_forgets_nothing_that_waits_for_its_acknowledgement(
+def a_redrive_longer_than_the_window_keeps_the_ids_of_unacknowledged_messages(
     fixture: BackendFixture,
 ) -> None:
     performed: list[Any] = []

@@ -12,7 +12,7 @@ from settled_conformance.interruption import each_interruption
 
 
 @checks("T1")
-def a_timer_is_not_early(fixture: BackendFixture) -> None:
+def a_timer_does_not_fire_early(fixture: BackendFixture) -> None:
     tick, wait = fixture.harness.tick, fixture.lease / 2
     due = fixture.harness.now() + wait
     fixture.backend.timers.schedule(timer("t", due))
@@ -27,7 +27,7 @@ def a_timer_is_not_early(fixture: BackendFixture) -> None:
 
 
 @checks("T1")
-def a_timer_of_a_write_is_not_early(fixture: BackendFixture) -> None:
+def a_timer_of_a_write_does_not_fire_early(fixture: BackendFixture) -> None:
     wait = fixture.lease / 2
     fixture.backend.finish(Write(key(), stored(1), 0, timers=(timer("t", fixture.harness.now() + wait),)))
     fixture.receives_nothing()
@@ -36,7 +36,7 @@ def a_timer_of_a_write_is_not_early(fixture: BackendFixture) -> None:
 
 
 @checks("T2")
-def a_timer_fires_whoever_scheduled_it(fixture: BackendFixture) -> None:
+def a_timer_fires_whichever_handle_scheduled_it(fixture: BackendFixture) -> None:
     now, wait = fixture.harness.now(), fixture.lease / 3
     fixture.open_handle().timers.schedule(timer("far", now + 2 * wait))
     fixture.open_handle().timers.schedule(timer("near", now + wait))
@@ -58,7 +58,7 @@ def a_timer_of_a_write_fires(fixture: BackendFixture) -> None:
 
 
 @checks("T2")
-def a_timer_that_nobody_took_comes_again(fixture: BackendFixture) -> None:
+def an_unacknowledged_timer_is_redelivered(fixture: BackendFixture) -> None:
     fixture.backend.timers.schedule(timer("t", fixture.harness.now() + 1))
     fixture.advance(1 + fixture.harness.tick)
     fixture.receives("t", through=fixture.open_handle())
@@ -67,7 +67,7 @@ def a_timer_that_nobody_took_comes_again(fixture: BackendFixture) -> None:
 
 
 @checks("T2")
-def a_timer_fires_while_its_key_is_held(fixture: BackendFixture) -> None:
+def a_timer_fires_while_its_key_is_leased(fixture: BackendFixture) -> None:
     fixture.send(message("1"))
     held = fixture.receives("1")
     fixture.backend.timers.schedule(timer("t", fixture.harness.now() + fixture.lease / 4))
@@ -104,7 +104,7 @@ def a_timer_survives_an_interruption(fixture: BackendFixture) -> None:
 
 
 @checks("T3")
-def cancelling_what_is_not_there_is_no_error(fixture: BackendFixture) -> None:
+def cancelling_an_unknown_timer_is_no_error(fixture: BackendFixture) -> None:
     fixture.backend.timers.cancel("never scheduled")
     fixture.backend.timers.schedule(timer("t", fixture.harness.now()))
     fixture.backend.queue.ack(fixture.receives("t"))
@@ -112,7 +112,7 @@ def cancelling_what_is_not_there_is_no_error(fixture: BackendFixture) -> None:
 
 
 @checks("T3", needs=Capability.CANCELLED_STAYS_AWAY)
-def a_timer_that_was_cancelled_does_not_fire(fixture: BackendFixture) -> None:
+def a_cancelled_timer_does_not_fire(fixture: BackendFixture) -> None:
     now, wait = fixture.harness.now(), fixture.lease / 2
     for id in ("a", "b", "c"):
         fixture.backend.timers.schedule(timer(id, now + wait, key(id)))
@@ -123,7 +123,7 @@ def a_timer_that_was_cancelled_does_not_fire(fixture: BackendFixture) -> None:
 
 
 @checks("T3", needs=Capability.CANCELLED_STAYS_AWAY)
-def a_timer_may_be_scheduled_again_after_it_was_cancelled(fixture: BackendFixture) -> None:
+def a_cancelled_timer_can_be_scheduled_again(fixture: BackendFixture) -> None:
     now, wait = fixture.harness.now(), fixture.lease / 3
     fixture.backend.timers.schedule(timer("t", now + wait))
     fixture.backend.timers.cancel("t")
@@ -135,7 +135,7 @@ def a_timer_may_be_scheduled_again_after_it_was_cancelled(fixture: BackendFixtur
 
 
 @checks("T4", needs=Capability.CANCELLED_STAYS_AWAY)
-def a_timer_that_was_put_off_fires_later(fixture: BackendFixture) -> None:
+def a_postponed_timer_fires_later(fixture: BackendFixture) -> None:
     now, wait = fixture.harness.now(), fixture.lease / 3
     fixture.backend.timers.schedule(timer("t", now + wait))
     fixture.open_handle().timers.schedule(timer("t", now + 2 * wait))
@@ -158,7 +158,7 @@ def a_timer_that_was_brought_forward_fires_earlier(fixture: BackendFixture) -> N
 
 
 @checks("T4")
-def a_timer_in_the_place_of_another_has_nothing_of_it(fixture: BackendFixture) -> None:
+def a_replacement_timer_keeps_nothing_of_the_one_it_replaced(fixture: BackendFixture) -> None:
     """Its time, its key, its message's id, and its body are all its own, each by itself and all together."""
     old = ("a", "old", '{"old":1}')
     news = [("b", *old[1:]), ("a", "new", old[2]), (*old[:2], '{"new":2}'), ("b", "new", '{"new":2}')]
@@ -194,7 +194,7 @@ def _replaced(
     ]
     fixture.backend.timers.schedule(timers[0])
     through(fixture, timers[1])
-    heard = list[tuple[str, str, str]]()
+    received = list[tuple[str, str, str]]()
     for _ in range(3):
         for each in fixture.receive():
             fixture.backend.queue.ack([each])
@@ -202,24 +202,26 @@ def _replaced(
             late = not fixture.owns_time or fixture.harness.now() >= timers[1].due - fixture.harness.tick
             if each.message != timers[1].message or not late:
                 fixture.require(
-                    not _stays_away(fixture), f"handed out {each.message}, in whose place {timers[1]} was put"
+                    not _cancels_reliably(fixture), f"handed out {each.message}, in whose place {timers[1]} was put"
                 )
                 continue
-            heard.append((each.message.key.instance, each.message.id, each.message.body))
+            received.append((each.message.key.instance, each.message.id, each.message.body))
         fixture.advance(wait + fixture.harness.tick)
     mine = timers[1].message
     fixture.require_equal(
-        heard[:1], [(mine.key.instance, mine.id, mine.body)], "handed out of a timer in another's place"
+        received[:1], [(mine.key.instance, mine.id, mine.body)], "handed out of a timer in another's place"
     )
-    fixture.require(len(heard) == 1 or not _stays_away(fixture), f"a timer in another's place fired {len(heard)} times")
+    fixture.require(
+        len(received) == 1 or not _cancels_reliably(fixture), f"a timer in another's place fired {len(received)} times"
+    )
 
 
-def _stays_away(fixture: BackendFixture) -> bool:
+def _cancels_reliably(fixture: BackendFixture) -> bool:
     return Capability.CANCELLED_STAYS_AWAY in fixture.harness.capabilities
 
 
 @checks("T4")
-def a_timer_under_the_id_of_one_that_fired_or_was_cancelled_has_nothing_of_it(fixture: BackendFixture) -> None:
+def a_timer_that_reuses_the_id_of_a_fired_or_cancelled_one_keeps_nothing_of_it(fixture: BackendFixture) -> None:
     now, wait = fixture.harness.now(), fixture.lease / 4
     fixture.backend.timers.schedule(Timer("t", message("one", key("a"), '{"one":1}'), now))
     fixture.advance(fixture.harness.tick)

@@ -19,7 +19,7 @@ DAY = 24 * 3600.0
 def _reminder(delay: float, version: str | None = None, **logic: Any) -> Machine[Any, Any]:
     config: Mapping[str, Any] = {
         "id": "reminder",
-        "context": {"heard": 0, "price": 10},
+        "context": {"received": 0, "price": 10},
         "initial": "waiting",
         "states": {
             "waiting": {
@@ -30,8 +30,8 @@ def _reminder(delay: float, version: str | None = None, **logic: Any) -> Machine
             "reminded": {"tags": ["settled"]},
         },
     }
-    heard = assign(heard=lambda args: args.context["heard"] + 1)
-    return setup(actions={"hear": heard}, **logic).machine({**config, "version": version} if version else config)
+    received = assign(received=lambda args: args.context["received"] + 1)
+    return setup(actions={"hear": received}, **logic).machine({**config, "version": version} if version else config)
 
 
 def _value(service: HostFixture) -> Any:
@@ -40,7 +40,7 @@ def _value(service: HostFixture) -> Any:
 
 
 @checks("T6")
-def a_timer_that_comes_early_is_put_off(fixture: BackendFixture) -> None:
+def a_timer_delivered_early_is_rescheduled(fixture: BackendFixture) -> None:
     service = HostFixture(fixture, _reminder(20 * fixture.lease))
     service.client.start("a")
     service.run_until_idle()
@@ -52,10 +52,10 @@ def a_timer_that_comes_early_is_put_off(fixture: BackendFixture) -> None:
     fixture.advance(fixture.harness.tick)
     service.client.send("a", event("1"))
     service.run_until_idle()
-    fixture.mark("early")
+    fixture.mark("delivered early")
     fixture.require_equal(_value(service), "waiting", "the state after a timer that came early")
     found = service.client.get("a")
-    fixture.require_equal(found and found.context["heard"], 1, "events taken behind a timer that came early")
+    fixture.require_equal(found and found.context["received"], 1, "events taken behind a timer that came early")
     fixture.advance(20 * fixture.lease + 2 * fixture.harness.tick)
     service.run_until_idle()
     fixture.require_equal(_value(service), "reminded", "the state after its time")
@@ -67,7 +67,7 @@ def _tokens(body: str) -> list[str]:
 
 
 @checks("V2")
-def an_older_host_leaves_what_a_newer_one_has_migrated(fixture: BackendFixture) -> None:
+def an_older_host_leaves_records_migrated_by_a_newer_one(fixture: BackendFixture) -> None:
     def cents(snapshot: dict[str, Any]) -> Mapping[str, Any]:
         return {**snapshot, "context": {**snapshot["context"], "price": 100 * snapshot["context"]["price"]}}
 
@@ -85,7 +85,7 @@ def an_older_host_leaves_what_a_newer_one_has_migrated(fixture: BackendFixture) 
     fixture.mark("unknown version")
     found = new.client.get("a")
     fixture.require_equal(
-        found and dict(found.context), {"heard": 6, "price": 1000}, "the context after both had their turns"
+        found and dict(found.context), {"received": 6, "price": 1000}, "the context after both had their turns"
     )
     fixture.require_equal(
         list(fixture.open_handle().store.dead_letters(key_of(new))), [], "set aside by the older host"
@@ -95,7 +95,7 @@ def an_older_host_leaves_what_a_newer_one_has_migrated(fixture: BackendFixture) 
 
 
 @checks("V3")
-def a_delay_that_a_deploy_has_changed_is_armed_again(fixture: BackendFixture) -> None:
+def a_delay_changed_by_a_deploy_is_rescheduled(fixture: BackendFixture) -> None:
     old, new = HostFixture(fixture, _reminder(5 * fixture.lease)), HostFixture(fixture, _reminder(9 * fixture.lease))
     old.client.start("a")
     old.run_until_idle()

@@ -13,7 +13,7 @@ from settled_conformance.fixture import BackendFixture, dead_letter, ids_of, key
 from settled_conformance.interruption import each_interruption
 
 
-def _write_with_debts(fixture: BackendFixture) -> Callable[[], object]:
+def _full_write(fixture: BackendFixture) -> Callable[[], object]:
     """A write that commits, sends, sets aside, and acknowledges; still to be made."""
     handle = fixture.open_handle().backend
     handle.queue.send([message("head")])
@@ -23,8 +23,8 @@ def _write_with_debts(fixture: BackendFixture) -> Callable[[], object]:
 
 
 @checks("R9", needs=Capability.ATOMIC_FINISH)
-def a_write_that_is_interrupted_has_happened_or_not(fixture: BackendFixture) -> None:
-    for round_trip in each_interruption(fixture, lambda: _write_with_debts(fixture)):
+def an_interrupted_write_has_happened_or_not(fixture: BackendFixture) -> None:
+    for round_trip in each_interruption(fixture, lambda: _full_write(fixture)):
         fresh = fixture.open_handle().backend
         version, dead_letters = version_of(fresh.store.load(key())), len(fresh.store.dead_letters(key()))
         fixture.advance(fixture.lease + fixture.harness.tick)
@@ -56,7 +56,7 @@ def of_several_writes_the_late_one_is_refused_and_leaves_no_trace(fixture: Backe
 
 
 @checks("R9", needs=Capability.JOINT_FINISH)
-def of_several_writes_each_is_done_or_refused_by_itself(fixture: BackendFixture) -> None:
+def of_several_writes_each_succeeds_or_fails_separately(fixture: BackendFixture) -> None:
     finished = _three_writes(fixture)
     for name in ("a", "c"):
         fixture.require_equal(
@@ -71,7 +71,7 @@ def of_several_writes_each_is_done_or_refused_by_itself(fixture: BackendFixture)
 
 
 @checks("R9", needs=Capability.JOINT_FINISH)
-def of_several_writes_one_that_reuses_an_id_is_refused_by_itself(fixture: BackendFixture) -> None:
+def of_several_writes_one_that_reuses_an_id_fails_separately(fixture: BackendFixture) -> None:
     fixture.send(message("1", body='{"first":1}'))
     fixture.backend.queue.ack(fixture.receives("1"))
     writes = [Write(key(name), stored(1), 0, sends=(message(f"to {name}", key("x")),)) for name in ("a", "b", "c")]
@@ -88,7 +88,7 @@ def of_several_writes_one_that_reuses_an_id_is_refused_by_itself(fixture: Backen
 
 
 @checks("F8", needs=Capability.JOINT_FINISH)
-def with_writes_come_no_more_messages_than_were_asked_for(fixture: BackendFixture) -> None:
+def writes_return_no_more_messages_than_requested(fixture: BackendFixture) -> None:
     fixture.send(*(message("1", key(f"k{number}")) for number in range(5)))
     for version, asked in enumerate((0, 2, 0, 1), 1):
         found = fixture.backend.finish_all([Write(key(), stored(version), version - 1)], receive=asked).deliveries
@@ -116,8 +116,8 @@ def _three_writes(fixture: BackendFixture) -> Finished:
 
 
 @checks("D4")
-def a_write_that_is_interrupted_owes_nothing_that_was_acknowledged(fixture: BackendFixture) -> None:
-    for round_trip in each_interruption(fixture, lambda: _write_with_debts(fixture)):
+def an_interrupted_write_acknowledges_nothing_before_its_outbox_is_sent(fixture: BackendFixture) -> None:
+    for round_trip in each_interruption(fixture, lambda: _full_write(fixture)):
         fixture.advance(fixture.lease + fixture.harness.tick)
         found = [each.message.id for each in fixture.receive_raw(fixture.open_handle().backend)]
         fixture.require(
@@ -126,7 +126,7 @@ def a_write_that_is_interrupted_owes_nothing_that_was_acknowledged(fixture: Back
 
 
 @checks("D4")
-def what_a_write_sends_is_there_when_it_is_answered(fixture: BackendFixture) -> None:
+def messages_of_a_write_are_queued_when_it_returns(fixture: BackendFixture) -> None:
     fixture.send(message("head"))
     held = fixture.receives("head")
     sender = fixture.open_handle()
@@ -144,11 +144,11 @@ def what_a_write_sends_is_there_when_it_is_answered(fixture: BackendFixture) -> 
     other.queue.ack(fixture.receives("x", "y", through=other))
     fixture.advance(fixture.lease / 2 + fixture.harness.tick)
     fixture.receives("t", through=other)
-    fixture.mark("crash", "owed")
+    fixture.mark("crash", "outbox sent")
 
 
 @checks("R10")
-def a_write_without_its_commit_may_be_repeated(fixture: BackendFixture) -> None:
+def a_write_without_a_commit_can_be_repeated(fixture: BackendFixture) -> None:
     fixture.send(message("head"))
     held = fixture.receives("head")
     rest = Write(key(), sends=(message("x", key("b")),), acks=tuple(held))

@@ -1,5 +1,6 @@
-"""The contract as code: what the ports promise, small enough to be read, and checked against every answer.
+"""An executable model of the ports' contract, against which every answer of a backend is checked.
 
-Its law: it knows what was asked and what was answered, and nothing of how. Wherever the contract leaves a backend free
-(a repetition, an order between two clients, an answer that never came), so does this.
+The law of this package: it knows calls and their answers, and nothing of how an adapter works. Where the contract
+leaves a backend free (duplicates, the order between two clients, the outcome of a call whose answer was lost), so does
+the model.
 """

@@ -1,6 +1,6 @@
-"""The witness: a backend that passes everything on, and holds every answer against the contract.
+"""`CheckedBackend`: a wrapper that passes every call to a backend and checks its answer against the contract.
 
-Several witnesses may watch several handles of one place; what the place owes they share in one `Contract`.
+All handles of one environment share a `Contract`, because the guarantees hold across handles.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from settled.durable import (
 from settled_conformance.contract.queue_checker import QueueChecker
 from settled_conformance.contract.store_checker import State, StoreChecker
 
+# After any other error a call may have happened or not: both outcomes stay possible in the model.
 NOTHING_HAPPENED = (UnavailableError, TooLargeError, LeaseLostError, IdReusedError)
 
 
 @frozen
 class Violation:
-    """A guarantee, by its number, and how it was broken."""
+    """The id of a guarantee, and how it was broken."""
 
     guarantee: str
     how: str
@@ -41,7 +42,11 @@ class Violation:
 
 @define(eq=False)
 class Contract:
-    """What one place owes to all who use it. `blame` is who is to answer for a commit that was not due."""
+    """The model of one environment, and the violations found in it.
+
+    `lease` and `tolerance` are in seconds. Each of `listeners` is called with the text of a violation.
+    `stale_commit_guarantee` is the guarantee that is reported as broken when a commit over an old version succeeds.
+    """
 
     capabilities: frozenset[Capability]
     lease: float
@@ -58,19 +63,19 @@ class Contract:
         self.store_checker = StoreChecker(self.report)
 
     def report(self, guarantee: str, how: str) -> None:
-        """A guarantee was broken."""
+        """Record a violation of `guarantee`, and tell the listeners."""
         self.violations.append(Violation(guarantee, how))
         for listener in self.listeners:
             listener(f"{how}  << {guarantee}")
 
     def check_quiescent(self) -> None:
-        """All is done: nothing may be left."""
+        """Report messages and timers that are left although nothing is delivered any more."""
         self.queue_checker.check_quiescent(self.now())
 
 
 @define(eq=False)
 class CheckedStore:
-    """A store that is watched."""
+    """A store whose answers are checked."""
 
     store: Store
     contract: Contract
@@ -118,7 +123,7 @@ class CheckedStore:
 
 @define(eq=False)
 class CheckedQueue:
-    """A queue that is watched."""
+    """A queue whose answers are checked."""
 
     queue: Queue
     contract: Contract
@@ -135,7 +140,7 @@ class CheckedQueue:
         deliveries = self.queue.receive(limit, wait)
         self.contract.queue_checker.received(deliveries, before, self.contract.now())
         if len(deliveries) > limit:
-            self.contract.report("F8", f"{len(deliveries)} were handed out where {limit} were asked for")
+            self.contract.report("F8", f"{len(deliveries)} messages were delivered where {limit} were requested")
         return deliveries
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -160,7 +165,7 @@ class CheckedQueue:
 
 @define(eq=False)
 class Sending:
-    """While messages are sent: how it ends says whether they are there."""
+    """A context manager around a send: records the messages as sent, not sent, or indeterminate, by how it ends."""
 
     contract: Contract
     messages: tuple[Message, ...]
@@ -179,7 +184,7 @@ class Sending:
 
 @define(eq=False)
 class CheckedTimers:
-    """Timers that are watched."""
+    """Timers whose calls are recorded."""
 
     timers: Timers
     contract: Contract
@@ -196,7 +201,7 @@ class CheckedTimers:
 
 @define(eq=False)
 class CheckedBackend:
-    """A backend that is watched."""
+    """A backend whose answers are checked."""
 
     backend: Backend
     contract: Contract
@@ -249,7 +254,9 @@ class CheckedBackend:
                 self._done(write, after[write.key], before)
         self.contract.queue_checker.received(finished.deliveries, before, self.contract.now())
         if len(finished.deliveries) > receive:
-            self.contract.report("F8", f"{len(finished.deliveries)} were handed out where {receive} were asked for")
+            self.contract.report(
+                "F8", f"{len(finished.deliveries)} messages were delivered where {receive} were requested"
+            )
         return finished
 
     def _after(self, write: Write) -> State | None:

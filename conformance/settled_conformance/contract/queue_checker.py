@@ -1,7 +1,7 @@
-"""The queue's promises, held against what it hands out.
+"""`QueueChecker`: checks every delivery of a queue and its timers against the model of the key.
 
-Each rule names the guarantee that is broken when it does not hold. Times are compared with the backend's own clock, as
-it was before and after the call: what cannot have been too early or too late at either is let pass.
+Each rule names the guarantee that is broken when it fails. Times are compared with the backend's clock as read before
+and after the call, plus a tolerance: only what is too early or too late by both readings is a violation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ ReportViolation = Callable[[str, str], None]
 
 @define(eq=False)
 class QueueChecker:
-    """What the queue and the timers owe."""
+    """The models of all keys, and the timers: scheduled, replaced and cancelled ones, by their ids.
+
+    `perhaps_fired` and `perhaps_cancelled` are ids of timers that were replaced or cancelled when they were already
+    due, so that either outcome is allowed. `receipts` are all receipts seen so far.
+    """
 
     report: ReportViolation
     capabilities: frozenset[Capability]
@@ -34,13 +38,13 @@ class QueueChecker:
     receipts: set[tuple[Key, str]] = field(factory=set[tuple[Key, str]])
 
     def queue_of(self, key: Key) -> QueueModel:
-        """The line of `key`."""
+        """Return the model of `key`."""
         return self.queues.setdefault(key, QueueModel(key))
 
-    # What was asked for
+    # Calls
 
     def sent(self, messages: Sequence[Message], source: str, now: float, indeterminate: bool = False) -> None:
-        """`messages` were sent; `doubtful`: or perhaps not, for no answer came."""
+        """Record a send of `messages`; `indeterminate` if its answer was lost."""
         deduplicates = Capability.DEDUPLICATION in self.capabilities
         for message in messages:
             queue = self.queue_of(message.key)
@@ -48,14 +52,14 @@ class QueueChecker:
             queue.add(message, source, indeterminate=indeterminate, deduplicates=deduplicates, now=now)
 
     def refused(self, messages: Sequence[Message]) -> None:
-        """`messages` belonged to a write that was refused: nobody may ever see them."""
+        """Record that the write of `messages` failed, so that they must never be delivered."""
         for message in messages:
             queue = self.queue_of(message.key)
             if message.id not in queue.known:
                 queue.refused.add(message.id)
 
     def acked(self, deliveries: Sequence[Delivery], now: float) -> None:
-        """`deliveries` were acknowledged."""
+        """Record an acknowledgement; a receipt whose lease was lost changes nothing."""
         for delivery in deliveries:
             queue = self.queue_of(delivery.message.key)
             lease = queue.holder(delivery, now)
@@ -74,7 +78,7 @@ class QueueChecker:
                 queue.end_lease()
 
     def released(self, deliveries: Sequence[Delivery], delay: float, now: float) -> None:
-        """`deliveries` were given back."""
+        """Record a release; a receipt whose lease was lost changes nothing."""
         for delivery in deliveries:
             queue = self.queue_of(delivery.message.key)
             if queue.holder(delivery, now) is None:
@@ -84,28 +88,28 @@ class QueueChecker:
             queue.parked_until = now + delay
 
     def extended(self, deliveries: Sequence[Delivery], lease: float, now: float, refused: bool) -> None:
-        """The leases of `deliveries` were extended; `refused`: the answer was that one was lost."""
+        """Record an extension; `refused` if it failed with ConflictError, as it must if a lease was lost."""
         held = [self.queue_of(delivery.message.key).holder(delivery, now) for delivery in deliveries]
         for each in held:
             if each is not None:
                 each.until = now + lease
         if refused != (None in held):
-            self.report("R2", f"extending {_names(deliveries)} {'was refused' if refused else 'was not refused'}")
+            self.report("R2", f"extending {_names(deliveries)} {'failed' if refused else 'did not fail'}")
 
     def committed(self, write: Write, now: float) -> None:
-        """`write` was done; if it was to be done in somebody's name, he must have held the key until now."""
+        """Check a successful `write`: the lease of its holder must have been current until now."""
         if write.stored is None or write.holder is None or Capability.FENCED_FINISH not in self.capabilities:
             return
         if self.queue_of(write.key).holder(write.holder, now - self.tolerance) is None:
-            self.report("R12", f"{write.key}: a commit was taken from a hand-out that had lost the key")
+            self.report("R12", f"{write.key}: a commit under a lost lease succeeded")
 
     def lease_lost(self, write: Write, now: float) -> None:
-        """`write` was refused, because the hand-out in whose name it was to be done had lost the key."""
+        """Check a `write` that failed with LeaseLostError: the lease of its holder must really be lost."""
         if write.holder is not None and self.queue_of(write.key).holder(write.holder, now + self.tolerance) is not None:
-            self.report("R12", f"{write.key}: a commit was refused to the hand-out that holds the key")
+            self.report("R12", f"{write.key}: a commit under the current lease failed")
 
     def scheduled_timer(self, timer: Timer, now: float) -> None:
-        """`timer` was scheduled, in the place of one of the same id, which may have fired if it was due."""
+        """Record a schedule. It replaces the timer of the same id, which may have fired already if it was due."""
         before = self.scheduled.get(timer.id)
         if before is not None:
             self.replaced.setdefault(timer.id, []).append(before)
@@ -116,17 +120,17 @@ class QueueChecker:
         self.perhaps_cancelled.discard(timer.id)
 
     def cancelled_timer(self, timer_id: str, now: float) -> None:
-        """A timer was cancelled; one that is due already may have fired."""
+        """Record a cancel; a timer that was due already may have fired."""
         timer = self.scheduled.get(timer_id)
         self.perhaps_cancelled.add(timer_id)
         if timer is not None and now < timer.due - self.tolerance:
             del self.scheduled[timer_id]
             self.cancelled[timer_id] = timer
 
-    # What was handed out
+    # Deliveries
 
     def received(self, deliveries: Sequence[Delivery], before: float, after: float) -> None:
-        """`deliveries` were handed out, between `before` and `after`."""
+        """Check `deliveries`, which were received between the times `before` and `after`."""
         groups = dict[Key, list[Delivery]]()
         for delivery in deliveries:
             groups.setdefault(delivery.message.key, []).append(delivery)
@@ -151,7 +155,7 @@ class QueueChecker:
     def _is_expected(
         self, queue: QueueModel, delivery: Delivery, fired: dict[str, QueuedMessage], after: float
     ) -> bool:
-        """Whether `delivery` is of a message that waits; a repetition may be let pass, and anything else may not."""
+        """Whether `delivery` is of a waiting message or a timer. Report it if it is neither nor a legal duplicate."""
         id = delivery.message.id
         if any(queued.message.id == id for queued in queue.waiting):
             return True
@@ -163,7 +167,7 @@ class QueueChecker:
         return False
 
     def _is_replaced(self, timer: Timer, delivery: Delivery) -> bool:
-        """Whether `delivery` is of a timer in whose place `timer` was put, and only has the id of its message."""
+        """Whether `delivery` is of a timer that `timer` replaced, although both messages have the same id."""
         former = any(other.message == delivery.message for other in self.replaced.get(timer.id, []))
         return former and timer.message != delivery.message
 
@@ -172,27 +176,27 @@ class QueueChecker:
         former = [each for timers in self.replaced.values() for each in timers if each.message == delivery.message]
         if former and id not in queue.acked:
             if self._cancels_reliably:
-                self.report("T4", f"{id} is of a timer in whose place another was put, and was handed out")
+                self.report("T4", f"the message {id} of a replaced timer was delivered")
             return
         if any(timer.message == delivery.message for timer in self.cancelled.values()):
             if self._cancels_reliably:
-                self.report("T3", f"a timer was cancelled, and its message {id} was handed out")
+                self.report("T3", f"the message {id} of a cancelled timer was delivered")
         elif id in queue.refused:
-            self.report("R6", f"{id} belonged to a commit that was refused, and was handed out")
+            self.report("R6", f"{id} belonged to a commit that failed, and was delivered")
         elif id in queue.acked:
             self._check_repetition(queue, id)
         elif any(id in other.known for other in self.queues.values()):
-            self.report("X9", f"{id} was handed out for {queue.key}, and was sent to another key")
+            self.report("X9", f"{id} was delivered for {queue.key}, and was sent to another key")
         else:
-            self.report("X9", f"{id} was handed out for {queue.key}, and nobody had sent it")
+            self.report("X9", f"{id} was delivered for {queue.key}, and was never sent")
 
     def _check_repetition(self, queue: QueueModel, id: str) -> None:
         if id in queue.sent_after_ack and Capability.DEDUPLICATION in self.capabilities:
-            self.report("X3", f"{id} was sent again after it was acknowledged, and handed out again")
+            self.report("X3", f"{id} was sent again after it was acknowledged, and delivered again")
         elif id in queue.sent_while_waiting and Capability.DEDUPLICATION in self.capabilities:
-            self.report("X1", f"{id} was sent twice, and is handed out after it was acknowledged")
+            self.report("X1", f"{id} was sent twice, and is delivered after it was acknowledged")
         elif Capability.ACKED_STAYS_GONE in self.capabilities:
-            self.report("D5", f"{id} was acknowledged, and handed out again")
+            self.report("D5", f"{id} was acknowledged, and delivered again")
 
     def _fire(self, queue: QueueModel, timer: Timer, after: float) -> QueuedMessage:
         others = self.replaced.get(timer.id, [])
@@ -203,7 +207,7 @@ class QueueChecker:
             self.report(kind, f"the timer {timer.id} is due at {timer.due:g}, and fired at {after:g}")
         del self.scheduled[timer.id]
         queued = queue.known[timer.message.id] = QueuedMessage(timer.message, "timer")
-        if not self._cancels_reliably:  # it may come at each of its times
+        if not self._cancels_reliably:  # the replaced timers may fire as well, each at its own time
             former = [other.message for other in others if other.message.key == queue.key]
             queue.waiting += [QueuedMessage(message, "timer", indeterminate=True) for message in former]
         return queued
@@ -215,26 +219,25 @@ class QueueChecker:
     def _check_is_free(self, queue: QueueModel, after: float) -> None:
         if queue.lease is not None and after < queue.lease.until - self.tolerance:
             if queue.had_stale_release or queue.had_stale_ack:
-                self.report("R5", f"{queue.key} was handed out while it was held: a lost lease had been given back")
+                self.report("R5", f"{queue.key} was delivered while it was leased, after a call with a stale receipt")
             else:
-                self.report("R1", f"{queue.key} was handed out at {after:g}, and is held until {queue.lease.until:g}")
+                self.report("R1", f"{queue.key} was delivered at {after:g}, and is leased until {queue.lease.until:g}")
         if after < queue.parked_until - self.tolerance:
-            self.report(
-                "R2", f"{queue.key} was handed out at {after:g}, and is given back until {queue.parked_until:g}"
-            )
+            self.report("R2", f"{queue.key} was delivered at {after:g}, and is parked until {queue.parked_until:g}")
 
     def _in_order(
         self, queue: QueueModel, group: Sequence[Delivery], fired: dict[str, QueuedMessage]
     ) -> list[QueuedMessage]:
-        """The posts behind `group`: the first ones of the line, in their order.
+        """Return the queued message of each delivery of `group`; report if they are not the first ones, in order.
 
-        A timer may come in at any place behind what was handed out already, and what is doubtful may be passed over.
+        A timer may enter anywhere after the messages delivered before, and indeterminate messages may be skipped.
         """
         ids = [delivery.message.id for delivery in group]
         delivered, rest, disorder = list[QueuedMessage](), list(queue.waiting), False
         for id, delivery in zip(ids, group, strict=True):
             queued = fired.pop(id, None)
-            # What is doubtful is passed over by what stands behind it, and by nothing that has just come in.
+            # A delivery skips the indeterminate messages before it: they were evidently never queued. A timer that has
+            # just fired says nothing about them, so it skips none.
             while queued is None and rest and rest[0].indeterminate and not self._is_first(rest, delivery.message):
                 rest.pop(0)
             if queued is None and rest and rest[0].message.id == id:
@@ -251,14 +254,14 @@ class QueueChecker:
         return delivered
 
     def _is_first(self, rest: Sequence[QueuedMessage], message: Message) -> bool:
-        """Whether `message` is the first of `rest`, and not another one further behind that has the same id."""
+        """Whether `message` is the first of `rest`, rather than a later one with the same id and another body."""
         first = rest[0].message
         return first.id == message.id and (first == message or all(message != each.message for each in rest))
 
     def _report_disorder(self, queue: QueueModel, ids: Sequence[str]) -> None:
         expected = [queued.message.id for queued in queue.waiting[: len(ids)]]
         number = self._kind_of_disorder(queue, ids, expected)
-        self.report(number, f"{queue.key} was handed out {list(ids)}, not {expected}")
+        self.report(number, f"{list(ids)} were delivered for {queue.key}, not {expected}")
 
     def _kind_of_disorder(self, queue: QueueModel, ids: Sequence[str], expected: Sequence[str]) -> str:
         twice = {id for id in ids if ids.count(id) > 1}
@@ -271,19 +274,19 @@ class QueueChecker:
         return "F2"
 
     def _check_position(self, queued: QueuedMessage, delivery: Delivery) -> None:
-        """Positions stay what they are, and rise along the line for ever; who declares none may have none."""
+        """Check that the position is the message's earlier one, if it had one, and higher than all before it if not."""
         position, queue = delivery.position, self.queue_of(delivery.message.key)
         if position is None:
             if Capability.POSITIONS in self.capabilities:
-                self.report("F9", f"{delivery.message.id} was handed out without a position")
+                self.report("F9", f"{delivery.message.id} was delivered without a position")
             return
         if queued.position is not None and queued.position != position:
-            self.report("F9", f"{delivery.message.id} had the position {queued.position}, and has {position} now")
+            self.report("F9", f"{delivery.message.id} had position {queued.position}, and has {position} now")
         is_behind = (
             queue.last is not None and queue.last.epoch == position.epoch and queue.last.number >= position.number
         )
         if queued.position is None and is_behind:
-            self.report("F9", f"{delivery.message.id} has the position {position}, behind {queue.last}")
+            self.report("F9", f"{delivery.message.id} has position {position}, which does not exceed {queue.last}")
         if not is_behind:
             queue.last = position
         queued.position = position
@@ -297,23 +300,21 @@ class QueueChecker:
             self.report(kind, f"{message.id} came back as {_short(message.body)}, not {_short(queued.message.body)}")
         receipt = (message.key, delivery.receipt)
         if receipt in self.receipts:
-            self.report("R5", f"the receipt of {message.id} was used before: an old holder can speak for the new one")
+            self.report("R5", f"the receipt of {message.id} was used before: a stale holder could acknowledge it")
         self.receipts.add(receipt)
         if delivery.attempt != queued.receive_count:
             number = "X7" if delivery.attempt > queued.receive_count else "X6"
-            self.report(
-                number, f"{message.id} was handed out {queued.receive_count} times, and says {delivery.attempt}"
-            )
+            self.report(number, f"{message.id}: delivery {queued.receive_count} says attempt {delivery.attempt}")
         if not before + self.lease - self.tolerance <= delivery.until <= after + self.lease + self.tolerance:
             self.report("R2", f"the lease of {message.id} ends at {delivery.until:g}, not {after + self.lease:g}")
 
     def _was_replaced(self, message: Message) -> bool:
         return any(timer.message == message for timers in self.replaced.values() for timer in timers)
 
-    # The end
+    # The end of a run
 
     def check_quiescent(self, now: float) -> None:
-        """Nothing is handed out any more, and nobody holds anything: so nothing may be left."""
+        """Report every message and due timer that is left although nothing is leased or delivered any more."""
         for queue in self.queues.values():
             for queued in queue.waiting:
                 if not queued.indeterminate:

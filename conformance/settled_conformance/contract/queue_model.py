@@ -1,7 +1,7 @@
-"""A line: what the queue owes to one key, and in which order.
+"""`QueueModel`: the messages that the queue must deliver for one key, in their order, and who holds them.
 
-A post is a message that was put into the queue. What is not certain to be there (its answer was lost, or it repeats
-one that the queue may know) is `doubtful`, and may be handed out or not.
+A message is `indeterminate` if it may or may not be in the queue: the answer of its send was lost, or it repeats a
+message whose id the queue may still know. It may be delivered, and need not be.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from settled.durable import Delivery, Message, Position
 
 @define(eq=False)
 class QueuedMessage:
-    """A message in its line. `source` is what put it there: ``send``, ``finish``, or ``timer``."""
+    """A message of the queue. `source` is ``send``, ``finish`` or ``timer``; `receive_count` counts its deliveries."""
 
     message: Message
     source: str
@@ -26,7 +26,7 @@ class QueuedMessage:
 
 @define(eq=False)
 class Lease:
-    """A hand-out that holds the line until `until`."""
+    """The lease of a key: its unacknowledged messages by receipt, and when it ends (seconds since the epoch)."""
 
     deliveries: dict[str, QueuedMessage]
     until: float
@@ -34,7 +34,11 @@ class Lease:
 
 @define(eq=False)
 class QueueModel:
-    """The posts of one key in their order, and who holds them. `last` is the highest position that was handed out."""
+    """The messages of `key` that wait, in order, and their lease. `last` is the highest position that was delivered.
+
+    `known` are all messages ever sent, by id. `refused` are the ids of messages whose write failed. The flags record
+    what has happened, so that a violation can be reported under the guarantee that it breaks.
+    """
 
     key: Key
     waiting: list[QueuedMessage] = field(factory=list[QueuedMessage])
@@ -52,9 +56,9 @@ class QueueModel:
     had_dead_letter: bool = False
 
     def add(self, message: Message, source: str, *, indeterminate: bool, deduplicates: bool, now: float) -> None:
-        """`message` was sent. A known one keeps its first place; where the queue may forget, it may come once more.
+        """Add `message`, unless it repeats a known one; a queue that does not deduplicate may deliver a repetition too.
 
-        One that only has the id of another is not known.
+        A message with a known id and another body is a new message.
         """
         known = self.known.get(message.id)
         if known is None or known.message.body != message.body:
@@ -71,14 +75,14 @@ class QueueModel:
             self.waiting.append(QueuedMessage(message, source, indeterminate=True))
 
     def is_held(self, now: float) -> bool:
-        """Whether somebody's lease runs."""
+        """Whether a lease is current."""
         return self.lease is not None and now < self.lease.until
 
     def holder(self, delivery: Delivery, now: float) -> Lease | None:
-        """The lease that `delivery` still has."""
+        """Return the current lease if `delivery` is part of it, else None."""
         lease = self.lease
         return lease if lease and delivery.receipt in lease.deliveries and now < lease.until else None
 
     def end_lease(self) -> None:
-        """The lease has ended; what it held stands where it stood."""
+        """End the lease. Its messages were never removed from `waiting`, so they keep their order."""
         self.lease = None

@@ -1,4 +1,7 @@
-"""The store's promises, held against what it answers."""
+"""`StoreChecker`: checks the answers of a store against the states that it may be in.
+
+A commit whose answer was lost leaves several possible states; the next answer that distinguishes them selects one.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ ReportViolation = Callable[[str, str], None]
 
 @frozen
 class State:
-    """What is stored for a key."""
+    """The record and the dead letters of a key."""
 
     stored: Stored | None = None
     dead_letters: tuple[DeadLetter, ...] = ()
@@ -28,14 +31,14 @@ class State:
 
 @define(eq=False)
 class StoreChecker:
-    """What the store owes. After an answer that never came there are several states it may be in."""
+    """The possible states of each key, newest last, and every `Stored` that was ever committed, by key and version."""
 
     report: ReportViolation
     states: dict[Key, list[State]] = field(factory=dict[Key, "list[State]"])
     history: dict[Key, dict[int, list[Stored]]] = field(factory=dict[Key, "dict[int, list[Stored]]"])
 
     def checkpoint(self) -> Callable[[], None]:
-        """What makes the store owe again what it owes now: for when it is restored to that."""
+        """Return a function that resets the model to the present, for when the store is restored from a backup."""
         states = {key: list(each) for key, each in self.states.items()}
         history = {key: _copy(each) for key, each in self.history.items()}
 
@@ -46,23 +49,23 @@ class StoreChecker:
         return restore
 
     def fast_forward(self, key: Key, version: int) -> None:
-        """The harness has let `key` come to `version`."""
+        """Set the version of `key` after the harness has fast-forwarded it."""
         self.states[key] = [
             State(evolve(each.stored, version=version) if each.stored else None, each.dead_letters)
             for each in self.possible(key)
         ]
 
     def possible(self, key: Key) -> list[State]:
-        """The states that `key` may be in, the one that is certain or else the newest one last."""
+        """Return the states that `key` may be in; the most recently committed is last."""
         return self.states.setdefault(key, [State()])
 
     def after(self, key: Key, stored: Stored, bury: Sequence[DeadLetter], unbury: int) -> State:
-        """The state of `key` once a commit has happened."""
+        """Return the state of `key` after a commit."""
         dead_letters = self.possible(key)[-1].dead_letters
         return State(stored, (*dead_letters[unbury:], *bury))
 
     def committed(self, key: Key, state: State, expected: int, stale_commit_guarantee: str) -> None:
-        """A commit was answered with success; `blame` is the guarantee that forbids it where it is not due."""
+        """Record a successful commit. Report `stale_commit_guarantee` if `expected` was no possible version."""
         versions = {each.version for each in self.possible(key)}
         if expected not in versions:
             self.report(
@@ -74,29 +77,29 @@ class StoreChecker:
         self._settle(key, state)
 
     def indeterminate(self, key: Key, state: State, expected: int) -> None:
-        """No answer came to a commit: it may have happened if it was due."""
+        """Record a commit without an answer: it may have happened if `expected` was a possible version."""
         now = self.possible(key)
         if expected in {each.version for each in now}:
             self.states[key] = [*now, state]
 
     def refused(self, key: Key, expected: int) -> None:
-        """A commit was answered with a conflict."""
+        """Record a ConflictError: the states with version `expected` are no longer possible."""
         states = [each for each in self.possible(key) if each.version != expected]
         if not states:
-            self.report("R6", f"{key}: a commit that expected version {expected}, which it has, was refused")
+            self.report("R6", f"{key}: a commit that expected version {expected}, the current one, failed")
             return
         self.states[key] = states
 
     def deleted(self, key: Key, tombstone: Stored, expected: int, found: Stored | None) -> None:
-        """`tombstone` was put in the place of `key`, and `found` loaded after that."""
+        """Record a successful deletion, after which `found` was loaded."""
         if expected not in {each.version for each in self.possible(key)}:
-            self.report("R6", f"{key}: a deletion that expected version {expected} was done")
+            self.report("R6", f"{key}: a deletion that expected version {expected} succeeded")
         if found is None or found != tombstone:
-            self.report("R3", f"{key}: was deleted at version {expected}, and loads {_short(found)} now")
+            self.report("R3", f"{key}: was deleted at version {expected}, but load returns {_short(found)}")
         self._settle(key, State(found))
 
     def loaded(self, key: Key, found: Stored | None) -> None:
-        """`key` was loaded."""
+        """Check the result of a load, and keep only the state that matches it."""
         states = self.possible(key)
         matching = [each for each in states if each.stored == found]
         if matching:
@@ -114,7 +117,7 @@ class StoreChecker:
         self.report(kind, f"{key}: loaded {_short(found)}, and {_short(expected)} was committed")
 
     def _is_mixed(self, found: Stored, expected: Stored) -> bool:
-        """Whether `found` is `expected` with something of another commit: its text, its index, or a part of it."""
+        """Whether `found` is `expected` with the body, the index, or a part of the body of another commit."""
         others = list(self._others(expected))
         if found.body == expected.body:
             return any(found.index == other.index for other in others)
@@ -123,20 +126,20 @@ class StoreChecker:
         parts, own = _parts(found.body), _parts(expected.body)
         if parts is None or own is None:
             return False
-        strange = {name: part for name, part in parts.items() if name not in own or own[name] != part}
-        if not strange:  # something is missing, and no commit had a text without it
+        foreign = {name: part for name, part in parts.items() if name not in own or own[name] != part}
+        if not foreign:  # a part is missing rather than mixed in: that is damage (D6), not a torn commit (R9)
             return False
-        elsewhere = [each for other in others if (each := _parts(other.body)) is not None]
-        return all(any(name in each and each[name] == part for each in elsewhere) for name, part in strange.items())
+        other_parts = [each for other in others if (each := _parts(other.body)) is not None]
+        return all(any(name in each and each[name] == part for each in other_parts) for name, part in foreign.items())
 
     def _others(self, expected: Stored) -> Iterator[Stored]:
-        """All that was ever committed, but for `expected`."""
+        """Yield everything that was ever committed, except `expected`."""
         for versions in self.history.values():
             for each in versions.values():
                 yield from (stored for stored in each if stored != expected)
 
     def dead_letters_read(self, key: Key, found: Sequence[DeadLetter]) -> None:
-        """The dead letters of `key` were read."""
+        """Check the dead letters that were read for `key`."""
         states = self.possible(key)
         matching = [each for each in states if each.dead_letters == tuple(found)]
         if matching:
@@ -161,7 +164,7 @@ def _copy(history: Mapping[int, Sequence[Stored]]) -> dict[int, list[Stored]]:
 
 
 def _parts(body: str) -> Mapping[str, Any] | None:
-    """The parts of a text that is a JSON object."""
+    """Return `body` as a JSON object, or None if it is none."""
     try:
         parsed = json.loads(body)
     except ValueError:

@@ -1,6 +1,7 @@
-"""The simulator: workers, clients and operators over one backend, in a time of their own, and all that goes wrong.
+"""A deterministic simulator: clients, workers and operators over one backend, in virtual time, with injected faults.
 
-Its law: it decides nothing about a machine. The workers drive settled's own ``turn``, the operators its own
-``redrive``; what is simulated is only who goes next, what time it is, and what fails. All three are read from one tape,
-so a run can be told again from a few numbers.
+The law of this package: it decides nothing about a machine. Workers run settled's own ``turn``, operators its own
+``redrive``; only the interleaving, the time and the faults are simulated. All three are read from one choice sequence,
+so a run can be replayed from a few numbers. Nothing in a run may depend on real time, on `hash` order or on another
+source of randomness.
 """

@@ -1,4 +1,8 @@
-"""Hands: the commands of a turn, each performed as one or more round trips, so that anything may come in between."""
+"""`CommandRunner`: the simulator's driver of turns; it performs each command as round trips of a task.
+
+It takes the place of the host's driver. Because every command yields before it acts, other tasks and faults can come
+before, between and after the commands of a turn.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +45,7 @@ TaskSteps: TypeAlias = Generator[TaskStep, Any, T]
 
 
 def drive(commands: Commands[T], runner: CommandRunner) -> TaskSteps[T]:
-    """Run `course` to its end, one command after the other."""
+    """Run `commands` to the end; raise the error of a command where the generator waits for its answer."""
     try:
         command = next(commands)
         while True:
@@ -57,9 +61,9 @@ def drive(commands: Commands[T], runner: CommandRunner) -> TaskSteps[T]:
 
 @define(eq=False)
 class CommandRunner:
-    """What `task` does for one turn, with the `machine` of its host, and what that remembers, if it does.
+    """Performs the commands of one turn for `task`, with the `machine` of its host and its record `cache`, if any.
 
-    `ended` are the attempts that it has made, and how each came out.
+    `ended` maps attempts of actors, by idempotency key and number, to their results.
     """
 
     simulation: Simulation
@@ -70,17 +74,17 @@ class CommandRunner:
 
     @property
     def clock(self) -> float:
-        """What time it is for the task, which is told now.
+        """The time that the turn is given, which is noted as read now.
 
-        A host asks its backend for the time, and does so where timers are to be punctual; that a turn breaks nothing
-        even if it is told a wrong one is tried elsewhere.
+        A real host uses the backend's clock, as punctual scenarios do. The others use the task's own, wrong clock: a
+        turn must break nothing even then.
         """
         scheduler = self.simulation.scheduler
         self.task.clock_read_at = scheduler.now
         return scheduler.now if self.simulation.punctual else scheduler.clock(self.task)
 
     def perform(self, command: Command) -> TaskSteps[Answer]:
-        """Perform `command`."""
+        """Perform `command`, and return its answer."""
         fault_rates = self.simulation.fault_rates
         match command:
             case Load(key, fresh=False) if self.cache and (known := self.cache.pop(key)):
@@ -120,12 +124,13 @@ class CommandRunner:
         return done
 
     def _finishing(self, write: Write) -> RoundTrip:
-        """Where a write is several round trips, something may also happen between its commit and the rest of it."""
+        """Return the round trip of a write. If the backend's writes are not atomic, faults may strike within it."""
         fault_rates, simulation = self.simulation.fault_rates, self.simulation
         is_torn = write.stored is not None and Capability.ATOMIC_FINISH not in simulation.backend.capabilities
         faults = (*fault_rates.write, *fault_rates.within) if is_torn else fault_rates.write
         if not (write.stored or write.sends or write.timers):
             faults = fault_rates.release
+        # The parts of a write are done in order and the commit is the first, so a write that is cut off has done this.
         half = evolve(write, sends=(), timers=(), cancels=(), acks=())
         return RoundTrip(_label(write), partial(self._write, write), faults, partial(self._write, half))
 
@@ -163,14 +168,14 @@ class CommandRunner:
         return (yield from self._wait(command))
 
     def _wait(self, command: RunActors) -> TaskSteps[ActorEnded]:
-        """One of those that run ends; or it is time, or the worker has to stop, before that."""
+        """Choose what ends the wait: one of the running actors, the time limit, or a shutdown of the worker."""
         count, scheduler = len(command.calls), self.simulation.scheduler
-        way: int = (yield Choice("which ends", count + 2)) if count else count + 1
-        if way < count:
-            return ActorEnded(self.ended[_attempt(command.calls[way])], self.clock)
-        if command.until is not None and way == count + 1:
+        option: int = (yield Choice("which ends", count + 2)) if count else count + 1
+        if option < count:
+            return ActorEnded(self.ended[_attempt(command.calls[option])], self.clock)
+        if command.until is not None and option == count + 1:
             scheduler.log(f"{self.task.name} waits for a timer")
-            yield Sleep(command.until - self.task.skew)
+            yield Sleep(command.until - self.task.skew)  # `until` is by the task's clock, sleeping by the true one
             return ActorEnded(None, max(command.until, self.clock))
         scheduler.log(f"{self.task.name} is interrupted")
         return ActorEnded(None, self.clock, interrupted=True)
@@ -182,7 +187,7 @@ class CommandRunner:
         if fails:
             return ActorResult(invocation.id, False, {"name": "Failed", "message": "on purpose"})
         actor = self.machine.actor(invocation.src)
-        assert not isinstance(actor, Machine), "a machine is no function"
+        assert not isinstance(actor, Machine), "turns run functions only; a machine is an instance of its own"
         call = Call(command.key, name, invocation.attempt, None, command.fence, lambda: False)
         return ActorResult(invocation.id, True, actor.function(invocation.input, call))
 

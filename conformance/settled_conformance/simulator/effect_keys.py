@@ -1,8 +1,7 @@
-"""Keys: how an effect is named, and that no key ever names two.
+"""Idempotency keys: how the oracle predicts them, and `EffectKeys`, which checks that none is ever used twice.
 
-The form of a key is known here and nowhere else in the simulator. That one key never stands for two effects is asked
-without knowing its form: whatever is performed or sent is compared with what was done before under that key, over all
-lives of an instance and past any restore.
+Only this module knows the form of a key. The check does not: it compares whatever is performed or sent with what was
+done under the same key before, across deletions, imports and restores.
 """
 
 from __future__ import annotations
@@ -24,27 +23,27 @@ Origin: TypeAlias = str
 
 
 def origin_of(record: Record) -> Origin:
-    """What distinguishes the keys of the events that came into `record` with its newest commit."""
+    """Return the nonce in the keys of the events that the newest commit of `record` accepted."""
     return record.turn.nonce if record.turn else record.nonce
 
 
 def effect_key(key: Key, origin: Origin, ordinal: int, index: int) -> str:
-    """The key of effect number `index` of the event number `ordinal` of the life, which was accepted under `origin`."""
+    """Return the key of the effect `index` of the event number `ordinal`, which was accepted under `origin`."""
     return idempotency_key(key, origin, ordinal, index)
 
 
 def predicted_child_instance(key: Key, id: str) -> str:
-    """Under which name somebody who knows the code would expect the actor `id`, which `key` starts at its own start."""
+    """Return the instance id that an attacker who knows the code would guess for the child `id` of a fresh `key`."""
     return f"{key.instance}{CHILD_MARKER}{id}.1.0.0"
 
 
 def kind_of(effect: KeyedAction) -> str:
-    """What an action is called in the world."""
+    """Return the name under which an action is logged."""
     return effect.type if isinstance(effect, Execute) else type(effect).__name__.lower()
 
 
 def payload_of(effect: KeyedAction) -> str:
-    """What an action does in the world, whenever it is performed."""
+    """Return what an action does, as text; it is the same at each attempt."""
     match effect:
         case Execute(_, type, params, _, event):
             return write([type, params, event])
@@ -56,13 +55,13 @@ def payload_of(effect: KeyedAction) -> str:
 
 @define(eq=False)
 class EffectKeys:
-    """What each key has stood for so far."""
+    """The payload that each key was first used for."""
 
     report: Callable[[str, str], None]
     payloads: dict[str, Json] = field(factory=dict[str, Json])
 
     def use(self, name: str, payload: str) -> None:
-        """Something is done in the world under the key `name`."""
+        """Record that `payload` is performed or sent under the key `name`; report E2 if the key had another payload."""
         known = self.payloads.setdefault(name, payload)
         if known != payload:
             self.report("E2", f"{name} is the key of {known}, and now of {payload}: whoever knows it drops the second")

@@ -1,7 +1,7 @@
-"""The drivers over the tape: the plain run, every single deviation, sampled pairs, random runs; and shrinking.
+"""Generates the deviations to explore (singles and pairs), and shrinks those that break a guarantee.
 
-None of them is enough alone: what needs one thing to go wrong at just the right place is found by trying all places,
-and what needs three, only at random.
+Single deviations find bugs that need one fault at exactly the right moment; bugs that need several are found by pairs,
+and by `RandomChoices`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ Runner = Callable[[Choices], ScenarioRun]
 Deviations = Mapping[int, int]
 
 
-def singles(ways: list[int]) -> Iterator[Deviations]:
-    """Every run that leaves the plain way once; `ways` are the plain run's forks."""
-    for fork, count in enumerate(ways):
-        for way in range(1, count):
-            yield {fork: way}
+def singles(options: list[int]) -> Iterator[Deviations]:
+    """Yield every single deviation from the default run, whose numbers of options are `options`."""
+    for position, count in enumerate(options):
+        for option in range(1, count):
+            yield {position: option}
 
 
-def pairs(ways: list[int], source: random.Random) -> Iterator[Deviations]:
-    """Runs that leave the plain way twice, sampled for ever."""
-    forks = [fork for fork, count in enumerate(ways) if count > 1]
-    while len(forks) > 1:
-        yield {fork: source.randrange(1, ways[fork]) for fork in source.sample(forks, 2)}
+def pairs(options: list[int], source: random.Random) -> Iterator[Deviations]:
+    """Yield random pairs of deviations for ever; nothing if fewer than two positions have several options."""
+    positions = [position for position, count in enumerate(options) if count > 1]
+    while len(positions) > 1:
+        yield {position: source.randrange(1, options[position]) for position in source.sample(positions, 2)}
 
 
 def shrink(runner: Runner, deviations: Deviations, guarantee: str) -> Deviations:
-    """A smaller run that breaks `guarantee` too, by leaving deviations out while it does."""
+    """Return a subset of `deviations` that still breaks `guarantee`, by leaving out ever smaller chunks."""
 
     def breaks(candidate: Deviations) -> bool:
         return any(each.guarantee == guarantee for each in runner(ReplayedChoices(candidate)).violations)
@@ -40,14 +40,14 @@ def shrink(runner: Runner, deviations: Deviations, guarantee: str) -> Deviations
     smallest = dict(deviations)
     size = max(1, len(smallest) // 2)
     while size:
-        for forks in list(_chunks(list(smallest), size)):
-            candidate = {fork: way for fork, way in smallest.items() if fork not in forks}
+        for positions in list(_chunks(list(smallest), size)):
+            candidate = {position: option for position, option in smallest.items() if position not in positions}
             if len(candidate) < len(smallest) and breaks(candidate):
                 smallest = candidate
         size //= 2
     return smallest
 
 
-def _chunks(forks: list[int], size: int) -> Iterator[set[int]]:
-    for start in range(0, len(forks), size):
-        yield set(islice(forks, start, start + size))
+def _chunks(positions: list[int], size: int) -> Iterator[set[int]]:
+    for start in range(0, len(positions), size):
+        yield set(islice(positions, start, start + size))

@@ -1,4 +1,4 @@
-"""The conditions under which the stories of rare faults are told."""
+"""Fault rates and helpers that the scenarios of rare faults share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from settled.durable import Capability
 from settled_conformance.simulator.operations import ClientOperation, send
 from settled_conformance.simulator.scheduler import EFFECT, READ, RECEIVE, WRITE, FaultRates, InjectedFault
 
-HARSH = FaultRates(
+ALL_FAULTS = FaultRates(
     read=(*READ, InjectedFault.DENIED, InjectedFault.UNANSWERED, InjectedFault.BACK),
     write=(*WRITE, InjectedFault.DENIED, InjectedFault.UNANSWERED, InjectedFault.BACK, InjectedFault.TOO_LARGE),
     release=(
@@ -19,23 +19,25 @@ HARSH = FaultRates(
         InjectedFault.DENIED,
         InjectedFault.UNANSWERED,
         InjectedFault.BACK,
-    ),  # there is nothing that could be too large
+    ),  # without TOO_LARGE: a release stores nothing
     receive=(*RECEIVE, InjectedFault.LOST_ANSWER, InjectedFault.DENIED, InjectedFault.UNANSWERED),
     effect=(*EFFECT, InjectedFault.BACK),
     within=(InjectedFault.CRASH_WITHIN, InjectedFault.ERROR_WITHIN, InjectedFault.TOO_LARGE_WITHIN),
 )
 """Every error of every port at every command, and clocks that jump back."""
 
-ONCE = evolve(HARSH, receive=tuple(fault for fault in HARSH.receive if fault is not InjectedFault.REPEAT))
-"""The same over a queue that does not repeat by itself what was acknowledged.
+NO_REDELIVERY = evolve(
+    ALL_FAULTS, receive=tuple(fault for fault in ALL_FAULTS.receive if fault is not InjectedFault.REPEAT)
+)
+"""`ALL_FAULTS` over a queue that never redelivers an acknowledged message.
 
-Past the window, and past a deletion, nobody promises to know a repetition again: who uses such a queue is told so.
+Beyond the deduplication window, and after a deletion, settled does not promise to recognise such a redelivery.
 """
 
-NO_REPEATS = frozenset({Capability.DEDUPLICATION, Capability.ACKED_STAYS_GONE})
+RECOGNISES_DUPLICATES = frozenset({Capability.DEDUPLICATION, Capability.ACKED_STAYS_GONE})
 GO: Mapping[str, Json] = {"type": "GO"}
 
 
 def sends_of(key: Key, sender: str, events: Sequence[Mapping[str, Json]]) -> list[ClientOperation]:
-    """Send `events` to `key` one after the other, under ids that begin with `sender`."""
+    """Return operations that send `events` to `key` one after the other, under ids that begin with `sender`."""
     return [send(key, f"{sender}{number}", event) for number, event in enumerate(events, 1)]

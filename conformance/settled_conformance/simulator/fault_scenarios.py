@@ -1,8 +1,7 @@
-"""The stories of what goes wrong seldom, and then for good.
+"""The scenarios of rare faults: small windows, forgetful queues, guessed ids, two versions, and every error of a port.
 
-Windows that are smaller than the backlog; outsiders who know the ids of others; hosts of two versions; every error at
-every command; and, from `life_stories`, instances that are deleted, started again, adopted and restored. Each story is
-short, and its plain way leads as near to the place where it hurts as can be; the tape does the rest.
+Each is short, and its default run leads as close as possible to the critical moment, so that one or two deviations
+reach it. Deletions, imports and restores are in `life_scenarios`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from settled.durable import Capability, Record
 from settled_conformance.harness import HarnessFeature
 from settled_conformance.simulator.command_runner import TaskSteps
 from settled_conformance.simulator.effect_keys import predicted_child_instance
-from settled_conformance.simulator.fault_profiles import GO, HARSH, ONCE, sends_of
+from settled_conformance.simulator.fault_profiles import ALL_FAULTS, GO, NO_REDELIVERY, sends_of
 from settled_conformance.simulator.life_scenarios import LIFE_SCENARIOS
 from settled_conformance.simulator.machine_scenario import APPEND, BOB, POISON, TELL, MachineScenario, messages_to, of
 from settled_conformance.simulator.machines import (
@@ -49,37 +48,37 @@ from settled_conformance.simulator.simulation import BATCH, Simulation
 # Windows
 
 
-def _left_behind(name: str, caches_records: bool = False) -> MachineScenario:
-    """More messages than the window: whoever is frozen with the first of them wakes up in a world that forgot them."""
+def _stale_worker(name: str, caches_records: bool = False) -> MachineScenario:
+    """More messages than the window: a worker frozen with the first ones resumes when no record knows their ids."""
     key = of("appender")
     return MachineScenario(
         name,
         lambda fault_switch, lease: [appender(fault_switch)],
         participants={"c": [start(key, "one"), *sends_of(key, "a", [APPEND] * (2 * BATCH))]},
         window=BATCH,
-        fault_rates=ONCE,
+        fault_rates=NO_REDELIVERY,
         caches_records=caches_records,
     )
 
 
-def _narrow() -> MachineScenario:
-    """A window smaller than a batch: what one commit takes must still be known when its acknowledgement is lost."""
+def _small_window() -> MachineScenario:
+    """A window smaller than a batch: ids taken by one commit must be kept in case their acknowledgement is lost."""
     key = of("appender")
     return MachineScenario(
-        "narrow",
+        "small-window",
         lambda fault_switch, lease: [appender(fault_switch)],
         participants={"c": [start(key, "one"), *sends_of(key, "a", [TELL, APPEND, APPEND, TELL, APPEND])]},
         window=2,
-        fault_rates=ONCE,
+        fault_rates=NO_REDELIVERY,
     )
 
 
-def _redriven() -> MachineScenario:
-    """As many dead letters as the window is long are redriven while a message waits for its acknowledgement."""
+def _redrive_past_window() -> MachineScenario:
+    """More dead letters than the window holds are redriven while a message is not yet acknowledged."""
     key = of("appender")
     count = BATCH + 1
     return MachineScenario(
-        "redriven",
+        "redrive-past-window",
         lambda fault_switch, lease: [appender(fault_switch)],
         participants={
             "c": [
@@ -92,12 +91,12 @@ def _redriven() -> MachineScenario:
             "o": [wait(taken(key, 1)), redrive_dead_letters(key)],
         },
         window=BATCH,
-        fault_rates=ONCE,
+        fault_rates=NO_REDELIVERY,
     )
 
 
 def _fan_in() -> MachineScenario:
-    """More senders than the window is long, and a queue that soon forgets what it was sent."""
+    """More senders than the window holds, and a queue that forgets ids at once."""
     spokes = [of("spoke", name) for name in "abcd"]
     return MachineScenario(
         "fan-in",
@@ -116,23 +115,23 @@ def _fan_in() -> MachineScenario:
         },
         window=2,
         dedup_limit=0,
-        fault_rates=ONCE,
-        # Elsewhere a message may be sent again, and more strangers than the window are more than anybody remembers.
+        fault_rates=NO_REDELIVERY,
+        # Where writes are not atomic a message may be sent again, and beyond the window its sender is not known.
         needs=frozenset({Capability.ATOMIC_FINISH}),
         features=frozenset({HarnessFeature.DEDUPLICATION_LIMIT}),
     )
 
 
-def _late() -> MachineScenario:
-    """A queue that soon forgets, and a client that repeats everything once more when all is over."""
+def _late_duplicates() -> MachineScenario:
+    """A queue that forgets ids at once, and a client that repeats all its sends at the end."""
     key = of("appender")
-    posts = [start(key, "one"), *sends_of(key, "a", [TELL, APPEND, TELL])]
+    sends = [start(key, "one"), *sends_of(key, "a", [TELL, APPEND, TELL])]
     return MachineScenario(
-        "late",
+        "late-duplicates",
         lambda fault_switch, lease: [appender(fault_switch)],
-        participants={"c": [*posts, wait(taken(key, 3)), *posts]},
+        participants={"c": [*sends, wait(taken(key, 3)), *sends]},
         dedup_limit=0,
-        fault_rates=HARSH,
+        fault_rates=ALL_FAULTS,
         features=frozenset({HarnessFeature.DEDUPLICATION_LIMIT}),
     )
 
@@ -140,11 +139,11 @@ def _late() -> MachineScenario:
 # Errors
 
 
-def _outgrown() -> MachineScenario:
-    """There is no room for what an action said when it failed; for all else there is."""
+def _record_too_large() -> MachineScenario:
+    """The record has room for everything but the error message of a failing action."""
     key = of("appender")
     return MachineScenario(
-        "outgrown",
+        "record-too-large",
         lambda fault_switch, lease: [appender(fault_switch)],
         participants={"c": [start(key, "one"), *sends_of(key, "a", [TELL, TELL, APPEND, TELL])]},
         max_record_size=1_800,
@@ -155,63 +154,63 @@ def _outgrown() -> MachineScenario:
     )
 
 
-def _harsh(
+def _all_faults(
     name: str,
     machines: Callable[[FaultSwitch, float], Sequence[Machine[Any, Any]]],
     key: Key,
     *events: Mapping[str, Json],
 ) -> MachineScenario:
-    """What is told without all that elsewhere, told with it."""
-    return MachineScenario(f"harsh-{name}", machines, [messages_to(key, "a", events)], fault_rates=HARSH)
+    """A shorter version of an ordinary scenario, with every fault of every port."""
+    return MachineScenario(f"all-faults-{name}", machines, [messages_to(key, "a", events)], fault_rates=ALL_FAULTS)
 
 
-# Outsiders
+# Ids chosen by clients
 
 
-def _intruding(key: Key, id: Callable[[Record], str]) -> ClientOperation:
-    """An ordinary event, under an id that the machine itself would use; it is known from a log, say."""
+def _send_under_internal_id(key: Key, id: Callable[[Record], str]) -> ClientOperation:
+    """Send an ordinary event under an id that the machine uses internally, known from a log, say."""
 
     def operation(simulation: Simulation, task: Task) -> TaskSteps[None]:
         record = simulation.record(key)
-        assert record is not None, "this is waited for"
+        assert record is not None, "the scenario has waited for the record"
         yield from send(key, id(record), {"type": "NOTE"})(simulation, task)
 
     return operation
 
 
-def _outsider(
+def _internal_id_scenario(
     name: str, operations: Sequence[ClientOperation], machines: Callable[[float], Sequence[Machine[Any, Any]]]
 ) -> MachineScenario:
     return MachineScenario(
-        name, lambda fault_switch, lease: machines(lease), participants={"x": operations}, fault_rates=ONCE
+        name, lambda fault_switch, lease: machines(lease), participants={"x": operations}, fault_rates=NO_REDELIVERY
     )
 
 
-def _outsiders() -> list[MachineScenario]:
+def _internal_id_scenarios() -> list[MachineScenario]:
     waiting, mother = of("patient"), of("mother")
     child = of("kid", predicted_child_instance(mother, "kid"))
     return [
-        _outsider(
-            "outsider-timer",
+        _internal_id_scenario(
+            "internal-id-timer",
             [
                 start(waiting, "one"),
                 wait(has_record(waiting, lambda record: bool(record.timers))),
-                _intruding(waiting, lambda record: next(iter(record.timers))),
+                _send_under_internal_id(waiting, lambda record: next(iter(record.timers))),
             ],
             lambda lease: [patient(lease)],
         ),
-        _outsider(
-            "outsider-report",
+        _internal_id_scenario(
+            "internal-id-report",
             [
                 start(mother, "one"),
                 wait(has_record(mother, lambda record: bool(record.children))),
-                _intruding(mother, lambda record: f"{record.children['kid'].generation}/ended"),
+                _send_under_internal_id(mother, lambda record: f"{record.children['kid'].generation}/ended"),
                 send(mother, "a1", {"type": "BYE"}),
             ],
             lambda _: nursery(),
         ),
-        _outsider(
-            "outsider-child",
+        _internal_id_scenario(
+            "internal-id-child",
             [start(child, "stranger"), start(mother, "one"), send(mother, "a1", {"type": "BYE"})],
             lambda _: nursery(),
         ),
@@ -221,14 +220,14 @@ def _outsiders() -> list[MachineScenario]:
 # Clocks
 
 
-def _punctual() -> MachineScenario:
-    """Clocks that are off, and jump back: a delay is as long as it is all the same."""
+def _wrong_clocks() -> MachineScenario:
+    """Wrong clocks that jump back: delays must have their full length all the same."""
     key = of("patient")
     return MachineScenario(
-        "punctual",
+        "wrong-clocks",
         lambda fault_switch, lease: [patient(lease)],
         participants={"c": [start(key, "one"), *sends_of(key, "a", [GO, GO])]},
-        fault_rates=ONCE,
+        fault_rates=NO_REDELIVERY,
         punctual=True,
     )
 
@@ -237,7 +236,7 @@ def _punctual() -> MachineScenario:
 
 
 def _versions() -> MachineScenario:
-    """A deploy is under way: hosts of the old and of the new version take turns at one instance."""
+    """During a deploy, hosts of the old and of the new version work on one instance."""
     key = of("priced")
     events = [
         operation for number in (1, 2, 3) for operation in (send(key, f"a{number}", GO), wait(taken(key, number)))
@@ -248,29 +247,29 @@ def _versions() -> MachineScenario:
         participants={"c": [start(key, "one"), wait(is_alive(key, 1)), *events]},
         workers=1,
         older=lambda: [priced("1")],
-        fault_rates=ONCE,
+        fault_rates=NO_REDELIVERY,
     )
 
 
 FAULT_SCENARIOS: Sequence[Scenario] = [
     evolve(scenario, weight=0.2)
     for scenario in (
-        _left_behind("left-behind"),
-        _left_behind("left-behind-with-a-memory", caches_records=True),
-        _narrow(),
-        _redriven(),
+        _stale_worker("stale-worker"),
+        _stale_worker("stale-worker-with-cache", caches_records=True),
+        _small_window(),
+        _redrive_past_window(),
         _fan_in(),
-        _outgrown(),
+        _record_too_large(),
         *LIFE_SCENARIOS,
-        *_outsiders(),
-        _punctual(),
+        *_internal_id_scenarios(),
+        _wrong_clocks(),
         _versions(),
-        _late(),
-        _harsh(
+        _late_duplicates(),
+        _all_faults(
             "append", lambda fault_switch, _: [appender(fault_switch)], of("appender", BOB), TELL, POISON, APPEND, TELL
         ),
-        _harsh("signup", lambda _, lease: [signup(lease)], of("signup"), {"type": "SUBMIT", "email": "a@b"}),
-        _harsh("fan", lambda _, lease: [fan(lease)], of("fan"), GO),
-        _harsh("family", lambda _, lease: family(lease), of("parent"), GO, {"type": "HELLO"}, {"type": "LEAVE"}),
+        _all_faults("signup", lambda _, lease: [signup(lease)], of("signup"), {"type": "SUBMIT", "email": "a@b"}),
+        _all_faults("fan", lambda _, lease: [fan(lease)], of("fan"), GO),
+        _all_faults("family", lambda _, lease: family(lease), of("parent"), GO, {"type": "HELLO"}, {"type": "LEAVE"}),
     )
 ]

@@ -1,7 +1,7 @@
-"""The diary: a machine that writes down, in its own context, every event it has taken.
+"""`HistoryMachine`: a machine that records every event it takes in its own context.
 
-What an instance accepted, and in which order, can then be read from its record by anybody; nothing about the machine
-changes but its context. A record that was torn, doubled or lost shows as a diary that could not have been written.
+The history can be read from the stored record, and nothing else about the machine changes. A torn, lost or twice
+applied commit shows as a history that no sequence of turns could have written.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from attrs import evolve, fields, frozen
 from settled import Json, Machine, Snapshot, setup
 from settled.step.effects import Effect
 
-HISTORY, INPUT = "diary", "born"
+HISTORY, INPUT = "history", "input"
+"""The keys of the context that hold the taken events, and the input of the start."""
 
 
 @frozen(eq=False)
 class HistoryMachine(Machine[Any, Any]):
-    """A machine with a diary. Its context must be an object."""
+    """A machine that records its history. Its context must be a mapping."""
 
     def initial_transition(
         self, input: Json = None, *, first_index: int = 0, allow_unknown_targets: bool = False
@@ -39,12 +40,12 @@ class HistoryMachine(Machine[Any, Any]):
 
 
 def history_of(snapshot: Snapshot[Any]) -> list[Any]:
-    """The events that `snapshot` has taken, in order."""
+    """Return the events that `snapshot` has taken, in order."""
     return list(snapshot.context.get(HISTORY, ()))
 
 
 def input_of(snapshot: Snapshot[Any]) -> Any:
-    """The input that `snapshot` was started with."""
+    """Return the input that `snapshot` was started with."""
     return snapshot.context.get(INPUT)
 
 
@@ -53,6 +54,6 @@ def _written(snapshot: Snapshot[Any], entries: list[Any], more: Mapping[str, Any
 
 
 def with_history(config: Mapping[str, Any], **logic: Any) -> HistoryMachine:
-    """The machine of `config`, with a diary."""
+    """Return the machine of `config` as a `HistoryMachine`."""
     machine = setup(**logic).machine(config)
     return HistoryMachine(**{part.name: getattr(machine, part.name) for part in fields(Machine)})

@@ -1,4 +1,4 @@
-"""The stories of one name and several lives: deletions, new starts, adoptions, and restores from a backup."""
+"""The scenarios of keys with several lifetimes: deletions, new starts, imports, and restores from a backup."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from settled import Json, PersistedTree, fold, to_xstate_json
 from settled_conformance.harness import HarnessFeature
-from settled_conformance.simulator.fault_profiles import NO_REPEATS, ONCE, sends_of
+from settled_conformance.simulator.fault_profiles import NO_REDELIVERY, RECOGNISES_DUPLICATES, sends_of
 from settled_conformance.simulator.machine_scenario import APPEND, TELL, MachineScenario, of
 from settled_conformance.simulator.machines import (
     appender,
@@ -30,11 +30,11 @@ from settled_conformance.simulator.operations import (
 )
 from settled_conformance.simulator.simulation import Simulation
 
-# Lives
+# Deletions and imports
 
 
-def _new_life(name: str, caches_records: bool = False) -> MachineScenario:
-    """An instance is deleted in the middle of anything, and started again; its client repeats what it sent."""
+def _restarted(name: str, caches_records: bool = False) -> MachineScenario:
+    """An instance is deleted at any moment, and started again; its client repeats its earlier sends."""
     key = of("appender")
     first = [start(key, "one"), *sends_of(key, "a", [APPEND, TELL])]
     return MachineScenario(
@@ -44,18 +44,18 @@ def _new_life(name: str, caches_records: bool = False) -> MachineScenario:
             "c": [*first, wait(is_deleted(key)), start(key, "two"), *sends_of(key, "b", [TELL, APPEND]), *first],
             "o": [wait(taken(key, 2)), delete(key)],
         },
-        fault_rates=ONCE,
+        fault_rates=NO_REDELIVERY,
         caches_records=caches_records,
-        needs=NO_REPEATS,
+        needs=RECOGNISES_DUPLICATES,
     )
 
 
-def _new_work() -> MachineScenario:
-    """The same with actors and timers, at any time: what the former life still had under way is not the new one's."""
+def _restarted_with_actors() -> MachineScenario:
+    """The same with actors and timers: what the deleted instance still had running must not reach the new one."""
     key = of("signup")
     events: list[Mapping[str, Json]] = [{"type": "SUBMIT", "email": "a@b"}, {"type": "VERIFY", "code": 1}]
     return MachineScenario(
-        "new-work",
+        "restarted-with-actors",
         lambda fault_switch, lease: [signup(lease)],
         participants={
             "c": [
@@ -67,29 +67,29 @@ def _new_work() -> MachineScenario:
             ],
             "o": [wait(is_alive(key, 1)), delete(key)],
         },
-        fault_rates=ONCE,
-        needs=NO_REPEATS,
+        fault_rates=NO_REDELIVERY,
+        needs=RECOGNISES_DUPLICATES,
     )
 
 
-def _new_family() -> MachineScenario:
-    """A parent is deleted while its child lives: what that child says later is not for the parent's next life."""
+def _restarted_parent() -> MachineScenario:
+    """A parent is deleted while its child runs: what the child sends later must not reach the parent's successor."""
     mother = of("mother")
     bye: Mapping[str, Json] = {"type": "BYE"}
     return MachineScenario(
-        "new-family",
+        "restarted-parent",
         lambda fault_switch, lease: nursery(),
         participants={
             "c": [start(mother, "one"), send(mother, "a1", bye), wait(is_deleted(mother)), start(mother, "two")],
             "o": [wait(taken(mother, 1)), delete(mother)],
         },
-        fault_rates=ONCE,
-        needs=NO_REPEATS,
+        fault_rates=NO_REDELIVERY,
+        needs=RECOGNISES_DUPLICATES,
     )
 
 
 def _persisted(machine: str, *events: Mapping[str, Json]) -> Callable[[Simulation], str]:
-    """What XState would have persisted of `machine` after `events`, wherever it has taken them."""
+    """Return a function that makes the snapshot XState would have persisted of `machine` after `events`."""
 
     def text(simulation: Simulation) -> str:
         logic = simulation.machines[machine]
@@ -104,11 +104,11 @@ def _with_child(simulation: Simulation) -> str:
     return to_xstate_json(mother, PersistedTree(fold(mother, [], "elsewhere"), {"kid": PersistedTree(child, {})}))
 
 
-def _adopted_keys() -> MachineScenario:
-    """Adopted, deleted, started, deleted, adopted again: each life has effects of its own."""
+def _imported_keys() -> MachineScenario:
+    """Imported, deleted, started, deleted, imported again: each lifetime must have its own effect keys."""
     key, text = of("appender"), _persisted("appender")
     return MachineScenario(
-        "adopted-keys",
+        "imported-keys",
         lambda fault_switch, lease: [appender(fault_switch)],
         participants={
             "o": [
@@ -124,28 +124,28 @@ def _adopted_keys() -> MachineScenario:
                 send(key, "c1", TELL),
             ]
         },
-        fault_rates=ONCE,
-        needs=NO_REPEATS,
+        fault_rates=NO_REDELIVERY,
+        needs=RECOGNISES_DUPLICATES,
     )
 
 
-def _adopted_actor() -> MachineScenario:
-    """An instance is adopted while its actor runs; deleted; and adopted again."""
+def _imported_actor() -> MachineScenario:
+    """An instance is imported while its actor runs, deleted, and imported again."""
     key, text = of("bee"), _persisted("bee")
     rests = has_record(key, lambda record: record.turn is None)
     return MachineScenario(
-        "adopted-actor",
+        "imported-actor",
         lambda fault_switch, lease: [bee()],
         participants={"o": [import_snapshot(key, text), wait(rests), delete(key), import_snapshot(key, text)]},
-        fault_rates=ONCE,
+        fault_rates=NO_REDELIVERY,
     )
 
 
-def _adopted_timer() -> MachineScenario:
-    """A timer has fired for a former life; the adopted one has the same timer before it."""
+def _imported_timer() -> MachineScenario:
+    """A timer has fired for the deleted instance; the imported one still has the same timer to come."""
     key = of("patient")
     return MachineScenario(
-        "adopted-timer",
+        "imported-timer",
         lambda fault_switch, lease: [patient(lease)],
         participants={
             "o": [
@@ -159,22 +159,22 @@ def _adopted_timer() -> MachineScenario:
                 start(key, "two"),
             ]
         },
-        fault_rates=ONCE,
-        needs=NO_REPEATS,
+        fault_rates=NO_REDELIVERY,
+        needs=RECOGNISES_DUPLICATES,
     )
 
 
-def _adopted_child() -> MachineScenario:
-    """An operator who adopts is lost halfway and does not come back; then somebody starts the instance afresh."""
+def _imported_child() -> MachineScenario:
+    """An operator crashes halfway through an import and never repeats it; then a client starts the instance."""
     mother = of("mother")
     return MachineScenario(
-        "adopted-child",
+        "imported-child",
         lambda fault_switch, lease: nursery(),
         participants={
             "o": [without_retry(import_snapshot(mother, _with_child))],
             "c": [start(mother, "one"), send(mother, "a1", {"type": "TICK"}), send(mother, "a2", {"type": "TICK"})],
         },
-        fault_rates=ONCE,
+        fault_rates=NO_REDELIVERY,
     )
 
 
@@ -182,7 +182,7 @@ def _adopted_child() -> MachineScenario:
 
 
 def _restored(name: str, back_to: int) -> MachineScenario:
-    """The store comes back from a backup: events get the numbers that others had, and must not get their keys."""
+    """The store is restored from a backup: events get ordinals that others had, but must not get their keys."""
     key = of("appender")
     return MachineScenario(
         name,
@@ -197,20 +197,20 @@ def _restored(name: str, back_to: int) -> MachineScenario:
             ],
             "o": [restore_backup(taken(key, back_to), taken(key, 2))],
         },
-        fault_rates=ONCE,
+        fault_rates=NO_REDELIVERY,
         features=frozenset({HarnessFeature.BACKUP}),
     )
 
 
 LIFE_SCENARIOS: Sequence[MachineScenario] = [
-    _new_life("new-life"),
-    _new_life("new-life-with-a-memory", caches_records=True),
-    _new_work(),
-    _new_family(),
-    _adopted_keys(),
-    _adopted_actor(),
-    _adopted_timer(),
-    _adopted_child(),
+    _restarted("restarted"),
+    _restarted("restarted-with-cache", caches_records=True),
+    _restarted_with_actors(),
+    _restarted_parent(),
+    _imported_keys(),
+    _imported_actor(),
+    _imported_timer(),
+    _imported_child(),
     _restored("restored", 1),
-    _restored("wiped", 0),
+    _restored("restored-to-empty", 0),
 ]

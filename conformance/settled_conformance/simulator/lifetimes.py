@@ -1,7 +1,7 @@
-"""The lives of one key: each deletion ends one, each start or adoption begins one.
+"""`Lifetimes`: the successive instances under one key, each with its oracle; a deletion ends one, a start begins one.
 
-A judge looks at one life. Here is what holds over all of them: an event is taken once, and by one of them; a start
-begins one life; what an instance was promised by whoever started it, no stranger under its key may take away.
+An `Oracle` checks one lifetime. This module checks what holds across them: an event is taken by one lifetime, once; a
+start begins one lifetime; and a client that starts an instance under a child's key does not prevent the child's start.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from settled_conformance.simulator.oracle import CommitTime, Oracle, ReportViola
 
 @define(eq=False)
 class Lifetimes:
-    """All lives of `key`, the newest last. `now` judges the present one; None while there is none.
+    """The oracles of all lifetimes of `key`, newest last. `current` is that of the present one, None if there is none.
 
-    `moment` is when the commit is made that is being read.
+    `commit_time` is the time of the commit that is being read.
     """
 
     machine: Machine[Any, Any]
@@ -35,18 +35,18 @@ class Lifetimes:
 
     @property
     def taken(self) -> int:
-        """How many events all lives have taken."""
+        """The number of events that all lifetimes have taken."""
         return self.mailbox.taken.total()
 
     @property
     def broken(self) -> bool:
-        """Whether anything was found that makes the rest hard to judge."""
+        """Whether a violation was found, after which the oracles cannot tell what to expect."""
         return any(oracle.broken for oracle in self.oracles)
 
-    # What happens
+    # Commits
 
     def read(self, record: Record) -> None:
-        """`record` was committed."""
+        """Check `record`, which was committed."""
         if self.broken:
             return
         if record.snapshot is not None:
@@ -55,16 +55,19 @@ class Lifetimes:
             self.current.check_was_started()
 
     def start_imported(self, record: Record) -> None:
-        """`record` was written by an operator who adopts."""
+        """Begin a lifetime from `record`, which an operator imported."""
         self._begin().start_imported(record)
 
     def end(self, lost: set[str]) -> None:
-        """The instance was deleted, and with it the messages `lost` that lay among its dead letters."""
+        """End the lifetime: the instance was deleted, and its dead letters, the ids in `lost`, with it."""
         self.current = None
         self.mailbox.may_be_missing |= lost
 
     def checkpoint(self) -> Callable[[], None]:
-        """What brings back the life as it is now, for a restore: another one, that goes on from here."""
+        """Return a function that restores the present state. The lifetime continues from it under a copied oracle.
+
+        The original stays in `oracles`, because effects that it expects may still be performed.
+        """
         kept, mailbox = self.current and self.current.copy(), self.mailbox.checkpoint()
 
         def restore() -> None:
@@ -75,7 +78,7 @@ class Lifetimes:
         return restore
 
     def reset(self) -> None:
-        """The store was restored to what it was before anything was here."""
+        """Record that the store was restored to a time before this key existed."""
         self.current = None
         self.mailbox.reset()
 
@@ -84,23 +87,23 @@ class Lifetimes:
         self.oracles.append(self.current)
         return self.current
 
-    # What may be performed, and what must have been
+    # Effects
 
     def effect(self, name: str) -> str | None:
-        """What a committed step of any life has asked for under the key `name`; None if none has."""
+        """Return what a committed step of any lifetime requested under the key `name`, else None."""
         return next((effect for oracle in self._newest_first() if (effect := oracle.effect(name))), None)
 
     def max_starts(self, name: str) -> float:
-        """How often what bears the key `name` may be started at most."""
+        """Return how often the actor with the key `name` may be started at most."""
         return min((oracle.max_starts(name) for oracle in self.oracles), default=float("inf"))
 
     def _newest_first(self) -> Iterator[Oracle]:
         return reversed(self.oracles)
 
-    # The end
+    # The end of a run
 
     def close(self, record: Record | None, dead_lettered: set[str]) -> None:
-        """The run is over; `record` is the last one, and the ids in `set_aside` are among the dead letters."""
+        """Check the final `record`; the ids in `dead_lettered` are among the dead letters."""
         if self.broken:
             return
         (self.current or self._new_oracle()).close(record, dead_lettered)
@@ -108,8 +111,8 @@ class Lifetimes:
             if start.parent is None or id in self.mailbox.may_be_missing or id in dead_lettered:
                 continue
             if id not in self.mailbox.started:
-                self.report("D1", f"{self.key} is somebody else: it was never started by {id}, as its parent had asked")
+                self.report("D1", f"{self.key} was never started by {id}, as its parent had requested")
 
     def _new_oracle(self) -> Oracle:
-        """The judge of what has no life now: nothing of it may have been lost all the same."""
+        """Return an oracle without a history; an absent key has one too, since its messages must not be lost."""
         return Oracle(self.machine, self.key, self.report, self.mailbox, self.versions, self.commit_time)

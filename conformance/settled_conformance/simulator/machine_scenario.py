@@ -1,4 +1,4 @@
-"""A story: some machines, who is there and what they want, and what may go wrong; run once for each tape."""
+"""`MachineScenario`: machines with their clients, workers and other participants, as one scenario."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from settled_conformance.simulator.simulation import Simulation
 
 @frozen(eq=False)
 class MachineScenario:
-    """`clients` are what each client sends, in order; `workers` how many there are; `weight` is its share of time.
+    """A scenario of machines.
 
-    `people` are others, by their names, and what each does, in order. `older` are machines of older versions: each has
-    a host of its own. `window` is how many ids a record remembers, and `remember` how many the queue does. `room` is
-    how long a record may be, and `complaint` what an action says when it fails. `remembers`: a worker begins with what
-    it stored last. `punctual`: timers are never early, whatever the workers' clocks say. `needs` and `asks` are what
-    this kind of backend must have declared, and the harness must offer, for the story to be told.
+    `clients` are the messages of each client. `participants` are further tasks, by name, with their operations.
+    `older` makes machines of older versions, each with a worker of its own. `window` is the deduplication window of
+    records, `dedup_limit` that of the queue, `max_record_size` in characters. `error_message` is the message of failing
+    actions. `caches_records`: workers cache the record that they stored last. `punctual`: turns are given the true
+    time, and timers are checked not to be early. The scenario runs only if the backend declares `needs` and the harness
+    has `features`.
     """
 
     name: str
@@ -50,15 +51,15 @@ class MachineScenario:
     features: frozenset[HarnessFeature] = frozenset()
 
     def fits(self, harness: Harness) -> bool:
-        """Whether `harness` has what it takes."""
+        """Whether this scenario can run on `harness`."""
         return self.needs <= harness.capabilities and self.features <= harness.features
 
     def run(self, environment: Environment, choices: Choices) -> ScenarioRun:
-        """One run at `place`, which must be empty."""
+        """Run once in `environment`, which must be empty."""
         if self.dedup_limit is not None:
             environment.limit_deduplication(self.dedup_limit)
         fault_switch, machines, older = _compiled(self, environment.lease)
-        fault_switch.repaired = False
+        fault_switch.repaired = False  # the machines are cached between runs, and so is what the last run left in it
         harness = environment.harness
         scheduler = Scheduler(
             choices, harness.now, harness.tick, environment.lease, harness.advance, environment.record_crash
@@ -97,13 +98,13 @@ CompiledMachines = tuple[FaultSwitch, Mapping[str, Machine[Any, Any]], Sequence[
 
 @cache
 def _compiled(scenario: MachineScenario, lease: float) -> CompiledMachines:
-    """The machines, compiled once; nothing of a run stays in them but the weather."""
+    """Return the compiled machines of `scenario`. They keep no state between runs except the fault switch."""
     fault_switch = FaultSwitch()
     return fault_switch, {machine.id: machine for machine in scenario.machines(fault_switch, lease)}, scenario.older()
 
 
 def _repair_and_redrive(simulation: Simulation, fault_switch: FaultSwitch) -> bool:
-    """An operator mends the machine and redrives what was halted."""
+    """Repair the machines, and start an operator for each halted instance; return whether there was any."""
     fault_switch.repaired = True
     halted = [key for key in simulation.lifetimes if (record := simulation.record(key)) and record.halted]
     for key in halted:
@@ -115,7 +116,7 @@ def _repair_and_redrive(simulation: Simulation, fault_switch: FaultSwitch) -> bo
 
 
 def messages_to(key: Key, sender: str, events: Sequence[Mapping[str, Json]], start: bool = True) -> list[Message]:
-    """A start of `key`, and `events`, all sent by `sender`."""
+    """Return a start of `key`, unless `start` is false, and `events`, with ids that begin with `sender`."""
     first = [Message(key, f"{sender}.start", encode(Start(None)))] if start else []
     rest = [
         Message(key, f"{sender}.{number}", encode(Event({"id": f"{sender}{number}", **event})))
@@ -131,5 +132,5 @@ ADA, BOB = "ada", "A:1"
 
 
 def of(machine: str, instance: str = ADA) -> Key:
-    """An instance of `machine`."""
+    """Return the key of an instance of `machine`."""
     return Key(machine, instance)

@@ -1,7 +1,6 @@
-"""The machines under test: each is small, and together they use everything that a turn can owe.
+"""The hand-written machines of the scenarios: each is small, and together they use every kind of effect.
 
-Their events carry an id of their own, so that two are never equal; a client must not be able to hide a lost event
-behind a doubled one.
+Every event carries an id, so that no two are equal: a lost event must not be masked by one that was applied twice.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from settled_conformance.simulator.history import HistoryMachine, with_history
 
 
 class Poisoned(Exception):
-    """What a poisoned event does to the machine's code, until it is mended."""
+    """Raised by the machine's code for a poison event, until the machine is repaired."""
 
 
 class FaultSwitch:
-    """What the machines' own code depends on outside them. `mended`: poison does no harm any more."""
+    """Shared with the code of a machine. Once `repaired` is set, poison events no longer fail."""
 
     repaired = False
 
 
 def appender(fault_switch: FaultSwitch) -> HistoryMachine:
-    """The list-append machine: its context is the list of the ids that it took; each is also told to the world."""
+    """A list-append machine: its context is the list of the ids of its events; some also perform actions."""
 
     def append(args: Any) -> Mapping[str, Any]:
         if args.event.get("poison") and not fault_switch.repaired:
@@ -59,7 +58,7 @@ def appender(fault_switch: FaultSwitch) -> HistoryMachine:
 
 
 def signup(lease: float) -> HistoryMachine:
-    """A sign-up: a form, an e-mail sent by an actor that may fail, a code, and the patience of a day."""
+    """A sign-up: a form, an e-mail sent by an actor that may fail, a code to verify, and a timeout."""
     config: Mapping[str, Any] = {
         "id": "signup",
         "context": {"email": None, "tries": 0},
@@ -119,7 +118,7 @@ def signup(lease: float) -> HistoryMachine:
 
 
 def fan(lease: float) -> HistoryMachine:
-    """Three regions that each invoke an actor at once; it goes on when all are done, or when time is up."""
+    """Three parallel regions with an actor each; it continues when all are done, or after a timeout."""
 
     def region(name: str, interruption: str) -> Mapping[str, Any]:
         return {
@@ -167,7 +166,7 @@ def fan(lease: float) -> HistoryMachine:
 
 
 def family(lease: float) -> tuple[HistoryMachine, Machine[Any, Any]]:
-    """A parent with a child machine and timers, which talk to each other; and that child."""
+    """A parent and its child machine, which send each other events, immediately and delayed."""
     child = with_history(
         {
             "id": "child",
@@ -184,7 +183,7 @@ def family(lease: float) -> tuple[HistoryMachine, Machine[Any, Any]]:
             "output": {"ended": True},
         },
         actions={
-            "hear": assign(listeners=lambda args: args.context["heard"] + 1),
+            "hear": assign(heard=lambda args: args.context["heard"] + 1),
             "answer": send_parent(lambda args: {"type": "HEARD", "id": args.event["id"]}),
         },
         delays={"childhood": timedelta(seconds=0.7 * lease)},
@@ -216,7 +215,7 @@ def family(lease: float) -> tuple[HistoryMachine, Machine[Any, Any]]:
         },
         actions={
             "count": assign(children=lambda args: args.context["children"] + 1),
-            "hear": assign(listeners=lambda args: [*args.context["heard"], args.event["id"]]),
+            "hear": assign(heard=lambda args: [*args.context["heard"], args.event["id"]]),
             "tell": _done,
             "nag": send_to("kid", lambda args: {"type": "HELLO", "id": f"nag{args.context['children']}"}),
             "pass": send_to("kid", lambda args: {"type": "HELLO", "id": args.event["id"]}),
@@ -235,7 +234,7 @@ def family(lease: float) -> tuple[HistoryMachine, Machine[Any, Any]]:
 
 
 def patient(lease: float) -> HistoryMachine:
-    """From the first moment on it has a timer, and its patience can be spent only once."""
+    """A machine that has a timer from its start; the timer leads to a state that has none."""
     return with_history(
         {
             "id": "patient",
@@ -256,7 +255,7 @@ def patient(lease: float) -> HistoryMachine:
 
 
 def bee() -> HistoryMachine:
-    """It begins with an actor, and rests when that has ended."""
+    """A machine that invokes an actor at its start, and settles when the actor has ended."""
     return with_history(
         {
             "id": "bee",
@@ -272,7 +271,7 @@ def bee() -> HistoryMachine:
 
 
 def nursery() -> tuple[HistoryMachine, HistoryMachine]:
-    """A mother whose child is there from the first moment on, and that child; it says that it has ended."""
+    """A parent that invokes its child machine at its start, and that child, which reports its end."""
     kid = with_history(
         {
             "id": "kid",
@@ -307,7 +306,7 @@ def nursery() -> tuple[HistoryMachine, HistoryMachine]:
 
 
 def gathering() -> tuple[HistoryMachine, HistoryMachine]:
-    """A hub that hears from many, and one of the many: it tells the hub, and then the world."""
+    """A hub, and a spoke: each spoke sends an event to the hub and performs an action."""
     hub = with_history(
         {
             "id": "hub",
@@ -315,7 +314,7 @@ def gathering() -> tuple[HistoryMachine, HistoryMachine]:
             "initial": "open",
             "states": {"open": {"tags": ["settled"], "on": {"HEAR": {"actions": ["hear"]}}}},
         },
-        actions={"hear": assign(listeners=lambda args: args.context["heard"] + 1)},
+        actions={"hear": assign(heard=lambda args: args.context["heard"] + 1)},
     )
     spoke = with_history(
         {
@@ -330,7 +329,7 @@ def gathering() -> tuple[HistoryMachine, HistoryMachine]:
 
 
 def priced(version: str) -> HistoryMachine:
-    """A machine whose second version counts in cents what its first counted in whole coins."""
+    """A machine whose version 2 has a price in cents where version 1 has whole coins."""
     return with_history(
         {
             "id": "priced",
@@ -357,7 +356,7 @@ def _is_patient(args: Any) -> bool:
 
 
 def _done(_args: Any, _params: Any) -> None:
-    """A custom action; that it was performed is for the simulation to note."""
+    """A custom action without a body: the simulation records that it was performed."""
 
 
 def _echo(input: Any, call: Call) -> Any:

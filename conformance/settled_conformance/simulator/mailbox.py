@@ -1,4 +1,4 @@
-"""The mail of one key: what was put into the queue for it, and what all its lives have taken of that."""
+"""`Mailbox`: the messages sent to one key, and which of them its lifetimes have taken."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from settled.durable.messages import ChildEnded, Content, Event, ImportChild, St
 
 @define(eq=False)
 class Mailbox:
-    """`arrived` is what was said, by the ids of the messages. `offered` and `taken` count events by their text.
+    """The messages of one key.
 
-    `begun` are the ids of the starts that a life began with. `excused` are the ids of what may be gone: it lay among
-    the dead letters of an instance that was deleted, or was taken by one that a restore has undone.
+    `arrived` are their contents by id. `sent` and `taken` count events by their JSON text. `started` are the ids of the
+    starts that began a lifetime. `may_be_missing` are ids of messages that may be lost: they were dead letters of an
+    instance that was deleted, or were taken by one that a restore has undone.
     """
 
     arrived: dict[str, Content] = field(factory=dict[str, Content])
@@ -28,7 +29,7 @@ class Mailbox:
     may_be_missing: set[str] = field(factory=set[str])
 
     def arrive(self, message: Message) -> None:
-        """`message` was put into the queue."""
+        """Record that `message` was sent. A message with a known id is not counted again."""
         if message.id in self.arrived:
             return
         content = self.arrived[message.id] = decode(message.body)
@@ -38,20 +39,20 @@ class Mailbox:
             self.sent[_report_text(content.child, content.data)] += 1
 
     def starts(self) -> dict[str, Start]:
-        """The starts that arrived, by their ids, in their order."""
+        """Return the starts that arrived, by id, in order."""
         return {id: content for id, content in self.arrived.items() if isinstance(content, Start)}
 
     def imports(self) -> dict[str, ImportChild]:
-        """The adoptions that arrived, by their ids, in their order."""
+        """Return the imports that arrived, by id, in order."""
         return {id: content for id, content in self.arrived.items() if isinstance(content, ImportChild)}
 
     def was_taken(self, event: Json) -> bool:
-        """Whether each message that brought `event` was taken."""
+        """Whether every message with this `event` was taken."""
         text = write(event)
         return self.taken[text] >= self.sent[text]
 
     def checkpoint(self) -> Callable[[], None]:
-        """What undoes, for a restore, all that is taken from now on."""
+        """Return a function that undoes, for a restore, all takes from now on."""
         taken, started = Counter(self.taken), set(self.started)
 
         def restore() -> None:
@@ -61,7 +62,7 @@ class Mailbox:
         return restore
 
     def reset(self) -> None:
-        """Nothing was taken, and nothing that has come so far need be."""
+        """Forget what was taken; no message that has arrived so far need be taken any more."""
         self.may_be_missing |= set(self.arrived)
         self.taken, self.started = Counter(), set()
 

@@ -1,7 +1,7 @@
-"""Deeds: what people do one after the other, and what they wait for before they do it.
+"""The operations of participants: sends, waits, deletions, imports, redrives and restores, as steps of a task.
 
-Clients start, send, and repeat what they sent; operators delete, adopt, redrive, and bring back a backup; outsiders
-send what they have no right to. Whoever is lost in the middle of a deed begins it again, unless it says otherwise.
+A participant runs its operations in order. After a crash it repeats the operation that was interrupted, unless that is
+wrapped in `without_retry`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Condition: TypeAlias = Callable[[Simulation], bool]
 
 
 def participant(simulation: Simulation, operations: Sequence[ClientOperation]) -> Callable[[Task], Body]:
-    """Does `deeds`, each until it is done; after a crash they go on with the one they were at."""
+    """Return a task that runs `operations` in order; after a crash it continues with the interrupted one."""
     left = list(operations)
 
     def body(task: Task) -> Body:
@@ -38,7 +38,7 @@ def participant(simulation: Simulation, operations: Sequence[ClientOperation]) -
 
 
 def without_retry(operation: ClientOperation) -> ClientOperation:
-    """`deed` by somebody who does not come back to it after a crash."""
+    """Return `operation`, which is not repeated after a crash."""
 
     def attempt(simulation: Simulation, task: Task) -> TaskSteps[None]:
         if task.incarnation == 1:
@@ -47,12 +47,12 @@ def without_retry(operation: ClientOperation) -> ClientOperation:
     return attempt
 
 
-# Clients, and outsiders
+# Clients
 
 
 @frozen
 class _SendOnlyBackend:
-    """The backend as a client sees it: all that it does is to send."""
+    """The part of a backend that a client uses: a queue that sends, through the simulation."""
 
     simulation: Simulation
     task: Task
@@ -66,14 +66,14 @@ class _SendOnlyBackend:
 
 
 def start(key: Key, input: Json, *, id: str | None = None) -> ClientOperation:
-    """Start `key`. Each start has an input of its own, which is its id too."""
+    """Start `key` with `input`, which is also the message id: the oracle tells starts apart by their inputs."""
     return _client_operation(
         key, f"start {id or input}", lambda client: client.start(key.instance, input, message_id=id or str(input))
     )
 
 
 def send(key: Key, id: str, event: Mapping[str, Json]) -> ClientOperation:
-    """Send an event to `key`; the event carries the id of its message, so that no two are equal."""
+    """Send `event` to `key`, with the message id added: the oracle tells events apart by their content."""
     return _client_operation(
         key, f"send {id}", lambda client: client.send(key.instance, {"id": id, **event}, message_id=id)
     )
@@ -103,7 +103,7 @@ def _retry_until_answered(
 
 
 def _send_faults(simulation: Simulation) -> Sequence[InjectedFault]:
-    """What may go wrong with a post. Where nobody would know a late repetition again, clients make none."""
+    """Return the faults of a send. Where a late duplicate would not be recognised, none that makes clients repeat."""
     faults = simulation.fault_rates.write
     knows = Capability.DEDUPLICATION in simulation.environment.contract.queue_checker.capabilities
     if knows or simulation.policy.window >= WINDOW:
@@ -115,7 +115,7 @@ def _send_faults(simulation: Simulation) -> Sequence[InjectedFault]:
 
 
 def wait(condition: Condition) -> ClientOperation:
-    """Do nothing until `condition` holds."""
+    """Wait until `condition` holds."""
 
     def operation(simulation: Simulation, _task: Task) -> TaskSteps[None]:
         while not condition(simulation):
@@ -125,31 +125,31 @@ def wait(condition: Condition) -> ClientOperation:
 
 
 def taken(key: Key, count: int) -> Condition:
-    """The lives of `key` have taken `count` events, or more."""
+    """The lifetimes of `key` have taken at least `count` events."""
     return lambda simulation: simulation.lifetimes_of(key).taken >= count
 
 
 def is_alive(key: Key, number: int) -> Condition:
-    """`key` has come to its life of this number, and lives."""
+    """`key` has reached its lifetime of this number, and is not deleted."""
     return lambda simulation: (
         len(simulation.lifetimes_of(key).oracles) >= number and simulation.lifetimes_of(key).current is not None
     )
 
 
 def is_deleted(key: Key) -> Condition:
-    """`key` had a life, and has none now."""
+    """`key` existed and was deleted."""
     return lambda simulation: (
         bool(simulation.lifetimes_of(key).oracles) and simulation.lifetimes_of(key).current is None
     )
 
 
 def has_record(key: Key, holds: Callable[[Record], bool]) -> Condition:
-    """`key` has a record of which this holds."""
+    """`key` has a record for which `holds` is true."""
     return lambda simulation: (record := simulation.record(key)) is not None and holds(record)
 
 
 def has_dead_letters(key: Key, count: int) -> Condition:
-    """`key` has so many dead letters."""
+    """`key` has at least `count` dead letters."""
     return lambda simulation: len(simulation.backend.store.dead_letters(key)) >= count
 
 
@@ -157,7 +157,7 @@ def has_dead_letters(key: Key, count: int) -> Condition:
 
 
 def delete(key: Key) -> ClientOperation:
-    """Delete `key`, whatever it is at."""
+    """Delete `key` in whatever state it is."""
 
     def operation(simulation: Simulation, task: Task) -> TaskSteps[None]:
         while True:
@@ -176,7 +176,7 @@ def delete(key: Key) -> ClientOperation:
 
 
 def redrive_dead_letters(key: Key) -> ClientOperation:
-    """Redrive `key`."""
+    """Redrive the dead letters of `key`."""
 
     def operation(simulation: Simulation, task: Task) -> TaskSteps[None]:
         machine = simulation.machines[key.machine]
@@ -193,7 +193,7 @@ def redrive_dead_letters(key: Key) -> ClientOperation:
 
 
 def import_snapshot(key: Key, text: Callable[[Simulation], str]) -> ClientOperation:
-    """Adopt what XState has persisted under `key`, as `settled_runtime.Client` does, one round trip after the other."""
+    """Import a snapshot that XState persisted, as `settled_runtime.Client` does, but one round trip at a time."""
 
     def operation(simulation: Simulation, task: Task) -> TaskSteps[None]:
         machine, nonce = simulation.machines[key.machine], f"{task.nonce}.{simulation.scheduler.round_trips}"
@@ -203,7 +203,7 @@ def import_snapshot(key: Key, text: Callable[[Simulation], str]) -> ClientOperat
             try:
                 write = import_tree(machine, key, tree, stored, nonce, simulation.scheduler.now)
             except RecordError:
-                return  # there is such an instance already
+                return  # the instance exists already
             perform = partial(simulation.finish, task, write, is_import=write.stored is not None)
             try:
                 yield RoundTrip(f"adopt {key}", perform, simulation.fault_rates.write)
@@ -215,7 +215,7 @@ def import_snapshot(key: Key, text: Callable[[Simulation], str]) -> ClientOperat
 
 
 def _load(simulation: Simulation, task: Task, key: Key) -> TaskSteps[Stored | None]:
-    """What is stored for `key`."""
+    """Load `key`, until that succeeds."""
     round_trip = RoundTrip(f"load {key}", partial(simulation.load, task, key), simulation.fault_rates.read)
     while True:
         try:
@@ -226,7 +226,7 @@ def _load(simulation: Simulation, task: Task, key: Key) -> TaskSteps[Stored | No
 
 
 def restore_backup(after: Condition, then: Condition) -> ClientOperation:
-    """Note what the store holds `after` something; `then`, later, bring it back."""
+    """Back up the store once `after` holds, and restore it once `then` holds."""
 
     def operation(simulation: Simulation, task: Task) -> TaskSteps[None]:
         yield from wait(after)(simulation, task)

@@ -1,9 +1,11 @@
-"""The judge: the theorem, applied to one instance.
+"""`Oracle`: checks one lifetime of an instance by replaying its history on the pure machine.
 
-It plays the diary of an instance again on the pure machine, one event after the other, and asks of each what right it
-had to be there: it was sent and not yet taken, or a timer that was running, or the result of an actor that ran. What
-the effects of that play are is what the world must have seen: each at least once, all under the names that they have
-here, and none before the commit that brought it.
+It reads the history from each committed record, and replays the new events. Each event must have had a reason: it was
+sent and not taken before, or is a running timer, or the result of a running actor. The effects of the replay are those
+that must be performed: each at least once, under the key computed here, and none before its commit. At the end the
+snapshot must be the fold of the history, and every message must be accounted for.
+
+The oracle must not use settled's durable code for this, except to name things: it would repeat the bugs it looks for.
 """
 
 from __future__ import annotations
@@ -29,12 +31,12 @@ from settled_conformance.simulator.history import history_of, input_of
 from settled_conformance.simulator.mailbox import Mailbox
 
 ReportViolation = Callable[[str, str], None]
-"""Called with the number of a guarantee, and how it was broken."""
+"""Called with the id of a guarantee, and how it was broken."""
 
 
 @frozen
 class RunningTimer:
-    """A timer of the play: its event, the name it may be cancelled by, to whom it goes, and before when it is early."""
+    """A timer of the replay: its event, its send id, its target (None: the instance itself), and when it is due."""
 
     event: Json
     id: str | None
@@ -44,9 +46,9 @@ class RunningTimer:
 
 @define(eq=False)
 class CommitTime:
-    """When a commit is made, and when its worker was last told the time: that is what its delays count from.
+    """When a commit is made, and when its worker last read the clock: delays count from that reading.
 
-    `told` is None where nobody asks whether timers are punctual, because workers' own clocks decide and are off.
+    `clock_read_at` is None where punctuality is not checked, because workers use their own, wrong clocks.
     """
 
     now: float = 0.0
@@ -54,17 +56,19 @@ class CommitTime:
     tolerance: float = 0.0
 
     def after(self, delay: timedelta) -> float:
-        """Before when what is to come after `delay` would be early."""
+        """Return the time before which a timer of `delay` would be early; 0 if punctuality is not checked."""
         return 0.0 if self.clock_read_at is None else self.clock_read_at + delay.total_seconds()
 
 
 @define(eq=False)
 class Oracle:
-    """The play of one life of an instance, as far as its committed diary goes.
+    """The replay of one lifetime of an instance, up to its newest commit.
 
-    `versions` are all machines that may write it, by their versions; `machine` is the one that wrote it last. `moment`
-    is when that was, by a clock that is right. `folds`:
-    the life is the fold of its events alone, for it began with a start and was never migrated.
+    `versions` are all machines that may write it, by version; `machine` is the one that wrote it last, at
+    `commit_time`. `progress` is the state of the replay, `ordinal` and `origin` the parts of effect keys. `external`
+    are the events from outside. `timers` are the running timers by token, `timer_names` their tokens by send id.
+    `actions`, `calls` and `sends` are the effects of the replay, by key. `folds`: the snapshot must be the fold of
+    `external`, because the lifetime began with a start and was never migrated.
     """
 
     machine: Machine[Any, Any]
@@ -89,24 +93,24 @@ class Oracle:
     calls: dict[str, Invoke] = field(factory=dict[str, Invoke])
     sends: dict[str, Json] = field(factory=dict[str, Json])
 
-    # What may be performed
+    # Effects
 
     def effect(self, name: str) -> str | None:
-        """What a committed step has asked for under the key `name`; None if none has."""
+        """Return what a committed step requested under the key `name`, else None."""
         if name in self.calls:
             return self.calls[name].src
         return kind_of(self.actions[name]) if name in self.actions else None
 
     def max_starts(self, name: str) -> float:
-        """How often what bears the key `name` may be started at most."""
+        """Return how often the actor with the key `name` may be started at most."""
         call = self.calls.get(name)
         logic = None if call is None else self.machine.actor(call.src)
         return logic.retry.attempts if isinstance(logic, Actor) and logic.interruption == "fail" else float("inf")
 
-    # What was committed
+    # Commits
 
     def read(self, record: Record) -> None:
-        """`record` was committed."""
+        """Replay the events that `record` has taken since the last commit."""
         if record.snapshot is None or not isinstance(record.snapshot, Snapshot) or self.broken:
             return
         if self.progress is None:
@@ -123,11 +127,11 @@ class Oracle:
         self.history = history
 
     def check_was_started(self) -> None:
-        """A record was committed in which it was never started."""
+        """Report a committed record without a snapshot: this lifetime had been started."""
         self._violate("R9", "a committed step was undone: it had been started, and now it never was")
 
     def start_imported(self, record: Record) -> None:
-        """`record` was written by an operator: the life begins as what it holds, wherever that has lived before."""
+        """Begin from `record`, which an operator imported, with its timers and actors running."""
         assert isinstance(record.snapshot, Snapshot), "what is adopted can be read"
         self.machine, self.folds = self.versions[record.version], False
         self.origin, self.history = origin_of(record), history_of(record.snapshot)
@@ -138,7 +142,7 @@ class Oracle:
             self.calls[self._effect_key(call.index)] = Invoke(call.index, call.id, call.src, call.input)
 
     def copy(self) -> Oracle:
-        """Another judge of the same life, as far as it has come: after a restore it may go on in another way."""
+        """Return an independent copy, for a lifetime that may continue differently after a restore."""
         return evolve(
             self,
             history=list(self.history),
@@ -160,7 +164,7 @@ class Oracle:
         candidates = {id: each for id, each in starts.items() if (each.input, each.parent) == (input_of, record.parent)}
         fresh = {id: start for id, start in candidates.items() if id not in self.mailbox.started}
         if not candidates:
-            self._violate("X9", "it was started, and nobody had asked for it")
+            self._violate("X9", "was started, and no start was sent")
             return
         if not fresh and input_of is not None:
             self._violate("X4", f"was started a second time by {next(iter(candidates))}")
@@ -172,9 +176,9 @@ class Oracle:
         self._record_effects(initial_progress(self.machine, self.input), 0)
 
     def _start_imported_child(self, record: Record, id: str, adoption: ImportChild) -> None:
-        """The life begins as what its parent had sent to it; what runs in there runs from now on."""
+        """Begin from the tree that the parent sent to this child, with its timers and actors running."""
         if id in self.mailbox.started:
-            self._violate("X4", f"was adopted a second time by {id}")
+            self._violate("X4", f"was imported a second time by {id}")
             return
         self.mailbox.started.add(id)
         snapshot = tree_from_json(self.machine, adoption.tree).snapshot
@@ -189,7 +193,7 @@ class Oracle:
         self.progress = Progress(snapshot, index=len(going) + len(delays))
 
     def _migrate(self, version: str | None) -> None:
-        """Another version of the machine goes on with it: with its own migration, once, and not back again."""
+        """Migrate the replay to a newer version, as the machine's own migration does; report an older one."""
         newer, progress = self.versions[version], self.progress
         assert progress is not None, "what is migrated has begun"
         if self.machine.version not in newer.logic.migrations:
@@ -249,7 +253,7 @@ class Oracle:
             return self._violate("X4", f"took {event.get('type')}, and no such actor was running")
         is_machine = isinstance(self.machine.actor(child.src), Machine)
         if is_machine != opens:
-            return self._violate("X4", f"took {event.get('type')} at the wrong place of a turn")
+            return self._violate("X4", f"took {event.get('type')} at the wrong point of a turn")
         return True
 
     def _fire(self, text: str) -> bool:
@@ -266,7 +270,7 @@ class Oracle:
     def _check_external_event(self, text: str, event: str) -> bool:
         taken, sent = self.mailbox.taken, self.mailbox.sent[text]
         if sent == 0:
-            return self._violate("X9", f"took {event}, which nobody had sent")
+            return self._violate("X9", f"took {event}, which was never sent")
         taken[text] += 1
         if taken[text] > sent:
             return self._violate("X4", f"took {event} {taken[text]} times; it was sent {sent} times")
@@ -320,10 +324,10 @@ class Oracle:
         self.report(guarantee, f"{self.key} {how}")
         return False
 
-    # The end
+    # The end of a run
 
     def close(self, record: Record | None, dead_lettered: set[str]) -> None:
-        """The run is over; `record` is the last one, and the ids in `set_aside` are among the dead letters."""
+        """Check the final `record`; the ids in `dead_lettered` are among the dead letters."""
         if self.broken:
             return
         self._account_for_all(record, dead_lettered)
@@ -348,11 +352,11 @@ class Oracle:
                 self.report("D3", f"{self.key} never took {id} {content.event}, and it is no dead letter")
 
     def _is_valid_dead_letter(self, id: str, content: Start | Event, dead_lettered: set[str]) -> bool:
-        """Whether the message lies among the dead letters; there it must not lie once this life has taken it."""
+        """Whether the message is a dead letter. Report X10 if it is one although this lifetime has taken it."""
         if id not in dead_lettered:
             return False
         if isinstance(content, Event) and content.event in self.external and self.mailbox.was_taken(content.event):
-            self.report("X10", f"{self.key} has taken {id} from the dead letters, and it still lies there")
+            self.report("X10", f"{self.key} has taken {id} from the dead letters, where it still is")
         return True
 
     def _compare_with_fold(self, found: Snapshot[Any]) -> None:

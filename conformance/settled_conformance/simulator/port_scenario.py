@@ -1,7 +1,6 @@
-"""The ports alone: clients that send and schedule, and consumers that do all that may be done with a delivery.
+"""`PortScenario`: clients and consumers that use the ports directly, without machines.
 
-Here is no machine that could hide what a port does wrong; what is handed out is judged by the contract, and by nothing
-else.
+A turn would hide some faults of a port, for it tolerates them. Here only the contract judges what is delivered.
 """
 
 from __future__ import annotations
@@ -40,17 +39,17 @@ TAKE = tuple(
 
 @frozen(eq=False)
 class PortScenario:
-    """Two clients, two consumers, three keys."""
+    """A scenario of two clients, two consumers and three keys."""
 
     name: str = "ports"
     weight: float = 1.0
 
     def fits(self, harness: Harness) -> bool:
-        """Every backend has ports."""
+        """Return true: every backend has ports."""
         return True
 
     def run(self, environment: Environment, choices: Choices) -> ScenarioRun:
-        """One run at `place`, which must be empty."""
+        """Run once in `environment`, which must be empty."""
         harness = environment.harness
         scheduler = Scheduler(
             choices, harness.now, harness.tick, environment.lease, harness.advance, environment.record_crash
@@ -63,12 +62,12 @@ class PortScenario:
         if scheduler.run():
             environment.contract.check_quiescent()
         else:
-            environment.contract.report("L1", "the queue is never empty")
+            environment.contract.report("L1", "the queue never became empty")
         return ScenarioRun(environment.violations, scheduler.timeline, frozenset(scheduler.marks))
 
 
 def _client(scheduler: Scheduler, environment: Environment, number: int) -> Callable[[Task], Body]:
-    """Sends, schedules, puts off and cancels; each until it was answered, whatever happens to it."""
+    """Return a client that sends, schedules, postpones and cancels; it repeats each call until it is confirmed."""
     lease = environment.lease
     ids = [f"{number}.{count}" for count in range(1, 5)]
 
@@ -84,7 +83,7 @@ def _client(scheduler: Scheduler, environment: Environment, number: int) -> Call
             (f"schedule {soon.id}", lambda: handle.timers.schedule(soon)),
             (f"schedule {gone.id}", lambda: handle.timers.schedule(gone)),
             (f"send {third}", lambda: handle.queue.send([Message(own, third, "{}")])),
-            (f"put {soon.id} off", lambda: handle.timers.schedule(later)),
+            (f"postpone {soon.id}", lambda: handle.timers.schedule(later)),
             (f"cancel {gone.id}", lambda: handle.timers.cancel(gone.id)),
             (f"send {fourth}", lambda: handle.queue.send([Message(other, fourth, "{}")])),
         ]
@@ -107,7 +106,7 @@ def _client(scheduler: Scheduler, environment: Environment, number: int) -> Call
 
 
 def _consumer(scheduler: Scheduler, environment: Environment) -> Callable[[Task], Body]:
-    """Receives, and does something with each key that it was handed."""
+    """Return a consumer that receives, and chooses what to do with each key."""
 
     def body(task: Task) -> Body:
         handle = environment.open()
@@ -142,7 +141,7 @@ def _use(
     scheduler: Scheduler, handle: CheckedBackend, task: Task, group: Sequence[Delivery]
 ) -> Generator[TaskStep, Any, None]:
     key, queue, lease = group[0].message.key, handle.queue, scheduler.lease
-    ways: list[tuple[str, Callable[[], object]]] = [
+    options: list[tuple[str, Callable[[], object]]] = [
         ("commit and acknowledge", lambda: _commit(handle, key, group)),
         ("acknowledge", lambda: queue.ack(group)),
         ("acknowledge the first of", lambda: _one_of(queue, group)),
@@ -151,8 +150,8 @@ def _use(
         ("extend and keep", lambda: queue.extend(group, lease)),
         ("keep", lambda: None),
     ]
-    way: int = yield Choice("what is done with it", len(ways))
-    name, do = ways[way]
+    option: int = yield Choice("what is done with it", len(options))
+    name, do = options[option]
     label = f"{name} {' '.join(each.message.id for each in group)}"
     try:
         yield RoundTrip(label, lambda: _done(scheduler, do), WRITE)

@@ -1,4 +1,8 @@
-"""Those who work with a backend: clients, workers, operators. Each may be lost at any moment, and begins again."""
+"""The simulated processes: workers, clients and operators, as generators for the scheduler.
+
+A crash closes the generator and starts a new one; a client then continues with the message whose send was not
+confirmed.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,11 @@ from settled_conformance.simulator.simulation import Simulation
 from settled_runtime.record_cache import RecordCache
 
 AFTER_AN_ERROR = 5.0
-"""For how many seconds a worker gives back what it could not go on with."""
+"""The delay in seconds with which a worker releases messages whose turn failed."""
 
 
 def worker(simulation: Simulation, machines: Mapping[str, Machine[Any, Any]]) -> Callable[[Task], Body]:
-    """Receives, and takes what it receives through its turns, one key after the other, as a host of `machines`."""
+    """Return a worker that receives, and runs a turn for each key, as a host of `machines`."""
 
     def body(task: Task) -> Body:
         again, cache = partial(simulation.repeat, task), RecordCache() if simulation.caches_records else None
@@ -31,6 +35,7 @@ def worker(simulation: Simulation, machines: Mapping[str, Machine[Any, Any]]) ->
                 continue
             if not deliveries:
                 yield Idle()
+            # `dict.fromkeys`, not a set: the order of keys must be the same in a replay.
             for key in dict.fromkeys(delivery.message.key for delivery in deliveries):
                 group = [each for each in deliveries if each.message.key == key]
                 yield from _take(simulation, CommandRunner(simulation, task, machines[key.machine], cache), key, group)
@@ -53,8 +58,8 @@ def _take(simulation: Simulation, runner: CommandRunner, key: Key, group: Sequen
 
 
 def client(simulation: Simulation, messages: Sequence[Message]) -> Callable[[Task], Body]:
-    """Sends `messages`, each until it is answered; after a crash it goes on with the one it was at."""
-    left = list(messages)
+    """Return a client that sends `messages` one by one, and repeats each until its send is confirmed."""
+    left = list(messages)  # outside of the body: it survives a crash, as a client's own storage would
 
     def body(task: Task) -> Body:
         while left:
@@ -71,7 +76,7 @@ def client(simulation: Simulation, messages: Sequence[Message]) -> Callable[[Tas
 
 
 def operator(simulation: Simulation, key: Key) -> Callable[[Task], Body]:
-    """Redrives `key` until that has worked."""
+    """Return an operator that redrives `key`, again and again until the redrive is committed."""
 
     def body(task: Task) -> Body:
         while True:

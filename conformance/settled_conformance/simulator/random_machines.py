@@ -1,8 +1,7 @@
-"""Machines at random: what nobody thought of.
+"""Random machines, for combinations of features that no hand-written scenario has.
 
-Each is made from a number, so that a run can be told again. They are small, use what there is side by side (regions,
-actors, timers, delayed events and their cancelling, custom actions), and come to rest: only events from outside may
-lead back to where a machine has been.
+Each is generated from a number, so that a run can be replayed. They combine regions, actors, timers, delayed events,
+cancellation and custom actions, and always come to rest: only external events lead back to an earlier state.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _ACTIONS = ("tell", "shout", "note", "count", "later", "never mind", "at once")
 
 
 def random_machine(number: int, lease: float) -> HistoryMachine:
-    """The machine of this number."""
+    """Return the machine generated from `number`."""
     source = random.Random(number)
     regions = {f"r{each}": _region(source, f"r{each}") for each in range(source.choice((1, 1, 2, 3)))}
     shape: Mapping[str, Any] = {"type": "parallel", "states": regions} if len(regions) > 1 else regions["r0"]
@@ -44,7 +43,7 @@ def random_machine(number: int, lease: float) -> HistoryMachine:
 
 
 def random_events(number: int) -> Sequence[Mapping[str, Any]]:
-    """What is sent to the machine of this number."""
+    """Return the events that are sent to the machine of `number`."""
     source = random.Random(f"events {number}")
     return [{"type": source.choice(EVENTS)} for _ in range(5)]
 
@@ -83,7 +82,7 @@ def _transition(source: random.Random, names: Sequence[str]) -> Mapping[str, Any
 
 
 def _tell(_args: Any, _params: Any) -> None:
-    """The world is told."""
+    """A custom action without a body: the simulation records that it was performed."""
 
 
 def _work(_input: Any, call: Call) -> Any:

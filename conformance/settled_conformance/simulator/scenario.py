@@ -1,4 +1,4 @@
-"""A scenario, and what comes of one run of it."""
+"""The protocol of scenarios, and the result of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from settled_conformance.simulator.choices import Choices
 
 @frozen
 class ScenarioRun:
-    """What came of one run."""
+    """The result of one run."""
 
     violations: Sequence[Violation]
     timeline: Sequence[str]
@@ -23,20 +23,20 @@ class ScenarioRun:
 
 
 class Scenario(Protocol):
-    """Who is there, and what they want; what happens to them is the tape's."""
+    """A workload: tasks and what they do. Interleaving, time and faults are decided by the choices."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def weight(self) -> float:
-        """Its share of the schedules, compared with the others'."""
+        """The share of schedules, relative to other scenarios."""
         ...
 
     def fits(self, harness: Harness) -> bool:
-        """Whether `harness` has what it takes."""
+        """Whether this scenario can run on `harness`."""
         ...
 
     def run(self, environment: Environment, choices: Choices) -> ScenarioRun:
-        """One run at `place`, which must be empty."""
+        """Run once in `environment`, which must be empty."""
         ...

@@ -1,4 +1,4 @@
-"""The scenarios that are explored: who is there, and what they want. What happens to them is the tape's."""
+"""`SCENARIOS`: all scenarios that are explored."""
 
 from __future__ import annotations
 

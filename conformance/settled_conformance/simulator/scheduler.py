@@ -1,8 +1,11 @@
-"""The kernel: tasks take turns, one round trip at a time, and the tape says who is next and what goes wrong.
+"""`Scheduler`: runs the tasks of a simulation, one round trip at a time, and decides order, time and faults by choices.
 
-A task is a generator of `Trip`s: what it would do next, not yet done. So a task can be stopped before anything it
-does and after it, another can come in between, and hours can pass. Time moves only here: to the next known deadline,
-or one tick to either side of it, because that is where clocks are got wrong.
+A task is a generator that yields each `RoundTrip` before it is made. So the scheduler can crash or park a task before
+or after it, run other tasks in between, and let hours pass. Virtual time moves only here, to the next known deadline or
+one tick to either side of it: off-by-one errors about time show only there.
+
+A run is reproducible because everything here is decided by `Choices`, in a fixed order. Adding, removing or reordering
+a call of `choose`, or iterating over an unordered collection before one, changes what every replay token means.
 """
 
 from __future__ import annotations
@@ -17,11 +20,11 @@ from settled import AccessDeniedError, OutcomeUnknownError, SettledError, TooLar
 from settled_conformance.simulator.choices import Choices
 
 MAX_ROUND_TRIPS = 4_000
-"""How many round trips a run may take before it counts as one that never comes to rest."""
+"""The most round trips of a run; one that takes more is reported as never coming to rest (L1)."""
 
 
 class InjectedFault(StrEnum):
-    """What may happen to one round trip."""
+    """The faults that can be injected into a round trip. The values read as a verb in a timeline."""
 
     CRASH_BEFORE = "crashes before"
     CRASH_AFTER = "crashes after"
@@ -29,7 +32,7 @@ class InjectedFault(StrEnum):
     ERROR = "is refused"
     PARK_BEFORE = "parks before"
     PARK_AFTER = "parks after"
-    REPEAT = "is handed again what it had acknowledged, by"
+    REPEAT = "is redelivered what it had acknowledged, by"
     FAIL = "fails in"
     AHEAD = "has a clock ahead of"
     BEHIND = "has a clock behind"
@@ -50,7 +53,7 @@ ERRORS: Mapping[InjectedFault, type[SettledError]] = {
     InjectedFault.ERROR_WITHIN: UnavailableError,
     InjectedFault.TOO_LARGE_WITHIN: TooLargeError,
 }
-"""What is raised instead of an answer; nothing, or the first half, has happened then."""
+"""The errors raised in place of an answer. Nothing was done; for the ``_WITHIN`` faults, only the first half."""
 
 
 READ = (InjectedFault.CRASH_BEFORE, InjectedFault.PARK_BEFORE, InjectedFault.PARK_AFTER, InjectedFault.ERROR)
@@ -81,10 +84,9 @@ EFFECT = (
 
 @frozen
 class FaultRates:
-    """What may go wrong with each kind of round trip.
+    """The faults that may be injected into each kind of round trip.
 
-    `release`: also where nothing but acknowledgements is written. `within`: between the parts of a write that is not
-    atomic.
+    `release` applies to acknowledgements alone, too. `within` applies between the parts of a write that is not atomic.
     """
 
     read: Sequence[InjectedFault] = READ
@@ -100,10 +102,10 @@ USUAL = FaultRates()
 
 @frozen
 class RoundTrip:
-    """One round trip: what it is called in a timeline, what does it, and what may go wrong with it.
+    """A round trip that a task is about to make: its label in the timeline, its function, and its possible faults.
 
-    `instead` does it where a fault asks for something else than an error: a repetition, a failure of the effect, the
-    first half of a write.
+    `instead` is called in place of `perform` for faults that are not errors: a redelivery (`REPEAT`), a failing effect
+    (`FAIL`), or the first half of a write (the ``_WITHIN`` faults).
     """
 
     label: str
@@ -114,20 +116,20 @@ class RoundTrip:
 
 @frozen
 class Choice:
-    """A fork of the task's own: which of `ways` it goes."""
+    """A decision of the task itself; it is sent the number of the option, below `options`."""
 
     label: str
-    ways: int
+    options: int
 
 
 @frozen
 class Idle:
-    """There is nothing to do until something changes."""
+    """The task waits until something changes."""
 
 
 @frozen
 class Sleep:
-    """There is nothing to do until `until`."""
+    """The task sleeps until the time `until`."""
 
     until: float
 
@@ -138,10 +140,11 @@ Body: TypeAlias = Generator[TaskStep, Any, None]
 
 @define(eq=False)
 class Task:
-    """Somebody who does one thing after another. `begin` starts it, and again after each crash.
+    """A simulated process. `start_body` creates its generator, initially and again after each crash.
 
-    `skew` is how far its clock is off, and `told` when it last looked at it. `holds_until` is when the last of its
-    leases ends. `wakes` is when a task that sleeps goes on. `parked` holds what it is to go on with, once it is let.
+    `incarnation` counts these starts. `skew` is the error of its clock in seconds, `clock_read_at` the true time of
+    its last reading. `holds_until` is the end of its last lease. `wakes_at` is the end of its sleep. `parked` is the
+    continuation of a task that is frozen in the middle of a round trip.
     """
 
     name: str
@@ -159,20 +162,21 @@ class Task:
 
     @property
     def nonce(self) -> str:
-        """A name for this life of the task."""
+        """A name for this incarnation of the task."""
         return f"{self.name}.{self.incarnation}"
 
     @property
     def is_zombie(self) -> bool:
-        """Whether it was parked past what it held, and goes on with it."""
+        """Whether the task was parked past the end of its leases, and still works on what it received under them."""
         return self.was_parked_until > 0 and self.was_parked_until > self.holds_until
 
 
 @define(eq=False)
 class Scheduler:
-    """Runs `tasks` until nothing is left to do. `time` is the backend's clock, and `move` brings it forward.
+    """Runs `tasks` until nothing is left to do. `time` reads the backend's clock, `advance` moves it forward.
 
-    `fell` is told when a backend raised what no backend may raise; whoever called it is lost, as a process would be.
+    `on_crash` is called when a backend raised an error that no port may raise; the task crashes, as a process would.
+    The functions in `when_quiescent` are called when no task can go on, and return whether they gave them work.
     """
 
     choices: Choices
@@ -195,28 +199,28 @@ class Scheduler:
         """The backend's time, in seconds since the epoch."""
         return self.time()
 
-    # What tasks and witnesses say
+    # Timeline
 
     def log(self, text: str) -> None:
-        """A line of the timeline."""
+        """Add a line to the timeline."""
         self.timeline.append(f"now={self.now - self.epoch:g} {text}")
 
     def mark(self, name: str) -> None:
-        """Something that a guarantee needs to have seen has happened."""
+        """Record that a situation occurred that some guarantee must have been tested in."""
         self.marks.add(name)
 
     def add_deadline(self, deadline: float) -> None:
-        """Something may happen at `deadline`."""
+        """Add a time at which something may happen, so that the clock can be moved to it."""
         self._deadlines.add(deadline)
 
     def clock(self, task: Task) -> float:
-        """What time it is for `task`."""
+        """Return the time by the clock of `task`."""
         return self.now + task.skew
 
     # The run
 
     def run(self) -> bool:
-        """Go on until nothing is left to do; False if that never comes."""
+        """Run until nothing is left to do; return False if that takes more than `MAX_ROUND_TRIPS`."""
         for task in self.tasks:
             self._start(task)
         while self.round_trips < MAX_ROUND_TRIPS:
@@ -229,17 +233,19 @@ class Scheduler:
         return False
 
     def add(self, task: Task) -> None:
-        """Let `task` take part from now on."""
+        """Start another task."""
         self.tasks.append(task)
         self._start(task)
 
     def wake_all(self) -> None:
-        """Something has changed: whoever found nothing to do looks again."""
+        """Make every idle task ready: something has changed that it may be waiting for."""
         for task in self.tasks:
             task.idle = False
 
     def _ready(self) -> list[Task]:
         ready = [task for task in self.tasks if self._is_ready(task)]
+        # The current task first: the default option, 0, is then to continue it, so the default run is the one with the
+        # fewest switches, and each deviation is a preemption.
         if self.current in ready:
             ready.remove(self.current)
             ready.insert(0, self.current)
@@ -249,19 +255,23 @@ class Scheduler:
         return task.step is not None and task.parked is None and not task.idle and task.wakes_at is None
 
     def _next(self, ready: list[Task]) -> None:
-        """Somebody goes on: the one that did, another, one that was parked; or the clock moves first."""
+        """Choose what happens next: a ready task runs, a parked one resumes, or the clock moves."""
         parked = [task for task in self.tasks if task.parked]
         moves = self._moves()
-        way = self.choices.choose(len(ready) + len(parked) + len(moves))
-        if way < len(ready):
-            self._run_step(ready[way])
-        elif way < len(ready) + len(parked):
-            self._unpark(parked[way - len(ready)])
+        option = self.choices.choose(len(ready) + len(parked) + len(moves))
+        if option < len(ready):
+            self._run_step(ready[option])
+        elif option < len(ready) + len(parked):
+            self._unpark(parked[option - len(ready)])
         else:
-            self._move_to(moves[way - len(ready) - len(parked)])
+            self._move_to(moves[option - len(ready) - len(parked)])
 
     def _wake_blocked(self) -> bool:
-        """Nobody can go on: let time pass, or those who were parked go on; False if there is nothing left at all."""
+        """With no task ready, move the clock, resume a parked task, or ask `when_quiescent`; return False at the end.
+
+        The clock comes before parked tasks whose leases run: by default a parked task outlasts its lease, and so
+        becomes a stale worker.
+        """
         parked = [task for task in self.tasks if task.parked]
         sleeping = any(task.wakes_at is not None for task in self.tasks)
         waiting = [task for task in parked if self.now <= task.holds_until]
@@ -275,7 +285,7 @@ class Scheduler:
         return any(callback() for callback in self.when_quiescent)
 
     def _moves(self) -> list[float]:
-        """To the next deadline, or just past it, or just short of it."""
+        """Return the times to which the clock may move: the next deadline, one tick after it, one tick before it."""
         ahead = [deadline for deadline in self._deadlines if deadline > self.now]
         if not ahead:
             return []
@@ -302,7 +312,7 @@ class Scheduler:
         self._resume(task, lambda body: next(body))
 
     def kill(self, task: Task) -> None:
-        """`task` is lost, wherever it is, and begins again."""
+        """Crash `task` wherever it is; it starts again."""
         self.log(f"{task.name} is ended")
         self._crash(task)
 
@@ -333,15 +343,15 @@ class Scheduler:
         match task.step:
             case RoundTrip() as round_trip:
                 self._perform(task, round_trip)
-            case Choice(_, ways):
-                way = self.choices.choose(ways)
-                self._resume(task, lambda body: body.send(way))
+            case Choice(_, options):
+                option = self.choices.choose(options)
+                self._resume(task, lambda body: body.send(option))
             case Idle() | Sleep() | None:
                 self._resume(task, lambda body: body.send(None))
 
     def _perform(self, task: Task, round_trip: RoundTrip) -> None:
-        way = self.choices.choose(1 + len(round_trip.faults))
-        fault = round_trip.faults[way - 1] if way else None
+        option = self.choices.choose(1 + len(round_trip.faults))
+        fault = round_trip.faults[option - 1] if option else None
         match fault:
             case None:
                 self._answer(task, round_trip.label, round_trip.perform)()
@@ -369,8 +379,10 @@ class Scheduler:
                 self._log_fault(task, fault, round_trip)
                 self._perform_first_half(task, round_trip, lambda: self._crash(task))
             case InjectedFault.PARK_BEFORE:
+                # Made when the task resumes, against whatever the state is by then.
                 self._park(task, round_trip, lambda: self._answer(task, round_trip.label, round_trip.perform)(), fault)
             case InjectedFault.PARK_AFTER:
+                # Made now; only its answer is delivered when the task resumes.
                 self._park(task, round_trip, self._answer(task, round_trip.label, round_trip.perform), fault)
             case InjectedFault.REPEAT | InjectedFault.FAIL:
                 self._log_fault(task, fault, round_trip)
@@ -378,12 +390,12 @@ class Scheduler:
                 self._answer(task, round_trip.label, round_trip.instead)()
             case InjectedFault.AHEAD | InjectedFault.BEHIND:
                 self._log_fault(task, fault, round_trip)
-                self.mark("skew")
+                self.mark("clock skew")
                 task.skew = 1.5 * self.lease * (1 if fault is InjectedFault.AHEAD else -1)
                 self._answer(task, round_trip.label, round_trip.perform)()
             case InjectedFault.BACK:
                 self._log_fault(task, fault, round_trip)
-                self.mark("skew")
+                self.mark("clock skew")
                 task.skew -= 1.5 * self.lease
                 self._answer(task, round_trip.label, round_trip.perform)()
 
@@ -391,12 +403,12 @@ class Scheduler:
         self.log(f"{task.name} {fault} {round_trip.label}")
 
     def _answer(self, task: Task, label: str, perform: Callable[[], Any]) -> Callable[[], None]:
-        """Do it now; what comes back goes on with the task."""
+        """Make the round trip now; return a function that resumes the task with the answer or the error."""
         try:
             answer = perform()
         except SettledError as error:
             self.log(f"{task.name} {label} -> {type(error).__name__}")
-            caught = error
+            caught = error  # `error` is unbound at the end of the clause
             return lambda: self._throw(task, caught)
         except Exception as error:
             self.on_crash(f"{label}: raised {type(error).__name__}: {error}, which is no error of the ports")
@@ -404,7 +416,7 @@ class Scheduler:
         return lambda: self._resume(task, lambda body: body.send(answer))
 
     def _perform_first_half(self, task: Task, round_trip: RoundTrip, then: Callable[[], None]) -> None:
-        """The first half of it is done, unless that is refused already."""
+        """Do the first half of a write, then `then`; if the first half fails, the task gets its error."""
         assert round_trip.instead is not None
         try:
             round_trip.instead()
@@ -431,4 +443,4 @@ class Scheduler:
         self.log(f"{task.name} goes on")
         self.current = task
         then()
-        self.wake_all()  # what it was told is old by now
+        self.wake_all()  # an answer that the task received before it was parked is out of date now

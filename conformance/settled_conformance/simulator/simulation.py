@@ -1,4 +1,8 @@
-"""A simulation: some machines at one place, and what is known of all that happens to them, in the kernel's time."""
+"""`Simulation`: the state of one run: handles, deliveries, and what was sent, committed and performed.
+
+Tasks go through it instead of calling the backend, so it sees everything that happens. It feeds the oracles of the
+instances, and judges the end of the run.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +24,17 @@ from settled_conformance.simulator.scheduler import USUAL, FaultRates, Scheduler
 from settled_runtime.host_context import traits_of
 
 BATCH = 4
-"""How many messages a worker receives at once."""
+"""The number of messages that a worker receives at once."""
 
 
 @define(eq=False)
 class Simulation:
-    """What happens to `machines` at `place`. What it looks up for itself goes through `backend`.
+    """One run of `machines` in `environment`; see `MachineScenario` for the options.
 
-    `older` are machines of older versions, whose hosts are still there. `hazards` is what may go wrong. `room` is how
-    long a record may be, in characters, and `complaint` what an action says when it fails. `remembers`: workers keep
-    what they stored last, and begin with that. `punctual`: timers are early by no clock but the one that is right.
+    `lifetimes` are the oracles of each key. `received` maps an incarnation of a task and a key to the number of events
+    that had been taken when it received. `performed` counts the executions of each effect by key. `sent` are all
+    messages, by id. `leased_until` is the end of the last lease of each key, `held` the last delivery of each task and
+    key. `acked` are acknowledged deliveries, for redelivery. `restored` is set once a backup was restored.
     """
 
     scheduler: Scheduler
@@ -55,27 +60,27 @@ class Simulation:
     keys: EffectKeys = field(default=Factory(lambda self: EffectKeys(self.report), takes_self=True), init=False)
 
     def report(self, guarantee: str, how: str) -> None:
-        """A guarantee was broken."""
+        """Report a violation of `guarantee`."""
         self.environment.contract.report(guarantee, how)
 
     @property
     def traits(self) -> Traits:
-        """What turns may rely on in the backend."""
+        """The properties of the backend that turns may rely on."""
         return traits_of(self.backend.backend)
 
     @property
     def backend(self) -> CheckedBackend:
-        """The handle of the one who looks on."""
+        """The handle for the simulation's own reads. No task uses it, so its reads influence no task."""
         return self.environment.handles[0]
 
     def handle(self, task: Task) -> CheckedBackend:
-        """The handle of `task`: another one in each of its lives."""
+        """Return the handle of `task`. Each incarnation has its own, as a new process would."""
         if task.nonce not in self.handles:
             self.handles[task.nonce] = self.environment.open()
         return self.handles[task.nonce]
 
     def lifetimes_of(self, key: Key) -> Lifetimes:
-        """The lives of `key`."""
+        """Return the lifetimes of `key`."""
         if key not in self.lifetimes:
             versions = {each.version: each for each in self._versions(key)}
             self.lifetimes[key] = Lifetimes(self.machines[key.machine], key, self.report, versions, self.commit_time)
@@ -84,9 +89,10 @@ class Simulation:
     def _versions(self, key: Key) -> list[Machine[Any, Any]]:
         return [*(machine for machine in self.older if machine.id == key.machine), self.machines[key.machine]]
 
-    # The backend, as everybody sees it
+    # The backend, as the tasks use it
 
     def send(self, task: Task, messages: Sequence[Message]) -> None:
+        # Before the call: if its answer is lost, the messages may have arrived all the same.
         for message in messages:
             self._arrive(message)
         self.handle(task).queue.send(messages)
@@ -104,7 +110,11 @@ class Simulation:
         return deliveries
 
     def repeat(self, task: Task) -> Sequence[Delivery]:
-        """Receive, and be handed again what was acknowledged before it: a queue may repeat, but in its order."""
+        """Receive, with redeliveries of messages acknowledged before: a queue may repeat them, but in their order.
+
+        The redeliveries are made up here. The backend does not know their receipts, so these are filtered out of every
+        call to it (`_real`).
+        """
         deliveries = self.receive(task)
         idle = [
             key for key in self.acked if key not in self.leased_until or self.leased_until[key] <= self.scheduler.now
@@ -135,7 +145,7 @@ class Simulation:
         self.lifetimes_of(message.key).mailbox.arrive(message)
 
     def load(self, task: Task, key: Key) -> Stored | None:
-        """What is stored for `key`. What its lives had taken when `task` received is only needed by its first load."""
+        """Load `key`; mark if more than a window of events was taken since `task` received, before its first load."""
         before = self.received.pop((task.nonce, key), None)
         if before is not None and task.is_zombie and self.lifetimes_of(key).taken - before > self.policy.window:
             self.scheduler.mark("more than a window was taken between a receive and its first load")
@@ -147,12 +157,12 @@ class Simulation:
         if size > self.max_record_size:
             raise TooLargeError(f"{write.key}: {size} characters, and there is room for {self.max_record_size:g}")
         if task.is_zombie and write.stored is not None:
-            self.scheduler.mark("zombie commit")
+            self.scheduler.mark("stale commit")
         self.environment.contract.stale_commit_guarantee = "R4" if task.is_zombie else "R6"
         self.handle(task).finish(real)
         self.scheduler.wake_all()
         if write.sends or write.timers:
-            self.scheduler.mark("owed")
+            self.scheduler.mark("outbox sent")
         for message in write.sends:
             self._arrive(message)
             self.keys.use(f"{message.id} to {message.key}", message.body)
@@ -169,7 +179,7 @@ class Simulation:
             self._committed(write.key, write.stored, is_import)
 
     def _holder(self, task: Task, write: Write) -> Delivery | None:
-        """In whose name `write` is done: a delivery that was repeated is none of a queue that could tell."""
+        """Return the holder for the backend: that of a made-up redelivery is the task's last real delivery."""
         if write.holder is None or not write.holder.receipt.startswith(GHOST):
             return write.holder
         return self.held.get((task.name, write.key))
@@ -178,7 +188,7 @@ class Simulation:
         record, lifetimes = self._read(key, stored), self.lifetimes_of(key)
         assert record is not None, "a commit never deletes"
         if is_import:
-            self.scheduler.mark("adopted")
+            self.scheduler.mark("imported")
             lifetimes.start_imported(record)
         else:
             lifetimes.read(record)
@@ -191,7 +201,10 @@ class Simulation:
         self.lifetimes_of(key).end(removed)
 
     def backup(self) -> Callable[[], None]:
-        """What brings the store back to where it is now. The queue goes on as it is; no worker outlives it."""
+        """Return a function that restores the store, and all that is known of it, to the present state.
+
+        The queue is not restored. All workers are killed: no process outlives a restore of its store.
+        """
         kept = {key: lifetimes.checkpoint() for key, lifetimes in self.lifetimes.items()}
         undo, forget = self.environment.harness.backup(), self.environment.contract.store_checker.checkpoint()
 
@@ -229,7 +242,7 @@ class Simulation:
         return self._read(key, self.backend.store.load(key))
 
     def _read(self, key: Key, stored: Stored | None) -> Record | None:
-        """The record as whoever wrote it reads it: nothing is migrated only because somebody looks."""
+        """Read `stored` by the machine of the version that wrote it, so that reading migrates nothing."""
         if stored is None or stored.is_deleted:
             return None
         machine = self.machines[key.machine]
@@ -247,18 +260,18 @@ class Simulation:
         lifetimes = self.lifetimes_of(key)
         expected = lifetimes.effect(name)
         if lifetimes.broken:
-            return  # what it should do by now nobody knows
+            return  # after a violation the oracle cannot tell any more which effects are expected
         if expected is None:
-            self.report("E2", f"{what} was performed under {name}, and no committed step had asked for it")
+            self.report("E2", f"{what} was performed under {name}, which no committed step had requested")
         elif expected != what:
             self.report("E2", f"{what} was performed under {name}, which is the key of {expected}")
         elif self.performed[name] > lifetimes.max_starts(name):
             self.report("R11", f"{what} must not be started again when it was interrupted, and was: {name}")
 
-    # The end
+    # The end of a run
 
     def close(self, rested: bool) -> None:
-        """Judge all that there is."""
+        """Check the final state; `rested` is whether the run came to rest by itself."""
         if not rested:
             self.report("L1", f"after {self.scheduler.round_trips} round trips there is still something to do")
             return
@@ -272,7 +285,7 @@ class Simulation:
         self.environment.contract.check_quiescent()
 
     def _check_waits(self, records: Mapping[Key, Record | None]) -> None:
-        """Nobody waits for what is not to come: a timer that is over, or the word of a child that has ended."""
+        """Report instances that wait for something that cannot come: an overdue timer, or a child that has ended."""
         for key, record in records.items():
             if record is None or record.halted or not isinstance(record.snapshot, Snapshot):
                 continue
@@ -283,7 +296,7 @@ class Simulation:
                 child = records.get(home.key)
                 ended = child and isinstance(child.snapshot, Snapshot) and child.snapshot.status in ("done", "error")
                 if ended and not self.restored:
-                    self.report("D4", f"{key} waits for its child {id}, which has ended; and nobody will ever tell it")
+                    self.report("D4", f"{key} waits for its child {id}, which has ended without a message to it")
 
     def _check_effects(self) -> None:
         for lifetimes in self.lifetimes.values():
@@ -299,12 +312,12 @@ class Simulation:
 
 
 def names(deliveries: Sequence[Delivery]) -> str:
-    """`deliveries` as a timeline writes them: the id, and which hand-out it is."""
+    """Return `deliveries` for a timeline: the id and the attempt of each."""
     return ",".join(f"{delivery.message.id}#{delivery.attempt}" for delivery in deliveries) or "-"
 
 
 GHOST = "ghost "
-"""How the receipt of a repeated delivery begins; the queue knows nothing of it."""
+"""The prefix of the receipt of a made-up redelivery, which the backend does not know."""
 
 
 def _real(deliveries: Iterable[Delivery]) -> tuple[Delivery, ...]:
