@@ -1,8 +1,8 @@
 """Runs two concurrent calls under every preemption of the first one.
 
 The first call is paused, by `sys.settrace`, at one line of the adapter's code; the second call then runs as far as it
-can, and the first one continues. Repeated for each line in turn, this finds every check-then-act race without any help
-of the adapter. A second call that blocks on a lock of the first is correct; it is waited for only briefly.
+can, and the first one continues. Repeated for each line in turn, this finds check-then-act races without any help of
+the adapter. A second call that blocks on a lock of the first is correct; it is waited for only briefly.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Writer:
 
     KEY: ClassVar[Key] = Key("killed", "a")
     SENT: ClassVar[Key] = Key("killed", "sent")
-    OUTBOX: ClassVar[Key] = Key("killed", "owed")
+    OUTBOX: ClassVar[Key] = Key("killed", "outbox")
 
     def __init__(self, opener: Opener, version: int) -> None:
         self._process = _start("write", opener, str(version))

@@ -1,4 +1,4 @@
-"""The adapter that the documentation builds is as good as the documentation says: the suite, as one's own tests."""
+"""The example adapter of the documentation passes the suite, run through `BackendConformance` as an author would."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from examples.custom_adapter.harness import make
 from settled_conformance import GUARANTEES, BackendConformance
 
 ASKED = [id for id, each in GUARANTEES.items() if each.needs is None or each.needs in make().capabilities]
-"""What it declares nothing of would be skipped, and what is skipped is not tested."""
+"""The guarantees that the example is asked for; the others would be skipped, and a skip could hide a mistake."""
 
 
 class TestFileBackend(BackendConformance):

@@ -1,4 +1,4 @@
-"""The suite on trial once more: a host that is broken in one way is caught by the guarantee that names it."""
+"""The suite detects faulty hosts: each is settled's own code with one function replaced."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CORE: Mapping[str, Any] = {
 """The modules that the hosts below break; some share their name with a function of the package."""
 
 Patch = pytest.MonkeyPatch
-Break = Callable[[Patch], object]
+Fault = Callable[[Patch], object]
 
 
 def always(answer: object) -> Callable[..., object]:
@@ -54,7 +54,7 @@ def forgets_what_was_not_acknowledged(patch: Patch) -> None:
     patch.setattr(Window, "unpin", unpin_all)
 
 
-def takes_back_what_it_committed(patch: Patch) -> None:
+def reverts_its_record_after_a_commit(patch: Patch) -> None:
     finish_commit: Callable[..., Generator[Any, Any, Any]] = CORE["commit"].finish_commit
 
     def undone(state: Any, after: Any) -> Generator[Any, Any, Any]:
@@ -116,12 +116,12 @@ def leaves_an_empty_tombstone(patch: Patch) -> None:
 
 
 def _importers(name: str) -> list[Any]:
-    """The modules of the core and the runtime that hold the function `name`."""
+    """Return the loaded modules of the core and the runtime that have a global `name`."""
     modules = [module for key, module in sys.modules.items() if key.startswith(("settled.", "settled_runtime."))]
     return [module for module in modules if name in vars(module)]
 
 
-CAUGHT: dict[Break, tuple[Callable[[], Harness], str]] = {
+DETECTED_BY_CHECKS: dict[Fault, tuple[Callable[[], Harness], str]] = {
     never_asks_the_queue: (unnumbered, "R4"),
     forgets_the_high_water_mark: (mixed, "R4"),
     forgets_what_was_not_acknowledged: (unnumbered, "X10"),
@@ -133,23 +133,23 @@ CAUGHT: dict[Break, tuple[Callable[[], Harness], str]] = {
     never_rearms_timers: (memory, "V3"),
     leaves_an_empty_tombstone: (mixed, "R4"),
 }
-"""Which guarantee catches it by a proof, over which backend."""
+"""The faults that a check detects: the backend it needs, and the guarantee that is reported."""
 
-REPLAYED: dict[Break, tuple[Callable[[], Harness], str, str]] = {
+DETECTED_BY_SCHEDULES: dict[Fault, tuple[Callable[[], Harness], str, str]] = {
     never_asks_the_queue: (unnumbered, "X4", "stale-worker:21.2"),
     forgets_the_high_water_mark: (mixed, "X4", "stale-worker:21.2"),
     forgets_what_was_not_acknowledged: (unnumbered, "X4", "small-window:19.2"),
-    takes_back_what_it_committed: (memory, "R9", "record-too-large:17.2"),
+    reverts_its_record_after_a_commit: (memory, "R9", "record-too-large:17.2"),
     names_effects_by_their_number: (memory, "E2", "imported-keys:"),
     takes_any_version: (memory, "V1", "versions:13.1"),
 }
-"""And which schedule does, by its token."""
+"""The faults that a schedule detects: the backend, the guarantee, and the replay token."""
 
 
 @contextmanager
-def broken(how: Break) -> Generator[None]:
+def with_fault(fault: Fault) -> Generator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        how(patch)
+        fault(patch)
         yield
 
 
@@ -157,25 +157,25 @@ def name_of(each: object) -> str:
     return getattr(each, "__name__", "")
 
 
-@pytest.mark.parametrize("how", CAUGHT, ids=name_of)
-def test_a_broken_host_is_caught_by_the_guarantee_that_names_it(how: Break) -> None:
-    make, guarantee = CAUGHT[how]
-    with broken(how):
+@pytest.mark.parametrize("fault", DETECTED_BY_CHECKS, ids=name_of)
+def test_a_faulty_host_is_detected_by_a_check(fault: Fault) -> None:
+    make, guarantee = DETECTED_BY_CHECKS[fault]
+    with with_fault(fault):
         session = Session(make(), stop_at=guarantee, budget=0.0)
         assert session.verdict(guarantee).status is VerdictStatus.FAIL
     assert Session(make(), stop_at=guarantee, schedules=1).verdict(guarantee).status is not VerdictStatus.FAIL
 
 
-@pytest.mark.parametrize("how", REPLAYED, ids=name_of)
-def test_a_broken_host_is_caught_by_a_schedule(how: Break) -> None:
-    make, guarantee, token = REPLAYED[how]
-    with broken(how):
-        timelines = [Session(make()).replay(each) for each in (token, *_near(token))]
+@pytest.mark.parametrize("fault", DETECTED_BY_SCHEDULES, ids=name_of)
+def test_a_faulty_host_is_detected_by_a_schedule(fault: Fault) -> None:
+    make, guarantee, token = DETECTED_BY_SCHEDULES[fault]
+    with with_fault(fault):
+        timelines = [Session(make()).replay(each) for each in (token, *_nearby(token))]
         assert any(line.endswith(f"<< {guarantee}") for timeline in timelines for line in timeline)
 
 
-def _near(token: str) -> list[str]:
-    """Schedules beside it: where a turn has one command more, its forks are elsewhere."""
+def _nearby(token: str) -> list[str]:
+    """Return the schedules with deviations at nearby positions, where they are if a turn has a command more or less."""
     name, deviations = from_token(token)
     if not deviations:
         return []

@@ -1,4 +1,4 @@
-"""The page that users read says what the suite proves."""
+"""The documentation lists the guarantees that the suite tests."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def test_every_guarantee_is_on_the_page_in_order_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("id", GUARANTEES)
-def test_a_guarantee_is_called_on_the_page_what_it_is_called_in_the_table(id: str) -> None:
+def test_a_guarantee_has_the_same_title_on_the_page_and_in_reports(id: str) -> None:
     assert f"**{GUARANTEES[id].title}**" in ROWS[id]
 
 
-def test_the_page_counts_the_broken_adapters() -> None:
+def test_the_page_states_the_number_of_faulty_adapters() -> None:
     assert f"{len(FAULTY_ADAPTERS)} adapters that are broken in one way each" in PAGE
 
 
 @pytest.mark.parametrize("id", GUARANTEES)
-def test_every_guarantee_has_proofs_or_marks_that_explorations_leave(id: str) -> None:
+def test_every_guarantee_has_checks_or_marks(id: str) -> None:
     assert checks_of(id) or GUARANTEES[id].marks

@@ -1,4 +1,4 @@
-"""The judge of lives: what is asked of an instance over its deletions, adoptions, migrations and restores."""
+"""The oracle of lifetimes: what it accepts and reports over deletions, imports, migrations and restores."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ A, B = ({"type": "APPEND", "id": id} for id in "ab")
 
 
 class Case:
-    """The lives of `KEY`, what was sent to it, and what was found."""
+    """The lifetimes of `KEY`, with helpers to send and commit, and the guarantees reported as broken."""
 
     def __init__(self, *machines: HistoryMachine) -> None:
         machines = machines or (appender(FaultSwitch()),)
         self.found: list[str] = []
         versions = {machine.version: machine for machine in machines}
         self.machine = machines[0]
-        self.lifetimes = Lifetimes(machines[-1], KEY, lambda id, how: self.found.append(id), versions, CommitTime())
+        self.lifetimes = Lifetimes(machines[-1], KEY, lambda id, fault: self.found.append(id), versions, CommitTime())
 
     def sent(self, *bodies: Start | Event) -> Case:
         for body in bodies:
@@ -48,7 +48,7 @@ def started(*events: Any) -> Case:
     return Case().sent(Start("one"), *map(Event, events))
 
 
-def test_a_life_that_is_the_fold_of_its_events_is_fine() -> None:
+def test_a_lifetime_that_is_the_fold_of_its_events_is_accepted() -> None:
     case = started(A, B).committed(A).committed(A, B)
     case.lifetimes.end(set())
     case.sent(Start("two")).committed(input="two")
@@ -56,13 +56,13 @@ def test_a_life_that_is_the_fold_of_its_events_is_fine() -> None:
     assert case.found == []
 
 
-def test_what_a_former_life_took_must_not_be_taken_again() -> None:
+def test_an_event_of_a_former_lifetime_must_not_be_taken_again() -> None:
     case = started(A).committed(A)
     case.lifetimes.end(set())
     assert case.sent(Start("two")).committed(A, input="two").found == ["X4"]
 
 
-def test_a_start_begins_one_life() -> None:
+def test_a_start_begins_one_lifetime_only() -> None:
     case = started().committed()
     case.lifetimes.end(set())
     assert case.committed().found == ["X4"]
@@ -76,7 +76,7 @@ def test_a_committed_step_must_not_be_undone() -> None:
     assert case.found == ["R9"]
 
 
-def test_what_was_adopted_goes_on_from_there() -> None:
+def test_an_imported_instance_continues_from_its_snapshot() -> None:
     case = Case().sent(Event(B))
     case.lifetimes.start_imported(Record(nonce="n", snapshot=fold(case.machine, [A], "elsewhere")))
     case.committed(A, B, input="elsewhere")
@@ -84,14 +84,14 @@ def test_what_was_adopted_goes_on_from_there() -> None:
     assert case.found == []
 
 
-def test_a_child_that_its_parent_has_started_must_not_be_somebody_else() -> None:
+def test_a_child_must_be_started_by_its_parent_and_not_by_a_client() -> None:
     parent = Parent(Key("mother", "ada"), "kid", "generation", Key("mother", "ada"))
     case = Case().sent(Start(None, parent), Start("stranger")).committed(input="stranger")
     case.lifetimes.close(Record(snapshot=fold(case.machine, [], "stranger")), set())
     assert case.found == ["D1"]
 
 
-def test_after_a_restore_what_was_undone_may_be_missing_and_what_was_not_must_not_be_taken_twice() -> None:
+def test_after_a_restore_undone_events_may_be_missing_but_none_is_taken_twice() -> None:
     case = started(A, B).committed(A)
     restore = case.lifetimes.checkpoint()
     case.committed(A, B)
@@ -114,9 +114,9 @@ def _json(machine: HistoryMachine, input: str) -> Any:
     return json.loads(machine.dump(fold(machine, [], input)))
 
 
-def test_one_key_names_one_effect() -> None:
+def test_an_effect_key_must_not_be_reused() -> None:
     found: list[str] = []
-    keys = EffectKeys(lambda id, how: found.append(id))
+    keys = EffectKeys(lambda id, fault: found.append(id))
     keys.use("m/x/1/1/0", "pay a")
     keys.use("m/x/1/1/0", "pay a")
     assert not found
@@ -124,9 +124,9 @@ def test_one_key_names_one_effect() -> None:
     assert found == ["E2"]
 
 
-# The stories lead to where it hurts
+# The default runs of scenarios
 
-PLAINLY = {
+REACHED_BY_DEFAULT = {
     "redrive-past-window": "redrive",
     "restarted": "deleted",
     "restarted-with-cache": "deleted",
@@ -141,26 +141,26 @@ PLAINLY = {
 }
 
 
-def test_the_plain_way_of_a_story_comes_to_what_it_is_about() -> None:
+def test_the_default_run_of_a_scenario_reaches_its_situation() -> None:
     for scenario in SCENARIOS:
-        if scenario.name in PLAINLY:
+        if scenario.name in REACHED_BY_DEFAULT:
             run = scenario.run(Environment.fresh(MemoryHarness()), ReplayedChoices())
-            assert PLAINLY[scenario.name] in run.marks, (scenario.name, run.timeline)
+            assert REACHED_BY_DEFAULT[scenario.name] in run.marks, (scenario.name, run.timeline)
 
 
-def test_somebody_is_frozen_before_its_first_load_while_more_than_a_window_is_taken() -> None:
+def test_a_worker_is_frozen_before_its_first_load_while_more_than_a_window_is_taken() -> None:
     scenario = next(scenario for scenario in SCENARIOS if scenario.name == "stale-worker")
-    plain = ReplayedChoices()
-    scenario.run(Environment.fresh(MemoryHarness()), plain)
+    default_run = ReplayedChoices()
+    scenario.run(Environment.fresh(MemoryHarness()), default_run)
     runs = (
         scenario.run(Environment.fresh(MemoryHarness()), ReplayedChoices({position: option}))
-        for position, options in enumerate(plain.options)
+        for position, options in enumerate(default_run.options)
         for option in range(1, options)
     )
     assert any("more than a window was taken between a receive and its first load" in run.marks for run in runs)
 
 
-def test_what_a_harness_does_not_offer_is_left_out() -> None:
+def test_scenarios_that_need_a_missing_feature_are_left_out() -> None:
     left_out = {scenario.name for scenario in SCENARIOS if not scenario.fits(PlainHarness())}
     assert left_out == {"restored", "restored-to-empty"}
     assert all(scenario.fits(MemoryHarness()) for scenario in SCENARIOS)

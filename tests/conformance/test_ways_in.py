@@ -1,4 +1,4 @@
-"""Three ways in: the plugin, the base class, the command; and what each says when it is given nonsense."""
+"""The suite's entry points (command, plugin, sessions), their reports, and their error messages."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ ROOT = Path(__file__).parents[2]
 
 
 class Nameless:
-    """Opens nothing."""
+    """An object that is neither a harness nor a backend."""
 
 
 class Hollow(PlainHarness):
-    """Opens something that is no backend."""
+    """A harness that opens something that is not a backend."""
 
     def open(self) -> Plain:
         return Nameless()  # type: ignore[return-value]
@@ -47,7 +47,7 @@ def hollow() -> Harness:
 
 
 def nothing() -> None:
-    """Forgets to return."""
+    """A factory that returns nothing."""
 
 
 def explodes() -> Harness:
@@ -64,7 +64,7 @@ EXPECTED = "expected MODULE:FACTORY, a function without arguments that returns a
 
 class TestAFactory:
     @pytest.mark.parametrize(
-        ("adapter", "said"),
+        ("adapter", "message"),
         [
             ("settled_local", f"'settled_local': {EXPECTED}"),
             (
@@ -79,15 +79,15 @@ class TestAFactory:
             (f"{HERE}:hollow", "open() returned a Nameless: expected a settled.Backend; it has no store, queue"),
         ],
     )
-    def test_that_makes_no_harness_is_told_in_one_line_what_was_expected(self, adapter: str, said: str) -> None:
+    def test_without_a_usable_harness_fails_with_a_one_line_message(self, adapter: str, message: str) -> None:
         with pytest.raises(HarnessError) as raised:
             load_harness(adapter)
-        assert said in str(raised.value)
+        assert message in str(raised.value)
         assert len(str(raised.value).splitlines()) == 1
 
 
 class TestACapability:
-    def test_that_is_declared_and_missing_is_a_failure_that_names_it(self) -> None:
+    def test_declared_but_missing_fails_c1(self) -> None:
         class Modest(Plain):
             @property
             def capabilities(self) -> frozenset[Capability]:
@@ -98,7 +98,7 @@ class TestACapability:
         assert "whether the backend itself declares scan: False, expected True" in verdict.detail
 
     @pytest.mark.parametrize("capability", [Capability.SCAN, Capability.JOINT_FINISH])
-    def test_that_is_there_and_not_declared_is_a_failure_that_names_it(self, capability: Capability) -> None:
+    def test_present_but_not_declared_fails_c1(self, capability: Capability) -> None:
         less = frozenset(Capability) - {capability}
 
         class Coy(Plain):
@@ -123,15 +123,15 @@ class TestAKnownFailure:
         assert "remove it from the list" in verdict.detail
 
 
-def test_what_was_never_tried_is_vacuous(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unproven(_id: str) -> list[Check]:
+def test_a_guarantee_whose_situation_never_occurred_is_vacuous(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_checks(_id: str) -> list[Check]:
         return []
 
-    def unexplored(_session: Session) -> None:
-        """Nothing is run."""
+    def no_schedules(_session: Session) -> None:
+        """Run no schedules."""
 
-    monkeypatch.setattr("settled_conformance.session.checks_of", unproven)
-    monkeypatch.setattr(Session, "explore", unexplored)
+    monkeypatch.setattr("settled_conformance.session.checks_of", no_checks)
+    monkeypatch.setattr(Session, "explore", no_schedules)
     verdict = Session(PlainHarness()).verdict("R4")
     assert (verdict.status, verdict.detail, verdict.is_fine) == (
         VerdictStatus.VACUOUS,
@@ -153,20 +153,20 @@ def run(command: list[str], *arguments: str, cwd: Path = ROOT) -> subprocess.Com
 
 class TestTheCommand:
     def test_prints_the_table_and_writes_the_reports(self, command: list[str], tmp_path: Path) -> None:
-        names = {name: tmp_path / name for name in ("json", "markdown", "junit")}
-        files = [word for name, file in names.items() for word in (f"--{name}", str(file))]
+        paths = {name: tmp_path / name for name in ("json", "markdown", "junit")}
+        files = [word for name, file in paths.items() for word in (f"--{name}", str(file))]
         done = run(command, "settled_local:memory", "--schedules", "300", *files)
         assert done.returncode == 0, done.stdout + done.stderr
         asked = len(GUARANTEES) - 1  # all but what is to survive its process
         assert f"{asked}/{asked} memory: {asked} PASS, 1 UNSUPPORTED" in done.stdout
-        report = json.loads(names["json"].read_text(encoding="utf-8"))
+        report = json.loads(paths["json"].read_text(encoding="utf-8"))
         assert report["badge"] == f"{asked}/{asked} memory"
         assert [each["id"] for each in report["guarantees"]] == list(GUARANTEES)
-        assert "| F1 | messages of one sender stay in order | PASS |" in names["markdown"].read_text(encoding="utf-8")
-        suite = ElementTree.fromstring(names["junit"].read_text(encoding="utf-8"))
+        assert "| F1 | messages of one sender stay in order | PASS |" in paths["markdown"].read_text(encoding="utf-8")
+        suite = ElementTree.fromstring(paths["junit"].read_text(encoding="utf-8"))
         assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == (str(len(GUARANTEES)), "0", "1")
 
-    def test_says_what_is_wrong_and_how_to_see_it_again(self, command: list[str]) -> None:
+    def test_prints_a_replay_token_for_a_broken_guarantee(self, command: list[str]) -> None:
         done = run(command, f"{HERE}:forgetful", "--schedules", "400")
         assert done.returncode == 1
         token = next(line.split("replay: ")[1] for line in done.stdout.splitlines() if "violated   replay: " in line)
@@ -175,28 +175,30 @@ class TestTheCommand:
         assert "  << " in again.stdout
 
     @pytest.mark.parametrize(
-        ("arguments", "said"),
+        ("arguments", "message"),
         [
             (["no_such_module:make"], "settled: no_such_module:make: cannot import no_such_module"),
             (["settled_local:memory", "--replay", "nonsense"], "settled: 'nonsense' is not a replay token"),
             (["settled_local:memory", "--replay", "nowhere:1.2"], "settled: no scenario 'nowhere': there are ports"),
         ],
     )
-    def test_says_in_one_line_what_it_cannot_do(self, command: list[str], arguments: list[str], said: str) -> None:
+    def test_fails_with_a_one_line_message_on_bad_arguments(
+        self, command: list[str], arguments: list[str], message: str
+    ) -> None:
         done = run(command, *arguments)
         assert done.returncode == 2
-        assert done.stderr.startswith(said)
+        assert done.stderr.startswith(message)
         assert len(done.stderr.splitlines()) == 1
 
 
 class TestThePlugin:
     @pytest.fixture(autouse=True)
-    def elsewhere(self, tmp_path: Path) -> None:
-        self.place = tmp_path
+    def in_a_directory_outside_the_project(self, tmp_path: Path) -> None:
+        self.directory = tmp_path
 
     def pytest(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs", "settled_conformance", *arguments]
-        return run([sys.executable], *words, cwd=self.place)
+        return run([sys.executable], *words, cwd=self.directory)
 
     def test_runs_each_guarantee_as_a_test(self) -> None:
         done = self.pytest("--adapter", "settled_local:memory", "--schedules", "100", "-k", "F1 or R6 or D7 or nothing")
@@ -207,16 +209,16 @@ class TestThePlugin:
         assert done.returncode == 1
         assert "F1 messages of one sender stay in order: FAIL" in done.stdout
 
-    def test_says_in_one_line_what_was_expected(self) -> None:
+    def test_fails_with_a_one_line_message_without_a_harness(self) -> None:
         done = self.pytest("--adapter", f"{HERE}:nothing")
         assert done.returncode == pytest.ExitCode.USAGE_ERROR
         assert f"ERROR: {HERE}:nothing: returned None" in done.stdout + done.stderr
 
-    def test_without_a_test_is_a_failure(self) -> None:
+    def test_fails_if_no_test_is_collected(self) -> None:
         done = self.pytest("--adapter", "settled_local:memory", "-k", "nothing_of_this_name")
         assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
 
-    def test_without_an_adapter_is_a_failure(self) -> None:
+    def test_fails_without_an_adapter(self) -> None:
         done = self.pytest("-k", "F1")
         assert done.returncode == 1
         assert "no adapter: give --adapter MODULE:FACTORY" in done.stdout

@@ -1,4 +1,4 @@
-"""C1: what is declared is there, and what is not says so."""
+"""Checks of C1: a declared capability works, and an undeclared one fails with UnsupportedError."""
 
 from __future__ import annotations
 
@@ -72,4 +72,4 @@ def a_joint_write_can_return_the_next_messages(fixture: BackendFixture) -> None:
     held = fixture.receives("1", limit=1)
     found = list(fixture.backend.finish_all([Write(key(), stored(1), 0, acks=tuple(held))], receive=5).deliveries)
     found = found or fixture.receive()
-    fixture.require_equal([each.message.id for each in found], ["2"], "handed out with a write")
+    fixture.require_equal([each.message.id for each in found], ["2"], "delivered with a write")

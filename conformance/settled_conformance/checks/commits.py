@@ -1,4 +1,4 @@
-"""R3, R4, R6 to R10: the store keeps one text for a key, and one line of versions leads to it."""
+"""Checks of R3, R4 and R6 to R10: versions, competing commits, reads, and interrupted commits of the store."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def all_parts_of_a_commit_are_read_back_together(fixture: BackendFixture) -> Non
 
 
 def _record_with_outbox(target: Key, version: int) -> Stored:
-    """A record as a machine has it that owes something, with an index that is its own."""
+    """Return a record with timers, an open turn, a window and an outbox, all of them different for each version."""
     name = f"{target.instance}{version}"
     body = {
         "format": 1,
@@ -269,11 +269,11 @@ def _record_with_outbox(target: Key, version: int) -> Stored:
 
 
 DEAD_LETTERS_AT = {0: [], 1: ["1", "2"], 2: ["2", "3"]}
-"""What lies among the dead letters at each version of `_two_commits`."""
+"""The ids of the dead letters at each version of `_two_commits`."""
 
 
 def _two_commits(store: Store) -> Callable[[], None]:
-    """The first of two commits, done, and the second, which is still to be made."""
+    """Make the first of two commits, and return the second."""
     store.commit(key(), stored(1), 0, [dead_letter("1"), dead_letter("2")])
     return lambda: store.commit(key(), stored(2), 1, [dead_letter("3")], 1)
 

@@ -1,4 +1,4 @@
-"""X1 to X3 and X6 to X10, as far as they are the port's: one id is one message, and a message stays what it was."""
+"""Checks of X1 to X3 and X6 to X11 at the port: ids, reused ids, dead letters, attempts, and unchanged messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from settled_conformance.fixture import BackendFixture, dead_letter, key, messag
 def the_queue_accepts_an_id_once(fixture: BackendFixture) -> None:
     fixture.send(*messages("1 2 1"))
     fixture.send(message("1"), through=fixture.open_handle())
-    fixture.require_equal(fixture.drain(), ["1", "2"], "heard")
+    fixture.require_equal(fixture.drain(), ["1", "2"], "received")
 
 
 @checks("X1", needs=Capability.DEDUPLICATION)
@@ -31,7 +31,7 @@ def the_queue_accepts_an_id_once_during_its_lease(fixture: BackendFixture) -> No
 def one_id_for_two_keys_is_two_messages(fixture: BackendFixture) -> None:
     fixture.send(message("1"), message("1", key("b")), message("1", key("a", "n")))
     found = sorted(str(delivery.message.key) for delivery in fixture.receive(least=3))
-    fixture.require_equal(found, ["m/a", "m/b", "n/a"], "the keys for which 1 was handed out")
+    fixture.require_equal(found, ["m/a", "m/b", "n/a"], "the keys for which 1 was delivered")
     fixture.mark("one id, two keys")
 
 
@@ -42,7 +42,7 @@ def the_queue_accepts_an_id_once_even_after_its_acknowledgement(fixture: Backend
     fixture.send(message("1"))
     fixture.receives_nothing()
     fixture.send(message("2"), message("1"))
-    fixture.require_equal(fixture.drain(), ["2"], "heard")
+    fixture.require_equal(fixture.drain(), ["2"], "received")
 
 
 @checks("X11")
@@ -54,7 +54,7 @@ def an_id_with_another_body_is_refused_or_queued(fixture: BackendFixture) -> Non
     except IdReusedError:
         expected.pop()
     found = [delivery.message.body for delivery in fixture.receive(least=len(expected))]
-    fixture.require_equal(found, expected, "the bodies that were handed out")
+    fixture.require_equal(found, expected, "the bodies that were delivered")
     fixture.mark("one id, two bodies")
 
 
@@ -65,7 +65,7 @@ def an_id_with_another_body_is_refused_or_queued_after_the_first_was_acknowledge
     with suppress(IdReusedError):
         fixture.send(message("1", body='{"second":2}'))
         found = [delivery.message.body for delivery in fixture.receive()]
-        fixture.require_equal(found, ['{"second":2}'], "the bodies that were handed out")
+        fixture.require_equal(found, ['{"second":2}'], "the bodies that were delivered")
 
 
 BODIES = (
@@ -80,7 +80,7 @@ BODIES = (
     ("x" * 70_000, "x" * 70_001),
     ("y" + "x" * 70_000, "x" * 70_001),
 )
-"""Pairs of texts that are not the same, however much they look so."""
+"""Pairs of different texts that a careless comparison takes for equal."""
 
 
 @checks("X11")
@@ -112,7 +112,7 @@ def a_batch_with_a_reused_id_is_sent_whole_or_not_at_all(fixture: BackendFixture
         found = [each.message.body for _ in range(2) for each in fixture.receive(least=max(1, len(expected)))]
         if Capability.DEDUPLICATION not in fixture.harness.capabilities or not fixture.owns_time:
             found = list(dict.fromkeys(found))  # where time is real, a lease may be over before the second hand-out
-        fixture.require_equal(sorted(found), sorted(expected), "the bodies that were handed out")
+        fixture.require_equal(sorted(found), sorted(expected), "the bodies that were delivered")
 
 
 @checks("X11")
@@ -154,7 +154,7 @@ def a_timer_whose_message_reuses_an_id_fires(fixture: BackendFixture) -> None:
 
 def _require_bodies(fixture: BackendFixture, bodies: list[str]) -> None:
     found = fixture.receive(least=len(bodies)) if bodies else []
-    fixture.require_equal([each.message.body for each in found], bodies, "the bodies that were handed out")
+    fixture.require_equal([each.message.body for each in found], bodies, "the bodies that were delivered")
     fixture.backend.queue.ack(found)
     if fixture.owns_time:
         fixture.receives_nothing()
@@ -163,14 +163,14 @@ def _require_bodies(fixture: BackendFixture, bodies: list[str]) -> None:
 @checks("X6")
 def a_restarted_instance_has_no_dead_letters_of_the_deleted_one(fixture: BackendFixture) -> None:
     store, version = fixture.backend.store, 0
-    for life in range(3):
-        dead = [dead_letter(f"{life}.{number}") for number in range(4)]
+    for lifetime in range(3):
+        dead = [dead_letter(f"{lifetime}.{number}") for number in range(4)]
         store.commit(key(), stored(version + 1), version, dead[:2])
         fixture.require_equal(
-            list(fixture.open_handle().store.dead_letters(key())), dead[:2], f"dead letters in the life {life}"
+            list(fixture.open_handle().store.dead_letters(key())), dead[:2], f"dead letters in the life {lifetime}"
         )
         fixture.backend.finish(Write(key(), stored(version + 2), version + 1, tuple(dead[2:]), unbury=1))
-        fixture.require_equal(list(store.dead_letters(key())), dead[1:], f"dead letters in the life {life}")
+        fixture.require_equal(list(store.dead_letters(key())), dead[1:], f"dead letters in the life {lifetime}")
         store.delete(key(), tombstone(version + 3), version + 2)
         fixture.require_equal(
             list(fixture.open_handle().store.dead_letters(key())), [], "dead letters of what was deleted"
@@ -244,7 +244,7 @@ def attempts_of_a_failing_message_do_not_count_for_the_next_one(fixture: Backend
 def equal_payloads_are_different_messages(fixture: BackendFixture) -> None:
     fixture.send(*(message(id, body="{}") for id in "123"))
     fixture.send(message("4", key("b"), "{}"))
-    fixture.require_equal(sorted(fixture.drain()), ["1", "2", "3", "4"], "heard")
+    fixture.require_equal(sorted(fixture.drain()), ["1", "2", "3", "4"], "received")
     fixture.mark("equal payloads")
 
 
@@ -256,7 +256,7 @@ def similar_keys_stay_separate(fixture: BackendFixture) -> None:
         fixture.backend.store.commit(target, stored(1, f"{number}"), 0, [dead_letter("l", target, f"{number}")])
     found = {str(each.message.key): each.message.body for each in fixture.receive(least=len(targets))}
     expected = {str(target): f"body {number}" for number, target in enumerate(targets)}
-    fixture.require_equal(found, expected, "handed out")
+    fixture.require_equal(found, expected, "delivered")
     for number, target in enumerate(targets):
         fixture.require_equal(fixture.backend.store.load(target), stored(1, f"{number}"), f"loaded for {target}")
         fixture.require_equal(

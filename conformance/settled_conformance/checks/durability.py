@@ -1,4 +1,4 @@
-"""D: what was answered is there, whoever is lost after it."""
+"""Checks of D1 to D3, D5 and D6: confirmed sends and commits outlive the process that made them, unchanged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from settled_conformance.checks import checks
 from settled_conformance.fixture import BackendFixture, dead_letter, key, message, messages, stored, timer, tombstone
 
 PRECISE_TIME = 1_764_331_234.53125
-"""Seconds since the epoch of which a number of single precision keeps no more than the minutes."""
+"""Seconds since the epoch that a single-precision float keeps only to the minute."""
 
 UNUSUAL_TEXTS = (
     "",
@@ -94,7 +94,7 @@ def a_vendor_error_is_not_swallowed(fixture: BackendFixture) -> None:
 
         def point(round_trip: str, reached: list[str] = reached) -> None:
             reached.append(round_trip)
-            raise UnavailableError(f"{round_trip}: nobody there")
+            raise UnavailableError(f"{round_trip}: not reachable")
 
         fixture.harness.instrument(point)
         try:

@@ -1,4 +1,4 @@
-"""R12: a write is made in the name of a hand-out, and only while that holds its key."""
+"""Checks of R12: a write succeeds only while the lease of its holder is current."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from settled_conformance.fixture import (
 
 
 def _write_of(holder: Delivery, expected: int = 0) -> Write:
-    """All that a write may do, in the name of `holder`."""
-    owed = (message("owed", key("b")),)
-    return Write(key(), stored(expected + 1), expected, (dead_letter("d"),), sends=owed, acks=(holder,), holder=holder)
+    """Return a write with every part, under the lease of `holder`."""
+    sends = (message("sent", key("b")),)
+    return Write(key(), stored(expected + 1), expected, (dead_letter("d"),), sends=sends, acks=(holder,), holder=holder)
 
 
 def _error_of(fixture: BackendFixture, write: Write, together: bool) -> SettledError | None:
-    """What becomes of `write`, made alone or together with others."""
+    """Make `write`, alone or through `finish_all`, and return its error."""
     if together and Capability.JOINT_FINISH in fixture.harness.capabilities:
         return fixture.backend.finish_all([write]).refused.get(write.key)
     try:
@@ -39,7 +39,7 @@ def _require_refused(fixture: BackendFixture, holder: Delivery, together: bool) 
     before = version_of(fixture.backend.store.load(key()))
     error = _error_of(fixture, _write_of(holder, before), together)
     fixture.require(
-        isinstance(error, LeaseLostError), f"a commit in the name of a lost lease: {error!r}, expected LeaseLost"
+        isinstance(error, LeaseLostError), f"a commit under a lost lease: {error!r}, expected LeaseLostError"
     )
     fresh = fixture.open_handle()
     fixture.require_equal(version_of(fresh.store.load(key())), before, "the version after a commit that was refused")
@@ -53,9 +53,9 @@ def a_delivery_with_a_current_lease_can_commit(fixture: BackendFixture) -> None:
         fixture.send(*messages("1 2"))
         held = fixture.receives("1", "2", limit=2)
         error = _error_of(fixture, Write(key(), stored(1), 0, acks=(held[0],), holder=held[0]), together)
-        fixture.require(error is None, f"a commit in the name of a lease that runs: {error!r}")
+        fixture.require(error is None, f"a commit under a current lease: {error!r}")
         error = _error_of(fixture, Write(key(), stored(2), 1, acks=(held[1],), holder=held[1]), together)
-        fixture.require(error is None, f"a second commit of the same hand-out: {error!r}")
+        fixture.require(error is None, f"a second commit under the same lease: {error!r}")
         fixture.mark("commit under a current lease")
         fixture.reset()
 
@@ -68,7 +68,7 @@ def a_delivery_with_an_extended_lease_can_commit(fixture: BackendFixture) -> Non
     fixture.backend.queue.extend(held, fixture.lease)
     fixture.advance(fixture.lease * 0.6)
     error = _error_of(fixture, _write_of(held[0]), together=False)
-    fixture.require(error is None, f"a commit in the name of a lease that was extended: {error!r}")
+    fixture.require(error is None, f"a commit under an extended lease: {error!r}")
 
 
 @checks("R12", needs=Capability.FENCED_FINISH)

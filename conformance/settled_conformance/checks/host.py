@@ -1,4 +1,4 @@
-"""A real host, client and machine over the backend of a check."""
+"""`HostFixture`: a real host and client of one machine, over the backend of a check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TWO_ATTEMPTS = Policy(max_attempts=2)
 
 
 class HostFixture:
-    """A machine that lives at a bench, with a client and a host, over its first handle or over `backend`."""
+    """A client and a host of `machine`, over the first handle of `fixture`, or over `backend`."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class HostFixture:
         self.host = Host([machine], handle, policy=policy, observers=())
 
     def run_until_idle(self) -> list[Delivery]:
-        """Take what there is, until nothing comes for a while; all that was handed out."""
+        """Handle messages until none is left, and return all deliveries."""
         taken = list[Delivery]()
         for _ in range(200):
             found = self.fixture.receive()
@@ -42,13 +42,13 @@ class HostFixture:
         return taken
 
     def run_until_dead_lettered(self) -> None:
-        """Work, and let time pass for those who wait."""
+        """Run, and let time pass, until failing messages have used up their attempts."""
         for _ in range(6):
             self.run_until_idle()
             self.fixture.advance(3.0)
 
     def entries(self, instance: str) -> list[str]:
-        """The ids of the events that `instance` has taken."""
+        """Return the ids of the events that `instance` has taken."""
         snapshot = self.client.get(instance)
         return [event["id"] for event in history_of(snapshot)] if snapshot else []
 
@@ -57,7 +57,7 @@ class HostFixture:
 
 
 def listing(broken: Sequence[str] = (), tell: Callable[[Any], object] | None = None) -> HistoryMachine:
-    """Takes events, and tells the world of each by `tell`; those of the types in `broken` fail."""
+    """Return a machine that takes every event, and performs `tell` for it; events of the types in `broken` fail."""
 
     def check(args: Any) -> bool:
         if args.event["type"] in broken:
@@ -77,7 +77,7 @@ def listing(broken: Sequence[str] = (), tell: Callable[[Any], object] | None = N
 
 
 def _perform(_args: Any, _params: Any) -> None:
-    """The world is told."""
+    """An action without a body."""
 
 
 def event(id: str, type: str = "E") -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""The whole host takes every event once and none of the poisoned ones, with the real host, client and workers."""
+"""Checks of duplicates, poison events and frozen effects, with the real host, client and workers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def an_event_the_queue_has_forgotten_is_not_taken_again(fixture: BackendFixture)
     service.client.send("a", event("2"), message_id="2")
     service.run_until_idle()
     service.host.handle(old)
-    fixture.require_equal(service.entries("a"), ["1", "2"], "taken, when a queue hands out again what it had forgotten")
+    fixture.require_equal(service.entries("a"), ["1", "2"], "taken, when a queue redelivers a message it had forgotten")
     fixture.mark("forgotten by the queue")
     service.close()
 
@@ -76,9 +76,9 @@ def a_poison_event_becomes_a_dead_letter_with_its_payload(fixture: BackendFixtur
     service.client.send("a", {"type": "POISON", "id": "p", "text": "🙂" * 100}, message_id="p")
     service.client.send("a", event("2"), message_id="2")
     service.run_until_dead_lettered()
-    lying = [each.message for each in fixture.open_handle().store.dead_letters(key_of(service))]
-    fixture.require_equal([each.id for each in lying], ["p", "2"], "dead letters")
-    fixture.require("🙂" * 100 in lying[0].body, f"a dead letter lost what it said: {lying[0].body[:80]}")
+    found = [each.message for each in fixture.open_handle().store.dead_letters(key_of(service))]
+    fixture.require_equal([each.id for each in found], ["p", "2"], "dead letters")
+    fixture.require("🙂" * 100 in found[0].body, f"a dead letter lost what it said: {found[0].body[:80]}")
     fixture.mark("dead-lettered")
     service.close()
 
@@ -106,13 +106,13 @@ def events_beside_a_poison_event_are_not_affected(fixture: BackendFixture) -> No
 
 @checks("R11")
 def an_effect_that_resumes_after_its_turn_was_finished_changes_nothing(fixture: BackendFixture) -> None:
-    thawed, ended = threading.Event(), threading.Event()
+    resumed, ended = threading.Event(), threading.Event()
     frozen = list[str]()
 
     def work(_input: Any, call: Any) -> Any:
         if not frozen:
             frozen.append(call.idempotency_key)
-            thawed.wait(20.0)
+            resumed.wait(20.0)
             return "late"
         frozen.append(call.idempotency_key)
         return "in time"
@@ -131,11 +131,12 @@ def an_effect_that_resumes_after_its_turn_was_finished_changes_nothing(fixture: 
     _until(lambda: bool(frozen))
     fixture.advance(fixture.lease + fixture.harness.tick)
     other.run_until_idle()
-    thawed.set()
+    resumed.set()
     fixture.require(ended.wait(20.0), "the frozen worker never came to an end")
     snapshot = other.client.get("a")
     fixture.require(
-        snapshot is not None and snapshot.context["output"] == "in time", f"it is {snapshot} after the thaw"
+        snapshot is not None and snapshot.context["output"] == "in time",
+        f"it is {snapshot} after the frozen effect resumed",
     )
     fixture.require_equal(len(set(frozen)), 1, "keys under which the effect was performed")
     fixture.mark("frozen during an effect")

@@ -1,4 +1,4 @@
-"""An instance of the whole host neither grows nor slows down."""
+"""Check of G1: with the real host, an instance neither grows nor slows down with its number of events."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def an_old_instance_is_as_small_and_fast_as_a_young_one(fixture: BackendFixture)
             "states": {"on": {"tags": ["settled"], "on": {"E": {"actions": ["count"]}}}},
         }
     )
-    handle = fixture.backend.backend  # nobody watches: so many messages would take too long
+    handle = fixture.backend.backend  # unchecked: the model would take too long for so many messages
     service = HostFixture(fixture, machine, handle)
     service.client.start("a", message_id="start")
     service.host.handle(fixture.receive_raw(handle))
     batches, weights, times = (100 if fixture.owns_time else 12), list[int](), list[float]()
     for batch in range(batches):
         if fixture.owns_time:
-            fixture.advance(fixture.lease)  # a queue that knows ids again forgets them by and by
+            fixture.advance(fixture.lease)  # lets a deduplicating queue forget old ids
         ids = [f"{batch:05}.{number:02}" for number in range(100)]
         handle.queue.send([message(id, key_of(service)) for id in ids])
         begin = time.perf_counter()

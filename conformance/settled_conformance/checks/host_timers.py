@@ -1,4 +1,4 @@
-"""The timers of the whole host: what its machine cancelled has no effect, and what it set again the new one."""
+"""Checks of T3 and T4 with the real host: a cancelled timer has no effect, a reset one only at its new time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def a_timer_reset_by_its_machine_takes_effect_at_the_new_time(fixture: BackendFi
 
 
 def _bell(wait: float) -> Machine[Any, Any]:
-    """Rings `wait` seconds after it was set last, unless it was cancelled."""
+    """Return a machine whose timer fires `wait` seconds after the last SET, unless it is cancelled."""
     return setup(
         actions={"set": raise_({"type": "RING"}, id="bell", delay="a while"), "cancel": cancel("bell")},
         delays={"a while": timedelta(seconds=wait)},

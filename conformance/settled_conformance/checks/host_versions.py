@@ -1,4 +1,4 @@
-"""A deploy under the whole host: an instance whose state is gone waits for it."""
+"""Check of V1 with the real host: a deploy that removes the state of an instance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def an_instance_whose_state_was_removed_waits_until_it_returns(fixture: BackendF
     without.client.send("a", event("3"), message_id="3")
     without.run_until_dead_lettered()
     record = fixture.backend.store.load(key_of(before))
-    fixture.require(record is not None and record.index.status == "halted", f"no operator could see it: {record}")
+    fixture.require(record is not None and record.index.status == "halted", f"the instance is not halted: {record}")
     fixture.mark("unreadable")
     after = HostFixture(fixture, _deployed("kept", "old"))
     fixture.require_equal(after.client.redrive("a"), 2, "dead letters")

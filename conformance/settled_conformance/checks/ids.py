@@ -1,4 +1,4 @@
-"""E3, X11, X12: names. What a machine calls its own is never somebody else's, and never two things of its own."""
+"""Checks of E3, X11 and X12: idempotency keys and internal ids are unique, and out of the reach of clients."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def _shipping(keys: list[str]) -> Machine[Any, Any]:
 def idempotency_keys_are_never_reused(fixture: BackendFixture) -> None:
     keys = list[str]()
     service = HostFixture(fixture, _shipping(keys))
-    for life in range(3):
-        service.client.start("a", message_id=f"start {life}")
-        service.client.send("a", event(f"started {life}", "GO"))
+    for lifetime in range(3):
+        service.client.start("a", message_id=f"start {lifetime}")
+        service.client.send("a", event(f"started {lifetime}", "GO"))
         service.run_until_idle()
         text = service.client.export_snapshot("a")
         service.client.delete("a")
         service.client.import_snapshot("a", text)
-        service.client.send("a", event(f"adopted {life}", "GO"))
+        service.client.send("a", event(f"imported {lifetime}", "GO"))
         service.run_until_idle()
         service.client.delete("a")
     fixture.require_equal(len(keys), 12, "effects performed")
@@ -68,9 +68,9 @@ def an_actor_is_started_again_after_each_import(fixture: BackendFixture) -> None
         service.client.import_snapshot("a", machine.dump(snapshot))
         service.run_until_idle()
         found = service.client.get("a")
-        fixture.require_equal(found and found.value, "open", "the state of an adopted instance whose actor has run")
+        fixture.require_equal(found and found.value, "open", "the state of an imported instance whose actor has run")
         service.client.delete("a")
-    fixture.require_equal(len(set(keys)), 2, "keys of the actor in two adoptions")
+    fixture.require_equal(len(set(keys)), 2, "keys of the actor in two imports")
     service.close()
 
 

@@ -1,4 +1,4 @@
-"""D7: real processes, killed in the middle of what they do."""
+"""Checks of D7: real processes are killed with SIGKILL while they write or work."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ROUNDS = 4
 @checks("D7")
 def writes_confirmed_to_a_killed_process_are_kept(fixture: BackendFixture) -> None:
     opener = fixture.harness.opener()
-    fixture.require(opener is not None, "no opener: only a backend of kind memory may live and die with its process")
+    fixture.require(opener is not None, "no opener: only a backend of kind memory may have none")
     assert opener is not None
-    source, said = random.Random(7), 0
+    source, confirmed = random.Random(7), 0
     for _ in range(ROUNDS):
-        with Writer(opener, said) as writer:
+        with Writer(opener, confirmed) as writer:
             time.sleep(0.05 + source.random() * 0.15)
-            said = writer.kill(said)
+            confirmed = writer.kill(confirmed)
         backend = opener()
         try:
             stored = backend.store.load(Writer.KEY)
@@ -31,13 +31,15 @@ def writes_confirmed_to_a_killed_process_are_kept(fixture: BackendFixture) -> No
             dead_letters = [each.message.id for each in backend.store.dead_letters(Writer.KEY)]
         finally:
             backend.close()
-        fixture.require(version >= said, f"version {said} was answered, and {version} is there after kill -9")
+        fixture.require(
+            version >= confirmed, f"version {confirmed} was answered, and {version} is stored after kill -9"
+        )
         fixture.require_equal(
             dead_letters, [f"l{number}" for number in range(1, version + 1)], f"dead letters at version {version}"
         )
-        said = version
-    fixture.require(said > 0, "the process was killed before it was answered even once")
-    _require_all_messages(fixture, said)
+        confirmed = version
+    fixture.require(confirmed > 0, "the process was killed before it was answered even once")
+    _require_all_messages(fixture, confirmed)
     fixture.mark("killed")
 
 
@@ -57,12 +59,14 @@ def _require_all_messages(fixture: BackendFixture, versions: int) -> None:
     backend.close()
     sent, came = [f"s{number}" for number in range(1, versions + 1)], found.get(Writer.SENT, [])
     if Capability.DEDUPLICATION not in fixture.harness.capabilities:
-        came = list(dict.fromkeys(came))  # what was sent and not yet committed is sent again by the next process
-    # The one that was under way when the process was killed may be there too.
+        came = list(dict.fromkeys(came))  # the next process repeats a send that was not followed by its commit
+    # A send that was under way when the process was killed may have arrived too.
     fixture.require_equal(came[:versions], sent, "sends that were answered, after kill -9")
     if is_atomic:
         outbox = [f"o{number}" for number in range(1, versions + 1)]
-        fixture.require_equal(found.get(Writer.OUTBOX, []), outbox, f"what {versions} commits owed, after kill -9")
+        fixture.require_equal(
+            found.get(Writer.OUTBOX, []), outbox, f"messages sent by {versions} commits, after kill -9"
+        )
 
 
 @checks("D7")

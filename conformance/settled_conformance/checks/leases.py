@@ -1,4 +1,4 @@
-"""R1, R2, R5: one holder at a time, for as long as a lease lasts, and what a lost lease is still good for."""
+"""Checks of R1, R2 and R5, and of F5 and F7 under concurrency: leases, receipts, and what a lost lease can still do."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def concurrent_receivers_do_not_get_the_same_key(fixture: BackendFixture) -> Non
 
     for line in each_preemption(fixture, pair):
         fixture.require_equal(
-            [each.message.id for each in found], ["1"], f"handed out to two at once, one paused at {line}"
+            [each.message.id for each in found], ["1"], f"delivered to two at once, one paused at {line}"
         )
     fixture.mark("received concurrently")
 
@@ -61,7 +61,7 @@ def a_message_sent_during_an_acknowledgement_is_kept(fixture: BackendFixture) ->
 
     for line in each_preemption(fixture, pair):
         found = [each.message.id for each in fixture.receive_raw(fixture.backend.backend)]
-        fixture.require_equal(found, ["2"], f"handed out after an acknowledgement that paused at {line}")
+        fixture.require_equal(found, ["2"], f"delivered after an acknowledgement that paused at {line}")
 
 
 @checks("F7")
@@ -71,9 +71,9 @@ def concurrent_sends_lose_nothing(fixture: BackendFixture) -> None:
 
     for line in each_preemption(fixture, pair):
         found = [each.message.id for each in fixture.receive_raw(fixture.backend.backend)]
-        fixture.require_equal(sorted(found), ["1", "2", "3", "4"], f"handed out after two sends, one paused at {line}")
+        fixture.require_equal(sorted(found), ["1", "2", "3", "4"], f"delivered after two sends, one paused at {line}")
         in_order = found.index("1") < found.index("2") and found.index("3") < found.index("4")
-        fixture.require(in_order, f"handed out {found} after two sends, one paused at {line}")
+        fixture.require(in_order, f"delivered {found} after two sends, one paused at {line}")
 
 
 @checks("R2")
@@ -143,7 +143,7 @@ def a_shortened_lease_ends_earlier(fixture: BackendFixture) -> None:
 
 
 def taken_over(fixture: BackendFixture) -> tuple[list[Delivery], list[Delivery]]:
-    """A holder whose lease is over, and the one who holds the key now."""
+    """Return deliveries whose lease has expired, and those of the current holder."""
     fixture.send(*messages("1 2"))
     old = fixture.receives("1", limit=1)
     fixture.advance(fixture.lease + fixture.harness.tick)
@@ -180,7 +180,7 @@ def a_late_extension_fails(fixture: BackendFixture) -> None:
         fixture.backend.queue.extend(old, fixture.lease * 10)
     except ConflictError:
         refused = True
-    fixture.require(refused, "extending a lease that somebody else has now was not refused")
+    fixture.require(refused, "extending a lease that another holder has now did not fail")
     fixture.advance(fixture.lease + fixture.harness.tick)
     fixture.receives("1", limit=1)
 
@@ -201,7 +201,7 @@ def a_receipt_is_valid_for_one_delivery(fixture: BackendFixture) -> None:
 
 
 def _one_of_three_leases_lost(fixture: BackendFixture) -> tuple[list[Delivery], list[Delivery]]:
-    """Receipts of several keys, of which the second was lost, and the receipt under which that key is held now."""
+    """Return deliveries of three keys, of which the second lost its lease, and the current delivery of that key."""
     fixture.send(*(message("1", key(name)) for name in "abc"))
     held = fixture.receive(limit=3, least=3)
     fixture.backend.queue.release(held[1:2])
@@ -215,7 +215,7 @@ def of_several_acknowledgements_only_the_late_one_has_no_effect(fixture: Backend
     fixture.backend.queue.ack([held[1], held[0], held[2]])
     fixture.advance(fixture.lease + fixture.harness.tick)
     found = fixture.receives("1")
-    fixture.require_equal(found[0].message.key, new[0].message.key, "the key that is handed out again")
+    fixture.require_equal(found[0].message.key, new[0].message.key, "the key that is delivered again")
     fixture.receives_nothing()
 
 
@@ -242,9 +242,7 @@ def several_keys_are_released_together(fixture: BackendFixture) -> None:
     fixture.receives_nothing()
     fixture.advance(fixture.lease / 2 + fixture.harness.tick)
     found = {each.message.key for each in fixture.receive(limit=3, least=3)}
-    fixture.require_equal(
-        found, {key(name) for name in "abc"}, "handed out after a pause that three keys were given together"
-    )
+    fixture.require_equal(found, {key(name) for name in "abc"}, "delivered after a release of three keys with a delay")
 
 
 @checks("R2")
@@ -258,7 +256,7 @@ def a_release_delay_continues_whatever_arrives_meanwhile(fixture: BackendFixture
     fixture.receives_nothing()
     fixture.advance(fixture.lease / 2 + fixture.harness.tick)
     fixture.require_equal(
-        sorted(each.message.id for each in fixture.receive(least=4)), ["1", "2", "3", "t"], "handed out"
+        sorted(each.message.id for each in fixture.receive(least=4)), ["1", "2", "3", "t"], "delivered"
     )
 
 
@@ -311,7 +309,7 @@ def _require_no_effect(fixture: BackendFixture, old: list[Delivery]) -> None:
     except ConflictError:
         refused = True
     fixture.require(
-        refused, "extending a lease that was extended once, and that somebody else has now, was not refused"
+        refused, "extending a lease that was extended before, and that another holder has now, did not fail"
     )
     fixture.receives_nothing()
 

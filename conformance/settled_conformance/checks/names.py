@@ -1,4 +1,4 @@
-"""X9, D1, D2, X6, T2, T4, T3: a name is that name and no other, however alike they begin, end or are written."""
+"""Checks of X9, D1, D2, X6 and T2 to T4 with similar names: prefixes, patterns, escapes and other spellings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIMILAR_NAMES = (
     *("a%", "a_", "a*", "a?", "a[1]", "{a}", "{a}1", "a\\", "'a'", '"a"', "%61", "a+1", "a%201"),
     *("á", "a\u0301", "a\u200b", ".", "..", "a.", "__a__", "null", "x" * 127, "x" * 128, "x" * 127 + "y"),
 )
-"""Each is the beginning, a pattern, an escape, or another spelling of others."""
+"""Names that are a prefix, a pattern, an escape, or another spelling of one another."""
 
 
 def _similar_keys(fixture: BackendFixture) -> list[Key]:
@@ -35,7 +35,7 @@ def messages_with_similar_ids_are_all_kept(fixture: BackendFixture) -> None:
     while len(received) < len(ids) and (found := fixture.receive(limit=7)):
         received += [each.message.id for each in found]
         fixture.backend.queue.ack(found)
-    fixture.require_equal(received, ids, "heard of messages whose ids are alike")
+    fixture.require_equal(received, ids, "received of messages with similar ids")
 
 
 @checks("X9")
@@ -48,7 +48,7 @@ def an_acknowledgement_concerns_one_message_of_one_key(fixture: BackendFixture) 
         for delivery in (found := fixture.receive(limit=1)):
             received.setdefault(delivery.message.key, []).append(delivery.message.body)
         fixture.backend.queue.ack(found)
-    fixture.require_equal(received, {target: [f"1 to {target}", f"10 to {target}"] for target in targets}, "handed out")
+    fixture.require_equal(received, {target: [f"1 to {target}", f"10 to {target}"] for target in targets}, "delivered")
     fixture.receives_nothing()
 
 

@@ -1,8 +1,8 @@
-"""F6, F8, F9, R3, R4, R6, X6, X10, T2 past a number: what holds for the first ten holds for the thousandth.
+"""Checks of F6, F8, F9, R3, R4, R6, X6, T2 and D4 with large numbers of keys, messages, versions and attempts.
 
-Where calls cost little, the numbers are reached: in bulk, and past a thousand. Where a harness offers to let an
-instance have come far, they are jumped to, as far as no test could go. Over an emulator or a service there are a few
-dozen, and past them the guarantee rests on what the adapter's author knows of his vendor.
+Where calls are cheap the numbers are reached, past a thousand. Where a harness can fast-forward an instance, far larger
+ones are set. Over an emulator or a service there are a few dozen; beyond that the guarantee rests on the adapter
+author's knowledge of the vendor.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from settled_conformance.fixture import (
 from settled_conformance.harness import HarnessFeature
 
 LARGE_COUNTS = (98, 254, 998, 9_998, 65_534, 99_998, 2**31 - 2, 2**32 - 2, 10**12 - 2)
-"""Two before each number at which something has ever gone wrong: a digit more, a byte more, a word more."""
+"""Two below each number at which counters commonly fail: one more decimal digit, one more byte, one more word."""
 
 
 @checks("F8")
@@ -35,15 +35,15 @@ def a_thousand_messages_of_one_key_arrive_in_order(fixture: BackendFixture) -> N
     received, turn = list[str](), 0
     while len(received) < len(ids) and (found := fixture.receive(limit=100)):
         turn += 1
-        if turn % 5 == 1:  # what comes again comes in its order, too
+        if turn % 5 == 1:  # redeliveries keep the order, too
             fixture.backend.queue.release(found)
             fixture.advance(fixture.harness.tick)
-            again = fixture.receive(limit=100, least=len(found))  # where time is real, perhaps in smaller hand-outs
-            fixture.require_equal(ids_of(again)[: len(found)], ids_of(found)[: len(again)], "handed out again")
+            again = fixture.receive(limit=100, least=len(found))  # where time is real, perhaps in smaller batches
+            fixture.require_equal(ids_of(again)[: len(found)], ids_of(found)[: len(again)], "delivered again")
             found = again
         received += ids_of(found)
         fixture.backend.queue.ack(found)
-    fixture.require_equal(received, ids, "heard")
+    fixture.require_equal(received, ids, "received")
     fixture.send(*(message(f"n{number}") for number in range(8)))
     fixture.receives(*(f"n{number}" for number in range(8)))
 
@@ -85,7 +85,7 @@ def a_thousand_leased_keys_do_not_block_another(fixture: BackendFixture) -> None
     while len(held) < count and (found := fixture.receive(limit=100)):
         held += found
     fixture.require_equal(
-        len({each.message.key for each in held}), count, "keys that were handed out, all before them being held"
+        len({each.message.key for each in held}), count, "keys that were delivered while all others were leased"
     )
     fixture.send(message("x", key("x")))
     fixture.receives("x")
@@ -97,11 +97,9 @@ def a_thousand_leased_keys_do_not_block_another(fixture: BackendFixture) -> None
     while received < count and (found := fixture.receive(limit=100)):
         received += len(found)
         fixture.backend.queue.ack(found)
-    fixture.require_equal(received, count, "keys that were handed out after a pause of all of them")
+    fixture.require_equal(received, count, "keys that were delivered after all were released with a delay")
     fixture.send(message("z", key("z")), message("2", key("k0")), message("2", key(f"k{count - 1}")))
-    fixture.require_equal(
-        sorted(ids_of(fixture.receive(least=3))), ["2", "2", "z"], "handed out beside keys with nothing to do"
-    )
+    fixture.require_equal(sorted(ids_of(fixture.receive(least=3))), ["2", "2", "z"], "delivered beside idle keys")
 
 
 @checks("F6")
@@ -126,7 +124,7 @@ def idle_keys_are_delivered_beside_busy_ones(fixture: BackendFixture) -> None:
         if not waiting:
             return
     fixture.require(
-        False, f"three busy keys were handed out 40 times, and not {sorted(waiting)}, each alone of its key"
+        False, f"three busy keys were delivered 40 times, and {sorted(waiting)}, single messages of their keys, never"
     )
 
 
@@ -136,7 +134,7 @@ def _commit_versions(fixture: BackendFixture, versions: int) -> None:
 
 
 def _require_one_winner(fixture: BackendFixture, version: int) -> None:
-    """Of the commits that would follow version `version` or a former one, only that which follows it is taken."""
+    """Require that commits over versions other than the current `version` fail, near and far."""
     store = fixture.place.handles[-1].store
     others = {0, 1, version - 1, version - 2, version - 10, version - 100, version - 256, version - 1000}
     for expected in sorted(each for each in (*others, version + 1) if each >= 0 and each != version):
@@ -238,4 +236,4 @@ def a_write_sends_all_its_messages_however_many(fixture: BackendFixture) -> None
     while len(received) < len(ids) and (found := fixture.receive(limit=100)):
         received += ids_of(found)
         fixture.backend.queue.ack(found)
-    fixture.require_equal(received, ids, "handed out of what one write sent")
+    fixture.require_equal(received, ids, "delivered of the messages of one write")

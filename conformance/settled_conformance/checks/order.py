@@ -1,4 +1,4 @@
-"""F: the messages of a key have one order, and everybody sees it."""
+"""Checks of F1 to F9: the order of the messages of a key, and the independence of keys."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def a_failing_key_does_not_hold_up_another(fixture: BackendFixture) -> None:
                 fixture.advance(fixture.harness.tick)
             else:
                 fixture.backend.queue.ack([delivery])
-    fixture.require_equal(seen, {"1", "x0", "x1", "x2"}, "heard beside a key that always fails")
+    fixture.require_equal(seen, {"1", "x0", "x1", "x2"}, "received beside a key that always fails")
 
 
 @checks("F6")
@@ -180,7 +180,7 @@ def a_long_backlog_does_not_starve_the_others(fixture: BackendFixture) -> None:
         fixture.backend.queue.ack(found)
         if any(delivery.message.id == "x" for delivery in found):
             return
-    fixture.require(False, "a key with 20 messages was handed out 6 times before a key with one")
+    fixture.require(False, "a key with 20 messages was delivered 6 times before a key with one")
 
 
 @checks("F7")
@@ -205,7 +205,7 @@ def a_long_queue_is_delivered_in_order(fixture: BackendFixture) -> None:
     ids = [f"m{number}" for number in range(1, 124)]
     for start in range(0, len(ids), 7):
         fixture.backend.queue.send([message(id) for id in ids[start : start + 7]])
-    fixture.require_equal(fixture.drain(), ids, "heard")
+    fixture.require_equal(fixture.drain(), ids, "received")
     fixture.mark("a long queue")
 
 
@@ -222,7 +222,7 @@ def unusual_keys_and_ids_stay_separate(fixture: BackendFixture) -> None:
         for delivery in found:
             received.setdefault(delivery.message.key, []).append(delivery.message.id)
         fixture.backend.queue.ack(found)
-    fixture.require_equal(received, {target: ["1", "1:1", "i" * 150, "🙂"] for target in keys}, "heard")
+    fixture.require_equal(received, {target: ["1", "1:1", "i" * 150, "🙂"] for target in keys}, "received")
     for target in keys:
         fixture.require_equal(fixture.backend.store.load(target), _named(target), f"loaded for {target}")
     fixture.mark("unusual keys")
@@ -240,7 +240,7 @@ def a_position_is_the_same_in_every_delivery(fixture: BackendFixture) -> None:
     fixture.advance(fixture.harness.tick)
     again = fixture.receives("1", "2", "3", limit=3, through=fixture.open_handle())
     fixture.require_equal(
-        [each.position for each in again], [each.position for each in first], "positions of a second hand-out"
+        [each.position for each in again], [each.position for each in first], "positions in a second delivery"
     )
     fixture.mark("positions seen")
 

@@ -1,4 +1,4 @@
-"""C1: what a store lists it lists whole and in order, a page at a time, whatever comes and goes meanwhile."""
+"""Checks of C1: `Store.scan` lists everything in order, page by page, while instances come and go."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _pages(
     limit: int = 3,
     after: Key | None = None,
 ) -> list[Key]:
-    """All pages, one after the other; the first that is empty is behind the last."""
+    """Return the keys of all pages, read until a page is empty."""
     found = list[Key]()
     while page := [each for each, _ in fixture.backend.store.scan(machine, after, limit, status)]:
         fixture.require(len(page) <= limit, f"a page of {len(page)} where {limit} were asked for")
@@ -75,7 +75,7 @@ def changes_between_pages_move_no_other_instance(fixture: BackendFixture) -> Non
         if len(page) > 2:
             store.delete(after, tombstone(2), 1)
             store.commit(page[1], _with("done", 2), 1)
-        store.commit(Key("m", f"{first.instance}!"), _with("active"), 0)  # before the place where the next page begins
+        store.commit(Key("m", f"{first.instance}!"), _with("active"), 0)  # sorts before the start of the next page
     fixture.require_equal(found, targets, "listed in pages while others came and went")
 
 
@@ -104,7 +104,7 @@ def long_lists_and_long_gaps_are_listed(fixture: BackendFixture) -> None:
     for target in targets:
         store.commit(target, _with("active"), 0)
     fixture.require_equal([each for each, _ in store.scan("m", None, count)], targets, "listed at once")
-    fixture.require_equal(len(store.scan("m")), min(count, 100), "how many are listed where nobody says how many")
+    fixture.require_equal(len(store.scan("m")), min(count, 100), "the number of keys listed with the default limit")
     for target in targets[2:-1]:
         store.delete(target, tombstone(2), 1)
     rest = [*targets[:2], targets[-1]]

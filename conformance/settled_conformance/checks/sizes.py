@@ -1,6 +1,6 @@
-"""D6: a text of any size comes back whole, or is refused as too large. It is never cut, and no part of it is lost.
+"""Checks of D6: a text of any size comes back whole, or fails with TooLargeError.
 
-Each text says everywhere how far it has come, so that a piece that is lost, repeated or moved is seen.
+The texts contain running numbers, so that a piece that is lost, repeated or moved is noticed.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from settled_conformance.checks import checks
 from settled_conformance.fixture import BackendFixture, dead_letter, key, message, stored
 
 SIZES = (65_536, 65_537, 150_001, 262_145, 2**20, 2**20 + 1, 2**21 + 1)
-"""Sizes at which a vendor, a column or a buffer ends, and just past them."""
+"""Typical limits of vendors, columns and buffers, and sizes just above them."""
 
 
 def _plain(size: int) -> str:
-    """A text of `size` characters, each of which is a byte."""
+    """Return a text of `size` single-byte characters."""
     return f'{{"text":"{_long(_COUNTED, size - 11)}"}}'
 
 
 def _various(size: int) -> str:
-    """A text of `size` bytes or a few more, whose characters are of one to four bytes, at odd places."""
+    """Return a text of about `size` bytes, with characters of one to four bytes at varying offsets."""
     return f'{{"text":"{_long(_VARIOUS, size * 7 // 13)}"}}'
 
 
@@ -32,7 +32,7 @@ def _long(text: str, size: int) -> str:
 
 _COUNTED = "".join(f"{number:03} " for number in range(997))
 _VARIOUS = "".join(f"xé€🙂{number:03}" for number in range(991))
-"""Neither is as long as a piece into which anybody might cut it."""
+"""The period of neither text is a likely size of a piece, so that swapped pieces differ."""
 
 
 @checks("D6")
@@ -102,5 +102,5 @@ def _require_whole(fixture: BackendFixture, found: str, text: str, what: str) ->
     if found != text:
         at = next((at for at, each, other in zip(count(), found, text, strict=False) if each != other), len(found))
         fixture.require(
-            False, f"{what} of {len(text):,} characters has {len(found):,}, and differs from place {at:,} on"
+            False, f"{what} of {len(text):,} characters has {len(found):,}, and differs from offset {at:,} on"
         )

@@ -1,4 +1,4 @@
-"""R4, X4, X10, E2: workers that were frozen with what they had received, for longer than any record remembers."""
+"""Checks of R4, X4, X10 and E2: workers frozen after a receive for longer than any record remembers their messages."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from settled_conformance.fixture import BackendFixture
 from settled_conformance.harness import HarnessFeature
 
 SMALL_WINDOW = Policy(window=3, max_attempts=2)
-"""Remembers less than others take while a worker is frozen."""
+"""A policy whose window is smaller than the number of events taken while a worker is frozen."""
 
 
 def _receive_and_freeze(fixture: BackendFixture, service: HostFixture, *events: str) -> Sequence[Delivery]:
-    """`events` are sent, and received by a worker that does nothing with them until its lease is over."""
+    """Send `events`, receive them, and let the lease expire; return the deliveries."""
     for id in events:
         service.client.send("a", event(id), message_id=id)
     held = fixture.receives(*events, limit=len(events))
@@ -52,7 +52,9 @@ def a_worker_frozen_before_its_first_load_takes_nothing_again(fixture: BackendFi
     service.run_until_idle()
     _require_taken(fixture, service, ["1", "2", *others])
     fixture.require_equal(
-        list(fixture.open_handle().store.dead_letters(key_of(service))), [], "set aside by who was frozen"
+        list(fixture.open_handle().store.dead_letters(key_of(service))),
+        [],
+        "dead letters after the frozen worker resumed",
     )
     service.close()
     frozen.close()

@@ -1,4 +1,4 @@
-"""T1 to T4, as far as they are the port's: a timer comes once it is due, and as it was scheduled last."""
+"""Checks of T1 to T4 at the port: timers fire once they are due, and as they were last scheduled."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def a_timer_survives_an_interruption(fixture: BackendFixture) -> None:
         fixture.advance(fixture.lease + fixture.harness.tick)
         found = [each.message.id for each in fixture.receive_raw(fixture.open_handle().backend)]
         fixture.require_equal(
-            list(dict.fromkeys(found)), ["t"], f"handed out, at least once, after an interruption at {round_trip}"
+            list(dict.fromkeys(found)), ["t"], f"delivered, at least once, after an interruption at {round_trip}"
         )
 
 
@@ -159,7 +159,7 @@ def a_timer_that_was_brought_forward_fires_earlier(fixture: BackendFixture) -> N
 
 @checks("T4")
 def a_replacement_timer_keeps_nothing_of_the_one_it_replaced(fixture: BackendFixture) -> None:
-    """Its time, its key, its message's id, and its body are all its own, each by itself and all together."""
+    """Replace the key, the message id and the body, one at a time and all together, and the time in both directions."""
     old = ("a", "old", '{"old":1}')
     news = [("b", *old[1:]), ("a", "new", old[2]), (*old[:2], '{"new":2}'), ("b", "new", '{"new":2}')]
     for through in (_scheduled, _written):
@@ -177,7 +177,7 @@ def _scheduled(fixture: BackendFixture, timer: Timer) -> None:
 
 
 def _written(fixture: BackendFixture, timer: Timer) -> None:
-    fixture.backend.finish(Write(key("of nobody"), timers=(timer,)))
+    fixture.backend.finish(Write(key("other"), timers=(timer,)))
 
 
 def _replaced(
@@ -198,21 +198,19 @@ def _replaced(
     for _ in range(3):
         for each in fixture.receive():
             fixture.backend.queue.ack([each])
-            # Where time is real, another proof asks whether timers are early (T1): here only which one it is counts.
+            # Where time is real, whether timers are early is left to T1: what counts here is which one fired.
             late = not fixture.owns_time or fixture.harness.now() >= timers[1].due - fixture.harness.tick
             if each.message != timers[1].message or not late:
                 fixture.require(
-                    not _cancels_reliably(fixture), f"handed out {each.message}, in whose place {timers[1]} was put"
+                    not _cancels_reliably(fixture), f"delivered {each.message}, which was replaced by {timers[1]}"
                 )
                 continue
             received.append((each.message.key.instance, each.message.id, each.message.body))
         fixture.advance(wait + fixture.harness.tick)
     mine = timers[1].message
-    fixture.require_equal(
-        received[:1], [(mine.key.instance, mine.id, mine.body)], "handed out of a timer in another's place"
-    )
+    fixture.require_equal(received[:1], [(mine.key.instance, mine.id, mine.body)], "delivered of a replacement timer")
     fixture.require(
-        len(received) == 1 or not _cancels_reliably(fixture), f"a timer in another's place fired {len(received)} times"
+        len(received) == 1 or not _cancels_reliably(fixture), f"a replacement timer fired {len(received)} times"
     )
 
 

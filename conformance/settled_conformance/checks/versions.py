@@ -1,4 +1,4 @@
-"""T6, V2, V3: what a deploy changes, and what comes at the wrong time."""
+"""Checks of T6, V2 and V3: early timers, hosts of two versions, and delays changed by a deploy."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def a_timer_delivered_early_is_rescheduled(fixture: BackendFixture) -> None:
     stored = fixture.backend.store.load(key_of(service))
     assert stored is not None
     (token,) = _tokens(stored.body)
-    # As a vendor would that is wrong: what was scheduled comes now, and will not come again.
+    # As a faulty vendor would: deliver the scheduled timer now, and not again later.
     fixture.backend.timers.schedule(Timer(token, timer_message(key_of(service), token), fixture.harness.now()))
     fixture.advance(fixture.harness.tick)
     service.client.send("a", event("1"))
     service.run_until_idle()
     fixture.mark("delivered early")
-    fixture.require_equal(_value(service), "waiting", "the state after a timer that came early")
+    fixture.require_equal(_value(service), "waiting", "the state after a timer that was delivered early")
     found = service.client.get("a")
-    fixture.require_equal(found and found.context["received"], 1, "events taken behind a timer that came early")
+    fixture.require_equal(found and found.context["received"], 1, "events taken after a timer that was delivered early")
     fixture.advance(20 * fixture.lease + 2 * fixture.harness.tick)
     service.run_until_idle()
     fixture.require_equal(_value(service), "reminded", "the state after its time")
@@ -88,7 +88,7 @@ def an_older_host_leaves_records_migrated_by_a_newer_one(fixture: BackendFixture
         found and dict(found.context), {"received": 6, "price": 1000}, "the context after both had their turns"
     )
     fixture.require_equal(
-        list(fixture.open_handle().store.dead_letters(key_of(new))), [], "set aside by the older host"
+        list(fixture.open_handle().store.dead_letters(key_of(new))), [], "dead letters of the older host"
     )
     old.close()
     new.close()

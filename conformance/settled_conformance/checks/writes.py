@@ -1,4 +1,4 @@
-"""D4, R6, R9, R10: what the end of a step changes is changed as a whole, for one key or for several at once."""
+"""Checks of D4, R6, R9, R10 and F8: `finish` and `finish_all`, for one key and for several."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from settled_conformance.interruption import each_interruption
 
 
 def _full_write(fixture: BackendFixture) -> Callable[[], object]:
-    """A write that commits, sends, sets aside, and acknowledges; still to be made."""
+    """Return a call that makes a write with a commit, a dead letter, a send and an acknowledgement."""
     handle = fixture.open_handle().backend
     handle.queue.send([message("head")])
     held = tuple(fixture.receive_raw(handle))
@@ -30,7 +30,7 @@ def an_interrupted_write_has_happened_or_not(fixture: BackendFixture) -> None:
         fixture.advance(fixture.lease + fixture.harness.tick)
         found = [each.message.id for each in fixture.receive_raw(fresh)]
         expected = (1, 1, ["x"]) if version else (0, 0, ["head"])
-        state = "the version, the number of dead letters and what is handed out"
+        state = "the version, the number of dead letters and the deliveries"
         fixture.require_equal(
             (version, dead_letters, found), expected, f"{state}, after an interruption at {round_trip}"
         )
@@ -44,7 +44,7 @@ def of_several_writes_the_late_one_is_refused_and_leaves_no_trace(fixture: Backe
     )
     late = finished.refused.get(key("b"))
     fixture.require(
-        isinstance(late, ConflictError), f"a late write among others was refused with {late!r}, not a Conflict"
+        isinstance(late, ConflictError), f"a late write among others failed with {late!r}, not a ConflictError"
     )
     fixture.require_equal(
         version_of(fixture.open_handle().store.load(key("b"))), 1, "the version that a late write found"
@@ -63,7 +63,7 @@ def of_several_writes_each_succeeds_or_fails_separately(fixture: BackendFixture)
             version_of(fixture.open_handle().store.load(key(name))), 1, f"the version of {name}, beside one refused"
         )
     found = [each.message.id for each in (*finished.deliveries, *fixture.receive(), *fixture.receive())]
-    fixture.require_equal(sorted(found), ["to a", "to c"], "handed out with and after three writes")
+    fixture.require_equal(sorted(found), ["to a", "to c"], "delivered with and after three writes")
     fixture.advance(fixture.lease + fixture.harness.tick)
     again = [each.message.id for _ in range(3) for each in fixture.receive_raw(fixture.open_handle().backend)]
     fixture.require("b1" in again, "the message of a write that was refused among others was acknowledged")
@@ -96,7 +96,7 @@ def writes_return_no_more_messages_than_requested(fixture: BackendFixture) -> No
 
 
 def _three_writes(fixture: BackendFixture) -> Finished:
-    """Writes of a, b and c in one call, each of which sends to its own key; b's comes too late."""
+    """Make writes of a, b and c in one call, each of which sends to its own key; b's conflicts."""
     names = ("a", "b", "c")
     fixture.send(*(message(f"{name}1", key(name)) for name in names))
     held = {each.message.key: each for _ in names for each in fixture.receive()}
@@ -120,9 +120,7 @@ def an_interrupted_write_acknowledges_nothing_before_its_outbox_is_sent(fixture:
     for round_trip in each_interruption(fixture, lambda: _full_write(fixture)):
         fixture.advance(fixture.lease + fixture.harness.tick)
         found = [each.message.id for each in fixture.receive_raw(fixture.open_handle().backend)]
-        fixture.require(
-            found, f"interrupted at {round_trip}: the message was acknowledged, and what it owed never sent"
-        )
+        fixture.require(found, f"interrupted at {round_trip}: the message was acknowledged, and its outbox never sent")
 
 
 @checks("D4")

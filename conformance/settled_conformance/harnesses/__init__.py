@@ -1,1 +1,1 @@
-"""Harnesses of settled's own adapters."""
+"""The harnesses of settled's own local and Redis adapters."""

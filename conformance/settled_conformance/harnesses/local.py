@@ -1,4 +1,4 @@
-"""The harnesses of memory and of SQLite. Both take their time from a clock that is given to them."""
+"""The harnesses of the memory and SQLite backends, and of composites of both. All run by a virtual clock."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from settled_local.memory.message_group import MessageGroup
 from settled_runtime import CompositeBackend
 
 EPOCH = 1_000_000.0
-"""A whole number, so that the time between two moments is exact."""
+"""The start of virtual time: a whole number, so that differences of times are exact floats."""
 
 
 class Clock:
-    """A time that stands still until it is moved."""
+    """A clock that moves only when its `time` is set."""
 
     def __init__(self) -> None:
         self.time = EPOCH
@@ -37,7 +37,7 @@ class Clock:
 
 
 class MemoryHarness(Harness):
-    """A backend in this process. Each call is one atomic step, so there is nothing to instrument."""
+    """The memory backend. Each call is atomic, so there is nothing to instrument."""
 
     kind = BackendKind.MEMORY
     capabilities = frozenset(Capability)
@@ -76,7 +76,7 @@ class MemoryHarness(Harness):
 
 
 class SQLiteHarness(Harness):
-    """A file for each reset. Each call is one transaction, so there is nothing to instrument."""
+    """The SQLite backend, with a new file for each reset. Each call is one transaction, so nothing is instrumented."""
 
     kind = BackendKind.REAL
     capabilities = frozenset(Capability)
@@ -85,7 +85,7 @@ class SQLiteHarness(Harness):
 
     def __init__(self) -> None:
         self._clock = Clock()
-        self._directory = Path(tempfile.mkdtemp(prefix="settled-conformance-", dir=_fast()))
+        self._directory = Path(tempfile.mkdtemp(prefix="settled-conformance-", dir=_memory_directory()))
         self._resets, self._remember = 0, 1000
 
     def __del__(self) -> None:
@@ -128,7 +128,7 @@ class SQLiteHarness(Harness):
 
 
 class MixedHarness(SQLiteHarness):
-    """`Separate`: the records in SQLite, the queue and the timers in memory; each call of a port is a round trip."""
+    """A `CompositeBackend`: records in SQLite, queue and timers in memory. Each port call is a round trip."""
 
     kind = BackendKind.MEMORY
     features = frozenset({HarnessFeature.DEDUPLICATION_LIMIT})
@@ -145,9 +145,9 @@ class MixedHarness(SQLiteHarness):
 
     def open(self) -> Backend:
         records, rest = super().open(), self._memory
-        store = cast("Store", _Pointing(records.store, self._before_round_trip))
-        queue = cast("Queue", _Pointing(rest.queue, self._before_round_trip))
-        timers = cast("Timers", _Pointing(rest.timers, self._before_round_trip))
+        store = cast("Store", _Instrumented(records.store, self._before_round_trip))
+        queue = cast("Queue", _Instrumented(rest.queue, self._before_round_trip))
+        timers = cast("Timers", _Instrumented(rest.timers, self._before_round_trip))
         closing = (records.close,)
         return CompositeBackend(store, queue, timers, rest.lease, self.capabilities, closing, clock=self._clock)
 
@@ -170,7 +170,7 @@ class MixedHarness(SQLiteHarness):
 
 
 class UnnumberedHarness(MixedHarness):
-    """The same with a queue that does not number its messages: it has to be asked whether a lease was lost."""
+    """A `MixedHarness` whose queue has no positions, so that turns must ask it whether a lease was lost."""
 
     capabilities = MixedHarness.capabilities - {Capability.POSITIONS}
 
@@ -184,7 +184,7 @@ class UnnumberedHarness(MixedHarness):
 
 
 class _Unnumbered:
-    """A queue without positions."""
+    """A queue that hides the positions of its deliveries."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
@@ -196,8 +196,8 @@ class _Unnumbered:
         return getattr(self._queue, name)
 
 
-class _Pointing:
-    """A port that says so before each of its calls."""
+class _Instrumented:
+    """A port that announces each call as a round trip."""
 
     def __init__(self, port: object, before_round_trip: Point) -> None:
         self._port, self._before_round_trip = port, before_round_trip
@@ -213,26 +213,26 @@ class _Pointing:
 
 
 def unnumbered() -> UnnumberedHarness:
-    """`Separate` over a queue that does not number its messages."""
+    """Return the harness of ``settled_local:unnumbered``: a composite whose queue has no positions."""
     return UnnumberedHarness()
 
 
-def _fast() -> str | None:
-    """Where files cost little: what is explored is the order of things, and not the disk."""
+def _memory_directory() -> str | None:
+    """Return a directory in memory if there is one: the suite tests ordering, not the disk."""
     shared = "/dev/shm"
     return shared if os.access(shared, os.W_OK) else None
 
 
 def memory() -> MemoryHarness:
-    """What ``settled_local:memory`` is tested by."""
+    """Return the harness of ``settled_local:memory``."""
     return MemoryHarness()
 
 
 def sqlite() -> SQLiteHarness:
-    """What ``settled_local:sqlite`` is tested by."""
+    """Return the harness of ``settled_local:sqlite``."""
     return SQLiteHarness()
 
 
 def mixed() -> MixedHarness:
-    """`Separate` over two vendors: ``settled_local:mixed``."""
+    """Return the harness of ``settled_local:mixed``: a composite of two backends."""
     return MixedHarness()

@@ -1,9 +1,8 @@
-"""The harnesses of Redis: one server, a cluster of three, and a server that is killed again and again.
+"""The harnesses of Redis: one server, a cluster of three, and a server that is killed repeatedly.
 
-The server is the one whose URL is in ``SETTLED_CONFORMANCE_REDIS``, of which only keys under a prefix of ours are
-touched; or one is started. Time is the harness's, as for the local backends, so that it can be moved: leases and timers
-by the server's own clock differ from these in one number, which the script is given or reads. Processes go by the
-server's.
+``SETTLED_CONFORMANCE_REDIS`` names the URL of a server to use; only keys under the suite's own prefix are touched.
+Without it, a server is started. Time is virtual, as for the local backends: production differs only in where the Lua
+script gets the time from, an argument here, the server's clock there. Other processes go by the server's clock.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from settled_redis.topology import Topology
 from settled_redis.url import Options, parse
 
 RESTART_EVERY = 40
-"""After how many moves of the clock the server that is killed is killed once more."""
+"""The number of moves of the clock after which `KilledHarness` kills its server."""
 
 
 class RedisHarness(Harness):
-    """A key space at `url`, under a prefix of its own for each reset."""
+    """A server at `url`, with a new key prefix for each reset."""
 
     kind = BackendKind.REAL
     capabilities = frozenset(Capability)
@@ -43,8 +42,8 @@ class RedisHarness(Harness):
         self._clock = Clock()
         self._point: Point | None = None
         self._resets = 0
-        self._keeper = reach(parse(url), Options())
-        self._limit = largest_request(self._keeper)
+        self._admin = reach(parse(url), Options())
+        self._limit = largest_request(self._admin)
         self._free: list[Topology] = []
 
     @property
@@ -52,14 +51,14 @@ class RedisHarness(Harness):
         return {"prefix": f"settled-conformance-{os.getpid()}-{self._resets}:", "partitions": self.partitions}
 
     def open(self) -> Backend:
-        # Each handle has connections of its own; those of one that was closed serve the next one.
+        # Each handle has its own connections; those of a closed handle are reused, because connecting is slow.
         options = Options(**self._options)
-        servers = _Watched(self._free.pop() if self._free else reach(parse(self._url), options), self)
+        servers = _InstrumentedTopology(self._free.pop() if self._free else reach(parse(self._url), options), self)
         space = prepare(servers, options.prefix, options.partitions)
         return RedisBackend(servers, space, options, self._limit, self._clock)
 
     def reset(self) -> None:
-        for server in self._keeper.all_servers():
+        for server in self._admin.all_servers():
             _erase(server, f"settled-conformance-{os.getpid()}-*")
         self._resets += 1
         self._clock.time = EPOCH
@@ -77,25 +76,25 @@ class RedisHarness(Harness):
         return partial(RedisBackend.open, self._url, lease=1.0, **self._options)
 
     def before_round_trip(self, name: str) -> None:
-        """A round trip is about to be made."""
+        """Call the instrument before a round trip."""
         if self._point is not None:
             self._point(name)
 
-    def give_back(self, servers: Topology) -> None:
-        """A handle was closed; closing twice is no error."""
+    def reuse(self, servers: Topology) -> None:
+        """Keep the connections of a closed handle for the next one. Closing twice is no error."""
         if all(each is not servers for each in self._free):
             self._free.append(servers)
 
 
 class ClusterHarness(RedisHarness):
-    """A key space of several partitions, on three servers: what belongs to two of them is not one transaction."""
+    """Three servers and several partitions: a write that touches two of them is not atomic."""
 
     capabilities = frozenset(Capability) - {Capability.ATOMIC_FINISH}
     partitions = 4
 
 
 class KilledHarness(RedisHarness):
-    """A server that has each answer on its disk first, and is killed while time passes."""
+    """A server that syncs to disk before each answer, and is killed while time passes."""
 
     def __init__(self, server: RedisServer) -> None:
         self._server = server
@@ -110,8 +109,8 @@ class KilledHarness(RedisHarness):
 
 
 @frozen
-class _Watched:
-    """The servers of one handle of `harness`, which is told before each round trip."""
+class _InstrumentedTopology:
+    """The servers of one handle of `harness`, whose round trips are announced to it."""
 
     servers: Topology
     harness: RedisHarness
@@ -132,31 +131,31 @@ class _Watched:
         return self.servers.all_servers()
 
     def close(self) -> None:
-        self.harness.give_back(self.servers)
+        self.harness.reuse(self.servers)
 
 
 def _erase(server: ServerConnection, pattern: str) -> None:
-    cursor, begun = b"0", False
-    while cursor != b"0" or not begun:
+    cursor, started = b"0", False
+    while cursor != b"0" or not started:
         (answer,) = server.ask([[b"SCAN", cursor, b"MATCH", pattern.encode(), b"COUNT", b"10000"]], changes=False)
         cursor, names = answer
-        begun = True
+        started = True
         if names:
             server.ask([[b"UNLINK", name] for name in names], changes=True)
 
 
 def backend() -> RedisHarness:
-    """What ``settled_redis:backend`` is tested by: one server."""
+    """Return the harness of ``settled_redis:backend``: one server."""
     url = os.environ.get("SETTLED_CONFORMANCE_REDIS")
     return RedisHarness(url or RedisServer("--appendonly", "no").url)
 
 
 def cluster() -> ClusterHarness:
-    """``settled_redis:cluster``: three servers."""
+    """Return the harness of ``settled_redis:cluster``: three servers."""
     url = os.environ.get("SETTLED_CONFORMANCE_REDIS")
     return ClusterHarness(url or start_cluster(3)[0].url)
 
 
 def killed() -> KilledHarness:
-    """``settled_redis:killed``: a server with ``appendfsync always`` that is killed in the middle of everything."""
+    """Return the harness of ``settled_redis:killed``: a server with ``appendfsync always``, killed repeatedly."""
     return KilledHarness(RedisServer("--appendonly", "yes", "--appendfsync", "always"))

@@ -1,6 +1,6 @@
-"""Redis servers for the harnesses: started on free ports of this machine, and ended with the process.
+"""Starts Redis servers for the harnesses, on free local ports; they end with the process.
 
-``SETTLED_REDIS_SERVER`` names another program than the ``redis-server`` on the path: Valkey's, for one.
+``SETTLED_REDIS_SERVER`` names the program to use instead of ``redis-server`` or ``valkey-server`` on the path.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 
 MAX_WAIT = 60.0
-"""For how many seconds a server may take to answer."""
+"""The most seconds that a server may take to become ready."""
 
 
 class RedisServer:
-    """One server in a folder of its own, which may be killed and started again."""
+    """A server with a data folder of its own, which survives a kill and restart."""
 
     def __init__(self, *options: str, in_cluster: bool = False) -> None:
         program = (
@@ -31,9 +31,9 @@ class RedisServer:
             raise FileNotFoundError("there is no redis-server: install one, or name one as SETTLED_REDIS_SERVER")
         self.port, self.bus = _free_port(), _free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="settled-conformance-"))
-        place = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", "")
+        base_options = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", "")
         cluster = ("--cluster-enabled", "yes", "--cluster-port", str(self.bus)) if in_cluster else ()
-        self._command = [program, *place, *options, *cluster]
+        self._command = [program, *base_options, *options, *cluster]
         self._start()
         atexit.register(self._end)
 
@@ -42,14 +42,14 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}"
 
     def kill_and_start(self) -> None:
-        """``kill -9``, and once more."""
+        """Kill the server with SIGKILL, and start it again on the same data."""
         self._kill()
         self._start()
 
-    def say(self, *words: object) -> str:
-        """The first line with which it answers a command; an answer in several lines is returned whole."""
+    def ask(self, *parts: object) -> str:
+        """Send a command, and return its answer: the first line, or all of a bulk string."""
         with socket.create_connection(("127.0.0.1", self.port), MAX_WAIT) as wire, wire.makefile("rb") as file:
-            wire.sendall(f"{' '.join(map(str, words))}\r\n".encode())
+            wire.sendall(f"{' '.join(map(str, parts))}\r\n".encode())
             line = file.readline().decode().strip()
             return file.read(int(line[1:])).decode() if line.startswith("$") else line
 
@@ -59,7 +59,7 @@ class RedisServer:
 
     def _answers(self) -> bool:
         try:
-            return self.say("PING") == "+PONG"
+            return self.ask("PING") == "+PONG"
         except OSError:
             return False
 
@@ -73,19 +73,19 @@ class RedisServer:
 
 
 def start_cluster(count: int) -> list[RedisServer]:
-    """A cluster of `count` servers that share the slots."""
+    """Start a cluster of `count` servers that share the slots."""
     servers = [RedisServer(in_cluster=True) for _ in range(count)]
     for number, server in enumerate(servers):
-        server.say("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        server.say("CLUSTER", "ADDSLOTSRANGE", 16384 * number // count, 16384 * (number + 1) // count - 1)
-        server.say("CLUSTER", "MEET", "127.0.0.1", servers[0].port, servers[0].bus)
+        server.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        server.ask("CLUSTER", "ADDSLOTSRANGE", 16384 * number // count, 16384 * (number + 1) // count - 1)
+        server.ask("CLUSTER", "MEET", "127.0.0.1", servers[0].port, servers[0].bus)
     for server in servers:
         _wait_until(partial(_is_whole, server, count))
     return servers
 
 
 def _is_whole(server: RedisServer, count: int) -> bool:
-    about = server.say("CLUSTER", "INFO")
+    about = server.ask("CLUSTER", "INFO")
     return "cluster_state:ok" in about and f"cluster_size:{count}" in about
 
 

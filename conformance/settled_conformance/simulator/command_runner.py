@@ -92,7 +92,9 @@ class CommandRunner:
             case Load(key):
                 round_trip = RoundTrip(f"load {key}", partial(self._load, key), fault_rates.read)
             case LoadDeadLetters(key):
-                round_trip = RoundTrip(f"letters {key}", partial(self._letters, key), fault_rates.read)
+                round_trip = RoundTrip(
+                    f"load dead letters {key}", partial(self._load_dead_letters, key), fault_rates.read
+                )
             case Finish():
                 return (yield from self._finish(command))
             case Release(deliveries, delay):
@@ -113,7 +115,7 @@ class CommandRunner:
     def _load(self, key: Key) -> Loaded:
         return Loaded(self.simulation.load(self.task, key), self.clock)
 
-    def _letters(self, key: Key) -> DeadLettersLoaded:
+    def _load_dead_letters(self, key: Key) -> DeadLettersLoaded:
         return DeadLettersLoaded(tuple(self.simulation.handle(self.task).store.dead_letters(key)), self.clock)
 
     def _finish(self, command: Finish) -> TaskSteps[Done]:

@@ -64,4 +64,4 @@ class EffectKeys:
         """Record that `payload` is performed or sent under the key `name`; report E2 if the key had another payload."""
         known = self.payloads.setdefault(name, payload)
         if known != payload:
-            self.report("E2", f"{name} is the key of {known}, and now of {payload}: whoever knows it drops the second")
+            self.report("E2", f"{name} is the key of {known}, and now of {payload}, which a receiver would drop")

@@ -206,7 +206,7 @@ def import_snapshot(key: Key, text: Callable[[Simulation], str]) -> ClientOperat
                 return  # the instance exists already
             perform = partial(simulation.finish, task, write, is_import=write.stored is not None)
             try:
-                yield RoundTrip(f"adopt {key}", perform, simulation.fault_rates.write)
+                yield RoundTrip(f"import {key}", perform, simulation.fault_rates.write)
             except SettledError:
                 continue
             return

@@ -132,7 +132,7 @@ class Oracle:
 
     def start_imported(self, record: Record) -> None:
         """Begin from `record`, which an operator imported, with its timers and actors running."""
-        assert isinstance(record.snapshot, Snapshot), "what is adopted can be read"
+        assert isinstance(record.snapshot, Snapshot), "an imported snapshot is readable"
         self.machine, self.folds = self.versions[record.version], False
         self.origin, self.history = origin_of(record), history_of(record.snapshot)
         self.progress = Progress(record.snapshot, index=record.turn.index if record.turn else 0)
@@ -175,13 +175,13 @@ class Oracle:
         self.input, self.origin = start.input, origin_of(record)
         self._record_effects(initial_progress(self.machine, self.input), 0)
 
-    def _start_imported_child(self, record: Record, id: str, adoption: ImportChild) -> None:
+    def _start_imported_child(self, record: Record, id: str, imported: ImportChild) -> None:
         """Begin from the tree that the parent sent to this child, with its timers and actors running."""
         if id in self.mailbox.started:
             self._violate("X4", f"was imported a second time by {id}")
             return
         self.mailbox.started.add(id)
-        snapshot = tree_from_json(self.machine, adoption.tree).snapshot
+        snapshot = tree_from_json(self.machine, imported.tree).snapshot
         self.origin, self.folds, self.history = origin_of(record), False, history_of(snapshot)
         going = [(name, child) for name, child in snapshot.children.items() if child.status == "active"]
         for index, (name, child) in enumerate(going):
@@ -204,7 +204,7 @@ class Oracle:
 
     def _take(self, event: Json, origin: Origin) -> None:
         progress = self.progress
-        assert progress is not None, "a diary begins with a start"
+        assert progress is not None, "a history begins with a start"
         if progress.inbox:
             expected, *later = progress.inbox
             if write(expected) != write(event):

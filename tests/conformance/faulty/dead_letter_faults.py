@@ -13,21 +13,21 @@ from tests.conformance.faulty.reference import Plain, locked
 
 
 class NoDeadLetters(Plain):
-    """What is set aside is gone."""
+    """Dead letters are dropped."""
 
     def move_dead_letters(self, key: Key, bury: Sequence[DeadLetter], unbury: int) -> None:
         pass
 
 
 class DeadLetterLosesPayload(Plain):
-    """Of what is set aside only the id is kept."""
+    """Only the ids of dead letters are kept."""
 
     def move_dead_letters(self, key: Key, bury: Sequence[DeadLetter], unbury: int) -> None:
         super().move_dead_letters(key, [evolve(each, message=evolve(each.message, body="")) for each in bury], unbury)
 
 
 class BuryTakesFollowers(Plain):
-    """Setting one aside empties its line."""
+    """Dead-lettering a message removes all others from its queue."""
 
     def put(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter], unbury: int) -> None:
         super().put(key, stored, expected, bury, unbury)
@@ -37,7 +37,7 @@ class BuryTakesFollowers(Plain):
 
 
 class BuriesOnConflict(Plain):
-    """A commit that is refused has already set aside."""
+    """A failing commit has already added its dead letters."""
 
     def put(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter], unbury: int) -> None:
         self.move_dead_letters(key, bury, unbury)
@@ -45,7 +45,7 @@ class BuriesOnConflict(Plain):
 
 
 class UnburiesFromTheTail(Plain):
-    """The newest dead letters leave first."""
+    """The newest dead letters are removed first."""
 
     def move_dead_letters(self, key: Key, bury: Sequence[DeadLetter], unbury: int) -> None:
         dead_letters = self.world.dead_letters.get(key, [])
@@ -53,14 +53,14 @@ class UnburiesFromTheTail(Plain):
 
 
 class BuriesAtTheHead(Plain):
-    """The newest dead letter lies on top."""
+    """New dead letters are added at the head."""
 
     def move_dead_letters(self, key: Key, bury: Sequence[DeadLetter], unbury: int) -> None:
         self.world.dead_letters[key] = [*bury, *self.world.dead_letters.get(key, [])[unbury:]]
 
 
 class KeepsLettersOfTheDeleted(Plain):
-    """What is deleted leaves its dead letters behind."""
+    """A deleted instance keeps its dead letters."""
 
     @locked
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
@@ -69,7 +69,7 @@ class KeepsLettersOfTheDeleted(Plain):
 
 
 class LettersOfTheFormerLife(Plain):
-    """What is deleted hides its dead letters, and what comes after it has them again."""
+    """Dead letters of a deleted instance are hidden, and belong to the next one of its key."""
 
     @locked
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
@@ -84,7 +84,7 @@ class LettersOfTheFormerLife(Plain):
 
 
 class LettersOfAHundred(Plain):
-    """The hundred newest dead letters are kept."""
+    """Only the newest hundred dead letters are kept."""
 
     def move_dead_letters(self, key: Key, bury: Sequence[DeadLetter], unbury: int) -> None:
         super().move_dead_letters(key, bury, unbury)
@@ -92,7 +92,7 @@ class LettersOfAHundred(Plain):
 
 
 class LettersOf64Kibibytes(Plain):
-    """A dead letter is a column of 65,536 bytes."""
+    """A dead letter is cut at 65,536 characters."""
 
     def move_dead_letters(self, key: Key, bury: Sequence[DeadLetter], unbury: int) -> None:
         cut = [evolve(each, message=evolve(each.message, body=each.message.body[: 2**16])) for each in bury]
@@ -100,7 +100,7 @@ class LettersOf64Kibibytes(Plain):
 
 
 class TimesOf32Bits(Plain):
-    """Times are numbers of single precision, which know two minutes at best."""
+    """Times are single-precision floats, exact to two minutes at best."""
 
     def move_dead_letters(self, key: Key, bury: Sequence[DeadLetter], unbury: int) -> None:
         super().move_dead_letters(
@@ -109,7 +109,7 @@ class TimesOf32Bits(Plain):
 
 
 class DetailsCut(Plain):
-    """Of how a message failed the first thousand characters are kept."""
+    """The detail of a dead letter is cut at a thousand characters."""
 
     def move_dead_letters(self, key: Key, bury: Sequence[DeadLetter], unbury: int) -> None:
         super().move_dead_letters(key, [evolve(each, detail=each.detail[:1000]) for each in bury], unbury)

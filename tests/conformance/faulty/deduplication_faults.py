@@ -17,35 +17,35 @@ REMEMBERED = ("window", "pinned", "outcomes", "senders", "high_water_mark")
 
 
 class NoDedup(Plain):
-    """Every send is a new message."""
+    """Every send adds a message."""
 
     def is_known(self, group: MessageGroup, message: Message) -> bool:
         return False
 
 
 class GlobalDedup(Plain):
-    """An id is known for one key, and therefore for all."""
+    """An id that is known for one key is known for all."""
 
     def is_known(self, group: MessageGroup, message: Message) -> bool:
         return any(message.id in each.known for each in self.world.groups.values())
 
 
 class DedupForgottenOnAck(Plain):
-    """Only what waits is known."""
+    """Only ids of waiting messages are known."""
 
     def is_known(self, group: MessageGroup, message: Message) -> bool:
         return any(entry.message.id == message.id for entry in group.entries)
 
 
 class DedupByContent(Plain):
-    """What says the same is the same."""
+    """A message with a known body is taken for a duplicate."""
 
     def is_known(self, group: MessageGroup, message: Message) -> bool:
         return message.id in group.known or any(entry.message.body == message.body for entry in group.entries)
 
 
 class DedupByIdAlone(Plain):
-    """What bears a known id is a repetition, whatever it says."""
+    """A message with a known id is taken for a duplicate, whatever its body."""
 
     def check_all(self, messages: Sequence[Message]) -> None:
         pass
@@ -55,7 +55,7 @@ class DedupByIdAlone(Plain):
 
 
 class KnownByLength(Plain):
-    """Two bodies of one length are one."""
+    """Two bodies of equal length are taken for equal."""
 
     def check(self, message: Message) -> None:
         pass
@@ -72,7 +72,7 @@ class KnownByLength(Plain):
 
 
 class KnownByMeaning(Plain):
-    """Two bodies that say the same as JSON are one."""
+    """Two bodies that are equal as JSON are taken for equal."""
 
     def check(self, message: Message) -> None:
         known = self._meanings.get((message.key, message.id))
@@ -90,14 +90,14 @@ class KnownByMeaning(Plain):
 
 
 class KnowsAllThatBeginSo(Plain):
-    """An id is looked up in the text of those that are known."""
+    """An id that is a prefix of a known one is taken for known."""
 
     def is_known(self, group: MessageGroup, message: Message) -> bool:
         return any(known.startswith(message.id) for known in group.known)
 
 
 class RefusedHalfway(Plain):
-    """A batch is sent up to the message that is refused."""
+    """A batch is sent up to the message that fails."""
 
     @locked
     def send(self, messages: Sequence[Message]) -> None:
@@ -106,7 +106,7 @@ class RefusedHalfway(Plain):
 
 
 class DroppedByAnotherHandle(Plain):
-    """A handle refuses what it has itself sent with another body, and takes what others have sent for a repetition."""
+    """A reused id fails in the handle that sent it first, and is taken for a duplicate in all others."""
 
     def check(self, message: Message) -> None:
         mine: set[str] = self.__dict__.setdefault("mine", set())
@@ -119,14 +119,14 @@ class DroppedByAnotherHandle(Plain):
 
 
 class IdsOf255(Plain):
-    """The ids of messages are known by their first 255 characters."""
+    """Ids are compared by their first 255 characters."""
 
     def is_known(self, group: MessageGroup, message: Message) -> bool:
         return any(known[:255] == message.id[:255] for known in group.known)
 
 
 class NewIdOnRedelivery(Plain):
-    """A message that comes again comes under another name."""
+    """A redelivered message has another id."""
 
     def message(self, entry: Entry) -> Message:
         if entry.attempts < 2:
@@ -135,7 +135,7 @@ class NewIdOnRedelivery(Plain):
 
 
 class ConsumedIdsDropped(Plain):
-    """A store that finds the ids of old messages too long to keep."""
+    """A store drops the ids of taken messages from the record."""
 
     @locked
     def load(self, key: Key) -> Stored | None:

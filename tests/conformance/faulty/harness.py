@@ -1,4 +1,4 @@
-"""The harness of a `Plain` backend, sound or broken."""
+"""The harness of `Plain` backends, correct or faulty."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conformance.faulty.reference import MessageGroup, Plain, World
 
 
 class PlainHarness(Harness):
-    """Opens handles of the class `adapter`."""
+    """A harness whose handles are of the class `adapter`."""
 
     kind = BackendKind.MEMORY
     features = frozenset({HarnessFeature.FAST_FORWARD, HarnessFeature.DEDUPLICATION_LIMIT})
@@ -54,5 +54,5 @@ class PlainHarness(Harness):
 
 
 def plain() -> PlainHarness:
-    """The sound one."""
+    """Return the harness of the correct backend."""
     return PlainHarness()

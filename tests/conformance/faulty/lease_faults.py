@@ -12,7 +12,7 @@ from tests.conformance.faulty.reference import Entry, MessageGroup, Plain, locke
 
 
 class LockPerEvent(Plain):
-    """The lease is one message's, and not its key's."""
+    """A lease holds one message instead of its key."""
 
     def is_free(self, group: MessageGroup) -> bool:
         return True
@@ -32,7 +32,7 @@ class LockPerEvent(Plain):
 
 
 class CheckThenSetClaim(Plain):
-    """Whether a key is free is found out before it is claimed, and not while."""
+    """A key is checked to be free before it is claimed, not atomically."""
 
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
         with self.world.lock:
@@ -47,7 +47,7 @@ class CheckThenSetClaim(Plain):
 
 
 class EarlyExpiry(Plain):
-    """Leases end a moment before they should."""
+    """Leases end a moment too early."""
 
     def expire(self) -> None:
         for group in self.world.groups.values():
@@ -56,14 +56,14 @@ class EarlyExpiry(Plain):
 
 
 class LeaseNeverExpires(Plain):
-    """Who holds a key holds it for ever."""
+    """Leases never end."""
 
     def expire(self) -> None:
         pass
 
 
 class ZombieAck(Plain):
-    """An acknowledgement counts, whoever holds the key now."""
+    """An acknowledgement takes effect whoever holds the key now."""
 
     @locked
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -74,7 +74,7 @@ class ZombieAck(Plain):
 
 
 class ZombieRelease(Plain):
-    """A release counts, whoever holds the key now."""
+    """A release takes effect whoever holds the key now."""
 
     @locked
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
@@ -85,7 +85,7 @@ class ZombieRelease(Plain):
 
 
 class DelayIgnored(Plain):
-    """What is given back is handed out at once."""
+    """Released messages are delivered again without the delay."""
 
     @locked
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
@@ -93,7 +93,7 @@ class DelayIgnored(Plain):
 
 
 class ExtensionIgnored(Plain):
-    """Extending is answered, and nothing is done."""
+    """An extension succeeds without effect."""
 
     @locked
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
@@ -101,7 +101,7 @@ class ExtensionIgnored(Plain):
 
 
 class ExtensionOfTheLost(Plain):
-    """A lost lease can be extended, says the adapter."""
+    """Extending a lost lease does not fail."""
 
     @locked
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
@@ -112,7 +112,7 @@ class ExtensionOfTheLost(Plain):
 
 
 class ReusedReceipts(Plain):
-    """A receipt is the message's id."""
+    """A receipt is the id of the message."""
 
     def hand_out(self, group: MessageGroup, limit: int) -> list[Delivery]:
         deliveries = super().hand_out(group, limit)
@@ -122,7 +122,7 @@ class ReusedReceipts(Plain):
 
 
 class ReleasesOneOnly(Plain):
-    """Giving back a batch gives back its first message, and the rest is lost."""
+    """Releasing a batch releases its first message, and loses the rest."""
 
     @locked
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
@@ -134,7 +134,7 @@ class ReleasesOneOnly(Plain):
 
 
 class ReleasesTheFirstKey(Plain):
-    """What is given back together is given back for the key that stands first."""
+    """Of several keys released together only the first is released."""
 
     @locked
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
@@ -142,7 +142,7 @@ class ReleasesTheFirstKey(Plain):
 
 
 class AckStopsAtALostOne(Plain):
-    """Of several acknowledgements none counts behind one that comes too late."""
+    """Of several acknowledgements those after a late one have no effect."""
 
     @locked
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -153,7 +153,7 @@ class AckStopsAtALostOne(Plain):
 
 
 class ExtendStopsAtALostOne(Plain):
-    """Of several extensions none is made if one of the leases was lost."""
+    """Of several extensions none takes effect if one lease was lost."""
 
     @locked
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
@@ -163,7 +163,7 @@ class ExtendStopsAtALostOne(Plain):
 
 
 class PauseEndsWithATimer(Plain):
-    """A timer that fires wakes its key, whatever it waits for."""
+    """A timer that fires ends the release delay of its key."""
 
     def fire(self) -> None:
         for timer in self.world.timers.values():
@@ -173,7 +173,7 @@ class PauseEndsWithATimer(Plain):
 
 
 class ReceiptForEver(Plain):
-    """A receipt that was extended once is good, whoever holds the key now."""
+    """A receipt that was extended stays valid whoever holds the key now."""
 
     @locked
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
@@ -196,7 +196,7 @@ class ReceiptForEver(Plain):
 
 
 class ReceiptOfTheFirstLease(Plain):
-    """What was extended is held for longer, and acknowledged for as long as it was held at first."""
+    """An extended lease lasts longer, but its receipt is valid only until the first end."""
 
     def holds(self, group: MessageGroup, delivery: Delivery) -> bool:
         return super().holds(group, delivery) and self.world.now < delivery.until
@@ -207,7 +207,7 @@ class ReceiptOfTheFirstLease(Plain):
 
 
 class CloseEndsLeases(Plain):
-    """Who closes a handle gives back all that anybody holds."""
+    """Closing a handle ends the leases of all others."""
 
     def close(self) -> None:
         for group in self.world.groups.values():
@@ -216,21 +216,21 @@ class CloseEndsLeases(Plain):
 
 
 class BareErrors(Plain):
-    """A late acknowledgement ends in an error of the adapter's own insides."""
+    """A late acknowledgement raises an internal error of the adapter."""
 
     def holds(self, group: MessageGroup, delivery: Delivery) -> bool:
         return self.world.now < (group.lease.until if group.lease else 0.0)
 
 
 class CommitWithoutHolder(Plain):
-    """Nobody looks in whose name a commit is made."""
+    """A commit does not check its holder."""
 
     def fence(self, write: Write) -> None:
         pass
 
 
 class CommitByAnyToken(Plain):
-    """Who was ever handed a key may commit to it, as long as somebody holds it."""
+    """A commit succeeds under any earlier lease, as long as the key is leased."""
 
     def fence(self, write: Write) -> None:
         if write.holder is not None and self.group(write.key).lease is None:
@@ -238,7 +238,7 @@ class CommitByAnyToken(Plain):
 
 
 class CommitAfterTheLease(Plain):
-    """A lease that is over still commits, until somebody else takes the key."""
+    """A commit succeeds after the end of its lease, until the key is leased again."""
 
     def fence(self, write: Write) -> None:
         lease = self.group(write.key).lease
@@ -247,7 +247,7 @@ class CommitAfterTheLease(Plain):
 
 
 class CommitOnceForAHandOut(Plain):
-    """A hand-out commits with the messages that it acknowledges, and then no more."""
+    """A second commit under one lease fails."""
 
     def fence(self, write: Write) -> None:
         super().fence(write)

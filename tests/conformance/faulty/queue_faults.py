@@ -10,14 +10,14 @@ from tests.conformance.faulty.reference import Entry, MessageGroup, Plain, locke
 
 
 class Lifo(Plain):
-    """The newest message is handed out first."""
+    """The newest message is delivered first."""
 
     def batch(self, group: MessageGroup, limit: int) -> list[Entry]:
         return group.entries[::-1][:limit]
 
 
 class NackToTail(Plain):
-    """What is given back goes to the end of its line."""
+    """Released messages move to the end of the queue."""
 
     @locked
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
@@ -30,7 +30,7 @@ class NackToTail(Plain):
 
 
 class ExpiryToTail(Plain):
-    """What was held too long goes to the end of its line."""
+    """Messages whose lease expired move to the end of the queue."""
 
     def expire(self) -> None:
         for group in self.world.groups.values():
@@ -41,14 +41,14 @@ class ExpiryToTail(Plain):
 
 
 class ReversedBatch(Plain):
-    """The right messages, the wrong way round."""
+    """A batch has the right messages in reverse order."""
 
     def batch(self, group: MessageGroup, limit: int) -> list[Entry]:
         return super().batch(group, limit)[::-1]
 
 
 class DuplicatedBatchHead(Plain):
-    """A batch of several repeats its first message."""
+    """A batch of several messages repeats the first one."""
 
     def batch(self, group: MessageGroup, limit: int) -> list[Entry]:
         batch = super().batch(group, limit)
@@ -64,7 +64,7 @@ class DuplicatedBatchHead(Plain):
 
 
 class LexicographicSequence(Plain):
-    """Places in the line are numbers, and sorted as text: the tenth comes behind the first."""
+    """Sequence numbers are sorted as text: the tenth message follows the first."""
 
     def batch(self, group: MessageGroup, limit: int) -> list[Entry]:
         numbers = {id: number for number, id in enumerate(self.arrivals(group), 1)}
@@ -76,21 +76,21 @@ class LexicographicSequence(Plain):
 
 
 class SequenceOfThreeDigits(Plain):
-    """Places in the line are text of three digits: the thousandth comes before the hundredth."""
+    """Sequence numbers are texts of three digits: the thousandth message precedes the hundred-and-first."""
 
     def batch(self, group: MessageGroup, limit: int) -> list[Entry]:
         return sorted(group.entries, key=lambda entry: f"{entry.number:03}")[:limit]
 
 
 class SequenceOfTwelveDigits(Plain):
-    """The same with so many digits that nobody will ever send as many."""
+    """Sequence numbers are texts of twelve digits, which no test reaches by sending."""
 
     def batch(self, group: MessageGroup, limit: int) -> list[Entry]:
         return sorted(group.entries, key=lambda entry: f"{entry.number:012}")[:limit]
 
 
 class AckClearsQueue(Plain):
-    """An acknowledgement empties the line."""
+    """An acknowledgement empties the queue of the key."""
 
     def consume(self, group: MessageGroup, delivery: Delivery) -> None:
         super().consume(group, delivery)
@@ -99,7 +99,7 @@ class AckClearsQueue(Plain):
 
 
 class PartialAckTakesBatch(Plain):
-    """Who acknowledges one message acknowledges all that came with it."""
+    """Acknowledging one message acknowledges its whole batch."""
 
     def consume(self, group: MessageGroup, delivery: Delivery) -> None:
         held = list(group.lease.entries.values()) if group.lease else []
@@ -108,7 +108,7 @@ class PartialAckTakesBatch(Plain):
 
 
 class LostWakeUp(Plain):
-    """A key is put on the list of those to look at when a message finds it idle, and not when it comes back."""
+    """A key becomes ready when a message arrives while it is idle, but not when its lease ends."""
 
     def append(self, message: Message) -> None:
         group = self.group(message.key)
@@ -124,7 +124,7 @@ class LostWakeUp(Plain):
 
 
 class HeadOfLineBlock(Plain):
-    """As long as one key is held, nobody is handed anything."""
+    """While one key is leased, nothing is delivered."""
 
     def ready(self) -> list[MessageGroup]:
         waiting = [group for group in self.world.groups.values() if group.entries]
@@ -132,14 +132,14 @@ class HeadOfLineBlock(Plain):
 
 
 class StarvesTheOthers(Plain):
-    """A key with a backlog keeps its place at the head of the line."""
+    """A key with a backlog stays the first to be delivered."""
 
     def come_back(self, group: MessageGroup) -> None:
         pass
 
 
 class SixtyFourKeys(Plain):
-    """Whoever receives looks at the first 64 keys that have messages, held or not."""
+    """A receive looks only at the first 64 keys with messages, leased or not."""
 
     def ready(self) -> list[MessageGroup]:
         first = [group for group in self.world.groups.values() if group.entries][:64]
@@ -147,7 +147,7 @@ class SixtyFourKeys(Plain):
 
 
 class OnlyHotKeys(Plain):
-    """Whoever receives looks at the keys that were sent to last."""
+    """A receive looks only at the 16 keys that were sent to most recently."""
 
     def append(self, message: Message) -> None:
         super().append(message)
@@ -159,14 +159,14 @@ class OnlyHotKeys(Plain):
 
 
 class BusyKeysFirst(Plain):
-    """The key with the most to do comes first."""
+    """The key with the most messages is delivered first."""
 
     def ready(self) -> list[MessageGroup]:
         return sorted(super().ready(), key=lambda group: -len(group.entries))
 
 
 class BufferedSend(Plain):
-    """Sends are kept in the handle until it receives."""
+    """Sends are buffered in the handle until it receives."""
 
     @locked
     def send(self, messages: Sequence[Message]) -> None:
@@ -179,7 +179,7 @@ class BufferedSend(Plain):
 
 
 class SwallowedSendError(Plain):
-    """A send that failed is answered like one that did not."""
+    """A failed send returns successfully."""
 
     @locked
     def send(self, messages: Sequence[Message]) -> None:
@@ -190,7 +190,7 @@ class SwallowedSendError(Plain):
 
 
 class LimitIgnored(Plain):
-    """Who asks for one message is handed the whole line."""
+    """A receive returns all messages of a key, whatever its limit."""
 
     @locked
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
@@ -198,7 +198,7 @@ class LimitIgnored(Plain):
 
 
 class DeleteTakesMessages(Plain):
-    """What is deleted takes with it what waits for it."""
+    """Deleting an instance deletes its queued messages."""
 
     @locked
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
@@ -207,7 +207,7 @@ class DeleteTakesMessages(Plain):
 
 
 class PositionsBeginAgain(Plain):
-    """A queue that was empty counts from one."""
+    """Positions start again at one when the queue is empty."""
 
     def consume(self, group: MessageGroup, delivery: Delivery) -> None:
         super().consume(group, delivery)
@@ -216,35 +216,35 @@ class PositionsBeginAgain(Plain):
 
 
 class PositionOfTheHandOut(Plain):
-    """A position is where the message stands in the batch."""
+    """A position is the index in the batch."""
 
     def position(self, group: MessageGroup, entry: Entry) -> Position | None:
         return Position("epoch", group.entries.index(entry) + 1)
 
 
 class PositionMissing(Plain):
-    """What comes again has no position any more."""
+    """Redeliveries have no position."""
 
     def position(self, group: MessageGroup, entry: Entry) -> Position | None:
         return super().position(group, entry) if entry.attempts == 1 else None
 
 
 class AttemptsPerKey(Plain):
-    """Hand-outs are counted for the key, and not for each message."""
+    """Attempts are counted per key instead of per message."""
 
     def attempt(self, group: MessageGroup, entry: Entry) -> int:
         return max(each.attempts for each in group.entries)
 
 
 class AttemptsNeverGrow(Plain):
-    """Each hand-out says that it is the first."""
+    """Every delivery says that it is the first."""
 
     def attempt(self, group: MessageGroup, entry: Entry) -> int:
         return 1
 
 
 class Empty(Plain):
-    """Answers everything, and does nothing."""
+    """Every call succeeds without effect."""
 
     @locked
     def send(self, messages: Sequence[Message]) -> None:

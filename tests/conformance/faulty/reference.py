@@ -1,7 +1,6 @@
-"""A backend in memory, as plain as can be: every rule of the ports is one small method, made to be broken.
+"""A correct backend in memory, with a small method for every rule of the ports, so that a subclass can break just one.
 
-It keeps all of the contract, and the suite holds it to that. `trip` is what it calls where a real adapter would speak
-to its vendor.
+It keeps the whole contract, as the suite confirms. It calls `round_trip` where a real adapter would call its vendor.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ LEASE = 30.0
 
 @define(eq=False)
 class Entry:
-    """A message that waits."""
+    """A waiting message, with its number in the queue of its key."""
 
     message: Message
     number: int
@@ -34,7 +33,7 @@ class Entry:
 
 @define(eq=False)
 class Lease:
-    """Who holds a lane: the receipts that are still good, and the entry that each stands for."""
+    """The lease of a key: its valid receipts, and the entry of each."""
 
     token: int
     until: float
@@ -55,7 +54,7 @@ class MessageGroup:
 
 @define(eq=False)
 class World:
-    """What all handles share: the place itself."""
+    """The storage that all handles share."""
 
     now: float = EPOCH
     groups: dict[Key, MessageGroup] = field(factory=dict[Key, MessageGroup])
@@ -71,7 +70,7 @@ class World:
 
 
 def locked(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """One call at a time."""
+    """Run `method` under the lock that all handles share."""
 
     def alone(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self.world.lock:
@@ -82,7 +81,7 @@ def locked(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
 
 @define(eq=False)
 class Plain:
-    """A handle on the world; it is its own store, queue and timers."""
+    """A handle on `world`, which is its own store, queue and timers."""
 
     world: World
     lease: float = LEASE
@@ -111,7 +110,7 @@ class Plain:
         return self.world.now
 
     def round_trip(self, name: str) -> None:
-        """A round trip to the vendor begins."""
+        """Announce a round trip to the vendor."""
         if self.world.point is not None:
             self.world.point(name)
 
@@ -283,7 +282,7 @@ class Plain:
             self.end_lease(group)
 
     def forget(self, group: MessageGroup) -> None:
-        """Of the ids of messages that are gone, all but the newest `World.remember`."""
+        """Forget the ids of acknowledged messages, except the newest `World.deduplication_limit`."""
         waiting = {entry.message.id for entry in group.entries}
         gone = [id for id in group.known if id not in waiting] if self.world.deduplication_limit is not None else []
         for id in gone[: max(0, len(gone) - (self.world.deduplication_limit or 0))]:
@@ -323,7 +322,7 @@ class Plain:
         self.world.timers[timer.id] = timer if old is None else self.replaced(old, timer)
 
     def replaced(self, old: Timer, new: Timer) -> Timer:
-        """What is scheduled once `new` was put in the place of `old`."""
+        """Return the timer that is scheduled after `new` has replaced `old`."""
         return new
 
     @locked
@@ -371,7 +370,7 @@ class Plain:
         return Finished(refused, tuple(self.receive(receive)))
 
     def apply_outbox(self, write: Write) -> None:
-        """What `write` owes."""
+        """Send, schedule and cancel what `write` contains."""
         for message in write.sends:
             self.append(message)
         for timer in write.timers:

@@ -16,7 +16,7 @@ Page = Sequence[tuple[Key, Stored]]
 
 
 class VersionResetOnDrain(Plain):
-    """A deleted key begins again at nothing."""
+    """A deleted key starts again at version 0."""
 
     @locked
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
@@ -26,7 +26,7 @@ class VersionResetOnDrain(Plain):
 
 
 class CasWithoutFence(Plain):
-    """A commit only looks whether there is something to replace."""
+    """A commit checks only whether a record exists."""
 
     def expect(self, key: Key, expected: int) -> None:
         if (self.version(key) == 0) != (expected == 0):
@@ -34,7 +34,7 @@ class CasWithoutFence(Plain):
 
 
 class CheckThenPut(Plain):
-    """The version is looked up before the write, and not by it."""
+    """The version is checked before the write, not atomically."""
 
     def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
         self.expect(key, expected)
@@ -43,7 +43,7 @@ class CheckThenPut(Plain):
 
 
 class UnguardedCreate(Plain):
-    """What is created is written without looking."""
+    """The first commit of a key is not checked."""
 
     def expect(self, key: Key, expected: int) -> None:
         if expected:
@@ -51,7 +51,7 @@ class UnguardedCreate(Plain):
 
 
 class BlindRetryOnConflict(Plain):
-    """A conflict is mended by trying again over whatever is there."""
+    """A conflicting commit is repeated over the version that is there."""
 
     def put(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter], unbury: int) -> None:
         try:
@@ -62,7 +62,7 @@ class BlindRetryOnConflict(Plain):
 
 
 class StaleCache(Plain):
-    """Each handle remembers what it has read."""
+    """Each handle caches what it has loaded."""
 
     @locked
     def load(self, key: Key) -> Stored | None:
@@ -79,7 +79,7 @@ class StaleCache(Plain):
 
 
 class AliasedSnapshot(Plain):
-    """What is read is the very thing that is stored."""
+    """A read returns the stored list itself."""
 
     @locked
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
@@ -87,7 +87,7 @@ class AliasedSnapshot(Plain):
 
 
 class TornCommit(Plain):
-    """The record in one write, the dead letters in the next."""
+    """The record and its dead letters are written one after the other."""
 
     def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
         with self.world.lock:
@@ -99,7 +99,7 @@ class TornCommit(Plain):
 
 
 class CommitWithoutLock(Plain):
-    """Two handles of one place, each with a lock of its own."""
+    """Each handle has a lock of its own."""
 
     def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
         found = self.world.records.get(key)
@@ -110,7 +110,7 @@ class CommitWithoutLock(Plain):
 
 
 class UnguardedDelete(Plain):
-    """What is deleted is deleted whatever its version."""
+    """A deletion does not check the version."""
 
     @locked
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
@@ -118,7 +118,7 @@ class UnguardedDelete(Plain):
 
 
 class VersionsOfOneByte(Plain):
-    """A version is a number below 256."""
+    """Versions are compared modulo 256."""
 
     def expect(self, key: Key, expected: int) -> None:
         if self.version(key) % 256 != expected % 256 or (self.version(key) == 0) != (expected == 0):
@@ -126,7 +126,7 @@ class VersionsOfOneByte(Plain):
 
 
 class UnguardedPastManyVersions(Plain):
-    """Numbers are compared by what they are in memory, and where that is never the same, not at all."""
+    """Versions above 256 are not checked, as if integers were compared by identity."""
 
     def expect(self, key: Key, expected: int) -> None:
         if self.version(key) <= 256:
@@ -134,7 +134,7 @@ class UnguardedPastManyVersions(Plain):
 
 
 class VersionsOfAWord(Plain):
-    """A version is kept in 32 bits."""
+    """Versions are compared modulo 2^32."""
 
     def expect(self, key: Key, expected: int) -> None:
         if self.version(key) & 0xFFFFFFFF != expected & 0xFFFFFFFF:
@@ -142,7 +142,7 @@ class VersionsOfAWord(Plain):
 
 
 class IndexForgotten(Plain):
-    """The text is kept, and what it could be listed by is not."""
+    """The body is stored, the tags and time of its index are not."""
 
     @locked
     def load(self, key: Key) -> Stored | None:
@@ -151,7 +151,7 @@ class IndexForgotten(Plain):
 
 
 class RecordsOfAMebibyte(Plain):
-    """A record is cut behind its first mebibyte, in bytes."""
+    """A record is cut at its first mebibyte."""
 
     @locked
     def load(self, key: Key) -> Stored | None:
@@ -162,7 +162,7 @@ class RecordsOfAMebibyte(Plain):
 
 
 class OutboxOfAnother(Plain):
-    """What a record owes is kept beside it, under the version alone."""
+    """The outbox is stored beside the record, under its version alone."""
 
     @locked
     def load(self, key: Key) -> Stored | None:
@@ -180,7 +180,7 @@ class OutboxOfAnother(Plain):
 
 
 class DeletesAllThatBeginSo(Plain):
-    """What is deleted takes with it the dead letters of all keys that begin so."""
+    """A deletion deletes the dead letters of all keys with the same prefix."""
 
     @locked
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
@@ -190,7 +190,7 @@ class DeletesAllThatBeginSo(Plain):
 
 
 class ScanOutOfOrder(Plain):
-    """Lists in the order of creation."""
+    """A scan is not in the order of keys."""
 
     @locked
     def scan(
@@ -200,7 +200,7 @@ class ScanOutOfOrder(Plain):
 
 
 class ScanShowsTheDeleted(Plain):
-    """Lists what is not there."""
+    """A scan lists tombstones."""
 
     @locked
     def scan(
@@ -211,7 +211,7 @@ class ScanShowsTheDeleted(Plain):
 
 
 class ListsAllThatBeginSo(Plain):
-    """The machine is the beginning of the key."""
+    """A scan takes the machine for a prefix."""
 
     @locked
     def scan(
@@ -222,7 +222,7 @@ class ListsAllThatBeginSo(Plain):
 
 
 class LimitBeforeFilter(Plain):
-    """So many are read, and of these the right ones are listed."""
+    """A scan applies its limit before its status filter."""
 
     @locked
     def scan(
@@ -233,7 +233,7 @@ class LimitBeforeFilter(Plain):
 
 
 class TombstonesInThePage(Plain):
-    """What was deleted is left out of the page, once it was counted for it."""
+    """Tombstones count towards the limit of a page."""
 
     @locked
     def scan(
@@ -246,7 +246,7 @@ class TombstonesInThePage(Plain):
 
 
 class PagesByNumber(Plain):
-    """A page begins so many rows behind the first as there were before it."""
+    """A page starts at a row number instead of after a key."""
 
     @locked
     def scan(
@@ -261,7 +261,7 @@ class PagesByNumber(Plain):
 
 
 class AfterWhatIsThere(Plain):
-    """A page that begins behind what was deleted meanwhile is the first one."""
+    """A page that starts after a deleted key is empty."""
 
     @locked
     def scan(
@@ -273,7 +273,7 @@ class AfterWhatIsThere(Plain):
 
 
 class StatusOfTheFirstCommit(Plain):
-    """What an instance is listed by is noted when it is created."""
+    """The status of an instance is stored once, at its creation."""
 
     @locked
     def scan(
@@ -287,7 +287,7 @@ class StatusOfTheFirstCommit(Plain):
 
 
 class DeclaresNothing(Plain):
-    """Can list, and does not say so."""
+    """The backend declares no capability, although it can list."""
 
     @property
     def capabilities(self) -> frozenset[Capability]:

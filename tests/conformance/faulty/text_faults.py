@@ -14,7 +14,7 @@ from tests.conformance.faulty.reference import Entry, MessageGroup, Plain, locke
 
 
 class FloatNumbers(Plain):
-    """Bodies are read and written as JSON whose numbers are floats."""
+    """Bodies are parsed and written as JSON with float numbers."""
 
     def message(self, entry: Entry) -> Message:
         try:
@@ -25,35 +25,35 @@ class FloatNumbers(Plain):
 
 
 class Truncation(Plain):
-    """What is too long is cut off."""
+    """Bodies are cut at 65,536 characters."""
 
     def message(self, entry: Entry) -> Message:
         return evolve(entry.message, body=entry.message.body[:65536])
 
 
 class NormalisedText(Plain):
-    """A database that takes two ways to write é for one."""
+    """Texts are normalised to NFC."""
 
     def append(self, message: Message) -> None:
         super().append(evolve(message, body=unicodedata.normalize("NFC", message.body)))
 
 
 class NoNul(Plain):
-    """A database whose texts end at a NUL."""
+    """Texts end at the first NUL."""
 
     def message(self, entry: Entry) -> Message:
         return evolve(entry.message, body=entry.message.body.split("\0")[0])
 
 
 class BodiesOfA256Kibibytes(Plain):
-    """A message is cut at the size of SQS."""
+    """Bodies are cut at 256 KiB."""
 
     def message(self, entry: Entry) -> Message:
         return evolve(entry.message, body=entry.message.body[: 2**18])
 
 
 class LosesTheLastPiece(Plain):
-    """Texts are kept in pieces of 64 KiB; what is a whole number of them loses the last."""
+    """Texts are stored in pieces of 64 KiB; one of exactly several pieces loses the last."""
 
     def message(self, entry: Entry) -> Message:
         body = entry.message.body
@@ -61,7 +61,7 @@ class LosesTheLastPiece(Plain):
 
 
 class KeyPrefixCollision(Plain):
-    """Keys are joined by a colon, and only the first part counts."""
+    """Keys are joined by colons, and only the first part is compared."""
 
     def group(self, key: Key) -> MessageGroup:
         return super().group(_shortened(key))
@@ -79,14 +79,14 @@ class KeyPrefixCollision(Plain):
 
 
 class CaseInsensitiveKeys(Plain):
-    """A database that takes A for a."""
+    """Keys are compared without regard to case."""
 
     def group(self, key: Key) -> MessageGroup:
         return super().group(Key(key.machine.lower(), key.instance.lower()))
 
 
 class ShortKeys(Plain):
-    """A queue whose keys are cut at 128 characters."""
+    """Keys are cut at 128 characters."""
 
     def group(self, key: Key) -> MessageGroup:
         return super().group(Key(key.machine, key.instance[:128]))

@@ -11,14 +11,14 @@ from tests.conformance.faulty.reference import Plain, locked
 
 
 class EarlyTimer(Plain):
-    """Timers are rounded down to whole seconds."""
+    """Due times are rounded down to whole seconds."""
 
     def is_due(self, timer: Timer) -> bool:
         return int(timer.due) <= self.world.now + 0.5
 
 
 class PoppedBeforeSend(Plain):
-    """A timer leaves the list, and is sent after that."""
+    """A timer is deleted before its message is sent."""
 
     def fire(self) -> None:
         for timer in list(self.world.timers.values()):
@@ -29,7 +29,7 @@ class PoppedBeforeSend(Plain):
 
 
 class RescheduleIgnored(Plain):
-    """A timer that is there stays as it is."""
+    """Scheduling a timer again has no effect."""
 
     @locked
     def schedule(self, timer: Timer) -> None:
@@ -37,7 +37,7 @@ class RescheduleIgnored(Plain):
 
 
 class UncheckedCancel(Plain):
-    """Cancelling is answered, and nothing is done."""
+    """A cancel succeeds without effect."""
 
     @locked
     def cancel(self, timer_id: str) -> None:
@@ -45,7 +45,7 @@ class UncheckedCancel(Plain):
 
 
 class TimerOnlyWhenIdle(Plain):
-    """A timer that falls due while its key is held is dropped."""
+    """A timer that is due while its key is leased is dropped."""
 
     def fire(self) -> None:
         for timer in list(self.world.timers.values()):
@@ -56,7 +56,7 @@ class TimerOnlyWhenIdle(Plain):
 
 
 class OneTimerAtATime(Plain):
-    """A timer replaces every other one of its key."""
+    """A timer replaces all others of its key."""
 
     @locked
     def schedule(self, timer: Timer) -> None:
@@ -67,7 +67,7 @@ class OneTimerAtATime(Plain):
 
 
 class CancelsAllThatBeginSo(Plain):
-    """A timer is cancelled by the beginning of its id."""
+    """A cancel cancels all timers with the same prefix."""
 
     @locked
     def cancel(self, timer_id: str) -> None:
@@ -76,49 +76,49 @@ class CancelsAllThatBeginSo(Plain):
 
 
 class KeepsTheMessage(Plain):
-    """A timer that is there comes at its new time, and says to whom it said before what it said before."""
+    """A replacement timer keeps the old message."""
 
     def replaced(self, old: Timer, new: Timer) -> Timer:
         return evolve(new, message=old.message)
 
 
 class KeepsTheKey(Plain):
-    """It goes to whom the first one went."""
+    """A replacement timer keeps the old key."""
 
     def replaced(self, old: Timer, new: Timer) -> Timer:
         return evolve(new, message=evolve(new.message, key=old.message.key))
 
 
 class KeepsTheBody(Plain):
-    """It says what the first one said."""
+    """A replacement timer keeps the old body."""
 
     def replaced(self, old: Timer, new: Timer) -> Timer:
         return evolve(new, message=evolve(new.message, body=old.message.body))
 
 
 class KeepsTheId(Plain):
-    """Its message has the id of the first one's."""
+    """A replacement timer keeps the old message id."""
 
     def replaced(self, old: Timer, new: Timer) -> Timer:
         return evolve(new, message=evolve(new.message, id=old.message.id))
 
 
 class KeepsTheEarlierTime(Plain):
-    """It comes when the first one was due, if that is earlier."""
+    """A replacement timer fires at the earlier of both times."""
 
     def replaced(self, old: Timer, new: Timer) -> Timer:
         return evolve(new, due=min(old.due, new.due))
 
 
 class KeepsTheLaterTime(Plain):
-    """It comes when the first one was due, if that is later."""
+    """A replacement timer fires at the later of both times."""
 
     def replaced(self, old: Timer, new: Timer) -> Timer:
         return evolve(new, due=max(old.due, new.due))
 
 
 class TimersOfTwoMebibytes(Plain):
-    """A timer's message is cut at two mebibytes."""
+    """The body of a timer is cut at 2 MiB."""
 
     @locked
     def schedule(self, timer: Timer) -> None:

@@ -12,7 +12,7 @@ from tests.conformance.faulty.reference import Plain, locked
 
 
 class LoserLeavesOutbox(Plain):
-    """What a write owes is sent first, and then the write may be refused."""
+    """A write sends its messages before it may fail."""
 
     @locked
     def finish(self, write: Write) -> None:
@@ -21,7 +21,7 @@ class LoserLeavesOutbox(Plain):
 
 
 class OutboxAfterCommit(Plain):
-    """What a write owes is kept in the handle, and sent along with whatever it does next."""
+    """The messages of a write are buffered in the handle until it receives."""
 
     def apply_outbox(self, write: Write) -> None:
         self.__dict__.setdefault("owed", []).append(write)
@@ -35,7 +35,7 @@ class OutboxAfterCommit(Plain):
 
 
 class MarkedDoneBeforeSend(Plain):
-    """A message is acknowledged, and then what it owes is sent."""
+    """A write acknowledges before it sends."""
 
     @locked
     def finish(self, write: Write) -> None:
@@ -45,21 +45,21 @@ class MarkedDoneBeforeSend(Plain):
 
 
 class CancelsForgotten(Plain):
-    """A write schedules, but cancels nothing."""
+    """A write ignores its cancels."""
 
     def apply_outbox(self, write: Write) -> None:
         super().apply_outbox(evolve(write, cancels=()))
 
 
 class TimersForgotten(Plain):
-    """A write sends, but schedules nothing."""
+    """A write ignores its timers."""
 
     def apply_outbox(self, write: Write) -> None:
         super().apply_outbox(evolve(write, timers=()))
 
 
 class AcksOnConflict(Plain):
-    """A write that is refused has already acknowledged."""
+    """A failing write has already acknowledged."""
 
     @locked
     def finish(self, write: Write) -> None:
@@ -68,7 +68,7 @@ class AcksOnConflict(Plain):
 
 
 class SendsOutsideTheCommit(Plain):
-    """Declares that a write is atomic, and sends in a second round trip."""
+    """A write that is declared atomic sends in a second round trip."""
 
     @locked
     def finish(self, write: Write) -> None:
@@ -78,7 +78,7 @@ class SendsOutsideTheCommit(Plain):
 
 
 class RefusesTooLate(Plain):
-    """A commit is refused once its messages are sent."""
+    """A write fails after it has sent its messages."""
 
     @locked
     def finish(self, write: Write) -> None:
@@ -89,7 +89,7 @@ class RefusesTooLate(Plain):
 
 
 class RefusalTakesTheOthers(Plain):
-    """Of several writes none is done after one that is refused."""
+    """Of several writes those after a failing one are not made."""
 
     @locked
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
@@ -106,7 +106,7 @@ class RefusalTakesTheOthers(Plain):
 
 
 class RefusalUnsaid(Plain):
-    """Of several writes one that is refused is said to be done."""
+    """Of several writes a failing one is reported as done."""
 
     @locked
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
@@ -114,7 +114,7 @@ class RefusalUnsaid(Plain):
 
 
 class JointReceivesUnasked(Plain):
-    """With several writes comes what there is, however much was asked for."""
+    """Several writes return messages that were not requested."""
 
     @locked
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
@@ -122,7 +122,7 @@ class JointReceivesUnasked(Plain):
 
 
 class JointRaisesForAll(Plain):
-    """An id that one of several writes has used again is raised, and the writes behind it are not made."""
+    """Of several writes one that reuses an id stops all those after it."""
 
     @locked
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
