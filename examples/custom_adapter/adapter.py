@@ -1,9 +1,9 @@
-"""A backend in a directory of files: for each key one file of its record and one of its line, for each timer another.
+"""A backend in a directory of files: a record and a queue for each key, and a file for each timer.
 
-Whoever does anything holds the lock of the directory, so one call is one step for all processes of this machine; the
-lock goes with the process that held it. A file is replaced and never changed, so it is the old one or the new one
-wherever a process was killed. Two files are not replaced at once: this adapter does not declare that `finish` is
-atomic, and relies on the order in which a write is done.
+Every writing call holds a lock on the directory, so processes of this machine make one call at a time; the operating
+system releases the lock of a process that dies. A file is replaced and never changed, so after a crash it is the old
+one or the new one. Two files cannot be replaced atomically: this adapter does not declare `Capability.ATOMIC_FINISH`,
+and relies on the order in which `finish` does its parts.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any
 from settled import ConflictError, Key, UnsupportedError
 from settled.durable import Capability, DeadLetter, Delivery, Finished, Index, Message, Stored, Timer, Write
 
-LOOK_AGAIN = 0.02
-"""Seconds after which a waiting `receive` looks again for what others have sent."""
+POLL_INTERVAL = 0.02
+"""Seconds between the polls of a waiting `receive`: a file system has no notification of new messages."""
 
-Trip = Callable[[str], None]
+BeforeWrite = Callable[[str], None]
 
 
 def _nothing(_name: str) -> None:
@@ -32,16 +32,16 @@ def _nothing(_name: str) -> None:
 
 
 class Directory:
-    """Texts under names, in `path`. `trip` is called before each write, with the name of what is written."""
+    """JSON files in folders under `path`. `before_write` is called with a label before each write."""
 
-    def __init__(self, path: Path, trip: Trip = _nothing) -> None:
-        self._path, self._trip = path, trip
-        for folder in ("records", "lines", "timers"):
+    def __init__(self, path: Path, before_write: BeforeWrite = _nothing) -> None:
+        self._path, self._before_write = path, before_write
+        for folder in ("records", "queues", "timers"):
             (path / folder).mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def alone(self) -> Generator[None, None, None]:
-        """Within this block nobody else does anything."""
+    def lock(self) -> Generator[None, None, None]:
+        """Hold the lock of the directory, against all other processes and threads."""
         with (self._path / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -50,31 +50,31 @@ class Directory:
         return sorted(file.stem for file in (self._path / folder).glob("*.json"))
 
     def read(self, folder: str, name: str) -> Any:
-        """What was written last; None if there is nothing."""
+        """Return the content of a file, or None if it does not exist."""
         try:
             return json.loads((self._path / folder / f"{name}.json").read_text(encoding="ascii"))
         except FileNotFoundError:
             return None
 
     def write(self, folder: str, name: str, data: Any) -> None:
-        """Replace the file; it is on the disk when this returns."""
-        self._trip(f"write to {folder}")
+        """Replace the file; it is durable on return."""
+        self._before_write(f"write to {folder}")
         file = self._path / folder / f"{name}.json"
         fresh = file.with_suffix(".new")
         with fresh.open("w", encoding="ascii") as out:
             json.dump(data, out)
             out.flush()
             os.fsync(out.fileno())
-        fresh.replace(file)
+        fresh.replace(file)  # atomic; and only after the content is on the disk, or a crash could leave half a file
         self._sync(folder)
 
     def remove(self, folder: str, name: str) -> None:
-        self._trip(f"remove from {folder}")
+        self._before_write(f"remove from {folder}")
         (self._path / folder / f"{name}.json").unlink(missing_ok=True)
         self._sync(folder)
 
     def _sync(self, folder: str) -> None:
-        """A name is only on the disk once its folder is."""
+        """Sync the folder: a new file name is durable only once its folder is."""
         handle = os.open(self._path / folder, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -83,12 +83,12 @@ class Directory:
 
 
 def _name(text: object) -> str:
-    """A file's name for any key, however long and whatever is in it."""
+    """Return a file name for any key or id, of any length and with any characters."""
     return hashlib.sha256(str(text).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class FileStore:
-    """Records, each in one file with its dead letters: so a commit replaces both at once."""
+    """Records, each in one file with its dead letters, so that a commit replaces both atomically."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
@@ -101,17 +101,17 @@ class FileStore:
         return Stored(found["version"], found["body"], Index(status, tuple(tags), updated))
 
     def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
-        with self._directory.alone():
+        with self._directory.lock():
             self._expect(key, expected)
             self._write(key, stored, [*self.dead_letters(key)[unbury:], *bury])
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         found = self._directory.read("records", _name(key))
-        letters: list[Any] = found["letters"] if found else []
-        return [DeadLetter(Message(key, id, body), reason, at, detail) for id, body, reason, at, detail in letters]
+        dead_letters: list[Any] = found["dead_letters"] if found else []
+        return [DeadLetter(Message(key, id, body), reason, at, detail) for id, body, reason, at, detail in dead_letters]
 
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
-        with self._directory.alone():
+        with self._directory.lock():
             self._expect(key, expected)
             self._write(key, tombstone, [])
 
@@ -126,155 +126,171 @@ class FileStore:
         if version != expected:
             raise ConflictError(f"{key}: expected version {expected}, found {version}")
 
-    def _write(self, key: Key, stored: Stored, letters: Sequence[DeadLetter]) -> None:
+    def _write(self, key: Key, stored: Stored, dead_letters: Sequence[DeadLetter]) -> None:
         data = {
             "version": stored.version,
             "body": stored.body,
             "index": [stored.index.status, stored.index.tags, stored.index.updated],
-            "letters": [[each.message.id, each.message.body, each.reason, each.at, each.detail] for each in letters],
+            "dead_letters": [
+                [each.message.id, each.message.body, each.reason, each.at, each.detail] for each in dead_letters
+            ],
         }
         self._directory.write("records", _name(key), data)
 
 
 class FileQueue:
-    """For each key a line: its messages as ``[id, body, attempts]``, and who holds them until when.
+    """A queue for each key: a file with its messages as ``[id, body, attempts]``, and their lease.
 
-    ``held`` is how many messages, from the first one, are handed out; ``free`` when the line may be handed out again;
-    ``token`` is the number of the last hand-out, and part of its receipts. ``turn`` is when the line was last handed
-    out: the one that has waited longest comes first.
+    ``leased`` is the number of messages, from the first one, that are leased; ``free_at`` the time from which the key
+    may be delivered again; ``token`` the number of the last delivery, which is part of its receipts; ``delivered_at``
+    the time of the last delivery, by which keys take turns.
     """
 
     def __init__(self, directory: Directory, lease: float, clock: Callable[[], float]) -> None:
         self._directory, self._lease, self._clock = directory, lease, clock
 
     def send(self, messages: Sequence[Message]) -> None:
-        with self._directory.alone():
+        with self._directory.lock():
             self._send(messages)
 
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
         end = time.monotonic() + wait
         while True:
-            with self._directory.alone():
-                deliveries = self._hand_out(limit)
+            with self._directory.lock():
+                deliveries = self._deliver(limit)
             if deliveries or time.monotonic() >= end:
                 return deliveries
-            time.sleep(LOOK_AGAIN)
+            time.sleep(POLL_INTERVAL)
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        with self._directory.alone():
+        with self._directory.lock():
             for key in _keys(deliveries):
-                name, line = self._line(key)
-                gone = [each.message for each in deliveries if each.message.key == key and self._holds(line, each)]
+                name, queue = self._queue(key)
+                gone = [each.message for each in deliveries if each.message.key == key and self._holds(queue, each)]
                 if not gone:
                     continue
-                kept = [each for each in line["messages"] if Message(key, *each[:2]) not in gone]
-                line["held"] -= len(line["messages"]) - len(kept)
-                line["messages"] = kept
-                if line["held"] == 0:
-                    line["free"] = 0.0
-                self._directory.write("lines", name, line)
+                kept = [each for each in queue["messages"] if Message(key, *each[:2]) not in gone]
+                queue["leased"] -= len(queue["messages"]) - len(kept)
+                queue["messages"] = kept
+                if queue["leased"] == 0:
+                    queue["free_at"] = 0.0
+                self._directory.write("queues", name, queue)
 
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
-        with self._directory.alone():
+        with self._directory.lock():
             for key in _keys(deliveries):
-                name, line = self._line(key)
-                if any(each.message.key == key and self._holds(line, each) for each in deliveries):
-                    line["held"], line["free"] = 0, self._clock() + delay
-                    self._directory.write("lines", name, line)
+                name, queue = self._queue(key)
+                if any(each.message.key == key and self._holds(queue, each) for each in deliveries):
+                    queue["leased"], queue["free_at"] = 0, self._clock() + delay
+                    self._directory.write("queues", name, queue)
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
         lost: list[str] = []
-        with self._directory.alone():
+        with self._directory.lock():
             for key in _keys(deliveries):
-                name, line = self._line(key)
-                if all(each.message.key != key or self._holds(line, each) for each in deliveries):
-                    line["free"] = self._clock() + lease
-                    self._directory.write("lines", name, line)
+                name, queue = self._queue(key)
+                if all(each.message.key != key or self._holds(queue, each) for each in deliveries):
+                    queue["free_at"] = self._clock() + lease
+                    self._directory.write("queues", name, queue)
                 else:
                     lost.append(str(key))
         if lost:
             raise ConflictError(f"the lease of {', '.join(lost)} was lost")
 
-    def _line(self, key: Key) -> tuple[str, dict[str, Any]]:
+    def _queue(self, key: Key) -> tuple[str, dict[str, Any]]:
         name = _name(key)
-        empty = {"key": [key.machine, key.instance], "messages": [], "held": 0, "free": 0.0, "token": 0, "turn": 0.0}
-        return name, self._directory.read("lines", name) or empty
+        empty = {
+            "key": [key.machine, key.instance],
+            "messages": [],
+            "leased": 0,
+            "free_at": 0.0,
+            "token": 0,
+            "delivered_at": 0.0,
+        }
+        return name, self._directory.read("queues", name) or empty
 
     def _send(self, messages: Sequence[Message]) -> None:
         for message in messages:
-            name, line = self._line(message.key)
-            # One that has the id of another and a text of its own is no repetition: the record finds that out.
-            if all((id, body) != (message.id, message.body) for id, body, _ in line["messages"]):
-                line["messages"].append([message.id, message.body, 0])
-                self._directory.write("lines", name, line)
+            name, queue = self._queue(message.key)
+            # A message with a known id and another body is not a duplicate: queued, it becomes a dead letter there.
+            if all((id, body) != (message.id, message.body) for id, body, _ in queue["messages"]):
+                queue["messages"].append([message.id, message.body, 0])
+                self._directory.write("queues", name, queue)
 
-    def _hand_out(self, limit: int) -> Sequence[Delivery]:
+    def _deliver(self, limit: int) -> Sequence[Delivery]:
         if limit < 1:
             return ()
         now = self._clock()
         self._fire(now)
-        lines = [(name, self._directory.read("lines", name)) for name in self._directory.names("lines")]
-        ready = [(name, line) for name, line in lines if line["messages"] and line["free"] <= now]
+        queues = [(name, self._directory.read("queues", name)) for name in self._directory.names("queues")]
+        ready = [(name, queue) for name, queue in queues if queue["messages"] and queue["free_at"] <= now]
         deliveries: list[Delivery] = []
-        for name, line in sorted(ready, key=lambda each: each[1]["turn"]):
+        for name, queue in sorted(ready, key=lambda each: each[1]["delivered_at"]):
             if len(deliveries) < limit:
-                deliveries += self._lease_out(name, line, limit - len(deliveries), now)
+                deliveries += self._lease_batch(name, queue, limit - len(deliveries), now)
         return deliveries
 
-    def _lease_out(self, name: str, line: dict[str, Any], limit: int, now: float) -> Sequence[Delivery]:
-        batch = line["messages"][:limit]
+    def _lease_batch(self, name: str, queue: dict[str, Any], limit: int, now: float) -> Sequence[Delivery]:
+        batch = queue["messages"][:limit]
         for message in batch:
             message[2] += 1
-        line.update(held=len(batch), free=now + self._lease, token=line["token"] + 1, turn=time.time_ns())
-        self._directory.write("lines", name, line)
-        key, token = Key(*line["key"]), line["token"]
+        queue.update(
+            leased=len(batch), free_at=now + self._lease, token=queue["token"] + 1, delivered_at=time.time_ns()
+        )
+        self._directory.write("queues", name, queue)
+        key, token = Key(*queue["key"]), queue["token"]
         return [
-            Delivery(Message(key, id, body), f"{token}.{place}", attempts, line["free"])
-            for place, (id, body, attempts) in enumerate(batch)
+            Delivery(Message(key, id, body), f"{token}.{number}", attempts, queue["free_at"])
+            for number, (id, body, attempts) in enumerate(batch)
         ]
 
-    def _holds(self, line: dict[str, Any], delivery: Delivery) -> bool:
+    def _holds(self, queue: dict[str, Any], delivery: Delivery) -> bool:
         token = int(delivery.receipt.split(".")[0])
         message = [delivery.message.id, delivery.message.body]
-        held = [each[:2] for each in line["messages"][: line["held"]]]
-        return line["token"] == token and message in held and self._clock() < line["free"]
+        held = [each[:2] for each in queue["messages"][: queue["leased"]]]
+        return queue["token"] == token and message in held and self._clock() < queue["free_at"]
 
     def _fire(self, now: float) -> None:
-        """Send what is due. The timer goes last: killed in between, it is sent once more under the same id."""
+        """Send the messages of due timers."""
         timers = [(name, self._directory.read("timers", name)) for name in self._directory.names("timers")]
         for name, (due, machine, instance, id, body) in sorted(timers, key=lambda each: each[1][0]):
             if due <= now:
+                # Send before removing: a process killed in between sends it again under the same id, and loses nothing.
                 self._send([Message(Key(machine, instance), id, body)])
                 self._directory.remove("timers", name)
 
 
 class FileTimers:
-    """Timers, until whoever receives finds them due."""
+    """Timers as files. `FileQueue.receive` fires those that are due."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
 
     def schedule(self, timer: Timer) -> None:
         to = timer.message
-        with self._directory.alone():
+        with self._directory.lock():
             data = [timer.due, to.key.machine, to.key.instance, to.id, to.body]
             self._directory.write("timers", _name(timer.id), data)
 
     def cancel(self, timer_id: str) -> None:
-        with self._directory.alone():
+        with self._directory.lock():
             self._directory.remove("timers", _name(timer_id))
 
 
 class FileBackend:
     """A store, a queue and timers in the directory `path`.
 
-    `clock` gives seconds since the epoch. The processes that share a directory share the clock of their machine, too.
+    `clock` returns seconds since the epoch. Processes that share a directory share the clock of their machine, too.
     """
 
     def __init__(
-        self, path: Path, lease: float = 30.0, clock: Callable[[], float] = time.time, trip: Trip = _nothing
+        self,
+        path: Path,
+        lease: float = 30.0,
+        clock: Callable[[], float] = time.time,
+        before_write: BeforeWrite = _nothing,
     ) -> None:
-        directory = Directory(path, trip)
+        directory = Directory(path, before_write)
         self.lease = lease
         self.resolution = 0.0
         self.now = clock
@@ -284,7 +300,11 @@ class FileBackend:
         self.timers = FileTimers(directory)
 
     def finish(self, write: Write) -> None:
-        """Commit; then send, schedule and cancel; then acknowledge."""
+        """Do all of `write`, in the order that survives a crash at any point.
+
+        The commit comes first, so that a conflict leaves no trace. The acknowledgement comes last: until then the
+        messages are redelivered, and the host sends again what its record has in the outbox.
+        """
         if write.stored is not None:
             self.store.commit(write.key, write.stored, write.expected, write.bury, write.unbury)
         self.queue.send(write.sends)
@@ -295,11 +315,11 @@ class FileBackend:
         self.queue.ack(write.acks)
 
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
-        """Files gain nothing by it."""
+        """Raise UnsupportedError: files cannot be written together."""
         raise UnsupportedError(f"{Capability.JOINT_FINISH} is not declared")
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: no file is kept open."""
 
 
 def _keys(deliveries: Sequence[Delivery]) -> Sequence[Key]:

@@ -1,4 +1,4 @@
-"""How the conformance suite gets hold of the directory: `make` is what it is given."""
+"""The harness of `FileBackend` for the conformance suite; `make` is its factory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from settled.durable import Backend, Capability
 from settled_conformance import BackendKind, Harness, Opener, Point
 
 FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
-"""Where files cost little: what the suite explores is the order of things, and not the disk."""
+"""A directory in memory, if there is one: the suite tests ordering, not the disk."""
 
 
 class FileHarness(Harness):
-    """A fresh directory for each reset, and a clock that stands still until it is moved."""
+    """A new directory for each reset, and a clock that moves only in `advance`."""
 
     kind = BackendKind.REAL
     capabilities = frozenset({Capability.ACKED_STAYS_GONE, Capability.CANCELLED_STAYS_AWAY})
@@ -31,14 +31,14 @@ class FileHarness(Harness):
         self.reset()
 
     @property
-    def _place(self) -> Path:
+    def _directory(self) -> Path:
         return self._root / str(self._resets)
 
     def open(self) -> Backend:
-        return FileBackend(self._place, clock=self.now, trip=self._trip)
+        return FileBackend(self._directory, clock=self.now, before_write=self._before_write)
 
     def reset(self) -> None:
-        shutil.rmtree(self._place, ignore_errors=True)
+        shutil.rmtree(self._directory, ignore_errors=True)
         self._resets, self._time = self._resets + 1, 1_000_000.0
 
     def instrument(self, point: Point | None) -> None:
@@ -51,13 +51,13 @@ class FileHarness(Harness):
         self._time += seconds
 
     def opener(self) -> Opener | None:
-        return partial(FileBackend, self._place, lease=1.0)
+        return partial(FileBackend, self._directory, lease=1.0)
 
-    def _trip(self, name: str) -> None:
+    def _before_write(self, name: str) -> None:
         if self._point is not None:
             self._point(name)
 
 
 def make() -> FileHarness:
-    """What the suite calls: ``settled conformance examples.custom_adapter.harness:make``."""
+    """Return the harness for ``settled conformance examples.custom_adapter.harness:make``."""
     return FileHarness()

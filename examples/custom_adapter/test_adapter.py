@@ -1,4 +1,4 @@
-"""The suite as a part of one's own tests: each guarantee is one of them."""
+"""The conformance suite as tests of the adapter, one for each guarantee."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def a_key_with_a_drained_queue_keeps_its_version_count(fixture: BackendFixture) 
     again = fixture.open_handle()
     fixture.drain(again)
     fixture.require_equal(again.store.load(key()), stored(1), "loaded after the queue was drained")
-    fixture.require(conflicts(lambda: again.store.commit(key(), stored(1, "new"), 0)), "version 1 was given twice")
+    fixture.require(conflicts(lambda: again.store.commit(key(), stored(1, "new"), 0)), "version 1 was committed twice")
     fixture.commit(key(), 2, through=again)
     fixture.mark("reopened")
 
@@ -74,10 +74,10 @@ def a_commit_over_an_older_version_fails(fixture: BackendFixture) -> None:
     for expected in (0, 1):
         late = stored(expected + 1, "late")
         commit = partial(fixture.backend.store.commit, key(), late, expected)
-        fixture.require(conflicts(commit), f"version 2 is there, and a commit that expected {expected} was taken")
+        fixture.require(conflicts(commit), f"version 2 is there, and a commit that expected {expected} succeeded")
         write = Write(key(), late, expected)
         finish = partial(fixture.backend.finish, write)
-        fixture.require(conflicts(finish), f"version 2 is there, and a write that expected {expected} was taken")
+        fixture.require(conflicts(finish), f"version 2 is there, and a write that expected {expected} succeeded")
     fixture.require_equal(fixture.open_handle().store.load(key()), stored(2), "loaded after late commits")
 
 
@@ -120,7 +120,7 @@ def a_refused_write_leaves_no_trace(fixture: BackendFixture) -> None:
         timers=(timer("t", due, key("c")),),
         acks=tuple(held),
     )
-    fixture.require(conflicts(lambda: fixture.backend.finish(late)), "a write over an older version was taken")
+    fixture.require(conflicts(lambda: fixture.backend.finish(late)), "a write over an older version succeeded")
     fixture.advance(fixture.lease / 2)
     fixture.receives_nothing(through=fixture.open_handle())
     fixture.require_equal(
@@ -315,13 +315,13 @@ def an_interrupted_commit_has_happened_or_not(fixture: BackendFixture) -> None:
 def a_repeated_commit_fails(fixture: BackendFixture) -> None:
     fixture.commit(key(), 1, bury=[dead_letter("1")])
     again = partial(fixture.backend.store.commit, key(), stored(1), 0, [dead_letter("1")])
-    fixture.require(conflicts(again), "the same commit was taken twice")
+    fixture.require(conflicts(again), "the same commit succeeded twice")
     fixture.require_equal(
         list(fixture.backend.store.dead_letters(key())), [dead_letter("1")], "dead letters of a repeated commit"
     )
     write = Write(key(), stored(2), 1, sends=(message("x", key("b")),), bury=(dead_letter("2"),))
     fixture.backend.finish(write)
-    fixture.require(conflicts(lambda: fixture.backend.finish(write)), "the same write was taken twice")
+    fixture.require(conflicts(lambda: fixture.backend.finish(write)), "the same write succeeded twice")
     fixture.require_equal(
         len(fixture.backend.store.dead_letters(key())), 2, "how many dead letters a repeated write left"
     )

@@ -139,9 +139,9 @@ def _require_one_winner(fixture: BackendFixture, version: int) -> None:
     others = {0, 1, version - 1, version - 2, version - 10, version - 100, version - 256, version - 1000}
     for expected in sorted(each for each in (*others, version + 1) if each >= 0 and each != version):
         late = partial(store.commit, key(), stored(expected + 1, "late"), expected, [dead_letter("late")])
-        fixture.require(conflicts(late), f"version {version} is there, and a commit that expected {expected} was taken")
+        fixture.require(conflicts(late), f"version {version} is there, and a commit that expected {expected} succeeded")
     write = Write(key(), stored(version, "late"), version - 1)
-    fixture.require(conflicts(lambda: fixture.backend.finish(write)), f"a write over version {version - 1} was taken")
+    fixture.require(conflicts(lambda: fixture.backend.finish(write)), f"a write over version {version - 1} succeeded")
     fixture.require_equal(store.load(key()), stored(version), f"loaded at version {version}")
     fixture.require_equal(ids_of(store.dead_letters(key())), [], "dead letters of commits that were refused")
 

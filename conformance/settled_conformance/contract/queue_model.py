@@ -1,4 +1,4 @@
-"""`QueueModel`: the messages that the queue must deliver for one key, in their order, and who holds them.
+"""`QueueModel`: the messages that the queue must deliver for one key, in their order, and their lease.
 
 A message is `indeterminate` if it may or may not be in the queue: the answer of its send was lost, or it repeats a
 message whose id the queue may still know. It may be delivered, and need not be.

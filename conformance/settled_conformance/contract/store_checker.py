@@ -73,7 +73,7 @@ class StoreChecker:
                 f"{key}: a commit that expected version {expected} was taken over {sorted(versions)}",
             )
         if any(each != state.stored for each in self.history.get(key, {}).get(state.version, [])):
-            self.report("R3", f"{key}: version {state.version} was given twice")
+            self.report("R3", f"{key}: version {state.version} was committed twice")
         self._settle(key, state)
 
     def indeterminate(self, key: Key, state: State, expected: int) -> None:

@@ -158,6 +158,7 @@ class Simulation:
             raise TooLargeError(f"{write.key}: {size} characters, and there is room for {self.max_record_size:g}")
         if task.is_zombie and write.stored is not None:
             self.scheduler.mark("stale commit")
+        # Over an old version, the commit of a stale worker breaks R4, that of any other task R6.
         self.environment.contract.stale_commit_guarantee = "R4" if task.is_zombie else "R6"
         self.handle(task).finish(real)
         self.scheduler.wake_all()

@@ -63,7 +63,7 @@ class LeaseNeverExpires(Plain):
 
 
 class ZombieAck(Plain):
-    """An acknowledgement takes effect whoever holds the key now."""
+    """An acknowledgement takes effect even under a lost lease."""
 
     @locked
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -74,7 +74,7 @@ class ZombieAck(Plain):
 
 
 class ZombieRelease(Plain):
-    """A release takes effect whoever holds the key now."""
+    """A release takes effect even under a lost lease."""
 
     @locked
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
@@ -173,7 +173,7 @@ class PauseEndsWithATimer(Plain):
 
 
 class ReceiptForEver(Plain):
-    """A receipt that was extended stays valid whoever holds the key now."""
+    """A receipt that was extended stays valid after its lease was lost."""
 
     @locked
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
