@@ -1,7 +1,7 @@
 """`BackendFixture`: a fresh environment for one check, with short methods for sending, receiving and asserting.
 
 A backend with its own clock may need a moment: there the fixture waits for messages it expects, and before it concludes
-that none comes. Where the harness controls time, nothing is waited for.
+that there is none. Where the harness controls time, nothing is waited for.
 """
 
 from __future__ import annotations
@@ -210,6 +210,6 @@ def version_of(loaded: Stored | None) -> int:
     return 0 if loaded is None else loaded.version
 
 
-def ids_of(handed: Sequence[Delivery | DeadLetter]) -> list[str]:
+def ids_of(items: Sequence[Delivery | DeadLetter]) -> list[str]:
     """Return the ids of the messages, in order."""
-    return [each.message.id for each in handed]
+    return [each.message.id for each in items]

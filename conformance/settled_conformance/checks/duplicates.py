@@ -111,7 +111,7 @@ def a_batch_with_a_reused_id_is_sent_whole_or_not_at_all(fixture: BackendFixture
             expected = [each.body for each in known]
         found = [each.message.body for _ in range(2) for each in fixture.receive(least=max(1, len(expected)))]
         if Capability.DEDUPLICATION not in fixture.harness.capabilities or not fixture.owns_time:
-            found = list(dict.fromkeys(found))  # where time is real, a lease may be over before the second hand-out
+            found = list(dict.fromkeys(found))  # where time is real, a lease may expire before the second receive
         fixture.require_equal(sorted(found), sorted(expected), "the bodies that were delivered")
 
 

@@ -78,7 +78,7 @@ def a_poison_event_becomes_a_dead_letter_with_its_payload(fixture: BackendFixtur
     service.run_until_dead_lettered()
     found = [each.message for each in fixture.open_handle().store.dead_letters(key_of(service))]
     fixture.require_equal([each.id for each in found], ["p", "2"], "dead letters")
-    fixture.require("🙂" * 100 in found[0].body, f"a dead letter lost what it said: {found[0].body[:80]}")
+    fixture.require("🙂" * 100 in found[0].body, f"a dead letter lost its payload: {found[0].body[:80]}")
     fixture.mark("dead-lettered")
     service.close()
 

@@ -52,7 +52,7 @@ class Lifetimes:
         if record.snapshot is not None:
             (self.current or self._begin()).read(record)
         elif self.current is not None:
-            self.current.check_was_started()
+            self.current.report_undone_start()
 
     def start_imported(self, record: Record) -> None:
         """Begin a lifetime from `record`, which an operator imported."""

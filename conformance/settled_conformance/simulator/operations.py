@@ -79,10 +79,10 @@ def send(key: Key, id: str, event: Mapping[str, Json]) -> ClientOperation:
     )
 
 
-def _client_operation(key: Key, label: str, post: Callable[[Client[Any]], object]) -> ClientOperation:
+def _client_operation(key: Key, label: str, call: Callable[[Client[Any]], object]) -> ClientOperation:
     def operation(simulation: Simulation, task: Task) -> TaskSteps[None]:
         client = Client(simulation.machines[key.machine], cast("Backend", _SendOnlyBackend(simulation, task)))
-        yield from _retry_until_answered(simulation, task, label, partial(post, client))
+        yield from _retry_until_answered(simulation, task, label, partial(call, client))
 
     return operation
 
@@ -94,7 +94,7 @@ def _retry_until_answered(
         try:
             yield RoundTrip(label, perform, _send_faults(simulation))
         except (EventError, IdReusedError) as error:
-            simulation.scheduler.log(f"{task.name} is refused: {error}")
+            simulation.scheduler.log(f"{task.name} {label} fails: {error}")
             return
         except SettledError:
             continue

@@ -5,7 +5,8 @@ sent and not taken before, or is a running timer, or the result of a running act
 that must be performed: each at least once, under the key computed here, and none before its commit. At the end the
 snapshot must be the fold of the history, and every message must be accounted for.
 
-The oracle must not use settled's durable code for this, except to name things: it would repeat the bugs it looks for.
+The oracle uses settled's durable code only to read records, messages and delays: a result computed by the code under
+test would repeat its bugs.
 """
 
 from __future__ import annotations
@@ -126,9 +127,9 @@ class Oracle:
             self._take(event, origin_of(record))
         self.history = history
 
-    def check_was_started(self) -> None:
+    def report_undone_start(self) -> None:
         """Report a committed record without a snapshot: this lifetime had been started."""
-        self._violate("R9", "a committed step was undone: it had been started, and now it never was")
+        self._violate("R9", "a committed step was undone: it was started, and the newest record says it never was")
 
     def start_imported(self, record: Record) -> None:
         """Begin from `record`, which an operator imported, with its timers and actors running."""
@@ -156,17 +157,18 @@ class Oracle:
             sends=dict(self.sends),
         )
 
-    def _start(self, record: Record, input_of: Json) -> None:
+    def _start(self, record: Record, input: Json) -> None:
         imports = [(id, each) for id, each in self.mailbox.imports().items() if each.parent == record.parent]
         if imports:
             return self._start_imported_child(record, *imports[0])
         starts = self.mailbox.starts()
-        candidates = {id: each for id, each in starts.items() if (each.input, each.parent) == (input_of, record.parent)}
+        candidates = {id: each for id, each in starts.items() if (each.input, each.parent) == (input, record.parent)}
         fresh = {id: start for id, start in candidates.items() if id not in self.mailbox.started}
         if not candidates:
             self._violate("X9", "was started, and no start was sent")
             return
-        if not fresh and input_of is not None:
+        # Starts without an input cannot be told apart by what the record holds, so a second one is not reported.
+        if not fresh and input is not None:
             self._violate("X4", f"was started a second time by {next(iter(candidates))}")
             return
         id, start = next(iter((fresh or candidates).items()))
