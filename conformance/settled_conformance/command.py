@@ -49,9 +49,9 @@ def conformance(
     except (HarnessError, ValueError) as error:
         print(f"settled: {error}", file=sys.stderr)
         sys.exit(2)
-    begun = time.monotonic()
+    start = time.monotonic()
     verdicts = tuple(_verdicts(session, console))
-    report = Report.of(adapter, session, verdicts, time.monotonic() - begun)
+    report = Report.of(adapter, session, verdicts, time.monotonic() - start)
     show(report, console)
     for file, text in ((json, to_json), (markdown, to_markdown), (junit, to_junit)):
         if file is not None:

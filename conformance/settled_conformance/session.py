@@ -157,12 +157,12 @@ class Session:
         if self._explored:
             return
         self._explored = True
-        begun, left = time.monotonic(), self._weight
+        start, left = time.monotonic(), self._weight
         for scenario in self._scenarios:
             # A share of the time that is really left: scenarios that end early leave theirs to those after them.
             share = scenario.weight / left
             left -= scenario.weight
-            self._explore(scenario, time.monotonic() + share * (self.budget - (time.monotonic() - begun)))
+            self._explore(scenario, time.monotonic() + share * (self.budget - (time.monotonic() - start)))
             if self.stop_at in self.counterexamples:
                 return
 

@@ -282,13 +282,13 @@ def _two_commits(store: Store) -> Callable[[], None]:
 def a_commit_and_its_dead_letters_become_visible_together(fixture: BackendFixture) -> None:
     seen = list[tuple[int, list[str], int]]()
 
-    def look(store: Store) -> None:
+    def read_all(store: Store) -> None:
         before, dead_letters, after = store.load(key()), store.dead_letters(key()), store.load(key())
         seen.append((version_of(before), ids_of(dead_letters), version_of(after)))
 
     def pair(first: Backend, second: Backend) -> Pair:
         seen.clear()
-        return Pair(_two_commits(first.store), lambda: look(second.store))
+        return Pair(_two_commits(first.store), lambda: read_all(second.store))
 
     for line in each_preemption(fixture, pair):
         for before, dead_letters, after in seen:

@@ -21,7 +21,7 @@ def a_timer_cancelled_by_its_machine_has_no_effect(fixture: BackendFixture) -> N
     service.run_until_idle()
     fixture.advance(fixture.lease / 2 + fixture.harness.tick)
     service.run_until_idle()
-    fixture.require_equal(_state(service), "quiet", "the state after a timer that was cancelled")
+    fixture.require_equal(_state(service), "waiting", "the state after a timer that was cancelled")
     fixture.mark("cancelled")
     service.close()
 
@@ -37,29 +37,29 @@ def a_timer_reset_by_its_machine_takes_effect_at_the_new_time(fixture: BackendFi
     service.run_until_idle()
     fixture.advance(quarter + fixture.harness.tick)
     service.run_until_idle()
-    fixture.require_equal(_state(service), "quiet", "the state at the old time of a timer")
+    fixture.require_equal(_state(service), "waiting", "the state at the old time of a timer")
     fixture.mark("replaced")
     fixture.advance(quarter)
     service.run_until_idle()
-    fixture.require_equal(_state(service), "rung", "the state at the new time of a timer")
+    fixture.require_equal(_state(service), "fired", "the state at the new time of a timer")
     service.close()
 
 
 def _bell(wait: float) -> Machine[Any, Any]:
     """Return a machine whose timer fires `wait` seconds after the last SET, unless it is cancelled."""
     return setup(
-        actions={"set": raise_({"type": "RING"}, id="bell", delay="a while"), "cancel": cancel("bell")},
+        actions={"set": raise_({"type": "FIRE"}, id="bell", delay="a while"), "cancel": cancel("bell")},
         delays={"a while": timedelta(seconds=wait)},
     ).machine(
         {
             "id": "bell",
-            "initial": "quiet",
+            "initial": "waiting",
             "states": {
-                "quiet": {
+                "waiting": {
                     "tags": ["settled"],
-                    "on": {"SET": {"actions": ["cancel", "set"]}, "CANCEL": {"actions": ["cancel"]}, "RING": "rung"},
+                    "on": {"SET": {"actions": ["cancel", "set"]}, "CANCEL": {"actions": ["cancel"]}, "FIRE": "fired"},
                 },
-                "rung": {"tags": ["settled"]},
+                "fired": {"tags": ["settled"]},
             },
         }
     )

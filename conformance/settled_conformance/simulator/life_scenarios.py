@@ -9,8 +9,8 @@ from settled_conformance.harness import HarnessFeature
 from settled_conformance.simulator.fault_profiles import NO_REDELIVERY, RECOGNISES_DUPLICATES, sends_of
 from settled_conformance.simulator.machine_scenario import APPEND, TELL, MachineScenario, of
 from settled_conformance.simulator.machines import (
+    actor_first,
     appender,
-    bee,
     nursery,
     patient,
     signup,
@@ -131,11 +131,11 @@ def _imported_keys() -> MachineScenario:
 
 def _imported_actor() -> MachineScenario:
     """An instance is imported while its actor runs, deleted, and imported again."""
-    key, text = of("bee"), _persisted("bee")
+    key, text = of("actor-first"), _persisted("actor-first")
     rests = has_record(key, lambda record: record.turn is None)
     return MachineScenario(
         "imported-actor",
-        lambda fault_switch, lease: [bee()],
+        lambda fault_switch, lease: [actor_first()],
         participants={"o": [import_snapshot(key, text), wait(rests), delete(key), import_snapshot(key, text)]},
         fault_rates=NO_REDELIVERY,
     )

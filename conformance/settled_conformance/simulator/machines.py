@@ -254,11 +254,11 @@ def patient(lease: float) -> HistoryMachine:
     )
 
 
-def bee() -> HistoryMachine:
+def actor_first() -> HistoryMachine:
     """A machine that invokes an actor at its start, and settles when the actor has ended."""
     return with_history(
         {
-            "id": "bee",
+            "id": "actor-first",
             "context": {},
             "initial": "working",
             "states": {

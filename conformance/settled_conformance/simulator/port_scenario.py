@@ -71,7 +71,7 @@ def _client(scheduler: Scheduler, environment: Environment, number: int) -> Call
     lease = environment.lease
     ids = [f"{number}.{count}" for count in range(1, 5)]
 
-    def steps(handle: CheckedBackend) -> list[tuple[str, Callable[[], object]]]:
+    def calls(handle: CheckedBackend) -> list[tuple[str, Callable[[], object]]]:
         now, (first, second, third, fourth) = scheduler.epoch, ids
         own, other = KEYS[0], KEYS[number]
         batch = [Message(own, first, "{}"), Message(own, second, "{}"), Message(other, first, "{}")]
@@ -93,8 +93,8 @@ def _client(scheduler: Scheduler, environment: Environment, number: int) -> Call
     def body(task: Task) -> Body:
         nonlocal done
         handle = environment.open()
-        while done < len(steps(handle)):
-            name, do = steps(handle)[done]
+        while done < len(calls(handle)):
+            name, do = calls(handle)[done]
             try:
                 yield RoundTrip(name, partial(_done, scheduler, do), WRITE)
             except SettledError:

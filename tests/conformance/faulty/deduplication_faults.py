@@ -12,7 +12,7 @@ from settled import Key
 from settled.durable import Message, Stored
 from tests.conformance.faulty.reference import Entry, MessageGroup, Plain, locked
 
-REMEMBERED = ("window", "pinned", "outcomes", "senders", "high_water_mark")
+DEDUPLICATION_FIELDS = ("window", "pinned", "outcomes", "senders", "high_water_mark")
 """The fields by which a record knows which messages it has taken."""
 
 
@@ -75,18 +75,21 @@ class KnownByMeaning(Plain):
     """Two bodies that are equal as JSON are taken for equal."""
 
     def check(self, message: Message) -> None:
-        known = self._meanings.get((message.key, message.id))
-        if known is not None and known != _meaning(message.body):
+        known = self._canonical_bodies.get((message.key, message.id))
+        if known is not None and known != _canonical(message.body):
             super().check(message)
 
     def is_known(self, group: MessageGroup, message: Message) -> bool:
-        meaning = _meaning(message.body)
-        return self._meanings.setdefault((message.key, message.id), meaning) == meaning and message.id in group.known
+        canonical = _canonical(message.body)
+        return (
+            self._canonical_bodies.setdefault((message.key, message.id), canonical) == canonical
+            and message.id in group.known
+        )
 
     @property
-    def _meanings(self) -> dict[tuple[Key, str], str]:
-        meanings: dict[tuple[Key, str], str] = self.world.notes.setdefault("meanings", {})
-        return meanings
+    def _canonical_bodies(self) -> dict[tuple[Key, str], str]:
+        canonical_bodies: dict[tuple[Key, str], str] = self.world.notes.setdefault("meanings", {})
+        return canonical_bodies
 
 
 class KnowsAllThatBeginSo(Plain):
@@ -144,13 +147,13 @@ class ConsumedIdsDropped(Plain):
             return stored
         try:
             record: dict[str, Any] = json.loads(stored.body)
-            kept = {name: value for name, value in record.items() if name not in REMEMBERED}
+            kept = {name: value for name, value in record.items() if name not in DEDUPLICATION_FIELDS}
         except (ValueError, AttributeError):
             return stored
         return evolve(stored, body=json.dumps(kept, ensure_ascii=False, separators=(",", ":")))
 
 
-def _meaning(body: str) -> str:
+def _canonical(body: str) -> str:
     try:
         return json.dumps(json.loads(body), sort_keys=True)
     except ValueError:

@@ -173,10 +173,10 @@ class OutboxOfAnother(Plain):
             _record(stored),
             [_record(each) for each in self.world.records.values() if each.version == stored.version],
         )
-        owed = [each["outbox"] for each in others if each.get("outbox")]
-        if not record.get("outbox") or not owed:
+        outboxes = [each["outbox"] for each in others if each.get("outbox")]
+        if not record.get("outbox") or not outboxes:
             return stored
-        return evolve(stored, body=json.dumps({**record, "outbox": owed[-1]}, ensure_ascii=False))
+        return evolve(stored, body=json.dumps({**record, "outbox": outboxes[-1]}, ensure_ascii=False))
 
 
 class DeletesAllThatBeginSo(Plain):

@@ -40,7 +40,7 @@ class MarkedDoneBeforeSend(Plain):
     @locked
     def finish(self, write: Write) -> None:
         super().finish(evolve(write, sends=(), timers=(), cancels=()))
-        self.round_trip("what is owed")
+        self.round_trip("outbox")
         self.apply_outbox(write)
 
 
@@ -73,7 +73,7 @@ class SendsOutsideTheCommit(Plain):
     @locked
     def finish(self, write: Write) -> None:
         super().finish(evolve(write, sends=(), timers=(), cancels=(), acks=()))
-        self.round_trip("what is owed")
+        self.round_trip("outbox")
         super().finish(evolve(write, stored=None, bury=(), unbury=0))
 
 
