@@ -129,11 +129,8 @@ class CheckedQueue:
     contract: Contract
 
     def send(self, messages: Sequence[Message]) -> None:
-        with self._sending(messages):
+        with Sending(self.contract, tuple(messages), "send"):
             self.queue.send(messages)
-
-    def _sending(self, messages: Sequence[Message]) -> Sending:
-        return Sending(self.contract, tuple(messages), "send")
 
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
         before = self.contract.now()

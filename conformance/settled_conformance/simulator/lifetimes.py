@@ -6,7 +6,7 @@ start begins one lifetime; and a client that starts an instance under a child's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import define, field
@@ -91,14 +91,11 @@ class Lifetimes:
 
     def effect(self, name: str) -> str | None:
         """Return what a committed step of any lifetime requested under the key `name`, else None."""
-        return next((effect for oracle in self._newest_first() if (effect := oracle.effect(name))), None)
+        return next((effect for oracle in reversed(self.oracles) if (effect := oracle.effect(name))), None)
 
     def max_starts(self, name: str) -> float:
         """Return how often the actor with the key `name` may be started at most."""
         return min((oracle.max_starts(name) for oracle in self.oracles), default=float("inf"))
-
-    def _newest_first(self) -> Iterator[Oracle]:
-        return reversed(self.oracles)
 
     # The end of a run
 
