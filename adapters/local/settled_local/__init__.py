@@ -1,8 +1,8 @@
-"""Where settled lives when it has nowhere else to live: in memory, or in one SQLite file.
+"""Backends that need no server: one in memory, and one in an SQLite file.
 
-The law of this package: nothing but Python's standard library and what settled itself needs. Both backends keep every
-promise of the ports and declare every capability, so the rest of settled can be tried, tested and simulated over them,
-and a small deployment can stay with the file for good.
+The law of this package: it imports nothing but Python's standard library and what settled itself needs. Both backends
+keep every guarantee of the ports and declare every capability, so settled can be tried, tested and simulated on them,
+and a small deployment can stay on SQLite.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ __all__ = ["MemoryBackend", "SQLiteBackend", "open_memory", "open_sqlite"]
 
 
 def open_memory(url: str) -> MemoryBackend:
-    """A fresh backend in memory, for ``memory://`` and its options, as in ``memory://?lease=5``.
+    """Return a new backend in memory for ``memory://`` and its options, as in ``memory://?lease=5``.
 
     Raises:
-        Denied: the URL says something else, or has an option that is not known.
+        BackendConfigError: the URL is not ``memory://``, or has an unknown option.
     """
     return MemoryBackend(**memory_options(url))
 
 
 def open_sqlite(url: str) -> SQLiteBackend:
-    """The backend in the file that a URL such as ``sqlite:///signup.db?lease=30`` names.
+    """Open the file that a URL such as ``sqlite:///signup.db?lease=30`` names.
 
     Three slashes are followed by a relative path, four by an absolute one.
 
     Raises:
-        Denied: the URL names no file, or has an option that is not known; or the file cannot be opened.
-        RecordError: the file is something else, or a newer settled wrote it.
+        BackendConfigError: the URL names no file, or has an unknown option; or the file cannot be opened.
+        AccessDeniedError: this process may not write to the file.
+        RecordError: the file belongs to another application, or to another version of settled.
     """
     return SQLiteBackend.open(url)

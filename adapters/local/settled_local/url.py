@@ -1,4 +1,4 @@
-"""What a backend's URL says, and nothing of what is done about it."""
+"""Reading the URLs of the local backends into arguments."""
 
 from __future__ import annotations
 
@@ -10,33 +10,31 @@ from settled_runtime.url import count, options_in, seconds
 
 
 def memory_options(url: str) -> dict[str, Any]:
-    """The arguments for `MemoryBackend` in ``memory://?OPTIONS``.
+    """Return the arguments for `MemoryBackend` in ``memory://?OPTIONS``.
 
     Raises:
-        Denied: the URL is another one, or has an option that is not known.
+        BackendConfigError: the URL is not ``memory://``, or has an unknown option.
     """
-    place, _, query = url.partition("?")
+    base, _, query = url.partition("?")
     options = options_in(query, _MEMORY, url)
-    if place != "memory://":
-        raise BackendConfigError(
-            f"{url}: expected memory://, which takes no name: each one that is opened is a new one"
-        )
+    if base != "memory://":
+        raise BackendConfigError(f"{url}: expected memory://, without a name: each backend in memory is a new one")
     return options
 
 
 def sqlite_options(url: str) -> dict[str, Any]:
-    """The arguments for `SQLiteBackend.open` in ``sqlite:///FILE?OPTIONS``, the file as ``path``.
+    """Return the arguments for `SQLiteBackend.open` in ``sqlite:///FILE?OPTIONS``, the file as ``path``.
 
-    As SQLAlchemy reads it, FILE is the text behind the third slash as it stands: relative, or absolute if it begins
-    with a slash of its own.
+    FILE is the text after the third slash, unchanged, as in SQLAlchemy's URLs: relative, or absolute if it begins with
+    a slash of its own.
 
     Raises:
-        Denied: the URL names no file, or has an option that is not known.
+        BackendConfigError: the URL names no file, or has an unknown option.
     """
-    place, _, query = url.partition("?")
+    base, _, query = url.partition("?")
     options = options_in(query, _SQLITE, url)
-    path = place.removeprefix("sqlite:///")
-    if path == place:
+    path = base.removeprefix("sqlite:///")
+    if path == base:
         raise BackendConfigError(f"{url}: expected sqlite:///FILE, or sqlite:////FILE with an absolute path")
     if path in ("", ":memory:"):
         raise BackendConfigError(f"{url}: SQLite's own memory is never shared between connections: use memory://")

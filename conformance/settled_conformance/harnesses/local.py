@@ -63,7 +63,7 @@ class MemoryHarness(Harness):
         return lambda: store.update({name: copy(part) for name, part in kept.items()})
 
     def fast_forward(self, key: Key, number: int) -> None:
-        records, groups = vars(self._backend.store)["_stored"], vars(self._backend.queue)["_lanes"]
+        records, groups = vars(self._backend.store)["_stored"], vars(self._backend.queue)["_groups"]
         records[key] = evolve(records[key], version=number)
         group = groups.setdefault(key, MessageGroup())
         group.tail = group.token = number
@@ -112,7 +112,7 @@ class SQLiteHarness(Harness):
             row = (number, key.machine, key.instance)
             db.execute("UPDATE records SET version=? WHERE machine=? AND instance=?", row)
             db.execute(
-                "INSERT INTO lanes (tail, machine, instance, token, through) VALUES (?1, ?2, ?3, ?1, 0)"
+                "INSERT INTO message_groups (tail, machine, instance, token, leased_to) VALUES (?1, ?2, ?3, ?1, 0)"
                 " ON CONFLICT (machine, instance) DO UPDATE SET tail=?1, token=?1",
                 row,
             )

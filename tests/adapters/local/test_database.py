@@ -68,7 +68,7 @@ class TestWhatItMayBe:
         """D1, D2: but for what only leases."""
         assert sqlite(path, "PRAGMA journal_mode") == ("wal",)
         for durable, synchronous in ((True, 2), (False, 1), (True, 2)):
-            file = backend._file  # pyright: ignore[reportPrivateUsage]
+            file = backend._database  # pyright: ignore[reportPrivateUsage]
             assert file.write(lambda db: db.run("PRAGMA synchronous").fetchone(), durable) == (synchronous,)
 
     def test_one_that_others_create_at_the_same_moment(self, tmp_path: Path) -> None:
@@ -91,12 +91,12 @@ class TestWhatItMayBe:
 
     def test_not_one_of_a_newer_settled(self, path: Path, backend: SQLiteBackend) -> None:
         sqlite(path, "PRAGMA user_version=99")
-        with pytest.raises(RecordError, match=r"made by a newer settled \(format 99, this one reads 2\): upgrade"):
+        with pytest.raises(RecordError, match=r"made by a newer settled \(format 99, this one reads 3\): upgrade"):
             SQLiteBackend.open(path)
 
     def test_not_one_of_an_older_settled(self, path: Path, backend: SQLiteBackend) -> None:
-        sqlite(path, "PRAGMA user_version=1")
-        with pytest.raises(RecordError, match=r"made by an older settled \(format 1, this one reads 2\): let that one"):
+        sqlite(path, "PRAGMA user_version=2")
+        with pytest.raises(RecordError, match=r"made by an older settled \(format 2, this one reads 3\): let that one"):
             SQLiteBackend.open(path)
 
     def test_not_a_text(self, path: Path) -> None:
@@ -142,7 +142,7 @@ class TestWhenItCannotBeUsed:
             done.wait()
 
         with ThreadPoolExecutor() as threads:
-            threads.submit(backend._file.write, hold)  # pyright: ignore[reportPrivateUsage]  # a call that is slow
+            threads.submit(backend._database.write, hold)  # pyright: ignore[reportPrivateUsage]  # a call that is slow
             held.wait()
             with pytest.raises(UnavailableError, match=r"another thread did not let go of it in 0\.2 seconds"):
                 backend.queue.send([message(ADA, "a")])
@@ -152,7 +152,7 @@ class TestWhenItCannotBeUsed:
         """D3, R9: SQLite is told that the file may not grow."""
         with closing(SQLiteBackend.open(path)) as backend:
             backend.store.commit(ADA, stored(1), 0)
-            with backend._file.reading() as db:  # pyright: ignore[reportPrivateUsage]
+            with backend._database.reading() as db:  # pyright: ignore[reportPrivateUsage]
                 db.run("PRAGMA max_page_count=1")
             with pytest.raises(UnavailableError, match="the disk is full: free some space"):
                 backend.finish(Write(ADA, stored(2, "x" * 100_000), 1, sends=(message(ADA, "a"),)))
@@ -172,7 +172,7 @@ class TestWhenItCannotBeUsed:
             send(db, [message(ADA, "a")])
             backend.close()
 
-        backend._file.write(send_and_close)  # pyright: ignore[reportPrivateUsage]
+        backend._database.write(send_and_close)  # pyright: ignore[reportPrivateUsage]
         assert not path.with_name("settled.db-wal").exists()
         with closing(SQLiteBackend.open(path)) as again:
             assert ids(again.queue.receive(1)) == ["a"]

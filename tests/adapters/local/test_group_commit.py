@@ -32,24 +32,24 @@ class Together:
     def __init__(self, path: Path, timeout: float = 30) -> None:
         self.backend = SQLiteBackend.open(path, timeout=timeout)
         self.began, self.go_on = threading.Event(), threading.Event()
-        self._file = self.backend._file  # pyright: ignore[reportPrivateUsage]
+        self._database = self.backend._database  # pyright: ignore[reportPrivateUsage]
 
     def run(self, *calls: Callable[[], object], commit: Callable[[], Any] = lambda: None) -> list[Any]:
         """What each of `calls` came to; `commit` is called in the transaction, after all of them."""
         with ThreadPoolExecutor(len(calls) + 2) as threads:
-            first = threads.submit(self._file.write, self._hold)
+            first = threads.submit(self._database.write, self._hold)
             self.began.wait()
             futures = [self._in_line(threads, call, behind) for behind, call in enumerate(calls)]
-            last = threads.submit(self._file.write, lambda _: commit())
+            last = threads.submit(self._database.write, lambda _: commit())
             self._until(len(calls) + 1)
             self.go_on.set()
             return [_outcome(future) for future in (*futures, last, first)][: len(calls)]
 
     def transactions(self, run: Callable[[], object]) -> int:
         """How many were committed during `run`."""
-        before = self.backend._file.changes.count  # pyright: ignore[reportPrivateUsage]
+        before = self.backend._database.changes.count  # pyright: ignore[reportPrivateUsage]
         run()
-        return self.backend._file.changes.count - before  # pyright: ignore[reportPrivateUsage]
+        return self.backend._database.changes.count - before  # pyright: ignore[reportPrivateUsage]
 
     def _hold(self, _: object) -> None:
         self.began.set()
@@ -61,7 +61,7 @@ class Together:
         return future
 
     def _until(self, count: int) -> None:
-        while len(self._file._group) < count:  # pyright: ignore[reportPrivateUsage]
+        while len(self._database._group) < count:  # pyright: ignore[reportPrivateUsage]
             time.sleep(0.001)
 
 
@@ -121,7 +121,7 @@ class TestOneTransaction:
 
     def test_undoes_only_what_is_too_large(self, together: Together) -> None:
         backend = together.backend
-        with backend._file.reading() as db:  # pyright: ignore[reportPrivateUsage]
+        with backend._database.reading() as db:  # pyright: ignore[reportPrivateUsage]
             db._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)  # pyright: ignore[reportPrivateUsage]
         outcomes = together.run(
             lambda: backend.queue.send([message(ADA, "a")]),
@@ -141,7 +141,7 @@ class TestOneTransaction:
             raise ConflictError("on purpose")
 
         with ThreadPoolExecutor() as threads:
-            first = threads.submit(backend._file.write, fail)  # pyright: ignore[reportPrivateUsage]
+            first = threads.submit(backend._database.write, fail)  # pyright: ignore[reportPrivateUsage]
             together.began.wait()
             second = threads.submit(backend.queue.send, [message(ADA, "a")])
             together._until(1)  # pyright: ignore[reportPrivateUsage]
@@ -152,7 +152,7 @@ class TestOneTransaction:
 
     def test_waits_for_the_disk_if_one_of_them_does(self, together: Together) -> None:
         """D1: a receive may be joined to a send, never the other way round."""
-        backend, file = together.backend, together.backend._file  # pyright: ignore[reportPrivateUsage]
+        backend, file = together.backend, together.backend._database  # pyright: ignore[reportPrivateUsage]
 
         def level(db: Any) -> object:
             return db.run("PRAGMA synchronous").fetchone()[0]

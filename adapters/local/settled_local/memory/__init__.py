@@ -1,7 +1,7 @@
-"""A backend in this process: every promise of the ports, and nothing survives the process.
+"""A backend in this process: it keeps every guarantee of the ports, and its data ends with the process.
 
-One lock guards everything, so each call is one atomic step, `MemoryBackend.finish` too. Whatever waits for a time
-stands in an `Agenda` and is looked at by the backend's clock, which may be virtual: nothing here sleeps on it.
+One lock guards everything, so each call is atomic, `MemoryBackend.finish` included. Nothing here sleeps until a lease,
+a pause or a timer ends: each call compares the times in a `DueQueue` with the backend's clock, which may be virtual.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ __all__ = ["MemoryBackend"]
 class MemoryBackend:
     """A store, a queue and timers that live as long as this object.
 
-    `lease` is in seconds. `remember` is how many acknowledged ids the queue knows again, for each key: a message that
-    is repeated later than that is a new one. `clock` gives seconds since the epoch.
+    Args:
+        lease: how long a new lease lasts, in seconds.
+        remember: how many ids of acknowledged messages the queue deduplicates by, for each key. A message that is
+            repeated after more than that many others counts as a new one.
+        clock: returns seconds since the epoch.
     """
 
     def __init__(self, lease: float = 30.0, remember: int = 1000, clock: Callable[[], float] = time.time) -> None:
@@ -65,16 +68,17 @@ class MemoryBackend:
         return self._clock()
 
     def next_due(self) -> float:
-        """When the next timer is due, or the next lease or pause ends; infinity if nothing waits for a time."""
+        """Return when the next timer is due or the next lease or pause ends; infinity if there is none."""
         with self._changed:
             return min(self._timers.next_due(), self._queue.next_due())
 
     def finish(self, write: Write) -> None:
         with self._changed:
-            # What can fail comes first: so this is all or nothing.
+            # Everything that can fail comes first: there is no rollback, and `finish` is all or nothing.
             for message in write.sends:
                 self._queue.check(message)
             if write.stored is not None:
+                # The version is checked before the lease: to a caller, a conflict says more than a lost lease.
                 self._store.expect(write.key, write.expected)
                 if write.holder is not None and not self._queue.holds(write.holder):
                     raise LeaseLostError(f"{write.key}: its lease was lost")
@@ -82,6 +86,7 @@ class MemoryBackend:
             self._queue.send(write.sends)
             for timer in write.timers:
                 self._timers.schedule(timer)
+            # After `timers`, in the order of the write's fields: a timer that is set and cancelled is cancelled.
             for timer_id in write.cancels:
                 self._timers.cancel(timer_id)
             self._queue.ack(write.acks)
@@ -97,4 +102,4 @@ class MemoryBackend:
             return Finished(refused, tuple(self._queue.receive(receive)))
 
     def close(self) -> None:
-        """Nothing to give back: what was stored can still be read."""
+        """Do nothing: there is nothing to release, and the records can still be read."""

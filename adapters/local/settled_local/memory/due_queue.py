@@ -1,4 +1,4 @@
-"""An agenda: what is to happen, by the time it is due. It has no clock; whoever reads it brings the time."""
+"""A priority queue of items by the time at which they are due. It has no clock: its callers pass the time."""
 
 from __future__ import annotations
 
@@ -9,40 +9,42 @@ T = TypeVar("T")
 
 
 class DueQueue(Generic[T]):
-    """Things by the time they are due; those of one time in the order in which they were put here."""
+    """Distinct items by due time; items with the same due time keep the order in which they were put."""
 
     def __init__(self) -> None:
+        # (due, serial): the serial keeps the order among equal times, and spares items from being comparable.
         self._entries: list[tuple[float, int]] = []
-        self._entry: dict[T, tuple[float, int]] = {}
-        self._things: dict[int, T] = {}
+        self._entry_of: dict[T, tuple[float, int]] = {}
+        self._items: dict[int, T] = {}
         self._serial = 0
 
-    def put(self, thing: T, due: float) -> None:
-        """Note `thing` for `due`, instead of any time it was noted for before."""
-        self.drop(thing)
+    def put(self, item: T, due: float) -> None:
+        """Add `item`, due at `due`, or move it there from its former time."""
+        self.remove(item)
         self._serial += 1
         entry = (due, self._serial)
-        self._entry[thing] = entry
-        self._things[self._serial] = thing
+        self._entry_of[item] = entry
+        self._items[self._serial] = item
         insort(self._entries, entry)
 
-    def drop(self, thing: T) -> None:
-        entry = self._entry.pop(thing, None)
+    def remove(self, item: T) -> None:
+        """Remove `item` if it is in the queue."""
+        entry = self._entry_of.pop(item, None)
         if entry is not None:
             del self._entries[bisect_left(self._entries, entry)]
-            del self._things[entry[1]]
+            del self._items[entry[1]]
 
-    def due(self, thing: T) -> float:
-        return self._entry[thing][0]
+    def due(self, item: T) -> float:
+        return self._entry_of[item][0]
 
     def next_due(self) -> float:
         return self._entries[0][0] if self._entries else float("inf")
 
     def pop_due(self, now: float) -> list[T]:
-        """Take out everything that is due at `now`."""
+        """Remove and return the items that are due at `now`, earliest first."""
         count = bisect_right(self._entries, now, key=lambda entry: entry[0])
-        popped = [self._things.pop(serial) for _, serial in self._entries[:count]]
+        popped = [self._items.pop(serial) for _, serial in self._entries[:count]]
         del self._entries[:count]
-        for thing in popped:
-            del self._entry[thing]
+        for item in popped:
+            del self._entry_of[item]
         return popped

@@ -1,4 +1,4 @@
-"""A lane: the messages of one key in their order, and who may speak for them."""
+"""A message group: the messages of one key in their order, and the lease on the first of them."""
 
 from __future__ import annotations
 
@@ -14,89 +14,98 @@ from settled.errors import IdReusedError
 
 
 class MessageGroup:
-    """The messages of one key by their place; those up to `through` are leased, and none if it is 0.
+    """The messages of one key, by their numbers.
 
-    `known` are the ids that were sent, each with its message's place and digest. A place is never given twice.
+    Attributes:
+        waiting: the messages that were not acknowledged, by number.
+        seen_ids: the ids that were sent, oldest first, each with its message's number and digest.
+        tail: the number of the last message. It only grows: `Position` promises that no number is used twice.
+        token: the fencing token, how often the group was leased.
+        leased_to: the number of the last leased message; 0 if none is leased.
     """
 
     def __init__(self) -> None:
         self.waiting: OrderedDict[int, _Waiting] = OrderedDict()
-        self.known: OrderedDict[str, tuple[int, str]] = OrderedDict()
+        self.seen_ids: OrderedDict[str, tuple[int, str]] = OrderedDict()
         self.tail = 0
         self.token = 0
-        self.through = 0
+        self.leased_to = 0
 
     @property
     def leased(self) -> bool:
-        return self.through > 0
+        return self.leased_to > 0
 
     def append(self, message: Message) -> bool:
-        """Put `message` at the end, unless it is known. One that only has the id of another is not."""
+        """Add `message` at the end, and return whether it was added: a repetition of a seen message is not.
+
+        Another message with a seen id is added, as `Queue.send` allows; the record detects it.
+        """
         digest = message.digest
-        if self.known.get(message.id, (0, ""))[1] == digest:
+        if self.seen_ids.get(message.id, (0, ""))[1] == digest:
             return False
         self.tail += 1
-        self.known[message.id] = (self.tail, digest)
+        self.seen_ids[message.id] = (self.tail, digest)
         self.waiting[self.tail] = _Waiting(message)
         return True
 
     def check(self, message: Message) -> None:
-        """Raise `IdReused` if another message has the id of `message`."""
-        if message.id in self.known and self.known[message.id][1] != message.digest:
+        """Raise `IdReusedError` if another message has the id of `message`."""
+        if message.id in self.seen_ids and self.seen_ids[message.id][1] != message.digest:
             raise IdReusedError(f"{message.key}: the id {message.id!r} is that of another message, with another body")
 
     def lease(self, epoch: str, limit: int, until: float) -> Sequence[Delivery]:
-        """Hand out the first messages, up to `limit` of them and at least one, under a new token."""
+        """Lease the first messages under a new token: up to `limit` of them, and at least one."""
         self.token += 1
         leased = list(islice(self.waiting.items(), limit))
-        self.through = leased[-1][0]
+        self.leased_to = leased[-1][0]
         return [
             Delivery(
-                waiting.message, str(Receipt(self.token, place)), waiting.attempts + 1, until, Position(epoch, place)
+                waiting.message, str(Receipt(self.token, number)), waiting.attempts + 1, until, Position(epoch, number)
             )
-            for place, waiting in leased
+            for number, waiting in leased
         ]
 
     def end_lease(self) -> None:
-        """Let the leased messages stand where they stood; this hand-out of them has been one attempt."""
-        for place, waiting in self.waiting.items():
-            if place > self.through:
+        """End the lease, which counts as one attempt at each leased message. They keep their numbers."""
+        for number, waiting in self.waiting.items():
+            if number > self.leased_to:
                 break
             waiting.attempts += 1
-        self.through = 0
+        self.leased_to = 0
 
-    def consume(self, place: int, remember: int) -> None:
-        """Forget the message at `place`, and the oldest ids beyond the `remember` newest consumed ones."""
-        self.waiting.pop(place, None)
+    def consume(self, number: int, remember: int) -> None:
+        """Remove the message `number`, and all but the `remember` newest ids of acknowledged messages."""
+        self.waiting.pop(number, None)
         first = next(iter(self.waiting), self.tail + 1)
-        if first > self.through:
-            self.through = 0
-        while len(self.known) - len(self.waiting) > remember:
-            message_id, (known_place, _) = next(iter(self.known.items()))
-            if known_place >= first:
+        if first > self.leased_to:
+            self.leased_to = 0
+        while len(self.seen_ids) - len(self.waiting) > remember:
+            message_id, (seen_number, _) = next(iter(self.seen_ids.items()))
+            # The id of a message that still waits must stay, or a repetition would be queued beside it.
+            if seen_number >= first:
                 break
-            del self.known[message_id]
+            del self.seen_ids[message_id]
 
 
 @frozen
 class Receipt:
-    """Which hand-out of its lane, and which place in the lane."""
+    """A delivery's receipt: the token of its lease, and the number of its message in the group."""
 
     token: int
-    place: int
+    number: int
 
     def __str__(self) -> str:
-        return f"{self.token}.{self.place}"
+        return f"{self.token}.{self.number}"
 
     @classmethod
     def of(cls, delivery: Delivery) -> Receipt:
-        token, place = delivery.receipt.split(".")
-        return cls(int(token), int(place))
+        token, number = delivery.receipt.split(".")
+        return cls(int(token), int(number))
 
 
 @define
 class _Waiting:
-    """A message that was not acknowledged, and how many of its hand-outs have ended."""
+    """A message that was not acknowledged, and how many of its leases have ended."""
 
     message: Message
     attempts: int = 0

@@ -1,8 +1,8 @@
-"""The queue: a lane for each key, and one line of the lanes that are ready.
+"""The queue in memory: a message group for each key, and a FIFO of the groups that are ready.
 
-A lane is idle, ready, leased or parked as a whole. One that is handed out and comes back joins the end of the line,
-so that a long backlog passes the others by one batch at a time. Each hand-out raises the lane's token; a receipt names
-it, so what an older holder still says changes nothing.
+A group as a whole is idle, ready, leased or parked. A group that comes back from a lease goes to the end of the ready
+ones, so that a long backlog delays each other key by one batch at most. Each lease has a new token, which its receipts
+name: a receipt of an older lease changes nothing.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from settled_local.memory.message_group import MessageGroup, Receipt
 from settled_local.memory.timers import MemoryTimers
 
 POLL_INTERVAL = 0.02
-"""Seconds after which a waiting `receive` reads the clock again, however it may have been set or moved since."""
+"""Seconds after which a waiting `receive` reads the clock again, because the clock may be virtual, or be set."""
 
 
 class MemoryQueue:
-    """The queue of a `MemoryBackend`; `_held` has the lanes that are leased or parked."""
+    """The queue of a `MemoryBackend`."""
 
     def __init__(
         self,
@@ -41,9 +41,10 @@ class MemoryQueue:
         self._lease = lease
         self._remember = remember
         self._timers = timers
-        self._lanes: dict[Key, MessageGroup] = {}
+        self._groups: dict[Key, MessageGroup] = {}
         self._ready: OrderedDict[Key, None] = OrderedDict()
-        self._held: DueQueue[Key] = DueQueue()
+        # The groups that are leased or parked, by when that ends.
+        self._leased: DueQueue[Key] = DueQueue()
         self._epoch = secrets.token_hex(4)
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -53,6 +54,7 @@ class MemoryQueue:
                 self.check(message)
                 if sent.setdefault((message.key, message.id), message).body != message.body:
                     raise IdReusedError(f"{message.key}: two messages with the id {message.id!r}, and two bodies")
+            # Only now: a call that raises sends none of its messages.
             self._append(messages)
             self._changed.notify_all()
 
@@ -60,7 +62,7 @@ class MemoryQueue:
         end = time.monotonic() + wait
         with self._changed:
             while True:
-                deliveries = self._hand_out(limit)
+                deliveries = self._lease_ready(limit)
                 remaining = end - time.monotonic()
                 if deliveries or limit < 1 or remaining <= 0:
                     return deliveries
@@ -70,25 +72,26 @@ class MemoryQueue:
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         with self._changed:
             for delivery in deliveries:
-                lane = self._leased_by(delivery)
-                if lane is None:
+                group = self._leased_group(delivery)
+                if group is None:
                     continue
-                lane.consume(Receipt.of(delivery).place, self._remember)
-                if not lane.leased:
-                    self._come_back(delivery.message.key, lane)
+                group.consume(Receipt.of(delivery).number, self._remember)
+                # The key stays leased until all that was leased is acknowledged, so that nothing overtakes the rest.
+                if not group.leased:
+                    self._make_ready(delivery.message.key, group)
             self._changed.notify_all()
 
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
         with self._changed:
             for delivery in deliveries:
-                lane = self._leased_by(delivery)
-                if lane is None:
+                group = self._leased_group(delivery)
+                if group is None:
                     continue
-                lane.end_lease()
+                group.end_lease()
                 if delay > 0:
-                    self._held.put(delivery.message.key, self._clock() + delay)
+                    self._leased.put(delivery.message.key, self._clock() + delay)
                 else:
-                    self._come_back(delivery.message.key, lane)
+                    self._make_ready(delivery.message.key, group)
             self._changed.notify_all()
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
@@ -96,65 +99,68 @@ class MemoryQueue:
             kept: list[Delivery] = []
             lost: list[Delivery] = []
             for delivery in deliveries:
-                (kept if self._leased_by(delivery) else lost).append(delivery)
+                (kept if self._leased_group(delivery) else lost).append(delivery)
             until = self._clock() + lease
             for delivery in kept:
-                self._held.put(delivery.message.key, until)
+                self._leased.put(delivery.message.key, until)
             self._changed.notify_all()
         if lost:
             raise ConflictError(f"the lease of {', '.join(str(delivery.message.key) for delivery in lost)} was lost")
 
     def next_due(self) -> float:
-        """When the next lease or pause ends; infinity if none does."""
-        return self._held.next_due()
+        """Return when the next lease or pause ends; infinity if there is none."""
+        return self._leased.next_due()
 
     def check(self, message: Message) -> None:
-        """Raise `IdReused` if another message has the id of `message`."""
-        self._lane(message.key).check(message)
+        """Raise `IdReusedError` if another message has the id of `message`."""
+        self._group(message.key).check(message)
 
     def holds(self, delivery: Delivery) -> bool:
-        """Whether the hand-out of `delivery` still has its key."""
-        return self._leased_by(delivery) is not None
+        """Return whether the lease of `delivery` still lasts."""
+        return self._leased_group(delivery) is not None
 
-    def _lane(self, key: Key) -> MessageGroup:
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = MessageGroup()
-        return lane
+    def _group(self, key: Key) -> MessageGroup:
+        # Groups are never deleted: a new one would count numbers and tokens from 1 again, and old receipts would fit.
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = MessageGroup()
+        return group
 
     def _append(self, messages: Sequence[Message]) -> None:
         for message in messages:
-            lane = self._lane(message.key)
-            was_idle = not lane.waiting
-            if lane.append(message) and was_idle:
+            group = self._group(message.key)
+            was_idle = not group.waiting
+            if group.append(message) and was_idle:
                 self._ready[message.key] = None
 
-    def _hand_out(self, limit: int) -> Sequence[Delivery]:
+    def _lease_ready(self, limit: int) -> Sequence[Delivery]:
         now = self._clock()
         self._append(self._timers.pop_due(now))
-        for key in self._held.pop_due(now):
-            self._lanes[key].end_lease()
+        for key in self._leased.pop_due(now):
+            self._groups[key].end_lease()
             self._ready[key] = None
         deliveries: list[Delivery] = []
         while self._ready and len(deliveries) < limit:
             key, _ = self._ready.popitem(last=False)
             until = now + self._lease
-            self._held.put(key, until)
-            deliveries.extend(self._lanes[key].lease(self._epoch, limit - len(deliveries), until))
+            self._leased.put(key, until)
+            deliveries.extend(self._groups[key].lease(self._epoch, limit - len(deliveries), until))
         if deliveries and self._ready:
-            # What fell due just now may be more than this receiver takes, and the others still sleep.
+            # More may just have come due than this receiver takes, and nothing else wakes the other receivers.
             self._changed.notify_all()
         return deliveries
 
-    def _leased_by(self, delivery: Delivery) -> MessageGroup | None:
-        """The lane that `delivery` still has the lease of. A lease ends at its deadline, taken over or not."""
+    def _leased_group(self, delivery: Delivery) -> MessageGroup | None:
+        """Return the group of `delivery` if the lease of `delivery` still lasts."""
         key = delivery.message.key
-        lane = self._lanes.get(key)
-        if lane is None or not lane.leased or lane.token != Receipt.of(delivery).token:
+        group = self._groups.get(key)
+        if group is None or not group.leased or group.token != Receipt.of(delivery).token:
             return None
-        return lane if self._clock() < self._held.due(key) else None
+        # A lease ends at its deadline, whether or not anyone has taken over; else a late commit might come through.
+        return group if self._clock() < self._leased.due(key) else None
 
-    def _come_back(self, key: Key, lane: MessageGroup) -> None:
-        self._held.drop(key)
-        if lane.waiting:
+    def _make_ready(self, key: Key, group: MessageGroup) -> None:
+        """End the lease or pause of `key`: the group becomes the last ready one, or idle if it is empty."""
+        self._leased.remove(key)
+        if group.waiting:
             self._ready[key] = None

@@ -1,6 +1,6 @@
 """Records and dead letters in dictionaries.
 
-What is stored is frozen, so what is read can be handed out as it is: nobody can change it behind the store's back.
+`Stored` and `DeadLetter` are frozen, so they are stored and returned without copying.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class MemoryStore:
     def __init__(self, lock: threading.Condition) -> None:
         self._lock = lock
         self._stored: dict[Key, Stored] = {}
-        self._dead: dict[Key, tuple[DeadLetter, ...]] = {}
+        self._dead_letters: dict[Key, tuple[DeadLetter, ...]] = {}
 
     def load(self, key: Key) -> Stored | None:
         with self._lock:
@@ -30,17 +30,18 @@ class MemoryStore:
             self.expect(key, expected)
             self._stored[key] = stored
             if bury or unbury:
-                self._dead[key] = (*self.dead_letters(key)[unbury:], *bury)
+                self._dead_letters[key] = (*self.dead_letters(key)[unbury:], *bury)
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         with self._lock:
-            return self._dead.get(key, ())
+            return self._dead_letters.get(key, ())
 
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         with self._lock:
             self.expect(key, expected)
+            # The tombstone keeps the version growing, so that a worker that loaded the old instance cannot commit.
             self._stored[key] = tombstone
-            self._dead.pop(key, None)
+            self._dead_letters.pop(key, None)
 
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
@@ -57,7 +58,7 @@ class MemoryStore:
         return sorted(found, key=lambda entry: entry[0])[:limit]
 
     def expect(self, key: Key, expected: int) -> None:
-        """Raise `Conflict` unless the version of `key` is `expected`."""
+        """Raise `ConflictError` unless the version of `key` is `expected`."""
         stored = self._stored.get(key)
         version = 0 if stored is None else stored.version
         if version != expected:

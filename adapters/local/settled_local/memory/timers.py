@@ -1,6 +1,6 @@
-"""Timers on an agenda, until the queue finds them due.
+"""Timers in memory, until the queue finds them due.
 
-There is no clock of their own to run: whoever asks the queue for messages takes what is due from here.
+No thread waits for a timer: each `receive` takes the due ones from here.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ class MemoryTimers:
     def __init__(self, changed: threading.Condition) -> None:
         self._changed = changed
         self._scheduled: dict[str, Message] = {}
-        self._agenda: DueQueue[str] = DueQueue()
+        self._due: DueQueue[str] = DueQueue()
 
     def schedule(self, timer: Timer) -> None:
         with self._changed:
             self._scheduled[timer.id] = timer.message
-            self._agenda.put(timer.id, timer.due)
+            self._due.put(timer.id, timer.due)
             self._changed.notify_all()
 
     def cancel(self, timer_id: str) -> None:
         with self._changed:
             self._scheduled.pop(timer_id, None)
-            self._agenda.drop(timer_id)
+            self._due.remove(timer_id)
 
     def pop_due(self, now: float) -> Sequence[Message]:
-        """Take out the messages of all timers that are due, in the order in which they are."""
-        return [self._scheduled.pop(timer_id) for timer_id in self._agenda.pop_due(now)]
+        """Remove the timers that are due and return their messages, earliest first."""
+        return [self._scheduled.pop(timer_id) for timer_id in self._due.pop_due(now)]
 
     def next_due(self) -> float:
-        """When the next one is due; infinity if there is none."""
-        return self._agenda.next_due()
+        """Return when the next timer is due; infinity if there is none."""
+        return self._due.next_due()

@@ -1,12 +1,12 @@
 """A backend in one SQLite file, for any number of processes and threads of one machine.
 
-The file is the only truth: nothing is cached between two calls but open connections, so a process may be killed at any
-point and another one goes on. Each call is all or nothing, `SQLiteBackend.finish` too; those of several threads that
-come together share a transaction.
+The file is the only truth: nothing but open connections is kept between two calls, so a process may be killed at any
+point and another one continues. Each call is all or nothing, `SQLiteBackend.finish` included; concurrent calls of one
+process share a transaction.
 
-What was sent, committed or acknowledged is on the disk when the call returns (``synchronous=FULL``). What only leases,
-releases or extends is not waited for: it outlives every process, and only the machine's own fall can take it back,
-together with all who held a lease.
+Whatever was sent, committed or acknowledged is on the disk when the call returns (``synchronous=FULL``). A call that
+only leases, releases or extends does not wait for the disk: its effect outlives every process, and only a crash of the
+whole machine can undo it, which ends all processes that held a lease as well.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ __all__ = ["SQLiteBackend"]
 class SQLiteBackend:
     """A store, a queue and timers in one file; `SQLiteBackend.open` makes one."""
 
-    def __init__(self, file: Database, epoch: str, lease: float, remember: int, clock: Callable[[], float]) -> None:
-        self._file = file
+    def __init__(self, database: Database, epoch: str, lease: float, remember: int, clock: Callable[[], float]) -> None:
+        self._database = database
         self._clock = clock
         self._lease = lease
         self._remember = remember
-        self._store = SQLiteStore(file)
-        self._queue = SQLiteQueue(file, epoch, lease, remember, clock)
-        self._timers = SQLiteTimers(file)
+        self._store = SQLiteStore(database)
+        self._queue = SQLiteQueue(database, epoch, lease, remember, clock)
+        self._timers = SQLiteTimers(database)
 
     @classmethod
     def open(
@@ -52,28 +52,34 @@ class SQLiteBackend:
         timeout: float = 5.0,
         clock: Callable[[], float] = time.time,
     ) -> SQLiteBackend:
-        """Open the file at `path`, or at the URL ``sqlite:///FILE?OPTIONS``, and create it if it is not there.
+        """Open the file at `path`, or at the URL ``sqlite:///FILE?OPTIONS``, and create it if it does not exist.
 
-        `lease` and `timeout` are in seconds; `timeout` is how long a call waits for the others to let go of the file
-        before it is `Unavailable`. `remember` is how many acknowledged ids the queue knows again, for each key: a
-        message that is repeated later than that is a new one. `clock` gives seconds since the epoch. The first three
-        may stand in the URL instead, and then go before these arguments.
+        Options in the URL take precedence over these arguments.
+
+        Args:
+            path: a path, or a URL.
+            lease: how long a new lease lasts, in seconds.
+            remember: how many ids of acknowledged messages the queue deduplicates by, for each key. A message that is
+                repeated after more than that many others counts as a new one.
+            timeout: after how many seconds a call that finds the file locked raises `UnavailableError`.
+            clock: returns seconds since the epoch.
 
         Raises:
-            Denied: the path cannot be opened, or the URL is not understood.
-            RecordError: the file is something else, or a newer settled wrote it.
+            BackendConfigError: the file cannot be opened, or the URL is malformed.
+            AccessDeniedError: this process may not write to the file.
+            RecordError: the file belongs to another application, or to another version of settled.
         """
         name = os.fspath(path)
         if name.startswith("sqlite:"):
             given: dict[str, Any] = {"lease": lease, "remember": remember, "timeout": timeout, "clock": clock}
             return cls.open(**{**given, **sqlite_options(name)})
-        file = Database(name, timeout)
+        database = Database(name, timeout)
         try:
-            epoch = prepare(file)
+            epoch = prepare(database)
         except BaseException:
-            file.close()
+            database.close()
             raise
-        return cls(file, epoch, lease, remember, clock)
+        return cls(database, epoch, lease, remember, clock)
 
     @property
     def store(self) -> SQLiteStore:
@@ -103,24 +109,26 @@ class SQLiteBackend:
         return self._clock()
 
     def finish(self, write: Write) -> None:
-        self._file.write(lambda db: self._finish(db, write))
+        self._database.write(lambda db: self._finish(db, write))
 
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
         def finish(db: Connection) -> Finished:
             refused: dict[Key, SettledError] = {}
             for write in writes:
                 try:
+                    # A savepoint for each write: one that fails must not undo the others of its transaction.
                     db.attempt(partial(self._finish, db, write))
                 except SettledError as error:
                     refused[write.key] = error
-            return Finished(refused, tuple(self._queue.hand_out(db, receive)))
+            return Finished(refused, tuple(self._queue.lease_ready(db, receive)))
 
-        return self._file.write(finish, durable=bool(writes))
+        return self._database.write(finish, durable=bool(writes))
 
     def _finish(self, db: Connection, write: Write) -> None:
         now = self._clock()
         if write.stored is not None:
             commit(db, write.key, write.stored, write.expected, write.bury, write.unbury)
+            # Within the same transaction: a check before it could pass, and the lease be taken over until the commit.
             if write.holder is not None and not holds(db, write.holder, now):
                 raise LeaseLostError(f"{write.key}: its lease was lost")
         send(db, write.sends)
@@ -131,4 +139,4 @@ class SQLiteBackend:
         ack(db, write.acks, now, self._remember)
 
     def close(self) -> None:
-        self._file.close()
+        self._database.close()

@@ -1,7 +1,8 @@
-"""One connection, and how statements run on it: patiently, and with text that is stored exactly.
+"""One connection to the file: it retries while the file is locked, and stores any text exactly.
 
-The patience is ours and not SQLite's. SQLite's own waits up to a tenth of a second between two looks at the lock, and
-whoever works without a pause has it again long before that: of six busy processes one did nothing for four seconds.
+Retrying is done here and not by SQLite's busy timeout. SQLite sleeps up to a tenth of a second between two attempts to
+get the lock, and a process that writes without a pause takes it again long before that: of six busy processes one was
+starved for four seconds.
 """
 
 from __future__ import annotations
@@ -17,35 +18,39 @@ T = TypeVar("T")
 SqlValue: TypeAlias = str | bytes | int | float | None
 
 BUSY_POLL_INTERVAL = 0.001
-"""Seconds between two looks at a lock that another process has; most are held for less."""
+"""Seconds between two attempts to get a lock that another process holds; most are held for less."""
 
 
 class Connection:
-    """A connection to the file at `path`; a statement that finds it locked gives up after `timeout` seconds."""
+    """A connection to the file at `path`; a statement that finds it locked fails after `timeout` seconds."""
 
     def __init__(self, path: str, timeout: float) -> None:
         self._timeout = timeout
+        # timeout=0: see the module's docstring. isolation_level=None: the sqlite3 module must open no transactions of
+        # its own. check_same_thread=False: the pool passes connections on between threads, one at a time.
         self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         self._durable: bool | None = None
 
     def commit_durably(self, durable: bool) -> None:
-        """Say whether the next commit waits for the disk."""
+        """Set whether the next commit waits for the disk."""
         if self._durable != durable:
-            # A script, because SQLite obeys while it compiles this, and Python compiles a statement only once.
+            # executescript, because SQLite applies this pragma when the statement is compiled, and sqlite3 caches
+            # compiled statements: with `execute`, the second switch to the same value would have no effect.
             self._db.executescript(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._durable = durable
 
     def run(self, statement: str, *values: SqlValue) -> sqlite3.Cursor:
-        """Execute `statement`; text in `values` is stored exactly, whatever is in it.
+        """Execute `statement`; text in `values` is stored exactly, whatever characters it has.
 
         Raises:
-            TooLarge: a value is past SQLite's limit.
+            TooLargeError: a value exceeds SQLite's limit.
+            sqlite3.Error: any other error; see `settled_local.sqlite.errors`.
         """
         try:
             return self._db.execute(statement, values)
         except UnicodeEncodeError:
-            # JSON may hold half of a surrogate pair, which no encoding of Unicode does. Such a text is stored as
-            # bytes, every time, so that it is still equal to itself; `text` reads it back.
+            # JSON may have a lone surrogate, which no encoding of Unicode can represent. Such a text is stored as
+            # bytes, every time, so that it still compares equal to itself; `text` reads it back.
             return self.run(statement, *map(_encodable, values))
         except sqlite3.OperationalError as error:
             if not _is_busy(error):
@@ -57,24 +62,24 @@ class Connection:
         return self._run_when_free(statement, values)
 
     def attempt(self, work: Callable[[], T]) -> T:
-        """What `work` returns; if it raises, all that it did is undone, and nothing else of the transaction."""
+        """Return the result of `work`; if it raises, undo all that it did, but nothing else of the transaction."""
         self._db.execute("SAVEPOINT attempt")
         try:
             result = work()
         except BaseException:
-            self._db.execute("ROLLBACK TO attempt")  # which fails if SQLite gave up the whole transaction
-            self._db.execute("RELEASE attempt")
+            self._db.execute("ROLLBACK TO attempt")  # this fails if SQLite rolled back the whole transaction
+            self._db.execute("RELEASE attempt")  # ROLLBACK TO leaves the savepoint on the stack
             raise
         self._db.execute("RELEASE attempt")
         return result
 
     @property
     def in_transaction(self) -> bool:
-        """Whether there is something to commit or to roll back."""
+        """Whether a transaction is open."""
         return self._db.in_transaction
 
     def roll_back(self) -> None:
-        """Undo what was done since ``BEGIN``, if anything was."""
+        """Roll back the open transaction, if there is one."""
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
@@ -93,7 +98,7 @@ class Connection:
 
 
 def text(value: Any) -> str:
-    """The text in a column that `Connection.run` wrote."""
+    """Return the text in a column that `Connection.run` wrote."""
     return value if isinstance(value, str) else value.decode("utf-8", "surrogatepass")
 
 

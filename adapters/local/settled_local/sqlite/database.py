@@ -1,8 +1,8 @@
-"""One file, its open connections, and the transactions on it.
+"""The file, its pool of open connections, and the transactions on it.
 
-A connection is used by one call at a time, from whatever thread; those that are free wait here for the next call, so
-that threads may come and go. Writers of this process that arrive together share a transaction, and so one wait
-for the disk (see `GroupCommit`); each has a savepoint of its own, so that one that fails undoes only its own work.
+A connection is used by one call at a time, from any thread; free ones are pooled. Writers of this process that arrive
+together share a transaction, and so one wait for the disk (see `GroupCommit`); each has a savepoint of its own, so that
+one that fails undoes its own work only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 class Task(Ticket):
     """One writer's share of a transaction: its `work`, and the `result` or `error` of that.
 
-    `durable`: the commit has to wait for the disk.
+    `durable` says whether the commit has to wait for the disk.
     """
 
     work: Callable[[Connection], Any]
@@ -38,39 +38,44 @@ class Task(Ticket):
 
 
 class Database:
-    """The file at `path`; a call that finds it locked gives up after `timeout` seconds."""
+    """The file at `path`; a call that finds it locked fails after `timeout` seconds."""
 
     def __init__(self, path: str, timeout: float) -> None:
         self.path = path
-        self.changes = Changes()
+        self.changes = ChangeCounter()
         self._group = GroupCommit[Task]()
         self._timeout = timeout
-        self._connections = _Connections(path, timeout)
+        self._connections = _ConnectionPool(path, timeout)
 
     @contextmanager
     def reading(self) -> Generator[Connection, None, None]:
-        """A connection to read with: each statement sees what was committed last.
+        """Yield a connection to read with, outside a transaction: each statement sees the latest commit.
 
         Raises:
-            Unavailable, Denied, RecordError: see `translated`.
+            UnavailableError, BackendConfigError, AccessDeniedError, RecordError: see `translated`.
         """
         try:
-            db = self._connections.take()
+            db = self._connections.acquire()
             try:
                 yield db
             finally:
-                self._connections.give(db)
+                self._connections.release(db)
         except sqlite3.Error as error:
             raise translated(error, self.path) from error
 
     def write(self, work: Callable[[Connection], T], durable: bool = True) -> T:
-        """What `work` returns. All that it does has happened then; nothing of it has if it raises.
+        """Run `work` in a transaction, commit it, and return the result of `work`; if it raises, undo all it did.
 
-        It may be another thread that does it. What is not `durable` outlives this process, but perhaps not the machine.
+        Another thread may be the one that runs it.
+
+        Args:
+            work: what to do with the connection.
+            durable: wait until it is on the disk. If False, it outlives this process, but perhaps not the machine.
 
         Raises:
-            Unknown: it may have happened.
-            Unavailable, TooLarge, Denied, RecordError: nothing happened; see `translated`.
+            OutcomeUnknownError: it may have happened.
+            UnavailableError, TooLargeError, BackendConfigError, AccessDeniedError, RecordError: nothing happened; see
+                `translated`.
         """
         task = Task(work, durable)
         try:
@@ -87,84 +92,90 @@ class Database:
         return result
 
     def _lead(self) -> None:
-        """Do what is asked for by all who stand in line."""
+        """Commit the tasks of all threads that are waiting, this one included."""
         tasks = list(self._group.take())
         try:
             self._commit(tasks)
         except BaseException as error:
             for task in tasks:
-                task.error = task.error or _shared(error, self.path)
+                task.error = task.error or _copied(error, self.path)
             if not isinstance(error, SettledError):
                 raise
         finally:
+            # Whatever happened, or the other threads would wait for ever.
             self._group.finish(tasks)
-        self.changes.happened()
+        self.changes.increment()
 
     def _commit(self, tasks: list[Task]) -> None:
-        """Do `tasks`, and those that are asked for meanwhile, in one transaction.
+        """Run `tasks`, and those that arrive meanwhile, in one transaction; extend `tasks` by the latter.
 
         Raises:
-            Unknown: all of them may have happened.
-            Unavailable, Denied, RecordError: none of them has.
+            OutcomeUnknownError: all of them may have happened.
+            UnavailableError, BackendConfigError, AccessDeniedError, RecordError: none of them has.
         """
         committing = False
         try:
-            db = self._connections.take()
+            db = self._connections.acquire()
             try:
                 durable = any(task.durable for task in tasks)
                 db.commit_durably(durable)
                 for task in tasks:
-                    self._do(db, task)
+                    self._run(db, task)
+                    # The synchronous level cannot be changed within a transaction. A durable task that joined one that
+                    # is not durable would be answered before its changes are on the disk.
                     tasks += self._group.take(lambda waiting: durable or not any(task.durable for task in waiting))
                 committing = db.in_transaction
                 if committing:
                     db.run("COMMIT")
             finally:
-                self._connections.give(db)
+                self._connections.release(db)
         except sqlite3.Error as error:
             raise translated(error, self.path, committing) from error
 
-    def _do(self, db: Connection, task: Task) -> None:
-        """Do `task`, and if it fails, undo it and nothing else.
+    def _run(self, db: Connection, task: Task) -> None:
+        """Run `task`; if it fails, undo what it did and keep its error.
 
-        The first of a transaction needs no savepoint: it is all that there is to undo.
+        The first of a transaction needs no savepoint: if it fails, rolling back undoes nothing else.
         """
         first = not db.in_transaction
         if first:
+            # IMMEDIATE takes the write lock at once. A deferred transaction takes it at its first write, which fails
+            # with SQLITE_BUSY_SNAPSHOT, however often it is retried, if another process has written since its first
+            # read.
             db.run("BEGIN IMMEDIATE")
         try:
             task.result = task.work(db) if first else db.attempt(lambda: task.work(db))
         except Exception as error:
             if not db.in_transaction:
-                raise  # SQLite gave up the whole transaction, and all tasks with it
-            task.error = self._own(error)
+                raise  # SQLite rolled back the whole transaction, so all of its tasks have failed
+            task.error = self._translate(error)
             if first:
                 db.roll_back()
 
-    def _own(self, error: Exception) -> Exception:
+    def _translate(self, error: Exception) -> Exception:
         if not isinstance(error, sqlite3.Error):
             return error
-        told = translated(error, self.path)
-        told.__cause__ = error
-        return told
+        translation = translated(error, self.path)
+        translation.__cause__ = error
+        return translation
 
     def close(self) -> None:
         """Close every connection; those in use are closed when their call ends."""
         self._connections.close()
-        self.changes.happened()
+        self.changes.increment()  # wakes the threads that wait in `receive`, which then find the file closed
 
 
-def _shared(error: BaseException, path: str) -> SettledError:
-    """`error`, which several are to raise: one for each, because an error remembers who raised it."""
+def _copied(error: BaseException, path: str) -> SettledError:
+    """Return a copy of `error` for one of several threads to raise: raising an exception changes its traceback."""
     if not isinstance(error, SettledError):
         return OutcomeUnknownError(f"{path}: the thread that wrote it was stopped by {type(error).__name__}")
-    told = type(error)(*error.args)
-    told.__cause__ = error.__cause__
-    return told
+    copy = type(error)(*error.args)
+    copy.__cause__ = error.__cause__
+    return copy
 
 
-class Changes:
-    """Lets threads wait until another thread of this process has changed the file."""
+class ChangeCounter:
+    """Counts the changes that this process makes to the file, and lets threads wait for the next one."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -172,22 +183,22 @@ class Changes:
 
     @property
     def count(self) -> int:
-        """How many there have been. Read it before you look into the file, so that none falls in between."""
+        """How many changes there were. Read it before the file, or a change in between goes unnoticed."""
         return self._count
 
-    def happened(self) -> None:
+    def increment(self) -> None:
         with self._condition:
             self._count += 1
             self._condition.notify_all()
 
-    def wait(self, known: int, timeout: float) -> None:
-        """Return once there were more than `known`, or after `timeout` seconds."""
+    def wait(self, seen: int, timeout: float) -> None:
+        """Return once `count` is no longer `seen`, or after `timeout` seconds."""
         with self._condition:
-            self._condition.wait_for(lambda: self._count != known, timeout)
+            self._condition.wait_for(lambda: self._count != seen, timeout)
 
 
-class _Connections:
-    """The open connections to the file at `path` that nobody uses just now."""
+class _ConnectionPool:
+    """The open connections to the file at `path` that are not in use."""
 
     def __init__(self, path: str, timeout: float) -> None:
         self._path = path
@@ -197,8 +208,9 @@ class _Connections:
         self._free: list[Connection] = []
         self._closed = False
 
-    def take(self) -> Connection:
-        """A connection that nobody else has: the one used last, whose pages are still warm, or a new one."""
+    def acquire(self) -> Connection:
+        """Return a connection for the caller alone: the one used last, whose page cache is warm, or a new one."""
+        # A connection that crosses a fork can corrupt the file: https://www.sqlite.org/howtocorrupt.html, 2.6.
         if self._process != os.getpid():
             raise BackendClosedError(
                 f"{self._path}: was opened before this process was forked: open it again, after the fork"
@@ -210,7 +222,7 @@ class _Connections:
                 return self._free.pop()
         return Connection(self._path, self._timeout)
 
-    def give(self, db: Connection) -> None:
+    def release(self, db: Connection) -> None:
         """Take `db` back; a transaction that is still open is rolled back."""
         try:
             db.roll_back()

@@ -1,7 +1,7 @@
-"""What SQLite's errors mean to those who call the ports.
+"""Translation of SQLite's errors into those of the ports.
 
-SQLite says with a code what went wrong; the table says who can do something about it. Only a commit can leave open
-whether it happened, and only when the disk failed under it: everything else that fails is rolled back.
+Only a failing COMMIT can leave it open whether the transaction happened, and only if the disk failed; SQLite rolls back
+after every other error.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MEANING: Mapping[int, tuple[type[SettledError], str]] = {
     ),
     sqlite3.SQLITE_READONLY: (
         AccessDeniedError,
-        "this process may not write to it: give it leave, also for the file's folder",
+        "this process may not write to it: give it write access to the file and to its folder",
     ),
     sqlite3.SQLITE_PERM: (AccessDeniedError, "this process may not use it"),
     sqlite3.SQLITE_AUTH: (AccessDeniedError, "this process may not use it"),
@@ -44,8 +44,12 @@ _MEANING: Mapping[int, tuple[type[SettledError], str]] = {
 
 
 def translated(error: sqlite3.Error, path: str, committing: bool = False) -> SettledError:
-    """The port's error for `error`, which SQLite raised over the file at `path`."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the higher bits only tell causes of one kind apart
+    """Return the port's error for `error`, which SQLite raised for the file at `path`.
+
+    `committing` says whether the statement that failed was the COMMIT.
+    """
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the upper bits only distinguish causes of one kind
+    # An fsync that failed says nothing of what is on the disk. "Unavailable" would promise that nothing happened.
     if committing and code == sqlite3.SQLITE_IOERR:
         return OutcomeUnknownError(f"{path}: the disk failed during a commit ({error})")
     kind, meaning = _MEANING.get(code, (RecordError, "its tables are not as settled made them"))

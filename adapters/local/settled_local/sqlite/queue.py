@@ -1,11 +1,11 @@
-"""The queue: a lane for each key, whose messages are in their order, and one line of the lanes that are ready.
+"""The queue in its tables: a message group for each key, and an order among the groups that are ready.
 
-A lane is idle, ready, leased or parked as a whole, and its row says which (see `schema`). A lane that is handed out
-and comes back joins the end of the line, so that a long backlog passes the others by one batch at a time. Each
-hand-out raises the lane's token; a receipt names it, so what an older holder still says changes nothing.
+A group as a whole is idle, ready, leased or parked, and its row says which (see `schema`). A group that comes back from
+a lease goes to the end of the ready ones, so that a long backlog delays each other key by one batch at most. Each lease
+has a new token, which its receipts name: a receipt of an older lease changes nothing.
 
-Every look-up goes through an index: what a call costs does not depend on how many lanes or messages there are. Only
-forgetting old ids walks over those of one lane, once in many messages.
+Every look-up uses an index, so the cost of a call does not depend on how many groups or messages there are. Only
+forgetting old ids scans those of one group, once in many messages.
 """
 
 from __future__ import annotations
@@ -24,98 +24,107 @@ from settled_local.sqlite.database import Database
 from settled_local.sqlite.timers import pop_due
 
 POLL_INTERVAL = 0.02
-"""Seconds after which a waiting `receive` looks again for what other processes have sent; reads only memory."""
+"""Seconds after which a waiting `receive` looks for messages of other processes; that reads only cached pages."""
 
-WAKE_AT_ONCE = 100
-"""How many timers, and how many lanes, one call wakes: others are not to wait for a transaction without end."""
+MAX_WAKEUPS = 100
+"""How many timers, and how many groups, one call wakes at most, to bound how long its transaction locks the file."""
 
-_JOIN_THE_LINE = "held=0, rank=1+coalesce((SELECT rank FROM lanes WHERE held=0 ORDER BY rank DESC LIMIT 1), 0)"
+# The group becomes the last ready one. Its rank is one more than the last rank and not a time: a clock that is set back
+# must neither reorder the ready groups nor hide them.
+_MAKE_READY = (
+    "leased=0, ready_at_or_rank=1+coalesce("
+    "(SELECT ready_at_or_rank FROM message_groups WHERE leased=0 ORDER BY ready_at_or_rank DESC LIMIT 1), 0)"
+)
 
 
 class SQLiteQueue:
     """The queue of a file."""
 
-    def __init__(self, file: Database, epoch: str, lease: float, remember: int, clock: Callable[[], float]) -> None:
-        self._file = file
+    def __init__(self, database: Database, epoch: str, lease: float, remember: int, clock: Callable[[], float]) -> None:
+        self._database = database
         self._epoch = epoch
         self._lease = lease
         self._remember = remember
         self._clock = clock
 
     def send(self, messages: Sequence[Message]) -> None:
-        self._file.write(lambda db: send(db, messages))
+        self._database.write(lambda db: send(db, messages))
 
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
         end = time.monotonic() + wait
         while limit > 0:
-            changes = self._file.changes.count
-            with self._file.reading() as db:
-                pause = _next_instant(db) - self._clock()
+            # Before the file is read: a change between the read and the wait ends the wait at once.
+            changes = self._database.changes.count
+            with self._database.reading() as db:
+                pause = _next_due(db) - self._clock()
             if pause <= 0:
-                deliveries = self._file.write(lambda db: self.hand_out(db, limit), durable=False)
+                # Not durable: leases that a crash of the machine undoes are handed out again.
+                deliveries = self._database.write(lambda db: self.lease_ready(db, limit), durable=False)
                 if deliveries:
                     return deliveries
                 continue
             remaining = end - time.monotonic()
             if remaining <= 0:
                 break
-            self._file.changes.wait(changes, min(remaining, pause, POLL_INTERVAL))
+            self._database.changes.wait(changes, min(remaining, pause, POLL_INTERVAL))
         return ()
 
-    def hand_out(self, db: Connection, limit: int) -> Sequence[Delivery]:
+    def lease_ready(self, db: Connection, limit: int) -> Sequence[Delivery]:
         """`receive` within a transaction, without waiting."""
-        return _hand_out(db, self._epoch, limit, self._clock(), self._lease)
+        return _lease_ready(db, self._epoch, limit, self._clock(), self._lease)
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        self._file.write(lambda db: ack(db, deliveries, self._clock(), self._remember))
+        self._database.write(lambda db: ack(db, deliveries, self._clock(), self._remember))
 
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
-        self._file.write(lambda db: _release(db, deliveries, delay, self._clock()), durable=False)
+        self._database.write(lambda db: _release(db, deliveries, delay, self._clock()), durable=False)
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
-        lost = self._file.write(lambda db: _extend(db, deliveries, lease, self._clock()), durable=False)
+        lost = self._database.write(lambda db: _extend(db, deliveries, lease, self._clock()), durable=False)
         if lost:
             raise ConflictError(f"the lease of {', '.join(lost)} was lost")
 
 
-def send(db: Connection, messages: Iterable[Message], refuses: bool = True) -> None:
-    """`Queue.send` within a transaction, which is to be rolled back if this raises.
+def send(db: Connection, messages: Iterable[Message], raises: bool = True) -> None:
+    """`Queue.send` within a transaction, which the caller rolls back if this raises.
 
-    Unless it `refuses`, a message that has the id of another one goes into the queue beside that one.
+    With ``raises=False``, a message that reuses the id of another one is queued beside that one, and nothing is raised:
+    a timer that is due has no caller to tell.
     """
     for message in messages:
-        lane, place, idle = _end_of_lane(db, message.key)
-        new = db.run(
-            "INSERT OR IGNORE INTO known (lane, id, place, digest) VALUES (?, ?, ?, ?)",
-            lane,
+        group, number, is_idle = _next_number(db, message.key)
+        is_new = db.run(
+            # The primary key (group_id, id) deduplicates: a repetition inserts no row.
+            "INSERT OR IGNORE INTO seen_ids (group_id, id, number, digest) VALUES (?, ?, ?, ?)",
+            group,
             message.id,
-            place,
+            number,
             message.digest,
         ).rowcount
-        if not new and not _is_another(db, lane, message):
-            continue
-        if not new and refuses:
-            raise IdReusedError(f"{message.key}: the id {message.id!r} is that of another message, with another body")
+        if not is_new:
+            (digest,) = db.run("SELECT digest FROM seen_ids WHERE group_id=? AND id=?", group, message.id).fetchone()
+            if digest == message.digest:
+                continue
+            if raises:
+                raise IdReusedError(
+                    f"{message.key}: the id {message.id!r} is that of another message, with another body"
+                )
         db.run(
-            "INSERT INTO messages (lane, place, attempts, id, body) VALUES (?, ?, 0, ?, ?)",
-            lane,
-            place,
+            "INSERT INTO messages (group_id, number, attempts, id, body) VALUES (?, ?, 0, ?, ?)",
+            group,
+            number,
             message.id,
             message.body,
         )
-        if idle:
-            db.run(f"UPDATE lanes SET tail=?, {_JOIN_THE_LINE} WHERE lane=?", place, lane)
+        # Only an idle group becomes ready: one that is leased or parked would be handed out to a second receiver, and
+        # one that is ready already would lose its rank.
+        if is_idle:
+            db.run(f"UPDATE message_groups SET tail=?, {_MAKE_READY} WHERE group_id=?", number, group)
         else:
-            db.run("UPDATE lanes SET tail=? WHERE lane=?", place, lane)
+            db.run("UPDATE message_groups SET tail=? WHERE group_id=?", number, group)
 
 
-def _is_another(db: Connection, lane: int, message: Message) -> bool:
-    """Whether it is another message that is known by the id of `message`."""
-    (digest,) = db.run("SELECT digest FROM known WHERE lane=? AND id=?", lane, message.id).fetchone()
-    return bool(digest != message.digest)
-
-
-def _hand_out(db: Connection, epoch: str, limit: int, now: float, lease: float) -> Sequence[Delivery]:
+def _lease_ready(db: Connection, epoch: str, limit: int, now: float, lease: float) -> Sequence[Delivery]:
     if limit < 1:
         return ()
     _wake(db, now)
@@ -123,82 +132,104 @@ def _hand_out(db: Connection, epoch: str, limit: int, now: float, lease: float) 
     deliveries: list[Delivery] = []
     while len(deliveries) < limit:
         rows = db.run(
-            "SELECT lane, machine, instance, token, place, id, body, attempts FROM lanes JOIN messages USING (lane)"
-            " WHERE lane=(SELECT lane FROM lanes WHERE held=0 ORDER BY rank LIMIT 1) ORDER BY place LIMIT ?",
+            "SELECT group_id, machine, instance, token, number, id, body, attempts"
+            " FROM message_groups JOIN messages USING (group_id)"
+            " WHERE group_id=(SELECT group_id FROM message_groups WHERE leased=0 ORDER BY ready_at_or_rank LIMIT 1)"
+            " ORDER BY number LIMIT ?",
             limit - len(deliveries),
         ).fetchall()
         if not rows:
             break
-        lane, machine, instance, old_token, *_ = rows[0]
-        through = rows[-1][4]
-        key, token = Key(text(machine), text(instance)), old_token + 1
-        for *_, place, id, body, attempts in rows:
-            receipt = f"{lane}.{token}.{place}"
-            message, position = Message(key, text(id), text(body)), Position(epoch, place)
+        group, machine, instance, last_token, *_ = rows[0]
+        leased_to = rows[-1][4]
+        # A new token for each lease is what fences: receipts of all earlier leases of the group are void from now on.
+        key, token = Key(text(machine), text(instance)), last_token + 1
+        for *_, number, id, body, attempts in rows:
+            receipt = f"{group}.{token}.{number}"
+            message, position = Message(key, text(id), text(body)), Position(epoch, number)
             deliveries.append(Delivery(message, receipt, attempts + 1, until, position))
-        db.run("UPDATE lanes SET token=?, through=?, held=1, rank=? WHERE lane=?", token, through, until, lane)
+        db.run(
+            # From here on, ready_at_or_rank is a time: when the lease ends.
+            "UPDATE message_groups SET token=?, leased_to=?, leased=1, ready_at_or_rank=? WHERE group_id=?",
+            token,
+            leased_to,
+            until,
+            group,
+        )
     return deliveries
 
 
 def ack(db: Connection, deliveries: Iterable[Delivery], now: float, remember: int) -> None:
     """`Queue.ack` within a transaction."""
     for lease in _leases(deliveries):
-        through = lease.holds_through(db, now)
-        if not through:
+        leased_to = lease.leased_to(db, now)
+        if not leased_to:
             continue
-        for place in lease.places:
-            db.run("DELETE FROM messages WHERE lane=? AND place=?", lease.lane, place)
-        (oldest,) = db.run("SELECT min(place) FROM messages WHERE lane=?", lease.lane).fetchone()
+        for number in lease.numbers:
+            db.run("DELETE FROM messages WHERE group_id=? AND number=?", lease.group, number)
+        (oldest,) = db.run("SELECT min(number) FROM messages WHERE group_id=?", lease.group).fetchone()
+        # Idle if nothing is left, ready if all that was leased is acknowledged; else the group stays leased, so that
+        # what follows does not overtake the rest of the batch. The row stays: it keeps the token and the last number.
         if oldest is None:
-            db.run("UPDATE lanes SET through=0, held=NULL, rank=NULL WHERE lane=?", lease.lane)
-        elif oldest > through:
-            db.run(f"UPDATE lanes SET through=0, {_JOIN_THE_LINE} WHERE lane=?", lease.lane)
+            db.run(
+                "UPDATE message_groups SET leased_to=0, leased=NULL, ready_at_or_rank=NULL WHERE group_id=?",
+                lease.group,
+            )
+        elif oldest > leased_to:
+            db.run(f"UPDATE message_groups SET leased_to=0, {_MAKE_READY} WHERE group_id=?", lease.group)
         _forget_old_ids(db, lease, oldest, remember)
 
 
 def holds(db: Connection, delivery: Delivery, now: float) -> bool:
-    """Whether the hand-out of `delivery` still has its key."""
+    """Return whether the lease of `delivery` still lasts at `now`."""
     (lease,) = _leases([delivery])
-    return lease.holds_through(db, now) > 0
+    return lease.leased_to(db, now) > 0
 
 
 def _release(db: Connection, deliveries: Iterable[Delivery], delay: float, now: float) -> None:
     for lease in _leases(deliveries):
-        through = lease.holds_through(db, now)
-        if not through:
+        leased_to = lease.leased_to(db, now)
+        if not leased_to:
             continue
-        _end_lease(db, lease.lane, through)
+        _count_attempt(db, lease.group, leased_to)
         if delay > 0:
-            db.run("UPDATE lanes SET through=0, rank=? WHERE lane=?", now + delay, lease.lane)
+            # Parked: still leased=1, so nothing of the group is handed out, but leased_to=0, so to no one. Here
+            # ready_at_or_rank is the time at which the pause ends.
+            db.run(
+                "UPDATE message_groups SET leased_to=0, ready_at_or_rank=? WHERE group_id=?", now + delay, lease.group
+            )
         else:
-            db.run(f"UPDATE lanes SET through=0, {_JOIN_THE_LINE} WHERE lane=?", lease.lane)
+            db.run(f"UPDATE message_groups SET leased_to=0, {_MAKE_READY} WHERE group_id=?", lease.group)
 
 
-def _extend(db: Connection, deliveries: Iterable[Delivery], lease: float, now: float) -> Sequence[str]:
-    """The keys whose leases were lost; all others end `lease` seconds from now."""
+def _extend(db: Connection, deliveries: Iterable[Delivery], seconds: float, now: float) -> Sequence[str]:
+    """Let leases end `seconds` from `now`; return the keys whose leases were lost."""
     lost: list[str] = []
-    for held in _leases(deliveries):
-        if held.holds_through(db, now):
-            db.run("UPDATE lanes SET rank=? WHERE lane=?", now + lease, held.lane)
+    for lease in _leases(deliveries):
+        if lease.leased_to(db, now):
+            # Of a leased group, ready_at_or_rank is the time at which the lease ends.
+            db.run("UPDATE message_groups SET ready_at_or_rank=? WHERE group_id=?", now + seconds, lease.group)
         else:
-            lost.append(str(held.key))
+            lost.append(str(lease.key))
     return lost
 
 
 @frozen
 class _Lease:
-    """What the receipts of one hand-out of one lane say."""
+    """One lease of one group, and the numbers of those of its messages that a call is about."""
 
     key: Key
-    lane: int
+    group: int
     token: int
-    places: tuple[int, ...]
+    numbers: tuple[int, ...]
 
-    def holds_through(self, db: Connection, now: float) -> int:
-        """The last place that this lease still covers; 0 if it was lost: at its deadline, taken over or not."""
+    def leased_to(self, db: Connection, now: float) -> int:
+        """Return the number of the last leased message, or 0 if this lease was lost."""
         row = db.run(
-            "SELECT through FROM lanes WHERE lane=? AND token=? AND held=1 AND rank>?",
-            self.lane,
+            # The token fences: it differs once the group was leased again. The lease also ends at its deadline, even if
+            # no one has taken over, and of a parked group leased_to is 0.
+            "SELECT leased_to FROM message_groups WHERE group_id=? AND token=? AND leased=1 AND ready_at_or_rank>?",
+            self.group,
             self.token,
             now,
         ).fetchone()
@@ -206,22 +237,24 @@ class _Lease:
 
 
 def _leases(deliveries: Iterable[Delivery]) -> Sequence[_Lease]:
-    places: dict[tuple[Key, int, int], list[int]] = {}
+    numbers: dict[tuple[Key, int, int], list[int]] = {}
     for delivery in deliveries:
-        lane, token, place = map(int, delivery.receipt.split("."))
-        places.setdefault((delivery.message.key, lane, token), []).append(place)
-    return [_Lease(*hand_out, tuple(found)) for hand_out, found in places.items()]
+        group, token, number = map(int, delivery.receipt.split("."))
+        numbers.setdefault((delivery.message.key, group, token), []).append(number)
+    return [_Lease(*lease, tuple(found)) for lease, found in numbers.items()]
 
 
-def _end_of_lane(db: Connection, key: Key) -> tuple[int, int, bool]:
-    """The number of the key's lane, the place behind its last message, and whether it is idle."""
+def _next_number(db: Connection, key: Key) -> tuple[int, int, bool]:
+    """Return the id of the key's group, the number of its next message, and whether the group is idle."""
     row = db.run(
-        "SELECT lane, tail+1, held IS NULL FROM lanes WHERE machine=? AND instance=?", key.machine, key.instance
+        "SELECT group_id, tail+1, leased IS NULL FROM message_groups WHERE machine=? AND instance=?",
+        key.machine,
+        key.instance,
     ).fetchone()
     if row is not None:
         return row[0], row[1], bool(row[2])
     created = db.run(
-        "INSERT INTO lanes (machine, instance, tail, token, through) VALUES (?, ?, 0, 0, 0)",
+        "INSERT INTO message_groups (machine, instance, tail, token, leased_to) VALUES (?, ?, 0, 0, 0)",
         key.machine,
         key.instance,
     )
@@ -229,39 +262,45 @@ def _end_of_lane(db: Connection, key: Key) -> tuple[int, int, bool]:
     return created.lastrowid, 1, True
 
 
-def _next_instant(db: Connection) -> float:
-    """When there is, or may be, something to hand out; infinity if nothing is known of."""
-    ready, due, until = db.run(
-        "SELECT EXISTS (SELECT 1 FROM lanes WHERE held=0),"
+def _next_due(db: Connection) -> float:
+    """Return when there may be something to receive: -infinity if now, infinity if no time is known."""
+    is_ready, due, until = db.run(
+        # One statement, so that all three are read as of one commit.
+        "SELECT EXISTS (SELECT 1 FROM message_groups WHERE leased=0),"
         " (SELECT due FROM timers ORDER BY due LIMIT 1),"
-        " (SELECT rank FROM lanes WHERE held=1 ORDER BY rank LIMIT 1)",
+        " (SELECT ready_at_or_rank FROM message_groups WHERE leased=1 ORDER BY ready_at_or_rank LIMIT 1)",
     ).fetchone()
-    if ready:
+    if is_ready:
         return float("-inf")
     return min((instant for instant in (due, until) if instant is not None), default=float("inf"))
 
 
 def _wake(db: Connection, now: float) -> None:
-    """Let the lanes join the line whose lease or pause has ended, and the messages whose timers are due."""
-    for lane, through in db.run(
-        "SELECT lane, through FROM lanes WHERE held=1 AND rank<=? ORDER BY rank LIMIT ?", now, WAKE_AT_ONCE
+    """Make the groups ready whose lease or pause has ended, and send the messages of the timers that are due."""
+    for group, leased_to in db.run(
+        # leased=1: of a ready group, ready_at_or_rank is no time.
+        "SELECT group_id, leased_to FROM message_groups WHERE leased=1 AND ready_at_or_rank<=?"
+        " ORDER BY ready_at_or_rank LIMIT ?",
+        now,
+        MAX_WAKEUPS,
     ).fetchall():
-        _end_lease(db, lane, through)
-        db.run(f"UPDATE lanes SET through=0, {_JOIN_THE_LINE} WHERE lane=?", lane)
-    send(db, pop_due(db, now, WAKE_AT_ONCE), refuses=False)
+        _count_attempt(db, group, leased_to)
+        db.run(f"UPDATE message_groups SET leased_to=0, {_MAKE_READY} WHERE group_id=?", group)
+    send(db, pop_due(db, now, MAX_WAKEUPS), raises=False)
 
 
-def _end_lease(db: Connection, lane: int, through: int) -> None:
-    """This hand-out has been one attempt. It is counted at its end: most messages are acknowledged, and never are."""
-    db.run("UPDATE messages SET attempts=attempts+1 WHERE lane=? AND place<=?", lane, through)
+def _count_attempt(db: Connection, group: int, leased_to: int) -> None:
+    # Attempts are counted when a lease ends and not when it begins: most messages are acknowledged, and cost no UPDATE.
+    db.run("UPDATE messages SET attempts=attempts+1 WHERE group_id=? AND number<=?", group, leased_to)
 
 
 def _forget_old_ids(db: Connection, lease: _Lease, oldest: int | None, remember: int) -> None:
-    """Forget ids beyond the `remember` newest ones, but none that still waits; once in a quarter as many messages."""
+    """Forget all but the `remember` newest ids, once in a quarter as many messages."""
     stride = max(1, remember // 4)
-    if not any(place % stride == 0 for place in lease.places):
+    if not any(number % stride == 0 for number in lease.numbers):
         return
-    last = max(lease.places) - remember
+    last = max(lease.numbers) - remember
+    # The id of a message that still waits must stay, or a repetition would be queued beside it.
     if oldest is not None:
         last = min(last, oldest - 1)
-    db.run("DELETE FROM known WHERE lane=? AND place<=?", lease.lane, last)
+    db.run("DELETE FROM seen_ids WHERE group_id=? AND number<=?", lease.group, last)

@@ -1,25 +1,28 @@
-"""The tables, and whether a file has them.
+"""The tables, and the check that a file has them.
 
-A file says twice what it is: `APPLICATION` that settled made it, and `VERSION` with which tables. A file that says
-anything else is left alone.
+Two numbers in the file's header identify it: `APPLICATION`, that settled made it, and `VERSION`, with which tables. Any
+other file is left as it is.
 
-Ids are ``TEXT`` and compared byte by byte, so ``a`` is neither ``A`` nor ``a:1``. In a lane's row, ``held`` and
-``rank`` say when it is handed out next:
+Ids are ``TEXT`` and compared byte by byte, so ``a`` is neither ``A`` nor ``a:1``. The row of a message group says when
+the group may be leased next:
 
-===========  =======  =========================  =======================
-lane         held     rank                       through
-===========  =======  =========================  =======================
-idle         NULL     NULL                       0
-ready        0        its place in the line      0
-parked       1        when it is ready again     0
-leased       1        when the lease ends        the last leased place
-===========  =======  =========================  =======================
+===========  =========  =========================  =============================
+group        leased     ready_at_or_rank           leased_to
+===========  =========  =========================  =============================
+idle         NULL       NULL                       0
+ready        0          its rank among the ready   0
+parked       1          when the pause ends        0
+leased       1          when the lease ends        number of the last leased
+===========  =========  =========================  =============================
 
-One index over both columns serves the line and the clock, because each page that a commit touches is written out.
-That is also why pages are small, and why `known` is apart from `messages`: it stays when a message goes.
+A rank and a time share one column, so that one index over two columns serves both searches: the first ready group, and
+the leases and pauses that have ended. Each page that a commit changes is written out, so a second index would slow down
+every call. For the same reason pages are small, and `seen_ids` is a table of its own: its row stays when the message
+goes.
 
-Rows of ``lanes`` are never deleted, so a ``place`` is given once. That holds within an epoch: there is one row in
-``epochs``, which also says of which file it is; in a copy of that file it is replaced.
+Rows of ``message_groups`` are never deleted, so that no number or token of a group is used twice: positions rely on the
+former, fencing on the latter. Both hold within an epoch. The one row of ``epochs`` also identifies the file for which
+it was made; in a copy of that file it is replaced.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from settled_local.sqlite.connection import Connection
 from settled_local.sqlite.database import Database
 
 APPLICATION = 0x5E771ED
-VERSION = 2
+VERSION = 3
 
 _TABLES = (
     # The body is the last column, so that listing instances does not read it.
@@ -63,36 +66,38 @@ _TABLES = (
     """,
     "CREATE INDEX dead_letters_by_key ON dead_letters (machine, instance)",
     """
-    CREATE TABLE lanes (
-        lane INTEGER PRIMARY KEY,
+    CREATE TABLE message_groups (
+        group_id INTEGER PRIMARY KEY,
         machine TEXT NOT NULL,
         instance TEXT NOT NULL,
         tail INTEGER NOT NULL,
         token INTEGER NOT NULL,
-        through INTEGER NOT NULL,
-        held INTEGER,
-        rank REAL,
+        leased_to INTEGER NOT NULL,
+        leased INTEGER,
+        ready_at_or_rank REAL,
         UNIQUE (machine, instance)
     )
     """,
-    "CREATE INDEX lanes_by_rank ON lanes (held, rank) WHERE held IS NOT NULL",
+    # Partial: most groups are idle, and an idle one needs no entry.
+    "CREATE INDEX message_groups_by_state ON message_groups (leased, ready_at_or_rank) WHERE leased IS NOT NULL",
     """
     CREATE TABLE messages (
-        lane INTEGER NOT NULL,
-        place INTEGER NOT NULL,
+        group_id INTEGER NOT NULL,
+        number INTEGER NOT NULL,
         attempts INTEGER NOT NULL,
         id TEXT NOT NULL,
         body TEXT NOT NULL,
-        PRIMARY KEY (lane, place)
+        PRIMARY KEY (group_id, number)
     ) WITHOUT ROWID
     """,
+    # There is no index by number, which only `queue._forget_old_ids` searches for: every send would have to write it.
     """
-    CREATE TABLE known (
-        lane INTEGER NOT NULL,
+    CREATE TABLE seen_ids (
+        group_id INTEGER NOT NULL,
         id TEXT NOT NULL,
-        place INTEGER NOT NULL,
+        number INTEGER NOT NULL,
         digest TEXT NOT NULL,
-        PRIMARY KEY (lane, id)
+        PRIMARY KEY (group_id, id)
     ) WITHOUT ROWID
     """,
     "CREATE TABLE epochs (epoch TEXT NOT NULL, file TEXT NOT NULL)",
@@ -113,40 +118,43 @@ _TABLES = (
 )
 
 
-def prepare(file: Database) -> str:
-    """Make sure that `file` has the tables of this version: create them if it is empty. Returns its epoch.
+def prepare(database: Database) -> str:
+    """Create the tables if the file is empty, check them if it is not, and return the file's epoch.
 
     Raises:
-        RecordError: it is the file of something else, or of a newer settled.
-        Denied: it cannot be opened, or not by several processes at once.
-        Unavailable: others did not let go of it in time.
+        RecordError: the file belongs to another application, or to another version of settled.
+        BackendConfigError: it cannot be opened, or not by several processes at once.
+        AccessDeniedError: this process may not write to it.
+        UnavailableError: it was locked for too long.
     """
-    with file.reading() as db:
-        there = _is_ours(db, file.path)
-        if not there:
-            db.run("PRAGMA page_size=2048")
+    with database.reading() as db:
+        exists = _has_tables(db, database.path)
+        if not exists:
+            db.run("PRAGMA page_size=2048")  # no effect any more once the file is in WAL mode
         (mode,) = db.run("PRAGMA journal_mode=WAL").fetchone()
+        # SQLite answers with the mode that is in force. WAL needs shared memory, which network file systems lack.
         if mode != "wal":
             raise BackendConfigError(
-                f"{file.path}: its file system cannot be shared between processes: use one on a local disk"
+                f"{database.path}: its file system cannot be shared between processes: use one on a local disk"
             )
-    if not there:
-        file.write(lambda db: _create(db, file.path))
-    return _epoch(file)
+    if not exists:
+        database.write(lambda db: _create_tables(db, database.path))
+    return _epoch(database)
 
 
-def _epoch(file: Database) -> str:
-    stat = os.stat(file.path)
+def _epoch(database: Database) -> str:
+    stat = os.stat(database.path)
+    # A copy has another inode. It must have another epoch: its queue goes on with the same numbers as the original.
     identity = f"{stat.st_dev:x}:{stat.st_ino:x}"
-    with file.reading() as db:
+    with database.reading() as db:
         row = db.run("SELECT epoch, file FROM epochs").fetchone()
     if row is None or row[1] != identity:
-        return file.write(lambda db: _renewed(db, identity))
+        return database.write(lambda db: _renew_epoch(db, identity))
     return str(row[0])
 
 
-def _renewed(db: Connection, identity: str) -> str:
-    """The epoch of the file that `identity` tells from its copies; somebody else may just have begun it."""
+def _renew_epoch(db: Connection, identity: str) -> str:
+    # Another process may have renewed it since it was read: both must use the same one.
     row = db.run("SELECT epoch FROM epochs WHERE file=?", identity).fetchone()
     if row is not None:
         return str(row[0])
@@ -156,25 +164,30 @@ def _renewed(db: Connection, identity: str) -> str:
     return epoch
 
 
-def _create(db: Connection, path: str) -> None:
-    if not _is_ours(db, path):
+def _create_tables(db: Connection, path: str) -> None:
+    # Another process may have created them since the check.
+    if not _has_tables(db, path):
         for statement in _TABLES:
             db.run(statement)
 
 
-def _is_ours(db: Connection, path: str) -> bool:
-    """Whether the tables are there; False if there is nothing at all."""
+def _has_tables(db: Connection, path: str) -> bool:
+    """Return whether the tables exist; False if the file is empty.
+
+    Raises:
+        RecordError: the file belongs to another application, or to another version of settled.
+    """
     if not db.in_transaction:
-        # Tables and numbers are written in one commit, and so are read as of one moment.
+        # One transaction for the three reads, or they could see the file before and after another process created it.
         db.run("BEGIN")
         try:
-            return _is_ours(db, path)
+            return _has_tables(db, path)
         finally:
             db.roll_back()
-    (things,) = db.run("SELECT count(*) FROM sqlite_master").fetchone()
+    (objects,) = db.run("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = db.run("PRAGMA application_id").fetchone()
     (version,) = db.run("PRAGMA user_version").fetchone()
-    if (application, version, things) == (0, 0, 0):
+    if (application, version, objects) == (0, 0, 0):
         return False
     if application != APPLICATION:
         raise RecordError(f"{path}: is the database of something else: name another file")

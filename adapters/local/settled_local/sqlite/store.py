@@ -1,6 +1,6 @@
 """Records and dead letters in their tables.
 
-The version is checked by the statement that writes, so nobody can come in between.
+The statement that writes a record also checks its version, so no other commit can come in between.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from settled_local.sqlite.database import Database
 class SQLiteStore:
     """The store of a file."""
 
-    def __init__(self, file: Database) -> None:
-        self._file = file
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def load(self, key: Key) -> Stored | None:
-        with self._file.reading() as db:
+        with self._database.reading() as db:
             row = db.run(
                 "SELECT version, body, status, tags, updated FROM records WHERE machine=? AND instance=?",
                 key.machine,
@@ -35,10 +35,10 @@ class SQLiteStore:
         return Stored(version, text(body), _index(*index))
 
     def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
-        self._file.write(lambda db: commit(db, key, stored, expected, bury, unbury))
+        self._database.write(lambda db: commit(db, key, stored, expected, bury, unbury))
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
-        with self._file.reading() as db:
+        with self._database.reading() as db:
             rows = db.run(
                 "SELECT id, body, reason, at, detail FROM dead_letters"
                 " WHERE machine=? AND instance=? ORDER BY position",
@@ -51,7 +51,7 @@ class SQLiteStore:
         ]
 
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
-        self._file.write(lambda db: _delete(db, key, tombstone, expected))
+        self._database.write(lambda db: _delete(db, key, tombstone, expected))
 
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
@@ -65,7 +65,9 @@ class SQLiteStore:
             conditions.append("status=?")
             values.append(status)
         if after is not None and after.machine == machine:
-            conditions.append("instance>?")  # so that the index leads to the page and not only to the machine
+            # Not the comparison of rows below: with it, SQLite would search the index for the machine only, and read
+            # all of its instances up to the page.
+            conditions.append("instance>?")
             values.append(after.instance)
         elif after is not None:
             conditions.append("(machine, instance) > (?, ?)")
@@ -74,7 +76,7 @@ class SQLiteStore:
             "SELECT machine, instance, version, status, tags, updated FROM records"
             f" WHERE {' AND '.join(conditions)} ORDER BY machine, instance LIMIT ?"
         )
-        with self._file.reading() as db:
+        with self._database.reading() as db:
             rows = db.run(statement, *values, limit).fetchall()
         return [
             (Key(text(machine), text(instance)), Stored(version, "", _index(*index)))
@@ -83,7 +85,7 @@ class SQLiteStore:
 
 
 def commit(db: Connection, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter], unbury: int) -> None:
-    """`Store.commit` within a transaction, which is to be rolled back if this raises."""
+    """`Store.commit` within a transaction, which the caller rolls back if this raises."""
     if expected == 0:
         _create(db, key, stored)
     else:
@@ -96,16 +98,17 @@ def commit(db: Connection, key: Key, stored: Stored, expected: int, bury: Sequen
             key.instance,
             unbury,
         )
-    for letter in bury:
+    # After `unbury`: what a redrive puts back goes behind the dead letters that stay.
+    for dead_letter in bury:
         db.run(
             "INSERT INTO dead_letters (machine, instance, id, body, reason, at, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
             key.machine,
             key.instance,
-            letter.message.id,
-            letter.message.body,
-            letter.reason,
-            letter.at,
-            letter.detail,
+            dead_letter.message.id,
+            dead_letter.message.body,
+            dead_letter.reason,
+            dead_letter.at,
+            dead_letter.detail,
         )
 
 
@@ -115,6 +118,7 @@ def _delete(db: Connection, key: Key, tombstone: Stored, expected: int) -> None:
 
 
 def _create(db: Connection, key: Key, stored: Stored) -> None:
+    # Not OR REPLACE: of two processes that create the same instance, one must fail.
     created = db.run(
         "INSERT OR IGNORE INTO records (machine, instance, version, status, tags, updated, body)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -131,6 +135,7 @@ def _create(db: Connection, key: Key, stored: Stored) -> None:
 
 
 def _replace(db: Connection, key: Key, stored: Stored, expected: int) -> None:
+    # The row changes only if its version is `expected`: this condition is what lets one of two commits win.
     replaced = db.run(
         "UPDATE records SET version=?, tags=?, updated=?, body=? WHERE machine=? AND instance=? AND version=?",
         stored.version,
@@ -143,7 +148,8 @@ def _replace(db: Connection, key: Key, stored: Stored, expected: int) -> None:
     )
     if not replaced.rowcount:
         raise _conflict(db, key, expected)
-    # Apart, because SQLite rewrites the index over a column whenever that column is set, even to what it was.
+    # A statement of its own, because SQLite rewrites the index over a column that is set, even to the same value; this
+    # one changes no row in nearly every commit.
     db.run(
         "UPDATE records SET status=? WHERE machine=? AND instance=? AND status<>?",
         stored.index.status,

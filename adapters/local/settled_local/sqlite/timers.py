@@ -1,7 +1,7 @@
 """Timers in their table, until the queue finds them due.
 
-There is no clock of their own to run: whoever asks the queue for messages moves what is due into it, in the same
-transaction, so a timer is in one of the two places whatever happens.
+No thread waits for a timer: each `receive` moves the due ones into the queue, in one transaction, so a timer is always
+either in its table or in the queue.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from settled_local.sqlite.database import Database
 class SQLiteTimers:
     """The timers of a file."""
 
-    def __init__(self, file: Database) -> None:
-        self._file = file
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def schedule(self, timer: Timer) -> None:
-        self._file.write(lambda db: schedule(db, timer))
+        self._database.write(lambda db: schedule(db, timer))
 
     def cancel(self, timer_id: str) -> None:
-        self._file.write(lambda db: cancel(db, timer_id))
+        self._database.write(lambda db: cancel(db, timer_id))
 
 
 def schedule(db: Connection, timer: Timer) -> None:
     """`Timers.schedule` within a transaction."""
+    # OR REPLACE deletes the row of the same timer id: a timer that was replaced must not fire at its old time too.
     db.run(
         "INSERT OR REPLACE INTO timers (timer, due, machine, instance, id, body) VALUES (?, ?, ?, ?, ?, ?)",
         timer.id,
@@ -46,8 +47,9 @@ def cancel(db: Connection, timer_id: str) -> None:
 
 
 def pop_due(db: Connection, now: float, limit: int) -> Sequence[Message]:
-    """Take out the messages of up to `limit` timers that are due, in the order in which they are."""
+    """Remove up to `limit` timers that are due and return their messages, earliest first."""
     rows = db.run(
+        # The serial keeps timers with the same due time in the order in which they were scheduled.
         "SELECT serial, machine, instance, id, body FROM timers WHERE due<=? ORDER BY due, serial LIMIT ?",
         now,
         limit,
