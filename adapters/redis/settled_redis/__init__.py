@@ -1,13 +1,14 @@
-"""A place to live on Redis or Valkey, one server or a cluster.
+"""The adapter for Redis and Valkey, one server or a cluster.
 
 The law of an adapter: it translates, one vendor call for one port call, and the vendor's errors into settled's. It
 neither retries nor encodes, and it does not know what a statechart is.
 
-The way in is `open_redis`. Below it, from the ports down to the wire: `backend` with `queue`, `store` and `timers`;
-`performer`, which performs `steps` by one script, ``script.lua``, over the names of a `keyspace`, and tells a `clock`
-what time it was there; `cluster` and `server`, which carry commands to where they belong, together if they come
-together; `errors`, which says what went wrong. `url` and `opening` lead there, and `doctor` looks at what all this
-rests on. The vendor's client is imported when the first URL is opened.
+`open_redis` is the entry point. Below it, from the ports down to the network: `backend` with `queue`, `store` and
+`timers`; `script_client`, which runs ``script.lua`` with the `script_args` and the keys of a `keyspace`, and keeps a
+`clock` of the servers' time; `cluster` or `topology.SingleServer`, which send commands to the server that has their
+slot; `connection`, which sends those of concurrent calls together; and `errors`, which translates. `url` and `connect`
+read the URL and find the servers, and `doctor` examines the servers' settings. The vendor's client is imported when the
+first URL is opened.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ _MISSING = "redis://: its packages are not installed ({}). Try: pip install 'set
 
 
 def open_redis(url: str) -> RedisBackend:
-    """The backend on the server or cluster that a URL such as ``redis://localhost:6379/0?lease=30`` names.
+    """Open the backend on the server or cluster that a URL such as ``redis://localhost:6379/0?lease=30`` names.
 
-    The schemes are ``redis``, ``rediss`` (TLS), ``valkey`` and ``valkeys``. `settled_redis.url.OPTIONS` has the
+    The schemes are ``redis``, ``rediss`` (TLS), ``valkey`` and ``valkeys``; `settled_redis.url.OPTIONS` has the
     options.
 
     Raises:
-        Denied: the URL is not understood, the password was refused, or the server is too old.
-        RecordError: the keys there are something else's, or another version of settled wrote them.
-        Unavailable: nobody answered.
+        BackendConfigError: the URL is malformed, the server is too old, or the packages are not installed.
+        AccessDeniedError: the server refused the user, the password, or a command.
+        RecordError: the keys under the prefix belong to another application, or to another version of settled.
+        UnavailableError: no server answered.
     """
     try:
         from settled_redis.backend import RedisBackend  # noqa: PLC0415 (the vendor's client is imported here)
@@ -45,10 +47,10 @@ def open_redis(url: str) -> RedisBackend:
 
 
 def examine_redis(url: str) -> Sequence[BackendProblem]:
-    """How the server or cluster at `url` is set up to lose what was acknowledged; see `settled_redis.doctor`.
+    """Return the settings of the servers at `url` that can lose acknowledged writes; see `settled_redis.doctor`.
 
     Raises:
-        Denied, RecordError, Unavailable: as `open_redis`.
+        BackendConfigError, AccessDeniedError, RecordError, UnavailableError: as `open_redis`.
     """
     try:
         from settled_redis.doctor import examine  # noqa: PLC0415 (the vendor's client is imported here)

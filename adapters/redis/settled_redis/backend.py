@@ -1,13 +1,13 @@
 """A backend on Redis or Valkey: one server or a cluster, for any number of processes and threads.
 
-The servers are the only truth: nothing is kept between two calls but open connections, who has which slot, and how far
-the servers' clocks are ahead of ours.
+The servers are the only truth: nothing is kept between two calls but open connections, the map of the slots, and how
+far the servers' clocks are ahead of ours.
 
-What is called together is done together within one partition, which is the whole key space on one server unless the
-URL says otherwise. In a key space of several, `RedisBackend.finish` does what its own instance's partition holds
-first, in one call if it has nothing else to do, then what goes to others, and acknowledges last.
+Within one partition, a call is atomic; on a single server the whole key space is one partition, unless the URL says
+otherwise. With several partitions, `RedisBackend.finish` first does everything in the partition of its own instance,
+then what goes to other partitions, and acknowledges last. If nothing goes to other partitions, it is one call too.
 
-How long what was answered stays is up to the servers' own settings; `settled_redis.doctor` reads them.
+How durable an answered write is depends on the servers' settings; `settled_redis.doctor` examines them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from settled_redis.keyspace import KeySpace, Partition, prepare
 from settled_redis.queue import RedisQueue
 from settled_redis.script_args import ScriptArgs
 from settled_redis.script_client import ScriptClient, ScriptResult
-from settled_redis.store import RedisStore, expect, refusal
+from settled_redis.store import RedisStore, commit_error, raise_if_refused
 from settled_redis.timers import RedisTimers
 from settled_redis.topology import Topology
 from settled_redis.url import Options, parse
 
-_EVERYTHING = frozenset(Capability)
+_ALL_CAPABILITIES = frozenset(Capability)
 
 
 class RedisBackend:
@@ -46,7 +46,7 @@ class RedisBackend:
         self._lease = options.lease
         server_clock = RedisClock(len(space.partitions))
         self._now = clock or server_clock.now
-        self._performer = ScriptClient(
+        self._script_client = ScriptClient(
             servers,
             space,
             options.lease,
@@ -58,27 +58,30 @@ class RedisBackend:
             server_clock,
         )
         if clock is None:
-            self._performer.look_at_the_clock()
-        self._store = RedisStore(self._performer)
-        self._queue = RedisQueue(self._performer)
-        self._timers = RedisTimers(self._performer)
+            self._script_client.read_server_clock()
+        self._store = RedisStore(self._script_client)
+        self._queue = RedisQueue(self._script_client)
+        self._timers = RedisTimers(self._script_client)
         self._has_one_partition = len(space.partitions) == 1
 
     @classmethod
     def open(cls, url: str, clock: Callable[[], float] | None = None, **options: Any) -> RedisBackend:
-        """Open the key space at `url`, and make it if there is none.
+        """Open the key space at `url`, and create it if there is none.
 
-        `options` are as in the URL, and give way to it (see `settled_redis.url.Options`). `clock` gives seconds since
-        the epoch, and is for tests: leases and timers go by the servers' own unless it is given.
+        Args:
+            url: see `settled_redis.url.parse`.
+            clock: returns seconds since the epoch, for tests. By default, leases and timers go by the servers' clocks.
+            options: `settled_redis.url.Options`; those in the URL take precedence.
 
         Raises:
-            Denied: the URL is not understood, the password was refused, or the server is too old.
-            RecordError: the keys there are something else's, or another version of settled wrote them.
-            Unavailable: nobody answered.
+            BackendConfigError: the URL is malformed, the server is too old, or the number of partitions is another one.
+            AccessDeniedError: the server refused the user, the password, or a command.
+            RecordError: the keys belong to another application, or to another version of settled.
+            UnavailableError: no server answered.
         """
-        place = parse(url)
-        settings = evolve(Options(**options), **place.given)
-        servers = reach(place, settings)
+        parsed = parse(url)
+        settings = evolve(Options(**options), **parsed.options)
+        servers = reach(parsed, settings)
         try:
             space = prepare(servers, settings.prefix, settings.partitions)
             return cls(servers, space, settings, largest_request(servers), clock)
@@ -100,8 +103,8 @@ class RedisBackend:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """All of them; but a finish over several partitions is not atomic."""
-        return _EVERYTHING if self._has_one_partition else _EVERYTHING - {Capability.ATOMIC_FINISH}
+        """All of them, except that a finish over several partitions is not atomic."""
+        return _ALL_CAPABILITIES if self._has_one_partition else _ALL_CAPABILITIES - {Capability.ATOMIC_FINISH}
 
     @property
     def lease(self) -> float:
@@ -109,59 +112,66 @@ class RedisBackend:
 
     @property
     def resolution(self) -> float:
-        """None: a timer rings by the same clock that `now` goes by."""
+        """Zero: timers fire by the same clock that `now` is derived from."""
         return 0.0
 
     def now(self) -> float:
         return self._now()
 
     def finish(self, write: Write) -> None:
-        home, away = self._divided(write)
-        last = ScriptArgs(home.partition) if away else home
+        home, others = self._args_by_partition(write)
+        # The commit comes first and the acknowledgement last: if a call in between fails, the message is delivered
+        # again, and the outbox in the record sends the rest. Only without other partitions is it one call.
+        last = ScriptArgs(home.partition) if others else home
         last.acknowledge(write.acks)
-        done = self._performer.perform_all(each for each in dict.fromkeys((home, *away, last)) if each.words)
-        if done:
-            expect(write.key, write.expected, done[0])
+        results = self._script_client.run_in_order(each for each in dict.fromkeys((home, *others, last)) if each.argv)
+        if results:
+            raise_if_refused(write.key, write.expected, results[0])
 
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
-        """What changes one partition travels with all that does; the rest goes as in `finish`."""
+        """Finish the writes that change one partition together, in one round trip; others as in `finish`."""
         refused: dict[Key, SettledError] = {}
         groups: dict[Partition, dict[Key, ScriptArgs]] = {}
         for write in writes:
-            steps, away = self._divided(write)
-            steps.acknowledge(write.acks)
-            if away or not self._performer.takes(steps):
+            args, others = self._args_by_partition(write)
+            args.acknowledge(write.acks)
+            # One that is too large must fail alone, and not with all that travels with it.
+            if others or not self._script_client.fits(args):
                 refused |= self._finish_alone(write)
             else:
-                groups.setdefault(steps.partition, {})[write.key] = steps
+                groups.setdefault(args.partition, {})[write.key] = args
         expected = {write.key: write.expected for write in writes}
         if groups and self._has_one_partition:
             ((partition, group),) = groups.items()
             if receive > 0:
+                # In the same round trip, and after all writes: what they send may be delivered at once.
                 list(group.values())[-1].receive(receive)
-            done = self._done_together(group, len(writes))
-            last = list(done.values())[-1]
-            return Finished(refused | _refusals(done, expected), tuple(self._handed_out(partition, last)))
+            results = self._run_together(group, len(writes))
+            last = list(results.values())[-1]
+            with suppress(SettledError):  # The writes are done, whatever becomes of these timers; they are found again.
+                self._queue.forward(partition, last)
+            return Finished(refused | _errors(results, expected), tuple(last.deliveries))
         for group in groups.values():
-            refused |= _refusals(self._done_together(group, len(writes)), expected)
+            refused |= _errors(self._run_together(group, len(writes)), expected)
         deliveries: Sequence[Delivery] = ()
         if receive > 0:
-            with suppress(SettledError):  # What was written is written; and what is there is found again.
+            with suppress(SettledError):  # The writes are done, and the messages are found again.
                 deliveries = self._queue.receive(receive)
         return Finished(refused, tuple(deliveries))
 
-    def _done_together(self, group: Mapping[Key, ScriptArgs], of: int) -> Mapping[Key, ScriptResult]:
-        """What came of the writes of `group`, which are some `of` as many.
+    def _run_together(self, group: Mapping[Key, ScriptArgs], total: int) -> Mapping[Key, ScriptResult]:
+        """Run the script for each write of `group`, which are some or all of a `total` of writes.
 
         Raises:
-            Unknown: also if none of these was done, but some of the others may have been.
+            OutcomeUnknownError: also if nothing of this group was done, but something of the others may have been.
         """
         try:
-            return dict(zip(group, self._performer.perform_together([*group.values()]), strict=True))
+            return dict(zip(group, self._script_client.run_together([*group.values()]), strict=True))
         except (UnavailableError, BackendRefusedError) as error:
-            if len(group) == of:
+            # These mean that nothing happened, which is only true if there are no other writes.
+            if len(group) == total:
                 raise
-            raise OutcomeUnknownError(f"perhaps only some of {of} writes were done: {error}") from error
+            raise OutcomeUnknownError(f"perhaps only some of {total} writes were done: {error}") from error
 
     def _finish_alone(self, write: Write) -> Mapping[Key, SettledError]:
         try:
@@ -173,13 +183,14 @@ class RedisBackend:
     def close(self) -> None:
         self._servers.close()
 
-    def _divided(self, write: Write) -> tuple[ScriptArgs, Sequence[ScriptArgs]]:
-        """What `write` changes where its key lives, and elsewhere; all but the acknowledgements."""
+    def _args_by_partition(self, write: Write) -> tuple[ScriptArgs, Sequence[ScriptArgs]]:
+        """Return the steps of `write` in its own partition and those in others, all without the acknowledgements."""
         home = self._space.of_key(write.key)
         parts = {home: ScriptArgs(home)}
+        # The commit is the first step, because the script cannot undo any step before it.
         if write.stored is not None:
             parts[home].commit(write.key, write.stored, write.expected, write.holder)
-            parts[home].move_letters(write.key, write.bury, write.unbury)
+            parts[home].move_dead_letters(write.key, write.bury, write.unbury)
         for message in write.sends:
             partition = self._space.of_key(message.key)
             parts.setdefault(partition, ScriptArgs(partition)).send(message)
@@ -191,13 +202,7 @@ class RedisBackend:
             parts.setdefault(partition, ScriptArgs(partition)).cancel(timer_id)
         return parts.pop(home), list(parts.values())
 
-    def _handed_out(self, home: Partition, done: ScriptResult) -> Sequence[Delivery]:
-        # What was written is written, whatever becomes of these; they are found again.
-        with suppress(SettledError):
-            self._queue.forward(home, done)
-        return done.deliveries
 
-
-def _refusals(done: Mapping[Key, ScriptResult], expected: Mapping[Key, int]) -> dict[Key, SettledError]:
-    """Return the reason for each refused write, by its key."""
-    return {key: refusal(key, expected[key], each) for key, each in done.items() if each.is_refused}
+def _errors(results: Mapping[Key, ScriptResult], expected: Mapping[Key, int]) -> dict[Key, SettledError]:
+    """Return the error of each write that was refused, by its key."""
+    return {key: commit_error(key, expected[key], each) for key, each in results.items() if each.is_refused}

@@ -1,12 +1,12 @@
 """A cluster: which server has which slot, and what to do when that has changed.
 
-The map of the slots is only ever a guess. A server that does not have a slot says who has it, and has done nothing;
-so the command is carried there, once. A server that cannot be reached may have been replaced: the map is drawn again
-before the next call, by whoever still answers.
+The map of the slots may be out of date at any time. A server that does not have a slot answers MOVED with the server
+that has it, and does nothing else; then the command is sent there, once. A server that cannot be reached may have been
+replaced: before the next call, the map is loaded again from any server that answers.
 
-While a slot moves, its keys are in two places, and a script that went on would find half of them. So it does not: each
-script names a key that never exists, and a server that is giving the slot away refuses for that, before anything is
-done. The partition is unavailable until it has arrived.
+While a slot is being moved, some of its keys are on one server and some on the other, and a script would find only half
+of them. Therefore each script names a key that never exists (``absent``): a server that is giving the slot away refuses
+the script for that key, before anything is done. The partition is unavailable until the move is complete.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from settled_redis.url import Address, Login, Options
 
 
 @frozen
-class _Map:
-    """`owners[n]` has the slots from `starts[n]` to `ends[n]`."""
+class _SlotMap:
+    """`owners[n]` has the slots from `starts[n]` to `ends[n]`, both included."""
 
     starts: Sequence[int]
     ends: Sequence[int]
     owners: Sequence[Address]
 
     def owner(self, slot: int) -> Address | None:
-        place = bisect_right(self.starts, slot) - 1
-        return self.owners[place] if place >= 0 and slot <= self.ends[place] else None
+        index = bisect_right(self.starts, slot) - 1
+        return self.owners[index] if index >= 0 and slot <= self.ends[index] else None
 
 
 class Cluster:
-    """The cluster that the server at `seed` belongs to."""
+    """The cluster that the server `seed` belongs to."""
 
     def __init__(self, seed: ServerConnection, login: Login, options: Options) -> None:
         self._seed = seed
@@ -47,7 +47,7 @@ class Cluster:
         self._options = options
         self._lock = threading.Lock()
         self._servers: dict[Address, ServerConnection] = {seed.address: seed}
-        self._map: _Map | None = None
+        self._slot_map: _SlotMap | None = None
 
     @property
     def is_cluster(self) -> bool:
@@ -58,11 +58,12 @@ class Cluster:
         answers = self._ask(server, commands, changes)
         moved = next((answer for answer in answers if isinstance(answer, MovedError)), None)
         if moved is not None:
-            self._forget_map()
-            server = self._server(_pointed_to(moved, server))
+            # All commands have the same slot, so all of them were refused. To send all of them again repeats none.
+            self._forget_slot_map()
+            server = self._server(_redirect_target(moved, server))
             answers = self._ask(server, commands, changes)
         if any(isinstance(answer, (MovedError, ReadOnlyError, ClusterDownError)) for answer in answers):
-            self._forget_map()
+            self._forget_slot_map()
         return checked(answers, server)
 
     def wait(self, slot: int, command: RedisCommand) -> Any:
@@ -70,12 +71,12 @@ class Cluster:
         try:
             return checked([server.ask_alone(command)], server)[0]
         except SettledError:
-            self._forget_map()
+            self._forget_slot_map()
             raise
 
     def all_servers(self) -> Sequence[ServerConnection]:
-        slots = self._known_map()
-        return [self._server(address) for address in dict.fromkeys(slots.owners)]
+        slot_map = self._known_slot_map()
+        return [self._server(address) for address in dict.fromkeys(slot_map.owners)]
 
     def close(self) -> None:
         with self._lock:
@@ -87,14 +88,14 @@ class Cluster:
         try:
             return server.ask(commands, changes)
         except (UnavailableError, OutcomeUnknownError):
-            self._forget_map()
+            self._forget_slot_map()
             raise
 
     def _owner(self, slot: int) -> ServerConnection:
-        owner = self._known_map().owner(slot)
+        owner = self._known_slot_map().owner(slot)
         if owner is None:
-            self._forget_map()
-            raise UnavailableError(f"{self._seed.address}: nobody in the cluster has the slot {slot}")
+            self._forget_slot_map()
+            raise UnavailableError(f"{self._seed.address}: no server of the cluster has the slot {slot}")
         return self._server(owner)
 
     def _server(self, address: Address) -> ServerConnection:
@@ -103,16 +104,17 @@ class Cluster:
                 self._servers[address] = ServerConnection(address, self._login, self._options)
             return self._servers[address]
 
-    def _forget_map(self) -> None:
-        self._map = None
+    def _forget_slot_map(self) -> None:
+        self._slot_map = None
 
-    def _known_map(self) -> _Map:
-        known = self._map
+    def _known_slot_map(self) -> _SlotMap:
+        known = self._slot_map  # read once: another thread may forget it in between
         if known is None:
-            known = self._map = self._draw_map()
+            known = self._slot_map = self._load_slot_map()
         return known
 
-    def _draw_map(self) -> _Map:
+    def _load_slot_map(self) -> _SlotMap:
+        """Load the map from the first server that answers; raise the last error if none does."""
         with self._lock:
             servers = list(self._servers.values())
         failure: SettledError | None = None
@@ -122,26 +124,26 @@ class Cluster:
             except SettledError as error:
                 failure = error
                 continue
-            return _drawn(answer, server)
+            return _parse_slot_map(answer, server)
         assert failure is not None, "the seed is always known"
         raise failure
 
 
-def _drawn(answer: Any, server: ServerConnection) -> _Map:
+def _parse_slot_map(answer: Any, server: ServerConnection) -> _SlotMap:
     ranges = sorted((int(start), int(end), _primary(nodes, server)) for start, end, *nodes in answer)
-    return _Map(*zip(*ranges, strict=True)) if ranges else _Map((), (), ())
+    return _SlotMap(*zip(*ranges, strict=True)) if ranges else _SlotMap((), (), ())
 
 
 def _primary(nodes: Any, server: ServerConnection) -> Address:
-    host, port, *_ = nodes[0]
+    host, port, *_ = nodes[0]  # CLUSTER SLOTS lists the primary first, then its replicas
     return _address(host.decode() if host else "", int(port), server)
 
 
-def _pointed_to(moved: MovedError, server: ServerConnection) -> Address:
+def _redirect_target(moved: MovedError, server: ServerConnection) -> Address:
     host, _, port = str(moved.args[0]).split()[1].rpartition(":")
     return _address(host, int(port), server)
 
 
-def _address(host: str, port: int, from_whom: ServerConnection) -> Address:
-    """A server that does not know its own name leaves it out, and means the one it was asked by."""
-    return Address(host if host and host != "?" else from_whom.address.host, port)
+def _address(host: str, port: int, asked: ServerConnection) -> Address:
+    # A server that does not know its own host name omits it, and means the host at which it was asked.
+    return Address(host if host and host != "?" else asked.address.host, port)

@@ -1,72 +1,73 @@
-"""From a URL to the servers behind it, once it is sure that they will do."""
+"""Connecting to the server or cluster of a URL, and checking that it is suitable."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from settled.errors import BackendConfigError
+from settled.errors import BackendConfigError, BackendRefusedError
 from settled_redis.cluster import Cluster
 from settled_redis.connection import ServerConnection
 from settled_redis.topology import SingleServer, Topology, checked
 from settled_redis.url import Options, RedisUrl
 
-OLDEST = (7, 0)
-"""The oldest Redis that has all commands of ours. Valkey says which Redis it stands for."""
+MIN_VERSION = (7, 0)
+"""The oldest Redis that has all commands that settled uses. Valkey reports the version of Redis that it replaces."""
 
-LARGEST = 512 * 1024 * 1024
-"""How many bytes a server takes in one request, if it does not say."""
+DEFAULT_MAX_REQUEST = 512 * 1024 * 1024
+"""How many bytes a server takes in one request, if it does not say: Redis's default of ``proto-max-bulk-len``."""
 
 
-def reach(place: RedisUrl, options: Options) -> Topology:
-    """The server or cluster at `place`.
+def reach(url: RedisUrl, options: Options) -> Topology:
+    """Connect to the server or cluster at `url`.
 
     Raises:
-        Denied: it refused the password, or is too old, or is something else.
-        Unavailable: nobody answered.
+        BackendConfigError: the server is too old, or is something else, such as a sentinel.
+        AccessDeniedError: it refused the user or the password.
+        UnavailableError: no server answered.
     """
-    server = ServerConnection(place.address, place.login, options)
+    server = ServerConnection(url.address, url.login, options)
     try:
-        about = information(server, b"server")
-        _expect_new_enough(place, about)
-        if _mode(about) == "cluster":
-            return Cluster(server, place.login, options)
+        info = server_info(server, b"server")
+        _require_supported(url, info)
+        if _mode(info) == "cluster":
+            return Cluster(server, url.login, options)
         return SingleServer(server)
     except BaseException:
         server.close()
         raise
 
 
-def information(server: ServerConnection, *sections: bytes) -> Mapping[str, str]:
-    """What `server` says of itself in these sections of INFO."""
+def server_info(server: ServerConnection, *sections: bytes) -> Mapping[str, str]:
+    """Return the fields of these sections of INFO."""
     answers = checked(server.ask([[b"INFO", section] for section in sections], changes=False), server)
     lines = (line.partition(":") for answer in answers for line in answer.decode().splitlines())
     return {name: text for name, colon, text in lines if colon}
 
 
 def setting(server: ServerConnection, name: str) -> str | None:
-    """The server's setting `name`; None if it is not for us to know."""
+    """Return the server's setting `name`; None if this user may not read it, or it does not exist."""
     try:
         (answer,) = checked(server.ask([[b"CONFIG", b"GET", name.encode()]], changes=False), server)
-    except BackendConfigError:
+    except BackendRefusedError:
         return None
     return answer[1].decode() if answer else None
 
 
 def largest_request(servers: Topology) -> int:
-    """How many bytes every one of `servers` takes in one request."""
-    said = [setting(server, "proto-max-bulk-len") for server in servers.all_servers()]
-    return min((int(each) for each in said if each), default=LARGEST)
+    """Return how many bytes each of `servers` takes in one request."""
+    limits = [setting(server, "proto-max-bulk-len") for server in servers.all_servers()]
+    return min((int(each) for each in limits if each), default=DEFAULT_MAX_REQUEST)
 
 
-def _expect_new_enough(place: RedisUrl, about: Mapping[str, str]) -> None:
-    mode, version = _mode(about), about.get("redis_version", "0")
+def _require_supported(url: RedisUrl, info: Mapping[str, str]) -> None:
+    mode, version = _mode(info), info.get("redis_version", "0")
     if mode not in ("standalone", "cluster"):
         raise BackendConfigError(
-            f"{place.address}: is a {mode or 'server of another kind'}: name a server that takes writes"
+            f"{url.address}: is a {mode or 'server of another kind'}: name a server that takes writes"
         )
-    if tuple(map(int, version.split(".")[:2])) < OLDEST:
-        raise BackendConfigError(f"{place.address}: is Redis {version}: settled needs 7.0 or newer, or Valkey")
+    if tuple(map(int, version.split(".")[:2])) < MIN_VERSION:
+        raise BackendConfigError(f"{url.address}: is Redis {version}: settled needs 7.0 or newer, or Valkey")
 
 
-def _mode(about: Mapping[str, str]) -> str:
-    return about.get("redis_mode") or about.get("server_mode", "")  # the second is Valkey's own word
+def _mode(info: Mapping[str, str]) -> str:
+    return info.get("redis_mode") or info.get("server_mode", "")  # the second is Valkey's name for it

@@ -1,10 +1,11 @@
-"""One server: its open connections, and how commands travel to it.
+"""The connections to one server, and how commands are sent over them.
 
-Of redis-py this uses the connection and not the client: a client does not say whether a command had left before its
-connection broke, and that is the difference between `Unavailable` and `Unknown`.
+This uses redis-py's connections and not its client: the client does not say whether a command had been sent before its
+connection broke, and that is the difference between `UnavailableError` and `OutcomeUnknownError`.
 
-A command that could not be sent to its end was not carried out, because a server reads a whole one first. A connection
-is used by one call at a time, from whatever thread; those that are free wait here for the next call.
+A command that was not sent completely was not carried out, because a server reads a whole command first. A connection
+is used by one call at a time, from any thread; free ones are pooled. Calls that arrive while another one is under way
+are sent together (see `GroupCommit`).
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from redis.connection import Connection, SSLConnection
 from redis.retry import Retry
 
 from settled.errors import BackendClosedError, OutcomeUnknownError, SettledError, UnavailableError
-from settled_redis.errors import LOST, is_answer, translated
+from settled_redis.errors import CONNECTION_ERRORS, is_answer, translated
 from settled_redis.url import Address, Login, Options
 from settled_runtime.group_commit import GroupCommit, Ticket
 
 RedisCommand: TypeAlias = Sequence[bytes]
 
-TRUST = 0.01
-"""For how many seconds an idle connection is trusted to be open; after that, it is looked at before it is used."""
+MAX_UNCHECKED_IDLE = 0.01
+"""Seconds for which an idle connection is assumed to be open; after that it is checked before it is used."""
 
 
-class Wire(Protocol):
-    """What is needed of redis-py's connection."""
+class RawConnection(Protocol):
+    """The part of redis-py's `Connection` that is used here."""
 
     def connect(self) -> None: ...
     def disconnect(self) -> None: ...
@@ -43,9 +44,9 @@ class Wire(Protocol):
 
 @define(eq=False)
 class Request(Ticket):
-    """One caller's packed `commands`, how many there are, and what the server answers.
+    """One call's packed `commands`, how many there are, and the server's answers or the error of the connection.
 
-    `changes`: a lost answer leaves it unknown whether they took effect.
+    `changes` says whether a lost answer leaves it unknown what has happened.
     """
 
     commands: bytes
@@ -61,148 +62,160 @@ class ServerConnection:
     def __init__(self, address: Address, login: Login, options: Options) -> None:
         self.address = address
         self._arguments = _arguments(address, login, options)
-        self._kind = SSLConnection if login.tls else Connection
+        self._class = SSLConnection if login.tls else Connection
         self._lock = threading.Lock()
         self._group = GroupCommit[Request]()
-        self._free: list[tuple[Wire, float]] = []
+        # Each with the time at which it was last used.
+        self._free: list[tuple[RawConnection, float]] = []
         self._process = os.getpid()
         self._closed = False
 
     def ask(self, commands: Sequence[RedisCommand], changes: bool) -> list[Any]:
-        """Send `commands` together. Returns an answer for each; one that is an error is returned, not raised.
+        """Send `commands` together and return the answer to each; an answer that is an error is returned, not raised.
 
         Args:
-            changes: something is different once they are carried out, so a lost answer is `Unknown`.
+            commands: the commands, each as its words.
+            changes: whether they change something, so that a lost answer raises `OutcomeUnknownError`.
 
         Raises:
-            Unavailable, Denied: nothing happened.
-            Unknown: it may have happened.
+            UnavailableError, AccessDeniedError, BackendConfigError, BackendClosedError: nothing happened.
+            OutcomeUnknownError: it may have happened.
         """
-        self._notice_a_fork()
+        self._reset_after_fork()
         request = _request(commands, changes)
         if self._group.join(request):
             requests: Sequence[Request] = ()
             try:
                 requests = self._group.take()
-                self._carry(requests)
+                self._exchange(requests)
             finally:
+                # Whatever happened, or the other threads would wait for ever.
                 self._group.finish(requests)
         if request.error is not None:
             raise request.error
         return request.answers
 
     def ask_alone(self, command: RedisCommand) -> Any:
-        """As `ask`, for a command whose answer may be long in coming, and that changes nothing."""
-        self._notice_a_fork()
+        """`ask` on a connection of its own, for a command that blocks at the server and changes nothing.
+
+        In a group, the other calls would wait for it.
+        """
+        self._reset_after_fork()
         request = _request([command], changes=False)
-        self._carry([request])
+        self._exchange([request])
         if request.error is not None:
             raise request.error
         return request.answers[0]
 
-    def forget(self) -> None:
-        """Close the connections that are free: the address may mean another server by now."""
+    def close_free_connections(self) -> None:
+        """Close the connections that are not in use, so that the next call opens one."""
         with self._lock:
             free, self._free = self._free, []
-        for wire, _ in free:
-            wire.disconnect()
+        for connection, _ in free:
+            connection.disconnect()
 
     def close(self) -> None:
         """Close every connection; those in use are closed when their call ends."""
         with self._lock:
             self._closed = True
-        self.forget()
+        self.close_free_connections()
 
-    def _carry(self, requests: Sequence[Request]) -> None:
-        """Send what is in `requests`, and fill in their answers, or the error that came in between."""
+    def _exchange(self, requests: Sequence[Request]) -> None:
+        """Send `requests` and read their answers. Each gets its answers, or the error that prevented them."""
         try:
-            wire = self._take()
+            connection = self._acquire()
         except BaseException as error:
             for request in requests:
                 request.error = error
             return
         try:
-            self._send(wire, requests)
+            self._send(connection, requests)
             for request in requests:
                 for _ in range(request.count):
-                    request.answers.append(self._read(wire))
+                    request.answers.append(self._read(connection))
         except BaseException as error:
-            wire.disconnect()
+            # Its answers may still come, and would be taken for those of the next call.
+            connection.disconnect()
             for request in requests:
                 if len(request.answers) < request.count:
-                    request.error = self._lost(error, request)
+                    request.error = self._failure(error, request)
             return
-        self._give(wire)
+        self._release(connection)
 
-    def _send(self, wire: Wire, requests: Sequence[Request]) -> None:
+    def _send(self, connection: RawConnection, requests: Sequence[Request]) -> None:
         try:
-            wire.send_packed_command([b"".join([request.commands for request in requests])], check_health=False)
-        except LOST as error:
+            connection.send_packed_command([b"".join([request.commands for request in requests])], check_health=False)
+        except CONNECTION_ERRORS as error:
+            # Of several commands, those in front may have been sent completely.
             if len(requests) == 1 and requests[0].count == 1:
-                raise _Unsent(str(error)) from error
+                raise _NotSent(str(error)) from error
             raise
 
-    def _read(self, wire: Wire) -> Any:
+    def _read(self, connection: RawConnection) -> Any:
         try:
-            return wire.read_response()
+            return connection.read_response()
         except Exception as error:
-            if is_answer(error) and not isinstance(error, LOST):
+            # redis-py counts some answers as connection errors, LOADING among them, and closes the connection itself.
+            if is_answer(error) and not isinstance(error, CONNECTION_ERRORS):
                 return error
             raise
 
-    def _lost(self, error: BaseException, request: Request) -> BaseException:
-        """What `request` comes to, because the connection broke with `error`."""
+    def _failure(self, error: BaseException, request: Request) -> BaseException:
+        """Return the error to raise for `request`, because `error` came before its last answer."""
         if not isinstance(error, Exception):
             return error
         if is_answer(error):
-            found: SettledError = translated(error, str(self.address))
-        elif isinstance(error, (*LOST, _Unsent)):
+            failure: SettledError = translated(error, str(self.address))
+        elif isinstance(error, (*CONNECTION_ERRORS, _NotSent)):
             text = f"{self.address}: the connection broke ({error})"
-            unknown = request.changes and not isinstance(error, _Unsent)
-            found = OutcomeUnknownError(text) if unknown else UnavailableError(text)
+            is_unknown = request.changes and not isinstance(error, _NotSent)
+            failure = OutcomeUnknownError(text) if is_unknown else UnavailableError(text)
         else:
             return error
-        found.__cause__ = error
-        return found
+        failure.__cause__ = error
+        return failure
 
-    def _notice_a_fork(self) -> None:
+    def _reset_after_fork(self) -> None:
         if self._process != os.getpid():
-            # The sockets are the parent's too: whoever shares them gets the other's answers.
+            # The sockets are the parent's too: each process would read the other's answers. And a lock may be held by a
+            # thread that does not exist in this process.
             self._lock, self._group = threading.Lock(), GroupCommit[Request]()
             self._free, self._process = [], os.getpid()
 
-    def _take(self) -> Wire:
-        """A connection that nobody else has: the one used last, or a new one."""
+    def _acquire(self) -> RawConnection:
+        """Return a connection for the caller alone: the one used last, or a new one."""
         while True:
             with self._lock:
                 if self._closed:
                     raise BackendClosedError(f"{self.address}: this backend was closed")
-                wire, used = self._free.pop() if self._free else (None, 0.0)
-            if wire is None:
+                connection, used_at = self._free.pop() if self._free else (None, 0.0)
+            if connection is None:
                 return self._open()
-            if time.monotonic() - used < TRUST or _is_open(wire):
-                return wire
-            wire.disconnect()
+            # A connection that the server closed meanwhile would break only after the command was sent, and leave it
+            # unknown whether it happened.
+            if time.monotonic() - used_at < MAX_UNCHECKED_IDLE or _is_open(connection):
+                return connection
+            connection.disconnect()
 
-    def _open(self) -> Wire:
-        wire = cast("Wire", self._kind(**self._arguments))
+    def _open(self) -> RawConnection:
+        connection = cast("RawConnection", self._class(**self._arguments))
         try:
-            wire.connect()
+            connection.connect()
         except Exception as error:
-            wire.disconnect()
+            connection.disconnect()
             raise translated(error, str(self.address)) from error
-        return wire
+        return connection
 
-    def _give(self, wire: Wire) -> None:
+    def _release(self, connection: RawConnection) -> None:
         with self._lock:
             if not self._closed:
-                self._free.append((wire, time.monotonic()))
+                self._free.append((connection, time.monotonic()))
                 return
-        wire.disconnect()
+        connection.disconnect()
 
 
-class _Unsent(Exception):
-    """The command did not leave whole, so nobody has carried it out."""
+class _NotSent(Exception):
+    """The command was not sent completely, so the server has not carried it out."""
 
 
 def _request(commands: Sequence[RedisCommand], changes: bool) -> Request:
@@ -210,15 +223,15 @@ def _request(commands: Sequence[RedisCommand], changes: bool) -> Request:
 
 
 def packed(command: RedisCommand) -> bytes:
-    """`command` as it goes over the wire."""
+    """Return `command` in RESP, Redis's protocol."""
     return b"*%d\r\n" % len(command) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in command])
 
 
-def _is_open(wire: Wire) -> bool:
-    """Whether nothing has come in: there is no answer to wait for, so it could only be the connection's end."""
+def _is_open(connection: RawConnection) -> bool:
+    # No answer is outstanding, so if there is something to read, it can only be the end of the connection.
     try:
-        return not wire.can_read()
-    except LOST:
+        return not connection.can_read()
+    except CONNECTION_ERRORS:
         return False
 
 
@@ -233,7 +246,7 @@ def _arguments(address: Address, login: Login, options: Options) -> dict[str, An
         "socket_connect_timeout": options.timeout,
         "socket_keepalive": True,
         "protocol": 2,
-        # A retry that nobody sees makes a lost answer look like a conflict.
+        # No automatic retries: after a lost answer, the repeated commit would report a conflict with itself.
         "retry": Retry(NoBackoff(), 0),
     }
     if login.tls:

@@ -1,8 +1,8 @@
-"""What in the settings of a server endangers what it has answered.
+"""Examination of the servers' settings for those that can lose acknowledged writes.
 
-settled waits for every answer and goes on only after it. What an answer is worth is for the server to say: whether it
-had written to its disk by then, whether a replica knew of it, and whether it may be thrown out again for want of
-memory.
+settled waits for every answer and continues only after it. Whether an acknowledged write is safe depends on the server:
+on whether it had been written to disk by then, on whether a replica had received it, and on whether the server may
+evict it for want of memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import evolve
 
 from settled.errors import BackendRefusedError
-from settled_redis.connect import information, reach, setting
+from settled_redis.connect import reach, server_info, setting
 from settled_redis.connection import ServerConnection
 from settled_redis.keyspace import find
 from settled_redis.url import Options, parse
@@ -25,33 +25,33 @@ _FSYNC = {
 
 
 def examine(url: str) -> Sequence[BackendProblem]:
-    """What endangers the promises of the server or cluster at `url`; nothing is changed.
+    """Return the problems of the server or cluster at `url`. Nothing is changed there.
 
     Raises:
-        Denied, RecordError, Unavailable: as `RedisBackend.open`.
+        BackendConfigError, AccessDeniedError, RecordError, UnavailableError: as `RedisBackend.open`.
     """
-    place = parse(url)
-    options = evolve(Options(), **place.given)
-    servers = reach(place, options)
+    parsed = parse(url)
+    options = evolve(Options(), **parsed.options)
+    servers = reach(parsed, options)
     try:
         find(servers, options.prefix)
-        return [danger for server in servers.all_servers() for danger in _dangers(server, options)]
+        return [problem for server in servers.all_servers() for problem in _problems(server, options)]
     finally:
         servers.close()
 
 
-def _dangers(server: ServerConnection, options: Options) -> Iterator[BackendProblem]:
-    settings = {name: setting(server, name) for name in _NAMES}
+def _problems(server: ServerConnection, options: Options) -> Iterator[BackendProblem]:
+    settings = {name: setting(server, name) for name in _SETTINGS}
     if settings["appendonly"] is None:
-        what = f"{server.address}: this user may not read its settings"
-        yield BackendProblem(what, "nobody knows what an answer of it is worth", "Let the user call CONFIG GET.")
+        problem = f"{server.address}: this user may not read its settings"
+        yield BackendProblem(problem, "it is unknown what an answer of it is worth", "Let the user call CONFIG GET.")
         return
-    yield from _of_the_disk(server, settings)
-    yield from _of_memory(server, settings)
-    yield from _of_replicas(server, options)
+    yield from _disk_problems(server, settings)
+    yield from _memory_problems(server, settings)
+    yield from _replica_problems(server, options)
 
 
-_NAMES = (
+_SETTINGS = (
     "appendonly",
     "appendfsync",
     "no-appendfsync-on-rewrite",
@@ -61,46 +61,49 @@ _NAMES = (
 )
 
 
-def _of_the_disk(server: ServerConnection, settings: Mapping[str, str | None]) -> Iterator[BackendProblem]:
+def _disk_problems(server: ServerConnection, settings: Mapping[str, str | None]) -> Iterator[BackendProblem]:
     if settings["appendonly"] != "yes":
         since = "since the last snapshot" if settings["save"] else "that it holds"
-        harm = f"everything {since} is lost when the server stops"
-        yield BackendProblem(f"{server.address}: appendonly {settings['appendonly']}", harm, "Set appendonly yes.")
+        consequence = f"everything {since} is lost when the server stops"
+        yield BackendProblem(
+            f"{server.address}: appendonly {settings['appendonly']}", consequence, "Set appendonly yes."
+        )
         return
     fsync = settings["appendfsync"]
     if fsync in _FSYNC:
         yield BackendProblem(f"{server.address}: appendfsync {fsync}", _FSYNC[fsync], "Set appendfsync always.")
     elif settings["no-appendfsync-on-rewrite"] == "yes":
-        what = f"{server.address}: no-appendfsync-on-rewrite yes"
-        harm = "what was answered while it rewrote its file is lost if the machine fails"
-        yield BackendProblem(what, harm, "Set no-appendfsync-on-rewrite no.")
+        problem = f"{server.address}: no-appendfsync-on-rewrite yes"
+        consequence = "what was answered while it rewrote its file is lost if the machine fails"
+        yield BackendProblem(problem, consequence, "Set no-appendfsync-on-rewrite no.")
 
 
-def _of_memory(server: ServerConnection, settings: Mapping[str, str | None]) -> Iterator[BackendProblem]:
+def _memory_problems(server: ServerConnection, settings: Mapping[str, str | None]) -> Iterator[BackendProblem]:
     policy = settings["maxmemory-policy"] or ""
-    # The volatile policies take only what has an end of its own, and nothing of ours has.
+    # The volatile policies evict only keys with a time to live, and settled's keys have none.
     if policy.startswith("allkeys-"):
-        now = " once it has a maxmemory" if settings["maxmemory"] == "0" else " when memory runs out"
-        what = f"{server.address}: maxmemory-policy {policy}"
-        yield BackendProblem(what, f"instances and messages are thrown away{now}", "Set maxmemory-policy noeviction.")
+        when = " once it has a maxmemory" if settings["maxmemory"] == "0" else " when memory runs out"
+        problem = f"{server.address}: maxmemory-policy {policy}"
+        yield BackendProblem(
+            problem, f"instances and messages are thrown away{when}", "Set maxmemory-policy noeviction."
+        )
 
 
-def _of_replicas(server: ServerConnection, options: Options) -> Iterator[BackendProblem]:
+def _replica_problems(server: ServerConnection, options: Options) -> Iterator[BackendProblem]:
     try:
-        about = information(server, b"replication")
+        info = server_info(server, b"replication")
     except BackendRefusedError:
         return
-    if about.get("role") == "slave":
-        what = f"{server.address}: is a replica"
-        yield BackendProblem(what, "it takes no writes", "Name the primary.")
+    if info.get("role") == "slave":
+        yield BackendProblem(f"{server.address}: is a replica", "it takes no writes", "Name the primary.")
         return
-    found = int(about.get("connected_slaves", "0"))
+    found = int(info.get("connected_slaves", "0"))
     if found < options.replicas:
-        what = f"{server.address}: has {found} replicas, and writes wait for {options.replicas}"
+        problem = f"{server.address}: has {found} replicas, and writes wait for {options.replicas}"
         yield BackendProblem(
-            what, "nobody knows of any write whether it counts", "Start more, or ask for fewer in the URL."
+            problem, "the outcome of every write is unknown", "Start more, or ask for fewer in the URL."
         )
     elif found and not options.replicas:
-        what = f"{server.address}: has replicas, and writes do not wait for one"
-        harm = "what the replica that is promoted had not received yet is lost in a failover"
-        yield BackendProblem(what, harm, "Add replicas=1 to the URL.")
+        problem = f"{server.address}: has replicas, and writes do not wait for one"
+        consequence = "what the replica that is promoted had not received yet is lost in a failover"
+        yield BackendProblem(problem, consequence, "Add replicas=1 to the URL.")

@@ -1,8 +1,8 @@
-"""What Redis's errors mean to those who call the ports.
+"""Translation of Redis's errors into those of the ports.
 
-A server that answers with an error has done nothing: each list of steps is one script, and what Redis refuses it
-refuses before the first write. Only a connection that breaks between the question and its answer leaves open whether
-it happened.
+A server that answers with an error has done nothing: each list of steps is one script, and Redis refuses a script
+before its first write. Only a connection that breaks between a request and its answer leaves it open whether it
+happened.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from redis import exceptions
 
 from settled.errors import AccessDeniedError, BackendConfigError, RecordError, SettledError, UnavailableError
 
-_BY_KIND: Mapping[type[Exception], tuple[type[SettledError], str]] = {
+_BY_CLASS: Mapping[type[Exception], tuple[type[SettledError], str]] = {
     exceptions.AuthenticationWrongNumberOfArgsError: (AccessDeniedError, "it refused the user or the password"),
     exceptions.AuthenticationError: (AccessDeniedError, "it refused the user or the password"),
     exceptions.NoPermissionError: (
@@ -29,9 +29,9 @@ _BY_KIND: Mapping[type[Exception], tuple[type[SettledError], str]] = {
     exceptions.MovedError: (UnavailableError, "the slot has been moved to another server"),
     exceptions.AskError: (UnavailableError, "the slot is being moved to another server"),
 }
-"""By redis-py's own class; the first that fits, if no text does."""
+"""By redis-py's class; the first that fits, if no text does."""
 
-_BY_WORD: Mapping[str, tuple[type[SettledError], str]] = {
+_BY_FIRST_WORD: Mapping[str, tuple[type[SettledError], str]] = {
     "MISCONF": (UnavailableError, "it cannot write to its disk"),
     "NOREPLICAS": (UnavailableError, "it has fewer replicas than it is to write to"),
     "BUSY": (UnavailableError, "another script runs there for too long"),
@@ -40,7 +40,7 @@ _BY_WORD: Mapping[str, tuple[type[SettledError], str]] = {
     "WRONGTYPE": (RecordError, "a key there is not as settled made it: name another prefix"),
     "NOPROTO": (BackendConfigError, "it does not speak a protocol that redis-py does"),
 }
-"""By the first word of the answer, where redis-py has no class."""
+"""By the first word of the answer, for those that have no class in redis-py."""
 
 _BY_TEXT: Mapping[str, tuple[type[SettledError], str]] = {
     "max number of clients reached": (UnavailableError, "it has too many clients: raise its maxclients"),
@@ -50,38 +50,40 @@ _BY_TEXT: Mapping[str, tuple[type[SettledError], str]] = {
     "invalid username-password pair": (AccessDeniedError, "it refused the user or the password"),
     "without any password configured": (AccessDeniedError, "it has no password, and one was given"),
 }
-"""By a part of the answer, which says more than redis-py's class."""
+"""By a part of the answer, where that is more specific than redis-py's class."""
 
-LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
-"""What redis-py raises when a connection breaks; a few answers of a server too, which `translated` tells apart."""
+CONNECTION_ERRORS = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
+"""What redis-py raises when a connection breaks. Some errors that a server answers are among them: see `is_answer`."""
 
 
-def translated(error: Exception, place: str) -> SettledError:
-    """The port's error for `error`, which the server at `place` answered, or which prevented that it was asked."""
+def translated(error: Exception, address: str) -> SettledError:
+    """Return the port's error for `error`, which the server at `address` answered, or which prevented the request."""
     kind, meaning = _meaning(error)
-    return kind(f"{place}: {meaning} ({_said(error)})")
+    return kind(f"{address}: {meaning} ({_one_line(error)})")
 
 
 def is_answer(error: Exception) -> bool:
-    """Whether `error` is what a server said, and not that it said nothing."""
+    """Return whether a server answered `error`, so that nothing was done."""
     return isinstance(error, (exceptions.ResponseError, exceptions.BusyLoadingError, exceptions.AuthenticationError))
 
 
 def _meaning(error: Exception) -> tuple[type[SettledError], str]:
     text = str(error)
+    # Texts come first: redis-py raises general classes for some of them, such as ConnectionError for "max number of
+    # clients reached".
     for part, meaning in _BY_TEXT.items():
         if part in text:
             return meaning
-    for known, meaning in _BY_KIND.items():
+    for known, meaning in _BY_CLASS.items():
         if isinstance(error, known):
             return meaning
     word = text.partition(" ")[0]
-    if word in _BY_WORD:
-        return _BY_WORD[word]
-    if isinstance(error, LOST):
+    if word in _BY_FIRST_WORD:
+        return _BY_FIRST_WORD[word]
+    if isinstance(error, CONNECTION_ERRORS):
         return UnavailableError, "cannot be reached"
     return RecordError, "its keys are not as settled made them"
 
 
-def _said(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__

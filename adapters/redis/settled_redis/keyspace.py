@@ -1,28 +1,30 @@
-"""The names of our keys, and whether a place has them.
+"""The Redis keys under a prefix, and the check that a server has them.
 
-Everything of one partition bears the partition's number as its hash tag, so a cluster keeps it in one slot and a
-script can work on it. A key belongs to a partition by a sum over its text; how many partitions there are is therefore
-written down once, in the key that says what format the others have, and never changes. The same key holds the epoch in
-which the places of messages are counted: a lane is never deleted, so its places go on for as long as that key is there.
+All keys of one partition have the partition's number as their hash tag, so a cluster keeps them in one slot and a
+script can work on them. A checksum of an instance's key selects its partition. The number of partitions therefore never
+changes; it is stored once, under ``PREFIX`` + ``format``, with the format of the other keys and the epoch in which
+messages are numbered. Message groups are never deleted, so their numbers go on for as long as that key exists.
 
-=========================  ======  =======================================================
-behind ``PREFIX{N}:``      is a    of
-=========================  ======  =======================================================
-``line``                   list    the names of the instances that are ready
-``held``                   zset    the leased and the parked, by when that ends
-``timers``, ``timer``      zset,   timers by when they are due, and what they send, by id
-                           hash
-``serial``                 string  how many timers there were
-``wakes``                  zset    partitions that somebody must look at; in partition 0
-``nothing``                never   what it says; see `settled_redis.cluster`
-``statuses``               set     every status that an instance has had
-``status:STATUS``          zset    the names of those that have it, in their order
-``record:INSTANCE``        string  its version, its index and its text
-``lane:INSTANCE``          hash    version, listing, head, token, through, ends
-``queue:INSTANCE``         list    its messages
-``known:INSTANCE``         zset    its messages by their places: the digest of each, and its id
-``dead:INSTANCE``          list    its dead letters
-=========================  ======  =======================================================
+==========================  ======  ===========================================================
+after ``PREFIX{N}:``        type    content
+==========================  ======  ===========================================================
+``ready``                   list    the names of the instances whose message groups are ready
+``leased``                  zset    those whose groups are leased or parked, by when that ends
+``timers``                  zset    timers, by when they are due
+``timer_payloads``          hash    the messages that they send, by timer id
+``timer_serial``            string  how many timers there were
+``wakeups``                 zset    partitions that have work for a waiting receiver; in partition 0
+``absent``                  never   it never exists; see `settled_redis.cluster`
+``statuses``                set     every status that an instance has had
+``status:STATUS``           zset    the instances that have it, in the order of their keys
+``record:INSTANCE``         string  version, index and body of the record
+``group:INSTANCE``          hash    version, listing, head, token, leased_to, lease_end
+``queue:INSTANCE``          list    the messages
+``seen_ids:INSTANCE``       zset    the digest and id of each message, by its number
+``dead_letters:INSTANCE``   list    the dead letters
+==========================  ======  ===========================================================
+
+A change to these names or to what they hold needs another `FORMAT`.
 """
 
 from __future__ import annotations
@@ -40,68 +42,70 @@ from settled.errors import BackendConfigError, RecordError
 from settled.key import Key
 from settled_redis.topology import Topology
 
-FORMAT = 2
-PARTITIONS_OF_A_CLUSTER = 16
+FORMAT = 3
+CLUSTER_PARTITIONS = 16
 
 
 def encoded(text: str) -> bytes:
-    """`text` as it is stored. JSON may hold half of a surrogate pair, which UTF-8 proper has no bytes for."""
+    """Return the bytes that store `text`. JSON may have a lone surrogate, which strict UTF-8 cannot encode."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def decoded(data: bytes) -> str:
-    """The text that `encoded` made into `data`."""
+    """Return the text of which `encoded` made `data`."""
     return data.decode("utf-8", "surrogatepass")
 
 
 @frozen
 class Partition:
-    """The keys of one partition."""
+    """The keys of one partition; `keys` are those that every call of ``script.lua`` gets, in its order."""
 
     number: int
     prefix: bytes
     slot: int
     keys: tuple[bytes, ...]
-    """Those that every script works on, as ``script.lua`` expects them."""
 
     @classmethod
     def of(cls, prefix: str, number: int) -> Partition:
         name = encoded(f"{prefix}{{{number}}}:")
-        kinds = (b"line", b"held", b"timers", b"timer", b"serial", b"nothing", *((b"wakes",) if number == 0 else ()))
+        kinds = [b"ready", b"leased", b"timers", b"timer_payloads", b"timer_serial", b"absent"]
+        # One place to wait at for all partitions: a blocking command can only wait for keys of one slot.
+        if number == 0:
+            kinds.append(b"wakeups")
         return cls(number, name, key_slot(name), tuple(name + kind for kind in kinds))
 
     def named(self, kind: bytes) -> bytes:
-        """The key of the partition's own that has this name."""
+        """Return the key of this kind in this partition."""
         return self.prefix + kind
 
     def instance(self, key: Key) -> InstanceKeys:
-        """The keys of the instance `key`, which lives here."""
+        """Return the keys of the instance `key`, which is in this partition."""
         return _instance(self.prefix, key)
 
 
 @frozen
 class InstanceKeys:
-    """An instance: its name, the same to be sorted by, and its keys."""
+    """The Redis keys of an instance, its `name` at their ends, and its `sort_name` in the lists by status."""
 
     name: bytes
-    listed: bytes
+    sort_name: bytes
     record: bytes
-    lane: bytes
+    group: bytes
     queue: bytes
-    known: bytes
-    dead: bytes
+    seen_ids: bytes
+    dead_letters: bytes
 
 
 @lru_cache(4096)
 def _instance(prefix: bytes, key: Key) -> InstanceKeys:
     name = encoded(str(key))
-    kinds = (b"record:", b"lane:", b"queue:", b"known:", b"dead:")
-    return InstanceKeys(name, listed_name(key), *(prefix + kind + name for kind in kinds))
+    kinds = (b"record:", b"group:", b"queue:", b"seen_ids:", b"dead_letters:")
+    return InstanceKeys(name, sort_name(key), *(prefix + kind + name for kind in kinds))
 
 
 @frozen
 class KeySpace:
-    """The partitions under a prefix. `epoch` is a text of its own for each key space that was ever made."""
+    """The partitions under a prefix. `epoch` is a random text, new for each key space that is created."""
 
     prefix: str
     partitions: tuple[Partition, ...]
@@ -112,14 +116,15 @@ class KeySpace:
         return cls(prefix, tuple(Partition.of(prefix, number) for number in range(count)), epoch)
 
     def of_key(self, key: Key) -> Partition:
-        """Where `key` lives."""
+        """Return the partition of the instance `key`."""
         return self._by_text(str(key))
 
     def of_timer(self, timer_id: str) -> Partition:
-        """Where the timer of this id lives.
+        """Return the partition of the timer of this id, which is not always that of its instance.
 
-        The ids that settled gives begin with the key that the timer is for, so that it nearly always lives where the
-        key does and a write is one call. Any other id is right too; it only costs a call more.
+        `Timers.cancel` has only the id, so the id alone must select the partition. The ids that settled uses begin with
+        the instance's key, so that its timers are nearly always in its own partition, and a write is one call. Any
+        other id works too; it costs one more call.
         """
         parts = timer_id.rsplit("/", 3)
         return self._by_text(parts[0] if len(parts) == 4 else timer_id)
@@ -129,13 +134,16 @@ class KeySpace:
         return self.partitions[zlib.crc32(encoded(text)) % count if count > 1 else 0]
 
 
-def listed_name(key: Key) -> bytes:
-    """`key` as bytes that sort as keys do: machine first. A NUL ends it, and one within it is no end."""
+def sort_name(key: Key) -> bytes:
+    """Return `key` as bytes that sort as keys do: by machine, then instance.
+
+    A NUL byte ends the machine; a NUL within it is escaped as NUL 0xFF.
+    """
     return encoded(key.machine).replace(b"\0", b"\0\xff") + b"\0" + encoded(key.instance)
 
 
-def listed_key(name: bytes) -> Key:
-    """The key that `listed_name` made into `name`."""
+def key_of_sort_name(name: bytes) -> Key:
+    """Return the key of which `sort_name` made `name`."""
     end = name.index(b"\0")
     while name[end + 1 : end + 2] == b"\xff":
         end = name.index(b"\0", end + 1)
@@ -143,13 +151,13 @@ def listed_key(name: bytes) -> Key:
 
 
 def prepare(servers: Topology, prefix: str, partitions: int | None) -> KeySpace:
-    """The key space under `prefix`, which is made if there is none.
+    """Return the key space under `prefix`; create it if there is none.
 
     Raises:
-        RecordError: the keys there are something else's, or of another version of settled.
-        Denied: it has another number of partitions.
+        RecordError: the keys belong to another application, or to another version of settled.
+        BackendConfigError: it has another number of partitions.
     """
-    space = find(servers, prefix) or _make(servers, prefix, partitions)
+    space = find(servers, prefix) or _create(servers, prefix, partitions)
     count = len(space.partitions)
     if partitions not in (None, count):
         raise BackendConfigError(
@@ -159,32 +167,33 @@ def prepare(servers: Topology, prefix: str, partitions: int | None) -> KeySpace:
 
 
 def find(servers: Topology, prefix: str) -> KeySpace | None:
-    """The key space under `prefix`, if there is one.
+    """Return the key space under `prefix`, or None if there is none.
 
     Raises:
-        RecordError: the keys there are something else's, or of another version of settled.
+        RecordError: the keys belong to another application, or to another version of settled.
     """
     key = _format_key(prefix)
     (found,) = servers.ask(key_slot(key), [[b"GET", key]], changes=False)
-    return None if found is None else _described(found, prefix)
+    return None if found is None else _parse_format(found, prefix)
 
 
-def _make(servers: Topology, prefix: str, partitions: int | None) -> KeySpace:
-    count = partitions or (PARTITIONS_OF_A_CLUSTER if servers.is_cluster else 1)
+def _create(servers: Topology, prefix: str, partitions: int | None) -> KeySpace:
+    count = partitions or (CLUSTER_PARTITIONS if servers.is_cluster else 1)
     space = KeySpace.of(prefix, count, secrets.token_hex(8))
-    _expect_nothing(servers, space)
-    said = {"settled": FORMAT, "partitions": count, "epoch": space.epoch}
-    key, text = _format_key(prefix), encoded(json.dumps(said))
-    # Another process may do the same just now; both then go by what the first one wrote.
+    _require_empty(servers, space)
+    description = {"settled": FORMAT, "partitions": count, "epoch": space.epoch}
+    key, text = _format_key(prefix), encoded(json.dumps(description))
+    # NX, then GET: if another process creates the key space at the same time, both use the partitions and the epoch of
+    # the first. With two epochs, positions of one queue could not be compared.
     _, found = servers.ask(key_slot(key), [[b"SET", key, text, b"NX"], [b"GET", key]], changes=True)
-    return _described(found, prefix)
+    return _parse_format(found, prefix)
 
 
 def _format_key(prefix: str) -> bytes:
     return encoded(f"{prefix}format")
 
 
-def _expect_nothing(servers: Topology, space: KeySpace) -> None:
+def _require_empty(servers: Topology, space: KeySpace) -> None:
     for partition in space.partitions:
         (count,) = servers.ask(partition.slot, [[b"EXISTS", *partition.keys]], changes=False)
         if count:
@@ -194,17 +203,17 @@ def _expect_nothing(servers: Topology, space: KeySpace) -> None:
             )
 
 
-def _described(found: bytes, prefix: str) -> KeySpace:
-    """Read the text under the key that holds the format."""
+def _parse_format(found: bytes, prefix: str) -> KeySpace:
     try:
-        said: dict[str, Any] = json.loads(found)
-        _expect_format(int(said["settled"]), prefix)
-        return KeySpace.of(prefix, int(said["partitions"]), str(said["epoch"]))
+        description: dict[str, Any] = json.loads(found)
+        # First: other formats may lack the rest.
+        _require_format(int(description["settled"]), prefix)
+        return KeySpace.of(prefix, int(description["partitions"]), str(description["epoch"]))
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"the keys under {prefix} are those of something else: name another prefix") from error
 
 
-def _expect_format(version: int, prefix: str) -> None:
+def _require_format(version: int, prefix: str) -> None:
     formats = f"(format {version}, this one reads {FORMAT})"
     if version > FORMAT:
         raise RecordError(f"the keys under {prefix} are of a newer settled {formats}: upgrade")

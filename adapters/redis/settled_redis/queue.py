@@ -1,14 +1,13 @@
-"""The queue: a lane for each key, and one line of the lanes that are ready in each partition.
+"""The queue: a message group for each key, and a list of the groups that are ready in each partition.
 
-A lane that is handed out and comes back joins the end of its line, so that a long backlog passes the others by one
-batch at a time. Each hand-out raises the lane's token; a receipt names it, so what an older holder still says changes
-nothing.
+A group that comes back from a lease goes to the end of its list, so that a long backlog delays each other key by one
+batch at most. Each lease has a new token, which its receipts name: a receipt of an older lease changes nothing.
 
-Whoever finds nothing waits at the server, for a word that says which partition to look at. Such a word is left by
-everything that makes a lane ready, parks one, or makes a timer the next to be due; taking it is up to one of those who
-wait, who leaves another if there is more than it can take. Leases that were handed out meanwhile are not announced,
-because nearly all of them end well; nor is a timer once more, if whoever was told of it found a message instead. So
-those who wait look again by themselves now and then.
+A receiver that finds nothing waits at the server for a wakeup, which names the partition to poll. A script adds one
+whenever it makes a group ready, parks one, or schedules a timer that becomes the next one. One waiting receiver takes
+it, and adds another if it leaves messages behind. Some events add none: leases that begin meanwhile, because nearly all
+of them end with an acknowledgement; and a timer whose wakeup was taken by a receiver that then got a message instead.
+Therefore each receiver also polls all partitions now and then.
 """
 
 from __future__ import annotations
@@ -25,114 +24,124 @@ from settled_redis.script_args import ScriptArgs
 from settled_redis.script_client import ScriptClient, ScriptResult
 
 POLL_INTERVAL = 2.0
-"""Seconds after which a waiting `receive` looks by itself, at most."""
+"""The longest time, in seconds, for which a waiting `receive` relies on wakeups."""
 
-BY_ANOTHER_CLOCK = 0.02
-"""The same, where time is not the servers': nobody knows how it passes."""
+POLL_INTERVAL_OF_OTHER_CLOCKS = 0.02
+"""The same with a clock that is not the servers', because such a clock may advance at any moment."""
 
 
 class RedisQueue:
     """The queue of a `RedisBackend`."""
 
-    def __init__(self, performer: ScriptClient) -> None:
-        self._performer = performer
-        self._longest = min(POLL_INTERVAL, performer.patience / 2) if performer.clock is None else BY_ANOTHER_CLOCK
+    def __init__(self, script_client: ScriptClient) -> None:
+        self._script_client = script_client
+        # Half of the timeout: the wait must be over before the connection is given up.
+        self._poll_interval = (
+            min(POLL_INTERVAL, script_client.patience / 2)
+            if script_client.clock is None
+            else POLL_INTERVAL_OF_OTHER_CLOCKS
+        )
         self._first = 0
 
     def send(self, messages: Sequence[Message]) -> None:
         parts: dict[Partition, ScriptArgs] = {}
         for message in messages:
-            partition = self._performer.space.of_key(message.key)
+            partition = self._script_client.space.of_key(message.key)
             parts.setdefault(partition, ScriptArgs(partition)).send(message)
-        self._performer.perform_all(parts.values())
+        self._script_client.run_in_order(parts.values())
 
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
         if limit < 1:
             return ()
         end = time.monotonic() + wait
-        partitions: Iterable[Partition] = self._in_turn()
+        partitions: Iterable[Partition] = self._rotated_partitions()
         while True:
-            deliveries, pause = self._look(partitions, limit)
+            deliveries, pause = self._poll(partitions, limit)
             remaining = end - time.monotonic()
             if deliveries or remaining <= 0:
                 return deliveries
-            partition = self._performer.wait(min(pause, remaining))
-            partitions = self._in_turn() if partition is None else [partition]
+            partition = self._script_client.wait(min(pause, remaining))
+            partitions = self._rotated_partitions() if partition is None else [partition]
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        parts = [(ScriptArgs(partition), group) for partition, group in self._divided(deliveries)]
-        for steps, group in parts:
-            steps.acknowledge(group)
-        self._performer.perform_all(steps for steps, _ in parts)
+        parts = [(ScriptArgs(partition), group) for partition, group in self._by_partition(deliveries)]
+        for args, group in parts:
+            args.acknowledge(group)
+        self._script_client.run_in_order(args for args, _ in parts)
 
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
-        parts = [(ScriptArgs(partition), group) for partition, group in self._divided(deliveries)]
-        for steps, group in parts:
-            steps.release(group, delay)
-        self._performer.perform_all(steps for steps, _ in parts)
+        parts = [(ScriptArgs(partition), group) for partition, group in self._by_partition(deliveries)]
+        for args, group in parts:
+            args.release(group, delay)
+        self._script_client.run_in_order(args for args, _ in parts)
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
-        parts = [(ScriptArgs(partition), group) for partition, group in self._divided(deliveries)]
-        for steps, group in parts:
-            steps.extend(group, lease)
-        done = self._performer.perform_all(steps for steps, _ in parts)
-        lost = [name for each in done for name in each.lost]
+        parts = [(ScriptArgs(partition), group) for partition, group in self._by_partition(deliveries)]
+        for args, group in parts:
+            args.extend(group, lease)
+        results = self._script_client.run_in_order(args for args, _ in parts)
+        lost = [name for each in results for name in each.lost_leases]
         if lost:
             raise ConflictError(f"the lease of {', '.join(lost)} was lost")
 
-    def forward(self, partition: Partition, done: ScriptResult) -> Sequence[Partition]:
-        """Send what timers of `partition` owe to other partitions, and only then forget the timers; to which ones."""
+    def forward(self, partition: Partition, result: ScriptResult) -> Sequence[Partition]:
+        """Send the messages of timers of `partition` that belong to other partitions; return these partitions."""
         homes: list[Partition] = []
-        for member, post in done.elsewhere:
-            home = self._performer.space.partitions[int(post.partition(b" ")[0])]
-            there, here = ScriptArgs(home), ScriptArgs(partition)
-            there.send_post(post)
-            here.rung(member)
-            self._performer.perform(there)
-            self._performer.perform(here)
+        for member, payload in result.other_partition:
+            home = self._script_client.space.partitions[int(payload.partition(b" ")[0])]
+            send, forget = ScriptArgs(home), ScriptArgs(partition)
+            send.send_payload(payload)
+            forget.forget_fired(member)
+            # In this order: a crash in between repeats the message, which is deduplicated. The other way round it would
+            # lose it.
+            self._script_client.run(send)
+            self._script_client.run(forget)
             homes.append(home)
         return list(dict.fromkeys(homes))
 
-    def _divided(self, deliveries: Sequence[Delivery]) -> Iterator[tuple[Partition, Sequence[Delivery]]]:
+    def _by_partition(self, deliveries: Sequence[Delivery]) -> Iterator[tuple[Partition, Sequence[Delivery]]]:
         groups: dict[Partition, list[Delivery]] = {}
         for delivery in deliveries:
-            groups.setdefault(self._performer.space.of_key(delivery.message.key), []).append(delivery)
+            groups.setdefault(self._script_client.space.of_key(delivery.message.key), []).append(delivery)
         return iter(groups.items())
 
-    def _in_turn(self) -> Sequence[Partition]:
-        """All partitions; each time another one comes first, so that none is always the last."""
-        partitions = self._performer.space.partitions
+    def _rotated_partitions(self) -> Sequence[Partition]:
+        """Return all partitions, beginning with another one each time, so that none is starved by those before it."""
+        partitions = self._script_client.space.partitions
         self._first = (self._first + 1) % len(partitions)
         return partitions[self._first :] + partitions[: self._first]
 
-    def _look(self, partitions: Iterable[Partition], limit: int) -> tuple[Sequence[Delivery], float]:
-        """What the first of `partitions` has that has anything; and for how long nothing else may be expected.
+    def _poll(self, partitions: Iterable[Partition], limit: int) -> tuple[Sequence[Delivery], float]:
+        """Receive from the first of `partitions` that has messages.
+
+        Returns:
+            The deliveries; and if there are none, for how many seconds none are to be expected.
 
         Raises:
-            Unavailable: none of them can be reached.
+            UnavailableError: none of the partitions can be reached.
         """
-        pause, left, answered, failure = self._longest, list(partitions), False, None
+        pause, left, any_answered, failure = self._poll_interval, list(partitions), False, None
         while left:
             partition, *left = left
-            steps = ScriptArgs(partition)
-            steps.receive(limit)
+            args = ScriptArgs(partition)
+            args.receive(limit)
             try:
-                # A hand-out whose answer is lost does no harm: the leases end, and everything is handed out again.
-                done = self._performer.perform(steps, changes=False)
+                # changes=False: if the answer is lost, the leases end, and the messages are delivered again.
+                result = self._script_client.run(args, changes=False)
             except UnavailableError as error:
-                failure = error  # the others may be on another server
+                failure = error  # the other partitions may be on another server
                 continue
-            answered = True
-            if done.deliveries:
-                # These must be returned, whatever becomes of the timers, which are found again.
+            any_answered = True
+            if result.deliveries:
+                # They are leased and must be returned, even if forwarding fails: the timers are found again.
                 with suppress(SettledError):
-                    self.forward(partition, done)
-                return done.deliveries, 0.0
+                    self.forward(partition, result)
+                return result.deliveries, 0.0
             try:
-                left += self.forward(partition, done)
+                left += self.forward(partition, result)
             except (UnavailableError, OutcomeUnknownError):
-                continue  # these timers are found again, and what is in the other partitions is not held up
-            pause = pause if done.pause is None else min(pause, done.pause)
-        if failure is not None and not answered:
+                continue  # these timers are found again; the other partitions must not wait for them
+            pause = pause if result.pause is None else min(pause, result.pause)
+        if failure is not None and not any_answered:
             raise failure
         return (), pause

@@ -1,311 +1,339 @@
--- Everything that settled changes on a server, as one list of steps that are taken in their order.
+-- All changes that settled makes on a server: a list of steps, which are carried out in their order.
 --
--- A script runs alone, so the list is one transaction. Only a commit can be refused, for its version or for the lease
--- of its holder, and it stands first: a list is done as a whole, or nothing of it is. That holds for a server that is
--- out of memory too, because it refuses the first write of a script or none.
+-- Redis runs a script alone and as a whole, so the list is one transaction. There is no rollback: whatever can fail
+-- must come before the first write. Only a commit can fail, for its version or for its holder's lease, so it has to be
+-- the first step. A server that is out of memory refuses the first write of a script, or none.
 --
--- KEYS begins with the keys of the partition: line, held, timers, timer, serial, nothing, and wakes in partition 0; then
--- come those of the instances that the steps name. The keys of instances that are found in the line bear the same hash
--- tag, so they are in the same slot. ARGV begins with the time (or -1: the server's own), the partition, how many
--- acknowledged ids are remembered, and how long a lease lasts. All times are in microseconds.
+-- KEYS begins with the keys of the partition: ready, leased, timers, timer_payloads, timer_serial, absent, and wakeups
+-- in partition 0. The keys of the instances that the steps name follow. `absent` is never used here: it makes a server
+-- that is moving the slot refuse the script (see `settled_redis.cluster`). Keys of groups that are found in `ready`,
+-- `leased` or a timer are not in KEYS; they have the same hash tag, so they are in the same slot.
 --
--- The state of a lane (the messages of one instance, `queue`) follows from where it is:
+-- ARGV begins with the time (-1: use the server's), the partition, how many ids of acknowledged messages to remember,
+-- and how long a lease lasts. All times are in microseconds.
 --
---   lane     queue   line   held                     through
---   idle     empty   -      -                        0
---   ready    +       yes    -                        0
---   parked   +       -      when it is ready again   0
---   leased   +       -      when the lease ends      the last leased place
+-- The state of a message group (the messages of one instance, in its `queue`) follows from where it is:
 --
--- A message's place grows by one with each message of its lane; that of the queue's first one is `head`. Places never
--- begin again, so a lane is kept for good. A message that was acknowledged behind one that was not leaves a hole, an
--- empty text, until all before it are gone.
+--   group    queue   ready   leased                   leased_to
+--   idle     empty   -       -                        0
+--   ready    +       yes     -                        0
+--   parked   +       -       when the pause ends      0
+--   leased   +       -       when the lease ends      number of the last leased message
 --
--- A command costs more than anything else here, so what several steps need of a lane is read once and written once, at
--- the end; and a lane that joins the line only to be handed out by the same script is never written to it. Numbers are
--- given to commands as they are, which is exact; Lua's own conversion to a text is not.
+-- A group must never be in `ready` twice, or in `ready` and in `leased`: two receivers would get it, and the order of
+-- its messages would be lost.
+--
+-- The messages of a group are numbered; `head` is the number of the first one in the queue. No number and no token of a
+-- group is ever used twice (positions and fencing rely on it), so the hash of a group is never deleted. A message that
+-- was acknowledged before one in front of it leaves a hole, an empty text, until all in front of it are gone: otherwise
+-- the numbers of those behind it would shift.
+--
+-- Commands cost more than anything else here. So what several steps need of a group is read once and written once, at
+-- the end; and a group that becomes ready only to be leased by the same script is never written to `ready`. Numbers are
+-- passed to commands as numbers, which is exact; Lua's own conversion to text keeps 14 digits.
 
-local LINE, HELD, TIMERS, TIMER, SERIAL = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local PREFIX = string.sub(LINE, 1, -5)
+local READY, LEASED, TIMERS, TIMER_PAYLOADS, TIMER_SERIAL = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local PREFIX = string.sub(READY, 1, -1 - #'ready')
 local PARTITION, REMEMBER, LEASE = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local WAKE_AT_ONCE = 100
+
+-- How many groups, and how many timers, one call wakes at most: the server does nothing else while a script runs.
+local MAX_WAKEUPS = 100
 
 local call = redis.call
-local has_looked, line_is_empty, moment_is_new = false, false, false
-local lost, due_elsewhere, handed_out = {}, {}, {}
-local lanes, changed = {}, {}
+local has_received, ready_is_empty, due_is_earlier = false, false, false
+local lost_leases, other_partition, deliveries = {}, {}, {}
+local groups, dirty = {}, {}
 
--- Those that join the line, and how many of them were taken from it again.
-local joining, taken = {}, 0
+-- The groups that become ready in this script, and how many of them were leased again.
+local becoming_ready, taken = {}, 0
 
-local this_moment
+local current_time
 local function now()
-  if not this_moment then
-    this_moment = tonumber(ARGV[1])
-    if this_moment < 0 then
+  if not current_time then
+    current_time = tonumber(ARGV[1])
+    if current_time < 0 then
       local time = call('TIME')
-      this_moment = time[1] * 1000000 + time[2]
+      current_time = time[1] * 1000000 + time[2]
     end
   end
-  return this_moment
+  return current_time
 end
 
-local function lane_of(key)
-  local lane = lanes[key]
-  if not lane then
-    local found = call('HMGET', PREFIX .. 'lane:' .. key, 'version', 'listing', 'head', 'token', 'through', 'ends')
-    lane = {
+local function group_of(key)
+  local group = groups[key]
+  if not group then
+    local name = PREFIX .. 'group:' .. key
+    local found = call('HMGET', name, 'version', 'listing', 'head', 'token', 'leased_to', 'lease_end')
+    group = {
       version = found[1] or '0',
       listing = found[2] or '',
       head = tonumber(found[3] or 1),
       token = tonumber(found[4] or 0),
-      through = tonumber(found[5] or 0),
-      ends = tonumber(found[6] or 0),
+      leased_to = tonumber(found[5] or 0),
+      lease_end = tonumber(found[6] or 0),
       queue = PREFIX .. 'queue:' .. key,
     }
-    lanes[key] = lane
+    groups[key] = group
   end
-  return lane
+  return group
 end
 
--- `lane` is to be written: its numbers, and what it was committed with. Where `held_until` is false it is taken out of
--- HELD, and where it is nil, HELD is left as it is.
-local function change(key, lane)
-  changed[key] = lane
+-- Have `group` written at the end. Its `leased_until` says what becomes of its entry in LEASED: a number sets it, false
+-- removes it, and nil leaves it as it is.
+local function mark_dirty(key, group)
+  dirty[key] = group
 end
 
--- Behind all that stand there. Where the last message that was handed out is acknowledged, nobody has looked whether
--- there are others: such a lane `may_be_empty`, and is looked at before it is written to the line.
-local function join_line(key, lane)
-  if not lane.joins then
-    lane.joins = true
-    joining[#joining + 1] = key
-  end
-end
-
--- Whoever waits knows when the next timer is due, unless there is an earlier one now.
-local function note_timer(member)
-  if call('ZRANGE', TIMERS, 0, 0)[1] == member then
-    moment_is_new = true
+-- Make the group the last ready one. After an acknowledgement its queue `may_be_empty`; that is only checked if the
+-- group is still here when READY is written.
+local function make_ready(key, group)
+  if not group.is_becoming_ready then
+    group.is_becoming_ready = true
+    becoming_ready[#becoming_ready + 1] = key
   end
 end
 
--- Take out the holes at the head of `lane`. Returns its first message, if there is one.
-local function skip_holes(key, lane)
-  local first = call('LINDEX', lane.queue, 0)
+-- Remove the holes at the head of the queue. Returns its first message, or nothing if it is empty.
+local function skip_holes(key, group)
+  local first = call('LINDEX', group.queue, 0)
   while first == '' do
-    call('LPOP', lane.queue)
-    lane.head = lane.head + 1
-    change(key, lane)
-    first = call('LINDEX', lane.queue, 0)
+    call('LPOP', group.queue)
+    group.head = group.head + 1
+    mark_dirty(key, group)
+    first = call('LINDEX', group.queue, 0)
   end
   return first
 end
 
-local function write_lanes()
-  for key, lane in pairs(changed) do
-    local name = PREFIX .. 'lane:' .. key
-    if lane.is_committed then
-      call('HSET', name, 'version', lane.version, 'listing', lane.listing, 'head', lane.head, 'token', lane.token,
-        'through', lane.through, 'ends', lane.ends)
+local function write_groups()
+  for key, group in pairs(dirty) do
+    local name = PREFIX .. 'group:' .. key
+    if group.is_committed then
+      call('HSET', name, 'version', group.version, 'listing', group.listing, 'head', group.head, 'token', group.token,
+        'leased_to', group.leased_to, 'lease_end', group.lease_end)
     else
-      call('HSET', name, 'head', lane.head, 'token', lane.token, 'through', lane.through, 'ends', lane.ends)
+      call('HSET', name, 'head', group.head, 'token', group.token, 'leased_to', group.leased_to,
+        'lease_end', group.lease_end)
     end
-    if lane.held_until then
-      call('ZADD', HELD, lane.held_until, key)
-    elseif lane.held_until == false then
-      call('ZREM', HELD, key)
+    if group.leased_until then
+      call('ZADD', LEASED, group.leased_until, key)
+    elseif group.leased_until == false then
+      call('ZREM', LEASED, key)
     end
   end
 end
 
--- Returns whether anybody stands in the line now.
-local function write_line()
+-- Returns whether any group is ready now, as far as this script knows. Before `write_groups`: skipping holes changes
+-- heads.
+local function write_ready()
   local length = 0
-  for index = taken + 1, #joining do
-    local key = joining[index]
-    local lane = lanes[key]
-    if not lane.may_be_empty or skip_holes(key, lane) then
-      length = call('RPUSH', LINE, key)
+  for index = taken + 1, #becoming_ready do
+    local key = becoming_ready[index]
+    local group = groups[key]
+    if not group.may_be_empty or skip_holes(key, group) then
+      length = call('RPUSH', READY, key)
     end
   end
-  return length > 0 or (has_looked and not line_is_empty and call('LLEN', LINE) > 0)
+  return length > 0 or (has_received and not ready_is_empty and call('LLEN', READY) > 0)
 end
 
--- What a message is `known` by is its digest, of six characters, and its id.
-local function send(key, known, element)
-  local lane = lane_of(key)
-  local length = call('RPUSH', lane.queue, element)
-  if call('ZADD', PREFIX .. 'known:' .. key, 'NX', lane.head + length - 1, known) == 0 then
-    call('RPOP', lane.queue)
+-- A message is recognized by its digest, of six characters, and its id: `seen_id` is both.
+local function send(key, seen_id, element)
+  local group = group_of(key)
+  -- The message is added before it is known whether it is new, because the new length gives its number without another
+  -- command; repetitions are rare. Everything else that takes room follows this write, which a full server refuses.
+  local length = call('RPUSH', group.queue, element)
+  -- NX: the id keeps the number of its first message, which says when it may be forgotten.
+  if call('ZADD', PREFIX .. 'seen_ids:' .. key, 'NX', group.head + length - 1, seen_id) == 0 then
+    call('RPOP', group.queue)
   elseif length == 1 then
-    lane.may_be_empty = false
-    join_line(key, lane)
+    -- The queue was empty, so the group was idle. With any other length it is ready, leased or parked already.
+    group.may_be_empty = false
+    make_ready(key, group)
   end
 end
 
 -- An element is ATTEMPTS, a space, the LENGTH of the id, a space, the id, the body.
 local function id_of(element)
-  local _, behind, length = string.find(element, '^%d+ (%d+) ')
-  return string.sub(element, behind + 1, behind + length)
+  local _, before_id, length = string.find(element, '^%d+ (%d+) ')
+  return string.sub(element, before_id + 1, before_id + length)
 end
 
--- This hand-out has been one attempt. It is counted at its end: most messages are acknowledged, and never are.
-local function end_lease(key, lane)
-  for index = 0, lane.through - lane.head do
-    local element = call('LINDEX', lane.queue, index)
+-- End the lease, which counts as one attempt at each message that was not acknowledged. Attempts are counted here and
+-- not when the lease begins, because most messages are acknowledged and then cost no write.
+local function end_lease(key, group)
+  for index = 0, group.leased_to - group.head do
+    local element = call('LINDEX', group.queue, index)
     if element ~= '' then
       local space = string.find(element, ' ', 1, true)
       local attempts = string.format('%d', string.sub(element, 1, space - 1) + 1)
-      call('LSET', lane.queue, index, attempts .. string.sub(element, space))
+      call('LSET', group.queue, index, attempts .. string.sub(element, space))
     end
   end
-  lane.through = 0
-  change(key, lane)
+  group.leased_to = 0
+  mark_dirty(key, group)
 end
 
--- Whether this hand-out still has the lease. It is lost at its deadline, taken over or not.
-local function has_lease(lane, token)
-  return lane.token == tonumber(token) and lane.through > 0 and lane.ends > now()
+-- Fencing: the token differs once the group was leased again; leased_to is 0 while the group is parked, ready or idle;
+-- and a lease is lost at its deadline even if no one has taken over.
+local function has_lease(group, token)
+  return group.token == tonumber(token) and group.leased_to > 0 and group.lease_end > now()
 end
 
-local function forget_old_ids(key, head, places)
+-- Once in a quarter of REMEMBER messages. The ids of messages that still wait, from `head` on, must stay, or a
+-- repetition would be queued beside them.
+local function forget_old_ids(key, head, numbers)
   local stride = math.max(1, math.floor(REMEMBER / 4))
   local last, is_time = 0, false
-  for _, place in ipairs(places) do
-    last = math.max(last, place)
-    is_time = is_time or place % stride == 0
+  for _, number in ipairs(numbers) do
+    last = math.max(last, number)
+    is_time = is_time or number % stride == 0
   end
   if is_time then
-    call('ZREMRANGEBYSCORE', PREFIX .. 'known:' .. key, '-inf', math.min(last - REMEMBER, head - 1))
+    call('ZREMRANGEBYSCORE', PREFIX .. 'seen_ids:' .. key, '-inf', math.min(last - REMEMBER, head - 1))
   end
 end
 
-local function acknowledge(key, token, places)
-  local lane = lane_of(key)
-  if not has_lease(lane, token) then
+local function acknowledge(key, token, numbers)
+  local group = group_of(key)
+  if not has_lease(group, token) then
     return
   end
+  -- Nearly always the numbers are a run from the head, and one command removes all of them.
   local count = 0
-  while places[count + 1] == lane.head + count do
+  while numbers[count + 1] == group.head + count do
     count = count + 1
   end
   if count > 0 then
-    call('LPOP', lane.queue, count)
-    lane.head = lane.head + count
+    call('LPOP', group.queue, count)
+    group.head = group.head + count
   end
-  for _, place in ipairs(places) do
-    if place >= lane.head and place <= lane.through then
-      call('LSET', lane.queue, place - lane.head, '')
+  for _, number in ipairs(numbers) do
+    if number >= group.head and number <= group.leased_to then
+      call('LSET', group.queue, number - group.head, '')
     end
   end
-  if lane.head <= lane.through then
-    skip_holes(key, lane)
+  if group.head <= group.leased_to then
+    skip_holes(key, group)
   end
-  if lane.head > lane.through then
-    lane.through, lane.held_until, lane.may_be_empty = 0, false, true
-    join_line(key, lane)
+  -- The group stays leased until all that was leased is acknowledged, so that nothing overtakes the rest of a batch.
+  if group.head > group.leased_to then
+    group.leased_to, group.leased_until, group.may_be_empty = 0, false, true
+    make_ready(key, group)
   end
-  change(key, lane)
-  forget_old_ids(key, lane.head, places)
+  mark_dirty(key, group)
+  forget_old_ids(key, group.head, numbers)
 end
 
+-- A member of TIMERS is a serial number of 16 digits and the timer's id; the payload begins with the same serial.
 local function cancel(id)
-  local found = call('HGET', TIMER, id)
+  local found = call('HGET', TIMER_PAYLOADS, id)
   if found then
-    call('HDEL', TIMER, id)
+    call('HDEL', TIMER_PAYLOADS, id)
     call('ZREM', TIMERS, string.sub(found, 1, 16) .. id)
   end
 end
 
--- The serial number keeps those that are due at the same time in the order in which they were scheduled.
-local function schedule(id, due, post)
+local function schedule(id, due, payload)
+  -- A timer that is replaced must not fire at its old time too.
   cancel(id)
-  local serial = string.format('%016d', call('INCR', SERIAL))
-  call('HSET', TIMER, id, serial .. post)
+  -- Members with the same score are ordered by their bytes: the serial, of fixed width, keeps the order of scheduling.
+  local serial = string.format('%016d', call('INCR', TIMER_SERIAL))
+  call('HSET', TIMER_PAYLOADS, id, serial .. payload)
   call('ZADD', TIMERS, due, serial .. id)
-  note_timer(serial .. id)
+  -- Waiting receivers sleep until the timer that was the next one: an earlier one has to wake one of them.
+  if call('ZRANGE', TIMERS, 0, 0)[1] == serial .. id then
+    due_is_earlier = true
+  end
 end
 
--- A post is the PARTITION of a key, the LENGTH of the key's name and the DIGEST of the message, with a space behind
+-- A payload is the PARTITION of the key, the LENGTH of the key's name and the DIGEST of the message, with a space after
 -- each; then the name and the element.
-local function ring(member)
+local function fire(member)
   local id = string.sub(member, 17)
-  local post = string.sub(call('HGET', TIMER, id), 17)
-  local _, behind, partition, length, digest = string.find(post, '^(%d+) (%d+) (%x+) ')
+  local payload = string.sub(call('HGET', TIMER_PAYLOADS, id), 17)
+  local _, before_name, partition, length, digest = string.find(payload, '^(%d+) (%d+) (%x+) ')
   if partition ~= PARTITION then
-    due_elsewhere[#due_elsewhere + 1] = member
-    due_elsewhere[#due_elsewhere + 1] = post
+    -- Its group is in another slot, which no script can write together with this one. The caller sends it there, and
+    -- only then has the timer forgotten here: until then it stays, so a crash in between repeats the message, and loses
+    -- none.
+    other_partition[#other_partition + 1] = member
+    other_partition[#other_partition + 1] = payload
     return
   end
   call('ZREM', TIMERS, member)
-  call('HDEL', TIMER, id)
-  local element = string.sub(post, behind + length + 1)
-  send(string.sub(post, behind + 1, behind + length), digest .. id_of(element), element)
+  call('HDEL', TIMER_PAYLOADS, id)
+  local element = string.sub(payload, before_name + length + 1)
+  send(string.sub(payload, before_name + 1, before_name + length), digest .. id_of(element), element)
 end
 
+-- Make the groups ready whose lease or pause has ended, and send the messages of the timers that are due.
 local function wake()
-  for _, key in ipairs(call('ZRANGEBYSCORE', HELD, '-inf', now(), 'LIMIT', 0, WAKE_AT_ONCE)) do
-    -- First, because a server that is out of memory lets a script go on that began by making room.
-    call('ZREM', HELD, key)
-    local lane = lane_of(key)
-    if lane.through > 0 then
-      end_lease(key, lane)
+  for _, key in ipairs(call('ZRANGEBYSCORE', LEASED, '-inf', now(), 'LIMIT', 0, MAX_WAKEUPS)) do
+    -- The removal comes first: a server that is out of memory lets a script continue whose first write made room.
+    call('ZREM', LEASED, key)
+    local group = group_of(key)
+    if group.leased_to > 0 then
+      end_lease(key, group)
     end
-    join_line(key, lane)
+    make_ready(key, group)
   end
-  for _, member in ipairs(call('ZRANGEBYSCORE', TIMERS, '-inf', now(), 'LIMIT', 0, WAKE_AT_ONCE)) do
-    ring(member)
+  for _, member in ipairs(call('ZRANGEBYSCORE', TIMERS, '-inf', now(), 'LIMIT', 0, MAX_WAKEUPS)) do
+    fire(member)
   end
 end
 
-local function next_in_line()
-  local key = not line_is_empty and call('LPOP', LINE)
+-- Those in READY come before those that become ready in this script: that is what delays each other key by one batch at
+-- most, however long a backlog is.
+local function next_ready()
+  local key = not ready_is_empty and call('LPOP', READY)
   if key then
     return key
   end
-  line_is_empty = true
-  if taken < #joining then
+  ready_is_empty = true
+  if taken < #becoming_ready then
     taken = taken + 1
-    lanes[joining[taken]].joins = false
-    return joining[taken]
+    groups[becoming_ready[taken]].is_becoming_ready = false
+    return becoming_ready[taken]
   end
 end
 
--- A delivery is the TOKEN of its hand-out, its PLACE and the LENGTH of its key's name, with a space behind each; then
--- the name and the element.
-local function hand_out(limit)
-  has_looked = true
+-- A delivery is the TOKEN of its lease, its NUMBER and the LENGTH of its key's name, with a space after each; then the
+-- name and the element.
+local function receive(limit)
+  has_received = true
   wake()
   while limit > 0 do
-    local key = next_in_line()
+    local key = next_ready()
     if not key then
       return
     end
-    local lane = lane_of(key)
-    local elements = call('LRANGE', lane.queue, 0, limit - 1)
+    local group = group_of(key)
+    local elements = call('LRANGE', group.queue, 0, limit - 1)
     if elements[1] == '' then
-      skip_holes(key, lane)
-      elements = call('LRANGE', lane.queue, 0, limit - 1)
+      skip_holes(key, group)
+      elements = call('LRANGE', group.queue, 0, limit - 1)
     end
+    -- An empty queue: the group is idle now, as it is in none of READY and LEASED.
     if #elements > 0 then
-      lane.token = lane.token + 1
-      lane.through = lane.head + #elements - 1
-      lane.ends = now() + LEASE
-      lane.held_until = lane.ends
-      change(key, lane)
+      -- A new token for each lease is what fences: receipts of all earlier leases of the group are void from now on.
+      group.token = group.token + 1
+      group.leased_to = group.head + #elements - 1
+      group.lease_end = now() + LEASE
+      group.leased_until = group.lease_end
+      mark_dirty(key, group)
     end
     for index, element in ipairs(elements) do
       if element ~= '' then
-        local receipt = string.format('%d %d %d ', lane.token, lane.head + index - 1, #key)
-        handed_out[#handed_out + 1] = receipt .. key .. element
+        local receipt = string.format('%d %d %d ', group.token, group.head + index - 1, #key)
+        deliveries[#deliveries + 1] = receipt .. key .. element
       end
     end
     limit = limit - #elements
   end
 end
 
--- A listing is the letter "s" and the status, or nothing for what is not to be listed.
+-- A listing is the letter "s" and the status, or empty for what is not listed.
 local function list(name, before, after)
   if before ~= '' then
     call('ZREM', PREFIX .. 'status:' .. string.sub(before, 2), name)
@@ -317,27 +345,27 @@ local function list(name, before, after)
   end
 end
 
--- Returns why it is refused, if it is: for the version that was found, or for a lease that is not the holder's any
--- more. The `holder` is the token of a hand-out, or nothing.
+-- Returns why the commit fails, if it does: "conflict" with the version that was found, or "lost" if the `holder`, the
+-- token of a lease or empty, has lost the key. Both checks come before the first write.
 local function commit(key, name, expected, version, listing, record, holder)
-  local lane = lane_of(key)
-  if lane.version ~= expected then
-    return 'conflict ' .. lane.version
-  elseif holder ~= '' and not has_lease(lane, holder) then
+  local group = group_of(key)
+  if group.version ~= expected then
+    return 'conflict ' .. group.version
+  elseif holder ~= '' and not has_lease(group, holder) then
     return 'lost'
   end
   call('SET', PREFIX .. 'record:' .. key, record)
-  if lane.listing ~= listing then
-    list(name, lane.listing, listing)
+  if group.listing ~= listing then
+    list(name, group.listing, listing)
   end
-  lane.version, lane.listing, lane.is_committed = version, listing, true
-  change(key, lane)
+  group.version, group.listing, group.is_committed = version, listing, true
+  mark_dirty(key, group)
   return nil
 end
 
--- Carry out the step at this place of ARGV. Returns the place behind its words; and why a commit is refused, which ends
--- everything.
-local function take(at)
+-- Carry out the step at this index of ARGV. Returns the index of the next step; and why a commit failed, which ends the
+-- script.
+local function run_step(at)
   local step, first, second, third = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   if step == 'send' then
     send(first, second, third)
@@ -345,14 +373,14 @@ local function take(at)
   elseif step == 'commit' then
     return at + 8, commit(first, second, third, ARGV[at + 4], ARGV[at + 5], ARGV[at + 6], ARGV[at + 7])
   elseif step == 'ack' then
-    local places = {}
+    local numbers = {}
     for index = 1, third do
-      places[index] = tonumber(ARGV[at + 3 + index])
+      numbers[index] = tonumber(ARGV[at + 3 + index])
     end
-    acknowledge(first, second, places)
-    return at + 4 + #places
+    acknowledge(first, second, numbers)
+    return at + 4 + #numbers
   elseif step == 'receive' then
-    hand_out(tonumber(first))
+    receive(tonumber(first))
     return at + 2
   elseif step == 'schedule' then
     schedule(first, second, third)
@@ -360,86 +388,89 @@ local function take(at)
   elseif step == 'cancel' then
     cancel(first)
     return at + 2
-  elseif step == 'rung' then
-    -- Its message has been sent elsewhere. If it was scheduled anew meanwhile, that is another one.
-    local found = call('HGET', TIMER, string.sub(first, 17))
+  elseif step == 'forget_fired' then
+    -- Only if it is still the same: the timer may have been scheduled anew while its message was on the way.
+    local found = call('HGET', TIMER_PAYLOADS, string.sub(first, 17))
     if found and string.sub(found, 1, 16) == string.sub(first, 1, 16) then
       cancel(string.sub(first, 17))
     end
     return at + 2
   elseif step == 'release' then
-    local lane, delay = lane_of(first), tonumber(third)
-    if has_lease(lane, second) then
-      end_lease(first, lane)
+    local group, delay = group_of(first), tonumber(third)
+    if has_lease(group, second) then
+      end_lease(first, group)
       if delay > 0 then
-        lane.held_until = now() + delay
-        -- Who waits may not know of the leases that end before that, so it is no use to compare it with them.
-        moment_is_new = true
+        group.leased_until = now() + delay
+        -- Even if other leases end earlier: a waiting receiver may not know of them, and sleep for longer.
+        due_is_earlier = true
       else
-        lane.held_until = false
-        join_line(first, lane)
+        group.leased_until = false
+        make_ready(first, group)
       end
     end
     return at + 4
   elseif step == 'extend' then
-    local lane = lane_of(first)
-    if has_lease(lane, second) then
-      lane.ends = now() + third
-      lane.held_until = lane.ends
-      change(first, lane)
+    local group = group_of(first)
+    if has_lease(group, second) then
+      group.lease_end = now() + third
+      group.leased_until = group.lease_end
+      mark_dirty(first, group)
     else
-      lost[#lost + 1] = first
+      lost_leases[#lost_leases + 1] = first
     end
     return at + 4
   elseif step == 'bury' then
-    call('RPUSH', PREFIX .. 'dead:' .. first, second)
+    call('RPUSH', PREFIX .. 'dead_letters:' .. first, second)
     return at + 3
   elseif step == 'unbury' then
-    call('LTRIM', PREFIX .. 'dead:' .. first, second, -1)
+    call('LTRIM', PREFIX .. 'dead_letters:' .. first, second, -1)
     return at + 3
-  elseif step == 'drop' then
-    call('DEL', PREFIX .. 'dead:' .. first)
+  elseif step == 'drop_dead_letters' then
+    call('DEL', PREFIX .. 'dead_letters:' .. first)
     return at + 2
   end
   error('no such step: ' .. step)
 end
 
-local at, refused = 5, nil
+local at, failure = 5, nil
 while ARGV[at] do
-  at, refused = take(at)
-  if refused then
-    return string.format('%s %d', refused, now())
+  at, failure = run_step(at)
+  if failure then
+    return string.format('%s %d', failure, now())
   end
 end
-local somebody_is_ready = write_line()
-write_lanes()
+local any_is_ready = write_ready()
+write_groups()
 
--- Who waits has taken a word from `wakes`, in the slot of partition 0; for the others their caller puts it there.
-local found_nothing = has_looked and #handed_out == 0
-local must_wake = somebody_is_ready or moment_is_new
+-- A waiting receiver pops a partition from `wakeups`, which is in the slot of partition 0. In other partitions the
+-- caller adds it, because this script cannot. A receiver that was woken and leaves ready groups behind adds the
+-- partition again; one that finds nothing removes it, so that the others are not woken for nothing.
+local found_nothing = has_received and #deliveries == 0
+local must_wake = any_is_ready or due_is_earlier
 if PARTITION == '0' then
   if must_wake then
-    call('ZADD', PREFIX .. 'wakes', 'NX', now(), PARTITION)
+    call('ZADD', PREFIX .. 'wakeups', 'NX', now(), PARTITION)
   elseif found_nothing then
-    call('ZREM', PREFIX .. 'wakes', PARTITION)
+    call('ZREM', PREFIX .. 'wakeups', PARTITION)
   end
   must_wake = false
 end
 
-local moment = -1
+-- When something may be ready next, for a receiver that is about to wait; -1 if no time is known.
+local next_due = -1
 if found_nothing then
-  local due = tonumber(call('ZRANGE', TIMERS, 0, 0, 'WITHSCORES')[2] or -1)
-  local through = tonumber(call('ZRANGE', HELD, 0, 0, 'WITHSCORES')[2] or -1)
-  moment = (due < 0 or (through >= 0 and through < due)) and through or due
+  local timer = tonumber(call('ZRANGE', TIMERS, 0, 0, 'WITHSCORES')[2] or -1)
+  local lease = tonumber(call('ZRANGE', LEASED, 0, 0, 'WITHSCORES')[2] or -1)
+  next_due = (timer < 0 or (lease >= 0 and lease < timer)) and lease or timer
 end
 
--- What was done in numbers, and then the texts that they count. The time is there for whoever wants to know it.
-local done = string.format('done %d %d %d %d %d', now(), moment, must_wake and 1 or 0, #lost, #due_elsewhere)
-if #lost + #due_elsewhere + #handed_out == 0 then
+-- The numbers, and then the texts that they count. Every answer has the time, from which callers derive their clock.
+local done = string.format('done %d %d %d %d %d', now(), next_due, must_wake and 1 or 0, #lost_leases, #other_partition)
+if #lost_leases + #other_partition + #deliveries == 0 then
   return done
 end
 local answer = { done }
-for _, texts in ipairs({ lost, due_elsewhere, handed_out }) do
+for _, texts in ipairs({ lost_leases, other_partition, deliveries }) do
   for _, text in ipairs(texts) do
     answer[#answer + 1] = text
   end

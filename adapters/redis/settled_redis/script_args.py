@@ -1,9 +1,9 @@
-"""Steps: what is to change in one partition, as words for ``script.lua``; and what travels in those words.
+"""The arguments of ``script.lua``: encoding a list of steps, and decoding what the script returns and stores.
 
-An element is a message in its queue, as ``ATTEMPTS LENGTH-OF-ID ID BODY``; a post is what a timer sends, with the
-partition of its instance, the message's digest, and the instance's name before the element. Both are taken apart by
-the script, so they are plain. A message is known by its digest and its id: a known id with another body is queued, and
-whoever reads it finds out.
+An *element* is a message in its queue: ``ATTEMPTS LENGTH-OF-ID ID BODY``. A *payload* is what a timer sends: the
+partition of its instance, the message's digest and the instance's name before the element. The script takes both apart,
+so they have to be simple. A message is recognized by its digest and its id: one with a seen id and another body is
+queued, and the record detects it.
 """
 
 from __future__ import annotations
@@ -24,90 +24,99 @@ MICROSECONDS = 1_000_000
 
 @define(eq=False)
 class ScriptArgs:
-    """A list of steps in `partition`; `keys` and `words` are the script's KEYS and ARGV behind the fixed ones."""
+    """The steps of one call of the script in `partition`, in their order.
+
+    Attributes:
+        partition: the partition whose keys all steps use.
+        keys: the KEYS of instances, without those of the partition. A dict, to have each key once.
+        argv: the words of the steps, without the fixed arguments.
+    """
 
     partition: Partition
     keys: dict[bytes, None] = field(factory=dict[bytes, None])
-    words: list[bytes] = field(factory=list[bytes])
+    argv: list[bytes] = field(factory=list[bytes])
 
     def commit(self, key: Key, stored: Stored, expected: int, holder: Delivery | None = None) -> None:
-        """Write `stored` over the version `expected`, while `holder` has the lease of `key`; or end here."""
+        """Replace the version `expected` by `stored` if the lease of `holder` lasts; end the script if it fails.
+
+        It must be the first step: the script cannot undo what the steps before it did.
+        """
         to = self.partition.instance(key)
-        self._declare(to.record, to.lane)
+        self._declare(to.record, to.group)
         listing = b"" if stored.is_deleted else b"s" + encoded(stored.index.status)
-        token = b"" if holder is None else _token(holder)[0]
+        token = b"" if holder is None else _receipt(holder)[0]
         versions = (b"%d" % expected, b"%d" % stored.version)
-        self._add(b"commit", to.name, to.listed, *versions, listing, record(stored), token)
+        self._add(b"commit", to.name, to.sort_name, *versions, listing, encode_record(stored), token)
 
-    def drop_letters(self, key: Key) -> None:
-        """Forget all dead letters."""
+    def drop_dead_letters(self, key: Key) -> None:
         to = self.partition.instance(key)
-        self._declare(to.dead)
-        self._add(b"drop", to.name)
+        self._declare(to.dead_letters)
+        self._add(b"drop_dead_letters", to.name)
 
-    def move_letters(self, key: Key, bury: Iterable[DeadLetter], unbury: int) -> None:
-        """Take `unbury` dead letters from the head, and put `bury` behind the others."""
+    def move_dead_letters(self, key: Key, bury: Iterable[DeadLetter], unbury: int) -> None:
+        """Remove the `unbury` oldest dead letters, and append `bury`."""
         to = self.partition.instance(key)
         if unbury:
-            self._declare(to.dead)
+            self._declare(to.dead_letters)
             self._add(b"unbury", to.name, b"%d" % unbury)
-        for letter in bury:
-            self._declare(to.dead)
-            self._add(b"bury", to.name, dead_letter(letter))
+        for each in bury:
+            self._declare(to.dead_letters)
+            self._add(b"bury", to.name, encode_dead_letter(each))
 
     def send(self, message: Message) -> None:
         to = self.partition.instance(message.key)
-        self._declare(to.lane, to.queue, to.known)
+        self._declare(to.group, to.queue, to.seen_ids)
         self._add(b"send", to.name, encoded(message.digest + message.id), _element(message))
 
     def schedule(self, timer: Timer, home: Partition) -> None:
-        """Put `timer` here; `home` is where its message will go."""
+        """Schedule `timer` in this partition; `home` is the partition of the instance that gets its message."""
         to = home.instance(timer.message.key)
+        # Keys of another partition are in another slot, and a cluster refuses a script with keys of two slots.
         if home is self.partition:
-            self._declare(to.lane, to.queue, to.known)
+            self._declare(to.group, to.queue, to.seen_ids)
         digest = encoded(timer.message.digest)
-        post = b"%d %d %b %b%b" % (home.number, len(to.name), digest, to.name, _element(timer.message))
-        self._add(b"schedule", encoded(timer.id), microseconds(timer.due), post)
+        payload = b"%d %d %b %b%b" % (home.number, len(to.name), digest, to.name, _element(timer.message))
+        self._add(b"schedule", encoded(timer.id), microseconds(timer.due), payload)
 
     def cancel(self, timer_id: str) -> None:
         self._add(b"cancel", encoded(timer_id))
 
-    def send_post(self, post: bytes) -> None:
-        """Send what a timer of another partition was to send."""
-        _, length, digest, rest = post.split(b" ", 3)
+    def send_payload(self, payload: bytes) -> None:
+        """Send the message of a timer that was due in another partition."""
+        _, length, digest, rest = payload.split(b" ", 3)
         name, element = rest[: int(length)], rest[int(length) :]
         _, length, rest = element.split(b" ", 2)
         to = self.partition.instance(Key.parse(decoded(name)))
-        self._declare(to.lane, to.queue, to.known)
+        self._declare(to.group, to.queue, to.seen_ids)
         self._add(b"send", name, digest + rest[: int(length)], element)
 
-    def rung(self, member: bytes) -> None:
-        """Forget a timer whose post was sent elsewhere."""
-        self._add(b"rung", member)
+    def forget_fired(self, member: bytes) -> None:
+        """Remove a timer whose message was sent to another partition."""
+        self._add(b"forget_fired", member)
 
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
-        for key, token, places in _hand_outs(deliveries):
+        for key, token, numbers in _by_lease(deliveries):
             to = self.partition.instance(key)
-            self._declare(to.lane, to.queue, to.known)
-            self._add(b"ack", to.name, token, b"%d" % len(places), *places)
+            self._declare(to.group, to.queue, to.seen_ids)
+            self._add(b"ack", to.name, token, b"%d" % len(numbers), *numbers)
 
     def release(self, deliveries: Iterable[Delivery], delay: float) -> None:
-        for key, token, _ in _hand_outs(deliveries):
+        for key, token, _ in _by_lease(deliveries):
             to = self.partition.instance(key)
-            self._declare(to.lane, to.queue)
+            self._declare(to.group, to.queue)
             self._add(b"release", to.name, token, microseconds(delay))
 
     def extend(self, deliveries: Iterable[Delivery], lease: float) -> None:
-        for key, token, _ in _hand_outs(deliveries):
+        for key, token, _ in _by_lease(deliveries):
             to = self.partition.instance(key)
-            self._declare(to.lane)
+            self._declare(to.group)
             self._add(b"extend", to.name, token, microseconds(lease))
 
     def receive(self, limit: int) -> None:
         self._add(b"receive", b"%d" % limit)
 
     def _add(self, *words: bytes) -> None:
-        self.words += words
+        self.argv += words
 
     def _declare(self, *keys: bytes) -> None:
         for key in keys:
@@ -115,18 +124,18 @@ class ScriptArgs:
 
 
 def microseconds(seconds: float) -> bytes:
-    """A time, or a length of time, as the script reads it."""
+    """Return a time or a duration in the script's unit."""
     return b"%d" % round(seconds * MICROSECONDS)
 
 
-def delivery(text: bytes, until: float, epoch: str) -> Delivery:
-    """Read one delivery from what the script handed out, in a key space of this epoch."""
-    token, place, length, rest = text.split(b" ", 3)
+def decode_delivery(text: bytes, until: float, epoch: str) -> Delivery:
+    """Decode a delivery of the script, in a key space of this epoch."""
+    token, number, length, rest = text.split(b" ", 3)
     name, element = rest[: int(length)], rest[int(length) :]
     attempts, length, rest = element.split(b" ", 2)
     id, body = rest[: int(length)], rest[int(length) :]
-    receipt = (token + b"." + place).decode()
-    message, position = Message(_key(name), decoded(id), decoded(body)), Position(epoch, int(place))
+    receipt = (token + b"." + number).decode()
+    message, position = Message(_key(name), decoded(id), decoded(body)), Position(epoch, int(number))
     return Delivery(message, receipt, int(attempts) + 1, until, position)
 
 
@@ -135,27 +144,31 @@ def _key(name: bytes) -> Key:
     return Key.parse(decoded(name))
 
 
-def record(stored: Stored) -> bytes:
-    """`stored` as one text: version and index on the first line, the body behind it."""
+def encode_record(stored: Stored) -> bytes:
+    """Encode `stored` as one text: version and index on the first line, then the body.
+
+    The first line can be read without the body, which is how `RedisStore.scan` lists instances.
+    """
     index = json.dumps([stored.index.status, stored.index.tags, stored.index.updated])
     return b"%d %b\n%b" % (stored.version, index.encode(), encoded(stored.body))
 
 
-def read_record(data: bytes) -> Stored:
-    """What `record` wrote."""
-    line, _, body = data.partition(b"\n")
-    version, _, index = line.partition(b" ")
+def decode_record(data: bytes) -> Stored:
+    """Decode what `encode_record` encoded."""
+    header, _, body = data.partition(b"\n")
+    version, _, index = header.partition(b" ")
     status, tags, updated = json.loads(index)
     return Stored(int(version), decoded(body), Index(status, tuple(tags), updated))
 
 
-def dead_letter(letter: DeadLetter) -> bytes:
-    """`letter` as one text; its key is that of the list it goes to."""
-    return json.dumps([letter.message.id, letter.message.body, letter.reason, letter.at, letter.detail]).encode()
+def encode_dead_letter(dead_letter: DeadLetter) -> bytes:
+    """Encode `dead_letter` without its key, which is that of its list."""
+    message = dead_letter.message
+    return json.dumps([message.id, message.body, dead_letter.reason, dead_letter.at, dead_letter.detail]).encode()
 
 
-def read_dead_letter(key: Key, data: bytes) -> DeadLetter:
-    """What `dead_letter` wrote."""
+def decode_dead_letter(key: Key, data: bytes) -> DeadLetter:
+    """Decode what `encode_dead_letter` encoded."""
     id, body, reason, at, detail = json.loads(data)
     return DeadLetter(Message(key, id, body), reason, at, detail)
 
@@ -165,16 +178,16 @@ def _element(message: Message) -> bytes:
     return b"0 %d %b%b" % (len(id), id, encoded(message.body))
 
 
-def _hand_outs(deliveries: Iterable[Delivery]) -> Iterable[tuple[Key, bytes, Sequence[bytes]]]:
-    """The receipts of `deliveries`: each key and token once, with all its places."""
-    places: dict[tuple[Key, bytes], list[bytes]] = {}
+def _by_lease(deliveries: Iterable[Delivery]) -> Iterable[tuple[Key, bytes, Sequence[bytes]]]:
+    """Group `deliveries` by their leases: return the key and token of each, and the numbers of its messages."""
+    numbers: dict[tuple[Key, bytes], list[bytes]] = {}
     for each in deliveries:
-        token, place = _token(each)
-        places.setdefault((each.message.key, token), []).append(place)
-    return [(key, token, found) for (key, token), found in places.items()]
+        token, number = _receipt(each)
+        numbers.setdefault((each.message.key, token), []).append(number)
+    return [(key, token, found) for (key, token), found in numbers.items()]
 
 
-def _token(delivery: Delivery) -> tuple[bytes, bytes]:
-    """The token of this hand-out, and the place of its message."""
-    token, _, place = delivery.receipt.encode().partition(b".")
-    return token, place
+def _receipt(delivery: Delivery) -> tuple[bytes, bytes]:
+    """Return the token of the delivery's lease, and the number of its message."""
+    token, _, number = delivery.receipt.encode().partition(b".")
+    return token, number

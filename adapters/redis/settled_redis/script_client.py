@@ -1,7 +1,7 @@
-"""Steps are performed by one script: those of one partition in one round trip, all of them or none.
+"""Running ``script.lua``: the steps of one partition in one round trip, all of them or none.
 
-The script is known to a server by its digest. One that does not know it, because it is new, was restarted or told to
-forget its scripts, says so and does nothing; then the whole text is sent, and it knows it again.
+A server knows the script by its digest. A server that does not have it, because it is new, was restarted or was told to
+flush its scripts, answers NOSCRIPT and does nothing; then the whole text is sent, and the server has it again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from settled.errors import BackendRefusedError, OutcomeUnknownError, SettledErro
 from settled_redis.clock import RedisClock
 from settled_redis.connection import RedisCommand
 from settled_redis.keyspace import KeySpace, Partition, decoded
-from settled_redis.script_args import MICROSECONDS, ScriptArgs, delivery, microseconds
+from settled_redis.script_args import MICROSECONDS, ScriptArgs, decode_delivery, microseconds
 from settled_redis.topology import Topology
 
 _TEXT = files("settled_redis").joinpath("script.lua").read_bytes()
@@ -30,41 +30,49 @@ _DIGEST = hashlib.sha1(_TEXT, usedforsecurity=False).hexdigest().encode()
 
 @frozen
 class ScriptResult:
-    """What came of some steps.
+    """The result of one call of the script.
 
     Attributes:
-        now: when it was done, in microseconds.
-        found: the version that was there instead of the expected one: then nothing was done.
-        has_lost: whoever was to commit it has lost its lease: then nothing was done.
-        deliveries: what was handed out.
-        lost: the names of those whose lease was to be extended, and was lost.
-        pause: for how many seconds nothing will be ready unless something is sent; None: nobody knows.
-        elsewhere: timers that are due and whose message goes to another partition: how they are called here, and
-            their posts.
-        must_wake: whoever waits has to be told of this partition.
+        now: the server's time, in microseconds since the epoch.
+        found_version: the version that was found instead of the expected one; then nothing was done.
+        has_lost_lease: the holder of the commit had lost its lease; then nothing was done.
+        deliveries: the messages that were leased.
+        lost_leases: the names of the instances whose lease was to be extended, and was lost.
+        pause: for how many seconds nothing will be ready unless something is sent; None if unknown.
+        other_partition: the timers that are due and belong to instances of other partitions: the member of ``timers``
+            and the payload of each.
+        must_wake: the caller has to wake a waiting receiver for this partition.
     """
 
     now: int
-    found: int | None = None
-    has_lost: bool = False
+    found_version: int | None = None
+    has_lost_lease: bool = False
     deliveries: Sequence[Delivery] = ()
-    lost: Sequence[str] = ()
+    lost_leases: Sequence[str] = ()
     pause: float | None = None
-    elsewhere: Sequence[tuple[bytes, bytes]] = ()
+    other_partition: Sequence[tuple[bytes, bytes]] = ()
     must_wake: bool = False
 
     @property
     def is_refused(self) -> bool:
-        return self.found is not None or self.has_lost
+        """Whether the commit failed, so that nothing was done."""
+        return self.found_version is not None or self.has_lost_lease
 
 
 @frozen
 class ScriptClient:
-    """Performs steps on `servers`, in the partitions of `space`.
+    """Runs the script on `servers`, in the partitions of `space`.
 
-    `lease` is in seconds, `remember` a count of ids, `limit` the size of the largest request in bytes; `replicas` must
-    have received what was written, within `patience` seconds. `clock`: None means the servers' own. What they say of it
-    is passed on to `server_clock`.
+    Attributes:
+        servers: one server or a cluster.
+        space: the key space.
+        lease: how long a new lease lasts, in seconds.
+        remember: how many ids of acknowledged messages the queue deduplicates by, for each key.
+        limit: the size of the largest request, in bytes.
+        replicas: how many replicas must have received a write.
+        patience: how long one call may take, in seconds.
+        clock: returns seconds since the epoch; None to use the servers' clocks.
+        server_clock: gets the time in each answer.
     """
 
     servers: Topology
@@ -77,153 +85,160 @@ class ScriptClient:
     clock: Callable[[], float] | None
     server_clock: RedisClock
 
-    def perform(self, steps: ScriptArgs, changes: bool = True) -> ScriptResult:
-        """Carry out `steps`: all of them, or none.
+    def run(self, args: ScriptArgs, changes: bool = True) -> ScriptResult:
+        """Run the script once.
 
         Args:
-            changes: a lost answer is `Unknown`; else it is `Unavailable`, because it can do no harm to ask again.
+            args: its steps.
+            changes: raise `OutcomeUnknownError` if the answer is lost. If False, raise `UnavailableError` instead,
+                because repeating the call is safe.
 
         Raises:
-            TooLarge: they are more than a server takes.
+            TooLargeError: the request exceeds the server's limit.
         """
-        self._check_size(steps)
-        return self._perform(steps, changes)
+        self._check_size(args)
+        return self._run(args, changes)
 
-    def perform_all(self, parts: Iterable[ScriptArgs]) -> Sequence[ScriptResult]:
-        """Carry out the steps of several partitions, one after the other, up to the first that is refused.
+    def run_in_order(self, parts: Iterable[ScriptArgs]) -> Sequence[ScriptResult]:
+        """Run the script in several partitions, one after the other, up to the first that is refused.
 
         Raises:
-            TooLarge: one of them is more than a server takes. None was carried out.
-            Unknown: also if only some of them were carried out.
+            TooLargeError: one of the requests exceeds the server's limit; none was sent.
+            OutcomeUnknownError: perhaps not all of them were carried out.
         """
         done: list[ScriptResult] = []
-        for steps in (each := list(parts)):
-            self._check_size(steps)
-        for steps in each:
+        for args in (each := list(parts)):
+            self._check_size(args)
+        for args in each:
             try:
-                done.append(self._perform(steps, changes=True))
+                done.append(self._run(args, changes=True))
                 if done[-1].is_refused:
                     break
             except UnavailableError as error:
+                # Unavailable means that nothing happened, and some of it has.
                 if done:
                     raise OutcomeUnknownError(f"only {len(done)} of {len(each)} parts were done: {error}") from error
                 raise
         return done
 
-    def perform_together(self, parts: Sequence[ScriptArgs]) -> Sequence[ScriptResult]:
-        """Carry out `parts`, of one partition, in one round trip; each is done or refused by itself.
+    def run_together(self, parts: Sequence[ScriptArgs]) -> Sequence[ScriptResult]:
+        """Run the script several times in one partition, in one round trip; each call succeeds or is refused by itself.
 
         Raises:
-            Unavailable, Denied: nothing of it was carried out.
-            Unknown: some of it may have been.
+            UnavailableError, AccessDeniedError, BackendConfigError: nothing was carried out.
+            OutcomeUnknownError: perhaps not all of it was carried out.
         """
         partition = parts[0].partition
         try:
-            return self._run(partition, [self._words(steps) for steps in parts], changes=True)
+            return self._send(partition, [self._arguments(args) for args in parts], changes=True)
         except (UnavailableError, BackendRefusedError) as error:
             if len(parts) == 1:
                 raise
             raise OutcomeUnknownError(f"perhaps only some of {len(parts)} parts were done: {error}") from error
 
-    def takes(self, steps: ScriptArgs) -> bool:
-        """Whether `steps` are no more than a server takes."""
-        return sum(map(len, steps.words)) <= self.limit
+    def fits(self, args: ScriptArgs) -> bool:
+        """Return whether the request is within the server's limit."""
+        return sum(map(len, args.argv)) <= self.limit
 
     def wait(self, seconds: float) -> Partition | None:
-        """Wait until somebody says which partition to look at."""
+        """Wait until there is a wakeup, and return its partition; None after `seconds`."""
         first = self.space.partitions[0]
-        command = [b"BZPOPMIN", first.named(b"wakes"), b"%.3f" % max(seconds, 0.001)]
-        word = self.servers.wait(first.slot, command)
-        return None if word is None else self.space.partitions[int(word[1])]
+        # At least a millisecond: 0 would wait for ever.
+        command = [b"BZPOPMIN", first.named(b"wakeups"), b"%.3f" % max(seconds, 0.001)]
+        popped = self.servers.wait(first.slot, command)
+        return None if popped is None else self.space.partitions[int(popped[1])]
 
-    def look_at_the_clock(self) -> None:
-        """Ask a server what time it is, before it has said so by itself."""
+    def read_server_clock(self) -> None:
+        """Ask a server for its time, so that the clock is known before the first call of the script."""
         first, asked = self.space.partitions[0], time.monotonic()
-        ((seconds, more),) = self.servers.ask(first.slot, [[b"TIME"]], changes=False)
-        said = int(seconds) + int(more) / MICROSECONDS
-        self.server_clock.hear(first.number, said, asked, time.monotonic())
+        ((seconds, microseconds_part),) = self.servers.ask(first.slot, [[b"TIME"]], changes=False)
+        server_time = int(seconds) + int(microseconds_part) / MICROSECONDS
+        self.server_clock.observe(first.number, server_time, asked, time.monotonic())
 
-    def _perform(self, steps: ScriptArgs, changes: bool) -> ScriptResult:
-        (done,) = self._run(steps.partition, [self._words(steps)], changes)
-        return done
+    def _run(self, args: ScriptArgs, changes: bool) -> ScriptResult:
+        (result,) = self._send(args.partition, [self._arguments(args)], changes)
+        return result
 
-    def _run(self, partition: Partition, calls: Sequence[Sequence[bytes]], changes: bool) -> Sequence[ScriptResult]:
+    def _send(self, partition: Partition, calls: Sequence[Sequence[bytes]], changes: bool) -> Sequence[ScriptResult]:
         """Send `calls` of the script together, and return their results in the same order."""
         asked = time.monotonic()
         answers = self._answers(partition, calls, changes)
         answered = time.monotonic()
-        done = [self._read(answer) for answer in answers]
-        self.server_clock.hear(partition.number, done[-1].now / MICROSECONDS, asked, answered)
-        to_wake = [each.now for each in done if each.must_wake]
+        results = [self._decode(answer) for answer in answers]
+        self.server_clock.observe(partition.number, results[-1].now / MICROSECONDS, asked, answered)
+        to_wake = [each.now for each in results if each.must_wake]
         if to_wake:
             self._wake(partition, to_wake[0])
-        return done
+        return results
 
     def _answers(self, partition: Partition, calls: Sequence[Sequence[bytes]], changes: bool) -> list[Any]:
-        answers = self._ask(partition, [[b"EVALSHA", _DIGEST, *words] for words in calls], changes)
-        unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        answers = self._ask(partition, [[b"EVALSHA", _DIGEST, *arguments] for arguments in calls], changes)
+        # Only the calls that the server did not know: the others were carried out.
+        unknown = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
-            told = self._ask(partition, [[b"EVAL", _TEXT, *calls[at]] for at in unknown], changes)
-            for at, answer in zip(unknown, told, strict=True):
-                answers[at] = answer
+            repeated = self._ask(partition, [[b"EVAL", _TEXT, *calls[index]] for index in unknown], changes)
+            for index, answer in zip(unknown, repeated, strict=True):
+                answers[index] = answer
         return answers
 
-    def _words(self, steps: ScriptArgs) -> Sequence[bytes]:
-        """What the script is called with."""
-        partition = steps.partition
+    def _arguments(self, args: ScriptArgs) -> Sequence[bytes]:
+        """Return the arguments of EVALSHA: the number of keys, KEYS and ARGV, as ``script.lua`` describes them."""
+        partition = args.partition
         return [
-            b"%d" % (len(partition.keys) + len(steps.keys)),
+            b"%d" % (len(partition.keys) + len(args.keys)),
             *partition.keys,
-            *steps.keys,
+            *args.keys,
             b"-1" if self.clock is None else microseconds(self.clock()),
             b"%d" % partition.number,
             b"%d" % self.remember,
             microseconds(self.lease),
-            *steps.words,
+            *args.argv,
         ]
 
     def _wake(self, partition: Partition, now: int) -> None:
-        """Leave a word for those who wait. Without it they look too, only later: no reason to fail."""
         first = self.space.partitions[0]
-        command = [b"ZADD", first.named(b"wakes"), b"NX", b"%d" % now, b"%d" % partition.number]
+        command = [b"ZADD", first.named(b"wakeups"), b"NX", b"%d" % now, b"%d" % partition.number]
+        # A lost wakeup is no reason to fail: what it announces has happened, and receivers poll too, only later.
         with suppress(SettledError):
             self.servers.ask(first.slot, [command], changes=False)
 
-    def _check_size(self, steps: ScriptArgs) -> None:
-        if not self.takes(steps):
-            raise TooLargeError(f"{sum(map(len, steps.words))} bytes: Redis takes {self.limit} in one request")
+    def _check_size(self, args: ScriptArgs) -> None:
+        if not self.fits(args):
+            raise TooLargeError(f"{sum(map(len, args.argv))} bytes: Redis takes {self.limit} in one request")
 
     def _ask(self, partition: Partition, commands: Sequence[RedisCommand], changes: bool) -> list[Any]:
-        """The answers to `commands`, which the replicas must have received too, if they change anything.
+        """Return the answers to `commands`; if they change something, wait for the replicas too.
 
         Raises:
-            Unknown: `changes`, and the answer was lost, or too few replicas have received it.
+            OutcomeUnknownError: with `changes`, the answer was lost, or too few replicas received the write in time.
         """
         if not self.replicas or not changes:
             return self.servers.ask(partition.slot, commands, changes)
+        # WAIT takes milliseconds. Half of the timeout: its answer must come before the connection is given up.
         wait = [b"WAIT", b"%d" % self.replicas, b"%d" % (self.patience * 500)]
         *answers, received = self.servers.ask(partition.slot, [*commands, wait], changes)
+        # With NOSCRIPT, nothing was written by that call; its repetition waits again.
         if received < self.replicas and not any(isinstance(answer, NoScriptError) for answer in answers):
             raise OutcomeUnknownError(
                 f"it was written, but only {received} of {self.replicas} replicas have received it"
             )
         return answers
 
-    def _read(self, answer: Any) -> ScriptResult:
+    def _decode(self, answer: Any) -> ScriptResult:
         first, *texts = cast("list[bytes]", answer if isinstance(answer, list) else [answer])
-        said, *numbers = first.split()
-        if said == b"conflict":
-            return ScriptResult(now=int(numbers[1]), found=int(numbers[0]))
-        if said == b"lost":
-            return ScriptResult(now=int(numbers[0]), has_lost=True)
-        now, moment, must_wake, lost, elsewhere = map(int, numbers)
+        outcome, *numbers = first.split()
+        if outcome == b"conflict":
+            return ScriptResult(now=int(numbers[1]), found_version=int(numbers[0]))
+        if outcome == b"lost":
+            return ScriptResult(now=int(numbers[0]), has_lost_lease=True)
+        now, next_due, must_wake, lost, other_partition = map(int, numbers)
         until = (now + round(self.lease * MICROSECONDS)) / MICROSECONDS
-        posts = texts[lost : lost + elsewhere]
+        timers = texts[lost : lost + other_partition]
         return ScriptResult(
             now=now,
-            deliveries=[delivery(text, until, self.space.epoch) for text in texts[lost + elsewhere :]],
-            lost=[decoded(name) for name in texts[:lost]],
-            pause=None if moment < 0 else (moment - now) / MICROSECONDS,
-            elsewhere=list(zip(posts[::2], posts[1::2], strict=True)),
+            deliveries=[decode_delivery(text, until, self.space.epoch) for text in texts[lost + other_partition :]],
+            lost_leases=[decoded(name) for name in texts[:lost]],
+            pause=None if next_due < 0 else (next_due - now) / MICROSECONDS,
+            other_partition=list(zip(timers[::2], timers[1::2], strict=True)),
             must_wake=bool(must_wake),
         )

@@ -1,8 +1,8 @@
-"""Timers in a sorted set by when they are due, until the queue finds them so.
+"""Timers in a sorted set by due time, until the queue finds them due.
 
-There is no clock of their own to run: whoever asks the queue for messages moves what is due into it, in the same
-script, so a timer is in one of the two places whatever happens. One whose message goes to another partition is sent
-there first and forgotten afterwards; sent twice, it is known by its id.
+No process waits for a timer: each `receive` moves the due ones into the queue, in the same script, so a timer is always
+either in its set or in the queue. A timer whose instance is in another partition is sent there first and removed
+afterwards; if its message is sent twice, it is deduplicated by its id.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from settled_redis.script_client import ScriptClient
 class RedisTimers:
     """The timers of a `RedisBackend`."""
 
-    def __init__(self, performer: ScriptClient) -> None:
-        self._performer = performer
+    def __init__(self, script_client: ScriptClient) -> None:
+        self._script_client = script_client
 
     def schedule(self, timer: Timer) -> None:
-        steps = ScriptArgs(self._performer.space.of_timer(timer.id))
-        steps.schedule(timer, self._performer.space.of_key(timer.message.key))
-        self._performer.perform(steps)
+        args = ScriptArgs(self._script_client.space.of_timer(timer.id))
+        args.schedule(timer, self._script_client.space.of_key(timer.message.key))
+        self._script_client.run(args)
 
     def cancel(self, timer_id: str) -> None:
-        steps = ScriptArgs(self._performer.space.of_timer(timer_id))
-        steps.cancel(timer_id)
-        self._performer.perform(steps)
+        args = ScriptArgs(self._script_client.space.of_timer(timer_id))
+        args.cancel(timer_id)
+        self._script_client.run(args)

@@ -1,6 +1,7 @@
-"""What the rest of the adapter asks: the servers of a place, be they one or many.
+"""The interface to the servers, one or many, that the rest of the adapter uses.
 
-A key's slot says who has it. One server has all of them; `settled_redis.cluster` knows how a cluster divides them.
+A key's slot selects its server. A single server has all slots; `settled_redis.cluster` knows how a cluster divides
+them.
 """
 
 from __future__ import annotations
@@ -21,22 +22,26 @@ class Topology(Protocol):
     def is_cluster(self) -> bool: ...
 
     def ask(self, slot: int, commands: Sequence[RedisCommand], changes: bool) -> list[Any]:
-        """Send `commands` together to whoever has `slot`. Returns their answers.
+        """Send `commands` together to the server that has `slot`, and return their answers.
 
-        A `NoScriptError` is returned, because its caller knows the script. Any other error is raised.
+        A `NoScriptError` is returned, because the caller has the script. Any other error is raised.
 
         Raises:
-            Unavailable, Denied, RecordError: the command that raised it has changed nothing.
-            Unknown: `changes`, and the answer was lost.
+            UnavailableError, AccessDeniedError, BackendConfigError, RecordError: the command that raised it has changed
+                nothing.
+            OutcomeUnknownError: `changes` is set, and the answer was lost.
         """
         ...
 
     def wait(self, slot: int, command: RedisCommand) -> Any:
-        """As `ask`, for one command whose answer may be long in coming, and that changes nothing."""
+        """Send a command that blocks at the server and changes nothing, and return its answer.
+
+        It gets a connection of its own, because everything that is sent behind it on the same one waits too.
+        """
         ...
 
     def all_servers(self) -> Sequence[ServerConnection]:
-        """All servers that take writes."""
+        """Return all servers that take writes."""
         ...
 
     def close(self) -> None: ...
@@ -55,8 +60,8 @@ class SingleServer:
     def ask(self, slot: int, commands: Sequence[RedisCommand], changes: bool) -> list[Any]:
         answers = self._server.ask(commands, changes)
         if any(isinstance(answer, ReadOnlyError) for answer in answers):
-            # Whoever opens a connection now may get to the server that was promoted.
-            self._server.forget()
+            # It is a replica now. A new connection to the same address may reach the server that was promoted.
+            self._server.close_free_connections()
         return checked(answers, self._server)
 
     def wait(self, slot: int, command: RedisCommand) -> Any:
@@ -70,10 +75,10 @@ class SingleServer:
 
 
 def checked(answers: list[Any], server: ServerConnection) -> list[Any]:
-    """`answers`, if none of them is an error, but for a script that `server` does not know.
+    """Return `answers` if none of them is an error, except a `NoScriptError`.
 
     Raises:
-        Unavailable, Denied, RecordError: as the first error says.
+        UnavailableError, AccessDeniedError, BackendConfigError, RecordError: see `translated`; for the first error.
     """
     for answer in answers:
         if isinstance(answer, Exception) and not isinstance(answer, NoScriptError):

@@ -1,6 +1,6 @@
-"""What a URL says: which server, how to speak with it, and which options of settled's own.
+"""Reading a URL: the server's address, the login, and settled's own options.
 
-A password is never shown.
+The law of this module: no message and no repr shows a password.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from settled.errors import BackendConfigError
 from settled_runtime.url import count, number, options_in, seconds, without_password
 
 _SCHEMES: Mapping[str, bool] = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
-"""Those that are known, and whether they mean TLS."""
+"""The known schemes, and whether they mean TLS."""
 
 
 @frozen
 class Options:
-    """What may stand behind the question mark.
+    """The options after the question mark.
 
     Attributes:
-        lease: how long a fresh lease lasts, in seconds.
-        remember: how many acknowledged ids the queue knows again, for each key.
-        prefix: what the names of all keys begin with.
-        partitions: into how many parts the keys are divided; None: as the key space says, or else 1 on one server and
-            16 on a cluster. It is fixed when the key space is made.
-        replicas: how many replicas must have received a write before it is answered.
+        lease: how long a new lease lasts, in seconds.
+        remember: how many ids of acknowledged messages the queue deduplicates by, for each key.
+        prefix: the beginning of all keys.
+        partitions: into how many partitions the keys are divided. None takes the number that the key space has, and for
+            a new one 1 on a single server and 16 on a cluster. It cannot be changed later.
+        replicas: how many replicas must have received a write before it is acknowledged.
         timeout: how long one call may take, in seconds.
         ca, certificate, private_key: files for TLS, as redis-py's ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile``.
     """
@@ -48,7 +48,7 @@ class Options:
 
 @frozen
 class Address:
-    """Where a server is: a host and a port."""
+    """The host and port of a server."""
 
     host: str
     port: int
@@ -59,7 +59,7 @@ class Address:
 
 @frozen
 class Login:
-    """How to enter, at whichever address: as whom, into which database, by TLS or not."""
+    """The user, database and transport for a connection, whichever the address."""
 
     username: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -69,34 +69,33 @@ class Login:
 
 @frozen
 class RedisUrl:
-    """All that a URL says; `given` are those of the `Options` that it names."""
+    """The parts of a URL; `options` has only those of the `Options` that it names."""
 
     address: Address
     login: Login
-    given: Mapping[str, Any]
+    options: Mapping[str, Any]
 
 
 def parse(url: str) -> RedisUrl:
-    """What `url` says: ``redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE][?OPTIONS]``.
+    """Parse ``redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE][?OPTIONS]``.
 
     Raises:
-        Denied: it is not understood.
+        BackendConfigError: `url` is malformed, or has an unknown option.
     """
     shown = without_password(url)
-    wrong = BackendConfigError(
+    malformed = BackendConfigError(
         f"{shown}: expected redis://HOST:PORT/DATABASE, and %2F, %3F and %23 for /, ? and # in a password"
     )
     try:
         parts = urlsplit(url)
         port = 6379 if parts.port is None else parts.port
     except ValueError:
-        raise wrong from None  # it may quote a part of the password
+        raise malformed from None  # the original error may quote a part of the password
     if parts.scheme not in _SCHEMES:
-        raise BackendConfigError(
-            f"{shown}: expected redis://HOST:PORT, or rediss, valkey or valkeys in the place of redis"
-        )
+        raise BackendConfigError(f"{shown}: expected redis://HOST:PORT, or rediss, valkey or valkeys instead of redis")
+    # A fragment, or an @ in the path, is a password with an unquoted character in it.
     if not parts.hostname or parts.fragment or "@" in parts.path:
-        raise wrong
+        raise malformed
     login = Login(
         unquote(parts.username) if parts.username else None,
         unquote(parts.password) if parts.password else None,
@@ -122,7 +121,7 @@ def _file(text: str) -> str:
 
 
 def _prefix(text: str) -> str:
-    # The first brace of a key begins its hash tag, and that is ours.
+    # The first brace of a key begins its hash tag, which must be the partition: see `settled_redis.keyspace`.
     if not text or "{" in text or "}" in text:
         raise ValueError("expected some text without braces")
     return text
@@ -139,4 +138,4 @@ OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "certificate": _file,
     "private_key": _file,
 }
-"""How each option is read."""
+"""The function that reads each option; it raises ValueError for a wrong value."""

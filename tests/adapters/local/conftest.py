@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from settled_local import MemoryBackend, SQLiteBackend
-from tests.adapters.local.fixtures import LEASE, Clock, Place
+from tests.adapters.local.fixtures import LEASE, BackendEnv, Clock
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+def env(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BackendEnv]:
     clock = Clock()
     if request.param == "memory":
         memory = MemoryBackend(LEASE, clock=clock)
-        yield Place(clock, memory, lambda: memory)
+        yield BackendEnv(clock, memory, lambda: memory)
         return
     with ExitStack() as opened:
 
         def again() -> SQLiteBackend:
             return opened.enter_context(closing(SQLiteBackend.open(tmp_path / "settled.db", LEASE, clock=clock)))
 
-        yield Place(clock, again(), again)
+        yield BackendEnv(clock, again(), again)

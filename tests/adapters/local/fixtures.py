@@ -1,4 +1,4 @@
-"""A place to try a backend in: a clock that moves when told, and short names for what travels."""
+"""A backend under test with a clock that the test sets, and short constructors for messages, timers and records."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Clock:
         return self.now
 
 
-class Place:
+class BackendEnv:
     """A backend under test, its clock, and how to open one more handle to what it keeps."""
 
     def __init__(self, clock: Clock, backend: Local, again: Callable[[], Local]) -> None:

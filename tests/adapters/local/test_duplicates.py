@@ -9,7 +9,7 @@ import pytest
 from settled.durable.ports import Capability
 from settled.errors import IdReusedError
 from settled_local import MemoryBackend, SQLiteBackend
-from tests.adapters.local.fixtures import ADA, BEN, LEASE, Local, Place, ids, message
+from tests.adapters.local.fixtures import ADA, BEN, LEASE, BackendEnv, Local, ids, message
 
 
 def both(path: Path, remember: int) -> list[Local]:
@@ -17,69 +17,69 @@ def both(path: Path, remember: int) -> list[Local]:
 
 
 class TestARepeat:
-    def test_while_the_first_one_waits_is_not_added(self, place: Place) -> None:
+    def test_while_the_first_one_waits_is_not_added(self, env: BackendEnv) -> None:
         """X1."""
-        assert Capability.DEDUPLICATION in place.backend.capabilities
-        place.send(ADA, "a", "a")
-        place.send(ADA, "a")
-        assert place.drain() == ["a"]
+        assert Capability.DEDUPLICATION in env.backend.capabilities
+        env.send(ADA, "a", "a")
+        env.send(ADA, "a")
+        assert env.drain() == ["a"]
 
-    def test_while_the_first_one_is_leased_is_not_added(self, place: Place) -> None:
+    def test_while_the_first_one_is_leased_is_not_added(self, env: BackendEnv) -> None:
         """X1."""
-        place.send(ADA, "a")
-        held = place.take()
-        place.send(ADA, "a")
-        place.queue.ack(held)
-        assert place.take() == []
+        env.send(ADA, "a")
+        held = env.take()
+        env.send(ADA, "a")
+        env.queue.ack(held)
+        assert env.take() == []
 
-    def test_after_the_first_one_was_acknowledged_is_not_added(self, place: Place) -> None:
+    def test_after_the_first_one_was_acknowledged_is_not_added(self, env: BackendEnv) -> None:
         """X3: however long ago."""
-        place.send(ADA, "a")
-        place.drain()
-        place.clock.now += 1_000_000
-        place.send(ADA, "a")
-        assert place.take() == []
-        assert not place.again().queue.receive(1)
+        env.send(ADA, "a")
+        env.drain()
+        env.clock.now += 1_000_000
+        env.send(ADA, "a")
+        assert env.take() == []
+        assert not env.again().queue.receive(1)
 
-    def test_for_another_key_is_another_message(self, place: Place) -> None:
+    def test_for_another_key_is_another_message(self, env: BackendEnv) -> None:
         """X2."""
-        place.send(ADA, "a")
-        place.send(BEN, "a")
-        assert len(place.drain()) == 2
+        env.send(ADA, "a")
+        env.send(BEN, "a")
+        assert len(env.drain()) == 2
 
-    def test_with_another_body_is_none_and_refused(self, place: Place) -> None:
+    def test_with_another_body_is_none_and_refused(self, env: BackendEnv) -> None:
         """X11: nothing of that call is sent."""
-        place.queue.send([message(ADA, "a", "first")])
+        env.queue.send([message(ADA, "a", "first")])
         with pytest.raises(IdReusedError, match="the id 'a' is that of another message"):
-            place.queue.send([message(ADA, "b"), message(ADA, "a", "second")])
-        assert [delivery.message.body for delivery in place.take(2)] == ["first"]
+            env.queue.send([message(ADA, "b"), message(ADA, "a", "second")])
+        assert [delivery.message.body for delivery in env.take(2)] == ["first"]
 
-    def test_with_another_body_is_refused_after_the_first_was_acknowledged(self, place: Place) -> None:
+    def test_with_another_body_is_refused_after_the_first_was_acknowledged(self, env: BackendEnv) -> None:
         """X11."""
-        place.queue.send([message(ADA, "a", "first")])
-        assert place.drain() == ["a"]
+        env.queue.send([message(ADA, "a", "first")])
+        assert env.drain() == ["a"]
         with pytest.raises(IdReusedError):
-            place.queue.send([message(ADA, "a", "second")])
+            env.queue.send([message(ADA, "a", "second")])
 
-    def test_is_not_to_be_in_one_call_with_another_body(self, place: Place) -> None:
+    def test_is_not_to_be_in_one_call_with_another_body(self, env: BackendEnv) -> None:
         """X11."""
         with pytest.raises(IdReusedError):
-            place.queue.send([message(ADA, "a", "first"), message(ADA, "a", "second")])
-        assert place.drain() == []
+            env.queue.send([message(ADA, "a", "first"), message(ADA, "a", "second")])
+        assert env.drain() == []
 
 
-def test_equal_bodies_are_distinct_messages(place: Place) -> None:
+def test_equal_bodies_are_distinct_messages(env: BackendEnv) -> None:
     """X8."""
-    place.queue.send([message(ADA, "a", "same"), message(ADA, "b", "same")])
-    assert place.drain() == ["a", "b"]
+    env.queue.send([message(ADA, "a", "same"), message(ADA, "b", "same")])
+    assert env.drain() == ["a", "b"]
 
 
-def test_a_message_keeps_its_id_when_it_comes_back(place: Place) -> None:
+def test_a_message_keeps_its_id_when_it_comes_back(env: BackendEnv) -> None:
     """X9."""
-    place.send(ADA, "a")
-    first = place.take()
-    place.clock.now += LEASE
-    assert [delivery.message for delivery in place.take()] == [delivery.message for delivery in first]
+    env.send(ADA, "a")
+    first = env.take()
+    env.clock.now += LEASE
+    assert [delivery.message for delivery in env.take()] == [delivery.message for delivery in first]
 
 
 def test_the_newest_ids_are_known_and_the_oldest_are_not(tmp_path: Path) -> None:

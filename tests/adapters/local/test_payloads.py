@@ -15,9 +15,9 @@ from settled.durable.ports import DeadLetter, Index, Stored, Write
 from settled.errors import TooLargeError
 from settled.key import Key
 from settled_local import SQLiteBackend
-from tests.adapters.local.fixtures import ADA, Place, message, stored
+from tests.adapters.local.fixtures import ADA, BackendEnv, message, stored
 
-runs = count()  # hypothesis tries all its examples on one place: they are not to meet
+runs = count()  # Hypothesis runs all examples on one backend, so each has keys or ids of its own
 
 TEXTS = {
     "empty": "",
@@ -40,43 +40,43 @@ def text(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_in_a_record(place: Place, text: str) -> None:
+def test_in_a_record(env: BackendEnv, text: str) -> None:
     written = Stored(1, text, Index(text, (text, "b"), 0.1))
-    place.store.commit(ADA, written, 0)
-    assert place.store.load(ADA) == written
-    place.store.commit(ADA, stored(2, text + text), 1)
-    assert place.store.load(ADA) == stored(2, text + text)
+    env.store.commit(ADA, written, 0)
+    assert env.store.load(ADA) == written
+    env.store.commit(ADA, stored(2, text + text), 1)
+    assert env.store.load(ADA) == stored(2, text + text)
 
 
-def test_in_a_message(place: Place, text: str) -> None:
+def test_in_a_message(env: BackendEnv, text: str) -> None:
     sent = Message(Key(text, text), text, text)
-    place.queue.send([sent])
-    assert [delivery.message for delivery in place.take(2)] == [sent]
+    env.queue.send([sent])
+    assert [delivery.message for delivery in env.take(2)] == [sent]
 
 
-def test_in_a_timer(place: Place, text: str) -> None:
+def test_in_a_timer(env: BackendEnv, text: str) -> None:
     sent = Message(Key(text, text), text, text)
-    place.timers.schedule(Timer(text, sent, 0.0))
-    place.timers.schedule(Timer(text + "x", sent, 0.0))
-    place.timers.cancel(text + "x")
-    assert [delivery.message for delivery in place.take(2)] == [sent]
+    env.timers.schedule(Timer(text, sent, 0.0))
+    env.timers.schedule(Timer(text + "x", sent, 0.0))
+    env.timers.cancel(text + "x")
+    assert [delivery.message for delivery in env.take(2)] == [sent]
 
 
-def test_in_a_dead_letter(place: Place, text: str) -> None:
+def test_in_a_dead_letter(env: BackendEnv, text: str) -> None:
     key = Key(text, text)
     buried = DeadLetter(Message(key, text, text), text, 0.1, text)
-    place.store.commit(key, stored(1), 0, [buried])
-    assert list(place.store.dead_letters(key)) == [buried]
-    assert [listed for listed, _ in place.store.scan(text)] == [key]
+    env.store.commit(key, stored(1), 0, [buried])
+    assert list(env.store.dead_letters(key)) == [buried]
+    assert [listed for listed, _ in env.store.scan(text)] == [key]
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(codec=None), max_size=20))
-def test_whatever_it_is(place: Place, text: str) -> None:
+def test_whatever_it_is(env: BackendEnv, text: str) -> None:
     sent = Message(Key("any", text), f"{next(runs)}{text}", text)
-    place.queue.send([sent])
-    received = place.take(2)
-    place.queue.ack(received)
+    env.queue.send([sent])
+    received = env.take(2)
+    env.queue.ack(received)
     assert [delivery.message for delivery in received] == [sent]
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, cast
 import pytest
 
 from settled_redis.backend import RedisBackend
-from tests.adapters.local.fixtures import LEASE, Clock, Place
+from tests.adapters.local.fixtures import LEASE, BackendEnv, Clock
 from tests.emulators.redis_servers import IN_MEMORY, Process, redis_binary, running, running_cluster, valkey_binary
 
 Opener: TypeAlias = Callable[..., RedisBackend]
@@ -58,27 +58,27 @@ def opener(prefix: str) -> Iterator[Callable[[Process], Opener]]:
 
 
 @pytest.fixture(params=["redis", "valkey"])
-def place(request: pytest.FixtureRequest, opener: Callable[[Process], Opener]) -> Place:
+def env(request: pytest.FixtureRequest, opener: Callable[[Process], Opener]) -> BackendEnv:
     """An empty key space of one partition, whose time is a clock that moves when told."""
-    return place_on(opener(request.getfixturevalue(request.param)), partitions=1)
+    return env_on(opener(request.getfixturevalue(request.param)), partitions=1)
 
 
 @pytest.fixture(params=["redis", "valkey", "partitions", "cluster"])
-def any_place(request: pytest.FixtureRequest, opener: Callable[[Process], Opener]) -> Place:
-    """As `place`; of three partitions too, on one server and on a cluster."""
+def any_env(request: pytest.FixtureRequest, opener: Callable[[Process], Opener]) -> BackendEnv:
+    """As `env`, and also with three partitions, on one server and on a cluster."""
     server = "redis" if request.param == "partitions" else request.param
     partitions = 1 if request.param in ("redis", "valkey") else 3
-    return place_on(opener(request.getfixturevalue(server)), partitions)
+    return env_on(opener(request.getfixturevalue(server)), partitions)
 
 
-def place_on(open_it: Opener, partitions: int) -> Place:
+def env_on(open_it: Opener, partitions: int) -> BackendEnv:
     """The key space that `open_it` opens, as the tests of the local backends see theirs."""
     clock = Clock()
 
     def again() -> RedisBackend:
         return open_it(lease=LEASE, partitions=partitions, clock=clock)
 
-    return Place(clock, cast("Any", again()), cast("Any", again))
+    return BackendEnv(clock, cast("Any", again()), cast("Any", again))
 
 
 def requests(server: Process) -> int:

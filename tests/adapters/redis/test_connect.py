@@ -30,21 +30,21 @@ ENOUGH = ("+@read", "+@write", "+@scripting", "+@blocking", "+info", "+time", "+
 
 class TestAUrl:
     def test_says_where_and_as_whom(self) -> None:
-        place = parse("valkeys://ada:p%40ss@example.org:7000/3?lease=5&prefix=shop:")
-        assert place.address == Address("example.org", 7000)
-        assert (place.login.username, place.login.password, place.login.database) == ("ada", "p@ss", 3)
-        assert place.login.tls
-        assert place.given == {"lease": 5.0, "prefix": "shop:"}
+        parsed = parse("valkeys://ada:p%40ss@example.org:7000/3?lease=5&prefix=shop:")
+        assert parsed.address == Address("example.org", 7000)
+        assert (parsed.login.username, parsed.login.password, parsed.login.database) == ("ada", "p@ss", 3)
+        assert parsed.login.tls
+        assert parsed.options == {"lease": 5.0, "prefix": "shop:"}
 
     def test_may_name_an_address_of_ipv6(self) -> None:
         assert str(parse("redis://[::1]:7000").address) == "[::1]:7000"
 
     def test_need_say_little(self) -> None:
-        place = parse("redis://localhost")
-        assert place.address == Address("localhost", 6379)
-        assert (place.login.username, place.login.password, place.login.database) == (None, None, 0)
-        assert not place.login.tls
-        assert place.given == {}
+        parsed = parse("redis://localhost")
+        assert parsed.address == Address("localhost", 6379)
+        assert (parsed.login.username, parsed.login.password, parsed.login.database) == (None, None, 0)
+        assert not parsed.login.tls
+        assert parsed.options == {}
 
     @pytest.mark.parametrize(
         ("url", "remedy"),
@@ -139,7 +139,7 @@ class TestAServer:
 
 class TestAKeySpace:
     def test_of_something_else_is_left_alone(self, redis: Process, prefix: str) -> None:
-        for value in ("something", '{"settled": "x"}', "[]", '{"settled": 2, "partitions": 1}'):
+        for value in ("something", '{"settled": "x"}', "[]", '{"settled": 3, "partitions": 1}'):
             redis.client.set(f"{prefix}format", value)
             with pytest.raises(RecordError, match="of something else: name another prefix"):
                 RedisBackend.open(redis.url(), prefix=prefix)
@@ -149,26 +149,25 @@ class TestAKeySpace:
             RedisBackend.open(redis.url(), prefix=prefix)
 
     def test_that_does_not_say_what_it_is_is_left_alone(self, redis: Process, prefix: str) -> None:
-        redis.client.set(f"{prefix}{{0}}:line", "something")
+        redis.client.set(f"{prefix}{{0}}:ready", "something")
         with pytest.raises(RecordError, match="none that says what they are"):
             RedisBackend.open(redis.url(), prefix=prefix)
-        assert redis.client.get(f"{prefix}{{0}}:line") == b"something"
+        assert redis.client.get(f"{prefix}{{0}}:ready") == b"something"
 
     def test_of_a_newer_settled_is_left_alone(self, redis: Process, prefix: str) -> None:
-        redis.client.set(f"{prefix}format", '{"settled": 3, "partitions": 1, "more": true}')
-        with pytest.raises(RecordError, match=r"of a newer settled \(format 3, this one reads 2\): upgrade"):
+        redis.client.set(f"{prefix}format", '{"settled": 4, "partitions": 1, "more": true}')
+        with pytest.raises(RecordError, match=r"of a newer settled \(format 4, this one reads 3\): upgrade"):
             RedisBackend.open(redis.url(), prefix=prefix)
 
     def test_of_an_older_settled_is_left_alone(self, redis: Process, prefix: str) -> None:
-        """Its queue knows messages by their ids alone, and it says of no message where it stands."""
-        redis.client.set(f"{prefix}format", '{"settled": 1, "partitions": 1}')
+        redis.client.set(f"{prefix}format", '{"settled": 2, "partitions": 1}')
         with pytest.raises(
-            RecordError, match=r"of an older settled \(format 1, this one reads 2\): name another prefix"
+            RecordError, match=r"of an older settled \(format 2, this one reads 3\): name another prefix"
         ):
             RedisBackend.open(redis.url(), prefix=prefix)
         with pytest.raises(RecordError, match="of an older settled"):
             examine_redis(redis.url(f"?prefix={quote(prefix)}"))
-        assert redis.client.get(f"{prefix}format") == b'{"settled": 1, "partitions": 1}'
+        assert redis.client.get(f"{prefix}format") == b'{"settled": 2, "partitions": 1}'
 
     def test_keeps_its_partitions(self, redis: Process, prefix: str) -> None:
         with closing(RedisBackend.open(redis.url(), prefix=prefix, partitions=4)) as backend:
@@ -195,7 +194,7 @@ class TestTheDoctor:
             assert server.client.dbsize() == 0
 
     @pytest.mark.parametrize(
-        ("setting", "value", "harm"),
+        ("setting", "value", "consequence"),
         [
             ("appendonly", "no", "everything that it holds is lost when the server stops"),
             ("appendfsync", "everysec", "the last second of what was answered"),
@@ -204,12 +203,12 @@ class TestTheDoctor:
             ("maxmemory-policy", "allkeys-lru", "instances and messages are thrown away once it has a maxmemory"),
         ],
     )
-    def test_says_what_may_be_lost(self, tmp_path: Path, setting: str, value: str, harm: str) -> None:
+    def test_says_what_may_be_lost(self, tmp_path: Path, setting: str, value: str, consequence: str) -> None:
         with running(redis_binary(), tmp_path, *ALWAYS) as server:
             server.set(setting, value)
-            (danger,) = examine_redis(server.url())
-            assert f"{setting} {value}" in danger.problem
-            assert harm in danger.consequence
+            (problem,) = examine_redis(server.url())
+            assert f"{setting} {value}" in problem.problem
+            assert consequence in problem.consequence
 
     def test_knows_of_snapshots_and_of_memory(self, tmp_path: Path) -> None:
         with running(redis_binary(), tmp_path, *IN_MEMORY) as server:
@@ -222,16 +221,16 @@ class TestTheDoctor:
 
     def test_counts_the_replicas_that_writes_wait_for(self, tmp_path: Path) -> None:
         with running(redis_binary(), tmp_path, *ALWAYS) as server:
-            (danger,) = examine_redis(server.url("?replicas=2"))
-            assert "has 0 replicas, and writes wait for 2" in danger.problem
+            (problem,) = examine_redis(server.url("?replicas=2"))
+            assert "has 0 replicas, and writes wait for 2" in problem.problem
 
     def test_asks_every_server_of_a_cluster(self, cluster: Process) -> None:
-        assert [danger.problem.partition(": ")[2] for danger in examine_redis(cluster.url())] == ["appendonly no"] * 3
+        assert [problem.problem.partition(": ")[2] for problem in examine_redis(cluster.url())] == ["appendonly no"] * 3
 
     def test_says_what_it_may_not_see(self, redis: Process) -> None:
         redis.client.execute_command(*["ACL", "SETUSER", "blind", "on", ">b", "~*", "+@read", "+info"])
-        (danger,) = examine_redis(redis.url().replace("//", "//blind:b@"))
-        assert "may not read its settings" in danger.problem
+        (problem,) = examine_redis(redis.url().replace("//", "//blind:b@"))
+        assert "may not read its settings" in problem.problem
 
     def test_knows_a_key_space_that_cannot_be_used(self, redis: Process, prefix: str) -> None:
         redis.client.set(f"{prefix}format", "something")

@@ -9,21 +9,21 @@ import pytest
 
 from settled.durable.messages import Message, Timer
 from settled.durable.ports import Write
-from tests.adapters.local.fixtures import ADA, Place, message
+from tests.adapters.local.fixtures import ADA, BackendEnv, message
 from tests.adapters.local.test_duplicates import TestARepeat as Repeat
 
 
 @pytest.fixture
-def place(any_place: Place) -> Place:
-    return any_place
+def env(any_env: BackendEnv) -> BackendEnv:
+    return any_env
 
 
-def bodies(place: Place) -> list[str]:
+def bodies(env: BackendEnv) -> list[str]:
     """Those of all that is there, in the order of their hand-out."""
     found: list[str] = []
-    while deliveries := place.take(10):
+    while deliveries := env.take(10):
         found += [each.message.body for each in deliveries]
-        place.queue.ack(deliveries)
+        env.queue.ack(deliveries)
     return found
 
 
@@ -42,40 +42,40 @@ FIRST, SECOND = message(ADA, "a", '{"n":1}'), message(ADA, "a", '{"n":2}')
 
 
 class TestAKnownId:
-    def test_with_another_body_is_queued(self, place: Place) -> None:
+    def test_with_another_body_is_queued(self, env: BackendEnv) -> None:
         """At once, while the first one waits, is held, and when it was acknowledged."""
-        place.queue.send([FIRST, SECOND, FIRST, SECOND])
-        assert bodies(place) == [FIRST.body, SECOND.body]
+        env.queue.send([FIRST, SECOND, FIRST, SECOND])
+        assert bodies(env) == [FIRST.body, SECOND.body]
         third, fourth = (message(ADA, "a", f'{{"n":{n}}}') for n in (3, 4))
-        place.queue.send([third])
-        held = place.take()
-        place.queue.send([fourth, third])
-        place.queue.ack(held)
-        place.queue.send([FIRST, SECOND, third, fourth])
-        assert bodies(place) == [fourth.body]
+        env.queue.send([third])
+        held = env.take()
+        env.queue.send([fourth, third])
+        env.queue.ack(held)
+        env.queue.send([FIRST, SECOND, third, fourth])
+        assert bodies(env) == [fourth.body]
 
-    def test_with_the_same_body_is_a_repetition(self, place: Place) -> None:
+    def test_with_the_same_body_is_a_repetition(self, env: BackendEnv) -> None:
         """X3: also when a step sends it, however long ago the first was acknowledged."""
-        place.queue.send([FIRST])
-        assert bodies(place) == [FIRST.body]
-        place.clock.now += 1_000_000
-        place.backend.finish(Write(ADA, sends=(FIRST,)))
-        assert bodies(place) == []
+        env.queue.send([FIRST])
+        assert bodies(env) == [FIRST.body]
+        env.clock.now += 1_000_000
+        env.backend.finish(Write(ADA, sends=(FIRST,)))
+        assert bodies(env) == []
 
     @pytest.mark.parametrize("timer_id", ["t", "signup/ada/1/1/1"], ids=["lives anywhere", "lives with its key"])
-    def test_is_looked_at_for_a_timer_too(self, place: Place, timer_id: str) -> None:
+    def test_is_looked_at_for_a_timer_too(self, env: BackendEnv, timer_id: str) -> None:
         """In whichever partition the timer lives."""
-        place.queue.send([FIRST])
+        env.queue.send([FIRST])
         found: list[list[str]] = []
         for sent in (FIRST, SECOND, SECOND):
-            place.timers.schedule(Timer(timer_id, sent, place.clock.now))
-            found.append(bodies(place))
+            env.timers.schedule(Timer(timer_id, sent, env.clock.now))
+            found.append(bodies(env))
         assert found == [[FIRST.body], [SECOND.body], []]
 
 
 @pytest.mark.parametrize("id", ["", "00000000", " 3 x", "a b", "\0", "é\ud800"])
-def test_an_id_may_be_any_text(place: Place, id: str) -> None:
+def test_an_id_may_be_any_text(env: BackendEnv, id: str) -> None:
     """A digest in front of it is never taken for a part of it."""
     plain, longer = Message(ADA, id, "1"), Message(ADA, Message(ADA, id, "2").digest + id, "1")
-    place.queue.send([plain, longer, Message(ADA, id, "2"), plain, longer])
-    assert bodies(place) == ["1", "1", "2"]
+    env.queue.send([plain, longer, Message(ADA, id, "2"), plain, longer])
+    assert bodies(env) == ["1", "1", "2"]

@@ -18,7 +18,7 @@ from settled_redis.queue import RedisQueue
 from settled_redis.script_args import ScriptArgs
 from settled_redis.script_client import ScriptClient, ScriptResult
 from tests.adapters.local import test_commit, test_timers
-from tests.adapters.local.fixtures import ADA, LEASE, Place, ids, letter, message, stored, timer
+from tests.adapters.local.fixtures import ADA, LEASE, BackendEnv, ids, letter, message, stored, timer
 from tests.adapters.local.test_commit import TestACommit, TestADelete, TestScan
 from tests.adapters.local.test_dead_letters import (
     test_they_are_kept_whole_and_in_order,
@@ -33,7 +33,7 @@ from tests.adapters.local.test_waiting import (
     test_whatever_makes_a_message_ready_wakes_it,
     threads,
 )
-from tests.adapters.redis.conftest import Opener, place_on
+from tests.adapters.redis.conftest import Opener, env_on
 from tests.emulators.redis_servers import Process
 
 __all__ = [
@@ -59,8 +59,8 @@ SPACE = KeySpace.of("where a key lives", 3, "does not depend on this")
 
 
 @pytest.fixture(params=["redis", "cluster"])
-def place(request: pytest.FixtureRequest, opener: Callable[[Process], Opener]) -> Place:
-    return place_on(opener(request.getfixturevalue(request.param)), partitions=3)
+def env(request: pytest.FixtureRequest, opener: Callable[[Process], Opener]) -> BackendEnv:
+    return env_on(opener(request.getfixturevalue(request.param)), partitions=3)
 
 
 def key_apart(other: Key) -> Key:
@@ -70,73 +70,73 @@ def key_apart(other: Key) -> Key:
 
 
 class TestATimer(test_timers.TestATimer):
-    def test_rings_while_others_keep_the_queue_busy(self, place: Place) -> None:
+    def test_rings_while_others_keep_the_queue_busy(self, env: BackendEnv) -> None:
         """T2: a backlog starves no timer, wherever it lives."""
-        place.send(ADA, *(f"a{n}" for n in range(20)))
-        place.timers.schedule(timer("t", place.clock.now, key_apart(ADA)))
+        env.send(ADA, *(f"a{n}" for n in range(20)))
+        env.timers.schedule(timer("t", env.clock.now, key_apart(ADA)))
         taken: list[str] = []
         for _ in range(6):
-            held = place.take()
+            held = env.take()
             taken += ids(held)
-            place.queue.ack(held)
+            env.queue.ack(held)
         assert "t" in taken
 
-    def test_is_sent_again_if_it_was_not_forgotten(self, place: Place) -> None:
+    def test_is_sent_again_if_it_was_not_forgotten(self, env: BackendEnv) -> None:
         """T2, X1: between the two calls that a timer of another partition takes, anything may happen."""
         other = key_apart(ADA)
-        place.timers.schedule(timer("t", place.clock.now, other, message_id="rings"))
-        place.send(other, "rings")
-        assert place.drain() == ["rings"]
-        assert place.drain() == []
+        env.timers.schedule(timer("t", env.clock.now, other, message_id="rings"))
+        env.send(other, "rings")
+        assert env.drain() == ["rings"]
+        assert env.drain() == []
 
     def test_that_is_scheduled_anew_while_its_message_is_on_its_way_rings_again(
-        self, place: Place, monkeypatch: pytest.MonkeyPatch
+        self, env: BackendEnv, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """T4: what is forgotten then is the one that has rung."""
         other, forward = key_apart(ADA), RedisQueue.forward
         id = next(id for n in count() if SPACE.of_timer(id := f"t{n}") != SPACE.of_key(other))
 
-        def schedule_before(queue: RedisQueue, partition: Partition, done: ScriptResult) -> Sequence[Partition]:
-            if done.elsewhere:
+        def schedule_before(queue: RedisQueue, partition: Partition, result: ScriptResult) -> Sequence[Partition]:
+            if result.other_partition:
                 monkeypatch.undo()
-                place.timers.schedule(timer(id, place.clock.now + 5, other, message_id="anew"))
-            return forward(queue, partition, done)
+                env.timers.schedule(timer(id, env.clock.now + 5, other, message_id="anew"))
+            return forward(queue, partition, result)
 
         monkeypatch.setattr(RedisQueue, "forward", schedule_before)
-        place.timers.schedule(timer(id, place.clock.now, other, message_id="rings"))
-        assert place.drain() == ["rings"]
-        place.clock.now += 5
-        assert place.drain() == ["anew"]
+        env.timers.schedule(timer(id, env.clock.now, other, message_id="rings"))
+        assert env.drain() == ["rings"]
+        env.clock.now += 5
+        assert env.drain() == ["anew"]
 
 
 class TestFinish(test_commit.TestFinish):
-    def test_does_all_of_it(self, place: Place) -> None:
+    def test_does_all_of_it(self, env: BackendEnv) -> None:
         """D4."""
-        assert Capability.ATOMIC_FINISH not in place.backend.capabilities
-        write = self.everything(place)
-        place.backend.finish(write)
-        assert place.store.load(ADA) == write.stored
-        assert list(place.store.dead_letters(ADA)) == [letter(ADA, "y")]
-        place.clock.now += LEASE
-        assert sorted(place.drain()) == ["b", "rings", "to ben"]
+        assert Capability.ATOMIC_FINISH not in env.backend.capabilities
+        write = self.everything(env)
+        env.backend.finish(write)
+        assert env.store.load(ADA) == write.stored
+        assert list(env.store.dead_letters(ADA)) == [letter(ADA, "y")]
+        env.clock.now += LEASE
+        assert sorted(env.drain()) == ["b", "rings", "to ben"]
 
-    def test_does_nothing_elsewhere_if_another_commit_came_first(self, place: Place) -> None:
+    def test_does_nothing_elsewhere_if_another_commit_came_first(self, env: BackendEnv) -> None:
         """R9."""
-        place.store.commit(ADA, stored(1), 0)
+        env.store.commit(ADA, stored(1), 0)
         write = Write(ADA, stored(1), 0, sends=tuple(message(Key("signup", f"k{n}"), "x") for n in range(9)))
         with pytest.raises(ConflictError):
-            place.backend.finish(write)
-        assert place.drain() == []
+            env.backend.finish(write)
+        assert env.drain() == []
 
-    def test_lets_the_other_partitions_have_their_turn(self, place: Place) -> None:
+    def test_lets_the_other_partitions_have_their_turn(self, env: BackendEnv) -> None:
         """F6: however long the backlog of its own is."""
         apart = key_apart(ADA)
-        place.send(ADA, *(f"a{n}" for n in range(30)))
-        held = place.take()
-        place.send(apart, "elsewhere")
+        env.send(ADA, *(f"a{n}" for n in range(30)))
+        held = env.take()
+        env.send(apart, "elsewhere")
         for version in range(20):
             write = Write(ADA, stored(version + 1), version, acks=tuple(held))
-            held = list(place.backend.finish_all([write], receive=1).deliveries)
+            held = list(env.backend.finish_all([write], receive=1).deliveries)
             if ids(held) == ["elsewhere"]:
                 return
         pytest.fail("it was never handed out")
@@ -146,33 +146,33 @@ class TestFinishAll:
     def writes(self) -> list[Write]:
         return [Write(key, stored(1), 0, sends=(message(key, f"to {key.instance}"),)) for key in (ADA, key_apart(ADA))]
 
-    def test_does_each_where_it_lives(self, place: Place) -> None:
-        finished = place.backend.finish_all(self.writes(), receive=5)
+    def test_does_each_where_it_lives(self, env: BackendEnv) -> None:
+        finished = env.backend.finish_all(self.writes(), receive=5)
         assert finished.refused == {}
-        assert len({*ids(finished.deliveries), *place.drain()}) == 2
+        assert len({*ids(finished.deliveries), *env.drain()}) == 2
 
-    def test_says_who_came_too_late_in_which_partition_ever(self, place: Place) -> None:
+    def test_says_who_came_too_late_in_which_partition_ever(self, env: BackendEnv) -> None:
         """R6."""
         ada, apart = self.writes()
-        place.store.commit(apart.key, stored(1, "other"), 0)
-        assert set(place.backend.finish_all([ada, apart]).refused) == {apart.key}
-        assert place.store.load(ADA) == stored(1)
+        env.store.commit(apart.key, stored(1, "other"), 0)
+        assert set(env.backend.finish_all([ada, apart]).refused) == {apart.key}
+        assert env.store.load(ADA) == stored(1)
 
     def test_does_not_say_that_nothing_happened_once_something_has(
-        self, place: Place, monkeypatch: pytest.MonkeyPatch
+        self, env: BackendEnv, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """R10: to be told so, and to try again, would be to meet one's own commit as another's."""
-        perform, calls = ScriptClient.perform_together, count(1)
+        run_together, calls = ScriptClient.run_together, count(1)
 
         def fail_second(self: ScriptClient, parts: Sequence[ScriptArgs]) -> Sequence[ScriptResult]:
             if next(calls) == 2:
                 raise UnavailableError("nobody there")
-            return perform(self, parts)
+            return run_together(self, parts)
 
-        monkeypatch.setattr(ScriptClient, "perform_together", fail_second)
+        monkeypatch.setattr(ScriptClient, "run_together", fail_second)
         with pytest.raises(OutcomeUnknownError, match="perhaps only some of 2 writes were done: nobody there"):
-            place.backend.finish_all(self.writes())
-        assert place.store.load(ADA) == stored(1)
+            env.backend.finish_all(self.writes())
+        assert env.store.load(ADA) == stored(1)
 
 
 def test_an_id_is_known_for_as_long_as_its_message_waits(redis: Process, opener: Callable[[Process], Opener]) -> None:

@@ -102,15 +102,15 @@ class TestNow:
 
 
 @pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def observed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What time it was, as servers say it."""
-    times, hear = list[float](), RedisClock.hear
+    times, observe = list[float](), RedisClock.observe
 
-    def note(self: RedisClock, partition: int, said: float, asked: float, answered: float) -> None:
-        times.append(said)
-        hear(self, partition, said, asked, answered)
+    def note(self: RedisClock, partition: int, server_time: float, asked: float, answered: float) -> None:
+        times.append(server_time)
+        observe(self, partition, server_time, asked, answered)
 
-    monkeypatch.setattr(RedisClock, "hear", note)
+    monkeypatch.setattr(RedisClock, "observe", note)
     return times
 
 
@@ -135,16 +135,16 @@ CALLS: dict[str, Call] = {
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_every_answer_says_what_time_it_is(
-    server: Process, backend: RedisBackend, heard: list[float], call: Call
+    server: Process, backend: RedisBackend, observed: list[float], call: Call
 ) -> None:
     backend.queue.send([message(ADA, "a")])
     (held,) = (each for _ in range(4) for each in backend.queue.receive(1))
-    heard.clear()
+    observed.clear()
     before = server_time(server)
     with suppress(ConflictError, LeaseLostError):
         call(backend, held)
-    assert heard
-    assert all(before <= said <= server_time(server) for said in heard)
+    assert observed
+    assert all(before <= said <= server_time(server) for said in observed)
 
 
 class TestTheGuess:
@@ -160,37 +160,37 @@ class TestTheGuess:
     def test_is_never_ahead(self) -> None:
         """It may have been said in the last moment."""
         clock = RedisClock(1)
-        clock.hear(0, said=1000.0, asked=10.0, answered=12.0)
+        clock.observe(0, server_time=1000.0, asked=10.0, answered=12.0)
         assert clock.now() == 1038.0
 
     def test_is_as_good_as_the_fastest_answer(self) -> None:
         """A slow one takes nothing from it."""
         clock = RedisClock(1)
-        clock.hear(0, said=1000.0, asked=10.0, answered=12.0)
-        clock.hear(0, said=1011.0, asked=21.0, answered=21.5)
+        clock.observe(0, server_time=1000.0, asked=10.0, answered=12.0)
+        clock.observe(0, server_time=1011.0, asked=21.0, answered=21.5)
         assert clock.now() == 1039.5
-        clock.hear(0, said=1020.0, asked=30.0, answered=45.0)
+        clock.observe(0, server_time=1020.0, asked=30.0, answered=45.0)
         assert clock.now() == 1039.5
 
-    def test_does_not_go_back_when_an_older_answer_is_heard_later(self) -> None:
+    def test_does_not_go_back_when_an_older_answer_is_observed_later(self) -> None:
         clock = RedisClock(1)
-        clock.hear(0, said=1010.0, asked=20.0, answered=20.0)
-        clock.hear(0, said=1000.0, asked=10.0, answered=40.0)
+        clock.observe(0, server_time=1010.0, asked=20.0, answered=20.0)
+        clock.observe(0, server_time=1000.0, asked=10.0, answered=40.0)
         assert clock.now() == 1040.0
 
     @pytest.mark.parametrize(("said", "now"), [(400.0, 419.0), (2000.0, 2019.0)], ids=["back", "forth"])
     def test_goes_along_when_the_clock_is_set(self, said: float, now: float) -> None:
         clock = RedisClock(1)
-        clock.hear(0, said=1000.0, asked=10.0, answered=11.0)
-        clock.hear(0, said=said, asked=30.0, answered=31.0)
+        clock.observe(0, server_time=1000.0, asked=10.0, answered=11.0)
+        clock.observe(0, server_time=said, asked=30.0, answered=31.0)
         assert clock.now() == now
 
     def test_is_that_of_the_server_that_is_ahead(self) -> None:
         """What has rung by either of two is due."""
         clock = RedisClock(3)
-        clock.hear(1, said=1000.0, asked=10.0, answered=10.0)
-        clock.hear(2, said=1005.0, asked=10.0, answered=10.0)
-        clock.hear(1, said=1010.0, asked=20.0, answered=20.0)
+        clock.observe(1, server_time=1000.0, asked=10.0, answered=10.0)
+        clock.observe(2, server_time=1005.0, asked=10.0, answered=10.0)
+        clock.observe(1, server_time=1010.0, asked=20.0, answered=20.0)
         assert clock.now() == 1045.0
 
 

@@ -1,4 +1,4 @@
-"""Every message has a place of its own among all of its key (O4, X3), for as long as its key space is there."""
+"""Each message of a key has a position of its own (O4, X3), for as long as the key space exists."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from settled.key import Key
 from settled_redis import keyspace
 from settled_redis.backend import RedisBackend
 from settled_redis.topology import Topology
-from tests.adapters.local.fixtures import ADA, BEN, LEASE, Place, message, stored, timer, tombstone
+from tests.adapters.local.fixtures import ADA, BEN, LEASE, BackendEnv, message, stored, timer, tombstone
 from tests.adapters.redis.conftest import Opener
 from tests.emulators.redis_servers import ALWAYS, Process, redis_binary, running
 
 
 @pytest.fixture
-def place(any_place: Place) -> Place:
-    return any_place
+def env(any_env: BackendEnv) -> BackendEnv:
+    return any_env
 
 
 def numbers(deliveries: Sequence[Delivery]) -> list[int]:
@@ -33,72 +33,72 @@ def position(delivery: Delivery) -> Position:
     return delivery.position
 
 
-def taken(place: Place, limit: int = 10) -> list[int]:
+def taken(env: BackendEnv, limit: int = 10) -> list[int]:
     """The numbers of all that is there, in the order in which it is handed out and acknowledged."""
     found: list[int] = []
-    while deliveries := place.take(limit):
+    while deliveries := env.take(limit):
         found += numbers(deliveries)
-        place.queue.ack(deliveries)
+        env.queue.ack(deliveries)
     return found
 
 
 class TestANumber:
-    def test_grows_with_each_message_of_a_key(self, place: Place) -> None:
-        place.send(ADA, "a", "b", "c")
-        place.send(BEN, "a")
-        place.send(ADA, "d")
-        place.timers.schedule(timer("t", place.clock.now, ADA))
+    def test_grows_with_each_message_of_a_key(self, env: BackendEnv) -> None:
+        env.send(ADA, "a", "b", "c")
+        env.send(BEN, "a")
+        env.send(ADA, "d")
+        env.timers.schedule(timer("t", env.clock.now, ADA))
         found: dict[Key, list[int]] = {ADA: [], BEN: []}
-        while deliveries := place.take(2):
+        while deliveries := env.take(2):
             for each in deliveries:
                 found[each.message.key].append(position(each).number)
-            place.queue.ack(deliveries)
+            env.queue.ack(deliveries)
         assert found[ADA] == sorted(set(found[ADA]))
         assert (len(found[ADA]), len(found[BEN])) == (5, 1)
 
-    def test_is_the_same_in_each_hand_out(self, place: Place) -> None:
+    def test_is_the_same_in_each_hand_out(self, env: BackendEnv) -> None:
         """D3: whoever it is handed to, and whatever is acknowledged around it."""
-        place.send(ADA, "a", "b", "c")
-        first = place.take(3)
-        place.queue.ack([first[1]])
-        place.queue.release([first[0]])
-        place.send(ADA, "d")
-        second = place.again().queue.receive(10)
+        env.send(ADA, "a", "b", "c")
+        first = env.take(3)
+        env.queue.ack([first[1]])
+        env.queue.release([first[0]])
+        env.send(ADA, "d")
+        second = env.again().queue.receive(10)
         assert [each.message.id for each in second] == ["a", "c", "d"]
         assert [each.position for each in second[:2]] == [first[0].position, first[2].position]
-        place.clock.now += LEASE
-        assert [each.position for each in place.take(10)] == [each.position for each in second]
+        env.clock.now += LEASE
+        assert [each.position for each in env.take(10)] == [each.position for each in second]
 
-    def test_never_begins_again(self, place: Place) -> None:
+    def test_never_begins_again(self, env: BackendEnv) -> None:
         """Not when the queue was empty, not when the instance was deleted, not for who opens it anew."""
-        place.store.commit(ADA, stored(1), 0)
-        place.send(ADA, "a", "b")
-        before = taken(place)
-        place.send(ADA, "c")
-        before += taken(place)
-        place.store.delete(ADA, tombstone(2), 1)
-        place.send(ADA, "d")
-        before += taken(place, limit=1)
-        again = place.again()
+        env.store.commit(ADA, stored(1), 0)
+        env.send(ADA, "a", "b")
+        before = taken(env)
+        env.send(ADA, "c")
+        before += taken(env)
+        env.store.delete(ADA, tombstone(2), 1)
+        env.send(ADA, "d")
+        before += taken(env, limit=1)
+        again = env.again()
         again.queue.send([message(ADA, "e")])
         before += numbers(again.queue.receive(1))
         assert before == sorted(set(before))
         assert len(before) == 5
 
-    def test_is_taken_by_no_message_that_was_known(self, place: Place) -> None:
-        place.send(ADA, "a", "a", "b")
-        place.send(ADA, "a", "c")
-        first, second, third = taken(place)
+    def test_is_taken_by_no_message_that_was_known(self, env: BackendEnv) -> None:
+        env.send(ADA, "a", "a", "b")
+        env.send(ADA, "a", "c")
+        first, second, third = taken(env)
         assert (second, third) == (first + 1, first + 2)
 
 
 class TestTheEpoch:
-    def test_is_that_of_the_whole_key_space(self, place: Place) -> None:
+    def test_is_that_of_the_whole_key_space(self, env: BackendEnv) -> None:
         for n in range(8):
-            place.send(Key("m", f"{n}"), "a")
-        mine, others = place.take(4), list[Delivery]()
+            env.send(Key("m", f"{n}"), "a")
+        mine, others = env.take(4), list[Delivery]()
         while len(others) < 4:
-            others += place.again().queue.receive(4)
+            others += env.again().queue.receive(4)
         epochs = {position(each).epoch for each in (*mine, *others)}
         assert len(epochs) == 1
         assert all(epochs)
