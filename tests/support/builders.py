@@ -1,4 +1,4 @@
-"""Short names for what travels and what is kept, for the adapters whose vendor is emulated."""
+"""Short constructors for messages, timers, records and dead letters, for tests of adapters with an emulated vendor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from settled.durable.ports import DELETED, DeadLetter, Delivery, Index, Stored
 from settled.key import Key
 
 PATIENCE = 30.0
-"""How long anything may take on a busy machine, in seconds."""
+"""How long any call may take on a busy machine, in seconds."""
 
 ADA = Key("signup", "ada")
 BEN = Key("signup", "ben")
@@ -23,7 +23,7 @@ _numbers = itertools.count(1)
 
 
 def fresh_name(prefix: str = "t") -> str:
-    """A name that nothing in the emulators has yet; several runs may share them."""
+    """Return a name that is unique in the emulators, which several test runs may share."""
     return f"{prefix}{os.getpid()}-{next(_numbers)}"
 
 
@@ -59,12 +59,12 @@ def until(condition: Callable[[], bool]) -> None:
     """Wait until `condition` holds."""
     end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, "it did not come to that in time"
+        assert time.monotonic() < end, "the condition did not hold in time"
         time.sleep(0.1)
 
 
 def watched(client: Any, tell: Callable[[str], None]) -> Any:
-    """`client`, which tells of each request before it makes it."""
+    """Return a proxy of `client` that calls `tell` with the name of each method before it calls the method."""
     return _Watched(client, tell)
 
 
@@ -75,8 +75,8 @@ class _Watched:
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._client, name)
 
-        def told(*arguments: Any, **request: Any) -> Any:
+        def watched_call(*arguments: Any, **request: Any) -> Any:
             self._tell(name)
             return call(*arguments, **request)
 
-        return told
+        return watched_call

@@ -1,4 +1,4 @@
-"""What is asked of every store whose vendor is emulated; each runs these with a `store` of its own."""
+"""Tests for the stores of adapters with emulated vendors; each adapter runs them with a `store` fixture of its own."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from settled.durable import Store
 from tests.support.builders import ADA, BEN, letter, stored, tombstone
 
 ODD = ["", "\0 \x7f \ufffe", '{"name":"\ud83d"}', "e\u0301 é 🙂"]
-"""Texts that not everybody keeps as they are."""
+"""Texts that some databases do not keep as they are."""
 
 
 class Commits:
-    def test_nothing_is_there_before_the_first_commit(self, store: Store) -> None:
+    def test_a_key_has_no_record_before_the_first_commit(self, store: Store) -> None:
         assert store.load(ADA) is None
 
     def test_a_commit_is_read_back_as_it_was(self, store: Store) -> None:
         store.commit(ADA, stored(1), 0)
         assert store.load(ADA) == stored(1)
 
-    def test_a_commit_over_a_version_that_has_gone_on_is_refused(self, store: Store) -> None:
+    def test_a_commit_with_another_version_fails(self, store: Store) -> None:
         store.commit(ADA, stored(1), 0)
         store.commit(ADA, stored(2, '{"second":true}'), 1)
         for expected in (0, 1, 3):
@@ -29,7 +29,7 @@ class Commits:
         assert store.load(ADA) == stored(2, '{"second":true}')
 
     @pytest.mark.parametrize("text", ODD)
-    def test_odd_texts_and_keys_come_back(self, store: Store, text: str) -> None:
+    def test_odd_texts_and_keys_are_kept(self, store: Store, text: str) -> None:
         key = Key(f"m{text}", f"i{text}/{'x' * 2000}")
         store.commit(key, stored(1, text), 0, [letter(key, text, text)])
         assert store.load(key) == stored(1, text)
@@ -37,19 +37,19 @@ class Commits:
 
 
 class DeadLetters:
-    def test_they_stand_in_the_order_of_the_commits_that_buried_them(self, store: Store) -> None:
+    def test_they_are_in_the_order_of_the_commits_that_buried_them(self, store: Store) -> None:
         for version in range(1, 12):
             store.commit(ADA, stored(version), version - 1, [letter(ADA, f"{version}.{n}") for n in range(2)])
         expected = [f"{version}.{n}" for version in range(1, 12) for n in range(2)]
         assert [each.message.id for each in store.dead_letters(ADA)] == expected
         assert store.dead_letters(BEN) == []
 
-    def test_they_leave_from_the_head_and_join_at_the_tail(self, store: Store) -> None:
+    def test_unbury_removes_the_oldest_and_bury_appends(self, store: Store) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, "1"), letter(ADA, "2"), letter(ADA, "3")])
         store.commit(ADA, stored(2), 1, [letter(ADA, "4")], unbury=2)
         assert store.dead_letters(ADA) == [letter(ADA, "3"), letter(ADA, "4")]
 
-    def test_a_refused_commit_moves_none(self, store: Store) -> None:
+    def test_a_failed_commit_moves_none(self, store: Store) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
         with pytest.raises(ConflictError):
             store.commit(ADA, stored(1), 0, [letter(ADA, "2")], unbury=1)
@@ -57,13 +57,13 @@ class DeadLetters:
 
 
 class Deletes:
-    def test_the_version_goes_on(self, store: Store) -> None:
+    def test_the_tombstone_continues_the_version(self, store: Store) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
         store.delete(ADA, tombstone(2), 1)
-        left = store.load(ADA)
-        assert left == tombstone(2)
-        assert left is not None
-        assert left.is_deleted
+        found = store.load(ADA)
+        assert found == tombstone(2)
+        assert found is not None
+        assert found.is_deleted
         assert store.dead_letters(ADA) == []
         store.commit(ADA, stored(3), 2)
         assert store.load(ADA) == stored(3)

@@ -1,4 +1,7 @@
-"""The machine that functions run in the tests: its effects leave traces in a file, and do as its events say."""
+"""The machine of the tests that run workers in other processes: its effects leave traces in a file.
+
+Its events say what its guard and its actor do: fail, wait, or end the process.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ TRACES = Path(os.environ.get("TRACES", "/dev/null"))
 
 
 def work(input: dict[str, Any], call: Call) -> str:
-    """Leave a trace, and then take as long as the event says; or end the process, the first time."""
+    """Write a trace, and then take as long as the event says; with `dies`, end the process on the first attempt."""
     with TRACES.open("a", encoding="utf-8") as file:
         file.write(f"{call.idempotency_key} {call.attempt}\n")
     if input.get("dies") and call.attempt == 1:
@@ -24,7 +27,7 @@ def work(input: dict[str, Any], call: Call) -> str:
 
 
 def healthy(a: Args[Any, Any]) -> bool:
-    """Fail for good, or until the file that the event names is there."""
+    """Raise if the event is poison, or as long as the file that it names does not exist."""
     if a.event.get("poison") or ("until" in a.event and not Path(a.event["until"]).exists()):
         raise RuntimeError("poisoned")
     return True

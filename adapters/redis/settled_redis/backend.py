@@ -184,10 +184,10 @@ class RedisBackend:
         self._servers.close()
 
     def _args_by_partition(self, write: Write) -> tuple[ScriptArgs, Sequence[ScriptArgs]]:
-        """Return the steps of `write` in its own partition and those in others, all without the acknowledgements."""
+        """Return the operations of `write` in its own partition and those in others, without the acknowledgements."""
         home = self._space.of_key(write.key)
         parts = {home: ScriptArgs(home)}
-        # The commit is the first step, because the script cannot undo any step before it.
+        # The commit is the first operation, because the script cannot undo any before it.
         if write.stored is not None:
             parts[home].commit(write.key, write.stored, write.expected, write.holder)
             parts[home].move_dead_letters(write.key, write.bury, write.unbury)

@@ -1,6 +1,6 @@
 """Translation of Redis's errors into those of the ports.
 
-A server that answers with an error has done nothing: each list of steps is one script, and Redis refuses a script
+A server that answers with an error has done nothing: each list of operations is one script, and Redis refuses a script
 before its first write. Only a connection that breaks between a request and its answer leaves it open whether it
 happened.
 """

@@ -1,13 +1,13 @@
--- All changes that settled makes on a server: a list of steps, which are carried out in their order.
+-- All changes that settled makes on a server: a list of operations, which are carried out in their order.
 --
 -- Redis runs a script alone and as a whole, so the list is one transaction. There is no rollback: whatever can fail
 -- must come before the first write. Only a commit can fail, for its version or for its holder's lease, so it has to be
--- the first step. A server that is out of memory refuses the first write of a script, or none.
+-- the first operation. A server that is out of memory refuses the first write of a script, or none.
 --
 -- KEYS begins with the keys of the partition: ready, leased, timers, timer_payloads, timer_serial, absent, and wakeups
--- in partition 0. The keys of the instances that the steps name follow. `absent` is never used here: it makes a server
--- that is moving the slot refuse the script (see `settled_redis.cluster`). Keys of groups that are found in `ready`,
--- `leased` or a timer are not in KEYS; they have the same hash tag, so they are in the same slot.
+-- in partition 0. The keys of the instances that the operations name follow. `absent` is never used here: it makes a
+-- server that is moving the slot refuse the script (see `settled_redis.cluster`). Keys of groups that are found in
+-- `ready`, `leased` or a timer are not in KEYS; they have the same hash tag, so they are in the same slot.
 --
 -- ARGV begins with the time (-1: use the server's), the partition, how many ids of acknowledged messages to remember,
 -- and how long a lease lasts. All times are in microseconds.
@@ -28,9 +28,9 @@
 -- was acknowledged before one in front of it leaves a hole, an empty text, until all in front of it are gone: otherwise
 -- the numbers of those behind it would shift.
 --
--- Commands cost more than anything else here. So what several steps need of a group is read once and written once, at
--- the end; and a group that becomes ready only to be leased by the same script is never written to `ready`. Numbers are
--- passed to commands as numbers, which is exact; Lua's own conversion to text keeps 14 digits.
+-- Commands cost more than anything else here. So what several operations need of a group is read once and written once,
+-- at the end; and a group that becomes ready only to be leased by the same script is never written to `ready`. Numbers
+-- are passed to commands as numbers, which is exact; Lua's own conversion to text keeps 14 digits.
 
 local READY, LEASED, TIMERS, TIMER_PAYLOADS, TIMER_SERIAL = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local PREFIX = string.sub(READY, 1, -1 - #'ready')
@@ -363,39 +363,39 @@ local function commit(key, name, expected, version, listing, record, holder)
   return nil
 end
 
--- Carry out the step at this index of ARGV. Returns the index of the next step; and why a commit failed, which ends the
--- script.
-local function run_step(at)
-  local step, first, second, third = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  if step == 'send' then
+-- Carry out the operation at this index of ARGV. Returns the index of the next operation; and why a commit failed,
+-- which ends the script.
+local function run_operation(at)
+  local operation, first, second, third = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  if operation == 'send' then
     send(first, second, third)
     return at + 4
-  elseif step == 'commit' then
+  elseif operation == 'commit' then
     return at + 8, commit(first, second, third, ARGV[at + 4], ARGV[at + 5], ARGV[at + 6], ARGV[at + 7])
-  elseif step == 'ack' then
+  elseif operation == 'ack' then
     local numbers = {}
     for index = 1, third do
       numbers[index] = tonumber(ARGV[at + 3 + index])
     end
     acknowledge(first, second, numbers)
     return at + 4 + #numbers
-  elseif step == 'receive' then
+  elseif operation == 'receive' then
     receive(tonumber(first))
     return at + 2
-  elseif step == 'schedule' then
+  elseif operation == 'schedule' then
     schedule(first, second, third)
     return at + 4
-  elseif step == 'cancel' then
+  elseif operation == 'cancel' then
     cancel(first)
     return at + 2
-  elseif step == 'forget_fired' then
+  elseif operation == 'forget_fired' then
     -- Only if it is still the same: the timer may have been scheduled anew while its message was on the way.
     local found = call('HGET', TIMER_PAYLOADS, string.sub(first, 17))
     if found and string.sub(found, 1, 16) == string.sub(first, 1, 16) then
       cancel(string.sub(first, 17))
     end
     return at + 2
-  elseif step == 'release' then
+  elseif operation == 'release' then
     local group, delay = group_of(first), tonumber(third)
     if has_lease(group, second) then
       end_lease(first, group)
@@ -409,7 +409,7 @@ local function run_step(at)
       end
     end
     return at + 4
-  elseif step == 'extend' then
+  elseif operation == 'extend' then
     local group = group_of(first)
     if has_lease(group, second) then
       group.lease_end = now() + third
@@ -419,22 +419,22 @@ local function run_step(at)
       lost_leases[#lost_leases + 1] = first
     end
     return at + 4
-  elseif step == 'bury' then
+  elseif operation == 'bury' then
     call('RPUSH', PREFIX .. 'dead_letters:' .. first, second)
     return at + 3
-  elseif step == 'unbury' then
+  elseif operation == 'unbury' then
     call('LTRIM', PREFIX .. 'dead_letters:' .. first, second, -1)
     return at + 3
-  elseif step == 'drop_dead_letters' then
+  elseif operation == 'drop_dead_letters' then
     call('DEL', PREFIX .. 'dead_letters:' .. first)
     return at + 2
   end
-  error('no such step: ' .. step)
+  error('no such operation: ' .. operation)
 end
 
 local at, failure = 5, nil
 while ARGV[at] do
-  at, failure = run_step(at)
+  at, failure = run_operation(at)
   if failure then
     return string.format('%s %d', failure, now())
   end

@@ -1,4 +1,4 @@
-"""The arguments of ``script.lua``: encoding a list of steps, and decoding what the script returns and stores.
+"""The arguments of ``script.lua``: encoding a list of operations, and decoding what the script returns and stores.
 
 An *element* is a message in its queue: ``ATTEMPTS LENGTH-OF-ID ID BODY``. A *payload* is what a timer sends: the
 partition of its instance, the message's digest and the instance's name before the element. The script takes both apart,
@@ -24,12 +24,12 @@ MICROSECONDS = 1_000_000
 
 @define(eq=False)
 class ScriptArgs:
-    """The steps of one call of the script in `partition`, in their order.
+    """The operations of one call of the script in `partition`, in their order.
 
     Attributes:
-        partition: the partition whose keys all steps use.
+        partition: the partition whose keys all operations use.
         keys: the KEYS of instances, without those of the partition. A dict, to have each key once.
-        argv: the words of the steps, without the fixed arguments.
+        argv: the words of the operations, without the fixed arguments.
     """
 
     partition: Partition
@@ -39,7 +39,7 @@ class ScriptArgs:
     def commit(self, key: Key, stored: Stored, expected: int, holder: Delivery | None = None) -> None:
         """Replace the version `expected` by `stored` if the lease of `holder` lasts; end the script if it fails.
 
-        It must be the first step: the script cannot undo what the steps before it did.
+        It must be the first operation: the script cannot undo what the operations before it did.
         """
         to = self.partition.instance(key)
         self._declare(to.record, to.group)

@@ -1,4 +1,4 @@
-"""Running ``script.lua``: the steps of one partition in one round trip, all of them or none.
+"""Running ``script.lua``: the operations of one partition in one round trip, all of them or none.
 
 A server knows the script by its digest. A server that does not have it, because it is new, was restarted or was told to
 flush its scripts, answers NOSCRIPT and does nothing; then the whole text is sent, and the server has it again.
@@ -89,7 +89,7 @@ class ScriptClient:
         """Run the script once.
 
         Args:
-            args: its steps.
+            args: its operations.
             changes: raise `OutcomeUnknownError` if the answer is lost. If False, raise `UnavailableError` instead,
                 because repeating the call is safe.
 

@@ -1,4 +1,4 @@
-"""Every test of a promise runs over both local backends."""
+"""Each test that uses `env` runs on both local backends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def env(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BackendEnv]:
         return
     with ExitStack() as opened:
 
-        def again() -> SQLiteBackend:
+        def reopen() -> SQLiteBackend:
             return opened.enter_context(closing(SQLiteBackend.open(tmp_path / "settled.db", LEASE, clock=clock)))
 
-        yield BackendEnv(clock, again(), again)
+        yield BackendEnv(clock, reopen(), reopen)

@@ -19,7 +19,7 @@ CEM = Key("signup", "cem")
 
 
 class Clock:
-    """Seconds since the epoch, as the test says."""
+    """A clock that only the test advances, in seconds since the epoch."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -29,15 +29,15 @@ class Clock:
 
 
 class BackendEnv:
-    """A backend under test, its clock, and how to open one more handle to what it keeps."""
+    """A backend under test and its clock; `reopen` returns one more backend object over the same data."""
 
-    def __init__(self, clock: Clock, backend: Local, again: Callable[[], Local]) -> None:
+    def __init__(self, clock: Clock, backend: Local, reopen: Callable[[], Local]) -> None:
         self.clock = clock
         self.backend = backend
         self.store = backend.store
         self.queue = backend.queue
         self.timers = backend.timers
-        self.again = again
+        self.reopen = reopen
 
     def send(self, key: Key, *ids: str) -> None:
         self.queue.send([message(key, id) for id in ids])
@@ -46,7 +46,7 @@ class BackendEnv:
         return list(self.queue.receive(limit))
 
     def drain(self, limit: int = 10) -> list[str]:
-        """Receive and acknowledge until there is nothing; the ids in the order of their hand-out."""
+        """Receive and acknowledge until the queue is empty; return the ids in the order of their delivery."""
         drained: list[str] = []
         while deliveries := self.queue.receive(limit):
             drained += ids(deliveries)
@@ -70,7 +70,7 @@ def tombstone(version: int) -> Stored:
     return Stored(version, '{"left":1}', Index(DELETED, (), 6.0))
 
 
-def letter(key: Key, id: str) -> DeadLetter:
+def dead_letter(key: Key, id: str) -> DeadLetter:
     return DeadLetter(message(key, id, f'{{"id":"{id}"}}'), "raised", 7.5, "ValueError: no")
 
 

@@ -1,4 +1,4 @@
-"""The SQLite file: what it may be, what can be wrong with it, and who may have it open (D1, D2, D3)."""
+"""The SQLite file: which files can be opened, what can be wrong with them, and by whom they are used (D1, D2, D3)."""
 
 from __future__ import annotations
 
@@ -49,29 +49,29 @@ def sqlite(path: Path, *statements: str) -> object:
         return [db.execute(statement).fetchone() for statement in statements][-1]
 
 
-class TestWhatItMayBe:
-    def test_an_empty_file(self, path: Path) -> None:
+class TestOpening:
+    def test_accepts_an_empty_file(self, path: Path) -> None:
         path.touch()
         SQLiteBackend.open(path).close()
         assert sqlite(path, "PRAGMA application_id") == (APPLICATION,)
 
-    def test_one_that_was_closed(self, path: Path, backend: SQLiteBackend) -> None:
+    def test_finds_what_was_stored_before(self, path: Path, backend: SQLiteBackend) -> None:
         """D1, D2."""
         backend.queue.send([message(ADA, "a")])
         backend.store.commit(ADA, stored(1), 0)
         backend.close()
-        with closing(SQLiteBackend.open(path)) as again:
-            assert again.store.load(ADA) == stored(1)
-            assert ids(again.queue.receive(1)) == ["a"]
+        with closing(SQLiteBackend.open(path)) as reopened:
+            assert reopened.store.load(ADA) == stored(1)
+            assert ids(reopened.queue.receive(1)) == ["a"]
 
-    def test_it_is_written_ahead_and_waits_for_the_disk(self, path: Path, backend: SQLiteBackend) -> None:
-        """D1, D2: but for what only leases."""
+    def test_uses_a_write_ahead_log_and_waits_for_the_disk(self, path: Path, backend: SQLiteBackend) -> None:
+        """D1, D2: except for writes that only lease."""
         assert sqlite(path, "PRAGMA journal_mode") == ("wal",)
         for durable, synchronous in ((True, 2), (False, 1), (True, 2)):
             file = backend._database  # pyright: ignore[reportPrivateUsage]
             assert file.write(lambda db: db.run("PRAGMA synchronous").fetchone(), durable) == (synchronous,)
 
-    def test_one_that_others_create_at_the_same_moment(self, tmp_path: Path) -> None:
+    def test_accepts_a_file_that_others_create_at_the_same_time(self, tmp_path: Path) -> None:
         at_once = threading.Barrier(8)
 
         def create(name: str) -> None:
@@ -82,45 +82,45 @@ class TestWhatItMayBe:
             for n in range(20):
                 list(threads.map(create, [f"{n}.db"] * 8))
 
-    def test_not_the_database_of_something_else(self, path: Path) -> None:
+    def test_leaves_the_database_of_another_application_as_it_is(self, path: Path) -> None:
         sqlite(path, "CREATE TABLE theirs (a)")
         before = path.read_bytes()
         with pytest.raises(RecordError, match=r"settled\.db: is the database of something else: name another file"):
             SQLiteBackend.open(path)
         assert path.read_bytes() == before
 
-    def test_not_one_of_a_newer_settled(self, path: Path, backend: SQLiteBackend) -> None:
+    def test_fails_on_the_file_of_a_newer_settled(self, path: Path, backend: SQLiteBackend) -> None:
         sqlite(path, "PRAGMA user_version=99")
         with pytest.raises(RecordError, match=r"made by a newer settled \(format 99, this one reads 3\): upgrade"):
             SQLiteBackend.open(path)
 
-    def test_not_one_of_an_older_settled(self, path: Path, backend: SQLiteBackend) -> None:
+    def test_fails_on_the_file_of_an_older_settled(self, path: Path, backend: SQLiteBackend) -> None:
         sqlite(path, "PRAGMA user_version=2")
         with pytest.raises(RecordError, match=r"made by an older settled \(format 2, this one reads 3\): let that one"):
             SQLiteBackend.open(path)
 
-    def test_not_a_text(self, path: Path) -> None:
+    def test_leaves_a_text_file_as_it_is(self, path: Path) -> None:
         path.write_text("no database " * 100)
         with pytest.raises(RecordError, match="no SQLite database: name another file"):
             SQLiteBackend.open(path)
         assert path.read_text() == "no database " * 100
 
-    def test_not_a_folder(self, tmp_path: Path) -> None:
+    def test_fails_on_a_folder(self, tmp_path: Path) -> None:
         with pytest.raises(BackendConfigError, match="must be a file"):
             SQLiteBackend.open(tmp_path)
 
-    def test_not_in_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+    def test_fails_in_a_missing_folder(self, tmp_path: Path) -> None:
         with pytest.raises(BackendConfigError, match="in a folder that exists"):
             SQLiteBackend.open(tmp_path / "nowhere" / "settled.db")
 
-    def test_not_one_that_lost_its_tables(self, path: Path, backend: SQLiteBackend) -> None:
+    def test_fails_if_tables_are_missing(self, path: Path, backend: SQLiteBackend) -> None:
         sqlite(path, "DROP TABLE records")
         with pytest.raises(RecordError, match="not as settled made them"):
             backend.store.load(ADA)
 
 
-class TestWhenItCannotBeUsed:
-    """Nothing has happened, and it is said what can be done."""
+class TestAFileThatCannotBeUsed:
+    """Nothing has happened, and the error says what to do."""
 
     def test_locked_by_another_process(self, path: Path, backend: SQLiteBackend) -> None:
         """D3."""
@@ -148,8 +148,8 @@ class TestWhenItCannotBeUsed:
                 backend.queue.send([message(ADA, "a")])
             done.set()
 
-    def test_when_the_disk_is_full(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """D3, R9: SQLite is told that the file may not grow."""
+    def test_on_a_full_disk(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """D3, R9: simulated by a limit on the size of the file."""
         with closing(SQLiteBackend.open(path)) as backend:
             backend.store.commit(ADA, stored(1), 0)
             with backend._database.reading() as db:  # pyright: ignore[reportPrivateUsage]
@@ -159,14 +159,14 @@ class TestWhenItCannotBeUsed:
             assert backend.store.load(ADA) == stored(1)
             assert not backend.queue.receive(1)
 
-    def test_when_it_was_closed(self, backend: SQLiteBackend) -> None:
+    def test_after_close(self, backend: SQLiteBackend) -> None:
         backend.close()
         backend.close()
         with pytest.raises(BackendClosedError, match="was closed"):
             backend.store.load(ADA)
 
-    def test_when_it_is_closed_under_a_call(self, path: Path, backend: SQLiteBackend) -> None:
-        """The call is done, and its connection closed after it."""
+    def test_closed_during_a_call(self, path: Path, backend: SQLiteBackend) -> None:
+        """The call completes, and then its connection is closed."""
 
         def send_and_close(db: Connection) -> None:
             send(db, [message(ADA, "a")])
@@ -174,10 +174,10 @@ class TestWhenItCannotBeUsed:
 
         backend._database.write(send_and_close)  # pyright: ignore[reportPrivateUsage]
         assert not path.with_name("settled.db-wal").exists()
-        with closing(SQLiteBackend.open(path)) as again:
-            assert ids(again.queue.receive(1)) == ["a"]
+        with closing(SQLiteBackend.open(path)) as reopened:
+            assert ids(reopened.queue.receive(1)) == ["a"]
 
-    def test_when_it_is_closed_while_somebody_waits(self, backend: SQLiteBackend) -> None:
+    def test_closed_while_receive_waits(self, backend: SQLiteBackend) -> None:
         with ThreadPoolExecutor() as threads:
             waiting = threads.submit(backend.queue.receive, 1, 60)
             time.sleep(0.05)
@@ -215,14 +215,14 @@ class TestWhenItCannotBeUsed:
     ],
 )
 def test_an_error_says_whether_it_may_have_happened(code: int, committing: bool, kind: type[SettledError]) -> None:
-    """R10: only a disk that fails under a commit leaves that open."""
+    """R10: only a disk that fails during a commit leaves the outcome unknown."""
     error = sqlite3.OperationalError("said SQLite")
     error.sqlite_errorcode = code
     assert type(translated(error, "settled.db", committing)) is kind
 
 
 def test_many_threads_that_come_and_go(path: Path) -> None:
-    """R1, D1: each sends, takes and finishes for its own key, and for one that all of them share."""
+    """R1, D1: each sends to its own key, and to one that all of them share."""
     with closing(SQLiteBackend.open(path)) as backend:
 
         def work(n: int) -> None:

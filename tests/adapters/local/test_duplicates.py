@@ -1,4 +1,4 @@
-"""What the queue knows again (X1, X2, X3, X8, X9), how long, and what that costs (X5, G1)."""
+"""Deduplication by the queue (X1, X2, X3, X8, X9): for how long, and at what cost (X5, G1)."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class TestARepeat:
         assert env.take() == []
 
     def test_after_the_first_one_was_acknowledged_is_not_added(self, env: BackendEnv) -> None:
-        """X3: however long ago."""
+        """X3: however long ago that was."""
         env.send(ADA, "a")
         env.drain()
         env.clock.now += 1_000_000
         env.send(ADA, "a")
         assert env.take() == []
-        assert not env.again().queue.receive(1)
+        assert not env.reopen().queue.receive(1)
 
     def test_for_another_key_is_another_message(self, env: BackendEnv) -> None:
         """X2."""
@@ -47,21 +47,21 @@ class TestARepeat:
         env.send(BEN, "a")
         assert len(env.drain()) == 2
 
-    def test_with_another_body_is_none_and_refused(self, env: BackendEnv) -> None:
-        """X11: nothing of that call is sent."""
+    def test_with_another_body_fails(self, env: BackendEnv) -> None:
+        """X11: no message of that call is sent."""
         env.queue.send([message(ADA, "a", "first")])
         with pytest.raises(IdReusedError, match="the id 'a' is that of another message"):
             env.queue.send([message(ADA, "b"), message(ADA, "a", "second")])
         assert [delivery.message.body for delivery in env.take(2)] == ["first"]
 
-    def test_with_another_body_is_refused_after_the_first_was_acknowledged(self, env: BackendEnv) -> None:
+    def test_with_another_body_fails_after_the_first_was_acknowledged(self, env: BackendEnv) -> None:
         """X11."""
         env.queue.send([message(ADA, "a", "first")])
         assert env.drain() == ["a"]
         with pytest.raises(IdReusedError):
             env.queue.send([message(ADA, "a", "second")])
 
-    def test_is_not_to_be_in_one_call_with_another_body(self, env: BackendEnv) -> None:
+    def test_with_another_body_in_the_same_call_fails(self, env: BackendEnv) -> None:
         """X11."""
         with pytest.raises(IdReusedError):
             env.queue.send([message(ADA, "a", "first"), message(ADA, "a", "second")])
@@ -74,7 +74,7 @@ def test_equal_bodies_are_distinct_messages(env: BackendEnv) -> None:
     assert env.drain() == ["a", "b"]
 
 
-def test_a_message_keeps_its_id_when_it_comes_back(env: BackendEnv) -> None:
+def test_a_redelivered_message_keeps_its_id(env: BackendEnv) -> None:
     """X9."""
     env.send(ADA, "a")
     first = env.take()
@@ -82,8 +82,8 @@ def test_a_message_keeps_its_id_when_it_comes_back(env: BackendEnv) -> None:
     assert [delivery.message for delivery in env.take()] == [delivery.message for delivery in first]
 
 
-def test_the_newest_ids_are_known_and_the_oldest_are_not(tmp_path: Path) -> None:
-    """X5: the bound holds, and those that still wait do not count."""
+def test_only_the_newest_ids_are_remembered(tmp_path: Path) -> None:
+    """X5: as many as `remember`, not counting those of waiting messages."""
     for backend in both(tmp_path, remember=8):
         sent = [f"m{n}" for n in range(40)]
         for id in sent:
@@ -97,8 +97,8 @@ def test_the_newest_ids_are_known_and_the_oldest_are_not(tmp_path: Path) -> None
         backend.close()
 
 
-def test_an_id_is_known_as_long_as_its_message_waits(tmp_path: Path) -> None:
-    """X1: also if more than are remembered have come since."""
+def test_the_id_of_a_waiting_message_is_not_forgotten(tmp_path: Path) -> None:
+    """X1: even if more than `remember` messages were acknowledged since."""
     for backend in both(tmp_path, remember=2):
         sent = [f"m{n}" for n in range(20)]
         backend.queue.send([message(ADA, id) for id in sent])
@@ -110,7 +110,7 @@ def test_an_id_is_known_as_long_as_its_message_waits(tmp_path: Path) -> None:
         backend.close()
 
 
-def test_a_long_life_weighs_what_a_short_one_did(tmp_path: Path) -> None:
+def test_the_file_does_not_grow_with_the_number_of_messages(tmp_path: Path) -> None:
     """G1: one key, four thousand messages."""
     path = tmp_path / "settled.db"
     backend = SQLiteBackend.open(path, remember=100)

@@ -1,4 +1,4 @@
-"""Writers that come together: one transaction and one wait for the disk for all of them (R1, R6, R9, D1, D2)."""
+"""Concurrent writers share one transaction and one wait for the disk (R1, R6, R9, D1, D2)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Together:
-    """Calls that share a transaction: the first one holds it open until all of them stand in line."""
+    """Runs calls that share a transaction: a first one holds it open until all of them have joined."""
 
     def __init__(self, path: Path, timeout: float = 30) -> None:
         self.backend = SQLiteBackend.open(path, timeout=timeout)
@@ -35,18 +35,18 @@ class Together:
         self._database = self.backend._database  # pyright: ignore[reportPrivateUsage]
 
     def run(self, *calls: Callable[[], object], commit: Callable[[], Any] = lambda: None) -> list[Any]:
-        """What each of `calls` came to; `commit` is called in the transaction, after all of them."""
+        """Return the result or error of each of `calls`; `commit` is called in the transaction, after them."""
         with ThreadPoolExecutor(len(calls) + 2) as threads:
             first = threads.submit(self._database.write, self._hold)
             self.began.wait()
-            futures = [self._in_line(threads, call, behind) for behind, call in enumerate(calls)]
+            futures = [self._queued(threads, call, behind) for behind, call in enumerate(calls)]
             last = threads.submit(self._database.write, lambda _: commit())
             self._until(len(calls) + 1)
             self.go_on.set()
             return [_outcome(future) for future in (*futures, last, first)][: len(calls)]
 
     def transactions(self, run: Callable[[], object]) -> int:
-        """How many were committed during `run`."""
+        """Return how many transactions were committed during `run`."""
         before = self.backend._database.changes.count  # pyright: ignore[reportPrivateUsage]
         run()
         return self.backend._database.changes.count - before  # pyright: ignore[reportPrivateUsage]
@@ -55,7 +55,7 @@ class Together:
         self.began.set()
         self.go_on.wait()
 
-    def _in_line(self, threads: ThreadPoolExecutor, call: Callable[[], object], behind: int) -> Future[object]:
+    def _queued(self, threads: ThreadPoolExecutor, call: Callable[[], object], behind: int) -> Future[object]:
         future = threads.submit(call)
         self._until(behind + 1)
         return future
@@ -82,7 +82,7 @@ def together(path: Path) -> Iterator[Together]:
 
 
 class TestOneTransaction:
-    def test_serves_all_who_came_meanwhile(self, together: Together) -> None:
+    def test_serves_all_concurrent_writers(self, together: Together) -> None:
         finish = together.backend.finish
 
         def run() -> None:
@@ -92,14 +92,14 @@ class TestOneTransaction:
         assert together.transactions(run) == 1
         assert [together.backend.store.load(key) for key in (ADA, BEN, CEM)] == [stored(1)] * 3
 
-    def test_keeps_the_order_in_which_they_came(self, together: Together) -> None:
+    def test_keeps_the_order_of_arrival(self, together: Together) -> None:
         """F1."""
         send = together.backend.queue.send
         together.run(*(lambda id=id: send([message(ADA, id)]) for id in "abc"))
         assert ids(together.backend.queue.receive(5)) == ["a", "b", "c"]
 
     def test_undoes_only_what_conflicts(self, together: Together) -> None:
-        """R6, R9: all of that write, and nothing of the others'."""
+        """R6, R9: that write as a whole, and no other one."""
         backend = together.backend
         backend.store.commit(BEN, stored(1), 0)
         late = Write(BEN, stored(1, "late"), 0, sends=(message(CEM, "late"),))
@@ -131,8 +131,8 @@ class TestOneTransaction:
         assert [type(outcome) for outcome in outcomes] == [type(None), TooLargeError, type(None)]
         assert ids(backend.queue.receive(5)) == ["a", "c"]
 
-    def test_undoes_the_first_alone_too(self, together: Together) -> None:
-        """It has no savepoint: the others begin anew."""
+    def test_undoes_only_the_first_if_it_fails(self, together: Together) -> None:
+        """It has no savepoint, so the others get a new transaction."""
         backend = together.backend
 
         def fail(db: Any) -> None:
@@ -151,7 +151,7 @@ class TestOneTransaction:
         assert ids(backend.queue.receive(5)) == ["a"]
 
     def test_waits_for_the_disk_if_one_of_them_does(self, together: Together) -> None:
-        """D1: a receive may be joined to a send, never the other way round."""
+        """D1: a receive may join the transaction of a send, but not the other way round."""
         backend, file = together.backend, together.backend._database  # pyright: ignore[reportPrivateUsage]
 
         def level(db: Any) -> object:
@@ -174,10 +174,10 @@ class TestOneTransaction:
 
 
 class TestTheSharedCommit:
-    """If it fails, it fails for all of them, and each is told."""
+    """If it fails, it fails for each of the writers."""
 
-    def test_is_unknown_to_all_when_the_disk_fails(self, together: Together) -> None:
-        """R10: the file may grow no more when the commit writes it out."""
+    def test_is_unknown_to_all_if_the_disk_fails(self, together: Together) -> None:
+        """R10: simulated by a limit on the size of the file, set just before the commit."""
         large = "x" * 1_000_000
         with file_size_limit() as limit:
             outcomes = together.run(
@@ -203,7 +203,7 @@ class TestTheSharedCommit:
 
 @contextmanager
 def file_size_limit() -> Generator[Callable[[], None]]:
-    """A function that lets no file of this process grow past some hundred kilobytes, until the block ends."""
+    """Yield a function that limits the size of this process's files to 300 kB, until the block ends."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
@@ -232,9 +232,7 @@ for n in range(8):
 
 
 @pytest.mark.parametrize("seconds", [0.2, 0.3, 0.5])
-def test_killed_in_the_middle_all_that_was_answered_has_happened_and_nothing_by_half(
-    path: Path, seconds: float
-) -> None:
+def test_kill_9_loses_no_answered_write_and_leaves_none_half_done(path: Path, seconds: float) -> None:
     """D1, D2, R9: ``kill -9`` while eight threads finish together."""
     with closing(SQLiteBackend.open(path)) as backend:
         process = subprocess.Popen([sys.executable, "-c", FINISHERS, str(path)], stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""Who may speak for a message, and until when (R1, R2, R3, R5, X7)."""
+"""Leases: which receiver may acknowledge a message, and until when (R1, R2, R3, R5, X7)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from tests.adapters.local.fixtures import ADA, BEN, LEASE, BackendEnv, ids, stor
 
 
 class TestALease:
-    def test_nobody_else_is_handed_a_message_of_a_leased_key(self, env: BackendEnv) -> None:
+    def test_no_other_receiver_gets_a_message_of_a_leased_key(self, env: BackendEnv) -> None:
         """R1."""
         env.send(ADA, "a", "b")
         env.take()
-        assert not env.again().queue.receive(10)
+        assert not env.reopen().queue.receive(10)
         assert not env.queue.receive(10)
 
-    def test_it_says_when_it_ends(self, env: BackendEnv) -> None:
+    def test_its_delivery_says_when_it_ends(self, env: BackendEnv) -> None:
         env.send(ADA, "a")
         assert [delivery.until for delivery in env.take()] == [env.clock.now + LEASE]
         assert env.backend.lease == LEASE
 
-    def test_it_is_taken_over_from_its_deadline_on_and_not_earlier(self, env: BackendEnv) -> None:
+    def test_it_ends_at_its_deadline_and_not_earlier(self, env: BackendEnv) -> None:
         """R1, R2."""
         env.send(ADA, "a")
         env.take()
@@ -31,7 +31,7 @@ class TestALease:
         env.clock.now += 0.001
         assert ids(env.take()) == ["a"]
 
-    def test_it_is_taken_over_no_earlier_because_another_key_is_ready(self, env: BackendEnv) -> None:
+    def test_it_ends_no_earlier_when_another_key_is_ready(self, env: BackendEnv) -> None:
         """R1."""
         env.send(ADA, "a")
         env.take()
@@ -40,7 +40,7 @@ class TestALease:
         assert ids(env.take(5)) == ["b"]
 
     def test_it_can_be_extended(self, env: BackendEnv) -> None:
-        """R1, R2: from now on, as often as is wanted, for all that is held of the key."""
+        """R1, R2: from now, for all leased messages of the key."""
         env.send(ADA, "a", "b")
         held = env.take(2)
         env.clock.now += LEASE - 1
@@ -50,8 +50,8 @@ class TestALease:
         env.clock.now += 0.001
         assert ids(env.take(2)) == ["a", "b"]
 
-    def test_it_can_be_given_back(self, env: BackendEnv) -> None:
-        """With all that is held of the key, at once or after a pause, but not too early."""
+    def test_it_can_be_released(self, env: BackendEnv) -> None:
+        """With all leased messages of the key, for immediate redelivery or after a pause."""
         env.send(ADA, "a", "b")
         env.queue.release(env.take(2)[:1])
         env.queue.release(env.take(2)[1:], delay=5)
@@ -63,7 +63,7 @@ class TestALease:
 
 class TestAttempts:
     def test_they_are_counted_for_each_message(self, env: BackendEnv) -> None:
-        """X7: however the lease ended, and from 1 again for what was not in the batch."""
+        """X7: however the lease ended; messages that were not in the batch start at 1."""
         env.send(ADA, "a", "b", "c")
         assert [delivery.attempt for delivery in env.take(2)] == [1, 1]
         env.clock.now += LEASE
@@ -83,65 +83,65 @@ class TestAttempts:
 
 
 class TestAZombie:
-    """It held "a"; then its lease ended, and somebody else may have it now."""
+    """A receiver whose lease of "a" has ended; another one may have taken over."""
 
-    @pytest.fixture(params=["nobody yet", "somebody", "gave it back", "parked it"])
+    @pytest.fixture(params=["expired", "taken over", "released", "parked"])
     def after(self, request: pytest.FixtureRequest) -> str:
         return str(request.param)
 
-    def become(self, env: BackendEnv, after: str) -> Write:
+    def lose_lease(self, env: BackendEnv, after: str) -> Write:
         env.send(ADA, "a", "b")
         held = env.take()
-        if after == "gave it back":
+        if after == "released":
             env.queue.release(held)
-        elif after == "parked it":
+        elif after == "parked":
             env.queue.release(held, delay=5)
         else:
             env.clock.now += LEASE
-        if after == "somebody":
+        if after == "taken over":
             assert ids(env.take()) == ["a"]
         return Write(ADA, acks=tuple(held))
 
     def expect_untouched(self, env: BackendEnv, after: str) -> None:
-        if after == "somebody":
+        if after == "taken over":
             assert env.take() == []
             env.clock.now += LEASE - 0.001
             assert env.take() == []
             env.clock.now += 0.001
-        if after == "parked it":
+        if after == "parked":
             assert env.take() == []
             env.clock.now += 5
         assert env.drain(limit=1) == ["a", "b"]
 
     def test_acknowledges_nothing(self, env: BackendEnv, after: str) -> None:
         """R5."""
-        env.queue.ack(self.become(env, after).acks)
+        env.queue.ack(self.lose_lease(env, after).acks)
         self.expect_untouched(env, after)
 
     def test_acknowledges_nothing_when_it_finishes(self, env: BackendEnv, after: str) -> None:
         """R5."""
-        env.backend.finish(self.become(env, after))
+        env.backend.finish(self.lose_lease(env, after))
         self.expect_untouched(env, after)
 
     def test_releases_nothing(self, env: BackendEnv, after: str) -> None:
         """R5."""
-        env.queue.release(self.become(env, after).acks)
+        env.queue.release(self.lose_lease(env, after).acks)
         self.expect_untouched(env, after)
 
     def test_parks_nothing(self, env: BackendEnv, after: str) -> None:
         """R5."""
-        env.queue.release(self.become(env, after).acks, delay=500)
+        env.queue.release(self.lose_lease(env, after).acks, delay=500)
         self.expect_untouched(env, after)
 
-    def test_extends_nothing_and_is_told(self, env: BackendEnv, after: str) -> None:
+    def test_extends_nothing_and_fails(self, env: BackendEnv, after: str) -> None:
         """R5."""
-        zombie = self.become(env, after)
+        zombie = self.lose_lease(env, after)
         with pytest.raises(ConflictError, match="signup/ada"):
             env.queue.extend(zombie.acks, 500)
         self.expect_untouched(env, after)
 
-    def test_loses_nothing_else_that_it_holds(self, env: BackendEnv) -> None:
-        """R5: the leases that still last are extended."""
+    def test_keeps_its_other_leases(self, env: BackendEnv) -> None:
+        """R5: leases that still last are extended."""
         env.send(ADA, "a")
         lost = env.take()
         env.clock.now += LEASE - 1
@@ -153,29 +153,29 @@ class TestAZombie:
         env.clock.now += 99
         assert ids(env.take(2)) == ["a"]
 
-    def test_is_known_after_the_queue_was_empty(self, env: BackendEnv) -> None:
-        """R3: a drained key begins no new count of its leases."""
+    def test_is_recognized_after_the_queue_was_empty(self, env: BackendEnv) -> None:
+        """R3: an empty queue does not restart the tokens."""
         env.send(ADA, "a")
         env.clock.now += 1
         old = env.take()
         env.queue.ack(old)
         env.send(ADA, "b")
         env.take()
-        env.again().queue.ack(old)
+        env.reopen().queue.ack(old)
         env.queue.release(old)
         assert env.take() == []
 
 
-def test_acknowledged_stays_gone(env: BackendEnv) -> None:
-    """D5: also when everything is opened again."""
+def test_an_acknowledged_message_is_not_delivered_again(env: BackendEnv) -> None:
+    """D5: also after the backend was reopened."""
     env.send(ADA, "a")
     env.queue.ack(env.take())
     env.clock.now += 10 * LEASE
-    assert not env.again().queue.receive(1)
+    assert not env.reopen().queue.receive(1)
     assert env.take() == []
 
 
-def test_an_acknowledged_step_frees_the_key(env: BackendEnv) -> None:
+def test_an_acknowledgement_within_finish_all_makes_the_next_message_ready(env: BackendEnv) -> None:
     env.send(ADA, "a", "b")
     held = env.take()
     next_ones = env.backend.finish_all([Write(ADA, stored(1), 0, acks=tuple(held))], receive=1)

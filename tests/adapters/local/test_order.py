@@ -1,4 +1,4 @@
-"""In what order messages are handed out (F1 to F8)."""
+"""The order in which messages are delivered (F1 to F8)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.adapters.local.fixtures import ADA, BEN, CEM, LEASE, BackendEnv, ids,
 
 class TestOneKey:
     def test_messages_come_in_the_order_of_their_sends(self, env: BackendEnv) -> None:
-        """F1, F8: past ten, where text would sort otherwise."""
+        """F1, F8: more than ten, which would sort differently as text."""
         sent = [f"m{n}" for n in range(25)]
         for id in sent:
             env.send(ADA, id)
@@ -25,21 +25,21 @@ class TestOneKey:
         env.send(ADA, "a", "b", "c")
         assert ids(env.take(2)) == ["a", "b"]
 
-    def test_what_is_released_comes_back_before_what_followed(self, env: BackendEnv) -> None:
+    def test_released_messages_are_delivered_before_later_ones(self, env: BackendEnv) -> None:
         """F3."""
         env.send(ADA, "a", "b", "c")
         env.queue.release(env.take(2))
         assert env.drain(limit=2) == ["a", "b", "c"]
 
-    def test_what_ran_out_of_lease_comes_back_before_what_followed(self, env: BackendEnv) -> None:
+    def test_messages_whose_lease_ended_are_delivered_before_later_ones(self, env: BackendEnv) -> None:
         """F3."""
         env.send(ADA, "a", "b", "c")
         env.take()
         env.clock.now += LEASE
         assert env.drain(limit=1) == ["a", "b", "c"]
 
-    def test_nothing_skips_past_a_parked_head(self, env: BackendEnv) -> None:
-        """F3: what is sent meanwhile waits too."""
+    def test_nothing_overtakes_a_parked_message(self, env: BackendEnv) -> None:
+        """F3: messages that are sent meanwhile wait too."""
         env.send(ADA, "a")
         env.queue.release(env.take(), delay=60)
         env.send(ADA, "b")
@@ -49,7 +49,7 @@ class TestOneKey:
         assert env.drain(limit=1) == ["a", "b"]
 
     def test_acknowledging_part_of_a_batch_keeps_the_rest(self, env: BackendEnv) -> None:
-        """F4: held until it is released, and then in order."""
+        """F4: it stays leased until it is released, and is then delivered in order."""
         env.send(ADA, "a", "b", "c", "d")
         batch = env.take(3)
         env.queue.ack(batch[:1])
@@ -65,8 +65,8 @@ class TestOneKey:
         env.clock.now += LEASE
         assert env.drain(limit=1) == ["a", "c"]
 
-    def test_what_waits_behind_is_handed_out_by_the_finish_of_its_head(self, env: BackendEnv) -> None:
-        """F4: what was acknowledged out of order too, and what a timer sends at that very moment."""
+    def test_finishing_a_message_delivers_the_next_one(self, env: BackendEnv) -> None:
+        """F4: also after an acknowledgement out of order, and with a timer that fires at the same moment."""
         env.send(ADA, "a", "b", "c")
         env.queue.ack(env.take(3)[1:2])
         env.clock.now += LEASE
@@ -80,7 +80,7 @@ class TestOneKey:
         assert handed_out == ["a", "c", "t"]
         assert env.drain() == []
 
-    def test_a_timer_that_sends_as_the_last_message_is_acknowledged_is_handed_out_once(self, env: BackendEnv) -> None:
+    def test_a_timer_that_fires_as_the_last_message_is_acknowledged_is_delivered_once(self, env: BackendEnv) -> None:
         """F1."""
         env.send(ADA, "a")
         held = tuple(env.take())
@@ -88,8 +88,8 @@ class TestOneKey:
         finished = env.backend.finish_all([Write(ADA, stored(1), 0, acks=held)], receive=9)
         assert ids(finished.deliveries) == ["t"]
 
-    def test_it_does_not_matter_in_what_order_a_batch_is_acknowledged(self, env: BackendEnv) -> None:
-        """F4: nor whether some of it was acknowledged before."""
+    def test_a_batch_may_be_acknowledged_in_any_order(self, env: BackendEnv) -> None:
+        """F4: also in parts, with repetitions."""
         env.send(ADA, "a", "b", "c")
         a, b, c = env.take(3)
         env.queue.ack([b, a])
@@ -98,7 +98,7 @@ class TestOneKey:
         assert env.drain() == []
 
     def test_a_send_during_a_lease_is_kept(self, env: BackendEnv) -> None:
-        """F5: acknowledging what was held takes nothing else with it, and wakes what came."""
+        """F5: acknowledging the leased message makes the new one ready."""
         env.send(ADA, "a")
         held = env.take()
         env.send(ADA, "b")
@@ -106,13 +106,13 @@ class TestOneKey:
         env.queue.ack(held)
         assert env.drain() == ["b"]
 
-    def test_a_send_after_the_queue_was_empty_is_handed_out(self, env: BackendEnv) -> None:
+    def test_a_message_sent_to_an_empty_queue_is_delivered(self, env: BackendEnv) -> None:
         """F5."""
         for id in ("a", "b", "c"):
             env.send(ADA, id)
             assert env.drain() == [id]
 
-    def test_a_retried_send_keeps_its_first_place(self, env: BackendEnv) -> None:
+    def test_a_repeated_send_keeps_its_position(self, env: BackendEnv) -> None:
         """F7."""
         env.send(ADA, "a", "b")
         env.send(ADA, "a")
@@ -121,29 +121,29 @@ class TestOneKey:
 
 
 class TestOtherKeys:
-    def test_a_leased_key_holds_up_no_other(self, env: BackendEnv) -> None:
+    def test_a_leased_key_delays_no_other(self, env: BackendEnv) -> None:
         """F6."""
         env.send(ADA, "a1", "a2")
         env.take()
         env.send(BEN, "b1")
         assert ids(env.take()) == ["b1"]
 
-    def test_a_parked_key_holds_up_no_other(self, env: BackendEnv) -> None:
+    def test_a_parked_key_delays_no_other(self, env: BackendEnv) -> None:
         """F6."""
         env.send(ADA, "a1")
         env.queue.release(env.take(), delay=60)
         env.send(BEN, "b1")
         assert ids(env.take()) == ["b1"]
 
-    def test_a_key_that_always_fails_holds_up_no_other(self, env: BackendEnv) -> None:
+    def test_a_key_that_always_fails_delays_no_other(self, env: BackendEnv) -> None:
         """F6."""
         env.send(ADA, "poison")
         env.send(BEN, "b1")
         env.queue.release(env.take())
         assert ids(env.take()) == ["b1"]
 
-    def test_a_long_backlog_starves_nobody(self, env: BackendEnv) -> None:
-        """F6: however busy one key is, another waits for one batch of it and no more."""
+    def test_a_long_backlog_starves_no_other_key(self, env: BackendEnv) -> None:
+        """F6: another key waits for one batch of it at most."""
         env.send(ADA, *(f"a{n}" for n in range(100)))
         first = env.take()
         env.send(BEN, "b1")
@@ -162,8 +162,8 @@ class TestOtherKeys:
         env.send(BEN, "b1", "b2")
         assert ids(env.take(3)) == ["a1", "a2", "b1"]
 
-    def test_a_clock_set_back_hides_nothing_that_is_ready(self, env: BackendEnv) -> None:
-        """T5: only leases, pauses and timers look at the clock."""
+    def test_ready_messages_are_delivered_after_the_clock_was_set_back(self, env: BackendEnv) -> None:
+        """T5: the clock matters only to leases, pauses and timers."""
         env.send(ADA, "a")
         env.clock.now -= 3600
         assert ids(env.take()) == ["a"]
@@ -176,7 +176,7 @@ odd_ids = st.text(st.sampled_from("\0aA:/%1é\ud800\ue000\U0001f600"), max_size=
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(instances=st.lists(odd_ids, min_size=1, max_size=12, unique=True))
 def test_odd_ids_are_keys_of_their_own(env: BackendEnv, instances: list[str]) -> None:
-    """F8: neither case, nor a prefix, nor an escape, nor an end of text makes two keys one."""
+    """F8: keys that differ in case, by a prefix, an escape or a NUL are distinct."""
     run = str(next(runs))
     odd = [Key(run + machine, instance) for machine in ("", "\0") for instance in instances]
     for key in odd:

@@ -1,4 +1,4 @@
-"""Text comes back as it was (D6)."""
+"""Text is read back exactly as it was written (D6)."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_in_a_dead_letter(env: BackendEnv, text: str) -> None:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(codec=None), max_size=20))
-def test_whatever_it_is(env: BackendEnv, text: str) -> None:
+def test_in_random_messages(env: BackendEnv, text: str) -> None:
     sent = Message(Key("any", text), f"{next(runs)}{text}", text)
     env.queue.send([sent])
     received = env.take(2)
@@ -80,7 +80,7 @@ def test_whatever_it_is(env: BackendEnv, text: str) -> None:
     assert [delivery.message for delivery in received] == [sent]
 
 
-def test_what_is_too_large_is_refused_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_that_is_too_large_fails_the_whole_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connect = sqlite3.connect
 
     def with_a_low_limit(

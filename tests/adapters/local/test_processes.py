@@ -25,7 +25,7 @@ KEYS = [Key("list", name) for name in ("ada", "ben", "cem", "dot")]
 
 
 class Workers:
-    """Processes that apply messages, and how to have one more, or one less at once."""
+    """Processes that apply messages; they can be started and killed."""
 
     def __init__(self, path: Path, lease: float) -> None:
         self._finished = path.with_suffix(".finished")
@@ -45,11 +45,11 @@ class Workers:
         assert oldest.wait() == -signal.SIGKILL
 
     def join(self) -> list[int]:
-        """Wait until they end by themselves; how they ended."""
+        """Wait until they end by themselves, and return their exit codes."""
         return [process.wait(timeout=60) for process in self._processes]
 
     def finished(self) -> list[tuple[str, str]]:
-        """What they said they had finished: instance and id of the message."""
+        """Return the instance and id of each message that they reported as finished."""
         lines = self._finished.read_text().splitlines()
         return [(instance, id) for instance, id in map(str.split, lines)]
 
@@ -81,7 +81,7 @@ def applied(backend: SQLiteBackend, key: Key) -> list[str]:
     return ids
 
 
-def test_they_open_a_new_file_all_at_once(path: Path) -> None:
+def test_several_processes_create_a_file_at_once(path: Path) -> None:
     open_it = "import sys, settled_local as s; s.SQLiteBackend.open(sys.argv[1], timeout=30).close()"
     processes = [subprocess.Popen([sys.executable, "-W", "error", "-c", open_it, str(path)]) for _ in range(8)]
     assert [process.wait(timeout=60) for process in processes] == [0] * 8
@@ -100,8 +100,8 @@ def test_a_message_of_one_wakes_another(path: Path, backend: SQLiteBackend) -> N
         assert time.monotonic() - sent < 1
 
 
-def test_none_is_starved_by_others_that_never_pause(path: Path, backend: SQLiteBackend) -> None:
-    """SQLite's own way to wait lets one of six in thousands of times before another."""
+def test_no_process_is_starved_by_others(path: Path, backend: SQLiteBackend) -> None:
+    """With SQLite's busy timeout, one of six gets the lock thousands of times before another."""
     send = (
         "import sys, time, settled_local as s; from settled.durable.messages import *"
         "\nb = s.SQLiteBackend.open(sys.argv[1]);"
@@ -116,7 +116,7 @@ def test_none_is_starved_by_others_that_never_pause(path: Path, backend: SQLiteB
     assert max(counts) < 10 * min(counts)
 
 
-def test_many_share_the_work(path: Path, backend: SQLiteBackend) -> None:
+def test_several_processes_share_the_work(path: Path, backend: SQLiteBackend) -> None:
     """R1, R6, F1, X4: each event of each key once, in order."""
     with Workers(path, lease=30) as workers:
         for _ in range(4):
@@ -130,8 +130,8 @@ def test_many_share_the_work(path: Path, backend: SQLiteBackend) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_at_any_moment_they_lose_and_repeat_nothing(path: Path, backend: SQLiteBackend, seed: int) -> None:
-    """D1, D2, D7, X4: and what a killed one had finished, stays finished."""
+def test_processes_killed_at_any_moment_lose_and_repeat_nothing(path: Path, backend: SQLiteBackend, seed: int) -> None:
+    """D1, D2, D7, X4: what a killed process had finished stays finished."""
     chance = random.Random(seed)
     with Workers(path, lease=0.3) as workers:
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""What the URLs of the local backends mean."""
+"""The URLs of the local backends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_three_slashes_are_relative_and_four_absolute(tmp_path: Path, monkeypatc
     assert {path.name for path in tmp_path.glob("*.db")} == {"relative.db", "absolute.db"}
 
 
-def test_options_say_what_arguments_say(tmp_path: Path) -> None:
+def test_options_in_the_url_take_precedence(tmp_path: Path) -> None:
     assert open_memory("memory://").lease == 30.0
     assert open_memory("memory://?lease=5").lease == 5.0
     backend = SQLiteBackend.open(f"sqlite:///{tmp_path}/settled.db?lease=0.5&remember=3&timeout=1", lease=9)
@@ -52,9 +52,7 @@ def test_a_path_is_taken_as_it_stands(tmp_path: Path) -> None:
         ("sqlite:a.db", "expected sqlite:///FILE"),
     ],
 )
-def test_what_is_not_understood_is_refused(
-    url: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_malformed_url_fails(url: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BackendConfigError, match=remedy):
         open_sqlite(url)
@@ -67,7 +65,7 @@ def test_memory_takes_no_name(url: str) -> None:
         open_memory(url)
 
 
-def test_they_are_found_by_their_entry_points(tmp_path: Path) -> None:
+def test_both_have_entry_points(tmp_path: Path) -> None:
     backends = entry_points(group="settled.backends")
     assert isinstance(backends["memory"].load()("memory://"), MemoryBackend)
     backend = backends["sqlite"].load()(f"sqlite:///{tmp_path}/settled.db")

@@ -1,4 +1,4 @@
-"""A receive that waits wakes when there is something, however that came about (D1, T2, R2)."""
+"""A waiting receive wakes when a message becomes ready, for whichever reason (D1, T2, R2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from settled.durable.ports import Delivery, Write
 from settled.key import Key
 from tests.adapters.local.fixtures import ADA, BackendEnv, ids, message, timer
 
-OTHER = Key("signup", "somebody else")
+OTHER = Key("signup", "other")
 
 
 @pytest.fixture
@@ -21,14 +21,14 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def test_nothing_is_waited_for_in_vain(env: BackendEnv) -> None:
+def test_receive_waits_no_longer_than_asked(env: BackendEnv) -> None:
     begun = time.monotonic()
     assert not env.queue.receive(1, wait=0.1)
     assert 0.1 <= time.monotonic() - begun < 1
     assert not env.queue.receive(0, wait=60)
 
 
-def test_what_is_there_is_not_waited_for(env: BackendEnv) -> None:
+def test_receive_does_not_wait_if_a_message_is_ready(env: BackendEnv) -> None:
     env.send(ADA, "a")
     assert ids(env.queue.receive(10, wait=60)) == ["a"]
 
@@ -43,13 +43,13 @@ WAKES: dict[str, Callable[[BackendEnv, list[Delivery]], object]] = {
     "finish": lambda env, held: env.backend.finish(Write(ADA, acks=tuple(held))),
     "expiry": expire,
     "send": lambda env, held: env.queue.send([message(OTHER, "x")]),
-    "send elsewhere": lambda env, held: env.again().queue.send([message(OTHER, "x")]),
+    "send by another backend object": lambda env, held: env.reopen().queue.send([message(OTHER, "x")]),
     "due timer": lambda env, held: env.timers.schedule(timer("x", 0.0, OTHER)),
 }
 
 
 @pytest.mark.parametrize("wake", list(WAKES.values()), ids=list(WAKES))
-def test_whatever_makes_a_message_ready_wakes_it(
+def test_receive_wakes_when_a_message_becomes_ready(
     env: BackendEnv, threads: ThreadPoolExecutor, wake: Callable[[BackendEnv, list[Delivery]], object]
 ) -> None:
     env.send(ADA, "a", "b")
@@ -63,7 +63,7 @@ def test_whatever_makes_a_message_ready_wakes_it(
     assert time.monotonic() - begun < 1
 
 
-def test_what_this_process_does_wakes_it_without_another_look(
+def test_changes_by_this_process_wake_receive_without_polling(
     env: BackendEnv, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("settled_local.memory.queue.POLL_INTERVAL", 30)
@@ -74,7 +74,7 @@ def test_what_this_process_does_wakes_it_without_another_look(
     assert ids(waiting.result(timeout=10)) == ["a"]
 
 
-def test_a_timer_that_is_due_while_it_waits(env: BackendEnv, threads: ThreadPoolExecutor) -> None:
+def test_receive_returns_a_timer_that_comes_due_while_it_waits(env: BackendEnv, threads: ThreadPoolExecutor) -> None:
     env.timers.schedule(timer("t", env.clock.now + 3600))
     waiting = threads.submit(env.queue.receive, 1, 60)
     time.sleep(0.05)
@@ -83,8 +83,8 @@ def test_a_timer_that_is_due_while_it_waits(env: BackendEnv, threads: ThreadPool
     assert ids(waiting.result(timeout=10)) == ["t"]
 
 
-def test_each_message_goes_to_one_of_many_that_wait(env: BackendEnv, threads: ThreadPoolExecutor) -> None:
-    """R1: and nobody who could have one goes on waiting."""
+def test_each_message_goes_to_one_of_many_receivers(env: BackendEnv, threads: ThreadPoolExecutor) -> None:
+    """R1: no receiver goes on waiting while there is a message."""
     waiting = [threads.submit(env.queue.receive, 1, 60) for _ in range(8)]
     time.sleep(0.05)
     for n in range(8):
@@ -93,7 +93,7 @@ def test_each_message_goes_to_one_of_many_that_wait(env: BackendEnv, threads: Th
     assert sorted(ids(received)) == [str(n) for n in range(8)]
 
 
-def test_waiting_costs_little(env: BackendEnv, threads: ThreadPoolExecutor) -> None:
+def test_waiting_uses_little_cpu(env: BackendEnv, threads: ThreadPoolExecutor) -> None:
     begun = time.process_time()
     calls = [threads.submit(env.queue.receive, 1, 0.5) for _ in range(4)]
     assert not any(call.result() for call in calls)

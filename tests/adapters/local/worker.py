@@ -1,4 +1,4 @@
-"""A process that applies messages: each to the list in its record, as a host would, and prints what it finished.
+"""A process that applies each message to the list in its record, as a host would, and prints what it finished.
 
 ``python -m tests.adapters.local.worker PATH LEASE IDLE``. It ends when it got nothing for `IDLE` seconds.
 """
@@ -16,7 +16,7 @@ from settled_local import SQLiteBackend
 
 
 def apply(backend: SQLiteBackend, delivery: Delivery) -> None:
-    """Append the message's id to the list of its key, unless it is in there; acknowledge in the same write."""
+    """Append the message's id to the list of its key, unless the list has it; acknowledge in the same write."""
     key = delivery.message.key
     found = backend.store.load(key)
     version = found.version if found else 0

@@ -1,4 +1,4 @@
-"""Every test of a promise runs on Redis and on Valkey.
+"""Each test that uses `env` runs on Redis and on Valkey.
 
 The servers are started once; each test has a prefix of its own.
 """
@@ -32,20 +32,20 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """One of three; the others are found."""
+    """One server of a cluster of three."""
     with running_cluster(redis_binary(), tmp_path_factory.mktemp("cluster")) as servers:
         yield servers[1]
 
 
 @pytest.fixture
 def prefix(request: pytest.FixtureRequest) -> str:
-    """What the keys of this test begin with."""
+    """The prefix of this test's keys."""
     return f"{request.node.nodeid}:".replace("{", "").replace("}", "")
 
 
 @pytest.fixture
 def opener(prefix: str) -> Iterator[Callable[[Process], Opener]]:
-    """How to open the key space of this test on a server, any number of times."""
+    """Return a function that returns, for a server, a function that opens this test's key space there."""
     with ExitStack() as opened:
 
         def on(server: Process) -> Opener:
@@ -59,7 +59,7 @@ def opener(prefix: str) -> Iterator[Callable[[Process], Opener]]:
 
 @pytest.fixture(params=["redis", "valkey"])
 def env(request: pytest.FixtureRequest, opener: Callable[[Process], Opener]) -> BackendEnv:
-    """An empty key space of one partition, whose time is a clock that moves when told."""
+    """An empty key space of one partition, with a clock that the test sets."""
     return env_on(opener(request.getfixturevalue(request.param)), partitions=1)
 
 
@@ -72,21 +72,21 @@ def any_env(request: pytest.FixtureRequest, opener: Callable[[Process], Opener])
 
 
 def env_on(open_it: Opener, partitions: int) -> BackendEnv:
-    """The key space that `open_it` opens, as the tests of the local backends see theirs."""
+    """Return an environment over the key space that `open_it` opens."""
     clock = Clock()
 
-    def again() -> RedisBackend:
+    def reopen() -> RedisBackend:
         return open_it(lease=LEASE, partitions=partitions, clock=clock)
 
-    return BackendEnv(clock, cast("Any", again()), cast("Any", again))
+    return BackendEnv(clock, cast("Any", reopen()), cast("Any", reopen))
 
 
 def requests(server: Process) -> int:
-    """How often the server has read from its clients; what is sent together is read at once."""
+    """Return how often the server has read from its clients; it reads at once what is sent together."""
     return int(server.client.info("stats")["total_reads_processed"])
 
 
 def commands(server: Process) -> int:
-    """How many commands the server has carried out, those of its scripts included, but for looks like this one."""
+    """Return how many commands the server has executed, including those of scripts, but without INFO."""
     statistics: dict[str, dict[str, Any]] = server.client.info("commandstats")
     return sum(int(each["calls"]) for name, each in statistics.items() if name != "cmdstat_info")

@@ -1,4 +1,4 @@
-"""A cluster that changes under those who use it (D1, D2, F1): slots that move, and servers that fail."""
+"""A cluster that changes while it is used (D1, D2, F1): slots are moved, and servers fail."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def owner(nodes: Sequence[Process], slot: int) -> Process:
 
 
 def slots_of(node: Process) -> list[int]:
-    """The slots that `node` says it has itself."""
+    """Return the slots that `node` has, as it says itself."""
     (line,) = [line for line in node.lines("CLUSTER", "NODES") if "myself" in line]
     slots: list[int] = []
     for word in line.split()[8:]:
@@ -57,13 +57,13 @@ def knows_a_replica(node: Process) -> bool:
 
 
 def has_followed(replica: Process, master: Process) -> bool:
-    """Whether `replica` has received all that `master` wrote. WAIT asks for what its own connection wrote alone."""
+    """Return whether `replica` has received all writes of `master`. WAIT considers only those of its own connection."""
     written = master.client.info("replication")["master_repl_offset"]
     return bool(replica.client.info("replication")["slave_repl_offset"] >= written)
 
 
 def key_in(space: KeySpace, number: int) -> Key:
-    """A key of the partition of this number."""
+    """Return a key of the partition of this number."""
     return next(key for n in range(1000) if space.of_key(key := Key("m", f"{n}")).number == number)
 
 
@@ -79,7 +79,7 @@ def test_the_partitions_are_spread_over_the_servers(nodes: Sequence[Process], pr
         assert len(backend.store.scan()) == PARTITIONS
 
 
-def test_every_key_of_an_instance_is_in_its_partition_s_slot(nodes: Sequence[Process], prefix: str) -> None:
+def test_every_key_of_an_instance_is_in_the_slot_of_its_partition(nodes: Sequence[Process], prefix: str) -> None:
     with closing(RedisBackend.open(nodes[0].url(), prefix=prefix)) as backend:
         backend.queue.send([message(Key("m{x}", "{y}"), "a")])
         backend.store.commit(Key("m{x}", "{y}"), stored(1), 0)
@@ -91,9 +91,9 @@ def test_every_key_of_an_instance_is_in_its_partition_s_slot(nodes: Sequence[Pro
 
 @pytest.mark.parametrize("number", [3])
 def test_a_slot_that_moves(nodes: Sequence[Process], prefix: str, number: int) -> None:
-    """TRYAGAIN, ASK, MOVED: nothing is done while it moves, and it goes on as it was where it has arrived."""
+    """TRYAGAIN, ASK, MOVED: it is unavailable while it is moved, and unchanged afterwards."""
     space = KeySpace.of(prefix, PARTITIONS, "")
-    slot, key, elsewhere = space.partitions[number].slot, key_in(space, number), key_in(space, number + 1)
+    slot, key, other_key = space.partitions[number].slot, key_in(space, number), key_in(space, number + 1)
     old = owner(nodes, slot)
     new = next(node for node in nodes if node is not old)
     with closing(RedisBackend.open(nodes[0].url(), prefix=prefix)) as backend:
@@ -108,7 +108,7 @@ def test_a_slot_that_moves(nodes: Sequence[Process], prefix: str, number: int) -
                 backend.queue.send([message(key, "while it moves")])
             with pytest.raises(UnavailableError, match="is being moved"):
                 backend.store.commit(key, stored(2), 1)
-            backend.queue.send([message(elsewhere, name.decode())])
+            backend.queue.send([message(other_key, name.decode())])
             held = backend.queue.receive(10)
             assert ids(held) == [name.decode()]
             backend.queue.ack(held)
@@ -122,7 +122,7 @@ def test_a_slot_that_moves(nodes: Sequence[Process], prefix: str, number: int) -
 
 
 def test_a_server_that_fails_is_replaced(tmp_path: Path) -> None:
-    """D1, D2: nothing that its replica had received is lost, and the others go on meanwhile."""
+    """D1, D2: nothing that its replica had received is lost, and the other servers remain available."""
     with (
         running_cluster(redis_binary(), tmp_path / "masters") as masters,
         cluster_server(redis_binary(), tmp_path / "replica") as replica,
@@ -137,7 +137,7 @@ def test_a_server_that_fails_is_replaced(tmp_path: Path) -> None:
         space = KeySpace.of("settled:", PARTITIONS, "")
         mine = [each for each in space.partitions if each.slot in slots_of(masters[0])]
         other = next(each for each in space.partitions if each.slot in slots_of(masters[1]))
-        key, elsewhere = key_in(space, mine[0].number), key_in(space, other.number)
+        key, other_key = key_in(space, mine[0].number), key_in(space, other.number)
         with closing(RedisBackend.open(masters[1].url("?timeout=1"))) as backend:
             backend.store.commit(key, stored(1), 0)
             backend.queue.send([message(key, "a")])
@@ -145,7 +145,7 @@ def test_a_server_that_fails_is_replaced(tmp_path: Path) -> None:
             masters[0].kill()
             with pytest.raises((UnavailableError, OutcomeUnknownError)):
                 backend.store.commit(key, stored(2), 1)
-            backend.store.commit(elsewhere, stored(1), 0)
+            backend.store.commit(other_key, stored(1), 0)
 
             def works() -> bool:
                 try:
@@ -160,20 +160,20 @@ def test_a_server_that_fails_is_replaced(tmp_path: Path) -> None:
             assert ids(held) == ["a", "b"]
 
 
-def test_a_timer_for_a_server_that_is_gone_holds_up_nobody(tmp_path: Path) -> None:
-    """F6: it lives in one partition and is due in another, whose server is down."""
+def test_a_timer_for_a_server_that_is_down_delays_no_message(tmp_path: Path) -> None:
+    """F6: it is stored in one partition, and its message goes to another one, whose server is down."""
     with running_cluster(redis_binary(), tmp_path / "cluster") as nodes:
         for node in nodes:
             node.client.config_set("cluster-require-full-coverage", "no")
         space = KeySpace.of("settled:", PARTITIONS, "")
-        first = owner(nodes, space.partitions[0].slot)  # who waits, waits there
+        first = owner(nodes, space.partitions[0].slot)  # receivers wait there
         gone, alive = (node for node in nodes if node is not first)
         lost, here, there = (
             next(each for each in space.partitions[1:] if each.slot in slots_of(node)) for node in (gone, alive, first)
         )
-        owing = next(f"{n}" for n in range(1000) if space.of_timer(f"{n}") == here)
+        timer_id = next(f"{n}" for n in range(1000) if space.of_timer(f"{n}") == here)
         with closing(RedisBackend.open(first.url("?timeout=1"))) as backend:
-            backend.timers.schedule(timer(owing, 0.0, key_in(space, lost.number)))
+            backend.timers.schedule(timer(timer_id, 0.0, key_in(space, lost.number)))
             gone.kill()
             for n in range(PARTITIONS):
                 backend.queue.send([message(key_in(space, there.number), f"{n}")])

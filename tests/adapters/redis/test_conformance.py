@@ -1,7 +1,7 @@
-"""The suite against Redis: on one server, which is killed in the middle of it, and on a cluster.
+"""The conformance suite on Redis: on one server that is killed during it, and on a cluster.
 
-A short look at each; `settled conformance settled_redis:killed` and `settled_redis:cluster` look longer, and so does
-`settled_redis:backend` at a server that nobody kills.
+With a small budget; `settled conformance settled_redis:killed` and `settled_redis:cluster` run longer, and so does
+`settled_redis:backend`, on a server that is not killed.
 """
 
 from __future__ import annotations

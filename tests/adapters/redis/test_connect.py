@@ -1,4 +1,4 @@
-"""What a URL may say, and what is found behind it: one clear line before any work is taken."""
+"""Opening a URL: its parts, and one clear line about an unsuitable server before any work is taken."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from tests.adapters.redis.conftest import Opener
 from tests.emulators.redis_servers import ALWAYS, IN_MEMORY, Process, old_binary, redis_binary, running
 
 ENOUGH = ("+@read", "+@write", "+@scripting", "+@blocking", "+info", "+time", "+wait", "+ping")
-"""What a user must be let do on one server."""
+"""The permissions that a user needs on a single server."""
 
 
 class TestAUrl:
-    def test_says_where_and_as_whom(self) -> None:
+    def test_has_an_address_and_a_login(self) -> None:
         parsed = parse("valkeys://ada:p%40ss@example.org:7000/3?lease=5&prefix=shop:")
         assert parsed.address == Address("example.org", 7000)
         assert (parsed.login.username, parsed.login.password, parsed.login.database) == ("ada", "p@ss", 3)
         assert parsed.login.tls
         assert parsed.options == {"lease": 5.0, "prefix": "shop:"}
 
-    def test_may_name_an_address_of_ipv6(self) -> None:
+    def test_may_have_an_ipv6_address(self) -> None:
         assert str(parse("redis://[::1]:7000").address) == "[::1]:7000"
 
-    def test_need_say_little(self) -> None:
+    def test_has_defaults(self) -> None:
         parsed = parse("redis://localhost")
         assert parsed.address == Address("localhost", 6379)
         assert (parsed.login.username, parsed.login.password, parsed.login.database) == (None, None, 0)
@@ -67,14 +67,14 @@ class TestAUrl:
             ("http://localhost", "expected redis://HOST:PORT"),
         ],
     )
-    def test_that_is_not_understood_is_refused(self, url: str, remedy: str) -> None:
+    def test_that_is_malformed_fails(self, url: str, remedy: str) -> None:
         with pytest.raises(BackendConfigError) as refused:
             open_redis(url)
         assert remedy in str(refused.value)
 
     @pytest.mark.parametrize("mark", ["", *"/?#:@["])
     def test_never_shows_its_password(self, mark: str) -> None:
-        """Not even where it was written wrong."""
+        """Not even in a malformed URL."""
         for scheme, user in (("redis", "ada"), ("redis", ""), ("reddis", "ada")):
             with pytest.raises(BackendConfigError) as refused:
                 connect(f"{scheme}://{user}:xyzzy{mark}plugh@localhost?leese=5")
@@ -91,13 +91,13 @@ class TestAUrl:
         assert {"redis", "rediss", "valkey", "valkeys"} <= entry_points(group="settled.backends").names
         assert {"redis", "rediss", "valkey", "valkeys"} <= entry_points(group="settled.doctors").names
 
-    def test_has_the_last_word(self, opener: Callable[[Process], Opener], redis: Process) -> None:
+    def test_takes_precedence_over_arguments(self, opener: Callable[[Process], Opener], redis: Process) -> None:
         with closing(RedisBackend.open(redis.url("?lease=0.5&prefix=word:"), lease=9.0)) as backend:
             assert backend.lease == 0.5
 
 
 class TestAServer:
-    def test_that_nobody_runs(self) -> None:
+    def test_that_does_not_run(self) -> None:
         with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1: cannot be reached"):
             open_redis("redis://127.0.0.1:1")
 
@@ -116,7 +116,7 @@ class TestAServer:
             open_redis(redis.url().replace("//", "//reader:r@"))
 
     def test_that_lets_this_user_do_enough(self, redis: Process) -> None:
-        """As the page on Redis says it."""
+        """As documented in ``docs/redis.md``."""
         redis.client.execute_command("ACL", "SETUSER", "settled", "on", ">s", "~settled:*", *ENOUGH)
         with closing(open_redis(redis.url().replace("//", "//settled:s@"))) as backend:
             backend.queue.send([message(ADA, "a")])
@@ -138,7 +138,7 @@ class TestAServer:
 
 
 class TestAKeySpace:
-    def test_of_something_else_is_left_alone(self, redis: Process, prefix: str) -> None:
+    def test_of_another_application_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
         for value in ("something", '{"settled": "x"}', "[]", '{"settled": 3, "partitions": 1}'):
             redis.client.set(f"{prefix}format", value)
             with pytest.raises(RecordError, match="of something else: name another prefix"):
@@ -148,18 +148,18 @@ class TestAKeySpace:
         with pytest.raises(RecordError, match="not as settled made it"):
             RedisBackend.open(redis.url(), prefix=prefix)
 
-    def test_that_does_not_say_what_it_is_is_left_alone(self, redis: Process, prefix: str) -> None:
+    def test_without_a_format_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
         redis.client.set(f"{prefix}{{0}}:ready", "something")
         with pytest.raises(RecordError, match="none that says what they are"):
             RedisBackend.open(redis.url(), prefix=prefix)
         assert redis.client.get(f"{prefix}{{0}}:ready") == b"something"
 
-    def test_of_a_newer_settled_is_left_alone(self, redis: Process, prefix: str) -> None:
+    def test_of_a_newer_settled_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
         redis.client.set(f"{prefix}format", '{"settled": 4, "partitions": 1, "more": true}')
         with pytest.raises(RecordError, match=r"of a newer settled \(format 4, this one reads 3\): upgrade"):
             RedisBackend.open(redis.url(), prefix=prefix)
 
-    def test_of_an_older_settled_is_left_alone(self, redis: Process, prefix: str) -> None:
+    def test_of_an_older_settled_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
         redis.client.set(f"{prefix}format", '{"settled": 2, "partitions": 1}')
         with pytest.raises(
             RecordError, match=r"of an older settled \(format 2, this one reads 3\): name another prefix"
@@ -188,7 +188,7 @@ class TestAKeySpace:
 
 
 class TestTheDoctor:
-    def test_finds_nothing_where_nothing_is_lost(self, tmp_path: Path) -> None:
+    def test_finds_nothing_with_safe_settings(self, tmp_path: Path) -> None:
         with running(redis_binary(), tmp_path, *ALWAYS) as server:
             assert examine_redis(server.url()) == []
             assert server.client.dbsize() == 0
@@ -203,14 +203,14 @@ class TestTheDoctor:
             ("maxmemory-policy", "allkeys-lru", "instances and messages are thrown away once it has a maxmemory"),
         ],
     )
-    def test_says_what_may_be_lost(self, tmp_path: Path, setting: str, value: str, consequence: str) -> None:
+    def test_finds_settings_that_lose_data(self, tmp_path: Path, setting: str, value: str, consequence: str) -> None:
         with running(redis_binary(), tmp_path, *ALWAYS) as server:
             server.set(setting, value)
             (problem,) = examine_redis(server.url())
             assert f"{setting} {value}" in problem.problem
             assert consequence in problem.consequence
 
-    def test_knows_of_snapshots_and_of_memory(self, tmp_path: Path) -> None:
+    def test_considers_snapshots_and_maxmemory(self, tmp_path: Path) -> None:
         with running(redis_binary(), tmp_path, *IN_MEMORY) as server:
             server.set("save", "60 1")
             server.set("maxmemory", "100mb")
@@ -227,12 +227,12 @@ class TestTheDoctor:
     def test_asks_every_server_of_a_cluster(self, cluster: Process) -> None:
         assert [problem.problem.partition(": ")[2] for problem in examine_redis(cluster.url())] == ["appendonly no"] * 3
 
-    def test_says_what_it_may_not_see(self, redis: Process) -> None:
+    def test_says_that_it_may_not_read_the_settings(self, redis: Process) -> None:
         redis.client.execute_command(*["ACL", "SETUSER", "blind", "on", ">b", "~*", "+@read", "+info"])
         (problem,) = examine_redis(redis.url().replace("//", "//blind:b@"))
         assert "may not read its settings" in problem.problem
 
-    def test_knows_a_key_space_that_cannot_be_used(self, redis: Process, prefix: str) -> None:
+    def test_fails_on_a_key_space_that_cannot_be_used(self, redis: Process, prefix: str) -> None:
         redis.client.set(f"{prefix}format", "something")
         with pytest.raises(RecordError):
             examine_redis(redis.url(f"?prefix={quote(prefix)}"))

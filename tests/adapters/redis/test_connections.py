@@ -1,6 +1,6 @@
-"""Connections that break, servers that are not themselves: what a call says then, and what has happened (R10, D1, D2).
+"""Broken connections and failing servers: the error of a call, and what has happened (R10, D1, D2).
 
-Each of it is done to a real server.
+All of it is done to real servers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from settled.errors import (
 from settled.key import Key
 from settled_redis.backend import RedisBackend
 from tests.adapters.local.fixtures import ADA, BEN, ids, message, stored, timer, tombstone
-from tests.emulators.redis_proxy import Proxy, way_to
+from tests.emulators.redis_proxy import Proxy, proxy_to
 from tests.emulators.redis_servers import ALWAYS, IN_MEMORY, Process, redis_binary, running, wait_until
 
 
@@ -67,23 +67,25 @@ class TestAServerThatDoesNotAnswer:
         server.client.execute_command("CLIENT", "PAUSE", 60_000, "ALL")
 
     @pytest.mark.parametrize("call", CHANGES.values(), ids=CHANGES)
-    def test_may_have_done_it(self, backend: RedisBackend, call: Callable[[RedisBackend], object]) -> None:
+    def test_leaves_the_outcome_of_a_change_unknown(
+        self, backend: RedisBackend, call: Callable[[RedisBackend], object]
+    ) -> None:
         with pytest.raises(OutcomeUnknownError, match="the connection broke"):
             call(backend)
 
     @pytest.mark.parametrize("call", READS.values(), ids=READS)
-    def test_can_be_asked_again(self, backend: RedisBackend, call: Callable[[RedisBackend], object]) -> None:
-        """What only looks has changed nothing; what was handed out comes again."""
+    def test_is_unavailable_for_reads(self, backend: RedisBackend, call: Callable[[RedisBackend], object]) -> None:
+        """A read has changed nothing, and leased messages are delivered again."""
         with pytest.raises(UnavailableError, match="the connection broke"):
             call(backend)
 
 
 class TestALostAnswer:
-    """The server has done it, and nobody was told."""
+    """The server has carried out the call."""
 
     @pytest.fixture
     def proxy(self, server: Process) -> Iterator[Proxy]:
-        with way_to(server.port) as proxy:
+        with proxy_to(server.port) as proxy:
             yield proxy
 
     @pytest.fixture
@@ -92,47 +94,49 @@ class TestALostAnswer:
             far.timers.cancel("anything, so that the server knows the script")
             yield far
 
-    def test_to_a_finish_is_found_by_looking(self, proxy: Proxy, far: RedisBackend, backend: RedisBackend) -> None:
-        """R10: it was done, once and whole."""
+    def test_to_a_finish_can_be_resolved_by_a_load(
+        self, proxy: Proxy, far: RedisBackend, backend: RedisBackend
+    ) -> None:
+        """R10: it was done once, and as a whole."""
         far.queue.send([message(ADA, "a")])
         held = far.queue.receive(1)
-        proxy.losing.set()
+        proxy.lose_answers.set()
         with pytest.raises(OutcomeUnknownError):
             far.finish(Write(ADA, stored(1), 0, sends=(message(BEN, "b"),), acks=tuple(held)))
-        proxy.losing.clear()
+        proxy.lose_answers.clear()
         assert far.store.load(ADA) == stored(1)
         assert ids(backend.queue.receive(5)) == ["b"]
 
-    def test_to_a_send_does_no_harm_when_it_is_sent_again(self, proxy: Proxy, far: RedisBackend) -> None:
+    def test_to_a_send_can_be_repeated(self, proxy: Proxy, far: RedisBackend) -> None:
         """F7, X1."""
-        proxy.losing.set()
+        proxy.lose_answers.set()
         with pytest.raises(OutcomeUnknownError):
             far.queue.send([message(ADA, "a"), message(ADA, "b")])
-        proxy.losing.clear()
+        proxy.lose_answers.clear()
         far.queue.send([message(ADA, "c")])
         far.queue.send([message(ADA, "a"), message(ADA, "b")])
         assert ids(far.queue.receive(5)) == ["a", "b", "c"]
 
     def test_to_a_receive_costs_a_lease(self, proxy: Proxy, far: RedisBackend) -> None:
-        """D3: and an attempt."""
+        """D3: it also costs an attempt."""
         far.queue.send([message(ADA, "a")])
-        proxy.losing.set()
+        proxy.lose_answers.set()
         with pytest.raises(UnavailableError):
             far.queue.receive(1)
-        proxy.losing.clear()
+        proxy.lose_answers.clear()
         assert not far.queue.receive(1)
         assert [delivery.attempt for delivery in far.queue.receive(1, wait=5)] == [2]
 
 
 class TestAConnectionThatWasClosed:
-    def test_while_nobody_used_it_is_replaced(self, server: Process, backend: RedisBackend) -> None:
+    def test_while_it_was_idle_is_replaced(self, server: Process, backend: RedisBackend) -> None:
         backend.queue.send([message(ADA, "a")])
         time.sleep(0.05)
         server.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         backend.queue.send([message(ADA, "b")])
         assert ids(backend.queue.receive(5)) == ["a", "b"]
 
-    def test_under_one_that_waits_is_unavailable(self, server: Process, backend: RedisBackend) -> None:
+    def test_under_a_waiting_receive_is_unavailable(self, server: Process, backend: RedisBackend) -> None:
         with ThreadPoolExecutor(1) as threads:
             waiting = threads.submit(backend.queue.receive, 1, 5)
             wait_until(lambda: server.client.info("clients")["blocked_clients"] == 1, "it to wait")
@@ -156,15 +160,15 @@ class TestAConnectionThatWasClosed:
         with open(read, "rb") as said:
             assert said.read() == b"1" + b"0" * 19
 
-    def test_by_us_stays_closed(self, backend: RedisBackend) -> None:
+    def test_by_close_stays_closed(self, backend: RedisBackend) -> None:
         backend.close()
         backend.close()
         with pytest.raises(BackendClosedError, match="was closed"):
             backend.store.load(ADA)
 
 
-def test_a_server_that_is_gone(server: Process, backend: RedisBackend) -> None:
-    """Nothing happened, whatever was asked."""
+def test_a_server_that_was_killed(server: Process, backend: RedisBackend) -> None:
+    """Nothing happened, whatever the call."""
     time.sleep(0.05)
     server.kill()
     for call in (*CHANGES.values(), *READS.values()):
@@ -173,7 +177,7 @@ def test_a_server_that_is_gone(server: Process, backend: RedisBackend) -> None:
 
 
 def test_a_server_that_has_forgotten_its_scripts(server: Process, backend: RedisBackend) -> None:
-    """NOSCRIPT: it is told again."""
+    """NOSCRIPT: the script is sent again."""
     for n in range(3):
         backend.queue.send([message(ADA, f"{n}")])
         server.client.script_flush()
@@ -192,8 +196,8 @@ class TestAServerThatIsOutOfMemory:
         server.set("maxmemory-policy", "noeviction")
         server.set("maxmemory", "1")
 
-    def test_takes_nothing_in(self, backend: RedisBackend) -> None:
-        """OOM, R9: and does nothing by halves."""
+    def test_refuses_writes_that_need_memory(self, backend: RedisBackend) -> None:
+        """OOM, R9: nothing of such a call is done."""
         held = backend.queue.receive(1)
         write = Write(ADA, stored(2, "x" * 1000), 1, sends=(message(BEN, "b"),), acks=tuple(held))
         calls: tuple[Callable[[], None], ...] = (
@@ -207,8 +211,8 @@ class TestAServerThatIsOutOfMemory:
         assert backend.store.load(ADA) == stored(1)
         assert not backend.queue.receive(1)
 
-    def test_goes_on_with_what_it_has(self, server: Process, backend: RedisBackend) -> None:
-        """What makes room is never refused; and once there is some, nothing is missing."""
+    def test_continues_with_the_messages_it_has(self, server: Process, backend: RedisBackend) -> None:
+        """Calls that free memory never fail; and once there is some, nothing is missing."""
         held = backend.queue.receive(1)
         assert ids(held) == ["a"]
         backend.queue.ack(held)
@@ -216,8 +220,8 @@ class TestAServerThatIsOutOfMemory:
         server.set("maxmemory", "0")
         backend.finish(Write(ADA, stored(2), 1))
 
-    def test_hands_out_again_what_nobody_can_extend(self, server: Process) -> None:
-        """D2: to extend a lease or to give it back takes room; that it ends makes some."""
+    def test_redelivers_messages_whose_lease_cannot_be_extended(self, server: Process) -> None:
+        """D2: extending or releasing a lease needs memory; its end does not."""
         with closing(RedisBackend.open(server.url("?lease=0.3"))) as backend:
             held = backend.queue.receive(1)
             with pytest.raises(UnavailableError, match="out of memory"):
@@ -228,7 +232,7 @@ class TestAServerThatIsOutOfMemory:
 
 
 def test_a_server_that_has_become_a_replica(tmp_path: Path, server: Process, backend: RedisBackend) -> None:
-    """READONLY: nothing happened; and once there is a primary at the address, it goes on."""
+    """READONLY: nothing happened, and once there is a primary at the address, calls succeed."""
     with running(redis_binary(), tmp_path / "other", *IN_MEMORY) as other:
         backend.queue.send([message(ADA, "a")])
         server.client.replicaof("127.0.0.1", other.port)
@@ -258,7 +262,7 @@ def test_a_server_that_is_still_reading_its_data(tmp_path: Path) -> None:
 
 
 def test_a_text_that_is_too_large(server: Process) -> None:
-    """D6, R9: it is refused before it is sent, and nothing of it is kept."""
+    """D6, R9: the call fails before anything is sent."""
     server.set("proto-max-bulk-len", "1mb")
     with closing(RedisBackend.open(server.url())) as backend:
         large = "é" * 600_000
@@ -271,7 +275,7 @@ def test_a_text_that_is_too_large(server: Process) -> None:
 
 
 class Writer:
-    """Commits one version after the other in a thread, each with a message; `answered` is the last one it knows of."""
+    """Commits one version after another in a thread, each with a message; `answered` is the last that was answered."""
 
     def __init__(self, backend: RedisBackend) -> None:
         self.answered = 0
@@ -305,7 +309,7 @@ class Writer:
 
 
 @pytest.mark.parametrize("rounds", [3])
-def test_what_a_killed_server_had_answered_is_there(tmp_path: Path, rounds: int) -> None:
+def test_a_killed_server_has_all_that_it_had_answered(tmp_path: Path, rounds: int) -> None:
     """D1, D2, R9: ``kill -9``, with every write on the disk before its answer."""
     with running(redis_binary(), tmp_path, *ALWAYS) as server:
         for _ in range(rounds):
@@ -343,7 +347,7 @@ def pair(tmp_path: Path) -> Generator[tuple[Process, Process]]:
 
 class TestAFailover:
     def test_keeps_what_was_answered(self, pair: tuple[Process, Process]) -> None:
-        """D1, D2: if each write waits for the replica."""
+        """D1, D2: because each write waits for the replica."""
         primary, replica = pair
         with closing(RedisBackend.open(primary.url("?replicas=1"))) as backend, Writer(backend) as writer:
             writer.wait_for(30)
@@ -357,7 +361,7 @@ class TestAFailover:
             assert len(backend.queue.receive(1000)) == found.version
 
     def test_is_waited_for_no_longer_than_a_call_may_take(self, pair: tuple[Process, Process]) -> None:
-        """D2: what no replica has may be lost yet, so nobody knows."""
+        """D2: a write that no replica has may be lost yet, so its outcome is unknown."""
         primary, replica = pair
         with closing(RedisBackend.open(primary.url("?replicas=1&timeout=60"))) as patient:
             patient.store.commit(ADA, stored(1), 0)

@@ -1,4 +1,4 @@
-"""Only who holds a key commits in the name of that hand-out (R6, D3, FENCED_FINISH), whatever the version is."""
+"""A write with a holder commits only while the holder's lease lasts (R6, D3, FENCED_FINISH), whatever the version."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from settled.durable.ports import Capability, Delivery, Write
 from settled.errors import ConflictError, LeaseLostError
-from tests.adapters.local.fixtures import ADA, BEN, CEM, LEASE, BackendEnv, ids, letter, message, stored, timer
+from tests.adapters.local.fixtures import ADA, BEN, CEM, LEASE, BackendEnv, dead_letter, ids, message, stored, timer
 from tests.adapters.redis.conftest import Opener, commands, env_on
 from tests.emulators.redis_servers import Process
 
@@ -19,20 +19,20 @@ def env(any_env: BackendEnv) -> BackendEnv:
 
 
 def held_of_ada(env: BackendEnv) -> Delivery:
-    """The first of two messages; her record is at version 1, with a dead letter."""
-    env.store.commit(ADA, stored(1), 0, [letter(ADA, "x")])
+    """Commit version 1 with a dead letter, send two messages, and return the delivery of the first."""
+    env.store.commit(ADA, stored(1), 0, [dead_letter(ADA, "x")])
     env.send(ADA, "a", "b")
     return env.take()[0]
 
 
-def everything(env: BackendEnv, holder: Delivery | None, acks: Iterable[Delivery] = ()) -> Write:
-    """A step of Ada's that touches all there is, in the name of `holder`."""
+def full_write(env: BackendEnv, holder: Delivery | None, acks: Iterable[Delivery] = ()) -> Write:
+    """Return a write for Ada with every field set."""
     env.timers.schedule(timer("old", env.clock.now + 2 * LEASE))
     return Write(
         ADA,
         stored(2, "after"),
         1,
-        bury=(letter(ADA, "y"),),
+        bury=(dead_letter(ADA, "y"),),
         unbury=1,
         sends=(message(BEN, "to ben"),),
         timers=(timer("new", env.clock.now + 2 * LEASE),),
@@ -43,9 +43,9 @@ def everything(env: BackendEnv, holder: Delivery | None, acks: Iterable[Delivery
 
 
 def expect_untouched(env: BackendEnv) -> None:
-    """Nothing of such a step was done."""
+    """Assert that nothing of `full_write` was done."""
     assert env.store.load(ADA) == stored(1)
-    assert list(env.store.dead_letters(ADA)) == [letter(ADA, "x")]
+    assert list(env.store.dead_letters(ADA)) == [dead_letter(ADA, "x")]
     env.clock.now += 3 * LEASE
     assert sorted(env.drain()) == ["a", "b", "old"]
 
@@ -56,7 +56,7 @@ def run_out(env: BackendEnv, held: Delivery) -> None:
 
 def be_taken_over(env: BackendEnv, held: Delivery) -> None:
     env.clock.now += LEASE
-    assert ids(env.again().queue.receive(1)) == ["a"]
+    assert ids(env.reopen().queue.receive(1)) == ["a"]
 
 
 def be_released(env: BackendEnv, held: Delivery) -> None:
@@ -79,10 +79,10 @@ class TestAHolder:
     def test_that_has_the_key_commits(self, env: BackendEnv) -> None:
         assert Capability.FENCED_FINISH in env.backend.capabilities
         held = held_of_ada(env)
-        write = everything(env, held, [held])
+        write = full_write(env, held, [held])
         env.backend.finish(write)
         assert env.store.load(ADA) == write.stored
-        assert list(env.store.dead_letters(ADA)) == [letter(ADA, "y")]
+        assert list(env.store.dead_letters(ADA)) == [dead_letter(ADA, "y")]
         env.clock.now += 3 * LEASE
         assert sorted(env.drain()) == ["b", "new", "to ben"]
 
@@ -90,9 +90,9 @@ class TestAHolder:
     def test_whose_lease_is_lost_changes_nothing(
         self, env: BackendEnv, way: Callable[[BackendEnv, Delivery], None]
     ) -> None:
-        """D3, R9: and is told so."""
+        """D3, R9."""
         held = held_of_ada(env)
-        write = everything(env, held, [held])
+        write = full_write(env, held, [held])
         way(env, held)
         with pytest.raises(
             LeaseLostError, match="signup/ada: the lease in whose name version 2 was to be written was lost"
@@ -104,9 +104,9 @@ class TestAHolder:
     def test_whose_lease_is_lost_changes_nothing_among_others(
         self, env: BackendEnv, way: Callable[[BackendEnv, Delivery], None]
     ) -> None:
-        """The others do theirs, in front of it and behind it."""
+        """The writes before and after it are done."""
         held = held_of_ada(env)
-        ada = everything(env, held, [held])
+        ada = full_write(env, held, [held])
         way(env, held)
         ben, cem = (Write(key, stored(1), 0) for key in (BEN, CEM))
         finished = env.backend.finish_all([ben, ada, cem])
@@ -114,7 +114,7 @@ class TestAHolder:
         assert env.store.load(BEN) == env.store.load(CEM) == stored(1)
         expect_untouched(env)
 
-    def test_has_the_key_until_all_it_was_handed_is_acknowledged(self, env: BackendEnv) -> None:
+    def test_has_the_lease_until_the_whole_batch_is_acknowledged(self, env: BackendEnv) -> None:
         env.send(ADA, "a", "b", "c")
         first, second, third = env.take(3)
         env.backend.finish(Write(ADA, stored(1), 0, acks=(first,), holder=first))
@@ -123,8 +123,8 @@ class TestAHolder:
         with pytest.raises(LeaseLostError):
             env.backend.finish(Write(ADA, stored(4), 3, holder=third))
 
-    def test_may_have_the_key_for_longer(self, env: BackendEnv) -> None:
-        """Up to the moment at which the extended lease ends."""
+    def test_may_extend_its_lease(self, env: BackendEnv) -> None:
+        """Until the extended lease ends."""
         held = held_of_ada(env)
         env.queue.extend([held], 10 * LEASE)
         env.clock.now += 10 * LEASE - 0.001
@@ -133,29 +133,29 @@ class TestAHolder:
         with pytest.raises(LeaseLostError):
             env.backend.finish(Write(ADA, stored(3), 2, holder=held))
 
-    def test_who_was_first_is_told_of_the_version(self, env: BackendEnv) -> None:
-        """R6: another commit says more than a lost lease."""
+    def test_gets_a_conflict_rather_than_a_lost_lease(self, env: BackendEnv) -> None:
+        """R6: the conflict tells the caller more."""
         held = held_of_ada(env)
         env.store.commit(ADA, stored(2, "other"), 1)
         be_taken_over(env, held)
         with pytest.raises(ConflictError, match="expected version 1, found 2"):
             env.backend.finish(Write(ADA, stored(2), 1, holder=held))
 
-    def test_is_asked_for_where_something_is_committed(self, env: BackendEnv) -> None:
-        """What is only sent, or acknowledged in vain, does no harm."""
+    def test_is_checked_only_if_something_is_committed(self, env: BackendEnv) -> None:
+        """Sends, and acknowledgements without effect, are done without a lease."""
         held = held_of_ada(env)
         be_taken_over(env, held)
         env.backend.finish(Write(ADA, sends=(message(BEN, "b"),), acks=(held,), holder=held))
         assert ids(env.take()) == ["b"]
 
-    def test_need_not_be_there(self, env: BackendEnv) -> None:
-        """An operator commits by the version, whoever holds the key."""
+    def test_is_optional(self, env: BackendEnv) -> None:
+        """An operator commits by the version alone, even if the key is leased."""
         held_of_ada(env)
         env.backend.finish(Write(ADA, stored(2, "by hand"), 1))
         assert env.store.load(ADA) == stored(2, "by hand")
 
 
-def test_what_one_holder_finds_next_is_handed_out_though_another_has_lost_its_lease(
+def test_messages_are_delivered_although_another_write_has_lost_its_lease(
     redis: Process, opener: Callable[[Process], Opener]
 ) -> None:
     env = env_on(opener(redis), partitions=1)
@@ -166,7 +166,7 @@ def test_what_one_holder_finds_next_is_handed_out_though_another_has_lost_its_le
     assert ids(finished.deliveries) == ["a", "b", "next"]
 
 
-def test_a_lease_is_looked_at_by_the_server_s_clock(redis: Process, opener: Callable[[Process], Opener]) -> None:
+def test_a_lease_is_checked_by_the_server_s_clock(redis: Process, opener: Callable[[Process], Opener]) -> None:
     backend = opener(redis)(lease=60.0)
     backend.queue.send([message(ADA, "a")])
     held = backend.queue.receive(1)
@@ -177,10 +177,10 @@ def test_a_lease_is_looked_at_by_the_server_s_clock(redis: Process, opener: Call
 
 
 @pytest.mark.parametrize("is_joint", [False, True])
-def test_to_ask_for_the_holder_costs_nothing(
+def test_checking_the_holder_costs_no_command(
     redis: Process, opener: Callable[[Process], Opener], is_joint: bool
 ) -> None:
-    """As many commands as a commit by the version alone, where a message is acknowledged with it."""
+    """The script runs as many commands as for a commit by the version alone, with an acknowledgement in both."""
     backend, spent = opener(redis)(), dict[bool, int]()
     backend.store.commit(ADA, stored(1), 0)
     for version, is_fenced in enumerate((False, True), start=1):

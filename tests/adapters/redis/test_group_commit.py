@@ -1,4 +1,4 @@
-"""Calls that come together travel together (R1, R6, R10): each gets its own answer, and its own error."""
+"""Concurrent calls are sent together (R1, R6, R10): each gets its own answers and its own error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.emulators.redis_servers import IN_MEMORY, Process, redis_binary, runn
 
 @pytest.fixture
 def broken(tmp_path: Path) -> Iterator[Process]:
-    """A server that is to break."""
+    """A server that the test may kill."""
     with running(redis_binary(), tmp_path / "server", *IN_MEMORY) as server:
         yield server
 
@@ -43,7 +43,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 def test_many_threads_share_a_backend(
     redis: Process, opener: Callable[[Process], Opener], threads: ThreadPoolExecutor
 ) -> None:
-    """R1, R6, F1: each does its own, and all of them one thing at once."""
+    """R1, R6, F1: each writes its own key, and all of them write one key."""
     backend = opener(redis)()
 
     def work(n: int) -> bool:
@@ -68,7 +68,7 @@ def test_many_threads_share_a_backend(
 
 
 class TestAGroup:
-    """One call is under way, and the others wait for it: then they go at once."""
+    """While one call is under way, the others wait; then they are sent together."""
 
     @pytest.fixture
     def server(self, broken: Process) -> Iterator[ServerConnection]:
@@ -77,7 +77,7 @@ class TestAGroup:
 
     @pytest.fixture
     def together(self, server: ServerConnection, threads: ThreadPoolExecutor) -> Callable[..., list[Future[Any]]]:
-        """Lets calls stand in line, and go once `meanwhile` has been done."""
+        """Make calls wait, call `meanwhile`, and then have them sent together."""
         group = server._group  # pyright: ignore[reportPrivateUsage]
 
         def run(*calls: Callable[[], object], meanwhile: Callable[[], object] = lambda: None) -> list[Future[Any]]:
@@ -87,14 +87,14 @@ class TestAGroup:
             futures: list[Future[Any]] = []
             for count, call in enumerate(calls, start=1):
                 futures.append(threads.submit(call))
-                wait_until(partial(_stand, group, count), "it to stand in line")
+                wait_until(partial(_has_length, group, count), "the call to join")
             meanwhile()
             group.finish([under_way])
             return futures
 
         return run
 
-    def test_brings_each_its_own_answers(
+    def test_gives_each_call_its_own_answers(
         self, broken: Process, server: ServerConnection, together: Callable[..., list[Future[Any]]]
     ) -> None:
         futures = together(
@@ -107,17 +107,15 @@ class TestAGroup:
         assert futures[2].result() == [b"2"]
         assert broken.client.info("clients")["connected_clients"] == 2
 
-    @pytest.mark.parametrize("is_to_lead", [False, True])
-    def test_goes_on_without_one_who_is_interrupted_in_line(
-        self, threads: ThreadPoolExecutor, is_to_lead: bool
-    ) -> None:
-        """Ctrl-C, before it was called to lead and at that very moment."""
+    @pytest.mark.parametrize("leads", [False, True])
+    def test_continues_without_a_caller_that_is_interrupted(self, threads: ThreadPoolExecutor, leads: bool) -> None:
+        """Ctrl-C, before it was to lead, and at that very moment."""
         group, under_way = GroupCommit[Request](), Request(b"", 0, changes=False)
         assert group.join(under_way)
         group.take()
 
         def interrupt(_number: int, _frame: FrameType | None) -> None:
-            if is_to_lead:
+            if leads:
                 group.finish([under_way])
             raise KeyboardInterrupt
 
@@ -126,14 +124,14 @@ class TestAGroup:
         with pytest.raises(KeyboardInterrupt):
             group.join(Request(b"", 0, changes=False))
         signal.signal(signal.SIGUSR1, before)
-        if not is_to_lead:
+        if not leads:
             group.finish([under_way])
         assert threads.submit(group.join, Request(b"", 0, changes=False)).result(5)
 
-    def test_that_breaks_says_to_each_what_it_may_have_done(
+    def test_that_breaks_gives_each_call_its_own_error(
         self, broken: Process, server: ServerConnection, together: Callable[..., list[Future[Any]]]
     ) -> None:
-        """R10: what was answered before stays answered."""
+        """R10: answers that came before stay valid."""
         before, changing, looking = together(
             lambda: server.ask([[b"GET", b"a"]], changes=False),
             lambda: server.ask([[b"SET", b"a", b"1"]], changes=True),
@@ -146,7 +144,7 @@ class TestAGroup:
         with pytest.raises(UnavailableError, match="the connection broke"):
             looking.result()
 
-    def test_that_finds_nobody_has_done_nothing(
+    def test_that_cannot_connect_has_done_nothing(
         self, broken: Process, server: ServerConnection, together: Callable[..., list[Future[Any]]]
     ) -> None:
         futures = together(
@@ -157,5 +155,5 @@ class TestAGroup:
                 future.result()
 
 
-def _stand(group: GroupCommit[Request], count: int) -> bool:
+def _has_length(group: GroupCommit[Request], count: int) -> bool:
     return len(group) == count

@@ -1,6 +1,6 @@
-"""A message is known by its id and its body (X1, X2, X11, F7): an id that is used again for another one loses nothing.
+"""A message is recognized by its id and its body (X1, X2, X11, F7): a message that reuses an id is not lost.
 
-The queue takes both: its script could not refuse one without undoing what it did before. The record finds out.
+The queue takes both, because its script could not fail without undoing the steps before. The record detects it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def env(any_env: BackendEnv) -> BackendEnv:
 
 
 def bodies(env: BackendEnv) -> list[str]:
-    """Those of all that is there, in the order of their hand-out."""
+    """Return the bodies of all messages, in the order of their delivery."""
     found: list[str] = []
     while deliveries := env.take(10):
         found += [each.message.body for each in deliveries]
@@ -28,7 +28,7 @@ def bodies(env: BackendEnv) -> list[str]:
 
 
 class TestARepeat:
-    """What is promised of it everywhere; what Redis does where the body is another one stands below."""
+    """The guarantees of every backend; what Redis does with another body is tested below."""
 
     test_while_the_first_one_waits_is_not_added = Repeat.test_while_the_first_one_waits_is_not_added
     test_while_the_first_one_is_leased_is_not_added = Repeat.test_while_the_first_one_is_leased_is_not_added
@@ -43,7 +43,7 @@ FIRST, SECOND = message(ADA, "a", '{"n":1}'), message(ADA, "a", '{"n":2}')
 
 class TestAKnownId:
     def test_with_another_body_is_queued(self, env: BackendEnv) -> None:
-        """At once, while the first one waits, is held, and when it was acknowledged."""
+        """While the first one waits, while it is leased, and after it was acknowledged."""
         env.queue.send([FIRST, SECOND, FIRST, SECOND])
         assert bodies(env) == [FIRST.body, SECOND.body]
         third, fourth = (message(ADA, "a", f'{{"n":{n}}}') for n in (3, 4))
@@ -55,16 +55,18 @@ class TestAKnownId:
         assert bodies(env) == [fourth.body]
 
     def test_with_the_same_body_is_a_repetition(self, env: BackendEnv) -> None:
-        """X3: also when a step sends it, however long ago the first was acknowledged."""
+        """X3: also within `finish`, and however long ago the first one was acknowledged."""
         env.queue.send([FIRST])
         assert bodies(env) == [FIRST.body]
         env.clock.now += 1_000_000
         env.backend.finish(Write(ADA, sends=(FIRST,)))
         assert bodies(env) == []
 
-    @pytest.mark.parametrize("timer_id", ["t", "signup/ada/1/1/1"], ids=["lives anywhere", "lives with its key"])
-    def test_is_looked_at_for_a_timer_too(self, env: BackendEnv, timer_id: str) -> None:
-        """In whichever partition the timer lives."""
+    @pytest.mark.parametrize(
+        "timer_id", ["t", "signup/ada/1/1/1"], ids=["in any partition", "in the partition of its key"]
+    )
+    def test_is_recognized_from_a_timer_too(self, env: BackendEnv, timer_id: str) -> None:
+        """In whichever partition the timer is stored."""
         env.queue.send([FIRST])
         found: list[list[str]] = []
         for sent in (FIRST, SECOND, SECOND):
@@ -75,7 +77,7 @@ class TestAKnownId:
 
 @pytest.mark.parametrize("id", ["", "00000000", " 3 x", "a b", "\0", "é\ud800"])
 def test_an_id_may_be_any_text(env: BackendEnv, id: str) -> None:
-    """A digest in front of it is never taken for a part of it."""
+    """The digest in front of it is never mistaken for a part of it."""
     plain, longer = Message(ADA, id, "1"), Message(ADA, Message(ADA, id, "2").digest + id, "1")
     env.queue.send([plain, longer, Message(ADA, id, "2"), plain, longer])
     assert bodies(env) == ["1", "1", "2"]

@@ -34,7 +34,7 @@ def position(delivery: Delivery) -> Position:
 
 
 def taken(env: BackendEnv, limit: int = 10) -> list[int]:
-    """The numbers of all that is there, in the order in which it is handed out and acknowledged."""
+    """Receive and acknowledge all messages, and return their numbers in the order of their delivery."""
     found: list[int] = []
     while deliveries := env.take(limit):
         found += numbers(deliveries)
@@ -57,20 +57,20 @@ class TestANumber:
         assert (len(found[ADA]), len(found[BEN])) == (5, 1)
 
     def test_is_the_same_in_each_hand_out(self, env: BackendEnv) -> None:
-        """D3: whoever it is handed to, and whatever is acknowledged around it."""
+        """D3: for every receiver, whatever else is acknowledged."""
         env.send(ADA, "a", "b", "c")
         first = env.take(3)
         env.queue.ack([first[1]])
         env.queue.release([first[0]])
         env.send(ADA, "d")
-        second = env.again().queue.receive(10)
+        second = env.reopen().queue.receive(10)
         assert [each.message.id for each in second] == ["a", "c", "d"]
         assert [each.position for each in second[:2]] == [first[0].position, first[2].position]
         env.clock.now += LEASE
         assert [each.position for each in env.take(10)] == [each.position for each in second]
 
     def test_never_begins_again(self, env: BackendEnv) -> None:
-        """Not when the queue was empty, not when the instance was deleted, not for who opens it anew."""
+        """Not after the queue was empty, not after the instance was deleted, and not for a new backend object."""
         env.store.commit(ADA, stored(1), 0)
         env.send(ADA, "a", "b")
         before = taken(env)
@@ -79,13 +79,13 @@ class TestANumber:
         env.store.delete(ADA, tombstone(2), 1)
         env.send(ADA, "d")
         before += taken(env, limit=1)
-        again = env.again()
-        again.queue.send([message(ADA, "e")])
-        before += numbers(again.queue.receive(1))
+        reopened = env.reopen()
+        reopened.queue.send([message(ADA, "e")])
+        before += numbers(reopened.queue.receive(1))
         assert before == sorted(set(before))
         assert len(before) == 5
 
-    def test_is_taken_by_no_message_that_was_known(self, env: BackendEnv) -> None:
+    def test_is_not_used_up_by_a_repetition(self, env: BackendEnv) -> None:
         env.send(ADA, "a", "a", "b")
         env.send(ADA, "a", "c")
         first, second, third = taken(env)
@@ -93,18 +93,18 @@ class TestANumber:
 
 
 class TestTheEpoch:
-    def test_is_that_of_the_whole_key_space(self, env: BackendEnv) -> None:
+    def test_is_the_same_in_the_whole_key_space(self, env: BackendEnv) -> None:
         for n in range(8):
             env.send(Key("m", f"{n}"), "a")
         mine, others = env.take(4), list[Delivery]()
         while len(others) < 4:
-            others += env.again().queue.receive(4)
+            others += env.reopen().queue.receive(4)
         epochs = {position(each).epoch for each in (*mine, *others)}
         assert len(epochs) == 1
         assert all(epochs)
 
-    def test_is_another_in_another_one(self, redis: Process, prefix: str) -> None:
-        """The second is made where the first one was."""
+    def test_differs_between_two_key_spaces(self, redis: Process, prefix: str) -> None:
+        """Even if the second one has the prefix of the first."""
         epochs: list[str] = []
         for each in ("first", "second"):
             with closing(RedisBackend.open(redis.url(), prefix=prefix)) as backend:
@@ -113,13 +113,13 @@ class TestTheEpoch:
             redis.client.delete(*redis.client.keys(f"{prefix.replace('[', '?')}*"))
         assert epochs[0] != epochs[1]
 
-    def test_is_the_first_one_s_if_two_make_it_at_once(
+    def test_is_the_first_one_s_if_two_create_it_at_once(
         self, redis: Process, opener: Callable[[Process], Opener], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        look, open_it, first = keyspace.find, opener(redis), list[RedisBackend]()
+        find, open_it, first = keyspace.find, opener(redis), list[RedisBackend]()
 
         def come_second(servers: Topology, prefix: str) -> keyspace.KeySpace | None:
-            found = look(servers, prefix)
+            found = find(servers, prefix)
             monkeypatch.undo()
             first.append(open_it())
             return found
@@ -132,7 +132,7 @@ class TestTheEpoch:
 
 
 def test_it_outlives_the_server_s_process(tmp_path: Path) -> None:
-    """D2: ``kill -9``; and those who had it open go on as those who come."""
+    """D2: ``kill -9``; open backends and new ones continue with the same positions."""
     with running(redis_binary(), tmp_path, *ALWAYS) as server, closing(RedisBackend.open(server.url())) as backend:
         backend.queue.send([message(ADA, "a"), message(ADA, "b")])
         held = backend.queue.receive(1)

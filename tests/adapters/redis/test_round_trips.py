@@ -1,4 +1,4 @@
-"""What an event costs in round trips: one, on the warm path, however many instances take their turns together."""
+"""Round trips for a round of turns: one, if the records are cached, however many instances take part."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_round_of_turns_is_one_round_trip(redis: Process, opener: Callable[[Pr
     before = requests(redis)
     for _ in range(rounds):
         deliveries = serve(host, deliveries, receive=count)
-    spent = requests(redis) - before - 1  # the look at the statistics is a request too
+    spent = requests(redis) - before - 1  # reading the statistics is a request too
     host.close()
     assert {len(found.context["applied"]) for name in names if (found := client.get(name))} == {rounds}
     assert spent == rounds

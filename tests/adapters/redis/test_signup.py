@@ -1,4 +1,4 @@
-"""The sign-up runs on Redis by its URL alone, on a cluster too."""
+"""The sign-up example runs on a cluster, given only its URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What time it is, is the server's to say (T1, T2, D3): a worker's own clock does not matter."""
+"""The time is that of the server (T1, T2, D3): a worker's own clock does not matter."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ def backend(request: pytest.FixtureRequest, server: Process, opener: Callable[[P
 
 @pytest.fixture
 def wrong_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine does not know what day it is."""
+    """The clock of this machine is wrong."""
     monkeypatch.setattr(time, "time", lambda: LONG_AGO)
 
 
 @pytest.mark.usefixtures("wrong_clock")
 class TestNow:
-    def test_is_the_server_s(self, server: Process, backend: RedisBackend) -> None:
-        """From the opening on, and never ahead of it."""
+    def test_is_the_server_s_time(self, server: Process, backend: RedisBackend) -> None:
+        """From the opening on, and never ahead of the server."""
         for _ in range(100):
             before = server_time(server)
             found = backend.now()
             assert before - 1.0 < found <= server_time(server)
             backend.queue.receive(1)
 
-    def test_passes_by_itself(self, backend: RedisBackend) -> None:
+    def test_advances_without_calls(self, backend: RedisBackend) -> None:
         begun, before = time.monotonic(), backend.now()
         time.sleep(0.1)
         after = backend.now()
@@ -64,16 +64,16 @@ class TestNow:
         before = requests(redis)
         for _ in range(100):
             backend.now()
-        assert requests(redis) - before == 1  # the look at the statistics is a request too
+        assert requests(redis) - before == 1  # reading the statistics is a request too
 
-    def test_is_as_late_as_any_answer(self, backend: RedisBackend) -> None:
-        """What the queue says of time is no secret to who asks then."""
+    def test_is_not_behind_any_answer(self, backend: RedisBackend) -> None:
+        """A lease that was just received began at or before `now`."""
         backend.queue.send([message(ADA, "a")])
         (held,) = (each for _ in range(4) for each in backend.queue.receive(1))
         assert held.until - backend.lease <= backend.now()
 
     def test_is_what_the_timers_go_by(self, backend: RedisBackend) -> None:
-        """T2: what was scheduled by it rings then, and is due by it."""
+        """T2: a timer that was scheduled by it fires then, and is due by it."""
         due = backend.now() + backend.resolution + 0.3
         backend.timers.schedule(timer("t", due))
         begun = time.monotonic()
@@ -93,7 +93,7 @@ class TestNow:
         with pytest.raises(LeaseLostError):
             backend.finish(Write(ADA, stored(2), 1, holder=held))
 
-    def test_is_for_a_test_to_say(self, redis: Process, opener: Callable[[Process], Opener]) -> None:
+    def test_is_the_given_clock_s_time(self, redis: Process, opener: Callable[[Process], Opener]) -> None:
         clock = Clock()
         backend = opener(redis)(clock=clock)
         clock.now = 5.0
@@ -103,14 +103,14 @@ class TestNow:
 
 @pytest.fixture
 def observed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What time it was, as servers say it."""
+    """The server times that the clock observed."""
     times, observe = list[float](), RedisClock.observe
 
-    def note(self: RedisClock, partition: int, server_time: float, asked: float, answered: float) -> None:
+    def record(self: RedisClock, partition: int, server_time: float, asked: float, answered: float) -> None:
         times.append(server_time)
         observe(self, partition, server_time, asked, answered)
 
-    monkeypatch.setattr(RedisClock, "observe", note)
+    monkeypatch.setattr(RedisClock, "observe", record)
     return times
 
 
@@ -134,7 +134,7 @@ CALLS: dict[str, Call] = {
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_every_answer_says_what_time_it_is(
+def test_every_answer_has_the_server_s_time(
     server: Process, backend: RedisBackend, observed: list[float], call: Call
 ) -> None:
     backend.queue.send([message(ADA, "a")])
@@ -147,24 +147,24 @@ def test_every_answer_says_what_time_it_is(
     assert all(before <= said <= server_time(server) for said in observed)
 
 
-class TestTheGuess:
-    """What is known of a clock that says "1000" between two moments of ours."""
+class TestRedisClock:
+    """The time that is derived from a server's time between two moments of the local clock."""
 
     @pytest.fixture(autouse=True)
     def stand_still(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        """It is 50 by our own."""
+        """The local clock is at 50."""
         monkeypatch.setattr(time, "monotonic", lambda: 50.0)
         yield
         monkeypatch.undo()
 
     def test_is_never_ahead(self) -> None:
-        """It may have been said in the last moment."""
+        """The server may have read its clock just before the answer arrived."""
         clock = RedisClock(1)
         clock.observe(0, server_time=1000.0, asked=10.0, answered=12.0)
         assert clock.now() == 1038.0
 
-    def test_is_as_good_as_the_fastest_answer(self) -> None:
-        """A slow one takes nothing from it."""
+    def test_is_as_precise_as_the_fastest_answer(self) -> None:
+        """Slower ones do not make it less precise."""
         clock = RedisClock(1)
         clock.observe(0, server_time=1000.0, asked=10.0, answered=12.0)
         clock.observe(0, server_time=1011.0, asked=21.0, answered=21.5)
@@ -179,14 +179,14 @@ class TestTheGuess:
         assert clock.now() == 1040.0
 
     @pytest.mark.parametrize(("said", "now"), [(400.0, 419.0), (2000.0, 2019.0)], ids=["back", "forth"])
-    def test_goes_along_when_the_clock_is_set(self, said: float, now: float) -> None:
+    def test_follows_when_the_server_s_clock_is_set(self, said: float, now: float) -> None:
         clock = RedisClock(1)
         clock.observe(0, server_time=1000.0, asked=10.0, answered=11.0)
         clock.observe(0, server_time=said, asked=30.0, answered=31.0)
         assert clock.now() == now
 
     def test_is_that_of_the_server_that_is_ahead(self) -> None:
-        """What has rung by either of two is due."""
+        """A timer that fired by either of two clocks is due."""
         clock = RedisClock(3)
         clock.observe(1, server_time=1000.0, asked=10.0, answered=10.0)
         clock.observe(2, server_time=1005.0, asked=10.0, answered=10.0)
@@ -195,10 +195,8 @@ class TestTheGuess:
 
 
 @pytest.mark.usefixtures("wrong_clock")
-def test_a_worker_whose_clock_is_wrong_is_no_worse_than_another(
-    server: Process, opener: Callable[[Process], Opener]
-) -> None:
-    """T2, D3: it is early for nothing, and nothing is late for it."""
+def test_a_worker_with_a_wrong_clock_works_like_any_other(server: Process, opener: Callable[[Process], Opener]) -> None:
+    """T2, D3: it schedules and receives timers at the right time."""
     open_it, key = opener(server), Key("m", "i")
     mine, other = open_it(lease=0.5), open_it(lease=0.5)
     mine.timers.schedule(timer("t", mine.now() + 0.2, key))

@@ -1,4 +1,4 @@
-"""Whoever waits is woken by what it waits for (L1): here nobody looks by itself for half a minute."""
+"""A waiting receiver is woken by each event that it waits for (L1). Here it polls only every half a minute."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.adapters.redis.conftest import Opener
 from tests.emulators.redis_servers import Process
 
 SOON = 5.0
-"""Seconds: far less than anybody waits, and far more than a wake takes."""
+"""In seconds: far less than the poll interval, and far more than a wakeup takes."""
 
 
 @pytest.fixture(params=[1, 4], ids=["one partition", "four partitions"])
@@ -27,14 +27,14 @@ def backend(
     opener: Callable[[Process], Opener],
     monkeypatch: pytest.MonkeyPatch,
 ) -> RedisBackend:
-    """It goes by the server's clock."""
+    """It uses the server's clock."""
     monkeypatch.setattr(queue, "POLL_INTERVAL", 30.0)
     return opener(redis)(clock=None, timeout=60.0, lease=30.0, partitions=request.param)
 
 
 @pytest.fixture
 def waiting(backend: RedisBackend) -> Iterator[Callable[[], Future[Sequence[Delivery]]]]:
-    """Lets somebody wait for one message, from now on."""
+    """Return a function that starts a thread that waits for one message."""
     with ThreadPoolExecutor(8) as threads:
 
         def wait() -> Future[Sequence[Delivery]]:
@@ -49,7 +49,7 @@ Waiting = Callable[[], "Future[Sequence[Delivery]]"]
 
 
 def hold(backend: RedisBackend) -> Sequence[Delivery]:
-    """The first of two messages, handed out."""
+    """Send two messages and return the delivery of the first."""
     backend.queue.send([message(ADA, "a"), message(ADA, "b")])
     return backend.queue.receive(1)
 
@@ -91,7 +91,7 @@ def test_by_the_end_of_a_lease(backend: RedisBackend, waiting: Waiting) -> None:
 
 
 def test_by_a_timer(backend: RedisBackend, waiting: Waiting) -> None:
-    """Known before, or scheduled meanwhile, or earlier than the one that is known."""
+    """Scheduled before the wait, during it, or earlier than the one that was next."""
     backend.timers.schedule(timer("known", time.time() + 0.5))
     assert ids(waiting().result(SOON)) == ["known"]
     backend.timers.schedule(timer("later", time.time() + 60, BEN))
@@ -101,7 +101,7 @@ def test_by_a_timer(backend: RedisBackend, waiting: Waiting) -> None:
 
 
 def test_each_by_a_message_of_its_own(backend: RedisBackend, waiting: Waiting) -> None:
-    """Sent one by one, and all at once."""
+    """Sent one by one, and together."""
     waiters = [waiting() for _ in range(4)]
     for n in range(2):
         backend.queue.send([message(Key("one", f"{n}"), f"{n}")])
