@@ -102,7 +102,7 @@ class TestAZombie:
             assert ids(env.take()) == ["a"]
         return Write(ADA, acks=tuple(held))
 
-    def expect_untouched(self, env: BackendEnv, after: str) -> None:
+    def assert_unchanged(self, env: BackendEnv, after: str) -> None:
         if after == "taken over":
             assert env.take() == []
             env.clock.now += LEASE - 0.001
@@ -116,29 +116,29 @@ class TestAZombie:
     def test_acknowledges_nothing(self, env: BackendEnv, after: str) -> None:
         """R5."""
         env.queue.ack(self.lose_lease(env, after).acks)
-        self.expect_untouched(env, after)
+        self.assert_unchanged(env, after)
 
     def test_acknowledges_nothing_when_it_finishes(self, env: BackendEnv, after: str) -> None:
         """R5."""
         env.backend.finish(self.lose_lease(env, after))
-        self.expect_untouched(env, after)
+        self.assert_unchanged(env, after)
 
     def test_releases_nothing(self, env: BackendEnv, after: str) -> None:
         """R5."""
         env.queue.release(self.lose_lease(env, after).acks)
-        self.expect_untouched(env, after)
+        self.assert_unchanged(env, after)
 
     def test_parks_nothing(self, env: BackendEnv, after: str) -> None:
         """R5."""
         env.queue.release(self.lose_lease(env, after).acks, delay=500)
-        self.expect_untouched(env, after)
+        self.assert_unchanged(env, after)
 
     def test_extends_nothing_and_fails(self, env: BackendEnv, after: str) -> None:
         """R5."""
         zombie = self.lose_lease(env, after)
         with pytest.raises(ConflictError, match="signup/ada"):
             env.queue.extend(zombie.acks, 500)
-        self.expect_untouched(env, after)
+        self.assert_unchanged(env, after)
 
     def test_keeps_its_other_leases(self, env: BackendEnv) -> None:
         """R5: leases that still last are extended."""

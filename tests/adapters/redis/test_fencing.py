@@ -18,7 +18,7 @@ def env(any_env: BackendEnv) -> BackendEnv:
     return any_env
 
 
-def held_of_ada(env: BackendEnv) -> Delivery:
+def lease_of_ada(env: BackendEnv) -> Delivery:
     """Commit version 1 with a dead letter, send two messages, and return the delivery of the first."""
     env.store.commit(ADA, stored(1), 0, [dead_letter(ADA, "x")])
     env.send(ADA, "a", "b")
@@ -42,7 +42,7 @@ def full_write(env: BackendEnv, holder: Delivery | None, acks: Iterable[Delivery
     )
 
 
-def expect_untouched(env: BackendEnv) -> None:
+def assert_unchanged(env: BackendEnv) -> None:
     """Assert that nothing of `full_write` was done."""
     assert env.store.load(ADA) == stored(1)
     assert list(env.store.dead_letters(ADA)) == [dead_letter(ADA, "x")]
@@ -50,35 +50,35 @@ def expect_untouched(env: BackendEnv) -> None:
     assert sorted(env.drain()) == ["a", "b", "old"]
 
 
-def run_out(env: BackendEnv, held: Delivery) -> None:
+def let_expire(env: BackendEnv, held: Delivery) -> None:
     env.clock.now += LEASE
 
 
-def be_taken_over(env: BackendEnv, held: Delivery) -> None:
+def take_over(env: BackendEnv, held: Delivery) -> None:
     env.clock.now += LEASE
     assert ids(env.reopen().queue.receive(1)) == ["a"]
 
 
-def be_released(env: BackendEnv, held: Delivery) -> None:
+def release(env: BackendEnv, held: Delivery) -> None:
     env.queue.release([held])
 
 
-def be_parked(env: BackendEnv, held: Delivery) -> None:
+def park(env: BackendEnv, held: Delivery) -> None:
     env.queue.release([held], 5)
 
 
-WAYS: dict[str, Callable[[BackendEnv, Delivery], None]] = {
-    "ran out": run_out,
-    "was taken over": be_taken_over,
-    "was released": be_released,
-    "was parked": be_parked,
+LOSSES: dict[str, Callable[[BackendEnv, Delivery], None]] = {
+    "ran out": let_expire,
+    "was taken over": take_over,
+    "was released": release,
+    "was parked": park,
 }
 
 
 class TestAHolder:
     def test_that_has_the_key_commits(self, env: BackendEnv) -> None:
         assert Capability.FENCED_FINISH in env.backend.capabilities
-        held = held_of_ada(env)
+        held = lease_of_ada(env)
         write = full_write(env, held, [held])
         env.backend.finish(write)
         assert env.store.load(ADA) == write.stored
@@ -86,33 +86,33 @@ class TestAHolder:
         env.clock.now += 3 * LEASE
         assert sorted(env.drain()) == ["b", "new", "to ben"]
 
-    @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+    @pytest.mark.parametrize("lose_lease", LOSSES.values(), ids=LOSSES)
     def test_whose_lease_is_lost_changes_nothing(
-        self, env: BackendEnv, way: Callable[[BackendEnv, Delivery], None]
+        self, env: BackendEnv, lose_lease: Callable[[BackendEnv, Delivery], None]
     ) -> None:
         """D3, R9."""
-        held = held_of_ada(env)
+        held = lease_of_ada(env)
         write = full_write(env, held, [held])
-        way(env, held)
+        lose_lease(env, held)
         with pytest.raises(
             LeaseLostError, match="signup/ada: the lease in whose name version 2 was to be written was lost"
         ):
             env.backend.finish(write)
-        expect_untouched(env)
+        assert_unchanged(env)
 
-    @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+    @pytest.mark.parametrize("lose_lease", LOSSES.values(), ids=LOSSES)
     def test_whose_lease_is_lost_changes_nothing_among_others(
-        self, env: BackendEnv, way: Callable[[BackendEnv, Delivery], None]
+        self, env: BackendEnv, lose_lease: Callable[[BackendEnv, Delivery], None]
     ) -> None:
         """The writes before and after it are done."""
-        held = held_of_ada(env)
+        held = lease_of_ada(env)
         ada = full_write(env, held, [held])
-        way(env, held)
+        lose_lease(env, held)
         ben, cem = (Write(key, stored(1), 0) for key in (BEN, CEM))
         finished = env.backend.finish_all([ben, ada, cem])
         assert {key: type(error) for key, error in finished.refused.items()} == {ADA: LeaseLostError}
         assert env.store.load(BEN) == env.store.load(CEM) == stored(1)
-        expect_untouched(env)
+        assert_unchanged(env)
 
     def test_has_the_lease_until_the_whole_batch_is_acknowledged(self, env: BackendEnv) -> None:
         env.send(ADA, "a", "b", "c")
@@ -125,7 +125,7 @@ class TestAHolder:
 
     def test_may_extend_its_lease(self, env: BackendEnv) -> None:
         """Until the extended lease ends."""
-        held = held_of_ada(env)
+        held = lease_of_ada(env)
         env.queue.extend([held], 10 * LEASE)
         env.clock.now += 10 * LEASE - 0.001
         env.backend.finish(Write(ADA, stored(2), 1, holder=held))
@@ -135,22 +135,22 @@ class TestAHolder:
 
     def test_gets_a_conflict_rather_than_a_lost_lease(self, env: BackendEnv) -> None:
         """R6: the conflict tells the caller more."""
-        held = held_of_ada(env)
+        held = lease_of_ada(env)
         env.store.commit(ADA, stored(2, "other"), 1)
-        be_taken_over(env, held)
+        take_over(env, held)
         with pytest.raises(ConflictError, match="expected version 1, found 2"):
             env.backend.finish(Write(ADA, stored(2), 1, holder=held))
 
     def test_is_checked_only_if_something_is_committed(self, env: BackendEnv) -> None:
         """Sends, and acknowledgements without effect, are done without a lease."""
-        held = held_of_ada(env)
-        be_taken_over(env, held)
+        held = lease_of_ada(env)
+        take_over(env, held)
         env.backend.finish(Write(ADA, sends=(message(BEN, "b"),), acks=(held,), holder=held))
         assert ids(env.take()) == ["b"]
 
     def test_is_optional(self, env: BackendEnv) -> None:
         """An operator commits by the version alone, even if the key is leased."""
-        held_of_ada(env)
+        lease_of_ada(env)
         env.backend.finish(Write(ADA, stored(2, "by hand"), 1))
         assert env.store.load(ADA) == stored(2, "by hand")
 
@@ -159,8 +159,8 @@ def test_messages_are_delivered_although_another_write_has_lost_its_lease(
     redis: Process, opener: Callable[[Process], Opener]
 ) -> None:
     env = env_on(opener(redis), partitions=1)
-    held = held_of_ada(env)
-    be_released(env, held)
+    held = lease_of_ada(env)
+    release(env, held)
     writes = [Write(ADA, stored(2), 1, holder=held), Write(BEN, stored(1), 0, sends=(message(BEN, "next"),))]
     finished = env.backend.finish_all(writes, receive=5)
     assert ids(finished.deliveries) == ["a", "b", "next"]

@@ -41,7 +41,7 @@ class TestARepeat:
 FIRST, SECOND = message(ADA, "a", '{"n":1}'), message(ADA, "a", '{"n":2}')
 
 
-class TestAKnownId:
+class TestASeenId:
     def test_with_another_body_is_queued(self, env: BackendEnv) -> None:
         """While the first one waits, while it is leased, and after it was acknowledged."""
         env.queue.send([FIRST, SECOND, FIRST, SECOND])

@@ -1,6 +1,6 @@
 """A key space of several partitions keeps every guarantee for a single key, on one server and on a cluster.
 
-Between keys of different partitions there is less: no order, and a finish that may stop on its way.
+Between keys of different partitions it guarantees less: no order, and a finish may be done in part.
 """
 
 from __future__ import annotations
