@@ -30,24 +30,24 @@ class GuaranteeBrokenError(AssertionError):
 class BackendFixture:
     """The environment of one check. `marks` names the situations that the check has brought about."""
 
-    place: Environment
+    environment: Environment
     marks: set[str] = field(factory=set[str])
     versions: int = 0
 
     @property
     def harness(self) -> Harness:
         """The harness under test."""
-        return self.place.harness
+        return self.environment.harness
 
     @property
     def backend(self) -> CheckedBackend:
         """The first handle of the environment."""
-        return self.place.handles[0]
+        return self.environment.handles[0]
 
     @property
     def lease(self) -> float:
         """The length of a lease in seconds."""
-        return self.place.lease
+        return self.environment.lease
 
     @property
     def owns_time(self) -> bool:
@@ -61,11 +61,11 @@ class BackendFixture:
     def fast_forward(self, to: Key, number: int) -> None:
         """Put `to`, which was committed once, into the state after `number` commits and as many messages."""
         self.harness.fast_forward(to, number)
-        self.place.contract.store_checker.fast_forward(to, number)
+        self.environment.contract.store_checker.fast_forward(to, number)
 
     def open_handle(self) -> CheckedBackend:
         """Open another handle on the same environment, as another process would."""
-        return self.place.open()
+        return self.environment.open()
 
     def mark(self, *names: str) -> None:
         """Record that these situations really occurred."""
@@ -77,8 +77,8 @@ class BackendFixture:
 
     def reset(self) -> None:
         """Continue with a fresh environment. Handles opened before are closed."""
-        self.place.close()
-        self.place = Environment.fresh(self.harness)
+        self.environment.close()
+        self.environment = Environment.fresh(self.harness)
 
     # Sending and receiving
 

@@ -144,9 +144,9 @@ class Session:
             return f"{check.name}: raised {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
         finally:
             self.harness.instrument(None)
-            fixture.place.close()
+            fixture.environment.close()
         marks |= fixture.marks
-        if fixture.place.violations:
+        if fixture.environment.violations:
             return f"{check.name}: {_first(fixture, '')}"
         return None
 
@@ -238,7 +238,7 @@ class Session:
 
 def _first(fixture: BackendFixture, otherwise: str) -> str:
     """Return the first violation of the contract, else `otherwise`: a violation is nearer to the cause."""
-    violations = fixture.place.violations
+    violations = fixture.environment.violations
     return f"{violations[0].guarantee}: {violations[0].how}" if violations else otherwise
 
 

@@ -19,7 +19,18 @@ from settled_conformance.simulator.choices import from_token, to_token
 
 CORE: Mapping[str, Any] = {
     name: import_module(f"settled.durable.{name}")
-    for name in ("apply", "apply_context", "children", "commit", "delays", "record", "record_json", "redrive", "turn")
+    for name in (
+        "apply",
+        "apply_context",
+        "children",
+        "commit",
+        "delays",
+        "record",
+        "record_json",
+        "open_turn",
+        "turn",
+        "turn_state",
+    )
 }
 """The modules that the hosts below break; some share their name with a function of the package."""
 
@@ -38,7 +49,7 @@ def never_asks_the_queue(patch: Patch) -> None:
     def confirm_leases(_state: object) -> Generator[Any, Any, None]:
         yield from ()
 
-    patch.setattr(CORE["commit"], "_confirm_leases", confirm_leases)
+    patch.setattr(CORE["turn_state"], "_confirm_leases", confirm_leases)
 
 
 def forgets_the_high_water_mark(patch: Patch) -> None:
@@ -71,7 +82,7 @@ def names_effects_by_their_number(patch: Patch) -> None:
     def numbered(key: Key, _nonce: str, ordinal: int, index: int) -> str:
         return f"{key}/1/{ordinal}/{index}"
 
-    for module in (CORE["turn"], CORE["delays"], CORE["apply_context"]):
+    for module in (CORE["open_turn"], CORE["delays"], CORE["apply_context"]):
         patch.setattr(module, "idempotency_key", numbered)
 
 
@@ -100,7 +111,7 @@ def takes_any_version(patch: Patch) -> None:
 
 
 def never_rearms_timers(patch: Patch) -> None:
-    patch.setattr(CORE["turn"], "_is_of_another_definition", always(False))
+    patch.setattr(CORE["turn"], "is_of_another_definition", always(False))
 
 
 def leaves_an_empty_tombstone(patch: Patch) -> None:

@@ -70,7 +70,7 @@ def a_commit_over_an_older_version_fails(fixture: BackendFixture) -> None:
     held = fixture.receives("1", through=other)
     fixture.commit(key(), 2, through=other)
     other.queue.ack(held)
-    fixture.place.contract.stale_commit_guarantee = "R4"
+    fixture.environment.contract.stale_commit_guarantee = "R4"
     for expected in (0, 1):
         late = stored(expected + 1, "late")
         commit = partial(fixture.backend.store.commit, key(), late, expected)

@@ -135,7 +135,7 @@ def _commit_versions(fixture: BackendFixture, versions: int) -> None:
 
 def _require_one_winner(fixture: BackendFixture, version: int) -> None:
     """Require that commits over versions other than the current `version` fail, near and far."""
-    store = fixture.place.handles[-1].store
+    store = fixture.environment.handles[-1].store
     others = {0, 1, version - 1, version - 2, version - 10, version - 100, version - 256, version - 1000}
     for expected in sorted(each for each in (*others, version + 1) if each >= 0 and each != version):
         late = partial(store.commit, key(), stored(expected + 1, "late"), expected, [dead_letter("late")])
@@ -158,7 +158,7 @@ def of_several_commits_past_version_one_thousand_one_wins(fixture: BackendFixtur
 
 @checks("R4")
 def a_late_commit_past_many_versions_fails(fixture: BackendFixture) -> None:
-    fixture.place.contract.stale_commit_guarantee = "R4"
+    fixture.environment.contract.stale_commit_guarantee = "R4"
     fixture.open_handle()
     _commit_versions(fixture, fixture.many(300, 12))
     _require_one_winner(fixture, fixture.many(300, 12))

@@ -127,7 +127,7 @@ def a_frozen_worker_leaves_an_untaken_message_to_the_next_holder(fixture: Backen
 
 @checks("X4", feature=HarnessFeature.DEDUPLICATION_LIMIT)
 def an_event_sent_again_to_a_queue_that_forgot_it_is_taken_once(fixture: BackendFixture) -> None:
-    fixture.place.limit_deduplication(0)
+    fixture.environment.limit_deduplication(0)
     service = HostFixture(fixture, listing())
     service.client.start("a", message_id="start")
     for id in ("1", "2", "1", "2", "3", "1"):

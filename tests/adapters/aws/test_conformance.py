@@ -67,7 +67,7 @@ def holds(proof: Check, harness: AwsHarness) -> bool:
         proof.check(fixture)
     except GuaranteeBrokenError:
         return False
-    return not fixture.place.violations
+    return not fixture.environment.violations
 
 
 class TestTheClockOfTheEmulator:
