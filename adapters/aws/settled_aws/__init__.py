@@ -1,12 +1,12 @@
-"""A place to live on AWS: SQS FIFO, DynamoDB, EventBridge Scheduler, Lambda.
+"""settled on AWS: SQS FIFO, DynamoDB, EventBridge Scheduler and Lambda.
 
-The law of an adapter: it translates, one vendor call for one port call, and the vendor's errors into settled's. It
-neither retries nor encodes, and it does not know what a statechart is.
+The law of an adapter: it translates one port call into one vendor call, and the vendor's errors into settled's. It
+neither retries nor encodes, and knows nothing of statecharts.
 
-The way in is `open_aws`, or `assemble` with clients of one's own. Below it stand the ports: `store` with its `item`,
-`queue`, and `timers` with the `delays`; `envelope` and `names` say how a message and a key look to AWS, `errors` what
-went wrong, `clock` what time it is. `doctor` looks at an account. Above it, `invocation` is where Lambda comes
-in, and `door` where HTTP does.
+`connect` builds the backend, from a URL (`open_aws`) or over clients of your own (`assemble`). The ports are `store`
+(with `dynamodb_items`), `queue`, and `timers` (with `delay_queue`); they share `envelope`, `names`, `errors` and
+`clock`. `doctor` (with `iam_permissions`) examines an account. `lambda_handler` and `http_handler` are the entry points
+of Lambda functions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What is asked of AWS's clients: the calls that are made, and no more.
+"""Protocols for the AWS clients: the calls that this adapter makes, and no others.
 
-A client of boto3 has these methods, and anything else that has them may stand in for one. What they are called with
-and what they answer is the vendor's, and documented there.
+boto3's clients satisfy them, as does any substitute with the same methods. AWS documents the requests and responses.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The time by AWS's own clock, taken from the dates of its answers.
+"""Tell the time by AWS's clock, from the Date headers of its responses.
 
-An answer's date is when it was given, cut to a whole second. So when the answer has arrived it is that late at least,
-and from then on later by what has passed since. Such a bound is never ahead of AWS; of several, the highest holds.
+A Date header is the time of the response, truncated to a whole second. When the response arrives, AWS's clock shows
+that time or a later one; the monotonic clock counts from there. Each response therefore gives a lower bound of AWS's
+time, and the highest of them is the best.
 """
 
 from __future__ import annotations
@@ -18,120 +19,124 @@ from botocore.exceptions import ClientError
 from settled.errors import SettledError
 
 RESOLUTION = 1.0
-"""By how many seconds the time may be behind: a date has no parts of a second."""
+"""How far the time may be behind AWS's, in seconds: a Date header has no fractions."""
 
-STRAY = 1e-4
-"""By which part the monotonic clock may be too fast: a quartz is not, nor what keeps it in step with others."""
+MAX_DRIFT = 1e-4
+"""How fast the monotonic clock may run, as a fraction: more than a quartz or NTP's slewing allows."""
 
 
 @frozen
 class _Bound:
-    """It was `date` or later when the monotonic clock stood at `ticks`."""
+    """A lower bound: AWS's clock showed at least `date` when the monotonic clock showed `ticks`."""
 
     date: float
     ticks: float
 
     def at(self, ticks: float) -> float:
-        """Return the earliest time it can be, in seconds since the epoch, when that clock stands at `ticks`."""
-        return self.date + (ticks - self.ticks) * (1 - STRAY)
+        """Return the lower bound at `ticks`, in seconds since the epoch."""
+        # Slowed by the drift: a bound ahead of AWS's time would fire timers early and end leases late.
+        return self.date + (ticks - self.ticks) * (1 - MAX_DRIFT)
 
 
 @define(eq=False)
 class AwsClock:
-    """The time by whoever gives the answers that it hears. It may be called from any thread.
+    """The time by the clock of the service whose responses it is given. It is thread-safe.
 
-    Before it has heard one, `ask` lets one be given. If that has no date, the clock of this machine is all there is.
+    If the time is needed before any response, `ask` makes a request. If the response has no date, as an emulator's may
+    not, this machine's clock is used.
     """
 
     ask: Callable[[], object]
     ticks: Callable[[], float] = time.monotonic
     _bound: _Bound | None = field(default=None, init=False)
-    _era: int = field(default=0, init=False)
+    _generation: int = field(default=0, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
-    _asking: threading.Lock = field(factory=threading.Lock, init=False)
+    _ask_lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def __call__(self) -> float:
-        """The time in seconds since the epoch.
+        """Return the time in seconds since the epoch.
 
         Raises:
-            Unavailable, Denied: no answer was heard yet, and none could be had.
+            UnavailableError, AccessDeniedError, BackendConfigError: there was no response yet, and `ask` failed.
         """
-        known = self._known()
-        if known is not None:
-            return known
-        with self._asking:
-            return self._asked()
+        estimate = self._estimate()
+        if estimate is not None:
+            return estimate
+        with self._ask_lock:
+            return self._estimate_or_ask()
 
     def forget(self) -> None:
-        """Go by answers to later requests only: the monotonic clock may have stood still for some time."""
+        """Use only responses to later requests: this process may have been frozen, and its monotonic clock with it."""
         with self._lock:
-            self._era += 1
+            self._generation += 1
             self._bound = None
 
-    def listen(self) -> Callable[[Mapping[str, Any]], None]:
-        """Note that a request is made now; return the function to call with the headers of its answer."""
-        era = self._era
+    def begin_request(self) -> Callable[[Mapping[str, Any]], None]:
+        """Return the function to call with the response to a request that starts now."""
+        # The generation is read now and not when the response arrives: a response to a request from before `forget` may
+        # have waited in a socket while this process was frozen.
+        generation = self._generation
 
-        def hear(answer: Mapping[str, Any]) -> None:
-            date = _date(answer)
+        def record(response: Mapping[str, Any]) -> None:
+            date = _date(response)
             if date is not None:
-                self._hear(date, era)
+                self._record(date, generation)
 
-        return hear
+        return record
 
-    def _hear(self, date: float, era: int) -> None:
+    def _record(self, date: float, generation: int) -> None:
         with self._lock:
             ticks = self.ticks()
-            if era == self._era and (self._bound is None or self._bound.at(ticks) < date):
+            if generation == self._generation and (self._bound is None or self._bound.at(ticks) < date):
                 self._bound = _Bound(date, ticks)
 
-    def _known(self) -> float | None:
+    def _estimate(self) -> float | None:
         with self._lock:
             return None if self._bound is None else self._bound.at(self.ticks())
 
-    def _asked(self) -> float:
-        known = self._known()  # somebody else may have asked meanwhile
-        if known is not None:
-            return known
+    def _estimate_or_ask(self) -> float:
+        estimate = self._estimate()  # another thread may have asked meanwhile
+        if estimate is not None:
+            return estimate
         try:
             self.ask()
         except SettledError:
-            known = self._known()  # an answer that refuses has a date, too
-            if known is None:
+            estimate = self._estimate()  # an error response has a date, too
+            if estimate is None:
                 raise
-            return known
-        known = self._known()
-        return time.time() if known is None else known
+            return estimate
+        estimate = self._estimate()
+        return time.time() if estimate is None else estimate
 
 
-def listening(client: Any, clock: AwsClock) -> Any:
-    """`client`, each of whose answers tells `clock` how late it is."""
-    return _Listening(client, clock)
+def observed_by(client: Any, clock: AwsClock) -> Any:
+    """Return `client`, wrapped so that `clock` sees the date of each response."""
+    return _ObservedClient(client, clock)
 
 
-class _Listening:
+class _ObservedClient:
     def __init__(self, client: Any, clock: AwsClock) -> None:
         self._client, self._clock = client, clock
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         call = getattr(self._client, name)
 
-        def answered(**request: Any) -> Any:
-            hear = self._clock.listen()
+        def observed(**request: Any) -> Any:
+            record = self._clock.begin_request()
             try:
-                answer = call(**request)
+                response = call(**request)
             except ClientError as error:
-                hear(error.response)
+                record(error.response)
                 raise
-            hear(answer)
-            return answer
+            record(response)
+            return response
 
-        return answered
+        return observed
 
 
-def _date(answer: Mapping[str, Any]) -> float | None:
-    """When `answer` was given, in seconds since the epoch, if it says so."""
+def _date(response: Mapping[str, Any]) -> float | None:
+    """Return the Date header of `response` in seconds since the epoch, if it has one."""
     try:
-        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
+        return parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
     except (KeyError, TypeError, ValueError):
         return None

@@ -1,7 +1,6 @@
-"""From a place to a backend: the clients, as they must be set up, and what is made of them.
+"""Build a backend from an `AwsUrl`: create the clients and assemble the ports over them.
 
-botocore's own retries are off: one that nobody sees makes a lost answer look like a conflict. Where AWS is to be found
-and with which credentials is botocore's own business: its environment variables and files are respected.
+botocore finds credentials and endpoints by itself, from its environment variables and files.
 """
 
 from __future__ import annotations
@@ -16,44 +15,48 @@ from botocore.config import Config
 from botocore.session import get_session
 
 from settled.durable.ports import Capability
-from settled_aws.clock import RESOLUTION, AwsClock, listening
+from settled_aws.clock import RESOLUTION, AwsClock, observed_by
 from settled_aws.delay_queue import DelayQueue
 from settled_aws.errors import translated
 from settled_aws.queue import SqsFifoQueue
 from settled_aws.store import DynamoDBStore
 from settled_aws.timers import EventBridgeTimers, ScheduleTarget
-from settled_aws.url import AwsUrl, place_in
+from settled_aws.url import AwsUrl, parse_url
 from settled_runtime import CompositeBackend
 
 if TYPE_CHECKING:
     from settled_aws.client_protocols import DynamoDBClient, SchedulerClient, SqsClient
 
 ONE_ATTEMPT = Config(
+    # No retries inside botocore: a conditional write that is retried after a lost answer fails by its own first
+    # attempt, and would be reported as a conflict instead of an unknown outcome.
     retries={"total_max_attempts": 1, "mode": "standard"},
     connect_timeout=3,
-    read_timeout=25,  # a receive may wait for 20 seconds
+    read_timeout=25,  # longer than SQS' longest long poll, 20 seconds
     max_pool_connections=32,
 )
-"""How clients that are passed in should be set up, too."""
+"""The botocore configuration of every client; clients given to `assemble` need it too."""
 
 CAPABILITIES = frozenset({Capability.POSITIONS})
 """SQS numbers its messages. It shares no transaction with DynamoDB, so no finish is atomic or fenced."""
 
 
 def open_aws(url: str) -> CompositeBackend:
-    """The backend that a URL such as ``aws://eu-central-1/signup?lease=60`` names; `settled_aws.url` has the options.
+    """Open the backend at a URL such as ``aws://eu-central-1/signup?lease=60``; `AwsUrl` has the options.
 
     Raises:
-        Denied: the URL is not understood, there are no credentials, or the queue is not there.
-        Unavailable: nobody answered.
+        AccessDeniedError: there are no valid credentials, or they lack a permission.
+        BackendConfigError: the URL is invalid, or the queue does not exist.
+        UnavailableError: AWS did not answer.
     """
-    place = place_in(url)
-    session = session_in(place.region)
+    parsed = parse_url(url)
+    session = botocore_session(parsed.region)
     sqs, dynamodb = (session.create_client(service, config=ONE_ATTEMPT) for service in ("sqs", "dynamodb"))
-    scheduler = _Once(lambda: session.create_client("scheduler", config=ONE_ATTEMPT))
+    scheduler = _LazyClient(lambda: session.create_client("scheduler", config=ONE_ATTEMPT))
+    partition = str(session.get_partition_for_region(parsed.region))
     return assemble(
-        place,
-        find_addresses(place, root_of(place, sqs), str(session.get_partition_for_region(place.region))),
+        parsed,
+        find_addresses(parsed, queue_url_prefix(parsed, sqs), partition),
         dynamodb=dynamodb,
         sqs=sqs,
         scheduler=scheduler,
@@ -63,7 +66,7 @@ def open_aws(url: str) -> CompositeBackend:
 
 @frozen
 class Addresses:
-    """The URLs of both queues, and the ARNs of the FIFO queue and of the role that schedules assume."""
+    """URLs of the FIFO queue and of the delay queue, and ARNs of the FIFO queue and of the schedules' role."""
 
     queue: str
     delays: str
@@ -71,20 +74,26 @@ class Addresses:
     role_arn: str
 
 
-def find_addresses(place: AwsUrl, root: str, partition: str = "aws") -> Addresses:
-    """Where things are at `place`; `root` is the URL of its queues but for their names, and ends in the account."""
+def find_addresses(url: AwsUrl, root: str, partition: str = "aws") -> Addresses:
+    """Derive the addresses of the resources of `url`.
+
+    Args:
+        url: what names them.
+        root: the URL of its queues without their names; it ends in the account id.
+        partition: the ARN partition, such as ``aws`` or ``aws-cn``.
+    """
     account = root.rpartition("/")[2]
     return Addresses(
-        queue=f"{root}/{place.queue}",
-        delays=f"{root}/{place.delays}",
-        queue_arn=f"arn:{partition}:sqs:{place.region}:{account}:{place.queue}",
-        role_arn=place.role if place.role.startswith("arn:") else f"arn:{partition}:iam::{account}:role/{place.role}",
+        queue=f"{root}/{url.queue}",
+        delays=f"{root}/{url.delays}",
+        queue_arn=f"arn:{partition}:sqs:{url.region}:{account}:{url.queue}",
+        role_arn=url.role if url.role.startswith("arn:") else f"arn:{partition}:iam::{account}:role/{url.role}",
     )
 
 
 def assemble(
-    place: AwsUrl,
-    found: Addresses,
+    url: AwsUrl,
+    addresses: Addresses,
     *,
     dynamodb: DynamoDBClient,
     sqs: SqsClient,
@@ -92,22 +101,29 @@ def assemble(
     clock: Callable[[], float] | None = None,
     closing: tuple[Callable[[], None], ...] = (),
 ) -> CompositeBackend:
-    """The backend at `place`, over these clients; `closing` is what `close` calls.
+    """Build the backend of `url` over these clients.
 
-    `clock` is the time in seconds since the epoch, and taken to be exact. Without it the time is AWS's own.
+    Args:
+        url: names the table and the schedule group; has the lease and the limits.
+        addresses: of the queues and the role.
+        dynamodb: a client configured by `ONE_ATTEMPT`, as are the others.
+        sqs: a client.
+        scheduler: returns a client; called when the first timer needs a schedule.
+        clock: the exact time in seconds since the epoch; without it the backend uses AWS's time, from its responses.
+        closing: functions that the backend's `close` calls.
     """
-    now, resolution = clock or AwsClock(lambda: store.answer()), 0.0
+    now, resolution = clock or AwsClock(lambda: store.ping()), 0.0
     if isinstance(now, AwsClock):
-        dynamodb, sqs, resolution = listening(dynamodb, now), listening(sqs, now), RESOLUTION
-    delays = DelayQueue(sqs, found.delays, clock or time.monotonic)
-    store = DynamoDBStore(dynamodb, place.table, place.keep_finished, now)
-    queue = SqsFifoQueue(sqs, found.queue, place.lease, place.largest_message, delays, now)
-    target = ScheduleTarget(place.schedules, found.queue_arn, found.role_arn)
+        dynamodb, sqs, resolution = observed_by(dynamodb, now), observed_by(sqs, now), RESOLUTION
+    delays = DelayQueue(sqs, addresses.delays, clock or time.monotonic)
+    store = DynamoDBStore(dynamodb, url.table, url.keep_finished, now)
+    queue = SqsFifoQueue(sqs, addresses.queue, url.lease, url.largest_message, delays, now)
+    target = ScheduleTarget(url.schedules, addresses.queue_arn, addresses.role_arn)
     return CompositeBackend(
         store=store,
         queue=queue,
         timers=EventBridgeTimers(scheduler, target, delays, queue.send, now, resolution),
-        lease=float(place.lease),
+        lease=float(url.lease),
         capabilities=CAPABILITIES,
         closing=closing,
         clock=now,
@@ -115,35 +131,39 @@ def assemble(
     )
 
 
-def session_in(region: str) -> Any:
-    """The session of botocore for `region`, by whatever credentials it finds: boto3's is the same, and takes longer."""
-    session: Any = get_session()
+def botocore_session(region: str) -> Any:
+    """Return a botocore session for `region`, with the credentials that botocore finds."""
+    session: Any = get_session()  # boto3's session does the same and takes longer to import: a cold start pays for it
     session.set_config_variable("region", region)
     return session
 
 
-def root_of(place: AwsUrl, sqs: Any) -> str:
-    """The URL of the queues but for their names. One request asks for it where the account is not given."""
-    if place.account is not None:
-        return f"{sqs.meta.endpoint_url}/{place.account}"
-    with translated(f"looking for the queue {place.queue} in {place.region}", reading=True):
-        return str(sqs.get_queue_url(QueueName=place.queue)["QueueUrl"]).rpartition("/")[0]
+def queue_url_prefix(url: AwsUrl, sqs: Any) -> str:
+    """Return the URL of the queues without their names. Without `url.account` this takes one request.
+
+    Raises:
+        BackendConfigError: the queue does not exist.
+    """
+    if url.account is not None:
+        return f"{sqs.meta.endpoint_url}/{url.account}"
+    with translated(f"looking for the queue {url.queue} in {url.region}", repeatable=True):
+        return str(sqs.get_queue_url(QueueName=url.queue)["QueueUrl"]).rpartition("/")[0]
 
 
-class _Once:
-    """The client that `make` makes, made when it is first called for."""
+class _LazyClient:
+    """Creates a client at its first call, and returns the same one at each."""
 
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make, self._lock = make, threading.Lock()
-        self._made: Any = None
+    def __init__(self, create: Callable[[], Any]) -> None:
+        self._create, self._lock = create, threading.Lock()
+        self._client: Any = None
 
     def __call__(self) -> Any:
         with self._lock:
-            if self._made is None:
-                self._made = self._make()
-            return self._made
+            if self._client is None:
+                self._client = self._create()
+            return self._client
 
     def close(self) -> None:
         with self._lock:
-            if self._made is not None:
-                self._made.close()
+            if self._client is not None:
+                self._client.close()

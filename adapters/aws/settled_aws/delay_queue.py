@@ -1,8 +1,8 @@
-"""Short waits: a standard SQS queue that keeps each message back until it is due.
+"""The delay queue: a standard SQS queue that holds back each message until it is due, for waits of up to 15 minutes.
 
-A FIFO queue cannot delay one message, and EventBridge Scheduler may be a minute late, so a wait of up to 15 minutes is
-spent here. Whoever receives from here, a worker or the Lambda function, sends the message on and then deletes it: at
-least once, and never early. What waits here cannot be found again, and so cannot be taken back.
+SQS cannot delay single messages of a FIFO queue, and EventBridge Scheduler may be a minute late. The receiver of a due
+message (a worker or the Lambda function) sends it to the FIFO queue and then deletes it here: at least once, and never
+early. A message here cannot be found again, so a timer here cannot be cancelled.
 """
 
 from __future__ import annotations
@@ -19,60 +19,62 @@ from settled_aws.client_protocols import SqsClient
 from settled_aws.envelope import from_text, to_text
 from settled_aws.errors import translated
 
-LONGEST_DELAY = 15 * 60
-"""For how many seconds SQS can delay a message."""
+MAX_DELAY_SECONDS = 15 * 60
+"""SQS' limit on DelaySeconds."""
 
-LOOK_EVERY = 1.0
-"""For how many seconds nobody looks again where nothing was due: a look is a request, and is paid for."""
+POLL_INTERVAL = 1.0
+"""After a poll that found nothing, this process does not poll again for so many seconds: each poll is paid for."""
 
-TIME_TO_FORWARD = 5
-"""For how many seconds a message that is being sent on is kept from others; one that is sent on twice is known."""
+FORWARD_VISIBILITY_TIMEOUT = 5
+"""Visibility timeout of a message that is being forwarded. If it runs out, the second copy is recognised by its id."""
 
 
 class DelayQueue:
-    """The standard queue at `url`. `ticks` is in seconds since whenever: only what passes counts."""
+    """The standard queue at `url`. `ticks` counts seconds from an arbitrary start."""
 
     def __init__(self, client: SqsClient, url: str, ticks: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._url = url
         self._ticks = ticks
-        self._looked = -math.inf
+        self._last_poll = -math.inf
         self._lock = threading.Lock()
 
     def put(self, message: Message, wait: float) -> None:
-        """Let `message` be forwarded in `wait` seconds, rounded up; at most `LONGEST_DELAY`."""
+        """Add `message`, due in `wait` seconds (rounded up; at most `MAX_DELAY_SECONDS`)."""
         with translated(f"delaying a message in {self._url}"):
             self._client.send_message(QueueUrl=self._url, MessageBody=to_text(message), DelaySeconds=math.ceil(wait))
 
     def forward(self, send: Callable[[Sequence[Message]], None]) -> None:
-        """Send on up to ten messages that are due, unless somebody in this process has just looked in vain."""
-        if not self._is_time():
+        """Pass up to ten due messages to `send`. Do nothing within `POLL_INTERVAL` of a poll that found none."""
+        if not self._is_poll_due():
             return
-        with translated(f"receiving from {self._url}", reading=True):
-            answer = self._client.receive_message(
-                QueueUrl=self._url, MaxNumberOfMessages=10, VisibilityTimeout=TIME_TO_FORWARD
+        with translated(f"receiving from {self._url}", repeatable=True):
+            response = self._client.receive_message(
+                QueueUrl=self._url, MaxNumberOfMessages=10, VisibilityTimeout=FORWARD_VISIBILITY_TIMEOUT
             )
-        found = [(each, _message(each)) for each in answer.get("Messages", ())]
-        due = [(each, message) for each, message in found if message is not None]
+        received = [(each, _message(each)) for each in response.get("Messages", ())]
+        due = [(each, message) for each, message in received if message is not None]
         if not due:
             return
-        self._looked = -math.inf  # where some are due there may be more
+        self._last_poll = -math.inf  # there may be more: poll again at the next call
+        # Send before deleting: a crash in between repeats a message, the reverse order would lose it.
         send([message for _, message in due])
         entries = [{"Id": str(number), "ReceiptHandle": each["ReceiptHandle"]} for number, (each, _) in enumerate(due)]
-        with translated(f"deleting from {self._url}", reading=True):  # what stays is sent on again, and known
+        # Repeatable: what is not deleted is forwarded again, and its id is known by then.
+        with translated(f"deleting from {self._url}", repeatable=True):
             self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
 
-    def _is_time(self) -> bool:
+    def _is_poll_due(self) -> bool:
         with self._lock:
             now = self._ticks()
-            if 0 <= now - self._looked < LOOK_EVERY:  # a clock that was passed in may be set back
+            if 0 <= now - self._last_poll < POLL_INTERVAL:  # negative if a clock of the caller's was set back
                 return False
-            self._looked = now
+            self._last_poll = now
             return True
 
 
 def _message(received: Any) -> Message | None:
-    """The message in what was received; None if it is not settled's, and left to the queue's dead-letter queue."""
+    """Decode a received message; None if it is not settled's. Those stay for the queue's own dead-letter queue."""
     try:
         return from_text(received["Body"])
     except EventError:

@@ -1,7 +1,7 @@
-"""Records and dead letters as the items of a table, and how large they are.
+"""Encode records and dead letters as DynamoDB items, decode them, and compute their size.
 
-All items of a key share its partition; the sort key says which one it is: the record, or a dead letter under the
-version it was buried with. Versions only grow, so the dead letters stand in their order.
+All items of a key share a partition key. The sort key is ``record`` for the record; for a dead letter it holds the
+version that added it and its number within that version. Versions only grow, so sort order is dead letter order.
 """
 
 from __future__ import annotations
@@ -14,30 +14,31 @@ from settled.durable.messages import Message
 from settled.durable.ports import DeadLetter, Index, Stored
 from settled.errors import TooLargeError
 from settled.key import Key
-from settled_aws.names import partition
+from settled_aws.names import partition_key
 
 Item: TypeAlias = Mapping[str, Mapping[str, Any]]
 
-LARGEST = 400 * 1024
-"""How many bytes an item may have, its attributes' names included."""
+MAX_ITEM_BYTES = 400 * 1024
+"""DynamoDB's limit on the size of an item; attribute names count."""
 
-LARGEST_NUMBER = 21
-"""How many bytes a number takes at most."""
+MAX_NUMBER_BYTES = 21
+"""The most that DynamoDB counts for a number: 38 digits at two a byte, and overhead."""
 
-RECORD, LETTER = "record", "letter/"
+RECORD, DEAD_LETTER = "record", "letter/"
+"""Sort key of a record, and prefix of the sort keys of dead letters. Both are stored."""
 
-
-NOBODYS: Item = {"key": {"S": "time"}, "part": {"S": "time"}}
-"""A primary key that no item has. Whoever reads it learns only what an answer says besides."""
+# No slash: no written key can equal it, and it is too short for a hash.
+ABSENT_KEY: Item = {"key": {"S": "time"}, "part": {"S": "time"}}
+"""A primary key that no item has, for requests of which only the response's date matters."""
 
 
 def record_key(key: Key) -> Item:
-    """The primary key of the record of `key`."""
-    return {"key": _text(partition(key)), "part": _text(RECORD)}
+    """Return the primary key of the record of `key`."""
+    return {"key": _text(partition_key(key)), "part": _text(RECORD)}
 
 
 def record_item(key: Key, stored: Stored, expires: float | None) -> Item:
-    """The item of a record, or of what is left of it. From `expires` on, DynamoDB may forget it."""
+    """Encode a record or a tombstone; DynamoDB may delete it once `expires`, in seconds since the epoch, has passed."""
     item = {
         **record_key(key),
         "version": _number(stored.version),
@@ -51,56 +52,57 @@ def record_item(key: Key, stored: Stored, expires: float | None) -> Item:
     return item
 
 
-def stored_in(item: Item) -> Stored:
-    """What `record_item` wrote."""
+def stored_from_item(item: Item) -> Stored:
+    """Decode an item that `record_item` encoded."""
     index = Index(_read(item["status"]), tuple(json.loads(_read(item["tags"]))), float(item["updated"]["N"]))
     return Stored(int(item["version"]["N"]), _read(item["body"]), index)
 
 
-def letter_item(key: Key, letter: DeadLetter, version: int, place: int) -> Item:
-    """The item of a dead letter, the one at `place` of those that were buried with `version`."""
+def dead_letter_item(key: Key, dead_letter: DeadLetter, version: int, number: int) -> Item:
+    """Encode the dead letter with this `number` of those that version `version` of the record added."""
     return {
-        "key": _text(partition(key)),
-        "part": _text(f"{LETTER}{version:016}/{place:04}"),
-        "id": _text(letter.message.id),
-        "body": _text(letter.message.body),
-        "reason": _text(letter.reason),
-        "at": _number(letter.at),
-        "detail": _text(letter.detail),
+        "key": _text(partition_key(key)),
+        # Zero-padded, because sort keys are compared as strings.
+        "part": _text(f"{DEAD_LETTER}{version:016}/{number:04}"),
+        "id": _text(dead_letter.message.id),
+        "body": _text(dead_letter.message.body),
+        "reason": _text(dead_letter.reason),
+        "at": _number(dead_letter.at),
+        "detail": _text(dead_letter.detail),
     }
 
 
-def letter_in(key: Key, item: Item) -> DeadLetter:
-    """What `letter_item` wrote."""
+def dead_letter_from_item(key: Key, item: Item) -> DeadLetter:
+    """Decode an item that `dead_letter_item` encoded."""
     message = Message(key, _read(item["id"]), _read(item["body"]))
     return DeadLetter(message, _read(item["reason"]), float(item["at"]["N"]), _read(item["detail"]))
 
 
-def buried_with(item: Item) -> int:
-    """The version that the dead letter in `item` was buried with."""
-    return int(_read(item["part"]).removeprefix(LETTER).partition("/")[0])
+def burial_version(item: Item) -> int:
+    """Return the version of the record that added the dead letter in `item`."""
+    return int(_read(item["part"]).removeprefix(DEAD_LETTER).partition("/")[0])
 
 
-def fits(item: Item, what: str) -> None:
-    """Go on only if DynamoDB takes an item of this size.
+def check_size(item: Item, what: str) -> None:
+    """Check that `item`, described by `what`, is not larger than DynamoDB allows.
 
     Raises:
-        TooLarge: it does not.
+        TooLargeError: it is.
     """
     size = sum(len(name.encode()) + _size(value) for name, value in item.items())
-    if size > LARGEST:
-        raise TooLargeError(f"{what}: {size:,} bytes, and DynamoDB takes {LARGEST:,} in one item")
+    if size > MAX_ITEM_BYTES:
+        raise TooLargeError(f"{what}: {size:,} bytes, and DynamoDB takes {MAX_ITEM_BYTES:,} in one item")
 
 
 def _size(value: Mapping[str, Any]) -> int:
     if "N" in value:
-        return LARGEST_NUMBER
+        return MAX_NUMBER_BYTES
     content = value.get("S", value.get("B"))
     return len(content.encode() if isinstance(content, str) else content or b"")
 
 
 def _text(value: str) -> Mapping[str, Any]:
-    """JSON may hold half of a surrogate pair, which no encoding of Unicode does: such a text is stored as bytes."""
+    # JSON can contain a lone surrogate, which UTF-8 cannot encode and DynamoDB's S type rejects: store it as binary.
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
-"""A message as the text of one SQS message, and back.
+"""Encode a message as the body of an SQS message, and decode it.
 
-SQS knows a group but no key, and EventBridge Scheduler can send nothing but a text, so the text says everything. It is
-JSON that a person can read; what XML, and with it SQS, has no character for is escaped.
+SQS knows a message group but not its key, and EventBridge Scheduler sends nothing but a text, so the text carries the
+key, the id and the body. It is readable JSON; characters that XML, and therefore SQS, does not allow are escaped.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from settled.errors import EventError
 from settled.key import Key
 
 _UNSENDABLE = re.compile("[\ud800-\udfff\ufffe\uffff\x7f]")
-"""JSON escapes what stands before the space by itself."""
+"""Characters to escape here; `json` itself escapes those below the space."""
 
 
 def to_text(message: Message) -> str:
-    """The text that carries `message`."""
+    """Encode `message`."""
     fields = {"key": str(message.key), "id": message.id, "body": message.body}
     text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
     return _UNSENDABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def from_text(text: str) -> Message:
-    """The message that `sealed` wrote.
+    """Decode a message that `to_text` encoded.
 
     Raises:
-        EventError: the text is nothing that `sealed` writes.
+        EventError: `to_text` did not write this text.
     """
     try:
         fields = cast("dict[str, Any]", json.loads(text))
@@ -38,9 +38,10 @@ def from_text(text: str) -> Message:
             raise TypeError("key, id and body must be texts")
         return Message(Key.parse(key), id, body)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
+        # RecursionError: the queue accepts messages from other senders, so deeply nested JSON can arrive here.
         raise EventError(f"not a message of settled: {text[:80]!r} ({error})") from error
 
 
 def size(text: str) -> int:
-    """How large `text` is to SQS, in bytes."""
+    """Return the size of `text` as SQS counts it, in bytes."""
     return len(text.encode("utf-8"))

@@ -1,8 +1,7 @@
-"""What AWS's errors mean to those who call the ports.
+"""Translate botocore's errors into the errors of the ports.
 
-A table says who can do something about a code. What no table knows is judged by its HTTP status: 4xx was refused, and
-nothing happened; 5xx, or an answer that never came, may have happened. Something that was only read never "happened",
-so a read that failed can be tried again.
+A table maps AWS's error codes. The HTTP status decides about codes that it does not list: after 4xx nothing happened;
+after 5xx, as after a lost response, the request may have been carried out. A failed read is safe to repeat in any case.
 """
 
 from __future__ import annotations
@@ -31,116 +30,127 @@ from settled.errors import (
     UnavailableError,
 )
 
-Code = tuple[type[SettledError], str]
+Translation = tuple[type[SettledError], str]
 
-_SLOW_DOWN: Code = (UnavailableError, "it is asked too often")
-_NO_LEAVE: Code = (
+_THROTTLED: Translation = (UnavailableError, "it is asked too often")
+_NO_PERMISSION: Translation = (
     AccessDeniedError,
-    "these credentials have no leave to do this: examples/aws-signup has the policies",
+    "these credentials lack the permission to do this: examples/aws-signup has the policies",
 )
-_NO_CREDENTIALS: Code = (AccessDeniedError, "these credentials are not valid, or not any more")
-_NOT_THERE: Code = (BackendConfigError, "it does not exist, or not in this region and account")
+_INVALID_CREDENTIALS: Translation = (AccessDeniedError, "these credentials are not valid, or not any more")
+_NOT_FOUND: Translation = (BackendConfigError, "it does not exist, or not in this region and account")
 
-_CODES: Mapping[str, Code] = {
+_CODES: Mapping[str, Translation] = {
     "ConditionalCheckFailedException": (ConflictError, "another commit came first"),
     "TransactionConflictException": (UnavailableError, "another transaction is under way"),
     "TransactionInProgressException": (UnavailableError, "another transaction is under way"),
-    "ConflictException": (UnavailableError, "somebody else is changing it"),
-    "ThrottlingException": _SLOW_DOWN,
-    "Throttling": _SLOW_DOWN,
-    "RequestThrottled": _SLOW_DOWN,
-    "ThrottledException": _SLOW_DOWN,
-    "TooManyRequestsException": _SLOW_DOWN,
-    "RequestLimitExceeded": _SLOW_DOWN,
-    "ProvisionedThroughputExceededException": _SLOW_DOWN,
-    "KmsThrottled": _SLOW_DOWN,
+    # EventBridge Scheduler: concurrent changes of one schedule. (`timers` handles "it exists already" before this.)
+    "ConflictException": (UnavailableError, "another request is changing it"),
+    "ThrottlingException": _THROTTLED,
+    "Throttling": _THROTTLED,
+    "RequestThrottled": _THROTTLED,
+    "ThrottledException": _THROTTLED,
+    "TooManyRequestsException": _THROTTLED,
+    "RequestLimitExceeded": _THROTTLED,
+    "ProvisionedThroughputExceededException": _THROTTLED,
+    "KmsThrottled": _THROTTLED,
     "OverLimit": (UnavailableError, "too many of its messages are in flight"),
     "AWS.SimpleQueueService.OverLimit": (UnavailableError, "too many of its messages are in flight"),
     "ServiceQuotaExceededException": (BackendConfigError, "a quota of this account is used up: have it raised"),
     "BatchRequestTooLong": (TooLargeError, "more than one request may carry"),
     "AWS.SimpleQueueService.BatchRequestTooLong": (TooLargeError, "more than one request may carry"),
-    "AccessDenied": _NO_LEAVE,
-    "AccessDeniedException": _NO_LEAVE,
-    "KmsAccessDenied": _NO_LEAVE,
-    "ExpiredToken": _NO_CREDENTIALS,
-    "ExpiredTokenException": _NO_CREDENTIALS,
-    "InvalidClientTokenId": _NO_CREDENTIALS,
-    "InvalidSignatureException": _NO_CREDENTIALS,
-    "MissingAuthenticationToken": _NO_CREDENTIALS,
-    "UnrecognizedClientException": _NO_CREDENTIALS,
-    "ResourceNotFoundException": _NOT_THERE,
-    "QueueDoesNotExist": _NOT_THERE,
-    "AWS.SimpleQueueService.NonExistentQueue": _NOT_THERE,
+    "AccessDenied": _NO_PERMISSION,
+    "AccessDeniedException": _NO_PERMISSION,
+    "KmsAccessDenied": _NO_PERMISSION,
+    "ExpiredToken": _INVALID_CREDENTIALS,
+    "ExpiredTokenException": _INVALID_CREDENTIALS,
+    "InvalidClientTokenId": _INVALID_CREDENTIALS,
+    "InvalidSignatureException": _INVALID_CREDENTIALS,
+    "MissingAuthenticationToken": _INVALID_CREDENTIALS,
+    "UnrecognizedClientException": _INVALID_CREDENTIALS,
+    "ResourceNotFoundException": _NOT_FOUND,
+    "QueueDoesNotExist": _NOT_FOUND,
+    "AWS.SimpleQueueService.NonExistentQueue": _NOT_FOUND,
 }
 
-_NEVER_LEFT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError, SSLError)
-"""With these, the request was not even sent."""
+_NOT_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError, SSLError)
+"""Errors before the request was sent: nothing happened, so the outcome is known."""
 
 _TOO_LARGE = ("Item size", "must be shorter than", "exceeded the maximum allowed size")
-"""What AWS's messages say about a size where the code says only that something is not valid."""
+"""Parts of AWS's messages about sizes. AWS gives such errors the general code ValidationException."""
 
 
 @contextmanager
-def translated(what: str, reading: bool = False) -> Generator[None]:
-    """Within this block an error of botocore is raised as the port's; `what` says what was tried, `reading` its kind.
+def translated(operation: str, repeatable: bool = False) -> Generator[None]:
+    """Raise the port's error for an error of botocore in this block.
+
+    Args:
+        operation: what is tried, for the message, such as ``receiving from QUEUE``.
+        repeatable: the call may be repeated whatever became of it, as a read may: then no outcome is unknown.
 
     Raises:
-        Conflict, Unavailable, Unknown, TooLarge, Denied: what the error comes to; it is the ``__cause__``.
+        ConflictError, UnavailableError, OutcomeUnknownError, TooLargeError, AccessDeniedError, BackendConfigError: the
+            translation; botocore's error is its ``__cause__``.
     """
     try:
         yield
     except ClientError as error:
-        raise _answered(error, what, reading) from error
+        raise _from_response(error, operation, repeatable) from error
     except BotoCoreError as error:
-        raise _unanswered(error, what, reading) from error
+        raise _without_response(error, operation, repeatable) from error
 
 
 def code_of(error: ClientError) -> str:
-    """The code by which AWS names `error`."""
-    return str(_about(error).get("Code", ""))
+    """Return AWS's error code; empty if there is none."""
+    return str(_error_fields(error).get("Code", ""))
 
 
-def meaning(code: str, text: str, what: str, happened: bool) -> SettledError:
-    """The port's error for AWS's `code`; `happened`: what no table knows may have happened all the same."""
+def error_for_code(code: str, text: str, operation: str, may_have_happened: bool) -> SettledError:
+    """Return the port's error for AWS's `code` and message `text`.
+
+    For a code that the table does not list, `may_have_happened` decides whether the outcome is unknown.
+    """
     if any(part in text for part in _TOO_LARGE):
-        return TooLargeError(f"{what}: {text}")
-    kind, why = _CODES.get(
-        code, (OutcomeUnknownError, "it may have happened") if happened else (BackendConfigError, "it was refused")
+        return TooLargeError(f"{operation}: {text}")
+    kind, explanation = _CODES.get(
+        code,
+        (OutcomeUnknownError, "it may have happened") if may_have_happened else (BackendConfigError, "it was refused"),
     )
-    return kind(f"{what}: {why} ({code}: {text})")
+    return kind(f"{operation}: {explanation} ({code}: {text})")
 
 
-def _about(error: ClientError) -> Mapping[str, Any]:
+def _error_fields(error: ClientError) -> Mapping[str, Any]:
     response: Mapping[str, Any] = error.response
-    about: Mapping[str, Any] = response.get("Error", {})
-    return about
+    fields: Mapping[str, Any] = response.get("Error", {})
+    return fields
 
 
-def _answered(error: ClientError, what: str, reading: bool) -> SettledError:
+def _from_response(error: ClientError, operation: str, repeatable: bool) -> SettledError:
     response: Mapping[str, Any] = error.response
-    code, text = code_of(error), str(_about(error).get("Message", ""))
+    code, text = code_of(error), str(_error_fields(error).get("Message", ""))
     if code == "TransactionCanceledException":
-        return _canceled(response.get("CancellationReasons", ()), text, what)
+        return _transaction_canceled(response.get("CancellationReasons", ()), text, operation)
     failed = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)) >= 500
-    if failed and reading and code not in _CODES:
-        return UnavailableError(f"{what}: it failed ({code}: {text})")
-    return meaning(code, text, what, happened=failed)
+    if failed and repeatable and code not in _CODES:
+        return UnavailableError(f"{operation}: it failed ({code}: {text})")
+    return error_for_code(code, text, operation, may_have_happened=failed)
 
 
-def _canceled(reasons: Any, text: str, what: str) -> SettledError:
-    """A transaction names a reason for each of its parts; a lost race goes before what can be tried again."""
-    codes = {reason.get("Code") for reason in reasons}
+def _transaction_canceled(reasons: Any, text: str, operation: str) -> SettledError:
+    codes = {reason.get("Code") for reason in reasons}  # DynamoDB gives one reason for each item
+    # A failed condition first: a retry cannot succeed any more, even if another item only had a transient conflict.
     if "ConditionalCheckFailed" in codes:
-        return ConflictError(f"{what}: another commit came first ({text})")
+        return ConflictError(f"{operation}: another commit came first ({text})")
     if codes & {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}:
-        return UnavailableError(f"{what}: another transaction is under way, or it is asked too often ({text})")
-    return meaning("TransactionCanceledException", f"{text} {[dict(reason) for reason in reasons]}", what, False)
+        return UnavailableError(f"{operation}: another transaction is under way, or it is asked too often ({text})")
+    details = f"{text} {[dict(reason) for reason in reasons]}"
+    return error_for_code("TransactionCanceledException", details, operation, may_have_happened=False)
 
 
-def _unanswered(error: BotoCoreError, what: str, reading: bool) -> SettledError:
-    if isinstance(error, _NEVER_LEFT):
-        return UnavailableError(f"{what}: nobody answered ({error})")
+def _without_response(error: BotoCoreError, operation: str, repeatable: bool) -> SettledError:
+    if isinstance(error, _NOT_SENT):
+        return UnavailableError(f"{operation}: there was no answer ({error})")
     if isinstance(error, HTTPClientError):
-        kind = UnavailableError if reading else OutcomeUnknownError
-        return kind(f"{what}: the answer was lost ({error})")
-    return AccessDeniedError(f"{what}: {error}")
+        kind = UnavailableError if repeatable else OutcomeUnknownError
+        return kind(f"{operation}: the answer was lost ({error})")
+    return AccessDeniedError(f"{operation}: {error}")

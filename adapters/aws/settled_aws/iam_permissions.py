@@ -1,7 +1,7 @@
-"""Leave: what each role must be allowed to do, and what IAM's own simulator says of it.
+"""IAM permissions that each role needs, and a check for them with IAM's policy simulator.
 
-Nothing is tried: IAM is asked what it would answer. It does not know all that counts, such as an organisation's own
-limits, but a policy that forgets something is found before the first timer does not fire.
+The simulator decides without making the calls. It does not see everything that counts, such as an organisation's
+service control policies, but it finds a permission that a policy lacks before the first timer fails to fire.
 """
 
 from __future__ import annotations
@@ -14,51 +14,51 @@ from settled_aws.url import AwsUrl
 from settled_runtime.doctor import BackendProblem
 
 Permissions = Mapping[str, tuple[str, ...]]
-"""Actions, by the ARN of what they are done to."""
+"""IAM actions, by the ARN of the resource."""
 
 _TABLE = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:Query")
 _SCHEDULES = ("scheduler:CreateSchedule", "scheduler:UpdateSchedule", "scheduler:DeleteSchedule")
 _DELAYS = ("sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
 _QUEUE = (*_DELAYS, "sqs:GetQueueAttributes")
 
-_FOR_THE_SCHEDULER = {
+_PASSED_TO_SCHEDULER = {
     "ContextKeyName": "iam:PassedToService",
     "ContextKeyValues": ["scheduler.amazonaws.com"],
     "ContextKeyType": "string",
 }
 
 
-def of_the_turns(place: AwsUrl, found: Addresses) -> Permissions:
-    """What whoever takes turns must be allowed."""
+def worker_permissions(url: AwsUrl, addresses: Addresses) -> Permissions:
+    """Return the permissions of a worker or a function that takes turns."""
     return {
-        _arn(found, "dynamodb", f"table/{place.table}"): _TABLE,
-        found.queue_arn: _QUEUE,
-        _arn(found, "sqs", place.delays): _DELAYS,
-        _arn(found, "scheduler", f"schedule/{place.schedules}/any"): _SCHEDULES,
-        found.role_arn: ("iam:PassRole",),
+        _arn(addresses, "dynamodb", f"table/{url.table}"): _TABLE,
+        addresses.queue_arn: _QUEUE,
+        _arn(addresses, "sqs", url.delays): _DELAYS,
+        _arn(addresses, "scheduler", f"schedule/{url.schedules}/any"): _SCHEDULES,
+        addresses.role_arn: ("iam:PassRole",),
     }
 
 
-def of_the_schedules(found: Addresses) -> Permissions:
-    """What the schedules' role must be allowed."""
-    return {found.queue_arn: ("sqs:SendMessage",)}
+def schedule_role_permissions(addresses: Addresses) -> Permissions:
+    """Return the permissions of the role that schedules assume."""
+    return {addresses.queue_arn: ("sqs:SendMessage",)}
 
 
-def missing_permissions(iam: Any, role: str, leave: Permissions, harm: str) -> Iterator[BackendProblem]:
-    """What of `leave` the role with the ARN `role` does not have."""
-    for resource, actions in leave.items():
-        answer = iam.simulate_principal_policy(
+def missing_permissions(iam: Any, role: str, permissions: Permissions, consequence: str) -> Iterator[BackendProblem]:
+    """Yield a problem for each of `permissions` that the role with the ARN `role` lacks."""
+    for resource, actions in permissions.items():
+        response = iam.simulate_principal_policy(
             PolicySourceArn=role,
             ActionNames=list(actions),
             ResourceArns=[resource],
-            ContextEntries=[_FOR_THE_SCHEDULER],
+            ContextEntries=[_PASSED_TO_SCHEDULER],  # the examples allow iam:PassRole only under this condition
         )
-        for result in answer["EvaluationResults"]:
+        for result in response["EvaluationResults"]:
             if result["EvalDecision"] != "allowed":
-                what = f"{role.rpartition('/')[2]} has no leave for {result['EvalActionName']} on {resource}"
-                yield BackendProblem(what, harm, "See the policies in examples/aws-signup.")
+                problem = f"{role.rpartition('/')[2]} lacks the permission {result['EvalActionName']} on {resource}"
+                yield BackendProblem(problem, consequence, "See the policies in examples/aws-signup.")
 
 
-def _arn(found: Addresses, service: str, name: str) -> str:
-    _, partition, _, region, account, _ = found.queue_arn.split(":")
+def _arn(addresses: Addresses, service: str, name: str) -> str:
+    _, partition, _, region, account, _ = addresses.queue_arn.split(":")
     return f"arn:{partition}:{service}:{region}:{account}:{name}"

@@ -1,7 +1,4 @@
-"""Lambda with an event loop: the groups of an invocation side by side, as tasks of a loop that outlives it.
-
-What an actor keeps open, a session or a pool of connections, belongs to its loop; so it is the same one each time.
-"""
+"""Handle the groups of a Lambda invocation as tasks of an event loop, for an `AsyncHost`."""
 
 from __future__ import annotations
 
@@ -18,24 +15,25 @@ from settled_runtime import AsyncHost
 
 
 @define(eq=False)
-class Loop:
-    """Takes groups through `host`; called as what `lambda_handler` calls with a `Host` is."""
+class GroupTasks:
+    """Handles groups through `host`, each in a task."""
 
     host: AsyncHost
+    # One event loop for all invocations: connection pools and sessions that actors keep open are bound to it.
     _runner: asyncio.Runner = field(factory=asyncio.Runner, init=False)
 
-    def __call__(self, groups: Sequence[Sequence[Delivery]], term: Deadline) -> Sequence[bool]:
-        return self._runner.run(self._all(groups, term))
+    def __call__(self, groups: Sequence[Sequence[Delivery]], deadline: Deadline) -> Sequence[bool]:
+        return self._runner.run(self._handle_groups(groups, deadline))
 
-    async def _all(self, groups: Sequence[Sequence[Delivery]], term: Deadline) -> Sequence[bool]:
-        return await asyncio.gather(*(self._is_taken(group, term) for group in groups))
+    async def _handle_groups(self, groups: Sequence[Sequence[Delivery]], deadline: Deadline) -> Sequence[bool]:
+        return await asyncio.gather(*(self._handle_group(group, deadline) for group in groups))
 
-    async def _is_taken(self, deliveries: Sequence[Delivery], term: Deadline) -> bool:
+    async def _handle_group(self, deliveries: Sequence[Delivery], deadline: Deadline) -> bool:
         if not deliveries:
             return True
-        if term.is_over:
-            with suppress(SettledError):  # the lease runs out
+        if deadline.is_over:
+            with suppress(SettledError):  # if it fails, the leases run out
                 await asyncio.to_thread(self.host.backend.queue.release, deliveries)
             return False
-        ends = await self.host.handle(deliveries, term.stop_signal)
+        ends = await self.host.handle(deliveries, deadline.stop_signal)
         return ends[deliveries[0].message.key] is TurnEnd.DONE

@@ -1,15 +1,15 @@
-"""Lambda: one invocation takes the messages that the event source mapping hands it through their turns.
+"""Handle SQS events in a Lambda function: run the turns of the messages that an event source mapping delivers.
 
-Lambda deletes what the answer does not name, and leaves the rest to the queue. In a FIFO group nothing may go past a
-message that failed, so a group's first failure ends it, and it is reported together with all that follow it. Other
-groups know nothing of that: each has a thread of its own.
+Lambda deletes the messages of an event unless the response lists them in ``batchItemFailures``; those become visible
+again. The first failure of a message group ends the group: that message and all later ones of the group are reported,
+because in a FIFO group no message may overtake one that failed. Groups run in parallel and do not affect each other.
 
-The host acknowledges and releases by itself, as everywhere. So a group that is done is free at once, whatever becomes
-of this invocation; a message that must wait is invisible for exactly as long; and what is reported is not there any
-more, or is the queue's already.
+The host acknowledges and releases messages itself, as in a worker. So a finished group is free at once, even if the
+invocation fails later, and a message that must wait is invisible for exactly that long. By the time of the response,
+every reported message has been deleted or released, or its lease has run out.
 
-Between two invocations a function is frozen, and nobody says for how long. So none goes by what the one before it knew
-of the time; and how much of its own is left is counted by the monotonic clock, which no one sets.
+Lambda freezes the process between invocations, for an unknown time. Each invocation therefore discards the time that
+the previous one knew, and measures its own deadline by the monotonic clock.
 """
 
 from __future__ import annotations
@@ -28,43 +28,42 @@ from settled.durable import Backend, Delivery, Message, Position
 from settled_aws.clock import AwsClock
 from settled_aws.envelope import from_text
 from settled_aws.names import group_id
-from settled_aws.queue import NUMBER, SqsFifoQueue
+from settled_aws.queue import SEQUENCE_NUMBER, SqsFifoQueue
 from settled_runtime import CompositeBackend, Host, StopSignal
 from settled_runtime.backend_commands import retried
 
 if TYPE_CHECKING:
-    from settled_runtime import AsyncHost  # whoever has none of these need not load an event loop
+    from settled_runtime import AsyncHost  # not imported otherwise: asyncio would slow down every cold start
 
 Event = Mapping[str, Any]
-"""An event as Lambda hands it over: JSON."""
+"""Decoded JSON, as Lambda passes it to a handler."""
 
 RESERVE = 2.0
-"""For how many seconds before its end an invocation does nothing but hand back and answer."""
+"""Seconds before its end in which an invocation only releases messages and responds."""
 
-MOST_GROUPS = 10
-"""How many messages, and with them groups, a FIFO queue hands to one invocation."""
+MAX_GROUPS = 10
+"""Lambda's limit on the batch size of a FIFO queue: ten messages, so ten groups at most."""
 
-
-_FIRST = "ApproximateFirstReceiveTimestamp"
-"""The system attribute that says when a message was handed out for the first time."""
+_FIRST_RECEIVED = "ApproximateFirstReceiveTimestamp"
+"""The system attribute with the time at which SQS first delivered a message, in milliseconds since the epoch."""
 
 
 class Context(Protocol):
-    """What is asked of Lambda's context."""
+    """The part of Lambda's context object that is used."""
 
     def get_remaining_time_in_millis(self) -> int: ...
 
 
 Groups: TypeAlias = Sequence[Sequence[Delivery]]
-"""Deliveries of one key each; of none, where a group began with what is not settled's."""
+"""The deliveries of each group; empty if the first message of the group is not settled's."""
 
-Taken: TypeAlias = Sequence[bool]
-"""For each group whether all of it was acknowledged."""
+GroupsDone: TypeAlias = Sequence[bool]
+"""For each group, whether all of its deliveries were acknowledged."""
 
 
 @frozen
 class Deadline:
-    """The time an invocation has: until `end` by the monotonic clock. Then `interruption` is set."""
+    """The end of the time to work in, by the monotonic clock. `stop_signal` is set when it is reached."""
 
     end: float
     stop_signal: StopSignal
@@ -75,44 +74,44 @@ class Deadline:
 
 
 def lambda_handler(host: Host | AsyncHost, *, reserve: float = RESERVE) -> Callable[[Event, Context], Event]:
-    """The handler of a Lambda function that takes the queue's messages through `host`.
+    """Return the handler of a Lambda function that handles messages through `host`.
 
-    The event source mappings of both queues may lead to it, and must report batch item failures. `reserve` seconds
-    before its time is over an invocation hands back what it has not finished.
+    Map both queues to the function, with ``ReportBatchItemFailures``. Invocations release what they have not finished
+    `reserve` seconds before their timeout.
     """
-    return _Function(host.backend, _record_taker(host), reserve)
+    return _LambdaHandler(host.backend, _group_handler(host), reserve)
 
 
 def begin_invocation(backend: Backend) -> None:
-    """Let `backend` forget what time it is: this process may have stood still since it last knew."""
+    """Discard the time that `backend` knows: the process, and its monotonic clock, may have been frozen since."""
     if isinstance(backend, CompositeBackend) and isinstance(backend.clock, AwsClock):
         backend.clock.forget()
 
 
-def _record_taker(host: Host | AsyncHost) -> Callable[[Groups, Deadline], Taken]:
+def _group_handler(host: Host | AsyncHost) -> Callable[[Groups, Deadline], GroupsDone]:
     if isinstance(host, Host):
-        return _Threads(host, ThreadPoolExecutor(MOST_GROUPS, "settled-group"))
-    from settled_aws.lambda_async import Loop  # noqa: PLC0415 (a `Host` needs no event loop)
+        return _GroupThreads(host, ThreadPoolExecutor(MAX_GROUPS, "settled-group"))
+    from settled_aws.lambda_async import GroupTasks  # noqa: PLC0415 (a `Host` needs no event loop)
 
-    return Loop(host)
+    return GroupTasks(host)
 
 
 @contextmanager
-def _term(seconds: float) -> Generator[Deadline]:
-    """A term of `seconds`, if it does not end with this block."""
-    term = Deadline(time.monotonic() + seconds, StopSignal())
-    timer = threading.Timer(seconds, term.stop_signal.set)
+def _deadline(seconds: float) -> Generator[Deadline]:
+    """Yield a deadline in `seconds`."""
+    deadline = Deadline(time.monotonic() + seconds, StopSignal())
+    timer = threading.Timer(seconds, deadline.stop_signal.set)
     timer.daemon = True
     timer.start()
     try:
-        yield term
+        yield deadline
     finally:
         timer.cancel()
 
 
 @frozen
 class _Record:
-    """One record of the event. `group` is empty if its queue has none; `message` is None if it is not settled's."""
+    """A record of an event. `group` is empty for the delay queue; `message` is None if it is not settled's."""
 
     id: str
     group: str
@@ -134,31 +133,33 @@ def _message(record: Event, group: str) -> Message | None:
         message, _ = from_text(record["body"]), int(record["attributes"]["ApproximateReceiveCount"])
     except (EventError, KeyError, TypeError, ValueError):
         return None
-    # In another group than its own it would be in nobody's order.
+    # A message in another group than its key's would run concurrently with the key's own.
     return message if group in ("", group_id(message.key)) else None
 
 
 @frozen
-class _Function:
-    """What is called for each event."""
+class _LambdaHandler:
+    """The handler itself."""
 
     backend: Backend
-    take: Callable[[Groups, Deadline], Taken]
+    handle_groups: Callable[[Groups, Deadline], GroupsDone]
     reserve: float
 
     def __call__(self, event: Event, context: Context) -> Event:
-        with _term(context.get_remaining_time_in_millis() / 1000 - self.reserve) as term:
+        with _deadline(context.get_remaining_time_in_millis() / 1000 - self.reserve) as deadline:
             begin_invocation(self.backend)
             records = [_Record.of(record) for record in event["Records"]]
             failed = self._forward([record for record in records if not record.group])
             groups = _by_group(records)
-            heads = [self._head(group) for group in groups]
-            for group, head, is_taken in zip(groups, heads, self.take(heads, term), strict=True):
-                failed += [record.id for record in group[len(head) if is_taken else 0 :]]
+            deliveries = [self._deliveries(group) for group in groups]
+            are_done = self.handle_groups(deliveries, deadline)
+            for group, handled, is_done in zip(groups, deliveries, are_done, strict=True):
+                # An unfinished group is reported whole. Naming what is already acknowledged has no effect.
+                failed += [record.id for record in group[len(handled) if is_done else 0 :]]
         return {"batchItemFailures": [{"itemIdentifier": id} for id in failed]}
 
     def _forward(self, records: Sequence[_Record]) -> list[str]:
-        """Send on what has waited in the queue of short waits; the ids of those that could not be."""
+        """Send the messages of the delay queue to the FIFO queue. Return the ids of the records to report."""
         due = [record.message for record in records if record.message is not None]
         try:
             self.backend.queue.send(due)
@@ -166,8 +167,8 @@ class _Function:
             return [record.id for record in records]
         return [record.id for record in records if record.message is None]
 
-    def _head(self, group: Sequence[_Record]) -> Sequence[Delivery]:
-        """The deliveries of `group` up to its first record that is not settled's."""
+    def _deliveries(self, group: Sequence[_Record]) -> Sequence[Delivery]:
+        """Return the deliveries of `group` before its first record that is not settled's."""
         deliveries: list[Delivery] = []
         for record in group:
             if record.message is None:
@@ -177,44 +178,47 @@ class _Function:
 
     def _delivery(self, record: _Record, message: Message) -> Delivery:
         attempt = int(record.attributes["ApproximateReceiveCount"])
-        until = self._handed_out(record, attempt) + self.backend.lease
+        until = self._received_at(record, attempt) + self.backend.lease
         return Delivery(message, record.receipt, attempt, until, self._position(record))
 
-    def _handed_out(self, record: _Record, attempt: int) -> float:
-        """When the queue handed `record` out. Only of the first time does it say so, in milliseconds."""
-        if attempt == 1 and _FIRST in record.attributes:
-            return int(record.attributes[_FIRST]) / 1000
+    def _received_at(self, record: _Record, attempt: int) -> float:
+        """Return when SQS delivered `record`, in seconds since the epoch; now if it is not the first delivery."""
+        # SQS tells the time of the first delivery only. Now is later than the delivery, so `until` is then too late;
+        # `SqsFifoQueue.release` allows for that by its margin, and the version protects the record.
+        if attempt == 1 and _FIRST_RECEIVED in record.attributes:
+            return int(record.attributes[_FIRST_RECEIVED]) / 1000
         return retried(self.backend.now)
 
     def _position(self, record: _Record) -> Position | None:
-        """Return the position of `record` in the backend's queue; None if it came from another queue."""
+        """Return the position of `record`; None if it is not from the backend's queue."""
         queue = self.backend.queue
-        if NUMBER not in record.attributes or not isinstance(queue, SqsFifoQueue):
+        if SEQUENCE_NUMBER not in record.attributes or not isinstance(queue, SqsFifoQueue):
             return None
         numbering = retried(queue.numbering)
         return numbering.position(record.attributes) if numbering.queue == record.queue else None
 
 
 @frozen
-class _Threads:
-    """Takes groups through `host`, each in a thread of `pool` but the first, which is taken in this one."""
+class _GroupThreads:
+    """Handles groups through `host`: the first one in the calling thread, each other one in a thread of `pool`."""
 
     host: Host
     pool: ThreadPoolExecutor
 
-    def __call__(self, groups: Groups, term: Deadline) -> Taken:
-        others = [self.pool.submit(self._is_taken, group, term) for group in groups[1:]]
-        first = [self._is_taken(group, term) for group in groups[:1]]
+    def __call__(self, groups: Groups, deadline: Deadline) -> GroupsDone:
+        others = [self.pool.submit(self._handle_group, group, deadline) for group in groups[1:]]
+        first = [self._handle_group(group, deadline) for group in groups[:1]]
         return first + [other.result() for other in others]
 
-    def _is_taken(self, deliveries: Sequence[Delivery], term: Deadline) -> bool:
+    def _handle_group(self, deliveries: Sequence[Delivery], deadline: Deadline) -> bool:
+        """Return whether all of `deliveries` were acknowledged."""
         if not deliveries:
             return True
-        if term.is_over:
-            with suppress(SettledError):  # the leases run out by themselves
+        if deadline.is_over:
+            with suppress(SettledError):  # if it fails, the leases run out
                 self.host.backend.queue.release(deliveries)
             return False
-        return self.host.handle(deliveries, term.stop_signal)[deliveries[0].message.key] is TurnEnd.DONE
+        return self.host.handle(deliveries, deadline.stop_signal)[deliveries[0].message.key] is TurnEnd.DONE
 
 
 def _by_group(records: Sequence[_Record]) -> list[list[_Record]]:

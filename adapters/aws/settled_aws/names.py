@@ -1,7 +1,7 @@
-"""Under which names AWS knows a key, a message and a timer.
+"""Map keys, messages and timers to the names that AWS accepts for them.
 
-A name is the thing's own wherever AWS can take it, so that people recognise it in the console, and else a hash. A
-written key has a slash and a hash has none, so one is never mistaken for the other.
+A name is readable wherever AWS allows it, so that people recognise it in the console; otherwise it is a hash. A written
+key contains a slash and a hash never does, so the two cannot collide.
 """
 
 from __future__ import annotations
@@ -12,45 +12,47 @@ import string
 from settled.durable.messages import Message
 from settled.key import Key
 
-LONGEST_GROUP = 128
-"""Characters of a message group id."""
+MAX_GROUP_ID_LENGTH = 128
+"""SQS' limit on a MessageGroupId, in characters."""
 
-LONGEST_PARTITION = 1024
-"""Bytes of a partition key; DynamoDB would take 2,048."""
+MAX_PARTITION_KEY_BYTES = 1024
+"""Limit on a readable partition key; DynamoDB's own limit is 2,048 bytes."""
 
-_PLAIN = frozenset(string.ascii_letters + string.digits + string.punctuation)
-"""What SQS takes in a message group id."""
+_GROUP_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + string.punctuation)
+"""The characters that SQS allows in a MessageGroupId."""
 
 
 def group_id(key: Key) -> str:
-    """The message group of `key`."""
+    """Return the MessageGroupId of `key`."""
     name = str(key)
-    return name if len(name) <= LONGEST_GROUP and _PLAIN.issuperset(name) else _hash(name)
+    return name if len(name) <= MAX_GROUP_ID_LENGTH and _GROUP_ID_CHARACTERS.issuperset(name) else _hash(name)
 
 
-def partition(key: Key) -> str:
-    """The partition key of all items of `key`."""
+def partition_key(key: Key) -> str:
+    """Return the partition key shared by all items of `key`."""
     name = str(key)
-    return name if len(_bytes(name)) <= LONGEST_PARTITION and name.isprintable() else _hash(name)
+    return name if len(_bytes(name)) <= MAX_PARTITION_KEY_BYTES and name.isprintable() else _hash(name)
 
 
 def deduplication_id(message: Message) -> str:
-    """Return the text by which SQS recognises `message` (its MessageDeduplicationId).
-
-    The key is in it, because other keys may use the same id, and a queue may not tell groups apart; and so is the body,
-    because SQS would say nothing of another one, and drop it. Let through, it is for the record to find out.
-    """
+    """Return the MessageDeduplicationId of `message`."""
     key = str(message.key)
+    # The key is part of it because the queue's DeduplicationScope may be the whole queue, and two keys may use the same
+    # id. The body is part of it because SQS silently drops a known id with another body; only the record can report
+    # that the id was reused. The lengths keep different fields from giving the same text.
     return _hash(f"{len(key)} {key} {len(message.id)} {message.id} {message.body}")
 
 
 def epoch(queue: str, created: str) -> str:
-    """Return the name of a queue's numbering, from its ARN and CreatedTimestamp: short, as each record holds it."""
+    """Return the epoch of a queue's sequence numbers, from its ARN and CreatedTimestamp.
+
+    It is short because every record stores it.
+    """
     return _hash(f"{queue} {created}")[:12]
 
 
 def schedule_name(timer_id: str) -> str:
-    """The name of the schedule for a timer: 64 characters, which is as many as a name may have."""
+    """Return the name of the schedule for a timer: 64 characters, EventBridge Scheduler's limit."""
     return _hash(timer_id)
 
 

@@ -1,13 +1,13 @@
-"""The queue: one SQS FIFO queue, a message group for each key.
+"""The queue on SQS: one FIFO queue, with a message group for each key.
 
-A hand-out's visibility timeout is its lease: while it lasts the whole group is held, and what is released comes back
-when its new timeout is over. SQS counts in whole seconds, so a part of one is rounded up.
+The visibility timeout of a delivery is its lease: SQS delivers nothing else of the group until it ends or the message
+is deleted. Releasing a delivery sets the timeout to the delay. SQS counts whole seconds; fractions are rounded up.
 
-Two things SQS does not do. It forgets a message's id after five minutes, so a later repetition is told by the record's
-window; and an old receipt may still do something, so what protects an instance is its version.
+SQS does not guarantee two things. It deduplicates for five minutes only; the record's window detects later duplicates.
+And an expired receipt handle may still work; the record's version fences off its holder.
 
-SQS numbers the messages of a group, and its numbers only grow. When a queue is deleted and made again there is nothing
-that they go on from, so what they are compared within is the queue's name together with when it was made.
+SQS' sequence numbers grow within a message group. A queue that is deleted and created again starts over, so positions
+are comparable only within an epoch: the queue's ARN and creation time.
 """
 
 from __future__ import annotations
@@ -27,38 +27,43 @@ from settled.errors import ConflictError, EventError, OutcomeUnknownError, Settl
 from settled_aws.client_protocols import BotoResponse, SqsClient
 from settled_aws.delay_queue import DelayQueue
 from settled_aws.envelope import from_text, size, to_text
-from settled_aws.errors import meaning, translated
+from settled_aws.errors import error_for_code, translated
 from settled_aws.names import deduplication_id, epoch, group_id
 
-MOST_AT_ONCE = 10
-"""How many messages one request sends, receives, deletes or extends."""
+MAX_BATCH_SIZE = 10
+"""SQS' limit on the messages of one request of any kind."""
 
-LARGEST = 1024 * 1024
-"""How many bytes one message may have, and all messages of one request together."""
+MAX_REQUEST_BYTES = 1024 * 1024
+"""SQS' limit on the size of one message, and of all messages of one request together."""
 
-LONGEST_WAIT = 20
-"""For how many seconds one request may wait for messages."""
+MAX_WAIT_SECONDS = 20
+"""SQS' limit on WaitTimeSeconds."""
 
-LONGEST_LEASE = 12 * 60 * 60
-"""For how many seconds after its hand-out a message may stay invisible."""
+MAX_LEASE_SECONDS = 12 * 60 * 60
+"""SQS' limit on the visibility timeout, in seconds, counted from when the message was received."""
 
-MARGIN = 60
-"""How many seconds a hand-out may be older than we know: Lambda passes on what it received before."""
+RECEIVE_AGE_MARGIN = 60
+"""How many seconds earlier than we assume a delivery may have been received: Lambda polls before it invokes."""
 
-NUMBER = "SequenceNumber"
-"""The system attribute with a message's number; a Lambda function is given it, too."""
+SEQUENCE_NUMBER = "SequenceNumber"
+"""The system attribute with a message's sequence number; Lambda's records have it, too."""
 
 _ARN, _CREATED = "QueueArn", "CreatedTimestamp"
 
 _LEASE_LOST = frozenset({"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight"})
-"""What SQS says of a receipt whose lease has ended; as an entry's code, or with a prefix of the service's name."""
+"""SQS' codes for an expired receipt handle, without the prefix ``AWS.SimpleQueueService.`` that some have."""
 
 
 class SqsFifoQueue:
-    """The queue at `url`, whose name ends in ``.fifo``.
+    """The FIFO queue at `url`, whose name ends in ``.fifo``.
 
-    `lease` is in whole seconds. `largest` is the queue's own MaximumMessageSize, in bytes. Whoever receives also
-    forwards what is due in `delays`, if it is given. `clock` is the time in seconds since the epoch.
+    Args:
+        client: a client of the service ``sqs``.
+        url: of the queue.
+        lease: the visibility timeout of deliveries, in whole seconds.
+        max_message_bytes: the queue's MaximumMessageSize.
+        delays: a delay queue; `receive` forwards its due messages.
+        clock: the time in seconds since the epoch.
     """
 
     def __init__(
@@ -66,27 +71,28 @@ class SqsFifoQueue:
         client: SqsClient,
         url: str,
         lease: int = 30,
-        largest: int = LARGEST,
+        max_message_bytes: int = MAX_REQUEST_BYTES,
         delays: DelayQueue | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.lease = lease
         self._client = client
         self._url = url
-        self._largest = largest
+        self._max_message_bytes = max_message_bytes
         self._delays = delays
         self._clock = clock
         self._numbering: Numbering | None = None
         self._lock = threading.Lock()
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Put `messages` into the queue, in this order; durable on return.
+        """Add `messages` to the queue in this order; they are durable on return.
 
-        One with a known id and another body is queued: SQS keeps no bodies that it could be held against.
+        A message with a known id and another body is added as well; the record detects the reuse.
 
         Raises:
-            TooLarge: none of them was sent.
-            Unknown: some of them were sent, perhaps all; SQS knows them again for five minutes.
+            TooLargeError: a message is too large; none was sent.
+            OutcomeUnknownError: some were sent, perhaps all. Sending all of them again within five minutes, SQS'
+                deduplication interval, adds only the missing ones.
         """
         batches = in_batches([self._entry(message) for message in messages])
         for number, batch in enumerate(batches):
@@ -95,69 +101,71 @@ class SqsFifoQueue:
             except UnavailableError as error:
                 if number == 0:
                     raise
+                # "Unavailable" means that nothing happened, but earlier batches were sent.
                 raise OutcomeUnknownError(
                     f"{number} of {len(batches)} requests were answered, and then: {error}"
                 ) from error
 
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
-        """Up to `limit` messages, and never more than ten, waiting up to `wait`, cut to whole seconds, 20 at most."""
+        """Receive up to `limit` messages, ten at most, waiting up to `wait` seconds (truncated; 20 at most)."""
         if limit < 1:
             return ()
         if self._delays is not None:
             self._delays.forward(self.send)
-        numbering = self.numbering()
-        with translated(f"receiving from {self._url}", reading=True):
-            answer = self._client.receive_message(
+        numbering = self.numbering()  # first: a failure after receiving would leave messages leased
+        with translated(f"receiving from {self._url}", repeatable=True):
+            response = self._client.receive_message(
                 QueueUrl=self._url,
-                MaxNumberOfMessages=min(limit, MOST_AT_ONCE),
-                WaitTimeSeconds=min(int(wait), LONGEST_WAIT),
+                MaxNumberOfMessages=min(limit, MAX_BATCH_SIZE),
+                WaitTimeSeconds=min(int(wait), MAX_WAIT_SECONDS),
                 VisibilityTimeout=self.lease,
-                MessageSystemAttributeNames=["ApproximateReceiveCount", NUMBER],
+                MessageSystemAttributeNames=["ApproximateReceiveCount", SEQUENCE_NUMBER],
             )
         until = self._clock() + self.lease
-        return list(_deliveries(answer.get("Messages", ()), until, numbering))
+        return list(_deliveries(response.get("Messages", ()), until, numbering))
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        self._each("deleting from", self._client.delete_message_batch, deliveries, {})
+        self._call_in_batches("deleting from", self._client.delete_message_batch, deliveries, {})
 
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
-        """Give the leases back; the key is handed out again once `delay` seconds have passed.
+        """Return the deliveries; SQS delivers the key again after `delay` seconds.
 
-        SQS keeps nothing invisible for longer than 12 hours after its hand-out: then it comes back earlier, and whoever
-        receives it finds in the record that it must wait on.
+        A longer delay than SQS allows is shortened. The worker that receives the message early sees in the record that
+        it must wait, and releases it again.
         """
+        # The visibility timeout and the time already held may together not exceed 12 hours, or SQS rejects the request.
         held = max((self._clock() - (each.until - self.lease) for each in deliveries), default=0.0)
-        longest = LONGEST_LEASE - math.ceil(held) - MARGIN
+        longest = MAX_LEASE_SECONDS - math.ceil(held) - RECEIVE_AGE_MARGIN
         timeout = {"VisibilityTimeout": max(0, min(math.ceil(delay), longest))}
-        self._each("releasing to", self._client.change_message_visibility_batch, deliveries, timeout)
+        self._call_in_batches("releasing to", self._client.change_message_visibility_batch, deliveries, timeout)
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
-        timeout = {"VisibilityTimeout": min(math.ceil(lease), LONGEST_LEASE)}
-        lost = self._each("extending in", self._client.change_message_visibility_batch, deliveries, timeout)
+        timeout = {"VisibilityTimeout": min(math.ceil(lease), MAX_LEASE_SECONDS)}
+        lost = self._call_in_batches("extending in", self._client.change_message_visibility_batch, deliveries, timeout)
         if lost:
             raise ConflictError(f"the lease of {', '.join(each.message.id for each in lost)} was lost")
 
     def numbering(self) -> Numbering:
-        """Return the numbering of the queue's messages; one request asks for it, and then it is known.
+        """Return the numbering of the queue's messages. The first call makes a request; the result is kept.
 
         Raises:
-            Unavailable, Denied: it could not be asked for.
+            UnavailableError, AccessDeniedError, BackendConfigError: the request failed.
         """
         with self._lock:
             if self._numbering is None:
-                with translated(f"asking what {self._url} is", reading=True):
-                    answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=[_ARN, _CREATED])
-                queue = answer["Attributes"]
+                with translated(f"asking what {self._url} is", repeatable=True):
+                    response = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=[_ARN, _CREATED])
+                queue = response["Attributes"]
                 self._numbering = Numbering(queue[_ARN], epoch(queue[_ARN], queue[_CREATED]))
             return self._numbering
 
     def _entry(self, message: Message) -> SendEntry:
         text = to_text(message)
-        found = size(text)
-        if found > self._largest:
-            sizes = f"{found:,} bytes, and this queue takes {self._largest:,}"
+        actual = size(text)
+        if actual > self._max_message_bytes:
+            sizes = f"{actual:,} bytes, and this queue takes {self._max_message_bytes:,}"
             raise TooLargeError(f"{message.key}: the message {message.id} has {sizes}")
-        return SendEntry(group_id(message.key), deduplication_id(message), text, found)
+        return SendEntry(group_id(message.key), deduplication_id(message), text, actual)
 
     def _send(self, batch: Sequence[SendEntry]) -> None:
         entries = [
@@ -170,49 +178,53 @@ class SqsFifoQueue:
             for number, entry in enumerate(batch)
         ]
         with translated(f"sending to {self._url}"):
-            answer = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
-        failed = answer.get("Failed", ())
+            response = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
+        failed = response.get("Failed", ())
         if failed:
-            error = _meaning(failed[0], f"sending to {self._url}")
+            error = _entry_error(failed[0], f"sending to {self._url}")
             if len(failed) == len(batch):
                 raise error
             raise OutcomeUnknownError(f"{len(failed)} of {len(batch)} messages were not sent: {error}")
 
-    def _each(
-        self, what: str, call: Callable[..., BotoResponse], deliveries: Sequence[Delivery], options: Mapping[str, Any]
+    def _call_in_batches(
+        self,
+        operation: str,
+        call: Callable[..., BotoResponse],
+        deliveries: Sequence[Delivery],
+        options: Mapping[str, Any],
     ) -> Sequence[Delivery]:
-        """Call for all of `deliveries`; those whose lease was lost, for which it did nothing."""
+        """Call a batch operation for `deliveries`. Return those whose lease was lost; it had no effect on them."""
         lost: list[Delivery] = []
-        for start in range(0, len(deliveries), MOST_AT_ONCE):
-            some = deliveries[start : start + MOST_AT_ONCE]
+        for start in range(0, len(deliveries), MAX_BATCH_SIZE):
+            some = deliveries[start : start + MAX_BATCH_SIZE]
             entries = [
                 {"Id": str(number), "ReceiptHandle": delivery.receipt, **options}
                 for number, delivery in enumerate(some)
             ]
-            with translated(f"{what} {self._url}"):
-                answer = call(QueueUrl=self._url, Entries=entries)
-            for failed in answer.get("Failed", ()):
-                if not _is_lost(failed):
-                    raise _meaning(failed, f"{what} {self._url}")
+            with translated(f"{operation} {self._url}"):
+                response = call(QueueUrl=self._url, Entries=entries)
+            for failed in response.get("Failed", ()):
+                if not _is_lease_lost(failed):
+                    raise _entry_error(failed, f"{operation} {self._url}")
                 lost.append(some[int(failed["Id"])])
         return lost
 
 
 @frozen
 class Numbering:
-    """The numbering of the messages of the queue with the ARN `queue` since it was made."""
+    """The sequence numbers of the queue with the ARN `queue`, since it was created."""
 
     queue: str
     epoch: str
 
     def position(self, attributes: Mapping[str, Any]) -> Position | None:
-        """Return the position of the message with these system attributes; None if they do not say it."""
-        return Position(self.epoch, int(attributes[NUMBER])) if NUMBER in attributes else None
+        """Return the position of the message with these system attributes; None if they lack the sequence number."""
+        return Position(self.epoch, int(attributes[SEQUENCE_NUMBER])) if SEQUENCE_NUMBER in attributes else None
 
 
 @define
 class SendEntry:
-    """A message as it is sent. `size` is in bytes."""
+    """An entry of a SendMessageBatch request; `size` is in bytes."""
 
     group: str
     deduplication: str
@@ -222,13 +234,13 @@ class SendEntry:
 
 @define
 class _Batch:
-    """What one request sends."""
+    """The entries of one request."""
 
     entries: list[SendEntry] = field(factory=list[SendEntry])
     size: int = 0
 
     def has_room(self, entry: SendEntry) -> bool:
-        return len(self.entries) < MOST_AT_ONCE and self.size + entry.size <= LARGEST
+        return len(self.entries) < MAX_BATCH_SIZE and self.size + entry.size <= MAX_REQUEST_BYTES
 
     def add(self, entry: SendEntry) -> None:
         self.entries.append(entry)
@@ -236,38 +248,38 @@ class _Batch:
 
 
 def in_batches(entries: Iterable[SendEntry]) -> Sequence[Sequence[SendEntry]]:
-    """`entries` in as few requests as may be, in the order in which these are to be made.
-
-    SQS may take a part of a request and refuse the rest. So no request carries two messages of one group: the second
-    could get in before the first.
-    """
+    """Divide `entries` among as few requests as possible, to be made in this order."""
     batches: list[_Batch] = []
-    behind: dict[str, int] = {}
+    first_allowed: dict[str, int] = {}
     for entry in entries:
-        place = behind.get(entry.group, 0)
-        while place < len(batches) and not batches[place].has_room(entry):
-            place += 1
-        if place == len(batches):
+        index = first_allowed.get(entry.group, 0)
+        while index < len(batches) and not batches[index].has_room(entry):
+            index += 1
+        if index == len(batches):
             batches.append(_Batch())
-        batches[place].add(entry)
-        behind[entry.group] = place + 1
+        batches[index].add(entry)
+        # SendMessageBatch may fail for some entries only. With two entries of one group in a request, the second could
+        # be queued without the first, and out of order when the first is sent again.
+        first_allowed[entry.group] = index + 1
     return [batch.entries for batch in batches]
 
 
 def _deliveries(messages: Iterable[Mapping[str, Any]], until: float, numbering: Numbering) -> Iterator[Delivery]:
-    """What was received. A message that is not settled's is left to the queue's own dead-letter queue."""
     for received in messages:
         attributes = received["Attributes"]
         attempt, position = int(attributes["ApproximateReceiveCount"]), numbering.position(attributes)
-        with suppress(EventError):
+        with suppress(EventError):  # not settled's: never deleted, so the queue's redrive policy moves it away
             yield Delivery(from_text(received["Body"]), received["ReceiptHandle"], attempt, until, position)
 
 
-def _is_lost(failed: Mapping[str, Any]) -> bool:
+def _is_lease_lost(failed: Mapping[str, Any]) -> bool:
     return str(failed.get("Code", "")).rpartition(".")[2] in _LEASE_LOST
 
 
-def _meaning(failed: Mapping[str, Any], what: str) -> SettledError:
-    return meaning(
-        str(failed.get("Code", "")), str(failed.get("Message", "")), what, happened=not failed.get("SenderFault")
+def _entry_error(failed: Mapping[str, Any], operation: str) -> SettledError:
+    return error_for_code(
+        str(failed.get("Code", "")),
+        str(failed.get("Message", "")),
+        operation,
+        may_have_happened=not failed.get("SenderFault"),
     )

@@ -1,7 +1,7 @@
-"""The store: one DynamoDB table, one item for each record and for each dead letter.
+"""The store on DynamoDB: one table, with one item for each record and one for each dead letter.
 
-A commit is one conditional write: the condition is the version, and DynamoDB checks it where it writes. Only when dead
-letters move is there more than one item to write, and then all of them are one transaction, at twice the price.
+A commit is a conditional write: DynamoDB itself checks the version when it writes. A commit that adds or removes dead
+letters writes several items, in one TransactWriteItems, which costs twice as many write units.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from settled.errors import ConflictError, TooLargeError, UnsupportedError
 from settled.key import Key
 from settled_aws.client_protocols import DynamoDBClient
 from settled_aws.dynamodb_items import (
-    LETTER,
-    NOBODYS,
+    ABSENT_KEY,
+    DEAD_LETTER,
     Item,
-    buried_with,
-    fits,
-    letter_in,
-    letter_item,
+    burial_version,
+    check_size,
+    dead_letter_from_item,
+    dead_letter_item,
     record_item,
     record_key,
-    stored_in,
+    stored_from_item,
 )
 from settled_aws.errors import translated
-from settled_aws.names import partition
+from settled_aws.names import partition_key
 
-MOST_TOGETHER = 100
-"""How many items one transaction may write."""
+MAX_TRANSACTION_ITEMS = 100
+"""DynamoDB's limit on the items of one TransactWriteItems."""
 
 FINISHED = frozenset({"done", "error", "stopped", "absent", DELETED})
-"""The statuses of instances that nothing happens to any more, or that never began."""
+"""Statuses of instances that have ended or never started; only these may expire."""
 
 
 class DynamoDBStore:
-    """The store in `table`, whose partition key is the text ``key`` and whose sort key is the text ``part``.
+    """The store in `table`, whose partition key is the string ``key`` and whose sort key is the string ``part``.
 
-    With `keep_finished`, in seconds, an instance that is done, failed, stopped or deleted is marked to expire (the
-    number ``expires``) that long after its last commit. An instance that has expired was never there: if its name is
-    used again its versions begin again, but not its idempotency keys, because no two of those are ever the same.
-    `clock` is the time in seconds since the epoch, by which DynamoDB will see what has expired.
+    With `keep_finished`, in seconds, the record of an instance that is done, failed, stopped or deleted expires that
+    long after its last commit (attribute ``expires``, for DynamoDB's time to live). An expired instance leaves no
+    trace: a new instance under its key starts at version 1 again. Idempotency keys do not repeat, because each contains
+    a random nonce. `clock` is the time in seconds since the epoch, from which ``expires`` is computed.
     """
 
     def __init__(
@@ -59,103 +59,110 @@ class DynamoDBStore:
         self._clock = clock
 
     def load(self, key: Key) -> Stored | None:
-        with translated(f"reading {key} from {self._table}", reading=True):
-            answer = self._client.get_item(TableName=self._table, Key=record_key(key), ConsistentRead=True)
-        return stored_in(answer["Item"]) if "Item" in answer else None
+        with translated(f"reading {key} from {self._table}", repeatable=True):
+            response = self._client.get_item(TableName=self._table, Key=record_key(key), ConsistentRead=True)
+        return stored_from_item(response["Item"]) if "Item" in response else None
 
     def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
-        """Write `stored` if the item's version is still `expected` (0: there is none).
+        """Write `stored` if the item's version is still `expected` (0: there is no item).
 
         Raises:
-            Conflict: another commit came first; nothing was written.
-            TooLarge: an item would pass 400 KB, or more than 100 items would move at once; nothing was written.
-            Unknown: the answer was lost; load and look.
+            ConflictError: another commit came first; nothing was written.
+            TooLargeError: an item is larger than 400 KB, or there are more than 100 items; nothing was written.
+            OutcomeUnknownError: the response was lost; load the record to find out.
         """
-        put = self._put(key, stored, expected)
+        put = self._put_record(key, stored, expected)
         if bury or unbury:
-            additions = [self._addition(letter_item(key, each, stored.version, at)) for at, each in enumerate(bury)]
-            heads = list(self._letters(key, unbury)) if unbury else []
-            if any(buried_with(head) > expected for head in heads):
+            additions = [
+                self._put_dead_letter(dead_letter_item(key, each, stored.version, at)) for at, each in enumerate(bury)
+            ]
+            oldest = list(self._dead_letter_items(key, unbury)) if unbury else []
+            # The query is not part of the transaction. Dead letters newer than `expected` show that another commit
+            # came first; older ones can only disappear by a commit, which then fails the Put's condition.
+            if any(burial_version(item) > expected for item in oldest):
                 raise ConflictError(f"{key}: the version is not {expected} any more")
-            self._write_together(key, [{"Put": put}, *map(self._removal, heads), *additions])
+            self._write_transaction(key, [{"Put": put}, *map(self._delete_dead_letter, oldest), *additions])
             return
         with translated(f"committing {key}, version {stored.version}, to {self._table}"):
             self._client.put_item(**put)
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
-        return [letter_in(key, item) for item in self._letters(key)]
+        return [dead_letter_from_item(key, item) for item in self._dead_letter_items(key)]
 
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
-        """Put `tombstone` in the place of the record, and forget the dead letters of `key`.
+        """Replace the record by `tombstone` and delete the dead letters of `key`.
 
-        What would be more than 100 items at once goes in several transactions, of which the last has the tombstone.
+        More than 100 items take several transactions; the last one writes the tombstone.
 
         Raises:
-            Conflict: the version was not `expected`; nothing more was deleted.
+            ConflictError: the version was not `expected`. Dead letters may have been deleted if it changed in between.
         """
-        removals = [self._removal(letter) for letter in self._letters(key)]
-        while len(removals) >= MOST_TOGETHER:
-            some, removals = removals[: MOST_TOGETHER - 1], removals[MOST_TOGETHER - 1 :]
+        removals = [self._delete_dead_letter(item) for item in self._dead_letter_items(key)]
+        while len(removals) >= MAX_TRANSACTION_ITEMS:
+            # Each transaction checks the version, so that a deletion that lost the race stops at once.
+            some, removals = removals[: MAX_TRANSACTION_ITEMS - 1], removals[MAX_TRANSACTION_ITEMS - 1 :]
             check = {"TableName": self._table, "Key": record_key(key), **_if_unchanged(expected)}
-            self._write_together(key, [{"ConditionCheck": check}, *some])
-        self._write_together(key, [{"Put": self._put(key, tombstone, expected)}, *removals])
+            self._write_transaction(key, [{"ConditionCheck": check}, *some])
+        self._write_transaction(key, [{"Put": self._put_record(key, tombstone, expected)}, *removals])
 
-    def answer(self) -> None:
-        """Read nothing, at the lowest price, for the sake of the date that stands on each answer."""
-        with translated(f"asking {self._table} for the time", reading=True):
-            self._client.get_item(TableName=self._table, Key=NOBODYS)
+    def ping(self) -> None:
+        """Make the cheapest request, for the date of its response: an eventually consistent read of an absent item."""
+        with translated(f"asking {self._table} for the time", repeatable=True):
+            self._client.get_item(TableName=self._table, Key=ABSENT_KEY)
 
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
     ) -> Sequence[tuple[Key, Stored]]:
-        """Not to be had: a table is spread by its keys, and reading all of it to sort a page would be paid in full.
+        """Not supported: DynamoDB hashes partition keys, so listing in key order would read the whole table each time.
 
         Raises:
-            Unsupported: always.
+            UnsupportedError: always.
         """
         raise UnsupportedError(
             f"{self._table}: DynamoDB cannot list instances in the order of their keys; export the table"
         )
 
-    def _put(self, key: Key, stored: Stored, expected: int) -> dict[str, Any]:
+    def _put_record(self, key: Key, stored: Stored, expected: int) -> dict[str, Any]:
         keep = self._keep_finished if stored.index.status in FINISHED else None
         item = record_item(key, stored, None if keep is None else self._clock() + keep)
-        fits(item, f"the record of {key}")
+        check_size(item, f"the record of {key}")
         return {"TableName": self._table, "Item": item, **_if_unchanged(expected)}
 
-    def _addition(self, letter: Item) -> dict[str, Any]:
-        fits(letter, "a dead letter")
-        return {"Put": {"TableName": self._table, "Item": letter}}
+    def _put_dead_letter(self, item: Item) -> dict[str, Any]:
+        check_size(item, "a dead letter")
+        return {"Put": {"TableName": self._table, "Item": item}}
 
-    def _removal(self, letter: Item) -> dict[str, Any]:
-        return {"Delete": {"TableName": self._table, "Key": {name: letter[name] for name in ("key", "part")}}}
+    def _delete_dead_letter(self, item: Item) -> dict[str, Any]:
+        return {"Delete": {"TableName": self._table, "Key": {name: item[name] for name in ("key", "part")}}}
 
-    def _write_together(self, key: Key, parts: Sequence[dict[str, Any]]) -> None:
-        if len(parts) > MOST_TOGETHER:
-            raise TooLargeError(f"{key}: {len(parts)} items at once, and DynamoDB writes {MOST_TOGETHER} together")
+    def _write_transaction(self, key: Key, writes: Sequence[dict[str, Any]]) -> None:
+        if len(writes) > MAX_TRANSACTION_ITEMS:
+            raise TooLargeError(
+                f"{key}: {len(writes)} items at once, and DynamoDB writes {MAX_TRANSACTION_ITEMS} together"
+            )
         with translated(f"committing {key} and its dead letters to {self._table}"):
-            self._client.transact_write_items(TransactItems=parts)
+            self._client.transact_write_items(TransactItems=writes)
 
-    def _letters(self, key: Key, limit: int | None = None) -> Iterator[Item]:
-        """The items of the dead letters of `key`, oldest first: all of them, or the first `limit`."""
-        return islice(self._all_letters(key, {} if limit is None else {"Limit": limit}), limit)
+    def _dead_letter_items(self, key: Key, limit: int | None = None) -> Iterator[Item]:
+        """Return the items of the dead letters of `key`, oldest first: all of them, or the first `limit`."""
+        return islice(self._query_dead_letters(key, {} if limit is None else {"Limit": limit}), limit)
 
-    def _all_letters(self, key: Key, options: dict[str, Any]) -> Iterator[Item]:
+    def _query_dead_letters(self, key: Key, options: dict[str, Any]) -> Iterator[Item]:
         request = {
             "TableName": self._table,
             "KeyConditionExpression": "#key = :key AND begins_with(#part, :letter)",
             "ExpressionAttributeNames": {"#key": "key", "#part": "part"},
-            "ExpressionAttributeValues": {":key": {"S": partition(key)}, ":letter": {"S": LETTER}},
+            "ExpressionAttributeValues": {":key": {"S": partition_key(key)}, ":letter": {"S": DEAD_LETTER}},
             "ConsistentRead": True,
             **options,
         }
         while True:
-            with translated(f"reading the dead letters of {key} from {self._table}", reading=True):
-                answer = self._client.query(**request)
-            yield from answer["Items"]
-            if "LastEvaluatedKey" not in answer:
+            with translated(f"reading the dead letters of {key} from {self._table}", repeatable=True):
+                response = self._client.query(**request)
+            yield from response["Items"]
+            if "LastEvaluatedKey" not in response:
                 return
-            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+            request["ExclusiveStartKey"] = response["LastEvaluatedKey"]
 
 
 def _if_unchanged(expected: int) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Timers: EventBridge Scheduler for the long waits, and a delay queue for those it is too coarse for.
+"""Timers: a delay queue for waits of up to 15 minutes, EventBridge Scheduler for longer ones.
 
-A schedule fires once, up to a minute late and never early, puts its text into the FIFO queue under the key's group, and
-is deleted. Its name follows from the timer's id, so whoever schedules again replaces, and whoever cancels need not have
-scheduled.
+A one-time schedule fires up to a minute late and never early (AWS documents a precision of 60 seconds). It sends its
+Input to the FIFO queue, in the key's message group, and is deleted. Its name is derived from the timer's id, so any
+process can replace or cancel it.
 """
 
 from __future__ import annotations
@@ -19,21 +19,18 @@ from botocore.exceptions import ClientError
 from settled.durable.messages import Message, Timer
 from settled.errors import TooLargeError
 from settled_aws.client_protocols import SchedulerClient
-from settled_aws.delay_queue import LONGEST_DELAY, DelayQueue
+from settled_aws.delay_queue import MAX_DELAY_SECONDS, DelayQueue
 from settled_aws.envelope import size, to_text
 from settled_aws.errors import code_of, translated
 from settled_aws.names import group_id, schedule_name
 
-LARGEST_INPUT = 256 * 1024
-"""How many bytes a schedule may send."""
+MAX_INPUT_BYTES = 256 * 1024
+"""Limit on a schedule's Input."""
 
 
 @frozen
 class ScheduleTarget:
-    """Where schedules are kept and what they reach.
-
-    `group` is the schedule group, `queue` the ARN of the FIFO queue, `role` the ARN of the role that may send to it.
-    """
+    """The schedule group's name, the ARN of the FIFO queue, and the ARN of the role that may send to it."""
 
     group: str
     queue: str
@@ -41,10 +38,15 @@ class ScheduleTarget:
 
 
 class EventBridgeTimers:
-    """Timers over the FIFO queue that `target` names and `send` sends to.
+    """Timers for the FIFO queue of `target`.
 
-    `scheduler` makes the client when the first long timer needs one. `clock` is the time in seconds since the epoch. It
-    may be behind by `resolution`, and so may that of whoever receives: what comes that much later is early to nobody.
+    Args:
+        scheduler: returns the client of EventBridge Scheduler; called when a timer first needs a schedule.
+        target: of schedules.
+        delays: keeps timers that are due within 15 minutes.
+        send: adds messages to the FIFO queue; used for timers that are due already.
+        clock: the time in seconds since the epoch.
+        resolution: how far `clock`, and the clock of any receiver, may be behind, in seconds.
     """
 
     def __init__(
@@ -64,16 +66,17 @@ class EventBridgeTimers:
         self._resolution = resolution
 
     def schedule(self, timer: Timer) -> None:
-        """Send ``timer.message`` at ``timer.due``.
+        """Arrange for ``timer.message`` to be sent at ``timer.due``, replacing a schedule with the same id.
 
-        The same id again replaces a schedule. A wait of less than 15 minutes cannot be taken back: its message comes,
-        and the record, which does not expect it any more, drops it.
+        A timer that is due within 15 minutes can neither be replaced nor cancelled: its message is delivered anyway,
+        and the record, which no longer has that timer, ignores it.
         """
+        # A receiver whose clock is behind by the resolution would take a punctual message to be early.
         due = timer.due + self._resolution
         wait = due - self._clock()
         if wait <= 0:
             self._send([timer.message])
-        elif wait <= LONGEST_DELAY:
+        elif wait <= MAX_DELAY_SECONDS:
             self._delays.put(timer.message, wait)
         else:
             self._schedule(timer, due)
@@ -81,28 +84,28 @@ class EventBridgeTimers:
     def cancel(self, timer_id: str) -> None:
         name, group = schedule_name(timer_id), self._target.group
         with translated(f"cancelling the timer {timer_id}"):
-            _unless(_GONE, self._scheduler().delete_schedule, Name=name, GroupName=group)
+            _succeeds_unless(_NOT_FOUND, self._scheduler().delete_schedule, Name=name, GroupName=group)
 
     def _schedule(self, timer: Timer, due: float) -> None:
         scheduler, schedule = self._scheduler(), self._request(timer, due)
         with translated(f"scheduling the timer {timer.id}"):
-            if _unless(_THERE, scheduler.create_schedule, **schedule):
+            if _succeeds_unless(_EXISTS, scheduler.create_schedule, **schedule):
                 return
-            if not _unless(_GONE, scheduler.update_schedule, **schedule):
-                scheduler.create_schedule(**schedule)  # it has fired between the two
+            if not _succeeds_unless(_NOT_FOUND, scheduler.update_schedule, **schedule):
+                scheduler.create_schedule(**schedule)  # the old one fired, and was deleted, between the two calls
 
     def _request(self, timer: Timer, due: float) -> dict[str, Any]:
         text = to_text(timer.message)
-        if size(text) > LARGEST_INPUT:
-            sizes = f"{size(text):,} bytes, and a schedule sends {LARGEST_INPUT:,}"
+        if size(text) > MAX_INPUT_BYTES:
+            sizes = f"{size(text):,} bytes, and a schedule sends {MAX_INPUT_BYTES:,}"
             raise TooLargeError(f"{timer.message.key}: the message of the timer {timer.id} has {sizes}")
         return {
             "Name": schedule_name(timer.id),
             "GroupName": self._target.group,
-            "ScheduleExpression": at(due),
+            "ScheduleExpression": at_expression(due),
             "ScheduleExpressionTimezone": "UTC",
             "FlexibleTimeWindow": {"Mode": "OFF"},
-            "ActionAfterCompletion": "DELETE",
+            "ActionAfterCompletion": "DELETE",  # completed schedules count towards the account's quota
             "Target": {
                 "Arn": self._target.queue,
                 "RoleArn": self._target.role,
@@ -112,11 +115,11 @@ class EventBridgeTimers:
         }
 
 
-_THERE, _GONE = "ConflictException", "ResourceNotFoundException"
+_EXISTS, _NOT_FOUND = "ConflictException", "ResourceNotFoundException"
 
 
-def _unless(code: str, call: Callable[..., Any], **request: Any) -> bool:
-    """Whether `call` did it; not so if it failed with `code`."""
+def _succeeds_unless(code: str, call: Callable[..., Any], **request: Any) -> bool:
+    """Make a call. Return False if it fails with AWS's error `code`; raise any other error."""
     try:
         call(**request)
     except ClientError as error:
@@ -126,6 +129,6 @@ def _unless(code: str, call: Callable[..., Any], **request: Any) -> bool:
     return True
 
 
-def at(due: float) -> str:
-    """The expression of a schedule for `due`, rounded up to a whole second."""
+def at_expression(due: float) -> str:
+    """Return the ScheduleExpression for `due`, rounded up to a whole second so that it never fires early."""
     return f"at({datetime.fromtimestamp(math.ceil(due), UTC):%Y-%m-%dT%H:%M:%S})"

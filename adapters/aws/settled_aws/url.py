@@ -1,4 +1,4 @@
-"""What a backend's URL says, and nothing of what is done about it."""
+"""Parse ``aws://`` URLs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ EXPECTED = "expected aws://REGION/NAME, as in aws://eu-central-1/signup"
 
 @frozen
 class AwsUrl:
-    """Where on AWS a backend is.
+    """A parsed ``aws://REGION/NAME?OPTIONS``.
 
-    What is not given has its name from NAME: the table NAME, the queue NAME.fifo, the queue of short waits NAME-delays,
-    the schedule group NAME, the role NAME-scheduler. `account` is the number of the account; without it, one request
-    finds it out. `lease` and `keep_finished` are in seconds, `largest_message` in bytes: more than 384 KiB may not fit
-    into an item of the table, and so could neither be taken nor be set aside.
+    Options that are not given follow from NAME: the table NAME, the FIFO queue NAME.fifo, the delay queue NAME-delays,
+    the schedule group NAME, the role NAME-scheduler. `account` is the 12-digit account id; without it, opening the
+    backend takes one more request. `lease` and `keep_finished` are in seconds, `largest_message` in bytes.
     """
 
     region: str
@@ -32,23 +31,24 @@ class AwsUrl:
     account: str | None = None
     lease: int = 30
     keep_finished: float | None = None
+    # A DynamoDB item holds 400 KB. A larger message may fit neither into its record nor into a dead letter's item.
     largest_message: int = 384 * 1024
 
 
-def place_in(url: str) -> AwsUrl:
-    """The place that ``aws://REGION/NAME?OPTIONS`` names; the options are the fields of `Place`.
+def parse_url(url: str) -> AwsUrl:
+    """Parse ``aws://REGION/NAME?OPTIONS``; the options are the fields of `AwsUrl`.
 
     Raises:
-        Denied: the URL is another one, or has an option that is not known.
+        BackendConfigError: the URL does not have this form, or has an unknown option or an invalid value.
     """
-    place, _, query = url.partition("?")
-    region, _, name = place.removeprefix("aws://").partition("/")
-    if not place.startswith("aws://") or not region or not name or "/" in name:
+    base, _, query = url.partition("?")
+    region, _, name = base.removeprefix("aws://").partition("/")
+    if not base.startswith("aws://") or not region or not name or "/" in name:
         raise BackendConfigError(f"{url}: {EXPECTED}")
-    return AwsUrl(region=region, **{**_named(name), **options_in(query, _KNOWN, url)})
+    return AwsUrl(region=region, **{**_default_names(name), **options_in(query, _OPTIONS, url)})
 
 
-def _named(name: str) -> dict[str, Any]:
+def _default_names(name: str) -> dict[str, Any]:
     return {
         "table": name,
         "queue": f"{name}.fifo",
@@ -84,7 +84,7 @@ def _bytes(text: str) -> int:
     return count
 
 
-_KNOWN: Mapping[str, Callable[[str], Any]] = {
+_OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "table": _name,
     "queue": _name,
     "delays": _name,

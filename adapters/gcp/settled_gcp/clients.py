@@ -38,7 +38,7 @@ def credentials_here() -> Any:
     Raises:
         Denied: it has none.
     """
-    with translated("looking for credentials", reading=True):
+    with translated("looking for credentials", repeatable=True):
         credentials, _ = import_module("google.auth").default(scopes=SCOPES)
     return credentials
 

@@ -132,7 +132,7 @@ class ServerTime:
             "documents": [self._collection.nobody],
             "mask": {"field_paths": ["__name__"]},
         }
-        with translated("asking Firestore for the time", reading=True):
+        with translated("asking Firestore for the time", repeatable=True):
             answers = self._client.batch_get_documents(request=request, retry=None, timeout=self._timeout)
             for _ in self.heard_in(answers):
                 pass

@@ -65,7 +65,7 @@ class Project:
     def dead_letter_topic(self) -> str:
         """Where Pub/Sub sets messages aside; empty if that is nowhere, or the look at the subscription has failed."""
         try:
-            with translated("looking at the subscription", reading=True):
+            with translated("looking at the subscription", repeatable=True):
                 found = self.ask(SUBSCRIBER, "get_subscription", subscription=self.place.subscription_name)
         except BackendRefusedError:
             return ""
@@ -296,7 +296,7 @@ _LOOKS = (
 
 def _looked(look: Probe[Project], project: Project) -> Iterator[BackendProblem]:
     try:
-        with translated(f"looking at {look.what}", reading=True):
+        with translated(f"looking at {look.what}", repeatable=True):
             yield from look.rule(project)
     except (BackendRefusedError, UnavailableError) as error:
         status = status_of(error.__cause__) if error.__cause__ is not None else ""

@@ -48,7 +48,7 @@ _TOO_LARGE = ("too large", "too big", "larger than max", "longer than", "maximum
 
 
 @contextmanager
-def translated(what: str, reading: bool = False, races: Collection[str] = ()) -> Generator[None]:
+def translated(what: str, repeatable: bool = False, races: Collection[str] = ()) -> Generator[None]:
     """Within this block an error of Google's client is raised as the port's.
 
     Args:
@@ -62,7 +62,7 @@ def translated(what: str, reading: bool = False, races: Collection[str] = ()) ->
     try:
         yield
     except Exception as error:
-        meant = _meaning(error, what, reading, races)
+        meant = _meaning(error, what, repeatable, races)
         if meant is None:
             raise
         raise meant from error
@@ -76,7 +76,7 @@ def status_of(error: BaseException) -> str:
     return "" if code is None else str(code.name)
 
 
-def _meaning(error: Exception, what: str, reading: bool, races: Collection[str]) -> SettledError | None:
+def _meaning(error: Exception, what: str, repeatable: bool, races: Collection[str]) -> SettledError | None:
     from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415 (as above)
 
     status, text = status_of(error), str(error)
@@ -97,6 +97,6 @@ def _meaning(error: Exception, what: str, reading: bool, races: Collection[str])
         return UnavailableError(f"{what}: nobody answered ({text})")
     return (
         UnavailableError(f"{what}: it failed ({text})")
-        if reading
+        if repeatable
         else OutcomeUnknownError(f"{what}: it may have happened ({text})")
     )

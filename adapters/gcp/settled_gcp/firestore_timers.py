@@ -85,7 +85,7 @@ class FirestoreTimers:
             "limit": limit,
         }
         request = {"parent": self._collection.parent, "structured_query": query}
-        with translated(f"looking for timers in {self._collection.timers}", reading=True):
+        with translated(f"looking for timers in {self._collection.timers}", repeatable=True):
             answers = self._client.run_query(request=request, retry=None, timeout=self._timeout)
             return [answer.document for answer in self._clock.heard_in(answers) if "document" in answer]
 
@@ -93,7 +93,7 @@ class FirestoreTimers:
         """Delete each of `documents` that was not written since; what stays is sent again, and known."""
         writes = [{"delete": each.name, "current_document": {"update_time": each.update_time}} for each in documents]
         request = {"database": self._collection.database, "writes": writes}
-        with translated(f"deleting timers from {self._collection.timers}", reading=True):
+        with translated(f"deleting timers from {self._collection.timers}", repeatable=True):
             self._client.batch_write(request=request, retry=None, timeout=self._timeout)
 
     def _write(self, what: str, write: Mapping[str, Any]) -> None:

@@ -112,7 +112,7 @@ class PubSubQueue:
         self._clock()  # Whom it has to ask may fail, and that must come before anything is leased.
         request = {"subscription": self.subscription, "max_messages": min(limit, MOST_AT_ONCE)}
         timeout = max(wait, self._shortest_wait)
-        with translated(f"pulling from {self.subscription}", reading=True):
+        with translated(f"pulling from {self.subscription}", repeatable=True):
             try:
                 answer = self._subscriber.pull(request=request, retry=None, timeout=timeout)
             except Exception as error:
@@ -205,7 +205,7 @@ class PubSubQueue:
             some = held[start : start + MOST_AT_ONCE]
             receipts = [delivery.receipt for delivery in some]
             request = {"subscription": self.subscription, "ack_ids": receipts, **options}
-            with translated(f"{what} {self.subscription}", reading=repeatable):
+            with translated(f"{what} {self.subscription}", repeatable=repeatable):
                 try:
                     call(request=request, retry=None, timeout=TIMEOUT)
                 except Exception as error:

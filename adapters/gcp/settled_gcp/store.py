@@ -81,7 +81,7 @@ class FirestoreStore:
         self._moments = _Moments()
 
     def load(self, key: Key) -> Stored | None:
-        with translated(f"reading {key} from {self.collection.name}", reading=True):
+        with translated(f"reading {key} from {self.collection.name}", repeatable=True):
             document, _ = self._read(key)
         return None if document is None else stored_in(document)
 
@@ -186,7 +186,7 @@ class FirestoreStore:
 
     def _found(self, what: str, parent: str, query: FirestoreRequest) -> Sequence[Any]:
         request = {"parent": parent, "structured_query": query}
-        with translated(what, reading=True):
+        with translated(what, repeatable=True):
             answers = self._client.run_query(request=request, retry=None, timeout=self._timeout)
             return [answer.document for answer in self._clock.heard_in(answers) if "document" in answer]
 
@@ -218,14 +218,14 @@ class FirestoreStore:
         try:
             self._expect(key, document, expected)
         except ConflictError:
-            with translated(f"giving {key} back", reading=True):
+            with translated(f"giving {key} back", repeatable=True):
                 request = {"database": self.collection.database, "transaction": transaction}
                 self._client.rollback(request=request, retry=None, timeout=self._timeout)
             raise
         return transaction
 
     def _version(self, key: Key, **options: Any) -> tuple[Any, bytes]:
-        with translated(f"reading the version of {key} from {self.collection.name}", reading=True):
+        with translated(f"reading the version of {key} from {self.collection.name}", repeatable=True):
             return self._read(key, mask={"field_paths": ["version"]}, **options)
 
     def _expect(self, key: Key, document: Any, expected: int) -> None:

@@ -219,7 +219,7 @@ class StreamingQueue:
         }
         error: SettledError = UnavailableError(f"the stream from {subscription} has ended")
         try:
-            with translated(f"streaming from {subscription}", reading=True):
+            with translated(f"streaming from {subscription}", repeatable=True):
                 routing = (("x-goog-request-params", f"subscription={subscription}"),)
                 requests = stream.requests(first)
                 stream.answers = self._client.streaming_pull(requests, retry=None, timeout=None, metadata=routing)

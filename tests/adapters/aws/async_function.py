@@ -1,4 +1,4 @@
-"""The same machine as in ``function``, in a host that awaits."""
+"""The Lambda function of ``function``, with an `AsyncHost`."""
 
 from __future__ import annotations
 

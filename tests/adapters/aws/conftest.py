@@ -1,4 +1,4 @@
-"""The emulators run once for all tests of the adapter; each test has a table and queues of its own in them."""
+"""The emulators run once for all tests of the adapter; each test has its own table and queues."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from settled_aws import Addresses, AwsUrl, DynamoDBStore
 from settled_runtime import CompositeBackend
-from tests.adapters.aws.fixtures import Cloud, backend, cloud_at, create, create_table, place
+from tests.adapters.aws.fixtures import Cloud, aws_url, backend, cloud_at, create, create_table
 from tests.adapters.aws.harness import AwsHarness
 from tests.emulators.dynamodb import dynamodb_local
 from tests.emulators.ministack import ministack, ministack_and_its_clock
@@ -41,7 +41,7 @@ def cloud(dynamodb_endpoint: str) -> Iterator[Cloud]:
 
 @pytest.fixture(scope="session")
 def harness(dynamodb_endpoint: str) -> Iterator[AwsHarness]:
-    """One whose clock can be moved."""
+    """A harness whose clock the test moves."""
     with _or_skip(), ministack_and_its_clock() as (endpoint, clock):
         cloud = cloud_at(endpoint, dynamodb_endpoint)
         yield AwsHarness(cloud, clock)
@@ -49,18 +49,18 @@ def harness(dynamodb_endpoint: str) -> Iterator[AwsHarness]:
 
 
 @pytest.fixture
-def where() -> AwsUrl:
-    return place(fresh_name())
+def url() -> AwsUrl:
+    return aws_url(fresh_name())
 
 
 @pytest.fixture
-def found(cloud: Cloud, where: AwsUrl) -> Addresses:
-    return create(cloud, where)
+def addresses(cloud: Cloud, url: AwsUrl) -> Addresses:
+    return create(cloud, url)
 
 
 @pytest.fixture
-def aws(cloud: Cloud, where: AwsUrl, found: Addresses) -> CompositeBackend:
-    return backend(cloud, where, found)
+def aws(cloud: Cloud, url: AwsUrl, addresses: Addresses) -> CompositeBackend:
+    return backend(cloud, url, addresses)
 
 
 @pytest.fixture

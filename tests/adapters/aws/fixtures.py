@@ -1,4 +1,4 @@
-"""A place to try the adapter in: emulated services, real clients, and a table and queues of its own for each test."""
+"""Test fixtures: emulated services, real clients, and a table and queues of its own for each test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEASE = 2
 
 @frozen
 class Cloud:
-    """The clients of one account, each at its emulator."""
+    """Clients of one account, each connected to its emulator."""
 
     dynamodb: Any
     sqs: Any
@@ -31,18 +31,18 @@ class Cloud:
         for client in (self.dynamodb, self.sqs, self.scheduler):
             client.close()
 
-    def watched(self, tell: Callable[[str], None]) -> Cloud:
-        """The same account through clients that tell of each request before they make it."""
+    def watched(self, report: Callable[[str], None]) -> Cloud:
+        """Return the same account with clients that report each request before they make it."""
         return evolve(
             self,
-            dynamodb=watched(self.dynamodb, tell),
-            sqs=watched(self.sqs, tell),
-            scheduler=watched(self.scheduler, tell),
+            dynamodb=watched(self.dynamodb, report),
+            sqs=watched(self.sqs, report),
+            scheduler=watched(self.scheduler, report),
         )
 
     @property
     def environment(self) -> dict[str, str]:
-        """What botocore reads to find this account by itself."""
+        """The environment variables by which botocore finds this account."""
         return {
             "AWS_ACCESS_KEY_ID": ACCOUNT,
             "AWS_SECRET_ACCESS_KEY": "test",
@@ -57,7 +57,7 @@ def client(service: str, endpoint: str) -> Any:
 
 
 def cloud_at(endpoint: str, dynamodb_endpoint: str) -> Cloud:
-    """The account that the emulators at these URLs stand in for."""
+    """Return clients for the emulators at these URLs."""
     return Cloud(
         dynamodb=client("dynamodb", dynamodb_endpoint),
         sqs=client("sqs", endpoint),
@@ -67,7 +67,7 @@ def cloud_at(endpoint: str, dynamodb_endpoint: str) -> Cloud:
     )
 
 
-def place(name: str, **changes: Any) -> AwsUrl:
+def aws_url(name: str, **changes: Any) -> AwsUrl:
     named: dict[str, Any] = {
         "table": name,
         "queue": f"{name}.fifo",
@@ -79,22 +79,22 @@ def place(name: str, **changes: Any) -> AwsUrl:
     return AwsUrl(region=REGION, **{**named, **changes})
 
 
-def create(cloud: Cloud, where: AwsUrl) -> Addresses:
-    """Make what the template in ``examples/aws-signup`` makes."""
-    create_table(cloud.dynamodb, where.table)
+def create(cloud: Cloud, url: AwsUrl) -> Addresses:
+    """Create what the template in ``examples/aws-signup`` creates."""
+    create_table(cloud.dynamodb, url.table)
     cloud.sqs.create_queue(
-        QueueName=where.queue,
+        QueueName=url.queue,
         Attributes={
             "FifoQueue": "true",
             "ContentBasedDeduplication": "true",
             "DeduplicationScope": "messageGroup",
             "FifoThroughputLimit": "perMessageGroupId",
-            "VisibilityTimeout": str(where.lease),
+            "VisibilityTimeout": str(url.lease),
         },
     )
-    cloud.sqs.create_queue(QueueName=where.delays)
-    cloud.scheduler.create_schedule_group(Name=where.schedules)
-    return find_addresses(where, f"{cloud.endpoint}/{ACCOUNT}")
+    cloud.sqs.create_queue(QueueName=url.delays)
+    cloud.scheduler.create_schedule_group(Name=url.schedules)
+    return find_addresses(url, f"{cloud.endpoint}/{ACCOUNT}")
 
 
 def create_table(dynamodb: Any, table: str) -> None:
@@ -109,10 +109,10 @@ def create_table(dynamodb: Any, table: str) -> None:
     )
 
 
-def records_of(cloud: Cloud, found: Addresses) -> list[Any]:
-    """What is in the queue now, as the records that Lambda is handed."""
+def records_of(cloud: Cloud, addresses: Addresses) -> list[Any]:
+    """Receive what is in the queue now, as records of a Lambda event."""
     messages = cloud.sqs.receive_message(
-        QueueUrl=found.queue, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
+        QueueUrl=addresses.queue, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
     )["Messages"]
     return [
         {
@@ -120,7 +120,7 @@ def records_of(cloud: Cloud, found: Addresses) -> list[Any]:
             "receiptHandle": each["ReceiptHandle"],
             "body": each["Body"],
             "attributes": each["Attributes"],
-            "eventSourceARN": found.queue_arn,
+            "eventSourceARN": addresses.queue_arn,
         }
         for each in messages
     ]
@@ -134,8 +134,8 @@ class Unhurried:
 
 
 def backend(
-    cloud: Cloud, where: AwsUrl, found: Addresses, clock: Callable[[], float] | None = None
+    cloud: Cloud, url: AwsUrl, addresses: Addresses, clock: Callable[[], float] | None = None
 ) -> CompositeBackend:
-    """What `open_aws` makes, over the clients of `cloud`; by `clock`, if there is one."""
+    """Build the backend that `open_aws` would, over the clients of `cloud`, on `clock` if it is given."""
     clients: dict[str, Any] = {"dynamodb": cloud.dynamodb, "sqs": cloud.sqs, "scheduler": lambda: cloud.scheduler}
-    return assemble(where, found, clock=clock, **clients)
+    return assemble(url, addresses, clock=clock, **clients)

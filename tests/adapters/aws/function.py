@@ -1,4 +1,4 @@
-"""What runs in Lambda in the tests."""
+"""The Lambda functions of the tests."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ RESERVE = float(os.environ.get("RESERVE", "1"))
 if "SETTLED_URL" in os.environ:
     backend = connect(os.environ["SETTLED_URL"])
     handler = lambda_handler(Host([MACHINE], backend, policy=POLICY), reserve=RESERVE)
-    door = http_handler([MACHINE], backend)
+    http = http_handler([MACHINE], backend)

@@ -1,7 +1,7 @@
-"""The harness of the adapter over the emulators: DynamoDB Local, which has no time, and ministack by a clock of ours.
+"""The conformance harness over the emulators: DynamoDB Local, which has no clock, and ministack on a virtual clock.
 
-SQS counts in whole seconds, so a lease is a minute, of which all that is tried is a whole part; it costs no time. What
-is known to fail is ministack's; ``test_errors.py`` holds the adapter to what AWS documents instead.
+SQS counts whole seconds, so the lease is a minute: every fraction of it that the checks use is whole, and virtual time
+costs nothing. The known failures are ministack's; ``test_errors.py`` tests what AWS documents instead.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import partial
 from settled.durable import Backend, Capability
 from settled_aws import Addresses, open_aws
 from settled_conformance import BackendKind, Harness, Opener, Point
-from tests.adapters.aws.fixtures import LEASE, REGION, Cloud, backend, cloud_at, create, place
+from tests.adapters.aws.fixtures import LEASE, REGION, Cloud, aws_url, backend, cloud_at, create
 from tests.emulators.dynamodb import dynamodb_local
 from tests.emulators.ministack import Clock, ministack_and_its_clock
 from tests.support.builders import fresh_name
@@ -30,7 +30,7 @@ KNOWN: Mapping[str, str] = {
 
 
 class AwsHarness(Harness):
-    """A table and queues for each reset, in `cloud`, whose ministack goes by `clock`."""
+    """Creates a table and queues at each reset, in `cloud`, whose ministack runs on `clock`."""
 
     kind = BackendKind.EMULATOR
     capabilities: frozenset[Capability] = frozenset({Capability.POSITIONS})
@@ -40,7 +40,7 @@ class AwsHarness(Harness):
     def __init__(self, cloud: Cloud, clock: Clock) -> None:
         self.cloud, self._clock = cloud, clock
         self._point: Point | None = None
-        self._watched = cloud.watched(self._trip)
+        self._watched = cloud.watched(self._on_request)
         self.reset()
 
     @property
@@ -48,15 +48,15 @@ class AwsHarness(Harness):
         return True
 
     def open(self) -> Backend:
-        return backend(self._watched, self.place, self._found, self.now)
+        return backend(self._watched, self.url, self._addresses, self.now)
 
     def reset(self) -> None:
-        self._stand(EPOCH)
-        self.place = place(fresh_name("c"), lease=MINUTE)
-        self._found: Addresses = create(self.cloud, self.place)
+        self._set_time(EPOCH)
+        self.url = aws_url(fresh_name("c"), lease=MINUTE)
+        self._addresses: Addresses = create(self.cloud, self.url)
 
     def fresh(self) -> Backend:
-        """A handle on an empty place."""
+        """Reset, and open a backend on the new, empty resources."""
         self.reset()
         return self.open()
 
@@ -67,36 +67,36 @@ class AwsHarness(Harness):
         return self._time
 
     def advance(self, seconds: float) -> None:
-        self._stand(self._time + max(0.0, seconds))
+        self._set_time(self._time + max(0.0, seconds))
 
     def opener(self) -> Opener:
         self._clock.run()
-        return partial(open_emulated, f"aws://{REGION}/{self.place.table}?lease={LEASE}", self.environment)
+        return partial(open_emulated, f"aws://{REGION}/{self.url.table}?lease={LEASE}", self.environment)
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What a process finds the emulators by."""
+        """The environment variables by which a process finds the emulators."""
         return self.cloud.environment
 
-    def _stand(self, at: float) -> None:
+    def _set_time(self, at: float) -> None:
         self._time = at
         self._clock.stand(at)
 
-    def _trip(self, name: str) -> None:
+    def _on_request(self, name: str) -> None:
         if self._point is not None:
             self._point(name)
 
 
 def open_emulated(url: str, environment: Mapping[str, str]) -> Backend:
-    """The backend at `url`, in a process of its own, by the real clock."""
+    """Open the backend at `url` in another process, on the real clock."""
     os.environ.update(environment)
     return open_aws(url)
 
 
 def emulated() -> AwsHarness:
-    """What ``settled conformance tests.adapters.aws.harness:emulated`` tests. The emulators end with the process."""
-    opened = ExitStack()
-    atexit.register(opened.close)
-    dynamodb = opened.enter_context(dynamodb_local())
-    endpoint, clock = opened.enter_context(ministack_and_its_clock())
+    """Return the harness of ``settled conformance tests.adapters.aws.harness:emulated``, with its own emulators."""
+    emulators = ExitStack()
+    atexit.register(emulators.close)
+    dynamodb = emulators.enter_context(dynamodb_local())
+    endpoint, clock = emulators.enter_context(ministack_and_its_clock())
     return AwsHarness(cloud_at(endpoint, dynamodb), clock)

@@ -1,4 +1,4 @@
-"""What the doctor finds, in an account that ministack stands in for, and rule by rule."""
+"""The doctor, on an account emulated by ministack and check by check."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 
 from settled import BackendConfigError
 from settled_aws import Addresses, AwsUrl, examine_aws
-from settled_aws.doctor import of_a_mapping, of_the_queue, of_the_role, of_the_table
-from settled_aws.iam_permissions import of_the_turns
-from tests.adapters.aws.fixtures import REGION, Cloud, client, place
+from settled_aws.doctor import check_mapping, check_queue, check_role, check_table
+from settled_aws.iam_permissions import worker_permissions
+from tests.adapters.aws.fixtures import REGION, Cloud, aws_url, client
 
 SOUND_QUEUE = {
     "ContentBasedDeduplication": "true",
@@ -38,48 +38,49 @@ def credentials(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def examined(where: AwsUrl, options: str = "") -> list[str]:
-    return [danger.problem for danger in examine_aws(f"aws://{REGION}/{where.table}{options}")]
+def examined(url: AwsUrl, options: str = "") -> list[str]:
+    return [problem.problem for problem in examine_aws(f"aws://{REGION}/{url.table}{options}")]
 
 
-def test_what_an_account_lacks_is_said(where: AwsUrl, found: Addresses) -> None:
-    assert found.queue.endswith(where.queue)
-    assert examined(where, "?keep_finished=3600") == [
-        f"{where.queue} keeps messages for less than 14 days",
-        f"{where.queue} has no dead-letter queue",
-        f"{where.delays} keeps messages for less than 14 days",
-        f"{where.table} has no time to live",
+def test_settings_that_an_account_lacks_are_reported(url: AwsUrl, addresses: Addresses) -> None:
+    assert addresses.queue.endswith(url.queue)
+    assert examined(url, "?keep_finished=3600") == [
+        f"{url.queue} keeps messages for less than 14 days",
+        f"{url.queue} has no dead-letter queue",
+        f"{url.delays} keeps messages for less than 14 days",
+        f"{url.table} has no time to live",
         "finished instances are kept for less than 14 days",
         "the role of the schedules is not there",
     ]
 
 
-def test_a_sound_account_has_nothing_to_be_said_of(cloud: Cloud, where: AwsUrl, found: Addresses) -> None:
-    dead = cloud.sqs.create_queue(QueueName=f"{where.table}-dead.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+def test_a_sound_account_has_no_problems(cloud: Cloud, url: AwsUrl, addresses: Addresses) -> None:
+    dead = cloud.sqs.create_queue(QueueName=f"{url.table}-dead.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
     arn = cloud.sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     redrive = json.dumps({"maxReceiveCount": "1000", "deadLetterTargetArn": arn})
-    for url, more in ((found.queue, {"RedrivePolicy": redrive}), (found.delays, {})):
-        cloud.sqs.set_queue_attributes(QueueUrl=url, Attributes={"MessageRetentionPeriod": "1209600", **more})
+    for queue_url, more in ((addresses.queue, {"RedrivePolicy": redrive}), (addresses.delays, {})):
+        cloud.sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"MessageRetentionPeriod": "1209600", **more})
     iam = client("iam", cloud.endpoint)
     trust = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "scheduler.amazonaws.com"}}]}
-    iam.create_role(RoleName=where.role, AssumeRolePolicyDocument=json.dumps(trust))
-    assert examined(where) == [f"{where.role} has no leave for sqs:SendMessage on {found.queue_arn}"]
-    allow(iam, where.role, {found.queue_arn: ["sqs:SendMessage"]})
+    iam.create_role(RoleName=url.role, AssumeRolePolicyDocument=json.dumps(trust))
+    assert examined(url) == [f"{url.role} lacks the permission sqs:SendMessage on {addresses.queue_arn}"]
+    allow(iam, url.role, {addresses.queue_arn: ["sqs:SendMessage"]})
     iam.close()
-    assert examined(where) == []
+    assert examined(url) == []
 
 
-def test_what_the_functions_may_not_do_is_said(cloud: Cloud, where: AwsUrl, found: Addresses) -> None:
-    iam, function, leave = client("iam", cloud.endpoint), f"{where.table}-work", dict(of_the_turns(where, found))
+def test_permissions_that_the_functions_lack_are_reported(cloud: Cloud, url: AwsUrl, addresses: Addresses) -> None:
+    iam, function = client("iam", cloud.endpoint), f"{url.table}-work"
+    permissions = dict(worker_permissions(url, addresses))
     role = iam.create_role(RoleName=function, AssumeRolePolicyDocument='{"Statement":[]}')["Role"]["Arn"]
-    mapped(cloud, function, role, found.queue_arn)
-    *all_but_the_last, last = leave
-    allow(iam, function, {resource: leave[resource] for resource in all_but_the_last})
+    mapped(cloud, function, role, addresses.queue_arn)
+    *all_but_the_last, last = permissions
+    allow(iam, function, {resource: permissions[resource] for resource in all_but_the_last})
     iam.close()
-    said = examined(where)
-    assert f"{function} has no leave for iam:PassRole on {last}" in said
-    assert len([what for what in said if "has no leave" in what]) == 1
-    assert f"no mapping leads from {where.delays} to a function" in said
+    problems = examined(url)
+    assert f"{function} lacks the permission iam:PassRole on {last}" in problems
+    assert len([each for each in problems if "lacks the permission" in each]) == 1
+    assert f"no mapping leads from {url.delays} to a function" in problems
 
 
 def mapped(cloud: Cloud, function: str, role: str, queue: str) -> None:
@@ -95,16 +96,16 @@ def mapped(cloud: Cloud, function: str, role: str, queue: str) -> None:
     functions.close()
 
 
-def allow(iam: Any, role: str, leave: Mapping[str, Sequence[str]]) -> None:
-    """Give `role` the leave `leave`."""
+def allow(iam: Any, role: str, permissions: Mapping[str, Sequence[str]]) -> None:
+    """Allow `permissions` to `role`."""
     statements = [
-        {"Effect": "Allow", "Action": list(actions), "Resource": resource} for resource, actions in leave.items()
+        {"Effect": "Allow", "Action": list(actions), "Resource": resource} for resource, actions in permissions.items()
     ]
     policy = {"Version": "2012-10-17", "Statement": statements}
-    iam.put_role_policy(RoleName=role, PolicyName="leave", PolicyDocument=json.dumps(policy))
+    iam.put_role_policy(RoleName=role, PolicyName="permissions", PolicyDocument=json.dumps(policy))
 
 
-def test_a_queue_that_is_not_there_is_denied() -> None:
+def test_a_missing_queue_is_a_configuration_error() -> None:
     with pytest.raises(BackendConfigError, match="looking for the queue"):
         examine_aws(f"aws://{REGION}/nowhere")
 
@@ -120,13 +121,13 @@ def test_a_queue_that_is_not_there_is_denied() -> None:
         ({"RedrivePolicy": "{}"}, "no dead-letter queue"),
         (
             {"RedrivePolicy": '{"maxReceiveCount": 5, "deadLetterTargetArn": "arn:d.fifo"}'},
-            "sets aside after 5 receives",
+            "has a maxReceiveCount of 5",
         ),
-        ({"RedrivePolicy": '{"maxReceiveCount": 1000, "deadLetterTargetArn": "arn:d"}'}, "is no FIFO queue"),
+        ({"RedrivePolicy": '{"maxReceiveCount": 1000, "deadLetterTargetArn": "arn:d"}'}, "is not a FIFO queue"),
     ],
 )
 def test_the_queue(change: dict[str, str], says: str) -> None:
-    _says_only(of_the_queue(place("signup"), {**SOUND_QUEUE, **change}), says)
+    _reports_only(check_queue(aws_url("signup"), {**SOUND_QUEUE, **change}), says)
 
 
 @pytest.mark.parametrize(
@@ -139,18 +140,18 @@ def test_the_queue(change: dict[str, str], says: str) -> None:
     ],
 )
 def test_a_mapping(change: dict[str, Any], timeout: int, says: str) -> None:
-    _says_only(of_a_mapping("signup.fifo", 180, {**SOUND_MAPPING, **change}, timeout), says)
+    _reports_only(check_mapping("signup.fifo", 180, {**SOUND_MAPPING, **change}, timeout), says)
 
 
 def test_the_table() -> None:
-    _says_only(of_the_table(place("signup"), KEYS, {}), "")
-    _says_only(of_the_table(place("signup"), {"KeySchema": []}, {}), "has the keys {}")
+    _reports_only(check_table(aws_url("signup"), KEYS, {}), "")
+    _reports_only(check_table(aws_url("signup"), {"KeySchema": []}, {}), "has the keys {}")
 
 
 def test_the_role() -> None:
-    _says_only(of_the_role("r", {"Statement": []}), "does not trust scheduler.amazonaws.com")
+    _reports_only(check_role("r", {"Statement": []}), "does not trust scheduler.amazonaws.com")
 
 
-def _says_only(dangers: Any, says: str) -> None:
-    found = [danger.what for danger in dangers]
-    assert [says in what for what in found] == [True] * bool(says), found
+def _reports_only(problems: Any, says: str) -> None:
+    found = [each.problem for each in problems]
+    assert [says in problem for problem in found] == [True] * bool(says), found

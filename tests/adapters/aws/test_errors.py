@@ -1,4 +1,4 @@
-"""What AWS's errors come to. They are AWS's own words, put into the real client by botocore's Stubber."""
+"""Translation of AWS's errors, which botocore's Stubber makes the real clients raise."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def stubbed(service: str) -> Generator[tuple[Any, Any]]:
         ("ServiceUnavailable", 503, OutcomeUnknownError),
     ],
 )
-def test_a_commit_that_was_refused(code: str, status: int, kind: type[SettledError]) -> None:
+def test_a_commit_that_failed(code: str, status: int, kind: type[SettledError]) -> None:
     with stubbed("dynamodb") as (dynamodb, stubber):
         stubber.add_client_error("put_item", code, "so it says", http_status_code=status)
         with pytest.raises(kind, match="committing signup/ada, version 1, to signup") as raised:
@@ -81,7 +81,9 @@ def test_a_read_that_failed_can_always_be_tried_again(code: str, status: int) ->
         (["None", "ValidationError"], BackendConfigError),
     ],
 )
-def test_a_transaction_says_of_each_part_why_it_was_cancelled(reasons: list[str], kind: type[SettledError]) -> None:
+def test_a_cancelled_transaction_fails_by_the_reasons_of_its_items(
+    reasons: list[str], kind: type[SettledError]
+) -> None:
     with stubbed("dynamodb") as (dynamodb, stubber):
         cancelled = {"CancellationReasons": [{"Code": reason} for reason in reasons]}
         stubber.add_client_error("transact_write_items", "TransactionCanceledException", modeled_fields=cancelled)
@@ -97,32 +99,34 @@ def test_an_item_that_dynamodb_finds_too_large(what: str = "Item size has exceed
 
 
 class TestReceipts:
-    """ministack lets an expired receipt of a FIFO queue do everything; what AWS documents is this."""
+    """Expired receipt handles, as AWS documents them; in ministack they still work on a FIFO queue."""
 
     EXPIRED = (
         "InvalidParameterValue",
         "Value AQEB for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.",
     )
 
-    def test_an_expired_one_deletes_nothing_which_is_no_error(self) -> None:
+    def test_acknowledging_by_an_expired_receipt_has_no_effect_and_is_no_error(self) -> None:
         with stubbed("sqs") as (sqs, stubber):
             stubber.add_response("delete_message_batch", failed(0, *self.EXPIRED, succeeded=[1]))
             SqsFifoQueue(sqs, URL).ack(deliveries("1", "2"))
 
-    def test_an_expired_one_releases_nothing_which_is_no_error(self) -> None:
+    def test_releasing_by_an_expired_receipt_has_no_effect_and_is_no_error(self) -> None:
         with stubbed("sqs") as (sqs, stubber):
             stubber.add_response("change_message_visibility_batch", failed(0, *self.EXPIRED))
             SqsFifoQueue(sqs, URL).release(deliveries("1"))
 
     @pytest.mark.parametrize("code", ["InvalidParameterValue", "ReceiptHandleIsInvalid", "MessageNotInflight"])
     @pytest.mark.parametrize("prefix", ["", "AWS.SimpleQueueService."])
-    def test_extending_an_expired_one_is_refused_and_the_others_are_extended(self, code: str, prefix: str) -> None:
+    def test_extending_an_expired_receipt_is_a_conflict_and_the_others_are_extended(
+        self, code: str, prefix: str
+    ) -> None:
         with stubbed("sqs") as (sqs, stubber):
             stubber.add_response("change_message_visibility_batch", failed(1, prefix + code, "", succeeded=[0]))
             with pytest.raises(ConflictError, match="the lease of 2 was lost"):
                 SqsFifoQueue(sqs, URL).extend(deliveries("1", "2"), 30.0)
 
-    def test_what_sqs_could_not_delete_is_not_taken_for_lost(self) -> None:
+    def test_a_failure_of_sqs_is_not_mistaken_for_a_lost_lease(self) -> None:
         with stubbed("sqs") as (sqs, stubber):
             stubber.add_response("delete_message_batch", failed(0, "InternalError", "again", sender=False))
             with pytest.raises(OutcomeUnknownError, match="deleting from"):
@@ -130,9 +134,9 @@ class TestReceipts:
 
 
 class TestSchedules:
-    """ministack does one thing at a time; in AWS a schedule may fire, and be gone, while it is being replaced."""
+    """Races that ministack, which handles one request at a time, never shows."""
 
-    def test_one_that_fires_while_it_is_replaced_is_made_again(self) -> None:
+    def test_a_schedule_that_fires_while_it_is_replaced_is_created_again(self) -> None:
         with stubbed("scheduler") as (scheduler, stubber):
             stubber.add_client_error("create_schedule", "ConflictException")
             stubber.add_client_error("update_schedule", "ResourceNotFoundException")
@@ -141,19 +145,19 @@ class TestSchedules:
             stubber.assert_no_pending_responses()
 
     @pytest.mark.parametrize("call", ["schedule", "cancel"])
-    def test_one_that_is_being_changed_can_be_tried_again(self, call: str) -> None:
+    def test_a_concurrent_change_of_a_schedule_is_unavailable(self, call: str) -> None:
         with stubbed("scheduler") as (scheduler, stubber):
             stubber.add_client_error(
                 "create_schedule" if call == "schedule" else "delete_schedule", "ConflictException"
             )
             stubber.add_client_error("update_schedule", "ConflictException")
-            with pytest.raises(UnavailableError, match="somebody else is changing it"):
+            with pytest.raises(UnavailableError, match="another request is changing it"):
                 if call == "schedule":
                     long_timers(scheduler).schedule(timer("t", 10_000.0))
                 else:
                     long_timers(scheduler).cancel("t")
 
-    def test_a_message_that_no_schedule_sends_is_refused_before_it_is_asked(self) -> None:
+    def test_a_message_too_large_for_a_schedule_fails_without_a_request(self) -> None:
         with (
             stubbed("scheduler") as (scheduler, _),
             pytest.raises(TooLargeError, match=r"the timer t has 262,1\d\d bytes"),
@@ -162,17 +166,17 @@ class TestSchedules:
 
 
 def long_timers(scheduler: Any) -> EventBridgeTimers:
-    """Timers at the epoch, to whom all that is due later than a quarter of an hour is a schedule."""
+    """Timers whose clock stands at the epoch."""
     target = ScheduleTarget("g", "arn:aws:sqs:eu-central-1:123456789012:q.fifo", "arn:aws:iam::123456789012:role/r")
     delays = DelayQueue(None, "no short waits")  # type: ignore[arg-type]
     return EventBridgeTimers(lambda: scheduler, target, delays, lambda _: None, lambda: 0.0)
 
 
 class TestPauses:
-    """SQS keeps nothing invisible for more than 12 hours after its hand-out, and refuses what would be more."""
+    """SQS rejects a visibility timeout that would end more than 12 hours after the message was received."""
 
     @pytest.mark.parametrize(("held", "delay", "timeout"), [(0, 29.2, 30), (0, 1e6, 43_140), (600, 1e6, 42_540)])
-    def test_a_pause_is_as_long_as_may_be(self, held: float, delay: float, timeout: int) -> None:
+    def test_a_release_delay_is_cut_to_that_limit(self, held: float, delay: float, timeout: int) -> None:
         entry = {"Id": "0", "ReceiptHandle": "AQEB1", "VisibilityTimeout": timeout}
         with stubbed("sqs") as (sqs, stubber):
             expected = {"QueueUrl": URL, "Entries": [entry]}
@@ -182,19 +186,19 @@ class TestPauses:
 
 
 class TestPartlySent:
-    def test_some_of_a_request_may_be_there(self) -> None:
+    def test_a_partly_failed_request_is_an_unknown_outcome(self) -> None:
         with stubbed("sqs") as (sqs, stubber):
             stubber.add_response("send_message_batch", failed(1, "InternalError", "", sender=False, sent=[0]))
             with pytest.raises(OutcomeUnknownError, match="1 of 2 messages were not sent"):
                 SqsFifoQueue(sqs, URL).send([message(ADA, "1"), message(BEN, "2")])
 
-    def test_none_of_a_request_is_there(self) -> None:
+    def test_a_wholly_failed_request_is_unavailable(self) -> None:
         with stubbed("sqs") as (sqs, stubber):
             stubber.add_response("send_message_batch", failed(0, "RequestThrottled", "slowly"))
             with pytest.raises(UnavailableError, match="slowly"):
                 SqsFifoQueue(sqs, URL).send([message(ADA, "1")])
 
-    def test_what_an_earlier_request_sent_is_there(self) -> None:
+    def test_a_failure_after_a_sent_request_is_an_unknown_outcome(self) -> None:
         with stubbed("sqs") as (sqs, stubber):
             stubber.add_response("send_message_batch", failed(None, sent=[0, 1]))
             stubber.add_client_error("send_message_batch", "RequestThrottled")
@@ -203,18 +207,18 @@ class TestPartlySent:
 
 
 class TestTheWire:
-    def test_nobody_listens_so_nothing_happened(self) -> None:
-        with pytest.raises(UnavailableError, match="nobody answered"):
+    def test_a_connection_that_cannot_be_made_is_unavailable(self) -> None:
+        with pytest.raises(UnavailableError, match="there was no answer"):
             SqsFifoQueue(client("sqs", "http://127.0.0.1:9"), URL).send([message(ADA, "1")])
 
-    def test_an_answer_that_was_lost_leaves_open_whether_a_write_happened(self) -> None:
+    def test_a_lost_response_is_an_unknown_outcome_for_a_write_only(self) -> None:
         with hanging_up() as endpoint:
             with pytest.raises(OutcomeUnknownError, match="the answer was lost"):
                 DynamoDBStore(client("dynamodb", endpoint), "t").commit(ADA, stored(1), 0)
             with pytest.raises(UnavailableError, match="the answer was lost"):
                 DynamoDBStore(client("dynamodb", endpoint), "t").load(ADA)
 
-    def test_a_call_is_one_request_because_botocore_retries_nothing(self) -> None:
+    def test_a_call_is_one_request_because_botocores_retries_are_off(self) -> None:
         with hanging_up() as endpoint, pytest.raises(OutcomeUnknownError):
             SqsFifoQueue(client("sqs", endpoint), URL).send([message(ADA, "1")])
         assert hung_up == [1]
@@ -225,7 +229,7 @@ hung_up: list[int] = []
 
 @contextmanager
 def hanging_up() -> Generator[str]:
-    """Somebody who takes every request and answers none."""
+    """Serve an endpoint that reads each request and hangs up without a response."""
     hung_up[:] = [0]
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -247,18 +251,18 @@ def hanging_up() -> Generator[str]:
 
 
 def failed(
-    place: int | None,
+    number: int | None,
     code: str = "",
     text: str = "",
     succeeded: Sequence[int] = (),
     sender: bool = True,
     sent: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """The answer of a batch in which the entry at `place` failed."""
-    one = {"Id": f"{place}", "SenderFault": sender, "Code": code, "Message": text}
-    done = [{"Id": f"{number}"} for number in succeeded]
-    done += [{"Id": f"{number}", "MessageId": "m", "MD5OfMessageBody": "5"} for number in sent]
-    return {"Successful": done, "Failed": [] if place is None else [one]}
+    """Return the response to a batch request of which the entry `number` failed."""
+    one = {"Id": f"{number}", "SenderFault": sender, "Code": code, "Message": text}
+    done = [{"Id": f"{each}"} for each in succeeded]
+    done += [{"Id": f"{each}", "MessageId": "m", "MD5OfMessageBody": "5"} for each in sent]
+    return {"Successful": done, "Failed": [] if number is None else [one]}
 
 
 def deliveries(*ids: str) -> list[Delivery]:

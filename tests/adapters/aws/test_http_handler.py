@@ -1,4 +1,4 @@
-"""What the HTTP entry answers, over a backend in memory: an id is one message, and an error says under which."""
+"""Responses of the HTTP handler, over the memory backend: idempotency keys, and the id in an error."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Context:
         return 3_000
 
 
-class Door:
-    """A door, and what a host makes of what came in."""
+class Service:
+    """The handler, and a host for the messages that it sends."""
 
     def __init__(self, remember: int = 1000) -> None:
         self.backend = MemoryBackend(remember=remember)
         self._handler = http_handler([appending()], self.backend)
         self._host = Host([appending()], self.backend, observers=())
 
-    def asks(self, method: str, body: Any = None, id: str | None = None, wait: float = 0.0) -> tuple[int, Any]:
+    def request(self, method: str, body: Any = None, id: str | None = None, wait: float = 0.0) -> tuple[int, Any]:
         headers = {} if id is None else {"Idempotency-Key": id}
         event: Mapping[str, Any] = {
             "rawPath": "/list/ada",
@@ -45,43 +45,43 @@ class Door:
         self._host.close()
 
 
-def test_an_id_that_was_another_messages_is_a_conflict() -> None:
-    door = Door()
-    assert door.asks("PUT", id="x")[0] == 202
-    door.work()
-    status, said = door.asks("POST", {"type": "ADD", "n": 1}, id="x")
-    assert (status, "that of another message" in said["error"]) == (409, True)
+def test_an_id_that_another_message_has_is_a_conflict() -> None:
+    service = Service()
+    assert service.request("PUT", id="x")[0] == 202
+    service.work()
+    status, body = service.request("POST", {"type": "ADD", "n": 1}, id="x")
+    assert (status, "that of another message" in body["error"]) == (409, True)
 
 
 def test_an_id_that_the_queue_has_forgotten_is_a_conflict_too() -> None:
-    door = Door(remember=0)
-    door.asks("PUT", id="x")
-    door.work()
-    door.asks("POST", {"type": "ADD", "n": 1}, id="x")
-    door.work()
-    status, said = door.asks("POST", {"type": "ADD", "n": 1}, id="x", wait=0.01)
-    assert (status, said["id"], "refused" in said["error"]) == (409, "x", True)
+    service = Service(remember=0)
+    service.request("PUT", id="x")
+    service.work()
+    service.request("POST", {"type": "ADD", "n": 1}, id="x")
+    service.work()
+    status, body = service.request("POST", {"type": "ADD", "n": 1}, id="x", wait=0.01)
+    assert (status, body["id"], "invalid" in body["error"]) == (409, "x", True)
 
 
-def test_a_repetition_is_answered_as_the_first() -> None:
-    door = Door()
-    door.asks("PUT")
-    door.asks("POST", {"type": "ADD", "n": 1}, id="x")
-    door.work()
-    assert door.asks("POST", {"type": "ADD", "n": 1}, id="x", wait=0.01)[0] == 200
+def test_a_repeated_request_has_the_same_response() -> None:
+    service = Service()
+    service.request("PUT")
+    service.request("POST", {"type": "ADD", "n": 1}, id="x")
+    service.work()
+    assert service.request("POST", {"type": "ADD", "n": 1}, id="x", wait=0.01)[0] == 200
 
 
-def test_where_the_answer_was_lost_it_says_the_id() -> None:
-    door = Door()
-    send = door.backend.queue.send
+def test_the_response_has_the_id_if_the_queues_answer_was_lost() -> None:
+    service = Service()
+    send = service.backend.queue.send
 
     def lost(messages: Sequence[Message]) -> None:
         send(messages)
         raise OutcomeUnknownError("lost")
 
-    queue: Any = door.backend.queue
+    queue: Any = service.backend.queue
     queue.send = lost
-    status, said = door.asks("PUT")
+    status, body = service.request("PUT")
     assert status == 503
-    (delivery,) = door.backend.queue.receive(1)
-    assert said["id"] == delivery.message.id
+    (delivery,) = service.backend.queue.receive(1)
+    assert body["id"] == delivery.message.id

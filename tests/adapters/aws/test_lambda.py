@@ -1,11 +1,11 @@
-"""In a real Lambda runtime: awslambdaric runs the handler, and an event source of ours feeds it from the queue."""
+"""The handler in a real Lambda runtime: awslambdaric runs it, and a simulated event source feeds it from the queue."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from settled.durable import Delivery
 from settled_aws import Addresses, AwsUrl, lambda_handler
 from settled_aws.envelope import to_text
 from settled_runtime import Client, CompositeBackend, Host, StopSignal
-from settled_runtime.leases import HeldDeliveries
 from tests.adapters.aws.fixtures import REGION, Cloud, Unhurried, backend, records_of
 from tests.emulators.lambda_runtime import Environment, Invocation
 from tests.emulators.lambda_source import EventSource, failures
@@ -28,26 +27,26 @@ from tests.support.traced_machine import MACHINE
 
 @frozen
 class Function:
-    """The function, deployed over one place, and what its effects left behind."""
+    """The function, deployed over its own resources, and the traces that its effects left."""
 
     cloud: Cloud
-    place: AwsUrl
-    found: Addresses
+    url: AwsUrl
+    addresses: Addresses
     client: Client[Any]
     traces: Path
 
     def environment(self, handler: str = "function.handler", timeout: float = 10.0, **variables: str) -> Environment:
-        url = f"aws://{REGION}/{self.place.table}?lease={self.place.lease}"
+        url = f"aws://{REGION}/{self.url.table}?lease={self.url.lease}"
         settings = {**self.cloud.environment, "SETTLED_URL": url, "TRACES": str(self.traces), **variables}
         return Environment(f"tests/adapters/aws/{handler}", settings, timeout)
 
     def source(self, pollers: int = 1, timeout: float = 10.0, **variables: str) -> EventSource:
         return EventSource(
-            self.cloud.sqs, self.found.queue, lambda: self.environment(timeout=timeout, **variables), pollers
+            self.cloud.sqs, self.addresses.queue, lambda: self.environment(timeout=timeout, **variables), pollers
         )
 
     def delays(self) -> EventSource:
-        return EventSource(self.cloud.sqs, self.found.delays, self.environment, pollers=1, window=0.5)
+        return EventSource(self.cloud.sqs, self.addresses.delays, self.environment, pollers=1, window=0.5)
 
     def start(self, *instances: str) -> None:
         for instance in instances:
@@ -65,11 +64,11 @@ class Function:
 
 
 @pytest.fixture
-def function(cloud: Cloud, where: AwsUrl, found: Addresses, aws: CompositeBackend, tmp_path: Path) -> Function:
-    return Function(cloud, where, found, Client(MACHINE, aws), tmp_path / "traces")
+def function(cloud: Cloud, url: AwsUrl, addresses: Addresses, aws: CompositeBackend, tmp_path: Path) -> Function:
+    return Function(cloud, url, addresses, Client(MACHINE, aws), tmp_path / "traces")
 
 
-def test_messages_of_many_keys_are_taken_each_in_its_order(function: Function) -> None:
+def test_messages_of_many_keys_are_handled_each_key_in_order(function: Function) -> None:
     function.start(*"abc")
     for number in range(6):
         for instance in "abc":
@@ -80,7 +79,7 @@ def test_messages_of_many_keys_are_taken_each_in_its_order(function: Function) -
     assert all(ended.error is None for _, ended in source.invocations)
 
 
-def test_a_poisoned_group_holds_up_nobody_and_loses_nothing(function: Function) -> None:
+def test_a_poisoned_group_blocks_no_other_and_loses_nothing(function: Function) -> None:
     function.start("ada", "ben")
     function.send("ada", "TAKE", 1, poison=True)
     function.send("ada", "TAKE", 2)
@@ -103,7 +102,7 @@ def test_a_function_that_dies_in_an_effect_runs_it_again_under_its_key(function:
     assert (first.split()[0], first.split()[1], second.split()[1]) == (second.split()[0], "1", "2")
 
 
-def test_what_would_not_end_in_time_is_handed_back_before_the_function_is_killed(function: Function) -> None:
+def test_unfinished_messages_are_released_before_the_function_is_killed(function: Function) -> None:
     function.start("ada")
     function.send("ada", "WORK", 1, seconds=3.0)
     with function.source(timeout=2.5) as source:
@@ -113,7 +112,7 @@ def test_what_would_not_end_in_time_is_handed_back_before_the_function_is_killed
     assert source.invocations[0][1].payload["batchItemFailures"]
 
 
-def test_a_short_wait_comes_back_through_the_same_function(function: Function) -> None:
+def test_a_delayed_message_is_forwarded_by_the_same_function(function: Function) -> None:
     function.start("ada")
     function.send("ada", "WAIT", 1)
     with function.source(), function.delays():
@@ -121,37 +120,37 @@ def test_a_short_wait_comes_back_through_the_same_function(function: Function) -
 
 
 HANDLERS = pytest.mark.parametrize("handler", ["function.handler", "async_function.handler"])
-"""Of a host that calls, and of one that awaits."""
+"""A `Host` and an `AsyncHost`."""
 
 
 class TestOneInvocation:
-    """The handler, and nothing in front of it but the Runtime API: what it answers, exactly."""
+    """The exact response of the handler, invoked through the Runtime API alone."""
 
     @HANDLERS
-    def test_a_duplicate_is_taken_once(self, function: Function, handler: str) -> None:
+    def test_a_duplicate_is_handled_once(self, function: Function, handler: str) -> None:
         function.start("ada")
         with invoking(function, handler) as invoke:
             invoke(received(function))
             again = to_text(message(Key("jobs", "ada"), "again", take(1)))
             for _ in range(2):
                 records = queued(function, ("jobs/ada", again), ("jobs/ada", again))
-                assert named(invoke(records)) == []
+                assert reported(invoke(records)) == []
         assert function.taken("ada") == [1]
 
     @HANDLERS
-    def test_an_event_that_comes_twice_is_taken_once(self, function: Function, handler: str) -> None:
-        """Lambda may invoke a function twice for one batch; whose the messages are by then it cannot tell."""
+    def test_an_event_that_is_delivered_twice_is_handled_once(self, function: Function, handler: str) -> None:
+        """Lambda may invoke a function twice for one batch. The second time its messages are gone."""
         function.start("ada")
         with invoking(function, handler) as invoke:
             invoke(received(function))
             records = queued(function, ("jobs/ada", to_text(message(Key("jobs", "ada"), "1", take(1)))))
-            assert named(invoke(records)) == []
-            assert named(invoke(records)) == [record["messageId"] for record in records]
+            assert reported(invoke(records)) == []
+            assert reported(invoke(records)) == [record["messageId"] for record in records]
         assert function.taken("ada") == [1]
 
     @HANDLERS
     @pytest.mark.parametrize("body", ["hello", "[" * 100_000])
-    def test_what_is_not_ours_is_reported_with_its_followers_and_fails_no_neighbour(
+    def test_a_message_that_is_not_ours_is_reported_with_the_rest_of_its_group_only(
         self, function: Function, body: str, handler: str
     ) -> None:
         function.start("ada", "ben")
@@ -160,21 +159,21 @@ class TestOneInvocation:
             ada, ben = (to_text(message(Key("jobs", name), "1", take(1))) for name in ("ada", "ben"))
             later = to_text(message(Key("jobs", "ada"), "2", take(2)))
             sent = [("jobs/ada", ada), ("jobs/ada", body), ("jobs/ada", later), ("jobs/ben", ben)]
-            _, strange, behind, _ = records = queued(function, *sent)
-            assert named(invoke(records)) == [strange["messageId"], behind["messageId"]]
+            _, foreign, later_record, _ = records = queued(function, *sent)
+            assert reported(invoke(records)) == [foreign["messageId"], later_record["messageId"]]
         assert (function.taken("ada"), function.taken("ben")) == ([1], [1])
 
-    def test_a_message_in_the_group_of_another_key_is_not_taken(self, function: Function) -> None:
+    def test_a_message_in_the_group_of_another_key_is_reported(self, function: Function) -> None:
         with invoking(function) as invoke:
             ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")
             ada["attributes"] = {**ada["attributes"], "MessageGroupId": "jobs/ben"}
-            assert named(invoke([ada])) == ["m1"]
+            assert reported(invoke([ada])) == ["m1"]
 
-    def test_a_message_for_a_machine_that_does_not_live_here_is_reported(self, function: Function) -> None:
+    def test_a_message_for_an_unknown_machine_is_reported(self, function: Function) -> None:
         with invoking(function) as invoke:
-            assert named(invoke([record(message(Key("other", "ada"), "1", take(1)), "m1")])) == ["m1"]
+            assert reported(invoke([record(message(Key("other", "ada"), "1", take(1)), "m1")])) == ["m1"]
 
-    def test_what_has_waited_is_sent_on_and_what_is_not_ours_is_reported(
+    def test_delayed_messages_are_forwarded_and_others_reported(
         self, function: Function, aws: CompositeBackend
     ) -> None:
         with invoking(function) as invoke:
@@ -184,26 +183,26 @@ class TestOneInvocation:
                 for id in ("m1", "m2")
             ]
             records[1]["body"] = "{}"
-            assert named(invoke(records)) == ["m2"]
+            assert reported(invoke(records)) == ["m2"]
         assert [each.message for each in aws.queue.receive(10)] == [ada]
 
     @HANDLERS
-    def test_what_an_actor_has_to_do_is_done(self, function: Function, handler: str) -> None:
+    def test_actors_are_run(self, function: Function, handler: str) -> None:
         function.start("ada", "ben")
         with invoking(function, handler) as invoke:
             invoke(received(function))
             for name in ("ada", "ben"):
                 function.send(name, "WORK", 1)
-            assert named(invoke(received(function))) == []
+            assert reported(invoke(received(function))) == []
         assert (function.taken("ada"), function.taken("ben")) == (["1"], ["1"])
 
     @HANDLERS
-    def test_with_no_time_left_all_is_handed_back_at_once(
+    def test_without_time_left_all_messages_are_released_at_once(
         self, function: Function, aws: CompositeBackend, handler: str
     ) -> None:
         function.start("ada", "ben")
         with invoking(function, handler, timeout=5.0, RESERVE="20") as invoke:
-            assert len(named(invoke(received(function)))) == 2
+            assert len(reported(invoke(received(function)))) == 2
         assert len(aws.queue.receive(10)) == 2
 
     def test_from_the_start_of_the_process_to_the_first_commit(self, function: Function) -> None:
@@ -217,72 +216,71 @@ class TestOneInvocation:
         finally:
             environment.close()
         print(f"cold start: {started:.2f} s to the first invocation, {first * 1000:.0f} ms for the first turn")
-        assert started < 15.0  # some 0.6 s on a machine with nothing else to do
+        assert started < 15.0  # about 0.6 s on an idle machine
         assert function.client.get("ada") is not None
 
 
-class TestWhatTheHostIsHanded:
-    """The deliveries that are made of an event."""
+class TestDeliveries:
+    """The deliveries that the handler makes from an event."""
 
-    def test_they_are_those_that_a_worker_would_receive(self, function: Function, aws: CompositeBackend) -> None:
+    def test_they_equal_those_that_a_worker_receives(self, function: Function, aws: CompositeBackend) -> None:
         function.start("ada")
         function.send("ada", "TAKE", 1)
-        handed = handed_over(aws, received(function))
-        aws.queue.release(handed)
+        deliveries = deliveries_of(aws, received(function))
+        aws.queue.release(deliveries)
         again = aws.queue.receive(10)
-        assert [(each.message, each.position) for each in handed] == [(each.message, each.position) for each in again]
-        assert None not in [each.position for each in handed]
+        assert [(each.message, each.position) for each in deliveries] == [
+            (each.message, each.position) for each in again
+        ]
+        assert None not in [each.position for each in deliveries]
 
-    def test_what_is_handed_out_for_the_first_time_is_held_since_the_queue_says(self, aws: CompositeBackend) -> None:
+    def test_the_lease_of_a_first_delivery_starts_at_its_receive_timestamp(self, aws: CompositeBackend) -> None:
         ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")
         ada["attributes"]["ApproximateFirstReceiveTimestamp"] = "1800000000250"
-        (delivery,) = handed_over(aws, [ada])
+        (delivery,) = deliveries_of(aws, [ada])
         assert delivery.until == 1_800_000_000.25 + aws.lease
 
-    def test_what_was_handed_out_before_is_held_since_now(self, aws: CompositeBackend) -> None:
+    def test_the_lease_of_a_later_delivery_starts_now(self, aws: CompositeBackend) -> None:
         ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")
         ada["attributes"] |= {"ApproximateReceiveCount": "2", "ApproximateFirstReceiveTimestamp": "1000"}
-        (delivery,) = handed_over(aws, [ada])
+        (delivery,) = deliveries_of(aws, [ada])
         assert abs(delivery.until - aws.lease - time.time()) < 5.0
 
-    def test_the_number_of_another_queue_says_nothing(self, aws: CompositeBackend) -> None:
+    def test_the_sequence_number_of_another_queue_is_ignored(self, aws: CompositeBackend) -> None:
         ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")
         ada["attributes"]["SequenceNumber"] = "00000000000000000001"
-        assert [each.position for each in handed_over(aws, [ada])] == [None]
+        assert [each.position for each in deliveries_of(aws, [ada])] == [None]
 
-    def test_a_new_message_needs_no_request_before_its_turn(
-        self, function: Function, cloud: Cloud, where: AwsUrl, found: Addresses
+    def test_a_first_delivery_takes_no_request_before_its_turn(
+        self, function: Function, cloud: Cloud, url: AwsUrl, addresses: Addresses
     ) -> None:
         counted = Counter[str]()
-        aws = backend(cloud.watched(lambda name: counted.update([name])), where, found)
+        aws = backend(cloud.watched(lambda name: counted.update([name])), url, addresses)
         for request in ({"get_queue_attributes": 1}, {}):
             function.start(f"{request}")
             counted.clear()
-            assert len(handed_over(aws, received(function))) == 1
+            assert len(deliveries_of(aws, received(function))) == 1
             assert counted == request
 
 
-def handed_over(aws: CompositeBackend, records: Sequence[Any]) -> list[Delivery]:
-    """What a host is given of an event with `records`."""
-    handed: list[Delivery] = []
+def deliveries_of(aws: CompositeBackend, records: Sequence[Any]) -> list[Delivery]:
+    """Return the deliveries that a host is given for an event with `records`."""
+    deliveries: list[Delivery] = []
 
     class Recording(Host):
-        def hold(self, deliveries: Sequence[Delivery]) -> HeldDeliveries:
-            handed.extend(deliveries)
-            return HeldDeliveries(tuple(deliveries))
-
-        def take(
-            self, key: Key, held: HeldDeliveries, interruption: StopSignal, deadline: float | None = None
-        ) -> TurnEnd:
-            return TurnEnd.DONE
+        def handle(
+            self, group: Sequence[Delivery], stop_signal: StopSignal | None = None, deadline: float | None = None
+        ) -> Mapping[Key, TurnEnd | Exception]:
+            deliveries.extend(group)
+            return {each.message.key: TurnEnd.DONE for each in group}
 
     lambda_handler(Recording([MACHINE], aws))({"Records": records}, Unhurried())
-    return handed
+    return deliveries
 
 
-class TestTheDoor:
-    def test_a_start_an_event_and_a_look(self, function: Function) -> None:
-        environment = function.environment("function.door")
+class TestHttp:
+    def test_starts_events_and_reads(self, function: Function) -> None:
+        environment = function.environment("function.http")
         with function.source():
             try:
                 assert answer(environment, "PUT", "/jobs/ada", wait=10)[0] == 200
@@ -303,8 +301,8 @@ class TestTheDoor:
             finally:
                 environment.close()
 
-    def test_the_form_of_a_rest_api(self, function: Function) -> None:
-        environment = function.environment("function.door")
+    def test_the_payload_format_of_a_rest_api(self, function: Function) -> None:
+        environment = function.environment("function.http")
         event = {"httpMethod": "PUT", "path": "/jobs/ada", "headers": {"Idempotency-Key": "k"}, "body": None}
         try:
             ended = environment.invoke({**event, "queryStringParameters": None})
@@ -313,11 +311,11 @@ class TestTheDoor:
         assert (ended.payload["statusCode"], ended.payload["body"]) == (202, '{"id": "k"}')
 
 
-class TestTheRulesOfTheEventSource:
-    """What of a batch stays in the queue, as AWS documents it."""
+class TestTheEventSource:
+    """The messages of a batch that stay in the queue, as AWS documents it."""
 
     @pytest.mark.parametrize(
-        ("payload", "stays"),
+        ("payload", "remaining"),
         [
             (None, ""),
             ({}, ""),
@@ -330,10 +328,10 @@ class TestTheRulesOfTheEventSource:
             ("a text", "ab"),
         ],
     )
-    def test_an_answer(self, payload: Any, stays: str) -> None:
-        assert failures(Invocation(payload), {"a", "b"}) == set(stays)
+    def test_after_a_response(self, payload: Any, remaining: str) -> None:
+        assert failures(Invocation(payload), {"a", "b"}) == set(remaining)
 
-    def test_an_invocation_that_failed(self) -> None:
+    def test_after_a_failed_invocation(self) -> None:
         assert failures(Invocation(None, "Sandbox.Timedout"), {"a", "b"}) == {"a", "b"}
 
 
@@ -341,27 +339,30 @@ def take(number: int) -> str:
     return f'{{"kind":"event","event":{{"type":"TAKE","number":{number}}}}}'
 
 
-def named(ended: Invocation) -> list[str]:
+def reported(ended: Invocation) -> list[str]:
     assert ended.error is None, ended
     return [item["itemIdentifier"] for item in ended.payload["batchItemFailures"]]
 
 
 def received(function: Function) -> list[Any]:
-    """Records of what is in the queue now."""
-    return records_of(function.cloud, function.found)
+    """Receive the records of the messages in the queue."""
+    return records_of(function.cloud, function.addresses)
 
 
 def queued(function: Function, *sent: tuple[str, str]) -> list[Any]:
-    """Records of texts that were put into the queue, each in its group, as if SQS had forgotten what it had before."""
+    """Send texts to the queue, each to its group and past SQS' deduplication, and receive their records."""
     for group, text in sent:
         function.cloud.sqs.send_message(
-            QueueUrl=function.found.queue, MessageBody=text, MessageGroupId=group, MessageDeduplicationId=fresh_name()
+            QueueUrl=function.addresses.queue,
+            MessageBody=text,
+            MessageGroupId=group,
+            MessageDeduplicationId=fresh_name(),
         )
     return received(function)
 
 
 def record(sent: Any, id: str) -> dict[str, Any]:
-    """A record of a message that is in no queue any more."""
+    """Return a record of a message that is no longer in any queue."""
     return {
         "messageId": id,
         "receiptHandle": f"gone-{id}",
@@ -383,7 +384,7 @@ def invoking(
 
 
 def answer(environment: Environment, method: str, path: str, body: str = "", wait: int = 0) -> tuple[int, Any]:
-    """What a request to the function URL is answered."""
+    """Return the status and the body of the response to a request to the function URL."""
     ended = environment.invoke(
         {
             "rawPath": path,

@@ -14,7 +14,7 @@ from settled.durable import Delivery, Position
 from settled_aws import Addresses, AwsUrl, SqsFifoQueue
 from settled_aws.clock import RESOLUTION
 from settled_aws.names import epoch
-from settled_aws.queue import LARGEST, Numbering, SendEntry, in_batches
+from settled_aws.queue import MAX_REQUEST_BYTES, Numbering, SendEntry, in_batches
 from settled_runtime import CompositeBackend
 from tests.adapters.aws.fixtures import LEASE, Cloud, backend
 from tests.adapters.aws.harness import AwsHarness
@@ -22,7 +22,7 @@ from tests.support.builders import ADA, BEN, CEM, ids, keys, letter, message, st
 
 
 class TestOrder:
-    def test_a_key_is_heard_in_the_order_of_its_sends(self, aws: CompositeBackend) -> None:
+    def test_messages_of_a_key_are_received_in_the_order_they_were_sent(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, id) for id in "1234"])
         assert ids(aws.queue.receive(10)) == ["1", "2", "3", "4"]
 
@@ -45,7 +45,7 @@ class TestOrder:
         (delivery,) = aws.queue.receive(1)
         assert delivery.message == sent
 
-    def test_an_id_is_known_again_and_keeps_its_place(self, aws: CompositeBackend) -> None:
+    def test_a_repeated_id_is_dropped_and_keeps_its_position(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, "1"), message(ADA, "2"), message(ADA, "1"), message(BEN, "1")])
         held = aws.queue.receive(10)
         assert [each.message.id for each in held if each.message.key == ADA] == ["1", "2"]
@@ -61,7 +61,7 @@ class TestOrder:
 
 
 class TestPosition:
-    """ministack numbers as AWS says that SQS does: a group's numbers grow, and stay with their messages."""
+    """Sequence numbers grow within a group and stay with their messages; ministack keeps to what AWS documents."""
 
     def test_later_messages_have_higher_numbers_however_they_are_sent(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, "1"), message(BEN, "x"), message(ADA, "2")])
@@ -70,23 +70,23 @@ class TestPosition:
         assert len(numbers) == 3
         assert numbers == sorted(set(numbers))
 
-    def test_a_message_keeps_its_number_in_each_hand_out(self, aws: CompositeBackend) -> None:
+    def test_a_message_keeps_its_number_in_each_delivery(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, "1"), message(ADA, "2")])
         held = aws.queue.receive(10)
         aws.queue.release(held)
         assert positions(aws.queue.receive(10)) == positions(held)
 
-    def test_numbers_go_on_when_the_queue_was_empty_and_for_another_process(
-        self, cloud: Cloud, where: AwsUrl, found: Addresses, aws: CompositeBackend
+    def test_numbers_continue_after_the_queue_was_empty_and_for_another_process(
+        self, cloud: Cloud, url: AwsUrl, addresses: Addresses, aws: CompositeBackend
     ) -> None:
         positions = list[Position]()
-        for id, place in (("1", aws), ("2", backend(cloud, where, found)), ("3", aws)):
-            place.queue.send([message(ADA, id)])
-            (held,) = place.queue.receive(10)
+        for id, handle in (("1", aws), ("2", backend(cloud, url, addresses)), ("3", aws)):
+            handle.queue.send([message(ADA, id)])
+            (held,) = handle.queue.receive(10)
             assert held.position is not None
             positions.append(held.position)
-            place.queue.ack([held])
-            assert place.queue.receive(10) == []
+            handle.queue.ack([held])
+            assert handle.queue.receive(10) == []
         assert len({position.epoch for position in positions}) == 1
         assert [position.number for position in positions] == sorted({position.number for position in positions})
 
@@ -98,11 +98,11 @@ class TestPosition:
             (held,) = aws.queue.receive(1)
             assert held.position is not None
             epochs.append(held.position.epoch)
-            queue = sqs.get_queue_url(QueueName=harness.place.queue)["QueueUrl"]
+            queue = sqs.get_queue_url(QueueName=harness.url.queue)["QueueUrl"]
             attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["FifoQueue"])["Attributes"]
             sqs.delete_queue(QueueUrl=queue)
-            harness.advance(60.0)  # AWS would not let anybody do it sooner
-            sqs.create_queue(QueueName=harness.place.queue, Attributes=attributes)
+            harness.advance(60.0)  # AWS allows a deleted name again after 60 seconds
+            sqs.create_queue(QueueName=harness.url.queue, Attributes=attributes)
             aws = harness.open()
         assert len(set(epochs)) == 2
         assert max(map(len, epochs)) <= 12
@@ -111,24 +111,26 @@ class TestPosition:
         at = "1800000000"
         assert len({epoch("arn:aws:sqs:x:1:a.fifo", at), epoch("arn:aws:sqs:x:1:b.fifo", at)}) == 2
 
-    def test_what_has_no_number_has_no_position(self) -> None:
+    def test_a_message_without_a_number_has_no_position(self) -> None:
         assert Numbering("arn:aws:sqs:x:1:q.fifo", "e").position({"ApproximateReceiveCount": "1"}) is None
 
-    def test_a_number_of_sqs_is_longer_than_a_machine_word(self) -> None:
+    def test_a_sequence_number_may_exceed_64_bits(self) -> None:
         attributes = {"SequenceNumber": "18849496460467696128"}
         assert Numbering("q", "e").position(attributes) == Position("e", 18_849_496_460_467_696_128)
 
-    def test_how_a_queue_numbers_is_asked_for_once(self, cloud: Cloud, where: AwsUrl, found: Addresses) -> None:
+    def test_the_numbering_is_asked_for_once(self, cloud: Cloud, url: AwsUrl, addresses: Addresses) -> None:
         counted = Counter[str]()
-        queue = backend(cloud.watched(lambda name: counted.update([name])), where, found).queue
+        queue = backend(cloud.watched(lambda name: counted.update([name])), url, addresses).queue
         for _ in range(3):
             queue.receive(1)
         queue.send([message(ADA, "1")])
         assert counted["get_queue_attributes"] == 1
 
-    def test_who_only_sends_need_not_ask(self, cloud: Cloud, where: AwsUrl, found: Addresses) -> None:
+    def test_sending_alone_does_not_ask_for_the_numbering(
+        self, cloud: Cloud, url: AwsUrl, addresses: Addresses
+    ) -> None:
         counted = Counter[str]()
-        backend(cloud.watched(lambda name: counted.update([name])), where, found).queue.send([message(ADA, "1")])
+        backend(cloud.watched(lambda name: counted.update([name])), url, addresses).queue.send([message(ADA, "1")])
         assert counted == {"send_message_batch": 1}
 
 
@@ -137,7 +139,7 @@ def positions(deliveries: Sequence[Delivery]) -> list[tuple[Key, int]]:
 
 
 class TestLease:
-    def test_what_runs_out_comes_again_with_the_next_attempt(self, aws: CompositeBackend) -> None:
+    def test_a_message_whose_lease_ended_is_delivered_with_the_next_attempt(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, "1")])
         (first,) = aws.queue.receive(1)
         assert first.attempt == 1
@@ -146,7 +148,7 @@ class TestLease:
         (second,) = aws.queue.receive(1, LEASE + 1.0)
         assert (second.message, second.attempt) == (first.message, 2)
 
-    def test_what_is_released_comes_at_once_or_after_its_delay(self, aws: CompositeBackend) -> None:
+    def test_a_released_message_is_delivered_at_once_or_after_its_delay(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, "1"), message(ADA, "2")])
         aws.queue.release(aws.queue.receive(10))
         held = aws.queue.receive(10)
@@ -155,7 +157,7 @@ class TestLease:
         assert aws.queue.receive(10) == []
         assert ids(aws.queue.receive(10, 2.0)) == ["1", "2"]
 
-    def test_a_pause_longer_than_sqs_has_is_made_as_long_as_may_be(self, aws: CompositeBackend) -> None:
+    def test_a_delay_longer_than_sqs_allows_is_shortened(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, "1")])
         aws.queue.release(aws.queue.receive(1), 90 * 24 * 60 * 60.0)
         assert aws.queue.receive(1) == []
@@ -165,7 +167,7 @@ class TestLease:
         aws.queue.extend(aws.queue.receive(1), LEASE + 2.0)
         assert aws.queue.receive(1, LEASE + 1.0) == []
 
-    def test_a_part_is_acknowledged_and_the_rest_comes_again(self, aws: CompositeBackend) -> None:
+    def test_part_is_acknowledged_and_the_rest_is_delivered_again(self, aws: CompositeBackend) -> None:
         aws.queue.send([message(ADA, id) for id in "123"])
         held = aws.queue.receive(10)
         aws.queue.ack(held[:1])
@@ -184,51 +186,51 @@ class TestLease:
 
 
 class TestSize:
-    def test_as_much_as_sqs_takes_is_taken(self, cloud: Cloud, found: Addresses) -> None:
-        queue, body = SqsFifoQueue(cloud.sqs, found.queue), "x" * (LARGEST - 100)
+    def test_a_message_of_the_largest_size_is_sent(self, cloud: Cloud, addresses: Addresses) -> None:
+        queue, body = SqsFifoQueue(cloud.sqs, addresses.queue), "x" * (MAX_REQUEST_BYTES - 100)
         queue.send([message(ADA, "1", body), message(BEN, "2", body)])
         bodies = [len(each.message.body) for each in (*queue.receive(1), *queue.receive(1))]
         assert bodies == [len(body)] * 2
 
-    def test_what_a_place_takes_can_be_set_aside(self, where: AwsUrl, aws: CompositeBackend) -> None:
-        body = "x" * (where.largest_message - 100)
+    def test_the_largest_message_fits_into_a_dead_letter(self, url: AwsUrl, aws: CompositeBackend) -> None:
+        body = "x" * (url.largest_message - 100)
         aws.queue.send([message(ADA, "1", body)])
         aws.store.commit(ADA, stored(1), 0, [evolve(letter(ADA, "1", body), detail="x" * 10_000)])
         assert len(aws.store.dead_letters(ADA)) == 1
 
-    def test_of_messages_with_one_too_large_none_is_sent(self, aws: CompositeBackend) -> None:
+    def test_if_one_message_is_too_large_none_is_sent(self, aws: CompositeBackend) -> None:
         with pytest.raises(
             TooLargeError, match=r"signup/ben: the message 2 has 1,048,6\d\d bytes, and this queue takes 393,216"
         ):
-            aws.queue.send([message(ADA, "1"), message(BEN, "2", "x" * LARGEST), message(CEM, "3")])
+            aws.queue.send([message(ADA, "1"), message(BEN, "2", "x" * MAX_REQUEST_BYTES), message(CEM, "3")])
         assert aws.queue.receive(10) == []
 
-    def test_a_queue_may_be_set_to_take_less(self, cloud: Cloud, found: Addresses) -> None:
+    def test_a_queues_own_limit_may_be_lower(self, cloud: Cloud, addresses: Addresses) -> None:
         with pytest.raises(TooLargeError, match="this queue takes 1,024"):
-            SqsFifoQueue(cloud.sqs, found.queue, largest=1024).send([message(ADA, "1", "x" * 1024)])
+            SqsFifoQueue(cloud.sqs, addresses.queue, max_message_bytes=1024).send([message(ADA, "1", "x" * 1024)])
 
 
 class TestBatches:
-    def test_one_request_carries_one_message_of_a_group_and_ten_at_most(self) -> None:
+    def test_a_request_has_one_message_of_a_group_and_ten_messages_at_most(self) -> None:
         entries = [SendEntry(group, "", id, 1) for group, id in ("a1", "a2", "b1", "a3", "b2")]
         batches = [[entry.group + entry.text for entry in batch] for batch in in_batches(entries)]
         assert batches == [["a1", "b1"], ["a2", "b2"], ["a3"]]
         many = [SendEntry(f"{number}", "", "", 1) for number in range(23)]
         assert [len(batch) for batch in in_batches(many)] == [10, 10, 3]
 
-    def test_what_is_too_large_together_goes_in_several(self) -> None:
-        entries = [SendEntry(f"{number}", "", "", LARGEST // 2) for number in range(5)]
+    def test_messages_too_large_together_take_several_requests(self) -> None:
+        entries = [SendEntry(f"{number}", "", "", MAX_REQUEST_BYTES // 2) for number in range(5)]
         assert [len(batch) for batch in in_batches(entries)] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("body", ["hello", "{}", "[" * 100_000])
 def test_a_message_that_is_not_ours_is_left_to_the_queues_own_dead_letters(
-    cloud: Cloud, aws: CompositeBackend, found: Addresses, body: str
+    cloud: Cloud, aws: CompositeBackend, addresses: Addresses, body: str
 ) -> None:
-    cloud.sqs.send_message(QueueUrl=found.queue, MessageBody=body, MessageGroupId="x")
+    cloud.sqs.send_message(QueueUrl=addresses.queue, MessageBody=body, MessageGroupId="x")
     aws.queue.send([message(ADA, "1")])
     assert keys(aws.queue.receive(10)) == [ADA]
 
 
-def test_a_lease_is_that_of_the_place(where: AwsUrl, aws: CompositeBackend) -> None:
-    assert (aws.lease, where.lease) == (LEASE, LEASE)
+def test_the_lease_is_that_of_the_url(url: AwsUrl, aws: CompositeBackend) -> None:
+    assert (aws.lease, url.lease) == (LEASE, LEASE)

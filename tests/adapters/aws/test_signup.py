@@ -1,4 +1,4 @@
-"""The sign-up end to end: HTTP in, SQS, the Lambda runtime, DynamoDB, a schedule, the click, active."""
+"""The sign-up example end to end: HTTP, SQS, the Lambda runtime, DynamoDB and a schedule, up to the click."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from settled_aws import Addresses, AwsUrl
-from settled_aws.iam_permissions import of_the_turns
+from settled_aws.iam_permissions import worker_permissions
 from tests.adapters.aws.fixtures import REGION, Cloud
 from tests.emulators.lambda_runtime import ROOT, Environment
 from tests.emulators.lambda_source import EventSource
@@ -24,40 +24,40 @@ from tests.support.builders import until
 HERE = ROOT / "examples" / "aws-signup"
 
 
-def test_the_walk_from_the_form_to_the_click(cloud: Cloud, where: AwsUrl, found: Addresses) -> None:
+def test_from_the_form_to_the_click(cloud: Cloud, url: AwsUrl, addresses: Addresses) -> None:
     with mail_server() as mail:
         variables = {
             **cloud.environment,
-            "SETTLED_URL": f"aws://{REGION}/{where.table}?lease={where.lease}",
+            "SETTLED_URL": f"aws://{REGION}/{url.table}?lease={url.lease}",
             "SIGNUP_SMTP": mail.address,
             "PYTHONPATH": f"{HERE}:{ROOT}",
         }
-        door = Environment("functions.door", variables, timeout=30.0)
+        http = Environment("functions.door", variables, timeout=30.0)
         with EventSource(
-            cloud.sqs, found.queue, lambda: Environment("functions.work", variables, timeout=30.0), pollers=1
+            cloud.sqs, addresses.queue, lambda: Environment("functions.work", variables, timeout=30.0), pollers=1
         ):
             try:
-                assert asked(door, "PUT", "")["value"] == "form"
-                waiting = asked(door, "POST", '{"type":"SUBMIT","email":"ada@example.org"}')
+                assert asked(http, "PUT", "")["value"] == "form"
+                waiting = asked(http, "POST", '{"type":"SUBMIT","email":"ada@example.org"}')
                 assert waiting["value"] == {"waitingForCode": "codeSent"}
-                until(lambda: scheduled(cloud, where) == 1)  # what is owed follows the commit that answers
+                until(lambda: scheduled(cloud, url) == 1)  # it follows the commit
                 (code,) = re.findall(r"\d{6}", str(mail.mails[0]["Subject"]))
-                wrong = asked(door, "POST", '{"type":"VERIFY","code":"no"}', status=409)
+                wrong = asked(http, "POST", '{"type":"VERIFY","code":"no"}', status=409)
                 assert wrong["value"] == {"waitingForCode": "wrongCode"}
-                active = asked(door, "POST", json.dumps({"type": "VERIFY", "code": code}))
+                active = asked(http, "POST", json.dumps({"type": "VERIFY", "code": code}))
                 assert (active["value"], active["status"]) == ("active", "done")
-                until(lambda: scheduled(cloud, where) == 0)
+                until(lambda: scheduled(cloud, url) == 0)
             finally:
-                door.close()
+                http.close()
     assert len(mail.mails) == 1
 
 
-def scheduled(cloud: Cloud, where: AwsUrl) -> int:
-    return len(cloud.scheduler.list_schedules(GroupName=where.schedules)["Schedules"])
+def scheduled(cloud: Cloud, url: AwsUrl) -> int:
+    return len(cloud.scheduler.list_schedules(GroupName=url.schedules)["Schedules"])
 
 
-def asked(door: Environment, method: str, body: str, status: int = 200) -> Any:
-    ended = door.invoke(
+def asked(http: Environment, method: str, body: str, status: int = 200) -> Any:
+    ended = http.invoke(
         {
             "rawPath": "/signup/ada",
             "requestContext": {"http": {"method": method}},
@@ -71,10 +71,10 @@ def asked(door: Environment, method: str, body: str, status: int = 200) -> Any:
 
 
 class TestTheTemplate:
-    def test_cfn_lint_has_no_objection(self) -> None:
+    def test_cfn_lint_accepts_it(self) -> None:
         assert lint(HERE / "template.yaml") == ""
 
-    def test_cfn_lint_would_have_one(self, tmp_path: Path) -> None:
+    def test_cfn_lint_finds_a_broken_one(self, tmp_path: Path) -> None:
         broken = tmp_path / "template.yaml"
         text = (HERE / "template.yaml").read_text(encoding="utf-8")
         for right, wrong in (("FifoQueue: true", "FifoQeue: true"), ("Timeout: 60", "Timeot: 60")):
@@ -95,7 +95,7 @@ class TestTheModule:
         assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
 
     if any((Path.home() / ".terraform.d" / "plugins").glob("*/hashicorp/aws")):
-        # Only there: what Terraform knows of AWS is in a provider that no package registry has.
+        # Terraform validates only with the AWS provider, which no package registry has.
         def test_terraform_finds_it_valid(self, tmp_path: Path) -> None:
             module = shutil.copytree(HERE / "terraform", tmp_path / "terraform")
             prepared = terraform(module, "init", "-backend=false", "-no-color")
@@ -113,8 +113,8 @@ def terraform(module: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("file", ["template.yaml", "terraform/main.tf"])
-def test_the_policies_give_what_the_doctor_asks_for(file: str, where: AwsUrl, found: Addresses) -> None:
-    given = set(re.findall(r"\b(?:dynamodb|sqs|scheduler|iam):[A-Z]\w+", (HERE / file).read_text(encoding="utf-8")))
-    asked_for = {action for actions in of_the_turns(where, found).values() for action in actions}
-    assert asked_for <= given
-    assert given - asked_for == {"iam:PassedToService"}  # a condition
+def test_the_policies_allow_what_the_doctor_checks(file: str, url: AwsUrl, addresses: Addresses) -> None:
+    allowed = set(re.findall(r"\b(?:dynamodb|sqs|scheduler|iam):[A-Z]\w+", (HERE / file).read_text(encoding="utf-8")))
+    checked = {action for actions in worker_permissions(url, addresses).values() for action in actions}
+    assert checked <= allowed
+    assert allowed - checked == {"iam:PassedToService"}  # a condition

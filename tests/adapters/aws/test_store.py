@@ -1,4 +1,4 @@
-"""The store on DynamoDB Local, which keeps DynamoDB's rules; only its TTL forgets far sooner than AWS's does."""
+"""The store on DynamoDB Local, which keeps DynamoDB's rules, except that its TTL deletes far sooner."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from settled import ConflictError, Key, TooLargeError, UnsupportedError
 from settled.durable import Stored
 from settled.durable.ports import DELETED
 from settled_aws import DynamoDBStore
-from settled_aws.dynamodb_items import LARGEST
+from settled_aws.dynamodb_items import MAX_ITEM_BYTES
 from tests.adapters.aws.fixtures import Cloud, create_table
 from tests.support.builders import ADA, BEN, CEM, fresh_name, letter, stored
 from tests.support.store_contract import ODD, Commits, DeadLetters, Deletes
 
 
 class TestCommit(Commits):
-    def test_of_many_at_once_one_wins(self, store: DynamoDBStore) -> None:
+    def test_of_concurrent_commits_one_wins(self, store: DynamoDBStore) -> None:
         def commit(number: int) -> bool:
             try:
                 store.commit(ADA, stored(1, f"{number}"), 0)
@@ -30,7 +30,7 @@ class TestCommit(Commits):
         assert won.count(True) == 1
         assert store.load(ADA) == stored(1, f"{won.index(True)}")
 
-    def test_keys_that_look_alike_are_kept_apart(self, store: DynamoDBStore) -> None:
+    def test_similar_keys_have_separate_items(self, store: DynamoDBStore) -> None:
         alike = [Key("a", "b/c"), Key("a/b", "c"), Key("a%2Fb", "c"), Key("a", "x" * 3000), Key("a", "x" * 3001)]
         for number, key in enumerate(alike):
             store.commit(key, stored(1, f"{number}"), 0)
@@ -38,29 +38,29 @@ class TestCommit(Commits):
 
 
 class TestSize:
-    def test_as_much_as_dynamodb_takes_is_taken(self, store: DynamoDBStore) -> None:
-        body = "x" * (LARGEST - 200)
+    def test_an_item_of_the_largest_size_is_written(self, store: DynamoDBStore) -> None:
+        body = "x" * (MAX_ITEM_BYTES - 200)
         store.commit(ADA, stored(1, body), 0)
         assert store.load(ADA) == stored(1, body)
 
-    def test_more_is_refused_with_its_size_before_dynamodb_is_asked(self, store: DynamoDBStore) -> None:
+    def test_a_larger_item_fails_with_its_size_and_without_a_request(self, store: DynamoDBStore) -> None:
         with pytest.raises(TooLargeError, match=r"409,6\d\d bytes, and DynamoDB takes 409,600"):
-            store.commit(ADA, stored(1, "x" * (LARGEST - 60)), 0)
+            store.commit(ADA, stored(1, "x" * (MAX_ITEM_BYTES - 60)), 0)
         assert store.load(ADA) is None
 
-    def test_a_dead_letter_that_is_too_large_takes_its_commit_along(self, store: DynamoDBStore) -> None:
+    def test_a_dead_letter_that_is_too_large_fails_the_commit(self, store: DynamoDBStore) -> None:
         with pytest.raises(TooLargeError, match="a dead letter: 4"):
-            store.commit(ADA, stored(1), 0, [letter(ADA, "1", "é" * (LARGEST // 2))])
+            store.commit(ADA, stored(1), 0, [letter(ADA, "1", "é" * (MAX_ITEM_BYTES // 2))])
         assert store.load(ADA) is None
 
-    def test_more_items_than_one_transaction_writes_are_refused(self, store: DynamoDBStore) -> None:
+    def test_more_items_than_a_transaction_writes_are_too_large(self, store: DynamoDBStore) -> None:
         with pytest.raises(TooLargeError, match="101 items at once, and DynamoDB writes 100"):
             store.commit(ADA, stored(1), 0, [letter(ADA, f"{number}") for number in range(100)])
         assert store.load(ADA) is None
 
 
 class TestDeadLetters(DeadLetters):
-    def test_many_large_ones_are_read_in_pages(self, store: DynamoDBStore) -> None:
+    def test_many_large_dead_letters_are_read_in_pages(self, store: DynamoDBStore) -> None:
         for version in range(1, 9):
             store.commit(ADA, stored(version), version - 1, [letter(ADA, f"{version}", "x" * 200_000)])
         assert [each.message.id for each in store.dead_letters(ADA)] == [f"{version}" for version in range(1, 9)]
@@ -70,18 +70,18 @@ class TestDeadLetters(DeadLetters):
 
 class TestDelete(Deletes):
     @pytest.mark.parametrize("text", ODD)
-    def test_odd_texts_come_back(self, store: DynamoDBStore, text: str) -> None:
+    def test_odd_texts_round_trip(self, store: DynamoDBStore, text: str) -> None:
         store.delete(ADA, tombstone(1, text), 0)
         assert store.load(ADA) == tombstone(1, text)
 
-    def test_more_dead_letters_than_a_transaction_takes_go_too(self, store: DynamoDBStore) -> None:
+    def test_more_dead_letters_than_a_transaction_writes_are_deleted(self, store: DynamoDBStore) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, f"a{number}") for number in range(99)])
         store.commit(ADA, stored(2), 1, [letter(ADA, f"b{number}") for number in range(30)])
         store.delete(ADA, tombstone(3), 2)
         assert store.dead_letters(ADA) == []
         assert store.load(ADA) == tombstone(3)
 
-    def test_a_lost_race_leaves_no_tombstone_however_many_dead_letters_there_are(self, store: DynamoDBStore) -> None:
+    def test_a_lost_race_deletes_nothing_however_many_dead_letters_there_are(self, store: DynamoDBStore) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, f"a{number}") for number in range(99)])
         store.commit(ADA, stored(2), 1, [letter(ADA, f"b{number}") for number in range(30)])
         with pytest.raises(ConflictError):
@@ -89,10 +89,10 @@ class TestDelete(Deletes):
         assert store.load(ADA) == stored(2)
         assert len(store.dead_letters(ADA)) == 129
 
-    def test_a_tombstone_that_is_too_large_takes_nothing_along(self, store: DynamoDBStore) -> None:
+    def test_a_tombstone_that_is_too_large_deletes_nothing(self, store: DynamoDBStore) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
         with pytest.raises(TooLargeError):
-            store.delete(ADA, tombstone(2, "x" * LARGEST), 1)
+            store.delete(ADA, tombstone(2, "x" * MAX_ITEM_BYTES), 1)
         assert store.load(ADA) == stored(1)
         assert store.dead_letters(ADA) == [letter(ADA, "1")]
 
@@ -102,7 +102,7 @@ def tombstone(version: int, body: str = '{"left":1}') -> Stored:
 
 
 class TestExpiry:
-    def test_a_finished_instance_expires_if_asked(self, cloud: Cloud) -> None:
+    def test_a_finished_instance_expires_if_configured(self, cloud: Cloud) -> None:
         table = fresh_name()
         create_table(cloud.dynamodb, table)
         store = DynamoDBStore(cloud.dynamodb, table, keep_finished=86_400.0, clock=lambda: 1_000_000.5)
@@ -115,6 +115,6 @@ class TestExpiry:
         assert expires == {"signup/ada": None, "signup/ben": {"N": "1086400"}, "signup/cem": {"N": "1086400"}}
 
 
-def test_listing_is_not_to_be_had(store: DynamoDBStore) -> None:
+def test_scanning_is_not_supported(store: DynamoDBStore) -> None:
     with pytest.raises(UnsupportedError, match="export the table"):
         store.scan()

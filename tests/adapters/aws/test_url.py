@@ -1,4 +1,4 @@
-"""What ``aws://`` URLs say, and that a backend opens by one."""
+"""Parsing of ``aws://`` URLs, and opening a backend by one."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import pytest
 
 from settled import BackendConfigError
 from settled_aws import Addresses, AwsUrl, find_addresses
-from settled_aws.url import place_in
+from settled_aws.url import parse_url
 from settled_runtime import connect
-from tests.adapters.aws.fixtures import LEASE, REGION, Cloud, place
+from tests.adapters.aws.fixtures import LEASE, REGION, Cloud, aws_url
 from tests.emulators.ministack import ACCOUNT
 from tests.support.builders import ADA, fresh_name, ids, message, stored
 
 
-def test_what_is_not_given_is_named_after_the_name() -> None:
-    assert place_in("aws://eu-central-1/signup") == place("signup", lease=30)
+def test_names_default_to_the_name_in_the_url() -> None:
+    assert parse_url("aws://eu-central-1/signup") == aws_url("signup", lease=30)
 
 
-def test_each_thing_may_have_a_name_of_its_own() -> None:
+def test_each_resource_may_have_its_own_name() -> None:
     options = {
         "table": "t",
         "queue": "q.fifo",
@@ -31,7 +31,7 @@ def test_each_thing_may_have_a_name_of_its_own() -> None:
         "keep_finished": "2592000",
         "largest_message": "262144",
     }
-    assert place_in(f"aws://eu-central-1/signup?{urlencode(options)}") == AwsUrl(
+    assert parse_url(f"aws://eu-central-1/signup?{urlencode(options)}") == AwsUrl(
         "eu-central-1",
         "t",
         "q.fifo",
@@ -61,14 +61,14 @@ def test_each_thing_may_have_a_name_of_its_own() -> None:
         ("aws://eu-central-1/a?largest_message=10", "expected a number of bytes"),
     ],
 )
-def test_what_is_not_understood_is_denied(url: str, says: str) -> None:
+def test_an_invalid_url_is_a_configuration_error(url: str, says: str) -> None:
     with pytest.raises(BackendConfigError, match=says):
-        place_in(url)
+        parse_url(url)
 
 
-def test_where_things_are() -> None:
-    found = find_addresses(place("signup"), "https://sqs.cn-north-1.amazonaws.com.cn/123456789012", "aws-cn")
-    assert found == Addresses(
+def test_the_addresses_of_the_resources() -> None:
+    addresses = find_addresses(aws_url("signup"), "https://sqs.cn-north-1.amazonaws.com.cn/123456789012", "aws-cn")
+    assert addresses == Addresses(
         queue="https://sqs.cn-north-1.amazonaws.com.cn/123456789012/signup.fifo",
         delays="https://sqs.cn-north-1.amazonaws.com.cn/123456789012/signup-delays",
         queue_arn=f"arn:aws-cn:sqs:{REGION}:123456789012:signup.fifo",
@@ -78,12 +78,12 @@ def test_where_things_are() -> None:
 
 @pytest.mark.parametrize("options", ["", f"&account={ACCOUNT}"])
 def test_a_backend_opens_by_its_url(
-    cloud: Cloud, where: AwsUrl, found: Addresses, options: str, monkeypatch: pytest.MonkeyPatch
+    cloud: Cloud, url: AwsUrl, addresses: Addresses, options: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert found.queue.endswith(where.queue)
+    assert addresses.queue.endswith(url.queue)
     for name, value in cloud.environment.items():
         monkeypatch.setenv(name, value)
-    backend = connect(f"aws://{REGION}/{where.table}?lease={LEASE}{options}")
+    backend = connect(f"aws://{REGION}/{url.table}?lease={LEASE}{options}")
     backend.store.commit(ADA, stored(1), 0)
     backend.queue.send([message(ADA, "1")])
     assert ids(backend.queue.receive(1)) == ["1"]
@@ -92,7 +92,7 @@ def test_a_backend_opens_by_its_url(
     backend.close()
 
 
-def test_a_queue_that_is_not_there_is_denied(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_queue_is_a_configuration_error(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in cloud.environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(BackendConfigError, match="looking for the queue nowhere"):
