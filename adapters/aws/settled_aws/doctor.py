@@ -247,6 +247,6 @@ def _run_probe(probe: Probe[Account], account: Account) -> Iterator[BackendProbl
     except BackendRefusedError as error:
         cause = error.__cause__
         if isinstance(cause, ClientError) and code_of(cause) in _NOT_FOUND:
-            yield probe.not_found("examples/aws-signup for a template of all")
+            yield probe.not_found("examples/aws-signup for a template with all of it")
         else:
             yield probe.unreadable(error)

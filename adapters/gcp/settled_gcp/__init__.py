@@ -1,12 +1,12 @@
-"""A place to live on Google Cloud: Pub/Sub, Firestore, Cloud Tasks, push handlers.
+"""settled on Google Cloud: Pub/Sub, Firestore and Cloud Tasks, pulled or pushed.
 
-The law of an adapter: it translates, one vendor call for one port call, and the vendor's errors into settled's. It
-neither retries nor encodes, and it does not know what a statechart is.
+The law of an adapter: it translates one port call into one vendor call, and the vendor's errors into settled's. It
+neither retries nor encodes, and knows nothing of statecharts.
 
-The way in is `open_gcp`, or `assemble` with clients of one's own. Below it stand the ports: `store` with its
-`documents`, `queue` with its `envelope`, and timers of two kinds, `tasks` and `sweep`; `names` says how a key looks to
-Google, `errors` what went wrong, `services` what it is asked, `clients` how clients are made, `clock` what time it is.
-`doctor` looks at a project. Above it, `push` is where Pub/Sub comes in, and `streaming` where it is listened to.
+`connect` builds the backend, from a URL (`open_gcp`) or over clients of your own (`assemble`). The ports are `store`
+(with `documents`), `queue` or `streaming_pull`, and `cloud_tasks_timers` or `firestore_timers`; they share `envelope`,
+`names`, `errors`, `clients` and `clock`. `doctor` examines a project. `push` handles push subscriptions, whose requests
+`push_auth` authenticates.
 """
 
 from __future__ import annotations

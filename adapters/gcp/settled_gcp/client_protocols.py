@@ -1,10 +1,10 @@
-"""What is asked of Google's services: the calls that are made, and no more.
+"""Protocols for Google's clients: the calls that this adapter makes, and no others.
 
-The clients are the generated ones, such as ``google.pubsub_v1.PublisherClient`` and
-``google.cloud.firestore_v1.services.firestore.FirestoreClient``: a call of theirs is one request, with a time limit and
-without retries of its own, which the hand-written ones on top of them do not let everybody say. Of those, the publisher
-also collects messages in the background, and after a failure refuses a key until somebody resumes it; here a failure is
-that of one call, and nothing has to be resumed. What they are called with and what they answer is documented by Google.
+Google's generated clients satisfy them, such as ``google.pubsub_v1.PublisherClient`` and
+``google.cloud.firestore_v1.services.firestore.FirestoreClient``. One call of theirs is one request, with a timeout and,
+by ``retry=None``, without retries. The hand-written clients on top of them do not allow that everywhere. The
+hand-written publisher moreover batches in the background, and after a failure it rejects an ordering key until
+``resume_publish``; with the generated one, a failure concerns one call. Google documents the requests and responses.
 """
 
 from __future__ import annotations

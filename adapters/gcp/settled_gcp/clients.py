@@ -1,6 +1,7 @@
-"""How clients of Google's services are made: the generated ones, whose calls `settled_gcp.client_protocols` lists.
+"""Create the generated clients of Google's services.
 
-Google's packages are loaded when a client of theirs is asked for. They have no types to speak of.
+Google's packages are imported when a client is created, not with this module: they are slow to import, and optional.
+They have hardly any types.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 @frozen
 class Service:
-    """A service of Google's: the module of its generated client, its name there, and the extra that installs it."""
+    """A service of Google's: the module of its generated client, its name there, and the pip extra that installs it."""
 
     module: str
     name: str
@@ -32,11 +33,11 @@ SUBSCRIBER = Service("google.pubsub_v1.services.subscriber", "Subscriber")
 TASKS = Service("google.cloud.tasks_v2.services.cloud_tasks", "CloudTasks", "gcp-tasks")
 
 
-def credentials_here() -> Any:
-    """The credentials that the environment has, as ``google.auth.default`` finds them.
+def default_credentials() -> Any:
+    """Return the credentials that ``google.auth.default`` finds.
 
     Raises:
-        Denied: it has none.
+        AccessDeniedError: there are none.
     """
     with translated("looking for credentials", repeatable=True):
         credentials, _ = import_module("google.auth").default(scopes=SCOPES)
@@ -46,24 +47,30 @@ def credentials_here() -> Any:
 def client_of(
     service: Service, credentials: Any = None, *, endpoint: str | None = None, emulator: str | None = None
 ) -> Any:
-    """A client of `service`, at `endpoint` if it has several, or of its `emulator` at HOST:PORT.
+    """Create a client of `service`.
+
+    Args:
+        service: such as `PUBLISHER`.
+        credentials: the client's; not used with an emulator.
+        endpoint: the host, if it is not the service's default.
+        emulator: the address HOST:PORT of an emulator to use instead.
 
     Raises:
-        Denied: its package is not installed.
+        BackendConfigError: its package is not installed.
     """
     try:
-        made = getattr(import_module(service.module), f"{service.name}Client")
+        client = getattr(import_module(service.module), f"{service.name}Client")
         transport = getattr(import_module(f"{service.module}.transports"), f"{service.name}GrpcTransport")
     except ImportError as error:
         extra = f"pip install 'settled[{service.extra}]'"
         raise BackendConfigError(f"{service.name}: its package is not installed ({error}). Try: {extra}") from error
     if emulator is not None:
-        return made(transport=transport(channel=unguarded(emulator)))
-    return made(credentials=credentials, client_options={} if endpoint is None else {"api_endpoint": endpoint})
+        return client(transport=transport(channel=emulator_channel(emulator)))
+    return client(credentials=credentials, client_options={} if endpoint is None else {"api_endpoint": endpoint})
 
 
-def unguarded(address: str) -> Any:
-    """A channel to an emulator, which believes whoever says that he is the owner; messages may be of any size."""
+def emulator_channel(address: str) -> Any:
+    """Return an unencrypted channel to an emulator, with ``Bearer owner`` as credentials and without size limits."""
     grpc: Any = import_module("grpc")
 
     class Owner(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):  # type: ignore[misc] # both are Any

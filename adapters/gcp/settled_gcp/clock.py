@@ -1,12 +1,12 @@
-"""Tell the time by Firestore's clock, as far as its answers have shown it.
+"""Tell the time by Firestore's clock, from the read and commit times of its responses.
 
-Each answer says when it was given, to the microsecond, so hardly ever does anybody ask for the time. What has passed
-since is counted by this machine's monotonic clock, at the slowest rate that it can really have had: that way every
-answer is a bound below the true time for ever, and the best of them is the time. It is behind by what the quickest of
-the last answers took to come here, and by some ten milliseconds at most for the rest; never is it ahead.
+Each response has its time, in microseconds, so a request for the time alone is rare. The monotonic clock counts from
+there, slowed by the most that it can run fast. Each response therefore gives a lower bound of Firestore's time that
+stays valid, and the highest bound is the time. It is never ahead; it is behind by the latency of the quickest recent
+response, and by at most some ten milliseconds of drift.
 
-Google's other clocks are the same one, to some milliseconds, and a message takes longer to come here than an answer. So
-a timer that is published when it is due is not taken to be early, and nothing need be put off: `RESOLUTION` is 0.
+Google synchronizes the clocks of its services to within milliseconds, and a message takes longer to arrive than a
+response. So a timer published when it is due never looks early here, and need not be delayed: `RESOLUTION` is 0.
 """
 
 from __future__ import annotations
@@ -23,20 +23,24 @@ from settled_gcp.documents import Collection
 from settled_gcp.errors import translated
 
 RESOLUTION = 0.0
-"""By how many seconds what is scheduled is put off because the time may be behind."""
+"""How many seconds later timers are scheduled because the time may be behind."""
 
-DRIFT = 1e-4
-"""By how much a machine's clock may run fast, as a fraction. Quartz is better by half."""
+MAX_DRIFT = 1e-4
+"""How fast the monotonic clock may run, as a fraction: twice the error of a quartz."""
 
-FRESH = 60.0
-"""For how many seconds after an answer nobody asks for the time."""
+MAX_AGE = 60.0
+"""After a response the time is known without a request for so many seconds."""
 
 
 class ServerTime:
-    """The time by Firestore's clock, in seconds since the epoch, when it is called.
+    """The time by Firestore's clock, in seconds since the epoch. It is called like a function, and thread-safe.
 
-    Several threads may share it. `clock`, if there is one, is believed instead of Firestore; `ticks` counts seconds
-    from anywhere; `timeout`, in seconds, is how long a request may take.
+    Args:
+        client: for requests for the time.
+        collection: whose database is asked.
+        clock: used instead of Firestore's, if given.
+        ticks: a monotonic clock, in seconds.
+        timeout: of a request, in seconds.
     """
 
     def __init__(
@@ -50,95 +54,96 @@ class ServerTime:
     ) -> None:
         self._client = client
         self._collection = collection
-        self._given = clock
+        self._override = clock
         self._ticks = ticks
         self._timeout = timeout
-        self._best: tuple[float, float] | None = None
+        self._best_bound: tuple[float, float] | None = None
         self._fresh_until = 0.0
-        self._is_doubted = True
+        self._is_invalidated = True
         self._lock = threading.Lock()
 
     @classmethod
     def of(cls, client: FirestoreClient, collection: Collection, clock: Callable[[], float] | None) -> ServerTime:
-        """`clock` itself if it is one of these, or else a new one."""
+        """Return `clock` if it is a `ServerTime` already, otherwise a new one."""
         return clock if isinstance(clock, ServerTime) else cls(client, collection, clock)
 
     def __call__(self) -> float:
-        """The time: never ahead of Firestore's.
+        """Return the time, which is never ahead of Firestore's.
 
-        It asks, at the price of one read, only if there was no answer for a minute, or none since `doubt`.
+        This takes a request, billed as one read, only if there was no response for a minute, or since `invalidate`.
 
         Raises:
-            Denied, Unavailable: it had to ask, and nothing is known at all.
+            AccessDeniedError, BackendConfigError, UnavailableError: the request failed, and there was no response ever.
         """
-        if self._given is not None:
-            return self._given()
+        if self._override is not None:
+            return self._override()
         if self._is_old():
             try:
                 self._ask()
             except SettledError:
-                # What is known is still a bound, and a turn that has performed something must get as far as its commit.
-                if self._best is None:
+                # The last bound still holds, and a turn that has performed actions should get as far as its commit.
+                if self._best_bound is None:
                     raise
         return self._bound()
 
-    def at_least(self) -> float:
-        """A time that has come for sure, however old what is known is. It asks only if that is nothing at all.
+    def lower_bound(self) -> float:
+        """Return a time that has passed for certain, however old. This takes a request only before any response.
 
         Raises:
-            Denied, Unavailable: it had to ask.
+            AccessDeniedError, BackendConfigError, UnavailableError: the request failed.
         """
-        if self._given is not None:
-            return self._given()
-        if self._best is None:
+        if self._override is not None:
+            return self._override()
+        if self._best_bound is None:
             self._ask()
         return self._bound()
 
-    def doubt(self) -> None:
-        """Ask for the time before it is told again: this machine may have stood still, and its clock with it."""
+    def invalidate(self) -> None:
+        """Make the next call ask Firestore: this machine, and its monotonic clock, may have been suspended."""
         with self._lock:
-            self._is_doubted = True
+            self._is_invalidated = True
 
-    def heard(self, moment: datetime | None) -> None:
-        """An answer has come that was given at `moment`, if it says so."""
+    def observe(self, moment: datetime | None) -> None:
+        """Take the time of a response; do nothing if it has none."""
         if not moment:
             return
-        ticks, given = self._ticks(), moment.timestamp()
+        ticks, time_of_response = self._ticks(), moment.timestamp()
         with self._lock:
-            self._is_doubted, self._fresh_until = False, ticks + FRESH
-            if self._best is None or given >= _later(self._best, ticks):
-                self._best = (given, ticks)
+            self._is_invalidated, self._fresh_until = False, ticks + MAX_AGE
+            if self._best_bound is None or time_of_response >= _extrapolated(self._best_bound, ticks):
+                self._best_bound = (time_of_response, ticks)
 
-    def heard_in(self, answers: Iterable[Any]) -> Iterator[Any]:
-        """`answers`, each of which says when it was given."""
-        for answer in answers:
-            self.heard(answer.read_time)
-            yield answer
+    def observe_each(self, responses: Iterable[Any]) -> Iterator[Any]:
+        """Yield `responses`, and take the read time of each."""
+        for response in responses:
+            self.observe(response.read_time)
+            yield response
 
     def _is_old(self) -> bool:
         with self._lock:
-            return self._is_doubted or self._ticks() > self._fresh_until
+            return self._is_invalidated or self._ticks() > self._fresh_until
 
     def _bound(self) -> float:
         with self._lock:
-            if self._best is None:
+            if self._best_bound is None:
                 raise UnavailableError("Firestore has not said what time it is")
-            return _later(self._best, self._ticks())
+            return _extrapolated(self._best_bound, self._ticks())
 
     def _ask(self) -> None:
-        """Look for a document that is not there: the answer says when."""
+        """Read a document that does not exist, for the time of the response."""
         request = {
             "database": self._collection.database,
-            "documents": [self._collection.nobody],
+            "documents": [self._collection.absent_document],
             "mask": {"field_paths": ["__name__"]},
         }
         with translated("asking Firestore for the time", repeatable=True):
-            answers = self._client.batch_get_documents(request=request, retry=None, timeout=self._timeout)
-            for _ in self.heard_in(answers):
+            responses = self._client.batch_get_documents(request=request, retry=None, timeout=self._timeout)
+            for _ in self.observe_each(responses):
                 pass
 
 
-def _later(known: tuple[float, float], ticks: float) -> float:
-    """The time at `ticks`, if it was `known` at others."""
-    moment, then = known
-    return moment + (ticks - then) * (1 - DRIFT)
+def _extrapolated(bound: tuple[float, float], ticks: float) -> float:
+    """Return the lower bound at `ticks`, from a bound and the ticks at which it was taken."""
+    moment, then = bound
+    # Slowed by the drift: a bound ahead of Firestore's time would fire timers early.
+    return moment + (ticks - then) * (1 - MAX_DRIFT)

@@ -1,10 +1,11 @@
-"""Timers: a task of Cloud Tasks for each, which publishes its message when it is due.
+"""Timers in Cloud Tasks: each is a task that publishes its message when it is due.
 
-A task calls Pub/Sub's own HTTP API, as a service account that may publish, so no service of ours has to be up. It is
-never early and may be late, is tried again until Pub/Sub has taken it, and may then come twice.
+A task calls Pub/Sub's HTTP API, with the token of a service account that may publish, so no service of ours needs to
+run. A task is never early and may be late. Cloud Tasks retries it until Pub/Sub accepts the message, which may then
+be published twice.
 
-A task waits for 30 days at most. What waits longer is published before it is due, with a note of when that is, and
-whoever receives it schedules it again.
+A task can be scheduled at most 30 days ahead. A timer that waits longer is published before it is due, together with
+its due time, and the receiver schedules it again.
 """
 
 from __future__ import annotations
@@ -25,25 +26,26 @@ from settled_gcp.envelope import timer_to_text, to_text
 from settled_gcp.errors import status_of, translated
 from settled_gcp.names import ordering_key, task_ids
 
-LONGEST_WAIT = 29 * 24 * 60 * 60
-"""For how many seconds a task is left to wait; Cloud Tasks would take a day more."""
+MAX_WAIT_SECONDS = 29 * 24 * 60 * 60
+"""How far ahead a task is scheduled; Cloud Tasks allows a day more."""
 
 SCOPE = "https://www.googleapis.com/auth/pubsub"
-"""What the token that a task carries may be used for."""
+"""The OAuth scope of a task's token."""
 
 TIMEOUT = 10.0
-"""How many seconds a request may take."""
+"""The timeout of a request, in seconds."""
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @frozen
 class TaskTarget:
-    """Where tasks wait and what they reach.
+    """The queue of tasks, and the request that they make.
 
-    `queue` is the full name of a queue of Cloud Tasks. `url` is that of the topic's ``publish`` method, such as
+    `queue` is the full name of a Cloud Tasks queue. `url` is that of the topic's ``publish`` method, such as
     ``https://europe-west1-pubsub.googleapis.com/v1/projects/PROJECT/topics/TOPIC:publish``; it should be in the region
-    where all others publish. `account` is the e-mail address of the service account whose token a task carries.
+    of the other publishers, because Pub/Sub keeps order within a region only. `account` is the e-mail address of the
+    service account whose token the tasks use.
     """
 
     queue: str
@@ -52,9 +54,13 @@ class TaskTarget:
 
 
 class CloudTasksTimers:
-    """Timers over the queue and the topic that `target` names; what is due already is given to `send`.
+    """Timers as tasks for `target`.
 
-    `client` makes the client when the first timer needs one. `clock` is the time in seconds since the epoch.
+    Args:
+        client: returns the client of Cloud Tasks; called when a timer first needs it.
+        target: of the tasks.
+        send: called with messages that are due already.
+        clock: the time in seconds since the epoch.
     """
 
     def __init__(
@@ -70,27 +76,26 @@ class CloudTasksTimers:
         self._clock = clock
 
     def schedule(self, timer: Timer) -> None:
-        """Send ``timer.message`` at ``timer.due``; the same id again replaces what was scheduled under it.
-
-        Cloud Tasks remembers the id of a task for up to a day after its end, so a timer has several. When all are used
-        up the task is made without one: it cannot be taken back, and if it is stale the record drops it.
-        """
+        """Arrange for ``timer.message`` to be sent at ``timer.due``, replacing a timer with the same id."""
         if timer.due <= self._clock():
             self._send([timer.message])
             return
+        # An id of a task that ran or was deleted cannot be used again for up to 24 hours, so a timer has several ids.
         for id in task_ids(timer.id):
-            if self._is_created(timer, f"{self._target.queue}/tasks/{id}"):
+            if self._create_task(timer, f"{self._target.queue}/tasks/{id}"):
                 return
-            self._is_deleted(timer.id, id)
-        self._is_created(timer, None)
+            self._delete_task(timer.id, id)
+        # All ids are used up: Cloud Tasks chooses one. Such a task cannot be cancelled; if the record no longer has the
+        # timer, it ignores the message.
+        self._create_task(timer, None)
 
     def cancel(self, timer_id: str) -> None:
         for id in task_ids(timer_id):
-            if self._is_deleted(timer_id, id):
+            if self._delete_task(timer_id, id):
                 return
 
-    def _is_created(self, timer: Timer, name: str | None) -> bool:
-        """Whether there is a task for `timer` now; not if there is, or has just been, another one of this `name`."""
+    def _create_task(self, timer: Timer, name: str | None) -> bool:
+        """Create a task for `timer`. Return False if a task with this name exists or existed recently."""
         request = {"parent": self._target.queue, "task": self._task(timer, name)}
         with translated(f"scheduling the timer {timer.id}"):
             try:
@@ -101,8 +106,8 @@ class CloudTasksTimers:
                 return False
         return True
 
-    def _is_deleted(self, timer_id: str, id: str) -> bool:
-        """Whether there was a task of this `id`."""
+    def _delete_task(self, timer_id: str, id: str) -> bool:
+        """Delete the task with this `id`. Return whether it existed."""
         with translated(f"cancelling the timer {timer_id}"):
             try:
                 self._client().delete_task(
@@ -115,13 +120,13 @@ class CloudTasksTimers:
         return True
 
     def _task(self, timer: Timer, name: str | None) -> dict[str, Any]:
-        horizon = self._clock() + LONGEST_WAIT
+        horizon = self._clock() + MAX_WAIT_SECONDS
         is_near = timer.due <= horizon
         data = to_text(timer.message) if is_near else timer_to_text(timer)
         published = {"data": base64.b64encode(data).decode(), "orderingKey": ordering_key(timer.message.key)}
         return {
             **({} if name is None else {"name": name}),
-            "schedule_time": at(timer.due if is_near else horizon),
+            "schedule_time": schedule_time(timer.due if is_near else horizon),
             "http_request": {
                 "http_method": "POST",
                 "url": self._target.url,
@@ -132,6 +137,6 @@ class CloudTasksTimers:
         }
 
 
-def at(due: float) -> datetime:
-    """The moment `due`, rounded up to a whole microsecond."""
+def schedule_time(due: float) -> datetime:
+    """Return `due`, rounded up to a whole microsecond so that the task never runs early."""
     return _EPOCH + timedelta(microseconds=math.ceil(due * 1_000_000))

@@ -1,8 +1,8 @@
-"""From a place to a backend: the clients, and what is made of them.
+"""Build a backend from a `GcpUrl`: create the clients and assemble the ports over them.
 
-With which credentials Google is asked is ``google.auth``'s own business: its environment variables and files count, as
-do the variables by which Google's emulators are found (``FIRESTORE_EMULATOR_HOST``, ``PUBSUB_EMULATOR_HOST``, and
-``CLOUD_TASKS_EMULATOR_HOST`` in their manner). Nothing is asked before it is needed.
+``google.auth`` finds the credentials, from its environment variables and files. Emulators are found by Google's
+variables ``FIRESTORE_EMULATOR_HOST`` and ``PUBSUB_EMULATOR_HOST``, and likewise by ``CLOUD_TASKS_EMULATOR_HOST``.
+Opening a backend makes no request to these services.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from settled_gcp.clients import (
     TASKS,
     Service,
     client_of,
-    credentials_here,
+    default_credentials,
 )
 from settled_gcp.clock import RESOLUTION, ServerTime
 from settled_gcp.cloud_tasks_timers import CloudTasksTimers, TaskTarget
@@ -32,7 +32,7 @@ from settled_gcp.firestore_timers import FirestoreTimers, SweptQueue
 from settled_gcp.queue import PubSubQueue
 from settled_gcp.store import FirestoreStore
 from settled_gcp.streaming_pull import StreamingQueue
-from settled_gcp.url import GcpUrl, Pull, TimerService, place_in
+from settled_gcp.url import GcpUrl, PullMode, TimerService, parse_url
 from settled_runtime import CompositeBackend
 
 _EMULATORS = {
@@ -45,17 +45,16 @@ _EMULATORS = {
 
 
 def open_gcp(url: str) -> CompositeBackend:
-    """The backend that a URL such as ``gcp://my-project/signup?location=europe-west1`` names.
-
-    `settled_gcp.url` has the options.
+    """Open the backend at a URL such as ``gcp://my-project/signup?location=europe-west1``; `GcpUrl` has the options.
 
     Raises:
-        Denied: the URL is not understood, there are no credentials, or a package is not installed.
+        AccessDeniedError: there are no credentials.
+        BackendConfigError: the URL is invalid, or a package is not installed.
     """
-    place = place_in(url)
-    clients = Clients(place)
+    parsed = parse_url(url)
+    clients = Clients(parsed)
     return assemble(
-        place,
+        parsed,
         firestore=clients.of(FIRESTORE),
         publisher=clients.of(PUBLISHER),
         subscriber=clients.of(SUBSCRIBER),
@@ -65,7 +64,7 @@ def open_gcp(url: str) -> CompositeBackend:
 
 
 def assemble(
-    place: GcpUrl,
+    url: GcpUrl,
     *,
     firestore: FirestoreClient,
     publisher: PublisherClient,
@@ -74,31 +73,38 @@ def assemble(
     clock: Callable[[], float] | None = None,
     closing: tuple[Callable[[], None], ...] = (),
 ) -> CompositeBackend:
-    """The backend at `place`, over these clients; `closing` is what `close` calls.
+    """Build the backend of `url` over these clients.
 
-    `tasks` makes its client when the first timer needs one, which is never where timers are swept. `clock`, if there is
-    one, is the time for all of it, also where seconds are only counted; without it that is Firestore's.
+    Args:
+        url: names the collection, the topic, the subscription and the queue; has the lease and the modes.
+        firestore: a generated client, as are the others.
+        publisher: a client.
+        subscriber: a client.
+        tasks: returns a client; called when the first timer needs a task, so never with ``timers=sweep``.
+        clock: the time in seconds since the epoch, used for intervals, too; without it the backend uses Firestore's
+            time, from its responses.
+        closing: functions that the backend's `close` calls.
     """
-    now = ServerTime(firestore, place.records, clock)
+    now = ServerTime(firestore, url.records, clock)
     ticks = clock or time.monotonic
     store = FirestoreStore(
-        firestore, place.records, keep_finished=place.keep_finished, contention=place.contention, clock=now
+        firestore, url.records, keep_finished=url.keep_finished, contention=url.contention, clock=now
     )
-    queue, timers, ending = _line(place, firestore, publisher, subscriber, tasks, now, ticks)
+    queue, timers, closing_queue = _queue_and_timers(url, firestore, publisher, subscriber, tasks, now, ticks)
     return CompositeBackend(
         store=store,
         queue=queue,
         timers=timers,
-        lease=float(place.lease),
+        lease=float(url.lease),
         capabilities=frozenset({Capability.SCAN}),
-        closing=(*ending, *closing),
+        closing=(*closing_queue, *closing),
         clock=now,
         resolution=RESOLUTION,
     )
 
 
-def _line(
-    place: GcpUrl,
+def _queue_and_timers(
+    url: GcpUrl,
     firestore: FirestoreClient,
     publisher: PublisherClient,
     subscriber: SubscriberClient,
@@ -106,61 +112,63 @@ def _line(
     now: ServerTime,
     ticks: Callable[[], float],
 ) -> tuple[Queue, Timers, tuple[Callable[[], None], ...]]:
-    """The queue, what puts timers into it, and how to end it."""
-    names = (place.topic_name, place.subscription_name)
-    match place.timers:
+    """Return the queue, its timers, and the functions that close it."""
+    names = (url.topic_name, url.subscription_name)
+    # Queues use the lower bound of the time: it takes no request, and the lease that they report ends too early, if at
+    # all wrong, and never too late.
+    match url.timers:
         case TimerService.TASKS:
 
-            def rearm(timer: Timer) -> None:
-                timers.schedule(timer)
+            def reschedule(timer: Timer) -> None:
+                timers.schedule(timer)  # assigned below: the queue and its timers need each other
 
-            line = PubSubQueue(publisher, subscriber, *names, place.lease, rearm=rearm, clock=now.at_least)
-            target = TaskTarget(place.tasks_name, place.publish_url, place.account)
-            timers = CloudTasksTimers(tasks, target, line.send, now)
-            queue, ending = _received(place, line, subscriber, now)
-            return queue, timers, ending
+            pubsub = PubSubQueue(publisher, subscriber, *names, url.lease, reschedule=reschedule, clock=now.lower_bound)
+            target = TaskTarget(url.tasks_name, url.publish_url, url.account)
+            timers = CloudTasksTimers(tasks, target, pubsub.send, now)
+            queue, closing = _receiving_queue(url, pubsub, subscriber, now)
+            return queue, timers, closing
         case TimerService.SWEEP:
-            line = PubSubQueue(publisher, subscriber, *names, place.lease, clock=now.at_least)
-            swept = FirestoreTimers(firestore, place.records, line.send, now)
-            queue, ending = _received(place, line, subscriber, now)
-            return SweptQueue(queue, swept, place.sweep_every, ticks), swept, ending
+            pubsub = PubSubQueue(publisher, subscriber, *names, url.lease, clock=now.lower_bound)
+            swept = FirestoreTimers(firestore, url.records, pubsub.send, now)
+            queue, closing = _receiving_queue(url, pubsub, subscriber, now)
+            return SweptQueue(queue, swept, url.sweep_every, ticks), swept, closing
         case _:
-            assert_never(place.timers)
+            assert_never(url.timers)
 
 
-def _received(
-    place: GcpUrl, line: PubSubQueue, subscriber: SubscriberClient, now: ServerTime
+def _receiving_queue(
+    url: GcpUrl, pubsub: PubSubQueue, subscriber: SubscriberClient, now: ServerTime
 ) -> tuple[Queue, tuple[Callable[[], None], ...]]:
-    """`line` as its messages are received here, and how to end that."""
-    match place.pull:
-        case Pull.UNARY:
-            return line, ()
-        case Pull.STREAM:
-            stream = StreamingQueue(line, subscriber, clock=now.at_least)
+    """Return the queue that receives by the pull mode of `url`, and the functions that close it."""
+    match url.pull:
+        case PullMode.UNARY:
+            return pubsub, ()
+        case PullMode.STREAM:
+            stream = StreamingQueue(pubsub, subscriber, clock=now.lower_bound)
             return stream, (stream.close,)
         case _:
-            assert_never(place.pull)
+            assert_never(url.pull)
 
 
 class Clients:
-    """The clients of the services at `place`, each made when it is first asked for."""
+    """The clients of the services of `url`; each is created when it is first used."""
 
-    def __init__(self, place: GcpUrl) -> None:
-        self._endpoints = {PUBLISHER: place.pubsub, SUBSCRIBER: place.pubsub}
-        self._credentials = cache(credentials_here)
-        self._made: dict[Service, Any] = {}
+    def __init__(self, url: GcpUrl) -> None:
+        self._endpoints = {PUBLISHER: url.pubsub_endpoint, SUBSCRIBER: url.pubsub_endpoint}
+        self._credentials = cache(default_credentials)
+        self._clients: dict[Service, Any] = {}
         self._lock = threading.Lock()
 
     def of(self, service: Service) -> Any:
         with self._lock:
-            if service not in self._made:
-                self._made[service] = self._client(service)
-            return self._made[service]
+            if service not in self._clients:
+                self._clients[service] = self._client(service)
+            return self._clients[service]
 
     def close(self) -> None:
         with self._lock:
-            made, self._made = self._made, {}
-        for client in made.values():
+            clients, self._clients = self._clients, {}
+        for client in clients.values():
             client.transport.close()
 
     def _client(self, service: Service) -> Any:

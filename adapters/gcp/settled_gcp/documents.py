@@ -1,10 +1,11 @@
-"""Records and dead letters as documents: their names, their fields, and how large they are.
+"""Encode records and dead letters as Firestore documents, decode them, and compute their size.
 
-The names of records stand in the order of their keys, so Firestore lists instances by the index that it has anyway.
-Dead letters are documents below their record, under the version they were buried with: versions only grow, so these
-stand in their order, too.
+The names of records sort like their keys, so the built-in index on document names lists instances in key order. Dead
+letters are in a subcollection of their record; each is named by the version that added it and its number within that
+version. Versions only grow, so name order is dead letter order.
 
-To take fields out of the indexes is for whoever sets the database up: `EXEMPT` says which, and the doctor looks.
+The ``EXEMPT_*`` fields should be exempt from Firestore's automatic single-field indexes. Setting up the database
+includes that, and the doctor checks it.
 """
 
 from __future__ import annotations
@@ -25,27 +26,27 @@ from settled.key import Key
 
 Fields: TypeAlias = Mapping[str, Mapping[str, Any]]
 
-LARGEST = 1024 * 1024
-"""How many bytes a document may have, its name and its fields' names included."""
+MAX_DOCUMENT_BYTES = 1024 * 1024
+"""Firestore's limit on a document; its name and the names of its fields count."""
 
-LARGEST_VALUE = LARGEST - 89
-"""How many bytes one field may have."""
+MAX_FIELD_BYTES = MAX_DOCUMENT_BYTES - 89
+"""Firestore's limit on the value of a field."""
 
-LARGEST_COMMIT = 10 * 1024 * 1024
-"""How many bytes one commit may have."""
+MAX_COMMIT_BYTES = 10 * 1024 * 1024
+"""Firestore's limit on a request."""
 
-LONGEST_ID = 1500
-"""How many bytes the id of a document may have."""
+MAX_ID_BYTES = 1500
+"""Firestore's limit on the id of a document, in bytes."""
 
-LETTERS = "letters"
-"""The collection of dead letters below a record; the name of the record's collection stands before it."""
+DEAD_LETTERS = "letters"
+"""Suffix of the name of the subcollections of dead letters, after the name of the records' collection."""
 
 EXPIRES = "expires"
-EXEMPT: Sequence[str] = ("body", "key", "tags", "updated", "version", EXPIRES)
-"""The fields of a record that should be in no index; only `status` is asked for."""
+EXEMPT_RECORD_FIELDS: Sequence[str] = ("body", "key", "tags", "updated", "version", EXPIRES)
+"""The fields of a record that need no index: queries filter by `status` only."""
 
-EXEMPT_LETTER: Sequence[str] = ("id", "body", "reason", "at", "detail")
-"""The fields of a dead letter, none of which should be in an index."""
+EXEMPT_DEAD_LETTER_FIELDS: Sequence[str] = ("id", "body", "reason", "at", "detail")
+"""The fields of a dead letter, none of which needs an index."""
 
 
 @frozen
@@ -60,51 +61,54 @@ class Collection:
         return f"{self.database}/documents"
 
     @property
-    def letters(self) -> str:
-        """The name of the collections of dead letters."""
-        return f"{self.name}-{LETTERS}"
+    def dead_letters(self) -> str:
+        """The id of the subcollections of dead letters."""
+        return f"{self.name}-{DEAD_LETTERS}"
 
     def record(self, key: Key) -> str:
-        """The name of the record of `key`."""
+        """Return the name of the record of `key`."""
         return f"{self.parent}/{self.name}/{document_id(key)}"
 
-    def letter(self, key: Key, version: int, place: int) -> str:
-        """The name of a dead letter, the one at `place` of those that were buried with `version`."""
-        return f"{self.record(key)}/{self.letters}/{version:016}-{place:04}"
+    def dead_letter(self, key: Key, version: int, number: int) -> str:
+        """Return the name of the dead letter with this `number` of those that version `version` of the record added."""
+        # Zero-padded, because names are compared as strings.
+        return f"{self.record(key)}/{self.dead_letters}/{version:016}-{number:04}"
 
     @property
     def timers(self) -> str:
-        """The name of the collection of timers."""
+        """The id of the collection of timers."""
         return f"{self.name}-timers"
 
     def timer(self, timer_id: str) -> str:
-        """The name of a timer: a hash, because names that resemble each other would all be kept in one place."""
+        """Return the name of a timer."""
+        # Hashed: Firestore keeps neighbouring names together, so similar names would make a hotspot.
         hashed = hashlib.sha256(timer_id.encode("utf-8", "surrogatepass")).hexdigest()
         return f"{self.parent}/{self.timers}/{hashed}"
 
     @property
-    def nobody(self) -> str:
-        """The name of a document that is never there."""
+    def absent_document(self) -> str:
+        """The name of a document that never exists, for requests of which only the time matters."""
         return f"{self.parent}/{self.name}-clock/nobody"
 
     def bounds(self, machine: str) -> tuple[str, str]:
-        """Between which names the records of `machine` stand: from the first one on, up to before the second."""
-        before = f"{self.parent}/{self.name}/{_escaped(machine)}"
-        return before + "!", before + '"'
+        """Return the range of names of the records of `machine`: its start, inclusive, and its end, exclusive."""
+        prefix = f"{self.parent}/{self.name}/{_escaped(machine)}"
+        return prefix + "!", prefix + '"'  # the quotation mark follows the exclamation mark
 
 
 def document_id(key: Key) -> str:
-    """An id for each key, in the order of keys; what is too long is cut, and ends in a hash.
+    """Return the document id of `key`. Ids sort like keys, but one that is too long is cut and ends in a hash.
 
-    Characters that no id may have, or that stand below the ``!`` between machine and instance, are written behind one
-    that keeps the order: a quotation mark, a full stop, and the last character before the surrogates.
+    Some characters are escaped: those not allowed in an id, and those that sort below the ``!`` that separates machine
+    and instance. Each is written behind a prefix that keeps its place in the order: a quotation mark, a full stop, or
+    the last character before the surrogates.
     """
     name = f"{_escaped(key.machine)}!{_escaped(key.instance)}"
     if name.startswith("__") and name.endswith("__"):
-        name += "!"  # such names are Firestore's own
-    if len(name.encode()) > LONGEST_ID:
+        name += "!"  # Firestore reserves ids that match __.*__
+    if len(name.encode()) > MAX_ID_BYTES:
         hashed = hashlib.sha256(name.encode()).hexdigest()
-        name = name.encode()[: LONGEST_ID - 100].decode(errors="ignore") + f'"~{hashed}'
+        name = name.encode()[: MAX_ID_BYTES - 100].decode(errors="ignore") + f'"~{hashed}'
     return name
 
 
@@ -125,7 +129,7 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def record_fields(key: Key, stored: Stored, expires: float | None) -> Fields:
-    """The fields of a record. From `expires` on, Firestore may forget it."""
+    """Encode a record or a tombstone; Firestore may delete it after `expires`, in seconds since the epoch."""
     fields = {
         "body": _text(stored.body),
         "key": _text(str(key)),
@@ -139,63 +143,63 @@ def record_fields(key: Key, stored: Stored, expires: float | None) -> Fields:
     return fields
 
 
-LISTED: Sequence[str] = ("key", "version", "status", "tags", "updated")
-"""The fields of a record that are read for a list."""
+LISTED_FIELDS: Sequence[str] = ("key", "version", "status", "tags", "updated")
+"""The fields of a record that a scan reads."""
 
 
-def key_in(document: Any) -> Key:
-    """The key of the record in `document`."""
+def key_from(document: Any) -> Key:
+    """Return the key of the record in `document`."""
     return Key.parse(_read(document.fields["key"]))
 
 
-def version_in(document: Any) -> int:
-    """The version of the record in `document`."""
+def version_from(document: Any) -> int:
+    """Return the version of the record in `document`."""
     return int(document.fields["version"].integer_value)
 
 
-def stored_in(document: Any) -> Stored:
-    """What `record_fields` wrote, with an empty body where it was not read."""
+def stored_from(document: Any) -> Stored:
+    """Decode a record; its body is empty if it was not read."""
     fields = document.fields
     index = Index(_read(fields["status"]), tuple(json.loads(_read(fields["tags"]))), fields["updated"].double_value)
     body = _read(fields["body"]) if "body" in fields else ""
-    return Stored(version_in(document), body, index)
+    return Stored(version_from(document), body, index)
 
 
-def letter_fields(letter: DeadLetter) -> Fields:
-    """The fields of a dead letter."""
+def dead_letter_fields(dead_letter: DeadLetter) -> Fields:
+    """Encode a dead letter."""
     return {
-        "id": _text(letter.message.id),
-        "body": _text(letter.message.body),
-        "reason": _text(letter.reason),
-        "at": {"double_value": letter.at},
-        "detail": _text(letter.detail),
+        "id": _text(dead_letter.message.id),
+        "body": _text(dead_letter.message.body),
+        "reason": _text(dead_letter.reason),
+        "at": {"double_value": dead_letter.at},
+        "detail": _text(dead_letter.detail),
     }
 
 
-def letter_in(key: Key, document: Any) -> DeadLetter:
-    """What `letter_fields` wrote."""
+def dead_letter_from(key: Key, document: Any) -> DeadLetter:
+    """Decode a dead letter."""
     fields = document.fields
     message = Message(key, _read(fields["id"]), _read(fields["body"]))
     return DeadLetter(message, _read(fields["reason"]), fields["at"].double_value, _read(fields["detail"]))
 
 
-def fits(name: str, fields: Fields, what: str) -> int:
-    """The size of a document, if Firestore takes it.
+def checked_size(name: str, fields: Fields, what: str) -> int:
+    """Return the size of a document, described by `what`, as Firestore computes it.
 
     Raises:
-        TooLarge: it does not.
+        TooLargeError: it is larger than Firestore allows.
     """
     sizes = {field: _size(value) for field, value in fields.items()}
     size = _size_of_name(name) + sum(len(field) + 1 + length for field, length in sizes.items()) + 32
-    if size > LARGEST or max(sizes.values()) > LARGEST_VALUE:
+    if size > MAX_DOCUMENT_BYTES or max(sizes.values()) > MAX_FIELD_BYTES:
         raise TooLargeError(
-            f"{what}: {size:,} bytes, and Firestore takes {LARGEST:,} in a document, less 89 in a field"
+            f"{what}: {size:,} bytes, and Firestore takes {MAX_DOCUMENT_BYTES:,} in a document, less 89 in a field"
         )
     return size
 
 
 def _size_of_name(name: str) -> int:
-    """A name weighs what its collections and ids weigh, and not the database."""
+    # Firestore counts the collections and ids of a name, each with one byte, and 16 bytes; the database not at all.
     path = name.partition("/documents/")[2]
     return len(path.encode()) + 1 + 16
 
@@ -214,7 +218,7 @@ def _size(value: Mapping[str, Any]) -> int:
 
 
 def _text(value: str) -> dict[str, Any]:
-    """JSON may hold half of a surrogate pair, which no encoding of Unicode does: such a text is stored as bytes."""
+    # JSON can contain a lone surrogate, which UTF-8 cannot encode and Firestore rejects in a string: store it as bytes.
     try:
         value.encode()
     except UnicodeEncodeError:

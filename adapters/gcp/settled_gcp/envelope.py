@@ -1,8 +1,8 @@
-"""A message as the data of one Pub/Sub message, and back.
+"""Encode a message as the data of a Pub/Sub message, and decode it.
 
-Pub/Sub knows an ordering key but no key, so the data says everything. It is JSON that a person can read, in UTF-8;
-half a surrogate pair, which UTF-8 cannot say, is escaped. A timer that waits longer than Cloud Tasks can is sent before
-it is due, and then its data says when that is.
+Pub/Sub knows an ordering key but not its key, so the data carries the key, the id and the body. It is readable JSON in
+UTF-8; lone surrogates, which UTF-8 cannot encode, are escaped. A timer that waits longer than Cloud Tasks allows is
+published before it is due; its data then carries the timer's id and due time as well.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ _UNSENDABLE = re.compile("[\ud800-\udfff]")
 
 
 def to_text(message: Message) -> bytes:
-    """The data that carries `message`."""
-    return _written({"key": str(message.key), "id": message.id, "body": message.body})
+    """Encode `message`."""
+    return _encode({"key": str(message.key), "id": message.id, "body": message.body})
 
 
 def timer_to_text(timer: Timer) -> bytes:
-    """The data that carries `timer` to whoever schedules it again."""
+    """Encode `timer`, for the receiver to schedule it again."""
     message = timer.message
     fields = {"key": str(message.key), "id": message.id, "body": message.body}
-    return _written({**fields, "timer": timer.id, "due": timer.due})
+    return _encode({**fields, "timer": timer.id, "due": timer.due})
 
 
 def from_text(data: bytes) -> Message | Timer:
-    """What `sealed` or `sealed_timer` wrote.
+    """Decode what `to_text` or `timer_to_text` encoded.
 
     Raises:
-        EventError: the data is nothing that they write.
+        EventError: neither of them wrote this data.
     """
     try:
         fields = cast("dict[str, Any]", json.loads(data))
@@ -46,17 +46,18 @@ def from_text(data: bytes) -> Message | Timer:
         raise EventError(f"not a message of settled: {data[:80]!r} ({error})") from error
 
 
-def arrived(data: bytes, ordering: str) -> Message | Timer | None:
-    """What came in with this ordering key; None if it is not settled's, or stands in the order of another key."""
+def decode_received(data: bytes, ordering: str) -> Message | Timer | None:
+    """Decode data that was received with an ordering key. Return None if it is not settled's or not of this key."""
     try:
-        found = from_text(data)
+        decoded = from_text(data)
     except EventError:
         return None
-    message = found.message if isinstance(found, Timer) else found
-    return found if ordering == ordering_key(message.key) else None
+    message = decoded.message if isinstance(decoded, Timer) else decoded
+    # Under another ordering key, the message would run concurrently with its own key's messages.
+    return decoded if ordering == ordering_key(message.key) else None
 
 
-def _written(fields: Mapping[str, Any]) -> bytes:
+def _encode(fields: Mapping[str, Any]) -> bytes:
     text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
     return _UNSENDABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 

@@ -1,8 +1,8 @@
-"""What Google's errors mean to those who call the ports.
+"""Translate the errors of Google's clients into the errors of the ports.
 
-A table says who can do something about a status of gRPC. A status that leaves open what happened is `Unknown`, but for
-what was only read: that can be tried again. `UNAVAILABLE` is such a status, too: gRPC says it of a connection that was
-never made and of one that broke after the request had gone out, and only its text tells them apart.
+A table maps gRPC's statuses. After any other status the request may have been carried out; a read is safe to repeat in
+any case. `UNAVAILABLE` is ambiguous: gRPC uses it both for a connection that could not be made and for one that broke
+after the request was sent. Only its text tells them apart.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from settled.errors import (
     UnavailableError,
 )
 
-Meaning = tuple[type[SettledError], str]
+Translation = tuple[type[SettledError], str]
 
-_STATUSES: Mapping[str, Meaning] = {
-    "ABORTED": (UnavailableError, "something else is under way there"),
+_STATUSES: Mapping[str, Translation] = {
+    "ABORTED": (UnavailableError, "another request is changing it"),
     "RESOURCE_EXHAUSTED": (UnavailableError, "it is asked too often"),
     "PERMISSION_DENIED": (
         AccessDeniedError,
-        "these credentials have no leave to do this: see the roles in docs/gcp.md",
+        "these credentials lack the permission to do this: see the roles in docs/gcp.md",
     ),
     "UNAUTHENTICATED": (AccessDeniedError, "these credentials are not valid, or not any more"),
     "NOT_FOUND": (BackendConfigError, "it does not exist, or not in this project"),
@@ -38,65 +38,66 @@ _STATUSES: Mapping[str, Meaning] = {
     "OUT_OF_RANGE": (BackendConfigError, "it was refused"),
     "UNIMPLEMENTED": (BackendConfigError, "it cannot do this"),
 }
-"""What is not here may have happened: CANCELLED, DEADLINE_EXCEEDED, INTERNAL, UNKNOWN, DATA_LOSS, and UNAVAILABLE."""
+"""The outcome is unknown after the others: CANCELLED, DEADLINE_EXCEEDED, INTERNAL, UNKNOWN, DATA_LOSS, UNAVAILABLE."""
 
-_NEVER_LEFT = ("failed to connect", "connections to all backends failing", "DNS resolution failed")
-"""What gRPC says of a request that was not even sent."""
+_NOT_SENT = ("failed to connect", "connections to all backends failing", "DNS resolution failed")
+"""Parts of gRPC's messages for a request that was not sent: nothing happened."""
 
 _TOO_LARGE = ("too large", "too big", "larger than max", "longer than", "maximum entity size", "exceeds the maximum")
-"""What Google's messages say about a size where the status says only that something is not valid, or used up."""
+"""Parts of Google's messages about sizes, which have the general statuses INVALID_ARGUMENT and RESOURCE_EXHAUSTED."""
 
 
 @contextmanager
-def translated(what: str, repeatable: bool = False, races: Collection[str] = ()) -> Generator[None]:
-    """Within this block an error of Google's client is raised as the port's.
+def translated(operation: str, repeatable: bool = False, races: Collection[str] = ()) -> Generator[None]:
+    """Raise the port's error for an error of Google's clients in this block.
 
     Args:
-        what: what was tried, such as ``publishing to TOPIC``.
-        reading: it changes nothing, or what it changes may be changed again.
-        races: the statuses, such as ``FAILED_PRECONDITION``, that say here that another commit came first.
+        operation: what is tried, for the message, such as ``publishing to TOPIC``.
+        repeatable: the call may be repeated whatever became of it, as a read may: then no outcome is unknown.
+        races: statuses, such as ``FAILED_PRECONDITION``, by which this call fails if another commit came first.
 
     Raises:
-        Conflict, Unavailable, Unknown, TooLarge, Denied: what the error comes to; it is the ``__cause__``.
+        ConflictError, UnavailableError, OutcomeUnknownError, TooLargeError, AccessDeniedError, BackendConfigError: the
+            translation; Google's error is its ``__cause__``. Exceptions that are not Google's are raised unchanged.
     """
     try:
         yield
     except Exception as error:
-        meant = _meaning(error, what, repeatable, races)
-        if meant is None:
+        translation = _port_error(error, operation, repeatable, races)
+        if translation is None:
             raise
-        raise meant from error
+        raise translation from error
 
 
 def status_of(error: BaseException) -> str:
-    """The name of the gRPC status that `error` stands for; empty if it is not an answer of Google's."""
-    from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415 (only when something is wrong)
+    """Return the name of the gRPC status of `error`; empty if it is not an error of Google's clients."""
+    from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415 (slow to import, and seldom needed)
 
     code: Any = getattr(error, "grpc_status_code", None) if isinstance(error, GoogleAPICallError) else None
     return "" if code is None else str(code.name)
 
 
-def _meaning(error: Exception, what: str, repeatable: bool, races: Collection[str]) -> SettledError | None:
+def _port_error(error: Exception, operation: str, repeatable: bool, races: Collection[str]) -> SettledError | None:
     from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415 (as above)
 
     status, text = status_of(error), str(error)
     if isinstance(error, TransportError):
-        return UnavailableError(f"{what}: nobody answered a request for credentials ({text})")
+        return UnavailableError(f"{operation}: there was no answer to a request for credentials ({text})")
     if isinstance(error, GoogleAuthError):
-        return AccessDeniedError(f"{what}: there are no valid credentials ({text})")
+        return AccessDeniedError(f"{operation}: there are no valid credentials ({text})")
     if not status:
         return None
     if status in races:
-        return ConflictError(f"{what}: another commit came first ({text})")
+        return ConflictError(f"{operation}: another commit came first ({text})")
     if status in ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED") and any(part in text for part in _TOO_LARGE):
-        return TooLargeError(f"{what}: {text}")
+        return TooLargeError(f"{operation}: {text}")
     if status in _STATUSES:
-        kind, why = _STATUSES[status]
-        return kind(f"{what}: {why} ({text})")
-    if status == "UNAVAILABLE" and any(part in text for part in _NEVER_LEFT):
-        return UnavailableError(f"{what}: nobody answered ({text})")
+        kind, explanation = _STATUSES[status]
+        return kind(f"{operation}: {explanation} ({text})")
+    if status == "UNAVAILABLE" and any(part in text for part in _NOT_SENT):
+        return UnavailableError(f"{operation}: there was no answer ({text})")
     return (
-        UnavailableError(f"{what}: it failed ({text})")
+        UnavailableError(f"{operation}: it failed ({text})")
         if repeatable
-        else OutcomeUnknownError(f"{what}: it may have happened ({text})")
+        else OutcomeUnknownError(f"{operation}: it may have happened ({text})")
     )

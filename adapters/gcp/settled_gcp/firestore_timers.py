@@ -1,8 +1,8 @@
-"""Timers without a further service: each is a document, and whoever works looks which of them are due.
+"""Timers in Firestore: each is a document, and workers sweep the collection for due ones before they receive.
 
-A look is a query and costs one read at least, so nobody looks more often than every so many seconds where nothing was
-due. What is due is sent and then deleted: at least once, and never early. A timer that was put off since it was read is
-not deleted. Where no worker polls, such as behind a push subscription, somebody has to call `FirestoreTimers.sweep`.
+A sweep is a query, billed as one read at least, so a process does not sweep again for some seconds after one that found
+nothing. Due messages are sent and then deleted: at least once, and never early. Without a worker that pulls, as behind
+a push subscription, the application has to call `FirestoreTimers.sweep` regularly.
 """
 
 from __future__ import annotations
@@ -18,22 +18,26 @@ from settled.durable.ports import Delivery, Queue
 from settled.errors import EventError
 from settled_gcp.client_protocols import FirestoreClient
 from settled_gcp.clock import ServerTime
-from settled_gcp.documents import Collection, fits
+from settled_gcp.documents import Collection, checked_size
 from settled_gcp.envelope import from_text, to_text
 from settled_gcp.errors import translated
 
-MOST_AT_ONCE = 100
-"""How many timers one look finds."""
+MAX_SWEEP = 100
+"""How many timers a sweep sends."""
 
-EXEMPT_TIMER: Sequence[str] = ("timer", "message")
-"""The fields of a timer that should be in no index."""
+EXEMPT_TIMER_FIELDS: Sequence[str] = ("timer", "message")
+"""The fields of a timer that need no index."""
 
 
 class FirestoreTimers:
-    """Timers beside `collection`; what is due is given to `send`.
+    """Timers in the collection next to `collection`.
 
-    `clock` is the time in seconds since the epoch, if it is not to be Firestore's own; `timeout`, in seconds, is how
-    long a request may take.
+    Args:
+        client: a generated client.
+        collection: that of the records.
+        send: called with the messages that are due.
+        clock: the time in seconds since the epoch, Firestore's own by default.
+        timeout: of a request, in seconds.
     """
 
     def __init__(
@@ -51,26 +55,27 @@ class FirestoreTimers:
         self._timeout = timeout
 
     def schedule(self, timer: Timer) -> None:
-        """Send ``timer.message`` at ``timer.due``; the same id again replaces what was scheduled under it.
+        """Arrange for ``timer.message`` to be sent at ``timer.due``, replacing a timer with the same id.
 
         Raises:
-            TooLarge: the message would pass 1 MiB; nothing was scheduled.
+            TooLargeError: the document would be larger than 1 MiB; nothing was scheduled.
         """
         if timer.due <= self._clock():
             self._send([timer.message])
             self.cancel(timer.id)
             return
         name, fields = self._collection.timer(timer.id), _fields(timer)
-        fits(name, fields, f"the timer {timer.id}")
+        checked_size(name, fields, f"the timer {timer.id}")
         self._write(f"scheduling the timer {timer.id}", {"update": {"name": name, "fields": fields}})
 
     def cancel(self, timer_id: str) -> None:
         self._write(f"cancelling the timer {timer_id}", {"delete": self._collection.timer(timer_id)})
 
-    def sweep(self, limit: int = MOST_AT_ONCE) -> int:
-        """Send up to `limit` messages that are due, the longest due first; how many there were."""
+    def sweep(self, limit: int = MAX_SWEEP) -> int:
+        """Send up to `limit` due messages, the longest due first. Return how many were sent."""
         due = [(document, message) for document in self._due(limit) if (message := _message(document)) is not None]
         if due:
+            # Send before deleting: a crash in between repeats messages, the reverse order would lose them.
             self._send([message for _, message in due])
             self._delete([document for document, _ in due])
         return len(due)
@@ -86,28 +91,29 @@ class FirestoreTimers:
         }
         request = {"parent": self._collection.parent, "structured_query": query}
         with translated(f"looking for timers in {self._collection.timers}", repeatable=True):
-            answers = self._client.run_query(request=request, retry=None, timeout=self._timeout)
-            return [answer.document for answer in self._clock.heard_in(answers) if "document" in answer]
+            responses = self._client.run_query(request=request, retry=None, timeout=self._timeout)
+            return [response.document for response in self._clock.observe_each(responses) if "document" in response]
 
     def _delete(self, documents: Sequence[Any]) -> None:
-        """Delete each of `documents` that was not written since; what stays is sent again, and known."""
+        """Delete those of `documents` that were not rewritten since; the others are timers that were rescheduled."""
         writes = [{"delete": each.name, "current_document": {"update_time": each.update_time}} for each in documents]
         request = {"database": self._collection.database, "writes": writes}
+        # Repeatable: a timer that stays is sent again, and the record knows the id of its message.
         with translated(f"deleting timers from {self._collection.timers}", repeatable=True):
             self._client.batch_write(request=request, retry=None, timeout=self._timeout)
 
-    def _write(self, what: str, write: Mapping[str, Any]) -> None:
+    def _write(self, operation: str, write: Mapping[str, Any]) -> None:
         request = {"database": self._collection.database, "writes": [write]}
-        with translated(what):
-            answer = self._client.commit(request=request, retry=None, timeout=self._timeout)
-        self._clock.heard(answer.commit_time)
+        with translated(operation):
+            response = self._client.commit(request=request, retry=None, timeout=self._timeout)
+        self._clock.observe(response.commit_time)
 
 
 class SweptQueue:
-    """`queue`, of which nothing is received before somebody has looked which `timers` are due.
+    """`queue`, whose `receive` sweeps `timers` first.
 
-    `every` is for how many seconds nobody in this process looks again where nothing was due. `clock` counts seconds
-    from anywhere.
+    `every` is for how many seconds this process does not sweep again after a sweep that found nothing. `clock` counts
+    seconds from an arbitrary start.
     """
 
     def __init__(
@@ -117,7 +123,7 @@ class SweptQueue:
         self._timers = timers
         self._every = every
         self._clock = clock
-        self._looked = -math.inf
+        self._last_sweep = -math.inf
         self._lock = threading.Lock()
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -126,11 +132,12 @@ class SweptQueue:
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
         end = time.monotonic() + wait
         while True:
-            self._look()
+            self._sweep_if_due()
             left = end - time.monotonic()
-            found = self._queue.receive(limit, max(0.0, min(left, self._every)))
-            if found or left <= self._every:
-                return found
+            # No longer than `every` at a time, or a timer that becomes due meanwhile would wait for the whole poll.
+            received = self._queue.receive(limit, max(0.0, min(left, self._every)))
+            if received or left <= self._every:
+                return received
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._queue.ack(deliveries)
@@ -141,16 +148,16 @@ class SweptQueue:
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
         self._queue.extend(deliveries, lease)
 
-    def _look(self) -> None:
-        if self._is_time() and self._timers.sweep() > 0:
-            self._looked = -math.inf  # where some are due there may be more
+    def _sweep_if_due(self) -> None:
+        if self._is_sweep_due() and self._timers.sweep() > 0:
+            self._last_sweep = -math.inf  # there may be more: sweep again at the next call
 
-    def _is_time(self) -> bool:
+    def _is_sweep_due(self) -> bool:
         with self._lock:
             now = self._clock()
-            if now - self._looked < self._every:
+            if now - self._last_sweep < self._every:
                 return False
-            self._looked = now
+            self._last_sweep = now
             return True
 
 
@@ -163,9 +170,9 @@ def _fields(timer: Timer) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _message(document: Any) -> Message | None:
-    """The message in a document; None if it is not settled's, and left where it is."""
+    """Decode the message in a document; None if it is not settled's. Such documents are not touched."""
     try:
-        found = from_text(document.fields["message"].string_value.encode())
+        decoded = from_text(document.fields["message"].string_value.encode())
     except (EventError, KeyError):
         return None
-    return found if isinstance(found, Message) else None
+    return decoded if isinstance(decoded, Message) else None

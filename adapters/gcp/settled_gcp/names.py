@@ -1,7 +1,7 @@
-"""Under which names Google's services know a key and a timer.
+"""Map keys and timers to the names that Google's services accept for them.
 
-A name is the thing's own wherever a service can take it, so that people recognise it in the console, and else a hash. A
-written key has a slash and a hash has none, so one is never mistaken for the other.
+A name is readable wherever the service allows it, so that people recognise it in the console; otherwise it is a hash. A
+written key contains a slash and a hash never does, so the two cannot collide.
 """
 
 from __future__ import annotations
@@ -11,27 +11,25 @@ from collections.abc import Sequence
 
 from settled.key import Key
 
-LONGEST_ORDERING_KEY = 1024
-"""Bytes of an ordering key."""
+MAX_ORDERING_KEY_BYTES = 1024
+"""Pub/Sub's limit on an ordering key."""
 
-NAMES_OF_A_TIMER = 3
-"""How often a timer may be scheduled anew while Cloud Tasks still remembers its names, and be found to be cancelled."""
+TASK_IDS_PER_TIMER = 3
+"""How often a timer can be rescheduled within the 24 hours in which Cloud Tasks reserves used ids, and be cancelled."""
 
 
 def ordering_key(key: Key) -> str:
-    """The ordering key of `key`."""
+    """Return the ordering key of `key`."""
     name = str(key)
-    return name if len(_bytes(name)) <= LONGEST_ORDERING_KEY and name.isprintable() else _hash(name)
+    return name if len(_bytes(name)) <= MAX_ORDERING_KEY_BYTES and name.isprintable() else _hash(name)
 
 
 def task_ids(timer_id: str) -> Sequence[str]:
-    """The ids of the tasks for a timer, one after the other.
-
-    Cloud Tasks takes the id of a task that was run or deleted no more, for up to a day. Ids begin with a hash, because
-    it stores tasks in their order, and ids that resemble each other slow it down.
-    """
+    """Return the task ids to try for a timer, in this order."""
+    # Several, because Cloud Tasks rejects the id of a task for up to 24 hours after the task ran or was deleted.
+    # Hashed, because Cloud Tasks advises against sequential prefixes of ids: they increase latency.
     first = _hash(timer_id)
-    return [first, *(f"{first}-{number}" for number in range(1, NAMES_OF_A_TIMER))]
+    return [first, *(f"{first}-{number}" for number in range(1, TASK_IDS_PER_TIMER))]
 
 
 def _hash(text: str) -> str:

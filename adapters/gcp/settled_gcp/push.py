@@ -1,14 +1,15 @@
-"""Push: a request takes the one message in it through its turn, and its answer is the acknowledgement.
+"""Handle push requests: run the turn of the message in a request, and acknowledge it by the response.
 
-With success the message is gone. With anything else it comes again, before all later ones of its key: of a key Pub/Sub
-has one request under way at a time. So what did not end well is answered with 503, however it ended. How long Pub/Sub
-then waits is for the subscription's retry policy to say, and nobody can tell it otherwise.
+A success status acknowledges the message. After any other status Pub/Sub pushes it again, before all later messages of
+its key: for an ordering key Pub/Sub makes one request at a time. So any turn that is not done is answered with 503.
+When Pub/Sub retries is up to the subscription's retry policy; a response cannot change it.
 
-Nobody can be asked whether Pub/Sub still waits for the answer. And between two requests an instance may stand still,
-and its clock with it: so each request takes the time anew, which costs nothing where the record is read.
+A handler cannot ask whether Pub/Sub still waits for its response. Pub/Sub pushes the message again when its ack
+deadline ends, so a request releases its turn shortly before. If the message is pushed again while an older request
+still works on the key, the new request is answered with 503.
 
-What runs when the time of a request is nearly over is abandoned and handed back, because Pub/Sub sends the message
-again once its ack deadline has passed. Should it come while an older request still has the key, it is turned away.
+A platform such as Cloud Run suspends an idle container, and its monotonic clock. Each request therefore discards the
+time that was known before it; the reads and commits of its turn bring the new time at no cost.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ from attrs import define, field, frozen
 from settled import AccessDeniedError, Key, SettledError, TurnEnd, UnavailableError
 from settled.durable import Backend, Delivery, Message, Timer
 from settled_gcp.clock import ServerTime
-from settled_gcp.envelope import arrived
+from settled_gcp.envelope import decode_received
 from settled_gcp.push_auth import CERTIFICATES, Caller, TokenVerifier
-from settled_gcp.queue import PUSHED
+from settled_gcp.queue import PUSH_RECEIPT
 from settled_runtime import CompositeBackend, Host, StopSignal
 
 RESERVE = 2.0
-"""For how many seconds before its end a request does nothing but hand back and answer."""
+"""Seconds before its end in which a request only releases its turn and responds."""
 
-LARGEST_BODY = 15_000_000
-"""How many bytes a request may have: ten megabytes as base64, and what stands around them."""
+MAX_BODY_BYTES = 15_000_000
+"""The largest body of a request: Pub/Sub's limit of 10 MB for a message, as base64, and the JSON around it."""
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -46,7 +47,7 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 class FlaskRequest(Protocol):
-    """What is asked of the request that the functions framework hands over."""
+    """The part of Flask's request that is used; the functions framework passes such requests."""
 
     @property
     def method(self) -> str: ...
@@ -70,200 +71,201 @@ def push_handler(
     concurrency: int = 80,
     certificates: str = CERTIFICATES,
 ) -> PushHandler:
-    """What takes push requests through `host`, for whatever serves HTTP.
+    """Return a handler of push requests, for the functions framework, WSGI or ASGI.
 
     Args:
-        host: who takes messages through their turns, or what makes it when the first request comes. A server that
-            forks its workers after it has imported a program, as the functions framework does, needs the latter:
-            neither clients nor files that were opened before a fork work after it.
-        audience: what the subscription's tokens are for.
-        email: the service account that the subscription pushes as.
-        timeout: for how many seconds a request may last, if that is less than the lease, which is the subscription's
-            ack deadline.
-        reserve: for how many seconds before its end a request does nothing but hand back and answer.
-        concurrency: how many requests are taken at the same time by way of ASGI.
-        certificates: where Google's are.
+        host: handles the messages; or a function that creates the host at the first request. Use a function with
+            servers that import the program and then fork their workers, as the functions framework does: neither gRPC
+            clients nor open files work after a fork.
+        audience: of the subscription's tokens.
+        email: of the service account whose tokens the subscription sends.
+        timeout: of a request, in seconds, if it is shorter than the lease, the subscription's ack deadline.
+        reserve: seconds before its end in which a request only releases its turn and responds.
+        concurrency: how many requests are handled at the same time with ASGI.
+        certificates: the URL of Google's certificates.
     """
     pool = ThreadPoolExecutor(concurrency, thread_name_prefix="settled-push")
-    make = (lambda: host) if isinstance(host, Host) else host
+    create = (lambda: host) if isinstance(host, Host) else host
     limits = Limits(timeout, reserve)
-    return PushHandler(TokenVerifier(Caller(audience, email), certificates), limits, pool, _Once(make))
+    return PushHandler(TokenVerifier(Caller(audience, email), certificates), limits, pool, _LazyHost(create))
 
 
 @frozen
 class Limits:
-    """For how many seconds a request may last, if not for a lease; and the last of them, in which nothing is begun."""
+    """The timeout of a request, if it is shorter than the lease, and the reserve at its end, in seconds."""
 
     timeout: float | None
     reserve: float
 
     @contextmanager
-    def watched(self, began: float, lease: float) -> Generator[StopSignal]:
-        """Yield an interruption that is set when a request that `began` then must hand back, if this block still runs.
-
-        It goes by the monotonic clock, which nobody sets, and for which no server has to be asked.
-        """
-        interruption, end = StopSignal(), began + min(lease, self.timeout or lease) - self.reserve
-        alarm = threading.Timer(end - time.monotonic(), interruption.set)
-        alarm.daemon = True
-        alarm.start()
+    def deadline(self, started: float, lease: float) -> Generator[StopSignal]:
+        """Yield a signal that is set when a request, `started` then by the monotonic clock, must release its turn."""
+        stop_signal, end = StopSignal(), started + min(lease, self.timeout or lease) - self.reserve
+        timer = threading.Timer(end - time.monotonic(), stop_signal.set)
+        timer.daemon = True
+        timer.start()
         try:
-            yield interruption
+            yield stop_signal
         finally:
-            alarm.cancel()
+            timer.cancel()
 
 
 @frozen
 class PushResponse:
-    """What a request is answered with. Only success acknowledges."""
+    """The response to a push request. Only a success status acknowledges the message."""
 
     status: HTTPStatus
     text: str = ""
 
     @property
     def line(self) -> str:
-        """As WSGI writes a status."""
+        """The status line for WSGI."""
         return f"{self.status.value} {self.status.phrase}"
 
 
 @frozen
 class PushHandler:
-    """Push requests by three ways in. They are plain functions, because some servers take nothing else."""
+    """Handles push requests through one of three interfaces: `function`, `wsgi` or `asgi`."""
 
-    doorkeeper: TokenVerifier
+    token_verifier: TokenVerifier
     limits: Limits
     pool: ThreadPoolExecutor
-    host: _Once
-    _busy: _Busy = field(factory=lambda: _Busy(), init=False)
+    host: _LazyHost
+    _keys_in_progress: _KeysInProgress = field(factory=lambda: _KeysInProgress(), init=False)
 
     @property
     def function(self) -> Callable[[FlaskRequest], tuple[str, int]]:
         """The target of ``functions-framework --target=...``, of the signature type ``http``."""
+        # A plain function, here and below: the framework, like some servers, does not accept other callables.
 
         def push(request: FlaskRequest) -> tuple[str, int]:
             headers = request.headers
-            answer = self.refused(request.method, headers.get("Authorization"), request.content_length)
-            answer = answer or self.taken(request.get_data())
-            return answer.text, answer.status.value
+            response = self.check_request(request.method, headers.get("Authorization"), request.content_length)
+            response = response or self.handle_message(request.get_data())
+            return response.text, response.status.value
 
         return push
 
     @property
     def wsgi(self) -> Callable[[Mapping[str, Any], Callable[..., Any]], Iterable[bytes]]:
-        """The application for a server of WSGI."""
+        """The WSGI application."""
 
         def push(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
             length = int(environ.get("CONTENT_LENGTH") or 0)
-            answer = self.refused(environ["REQUEST_METHOD"], environ.get("HTTP_AUTHORIZATION"), length)
-            answer = answer or self.taken(environ["wsgi.input"].read(length))
-            body = answer.text.encode()
-            start_response(answer.line, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+            response = self.check_request(environ["REQUEST_METHOD"], environ.get("HTTP_AUTHORIZATION"), length)
+            response = response or self.handle_message(environ["wsgi.input"].read(length))
+            body = response.text.encode()
+            start_response(response.line, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
             return [body]
 
         return push
 
     @property
     def asgi(self) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-        """The application for a server of ASGI; turns run in threads."""
+        """The ASGI application; turns run in threads."""
 
         async def push(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] != "http":
-                raise ValueError(f"{scope['type']}: this application knows only HTTP")
+                raise ValueError(f"{scope['type']}: this application handles only HTTP")
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
             length, authorization = int(headers.get("content-length", "0")), headers.get("authorization")
             loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self.pool, self.refused, scope["method"], authorization, length)
-            if answer is None:
-                body = await _read(receive)
-                answer = await loop.run_in_executor(self.pool, self.taken, body)
-            start = {"type": "http.response.start", "status": answer.status.value}
+            response = await loop.run_in_executor(self.pool, self.check_request, scope["method"], authorization, length)
+            if response is None:
+                body = await _read_body(receive)
+                response = await loop.run_in_executor(self.pool, self.handle_message, body)
+            start = {"type": "http.response.start", "status": response.status.value}
             await send({**start, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": answer.text.encode()})
+            await send({"type": "http.response.body", "body": response.text.encode()})
 
         return push
 
-    def refused(self, method: str, authorization: str | None, length: int | None) -> PushResponse | None:
-        """The answer to a request that is not even read; None if it is Pub/Sub's."""
+    def check_request(self, method: str, authorization: str | None, length: int | None) -> PushResponse | None:
+        """Return the response to a request that must not be handled; None if it comes from the subscription."""
         if method != "POST":
             return PushResponse(HTTPStatus.METHOD_NOT_ALLOWED)
         try:
-            self.doorkeeper.check(authorization)
+            self.token_verifier.check(authorization)
         except AccessDeniedError as error:
             return PushResponse(HTTPStatus.UNAUTHORIZED, str(error))
         except UnavailableError as error:
             return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
-        if (length or 0) > LARGEST_BODY:
+        if (length or 0) > MAX_BODY_BYTES:
             return PushResponse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         return None
 
-    def taken(self, body: bytes) -> PushResponse:
-        """The answer to a request of Pub/Sub's, after the turn of its message."""
-        began = time.monotonic()
+    def handle_message(self, body: bytes) -> PushResponse:
+        """Run the turn of the message in the body of an authenticated request, and return the response."""
+        started = time.monotonic()
         try:
-            pushed = Pushed.of(body)
+            request = PushRequest.of(body)
         except (ValueError, KeyError, TypeError) as error:
             return PushResponse(HTTPStatus.BAD_REQUEST, f"not a push request with an ordering key: {error!r}")
-        found = arrived(pushed.data, pushed.ordering)
-        if found is None:
-            return PushResponse(HTTPStatus.BAD_REQUEST, "not a message of settled, or in the order of another key")
+        decoded = decode_received(request.data, request.ordering)
+        if decoded is None:
+            return PushResponse(
+                HTTPStatus.BAD_REQUEST, "not a message of settled, or under the ordering key of another"
+            )
         host = self.host()
         try:
-            now = _awake(host.backend)
-            message = _due(host.backend, found)
+            now = _time_after_resume(host.backend)
+            message = _message_if_due(host.backend, decoded)
         except SettledError as error:
             return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         if message is None:
             return PushResponse(HTTPStatus.OK)
-        return self._turned(host, Delivery(message, PUSHED, pushed.attempt, now + host.backend.lease), began)
+        return self._run_turn(host, Delivery(message, PUSH_RECEIPT, request.attempt, now + host.backend.lease), started)
 
-    def _turned(self, host: Host, delivery: Delivery, began: float) -> PushResponse:
+    def _run_turn(self, host: Host, delivery: Delivery, started: float) -> PushResponse:
         key = delivery.message.key
-        with self._busy.alone(key) as is_alone:
-            if not is_alone:
+        with self._keys_in_progress.claim(key) as is_claimed:
+            if not is_claimed:  # pushed again while an older request, which Pub/Sub has given up, still runs
                 return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, "another request has this key")
-            with self.limits.watched(began, host.backend.lease) as interruption:
-                end = host.handle([delivery], interruption)[key]
+            with self.limits.deadline(started, host.backend.lease) as stop_signal:
+                end = host.handle([delivery], stop_signal)[key]
         if end is TurnEnd.DONE:
             return PushResponse(HTTPStatus.OK)
-        return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, "the turn is not over")
+        return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, "the turn is not done")
 
 
-def _awake(backend: Backend) -> float:
-    """A time that is over for sure. This machine's clock is believed no more: it may have stood still until now."""
+def _time_after_resume(backend: Backend) -> float:
+    """Discard the time that `backend` knows: this process may have been suspended. Return a lower bound of it."""
     if not (isinstance(backend, CompositeBackend) and isinstance(backend.clock, ServerTime)):
         return backend.now()
-    backend.clock.doubt()
-    return backend.clock.at_least()  # The time itself would be one read more, and the turn's own answers will tell it.
+    backend.clock.invalidate()
+    # The exact time would take another read, and the turn's own responses will bring it. The lower bound only makes the
+    # lease of the delivery end too early.
+    return backend.clock.lower_bound()
 
 
-def _due(backend: Backend, found: Message | Timer) -> Message | None:
-    """The message to take; None if it was a timer before its time, because nobody waits so long at once."""
-    match found:
+def _message_if_due(backend: Backend, decoded: Message | Timer) -> Message | None:
+    """Return the message to handle. If it is a timer that is not due yet, schedule it again and return None."""
+    match decoded:
         case Message():
-            return found
+            return decoded
         case Timer(_, message, due):
             if due <= backend.now():
                 return message
-            backend.timers.schedule(found)
+            backend.timers.schedule(decoded)
             return None
         case _:
-            assert_never(found)
+            assert_never(decoded)
 
 
 @frozen
-class Pushed:
-    """What is taken from the body of a push request."""
+class PushRequest:
+    """The part of a push request's body that is used."""
 
     data: bytes
     ordering: str
     attempt: int
 
     @classmethod
-    def of(cls, body: bytes) -> Pushed:
-        """What `body` says, as Pub/Sub writes it when it is not told to unwrap the message.
+    def of(cls, body: bytes) -> PushRequest:
+        """Parse `body`, in the format that Pub/Sub uses without payload unwrapping.
 
         Raises:
-            ValueError, KeyError, TypeError: it is written otherwise.
+            ValueError, KeyError, TypeError: it has another format, or no ordering key.
         """
         request = json.loads(body)
         message = request["message"]
@@ -272,45 +274,45 @@ class Pushed:
 
 
 @define(eq=False)
-class _Once:
-    """The host that `make` makes, made when it is first called for."""
+class _LazyHost:
+    """Creates the host at its first call, and returns the same one at each."""
 
-    make: Callable[[], Host]
-    _made: Host | None = field(default=None, init=False)
+    create: Callable[[], Host]
+    _host: Host | None = field(default=None, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def __call__(self) -> Host:
         with self._lock:
-            if self._made is None:
-                self._made = self.make()
-            return self._made
+            if self._host is None:
+                self._host = self.create()
+            return self._host
 
 
 @define(eq=False)
-class _Busy:
-    """The keys that have a turn in this process."""
+class _KeysInProgress:
+    """The keys whose turns run in this process."""
 
     _keys: set[Key] = field(factory=set[Key])
     _lock: threading.Lock = field(factory=threading.Lock)
 
     @contextmanager
-    def alone(self, key: Key) -> Generator[bool]:
-        """Whether nobody else is at `key` during this block."""
+    def claim(self, key: Key) -> Generator[bool]:
+        """Claim `key` for this block. Yield False if another request has claimed it."""
         with self._lock:
-            is_alone = key not in self._keys
+            is_claimed = key not in self._keys
             self._keys.add(key)
         try:
-            yield is_alone
+            yield is_claimed
         finally:
-            if is_alone:
+            if is_claimed:
                 with self._lock:
                     self._keys.discard(key)
 
 
-async def _read(receive: Receive) -> bytes:
-    """The body of a request, cut off behind the largest that there may be."""
+async def _read_body(receive: Receive) -> bytes:
+    """Return the body of a request; stop reading once it is larger than allowed."""
     body, more = bytearray(), True
-    while more and len(body) <= LARGEST_BODY:
+    while more and len(body) <= MAX_BODY_BYTES:
         event = await receive()
         body += event.get("body", b"")
         more = event.get("more_body", False)

@@ -1,11 +1,10 @@
-"""Who may push: the token that Google signs for a push subscription's service account.
+"""Authenticate push requests by the OIDC token that Google signs for a push subscription's service account.
 
-A token is good if Google has signed it, for us (the audience), not long ago, and for the one account that the
-subscription pushes as. Anybody can have tokens of Google's for accounts and audiences of their own, so all of it
-counts.
+A token is valid if Google signed it, it has not expired, its audience is ours, and its account is the subscription's.
+All of this must be checked: anyone can obtain tokens signed by Google for their own accounts and audiences.
 
-Google's certificates are kept for an hour, and fetched again for a key that is not among them; but not more often than
-once in a while, so that nobody can make us ask Google at will.
+Google's certificates are cached for an hour. A token with an unknown key id makes them be fetched again, but at most
+once a minute, so that forged tokens cannot make us send requests to Google at will.
 """
 
 from __future__ import annotations
@@ -23,27 +22,27 @@ from attrs import define, field, frozen
 from settled.errors import AccessDeniedError, UnavailableError
 
 CERTIFICATES = "https://www.googleapis.com/oauth2/v1/certs"
-"""Where Google's certificates are, by the ids of their keys."""
+"""URL of Google's certificates, a JSON object by key id."""
 
 ISSUERS = frozenset({"https://accounts.google.com", "accounts.google.com"})
-"""What Google calls itself."""
+"""The values that Google documents for a token's ``iss`` claim."""
 
-KEPT = 3600.0
-"""For how many seconds certificates are kept."""
+CERTIFICATES_TTL = 3600.0
+"""For how many seconds certificates are cached."""
 
-ASKED_EVERY = 60.0
-"""Seconds between two times that Google is asked for a key that is not known."""
+MIN_FETCH_INTERVAL = 60.0
+"""The least number of seconds between two fetches caused by unknown key ids."""
 
-SKEW = 10
-"""By how many seconds Google's clock and ours may differ."""
+CLOCK_SKEW = 10
+"""By how many seconds Google's clock and this machine's may differ."""
 
 TIMEOUT = 5.0
-"""How many seconds Google may take to answer."""
+"""The timeout of a fetch, in seconds."""
 
 
 @frozen
 class Caller:
-    """Who may come in: `email` is that of the service account, `audience` what the subscription's tokens are for."""
+    """The expected audience of tokens, and the e-mail address of the expected service account."""
 
     audience: str
     email: str
@@ -51,7 +50,7 @@ class Caller:
 
 @define(eq=False)
 class TokenVerifier:
-    """Lets `caller` in. `certificates` is where Google's are; `clock` counts seconds from anywhere."""
+    """Verifies tokens of `caller` by the certificates at a URL. `clock` counts seconds from an arbitrary start."""
 
     caller: Caller
     certificates: str = CERTIFICATES
@@ -61,11 +60,11 @@ class TokenVerifier:
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def check(self, authorization: str | None) -> None:
-        """Return if this header of a request is the caller's.
+        """Verify the Authorization header of a request.
 
         Raises:
-            Denied: it is not.
-            Unavailable: Google's certificates could not be fetched.
+            AccessDeniedError: it has no valid token of the expected caller.
+            UnavailableError: Google's certificates could not be fetched.
         """
         kind, _, token = (authorization or "").partition(" ")
         if kind.lower() != "bearer" or not token:
@@ -77,7 +76,7 @@ class TokenVerifier:
             raise AccessDeniedError("the token is of another account")
 
     def _claims(self, token: str) -> Mapping[str, Any]:
-        """What a token says that Google has signed for our audience, and that is neither too old nor too new."""
+        """Return the claims of a token after checking its signature, its audience, and that it is valid now."""
         jwt = import_module("google.auth.jwt")  # it has no types
         try:
             key = str(jwt.decode_header(token).get("kid"))
@@ -85,7 +84,7 @@ class TokenVerifier:
             if key not in certificates:
                 raise AccessDeniedError("the token is signed with a key that is not Google's")
             claims: Mapping[str, Any] = jwt.decode(
-                token, certs=certificates, audience=self.caller.audience, clock_skew_in_seconds=SKEW
+                token, certs=certificates, audience=self.caller.audience, clock_skew_in_seconds=CLOCK_SKEW
             )
         except ValueError as error:
             raise AccessDeniedError("the token is not valid, or not for this audience") from error
@@ -94,20 +93,20 @@ class TokenVerifier:
     def _certificates(self, key: str) -> Mapping[str, str]:
         with self._lock:
             age = float("inf") if self._fetched is None else self.clock() - self._fetched
-            if age >= KEPT or (key not in self._known and age >= ASKED_EVERY):
-                self._known, self._fetched = fetched(self.certificates), self.clock()
+            if age >= CERTIFICATES_TTL or (key not in self._known and age >= MIN_FETCH_INTERVAL):
+                self._known, self._fetched = fetch_certificates(self.certificates), self.clock()
             return self._known
 
 
-def fetched(url: str) -> Mapping[str, str]:
-    """The certificates at `url`.
+def fetch_certificates(url: str) -> Mapping[str, str]:
+    """Fetch the certificates at `url`.
 
     Raises:
-        Unavailable: they could not be had.
+        UnavailableError: the fetch failed.
     """
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
-            found: Mapping[str, str] = json.load(answer)
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+            certificates: Mapping[str, str] = json.load(response)
     except (OSError, ValueError) as error:
         raise UnavailableError(f"fetching Google's certificates from {url}: {error}") from error
-    return found
+    return certificates

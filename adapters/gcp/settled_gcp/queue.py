@@ -1,14 +1,15 @@
-"""The queue: one topic and one subscription of it, an ordering key for each key.
+"""The queue on Pub/Sub: a topic and a subscription with message ordering, and an ordering key for each key.
 
-What one pull hands out of a key is leased together: while any of it is out, Pub/Sub hands out nothing more of that key.
-When a message comes again, because its lease ran out or it was given back, all later ones of its key come again behind
-it, even those that were acknowledged. So the order holds, and it is the record that tells a repetition.
+The ack deadline of a delivery is its lease. While messages of a key that one pull returned are outstanding, Pub/Sub
+delivers no others of that key. If a message is redelivered, because its lease ended or it was released, Pub/Sub
+redelivers all later ones of its key after it, even acknowledged ones. So the order holds; the record detects
+duplicates.
 
-What Pub/Sub does not do. It knows no ids of ours, so what is sent twice comes twice, and it numbers nothing that we are
-told of. Only a subscription with exactly-once delivery says that a lease was lost; without it `extend` is told nothing,
-and an old receipt may still acknowledge. Of what was pushed, nobody can ask whether it is still held. Hand-outs are
-counted only where the subscription has a dead-letter policy, and a message that waits long is handed out every ten
-minutes. So what protects an instance is its version, and what counts failures its record.
+Pub/Sub does not deduplicate by our ids, and gives subscribers no sequence numbers. Only a subscription with
+exactly-once delivery reports a lost lease; without it `extend` learns nothing, and an expired ack id may still
+acknowledge. A pushed message has no ack id at all, so its lease cannot be checked. Delivery attempts are counted only
+under a dead-letter policy, and they include the redeliveries of a message that waits, every ten minutes. Therefore the
+record's version protects the instance, and the record counts failures.
 """
 
 from __future__ import annotations
@@ -24,42 +25,42 @@ from settled.durable.messages import Message, Timer
 from settled.durable.ports import Delivery
 from settled.errors import ConflictError, OutcomeUnknownError, SettledError, TooLargeError, UnavailableError
 from settled_gcp.client_protocols import PublisherClient, SubscriberClient
-from settled_gcp.envelope import arrived, to_text
+from settled_gcp.envelope import decode_received, to_text
 from settled_gcp.errors import status_of, translated
 from settled_gcp.names import ordering_key
 
-MOST_AT_ONCE = 1000
-"""How many messages one request publishes, pulls, acknowledges or extends."""
+MAX_BATCH_SIZE = 1000
+"""Pub/Sub's limit on the messages of a publish request, used for pulls, acks and extensions as well."""
 
-LARGEST = 10_000_000
-"""How many bytes all of one publish request may have, and with it one message."""
+MAX_REQUEST_BYTES = 10_000_000
+"""Pub/Sub's limit on a publish request, and so on a message."""
 
-BESIDE_THE_DATA = 64
-"""More bytes than a message's framing takes."""
+MESSAGE_OVERHEAD_BYTES = 64
+"""An upper bound of what a message takes in a request besides its data and ordering key."""
 
-LONGEST_LEASE = 600
-"""For how many seconds at a time a message may be held, or kept back."""
+MAX_LEASE_SECONDS = 600
+"""Pub/Sub's limit on an ack deadline, and so on a lease and on the delay of a release."""
 
 TIMEOUT = 10.0
-"""How many seconds a request other than a pull may take."""
+"""The timeout of requests other than pulls, in seconds."""
 
-PUSHED = ""
-"""The receipt of what was pushed: the answer to the request acknowledges it, and nothing else can."""
+PUSH_RECEIPT = ""
+"""The receipt of a pushed message, which has no ack id: only the response to the push request acknowledges it."""
 
 
 class PubSubQueue:
     """The queue over `topic` and `subscription`, which are full names such as ``projects/PROJECT/topics/TOPIC``.
 
     Args:
-        publisher: a generated client; all that publish should ask the same region.
+        publisher: a generated client; all publishers should use the same region, or there is no order between them.
         subscriber: a generated client.
-        topic: where messages go in; its subscription must have message ordering.
-        subscription: where they come out.
+        topic: where messages are published.
+        subscription: where they are received; it must have message ordering.
         lease: the subscription's ack deadline, in whole seconds from 10 to 600.
-        rearm: what schedules a timer that comes before it is due; without it such a timer stays where it is.
-        shortest_wait: for how many seconds a pull waits at least. One that is broken off earlier than an answer takes
-            leaves messages leased to nobody.
-        clock: the time in seconds since the epoch, or one that is over for sure.
+        reschedule: called with a timer that is received before it is due; without it the timer is not acknowledged.
+        min_wait: the shortest timeout of a pull, in seconds. If a pull times out just before its response, the messages
+            in it stay leased although they were not received.
+        clock: the time in seconds since the epoch, or a lower bound of it.
     """
 
     def __init__(
@@ -70,8 +71,8 @@ class PubSubQueue:
         subscription: str,
         lease: int = 60,
         *,
-        rearm: Callable[[Timer], None] | None = None,
-        shortest_wait: float = 1.0,
+        reschedule: Callable[[Timer], None] | None = None,
+        min_wait: float = 1.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.lease = lease
@@ -79,16 +80,16 @@ class PubSubQueue:
         self._subscriber = subscriber
         self._topic = topic
         self.subscription = subscription
-        self._rearm = rearm
-        self._shortest_wait = shortest_wait
+        self._reschedule_timer = reschedule
+        self._min_wait = min_wait
         self._clock = clock
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Put `messages` into the queue, each key's in this order; durable on return.
+        """Publish `messages`, those of each key in this order; they are durable on return.
 
         Raises:
-            TooLarge: none of them was sent.
-            Unknown: some of them were sent, perhaps all; of each key, none before one that stood in front of it.
+            TooLargeError: a message is too large; none was sent.
+            OutcomeUnknownError: some were sent, perhaps all; of each key, the first ones.
         """
         batches = in_batches([self._entry(message) for message in messages])
         for number, batch in enumerate(batches):
@@ -102,6 +103,7 @@ class PubSubQueue:
             except UnavailableError as error:
                 if number == 0:
                     raise
+                # "Unavailable" means that nothing happened, but earlier batches were sent.
                 raise OutcomeUnknownError(
                     f"{number} of {len(batches)} requests were answered, and then: {error}"
                 ) from error
@@ -109,74 +111,76 @@ class PubSubQueue:
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
         if limit < 1:
             return ()
-        self._clock()  # Whom it has to ask may fail, and that must come before anything is leased.
-        request = {"subscription": self.subscription, "max_messages": min(limit, MOST_AT_ONCE)}
-        timeout = max(wait, self._shortest_wait)
+        self._clock()  # first: it may need a request, and a failure after the pull would leave messages leased
+        request = {"subscription": self.subscription, "max_messages": min(limit, MAX_BATCH_SIZE)}
+        timeout = max(wait, self._min_wait)
         with translated(f"pulling from {self.subscription}", repeatable=True):
             try:
                 answer = self._subscriber.pull(request=request, retry=None, timeout=timeout)
             except Exception as error:
                 if status_of(error) == "DEADLINE_EXCEEDED":
-                    return ()  # Pub/Sub waits until there is something, or nobody listens any more.
+                    return ()  # a pull has no wait option: Pub/Sub responds when there is a message
                 raise
         return list(self.deliveries(answer.received_messages))
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        self._each("acknowledging in", self._subscriber.acknowledge, deliveries)
+        self._call_in_batches("acknowledging in", self._subscriber.acknowledge, deliveries)
 
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
-        """Give the leases back; the key is handed out again once `delay` seconds have passed.
+        """Return the deliveries; Pub/Sub delivers the key again after `delay` seconds, and at most after ten minutes.
 
-        Pub/Sub keeps nothing back for longer than ten minutes: then it comes earlier, and whoever receives it finds in
-        the record that it must wait on.
+        The worker that receives a message early sees in the record that it must wait, and releases it again.
         """
-        seconds = max(0, min(math.ceil(delay), LONGEST_LEASE))
-        self._each("releasing to", self._subscriber.modify_ack_deadline, deliveries, ack_deadline_seconds=seconds)
+        seconds = max(0, min(math.ceil(delay), MAX_LEASE_SECONDS))
+        self._call_in_batches(
+            "releasing to", self._subscriber.modify_ack_deadline, deliveries, ack_deadline_seconds=seconds
+        )
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
-        """Let the leases end `lease` seconds from now, and at most ten minutes. For what was pushed this does nothing.
+        """Let the leases end `lease` seconds from now, and at most ten minutes. This has no effect on pushed messages.
 
         Raises:
-            Conflict: the subscription has exactly-once delivery, and a lease was lost: it has run out, whether or not
-                the message was handed out again, or the message was acknowledged. The others were extended.
-            Unavailable: it may be that some were extended; doing it again is safe.
+            ConflictError: the subscription has exactly-once delivery, and a lease was lost: it ended, even if the
+                message was not delivered again, or the message was acknowledged. The other leases were extended.
+            UnavailableError: some leases may have been extended; extending again is safe.
         """
-        seconds = max(1, min(math.ceil(lease), LONGEST_LEASE))
+        # At least one second: an ack deadline of 0 releases the message.
+        seconds = max(1, min(math.ceil(lease), MAX_LEASE_SECONDS))
         call = self._subscriber.modify_ack_deadline
-        lost = self._each("extending in", call, deliveries, True, ack_deadline_seconds=seconds)
+        lost = self._call_in_batches("extending in", call, deliveries, True, ack_deadline_seconds=seconds)
         if lost:
             raise ConflictError(f"the lease of {', '.join(each.message.id for each in lost)} was lost")
 
     def deliveries(self, received: Iterable[Any]) -> Iterator[Delivery]:
-        """What a pull or a stream has just handed out. A timer that is not due yet is scheduled again.
+        """Decode what a pull or a stream has just returned. Schedule timers again that are not due yet.
 
-        What is not settled's is left to the subscription's dead-letter policy.
+        Messages that are not settled's are not acknowledged, so the subscription's dead-letter policy moves them away.
         """
         until = self._clock() + self.lease
         blocked = set[str]()
         for each in received:
             ordering = str(each.message.ordering_key)
-            found = arrived(each.message.data, ordering)
-            if found is None or ordering in blocked:
+            decoded = decode_received(each.message.data, ordering)
+            if decoded is None or ordering in blocked:
                 continue
-            match found:
+            match decoded:
                 case Timer(_, message, due):
                     if due > self._clock():
-                        if not self._is_rearmed(found, str(each.ack_id)):
-                            blocked.add(ordering)
+                        if not self._is_rescheduled(decoded, str(each.ack_id)):
+                            blocked.add(ordering)  # it is redelivered, and all later messages of its key after it
                         continue
                 case Message():
-                    message = found
+                    message = decoded
                 case _:
-                    assert_never(found)
+                    assert_never(decoded)
             yield Delivery(message, str(each.ack_id), max(1, int(each.delivery_attempt)), until)
 
-    def _is_rearmed(self, timer: Timer, receipt: str) -> bool:
-        """Whether `timer` is scheduled, and what carried it is gone. If not, it comes again when its lease is over."""
-        if self._rearm is None:
+    def _is_rescheduled(self, timer: Timer, receipt: str) -> bool:
+        """Schedule `timer` again and acknowledge its message. Return whether both succeeded."""
+        if self._reschedule_timer is None:
             return False
         try:
-            self._rearm(timer)
+            self._reschedule_timer(timer)
             self.ack([Delivery(timer.message, receipt, 1, 0.0)])
         except SettledError:
             return False
@@ -184,46 +188,48 @@ class PubSubQueue:
 
     def _entry(self, message: Message) -> PublishEntry:
         data, ordering = to_text(message), ordering_key(message.key)
-        size = len(data) + len(ordering.encode()) + BESIDE_THE_DATA
-        if size > LARGEST:
-            sizes = f"{size:,} bytes, and Pub/Sub takes {LARGEST:,}"
+        size = len(data) + len(ordering.encode()) + MESSAGE_OVERHEAD_BYTES
+        if size > MAX_REQUEST_BYTES:
+            sizes = f"{size:,} bytes, and Pub/Sub takes {MAX_REQUEST_BYTES:,}"
             raise TooLargeError(f"{message.key}: the message {message.id} has {sizes}")
         return PublishEntry(ordering, data, size)
 
-    def _each(
+    def _call_in_batches(
         self,
-        what: str,
+        operation: str,
         call: Callable[..., None],
         deliveries: Sequence[Delivery],
         repeatable: bool = False,
         **options: int,
     ) -> Sequence[Delivery]:
-        """Call for all of `deliveries` but those that were pushed; the ones whose lease was known to be lost."""
-        held = [delivery for delivery in deliveries if delivery.receipt != PUSHED]
+        """Call an operation for `deliveries` that were not pushed. Return those whose lease is known to be lost."""
+        held = [delivery for delivery in deliveries if delivery.receipt != PUSH_RECEIPT]
         lost: list[Delivery] = []
-        for start in range(0, len(held), MOST_AT_ONCE):
-            some = held[start : start + MOST_AT_ONCE]
+        for start in range(0, len(held), MAX_BATCH_SIZE):
+            some = held[start : start + MAX_BATCH_SIZE]
             receipts = [delivery.receipt for delivery in some]
             request = {"subscription": self.subscription, "ack_ids": receipts, **options}
-            with translated(f"{what} {self.subscription}", repeatable=repeatable):
+            with translated(f"{operation} {self.subscription}", repeatable=repeatable):
                 try:
                     call(request=request, retry=None, timeout=TIMEOUT)
                 except Exception as error:
                     reasons = _reasons_in(error, receipts)
                     if not reasons:
                         raise
+                    # Anything but a permanent failure is transient: this ack id may still be valid.
                     if any(not reason.startswith("PERMANENT_FAILURE") for reason in reasons.values()):
                         raise UnavailableError(
-                            f"{what} {self.subscription}: it may be tried again ({error})"
+                            f"{operation} {self.subscription}: it may be tried again ({error})"
                         ) from error
                     lost += [delivery for delivery in some if delivery.receipt in reasons]
         return lost
 
 
 def _reasons_in(error: Exception, receipts: Sequence[str]) -> Mapping[str, str]:
-    """For which of `receipts` nothing was done, and why, as a subscription with exactly-once delivery says it.
+    """Return, for each of `receipts` on which the request had no effect, the reason.
 
-    For all others of the request it was done. Other errors have details, too, which are about no receipt.
+    A subscription with exactly-once delivery gives the reasons in the error's metadata, by ack id. The request did have
+    an effect on all other ack ids. The metadata of other errors has no ack ids.
     """
     details: Mapping[str, str] = getattr(error, "metadata", None) or {}
     return {receipt: details[receipt] for receipt in receipts if receipt in details}
@@ -231,7 +237,7 @@ def _reasons_in(error: Exception, receipts: Sequence[str]) -> Mapping[str, str]:
 
 @define
 class PublishEntry:
-    """A message as it is published. `size` is in bytes."""
+    """A message of a publish request; `size` is in bytes."""
 
     ordering: str
     data: bytes
@@ -240,13 +246,13 @@ class PublishEntry:
 
 @define
 class _Batch:
-    """What one request publishes."""
+    """The messages of one request."""
 
     entries: list[PublishEntry] = field(factory=list[PublishEntry])
     size: int = 0
 
     def has_room(self, entry: PublishEntry) -> bool:
-        return len(self.entries) < MOST_AT_ONCE and self.size + entry.size <= LARGEST
+        return len(self.entries) < MAX_BATCH_SIZE and self.size + entry.size <= MAX_REQUEST_BYTES
 
     def add(self, entry: PublishEntry) -> None:
         self.entries.append(entry)
@@ -254,7 +260,8 @@ class _Batch:
 
 
 def in_batches(entries: Iterable[PublishEntry]) -> Sequence[Sequence[PublishEntry]]:
-    """`entries` in as few requests as may be: all messages of a request must have the same ordering key."""
+    """Divide `entries` among as few requests as possible."""
+    # Pub/Sub rejects a publish request with several ordering keys.
     batches: list[_Batch] = []
     filling: dict[str, _Batch] = {}
     for entry in entries:

@@ -1,12 +1,13 @@
-"""Streaming pull: messages come as soon as they are there, and a worker takes them from here.
+"""Receive messages by StreamingPull: a stream fills a buffer, from which `receive` takes them.
 
-A stream hands out more of a key while earlier messages of it are still out. So the rule that a key has one holder is
-kept here: what comes of a key that is held waits behind it. It is handed out once all that is out was acknowledged; and
-when any of it is given back, what waits is given back with it, because Pub/Sub hands out the lot again, in order. Some
-of that lot may be on its way here at that very moment; so what was given back must be the first of its key to come.
+On a stream, Pub/Sub sends later messages of a key while earlier ones are outstanding. The rule that a key has one
+holder is therefore enforced here: messages of a key that is held wait in its buffer until all outstanding ones are
+acknowledged. When one of those is released, the waiting ones are released, too, because Pub/Sub redelivers all of them
+in order. Some may be on the way here at that moment; so after a release the buffer accepts nothing of the key before
+the first released message.
 
-A stream that breaks is no error for longer than one `receive`, which says that nothing happened; the next one opens a
-new stream. Pub/Sub closes them now and then by itself.
+If the stream breaks, one `receive` raises `UnavailableError`, and the next one opens a new stream. Pub/Sub closes
+streams from time to time by itself.
 """
 
 from __future__ import annotations
@@ -26,55 +27,60 @@ from settled.errors import ConflictError, SettledError, UnavailableError
 from settled.key import Key
 from settled_gcp.client_protocols import SubscriberClient
 from settled_gcp.errors import translated
-from settled_gcp.queue import LONGEST_LEASE, PubSubQueue
+from settled_gcp.queue import MAX_LEASE_SECONDS, PubSubQueue
 
-MOST_OUT = 200
-"""How many messages one process has out, or waiting, at most."""
+MAX_OUTSTANDING = 200
+"""How many messages may be outstanding or waiting in one process."""
 
-WORN = 2 / 3
-"""Which part of its lease must be left to what is handed out; with less, it is extended first."""
+MIN_LEASE_FRACTION = 2 / 3
+"""`receive` extends leases of which less than this fraction is left: a message may have waited in its buffer."""
 
-HEARTBEAT = 30.0
-"""Seconds between two signs of life on a stream."""
+HEARTBEAT_INTERVAL = 30.0
+"""Seconds between requests that keep the stream open."""
 
-OVERTAKEN_FOR = 2.0
-"""For how many seconds a message that must come first may be overtaken on its way, and still be waited for."""
+REDELIVERY_GRACE = 2.0
+"""For how many seconds after its due time the first redelivery of a key is still waited for."""
 
-SHORTEST_PAUSE = 1.0
-"""For how many seconds at least what came too early is given back."""
+MIN_RELEASE_DELAY = 1.0
+"""The shortest delay with which a message that arrived before the first redelivery is released, in seconds."""
 
 
 @define(eq=False)
-class _Line:
-    """What is here of a key: what is out, by its receipts, until when, and what waits behind it.
-
-    `awaited` is the message that must come first, because it was given back; it comes `back` then.
-    """
+class _KeyBuffer:
+    """The messages of a key: the outstanding ones, by receipt, and those that wait for them."""
 
     waiting: deque[Delivery] = field(factory=deque[Delivery])
-    out: dict[str, Delivery] = field(factory=dict[str, Delivery])
+    outstanding: dict[str, Delivery] = field(factory=dict[str, Delivery])
     until: float = 0.0
-    awaited: Message | None = None
-    back: float = 0.0
+    """When the lease of the outstanding messages ends."""
+    expected: Message | None = None
+    """The message that must be redelivered first, if any."""
+    redelivery_at: float = 0.0
+    """When Pub/Sub redelivers it."""
 
-    def rewind(self, back: float) -> None:
-        """All of it comes again, in order, once its first message is `back`."""
-        self.awaited = next((each.message for each in (*self.out.values(), *self.waiting)), None)
-        self.back = back
-        self.out.clear()
+    def rewind(self, redelivery_at: float) -> None:
+        """Drop all messages: Pub/Sub redelivers them in order, from `redelivery_at` on."""
+        self.expected = next((each.message for each in (*self.outstanding.values(), *self.waiting)), None)
+        self.redelivery_at = redelivery_at
+        self.outstanding.clear()
         self.waiting.clear()
 
-    def takes(self, delivery: Delivery, now: float) -> bool:
-        """Whether `delivery` comes neither before what must come first, nor so late that this will not come."""
-        if delivery.message == self.awaited or now > self.back + OVERTAKEN_FOR:
-            self.awaited = None
-        return self.awaited is None
+    def accepts(self, delivery: Delivery, now: float) -> bool:
+        """Return whether `delivery` may be buffered: it is no later message that has overtaken the expected one."""
+        # After the grace period the expected message is given up: it may have been dead-lettered or acknowledged.
+        if delivery.message == self.expected or now > self.redelivery_at + REDELIVERY_GRACE:
+            self.expected = None
+        return self.expected is None
 
 
 class StreamingQueue:
-    """`queue`, but that what it hands out comes by a stream of `client`, which is the generated subscriber.
+    """`queue`, receiving by StreamingPull.
 
-    `most_out` bounds how many messages are out or waiting here. `clock` is that of `queue`.
+    Args:
+        queue: sends, acknowledges, releases and extends.
+        client: the generated subscriber.
+        max_outstanding: how many messages may be outstanding or waiting here.
+        clock: that of `queue`.
     """
 
     def __init__(
@@ -82,14 +88,14 @@ class StreamingQueue:
         queue: PubSubQueue,
         client: SubscriberClient,
         *,
-        most_out: int = MOST_OUT,
+        max_outstanding: int = MAX_OUTSTANDING,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._queue = queue
         self._client = client
-        self._most_out = most_out
+        self._max_outstanding = max_outstanding
         self._clock = clock
-        self._lines: dict[Key, _Line] = {}
+        self._buffers: dict[Key, _KeyBuffer] = {}
         self._changed = threading.Condition()
         self._stream: _Stream | None = None
 
@@ -97,100 +103,97 @@ class StreamingQueue:
         self._queue.send(messages)
 
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
-        """Up to `limit` messages that the stream has brought, waiting up to `wait` seconds for the first one.
+        """Return up to `limit` messages that the stream has brought, waiting up to `wait` seconds for the first one.
 
         Raises:
-            Unavailable: the stream has ended. The next call opens another one.
+            UnavailableError: the stream has ended. The next call opens a new one.
         """
         if limit < 1:
             return ()
         end = time.monotonic() + wait
         with self._changed:
-            stream = self._opened()
+            stream = self._open_stream()
             while not (found := self._take(limit)) and stream.error is None:
-                patience = end - time.monotonic()
-                if patience <= 0 or not self._changed.wait(patience):
+                left = end - time.monotonic()
+                if left <= 0 or not self._changed.wait(left):
                     return ()
             if not found:
                 self._stream = None
                 raise stream.error or AssertionError("a stream ends with an error")
-        return self._refreshed(found)
+        return self._with_fresh_leases(found)
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._queue.ack(deliveries)
         with self._changed:
-            self._let_go(deliveries)
+            for delivery in deliveries:
+                buffer = self._buffers.get(delivery.message.key)
+                if buffer is not None:
+                    buffer.outstanding.pop(delivery.receipt, None)
+            self._changed.notify_all()
 
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
-        """Give the leases back, and with them those of all that waits behind them."""
+        """Release `deliveries`, and all messages of their keys that wait here."""
         with self._changed:
-            lines = self._held(deliveries)
-            behind = [each for line in lines for each in line.waiting]
-            for line in lines:
-                line.rewind(self._clock() + min(delay, LONGEST_LEASE))
-        self._queue.release([*deliveries, *behind], delay)
+            buffers = self._buffers_of(deliveries)
+            waiting = [each for buffer in buffers for each in buffer.waiting]
+            # Before the request: a redelivery that arrived in between would be dropped with the rest.
+            for buffer in buffers:
+                buffer.rewind(self._clock() + min(delay, MAX_LEASE_SECONDS))
+        self._queue.release([*deliveries, *waiting], delay)
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
-        """Let the leases end `lease` seconds from now, and those of all that waits behind them."""
-        until = self._clock() + min(lease, LONGEST_LEASE)
+        """Extend the leases of `deliveries`, and of all messages of their keys that wait here."""
+        until = self._clock() + min(lease, MAX_LEASE_SECONDS)
         with self._changed:
-            lines = self._held(deliveries)
-            behind = [each for line in lines for each in line.waiting]
-            for line in lines:
-                line.until = until
-                line.waiting = deque(evolve(each, until=until) for each in line.waiting)
-        if behind:
-            with suppress(ConflictError):  # Nobody has seen anything yet of what was lost here.
-                self._queue.extend(behind, lease)
+            buffers = self._buffers_of(deliveries)
+            waiting = [each for buffer in buffers for each in buffer.waiting]
+            for buffer in buffers:
+                buffer.until = until
+                buffer.waiting = deque(evolve(each, until=until) for each in buffer.waiting)
+        if waiting:
+            with suppress(ConflictError):  # a lost lease among them does not concern the caller, who does not hold them
+                self._queue.extend(waiting, lease)
         self._queue.extend(deliveries, lease)
 
     def close(self) -> None:
-        """End the stream. What is out or waits comes again when its lease is over."""
+        """End the stream. Pub/Sub redelivers outstanding and waiting messages when their leases end."""
         with self._changed:
             stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()
 
-    def _held(self, deliveries: Sequence[Delivery]) -> Sequence[_Line]:
-        """The lines of which any of `deliveries` is out."""
-        lines = {each.message.key: self._lines.get(each.message.key) for each in deliveries}
+    def _buffers_of(self, deliveries: Sequence[Delivery]) -> Sequence[_KeyBuffer]:
+        """Return the buffers in which any of `deliveries` is outstanding."""
+        buffers = {each.message.key: self._buffers.get(each.message.key) for each in deliveries}
         receipts = {each.receipt for each in deliveries}
-        return [line for line in lines.values() if line is not None and line.out.keys() & receipts]
-
-    def _let_go(self, deliveries: Iterable[Delivery]) -> None:
-        """These are out no more."""
-        for delivery in deliveries:
-            line = self._lines.get(delivery.message.key)
-            if line is not None:
-                line.out.pop(delivery.receipt, None)
-        self._changed.notify_all()
+        return [buffer for buffer in buffers.values() if buffer is not None and buffer.outstanding.keys() & receipts]
 
     def _take(self, limit: int) -> list[Delivery]:
-        """Up to `limit` messages of keys that nobody holds. These keys go to the end: none starves the others."""
+        """Remove and return up to `limit` waiting messages of keys that are not held."""
         found: list[Delivery] = []
-        for key in list(self._lines):
-            line, now = self._lines[key], self._clock()
-            until = line.until if line.out else min((each.until for each in line.waiting), default=now + 1)
-            if until <= now:
-                line.rewind(now)
-            if line.out:
+        for key in list(self._buffers):
+            buffer, now = self._buffers[key], self._clock()
+            ends = [buffer.until] if buffer.outstanding else [each.until for each in buffer.waiting]
+            if min(ends, default=now + 1) <= now:
+                buffer.rewind(now)  # a lease has ended: Pub/Sub redelivers the message and all later ones
+            if buffer.outstanding:
                 continue
-            if not line.waiting:
-                if line.awaited is None or now > line.back + OVERTAKEN_FOR:
-                    del self._lines[key]
+            if not buffer.waiting:
+                if buffer.expected is None or now > buffer.redelivery_at + REDELIVERY_GRACE:
+                    del self._buffers[key]
                 continue
-            taken = [line.waiting.popleft() for _ in range(min(limit - len(found), len(line.waiting)))]
+            taken = [buffer.waiting.popleft() for _ in range(min(limit - len(found), len(buffer.waiting)))]
             if taken:
-                line.out = {each.receipt: each for each in taken}
-                line.until = min(each.until for each in taken)
-                self._lines[key] = self._lines.pop(key)
+                buffer.outstanding = {each.receipt: each for each in taken}
+                buffer.until = min(each.until for each in taken)
+                self._buffers[key] = self._buffers.pop(key)  # last in order, so that no key starves the others
             found += taken
         return found
 
-    def _refreshed(self, found: Sequence[Delivery]) -> Sequence[Delivery]:
-        """`found`, under leases of which enough is left."""
+    def _with_fresh_leases(self, found: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Return `found` with leases that are long enough, leaving out messages whose lease was lost."""
         lease = self._queue.lease
-        worn = [each for each in found if each.until - self._clock() < lease * WORN]
+        worn = [each for each in found if each.until - self._clock() < lease * MIN_LEASE_FRACTION]
         if not worn:
             return found
         fresh = [each for each in found if each not in worn]
@@ -202,31 +205,32 @@ class StreamingQueue:
         until = self._clock() + lease
         return [*fresh, *(evolve(each, until=until) for each in worn)]
 
-    def _opened(self) -> _Stream:
-        """The stream; a new one if there is none."""
+    def _open_stream(self) -> _Stream:
+        """Return the stream; open it if there is none."""
         if self._stream is None:
             self._stream = _Stream()
             threading.Thread(target=self._run, args=(self._stream,), name="settled-stream", daemon=True).start()
         return self._stream
 
     def _run(self, stream: _Stream) -> None:
-        """Take in what a stream brings, to its end."""
+        """Buffer the messages of `stream` until it ends."""
         subscription = self._queue.subscription
         first = {
             "subscription": subscription,
             "stream_ack_deadline_seconds": self._queue.lease,
-            "max_outstanding_messages": self._most_out,
+            "max_outstanding_messages": self._max_outstanding,
         }
         error: SettledError = UnavailableError(f"the stream from {subscription} has ended")
         try:
             with translated(f"streaming from {subscription}", repeatable=True):
+                # The generated client cannot take this routing header from an iterator of requests.
                 routing = (("x-goog-request-params", f"subscription={subscription}"),)
                 requests = stream.requests(first)
-                stream.answers = self._client.streaming_pull(requests, retry=None, timeout=None, metadata=routing)
-                if stream.ended.is_set():
-                    stream.answers.cancel()
-                for answer in stream.answers:
-                    self._arrived(answer.received_messages)
+                stream.responses = self._client.streaming_pull(requests, retry=None, timeout=None, metadata=routing)
+                if stream.ended.is_set():  # closed before `responses` was set, so `close` could not cancel it
+                    stream.responses.cancel()
+                for response in stream.responses:
+                    self._buffer_received(response.received_messages)
         except SettledError as raised:
             error = raised
         finally:
@@ -235,38 +239,38 @@ class StreamingQueue:
                 stream.error = error
                 self._changed.notify_all()
 
-    def _arrived(self, received: Iterable[Any]) -> None:
+    def _buffer_received(self, received: Iterable[Any]) -> None:
         early: list[tuple[Delivery, float]] = []
         deliveries, now = list(self._queue.deliveries(received)), self._clock()
         with self._changed:
             for delivery in deliveries:
-                line = self._lines.setdefault(delivery.message.key, _Line())
-                if line.takes(delivery, now):
-                    line.waiting.append(delivery)
+                buffer = self._buffers.setdefault(delivery.message.key, _KeyBuffer())
+                if buffer.accepts(delivery, now):
+                    buffer.waiting.append(delivery)
                 else:
-                    early.append((delivery, max(SHORTEST_PAUSE, line.back - now)))
+                    early.append((delivery, max(MIN_RELEASE_DELAY, buffer.redelivery_at - now)))
             self._changed.notify_all()
-        for delivery, pause in early:
-            with suppress(SettledError):  # It comes again when its lease is over, too.
-                self._queue.release([delivery], pause)
+        for delivery, delay in early:
+            with suppress(SettledError):  # if it fails, the message is redelivered when its lease ends
+                self._queue.release([delivery], delay)
 
 
 @define(eq=False)
 class _Stream:
-    """One stream, from its opening to its end, which is an `error` whatever the reason."""
+    """A StreamingPull stream. `error` is set when it has ended, for whatever reason."""
 
     ended: threading.Event = field(factory=threading.Event)
-    answers: Any = None
+    responses: Any = None
     error: SettledError | None = None
 
     def requests(self, first: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """What is said to Pub/Sub: what is wanted, and then, now and again, that it is still wanted."""
+        """Yield the requests: the first one, and then empty ones that keep the stream open."""
         yield first
-        while not self.ended.wait(HEARTBEAT):
+        while not self.ended.wait(HEARTBEAT_INTERVAL):
             yield {}
 
     def close(self) -> None:
-        """Let it end."""
+        """End the stream."""
         self.ended.set()
-        if self.answers is not None:
-            self.answers.cancel()
+        if self.responses is not None:
+            self.responses.cancel()

@@ -1,4 +1,4 @@
-"""What a backend's URL says, and nothing of what is done about it."""
+"""Parse ``gcp://`` URLs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ EXPECTED = "expected gcp://PROJECT/NAME, as in gcp://my-project/signup?location=
 
 
 class TimerService(StrEnum):
-    """Who wakes what waits: tasks of Cloud Tasks, or whoever works, by looking into Firestore."""
+    """Where timers are kept: in Cloud Tasks, or in Firestore, which workers query for due ones."""
 
     TASKS = "tasks"
     SWEEP = "sweep"
 
 
-class Pull(StrEnum):
-    """How messages are received: one request for each batch, or a stream that brings them as they come."""
+class PullMode(StrEnum):
+    """How messages are received: by a Pull request for each batch, or by StreamingPull."""
 
     UNARY = "unary"
     STREAM = "stream"
@@ -32,13 +32,13 @@ class Pull(StrEnum):
 
 @frozen
 class GcpUrl:
-    """Where on Google Cloud a backend is.
+    """A parsed ``gcp://PROJECT/NAME?OPTIONS``.
 
-    What is not given has its name from NAME: the collection, the topic, the subscription and the queue of Cloud Tasks
-    are called NAME, and the service account of the tasks is NAME-timers of the project. `location` is the region of
-    that queue, and the one in which everybody asks Pub/Sub, which keeps order within a region only; without it Pub/Sub
-    is asked wherever it is nearest, and `timers` must be a sweep. `publish` is where tasks publish, if it is not there.
-    `lease`, `sweep_every` and `keep_finished` are in seconds.
+    Options that are not given follow from NAME: the collection, the topic, the subscription and the Cloud Tasks queue
+    are called NAME, and the tasks' service account is NAME-timers in the project. `location` is the region of that
+    queue and of the Pub/Sub endpoint; without it the client uses Pub/Sub's global endpoint, and `timers` must be
+    ``sweep``. `publish` is the base URL at which tasks publish, if it is another one. `lease`, `sweep_every` and
+    `keep_finished` are in seconds.
     """
 
     project: str
@@ -52,7 +52,7 @@ class GcpUrl:
     timers: TimerService = TimerService.TASKS
     sweep_every: float = 5.0
     contention: ConcurrencyMode = ConcurrencyMode.PRECONDITION
-    pull: Pull = Pull.UNARY
+    pull: PullMode = PullMode.UNARY
     lease: int = 60
     keep_finished: float | None = None
     publish: str | None = None
@@ -74,33 +74,35 @@ class GcpUrl:
         return f"projects/{self.project}/locations/{self.location}/queues/{self.tasks}"
 
     @property
-    def pubsub(self) -> str | None:
-        """The host that is asked for Pub/Sub, if it is not the nearest."""
+    def pubsub_endpoint(self) -> str | None:
+        """The host of Pub/Sub in `location`; None for the global endpoint."""
+        # Pub/Sub keeps the order of a key only among messages published in the same region.
         return None if self.location is None else f"{self.location}-pubsub.googleapis.com"
 
     @property
     def publish_url(self) -> str:
-        """What a task calls."""
-        return f"{self.publish or f'https://{self.pubsub}'}/v1/{self.topic_name}:publish"
+        """The URL of the publish method that tasks call."""
+        return f"{self.publish or f'https://{self.pubsub_endpoint}'}/v1/{self.topic_name}:publish"
 
 
-def place_in(url: str) -> GcpUrl:
-    """The place that ``gcp://PROJECT/NAME?OPTIONS`` names; the options are the fields of `Place`.
+def parse_url(url: str) -> GcpUrl:
+    """Parse ``gcp://PROJECT/NAME?OPTIONS``; the options are the fields of `GcpUrl`.
 
     Raises:
-        Denied: the URL is another one, has an option that is not known, or lacks one that is needed.
+        BackendConfigError: the URL does not have this form, has an unknown option or an invalid value, or lacks
+            ``location``.
     """
-    start, _, query = url.partition("?")
-    project, _, name = start.removeprefix("gcp://").partition("/")
-    if not start.startswith("gcp://") or not project or not name or "/" in name:
+    base, _, query = url.partition("?")
+    project, _, name = base.removeprefix("gcp://").partition("/")
+    if not base.startswith("gcp://") or not project or not name or "/" in name:
         raise BackendConfigError(f"{url}: {EXPECTED}")
-    place = GcpUrl(project=project, **{**_named(project, name), **options_in(query, _KNOWN, url)})
-    if place.timers is TimerService.TASKS and place.location is None:
-        raise BackendConfigError(f"{url}: Cloud Tasks needs a location: say location=REGION, or timers=sweep")
-    return place
+    parsed = GcpUrl(project=project, **{**_default_names(project, name), **options_in(query, _OPTIONS, url)})
+    if parsed.timers is TimerService.TASKS and parsed.location is None:
+        raise BackendConfigError(f"{url}: Cloud Tasks needs a location: set location=REGION, or timers=sweep")
+    return parsed
 
 
-def _named(project: str, name: str) -> dict[str, Any]:
+def _default_names(project: str, name: str) -> dict[str, Any]:
     same = dict.fromkeys(("collection", "topic", "subscription", "tasks"), name)
     return {**same, "account": f"{name}-timers@{project}.iam.gserviceaccount.com"}
 
@@ -118,13 +120,13 @@ def _lease(text: str) -> int:
     return lease
 
 
-def _address(text: str) -> str:
+def _base_url(text: str) -> str:
     if not text.startswith(("https://", "http://")):
         raise ValueError("expected https://HOST")
     return text.rstrip("/")
 
 
-_KNOWN: Mapping[str, Callable[[str], Any]] = {
+_OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "collection": _name,
     "topic": _name,
     "subscription": _name,
@@ -135,8 +137,8 @@ _KNOWN: Mapping[str, Callable[[str], Any]] = {
     "timers": TimerService,
     "sweep_every": seconds,
     "contention": ConcurrencyMode,
-    "pull": Pull,
+    "pull": PullMode,
     "lease": _lease,
     "keep_finished": seconds,
-    "publish": _address,
+    "publish": _base_url,
 }

@@ -1,4 +1,4 @@
-"""The emulators run once for all tests of the adapter; each test has a collection and a topic of its own in them."""
+"""The emulators run once for all tests of the adapter; each test has its own collection and topic."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def firestore_address() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def cloud(firestore_address: str) -> Iterator[Cloud]:
-    """A project whose time is the real one."""
+    """A project on the real clock."""
     with pubsub() as server:
         cloud = Cloud.at(server, firestore_address)
         yield cloud
@@ -37,11 +37,11 @@ def cloud(firestore_address: str) -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def where(cloud: Cloud) -> GcpUrl:
-    """A place of its own in the project, with all that belongs to it."""
-    where = cloud.place(fresh_name())
-    create(cloud, where)
-    return where
+def url(cloud: Cloud) -> GcpUrl:
+    """The URL of a new backend in the project, with all of its resources."""
+    url = cloud.gcp_url(fresh_name())
+    create(cloud, url)
+    return url
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +62,7 @@ def store(documents: Any, collection: Collection) -> FirestoreStore:
 
 @pytest.fixture(scope="session")
 def google() -> Iterator[GoogleServer]:
-    """Pub/Sub and Cloud Tasks alone, whose time tests let pass."""
+    """Pub/Sub and Cloud Tasks; tests advance their clock."""
     with pubsub() as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""A place to try the adapter in: emulated services, real clients, and names that nobody else has."""
+"""Test fixtures: emulated services, real clients, and resources with unique names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from settled_gcp.connect import assemble
 from settled_gcp.documents import Collection
 from settled_gcp.envelope import to_text
 from settled_gcp.names import ordering_key
-from settled_gcp.url import GcpUrl, place_in
+from settled_gcp.url import GcpUrl, parse_url
 from settled_runtime import CompositeBackend
 from tests.emulators.pubsub import GoogleServer
 from tests.support.builders import fresh_name, watched
@@ -26,12 +26,12 @@ PROJECT = "settled-test"
 DATABASE = f"projects/{PROJECT}/databases/(default)"
 LOCATION = "europe-west1"
 LEASE = 10
-"""The shortest ack deadline that Pub/Sub knows, in seconds."""
+"""Pub/Sub's shortest ack deadline, in seconds."""
 
 
 @frozen
 class Cloud:
-    """The clients of one project, at its emulators."""
+    """Clients of one project, connected to its emulators."""
 
     server: GoogleServer
     firestore_address: str
@@ -53,19 +53,19 @@ class Cloud:
         for client in (self.firestore, self.publisher, self.subscriber, self.tasks):
             client.transport.close()
 
-    def watched(self, tell: Callable[[str], None]) -> Cloud:
-        """The same project through clients that tell of each request before they make it."""
+    def watched(self, report: Callable[[str], None]) -> Cloud:
+        """Return the same project with clients that report each request before they make it."""
         return evolve(
             self,
-            firestore=watched(self.firestore, tell),
-            publisher=watched(self.publisher, tell),
-            subscriber=watched(self.subscriber, tell),
-            tasks=watched(self.tasks, tell),
+            firestore=watched(self.firestore, report),
+            publisher=watched(self.publisher, report),
+            subscriber=watched(self.subscriber, report),
+            tasks=watched(self.tasks, report),
         )
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """By what variables a process finds these emulators."""
+        """The environment variables by which a process finds these emulators."""
         return {
             "FIRESTORE_EMULATOR_HOST": self.firestore_address,
             "PUBSUB_EMULATOR_HOST": self.server.address,
@@ -73,37 +73,37 @@ class Cloud:
         }
 
     def url(self, name: str, **options: str) -> str:
-        """The URL of the place of this name."""
-        said = {"location": LOCATION, "lease": f"{LEASE}", "publish": self.server.url, **options}
-        return f"gcp://{PROJECT}/{name}?{urlencode(said)}"
+        """Return the URL of the backend with this name."""
+        defaults = {"location": LOCATION, "lease": f"{LEASE}", "publish": self.server.url, **options}
+        return f"gcp://{PROJECT}/{name}?{urlencode(defaults)}"
 
-    def place(self, name: str, **options: str) -> GcpUrl:
-        return place_in(self.url(name, **options))
+    def gcp_url(self, name: str, **options: str) -> GcpUrl:
+        return parse_url(self.url(name, **options))
 
 
-def create(cloud: Cloud, where: GcpUrl, **options: Any) -> None:
-    """Make what the module in ``examples/gcp-signup`` makes, with these `options` of the subscription."""
-    dead = f"{where.topic_name}-dead"
-    for name in (where.topic_name, dead):
+def create(cloud: Cloud, url: GcpUrl, **options: Any) -> None:
+    """Create what the module in ``examples/gcp-signup`` creates, with these `options` of the subscription."""
+    dead_letters = f"{url.topic_name}-dead"
+    for name in (url.topic_name, dead_letters):
         cloud.publisher.create_topic(request={"name": name})
     subscription = {
-        "name": where.subscription_name,
-        "topic": where.topic_name,
-        "ack_deadline_seconds": where.lease,
+        "name": url.subscription_name,
+        "topic": url.topic_name,
+        "ack_deadline_seconds": url.lease,
         "enable_message_ordering": True,
         "enable_exactly_once_delivery": True,
-        "dead_letter_policy": {"dead_letter_topic": dead, "max_delivery_attempts": 100},
+        "dead_letter_policy": {"dead_letter_topic": dead_letters, "max_delivery_attempts": 100},
         **options,
     }
     cloud.subscriber.create_subscription(request=subscription)
-    queue = {"name": where.tasks_name, "retry_config": {"max_attempts": -1}}
-    queues = where.tasks_name.rpartition("/queues/")[0]
+    queue = {"name": url.tasks_name, "retry_config": {"max_attempts": -1}}
+    queues = url.tasks_name.rpartition("/queues/")[0]
     cloud.tasks.create_queue(request={"parent": queues, "queue": queue})
 
 
-def backend(cloud: Cloud, where: GcpUrl, clock: Callable[[], float] | None = None) -> CompositeBackend:
+def backend(cloud: Cloud, url: GcpUrl, clock: Callable[[], float] | None = None) -> CompositeBackend:
     return assemble(
-        where,
+        url,
         firestore=cloud.firestore,
         publisher=cloud.publisher,
         subscriber=cloud.subscriber,
@@ -113,7 +113,7 @@ def backend(cloud: Cloud, where: GcpUrl, clock: Callable[[], float] | None = Non
 
 
 def ahead(client: Any, seconds: float) -> Any:
-    """`client` of Firestore, each of whose answers was given so many `seconds` later than it says."""
+    """Return a client of Firestore whose responses have times that are `seconds` later."""
     return _Ahead(client, seconds)
 
 
@@ -143,7 +143,7 @@ class _Ahead:
 
 
 def pushed(sent: Message, content: bytes | None = None, **changes: Any) -> bytes:
-    """The body of a push request, but for these `changes` to its message."""
+    """Return the body of a push request, with these `changes` to its message."""
     about = {
         "data": base64.b64encode(content or to_text(sent)).decode(),
         "orderingKey": ordering_key(sent.key),

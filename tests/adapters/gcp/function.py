@@ -1,4 +1,4 @@
-"""What runs behind push in the tests."""
+"""The push handler of the tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PUSHER = "pusher@settled-test.iam.gserviceaccount.com"
 
 
 def backend(name: str, project: str, address: str, url: str, file: str) -> CompositeBackend:
-    """Records in a file of SQLite, and messages and timers at the tests' server."""
+    """Return a backend with records in SQLite, and messages and timers in the tests' server."""
     topic = f"projects/{project}/topics/{name}"
     publisher, subscriber, tasks = (client_of(each, emulator=address) for each in (PUBLISHER, SUBSCRIBER, TASKS))
     queue = PubSubQueue(publisher, subscriber, topic, f"projects/{project}/subscriptions/{name}", 10)
@@ -34,15 +34,17 @@ def backend(name: str, project: str, address: str, url: str, file: str) -> Compo
 
 
 def host() -> Host:
-    """The host at the place that the environment names."""
-    said = os.environ
-    place = backend(said["NAME"], said["PROJECT"], said["ADDRESS"], said["URL"], said["RECORDS"])
-    policy = Policy(max_attempts=int(said.get("ATTEMPTS", "3")), backoff=Retry(first=timedelta(0)))
-    return Host([MACHINE], place, policy=policy)
+    """Create the host of the backend that the environment variables describe."""
+    variables = os.environ
+    configured = backend(
+        variables["NAME"], variables["PROJECT"], variables["ADDRESS"], variables["URL"], variables["RECORDS"]
+    )
+    policy = Policy(max_attempts=int(variables.get("ATTEMPTS", "3")), backoff=Retry(first=timedelta(0)))
+    return Host([MACHINE], configured, policy=policy)
 
 
 def handler() -> PushHandler:
-    """The handler over that host, which is made once there is something to do."""
+    """Return the handler, which creates that host at the first request."""
     reserve, certificates = float(os.environ.get("RESERVE", "2")), f"{os.environ['URL']}/certs"
     return push_handler(host, audience=AUDIENCE, email=PUSHER, reserve=reserve, certificates=certificates)
 

@@ -1,8 +1,8 @@
-"""The harnesses of the adapter over the emulators: Firestore, which has no time, and a Pub/Sub by a clock of ours.
+"""The conformance harnesses over the emulators: Firestore, which has no clock, and Pub/Sub on a virtual clock.
 
-Pub/Sub counts in whole seconds, so a lease is a minute, of which all that is tried is a whole part; it costs no time. A
-pull that finds nothing answers at once, because while time stands still nothing will come. What is known to be broken
-is Pub/Sub's own and documented; it is said with the rule, and ``docs/gcp.md`` says it to users.
+Pub/Sub counts whole seconds, so the lease is a minute: every fraction of it that the checks use is whole, and virtual
+time costs nothing. A pull that finds nothing responds at once, because nothing arrives while the clock is stopped. The
+known failures are Pub/Sub's own and documented, here and in ``docs/gcp.md``.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from tests.support.builders import fresh_name
 MINUTE = 60
 
 AT_LEAST_ONCE: Mapping[str, str] = {
-    "R2": "without exactly-once delivery an extension that comes too late is not refused (see R5)",
-    "R4": "without exactly-once delivery a worker that stood still is not told that it has lost its messages (see R5), "
-    "and takes them again if more than the record's window was taken in between",
-    "R5": "without exactly-once delivery Pub/Sub does not say that a lease was lost: it documents that what becomes of "
-    "an acknowledgement, or of a deadline that is put off, is told only with it",
-    "X5": "without exactly-once delivery a hand-out of ten minutes ago is extended and not refused (see R5); "
-    "the record knows its message all the same, as long as its window has it",
+    "R2": "without exactly-once delivery an extension that comes too late does not fail (see R5)",
+    "R4": "without exactly-once delivery a suspended worker does not learn that it has lost its messages (see R5), "
+    "and handles them again if the record's window has moved past them",
+    "R5": "without exactly-once delivery Pub/Sub does not report a lost lease: it documents that only with it are the "
+    "results of acknowledgements and deadline extensions known",
+    "X5": "without exactly-once delivery an extension of a ten minutes old delivery does not fail (see R5); "
+    "the record still detects the duplicate, within its window",
 }
 
 
 class GcpHarness(Harness):
-    """A collection, a topic and a subscription for each reset, in `standing`, whose time stands still.
+    """Creates a collection, a topic and a subscription at each reset, in `standing`, whose clock is stopped.
 
-    `living` is where the real time counts: processes of their own go there. `exactly_once` is whether the subscription
-    delivers exactly once; `options` are those of the URL.
+    Processes are given resources in `living`, on the real clock. `exactly_once` is the setting of the subscription;
+    `options` are those of the URL.
     """
 
     kind = BackendKind.EMULATOR
@@ -53,7 +53,7 @@ class GcpHarness(Harness):
         self._subscription = {"enable_exactly_once_delivery": exactly_once}
         self._cloud, self._living, self._options = standing, living, options
         self._point: Point | None = None
-        self._watched = evolve(standing, subscriber=_Hurried(standing.subscriber)).watched(self._trip)
+        self._watched = evolve(standing, subscriber=_Impatient(standing.subscriber)).watched(self._on_request)
         self._time = standing.server.freeze()
         self.reset()
 
@@ -62,12 +62,12 @@ class GcpHarness(Harness):
         return True
 
     def open(self) -> Backend:
-        return backend(self._watched, self._place, self.now)
+        return backend(self._watched, self._url, self.now)
 
     def reset(self) -> None:
-        self._place: GcpUrl = self._cloud.place(fresh_name("c"), lease=f"{MINUTE}", **self._options)
-        create(self._cloud, self._place, **self._subscription)
-        self._place_of_processes: str | None = None
+        self._url: GcpUrl = self._cloud.gcp_url(fresh_name("c"), lease=f"{MINUTE}", **self._options)
+        create(self._cloud, self._url, **self._subscription)
+        self._process_url: str | None = None
 
     def instrument(self, point: Point | None) -> None:
         self._point = point
@@ -79,26 +79,26 @@ class GcpHarness(Harness):
         self._time = self._cloud.server.advance(max(0.0, seconds))
 
     def repeat_acked(self) -> None:
-        """From now on what was acknowledged behind a message that comes again comes again, too."""
+        """Let redelivery of a message repeat later messages of its key, even acknowledged ones, from now on."""
         for cloud in (self._cloud, self._living):
             cloud.server.repeat_acked(True)
         self.reset()
 
     def opener(self) -> Opener | None:
-        if self._place_of_processes is None:
-            where = self._living.place(fresh_name("c"), **self._options)
-            create(self._living, where, **self._subscription)
-            self._place_of_processes = self._living.url(where.collection, **self._options)
-        return partial(open_emulated, self._place_of_processes, self._living.environment)
+        if self._process_url is None:
+            url = self._living.gcp_url(fresh_name("c"), **self._options)
+            create(self._living, url, **self._subscription)
+            self._process_url = self._living.url(url.collection, **self._options)
+        return partial(open_emulated, self._process_url, self._living.environment)
 
-    def _trip(self, name: str) -> None:
+    def _on_request(self, name: str) -> None:
         if self._point is not None:
             self._point(name)
 
 
 @frozen
-class _Hurried:
-    """A subscriber whose pulls wait for nothing, and are never broken off."""
+class _Impatient:
+    """A subscriber whose pulls respond at once and never time out."""
 
     subscriber: Any
 
@@ -110,33 +110,33 @@ class _Hurried:
 
 
 def open_emulated(url: str, environment: Mapping[str, str]) -> Backend:
-    """The backend at `url`, in a process of its own, by the real clock."""
+    """Open the backend at `url` in another process, on the real clock."""
     os.environ.update(environment)
     return open_gcp(url)
 
 
-_opened = ExitStack()
+_emulators = ExitStack()
 
 
 def _harness(**options: Any) -> GcpHarness:
-    """A harness over emulators of its own, which end with the process."""
-    address = _opened.enter_context(firestore())
-    standing, living = (Cloud.at(_opened.enter_context(pubsub()), address) for _ in range(2))
+    """Return a harness over its own emulators, which end with the process."""
+    address = _emulators.enter_context(firestore())
+    standing, living = (Cloud.at(_emulators.enter_context(pubsub()), address) for _ in range(2))
     return GcpHarness(standing, living, **options)
 
 
 def emulated() -> GcpHarness:
-    """What ``settled conformance tests.adapters.gcp.harness:emulated`` tests: exactly-once delivery and Cloud Tasks."""
+    """Return the harness with exactly-once delivery and Cloud Tasks."""
     return _harness()
 
 
 def at_least_once() -> GcpHarness:
-    """A subscription without exactly-once delivery, which repeats what was acknowledged behind what comes again."""
+    """Return the harness without exactly-once delivery, whose redeliveries repeat acknowledged messages."""
     harness = _harness(exactly_once=False)
     harness.repeat_acked()
     return harness
 
 
 def swept() -> GcpHarness:
-    """Timers that are swept."""
+    """Return the harness with timers in Firestore."""
     return _harness(timers="sweep", sweep_every="0.5")

@@ -1,4 +1,4 @@
-"""Topics, subscriptions and task queues to try the adapter with, in the tests' own server, by the real clients."""
+"""Topics, subscriptions and task queues for tests, in the tests' own server, by the real clients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACCOUNT = f"timers@{PROJECT}.iam.gserviceaccount.com"
 
 @frozen
 class Messaging:
-    """The server, and clients of it. Names are of this test alone."""
+    """The server, its clients, and resources with a unique name."""
 
     server: GoogleServer
     publisher: Any
@@ -44,7 +44,7 @@ class Messaging:
         return f"projects/{PROJECT}/locations/europe-west1/queues/{self.name}"
 
     def create(self, **options: Any) -> None:
-        """Make a topic, a queue for tasks, and a subscription with these `options` beside those it always needs."""
+        """Create a topic, a task queue, and a subscription with these additional `options`."""
         self.create_topic()
         self.create_task_queue()
         self.subscribe(**options)
@@ -57,7 +57,7 @@ class Messaging:
         self.tasks.create_queue(request={"parent": location, "queue": {"name": self.task_queue}})
 
     def subscribe(self, name: str = "", topic: str = "", **options: Any) -> str:
-        """Make a subscription; its full name."""
+        """Create a subscription. Return its full name."""
         full = f"{self.subscription}{name}"
         request = {
             "name": full,
@@ -73,14 +73,14 @@ class Messaging:
         self.subscriber.delete_subscription(request={"subscription": self.subscription})
 
     def dead_letters(self) -> str:
-        """Make a topic for dead letters, and a subscription of it, both named as the others and ``-dead``."""
+        """Create a dead-letter topic with a subscription, both with the suffix ``-dead``. Return the topic's name."""
         topic = f"{self.topic}-dead"
         self.publisher.create_topic(request={"name": topic})
         self.subscribe("-dead", topic)
         return topic
 
     def queue(self, **options: Any) -> PubSubQueue:
-        settings: dict[str, Any] = {"lease": LEASE, "shortest_wait": 0.2, "clock": self.server.now, **options}
+        settings: dict[str, Any] = {"lease": LEASE, "min_wait": 0.2, "clock": self.server.now, **options}
         return PubSubQueue(self.publisher, self.subscriber, self.topic, self.subscription, **settings)
 
     def timers(self, queue: PubSubQueue) -> CloudTasksTimers:

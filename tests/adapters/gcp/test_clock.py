@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from settled import AccessDeniedError, UnavailableError
-from settled_gcp.clock import DRIFT, FRESH, RESOLUTION, ServerTime
+from settled_gcp.clock import MAX_AGE, MAX_DRIFT, RESOLUTION, ServerTime
 from settled_gcp.cloud_tasks_timers import CloudTasksTimers, TaskTarget
 from settled_gcp.documents import Collection
 from settled_gcp.firestore_timers import FirestoreTimers
@@ -37,7 +37,7 @@ def world() -> World:
 class TestWhatIsKnown:
     def test_it_is_the_time_of_an_answer_and_what_has_passed_since(self, world: World) -> None:
         clock = world.clock
-        clock.heard(at(START))
+        clock.observe(at(START))
         assert clock() == START
         world.passes(10)
         assert START + 10 - 0.001 <= clock() < START + 10
@@ -45,27 +45,27 @@ class TestWhatIsKnown:
 
     def test_an_answer_that_took_long_does_not_put_it_back(self, world: World) -> None:
         clock = world.clock
-        clock.heard(at(START))
+        clock.observe(at(START))
         world.passes(10)
-        clock.heard(at(START + 8))
+        clock.observe(at(START + 8))
         assert clock() > START + 9.9
 
     def test_an_answer_that_knows_better_puts_it_on(self, world: World) -> None:
         clock = world.clock
-        clock.heard(at(START - 0.5))
+        clock.observe(at(START - 0.5))
         world.passes(1)
-        clock.heard(at(START + 1))
+        clock.observe(at(START + 1))
         assert clock() == START + 1
 
     def test_an_answer_without_a_time_tells_nothing(self, world: World) -> None:
         clock = world.clock
-        clock.heard(firestore.BatchGetDocumentsResponse(transaction=b"t").read_time)
+        clock.observe(firestore.BatchGetDocumentsResponse(transaction=b"t").read_time)
         assert clock() == START
         assert len(world.asked) == 1
 
     @given(
         st.lists(st.tuples(st.floats(0, 10_000), st.floats(0, 5)), min_size=1, max_size=20),
-        st.floats(1 - DRIFT, 1 + DRIFT),
+        st.floats(1 - MAX_DRIFT, 1 + MAX_DRIFT),
     )
     def test_it_is_never_ahead_however_fast_the_machine_counts(
         self, answers: list[tuple[float, float]], rate: float
@@ -76,16 +76,16 @@ class TestWhatIsKnown:
             world.passes(wait, rate)
             given = world.true
             world.passes(way, rate)
-            clock.heard(at(given))
-            assert clock.at_least() <= world.true + 1e-5  # what these numbers are rounded to
-        world.passes(FRESH, rate)
-        assert world.true - clock() <= answers[-1][1] + 3 * DRIFT * (FRESH + 5)
+            clock.observe(at(given))
+            assert clock.lower_bound() <= world.true + 1e-5  # what these numbers are rounded to
+        world.passes(MAX_AGE, rate)
+        assert world.true - clock() <= answers[-1][1] + 3 * MAX_DRIFT * (MAX_AGE + 5)
 
     def test_threads_share_what_each_of_them_hears(self, world: World) -> None:
         clock = world.clock
 
         def hear(number: int) -> float:
-            clock.heard(at(START + number % 100))
+            clock.observe(at(START + number % 100))
             return clock()
 
         with ThreadPoolExecutor(8) as pool:
@@ -97,54 +97,54 @@ class TestWhatIsKnown:
 class TestAsking:
     def test_it_asks_if_nothing_is_known_for_a_document_that_is_not_there(self, world: World) -> None:
         clock = world.clock
-        assert [clock(), clock(), clock.at_least()] == [START] * 3
+        assert [clock(), clock(), clock.lower_bound()] == [START] * 3
         (asked,) = world.asked
         assert list(asked.documents) == [f"{DATABASE}/documents/signup-clock/nobody"]
         assert list(asked.mask.field_paths) == ["__name__"]
 
     def test_it_asks_again_after_a_minute_without_an_answer(self, world: World) -> None:
         clock = world.clock
-        clock.heard(at(START))
-        world.passes(FRESH)
+        clock.observe(at(START))
+        world.passes(MAX_AGE)
         clock()
         assert world.asked == []
         world.passes(0.5)
-        assert clock() == START + FRESH + 0.5
+        assert clock() == START + MAX_AGE + 0.5
         assert len(world.asked) == 1
 
     def test_any_answer_is_one_even_if_it_took_long(self, world: World) -> None:
         clock = world.clock
-        clock.heard(at(START))
+        clock.observe(at(START))
         for _ in range(5):
-            world.passes(FRESH)
-            clock.heard(at(world.true - 1))
+            world.passes(MAX_AGE)
+            clock.observe(at(world.true - 1))
             clock()
         assert world.asked == []
 
     def test_one_that_may_have_stood_still_asks(self, world: World) -> None:
         clock = world.clock
-        clock.heard(at(START))
+        clock.observe(at(START))
         world.true += DAY
-        clock.doubt()
+        clock.invalidate()
         assert clock() == START + DAY
-        clock.doubt()
-        clock.heard(at(START + DAY + 1))
+        clock.invalidate()
+        clock.observe(at(START + DAY + 1))
         assert clock() == START + DAY + 1
         assert len(world.asked) == 1
 
     def test_what_is_over_for_sure_is_not_asked_for_if_anything_is_known(self, world: World) -> None:
         clock = world.clock
-        assert clock.at_least() == START
+        assert clock.lower_bound() == START
         world.passes(DAY)
-        clock.doubt()
-        assert START + DAY - DAY * DRIFT <= clock.at_least() + 1e-5 <= START + DAY
+        clock.invalidate()
+        assert START + DAY - DAY * MAX_DRIFT <= clock.lower_bound() + 1e-5 <= START + DAY
         assert len(world.asked) == 1
 
     def test_if_nobody_answers_what_is_known_must_do(self, world: World) -> None:
         clock = world.clock
-        clock.heard(at(START))
+        clock.observe(at(START))
         world.fails = CALLS.ServiceUnavailable("not now")
-        clock.doubt()
+        clock.invalidate()
         assert clock() == START
 
     @pytest.mark.parametrize(
@@ -153,15 +153,15 @@ class TestAsking:
     )
     def test_and_if_nothing_is_known_there_is_none(self, world: World, error: Exception, kind: type[Exception]) -> None:
         world.fails = error
-        for ask in (world.clock, world.clock.at_least):
+        for ask in (world.clock, world.clock.lower_bound):
             with pytest.raises(kind, match="asking Firestore for the time"):
                 ask()
 
     def test_a_clock_that_was_given_is_believed(self, world: World) -> None:
         clock = ServerTime(cast("Any", world), HERE, lambda: 7.5)
-        clock.heard(at(START))
-        clock.doubt()
-        assert (clock(), clock.at_least()) == (7.5, 7.5)
+        clock.observe(at(START))
+        clock.invalidate()
+        assert (clock(), clock.lower_bound()) == (7.5, 7.5)
         assert world.asked == []
 
 
@@ -185,7 +185,7 @@ class TestWhoHears:
         asked = Counter[str]()
         client = watched(documents, lambda name: asked.update([name]))
         clock = ServerTime(client, collection)
-        clock.heard(at(1.0))
+        clock.observe(at(1.0))
         store = FirestoreStore(client, collection, clock=clock)
         REQUESTS[name](store, FirestoreTimers(client, collection, lambda _: None, clock))
         asked.clear()
@@ -195,7 +195,7 @@ class TestWhoHears:
     def test_the_emulators_time_is_ours_and_it_is_not_ahead(self, documents: Any, collection: Collection) -> None:
         clock = ServerTime(documents, collection)
         for _ in range(20):
-            clock.doubt()
+            clock.invalidate()
             before = time.time()
             clock()
             assert before - 0.001 <= clock() <= time.time()
@@ -203,45 +203,45 @@ class TestWhoHears:
 
 class TestTheBackend:
     def test_its_time_is_firestores_and_nothing_is_put_off(self, cloud: Cloud) -> None:
-        where = cloud.place(fresh_name())
+        url = cloud.gcp_url(fresh_name())
         asked = list[str]()
-        place = backend(cloud.watched(asked.append), where)
+        place = backend(cloud.watched(asked.append), url)
         place.store.load(ADA)
         assert time.time() - PATIENCE < place.now() <= time.time()
         assert place.resolution == RESOLUTION == 0.0
         assert asked == ["batch_get_documents"]
 
     def test_a_clock_that_was_given_is_its_time(self, cloud: Cloud) -> None:
-        place = backend(cloud, cloud.place(fresh_name()), lambda: 7.5)
+        place = backend(cloud, cloud.gcp_url(fresh_name()), lambda: 7.5)
         assert (place.now(), place.resolution) == (7.5, 0.0)
 
     def test_it_does_not_go_by_the_clock_of_this_machine(self, cloud: Cloud) -> None:
         """Firestore says here that it is a day later than this machine believes."""
-        place = backend(later(cloud), cloud.place(fresh_name()))
+        place = backend(later(cloud), cloud.gcp_url(fresh_name()))
         assert place.now() == pytest.approx(time.time() + DAY, abs=PATIENCE)
 
     def test_a_lease_ends_by_that_time(self, cloud: Cloud) -> None:
-        where = cloud.place(fresh_name())
-        create(cloud, where)
-        place = backend(later(cloud), where)
+        url = cloud.gcp_url(fresh_name())
+        create(cloud, url)
+        place = backend(later(cloud), url)
         place.queue.send([message(ADA, "1")])
         (held,) = place.queue.receive(1, PATIENCE)
-        assert held.until == pytest.approx(time.time() + DAY + where.lease, abs=PATIENCE)
+        assert held.until == pytest.approx(time.time() + DAY + url.lease, abs=PATIENCE)
 
     def test_what_is_due_by_that_time_is_sent_and_swept_and_nothing_earlier(self, cloud: Cloud) -> None:
-        where = cloud.place(fresh_name(), timers="sweep", sweep_every="0.01")
-        create(cloud, where)
-        place = backend(later(cloud), where)
+        url = cloud.gcp_url(fresh_name(), timers="sweep", sweep_every="0.01")
+        create(cloud, url)
+        place = backend(later(cloud), url)
         place.timers.schedule(timer("now", time.time() + DAY - 60))
         place.timers.schedule(timer("soon", time.time() + DAY + 1.0))
         place.timers.schedule(timer("late", time.time() + DAY + 60))
-        heard = list[str]()
+        received = list[str]()
         end = time.monotonic() + PATIENCE
-        while "soon" not in heard and time.monotonic() < end:
+        while "soon" not in received and time.monotonic() < end:
             held = place.queue.receive(10, 0.2)
             place.queue.ack(held)
-            heard += ids(held)
-        assert heard == ["now", "soon"]
+            received += ids(held)
+        assert received == ["now", "soon"]
 
     def test_what_is_due_by_that_time_needs_no_task(self, documents: Any) -> None:
         sent = list[str]()

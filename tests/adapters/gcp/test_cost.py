@@ -1,7 +1,7 @@
-"""What an event costs, counted in requests, reads and writes: the arithmetic in ``docs/gcp.md`` begins here.
+"""The cost of an event in requests, reads and writes, from which ``docs/gcp.md`` computes prices.
 
-Firestore counts documents: a read for each that is found, and one for a query that finds nothing; a write or a delete
-for each that is written. Every request here reads or writes one document, but where the test says otherwise.
+Firestore bills a read for each document that is found, one for a query that finds nothing, and a write or a delete for
+each document that is written. Each request here reads or writes one document, unless the test says otherwise.
 """
 
 from __future__ import annotations
@@ -26,48 +26,48 @@ from tests.adapters.gcp.fixtures import Cloud, backend, create, pushed
 from tests.support.builders import PATIENCE, fresh_name
 from tests.support.traced_machine import MACHINE
 
-LOOKS = {"pull"}
-"""What a poller asks for, however few events there are. With push, nobody asks."""
+POLLS = {"pull"}
+"""The requests of an idle poller; with push there are none."""
 
 
-class Till:
+class CountedHost:
     """A host and a client whose requests are counted."""
 
-    def __init__(self, cloud: Cloud, where: GcpUrl) -> None:
-        self.counted: Counter[str] = Counter()
-        self._backend = backend(cloud.watched(self._count), where)
+    def __init__(self, cloud: Cloud, url: GcpUrl) -> None:
+        self.counts: Counter[str] = Counter()
+        self._backend = backend(cloud.watched(self._count), url)
         self.host = Host([MACHINE], self._backend, observers=())
-        self.client = Client(MACHINE, backend(cloud, where))
+        self.client = Client(MACHINE, backend(cloud, url))
         self.first = self.take(lambda: self.client.start("ada"))
 
     def _count(self, name: str) -> None:
-        if name not in LOOKS:
-            self.counted[name] += 1
+        if name not in POLLS:
+            self.counts[name] += 1
 
     def take(self, send: Callable[[], Any]) -> Counter[str]:
-        """What it takes to take all that `send` sends, which is of one instance."""
+        """Return the requests for handling all that `send` sends to one instance."""
         send()
         return self.count(lambda: self.host.handle(self._backend.queue.receive(10, PATIENCE)))
 
     def count(self, do: Callable[[], Any]) -> Counter[str]:
-        """What it takes to `do` something."""
-        self.counted.clear()
+        """Return the requests that `do` makes."""
+        self.counts.clear()
         do()
-        return Counter(self.counted)
+        return Counter(self.counts)
 
     def forget(self) -> None:
-        """Go on as another process would that knows the time: with no record in memory."""
+        """Continue as a new process would that knows the time, with an empty cache."""
         self.host = Host([MACHINE], self._backend, observers=())
 
-    def doubt(self) -> None:
-        """Go on as after a minute without an answer of Firestore's."""
+    def invalidate(self) -> None:
+        """Continue as after a minute without a response of Firestore's."""
         assert isinstance(self._backend.clock, ServerTime)
-        self._backend.clock.doubt()
+        self._backend.clock.invalidate()
 
 
 @pytest.fixture
-def till(cloud: Cloud, where: GcpUrl) -> Till:
-    return Till(cloud, where)
+def host(cloud: Cloud, url: GcpUrl) -> CountedHost:
+    return CountedHost(cloud, url)
 
 
 def event(type: str, **more: Any) -> dict[str, Any]:
@@ -75,89 +75,89 @@ def event(type: str, **more: Any) -> dict[str, Any]:
 
 
 PLAIN = Counter(["batch_get_documents", "modify_ack_deadline", "commit", "acknowledge"])
-"""What an event takes that is pulled: a read, a look whether its lease still counts, a write, an acknowledgement."""
+"""The requests for a pulled event: a read, an extension that checks the lease, a write, an acknowledgement."""
 
 
-def test_an_event_is_one_read_one_extension_one_write_and_one_acknowledgement(till: Till) -> None:
-    till.forget()
-    assert till.take(lambda: till.client.send("ada", event("TAKE"))) == PLAIN
+def test_an_event_is_one_read_one_extension_one_write_and_one_acknowledgement(host: CountedHost) -> None:
+    host.forget()
+    assert host.take(lambda: host.client.send("ada", event("TAKE"))) == PLAIN
 
 
-def test_the_next_event_of_an_instance_need_not_be_read_for(till: Till) -> None:
-    counted = till.take(lambda: till.client.send("ada", event("TAKE")))
+def test_the_next_event_of_an_instance_takes_no_read(host: CountedHost) -> None:
+    counted = host.take(lambda: host.client.send("ada", event("TAKE")))
     assert counted == PLAIN - Counter(["batch_get_documents"])
 
 
-def test_after_a_minute_the_time_is_read_unless_the_record_is(till: Till) -> None:
-    till.doubt()
-    assert till.take(lambda: till.client.send("ada", event("TAKE"))) == PLAIN
-    till.forget()
-    till.doubt()
-    assert till.take(lambda: till.client.send("ada", event("TAKE"))) == PLAIN
+def test_after_a_minute_the_time_is_read_unless_the_record_is(host: CountedHost) -> None:
+    host.invalidate()
+    assert host.take(lambda: host.client.send("ada", event("TAKE"))) == PLAIN
+    host.forget()
+    host.invalidate()
+    assert host.take(lambda: host.client.send("ada", event("TAKE"))) == PLAIN
 
 
-def test_the_first_event_of_a_process_is_one_read_more_for_the_time(cloud: Cloud, where: GcpUrl) -> None:
-    till = Till(cloud, where)
-    assert till.first == PLAIN + Counter(["batch_get_documents"])
+def test_the_first_event_of_a_process_takes_one_more_read_for_the_time(cloud: Cloud, url: GcpUrl) -> None:
+    host = CountedHost(cloud, url)
+    assert host.first == PLAIN + Counter(["batch_get_documents"])
 
 
-def test_an_event_that_is_pushed_is_one_read_and_one_write(till: Till) -> None:
-    till.forget()
-    handler = push_handler(till.host, audience="", email="")
+def test_an_event_that_is_pushed_is_one_read_and_one_write(host: CountedHost) -> None:
+    host.forget()
+    handler = push_handler(host.host, audience="", email="")
     for id in "12":
         body = pushed(Message(Key("jobs", "ada"), id, encode(Event(event("TAKE")))))
-        assert till.count(partial(handler.taken, body)) == {"batch_get_documents": 1, "commit": 1}
+        assert host.count(partial(handler.handle_message, body)) == {"batch_get_documents": 1, "commit": 1}
 
 
-def test_several_events_that_wait_are_taken_for_the_price_of_one(till: Till) -> None:
+def test_several_waiting_events_cost_as_much_as_one(host: CountedHost) -> None:
     def send() -> None:
         for _ in range(10):
-            till.client.send("ada", event("TAKE"))
+            host.client.send("ada", event("TAKE"))
 
-    till.forget()
-    assert till.take(send) == PLAIN
+    host.forget()
+    assert host.take(send) == PLAIN
 
 
-def test_an_event_that_calls_an_actor_is_one_write_more(till: Till) -> None:
-    till.forget()
-    counted = till.take(lambda: till.client.send("ada", event("WORK")))
+def test_an_event_that_runs_an_actor_takes_one_more_write(host: CountedHost) -> None:
+    host.forget()
+    counted = host.take(lambda: host.client.send("ada", event("WORK")))
     assert counted == PLAIN + Counter(["commit"])
 
 
-def test_a_timer_is_one_request(till: Till) -> None:
-    counted = till.take(lambda: till.client.send("ada", event("WAIT")))
+def test_a_timer_is_one_request(host: CountedHost) -> None:
+    counted = host.take(lambda: host.client.send("ada", event("WAIT")))
     assert (counted["create_task"], counted["commit"]) == (2, 1)  # in a second, and in 24 hours
 
 
 def test_a_swept_timer_is_one_write_and_when_it_fires_one_read_and_one_delete(cloud: Cloud) -> None:
-    where = cloud.place(fresh_name(), timers="sweep", sweep_every="0.01")
-    create(cloud, where)
-    till = Till(cloud, where)
-    scheduled = till.take(lambda: till.client.send("ada", event("WAIT")))
+    url = cloud.gcp_url(fresh_name(), timers="sweep", sweep_every="0.01")
+    create(cloud, url)
+    host = CountedHost(cloud, url)
+    scheduled = host.take(lambda: host.client.send("ada", event("WAIT")))
     assert (scheduled["commit"], scheduled["create_task"]) == (3, 0)  # the record, and both timers
-    fired = till.take(lambda: time.sleep(1.1))
+    fired = host.take(lambda: time.sleep(1.1))
     assert (fired["run_query"], fired["publish"], fired["batch_write"]) == (1, 1, 1)
     assert fired["commit"] == 2  # the record, and the long timer is cancelled
 
 
-def test_a_duplicate_is_one_read_and_one_acknowledgement(till: Till, cloud: Cloud, where: GcpUrl) -> None:
+def test_a_duplicate_is_one_read_and_one_acknowledgement(host: CountedHost, cloud: Cloud, url: GcpUrl) -> None:
     again = Message(Key("jobs", "ada"), "once", encode(Event(event("TAKE"))))
     data = {"data": to_text(again), "ordering_key": ordering_key(again.key)}
-    till.take(lambda: till.client.send("ada", event("TAKE"), message_id="once"))
-    till.forget()
-    counted = till.take(lambda: cloud.publisher.publish(request={"topic": where.topic_name, "messages": [data]}))
+    host.take(lambda: host.client.send("ada", event("TAKE"), message_id="once"))
+    host.forget()
+    counted = host.take(lambda: cloud.publisher.publish(request={"topic": url.topic_name, "messages": [data]}))
     assert counted == PLAIN - Counter(["commit"])
 
 
-def test_a_commit_under_a_lock_is_one_read_more(cloud: Cloud) -> None:
-    where = cloud.place(fresh_name(), contention="transaction")
-    create(cloud, where)
-    till = Till(cloud, where)
-    assert till.take(lambda: till.client.send("ada", event("TAKE"))) == PLAIN
+def test_a_commit_under_a_lock_takes_one_more_read(cloud: Cloud) -> None:
+    url = cloud.gcp_url(fresh_name(), contention="transaction")
+    create(cloud, url)
+    host = CountedHost(cloud, url)
+    assert host.take(lambda: host.client.send("ada", event("TAKE"))) == PLAIN
 
 
-def test_sending_is_one_request(cloud: Cloud, where: GcpUrl) -> None:
+def test_sending_is_one_request(cloud: Cloud, url: GcpUrl) -> None:
     counted = Counter[str]()
-    watched = backend(cloud.watched(lambda name: counted.update([name])), where)
+    watched = backend(cloud.watched(lambda name: counted.update([name])), url)
     Client(MACHINE, watched).send("ada", event("TAKE"))
     assert counted == {"publish": 1}

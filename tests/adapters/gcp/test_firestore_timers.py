@@ -1,4 +1,4 @@
-"""Timers that are documents, and the looks for those that are due."""
+"""Timers in Firestore, and the sweeps for due ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.builders import ADA, BEN, message, timer, watched
 
 @define
 class Clock:
-    """A clock that is set by hand."""
+    """A clock that the test sets."""
 
     time: float = 1_800_000_000.0
 
@@ -28,17 +28,17 @@ class Clock:
 
 
 @define
-class Line:
-    """A queue in memory: what is sent is handed out at once."""
+class FakeQueue:
+    """An in-memory queue without leases."""
 
     sent: list[Message] = field(factory=list[Message])
-    asked: list[float] = field(factory=list[float])
+    waits: list[float] = field(factory=list[float])
 
     def send(self, messages: Sequence[Message]) -> None:
         self.sent += messages
 
     def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
-        self.asked.append(wait)
+        self.waits.append(wait)
         time.sleep(0.0 if self.sent else wait)
         some, self.sent = self.sent[:limit], self.sent[limit:]
         return [Delivery(each, each.id, 1, 0.0) for each in some]
@@ -60,18 +60,18 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def line() -> Line:
-    return Line()
+def queue() -> FakeQueue:
+    return FakeQueue()
 
 
 @pytest.fixture
-def timers(documents: Any, collection: Collection, line: Line, clock: Clock) -> FirestoreTimers:
-    return FirestoreTimers(documents, collection, line.send, clock)
+def timers(documents: Any, collection: Collection, queue: FakeQueue, clock: Clock) -> FirestoreTimers:
+    return FirestoreTimers(documents, collection, queue.send, clock)
 
 
 class TestSweep:
-    def test_what_is_due_is_sent_once_and_what_is_not_waits(
-        self, timers: FirestoreTimers, line: Line, clock: Clock
+    def test_due_timers_are_sent_once_and_others_wait(
+        self, timers: FirestoreTimers, queue: FakeQueue, clock: Clock
     ) -> None:
         timers.schedule(timer("late", clock() + 60.5, BEN))
         timers.schedule(timer("soon", clock() + 1.5))
@@ -80,30 +80,32 @@ class TestSweep:
         assert timers.sweep() == 0
         clock.time += 0.25
         assert timers.sweep() == 1
-        assert line.sent == [message(ADA, "soon")]
+        assert queue.sent == [message(ADA, "soon")]
         assert timers.sweep() == 0
         clock.time += 100
         assert timers.sweep() == 1
-        assert line.ids == ["soon", "late"]
+        assert queue.ids == ["soon", "late"]
 
-    def test_what_is_due_already_is_sent_at_once(self, timers: FirestoreTimers, line: Line, clock: Clock) -> None:
+    def test_a_timer_that_is_due_already_is_sent_at_once(
+        self, timers: FirestoreTimers, queue: FakeQueue, clock: Clock
+    ) -> None:
         timers.schedule(timer("t", clock() + 60))
         timers.schedule(timer("t", clock() - 1))
-        assert line.ids == ["t"]
+        assert queue.ids == ["t"]
         clock.time += 100
         assert timers.sweep() == 0
 
-    def test_the_longest_due_go_first_and_no_more_than_asked_for(
-        self, timers: FirestoreTimers, line: Line, clock: Clock
+    def test_the_longest_due_are_sent_first_up_to_the_limit(
+        self, timers: FirestoreTimers, queue: FakeQueue, clock: Clock
     ) -> None:
         for number in (3, 1, 4, 2):
             timers.schedule(timer(f"{number}", clock() + number))
         clock.time += 10
         assert timers.sweep(limit=3) == 3
-        assert line.ids == ["1", "2", "3"]
+        assert queue.ids == ["1", "2", "3"]
         assert timers.sweep(limit=3) == 1
 
-    def test_a_cancelled_one_does_not_come_and_an_unknown_one_is_no_error(
+    def test_a_cancelled_timer_is_not_sent_and_an_unknown_one_is_no_error(
         self, timers: FirestoreTimers, clock: Clock
     ) -> None:
         timers.schedule(timer("t", clock() + 1))
@@ -113,30 +115,32 @@ class TestSweep:
         clock.time += 10
         assert timers.sweep() == 0
 
-    def test_a_replaced_one_comes_at_its_new_time_only(self, timers: FirestoreTimers, line: Line, clock: Clock) -> None:
+    def test_a_replaced_timer_is_sent_at_its_new_time_only(
+        self, timers: FirestoreTimers, queue: FakeQueue, clock: Clock
+    ) -> None:
         timers.schedule(timer("t", clock() + 1))
         timers.schedule(timer("t", clock() + 20))
         clock.time += 10
         assert timers.sweep() == 0
         clock.time += 10
         assert timers.sweep() == 1
-        assert line.ids == ["t"]
+        assert queue.ids == ["t"]
 
-    def test_one_that_is_put_off_while_it_is_swept_is_not_forgotten(
+    def test_a_timer_that_is_rescheduled_during_a_sweep_is_not_deleted(
         self, documents: Any, collection: Collection, clock: Clock
     ) -> None:
         timers = FirestoreTimers(documents, collection, lambda _: None, clock)
 
-        def put_off(messages: Sequence[Message]) -> None:
+        def reschedule(messages: Sequence[Message]) -> None:
             timers.schedule(timer("t", clock() + 20))
 
         timers.schedule(timer("t", clock() + 1))
         clock.time += 10
-        assert FirestoreTimers(documents, collection, put_off, clock).sweep() == 1
+        assert FirestoreTimers(documents, collection, reschedule, clock).sweep() == 1
         clock.time += 20
         assert timers.sweep() == 1
 
-    def test_what_could_not_be_sent_stays(self, documents: Any, collection: Collection, clock: Clock) -> None:
+    def test_a_timer_that_could_not_be_sent_stays(self, documents: Any, collection: Collection, clock: Clock) -> None:
         def fail(messages: Sequence[Message]) -> None:
             raise ConnectionError
 
@@ -147,7 +151,7 @@ class TestSweep:
             with pytest.raises(ConnectionError):
                 timers.sweep()
 
-    def test_what_is_not_settleds_is_left(
+    def test_a_document_that_is_not_settleds_is_left_alone(
         self, documents: Any, collection: Collection, timers: FirestoreTimers, clock: Clock
     ) -> None:
         name = f"{collection.parent}/{collection.timers}/theirs"
@@ -157,48 +161,48 @@ class TestSweep:
         clock.time += 10
         assert timers.sweep() == 1
 
-    def test_odd_texts_come_back(self, timers: FirestoreTimers, line: Line, clock: Clock) -> None:
+    def test_odd_texts_round_trip(self, timers: FirestoreTimers, queue: FakeQueue, clock: Clock) -> None:
         odd = timer("\ud83d\0é🙂", clock() + 1, Key("a/b", "\ud800"))
         timers.schedule(odd)
         clock.time += 10
         timers.sweep()
-        assert line.sent == [odd.message]
+        assert queue.sent == [odd.message]
 
-    def test_more_than_a_document_holds_is_refused(self, timers: FirestoreTimers, clock: Clock) -> None:
+    def test_a_message_larger_than_a_document_is_too_large(self, timers: FirestoreTimers, clock: Clock) -> None:
         large = timer("t", clock() + 1)
         with pytest.raises(TooLargeError, match=r"the timer t: 1,048,\d\d\d bytes"):
             timers.schedule(type(large)(large.id, message(ADA, "t", "x" * 1_048_400), large.due))
 
 
-class TestWhoLooks:
-    def test_whoever_receives_looks_first(self, timers: FirestoreTimers, line: Line, clock: Clock) -> None:
+class TestSweptQueue:
+    def test_receive_sweeps_first(self, timers: FirestoreTimers, queue: FakeQueue, clock: Clock) -> None:
         timers.schedule(timer("t", clock() + 1))
         clock.time += 10
-        assert [each.message.id for each in SweptQueue(line, timers, clock=clock).receive(10)] == ["t"]
+        assert [each.message.id for each in SweptQueue(queue, timers, clock=clock).receive(10)] == ["t"]
 
-    def test_where_nothing_was_due_nobody_looks_again_so_soon(
-        self, documents: Any, collection: Collection, line: Line, clock: Clock
+    def test_after_an_empty_sweep_it_does_not_sweep_for_some_time(
+        self, documents: Any, collection: Collection, queue: FakeQueue, clock: Clock
     ) -> None:
-        looks = list[str]()
-        timers = FirestoreTimers(watched(documents, looks.append), collection, line.send, clock)
-        queue = SweptQueue(line, timers, every=5.0, clock=clock)
+        sweeps = list[str]()
+        timers = FirestoreTimers(watched(documents, sweeps.append), collection, queue.send, clock)
+        swept = SweptQueue(queue, timers, every=5.0, clock=clock)
         for _ in range(10):
             clock.time += 1
-            queue.receive(10)
-        assert looks == ["run_query"] * 2
+            swept.receive(10)
+        assert sweeps == ["run_query"] * 2
 
-    def test_where_some_were_due_somebody_looks_for_more(
-        self, timers: FirestoreTimers, line: Line, clock: Clock
+    def test_after_a_sweep_that_found_timers_it_sweeps_again(
+        self, timers: FirestoreTimers, queue: FakeQueue, clock: Clock
     ) -> None:
         for number in range(150):
             timers.schedule(timer(f"{number}", clock() + 1))
         clock.time += 10
-        queue = SweptQueue(line, timers, clock=clock)
-        assert len(queue.receive(1000)) == 100
-        assert len(queue.receive(1000)) == 50
+        swept = SweptQueue(queue, timers, clock=clock)
+        assert len(swept.receive(1000)) == 100
+        assert len(swept.receive(1000)) == 50
 
-    def test_a_long_wait_is_broken_off_for_looks(self, timers: FirestoreTimers, line: Line) -> None:
-        queue = SweptQueue(line, timers, every=0.05)
-        queue.receive(10, wait=0.2)
-        assert len(line.asked) >= 3
-        assert sum(line.asked) == pytest.approx(0.2, abs=0.05)
+    def test_a_long_wait_is_interrupted_by_sweeps(self, timers: FirestoreTimers, queue: FakeQueue) -> None:
+        swept = SweptQueue(queue, timers, every=0.05)
+        swept.receive(10, wait=0.2)
+        assert len(queue.waits) >= 3
+        assert sum(queue.waits) == pytest.approx(0.2, abs=0.05)

@@ -1,4 +1,4 @@
-"""The Terraform module of the example: it can be read, and it sets up what the doctor would ask for."""
+"""The Terraform module of the example: it is valid HCL, and sets up what the doctor checks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from settled_gcp.doctor import MOST_ATTEMPTS
-from settled_gcp.documents import EXEMPT, EXEMPT_LETTER, EXPIRES
+from settled_gcp.doctor import MAX_DELIVERY_ATTEMPTS
+from settled_gcp.documents import EXEMPT_DEAD_LETTER_FIELDS, EXEMPT_RECORD_FIELDS, EXPIRES
 from tests.examples.processes import ROOT
 
 HERE = ROOT / "examples" / "gcp-signup"
@@ -19,7 +19,7 @@ hcl2: Any = import_module("hcl2")
 
 
 def read(text: str) -> Any:
-    """What hcl2 has read, without the quotation marks that it leaves around names and texts."""
+    """Parse HCL, without the quotation marks that hcl2 leaves around names and strings."""
     return json.loads(json.dumps(hcl2.loads(text)).replace('\\"', ""))
 
 
@@ -31,34 +31,34 @@ def resource(kind: str, name: str) -> Any:
     return found
 
 
-def test_what_is_not_hcl_is_not_read() -> None:
+def test_invalid_hcl_is_not_parsed() -> None:
     with pytest.raises(Exception, match="Unexpected"):
         read(TEXT.replace("push_config {", "push_config {{", 1))
 
 
-def test_the_subscription_is_what_the_doctor_asks_for() -> None:
+def test_the_subscription_has_the_settings_that_the_doctor_checks() -> None:
     found = resource("google_pubsub_subscription", "messages")
     (policy,), (push,) = found["dead_letter_policy"], found["push_config"]
     assert found["enable_message_ordering"] is True
     assert found["ack_deadline_seconds"] == "${var.lease}"
     assert found["expiration_policy"][0]["ttl"] == ""
-    assert policy["max_delivery_attempts"] == MOST_ATTEMPTS
+    assert policy["max_delivery_attempts"] == MAX_DELIVERY_ATTEMPTS
     assert push["oidc_token"][0]["audience"] == "${local.audience}"
     assert 'retention = "2678400s"' in TEXT
 
 
-def test_what_nobody_asks_for_is_in_no_index() -> None:
+def test_fields_that_no_query_needs_are_not_indexed() -> None:
     exempt = [set(re.findall(r'"(\w+)"', fields)) for fields in re.findall(r"^    \S+ +=\s*\[(\".*\")\]$", TEXT, re.M)]
-    assert exempt == [set(EXEMPT) - {EXPIRES}, set(EXEMPT_LETTER)]
+    assert exempt == [set(EXEMPT_RECORD_FIELDS) - {EXPIRES}, set(EXEMPT_DEAD_LETTER_FIELDS)]
     expires = resource("google_firestore_field", "expires")
     assert (expires["field"], "ttl_config" in expires, "index_config" in expires) == (EXPIRES, True, True)
 
 
-def test_tasks_are_never_given_up() -> None:
+def test_tasks_are_retried_for_ever() -> None:
     assert resource("google_cloud_tasks_queue", "timers")["retry_config"][0]["max_attempts"] == -1
 
 
-def test_nobody_may_do_more_than_he_must() -> None:
+def test_no_role_is_granted_that_is_not_documented() -> None:
     granted = set(re.findall(r"roles/[\w.]+", TEXT))
     assert granted == {
         "roles/pubsub.publisher",

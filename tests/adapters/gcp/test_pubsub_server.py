@@ -1,4 +1,4 @@
-"""The tests' own server, held to what Google documents: each test names the page or the message that says so."""
+"""The tests' own server, checked against what Google documents. Docstrings name the page or the message."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from tests.support.builders import until
 
 @pytest.fixture(scope="module")
 def frozen() -> Generator[GoogleServer]:
-    """A server whose time stands still."""
+    """A server whose clock is stopped."""
     with pubsub() as server:
         server.freeze()
         yield server
 
 
 @pytest.fixture
-def place(frozen: GoogleServer) -> Generator[Messaging]:
-    """A topic in it, without a subscription."""
+def bare(frozen: GoogleServer) -> Generator[Messaging]:
+    """A topic on that server, without a subscription."""
     messaging = Messaging.at(frozen)
     messaging.create_topic()
     messaging.create_task_queue()
@@ -42,28 +42,28 @@ def place(frozen: GoogleServer) -> Generator[Messaging]:
     messaging.close()
 
 
-def publish(place: Messaging, *texts: str, key: str = "k") -> None:
+def publish(bare: Messaging, *texts: str, key: str = "k") -> None:
     messages = [{"data": text.encode(), "ordering_key": key} for text in texts]
-    place.publisher.publish(request={"topic": place.topic, "messages": messages}, retry=None, timeout=5.0)
+    bare.publisher.publish(request={"topic": bare.topic, "messages": messages}, retry=None, timeout=5.0)
 
 
-def pull(place: Messaging, limit: int = 10, name: str = "", timeout: float = 0.3) -> list[Any]:
-    request = {"subscription": f"{place.subscription}{name}", "max_messages": limit}
+def pull(bare: Messaging, limit: int = 10, name: str = "", timeout: float = 0.3) -> list[Any]:
+    request = {"subscription": f"{bare.subscription}{name}", "max_messages": limit}
     try:
-        return list(place.subscriber.pull(request=request, retry=None, timeout=timeout).received_messages)
+        return list(bare.subscriber.pull(request=request, retry=None, timeout=timeout).received_messages)
     except DeadlineExceeded:
         return []
 
 
-def acknowledge(place: Messaging, *received: Any) -> None:
-    request = {"subscription": place.subscription, "ack_ids": [each.ack_id for each in received]}
-    place.subscriber.acknowledge(request=request, retry=None, timeout=5.0)
+def acknowledge(bare: Messaging, *received: Any) -> None:
+    request = {"subscription": bare.subscription, "ack_ids": [each.ack_id for each in received]}
+    bare.subscriber.acknowledge(request=request, retry=None, timeout=5.0)
 
 
-def hold(place: Messaging, seconds: int, *received: Any) -> None:
+def hold(bare: Messaging, seconds: int, *received: Any) -> None:
     ack_ids = [each.ack_id for each in received]
-    request = {"subscription": place.subscription, "ack_ids": ack_ids, "ack_deadline_seconds": seconds}
-    place.subscriber.modify_ack_deadline(request=request, retry=None, timeout=5.0)
+    request = {"subscription": bare.subscription, "ack_ids": ack_ids, "ack_deadline_seconds": seconds}
+    bare.subscriber.modify_ack_deadline(request=request, retry=None, timeout=5.0)
 
 
 def texts(received: Sequence[Any]) -> list[str]:
@@ -73,171 +73,171 @@ def texts(received: Sequence[Any]) -> list[str]:
 class TestPublishing:
     """`PublishRequest`, `PubsubMessage`, and the page of quotas."""
 
-    def test_all_messages_of_a_request_have_the_same_ordering_key(self, place: Messaging) -> None:
+    def test_all_messages_of_a_request_have_the_same_ordering_key(self, bare: Messaging) -> None:
         messages = [{"data": b"1", "ordering_key": "a"}, {"data": b"2", "ordering_key": "b"}]
         with pytest.raises(InvalidArgument, match="same ordering key"):
-            place.publisher.publish(request={"topic": place.topic, "messages": messages}, retry=None, timeout=5.0)
+            bare.publisher.publish(request={"topic": bare.topic, "messages": messages}, retry=None, timeout=5.0)
 
     @pytest.mark.parametrize(
         "message", [{}, {"data": b"x", "ordering_key": "k" * 1025}, {"data": b"x" * 10_000_001}], ids=lambda _: ""
     )
-    def test_a_message_has_something_in_it_and_is_not_too_large(self, place: Messaging, message: Any) -> None:
+    def test_a_message_has_something_in_it_and_is_not_too_large(self, bare: Messaging, message: Any) -> None:
         with pytest.raises(InvalidArgument):
-            place.publisher.publish(request={"topic": place.topic, "messages": [message]}, retry=None, timeout=5.0)
+            bare.publisher.publish(request={"topic": bare.topic, "messages": [message]}, retry=None, timeout=5.0)
 
-    def test_a_topic_that_is_not_there_is_not_found(self, place: Messaging) -> None:
-        request = {"topic": f"{place.topic}-not", "messages": [{"data": b"1"}]}
+    def test_a_topic_that_is_not_there_is_not_found(self, bare: Messaging) -> None:
+        request = {"topic": f"{bare.topic}-not", "messages": [{"data": b"1"}]}
         with pytest.raises(NotFound):
-            place.publisher.publish(request=request, retry=None, timeout=5.0)
+            bare.publisher.publish(request=request, retry=None, timeout=5.0)
 
-    def test_each_subscription_has_what_was_published_after_it_was_made(self, place: Messaging) -> None:
-        place.subscribe()
-        publish(place, "1")
-        place.subscribe("-later")
-        publish(place, "2")
-        assert texts(pull(place)) == ["1", "2"]
-        assert texts(pull(place, name="-later")) == ["2"]
+    def test_each_subscription_has_what_was_published_after_it_was_made(self, bare: Messaging) -> None:
+        bare.subscribe()
+        publish(bare, "1")
+        bare.subscribe("-later")
+        publish(bare, "2")
+        assert texts(pull(bare)) == ["1", "2"]
+        assert texts(pull(bare, name="-later")) == ["2"]
 
 
 class TestOrdering:
     """ "Order messages": in the order in which the service received them, where the subscription has it enabled."""
 
-    def test_messages_of_a_key_come_in_their_order(self, place: Messaging) -> None:
-        place.subscribe()
-        publish(place, "1")
-        publish(place, "2", "3")
-        assert texts(pull(place)) == ["1", "2", "3"]
+    def test_messages_of_a_key_come_in_their_order(self, bare: Messaging) -> None:
+        bare.subscribe()
+        publish(bare, "1")
+        publish(bare, "2", "3")
+        assert texts(pull(bare)) == ["1", "2", "3"]
 
-    def test_while_any_of_a_key_is_outstanding_nothing_more_of_it_is_pulled(self, place: Messaging) -> None:
-        place.subscribe()
-        publish(place, "1", "2", "3")
-        first = pull(place, 2)
-        publish(place, "x", key="other")
-        assert texts(pull(place)) == ["x"]
-        acknowledge(place, first[0])
-        assert pull(place) == []
-        acknowledge(place, first[1])
-        assert texts(pull(place)) == ["3"]
+    def test_while_any_of_a_key_is_outstanding_nothing_more_of_it_is_pulled(self, bare: Messaging) -> None:
+        bare.subscribe()
+        publish(bare, "1", "2", "3")
+        first = pull(bare, 2)
+        publish(bare, "x", key="other")
+        assert texts(pull(bare)) == ["x"]
+        acknowledge(bare, first[0])
+        assert pull(bare) == []
+        acknowledge(bare, first[1])
+        assert texts(pull(bare)) == ["3"]
 
-    def test_what_is_redelivered_takes_all_later_ones_of_its_key_along(self, place: Messaging) -> None:
-        place.subscribe()
-        publish(place, "1", "2", "3")
-        hold(place, 0, pull(place)[0])
-        assert texts(pull(place)) == ["1", "2", "3"]
+    def test_what_is_redelivered_takes_all_later_ones_of_its_key_along(self, bare: Messaging) -> None:
+        bare.subscribe()
+        publish(bare, "1", "2", "3")
+        hold(bare, 0, pull(bare)[0])
+        assert texts(pull(bare)) == ["1", "2", "3"]
 
-    def test_even_those_that_were_acknowledged(self, place: Messaging, frozen: GoogleServer) -> None:
+    def test_even_those_that_were_acknowledged(self, bare: Messaging, frozen: GoogleServer) -> None:
         frozen.repeat_acked(True)
-        place.subscribe()
+        bare.subscribe()
         frozen.repeat_acked(False)
-        publish(place, "1", "2", "3")
-        first, second, _ = pull(place)
-        acknowledge(place, second)
-        hold(place, 0, first)
-        assert texts(pull(place)) == ["1", "2", "3"]
+        publish(bare, "1", "2", "3")
+        first, second, _ = pull(bare)
+        acknowledge(bare, second)
+        hold(bare, 0, first)
+        assert texts(pull(bare)) == ["1", "2", "3"]
 
-    def test_but_not_with_exactly_once_delivery(self, place: Messaging, frozen: GoogleServer) -> None:
+    def test_but_not_with_exactly_once_delivery(self, bare: Messaging, frozen: GoogleServer) -> None:
         frozen.repeat_acked(True)
-        place.subscribe(enable_exactly_once_delivery=True)
+        bare.subscribe(enable_exactly_once_delivery=True)
         frozen.repeat_acked(False)
-        publish(place, "1", "2", "3")
-        first, second, _ = pull(place)
-        acknowledge(place, second)
-        hold(place, 0, first)
-        assert texts(pull(place)) == ["1", "3"]
+        publish(bare, "1", "2", "3")
+        first, second, _ = pull(bare)
+        acknowledge(bare, second)
+        hold(bare, 0, first)
+        assert texts(pull(bare)) == ["1", "3"]
 
-    def test_without_ordering_each_message_stands_alone(self, place: Messaging) -> None:
-        place.subscribe(enable_message_ordering=False)
-        publish(place, "1", "2")
-        assert texts(pull(place, 1)) == ["1"]
-        assert texts(pull(place, 1)) == ["2"]
+    def test_without_ordering_each_message_stands_alone(self, bare: Messaging) -> None:
+        bare.subscribe(enable_message_ordering=False)
+        publish(bare, "1", "2")
+        assert texts(pull(bare, 1)) == ["1"]
+        assert texts(pull(bare, 1)) == ["2"]
 
 
 class TestDeadlines:
     """`ModifyAckDeadlineRequest`, and the page on lease management."""
 
-    def test_what_is_not_acknowledged_in_time_comes_again(self, place: Messaging, frozen: GoogleServer) -> None:
-        place.subscribe()
-        publish(place, "1")
-        pull(place)
+    def test_what_is_not_acknowledged_in_time_comes_again(self, bare: Messaging, frozen: GoogleServer) -> None:
+        bare.subscribe()
+        publish(bare, "1")
+        pull(bare)
         frozen.advance(LEASE - 0.001)
-        assert pull(place) == []
+        assert pull(bare) == []
         frozen.advance(0.001)
-        assert texts(pull(place)) == ["1"]
+        assert texts(pull(bare)) == ["1"]
 
-    def test_the_deadline_is_counted_from_when_it_was_modified(self, place: Messaging, frozen: GoogleServer) -> None:
-        place.subscribe()
-        publish(place, "1")
-        held = pull(place)
+    def test_the_deadline_is_counted_from_when_it_was_modified(self, bare: Messaging, frozen: GoogleServer) -> None:
+        bare.subscribe()
+        publish(bare, "1")
+        held = pull(bare)
         frozen.advance(LEASE - 1)
-        hold(place, 600, *held)
+        hold(bare, 600, *held)
         frozen.advance(599)
-        assert pull(place) == []
+        assert pull(bare) == []
         frozen.advance(1)
-        assert texts(pull(place)) == ["1"]
+        assert texts(pull(bare)) == ["1"]
 
     @pytest.mark.parametrize("seconds", [-1, 601])
-    def test_a_deadline_is_of_ten_minutes_at_most(self, place: Messaging, seconds: int) -> None:
-        place.subscribe()
-        publish(place, "1")
+    def test_a_deadline_is_of_ten_minutes_at_most(self, bare: Messaging, seconds: int) -> None:
+        bare.subscribe()
+        publish(bare, "1")
         with pytest.raises(InvalidArgument):
-            hold(place, seconds, *pull(place))
+            hold(bare, seconds, *pull(bare))
 
-    def test_an_old_acknowledgement_id_is_no_error(self, place: Messaging) -> None:
-        place.subscribe()
-        publish(place, "1")
-        held = pull(place)
-        hold(place, 0, *held)
-        acknowledge(place, *held)
-        assert texts(pull(place)) == ["1"]
+    def test_an_old_acknowledgement_id_is_no_error(self, bare: Messaging) -> None:
+        bare.subscribe()
+        publish(bare, "1")
+        held = pull(bare)
+        hold(bare, 0, *held)
+        acknowledge(bare, *held)
+        assert texts(pull(bare)) == ["1"]
 
-    def test_with_exactly_once_delivery_it_is_one_that_names_it(self, place: Messaging) -> None:
-        place.subscribe(enable_exactly_once_delivery=True)
-        publish(place, "1", "2")
-        first, second = pull(place)
-        acknowledge(place, first)
+    def test_with_exactly_once_delivery_it_is_one_that_names_it(self, bare: Messaging) -> None:
+        bare.subscribe(enable_exactly_once_delivery=True)
+        publish(bare, "1", "2")
+        first, second = pull(bare)
+        acknowledge(bare, first)
         with pytest.raises(FailedPrecondition) as raised:
-            acknowledge(place, first, second)
+            acknowledge(bare, first, second)
         told: Any = raised.value
         assert told.metadata == {first.ack_id: "PERMANENT_FAILURE_INVALID_ACK_ID"}
-        assert pull(place) == []
+        assert pull(bare) == []
 
-    def test_what_is_given_back_waits_as_the_retry_policy_says(self, place: Messaging, frozen: GoogleServer) -> None:
-        place.subscribe(retry_policy={"minimum_backoff": timedelta(seconds=2), "maximum_backoff": timedelta(seconds=3)})
-        publish(place, "1", "2")
+    def test_what_is_given_back_waits_as_the_retry_policy_says(self, bare: Messaging, frozen: GoogleServer) -> None:
+        bare.subscribe(retry_policy={"minimum_backoff": timedelta(seconds=2), "maximum_backoff": timedelta(seconds=3)})
+        publish(bare, "1", "2")
         for wait in (2, 3, 3):
-            hold(place, 0, pull(place)[0])
+            hold(bare, 0, pull(bare)[0])
             frozen.advance(wait - 0.01)
-            assert pull(place) == []
+            assert pull(bare) == []
             frozen.advance(0.01)
 
 
 class TestDeadLetters:
     """`DeadLetterPolicy`, `ReceivedMessage.delivery_attempt`, and the page on dead-letter topics."""
 
-    def test_after_so_many_attempts_a_message_goes_to_the_dead_letter_topic(self, place: Messaging) -> None:
-        policy = {"dead_letter_topic": place.dead_letters(), "max_delivery_attempts": 5}
-        place.subscribe(dead_letter_policy=policy)
-        publish(place, "1", "2")
+    def test_after_so_many_attempts_a_message_goes_to_the_dead_letter_topic(self, bare: Messaging) -> None:
+        policy = {"dead_letter_topic": bare.dead_letters(), "max_delivery_attempts": 5}
+        bare.subscribe(dead_letter_policy=policy)
+        publish(bare, "1", "2")
         attempts: list[int] = []
         for _ in range(5):
-            (held,) = pull(place, 1)
+            (held,) = pull(bare, 1)
             attempts.append(held.delivery_attempt)
-            hold(place, 0, held)
+            hold(bare, 0, held)
         assert attempts == [1, 2, 3, 4, 5]
-        assert texts(pull(place)) == ["2"]
-        (dead,) = pull(place, name="-dead")
+        assert texts(pull(bare)) == ["2"]
+        (dead,) = pull(bare, name="-dead")
         assert (dead.message.data, dead.message.ordering_key) == (b"1", "k")
         assert dead.message.attributes["CloudPubSubDeadLetterSourceDeliveryCount"] == "5"
 
-    def test_without_a_policy_attempts_are_not_counted(self, place: Messaging) -> None:
-        place.subscribe()
-        publish(place, "1")
-        assert pull(place)[0].delivery_attempt == 0
+    def test_without_a_policy_attempts_are_not_counted(self, bare: Messaging) -> None:
+        bare.subscribe()
+        publish(bare, "1")
+        assert pull(bare)[0].delivery_attempt == 0
 
     @pytest.mark.parametrize("attempts", [4, 101])
-    def test_attempts_are_from_5_to_100(self, place: Messaging, attempts: int) -> None:
+    def test_attempts_are_from_5_to_100(self, bare: Messaging, attempts: int) -> None:
         with pytest.raises(InvalidArgument):
-            place.subscribe(dead_letter_policy={"dead_letter_topic": place.topic, "max_delivery_attempts": attempts})
+            bare.subscribe(dead_letter_policy={"dead_letter_topic": bare.topic, "max_delivery_attempts": attempts})
 
 
 @define(eq=False)
@@ -348,77 +348,77 @@ class TestPush:
 class TestTasks:
     """`CreateTaskRequest`, `Task`, `HttpRequest`."""
 
-    def create(self, place: Messaging, url: str, due: float, id: str | None = None, **request: Any) -> None:
-        name = {} if id is None else {"name": f"{place.task_queue}/tasks/{id}"}
+    def create(self, bare: Messaging, url: str, due: float, id: str | None = None, **request: Any) -> None:
+        name = {} if id is None else {"name": f"{bare.task_queue}/tasks/{id}"}
         task = {
             **name,
             "schedule_time": datetime.fromtimestamp(due, UTC),
             "http_request": {"url": url, "http_method": "POST", "body": b'{"n":1}', **request},
         }
-        place.tasks.create_task(request={"parent": place.task_queue, "task": task}, retry=None, timeout=5.0)
+        bare.tasks.create_task(request={"parent": bare.task_queue, "task": task}, retry=None, timeout=5.0)
 
-    def test_a_task_calls_its_target_once_it_is_due(self, place: Messaging) -> None:
+    def test_a_task_calls_its_target_once_it_is_due(self, bare: Messaging) -> None:
         with endpoint(200) as target:
-            self.create(place, target.url, place.server.now() + 60, "a")
-            place.server.advance(59.9)
+            self.create(bare, target.url, bare.server.now() + 60, "a")
+            bare.server.advance(59.9)
             assert target.bodies == []
-            place.server.advance(0.1)
+            bare.server.advance(0.1)
             assert target.bodies == [{"n": 1}]
             assert target.headers[0]["x-cloudtasks-taskname"] == "a"
 
-    def test_a_target_that_does_not_answer_with_success_is_called_again(self, place: Messaging) -> None:
+    def test_a_target_that_does_not_answer_with_success_is_called_again(self, bare: Messaging) -> None:
         with endpoint(503, 404, 200) as target:
-            self.create(place, target.url, place.server.now())
+            self.create(bare, target.url, bare.server.now())
             for _ in range(4):
-                place.server.advance(60)
+                bare.server.advance(60)
         assert len(target.bodies) == 3
         assert target.headers[2]["x-cloudtasks-taskretrycount"] == "2"
 
-    def test_a_name_is_given_once_and_for_a_day_after_its_end_not_again(self, place: Messaging) -> None:
+    def test_a_name_is_given_once_and_for_a_day_after_its_end_not_again(self, bare: Messaging) -> None:
         with endpoint(200) as target:
-            self.create(place, target.url, place.server.now() + 60, "a")
+            self.create(bare, target.url, bare.server.now() + 60, "a")
             with pytest.raises(AlreadyExists):
-                self.create(place, target.url, place.server.now() + 60, "a")
-            place.server.advance(60)
+                self.create(bare, target.url, bare.server.now() + 60, "a")
+            bare.server.advance(60)
             with pytest.raises(AlreadyExists):
-                self.create(place, target.url, place.server.now() + 60, "a")
-            place.server.advance(24 * 60 * 60)
-            self.create(place, target.url, place.server.now() + 60, "a")
+                self.create(bare, target.url, bare.server.now() + 60, "a")
+            bare.server.advance(24 * 60 * 60)
+            self.create(bare, target.url, bare.server.now() + 60, "a")
 
-    def test_what_is_deleted_is_not_called_and_cannot_be_deleted_again(self, place: Messaging) -> None:
+    def test_what_is_deleted_is_not_called_and_cannot_be_deleted_again(self, bare: Messaging) -> None:
         with endpoint(200) as target:
-            self.create(place, target.url, place.server.now() + 60, "a")
-            name = {"name": f"{place.task_queue}/tasks/a"}
-            place.tasks.delete_task(request=name, retry=None, timeout=5.0)
+            self.create(bare, target.url, bare.server.now() + 60, "a")
+            name = {"name": f"{bare.task_queue}/tasks/a"}
+            bare.tasks.delete_task(request=name, retry=None, timeout=5.0)
             with pytest.raises(NotFound):
-                place.tasks.delete_task(request=name, retry=None, timeout=5.0)
-            place.server.advance(60)
+                bare.tasks.delete_task(request=name, retry=None, timeout=5.0)
+            bare.server.advance(60)
             assert target.bodies == []
 
-    def test_a_task_waits_for_thirty_days_at_most(self, place: Messaging) -> None:
+    def test_a_task_waits_for_thirty_days_at_most(self, bare: Messaging) -> None:
         with pytest.raises(InvalidArgument, match="too far in the future"):
-            self.create(place, "http://x", place.server.now() + 30 * 24 * 60 * 60 + 1)
+            self.create(bare, "http://x", bare.server.now() + 30 * 24 * 60 * 60 + 1)
 
-    def test_a_token_is_of_the_kind_that_was_asked_for(self, place: Messaging) -> None:
+    def test_a_token_is_of_the_kind_that_was_asked_for(self, bare: Messaging) -> None:
         with endpoint(200) as target:
-            self.create(place, target.url, place.server.now(), oidc_token={"service_account_email": ACCOUNT})
-            place.server.advance(0)
-            self.create(place, target.url, place.server.now(), oauth_token={"service_account_email": ACCOUNT})
-            place.server.advance(0)
+            self.create(bare, target.url, bare.server.now(), oidc_token={"service_account_email": ACCOUNT})
+            bare.server.advance(0)
+            self.create(bare, target.url, bare.server.now(), oauth_token={"service_account_email": ACCOUNT})
+            bare.server.advance(0)
         first, second = (each["authorization"] for each in target.headers)
         assert first.startswith("Bearer ey")
         assert second.startswith("Bearer ya29.")
 
-    def test_pubsub_takes_what_a_task_publishes_only_with_a_token(self, place: Messaging) -> None:
-        place.subscribe()
+    def test_pubsub_takes_what_a_task_publishes_only_with_a_token(self, bare: Messaging) -> None:
+        bare.subscribe()
         body = json.dumps({"messages": [{"data": "MQ==", "orderingKey": "k"}]}).encode()
-        url = place.server.publish_url(place.topic)
-        self.create(place, url, place.server.now(), body=body)
-        place.server.advance(0)
-        assert pull(place) == []
-        self.create(place, url, place.server.now(), body=body, oauth_token={"service_account_email": ACCOUNT})
-        place.server.advance(0)
-        assert texts(pull(place)) == ["1"]
+        url = bare.server.publish_url(bare.topic)
+        self.create(bare, url, bare.server.now(), body=body)
+        bare.server.advance(0)
+        assert pull(bare) == []
+        self.create(bare, url, bare.server.now(), body=body, oauth_token={"service_account_email": ACCOUNT})
+        bare.server.advance(0)
+        assert texts(pull(bare)) == ["1"]
 
 
 class TestTheServerItself:
@@ -426,17 +426,17 @@ class TestTheServerItself:
         assert google.now() < google.now()
         assert frozen.now() == frozen.now()
 
-    def test_a_failure_may_come_before_or_after_what_was_asked(self, place: Messaging) -> None:
-        place.subscribe()
-        place.server.fail("Publish", "UNAVAILABLE", skip=1)
-        publish(place, "1")
+    def test_a_failure_may_come_before_or_after_what_was_asked(self, bare: Messaging) -> None:
+        bare.subscribe()
+        bare.server.fail("Publish", "UNAVAILABLE", skip=1)
+        publish(bare, "1")
         with pytest.raises(Exception, match="503"):
-            publish(place, "2")
-        place.server.fail("Publish", "UNAVAILABLE", done=True)
+            publish(bare, "2")
+        bare.server.fail("Publish", "UNAVAILABLE", done=True)
         with pytest.raises(Exception, match="503"):
-            publish(place, "3")
-        publish(place, "4")
-        assert texts(pull(place)) == ["1", "3", "4"]
+            publish(bare, "3")
+        publish(bare, "4")
+        assert texts(pull(bare)) == ["1", "3", "4"]
 
     def test_it_ends_with_its_block(self) -> None:
         with pubsub() as server:

@@ -26,7 +26,7 @@ from settled.durable import Event, Message, Start, Timer, encode
 from settled_gcp.clock import ServerTime
 from settled_gcp.envelope import timer_to_text, to_text
 from settled_gcp.push import PushResponse, push_handler
-from settled_gcp.push_auth import ASKED_EVERY, KEPT, Caller, TokenVerifier
+from settled_gcp.push_auth import CERTIFICATES_TTL, MIN_FETCH_INTERVAL, Caller, TokenVerifier
 from settled_gcp.queue import PubSubQueue
 from settled_local import MemoryBackend
 from settled_runtime import Client, CompositeBackend, Host
@@ -116,7 +116,7 @@ def serving(server: GoogleServer, folder: Path, way: str, **variables: str) -> G
     }
     program, *arguments = WAYS[way]
     where = [f"--bind=127.0.0.1:{port}"] if program == "gunicorn" else [f"--port={port}"]
-    place = backend(messaging.name, PROJECT, server.address, server.url, str(records))
+    served_backend = backend(messaging.name, PROJECT, server.address, server.url, str(records))
     with running([str(BIN / program), *arguments, *where], port, environment, ROOT):
         url = f"http://127.0.0.1:{port}/"
         token = {"service_account_email": PUSHER, "audience": AUDIENCE}
@@ -124,9 +124,9 @@ def serving(server: GoogleServer, folder: Path, way: str, **variables: str) -> G
             push_config={"push_endpoint": url, "oidc_token": token},
             retry_policy={"minimum_backoff": timedelta(seconds=0.1), "maximum_backoff": timedelta(seconds=0.5)},
         )
-        yield Service(messaging, url, Client(MACHINE, place), traces)
+        yield Service(messaging, url, Client(MACHINE, served_backend), traces)
     messaging.unsubscribe()
-    place.close()
+    served_backend.close()
     messaging.close()
 
 
@@ -262,21 +262,21 @@ class TestTheTime:
     def test_after_a_standstill_it_is_asked_for(self) -> None:
         world, waiting = World(), Waiting()
         clock = world.clock
-        clock.heard(at(world.true))
+        clock.observe(at(world.true))
         handler = push_handler(standing_host(clock, waiting), audience=AUDIENCE, email=PUSHER)
         wait = Timer("t", start("ada"), world.true + 3600.0)
         body = pushed(wait.message, timer_to_text(wait))
-        assert handler.taken(body) == PushResponse(HTTPStatus.OK)
+        assert handler.handle_message(body) == PushResponse(HTTPStatus.OK)
         assert waiting.scheduled == [wait]
         world.true += 7200.0
-        assert handler.taken(body) == PushResponse(HTTPStatus.OK)
+        assert handler.handle_message(body) == PushResponse(HTTPStatus.OK)
         assert waiting.scheduled == [wait]
         assert waiting.records.store.load(Key("jobs", "ada")) is not None
 
     def test_what_nobody_can_tell_the_time_for_is_not_acknowledged(self) -> None:
         world, waiting = World(fails=CALLS.ServiceUnavailable("not now")), Waiting()
         handler = push_handler(standing_host(world.clock, waiting), audience=AUDIENCE, email=PUSHER)
-        answer = handler.taken(pushed(start("ada")))
+        answer = handler.handle_message(pushed(start("ada")))
         assert (answer.status, "asking Firestore for the time" in answer.text) == (503, True)
 
 
@@ -295,8 +295,8 @@ class Waiting:
 
 def standing_host(clock: ServerTime, waiting: Waiting) -> Host:
     """A host of which nothing is sent, and messages come by push alone."""
-    nobody = cast("Any", None)
-    queue = PubSubQueue(nobody, cast("Any", Mute()), "topic", "subscription")
+    unused = cast("Any", None)
+    queue = PubSubQueue(unused, cast("Any", Mute()), "topic", "subscription")
     return Host([MACHINE], CompositeBackend(waiting.records.store, queue, waiting, clock=clock))
 
 
@@ -315,7 +315,7 @@ class TestDoorkeeper:
 
     def test_they_are_kept_for_an_hour(self, living: GoogleServer) -> None:
         keeper, passing = self.keeper(living)
-        for wait in (0.0, KEPT - 1):
+        for wait in (0.0, CERTIFICATES_TTL - 1):
             passing[0] += wait
             keeper.check(self.good(living))
         assert living.requests()["GET /certs"] - passing[1] == 1
@@ -331,7 +331,7 @@ class TestDoorkeeper:
             with pytest.raises(Exception, match="a key that is not Google's"):
                 keeper.check(stranger)
         assert living.requests()["GET /certs"] - passing[1] == 1
-        passing[0] += ASKED_EVERY
+        passing[0] += MIN_FETCH_INTERVAL
         with pytest.raises(Exception, match="a key that is not Google's"):
             keeper.check(stranger)
         assert living.requests()["GET /certs"] - passing[1] == 2

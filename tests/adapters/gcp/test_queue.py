@@ -9,8 +9,8 @@ import pytest
 from settled import ConflictError, Key, OutcomeUnknownError, TooLargeError, UnavailableError
 from settled.durable import Delivery, Message, Timer
 from settled_gcp.envelope import from_text, timer_to_text, to_text
-from settled_gcp.names import LONGEST_ORDERING_KEY, ordering_key
-from settled_gcp.queue import LARGEST, MOST_AT_ONCE, PUSHED, PublishEntry, PubSubQueue, in_batches
+from settled_gcp.names import MAX_ORDERING_KEY_BYTES, ordering_key
+from settled_gcp.queue import MAX_BATCH_SIZE, MAX_REQUEST_BYTES, PUSH_RECEIPT, PublishEntry, PubSubQueue, in_batches
 from tests.adapters.gcp.fixtures import LEASE
 from tests.adapters.gcp.messaging import Messaging
 from tests.emulators.pubsub import GoogleServer
@@ -153,10 +153,10 @@ class TestExactlyOnce:
             queue.extend([first, second], LEASE)
 
     def test_of_thousands_every_lost_one_is_told(self, queue: PubSubQueue, messaging: Messaging) -> None:
-        queue.send([message(ADA, f"{number}") for number in range(MOST_AT_ONCE)])
-        old = queue.receive(MOST_AT_ONCE)
+        queue.send([message(ADA, f"{number}") for number in range(MAX_BATCH_SIZE)])
+        old = queue.receive(MAX_BATCH_SIZE)
         messaging.server.advance(LEASE)
-        new = queue.receive(MOST_AT_ONCE)
+        new = queue.receive(MAX_BATCH_SIZE)
         queue.extend(new, LEASE)
         with pytest.raises(ConflictError, match="the lease of 7 was lost"):
             queue.extend([*new, old[7]], LEASE)
@@ -217,7 +217,7 @@ class TestPushed:
         asked = list[str]()
         subscriber = watched(messaging.subscriber, asked.append)
         queue = PubSubQueue(messaging.publisher, subscriber, messaging.topic, messaging.subscription)
-        pushed = [Delivery(message(ADA, id), PUSHED, 1, 0.0) for id in "12"]
+        pushed = [Delivery(message(ADA, id), PUSH_RECEIPT, 1, 0.0) for id in "12"]
         queue.extend(pushed, 60.0)
         queue.ack(pushed)
         queue.release(pushed, 5.0)
@@ -226,7 +226,7 @@ class TestPushed:
     def test_it_keeps_no_others_from_being_extended(self, queue: PubSubQueue, messaging: Messaging) -> None:
         queue.send([message(ADA, "1")])
         held = queue.receive(1)
-        queue.extend([Delivery(message(BEN, "x"), PUSHED, 1, 0.0), *held], 60.0)
+        queue.extend([Delivery(message(BEN, "x"), PUSH_RECEIPT, 1, 0.0), *held], 60.0)
         messaging.server.advance(59)
         assert ids(queue.receive(1)) == []
 
@@ -284,11 +284,11 @@ class TestPublisher:
     def test_in_the_middle_of_a_key_nothing_goes_past_what_was_not_sent(
         self, queue: PubSubQueue, messaging: Messaging
     ) -> None:
-        line = [message(ADA, f"{number}") for number in range(2 * MOST_AT_ONCE + 1)]
+        line = [message(ADA, f"{number}") for number in range(2 * MAX_BATCH_SIZE + 1)]
         messaging.server.fail("Publish", "RESOURCE_EXHAUSTED", skip=1)
         with pytest.raises(OutcomeUnknownError, match="1 of 3 requests were answered"):
             queue.send([*line, message(BEN, "x")][:-1])
-        assert ids(queue.receive(5000)) == [f"{number}" for number in range(MOST_AT_ONCE)]
+        assert ids(queue.receive(5000)) == [f"{number}" for number in range(MAX_BATCH_SIZE)]
 
     def test_one_request_for_each_key(self, queue: PubSubQueue, messaging: Messaging) -> None:
         before = messaging.server.requests().get("Publish", 0)
@@ -299,19 +299,19 @@ class TestPublisher:
 class TestSizes:
     def test_a_message_that_is_too_large_sends_none(self, queue: PubSubQueue) -> None:
         with pytest.raises(TooLargeError, match="10,000,000"):
-            queue.send([message(ADA, "1"), message(ADA, "2", "x" * LARGEST)])
+            queue.send([message(ADA, "1"), message(ADA, "2", "x" * MAX_REQUEST_BYTES)])
         assert ids(queue.receive(10)) == []
 
     def test_the_largest_fits(self, queue: PubSubQueue) -> None:
         beside = len(to_text(message(ADA, "1", ""))) + len(ordering_key(ADA)) + 64
-        queue.send([message(ADA, "1", "x" * (LARGEST - beside))])
+        queue.send([message(ADA, "1", "x" * (MAX_REQUEST_BYTES - beside))])
         assert ids(queue.receive(1, 5.0)) == ["1"]
 
     def test_a_request_has_one_key_a_thousand_messages_and_ten_megabytes(self) -> None:
         def entries(ordering: str, count: int, size: int) -> list[PublishEntry]:
             return [PublishEntry(ordering, b"", size) for _ in range(count)]
 
-        batches = in_batches(entries("a", 1001, 1) + entries("b", 3, LARGEST // 2) + entries("a", 2, 1))
+        batches = in_batches(entries("a", 1001, 1) + entries("b", 3, MAX_REQUEST_BYTES // 2) + entries("a", 2, 1))
         assert [(batch[0].ordering, len(batch)) for batch in batches] == [("a", 1000), ("a", 3), ("b", 2), ("b", 1)]
 
 
@@ -319,7 +319,7 @@ class TestNames:
     def test_a_key_is_its_own_ordering_key_where_it_may_be(self) -> None:
         assert ordering_key(ADA) == "signup/ada"
 
-    @pytest.mark.parametrize("instance", ["x" * LONGEST_ORDERING_KEY, "é" * 512, "a\nb", "\ud83d"])
+    @pytest.mark.parametrize("instance", ["x" * MAX_ORDERING_KEY_BYTES, "é" * 512, "a\nb", "\ud83d"])
     def test_and_else_a_hash(self, instance: str) -> None:
         name = ordering_key(Key("m", instance))
         assert (len(name), "/" in name) == (64, False)
@@ -355,7 +355,7 @@ class TestTimersBeforeTheirTime:
 
     def test_it_is_scheduled_again_and_gone(self, messaging: Messaging) -> None:
         scheduled: list[Timer] = []
-        queue = messaging.queue(rearm=scheduled.append)
+        queue = messaging.queue(reschedule=scheduled.append)
         early = timer("t", messaging.server.now() + 60)
         self.send(messaging, early)
         queue.send([message(ADA, "1")])
@@ -368,13 +368,13 @@ class TestTimersBeforeTheirTime:
         def fail(_: Timer) -> None:
             raise UnavailableError("not now")
 
-        queue = messaging.queue(rearm=fail)
+        queue = messaging.queue(reschedule=fail)
         self.send(messaging, timer("t", messaging.server.now() + 600))
         queue.send([message(ADA, "1"), message(BEN, "x")])
         assert ids(queue.receive(10)) == ["x"]
         messaging.server.advance(LEASE)
         scheduled: list[Timer] = []
-        assert ids(messaging.queue(rearm=scheduled.append).receive(10)) == ["1", "x"]
+        assert ids(messaging.queue(reschedule=scheduled.append).receive(10)) == ["1", "x"]
         assert len(scheduled) == 1
 
     def test_once_it_is_due_it_is_a_message(self, messaging: Messaging) -> None:

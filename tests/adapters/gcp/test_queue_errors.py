@@ -1,4 +1,4 @@
-"""What Google's errors come to. The statuses come from the tests' server, by the wire and through the real client."""
+"""Translation of Google's errors. The tests' server returns the statuses to the real clients."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CALLS: Any = import_module("google.api_core.exceptions")  # they have no types
 INFO: Any = import_module("google.rpc.error_details_pb2")
 CREDENTIALS: Any = import_module("google.auth.exceptions")
 
-WRITING: list[tuple[str, type[SettledError]]] = [
+WRITE_ERRORS: list[tuple[str, type[SettledError]]] = [
     ("ABORTED", UnavailableError),
     ("RESOURCE_EXHAUSTED", UnavailableError),
     ("PERMISSION_DENIED", AccessDeniedError),
@@ -54,24 +54,24 @@ WRITING: list[tuple[str, type[SettledError]]] = [
 
 
 class TestStatuses:
-    @pytest.mark.parametrize(("status", "kind"), WRITING)
-    def test_of_what_was_to_be_sent(self, messaging: Messaging, status: str, kind: type[SettledError]) -> None:
+    @pytest.mark.parametrize(("status", "kind"), WRITE_ERRORS)
+    def test_of_a_send(self, messaging: Messaging, status: str, kind: type[SettledError]) -> None:
         messaging.server.fail("Publish", status)
         with pytest.raises(kind, match=f"publishing to {messaging.topic}") as raised:
             messaging.queue().send([message(ADA, "1")])
         assert isinstance(raised.value.__cause__, GoogleAPICallError)
 
     @pytest.mark.parametrize("status", ["UNAVAILABLE", "CANCELLED", "INTERNAL", "UNKNOWN"])
-    def test_of_what_was_only_read_which_can_be_tried_again(self, messaging: Messaging, status: str) -> None:
+    def test_of_a_read_are_unavailable(self, messaging: Messaging, status: str) -> None:
         messaging.server.fail("Pull", status)
         with pytest.raises(UnavailableError, match="pulling from"):
             messaging.queue().receive(1)
 
-    def test_each_of_them_means_something(self) -> None:
-        known = {status for status, _ in WRITING} | {"OK", "ALREADY_EXISTS", "OUT_OF_RANGE"}
+    def test_all_of_them_are_covered(self) -> None:
+        known = {status for status, _ in WRITE_ERRORS} | {"OK", "ALREADY_EXISTS", "OUT_OF_RANGE"}
         assert known == {code.name for code in grpc.StatusCode}
 
-    def test_a_lost_race_is_a_conflict_only_where_there_is_one(self) -> None:
+    def test_a_failed_precondition_is_a_conflict_only_where_races_are(self) -> None:
         error = CALLS.from_grpc_status(grpc.StatusCode.FAILED_PRECONDITION, "the stored version does not match")
         with pytest.raises(ConflictError), translated("committing", races={"FAILED_PRECONDITION"}):
             raise error
@@ -79,16 +79,16 @@ class TestStatuses:
             raise error
 
     @pytest.mark.parametrize("call", ["acknowledge", "extend"])
-    def test_details_that_are_about_no_receipt_say_nothing_of_leases(self, call: str) -> None:
-        """Google's other errors have details, too: a permission that is lacking is named in them."""
+    def test_metadata_without_ack_ids_is_not_a_lost_lease(self, call: str) -> None:
+        """Other errors have metadata, too, such as the name of a missing permission."""
         details = INFO.ErrorInfo(reason="IAM_PERMISSION_DENIED", metadata={"permission": "pubsub.topics.publish"})
-        refused = CALLS.PermissionDenied("no", error_info=details)
-        queue = PubSubQueue(cast("Any", None), cast("Any", Refusing(refused)), "topics/t", "subscriptions/s")
+        denied = CALLS.PermissionDenied("no", error_info=details)
+        queue = PubSubQueue(cast("Any", None), cast("Any", Failing(denied)), "topics/t", "subscriptions/s")
         held = [Delivery(message(ADA, "1"), "receipt", 1, 0.0)]
-        with pytest.raises(AccessDeniedError, match="no leave"):
+        with pytest.raises(AccessDeniedError, match="lack the permission"):
             queue.ack(held) if call == "acknowledge" else queue.extend(held, 60.0)
 
-    def test_a_call_is_one_request_because_the_client_retries_nothing(self, messaging: Messaging) -> None:
+    def test_a_call_is_one_request_because_retries_are_off(self, messaging: Messaging) -> None:
         before = messaging.server.requests().get("Publish", 0)
         messaging.server.fail("Publish", "UNAVAILABLE")
         with pytest.raises(OutcomeUnknownError):
@@ -106,12 +106,14 @@ class TestSizes:
             CALLS.ResourceExhausted("Received message larger than max (20971521 vs. 20971520)"),
         ],
     )
-    def test_what_is_too_large_is_said_in_words(self, error: Exception) -> None:
+    def test_sizes_are_recognised_by_the_message(self, error: Exception) -> None:
         with pytest.raises(TooLargeError), translated("publishing"):
             raise error
 
-    def test_what_pubsub_finds_too_large(self, messaging: Messaging, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("settled_gcp.queue.LARGEST", 11_000_000)
+    def test_a_message_that_pubsub_rejects_as_too_large(
+        self, messaging: Messaging, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("settled_gcp.queue.MAX_REQUEST_BYTES", 11_000_000)
         with pytest.raises(TooLargeError, match="too large"):
             messaging.queue().send([message(ADA, "1", "x" * 10_000_000)])
 
@@ -125,31 +127,31 @@ class TestCredentials:
             (CREDENTIALS.TransportError("no route to metadata.google.internal"), UnavailableError),
         ],
     )
-    def test_they_are_missing_or_cannot_be_asked_for(self, error: Any, kind: type[SettledError]) -> None:
+    def test_missing_invalid_or_unreachable(self, error: Any, kind: type[SettledError]) -> None:
         with pytest.raises(kind, match="opening"), translated("opening"):
             raise error
 
 
 class TestOtherErrors:
-    def test_what_is_not_googles_is_left_as_it_is(self) -> None:
+    def test_other_exceptions_are_raised_unchanged(self) -> None:
         with pytest.raises(ValueError, match="mine"), translated("publishing"):
             raise ValueError("mine")
         assert status_of(ValueError("mine")) == ""
 
 
 class TestTheWire:
-    def test_nobody_listens_so_nothing_happened(self) -> None:
+    def test_a_connection_that_cannot_be_made_is_unavailable(self) -> None:
         with at(f"127.0.0.1:{free_port()}") as queue:
-            with pytest.raises(UnavailableError, match="nobody answered"):
+            with pytest.raises(UnavailableError, match="there was no answer"):
                 queue.send([message(ADA, "1")])
             with pytest.raises(UnavailableError):
                 queue.receive(1)
 
-    def test_a_connection_that_broke_leaves_open_whether_it_happened(self) -> None:
+    def test_a_broken_connection_is_an_unknown_outcome(self) -> None:
         with hanging_up() as address, at(address) as queue, pytest.raises(OutcomeUnknownError):
             queue.send([message(ADA, "1")])
 
-    def test_a_lost_answer_to_an_acknowledgement_may_be_repeated(self, messaging: Messaging) -> None:
+    def test_an_acknowledgement_whose_response_was_lost_may_be_repeated(self, messaging: Messaging) -> None:
         queue = messaging.queue()
         queue.send([message(ADA, "1"), message(ADA, "2")])
         held = queue.receive(10)
@@ -162,16 +164,16 @@ class TestTheWire:
 
 
 @frozen
-class Refusing:
-    """A subscriber whose every call comes to `error`."""
+class Failing:
+    """A subscriber whose calls all fail with `error`."""
 
     error: Exception
 
     def __getattr__(self, name: str) -> Any:
-        def refuse(**_: Any) -> None:
+        def fail(**_: Any) -> None:
             raise self.error
 
-        return refuse
+        return fail
 
 
 @contextmanager
@@ -184,7 +186,7 @@ def at(address: str) -> Generator[PubSubQueue]:
 
 @contextmanager
 def hanging_up() -> Generator[str]:
-    """Somebody who speaks enough HTTP/2 to be sent a request, and then breaks off."""
+    """Serve an endpoint that speaks enough HTTP/2 to be sent a request, and then hangs up."""
     settings = b"\0\0\0\4\0\0\0\0\0"
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -196,12 +198,12 @@ def hanging_up() -> Generator[str]:
                     return
                 with connection:
                     connection.sendall(settings)
-                    heard = b""
-                    while b"/google.pubsub.v1.Publisher/Publish" not in heard and b"signup" not in heard:
+                    received = b""
+                    while b"/google.pubsub.v1.Publisher/Publish" not in received and b"signup" not in received:
                         more = connection.recv(65536)
                         if not more:
                             break
-                        heard += more
+                        received += more
 
         thread = threading.Thread(target=serve)
         thread.start()

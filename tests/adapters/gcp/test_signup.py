@@ -1,4 +1,4 @@
-"""The sign-up on Google Cloud, by its URL alone: with workers that pull, and with functions that are pushed to."""
+"""The sign-up example on Google Cloud, with workers that pull and with a function behind a push subscription."""
 
 from __future__ import annotations
 
@@ -29,8 +29,16 @@ AUDIENCE = "signup-push"
 PUSHER = f"signup-push@{PROJECT}.iam.gserviceaccount.com"
 
 
-def test_it_is_played_by_processes_that_pull(cloud: Cloud, where: GcpUrl) -> None:
-    command = [sys.executable, "-m", "settled_cli", "run", "examples/signup", "--backend", cloud.url(where.collection)]
+def test_with_processes_that_pull(cloud: Cloud, url: GcpUrl) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "settled_cli",
+        "run",
+        "examples/signup",
+        "--backend",
+        cloud.url(url.collection),
+    ]
     environment = {**os.environ, **cloud.environment}
     played = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert played.returncode == 0, played.stderr
@@ -39,26 +47,26 @@ def test_it_is_played_by_processes_that_pull(cloud: Cloud, where: GcpUrl) -> Non
 
 @frozen
 class Signup:
-    """What runs: the door at `door`, the function at `push`, and a mail server."""
+    """The running example: the web application at `web`, the push function at `push`, and a mail server."""
 
-    door: str
+    web: str
     push: str
     mail: MailServer
     cloud: Cloud
-    where: GcpUrl
+    url: GcpUrl
 
     def asked(self, path: str, body: Any = None) -> tuple[int, Any]:
-        """The status and the answer of a GET, or of a POST of `body`, at the door."""
+        """Make a GET, or a POST of `body`, to the web application. Return the status and the response."""
         data = None if body is None else json.dumps(body).encode()
         try:
-            with urlopen(Request(f"{self.door}{path}", data, {"content-type": "application/json"})) as answer:
+            with urlopen(Request(f"{self.web}{path}", data, {"content-type": "application/json"})) as answer:
                 return answer.status, json.load(answer)
         except HTTPError as error:
             with error:
                 return error.code, json.load(error)
 
     def forged(self, token: str | None) -> int:
-        """What somebody is answered who pushes by himself."""
+        """Return the status of a push request that does not come from Pub/Sub."""
         headers = {"content-type": "application/json"} | ({} if token is None else {"authorization": f"Bearer {token}"})
         try:
             with urlopen(Request(self.push, b'{"message": {"data": ""}}', headers)) as answer:
@@ -68,17 +76,17 @@ class Signup:
                 return error.code
 
     def timers(self) -> int:
-        return len(list(self.cloud.tasks.list_tasks(request={"parent": self.where.tasks_name})))
+        return len(list(self.cloud.tasks.list_tasks(request={"parent": self.url.tasks_name})))
 
 
 @pytest.fixture
 def signup(cloud: Cloud) -> Iterator[Signup]:
-    where, door, push = cloud.place(fresh_name()), free_port(), free_port()
+    url, web_port, push = cloud.gcp_url(fresh_name()), free_port(), free_port()
     with mail_server() as mail:
         environment = {
             **os.environ,
             **cloud.environment,
-            "SETTLED_URL": cloud.url(where.collection),
+            "SETTLED_URL": cloud.url(url.collection),
             "SIGNUP_SMTP": mail.address,
             "PUSH_AUDIENCE": AUDIENCE,
             "PUSH_EMAIL": PUSHER,
@@ -90,26 +98,26 @@ def signup(cloud: Cloud) -> Iterator[Signup]:
         web = ["uvicorn", "--app-dir", str(ROOT / "examples" / "fastapi-signup"), "web:app", "--host=127.0.0.1"]
         with (
             running([str(BIN / function[0]), *function[1:], f"--port={push}"], push, environment, ROOT),
-            running([str(BIN / web[0]), *web[1:], f"--port={door}"], door, environment, ROOT),
+            running([str(BIN / web[0]), *web[1:], f"--port={web_port}"], web_port, environment, ROOT),
         ):
-            url = f"http://127.0.0.1:{push}/"
+            push_url = f"http://127.0.0.1:{push}/"
             token = {"service_account_email": PUSHER, "audience": AUDIENCE}
             create(
                 cloud,
-                where,
+                url,
                 enable_exactly_once_delivery=False,
-                push_config={"push_endpoint": url, "oidc_token": token},
+                push_config={"push_endpoint": push_url, "oidc_token": token},
                 retry_policy={"minimum_backoff": timedelta(seconds=0.1), "maximum_backoff": timedelta(seconds=1)},
             )
-            yield Signup(f"http://127.0.0.1:{door}", url, mail, cloud, where)
-            cloud.subscriber.delete_subscription(request={"subscription": where.subscription_name})
+            yield Signup(f"http://127.0.0.1:{web_port}", push_url, mail, cloud, url)
+            cloud.subscriber.delete_subscription(request={"subscription": url.subscription_name})
 
 
-def test_the_walk_from_the_form_to_the_click(signup: Signup) -> None:
+def test_from_the_form_to_the_click(signup: Signup) -> None:
     assert signup.asked("/signups/ada")[0] == 404
     waiting = {"value": {"waitingForCode": "codeSent"}, "status": "active"}
     assert signup.asked("/signups/ada", {"email": "ada@example.org"}) == (200, waiting)
-    until(lambda: signup.timers() == 1)  # what is owed follows the commit that answers
+    until(lambda: signup.timers() == 1)  # it follows the commit
     (code,) = re.findall(r"\d{6}", str(signup.mail.mails[0]["Subject"]))
     assert signup.asked("/signups/ada/verify?code=no", {})[0] == 409
     for token in (None, signup.cloud.server.token(PUSHER, "another"), signup.cloud.server.token("me@x", AUDIENCE)):

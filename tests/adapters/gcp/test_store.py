@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from settled import ConflictError, Key, TooLargeError
 from settled.durable import Stored
 from settled.durable.ports import DELETED
-from settled_gcp.documents import LARGEST, LARGEST_VALUE, Collection, Fields, document_id, fits, record_fields
+from settled_gcp.documents import (
+    MAX_DOCUMENT_BYTES,
+    MAX_FIELD_BYTES,
+    Collection,
+    Fields,
+    checked_size,
+    document_id,
+    record_fields,
+)
 from settled_gcp.store import ConcurrencyMode, FirestoreStore
 from tests.adapters.gcp.fixtures import ahead, fresh_collection
 from tests.support.builders import ADA, BEN, PATIENCE, letter, stored, watched
@@ -79,7 +87,7 @@ class TestNames:
 
 class TestSize:
     def test_as_much_as_firestore_takes_is_taken(self, store: FirestoreStore) -> None:
-        body = "x" * (LARGEST_VALUE - 200)
+        body = "x" * (MAX_FIELD_BYTES - 200)
         store.commit(ADA, stored(1, body), 0)
         assert store.load(ADA) == stored(1, body)
 
@@ -87,12 +95,12 @@ class TestSize:
         with pytest.raises(
             TooLargeError, match=r"the record of signup/ada: 1,048,\d\d\d bytes, and Firestore takes 1,048,576"
         ):
-            store.commit(ADA, stored(1, "x" * LARGEST_VALUE), 0)
+            store.commit(ADA, stored(1, "x" * MAX_FIELD_BYTES), 0)
         assert store.load(ADA) is None
 
     def test_a_dead_letter_that_is_too_large_takes_its_commit_along(self, store: FirestoreStore) -> None:
         with pytest.raises(TooLargeError, match="a dead letter: 1,048,"):
-            store.commit(ADA, stored(1), 0, [letter(ADA, "1", "é" * (LARGEST // 2))])
+            store.commit(ADA, stored(1), 0, [letter(ADA, "1", "é" * (MAX_DOCUMENT_BYTES // 2))])
         assert store.load(ADA) is None
 
     def test_more_than_one_commit_takes_is_refused(self, store: FirestoreStore) -> None:
@@ -109,7 +117,7 @@ class TestSize:
             "description": {"string_value": "Learn Cloud Firestore"},
         }
         name = "projects/p/databases/(default)/documents/users/jeff/tasks/my_task_id"
-        assert fits(name, fields, "the example") == 147
+        assert checked_size(name, fields, "the example") == 147
 
 
 class TestDeadLetters(DeadLetters):
@@ -254,9 +262,9 @@ class TestScan:
 
 class TestWhatIsIndexed:
     def test_every_field_but_the_status_is_to_be_exempt(self) -> None:
-        from settled_gcp.documents import EXEMPT
+        from settled_gcp.documents import EXEMPT_RECORD_FIELDS
 
-        assert set(record_fields(ADA, stored(1), 1.0)) - {"status"} == set(EXEMPT)
+        assert set(record_fields(ADA, stored(1), 1.0)) - {"status"} == set(EXEMPT_RECORD_FIELDS)
 
 
 def test_of_many_at_once_one_wins(documents: Any, collection: Collection) -> None:

@@ -1,4 +1,4 @@
-"""Streaming pull over the tests' Pub/Sub, by the real client, and a worker on it."""
+"""StreamingPull from the tests' Pub/Sub, by the real client, and a worker on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from settled_gcp.envelope import to_text
 from settled_gcp.names import ordering_key
 from settled_gcp.queue import PubSubQueue
 from settled_gcp.streaming_pull import StreamingQueue
-from settled_gcp.url import place_in
+from settled_gcp.url import parse_url
 from settled_local import MemoryBackend
 from settled_runtime import Client, CompositeBackend, Host, Worker
 from tests.adapters.gcp.fixtures import LEASE, PROJECT
@@ -36,7 +36,7 @@ pubsub_types: Any = import_module("google.pubsub_v1.types")
 
 @pytest.fixture(scope="module")
 def standing() -> Iterator[GoogleServer]:
-    """A server whose time stands still."""
+    """A server whose clock is stopped."""
     with pubsub() as server:
         server.freeze()
         yield server
@@ -44,7 +44,7 @@ def standing() -> Iterator[GoogleServer]:
 
 @frozen
 class Streamed:
-    """A queue by a stream, and the place that it is at."""
+    """A streaming queue and its topic."""
 
     messaging: Messaging
     queue: StreamingQueue
@@ -53,7 +53,7 @@ class Streamed:
         self.queue.send([message(key, id) for id in ids])
 
     def receives(self, *expected: str, limit: int = 10) -> list[Delivery]:
-        """What comes, waiting until it is as many as expected."""
+        """Receive as many messages as expected, and check their ids."""
         found = list[Delivery]()
         end = time.monotonic() + PATIENCE
         while len(found) < len(expected) and time.monotonic() < end:
@@ -64,10 +64,10 @@ class Streamed:
     def receives_nothing(self) -> None:
         assert ids(self.queue.receive(10, 0.3)) == []
 
-    def waits(self, count: int, arrived: bool = True) -> None:
-        """Go on once so many messages are out of Pub/Sub, and have `arrived`, though nobody need have seen them."""
+    def waits(self, count: int, buffered: bool = True) -> None:
+        """Wait until Pub/Sub has delivered `count` messages, and, if `buffered`, until they are in the buffers."""
         until(lambda: self.messaging.server.outstanding(self.messaging.subscription) == count)
-        time.sleep(0.3 if arrived else 0.0)
+        time.sleep(0.3 if buffered else 0.0)
 
     def advance(self, seconds: float) -> None:
         self.messaging.server.advance(seconds)
@@ -85,7 +85,7 @@ def streaming(server: GoogleServer, **options: Any) -> Generator[Streamed]:
 
 @contextmanager
 def counting(server: GoogleServer) -> Generator[Streamed]:
-    """With a dead-letter policy, so that hand-outs are counted."""
+    """With a dead-letter policy, so that delivery attempts are counted."""
     messaging = Messaging.at(server)
     messaging.create_topic()
     policy = {"dead_letter_topic": messaging.dead_letters(), "max_delivery_attempts": 100}
@@ -103,9 +103,9 @@ def streamed(standing: GoogleServer) -> Iterator[Streamed]:
 
 
 class TestOneHolder:
-    """A stream brings more of a key while some of it is out; the rule that a key has one holder is kept here."""
+    """A stream brings later messages of a key while earlier ones are outstanding; the queue enforces one holder."""
 
-    def test_what_comes_of_a_key_that_is_held_waits_behind_it(self, streamed: Streamed) -> None:
+    def test_messages_of_a_held_key_wait(self, streamed: Streamed) -> None:
         streamed.send("1")
         held = streamed.receives("1")
         streamed.send("2", "3")
@@ -114,14 +114,14 @@ class TestOneHolder:
         streamed.queue.ack(held)
         streamed.receives("2", "3")
 
-    def test_it_holds_up_no_other_key(self, streamed: Streamed) -> None:
+    def test_a_held_key_does_not_block_others(self, streamed: Streamed) -> None:
         streamed.send("1")
         streamed.receives("1")
         streamed.send("2")
         streamed.send("x", key=BEN)
         streamed.receives("x")
 
-    def test_a_part_of_it_is_not_enough(self, streamed: Streamed) -> None:
+    def test_acknowledging_part_of_a_key_does_not_free_it(self, streamed: Streamed) -> None:
         streamed.send("1", "2")
         streamed.send("3")
         first, second = streamed.receives("1", "2", limit=2)
@@ -131,21 +131,21 @@ class TestOneHolder:
         streamed.queue.ack([second])
         streamed.receives("3")
 
-    @pytest.mark.parametrize("arrived", [True, False])
-    def test_what_is_given_back_takes_along_what_waits_or_is_on_its_way(
-        self, streamed: Streamed, arrived: bool
+    @pytest.mark.parametrize("buffered", [True, False])
+    def test_releasing_a_message_releases_later_ones_that_wait_or_are_on_the_way(
+        self, streamed: Streamed, buffered: bool
     ) -> None:
         streamed.send("1")
         held = streamed.receives("1")
         streamed.send("2", "3")
-        streamed.waits(3, arrived)
+        streamed.waits(3, buffered)
         streamed.queue.release(held, 5.0)
         streamed.advance(4)
         streamed.receives_nothing()
         streamed.advance(1)
         streamed.receives("1", "2", "3")
 
-    def test_what_is_given_back_for_long_is_kept_back_whole(self, standing: GoogleServer) -> None:
+    def test_a_long_release_delay_holds_back_the_whole_key(self, standing: GoogleServer) -> None:
         with counting(standing) as streamed:
             streamed.send("1")
             held = streamed.receives("1")
@@ -159,7 +159,7 @@ class TestOneHolder:
 
 
 class TestLease:
-    def test_what_is_held_too_long_comes_again_before_what_waits(self, streamed: Streamed) -> None:
+    def test_a_message_whose_lease_ended_is_redelivered_before_those_that_wait(self, streamed: Streamed) -> None:
         streamed.send("1")
         (zombie,) = streamed.receives("1")
         streamed.advance(LEASE / 2)
@@ -175,7 +175,7 @@ class TestLease:
         streamed.queue.ack(again)
         streamed.receives_nothing()
 
-    def test_an_extension_is_also_of_what_waits_behind(self, streamed: Streamed) -> None:
+    def test_an_extension_includes_the_messages_that_wait(self, streamed: Streamed) -> None:
         streamed.send("1")
         held = streamed.receives("1")
         streamed.send("2")
@@ -189,7 +189,7 @@ class TestLease:
         streamed.advance(2 * LEASE)
         streamed.receives_nothing()
 
-    def test_what_waited_has_a_fresh_lease_when_it_is_handed_out(self, streamed: Streamed) -> None:
+    def test_a_message_that_waited_has_a_fresh_lease_when_it_is_received(self, streamed: Streamed) -> None:
         streamed.send("1")
         held = streamed.receives("1")
         streamed.send("2")
@@ -203,12 +203,12 @@ class TestLease:
 
 
 class TestTheStream:
-    def test_a_message_comes_as_soon_as_it_is_there(self, streamed: Streamed) -> None:
+    def test_a_message_arrives_as_soon_as_it_is_published(self, streamed: Streamed) -> None:
         streamed.receives_nothing()
         threading.Timer(0.2, lambda: streamed.send("1")).start()
         assert ids(streamed.queue.receive(1, PATIENCE)) == ["1"]
 
-    def test_when_it_breaks_nothing_is_lost_and_nothing_doubled(self, streamed: Streamed) -> None:
+    def test_when_it_breaks_no_message_is_lost_or_duplicated(self, streamed: Streamed) -> None:
         streamed.send("1")
         held = streamed.receives("1")
         streamed.messaging.server.fail("StreamingPull", "UNAVAILABLE")
@@ -218,20 +218,20 @@ class TestTheStream:
         streamed.send("2")
         streamed.receives("2")
 
-    def test_a_subscription_that_is_not_there_is_said(self, streamed: Streamed) -> None:
+    def test_a_missing_subscription_is_reported(self, streamed: Streamed) -> None:
         streamed.messaging.unsubscribe()
         with pytest.raises(BackendConfigError):
             streamed.queue.receive(1, PATIENCE)
 
-    def test_no_more_is_out_at_once_than_was_said(self, standing: GoogleServer) -> None:
+    def test_no_more_messages_are_outstanding_than_the_limit(self, standing: GoogleServer) -> None:
         with streaming(standing) as streamed:
-            queue = StreamingQueue(streamed.messaging.queue(), streamed.messaging.subscriber, most_out=2)
+            queue = StreamingQueue(streamed.messaging.queue(), streamed.messaging.subscriber, max_outstanding=2)
             streamed.send("1", "2", "3")
             assert ids(queue.receive(10, PATIENCE)) == ["1", "2"]
             streamed.waits(2)
             queue.close()
 
-    def test_it_ends_and_what_it_brought_comes_again(self, streamed: Streamed) -> None:
+    def test_after_close_its_messages_are_redelivered(self, streamed: Streamed) -> None:
         streamed.send("1")
         streamed.receives("1")
         streamed.queue.close()
@@ -242,40 +242,40 @@ class TestTheStream:
 
 @define(eq=False)
 class Scripted:
-    """A subscriber by whose stream messages come when the test says so; `kept_back` are the receipts given back."""
+    """A subscriber whose stream the test feeds; `released` are the released receipts."""
 
-    kept_back: list[str] = field(factory=list[str])
-    _answers: Queue[Any] = field(factory=Queue[Any])
+    released: list[str] = field(factory=list[str])
+    _responses: Queue[Any] = field(factory=Queue[Any])
 
     def streaming_pull(self, requests: Any, **_: Any) -> Any:
         return self
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._answers.get, None)
+        return iter(self._responses.get, None)
 
     def cancel(self) -> None:
-        self._answers.put(None)
+        self._responses.put(None)
 
     def modify_ack_deadline(self, request: Any, **_: Any) -> None:
-        self.kept_back += request["ack_ids"]
+        self.released += request["ack_ids"]
 
     def acknowledge(self, **_: Any) -> None: ...
 
     def brings(self, receipt: str, sent: Message) -> None:
         published = pubsub_types.PubsubMessage(data=to_text(sent), ordering_key=ordering_key(sent.key))
         received = pubsub_types.ReceivedMessage(ack_id=receipt, message=published)
-        self._answers.put(pubsub_types.StreamingPullResponse(received_messages=[received]))
+        self._responses.put(pubsub_types.StreamingPullResponse(received_messages=[received]))
 
 
 class TestIds:
-    def test_a_message_of_the_same_id_and_another_body_is_not_taken_for_the_one_that_must_come_first(self) -> None:
+    def test_the_expected_redelivery_is_recognised_by_its_body_too(self) -> None:
         client = Scripted()
-        line = PubSubQueue(cast("Any", None), cast("Any", client), "topic", "subscription", clock=lambda: 5.0)
-        queue = StreamingQueue(line, cast("Any", client), clock=lambda: 5.0)
+        buffer = PubSubQueue(cast("Any", None), cast("Any", client), "topic", "subscription", clock=lambda: 5.0)
+        queue = StreamingQueue(buffer, cast("Any", client), clock=lambda: 5.0)
         client.brings("first", message(ADA, "1", "a"))
         queue.release(queue.receive(1, PATIENCE))
         client.brings("overtaking", message(ADA, "1", "b"))
-        until(lambda: client.kept_back == ["first", "overtaking"])
+        until(lambda: client.released == ["first", "overtaking"])
         client.brings("again", message(ADA, "1", "a"))
         (first,) = queue.receive(1, PATIENCE)
         queue.ack([first])
@@ -286,12 +286,12 @@ class TestIds:
 
 
 class TestOpening:
-    def test_a_place_says_by_its_url_that_its_messages_come_in_a_stream(self, standing: GoogleServer) -> None:
+    def test_the_url_option_pull_selects_streaming(self, standing: GoogleServer) -> None:
         messaging, unused = Messaging.at(standing), cast("Any", None)
         messaging.create()
-        place = place_in(f"gcp://{PROJECT}/{messaging.name}?location=europe-west1&lease={LEASE}&pull=stream")
+        url = parse_url(f"gcp://{PROJECT}/{messaging.name}?location=europe-west1&lease={LEASE}&pull=stream")
         opened = assemble(
-            place,
+            url,
             firestore=unused,
             publisher=messaging.publisher,
             subscriber=messaging.subscriber,
@@ -308,7 +308,7 @@ class TestOpening:
 
 @contextmanager
 def working(server: GoogleServer, **options: Any) -> Generator[tuple[Streamed, Client[Any]]]:
-    """A worker on a stream, and a client of what it works for; records are in memory."""
+    """Run a worker on a stream, with records in memory; yield the queue and a client."""
     with streaming(server, **options) as streamed:
         timers = streamed.messaging.timers(streamed.messaging.queue())
         backend = CompositeBackend(MemoryBackend().store, streamed.queue, timers, lease=float(LEASE))
@@ -322,7 +322,7 @@ def working(server: GoogleServer, **options: Any) -> Generator[tuple[Streamed, C
 
 
 class TestWorker:
-    def test_messages_of_many_keys_are_taken_each_in_its_order_without_a_pull(self, google: GoogleServer) -> None:
+    def test_messages_of_many_keys_are_handled_each_key_in_order_without_a_pull(self, google: GoogleServer) -> None:
         with working(google) as (streamed, client):
             pulls = streamed.messaging.server.requests().get("Pull", 0)
             for instance in "abc":
@@ -335,7 +335,7 @@ class TestWorker:
             assert streamed.messaging.server.requests().get("Pull", 0) == pulls
 
     @pytest.mark.parametrize("exactly_once", [True, False])
-    def test_a_turn_that_failed_comes_again_before_all_that_follow(
+    def test_a_failed_message_is_redelivered_before_later_ones(
         self, google: GoogleServer, tmp_path: Path, exactly_once: bool
     ) -> None:
         healed = tmp_path / "healed"

@@ -1,4 +1,4 @@
-"""What ``gcp://`` URLs say, and that a backend opens by one."""
+"""Parsing of ``gcp://`` URLs, and opening a backend by one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from settled import BackendConfigError
+from settled import AccessDeniedError, BackendConfigError
 from settled.durable import Capability
 from settled_gcp import GcpUrl, TimerService
 from settled_gcp.documents import Collection
 from settled_gcp.store import ConcurrencyMode
-from settled_gcp.url import Pull, place_in
+from settled_gcp.url import PullMode, parse_url
 from settled_runtime import connect
 from tests.adapters.gcp.fixtures import Cloud
 from tests.support.builders import ADA, ids, message, stored, timer
@@ -24,9 +24,9 @@ HERE = "gcp://my-project/signup?location=europe-west1"
 
 
 class TestNames:
-    def test_what_is_not_given_is_named_after_the_name(self) -> None:
-        found = place_in(HERE)
-        assert found == GcpUrl(
+    def test_names_default_to_the_name_in_the_url(self) -> None:
+        parsed = parse_url(HERE)
+        assert parsed == GcpUrl(
             project="my-project",
             collection="signup",
             topic="signup",
@@ -35,12 +35,12 @@ class TestNames:
             account="signup-timers@my-project.iam.gserviceaccount.com",
             location="europe-west1",
         )
-        assert found.records == Collection("projects/my-project/databases/(default)", "signup")
-        assert found.topic_name == "projects/my-project/topics/signup"
-        assert found.subscription_name == "projects/my-project/subscriptions/signup"
-        assert found.tasks_name == "projects/my-project/locations/europe-west1/queues/signup"
+        assert parsed.records == Collection("projects/my-project/databases/(default)", "signup")
+        assert parsed.topic_name == "projects/my-project/topics/signup"
+        assert parsed.subscription_name == "projects/my-project/subscriptions/signup"
+        assert parsed.tasks_name == "projects/my-project/locations/europe-west1/queues/signup"
 
-    def test_each_thing_may_have_a_name_of_its_own(self) -> None:
+    def test_each_resource_may_have_its_own_name(self) -> None:
         options = {
             "collection": "c",
             "topic": "t",
@@ -57,7 +57,7 @@ class TestNames:
             "keep_finished": "2592000",
             "publish": "https://pubsub.example/",
         }
-        assert place_in(f"gcp://my-project/signup?{urlencode(options)}") == GcpUrl(
+        assert parse_url(f"gcp://my-project/signup?{urlencode(options)}") == GcpUrl(
             "my-project",
             "c",
             "t",
@@ -69,17 +69,19 @@ class TestNames:
             TimerService.SWEEP,
             2.5,
             ConcurrencyMode.TRANSACTION,
-            Pull.STREAM,
+            PullMode.STREAM,
             30,
             2_592_000.0,
             "https://pubsub.example",
         )
 
-    def test_order_is_kept_within_a_region_so_everybody_asks_the_same(self) -> None:
-        found = place_in(HERE)
-        assert found.pubsub == "europe-west1-pubsub.googleapis.com"
-        assert found.publish_url.startswith(f"https://{found.pubsub}/v1/projects/my-project/topics/signup:publish")
-        assert place_in("gcp://my-project/signup?timers=sweep").pubsub is None
+    def test_the_regional_endpoint_is_used_because_order_is_kept_within_a_region(self) -> None:
+        parsed = parse_url(HERE)
+        assert parsed.pubsub_endpoint == "europe-west1-pubsub.googleapis.com"
+        assert parsed.publish_url.startswith(
+            f"https://{parsed.pubsub_endpoint}/v1/projects/my-project/topics/signup:publish"
+        )
+        assert parse_url("gcp://my-project/signup?timers=sweep").pubsub_endpoint is None
 
     @pytest.mark.parametrize(
         ("url", "says"),
@@ -88,35 +90,35 @@ class TestNames:
             ("gcp://my-project", "expected gcp://PROJECT/NAME"),
             ("gcp:///signup", "expected gcp://PROJECT/NAME"),
             ("gcp://my-project/a/b", "expected gcp://PROJECT/NAME"),
-            ("gcp://my-project/a", "Cloud Tasks needs a location: say location=REGION, or timers=sweep"),
+            ("gcp://my-project/a", "Cloud Tasks needs a location: set location=REGION, or timers=sweep"),
             (f"{HERE}&leese=5", "no option 'leese'; known are account, collection"),
             (f"{HERE}&lease=0.5", "lease=0.5: invalid literal"),
             (f"{HERE}&lease=5", "expected whole seconds, from 10 to 600"),
             (f"{HERE}&topic=", "expected a name"),
-            (f"{HERE}&timers=cron", "'cron' is not a valid Timekeeper"),
-            (f"{HERE}&contention=none", "'none' is not a valid Contention"),
+            (f"{HERE}&timers=cron", "'cron' is not a valid TimerService"),
+            (f"{HERE}&contention=none", "'none' is not a valid ConcurrencyMode"),
             (f"{HERE}&keep_finished=-1", "expected a number of seconds above 0"),
             (f"{HERE}&publish=pubsub", "expected https://HOST"),
         ],
     )
-    def test_what_is_not_understood_is_denied(self, url: str, says: str) -> None:
+    def test_an_invalid_url_is_a_configuration_error(self, url: str, says: str) -> None:
         with pytest.raises(BackendConfigError, match=says):
-            place_in(url)
+            parse_url(url)
 
 
 class TestOpening:
     @pytest.fixture
-    def opened(self, cloud: Cloud, where: GcpUrl, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    def opened(self, cloud: Cloud, url: GcpUrl, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
         for name, value in cloud.environment.items():
             monkeypatch.setenv(name, value)
-        found = list[Any]()
+        backends = list[Any]()
 
         def open(**options: str) -> Any:
-            found.append(connect(cloud.url(where.collection, **options)))
-            return found[-1]
+            backends.append(connect(cloud.url(url.collection, **options)))
+            return backends[-1]
 
         yield open
-        for each in found:
+        for each in backends:
             each.close()
             each.close()
 
@@ -137,7 +139,7 @@ class TestOpening:
         assert ids(backend.queue.receive(1)) == []
         assert ids(backend.queue.receive(1, 10.0)) == ["t"]
 
-    def test_what_is_not_there_is_denied(self, opened: Callable[..., Any]) -> None:
+    def test_missing_resources_are_configuration_errors(self, opened: Callable[..., Any]) -> None:
         backend = opened(topic="nowhere", subscription="nowhere")
         with pytest.raises(BackendConfigError, match="it does not exist, or not in this project"):
             backend.queue.send([message(ADA, "1")])
@@ -159,5 +161,5 @@ class TestOpening:
         for name in ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
-        with pytest.raises(BackendConfigError, match="looking for credentials: there are no valid credentials"):
+        with pytest.raises(AccessDeniedError, match="looking for credentials: there are no valid credentials"):
             connect(HERE)

@@ -1,4 +1,4 @@
-"""A Firestore that knows nothing but what time it is, and a machine that counts by a clock of its own."""
+"""A Firestore that only tells the time, and a machine with its own monotonic clock."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def at(seconds: float) -> datetime:
 
 @define
 class World:
-    """Firestore, whose time is `true`, and a machine whose clock counts `ticks` while that passes."""
+    """Firestore, whose clock shows `true`, and a machine whose monotonic clock shows `ticks`."""
 
     true: float = START
     ticks: float = 5.0
