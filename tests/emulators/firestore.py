@@ -1,7 +1,7 @@
-"""Firestore on loopback, by Google's own emulator, which no registry has: it comes with Google's command-line tools.
+"""Firestore on loopback, by Google's own emulator, which comes with Google's command-line tools and in no registry.
 
-What it does otherwise than Firestore, as far as it matters here: it asks for no composite index, forgets nothing by
-itself, and transactions that meet on one document wait for each other far longer.
+Differences from Firestore that matter here: it requires no composite indexes, has no TTL, and lets contending
+transactions wait for each other far longer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MISSING = "NOT RUN: firestore, no emulator on this machine"
 
 @contextmanager
 def firestore() -> Generator[str]:
-    """A fresh emulator; its address, as HOST:PORT.
+    """Start a new emulator; yield its address HOST:PORT.
 
     Raises:
         NotHere: it is not on this machine, or there is no Java.

@@ -1,8 +1,7 @@
-"""The process behind `tests.emulators.pubsub`: Pub/Sub and Cloud Tasks on one port, and HTTP on another.
+"""The process of `tests.emulators.pubsub`: Pub/Sub and Cloud Tasks on one port, and HTTP on another.
 
-Over HTTP there are what a task calls, ``POST /v1/TOPIC:publish``, and Google's certificates, ``GET /certs``; and what
-tests say to the server itself below ``/control``: the time, which stands still once it was frozen, failures to come,
-and the requests so far.
+HTTP serves the publish method that tasks call, ``POST /v1/TOPIC:publish``, Google's certificates, ``GET /certs``, and
+below ``/control`` what tests need: the clock, failures to come, and counts of requests.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import grpc
 from google.cloud.tasks_v2 import types as tasks
 from google.pubsub_v1 import types as pubsub
 
-from tests.emulators.google_cloud import Code, Context, Failure, Google, Refused
+from tests.emulators.google_cloud import CallError, Code, Context, Failure, Google
 
 UNTYPED = ("google.rpc.error_details_pb2", "google.rpc.status_pb2", "grpc_status.rpc_status", "google.protobuf.any_pb2")
 
@@ -49,8 +48,8 @@ TASKS: Mapping[str, tuple[Any, Any]] = {
 }
 
 
-def _written(answer: Any) -> bytes:
-    """What is sent for `answer`; Google's own types and those of its libraries are written differently."""
+def _serialize(answer: Any) -> bytes:
+    """Serialize a response: a protobuf message, or a proto-plus message of Google's libraries."""
     if hasattr(answer, "SerializeToString"):
         return bytes(answer.SerializeToString())
     message: Any = cast("Any", type(answer))
@@ -68,11 +67,11 @@ def _unary(google: Google, method: str, read: Any, do: Callable[..., Any]) -> An
                     google.fail(method, request, done=True)
                     return answer
             return google.pull(request, context)
-        except Refused as error:
-            return _refuse(context, error)
+        except CallError as error:
+            return _abort(context, error)
 
     return grpc.unary_unary_rpc_method_handler(
-        call, request_deserializer=read.deserialize, response_serializer=_written
+        call, request_deserializer=read.deserialize, response_serializer=_serialize
     )
 
 
@@ -80,14 +79,14 @@ def _streaming(google: Google) -> Any:
     def call(requests: Iterator[Any], context: Context) -> Iterator[Any]:
         try:
             yield from google.streaming_pull(requests, context)
-        except Refused as error:
-            _refuse(context, error)
+        except CallError as error:
+            _abort(context, error)
 
     read = pubsub.StreamingPullRequest.deserialize
-    return grpc.stream_stream_rpc_method_handler(call, read, _written)
+    return grpc.stream_stream_rpc_method_handler(call, read, _serialize)
 
 
-def _refuse(context: Context, error: Refused) -> Any:
+def _abort(context: Context, error: CallError) -> Any:
     if not error.receipts:
         return context.abort(error.code, error.text)
     details, statuses, rpc, anything = (import_module(name) for name in UNTYPED)
@@ -99,7 +98,7 @@ def _refuse(context: Context, error: Refused) -> Any:
 
 
 def serve_calls(google: Google, port: int) -> Any:
-    """The gRPC server on `port` of loopback, started."""
+    """Start the gRPC server on `port` of loopback, and return it."""
     sizes = [("grpc.max_receive_message_length", 20 << 20), ("grpc.max_send_message_length", 20 << 20)]
     server = grpc.server(ThreadPoolExecutor(64), options=sizes)
     for service, methods in (
@@ -116,10 +115,10 @@ def serve_calls(google: Google, port: int) -> Any:
     return server
 
 
-def answers(google: Google) -> type[BaseHTTPRequestHandler]:
-    """What is answered over HTTP."""
+def request_handler(google: Google) -> type[BaseHTTPRequestHandler]:
+    """Return the handler of HTTP requests."""
 
-    class Answers(BaseHTTPRequestHandler):
+    class RequestHandler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -150,7 +149,7 @@ def answers(google: Google) -> type[BaseHTTPRequestHandler]:
                     case "/control/repeat-acked":
                         google.repeats_acked = body["on"]
                     case "/control/outstanding":
-                        self._reply(200, len(google.subscriptions[body["subscription"]].out))
+                        self._reply(200, len(google.subscriptions[body["subscription"]].outstanding))
                         return
                     case "/control/token":
                         self._reply(200, google.signer.token(**body))
@@ -171,11 +170,11 @@ def answers(google: Google) -> type[BaseHTTPRequestHandler]:
             ]
             try:
                 google.fail("HTTP publish", body, done=False)
-                found = google.publish(pubsub.PublishRequest(topic=topic, messages=messages))
-            except Refused as error:
+                response = google.publish(pubsub.PublishRequest(topic=topic, messages=messages))
+            except CallError as error:
                 self._reply(404 if error.code is Code.NOT_FOUND else 503, {"error": error.text})
                 return
-            self._reply(200, {"messageIds": list(found.message_ids)})
+            self._reply(200, {"messageIds": list(response.message_ids)})
 
         def _reply(self, status: int, content: Any) -> None:
             body = json.dumps(content).encode()
@@ -189,11 +188,11 @@ def answers(google: Google) -> type[BaseHTTPRequestHandler]:
         def log_message(self, format: str, *args: Any) -> None:
             return
 
-    return Answers
+    return RequestHandler
 
 
 class Http(ThreadingHTTPServer):
-    """As many tasks may call at once as are dispatched at once; five may wait by default, and the sixth is refused."""
+    """An HTTP server with a backlog for all tasks dispatched at once; by default the sixth connection is refused."""
 
     request_queue_size = 128
 
@@ -202,7 +201,7 @@ def main(calls: int, http: int) -> None:
     google = Google()
     server = serve_calls(google, calls)
     threading.Thread(target=google.run, daemon=True).start()
-    threading.Thread(target=Http(("127.0.0.1", http), answers(google)).serve_forever, daemon=True).start()
+    threading.Thread(target=Http(("127.0.0.1", http), request_handler(google)).serve_forever, daemon=True).start()
     server.wait_for_termination()
 
 

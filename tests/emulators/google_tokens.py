@@ -1,4 +1,4 @@
-"""Who signs in the tests as Google does: OIDC tokens, and the certificates that prove them."""
+"""OIDC tokens signed as Google signs them, and the certificates that verify them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "federated-signon.syst
 
 
 class Signer:
-    """A key of its own, known as `id`."""
+    """A signing key with the key id `id`."""
 
     def __init__(self, id: str = "1") -> None:
         self._id = id
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
     def token(self, email: str, audience: str, **changes: Any) -> str:
-        """A token for `audience`, as Google signs it for a service account; `changes` are to its claims."""
+        """Return a token for `audience`, as Google signs it for a service account, with `changes` to its claims."""
         now = int(time.time())
         claims: dict[str, Any] = {
             "iss": ISSUER,
@@ -44,7 +44,7 @@ class Signer:
         return bytes(jwt.encode(crypt.RSASigner.from_string(pem, key_id=self._id), claims)).decode()
 
     def certificates(self) -> Mapping[str, str]:
-        """What Google serves at ``https://www.googleapis.com/oauth2/v1/certs``: a certificate for each key."""
+        """Return a certificate for each key, as ``https://www.googleapis.com/oauth2/v1/certs`` does."""
         now = datetime.now(UTC)
         certificate = (
             x509.CertificateBuilder()

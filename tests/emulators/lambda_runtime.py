@@ -1,8 +1,8 @@
-"""A Lambda execution environment: AWS's own runtime client in a process, and the Runtime API that it talks to.
+"""A Lambda execution environment: AWS's own runtime client in a process, and the Runtime API for it.
 
-The process is that of awslambdaric, which is what runs Python in Lambda. The Runtime API is served here, on loopback:
-the process asks it for the next invocation and posts what the handler returned. A handler that takes too long is
-killed with its process, as there, and the next invocation begins in a new one.
+The process runs awslambdaric, which runs Python in Lambda. The Runtime API is served here, on loopback: the process
+requests the next invocation and posts the handler's response. As in Lambda, a handler that exceeds its timeout is
+killed with its process, and the next invocation starts a new one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 @frozen
 class Invocation:
-    """What was handed to the process, or what came of it: `error` is what Lambda would say, `payload` the answer."""
+    """The result of an invocation: the handler's response in `payload`, or Lambda's name for the error."""
 
     payload: Any
     error: str | None = None
@@ -47,13 +47,13 @@ class Environment:
         self.starts = 0
 
     def invoke(self, event: Any) -> Invocation:
-        """Hand `event` to the handler, and wait for its end."""
+        """Invoke the handler with `event`, and wait for its end."""
         process = self._running()
         id, end = str(uuid.uuid4()), time.time() + self._timeout
         self._next.put((id, json.dumps(event).encode(), int(end * 1000)))
         while True:
             try:
-                of, kind, payload = self._ended.get(timeout=0.05)
+                ended_id, kind, payload = self._ended.get(timeout=0.05)
             except queue.Empty:
                 if process.poll() is not None:
                     return self._lost("Runtime.ExitError")
@@ -61,19 +61,19 @@ class Environment:
                     self.kill()
                     return self._lost("Sandbox.Timedout")
                 continue
-            if of == id:
+            if ended_id == id:
                 answer = json.loads(payload or b"null")
                 return Invocation(answer, None if kind == "response" else str(answer.get("errorType")))
 
     def start(self) -> float:
-        """Start the process, if it does not run; how many seconds it took until it asked for an invocation."""
-        began = time.monotonic()
+        """Start the process, if it does not run. Return the seconds until it requested an invocation."""
+        started = time.monotonic()
         self._running()
         self._asked.wait(30)
-        return time.monotonic() - began
+        return time.monotonic() - started
 
     def kill(self) -> None:
-        """End the process in the middle of whatever it does."""
+        """Kill the process, whatever it is doing."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -117,7 +117,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A process that is killed breaks its connection off, which is what is tested."""
+        """Ignore the broken connections of killed processes."""
 
 
 def _api(
@@ -125,7 +125,7 @@ def _api(
     ended: queue.SimpleQueue[tuple[str, str, bytes]],
     asked: threading.Event,
 ) -> type[BaseHTTPRequestHandler]:
-    """The Runtime API over these queues; `asked` is set once somebody has asked for an invocation."""
+    """Return the Runtime API over these queues; `asked` is set once the process has requested an invocation."""
 
     class Api(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

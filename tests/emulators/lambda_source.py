@@ -1,12 +1,12 @@
-"""The event source mapping between a queue and a Lambda function, by the rules that AWS documents.
+"""An event source mapping from a queue to a Lambda function, as AWS documents it.
 
-- It receives up to `batch` messages, for which the queue's own visibility timeout counts. From a standard queue it may
-  go on receiving for `window` seconds; from a FIFO queue it must not.
-- Several invocations go on side by side, each in an environment of its own. That no two of them have messages of one
-  group is the FIFO queue's doing: a group is blocked while one of its messages is in flight.
-- What the answer names in ``batchItemFailures`` stays in the queue, and the rest is deleted. An answer without failures
-  deletes all; an invocation that failed, or an answer that is malformed or names a message that was not in the batch,
-  deletes nothing.
+- It receives up to `batch` messages, under the queue's own visibility timeout. From a standard queue it may continue
+  receiving for `window` seconds; from a FIFO queue it must not.
+- Several invocations run in parallel, each in its own environment. The FIFO queue keeps messages of one group out of
+  all but one of them: a group is blocked while one of its messages is in flight.
+- The messages that the response lists in ``batchItemFailures`` stay in the queue, and the others are deleted. Without
+  failures all are deleted. A failed invocation, or a response that is malformed or lists a message that is not in
+  the batch, deletes none.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Invoke = Callable[[Any], Invocation]
 
 
 class EventSource:
-    """A mapping from the queue at `url` to functions in environments that `environment` makes, one for each poller."""
+    """A mapping from the queue at `url` to a function; `environment` creates one environment for each poller."""
 
     def __init__(
         self,
@@ -64,13 +64,13 @@ class EventSource:
     def _receive(self) -> list[Any]:
         end, messages = time.monotonic() + self._window, list[Any]()
         while len(messages) < self._batch:
-            found = self._sqs.receive_message(
+            response = self._sqs.receive_message(
                 QueueUrl=self._url,
                 MaxNumberOfMessages=min(10, self._batch - len(messages)),
                 WaitTimeSeconds=1,
                 MessageSystemAttributeNames=["All"],
             )
-            messages += found.get("Messages", [])
+            messages += response.get("Messages", [])
             if time.monotonic() >= end:
                 break
         return messages
@@ -101,13 +101,13 @@ class EventSource:
 
 
 def failures(ended: Invocation, batch: set[str]) -> set[str]:
-    """Which messages of `batch` an invocation has not taken."""
+    """Return the ids of `batch` that stay in the queue after an invocation."""
     if ended.error is not None:
         return batch
     if ended.payload in (None, {}):
         return set()
     try:
-        named = [item["itemIdentifier"] for item in ended.payload["batchItemFailures"] or ()]
+        listed = [item["itemIdentifier"] for item in ended.payload["batchItemFailures"] or ()]
     except (TypeError, KeyError):
         return batch
-    return set(named) if batch.issuperset(named) else batch
+    return set(listed) if batch.issuperset(listed) else batch

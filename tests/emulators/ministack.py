@@ -1,8 +1,7 @@
-"""SQS and EventBridge Scheduler on loopback, by ministack, which stands in for them.
+"""SQS and EventBridge Scheduler on loopback, emulated by ministack.
 
-What it does otherwise than AWS, as far as it matters here: an expired receipt still deletes, releases and extends
-(by a clock of ours, it does not: see `ministack_server`); the Scheduler looks for what is due every ten seconds; roles
-are not looked at.
+Differences from AWS that matter here: an expired receipt handle still deletes, releases and extends (not on a virtual
+clock: see `ministack_server`); the Scheduler checks for due schedules every ten seconds; roles are not checked.
 """
 
 from __future__ import annotations
@@ -23,34 +22,34 @@ ROOT = Path(__file__).parents[2]
 
 
 class Clock:
-    """The clock of a ministack. It goes by the real one until it is told where to stand."""
+    """The clock of a ministack process: the real one, until it is stopped."""
 
     def __init__(self, control: int) -> None:
         self._wire = socket.create_connection(("127.0.0.1", control))
         self._lines = self._wire.makefile("rwb")
 
-    def stand(self, at: float) -> None:
-        """Stand still at `at`, in seconds since the epoch. What is due by then has fired when this returns."""
-        self._tell(repr(at))
+    def stop_at(self, at: float) -> None:
+        """Stop the clock at `at`, in seconds since the epoch. What is due by then has fired when this returns."""
+        self._send(repr(at))
 
     def run(self) -> None:
-        """Go on, as fast as the real one."""
-        self._tell("run")
+        """Let the clock run again, at the real rate."""
+        self._send("run")
 
     def close(self) -> None:
         self._lines.close()
         self._wire.close()
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         self._lines.write(f"{line}\n".encode())
         self._lines.flush()
         answer = self._lines.readline()
-        assert answer == b"done\n", f"ministack's clock was told {line}, and said {answer!r}"
+        assert answer == b"done\n", f"ministack's clock answered {line} with {answer!r}"
 
 
 @contextmanager
 def ministack() -> Generator[str]:
-    """A fresh ministack; its URL.
+    """Start a new ministack; yield its URL.
 
     Raises:
         NotHere: it is not installed.
@@ -61,7 +60,7 @@ def ministack() -> Generator[str]:
 
 @contextmanager
 def ministack_and_its_clock() -> Generator[tuple[str, Clock]]:
-    """A fresh ministack; its URL, and its clock.
+    """Start a new ministack on a virtual clock; yield its URL and its clock.
 
     Raises:
         NotHere: it is not installed.
@@ -84,7 +83,7 @@ def _started(command: Sequence[str]) -> Generator[str]:
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
-        "IOT_MTLS_ENABLED": "0",  # it would listen on a port of its own
+        "IOT_MTLS_ENABLED": "0",  # it would listen on another port
         "LOG_LEVEL": "ERROR",
     }
     with running(command, port, environment, ROOT):

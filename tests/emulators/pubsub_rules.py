@@ -1,7 +1,7 @@
-"""What Pub/Sub documents of subscriptions, as a model without a wire: order, leases, redelivery, dead letters.
+"""A model of Pub/Sub's subscriptions, as documented: order, leases, redelivery, dead letters.
 
-It leaves out: filters, seeking and snapshots, retention, schemas, several regions, and all that is only probable. An
-acknowledgement that comes too late does nothing here; there it may still count, without exactly-once delivery.
+It leaves out filters, seeking and snapshots, retention, schemas, several regions, and everything that is only probable.
+A late ack has no effect here; in Pub/Sub it may still have one without exactly-once delivery.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any
 from attrs import define, field
 
 BACKOFF = (0.1, 60.0)
-"""Between which seconds a push that failed is tried again, where the subscription has no retry policy of its own."""
+"""The shortest and the longest push backoff without a retry policy, in seconds."""
 
 
 class State(StrEnum):
     WAITING = "waiting"
-    OUT = "out"
+    OUTSTANDING = "out"
     ACKED = "acked"
 
 
 @define(eq=False)
 class Copy:
-    """A message in one subscription. `attempts` counts hand-outs; `holder` has it until `deadline`."""
+    """A message in one subscription. `attempts` counts deliveries; `holder` has it until `deadline`."""
 
     message: Any
     state: State = State.WAITING
@@ -39,17 +39,17 @@ class Copy:
 
 @define(eq=False)
 class Subscription:
-    """A subscription. `dead` is called with what goes to its dead-letter topic.
+    """A subscription. `dead_letter` is called with a dead-letter topic and each message for it.
 
-    `repeats_acked`: what was acknowledged behind a message that comes again comes again, too, which Pub/Sub may do.
+    `repeats_acked`: redelivery of a message also redelivers acknowledged later ones of its key, which Pub/Sub may do.
     """
 
     config: Any
     clock: Callable[[], float]
-    dead: Callable[[str, Copy], None]
+    dead_letter: Callable[[str, Copy], None]
     repeats_acked: bool = False
-    lines: dict[str, list[Copy]] = field(factory=dict[str, "list[Copy]"])
-    out: dict[str, Copy] = field(factory=dict[str, Copy])
+    groups: dict[str, list[Copy]] = field(factory=dict[str, "list[Copy]"])
+    outstanding: dict[str, Copy] = field(factory=dict[str, Copy])
 
     @property
     def is_exactly_once(self) -> bool:
@@ -60,37 +60,37 @@ class Subscription:
         return bool(self.config.dead_letter_policy.dead_letter_topic)
 
     def add(self, message: Any) -> None:
-        self.lines.setdefault(self._line(message), []).append(Copy(message))
+        self.groups.setdefault(self._group(message), []).append(Copy(message))
 
-    def _line(self, message: Any) -> str:
-        """What stands in one order: the messages of a key, or each one alone."""
+    def _group(self, message: Any) -> str:
+        """Return the group of messages that are ordered among each other: those of a key, or each message alone."""
         is_ordered = self.config.enable_message_ordering and message.ordering_key
         return f"key {message.ordering_key}" if is_ordered else f"message {message.message_id}"
 
-    def hand_out(self, holder: object, limit: int, lease: float, one_each: bool = False) -> Sequence[Copy]:
-        """Up to `limit` messages for `holder`. A key of which anybody else holds any is closed.
+    def deliver(self, holder: object, limit: int, lease: float, one_each: bool = False) -> Sequence[Copy]:
+        """Deliver up to `limit` messages to `holder`, none of a key of which another holder has any.
 
-        `one_each`: of each key no more than one may be out, as with push. What was handed out goes to the end, so that
-        a long line does not starve the others.
+        With `one_each`, as for push, at most one message of a key is outstanding. Keys of delivered messages go to the
+        end, so that a long backlog does not starve the others.
         """
-        found: list[Copy] = []
-        for name in list(self.lines):
-            taken = list(self._open(self.lines[name], holder, one_each))[: limit - len(found)]
-            for copy in taken:
-                copy.state, copy.holder, copy.deadline = State.OUT, holder, self.clock() + lease
+        delivered_copies: list[Copy] = []
+        for name in list(self.groups):
+            delivered = list(self._deliverable(self.groups[name], holder, one_each))[: limit - len(delivered_copies)]
+            for copy in delivered:
+                copy.state, copy.holder, copy.deadline = State.OUTSTANDING, holder, self.clock() + lease
                 copy.attempts += 1
                 copy.ack_id = uuid.uuid4().hex
-                self.out[copy.ack_id] = copy
-            if taken:
-                self.lines[name] = self.lines.pop(name)
-            found += taken
-        return found
+                self.outstanding[copy.ack_id] = copy
+            if delivered:
+                self.groups[name] = self.groups.pop(name)
+            delivered_copies += delivered
+        return delivered_copies
 
-    def _open(self, line: Sequence[Copy], holder: object, one_each: bool) -> Iterator[Copy]:
-        holders = {id(copy.holder) for copy in line if copy.state is State.OUT}
+    def _deliverable(self, group: Sequence[Copy], holder: object, one_each: bool) -> Iterator[Copy]:
+        holders = {id(copy.holder) for copy in group if copy.state is State.OUTSTANDING}
         if holders - {id(holder)} or (one_each and holders):
             return
-        for copy in line:
+        for copy in group:
             if copy.state is State.WAITING:
                 if copy.not_before > self.clock():
                     return
@@ -99,8 +99,8 @@ class Subscription:
                     return
 
     def ack(self, ack_id: str) -> bool:
-        """Whether this hand-out still counted."""
-        copy = self.out.pop(ack_id, None)
+        """Acknowledge a delivery. Return whether it was outstanding."""
+        copy = self.outstanding.pop(ack_id, None)
         if copy is None:
             return False
         copy.state, copy.holder = State.ACKED, None
@@ -108,8 +108,8 @@ class Subscription:
         return True
 
     def modify(self, ack_id: str, seconds: float) -> bool:
-        """Whether this hand-out still counted; it ends `seconds` from now, and with 0 at once."""
-        copy = self.out.get(ack_id)
+        """Set the deadline of a delivery to `seconds` from now; 0 releases it. Return whether it was outstanding."""
+        copy = self.outstanding.get(ack_id)
         if copy is None:
             return False
         if seconds == 0:
@@ -119,33 +119,33 @@ class Subscription:
         return True
 
     def expire(self) -> None:
-        """Take back what was held too long."""
-        for copy in sorted(self.out.values(), key=lambda copy: copy.deadline):
-            if copy.state is State.OUT and copy.deadline <= self.clock():
+        """Take back deliveries whose deadlines have passed."""
+        for copy in sorted(self.outstanding.values(), key=lambda copy: copy.deadline):
+            if copy.state is State.OUTSTANDING and copy.deadline <= self.clock():
                 self.rewind(copy)
 
-    def rewind(self, copy: Copy, pause: float = 0.0) -> None:
-        """Take `copy` back, to come again after `pause` seconds, and all later ones of its key behind it."""
-        line = self.lines[self._line(copy.message)]
+    def rewind(self, copy: Copy, delay: float = 0.0) -> None:
+        """Redeliver `copy` after `delay` seconds, and all later messages of its key after it."""
+        group = self.groups[self._group(copy.message)]
         self._return(copy)
-        copy.not_before = self.clock() + pause
-        for later in line[line.index(copy) + 1 :]:
-            if later.state is State.OUT:
+        copy.not_before = self.clock() + delay
+        for later in group[group.index(copy) + 1 :]:
+            if later.state is State.OUTSTANDING:
                 self._return(later)
             elif later.state is State.ACKED and self.repeats_acked and not self.is_exactly_once:
                 later.state = State.WAITING
         policy = self.config.dead_letter_policy
         if self.counts_attempts and copy.attempts >= (policy.max_delivery_attempts or 5):
             copy.state = State.ACKED
-            self.dead(policy.dead_letter_topic, copy)
+            self.dead_letter(policy.dead_letter_topic, copy)
         self._trim(copy)
 
     def _return(self, copy: Copy) -> None:
-        self.out.pop(copy.ack_id, None)
+        self.outstanding.pop(copy.ack_id, None)
         copy.state, copy.holder, copy.ack_id = State.WAITING, None, ""
 
     def _backoff(self, copy: Copy) -> float:
-        """A subscription without a retry policy hands out at once what is given back; to an endpoint it goes slower."""
+        """Return the delay before redelivery: none without a retry policy, except for push."""
         policy = self.config.retry_policy
         is_push = bool(self.config.push_config.push_endpoint)
         if "retry_policy" not in self.config and not is_push:
@@ -157,17 +157,17 @@ class Subscription:
         return float(min(most, least * 2 ** (copy.attempts - 1)))
 
     def _trim(self, copy: Copy) -> None:
-        """Forget what was acknowledged, as soon as nothing stands before it."""
-        name = self._line(copy.message)
-        line = self.lines.get(name, [])
-        while line and line[0].state is State.ACKED:
-            line.pop(0)
-        if not line:
-            self.lines.pop(name, None)
+        """Remove acknowledged messages that no other message precedes."""
+        name = self._group(copy.message)
+        group = self.groups.get(name, [])
+        while group and group[0].state is State.ACKED:
+            group.pop(0)
+        if not group:
+            self.groups.pop(name, None)
 
 
 def dead_letter_attributes(subscription: str, copy: Copy) -> Mapping[str, str]:
-    """What a message of a dead-letter topic says about its way there."""
+    """Return the attributes that Pub/Sub adds to a dead-lettered message."""
     _, project, _, name = subscription.split("/")
     return {
         **dict(copy.message.attributes),

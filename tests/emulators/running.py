@@ -1,4 +1,4 @@
-"""Servers as processes: started on a free port, waited for, and ended by their process id."""
+"""Run servers as processes: start them on a free port, wait until they answer, and end them by process id."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PATIENCE = 60.0
-"""How many seconds a server may take until its port answers."""
+"""How long a server may take until its port answers, in seconds."""
 
 
 class NotHere(Exception):
-    """The server cannot be had on this machine; the message says why."""
+    """The server is not available on this machine; the message says why."""
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """Return a port of loopback that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

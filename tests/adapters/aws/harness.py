@@ -80,7 +80,7 @@ class AwsHarness(Harness):
 
     def _set_time(self, at: float) -> None:
         self._time = at
-        self._clock.stand(at)
+        self._clock.stop_at(at)
 
     def _on_request(self, name: str) -> None:
         if self._point is not None:
