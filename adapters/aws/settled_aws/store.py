@@ -77,8 +77,9 @@ class DynamoDBStore:
                 self._put_dead_letter(dead_letter_item(key, each, stored.version, at)) for at, each in enumerate(bury)
             ]
             oldest = list(self._dead_letter_items(key, unbury)) if unbury else []
-            # The query is not part of the transaction. Dead letters newer than `expected` show that another commit
-            # came first; older ones can only disappear by a commit, which then fails the Put's condition.
+            # Newer dead letters show that another commit came first. The Put's condition would find that out, too, but
+            # they may have the sort keys of this commit's own dead letters, and DynamoDB rejects a transaction with two
+            # operations on one item as invalid. If older ones are gone, another commit came first as well.
             if any(burial_version(item) > expected for item in oldest):
                 raise ConflictError(f"{key}: the version is not {expected} any more")
             self._write_transaction(key, [{"Put": put}, *map(self._delete_dead_letter, oldest), *additions])

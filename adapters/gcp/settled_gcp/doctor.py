@@ -35,6 +35,7 @@ AGENT = "@gcp-sa-pubsub.iam.gserviceaccount.com"
 """How the name of Pub/Sub's own service agent ends, which moves messages to dead-letter topics."""
 
 TIMEOUT = 10.0
+"""The timeout of a request, in seconds."""
 
 
 def examine_gcp(url: str) -> Sequence[BackendProblem]:

@@ -98,7 +98,8 @@ class FirestoreTimers:
         """Delete those of `documents` that were not rewritten since; the others are timers that were rescheduled."""
         writes = [{"delete": each.name, "current_document": {"update_time": each.update_time}} for each in documents]
         request = {"database": self._collection.database, "writes": writes}
-        # Repeatable: a timer that stays is sent again, and the record knows the id of its message.
+        # BatchWrite, not Commit: a failed precondition fails its own write only. Repeatable: a timer that
+        # stays is sent again, and the record knows the id of its message.
         with translated(f"deleting timers from {self._collection.timers}", repeatable=True):
             self._client.batch_write(request=request, retry=None, timeout=self._timeout)
 

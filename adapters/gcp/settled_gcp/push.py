@@ -203,9 +203,7 @@ class PushHandler:
             return PushResponse(HTTPStatus.BAD_REQUEST, f"not a push request with an ordering key: {error!r}")
         decoded = decode_received(request.data, request.ordering)
         if decoded is None:
-            return PushResponse(
-                HTTPStatus.BAD_REQUEST, "not a message of settled, or under the ordering key of another"
-            )
+            return PushResponse(HTTPStatus.BAD_REQUEST, "not a message of settled, or under another key's ordering key")
         host = self.host()
         try:
             now = _time_after_resume(host.backend)
@@ -229,7 +227,7 @@ class PushHandler:
 
 
 def _time_after_resume(backend: Backend) -> float:
-    """Discard the time that `backend` knows: this process may have been suspended. Return a lower bound of it."""
+    """Return a lower bound of the time. Discard the time that `backend` knows: this process may have been suspended."""
     if not (isinstance(backend, CompositeBackend) and isinstance(backend.clock, ServerTime)):
         return backend.now()
     backend.clock.invalidate()

@@ -116,12 +116,12 @@ class PubSubQueue:
         timeout = max(wait, self._min_wait)
         with translated(f"pulling from {self.subscription}", repeatable=True):
             try:
-                answer = self._subscriber.pull(request=request, retry=None, timeout=timeout)
+                response = self._subscriber.pull(request=request, retry=None, timeout=timeout)
             except Exception as error:
                 if status_of(error) == "DEADLINE_EXCEEDED":
                     return ()  # a pull has no wait option: Pub/Sub responds when there is a message
                 raise
-        return list(self.deliveries(answer.received_messages))
+        return list(self.deliveries(response.received_messages))
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._call_in_batches("acknowledging in", self._subscriber.acknowledge, deliveries)
@@ -166,7 +166,7 @@ class PubSubQueue:
             match decoded:
                 case Timer(_, message, due):
                     if due > self._clock():
-                        if not self._is_rescheduled(decoded, str(each.ack_id)):
+                        if not self._reschedule(decoded, str(each.ack_id)):
                             blocked.add(ordering)  # it is redelivered, and all later messages of its key after it
                         continue
                 case Message():
@@ -175,7 +175,7 @@ class PubSubQueue:
                     assert_never(decoded)
             yield Delivery(message, str(each.ack_id), max(1, int(each.delivery_attempt)), until)
 
-    def _is_rescheduled(self, timer: Timer, receipt: str) -> bool:
+    def _reschedule(self, timer: Timer, receipt: str) -> bool:
         """Schedule `timer` again and acknowledge its message. Return whether both succeeded."""
         if self._reschedule_timer is None:
             return False

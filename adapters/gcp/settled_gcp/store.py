@@ -154,18 +154,18 @@ class FirestoreStore:
         """
         self._check_sizes(key, writes)
         request = {"database": self.collection.database, **self._guarded(key, expected, writes)}
-        what = f"committing {key}, version {version}, to {self.collection.name}"
-        with translated(what, races=_LOST_CREATE_STATUSES if expected == 0 else _LOST_UPDATE_STATUSES):
+        operation = f"committing {key}, version {version}, to {self.collection.name}"
+        with translated(operation, races=_LOST_CREATE_STATUSES if expected == 0 else _LOST_UPDATE_STATUSES):
             response = self._client.commit(request=request, retry=None, timeout=self._timeout)
         self._clock.observe(response.commit_time)
         self._update_times.put(key, version, response.write_results[0].update_time)
 
     def _page(self, machine: str | None, start: str | None, limit: int, status: str | None) -> Sequence[Any]:
-        conditions = [] if status is None else [_is("status", "EQUAL", {"string_value": status})]
+        conditions = [] if status is None else [_field_filter("status", "EQUAL", {"string_value": status})]
         if machine is not None:
             first, end = self.collection.bounds(machine)
-            conditions += [_is("__name__", "GREATER_THAN_OR_EQUAL", {"reference_value": first})]
-            conditions += [_is("__name__", "LESS_THAN", {"reference_value": end})]
+            conditions += [_field_filter("__name__", "GREATER_THAN_OR_EQUAL", {"reference_value": first})]
+            conditions += [_field_filter("__name__", "LESS_THAN", {"reference_value": end})]
         query: dict[str, Any] = {
             "select": {"fields": [{"field_path": field} for field in LISTED_FIELDS]},
             "from_": [{"collection_id": self.collection.name}],
@@ -187,9 +187,9 @@ class FirestoreStore:
             query["limit"] = limit
         return self._run_query(f"reading the dead letters of {key}", self.collection.record(key), query)
 
-    def _run_query(self, what: str, parent: str, query: FirestoreRequest) -> Sequence[Any]:
+    def _run_query(self, operation: str, parent: str, query: FirestoreRequest) -> Sequence[Any]:
         request = {"parent": parent, "structured_query": query}
-        with translated(what, repeatable=True):
+        with translated(operation, repeatable=True):
             responses = self._client.run_query(request=request, retry=None, timeout=self._timeout)
             return [response.document for response in self._clock.observe_each(responses) if "document" in response]
 
@@ -283,5 +283,5 @@ class _UpdateTimes:
                 self._entries.popitem(last=False)
 
 
-def _is(field: str, comparison: str, value: FirestoreRequest) -> FirestoreRequest:
+def _field_filter(field: str, comparison: str, value: FirestoreRequest) -> FirestoreRequest:
     return {"field_filter": {"field": {"field_path": field}, "op": comparison, "value": value}}

@@ -1,4 +1,4 @@
-"""The time by Firestore's clock: what its answers tell, and that hardly ever anybody asks."""
+"""The time by Firestore's clock, from its responses, and the rare requests for it."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def world() -> World:
     return World()
 
 
-class TestWhatIsKnown:
-    def test_it_is_the_time_of_an_answer_and_what_has_passed_since(self, world: World) -> None:
+class TestTheBound:
+    def test_it_is_the_time_of_a_response_plus_the_time_since(self, world: World) -> None:
         clock = world.clock
         clock.observe(at(START))
         assert clock() == START
@@ -43,21 +43,21 @@ class TestWhatIsKnown:
         assert START + 10 - 0.001 <= clock() < START + 10
         assert world.asked == []
 
-    def test_an_answer_that_took_long_does_not_put_it_back(self, world: World) -> None:
+    def test_a_slow_response_does_not_lower_it(self, world: World) -> None:
         clock = world.clock
         clock.observe(at(START))
         world.passes(10)
         clock.observe(at(START + 8))
         assert clock() > START + 9.9
 
-    def test_an_answer_that_knows_better_puts_it_on(self, world: World) -> None:
+    def test_a_higher_bound_replaces_it(self, world: World) -> None:
         clock = world.clock
         clock.observe(at(START - 0.5))
         world.passes(1)
         clock.observe(at(START + 1))
         assert clock() == START + 1
 
-    def test_an_answer_without_a_time_tells_nothing(self, world: World) -> None:
+    def test_a_response_without_a_time_is_ignored(self, world: World) -> None:
         clock = world.clock
         clock.observe(firestore.BatchGetDocumentsResponse(transaction=b"t").read_time)
         assert clock() == START
@@ -67,42 +67,42 @@ class TestWhatIsKnown:
         st.lists(st.tuples(st.floats(0, 10_000), st.floats(0, 5)), min_size=1, max_size=20),
         st.floats(1 - MAX_DRIFT, 1 + MAX_DRIFT),
     )
-    def test_it_is_never_ahead_however_fast_the_machine_counts(
+    def test_it_is_never_ahead_however_fast_the_monotonic_clock_runs(
         self, answers: list[tuple[float, float]], rate: float
     ) -> None:
         world = World()
         clock = world.clock
-        for wait, way in answers:
+        for wait, latency in answers:
             world.passes(wait, rate)
             given = world.true
-            world.passes(way, rate)
+            world.passes(latency, rate)
             clock.observe(at(given))
-            assert clock.lower_bound() <= world.true + 1e-5  # what these numbers are rounded to
+            assert clock.lower_bound() <= world.true + 1e-5  # the precision of these numbers
         world.passes(MAX_AGE, rate)
         assert world.true - clock() <= answers[-1][1] + 3 * MAX_DRIFT * (MAX_AGE + 5)
 
-    def test_threads_share_what_each_of_them_hears(self, world: World) -> None:
+    def test_threads_share_it(self, world: World) -> None:
         clock = world.clock
 
-        def hear(number: int) -> float:
+        def observe(number: int) -> float:
             clock.observe(at(START + number % 100))
             return clock()
 
         with ThreadPoolExecutor(8) as pool:
-            told = list(pool.map(hear, range(2000)))
-        assert all(START + number % 100 <= time <= START + 99 for number, time in enumerate(told))
+            times = list(pool.map(observe, range(2000)))
+        assert all(START + number % 100 <= time <= START + 99 for number, time in enumerate(times))
         assert clock() == START + 99
 
 
 class TestAsking:
-    def test_it_asks_if_nothing_is_known_for_a_document_that_is_not_there(self, world: World) -> None:
+    def test_without_any_response_it_reads_a_missing_document(self, world: World) -> None:
         clock = world.clock
         assert [clock(), clock(), clock.lower_bound()] == [START] * 3
         (asked,) = world.asked
         assert list(asked.documents) == [f"{DATABASE}/documents/signup-clock/nobody"]
         assert list(asked.mask.field_paths) == ["__name__"]
 
-    def test_it_asks_again_after_a_minute_without_an_answer(self, world: World) -> None:
+    def test_it_asks_again_after_a_minute_without_a_response(self, world: World) -> None:
         clock = world.clock
         clock.observe(at(START))
         world.passes(MAX_AGE)
@@ -112,7 +112,7 @@ class TestAsking:
         assert clock() == START + MAX_AGE + 0.5
         assert len(world.asked) == 1
 
-    def test_any_answer_is_one_even_if_it_took_long(self, world: World) -> None:
+    def test_even_a_slow_response_counts(self, world: World) -> None:
         clock = world.clock
         clock.observe(at(START))
         for _ in range(5):
@@ -121,7 +121,7 @@ class TestAsking:
             clock()
         assert world.asked == []
 
-    def test_one_that_may_have_stood_still_asks(self, world: World) -> None:
+    def test_after_invalidation_it_asks(self, world: World) -> None:
         clock = world.clock
         clock.observe(at(START))
         world.true += DAY
@@ -132,7 +132,7 @@ class TestAsking:
         assert clock() == START + DAY + 1
         assert len(world.asked) == 1
 
-    def test_what_is_over_for_sure_is_not_asked_for_if_anything_is_known(self, world: World) -> None:
+    def test_the_lower_bound_takes_no_request_after_any_response(self, world: World) -> None:
         clock = world.clock
         assert clock.lower_bound() == START
         world.passes(DAY)
@@ -140,7 +140,7 @@ class TestAsking:
         assert START + DAY - DAY * MAX_DRIFT <= clock.lower_bound() + 1e-5 <= START + DAY
         assert len(world.asked) == 1
 
-    def test_if_nobody_answers_what_is_known_must_do(self, world: World) -> None:
+    def test_if_the_request_fails_the_last_bound_is_used(self, world: World) -> None:
         clock = world.clock
         clock.observe(at(START))
         world.fails = CALLS.ServiceUnavailable("not now")
@@ -151,13 +151,15 @@ class TestAsking:
         ("error", "kind"),
         [(CALLS.ServiceUnavailable("not now"), UnavailableError), (CALLS.PermissionDenied("never"), AccessDeniedError)],
     )
-    def test_and_if_nothing_is_known_there_is_none(self, world: World, error: Exception, kind: type[Exception]) -> None:
+    def test_if_it_fails_without_any_response_so_does_the_call(
+        self, world: World, error: Exception, kind: type[Exception]
+    ) -> None:
         world.fails = error
         for ask in (world.clock, world.clock.lower_bound):
             with pytest.raises(kind, match="asking Firestore for the time"):
                 ask()
 
-    def test_a_clock_that_was_given_is_believed(self, world: World) -> None:
+    def test_a_clock_that_is_passed_in_is_used(self, world: World) -> None:
         clock = ServerTime(cast("Any", world), HERE, lambda: 7.5)
         clock.observe(at(START))
         clock.invalidate()
@@ -176,11 +178,11 @@ REQUESTS: Mapping[str, Callable[[FirestoreStore, FirestoreTimers], Any]] = {
 }
 
 
-class TestWhoHears:
-    """Each answer of Firestore's tells the time, and so none has to be asked for."""
+class TestResponses:
+    """Every response of Firestore's sets the time, so that it takes no request."""
 
     @pytest.mark.parametrize("name", REQUESTS)
-    def test_an_answer_is_heard(self, documents: Any, collection: Collection, name: str) -> None:
+    def test_a_response_sets_the_time(self, documents: Any, collection: Collection, name: str) -> None:
         FirestoreStore(documents, collection).commit(ADA, stored(1), 0, [letter(ADA, "1")])
         asked = Counter[str]()
         client = watched(documents, lambda name: asked.update([name]))
@@ -192,7 +194,7 @@ class TestWhoHears:
         assert abs(clock() - time.time()) < PATIENCE
         assert asked == {}
 
-    def test_the_emulators_time_is_ours_and_it_is_not_ahead(self, documents: Any, collection: Collection) -> None:
+    def test_the_emulators_time_is_this_machines_and_never_ahead(self, documents: Any, collection: Collection) -> None:
         clock = ServerTime(documents, collection)
         for _ in range(20):
             clock.invalidate()
@@ -202,48 +204,48 @@ class TestWhoHears:
 
 
 class TestTheBackend:
-    def test_its_time_is_firestores_and_nothing_is_put_off(self, cloud: Cloud) -> None:
+    def test_its_time_is_firestores_without_a_resolution(self, cloud: Cloud) -> None:
         url = cloud.gcp_url(fresh_name())
         asked = list[str]()
-        place = backend(cloud.watched(asked.append), url)
-        place.store.load(ADA)
-        assert time.time() - PATIENCE < place.now() <= time.time()
-        assert place.resolution == RESOLUTION == 0.0
+        gcp = backend(cloud.watched(asked.append), url)
+        gcp.store.load(ADA)
+        assert time.time() - PATIENCE < gcp.now() <= time.time()
+        assert gcp.resolution == RESOLUTION == 0.0
         assert asked == ["batch_get_documents"]
 
-    def test_a_clock_that_was_given_is_its_time(self, cloud: Cloud) -> None:
-        place = backend(cloud, cloud.gcp_url(fresh_name()), lambda: 7.5)
-        assert (place.now(), place.resolution) == (7.5, 0.0)
+    def test_a_clock_that_is_passed_in_is_its_time(self, cloud: Cloud) -> None:
+        gcp = backend(cloud, cloud.gcp_url(fresh_name()), lambda: 7.5)
+        assert (gcp.now(), gcp.resolution) == (7.5, 0.0)
 
-    def test_it_does_not_go_by_the_clock_of_this_machine(self, cloud: Cloud) -> None:
-        """Firestore says here that it is a day later than this machine believes."""
-        place = backend(later(cloud), cloud.gcp_url(fresh_name()))
-        assert place.now() == pytest.approx(time.time() + DAY, abs=PATIENCE)
+    def test_it_does_not_use_this_machines_clock(self, cloud: Cloud) -> None:
+        """Firestore's clock is a day ahead of this machine's here."""
+        gcp = backend(later(cloud), cloud.gcp_url(fresh_name()))
+        assert gcp.now() == pytest.approx(time.time() + DAY, abs=PATIENCE)
 
-    def test_a_lease_ends_by_that_time(self, cloud: Cloud) -> None:
+    def test_the_end_of_a_lease_is_by_that_time(self, cloud: Cloud) -> None:
         url = cloud.gcp_url(fresh_name())
         create(cloud, url)
-        place = backend(later(cloud), url)
-        place.queue.send([message(ADA, "1")])
-        (held,) = place.queue.receive(1, PATIENCE)
+        gcp = backend(later(cloud), url)
+        gcp.queue.send([message(ADA, "1")])
+        (held,) = gcp.queue.receive(1, PATIENCE)
         assert held.until == pytest.approx(time.time() + DAY + url.lease, abs=PATIENCE)
 
-    def test_what_is_due_by_that_time_is_sent_and_swept_and_nothing_earlier(self, cloud: Cloud) -> None:
+    def test_timers_are_sent_and_swept_by_that_time(self, cloud: Cloud) -> None:
         url = cloud.gcp_url(fresh_name(), timers="sweep", sweep_every="0.01")
         create(cloud, url)
-        place = backend(later(cloud), url)
-        place.timers.schedule(timer("now", time.time() + DAY - 60))
-        place.timers.schedule(timer("soon", time.time() + DAY + 1.0))
-        place.timers.schedule(timer("late", time.time() + DAY + 60))
+        gcp = backend(later(cloud), url)
+        gcp.timers.schedule(timer("now", time.time() + DAY - 60))
+        gcp.timers.schedule(timer("soon", time.time() + DAY + 1.0))
+        gcp.timers.schedule(timer("late", time.time() + DAY + 60))
         received = list[str]()
         end = time.monotonic() + PATIENCE
         while "soon" not in received and time.monotonic() < end:
-            held = place.queue.receive(10, 0.2)
-            place.queue.ack(held)
+            held = gcp.queue.receive(10, 0.2)
+            gcp.queue.ack(held)
             received += ids(held)
         assert received == ["now", "soon"]
 
-    def test_what_is_due_by_that_time_needs_no_task(self, documents: Any) -> None:
+    def test_a_timer_that_is_due_by_that_time_needs_no_task(self, documents: Any) -> None:
         sent = list[str]()
         target = TaskTarget(f"projects/{PROJECT}/locations/l/queues/q", "https://nowhere.example", "timers@p")
         clock = ServerTime(ahead(documents, DAY), HERE)
@@ -258,5 +260,5 @@ class TestTheBackend:
 
 
 def later(cloud: Cloud) -> Cloud:
-    """`cloud`, whose Firestore says that it is a day later."""
+    """Return `cloud` with a Firestore whose clock is a day ahead."""
     return evolve(cloud, firestore=ahead(cloud.firestore, DAY))

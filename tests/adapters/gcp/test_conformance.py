@@ -1,7 +1,7 @@
-"""The suite over the emulators: every guarantee but one, with a short exploration.
+"""The conformance suite over the emulators: every guarantee but one, with few schedules.
 
-`settled conformance tests.adapters.gcp.harness:emulated` takes all of them, and explores for longer; G1 alone takes ten
-thousand events through the emulators, which is half a minute.
+`settled conformance tests.adapters.gcp.harness:emulated` checks all of them, and explores more; G1 alone sends ten
+thousand events through the emulators, which takes half a minute.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from tests.adapters.gcp.harness import AT_LEAST_ONCE, GcpHarness
 from tests.emulators.pubsub import pubsub
 
 pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")
-"""It is not for production; here time stands still, and nothing will come for who waits."""
+"""It is deprecated for production; here the clock is stopped, so waiting is pointless."""
 
 SLOW = {"G1"}
-CAN = GcpHarness.capabilities
-QUICK = [id for id, each in GUARANTEES.items() if id not in SLOW and (each.needs is None or each.needs in CAN)]
-WHERE_REPETITIONS_MATTER = ("F2", "F3", "F4", "F5", "R4", "R5", "D3", "D4", "D5", "X3", "X4", "X6", "X7", "E1", "E2")
-WHERE_TIMERS_MATTER = ("D4", "T1", "T2", "T3", "T4", "T5", "E1", "C1")
+CAPABILITIES = GcpHarness.capabilities
+QUICK = [id for id, each in GUARANTEES.items() if id not in SLOW and (each.needs is None or each.needs in CAPABILITIES)]
+ABOUT_REDELIVERY = ("F2", "F3", "F4", "F5", "R4", "R5", "D3", "D4", "D5", "X3", "X4", "X6", "X7", "E1", "E2")
+ABOUT_TIMERS = ("D4", "T1", "T2", "T3", "T4", "T5", "E1", "C1")
 
 
 @pytest.fixture(scope="module")
 def standing(cloud: Cloud) -> Iterator[Cloud]:
-    """A project whose time stands still."""
+    """A project whose clock is stopped."""
     with pubsub() as server:
         standing = Cloud.at(server, cloud.firestore_address)
         yield standing
@@ -62,14 +62,14 @@ def test_with_exactly_once_delivery_and_cloud_tasks(exactly_once: Session, guara
     assert verdict.status is VerdictStatus.PASS, verdict.detail
 
 
-@pytest.mark.parametrize("guarantee", WHERE_REPETITIONS_MATTER)
-def test_where_acknowledged_followers_come_again(at_least_once: Session, guarantee: str) -> None:
-    """Pub/Sub documents that redelivery of a message repeats all later ones of its key, acknowledged or not."""
+@pytest.mark.parametrize("guarantee", ABOUT_REDELIVERY)
+def test_without_exactly_once_delivery(at_least_once: Session, guarantee: str) -> None:
+    """Redelivery of a message repeats all later ones of its key, acknowledged or not, as Pub/Sub documents."""
     verdict = at_least_once.verdict(guarantee)
     assert verdict.status is (VerdictStatus.XFAIL if guarantee in AT_LEAST_ONCE else VerdictStatus.PASS), verdict.detail
 
 
-@pytest.mark.parametrize("guarantee", WHERE_TIMERS_MATTER)
+@pytest.mark.parametrize("guarantee", ABOUT_TIMERS)
 def test_with_swept_timers(swept: Session, guarantee: str) -> None:
     verdict = swept.verdict(guarantee)
     assert verdict.status is VerdictStatus.PASS, verdict.detail

@@ -1,4 +1,4 @@
-"""Many who write one record at once: nothing is lost, nothing doubled, and nobody waits for long."""
+"""Concurrent commits of one record: none is lost or duplicated, and none waits for long."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.builders import ADA, letter, stored
 
 
 def count_to(store: FirestoreStore, times: int) -> int:
-    """Add one to what stands in the record, `times`; how often somebody else came first."""
+    """Add one to the number in the record, `times`. Return how often another commit came first."""
     lost = 0
     for _ in range(times):
         while True:
@@ -33,11 +33,11 @@ def count_to(store: FirestoreStore, times: int) -> int:
 
 
 def contend(store: Callable[[], FirestoreStore], clients: int, times: int) -> tuple[int, float]:
-    """How many commits were lost, and how long it took, for that many clients to count that often each."""
-    began = time.monotonic()
+    """Let `clients` count to `times` concurrently. Return how many commits were lost, and the seconds it took."""
+    started = time.monotonic()
     with ThreadPoolExecutor(clients) as pool:
         lost = sum(pool.map(count_to, [store() for _ in range(clients)], [times] * clients))
-    return lost, time.monotonic() - began
+    return lost, time.monotonic() - started
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,10 @@ def contend(store: Callable[[], FirestoreStore], clients: int, times: int) -> tu
 def test_every_commit_that_was_answered_counts_once(
     documents: Any, collection: Collection, contention: ConcurrencyMode, clients: int, times: int
 ) -> None:
-    """With a few only where transactions meet.
+    """Transactions are tried with few clients only.
 
-    Firestore documents that of transactions that wait for each other it aborts one, and the others go on. The emulator
-    lets all of them wait until they time out, and may abort every one: nothing is lost, but it crawls.
+    Firestore documents that it aborts one of several transactions that wait for each other. The emulator lets all of
+    them wait until they time out, and may abort every one: no commit is lost, but it takes long.
     """
     lost, seconds = contend(lambda: FirestoreStore(documents, collection, contention=contention), clients, times)
     found = FirestoreStore(documents, collection).load(ADA)
@@ -60,13 +60,13 @@ def test_every_commit_that_was_answered_counts_once(
         assert seconds < 30
 
 
-def test_both_ways_may_meet_on_one_record(documents: Any, collection: Collection) -> None:
-    ways = iter([*ConcurrencyMode] * 2)
-    contend(lambda: FirestoreStore(documents, collection, contention=next(ways)), 2, 3)
+def test_both_modes_may_be_mixed(documents: Any, collection: Collection) -> None:
+    modes = iter([*ConcurrencyMode] * 2)
+    contend(lambda: FirestoreStore(documents, collection, contention=next(modes)), 2, 3)
     assert FirestoreStore(documents, collection).load(ADA) == stored(6, "6")
 
 
-def test_of_several_who_redrive_one_takes_the_dead_letters(documents: Any, collection: Collection) -> None:
+def test_of_concurrent_redrives_one_takes_the_dead_letters(documents: Any, collection: Collection) -> None:
     FirestoreStore(documents, collection).commit(ADA, stored(1), 0, [letter(ADA, f"{n}") for n in range(6)])
 
     def redrive(by: int) -> bool:
@@ -85,8 +85,8 @@ def test_of_several_who_redrive_one_takes_the_dead_letters(documents: Any, colle
     assert left == ["3", "4", "5", f"by {won.index(True)}"]
 
 
-def test_a_commit_whose_answer_was_lost_is_not_done_again(documents: Any, collection: Collection) -> None:
-    """A repetition meets its own first time: that is a conflict, never a second version."""
+def test_repeating_a_commit_is_a_conflict(documents: Any, collection: Collection) -> None:
+    """As after a lost response: the repetition never writes a second version."""
     for contention in ConcurrencyMode:
         store = FirestoreStore(documents, collection, contention=contention)
         expected = 0 if (found := store.load(ADA)) is None else found.version

@@ -197,8 +197,8 @@ class TestDeadlines:
         acknowledge(bare, first)
         with pytest.raises(FailedPrecondition) as raised:
             acknowledge(bare, first, second)
-        told: Any = raised.value
-        assert told.metadata == {first.ack_id: "PERMANENT_FAILURE_INVALID_ACK_ID"}
+        error: Any = raised.value
+        assert error.metadata == {first.ack_id: "PERMANENT_FAILURE_INVALID_ACK_ID"}
         assert pull(bare) == []
 
     def test_what_is_given_back_waits_as_the_retry_policy_says(self, bare: Messaging, frozen: GoogleServer) -> None:

@@ -1,4 +1,4 @@
-"""Push for real: the tests' Pub/Sub pushes with signed tokens, and the handler runs in what Google runs it in."""
+"""Push end to end: the tests' Pub/Sub pushes with signed tokens, and real servers run the handler."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ ROOT = Path(__file__).parents[3]
 SOURCE = "tests/adapters/gcp/function.py"
 BIN = Path(sys.executable).parent
 
-WAYS: Mapping[str, list[str]] = {
+SERVERS: Mapping[str, list[str]] = {
     "functions-framework": ["functions-framework", "--target=function", f"--source={SOURCE}", "--host=127.0.0.1"],
     "wsgi": ["gunicorn", "tests.adapters.gcp.function:wsgi", "--threads=8"],
     "asgi": ["uvicorn", "tests.adapters.gcp.function:asgi"],
 }
-"""How the handler is served."""
+"""The commands that serve the handler."""
 
 
 @frozen
 class Service:
-    """The handler as a process at `url`, the subscription that pushes to it, and what its effects left behind."""
+    """The handler as a process at `url`, the subscription that pushes to it, and the traces that its effects left."""
 
     messaging: Messaging
     url: str
@@ -77,11 +77,11 @@ class Service:
         return self.messaging.server.requests().get("push", 0)
 
     def token(self, **claims: Any) -> str:
-        """A token as Pub/Sub's requests have it, but for these `claims`."""
+        """Return a token as in Pub/Sub's requests, with these changes to its `claims`."""
         return self.messaging.server.token(**{"email": PUSHER, "audience": AUDIENCE, **claims})
 
     def post(self, body: bytes, token: str | None, method: str = "POST") -> tuple[int, str]:
-        """What a request that anybody might make is answered."""
+        """Make a request of one's own. Return the status and the text of the response."""
         headers = {"Content-Type": "application/json"}
         if token is not None:
             headers["Authorization"] = token if " " in token else f"Bearer {token}"
@@ -96,8 +96,8 @@ class Service:
 
 
 @contextmanager
-def serving(server: GoogleServer, folder: Path, way: str, **variables: str) -> Generator[Service]:
-    """A service over a topic of its own."""
+def serving(server: GoogleServer, folder: Path, server_name: str, **variables: str) -> Generator[Service]:
+    """Run a service with its own topic."""
     messaging = Messaging.at(server)
     messaging.create_topic()
     messaging.create_task_queue()
@@ -114,10 +114,10 @@ def serving(server: GoogleServer, folder: Path, way: str, **variables: str) -> G
         "WORKERS": "1",
         **variables,
     }
-    program, *arguments = WAYS[way]
-    where = [f"--bind=127.0.0.1:{port}"] if program == "gunicorn" else [f"--port={port}"]
+    program, *arguments = SERVERS[server_name]
+    bind = [f"--bind=127.0.0.1:{port}"] if program == "gunicorn" else [f"--port={port}"]
     served_backend = backend(messaging.name, PROJECT, server.address, server.url, str(records))
-    with running([str(BIN / program), *arguments, *where], port, environment, ROOT):
+    with running([str(BIN / program), *arguments, *bind], port, environment, ROOT):
         url = f"http://127.0.0.1:{port}/"
         token = {"service_account_email": PUSHER, "audience": AUDIENCE}
         messaging.subscribe(
@@ -132,12 +132,12 @@ def serving(server: GoogleServer, folder: Path, way: str, **variables: str) -> G
 
 @pytest.fixture(scope="module")
 def living() -> Iterator[GoogleServer]:
-    """A server whose time is the machine's, as is that of the services."""
+    """A server on the real clock, as are the services."""
     with pubsub() as server:
         yield server
 
 
-@pytest.fixture(scope="module", params=WAYS)
+@pytest.fixture(scope="module", params=SERVERS)
 def service(request: pytest.FixtureRequest, living: GoogleServer, tmp_path_factory: pytest.TempPathFactory) -> Any:
     with serving(living, tmp_path_factory.mktemp(request.param), request.param, ATTEMPTS="20") as service:
         yield service
@@ -145,13 +145,13 @@ def service(request: pytest.FixtureRequest, living: GoogleServer, tmp_path_facto
 
 @pytest.fixture
 def function(living: GoogleServer, tmp_path: Path) -> Iterator[Service]:
-    """A service of this test alone, by the functions framework, that gives up after three attempts."""
+    """A service for one test, in the functions framework, with three attempts for a message."""
     with serving(living, tmp_path, "functions-framework") as service:
         yield service
 
 
-class TestEachWay:
-    def test_messages_of_many_keys_are_taken_each_in_its_order(self, service: Service) -> None:
+class TestEachServer:
+    def test_messages_of_many_keys_are_handled_each_key_in_order(self, service: Service) -> None:
         for instance in "abc":
             service.client.start(instance)
         for number in range(6):
@@ -160,7 +160,7 @@ class TestEachWay:
         until(lambda: all(len(service.taken(instance)) == 6 for instance in "abc"))
         assert [service.taken(instance) for instance in "abc"] == [list(range(6))] * 3
 
-    def test_a_turn_that_failed_comes_again_before_all_that_follow(self, service: Service, tmp_path: Path) -> None:
+    def test_a_failed_message_is_pushed_again_before_later_ones(self, service: Service, tmp_path: Path) -> None:
         healed = tmp_path / "healed"
         service.client.start("ada")
         before = service.pushes()
@@ -171,7 +171,7 @@ class TestEachWay:
         healed.touch()
         until(lambda: service.taken("ada") == [1, 2])
 
-    def test_only_pubsub_itself_is_let_in(self, service: Service) -> None:
+    def test_only_requests_of_the_subscription_are_accepted(self, service: Service) -> None:
         body = pushed(start("forged"))
         for name, token in forged(service).items():
             status, text = service.post(body, token)
@@ -181,22 +181,22 @@ class TestEachWay:
         assert service.post(body, service.token()) == (200, "")
         assert service.client.get("forged") is not None
 
-    def test_what_is_no_push_request_of_ours_is_not_acknowledged(self, service: Service) -> None:
-        for name, body in strange().items():
+    def test_an_invalid_push_request_is_not_acknowledged(self, service: Service) -> None:
+        for name, body in invalid_bodies().items():
             assert service.post(body, service.token())[0] == 400, name
         assert service.post(b"", service.token(), "GET")[0] == 405
 
-    def test_a_message_for_a_machine_that_does_not_live_here_is_not_acknowledged(self, service: Service) -> None:
+    def test_a_message_for_an_unknown_machine_is_not_acknowledged(self, service: Service) -> None:
         body = pushed(Message(Key("other", "ada"), "1", "{}"))
         assert service.post(body, service.token())[0] == 503
 
-    def test_a_duplicate_is_acknowledged_and_taken_once(self, service: Service) -> None:
+    def test_a_duplicate_is_acknowledged_and_handled_once(self, service: Service) -> None:
         service.post(pushed(start("twice")), service.token())
         body = pushed(take("twice", 1))
         assert [service.post(body, service.token())[0] for _ in range(2)] == [200, 200]
         assert service.taken("twice") == [1]
 
-    def test_a_key_is_not_taken_twice_at_once_and_others_are_not_held_up(self, service: Service) -> None:
+    def test_a_key_has_one_turn_at_a_time_and_blocks_no_other(self, service: Service) -> None:
         for instance in ("slow", "quick"):
             service.post(pushed(start(instance)), service.token())
         work = Event({"type": "WORK", "number": 1, "seconds": 2.0})
@@ -208,12 +208,12 @@ class TestEachWay:
             assert first.result() == (200, "")
         assert service.taken("slow") == ["1"]
 
-    def test_a_timer_comes_back_through_cloud_tasks_and_the_topic(self, service: Service) -> None:
+    def test_a_timer_fires_through_cloud_tasks_and_the_topic(self, service: Service) -> None:
         service.client.start("bell")
         service.send("bell", "WAIT", 1)
         service.client.wait_for("bell", value="rung", timeout=PATIENCE)
 
-    def test_a_timer_that_comes_early_is_scheduled_again_and_acknowledged(self, service: Service) -> None:
+    def test_an_early_timer_is_scheduled_again_and_acknowledged(self, service: Service) -> None:
         early = timer("early", time.time() + 3600.0)
         assert service.post(pushed(early.message, timer_to_text(early)), service.token()) == (200, "")
         request = {"parent": service.messaging.task_queue}
@@ -222,7 +222,7 @@ class TestEachWay:
 
 
 class TestInTheFunctionsFramework:
-    def test_a_poisoned_key_holds_up_nobody_and_loses_nothing(self, function: Service) -> None:
+    def test_a_poisoned_key_blocks_no_other_and_loses_nothing(self, function: Service) -> None:
         for instance in ("ada", "ben"):
             function.client.start(instance)
         function.send("ada", "TAKE", 1, poison=True)
@@ -239,7 +239,7 @@ class TestInTheFunctionsFramework:
         first, second = function.performed()
         assert (first.split()[0], first.split()[1], second.split()[1]) == (second.split()[0], "1", "2")
 
-    def test_what_would_not_end_in_time_is_handed_back_before_its_request_ends(
+    def test_an_unfinished_turn_is_released_before_its_request_times_out(
         self, living: GoogleServer, tmp_path: Path
     ) -> None:
         with serving(living, tmp_path, "functions-framework", RESERVE="9.5") as service:
@@ -249,7 +249,7 @@ class TestInTheFunctionsFramework:
             keys = {line.split()[0] for line in service.performed()}
         assert len(keys) == 1
 
-    def test_a_failed_start_of_google_certificates_lets_nobody_in(self, living: GoogleServer, tmp_path: Path) -> None:
+    def test_without_certificates_no_request_is_accepted(self, living: GoogleServer, tmp_path: Path) -> None:
         nowhere = f"http://127.0.0.1:{free_port()}"
         with serving(living, tmp_path, "functions-framework", URL=nowhere) as service:
             assert service.post(pushed(start("ada")), service.token())[0] == 503
@@ -257,13 +257,13 @@ class TestInTheFunctionsFramework:
 
 
 class TestTheTime:
-    """Between two requests an instance may stand still, and its clocks with it: so each of them takes the time anew."""
+    """The process, and its clocks, may be suspended between requests; so each request discards the known time."""
 
-    def test_after_a_standstill_it_is_asked_for(self) -> None:
+    def test_after_a_suspension_it_is_asked_for(self) -> None:
         world, waiting = World(), Waiting()
         clock = world.clock
         clock.observe(at(world.true))
-        handler = push_handler(standing_host(clock, waiting), audience=AUDIENCE, email=PUSHER)
+        handler = push_handler(host_over(clock, waiting), audience=AUDIENCE, email=PUSHER)
         wait = Timer("t", start("ada"), world.true + 3600.0)
         body = pushed(wait.message, timer_to_text(wait))
         assert handler.handle_message(body) == PushResponse(HTTPStatus.OK)
@@ -273,16 +273,16 @@ class TestTheTime:
         assert waiting.scheduled == [wait]
         assert waiting.records.store.load(Key("jobs", "ada")) is not None
 
-    def test_what_nobody_can_tell_the_time_for_is_not_acknowledged(self) -> None:
+    def test_without_the_time_nothing_is_acknowledged(self) -> None:
         world, waiting = World(fails=CALLS.ServiceUnavailable("not now")), Waiting()
-        handler = push_handler(standing_host(world.clock, waiting), audience=AUDIENCE, email=PUSHER)
+        handler = push_handler(host_over(world.clock, waiting), audience=AUDIENCE, email=PUSHER)
         answer = handler.handle_message(pushed(start("ada")))
         assert (answer.status, "asking Firestore for the time" in answer.text) == (503, True)
 
 
 @frozen
 class Waiting:
-    """Records in memory, and timers that are only noted."""
+    """Records in memory, and timers that are only recorded."""
 
     records: MemoryBackend = field(factory=MemoryBackend)
     scheduled: list[Timer] = field(factory=list[Timer])
@@ -293,56 +293,56 @@ class Waiting:
     def cancel(self, timer_id: str) -> None: ...
 
 
-def standing_host(clock: ServerTime, waiting: Waiting) -> Host:
-    """A host of which nothing is sent, and messages come by push alone."""
+def host_over(clock: ServerTime, waiting: Waiting) -> Host:
+    """Return a host that sends nothing and is given messages by push alone."""
     unused = cast("Any", None)
-    queue = PubSubQueue(unused, cast("Any", Mute()), "topic", "subscription")
+    queue = PubSubQueue(unused, cast("Any", Unused()), "topic", "subscription")
     return Host([MACHINE], CompositeBackend(waiting.records.store, queue, waiting, clock=clock))
 
 
-class Mute:
-    """A subscriber that is asked for nothing."""
+class Unused:
+    """A subscriber that must not be called."""
 
     def __getattr__(self, name: str) -> Any:
-        def refuse(**_: Any) -> None:
+        def fail(**_: Any) -> None:
             pytest.fail(f"{name} was called")
 
-        return refuse
+        return fail
 
 
-class TestDoorkeeper:
-    """Google's certificates: fetched when they are needed, and not at a stranger's will."""
+class TestTokenVerifier:
+    """Google's certificates are fetched when needed, and not at the will of strangers."""
 
-    def test_they_are_kept_for_an_hour(self, living: GoogleServer) -> None:
-        keeper, passing = self.keeper(living)
+    def test_certificates_are_cached_for_an_hour(self, living: GoogleServer) -> None:
+        verifier, passing = self.verifier(living)
         for wait in (0.0, CERTIFICATES_TTL - 1):
             passing[0] += wait
-            keeper.check(self.good(living))
+            verifier.check(self.good(living))
         assert living.requests()["GET /certs"] - passing[1] == 1
         passing[0] += 1
-        keeper.check(self.good(living))
+        verifier.check(self.good(living))
         assert living.requests()["GET /certs"] - passing[1] == 2
 
-    def test_a_key_that_is_not_known_is_asked_for_once_in_a_while(self, living: GoogleServer) -> None:
-        keeper, passing = self.keeper(living)
+    def test_an_unknown_key_id_causes_a_fetch_once_a_minute(self, living: GoogleServer) -> None:
+        verifier, passing = self.verifier(living)
         stranger = f"Bearer {Signer('another').token(PUSHER, AUDIENCE)}"
-        keeper.check(self.good(living))
+        verifier.check(self.good(living))
         for _ in range(3):
             with pytest.raises(Exception, match="a key that is not Google's"):
-                keeper.check(stranger)
+                verifier.check(stranger)
         assert living.requests()["GET /certs"] - passing[1] == 1
         passing[0] += MIN_FETCH_INTERVAL
         with pytest.raises(Exception, match="a key that is not Google's"):
-            keeper.check(stranger)
+            verifier.check(stranger)
         assert living.requests()["GET /certs"] - passing[1] == 2
 
-    def test_without_them_nothing_can_be_said(self) -> None:
-        keeper = TokenVerifier(Caller(AUDIENCE, PUSHER), f"http://127.0.0.1:{free_port()}/certs")
+    def test_without_certificates_it_is_unavailable(self) -> None:
+        verifier = TokenVerifier(Caller(AUDIENCE, PUSHER), f"http://127.0.0.1:{free_port()}/certs")
         with pytest.raises(UnavailableError, match="fetching Google's certificates"):
-            keeper.check(f"Bearer {Signer().token(PUSHER, AUDIENCE)}")
+            verifier.check(f"Bearer {Signer().token(PUSHER, AUDIENCE)}")
 
-    def keeper(self, server: GoogleServer) -> tuple[TokenVerifier, list[float]]:
-        """A doorkeeper, its time, and how often certificates were fetched before."""
+    def verifier(self, server: GoogleServer) -> tuple[TokenVerifier, list[float]]:
+        """Return a verifier, and a list of its time and of how often certificates were fetched before."""
         passing = [0.0, float(server.requests().get("GET /certs", 0))]
         return TokenVerifier(Caller(AUDIENCE, PUSHER), server.certificates, lambda: passing[0]), passing
 
@@ -363,7 +363,7 @@ def take(instance: str, number: int) -> Message:
 
 
 def forged(service: Service) -> Mapping[str, str | None]:
-    """Headers that must let nobody in."""
+    """Return authorization headers that must not be accepted."""
     now = int(time.time())
     good = service.token()
     head, claims, signature = good.split(".")
@@ -374,22 +374,22 @@ def forged(service: Service) -> Mapping[str, str | None]:
         "an empty one": "Bearer ",
         "no JWT": "Bearer hello",
         "another kind": f"Basic {good}",
-        "another audience": service.token(audience="https://elsewhere.example"),
+        "another audience": service.token(audience="https://other.example"),
         "another issuer": service.token(iss="https://accounts.example.com"),
-        "another account": service.token(email="mallory@elsewhere.iam.gserviceaccount.com"),
+        "another account": service.token(email="mallory@other.iam.gserviceaccount.com"),
         "an account that is not verified": service.token(email_verified=False),
         "too old": service.token(iat=now - 7200, exp=now - 3600),
         "too new": service.token(iat=now + 3600, exp=now + 7200),
-        "signed by somebody else": Signer("1").token(PUSHER, AUDIENCE),
-        "with a key of somebody else's": Signer("mallory").token(PUSHER, AUDIENCE),
+        "signed by another key": Signer("1").token(PUSHER, AUDIENCE),
+        "with another key id": Signer("mallory").token(PUSHER, AUDIENCE),
         "not signed": f"{unsigned}.{claims}.",
         "no signature": f"{head}.{claims}.",
         "other claims": f"{head}.{other}.{signature}",
     }
 
 
-def strange() -> Mapping[str, bytes]:
-    """Bodies that are not push requests with a message of settled."""
+def invalid_bodies() -> Mapping[str, bytes]:
+    """Return bodies that are not push requests with a message of settled."""
     ada = take("strange", 1)
     return {
         "nothing": b"",
@@ -399,5 +399,5 @@ def strange() -> Mapping[str, bytes]:
         "no base64": pushed(ada, data="***"),
         "not ours": pushed(ada, b"hello"),
         "no ordering key": json.dumps({"message": {"data": base64.b64encode(to_text(ada)).decode()}}).encode(),
-        "in another key's order": pushed(ada, orderingKey="jobs/ben"),
+        "another ordering key": pushed(ada, orderingKey="jobs/ben"),
     }

@@ -1,4 +1,4 @@
-"""The queue over the tests' Pub/Sub, by the real client."""
+"""The queue on the tests' Pub/Sub, by the real client."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def queue(messaging: Messaging) -> PubSubQueue:
 
 @pytest.fixture
 def plain(google: GoogleServer) -> Iterator[Messaging]:
-    """A subscription without exactly-once delivery, which repeats what was acknowledged wherever Pub/Sub may."""
+    """A subscription without exactly-once delivery, which redelivers acknowledged messages wherever Pub/Sub may."""
     messaging = Messaging.at(google)
     google.repeat_acked(True)
     messaging.create()
@@ -35,14 +35,14 @@ def plain(google: GoogleServer) -> Iterator[Messaging]:
 
 
 class TestOrder:
-    def test_a_key_is_heard_in_the_order_of_its_sends(self, queue: PubSubQueue) -> None:
+    def test_messages_of_a_key_are_received_in_the_order_they_were_sent(self, queue: PubSubQueue) -> None:
         queue.send([message(ADA, "1"), message(BEN, "x"), message(ADA, "2")])
         queue.send([message(ADA, "3")])
         held = queue.receive(10)
         assert ids(each for each in held if each.message.key == ADA) == ["1", "2", "3"]
         assert ids(each for each in held if each.message.key == BEN) == ["x"]
 
-    def test_what_is_pulled_of_a_key_is_held_together_and_holds_up_no_other(self, queue: PubSubQueue) -> None:
+    def test_messages_of_a_key_are_held_together_and_block_no_other_key(self, queue: PubSubQueue) -> None:
         queue.send([message(ADA, id) for id in "1234"])
         first, second = queue.receive(2)
         queue.send([message(BEN, "x")])
@@ -52,7 +52,7 @@ class TestOrder:
         queue.ack([second])
         assert ids(queue.receive(10)) == ["3", "4"]
 
-    def test_what_fails_comes_again_before_all_that_stood_behind_it(self, queue: PubSubQueue) -> None:
+    def test_released_messages_are_redelivered_before_later_ones(self, queue: PubSubQueue) -> None:
         queue.send([message(ADA, id) for id in "123"])
         first, *others = queue.receive(10)
         queue.ack([first])
@@ -60,13 +60,13 @@ class TestOrder:
         queue.send([message(ADA, "4")])
         assert ids(queue.receive(10)) == ["2", "3", "4"]
 
-    def test_nothing_is_asked_for_where_nothing_is_wanted(self, queue: PubSubQueue) -> None:
+    def test_a_limit_of_zero_receives_nothing(self, queue: PubSubQueue) -> None:
         queue.send([message(ADA, "1")])
         assert ids(queue.receive(0)) == []
         assert ids(queue.receive(1)) == ["1"]
 
     @pytest.mark.parametrize("text", ["", "\0 \x7f \ufffe \ufeff", '{"name":"\ud83d"}', "e\u0301 é 🙂", "<&]]>"])
-    def test_odd_texts_and_keys_come_back(self, queue: PubSubQueue, text: str) -> None:
+    def test_odd_texts_and_keys_round_trip(self, queue: PubSubQueue, text: str) -> None:
         sent = message(Key(f"m/{text}", f"i{text}/{'x' * 2000}"), f"i{text}", text)
         queue.send([sent])
         (delivery,) = queue.receive(1)
@@ -74,7 +74,7 @@ class TestOrder:
 
 
 class TestLease:
-    def test_what_runs_out_comes_again(self, queue: PubSubQueue, messaging: Messaging) -> None:
+    def test_messages_are_redelivered_when_their_leases_end(self, queue: PubSubQueue, messaging: Messaging) -> None:
         queue.send([message(ADA, "1"), message(ADA, "2")])
         (first,) = queue.receive(1)
         assert abs(first.until - LEASE - messaging.server.now()) < 1.0
@@ -82,7 +82,7 @@ class TestLease:
         assert ids(queue.receive(10)) == ["1", "2"]
 
     @pytest.mark.parametrize(("delay", "comes_after"), [(0.0, 0), (0.5, 1), (30.0, 30), (3600.0, 600)])
-    def test_what_is_released_comes_after_its_delay_and_after_ten_minutes_at_the_latest(
+    def test_released_messages_are_redelivered_after_the_delay_and_after_ten_minutes_at_most(
         self, queue: PubSubQueue, messaging: Messaging, delay: float, comes_after: int
     ) -> None:
         queue.send([message(ADA, "1"), message(ADA, "2")])
@@ -93,7 +93,7 @@ class TestLease:
             messaging.server.advance(0.5)
         assert ids(queue.receive(10)) == ["1", "2"]
 
-    def test_an_extended_lease_lasts_as_long_as_was_said(self, queue: PubSubQueue, messaging: Messaging) -> None:
+    def test_an_extended_lease_has_the_given_length(self, queue: PubSubQueue, messaging: Messaging) -> None:
         queue.send([message(ADA, "1")])
         held = queue.receive(1)
         queue.extend(held, 60.0)
@@ -102,7 +102,7 @@ class TestLease:
         messaging.server.advance(1)
         assert ids(queue.receive(1)) == ["1"]
 
-    def test_a_lease_of_more_than_ten_minutes_is_one_of_ten(self, queue: PubSubQueue, messaging: Messaging) -> None:
+    def test_a_lease_is_cut_to_ten_minutes(self, queue: PubSubQueue, messaging: Messaging) -> None:
         queue.send([message(ADA, "1")])
         queue.extend(queue.receive(1), 3600.0)
         messaging.server.advance(601)
@@ -110,26 +110,26 @@ class TestLease:
 
 
 class TestExactlyOnce:
-    """What a subscription with exactly-once delivery tells of receipts."""
+    """Lost leases, as a subscription with exactly-once delivery reports them."""
 
-    def left_behind(self, queue: PubSubQueue, messaging: Messaging) -> tuple[Delivery, Delivery]:
-        """A holder whose lease is over, and the one who holds the message now."""
+    def expired_and_current(self, queue: PubSubQueue, messaging: Messaging) -> tuple[Delivery, Delivery]:
+        """Return a delivery whose lease has ended, and the current delivery of the same message."""
         queue.send([message(ADA, "1"), message(ADA, "2")])
         (old,) = queue.receive(1)
         messaging.server.advance(LEASE)
         (new,) = queue.receive(1)
         return old, new
 
-    def test_extending_a_lost_lease_is_refused_and_the_others_are_extended(
+    def test_extending_a_lost_lease_is_a_conflict_and_the_others_are_extended(
         self, queue: PubSubQueue, messaging: Messaging
     ) -> None:
-        old, new = self.left_behind(queue, messaging)
+        old, new = self.expired_and_current(queue, messaging)
         with pytest.raises(ConflictError, match="the lease of 1 was lost"):
             queue.extend([old, new], 60.0)
         messaging.server.advance(59)
         assert ids(queue.receive(1)) == []
 
-    def test_a_lease_that_has_run_out_is_lost_though_nobody_else_has_the_message(
+    def test_a_lease_that_has_ended_is_lost_even_without_a_redelivery(
         self, queue: PubSubQueue, messaging: Messaging
     ) -> None:
         queue.send([message(ADA, "1")])
@@ -143,7 +143,7 @@ class TestExactlyOnce:
         assert ids(queue.receive(1)) == ["1"]
 
     @pytest.mark.parametrize("end", [PubSubQueue.ack, PubSubQueue.release])
-    def test_so_is_one_that_was_ended(
+    def test_so_is_the_lease_of_an_acknowledged_or_released_message(
         self, queue: PubSubQueue, end: Callable[[PubSubQueue, Sequence[Delivery]], None]
     ) -> None:
         queue.send([message(ADA, "1"), message(ADA, "2")])
@@ -152,7 +152,7 @@ class TestExactlyOnce:
         with pytest.raises(ConflictError, match="the lease of 1"):
             queue.extend([first, second], LEASE)
 
-    def test_of_thousands_every_lost_one_is_told(self, queue: PubSubQueue, messaging: Messaging) -> None:
+    def test_lost_leases_are_reported_from_any_batch(self, queue: PubSubQueue, messaging: Messaging) -> None:
         queue.send([message(ADA, f"{number}") for number in range(MAX_BATCH_SIZE)])
         old = queue.receive(MAX_BATCH_SIZE)
         messaging.server.advance(LEASE)
@@ -161,7 +161,7 @@ class TestExactlyOnce:
         with pytest.raises(ConflictError, match="the lease of 7 was lost"):
             queue.extend([*new, old[7]], LEASE)
 
-    def test_an_extension_whose_answer_was_lost_may_be_made_again(
+    def test_an_extension_whose_response_was_lost_may_be_repeated(
         self, queue: PubSubQueue, messaging: Messaging
     ) -> None:
         queue.send([message(ADA, "1")])
@@ -173,15 +173,17 @@ class TestExactlyOnce:
         messaging.server.advance(LEASE)
         assert ids(queue.receive(1)) == []
 
-    def test_a_zombie_acknowledges_and_releases_nothing(self, queue: PubSubQueue, messaging: Messaging) -> None:
-        old, new = self.left_behind(queue, messaging)
+    def test_an_expired_delivery_acknowledges_and_releases_nothing(
+        self, queue: PubSubQueue, messaging: Messaging
+    ) -> None:
+        old, new = self.expired_and_current(queue, messaging)
         queue.ack([old])
         queue.release([old])
         assert ids(queue.receive(10)) == []
         queue.release([new])
         assert ids(queue.receive(10)) == ["1", "2"]
 
-    def test_what_can_be_tried_again_is_not_taken_for_lost(self, queue: PubSubQueue, messaging: Messaging) -> None:
+    def test_a_transient_failure_is_not_a_lost_lease(self, queue: PubSubQueue, messaging: Messaging) -> None:
         queue.send([message(ADA, "1")])
         held = queue.receive(1)
         messaging.server.fail("Acknowledge", "TRANSIENT_FAILURE_INVALID_ACK_ID")
@@ -195,7 +197,7 @@ class TestExactlyOnce:
 class TestWithoutExactlyOnce:
     """ "Redelivers every subsequent message with the same ordering key, including acknowledged messages.\""""
 
-    def test_followers_come_again_even_if_they_were_acknowledged(self, plain: Messaging) -> None:
+    def test_later_messages_are_redelivered_even_if_acknowledged(self, plain: Messaging) -> None:
         queue = plain.queue()
         queue.send([message(ADA, id) for id in "123"])
         first, second, third = queue.receive(10)
@@ -203,7 +205,7 @@ class TestWithoutExactlyOnce:
         queue.release([first])
         assert ids(queue.receive(10)) == ["1", "2", "3"]
 
-    def test_a_lost_lease_is_not_told(self, plain: Messaging) -> None:
+    def test_a_lost_lease_is_not_reported(self, plain: Messaging) -> None:
         queue = plain.queue()
         queue.send([message(ADA, "1")])
         old = queue.receive(1)
@@ -213,7 +215,7 @@ class TestWithoutExactlyOnce:
 
 
 class TestPushed:
-    def test_nobody_is_asked_for_it_because_nobody_could_say(self, messaging: Messaging) -> None:
+    def test_pushed_messages_cause_no_requests(self, messaging: Messaging) -> None:
         asked = list[str]()
         subscriber = watched(messaging.subscriber, asked.append)
         queue = PubSubQueue(messaging.publisher, subscriber, messaging.topic, messaging.subscription)
@@ -223,7 +225,7 @@ class TestPushed:
         queue.release(pushed, 5.0)
         assert asked == []
 
-    def test_it_keeps_no_others_from_being_extended(self, queue: PubSubQueue, messaging: Messaging) -> None:
+    def test_others_beside_them_are_extended(self, queue: PubSubQueue, messaging: Messaging) -> None:
         queue.send([message(ADA, "1")])
         held = queue.receive(1)
         queue.extend([Delivery(message(BEN, "x"), PUSH_RECEIPT, 1, 0.0), *held], 60.0)
@@ -232,7 +234,7 @@ class TestPushed:
 
 
 class TestAttempts:
-    def test_they_are_counted_where_there_is_a_dead_letter_policy(self, google: GoogleServer) -> None:
+    def test_they_are_counted_with_a_dead_letter_policy(self, google: GoogleServer) -> None:
         messaging = Messaging.at(google)
         messaging.create_topic()
         policy = {"dead_letter_topic": messaging.dead_letters(), "max_delivery_attempts": 100}
@@ -245,16 +247,18 @@ class TestAttempts:
             queue.release([held])
         messaging.close()
 
-    def test_without_one_each_is_the_first(self, queue: PubSubQueue) -> None:
+    def test_without_a_policy_each_is_the_first(self, queue: PubSubQueue) -> None:
         queue.send([message(ADA, "1")])
         queue.release(queue.receive(1))
         assert queue.receive(1)[0].attempt == 1
 
 
 class TestPublisher:
-    """A failure is that of one call: no key is refused afterwards, and nothing overtakes."""
+    """A failure concerns one call: no key is blocked afterwards, and no message overtakes."""
 
-    def test_what_was_not_sent_is_sent_again_in_its_place(self, queue: PubSubQueue, messaging: Messaging) -> None:
+    def test_messages_that_were_not_sent_are_sent_again_in_order(
+        self, queue: PubSubQueue, messaging: Messaging
+    ) -> None:
         queue.send([message(ADA, "1")])
         messaging.server.fail("Publish", "RESOURCE_EXHAUSTED")
         with pytest.raises(UnavailableError):
@@ -263,7 +267,7 @@ class TestPublisher:
         queue.send([message(ADA, "4")])
         assert ids(queue.receive(10)) == ["1", "2", "3", "4"]
 
-    def test_what_was_sent_though_the_answer_was_lost_comes_twice(
+    def test_messages_sent_again_after_a_lost_response_are_duplicated(
         self, queue: PubSubQueue, messaging: Messaging
     ) -> None:
         messaging.server.fail("Publish", "UNAVAILABLE", done=True)
@@ -272,7 +276,7 @@ class TestPublisher:
         queue.send([message(ADA, "1"), message(ADA, "2")])
         assert ids(queue.receive(10)) == ["1", "2", "1", "2"]
 
-    def test_what_has_a_known_id_and_another_body_is_queued_like_any_other(self, queue: PubSubQueue) -> None:
+    def test_a_message_with_a_known_id_and_another_body_is_queued(self, queue: PubSubQueue) -> None:
         queue.send([message(ADA, "1", "a"), message(ADA, "1", "b"), message(ADA, "1", "a")])
         queue.send([message(ADA, "1", "c")])
         held = queue.receive(10)
@@ -281,13 +285,11 @@ class TestPublisher:
         queue.release(held[2:])
         assert [each.message.body for each in queue.receive(10)] == ["a", "c"]
 
-    def test_in_the_middle_of_a_key_nothing_goes_past_what_was_not_sent(
-        self, queue: PubSubQueue, messaging: Messaging
-    ) -> None:
-        line = [message(ADA, f"{number}") for number in range(2 * MAX_BATCH_SIZE + 1)]
+    def test_after_a_failed_request_no_later_one_is_made(self, queue: PubSubQueue, messaging: Messaging) -> None:
+        backlog = [message(ADA, f"{number}") for number in range(2 * MAX_BATCH_SIZE + 1)]
         messaging.server.fail("Publish", "RESOURCE_EXHAUSTED", skip=1)
         with pytest.raises(OutcomeUnknownError, match="1 of 3 requests were answered"):
-            queue.send([*line, message(BEN, "x")][:-1])
+            queue.send([*backlog, message(BEN, "x")][:-1])
         assert ids(queue.receive(5000)) == [f"{number}" for number in range(MAX_BATCH_SIZE)]
 
     def test_one_request_for_each_key(self, queue: PubSubQueue, messaging: Messaging) -> None:
@@ -297,14 +299,14 @@ class TestPublisher:
 
 
 class TestSizes:
-    def test_a_message_that_is_too_large_sends_none(self, queue: PubSubQueue) -> None:
+    def test_if_one_message_is_too_large_none_is_sent(self, queue: PubSubQueue) -> None:
         with pytest.raises(TooLargeError, match="10,000,000"):
             queue.send([message(ADA, "1"), message(ADA, "2", "x" * MAX_REQUEST_BYTES)])
         assert ids(queue.receive(10)) == []
 
     def test_the_largest_fits(self, queue: PubSubQueue) -> None:
-        beside = len(to_text(message(ADA, "1", ""))) + len(ordering_key(ADA)) + 64
-        queue.send([message(ADA, "1", "x" * (MAX_REQUEST_BYTES - beside))])
+        overhead = len(to_text(message(ADA, "1", ""))) + len(ordering_key(ADA)) + 64
+        queue.send([message(ADA, "1", "x" * (MAX_REQUEST_BYTES - overhead))])
         assert ids(queue.receive(1, 5.0)) == ["1"]
 
     def test_a_request_has_one_key_a_thousand_messages_and_ten_megabytes(self) -> None:
@@ -316,16 +318,16 @@ class TestSizes:
 
 
 class TestNames:
-    def test_a_key_is_its_own_ordering_key_where_it_may_be(self) -> None:
+    def test_a_short_printable_key_is_its_own_ordering_key(self) -> None:
         assert ordering_key(ADA) == "signup/ada"
 
     @pytest.mark.parametrize("instance", ["x" * MAX_ORDERING_KEY_BYTES, "é" * 512, "a\nb", "\ud83d"])
-    def test_and_else_a_hash(self, instance: str) -> None:
+    def test_other_keys_are_hashed(self, instance: str) -> None:
         name = ordering_key(Key("m", instance))
         assert (len(name), "/" in name) == (64, False)
 
 
-class TestWhatIsNotOurs:
+class TestForeignMessages:
     def publish(self, messaging: Messaging, data: bytes, key: str) -> None:
         request = {"topic": messaging.topic, "messages": [{"data": data, "ordering_key": key}]}
         messaging.publisher.publish(request=request, retry=None, timeout=5.0)
@@ -333,27 +335,29 @@ class TestWhatIsNotOurs:
     @pytest.mark.parametrize(
         "data", [b"hello", b"\xff", b"{}", b'{"key":"a/b","id":1,"body":""}', b'{"key":"ab","id":"1","body":""}']
     )
-    def test_it_is_left_to_the_subscriptions_own_dead_letters(
+    def test_they_are_left_to_the_subscriptions_dead_letter_policy(
         self, queue: PubSubQueue, messaging: Messaging, data: bytes
     ) -> None:
         self.publish(messaging, data, "")
         queue.send([message(ADA, "1")])
         assert ids(queue.receive(10)) == ["1"]
 
-    def test_a_message_in_the_order_of_another_key_is_not_taken(self, queue: PubSubQueue, messaging: Messaging) -> None:
+    def test_a_message_under_another_ordering_key_is_not_received(
+        self, queue: PubSubQueue, messaging: Messaging
+    ) -> None:
         self.publish(messaging, to_text(message(ADA, "1")), ordering_key(BEN))
         assert ids(queue.receive(10)) == []
 
 
-class TestTimersBeforeTheirTime:
-    """A timer that is published early, because Cloud Tasks would not wait so long."""
+class TestEarlyTimers:
+    """Timers published before they are due, because they wait longer than Cloud Tasks allows."""
 
     def send(self, messaging: Messaging, sent: Timer) -> None:
         published = {"data": timer_to_text(sent), "ordering_key": ordering_key(sent.message.key)}
         request = {"topic": messaging.topic, "messages": [published]}
         messaging.publisher.publish(request=request, retry=None, timeout=5.0)
 
-    def test_it_is_scheduled_again_and_gone(self, messaging: Messaging) -> None:
+    def test_they_are_scheduled_again_and_acknowledged(self, messaging: Messaging) -> None:
         scheduled: list[Timer] = []
         queue = messaging.queue(reschedule=scheduled.append)
         early = timer("t", messaging.server.now() + 60)
@@ -364,7 +368,7 @@ class TestTimersBeforeTheirTime:
         messaging.server.advance(LEASE)
         assert ids(queue.receive(10)) == ["1"]
 
-    def test_if_that_fails_nothing_of_its_key_goes_past_it(self, messaging: Messaging) -> None:
+    def test_if_that_fails_they_block_their_key(self, messaging: Messaging) -> None:
         def fail(_: Timer) -> None:
             raise UnavailableError("not now")
 
@@ -377,12 +381,12 @@ class TestTimersBeforeTheirTime:
         assert ids(messaging.queue(reschedule=scheduled.append).receive(10)) == ["1", "x"]
         assert len(scheduled) == 1
 
-    def test_once_it_is_due_it_is_a_message(self, messaging: Messaging) -> None:
+    def test_when_due_they_are_messages(self, messaging: Messaging) -> None:
         due = timer("t", messaging.server.now() - 1)
         self.send(messaging, due)
         assert [each.message for each in messaging.queue().receive(10)] == [due.message]
 
-    def test_it_is_written_with_its_time(self) -> None:
+    def test_they_carry_their_due_time(self) -> None:
         assert from_text(timer_to_text(timer("t", 12.625))) == timer("t", 12.625)
         assert isinstance(from_text(to_text(message(ADA, "1"))), Message)
 
@@ -392,10 +396,10 @@ class TestWaiting:
         queue.send([message(ADA, "1")])
         assert ids(queue.receive(10, 60.0)) == ["1"]
 
-    def test_and_without_any_when_its_time_is_over(self, queue: PubSubQueue) -> None:
+    def test_a_pull_without_a_message_ends_after_its_timeout(self, queue: PubSubQueue) -> None:
         assert ids(queue.receive(10, 0.3)) == []
 
-    def test_nothing_is_leased_if_the_time_cannot_be_told(self, messaging: Messaging) -> None:
+    def test_nothing_is_leased_if_the_time_is_not_available(self, messaging: Messaging) -> None:
         def fail() -> float:
             raise UnavailableError("Firestore does not answer")
 

@@ -1,4 +1,4 @@
-"""The store on Google's Firestore emulator, which keeps Firestore's rules but for its indexes and its TTL."""
+"""The store on Google's Firestore emulator, which keeps Firestore's rules, except for indexes and TTL."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ texts = st.text(st.characters(exclude_categories=()))
 
 @pytest.fixture(params=list(ConcurrencyMode))
 def store(request: pytest.FixtureRequest, documents: Any, collection: Collection) -> FirestoreStore:
-    """A store, in each way of meeting others."""
+    """A store in each concurrency mode."""
     return FirestoreStore(documents, collection, contention=request.param)
 
 
 class TestCommit(Commits):
-    def test_one_who_has_only_heard_of_the_version_may_commit(self, store: FirestoreStore, documents: Any) -> None:
+    def test_a_process_that_has_not_read_the_record_may_commit(self, store: FirestoreStore, documents: Any) -> None:
         store.commit(ADA, stored(1), 0)
         another = FirestoreStore(documents, store.collection)
         another.commit(ADA, stored(2), 1)
@@ -48,18 +48,18 @@ class TestCommit(Commits):
             another.commit(ADA, stored(2), 1)
         assert store.load(ADA) == stored(2)
 
-    def test_where_there_is_no_record_there_is_no_version(self, store: FirestoreStore) -> None:
+    def test_without_a_record_no_version_is_current(self, store: FirestoreStore) -> None:
         with pytest.raises(ConflictError):
             store.commit(ADA, stored(4), 3)
         assert store.load(ADA) is None
 
 
 class TestNames:
-    def test_a_person_recognises_them(self) -> None:
+    def test_they_are_readable(self) -> None:
         assert document_id(ADA) == "signup!ada"
         assert document_id(Key("order", "a7-42 é")) == 'order!a7-42"20é'
 
-    def test_keys_that_look_alike_are_kept_apart(self, documents: Any, collection: Collection) -> None:
+    def test_similar_keys_have_separate_documents(self, documents: Any, collection: Collection) -> None:
         alike = [
             Key("a", "b/c"),
             Key("a/b", "c"),
@@ -77,7 +77,7 @@ class TestNames:
         assert [store.load(key) for key in alike] == [stored(1, f"{number}") for number in range(len(alike))]
 
     @given(texts, texts, texts, texts)
-    def test_they_stand_in_the_order_of_keys(self, m: str, i: str, n: str, j: str) -> None:
+    def test_they_sort_like_keys(self, m: str, i: str, n: str, j: str) -> None:
         one, other = Key(m, i), Key(n, j)
         names = [document_id(key).encode() for key in (one, other)]
         assert (names[0] < names[1], names[0] == names[1]) == (one < other, one == other)
@@ -86,29 +86,29 @@ class TestNames:
 
 
 class TestSize:
-    def test_as_much_as_firestore_takes_is_taken(self, store: FirestoreStore) -> None:
+    def test_a_document_of_the_largest_size_is_written(self, store: FirestoreStore) -> None:
         body = "x" * (MAX_FIELD_BYTES - 200)
         store.commit(ADA, stored(1, body), 0)
         assert store.load(ADA) == stored(1, body)
 
-    def test_more_is_refused_with_its_size_before_firestore_is_asked(self, store: FirestoreStore) -> None:
+    def test_a_larger_document_fails_with_its_size_and_without_a_request(self, store: FirestoreStore) -> None:
         with pytest.raises(
             TooLargeError, match=r"the record of signup/ada: 1,048,\d\d\d bytes, and Firestore takes 1,048,576"
         ):
             store.commit(ADA, stored(1, "x" * MAX_FIELD_BYTES), 0)
         assert store.load(ADA) is None
 
-    def test_a_dead_letter_that_is_too_large_takes_its_commit_along(self, store: FirestoreStore) -> None:
+    def test_a_dead_letter_that_is_too_large_fails_the_commit(self, store: FirestoreStore) -> None:
         with pytest.raises(TooLargeError, match="a dead letter: 1,048,"):
             store.commit(ADA, stored(1), 0, [letter(ADA, "1", "é" * (MAX_DOCUMENT_BYTES // 2))])
         assert store.load(ADA) is None
 
-    def test_more_than_one_commit_takes_is_refused(self, store: FirestoreStore) -> None:
+    def test_a_commit_that_is_too_large_fails(self, store: FirestoreStore) -> None:
         with pytest.raises(TooLargeError, match=r"10,5[0-9,]+ bytes at once, and Firestore takes 10,485,760"):
             store.commit(ADA, stored(1), 0, [letter(ADA, f"{number}", "x" * 875_000) for number in range(12)])
         assert store.load(ADA) is None
 
-    def test_a_document_weighs_what_firestore_documents(self) -> None:
+    def test_the_size_of_a_document_is_computed_as_firestore_documents(self) -> None:
         """The example of ``firestore/docs/storage-size``: its path, and 32 bytes, and its fields."""
         fields: Fields = {
             "type": {"string_value": "Personal"},
@@ -121,13 +121,13 @@ class TestSize:
 
 
 class TestDeadLetters(DeadLetters):
-    def test_those_of_one_key_are_not_anothers(self, store: FirestoreStore) -> None:
+    def test_each_key_has_its_own(self, store: FirestoreStore) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
         store.commit(BEN, stored(1), 0, [letter(BEN, "2")])
         assert store.dead_letters(BEN) == [letter(BEN, "2")]
 
-    def test_hundreds_go_in_one_commit(self, store: FirestoreStore) -> None:
-        """Firestore once took 500 writes in a commit, and counts only their bytes since 2023."""
+    def test_one_commit_moves_hundreds(self, store: FirestoreStore) -> None:
+        """Since 2023 Firestore limits the bytes of a commit only; before, it allowed 500 writes."""
         store.commit(ADA, stored(1), 0, [letter(ADA, f"{number}") for number in range(600)])
         store.commit(ADA, stored(2), 1, unbury=550)
         assert [each.message.id for each in store.dead_letters(ADA)] == [f"{number}" for number in range(550, 600)]
@@ -138,7 +138,7 @@ def tombstone(version: int, body: str = '{"left":1}') -> Stored:
 
 
 class TestDelete:
-    def test_the_tombstone_is_what_is_left_and_the_version_goes_on(self, store: FirestoreStore) -> None:
+    def test_the_tombstone_remains_and_the_version_continues(self, store: FirestoreStore) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
         store.delete(ADA, tombstone(2), 1)
         assert store.load(ADA) == tombstone(2)
@@ -146,7 +146,7 @@ class TestDelete:
         store.commit(ADA, stored(3), 2)
         assert store.load(ADA) == stored(3)
 
-    def test_a_version_that_has_gone_on_is_not_deleted(self, store: FirestoreStore) -> None:
+    def test_another_version_is_not_deleted(self, store: FirestoreStore) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
         for expected in (0, 2):
             with pytest.raises(ConflictError, match="signup/ada, version"):
@@ -154,12 +154,14 @@ class TestDelete:
         assert store.load(ADA) == stored(1)
         assert store.dead_letters(ADA) == [letter(ADA, "1")]
 
-    def test_one_who_has_only_heard_of_the_version_may_delete(self, store: FirestoreStore, documents: Any) -> None:
+    def test_a_process_that_has_not_read_the_record_may_delete(self, store: FirestoreStore, documents: Any) -> None:
         store.commit(ADA, stored(1), 0)
         FirestoreStore(documents, store.collection).delete(ADA, tombstone(2), 1)
         assert store.load(ADA) == tombstone(2)
 
-    def test_hundreds_of_dead_letters_go_in_the_same_commit(self, documents: Any, collection: Collection) -> None:
+    def test_hundreds_of_dead_letters_are_deleted_in_the_same_commit(
+        self, documents: Any, collection: Collection
+    ) -> None:
         asked = list[str]()
         store = FirestoreStore(watched(documents, asked.append), collection)
         store.commit(ADA, stored(1), 0, [letter(ADA, f"{number}") for number in range(600)])
@@ -168,45 +170,45 @@ class TestDelete:
         assert asked == ["run_query", "commit"]
         assert store.dead_letters(ADA) == []
 
-    def test_more_letters_than_one_commit_takes_leave_it_undeleted(
+    def test_more_dead_letters_than_a_commit_takes_fail_the_deletion(
         self, store: FirestoreStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         store.commit(ADA, stored(1), 0, [letter(ADA, f"{number}") for number in range(20)])
         with monkeypatch.context() as smaller, pytest.raises(TooLargeError, match="at once"):
-            smaller.setattr("settled_gcp.store.LARGEST_COMMIT", 2000)
+            smaller.setattr("settled_gcp.store.MAX_COMMIT_BYTES", 2000)
             store.delete(ADA, tombstone(2), 1)
         assert store.load(ADA) == stored(1)
         assert len(store.dead_letters(ADA)) == 20
 
     @pytest.mark.parametrize("text", ODD)
-    def test_odd_texts_come_back(self, store: FirestoreStore, text: str) -> None:
+    def test_odd_texts_round_trip(self, store: FirestoreStore, text: str) -> None:
         store.delete(ADA, tombstone(1, text), 0)
         assert store.load(ADA) == tombstone(1, text)
 
 
 class TestExpiry:
-    def test_a_finished_instance_expires_if_asked(self, documents: Any, collection: Collection) -> None:
-        """A TTL policy on the timestamp `expires` is what Firestore deletes by, within a day."""
+    def test_a_finished_instance_expires_if_configured(self, documents: Any, collection: Collection) -> None:
+        """With a TTL policy on the timestamp `expires`, Firestore deletes documents within a day."""
         store = FirestoreStore(documents, collection, keep_finished=86_400.0, clock=lambda: 1_000_000.5)
         store.commit(ADA, stored(1), 0)
         store.commit(BEN, stored(1, status="done"), 0)
         assert expiry(documents, collection, ADA) is None
         assert expiry(documents, collection, BEN) == datetime.fromtimestamp(1_086_400.5, UTC)
 
-    def test_so_does_what_is_left_of_one_that_was_deleted(self, documents: Any, collection: Collection) -> None:
+    def test_so_does_a_tombstone(self, documents: Any, collection: Collection) -> None:
         store = FirestoreStore(documents, collection, keep_finished=86_400.0, clock=lambda: 1_000_000.5)
         store.commit(ADA, stored(1), 0)
         store.delete(ADA, tombstone(2), 1)
         assert expiry(documents, collection, ADA) == datetime.fromtimestamp(1_086_400.5, UTC)
 
-    def test_that_is_counted_by_firestores_own_clock(self, documents: Any, collection: Collection) -> None:
+    def test_expiry_is_by_firestores_own_clock(self, documents: Any, collection: Collection) -> None:
         store = FirestoreStore(ahead(documents, DAY), collection, keep_finished=60.0)
         store.commit(ADA, stored(1, status="done"), 0)
         found = expiry(documents, collection, ADA)
         assert found is not None
         assert found.timestamp() == pytest.approx(time.time() + DAY + 60.0, abs=PATIENCE)
 
-    def test_one_that_goes_on_expires_no_more(self, documents: Any, collection: Collection) -> None:
+    def test_an_instance_that_continues_does_not_expire(self, documents: Any, collection: Collection) -> None:
         store = FirestoreStore(documents, collection, keep_finished=86_400.0)
         store.commit(ADA, stored(1, status="done"), 0)
         store.commit(ADA, stored(2), 1)
@@ -250,7 +252,7 @@ class TestScan:
         both = [key for key, _ in store.scan(machine="b", status="halted")]
         assert both == [key for key in halted if key.machine == "b"]
 
-    def test_deleted_ones_are_left_out_and_pages_stay_full(self, store: FirestoreStore) -> None:
+    def test_deleted_instances_are_left_out_and_pages_stay_full(self, store: FirestoreStore) -> None:
         keys = [Key("m", f"{number}") for number in range(6)]
         for key in keys:
             store.commit(key, stored(1), 0)
@@ -261,13 +263,13 @@ class TestScan:
 
 
 class TestWhatIsIndexed:
-    def test_every_field_but_the_status_is_to_be_exempt(self) -> None:
+    def test_all_fields_but_the_status_are_exempt(self) -> None:
         from settled_gcp.documents import EXEMPT_RECORD_FIELDS
 
         assert set(record_fields(ADA, stored(1), 1.0)) - {"status"} == set(EXEMPT_RECORD_FIELDS)
 
 
-def test_of_many_at_once_one_wins(documents: Any, collection: Collection) -> None:
+def test_of_concurrent_commits_one_wins(documents: Any, collection: Collection) -> None:
     store = FirestoreStore(documents, collection)
 
     def commit(number: int) -> bool:
@@ -283,6 +285,6 @@ def test_of_many_at_once_one_wins(documents: Any, collection: Collection) -> Non
     assert store.load(ADA) == stored(1, f"{won.index(True)}")
 
 
-def test_two_collections_are_two_places(documents: Any) -> None:
+def test_two_collections_are_separate(documents: Any) -> None:
     FirestoreStore(documents, fresh_collection()).commit(ADA, stored(1), 0)
     assert FirestoreStore(documents, fresh_collection()).load(ADA) is None
