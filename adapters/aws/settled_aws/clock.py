@@ -22,7 +22,7 @@ RESOLUTION = 1.0
 """How far the time may be behind AWS's, in seconds: a Date header has no fractions."""
 
 MAX_DRIFT = 1e-4
-"""How fast the monotonic clock may run, as a fraction: more than a quartz or NTP's slewing allows."""
+"""By which fraction the monotonic clock may run too fast: more than a quartz and NTP's slewing of it do."""
 
 
 @frozen

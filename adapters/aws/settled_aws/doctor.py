@@ -74,6 +74,7 @@ class Account:
 def check_queue(url: AwsUrl, queue: Description) -> Iterator[BackendProblem]:
     """Check the attributes of the FIFO queue."""
     name = url.queue
+    # EventBridge Scheduler cannot set a MessageDeduplicationId, and a FIFO queue rejects a message without one.
     if queue.get("ContentBasedDeduplication") != "true":
         yield BackendProblem(
             f"{name} has no content-based deduplication", "schedules cannot send to it", "Switch it on."

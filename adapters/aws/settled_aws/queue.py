@@ -96,6 +96,7 @@ class SqsFifoQueue:
         """
         batches = in_batches([self._entry(message) for message in messages])
         for number, batch in enumerate(batches):
+            # Any error ends the loop: a later batch must not overtake a failed one that has the same group.
             try:
                 self._send(batch)
             except UnavailableError as error:
@@ -125,6 +126,7 @@ class SqsFifoQueue:
         return list(_deliveries(response.get("Messages", ()), until, numbering))
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
+        # Lost leases are ignored: the message is delivered again, and the record detects the duplicate.
         self._call_in_batches("deleting from", self._client.delete_message_batch, deliveries, {})
 
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:

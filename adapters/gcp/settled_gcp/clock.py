@@ -26,7 +26,7 @@ RESOLUTION = 0.0
 """How many seconds later timers are scheduled because the time may be behind."""
 
 MAX_DRIFT = 1e-4
-"""How fast the monotonic clock may run, as a fraction: twice the error of a quartz."""
+"""By which fraction the monotonic clock may run too fast: twice the error of a quartz."""
 
 MAX_AGE = 60.0
 """After a response the time is known without a request for so many seconds."""

@@ -114,8 +114,8 @@ def _queue_and_timers(
 ) -> tuple[Queue, Timers, tuple[Callable[[], None], ...]]:
     """Return the queue, its timers, and the functions that close it."""
     names = (url.topic_name, url.subscription_name)
-    # Queues use the lower bound of the time: it takes no request, and the lease that they report ends too early, if at
-    # all wrong, and never too late.
+    # Queues use the lower bound of the time: after any response of Firestore's it takes no request, and the leases that
+    # they report end too early rather than too late.
     match url.timers:
         case TimerService.TASKS:
 

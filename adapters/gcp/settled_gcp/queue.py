@@ -97,6 +97,7 @@ class PubSubQueue:
                 "topic": self._topic,
                 "messages": [{"data": entry.data, "ordering_key": entry.ordering} for entry in batch],
             }
+            # Any error ends the loop: a later batch must not overtake a failed one of the same ordering key.
             try:
                 with translated(f"publishing to {self._topic}"):
                     self._publisher.publish(request=request, retry=None, timeout=TIMEOUT)
@@ -124,6 +125,7 @@ class PubSubQueue:
         return list(self.deliveries(response.received_messages))
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
+        # Lost leases are ignored: the message is delivered again, and the record detects the duplicate.
         self._call_in_batches("acknowledging in", self._subscriber.acknowledge, deliveries)
 
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:

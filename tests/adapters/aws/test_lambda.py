@@ -265,17 +265,17 @@ class TestDeliveries:
 
 def deliveries_of(aws: CompositeBackend, records: Sequence[Any]) -> list[Delivery]:
     """Return the deliveries that a host is given for an event with `records`."""
-    deliveries: list[Delivery] = []
+    given: list[Delivery] = []
 
     class Recording(Host):
         def handle(
-            self, group: Sequence[Delivery], stop_signal: StopSignal | None = None, deadline: float | None = None
+            self, deliveries: Sequence[Delivery], stop_signal: StopSignal | None = None, deadline: float | None = None
         ) -> Mapping[Key, TurnEnd | Exception]:
-            deliveries.extend(group)
-            return {each.message.key: TurnEnd.DONE for each in group}
+            given.extend(deliveries)
+            return {each.message.key: TurnEnd.DONE for each in deliveries}
 
     lambda_handler(Recording([MACHINE], aws))({"Records": records}, Unhurried())
-    return deliveries
+    return given
 
 
 class TestHttp:
