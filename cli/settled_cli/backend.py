@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from settled import BackendConfigError, Key, RecordError
+from settled import BackendRefusedError, Key, RecordError
 from settled.durable import Backend
 from settled_cli.errors import UsageError
 from settled_runtime import connect
@@ -22,7 +22,7 @@ def open_backend(url: str | None) -> Generator[Backend]:
         raise UsageError("no backend is named. Give --backend sqlite:///FILE, or set SETTLED_BACKEND")
     try:
         backend = connect(url)
-    except (BackendConfigError, RecordError) as error:
+    except (BackendRefusedError, RecordError) as error:
         raise UsageError(str(error)) from error
     try:
         yield backend

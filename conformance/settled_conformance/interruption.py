@@ -23,12 +23,12 @@ def each_interruption(fixture: BackendFixture, arrange: Callable[[], Callable[[]
         def point(name: str, number: int = number, round_trips: list[str] = round_trips) -> None:
             round_trips.append(name)
             if len(round_trips) == number:
-                raise InterruptedCall(name)
+                raise InterruptedCallError(name)
 
         fixture.harness.instrument(point)
         try:
             call()
-        except InterruptedCall as cut:
+        except InterruptedCallError as cut:
             fixture.harness.instrument(None)  # before the yield: the caller's own reads must not be interrupted
             yield str(cut)
         except SettledError as error:
@@ -40,5 +40,5 @@ def each_interruption(fixture: BackendFixture, arrange: Callable[[], Callable[[]
                 return
 
 
-class InterruptedCall(BaseException):
+class InterruptedCallError(BaseException):
     """Stands for the death of the calling process. A BaseException, so that no adapter catches and retries it."""

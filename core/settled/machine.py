@@ -12,7 +12,7 @@ from settled.chart.args import Args
 from settled.chart.chart import Chart
 from settled.chart.config import MachineConfig
 from settled.chart.implementations import ActionArgs, Actor, Call, Implementations, is_machine, reasons
-from settled.chart.migrations import keeps_timers, knows_version, migrated
+from settled.chart.migrations import keeps_timers, knows_version, migrate_snapshot
 from settled.chart.program import Program
 from settled.chart.snapshot import Snapshot, from_json, to_json
 from settled.chart.snapshot_text import SnapshotText
@@ -72,7 +72,7 @@ class Machine(Generic[C, E]):
         return self.program.chart
 
     @property
-    def logic(self) -> Implementations:
+    def implementations(self) -> Implementations:
         """The implementations given to `setup`."""
         return self.plan_cache.program.implementations
 
@@ -148,7 +148,7 @@ class Machine(Generic[C, E]):
         Raises:
             LogicError: the context is not JSON; the message says where in it.
         """
-        return to_json(snapshot, self._convert(self.logic.context_to_json, snapshot.context))
+        return to_json(snapshot, self._convert(self.implementations.context_to_json, snapshot.context))
 
     def migrate(self, data: Mapping[str, Any], version: str | None) -> Mapping[str, Any]:
         """Convert a snapshot's JSON, written by the `version` of this machine, to the current version.
@@ -158,15 +158,15 @@ class Machine(Generic[C, E]):
         Raises:
             LogicError: a migration raised.
         """
-        return migrated(self.logic, self.id, data, version)
+        return migrate_snapshot(self.implementations, self.id, data, version)
 
     def knows_version(self, version: str | None) -> bool:
         """Whether `version` is this machine's own, one that a migration starts from, or None (unversioned)."""
-        return knows_version(self.logic, self.version, version)
+        return knows_version(self.implementations, self.version, version)
 
     def keeps_timers(self, version: str | None) -> bool:
         """Whether a migration on the way from `version` keeps the due times of running delays."""
-        return keeps_timers(self.logic, version)
+        return keeps_timers(self.implementations, version)
 
     def from_json(self, data: Mapping[str, Any]) -> Snapshot[C]:
         """Read a snapshot that `to_json` or XState's ``getPersistedSnapshot`` has written.
@@ -213,12 +213,12 @@ class Machine(Generic[C, E]):
             EventError: it has no type, is not JSON, does not fit the class declared for its type, or has a type that is
                 reserved for the machine itself.
         """
-        plain = self.logic.event_to_json(event)
+        plain = self.implementations.event_to_json(event)
         type = cast("str", plain["type"])
         # A forged ``xstate.done.actor.*`` would pass for the result of an actor.
         if (type.startswith("xstate.") and type != ROUTE) or type == "*":
             raise EventError(f'an event from outside cannot have the type "{type}"')
-        self.logic.admit(plain)
+        self.implementations.admit(plain)
         return plain
 
     def actor(self, src: str) -> Actor | Machine[Any, Any]:
@@ -249,12 +249,12 @@ class Machine(Generic[C, E]):
         Raises:
             LogicError: there is no such action any more, or its context or event no longer fits its declared class.
         """
-        function = self.program.customs.get(execute.type)
+        function = self.program.custom_actions.get(execute.type)
         if function is None:
             raise LogicError(f'{self.id}: no action is registered as "{execute.type}"')
         args: ActionArgs[Any, Any] = ActionArgs(
-            context=self._convert(self.logic.read_context, execute.context),
-            event=self._convert(self.logic.read_event, execute.event),
+            context=self._convert(self.implementations.read_context, execute.context),
+            event=self._convert(self.implementations.read_event, execute.event),
             state=snapshot,
             call=call,
         )
@@ -263,11 +263,11 @@ class Machine(Generic[C, E]):
     def _plain(self, event: object) -> Mapping[str, Any]:
         if is_object(event) and isinstance(event.get("type"), str):
             return event
-        return self.logic.event_to_json(event)
+        return self.implementations.event_to_json(event)
 
     def _read_context(self, plain: object) -> C:
         try:
-            return cast("C", self.logic.read_context(plain))
+            return cast("C", self.implementations.read_context(plain))
         except Exception as error:
             raise RecordError(f"{self.id}: the context does not fit: {'; '.join(reasons(error, 'context'))}") from error
 

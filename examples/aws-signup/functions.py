@@ -1,4 +1,4 @@
-"""The sign-up on AWS: `work` runs its turns, and `door` serves HTTP. One bundle contains both functions."""
+"""The sign-up on AWS: `work` runs its turns, and `http` serves HTTP. One bundle contains both functions."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ from settled_runtime import Host, connect
 
 backend = connect(os.environ["SETTLED_URL"])
 work = lambda_handler(Host([machine], backend))
-door = http_handler([machine], backend)
+http = http_handler([machine], backend)

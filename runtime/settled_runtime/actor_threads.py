@@ -89,13 +89,13 @@ class ActorThreads:
             if command.until is not None and command.until <= now:
                 return ActorEnded(None, now)
             if deadline is not None and deadline <= now:
-                return ActorEnded(None, now, interrupted=True)
+                return ActorEnded(None, now, stopping=True)
             try:
                 received = self._inbox.get(timeout=self._timeout(command, deadline, now))
             except queue.Empty:
                 continue
             if received is None:
-                return ActorEnded(None, self.context.clock(), interrupted=True)
+                return ActorEnded(None, self.context.clock(), stopping=True)
             # An attempt that has timed out keeps its TimeoutError: the turn has been given that result already.
             self._ended.setdefault(*received)
 

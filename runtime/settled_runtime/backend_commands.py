@@ -71,7 +71,7 @@ class BackendCommands:
         writes = [commit.write for commit in commits]
         finished = retried(lambda: self.backend.finish_all(writes, receive))
         for commit in commits:
-            if commit.write.key not in finished.refused:
+            if commit.write.key not in finished.errors:
                 self._observe_commit(commit)
         return finished
 

@@ -202,7 +202,7 @@ def traits_of(backend: Backend) -> Traits:
 def _with_children(machines: Iterable[Machine[Any, Any]]) -> Iterator[Machine[Any, Any]]:
     for machine in machines:
         yield machine
-        yield from _with_children(filter(_is_machine, machine.logic.actors.values()))
+        yield from _with_children(filter(_is_machine, machine.implementations.actors.values()))
 
 
 def _is_machine(actor: object) -> TypeGuard[Machine[Any, Any]]:

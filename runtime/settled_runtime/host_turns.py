@@ -82,7 +82,7 @@ class HostTurns:
                 turn.resume_after_commit(commit, error)
             return ()
         for turn, commit in commits.items():
-            turn.resume_after_commit(commit, done.refused.get(turn.key))
+            turn.resume_after_commit(commit, done.errors.get(turn.key))
         return done.deliveries
 
     def release(self, held: HeldDeliveries) -> None:

@@ -16,7 +16,7 @@ CALL = Call(Key("m", "1"), "m/1/1/0/0", 2, None, 3, lambda: False)
 
 class TestRetry:
     def test_the_wait_grows_by_the_factor_up_to_the_longest(self) -> None:
-        retry = Retry(attempts=9, first=timedelta(seconds=2), factor=3, longest=timedelta(seconds=50))
+        retry = Retry(attempts=9, first=timedelta(seconds=2), factor=3, max_wait=timedelta(seconds=50))
         assert [retry.wait(attempt).total_seconds() for attempt in range(1, 7)] == [0, 2, 6, 18, 50, 50]
 
     def test_the_wait_never_overflows(self) -> None:

@@ -168,3 +168,12 @@ def test_a_closed_pipe_is_no_error_message(settled: Settled, monkeypatch: pytest
         monkeypatch.setattr(sys, "stdout", pipe)
         result = settled("list", "--json")
     assert (result.status, result.err) == (1, "")
+
+
+def test_a_backend_that_refuses_these_credentials_is_one_line_and_status_2(
+    settled: Settled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
+    result = settled("list", "--backend", "gcp://my-project/signup?location=europe-west1")
+    assert result.status == 2
+    assert "no valid credentials" in result.err and result.err.count("\n") == 1, result.err

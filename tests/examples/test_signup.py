@@ -59,7 +59,7 @@ def world(outside: Outside) -> World:
 
 def with_actors_of(outside: Outside) -> Machine[Any, Any]:
     """Return the machine of the example, with actors that call `outside`."""
-    logic = example.machine.logic
+    logic = example.machine.implementations
     functions: dict[str, Callable[[Any, Call], Any]] = {
         "drawCode": lambda input, call: CODE,
         "sendEmail": outside.send_email,

@@ -43,7 +43,7 @@ def tombstone(version: int) -> Stored:
     return Stored(version, '{"left":1}', Index(DELETED, (), 6.25))
 
 
-def letter(key: Key, id: str, body: str = '{"a":1}') -> DeadLetter:
+def dead_letter(key: Key, id: str, body: str = '{"a":1}') -> DeadLetter:
     return DeadLetter(message(key, id, body), "raised", 7.5, "ValueError: no")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from settled import ConflictError, Key
 from settled.durable import Store
-from tests.support.builders import ADA, BEN, letter, stored, tombstone
+from tests.support.builders import ADA, BEN, dead_letter, stored, tombstone
 
 ODD = ["", "\0 \x7f \ufffe", '{"name":"\ud83d"}', "e\u0301 é 🙂"]
 """Texts that some databases do not keep as they are."""
@@ -31,34 +31,34 @@ class Commits:
     @pytest.mark.parametrize("text", ODD)
     def test_odd_texts_and_keys_are_kept(self, store: Store, text: str) -> None:
         key = Key(f"m{text}", f"i{text}/{'x' * 2000}")
-        store.commit(key, stored(1, text), 0, [letter(key, text, text)])
+        store.commit(key, stored(1, text), 0, [dead_letter(key, text, text)])
         assert store.load(key) == stored(1, text)
-        assert store.dead_letters(key) == [letter(key, text, text)]
+        assert store.dead_letters(key) == [dead_letter(key, text, text)]
 
 
 class DeadLetters:
     def test_they_are_in_the_order_of_the_commits_that_buried_them(self, store: Store) -> None:
         for version in range(1, 12):
-            store.commit(ADA, stored(version), version - 1, [letter(ADA, f"{version}.{n}") for n in range(2)])
+            store.commit(ADA, stored(version), version - 1, [dead_letter(ADA, f"{version}.{n}") for n in range(2)])
         expected = [f"{version}.{n}" for version in range(1, 12) for n in range(2)]
         assert [each.message.id for each in store.dead_letters(ADA)] == expected
         assert store.dead_letters(BEN) == []
 
     def test_unbury_removes_the_oldest_and_bury_appends(self, store: Store) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1"), letter(ADA, "2"), letter(ADA, "3")])
-        store.commit(ADA, stored(2), 1, [letter(ADA, "4")], unbury=2)
-        assert store.dead_letters(ADA) == [letter(ADA, "3"), letter(ADA, "4")]
+        store.commit(ADA, stored(1), 0, [dead_letter(ADA, "1"), dead_letter(ADA, "2"), dead_letter(ADA, "3")])
+        store.commit(ADA, stored(2), 1, [dead_letter(ADA, "4")], unbury=2)
+        assert store.dead_letters(ADA) == [dead_letter(ADA, "3"), dead_letter(ADA, "4")]
 
     def test_a_failed_commit_moves_none(self, store: Store) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
+        store.commit(ADA, stored(1), 0, [dead_letter(ADA, "1")])
         with pytest.raises(ConflictError):
-            store.commit(ADA, stored(1), 0, [letter(ADA, "2")], unbury=1)
-        assert store.dead_letters(ADA) == [letter(ADA, "1")]
+            store.commit(ADA, stored(1), 0, [dead_letter(ADA, "2")], unbury=1)
+        assert store.dead_letters(ADA) == [dead_letter(ADA, "1")]
 
 
 class Deletes:
     def test_the_tombstone_continues_the_version(self, store: Store) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
+        store.commit(ADA, stored(1), 0, [dead_letter(ADA, "1")])
         store.delete(ADA, tombstone(2), 1)
         found = store.load(ADA)
         assert found == tombstone(2)
@@ -70,8 +70,8 @@ class Deletes:
 
     @pytest.mark.parametrize("expected", [0, 2])
     def test_another_version_is_not_deleted(self, store: Store, expected: int) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
+        store.commit(ADA, stored(1), 0, [dead_letter(ADA, "1")])
         with pytest.raises(ConflictError):
             store.delete(ADA, tombstone(expected + 1), expected)
         assert store.load(ADA) == stored(1)
-        assert store.dead_letters(ADA) == [letter(ADA, "1")]
+        assert store.dead_letters(ADA) == [dead_letter(ADA, "1")]

@@ -14,10 +14,16 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     HTTPClientError,
+    NoAuthTokenError,
+    NoCredentialsError,
+    PartialCredentialsError,
     ProxyConnectionError,
     SSLError,
+    SSOError,
+    TokenRetrievalError,
 )
 
 from settled.errors import (
@@ -75,6 +81,16 @@ _CODES: Mapping[str, Translation] = {
 
 _NOT_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError, SSLError)
 """Errors before the request was sent: nothing happened, so the outcome is known."""
+
+_NO_CREDENTIALS_FOUND = (
+    CredentialRetrievalError,
+    NoAuthTokenError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    SSOError,
+    TokenRetrievalError,
+)
+"""Errors of looking for credentials on this machine. Any other error without a response is the configuration's."""
 
 _TOO_LARGE = ("Item size", "must be shorter than", "exceeded the maximum allowed size")
 """Parts of AWS's messages about sizes. AWS gives such errors the general code ValidationException."""
@@ -153,4 +169,6 @@ def _without_response(error: BotoCoreError, operation: str, repeatable: bool) ->
     if isinstance(error, HTTPClientError):
         kind = UnavailableError if repeatable else OutcomeUnknownError
         return kind(f"{operation}: the answer was lost ({error})")
-    return AccessDeniedError(f"{operation}: {error}")
+    if isinstance(error, _NO_CREDENTIALS_FOUND):
+        return AccessDeniedError(f"{operation}: {error}")
+    return BackendConfigError(f"{operation}: {error}")

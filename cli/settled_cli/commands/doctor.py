@@ -8,7 +8,7 @@ from typing import Annotated
 from attrs import asdict
 from cyclopts import Parameter
 
-from settled import BackendConfigError, RecordError
+from settled import BackendRefusedError, RecordError
 from settled_cli.arguments import AsJson
 from settled_cli.backend import open_backend
 from settled_cli.errors import CommandError, UsageError
@@ -40,7 +40,7 @@ def _find_problems(url: str) -> Sequence[BackendProblem] | None:
     """Examine the backend at `url`. Return None if it can be opened but its adapter has no doctor."""
     try:
         problems = examine(url)
-    except (BackendConfigError, RecordError) as error:
+    except (BackendRefusedError, RecordError) as error:
         raise UsageError(str(error)) from error
     if problems is None:
         with open_backend(url):

@@ -54,8 +54,8 @@ def joint_writes_work_if_declared_and_fail_if_not(fixture: BackendFixture) -> No
     if Capability.JOINT_FINISH not in fixture.harness.capabilities:
         _require_unsupported(fixture, Capability.JOINT_FINISH, finish)
         return
-    fixture.require_equal(dict(finish().refused), {}, "refused of two writes to new keys")
-    fixture.require_equal(set(finish().refused), {key("a"), key("b")}, "refused of the same two writes once more")
+    fixture.require_equal(dict(finish().errors), {}, "refused of two writes to new keys")
+    fixture.require_equal(set(finish().errors), {key("a"), key("b")}, "refused of the same two writes once more")
 
 
 def _require_unsupported(fixture: BackendFixture, capability: Capability, call: Callable[[], object]) -> None:

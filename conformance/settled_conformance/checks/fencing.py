@@ -27,7 +27,7 @@ def _write_of(holder: Delivery, expected: int = 0) -> Write:
 def _error_of(fixture: BackendFixture, write: Write, together: bool) -> SettledError | None:
     """Make `write`, alone or through `finish_all`, and return its error."""
     if together and Capability.JOINT_FINISH in fixture.harness.capabilities:
-        return fixture.backend.finish_all([write]).refused.get(write.key)
+        return fixture.backend.finish_all([write]).errors.get(write.key)
     try:
         fixture.backend.finish(write)
     except SettledError as error:

@@ -40,9 +40,9 @@ def an_interrupted_write_has_happened_or_not(fixture: BackendFixture) -> None:
 def of_several_writes_the_late_one_is_refused_and_leaves_no_trace(fixture: BackendFixture) -> None:
     finished = _three_writes(fixture)
     fixture.require_equal(
-        set(finished.refused), {key("b")}, "which of three writes were refused, where the second was late"
+        set(finished.errors), {key("b")}, "which of three writes were refused, where the second was late"
     )
-    late = finished.refused.get(key("b"))
+    late = finished.errors.get(key("b"))
     fixture.require(
         isinstance(late, ConflictError), f"a late write among others failed with {late!r}, not a ConflictError"
     )
@@ -76,7 +76,7 @@ def of_several_writes_one_that_reuses_an_id_fails_separately(fixture: BackendFix
     fixture.backend.queue.ack(fixture.receives("1"))
     writes = [Write(key(name), stored(1), 0, sends=(message(f"to {name}", key("x")),)) for name in ("a", "b", "c")]
     writes[1] = evolve(writes[1], sends=(message("1", body='{"second":2}'),))
-    refused = fixture.backend.finish_all(writes).refused
+    refused = fixture.backend.finish_all(writes).errors
     fixture.require(set(refused) <= {key("b")}, f"refused of three writes of which one reuses an id: {refused}")
     for name in ("a", "c"):
         fixture.require_equal(

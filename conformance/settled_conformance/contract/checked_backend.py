@@ -245,8 +245,8 @@ class CheckedBackend:
                 self._failed(write, after[write.key], before, error)
             raise
         for write in writes:
-            if write.key in finished.refused:
-                self._failed(write, after[write.key], before, finished.refused[write.key])
+            if write.key in finished.errors:
+                self._failed(write, after[write.key], before, finished.errors[write.key])
             else:
                 self._done(write, after[write.key], before)
         self.contract.queue_checker.received(finished.deliveries, before, self.contract.now())

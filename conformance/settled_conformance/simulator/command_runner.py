@@ -180,7 +180,7 @@ class CommandRunner:
             yield Sleep(command.until - self.task.skew)  # `until` is by the task's clock, sleeping by the true one
             return ActorEnded(None, max(command.until, self.clock))
         scheduler.log(f"{self.task.name} is interrupted")
-        return ActorEnded(None, self.clock, interrupted=True)
+        return ActorEnded(None, self.clock, stopping=True)
 
     def _call(self, command: RunActors, invocation: ActorCall, fails: bool = False) -> ActorResult:
         name = invocation.idempotency_key

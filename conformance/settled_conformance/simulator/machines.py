@@ -13,7 +13,7 @@ from settled import Call, Machine, Retry, actor, assign, emit, log, send_parent,
 from settled_conformance.simulator.history import HistoryMachine, with_history
 
 
-class Poisoned(Exception):
+class PoisonError(Exception):
     """Raised by the machine's code for a poison event, until the machine is repaired."""
 
 
@@ -28,7 +28,7 @@ def appender(fault_switch: FaultSwitch) -> HistoryMachine:
 
     def append(args: Any) -> Mapping[str, Any]:
         if args.event.get("poison") and not fault_switch.repaired:
-            raise Poisoned(args.event["id"])
+            raise PoisonError(args.event["id"])
         return {"ids": [*args.context["ids"], args.event["id"]]}
 
     config: Mapping[str, Any] = {

@@ -198,7 +198,7 @@ class Oracle:
         """Migrate the replay to a newer version, as the machine's own migration does; report an older one."""
         newer, progress = self.versions[version], self.progress
         assert progress is not None, "what is migrated has begun"
-        if self.machine.version not in newer.logic.migrations:
+        if self.machine.version not in newer.implementations.migrations:
             self._violate("V1", f"was written by version {self.machine.version}, and now by {version}, which is older")
             return
         raw = newer.migrate(parse(self.machine.dump(progress.snapshot)), self.machine.version)

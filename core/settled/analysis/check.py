@@ -31,9 +31,9 @@ from settled.chart.chart import Chart
 from settled.chart.nodes import Node
 from settled.chart.program import Program
 
-Check: TypeAlias = Callable[[AnalysisModel, Node], Iterator[Finding]]
+Rule: TypeAlias = Callable[[AnalysisModel, Node], Iterator[Finding]]
 
-CHECKS: tuple[Check, ...] = (
+CHECKS: tuple[Rule, ...] = (
     hangs,
     loops,
     event_not_taken,

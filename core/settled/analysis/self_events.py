@@ -19,7 +19,7 @@ from settled.chart.actions import (
     SpawnChild,
     StopChild,
 )
-from settled.chart.args import Expression, known_value
+from settled.chart.args import Expression, literal_value
 from settled.chart.builtins import builtin_action
 from settled.chart.chart import Chart
 from settled.chart.config import Inline
@@ -76,7 +76,7 @@ def _types(action: CustomAction | BuiltInAction | None, program: Program | None)
         case RaiseEvent():
             return (_type(action.event),)
         case SendTo():
-            return (_type(action.event),) if known_value(action.to) in (INTERNAL, ABSENT) else ()
+            return (_type(action.event),) if literal_value(action.to) in (INTERNAL, ABSENT) else ()
         case SpawnChild():
             # A function reports its result as an event; a child machine is an instance of its own.
             return () if program is not None and is_machine(program.implementations.actors[action.src]) else (None,)
@@ -87,7 +87,7 @@ def _types(action: CustomAction | BuiltInAction | None, program: Program | None)
 
 
 def _type(event: Expression | None) -> str | None:
-    match known_value(event):
+    match literal_value(event):
         case {"type": str(type)}:
             return type
         case _:

@@ -63,7 +63,7 @@ def expression(value: ValueOrFunction) -> Expression:
     return accepting_params(value) if callable(value) else Constant(value)
 
 
-def known_value(expression: Expression | None) -> Any:
+def literal_value(expression: Expression | None) -> Any:
     """Return the value of `expression` if it is a literal, else ABSENT."""
     return expression.value if isinstance(expression, Constant) else ABSENT
 

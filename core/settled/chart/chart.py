@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from settled.chart.nodes import Node, child_of, descend, entered_by_default, in_order, is_final, split_path
+from settled.chart.nodes import Node, child_of, descend, entered_by_default, in_document_order, is_final, split_path
 from settled.chart.state_value import StateValue
 from settled.data import ABSENT
 
@@ -85,7 +85,7 @@ class Chart:
         return cached
 
     def _new_configuration(self, members: frozenset[Node]) -> Configuration:
-        nodes = in_order(members)
+        nodes = in_document_order(members)
         return Configuration(
             nodes=nodes,
             members=members,

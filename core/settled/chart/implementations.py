@@ -34,22 +34,22 @@ Inputs: TypeAlias = Callable[[Args[Any, Any]], Any] | Callable[[Args[Any, Any], 
 class Retry:
     """How often an actor is attempted, the first time included, and how long to wait in between.
 
-    The first wait is `first`; each further one is `factor` times as long, up to `longest`.
+    The first wait is `first`; each further one is `factor` times as long, up to `max_wait`.
     """
 
     attempts: int = 1
     first: timedelta = timedelta(seconds=1)
     factor: float = 2.0
-    longest: timedelta = timedelta(minutes=5)
+    max_wait: timedelta = timedelta(minutes=5)
 
     def wait(self, attempt: int) -> timedelta:
         """Return the wait before attempt number `attempt`, counted from 1; it is zero for the first one."""
         if attempt <= 1:
             return timedelta(0)
         try:
-            return min(self.first * self.factor ** (attempt - 2), self.longest)
+            return min(self.first * self.factor ** (attempt - 2), self.max_wait)
         except OverflowError:  # of the power, or of the timedelta
-            return self.longest
+            return self.max_wait
 
 
 @frozen

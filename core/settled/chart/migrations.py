@@ -47,7 +47,7 @@ def keeps_timers(implementations: Implementations, version: str | None) -> bool:
     return any(isinstance(migration, Migration) and migration.timers == "keep" for migration in migrations)
 
 
-def migrated(
+def migrate_snapshot(
     implementations: Implementations, machine: str, data: Mapping[str, Any], version: str | None
 ) -> Mapping[str, Any]:
     """Return `data`, a snapshot that `version` wrote, after all migrations from that version on.

@@ -179,7 +179,7 @@ def is_final(node: Node, active: Iterable[Node]) -> bool:
             return node.type == "final"
 
 
-def in_order(nodes: Iterable[Node]) -> tuple[Node, ...]:
+def in_document_order(nodes: Iterable[Node]) -> tuple[Node, ...]:
     """Return `nodes` in document order."""
     return tuple(sorted(nodes, key=lambda node: node.order))
 
@@ -220,7 +220,7 @@ def child_of(node: Node, key: str) -> Node:
     return child
 
 
-def default_of(history: Node) -> tuple[Node, ...]:
+def history_default(history: Node) -> tuple[Node, ...]:
     """Return the targets of `history` while no history is recorded for it."""
     parent = history.parent
     if history.defaults or parent is None:
@@ -232,7 +232,7 @@ def entered_by_default(node: Node) -> tuple[Node, ...]:
     """Return the nodes that `node` enters by default; for a history, those it enters while none is recorded."""
     match node.type:
         case "history":
-            return default_of(node)
+            return history_default(node)
         case "compound" if node.initial:
             return (node.initial.target,)
         case "parallel":

@@ -39,7 +39,7 @@ class Program:
     inputs: Mapping[InvokeSite, Expression]
     outputs: Mapping[Node, Expression]
     actors: Mapping[str, Any]
-    customs: Mapping[str, Callable[[Any, Any], object]]
+    custom_actions: Mapping[str, Callable[[Any, Any], object]]
 
 
 def compile_program(config: MachineConfig, implementations: Implementations) -> Program:
@@ -93,7 +93,7 @@ def _bind(chart: Chart, implementations: Implementations) -> tuple[Program, list
         inputs={site: resolver.input(actors.get(site), expression(site.input)) for site in invoke_sites},
         outputs={node: expression(node.output) for node in chart.nodes if node.output is not ABSENT},
         actors={**implementations.actors, **{site.src: actor for site, actor in actors.items()}},
-        customs={**resolver.custom_actions(), **_inline_custom_actions(actions.values())},
+        custom_actions={**resolver.custom_actions(), **_inline_custom_actions(actions.values())},
     )
     return program, binder.problems
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from attrs import define, field, frozen
 
 from settled.chart.chart import Chart
-from settled.chart.nodes import Node, default_of
+from settled.chart.nodes import Node, history_default
 
 
 @frozen
@@ -89,7 +89,7 @@ class _Entered:
             case "parallel":
                 self.enter_regions(node, ())
             case "history":
-                self.enter(default_of(node))
+                self.enter(history_default(node))
             case _:
                 pass
 

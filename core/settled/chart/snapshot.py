@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from settled._fast_frozen import MutableWhileBuilding
 from settled.chart.chart import Chart, Configuration
-from settled.chart.nodes import in_order
+from settled.chart.nodes import in_document_order
 from settled.chart.state_value import StateValue, value_matches
 from settled.data import ABSENT, Json, is_array, is_object
 from settled.errors import RecordError
@@ -192,7 +192,7 @@ def _recorded_ids(chart: Chart, id: str, nodes: Any) -> tuple[str, ...]:
     if not is_array(nodes):
         raise RecordError(f"snapshot.historyValue.{id}: expected an array")
     ids = [_object(item, f"historyValue.{id}").get("id") for item in nodes]
-    return tuple(node.id for node in in_order(chart.ids[_known_id(chart, each)] for each in ids))
+    return tuple(node.id for node in in_document_order(chart.ids[_known_id(chart, each)] for each in ids))
 
 
 def _known_id(chart: Chart, id: Any) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 from attrs import define, field, frozen
 
 from settled.chart.actions import RaiseEvent, SendTo
-from settled.chart.args import known_value
+from settled.chart.args import literal_value
 from settled.chart.builtins import builtin_action
 from settled.chart.chart import Chart, Configuration
 from settled.chart.config import Inline, Named, Reference, name_of
@@ -268,9 +268,9 @@ def _actions(actions: Iterable[ActionSite]) -> str:
 def _action(reference: Reference) -> str:
     match builtin_action(reference):
         case RaiseEvent(event=event):
-            return f"raise {_type(known_value(event))}"
+            return f"raise {_type(literal_value(event))}"
         case SendTo(to=to, event=event):
-            return f"send {_type(known_value(event))} to {_known(known_value(to))}"
+            return f"send {_type(literal_value(event))} to {_known(literal_value(to))}"
         case _:
             return name_of(reference)
 

@@ -15,7 +15,7 @@ from settled.chart.settled_tags import REJECT, RESOLVE
 from settled.data import Json
 from settled.durable.apply_context import ApplyContext, open_turn
 from settled.durable.children import (
-    has_said_all,
+    has_ended,
     is_from_child,
     related_senders,
     remove_child,
@@ -155,7 +155,7 @@ def _is_known(record: Record, message: Message, sender: SenderPosition | None, f
 
 def _is_stale(context: ApplyContext, record: Record, content: Applicable, sender: SenderPosition | None) -> bool:
     """Return whether `content` refers to a timer, a child or a start of this instance that no longer exists."""
-    if sender is not None and has_said_all(record, sender):
+    if sender is not None and has_ended(record, sender):
         return True
     match content:
         case TimerFired(token, _):

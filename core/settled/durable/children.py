@@ -157,7 +157,7 @@ def related_senders(record: Record) -> frozenset[str]:
     return frozenset((*parent, *(str(child.key) for child in record.children.values())))
 
 
-def has_said_all(record: Record, sender: SenderPosition) -> bool:
+def has_ended(record: Record, sender: SenderPosition) -> bool:
     """Whether `sender` was a child of this machine from which nothing new can come."""
     # A child that is stopped or detached stays among the senders until its report arrives or newer senders evict it.
     if sender.generation is None or str(sender.key) in record.window.senders:

@@ -201,7 +201,7 @@ class ActorEnded:
 
     result: ActorResult | None
     now: float
-    interrupted: bool = False
+    stopping: bool = False
 
 
 Command: TypeAlias = Load | LoadDeadLetters | Finish | PerformActions | RunActors | Release | Extend

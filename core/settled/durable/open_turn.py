@@ -125,7 +125,7 @@ def _wait_for_actor(state: TurnState) -> Commands[TurnEnd | AfterCommit | None]:
     state.now = answer.now
     if answer.result is not None:
         return (yield from _record_result(state, answer.result))
-    if answer.interrupted:
+    if answer.stopping:
         return (yield from release_deliveries(state, 0.0, ReleaseReason.STOPPING))
     return None
 

@@ -32,7 +32,7 @@ class Policy:
     max_attempts: int = 5
     max_receives: int = 10
     lease: float = 30.0
-    backoff: Retry = Retry(first=timedelta(seconds=1), factor=2.0, longest=timedelta(minutes=5))
+    backoff: Retry = Retry(first=timedelta(seconds=1), factor=2.0, max_wait=timedelta(minutes=5))
     accepts: Container[str] = frozenset[str]()
 
 

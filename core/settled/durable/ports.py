@@ -137,7 +137,7 @@ class Write:
 class Finished:
     """The result of `Backend.finish_all`: the errors of the writes that failed, by key, and the next deliveries."""
 
-    refused: Mapping[Key, SettledError] = {}
+    errors: Mapping[Key, SettledError] = {}
     deliveries: tuple[Delivery, ...] = ()
 
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from attrs import define
 
 from settled.chart.chart import Chart, Configuration
-from settled.chart.nodes import Node, Transition, default_of, in_order
+from settled.chart.nodes import Node, Transition, history_default, in_document_order
 
 History: TypeAlias = Mapping[str, tuple[str, ...]]
 
@@ -32,7 +32,7 @@ class HistoryView:
         """Return the nodes that the history `node` has recorded, in document order; None if it has not."""
         self.was_read = True
         ids = self.history.get(node.id)
-        return None if ids is None else in_order(self.chart.ids[id] for id in ids)
+        return None if ids is None else in_document_order(self.chart.ids[id] for id in ids)
 
 
 def without_conflicts(
@@ -96,4 +96,4 @@ def history_targets(node: Node, view: HistoryView) -> tuple[Node, ...]:
     """Return the nodes that the history `node` stands for: those recorded, or else its defaults."""
     recorded = view.recorded(node)
     # A default may itself be a history node; recorded nodes never are.
-    return effective_targets(default_of(node), view) if recorded is None else recorded
+    return effective_targets(history_default(node), view) if recorded is None else recorded

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from attrs import define, field, frozen
 
 from settled.chart.chart import Configuration
-from settled.chart.nodes import Node, Transition, default_of, in_order, is_final
+from settled.chart.nodes import Node, Transition, history_default, in_document_order, is_final
 from settled.chart.snapshot import NO_CHILDREN, NewSnapshot
 from settled.step.history import History, HistoryView, domain, effective_targets, exit_set, without_conflicts
 from settled.step.operations import Operation, Operations, perform
@@ -164,7 +164,7 @@ class _EntrySet:
         """Add what `history` has recorded, or else its defaults, and the ancestors between them and its parent."""
         targets = self.view.recorded(history)
         if targets is None:
-            targets = default_of(history)
+            targets = history_default(history)
             # A history without a default stands for its parent's initial, and then the initial's actions run as well.
             if not history.defaults and history.parent is not None:
                 self.by_default.add(history.parent)
@@ -225,13 +225,13 @@ class _PlanBuilder:
         elif self.is_done:
             # A machine that is done runs all exit actions, yet its snapshot keeps the nodes active: that is its value.
             # Its actors are stopped at the end of the macrostep, not here.
-            for node in reversed(in_order(self.active)):
+            for node in reversed(in_document_order(self.active)):
                 self.operations += self.exit_operations(node)
         return Plan(tuple(self.operations), configuration, recorded, self.is_done, depends_on_history)
 
     def exit(self, nodes: Iterable[Node]) -> None:
         """Exit `nodes`."""
-        for node in reversed(in_order(nodes)):
+        for node in reversed(in_document_order(nodes)):
             self.operations += self.exit_operations(node)
             self.operations += (self.factory.stop_actor(invocation) for invocation in node.invoke)
             self.active.discard(node)
@@ -248,7 +248,7 @@ class _PlanBuilder:
     def enter(self, nodes: Iterable[Node], by_default: set[Node]) -> None:
         """Enter `nodes`, and complete those that entering final nodes completes."""
         completed: set[Node] = set()
-        for node in in_order(nodes):
+        for node in in_document_order(nodes):
             self.active.add(node)
             self.operations += self.entry_operations(node, node in by_default)
             # At once, not after the loop: the output sees the context as it is here, and the done event is queued

@@ -26,7 +26,7 @@ from settled.chart.actions import (
     SpawnChild,
     StopChild,
 )
-from settled.chart.args import Args, Expression, known_value
+from settled.chart.args import Args, Expression, literal_value
 from settled.chart.chart import Configuration, describe_configuration
 from settled.chart.guards import GuardLike
 from settled.chart.nodes import ActionSite, After, InvokeSite, Node
@@ -233,7 +233,7 @@ def _bind_action(program: Program, action: BoundAction, path: str, starting: tup
 
 
 def _params(params: Expression) -> Callable[[StepState], Any]:
-    known = known_value(params)
+    known = literal_value(params)
     if known is ABSENT:
         return lambda step: params(step.args(), None)
     return lambda step: known
@@ -241,14 +241,14 @@ def _params(params: Expression) -> Callable[[StepState], Any]:
 
 def _assign(changes: Expression, params: Expression) -> Perform:
     # Like `_params`, but without its call: assignments are among the most frequent operations.
-    known = known_value(params)
+    known = literal_value(params)
     if known is ABSENT:
         return lambda step: step.assign(changes(step.args(), params(step.args(), None)))
     return lambda step: step.assign(changes(step.args(), known))
 
 
 def _execute(program: Program, name: str, params: Expression) -> Perform:
-    to_json, known = program.implementations.context_to_json, known_value(params)
+    to_json, known = program.implementations.context_to_json, literal_value(params)
 
     def perform(step: StepState) -> None:
         given = params(step.args(), None) if known is ABSENT else known

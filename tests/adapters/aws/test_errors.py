@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from botocore.exceptions import NoCredentialsError, NoRegionError
 from botocore.stub import Stubber
 
 from settled import (
@@ -24,9 +25,10 @@ from settled import (
 from settled.durable import Delivery, Message, Timer
 from settled_aws import DynamoDBStore, EventBridgeTimers, SqsFifoQueue
 from settled_aws.delay_queue import DelayQueue
+from settled_aws.errors import translated
 from settled_aws.timers import ScheduleTarget
 from tests.adapters.aws.fixtures import client
-from tests.support.builders import ADA, BEN, CEM, letter, message, stored, timer
+from tests.support.builders import ADA, BEN, CEM, dead_letter, message, stored, timer
 
 URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/signup.fifo"
 
@@ -88,7 +90,7 @@ def test_a_cancelled_transaction_fails_by_the_reasons_of_its_items(
         cancelled = {"CancellationReasons": [{"Code": reason} for reason in reasons]}
         stubber.add_client_error("transact_write_items", "TransactionCanceledException", modeled_fields=cancelled)
         with pytest.raises(kind):
-            DynamoDBStore(dynamodb, "signup").commit(ADA, stored(1), 0, [letter(ADA, "1")])
+            DynamoDBStore(dynamodb, "signup").commit(ADA, stored(1), 0, [dead_letter(ADA, "1")])
 
 
 def test_an_item_that_dynamodb_finds_too_large(what: str = "Item size has exceeded the maximum allowed size") -> None:
@@ -210,6 +212,11 @@ class TestTheWire:
     def test_a_connection_that_cannot_be_made_is_unavailable(self) -> None:
         with pytest.raises(UnavailableError, match="there was no answer"):
             SqsFifoQueue(client("sqs", "http://127.0.0.1:9"), URL).send([message(ADA, "1")])
+
+    def test_credentials_that_are_not_found_are_denied_access_and_other_settings_are_misconfigured(self) -> None:
+        for error, kind in ((NoCredentialsError(), AccessDeniedError), (NoRegionError(), BackendConfigError)):
+            with pytest.raises(kind), translated("sending"):
+                raise error
 
     def test_a_lost_response_is_an_unknown_outcome_for_a_write_only(self) -> None:
         with hanging_up() as endpoint:

@@ -18,7 +18,7 @@ from settled_aws.queue import MAX_REQUEST_BYTES, Numbering, SendEntry, in_batche
 from settled_runtime import CompositeBackend
 from tests.adapters.aws.fixtures import LEASE, Cloud, backend
 from tests.adapters.aws.harness import AwsHarness
-from tests.support.builders import ADA, BEN, CEM, ids, keys, letter, message, stored, timer
+from tests.support.builders import ADA, BEN, CEM, dead_letter, ids, keys, message, stored, timer
 
 
 class TestOrder:
@@ -195,7 +195,7 @@ class TestSize:
     def test_the_largest_message_fits_into_a_dead_letter(self, url: AwsUrl, aws: CompositeBackend) -> None:
         body = "x" * (url.largest_message - 100)
         aws.queue.send([message(ADA, "1", body)])
-        aws.store.commit(ADA, stored(1), 0, [evolve(letter(ADA, "1", body), detail="x" * 10_000)])
+        aws.store.commit(ADA, stored(1), 0, [evolve(dead_letter(ADA, "1", body), detail="x" * 10_000)])
         assert len(aws.store.dead_letters(ADA)) == 1
 
     def test_if_one_message_is_too_large_none_is_sent(self, aws: CompositeBackend) -> None:

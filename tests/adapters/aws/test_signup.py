@@ -32,7 +32,7 @@ def test_from_the_form_to_the_click(cloud: Cloud, url: AwsUrl, addresses: Addres
             "SIGNUP_SMTP": mail.address,
             "PYTHONPATH": f"{HERE}:{ROOT}",
         }
-        http = Environment("functions.door", variables, timeout=30.0)
+        http = Environment("functions.http", variables, timeout=30.0)
         with EventSource(
             cloud.sqs, addresses.queue, lambda: Environment("functions.work", variables, timeout=30.0), pollers=1
         ):

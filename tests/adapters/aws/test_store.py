@@ -12,7 +12,7 @@ from settled.durable.ports import DELETED
 from settled_aws import DynamoDBStore
 from settled_aws.dynamodb_items import MAX_ITEM_BYTES
 from tests.adapters.aws.fixtures import Cloud, create_table
-from tests.support.builders import ADA, BEN, CEM, fresh_name, letter, stored
+from tests.support.builders import ADA, BEN, CEM, dead_letter, fresh_name, stored
 from tests.support.store_contract import ODD, Commits, DeadLetters, Deletes
 
 
@@ -50,19 +50,19 @@ class TestSize:
 
     def test_a_dead_letter_that_is_too_large_fails_the_commit(self, store: DynamoDBStore) -> None:
         with pytest.raises(TooLargeError, match="a dead letter: 4"):
-            store.commit(ADA, stored(1), 0, [letter(ADA, "1", "é" * (MAX_ITEM_BYTES // 2))])
+            store.commit(ADA, stored(1), 0, [dead_letter(ADA, "1", "é" * (MAX_ITEM_BYTES // 2))])
         assert store.load(ADA) is None
 
     def test_more_items_than_a_transaction_writes_are_too_large(self, store: DynamoDBStore) -> None:
         with pytest.raises(TooLargeError, match="101 items at once, and DynamoDB writes 100"):
-            store.commit(ADA, stored(1), 0, [letter(ADA, f"{number}") for number in range(100)])
+            store.commit(ADA, stored(1), 0, [dead_letter(ADA, f"{number}") for number in range(100)])
         assert store.load(ADA) is None
 
 
 class TestDeadLetters(DeadLetters):
     def test_many_large_dead_letters_are_read_in_pages(self, store: DynamoDBStore) -> None:
         for version in range(1, 9):
-            store.commit(ADA, stored(version), version - 1, [letter(ADA, f"{version}", "x" * 200_000)])
+            store.commit(ADA, stored(version), version - 1, [dead_letter(ADA, f"{version}", "x" * 200_000)])
         assert [each.message.id for each in store.dead_letters(ADA)] == [f"{version}" for version in range(1, 9)]
         store.commit(ADA, stored(9), 8, unbury=7)
         assert [each.message.id for each in store.dead_letters(ADA)] == ["8"]
@@ -75,26 +75,26 @@ class TestDelete(Deletes):
         assert store.load(ADA) == tombstone(1, text)
 
     def test_more_dead_letters_than_a_transaction_writes_are_deleted(self, store: DynamoDBStore) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, f"a{number}") for number in range(99)])
-        store.commit(ADA, stored(2), 1, [letter(ADA, f"b{number}") for number in range(30)])
+        store.commit(ADA, stored(1), 0, [dead_letter(ADA, f"a{number}") for number in range(99)])
+        store.commit(ADA, stored(2), 1, [dead_letter(ADA, f"b{number}") for number in range(30)])
         store.delete(ADA, tombstone(3), 2)
         assert store.dead_letters(ADA) == []
         assert store.load(ADA) == tombstone(3)
 
     def test_a_lost_race_deletes_nothing_however_many_dead_letters_there_are(self, store: DynamoDBStore) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, f"a{number}") for number in range(99)])
-        store.commit(ADA, stored(2), 1, [letter(ADA, f"b{number}") for number in range(30)])
+        store.commit(ADA, stored(1), 0, [dead_letter(ADA, f"a{number}") for number in range(99)])
+        store.commit(ADA, stored(2), 1, [dead_letter(ADA, f"b{number}") for number in range(30)])
         with pytest.raises(ConflictError):
             store.delete(ADA, tombstone(2), 1)
         assert store.load(ADA) == stored(2)
         assert len(store.dead_letters(ADA)) == 129
 
     def test_a_tombstone_that_is_too_large_deletes_nothing(self, store: DynamoDBStore) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
+        store.commit(ADA, stored(1), 0, [dead_letter(ADA, "1")])
         with pytest.raises(TooLargeError):
             store.delete(ADA, tombstone(2, "x" * MAX_ITEM_BYTES), 1)
         assert store.load(ADA) == stored(1)
-        assert store.dead_letters(ADA) == [letter(ADA, "1")]
+        assert store.dead_letters(ADA) == [dead_letter(ADA, "1")]
 
 
 def tombstone(version: int, body: str = '{"left":1}') -> Stored:

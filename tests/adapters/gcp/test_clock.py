@@ -22,7 +22,7 @@ from settled_gcp.firestore_timers import FirestoreTimers
 from settled_gcp.store import FirestoreStore
 from tests.adapters.gcp.fixtures import DATABASE, PROJECT, Cloud, ahead, backend, create
 from tests.adapters.gcp.virtual_time import HERE, START, World, at, firestore
-from tests.support.builders import ADA, BEN, PATIENCE, fresh_name, ids, letter, message, stored, timer, watched
+from tests.support.builders import ADA, BEN, PATIENCE, dead_letter, fresh_name, ids, message, stored, timer, watched
 
 CALLS: Any = import_module("google.api_core.exceptions")  # they have no types
 
@@ -183,7 +183,7 @@ class TestResponses:
 
     @pytest.mark.parametrize("name", REQUESTS)
     def test_a_response_sets_the_time(self, documents: Any, collection: Collection, name: str) -> None:
-        FirestoreStore(documents, collection).commit(ADA, stored(1), 0, [letter(ADA, "1")])
+        FirestoreStore(documents, collection).commit(ADA, stored(1), 0, [dead_letter(ADA, "1")])
         asked = Counter[str]()
         client = watched(documents, lambda name: asked.update([name]))
         clock = ServerTime(client, collection)

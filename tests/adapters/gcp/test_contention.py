@@ -13,7 +13,7 @@ import pytest
 from settled import ConflictError, UnavailableError
 from settled_gcp.documents import Collection
 from settled_gcp.store import ConcurrencyMode, FirestoreStore
-from tests.support.builders import ADA, letter, stored
+from tests.support.builders import ADA, dead_letter, stored
 
 
 def count_to(store: FirestoreStore, times: int) -> int:
@@ -67,12 +67,12 @@ def test_both_modes_may_be_mixed(documents: Any, collection: Collection) -> None
 
 
 def test_of_concurrent_redrives_one_takes_the_dead_letters(documents: Any, collection: Collection) -> None:
-    FirestoreStore(documents, collection).commit(ADA, stored(1), 0, [letter(ADA, f"{n}") for n in range(6)])
+    FirestoreStore(documents, collection).commit(ADA, stored(1), 0, [dead_letter(ADA, f"{n}") for n in range(6)])
 
     def redrive(by: int) -> bool:
         try:
             FirestoreStore(documents, collection).commit(
-                ADA, stored(2, f"{by}"), 1, [letter(ADA, f"by {by}")], unbury=3
+                ADA, stored(2, f"{by}"), 1, [dead_letter(ADA, f"by {by}")], unbury=3
             )
         except ConflictError:
             return False

@@ -25,7 +25,7 @@ from settled_gcp.documents import (
 )
 from settled_gcp.store import ConcurrencyMode, FirestoreStore
 from tests.adapters.gcp.fixtures import ahead, fresh_collection
-from tests.support.builders import ADA, BEN, PATIENCE, letter, stored, watched
+from tests.support.builders import ADA, BEN, PATIENCE, dead_letter, stored, watched
 from tests.support.store_contract import ODD, Commits, DeadLetters
 
 DAY = 86_400.0
@@ -100,12 +100,12 @@ class TestSize:
 
     def test_a_dead_letter_that_is_too_large_fails_the_commit(self, store: FirestoreStore) -> None:
         with pytest.raises(TooLargeError, match="a dead letter: 1,048,"):
-            store.commit(ADA, stored(1), 0, [letter(ADA, "1", "é" * (MAX_DOCUMENT_BYTES // 2))])
+            store.commit(ADA, stored(1), 0, [dead_letter(ADA, "1", "é" * (MAX_DOCUMENT_BYTES // 2))])
         assert store.load(ADA) is None
 
     def test_a_commit_that_is_too_large_fails(self, store: FirestoreStore) -> None:
         with pytest.raises(TooLargeError, match=r"10,5[0-9,]+ bytes at once, and Firestore takes 10,485,760"):
-            store.commit(ADA, stored(1), 0, [letter(ADA, f"{number}", "x" * 875_000) for number in range(12)])
+            store.commit(ADA, stored(1), 0, [dead_letter(ADA, f"{number}", "x" * 875_000) for number in range(12)])
         assert store.load(ADA) is None
 
     def test_the_size_of_a_document_is_computed_as_firestore_documents(self) -> None:
@@ -122,13 +122,13 @@ class TestSize:
 
 class TestDeadLetters(DeadLetters):
     def test_each_key_has_its_own(self, store: FirestoreStore) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
-        store.commit(BEN, stored(1), 0, [letter(BEN, "2")])
-        assert store.dead_letters(BEN) == [letter(BEN, "2")]
+        store.commit(ADA, stored(1), 0, [dead_letter(ADA, "1")])
+        store.commit(BEN, stored(1), 0, [dead_letter(BEN, "2")])
+        assert store.dead_letters(BEN) == [dead_letter(BEN, "2")]
 
     def test_one_commit_moves_hundreds(self, store: FirestoreStore) -> None:
         """Since 2023 Firestore limits the bytes of a commit only; before, it allowed 500 writes."""
-        store.commit(ADA, stored(1), 0, [letter(ADA, f"{number}") for number in range(600)])
+        store.commit(ADA, stored(1), 0, [dead_letter(ADA, f"{number}") for number in range(600)])
         store.commit(ADA, stored(2), 1, unbury=550)
         assert [each.message.id for each in store.dead_letters(ADA)] == [f"{number}" for number in range(550, 600)]
 
@@ -139,7 +139,7 @@ def tombstone(version: int, body: str = '{"left":1}') -> Stored:
 
 class TestDelete:
     def test_the_tombstone_remains_and_the_version_continues(self, store: FirestoreStore) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
+        store.commit(ADA, stored(1), 0, [dead_letter(ADA, "1")])
         store.delete(ADA, tombstone(2), 1)
         assert store.load(ADA) == tombstone(2)
         assert store.dead_letters(ADA) == []
@@ -147,12 +147,12 @@ class TestDelete:
         assert store.load(ADA) == stored(3)
 
     def test_another_version_is_not_deleted(self, store: FirestoreStore) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, "1")])
+        store.commit(ADA, stored(1), 0, [dead_letter(ADA, "1")])
         for expected in (0, 2):
             with pytest.raises(ConflictError, match="signup/ada, version"):
                 store.delete(ADA, tombstone(expected + 1), expected)
         assert store.load(ADA) == stored(1)
-        assert store.dead_letters(ADA) == [letter(ADA, "1")]
+        assert store.dead_letters(ADA) == [dead_letter(ADA, "1")]
 
     def test_a_process_that_has_not_read_the_record_may_delete(self, store: FirestoreStore, documents: Any) -> None:
         store.commit(ADA, stored(1), 0)
@@ -164,7 +164,7 @@ class TestDelete:
     ) -> None:
         asked = list[str]()
         store = FirestoreStore(watched(documents, asked.append), collection)
-        store.commit(ADA, stored(1), 0, [letter(ADA, f"{number}") for number in range(600)])
+        store.commit(ADA, stored(1), 0, [dead_letter(ADA, f"{number}") for number in range(600)])
         asked.clear()
         store.delete(ADA, tombstone(2), 1)
         assert asked == ["run_query", "commit"]
@@ -173,7 +173,7 @@ class TestDelete:
     def test_more_dead_letters_than_a_commit_takes_fail_the_deletion(
         self, store: FirestoreStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        store.commit(ADA, stored(1), 0, [letter(ADA, f"{number}") for number in range(20)])
+        store.commit(ADA, stored(1), 0, [dead_letter(ADA, f"{number}") for number in range(20)])
         with monkeypatch.context() as smaller, pytest.raises(TooLargeError, match="at once"):
             smaller.setattr("settled_gcp.store.MAX_COMMIT_BYTES", 2000)
             store.delete(ADA, tombstone(2), 1)

@@ -182,7 +182,7 @@ class TestFinishAll:
             for each in held
         ]
         finished = env.backend.finish_all(writes, receive=10)
-        assert {key: type(error) for key, error in finished.refused.items()} == {BEN: ConflictError}
+        assert {key: type(error) for key, error in finished.errors.items()} == {BEN: ConflictError}
         assert ids(finished.deliveries) == ["ada2", "cem2"]
         assert env.store.load(BEN) == stored(1, "other")
         assert list(env.store.dead_letters(BEN)) == []

@@ -82,7 +82,7 @@ def test_a_redelivered_message_keeps_its_id(env: BackendEnv) -> None:
     assert [delivery.message for delivery in env.take()] == [delivery.message for delivery in first]
 
 
-def test_only_the_newest_ids_are_remembered(tmp_path: Path) -> None:
+def test_only_the_newest_ids_are_kept(tmp_path: Path) -> None:
     """X5: as many as `remember`, not counting those of waiting messages."""
     for backend in both(tmp_path, remember=8):
         sent = [f"m{n}" for n in range(40)]

@@ -184,7 +184,7 @@ def test_a_server_that_has_forgotten_its_scripts(server: Process, backend: Redis
     assert ids(backend.queue.receive(5)) == ["0", "1", "2"]
     server.client.script_flush()
     writes = [Write(key, stored(1), 0, sends=(message(key, "x"),)) for key in (ADA, BEN)]
-    assert not backend.finish_all(writes).refused
+    assert not backend.finish_all(writes).errors
     assert [backend.store.load(key) for key in (ADA, BEN)] == [stored(1), stored(1)]
 
 

@@ -110,7 +110,7 @@ class TestAHolder:
         lose_lease(env, held)
         ben, cem = (Write(key, stored(1), 0) for key in (BEN, CEM))
         finished = env.backend.finish_all([ben, ada, cem])
-        assert {key: type(error) for key, error in finished.refused.items()} == {ADA: LeaseLostError}
+        assert {key: type(error) for key, error in finished.errors.items()} == {ADA: LeaseLostError}
         assert env.store.load(BEN) == env.store.load(CEM) == stored(1)
         assert_unchanged(env)
 
@@ -189,7 +189,7 @@ def test_checking_the_holder_costs_no_command(
         write = Write(ADA, stored(version + 1), version, acks=(held,), holder=held if is_fenced else None)
         before = commands(redis)
         if is_joint:
-            assert not backend.finish_all([write], receive=1).refused
+            assert not backend.finish_all([write], receive=1).errors
         else:
             backend.finish(write)
         spent[is_fenced] = commands(redis) - before

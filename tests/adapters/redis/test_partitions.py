@@ -148,14 +148,14 @@ class TestFinishAll:
 
     def test_finishes_each_write_in_its_partition(self, env: BackendEnv) -> None:
         finished = env.backend.finish_all(self.writes(), receive=5)
-        assert finished.refused == {}
+        assert finished.errors == {}
         assert len({*ids(finished.deliveries), *env.drain()}) == 2
 
     def test_reports_a_conflict_in_any_partition(self, env: BackendEnv) -> None:
         """R6."""
         ada, apart = self.writes()
         env.store.commit(apart.key, stored(1, "other"), 0)
-        assert set(env.backend.finish_all([ada, apart]).refused) == {apart.key}
+        assert set(env.backend.finish_all([ada, apart]).errors) == {apart.key}
         assert env.store.load(ADA) == stored(1)
 
     def test_has_an_unknown_outcome_once_a_part_was_done(

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 @define(eq=False)
-class Task(Ticket):
+class PendingWrite(Ticket):
     """One writer's share of a transaction: its `work`, and the `result` or `error` of that.
 
     `durable` says whether the commit has to wait for the disk.
@@ -43,7 +43,7 @@ class Database:
     def __init__(self, path: str, timeout: float) -> None:
         self.path = path
         self.changes = ChangeCounter()
-        self._group = GroupCommit[Task]()
+        self._group = GroupCommit[PendingWrite]()
         self._timeout = timeout
         self._connections = _ConnectionPool(path, timeout)
 
@@ -77,7 +77,7 @@ class Database:
             UnavailableError, TooLargeError, BackendConfigError, AccessDeniedError, RecordError: nothing happened; see
                 `translated`.
         """
-        task = Task(work, durable)
+        task = PendingWrite(work, durable)
         try:
             leads = self._group.join(task, self._timeout)
         except TimeoutError as error:
@@ -106,7 +106,7 @@ class Database:
             self._group.finish(tasks)
         self.changes.increment()
 
-    def _commit(self, tasks: list[Task]) -> None:
+    def _commit(self, tasks: list[PendingWrite]) -> None:
         """Run `tasks`, and those that arrive meanwhile, in one transaction; extend `tasks` by the latter.
 
         Raises:
@@ -132,7 +132,7 @@ class Database:
         except sqlite3.Error as error:
             raise translated(error, self.path, committing) from error
 
-    def _run(self, db: Connection, task: Task) -> None:
+    def _run(self, db: Connection, task: PendingWrite) -> None:
         """Run `task`; if it fails, undo what it did and keep its error.
 
         The first of a transaction needs no savepoint: if it fails, rolling back undoes nothing else.
