@@ -94,7 +94,7 @@ def test_a_public_type_name_means_one_thing() -> None:
     assert {name: paths for name, paths in homes.items() if len(paths) > 1} == {}
 
 
-def test_an_error_is_called_one() -> None:
+def test_an_error_class_ends_in_error() -> None:
     for path in sources(*PRODUCT):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-ROOMS = sorted(marker.parent for marker in ROOT.glob("*/**/settled*/py.typed") if ".venv" not in marker.parts)
+FOLDERS = sorted(marker.parent for marker in ROOT.glob("*/**/settled*/py.typed") if ".venv" not in marker.parts)
 
 ONE_STEP = """
 from settled import setup
@@ -26,9 +26,9 @@ print(before.value, after.value)
 """
 
 
-def holds_code(room: Path) -> bool:
-    _law, *code = ast.parse((room / "__init__.py").read_text(encoding="utf-8")).body
-    return bool(code) or len(list(room.rglob("*.py"))) > 1
+def holds_code(folder: Path) -> bool:
+    _law, *code = ast.parse((folder / "__init__.py").read_text(encoding="utf-8")).body
+    return bool(code) or len(list(folder.rglob("*.py"))) > 1
 
 
 def run(*command: str | Path) -> str:
@@ -43,13 +43,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_every_room_that_holds_code_is_in_the_wheel(wheel: Path) -> None:
+def test_every_folder_that_holds_code_is_in_the_wheel(wheel: Path) -> None:
     packed = {name.partition("/")[0] for name in ZipFile(wheel).namelist() if ".dist-info" not in name}
-    assert packed == {room.name for room in ROOMS if holds_code(room)}
+    assert packed == {folder.name for folder in FOLDERS if holds_code(folder)}
 
 
-def test_every_room_is_under_the_import_contracts() -> None:
-    assert sorted(PROJECT["tool"]["importlinter"]["root_packages"]) == sorted(room.name for room in ROOMS)
+def test_every_folder_is_under_the_import_contracts() -> None:
+    assert sorted(PROJECT["tool"]["importlinter"]["root_packages"]) == sorted(folder.name for folder in FOLDERS)
 
 
 def test_every_extra_is_in_the_development_environment() -> None:
