@@ -142,11 +142,11 @@ class BackendFixture:
         return True
 
     def commit(
-        self, key: Key, version: int, through: CheckedBackend | None = None, bury: Sequence[DeadLetter] = ()
+        self, key: Key, version: int, through: CheckedBackend | None = None, add_dead_letters: Sequence[DeadLetter] = ()
     ) -> Stored:
         """Commit `version` of `key` over its predecessor."""
         written = stored(version)
-        (through or self.backend).store.commit(key, written, version - 1, bury)
+        (through or self.backend).store.commit(key, written, version - 1, add_dead_letters)
         return written
 
     # Assertions

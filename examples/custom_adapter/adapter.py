@@ -100,10 +100,17 @@ class FileStore:
         status, tags, updated = found["index"]
         return Stored(found["version"], found["body"], Index(status, tuple(tags), updated))
 
-    def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
+    def commit(
+        self,
+        key: Key,
+        stored: Stored,
+        expected: int,
+        add_dead_letters: Sequence[DeadLetter] = (),
+        remove_dead_letters: int = 0,
+    ) -> None:
         with self._directory.lock():
             self._expect(key, expected)
-            self._write(key, stored, [*self.dead_letters(key)[unbury:], *bury])
+            self._write(key, stored, [*self.dead_letters(key)[remove_dead_letters:], *add_dead_letters])
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         found = self._directory.read("records", _name(key))
@@ -306,7 +313,9 @@ class FileBackend:
         messages are redelivered, and the host sends again what its record has in the outbox.
         """
         if write.stored is not None:
-            self.store.commit(write.key, write.stored, write.expected, write.bury, write.unbury)
+            self.store.commit(
+                write.key, write.stored, write.expected, write.add_dead_letters, write.remove_dead_letters
+            )
         self.queue.send(write.sends)
         for timer in write.timers:
             self.timers.schedule(timer)

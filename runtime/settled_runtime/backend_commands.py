@@ -98,7 +98,7 @@ class BackendCommands:
             self.observe(Committed(write.key, write.stored.version))
         for note in commit.notes:
             self.observe(RecordAdjusted(write.key, note))
-        for dead_letter in write.bury:
+        for dead_letter in write.add_dead_letters:
             self.observe(DeadLettered(write.key, dead_letter))
 
 

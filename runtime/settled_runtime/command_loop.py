@@ -1,8 +1,8 @@
 """The driver of a generator of commands: it performs each command and sends the answer back in.
 
-A turn is a generator that decides and does no I/O: it yields a `Command` and is resumed with the `Answer`. This module
-is the only place where such a generator is resumed. Which function performs the commands is up to the caller, so the
-same turn runs in a thread, in an event loop, or step by step beside others.
+A turn is a generator that decides and does no I/O: it yields a `Command` and is resumed with the `Answer`. Every host
+resumes it here. Which function performs the commands is up to the caller, so the same turn runs in a thread, in an
+event loop, or step by step beside others.
 
 Its law: an error that is settled's own (`SettledError`) is thrown into the generator at the command that failed,
 because only the turn knows what it means there (a conflict is computed again, a lost answer is looked up). Any other

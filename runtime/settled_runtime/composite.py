@@ -55,7 +55,9 @@ class CompositeBackend:
         # The commit is first: a message sent before a commit that is then refused would be an event of a step that
         # never happened.
         if write.stored is not None:
-            self.store.commit(write.key, write.stored, write.expected, write.bury, write.unbury)
+            self.store.commit(
+                write.key, write.stored, write.expected, write.add_dead_letters, write.remove_dead_letters
+            )
         if write.sends:
             self.queue.send(write.sends)
         for timer in write.timers:

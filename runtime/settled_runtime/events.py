@@ -160,8 +160,8 @@ Observer: TypeAlias = Callable[[HostEvent], object]
 def log(event: HostEvent) -> None:
     """Write `event` to the logger ``settled``; the log record has it as its attribute ``event``.
 
-    Levels: ERROR for dead letters and failed turns, WARNING for what may need attention, INFO for what the machine logs
-    and for conflicts, DEBUG for each step.
+    Levels: ERROR for dead letters and failed turns, WARNING for what may need attention, INFO for what the machine
+    logs, DEBUG for each step.
     """
     level, text = _line(event)
     logger.log(level, "%s", text, extra={"event": event})

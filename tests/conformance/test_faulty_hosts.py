@@ -66,16 +66,16 @@ def forgets_what_was_not_acknowledged(patch: Patch) -> None:
 
 
 def reverts_its_record_after_a_commit(patch: Patch) -> None:
-    finish_commit: Callable[..., Generator[Any, Any, Any]] = CORE["commit"].finish_commit
+    perform_and_ack: Callable[..., Generator[Any, Any, Any]] = CORE["commit"].perform_and_ack
 
     def undone(state: Any, after: Any) -> Generator[Any, Any, Any]:
         try:
-            return (yield from finish_commit(state, after))
+            return (yield from perform_and_ack(state, after))
         except TooLargeError:
             state.record = Record()
             return None
 
-    patch.setattr(CORE["turn"], "finish_commit", undone)
+    patch.setattr(CORE["turn"], "perform_and_ack", undone)
 
 
 def names_effects_by_their_number(patch: Patch) -> None:

@@ -40,7 +40,7 @@ class NonAtomicBackend(MemoryBackend):
             return super().finish(write)
         self.dies_after_commit = False
         assert write.stored is not None
-        self.store.commit(write.key, write.stored, write.expected, write.bury, write.unbury)
+        self.store.commit(write.key, write.stored, write.expected, write.add_dead_letters, write.remove_dead_letters)
         raise Crash
 
 

@@ -37,7 +37,7 @@ class Commits:
 
 
 class DeadLetters:
-    def test_they_are_in_the_order_of_the_commits_that_buried_them(self, store: Store) -> None:
+    def test_they_are_in_the_order_of_the_commits_that_added_them(self, store: Store) -> None:
         for version in range(1, 12):
             store.commit(ADA, stored(version), version - 1, [dead_letter(ADA, f"{version}.{n}") for n in range(2)])
         expected = [f"{version}.{n}" for version in range(1, 12) for n in range(2)]
@@ -46,13 +46,13 @@ class DeadLetters:
 
     def test_unbury_removes_the_oldest_and_bury_appends(self, store: Store) -> None:
         store.commit(ADA, stored(1), 0, [dead_letter(ADA, "1"), dead_letter(ADA, "2"), dead_letter(ADA, "3")])
-        store.commit(ADA, stored(2), 1, [dead_letter(ADA, "4")], unbury=2)
+        store.commit(ADA, stored(2), 1, [dead_letter(ADA, "4")], remove_dead_letters=2)
         assert store.dead_letters(ADA) == [dead_letter(ADA, "3"), dead_letter(ADA, "4")]
 
     def test_a_failed_commit_moves_none(self, store: Store) -> None:
         store.commit(ADA, stored(1), 0, [dead_letter(ADA, "1")])
         with pytest.raises(ConflictError):
-            store.commit(ADA, stored(1), 0, [dead_letter(ADA, "2")], unbury=1)
+            store.commit(ADA, stored(1), 0, [dead_letter(ADA, "2")], remove_dead_letters=1)
         assert store.dead_letters(ADA) == [dead_letter(ADA, "1")]
 
 

@@ -78,7 +78,7 @@ def dead_letter_from_item(key: Key, item: Item) -> DeadLetter:
     return DeadLetter(message, _read(item["reason"]), float(item["at"]["N"]), _read(item["detail"]))
 
 
-def burial_version(item: Item) -> int:
+def dead_letter_version(item: Item) -> int:
     """Return the version of the record that added the dead letter in `item`."""
     return int(_read(item["part"]).removeprefix(DEAD_LETTER).partition("/")[0])
 

@@ -19,10 +19,10 @@ from settled_aws.dynamodb_items import (
     ABSENT_KEY,
     DEAD_LETTER,
     Item,
-    burial_version,
     check_size,
     dead_letter_from_item,
     dead_letter_item,
+    dead_letter_version,
     record_item,
     record_key,
     stored_from_item,
@@ -63,7 +63,14 @@ class DynamoDBStore:
             response = self._client.get_item(TableName=self._table, Key=record_key(key), ConsistentRead=True)
         return stored_from_item(response["Item"]) if "Item" in response else None
 
-    def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
+    def commit(
+        self,
+        key: Key,
+        stored: Stored,
+        expected: int,
+        add_dead_letters: Sequence[DeadLetter] = (),
+        remove_dead_letters: int = 0,
+    ) -> None:
         """Write `stored` if the item's version is still `expected` (0: there is no item).
 
         Raises:
@@ -72,15 +79,16 @@ class DynamoDBStore:
             OutcomeUnknownError: the response was lost; load the record to find out.
         """
         put = self._put_record(key, stored, expected)
-        if bury or unbury:
+        if add_dead_letters or remove_dead_letters:
             additions = [
-                self._put_dead_letter(dead_letter_item(key, each, stored.version, at)) for at, each in enumerate(bury)
+                self._put_dead_letter(dead_letter_item(key, each, stored.version, at))
+                for at, each in enumerate(add_dead_letters)
             ]
-            oldest = list(self._dead_letter_items(key, unbury)) if unbury else []
+            oldest = list(self._dead_letter_items(key, remove_dead_letters)) if remove_dead_letters else []
             # Newer dead letters show that another commit came first. The Put's condition would find that out, too, but
             # they may have the sort keys of this commit's own dead letters, and DynamoDB rejects a transaction with two
             # operations on one item as invalid. If older ones are gone, another commit came first as well.
-            if any(burial_version(item) > expected for item in oldest):
+            if any(dead_letter_version(item) > expected for item in oldest):
                 raise ConflictError(f"{key}: the version is not {expected} any more")
             self._write_transaction(key, [{"Put": put}, *map(self._delete_dead_letter, oldest), *additions])
             return

@@ -86,7 +86,14 @@ class FirestoreStore:
             document, _ = self._read_document(key)
         return None if document is None else stored_from(document)
 
-    def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
+    def commit(
+        self,
+        key: Key,
+        stored: Stored,
+        expected: int,
+        add_dead_letters: Sequence[DeadLetter] = (),
+        remove_dead_letters: int = 0,
+    ) -> None:
         """Write `stored` if the version is still `expected` (0: there is no record).
 
         Raises:
@@ -94,12 +101,16 @@ class FirestoreStore:
             TooLargeError: a document is larger than 1 MiB, or all together are larger than 10 MiB; nothing was written.
             OutcomeUnknownError: the response was lost; load the record to find out.
         """
-        additions = (self._dead_letter_write(key, stored.version, number, each) for number, each in enumerate(bury))
+        additions = (
+            self._dead_letter_write(key, stored.version, number, each) for number, each in enumerate(add_dead_letters)
+        )
         writes = [self._record_write(key, stored), *additions]
-        if unbury:
+        if remove_dead_letters:
             # Every change of the dead letters is part of a commit. So if the version is still `expected` at the commit,
             # the oldest ones are still those that this query returned, although it is no part of the transaction.
-            writes += [{"delete": oldest.name} for oldest in self._query_dead_letters(key, unbury, ("__name__",))]
+            writes += [
+                {"delete": oldest.name} for oldest in self._query_dead_letters(key, remove_dead_letters, ("__name__",))
+            ]
         self._commit(key, stored.version, expected, writes)
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:

@@ -190,7 +190,7 @@ class RedisBackend:
         # The commit is the first operation, because the script cannot undo any before it.
         if write.stored is not None:
             parts[home].commit(write.key, write.stored, write.expected, write.holder)
-            parts[home].move_dead_letters(write.key, write.bury, write.unbury)
+            parts[home].move_dead_letters(write.key, write.add_dead_letters, write.remove_dead_letters)
         for message in write.sends:
             partition = self._space.of_key(message.key)
             parts.setdefault(partition, ScriptArgs(partition)).send(message)

@@ -419,10 +419,10 @@ local function run_operation(at)
       lost_leases[#lost_leases + 1] = first
     end
     return at + 4
-  elseif operation == 'bury' then
+  elseif operation == 'add_dead_letters' then
     call('RPUSH', PREFIX .. 'dead_letters:' .. first, second)
     return at + 3
-  elseif operation == 'unbury' then
+  elseif operation == 'remove_dead_letters' then
     call('LTRIM', PREFIX .. 'dead_letters:' .. first, second, -1)
     return at + 3
   elseif operation == 'drop_dead_letters' then

@@ -53,15 +53,15 @@ class ScriptArgs:
         self._declare(to.dead_letters)
         self._add(b"drop_dead_letters", to.name)
 
-    def move_dead_letters(self, key: Key, bury: Iterable[DeadLetter], unbury: int) -> None:
-        """Remove the `unbury` oldest dead letters, and append `bury`."""
+    def move_dead_letters(self, key: Key, add_dead_letters: Iterable[DeadLetter], remove_dead_letters: int) -> None:
+        """Remove the `remove_dead_letters` oldest dead letters, and append `add_dead_letters`."""
         to = self.partition.instance(key)
-        if unbury:
+        if remove_dead_letters:
             self._declare(to.dead_letters)
-            self._add(b"unbury", to.name, b"%d" % unbury)
-        for each in bury:
+            self._add(b"remove_dead_letters", to.name, b"%d" % remove_dead_letters)
+        for each in add_dead_letters:
             self._declare(to.dead_letters)
-            self._add(b"bury", to.name, encode_dead_letter(each))
+            self._add(b"add_dead_letters", to.name, encode_dead_letter(each))
 
     def send(self, message: Message) -> None:
         to = self.partition.instance(message.key)

@@ -34,10 +34,17 @@ class RedisStore:
         (data,) = self._ask(partition, [[b"GET", partition.instance(key).record]])
         return None if data is None else decode_record(data)
 
-    def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
+    def commit(
+        self,
+        key: Key,
+        stored: Stored,
+        expected: int,
+        add_dead_letters: Sequence[DeadLetter] = (),
+        remove_dead_letters: int = 0,
+    ) -> None:
         args = ScriptArgs(self._script_client.space.of_key(key))
         args.commit(key, stored, expected)
-        args.move_dead_letters(key, bury, unbury)
+        args.move_dead_letters(key, add_dead_letters, remove_dead_letters)
         raise_if_refused(key, expected, self._script_client.run(args))
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:

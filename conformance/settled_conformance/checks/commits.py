@@ -30,7 +30,7 @@ from settled_conformance.interruption import each_interruption
 def a_deleted_key_keeps_its_version_count(fixture: BackendFixture) -> None:
     store = fixture.backend.store
     fixture.commit(key(), 1)
-    fixture.commit(key(), 2, bury=[dead_letter("1")])
+    fixture.commit(key(), 2, add_dead_letters=[dead_letter("1")])
     store.delete(key(), tombstone(3), 2)
     gone = fixture.open_handle().store.load(key())
     fixture.require(gone == tombstone(3), f"deleted at version 2, loads {gone}")
@@ -115,7 +115,7 @@ def a_refused_write_leaves_no_trace(fixture: BackendFixture) -> None:
         key(),
         stored(1, "late"),
         0,
-        bury=(dead_letter("l"),),
+        add_dead_letters=(dead_letter("l"),),
         sends=(message("x", key("b")), message("y")),
         timers=(timer("t", due, key("c")),),
         acks=tuple(held),
@@ -208,7 +208,7 @@ def another_handle_sees_each_commit(fixture: BackendFixture) -> None:
 def another_handle_sees_the_dead_letters(fixture: BackendFixture) -> None:
     reader = fixture.open_handle()
     fixture.require_equal(list(reader.store.dead_letters(key())), [], "dead letters")
-    fixture.commit(key(), 1, bury=[dead_letter("1")])
+    fixture.commit(key(), 1, add_dead_letters=[dead_letter("1")])
     fixture.require_equal(
         list(reader.store.dead_letters(key())), [dead_letter("1")], "dead letters through another handle"
     )
@@ -217,7 +217,7 @@ def another_handle_sees_the_dead_letters(fixture: BackendFixture) -> None:
 @checks("R8")
 def changing_what_was_read_or_passed_in_changes_nothing_stored(fixture: BackendFixture) -> None:
     given = [dead_letter("1"), dead_letter("2")]
-    fixture.commit(key(), 1, bury=given)
+    fixture.commit(key(), 1, add_dead_letters=given)
     given.clear()
     read = fixture.backend.store.dead_letters(key())
     if isinstance(read, list):
@@ -313,13 +313,13 @@ def an_interrupted_commit_has_happened_or_not(fixture: BackendFixture) -> None:
 
 @checks("R10")
 def a_repeated_commit_fails(fixture: BackendFixture) -> None:
-    fixture.commit(key(), 1, bury=[dead_letter("1")])
+    fixture.commit(key(), 1, add_dead_letters=[dead_letter("1")])
     again = partial(fixture.backend.store.commit, key(), stored(1), 0, [dead_letter("1")])
     fixture.require(conflicts(again), "the same commit succeeded twice")
     fixture.require_equal(
         list(fixture.backend.store.dead_letters(key())), [dead_letter("1")], "dead letters of a repeated commit"
     )
-    write = Write(key(), stored(2), 1, sends=(message("x", key("b")),), bury=(dead_letter("2"),))
+    write = Write(key(), stored(2), 1, sends=(message("x", key("b")),), add_dead_letters=(dead_letter("2"),))
     fixture.backend.finish(write)
     fixture.require(conflicts(lambda: fixture.backend.finish(write)), "the same write succeeded twice")
     fixture.require_equal(

@@ -169,7 +169,7 @@ def a_restarted_instance_has_no_dead_letters_of_the_deleted_one(fixture: Backend
         fixture.require_equal(
             list(fixture.open_handle().store.dead_letters(key())), dead[:2], f"dead letters in the life {lifetime}"
         )
-        fixture.backend.finish(Write(key(), stored(version + 2), version + 1, tuple(dead[2:]), unbury=1))
+        fixture.backend.finish(Write(key(), stored(version + 2), version + 1, tuple(dead[2:]), remove_dead_letters=1))
         fixture.require_equal(list(store.dead_letters(key())), dead[1:], f"dead letters in the life {lifetime}")
         store.delete(key(), tombstone(version + 3), version + 2)
         fixture.require_equal(
@@ -181,7 +181,7 @@ def a_restarted_instance_has_no_dead_letters_of_the_deleted_one(fixture: Backend
         list(fixture.open_handle().store.dead_letters(key())), [], "dead letters of a life that has none"
     )
     fixture.backend.finish(Write(key(), stored(version + 2), version + 1, (dead_letter("new"),)))
-    store.commit(key(), stored(version + 3), version + 2, unbury=1)
+    store.commit(key(), stored(version + 3), version + 2, remove_dead_letters=1)
     fixture.require_equal(
         list(fixture.open_handle().store.dead_letters(key())), [], "dead letters after the only one has left"
     )
@@ -191,7 +191,7 @@ def a_restarted_instance_has_no_dead_letters_of_the_deleted_one(fixture: Backend
 def dead_letters_are_kept_whole_and_in_order(fixture: BackendFixture) -> None:
     bodies = {"1": '{"a":1}', "2": '{"a":1}', "3": "🙂" * 10}
     dead = [dead_letter(id, body=body) for id, body in bodies.items()]
-    fixture.commit(key(), 1, bury=dead[:2])
+    fixture.commit(key(), 1, add_dead_letters=dead[:2])
     fixture.backend.finish(Write(key(), stored(2), 1, (dead[2],)))
     fixture.require_equal(list(fixture.open_handle().store.dead_letters(key())), dead, "dead letters")
     fixture.require_equal(list(fixture.open_handle().store.dead_letters(key("b"))), [], "another key's dead letters")
@@ -199,7 +199,7 @@ def dead_letters_are_kept_whole_and_in_order(fixture: BackendFixture) -> None:
     fixture.require_equal(
         list(fixture.open_handle().store.dead_letters(key())), [dead[2], dead_letter("4")], "dead letters"
     )
-    fixture.backend.finish(Write(key(), stored(4), 3, unbury=1))
+    fixture.backend.finish(Write(key(), stored(4), 3, remove_dead_letters=1))
     fixture.require_equal(list(fixture.open_handle().store.dead_letters(key())), [dead_letter("4")], "dead letters")
 
 
@@ -277,7 +277,7 @@ def a_redelivered_message_is_unchanged(fixture: BackendFixture) -> None:
 
 @checks("X10")
 def dead_letters_are_removed_from_the_head(fixture: BackendFixture) -> None:
-    fixture.commit(key(), 1, bury=[dead_letter("1"), dead_letter("2"), dead_letter("3")])
+    fixture.commit(key(), 1, add_dead_letters=[dead_letter("1"), dead_letter("2"), dead_letter("3")])
     store = fixture.backend.store
     store.commit(key(), stored(2), 1, [dead_letter("4")], 1)
     fixture.require_equal([each.message.id for each in store.dead_letters(key())], ["2", "3", "4"], "dead letters")

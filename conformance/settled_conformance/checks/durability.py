@@ -66,7 +66,7 @@ def a_send_is_kept_for_a_day(fixture: BackendFixture) -> None:
 
 @checks("D2")
 def a_commit_outlives_its_committer(fixture: BackendFixture) -> None:
-    fixture.commit(key(), 1, through=fixture.open_handle(), bury=[dead_letter("1")])
+    fixture.commit(key(), 1, through=fixture.open_handle(), add_dead_letters=[dead_letter("1")])
     fixture.require_equal(fixture.open_handle().store.load(key()), stored(1), "loaded")
     fixture.open_handle().finish(Write(key(), stored(2), 1, (dead_letter("2"),)))
     fixture.require_equal(fixture.open_handle().store.load(key()), stored(2), "loaded")

@@ -76,7 +76,7 @@ def dead_letters_of_similar_keys_are_removed_separately(fixture: BackendFixture)
     targets = _similar_keys(fixture)
     for target in targets:
         fixture.backend.store.commit(target, stored(1, _text(target)), 0, [dead_letter("l", target, _text(target))])
-    fixture.backend.store.commit(key("a"), stored(2), 1, unbury=1)
+    fixture.backend.store.commit(key("a"), stored(2), 1, remove_dead_letters=1)
     fixture.require_equal(
         list(fixture.open_handle().store.dead_letters(key("a"))), [], "dead letters of a key that has none any more"
     )

@@ -204,8 +204,8 @@ def many_deliveries_are_counted_one_by_one(fixture: BackendFixture) -> None:
 def many_dead_letters_are_kept_in_order(fixture: BackendFixture) -> None:
     count = fixture.many(300, 12)
     dead = [dead_letter(f"l{number}") for number in range(1, count + 1)]
-    fixture.commit(key(), 1, bury=dead[: count // 2])
-    fixture.commit(key(), 2, bury=dead[count // 2 :])
+    fixture.commit(key(), 1, add_dead_letters=dead[: count // 2])
+    fixture.commit(key(), 2, add_dead_letters=dead[count // 2 :])
     fixture.require_equal(list(fixture.open_handle().store.dead_letters(key())), dead, "dead letters")
     fixture.backend.store.commit(key(), stored(3), 2, [dead_letter("last")], count // 2 + 1)
     rest = [*dead[count // 2 + 1 :], dead_letter("last")]

@@ -85,11 +85,18 @@ class CheckedStore:
         self.contract.store_checker.loaded(key, found)
         return found
 
-    def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
+    def commit(
+        self,
+        key: Key,
+        stored: Stored,
+        expected: int,
+        add_dead_letters: Sequence[DeadLetter] = (),
+        remove_dead_letters: int = 0,
+    ) -> None:
         store_checker = self.contract.store_checker
-        after = store_checker.after(key, stored, tuple(bury), unbury)
+        after = store_checker.after(key, stored, tuple(add_dead_letters), remove_dead_letters)
         try:
-            self.store.commit(key, stored, expected, bury, unbury)
+            self.store.commit(key, stored, expected, add_dead_letters, remove_dead_letters)
         except ConflictError:
             store_checker.refused(key, expected)
             raise
@@ -99,7 +106,7 @@ class CheckedStore:
             store_checker.indeterminate(key, after, expected)
             raise
         store_checker.committed(key, after, expected, self.contract.stale_commit_guarantee)
-        if bury:
+        if add_dead_letters:
             self.contract.queue_checker.queue_of(key).had_dead_letter = True
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
@@ -259,7 +266,9 @@ class CheckedBackend:
     def _after(self, write: Write) -> State | None:
         if write.stored is None:
             return None
-        return self.contract.store_checker.after(write.key, write.stored, write.bury, write.unbury)
+        return self.contract.store_checker.after(
+            write.key, write.stored, write.add_dead_letters, write.remove_dead_letters
+        )
 
     def _failed(self, write: Write, after: State | None, before: float, error: BaseException) -> None:
         contract = self.contract
@@ -281,7 +290,7 @@ class CheckedBackend:
             )
         queue_checker = self.contract.queue_checker
         queue_checker.committed(write, self.contract.now())
-        if write.bury:
+        if write.add_dead_letters:
             queue_checker.queue_of(write.key).had_dead_letter = True
         queue_checker.sent(write.sends, "finish", before)
         for timer in write.timers:

@@ -59,10 +59,12 @@ class StoreChecker:
         """Return the states that `key` may be in; the most recently committed is last."""
         return self.states.setdefault(key, [State()])
 
-    def after(self, key: Key, stored: Stored, bury: Sequence[DeadLetter], unbury: int) -> State:
+    def after(
+        self, key: Key, stored: Stored, add_dead_letters: Sequence[DeadLetter], remove_dead_letters: int
+    ) -> State:
         """Return the state of `key` after a commit."""
         dead_letters = self.possible(key)[-1].dead_letters
-        return State(stored, (*dead_letters[unbury:], *bury))
+        return State(stored, (*dead_letters[remove_dead_letters:], *add_dead_letters))
 
     def committed(self, key: Key, state: State, expected: int, stale_commit_guarantee: str) -> None:
         """Record a successful commit. Report `stale_commit_guarantee` if `expected` was no possible version."""

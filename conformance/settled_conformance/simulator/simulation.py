@@ -331,5 +331,9 @@ def _describe(write: Write) -> str:
     parts += [f"sends {','.join(message.id for message in write.sends)}"] if write.sends else []
     parts += [f"schedules {','.join(timer.id for timer in write.timers)}"] if write.timers else []
     parts += [f"cancels {','.join(write.cancels)}"] if write.cancels else []
-    parts += [f"buries {','.join(dead_letter.message.id for dead_letter in write.bury)}"] if write.bury else []
+    parts += (
+        [f"dead-letters {','.join(dead_letter.message.id for dead_letter in write.add_dead_letters)}"]
+        if write.add_dead_letters
+        else []
+    )
     return ", ".join(parts)

@@ -20,7 +20,7 @@ class ApplyContext:
         machine: the machine of the instance.
         key: the key of the instance.
         now: the backend's time, in seconds since the epoch; it may be behind by `resolution` seconds.
-        delivery_id: the id of the message under which outbox entries are recorded.
+        message_id: the id of the message under which outbox entries are recorded.
         lease_until: when a turn that is opened now may be resumed by another worker.
         version: the version that the commit under preparation will have.
         nonce: the nonce of that commit.
@@ -29,7 +29,7 @@ class ApplyContext:
     machine: Machine[Any, Any]
     key: Key
     now: float
-    delivery_id: str
+    message_id: str
     lease_until: float
     version: int
     nonce: str
@@ -47,7 +47,7 @@ class ApplyContext:
 
     def add_to_outbox(self, record: Record, item: OutboxItem) -> Record:
         """Add `item` to the outbox, to be finished before this context's delivery is acknowledged."""
-        return evolve(record, outbox=(*record.outbox, OutboxEntry(self.delivery_id, item)))
+        return evolve(record, outbox=(*record.outbox, OutboxEntry(self.message_id, item)))
 
 
 def open_turn(record: Record) -> OpenTurn:

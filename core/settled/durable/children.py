@@ -89,7 +89,7 @@ def _add_child(
 
 
 def _detach_child(context: ApplyContext, record: Record, id: str, child: ChildInstance) -> Record:
-    # The sender must be in the window even if it has never sent anything: `has_said_all` takes a child that is neither
+    # The sender must be in the window even if it has never sent anything: `has_ended` takes a child that is neither
     # there nor among the children for one that has ended, and would drop its last events.
     window = record.window.add_sender(child.key, child.generation, related_senders(record))
     detached = {**record.detached, child.generation: child.key}

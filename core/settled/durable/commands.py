@@ -195,7 +195,7 @@ class ActorResult:
 class ActorEnded:
     """The answer to `RunActors`: the result of one call that has ended, or None if `until` came first.
 
-    If several calls have ended, each is answered to a `RunActors` of its own. `interrupted` says that the driver must
+    If several calls have ended, each is answered to a `RunActors` of its own. `stopping` says that the driver must
     stop now and abandons the calls that are still running.
     """
 

@@ -41,8 +41,8 @@ def commit(
     state: TurnState,
     record: Record,
     done: tuple[Delivery, ...] = (),
-    bury: tuple[DeadLetter, ...] = (),
-    unbury: int = 0,
+    add_dead_letters: tuple[DeadLetter, ...] = (),
+    remove_dead_letters: int = 0,
     new_entries: tuple[OutboxEntry, ...] = (),
     made_progress: bool = True,
     notes: tuple[str, ...] = (),
@@ -53,8 +53,8 @@ def commit(
         state: the turn; its record is `record` afterwards.
         record: the record to commit.
         done: the deliveries that need not be delivered again once their outbox entries are finished.
-        bury: messages that become dead letters.
-        unbury: how many of the oldest dead letters are removed.
+        add_dead_letters: messages that become dead letters.
+        remove_dead_letters: how many of the oldest dead letters are removed.
         new_entries: the outbox entries of the steps in this commit.
         made_progress: whether the turn has come further. Only then is a new count of receives begun.
         notes: what the commit does that no message has asked for; observers are told.
@@ -75,7 +75,9 @@ def commit(
         outbox=_without_sent(record.outbox, new_entries) if state.traits.atomic else record.outbox,
     )
     stored = record_to_stored(state.machine, record, state.version + 1, state.now)
-    write = Write(state.key, stored, state.version, bury, unbury, acks=early, holder=state.head)
+    write = Write(
+        state.key, stored, state.version, add_dead_letters, remove_dead_letters, acks=early, holder=state.head
+    )
     yield from _finish(state, _with_outbox(write, new_entries), record, notes)
     if new_entries:
         state.record = evolve(state.record, outbox=_without_sent(state.record.outbox, new_entries))
@@ -107,7 +109,7 @@ def _claim(state: TurnState, record: Record, made_progress: bool) -> Record:
     return evolve(record, turn=turn, receives=receives)
 
 
-def finish_step(
+def finish_outbox(
     state: TurnState, entries: tuple[OutboxEntry, ...], done: tuple[Delivery, ...] = ()
 ) -> Commands[AfterCommit]:
     """Send and schedule what `entries` ask for, and acknowledge of `done` what no action precedes."""
@@ -119,7 +121,7 @@ def finish_step(
     return AfterCommit(actions, done[len(early) :])
 
 
-def finish_commit(state: TurnState, after: AfterCommit) -> Commands[TurnEnd | None]:
+def perform_and_ack(state: TurnState, after: AfterCommit) -> Commands[TurnEnd | None]:
     """Perform the actions of a commit, then acknowledge. A failed action counts as a failure of its message."""
     if after.actions:
         failed = yield from _perform_actions(state, after.actions)
@@ -136,7 +138,7 @@ def _acked_before(actions: tuple[OutboxEntry, ...], done: tuple[Delivery, ...]) 
         return done
     # An acknowledgement with an action still to be performed would lose the action in a crash: only a message that
     # is delivered again brings back a worker that looks into the outbox.
-    acting = {entry.delivery_id for entry in actions}
+    acting = {entry.message_id for entry in actions}
     return tuple(takewhile(lambda delivery: delivery.message.id not in acting, done))
 
 
@@ -166,7 +168,7 @@ def _perform_actions(state: TurnState, actions: tuple[OutboxEntry, ...]) -> Comm
     state.now = answer.now
     performed = actions[: answer.count]
     state.record = evolve(state.record, outbox=tuple(entry for entry in state.record.outbox if entry not in performed))
-    return None if answer.error is None else (answer.error, actions[answer.count].delivery_id)
+    return None if answer.error is None else (answer.error, actions[answer.count].message_id)
 
 
 def _finish(state: TurnState, write: Write, record: Record, notes: tuple[str, ...] = ()) -> Commands[None]:
@@ -205,7 +207,7 @@ def _resolve_lost_commit(
     # was lost, and the vendor's client or a proxy has repeated the request.
     if found is not None and found.version == stored.version and found.body == stored.body:
         _committed(state, stored, record)
-        return evolve(write, stored=None, bury=(), unbury=0)
+        return evolve(write, stored=None, add_dead_letters=(), remove_dead_letters=0)
     if isinstance(error, OutcomeUnknownError) and (found.version if found else 0) == write.expected:
         return write
     if isinstance(error, OutcomeUnknownError):
@@ -268,4 +270,4 @@ def _halt(state: TurnState, message: Message, failing: Failing) -> Commands[None
         redriving=None,
     )
     dead_letter = DeadLetter(message, f"failed {failing.count} times", state.now, failing.detail)
-    yield from commit(state, record, bury=() if is_dead_letter else (dead_letter,))
+    yield from commit(state, record, add_dead_letters=() if is_dead_letter else (dead_letter,))

@@ -110,8 +110,8 @@ class Write:
         key: the key of the instance.
         stored: the state to commit if the version is still `expected`; None to commit nothing.
         expected: the version that `stored` replaces; 0 if the key has none.
-        bury: dead letters to append, as in `Store.commit`.
-        unbury: the number of dead letters to remove from the head, as in `Store.commit`.
+        add_dead_letters: dead letters to append, as in `Store.commit`.
+        remove_dead_letters: the number of dead letters to remove from the head, as in `Store.commit`.
         sends: messages to send. Safe to repeat, as are `timers` and `cancels`.
         timers: timers to schedule.
         cancels: the ids of timers to cancel.
@@ -124,8 +124,8 @@ class Write:
     key: Key
     stored: Stored | None = None
     expected: int = 0
-    bury: tuple[DeadLetter, ...] = ()
-    unbury: int = 0
+    add_dead_letters: tuple[DeadLetter, ...] = ()
+    remove_dead_letters: int = 0
     sends: tuple[Message, ...] = ()
     timers: tuple[Timer, ...] = ()
     cancels: tuple[str, ...] = ()
@@ -203,13 +203,14 @@ class Store(Protocol):
         key: Key,
         stored: Stored,
         expected: int,
-        bury: Sequence[DeadLetter] = (),
-        unbury: int = 0,
+        add_dead_letters: Sequence[DeadLetter] = (),
+        remove_dead_letters: int = 0,
     ) -> None:
         """Write `stored` if the current version is still `expected` (0 if the key has none).
 
         All or nothing, and durable on return. ``stored.version`` is ``expected + 1``. The same commit first removes
-        `unbury` dead letters from the head of the key's list and then appends `bury` to its tail.
+        `remove_dead_letters` dead letters from the head of the key's list and then appends `add_dead_letters` to its
+        tail.
 
         Raises:
             ConflictError: the version was not `expected`; nothing was written.

@@ -127,7 +127,7 @@ class OutboxEntry:
     message, so a later delivery of the key implies that this entry is done.
     """
 
-    delivery_id: str
+    message_id: str
     item: OutboxItem
 
 

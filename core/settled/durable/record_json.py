@@ -312,14 +312,14 @@ def _actor_to_json(actor: PendingActor) -> Json:
 def _outbox_entry_to_json(entry: OutboxEntry) -> Json:
     match entry.item:
         case Message(key, id, body):
-            return [entry.delivery_id, "send", str(key), id, body]
+            return [entry.message_id, "send", str(key), id, body]
         case Timer(id, message, due):
-            return [entry.delivery_id, "schedule", id, due, times_early(message)]
+            return [entry.message_id, "schedule", id, due, times_early(message)]
         case CancelTimer(token):
-            return [entry.delivery_id, "cancel", token]
+            return [entry.message_id, "cancel", token]
         case PerformAction(effect, idempotency_key):
             kind, *rest = _action_to_json(effect)
-            return [entry.delivery_id, kind, idempotency_key, *rest]
+            return [entry.message_id, kind, idempotency_key, *rest]
         case _:
             assert_never(entry.item)
 
@@ -337,8 +337,8 @@ def _action_to_json(effect: Execute | Emit | Log) -> list[Json]:
 
 
 def _outbox_entry_from_json(key: Key, raw: Sequence[Any]) -> OutboxEntry:
-    delivery_id, kind, *rest = raw
-    return OutboxEntry(delivery_id, _outbox_item_from_json(key, kind, rest))
+    message_id, kind, *rest = raw
+    return OutboxEntry(message_id, _outbox_item_from_json(key, kind, rest))
 
 
 def _outbox_item_from_json(key: Key, kind: str, rest: Sequence[Any]) -> OutboxItem:

@@ -20,7 +20,7 @@ from typing import Any
 from settled._fast_frozen import evolve
 from settled.durable.apply import apply
 from settled.durable.commands import Commands, ReleaseReason, load_dead_letters
-from settled.durable.commit import AfterCommit, commit, finish_commit, finish_step, record_failure
+from settled.durable.commit import AfterCommit, commit, finish_outbox, perform_and_ack, record_failure
 from settled.durable.delays import rearm_timers
 from settled.durable.open_turn import is_of_another_definition, resume_open_turn, wait_for_open_turn
 from settled.durable.policy import Policy, TurnEnd
@@ -110,13 +110,13 @@ def _run_to_next_commit(state: TurnState) -> Commands[TurnEnd | None]:
     except MESSAGE_FAILURES as error:
         return (yield from record_failure(state, str(error)))
     # Outside the `try`: from here on the commit stands, whatever happens to what remains.
-    return (yield from finish_commit(state, outcome)) if isinstance(outcome, AfterCommit) else outcome
+    return (yield from perform_and_ack(state, outcome)) if isinstance(outcome, AfterCommit) else outcome
 
 
 def _next_step(state: TurnState) -> Commands[TurnEnd | AfterCommit | None]:
     entries = _outbox_of_these_deliveries(state)
     if entries:  # an earlier worker has committed them, and may have died before it finished them
-        return (yield from finish_step(state, entries))
+        return (yield from finish_outbox(state, entries))
     if is_of_another_definition(state):
         return (yield from _rearm_timers(state))
     record = state.record
@@ -178,7 +178,7 @@ def _outbox_of_these_deliveries(state: TurnState) -> tuple[OutboxEntry, ...]:
     # an entry of another message is finished by the worker to whom the queue delivers that message.
     if record.redriving is not None or record.turn is not None:
         return record.outbox
-    return tuple(entry for entry in record.outbox if state.is_in_hand(entry.delivery_id))
+    return tuple(entry for entry in record.outbox if state.is_in_hand(entry.message_id))
 
 
 # New messages, and those taken from the dead letters
@@ -190,7 +190,7 @@ def _apply_batch(state: TurnState) -> Commands[AfterCommit | None]:
     # instance keeps them for its redrive.
     keeps_outbox = state.record.halted is not None or not state.record.outbox
     before = state.record if keeps_outbox else evolve(state.record, outbox=())
-    record, done, bury = before, list[Delivery](), list[DeadLetter]()
+    record, done, add_dead_letters = before, list[Delivery](), list[DeadLetter]()
     for delivery in state.deliveries[: 1 if state.one_by_one else None]:
         try:
             applied = apply(state.context(delivery), record, delivery.message, delivery.position)
@@ -199,7 +199,7 @@ def _apply_batch(state: TurnState) -> Commands[AfterCommit | None]:
                 break  # commit the ones before it first; then it fails alone, and only its own failure is counted
             raise
         record = applied.record
-        bury += [applied.dead_letter] if applied.dead_letter else []
+        add_dead_letters += [applied.dead_letter] if applied.dead_letter else []
         if record.turn is not None and not record.halted:
             break
         done.append(delivery)
@@ -208,21 +208,21 @@ def _apply_batch(state: TurnState) -> Commands[AfterCommit | None]:
         yield from reload(state)
         return None
     if record is before:
-        return (yield from finish_step(state, (), tuple(done)))
+        return (yield from finish_outbox(state, (), tuple(done)))
     new_entries = () if record.halted else record.outbox
-    return (yield from _commit_batch(state, record, tuple(done), tuple(bury), new_entries))
+    return (yield from _commit_batch(state, record, tuple(done), tuple(add_dead_letters), new_entries))
 
 
 def _commit_batch(
     state: TurnState,
     record: Record,
     done: tuple[Delivery, ...],
-    bury: tuple[DeadLetter, ...],
+    add_dead_letters: tuple[DeadLetter, ...],
     new_entries: tuple[OutboxEntry, ...],
 ) -> Commands[AfterCommit | None]:
     version = state.version
     try:
-        after = yield from commit(state, record, done, bury, new_entries=new_entries)
+        after = yield from commit(state, record, done, add_dead_letters, new_entries=new_entries)
     except (LogicError, TooLargeError):
         # Together they are too large, or one of them made a context that is not JSON: apply them one to a commit, and
         # only the guilty one fails. If the version has changed, the commit stands, and a later part was refused.
@@ -247,8 +247,12 @@ def _apply_dead_letter(state: TurnState) -> Commands[AfterCommit]:
     if record.turn is not None:
         record = evolve(record, turn=evolve(record.turn, from_dead_letters=True))
         return (yield from commit(state, record, new_entries=record.outbox))
-    bury = (applied.dead_letter,) if applied.dead_letter else ()
+    add_dead_letters = (applied.dead_letter,) if applied.dead_letter else ()
     # At 0 the redrive is still on. It ends by a commit of its own: until then, whoever comes next finishes the outbox
     # entries of the last dead letter.
     record = evolve(record, redriving=max(0, (record.redriving or 0) - 1))
-    return (yield from commit(state, record, bury=bury, unbury=1, new_entries=record.outbox))
+    return (
+        yield from commit(
+            state, record, add_dead_letters=add_dead_letters, remove_dead_letters=1, new_entries=record.outbox
+        )
+    )

@@ -81,7 +81,7 @@ class TurnState:
             machine=self.machine,
             key=self.key,
             now=self.now,
-            delivery_id=message.id,
+            message_id=message.id,
             lease_until=self.now + self.policy.lease,
             version=self.version + 1,
             nonce=self.next_nonce,

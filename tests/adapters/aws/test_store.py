@@ -64,7 +64,7 @@ class TestDeadLetters(DeadLetters):
         for version in range(1, 9):
             store.commit(ADA, stored(version), version - 1, [dead_letter(ADA, f"{version}", "x" * 200_000)])
         assert [each.message.id for each in store.dead_letters(ADA)] == [f"{version}" for version in range(1, 9)]
-        store.commit(ADA, stored(9), 8, unbury=7)
+        store.commit(ADA, stored(9), 8, remove_dead_letters=7)
         assert [each.message.id for each in store.dead_letters(ADA)] == ["8"]
 
 

@@ -72,7 +72,7 @@ def test_of_concurrent_redrives_one_takes_the_dead_letters(documents: Any, colle
     def redrive(by: int) -> bool:
         try:
             FirestoreStore(documents, collection).commit(
-                ADA, stored(2, f"{by}"), 1, [dead_letter(ADA, f"by {by}")], unbury=3
+                ADA, stored(2, f"{by}"), 1, [dead_letter(ADA, f"by {by}")], remove_dead_letters=3
             )
         except ConflictError:
             return False

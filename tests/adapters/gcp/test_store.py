@@ -129,7 +129,7 @@ class TestDeadLetters(DeadLetters):
     def test_one_commit_moves_hundreds(self, store: FirestoreStore) -> None:
         """Since 2023 Firestore limits the bytes of a commit only; before, it allowed 500 writes."""
         store.commit(ADA, stored(1), 0, [dead_letter(ADA, f"{number}") for number in range(600)])
-        store.commit(ADA, stored(2), 1, unbury=550)
+        store.commit(ADA, stored(2), 1, remove_dead_letters=550)
         assert [each.message.id for each in store.dead_letters(ADA)] == [f"{number}" for number in range(550, 600)]
 
 

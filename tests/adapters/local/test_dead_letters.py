@@ -22,7 +22,7 @@ def test_unbury_removes_the_oldest_dead_letters(env: BackendEnv) -> None:
     """X10."""
     env.store.commit(BEN, stored(1), 0, [dead_letter(BEN, "b")])
     env.store.commit(ADA, stored(1), 0, [dead_letter(ADA, id) for id in "abc"])
-    env.store.commit(ADA, stored(2), 1, unbury=2)
+    env.store.commit(ADA, stored(2), 1, remove_dead_letters=2)
     assert list(env.store.dead_letters(ADA)) == [dead_letter(ADA, "c")]
     assert list(env.store.dead_letters(BEN)) == [dead_letter(BEN, "b")]
 
@@ -30,15 +30,15 @@ def test_unbury_removes_the_oldest_dead_letters(env: BackendEnv) -> None:
 def test_bury_appends_after_unbury(env: BackendEnv) -> None:
     """X10."""
     env.store.commit(ADA, stored(1), 0, [dead_letter(ADA, id) for id in "abc"])
-    env.store.commit(ADA, stored(2), 1, [dead_letter(ADA, id) for id in "ab"], unbury=2)
+    env.store.commit(ADA, stored(2), 1, [dead_letter(ADA, id) for id in "ab"], remove_dead_letters=2)
     assert list(env.store.dead_letters(ADA)) == [dead_letter(ADA, id) for id in "cab"]
-    env.store.commit(ADA, stored(3), 2, [dead_letter(ADA, id) for id in "abc"], unbury=3)
+    env.store.commit(ADA, stored(3), 2, [dead_letter(ADA, id) for id in "abc"], remove_dead_letters=3)
     assert list(env.store.dead_letters(ADA)) == [dead_letter(ADA, id) for id in "abc"]
 
 
 def test_unbury_of_more_than_exist_removes_all(env: BackendEnv) -> None:
     env.store.commit(ADA, stored(1), 0, [dead_letter(ADA, "a")])
-    env.store.commit(ADA, stored(2), 1, unbury=5)
+    env.store.commit(ADA, stored(2), 1, remove_dead_letters=5)
     assert list(env.store.dead_letters(ADA)) == []
 
 

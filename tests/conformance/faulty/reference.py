@@ -128,21 +128,30 @@ class Plain:
         return 0 if stored is None else stored.version
 
     @locked
-    def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
+    def commit(
+        self,
+        key: Key,
+        stored: Stored,
+        expected: int,
+        add_dead_letters: Sequence[DeadLetter] = (),
+        remove_dead_letters: int = 0,
+    ) -> None:
         self.round_trip("commit")
-        self.put(key, stored, expected, bury, unbury)
+        self.put(key, stored, expected, add_dead_letters, remove_dead_letters)
 
-    def put(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter], unbury: int) -> None:
+    def put(
+        self, key: Key, stored: Stored, expected: int, add_dead_letters: Sequence[DeadLetter], remove_dead_letters: int
+    ) -> None:
         self.expect(key, expected)
         self.world.records[key] = stored
-        self.move_dead_letters(key, bury, unbury)
+        self.move_dead_letters(key, add_dead_letters, remove_dead_letters)
 
     def expect(self, key: Key, expected: int) -> None:
         if self.version(key) != expected:
             raise ConflictError(f"{key}: expected version {expected}, found {self.version(key)}")
 
-    def move_dead_letters(self, key: Key, bury: Sequence[DeadLetter], unbury: int) -> None:
-        self.world.dead_letters[key] = [*self.world.dead_letters.get(key, [])[unbury:], *bury]
+    def move_dead_letters(self, key: Key, add_dead_letters: Sequence[DeadLetter], remove_dead_letters: int) -> None:
+        self.world.dead_letters[key] = [*self.world.dead_letters.get(key, [])[remove_dead_letters:], *add_dead_letters]
 
     @locked
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
@@ -348,7 +357,7 @@ class Plain:
         if write.stored is not None:
             self.expect(write.key, write.expected)
             self.fence(write)
-            self.put(write.key, write.stored, write.expected, write.bury, write.unbury)
+            self.put(write.key, write.stored, write.expected, write.add_dead_letters, write.remove_dead_letters)
         self.apply_outbox(write)
         for delivery in write.acks:
             group = self.group(delivery.message.key)

@@ -36,10 +36,17 @@ class CasWithoutFence(Plain):
 class CheckThenPut(Plain):
     """The version is checked before the write, not atomically."""
 
-    def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
+    def commit(
+        self,
+        key: Key,
+        stored: Stored,
+        expected: int,
+        add_dead_letters: Sequence[DeadLetter] = (),
+        remove_dead_letters: int = 0,
+    ) -> None:
         self.expect(key, expected)
         self.world.records[key] = stored
-        self.move_dead_letters(key, bury, unbury)
+        self.move_dead_letters(key, add_dead_letters, remove_dead_letters)
 
 
 class UnguardedCreate(Plain):
@@ -53,12 +60,14 @@ class UnguardedCreate(Plain):
 class BlindRetryOnConflict(Plain):
     """A conflicting commit is repeated over the version that is there."""
 
-    def put(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter], unbury: int) -> None:
+    def put(
+        self, key: Key, stored: Stored, expected: int, add_dead_letters: Sequence[DeadLetter], remove_dead_letters: int
+    ) -> None:
         try:
-            super().put(key, stored, expected, bury, unbury)
+            super().put(key, stored, expected, add_dead_letters, remove_dead_letters)
         except ConflictError:
             version = self.version(key)
-            super().put(key, evolve(stored, version=version + 1), version, bury, unbury)
+            super().put(key, evolve(stored, version=version + 1), version, add_dead_letters, remove_dead_letters)
 
 
 class StaleCache(Plain):
@@ -73,8 +82,10 @@ class StaleCache(Plain):
         stored = self.world.records.get(key)
         return 0 if stored is None else stored.version
 
-    def put(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter], unbury: int) -> None:
-        super().put(key, stored, expected, bury, unbury)
+    def put(
+        self, key: Key, stored: Stored, expected: int, add_dead_letters: Sequence[DeadLetter], remove_dead_letters: int
+    ) -> None:
+        super().put(key, stored, expected, add_dead_letters, remove_dead_letters)
         self.__dict__.setdefault("cache", {})[key] = stored
 
 
@@ -89,24 +100,38 @@ class AliasedSnapshot(Plain):
 class TornCommit(Plain):
     """The record and its dead letters are written one after the other."""
 
-    def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
+    def commit(
+        self,
+        key: Key,
+        stored: Stored,
+        expected: int,
+        add_dead_letters: Sequence[DeadLetter] = (),
+        remove_dead_letters: int = 0,
+    ) -> None:
         with self.world.lock:
             self.expect(key, expected)
             self.world.records[key] = stored
         self.round_trip("dead letters")
         with self.world.lock:
-            self.move_dead_letters(key, bury, unbury)
+            self.move_dead_letters(key, add_dead_letters, remove_dead_letters)
 
 
 class CommitWithoutLock(Plain):
     """Each handle has a lock of its own."""
 
-    def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
+    def commit(
+        self,
+        key: Key,
+        stored: Stored,
+        expected: int,
+        add_dead_letters: Sequence[DeadLetter] = (),
+        remove_dead_letters: int = 0,
+    ) -> None:
         found = self.world.records.get(key)
         if (found.version if found else 0) != expected:
             raise ConflictError(f"{key}: expected version {expected}")
         self.world.records[key] = stored
-        self.move_dead_letters(key, bury, unbury)
+        self.move_dead_letters(key, add_dead_letters, remove_dead_letters)
 
 
 class UnguardedDelete(Plain):

@@ -70,8 +70,10 @@ class KeyPrefixCollision(Plain):
     def load(self, key: Key) -> Stored | None:
         return self.world.records.get(_shortened(key))
 
-    def put(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter], unbury: int) -> None:
-        super().put(_shortened(key), stored, expected, bury, unbury)
+    def put(
+        self, key: Key, stored: Stored, expected: int, add_dead_letters: Sequence[DeadLetter], remove_dead_letters: int
+    ) -> None:
+        super().put(_shortened(key), stored, expected, add_dead_letters, remove_dead_letters)
 
     @locked
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:

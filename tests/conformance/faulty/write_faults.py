@@ -74,7 +74,7 @@ class SendsOutsideTheCommit(Plain):
     def finish(self, write: Write) -> None:
         super().finish(evolve(write, sends=(), timers=(), cancels=(), acks=()))
         self.round_trip("outbox")
-        super().finish(evolve(write, stored=None, bury=(), unbury=0))
+        super().finish(evolve(write, stored=None, add_dead_letters=(), remove_dead_letters=0))
 
 
 class RefusesTooLate(Plain):
@@ -84,7 +84,7 @@ class RefusesTooLate(Plain):
     def finish(self, write: Write) -> None:
         if write.stored is not None and write.expected == self.version(write.key):
             self.apply_outbox(write)
-            self.move_dead_letters(write.key, write.bury, write.unbury)
+            self.move_dead_letters(write.key, write.add_dead_letters, write.remove_dead_letters)
         super().finish(write)
 
 

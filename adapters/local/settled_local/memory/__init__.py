@@ -82,7 +82,9 @@ class MemoryBackend:
                 self._store.expect(write.key, write.expected)
                 if write.holder is not None and not self._queue.holds(write.holder):
                     raise LeaseLostError(f"{write.key}: its lease was lost")
-                self._store.commit(write.key, write.stored, write.expected, write.bury, write.unbury)
+                self._store.commit(
+                    write.key, write.stored, write.expected, write.add_dead_letters, write.remove_dead_letters
+                )
             self._queue.send(write.sends)
             for timer in write.timers:
                 self._timers.schedule(timer)

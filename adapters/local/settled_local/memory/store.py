@@ -25,12 +25,19 @@ class MemoryStore:
         with self._lock:
             return self._stored.get(key)
 
-    def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
+    def commit(
+        self,
+        key: Key,
+        stored: Stored,
+        expected: int,
+        add_dead_letters: Sequence[DeadLetter] = (),
+        remove_dead_letters: int = 0,
+    ) -> None:
         with self._lock:
             self.expect(key, expected)
             self._stored[key] = stored
-            if bury or unbury:
-                self._dead_letters[key] = (*self.dead_letters(key)[unbury:], *bury)
+            if add_dead_letters or remove_dead_letters:
+                self._dead_letters[key] = (*self.dead_letters(key)[remove_dead_letters:], *add_dead_letters)
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         with self._lock:

@@ -127,7 +127,7 @@ class SQLiteBackend:
     def _finish(self, db: Connection, write: Write) -> None:
         now = self._clock()
         if write.stored is not None:
-            commit(db, write.key, write.stored, write.expected, write.bury, write.unbury)
+            commit(db, write.key, write.stored, write.expected, write.add_dead_letters, write.remove_dead_letters)
             # Within the same transaction: a check before it could pass, and the lease be taken over until the commit.
             if write.holder is not None and not holds(db, write.holder, now):
                 raise LeaseLostError(f"{write.key}: its lease was lost")

@@ -32,8 +32,8 @@ MAX_WAKEUPS = 100
 # The group becomes the last ready one. Its rank is one more than the last rank and not a time: a clock that is set back
 # must neither reorder the ready groups nor hide them.
 _MAKE_READY = (
-    "leased=0, ready_at_or_rank=1+coalesce("
-    "(SELECT ready_at_or_rank FROM message_groups WHERE leased=0 ORDER BY ready_at_or_rank DESC LIMIT 1), 0)"
+    "blocked=0, blocked_until_or_rank=1+coalesce("
+    "(SELECT blocked_until_or_rank FROM message_groups WHERE blocked=0 ORDER BY blocked_until_or_rank DESC LIMIT 1), 0)"
 )
 
 
@@ -134,7 +134,9 @@ def _lease_ready(db: Connection, epoch: str, limit: int, now: float, lease: floa
         rows = db.run(
             "SELECT group_id, machine, instance, token, number, id, body, attempts"
             " FROM message_groups JOIN messages USING (group_id)"
-            " WHERE group_id=(SELECT group_id FROM message_groups WHERE leased=0 ORDER BY ready_at_or_rank LIMIT 1)"
+            " WHERE group_id=("
+            "  SELECT group_id FROM message_groups WHERE blocked=0 ORDER BY blocked_until_or_rank LIMIT 1"
+            " )"
             " ORDER BY number LIMIT ?",
             limit - len(deliveries),
         ).fetchall()
@@ -149,8 +151,8 @@ def _lease_ready(db: Connection, epoch: str, limit: int, now: float, lease: floa
             message, position = Message(key, text(id), text(body)), Position(epoch, number)
             deliveries.append(Delivery(message, receipt, attempts + 1, until, position))
         db.run(
-            # From here on, ready_at_or_rank is a time: when the lease ends.
-            "UPDATE message_groups SET token=?, leased_to=?, leased=1, ready_at_or_rank=? WHERE group_id=?",
+            # From here on, blocked_until_or_rank is a time: when the lease ends.
+            "UPDATE message_groups SET token=?, leased_to=?, blocked=1, blocked_until_or_rank=? WHERE group_id=?",
             token,
             leased_to,
             until,
@@ -172,7 +174,7 @@ def ack(db: Connection, deliveries: Iterable[Delivery], now: float, remember: in
         # what follows does not overtake the rest of the batch. The row stays: it keeps the token and the last number.
         if oldest is None:
             db.run(
-                "UPDATE message_groups SET leased_to=0, leased=NULL, ready_at_or_rank=NULL WHERE group_id=?",
+                "UPDATE message_groups SET leased_to=0, blocked=NULL, blocked_until_or_rank=NULL WHERE group_id=?",
                 lease.group,
             )
         elif oldest > leased_to:
@@ -193,10 +195,12 @@ def _release(db: Connection, deliveries: Iterable[Delivery], delay: float, now: 
             continue
         _count_attempt(db, lease.group, leased_to)
         if delay > 0:
-            # Parked: still leased=1, so nothing of the group is handed out, but leased_to=0, so to no one. Here
-            # ready_at_or_rank is the time at which the pause ends.
+            # Parked: still blocked=1, so nothing of the group is handed out, but leased_to=0, so to no one. Here
+            # blocked_until_or_rank is the time at which the pause ends.
             db.run(
-                "UPDATE message_groups SET leased_to=0, ready_at_or_rank=? WHERE group_id=?", now + delay, lease.group
+                "UPDATE message_groups SET leased_to=0, blocked_until_or_rank=? WHERE group_id=?",
+                now + delay,
+                lease.group,
             )
         else:
             db.run(f"UPDATE message_groups SET leased_to=0, {_MAKE_READY} WHERE group_id=?", lease.group)
@@ -207,8 +211,8 @@ def _extend(db: Connection, deliveries: Iterable[Delivery], seconds: float, now:
     lost: list[str] = []
     for lease in _leases(deliveries):
         if lease.leased_to(db, now):
-            # Of a leased group, ready_at_or_rank is the time at which the lease ends.
-            db.run("UPDATE message_groups SET ready_at_or_rank=? WHERE group_id=?", now + seconds, lease.group)
+            # Of a leased group, blocked_until_or_rank is the time at which the lease ends.
+            db.run("UPDATE message_groups SET blocked_until_or_rank=? WHERE group_id=?", now + seconds, lease.group)
         else:
             lost.append(str(lease.key))
     return lost
@@ -228,7 +232,8 @@ class _Lease:
         row = db.run(
             # The token fences: it differs once the group was leased again. The lease also ends at its deadline, even if
             # no one has taken over, and of a parked group leased_to is 0.
-            "SELECT leased_to FROM message_groups WHERE group_id=? AND token=? AND leased=1 AND ready_at_or_rank>?",
+            "SELECT leased_to FROM message_groups"
+            " WHERE group_id=? AND token=? AND blocked=1 AND blocked_until_or_rank>?",
             self.group,
             self.token,
             now,
@@ -247,7 +252,7 @@ def _leases(deliveries: Iterable[Delivery]) -> Sequence[_Lease]:
 def _next_number(db: Connection, key: Key) -> tuple[int, int, bool]:
     """Return the id of the key's group, the number of its next message, and whether the group is idle."""
     row = db.run(
-        "SELECT group_id, tail+1, leased IS NULL FROM message_groups WHERE machine=? AND instance=?",
+        "SELECT group_id, tail+1, blocked IS NULL FROM message_groups WHERE machine=? AND instance=?",
         key.machine,
         key.instance,
     ).fetchone()
@@ -266,9 +271,9 @@ def _next_due(db: Connection) -> float:
     """Return when there may be something to receive: -infinity if now, infinity if no time is known."""
     is_ready, due, until = db.run(
         # One statement, so that all three are read as of one commit.
-        "SELECT EXISTS (SELECT 1 FROM message_groups WHERE leased=0),"
+        "SELECT EXISTS (SELECT 1 FROM message_groups WHERE blocked=0),"
         " (SELECT due FROM timers ORDER BY due LIMIT 1),"
-        " (SELECT ready_at_or_rank FROM message_groups WHERE leased=1 ORDER BY ready_at_or_rank LIMIT 1)",
+        " (SELECT blocked_until_or_rank FROM message_groups WHERE blocked=1 ORDER BY blocked_until_or_rank LIMIT 1)",
     ).fetchone()
     if is_ready:
         return float("-inf")
@@ -278,9 +283,9 @@ def _next_due(db: Connection) -> float:
 def _wake(db: Connection, now: float) -> None:
     """Make the groups ready whose lease or pause has ended, and send the messages of the timers that are due."""
     for group, leased_to in db.run(
-        # leased=1: of a ready group, ready_at_or_rank is no time.
-        "SELECT group_id, leased_to FROM message_groups WHERE leased=1 AND ready_at_or_rank<=?"
-        " ORDER BY ready_at_or_rank LIMIT ?",
+        # blocked=1: of a ready group, blocked_until_or_rank is no time.
+        "SELECT group_id, leased_to FROM message_groups WHERE blocked=1 AND blocked_until_or_rank<=?"
+        " ORDER BY blocked_until_or_rank LIMIT ?",
         now,
         MAX_WAKEUPS,
     ).fetchall():

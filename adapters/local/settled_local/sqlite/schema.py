@@ -7,7 +7,7 @@ Ids are ``TEXT`` and compared byte by byte, so ``a`` is neither ``A`` nor ``a:1`
 the group may be leased next:
 
 ===========  =========  =========================  =============================
-group        leased     ready_at_or_rank           leased_to
+group        blocked    blocked_until_or_rank      leased_to
 ===========  =========  =========================  =============================
 idle         NULL       NULL                       0
 ready        0          its rank among the ready   0
@@ -73,13 +73,13 @@ _TABLES = (
         tail INTEGER NOT NULL,
         token INTEGER NOT NULL,
         leased_to INTEGER NOT NULL,
-        leased INTEGER,
-        ready_at_or_rank REAL,
+        blocked INTEGER,
+        blocked_until_or_rank REAL,
         UNIQUE (machine, instance)
     )
     """,
     # Partial: most groups are idle, and an idle one needs no entry.
-    "CREATE INDEX message_groups_by_state ON message_groups (leased, ready_at_or_rank) WHERE leased IS NOT NULL",
+    "CREATE INDEX message_groups_by_state ON message_groups (blocked, blocked_until_or_rank) WHERE blocked IS NOT NULL",
     """
     CREATE TABLE messages (
         group_id INTEGER NOT NULL,

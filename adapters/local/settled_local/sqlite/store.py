@@ -34,8 +34,15 @@ class SQLiteStore:
         version, body, *index = row
         return Stored(version, text(body), _index(*index))
 
-    def commit(self, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter] = (), unbury: int = 0) -> None:
-        self._database.write(lambda db: commit(db, key, stored, expected, bury, unbury))
+    def commit(
+        self,
+        key: Key,
+        stored: Stored,
+        expected: int,
+        add_dead_letters: Sequence[DeadLetter] = (),
+        remove_dead_letters: int = 0,
+    ) -> None:
+        self._database.write(lambda db: commit(db, key, stored, expected, add_dead_letters, remove_dead_letters))
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         with self._database.reading() as db:
@@ -84,22 +91,29 @@ class SQLiteStore:
         ]
 
 
-def commit(db: Connection, key: Key, stored: Stored, expected: int, bury: Sequence[DeadLetter], unbury: int) -> None:
+def commit(
+    db: Connection,
+    key: Key,
+    stored: Stored,
+    expected: int,
+    add_dead_letters: Sequence[DeadLetter],
+    remove_dead_letters: int,
+) -> None:
     """`Store.commit` within a transaction, which the caller rolls back if this raises."""
     if expected == 0:
         _create(db, key, stored)
     else:
         _replace(db, key, stored, expected)
-    if unbury:
+    if remove_dead_letters:
         db.run(
             "DELETE FROM dead_letters WHERE position IN"
             " (SELECT position FROM dead_letters WHERE machine=? AND instance=? ORDER BY position LIMIT ?)",
             key.machine,
             key.instance,
-            unbury,
+            remove_dead_letters,
         )
-    # After `unbury`: what a redrive puts back goes behind the dead letters that stay.
-    for dead_letter in bury:
+    # After `remove_dead_letters`: what a redrive puts back goes behind the dead letters that stay.
+    for dead_letter in add_dead_letters:
         db.run(
             "INSERT INTO dead_letters (machine, instance, id, body, reason, at, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
             key.machine,
