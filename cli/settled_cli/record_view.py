@@ -66,7 +66,7 @@ class RecordView:
     def outcome(self, message: Message) -> str | None:
         """Return the outcome of `message`; None until its turn is over."""
         # Read as a tombstone because that needs no machine: it parses the window and nothing else.
-        outcome = record_from_tombstone(self.key, self.stored.body).window.outcome(message)
+        outcome = record_from_tombstone(self.key, self.stored.body).window.outcome_of_message(message)
         return None if outcome is None else str(outcome)
 
     def is_in(self, state: str) -> bool:

@@ -206,7 +206,7 @@ class Machine(Generic[C, E]):
         self.snapshot_text.learn(snapshot.configuration)
         return snapshot
 
-    def admit(self, event: object) -> Mapping[str, Json]:
+    def check_event(self, event: object) -> Mapping[str, Json]:
         """Check an `event` from outside and return it as a JSON object.
 
         Raises:
@@ -218,7 +218,7 @@ class Machine(Generic[C, E]):
         # A forged ``xstate.done.actor.*`` would pass for the result of an actor.
         if (type.startswith("xstate.") and type != ROUTE) or type == "*":
             raise EventError(f'an event from outside cannot have the type "{type}"')
-        self.implementations.admit(plain)
+        self.implementations.check_event(plain)
         return plain
 
     def actor(self, src: str) -> Actor | Machine[Any, Any]:

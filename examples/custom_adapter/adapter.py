@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from settled import ConflictError, Key, UnsupportedError
-from settled.durable import Capability, DeadLetter, Delivery, Finished, Index, Message, Stored, Timer, Write
+from settled.durable import Capability, DeadLetter, Delivery, FinishResult, Index, Message, Stored, Timer, Write
 
 POLL_INTERVAL = 0.02
 """Seconds between the polls of a waiting `receive`: a file system has no notification of new messages."""
@@ -301,7 +301,7 @@ class FileBackend:
         self.lease = lease
         self.resolution = 0.0
         self.now = clock
-        self.capabilities = frozenset({Capability.ACKED_STAYS_GONE, Capability.CANCELLED_STAYS_AWAY})
+        self.capabilities = frozenset({Capability.NO_DELIVERY_AFTER_ACK, Capability.NO_DELIVERY_AFTER_CANCEL})
         self.store = FileStore(directory)
         self.queue = FileQueue(directory, lease, clock)
         self.timers = FileTimers(directory)
@@ -323,7 +323,7 @@ class FileBackend:
             self.timers.cancel(timer_id)
         self.queue.ack(write.acks)
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
         """Raise UnsupportedError: files cannot be written together."""
         raise UnsupportedError(f"{Capability.JOINT_FINISH} is not declared")
 

@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse
 
 from examples.signup.machine import machine
 from settled import EventError, Snapshot
-from settled_runtime import Client, EventRejectedError, connect
+from settled_runtime import Client, EventOutcomeError, connect
 
 TIMEOUT = float(os.environ.get("SIGNUP_TIMEOUT", "20"))
 """How long a request waits for its turn to end, in seconds."""
@@ -64,7 +64,7 @@ def ask(name: str, event: dict[str, Any]) -> dict[str, Any]:
         return to_json(client.ask(name, event, timeout=TIMEOUT))
     except EventError as error:
         raise HTTPException(400, str(error)) from error
-    except EventRejectedError as error:
+    except EventOutcomeError as error:
         state = {} if error.snapshot is None else to_json(error.snapshot)
         raise HTTPException(409, {"error": str(error), **state}) from error
     except TimeoutError as error:

@@ -9,7 +9,7 @@ __getattr__ = lazy_names(
     globals(),
     {
         "settled_runtime.async_host": "AsyncHost",
-        "settled_runtime.client": "Client EventRejectedError Instance",
+        "settled_runtime.client": "Client EventOutcomeError Instance",
         "settled_runtime.backends": "connect",
         "settled_runtime.host": "Host",
         "settled_runtime.shutdown": "StopSignal",

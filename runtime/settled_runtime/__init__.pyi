@@ -1,7 +1,7 @@
 from settled_runtime.async_host import AsyncHost as AsyncHost
 from settled_runtime.backends import connect as connect
 from settled_runtime.client import Client as Client
-from settled_runtime.client import EventRejectedError as EventRejectedError
+from settled_runtime.client import EventOutcomeError as EventOutcomeError
 from settled_runtime.client import Instance as Instance
 from settled_runtime.composite import CompositeBackend as CompositeBackend
 from settled_runtime.events import ActionPerformed as ActionPerformed

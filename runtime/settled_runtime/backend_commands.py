@@ -15,7 +15,7 @@ from typing import TypeAlias, TypeVar
 from attrs import frozen
 
 from settled import ConflictError, LeaseLostError, UnavailableError
-from settled.durable import Backend, Finished
+from settled.durable import Backend, FinishResult
 from settled.durable.commands import DeadLettersLoaded, Done, Extend, Finish, Load, LoadDeadLetters, Loaded, Release
 from settled_runtime.events import Committed, DeadLettered, Observer, RecordAdjusted, Released
 
@@ -59,7 +59,7 @@ class BackendCommands:
             case Extend():
                 return self._extend(command)
 
-    def finish_all(self, commits: Sequence[Finish], receive: int) -> Finished:
+    def finish_all(self, commits: Sequence[Finish], receive: int) -> FinishResult:
         """Finish `commits`, of distinct keys, in one round trip, and receive up to `receive` deliveries.
 
         Return the errors of the refused ones by key.

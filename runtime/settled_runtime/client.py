@@ -71,7 +71,7 @@ MAX_POLL_INTERVAL = 0.25
 """The most seconds between two reads of the store: how late a waiting client may learn of a commit."""
 
 
-class EventRejectedError(SettledError):
+class EventOutcomeError(SettledError):
     """The outcome of a message is not a success.
 
     Attributes:
@@ -177,7 +177,7 @@ class Client(Generic[C]):
         return self._send(instance, self._event(event), message_id)
 
     def _event(self, event: Any) -> str:
-        return encode(Event(self._machine.admit(event)))
+        return encode(Event(self._machine.check_event(event)))
 
     def ask(self, instance: str, event: Any, *, message_id: str | None = None, timeout: float = 30.0) -> Snapshot[C]:
         """Send `event` to `instance`, wait until the turn that took it has ended, and return the snapshot found then.
@@ -192,7 +192,7 @@ class Client(Generic[C]):
             timeout: how long to wait for the end of the turn, in seconds; the time of the send is not included.
 
         Raises:
-            EventRejectedError: the message was rejected, failed, invalid or dead-lettered, or its instance was
+            EventOutcomeError: the message was rejected, failed, invalid or dead-lettered, or its instance was
                 deleted since.
             TimeoutError: the turn had not ended in time. The event stays in the queue and will be taken. Call `ask`
                 with the same `message_id` and event, or `outcome`, to wait again.
@@ -215,7 +215,7 @@ class Client(Generic[C]):
             timeout: how long to wait, in seconds; 0 reads the outcome once.
 
         Raises:
-            EventRejectedError: the message was rejected, failed, invalid or dead-lettered, or its instance was
+            EventOutcomeError: the message was rejected, failed, invalid or dead-lettered, or its instance was
                 deleted since.
             TimeoutError: no outcome was found in time.
             RecordError, LogicError: this machine cannot read the instance, or a migration raised.
@@ -226,7 +226,7 @@ class Client(Generic[C]):
         def answered(record: Record | None) -> Snapshot[C] | None:
             # A tombstone keeps the window of the deleted instance: a retry after the deletion still gets its answer.
             found = record or self._tombstone(instance)
-            outcome = found.window.outcome_of(message_id, digest) if found else None
+            outcome = found.window.outcome_of_id(message_id, digest) if found else None
             return None if found is None or outcome is None else self._answer(instance, message_id, found, outcome)
 
         return self._wait(instance, answered, timeout, f"the turn of {message_id}")
@@ -413,17 +413,17 @@ class Client(Generic[C]):
         return None if stored is None or stored.is_deleted else record_from_json(machine, key, stored.body)
 
     def _answer(self, instance: str, message_id: str, record: Record, outcome: Outcome) -> Snapshot[C]:
-        """Return the snapshot for a message with `outcome`, or raise EventRejectedError."""
+        """Return the snapshot for a message with `outcome`, or raise EventOutcomeError."""
         if record.snapshot is None and outcome not in IN_DEAD_LETTERS:
             text = f"{self._key(instance)}: the message {message_id} was {outcome}, and the instance was deleted since"
-            raise EventRejectedError(text, outcome, None)
+            raise EventOutcomeError(text, outcome, None)
         match outcome:
             case Outcome.TAKEN | Outcome.RESOLVED | Outcome.IGNORED:
                 return record.readable_snapshot()
             case Outcome.REJECTED | Outcome.FAILED | Outcome.INVALID | Outcome.DEAD_LETTERED:
                 snapshot = record.snapshot if isinstance(record.snapshot, Snapshot) else None
                 text = f"{self._key(instance)}: the message {message_id} was {outcome}"
-                raise EventRejectedError(text, outcome, snapshot)
+                raise EventOutcomeError(text, outcome, snapshot)
             case _:
                 assert_never(outcome)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from attrs import frozen
 
 from settled import UnsupportedError
-from settled.durable import Capability, Finished, Queue, Store, Timers, Write
+from settled.durable import Capability, FinishResult, Queue, Store, Timers, Write
 
 
 @frozen
@@ -69,7 +69,7 @@ class CompositeBackend:
         if write.acks:
             self.queue.ack(write.acks)
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
         """Raise UnsupportedError: separate ports cannot finish several writes in one round trip."""
         raise UnsupportedError(f"a backend of separate parts does not declare {Capability.JOINT_FINISH}")
 

@@ -263,14 +263,16 @@ class TestSystemIdTaken:
         assert reported(of(a={"entry": [spawn, stop], "invoke": self.INVOKE}, b={})) == []
 
 
-class TestNoSnapshots:
+class TestSnapshotsOfAnActor:
     CONFIG = of(a={"invoke": {"id": "i", "src": "work", "onDone": "b", "onError": "b", "onSnapshot": "b"}}, b={})
 
-    def test_of_a_function(self) -> None:
-        assert reported(self.CONFIG, actors={"work": work}) == [
-            ("no-snapshots", "warning", "states.a.invoke.onSnapshot")
-        ]
-        assert reported(self.CONFIG) == [("no-snapshots", "warning", "states.a.invoke.onSnapshot")]
+    def test_may_be_waited_for(self) -> None:
+        """A machine reports each of its snapshots, and a function that it runs."""
+        child = setup().machine(
+            {"id": "child", "initial": "a", "states": {"a": {"on": {"GO": "b"}}, "b": {"type": "final"}}}
+        )
+        assert reported(self.CONFIG, actors={"work": child}) == []
+        assert reported(self.CONFIG, actors={"work": work}) == []
 
 
 class TestLoops:

@@ -32,7 +32,7 @@ def at(machine: AnyMachine, findings: tuple[Finding, ...], code: str) -> set[Nod
 def unreachable(machine: AnyMachine, findings: tuple[Finding, ...]) -> set[Node]:
     """The nodes that are found to be unreachable, and their descendants."""
     tops = at(machine, findings, "unreachable")
-    return {node for top in tops for node in machine.chart.within(top)}
+    return {node for top in tops for node in machine.chart.subtree(top)}
 
 
 @pytest.mark.parametrize("name", ["fuzz", "probes"])

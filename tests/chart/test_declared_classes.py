@@ -110,13 +110,13 @@ def test_a_raised_event_that_does_not_fit_raises_logic_error() -> None:
 )
 def test_an_invalid_external_event_raises_before_anything_changes(event: object, words: str) -> None:
     with pytest.raises(EventError, match=words):
-        signup.admit(event)
+        signup.check_event(event)
 
 
 def test_a_valid_external_event_is_admitted_as_json() -> None:
-    assert signup.admit({"type": "VERIFY", "code": "42"}) == {"type": "VERIFY", "code": "42"}
-    assert signup.admit(Verify("42")) == {"type": "VERIFY", "code": "42"}
-    assert signup.admit({"type": "OTHER", "n": [1, None]}) == {"type": "OTHER", "n": [1, None]}
+    assert signup.check_event({"type": "VERIFY", "code": "42"}) == {"type": "VERIFY", "code": "42"}
+    assert signup.check_event(Verify("42")) == {"type": "VERIFY", "code": "42"}
+    assert signup.check_event({"type": "OTHER", "n": [1, None]}) == {"type": "OTHER", "n": [1, None]}
 
 
 def test_a_context_that_does_not_fit_raises_definition_error() -> None:

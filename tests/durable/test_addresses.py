@@ -236,10 +236,10 @@ class TestASystemId:
 
     def test_is_unregistered_when_its_actor_ends(self) -> None:
         world = actor_system()
-        assert set(world.record().system) == {"left", "right", "deep"}
+        assert set(world.record().system_ids) == {"left", "right", "deep"}
         world.send("END", branch_of(world))
         world.settle()
-        assert set(world.record().system) == {"right"}
+        assert set(world.record().system_ids) == {"right"}
 
     @pytest.mark.parametrize(
         ("command", "nth", "after"), [*product([Load, Finish, PerformActions], range(1, 8), [False, True])], ids=str

@@ -121,7 +121,7 @@ class TestAClockThatWasSetBack:
         world.now += DAY
         deliveries = world.backend.queue.receive(10)
         world.now -= 3_600
-        world.take([evolve(each, until=world.now + 30) for each in deliveries])
+        world.take([evolve(each, lease_until=world.now + 30) for each in deliveries])
         assert world.value() == "waiting"
         world.settle(until=1_000 + DAY)
         assert world.value() == "expired"

@@ -191,14 +191,14 @@ class TestADeletedInstance:
     def test_is_another_instance_when_it_is_started_again(self) -> None:
         world = submitted(signup())
         world.settle(until=2_000)
-        birth = world.record().birth
+        birth = world.record().start_nonce
         world.delete()
         world.start(id="again")
         world.send(SUBMIT, id="again-submit")
         world.settle(until=2_000)
         keys = [key for key, _ in world.performed("send_email")]
         assert len(set(keys)) == 2
-        assert world.record().birth != birth
+        assert world.record().start_nonce != birth
 
     def test_makes_its_timers_stale(self) -> None:
         world = submitted(signup())

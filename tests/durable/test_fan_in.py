@@ -110,7 +110,7 @@ class TestAChild:
         child = world.record().children["c0"].key
         world.send("TELL", child)
         world.settle()
-        birth, generation = world.record_of(child).birth, world.record().children["c0"].generation
+        birth, generation = world.record_of(child).start_nonce, world.record().children["c0"].generation
         world.send("END", child)
         world.settle()
         assert "c0" not in world.record().children

@@ -119,7 +119,7 @@ class TestAnEventForwardedToASystemId:
         senders = [_sender(message) for message in _sent(world) if message.key.instance == "bob"]
         assert [each.key for each in senders] == [world.key()] * 2
         assert senders[0].order < senders[1].order
-        assert {each.birth for each in senders} == {world.record().birth}
+        assert {each.start_nonce for each in senders} == {world.record().start_nonce}
 
 
 def _sent(world: World) -> list[Message]:

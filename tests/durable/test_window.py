@@ -30,7 +30,7 @@ def window_of(size: int, added: list[tuple[str, Outcome]], received: Container[s
     """Return a window with each message added in a commit of its own, while `received` were not acknowledged."""
     window = Window(size)
     for message, outcome in messages(added):
-        if window.outcome(message) is not Outcome.TAKEN:
+        if window.outcome_of_message(message) is not Outcome.TAKEN:
             window = window.add(message, outcome).unpin(received)
     return window
 
@@ -55,8 +55,8 @@ def test_it_knows_the_newest_and_what_is_pinned_and_nothing_else(
 ) -> None:
     window, known = window_of(size, added, received), expected_window(size, added, received)
     assert window.ids == tuple(known)
-    assert {id: window.outcome_of(id) for id, _ in added} == {id: known.get(id) for id, _ in added}
-    assert window.outcome_of(other) == known.get(other)
+    assert {id: window.outcome_of_id(id) for id, _ in added} == {id: known.get(id) for id, _ in added}
+    assert window.outcome_of_id(other) == known.get(other)
     assert window.count == window.encoded_ids.count("\n") + bool(window.encoded_ids)
 
 
@@ -74,8 +74,8 @@ def test_it_distinguishes_two_bodies_under_one_id(id: str, other: str) -> None:
     first, second = Message(KEY, id, "first"), Message(KEY, id, "second")
     window = window_of(3, [(other, Outcome.TAKEN)]).add(first, Outcome.RESOLVED)
     for each in (window, window.unpin(())):
-        assert each.outcome(first) is Outcome.RESOLVED
-        assert each.outcome(second) is None
+        assert each.outcome_of_message(first) is Outcome.RESOLVED
+        assert each.outcome_of_message(second) is None
         assert each.is_reused(second)
         assert each.is_reused(first) == (id == other)
 
@@ -83,7 +83,7 @@ def test_it_distinguishes_two_bodies_under_one_id(id: str, other: str) -> None:
 def test_an_invalid_reuse_of_an_id_does_not_change_the_first_message() -> None:
     first, second = Message(KEY, "id", "first"), Message(KEY, "id", "second")
     window = Window(3).add(first, Outcome.TAKEN).add(second, Outcome.INVALID).unpin(())
-    assert (window.outcome(first), window.outcome(second)) == (Outcome.TAKEN, Outcome.INVALID)
+    assert (window.outcome_of_message(first), window.outcome_of_message(second)) == (Outcome.TAKEN, Outcome.INVALID)
     assert not window.is_reused(first)
     assert window.is_reused(Message(KEY, "id", "third"))
 

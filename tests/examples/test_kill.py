@@ -14,7 +14,7 @@ import pytest
 from examples.signup.machine import machine
 from settled import Key, Outcome, done_event, fold
 from settled.durable import Backend, Record, record_from_json
-from settled_runtime import Client, EventRejectedError, connect
+from settled_runtime import Client, EventOutcomeError, connect
 from tests.examples.processes import PATIENCE, MailServer, mail_server, stop, worker
 
 ADA = Key("signup", "ada")
@@ -81,7 +81,7 @@ def test_a_worker_that_is_killed_while_it_sends_the_email(
 
     mail.hangs_at = None
     with worker("examples/signup", SETTLED_BACKEND=url, SIGNUP_SMTP=mail.address) as process:
-        with pytest.raises(EventRejectedError) as answer:
+        with pytest.raises(EventOutcomeError) as answer:
             client.outcome("ada", early, timeout=PATIENCE)
         assert answer.value.outcome is Outcome.REJECTED, "the event waited until the turn had ended"
         (code,) = {match[0] for each in mail.mails if (match := re.search(r"\d{6}", str(each["Subject"])))}

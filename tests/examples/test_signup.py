@@ -98,7 +98,7 @@ class TestTheForm:
     )
     def test_an_invalid_address_is_an_invalid_event(self, world: World, event: Any) -> None:
         with pytest.raises(EventError, match="SUBMIT"):
-            world.machine.admit(event)
+            world.machine.check_event(event)
         assert send(world, event) is Outcome.INVALID
         assert world.value() == "form"
 

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from settled import ABSENT, EventError, Machine, Outcome, RecordError, setup
 from settled_local.memory import MemoryBackend
-from settled_runtime import Client, EventRejectedError, Host, Worker
+from settled_runtime import Client, EventOutcomeError, Host, Worker
 from tests.runtime.machines import greeter
 
 
@@ -76,14 +76,14 @@ class TestAsk:
 
     def test_raises_with_the_snapshot_if_the_turn_ends_in_a_reject(self, rejecting: Deployment) -> None:
         rejecting.client.start("ada")
-        with pytest.raises(EventRejectedError) as caught:
+        with pytest.raises(EventOutcomeError) as caught:
             rejecting.client.ask("ada", {"type": "GREET"}, timeout=5)
         assert caught.value.outcome is Outcome.REJECTED
         assert caught.value.snapshot is not None
         assert caught.value.snapshot.value == "refused"
 
     def test_raises_if_the_instance_was_never_started(self, deployment: Deployment) -> None:
-        with pytest.raises(EventRejectedError, match=r"greeter/bob: the message .* was invalid") as caught:
+        with pytest.raises(EventOutcomeError, match=r"greeter/bob: the message .* was invalid") as caught:
             deployment.client.ask("bob", {"type": "GREET"}, timeout=5)
         assert caught.value.snapshot is None
 
@@ -167,7 +167,7 @@ class TestReading:
         assert list(deployment.client.list(status="done")) == []
 
     def test_dead_letters_are_listed_and_can_be_redriven(self, deployment: Deployment) -> None:
-        with pytest.raises(EventRejectedError):
+        with pytest.raises(EventOutcomeError):
             deployment.client.ask("ada", {"type": "GREET"}, message_id="early", timeout=5)
         assert [dead_letter.message.id for dead_letter in deployment.client.dead_letters("ada")] == ["early"]
         deployment.client.start("ada")

@@ -89,7 +89,7 @@ class TestTheOrderOfAWrite:
             stored(1),
             0,
             sends=(Message(ADA, "next", "{}"),),
-            timers=(Timer("t", late, delivery.until), Timer("u", evolve(late, id="never"), 0.0)),
+            timers=(Timer("t", late, delivery.lease_until), Timer("u", evolve(late, id="never"), 0.0)),
             cancels=("u",),
             acks=(delivery,),
         )

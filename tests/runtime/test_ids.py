@@ -10,7 +10,7 @@ import pytest
 from settled import EventError, IdReusedError, Key, Outcome, OutcomeUnknownError, UnavailableError
 from settled.durable import Message
 from settled_local.memory import MemoryBackend
-from settled_runtime import Client, EventRejectedError, Host
+from settled_runtime import Client, EventOutcomeError, Host
 from tests.durable.machines import add, appending
 
 
@@ -67,7 +67,7 @@ class TestAnIdThatIsUsedTwice:
         assert deployment.applied == []
         (dead_letter,) = deployment.client.dead_letters("ada")
         assert "the id 'x' belongs to another message, with another body" in dead_letter.reason
-        with pytest.raises(EventRejectedError) as raised:
+        with pytest.raises(EventOutcomeError) as raised:
             deployment.client.ask("ada", add(1), message_id="x", timeout=0)
         assert raised.value.outcome is Outcome.INVALID
 
@@ -112,7 +112,7 @@ class TestAnEventThatIsSentAgainAfterTheDeletion:
         deployment.client.send("ada", add(1), message_id="x")
         deployment.work()
         deployment.client.delete("ada")
-        with pytest.raises(EventRejectedError):
+        with pytest.raises(EventOutcomeError):
             deployment.client.ask("ada", add(1), message_id="x", timeout=0)
 
 

@@ -9,7 +9,7 @@ import pytest
 from attrs import define, evolve, field
 
 from settled import Key, Machine, OutcomeUnknownError, SettledError, TurnEnd, UnavailableError
-from settled.durable import Capability, Delivery, Finished, Write
+from settled.durable import Capability, Delivery, FinishResult, Write
 from settled_local.memory import MemoryBackend
 from settled_runtime import Client, Host, StopSignal
 from settled_runtime.host import turns_of
@@ -31,7 +31,7 @@ class CountingBackend(MemoryBackend):
     def __attrs_pre_init__(self) -> None:
         MemoryBackend.__init__(self)
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
         self.writes.append([write.key for write in writes])
         error = self.errors.pop() if self.errors else None
         if isinstance(error, UnavailableError):

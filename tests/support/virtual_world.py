@@ -310,7 +310,7 @@ class World:
         return self.snapshot(instance).value
 
     def outcome(self, id: str, instance: str = "ada") -> Outcome | None:
-        return self.record(instance).window.outcome_of(id)
+        return self.record(instance).window.outcome_of_id(id)
 
     def dead_letters(self, instance: str = "ada") -> list[DeadLetter]:
         return list(self.backend.store.dead_letters(self.key(instance)))

@@ -23,7 +23,7 @@ from attrs import frozen
 from settled import EventError, IdReusedError, Machine, OutcomeUnknownError, Snapshot, TooLargeError, UnavailableError
 from settled.durable import Backend
 from settled_aws.lambda_handler import Context, Event, begin_invocation
-from settled_runtime import Client, EventRejectedError
+from settled_runtime import Client, EventOutcomeError
 
 RESPONSE_RESERVE = 1.0
 """Seconds before the function's timeout at which a request stops waiting."""
@@ -125,7 +125,7 @@ def _respond_after(id: str, wait: float, ask: Callable[[], Snapshot[Any]]) -> Ev
         return _response(202, {"id": id})
     try:
         return _snapshot_response(200, ask(), id)
-    except EventRejectedError as error:
+    except EventOutcomeError as error:
         if error.snapshot is None:
             return _response(409, {"id": id, "error": str(error)})
         return _snapshot_response(409, error.snapshot, id, str(error))

@@ -1,9 +1,9 @@
 """Handle SQS events in a Lambda function: run the turns of the messages that an event source mapping delivers.
 
 Lambda deletes the messages of an event unless the response lists them in ``batchItemFailures``; those become visible
-again. A message group whose turn is not done is reported whole, because in a FIFO group no message may overtake one that
-failed; of a group that is done, only what follows a message that is not settled's. Groups run in parallel and do not
-affect each other.
+again. A message group whose turn is not done is reported whole, because in a FIFO group no message may overtake one
+that failed; of a group that is done, only what follows a message that is not settled's. Groups run in parallel and do
+not affect each other.
 
 The host acknowledges and releases messages itself, as in a worker. So a finished group is free at once, even if the
 invocation fails later, and a message that must wait is invisible for exactly that long. By the time of the response,

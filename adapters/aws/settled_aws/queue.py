@@ -136,7 +136,7 @@ class SqsFifoQueue:
         it must wait, and releases it again.
         """
         # The visibility timeout and the time already held may together not exceed 12 hours, or SQS rejects the request.
-        held = max((self._clock() - (each.until - self.lease) for each in deliveries), default=0.0)
+        held = max((self._clock() - (each.lease_until - self.lease) for each in deliveries), default=0.0)
         longest = MAX_LEASE_SECONDS - math.ceil(held) - RECEIVE_AGE_MARGIN
         timeout = {"VisibilityTimeout": max(0, min(math.ceil(delay), longest))}
         self._call_in_batches("releasing to", self._client.change_message_visibility_batch, deliveries, timeout)

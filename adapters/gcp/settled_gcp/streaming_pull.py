@@ -149,7 +149,7 @@ class StreamingQueue:
             waiting = [each for buffer in buffers for each in buffer.waiting]
             for buffer in buffers:
                 buffer.until = until
-                buffer.waiting = deque(evolve(each, until=until) for each in buffer.waiting)
+                buffer.waiting = deque(evolve(each, lease_until=until) for each in buffer.waiting)
         if waiting:
             with suppress(ConflictError):  # a lost lease among them does not concern the caller, who does not hold them
                 self._queue.extend(waiting, lease)
@@ -173,7 +173,7 @@ class StreamingQueue:
         found: list[Delivery] = []
         for key in list(self._buffers):
             buffer, now = self._buffers[key], self._clock()
-            ends = [buffer.until] if buffer.outstanding else [each.until for each in buffer.waiting]
+            ends = [buffer.until] if buffer.outstanding else [each.lease_until for each in buffer.waiting]
             if min(ends, default=now + 1) <= now:
                 buffer.rewind(now)  # a lease has ended: Pub/Sub redelivers the message and all later ones
             if buffer.outstanding:
@@ -185,7 +185,7 @@ class StreamingQueue:
             taken = [buffer.waiting.popleft() for _ in range(min(limit - len(found), len(buffer.waiting)))]
             if taken:
                 buffer.outstanding = {each.receipt: each for each in taken}
-                buffer.until = min(each.until for each in taken)
+                buffer.until = min(each.lease_until for each in taken)
                 self._buffers[key] = self._buffers.pop(key)  # last in order, so that no key starves the others
             found += taken
         return found
@@ -193,7 +193,7 @@ class StreamingQueue:
     def _with_fresh_leases(self, found: Sequence[Delivery]) -> Sequence[Delivery]:
         """Return `found` with leases that are long enough, leaving out messages whose lease was lost."""
         lease = self._queue.lease
-        worn = [each for each in found if each.until - self._clock() < lease * MIN_LEASE_FRACTION]
+        worn = [each for each in found if each.lease_until - self._clock() < lease * MIN_LEASE_FRACTION]
         if not worn:
             return found
         fresh = [each for each in found if each not in worn]
@@ -203,7 +203,7 @@ class StreamingQueue:
             self.release(worn)
             return fresh
         until = self._clock() + lease
-        return [*fresh, *(evolve(each, until=until) for each in worn)]
+        return [*fresh, *(evolve(each, lease_until=until) for each in worn)]
 
     def _open_stream(self) -> _Stream:
         """Return the stream; open it if there is none."""

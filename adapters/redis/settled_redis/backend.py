@@ -18,11 +18,11 @@ from typing import Any
 
 from attrs import evolve
 
-from settled.durable.ports import Capability, Delivery, Finished, Write
+from settled.durable.ports import Capability, Delivery, FinishResult, Write
 from settled.errors import BackendRefusedError, OutcomeUnknownError, SettledError, UnavailableError
 from settled.key import Key
 from settled_redis.clock import RedisClock
-from settled_redis.connect import largest_request, reach
+from settled_redis.connect import connect, largest_request
 from settled_redis.keyspace import KeySpace, Partition, prepare
 from settled_redis.queue import RedisQueue
 from settled_redis.script_args import ScriptArgs
@@ -81,7 +81,7 @@ class RedisBackend:
         """
         parsed = parse(url)
         settings = evolve(Options(**options), **parsed.options)
-        servers = reach(parsed, settings)
+        servers = connect(parsed, settings)
         try:
             space = prepare(servers, settings.prefix, settings.partitions)
             return cls(servers, space, settings, largest_request(servers), clock)
@@ -128,7 +128,7 @@ class RedisBackend:
         if results:
             raise_if_refused(write.key, write.expected, results[0])
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
         """Finish the writes that change one partition together, in one round trip; others as in `finish`."""
         refused: dict[Key, SettledError] = {}
         groups: dict[Partition, dict[Key, ScriptArgs]] = {}
@@ -150,14 +150,14 @@ class RedisBackend:
             last = list(results.values())[-1]
             with suppress(SettledError):  # The writes are done, whatever becomes of these timers; they are found again.
                 self._queue.forward(partition, last)
-            return Finished(refused | _errors(results, expected), tuple(last.deliveries))
+            return FinishResult(refused | _errors(results, expected), tuple(last.deliveries))
         for group in groups.values():
             refused |= _errors(self._run_together(group, len(writes)), expected)
         deliveries: Sequence[Delivery] = ()
         if receive > 0:
             with suppress(SettledError):  # The writes are done, and the messages are found again.
                 deliveries = self._queue.receive(receive)
-        return Finished(refused, tuple(deliveries))
+        return FinishResult(refused, tuple(deliveries))
 
     def _run_together(self, group: Mapping[Key, ScriptArgs], total: int) -> Mapping[Key, ScriptResult]:
         """Run the script for each write of `group`, which are some or all of a `total` of writes.

@@ -17,7 +17,7 @@ DEFAULT_MAX_REQUEST = 512 * 1024 * 1024
 """How many bytes a server takes in one request, if it does not say: Redis's default of ``proto-max-bulk-len``."""
 
 
-def reach(url: RedisUrl, options: Options) -> Topology:
+def connect(url: RedisUrl, options: Options) -> Topology:
     """Connect to the server or cluster at `url`.
 
     Raises:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import evolve
 
 from settled.errors import BackendRefusedError
-from settled_redis.connect import reach, server_info, setting
+from settled_redis.connect import connect, server_info, setting
 from settled_redis.connection import ServerConnection
 from settled_redis.keyspace import find
 from settled_redis.url import Options, parse
@@ -32,7 +32,7 @@ def examine(url: str) -> Sequence[BackendProblem]:
     """
     parsed = parse(url)
     options = evolve(Options(), **parsed.options)
-    servers = reach(parsed, options)
+    servers = connect(parsed, options)
     try:
         find(servers, options.prefix)
         return [problem for server in servers.all_servers() for problem in _problems(server, options)]

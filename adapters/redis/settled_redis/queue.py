@@ -37,7 +37,7 @@ class RedisQueue:
         self._script_client = script_client
         # Half of the timeout: the wait must be over before the connection is given up.
         self._poll_interval = (
-            min(POLL_INTERVAL, script_client.patience / 2)
+            min(POLL_INTERVAL, script_client.timeout / 2)
             if script_client.clock is None
             else POLL_INTERVAL_OF_OTHER_CLOCKS
         )

@@ -81,7 +81,7 @@ class ScriptClient:
     remember: int
     limit: int
     replicas: int
-    patience: float
+    timeout: float
     clock: Callable[[], float] | None
     server_clock: RedisClock
 
@@ -215,7 +215,7 @@ class ScriptClient:
         if not self.replicas or not changes:
             return self.servers.ask(partition.slot, commands, changes)
         # WAIT takes milliseconds. Half of the timeout: its answer must come before the connection is given up.
-        wait = [b"WAIT", b"%d" % self.replicas, b"%d" % (self.patience * 500)]
+        wait = [b"WAIT", b"%d" % self.replicas, b"%d" % (self.timeout * 500)]
         *answers, received = self.servers.ask(partition.slot, [*commands, wait], changes)
         # With NOSCRIPT, nothing was written by that call; its repetition waits again.
         if received < self.replicas and not any(isinstance(answer, NoScriptError) for answer in answers):

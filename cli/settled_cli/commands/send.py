@@ -30,7 +30,7 @@ def send(
     """
     parsed_key, content = parse_key(key), parse_event(event, fields)
     if machine is not None:
-        find_machine(machine, parsed_key).admit(content)
+        find_machine(machine, parsed_key).check_event(content)
     with open_backend(url) as backend:
         message = send_message(backend, parsed_key, encode(Event(content)), id)
         report(backend, message, str(content["type"]), timeout if wait else None, json)

@@ -11,7 +11,7 @@ from settled import Call, EventError, IdReusedError, Machine, actor, setup
 from settled_conformance.checks import checks
 from settled_conformance.checks.host import HostFixture, event, key_of, listing
 from settled_conformance.fixture import BackendFixture
-from settled_runtime import EventRejectedError
+from settled_runtime import EventOutcomeError
 
 
 def _shipping(keys: list[str]) -> Machine[Any, Any]:
@@ -85,7 +85,7 @@ def a_start_and_an_event_with_one_id_are_not_confused(fixture: BackendFixture) -
         service.run_until_idle()
         service.client.outcome("a", "x", timeout=0.0)
         service.client.ask("a", event("1"), message_id="x", timeout=0.0)
-    except (IdReusedError, EventRejectedError):
+    except (IdReusedError, EventOutcomeError):
         refused = True
     fixture.require(refused, "an event under the id of the start was answered as if it had been taken")
     fixture.require_equal(service.entries("a"), [], "taken")

@@ -105,7 +105,7 @@ def timers_with_similar_ids_all_fire(fixture: BackendFixture) -> None:
     fixture.require_equal(sorted(fixture.drain()), sorted(names), "fired")
 
 
-@checks("T2", needs=Capability.CANCELLED_STAYS_AWAY)
+@checks("T2", needs=Capability.NO_DELIVERY_AFTER_CANCEL)
 def cancelling_a_timer_cancels_no_other_with_a_similar_id(fixture: BackendFixture) -> None:
     names = _similar_names(fixture)
     due = fixture.harness.now() + fixture.lease / 2
@@ -117,7 +117,7 @@ def cancelling_a_timer_cancels_no_other_with_a_similar_id(fixture: BackendFixtur
     fixture.require_equal(sorted(fixture.drain()), sorted(set(names) - {"a", "1", "x" * 127}), "fired")
 
 
-@checks("T4", needs=Capability.CANCELLED_STAYS_AWAY)
+@checks("T4", needs=Capability.NO_DELIVERY_AFTER_CANCEL)
 def postponing_a_timer_postpones_no_other_with_a_similar_id(fixture: BackendFixture) -> None:
     names = _similar_names(fixture)
     now, wait = fixture.harness.now(), fixture.lease / 3

@@ -111,7 +111,7 @@ def cancelling_an_unknown_timer_is_no_error(fixture: BackendFixture) -> None:
     fixture.backend.timers.cancel("t")
 
 
-@checks("T3", needs=Capability.CANCELLED_STAYS_AWAY)
+@checks("T3", needs=Capability.NO_DELIVERY_AFTER_CANCEL)
 def a_cancelled_timer_does_not_fire(fixture: BackendFixture) -> None:
     now, wait = fixture.harness.now(), fixture.lease / 2
     for id in ("a", "b", "c"):
@@ -122,7 +122,7 @@ def a_cancelled_timer_does_not_fire(fixture: BackendFixture) -> None:
     fixture.require_equal(fixture.drain(), ["c"], "fired")
 
 
-@checks("T3", needs=Capability.CANCELLED_STAYS_AWAY)
+@checks("T3", needs=Capability.NO_DELIVERY_AFTER_CANCEL)
 def a_cancelled_timer_can_be_scheduled_again(fixture: BackendFixture) -> None:
     now, wait = fixture.harness.now(), fixture.lease / 3
     fixture.backend.timers.schedule(timer("t", now + wait))
@@ -134,7 +134,7 @@ def a_cancelled_timer_can_be_scheduled_again(fixture: BackendFixture) -> None:
     fixture.receives("t")
 
 
-@checks("T4", needs=Capability.CANCELLED_STAYS_AWAY)
+@checks("T4", needs=Capability.NO_DELIVERY_AFTER_CANCEL)
 def a_postponed_timer_fires_later(fixture: BackendFixture) -> None:
     now, wait = fixture.harness.now(), fixture.lease / 3
     fixture.backend.timers.schedule(timer("t", now + wait))
@@ -146,7 +146,7 @@ def a_postponed_timer_fires_later(fixture: BackendFixture) -> None:
     fixture.receives_nothing()
 
 
-@checks("T4", needs=Capability.CANCELLED_STAYS_AWAY)
+@checks("T4", needs=Capability.NO_DELIVERY_AFTER_CANCEL)
 def a_timer_that_was_brought_forward_fires_earlier(fixture: BackendFixture) -> None:
     now, wait = fixture.harness.now(), fixture.lease / 3
     fixture.backend.timers.schedule(timer("t", now + 2 * wait))
@@ -215,7 +215,7 @@ def _replaced(
 
 
 def _cancels_reliably(fixture: BackendFixture) -> bool:
-    return Capability.CANCELLED_STAYS_AWAY in fixture.harness.capabilities
+    return Capability.NO_DELIVERY_AFTER_CANCEL in fixture.harness.capabilities
 
 
 @checks("T4")

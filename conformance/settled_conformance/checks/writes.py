@@ -7,7 +7,7 @@ from collections.abc import Callable
 from attrs import evolve
 
 from settled import ConflictError, OutcomeUnknownError
-from settled.durable import Capability, Finished, Write
+from settled.durable import Capability, FinishResult, Write
 from settled_conformance.checks import checks
 from settled_conformance.fixture import BackendFixture, dead_letter, ids_of, key, message, stored, timer, version_of
 from settled_conformance.interruption import each_interruption
@@ -95,7 +95,7 @@ def writes_return_no_more_messages_than_requested(fixture: BackendFixture) -> No
         fixture.require(len(found) <= asked, f"{len(found)} messages came with a write where {asked} were asked for")
 
 
-def _three_writes(fixture: BackendFixture) -> Finished:
+def _three_writes(fixture: BackendFixture) -> FinishResult:
     """Make writes of a, b and c in one call, each of which sends to its own key; b's conflicts."""
     names = ("a", "b", "c")
     fixture.send(*(message(f"{name}1", key(name)) for name in names))

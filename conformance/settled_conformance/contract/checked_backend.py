@@ -16,7 +16,7 @@ from settled.durable import (
     Capability,
     DeadLetter,
     Delivery,
-    Finished,
+    FinishResult,
     Message,
     Queue,
     Store,
@@ -242,7 +242,7 @@ class CheckedBackend:
             raise
         self._done(write, after, before)
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
         before = self.contract.now()
         after = {write.key: self._after(write) for write in writes}
         try:

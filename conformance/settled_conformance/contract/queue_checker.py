@@ -148,7 +148,7 @@ class QueueChecker:
         for delivery, queued in zip(expected_group, waiting, strict=True):
             self._check(queued, delivery, before, after)
         queue.lease = Lease(
-            dict(zip((each.receipt for each in expected_group), waiting, strict=True)), expected_group[0].until
+            dict(zip((each.receipt for each in expected_group), waiting, strict=True)), expected_group[0].lease_until
         )
         queue.parked_until, queue.had_stale_ack, queue.had_stale_release = 0.0, False, False
 
@@ -195,7 +195,7 @@ class QueueChecker:
             self.report("X3", f"{id} was sent again after it was acknowledged, and delivered again")
         elif id in queue.sent_while_waiting and Capability.DEDUPLICATION in self.capabilities:
             self.report("X1", f"{id} was sent twice, and is delivered after it was acknowledged")
-        elif Capability.ACKED_STAYS_GONE in self.capabilities:
+        elif Capability.NO_DELIVERY_AFTER_ACK in self.capabilities:
             self.report("D5", f"{id} was acknowledged, and delivered again")
 
     def _fire(self, queue: QueueModel, timer: Timer, after: float) -> QueuedMessage:
@@ -214,7 +214,7 @@ class QueueChecker:
 
     @property
     def _cancels_reliably(self) -> bool:
-        return Capability.CANCELLED_STAYS_AWAY in self.capabilities
+        return Capability.NO_DELIVERY_AFTER_CANCEL in self.capabilities
 
     def _check_is_free(self, queue: QueueModel, after: float) -> None:
         if queue.lease is not None and after < queue.lease.until - self.tolerance:
@@ -305,8 +305,8 @@ class QueueChecker:
         if delivery.attempt != queued.receive_count:
             number = "X7" if delivery.attempt > queued.receive_count else "X6"
             self.report(number, f"{message.id}: delivery {queued.receive_count} says attempt {delivery.attempt}")
-        if not before + self.lease - self.tolerance <= delivery.until <= after + self.lease + self.tolerance:
-            self.report("R2", f"the lease of {message.id} ends at {delivery.until:g}, not {after + self.lease:g}")
+        if not before + self.lease - self.tolerance <= delivery.lease_until <= after + self.lease + self.tolerance:
+            self.report("R2", f"the lease of {message.id} ends at {delivery.lease_until:g}, not {after + self.lease:g}")
 
     def _was_replaced(self, message: Message) -> bool:
         return any(timer.message == message for timers in self.replaced.values() for timer in timers)

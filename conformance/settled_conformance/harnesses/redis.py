@@ -19,7 +19,7 @@ from settled_conformance.harness import BackendKind, Harness, Opener, Point
 from settled_conformance.harnesses.local import EPOCH, Clock
 from settled_conformance.harnesses.redis_servers import RedisServer, start_cluster
 from settled_redis.backend import RedisBackend
-from settled_redis.connect import largest_request, reach
+from settled_redis.connect import connect, largest_request
 from settled_redis.connection import RedisCommand, ServerConnection
 from settled_redis.keyspace import prepare
 from settled_redis.topology import Topology
@@ -42,7 +42,7 @@ class RedisHarness(Harness):
         self._clock = Clock()
         self._point: Point | None = None
         self._resets = 0
-        self._admin = reach(parse(url), Options())
+        self._admin = connect(parse(url), Options())
         self._limit = largest_request(self._admin)
         self._free: list[Topology] = []
 
@@ -53,7 +53,7 @@ class RedisHarness(Harness):
     def open(self) -> Backend:
         # Each handle has its own connections; those of a closed handle are reused, because connecting is slow.
         options = Options(**self._options)
-        servers = _InstrumentedTopology(self._free.pop() if self._free else reach(parse(self._url), options), self)
+        servers = _InstrumentedTopology(self._free.pop() if self._free else connect(parse(self._url), options), self)
         space = prepare(servers, options.prefix, options.partitions)
         return RedisBackend(servers, space, options, self._limit, self._clock)
 

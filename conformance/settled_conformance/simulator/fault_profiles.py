@@ -34,7 +34,7 @@ NO_REDELIVERY = evolve(
 Beyond the deduplication window, and after a deletion, settled does not promise to recognise such a redelivery.
 """
 
-RECOGNISES_DUPLICATES = frozenset({Capability.DEDUPLICATION, Capability.ACKED_STAYS_GONE})
+RECOGNISES_DUPLICATES = frozenset({Capability.DEDUPLICATION, Capability.NO_DELIVERY_AFTER_ACK})
 GO: Mapping[str, Json] = {"type": "GO"}
 
 

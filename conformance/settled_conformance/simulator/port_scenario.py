@@ -130,8 +130,8 @@ def _consumer(scheduler: Scheduler, environment: Environment) -> Callable[[Task]
 def _receive(scheduler: Scheduler, handle: CheckedBackend, task: Task) -> Sequence[Delivery]:
     deliveries = handle.queue.receive(3)
     for delivery in deliveries:
-        task.holds_until = max(task.holds_until, delivery.until)
-        scheduler.add_deadline(delivery.until)
+        task.holds_until = max(task.holds_until, delivery.lease_until)
+        scheduler.add_deadline(delivery.lease_until)
     if deliveries:
         scheduler.log(f"{task.name} receive {' '.join(f'{each.message.id}#{each.attempt}' for each in deliveries)}")
     return deliveries

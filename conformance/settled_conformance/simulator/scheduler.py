@@ -166,7 +166,7 @@ class Task:
         return f"{self.name}.{self.incarnation}"
 
     @property
-    def is_zombie(self) -> bool:
+    def is_stale(self) -> bool:
         """Whether the task was parked past the end of its leases, and still works on what it received under them."""
         return self.was_parked_until > 0 and self.was_parked_until > self.holds_until
 

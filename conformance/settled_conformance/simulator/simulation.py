@@ -105,7 +105,7 @@ class Simulation:
             self.held[task.name, delivery.message.key] = delivery
         if deliveries:
             self.scheduler.log(
-                f"{task.name} receive {names(deliveries)} until={deliveries[0].until - self.scheduler.epoch:g}"
+                f"{task.name} receive {names(deliveries)} until={deliveries[0].lease_until - self.scheduler.epoch:g}"
             )
         return deliveries
 
@@ -122,7 +122,8 @@ class Simulation:
         until = self.scheduler.now + self.scheduler.lease
         for key in list(dict.fromkeys(each.message.key for each in deliveries)) or idle[:1]:
             ghosts = [
-                evolve(each, receipt=f"{GHOST}{each.receipt}", until=until) for each in self.acked.get(key, [])[-2:]
+                evolve(each, receipt=f"{FAKE_RECEIPT}{each.receipt}", lease_until=until)
+                for each in self.acked.get(key, [])[-2:]
             ]
             if ghosts:
                 self.scheduler.mark("repeated delivery")
@@ -132,9 +133,9 @@ class Simulation:
         return deliveries
 
     def _hold(self, task: Task, delivery: Delivery) -> None:
-        task.holds_until = max(task.holds_until, delivery.until)
-        self.leased_until[delivery.message.key] = delivery.until
-        self.scheduler.add_deadline(delivery.until)
+        task.holds_until = max(task.holds_until, delivery.lease_until)
+        self.leased_until[delivery.message.key] = delivery.lease_until
+        self.scheduler.add_deadline(delivery.lease_until)
         self._arrive(delivery.message)
         self.received[task.nonce, delivery.message.key] = self.lifetimes_of(delivery.message.key).taken
         if delivery.attempt > 1:
@@ -147,7 +148,7 @@ class Simulation:
     def load(self, task: Task, key: Key) -> Stored | None:
         """Load `key`; mark if more than a window of events was taken since `task` received, before its first load."""
         before = self.received.pop((task.nonce, key), None)
-        if before is not None and task.is_zombie and self.lifetimes_of(key).taken - before > self.policy.window:
+        if before is not None and task.is_stale and self.lifetimes_of(key).taken - before > self.policy.window:
             self.scheduler.mark("more than a window was taken between a receive and its first load")
         return self.handle(task).store.load(key)
 
@@ -156,10 +157,10 @@ class Simulation:
         size = len(write.stored.body) if write.stored else 0
         if size > self.max_record_size:
             raise TooLargeError(f"{write.key}: {size} characters, and there is room for {self.max_record_size:g}")
-        if task.is_zombie and write.stored is not None:
+        if task.is_stale and write.stored is not None:
             self.scheduler.mark("stale commit")
         # Over an old version, the commit of a stale worker breaks R4, that of any other task R6.
-        self.environment.contract.stale_commit_guarantee = "R4" if task.is_zombie else "R6"
+        self.environment.contract.stale_commit_guarantee = "R4" if task.is_stale else "R6"
         self.handle(task).finish(real)
         self.scheduler.wake_all()
         if write.sends or write.timers:
@@ -181,7 +182,7 @@ class Simulation:
 
     def _holder(self, task: Task, write: Write) -> Delivery | None:
         """Return the holder for the backend: that of a made-up redelivery is the task's last real delivery."""
-        if write.holder is None or not write.holder.receipt.startswith(GHOST):
+        if write.holder is None or not write.holder.receipt.startswith(FAKE_RECEIPT):
             return write.holder
         return self.held.get((task.name, write.key))
 
@@ -317,12 +318,12 @@ def names(deliveries: Sequence[Delivery]) -> str:
     return ",".join(f"{delivery.message.id}#{delivery.attempt}" for delivery in deliveries) or "-"
 
 
-GHOST = "ghost "
+FAKE_RECEIPT = "ghost "
 """The prefix of the receipt of a made-up redelivery, which the backend does not know."""
 
 
 def _real(deliveries: Iterable[Delivery]) -> tuple[Delivery, ...]:
-    return tuple(delivery for delivery in deliveries if not delivery.receipt.startswith(GHOST))
+    return tuple(delivery for delivery in deliveries if not delivery.receipt.startswith(FAKE_RECEIPT))
 
 
 def _describe(write: Write) -> str:

@@ -13,7 +13,6 @@ from settled.analysis.dead_code import (
     declared_event_not_taken,
     event_not_taken,
     never_done,
-    no_snapshots,
     shadowed,
     unreachable,
 )
@@ -43,7 +42,6 @@ CHECKS: tuple[Rule, ...] = (
     system_id_taken,
     shadowed,
     never_done,
-    no_snapshots,
 )
 """The checks of each node that can be entered."""
 

@@ -75,23 +75,6 @@ def never_done(model: AnalysisModel, node: Node) -> Iterator[Finding]:
             )
 
 
-KINDS_WITHOUT_SNAPSHOTS = frozenset({"function", "machine", "unknown"})
-"""The kinds of actors (`AnalysisModel.kind`) that report no snapshots to the machine that invokes them."""
-
-
-def no_snapshots(model: AnalysisModel, node: Node) -> Iterator[Finding]:
-    """Find each ``onSnapshot`` of an actor that reports no snapshots."""
-    for invocation in node.invoke:
-        if invocation.sync and model.kind(invocation) in KINDS_WITHOUT_SNAPSHOTS:
-            yield Finding(
-                code="no-snapshots",
-                severity="warning",
-                path=f"{path_of(invocation)}.onSnapshot",
-                problem=f'never taken: "{invocation.id}" reports nothing before it ends',
-                remedy="Let a machine send events with xstate.sendParent, use onDone, or remove the onSnapshot.",
-            )
-
-
 def _never_done(model: AnalysisModel, id: str, transitions: Sequence[Transition]) -> Iterator[Finding]:
     named = [node for node in model.chart.nodes if node.id == id]
     if any(node.parent and can_be_done(node) for node in named):

@@ -20,7 +20,6 @@ Code: TypeAlias = Literal[
     "invokes-while-settled",
     "loops",
     "never-done",
-    "no-snapshots",
     "result-leads-nowhere",
     "shadowed",
     "system-id-taken",

@@ -103,9 +103,9 @@ class Chart:
             return configuration
         return self.configuration(with_ancestors(configuration.nodes))
 
-    def within(self, node: Node) -> tuple[Node, ...]:
+    def subtree(self, node: Node) -> tuple[Node, ...]:
         """Return `node` and its descendants."""
-        return self.nodes[node.order : node.last + 1]
+        return self.nodes[node.order : node.last_order + 1]
 
     def resolve(self, value: StateValue) -> Configuration:
         """Return the configuration of a state value; what it leaves out is entered by default.

@@ -83,7 +83,7 @@ class _NodeBuilder:
             name: self.add(child, name, node, f"{join_path(path, 'states')}.{name}")
             for name, child in config.states.items()
         }
-        node.last = len(self.nodes) - 1
+        node.last_order = len(self.nodes) - 1
         node.states = tuple(child for child in node.children.values() if child.type != "history")
         node.histories = tuple(child for child in node.children.values() if child.type == "history")
         return node

@@ -175,7 +175,7 @@ class Implementations:
         declared = self.events.get(event["type"])
         return event if declared is None else _converter().structure(event, declared)
 
-    def admit(self, event: Mapping[str, Any]) -> None:
+    def check_event(self, event: Mapping[str, Any]) -> None:
         """Check that `event` fits the class declared for its type.
 
         Raises:

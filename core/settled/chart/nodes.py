@@ -101,7 +101,7 @@ class Node:
     parent: Node | None
     path: str
     ancestors: tuple[Node, ...]
-    last: int = 0
+    last_order: int = 0
     children: Mapping[str, Node] = field(factory=dict[str, "Node"])
     states: tuple[Node, ...] = ()
     histories: tuple[Node, ...] = ()
@@ -145,7 +145,7 @@ class Node:
 
     def is_inside(self, other: Node | None) -> bool:
         """Whether this is a proper descendant of `other`; every node is one of None."""
-        return other is None or other.order < self.order <= other.last
+        return other is None or other.order < self.order <= other.last_order
 
     def candidates(self, event: str) -> tuple[Transition, ...]:
         """Return the transitions for an event type, in order: exact descriptors, then wildcards, the longest first."""

@@ -100,7 +100,7 @@ def parallel_nodes(chart: Chart, node: Node) -> Iterator[Node]:
         if ancestor.type == "parallel":
             for region in ancestor.states:
                 if region is not node and not node.is_inside(region):
-                    yield from chart.within(region)
+                    yield from chart.subtree(region)
 
 
 def can_be_done(node: Node) -> bool:

@@ -29,7 +29,7 @@ from settled.durable.ports import Capability as Capability
 from settled.durable.ports import DELETED as DELETED
 from settled.durable.ports import DeadLetter as DeadLetter
 from settled.durable.ports import Delivery as Delivery
-from settled.durable.ports import Finished as Finished
+from settled.durable.ports import FinishResult as FinishResult
 from settled.durable.ports import Index as Index
 from settled.durable.ports import Position as Position
 from settled.durable.ports import Queue as Queue

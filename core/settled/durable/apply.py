@@ -69,7 +69,7 @@ Applicable: TypeAlias = (
 
 
 @frozen
-class Applied:
+class ApplyResult:
     """The record after a message, and the dead letter that the message became, if it did."""
 
     record: Record
@@ -83,7 +83,7 @@ def apply(
     position: Position | None = None,
     *,
     from_dead_letters: bool = False,
-) -> Applied:
+) -> ApplyResult:
     """Apply `message` to `record`: the instance ends up settled, or with its turn open.
 
     A message that is known or stale leaves `record` as it is, the very same object.
@@ -103,7 +103,7 @@ def apply(
         content = decode(message.body)
     except EventError as error:
         if _is_known(record, message, None, from_dead_letters):
-            return Applied(record)
+            return ApplyResult(record)
         return _invalid(context, record, message, str(error))
     # A dead letter keeps the place it had among its sender's messages. By now the sender may have gone on, or have
     # ended, so its position says nothing about whether the dead letter was applied.
@@ -112,7 +112,7 @@ def apply(
     has_new_id = not record.window.digests_of(message.id)
     is_known = (not has_new_id or sender is not None) and _is_known(record, message, sender, from_dead_letters)
     if isinstance(content, Wake) or is_known or _is_stale(context, record, content, sender):
-        return Applied(record)
+        return ApplyResult(record)
     # Before the machine is asked: a message behind the high-water mark may have been applied, and its id forgotten.
     if record.has_passed(position):
         return _invalid(context, record, message, _why_passed(record, position))
@@ -123,19 +123,19 @@ def apply(
     if record.halted:
         return _dead_letter(context, record, message, Outcome.DEAD_LETTERED, f"halted: {record.halted}")
     if _is_ignored(record, content):
-        return Applied(evolve(record, window=record.window.add(message, Outcome.IGNORED)))
+        return ApplyResult(evolve(record, window=record.window.add(message, Outcome.IGNORED)))
     if reason := _why_invalid(context, record, content):
         return _invalid(context, record, message, reason)
-    return Applied(_apply_content(context, record, message, content))
+    return ApplyResult(_apply_content(context, record, message, content))
 
 
-def _invalid(context: ApplyContext, record: Record, message: Message, reason: str) -> Applied:
+def _invalid(context: ApplyContext, record: Record, message: Message, reason: str) -> ApplyResult:
     return _dead_letter(context, record, message, Outcome.INVALID, reason)
 
 
-def _dead_letter(context: ApplyContext, record: Record, message: Message, outcome: Outcome, reason: str) -> Applied:
+def _dead_letter(context: ApplyContext, record: Record, message: Message, outcome: Outcome, reason: str) -> ApplyResult:
     record = evolve(record, window=record.window.add(message, outcome))
-    return Applied(record, DeadLetter(message, reason, context.now))
+    return ApplyResult(record, DeadLetter(message, reason, context.now))
 
 
 def _why_passed(record: Record, position: Position | None) -> str:
@@ -149,7 +149,7 @@ def _why_passed(record: Record, position: Position | None) -> str:
 
 
 def _is_known(record: Record, message: Message, sender: SenderPosition | None, from_dead_letters: bool) -> bool:
-    outcome = record.window.outcome(message, sender)
+    outcome = record.window.outcome_of_message(message, sender)
     return outcome is not None and not (from_dead_letters and outcome in IN_DEAD_LETTERS)
 
 
@@ -193,7 +193,7 @@ def _why_invalid(context: ApplyContext, record: Record, content: Applicable) -> 
             case _ if record.snapshot is None:
                 return f"{context.key} was never started"
             case Event() if snapshot_source(content) is None:
-                context.machine.admit(content.event)
+                context.machine.check_event(content.event)
             case ForwardToSystemId(system_id) if not isinstance(resolve_address(record, system_id), Key):
                 return f"{context.key}: no actor in its system has the system id {system_id!r}"
             case _:
@@ -229,10 +229,10 @@ def _start(context: ApplyContext, record: Record, message: Message, input: Json,
     progress = drain_inbox(context.machine, initial_progress(context.machine, input))
     record = evolve(
         record,
-        birth=context.nonce,
+        start_nonce=context.nonce,
         ordinal=1,
         snapshot=progress.snapshot,
-        turn=OpenTurn(message, 0, progress.index, context.nonce, lease=context.lease_until),
+        turn=OpenTurn(message, 0, progress.index, context.nonce, lease_until=context.lease_until),
         parent=parent,
         version=context.machine.version,
         fingerprint=context.machine.fingerprint,
@@ -269,7 +269,7 @@ def _step(
     step = take_event(context.machine, Progress(record.readable_snapshot()), event, is_detached=is_detached)
     progress = drain_inbox(context.machine, step)
     # The keys of all effects of this turn begin with this commit's nonce, however many commits the turn will take.
-    turn = OpenTurn(message, record.ordinal, progress.index, context.nonce, lease=context.lease_until)
+    turn = OpenTurn(message, record.ordinal, progress.index, context.nonce, lease_until=context.lease_until)
     record = evolve(record, ordinal=record.ordinal + 1, snapshot=progress.snapshot, turn=turn)
     return _enter_progress(context, record, progress, sender)
 
@@ -321,7 +321,7 @@ def advance_open_turn(context: ApplyContext, record: Record) -> Record:
     """
     turn = open_turn(record)
     progress = drain_inbox(context.machine, Progress(record.readable_snapshot(), turn.inbox, index=turn.index))
-    turn = evolve(turn, inbox=(), index=progress.index, lease=context.lease_until)
+    turn = evolve(turn, inbox=(), index=progress.index, lease_until=context.lease_until)
     return _enter_progress(context, evolve(record, snapshot=progress.snapshot, turn=turn), progress)
 
 

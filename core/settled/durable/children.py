@@ -80,10 +80,10 @@ def _parent(context: ApplyContext, record: Record, id: str, child: ChildInstance
 def _add_child(
     context: ApplyContext, record: Record, child: ChildInstance, beginning: Start | ImportChild, parent: Parent
 ) -> Record:
-    previous = record.children.get(parent.child)
+    previous = record.children.get(parent.child_id)
     if previous is not None:  # as in XState, it runs on, and its report still counts
-        record = _detach_child(context, record, parent.child, previous)
-    record = evolve(record, children={**record.children, parent.child: child})
+        record = _detach_child(context, record, parent.child_id, previous)
+    record = evolve(record, children={**record.children, parent.child_id: child})
     record = context.add_to_outbox(record, Message(child.key, internal_id(child.generation), encode(beginning)))
     return _register_system_id(context, record, child, parent)
 
@@ -172,7 +172,7 @@ def report_to_parent(context: ApplyContext, record: Record) -> Record:
         return record
     done = snapshot.status == "done"
     data = snapshot.output if done else snapshot.error
-    report = ChildEnded(parent.child, parent.generation, done, None if data is ABSENT else data)
+    report = ChildEnded(parent.child_id, parent.generation, done, None if data is ABSENT else data)
     return context.add_to_outbox(record, Message(parent.key, internal_id(f"{parent.generation}/ended"), encode(report)))
 
 
@@ -181,7 +181,7 @@ def send_snapshot_to_parent(context: ApplyContext, record: Record, snapshot: Sna
     parent, turn = record.parent, open_turn(record)
     if parent is None or not parent.sync or snapshot.status != "active":
         return record
-    event = snapshot_event(parent.child, context.machine.to_json(snapshot))
+    event = snapshot_event(parent.child_id, context.machine.to_json(snapshot))
     id = internal_id(context.effect_key(record, turn.index))
     content = Event(event, sender_position(context, record, parent.generation))
     record = context.add_to_outbox(record, Message(parent.key, id, encode(content)))
@@ -246,7 +246,9 @@ def sender_position(context: ApplyContext, record: Record, generation: str | Non
     """Return the position of the next message; `generation` is the sender's own, if the message is for its parent."""
     # The length of the outbox is the message's index within its commit. So the position must be taken immediately
     # before the message is added to the outbox.
-    return SenderPosition(context.key, record.birth or context.nonce, context.version, len(record.outbox), generation)
+    return SenderPosition(
+        context.key, record.start_nonce or context.nonce, context.version, len(record.outbox), generation
+    )
 
 
 def resolve_address(record: Record, to: str) -> Key | str:
@@ -256,7 +258,7 @@ def resolve_address(record: Record, to: str) -> Key | str:
     if to in record.children:
         return record.children[to].key
     by_system_id = (child.key for child in record.children.values() if child.system_id == to)
-    return next(by_system_id, None) or record.system.get(to) or (Key.parse(to) if "/" in to else to)
+    return next(by_system_id, None) or record.system_ids.get(to) or (Key.parse(to) if "/" in to else to)
 
 
 def _register_system_id(context: ApplyContext, record: Record, child: ChildInstance, parent: Parent) -> Record:
@@ -286,7 +288,7 @@ def with_system_id(context: ApplyContext, record: Record, content: RegisterSyste
 
     A child whose system id is already taken is stopped, and its parent is told that it failed.
     """
-    system, holder = dict(record.system), record.system.get(content.system_id)
+    system, holder = dict(record.system_ids), record.system_ids.get(content.system_id)
     if content.ended:
         if holder == content.key:  # another actor may have registered the system id in the meantime
             del system[content.system_id]
@@ -294,12 +296,12 @@ def with_system_id(context: ApplyContext, record: Record, content: RegisterSyste
         system[content.system_id] = content.key
     else:
         return _fail_registration(context, record, content, content.parent)
-    return evolve(record, system=system)
+    return evolve(record, system_ids=system)
 
 
 def _fail_registration(context: ApplyContext, record: Record, content: RegisterSystemId, parent: Parent) -> Record:
     message = f"the system id {content.system_id!r} is that of another actor already"
     error: Json = {"name": "SystemIdTaken", "message": message}
-    report = encode(ChildEnded(parent.child, parent.generation, False, error))
+    report = encode(ChildEnded(parent.child_id, parent.generation, False, error))
     record = context.add_to_outbox(record, Message(parent.key, internal_id(f"{parent.generation}/taken"), report))
     return context.add_to_outbox(record, _stop_message(content.key, parent.generation))

@@ -16,7 +16,7 @@ from settled.durable.commands import Commands, ReleaseReason, finish, load, perf
 from settled.durable.messages import Message, Timer
 from settled.durable.policy import TurnEnd
 from settled.durable.ports import DeadLetter, Delivery, Position, Stored, Write
-from settled.durable.record import CancelTimer, Failing, OutboxEntry, PerformAction, Receives, Record
+from settled.durable.record import CancelTimer, FailureCount, OutboxEntry, PerformAction, ReceiveCount, Record
 from settled.durable.record_json import record_to_stored
 from settled.durable.turn_state import TurnState, release_deliveries
 from settled.durable.window import Outcome
@@ -89,7 +89,7 @@ def _next_mark(state: TurnState, record: Record, done: tuple[Delivery, ...]) -> 
         return record.mark_after(done[-1].position)
     head = state.head
     is_taken = record.turn is not None and record.turn.message.id == head.message.id
-    if is_taken or record.window.outcome(head.message):
+    if is_taken or record.window.outcome_of_message(head.message):
         return record.mark_after(head.position)
     return record.high_water_mark
 
@@ -104,8 +104,8 @@ def _claim(state: TurnState, record: Record, made_progress: bool) -> Record:
         evolve(actor, started_by=state.nonce) if actor.started_by is None and actor.not_before <= state.now else actor
         for actor in record.turn.actors
     )
-    turn = evolve(record.turn, actors=actors, lease=state.now + state.policy.lease)
-    receives = Receives(state.head.message.id, state.head.attempt) if made_progress else record.receives
+    turn = evolve(record.turn, actors=actors, lease_until=state.now + state.policy.lease)
+    receives = ReceiveCount(state.head.message.id, state.head.attempt) if made_progress else record.receives
     return evolve(record, turn=turn, receives=receives)
 
 
@@ -234,9 +234,9 @@ def record_failure(
         message_id: the id of the message that failed, if that is not the one in hand.
         then_release: whether to return the deliveries to the queue until the next attempt.
     """
-    record, message = state.record, _message_in_hand(state, message_id)
+    record, message = state.record, _current_message(state, message_id)
     before = record.failing.count if record.failing and record.failing.id == message.id else 0
-    failing = Failing(message.id, before + 1, detail[:MAX_DETAIL_CHARACTERS])
+    failing = FailureCount(message.id, before + 1, detail[:MAX_DETAIL_CHARACTERS])
     if failing.count >= state.policy.max_attempts:
         yield from _halt(state, message, failing)
         return None
@@ -248,18 +248,18 @@ def record_failure(
     return (yield from release_deliveries(state, wait, ReleaseReason.FAILED, detail))
 
 
-def _message_in_hand(state: TurnState, message_id: str | None) -> Message:
+def _current_message(state: TurnState, message_id: str | None) -> Message:
     named = next((each.message for each in state.deliveries if each.message.id == message_id), None)
     if named is not None:
         return named
     return state.head.message if state.record.turn is None else state.record.turn.message
 
 
-def _halt(state: TurnState, message: Message, failing: Failing) -> Commands[None]:
+def _halt(state: TurnState, message: Message, failing: FailureCount) -> Commands[None]:
     record, turn = state.record, state.record.turn
     # A message that a redrive took from the dead letters is still among them, and must not be added a second time.
     is_dead_letter = record.redriving is not None if turn is None else turn.from_dead_letters
-    if not is_dead_letter and record.window.outcome(message) is None:
+    if not is_dead_letter and record.window.outcome_of_message(message) is None:
         record = evolve(record, window=record.window.add(message, Outcome.DEAD_LETTERED))
     record = evolve(
         record,

@@ -91,7 +91,7 @@ class SenderPosition:
 
     Attributes:
         key: the sender.
-        birth: the nonce with which the sender was started. A sender that is started again has another one, so its
+        start_nonce: the nonce with which the sender was started. A sender that is started again has another one, so its
             positions are not compared even if the store has lost its versions and they begin again.
         version: the version of the commit that sent the message.
         index: the position among the messages of that commit.
@@ -99,7 +99,7 @@ class SenderPosition:
     """
 
     key: Key
-    birth: str
+    start_nonce: str
     version: int
     index: int
     generation: str | None = None
@@ -123,7 +123,7 @@ class Parent:
     """
 
     key: Key
-    child: str
+    child_id: str
     generation: str
     root: Key
     sync: bool = False
@@ -292,19 +292,19 @@ def _optional(convert: Callable[[Any], Json], value: Any) -> Json:
 
 
 def _sender_to_json(sender: SenderPosition) -> Json:
-    return [str(sender.key), sender.birth, *sender.order, sender.generation]
+    return [str(sender.key), sender.start_nonce, *sender.order, sender.generation]
 
 
 def _sender_from_json(data: Any) -> SenderPosition:
-    key, birth, version, index, generation = data
+    key, start_nonce, version, index, generation = data
     child_generation = None if generation is None else str(generation)
-    return SenderPosition(Key.parse(key), str(birth), int(version), int(index), child_generation)
+    return SenderPosition(Key.parse(key), str(start_nonce), int(version), int(index), child_generation)
 
 
 def parent_to_json(parent: Parent) -> Json:
     """Return `parent` as JSON, for a message or a record."""
     sync = [True] if parent.sync else []
-    return [str(parent.key), parent.child, parent.generation, str(parent.root), *sync]
+    return [str(parent.key), parent.child_id, parent.generation, str(parent.root), *sync]
 
 
 def parent_from_json(data: Any) -> Parent:

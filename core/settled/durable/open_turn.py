@@ -45,8 +45,8 @@ def wait_for_open_turn(state: TurnState) -> tuple[float, ReleaseReason] | None:
         return None
     # The lease protects the turn from workers that merely have a later message of the key. A worker that has the turn's
     # own message was given it by the queue because the one before has lost it.
-    if not state.is_in_hand(turn.message.id) and state.now < turn.lease:
-        return turn.lease - state.now, ReleaseReason.OTHER_WORKER
+    if not state.has_delivery_of(turn.message.id) and state.now < turn.lease_until:
+        return turn.lease_until - state.now, ReleaseReason.OTHER_WORKER
     was_interrupted = any(actor.started_by is not None for actor in turn.actors)
     # The turn of an imported instance may be settled from the first. Then it only needs to be closed.
     is_over = isinstance(state.record.snapshot, Snapshot) and is_settled(state.machine, state.record.snapshot)

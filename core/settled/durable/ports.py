@@ -98,7 +98,7 @@ class Delivery:
     message: Message
     receipt: str
     attempt: int
-    until: float
+    lease_until: float
     position: Position | None = None
 
 
@@ -134,7 +134,7 @@ class Write:
 
 
 @frozen
-class Finished:
+class FinishResult:
     """The result of `Backend.finish_all`: the errors of the writes that failed, by key, and the next deliveries."""
 
     errors: Mapping[Key, SettledError] = {}
@@ -166,10 +166,10 @@ class Capability(StrEnum):
     DEDUPLICATION = "deduplication"
     """A message that repeats an earlier one is not queued again, even after the first was acknowledged."""
 
-    ACKED_STAYS_GONE = "acked-stays-gone"
+    NO_DELIVERY_AFTER_ACK = "no-delivery-after-ack"
     """An acknowledged message is never delivered again."""
 
-    CANCELLED_STAYS_AWAY = "cancelled-stays-away"
+    NO_DELIVERY_AFTER_CANCEL = "no-delivery-after-cancel"
     """The message of a cancelled timer is never delivered, nor that of a replaced timer at its old time."""
 
 
@@ -303,8 +303,8 @@ class Timers(Protocol):
         """Send ``timer.message`` at ``timer.due``, replacing any timer that has the same id.
 
         If it is too late to withdraw the replaced timer, its message is also sent, at its old time; with
-        `Capability.CANCELLED_STAYS_AWAY` this never happens. Such a message is harmless: the turn ignores a timer that
-        the record no longer expects.
+        `Capability.NO_DELIVERY_AFTER_CANCEL` this never happens. Such a message is harmless: the turn ignores a timer
+        that the record no longer expects.
         """
         ...
 
@@ -362,7 +362,7 @@ class Backend(Protocol):
         """
         ...
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
         """Perform each of `writes` as `finish` does, then receive up to `receive` messages.
 
         The keys of `writes` are distinct, and each write succeeds or fails on its own: the result has the error that

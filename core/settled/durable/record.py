@@ -97,7 +97,7 @@ class OpenTurn:
     nonce: str
     inbox: tuple[Json, ...] = ()
     actors: tuple[PendingActor, ...] = ()
-    lease: float = 0.0
+    lease_until: float = 0.0
     from_dead_letters: bool = False
 
 
@@ -132,7 +132,7 @@ class OutboxEntry:
 
 
 @frozen
-class Failing:
+class FailureCount:
     """How many times the message `id` has failed, and the last error."""
 
     id: str
@@ -141,7 +141,7 @@ class Failing:
 
 
 @frozen
-class Receives:
+class ReceiveCount:
     """How many times the message `id` had been received when it last made progress."""
 
     id: str
@@ -149,7 +149,7 @@ class Receives:
 
 
 @frozen
-class Unreadable:
+class UnreadableSnapshot:
     """A stored snapshot that this machine cannot read, kept unchanged, and the error."""
 
     raw: Json
@@ -164,7 +164,7 @@ class Record:
         nonce: the nonce of the commit that wrote it: unique among all commits, and impossible to guess.
         version: the version of the machine that wrote it.
         fingerprint: the fingerprint of the machine that wrote it.
-        birth: the nonce with which the instance was started.
+        start_nonce: the nonce with which the instance was started.
         ordinal: how many events the instance has accepted.
         snapshot: the machine's snapshot; None before its start.
         parent: the parent, if the instance is a child.
@@ -189,14 +189,14 @@ class Record:
     nonce: str = ""
     version: str | None = None
     fingerprint: str = ""
-    birth: str = ""
+    start_nonce: str = ""
     ordinal: int = 0
-    snapshot: Snapshot[Any] | Unreadable | None = None
+    snapshot: Snapshot[Any] | UnreadableSnapshot | None = None
     parent: Parent | None = None
     timers: Mapping[str, ActiveTimer] = {}
     children: Mapping[str, ChildInstance] = {}
     detached: Mapping[str, Key] = {}
-    system: Mapping[str, Key] = {}
+    system_ids: Mapping[str, Key] = {}
     turn: OpenTurn | None = None
     high_water_mark: Position | None = None
     armed: tuple[str, str | None] | None = None
@@ -204,8 +204,8 @@ class Record:
     # Append only at the end, and in the order of the effects: a receiver identifies a message by its position here (see
     # `children.sender_position`), and a send that comes out of order would be dropped as a repetition.
     outbox: tuple[OutboxEntry, ...] = ()
-    failing: Failing | None = None
-    receives: Receives | None = None
+    failing: FailureCount | None = None
+    receives: ReceiveCount | None = None
     halted: str | None = None
     redriving: int | None = None
 
@@ -221,7 +221,7 @@ class Record:
             RecordError: the instance was never started, or this machine cannot read the snapshot.
             LogicError: a migration raised.
         """
-        if isinstance(self.snapshot, Unreadable):
+        if isinstance(self.snapshot, UnreadableSnapshot):
             raise self.snapshot.error
         if self.snapshot is None:
             raise RecordError("the instance was never started")

@@ -23,15 +23,15 @@ from settled.durable.record import (
     ActiveTimer,
     CancelTimer,
     ChildInstance,
-    Failing,
+    FailureCount,
     OpenTurn,
     OutboxEntry,
     OutboxItem,
     PendingActor,
     PerformAction,
-    Receives,
+    ReceiveCount,
     Record,
-    Unreadable,
+    UnreadableSnapshot,
     timer_message,
     times_early,
 )
@@ -105,7 +105,7 @@ def _with_open_turn(key: Key, data: Mapping[str, Any], window: Window) -> Window
     # The message of an open turn enters the window only when the turn closes. It was taken all the same: without it
     # here, its redelivery would be a new message to the next instance.
     message = Message(key, *data["turn"]["message"])
-    return window.add(message, Outcome.TAKEN) if window.outcome(message) is None else window
+    return window.add(message, Outcome.TAKEN) if window.outcome_of_message(message) is None else window
 
 
 def record_from_tombstone(key: Key, body: str, window: int = WINDOW) -> Record:
@@ -132,13 +132,13 @@ def _damage_as_record_error(key: Key) -> Generator[None]:
 def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
     # An unreadable snapshot was not migrated either, so it keeps the fingerprint and version of its writer. Under this
     # machine's version it would never be migrated.
-    author = record if isinstance(record.snapshot, Unreadable) else machine
+    author = record if isinstance(record.snapshot, UnreadableSnapshot) else machine
     data: dict[str, Json] = {
         "settled": FORMAT,
         "machine": machine.id,
         "fingerprint": author.fingerprint,
         "nonce": record.nonce,
-        "birth": record.birth,
+        "start_nonce": record.start_nonce,
         "ordinal": record.ordinal,
     }
     if author.version is not None:
@@ -221,7 +221,7 @@ def _from_json(
         nonce=data["nonce"],
         version=version,
         fingerprint=data["fingerprint"],
-        birth=data["birth"],
+        start_nonce=data["start_nonce"],
         ordinal=data["ordinal"],
         snapshot=None if snapshot is None else _snapshot_from_json(machine, snapshot, version, accepts),
         high_water_mark=_high_water_mark(data),
@@ -242,11 +242,11 @@ def _window(data: Mapping[str, Any], lines: str, size: int) -> Window:
     return Window(size, lines, outcomes, senders, pinned)
 
 
-def _snapshot_to_text(machine: Machine[Any, Any], snapshot: Snapshot[Any] | Unreadable | None) -> str:
+def _snapshot_to_text(machine: Machine[Any, Any], snapshot: Snapshot[Any] | UnreadableSnapshot | None) -> str:
     match snapshot:
         case None:
             return "null"
-        case Unreadable(raw):
+        case UnreadableSnapshot(raw):
             return write(raw)
         case _:
             return machine.dump(snapshot)
@@ -254,10 +254,10 @@ def _snapshot_to_text(machine: Machine[Any, Any], snapshot: Snapshot[Any] | Unre
 
 def _snapshot_from_json(
     machine: Machine[Any, Any], raw: Any, version: str | None, accepts: Container[str]
-) -> Snapshot[Any] | Unreadable:
+) -> Snapshot[Any] | UnreadableSnapshot:
     if not machine.knows_version(version) and (version is None or version not in accepts):
         known = f"is version {machine.version!r}" if machine.version else "declares no version"
-        return Unreadable(
+        return UnreadableSnapshot(
             raw,
             VersionUnknownError(
                 f"written by version {version!r} of {machine.id!r}, which here {known} and has no migration from it: "
@@ -267,7 +267,7 @@ def _snapshot_from_json(
     try:
         return machine.from_json(machine.migrate(raw, version))
     except (RecordError, LogicError) as error:
-        return Unreadable(raw, error)
+        return UnreadableSnapshot(raw, error)
 
 
 def _timer_to_json(timer: ActiveTimer) -> Json:
@@ -287,7 +287,7 @@ def _turn_to_json(turn: OpenTurn) -> Json:
         "nonce": turn.nonce,
         "inbox": list(turn.inbox),
         "actors": [_actor_to_json(actor) for actor in turn.actors],
-        "lease": turn.lease,
+        "lease_until": turn.lease_until,
         "from_dead_letters": turn.from_dead_letters,
     }
 
@@ -300,7 +300,7 @@ def _turn_from_json(key: Key, raw: Mapping[str, Any]) -> OpenTurn:
         raw["nonce"],
         tuple(raw["inbox"]),
         tuple(PendingActor(*actor) for actor in raw["actors"]),
-        raw["lease"],
+        raw["lease_until"],
         raw["from_dead_letters"],
     )
 
@@ -379,7 +379,7 @@ _PARTS: Mapping[str, _Part] = {
         lambda detached: {generation: str(child) for generation, child in detached.items()},
         lambda key, raw: {generation: Key.parse(child) for generation, child in raw.items()},
     ),
-    "system": _Part(
+    "system_ids": _Part(
         lambda system: {id: str(member) for id, member in system.items()},
         lambda key, raw: {id: Key.parse(member) for id, member in raw.items()},
     ),
@@ -390,11 +390,11 @@ _PARTS: Mapping[str, _Part] = {
     ),
     "failing": _Part(
         lambda failing: [failing.id, failing.count, failing.detail],
-        lambda key, raw: Failing(*raw),
+        lambda key, raw: FailureCount(*raw),
     ),
     "receives": _Part(
         lambda receives: [receives.id, receives.count],
-        lambda key, raw: Receives(*raw),
+        lambda key, raw: ReceiveCount(*raw),
     ),
     "halted": _Part(str, lambda key, raw: raw),
     "redriving": _Part(int, lambda key, raw: raw),

@@ -38,7 +38,7 @@ def redrive(machine: Machine[Any, Any], key: Key, nonce: str) -> Commands[int]:
     wake = Message(key, internal_id(f"wake/{nonce}"), encode(Wake()))
     version = loaded.stored.version + 1
     # No lease: the worker that receives the `Wake` resumes the open turn, and must not wait for the former one's lease.
-    turn = record.turn and evolve(record.turn, lease=0.0)
+    turn = record.turn and evolve(record.turn, lease_until=0.0)
     record = evolve(record, nonce=nonce, turn=turn, halted=None, failing=None, receives=None, redriving=len(found))
     stored = record_to_stored(machine, record, version, loaded.now)
     yield from finish(Write(key, stored, loaded.stored.version, sends=(wake,)))

@@ -29,10 +29,10 @@ def restore(context: ApplyContext, record: Record, message: Message, tree: Json)
     persisted = tree_from_json(context.machine, tree)
     record = evolve(
         record,
-        birth=context.nonce,
+        start_nonce=context.nonce,
         ordinal=1,
         snapshot=persisted.snapshot,
-        turn=OpenTurn(message, 0, 0, context.nonce, lease=context.lease_until),
+        turn=OpenTurn(message, 0, 0, context.nonce, lease_until=context.lease_until),
         version=context.machine.version,
         fingerprint=context.machine.fingerprint,
         armed=None,

@@ -25,7 +25,7 @@ from settled.durable.delays import rearm_timers
 from settled.durable.open_turn import is_of_another_definition, resume_open_turn, wait_for_open_turn
 from settled.durable.policy import Policy, TurnEnd
 from settled.durable.ports import DeadLetter, Delivery, Traits
-from settled.durable.record import OutboxEntry, Record, Unreadable
+from settled.durable.record import OutboxEntry, Record, UnreadableSnapshot
 from settled.durable.turn_state import TurnState, load_first, release_deliveries, reload
 from settled.errors import (
     ConflictError,
@@ -133,7 +133,7 @@ def _next_step(state: TurnState) -> Commands[TurnEnd | AfterCommit | None]:
 def _unknown_version(state: TurnState) -> VersionUnknownError | None:
     """Return why this machine must not touch the record: a version that it does not know has written it."""
     snapshot = state.record.snapshot
-    error = snapshot.error if isinstance(snapshot, Unreadable) else None
+    error = snapshot.error if isinstance(snapshot, UnreadableSnapshot) else None
     return error if isinstance(error, VersionUnknownError) else None
 
 
@@ -159,7 +159,7 @@ def _is_stuck(state: TurnState) -> bool:
     state.receives_counted = True
     if _receives(state) <= state.policy.max_receives:
         return False
-    is_known = state.record.window.outcome(state.head.message) is not None
+    is_known = state.record.window.outcome_of_message(state.head.message) is not None
     return not is_known or state.record.turn is not None or bool(_outbox_of_these_deliveries(state))
 
 
@@ -178,7 +178,7 @@ def _outbox_of_these_deliveries(state: TurnState) -> tuple[OutboxEntry, ...]:
     # an entry of another message is finished by the worker to whom the queue delivers that message.
     if record.redriving is not None or record.turn is not None:
         return record.outbox
-    return tuple(entry for entry in record.outbox if state.is_in_hand(entry.message_id))
+    return tuple(entry for entry in record.outbox if state.has_delivery_of(entry.message_id))
 
 
 # New messages, and those taken from the dead letters

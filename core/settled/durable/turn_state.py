@@ -93,7 +93,7 @@ class TurnState:
         """The nonce of the next commit. A record that bears it was committed by this turn, and by nobody else."""
         return f"{self.nonce}.{self.version + 1}"
 
-    def is_in_hand(self, id: str) -> bool:
+    def has_delivery_of(self, id: str) -> bool:
         """Return whether the message `id` is among the deliveries."""
         return any(delivery.message.id == id for delivery in self.deliveries)
 

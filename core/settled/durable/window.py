@@ -65,7 +65,7 @@ class Window:
         encoded_ids: the acknowledged messages, oldest first, as they are in the record: for each a JSON string of id,
             space and digest, on a line of its own.
         other_outcomes: the outcomes other than ``taken``, by ``"ID DIGEST"``.
-        senders: the birth, commit version and index reached by each sender, by its key.
+        senders: the start_nonce, commit version and index reached by each sender, by its key.
         pinned: the messages that may be delivered again, newer than all acknowledged ones: digests by id.
         count: the number of lines in `encoded_ids`.
     """
@@ -108,22 +108,22 @@ class Window:
                 yield lines[begin + 1 : end]
             at = lines.find(text, at + 1)
 
-    def outcome_of(self, id: str, digest: str | None = None) -> Outcome | None:
+    def outcome_of_id(self, id: str, digest: str | None = None) -> Outcome | None:
         """Return the outcome of the message `id`, with this `digest` if one is given; None if it is not known."""
         for found in self.digests_of(id):
             if digest in (None, found):
                 return self.other_outcomes.get(f"{id} {found}", Outcome.TAKEN)
         return None
 
-    def outcome(self, message: Message, sender: SenderPosition | None = None) -> Outcome | None:
+    def outcome_of_message(self, message: Message, sender: SenderPosition | None = None) -> Outcome | None:
         """Return the outcome of `message`; None if it is new."""
-        known = self.outcome_of(message.id, message.digest)
+        known = self.outcome_of_id(message.id, message.digest)
         return Outcome.TAKEN if known is None and sender and self._has_passed(sender) else known
 
     def _has_passed(self, sender: SenderPosition) -> bool:
-        birth, *position = self.senders.get(str(sender.key), ("", 0, 0))
-        # A sender that was started again begins to count anew: positions of another birth say nothing.
-        return birth == sender.birth and tuple(position) >= sender.order
+        start_nonce, *position = self.senders.get(str(sender.key), ("", 0, 0))
+        # A sender that was started again begins to count anew: positions of another start_nonce say nothing.
+        return start_nonce == sender.start_nonce and tuple(position) >= sender.order
 
     def is_reused(self, message: Message) -> bool:
         """Whether the id of `message` belongs to another message, with another body."""
@@ -155,7 +155,7 @@ class Window:
         if outcome is not Outcome.TAKEN:
             outcomes = {**outcomes, f"{id} {digest}": outcome}
         if sender is not None:
-            senders = _with_newest(senders, str(sender.key), (sender.birth, *sender.order), self.size, kept)
+            senders = _with_newest(senders, str(sender.key), (sender.start_nonce, *sender.order), self.size, kept)
         return Window(self.size, window.encoded_ids, outcomes, senders, pinned, window.count)
 
     def _without(self, id: str, digest: str) -> Window:
@@ -196,12 +196,12 @@ class Window:
                 outcomes = {entry: outcome for entry, outcome in outcomes.items() if entry not in evicted}
         return Window(self.size, lines, outcomes, self.senders, pinned, count)
 
-    def add_sender(self, sender: Key, birth: str, kept: Container[str]) -> Window:
+    def add_sender(self, sender: Key, start_nonce: str, kept: Container[str]) -> Window:
         """Add `sender`, from which messages may still arrive, unless it is known."""
         name = str(sender)
         if name in self.senders:
             return self
-        return evolve(self, senders=_with_newest(self.senders, name, (birth, 0, 0), self.size, kept))
+        return evolve(self, senders=_with_newest(self.senders, name, (start_nonce, 0, 0), self.size, kept))
 
     def remove_sender(self, sender: Key) -> Window:
         """Remove `sender`, from which nothing new can arrive."""

@@ -183,7 +183,7 @@ class TestPauses:
         with stubbed("sqs") as (sqs, stubber):
             expected = {"QueueUrl": URL, "Entries": [entry]}
             stubber.add_response("change_message_visibility_batch", failed(None, succeeded=[0]), expected)
-            held_since = [evolve(each, until=30.0) for each in deliveries("1")]
+            held_since = [evolve(each, lease_until=30.0) for each in deliveries("1")]
             SqsFifoQueue(sqs, URL, lease=30, clock=lambda: held).release(held_since, delay)
 
 

@@ -238,13 +238,13 @@ class TestDeliveries:
         ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")
         ada["attributes"]["ApproximateFirstReceiveTimestamp"] = "1800000000250"
         (delivery,) = deliveries_of(aws, [ada])
-        assert delivery.until == 1_800_000_000.25 + aws.lease
+        assert delivery.lease_until == 1_800_000_000.25 + aws.lease
 
     def test_the_lease_of_a_later_delivery_starts_now(self, aws: CompositeBackend) -> None:
         ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")
         ada["attributes"] |= {"ApproximateReceiveCount": "2", "ApproximateFirstReceiveTimestamp": "1000"}
         (delivery,) = deliveries_of(aws, [ada])
-        assert abs(delivery.until - aws.lease - time.time()) < 5.0
+        assert abs(delivery.lease_until - aws.lease - time.time()) < 5.0
 
     def test_the_sequence_number_of_another_queue_is_ignored(self, aws: CompositeBackend) -> None:
         ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")

@@ -143,7 +143,7 @@ class TestLease:
         aws.queue.send([message(ADA, "1")])
         (first,) = aws.queue.receive(1)
         assert first.attempt == 1
-        assert LEASE - RESOLUTION - 0.5 < first.until - time.time() <= LEASE
+        assert LEASE - RESOLUTION - 0.5 < first.lease_until - time.time() <= LEASE
         assert aws.queue.receive(1) == []
         (second,) = aws.queue.receive(1, LEASE + 1.0)
         assert (second.message, second.attempt) == (first.message, 2)

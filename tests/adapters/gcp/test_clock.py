@@ -228,7 +228,7 @@ class TestTheBackend:
         gcp = backend(later(cloud), url)
         gcp.queue.send([message(ADA, "1")])
         (held,) = gcp.queue.receive(1, PATIENCE)
-        assert held.until == pytest.approx(time.time() + DAY + url.lease, abs=PATIENCE)
+        assert held.lease_until == pytest.approx(time.time() + DAY + url.lease, abs=PATIENCE)
 
     def test_timers_are_sent_and_swept_by_that_time(self, cloud: Cloud) -> None:
         url = cloud.gcp_url(fresh_name(), timers="sweep", sweep_every="0.01")

@@ -77,7 +77,7 @@ class TestLease:
     def test_messages_are_redelivered_when_their_leases_end(self, queue: PubSubQueue, messaging: Messaging) -> None:
         queue.send([message(ADA, "1"), message(ADA, "2")])
         (first,) = queue.receive(1)
-        assert abs(first.until - LEASE - messaging.server.now()) < 1.0
+        assert abs(first.lease_until - LEASE - messaging.server.now()) < 1.0
         messaging.server.advance(LEASE)
         assert ids(queue.receive(10)) == ["1", "2"]
 

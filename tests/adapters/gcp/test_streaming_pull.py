@@ -197,7 +197,7 @@ class TestLease:
         streamed.advance(LEASE * 0.8)
         streamed.queue.ack(held)
         (second,) = streamed.receives("2")
-        assert second.until == pytest.approx(streamed.messaging.server.now() + LEASE)
+        assert second.lease_until == pytest.approx(streamed.messaging.server.now() + LEASE)
         streamed.advance(LEASE * 0.8)
         streamed.queue.extend([second], LEASE)
 

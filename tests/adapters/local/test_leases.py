@@ -19,7 +19,7 @@ class TestALease:
 
     def test_its_delivery_says_when_it_ends(self, env: BackendEnv) -> None:
         env.send(ADA, "a")
-        assert [delivery.until for delivery in env.take()] == [env.clock.now + LEASE]
+        assert [delivery.lease_until for delivery in env.take()] == [env.clock.now + LEASE]
         assert env.backend.lease == LEASE
 
     def test_it_ends_at_its_deadline_and_not_earlier(self, env: BackendEnv) -> None:

@@ -27,7 +27,7 @@ def test_options_in_the_url_take_precedence(tmp_path: Path) -> None:
     assert backend.lease == 0.5
     backend.queue.send([message(ADA, "a")])
     (delivery,) = backend.queue.receive(1)
-    assert 0 < delivery.until - time.time() <= 0.5
+    assert 0 < delivery.lease_until - time.time() <= 0.5
     backend.close()
 
 

@@ -34,7 +34,7 @@ def test_receive_does_not_wait_if_a_message_is_ready(env: BackendEnv) -> None:
 
 
 def expire(env: BackendEnv, held: list[Delivery]) -> None:
-    env.clock.now = held[0].until
+    env.clock.now = held[0].lease_until
 
 
 WAKES: dict[str, Callable[[BackendEnv, list[Delivery]], object]] = {

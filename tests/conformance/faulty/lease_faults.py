@@ -199,11 +199,11 @@ class ReceiptOfTheFirstLease(Plain):
     """An extended lease lasts longer, but its receipt is valid only until the first end."""
 
     def holds(self, group: MessageGroup, delivery: Delivery) -> bool:
-        return super().holds(group, delivery) and self.world.now < delivery.until
+        return super().holds(group, delivery) and self.world.now < delivery.lease_until
 
     @locked
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
-        super().extend([evolve(each, until=self.world.now + 1) for each in deliveries], lease)
+        super().extend([evolve(each, lease_until=self.world.now + 1) for each in deliveries], lease)
 
 
 class CloseEndsLeases(Plain):

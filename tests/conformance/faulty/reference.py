@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from attrs import define, field
 
 from settled import ConflictError, IdReusedError, Key, LeaseLostError, SettledError
-from settled.durable import Capability, DeadLetter, Delivery, Finished, Message, Position, Stored, Timer, Write
+from settled.durable import Capability, DeadLetter, Delivery, FinishResult, Message, Position, Stored, Timer, Write
 from settled_conformance.harnesses.local import EPOCH
 
 P = ParamSpec("P")
@@ -369,14 +369,14 @@ class Plain:
             raise LeaseLostError(f"{write.key}: its lease was lost")
 
     @locked
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
         refused = dict[Key, SettledError]()
         for write in writes:
             try:
                 self.finish(write)
             except SettledError as error:
                 refused[write.key] = error
-        return Finished(refused, tuple(self.receive(receive)))
+        return FinishResult(refused, tuple(self.receive(receive)))
 
     def apply_outbox(self, write: Write) -> None:
         """Send, schedule and cancel what `write` contains."""

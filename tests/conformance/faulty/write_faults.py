@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from attrs import evolve
 
 from settled import ConflictError, IdReusedError, Key, SettledError
-from settled.durable import Delivery, Finished, Write
+from settled.durable import Delivery, FinishResult, Write
 from tests.conformance.faulty.reference import Plain, locked
 
 
@@ -92,7 +92,7 @@ class RefusalTakesTheOthers(Plain):
     """Of several writes those after a failing one are not made."""
 
     @locked
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
         refused = dict[Key, SettledError]()
         for write in writes:
             if refused:
@@ -102,22 +102,22 @@ class RefusalTakesTheOthers(Plain):
                 self.finish(write)
             except SettledError as error:
                 refused[write.key] = error
-        return Finished(refused, tuple(self.receive(receive)))
+        return FinishResult(refused, tuple(self.receive(receive)))
 
 
 class RefusalUnsaid(Plain):
     """Of several writes a failing one is reported as done."""
 
     @locked
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
-        return Finished({}, super().finish_all(writes, receive).deliveries)
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+        return FinishResult({}, super().finish_all(writes, receive).deliveries)
 
 
 class JointReceivesUnasked(Plain):
     """Several writes return messages that were not requested."""
 
     @locked
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
         return super().finish_all(writes, 10)
 
 
@@ -125,7 +125,7 @@ class JointRaisesForAll(Plain):
     """Of several writes one that reuses an id stops all those after it."""
 
     @locked
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
         done = list[Write]()
         for write in writes:
             try:

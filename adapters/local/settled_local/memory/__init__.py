@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from settled.durable.ports import Capability, Finished, Write
+from settled.durable.ports import Capability, FinishResult, Write
 from settled.errors import LeaseLostError, SettledError
 from settled.key import Key
 from settled_local.memory.queue import MemoryQueue
@@ -93,7 +93,7 @@ class MemoryBackend:
                 self._timers.cancel(timer_id)
             self._queue.ack(write.acks)
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
         refused: dict[Key, SettledError] = {}
         with self._changed:
             for write in writes:
@@ -101,7 +101,7 @@ class MemoryBackend:
                     self.finish(write)
                 except SettledError as error:
                     refused[write.key] = error
-            return Finished(refused, tuple(self._queue.receive(receive)))
+            return FinishResult(refused, tuple(self._queue.receive(receive)))
 
     def close(self) -> None:
         """Do nothing: there is nothing to release, and the records can still be read."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from settled.durable.ports import Capability, Finished, Write
+from settled.durable.ports import Capability, FinishResult, Write
 from settled.errors import LeaseLostError, SettledError
 from settled.key import Key
 from settled_local.sqlite.connection import Connection
@@ -111,8 +111,8 @@ class SQLiteBackend:
     def finish(self, write: Write) -> None:
         self._database.write(lambda db: self._finish(db, write))
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> Finished:
-        def finish(db: Connection) -> Finished:
+    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+        def finish(db: Connection) -> FinishResult:
             refused: dict[Key, SettledError] = {}
             for write in writes:
                 try:
@@ -120,7 +120,7 @@ class SQLiteBackend:
                     db.attempt(partial(self._finish, db, write))
                 except SettledError as error:
                     refused[write.key] = error
-            return Finished(refused, tuple(self._queue.lease_ready(db, receive)))
+            return FinishResult(refused, tuple(self._queue.lease_ready(db, receive)))
 
         return self._database.write(finish, durable=bool(writes))
 
