@@ -174,6 +174,8 @@ def test_a_backend_that_refuses_these_credentials_is_one_line_and_status_2(
     settled: Settled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
+    for emulator in ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"):
+        monkeypatch.delenv(emulator, raising=False)  # an emulator needs no credentials
     result = settled("list", "--backend", "gcp://my-project/signup?location=europe-west1")
     assert result.status == 2
     assert "no valid credentials" in result.err and result.err.count("\n") == 1, result.err
