@@ -91,7 +91,7 @@ class Parked:
 
     wake: float
     key: Key
-    course: Commands[Any]
+    commands: Commands[Any]
     command: RunActors
 
 
@@ -161,7 +161,7 @@ class Live(World):
         elif first is not None and first.wake < FOR_EVER:
             self.now = max(self.now, first.wake)
             self.parked.remove(first)
-            self._drive(first.key, first.course, self._answer(first.command))
+            self._drive(first.key, first.commands, self._answer(first.command))
         else:
             return False
         self._work()
@@ -176,16 +176,16 @@ class Live(World):
             nonce = f"w{self.workers}"
             self._drive(key, turn(self.machine_of(key), key, group, nonce, self.policy, self.traits), None)
 
-    def _drive(self, key: Key, course: Commands[Any], answer: Any) -> None:
+    def _drive(self, key: Key, commands: Commands[Any], answer: Any) -> None:
         """As far as `course` goes without waiting."""
         self.at_work = key
         try:
-            command: Command = course.send(answer)
+            command: Command = commands.send(answer)
             while not isinstance(command, RunActors):
-                command = course.send(self.perform(command))
+                command = commands.send(self.perform(command))
         except StopIteration:
             return
-        self.parked.append(Parked(self._wake(command), key, course, command))
+        self.parked.append(Parked(self._wake(command), key, commands, command))
 
     def _wake(self, run: RunActors) -> float:
         ends = [self._end(each.src, each.idempotency_key, each.attempt) for each in run.calls]

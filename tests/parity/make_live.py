@@ -63,11 +63,11 @@ class Relative:
         self, random: Random, name: str, tick: int, kids: Sequence[str], functions: Sequence[str] = ()
     ) -> None:
         self.random, self.name, self.tick, self.kids, self.functions = random, name, tick, kids, functions
-        self.places = ["s0", "s1", "s2"]
+        self.targets = ["s0", "s1", "s2"]
         self.has_end = name != "root" or random.random() < 0.3
 
     def config(self) -> Config:
-        states: Config = {place: self.state(place) for place in self.places}
+        states: Config = {target: self.state(target) for target in self.targets}
         if self.has_end:
             states["end"] = {"type": "final", "entry": self.actions([])}
         heard = {event: {"actions": HEARD} for event in self.some(["UP", "RING", "NEWS", "*"])}
@@ -91,8 +91,8 @@ class Relative:
     def delays(self, most: int) -> list[str]:
         return self.some([str(self.tick), str(2 * self.tick), str(10 * self.tick)], most)
 
-    def place(self) -> str:
-        return self.random.choice([*self.places, "end"] if self.has_end else self.places)
+    def target(self) -> str:
+        return self.random.choice([*self.targets, "end"] if self.has_end else self.targets)
 
     def state(self, name: str) -> Config:
         invoked = [self.invocation(src) for src in (*self.some(self.kids), *self.some(self.functions))]
@@ -110,7 +110,7 @@ class Relative:
         state["after"] = {delay: self.transition(ids, 0.8) for delay in self.delays(1)}
         if self.chance(0.1):
             guard = {"type": "ctxLt", "params": {"key": "n", "value": 3}}
-            state["always"] = {"target": self.place(), "guard": guard, "actions": act("inc", key="n", by=1)}
+            state["always"] = {"target": self.target(), "guard": guard, "actions": act("inc", key="n", by=1)}
         return state
 
     def invocation(self, src: str) -> Config:
@@ -119,10 +119,10 @@ class Relative:
         return {"src": src, "id": f"i-{src}", **listened}
 
     def heard(self, leads: float) -> Config:
-        return {"actions": [HEARD], **({"target": self.place()} if self.chance(leads) else {})}
+        return {"actions": [HEARD], **({"target": self.target()} if self.chance(leads) else {})}
 
     def transition(self, ids: Sequence[str], leads: float) -> Config:
-        target: Config = {"target": self.place()} if self.chance(leads) else {}
+        target: Config = {"target": self.target()} if self.chance(leads) else {}
         ids = () if target else ids  # who is left is stopped before
         if target and self.chance(0.2):
             target["reenter"] = True
@@ -188,8 +188,8 @@ def alive(case: Case) -> Case:
             machines[src] = {**CHILD, "id": f"child{id}"}
         else:
             functions[src] = function(random, id)
-    told = ("xstate.done.", "xstate.error.", "xstate.snapshot.", "xstate.after.", "xstate.stop")
-    events = [event for event in case["events"] if not event["type"].startswith(told)]
+    reserved = ("xstate.done.", "xstate.error.", "xstate.snapshot.", "xstate.after.", "xstate.stop")
+    events = [event for event in case["events"] if not event["type"].startswith(reserved)]
     plain = {key: case[key] for key in ("config", "input") if key in case}
     steps = timed(random, events)
     return {"id": f"live-{case['id']}", **plain, "machines": machines, "functions": functions, "steps": steps}

@@ -73,10 +73,10 @@ class TestOtherwise:
 def test_every_step_rests_in_a_legal_configuration(name: str) -> None:
     """Whatever XState does: those cases too in which it does otherwise."""
     wrong = {
-        case["id"]: place
+        case["id"]: number
         for case in corpus(name)
         if "invalid" not in case["expected"]
-        for place, snapshot in enumerate(rests(case))
+        for number, snapshot in enumerate(rests(case))
         if why_illegal(snapshot)
     }
     assert wrong == {}

@@ -46,10 +46,10 @@ DIFFERENT: Mapping[str, str] = {
 
 def difference(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str, Any]]) -> str | None:
     """The first difference between two plays; None if there is none."""
-    for place, (one, other) in enumerate(zip(expected, got, strict=False)):
+    for number, (one, other) in enumerate(zip(expected, got, strict=False)):
         found = _raised(one, other) if "raised" in one else _step(one, other)
         if found is not None:
-            return f"step {place}: {found}"
+            return f"step {number}: {found}"
     return None if len(expected) == len(got) else f"{len(expected)} steps expected, and {len(got)} got"
 
 

@@ -72,13 +72,15 @@ def journey(node: Node, case: Case) -> str | None:
     """Where `case` went another way than XState alone; None if it did not."""
     machine = machine_of(case["config"])
     snapshot, _ = machine.initial_transition(case.get("input"))
-    for place, event in enumerate(case["events"], 1):
+    for number, event in enumerate(case["events"], 1):
         if snapshot.status != "active":
             return None
-        snapshot = travelled(node, machine, case, snapshot, event) if place % 2 else stepped(machine, snapshot, event)
-        found = difference({"steps": [resting(case["expected"]["steps"][place])]}, {"steps": [resting(seen(snapshot))]})
+        snapshot = travelled(node, machine, case, snapshot, event) if number % 2 else stepped(machine, snapshot, event)
+        found = difference(
+            {"steps": [resting(case["expected"]["steps"][number])]}, {"steps": [resting(seen(snapshot))]}
+        )
         if found is not None:
-            return f"event {place}: {found}"
+            return f"event {number}: {found}"
     return None
 
 
