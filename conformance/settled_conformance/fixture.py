@@ -177,7 +177,7 @@ def messages(ids: str, to: Key | None = None) -> list[Message]:
 
 
 def conflicts(call: Callable[[], object]) -> bool:
-    """Whether `call` fails with ConflictError."""
+    """Return whether `call` fails with ConflictError."""
     try:
         call()
     except ConflictError:

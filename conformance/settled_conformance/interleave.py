@@ -23,7 +23,7 @@ BLOCKED_AFTER = 0.01
 """Seconds after which the second call is assumed to be blocked by the first."""
 
 MAX_LINES = 150
-"""The most lines at which a call is paused; of a longer call, only these first ones are tested."""
+"""The maximum number of lines at which a call is paused; of a longer call, only these first ones are tested."""
 
 
 @frozen

@@ -21,7 +21,7 @@ _session: pytest.StashKey[Session] = pytest.StashKey()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the suite."""
     group = parser.getgroup("settled", "settled's conformance suite")
-    group.addoption("--adapter", metavar="MODULE:FACTORY", help="the adapter to test: what makes its harness")
+    group.addoption("--adapter", metavar="MODULE:FACTORY", help="the adapter to test, as the factory of its harness")
     group.addoption("--schedules", type=int, metavar="N", help="how many random schedules (default: as time allows)")
     group.addoption("--schedule-seed", type=int, default=0, metavar="SEED", help="the seed of the random schedules")
 

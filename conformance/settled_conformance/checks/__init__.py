@@ -32,7 +32,7 @@ class Check:
     feature: HarnessFeature | None = None
 
     def fits(self, harness: Harness) -> bool:
-        """Whether this check can run on `harness`."""
+        """Return whether this check can run on `harness`."""
         is_declared = self.needs is None or self.needs in harness.capabilities
         return is_declared and (self.feature is None or self.feature in harness.features)
 

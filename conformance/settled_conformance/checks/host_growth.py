@@ -38,9 +38,7 @@ def an_old_instance_is_as_small_and_fast_as_a_young_one(fixture: BackendFixture)
         record = handle.store.load(key_of(service))
         weights.append(len(record.body or "") if record else 0)
     young, old = weights[9], weights[-1]
-    fixture.require(
-        old <= young + 40, f"the record weighed {young} characters after 1,000 events, and {old} at the end"
-    )
+    fixture.require(old <= young + 40, f"the record had {young} characters after 1,000 events, and {old} at the end")
     early, late = statistics.median(times[5:12]), statistics.median(times[-7:])
     fixture.require(late < 4 * early, f"100 events took {early:.4f} s after 1,000, and {late:.4f} s at the end")
     fixture.mark("grown")

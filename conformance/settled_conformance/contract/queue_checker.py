@@ -155,7 +155,10 @@ class QueueChecker:
     def _is_expected(
         self, queue: QueueModel, delivery: Delivery, fired: dict[str, QueuedMessage], after: float
     ) -> bool:
-        """Whether `delivery` is of a waiting message or a timer. Report it if it is neither nor a legal duplicate."""
+        """Return whether `delivery` is of a waiting message or a timer.
+
+        Report it if it is neither nor a legal duplicate.
+        """
         id = delivery.message.id
         if any(queued.message.id == id for queued in queue.waiting):
             return True
@@ -167,7 +170,7 @@ class QueueChecker:
         return False
 
     def _is_replaced(self, timer: Timer, delivery: Delivery) -> bool:
-        """Whether `delivery` is of a timer that `timer` replaced, although both messages have the same id."""
+        """Return whether `delivery` is of a timer that `timer` replaced, although both messages have the same id."""
         former = any(other.message == delivery.message for other in self.replaced.get(timer.id, []))
         return former and timer.message != delivery.message
 
@@ -254,7 +257,7 @@ class QueueChecker:
         return delivered
 
     def _is_first(self, rest: Sequence[QueuedMessage], message: Message) -> bool:
-        """Whether `message` is the first of `rest`, rather than a later one with the same id and another body."""
+        """Return whether `message` is the first of `rest`, and not a later one with the same id and another body."""
         first = rest[0].message
         return first.id == message.id and (first == message or all(message != each.message for each in rest))
 

@@ -75,7 +75,7 @@ class QueueModel:
             self.waiting.append(QueuedMessage(message, source, indeterminate=True))
 
     def is_held(self, now: float) -> bool:
-        """Whether a lease is current."""
+        """Return whether a lease is current."""
         return self.lease is not None and now < self.lease.until
 
     def holder(self, delivery: Delivery, now: float) -> Lease | None:

@@ -119,7 +119,7 @@ class StoreChecker:
         self.report(kind, f"{key}: loaded {_short(found)}, and {_short(expected)} was committed")
 
     def _is_mixed(self, found: Stored, expected: Stored) -> bool:
-        """Whether `found` is `expected` with the body, the index, or a part of the body of another commit."""
+        """Return whether `found` is `expected` with the body, the index, or a part of the body of another commit."""
         others = list(self._others(expected))
         if found.body == expected.body:
             return any(found.index == other.index for other in others)

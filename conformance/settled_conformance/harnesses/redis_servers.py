@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 MAX_WAIT = 60.0
-"""The most seconds that a server may take to become ready."""
+"""The maximum number of seconds that a server may take to become ready."""
 
 
 class RedisServer:

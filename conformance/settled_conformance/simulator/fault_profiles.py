@@ -31,7 +31,7 @@ NO_REDELIVERY = evolve(
 )
 """`ALL_FAULTS` over a queue that never redelivers an acknowledged message.
 
-Beyond the deduplication window, and after a deletion, settled does not promise to recognise such a redelivery.
+Beyond the dedup window, and after a deletion, settled does not promise to recognise such a redelivery.
 """
 
 RECOGNISES_DUPLICATES = frozenset({Capability.DEDUPLICATION, Capability.NO_DELIVERY_AFTER_ACK})

@@ -49,7 +49,10 @@ from settled_conformance.simulator.simulation import BATCH, Simulation
 
 
 def _stale_worker(name: str, caches_records: bool = False) -> MachineScenario:
-    """More messages than the window: a worker frozen with the first ones resumes when no record knows their ids."""
+    """Return a scenario in which there are more messages than the window holds.
+
+    A worker frozen with the first ones resumes when no record knows their ids.
+    """
     key = of("appender")
     return MachineScenario(
         name,
@@ -62,7 +65,10 @@ def _stale_worker(name: str, caches_records: bool = False) -> MachineScenario:
 
 
 def _small_window() -> MachineScenario:
-    """A window smaller than a batch: ids taken by one commit must be kept in case their acknowledgement is lost."""
+    """Return a scenario in which the window is smaller than a batch.
+
+    Ids taken by one commit must be kept in case their acknowledgement is lost.
+    """
     key = of("appender")
     return MachineScenario(
         "small-window",
@@ -74,7 +80,10 @@ def _small_window() -> MachineScenario:
 
 
 def _redrive_past_window() -> MachineScenario:
-    """More dead letters than the window holds are redriven while a message is not yet acknowledged."""
+    """Return a scenario in which more dead letters than the window holds are redriven.
+
+    Meanwhile a message is not yet acknowledged.
+    """
     key = of("appender")
     count = BATCH + 1
     return MachineScenario(
@@ -96,7 +105,7 @@ def _redrive_past_window() -> MachineScenario:
 
 
 def _fan_in() -> MachineScenario:
-    """More senders than the window holds, and a queue that forgets ids at once."""
+    """Return a scenario in which there are more senders than the window holds, and the queue forgets ids at once."""
     spokes = [of("spoke", name) for name in "abcd"]
     return MachineScenario(
         "fan-in",
@@ -123,7 +132,7 @@ def _fan_in() -> MachineScenario:
 
 
 def _late_duplicates() -> MachineScenario:
-    """A queue that forgets ids at once, and a client that repeats all its sends at the end."""
+    """Return a scenario in which the queue forgets ids at once, and a client repeats all its sends at the end."""
     key = of("appender")
     sends = [start(key, "one"), *sends_of(key, "a", [TELL, APPEND, TELL])]
     return MachineScenario(
@@ -140,7 +149,7 @@ def _late_duplicates() -> MachineScenario:
 
 
 def _record_too_large() -> MachineScenario:
-    """The record has room for everything but the error message of a failing action."""
+    """Return a scenario in which the record has room for everything but a failing action's error message."""
     key = of("appender")
     return MachineScenario(
         "record-too-large",
@@ -160,7 +169,7 @@ def _all_faults(
     key: Key,
     *events: Mapping[str, Json],
 ) -> MachineScenario:
-    """A shorter version of an ordinary scenario, with every fault of every port."""
+    """Return a scenario that is a shorter version of an ordinary one, with every fault of every port."""
     return MachineScenario(f"all-faults-{name}", machines, [messages_to(key, "a", events)], fault_rates=ALL_FAULTS)
 
 
@@ -221,7 +230,7 @@ def _internal_id_scenarios() -> list[MachineScenario]:
 
 
 def _wrong_clocks() -> MachineScenario:
-    """Wrong clocks that jump back: delays must have their full length all the same."""
+    """Return a scenario in which clocks are wrong and jump back: delays must have their full length all the same."""
     key = of("patient")
     return MachineScenario(
         "wrong-clocks",
@@ -236,7 +245,7 @@ def _wrong_clocks() -> MachineScenario:
 
 
 def _versions() -> MachineScenario:
-    """During a deploy, hosts of the old and of the new version work on one instance."""
+    """Return a scenario in which, during a deploy, hosts of the old and of the new version work on one instance."""
     key = of("priced")
     events = [
         operation for number in (1, 2, 3) for operation in (send(key, f"a{number}", GO), wait(taken(key, number)))

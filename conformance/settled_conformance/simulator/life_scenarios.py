@@ -34,7 +34,10 @@ from settled_conformance.simulator.simulation import Simulation
 
 
 def _restarted(name: str, caches_records: bool = False) -> MachineScenario:
-    """An instance is deleted at any moment, and started again; its client repeats its earlier sends."""
+    """Return a scenario in which an instance is deleted at any moment, and started again.
+
+    Its client repeats its earlier sends.
+    """
     key = of("appender")
     first = [start(key, "one"), *sends_of(key, "a", [APPEND, TELL])]
     return MachineScenario(
@@ -51,7 +54,10 @@ def _restarted(name: str, caches_records: bool = False) -> MachineScenario:
 
 
 def _restarted_with_actors() -> MachineScenario:
-    """The same with actors and timers: what the deleted instance still had running must not reach the new one."""
+    """Return a scenario in which an instance with actors and timers is deleted, and started again.
+
+    What the deleted instance still had running must not reach the new one.
+    """
     key = of("signup")
     events: list[Mapping[str, Json]] = [{"type": "SUBMIT", "email": "a@b"}, {"type": "VERIFY", "code": 1}]
     return MachineScenario(
@@ -73,7 +79,10 @@ def _restarted_with_actors() -> MachineScenario:
 
 
 def _restarted_parent() -> MachineScenario:
-    """A parent is deleted while its child runs: what the child sends later must not reach the parent's successor."""
+    """Return a scenario in which a parent is deleted while its child runs.
+
+    What the child sends later must not reach the parent's successor.
+    """
     mother = of("mother")
     bye: Mapping[str, Json] = {"type": "BYE"}
     return MachineScenario(
@@ -105,7 +114,10 @@ def _with_child(simulation: Simulation) -> str:
 
 
 def _imported_keys() -> MachineScenario:
-    """Imported, deleted, started, deleted, imported again: each lifetime must have its own effect keys."""
+    """Return a scenario in which an instance is imported, deleted, started, deleted, and imported again.
+
+    Each lifetime must have its own effect keys.
+    """
     key, text = of("appender"), _persisted("appender")
     return MachineScenario(
         "imported-keys",
@@ -130,7 +142,7 @@ def _imported_keys() -> MachineScenario:
 
 
 def _imported_actor() -> MachineScenario:
-    """An instance is imported while its actor runs, deleted, and imported again."""
+    """Return a scenario in which an instance is imported while its actor runs, deleted, and imported again."""
     key, text = of("actor-first"), _persisted("actor-first")
     rests = has_record(key, lambda record: record.turn is None)
     return MachineScenario(
@@ -142,7 +154,7 @@ def _imported_actor() -> MachineScenario:
 
 
 def _imported_timer() -> MachineScenario:
-    """A timer has fired for the deleted instance; the imported one still has the same timer to come."""
+    """Return a scenario in which a timer has fired for a deleted instance, and is yet to fire for the imported one."""
     key = of("patient")
     return MachineScenario(
         "imported-timer",
@@ -165,7 +177,10 @@ def _imported_timer() -> MachineScenario:
 
 
 def _imported_child() -> MachineScenario:
-    """An operator crashes halfway through an import and never repeats it; then a client starts the instance."""
+    """Return a scenario in which an operator crashes halfway through an import, and never repeats it.
+
+    Then a client starts the instance.
+    """
     mother = of("mother")
     return MachineScenario(
         "imported-child",
@@ -182,7 +197,10 @@ def _imported_child() -> MachineScenario:
 
 
 def _restored(name: str, back_to: int) -> MachineScenario:
-    """The store is restored from a backup: events get ordinals that others had, but must not get their keys."""
+    """Return a scenario in which the store is restored from a backup.
+
+    Events get ordinals that others had, but must not get their keys.
+    """
     key = of("appender")
     return MachineScenario(
         name,

@@ -94,7 +94,7 @@ class Lifetimes:
         return next((effect for oracle in reversed(self.oracles) if (effect := oracle.effect(name))), None)
 
     def max_starts(self, name: str) -> float:
-        """Return how often the actor with the key `name` may be started at most."""
+        """Return how many times the actor with the key `name` may be started at most."""
         return min((oracle.max_starts(name) for oracle in self.oracles), default=float("inf"))
 
     # The end of a run

@@ -26,7 +26,7 @@ class MachineScenario:
     """A scenario of machines.
 
     `clients` are the messages of each client. `participants` are further tasks, by name, with their operations.
-    `older` makes machines of older versions, each with a worker of its own. `window` is the deduplication window of
+    `older` makes machines of older versions, each with a worker of its own. `window` is the dedup window of
     records, `dedup_limit` that of the queue, `max_record_size` in characters. `error_message` is the message of failing
     actions. `caches_records`: workers cache the record that they stored last. `punctual`: turns are given the true
     time, and timers are checked not to be early. The scenario runs only if the backend declares `needs` and the harness
@@ -51,7 +51,7 @@ class MachineScenario:
     features: frozenset[HarnessFeature] = frozenset()
 
     def fits(self, harness: Harness) -> bool:
-        """Whether this scenario can run on `harness`."""
+        """Return whether this scenario can run on `harness`."""
         return self.needs <= harness.capabilities and self.features <= harness.features
 
     def run(self, environment: Environment, choices: Choices) -> ScenarioRun:

@@ -24,7 +24,7 @@ class FaultSwitch:
 
 
 def appender(fault_switch: FaultSwitch) -> HistoryMachine:
-    """A list-append machine: its context is the list of the ids of its events; some also perform actions."""
+    """Return a list-append machine: its context is the list of the ids of its events; some also perform actions."""
 
     def append(args: Any) -> Mapping[str, Any]:
         if args.event.get("poison") and not fault_switch.repaired:
@@ -58,7 +58,7 @@ def appender(fault_switch: FaultSwitch) -> HistoryMachine:
 
 
 def signup(lease: float) -> HistoryMachine:
-    """A sign-up: a form, an e-mail sent by an actor that may fail, a code to verify, and a timeout."""
+    """Return a sign-up machine: a form, an e-mail sent by an actor that may fail, a code to verify, and a timeout."""
     config: Mapping[str, Any] = {
         "id": "signup",
         "context": {"email": None, "tries": 0},
@@ -118,7 +118,7 @@ def signup(lease: float) -> HistoryMachine:
 
 
 def fan(lease: float) -> HistoryMachine:
-    """Three parallel regions with an actor each; it continues when all are done, or after a timeout."""
+    """Return a machine of three regions with an actor each; it continues when all are done, or after a timeout."""
 
     def region(name: str, interruption: str) -> Mapping[str, Any]:
         return {
@@ -166,7 +166,7 @@ def fan(lease: float) -> HistoryMachine:
 
 
 def family(lease: float) -> tuple[HistoryMachine, Machine[Any, Any]]:
-    """A parent and its child machine, which send each other events, immediately and delayed."""
+    """Return a parent and its child machine, which send each other events, immediately and delayed."""
     child = with_history(
         {
             "id": "child",
@@ -234,7 +234,7 @@ def family(lease: float) -> tuple[HistoryMachine, Machine[Any, Any]]:
 
 
 def patient(lease: float) -> HistoryMachine:
-    """A machine that has a timer from its start; the timer leads to a state that has none."""
+    """Return a machine that has a timer from its start; the timer leads to a state that has none."""
     return with_history(
         {
             "id": "patient",
@@ -255,7 +255,7 @@ def patient(lease: float) -> HistoryMachine:
 
 
 def actor_first() -> HistoryMachine:
-    """A machine that invokes an actor at its start, and settles when the actor has ended."""
+    """Return a machine that invokes an actor at its start, and settles when the actor has ended."""
     return with_history(
         {
             "id": "actor-first",
@@ -271,7 +271,7 @@ def actor_first() -> HistoryMachine:
 
 
 def nursery() -> tuple[HistoryMachine, HistoryMachine]:
-    """A parent that invokes its child machine at its start, and that child, which reports its end."""
+    """Return a parent that invokes its child machine at its start, and that child, which reports its end."""
     kid = with_history(
         {
             "id": "kid",
@@ -306,7 +306,7 @@ def nursery() -> tuple[HistoryMachine, HistoryMachine]:
 
 
 def gathering() -> tuple[HistoryMachine, HistoryMachine]:
-    """A hub, and a spoke: each spoke sends an event to the hub and performs an action."""
+    """Return a hub, and a spoke: each spoke sends an event to the hub and performs an action."""
     hub = with_history(
         {
             "id": "hub",
@@ -329,7 +329,7 @@ def gathering() -> tuple[HistoryMachine, HistoryMachine]:
 
 
 def priced(version: str) -> HistoryMachine:
-    """A machine whose version 2 has a price in cents where version 1 has whole coins."""
+    """Return a machine whose version 2 has a price in cents where version 1 has whole coins."""
     return with_history(
         {
             "id": "priced",

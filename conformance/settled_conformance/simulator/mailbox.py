@@ -47,7 +47,7 @@ class Mailbox:
         return {id: content for id, content in self.arrived.items() if isinstance(content, ImportChild)}
 
     def was_taken(self, event: Json) -> bool:
-        """Whether every message with this `event` was taken."""
+        """Return whether every message with this `event` was taken."""
         text = write(event)
         return self.taken[text] >= self.sent[text]
 

@@ -125,31 +125,31 @@ def wait(condition: Condition) -> ClientOperation:
 
 
 def taken(key: Key, count: int) -> Condition:
-    """The lifetimes of `key` have taken at least `count` events."""
+    """Return the condition that the lifetimes of `key` have taken at least `count` events."""
     return lambda simulation: simulation.lifetimes_of(key).taken >= count
 
 
 def is_alive(key: Key, number: int) -> Condition:
-    """`key` has reached its lifetime of this number, and is not deleted."""
+    """Return the condition that `key` has reached its lifetime of this number, and is not deleted."""
     return lambda simulation: (
         len(simulation.lifetimes_of(key).oracles) >= number and simulation.lifetimes_of(key).current is not None
     )
 
 
 def is_deleted(key: Key) -> Condition:
-    """`key` existed and was deleted."""
+    """Return the condition that `key` existed and was deleted."""
     return lambda simulation: (
         bool(simulation.lifetimes_of(key).oracles) and simulation.lifetimes_of(key).current is None
     )
 
 
 def has_record(key: Key, holds: Callable[[Record], bool]) -> Condition:
-    """`key` has a record for which `holds` is true."""
+    """Return the condition that `key` has a record for which `holds` is true."""
     return lambda simulation: (record := simulation.record(key)) is not None and holds(record)
 
 
 def has_dead_letters(key: Key, count: int) -> Condition:
-    """`key` has at least `count` dead letters."""
+    """Return the condition that `key` has at least `count` dead letters."""
     return lambda simulation: len(simulation.backend.store.dead_letters(key)) >= count
 
 

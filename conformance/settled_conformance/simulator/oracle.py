@@ -103,7 +103,7 @@ class Oracle:
         return kind_of(self.actions[name]) if name in self.actions else None
 
     def max_starts(self, name: str) -> float:
-        """Return how often the actor with the key `name` may be started at most."""
+        """Return how many times the actor with the key `name` may be started at most."""
         call = self.calls.get(name)
         logic = None if call is None else self.machine.actor(call.src)
         return logic.retry.attempts if isinstance(logic, Actor) and logic.interruption == "fail" else float("inf")
@@ -354,7 +354,7 @@ class Oracle:
                 self.report("D3", f"{self.key} never took {id} {content.event}, and it is no dead letter")
 
     def _is_valid_dead_letter(self, id: str, content: Start | Event, dead_lettered: set[str]) -> bool:
-        """Whether the message is a dead letter. Report X10 if it is one although this lifetime has taken it."""
+        """Return whether the message is a dead letter. Report X10 if it is one although this lifetime has taken it."""
         if id not in dead_lettered:
             return False
         if isinstance(content, Event) and content.event in self.external and self.mailbox.was_taken(content.event):

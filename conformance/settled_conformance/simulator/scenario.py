@@ -34,7 +34,7 @@ class Scenario(Protocol):
         ...
 
     def fits(self, harness: Harness) -> bool:
-        """Whether this scenario can run on `harness`."""
+        """Return whether this scenario can run on `harness`."""
         ...
 
     def run(self, environment: Environment, choices: Choices) -> ScenarioRun:

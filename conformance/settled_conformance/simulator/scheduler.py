@@ -20,7 +20,7 @@ from settled import AccessDeniedError, OutcomeUnknownError, SettledError, TooLar
 from settled_conformance.simulator.choices import Choices
 
 MAX_ROUND_TRIPS = 4_000
-"""The most round trips of a run; one that takes more is reported as never coming to rest (L1)."""
+"""The maximum number of round trips of a run; one that takes more is reported as never coming to rest (L1)."""
 
 
 class InjectedFault(StrEnum):

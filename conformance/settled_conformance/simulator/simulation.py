@@ -254,7 +254,7 @@ class Simulation:
         return record_from_json(machine, key, stored.body)
 
     def perform(self, key: Key, name: str, what: str, payload: str) -> None:
-        """The action or actor `what` is performed in the world under the idempotency key `name`."""
+        """Record that the action or actor `what` was performed under the idempotency key `name`."""
         self.keys.use(name, payload)
         self.performed[name] = self.performed.get(name, 0) + 1
         self.scheduler.mark("performed")
