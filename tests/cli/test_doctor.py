@@ -23,7 +23,7 @@ def test_each_problem_is_printed_with_its_remedy(tmp_path: Path) -> None:
         lossy = doctor(server.url())
         assert lossy.returncode == 1
         assert lossy.stdout == (
-            f"127.0.0.1:{server.port}: appendfsync everysec: the last second of what was answered is lost if the "
+            f"127.0.0.1:{server.port}: appendfsync everysec: writes acknowledged in the last second are lost if the "
             "machine fails. Set appendfsync always.\n"
         )
         assert lossy.stderr == "settled: 1 problem found\n"

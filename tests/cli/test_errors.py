@@ -113,7 +113,7 @@ class TestInvalidFile:
         (tmp_path / "a.db").write_text("not a database, but long enough to be taken for the header of one" * 20)
         result = settled("list", "--backend", "sqlite:///a.db")
         assert result.status == 2
-        assert "it is no SQLite database: name another file" in result.err
+        assert "it is no SQLite database: use another file" in result.err
 
 
 class TestFailedCommand:

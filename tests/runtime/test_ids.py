@@ -55,7 +55,7 @@ class TestAnIdThatIsUsedTwice:
         deployment = Deployment()
         deployment.client.start("ada", message_id="x")
         deployment.work()
-        with pytest.raises(IdReusedError, match="'x' is that of another message"):
+        with pytest.raises(IdReusedError, match="'x' belongs to another message"):
             deployment.client.ask("ada", add(1), message_id="x", timeout=0)
 
     def test_for_different_messages_makes_a_dead_letter_once_the_queue_has_forgotten_it(self) -> None:

@@ -23,7 +23,7 @@ MAX_DELAY_SECONDS = 15 * 60
 """SQS' limit on DelaySeconds."""
 
 POLL_INTERVAL = 1.0
-"""After a poll that found nothing, this process does not poll again for so many seconds: each poll is paid for."""
+"""After a poll that found nothing, this process does not poll again for this many seconds: each poll costs money."""
 
 FORWARD_VISIBILITY_TIMEOUT = 5
 """Visibility timeout of a message that is being forwarded. If it runs out, the second copy is recognised by its id."""

@@ -91,7 +91,7 @@ def check_size(item: Item, what: str) -> None:
     """
     size = sum(len(name.encode()) + _size(value) for name, value in item.items())
     if size > MAX_ITEM_BYTES:
-        raise TooLargeError(f"{what}: {size:,} bytes, and DynamoDB takes {MAX_ITEM_BYTES:,} in one item")
+        raise TooLargeError(f"{what}: {size:,} bytes; the limit of a DynamoDB item is {MAX_ITEM_BYTES:,}")
 
 
 def _size(value: Mapping[str, Any]) -> int:

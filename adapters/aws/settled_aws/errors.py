@@ -38,12 +38,12 @@ from settled.errors import (
 
 Translation = tuple[type[SettledError], str]
 
-_THROTTLED: Translation = (UnavailableError, "it is asked too often")
+_THROTTLED: Translation = (UnavailableError, "it is throttling requests")
 _NO_PERMISSION: Translation = (
     AccessDeniedError,
     "these credentials lack the permission to do this: examples/aws-signup has the policies",
 )
-_INVALID_CREDENTIALS: Translation = (AccessDeniedError, "these credentials are not valid, or not any more")
+_INVALID_CREDENTIALS: Translation = (AccessDeniedError, "these credentials are invalid or expired")
 _NOT_FOUND: Translation = (BackendConfigError, "it does not exist, or not in this region and account")
 
 _CODES: Mapping[str, Translation] = {
@@ -63,8 +63,8 @@ _CODES: Mapping[str, Translation] = {
     "OverLimit": (UnavailableError, "too many of its messages are in flight"),
     "AWS.SimpleQueueService.OverLimit": (UnavailableError, "too many of its messages are in flight"),
     "ServiceQuotaExceededException": (BackendConfigError, "a quota of this account is used up: have it raised"),
-    "BatchRequestTooLong": (TooLargeError, "more than one request may carry"),
-    "AWS.SimpleQueueService.BatchRequestTooLong": (TooLargeError, "more than one request may carry"),
+    "BatchRequestTooLong": (TooLargeError, "larger than one request may be"),
+    "AWS.SimpleQueueService.BatchRequestTooLong": (TooLargeError, "larger than one request may be"),
     "AccessDenied": _NO_PERMISSION,
     "AccessDeniedException": _NO_PERMISSION,
     "KmsAccessDenied": _NO_PERMISSION,
@@ -158,7 +158,7 @@ def _transaction_canceled(reasons: Any, text: str, operation: str) -> SettledErr
     if "ConditionalCheckFailed" in codes:
         return ConflictError(f"{operation}: another commit came first ({text})")
     if codes & {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}:
-        return UnavailableError(f"{operation}: another transaction is under way, or it is asked too often ({text})")
+        return UnavailableError(f"{operation}: another transaction is under way, or it is throttling requests ({text})")
     details = f"{text} {[dict(reason) for reason in reasons]}"
     return error_for_code("TransactionCanceledException", details, operation, may_have_happened=False)
 

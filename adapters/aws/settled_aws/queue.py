@@ -155,7 +155,7 @@ class SqsFifoQueue:
         """
         with self._lock:
             if self._numbering is None:
-                with translated(f"asking what {self._url} is", repeatable=True):
+                with translated(f"reading the attributes of {self._url}", repeatable=True):
                     response = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=[_ARN, _CREATED])
                 queue = response["Attributes"]
                 self._numbering = Numbering(queue[_ARN], epoch(queue[_ARN], queue[_CREATED]))
@@ -165,7 +165,7 @@ class SqsFifoQueue:
         text = to_text(message)
         actual = size(text)
         if actual > self._max_message_bytes:
-            sizes = f"{actual:,} bytes, and this queue takes {self._max_message_bytes:,}"
+            sizes = f"{actual:,} bytes; the limit of this queue is {self._max_message_bytes:,}"
             raise TooLargeError(f"{message.key}: the message {message.id} has {sizes}")
         return SendEntry(group_id(message.key), deduplication_id(message), text, actual)
 

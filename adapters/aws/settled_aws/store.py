@@ -122,7 +122,7 @@ class DynamoDBStore:
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
     ) -> Sequence[tuple[Key, Stored]]:
-        """Not supported: DynamoDB hashes partition keys, so listing in key order would read the whole table each time.
+        """Raise UnsupportedError: DynamoDB hashes partition keys, so listing in key order would read the whole table.
 
         Raises:
             UnsupportedError: always.
@@ -147,7 +147,7 @@ class DynamoDBStore:
     def _write_transaction(self, key: Key, writes: Sequence[dict[str, Any]]) -> None:
         if len(writes) > MAX_TRANSACTION_ITEMS:
             raise TooLargeError(
-                f"{key}: {len(writes)} items at once, and DynamoDB writes {MAX_TRANSACTION_ITEMS} together"
+                f"{key}: {len(writes)} items at once; the limit of a DynamoDB transaction is {MAX_TRANSACTION_ITEMS}"
             )
         with translated(f"committing {key} and its dead letters to {self._table}"):
             self._client.transact_write_items(TransactItems=writes)

@@ -97,7 +97,7 @@ class EventBridgeTimers:
     def _request(self, timer: Timer, due: float) -> dict[str, Any]:
         text = to_text(timer.message)
         if size(text) > MAX_INPUT_BYTES:
-            sizes = f"{size(text):,} bytes, and a schedule sends {MAX_INPUT_BYTES:,}"
+            sizes = f"{size(text):,} bytes; the limit of a schedule is {MAX_INPUT_BYTES:,}"
             raise TooLargeError(f"{timer.message.key}: the message of the timer {timer.id} has {sizes}")
         return {
             "Name": schedule_name(timer.id),

@@ -80,7 +80,7 @@ def _lease(text: str) -> int:
 def _bytes(text: str) -> int:
     count = int(text)
     if not 1024 <= count <= 1024 * 1024:
-        raise ValueError("expected a number of bytes, from 1024 to 1048576: what SQS lets a queue be set to")
+        raise ValueError("expected a number of bytes, from 1024 to 1048576: SQS's limits for a queue")
     return count
 
 

@@ -29,7 +29,7 @@ MAX_DRIFT = 1e-4
 """By which fraction the monotonic clock may run too fast: twice the error of a quartz."""
 
 MAX_AGE = 60.0
-"""After a response the time is known without a request for so many seconds."""
+"""How many seconds after a response the time is known without a request."""
 
 
 class ServerTime:
@@ -126,7 +126,7 @@ class ServerTime:
     def _bound(self) -> float:
         with self._lock:
             if self._best_bound is None:
-                raise UnavailableError("Firestore has not said what time it is")
+                raise UnavailableError("Firestore's time is not known yet")
             return _extrapolated(self._best_bound, self._ticks())
 
     def _ask(self) -> None:

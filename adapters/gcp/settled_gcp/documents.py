@@ -193,7 +193,8 @@ def checked_size(name: str, fields: Fields, what: str) -> int:
     size = _size_of_name(name) + sum(len(field) + 1 + length for field, length in sizes.items()) + 32
     if size > MAX_DOCUMENT_BYTES or max(sizes.values()) > MAX_FIELD_BYTES:
         raise TooLargeError(
-            f"{what}: {size:,} bytes, and Firestore takes {MAX_DOCUMENT_BYTES:,} in a document, less 89 in a field"
+            f"{what}: {size:,} bytes; the limit of Firestore is {MAX_DOCUMENT_BYTES:,} for a document, "
+            "and 89 bytes less for one field"
         )
     return size
 

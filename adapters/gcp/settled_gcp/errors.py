@@ -25,12 +25,12 @@ Translation = tuple[type[SettledError], str]
 
 _STATUSES: Mapping[str, Translation] = {
     "ABORTED": (UnavailableError, "another request is changing it"),
-    "RESOURCE_EXHAUSTED": (UnavailableError, "it is asked too often"),
+    "RESOURCE_EXHAUSTED": (UnavailableError, "it is throttling requests"),
     "PERMISSION_DENIED": (
         AccessDeniedError,
         "these credentials lack the permission to do this: see the roles in docs/gcp.md",
     ),
-    "UNAUTHENTICATED": (AccessDeniedError, "these credentials are not valid, or not any more"),
+    "UNAUTHENTICATED": (AccessDeniedError, "these credentials are invalid or expired"),
     "NOT_FOUND": (BackendConfigError, "it does not exist, or not in this project"),
     "ALREADY_EXISTS": (BackendConfigError, "it exists already"),
     "FAILED_PRECONDITION": (BackendConfigError, "it is not set up for this"),

@@ -15,7 +15,7 @@ MAX_ORDERING_KEY_BYTES = 1024
 """Pub/Sub's limit on an ordering key."""
 
 TASK_IDS_PER_TIMER = 3
-"""How often a timer can be rescheduled within the 24 hours in which Cloud Tasks reserves used ids, and be cancelled."""
+"""How many times a timer can be rescheduled in the 24 hours that Cloud Tasks reserves used ids, and be cancelled."""
 
 
 def ordering_key(key: Key) -> str:

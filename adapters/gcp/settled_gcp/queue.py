@@ -192,7 +192,7 @@ class PubSubQueue:
         data, ordering = to_text(message), ordering_key(message.key)
         size = len(data) + len(ordering.encode()) + MESSAGE_OVERHEAD_BYTES
         if size > MAX_REQUEST_BYTES:
-            sizes = f"{size:,} bytes, and Pub/Sub takes {MAX_REQUEST_BYTES:,}"
+            sizes = f"{size:,} bytes; the limit of Pub/Sub is {MAX_REQUEST_BYTES:,}"
             raise TooLargeError(f"{message.key}: the message {message.id} has {sizes}")
         return PublishEntry(ordering, data, size)
 

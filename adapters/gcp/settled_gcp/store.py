@@ -271,7 +271,7 @@ class FirestoreStore:
             else:
                 size += len(write["delete"].encode())
         if size > MAX_COMMIT_BYTES:
-            raise TooLargeError(f"{key}: {size:,} bytes at once, and Firestore takes {MAX_COMMIT_BYTES:,}")
+            raise TooLargeError(f"{key}: {size:,} bytes at once; the limit of Firestore is {MAX_COMMIT_BYTES:,}")
 
 
 class _UpdateTimes:

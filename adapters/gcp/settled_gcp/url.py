@@ -116,7 +116,7 @@ def _name(text: str) -> str:
 def _lease(text: str) -> int:
     lease = int(text)
     if not 10 <= lease <= 600:
-        raise ValueError("expected whole seconds, from 10 to 600: what Pub/Sub lets an ack deadline be")
+        raise ValueError("expected whole seconds, from 10 to 600: Pub/Sub's limits for an ack deadline")
     return lease
 
 

@@ -18,7 +18,7 @@ import time
 
 
 class RedisClock:
-    """The clock of the servers of so many `partitions`.
+    """The clock of the servers of `partitions` partitions.
 
     There is no lock. If two threads observe answers at the same moment, one observation may be lost; the next answer
     makes up for it.
@@ -28,7 +28,10 @@ class RedisClock:
         self._ahead = [-math.inf] * partitions
 
     def observe(self, partition: int, server_time: float, asked: float, answered: float) -> None:
-        """Take in that the server of `partition` read `server_time` between two moments of `time.monotonic`."""
+        """Record that the clock of the server of `partition` showed `server_time` between `asked` and `answered`.
+
+        Both are moments of `time.monotonic`.
+        """
         least, most = server_time - answered, server_time - asked
         # Kept between the bounds: `least` of a slower answer is lower, and must not set the time back.
         if not least <= self._ahead[partition] <= most:

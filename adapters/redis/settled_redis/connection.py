@@ -96,7 +96,7 @@ class ServerConnection:
         return request.answers
 
     def ask_alone(self, command: RedisCommand) -> Any:
-        """`ask` on a connection of its own, for a command that blocks at the server and changes nothing.
+        """Send `command`, which blocks at the server and changes nothing, on a connection of its own.
 
         In a group, the other calls would wait for it.
         """

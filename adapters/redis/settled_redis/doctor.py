@@ -19,8 +19,8 @@ from settled_redis.url import Options, parse
 from settled_runtime.doctor import BackendProblem
 
 _FSYNC = {
-    "everysec": "the last second of what was answered is lost if the machine fails",
-    "no": "what was answered lately, half a minute of it or so, is lost if the machine fails",
+    "everysec": "writes acknowledged in the last second are lost if the machine fails",
+    "no": "writes acknowledged in about the last half minute are lost if the machine fails",
 }
 
 
@@ -44,7 +44,9 @@ def _problems(server: ServerConnection, options: Options) -> Iterator[BackendPro
     settings = {name: setting(server, name) for name in _SETTINGS}
     if settings["appendonly"] is None:
         problem = f"{server.address}: this user may not read its settings"
-        yield BackendProblem(problem, "it is unknown what an answer of it is worth", "Let the user call CONFIG GET.")
+        yield BackendProblem(
+            problem, "it is unknown whether its acknowledged writes are durable", "Let the user call CONFIG GET."
+        )
         return
     yield from _disk_problems(server, settings)
     yield from _memory_problems(server, settings)
@@ -74,7 +76,7 @@ def _disk_problems(server: ServerConnection, settings: Mapping[str, str | None])
         yield BackendProblem(f"{server.address}: appendfsync {fsync}", _FSYNC[fsync], "Set appendfsync always.")
     elif settings["no-appendfsync-on-rewrite"] == "yes":
         problem = f"{server.address}: no-appendfsync-on-rewrite yes"
-        consequence = "what was answered while it rewrote its file is lost if the machine fails"
+        consequence = "writes acknowledged while it rewrites its file are lost if the machine fails"
         yield BackendProblem(problem, consequence, "Set no-appendfsync-on-rewrite no.")
 
 
@@ -84,9 +86,7 @@ def _memory_problems(server: ServerConnection, settings: Mapping[str, str | None
     if policy.startswith("allkeys-"):
         when = " once it has a maxmemory" if settings["maxmemory"] == "0" else " when memory runs out"
         problem = f"{server.address}: maxmemory-policy {policy}"
-        yield BackendProblem(
-            problem, f"instances and messages are thrown away{when}", "Set maxmemory-policy noeviction."
-        )
+        yield BackendProblem(problem, f"instances and messages are evicted{when}", "Set maxmemory-policy noeviction.")
 
 
 def _replica_problems(server: ServerConnection, options: Options) -> Iterator[BackendProblem]:
@@ -105,5 +105,5 @@ def _replica_problems(server: ServerConnection, options: Options) -> Iterator[Ba
         )
     elif found and not options.replicas:
         problem = f"{server.address}: has replicas, and writes do not wait for one"
-        consequence = "what the replica that is promoted had not received yet is lost in a failover"
+        consequence = "a failover loses what the promoted replica had not received"
         yield BackendProblem(problem, consequence, "Add replicas=1 to the URL.")

@@ -18,7 +18,7 @@ _BY_CLASS: Mapping[type[Exception], tuple[type[SettledError], str]] = {
     exceptions.AuthenticationError: (AccessDeniedError, "it refused the user or the password"),
     exceptions.NoPermissionError: (
         AccessDeniedError,
-        "this user may not do that: see the page on Redis for what settled needs",
+        "this user may not do that: see docs/redis.md for what settled needs",
     ),
     exceptions.BusyLoadingError: (UnavailableError, "it is still reading its data"),
     exceptions.ReadOnlyError: (UnavailableError, "it is a replica: another server was promoted, or is about to be"),
@@ -33,11 +33,11 @@ _BY_CLASS: Mapping[type[Exception], tuple[type[SettledError], str]] = {
 
 _BY_FIRST_WORD: Mapping[str, tuple[type[SettledError], str]] = {
     "MISCONF": (UnavailableError, "it cannot write to its disk"),
-    "NOREPLICAS": (UnavailableError, "it has fewer replicas than it is to write to"),
-    "BUSY": (UnavailableError, "another script runs there for too long"),
-    "UNBLOCKED": (UnavailableError, "it has become a replica while we waited"),
+    "NOREPLICAS": (UnavailableError, "it has fewer replicas than min-replicas-to-write requires"),
+    "BUSY": (UnavailableError, "another script has been running too long"),
+    "UNBLOCKED": (UnavailableError, "it became a replica during the wait"),
     "NOTBUSY": (UnavailableError, "a script was stopped"),
-    "WRONGTYPE": (RecordError, "a key there is not as settled made it: name another prefix"),
+    "WRONGTYPE": (RecordError, "a key there is not as settled made it: use another prefix"),
     "NOPROTO": (BackendConfigError, "it does not speak a protocol that redis-py does"),
 }
 """By the first word of the answer, for those that have no class in redis-py."""
@@ -53,7 +53,10 @@ _BY_TEXT: Mapping[str, tuple[type[SettledError], str]] = {
 """By a part of the answer, where that is more specific than redis-py's class."""
 
 CONNECTION_ERRORS = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
-"""What redis-py raises when a connection breaks. Some errors that a server answers are among them: see `is_answer`."""
+"""The errors that redis-py raises when a connection breaks.
+
+Some errors that a server answers are among them: see `is_answer`.
+"""
 
 
 def translated(error: Exception, address: str) -> SettledError:

@@ -161,7 +161,7 @@ def prepare(servers: Topology, prefix: str, partitions: int | None) -> KeySpace:
     count = len(space.partitions)
     if partitions not in (None, count):
         raise BackendConfigError(
-            f"the keys under {prefix} are divided into {count} partitions: say partitions={count}, or nothing"
+            f"the keys under {prefix} are divided into {count} partitions: use partitions={count}, or omit the option"
         )
     return space
 
@@ -198,8 +198,8 @@ def _require_empty(servers: Topology, space: KeySpace) -> None:
         (count,) = servers.ask(partition.slot, [[b"EXISTS", *partition.keys]], changes=False)
         if count:
             raise RecordError(
-                f"there are keys under {space.prefix}, but none that says what they are: name another prefix; "
-                "or delete them, if this server was emptied while settled was at work"
+                f"there are keys under {space.prefix}, but no format key: use another prefix; "
+                "or delete them, if this server was emptied while settled was running"
             )
 
 
@@ -210,7 +210,7 @@ def _parse_format(found: bytes, prefix: str) -> KeySpace:
         _require_format(int(description["settled"]), prefix)
         return KeySpace.of(prefix, int(description["partitions"]), str(description["epoch"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"the keys under {prefix} are those of something else: name another prefix") from error
+        raise RecordError(f"the keys under {prefix} are those of another application: use another prefix") from error
 
 
 def _require_format(version: int, prefix: str) -> None:
@@ -218,5 +218,5 @@ def _require_format(version: int, prefix: str) -> None:
     if version > FORMAT:
         raise RecordError(f"the keys under {prefix} are of a newer settled {formats}: upgrade")
     if version < FORMAT:
-        remedy = "name another prefix, or let the older one finish what is there and delete it"
+        remedy = "use another prefix, or let the older one finish what is there and delete it"
         raise RecordError(f"the keys under {prefix} are of an older settled {formats}: {remedy}")

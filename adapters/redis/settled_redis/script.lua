@@ -28,7 +28,7 @@
 -- was acknowledged before one in front of it leaves a hole, an empty text, until all in front of it are gone: otherwise
 -- the numbers of those behind it would shift.
 --
--- Commands cost more than anything else here. So what several operations need of a group is read once and written once,
+-- Commands cost more than anything else here. So the state of a group is read once and written once for all operations,
 -- at the end; and a group that becomes ready only to be leased by the same script is never written to `ready`. Numbers
 -- are passed to commands as numbers, which is exact; Lua's own conversion to text keeps 14 digits.
 
@@ -137,7 +137,7 @@ local function write_ready()
   return length > 0 or (has_received and not ready_is_empty and call('LLEN', READY) > 0)
 end
 
--- A message is recognized by its digest, of six characters, and its id: `seen_id` is both.
+-- A message is recognised by its digest, of six characters, and its id: `seen_id` is both.
 local function send(key, seen_id, element)
   local group = group_of(key)
   -- The message is added before it is known whether it is new, because the new length gives its number without another
@@ -314,9 +314,9 @@ local function receive(limit)
       skip_holes(key, group)
       elements = call('LRANGE', group.queue, 0, limit - 1)
     end
-    -- An empty queue: the group is idle now, as it is in none of READY and LEASED.
+    -- An empty queue: the group is idle now, as it is in neither READY nor LEASED.
     if #elements > 0 then
-      -- A new token for each lease is what fences: receipts of all earlier leases of the group are void from now on.
+      -- The new token of each lease fences: receipts of all earlier leases of the group are void from now on.
       group.token = group.token + 1
       group.leased_to = group.head + #elements - 1
       group.lease_end = now() + LEASE

@@ -2,7 +2,7 @@
 
 An *element* is a message in its queue: ``ATTEMPTS LENGTH-OF-ID ID BODY``. A *payload* is what a timer sends: the
 partition of its instance, the message's digest and the instance's name before the element. The script takes both apart,
-so they have to be simple. A message is recognized by its digest and its id: one with a seen id and another body is
+so they have to be simple. A message is recognised by its digest and its id: one with a seen id and another body is
 queued, and the record detects it.
 """
 

@@ -204,7 +204,7 @@ class ScriptClient:
 
     def _check_size(self, args: ScriptArgs) -> None:
         if not self.fits(args):
-            raise TooLargeError(f"{sum(map(len, args.argv))} bytes: Redis takes {self.limit} in one request")
+            raise TooLargeError(f"{sum(map(len, args.argv))} bytes; the limit of one request to Redis is {self.limit}")
 
     def _ask(self, partition: Partition, commands: Sequence[RedisCommand], changes: bool) -> list[Any]:
         """Return the answers to `commands`; if they change something, wait for the replicas too.

@@ -115,7 +115,7 @@ def raise_if_refused(key: Key, expected: int, result: ScriptResult) -> None:
 def commit_error(key: Key, expected: int, result: ScriptResult) -> SettledError:
     """Return the error of a commit to `key` that failed."""
     if result.has_lost_lease:
-        return LeaseLostError(f"{key}: the lease in whose name version {expected + 1} was to be written was lost")
+        return LeaseLostError(f"{key}: its lease was lost; version {expected + 1} was not written")
     return ConflictError(f"{key}: expected version {expected}, found {result.found_version}")
 
 

@@ -200,13 +200,13 @@ class TestSize:
 
     def test_if_one_message_is_too_large_none_is_sent(self, aws: CompositeBackend) -> None:
         with pytest.raises(
-            TooLargeError, match=r"signup/ben: the message 2 has 1,048,6\d\d bytes, and this queue takes 393,216"
+            TooLargeError, match=r"signup/ben: the message 2 has 1,048,6\d\d bytes; the limit of this queue is 393,216"
         ):
             aws.queue.send([message(ADA, "1"), message(BEN, "2", "x" * MAX_REQUEST_BYTES), message(CEM, "3")])
         assert aws.queue.receive(10) == []
 
     def test_a_queues_own_limit_may_be_lower(self, cloud: Cloud, addresses: Addresses) -> None:
-        with pytest.raises(TooLargeError, match="this queue takes 1,024"):
+        with pytest.raises(TooLargeError, match="the limit of this queue is 1,024"):
             SqsFifoQueue(cloud.sqs, addresses.queue, max_message_bytes=1024).send([message(ADA, "1", "x" * 1024)])
 
 

@@ -44,7 +44,7 @@ class TestSize:
         assert store.load(ADA) == stored(1, body)
 
     def test_a_larger_item_fails_with_its_size_and_without_a_request(self, store: DynamoDBStore) -> None:
-        with pytest.raises(TooLargeError, match=r"409,6\d\d bytes, and DynamoDB takes 409,600"):
+        with pytest.raises(TooLargeError, match=r"409,6\d\d bytes; the limit of a DynamoDB item is 409,600"):
             store.commit(ADA, stored(1, "x" * (MAX_ITEM_BYTES - 60)), 0)
         assert store.load(ADA) is None
 
@@ -54,7 +54,7 @@ class TestSize:
         assert store.load(ADA) is None
 
     def test_more_items_than_a_transaction_writes_are_too_large(self, store: DynamoDBStore) -> None:
-        with pytest.raises(TooLargeError, match="101 items at once, and DynamoDB writes 100"):
+        with pytest.raises(TooLargeError, match="101 items at once; the limit of a DynamoDB transaction is 100"):
             store.commit(ADA, stored(1), 0, [dead_letter(ADA, f"{number}") for number in range(100)])
         assert store.load(ADA) is None
 

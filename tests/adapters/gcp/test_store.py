@@ -93,7 +93,7 @@ class TestSize:
 
     def test_a_larger_document_fails_with_its_size_and_without_a_request(self, store: FirestoreStore) -> None:
         with pytest.raises(
-            TooLargeError, match=r"the record of signup/ada: 1,048,\d\d\d bytes, and Firestore takes 1,048,576"
+            TooLargeError, match=r"the record of signup/ada: 1,048,\d\d\d bytes; the limit of Firestore is 1,048,576"
         ):
             store.commit(ADA, stored(1, "x" * MAX_FIELD_BYTES), 0)
         assert store.load(ADA) is None
@@ -104,7 +104,7 @@ class TestSize:
         assert store.load(ADA) is None
 
     def test_a_commit_that_is_too_large_fails(self, store: FirestoreStore) -> None:
-        with pytest.raises(TooLargeError, match=r"10,5[0-9,]+ bytes at once, and Firestore takes 10,485,760"):
+        with pytest.raises(TooLargeError, match=r"10,5[0-9,]+ bytes at once; the limit of Firestore is 10,485,760"):
             store.commit(ADA, stored(1), 0, [dead_letter(ADA, f"{number}", "x" * 875_000) for number in range(12)])
         assert store.load(ADA) is None
 

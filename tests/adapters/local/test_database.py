@@ -85,7 +85,7 @@ class TestOpening:
     def test_leaves_the_database_of_another_application_as_it_is(self, path: Path) -> None:
         sqlite(path, "CREATE TABLE theirs (a)")
         before = path.read_bytes()
-        with pytest.raises(RecordError, match=r"settled\.db: is the database of something else: name another file"):
+        with pytest.raises(RecordError, match=r"settled\.db: is the database of another application: use another file"):
             SQLiteBackend.open(path)
         assert path.read_bytes() == before
 
@@ -101,7 +101,7 @@ class TestOpening:
 
     def test_leaves_a_text_file_as_it_is(self, path: Path) -> None:
         path.write_text("no database " * 100)
-        with pytest.raises(RecordError, match="no SQLite database: name another file"):
+        with pytest.raises(RecordError, match="no SQLite database: use another file"):
             SQLiteBackend.open(path)
         assert path.read_text() == "no database " * 100
 
@@ -126,7 +126,7 @@ class TestAFileThatCannotBeUsed:
         """D3."""
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(UnavailableError, match="another process did not let go of it in time") as caught:
+            with pytest.raises(UnavailableError, match="another process held the lock for too long") as caught:
                 backend.queue.send([message(ADA, "a")])
             assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
             assert backend.store.load(ADA) is None
@@ -144,7 +144,7 @@ class TestAFileThatCannotBeUsed:
         with ThreadPoolExecutor() as threads:
             threads.submit(backend._database.write, hold)  # pyright: ignore[reportPrivateUsage]  # a call that is slow
             held.wait()
-            with pytest.raises(UnavailableError, match=r"another thread did not let go of it in 0\.2 seconds"):
+            with pytest.raises(UnavailableError, match=r"another thread held it for more than 0\.2 seconds"):
                 backend.queue.send([message(ADA, "a")])
             done.set()
 

@@ -50,7 +50,7 @@ class TestARepeat:
     def test_with_another_body_fails(self, env: BackendEnv) -> None:
         """X11: no message of that call is sent."""
         env.queue.send([message(ADA, "a", "first")])
-        with pytest.raises(IdReusedError, match="the id 'a' is that of another message"):
+        with pytest.raises(IdReusedError, match="the id 'a' belongs to another message"):
             env.queue.send([message(ADA, "b"), message(ADA, "a", "second")])
         assert [delivery.message.body for delivery in env.take(2)] == ["first"]
 

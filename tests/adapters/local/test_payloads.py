@@ -92,7 +92,7 @@ def test_a_text_that_is_too_large_fails_the_whole_call(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(sqlite3, "connect", with_a_low_limit)
     backend = SQLiteBackend.open(tmp_path / "settled.db")
-    with pytest.raises(TooLargeError, match="20000 bytes: SQLite takes 10000"):
+    with pytest.raises(TooLargeError, match="20000 bytes; the limit of one row in SQLite is 10000"):
         backend.queue.send([message(ADA, "fits"), message(ADA, "does not", "é" * 10_000)])
     assert not backend.queue.receive(1)
     with pytest.raises(TooLargeError):

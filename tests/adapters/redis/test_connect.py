@@ -141,7 +141,7 @@ class TestAKeySpace:
     def test_of_another_application_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
         for value in ("something", '{"settled": "x"}', "[]", '{"settled": 3, "partitions": 1}'):
             redis.client.set(f"{prefix}format", value)
-            with pytest.raises(RecordError, match="of something else: name another prefix"):
+            with pytest.raises(RecordError, match="of another application: use another prefix"):
                 RedisBackend.open(redis.url(), prefix=prefix)
         redis.client.delete(f"{prefix}format")
         redis.client.lpush(f"{prefix}format", "a list")
@@ -150,7 +150,7 @@ class TestAKeySpace:
 
     def test_without_a_format_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
         redis.client.set(f"{prefix}{{0}}:ready", "something")
-        with pytest.raises(RecordError, match="none that says what they are"):
+        with pytest.raises(RecordError, match="but no format key"):
             RedisBackend.open(redis.url(), prefix=prefix)
         assert redis.client.get(f"{prefix}{{0}}:ready") == b"something"
 
@@ -162,7 +162,7 @@ class TestAKeySpace:
     def test_of_an_older_settled_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
         redis.client.set(f"{prefix}format", '{"settled": 2, "partitions": 1}')
         with pytest.raises(
-            RecordError, match=r"of an older settled \(format 2, this one reads 3\): name another prefix"
+            RecordError, match=r"of an older settled \(format 2, this one reads 3\): use another prefix"
         ):
             RedisBackend.open(redis.url(), prefix=prefix)
         with pytest.raises(RecordError, match="of an older settled"):
@@ -174,7 +174,7 @@ class TestAKeySpace:
             backend.queue.send([message(ADA, "a")])
         with closing(RedisBackend.open(redis.url(), prefix=prefix)) as backend:
             assert len(backend.queue.receive(1)) == 1
-        with pytest.raises(BackendConfigError, match="divided into 4 partitions: say partitions=4, or nothing"):
+        with pytest.raises(BackendConfigError, match="divided into 4 partitions: use partitions=4, or omit the option"):
             RedisBackend.open(redis.url(), prefix=prefix, partitions=1)
 
     def test_is_all_that_is_touched(self, redis: Process, opener: Callable[[Process], Opener], prefix: str) -> None:
@@ -197,10 +197,10 @@ class TestTheDoctor:
         ("setting", "value", "consequence"),
         [
             ("appendonly", "no", "everything that it holds is lost when the server stops"),
-            ("appendfsync", "everysec", "the last second of what was answered"),
-            ("appendfsync", "no", "half a minute"),
-            ("no-appendfsync-on-rewrite", "yes", "while it rewrote its file"),
-            ("maxmemory-policy", "allkeys-lru", "instances and messages are thrown away once it has a maxmemory"),
+            ("appendfsync", "everysec", "writes acknowledged in the last second are lost"),
+            ("appendfsync", "no", "about the last half minute"),
+            ("no-appendfsync-on-rewrite", "yes", "while it rewrites its file"),
+            ("maxmemory-policy", "allkeys-lru", "instances and messages are evicted once it has a maxmemory"),
         ],
     )
     def test_finds_settings_that_lose_data(self, tmp_path: Path, setting: str, value: str, consequence: str) -> None:

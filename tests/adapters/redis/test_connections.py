@@ -266,7 +266,7 @@ def test_a_text_that_is_too_large(server: Process) -> None:
     server.set("proto-max-bulk-len", "1mb")
     with closing(RedisBackend.open(server.url())) as backend:
         large = "é" * 600_000
-        with pytest.raises(TooLargeError, match=r"1200\d\d\d bytes: Redis takes 1048576 in one request"):
+        with pytest.raises(TooLargeError, match=r"1200\d\d\d bytes; the limit of one request to Redis is 1048576"):
             backend.queue.send([message(ADA, "fits"), message(ADA, "does not", large)])
         with pytest.raises(TooLargeError):
             backend.finish(Write(ADA, stored(1, large), 0, sends=(message(ADA, "a"),)))

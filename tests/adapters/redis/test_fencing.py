@@ -94,9 +94,7 @@ class TestAHolder:
         held = lease_of_ada(env)
         write = full_write(env, held, [held])
         lose_lease(env, held)
-        with pytest.raises(
-            LeaseLostError, match="signup/ada: the lease in whose name version 2 was to be written was lost"
-        ):
+        with pytest.raises(LeaseLostError, match="signup/ada: its lease was lost; version 2 was not written"):
             env.backend.finish(write)
         assert_unchanged(env)
 

@@ -195,11 +195,11 @@ class Plain:
         for message in messages:
             self.check(message)
             if seen.setdefault((message.key, message.id), message.digest) != message.digest:
-                raise IdReusedError(f"{message.id} is that of another message")
+                raise IdReusedError(f"{message.id} belongs to another message")
 
     def check(self, message: Message) -> None:
         if self.group(message.key).known.get(message.id, message.digest) != message.digest:
-            raise IdReusedError(f"{message.id} is that of another message")
+            raise IdReusedError(f"{message.id} belongs to another message")
 
     def append(self, message: Message) -> None:
         group = self.group(message.key)

@@ -20,7 +20,7 @@ class MessageGroup:
         waiting: the messages that were not acknowledged, by number.
         seen_ids: the ids that were sent, oldest first, each with its message's number and digest.
         tail: the number of the last message. It only grows: `Position` promises that no number is used twice.
-        token: the fencing token, how often the group was leased.
+        token: the fencing token, how many times the group was leased.
         leased_to: the number of the last leased message; 0 if none is leased.
     """
 
@@ -51,7 +51,7 @@ class MessageGroup:
     def check(self, message: Message) -> None:
         """Raise `IdReusedError` if another message has the id of `message`."""
         if message.id in self.seen_ids and self.seen_ids[message.id][1] != message.digest:
-            raise IdReusedError(f"{message.key}: the id {message.id!r} is that of another message, with another body")
+            raise IdReusedError(f"{message.key}: the id {message.id!r} belongs to another message, with another body")
 
     def lease(self, epoch: str, limit: int, until: float) -> Sequence[Delivery]:
         """Lease the first messages under a new token: up to `limit` of them, and at least one."""

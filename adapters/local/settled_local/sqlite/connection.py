@@ -58,7 +58,7 @@ class Connection:
         except (sqlite3.DataError, OverflowError) as error:
             size = max(len(_bytes(value)) for value in values if isinstance(value, str))
             limit = self._db.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
-            raise TooLargeError(f"a text of {size} bytes: SQLite takes {limit} in one row") from error
+            raise TooLargeError(f"a text of {size} bytes; the limit of one row in SQLite is {limit}") from error
         return self._run_when_free(statement, values)
 
     def attempt(self, work: Callable[[], T]) -> T:

@@ -82,7 +82,7 @@ class Database:
             leads = self._group.join(task, self._timeout)
         except TimeoutError as error:
             raise UnavailableError(
-                f"{self.path}: another thread did not let go of it in {self._timeout} seconds"
+                f"{self.path}: another thread held it for more than {self._timeout} seconds"
             ) from error
         if leads:
             self._lead()

@@ -20,8 +20,8 @@ from settled.errors import (
 )
 
 _MEANING: Mapping[int, tuple[type[SettledError], str]] = {
-    sqlite3.SQLITE_BUSY: (UnavailableError, "another process did not let go of it in time"),
-    sqlite3.SQLITE_LOCKED: (UnavailableError, "another connection did not let go of it in time"),
+    sqlite3.SQLITE_BUSY: (UnavailableError, "another process held the lock for too long"),
+    sqlite3.SQLITE_LOCKED: (UnavailableError, "another connection held the lock for too long"),
     sqlite3.SQLITE_PROTOCOL: (UnavailableError, "too many processes want it at once"),
     sqlite3.SQLITE_FULL: (UnavailableError, "the disk is full: free some space"),
     sqlite3.SQLITE_IOERR: (UnavailableError, "the disk failed"),
@@ -38,7 +38,7 @@ _MEANING: Mapping[int, tuple[type[SettledError], str]] = {
     ),
     sqlite3.SQLITE_PERM: (AccessDeniedError, "this process may not use it"),
     sqlite3.SQLITE_AUTH: (AccessDeniedError, "this process may not use it"),
-    sqlite3.SQLITE_NOTADB: (RecordError, "it is no SQLite database: name another file"),
+    sqlite3.SQLITE_NOTADB: (RecordError, "it is no SQLite database: use another file"),
     sqlite3.SQLITE_CORRUPT: (RecordError, "it is damaged: restore it from a copy"),
 }
 

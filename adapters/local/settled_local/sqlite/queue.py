@@ -58,7 +58,7 @@ class SQLiteQueue:
             with self._database.reading() as db:
                 pause = _next_due(db) - self._clock()
             if pause <= 0:
-                # Not durable: leases that a crash of the machine undoes are handed out again.
+                # Not durable: leases that a crash of the machine undoes are delivered again.
                 deliveries = self._database.write(lambda db: self.lease_ready(db, limit), durable=False)
                 if deliveries:
                     return deliveries
@@ -70,7 +70,7 @@ class SQLiteQueue:
         return ()
 
     def lease_ready(self, db: Connection, limit: int) -> Sequence[Delivery]:
-        """`receive` within a transaction, without waiting."""
+        """Do `receive` within a transaction, without waiting."""
         return _lease_ready(db, self._epoch, limit, self._clock(), self._lease)
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -86,7 +86,7 @@ class SQLiteQueue:
 
 
 def send(db: Connection, messages: Iterable[Message], raises: bool = True) -> None:
-    """`Queue.send` within a transaction, which the caller rolls back if this raises.
+    """Do `Queue.send` within a transaction, which the caller rolls back if this raises.
 
     With ``raises=False``, a message that reuses the id of another one is queued beside that one, and nothing is raised:
     a timer that is due has no caller to tell.
@@ -107,7 +107,7 @@ def send(db: Connection, messages: Iterable[Message], raises: bool = True) -> No
                 continue
             if raises:
                 raise IdReusedError(
-                    f"{message.key}: the id {message.id!r} is that of another message, with another body"
+                    f"{message.key}: the id {message.id!r} belongs to another message, with another body"
                 )
         db.run(
             "INSERT INTO messages (group_id, number, attempts, id, body) VALUES (?, ?, 0, ?, ?)",
@@ -116,7 +116,7 @@ def send(db: Connection, messages: Iterable[Message], raises: bool = True) -> No
             message.id,
             message.body,
         )
-        # Only an idle group becomes ready: one that is leased or parked would be handed out to a second receiver, and
+        # Only an idle group becomes ready: one that is leased or parked would be delivered to a second receiver, and
         # one that is ready already would lose its rank.
         if is_idle:
             db.run(f"UPDATE message_groups SET tail=?, {_MAKE_READY} WHERE group_id=?", number, group)
@@ -144,7 +144,7 @@ def _lease_ready(db: Connection, epoch: str, limit: int, now: float, lease: floa
             break
         group, machine, instance, last_token, *_ = rows[0]
         leased_to = rows[-1][4]
-        # A new token for each lease is what fences: receipts of all earlier leases of the group are void from now on.
+        # The new token of each lease fences: receipts of all earlier leases of the group are void from now on.
         key, token = Key(text(machine), text(instance)), last_token + 1
         for *_, number, id, body, attempts in rows:
             receipt = f"{group}.{token}.{number}"
@@ -162,7 +162,7 @@ def _lease_ready(db: Connection, epoch: str, limit: int, now: float, lease: floa
 
 
 def ack(db: Connection, deliveries: Iterable[Delivery], now: float, remember: int) -> None:
-    """`Queue.ack` within a transaction."""
+    """Do `Queue.ack` within a transaction."""
     for lease in _leases(deliveries):
         leased_to = lease.leased_to(db, now)
         if not leased_to:
@@ -195,8 +195,8 @@ def _release(db: Connection, deliveries: Iterable[Delivery], delay: float, now: 
             continue
         _count_attempt(db, lease.group, leased_to)
         if delay > 0:
-            # Parked: still blocked=1, so nothing of the group is handed out, but leased_to=0, so to no one. Here
-            # blocked_until_or_rank is the time at which the pause ends.
+            # Parked: still blocked=1, so nothing of the group is delivered, but leased_to=0, so it is leased to no one.
+            # Here blocked_until_or_rank is the time at which the pause ends.
             db.run(
                 "UPDATE message_groups SET leased_to=0, blocked_until_or_rank=? WHERE group_id=?",
                 now + delay,
@@ -211,7 +211,7 @@ def _extend(db: Connection, deliveries: Iterable[Delivery], seconds: float, now:
     lost: list[str] = []
     for lease in _leases(deliveries):
         if lease.leased_to(db, now):
-            # Of a leased group, blocked_until_or_rank is the time at which the lease ends.
+            # In a leased group, blocked_until_or_rank is the time at which the lease ends.
             db.run("UPDATE message_groups SET blocked_until_or_rank=? WHERE group_id=?", now + seconds, lease.group)
         else:
             lost.append(str(lease.key))
@@ -231,7 +231,7 @@ class _Lease:
         """Return the number of the last leased message, or 0 if this lease was lost."""
         row = db.run(
             # The token fences: it differs once the group was leased again. The lease also ends at its deadline, even if
-            # no one has taken over, and of a parked group leased_to is 0.
+            # no one has taken over, and in a parked group leased_to is 0.
             "SELECT leased_to FROM message_groups"
             " WHERE group_id=? AND token=? AND blocked=1 AND blocked_until_or_rank>?",
             self.group,
@@ -283,7 +283,7 @@ def _next_due(db: Connection) -> float:
 def _wake(db: Connection, now: float) -> None:
     """Make the groups ready whose lease or pause has ended, and send the messages of the timers that are due."""
     for group, leased_to in db.run(
-        # blocked=1: of a ready group, blocked_until_or_rank is no time.
+        # blocked=1: in a ready group, blocked_until_or_rank is a rank.
         "SELECT group_id, leased_to FROM message_groups WHERE blocked=1 AND blocked_until_or_rank<=?"
         " ORDER BY blocked_until_or_rank LIMIT ?",
         now,

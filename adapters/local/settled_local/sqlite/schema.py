@@ -1,7 +1,7 @@
 """The tables, and the check that a file has them.
 
-Two numbers in the file's header identify it: `APPLICATION`, that settled made it, and `VERSION`, with which tables. Any
-other file is left as it is.
+Two numbers in the file's header identify it: `APPLICATION` says that settled made it, `VERSION` which tables it has.
+Any other file is left as it is.
 
 Ids are ``TEXT`` and compared byte by byte, so ``a`` is neither ``A`` nor ``a:1``. The row of a message group says when
 the group may be leased next:
@@ -190,12 +190,12 @@ def _has_tables(db: Connection, path: str) -> bool:
     if (application, version, objects) == (0, 0, 0):
         return False
     if application != APPLICATION:
-        raise RecordError(f"{path}: is the database of something else: name another file")
+        raise RecordError(f"{path}: is the database of another application: use another file")
     if version > VERSION:
         raise RecordError(f"{path}: was made by a newer settled (format {version}, this one reads {VERSION}): upgrade")
     if version < VERSION:
         raise RecordError(
             f"{path}: was made by an older settled (format {version}, this one reads {VERSION}): let that one finish "
-            "what is in it, or name another file"
+            "what is in it, or use another file"
         )
     return True

@@ -99,7 +99,7 @@ def commit(
     add_dead_letters: Sequence[DeadLetter],
     remove_dead_letters: int,
 ) -> None:
-    """`Store.commit` within a transaction, which the caller rolls back if this raises."""
+    """Do `Store.commit` within a transaction, which the caller rolls back if this raises."""
     if expected == 0:
         _create(db, key, stored)
     else:

@@ -28,7 +28,7 @@ class SQLiteTimers:
 
 
 def schedule(db: Connection, timer: Timer) -> None:
-    """`Timers.schedule` within a transaction."""
+    """Do `Timers.schedule` within a transaction."""
     # OR REPLACE deletes the row of the same timer id: a timer that was replaced must not fire at its old time too.
     db.run(
         "INSERT OR REPLACE INTO timers (timer, due, machine, instance, id, body) VALUES (?, ?, ?, ?, ?, ?)",
@@ -42,7 +42,7 @@ def schedule(db: Connection, timer: Timer) -> None:
 
 
 def cancel(db: Connection, timer_id: str) -> None:
-    """`Timers.cancel` within a transaction."""
+    """Do `Timers.cancel` within a transaction."""
     db.run("DELETE FROM timers WHERE timer=?", timer_id)
 
 
