@@ -88,7 +88,7 @@ def _get_attribute(name: str, module: object, attribute: str) -> object:
     value = module
     for part in attribute.split("."):
         if not hasattr(value, part):
-            raise UsageError(f"{name}: there is no {attribute} in it")
+            raise UsageError(f"{name}: it has no attribute {attribute}")
         value = getattr(value, part)
     return value
 

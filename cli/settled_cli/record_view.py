@@ -122,7 +122,7 @@ def poll(check: Callable[[], T | None], timeout: float, what: str) -> T:
     while (found := check()) is None:
         left = end - time.monotonic()
         if left <= 0:
-            raise CommandError(f"waited {timeout:g} s for {what}. Does a worker run?")
+            raise CommandError(f"waited {timeout:g} s for {what}. Is a worker running?")
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, MAX_POLL_INTERVAL)
     return found

@@ -30,12 +30,12 @@ ABSENT: Final = Absent.ABSENT
 
 
 def is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
-    """Whether `value` is an object in JSON's terms."""
+    """Return whether `value` is an object in JSON's terms."""
     return type(value) is dict or isinstance(value, Mapping)
 
 
 def is_array(value: object) -> TypeGuard[Sequence[Any]]:
-    """Whether `value` is an array in JSON's terms."""
+    """Return whether `value` is an array in JSON's terms."""
     return isinstance(value, list | tuple)
 
 
@@ -124,7 +124,7 @@ _SCALARS: Final = frozenset({str, int, bool, type(None)})
 
 
 def is_json(value: Any) -> bool:
-    """Whether all of `value` is JSON."""
+    """Return whether all of `value` is JSON."""
     # By exact type, which suffices for nearly all data; `_problem` decides about subclasses, floats and other mappings.
     kind: type[Any] = value.__class__
     if kind is dict:

@@ -38,7 +38,11 @@ class DefinitionError(SettledError):
 
 
 class LogicError(SettledError):
-    """A guard, action or delay raised, or its result is not JSON. The original error, if any, is ``__cause__``."""
+    """The machine's own code or config failed.
+
+    A guard, action, delay or migration raised, or its result is not JSON; a step does not end; the machine is not
+    settled and waits for nothing; or an address is unknown. The original error, if any, is ``__cause__``.
+    """
 
 
 class EventError(SettledError):
@@ -46,7 +50,10 @@ class EventError(SettledError):
 
 
 class RecordError(SettledError):
-    """Stored data cannot be read: it has a newer format, is of another machine, or is damaged."""
+    """Stored data cannot be read: it has a newer format, is of another machine, or is damaged.
+
+    Also: the instance does not exist, or exists already.
+    """
 
 
 class VersionUnknownError(RecordError):
@@ -54,11 +61,14 @@ class VersionUnknownError(RecordError):
 
 
 class ConflictError(SettledError):
-    """The version in the store is not the expected one: another commit came first. Nothing was written."""
+    """The version in the store is not the expected one: another commit came first. Nothing was written.
+
+    From `Queue.extend`: a lease was lost.
+    """
 
 
 class LeaseLostError(SettledError):
-    """The delivery under which this was to be written no longer holds its key; nothing was written."""
+    """The delivery that authorizes the write no longer has the lease of its key; nothing was written."""
 
 
 class IdReusedError(SettledError):

@@ -121,7 +121,7 @@ class Machine(Generic[C, E]):
         return microsteps(self.plan_cache, snapshot, self._plain(event))
 
     def can(self, snapshot: Snapshot[C], event: object) -> bool:
-        """Whether a transition would take `event`, other than one that only forbids it."""
+        """Return whether a transition would take `event`, other than one that only forbids it."""
         plain = self._plain(event)
         args = Args(snapshot.context, read_event(self.program, plain), snapshot)
         candidates = self.plan_cache.reaction(snapshot.configuration, plain["type"]).candidates
@@ -161,11 +161,11 @@ class Machine(Generic[C, E]):
         return migrate_snapshot(self.implementations, self.id, data, version)
 
     def knows_version(self, version: str | None) -> bool:
-        """Whether `version` is this machine's own, one that a migration starts from, or None (unversioned)."""
+        """Return whether `version` is this machine's own, one that a migration starts from, or None (unversioned)."""
         return knows_version(self.implementations, self.version, version)
 
     def keeps_timers(self, version: str | None) -> bool:
-        """Whether a migration on the way from `version` keeps the due times of running delays."""
+        """Return whether a migration on the way from `version` keeps the due times of running delays."""
         return keeps_timers(self.implementations, version)
 
     def from_json(self, data: Mapping[str, Any]) -> Snapshot[C]:

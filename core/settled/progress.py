@@ -110,7 +110,7 @@ def fold(machine: Machine[C, Any], events: Iterable[Json], input: Json = None) -
     """Return the snapshot after taking each of `events` exactly once, in order.
 
     This is the specification of an instance's snapshot, whatever crashed or was redelivered on the way. `events` are
-    all that the instance accepted, including the results of its actors and the events of its timers.
+    all that the instance has taken, including the results of its actors and the events of its timers.
     """
     progress = drain_inbox(machine, initial_progress(machine, input))
     for event in events:
@@ -121,7 +121,7 @@ def fold(machine: Machine[C, Any], events: Iterable[Json], input: Json = None) -
 
 
 def is_settled(machine: Machine[Any, Any], snapshot: Snapshot[Any]) -> bool:
-    """Whether `snapshot` waits for the outside world: no function actor runs, and all active leaves may rest.
+    """Return whether `snapshot` waits for the outside world: no function actor runs, and all active leaves may rest.
 
     A leaf may rest if it is final, if it or an ancestor has one of the tags ``settled``, ``resolve`` and ``reject``, or
     if one of these invokes a machine that is running. In a machine without any such tag all leaves may rest.
@@ -201,7 +201,7 @@ def snapshot_event(child: str, snapshot: Json) -> Mapping[str, Json]:
 
 
 def is_to_self(effect: Send) -> bool:
-    """Whether the machine sends this to itself without a delay, so that it is taken before the turn ends."""
+    """Return whether the machine sends this to itself without a delay, so that it is taken before the turn ends."""
     return effect.to == INTERNAL and effect.delay is None
 
 

@@ -40,7 +40,7 @@ class BackendCommands:
 
         Raises:
             ConflictError: another commit came first (`Finish`).
-            LeaseLostError: the key was handed out to another worker (`Finish`, `Extend`).
+            LeaseLostError: the lease of the key was lost (`Finish`, `Extend`).
             UnavailableError: the backend could not be reached, in several attempts; nothing happened.
             OutcomeUnknownError, TooLargeError, AccessDeniedError, BackendConfigError: as the backend raised it.
         """
@@ -87,8 +87,8 @@ class BackendCommands:
         try:
             retried(lambda: self.backend.queue.extend(command.deliveries, self.backend.lease))
         except ConflictError as error:
-            # A queue has only ConflictError for this. In a turn that would mean "compute again", but the deliveries
-            # belong to another worker now.
+            # A queue has only ConflictError for this. In a turn that would mean "compute again", but another
+            # worker may have the deliveries.
             raise LeaseLostError(str(error)) from error
         return Done(self.clock())
 

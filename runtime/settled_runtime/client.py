@@ -68,7 +68,7 @@ FIRST_POLL_INTERVAL = 0.005
 """How many seconds a waiting client pauses after its first read of the store."""
 
 MAX_POLL_INTERVAL = 0.25
-"""The most seconds between two reads of the store: how late a waiting client may learn of a commit."""
+"""The maximum number of seconds between two reads of the store: how late a waiting client may learn of a commit."""
 
 
 class EventOutcomeError(SettledError):
@@ -110,7 +110,7 @@ class Instance(Generic[C]):
 class Client(Generic[C]):
     """Starts, messages and reads the instances of one machine in one backend.
 
-    A client has no state of its own and needs no closing; whoever opened the backend closes it.
+    A client has no state of its own and needs no closing; the caller closes the backend.
 
     Retrying. `start`, `send` and `ask` are idempotent under a `message_id`: the second message with the same id and
     the same content has no effect. Give an id if the caller itself may retry (an HTTP ``Idempotency-Key``, an order
@@ -371,7 +371,7 @@ class Client(Generic[C]):
         Args:
             status: only those with this status (see `Instance`).
             after: the name to begin after; for the next page, that of the last row.
-            limit: the most instances to return.
+            limit: the maximum number of instances to return.
 
         Raises:
             UnsupportedError: this backend cannot list instances.
@@ -399,7 +399,7 @@ class Client(Generic[C]):
             # The id is fixed before the first attempt: a retry with a new one would be a second message.
             retried(lambda: self._backend.queue.send([message]))
         except (UnavailableError, OutcomeUnknownError) as error:
-            # A generated id is known to nobody else. Without it the caller could only send a second message.
+            # A generated id is not known to the caller. Without it the caller could only send a second message.
             error.message_id = message.id
             error.add_note(f"retry with message_id={message.id!r}, and the message takes effect once")
             raise

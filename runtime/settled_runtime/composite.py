@@ -1,8 +1,8 @@
 """One backend made of a store, a queue and timers that know nothing of each other.
 
-Its law: a write is not atomic here, so its order is all there is: commit, then messages and timers, then
-acknowledgements. After a crash between two of them the outbox is still in the record and the message still in the
-queue, so the next delivery repeats what is missing.
+Its law: a write is not atomic here, so only the order of its parts keeps the guarantees: commit, then messages
+and timers, then acknowledgements. After a crash between two of them the outbox is still in the record and the
+message still in the queue, so the next delivery repeats what is missing.
 """
 
 from __future__ import annotations

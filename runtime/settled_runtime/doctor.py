@@ -51,12 +51,12 @@ class Probe(Generic[T]):
 
     def not_found(self, example: str) -> BackendProblem:
         """Return the problem that the resource does not exist; `example` names a setup that has it."""
-        return BackendProblem(f"{self.what} is not there", self.consequence, f"See {example}.")
+        return BackendProblem(f"{self.what} does not exist", self.consequence, f"See {example}.")
 
     def unreadable(self, error: Exception) -> BackendProblem:
         """Return the problem that reading the resource failed with `error`, so that it was not examined."""
         return BackendProblem(
-            f"{self.what} could not be looked at ({error})", self.consequence, "Let these credentials read it."
+            f"{self.what} could not be examined ({error})", self.consequence, "Let these credentials read it."
         )
 
 

@@ -1,4 +1,4 @@
-"""Host events: what a host tells its observers. The log is one observer among others.
+"""Host events: the events that a host reports to its observers. The log is one observer among others.
 
 An observer is called in the thread that does the work and must be quick. If it raises, the error is logged, and nothing
 else changes. Events are reports, not guarantees: a worker that dies after a commit does not report it.

@@ -109,5 +109,5 @@ class GroupCommit(Generic[T]):
         with self._lock:
             if ticket in self._tickets:
                 self._tickets.remove(ticket)
-        if ticket.leads:  # appointed in the meantime: appoint another, or nobody would ever lead again
+        if ticket.leads:  # appointed in the meantime: appoint another, or no thread would ever lead again
             self.finish(())

@@ -48,7 +48,7 @@ class Host:
         Args:
             deliveries: deliveries of the backend's queue, of any keys; those of one key in the queue's order.
             stop_signal: once it is set, running actors are abandoned and their messages released.
-            deadline: when that happens by itself, in seconds since the epoch by the backend's clock.
+            deadline: when to do so even if the signal is not set, in seconds since the epoch by the backend's clock.
 
         Returns:
             For each key, how its turn ended, or the error that ended it.

@@ -169,7 +169,7 @@ class HostContext:
         return answer
 
     def committed(self, commit: Finish, held: HeldDeliveries) -> None:
-        """Renew no longer what `commit`, which has succeeded, acknowledged, and cache the record that it stored."""
+        """Stop renewing the deliveries that `commit` acknowledged, and cache the record it stored."""
         write, record = commit.write, commit.record
         held.drop(write.acks)
         # Only after the commit: with a record that was never stored, the next turn would continue from a false state.
@@ -183,7 +183,7 @@ class HostContext:
         try:
             self.backend_commands.backend.queue.release(held.deliveries, delay)
         except SettledError:
-            return  # The leases run out, and the queue hands the messages out again.
+            return  # The leases run out, and the queue delivers the messages again.
         if held.deliveries:
             self.observe(Released(held.deliveries[0].message.key, delay, reason))
 

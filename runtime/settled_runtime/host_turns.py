@@ -77,7 +77,7 @@ class HostTurns:
         try:
             done = self.context.backend_commands.finish_all([*commits.values()], receive)
         except Exception as error:
-            # It is true of every one of them (`Backend.finish_all`), so each turn deals with it in its own way.
+            # The error applies to all of the writes (`Backend.finish_all`), so each turn deals with it in its own way.
             for turn, commit in commits.items():
                 turn.resume_after_commit(commit, error)
             return ()

@@ -19,7 +19,7 @@ from settled import ConflictError, SettledError
 from settled.durable import Delivery, Queue
 
 RENEW_AFTER_FRACTION = 1 / 3
-"""After which fraction of a lease it is renewed: two renewals may fail before it is lost."""
+"""The fraction of a lease after which it is renewed: two renewals may fail before it is lost."""
 
 
 @define(eq=False)
@@ -35,7 +35,7 @@ class HeldDeliveries:
     lost: bool = False
 
     def drop(self, gone: Iterable[Delivery]) -> None:
-        """Renew `gone` no longer: they were acknowledged or released."""
+        """Stop renewing `gone`: they were acknowledged or released."""
         receipts = {delivery.receipt for delivery in gone}
         self.deliveries = tuple(delivery for delivery in self.deliveries if delivery.receipt not in receipts)
 
@@ -45,7 +45,7 @@ class LeaseRenewer:
     """Renews the leases of all deliveries held, from a daemon thread that starts with the first of them.
 
     Attributes:
-        queue: the queue that handed them out.
+        queue: the queue that delivered them.
         lease: how long a lease lasts from each renewal on, in seconds.
     """
 
@@ -67,7 +67,7 @@ class LeaseRenewer:
         return held
 
     def stop_renewing(self, held: HeldDeliveries) -> None:
-        """Renew `held` no longer. A renewal that is under way may still happen."""
+        """Stop renewing `held`. A renewal that is under way may still happen."""
         with self._lock:
             self._held.discard(held)
 

@@ -32,7 +32,7 @@ class RecordCache:
             return self._records.pop(key, None)
 
     def put(self, key: Key, record: Record, version: int) -> None:
-        """Cache `record` at `version`, unless the next turn has to begin with more than its messages."""
+        """Cache `record` at `version`, unless it has an open turn, is halted or is being redriven."""
         # These are changed by others than the next turn: by the worker that takes over the open turn, and by operators.
         if record.turn is not None or record.halted or record.redriving is not None:
             return

@@ -47,7 +47,7 @@ class TurnRunner:
         key: the instance whose turn it is.
         held: the deliveries, whose leases are being renewed already.
         stop_signal: once it is set, running actors are abandoned and their messages released.
-        deadline: when that happens by itself, in seconds since the epoch by the backend's clock.
+        deadline: when to do so even if the signal is not set, in seconds since the epoch by the backend's clock.
 
     Attributes:
         end: how the turn ended, or the error that ended it; None while it is running.

@@ -1,4 +1,4 @@
-"""What the URLs of all backends share: the options after the question mark, and how to show a URL without its password.
+"""The common parts of all backends' URLs: the options after the question mark, and showing one without its password.
 
 An unknown option is an error: a misspelt ``leese=5`` that was ignored would only be found in production.
 """

@@ -25,7 +25,7 @@ from settled_runtime.shutdown import StopSignal
 from settled_runtime.turn_runner import TurnRunner
 
 MIN_CLOCK_SKEW = 2.0
-"""From how many seconds on a difference between this machine's clock and the backend's is reported."""
+"""The smallest difference, in seconds, between this machine's clock and the backend's that is reported."""
 
 MESSAGES_PER_THREAD = 4
 """How many messages are received for each thread while turns have actions or actors to run."""
@@ -91,7 +91,7 @@ class Worker:
                 self._finish_turns()
 
     def stop(self) -> None:
-        """Receive no more; `run` returns when its turns have ended. May be called from any thread, more than once."""
+        """Stop receiving; `run` returns when its turns have ended. May be called from any thread, more than once."""
         self._stopping.set()
 
     def _run_until_stopped(self) -> None:
@@ -164,7 +164,7 @@ class Worker:
         try:
             return retried(lambda: self._turns.backend.queue.receive(self._batch, wait), attempts=3)
         except (UnavailableError, OutcomeUnknownError):
-            # Deliveries in an answer that was lost are handed out again when their leases have run out.
+            # Messages in an answer that was lost are delivered again when their leases have run out.
             self._stopping.wait(self._receive_wait)
         return ()
 

@@ -26,7 +26,7 @@ DOOR = "tests.cli.door_machine"
         (("list", "--limit", "few"), 'unable to convert "few" into int'),
         (("list", "--limit", "0"), "Must be >= 1"),
         (("list", "--after", "door"), "'door' is not a key"),
-        (("list", "--backend", "floppy://7"), "'floppy://7': no backend of this name. Known: "),
+        (("list", "--backend", "floppy://7"), "'floppy://7': unknown scheme. Known schemes: "),
         (("list", "--backend", "sqlite:///a.db?leese=1"), "no option 'leese'; known are"),
         (("list", "--backend", "sqlite:////nowhere/a.db"), "it must be a file, in a folder that exists"),
         (("send", "door/front", "{"), "not JSON: "),
@@ -46,7 +46,7 @@ DOOR = "tests.cli.door_machine"
             "'door' does not name a machine. Give module:attribute, or a folder",
         ),
         (("redrive", "door/front", "--machine", "nothing:x"), "cannot import nothing: ModuleNotFoundError"),
-        (("redrive", "door/front", "--machine", f"{DOOR}:gate"), "there is no gate in it"),
+        (("redrive", "door/front", "--machine", f"{DOOR}:gate"), "it has no attribute gate"),
         (("redrive", "door/front", "--machine", f"{DOOR}:logic"), "is not a machine but a Setup"),
         (("redrive", "door/front", "--machine", f"{DOOR}:no_doors"), "is an empty list. Add machines to it"),
         (("redrive", "door/front", "--machine", "."), ". has no machine.py"),
@@ -129,7 +129,7 @@ class TestFailedCommand:
     def test_a_wait_that_times_out(self, settled: Settled, backend: Backend) -> None:
         result = settled("start", "door/front", "--wait", "--timeout", "0.01")
         assert result.status == 1
-        assert "waited 0.01 s for door/front to take start. Does a worker run?" in result.err
+        assert "waited 0.01 s for door/front to take start. Is a worker running?" in result.err
 
     def test_an_event_that_is_rejected(self, settled: Settled, backend: Backend, work: Callable[[], None]) -> None:
         settled("start", "door/front")

@@ -57,7 +57,7 @@ class TestGet:
     def test_stops_waiting_after_the_timeout(self, settled: Settled) -> None:
         result = settled("get", "door/front", "--until", "open", "--timeout", "0.01")
         assert (result.status, result.out) == (1, "")
-        assert result.err == "settled: waited 0.01 s for door/front to be in open. Does a worker run?\n"
+        assert result.err == "settled: waited 0.01 s for door/front to be in open. Is a worker running?\n"
 
     def test_says_to_update_if_the_record_is_newer(self, settled: Settled, backend: Backend) -> None:
         backend.store.commit(parse_key("door/back"), Stored(1, '{"settled": 9}', Index("active")), 0)

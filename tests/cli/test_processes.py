@@ -29,7 +29,7 @@ def test_a_worker_runs_until_a_signal_stops_it(number: signal.Signals, backend: 
         _, log = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     first, *steps = log.splitlines()
-    assert first == f"settled: working for door on {url}"
+    assert first == f"settled: serving door on {url}"
     assert any("DEBUG door/front: committed version 1" in line for line in steps)
 
 

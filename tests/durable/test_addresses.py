@@ -200,7 +200,7 @@ class TestASystemId:
         world.send("GO")
         world.settle()
         assert world.value() == "idle"
-        assert """the system id "twin" is that of the actor "a" already""" in (world.dead_letters()[0].detail or "")
+        assert 'the system id "twin" is already in use by the actor "a"' in (world.dead_letters()[0].detail or "")
 
     def test_that_an_actor_of_another_branch_has_fails_the_second_child(self) -> None:
         leaf = listener("leaf")

@@ -102,7 +102,7 @@ class TestAnError:
             "states": {"a": {"on": {"E": "b"}}, "b": {"always": "c"}, "c": {"always": "b"}},
         }
         endless = machine(config)
-        with pytest.raises(LogicError, match=r"1000 microsteps without coming to rest, lately in: .*\.c, .*\.b"):
+        with pytest.raises(LogicError, match=r"1000 microsteps without coming to rest, most recently in: .*\.c, .*\.b"):
             endless.transition(after(endless), {"type": "E"})
 
     def test_after_max_iterations_of_the_config(self) -> None:

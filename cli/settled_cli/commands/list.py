@@ -23,7 +23,7 @@ def list_instances(
         Parameter(help="Only instances that are active, done, error, stopped, halted or absent (not started)."),
     ] = None,
     after: Annotated[str | None, Parameter(help="Only keys that sort after this one.")] = None,
-    limit: Annotated[int, Parameter(help="The greatest number of instances.", validator=Number(gte=1))] = 100,
+    limit: Annotated[int, Parameter(help="The maximum number of instances.", validator=Number(gte=1))] = 100,
     json: AsJson = False,
 ) -> None:
     """List instances, in the order of their keys."""

@@ -38,7 +38,7 @@ def worker(
     set_on_retry_hooks([_log_retry])
     with open_backend(url) as backend:
         shown_url = without_password(str(url))
-        print(f"settled: working for {', '.join(machine.id for machine in found)} on {shown_url}", file=sys.stderr)
+        print(f"settled: serving {', '.join(machine.id for machine in found)} on {shown_url}", file=sys.stderr)
         host = Host(found, backend, policy=Policy(accepts=frozenset(accept_version)))
         Worker(host, concurrency=concurrency).run()
         host.close()

@@ -33,7 +33,7 @@ def hangs(model: AnalysisModel, node: Node) -> Iterator[Finding]:
             path=node.path,
             problem=f"{quoted(node)} is not settled, and nothing inside it moves it on: "
             f"no invoke, no always, no after{doubt}",
-            remedy='If the machine waits for the world here, tag it "settled"; if it ends here, make it final.',
+            remedy='If the machine waits for the outside world here, tag it "settled"; if it ends here, make it final.',
         )
 
 
@@ -49,7 +49,7 @@ def _result_leads_nowhere(model: AnalysisModel, node: Node, awaited: InvokeSite,
 
 
 def _must_move_on(model: AnalysisModel, node: Node) -> bool:
-    """Whether `node` is a leaf in which the machine may not rest, and there is nothing that will move it on anyway.
+    """Return whether `node` is a leaf in which the machine may not rest, and nothing will move it on anyway.
 
     That could be an actor of another region, a timer or an eventless transition.
     """
@@ -89,7 +89,7 @@ def _doubt(model: AnalysisModel, node: Node) -> str:
 
 
 def _may_precede(model: AnalysisModel, self_event: SelfEvent, node: Node) -> bool:
-    """Whether the action of `self_event` may run before or while `node` is entered."""
+    """Return whether the action of `self_event` may run before or while `node` is entered."""
     # A node that only the start enters is preceded only by the actions of the start.
     if node in model.reach.later:
         return True
@@ -221,7 +221,10 @@ def _cycle(model: AnalysisModel, start: Node) -> list[tuple[Node, Transition]]:
 
 
 def _is_change(model: AnalysisModel, action: ActionSite) -> bool:
-    """Whether `action` makes a new snapshot, even an equal one: only then are eventless transitions selected again."""
+    """Return whether `action` makes a new snapshot, even an equal one.
+
+    Only then are eventless transitions selected again.
+    """
     return isinstance(implementation_of(action, model.program), Assign | SpawnChild | StopChild)
 
 

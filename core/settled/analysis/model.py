@@ -64,7 +64,7 @@ class AnalysisModel:
         return "machine" if is_machine(self.program.actors[invocation.src]) else "function"
 
     def never_ends(self, invocation: InvokeSite) -> bool:
-        """Whether `invocation` certainly starts a machine that can never be done."""
+        """Return whether `invocation` certainly starts a machine that can never be done."""
         if self.program is None or self.kind(invocation) != "machine":
             return False
         child: Any = self.program.actors[invocation.src]

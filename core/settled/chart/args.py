@@ -76,7 +76,10 @@ def accepting_params(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
 
 
 def takes_params(function: Callable[..., Any]) -> bool:
-    """Whether `function` takes params: a second positional argument without a default, or one named ``params``."""
+    """Return whether `function` takes params.
+
+    They are a second positional argument without a default, or one named ``params``.
+    """
     try:
         parameters = signature(function).parameters.values()
     except (TypeError, ValueError):  # some functions written in C have no signature

@@ -1,6 +1,6 @@
 """A chart: the nodes of a compiled config, in document order, and the configurations they can form.
 
-`settled.chart.compile` builds a chart once; nothing changes it after. A chart knows structure and names only.
+`settled.chart.compile` builds a chart once; nothing changes it afterwards. A chart knows structure and names only.
 
 A configuration is a set of active nodes. A chart keeps one object for each set, so anything that follows from the set
 alone (its state value, tags, atomic nodes) is computed once.
@@ -49,7 +49,7 @@ class Configuration:
         return hash(self.members)
 
     def is_final(self, node: Node) -> bool:
-        """Whether `node` is done."""
+        """Return whether `node` is done."""
         return is_final(node, self.members)
 
 
@@ -149,7 +149,7 @@ def with_ancestors(nodes: Iterable[Node]) -> set[Node]:
 
 
 def _is_legal(node: Node, active: frozenset[Node]) -> bool:
-    """Whether the parent of the active `node`, and as many of its children as its type demands, are active too."""
+    """Return whether the parent of the active `node`, and as many children as its type demands, are active too."""
     if node.parent is not None and node.parent not in active:
         return False
     match node.type:

@@ -77,7 +77,8 @@ class _NodeBuilder:
             ancestors=() if parent is None else (parent, *parent.ancestors),
         )
         self._register(node, config)
-        # Descendants follow their node directly: `order` to `last` is what `Chart.within` and `Node.is_inside` rely on.
+        # Descendants follow their node directly: `Chart.within` and `Node.is_inside` rely on the range from
+        # `order` to `last_order`.
         self.nodes.append((node, config))
         node.children = {
             name: self.add(child, name, node, f"{join_path(path, 'states')}.{name}")
@@ -92,7 +93,9 @@ class _NodeBuilder:
         other = self.ids.get(node.id)
         if other is not None and (config.id or other in self.explicit):
             problem = f'the id "{node.id}" is taken by {other.path or "the root"}'
-            self.problems.append(DefinitionProblem(join_path(node.path, "id"), problem, "Ids are unique."))
+            self.problems.append(
+                DefinitionProblem(join_path(node.path, "id"), problem, "Give each state a different id.")
+            )
         if config.id:
             self.explicit.add(node)
         self.ids[node.id] = node
@@ -111,7 +114,7 @@ def _type(config: StateConfig) -> NodeType:
 
 
 def _exclusive_targets(chart: Chart) -> Iterator[DefinitionProblem]:
-    """Yield a problem for each two targets of one transition, or of one history, that are never active together."""
+    """Yield a problem for each pair of targets of one transition, or of one history, that are never active together."""
     exclusive = [
         (node, path, one, other)
         for node in chart.nodes
@@ -124,7 +127,7 @@ def _exclusive_targets(chart: Chart) -> Iterator[DefinitionProblem]:
     for node, path, one, other in exclusive:
         if node in reachable:
             problem = f'"{one.id}" and "{other.id}" are never active together'
-            yield DefinitionProblem(path, problem, "Several targets are in several regions of a parallel state.")
+            yield DefinitionProblem(path, problem, "Put each target into a different region of a parallel state.")
 
 
 def _target_sets(node: Node) -> Iterator[tuple[str, tuple[Node, ...]]]:
@@ -133,7 +136,7 @@ def _target_sets(node: Node) -> Iterator[tuple[str, tuple[Node, ...]]]:
 
 
 def _can_be_active_together(one: Node, other: Node) -> bool:
-    """Whether the two are in different regions of a parallel node; a history counts as its parent."""
+    """Return whether the two are in different regions of a parallel node; a history counts as its parent."""
     one, other = _restored(one), _restored(other)
     common = next((node for node in one.ancestors if node in other.ancestors), None)
     is_nested = one.is_inside(other) or other.is_inside(one)

@@ -73,7 +73,7 @@ def _unknown_key_remedy(into: type[Any], key: str) -> str:
 
 def suggest_one_of(word: str, known: Sequence[str]) -> str:
     """Return a suggestion of the name in `known` that is most like `word`, or a list of them if none is close."""
-    return did_you_mean(word, known) or f"Known are: {', '.join(known)}."
+    return did_you_mean(word, known) or f"Known names: {', '.join(known)}."
 
 
 _V4 = "This is XState v4. In v5 "

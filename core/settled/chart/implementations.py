@@ -32,7 +32,7 @@ Inputs: TypeAlias = Callable[[Args[Any, Any]], Any] | Callable[[Args[Any, Any], 
 
 @frozen
 class Retry:
-    """How often an actor is attempted, the first time included, and how long to wait in between.
+    """How many times an actor is attempted, the first time included, and how long to wait in between.
 
     The first wait is `first`; each further one is `factor` times as long, up to `max_wait`.
     """
@@ -112,7 +112,7 @@ class ChildMachine(Protocol):
 
 
 def is_machine(actor: object) -> bool:
-    """Whether `actor`, registered or in a config, is a machine and not a function."""
+    """Return whether `actor`, registered or in a config, is a machine and not a function."""
     # Not isinstance: `settled.machine` is above this package.
     return hasattr(actor, "initial_transition")
 

@@ -37,12 +37,15 @@ class Migration:
 
 
 def knows_version(implementations: Implementations, own: str | None, version: str | None) -> bool:
-    """Whether a machine of version `own` can read snapshots of `version`; None is from before there were versions."""
+    """Return whether a machine of version `own` can read snapshots of `version`.
+
+    None is from before there were versions.
+    """
     return version is None or version == own or version in implementations.migrations
 
 
 def keeps_timers(implementations: Implementations, version: str | None) -> bool:
-    """Whether a migration on the way from `version` keeps the time of running delays."""
+    """Return whether a migration on the way from `version` keeps the time of running delays."""
     migrations = (migration for _, migration in _path_from(implementations, version))
     return any(isinstance(migration, Migration) and migration.timers == "keep" for migration in migrations)
 

@@ -87,7 +87,7 @@ class Initial:
 
 @define(eq=False)
 class Node:
-    """A state node, built in two passes by `settled.chart.compile` and not changed after.
+    """A state node, built in two passes by `settled.chart.compile` and not changed afterwards.
 
     `order` is its index in document order, `last` that of its last descendant. `ancestors` are proper, nearest first.
     `states` are the children that can be active, `histories` the other ones. `history` and `defaults` are set for
@@ -144,7 +144,7 @@ class Node:
             yield from transition.actions
 
     def is_inside(self, other: Node | None) -> bool:
-        """Whether this is a proper descendant of `other`; every node is one of None."""
+        """Return whether this is a proper descendant of `other`; True if `other` is None."""
         return other is None or other.order < self.order <= other.last_order
 
     def candidates(self, event: str) -> tuple[Transition, ...]:
@@ -157,19 +157,22 @@ class Node:
 
 
 def matches(event: str, descriptor: str) -> bool:
-    """Whether `descriptor`, a type, ``*`` or ``some.path.*``, matches the event type `event`."""
+    """Return whether `descriptor`, a type, ``*`` or ``some.path.*``, matches the event type `event`."""
     # The dot lets "some.path.*" match "some.path" itself too, as in XState, but not "some.pathway".
     return descriptor == event or (is_wildcard(descriptor) and f"{event}.".startswith(descriptor[:-1]))
 
 
 def is_wildcard(descriptor: str) -> bool:
-    """Whether `descriptor` is ``*`` or ends in ``.*``. One with another ``*`` before that matches only itself."""
+    """Return whether `descriptor` is ``*`` or ends in ``.*``.
+
+    One with another ``*`` before that matches only itself.
+    """
     *path, last = descriptor.split(".")
     return last == "*" and "*" not in path
 
 
 def is_final(node: Node, active: Iterable[Node]) -> bool:
-    """Whether `node` is done while exactly the nodes in `active` are active."""
+    """Return whether `node` is done while exactly the nodes in `active` are active."""
     match node.type:
         case "compound":
             return any(child.type == "final" and child in active for child in node.states)

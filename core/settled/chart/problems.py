@@ -1,4 +1,4 @@
-"""Parts of the text of a `DefinitionProblem`: paths in a config, and suggestions for misspelled names."""
+"""Parts of the text of a `DefinitionProblem`: paths in a config, and suggestions for misspelt names."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ S = TypeVar("S", ActionSite, GuardSite, After, InvokeSite)
 class Program:
     """A chart, and the implementation of each of its sites.
 
-    `actors` are those registered and those in the config, by the name that an `Invoke` effect has; `customs` are the
-    custom actions by the name that an `Execute` effect has.
+    `actors` are those registered and those in the config, by the name that an `Invoke` effect has; `custom_actions`
+    are those by the name that an `Execute` effect has.
     """
 
     chart: Chart

@@ -104,7 +104,7 @@ def parallel_nodes(chart: Chart, node: Node) -> Iterator[Node]:
 
 
 def can_be_done(node: Node) -> bool:
-    """Whether `node` can be done, and so raise ``xstate.done.state``."""
+    """Return whether `node` can be done, and so raise ``xstate.done.state``."""
     match node.type:
         case "compound":
             return any(child.type == "final" for child in node.states)

@@ -17,10 +17,10 @@ SETTLED_TAGS = frozenset({RESOLVE, REJECT, SETTLED})
 
 @lru_cache(maxsize=64)
 def uses_settled_tags(chart: Chart) -> bool:
-    """Whether the machine uses the tags at all. Cached, because it is needed after each step."""
+    """Return whether the machine uses the tags at all. Cached, because it is needed after each step."""
     return any(has_settled_tag(node) for node in chart.nodes)
 
 
 def has_settled_tag(node: Node) -> bool:
-    """Whether `node` itself, and not only an ancestor, has one of the tags."""
+    """Return whether `node` itself, and not only an ancestor, has one of the tags."""
     return not SETTLED_TAGS.isdisjoint(node.tags)

@@ -74,11 +74,11 @@ class Snapshot(Generic[C]):
         return self.configuration.meta
 
     def matches(self, value: StateValue) -> bool:
-        """Whether the machine is in `value`: a state value, complete or partial, or a dotted path."""
+        """Return whether the machine is in `value`: a state value, complete or partial, or a dotted path."""
         return value_matches(value, self.configuration.value)
 
     def has_tag(self, tag: str) -> bool:
-        """Whether an active state has `tag`."""
+        """Return whether an active state has `tag`."""
         return tag in self.configuration.tags
 
 

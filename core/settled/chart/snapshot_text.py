@@ -1,7 +1,7 @@
 """Convert snapshots to text and back, faster than through JSON.
 
 The text of most snapshots differs only in configuration and context. So the prefix of the text, up to the context, is
-cached for each configuration, and recognized later without being parsed. Text of any other form, such as XState's, and
+cached for each configuration, and recognised later without being parsed. Text of any other form, such as XState's, and
 snapshots with children, history or output take the slow path through JSON.
 """
 

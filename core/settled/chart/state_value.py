@@ -11,7 +11,7 @@ StateValue: TypeAlias = "str | Mapping[str, StateValue]"
 
 
 def value_matches(wanted: StateValue, value: StateValue) -> bool:
-    """Whether the state value `value` matches `wanted`, which may be partial. Text may be a dotted path."""
+    """Return whether the state value `value` matches `wanted`, which may be partial. Text may be a dotted path."""
     wanted, value = expand_path(wanted), expand_path(value)
     if isinstance(value, str):
         return wanted == value

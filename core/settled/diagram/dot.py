@@ -36,7 +36,7 @@ def dot(chart: Chart, configuration: Configuration | None = None) -> str:
 
 
 def _crosses(drawn: Diagram) -> bool:
-    """Whether an arrow leads into or out of a shape."""
+    """Return whether an arrow leads into or out of a shape."""
     # Then Graphviz's default ranking fails and `newrank` is needed; elsewhere the default looks better.
     around = {inner.id: shape.id for shape in drawn.all() for inner in shape.inside}
     return any(around.get(arrow.source) != around.get(arrow.target) for arrow in drawn.arrows)

@@ -1,4 +1,4 @@
-"""What a message does to a record, and what comes up inside its open turn.
+"""Apply messages to a record, and continue its open turn.
 
 Pure bookkeeping: a record and a message go in, a record comes out. When to commit it, and which effects to perform
 then, is for the turn to decide.
@@ -143,8 +143,8 @@ def _why_passed(record: Record, position: Position | None) -> str:
     # delivers a message that, by the record, was applied long ago, and the two contradict each other.
     assert record.high_water_mark is not None and position is not None
     return (
-        f"it is number {position.number} of its queue, and all up to {record.high_water_mark.number} were taken, but "
-        "its id is not known: it may have been taken or not"
+        f"it is number {position.number} of its queue, and all up to {record.high_water_mark.number} were taken or "
+        "dead-lettered, but its id is not known: it may or may not have been taken"
     )
 
 
@@ -279,7 +279,7 @@ def _fire_timers(context: ApplyContext, record: Record, message: Message, token:
     due = record.timers[token].due
     if due > context.now:
         return postpone_timer(context, record, token, early)
-    # The timers' port delivers in any order, but the machine must see its delays in the order in which they ended.
+    # The timers port delivers in any order, but the machine must see its delays in the order in which they ended.
     # Once a step leaves its turn open, that turn takes the other due timers itself (see `take_due_timer`).
     while token in record.timers and record.turn is None and record.readable_snapshot().status == "active":
         first = next_due_timer(record, due)
@@ -303,7 +303,7 @@ def _stop(context: ApplyContext, record: Record, message: Message) -> Record:
 def _forward(context: ApplyContext, record: Record, message: Message, forward: ForwardToSystemId) -> Record:
     target = resolve_address(record, forward.system_id)
     assert isinstance(target, Key), "`_why_invalid` has found an actor with this system id"
-    # Under the id that it came with: forwarded twice, it is one message to its target.
+    # It keeps its id, so that a message forwarded twice is one message to its target.
     forwarded = Message(target, message.id, encode(Event(forward.event, sender_position(context, record))))
     return _remember(context.add_to_outbox(record, forwarded), message, forward.sender)
 
@@ -314,7 +314,7 @@ def _remember(record: Record, message: Message, sender: SenderPosition | None = 
 
 
 def advance_open_turn(context: ApplyContext, record: Record) -> Record:
-    """Take every event in the inbox of the open turn; the turn ends up closed, or still open.
+    """Take every event in the inbox of the open turn; close the turn if the machine has settled.
 
     Raises:
         LogicError: the machine's own code failed. The caller keeps `record` as it was, inbox included.
@@ -344,7 +344,7 @@ def _enter_progress(
 def _enqueue_progress(context: ApplyContext, record: Record, progress: Progress) -> Record:
     if record.parent is None or not record.parent.sync:
         return enqueue_effects(context, record, progress.effects)
-    # The parent listens to snapshots: between the effects of two steps it is sent the snapshot that lies between them.
+    # The parent listens to snapshots: after the effects of each step, it is sent the snapshot of that step.
     begin = 0
     for snapshot, end in progress.steps:
         record = enqueue_effects(context, record, progress.effects[begin:end])
@@ -384,7 +384,7 @@ def _close_turn(context: ApplyContext, record: Record, turn: OpenTurn, sender: S
     kept = related_senders(record) if sender else ()
     window = record.window.add(turn.message, _outcome(snapshot), sender, kept)
     record = evolve(record, turn=None, window=window, failing=None, receives=None)
-    # While a turn is open it watches its timers itself; only those that outlive it go to the timers' port.
+    # While a turn is open it watches its timers itself; only those that outlive it go to the timers port.
     return schedule_timers(context, record) if snapshot.status == "active" else _end_instance(context, record)
 
 

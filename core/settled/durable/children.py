@@ -99,7 +99,7 @@ def _detach_child(context: ApplyContext, record: Record, id: str, child: ChildIn
 def stop_child(context: ApplyContext, record: Record, id: str) -> Record:
     """Remove the child `id`, if there is one, and add a `StopChildInstance` for it to the outbox.
 
-    Events that it sent before it was stopped are still accepted, for as long as the window has it as a sender.
+    Events that it sent before it was stopped are still taken, for as long as the window has it as a sender.
     """
     child = record.children.get(id)
     if child is None:
@@ -158,7 +158,7 @@ def related_senders(record: Record) -> frozenset[str]:
 
 
 def has_ended(record: Record, sender: SenderPosition) -> bool:
-    """Whether `sender` was a child of this machine from which nothing new can come."""
+    """Return whether `sender` was a child of this machine from which nothing new can come."""
     # A child that is stopped or detached stays among the senders until its report arrives or newer senders evict it.
     if sender.generation is None or str(sender.key) in record.window.senders:
         return False
@@ -195,8 +195,8 @@ def snapshot_source(content: Event) -> str | None:
 
 
 def is_from_child(context: ApplyContext, id: str, sender: SenderPosition) -> bool:
-    """Whether `sender` is or was the child `id` of this instance."""
-    # By the key alone, because a detached child is in `children` no more. Only its parent can start such an instance.
+    """Return whether `sender` is or was the child `id` of this instance."""
+    # Compare the key only: a detached child is no longer in `children`. Only its parent can start such an instance.
     return sender.key.instance.startswith(f"{context.key.instance}{CHILD_MARKER}{id}.")
 
 
@@ -286,7 +286,7 @@ def _unregister_system_id(context: ApplyContext, record: Record, child: ChildIns
 def with_system_id(context: ApplyContext, record: Record, content: RegisterSystemId) -> Record:
     """Update the directory of the root's `record`.
 
-    A child whose system id is already taken is stopped, and its parent is told that it failed.
+    A child whose system id is already taken is stopped, and its parent is notified that it failed.
     """
     system, holder = dict(record.system_ids), record.system_ids.get(content.system_id)
     if content.ended:
@@ -300,7 +300,7 @@ def with_system_id(context: ApplyContext, record: Record, content: RegisterSyste
 
 
 def _fail_registration(context: ApplyContext, record: Record, content: RegisterSystemId, parent: Parent) -> Record:
-    message = f"the system id {content.system_id!r} is that of another actor already"
+    message = f"the system id {content.system_id!r} is already in use by another actor"
     error: Json = {"name": "SystemIdTaken", "message": message}
     report = encode(ChildEnded(parent.child_id, parent.generation, False, error))
     record = context.add_to_outbox(record, Message(parent.key, internal_id(f"{parent.generation}/taken"), report))

@@ -1,4 +1,4 @@
-"""Every write of a turn, in the order that the promise rests on.
+"""Every write of a turn, in the order on which the guarantees depend.
 
 First the commit; then messages and timers; then actions; then the acknowledgements of what an action was recorded
 under. Failures are counted by commits too, because the queue counts receives, and a receive is not a failure. A commit
@@ -31,7 +31,7 @@ MAX_DETAIL_CHARACTERS = 1000
 
 @frozen
 class AfterCommit:
-    """What remains to be done after a commit: perform `actions`, and acknowledge `acks` after that."""
+    """The work that remains after a commit: perform `actions`, and acknowledge `acks` after that."""
 
     actions: tuple[OutboxEntry, ...] = ()
     acks: tuple[Delivery, ...] = ()
@@ -57,7 +57,7 @@ def commit(
         remove_dead_letters: how many of the oldest dead letters are removed.
         new_entries: the outbox entries of the steps in this commit.
         made_progress: whether the turn has come further. Only then is a new count of receives begun.
-        notes: what the commit does that no message has asked for; observers are told.
+        notes: changes that no message asked for, described for observers.
 
     Raises:
         LogicError: the context is not JSON. Nothing was written.
@@ -99,7 +99,7 @@ def _claim(state: TurnState, record: Record, made_progress: bool) -> Record:
     if record.turn is None or record.halted:
         return record
     # An actor is marked as started before it starts. After a crash it may have run or not, and the next worker goes by
-    # the actor's own `interruption`; marked afterwards, it would run twice without anybody knowing.
+    # the actor's own `interruption`; marked afterwards, it would run twice undetected.
     actors = tuple(
         evolve(actor, started_by=state.nonce) if actor.started_by is None and actor.not_before <= state.now else actor
         for actor in record.turn.actors
@@ -231,7 +231,7 @@ def record_failure(
     Args:
         state: the turn.
         detail: the error's text.
-        message_id: the id of the message that failed, if that is not the one in hand.
+        message_id: the id of the message that failed, if that is not the current message.
         then_release: whether to return the deliveries to the queue until the next attempt.
     """
     record, message = state.record, _current_message(state, message_id)

@@ -64,7 +64,7 @@ def rearm_timers(context: ApplyContext, record: Record) -> tuple[Record, Sequenc
         notes.append(f"its timer {id} belongs to no active state any more, and was cancelled")
     for number, after in enumerate(missing):
         due = kept.get(after.event, context.due_in(delay_of(context.machine, record.readable_snapshot(), after)))
-        # The nonce of the commit in preparation, which accepts no event: so no effect of a turn can have the same key.
+        # The nonce of the commit in preparation, which takes no event: so no effect of a turn can have the same key.
         token = idempotency_key(context.key, context.nonce, record.ordinal, number)
         timer = ActiveTimer(due, {"type": after.event}, after.event)
         record = evolve(record, timers={**record.timers, token: timer})

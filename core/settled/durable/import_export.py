@@ -38,7 +38,7 @@ def import_tree(machine: Machine[Any, Any], key: Key, tree: Any, found: Stored |
         EventError: an outsider may not start an instance of this name.
     """
     check_start(key)
-    # The digest of the tree in the message id is how a repetition of this import recognizes its own commit.
+    # The digest of the tree in the message id is how a repetition of this import recognises its own commit.
     id_prefix = internal_id(f"import/{Message(key, '', write(tree)).digest}/")
     existing = None if found is None or found.is_deleted else record_from_json(machine, key, found.body)
     if existing is not None and existing.snapshot is not None:

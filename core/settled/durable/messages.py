@@ -2,7 +2,7 @@
 
 A queue sees a `Message` and need not read its body. The body encodes a `Content`, a closed union that only the turn
 decodes. The message of a timer carries a token instead of the event, and a child's report carries the child's
-generation, so a message that the record does not expect is recognized as stale, and an outsider cannot forge one.
+generation, so a message that the record does not expect is recognised as stale, and an outsider cannot forge one.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Event:
     Attributes:
         event: the event.
         sender: the message's position, if another instance sent it without a delay.
-        is_last: the sender is a child that ended in the same step, so its `ChildEnded` follows.
+        is_last: whether the sender is a child that ended in the same step, so its `ChildEnded` follows.
     """
 
     event: Json

@@ -1,8 +1,8 @@
 """An open turn: one that was committed before its machine settled, because actors or timers have to end first.
 
-Whoever finds an open turn resumes it, this worker or another one after a crash; until it is closed, no new message is
-applied. Each commit takes it one step further: the events of its inbox were taken, actors are about to start, or one of
-them has ended.
+A worker that finds an open turn resumes it, this worker or another one after a crash; until it is closed, no new
+message is applied. Each commit takes it one step further: the events of its inbox were taken, actors are about to
+start, or one of them has ended.
 """
 
 from __future__ import annotations

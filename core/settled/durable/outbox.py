@@ -1,4 +1,4 @@
-"""Entering the effects of a step into the record, and its timers.
+"""Enter the effects and timers of a step into the record.
 
 An effect becomes an outbox entry (a message, a timer, an action), a part of the record that is waited for (a timer, a
 function actor, a child), or nothing.
@@ -164,6 +164,6 @@ def postpone_timer(context: ApplyContext, record: Record, token: str, early: int
     due = record.timers[token].due
     if early:
         # The clock of the port is ahead of this one, and a timer scheduled for the same time would come at once, again
-        # and again. So it is delayed by the time that is left here, and by twice as much each further time.
+        # and again. So it is delayed by the time left on this clock, doubled for each further early delivery.
         due += (due - context.now) * 2.0 ** min(early - 1, MAX_DOUBLINGS)
     return context.add_to_outbox(record, Timer(token, timer_message(context.key, token, early + 1), due))

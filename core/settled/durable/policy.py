@@ -1,4 +1,4 @@
-"""What a host decides about its turns, and how a turn ends."""
+"""The policy of turns, and the ways in which a turn ends."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from settled.durable.window import WINDOW
 
 @frozen
 class Policy:
-    """How patient a turn is.
+    """The limits, waits and accepted versions of a turn.
 
     Attributes:
         window: how many messages a record remembers besides those that may be delivered again. A sender may repeat a
             message for as long as it is among them.
         max_attempts: after how many failures a message becomes a dead letter and its instance is halted.
-        max_receives: how often a message may be received without progress before each further receive counts as a
-            failure: a message that kills its workers never fails in any other way.
+        max_receives: how many times a message may be received without progress before each further receive counts as
+            a failure: a message that kills its workers never fails in any other way.
         lease: for how many seconds no other worker may resume a turn that was left open.
         backoff: the waits between failures of a message.
         accepts: versions of machines whose records are taken as they are, although no migration starts from them. This
@@ -46,4 +46,4 @@ class TurnEnd(StrEnum):
     """Those that were not acknowledged were returned to the queue."""
 
     LOST = "lost"
-    """Another worker has the turn. This one must not touch the deliveries any more."""
+    """Another worker may have the turn. This one must not touch the deliveries any more."""

@@ -47,8 +47,8 @@ class Stored:
     """The stored state of a key: its version, its text, and the fields it is listed by.
 
     Deleting an instance leaves a tombstone, which is also a `Stored`. Versions continue across it, so a worker that
-    still has the old instance cached cannot commit over the next one. Its text keeps the position that the old
-    instance had reached in its queue.
+    still has the old instance cached cannot commit over the next one. Its text keeps the high-water mark
+    and the dedup window of the old instance.
     """
 
     version: int

@@ -84,7 +84,7 @@ class OpenTurn:
         message: the message that the turn is for.
         ordinal: the number of its event within the instance.
         index: the number of its next effect.
-        nonce: the nonce of the commit that accepted the message.
+        nonce: the nonce of the commit that took the message.
         inbox: events still to be taken within the turn.
         actors: function actors whose results it still needs.
         lease: until when no other worker may resume it, in seconds since the epoch.
@@ -165,7 +165,7 @@ class Record:
         version: the version of the machine that wrote it.
         fingerprint: the fingerprint of the machine that wrote it.
         start_nonce: the nonce with which the instance was started.
-        ordinal: how many events the instance has accepted.
+        ordinal: how many events the instance has taken.
         snapshot: the machine's snapshot; None before its start.
         parent: the parent, if the instance is a child.
         timers: active timers by token, in the order in which they were started.
@@ -228,7 +228,10 @@ class Record:
         return self.snapshot
 
     def has_passed(self, position: Position | None) -> bool:
-        """Whether the message at `position` was taken or dead-lettered; False if the positions cannot be compared."""
+        """Return whether the message at `position` was taken or dead-lettered.
+
+        False if the positions cannot be compared.
+        """
         mark = self.high_water_mark
         if mark is None or position is None or mark.epoch != position.epoch:
             return False
@@ -256,7 +259,7 @@ def idempotency_key(key: Key, nonce: str, ordinal: int, index: int) -> str:
 
     Args:
         key: the instance.
-        nonce: the nonce of the commit that accepted the event.
+        nonce: the nonce of the commit that took the event.
         ordinal: the number of the event within the instance.
         index: the number of the effect within the turn.
     """

@@ -3,13 +3,13 @@
 A turn is a generator of commands. It decides; a driver performs. The same generator runs under threads, an event loop,
 a Lambda and a simulator, so what is proven of it in one of them holds in all.
 
-Three rules carry the rest:
+Three rules:
 
 - No effect is performed before the step that asked for it is committed, and no message is acknowledged while an effect
   recorded under it remains.
 - Until an effect was performed, the turn may be computed again from a newer record, because the core is pure.
   Afterwards a conflict means that another worker has the turn, and this one drops it.
-- A machine that has not settled takes no new event: whoever finds an open turn finishes it first.
+- A machine that has not settled takes no new event: a worker that finds an open turn finishes it first.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from settled.key import Key
 from settled.machine import Machine
 
 MAX_CONFLICTS = 100
-"""How often a turn starts over before it releases its messages. Each time, another worker has made progress."""
+"""How many times a turn starts over before it releases its messages. Each time, another worker has made progress."""
 
 MESSAGE_FAILURES = (LogicError, EventError, RecordError, TooLargeError)
-"""Errors of the machine's code, its snapshot or its size: each counts as a failure of the message in hand."""
+"""Errors of the machine's code, its snapshot or its size: each counts as a failure of the current message."""
 
 
 def turn(
@@ -62,7 +62,7 @@ def turn(
         deliveries: messages of `key`, in the order of its queue.
         nonce: text that no other turn was given and that cannot be guessed. A turn recognises its own commits by it,
             and the keys of its effects begin with it.
-        policy: how patient the turn is.
+        policy: the turn's limits and waits.
         traits: what the backend declares beyond the contract.
 
     Raises:
@@ -139,7 +139,8 @@ def _unknown_version(state: TurnState) -> VersionUnknownError | None:
 
 def _version_wait(state: TurnState) -> float:
     """Return for how long to leave the messages to a host that knows the record's version, in seconds."""
-    # Longer each time, so that the two hosts of a deploy do not hand them to and fro; but never longer than a lease.
+    # Longer each time, so that the two hosts of a deploy do not pass the messages back and forth; but never
+    # longer than a lease.
     return min(state.policy.backoff.wait(state.head.attempt + 1).total_seconds(), state.policy.lease)
 
 
@@ -164,7 +165,7 @@ def _is_stuck(state: TurnState) -> bool:
 
 
 def _receives(state: TurnState) -> int:
-    """Count how often the first message was received since it last made progress."""
+    """Count how many times the first message was received since it last made progress."""
     seen, head = state.record.receives, state.head
     return head.attempt - (seen.count if seen and seen.id == head.message.id else 0)
 
@@ -225,7 +226,8 @@ def _commit_batch(
         after = yield from commit(state, record, done, add_dead_letters, new_entries=new_entries)
     except (LogicError, TooLargeError):
         # Together they are too large, or one of them made a context that is not JSON: apply them one to a commit, and
-        # only the guilty one fails. If the version has changed, the commit stands, and a later part was refused.
+        # only the one that causes the error fails. If the version has changed, the commit stands, and a later part was
+        # refused.
         if state.one_by_one or state.version != version:
             raise
         state.one_by_one = True
@@ -248,8 +250,8 @@ def _apply_dead_letter(state: TurnState) -> Commands[AfterCommit]:
         record = evolve(record, turn=evolve(record.turn, from_dead_letters=True))
         return (yield from commit(state, record, new_entries=record.outbox))
     add_dead_letters = (applied.dead_letter,) if applied.dead_letter else ()
-    # At 0 the redrive is still on. It ends by a commit of its own: until then, whoever comes next finishes the outbox
-    # entries of the last dead letter.
+    # At 0 the redrive is still on. It ends by a commit of its own: until then, the worker that comes next finishes the
+    # outbox entries of the last dead letter.
     record = evolve(record, redriving=max(0, (record.redriving or 0) - 1))
     return (
         yield from commit(

@@ -26,7 +26,7 @@ from settled.machine import Machine
 
 @define
 class TurnState:
-    """What changes while a turn runs.
+    """The mutable state of a turn.
 
     Attributes:
         deliveries: those not acknowledged yet, in the order of the queue.
@@ -90,7 +90,7 @@ class TurnState:
 
     @property
     def next_nonce(self) -> str:
-        """The nonce of the next commit. A record that bears it was committed by this turn, and by nobody else."""
+        """The nonce of the next commit. A record that bears it was committed by this turn only."""
         return f"{self.nonce}.{self.version + 1}"
 
     def has_delivery_of(self, id: str) -> bool:
@@ -142,7 +142,8 @@ def _confirm_leases(state: TurnState) -> Commands[None]:
 
 
 def _may_have_been_taken(record: Record, delivery: Delivery) -> bool:
-    # A message beyond the high-water mark was taken by nobody. Without positions there is no mark to compare with.
+    # A message beyond the high-water mark has not been taken by any worker. Without positions there is no mark to
+    # compare with.
     return delivery.position is None or record.has_passed(delivery.position)
 
 

@@ -1,4 +1,4 @@
-"""The dedup window: which messages a record has taken, and what became of them, to recognize one that comes again.
+"""The dedup window: which messages a record has taken, and their outcomes, so that a repeated message is recognised.
 
 A message leaves the window only once its acknowledgement is certain: until then the queue may deliver it again.
 """
@@ -54,7 +54,7 @@ class Window:
 
     A message is identified by its id and the digest of its body. An id has one digest, unless a sender has reused it
     for another body. The window keeps the last `size` messages whose acknowledgement is certain and, beyond these, the
-    pinned ones. No more are pinned than the largest receive delivered: the queue never delivers past an unacknowledged
+    pinned ones. The pinned messages never exceed the largest receive: the queue never delivers past an unacknowledged
     message, so a delivery shows that all earlier messages of its key were acknowledged.
 
     Undelayed messages of an instance arrive in the order of its steps. The position of the last one taken therefore
@@ -126,7 +126,7 @@ class Window:
         return start_nonce == sender.start_nonce and tuple(position) >= sender.order
 
     def is_reused(self, message: Message) -> bool:
-        """Whether the id of `message` belongs to another message, with another body."""
+        """Return whether the id of `message` belongs to another message, with another body."""
         # An invalid message never had an effect, so its id may still be used for the message that was meant.
         return any(
             digest != message.digest and self.other_outcomes.get(f"{message.id} {digest}") is not Outcome.INVALID
@@ -175,8 +175,8 @@ class Window:
             pinned_before: the ids that were pinned when the turn began, in their order.
         """
         # The queue never delivers past an unacknowledged message, so what was pinned ahead of the first delivery has
-        # been acknowledged. What was pinned behind it has not: an earlier, longer receive may have had it, and if it
-        # were unpinned and evicted here, its redelivery would be taken as a new message.
+        # been acknowledged. Messages pinned behind it may not have been: an earlier, longer receive may have had
+        # them, and if one were unpinned and evicted here, its redelivery would be taken as a new message.
         unacknowledged = frozenset(dropwhile(lambda id: id not in received, pinned_before))
         unpinned = [
             f"{id} {digest}"

@@ -51,7 +51,7 @@ def initial_macrostep(
 
 
 def initial_microsteps(plans: PlanCache, context: Any, input: Json = None) -> tuple[Step, ...]:
-    """Do as `initial_macrostep`, but return the snapshot and effects of each microstep; none if anything raises."""
+    """Like `initial_macrostep`, but return the snapshot and effects of each microstep; none if anything raises."""
     try:
         return _by_microstep(_start(plans, context, input))
     except LogicError:
@@ -75,7 +75,7 @@ def macrostep(
     """
     reaction = plans.reaction(snapshot.configuration, event["type"])
     # The hot path: there is nothing to call and nothing to do but to change the configuration. The condition is in
-    # `PlanCache._direct_target`; whatever is added to a step below must make that None.
+    # `PlanCache._direct_target`; any work added to a step below must make it None.
     if reaction.direct_target is not None and snapshot.status == "active":
         return _with_configuration(snapshot, reaction.direct_target), ()
     step = _step_state(plans, snapshot, event, first_index, allow_unknown_targets)
@@ -84,7 +84,7 @@ def macrostep(
 
 
 def microsteps(plans: PlanCache, snapshot: Snapshot[Any], event: Mapping[str, Any]) -> tuple[Step, ...]:
-    """Do as `macrostep`, but return the snapshot and effects of each microstep."""
+    """Like `macrostep`, but return the snapshot and effects of each microstep."""
     step = _step_state(plans, snapshot, event)
     _take_event(plans, step, plans.reaction(snapshot.configuration, event["type"]))
     return _by_microstep(step)
@@ -154,7 +154,7 @@ def _take_event(plans: PlanCache, step: StepState, reaction: Reaction) -> None:
     event, before = step.event, step.snapshot
     type = event["type"]
     if type == "*":
-        raise EventError("an event cannot have the type *, which stands for all of them")
+        raise EventError("an event cannot have the type *, which matches every type")
     # In XState an actor that is done ignores events; there is nothing to exit and nothing to stop again.
     if before.status != "active":
         return
@@ -163,7 +163,7 @@ def _take_event(plans: PlanCache, step: StepState, reaction: Reaction) -> None:
         return
     step.typed_event = read_event(step.program, event)
     if type == INIT or not _take_transitions(plans, step, reaction):
-        # The failure of an actor must not go unhandled: as in XState, it is the machine's own then.
+        # As in XState, an unhandled failure of an actor is a failure of the machine.
         if type.startswith(ERROR):
             _end_machine(step, "error", event.get("error", ABSENT))
             return
@@ -227,7 +227,7 @@ def _stop_all(step: StepState) -> None:
 
 
 _MICROSTEPS_IN_MESSAGE = 20
-"""How many of the last microsteps the message about an endless loop names the states of."""
+"""How many of the last microsteps' states the error about an endless loop lists."""
 
 
 def _check_iterations(step: StepState) -> None:
@@ -238,5 +238,5 @@ def _check_iterations(step: StepState) -> None:
         ids = dict.fromkeys(node.id for configuration in last for node in configuration.atomic)
         raise LogicError(
             f"{chart.id}: more than {chart.max_iterations} microsteps without coming to rest, "
-            f"lately in: {', '.join(ids)}"
+            f"most recently in: {', '.join(ids)}"
         )

@@ -74,8 +74,8 @@ def plan_microstep(
     builder = _PlanBuilder(operations, set(configuration.nodes))
     builder.exit(exited)
     builder.run_actions(taken)
-    # Entering sees what this very microstep recorded: a transition out of a node to that node's own history comes back
-    # to where it was, not to where an earlier exit was. (Exits and conflicts, above, see the history before.)
+    # Entering sees what this very microstep recorded: a transition out of a node to that node's own history restores
+    # the nodes exited now, not those of an earlier exit. (Exits and conflicts, above, see the history before.)
     entry = _EntrySet(HistoryView(view.chart, {**history, **recorded}))
     for transition in taken:
         entry.add_targets(transition)

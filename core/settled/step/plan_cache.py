@@ -124,7 +124,10 @@ class PlanCache:
         return ("special", *wildcards) if self._is_special(type) else wildcards
 
     def _is_special(self, type: str) -> bool:
-        """Whether the type matters beyond its candidates: it is reserved, or has a class that events convert to."""
+        """Return whether the type matters beyond its candidates.
+
+        It is reserved then, or has a class that events convert to.
+        """
         return type == "*" or type.startswith("xstate.") or type in self.program.implementations.events
 
     def _direct_target(self, reaction: Reaction, type: str | None) -> Configuration | None:

@@ -123,7 +123,7 @@ class StepState:
     def _check_system_id(self, system_id: str) -> None:
         for id, other in self.children.items():
             if other.system_id == system_id and other.status == "active":
-                raise LookupError(f'the system id "{system_id}" is that of the actor "{id}" already')
+                raise LookupError(f'the system id "{system_id}" is already in use by the actor "{id}"')
 
     def stop(self, id: str) -> None:
         """Stop the actor `id` and remove it; of an unknown id there remains a `Stop` with None, as in XState."""

@@ -50,7 +50,7 @@ def test_settings_that_an_account_lacks_are_reported(url: AwsUrl, addresses: Add
         f"{url.delays} keeps messages for less than 14 days",
         f"{url.table} has no time to live",
         "finished instances are kept for less than 14 days",
-        "the role of the schedules is not there",
+        "the role of the schedules does not exist",
     ]
 
 

@@ -73,18 +73,18 @@ class TestAProject:
             f"{url.subscription} keeps messages for less than 31 days",
             f"{url.subscription} expires",
             f"{url.topic_name}-dead has no subscription",
-            "the permissions of Pub/Sub's service agent could not be looked at",
-            "the database could not be looked at",
-            "the indexes could not be looked at",
-            "the permissions of these credentials could not be looked at",
+            "the permissions of Pub/Sub's service agent could not be examined",
+            "the database could not be examined",
+            "the indexes could not be examined",
+            "the permissions of these credentials could not be examined",
         ]
 
     def test_what_is_not_there_is_said(self, cloud: Cloud) -> None:
         found = self.examined(cloud, cloud.gcp_url("nowhere"))
         assert found[:3] == [
-            "the topic is not there",
-            "the subscription is not there",
-            "the task queue is not there",
+            "the topic does not exist",
+            "the subscription does not exist",
+            "the task queue does not exist",
         ]
 
     def test_one_that_is_set_up_by_the_book_has_no_more_said_of_it(self, cloud: Cloud) -> None:
@@ -92,7 +92,7 @@ class TestAProject:
         create(cloud, url, message_retention_duration=timedelta(days=31), expiration_policy={})
         dead = f"{url.topic_name}-dead"
         cloud.subscriber.create_subscription(request={"name": f"{url.subscription_name}-dead", "topic": dead})
-        assert [each for each in self.examined(cloud, url) if "could not be looked at" not in each] == []
+        assert [each for each in self.examined(cloud, url) if "could not be examined" not in each] == []
 
     def test_an_invalid_url_is_a_configuration_error(self) -> None:
         with pytest.raises(BackendConfigError):
