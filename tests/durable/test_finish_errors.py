@@ -50,7 +50,8 @@ class TestACommitThatFailsAfterAnother:
         world.settle()
         for each in (tell(0), add(1), tell(2)):
             world.send(each)
-        world.fail_at(Finish, TooLargeError("the record with its failure"), nth=2)
+        for _ in range(2):  # the commit of the failure, and the one without most of the error's text
+            world.fail_at(Finish, TooLargeError("the record with its failure"), nth=2)
         with pytest.raises(TooLargeError):
             world.deliver()
         world.now += LEASE
@@ -67,6 +68,48 @@ class TestACommitThatFailsAfterAnother:
         failing_now = world.record().failing
         assert failing_now is not None
         assert len(failing_now.detail) == 1000
+
+
+class SmallStore(World):
+    """A world whose store keeps at most `limit` characters in a record."""
+
+    limit: int = 1_000_000
+
+    def _perform(self, command: Command) -> Any:
+        stored = command.write.stored if isinstance(command, Finish) else None
+        if stored is not None and len(stored.body) > self.limit:
+            raise TooLargeError(f"{len(stored.body)} characters, and the limit is {self.limit}")
+        return super()._perform(command)
+
+    def leave_room_for(self, characters: int) -> None:
+        stored = self.backend.store.load(self.key())
+        assert stored is not None
+        self.limit = len(stored.body) + characters
+
+
+class TestARecordThatIsNearlyFull:
+    """There is room for the count of a failure, but not for the text of its error."""
+
+    def test_halts_with_the_beginning_of_the_error(self) -> None:
+        world = SmallStore(appending(failing("x" * 900)), policy=Policy(lease=LEASE, max_attempts=3))
+        world.start()
+        world.settle(until=world.now)
+        world.leave_room_for(600)
+        world.send(tell(0), id="poison")
+        world.settle()
+        assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["poison"]
+        assert str(world.record().halted).startswith("poison failed 3 times, at last with ")
+
+    def test_still_dead_letters_what_comes_after_it_was_halted(self) -> None:
+        world = SmallStore(appending(failing("x" * 900)), policy=Policy(lease=LEASE, max_attempts=2))
+        world.start()
+        world.send(tell(0), id="poison")
+        world.settle()
+        world.leave_room_for(5)
+        world.send(add(1), id="behind")
+        world.settle()
+        assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["poison", "behind"]
+        assert str(world.record().halted).startswith("poison failed 2 times")
 
 
 class FailingSends(World):

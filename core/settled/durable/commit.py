@@ -28,6 +28,9 @@ MAX_LOST_ANSWERS = 5
 MAX_DETAIL_CHARACTERS = 1000
 """How much of an error's text a record keeps, so that errors cannot make it outgrow the store."""
 
+MIN_DETAIL_CHARACTERS = 100
+"""How much of it a record keeps that would outgrow the store otherwise."""
+
 
 @frozen
 class AfterCommit:
@@ -234,18 +237,36 @@ def record_failure(
         message_id: the id of the message that failed, if that is not the current message.
         then_release: whether to return the deliveries to the queue until the next attempt.
     """
-    record, message = state.record, _current_message(state, message_id)
-    before = record.failing.count if record.failing and record.failing.id == message.id else 0
-    failing = FailureCount(message.id, before + 1, detail[:MAX_DETAIL_CHARACTERS])
-    if failing.count >= state.policy.max_attempts:
-        yield from _halt(state, message, failing)
-        return None
-    yield from commit(state, evolve(record, failing=failing), made_progress=False)
-    if not then_release:
+    message, version = _current_message(state, message_id), state.version
+    try:
+        failing = yield from _count_failure(state, message, detail[:MAX_DETAIL_CHARACTERS])
+    except TooLargeError:
+        if state.version != version:
+            raise  # the commit stands; the store refused something that came after it
+        # Uncounted, the message would fail for ever. So the texts of errors make room for the count.
+        state.record = _with_short_errors(state.record)
+        failing = yield from _count_failure(state, message, detail[:MIN_DETAIL_CHARACTERS])
+    if failing is None or not then_release:
         return None
     wait = state.policy.backoff.wait(failing.count + 1).total_seconds()
     detail = f"{failing.count} of {state.policy.max_attempts} times, now with {failing.detail}"
     return (yield from release_deliveries(state, wait, ReleaseReason.FAILED, detail))
+
+
+def _count_failure(state: TurnState, message: Message, detail: str) -> Commands[FailureCount | None]:
+    """Commit one more failure of `message` and return the count; return None if the instance was halted."""
+    before = state.record.failing
+    failing = FailureCount(message.id, 1 + (before.count if before and before.id == message.id else 0), detail)
+    if failing.count >= state.policy.max_attempts:
+        yield from _halt(state, message, failing)
+        return None
+    yield from commit(state, evolve(state.record, failing=failing), made_progress=False)
+    return failing
+
+
+def _with_short_errors(record: Record) -> Record:
+    failing = record.failing and evolve(record.failing, detail=record.failing.detail[:MIN_DETAIL_CHARACTERS])
+    return evolve(record, failing=failing, halted=record.halted and record.halted[:MIN_DETAIL_CHARACTERS])
 
 
 def _current_message(state: TurnState, message_id: str | None) -> Message:
