@@ -87,11 +87,11 @@ class TestAMessageThatFails:
     def test_cannot_be_applied_by_a_worker_whose_lease_is_over(self) -> None:
         world = started()
         world.send(add(1, boom=True), id="poison")
-        zombie = world.backend.queue.receive(10)
+        stale = world.backend.queue.receive(10)
         world.now += LEASE
         world.settle()
         assert world.outcome("poison") is Outcome.DEAD_LETTERED
-        assert world.take(zombie) is TurnEnd.LOST
+        assert world.take(stale) is TurnEnd.LOST
         assert len(world.dead_letters()) == 1
 
 

@@ -43,15 +43,15 @@ class TestAMessageThatIsKnown:
     def test_of_another_instance_is_known_by_its_position_for_ever(self) -> None:
         world = started(Policy(window=2))
         sender = Key("other", "bob")
-        world.post("ada", encode(Event(add(1), SenderPosition(sender, "birth", 4, 0))), id="from bob")
+        world.post("ada", encode(Event(add(1), SenderPosition(sender, "nonce", 4, 0))), id="from bob")
         world.settle()
         for n in (2, 3, 4):
             world.send(add(n))
             world.settle()
         assert "from bob" not in world.record().window.ids
-        world.take([world.stray(Event(add(1), SenderPosition(sender, "birth", 4, 0)), "from bob")])
+        world.take([world.stray(Event(add(1), SenderPosition(sender, "nonce", 4, 0)), "from bob")])
         assert applied(world) == [1, 2, 3, 4]
-        world.take([world.stray(Event(add(5), SenderPosition(sender, "birth", 4, 1)), "from bob too")])
+        world.take([world.stray(Event(add(5), SenderPosition(sender, "nonce", 4, 1)), "from bob too")])
         assert applied(world) == [1, 2, 3, 4, 5]
 
     def test_equal_events_under_different_ids_are_different_events(self) -> None:

@@ -12,8 +12,8 @@ from tests.durable.machines import add, appending, applied
 from tests.support.virtual_world import LEASE, World
 
 
-def position(sender: str, version: int, index: int = 0, birth: str = "b") -> SenderPosition:
-    return SenderPosition(Key("other", sender), birth, version, index)
+def position(sender: str, version: int, index: int = 0, start_nonce: str = "b") -> SenderPosition:
+    return SenderPosition(Key("other", sender), start_nonce, version, index)
 
 
 def receive(world: World, position: SenderPosition, n: int) -> None:
@@ -22,7 +22,7 @@ def receive(world: World, position: SenderPosition, n: int) -> None:
 
 
 class TestASender:
-    def test_is_known_by_its_birth_and_its_last_position(self) -> None:
+    def test_is_known_by_its_start_and_its_last_position(self) -> None:
         world = World(appending(), policy=Policy(window=1, lease=LEASE))
         world.start()
         world.settle()
@@ -36,7 +36,7 @@ class TestASender:
         world.start()
         world.settle()
         receive(world, position("bob", 40), 1)
-        receive(world, position("bob", 1, birth="restored"), 2)
+        receive(world, position("bob", 1, start_nonce="restored"), 2)
         assert applied(world) == [1, 2]
 
     def test_is_evicted_once_the_window_is_full_of_newer_senders(self) -> None:
@@ -110,11 +110,11 @@ class TestAChild:
         child = world.record().children["c0"].key
         world.send("TELL", child)
         world.settle()
-        birth, generation = world.record_of(child).start_nonce, world.record().children["c0"].generation
+        start_nonce, generation = world.record_of(child).start_nonce, world.record().children["c0"].generation
         world.send("END", child)
         world.settle()
         assert "c0" not in world.record().children
-        late = Event(add(7), SenderPosition(child, birth, 2, 0, generation))
+        late = Event(add(7), SenderPosition(child, start_nonce, 2, 0, generation))
         world.take([world.stray(late, "late")])
         assert applied(world) == [0]
         assert world.dead_letters() == []
@@ -128,14 +128,14 @@ class TestAChild:
         world.send("TELL", child)
         world.deliver(limit=1)
         assert world.record().children == {}
-        world.post("ada", encode(Event(add(1), SenderPosition(child, "birth", 2, 0))), id="from the stopped one")
+        world.post("ada", encode(Event(add(1), SenderPosition(child, "nonce", 2, 0))), id="from the stopped one")
         world.settle()
         assert applied(world) == [1]
 
     def test_that_was_stopped_evicts_no_sender_that_is_active(self) -> None:
         world = with_children(1)
         old = world.record().children["c0"].key
-        said = world.stray(Event(add(7), SenderPosition(old, "birth", 7, 0)), "settled:from the old one")
+        said = world.stray(Event(add(7), SenderPosition(old, "nonce", 7, 0)), "settled:from the old one")
         world.take([said])
         for n in range(1, 5):
             world.send({"type": "MORE", "n": n})

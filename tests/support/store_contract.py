@@ -44,7 +44,7 @@ class DeadLetters:
         assert [each.message.id for each in store.dead_letters(ADA)] == expected
         assert store.dead_letters(BEN) == []
 
-    def test_unbury_removes_the_oldest_and_bury_appends(self, store: Store) -> None:
+    def test_the_oldest_dead_letters_are_removed_and_new_ones_added_at_the_end(self, store: Store) -> None:
         store.commit(ADA, stored(1), 0, [dead_letter(ADA, "1"), dead_letter(ADA, "2"), dead_letter(ADA, "3")])
         store.commit(ADA, stored(2), 1, [dead_letter(ADA, "4")], remove_dead_letters=2)
         assert store.dead_letters(ADA) == [dead_letter(ADA, "3"), dead_letter(ADA, "4")]

@@ -161,17 +161,17 @@ class TestOneHolder:
 class TestLease:
     def test_a_message_whose_lease_ended_is_redelivered_before_those_that_wait(self, streamed: Streamed) -> None:
         streamed.send("1")
-        (zombie,) = streamed.receives("1")
+        (stale,) = streamed.receives("1")
         streamed.advance(LEASE / 2)
         streamed.send("2")
         streamed.waits(2)
         streamed.advance(LEASE / 2)
         again = streamed.receives("1", "2")
         with pytest.raises(ConflictError):
-            streamed.queue.extend([zombie], LEASE)
+            streamed.queue.extend([stale], LEASE)
         streamed.queue.extend(again, LEASE)
-        streamed.queue.ack([zombie])
-        streamed.queue.release([zombie])
+        streamed.queue.ack([stale])
+        streamed.queue.release([stale])
         streamed.queue.ack(again)
         streamed.receives_nothing()
 

@@ -18,7 +18,7 @@ def test_each_key_has_its_own_dead_letters(env: BackendEnv) -> None:
     assert list(env.store.dead_letters(BEN)) == []
 
 
-def test_unbury_removes_the_oldest_dead_letters(env: BackendEnv) -> None:
+def test_the_oldest_dead_letters_are_removed(env: BackendEnv) -> None:
     """X10."""
     env.store.commit(BEN, stored(1), 0, [dead_letter(BEN, "b")])
     env.store.commit(ADA, stored(1), 0, [dead_letter(ADA, id) for id in "abc"])
@@ -27,7 +27,7 @@ def test_unbury_removes_the_oldest_dead_letters(env: BackendEnv) -> None:
     assert list(env.store.dead_letters(BEN)) == [dead_letter(BEN, "b")]
 
 
-def test_bury_appends_after_unbury(env: BackendEnv) -> None:
+def test_dead_letters_are_added_after_others_are_removed(env: BackendEnv) -> None:
     """X10."""
     env.store.commit(ADA, stored(1), 0, [dead_letter(ADA, id) for id in "abc"])
     env.store.commit(ADA, stored(2), 1, [dead_letter(ADA, id) for id in "ab"], remove_dead_letters=2)
@@ -36,7 +36,7 @@ def test_bury_appends_after_unbury(env: BackendEnv) -> None:
     assert list(env.store.dead_letters(ADA)) == [dead_letter(ADA, id) for id in "abc"]
 
 
-def test_unbury_of_more_than_exist_removes_all(env: BackendEnv) -> None:
+def test_removing_more_dead_letters_than_exist_removes_all(env: BackendEnv) -> None:
     env.store.commit(ADA, stored(1), 0, [dead_letter(ADA, "a")])
     env.store.commit(ADA, stored(2), 1, remove_dead_letters=5)
     assert list(env.store.dead_letters(ADA)) == []

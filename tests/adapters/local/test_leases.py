@@ -135,9 +135,9 @@ class TestAZombie:
 
     def test_extends_nothing_and_fails(self, env: BackendEnv, after: str) -> None:
         """R5."""
-        zombie = self.lose_lease(env, after)
+        stale = self.lose_lease(env, after)
         with pytest.raises(ConflictError, match="signup/ada"):
-            env.queue.extend(zombie.acks, 500)
+            env.queue.extend(stale.acks, 500)
         self.assert_unchanged(env, after)
 
     def test_keeps_its_other_leases(self, env: BackendEnv) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from tests.adapters.local.test_commit import TestACommit, TestADelete, TestFinish, TestFinishAll, TestScan
 from tests.adapters.local.test_dead_letters import (
-    test_bury_appends_after_unbury,
     test_burying_a_message_leaves_the_next_one_in_the_queue,
+    test_dead_letters_are_added_after_others_are_removed,
     test_dead_letters_are_kept_whole_and_in_order,
     test_each_key_has_its_own_dead_letters,
-    test_unbury_of_more_than_exist_removes_all,
-    test_unbury_removes_the_oldest_dead_letters,
+    test_removing_more_dead_letters_than_exist_removes_all,
+    test_the_oldest_dead_letters_are_removed,
 )
 from tests.adapters.local.test_duplicates import (
     test_a_redelivered_message_keeps_its_id,
@@ -69,8 +69,8 @@ __all__ = [
     "test_a_redelivered_message_keeps_its_id",
     "test_an_acknowledged_message_is_not_delivered_again",
     "test_an_acknowledgement_within_finish_all_makes_the_next_message_ready",
-    "test_bury_appends_after_unbury",
     "test_burying_a_message_leaves_the_next_one_in_the_queue",
+    "test_dead_letters_are_added_after_others_are_removed",
     "test_dead_letters_are_kept_whole_and_in_order",
     "test_each_key_has_its_own_dead_letters",
     "test_each_message_goes_to_one_of_many_receivers",
@@ -86,9 +86,9 @@ __all__ = [
     "test_receive_returns_a_timer_that_comes_due_while_it_waits",
     "test_receive_waits_no_longer_than_asked",
     "test_receive_wakes_when_a_message_becomes_ready",
+    "test_removing_more_dead_letters_than_exist_removes_all",
     "test_several_timers_fire_in_due_order",
-    "test_unbury_of_more_than_exist_removes_all",
-    "test_unbury_removes_the_oldest_dead_letters",
+    "test_the_oldest_dead_letters_are_removed",
     "test_waiting_uses_little_cpu",
     "text",
     "threads",

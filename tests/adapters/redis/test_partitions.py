@@ -21,7 +21,7 @@ from tests.adapters.local import test_commit, test_timers
 from tests.adapters.local.fixtures import ADA, LEASE, BackendEnv, dead_letter, ids, message, stored, timer
 from tests.adapters.local.test_commit import TestACommit, TestADelete, TestScan
 from tests.adapters.local.test_dead_letters import (
-    test_bury_appends_after_unbury,
+    test_dead_letters_are_added_after_others_are_removed,
     test_dead_letters_are_kept_whole_and_in_order,
 )
 from tests.adapters.local.test_leases import TestALease, TestAttempts, TestAZombie
@@ -46,7 +46,7 @@ __all__ = [
     "TestOneKey",
     "TestScan",
     "test_a_cancelled_timer_does_not_fire",
-    "test_bury_appends_after_unbury",
+    "test_dead_letters_are_added_after_others_are_removed",
     "test_dead_letters_are_kept_whole_and_in_order",
     "test_each_message_goes_to_one_of_many_receivers",
     "test_receive_returns_a_timer_that_comes_due_while_it_waits",
