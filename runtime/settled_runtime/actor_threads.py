@@ -17,7 +17,7 @@ from attrs import define, field
 from settled import Call
 from settled.durable.commands import ActorCall, ActorEnded, ActorResult, RunActors
 from settled_runtime.events import ActorFinished
-from settled_runtime.host_context import HostContext, error_json
+from settled_runtime.host_context import Attempt, HostContext, attempt_of, error_json
 from settled_runtime.leases import HeldDeliveries
 from settled_runtime.shutdown import StopSignal
 
@@ -29,10 +29,6 @@ def awaited(value: Any) -> Any:
     from asyncio import run  # noqa: PLC0415 (half of the time that importing this package would take)
 
     return run(value)
-
-
-_Attempt = tuple[str, int]
-"""The idempotency key of an actor call and the number of the attempt."""
 
 
 @define(eq=False)
@@ -49,10 +45,10 @@ class ActorThreads:
 
     context: HostContext
     held: HeldDeliveries
-    _deadlines: dict[_Attempt, float | None] = field(factory=dict[_Attempt, "float | None"], init=False)
-    _ended: dict[_Attempt, ActorResult] = field(factory=dict[_Attempt, ActorResult], init=False)
-    _inbox: queue.SimpleQueue[tuple[_Attempt, ActorResult] | None] = field(
-        factory=queue.SimpleQueue["tuple[_Attempt, ActorResult] | None"], init=False
+    _deadlines: dict[Attempt, float | None] = field(factory=dict[Attempt, "float | None"], init=False)
+    _ended: dict[Attempt, ActorResult] = field(factory=dict[Attempt, ActorResult], init=False)
+    _inbox: queue.SimpleQueue[tuple[Attempt, ActorResult] | None] = field(
+        factory=queue.SimpleQueue["tuple[Attempt, ActorResult] | None"], init=False
     )
 
     def run(self, command: RunActors, stop_signal: StopSignal, deadline: float | None) -> ActorEnded:
@@ -61,14 +57,14 @@ class ActorThreads:
         Return without a result at ``command.until``, or, interrupted, at `deadline` or once `stop_signal` is set.
         """
         for actor_call in command.calls:
-            if _attempt(actor_call) not in self._deadlines:
+            if attempt_of(actor_call) not in self._deadlines:
                 self._start(command, actor_call)
         with stop_signal.on_stop(lambda: self._inbox.put(None)):
             return self._wait(command, deadline)
 
     def _start(self, command: RunActors, actor_call: ActorCall) -> None:
         function, call = self.context.start_actor(command, actor_call, self.held)
-        self._deadlines[_attempt(actor_call)] = call.deadline
+        self._deadlines[attempt_of(actor_call)] = call.deadline
         arguments = (actor_call, function, call)
         threading.Thread(target=self._run_actor, args=arguments, name=f"settled-{actor_call.src}", daemon=True).start()
 
@@ -77,7 +73,7 @@ class ActorThreads:
             result = ActorResult(actor_call.id, True, awaited(function(actor_call.input, call)))
         except Exception as error:
             result = ActorResult(actor_call.id, False, error_json(error))
-        self._inbox.put((_attempt(actor_call), result))
+        self._inbox.put((attempt_of(actor_call), result))
 
     def _wait(self, command: RunActors, deadline: float | None) -> ActorEnded:
         while True:
@@ -102,7 +98,7 @@ class ActorThreads:
     def _first_ended(self, command: RunActors) -> ActorResult | None:
         now = self.context.clock()
         for actor_call in command.calls:
-            attempt = _attempt(actor_call)
+            attempt = attempt_of(actor_call)
             deadline = self._deadlines[attempt]
             if attempt in self._ended:
                 return self._ended[attempt]
@@ -112,10 +108,6 @@ class ActorThreads:
         return None
 
     def _timeout(self, command: RunActors, deadline: float | None, now: float) -> float | None:
-        limits = [command.until, deadline, *(self._deadlines[_attempt(each)] for each in command.calls)]
+        limits = [command.until, deadline, *(self._deadlines[attempt_of(each)] for each in command.calls)]
         waits = [limit - now for limit in limits if limit is not None]
         return max(0.0, min(waits)) if waits else None
-
-
-def _attempt(actor_call: ActorCall) -> _Attempt:
-    return (actor_call.idempotency_key, actor_call.attempt)

@@ -36,7 +36,7 @@ from settled.durable.commands import (
 )
 from settled_runtime.command_loop import CommandLoop
 from settled_runtime.events import ActorFinished, Observer, TurnFailed, TurnStarted, log
-from settled_runtime.host_context import ERROR_RELEASE_DELAY, HostContext, by_key, error_json
+from settled_runtime.host_context import ERROR_RELEASE_DELAY, Attempt, HostContext, attempt_of, by_key, error_json
 from settled_runtime.leases import HeldDeliveries
 from settled_runtime.shutdown import StopSignal
 
@@ -135,10 +135,6 @@ async def _awaited(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-_Attempt = tuple[str, int]
-"""The idempotency key of an actor call and the number of the attempt."""
-
-
 @define(eq=False)
 class _ActorTasks:
     """The function actors of one turn, each a task with its timeout.
@@ -148,8 +144,8 @@ class _ActorTasks:
 
     context: HostContext
     held: HeldDeliveries
-    _tasks: dict[_Attempt, asyncio.Task[ActorResult]] = field(
-        factory=dict[_Attempt, "asyncio.Task[ActorResult]"], init=False
+    _tasks: dict[Attempt, asyncio.Task[ActorResult]] = field(
+        factory=dict[Attempt, "asyncio.Task[ActorResult]"], init=False
     )
 
     async def run(self, command: RunActors, stop_signal: StopSignal, deadline: float | None) -> ActorEnded:
@@ -157,7 +153,7 @@ class _ActorTasks:
 
         Return without a result at ``command.until``, or, interrupted, at `deadline` or once `stop_signal` is set.
         """
-        calls = {(each.idempotency_key, each.attempt): each for each in command.calls}
+        calls = {attempt_of(each): each for each in command.calls}
         await self.cancel(except_for=calls)
         for attempt, actor_call in calls.items():
             if attempt not in self._tasks:
@@ -196,7 +192,7 @@ class _ActorTasks:
         except Exception as error:
             return ActorResult(actor_call.id, False, error_json(error))
 
-    async def cancel(self, except_for: Iterable[_Attempt] = ()) -> None:
+    async def cancel(self, except_for: Iterable[Attempt] = ()) -> None:
         """Cancel all tasks but those of `except_for`, and wait until they have ended."""
         gone = [self._tasks.pop(attempt) for attempt in set(self._tasks) - set(except_for)]
         for task in gone:

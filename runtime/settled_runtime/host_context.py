@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any, TypeAlias, TypeGuard
 
 from attrs import evolve, frozen
 
@@ -215,6 +215,15 @@ def by_key(deliveries: Iterable[Delivery]) -> Mapping[Key, list[Delivery]]:
     for delivery in deliveries:
         keys.setdefault(delivery.message.key, []).append(delivery)
     return keys
+
+
+Attempt: TypeAlias = tuple[str, int]
+"""The idempotency key of an actor call and the number of the attempt."""
+
+
+def attempt_of(call: ActorCall) -> Attempt:
+    """Return what tells `call` apart from every other attempt of the turn."""
+    return (call.idempotency_key, call.attempt)
 
 
 def error_json(error: BaseException) -> Json:
