@@ -32,7 +32,18 @@ from settled_redis.timers import RedisTimers
 from settled_redis.topology import Topology
 from settled_redis.url import Options, parse
 
-_ALL_CAPABILITIES = frozenset(Capability)
+CAPABILITIES = frozenset(
+    {
+        Capability.ATOMIC_FINISH,
+        Capability.JOINT_FINISH,
+        Capability.FENCED_FINISH,
+        Capability.POSITIONS,
+        Capability.SCAN,
+        Capability.DEDUPLICATION,
+        Capability.NO_DELIVERY_AFTER_ACK,
+        Capability.NO_DELIVERY_AFTER_CANCEL,
+    }
+)
 
 
 class RedisBackend:
@@ -104,7 +115,8 @@ class RedisBackend:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """All of them, except that a finish over several partitions is not atomic."""
-        return _ALL_CAPABILITIES if self._has_one_partition else _ALL_CAPABILITIES - {Capability.ATOMIC_FINISH}
+        # Across partitions, and so across the servers of a cluster, there is no transaction.
+        return CAPABILITIES if self._has_one_partition else CAPABILITIES - {Capability.ATOMIC_FINISH}
 
     @property
     def lease(self) -> float:

@@ -25,6 +25,20 @@ from settled_runtime import CompositeBackend
 EPOCH = 1_000_000.0
 """The start of virtual time: a whole number, so that differences of times are exact floats."""
 
+REQUIRED = frozenset(
+    {
+        Capability.ATOMIC_FINISH,
+        Capability.JOINT_FINISH,
+        Capability.FENCED_FINISH,
+        Capability.POSITIONS,
+        Capability.SCAN,
+        Capability.DEDUPLICATION,
+        Capability.NO_DELIVERY_AFTER_ACK,
+        Capability.NO_DELIVERY_AFTER_CANCEL,
+    }
+)
+"""What the adapter has to declare: listed here too, so that a capability is not lost or claimed by mistake."""
+
 
 class Clock:
     """A clock that moves only when its `time` is set."""
@@ -40,7 +54,7 @@ class MemoryHarness(Harness):
     """The memory backend. Each call is atomic, so there is nothing to instrument."""
 
     kind = BackendKind.MEMORY
-    capabilities = frozenset(Capability)
+    capabilities = REQUIRED
     features = frozenset(HarnessFeature)
     tick = 0.001
 
@@ -79,7 +93,7 @@ class SQLiteHarness(Harness):
     """The SQLite backend, with a new file for each reset. Each call is one transaction, so nothing is instrumented."""
 
     kind = BackendKind.REAL
-    capabilities = frozenset(Capability)
+    capabilities = REQUIRED
     features = frozenset({HarnessFeature.DEDUPLICATION_LIMIT, HarnessFeature.FAST_FORWARD})
     tick = 0.001
 
@@ -132,7 +146,7 @@ class MixedHarness(SQLiteHarness):
 
     kind = BackendKind.MEMORY
     features = frozenset({HarnessFeature.DEDUPLICATION_LIMIT})
-    capabilities = frozenset(Capability) - {
+    capabilities = REQUIRED - {
         Capability.ATOMIC_FINISH,
         Capability.JOINT_FINISH,
         Capability.FENCED_FINISH,

@@ -19,6 +19,19 @@ from settled_local.memory.timers import MemoryTimers
 
 __all__ = ["MemoryBackend"]
 
+CAPABILITIES = frozenset(
+    {
+        Capability.ATOMIC_FINISH,
+        Capability.JOINT_FINISH,
+        Capability.FENCED_FINISH,
+        Capability.POSITIONS,
+        Capability.SCAN,
+        Capability.DEDUPLICATION,
+        Capability.NO_DELIVERY_AFTER_ACK,
+        Capability.NO_DELIVERY_AFTER_CANCEL,
+    }
+)
+
 
 class MemoryBackend:
     """A store, a queue and timers that live as long as this object.
@@ -54,7 +67,7 @@ class MemoryBackend:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        return frozenset(Capability)
+        return CAPABILITIES
 
     @property
     def lease(self) -> float:

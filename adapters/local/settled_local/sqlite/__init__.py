@@ -30,6 +30,19 @@ from settled_local.url import sqlite_options
 
 __all__ = ["SQLiteBackend"]
 
+CAPABILITIES = frozenset(
+    {
+        Capability.ATOMIC_FINISH,
+        Capability.JOINT_FINISH,
+        Capability.FENCED_FINISH,
+        Capability.POSITIONS,
+        Capability.SCAN,
+        Capability.DEDUPLICATION,
+        Capability.NO_DELIVERY_AFTER_ACK,
+        Capability.NO_DELIVERY_AFTER_CANCEL,
+    }
+)
+
 
 class SQLiteBackend:
     """A store, a queue and timers in one file; `SQLiteBackend.open` makes one."""
@@ -95,7 +108,7 @@ class SQLiteBackend:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        return frozenset(Capability)
+        return CAPABILITIES
 
     @property
     def lease(self) -> float:
