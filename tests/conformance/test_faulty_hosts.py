@@ -103,7 +103,7 @@ def drops_early_timers(patch: Patch) -> None:
     def drop(_context: object, record: Record, _token: str, _early: int) -> Record:
         return record
 
-    patch.setattr(CORE["apply"], "postpone_timer", drop)
+    patch.setattr(CORE["apply"], "reschedule_early_timer", drop)
 
 
 def takes_any_version(patch: Patch) -> None:

@@ -9,7 +9,7 @@ messages are numbered. Message groups are never deleted, so their numbers go on 
 after ``PREFIX{N}:``        type    content
 ==========================  ======  ===========================================================
 ``ready``                   list    the names of the instances whose message groups are ready
-``leased``                  zset    those whose groups are leased or parked, by when that ends
+``blocked``                 zset    those whose groups are leased or parked, by when that ends
 ``timers``                  zset    timers, by when they are due
 ``timer_payloads``          hash    the messages that they send, by timer id
 ``timer_serial``            string  how many timers there were
@@ -18,7 +18,7 @@ after ``PREFIX{N}:``        type    content
 ``statuses``                set     every status that an instance has had
 ``status:STATUS``           zset    the instances that have it, in the order of their keys
 ``record:INSTANCE``         string  version, index and body of the record
-``group:INSTANCE``          hash    version, listing, head, token, leased_to, lease_end
+``group:INSTANCE``          hash    version, listing, head, token, last_leased, lease_end
 ``queue:INSTANCE``          list    the messages
 ``seen_ids:INSTANCE``       zset    the digest and id of each message, by its number
 ``dead_letters:INSTANCE``   list    the dead letters
@@ -68,7 +68,7 @@ class Partition:
     @classmethod
     def of(cls, prefix: str, number: int) -> Partition:
         name = encoded(f"{prefix}{{{number}}}:")
-        kinds = [b"ready", b"leased", b"timers", b"timer_payloads", b"timer_serial", b"absent"]
+        kinds = [b"ready", b"blocked", b"timers", b"timer_payloads", b"timer_serial", b"absent"]
         # One place to wait at for all partitions: a blocking command can only wait for keys of one slot.
         if number == 0:
             kinds.append(b"wakeups")

@@ -4,23 +4,23 @@
 -- must come before the first write. Only a commit can fail, for its version or for its holder's lease, so it has to be
 -- the first operation. A server that is out of memory refuses the first write of a script, or none.
 --
--- KEYS begins with the keys of the partition: ready, leased, timers, timer_payloads, timer_serial, absent, and wakeups
+-- KEYS begins with the keys of the partition: ready, blocked, timers, timer_payloads, timer_serial, absent, and wakeups
 -- in partition 0. The keys of the instances that the operations name follow. `absent` is never used here: it makes a
 -- server that is moving the slot refuse the script (see `settled_redis.cluster`). Keys of groups that are found in
--- `ready`, `leased` or a timer are not in KEYS; they have the same hash tag, so they are in the same slot.
+-- `ready`, `blocked` or a timer are not in KEYS; they have the same hash tag, so they are in the same slot.
 --
 -- ARGV begins with the time (-1: use the server's), the partition, how many ids of acknowledged messages to remember,
 -- and how long a lease lasts. All times are in microseconds.
 --
 -- The state of a message group (the messages of one instance, in its `queue`) follows from where it is:
 --
---   group    queue   ready   leased                   leased_to
+--   group    queue   ready   blocked                  last_leased
 --   idle     empty   -       -                        0
 --   ready    +       yes     -                        0
 --   parked   +       -       when the pause ends      0
 --   leased   +       -       when the lease ends      number of the last leased message
 --
--- A group must never be in `ready` twice, or in `ready` and in `leased`: two receivers would get it, and the order of
+-- A group must never be in `ready` twice, or in `ready` and in `blocked`: two receivers would get it, and the order of
 -- its messages would be lost.
 --
 -- The messages of a group are numbered; `head` is the number of the first one in the queue. No number and no token of a
@@ -32,7 +32,7 @@
 -- at the end; and a group that becomes ready only to be leased by the same script is never written to `ready`. Numbers
 -- are passed to commands as numbers, which is exact; Lua's own conversion to text keeps 14 digits.
 
-local READY, LEASED, TIMERS, TIMER_PAYLOADS, TIMER_SERIAL = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local READY, BLOCKED, TIMERS, TIMER_PAYLOADS, TIMER_SERIAL = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local PREFIX = string.sub(READY, 1, -1 - #'ready')
 local PARTITION, REMEMBER, LEASE = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 
@@ -63,13 +63,13 @@ local function group_of(key)
   local group = groups[key]
   if not group then
     local name = PREFIX .. 'group:' .. key
-    local found = call('HMGET', name, 'version', 'listing', 'head', 'token', 'leased_to', 'lease_end')
+    local found = call('HMGET', name, 'version', 'listing', 'head', 'token', 'last_leased', 'lease_end')
     group = {
       version = found[1] or '0',
       listing = found[2] or '',
       head = tonumber(found[3] or 1),
       token = tonumber(found[4] or 0),
-      leased_to = tonumber(found[5] or 0),
+      last_leased = tonumber(found[5] or 0),
       lease_end = tonumber(found[6] or 0),
       queue = PREFIX .. 'queue:' .. key,
     }
@@ -78,7 +78,7 @@ local function group_of(key)
   return group
 end
 
--- Have `group` written at the end. Its `leased_until` says what becomes of its entry in LEASED: a number sets it, false
+-- Have `group` written at the end. Its `blocked_until` says what becomes of its entry in BLOCKED: a number sets it, false
 -- removes it, and nil leaves it as it is.
 local function mark_dirty(key, group)
   dirty[key] = group
@@ -110,15 +110,15 @@ local function write_groups()
     local name = PREFIX .. 'group:' .. key
     if group.is_committed then
       call('HSET', name, 'version', group.version, 'listing', group.listing, 'head', group.head, 'token', group.token,
-        'leased_to', group.leased_to, 'lease_end', group.lease_end)
+        'last_leased', group.last_leased, 'lease_end', group.lease_end)
     else
-      call('HSET', name, 'head', group.head, 'token', group.token, 'leased_to', group.leased_to,
+      call('HSET', name, 'head', group.head, 'token', group.token, 'last_leased', group.last_leased,
         'lease_end', group.lease_end)
     end
-    if group.leased_until then
-      call('ZADD', LEASED, group.leased_until, key)
-    elseif group.leased_until == false then
-      call('ZREM', LEASED, key)
+    if group.blocked_until then
+      call('ZADD', BLOCKED, group.blocked_until, key)
+    elseif group.blocked_until == false then
+      call('ZREM', BLOCKED, key)
     end
   end
 end
@@ -162,7 +162,7 @@ end
 -- End the lease, which counts as one attempt at each message that was not acknowledged. Attempts are counted here and
 -- not when the lease begins, because most messages are acknowledged and then cost no write.
 local function end_lease(key, group)
-  for index = 0, group.leased_to - group.head do
+  for index = 0, group.last_leased - group.head do
     local element = call('LINDEX', group.queue, index)
     if element ~= '' then
       local space = string.find(element, ' ', 1, true)
@@ -170,14 +170,14 @@ local function end_lease(key, group)
       call('LSET', group.queue, index, attempts .. string.sub(element, space))
     end
   end
-  group.leased_to = 0
+  group.last_leased = 0
   mark_dirty(key, group)
 end
 
--- Fencing: the token differs once the group was leased again; leased_to is 0 while the group is parked, ready or idle;
+-- Fencing: the token differs once the group was leased again; last_leased is 0 while the group is parked, ready or idle;
 -- and a lease is lost at its deadline even if no one has taken over.
 local function has_lease(group, token)
-  return group.token == tonumber(token) and group.leased_to > 0 and group.lease_end > now()
+  return group.token == tonumber(token) and group.last_leased > 0 and group.lease_end > now()
 end
 
 -- Once in a quarter of REMEMBER messages. The ids of messages that still wait, from `head` on, must stay, or a
@@ -209,16 +209,16 @@ local function acknowledge(key, token, numbers)
     group.head = group.head + count
   end
   for _, number in ipairs(numbers) do
-    if number >= group.head and number <= group.leased_to then
+    if number >= group.head and number <= group.last_leased then
       call('LSET', group.queue, number - group.head, '')
     end
   end
-  if group.head <= group.leased_to then
+  if group.head <= group.last_leased then
     skip_holes(key, group)
   end
   -- The group stays leased until all that was leased is acknowledged, so that nothing overtakes the rest of a batch.
-  if group.head > group.leased_to then
-    group.leased_to, group.leased_until, group.may_be_empty = 0, false, true
+  if group.head > group.last_leased then
+    group.last_leased, group.blocked_until, group.may_be_empty = 0, false, true
     make_ready(key, group)
   end
   mark_dirty(key, group)
@@ -269,11 +269,11 @@ end
 
 -- Make the groups ready whose lease or pause has ended, and send the messages of the timers that are due.
 local function wake()
-  for _, key in ipairs(call('ZRANGEBYSCORE', LEASED, '-inf', now(), 'LIMIT', 0, MAX_WAKEUPS)) do
+  for _, key in ipairs(call('ZRANGEBYSCORE', BLOCKED, '-inf', now(), 'LIMIT', 0, MAX_WAKEUPS)) do
     -- The removal comes first: a server that is out of memory lets a script continue whose first write made room.
-    call('ZREM', LEASED, key)
+    call('ZREM', BLOCKED, key)
     local group = group_of(key)
-    if group.leased_to > 0 then
+    if group.last_leased > 0 then
       end_lease(key, group)
     end
     make_ready(key, group)
@@ -314,13 +314,13 @@ local function receive(limit)
       skip_holes(key, group)
       elements = call('LRANGE', group.queue, 0, limit - 1)
     end
-    -- An empty queue: the group is idle now, as it is in neither READY nor LEASED.
+    -- An empty queue: the group is idle now, as it is in neither READY nor BLOCKED.
     if #elements > 0 then
       -- The new token of each lease fences: receipts of all earlier leases of the group are void from now on.
       group.token = group.token + 1
-      group.leased_to = group.head + #elements - 1
+      group.last_leased = group.head + #elements - 1
       group.lease_end = now() + LEASE
-      group.leased_until = group.lease_end
+      group.blocked_until = group.lease_end
       mark_dirty(key, group)
     end
     for index, element in ipairs(elements) do
@@ -400,11 +400,11 @@ local function run_operation(at)
     if has_lease(group, second) then
       end_lease(first, group)
       if delay > 0 then
-        group.leased_until = now() + delay
+        group.blocked_until = now() + delay
         -- Even if other leases end earlier: a waiting receiver may not know of them, and sleep for longer.
         due_is_earlier = true
       else
-        group.leased_until = false
+        group.blocked_until = false
         make_ready(first, group)
       end
     end
@@ -413,7 +413,7 @@ local function run_operation(at)
     local group = group_of(first)
     if has_lease(group, second) then
       group.lease_end = now() + third
-      group.leased_until = group.lease_end
+      group.blocked_until = group.lease_end
       mark_dirty(first, group)
     else
       lost_leases[#lost_leases + 1] = first
@@ -460,7 +460,7 @@ end
 local next_due = -1
 if found_nothing then
   local timer = tonumber(call('ZRANGE', TIMERS, 0, 0, 'WITHSCORES')[2] or -1)
-  local lease = tonumber(call('ZRANGE', LEASED, 0, 0, 'WITHSCORES')[2] or -1)
+  local lease = tonumber(call('ZRANGE', BLOCKED, 0, 0, 'WITHSCORES')[2] or -1)
   next_due = (timer < 0 or (lease >= 0 and lease < timer)) and lease or timer
 end
 

@@ -70,7 +70,7 @@ class ScriptClient:
         remember: how many ids of acknowledged messages the queue deduplicates by, for each key.
         limit: the size of the largest request, in bytes.
         replicas: how many replicas must have received a write.
-        patience: how long one call may take, in seconds.
+        timeout: how long one call may take, in seconds.
         clock: returns seconds since the epoch; None to use the servers' clocks.
         server_clock: gets the time in each answer.
     """

@@ -126,7 +126,7 @@ class SQLiteHarness(Harness):
             row = (number, key.machine, key.instance)
             db.execute("UPDATE records SET version=? WHERE machine=? AND instance=?", row)
             db.execute(
-                "INSERT INTO message_groups (tail, machine, instance, token, leased_to) VALUES (?1, ?2, ?3, ?1, 0)"
+                "INSERT INTO message_groups (tail, machine, instance, token, last_leased) VALUES (?1, ?2, ?3, ?1, 0)"
                 " ON CONFLICT (machine, instance) DO UPDATE SET tail=?1, token=?1",
                 row,
             )

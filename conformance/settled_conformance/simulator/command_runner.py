@@ -85,24 +85,24 @@ class CommandRunner:
 
     def perform(self, command: Command) -> TaskSteps[Answer]:
         """Perform `command`, and return its answer."""
-        fault_rates = self.simulation.fault_rates
+        possible_faults = self.simulation.possible_faults
         match command:
             case Load(key, fresh=False) if self.cache and (known := self.cache.pop(key)):
                 return CachedRecord(*known, self.clock)
             case Load(key):
-                round_trip = RoundTrip(f"load {key}", partial(self._load, key), fault_rates.read)
+                round_trip = RoundTrip(f"load {key}", partial(self._load, key), possible_faults.read)
             case LoadDeadLetters(key):
                 round_trip = RoundTrip(
-                    f"load dead letters {key}", partial(self._load_dead_letters, key), fault_rates.read
+                    f"load dead letters {key}", partial(self._load_dead_letters, key), possible_faults.read
                 )
             case Finish():
                 return (yield from self._finish(command))
             case Release(deliveries, delay):
                 label = f"release {names(deliveries)} for {delay:g}"
-                round_trip = RoundTrip(label, partial(self._release, deliveries, delay), fault_rates.release)
+                round_trip = RoundTrip(label, partial(self._release, deliveries, delay), possible_faults.release)
             case Extend(deliveries):
                 round_trip = RoundTrip(
-                    f"extend {names(deliveries)}", partial(self._extend, deliveries), fault_rates.release
+                    f"extend {names(deliveries)}", partial(self._extend, deliveries), possible_faults.release
                 )
             case PerformActions():
                 return (yield from self._perform_actions(command))
@@ -127,11 +127,11 @@ class CommandRunner:
 
     def _finishing(self, write: Write) -> RoundTrip:
         """Return the round trip of a write. If the backend's writes are not atomic, faults may strike within it."""
-        fault_rates, simulation = self.simulation.fault_rates, self.simulation
+        possible_faults, simulation = self.simulation.possible_faults, self.simulation
         is_torn = write.stored is not None and Capability.ATOMIC_FINISH not in simulation.backend.capabilities
-        faults = (*fault_rates.write, *fault_rates.within) if is_torn else fault_rates.write
+        faults = (*possible_faults.write, *possible_faults.within) if is_torn else possible_faults.write
         if not (write.stored or write.sends or write.timers):
-            faults = fault_rates.release
+            faults = possible_faults.release
         # The parts of a write are done in order and the commit is the first, so a write that is cut off has done this.
         half = evolve(write, sends=(), timers=(), cancels=(), acks=())
         return RoundTrip(_label(write), partial(self._write, write), faults, partial(self._write, half))
@@ -154,7 +154,7 @@ class CommandRunner:
         for count, action in enumerate(command.actions):
             name, what = action.idempotency_key, kind_of(action.effect)
             perform = partial(self.simulation.perform, command.key, name, what, payload_of(action.effect))
-            faults, error_message = self.simulation.fault_rates.effect, self.simulation.error_message
+            faults, error_message = self.simulation.possible_faults.effect, self.simulation.error_message
             error: str | None = yield RoundTrip(f"{what} {name}", perform, faults, instead=partial(str, error_message))
             if error:
                 return ActionsPerformed(count, self.clock, error)
@@ -165,7 +165,7 @@ class CommandRunner:
             if _attempt(invocation) not in self.ended:
                 call = partial(self._call, command, invocation)
                 label = f"{invocation.src} {invocation.idempotency_key}"
-                faults = self.simulation.fault_rates.effect
+                faults = self.simulation.possible_faults.effect
                 self.ended[_attempt(invocation)] = yield RoundTrip(label, call, faults, partial(call, fails=True))
         return (yield from self._wait(command))
 

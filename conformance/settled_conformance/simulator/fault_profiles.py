@@ -9,9 +9,9 @@ from attrs import evolve
 from settled import Json, Key
 from settled.durable import Capability
 from settled_conformance.simulator.operations import ClientOperation, send
-from settled_conformance.simulator.scheduler import EFFECT, READ, RECEIVE, WRITE, FaultRates, InjectedFault
+from settled_conformance.simulator.scheduler import EFFECT, READ, RECEIVE, WRITE, InjectedFault, PossibleFaults
 
-ALL_FAULTS = FaultRates(
+ALL_FAULTS = PossibleFaults(
     read=(*READ, InjectedFault.DENIED, InjectedFault.UNANSWERED, InjectedFault.BACK),
     write=(*WRITE, InjectedFault.DENIED, InjectedFault.UNANSWERED, InjectedFault.BACK, InjectedFault.TOO_LARGE),
     release=(

@@ -42,7 +42,7 @@ from settled_conformance.simulator.operations import (
     wait,
 )
 from settled_conformance.simulator.scenario import Scenario
-from settled_conformance.simulator.scheduler import FaultRates, InjectedFault, Task
+from settled_conformance.simulator.scheduler import InjectedFault, PossibleFaults, Task
 from settled_conformance.simulator.simulation import BATCH, Simulation
 
 # Windows
@@ -59,7 +59,7 @@ def _stale_worker(name: str, caches_records: bool = False) -> MachineScenario:
         lambda fault_switch, lease: [appender(fault_switch)],
         participants={"c": [start(key, "one"), *sends_of(key, "a", [APPEND] * (2 * BATCH))]},
         window=BATCH,
-        fault_rates=NO_REDELIVERY,
+        possible_faults=NO_REDELIVERY,
         caches_records=caches_records,
     )
 
@@ -75,7 +75,7 @@ def _small_window() -> MachineScenario:
         lambda fault_switch, lease: [appender(fault_switch)],
         participants={"c": [start(key, "one"), *sends_of(key, "a", [TELL, APPEND, APPEND, TELL, APPEND])]},
         window=2,
-        fault_rates=NO_REDELIVERY,
+        possible_faults=NO_REDELIVERY,
     )
 
 
@@ -100,7 +100,7 @@ def _redrive_past_window() -> MachineScenario:
             "o": [wait(taken(key, 1)), redrive_dead_letters(key)],
         },
         window=BATCH,
-        fault_rates=NO_REDELIVERY,
+        possible_faults=NO_REDELIVERY,
     )
 
 
@@ -124,7 +124,7 @@ def _fan_in() -> MachineScenario:
         },
         window=2,
         dedup_limit=0,
-        fault_rates=NO_REDELIVERY,
+        possible_faults=NO_REDELIVERY,
         # Where writes are not atomic a message may be sent again, and beyond the window its sender is not known.
         needs=frozenset({Capability.ATOMIC_FINISH}),
         features=frozenset({HarnessFeature.DEDUPLICATION_LIMIT}),
@@ -140,7 +140,7 @@ def _late_duplicates() -> MachineScenario:
         lambda fault_switch, lease: [appender(fault_switch)],
         participants={"c": [*sends, wait(taken(key, 3)), *sends]},
         dedup_limit=0,
-        fault_rates=ALL_FAULTS,
+        possible_faults=ALL_FAULTS,
         features=frozenset({HarnessFeature.DEDUPLICATION_LIMIT}),
     )
 
@@ -157,7 +157,7 @@ def _record_too_large() -> MachineScenario:
         participants={"c": [start(key, "one"), *sends_of(key, "a", [TELL, TELL, APPEND, TELL])]},
         max_record_size=1_800,
         error_message="it fails: " + "x" * 1_000,
-        fault_rates=FaultRates(
+        possible_faults=PossibleFaults(
             read=(), write=(), release=(), receive=(), effect=(InjectedFault.CRASH_AFTER, InjectedFault.FAIL)
         ),
     )
@@ -170,7 +170,7 @@ def _all_faults(
     *events: Mapping[str, Json],
 ) -> MachineScenario:
     """Return a scenario that is a shorter version of an ordinary one, with every fault of every port."""
-    return MachineScenario(f"all-faults-{name}", machines, [messages_to(key, "a", events)], fault_rates=ALL_FAULTS)
+    return MachineScenario(f"all-faults-{name}", machines, [messages_to(key, "a", events)], possible_faults=ALL_FAULTS)
 
 
 # Ids chosen by clients
@@ -191,7 +191,7 @@ def _internal_id_scenario(
     name: str, operations: Sequence[ClientOperation], machines: Callable[[float], Sequence[Machine[Any, Any]]]
 ) -> MachineScenario:
     return MachineScenario(
-        name, lambda fault_switch, lease: machines(lease), participants={"x": operations}, fault_rates=NO_REDELIVERY
+        name, lambda fault_switch, lease: machines(lease), participants={"x": operations}, possible_faults=NO_REDELIVERY
     )
 
 
@@ -236,7 +236,7 @@ def _wrong_clocks() -> MachineScenario:
         "wrong-clocks",
         lambda fault_switch, lease: [patient(lease)],
         participants={"c": [start(key, "one"), *sends_of(key, "a", [GO, GO])]},
-        fault_rates=NO_REDELIVERY,
+        possible_faults=NO_REDELIVERY,
         punctual=True,
     )
 
@@ -256,7 +256,7 @@ def _versions() -> MachineScenario:
         participants={"c": [start(key, "one"), wait(is_alive(key, 1)), *events]},
         workers=1,
         older=lambda: [priced("1")],
-        fault_rates=NO_REDELIVERY,
+        possible_faults=NO_REDELIVERY,
     )
 
 

@@ -47,7 +47,7 @@ def _restarted(name: str, caches_records: bool = False) -> MachineScenario:
             "c": [*first, wait(is_deleted(key)), start(key, "two"), *sends_of(key, "b", [TELL, APPEND]), *first],
             "o": [wait(taken(key, 2)), delete(key)],
         },
-        fault_rates=NO_REDELIVERY,
+        possible_faults=NO_REDELIVERY,
         caches_records=caches_records,
         needs=RECOGNISES_DUPLICATES,
     )
@@ -73,7 +73,7 @@ def _restarted_with_actors() -> MachineScenario:
             ],
             "o": [wait(is_alive(key, 1)), delete(key)],
         },
-        fault_rates=NO_REDELIVERY,
+        possible_faults=NO_REDELIVERY,
         needs=RECOGNISES_DUPLICATES,
     )
 
@@ -92,7 +92,7 @@ def _restarted_parent() -> MachineScenario:
             "c": [start(mother, "one"), send(mother, "a1", bye), wait(is_deleted(mother)), start(mother, "two")],
             "o": [wait(taken(mother, 1)), delete(mother)],
         },
-        fault_rates=NO_REDELIVERY,
+        possible_faults=NO_REDELIVERY,
         needs=RECOGNISES_DUPLICATES,
     )
 
@@ -136,7 +136,7 @@ def _imported_keys() -> MachineScenario:
                 send(key, "c1", TELL),
             ]
         },
-        fault_rates=NO_REDELIVERY,
+        possible_faults=NO_REDELIVERY,
         needs=RECOGNISES_DUPLICATES,
     )
 
@@ -149,7 +149,7 @@ def _imported_actor() -> MachineScenario:
         "imported-actor",
         lambda fault_switch, lease: [actor_first()],
         participants={"o": [import_snapshot(key, text), wait(rests), delete(key), import_snapshot(key, text)]},
-        fault_rates=NO_REDELIVERY,
+        possible_faults=NO_REDELIVERY,
     )
 
 
@@ -171,7 +171,7 @@ def _imported_timer() -> MachineScenario:
                 start(key, "two"),
             ]
         },
-        fault_rates=NO_REDELIVERY,
+        possible_faults=NO_REDELIVERY,
         needs=RECOGNISES_DUPLICATES,
     )
 
@@ -189,7 +189,7 @@ def _imported_child() -> MachineScenario:
             "o": [without_retry(import_snapshot(mother, _with_child))],
             "c": [start(mother, "one"), send(mother, "a1", {"type": "TICK"}), send(mother, "a2", {"type": "TICK"})],
         },
-        fault_rates=NO_REDELIVERY,
+        possible_faults=NO_REDELIVERY,
     )
 
 
@@ -215,7 +215,7 @@ def _restored(name: str, back_to: int) -> MachineScenario:
             ],
             "o": [restore_backup(taken(key, back_to), taken(key, 2))],
         },
-        fault_rates=NO_REDELIVERY,
+        possible_faults=NO_REDELIVERY,
         features=frozenset({HarnessFeature.BACKUP}),
     )
 

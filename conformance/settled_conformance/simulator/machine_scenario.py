@@ -17,7 +17,7 @@ from settled_conformance.simulator.machines import FaultSwitch
 from settled_conformance.simulator.operations import ClientOperation, participant
 from settled_conformance.simulator.processes import client, operator, worker
 from settled_conformance.simulator.scenario import ScenarioRun
-from settled_conformance.simulator.scheduler import USUAL, FaultRates, Scheduler, Task
+from settled_conformance.simulator.scheduler import USUAL, PossibleFaults, Scheduler, Task
 from settled_conformance.simulator.simulation import Simulation
 
 
@@ -40,7 +40,7 @@ class MachineScenario:
     weight: float = 1.0
     participants: Mapping[str, Sequence[ClientOperation]] = {}
     older: Callable[[], Sequence[Machine[Any, Any]]] = tuple
-    fault_rates: FaultRates = USUAL
+    possible_faults: PossibleFaults = USUAL
     window: int | None = None
     dedup_limit: int | None = None
     max_record_size: float = float("inf")
@@ -71,7 +71,7 @@ class MachineScenario:
             machines,
             self._policy(environment),
             older,
-            self.fault_rates,
+            self.possible_faults,
             self.max_record_size,
             self.error_message,
             self.caches_records,

@@ -104,7 +104,7 @@ def _retry_until_answered(
 
 def _send_faults(simulation: Simulation) -> Sequence[InjectedFault]:
     """Return the faults of a send. Where a late duplicate would not be recognised, none that makes clients repeat."""
-    faults = simulation.fault_rates.write
+    faults = simulation.possible_faults.write
     knows = Capability.DEDUPLICATION in simulation.environment.contract.queue_checker.capabilities
     if knows or simulation.policy.window >= WINDOW:
         return faults
@@ -166,7 +166,7 @@ def delete(key: Key) -> ClientOperation:
                 return
             perform = partial(simulation.delete, task, key, stored)
             try:
-                yield RoundTrip(f"delete {key}", perform, simulation.fault_rates.release)
+                yield RoundTrip(f"delete {key}", perform, simulation.possible_faults.release)
             except SettledError:
                 continue
             simulation.scheduler.log(f"{task.name} deletes {key}")
@@ -206,7 +206,7 @@ def import_snapshot(key: Key, text: Callable[[Simulation], str]) -> ClientOperat
                 return  # the instance exists already
             perform = partial(simulation.finish, task, write, is_import=write.stored is not None)
             try:
-                yield RoundTrip(f"import {key}", perform, simulation.fault_rates.write)
+                yield RoundTrip(f"import {key}", perform, simulation.possible_faults.write)
             except SettledError:
                 continue
             return
@@ -216,7 +216,7 @@ def import_snapshot(key: Key, text: Callable[[Simulation], str]) -> ClientOperat
 
 def _load(simulation: Simulation, task: Task, key: Key) -> TaskSteps[Stored | None]:
     """Load `key`, until that succeeds."""
-    round_trip = RoundTrip(f"load {key}", partial(simulation.load, task, key), simulation.fault_rates.read)
+    round_trip = RoundTrip(f"load {key}", partial(simulation.load, task, key), simulation.possible_faults.read)
     while True:
         try:
             stored: Stored | None = yield round_trip

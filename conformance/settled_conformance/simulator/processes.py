@@ -29,7 +29,7 @@ def worker(simulation: Simulation, machines: Mapping[str, Machine[Any, Any]]) ->
         while True:
             try:
                 deliveries: Sequence[Delivery] = yield RoundTrip(
-                    "receive", partial(simulation.receive, task), simulation.fault_rates.receive, instead=again
+                    "receive", partial(simulation.receive, task), simulation.possible_faults.receive, instead=again
                 )
             except SettledError:
                 continue
@@ -51,8 +51,8 @@ def _take(simulation: Simulation, runner: CommandRunner, key: Key, group: Sequen
     except SettledError as error:
         simulation.scheduler.log(f"{task.name} gives up: {error}")
         try:
-            fault_rates = simulation.fault_rates.release
-            yield RoundTrip("release", partial(simulation.release, task, group, AFTER_AN_ERROR), fault_rates)
+            possible_faults = simulation.possible_faults.release
+            yield RoundTrip("release", partial(simulation.release, task, group, AFTER_AN_ERROR), possible_faults)
         except SettledError:
             return
 
@@ -65,7 +65,7 @@ def client(simulation: Simulation, messages: Sequence[Message]) -> Callable[[Tas
         while left:
             try:
                 yield RoundTrip(
-                    f"send {left[0].id}", partial(simulation.send, task, left[:1]), simulation.fault_rates.write
+                    f"send {left[0].id}", partial(simulation.send, task, left[:1]), simulation.possible_faults.write
                 )
             except SettledError:
                 continue

@@ -83,7 +83,7 @@ EFFECT = (
 
 
 @frozen
-class FaultRates:
+class PossibleFaults:
     """The faults that may be injected into each kind of round trip.
 
     `release` applies to acknowledgements alone, too. `within` applies between the parts of a write that is not atomic.
@@ -97,7 +97,7 @@ class FaultRates:
     within: Sequence[InjectedFault] = ()
 
 
-USUAL = FaultRates()
+USUAL = PossibleFaults()
 
 
 @frozen

@@ -20,7 +20,7 @@ from settled_conformance.environment import Environment
 from settled_conformance.simulator.effect_keys import EffectKeys
 from settled_conformance.simulator.lifetimes import Lifetimes
 from settled_conformance.simulator.oracle import CommitTime
-from settled_conformance.simulator.scheduler import USUAL, FaultRates, Scheduler, Task
+from settled_conformance.simulator.scheduler import USUAL, PossibleFaults, Scheduler, Task
 from settled_runtime.host_context import traits_of
 
 BATCH = 4
@@ -42,7 +42,7 @@ class Simulation:
     machines: Mapping[str, Machine[Any, Any]]
     policy: Policy
     older: Sequence[Machine[Any, Any]] = ()
-    fault_rates: FaultRates = USUAL
+    possible_faults: PossibleFaults = USUAL
     max_record_size: float = float("inf")
     error_message: str = "it fails"
     caches_records: bool = False

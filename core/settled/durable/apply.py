@@ -50,8 +50,8 @@ from settled.durable.outbox import (
     enqueue_delayed_send,
     enqueue_effects,
     next_due_timer,
-    postpone_timer,
     remove_fired_timer,
+    reschedule_early_timer,
     schedule_timers,
 )
 from settled.durable.ports import DeadLetter, Position
@@ -268,7 +268,7 @@ def _step(
 ) -> Record:
     step = take_event(context.machine, Progress(record.readable_snapshot()), event, is_detached=is_detached)
     progress = drain_inbox(context.machine, step)
-    # The keys of all effects of this turn begin with this commit's nonce, however many commits the turn will take.
+    # The keys of all effects of this turn contain this commit's nonce, however many commits the turn will take.
     turn = OpenTurn(message, record.ordinal, progress.index, context.nonce, lease_until=context.lease_until)
     record = evolve(record, ordinal=record.ordinal + 1, snapshot=progress.snapshot, turn=turn)
     return _enter_progress(context, record, progress, sender)
@@ -278,7 +278,7 @@ def _fire_timers(context: ApplyContext, record: Record, message: Message, token:
     """Fire the timer `token`, and before it every timer that was due earlier."""
     due = record.timers[token].due
     if due > context.now:
-        return postpone_timer(context, record, token, early)
+        return reschedule_early_timer(context, record, token, early)
     # The timers port delivers in any order, but the machine must see its delays in the order in which they ended.
     # Once a step leaves its turn open, that turn takes the other due timers itself (see `take_due_timer`).
     while token in record.timers and record.turn is None and record.readable_snapshot().status == "active":

@@ -19,11 +19,12 @@ class ApplyContext:
     Attributes:
         machine: the machine of the instance.
         key: the key of the instance.
-        now: the backend's time, in seconds since the epoch; it may be behind by `resolution` seconds.
+        now: the backend's time, in seconds since the epoch; it may be behind by `resolution`.
         message_id: the id of the message under which outbox entries are recorded.
         lease_until: when a turn that is opened now may be resumed by another worker.
         version: the version that the commit under preparation will have.
         nonce: the nonce of that commit.
+        resolution: by how many seconds `now` may be behind.
     """
 
     machine: Machine[Any, Any]

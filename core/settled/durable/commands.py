@@ -90,7 +90,7 @@ class RunActors:
 
 
 class ReleaseReason(StrEnum):
-    """Why messages are returned to the queue without having been taken."""
+    """Why messages are returned to the queue before their turn is over."""
 
     FAILED = "failed"
     """Their turn failed. It is tried again after a backoff."""

@@ -116,7 +116,7 @@ class Parent:
 
     Attributes:
         key: the parent.
-        child: the id under which the parent started the child.
+        child_id: the id under which the parent started the child.
         generation: identifies this start of the child; see `children`.
         root: the top of the actor system, which has the directory of its system ids.
         sync: whether the child sends each of its snapshots to the parent (XState's ``syncSnapshot``).
@@ -168,7 +168,7 @@ class TimerFired:
     """
 
     token: str
-    early: int = 0
+    times_early: int = 0
 
 
 @frozen
@@ -263,7 +263,7 @@ def _to_json(content: Content) -> dict[str, Json]:
                 **last,
             }
         case TimerFired():
-            early: dict[str, Json] = {"early": content.early} if content.early else {}
+            early: dict[str, Json] = {"early": content.times_early} if content.times_early else {}
             return {"kind": "timer", "token": content.token, **early}
         case ChildEnded():
             return {

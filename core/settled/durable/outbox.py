@@ -158,7 +158,7 @@ MAX_DOUBLINGS = 60
 """How many times the delay of an early timer doubles at most, so that it stays a finite time."""
 
 
-def postpone_timer(context: ApplyContext, record: Record, token: str, early: int) -> Record:
+def reschedule_early_timer(context: ApplyContext, record: Record, token: str, early: int) -> Record:
     """Schedule the timer `token` again, which was delivered before it was due."""
     # Waiting here instead would block the key.
     due = record.timers[token].due

@@ -87,7 +87,7 @@ class OpenTurn:
         nonce: the nonce of the commit that took the message.
         inbox: events still to be taken within the turn.
         actors: function actors whose results it still needs.
-        lease: until when no other worker may resume it, in seconds since the epoch.
+        lease_until: until when no other worker may resume it, in seconds since the epoch.
         from_dead_letters: whether the message is still in the list of dead letters.
     """
 
@@ -172,7 +172,7 @@ class Record:
         children: child machines by id.
         detached: the keys, by generation, of children that no longer have an id here but whose reports still count:
             those stopped by the last event they sent, and those whose id was given to another child.
-        system: the directory of system ids, if this is the root.
+        system_ids: the directory of system ids, if this is the root.
         turn: the open turn.
         high_water_mark: the highest position in its queue that was taken or dead-lettered; it outlives the instance.
         armed: fingerprint and version of the machine whose delays are running, where it is not the one that wrote
@@ -248,10 +248,10 @@ def timer_message(key: Key, token: str, early: int = 0) -> Message:
     return Message(key, internal_id(f"{token}@{early}" if early else token), encode(TimerFired(token, early)))
 
 
-def times_early(message: Message) -> int:
+def early_count_of(message: Message) -> int:
     """Return how many times the timer of `message` was delivered too early."""
     content = decode(message.body)
-    return content.early if isinstance(content, TimerFired) else 0
+    return content.times_early if isinstance(content, TimerFired) else 0
 
 
 def idempotency_key(key: Key, nonce: str, ordinal: int, index: int) -> str:

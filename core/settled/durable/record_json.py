@@ -32,8 +32,8 @@ from settled.durable.record import (
     ReceiveCount,
     Record,
     UnreadableSnapshot,
+    early_count_of,
     timer_message,
-    times_early,
 )
 from settled.durable.window import WINDOW, Outcome, Window
 from settled.errors import LogicError, RecordError, VersionUnknownError
@@ -67,7 +67,9 @@ def record_to_stored(machine: Machine[Any, Any], record: Record, version: int, n
 def record_from_json(
     machine: Machine[Any, Any], key: Key, body: str, window: int = WINDOW, accepts: Container[str] = ()
 ) -> Record:
-    """Return the record that `record_to_stored` wrote; a snapshot that this machine cannot read is an `Unreadable`.
+    """Return the record that `record_to_stored` wrote.
+
+    A snapshot that this machine cannot read is kept as an `UnreadableSnapshot`.
 
     Args:
         machine: the machine of the instance.
@@ -314,7 +316,7 @@ def _outbox_entry_to_json(entry: OutboxEntry) -> Json:
         case Message(key, id, body):
             return [entry.message_id, "send", str(key), id, body]
         case Timer(id, message, due):
-            return [entry.message_id, "schedule", id, due, times_early(message)]
+            return [entry.message_id, "schedule", id, due, early_count_of(message)]
         case CancelTimer(token):
             return [entry.message_id, "cancel", token]
         case PerformAction(effect, idempotency_key):

@@ -61,7 +61,7 @@ def turn(
         key: the key of the instance.
         deliveries: messages of `key`, in the order of its queue.
         nonce: text that no other turn was given and that cannot be guessed. A turn recognises its own commits by it,
-            and the keys of its effects begin with it.
+            and the keys of its effects contain it.
         policy: the turn's limits and waits.
         traits: what the backend declares beyond the contract.
 

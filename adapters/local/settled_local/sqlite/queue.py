@@ -143,7 +143,7 @@ def _lease_ready(db: Connection, epoch: str, limit: int, now: float, lease: floa
         if not rows:
             break
         group, machine, instance, last_token, *_ = rows[0]
-        leased_to = rows[-1][4]
+        last_leased = rows[-1][4]
         # The new token of each lease fences: receipts of all earlier leases of the group are void from now on.
         key, token = Key(text(machine), text(instance)), last_token + 1
         for *_, number, id, body, attempts in rows:
@@ -152,9 +152,9 @@ def _lease_ready(db: Connection, epoch: str, limit: int, now: float, lease: floa
             deliveries.append(Delivery(message, receipt, attempts + 1, until, position))
         db.run(
             # From here on, blocked_until_or_rank is a time: when the lease ends.
-            "UPDATE message_groups SET token=?, leased_to=?, blocked=1, blocked_until_or_rank=? WHERE group_id=?",
+            "UPDATE message_groups SET token=?, last_leased=?, blocked=1, blocked_until_or_rank=? WHERE group_id=?",
             token,
-            leased_to,
+            last_leased,
             until,
             group,
         )
@@ -164,8 +164,8 @@ def _lease_ready(db: Connection, epoch: str, limit: int, now: float, lease: floa
 def ack(db: Connection, deliveries: Iterable[Delivery], now: float, remember: int) -> None:
     """Do `Queue.ack` within a transaction."""
     for lease in _leases(deliveries):
-        leased_to = lease.leased_to(db, now)
-        if not leased_to:
+        last_leased = lease.last_leased(db, now)
+        if not last_leased:
             continue
         for number in lease.numbers:
             db.run("DELETE FROM messages WHERE group_id=? AND number=?", lease.group, number)
@@ -174,43 +174,43 @@ def ack(db: Connection, deliveries: Iterable[Delivery], now: float, remember: in
         # what follows does not overtake the rest of the batch. The row stays: it keeps the token and the last number.
         if oldest is None:
             db.run(
-                "UPDATE message_groups SET leased_to=0, blocked=NULL, blocked_until_or_rank=NULL WHERE group_id=?",
+                "UPDATE message_groups SET last_leased=0, blocked=NULL, blocked_until_or_rank=NULL WHERE group_id=?",
                 lease.group,
             )
-        elif oldest > leased_to:
-            db.run(f"UPDATE message_groups SET leased_to=0, {_MAKE_READY} WHERE group_id=?", lease.group)
+        elif oldest > last_leased:
+            db.run(f"UPDATE message_groups SET last_leased=0, {_MAKE_READY} WHERE group_id=?", lease.group)
         _forget_old_ids(db, lease, oldest, remember)
 
 
 def holds(db: Connection, delivery: Delivery, now: float) -> bool:
     """Return whether the lease of `delivery` still lasts at `now`."""
     (lease,) = _leases([delivery])
-    return lease.leased_to(db, now) > 0
+    return lease.last_leased(db, now) > 0
 
 
 def _release(db: Connection, deliveries: Iterable[Delivery], delay: float, now: float) -> None:
     for lease in _leases(deliveries):
-        leased_to = lease.leased_to(db, now)
-        if not leased_to:
+        last_leased = lease.last_leased(db, now)
+        if not last_leased:
             continue
-        _count_attempt(db, lease.group, leased_to)
+        _count_attempt(db, lease.group, last_leased)
         if delay > 0:
-            # Parked: still blocked=1, so nothing of the group is delivered, but leased_to=0, so it is leased to no one.
+            # Parked: still blocked=1, so nothing of the group is delivered, but last_leased=0, so it has no lease.
             # Here blocked_until_or_rank is the time at which the pause ends.
             db.run(
-                "UPDATE message_groups SET leased_to=0, blocked_until_or_rank=? WHERE group_id=?",
+                "UPDATE message_groups SET last_leased=0, blocked_until_or_rank=? WHERE group_id=?",
                 now + delay,
                 lease.group,
             )
         else:
-            db.run(f"UPDATE message_groups SET leased_to=0, {_MAKE_READY} WHERE group_id=?", lease.group)
+            db.run(f"UPDATE message_groups SET last_leased=0, {_MAKE_READY} WHERE group_id=?", lease.group)
 
 
 def _extend(db: Connection, deliveries: Iterable[Delivery], seconds: float, now: float) -> Sequence[str]:
     """Let leases end `seconds` from `now`; return the keys whose leases were lost."""
     lost: list[str] = []
     for lease in _leases(deliveries):
-        if lease.leased_to(db, now):
+        if lease.last_leased(db, now):
             # In a leased group, blocked_until_or_rank is the time at which the lease ends.
             db.run("UPDATE message_groups SET blocked_until_or_rank=? WHERE group_id=?", now + seconds, lease.group)
         else:
@@ -227,12 +227,12 @@ class _Lease:
     token: int
     numbers: tuple[int, ...]
 
-    def leased_to(self, db: Connection, now: float) -> int:
+    def last_leased(self, db: Connection, now: float) -> int:
         """Return the number of the last leased message, or 0 if this lease was lost."""
         row = db.run(
             # The token fences: it differs once the group was leased again. The lease also ends at its deadline, even if
-            # no one has taken over, and in a parked group leased_to is 0.
-            "SELECT leased_to FROM message_groups"
+            # no one has taken over, and in a parked group last_leased is 0.
+            "SELECT last_leased FROM message_groups"
             " WHERE group_id=? AND token=? AND blocked=1 AND blocked_until_or_rank>?",
             self.group,
             self.token,
@@ -259,7 +259,7 @@ def _next_number(db: Connection, key: Key) -> tuple[int, int, bool]:
     if row is not None:
         return row[0], row[1], bool(row[2])
     created = db.run(
-        "INSERT INTO message_groups (machine, instance, tail, token, leased_to) VALUES (?, ?, 0, 0, 0)",
+        "INSERT INTO message_groups (machine, instance, tail, token, last_leased) VALUES (?, ?, 0, 0, 0)",
         key.machine,
         key.instance,
     )
@@ -282,21 +282,21 @@ def _next_due(db: Connection) -> float:
 
 def _wake(db: Connection, now: float) -> None:
     """Make the groups ready whose lease or pause has ended, and send the messages of the timers that are due."""
-    for group, leased_to in db.run(
+    for group, last_leased in db.run(
         # blocked=1: in a ready group, blocked_until_or_rank is a rank.
-        "SELECT group_id, leased_to FROM message_groups WHERE blocked=1 AND blocked_until_or_rank<=?"
+        "SELECT group_id, last_leased FROM message_groups WHERE blocked=1 AND blocked_until_or_rank<=?"
         " ORDER BY blocked_until_or_rank LIMIT ?",
         now,
         MAX_WAKEUPS,
     ).fetchall():
-        _count_attempt(db, group, leased_to)
-        db.run(f"UPDATE message_groups SET leased_to=0, {_MAKE_READY} WHERE group_id=?", group)
+        _count_attempt(db, group, last_leased)
+        db.run(f"UPDATE message_groups SET last_leased=0, {_MAKE_READY} WHERE group_id=?", group)
     send(db, pop_due(db, now, MAX_WAKEUPS), raises=False)
 
 
-def _count_attempt(db: Connection, group: int, leased_to: int) -> None:
+def _count_attempt(db: Connection, group: int, last_leased: int) -> None:
     # Attempts are counted when a lease ends and not when it begins: most messages are acknowledged, and cost no UPDATE.
-    db.run("UPDATE messages SET attempts=attempts+1 WHERE group_id=? AND number<=?", group, leased_to)
+    db.run("UPDATE messages SET attempts=attempts+1 WHERE group_id=? AND number<=?", group, last_leased)
 
 
 def _forget_old_ids(db: Connection, lease: _Lease, oldest: int | None, remember: int) -> None:

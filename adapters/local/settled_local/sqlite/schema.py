@@ -7,7 +7,7 @@ Ids are ``TEXT`` and compared byte by byte, so ``a`` is neither ``A`` nor ``a:1`
 the group may be leased next:
 
 ===========  =========  =========================  =============================
-group        blocked    blocked_until_or_rank      leased_to
+group        blocked    blocked_until_or_rank      last_leased
 ===========  =========  =========================  =============================
 idle         NULL       NULL                       0
 ready        0          its rank among the ready   0
@@ -72,7 +72,7 @@ _TABLES = (
         instance TEXT NOT NULL,
         tail INTEGER NOT NULL,
         token INTEGER NOT NULL,
-        leased_to INTEGER NOT NULL,
+        last_leased INTEGER NOT NULL,
         blocked INTEGER,
         blocked_until_or_rank REAL,
         UNIQUE (machine, instance)
