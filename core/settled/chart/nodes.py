@@ -90,8 +90,8 @@ class Node:
     """A state node, built in two passes by `settled.chart.compile` and not changed afterwards.
 
     `order` is its index in document order, `last_order` that of its last descendant. `ancestors` are proper, nearest
-    first. `states` are the children that can be active, `histories` the other ones. `history` and `defaults` are set for
-    history nodes only: the kind, and the targets of its ``target``; without any, it enters its parent's default.
+    first. `states` are the children that can be active, `histories` the other ones. `history` and `defaults` are set
+    for history nodes only: the kind, and the targets of its ``target``; without any, it enters its parent's default.
     """
 
     key: str
