@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from settled import Key, TooLargeError
+from settled import Key
 from settled.durable import Record, Stored
 from settled.durable.window import Window
 from settled_conformance import Harness, Session, VerdictStatus
@@ -65,17 +65,11 @@ def forgets_what_was_not_acknowledged(patch: Patch) -> None:
     patch.setattr(Window, "unpin", unpin_all)
 
 
-def reverts_its_record_after_a_commit(patch: Patch) -> None:
-    perform_and_ack: Callable[..., Generator[Any, Any, Any]] = CORE["commit"].perform_and_ack
+def loses_its_record_where_an_error_does_not_fit(patch: Patch) -> None:
+    def empty(_record: Record) -> Record:
+        return Record()
 
-    def undone(state: Any, after: Any) -> Generator[Any, Any, Any]:
-        try:
-            return (yield from perform_and_ack(state, after))
-        except TooLargeError:
-            state.record = Record()
-            return None
-
-    patch.setattr(CORE["turn"], "perform_and_ack", undone)
+    patch.setattr(CORE["commit"], "_with_short_errors", empty)
 
 
 def names_effects_by_their_number(patch: Patch) -> None:
@@ -150,7 +144,7 @@ DETECTED_BY_SCHEDULES: dict[Fault, tuple[Callable[[], Harness], str, str]] = {
     never_asks_the_queue: (unnumbered, "X4", "stale-worker:21.2"),
     forgets_the_high_water_mark: (mixed, "X4", "stale-worker:21.2"),
     forgets_what_was_not_acknowledged: (unnumbered, "X4", "small-window:19.2"),
-    reverts_its_record_after_a_commit: (memory, "R9", "record-too-large:17.2"),
+    loses_its_record_where_an_error_does_not_fit: (memory, "R9", "record-too-large:17.2"),
     names_effects_by_their_number: (memory, "E2", "imported-keys:"),
     takes_any_version: (memory, "V1", "versions:13.1"),
 }

@@ -158,12 +158,12 @@ MAX_DOUBLINGS = 60
 """How many times the delay of an early timer doubles at most, so that it stays a finite time."""
 
 
-def reschedule_early_timer(context: ApplyContext, record: Record, token: str, early: int) -> Record:
+def reschedule_early_timer(context: ApplyContext, record: Record, token: str, times_early: int) -> Record:
     """Schedule the timer `token` again, which was delivered before it was due."""
     # Waiting here instead would block the key.
     due = record.timers[token].due
-    if early:
+    if times_early:
         # The clock of the port is ahead of this one, and a timer scheduled for the same time would come at once, again
         # and again. So it is delayed by the time left on this clock, doubled for each further early delivery.
-        due += (due - context.now) * 2.0 ** min(early - 1, MAX_DOUBLINGS)
-    return context.add_to_outbox(record, Timer(token, timer_message(context.key, token, early + 1), due))
+        due += (due - context.now) * 2.0 ** min(times_early - 1, MAX_DOUBLINGS)
+    return context.add_to_outbox(record, Timer(token, timer_message(context.key, token, times_early + 1), due))

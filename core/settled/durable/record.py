@@ -259,7 +259,7 @@ def idempotency_key(key: Key, nonce: str, ordinal: int, index: int) -> str:
 
     Args:
         key: the instance.
-        nonce: the nonce of the commit that took the event.
+        nonce: the nonce of the commit that took the event: the turn's nonce, a dot, and the version.
         ordinal: the number of the event within the instance.
         index: the number of the effect within the turn.
     """

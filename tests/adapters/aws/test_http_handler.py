@@ -50,7 +50,7 @@ def test_an_id_that_another_message_has_is_a_conflict() -> None:
     assert service.request("PUT", id="x")[0] == 202
     service.work()
     status, body = service.request("POST", {"type": "ADD", "n": 1}, id="x")
-    assert (status, "that of another message" in body["error"]) == (409, True)
+    assert (status, "belongs to another message" in body["error"]) == (409, True)
 
 
 def test_an_id_that_the_queue_has_forgotten_is_a_conflict_too() -> None:
