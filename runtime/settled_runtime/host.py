@@ -65,4 +65,4 @@ class Host:
 
 def turns_of(host: Host) -> HostTurns:
     """Return the turns of `host`, for a worker to run. Internal: a host's users call `Host.handle`."""
-    return host._turns  # pyright: ignore[reportPrivateUsage]
+    return host._turns  # pyright: ignore[reportPrivateUsage] (the class is in this module)

@@ -1,4 +1,4 @@
-"""What the packages export: names that are loaded when they are asked for, and stubs with the same names."""
+"""The exports of the packages are loaded when they are asked for, and their stubs have the same names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in the wheel, and that the wheel alone is enough to run the core."""
+"""The wheel contains every package, and is enough to run the core."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the next delivery does after a worker has died at any command of a turn."""
+"""A worker dies at any command of a turn: the next delivery finishes it."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def case_of(name: str, id: str) -> Case:
 
 
 def why_illegal(snapshot: Snapshot[Any]) -> str | None:
-    """What no machine may rest in: said once more, of nodes alone, lest the code be its own judge."""
+    """Return why no machine may rest in `snapshot`, by its nodes alone, so that the code does not check itself."""
     active = snapshot.configuration.members
     for node in active:
         if node.parent is not None and node.parent not in active:

@@ -43,7 +43,7 @@ Step = dict[str, Any]
 FOR_EVER = float("inf")
 LEASE = 1e9
 A_MOMENT = 1e-9
-"""What times may be apart that are the same: they are sums of fractions."""
+"""How far apart two equal times may be, in seconds: they are sums of fractions."""
 
 MOST_HANDOUTS = 2_000
 MOST_MOMENTS = 200
@@ -282,7 +282,7 @@ def viewed(snapshot: Snapshot[Any]) -> dict[str, Any]:
 
 
 def visible(event: Mapping[str, Any]) -> Json:
-    """What an event holds, but for a snapshot: of that, where the actor is."""
+    """Return `event`; of one that brings a snapshot only the state value is compared."""
     snapshot = event.get("snapshot")
     if is_object(snapshot) and str(event["type"]).startswith("xstate.snapshot."):
         return {"type": event["type"], "value": snapshot.get("value")}
@@ -290,7 +290,7 @@ def visible(event: Mapping[str, Any]) -> Json:
 
 
 def played(case: Case) -> list[Step]:
-    """What `case` comes to in the durable path, with times in milliseconds from its start."""
+    """Play `case` through the durable path, and return its steps, with times in milliseconds from the start."""
     root, others = machines_of(case)
     live = Live(root, list(others.values()), Policy(lease=LEASE, max_attempts=1), functions=case.get("functions", {}))
     live.backend = MemoryBackend(lease=LEASE, clock=lambda: live.now)

@@ -89,7 +89,7 @@ def first(machine: AnyMachine, case: Mapping[str, Any]) -> tuple[AnySnapshot, di
 
 
 def raised_at_start(step: Mapping[str, Any]) -> dict[str, Any]:
-    """What raised at the start stays the error of the snapshot, whatever comes."""
+    """Return the error of a machine that raised at its start; the snapshot keeps it through all events."""
     error = step.get("error")
     return {"error": error} if is_object(error) and "$error" in error else {}
 

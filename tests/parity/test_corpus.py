@@ -32,7 +32,7 @@ def differing(cases: list[Case], is_stored: bool = False) -> dict[str, str]:
 
 
 class TestOtherwise:
-    """What settled does in place of what XState does."""
+    """The cases in which settled differs from XState on purpose."""
 
     def test_each_case_is_needed(self) -> None:
         cases = [case for name in CORPORA for case in corpus(name) if case["id"] in OTHERWISE]
@@ -71,7 +71,7 @@ class TestOtherwise:
 
 @pytest.mark.parametrize("name", CORPORA)
 def test_every_step_rests_in_a_legal_configuration(name: str) -> None:
-    """Whatever XState does: those cases too in which it does otherwise."""
+    """Also in the cases in which XState does not."""
     wrong = {
         case["id"]: number
         for case in corpus(name)

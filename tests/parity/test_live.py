@@ -54,7 +54,7 @@ def difference(expected: Sequence[Mapping[str, Any]], got: Sequence[Mapping[str,
 
 
 def _raised(expected: Mapping[str, Any], got: Mapping[str, Any]) -> str | None:
-    """What makes XState end an actor with an error halts an instance as it stood."""
+    """Check that an error which ends an actor in XState halts the instance in the state it was in."""
     seen = got["actors"].get(expected["raised"], {})
     return None if "halted" in seen else f"{expected['raised']} should be halted: {seen}"
 

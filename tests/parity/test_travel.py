@@ -29,7 +29,7 @@ class Node:
         )
 
     def __call__(self, **request: Any) -> str:
-        """What XState persists, as text, after what `request` asks for."""
+        """Send `request` to XState, and return the snapshot that it persists then, as text."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")

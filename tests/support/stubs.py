@@ -17,7 +17,7 @@ def names_of(package: str) -> dict[str, list[str]]:
 
 
 def stub_of(package: str) -> str:
-    """What a type checker has to know of `package`."""
+    """Return the text of the stub of `package`."""
     lines = [
         f"from {module} import {name} as {name}"
         for module, names in sorted(names_of(package).items())

@@ -18,26 +18,13 @@ from attrs import evolve
 from settled import Key
 from settled.durable import Backend, Capability, Delivery, Queue, Store, Timers
 from settled_conformance.harness import BackendKind, Harness, HarnessFeature, Opener, Point
+from settled_conformance.harnesses.required import REQUIRED
 from settled_local import MemoryBackend, SQLiteBackend
 from settled_local.memory.message_group import MessageGroup
 from settled_runtime import CompositeBackend
 
 EPOCH = 1_000_000.0
 """The start of virtual time: a whole number, so that differences of times are exact floats."""
-
-REQUIRED = frozenset(
-    {
-        Capability.ATOMIC_FINISH,
-        Capability.JOINT_FINISH,
-        Capability.FENCED_FINISH,
-        Capability.POSITIONS,
-        Capability.SCAN,
-        Capability.DEDUPLICATION,
-        Capability.NO_DELIVERY_AFTER_ACK,
-        Capability.NO_DELIVERY_AFTER_CANCEL,
-    }
-)
-"""What the adapter has to declare: listed here too, so that a capability is not lost or claimed by mistake."""
 
 
 class Clock:

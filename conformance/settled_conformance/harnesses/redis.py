@@ -18,6 +18,7 @@ from settled.durable import Backend, Capability
 from settled_conformance.harness import BackendKind, Harness, Opener, Point
 from settled_conformance.harnesses.local import EPOCH, Clock
 from settled_conformance.harnesses.redis_servers import RedisServer, start_cluster
+from settled_conformance.harnesses.required import REQUIRED
 from settled_redis.backend import RedisBackend
 from settled_redis.connect import connect, largest_request
 from settled_redis.connection import RedisCommand, ServerConnection
@@ -27,20 +28,6 @@ from settled_redis.url import Options, parse
 
 RESTART_EVERY = 40
 """The number of moves of the clock after which `KilledHarness` kills its server."""
-
-REQUIRED = frozenset(
-    {
-        Capability.ATOMIC_FINISH,
-        Capability.JOINT_FINISH,
-        Capability.FENCED_FINISH,
-        Capability.POSITIONS,
-        Capability.SCAN,
-        Capability.DEDUPLICATION,
-        Capability.NO_DELIVERY_AFTER_ACK,
-        Capability.NO_DELIVERY_AFTER_CANCEL,
-    }
-)
-"""What the adapter has to declare: listed here too, so that a capability is not lost or claimed by mistake."""
 
 
 class RedisHarness(Harness):

@@ -203,7 +203,7 @@ def _is_single_or_array(kind: Any) -> bool:
 def _single_or_array(converter: Converter, value: Any, kind: Any) -> SingleOrArray[Any]:
     (item,) = get_args(kind)
     if isinstance(value, list):
-        items: Any = list[item]  # type: ignore[valid-type]
+        items: Any = list[item]  # type: ignore[valid-type] # made of a type at run time
         return SingleOrArray(tuple(converter.structure(value, items)))
     # A null transition forbids its event; for anything else null means that there is none.
     if value is None and item is not TransitionConfig:
@@ -217,7 +217,7 @@ def _is_mapping(kind: Any) -> bool:
 
 def _mapping(converter: Converter, value: Any, kind: Any) -> Mapping[str, Any]:
     key, item = get_args(kind)
-    items: Any = dict[key, item]  # type: ignore[valid-type]
+    items: Any = dict[key, item]  # type: ignore[valid-type] # made of a type at run time
     return cast("Mapping[str, Any]", converter.structure({} if value is None else _object(value), items))
 
 

@@ -242,7 +242,7 @@ class TestDeadLetters:
 
 @define(eq=False)
 class Endpoint:
-    """What push requests are made to. It answers with each of `statuses`, and then with the last of them."""
+    """An endpoint for push requests. It answers with each of `statuses`, and then with the last of them."""
 
     url: str
     statuses: list[int]
