@@ -8,7 +8,7 @@ from settled.lazy_names import lazy_names
 __getattr__ = lazy_names(
     globals(),
     {
-        "settled.durable.commands": "ActionsPerformed ActorCall ActorEnded ActorResult Answer CachedRecord Command"
+        "settled.durable.commands": "ActionsPerformed ActorCall ActorEnded ActorResult Answer Command"
         " Commands DeadLettersLoaded Done Extend Finish Load LoadDeadLetters Loaded PerformActions Release"
         " ReleaseReason RunActors",
         "settled.durable.import_export": "export_tree import_tree",

@@ -3,7 +3,6 @@ from settled.durable.commands import ActorCall as ActorCall
 from settled.durable.commands import ActorEnded as ActorEnded
 from settled.durable.commands import ActorResult as ActorResult
 from settled.durable.commands import Answer as Answer
-from settled.durable.commands import CachedRecord as CachedRecord
 from settled.durable.commands import Command as Command
 from settled.durable.commands import Commands as Commands
 from settled.durable.commands import DeadLettersLoaded as DeadLettersLoaded
