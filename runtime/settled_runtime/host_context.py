@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from attrs import evolve, frozen
@@ -28,6 +28,7 @@ class HostContext:
         policy: the host's policy, with the backend's lease.
         traits: the backend's capabilities that turns may rely on.
         observe: calls all observers.
+        clock: the backend's time, in seconds since the epoch.
     """
 
     machines: Mapping[str, Machine[Any, Any]]
@@ -37,14 +38,11 @@ class HostContext:
     policy: Policy
     traits: Traits
     observe: Observer
+    clock: Callable[[], float]
 
     @property
     def backend(self) -> Backend:
         return self.backend_commands.backend
-
-    def clock(self) -> float:
-        """Return the backend's time, in seconds since the epoch."""
-        return self.backend_commands.backend.now()
 
     @classmethod
     def of(
@@ -64,6 +62,7 @@ class HostContext:
             policy=evolve(policy or Policy(), lease=backend.lease),
             traits=traits_of(backend),
             observe=observe,
+            clock=backend.now,
         )
 
     def machine(self, key: Key) -> Machine[Any, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Sequence
 
-from attrs import Factory, define, field
+from attrs import define, field
 
 from settled import ConflictError, Key, SettledError
 from settled.durable import Delivery, Queue
@@ -32,9 +32,9 @@ class HeldDeliveries:
         lost: whether the lease of one of them was lost; never False again.
     """
 
+    key: Key
     deliveries: tuple[Delivery, ...]
     lost: bool = False
-    key: Key = field(default=Factory(lambda self: self.deliveries[0].message.key, takes_self=True), init=False)
 
     def drop(self, gone: Collection[Delivery]) -> None:
         """Stop renewing `gone`: they were acknowledged or released."""
@@ -67,7 +67,7 @@ class LeaseRenewer:
 
     def hold(self, deliveries: Sequence[Delivery]) -> HeldDeliveries:
         """Renew `deliveries` until `stop_renewing` is called with the result."""
-        held = HeldDeliveries(tuple(deliveries))
+        held = HeldDeliveries(deliveries[0].message.key, tuple(deliveries))
         with self._lock:
             self._held.add(held)
             if self._thread is None and not self._closed.is_set():

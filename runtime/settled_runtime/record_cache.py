@@ -41,6 +41,9 @@ class RecordCache:
         if record.turn is not None or record.halted or record.redriving is not None:
             return
         with self._lock:
+            known = self._records.get(key)
+            if known is not None and known[1] > version:
+                return  # the queue has given the key to another thread since, which was faster
             self._records[key] = (record, version)
             if len(self._records) > self.size:
                 self._records.popitem(last=False)

@@ -72,32 +72,27 @@ class TurnRunner:
         self._deadline = deadline
         self._commands: Commands[TurnEnd] | None = None
         self._actors: ActorThreads | None = None
+        self._version = 0  # that this turn has committed last
 
     def run(self) -> TurnEnd | Exception:
         """Run the turn to its end, and return how it ended or the error that ended it."""
         if self._commands is None:
-            self.resume()
-        while self.end is None:
-            self.step()
+            self.advance()
+        while self.command is not None:
+            self.advance(self._perform(self.command))
+        self.clean_up()
+        assert self.end is not None, "a turn without a command has ended"
         return self.end
 
     def step(self) -> None:
         """Perform the next command, if the turn is not over."""
-        command = self.command
-        if command is None:
-            return
-        self.has_acted = True
-        outcome: Answer | Exception
-        try:
-            outcome = self._perform(command)
-        except Exception as error:
-            outcome = error
-        self.resume(outcome)
+        if self.command is not None:
+            self.resume(self._perform(self.command))
 
     def resume(self, outcome: Answer | Exception | None = None) -> None:
         """Resume the turn like `advance`, and clean up if it is over."""
         self.advance(outcome)
-        if self.end is not None:
+        if self.command is None:
             self.clean_up()
 
     def advance(self, outcome: Answer | Exception | None = None) -> None:
@@ -110,7 +105,10 @@ class TurnRunner:
             elif isinstance(outcome, Exception):
                 self.command, self.end = None, outcome
             else:
-                self._take_note_of(self.command)
+                if isinstance(self.command, Finish):
+                    self._finished(self.command)
+                elif isinstance(self.command, Release):
+                    self.held.drop(self.command.deliveries)
                 # A generator begins with None, and every answer but the first is one.
                 self.command = self._commands.send(cast("Answer", outcome))
         except StopIteration as end:
@@ -127,30 +125,33 @@ class TurnRunner:
         machine, policy, traits = context.machine(key), context.policy, context.traits
         return turn(machine, key, self.held.deliveries, nonce, policy, traits, cached)
 
-    def _take_note_of(self, command: Command | None) -> None:
+    def _finished(self, command: Finish) -> None:
         """Update the leases and the cache for `command`, which was performed."""
+        write, record = command.write, command.record
         # Before the turn goes on: what was acknowledged must not be extended any more, or its missing lease would look
         # like a lost one.
-        if isinstance(command, Finish):
-            write = command.write
-            if write.acks:
-                self.held.drop(write.acks)
-            # Only after the commit: with a record that was never stored, the next turn would continue from a false
-            # state.
-            if write.stored is not None and command.record is not None:
-                self._context.record_cache.put(self.key, command.record, write.stored.version)
-        elif isinstance(command, Release):
-            self.held.drop(command.deliveries)
+        if write.acks:
+            self.held.drop(write.acks)
+        # Only after the commit: with a record that was never stored, the next turn would continue from a false state.
+        if write.stored is not None:
+            self._version = write.stored.version
+        if record is not None and self._version:
+            self._context.record_cache.put(self.key, record, self._version)
 
-    def _perform(self, command: Command) -> Answer:
+    def _perform(self, command: Command) -> Answer | Exception:
+        """Perform `command`, and return its answer or its error."""
+        self.has_acted = True
         context = self._context
-        if isinstance(command, PerformActions):
-            return perform_actions_blocking(context, command, self.held)
-        if isinstance(command, RunActors):
-            # One object for the whole turn: actors that are still running from the last command go on.
-            self._actors = self._actors or ActorThreads(context, self.held)
-            return self._actors.run(command, self._stop_signal, self._deadline)
-        return context.backend_commands.perform(command)
+        try:
+            if isinstance(command, PerformActions):
+                return perform_actions_blocking(context, command, self.held)
+            if isinstance(command, RunActors):
+                # One object for the whole turn: actors that are still running from the last command go on.
+                self._actors = self._actors or ActorThreads(context, self.held)
+                return self._actors.run(command, self._stop_signal, self._deadline)
+            return context.backend_commands.perform(command)
+        except Exception as error:
+            return error
 
     def clean_up(self) -> None:
         """Stop renewing the leases, and release the deliveries if the turn ended with an error."""

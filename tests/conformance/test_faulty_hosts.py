@@ -49,7 +49,8 @@ def never_asks_the_queue(patch: Patch) -> None:
     def confirm_leases(_state: object) -> Generator[Any, Any, None]:
         yield from ()
 
-    patch.setattr(CORE["turn_state"], "_confirm_leases", confirm_leases)
+    for module in (CORE["turn_state"], CORE["turn"]):
+        patch.setattr(module, "confirm_leases", confirm_leases)
 
 
 def forgets_the_high_water_mark(patch: Patch) -> None:

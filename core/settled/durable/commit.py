@@ -80,6 +80,9 @@ def write_step(state: TurnState, step: TurnStep) -> Commands[AfterWrite | None]:
         record, write = state.record, Write(state.key, acks=acks)
     else:
         record = _stamped(state, step, record)
+        if state.traits.atomic and len(entries) > len(actions):
+            # A write that is atomic sends with the commit, so the record need not keep what it has sent.
+            record = evolve(record, outbox=_without_sent(record.outbox, entries))
         stored = record_to_stored(state.machine, record, state.version + 1, state.now)
         dead_letters = step.add_dead_letters, step.remove_dead_letters
         write = Write(state.key, stored, state.version, *dead_letters, acks=acks, holder=state.deliveries[0])
@@ -113,10 +116,6 @@ def perform_and_ack(state: TurnState, after: AfterWrite) -> Commands[TurnEnd | N
 
 def _stamped(state: TurnState, step: TurnStep, record: Record) -> Record:
     """Return `record` as it is committed: claimed by this turn, with its nonce, window and high-water mark."""
-    entries, outbox = step.entries, record.outbox
-    if entries and state.traits.atomic:
-        # A write that is atomic sends with the commit, so the record need not keep what it has sent.
-        outbox = _without_sent(outbox, entries)
     if record.turn is not None:
         record = _claim(state, record, step.made_progress)
     return evolve(
@@ -125,7 +124,6 @@ def _stamped(state: TurnState, step: TurnStep, record: Record) -> Record:
         # Compared with the ids that were pinned before: what lay ahead of these deliveries was acknowledged.
         window=record.window.unpin(state.delivered, state.record.window.pinned),
         high_water_mark=_next_mark(state, record, step.done),
-        outbox=outbox,
     )
 
 
@@ -159,9 +157,11 @@ def _acked_before(actions: tuple[OutboxEntry, ...], done: tuple[Delivery, ...]) 
     """Return the deliveries at the beginning of `done` that may be acknowledged before `actions` are performed."""
     # An acknowledgement with an action still to be performed would lose the action in a crash: only a message that
     # is delivered again brings back a worker that looks into the outbox.
-    acting = {entry.message_id for entry in actions}
-    count = next((index for index, delivery in enumerate(done) if delivery.message.id in acting), len(done))
-    return done[:count]
+    for count, delivery in enumerate(done):
+        for entry in actions:
+            if entry.message_id == delivery.message.id:
+                return done[:count]
+    return done
 
 
 def _without_sent(outbox: tuple[OutboxEntry, ...], sent: tuple[OutboxEntry, ...]) -> tuple[OutboxEntry, ...]:

@@ -39,7 +39,7 @@ from settled.durable.open_turn import (
 from settled.durable.policy import Policy, TurnEnd
 from settled.durable.ports import DeadLetter, Delivery, Traits
 from settled.durable.record import OutboxEntry, UnreadableSnapshot
-from settled.durable.turn_state import CachedRecord, TurnState, load_record, release_of, use_cached
+from settled.durable.turn_state import CachedRecord, TurnState, confirm_leases, load_record, release_of
 from settled.errors import (
     ConflictError,
     EventError,
@@ -85,7 +85,8 @@ def turn(
         UnavailableError, OutcomeUnknownError, TooLargeError, BackendRefusedError: a port raised it. The queue delivers
             the messages again.
     """
-    state = TurnState(machine, key, nonce, policy or Policy(), traits or Traits(), list(deliveries))
+    ids = frozenset([delivery.message.id for delivery in deliveries])
+    state = TurnState(machine, key, nonce, policy or Policy(), traits or Traits(), deliveries, ids, deliveries[0])
     try:
         for _ in range(MAX_CONFLICTS):
             try:
@@ -114,7 +115,9 @@ def _commit_on(state: TurnState, cached: CachedRecord) -> Commands[TurnEnd | Non
     Raises:
         ConflictError: `cached` is out of date.
     """
-    yield from use_cached(state, cached)
+    state.record, state.version, state.now = cached.record, cached.version, cached.now
+    if not state.traits.fenced:
+        yield from confirm_leases(state)
     # A commit compares versions. Anything else would rest on a record that may be out of date: a message might be
     # dropped as stale whose timer another worker has started, or a failure counted that did not happen.
     try:
@@ -195,7 +198,8 @@ def _next_step(state: TurnState) -> TurnStep | LoadDeadLetters | RunActors | Rel
     entries = _outbox_of_these_deliveries(state) if record.outbox else ()
     if entries:  # an earlier worker has committed them, and may have died before it finished them
         return TurnStep(None, entries=entries)
-    if is_of_another_definition(state) and (rearming := _rearm_timers(state)) is not None:
+    is_by_another = record.fingerprint != state.machine.fingerprint or record.armed is not None
+    if is_by_another and is_of_another_definition(state) and (rearming := _rearm_timers(state)) is not None:
         return rearming
     if record.halted or (record.turn is None and record.redriving is None):
         return _apply_batch(state)
@@ -236,7 +240,8 @@ def _outbox_of_these_deliveries(state: TurnState) -> tuple[OutboxEntry, ...]:
     # an entry of another message is finished by the worker to whom the queue delivers that message.
     if record.redriving is not None or record.turn is not None:
         return record.outbox
-    return tuple([entry for entry in record.outbox if state.has_delivery_of(entry.message_id)])
+    ids = {delivery.message.id for delivery in state.deliveries}
+    return tuple([entry for entry in record.outbox if entry.message_id in ids])
 
 
 # New messages, and those taken from the dead letters

@@ -9,15 +9,16 @@ were frozen with it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from attrs import Factory, define, field, frozen
+from attrs import define, frozen
 
 from settled.durable.apply_context import ApplyContext
 from settled.durable.commands import Commands, Release, ReleaseReason, extend, load
 from settled.durable.policy import Policy
 from settled.durable.ports import Delivery, Traits
-from settled.durable.record import OpenTurn, Record
+from settled.durable.record import EMPTY_RECORD, OpenTurn, Record
 from settled.durable.record_json import record_from_json, record_from_tombstone
 from settled.durable.window import Window
 from settled.key import Key
@@ -53,12 +54,10 @@ class TurnState:
     nonce: str
     policy: Policy
     traits: Traits
-    deliveries: list[Delivery]
-    delivered: frozenset[str] = field(
-        default=Factory(lambda self: frozenset([each.message.id for each in self.deliveries]), takes_self=True)
-    )
-    first: Delivery = field(default=Factory(lambda self: self.deliveries[0], takes_self=True))
-    record: Record = field(factory=Record)
+    deliveries: Sequence[Delivery]
+    delivered: frozenset[str]
+    first: Delivery
+    record: Record = EMPTY_RECORD
     version: int = 0
     now: float = 0.0
 
@@ -106,17 +105,6 @@ class TurnState:
         return any(delivery.message.id == id for delivery in self.deliveries)
 
 
-def use_cached(state: TurnState, cached: CachedRecord) -> Commands[None]:
-    """Use `cached` as the record.
-
-    Raises:
-        LeaseLostError: another worker may have the messages.
-    """
-    state.record, state.version, state.now = cached.record, cached.version, cached.now
-    if not state.traits.fenced:
-        yield from _confirm_leases(state)
-
-
 def load_record(state: TurnState) -> Commands[None]:
     """Load the record from the store.
 
@@ -134,10 +122,15 @@ def load_record(state: TurnState) -> Commands[None]:
     else:
         state.record = record_from_json(state.machine, state.key, stored.body, size, state.policy.accepts)
     if not state.traits.fenced:
-        yield from _confirm_leases(state)
+        yield from confirm_leases(state)
 
 
-def _confirm_leases(state: TurnState) -> Commands[None]:
+def confirm_leases(state: TurnState) -> Commands[None]:
+    """Verify that no other worker was given the deliveries before the record was read.
+
+    Raises:
+        LeaseLostError: another worker may have them.
+    """
     # After the load, never before it. If the leases hold now, then no other worker was given these messages before the
     # record was read; so either the record tells the truth about them, or it is not the newest and the commit fails.
     if any(_may_have_been_taken(state.record, delivery) for delivery in state.deliveries):

@@ -95,16 +95,16 @@ class MemoryBackend:
                 self._store.expect(write.key, write.expected)
                 if write.holder is not None and not self._queue.holds(write.holder):
                     raise LeaseLostError(f"{write.key}: its lease was lost")
-                self._store.commit(
-                    write.key, write.stored, write.expected, write.add_dead_letters, write.remove_dead_letters
-                )
-            self._queue.send(write.sends)
+                self._store.put(write.key, write.stored, write.add_dead_letters, write.remove_dead_letters)
+            if write.sends:
+                self._queue.send(write.sends)
             for timer in write.timers:
                 self._timers.schedule(timer)
             # After `timers`, in the order of the write's fields: a timer that is set and cancelled is cancelled.
             for timer_id in write.cancels:
                 self._timers.cancel(timer_id)
-            self._queue.ack(write.acks)
+            if write.acks:
+                self._queue.ack(write.acks)
 
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
         refused: dict[Key, SettledError] = {}

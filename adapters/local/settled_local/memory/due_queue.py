@@ -20,7 +20,8 @@ class DueQueue(Generic[T]):
 
     def put(self, item: T, due: float) -> None:
         """Add `item`, due at `due`, or move it there from its former time."""
-        self.remove(item)
+        if item in self._entry_of:
+            self.remove(item)
         self._serial += 1
         entry = (due, self._serial)
         self._entry_of[item] = entry
@@ -42,6 +43,8 @@ class DueQueue(Generic[T]):
 
     def pop_due(self, now: float) -> list[T]:
         """Remove and return the items that are due at `now`, earliest first."""
+        if not self._entries or self._entries[0][0] > now:
+            return []
         count = bisect_right(self._entries, now, key=lambda entry: entry[0])
         popped = [self._items.pop(serial) for _, serial in self._entries[:count]]
         del self._entries[:count]

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import islice
 
-from attrs import define, frozen
+from attrs import define
 
 from settled.durable.messages import Message
 from settled.durable.ports import Delivery, Position
@@ -20,7 +20,8 @@ class MessageGroup:
         waiting: the messages that were not acknowledged, by number.
         seen_ids: the ids that were sent, oldest first, each with its message's number and digest.
         tail: the number of the last message. It only grows: `Position` promises that no number is used twice.
-        token: the fencing token, how many times the group was leased.
+        token: the fencing token, how many times the group was leased. A receipt is the token of its lease, a dot, and
+            the number of its message.
         leased_to: the number of the last leased message; 0 if none is leased.
     """
 
@@ -30,10 +31,6 @@ class MessageGroup:
         self.tail = 0
         self.token = 0
         self.leased_to = 0
-
-    @property
-    def leased(self) -> bool:
-        return self.leased_to > 0
 
     def append(self, message: Message) -> bool:
         """Add `message` at the end, and return whether it was added: a repetition of a seen message is not.
@@ -59,11 +56,14 @@ class MessageGroup:
         leased = list(islice(self.waiting.items(), limit))
         self.leased_to = leased[-1][0]
         return [
-            Delivery(
-                waiting.message, str(Receipt(self.token, number)), waiting.attempts + 1, until, Position(epoch, number)
-            )
+            Delivery(waiting.message, f"{self.token}.{number}", waiting.attempts + 1, until, Position(epoch, number))
             for number, waiting in leased
         ]
+
+    def number_of(self, receipt: str) -> int:
+        """Return the number of the message that was delivered with `receipt`; 0 if that lease has ended."""
+        token, _, number = receipt.partition(".")
+        return int(number) if self.leased_to and int(token) == self.token else 0
 
     def end_lease(self) -> None:
         """End the lease, which counts as one attempt at each leased message. They keep their numbers."""
@@ -85,22 +85,6 @@ class MessageGroup:
             if seen_number >= first:
                 break
             del self.seen_ids[message_id]
-
-
-@frozen
-class Receipt:
-    """A delivery's receipt: the token of its lease, and the number of its message in the group."""
-
-    token: int
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.token}.{self.number}"
-
-    @classmethod
-    def of(cls, delivery: Delivery) -> Receipt:
-        token, number = delivery.receipt.split(".")
-        return cls(int(token), int(number))
 
 
 @define
