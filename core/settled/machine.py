@@ -244,16 +244,16 @@ class Machine(Generic[C, E]):
         function = self.program.custom_actions.get(execute.type)
         if function is None:
             raise LogicError(f'{self.id}: no action is registered as "{execute.type}"')
-        args: ActionArgs[Any, Any] = ActionArgs(
-            context=self._convert(self.implementations.read_context, execute.context),
-            event=self._convert(self.implementations.read_event, execute.event),
-            state=snapshot,
-            call=call,
-        )
+        context, event, declared = execute.context, execute.event, self.implementations
+        if declared.context is not None:
+            context = self._convert(declared.read_context, context)
+        if declared.events:
+            event = self._convert(declared.read_event, event)
+        args: ActionArgs[Any, Any] = ActionArgs(context=context, event=event, state=snapshot, call=call)
         return lambda: function(args, execute.params)
 
     def _plain(self, event: object) -> Mapping[str, Any]:
-        if is_object(event) and isinstance(event.get("type"), str):
+        if (type(event) is dict or isinstance(event, Mapping)) and isinstance(event.get("type"), str):
             return event
         return self.implementations.event_to_json(event)
 

@@ -15,7 +15,7 @@ from attrs import frozen
 from settled._fast_frozen import evolve
 from settled.chart.actions import INTERNAL
 from settled.chart.nodes import Node
-from settled.chart.settled_tags import has_settled_tag, uses_settled_tags
+from settled.chart.settled_tags import resting_leaves, uses_settled_tags
 from settled.chart.snapshot import Child, Snapshot
 from settled.data import Json
 from settled.errors import LogicError
@@ -131,8 +131,9 @@ def is_settled(machine: Machine[Any, Any], snapshot: Snapshot[Any]) -> bool:
     if snapshot.children and any(_is_running_function(machine, child) for child in snapshot.children.values()):
         return False
     if uses_settled_tags(machine.chart):
+        resting = resting_leaves(machine.chart)
         for leaf in snapshot.configuration.atomic:
-            if not _may_rest(machine, snapshot, leaf):
+            if leaf not in resting and not _waits_for_machine(machine, snapshot, leaf):
                 return False
     return True
 
@@ -238,17 +239,9 @@ def _is_running_function(machine: Machine[Any, Any], child: Child) -> bool:
     return child.status == "active" and not isinstance(machine.actor(child.src), Machine)
 
 
-def _may_rest(machine: Machine[Any, Any], snapshot: Snapshot[Any], leaf: Node) -> bool:
-    if leaf.type == "final":
-        return True
-    for node in (leaf, *leaf.ancestors):
-        if has_settled_tag(node) or (node.invoke and _is_waiting_for_machine(machine, snapshot, node)):
-            return True
-    return False
-
-
-def _is_waiting_for_machine(machine: Machine[Any, Any], snapshot: Snapshot[Any], node: Node) -> bool:
-    children = (snapshot.children.get(invoke.id) for invoke in node.invoke)
+def _waits_for_machine(machine: Machine[Any, Any], snapshot: Snapshot[Any], leaf: Node) -> bool:
+    """Return whether `leaf` or one of its ancestors invokes a machine that is running."""
+    children = [snapshot.children.get(invoke.id) for node in (leaf, *leaf.ancestors) for invoke in node.invoke]
     return any(
         child.status == "active" and isinstance(machine.actor(child.src), Machine) for child in children if child
     )

@@ -100,7 +100,7 @@ def start_actor(
     context: HostContext, command: RunActors, actor_call: ActorCall, held: HeldDeliveries
 ) -> tuple[Callable[..., Any], Call]:
     """Return the function of `actor_call` and the `Call` to pass to it besides its input; observe its start."""
-    actor = context.machine(command.key).actor(actor_call.src)
+    actor = context.machines[command.key.machine].actor(actor_call.src)
     if isinstance(actor, Machine):
         raise RecordError(f"{command.key}: the actor {actor_call.src!r} is a machine, not a function")
     deadline = None if actor.timeout is None else context.clock() + actor.timeout.total_seconds()

@@ -166,7 +166,8 @@ def log(event: HostEvent) -> None:
     Levels: ERROR for dead letters and failed turns, WARNING for what may need attention, INFO for what the machine
     logs, DEBUG for each step.
     """
-    if isinstance(event, _ALWAYS_DEBUG) and not logger.isEnabledFor(logging.DEBUG):
+    is_usual = isinstance(event, _ALWAYS_DEBUG) or (isinstance(event, ActionPerformed) and event.error is None)
+    if is_usual and not logger.isEnabledFor(logging.DEBUG):
         return  # nearly every event, and not worth a text
     level, text = _line(event)
     logger.log(level, "%s", text, extra={"event": event})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from attrs import evolve, frozen
 
 from settled import Key, Machine, Policy, RecordError, SettledError
-from settled.durable import Backend, Capability, Delivery, Traits
+from settled.durable import Backend, Capability, Traits
 from settled.durable.commands import ReleaseReason
 from settled_runtime.backend_commands import BackendCommands
 from settled_runtime.events import Observer, Observers, Released
@@ -65,15 +65,9 @@ class HostContext:
             clock=backend.now,
         )
 
-    def machine(self, key: Key) -> Machine[Any, Any]:
-        """Return the machine of `key`.
-
-        Raises:
-            RecordError: this host does not serve it.
-        """
-        if key.machine not in self.machines:
-            raise RecordError(f"{key}: this host has no machine {key.machine!r}, only {', '.join(self.machines)}")
-        return self.machines[key.machine]
+    def no_machine(self, key: Key) -> RecordError:
+        """Return the error for `key`, whose machine this host does not serve."""
+        return RecordError(f"{key}: this host has no machine {key.machine!r}, only {', '.join(self.machines)}")
 
     def release(self, held: HeldDeliveries, reason: ReleaseReason, delay: float = 0.0) -> None:
         """Stop renewing `held`, and release its deliveries for `delay` seconds."""
@@ -101,11 +95,3 @@ def _with_children(machines: Iterable[Machine[Any, Any]]) -> Iterator[Machine[An
 
 def _is_machine(actor: object) -> TypeGuard[Machine[Any, Any]]:
     return isinstance(actor, Machine)
-
-
-def by_key(deliveries: Iterable[Delivery]) -> Iterable[Sequence[Delivery]]:
-    """Group `deliveries` by key, keeping their order."""
-    groups: dict[Key, list[Delivery]] = {}
-    for delivery in deliveries:
-        groups.setdefault(delivery.message.key, []).append(delivery)
-    return groups.values()

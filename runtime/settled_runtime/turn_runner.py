@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from settled import SettledError, TurnEnd, turn
+from settled import Key, SettledError, TurnEnd, turn
 from settled.durable import Delivery
 from settled.durable.commands import (
     Answer,
@@ -32,7 +32,7 @@ from settled.durable.commands import (
 from settled_runtime.actor_threads import ActorThreads
 from settled_runtime.effects import perform_actions_blocking
 from settled_runtime.events import TurnEnded, TurnFailed, TurnStarted
-from settled_runtime.host_context import HostContext, by_key
+from settled_runtime.host_context import HostContext
 from settled_runtime.leases import HeldDeliveries
 from settled_runtime.shutdown import StopSignal
 
@@ -122,7 +122,9 @@ class TurnRunner:
         # The nonce is new for each turn and unguessable: a turn recognises its own commit by it when an answer was
         # lost. Two turns with one nonce would each take the other's commit for its own.
         nonce, cached = secrets.token_hex(8), context.record_cache.pop(key, context.clock)
-        machine, policy, traits = context.machine(key), context.policy, context.traits
+        machine, policy, traits = context.machines.get(key.machine), context.policy, context.traits
+        if machine is None:
+            raise context.no_machine(key)
         return turn(machine, key, self.held.deliveries, nonce, policy, traits, cached)
 
     def _finished(self, command: Finish) -> None:
@@ -165,6 +167,14 @@ class TurnRunner:
             # not run out. A delivery that it did not acknowledge was released, or belongs to another worker.
             context.leases.stop_renewing(self.held)
             context.observe(TurnEnded(self.key, end))
+
+
+def by_key(deliveries: Iterable[Delivery]) -> Iterable[Sequence[Delivery]]:
+    """Group `deliveries` by key, keeping their order."""
+    groups: dict[Key, list[Delivery]] = {}
+    for delivery in deliveries:
+        groups.setdefault(delivery.message.key, []).append(delivery)
+    return groups.values()
 
 
 def turns_for(

@@ -20,10 +20,10 @@ from settled.durable import Backend, Delivery
 from settled.durable.commands import ReleaseReason
 from settled_runtime.backend_commands import retried
 from settled_runtime.events import ClockSkewed, Observer, log
-from settled_runtime.host_context import HostContext, by_key
+from settled_runtime.host_context import HostContext
 from settled_runtime.joint_commit import commit_together
 from settled_runtime.shutdown import StopSignal
-from settled_runtime.turn_runner import TurnRunner, turns_for
+from settled_runtime.turn_runner import TurnRunner, by_key, turns_for
 
 MIN_CLOCK_SKEW = 2.0
 """The smallest difference, in seconds, between this machine's clock and the backend's that is reported."""

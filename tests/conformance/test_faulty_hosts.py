@@ -77,7 +77,7 @@ def names_effects_by_their_number(patch: Patch) -> None:
     def numbered(key: Key, _nonce: str, ordinal: int, index: int) -> str:
         return f"{key}/1/{ordinal}/{index}"
 
-    for module in (CORE["open_turn"], CORE["delays"], CORE["apply_context"]):
+    for module in _importers("idempotency_key"):
         patch.setattr(module, "idempotency_key", numbered)
 
 

@@ -83,7 +83,7 @@ class MemoryBackend:
     def next_due(self) -> float:
         """Return when the next timer is due or the next lease or pause ends; infinity if there is none."""
         with self._changed:
-            return min(self._timers.next_due(), self._queue.next_due())
+            return min(self._timers.due.next_due, self._queue.leases.next_due)
 
     def finish(self, write: Write) -> None:
         with self._changed:

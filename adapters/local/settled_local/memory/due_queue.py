@@ -9,9 +9,14 @@ T = TypeVar("T")
 
 
 class DueQueue(Generic[T]):
-    """Distinct items by due time; items with the same due time keep the order in which they were put."""
+    """Distinct items by due time; items with the same due time keep the order in which they were put.
+
+    Attributes:
+        next_due: when the first item is due; infinity if there is none.
+    """
 
     def __init__(self) -> None:
+        self.next_due = float("inf")
         # (due, serial): the serial keeps the order among equal times, and spares items from being comparable.
         self._entries: list[tuple[float, int]] = []
         self._entry_of: dict[T, tuple[float, int]] = {}
@@ -27,6 +32,7 @@ class DueQueue(Generic[T]):
         self._entry_of[item] = entry
         self._items[self._serial] = item
         insort(self._entries, entry)
+        self.next_due = self._entries[0][0]
 
     def remove(self, item: T) -> None:
         """Remove `item` if it is in the queue."""
@@ -34,20 +40,17 @@ class DueQueue(Generic[T]):
         if entry is not None:
             del self._entries[bisect_left(self._entries, entry)]
             del self._items[entry[1]]
+            self.next_due = self._entries[0][0] if self._entries else float("inf")
 
     def due(self, item: T) -> float:
         return self._entry_of[item][0]
 
-    def next_due(self) -> float:
-        return self._entries[0][0] if self._entries else float("inf")
-
     def pop_due(self, now: float) -> list[T]:
         """Remove and return the items that are due at `now`, earliest first."""
-        if not self._entries or self._entries[0][0] > now:
-            return []
         count = bisect_right(self._entries, now, key=lambda entry: entry[0])
         popped = [self._items.pop(serial) for _, serial in self._entries[:count]]
         del self._entries[:count]
         for item in popped:
             del self._entry_of[item]
+        self.next_due = self._entries[0][0] if self._entries else float("inf")
         return popped

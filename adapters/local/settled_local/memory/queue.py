@@ -26,7 +26,11 @@ POLL_INTERVAL = 0.02
 
 
 class MemoryQueue:
-    """The queue of a `MemoryBackend`."""
+    """The queue of a `MemoryBackend`.
+
+    Attributes:
+        leases: the groups that are leased or parked, by when that ends.
+    """
 
     def __init__(
         self,
@@ -43,8 +47,7 @@ class MemoryQueue:
         self._timers = timers
         self._groups: dict[Key, MessageGroup] = {}
         self._ready: OrderedDict[Key, None] = OrderedDict()
-        # The groups that are leased or parked, by when that ends.
-        self._leases: DueQueue[Key] = DueQueue()
+        self.leases: DueQueue[Key] = DueQueue()
         self._epoch = secrets.token_hex(4)
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -66,7 +69,7 @@ class MemoryQueue:
                 remaining = end - time.monotonic()
                 if deliveries or limit < 1 or remaining <= 0:
                     return deliveries
-                due = min(self._timers.next_due(), self.next_due()) - self._clock()
+                due = min(self._timers.due.next_due, self.leases.next_due) - self._clock()
                 self._changed.wait(max(0.0, min(remaining, due, POLL_INTERVAL)))
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -89,7 +92,7 @@ class MemoryQueue:
                     continue
                 group.end_lease()
                 if delay > 0:
-                    self._leases.put(delivery.message.key, self._clock() + delay)
+                    self.leases.put(delivery.message.key, self._clock() + delay)
                 else:
                     self._make_ready(delivery.message.key, group)
             self._changed.notify_all()
@@ -102,14 +105,10 @@ class MemoryQueue:
                 (kept if self.holds(delivery) else lost).append(delivery)
             until = self._clock() + lease
             for delivery in kept:
-                self._leases.put(delivery.message.key, until)
+                self.leases.put(delivery.message.key, until)
             self._changed.notify_all()
         if lost:
             raise ConflictError(f"the lease of {', '.join(str(delivery.message.key) for delivery in lost)} was lost")
-
-    def next_due(self) -> float:
-        """Return when the next lease or pause ends; infinity if there is none."""
-        return self._leases.next_due()
 
     def check(self, message: Message) -> None:
         """Raise `IdReusedError` if another message has the id of `message`."""
@@ -135,15 +134,17 @@ class MemoryQueue:
 
     def _lease_ready(self, limit: int) -> Sequence[Delivery]:
         now = self._clock()
-        self._append(self._timers.pop_due(now))
-        for key in self._leases.pop_due(now):
-            self._groups[key].end_lease()
-            self._ready[key] = None
+        if self._timers.due.next_due <= now:
+            self._append(self._timers.pop_due(now))
+        if self.leases.next_due <= now:
+            for key in self.leases.pop_due(now):
+                self._groups[key].end_lease()
+                self._ready[key] = None
         deliveries: list[Delivery] = []
         while self._ready and len(deliveries) < limit:
             key, _ = self._ready.popitem(last=False)
             until = now + self._lease
-            self._leases.put(key, until)
+            self.leases.put(key, until)
             deliveries.extend(self._groups[key].lease(self._epoch, limit - len(deliveries), until))
         if deliveries and self._ready:
             # More may just have come due than this receiver takes, and nothing else wakes the other receivers.
@@ -156,10 +157,10 @@ class MemoryQueue:
         group = self._groups.get(key)
         number = group.number_of(delivery.receipt) if group is not None else 0
         # A lease ends at its deadline, whether or not anyone has taken over; else a late commit might come through.
-        return (group, number) if number and self._clock() < self._leases.due(key) else (None, 0)
+        return (group, number) if number and self._clock() < self.leases.due(key) else (None, 0)
 
     def _make_ready(self, key: Key, group: MessageGroup) -> None:
         """End the lease or pause of `key`: the group becomes the last ready one, or idle if it is empty."""
-        self._leases.remove(key)
+        self.leases.remove(key)
         if group.waiting:
             self._ready[key] = None
