@@ -12,12 +12,12 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 from attrs import define, field
 
 from settled import Call, Key, Machine, Policy, TurnEnd
-from settled.durable import Backend, Delivery
+from settled.durable import Backend, ClosedOnExit, Delivery
 from settled.durable.commands import ActorCall, ActorEnded, ActorResult, Answer, Command, PerformActions, RunActors
 from settled_runtime.effects import Attempt, attempt_of, error_json, perform_actions, start_actor
 from settled_runtime.events import ActorFinished, Observer, log
@@ -27,7 +27,7 @@ from settled_runtime.shutdown import StopSignal
 from settled_runtime.turn_runner import TurnRunner, turns_for
 
 
-class AsyncHost:
+class AsyncHost(ClosedOnExit):
     """Runs the turns of some machines' instances in an event loop. The arguments are those of `Host`.
 
     Observers and custom actions are called in the event loop and must not block it; an action may be ``async def``.
@@ -87,12 +87,6 @@ class AsyncHost:
     def close(self) -> None:
         """Stop renewing leases and end the thread that does. The backend stays open."""
         self._context.leases.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 async def _wait_for(result: Awaitable[object]) -> object:

@@ -31,6 +31,7 @@ from settled import (
 )
 from settled.durable import (
     Backend,
+    ClosedOnExit,
     DeadLetter,
     Event,
     Message,
@@ -94,10 +95,11 @@ class Instance(Generic[C]):
     halted: str | None
 
 
-class Client(Generic[C]):
+class Client(ClosedOnExit, Generic[C]):
     """Starts, messages and reads the instances of one machine in one backend.
 
-    A client has no state of its own and needs no closing; the caller closes the backend.
+    A client holds nothing open, so it need not be closed, but a ``with`` statement may name it. The caller closes the
+    backend.
 
     Retrying. `start`, `send` and `ask` are idempotent under a `message_id`: the second message with the same id and
     the same content has no effect. Give an id if the caller itself may retry (an HTTP ``Idempotency-Key``, an order
@@ -119,6 +121,9 @@ class Client(Generic[C]):
 
     def __init__(self, machine: Machine[C, Any], backend: Backend) -> None:
         self._machine, self._backend = machine, backend
+
+    def close(self) -> None:
+        """Do nothing: the backend stays open, for its other users."""
 
     def start(self, instance: str, input: Json = None, *, message_id: str | None = None) -> str:
         """Send the message that creates `instance`, and return the message's id.

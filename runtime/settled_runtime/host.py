@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from settled import Key, Machine, Policy, TurnEnd
-from settled.durable import Backend, Delivery
+from settled.durable import Backend, ClosedOnExit, Delivery
 from settled_runtime.events import Observer, log
 from settled_runtime.host_context import HostContext
 from settled_runtime.shutdown import StopSignal
 from settled_runtime.turn_runner import turns_for
 
 
-class Host:
+class Host(ClosedOnExit):
     """Runs the turns of some machines' instances: loads them, applies messages, commits, and performs effects.
 
     Several threads may call `handle` at the same time. A daemon thread renews the leases of all deliveries at work.
@@ -60,9 +60,3 @@ class Host:
     def close(self) -> None:
         """Stop renewing leases and end the thread that does. The backend stays open."""
         self._context.leases.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

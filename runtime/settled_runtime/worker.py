@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, Self
 
 from settled import Machine, OutcomeUnknownError, Policy, SettledError, UnavailableError
-from settled.durable import Backend, Delivery
+from settled.durable import Backend, ClosedOnExit, Delivery
 from settled.durable.commands import ReleaseReason
 from settled_runtime.backend_commands import retried
 from settled_runtime.events import ClockSkewed, Observer, log
@@ -32,7 +32,7 @@ MESSAGES_PER_THREAD = 4
 """How many messages are received for each thread while turns have actions or actors to run."""
 
 
-class Worker:
+class Worker(ClosedOnExit):
     """Receives the messages of a backend and runs their turns until it is stopped.
 
     Any number of workers, in any number of processes, may serve the same backend. Call `run` in a process of its own,
@@ -124,12 +124,6 @@ class Worker:
         self.stop()
         self._pool.shutdown()
         self._context.leases.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _run_until_stopped(self) -> None:
         prefetched: Sequence[Delivery] = ()

@@ -254,11 +254,11 @@ class FailingBackend(MemoryBackend):
 
     def __init__(self, *errors: SettledError) -> None:
         super().__init__()
-        self._errors, receive = list(errors), self.queue.receive
+        self.errors, receive = list(errors), self.queue.receive
 
         def failing(limit: int, wait: float = 0.0) -> Sequence[Delivery]:
-            if self._errors:
-                raise self._errors.pop()
+            if self.errors:
+                raise self.errors.pop()
             return receive(limit, wait)
 
         setattr(self.queue, "receive", failing)  # noqa: B010 (a method is not to be assigned to)

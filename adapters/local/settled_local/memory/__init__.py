@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from settled.durable.ports import Capability, FinishResult, Write
+from settled.durable.ports import Capability, ClosedOnExit, FinishResult, Write
 from settled.errors import LeaseLostError, SettledError
 from settled.key import Key
 from settled_local.memory.queue import MemoryQueue
@@ -33,7 +33,7 @@ CAPABILITIES = frozenset(
 )
 
 
-class MemoryBackend:
+class MemoryBackend(ClosedOnExit):
     """A store, a queue and timers that live as long as this object.
 
     Args:
