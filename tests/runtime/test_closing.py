@@ -15,8 +15,14 @@ from tests.durable.machines import add, appending
 from tests.runtime.test_worker import FailingBackend
 
 
-def names_of_threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate()}
+@pytest.fixture
+def others() -> set[threading.Thread]:
+    """The threads that run before the test."""
+    return set(threading.enumerate())
+
+
+def names_of_new(others: set[threading.Thread]) -> set[str]:
+    return {thread.name for thread in threading.enumerate() if thread not in others}
 
 
 class TestABackend:
@@ -34,13 +40,13 @@ class TestABackend:
 
 
 class TestAHost:
-    def test_renews_no_leases_any_more(self) -> None:
+    def test_renews_no_leases_any_more(self, others: set[threading.Thread]) -> None:
         backend = MemoryBackend()
         with Host([appending()], backend) as host, AsyncHost([appending()], backend):
             Client(appending(), backend).start("ada")
             host.handle(backend.queue.receive(1))
-            assert "settled-leases" in names_of_threads()
-        assert "settled-leases" not in names_of_threads()
+            assert names_of_new(others) == {"settled-leases"}
+        assert names_of_new(others) == set()
 
 
 class TestAClient:
@@ -52,14 +58,14 @@ class TestAClient:
 
 
 class TestARunningWorker:
-    def test_takes_messages_within_the_block_and_none_after_it(self) -> None:
+    def test_takes_messages_within_the_block_and_none_after_it(self, others: set[threading.Thread]) -> None:
         backend, machine = MemoryBackend(), appending()
         client = Client(machine, backend)
         with Worker([machine], backend, receive_wait=0.05).running():
             client.start("ada")
             assert client.ask("ada", add(1)).context["applied"] == [1]
         client.send("ada", add(2))
-        assert [name for name in names_of_threads() if name.startswith("settled")] == []
+        assert names_of_new(others) == set()
         assert len(backend.queue.receive(1)) == 1
 
     def test_raises_at_the_end_of_the_block_what_ended_it(self) -> None:
@@ -68,7 +74,9 @@ class TestARunningWorker:
             while backend.errors:
                 time.sleep(0.01)
 
-    def test_is_stopped_by_an_error_in_the_block_which_is_the_one_to_be_raised(self) -> None:
+    def test_is_stopped_by_an_error_in_the_block_which_is_the_one_to_be_raised(
+        self, others: set[threading.Thread]
+    ) -> None:
         with pytest.raises(ZeroDivisionError), Worker([appending()], MemoryBackend(), receive_wait=0.05).running():
             _ = 1 / 0
-        assert [name for name in names_of_threads() if name.startswith("settled")] == []
+        assert names_of_new(others) == set()

@@ -106,7 +106,9 @@ def perform_and_ack(state: TurnState, after: AfterWrite) -> Commands[TurnEnd | N
     assert isinstance(answer, ActionsPerformed)
     state.now = answer.now
     performed = actions[: answer.count]
-    state.record = evolve(state.record, outbox=tuple([each for each in state.record.outbox if each not in performed]))
+    outbox = state.record.outbox
+    left = () if len(performed) == len(outbox) else tuple([entry for entry in outbox if entry not in performed])
+    state.record = evolve(state.record, outbox=left)
     if answer.error is not None:
         return (yield from record_failure(state, answer.error, actions[answer.count].message_id))
     if after.acks:
@@ -194,7 +196,7 @@ def _finish(state: TurnState, write: Write, record: Record, notes: tuple[str, ..
         assert isinstance(answer, Done)
         state.now = answer.now
         if write.stored is not None:
-            state.record, state.version = record, write.stored.version
+            state.use(record, write.stored.version)
         # `acks` are the first of the deliveries: nothing is acknowledged ahead of its turn.
         state.deliveries = state.deliveries[len(write.acks) :]
         return
@@ -216,7 +218,7 @@ def _resolve_lost_commit(
     # The body contains the nonce, which no other commit has. So a conflict may be this turn's own commit: its answer
     # was lost, and the vendor's client or a proxy has repeated the request.
     if found is not None and found.version == stored.version and found.body == stored.body:
-        state.record, state.version = record, stored.version
+        state.use(record, stored.version)
         return evolve(write, stored=None, add_dead_letters=(), remove_dead_letters=0)
     if isinstance(error, OutcomeUnknownError) and (found.version if found else 0) == write.expected:
         return write

@@ -75,7 +75,7 @@ class MemoryQueue:
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         with self._changed:
             for delivery in deliveries:
-                group, number = self._leased(delivery)
+                group, number = self.leased(delivery)
                 if group is None:
                     continue
                 group.consume(number, self._remember)
@@ -87,7 +87,7 @@ class MemoryQueue:
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
         with self._changed:
             for delivery in deliveries:
-                group, _ = self._leased(delivery)
+                group, _ = self.leased(delivery)
                 if group is None:
                     continue
                 group.end_lease()
@@ -102,10 +102,11 @@ class MemoryQueue:
             kept: list[Delivery] = []
             lost: list[Delivery] = []
             for delivery in deliveries:
-                (kept if self.holds(delivery) else lost).append(delivery)
+                (kept if self.leased(delivery)[1] else lost).append(delivery)
             until = self._clock() + lease
-            for delivery in kept:
-                self.leases.put(delivery.message.key, until)
+            for key in {delivery.message.key for delivery in kept}:
+                self._groups[key].leased_until = until
+                self.leases.put(key, until)
             self._changed.notify_all()
         if lost:
             raise ConflictError(f"the lease of {', '.join(str(delivery.message.key) for delivery in lost)} was lost")
@@ -114,9 +115,12 @@ class MemoryQueue:
         """Raise `IdReusedError` if another message has the id of `message`."""
         self._group(message.key).check(message)
 
-    def holds(self, delivery: Delivery) -> bool:
-        """Return whether the lease of `delivery` still lasts."""
-        return self._leased(delivery)[1] > 0
+    def leased(self, delivery: Delivery) -> tuple[MessageGroup | None, int]:
+        """Return the group of `delivery` and the number of its message there; None and 0 if its lease has ended."""
+        group = self._groups.get(delivery.message.key)
+        number = group.receipts.get(delivery.receipt, 0) if group is not None else 0
+        # A lease ends at its deadline, whether or not anyone has taken over; else a late commit might come through.
+        return (group, number) if number and group and self._clock() < group.leased_until else (None, 0)
 
     def _group(self, key: Key) -> MessageGroup:
         # Groups are never deleted: a new one would count numbers and tokens from 1 again, and old receipts would fit.
@@ -150,14 +154,6 @@ class MemoryQueue:
             # More may just have come due than this receiver takes, and nothing else wakes the other receivers.
             self._changed.notify_all()
         return deliveries
-
-    def _leased(self, delivery: Delivery) -> tuple[MessageGroup | None, int]:
-        """Return the group of `delivery` and the number of its message there; None and 0 if its lease has ended."""
-        key = delivery.message.key
-        group = self._groups.get(key)
-        number = group.number_of(delivery.receipt) if group is not None else 0
-        # A lease ends at its deadline, whether or not anyone has taken over; else a late commit might come through.
-        return (group, number) if number and self._clock() < self.leases.due(key) else (None, 0)
 
     def _make_ready(self, key: Key, group: MessageGroup) -> None:
         """End the lease or pause of `key`: the group becomes the last ready one, or idle if it is empty."""
