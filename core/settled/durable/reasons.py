@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import define
 
 from settled.chart.settled_tags import REJECT, RESOLVE
 from settled.chart.snapshot import Snapshot
@@ -44,7 +44,7 @@ def why_ignored(record: Record, content: Content) -> str | None:
     return None if snapshot.status == "active" else how_it_ended(snapshot)
 
 
-@frozen
+@define
 class Cause:
     """The event that began the last commit of a turn, and the snapshot that took it.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import takewhile
 from typing import Any
 
-from settled.chart.args import Args
+from settled.chart.args import NewArgs
 from settled.chart.chart import Configuration, describe_configuration
 from settled.chart.guard_text import guard_text
 from settled.chart.nodes import GuardSite, Transition, matches
@@ -35,8 +35,11 @@ def explain(plans: PlanCache, snapshot: Snapshot[Any], event: Mapping[str, Any])
     if snapshot.status != "active":
         return how_it_ended(snapshot)
     program, here, type = plans.program, snapshot.configuration, event["type"]
-    args = Args(snapshot.context, read_event(program, event), snapshot)
     candidates = plans.reaction(here, type).candidates
+    # An event is also explained after a transition that only assigned something, so this must be quick.
+    if candidates.unconditional and _has_effect(candidates.unconditional):
+        return None
+    args = NewArgs(snapshot.context, read_event(program, event), snapshot)
     selected = select(program, candidates, event, args)
     if _has_effect(selected) or type == STOP or (type.startswith(ERROR) and not selected):
         return None
@@ -52,7 +55,7 @@ def explain(plans: PlanCache, snapshot: Snapshot[Any], event: Mapping[str, Any])
 
 def guards_passed_over(plans: PlanCache, snapshot: Snapshot[Any], event: Mapping[str, Any]) -> str | None:
     """Return which guards answered false before `event` was taken by a later transition; None if there were none."""
-    args = Args(snapshot.context, read_event(plans.program, event), snapshot)
+    args = NewArgs(snapshot.context, read_event(plans.program, event), snapshot)
     candidates = plans.reaction(snapshot.configuration, event["type"]).candidates
     selected = select(plans.program, candidates, event, args)
     taken = (tried for tried in _tried(candidates, selected) if any(each in selected for each in tried))
@@ -87,7 +90,10 @@ def how_it_ended(snapshot: Snapshot[Any]) -> str:
 
 
 def _has_effect(selected: Iterable[Transition]) -> bool:
-    return any(not transition.is_forbidding for transition in selected)
+    for transition in selected:  # noqa: SIM110 (a generator would cost more than all else)
+        if not transition.is_forbidding:
+            return True
+    return False
 
 
 def _tried(candidates: CandidateSet, selected: tuple[Transition, ...]) -> Iterator[tuple[Transition, ...]]:
