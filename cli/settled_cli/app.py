@@ -2,7 +2,8 @@
 
 Each command is a function in a module of its own, which is imported only when the command runs, so `settled --version`
 loads no database driver. An error prints one line on standard error that says what to do. The exit status is 2 if the
-command line or the machine is wrong, and 1 if the command was understood but did not succeed.
+command line or the machine is wrong, 3 if the event that was sent changed nothing, and 1 if the command was understood
+but did not succeed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
-from settled_cli.errors import CommandError, UsageError
+from settled_cli.errors import CommandError, EventIgnoredError, UsageError
 
 COMMANDS = (
     ("run", "settled_cli.commands.run:run", "Run the example in a folder."),
@@ -58,6 +59,8 @@ def run(tokens: Sequence[str]) -> int:
         return 130
     except (CycloptsError, UsageError) as error:
         return _fail(2, f"{error}")
+    except EventIgnoredError as error:
+        return _fail(3, f"{error}")
     except (CommandError, TimeoutError) as error:
         return _fail(1, f"{error}")
     except Exception as error:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 from attrs import frozen
 
-from settled import Json, Key, RecordError
+from settled import Json, Key, Outcome, RecordError
 from settled.chart.state_value import value_matches
 from settled.data import parse
 from settled.durable import Message, Store, Stored
@@ -63,11 +63,12 @@ class RecordView:
         actors: list[Json] = [{"src": src, "attempt": attempt} for _, src, _, _, attempt, *_ in turn["actors"]]
         return {"message": turn["message"][0], "actors": actors}
 
-    def outcome(self, message: Message) -> str | None:
-        """Return the outcome of `message`; None until its turn is over."""
+    def outcome(self, message: Message) -> tuple[Outcome, str | None] | None:
+        """Return the outcome of `message`, and its reason if one is kept; None until its turn is over."""
         # Read as a tombstone because that needs no machine: it parses the window and nothing else.
-        outcome = record_from_tombstone(self.key, self.stored.body).window.outcome_of_message(message)
-        return None if outcome is None else str(outcome)
+        window = record_from_tombstone(self.key, self.stored.body).window
+        outcome = window.outcome_of_message(message)
+        return None if outcome is None else (outcome, window.reason_of_id(message.id, message.digest))
 
     def is_in(self, state: str) -> bool:
         """Return whether `state`, a dotted path, is active."""

@@ -20,6 +20,7 @@ from settled.chart.state_value import StateValue
 from settled.data import ABSENT, Json, is_object, parse
 from settled.errors import EventError, LogicError, RecordError
 from settled.step.effects import Effect, Execute
+from settled.step.explain import explain
 from settled.step.macrostep import ROUTE, initial_macrostep, initial_microsteps, macrostep, microsteps
 from settled.step.plan_cache import PlanCache
 from settled.step.selection import select
@@ -118,6 +119,18 @@ class Machine(Generic[C, E]):
         args = Args(snapshot.context, read_event(self.program, plain), snapshot)
         candidates = self.plan_cache.reaction(snapshot.configuration, plain["type"]).candidates
         return any(not transition.is_forbidding for transition in select(self.program, candidates, plain, args))
+
+    def explain(self, snapshot: Snapshot[C], event: object) -> str | None:
+        """Return why `event` would change nothing; None if it would have an effect.
+
+        The text names the guards that answered false, and the types of the events that are taken here. An event has an
+        effect if a transition takes it (see `can`), or if an eventless one follows. The failure of an actor has one,
+        too, although nothing takes it: it ends the machine.
+
+        Raises:
+            LogicError: a guard raised.
+        """
+        return explain(self.plan_cache, snapshot, self._plain(event))
 
     def resolve_state(self, value: StateValue, context: object = ABSENT) -> Snapshot[C]:
         """Return a snapshot in the state `value`, with defaults where it is partial, as if a step had just ended there.

@@ -64,7 +64,7 @@ def take_event(machine: Machine[Any, Any], progress: Progress, event: Json, *, i
         LogicError: a guard, an action or a delay raised, or the step does not end.
         EventError: no machine can take the event.
     """
-    snapshot = progress.snapshot if is_detached else _with_result(progress.snapshot, event)
+    snapshot = progress.snapshot if is_detached else with_result(progress.snapshot, event)
     after, effects = machine.transition(snapshot, event, first_index=progress.index, allow_unknown_targets=True)
     return _advanced(machine, progress, after, effects)
 
@@ -145,7 +145,7 @@ def done_event(child: str, output: Json) -> Mapping[str, Json]:
 
 def error_event(child: str, error: Json) -> Mapping[str, Json]:
     """Return the event by which a machine learns that its actor `child` has failed with `error`."""
-    return {"type": f"xstate.error.actor.{child}", "error": error, "actorId": child}
+    return {"type": f"{ERROR_EVENT}{child}", "error": error, "actorId": child}
 
 
 def _advanced(
@@ -216,8 +216,12 @@ def is_to_self(effect: Send) -> bool:
 SNAPSHOT = "xstate.snapshot."
 """The prefix of the types of the events that carry snapshots of actors."""
 
+ERROR_EVENT = "xstate.error.actor."
+"""The prefix of the types of the events by which failed actors are reported."""
 
-def _with_result(snapshot: Snapshot[Any], event: Json) -> Snapshot[Any]:
+
+def with_result(snapshot: Snapshot[Any], event: Json) -> Snapshot[Any]:
+    """Return `snapshot` as a step takes `event` in it: if that is the end of an actor, the actor has ended."""
     if not snapshot.children or not isinstance(event, Mapping):
         return snapshot
     id, child = event.get("actorId"), snapshot.children.get(str(event.get("actorId")))
@@ -230,7 +234,7 @@ def _with_result(snapshot: Snapshot[Any], event: Json) -> Snapshot[Any]:
 def _ended(child: Child, type: str, event: Mapping[str, Json]) -> Child:
     if type.startswith("xstate.done.actor."):
         return evolve(child, status="done", output=event.get("output"))
-    if type.startswith("xstate.error.actor."):
+    if type.startswith(ERROR_EVENT):
         return evolve(child, status="error", error=event.get("error"))
     return child
 

@@ -66,7 +66,8 @@ def ask(name: str, event: dict[str, Any]) -> dict[str, Any]:
         raise HTTPException(400, str(error)) from error
     except EventOutcomeError as error:
         state = {} if error.snapshot is None else to_json(error.snapshot)
-        raise HTTPException(409, {"error": str(error), **state}) from error
+        answer = {"error": str(error), "outcome": error.outcome, "reason": error.reason}
+        raise HTTPException(409, {**answer, **state}) from error
     except TimeoutError as error:
         raise HTTPException(504, str(error)) from error
 

@@ -63,16 +63,21 @@ class EventOutcomeError(SettledError):
     """The outcome of a message is not a success.
 
     Attributes:
-        outcome: ``REJECTED`` if the turn ended in a node tagged ``reject``, ``FAILED`` if it ended in an error,
-            ``INVALID`` or ``DEAD_LETTERED`` if the message is among the dead letters. If the instance was deleted in
-            the meantime, the outcome that the message had, which may be any.
+        outcome: ``IGNORED`` if the message changed nothing, ``REJECTED`` if the turn ended in a node tagged ``reject``,
+            ``FAILED`` if it ended in an error, ``INVALID`` or ``DEAD_LETTERED`` if the message is among the dead
+            letters. If the instance was deleted in the meantime, the outcome that the message had, which may be any.
         snapshot: the snapshot of the instance as found now, which may be later than the message's own turn. None if
             the instance does not exist, or if this machine cannot read its snapshot.
+        reason: why the message has this outcome: the guards that answered false, the error of an actor or of the
+            machine, what is wrong with the event. The text is for people, and its beginning is kept if it is long. None
+            for ``TAKEN`` and ``RESOLVED``, and where the instance keeps it no longer: it keeps those of the last few.
     """
 
-    def __init__(self, message: str, outcome: Outcome, snapshot: Snapshot[Any] | None) -> None:
+    def __init__(
+        self, message: str, outcome: Outcome, snapshot: Snapshot[Any] | None, reason: str | None = None
+    ) -> None:
         super().__init__(message)
-        self.outcome, self.snapshot = outcome, snapshot
+        self.outcome, self.snapshot, self.reason = outcome, snapshot, reason
 
 
 @frozen
@@ -174,8 +179,7 @@ class Client(ClosedOnExit, Generic[C]):
     def ask(self, instance: str, event: Any, *, message_id: str | None = None, timeout: float = 30.0) -> Snapshot[C]:
         """Send `event` to `instance`, wait until the turn that took it has ended, and return the snapshot found then.
 
-        The snapshot is the newest one: if other events were taken in the meantime, it includes them. An event that
-        the machine ignored (`Outcome.IGNORED`) is answered with the snapshot, too.
+        The snapshot is the newest one: if other events were taken in the meantime, it includes them.
 
         Args:
             instance: the name of the instance.
@@ -184,8 +188,8 @@ class Client(ClosedOnExit, Generic[C]):
             timeout: how long to wait for the end of the turn, in seconds; the time of the send is not included.
 
         Raises:
-            EventOutcomeError: the message was rejected, failed, invalid or dead-lettered, or its instance was
-                deleted since.
+            EventOutcomeError: the message was ignored, because no transition took it; or it was rejected, failed,
+                invalid or dead-lettered; or its instance was deleted since. The error says why.
             TimeoutError: the turn had not ended in time. The event stays in the queue and will be taken. Call `ask`
                 with the same `message_id` and event, or `outcome`, to wait again.
             RecordError, LogicError: this machine cannot read the instance, or a migration raised.
@@ -207,8 +211,7 @@ class Client(ClosedOnExit, Generic[C]):
             timeout: how long to wait, in seconds; 0 reads the outcome once.
 
         Raises:
-            EventOutcomeError: the message was rejected, failed, invalid or dead-lettered, or its instance was
-                deleted since.
+            EventOutcomeError: as for `ask`; a second start of an instance is ignored, too.
             TimeoutError: no outcome was found in time.
             RecordError, LogicError: this machine cannot read the instance, or a migration raised.
         """
@@ -219,7 +222,10 @@ class Client(ClosedOnExit, Generic[C]):
             # A tombstone keeps the window of the deleted instance: a retry after the deletion still gets its answer.
             found = record or self._tombstone(instance)
             outcome = found.window.outcome_of_id(message_id, digest) if found else None
-            return None if found is None or outcome is None else self._answer(instance, message_id, found, outcome)
+            if found is None or outcome is None:
+                return None
+            reason = found.window.reason_of_id(message_id, digest)
+            return self._answer(instance, message_id, found, outcome, reason)
 
         return self._wait(instance, answered, timeout, f"the turn of {message_id}")
 
@@ -404,18 +410,19 @@ class Client(ClosedOnExit, Generic[C]):
         stored = retried(lambda: self._backend.store.load(key))
         return None if stored is None or stored.is_deleted else record_from_json(machine, key, stored.body)
 
-    def _answer(self, instance: str, message_id: str, record: Record, outcome: Outcome) -> Snapshot[C]:
+    def _answer(
+        self, instance: str, message_id: str, record: Record, outcome: Outcome, reason: str | None
+    ) -> Snapshot[C]:
         """Return the snapshot for a message with `outcome`, or raise EventOutcomeError."""
+        text = f"{self._key(instance)}: the message {message_id} was {outcome}{f': {reason}' if reason else ''}"
         if record.snapshot is None and outcome not in IN_DEAD_LETTERS:
-            text = f"{self._key(instance)}: the message {message_id} was {outcome}, and the instance was deleted since"
-            raise EventOutcomeError(text, outcome, None)
+            raise EventOutcomeError(f"{text}; the instance was deleted since", outcome, None, reason)
         match outcome:
-            case Outcome.TAKEN | Outcome.RESOLVED | Outcome.IGNORED:
+            case Outcome.TAKEN | Outcome.RESOLVED:
                 return record.readable_snapshot()
-            case Outcome.REJECTED | Outcome.FAILED | Outcome.INVALID | Outcome.DEAD_LETTERED:
+            case Outcome.IGNORED | Outcome.REJECTED | Outcome.FAILED | Outcome.INVALID | Outcome.DEAD_LETTERED:
                 snapshot = record.snapshot if isinstance(record.snapshot, Snapshot) else None
-                text = f"{self._key(instance)}: the message {message_id} was {outcome}"
-                raise EventOutcomeError(text, outcome, snapshot)
+                raise EventOutcomeError(text, outcome, snapshot, reason)
             case _:
                 assert_never(outcome)
 

@@ -355,7 +355,7 @@ class TestAContextThatIsNotJson:
                 "id": "m",
                 "initial": "a",
                 "context": {},
-                "states": {"a": {"tags": ["settled"], "on": {"SPOIL": {"actions": "spoil"}, "OK": {}}}},
+                "states": {"a": {"tags": ["settled"], "on": {"SPOIL": {"actions": "spoil"}, "OK": "a"}}},
             }
         )
         world = World(machine, policy=PATIENT)

@@ -75,7 +75,9 @@ def test_from_the_form_to_the_click(web: str, mail: MailServer) -> None:
     with urlopen(f"{ada}/verify?code={code}") as page:
         assert '<form method="post"><button>Yes, I am ada</button></form>' in page.read().decode()
     assert request(ada) == (200, waiting), "a mail program that follows the link has verified nothing"
-    assert request(f"{ada}/verify?code=no", {})[0] == 409
+    status, wrong = request(f"{ada}/verify?code=no", {})
+    assert (status, wrong["detail"]["outcome"]) == (409, "rejected")
+    assert "answered false" in wrong["detail"]["reason"]
     assert request(f"{ada}/verify?code={code}", {}) == request(ada) == (200, {"value": "active", "status": "done"})
 
 

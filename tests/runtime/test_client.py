@@ -80,6 +80,35 @@ class TestAsk:
         assert caught.value.outcome is Outcome.REJECTED
         assert caught.value.snapshot is not None
         assert caught.value.snapshot.value == "refused"
+        assert (
+            caught.value.reason
+            == 'the failure of 0.greeter.greeting (PermissionError: not today) led to "greeter.refused"'
+        )
+
+    def test_raises_if_no_transition_takes_the_event_and_says_why(self, deployment: Deployment) -> None:
+        deployment.client.start("ada")
+        reason = 'no transition takes SING in "greeter.idle"; events taken here: GREET, NOTE'
+        with pytest.raises(EventOutcomeError) as caught:
+            deployment.client.ask("ada", {"type": "SING"}, message_id="song", timeout=5)
+        assert str(caught.value) == f"greeter/ada: the message song was ignored: {reason}"
+        assert (caught.value.outcome, caught.value.reason) == (Outcome.IGNORED, reason)
+        assert caught.value.snapshot is not None
+        assert caught.value.snapshot.value == "idle"
+
+    def test_gives_a_repeated_event_the_same_answer_after_others_and_after_a_deletion(
+        self, deployment: Deployment
+    ) -> None:
+        def answer() -> tuple[Outcome, str | None]:
+            with pytest.raises(EventOutcomeError) as caught:
+                deployment.client.ask("ada", {"type": "SING"}, message_id="song", timeout=5)
+            return caught.value.outcome, caught.value.reason
+
+        deployment.client.start("ada")
+        first = answer()
+        deployment.client.ask("ada", {"type": "GREET"}, timeout=5)
+        assert answer() == first
+        deployment.client.delete("ada")
+        assert answer() == first
 
     def test_raises_if_the_instance_was_never_started(self, deployment: Deployment) -> None:
         with pytest.raises(EventOutcomeError, match=r"greeter/bob: the message .* was invalid") as caught:
@@ -94,6 +123,18 @@ class TestAsk:
         assert stopped.client.ask("ada", {"type": "GREET"}, message_id="q", timeout=5).value == "greeted"
         found = stopped.client.get("ada")
         assert found is not None
+
+
+class TestOutcome:
+    def test_of_a_start_is_the_snapshot_also_when_it_is_repeated(self, deployment: Deployment) -> None:
+        for _ in range(2):
+            deployment.client.start("ada", message_id="s")
+            assert deployment.client.outcome("ada", "s", timeout=5).value == "idle"
+
+    def test_of_a_second_start_is_that_it_was_ignored(self, deployment: Deployment) -> None:
+        deployment.client.start("ada")
+        with pytest.raises(EventOutcomeError, match="was ignored: it was started already"):
+            deployment.client.outcome("ada", deployment.client.start("ada"), timeout=5)
 
 
 class TestWaitFor:

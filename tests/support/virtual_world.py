@@ -311,6 +311,9 @@ class World:
     def outcome(self, id: str, instance: str = "ada") -> Outcome | None:
         return self.record(instance).window.outcome_of_id(id)
 
+    def reason(self, id: str, instance: str = "ada") -> str | None:
+        return self.record(instance).window.reason_of_id(id)
+
     def dead_letters(self, instance: str = "ada") -> list[DeadLetter]:
         return list(self.backend.store.dead_letters(self.key(instance)))
 

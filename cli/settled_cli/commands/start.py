@@ -28,4 +28,5 @@ def start(
     parsed_key, body = parse_key(key), encode(Start(parse_input(input)))
     check_start(parsed_key)
     with open_backend(url) as backend:
-        report(backend, send_message(backend, parsed_key, body, id), "start", timeout if wait else None, json)
+        message = send_message(backend, parsed_key, body, id)
+        report(backend, message, "start", timeout if wait else None, json, may_be_ignored=True)

@@ -71,6 +71,7 @@ _MODULES = (
     "sizes",
     "pages",
     "host_duplicates",
+    "host_outcomes",
     "host_timers",
     "host_growth",
     "host_versions",

@@ -270,7 +270,8 @@ def _count_failure(state: TurnState, message: Message, detail: str) -> Commands[
 
 def _with_short_errors(record: Record) -> Record:
     failing = record.failing and evolve(record.failing, detail=record.failing.detail[:MIN_DETAIL_CHARACTERS])
-    return evolve(record, failing=failing, halted=record.halted and record.halted[:MIN_DETAIL_CHARACTERS])
+    halted = record.halted and record.halted[:MIN_DETAIL_CHARACTERS]
+    return evolve(record, failing=failing, halted=halted, window=evolve(record.window, reasons={}))
 
 
 def _current_message(state: TurnState, message_id: str | None) -> Message:
@@ -285,7 +286,7 @@ def _halt(state: TurnState, message: Message, failing: FailureCount) -> Commands
     # A message that a redrive took from the dead letters is still among them, and must not be added a second time.
     is_dead_letter = record.redriving is not None if turn is None else turn.from_dead_letters
     if not is_dead_letter and record.window.outcome_of_message(message) is None:
-        record = evolve(record, window=record.window.add(message, Outcome.DEAD_LETTERED))
+        record = evolve(record, window=record.window.add(message, Outcome.DEAD_LETTERED, reason=failing.detail))
     record = evolve(
         record,
         turn=turn and evolve(turn, from_dead_letters=True),

@@ -164,6 +164,8 @@ def _surviving_parts(record: Record) -> dict[str, Json]:
         data["pinned"] = window.pinned
     if window.other_outcomes:
         data["outcomes"] = {entry: str(outcome) for entry, outcome in window.other_outcomes.items()}
+    if window.reasons:
+        data["reasons"] = window.reasons
     if window.senders:
         data["senders"] = window.senders
     return data
@@ -241,7 +243,7 @@ def _window(data: Mapping[str, Any], lines: str, size: int) -> Window:
     outcomes = {entry: Outcome(outcome) for entry, outcome in data.get("outcomes", {}).items()}
     senders = {sender: (last[0], last[1], last[2]) for sender, last in data.get("senders", {}).items()}
     pinned = {id: tuple(digests) for id, digests in data.get("pinned", {}).items()}
-    return Window(size, lines, outcomes, senders, pinned)
+    return Window(size, lines, outcomes, senders, pinned, reasons=data.get("reasons", {}))
 
 
 def _snapshot_to_text(machine: Machine[Any, Any], snapshot: Snapshot[Any] | UnreadableSnapshot | None) -> str:
