@@ -219,12 +219,23 @@ class Machine(Generic[C, E]):
                 reserved for the machine itself.
         """
         plain = self.implementations.event_to_json(event)
-        type = cast("str", plain["type"])
+        self.check_json_event(plain)
+        return plain
+
+    def check_json_event(self, event: Json) -> None:
+        """Check an event from outside like `check_event`, which is JSON already.
+
+        Raises:
+            EventError: as `check_event` does.
+        """
+        type = event.get("type") if isinstance(event, Mapping) else None
+        if not isinstance(type, str):
+            raise EventError(f"an event is an object with a type, not {event!r}")
         # A forged ``xstate.done.actor.*`` would pass for the result of an actor.
         if (type.startswith("xstate.") and type != ROUTE) or type == "*":
             raise EventError(f'an event from outside cannot have the type "{type}"')
-        self.implementations.check_event(plain)
-        return plain
+        if self.implementations.events:
+            self.implementations.check_event(cast("Mapping[str, Any]", event))
 
     def actor(self, src: str) -> Actor | Machine[Any, Any]:
         """Return the actor registered as `src`: a machine, or an `Actor`, which wraps a plain function.

@@ -11,6 +11,7 @@ from typing import TypeAlias, assert_never
 from attrs import frozen
 
 from settled._fast_frozen import evolve
+from settled.chart.snapshot import Snapshot
 from settled.data import Json
 from settled.durable.apply_context import ApplyContext, open_turn
 from settled.durable.children import (
@@ -111,7 +112,9 @@ def apply(
     # `digests_of` is one search in a text. Nearly every message is new, and so costs no more than that.
     has_new_id = not record.window.digests_of(message.id)
     is_known = (not has_new_id or sender is not None) and _is_known(record, message, sender, from_dead_letters)
-    if isinstance(content, Wake) or is_known or _is_stale(context, record, content, sender):
+    # An event of an outsider refers to nothing that could be gone.
+    is_plain = isinstance(content, Event) and content.sender is None
+    if isinstance(content, Wake) or is_known or (not is_plain and _is_stale(context, record, content, sender)):
         return ApplyResult(record)
     # Before the machine is asked: a message behind the high-water mark may have been applied, and its id forgotten.
     if record.has_passed(position):
@@ -122,7 +125,9 @@ def apply(
         )
     if record.halted:
         return _dead_letter(context, record, message, Outcome.DEAD_LETTERED, f"halted: {record.halted}")
-    if (ignored := why_ignored(record, content)) is not None:
+    snapshot = record.snapshot
+    is_active = isinstance(snapshot, Snapshot) and snapshot.status == "active"
+    if not (is_plain and is_active) and (ignored := why_ignored(record, content)) is not None:
         return ApplyResult(evolve(record, window=record.window.add(message, Outcome.IGNORED, reason=ignored)))
     if reason := _why_invalid(context, record, content):
         return _invalid(context, record, message, reason)
@@ -175,8 +180,8 @@ def _why_invalid(context: ApplyContext, record: Record, content: Applicable) -> 
                     check_start(context.key)
             case _ if record.snapshot is None:
                 return f"{context.key} was never started"
-            case Event() if snapshot_source(content) is None:
-                context.machine.check_event(content.event)
+            case Event(event, sender) if sender is None or snapshot_source(content) is None:
+                context.machine.check_json_event(event)
             case ForwardToSystemId(system_id) if not isinstance(resolve_address(record, system_id), Key):
                 return f"{context.key}: no actor in its system has the system id {system_id!r}"
             case _:
@@ -193,7 +198,7 @@ def _apply_content(context: ApplyContext, record: Record, message: Message, cont
         case ImportChild(tree, parent):
             return _import_child(context, record, message, tree, parent)
         case Event(event, sender):
-            is_judged = snapshot_source(content) is None
+            is_judged = sender is None or snapshot_source(content) is None
             return _step(context, record, message, event, sender, is_judged=is_judged)
         case TimerFired(token, early):
             return _fire_timers(context, record, message, token, early)
@@ -322,7 +327,8 @@ def _enter_progress(
     sender: SenderPosition | None = None,
 ) -> Record:
     """Enter the effects of `progress` into the record, and close its turn if the machine has settled."""
-    record = _enqueue_progress(context, record, progress)
+    if progress.effects or record.parent is not None:
+        record = _enqueue_progress(context, record, progress)
     turn = open_turn(record)
     if is_settled(context.machine, progress.snapshot):
         return _close_turn(context, record, turn, cause, sender)
@@ -385,7 +391,9 @@ def _close_turn(
     window = record.window.add(turn.message, outcome, sender, kept, reason)
     record = evolve(record, turn=None, window=window, failing=None, receives=None)
     # While a turn is open it watches its timers itself; only those that outlive it go to the timers port.
-    return schedule_timers(context, record) if snapshot.status == "active" else _end_instance(context, record)
+    if snapshot.status != "active":
+        return _end_instance(context, record)
+    return schedule_timers(context, record) if record.timers else record
 
 
 def _end_instance(context: ApplyContext, record: Record) -> Record:

@@ -75,9 +75,10 @@ def outcome_of(machine: Machine[Any, Any], snapshot: Snapshot[Any], cause: Cause
         return Outcome.IGNORED, cause.ignored
     if snapshot.status == "error":
         return Outcome.FAILED, error_text(snapshot.error)
-    if snapshot.has_tag(REJECT):
+    tags = snapshot.configuration.tags
+    if REJECT in tags:
         return Outcome.REJECTED, _why_rejected(machine, snapshot, cause)
-    return Outcome.RESOLVED if snapshot.has_tag(RESOLVE) else Outcome.TAKEN, None
+    return Outcome.RESOLVED if RESOLVE in tags else Outcome.TAKEN, None
 
 
 def _why_rejected(machine: Machine[Any, Any], snapshot: Snapshot[Any], cause: Cause | None) -> str:
