@@ -6,7 +6,7 @@ then, is for the turn to decide.
 
 from __future__ import annotations
 
-from typing import TypeAlias, assert_never
+from typing import Any, TypeAlias, assert_never
 
 from attrs import frozen
 
@@ -234,7 +234,9 @@ def _import_child(context: ApplyContext, record: Record, message: Message, tree:
     record = restore(context, evolve(record, parent=parent), message, tree)
     snapshot = record.readable_snapshot()
     record = send_snapshot_to_parent(context, record, snapshot)
-    return _close_turn(context, record, open_turn(record)) if is_settled(context.machine, snapshot) else record
+    return (
+        _close_turn(context, record, open_turn(record), snapshot) if is_settled(context.machine, snapshot) else record
+    )
 
 
 def _end_child(context: ApplyContext, record: Record, message: Message, ended: ChildEnded) -> Record:
@@ -289,8 +291,9 @@ def _fire_timer(context: ApplyContext, record: Record, message: Message, token: 
 
 
 def _stop(context: ApplyContext, record: Record, message: Message) -> Record:
-    record = evolve(record, snapshot=evolve(record.readable_snapshot(), status="stopped"), ordinal=record.ordinal + 1)
-    return _close_turn(context, record, OpenTurn(message, record.ordinal, 0, context.nonce))
+    snapshot = evolve(record.readable_snapshot(), status="stopped")
+    record = evolve(record, snapshot=snapshot, ordinal=record.ordinal + 1)
+    return _close_turn(context, record, OpenTurn(message, record.ordinal, 0, context.nonce), snapshot)
 
 
 def _forward(context: ApplyContext, record: Record, message: Message, forward: ForwardToSystemId) -> Record:
@@ -331,7 +334,7 @@ def _enter_progress(
         record = _enqueue_progress(context, record, progress)
     turn = open_turn(record)
     if is_settled(context.machine, progress.snapshot):
-        return _close_turn(context, record, turn, cause, sender)
+        return _close_turn(context, record, turn, progress.snapshot, cause, sender)
     if not turn.actors and not record.timers:
         raise LogicError(
             f"{context.key}: {progress.snapshot.value} is not settled and waits for nothing. "
@@ -382,10 +385,10 @@ def _close_turn(
     context: ApplyContext,
     record: Record,
     turn: OpenTurn,
+    snapshot: Snapshot[Any],
     cause: Cause | None = None,
     sender: SenderPosition | None = None,
 ) -> Record:
-    snapshot = record.readable_snapshot()
     kept = related_senders(record) if sender else ()
     outcome, reason = outcome_of(context.machine, snapshot, cause)
     window = record.window.add(turn.message, outcome, sender, kept, reason)
