@@ -8,8 +8,8 @@ from settled import Key, Outcome
 from settled.durable import Backend, Message
 from settled.durable.messages import check_id
 from settled_cli.errors import CommandError
+from settled_cli.instance_view import InstanceView, load_view, poll, state_path
 from settled_cli.output import print_json
-from settled_cli.record_view import RecordView, load_view, poll, state_path
 
 SUCCESSFUL = frozenset({Outcome.TAKEN, Outcome.RESOLVED, Outcome.IGNORED})
 
@@ -50,7 +50,7 @@ def report(backend: Backend, message: Message, name: str, timeout: float | None,
         print(f"{message.key}: {name} was {outcome}; now in {state}")
 
 
-def _find_outcome(backend: Backend, message: Message) -> tuple[RecordView, str] | None:
+def _find_outcome(backend: Backend, message: Message) -> tuple[InstanceView, str] | None:
     view = load_view(backend.store, message.key)
     outcome = view and view.outcome(message)
     return (view, outcome) if view and outcome else None

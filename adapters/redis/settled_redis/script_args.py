@@ -16,6 +16,7 @@ from attrs import define, field
 
 from settled.durable.messages import Message, Timer
 from settled.durable.ports import DeadLetter, Delivery, Index, Position, Stored
+from settled.errors import RecordError
 from settled.key import Key
 from settled_redis.keyspace import Partition, decoded, encoded
 
@@ -154,11 +155,18 @@ def encode_record(stored: Stored) -> bytes:
 
 
 def decode_record(data: bytes) -> Stored:
-    """Decode what `encode_record` encoded."""
-    header, _, body = data.partition(b"\n")
-    version, _, index = header.partition(b" ")
-    status, tags, updated = json.loads(index)
-    return Stored(int(version), decoded(body), Index(status, tuple(tags), updated))
+    """Decode what `encode_record` encoded.
+
+    Raises:
+        RecordError: it is damaged.
+    """
+    try:
+        header, _, body = data.partition(b"\n")
+        version, _, index = header.partition(b" ")
+        status, tags, updated = json.loads(index)
+        return Stored(int(version), decoded(body), Index(status, tuple(tags), updated))
+    except (ValueError, TypeError) as error:
+        raise RecordError(f"a record on the server is damaged ({error}): restore it from a backup") from error
 
 
 def encode_dead_letter(dead_letter: DeadLetter) -> bytes:

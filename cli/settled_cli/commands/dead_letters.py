@@ -12,8 +12,8 @@ from settled.data import parse
 from settled.durable import DeadLetter, Store
 from settled_cli.arguments import AsJson, BackendUrl
 from settled_cli.backend import open_backend, parse_key
+from settled_cli.instance_view import format_time
 from settled_cli.output import print_json, print_table
-from settled_cli.record_view import format_time
 
 PAGE_SIZE = 100
 """How many instances are listed with one call of the store."""

@@ -17,5 +17,6 @@ __getattr__ = lazy_names(
         " Store Stored Timers Traits Write",
         "settled.durable.record": "PerformAction Record",
         "settled.durable.record_json": "record_from_json",
+        "settled.durable.record_view": "RecordView",
     },
 )

@@ -41,3 +41,4 @@ from settled.durable.ports import Write as Write
 from settled.durable.record import PerformAction as PerformAction
 from settled.durable.record import Record as Record
 from settled.durable.record_json import record_from_json as record_from_json
+from settled.durable.record_view import RecordView as RecordView
