@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 
 from settled import Key, Outcome
-from settled.durable import Backend, Message
+from settled.durable import Backend, Message, check_headers
 from settled.durable.messages import check_id
 from settled_cli.errors import CommandError
 from settled_cli.instance_view import InstanceView, load_view, poll, state_path
@@ -14,14 +15,14 @@ from settled_cli.output import print_json
 SUCCESSFUL = frozenset({Outcome.TAKEN, Outcome.RESOLVED, Outcome.IGNORED})
 
 
-def send_message(backend: Backend, key: Key, body: str, id: str | None) -> Message:
+def send_message(backend: Backend, key: Key, body: str, id: str | None, headers: Mapping[str, str]) -> Message:
     """Send a message with `body` to `key`, under a random id if `id` is None.
 
     Raises:
-        EventError: `id` is reserved for messages that machines send.
+        EventError: `id` is reserved for messages that machines send, or a message may not have these headers.
     """
     check_id(id or "")
-    message = Message(key, id or uuid.uuid4().hex, body)
+    message = Message(key, id or uuid.uuid4().hex, body, check_headers(headers))
     backend.queue.send([message])
     return message
 

@@ -74,7 +74,7 @@ class AsyncHost:
         self, key: Key, deliveries: Sequence[Delivery], stop_signal: StopSignal, deadline: float | None = None
     ) -> TurnEnd | Exception:
         context, held = self._context, self._context.leases.hold(deliveries)
-        context.observe(TurnStarted(key, tuple(delivery.message.id for delivery in deliveries)))
+        context.observe(TurnStarted.of(key, deliveries))
         turn = _AsyncTurn(context, held, _ActorTasks(context, held), stop_signal, deadline)
         try:
             end = await CommandLoop(context.turn(key, deliveries)).run_async(turn.perform)

@@ -114,12 +114,13 @@ class HostContext:
         self,
         command: RunActors | PerformActions,
         idempotency_key: str,
+        headers: Mapping[str, str],
         held: HeldDeliveries,
         attempt: int = 1,
         deadline: float | None = None,
     ) -> Call:
         """Return the `Call` that an action or actor of `command` gets."""
-        return Call(command.key, idempotency_key, attempt, deadline, command.fence, lambda: held.lost)
+        return Call(command.key, idempotency_key, attempt, deadline, command.fence, lambda: held.lost, headers)
 
     def start_actor(
         self, command: RunActors, actor_call: ActorCall, held: HeldDeliveries
@@ -130,7 +131,9 @@ class HostContext:
             raise RecordError(f"{command.key}: the actor {actor_call.src!r} is a machine, not a function")
         deadline = None if actor.timeout is None else self.clock() + actor.timeout.total_seconds()
         self.observe(ActorStarted(command.key, actor_call.src, actor_call.idempotency_key, actor_call.attempt))
-        call = self.effect_call(command, actor_call.idempotency_key, held, actor_call.attempt, deadline)
+        call = self.effect_call(
+            command, actor_call.idempotency_key, actor_call.headers, held, actor_call.attempt, deadline
+        )
         return actor.function, call
 
     def action_function(
@@ -139,7 +142,7 @@ class HostContext:
         """Return the function that performs `action`."""
         match action.effect:
             case Execute() as effect:
-                call = self.effect_call(command, action.idempotency_key, held)
+                call = self.effect_call(command, action.idempotency_key, action.headers, held)
                 return self.machine(command.key).bind(effect, command.snapshot, call)
             case Emit(_, event):
                 return lambda: self.observe(Emitted(command.key, event, action.idempotency_key))

@@ -69,7 +69,7 @@ class TurnRunner:
         self._deadline = deadline
         self._actors: ActorThreads | None = None
         self._loop = CommandLoop(context.turn(key, held.deliveries))
-        context.observe(TurnStarted(key, tuple(delivery.message.id for delivery in held.deliveries)))
+        context.observe(TurnStarted.of(key, held.deliveries))
         self._advance(self._loop.start)
 
     @property

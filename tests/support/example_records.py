@@ -121,6 +121,25 @@ UNREADABLE = UnreadableSnapshot(
     RecordError('snapshot.value: no state "moved" in "order" of the machine order'),
 )
 
+TRACE = {"traceparent": "00-1", "note": 'été "🙂"'}
+
+
+def _with_headers(entry: OutboxEntry) -> OutboxEntry:
+    match entry.item:
+        case Message() | PerformAction() as item:
+            return evolve(entry, item=evolve(item, headers=TRACE))
+        case Timer() as timer:
+            return evolve(entry, item=evolve(timer, message=evolve(timer.message, headers=TRACE)))
+        case CancelTimer():
+            return entry
+
+
+WITH_HEADERS = evolve(
+    STARTED,
+    turn=evolve(OPEN_TURN, message=evolve(OPEN_TURN.message, headers=TRACE)),
+    outbox=tuple(map(_with_headers, OUTBOX)),
+)
+
 RECORDS: Mapping[str, Record] = {
     "never-started": Record(nonce="n0.1", version="2", fingerprint=MACHINE.fingerprint, window=Window.of(256, [])),
     "started": STARTED,

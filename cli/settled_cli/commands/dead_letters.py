@@ -51,6 +51,7 @@ def _to_json(dead_letter: DeadLetter) -> dict[str, Any]:
         "key": str(message.key),
         "id": message.id,
         "message": _parse_body(message.body),
+        "headers": message.headers,
         "reason": dead_letter.reason,
         "detail": dead_letter.detail,
         "at": format_time(dead_letter.at),

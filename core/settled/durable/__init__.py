@@ -11,6 +11,7 @@ __getattr__ = lazy_names(
         "settled.durable.commands": "ActionsPerformed ActorCall ActorEnded ActorResult Answer CachedRecord Command"
         " Commands DeadLettersLoaded Done Extend Finish Load LoadDeadLetters Loaded PerformActions Release"
         " ReleaseReason RunActors",
+        "settled.durable.headers": "check_headers headers_from_text headers_to_text",
         "settled.durable.import_export": "export_tree import_tree",
         "settled.durable.messages": "Event Message Start Timer encode",
         "settled.durable.ports": "DELETED Backend Capability DeadLetter Delivery FinishResult Index Position Queue"

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, assert_never
 from zlib import crc32
 
-from attrs import frozen
+from attrs import field, frozen
 
 from settled.data import Json, parse, write
+from settled.durable.headers import NO_HEADERS
 from settled.errors import EventError
 from settled.key import Key
 
@@ -26,11 +27,14 @@ class Message:
         key: the instance.
         id: chosen by the sender, and the same each time the message is sent.
         body: JSON text; see `encode`.
+        headers: short texts about the message that its machine does not see; see `settled.durable.headers`. A
+            repetition may have others: it is the same message, and the first one's stay.
     """
 
     key: Key
     id: str
     body: str
+    headers: Mapping[str, str] = field(default=NO_HEADERS, hash=False)
 
     @property
     def digest(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any, assert_never
 from attrs import frozen
 
 from settled.data import Json
+from settled.durable.headers import NO_HEADERS
 from settled.durable.messages import Message, Timer, parent_from_json, parent_to_json
 from settled.durable.ports import Position
 from settled.durable.record import (
@@ -95,11 +96,15 @@ def _given(**fields: Json) -> dict[str, Json]:
 
 
 def _message_to_json(message: Message) -> dict[str, Json]:
-    return {"id": message.id, "body": message.body}
+    return {"id": message.id, "body": message.body, **_headers_to_json(message.headers)}
+
+
+def _headers_to_json(headers: Mapping[str, str]) -> dict[str, Json]:
+    return {"headers": headers} if headers else {}
 
 
 def _message_from_json(key: Key, raw: Mapping[str, Any]) -> Message:
-    return Message(key, raw["id"], raw["body"])
+    return Message(key, raw["id"], raw["body"], raw.get("headers", NO_HEADERS))
 
 
 def _timer_to_json(timer: ActiveTimer) -> Json:
@@ -187,11 +192,12 @@ def _outbox_item_to_json(item: OutboxItem) -> dict[str, Json]:
         case Message():
             return {"kind": "send", "key": str(item.key), **_message_to_json(item)}
         case Timer(token, message, due):
-            return {"kind": "schedule", "token": token, "due": due, "early": early_count_of(message)}
+            early, headers = early_count_of(message), _headers_to_json(message.headers)
+            return {"kind": "schedule", "token": token, "due": due, "early": early, **headers}
         case CancelTimer(token):
             return {"kind": "cancel", "token": token}
-        case PerformAction(effect, idempotency_key):
-            return {**_action_to_json(effect), "idempotency_key": idempotency_key}
+        case PerformAction(effect, idempotency_key, headers):
+            return {**_action_to_json(effect), "idempotency_key": idempotency_key, **_headers_to_json(headers)}
         case _:
             assert_never(item)
 
@@ -218,11 +224,12 @@ def _outbox_item_from_json(key: Key, raw: Mapping[str, Any]) -> OutboxItem:
         case "send":
             return _message_from_json(Key.parse(raw["key"]), raw)
         case "schedule":  # the message is made again of its token, so that the record stays small
-            return Timer(raw["token"], timer_message(key, raw["token"], raw["early"]), raw["due"])
+            message = timer_message(key, raw["token"], raw["early"], raw.get("headers", NO_HEADERS))
+            return Timer(raw["token"], message, raw["due"])
         case "cancel":
             return CancelTimer(raw["token"])
         case kind:
-            return PerformAction(_ACTIONS[kind](raw), raw["idempotency_key"])
+            return PerformAction(_ACTIONS[kind](raw), raw["idempotency_key"], raw.get("headers", NO_HEADERS))
 
 
 _ACTIONS: Mapping[str, Callable[[Mapping[str, Any]], Execute | Emit | Log]] = {

@@ -244,7 +244,9 @@ def _apply_dead_letter(state: TurnState) -> Commands[AfterCommit]:
     found = (yield from load_dead_letters(state.key)).dead_letters if state.record.redriving else ()
     if not found:
         return (yield from commit(state, evolve(state.record, redriving=None)))
-    applied = apply(state.context(), evolve(state.record, outbox=()), found[0].message, from_dead_letters=True)
+    message = found[0].message
+    context = evolve(state.context(), headers=message.headers)
+    applied = apply(context, evolve(state.record, outbox=()), message, from_dead_letters=True)
     record = applied.record
     if record.turn is not None:
         record = evolve(record, turn=evolve(record.turn, from_dead_letters=True))

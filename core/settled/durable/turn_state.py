@@ -86,6 +86,7 @@ class TurnState:
             version=self.version + 1,
             nonce=self.next_nonce,
             resolution=self.traits.resolution,
+            headers=message.headers,
         )
 
     @property
