@@ -159,7 +159,7 @@ def prepare(servers: Topology, prefix: str, partitions: int | None) -> KeySpace:
         RecordError: the keys belong to another application, to a newer settled, or to one too old to be migrated.
         BackendConfigError: it has another number of partitions.
     """
-    found = _read_format(servers, prefix)
+    found = read_format(servers, prefix)
     space = _create(servers, prefix, partitions) if found is None else _migrated(servers, prefix, found)
     count = len(space.partitions)
     if partitions not in (None, count):
@@ -175,11 +175,12 @@ def find(servers: Topology, prefix: str) -> KeySpace | None:
     Raises:
         RecordError: the keys belong to another application, to a newer settled, or to one too old to be migrated.
     """
-    found = _read_format(servers, prefix)
+    found = read_format(servers, prefix)
     return None if found is None else _parse_format(found, prefix)
 
 
-def _read_format(servers: Topology, prefix: str) -> bytes | None:
+def read_format(servers: Topology, prefix: str) -> bytes | None:
+    """Return the text of the format key of `prefix`, or None if there is none."""
     key = _format_key(prefix)
     found: bytes | None
     (found,) = servers.ask(key_slot(key), [[b"GET", key]], changes=False)

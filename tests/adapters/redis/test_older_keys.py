@@ -12,8 +12,10 @@ from typing import TypeAlias
 import pytest
 
 from settled import Key, RecordError
+from settled_redis import keyspace
 from settled_redis.backend import RedisBackend
 from settled_redis.keyspace import FORMAT, OLDEST_FORMAT
+from settled_redis.topology import Topology
 from tests.adapters.local.fixtures import LEASE, Clock
 from tests.emulators.redis_servers import Process
 from tests.support.older_world import STARTED, OlderInstances
@@ -70,13 +72,14 @@ class TestTheKeys:
         self, server: Process, prefix: str, open_it: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         newer = json.dumps({**format_of(server, prefix), "settled": FORMAT + 1})
-        parse = RedisBackend.open.__globals__["prepare"].__globals__["_parse_format"]
+        read = keyspace.read_format
 
-        def parse_slowly(found: bytes, prefix: str) -> object:
+        def read_before_the_other(servers: Topology, prefix: str) -> bytes | None:
+            found = read(servers, prefix)
             server.client.set(f"{prefix}format", newer)
-            return parse(found, prefix)
+            return found
 
-        monkeypatch.setattr("settled_redis.keyspace._parse_format", parse_slowly)
+        monkeypatch.setattr(keyspace, "read_format", read_before_the_other)
         with pytest.raises(RecordError, match="of a newer settled"):
             open_it()
         assert server.client.get(f"{prefix}format").decode() == newer
