@@ -28,6 +28,10 @@ MessageId: TypeAlias = Annotated[
     str | None,
     Parameter(name="--id", help="Idempotency key: a second message with the same id has no effect."),
 ]
+HeaderTexts: TypeAlias = Annotated[
+    tuple[str, ...],
+    Parameter(name="--header", negative="", help="A header of the message, name=value; may be given several times."),
+]
 Wait: TypeAlias = Annotated[
     bool, Parameter(negative="", help="Wait until a worker has processed the message, and print its outcome.")
 ]

@@ -45,6 +45,21 @@ def parse_input(words: tuple[str, ...]) -> Json:
     return _parse_fields(words)
 
 
+def parse_headers(words: Iterable[str]) -> dict[str, str]:
+    """Parse the headers of a message, each ``name=value``.
+
+    Raises:
+        UsageError: a word has no ``=``.
+    """
+    headers: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(f"a header is name=value; this one is {word}")
+        headers[name] = value
+    return headers
+
+
 def parse_json(text: str) -> Any:
     """Parse `text` as JSON.
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 
 from settled import Key, Outcome
-from settled.durable import Backend, Message
+from settled.durable import Backend, Message, check_headers
 from settled.durable.messages import check_id
 from settled_cli.errors import CommandError, EventIgnoredError
+from settled_cli.instance_view import InstanceView, load_view, poll, state_path
 from settled_cli.output import print_json
-from settled_cli.record_view import RecordView, load_view, poll, state_path
 
 FAILURES = frozenset({Outcome.REJECTED, Outcome.FAILED, Outcome.INVALID, Outcome.DEAD_LETTERED})
 
 
-def send_message(backend: Backend, key: Key, body: str, id: str | None) -> Message:
+def send_message(backend: Backend, key: Key, body: str, id: str | None, headers: Mapping[str, str]) -> Message:
     """Send a message with `body` to `key`, under a random id if `id` is None.
 
     Raises:
-        EventError: `id` is reserved for messages that machines send.
+        EventError: `id` is reserved for messages that machines send, or a message may not have these headers.
     """
     check_id(id or "")
-    message = Message(key, id or uuid.uuid4().hex, body)
+    message = Message(key, id or uuid.uuid4().hex, body, check_headers(headers))
     backend.queue.send([message])
     return message
 
@@ -56,7 +57,7 @@ def report(
         print(f"{text}; now in {state}")
 
 
-def _find_outcome(backend: Backend, message: Message) -> tuple[RecordView, Outcome, str | None] | None:
+def _find_outcome(backend: Backend, message: Message) -> tuple[InstanceView, Outcome, str | None] | None:
     view = load_view(backend.store, message.key)
     found = view and view.outcome(message)
     return (view, *found) if view and found else None

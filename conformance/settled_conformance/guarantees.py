@@ -91,6 +91,7 @@ _ALL = (
     Guarantee("D5", "an acknowledged message has no further effect", HOST, ("acknowledged",)),
     Guarantee("D6", "payloads come back unchanged", PORT, ("unusual payloads",)),
     Guarantee("D7", "everything survives kill -9", PORT, ("killed",), survives_processes=True),
+    Guarantee("D8", "headers come back unchanged", PORT, ("headers",)),
     Guarantee("X1", "a message sent twice is taken once", HOST, ("sent twice",)),
     Guarantee("X2", "the same id under another key is another message", HOST, ("one id, two keys",)),
     Guarantee(

@@ -98,6 +98,11 @@ def _name(text: object) -> str:
     return hashlib.sha256(str(text).encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def _fields(message: Message) -> list[Any]:
+    """Return what a file has of `message`: everything but its key."""
+    return [message.id, message.body, message.headers]
+
+
 class FileStore:
     """Records, each in one file with its dead letters, so that a commit replaces both atomically."""
 
@@ -126,7 +131,7 @@ class FileStore:
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         found = self._directory.read("records", _name(key))
         dead_letters: list[Any] = found["dead_letters"] if found else []
-        return [DeadLetter(Message(key, id, body), reason, at, detail) for id, body, reason, at, detail in dead_letters]
+        return [DeadLetter(Message(key, *message), *rest) for message, *rest in dead_letters]
 
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
         with self._directory.lock():
@@ -149,15 +154,13 @@ class FileStore:
             "version": stored.version,
             "body": stored.body,
             "index": [stored.index.status, stored.index.tags, stored.index.updated],
-            "dead_letters": [
-                [each.message.id, each.message.body, each.reason, each.at, each.detail] for each in dead_letters
-            ],
+            "dead_letters": [[_fields(each.message), each.reason, each.at, each.detail] for each in dead_letters],
         }
         self._directory.write("records", _name(key), data)
 
 
 class FileQueue:
-    """A queue for each key: a file with its messages as ``[id, body, attempts]``, and their lease.
+    """A queue for each key: a file with its messages as ``[[id, body, headers], attempts]``, and their lease.
 
     ``leased`` is the number of messages, from the first one, that are leased; ``free_at`` the time from which the key
     may be delivered again; ``token`` the number of the last delivery, which is part of its receipts; ``delivered_at``
@@ -187,7 +190,7 @@ class FileQueue:
                 gone = [each.message for each in deliveries if each.message.key == key and self._holds(queue, each)]
                 if not gone:
                     continue
-                kept = [each for each in queue["messages"] if Message(key, *each[:2]) not in gone]
+                kept = [each for each in queue["messages"] if Message(key, *each[0]) not in gone]
                 queue["leased"] -= len(queue["messages"]) - len(kept)
                 queue["messages"] = kept
                 if queue["leased"] == 0:
@@ -231,8 +234,9 @@ class FileQueue:
         for message in messages:
             name, queue = self._queue(message.key)
             # A message with a known id and another body is not a duplicate: queued, it becomes a dead letter there.
-            if all((id, body) != (message.id, message.body) for id, body, _ in queue["messages"]):
-                queue["messages"].append([message.id, message.body, 0])
+            # One with other headers is: the first one's stay.
+            if all([message.id, message.body] != known[:2] for known, _ in queue["messages"]):
+                queue["messages"].append([_fields(message), 0])
                 self._directory.write("queues", name, queue)
 
     def _deliver(self, limit: int) -> Sequence[Delivery]:
@@ -251,30 +255,29 @@ class FileQueue:
     def _lease_batch(self, name: str, queue: dict[str, Any], limit: int, now: float) -> Sequence[Delivery]:
         batch = queue["messages"][:limit]
         for message in batch:
-            message[2] += 1
+            message[1] += 1
         queue.update(
             leased=len(batch), free_at=now + self._lease, token=queue["token"] + 1, delivered_at=time.time_ns()
         )
         self._directory.write("queues", name, queue)
         key, token = Key(*queue["key"]), queue["token"]
         return [
-            Delivery(Message(key, id, body), f"{token}.{number}", attempts, queue["free_at"])
-            for number, (id, body, attempts) in enumerate(batch)
+            Delivery(Message(key, *message), f"{token}.{number}", attempts, queue["free_at"])
+            for number, (message, attempts) in enumerate(batch)
         ]
 
     def _holds(self, queue: dict[str, Any], delivery: Delivery) -> bool:
         token = int(delivery.receipt.split(".")[0])
-        message = [delivery.message.id, delivery.message.body]
-        held = [each[:2] for each in queue["messages"][: queue["leased"]]]
-        return queue["token"] == token and message in held and self._clock() < queue["free_at"]
+        held = [message for message, _ in queue["messages"][: queue["leased"]]]
+        return queue["token"] == token and _fields(delivery.message) in held and self._clock() < queue["free_at"]
 
     def _fire(self, now: float) -> None:
         """Send the messages of due timers."""
         timers = [(name, self._directory.read("timers", name)) for name in self._directory.names("timers")]
-        for name, (due, machine, instance, id, body) in sorted(timers, key=lambda each: each[1][0]):
+        for name, (due, machine, instance, message) in sorted(timers, key=lambda each: each[1][0]):
             if due <= now:
                 # Send before removing: a process killed in between sends it again under the same id, and loses nothing.
-                self._send([Message(Key(machine, instance), id, body)])
+                self._send([Message(Key(machine, instance), *message)])
                 self._directory.remove("timers", name)
 
 
@@ -287,7 +290,7 @@ class FileTimers:
     def schedule(self, timer: Timer) -> None:
         to = timer.message
         with self._directory.lock():
-            data = [timer.due, to.key.machine, to.key.instance, to.id, to.body]
+            data = [timer.due, to.key.machine, to.key.instance, _fields(to)]
             self._directory.write("timers", _name(timer.id), data)
 
     def cancel(self, timer_id: str) -> None:

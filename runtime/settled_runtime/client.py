@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, assert_never
 
 from attrs import frozen
@@ -43,6 +43,7 @@ from settled.durable import (
     import_tree,
     record_from_json,
 )
+from settled.durable.headers import NO_HEADERS, check_headers
 from settled.durable.messages import check_id, check_start
 from settled.durable.persisted_tree import tree_to_json
 from settled.durable.record_json import record_from_tombstone, record_to_tombstone
@@ -130,7 +131,14 @@ class Client(ClosedOnExit, Generic[C]):
     def close(self) -> None:
         """Do nothing: the backend stays open, for its other users."""
 
-    def start(self, instance: str, input: Json = None, *, message_id: str | None = None) -> str:
+    def start(
+        self,
+        instance: str,
+        input: Json = None,
+        *,
+        message_id: str | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> str:
         """Send the message that creates `instance`, and return the message's id.
 
         Return once the message is durable in the queue; the instance exists when a worker has taken it, which
@@ -140,9 +148,10 @@ class Client(ClosedOnExit, Generic[C]):
             instance: the name of the new instance.
             input: JSON, passed to the machine as its input.
             message_id: idempotency key: a second start with the same id has no effect.
+            headers: short texts for observers, actions and actors, such as a trace context.
 
         Raises:
-            EventError: the name is empty or reserved, or the id reserved; nothing was sent.
+            EventError: the name is empty or reserved, the id reserved, or a header not allowed; nothing was sent.
             TypeError, ValueError: the input is not JSON; nothing was sent.
             IdReusedError: the id was used for another message; nothing was sent.
             TooLargeError: the input is too large for the queue; nothing was sent.
@@ -150,9 +159,11 @@ class Client(ClosedOnExit, Generic[C]):
             OutcomeUnknownError: the start may have been sent. Retry with the error's `message_id`.
         """
         check_start(self._key(instance))
-        return self._send(instance, encode(Start(input)), message_id)
+        return self._send(instance, encode(Start(input)), message_id, headers)
 
-    def send(self, instance: str, event: Any, *, message_id: str | None = None) -> str:
+    def send(
+        self, instance: str, event: Any, *, message_id: str | None = None, headers: Mapping[str, str] = NO_HEADERS
+    ) -> str:
         """Send `event` to `instance`, and return the message's id.
 
         Return once the message is durable in the queue, without waiting for a worker. An instance takes its messages
@@ -162,21 +173,32 @@ class Client(ClosedOnExit, Generic[C]):
             instance: the name of the instance. An event for one that does not exist becomes a dead letter.
             event: a JSON object with a ``type``, or an instance of one of the machine's event classes.
             message_id: idempotency key: a second event with the same id and content has no effect.
+            headers: short texts about the message, which the machine does not see: at most 16, of 1024 characters,
+                named with lower-case letters, digits, ``_``, ``.`` and ``-``. Observers (`TurnStarted`), actions and
+                actors (`Call.headers`) get them, and so does whatever the event causes: messages, timers, dead letters.
 
         Raises:
             EventError: the event has no type, a reserved type (``xstate.*``), does not fit the class declared for its
-                type, or is not JSON; or the name is empty or the id reserved. Nothing was sent.
+                type, or is not JSON; or the name is empty, the id reserved or a header not allowed. Nothing was sent.
             IdReusedError: the id was used for another message; nothing was sent.
             TooLargeError: the event is too large for the queue; nothing was sent.
             UnavailableError: nothing was sent.
             OutcomeUnknownError: the event may have been sent. Retry with the error's `message_id`.
         """
-        return self._send(instance, self._event(event), message_id)
+        return self._send(instance, self._event(event), message_id, headers)
 
     def _event(self, event: Any) -> str:
         return encode(Event(self._machine.check_event(event)))
 
-    def ask(self, instance: str, event: Any, *, message_id: str | None = None, timeout: float = 30.0) -> Snapshot[C]:
+    def ask(
+        self,
+        instance: str,
+        event: Any,
+        *,
+        message_id: str | None = None,
+        timeout: float = 30.0,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Snapshot[C]:
         """Send `event` to `instance`, wait until the turn that took it has ended, and return the snapshot found then.
 
         The snapshot is the newest one: if other events were taken in the meantime, it includes them.
@@ -186,6 +208,7 @@ class Client(ClosedOnExit, Generic[C]):
             event: a JSON object with a ``type``, or an instance of one of the machine's event classes.
             message_id: idempotency key. Give one to be able to wait again after a timeout.
             timeout: how long to wait for the end of the turn, in seconds; the time of the send is not included.
+            headers: as for `send`.
 
         Raises:
             EventOutcomeError: the message was ignored, because no transition took it; or it was rejected, failed,
@@ -196,7 +219,7 @@ class Client(ClosedOnExit, Generic[C]):
             EventError, IdReusedError, TooLargeError, UnavailableError, OutcomeUnknownError: as for `send`.
         """
         body = self._event(event)
-        message_id = self._send(instance, body, message_id)
+        message_id = self._send(instance, body, message_id, headers)
         return self._outcome(instance, message_id, Message(self._key(instance), message_id, body).digest, timeout)
 
     def outcome(self, instance: str, message_id: str, *, timeout: float = 30.0) -> Snapshot[C]:
@@ -388,11 +411,12 @@ class Client(ClosedOnExit, Generic[C]):
     def _key(self, instance: str) -> Key:
         return Key(self._machine.id, instance)
 
-    def _send(self, instance: str, body: str, message_id: str | None) -> str:
+    def _send(self, instance: str, body: str, message_id: str | None, headers: Mapping[str, str]) -> str:
         if not instance:
             raise EventError("an instance needs a name: the one given is empty")
         check_id(message_id or "")
-        message = Message(self._key(instance), message_id or secrets.token_urlsafe(12), body)
+        id = message_id or secrets.token_urlsafe(12)
+        message = Message(self._key(instance), id, body, check_headers(headers) if headers else NO_HEADERS)
         try:
             # The id is fixed before the first attempt: a retry with a new one would be a second message.
             retried(lambda: self._backend.queue.send([message]))

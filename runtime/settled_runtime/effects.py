@@ -85,7 +85,7 @@ def wait_in_this_thread(value: Any) -> Any:
 def _perform(context: HostContext, command: PerformActions, action: PerformAction, held: HeldDeliveries) -> object:
     match action.effect:
         case Execute() as effect:
-            call = Call(command.key, action.idempotency_key, 1, None, command.fence, held.is_lost)
+            call = Call(command.key, action.idempotency_key, 1, None, command.fence, held.is_lost, action.headers)
             return context.machines[command.key.machine].bind(effect, command.snapshot, call)()
         case Emit(_, event):
             context.observe(Emitted(command.key, event, action.idempotency_key))
@@ -106,7 +106,7 @@ def start_actor(
     deadline = None if actor.timeout is None else context.clock() + actor.timeout.total_seconds()
     key, attempt = actor_call.idempotency_key, actor_call.attempt
     context.observe(ActorStarted(command.key, actor_call.src, key, attempt))
-    return actor.function, Call(command.key, key, attempt, deadline, command.fence, held.is_lost)
+    return actor.function, Call(command.key, key, attempt, deadline, command.fence, held.is_lost, actor_call.headers)
 
 
 def error_json(error: BaseException) -> Json:

@@ -7,13 +7,13 @@ else changes. Events are reports, not guarantees: a worker that dies after a com
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias, assert_never
 
 from attrs import frozen
 
 from settled import Json, Key, TurnEnd
-from settled.durable import DeadLetter
+from settled.durable import DeadLetter, Delivery
 from settled.durable.commands import ActorResult, ReleaseReason
 
 logger = logging.getLogger("settled")
@@ -21,10 +21,18 @@ logger = logging.getLogger("settled")
 
 @frozen
 class TurnStarted:
-    """A turn of `key` has started, with the messages `ids`."""
+    """A turn of `key` has started, with the messages `ids`; `headers` are those of each that has any, by its id."""
 
     key: Key
     ids: tuple[str, ...]
+    headers: Mapping[str, Mapping[str, str]] = {}
+
+    @classmethod
+    def of(cls, key: Key, deliveries: Iterable[Delivery]) -> TurnStarted:
+        """Return the event for a turn that takes `deliveries`."""
+        messages = [delivery.message for delivery in deliveries]
+        headers = {message.id: message.headers for message in messages if message.headers}
+        return cls(key, tuple(message.id for message in messages), headers)
 
 
 @frozen

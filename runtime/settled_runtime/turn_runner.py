@@ -122,7 +122,7 @@ class TurnRunner:
 
     def _begin(self) -> Commands[TurnEnd]:
         context, key = self._context, self.key
-        context.observe(TurnStarted(key, tuple([delivery.message.id for delivery in self.held.deliveries])))
+        context.observe(TurnStarted.of(key, self.held.deliveries))
         # The nonce is new for each turn and unguessable: a turn recognises its own commit by it when an answer was
         # lost. Two turns with one nonce would each take the other's commit for its own.
         nonce, cached = secrets.token_hex(8), context.record_cache.pop(key, context.clock)

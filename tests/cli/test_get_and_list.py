@@ -9,9 +9,11 @@ import pytest
 
 from settled.durable import Backend, Stored
 from settled.durable.ports import Index
+from settled.durable.record_json import record_to_stored
 from settled_cli.backend import parse_key
-from settled_cli.record_view import state_path
+from settled_cli.instance_view import state_path
 from tests.cli.conftest import Settled
+from tests.support.example_records import KEY, MACHINE, RECORDS
 
 
 @pytest.fixture
@@ -47,6 +49,18 @@ class TestGet:
         assert (failing["message"], failing["count"]) == ("kick", 1)
         assert "the lock is broken" in failing["detail"]
 
+    def test_shows_the_open_turn_and_to_whom_a_delayed_event_goes(self, settled: Settled, backend: Backend) -> None:
+        backend.store.commit(KEY, record_to_stored(MACHINE, RECORDS["everything"], 1, 0.0), 0)
+        seen = settled("get", str(KEY), "--json").json
+        actors = [{"src": "charge", "attempt": 1}, {"src": "send_email", "attempt": 2}]
+        assert seen["turn"] == {"message": "m3", "actors": actors}
+        assert [(timer["due"], timer["event"]["type"], timer.get("to")) for timer in seen["timers"]] == [
+            ("1970-01-01T00:16:40Z", "LATE", "basket/7"),
+            ("1970-01-01T00:33:20Z", "xstate.after.1000.order.waiting", None),
+            ("1970-01-01T00:50:00Z", "REMIND", None),
+        ]
+        assert "1970-01-01T00:16:40Z: LATE to basket/7\n" in settled("get", str(KEY)).out
+
     def test_waits_until_a_state_is_active(self, settled: Settled, work: Callable[[], None]) -> None:
         settled("send", "door/front", "UNLOCK", "code=0042")
         later = threading.Timer(0.1, work)
@@ -64,7 +78,7 @@ class TestGet:
         result = settled("get", "door/back")
         assert (result.status, result.err) == (
             1,
-            "settled: door/back: the record has format 9, this version of settled reads 3: update settled\n",
+            "settled: door/back: the record has format 9, this version of settled reads 3 to 4: update settled\n",
         )
 
     def test_reports_text_that_is_not_a_record(self, settled: Settled, backend: Backend) -> None:

@@ -72,6 +72,28 @@ class TestSend:
         assert result.out == "door/front: SHUT is in the queue, as m1\n"
 
 
+@pytest.mark.parametrize("words", [("start", "door/front"), ("send", "door/front", "SHUT")])
+class TestHeaders:
+    def test_go_with_the_message(self, words: tuple[str, ...], settled: Settled, backend: Backend) -> None:
+        assert settled(*words, "--header", "traceparent=00-1", "--header", "note=a=b").status == 0
+        (delivery,) = backend.queue.receive(10)
+        assert delivery.message.headers == {"traceparent": "00-1", "note": "a=b"}
+
+    @pytest.mark.parametrize(
+        ("header", "said"),
+        [
+            ("trace", "a header is name=value; this one is trace"),
+            ("Trace=1", "the header 'Trace': a name has 1 to 64 of the characters a-z, 0-9, _, . and -"),
+        ],
+    )
+    def test_that_are_not_allowed_are_not_sent(
+        self, words: tuple[str, ...], header: str, said: str, settled: Settled, backend: Backend
+    ) -> None:
+        result = settled(*words, "--header", header)
+        assert (result.status, said in result.err) == (2, True)
+        assert not backend.queue.receive(10)
+
+
 class TestWaiting:
     @pytest.fixture(autouse=True)
     def worker_in_a_moment(self, settled: Settled, work: Callable[[], None]) -> Iterator[None]:

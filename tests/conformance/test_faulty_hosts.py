@@ -133,7 +133,7 @@ def leaves_an_empty_tombstone(patch: Patch) -> None:
     original = record_json.record_to_tombstone
 
     def empty(key: Key, stored: Any, now: float) -> Any:
-        blank = record_json.write({"settled": record_json.FORMAT, "machine": key.machine})
+        blank = record_json.write_record({"machine": key.machine}, None, "")
         return Stored(stored.version + 1, blank, original(key, stored, now).index)
 
     for module in ("settled_runtime.client", "settled_conformance.simulator.simulation"):

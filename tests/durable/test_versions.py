@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from settled import Key, Machine, Outcome, Policy, RecordError, TurnEnd, setup
-from settled.durable import record_from_json
+from settled import Machine, Outcome, Policy, TurnEnd, setup
 from settled.durable.commands import Release, ReleaseReason
 from tests.support.virtual_world import LEASE, World
 
@@ -193,18 +192,3 @@ class TestAnUnknownVersion:
         world.machine = order(None, BEFORE)
         world.send("PAID")
         assert world.deliver() is TurnEnd.RELEASED
-
-
-class TestARecordOfAnotherFormat:
-    @pytest.mark.parametrize(
-        ("text", "said"),
-        [
-            ('{"settled":99}', "format 99, this version of settled reads 3: update settled"),
-            ('{"settled":1}', "format 1, this version of settled reads 3: finish it with the settled that wrote it"),
-            ('{"other":1}', "not a record of settled"),
-            ("no JSON", "not a record of settled"),
-        ],
-    )
-    def test_is_not_read_and_the_error_says_what_to_do(self, text: str, said: str) -> None:
-        with pytest.raises(RecordError, match=said):
-            record_from_json(order(None, BEFORE), Key("order", "7"), text)

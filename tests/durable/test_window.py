@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container
 from typing import Any
 
@@ -93,16 +92,13 @@ def test_it_survives_a_round_trip_through_the_record(added: list[tuple[str, Outc
     record = Record(window=window_of(256, added))
     stored = record_to_stored(MACHINE, record, 1, 0.0)
     assert record_from_json(MACHINE, KEY, stored.body).window == record.window
-    assert record_from_json(MACHINE, KEY, json.dumps(json.loads(stored.body), indent=1)).window == record.window
 
 
-@given(st.dictionaries(st.just("window"), st.lists(st.integers())), st.booleans())
-def test_a_window_in_the_context_is_not_mistaken_for_it(context: dict[str, Any], is_last: bool) -> None:
+@given(st.dictionaries(st.just("window"), st.lists(st.integers())))
+def test_a_window_in_the_context_is_not_mistaken_for_it(context: dict[str, Any]) -> None:
     snapshot, _ = setup().machine({**MACHINE_JSON, "context": context}).initial_transition()
     machine = setup().machine({**MACHINE_JSON, "context": {}})
     stored = record_to_stored(machine, Record(snapshot=snapshot, window=Window.of(256, ["a 000000"])), 1, 0.0)
-    body = json.loads(stored.body)
-    text = json.dumps({**body, "snapshot": body.pop("snapshot")} if is_last else body, separators=(",", ":"))
-    found = record_from_json(machine, KEY, text)
+    found = record_from_json(machine, KEY, stored.body)
     assert found.window.ids == ("a",)
     assert found.readable_snapshot().context == context

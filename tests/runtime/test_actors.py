@@ -6,7 +6,7 @@ import asyncio
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -43,6 +43,14 @@ class TestAFunctionActor:
 
     def test_may_be_async_def(self, running: Make) -> None:
         assert greeted(running(greeter(awaiting))).context == {"answer": "hello ada"}
+
+    def test_gets_the_headers_of_the_message(self, running: Make) -> None:
+        seen: list[Mapping[str, str]] = []
+        host = running(greeter(lambda _input, call: seen.append(call.headers)))
+        host.client.start("ada")
+        host.client.send("ada", {"type": "GREET"}, headers={"traceparent": "00-1"})
+        host.work()
+        assert seen == [{"traceparent": "00-1"}]
 
     def test_that_raises_sends_the_machine_the_name_and_message_of_its_error(self, running: Make) -> None:
         def refuse(_input: Any, _call: Call) -> None:

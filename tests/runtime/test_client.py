@@ -43,6 +43,23 @@ class Deployment:
         self._worker.close()
 
 
+class TestHeaders:
+    def test_go_with_what_is_sent(self) -> None:
+        deployment = Deployment(greeter(hello))
+        client, headers = deployment.client, {"traceparent": "00-1"}
+        client.start("ada", headers=headers)
+        client.send("ada", {"type": "NOTE"}, headers=headers)
+        with pytest.raises(TimeoutError):
+            client.ask("ada", {"type": "NOTE"}, headers=headers, timeout=0)
+        assert [each.message.headers for each in deployment.backend.queue.receive(10)] == [headers] * 3
+
+    def test_that_are_not_allowed_are_not_sent(self) -> None:
+        deployment = Deployment(greeter(hello))
+        with pytest.raises(EventError, match="the header 'Trace': a name has"):
+            deployment.client.start("ada", headers={"Trace": "x"})
+        assert not deployment.backend.queue.receive(10)
+
+
 @pytest.fixture
 def deployment() -> Iterator[Deployment]:
     deployment = Deployment(greeter(hello))

@@ -51,6 +51,14 @@ class TestACustomAction:
         assert re.fullmatch(r"greeter/ada/[0-9a-f]{16}\.1/1/0", args.call.idempotency_key)
         assert args.state.value == "idle"
 
+    def test_gets_the_headers_of_its_message(self, running: Make) -> None:
+        seen: list[ActionArgs[Any, Any]] = []
+        host = running(greeter(hello, note=seen.append))
+        host.client.start("ada")
+        host.client.send("ada", {"type": "NOTE"}, headers={"traceparent": "00-1"})
+        host.work()
+        assert [args.call.headers for args in seen] == [{"traceparent": "00-1"}]
+
     def test_may_be_async_def(self, running: Make) -> None:
         seen: list[str] = []
 
@@ -81,6 +89,13 @@ class TestObservers:
         host.client.start("ada", message_id="start")
         host.work()
         assert host.events == [TurnStarted(ADA, ("start",)), Committed(ADA, 1), TurnEnded(ADA, TurnEnd.DONE)]
+
+    def test_get_the_headers_of_the_messages_that_have_any(self, running: Make) -> None:
+        host = running(greeter(hello))
+        host.client.start("ada", message_id="start")
+        host.client.send("ada", {"type": "NOTE"}, message_id="note", headers={"traceparent": "00-1"})
+        host.work()
+        assert host.events[0] == TurnStarted(ADA, ("start", "note"), {"note": {"traceparent": "00-1"}})
 
     def test_get_what_the_machine_emits_and_logs(self, running: Make) -> None:
         machine = setup(actions={"cry": emit({"type": "CRY"}), "say": log(lambda a: a.event["type"], "heard")}).machine(

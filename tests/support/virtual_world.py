@@ -6,7 +6,7 @@ can have it crash at one of them. Its messages are delivered again once their le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from string import ascii_lowercase
 from typing import Any, assert_never
 
@@ -45,6 +45,7 @@ from settled.durable.commands import (
     Release,
     RunActors,
 )
+from settled.durable.headers import NO_HEADERS
 from settled.durable.messages import Content
 from settled.durable.ports import DeadLetter, Delivery
 from settled.durable.record_json import record_to_tombstone
@@ -103,14 +104,22 @@ class World:
     def start(self, instance: str = "ada", input: Any = None, id: str | None = None) -> str:
         return self.post(instance, encode(Start(input)), id)
 
-    def send(self, event: Any, instance: str | Key = "ada", id: str | None = None) -> str:
+    def send(
+        self,
+        event: Any,
+        instance: str | Key = "ada",
+        id: str | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> str:
         event = {"type": event} if isinstance(event, str) else event
-        return self.post(instance, encode(Event(event)), id)
+        return self.post(instance, encode(Event(event)), id, headers)
 
-    def post(self, instance: str | Key, body: str, id: str | None = None) -> str:
+    def post(
+        self, instance: str | Key, body: str, id: str | None = None, headers: Mapping[str, str] = NO_HEADERS
+    ) -> str:
         self.sent += 1
         key = instance if isinstance(instance, Key) else self.key(instance)
-        message = Message(key, id or f"m{self.sent}", body)
+        message = Message(key, id or f"m{self.sent}", body, headers)
         self.backend.queue.send([message])
         return message.id
 
@@ -246,7 +255,7 @@ class World:
             match action.effect:
                 case Execute(type=type) as effect:
                     self.effects.append((type, action.idempotency_key, 1))
-                    call = self._call(command, action.idempotency_key, 1)
+                    call = self._call(command, action.idempotency_key, 1, action.headers)
                     try:
                         self.machine_of(command.key).bind(effect, command.snapshot, call)()
                     except Exception as error:
@@ -266,7 +275,7 @@ class World:
         self.effects.append((actor_call.src, actor_call.idempotency_key, actor_call.attempt))
         actor = self.machine_of(command.key).actor(actor_call.src)
         assert not isinstance(actor, Machine)
-        call = self._call(command, actor_call.idempotency_key, actor_call.attempt)
+        call = self._call(command, actor_call.idempotency_key, actor_call.attempt, actor_call.headers)
         try:
             output = actor.function(actor_call.input, call)
         except Hanging:
@@ -279,8 +288,10 @@ class World:
             )
         return ActorEnded(ActorResult(actor_call.id, True, output), self.now)
 
-    def _call(self, command: RunActors | PerformActions, idempotency_key: str, attempt: int) -> Call:
-        return Call(command.key, idempotency_key, attempt, None, command.fence, lambda: False)
+    def _call(
+        self, command: RunActors | PerformActions, idempotency_key: str, attempt: int, headers: Mapping[str, str]
+    ) -> Call:
+        return Call(command.key, idempotency_key, attempt, None, command.fence, lambda: False, headers)
 
     # Observations
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from settled.durable.headers import NO_HEADERS, headers_from_text, headers_to_text
 from settled.durable.messages import Message
 from settled.durable.ports import DeadLetter, Index, Stored
 from settled.errors import TooLargeError
@@ -60,7 +61,7 @@ def stored_from_item(item: Item) -> Stored:
 
 def dead_letter_item(key: Key, dead_letter: DeadLetter, version: int, number: int) -> Item:
     """Encode the dead letter with this `number` of those that version `version` of the record added."""
-    return {
+    item = {
         "key": _text(partition_key(key)),
         # Zero-padded, because sort keys are compared as strings.
         "part": _text(f"{DEAD_LETTER}{version:016}/{number:04}"),
@@ -70,11 +71,15 @@ def dead_letter_item(key: Key, dead_letter: DeadLetter, version: int, number: in
         "at": _number(dead_letter.at),
         "detail": _text(dead_letter.detail),
     }
+    if dead_letter.message.headers:
+        item["headers"] = _text(headers_to_text(dead_letter.message.headers))
+    return item
 
 
 def dead_letter_from_item(key: Key, item: Item) -> DeadLetter:
     """Decode an item that `dead_letter_item` encoded."""
-    message = Message(key, _read(item["id"]), _read(item["body"]))
+    headers = headers_from_text(_read(item["headers"])) if "headers" in item else NO_HEADERS
+    message = Message(key, _read(item["id"]), _read(item["body"]), headers)
     return DeadLetter(message, _read(item["reason"]), float(item["at"]["N"]), _read(item["detail"]))
 
 

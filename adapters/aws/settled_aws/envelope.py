@@ -1,7 +1,8 @@
 """Encode a message as the body of an SQS message, and decode it.
 
 SQS knows a message group but not its key, and EventBridge Scheduler sends nothing but a text, so the text carries the
-key, the id and the body. It is readable JSON; characters that XML, and therefore SQS, does not allow are escaped.
+key, the id, the body and the headers. It is readable JSON; characters that XML, and therefore SQS, does not allow are
+escaped.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import re
 from typing import Any, cast
 
+from settled.durable.headers import NO_HEADERS, check_headers
 from settled.durable.messages import Message
 from settled.errors import EventError
 from settled.key import Key
@@ -20,7 +22,9 @@ _UNSENDABLE = re.compile("[\ud800-\udfff\ufffe\uffff\x7f]")
 
 def to_text(message: Message) -> str:
     """Encode `message`."""
-    fields = {"key": str(message.key), "id": message.id, "body": message.body}
+    fields: dict[str, Any] = {"key": str(message.key), "id": message.id, "body": message.body}
+    if message.headers:
+        fields["headers"] = message.headers
     text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
     return _UNSENDABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -29,14 +33,16 @@ def from_text(text: str) -> Message:
     """Decode a message that `to_text` encoded.
 
     Raises:
-        EventError: `to_text` did not write this text.
+        EventError: `to_text` did not write this text, or a message may not have these headers.
     """
     try:
         fields = cast("dict[str, Any]", json.loads(text))
         key, id, body = fields["key"], fields["id"], fields["body"]
         if not (isinstance(key, str) and isinstance(id, str) and isinstance(body, str)):
             raise TypeError("key, id and body must be texts")
-        return Message(Key.parse(key), id, body)
+        # Checked, because the queue accepts messages from other senders.
+        headers = check_headers(fields["headers"]) if "headers" in fields else NO_HEADERS
+        return Message(Key.parse(key), id, body, headers)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         # RecursionError: the queue accepts messages from other senders, so deeply nested JSON can arrive here.
         raise EventError(f"not a message of settled: {text[:80]!r} ({error})") from error

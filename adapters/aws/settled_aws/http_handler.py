@@ -2,9 +2,10 @@
 
 ``PUT /MACHINE/INSTANCE`` starts an instance with the body as its input, ``POST`` sends it the event in the body, and
 ``GET`` reads it. With ``?wait=SECONDS`` the response has the instance's state at the end of the turn; without it, 202
-and the id of the message, which is in the queue. The header ``Idempotency-Key`` sets that id. If the event was ignored,
-rejected, failed, invalid or dead-lettered, the response is 409 and has its ``outcome`` and the ``reason``. If it is
-unknown whether a message was queued, the response is 503 and has the id under which it can be sent again.
+and the id of the message, which is in the queue. The header ``Idempotency-Key`` sets that id. The headers
+``traceparent`` and ``tracestate``, and ``settled-header-NAME`` as NAME, become headers of the message. If the event was
+ignored, rejected, failed, invalid or dead-lettered, the response is 409 and has its ``outcome`` and the ``reason``. If
+it is unknown whether a message was queued, the response is 503 and has the id under which it can be sent again.
 
 Authorization is up to the function URL or the gateway. Responses have an instance's state value, tags and status, but
 never its context; a reason may quote the error of an actor.
@@ -36,6 +37,12 @@ from settled.durable import Backend
 from settled_aws.lambda_handler import Context, Event, begin_invocation
 from settled_runtime import Client, EventOutcomeError
 
+HEADER_PREFIX = "settled-header-"
+"""The prefix of the HTTP headers that become headers of the message."""
+
+TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
+"""The HTTP headers that become headers of the message under their own names: W3C's trace context."""
+
 RESPONSE_RESERVE = 1.0
 """Seconds before the function's timeout at which a request stops waiting."""
 
@@ -55,6 +62,7 @@ class HttpRequest:
     body: str
     wait: float
     id: str | None
+    headers: Mapping[str, str]
 
     @classmethod
     def of(cls, event: Event) -> HttpRequest:
@@ -76,6 +84,11 @@ class HttpRequest:
             body=base64.b64decode(text).decode() if event.get("isBase64Encoded") else text,
             wait=float(_object(event.get("queryStringParameters")).get("wait", 0.0)),
             id=headers.get("idempotency-key"),
+            headers={
+                name.removeprefix(HEADER_PREFIX): value
+                for name, value in headers.items()
+                if name.startswith(HEADER_PREFIX) or name in TRACE_HEADERS
+            },
         )
 
 
@@ -117,17 +130,19 @@ def _respond(client: Client[Any], request: HttpRequest, wait: float) -> Event:
                 return _response(404, {"error": "there is no such instance"})
             return _response(200, _state(snapshot))
         case "PUT":
-            id = client.start(request.instance, json.loads(request.body or "null"), message_id=request.id)
+            input, headers = json.loads(request.body or "null"), request.headers
+            id = client.start(request.instance, input, message_id=request.id, headers=headers)
             answer = partial(client.outcome, request.instance, id, timeout=wait)
             return _respond_after(id, wait, answer, is_start=True)
         case "POST" if wait > 0:
             id = request.id or secrets.token_urlsafe(12)  # chosen here: the response must name it after a timeout, too
             event = json.loads(request.body)
-            return _respond_after(id, wait, partial(client.ask, request.instance, event, message_id=id, timeout=wait))
+            ask = partial(client.ask, request.instance, event, message_id=id, timeout=wait, headers=request.headers)
+            return _respond_after(id, wait, ask)
         case "POST":
-            return _response(
-                202, {"id": client.send(request.instance, json.loads(request.body), message_id=request.id)}
-            )
+            event = json.loads(request.body)
+            id = client.send(request.instance, event, message_id=request.id, headers=request.headers)
+            return _response(202, {"id": id})
         case method:
             return _response(405, {"error": f"{method}: expected GET, PUT or POST"})
 

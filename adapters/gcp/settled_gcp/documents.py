@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 from attrs import frozen
 
+from settled.durable.headers import NO_HEADERS, headers_from_text, headers_to_text
 from settled.durable.messages import Message
 from settled.durable.ports import DeadLetter, Index, Stored
 from settled.errors import TooLargeError
@@ -45,7 +46,7 @@ EXPIRES = "expires"
 EXEMPT_RECORD_FIELDS: Sequence[str] = ("body", "key", "tags", "updated", "version", EXPIRES)
 """The fields of a record that need no index: queries filter by `status` only."""
 
-EXEMPT_DEAD_LETTER_FIELDS: Sequence[str] = ("id", "body", "reason", "at", "detail")
+EXEMPT_DEAD_LETTER_FIELDS: Sequence[str] = ("id", "body", "reason", "at", "detail", "headers")
 """The fields of a dead letter, none of which needs an index."""
 
 
@@ -167,19 +168,23 @@ def stored_from(document: Any) -> Stored:
 
 def dead_letter_fields(dead_letter: DeadLetter) -> Fields:
     """Encode a dead letter."""
-    return {
+    fields = {
         "id": _text(dead_letter.message.id),
         "body": _text(dead_letter.message.body),
         "reason": _text(dead_letter.reason),
         "at": {"double_value": dead_letter.at},
         "detail": _text(dead_letter.detail),
     }
+    if dead_letter.message.headers:
+        fields["headers"] = _text(headers_to_text(dead_letter.message.headers))
+    return fields
 
 
 def dead_letter_from(key: Key, document: Any) -> DeadLetter:
     """Decode a dead letter."""
     fields = document.fields
-    message = Message(key, _read(fields["id"]), _read(fields["body"]))
+    headers = headers_from_text(_read(fields["headers"])) if "headers" in fields else NO_HEADERS
+    message = Message(key, _read(fields["id"]), _read(fields["body"]), headers)
     return DeadLetter(message, _read(fields["reason"]), fields["at"].double_value, _read(fields["detail"]))
 
 

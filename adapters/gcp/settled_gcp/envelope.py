@@ -1,8 +1,8 @@
 """Encode a message as the data of a Pub/Sub message, and decode it.
 
-Pub/Sub knows an ordering key but not its key, so the data carries the key, the id and the body. It is readable JSON in
-UTF-8; lone surrogates, which UTF-8 cannot encode, are escaped. A timer that waits longer than Cloud Tasks allows is
-published before it is due; its data then carries the timer's id and due time as well.
+Pub/Sub knows an ordering key but not its key, so the data carries the key, the id, the body and the headers. It is
+readable JSON in UTF-8; lone surrogates, which UTF-8 cannot encode, are escaped. A timer that waits longer than Cloud
+Tasks allows is published before it is due; its data then carries the timer's id and due time as well.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
+from settled.durable.headers import NO_HEADERS, check_headers
 from settled.durable.messages import Message, Timer
 from settled.errors import EventError
 from settled.key import Key
@@ -22,25 +23,30 @@ _UNSENDABLE = re.compile("[\ud800-\udfff]")
 
 def to_text(message: Message) -> bytes:
     """Encode `message`."""
-    return _encode({"key": str(message.key), "id": message.id, "body": message.body})
+    return _encode(_fields(message))
 
 
 def timer_to_text(timer: Timer) -> bytes:
     """Encode `timer`, for the receiver to schedule it again."""
-    message = timer.message
-    fields = {"key": str(message.key), "id": message.id, "body": message.body}
-    return _encode({**fields, "timer": timer.id, "due": timer.due})
+    return _encode({**_fields(timer.message), "timer": timer.id, "due": timer.due})
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    headers = {"headers": message.headers} if message.headers else {}
+    return {"key": str(message.key), "id": message.id, "body": message.body, **headers}
 
 
 def from_text(data: bytes) -> Message | Timer:
     """Decode what `to_text` or `timer_to_text` encoded.
 
     Raises:
-        EventError: neither of them wrote this data.
+        EventError: neither of them wrote this data, or a message may not have these headers.
     """
     try:
         fields = cast("dict[str, Any]", json.loads(data))
-        message = Message(Key.parse(_text(fields, "key")), _text(fields, "id"), _text(fields, "body"))
+        # Checked, because the topic accepts messages from other senders.
+        headers = check_headers(fields["headers"]) if "headers" in fields else NO_HEADERS
+        message = Message(Key.parse(_text(fields, "key")), _text(fields, "id"), _text(fields, "body"), headers)
         return Timer(_text(fields, "timer"), message, float(fields["due"])) if "due" in fields else message
     except (ValueError, KeyError, TypeError) as error:
         raise EventError(f"not a message of settled: {data[:80]!r} ({error})") from error

@@ -24,7 +24,8 @@ after ``PREFIX{N}:``        type    content
 ``dead_letters:INSTANCE``   list    the dead letters
 ==========================  ======  ===========================================================
 
-A change to these names or to what they hold needs another `FORMAT`.
+A change to these names or to what they hold needs another `FORMAT`. A key space of an older format is migrated when it
+is opened, as far back as to `OLDEST_FORMAT`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ from settled.errors import BackendConfigError, RecordError
 from settled.key import Key
 from settled_redis.topology import Topology
 
-FORMAT = 3
+FORMAT = 4
+OLDEST_FORMAT = 3
 CLUSTER_PARTITIONS = 16
 
 
@@ -151,13 +153,14 @@ def key_of_sort_name(name: bytes) -> Key:
 
 
 def prepare(servers: Topology, prefix: str, partitions: int | None) -> KeySpace:
-    """Return the key space under `prefix`; create it if there is none.
+    """Return the key space under `prefix`; create it if there is none, and migrate it if it has an older format.
 
     Raises:
-        RecordError: the keys belong to another application, or to another version of settled.
+        RecordError: the keys belong to another application, to a newer settled, or to one too old to be migrated.
         BackendConfigError: it has another number of partitions.
     """
-    space = find(servers, prefix) or _create(servers, prefix, partitions)
+    found = read_format(servers, prefix)
+    space = _create(servers, prefix, partitions) if found is None else _migrated(servers, prefix, found)
     count = len(space.partitions)
     if partitions not in (None, count):
         raise BackendConfigError(
@@ -170,11 +173,38 @@ def find(servers: Topology, prefix: str) -> KeySpace | None:
     """Return the key space under `prefix`, or None if there is none.
 
     Raises:
-        RecordError: the keys belong to another application, or to another version of settled.
+        RecordError: the keys belong to another application, to a newer settled, or to one too old to be migrated.
     """
-    key = _format_key(prefix)
-    (found,) = servers.ask(key_slot(key), [[b"GET", key]], changes=False)
+    found = read_format(servers, prefix)
     return None if found is None else _parse_format(found, prefix)
+
+
+def read_format(servers: Topology, prefix: str) -> bytes | None:
+    """Return the text of the format key of `prefix`, or None if there is none."""
+    key = _format_key(prefix)
+    found: bytes | None
+    (found,) = servers.ask(key_slot(key), [[b"GET", key]], changes=False)
+    return found
+
+
+# What format 3 has stored is the same in format 4, which only adds headers to some messages. So a migration raises the
+# number, and nothing else; clients of format 3 that are connected already go on until they find a message with headers.
+# A format that stores something anew has to rewrite it here, before the number is raised and in a way that several
+# clients may do at the same time.
+
+
+def _migrated(servers: Topology, prefix: str, found: bytes) -> KeySpace:
+    space, description = _parse_format(found, prefix), json.loads(found)
+    if description["settled"] == FORMAT:
+        return space
+    key, text = _format_key(prefix), encoded(json.dumps({**description, "settled": FORMAT}))
+    # Only if it is unchanged: another client may have migrated it meanwhile, perhaps to a newer format.
+    replace = [b"EVAL", _REPLACE_IF_UNCHANGED, b"1", key, found, text]
+    _, found = servers.ask(key_slot(key), [replace, [b"GET", key]], changes=True)
+    return _parse_format(found, prefix)
+
+
+_REPLACE_IF_UNCHANGED = b"if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2]) end"
 
 
 def _create(servers: Topology, prefix: str, partitions: int | None) -> KeySpace:
@@ -214,9 +244,9 @@ def _parse_format(found: bytes, prefix: str) -> KeySpace:
 
 
 def _require_format(version: int, prefix: str) -> None:
-    formats = f"(format {version}, this one reads {FORMAT})"
+    formats = f"(format {version}, this one reads {OLDEST_FORMAT} to {FORMAT})"
     if version > FORMAT:
-        raise RecordError(f"the keys under {prefix} are of a newer settled {formats}: upgrade")
-    if version < FORMAT:
-        remedy = "use another prefix, or let the older one finish what is there and delete it"
-        raise RecordError(f"the keys under {prefix} are of an older settled {formats}: {remedy}")
+        raise RecordError(f"the keys under {prefix} are of a newer settled {formats}: update settled")
+    if version < OLDEST_FORMAT:
+        remedy = "use another prefix, or let that one finish what is there and delete it"
+        raise RecordError(f"the keys under {prefix} are of a settled that is too old {formats}: {remedy}")

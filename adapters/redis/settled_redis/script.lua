@@ -153,9 +153,10 @@ local function send(key, seen_id, element)
   end
 end
 
--- An element is ATTEMPTS, a space, the LENGTH of the id, a space, the id, the body.
+-- An element is ATTEMPTS, a space, the LENGTH of the id and perhaps that of the headers after a plus sign, a space, the
+-- id, the headers, the body.
 local function id_of(element)
-  local _, before_id, length = string.find(element, '^%d+ (%d+) ')
+  local _, before_id, length = string.find(element, '^%d+ (%d+)%+?%d* ')
   return string.sub(element, before_id + 1, before_id + length)
 end
 

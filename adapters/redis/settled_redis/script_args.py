@@ -1,9 +1,10 @@
 """The arguments of ``script.lua``: encoding a list of operations, and decoding what the script returns and stores.
 
-An *element* is a message in its queue: ``ATTEMPTS LENGTH-OF-ID ID BODY``. A *payload* is what a timer sends: the
-partition of its instance, the message's digest and the instance's name before the element. The script takes both apart,
-so they have to be simple. A message is recognised by its digest and its id: one with a seen id and another body is
-queued, and the record detects it.
+An *element* is a message in its queue: ``ATTEMPTS LENGTH-OF-ID ID BODY``, or, if the message has headers,
+``ATTEMPTS LENGTH-OF-ID+LENGTH-OF-HEADERS ID HEADERS BODY``. A *payload* is what a timer sends: the partition of its
+instance, the message's digest and the instance's name before the element. The script takes both apart, so they have to
+be simple. A message is recognised by its digest and its id: one with a seen id and another body is queued, and the
+record detects it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from functools import lru_cache
 
 from attrs import define, field
 
+from settled.data import Json
+from settled.durable.headers import headers_from_text, headers_to_text
 from settled.durable.messages import Message, Timer
 from settled.durable.ports import DeadLetter, Delivery, Index, Position, Stored
+from settled.errors import RecordError
 from settled.key import Key
 from settled_redis.keyspace import Partition, decoded, encoded
 
@@ -85,10 +89,10 @@ class ScriptArgs:
         """Send the message of a timer that was due in another partition."""
         _, length, digest, rest = payload.split(b" ", 3)
         name, element = rest[: int(length)], rest[int(length) :]
-        _, length, rest = element.split(b" ", 2)
+        _, lengths, rest = element.split(b" ", 2)
         to = self.partition.instance(Key.parse(decoded(name)))
         self._declare(to.group, to.queue, to.seen_ids)
-        self._add(b"send", name, digest + rest[: int(length)], element)
+        self._add(b"send", name, digest + rest[: int(lengths.partition(b"+")[0])], element)
 
     def forget_fired(self, member: bytes) -> None:
         """Remove a timer whose message was sent to another partition."""
@@ -132,11 +136,14 @@ def decode_delivery(text: bytes, until: float, epoch: str) -> Delivery:
     """Decode a delivery of the script, in a key space of this epoch."""
     token, number, length, rest = text.split(b" ", 3)
     name, element = rest[: int(length)], rest[int(length) :]
-    attempts, length, rest = element.split(b" ", 2)
-    id, body = rest[: int(length)], rest[int(length) :]
+    attempts, lengths, rest = element.split(b" ", 2)
+    id_length, _, headers_length = lengths.partition(b"+")
+    begin = int(id_length)
+    end = begin + int(headers_length or 0)
+    headers = headers_from_text(decoded(rest[begin:end]))
+    message = Message(_key(name), decoded(rest[:begin]), decoded(rest[end:]), headers)
     receipt = (token + b"." + number).decode()
-    message, position = Message(_key(name), decoded(id), decoded(body)), Position(epoch, int(number))
-    return Delivery(message, receipt, int(attempts) + 1, until, position)
+    return Delivery(message, receipt, int(attempts) + 1, until, Position(epoch, int(number)))
 
 
 @lru_cache(4096)
@@ -154,28 +161,39 @@ def encode_record(stored: Stored) -> bytes:
 
 
 def decode_record(data: bytes) -> Stored:
-    """Decode what `encode_record` encoded."""
-    header, _, body = data.partition(b"\n")
-    version, _, index = header.partition(b" ")
-    status, tags, updated = json.loads(index)
-    return Stored(int(version), decoded(body), Index(status, tuple(tags), updated))
+    """Decode what `encode_record` encoded.
+
+    Raises:
+        RecordError: it is damaged.
+    """
+    try:
+        header, _, body = data.partition(b"\n")
+        version, _, index = header.partition(b" ")
+        status, tags, updated = json.loads(index)
+        return Stored(int(version), decoded(body), Index(status, tuple(tags), updated))
+    except (ValueError, TypeError) as error:
+        raise RecordError(f"a record on the server is damaged ({error}): restore it from a backup") from error
 
 
 def encode_dead_letter(dead_letter: DeadLetter) -> bytes:
     """Encode `dead_letter` without its key, which is that of its list."""
     message = dead_letter.message
-    return json.dumps([message.id, message.body, dead_letter.reason, dead_letter.at, dead_letter.detail]).encode()
+    items: list[Json] = [message.id, message.body, dead_letter.reason, dead_letter.at, dead_letter.detail]
+    return json.dumps([*items, message.headers] if message.headers else items).encode()
 
 
 def decode_dead_letter(key: Key, data: bytes) -> DeadLetter:
     """Decode what `encode_dead_letter` encoded."""
-    id, body, reason, at, detail = json.loads(data)
-    return DeadLetter(Message(key, id, body), reason, at, detail)
+    id, body, reason, at, detail, *headers = json.loads(data)
+    return DeadLetter(Message(key, id, body, *headers), reason, at, detail)
 
 
 def _element(message: Message) -> bytes:
     id = encoded(message.id)
-    return b"0 %d %b%b" % (len(id), id, encoded(message.body))
+    if not message.headers:
+        return b"0 %d %b%b" % (len(id), id, encoded(message.body))
+    headers = encoded(headers_to_text(message.headers))
+    return b"0 %d+%d %b%b%b" % (len(id), len(headers), id, headers, encoded(message.body))
 
 
 def _by_lease(deliveries: Iterable[Delivery]) -> Iterable[tuple[Key, bytes, Sequence[bytes]]]:

@@ -12,8 +12,8 @@ from settled.data import parse
 from settled.durable import DeadLetter, Store
 from settled_cli.arguments import AsJson, BackendUrl
 from settled_cli.backend import open_backend, parse_key
+from settled_cli.instance_view import format_time
 from settled_cli.output import print_json, print_table
-from settled_cli.record_view import format_time
 
 PAGE_SIZE = 100
 """How many instances are listed with one call of the store."""
@@ -51,6 +51,7 @@ def _to_json(dead_letter: DeadLetter) -> dict[str, Any]:
         "key": str(message.key),
         "id": message.id,
         "message": _parse_body(message.body),
+        "headers": message.headers,
         "reason": dead_letter.reason,
         "detail": dead_letter.detail,
         "at": format_time(dead_letter.at),

@@ -12,8 +12,8 @@ from settled_cli.arguments import BackendUrl, FileName
 from settled_cli.backend import open_backend
 from settled_cli.errors import CommandError, UsageError
 from settled_cli.event_arguments import parse_json
+from settled_cli.instance_view import load_view
 from settled_cli.machines import find_charts
-from settled_cli.record_view import load_view
 
 
 def draw(

@@ -11,8 +11,8 @@ from settled.durable import Store
 from settled_cli.arguments import AsJson, BackendUrl, KeyText, Timeout
 from settled_cli.backend import open_backend, parse_key
 from settled_cli.errors import CommandError
+from settled_cli.instance_view import InstanceView, load_view, poll, state_path
 from settled_cli.output import print_facts, print_json
-from settled_cli.record_view import RecordView, load_view, poll, state_path
 
 
 def get(
@@ -42,15 +42,15 @@ def get(
         print_facts(_facts(view))
 
 
-def _wait_for_state(store: Store, key: Key, state: str, timeout: float) -> RecordView:
-    def find() -> RecordView | None:
+def _wait_for_state(store: Store, key: Key, state: str, timeout: float) -> InstanceView:
+    def find() -> InstanceView | None:
         view = load_view(store, key)
         return view if view is not None and view.is_in(state) else None
 
     return poll(find, timeout, f"{key} to be in {state}")
 
 
-def _facts(view: RecordView) -> list[tuple[str, Any]]:
+def _facts(view: InstanceView) -> list[tuple[str, Any]]:
     shown, snapshot = view.to_json(), view.snapshot or {}
     return [
         ("key", str(view.key)),
@@ -63,7 +63,7 @@ def _facts(view: RecordView) -> list[tuple[str, Any]]:
         ("error", snapshot.get("error")),
         ("turn", _describe_turn(view.turn)),
         ("failing", shown["failing"]),
-        *(("timer", f"{timer['due']}: {_event_type(timer['event'])}") for timer in view.timers),
+        *(("timer", _describe_timer(timer)) for timer in view.timers),
         ("updated", str(shown["updated"])),
         ("record", f"version {view.stored.version}, {view.size} bytes"),
     ]
@@ -77,5 +77,6 @@ def _describe_turn(turn: dict[str, Any] | None) -> str | None:
     return f"open, waiting for {' and '.join(actors) or 'a timer'}"
 
 
-def _event_type(event: Any) -> str:
-    return str(event["type"])
+def _describe_timer(timer: dict[str, Any]) -> str:
+    receiver = f" to {timer['to']}" if "to" in timer else ""
+    return f"{timer['due']}: {timer['event']['type']}{receiver}"

@@ -9,8 +9,8 @@ from cyclopts.validators import Number
 
 from settled_cli.arguments import AsJson, BackendUrl
 from settled_cli.backend import open_backend, parse_key
+from settled_cli.instance_view import InstanceView, format_time, load_view, state_path
 from settled_cli.output import print_json, print_table
-from settled_cli.record_view import RecordView, format_time, load_view, state_path
 
 
 def list_instances(
@@ -38,11 +38,11 @@ def list_instances(
         print_table(("key", "status", "state", "tags", "updated"), map(_to_row, views))
 
 
-def _to_json(view: RecordView) -> dict[str, Any]:
+def _to_json(view: InstanceView) -> dict[str, Any]:
     shown = view.to_json()
     return {name: shown[name] for name in ("key", "status", "state", "value", "tags", "updated", "version", "halted")}
 
 
-def _to_row(view: RecordView) -> tuple[str, ...]:
+def _to_row(view: InstanceView) -> tuple[str, ...]:
     index = view.stored.index
     return (str(view.key), index.status, state_path(view.value), ", ".join(index.tags), format_time(index.updated))

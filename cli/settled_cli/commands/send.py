@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from settled.durable import Event, encode
-from settled_cli.arguments import AsJson, BackendUrl, KeyText, MachineName, MessageId, Timeout, Wait
+from settled_cli.arguments import AsJson, BackendUrl, HeaderTexts, KeyText, MachineName, MessageId, Timeout, Wait
 from settled_cli.backend import open_backend, parse_key
-from settled_cli.event_arguments import parse_event
+from settled_cli.event_arguments import parse_event, parse_headers
 from settled_cli.machines import find_machine
 from settled_cli.messages import report, send_message
 
@@ -18,6 +18,7 @@ def send(
     url: BackendUrl = None,
     machine: MachineName = None,
     id: MessageId = None,
+    header: HeaderTexts = (),
     wait: Wait = False,
     timeout: Timeout = 30.0,
     json: AsJson = False,
@@ -32,5 +33,5 @@ def send(
     if machine is not None:
         find_machine(machine, parsed_key).check_event(content)
     with open_backend(url) as backend:
-        message = send_message(backend, parsed_key, encode(Event(content)), id)
+        message = send_message(backend, parsed_key, encode(Event(content)), id, parse_headers(header))
         report(backend, message, str(content["type"]), timeout if wait else None, json)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from settled.durable import Start, encode
 from settled.durable.messages import check_start
-from settled_cli.arguments import AsJson, BackendUrl, KeyText, MessageId, Timeout, Wait
+from settled_cli.arguments import AsJson, BackendUrl, HeaderTexts, KeyText, MessageId, Timeout, Wait
 from settled_cli.backend import open_backend, parse_key
-from settled_cli.event_arguments import parse_input
+from settled_cli.event_arguments import parse_headers, parse_input
 from settled_cli.messages import report, send_message
 
 
@@ -16,6 +16,7 @@ def start(
     *input: str,
     url: BackendUrl = None,
     id: MessageId = None,
+    header: HeaderTexts = (),
     wait: Wait = False,
     timeout: Timeout = 30.0,
     json: AsJson = False,
@@ -28,5 +29,5 @@ def start(
     parsed_key, body = parse_key(key), encode(Start(parse_input(input)))
     check_start(parsed_key)
     with open_backend(url) as backend:
-        message = send_message(backend, parsed_key, body, id)
+        message = send_message(backend, parsed_key, body, id, parse_headers(header))
         report(backend, message, "start", timeout if wait else None, json, may_be_ignored=True)

@@ -69,6 +69,7 @@ _MODULES = (
     "numbers",
     "names",
     "sizes",
+    "headers",
     "pages",
     "host_duplicates",
     "host_outcomes",

@@ -301,6 +301,8 @@ class QueueChecker:
         if message.body != queued.message.body:
             kind = "T4" if queued.source == "timer" and self._was_replaced(message) else "D6"
             self.report(kind, f"{message.id} came back as {_short(message.body)}, not {_short(queued.message.body)}")
+        elif message.headers != queued.message.headers:
+            self.report("D8", f"{message.id} came back with {message.headers}, not {queued.message.headers}")
         receipt = (message.key, delivery.receipt)
         if receipt in self.receipts:
             self.report("R5", f"the receipt of {message.id} was used before: a stale holder could acknowledge it")

@@ -58,7 +58,7 @@ class Call:
 
     `idempotency_key` is the same for all attempts; `deadline` is in seconds since the epoch. A service that stores the
     highest `fence` it has seen can reject calls with a lower one: they come from a worker that lost its lease.
-    `lease_lost` returns whether this worker has.
+    `lease_lost` returns whether this worker has. `headers` are those of the message that the call is made for.
     """
 
     key: Key
@@ -67,6 +67,7 @@ class Call:
     deadline: float | None
     fence: int
     lease_lost: Callable[[], bool]
+    headers: Mapping[str, str] = {}
 
 
 @frozen

@@ -11,11 +11,13 @@ __getattr__ = lazy_names(
         "settled.durable.commands": "ActionsPerformed ActorCall ActorEnded ActorResult Answer Command"
         " Commands DeadLettersLoaded Done Extend Finish Load LoadDeadLetters Loaded PerformActions Release"
         " ReleaseReason RunActors",
+        "settled.durable.headers": "check_headers headers_from_text headers_to_text",
         "settled.durable.import_export": "export_tree import_tree",
         "settled.durable.messages": "Event Message Start Timer encode",
         "settled.durable.ports": "DELETED Backend Capability ClosedOnExit DeadLetter Delivery FinishResult Index"
         " Position Queue Store Stored Timers Traits Write",
         "settled.durable.record": "PerformAction Record",
         "settled.durable.record_json": "record_from_json",
+        "settled.durable.record_view": "RecordView",
     },
 )

@@ -16,6 +16,9 @@ from settled.durable.commands import PerformActions as PerformActions
 from settled.durable.commands import Release as Release
 from settled.durable.commands import ReleaseReason as ReleaseReason
 from settled.durable.commands import RunActors as RunActors
+from settled.durable.headers import check_headers as check_headers
+from settled.durable.headers import headers_from_text as headers_from_text
+from settled.durable.headers import headers_to_text as headers_to_text
 from settled.durable.import_export import export_tree as export_tree
 from settled.durable.import_export import import_tree as import_tree
 from settled.durable.messages import Event as Event
@@ -41,3 +44,4 @@ from settled.durable.ports import Write as Write
 from settled.durable.record import PerformAction as PerformAction
 from settled.durable.record import Record as Record
 from settled.durable.record_json import record_from_json as record_from_json
+from settled.durable.record_view import RecordView as RecordView

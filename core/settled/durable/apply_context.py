@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, assert_never
 
 from attrs import frozen
 
 from settled._fast_frozen import evolve
-from settled.durable.record import OpenTurn, OutboxEntry, OutboxItem, Record, idempotency_key
+from settled.durable.headers import NO_HEADERS
+from settled.durable.messages import Message, Timer
+from settled.durable.record import (
+    CancelTimer,
+    OpenTurn,
+    OutboxEntry,
+    OutboxItem,
+    PerformAction,
+    Record,
+    idempotency_key,
+)
 from settled.key import Key
 from settled.machine import Machine
 
@@ -25,6 +36,7 @@ class ApplyContext:
         version: the version that the commit under preparation will have.
         nonce: the nonce of that commit.
         resolution: by how many seconds `now` may be behind.
+        headers: the headers of the message that is applied, which its effects get.
     """
 
     machine: Machine[Any, Any]
@@ -35,6 +47,7 @@ class ApplyContext:
     version: int
     nonce: str
     resolution: float = 0.0
+    headers: Mapping[str, str] = NO_HEADERS
 
     def effect_key(self, record: Record, index: int) -> str:
         """Return the idempotency key of effect number `index` of the open turn."""
@@ -48,7 +61,21 @@ class ApplyContext:
 
     def add_to_outbox(self, record: Record, item: OutboxItem) -> Record:
         """Add `item` to the outbox, to be finished before this context's delivery is acknowledged."""
+        if self.headers:
+            item = _with_headers(item, self.headers)
         return evolve(record, outbox=(*record.outbox, OutboxEntry(self.message_id, item)))
+
+
+def _with_headers(item: OutboxItem, headers: Mapping[str, str]) -> OutboxItem:
+    match item:
+        case Message() | PerformAction():
+            return evolve(item, headers=headers)
+        case Timer():
+            return evolve(item, message=evolve(item.message, headers=headers))
+        case CancelTimer():
+            return item
+        case _:
+            assert_never(item)
 
 
 def open_turn(record: Record) -> OpenTurn:

@@ -6,7 +6,7 @@ the turn waits. Every answer carries the time (`now`, in seconds since the epoch
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
@@ -14,6 +14,7 @@ from attrs import frozen
 
 from settled.chart.snapshot import Snapshot
 from settled.data import Json
+from settled.durable.headers import NO_HEADERS
 from settled.durable.ports import DeadLetter, Delivery, Stored, Write
 from settled.durable.record import PerformAction, Record
 from settled.key import Key
@@ -65,13 +66,14 @@ class PerformActions:
 
 @frozen
 class ActorCall:
-    """One attempt at a function actor."""
+    """One attempt at a function actor; `headers` are those of the message that the turn is for."""
 
     id: str
     src: str
     input: Json
     idempotency_key: str
     attempt: int
+    headers: Mapping[str, str] = NO_HEADERS
 
 
 @frozen

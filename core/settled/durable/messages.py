@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, assert_never
 from zlib import crc32
 
-from attrs import frozen
+from attrs import field, frozen
 
 from settled.data import Json, parse, write
+from settled.durable.headers import NO_HEADERS
 from settled.errors import EventError
 from settled.key import Key
 
@@ -26,11 +27,14 @@ class Message:
         key: the instance.
         id: chosen by the sender, and the same each time the message is sent.
         body: JSON text; see `encode`.
+        headers: short texts about the message that its machine does not see; see `settled.durable.headers`. A
+            repetition may have others: it is the same message, and the first one's stay.
     """
 
     key: Key
     id: str
     body: str
+    headers: Mapping[str, str] = field(default=NO_HEADERS, hash=False)
 
     @property
     def digest(self) -> str:
@@ -292,25 +296,49 @@ def _optional(convert: Callable[[Any], Json], value: Any) -> Json:
 
 
 def _sender_to_json(sender: SenderPosition) -> Json:
-    return [str(sender.key), sender.start_nonce, *sender.order, sender.generation]
+    generation: dict[str, Json] = {} if sender.generation is None else {"generation": sender.generation}
+    return {
+        "key": str(sender.key),
+        "start_nonce": sender.start_nonce,
+        "version": sender.version,
+        "index": sender.index,
+        **generation,
+    }
 
 
 def _sender_from_json(data: Any) -> SenderPosition:
-    key, start_nonce, version, index, generation = data
+    if isinstance(data, list):  # older versions of settled wrote an array
+        data = dict(zip(("key", "start_nonce", "version", "index", "generation"), data, strict=True))
+    generation = data.get("generation")
     child_generation = None if generation is None else str(generation)
-    return SenderPosition(Key.parse(key), str(start_nonce), int(version), int(index), child_generation)
+    return SenderPosition(
+        Key.parse(data["key"]), str(data["start_nonce"]), int(data["version"]), int(data["index"]), child_generation
+    )
 
 
 def parent_to_json(parent: Parent) -> Json:
     """Return `parent` as JSON, for a message or a record."""
-    sync = [True] if parent.sync else []
-    return [str(parent.key), parent.child_id, parent.generation, str(parent.root), *sync]
+    sync: dict[str, Json] = {"sync": True} if parent.sync else {}
+    return {
+        "key": str(parent.key),
+        "child_id": parent.child_id,
+        "generation": parent.generation,
+        "root": str(parent.root),
+        **sync,
+    }
 
 
 def parent_from_json(data: Any) -> Parent:
     """Return the parent that `parent_to_json` wrote."""
-    key, child, generation, root, *sync = data
-    return Parent(Key.parse(key), str(child), str(generation), Key.parse(root), sync == [True])
+    if isinstance(data, list):  # as in `_sender_from_json`
+        data = dict(zip(("key", "child_id", "generation", "root", "sync"), data, strict=False))
+    return Parent(
+        Key.parse(data["key"]),
+        str(data["child_id"]),
+        str(data["generation"]),
+        Key.parse(data["root"]),
+        data.get("sync") is True,
+    )
 
 
 def _optional_parent(data: Any) -> Parent | None:

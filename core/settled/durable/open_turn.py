@@ -136,7 +136,7 @@ def step_after_actors(state: TurnState, answer: ActorEnded) -> TurnStep | Releas
 def _actor_call(state: TurnState, actor: PendingActor) -> ActorCall:
     # The nonce is that of the commit which opened the turn, so every attempt, by whatever worker, has the same key.
     key = idempotency_key(state.key, state.open_turn.nonce, state.open_turn.ordinal, actor.index)
-    return ActorCall(actor.id, actor.src, actor.input, key, actor.attempt)
+    return ActorCall(actor.id, actor.src, actor.input, key, actor.attempt, state.open_turn.message.headers)
 
 
 def _record_result(state: TurnState, result: ActorResult) -> TurnStep:

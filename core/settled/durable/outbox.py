@@ -54,7 +54,7 @@ def _enqueue_effect(context: ApplyContext, record: Record, effect: Effect) -> Re
             turn = record.turn
             assert turn is not None, "effects are those of an open turn"
             key = idempotency_key(context.key, turn.nonce, turn.ordinal, effect.index)
-            entry = OutboxEntry(context.message_id, PerformAction(effect, key))
+            entry = OutboxEntry(context.message_id, PerformAction(effect, key, context.headers))
             return evolve(record, outbox=(*record.outbox, entry))
         case Invoke():
             return _start_actor(context, record, effect)

@@ -252,6 +252,9 @@ class Queue(Protocol):
     leased, no other consumer receives a message of that key. The queue never delivers past an unacknowledged message:
     a message that is released, or whose lease expires, returns to the position it had. A key that is leased, parked or
     failing never delays another key, and a key with a long backlog does not starve the others.
+
+    A message comes back unchanged, with its body and its headers, in each delivery. Headers are bounded: see
+    `settled.durable.headers`, which can also write them as one text.
     """
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -259,7 +262,8 @@ class Queue(Protocol):
 
         A message with the id and body of an earlier one is not added again, and the earlier one keeps its position, for
         as long as the queue remembers its id. A known id with another body is not a repetition: the send fails with
-        IdReusedError, or the message is queued, and the record detects the reuse. It is never silently dropped.
+        IdReusedError, or the message is queued, and the record detects the reuse. It is never silently dropped. Headers
+        do not count: a repetition with other ones is a repetition, and the first ones stay.
 
         Raises:
             TooLargeError: no message was sent; the error message states the size and the limit.

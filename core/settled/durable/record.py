@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from settled.chart.snapshot import Snapshot
 from settled.data import Json
+from settled.durable.headers import NO_HEADERS
 from settled.durable.messages import Message, Parent, Timer, TimerFired, decode, encode, internal_id
 from settled.durable.ports import Position
 from settled.durable.window import EMPTY_WINDOW, Window
@@ -110,10 +111,11 @@ class CancelTimer:
 
 @frozen
 class PerformAction:
-    """A custom action, an emitted event or a log line, with its idempotency key."""
+    """A custom action, an emitted event or a log line, with its idempotency key and the headers of its message."""
 
     effect: Execute | Emit | Log
     idempotency_key: str
+    headers: Mapping[str, str] = NO_HEADERS
 
 
 OutboxItem: TypeAlias = Message | Timer | CancelTimer | PerformAction
@@ -248,10 +250,11 @@ class Record:
 EMPTY_RECORD = Record()
 
 
-def timer_message(key: Key, token: str, early: int = 0) -> Message:
+def timer_message(key: Key, token: str, early: int = 0, headers: Mapping[str, str] = NO_HEADERS) -> Message:
     """Return the message for the timer `token` of `key`, which was delivered too early `early` times."""
     # A postponed timer needs a new message id: the queue knows the earlier one and would drop this as a repetition.
-    return Message(key, internal_id(f"{token}@{early}" if early else token), encode(TimerFired(token, early)))
+    id = internal_id(f"{token}@{early}" if early else token)
+    return Message(key, id, encode(TimerFired(token, early)), headers)
 
 
 def early_count_of(message: Message) -> int:

@@ -99,6 +99,7 @@ class TurnState:
             version=self.version + 1,
             nonce=self.next_nonce,
             resolution=self.traits.resolution,
+            headers=message.headers,
         )
 
     def has_delivery_of(self, id: str) -> bool:

@@ -6,8 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from settled import OutcomeUnknownError
 from settled.durable import Message
+from settled.durable.headers import NO_HEADERS
 from settled_aws import http_handler
 from settled_local import MemoryBackend
 from settled_runtime import Host
@@ -27,8 +30,15 @@ class Service:
         self._handler = http_handler([appending()], self.backend)
         self._host = Host([appending()], self.backend, observers=())
 
-    def request(self, method: str, body: Any = None, id: str | None = None, wait: float = 0.0) -> tuple[int, Any]:
-        headers = {} if id is None else {"Idempotency-Key": id}
+    def request(
+        self,
+        method: str,
+        body: Any = None,
+        id: str | None = None,
+        wait: float = 0.0,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> tuple[int, Any]:
+        headers = {**headers, **({} if id is None else {"Idempotency-Key": id})}
         event: Mapping[str, Any] = {
             "rawPath": "/list/ada",
             "requestContext": {"http": {"method": method}},
@@ -105,3 +115,21 @@ def test_the_response_has_the_id_if_the_queues_answer_was_lost() -> None:
     assert status == 503
     (delivery,) = service.backend.queue.receive(1)
     assert body["id"] == delivery.message.id
+
+
+HTTP_HEADERS = {"Traceparent": "00-1", "Settled-Header-Tenant": "acme", "Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(("method", "wait"), [("PUT", 0.0), ("POST", 0.0), ("POST", 0.01)])
+def test_the_trace_context_and_headers_with_the_prefix_become_headers_of_the_message(method: str, wait: float) -> None:
+    service = Service()
+    assert service.request(method, {"type": "ADD", "n": 1}, wait=wait, headers=HTTP_HEADERS)[0] == 202
+    (delivery,) = service.backend.queue.receive(10)
+    assert delivery.message.headers == {"traceparent": "00-1", "tenant": "acme"}
+
+
+def test_a_header_that_is_not_allowed_is_a_bad_request() -> None:
+    service = Service()
+    status, body = service.request("PUT", headers={"Settled-Header-Tenant": "x" * 2000})
+    assert (status, "the header 'tenant': its value has 2000 characters" in body["error"]) == (400, True)
+    assert not service.backend.queue.receive(10)

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import pytest
 from attrs import evolve
 
-from settled import ConflictError, Key, TooLargeError
-from settled.durable import Delivery, Position
+from settled import ConflictError, EventError, Key, TooLargeError
+from settled.durable import Delivery, Message, Position
 from settled_aws import Addresses, AwsUrl, SqsFifoQueue
 from settled_aws.clock import RESOLUTION
+from settled_aws.envelope import from_text, to_text
 from settled_aws.names import epoch
 from settled_aws.queue import MAX_REQUEST_BYTES, Numbering, SendEntry, in_batches
 from settled_runtime import CompositeBackend
@@ -234,3 +235,16 @@ def test_a_message_that_is_not_ours_is_left_to_the_queues_own_dead_letters(
 
 def test_the_lease_is_that_of_the_url(url: AwsUrl, aws: CompositeBackend) -> None:
     assert (aws.lease, url.lease) == (LEASE, LEASE)
+
+
+class TestHeaders:
+    """The queue accepts messages from other senders, too, so what they send is checked here."""
+
+    def test_are_in_the_text(self) -> None:
+        sent = Message(ADA, "1", "{}", {"traceparent": "00-1"})
+        assert from_text(to_text(sent)) == sent
+
+    @pytest.mark.parametrize("headers", ["null", "[1]", '{"Upper":"x"}', '{"a":1}'])
+    def test_that_are_not_allowed_make_it_no_message(self, headers: str) -> None:
+        with pytest.raises(EventError, match="header"):
+            from_text(to_text(message(ADA, "1"))[:-1] + f',"headers":{headers}}}')

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from settled import ConflictError, Key, OutcomeUnknownError, TooLargeError, UnavailableError
+from settled import ConflictError, EventError, Key, OutcomeUnknownError, TooLargeError, UnavailableError
 from settled.durable import Delivery, Message, Timer
-from settled_gcp.envelope import from_text, timer_to_text, to_text
+from settled_gcp.envelope import decode_received, from_text, timer_to_text, to_text
 from settled_gcp.names import MAX_ORDERING_KEY_BYTES, ordering_key
 from settled_gcp.queue import MAX_BATCH_SIZE, MAX_REQUEST_BYTES, PUSH_RECEIPT, PublishEntry, PubSubQueue, in_batches
 from tests.adapters.gcp.fixtures import LEASE
@@ -389,6 +389,22 @@ class TestEarlyTimers:
     def test_they_carry_their_due_time(self) -> None:
         assert from_text(timer_to_text(timer("t", 12.625))) == timer("t", 12.625)
         assert isinstance(from_text(to_text(message(ADA, "1"))), Message)
+
+
+class TestHeaders:
+    """The topic accepts messages from other senders, too, so what they send is checked here."""
+
+    def test_are_in_the_data(self) -> None:
+        sent = Message(ADA, "1", "{}", {"traceparent": "00-1"})
+        assert from_text(to_text(sent)) == sent
+        assert from_text(timer_to_text(Timer("t", sent, 12.625))) == Timer("t", sent, 12.625)
+
+    @pytest.mark.parametrize("headers", ["null", "[1]", '{"Upper":"x"}', '{"a":1}'])
+    def test_that_are_not_allowed_make_it_no_message(self, headers: str) -> None:
+        data = to_text(message(ADA, "1"))[:-1] + f',"headers":{headers}}}'.encode()
+        with pytest.raises(EventError, match="header"):
+            from_text(data)
+        assert decode_received(data, ordering_key(ADA)) is None
 
 
 class TestWaiting:

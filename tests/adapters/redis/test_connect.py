@@ -155,17 +155,17 @@ class TestAKeySpace:
         assert redis.client.get(f"{prefix}{{0}}:ready") == b"something"
 
     def test_of_a_newer_settled_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
-        redis.client.set(f"{prefix}format", '{"settled": 4, "partitions": 1, "more": true}')
-        with pytest.raises(RecordError, match=r"of a newer settled \(format 4, this one reads 3\): upgrade"):
+        redis.client.set(f"{prefix}format", '{"settled": 5, "partitions": 1, "more": true}')
+        with pytest.raises(RecordError, match=r"of a newer settled \(format 5, this one reads 3 to 4\): update"):
             RedisBackend.open(redis.url(), prefix=prefix)
 
-    def test_of_an_older_settled_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
+    def test_of_a_settled_that_is_too_old_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
         redis.client.set(f"{prefix}format", '{"settled": 2, "partitions": 1}')
         with pytest.raises(
-            RecordError, match=r"of an older settled \(format 2, this one reads 3\): use another prefix"
+            RecordError, match=r"that is too old \(format 2, this one reads 3 to 4\): use another prefix"
         ):
             RedisBackend.open(redis.url(), prefix=prefix)
-        with pytest.raises(RecordError, match="of an older settled"):
+        with pytest.raises(RecordError, match="that is too old"):
             examine_redis(redis.url(f"?prefix={quote(prefix)}"))
         assert redis.client.get(f"{prefix}format") == b'{"settled": 2, "partitions": 1}'
 

@@ -116,15 +116,15 @@ class TestTheEpoch:
     def test_is_the_first_one_s_if_two_create_it_at_once(
         self, redis: Process, opener: Callable[[Process], Opener], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        find, open_it, first = keyspace.find, opener(redis), list[RedisBackend]()
+        read, open_it, first = keyspace.read_format, opener(redis), list[RedisBackend]()
 
-        def come_second(servers: Topology, prefix: str) -> keyspace.KeySpace | None:
-            found = find(servers, prefix)
+        def come_second(servers: Topology, prefix: str) -> bytes | None:
+            found = read(servers, prefix)
             monkeypatch.undo()
             first.append(open_it())
             return found
 
-        monkeypatch.setattr(keyspace, "find", come_second)
+        monkeypatch.setattr(keyspace, "read_format", come_second)
         second = open_it()
         second.queue.send([message(ADA, "a"), message(BEN, "b")])
         (mine,), (other,) = second.queue.receive(1), first[0].queue.receive(1)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from tests.conformance.faulty.dead_letter_faults import DEAD_LETTER_FAULTS
 from tests.conformance.faulty.deduplication_faults import DEDUPLICATION_FAULTS
+from tests.conformance.faulty.header_faults import HEADER_FAULTS
 from tests.conformance.faulty.lease_faults import LEASE_FAULTS
 from tests.conformance.faulty.queue_faults import QUEUE_FAULTS
 from tests.conformance.faulty.reference import Plain
@@ -23,5 +24,6 @@ FAULTY_ADAPTERS: Mapping[type[Plain], str] = {
     **WRITE_FAULTS,
     **TIMER_FAULTS,
     **TEXT_FAULTS,
+    **HEADER_FAULTS,
 }
 """By class; being caught by other guarantees as well is no fault."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from attrs import frozen
 
+from settled.durable.headers import headers_from_text, headers_to_text
 from settled.durable.messages import Message
 from settled.durable.ports import Delivery, Position
 from settled.errors import ConflictError, IdReusedError
@@ -110,11 +111,12 @@ def send(db: Connection, messages: Iterable[Message], raises: bool = True) -> No
                     f"{message.key}: the id {message.id!r} belongs to another message, with another body"
                 )
         db.run(
-            "INSERT INTO messages (group_id, number, attempts, id, body) VALUES (?, ?, 0, ?, ?)",
+            "INSERT INTO messages (group_id, number, attempts, id, body, headers) VALUES (?, ?, 0, ?, ?, ?)",
             group,
             number,
             message.id,
             message.body,
+            headers_to_text(message.headers),
         )
         # Only an idle group becomes ready: one that is leased or parked would be delivered to a second receiver, and
         # one that is ready already would lose its rank.
@@ -132,7 +134,7 @@ def _lease_ready(db: Connection, epoch: str, limit: int, now: float, lease: floa
     deliveries: list[Delivery] = []
     while len(deliveries) < limit:
         rows = db.run(
-            "SELECT group_id, machine, instance, token, number, id, body, attempts"
+            "SELECT group_id, machine, instance, token, number, id, body, headers, attempts"
             " FROM message_groups JOIN messages USING (group_id)"
             " WHERE group_id=("
             "  SELECT group_id FROM message_groups WHERE blocked=0 ORDER BY blocked_until_or_rank LIMIT 1"
@@ -146,9 +148,9 @@ def _lease_ready(db: Connection, epoch: str, limit: int, now: float, lease: floa
         last_leased = rows[-1][4]
         # The new token of each lease fences: receipts of all earlier leases of the group are void from now on.
         key, token = Key(text(machine), text(instance)), last_token + 1
-        for *_, number, id, body, attempts in rows:
+        for *_, number, id, body, headers, attempts in rows:
             receipt = f"{group}.{token}.{number}"
-            message, position = Message(key, text(id), text(body)), Position(epoch, number)
+            message, position = Message(key, text(id), text(body), headers_from_text(headers)), Position(epoch, number)
             deliveries.append(Delivery(message, receipt, attempts + 1, until, position))
         db.run(
             # From here on, blocked_until_or_rank is a time: when the lease ends.

@@ -1,7 +1,7 @@
-"""The tables, and the check that a file has them.
+"""The tables, the check that a file has them, and the migration of a file that has those of an older settled.
 
 Two numbers in the file's header identify it: `APPLICATION` says that settled made it, `VERSION` which tables it has.
-Any other file is left as it is.
+A file of an older version is migrated when it is opened, in one transaction. Any other file is left as it is.
 
 Ids are ``TEXT`` and compared byte by byte, so ``a`` is neither ``A`` nor ``a:1``. The row of a message group says when
 the group may be leased next:
@@ -29,13 +29,14 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping, Sequence
 
 from settled.errors import BackendConfigError, RecordError
 from settled_local.sqlite.connection import Connection
 from settled_local.sqlite.database import Database
 
 APPLICATION = 0x5E771ED
-VERSION = 3
+VERSION = 4
 
 _TABLES = (
     # The body is the last column, so that listing instances does not read it.
@@ -61,7 +62,8 @@ _TABLES = (
         reason TEXT NOT NULL,
         at REAL NOT NULL,
         detail TEXT NOT NULL,
-        body TEXT NOT NULL
+        body TEXT NOT NULL,
+        headers TEXT NOT NULL DEFAULT ''
     )
     """,
     "CREATE INDEX dead_letters_by_key ON dead_letters (machine, instance)",
@@ -87,6 +89,7 @@ _TABLES = (
         attempts INTEGER NOT NULL,
         id TEXT NOT NULL,
         body TEXT NOT NULL,
+        headers TEXT NOT NULL DEFAULT '',
         PRIMARY KEY (group_id, number)
     ) WITHOUT ROWID
     """,
@@ -109,7 +112,8 @@ _TABLES = (
         machine TEXT NOT NULL,
         instance TEXT NOT NULL,
         id TEXT NOT NULL,
-        body TEXT NOT NULL
+        body TEXT NOT NULL,
+        headers TEXT NOT NULL DEFAULT ''
     )
     """,
     "CREATE INDEX timers_by_due ON timers (due)",
@@ -117,19 +121,33 @@ _TABLES = (
     f"PRAGMA user_version={VERSION}",
 )
 
+# A process of the older version may still have the file open. It goes on, so a step only adds what that one need not
+# know, such as a column with a default.
+_MIGRATIONS: Mapping[int, Sequence[str]] = {
+    3: [
+        "ALTER TABLE messages ADD COLUMN headers TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE timers ADD COLUMN headers TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE dead_letters ADD COLUMN headers TEXT NOT NULL DEFAULT ''",
+    ],
+}
+"""The statements that make version N + 1 of version N, by N."""
+
+OLDEST = min(_MIGRATIONS)
+"""The oldest version that is migrated."""
+
 
 def prepare(database: Database) -> str:
-    """Create the tables if the file is empty, check them if it is not, and return the file's epoch.
+    """Create the tables if the file is empty, migrate them if they are older, and return the file's epoch.
 
     Raises:
-        RecordError: the file belongs to another application, or to another version of settled.
+        RecordError: the file belongs to another application, to a newer settled, or to one too old to be migrated.
         BackendConfigError: it cannot be opened, or not by several processes at once.
         AccessDeniedError: this process may not write to it.
         UnavailableError: it was locked for too long.
     """
     with database.reading() as db:
-        exists = _has_tables(db, database.path)
-        if not exists:
+        version = _version(db, database.path)
+        if not version:
             db.run("PRAGMA page_size=2048")  # no effect any more once the file is in WAL mode
         (mode,) = db.run("PRAGMA journal_mode=WAL").fetchone()
         # SQLite answers with the mode that is in force. WAL needs shared memory, which network file systems lack.
@@ -137,8 +155,8 @@ def prepare(database: Database) -> str:
             raise BackendConfigError(
                 f"{database.path}: its file system cannot be shared between processes: use one on a local disk"
             )
-    if not exists:
-        database.write(lambda db: _create_tables(db, database.path))
+    if version < VERSION:
+        database.write(lambda db: _create_or_migrate(db, database.path))
     return _epoch(database)
 
 
@@ -164,38 +182,45 @@ def _renew_epoch(db: Connection, identity: str) -> str:
     return epoch
 
 
-def _create_tables(db: Connection, path: str) -> None:
-    # Another process may have created them since the check.
-    if not _has_tables(db, path):
+def _create_or_migrate(db: Connection, path: str) -> None:
+    # In this transaction, because another process may have done it since the version was read.
+    version = _version(db, path)
+    if not version:
         for statement in _TABLES:
             db.run(statement)
+        return
+    for older in range(version, VERSION):
+        for statement in _MIGRATIONS[older]:
+            db.run(statement)
+        db.run(f"PRAGMA user_version={older + 1}")
 
 
-def _has_tables(db: Connection, path: str) -> bool:
-    """Return whether the tables exist; False if the file is empty.
+def _version(db: Connection, path: str) -> int:
+    """Return which tables the file has; 0 if it is empty.
 
     Raises:
-        RecordError: the file belongs to another application, or to another version of settled.
+        RecordError: the file belongs to another application, to a newer settled, or to one too old to be migrated.
     """
     if not db.in_transaction:
         # One transaction for the three reads, or they could see the file before and after another process created it.
         db.run("BEGIN")
         try:
-            return _has_tables(db, path)
+            return _version(db, path)
         finally:
             db.roll_back()
     (objects,) = db.run("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = db.run("PRAGMA application_id").fetchone()
     (version,) = db.run("PRAGMA user_version").fetchone()
     if (application, version, objects) == (0, 0, 0):
-        return False
+        return 0
     if application != APPLICATION:
         raise RecordError(f"{path}: is the database of another application: use another file")
+    known = f"format {version}, this one reads {OLDEST} to {VERSION}"
     if version > VERSION:
-        raise RecordError(f"{path}: was made by a newer settled (format {version}, this one reads {VERSION}): upgrade")
-    if version < VERSION:
+        raise RecordError(f"{path}: was made by a newer settled ({known}): update settled")
+    if version < OLDEST:
         raise RecordError(
-            f"{path}: was made by an older settled (format {version}, this one reads {VERSION}): let that one finish "
-            "what is in it, or use another file"
+            f"{path}: was made by a settled that is too old ({known}): let that one finish what is in it, or use "
+            "another file"
         )
-    return True
+    return int(version)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from settled.durable.headers import headers_from_text, headers_to_text
 from settled.durable.messages import Message
 from settled.durable.ports import DELETED, DeadLetter, Index, Stored
 from settled.errors import ConflictError
@@ -47,14 +48,14 @@ class SQLiteStore:
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         with self._database.reading() as db:
             rows = db.run(
-                "SELECT id, body, reason, at, detail FROM dead_letters"
+                "SELECT id, body, headers, reason, at, detail FROM dead_letters"
                 " WHERE machine=? AND instance=? ORDER BY position",
                 key.machine,
                 key.instance,
             ).fetchall()
         return [
-            DeadLetter(Message(key, text(id), text(body)), text(reason), at, text(detail))
-            for id, body, reason, at, detail in rows
+            DeadLetter(Message(key, text(id), text(body), headers_from_text(headers)), text(reason), at, text(detail))
+            for id, body, headers, reason, at, detail in rows
         ]
 
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
@@ -115,11 +116,13 @@ def commit(
     # After `remove_dead_letters`: what a redrive puts back goes behind the dead letters that stay.
     for dead_letter in add_dead_letters:
         db.run(
-            "INSERT INTO dead_letters (machine, instance, id, body, reason, at, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO dead_letters (machine, instance, id, body, headers, reason, at, detail)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             key.machine,
             key.instance,
             dead_letter.message.id,
             dead_letter.message.body,
+            headers_to_text(dead_letter.message.headers),
             dead_letter.reason,
             dead_letter.at,
             dead_letter.detail,

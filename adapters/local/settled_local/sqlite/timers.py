@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from settled.durable.headers import headers_from_text, headers_to_text
 from settled.durable.messages import Message, Timer
 from settled.key import Key
 from settled_local.sqlite.connection import Connection, text
@@ -31,13 +32,14 @@ def schedule(db: Connection, timer: Timer) -> None:
     """Do `Timers.schedule` within a transaction."""
     # OR REPLACE deletes the row of the same timer id: a timer that was replaced must not fire at its old time too.
     db.run(
-        "INSERT OR REPLACE INTO timers (timer, due, machine, instance, id, body) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO timers (timer, due, machine, instance, id, body, headers) VALUES (?, ?, ?, ?, ?, ?, ?)",
         timer.id,
         timer.due,
         timer.message.key.machine,
         timer.message.key.instance,
         timer.message.id,
         timer.message.body,
+        headers_to_text(timer.message.headers),
     )
 
 
@@ -50,12 +52,13 @@ def pop_due(db: Connection, now: float, limit: int) -> Sequence[Message]:
     """Remove up to `limit` timers that are due and return their messages, earliest first."""
     rows = db.run(
         # The serial keeps timers with the same due time in the order in which they were scheduled.
-        "SELECT serial, machine, instance, id, body FROM timers WHERE due<=? ORDER BY due, serial LIMIT ?",
+        "SELECT serial, machine, instance, id, body, headers FROM timers WHERE due<=? ORDER BY due, serial LIMIT ?",
         now,
         limit,
     ).fetchall()
     for serial, *_ in rows:
         db.run("DELETE FROM timers WHERE serial=?", serial)
     return [
-        Message(Key(text(machine), text(instance)), text(id), text(body)) for _, machine, instance, id, body in rows
+        Message(Key(text(machine), text(instance)), text(id), text(body), headers_from_text(headers))
+        for _, machine, instance, id, body, headers in rows
     ]

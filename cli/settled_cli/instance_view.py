@@ -1,22 +1,19 @@
-"""Show an instance without its machine, by reading its record as JSON.
-
-An operator needs only a URL and a key, and none of the code that the instance runs.
-"""
+"""Show an instance without its machine: an operator needs only a URL and a key, and none of the code that it runs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from attrs import frozen
 
 from settled import Json, Key, Outcome, RecordError
 from settled.chart.state_value import value_matches
-from settled.data import parse
-from settled.durable import Message, Store, Stored
-from settled.durable.record_json import check_format, record_from_tombstone
+from settled.durable import Message, RecordView, Store, Stored
+from settled.durable.messages import Event, ForwardToSystemId, decode
+from settled.durable.record import ActiveTimer
 from settled_cli.errors import CommandError
 
 T = TypeVar("T")
@@ -26,12 +23,12 @@ FIRST_POLL_INTERVAL, MAX_POLL_INTERVAL = 0.01, 0.25
 
 
 @frozen
-class RecordView:
-    """An instance's stored record, parsed as JSON."""
+class InstanceView:
+    """An instance: its key, what the store says about it, and its record."""
 
     key: Key
     stored: Stored
-    record: Mapping[str, Any]
+    record: RecordView
 
     @property
     def size(self) -> int:
@@ -41,7 +38,7 @@ class RecordView:
     @property
     def snapshot(self) -> Mapping[str, Any] | None:
         """XState's persisted snapshot; None before the start."""
-        return cast("Mapping[str, Any] | None", self.record.get("snapshot"))
+        return self.record.snapshot
 
     @property
     def value(self) -> Any:
@@ -51,22 +48,20 @@ class RecordView:
     @property
     def timers(self) -> list[dict[str, Json]]:
         """The active timers, the next one first."""
-        timers = sorted(self.record.get("timers", {}).values(), key=lambda timer: timer[0])
-        return [{"due": format_time(due), "event": event} for due, event, *_ in timers]
+        return [_timer_to_json(timer) for timer in sorted(self.record.timers.values(), key=lambda timer: timer.due)]
 
     @property
     def turn(self) -> dict[str, Json] | None:
         """The open turn, if there is one: the id of its message, and the actors that it waits for."""
-        turn = self.record.get("turn")
+        turn = self.record.turn
         if turn is None:
             return None
-        actors: list[Json] = [{"src": src, "attempt": attempt} for _, src, _, _, attempt, *_ in turn["actors"]]
-        return {"message": turn["message"][0], "actors": actors}
+        actors: list[Json] = [{"src": actor.src, "attempt": actor.attempt} for actor in turn.actors]
+        return {"message": turn.message.id, "actors": actors}
 
     def outcome(self, message: Message) -> tuple[Outcome, str | None] | None:
         """Return the outcome of `message`, and its reason if one is kept; None until its turn is over."""
-        # Read as a tombstone because that needs no machine: it parses the window and nothing else.
-        window = record_from_tombstone(self.key, self.stored.body).window
+        window = self.record.window
         outcome = window.outcome_of_message(message)
         return None if outcome is None else (outcome, window.reason_of_id(message.id, message.digest))
 
@@ -76,7 +71,7 @@ class RecordView:
 
     def to_json(self) -> dict[str, Json]:
         """Return everything that ``settled get --json`` prints."""
-        failing = self.record.get("failing")
+        failing = self.record.failing
         return {
             "key": str(self.key),
             "version": self.stored.version,
@@ -89,12 +84,22 @@ class RecordView:
             "snapshot": self.snapshot,
             "timers": self.timers,
             "turn": self.turn,
-            "halted": self.record.get("halted"),
-            "failing": failing and {"message": failing[0], "count": failing[1], "detail": failing[2]},
+            "halted": self.record.halted,
+            "failing": failing and {"message": failing.id, "count": failing.count, "detail": failing.detail},
         }
 
 
-def load_view(store: Store, key: Key) -> RecordView | None:
+def _timer_to_json(timer: ActiveTimer) -> dict[str, Json]:
+    due = format_time(timer.due)
+    if timer.message is None:
+        return {"due": due, "event": timer.event}
+    to, body = timer.message
+    content = decode(body)
+    event = content.event if isinstance(content, Event | ForwardToSystemId) else None
+    return {"due": due, "event": event, "to": to}
+
+
+def load_view(store: Store, key: Key) -> InstanceView | None:
     """Load the record of `key`; return None if there is no such instance.
 
     Raises:
@@ -104,13 +109,9 @@ def load_view(store: Store, key: Key) -> RecordView | None:
     if stored is None or stored.is_deleted:
         return None
     try:
-        record = parse(stored.body)
-        check_format(key, record)
+        return InstanceView(key, stored, RecordView.of(key, stored.body))
     except RecordError as error:
         raise CommandError(str(error)) from error
-    except ValueError as error:
-        raise CommandError(f"{key}: the stored text is not JSON ({error})") from error
-    return RecordView(key, stored, record)
 
 
 def poll(check: Callable[[], T | None], timeout: float, what: str) -> T:

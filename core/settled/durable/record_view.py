@@ -1,0 +1,54 @@
+"""A record as an operator sees it: read without its machine, and so without any of the code that its instance runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from settled.durable.record import ActiveTimer, FailureCount, OpenTurn
+from settled.durable.record_parts import parts_from_json, window_from_json
+from settled.durable.record_text import damage_as_record_error, parse_record
+from settled.durable.window import WINDOW, Window
+from settled.key import Key
+
+
+@frozen
+class RecordView:
+    """What a record says about its instance.
+
+    Attributes:
+        snapshot: the snapshot as XState persists it; None before the start.
+        timers: the active timers, by token.
+        turn: the open turn, if there is one.
+        failing: the failures of the current message, if it has failed.
+        halted: why the instance waits for an operator, if it does.
+        window: the outcomes of the latest messages.
+    """
+
+    snapshot: Mapping[str, Any] | None
+    timers: Mapping[str, ActiveTimer]
+    turn: OpenTurn | None
+    failing: FailureCount | None
+    halted: str | None
+    window: Window
+
+    @classmethod
+    def of(cls, key: Key, body: str) -> RecordView:
+        """Read the stored text of `key`.
+
+        Raises:
+            RecordError: the text is damaged, or has a format that this version of settled does not read.
+        """
+        data, lines = parse_record(key, body)
+        with damage_as_record_error(key):
+            parts = parts_from_json(key, data)
+            return cls(
+                snapshot=data.get("snapshot"),
+                timers=parts.get("timers", {}),
+                turn=parts.get("turn"),
+                failing=parts.get("failing"),
+                halted=parts.get("halted"),
+                window=window_from_json(data, lines, WINDOW),
+            )
