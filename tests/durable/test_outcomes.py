@@ -199,13 +199,13 @@ class TestRejected:
     def test_names_the_guards_that_led_there(self, world: World) -> None:
         assert sent(world, {"type": "UNLOCK", "code": "1"}) == (
             Outcome.REJECTED,
-            'UNLOCK (the guard "isRight" answered false) led to "door.alarmed"',
+            'UNLOCK (the guard "isRight" answered false) left the machine in "door.alarmed"',
         )
 
     def test_names_the_error_that_led_there(self, world: World) -> None:
         assert sent(world, "CALL") == (
             Outcome.REJECTED,
-            'the failure of phone (ConnectionError: nobody answers) led to "door.unreached"',
+            'the failure of phone (ConnectionError: nobody answers) left the machine in "door.unreached"',
         )
 
     def test_does_not_name_the_guards_of_other_regions(self) -> None:
@@ -216,7 +216,7 @@ class TestRejected:
         tagged = {"id": "m", "type": "parallel", "tags": ["settled"], "states": regions}
         world = World(setup().machine(tagged))
         world.start()
-        assert sent(world, "GO") == (Outcome.REJECTED, 'GO led to "m.right.off"')
+        assert sent(world, "GO") == (Outcome.REJECTED, 'GO left the machine in "m.right.off"')
 
     def test_asks_guards_as_the_step_did_about_an_actor_that_has_ended(self) -> None:
         is_done = given(lambda a: a.state.children["work"].status != "active")
@@ -229,7 +229,7 @@ class TestRejected:
         logic = setup(actors={"work": lambda input, call: 1}, guards={"no": lambda a: False})
         world = World(logic.machine({"id": "m", "initial": "a", "states": states}))
         world.start()
-        reason = 'xstate.done.actor.work (the guard "no" answered false) led to "m.no"'
+        reason = 'xstate.done.actor.work (the guard "no" answered false) left the machine in "m.no"'
         assert sent(world, "GO") == (Outcome.REJECTED, reason)
 
     def test_names_the_event_where_nothing_else_is_known(self) -> None:
@@ -239,13 +239,16 @@ class TestRejected:
             )
         )
         world.start()
-        assert sent(world, "GO") == (Outcome.REJECTED, 'GO led to "door.no"')
+        assert sent(world, "GO") == (Outcome.REJECTED, 'GO left the machine in "door.no"')
 
     def test_may_be_the_start(self) -> None:
         world = World(door(initial="alarmed"))
         world.start(id="s")
         world.settle(until=world.now)
-        assert (world.outcome("s"), world.reason("s")) == (Outcome.REJECTED, 'the start led to "door.alarmed"')
+        assert (world.outcome("s"), world.reason("s")) == (
+            Outcome.REJECTED,
+            'the start left the machine in "door.alarmed"',
+        )
 
 
 class TestFailed:
