@@ -129,7 +129,7 @@ class TestWaiting:
         result = settled("send", "door/front", "UNLOCK", "code=1", "--wait")
         assert (result.status, result.err) == (
             1,
-            'settled: door/front: UNLOCK was rejected: UNLOCK (the guard "isRight" answered false) led to '
+            'settled: door/front: UNLOCK was rejected: UNLOCK (the guard "isRight" answered false) left the machine in '
             '"door.alarmed"; the instance is in alarmed\n',
         )
 

@@ -10,6 +10,7 @@ import pytest
 
 from settled import (
     AccessDeniedError,
+    Machine,
     OutcomeUnknownError,
     Policy,
     SettledError,
@@ -100,6 +101,20 @@ class TestARecordThatIsNearlyFull:
         assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["poison"]
         assert str(world.record().halted).startswith("poison failed 3 times, at last with ")
 
+    @pytest.mark.parametrize("ignored", [0, 3])
+    def test_halts_without_the_reasons_of_outcomes(self, ignored: int) -> None:
+        world = SmallStore(_with_long_errors(), policy=Policy(lease=LEASE, max_attempts=3))
+        world.start()
+        for number in range(ignored):
+            world.send("NOTHING", id=f"ignored{number}")
+        world.settle(until=world.now)
+        assert len(world.record().window.reasons) == ignored
+        world.leave_room_for(0 if ignored else 250)
+        world.send("POISON", id="poison")
+        world.settle()
+        assert str(world.record().halted).startswith("poison failed 3 times, at last with ")
+        assert world.record().window.reasons == {}
+
     def test_still_dead_letters_what_comes_after_it_was_halted(self) -> None:
         world = SmallStore(appending(failing("x" * 900)), policy=Policy(lease=LEASE, max_attempts=2))
         world.start()
@@ -110,6 +125,12 @@ class TestARecordThatIsNearlyFull:
         world.settle()
         assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["poison", "behind"]
         assert str(world.record().halted).startswith("poison failed 2 times")
+
+
+def _with_long_errors() -> Machine[Any, Any]:
+    return setup(guards={"fails": failing("x" * 900)}).machine(
+        {"id": "list", "initial": "open", "states": {"open": {"on": {"POISON": {"guard": "fails", "target": "open"}}}}}
+    )
 
 
 class FailingSends(World):

@@ -183,19 +183,54 @@ class TestAnEventFromAnotherMachine:
         assert record.window.reasons == {}
         assert str(world.key()) in record.window.senders, "its place among the messages of its sender is remembered"
 
+    def test_is_not_judged_if_it_is_the_snapshot_of_a_child(self) -> None:
+        child = setup().machine({"id": "kid", "initial": "a", "states": {"a": {"on": {"OK": "a"}}}})
+        sees = {"guard": given(lambda a: False), "actions": "see"}
+        parent: Any = {"id": "parent", "invoke": {"id": "kid", "src": "kid", "onSnapshot": sees}}
+        world = World(setup(actors={"kid": child}, actions={"see": lambda a: None}).machine(parent), [child])
+        world.start()
+        world.settle()
+        window = world.record().window
+        assert len(window.ids) == 2, "the start, and the first snapshot of the child"
+        assert window.other_outcomes == {}
+
 
 class TestRejected:
     def test_names_the_guards_that_led_there(self, world: World) -> None:
         assert sent(world, {"type": "UNLOCK", "code": "1"}) == (
             Outcome.REJECTED,
-            'UNLOCK (the guard "isRight" answered false) led to "door.alarmed"',
+            'UNLOCK (the guard "isRight" answered false) left the machine in "door.alarmed"',
         )
 
     def test_names_the_error_that_led_there(self, world: World) -> None:
         assert sent(world, "CALL") == (
             Outcome.REJECTED,
-            'the failure of phone (ConnectionError: nobody answers) led to "door.unreached"',
+            'the failure of phone (ConnectionError: nobody answers) left the machine in "door.unreached"',
         )
+
+    def test_does_not_name_the_guards_of_other_regions(self) -> None:
+        regions: Any = {
+            "left": {"on": {"GO": {"guard": given(lambda a: False), "target": "left"}}},
+            "right": {"initial": "on", "states": {"on": {"on": {"GO": "off"}}, "off": {"tags": ["reject"]}}},
+        }
+        tagged = {"id": "m", "type": "parallel", "tags": ["settled"], "states": regions}
+        world = World(setup().machine(tagged))
+        world.start()
+        assert sent(world, "GO") == (Outcome.REJECTED, 'GO left the machine in "m.right.off"')
+
+    def test_asks_guards_as_the_step_did_about_an_actor_that_has_ended(self) -> None:
+        is_done = given(lambda a: a.state.children["work"].status != "active")
+        done = [{"guard": "no", "target": "a"}, {"guard": is_done, "target": "no"}, {"target": "a"}]
+        states: Any = {
+            "a": {"tags": ["settled"], "on": {"GO": "b"}},
+            "b": {"invoke": {"id": "work", "src": "work", "onDone": done}},
+            "no": {"tags": ["reject"]},
+        }
+        logic = setup(actors={"work": lambda input, call: 1}, guards={"no": lambda a: False})
+        world = World(logic.machine({"id": "m", "initial": "a", "states": states}))
+        world.start()
+        reason = 'xstate.done.actor.work (the guard "no" answered false) left the machine in "m.no"'
+        assert sent(world, "GO") == (Outcome.REJECTED, reason)
 
     def test_names_the_event_where_nothing_else_is_known(self) -> None:
         world = World(
@@ -204,13 +239,16 @@ class TestRejected:
             )
         )
         world.start()
-        assert sent(world, "GO") == (Outcome.REJECTED, 'GO led to "door.no"')
+        assert sent(world, "GO") == (Outcome.REJECTED, 'GO left the machine in "door.no"')
 
     def test_may_be_the_start(self) -> None:
         world = World(door(initial="alarmed"))
         world.start(id="s")
         world.settle(until=world.now)
-        assert (world.outcome("s"), world.reason("s")) == (Outcome.REJECTED, 'the start led to "door.alarmed"')
+        assert (world.outcome("s"), world.reason("s")) == (
+            Outcome.REJECTED,
+            'the start left the machine in "door.alarmed"',
+        )
 
 
 class TestFailed:

@@ -97,10 +97,8 @@ class TestAsk:
         assert caught.value.outcome is Outcome.REJECTED
         assert caught.value.snapshot is not None
         assert caught.value.snapshot.value == "refused"
-        assert (
-            caught.value.reason
-            == 'the failure of 0.greeter.greeting (PermissionError: not today) led to "greeter.refused"'
-        )
+        failure = "the failure of 0.greeter.greeting (PermissionError: not today)"
+        assert caught.value.reason == f'{failure} left the machine in "greeter.refused"'
 
     def test_raises_if_no_transition_takes_the_event_and_says_why(self, deployment: Deployment) -> None:
         deployment.client.start("ada")

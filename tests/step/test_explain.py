@@ -136,6 +136,16 @@ class TestAForbiddenEvent:
         assert found is not None
         assert 'the guard "no" answered false, "shop.basket" forbids it' in found
 
+    def test_in_one_region_keeps_the_guards_around_all_regions_from_being_asked(self) -> None:
+        regions: Any = {"left": {"on": {"PAY": {}}}, "right": {"on": {"PAY": {"guard": "no", "target": "right"}}}}
+        around = {"type": "parallel", "states": regions, "on": {"PAY": {"guard": {"type": "is", "params": {"n": 1}}}}}
+        found = str(why({"both": around}))
+        assert ': the guard "no" answered false, "shop.both.left" forbids it;' in found
+
+    def test_by_a_guard_that_answered_true_leaves_later_guards_unasked(self) -> None:
+        forbidden: Any = [{"guard": "yes"}, {"guard": "no", "target": "basket"}]
+        assert ': "shop.basket" forbids it;' in str(why({"basket": {"on": {"PAY": forbidden}}}))
+
 
 class TestAMachineThatHasEnded:
     def test_is_done(self) -> None:

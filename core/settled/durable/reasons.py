@@ -44,7 +44,7 @@ def why_ignored(record: Record, content: Content) -> str | None:
     return None if snapshot.status == "active" else how_it_ended(snapshot)
 
 
-@define
+@define  # not frozen: there is one for each event, and a frozen one would take a microsecond more
 class Cause:
     """The event that began the last commit of a turn, and the snapshot that took it.
 
@@ -83,10 +83,10 @@ def outcome_of(machine: Machine[Any, Any], snapshot: Snapshot[Any], cause: Cause
 
 def _why_rejected(machine: Machine[Any, Any], snapshot: Snapshot[Any], cause: Cause | None) -> str:
     nodes = " beside ".join(f'"{node.id}"' for node in snapshot.configuration.nodes if REJECT in node.tags)
-    return f"{_what_led_there(machine, cause)} led to {nodes}"
+    return f"{_what_happened(machine, cause)} left the machine in {nodes}"
 
 
-def _what_led_there(machine: Machine[Any, Any], cause: Cause | None) -> str:
+def _what_happened(machine: Machine[Any, Any], cause: Cause | None) -> str:
     if cause is None or not isinstance(cause.event, Mapping):
         return "the start"
     event, type = cause.event, str(cause.event.get("type"))
