@@ -82,7 +82,7 @@ def write(opener: Opener, version: int) -> None:
 def machine(journal: Path) -> Any:
     """Return a machine that records the numbers of its events, and appends the key of each effect to `journal`."""
 
-    def tell(args: Any, _params: Any) -> None:
+    def tell(args: Any) -> None:
         with journal.open("a", encoding="utf-8") as file:
             file.write(f"{args.call.idempotency_key}\n")
 

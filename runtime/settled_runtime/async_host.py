@@ -49,7 +49,7 @@ class AsyncHost:
 
     def __init__(
         self,
-        machines: Iterable[Machine[Any, Any]],
+        machines: Iterable[Machine[Any]],
         backend: Backend,
         *,
         policy: Policy | None = None,

@@ -130,7 +130,7 @@ class Client(Generic[C]):
         backend: the backend that the instances live in, as `connect` opens it.
     """
 
-    def __init__(self, machine: Machine[C, Any], backend: Backend) -> None:
+    def __init__(self, machine: Machine[C], backend: Backend) -> None:
         self._machine, self._backend = machine, backend
 
     def start(self, instance: str, input: Json = None, *, message_id: str | None = None) -> str:
@@ -408,7 +408,7 @@ class Client(Generic[C]):
     def _record(self, instance: str) -> Record | None:
         return self._load(self._machine, self._key(instance))
 
-    def _load(self, machine: Machine[Any, Any], key: Key) -> Record | None:
+    def _load(self, machine: Machine[Any], key: Key) -> Record | None:
         stored = retried(lambda: self._backend.store.load(key))
         return None if stored is None or stored.is_deleted else record_from_json(machine, key, stored.body)
 

@@ -58,7 +58,7 @@ class HostContext:
         observe: calls all observers.
     """
 
-    machines: Mapping[str, Machine[Any, Any]]
+    machines: Mapping[str, Machine[Any]]
     backend_commands: BackendCommands
     leases: LeaseRenewer
     record_cache: RecordCache
@@ -74,7 +74,7 @@ class HostContext:
     @classmethod
     def of(
         cls,
-        machines: Iterable[Machine[Any, Any]],
+        machines: Iterable[Machine[Any]],
         backend: Backend,
         policy: Policy | None,
         observers: Iterable[Observer],
@@ -91,7 +91,7 @@ class HostContext:
             observe=observe,
         )
 
-    def machine(self, key: Key) -> Machine[Any, Any]:
+    def machine(self, key: Key) -> Machine[Any]:
         """Return the machine of `key`.
 
         Raises:
@@ -199,13 +199,13 @@ def traits_of(backend: Backend) -> Traits:
     return Traits(Capability.ATOMIC_FINISH in declared, Capability.FENCED_FINISH in declared, backend.resolution)
 
 
-def _with_children(machines: Iterable[Machine[Any, Any]]) -> Iterator[Machine[Any, Any]]:
+def _with_children(machines: Iterable[Machine[Any]]) -> Iterator[Machine[Any]]:
     for machine in machines:
         yield machine
         yield from _with_children(filter(_is_machine, machine.implementations.actors.values()))
 
 
-def _is_machine(actor: object) -> TypeGuard[Machine[Any, Any]]:
+def _is_machine(actor: object) -> TypeGuard[Machine[Any]]:
     return isinstance(actor, Machine)
 
 

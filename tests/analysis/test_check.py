@@ -432,13 +432,11 @@ def test_a_finding_is_printed_as_a_line_and_its_remedy() -> None:
 
 
 def test_checking_calls_no_implementation_and_touches_nothing() -> None:
-    def fail(args: Args[Any, Any]) -> Any:
+    def fail(args: Args[Any]) -> Any:
         raise AssertionError("a check calls nothing")
 
     config = of(a={"entry": "act", "always": {"target": "b", "guard": "g"}, "after": {"d": "b"}}, b={})
-    machine: Machine[Any, Any] = setup(actions={"act": raise_(fail)}, guards={"g": fail}, delays={"d": fail}).machine(
-        config
-    )
+    machine: Machine[Any] = setup(actions={"act": raise_(fail)}, guards={"g": fail}, delays={"d": fail}).machine(config)
     with watch() as seen:
         assert machine.check() == ()
     assert seen == []

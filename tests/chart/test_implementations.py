@@ -44,8 +44,8 @@ class TestActors:
 
 class TestBind:
     def test_returns_a_function_without_arguments(self) -> None:
-        def report(args: Any, params: Any) -> Any:
-            return args.context, args.event, args.state.value, args.call, params
+        def report(a: Any) -> Any:
+            return a.context, a.event, a.state.value, a.call, a.params
 
         config: Any = {
             "context": {"n": 1},

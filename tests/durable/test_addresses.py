@@ -13,7 +13,7 @@ from settled.durable.commands import Finish, Load, PerformActions
 from tests.support.virtual_world import World
 
 
-def listener(id: str, *, actors: Mapping[str, Any] | None = None, **config: Any) -> Machine[Any, Any]:
+def listener(id: str, *, actors: Mapping[str, Any] | None = None, **config: Any) -> Machine[Any]:
     """Return a machine that keeps the words it receives, and sends words to the address given in its events."""
     return setup(
         actors=actors or {},

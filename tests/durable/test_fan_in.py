@@ -48,7 +48,7 @@ class TestASender:
         assert list(world.record().window.senders) == ["other/bob", "other/cem"]
 
 
-def parent_and_child() -> tuple[Machine[Any, Any], Machine[Any, Any]]:
+def parent_and_child() -> tuple[Machine[Any], Machine[Any]]:
     """Return a parent that starts children on request, and the child, which sends it an event on request and ends."""
     child = setup(actions={"tell": send_parent(lambda a: {"type": "ADD", "n": a.context["n"]})}).machine(
         {
@@ -216,7 +216,7 @@ class TestAnEventThatARootForwards:
         assert world.record_of(to).readable_snapshot().context["applied"] == [1, 100, 101, 102, 103]
 
 
-def _leaving() -> tuple[Machine[Any, Any], tuple[Machine[Any, Any]]]:
+def _leaving() -> tuple[Machine[Any], tuple[Machine[Any]]]:
     child = setup().machine({"id": "child", "initial": "in", "states": {"in": {"tags": ["settled"]}}})
     keep = assign(applied=lambda a: [*a.context["applied"], a.event["n"]])
     parent = setup(actors={"child": child}, actions={"add": keep}).machine(
@@ -234,7 +234,7 @@ def _leaving() -> tuple[Machine[Any, Any], tuple[Machine[Any, Any]]]:
     return parent, (child,)
 
 
-def _sender() -> Machine[Any, Any]:
+def _sender() -> Machine[Any]:
     """Return a machine that sends to an instance and performs an action in the same step."""
     return setup(
         actions={"send": send_to("list/ada", lambda a: add(a.event["n"])), "say": emit({"type": "SAID"})}

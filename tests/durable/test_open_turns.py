@@ -53,7 +53,7 @@ class TestAnotherMessage:
         assert world.snapshot().context["email"] == SUBMIT["email"]
 
 
-def polling(result: list[str]) -> Machine[Any, Any]:
+def polling(result: list[str]) -> Machine[Any]:
     """Return a machine that asks once a minute until the answer is yes, and is not settled meanwhile."""
     return setup(
         actors={"ask": lambda input, call: result.pop(0)},

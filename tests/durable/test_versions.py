@@ -12,7 +12,7 @@ from settled.durable.commands import Release, ReleaseReason
 from tests.support.virtual_world import LEASE, World
 
 
-def order(version: str | None, states: dict[str, Any], **logic: Any) -> Machine[Any, Any]:
+def order(version: str | None, states: dict[str, Any], **logic: Any) -> Machine[Any]:
     config = {"id": "order", "initial": "basket", "context": {"paid": None}, "states": states}
     return setup(**logic).machine({**config, "version": version} if version else config)
 
@@ -25,7 +25,7 @@ BEFORE = {"basket": settled_node(PAY="paying"), "paying": settled_node(PAID="pai
 AFTER = {"basket": settled_node(PAY="charging"), "charging": settled_node(PAID="paid"), "paid": settled_node()}
 
 
-def paying(machine: Machine[Any, Any]) -> World:
+def paying(machine: Machine[Any]) -> World:
     world = World(machine, policy=Policy(lease=LEASE, max_attempts=2))
     world.start()
     world.send("PAY")

@@ -63,11 +63,11 @@ def _send_parent(params: Mapping[str, Any]) -> BuiltInAction:
     return send_parent(dynamic(params["event"]))
 
 
-def machines_of(case: Case) -> tuple[Machine[Any, Any], dict[str, Machine[Any, Any]]]:
+def machines_of(case: Case) -> tuple[Machine[Any], dict[str, Machine[Any]]]:
     """The machine of `case`, and those it has as actors, by their names."""
-    made: dict[str, Machine[Any, Any]] = {}
+    made: dict[str, Machine[Any]] = {}
 
-    def make(config: Mapping[str, Any]) -> Machine[Any, Any]:
+    def make(config: Mapping[str, Any]) -> Machine[Any]:
         vocabulary = LiveVocabulary()
         return built(vocabulary, config, lambda: {src: logic(src) for src in vocabulary.actors})
 

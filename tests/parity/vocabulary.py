@@ -30,7 +30,7 @@ from settled import (
 from settled.chart.actions import BuiltInAction
 from settled.data import is_array, is_object
 
-AnyArgs = Args[Any, Any]
+AnyArgs = Args[Any]
 LOOK_UPS = ("$ctx", "$ev", "$input")
 
 
@@ -82,26 +82,26 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
-def equals(args: AnyArgs, params: Any) -> bool:
-    return params["key"] in args.context and same(args.context[params["key"]], params["value"])
+def equals(a: AnyArgs) -> bool:
+    return a.params["key"] in a.context and same(a.context[a.params["key"]], a.params["value"])
 
 
-def is_less(args: AnyArgs, params: Any) -> bool:
-    number = args.context.get(params["key"])
-    return is_number(number) and bool(number < params["value"])
+def is_less(a: AnyArgs) -> bool:
+    number = a.context.get(a.params["key"])
+    return is_number(number) and bool(number < a.params["value"])
 
 
-def is_at_least(args: AnyArgs, params: Any) -> bool:
-    number = args.context.get(params["key"])
-    return is_number(number) and bool(number >= params["value"])
+def is_at_least(a: AnyArgs) -> bool:
+    number = a.context.get(a.params["key"])
+    return is_number(number) and bool(number >= a.params["value"])
 
 
-def event_equals(args: AnyArgs, params: Any) -> bool:
-    return same(at(args.event, params["key"]), params["value"])
+def event_equals(a: AnyArgs) -> bool:
+    return same(at(a.event, a.params["key"]), a.params["value"])
 
 
-def is_event(args: AnyArgs, params: Any) -> bool:
-    return bool(args.event["type"] == params["type"])
+def is_event(a: AnyArgs) -> bool:
+    return bool(a.event["type"] == a.params["type"])
 
 
 def own_delay(args: AnyArgs) -> float:

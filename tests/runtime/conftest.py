@@ -28,7 +28,7 @@ class Running(Protocol):
 
 
 class _Running:
-    def __init__(self, kind: type[Host] | type[AsyncHost], machine: Machine[Any, Any], policy: Policy | None) -> None:
+    def __init__(self, kind: type[Host] | type[AsyncHost], machine: Machine[Any], policy: Policy | None) -> None:
         self.backend = MemoryBackend(lease=5.0)
         self.events: list[HostEvent] = []
         self.client = Client(machine, self.backend)
@@ -51,7 +51,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[Callable[..., Running]]:
     """Return a function that makes a host of a machine, on a backend in memory, with a client."""
     made: list[_Running] = []
 
-    def make(machine: Machine[Any, Any], policy: Policy | None = None) -> Running:
+    def make(machine: Machine[Any], policy: Policy | None = None) -> Running:
         made.append(_Running(request.param, machine, policy))
         return made[-1]
 

@@ -27,7 +27,7 @@ def refuse(_input: Any, _call: Any) -> None:
 class Deployment:
     """A backend in memory with a worker, which may be started later, and a client."""
 
-    def __init__(self, machine: Machine[Any, Any]) -> None:
+    def __init__(self, machine: Machine[Any]) -> None:
         self.backend = MemoryBackend()
         self.client = Client(machine, self.backend)
         self._host = Host([machine], self.backend)

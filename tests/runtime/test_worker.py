@@ -26,7 +26,7 @@ from tests.durable.machines import add, appending
 from tests.runtime.machines import greeter
 
 
-def work(machine: Machine[Any, Any], backend: Any, until: Any, **options: Any) -> None:
+def work(machine: Machine[Any], backend: Any, until: Any, **options: Any) -> None:
     """Run a worker until `until` returns True, or for ten seconds."""
     host = Host([machine], backend)
     worker = Worker(host, receive_wait=0.05, **options)
@@ -109,7 +109,7 @@ class TestManyKeys:
 
 
 class TestTheBatchSize:
-    def largest(self, machine: Machine[Any, Any], events: Sequence[Any]) -> int:
+    def largest(self, machine: Machine[Any], events: Sequence[Any]) -> int:
         """Return the most messages that one turn started with, of `events` for one instance, with a batch of 20."""
         backend, turns, over = MemoryBackend(), list[int](), threading.Event()
         client = Client(machine, backend)

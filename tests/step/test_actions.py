@@ -41,7 +41,7 @@ class TestAssign:
 
     def test_takes_params_if_it_is_registered(self) -> None:
         config: Any = {"context": {"n": 1}, "on": {"E": {"actions": {"type": "add", "params": {"by": 3}}}}}
-        adding = machine(config, actions={"add": assign(n=lambda args, params: args.context["n"] + params["by"])})
+        adding = machine(config, actions={"add": assign(n=lambda a: a.context["n"] + a.params["by"])})
         assert after(adding, "E").context == {"n": 4}
 
     def test_does_not_modify_the_old_context(self) -> None:

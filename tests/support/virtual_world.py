@@ -85,8 +85,8 @@ class World:
     The memory backend guarantees more than the contract. Turns rely only on `traits`, by default on none of it.
     """
 
-    machine: Machine[Any, Any]
-    others: Sequence[Machine[Any, Any]] = ()
+    machine: Machine[Any]
+    others: Sequence[Machine[Any]] = ()
     policy: Policy = Policy(lease=LEASE)
     traits: Traits = Factory(Traits)
     now: float = 1_000.0
@@ -288,7 +288,7 @@ class World:
     def key(self, instance: str = "ada") -> Key:
         return Key(self.machine.id, instance)
 
-    def machine_of(self, key: Key) -> Machine[Any, Any]:
+    def machine_of(self, key: Key) -> Machine[Any]:
         return next(machine for machine in (self.machine, *self.others) if machine.id == key.machine)
 
     def record(self, instance: str = "ada") -> Record:

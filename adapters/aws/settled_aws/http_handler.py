@@ -29,7 +29,7 @@ RESPONSE_RESERVE = 1.0
 """Seconds before the function's timeout at which a request stops waiting."""
 
 
-def http_handler(machines: Iterable[Machine[Any, Any]], backend: Backend) -> Callable[[Event, Context], Event]:
+def http_handler(machines: Iterable[Machine[Any]], backend: Backend) -> Callable[[Event, Context], Event]:
     """Return the handler of a Lambda function that accepts starts and events for `machines` over `backend`."""
     return _HttpHandler(backend, {machine.id: Client(machine, backend) for machine in machines})
 

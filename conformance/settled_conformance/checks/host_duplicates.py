@@ -150,7 +150,7 @@ def _until(condition: Any) -> None:
         time.sleep(0.005)
 
 
-def _working(work: Any) -> Machine[Any, Any]:
+def _working(work: Any) -> Machine[Any]:
     return setup(actors={"work": work}, actions={"keep": assign(output=lambda args: args.event["output"])}).machine(
         {
             "id": "worker",

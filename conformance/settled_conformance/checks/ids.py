@@ -14,7 +14,7 @@ from settled_conformance.fixture import BackendFixture
 from settled_runtime import EventOutcomeError
 
 
-def _shipping(keys: list[str]) -> Machine[Any, Any]:
+def _shipping(keys: list[str]) -> Machine[Any]:
     def ship(args: Any) -> None:
         keys.append(f"{args.call.idempotency_key} of {args.event['id']}")
 
@@ -93,7 +93,7 @@ def a_start_and_an_event_with_one_id_are_not_confused(fixture: BackendFixture) -
     service.close()
 
 
-def _waiting() -> Machine[Any, Any]:
+def _waiting() -> Machine[Any]:
     child = setup().machine(
         {
             "id": "kid",

@@ -34,12 +34,12 @@ class MachineScenario:
     """
 
     name: str
-    machines: Callable[[FaultSwitch, float], Iterable[Machine[Any, Any]]]
+    machines: Callable[[FaultSwitch, float], Iterable[Machine[Any]]]
     clients: Sequence[Sequence[Message]] = ()
     workers: int = 2
     weight: float = 1.0
     participants: Mapping[str, Sequence[ClientOperation]] = {}
-    older: Callable[[], Sequence[Machine[Any, Any]]] = tuple
+    older: Callable[[], Sequence[Machine[Any]]] = tuple
     possible_faults: PossibleFaults = USUAL
     window: int | None = None
     dedup_limit: int | None = None
@@ -93,7 +93,7 @@ class MachineScenario:
         return policy if self.window is None else evolve(policy, window=self.window)
 
 
-CompiledMachines = tuple[FaultSwitch, Mapping[str, Machine[Any, Any]], Sequence[Machine[Any, Any]]]
+CompiledMachines = tuple[FaultSwitch, Mapping[str, Machine[Any]], Sequence[Machine[Any]]]
 
 
 @cache

@@ -1,6 +1,6 @@
 """XState's built-in actions, as data. They change the snapshot or become effects; nothing is executed here.
 
-A value may be given as a function of `Args` (and params) instead. Wherever an action is expected, it may be the name of
+A value may be given as a function of `Args` instead. Wherever an action is expected, it may be the name of
 one, an object with ``type`` and ``params``, or the result of one of these functions.
 """
 
@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from attrs import frozen
 
-from settled.chart.args import Args, Expression, ValueOrFunction, accepting_params, expression
+from settled.chart.args import Args, E, Expression, ValueOrFunction, expression, with_one_argument
 from settled.chart.guards import GuardLike
-from settled.chart.snapshot import Snapshot
+from settled.chart.snapshot import C
 from settled.data import ABSENT
-
-C = TypeVar("C")
-E = TypeVar("E")
 
 INTERNAL, PARENT = "#_internal", "#_parent"
 """XState's targets of a ``sendTo`` for the machine itself and for its parent."""
 
-DelayRef: TypeAlias = str | float | timedelta | Callable[[Args[Any, Any]], float | timedelta | None]
+DelayRef: TypeAlias = str | float | timedelta | Callable[[Args[Any]], float | timedelta | None]
 """The name of a delay, milliseconds, a duration, or a function of `Args` that returns one (None: no delay)."""
 
 
@@ -97,7 +94,7 @@ class StopChild:
 class EnqueueActions:
     """Execute the actions that `collect` enqueues, in place of this one."""
 
-    collect: Callable[[EnqueueArgs[Any, Any], Any], object]
+    collect: Callable[[EnqueueArgs[Any]], object]
 
 
 BuiltInAction: TypeAlias = (
@@ -107,22 +104,17 @@ ActionLike: TypeAlias = "str | Mapping[str, Any] | BuiltInAction"
 
 
 @frozen
-class EnqueueArgs(Generic[C, E]):
-    """The argument of a function given to `enqueue_actions`: the fields of `Args`, and `enqueue` and `check`.
+class EnqueueArgs(Args[C, E]):
+    """The argument of a function given to `enqueue_actions`: `Args` with `enqueue` and `check`.
 
     Enqueued actions are executed after the function returns, so `context` and `check` never see their changes.
     """
 
-    context: C
-    event: E
-    state: Snapshot[C]
     enqueue: Callable[[ActionLike], None]
     check: Callable[[GuardLike], bool]
 
 
-Update: TypeAlias = (
-    Mapping[str, ValueOrFunction] | Callable[[Args[Any, Any]], Any] | Callable[[Args[Any, Any], Any], Any]
-)
+Update: TypeAlias = Mapping[str, ValueOrFunction] | Callable[[Args[Any]], Any]
 
 
 def assign(update: Update | None = None, /, **changes: ValueOrFunction) -> Assign:
@@ -131,12 +123,12 @@ def assign(update: Update | None = None, /, **changes: ValueOrFunction) -> Assig
     Each value is a literal or a function of `Args`. A context of an attrs class is evolved.
     """
     if callable(update):
-        return Assign(accepting_params(update))
+        return Assign(with_one_argument(update))
     values = {key: expression(value) for key, value in {**(update or {}), **changes}.items()}
     if len(values) == 1:  # the most common case, and a dict display is faster than a comprehension
         ((only, compute),) = values.items()
-        return Assign(lambda args, params: {only: compute(args, params)})
-    return Assign(lambda args, params: {key: value(args, params) for key, value in values.items()})
+        return Assign(lambda args: {only: compute(args)})
+    return Assign(lambda args: {key: value(args) for key, value in values.items()})
 
 
 def raise_(event: ValueOrFunction, *, id: str | None = None, delay: DelayRef | None = None) -> RaiseEvent:
@@ -188,8 +180,6 @@ def stop_child(id: ValueOrFunction) -> StopChild:
     return StopChild(expression(id))
 
 
-def enqueue_actions(
-    collect: Callable[[EnqueueArgs[Any, Any]], object] | Callable[[EnqueueArgs[Any, Any], Any], object],
-) -> EnqueueActions:
-    """Choose actions in Python: `collect` is called with `EnqueueArgs`, and the params if it takes them."""
-    return EnqueueActions(accepting_params(collect))
+def enqueue_actions(collect: Callable[[EnqueueArgs[Any]], object]) -> EnqueueActions:
+    """Choose actions in Python: `collect` is called with `EnqueueArgs`."""
+    return EnqueueActions(with_one_argument(collect))

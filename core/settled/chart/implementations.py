@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cache
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
 from attrs import frozen, has
+from typing_extensions import TypeIs, TypeVar
 
-from settled.chart.args import Args
-from settled.chart.snapshot import Snapshot
+from settled.chart.args import Args, E, arity_problem
+from settled.chart.snapshot import C
 from settled.data import Json, fault_in, is_json, is_object
 from settled.errors import DefinitionProblem, EventError, LogicError
 
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 
     from settled.key import Key
 
-C = TypeVar("C")
-E = TypeVar("E")
-Inputs: TypeAlias = Callable[[Args[Any, Any]], Any] | Callable[[Args[Any, Any], Any], Any]
-"""A function of `Args`, or of `Args` and params."""
+# The type of a function and not that of the context itself: mypy looks into a function inside `setup` only once the
+# other arguments have told it the context.
+Input_co = TypeVar("Input_co", bound=Callable[..., Any], covariant=True, default=Callable[[Args[Any]], Any])
+# Bound to Any, an actor without `input` fits any context, and so does one made of a lambda outside of `setup`.
+AnyContext = TypeVar("AnyContext", bound=Any, default=Any)
 
 
 @frozen
@@ -70,14 +72,17 @@ class Call:
 
 
 @frozen
-class Actor:
-    """A function that a machine may run, and what to do if it fails, hangs, or is interrupted."""
+class Actor(Generic[Input_co]):
+    """A function that a machine may run, and what to do if it fails, hangs, or is interrupted.
+
+    Its type parameter is the type of `input`, and so says for which contexts the actor can be registered.
+    """
 
     function: Callable[[Any, Call], Any]
     retry: Retry = Retry()
     timeout: timedelta | None = None
     interruption: Literal["rerun", "fail"] = "rerun"
-    input: Inputs | None = None
+    input: Input_co | None = None
 
 
 def actor(
@@ -86,8 +91,8 @@ def actor(
     retry: Retry = Retry(),
     timeout: timedelta | None = None,
     interruption: Literal["rerun", "fail"] = "rerun",
-    input: Inputs | None = None,
-) -> Actor:
+    input: Callable[[Args[AnyContext]], Any] | None = None,
+) -> Actor[Callable[[Args[AnyContext]], Any]]:
     """Make an actor of `function`, ``def`` or ``async def``, which is called with the input and a `Call`.
 
     Args:
@@ -96,10 +101,15 @@ def actor(
         timeout: the time limit of one attempt.
         interruption: what to do if the outcome of an attempt was lost: ``rerun`` attempts it again with the same
             idempotency key, ``fail`` reports an error to the machine.
-        input: computes the input from `Args`, which a config in JSON cannot. The ``input`` in the config is passed as
-            params, if it takes them.
+        input: a function that computes the input from `Args`, which a config in JSON cannot. The ``input`` in the
+            config is its ``a.params``.
     """
     return Actor(function, retry, timeout, interruption, input)
+
+
+def is_actor(value: object) -> TypeIs[Actor]:
+    """Return whether `value`, registered or in a config, was made by `actor`."""
+    return isinstance(value, Actor)
 
 
 class ChildMachine(Protocol):
@@ -118,12 +128,12 @@ def is_machine(actor: object) -> bool:
 
 
 @frozen
-class ActionArgs(Generic[C, E]):
-    """The argument of a custom action: context and event at its position in the step, and its `Call`."""
+class ActionArgs(Args[C, E]):
+    """The argument of a custom action: `Args` at its position in the step, with its `Call`.
 
-    context: C
-    event: E
-    state: Snapshot[C]
+    `state` is the snapshot after the step.
+    """
+
     call: Call
 
 
@@ -131,7 +141,7 @@ class ActionArgs(Generic[C, E]):
 class Implementations:
     """The arguments of `setup`."""
 
-    context: type[Any] | None = None
+    context: type[Any] = dict
     create_context: Callable[[Any], Any] | None = None
     events: Mapping[str, type[Any]] = {}
     guards: Mapping[str, Any] = {}
@@ -145,6 +155,8 @@ class Implementations:
         found = [actor_problem(f"actors.{name}", value) for name, value in self.actors.items()]
         for kind, registry in (("guards", self.guards), ("delays", self.delays)):
             found += [_async_problem(f"{kind}.{name}", value) for name, value in registry.items()]
+        for kind, registry in (("guards", self.guards), ("actions", self.actions), ("delays", self.delays)):
+            found += [arity_problem(f"{kind}.{name}", value) for name, value in registry.items() if callable(value)]
         return [problem for problem in found if problem]
 
     def context_to_json(self, context: Any) -> Any:
@@ -163,8 +175,8 @@ class Implementations:
         return _converter().unstructure(context) if has(context.__class__) else context
 
     def read_context(self, plain: Any) -> Any:
-        """Return the context whose JSON is `plain`, as an instance of the declared class if there is one."""
-        if self.context is None or isinstance(plain, self.context):
+        """Return the context whose JSON is `plain`, as an instance of the declared class."""
+        if self.context is dict or isinstance(plain, self.context):
             return plain
         return _converter().structure(plain, self.context)
 
@@ -220,9 +232,11 @@ _NO_STREAMS = (
 
 def actor_problem(path: str, value: Any) -> DefinitionProblem | None:
     """Return why `value`, at `path` in the registry or the config, is not a valid actor; None if it is one."""
-    function = value.function if isinstance(value, Actor) else value
+    function = value.function if is_actor(value) else value
     if is_machine(function):
         return None
+    if is_actor(value) and value.input and (problem := arity_problem(f"{path}.input", value.input)):
+        return problem
     if not callable(function):
         return DefinitionProblem(
             path, f"{value!r} is not an actor", "Register a function (input, call) -> output, or a machine."

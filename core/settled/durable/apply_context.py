@@ -27,7 +27,7 @@ class ApplyContext:
         resolution: by how many seconds `now` may be behind.
     """
 
-    machine: Machine[Any, Any]
+    machine: Machine[Any]
     key: Key
     now: float
     message_id: str

@@ -47,7 +47,7 @@ MESSAGE_FAILURES = (LogicError, EventError, RecordError, TooLargeError)
 
 
 def turn(
-    machine: Machine[Any, Any],
+    machine: Machine[Any],
     key: Key,
     deliveries: Sequence[Delivery],
     nonce: str,

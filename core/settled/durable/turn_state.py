@@ -39,7 +39,7 @@ class TurnState:
         one_by_one: messages are applied one to a commit, because several of them could not be committed together.
     """
 
-    machine: Machine[Any, Any]
+    machine: Machine[Any]
     key: Key
     nonce: str
     policy: Policy
