@@ -12,12 +12,15 @@ from functools import cache
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
-from attrs import frozen, has
+from attrs import field, frozen, has
+from attrs.validators import optional
 from typing_extensions import TypeIs, TypeVar
 
 from settled.chart.args import Args, E, arity_problem
+from settled.chart.retry import Retry
 from settled.chart.snapshot import C
 from settled.data import Json, fault_in, is_json, is_object
+from settled.durations import is_duration
 from settled.errors import DefinitionProblem, EventError, LogicError
 
 if TYPE_CHECKING:
@@ -30,28 +33,6 @@ if TYPE_CHECKING:
 Input_co = TypeVar("Input_co", bound=Callable[..., Any], covariant=True, default=Callable[[Args[Any]], Any])
 # Bound to Any, an actor without `input` fits any context, and so does one made of a lambda outside of `setup`.
 AnyContext = TypeVar("AnyContext", bound=Any, default=Any)
-
-
-@frozen
-class Retry:
-    """How many times an actor is attempted, the first time included, and how long to wait in between.
-
-    The first wait is `first`; each further one is `factor` times as long, up to `max_wait`.
-    """
-
-    attempts: int = 1
-    first: timedelta = timedelta(seconds=1)
-    factor: float = 2.0
-    max_wait: timedelta = timedelta(minutes=5)
-
-    def wait(self, attempt: int) -> timedelta:
-        """Return the wait before attempt number `attempt`, counted from 1; it is zero for the first one."""
-        if attempt <= 1:
-            return timedelta(0)
-        try:
-            return min(self.first * self.factor ** (attempt - 2), self.max_wait)
-        except OverflowError:  # of the power, or of the timedelta
-            return self.max_wait
 
 
 @frozen
@@ -80,7 +61,7 @@ class Actor(Generic[Input_co]):
 
     function: Callable[[Any, Call], Any]
     retry: Retry = Retry()
-    timeout: timedelta | None = None
+    timeout: timedelta | None = field(default=None, validator=optional(is_duration))
     interruption: Literal["rerun", "fail"] = "rerun"
     input: Input_co | None = None
 

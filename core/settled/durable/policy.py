@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from datetime import timedelta
 from enum import StrEnum
 
 from attrs import frozen
 
-from settled.chart.implementations import Retry
+from settled.chart.retry import Backoff
 from settled.durable.window import WINDOW
 
 
@@ -32,7 +31,7 @@ class Policy:
     max_attempts: int = 5
     max_receives: int = 10
     lease: float = 30.0
-    backoff: Retry = Retry(first=timedelta(seconds=1), factor=2.0, max_wait=timedelta(minutes=5))
+    backoff: Backoff = Backoff()
     accepts: Container[str] = frozenset[str]()
 
 

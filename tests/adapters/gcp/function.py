@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
-from settled import Policy, Retry
+from settled import Backoff, Policy
 from settled_gcp.clients import PUBLISHER, SUBSCRIBER, TASKS, client_of
 from settled_gcp.cloud_tasks_timers import CloudTasksTimers, TaskTarget
 from settled_gcp.push import PushHandler, push_handler
@@ -39,7 +39,7 @@ def host() -> Host:
     configured = backend(
         variables["NAME"], variables["PROJECT"], variables["ADDRESS"], variables["URL"], variables["RECORDS"]
     )
-    policy = Policy(max_attempts=int(variables.get("ATTEMPTS", "3")), backoff=Retry(first=timedelta(0)))
+    policy = Policy(max_attempts=int(variables.get("ATTEMPTS", "3")), backoff=Backoff(first=timedelta(0)))
     return Host([MACHINE], configured, policy=policy)
 
 
