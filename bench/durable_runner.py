@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
 from bench.sample import Meter, Sample
 from settled import Key, fold, setup
@@ -127,7 +128,7 @@ class DurableRunner:
             self._backend.queue.send(messages[first : first + SEND_BATCH])
 
     def _work(self, count: int) -> Sample:
-        worker = Worker(self._host, receive_wait=0.05)
+        worker = Worker(self._host, receive_wait=timedelta(seconds=0.05))
         thread = threading.Thread(target=worker.run)
         self._watch.expect(count)
         meter = Meter()

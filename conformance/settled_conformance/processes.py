@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -102,7 +103,7 @@ def work(opener: Opener, journal: Path) -> None:
     """Run in each process of a `Workforce`: work until it is killed."""
     host = Host([machine(journal)], opener(), observers=())
     print("ready", flush=True)
-    Worker(host, concurrency=2, batch=4, receive_wait=0.1).run()
+    Worker(host, concurrency=2, batch=4, receive_wait=timedelta(seconds=0.1)).run()
 
 
 class Workforce:

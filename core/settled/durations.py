@@ -9,19 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 
-def in_seconds(duration: timedelta, name: str) -> float:
-    """Return the seconds of `duration`, which was given as `name`.
-
-    Raises:
-        TypeError: it is not a timedelta.
-        ValueError: it is negative.
-    """
-    check_duration(duration, name)
-    return duration.total_seconds()
-
-
-def check_duration(duration: object, name: str) -> None:
-    """Check that `duration`, which was given as `name`, is a timedelta of zero or more.
+def check_duration(duration: object, name: str) -> timedelta:
+    """Return `duration`, which was given as `name`.
 
     Raises:
         TypeError: it is not a timedelta.
@@ -31,8 +20,28 @@ def check_duration(duration: object, name: str) -> None:
         raise TypeError(f"{name} must be a timedelta, such as timedelta(seconds=5), not {duration!r}")
     if duration < timedelta():
         raise ValueError(f"{name} must not be negative, as {duration!r} is")
+    return duration
+
+
+def in_seconds(duration: timedelta, name: str) -> float:
+    """Return the seconds of `duration`, which `check_duration` checks."""
+    return check_duration(duration, name).total_seconds()
 
 
 def is_duration(_instance: object, attribute: Any, value: Any) -> None:
     """Validate a field of an attrs class as `check_duration` does."""
     check_duration(value, attribute.name)
+
+
+def from_milliseconds(delay: Any) -> Any:
+    """Return the `delay` of a config, in which a number is milliseconds; anything else is returned as it is.
+
+    Raises:
+        ValueError: it is a number that no timedelta can hold.
+    """
+    if not isinstance(delay, int | float) or isinstance(delay, bool):
+        return delay
+    try:
+        return timedelta(milliseconds=delay)
+    except (OverflowError, ValueError) as error:  # ValueError: NaN
+        raise ValueError(f"{delay!r} milliseconds are not a delay") from error

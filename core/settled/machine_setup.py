@@ -57,7 +57,7 @@ _CONTEXT_REMEDY = "Give the config a context of the declared class, or setup() a
 
 GuardImpl: TypeAlias = Callable[[Args[C]], object] | BuiltInGuard | str | Mapping[str, Any]
 ActionImpl: TypeAlias = Callable[[ActionArgs[C]], object] | BuiltInAction
-DelayImpl: TypeAlias = timedelta | float | Callable[[Args[C]], timedelta | float | None]
+DelayImpl: TypeAlias = timedelta | Callable[[Args[C]], timedelta | None]
 ActorImpl: TypeAlias = Actor[Callable[[Args[C]], Any]] | Callable[[Any, Call], Any] | Machine[Any]
 
 _JSON_OBJECT = cast("type[Mapping[str, Any]]", dict)
@@ -85,7 +85,7 @@ def setup(
         guards: functions of `Args`, or results of `and_`, `or_`, `not_` and `state_in`.
         actions: functions of `ActionArgs`, which a host runs, or results of `assign`, `raise_` and others.
         actors: functions of an input and a `Call`, results of `actor`, or machines.
-        delays: durations, milliseconds, or functions of `Args` that return one.
+        delays: durations, or functions of `Args` that return one (None: no delay).
         migrations: by version, oldest first: a function or a `Migration` that converts a stored snapshot of that
             version to the next.
     """

@@ -85,7 +85,7 @@ class BackendCommands:
 
     def _extend(self, command: Extend) -> Done:
         try:
-            retried(lambda: self.backend.queue.extend(command.deliveries, self.backend.lease))
+            retried(lambda: self.backend.queue.extend(command.deliveries, self.backend.lease.total_seconds()))
         except ConflictError as error:
             # A queue has only ConflictError for this. In a turn that would mean "compute again", but another
             # worker may have the deliveries.

@@ -84,7 +84,7 @@ class HostContext:
         return cls(
             machines={machine.id: machine for machine in _with_children(machines)},
             backend_commands=BackendCommands(backend, observe),
-            leases=LeaseRenewer(backend.queue, backend.lease),
+            leases=LeaseRenewer(backend.queue, backend.lease.total_seconds()),
             record_cache=RecordCache(),
             policy=evolve(policy or Policy(), lease=backend.lease),
             traits=traits_of(backend),
@@ -196,7 +196,9 @@ class HostContext:
 def traits_of(backend: Backend) -> Traits:
     """Return the properties of `backend` that turns may rely on."""
     declared = backend.capabilities
-    return Traits(Capability.ATOMIC_FINISH in declared, Capability.FENCED_FINISH in declared, backend.resolution)
+    return Traits(
+        Capability.ATOMIC_FINISH in declared, Capability.FENCED_FINISH in declared, backend.resolution.total_seconds()
+    )
 
 
 def _with_children(machines: Iterable[Machine[Any]]) -> Iterator[Machine[Any]]:

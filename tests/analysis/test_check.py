@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -398,9 +399,9 @@ class TestEventNotTaken:
         assert reported(of(a={"entry": ["note", action], "on": {"TYPE": "b"}}, b={})) == [
             ("event-not-taken", "warning", "states.a.entry[1]")
         ]
-        assert reported(of(a={"entry": "go"}), actions={"go": raise_({"type": "E"}, delay=10)}) == [
-            ("event-not-taken", "warning", "states.a.entry")
-        ]
+        assert reported(
+            of(a={"entry": "go"}), actions={"go": raise_({"type": "E"}, delay=timedelta(milliseconds=10))}
+        ) == [("event-not-taken", "warning", "states.a.entry")]
 
     def test_not_one_for_another_actor(self) -> None:
         assert reported(of(a={"entry": "go"}), actions={"go": send_to("other/1", {"type": "E"})}) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -91,6 +92,33 @@ def two(a: Any, params: Any) -> Any:
 
 def assign_one(function: Any) -> Any:
     return assign(n=function)
+
+
+@pytest.mark.parametrize(
+    ("config", "path"),
+    [
+        ({"entry": raise_({"type": "E"}, delay=cast("Any", 1000))}, "entry"),
+        ({"entry": raise_({"type": "E"}, delay=timedelta(seconds=-1))}, "entry"),
+        ({"entry": {"type": "xstate.raise", "params": {"event": {"type": "E"}, "delay": -1}}}, "entry"),
+        ({"entry": {"type": "xstate.raise", "params": {"event": {"type": "E"}, "delay": 1e300}}}, "entry"),
+        ({"entry": {"type": "xstate.raise", "params": {"event": {"type": "E"}, "delay": True}}}, "entry"),
+        ({"initial": "a", "states": {"a": {"after": {"1e300": {}}}}}, "states.a.after.1e300"),
+    ],
+)
+def test_a_delay_that_is_no_duration_is_a_problem(config: Any, path: str) -> None:
+    with pytest.raises(DefinitionError, match="delay") as raised:
+        setup().machine(config)
+    assert [problem.path for problem in raised.value.problems] == [path]
+
+
+def test_a_registered_number_is_a_problem_of_the_delay_and_names_the_remedy() -> None:
+    delays: Any = {"wait": 1000, "good": timedelta(seconds=1), "late": timedelta(seconds=-1)}
+    with pytest.raises(DefinitionError) as raised:
+        setup(delays=delays).machine({"initial": "a", "states": {"a": {"after": {"wait": {}}}}})
+    assert [(problem.path, problem.problem) for problem in raised.value.problems] == [
+        ("delays.wait", "a delay must be a timedelta, such as timedelta(seconds=5), not 1000"),
+        ("delays.late", "a delay must not be negative, as datetime.timedelta(days=-1, seconds=86399) is"),
+    ]
 
 
 class TestAFunctionThatCannotBeCalledWithOneArgument:

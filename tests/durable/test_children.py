@@ -151,7 +151,10 @@ class TestAChildThatIsStoppedByTheStepThatStartsIt:
         kid = setup(actions={"shout": send_parent({"type": "SHOUT"})}).machine({"id": "kid", "entry": "shout"})
         machine = setup(
             actors={"kid": kid},
-            actions={"greet": send_to("k", {"type": "HI"}), "later": send_to("k", {"type": "HI"}, delay=10)},
+            actions={
+                "greet": send_to("k", {"type": "HI"}),
+                "later": send_to("k", {"type": "HI"}, delay=timedelta(milliseconds=10)),
+            },
         ).machine(
             {
                 "id": "m",

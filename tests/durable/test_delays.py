@@ -200,7 +200,7 @@ class TestADeployThatFailsAtFirst:
                 }
             )
 
-        world = World(counting("600000"), policy=Policy(lease=LEASE, max_attempts=1))
+        world = World(counting("600000"), policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=1))
         world.start()
         world.send("COUNT")
         world.settle(until=1_100)

@@ -136,7 +136,7 @@ class TestATimerInsideATurn:
         def hang(_input: Any, _call: Call) -> None:
             raise Hanging
 
-        machine = setup(actors={"hang": hang}, delays={"limit": 5000}).machine(
+        machine = setup(actors={"hang": hang}, delays={"limit": timedelta(seconds=5)}).machine(
             {
                 "id": "m",
                 "initial": "idle",

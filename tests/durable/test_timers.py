@@ -208,8 +208,8 @@ class TestTimersUnderOneId:
     def machine(self) -> Machine[Any]:
         return setup(
             actions={
-                "first": raise_({"type": "RING", "n": 1}, id="bell", delay=10_000),
-                "second": raise_({"type": "RING", "n": 2}, id="bell", delay=20_000),
+                "first": raise_({"type": "RING", "n": 1}, id="bell", delay=timedelta(seconds=10)),
+                "second": raise_({"type": "RING", "n": 2}, id="bell", delay=timedelta(seconds=20)),
                 "forget": cancel("bell"),
                 "hear": assign(heard=lambda a: [*a.context["heard"], a.event["n"]]),
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ AFTER = {"basket": settled_node(PAY="charging"), "charging": settled_node(PAID="
 
 
 def paying(machine: Machine[Any]) -> World:
-    world = World(machine, policy=Policy(lease=LEASE, max_attempts=2))
+    world = World(machine, policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=2))
     world.start()
     world.send("PAY")
     world.settle()
@@ -174,7 +175,7 @@ class TestAnUnknownVersion:
     def test_is_used_as_it_is_if_the_policy_accepts_it(self) -> None:
         world = paying(order("2", BEFORE))
         world.machine = order("1", BEFORE)
-        world.policy = Policy(lease=LEASE, accepts={"2"})
+        world.policy = Policy(lease=timedelta(seconds=LEASE), accepts={"2"})
         world.send("PAID")
         world.settle()
         assert world.value() == "paid"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from typing import Any, Protocol
 
 import pytest
@@ -29,7 +30,7 @@ class Running(Protocol):
 
 class _Running:
     def __init__(self, kind: type[Host] | type[AsyncHost], machine: Machine[Any], policy: Policy | None) -> None:
-        self.backend = MemoryBackend(lease=5.0)
+        self.backend = MemoryBackend(lease=timedelta(seconds=5))
         self.events: list[HostEvent] = []
         self.client = Client(machine, self.backend)
         self._host = kind([machine], self.backend, policy=policy, observers=[self.events.append])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ class Deployment:
         self.backend = MemoryBackend()
         self.client = Client(machine, self.backend)
         self._host = Host([machine], self.backend)
-        self._worker = Worker(self._host, concurrency=2, receive_wait=0.05)
+        self._worker = Worker(self._host, concurrency=2, receive_wait=timedelta(seconds=0.05))
         self._thread = threading.Thread(target=self._worker.run)
 
     def start_worker(self) -> None:
@@ -70,29 +71,32 @@ def stopped() -> Iterator[Deployment]:
 class TestAsk:
     def test_waits_for_the_turn_that_took_the_event(self, deployment: Deployment) -> None:
         deployment.client.start("ada")
-        snapshot = deployment.client.ask("ada", {"type": "GREET"}, timeout=5)
+        snapshot = deployment.client.ask("ada", {"type": "GREET"}, timeout=timedelta(seconds=5))
         assert snapshot.value == "greeted"
         assert snapshot.context == {"answer": "hello"}
 
     def test_raises_with_the_snapshot_if_the_turn_ends_in_a_reject(self, rejecting: Deployment) -> None:
         rejecting.client.start("ada")
         with pytest.raises(EventOutcomeError) as caught:
-            rejecting.client.ask("ada", {"type": "GREET"}, timeout=5)
+            rejecting.client.ask("ada", {"type": "GREET"}, timeout=timedelta(seconds=5))
         assert caught.value.outcome is Outcome.REJECTED
         assert caught.value.snapshot is not None
         assert caught.value.snapshot.value == "refused"
 
     def test_raises_if_the_instance_was_never_started(self, deployment: Deployment) -> None:
         with pytest.raises(EventOutcomeError, match=r"greeter/bob: the message .* was invalid") as caught:
-            deployment.client.ask("bob", {"type": "GREET"}, timeout=5)
+            deployment.client.ask("bob", {"type": "GREET"}, timeout=timedelta(seconds=5))
         assert caught.value.snapshot is None
 
     def test_times_out_and_can_be_repeated_under_the_same_id(self, stopped: Deployment) -> None:
         stopped.client.start("ada")
         with pytest.raises(TimeoutError, match=r"waited 0\.05 s for the turn of q"):
-            stopped.client.ask("ada", {"type": "GREET"}, message_id="q", timeout=0.05)
+            stopped.client.ask("ada", {"type": "GREET"}, message_id="q", timeout=timedelta(seconds=0.05))
         stopped.start_worker()
-        assert stopped.client.ask("ada", {"type": "GREET"}, message_id="q", timeout=5).value == "greeted"
+        assert (
+            stopped.client.ask("ada", {"type": "GREET"}, message_id="q", timeout=timedelta(seconds=5)).value
+            == "greeted"
+        )
         found = stopped.client.get("ada")
         assert found is not None
 
@@ -101,17 +105,17 @@ class TestWaitFor:
     def test_waits_for_a_tag(self, deployment: Deployment) -> None:
         deployment.client.start("ada")
         deployment.client.send("ada", {"type": "GREET"})
-        assert deployment.client.wait_for("ada", tag="resolve", timeout=5).value == "greeted"
+        assert deployment.client.wait_for("ada", tag="resolve", timeout=timedelta(seconds=5)).value == "greeted"
 
     def test_waits_for_a_value(self, deployment: Deployment) -> None:
         deployment.client.start("ada")
-        assert deployment.client.wait_for("ada", value="idle", timeout=5).has_tag("settled")
+        assert deployment.client.wait_for("ada", value="idle", timeout=timedelta(seconds=5)).has_tag("settled")
 
     def test_times_out_while_the_machine_has_not_ended(self, deployment: Deployment) -> None:
         deployment.client.start("ada")
         begin = time.monotonic()
         with pytest.raises(TimeoutError, match="its end"):
-            deployment.client.wait_for("ada", done=True, timeout=0.1)
+            deployment.client.wait_for("ada", done=True, timeout=timedelta(seconds=0.1))
         assert time.monotonic() - begin < 1
 
 
@@ -156,8 +160,8 @@ class TestReading:
     def test_list_returns_instances_with_their_status(self, deployment: Deployment) -> None:
         for name in ("ada", "bob"):
             deployment.client.start(name)
-            deployment.client.wait_for(name, value="idle", timeout=5)
-        deployment.client.ask("bob", {"type": "GREET"}, timeout=5)
+            deployment.client.wait_for(name, value="idle", timeout=timedelta(seconds=5))
+        deployment.client.ask("bob", {"type": "GREET"}, timeout=timedelta(seconds=5))
         rows = list(deployment.client.list())
         assert [(row.id, row.status) for row in rows] == [("ada", "active"), ("bob", "active")]
         snapshot = rows[1].snapshot
@@ -168,12 +172,12 @@ class TestReading:
 
     def test_dead_letters_are_listed_and_can_be_redriven(self, deployment: Deployment) -> None:
         with pytest.raises(EventOutcomeError):
-            deployment.client.ask("ada", {"type": "GREET"}, message_id="early", timeout=5)
+            deployment.client.ask("ada", {"type": "GREET"}, message_id="early", timeout=timedelta(seconds=5))
         assert [dead_letter.message.id for dead_letter in deployment.client.dead_letters("ada")] == ["early"]
         deployment.client.start("ada")
-        deployment.client.wait_for("ada", value="idle", timeout=5)
+        deployment.client.wait_for("ada", value="idle", timeout=timedelta(seconds=5))
         assert deployment.client.redrive("ada") == 1
-        assert deployment.client.wait_for("ada", value="greeted", timeout=5).output is ABSENT
+        assert deployment.client.wait_for("ada", value="greeted", timeout=timedelta(seconds=5)).output is ABSENT
         assert list(deployment.client.dead_letters("ada")) == []
 
     def test_redrive_raises_if_there_is_no_such_instance(self, stopped: Deployment) -> None:
@@ -184,7 +188,7 @@ class TestReading:
 class TestDelete:
     def test_deletes_an_instance_once(self, deployment: Deployment) -> None:
         deployment.client.start("ada")
-        deployment.client.wait_for("ada", value="idle", timeout=5)
+        deployment.client.wait_for("ada", value="idle", timeout=timedelta(seconds=5))
         assert deployment.client.delete("ada") is True
         assert deployment.client.get("ada") is None
         assert deployment.client.delete("ada") is False

@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from tests.runtime.machines import greeter
 def work(machine: Machine[Any], backend: Any, until: Any, **options: Any) -> None:
     """Run a worker until `until` returns True, or for ten seconds."""
     host = Host([machine], backend)
-    worker = Worker(host, receive_wait=0.05, **options)
+    worker = Worker(host, receive_wait=timedelta(seconds=0.05), **options)
     thread = threading.Thread(target=worker.run)
     thread.start()
     end = time.monotonic() + 10
@@ -74,7 +75,7 @@ class TestManyKeys:
 
         thread = threading.Thread(target=work, args=(machine, backend, release.is_set), kwargs={"concurrency": 2})
         thread.start()
-        client.wait_for("quick", value="idle", timeout=5)
+        client.wait_for("quick", value="idle", timeout=timedelta(seconds=5))
         assert quick_is_there()
         release.set()
         thread.join()
@@ -121,7 +122,9 @@ class TestTheBatchSize:
                 if last in event.ids:
                     over.set()
 
-        worker = Worker(Host([machine], backend, observers=[watch]), concurrency=2, batch=20, receive_wait=0.05)
+        worker = Worker(
+            Host([machine], backend, observers=[watch]), concurrency=2, batch=20, receive_wait=timedelta(seconds=0.05)
+        )
         thread = threading.Thread(target=worker.run)
         thread.start()
         assert over.wait(10)
@@ -167,7 +170,7 @@ class TestShutdown:
         client = Client(machine, backend)
         client.start("ada")
         client.send("ada", {"type": "GREET"})
-        work(machine, backend, began.is_set, shutdown_grace=0.1)
+        work(machine, backend, began.is_set, shutdown_grace=timedelta(seconds=0.1))
         assert len(backend.queue.receive(10)) == 1
         release.set()
 
@@ -177,6 +180,7 @@ class TestShutdown:
             textwrap.dedent(
                 """
                 import sys, time
+                from datetime import timedelta
                 from pathlib import Path
                 from settled_runtime import Host, Worker, connect
                 from tests.runtime.machines import greeter
@@ -187,7 +191,8 @@ class TestShutdown:
                     return "done"
 
                 backend = connect(sys.argv[1])
-                Worker(Host([greeter(hang)], backend), shutdown_grace=0.2, receive_wait=0.1).run()
+                options = {"shutdown_grace": timedelta(seconds=0.2), "receive_wait": timedelta(seconds=0.1)}
+                Worker(Host([greeter(hang)], backend), **options).run()
                 backend.close()
                 print("a clean end")
                 """
@@ -236,7 +241,7 @@ class TestShutdown:
 
         setattr(backend.queue, "receive", receive_while_it_stops)  # noqa: B010 (a method is not to be assigned to)
         host = Host([machine], backend)
-        worker = Worker(host, batch=1, receive_wait=0.05)
+        worker = Worker(host, batch=1, receive_wait=timedelta(seconds=0.05))
         running = threading.Thread(target=worker.run, daemon=True)
         running.start()
         running.join(5)
@@ -248,7 +253,7 @@ class TestABackendThatFails:
     def test_for_good_ends_the_worker_with_its_error(self) -> None:
         backend = FailingBackend(AccessDeniedError("the password was changed"))
         with pytest.raises(AccessDeniedError, match="password"):
-            Worker(Host([appending()], backend), receive_wait=0.05).run()
+            Worker(Host([appending()], backend), receive_wait=timedelta(seconds=0.05)).run()
 
     @pytest.mark.parametrize("error", [UnavailableError("no route"), OutcomeUnknownError("lost")])
     def test_for_a_while_is_called_again(self, error: SettledError) -> None:

@@ -7,6 +7,7 @@ can have it crash at one of them. Its messages are delivered again once their le
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from string import ascii_lowercase
 from typing import Any, assert_never
 
@@ -87,10 +88,12 @@ class World:
 
     machine: Machine[Any]
     others: Sequence[Machine[Any]] = ()
-    policy: Policy = Policy(lease=LEASE)
+    policy: Policy = Policy(lease=timedelta(seconds=LEASE))
     traits: Traits = Factory(Traits)
     now: float = 1_000.0
-    backend: MemoryBackend = Factory(lambda self: MemoryBackend(lease=LEASE, clock=lambda: self.now), takes_self=True)
+    backend: MemoryBackend = Factory(
+        lambda self: MemoryBackend(lease=timedelta(seconds=LEASE), clock=lambda: self.now), takes_self=True
+    )
     plans: list[Plan] = Factory(list[Plan])
     freezes: list[tuple[type[Any], Callable[[], object]]] = Factory(list[tuple[type[Any], Callable[[], object]]])
     effects: list[tuple[str, str, int]] = Factory(list[tuple[str, str, int]])

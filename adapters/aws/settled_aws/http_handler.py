@@ -15,6 +15,7 @@ import base64
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -107,11 +108,15 @@ def _respond(client: Client[Any], request: HttpRequest, wait: float) -> Event:
             return _snapshot_response(200, snapshot)
         case "PUT":
             id = client.start(request.instance, json.loads(request.body or "null"), message_id=request.id)
-            return _respond_after(id, wait, lambda: client.outcome(request.instance, id, timeout=wait))
+            return _respond_after(
+                id, wait, lambda: client.outcome(request.instance, id, timeout=timedelta(seconds=wait))
+            )
         case "POST" if wait > 0:
             id = request.id or secrets.token_urlsafe(12)  # chosen here: the response must name it after a timeout, too
             event = json.loads(request.body)
-            return _respond_after(id, wait, lambda: client.ask(request.instance, event, message_id=id, timeout=wait))
+            return _respond_after(
+                id, wait, lambda: client.ask(request.instance, event, message_id=id, timeout=timedelta(seconds=wait))
+            )
         case "POST":
             return _response(
                 202, {"id": client.send(request.instance, json.loads(request.body), message_id=request.id)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import timedelta
 from typing import Any
 
 from settled import Machine, assign, setup
@@ -169,7 +170,7 @@ def many_workers_take_each_event_once(fixture: BackendFixture) -> None:
     machine = listing()
     owner = HostFixture(fixture, machine)
     hosts = [Host([machine], fixture.open_handle().backend, observers=()) for _ in range(3)]
-    workers = [Worker(host, concurrency=2, batch=3, receive_wait=0.05) for host in hosts]
+    workers = [Worker(host, concurrency=2, batch=3, receive_wait=timedelta(seconds=0.05)) for host in hosts]
     client = Client(machine, fixture.open_handle().backend)
     threads = [threading.Thread(target=worker.run, daemon=True) for worker in workers]
     for thread in threads:

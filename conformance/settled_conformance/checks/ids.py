@@ -83,8 +83,8 @@ def a_start_and_an_event_with_one_id_are_not_confused(fixture: BackendFixture) -
     try:
         service.client.send("a", event("1"), message_id="x")
         service.run_until_idle()
-        service.client.outcome("a", "x", timeout=0.0)
-        service.client.ask("a", event("1"), message_id="x", timeout=0.0)
+        service.client.outcome("a", "x", timeout=timedelta(seconds=0.0))
+        service.client.ask("a", event("1"), message_id="x", timeout=timedelta(seconds=0.0))
     except (IdReusedError, EventOutcomeError):
         refused = True
     fixture.require(refused, "an event under the id of the start was answered as if it had been taken")

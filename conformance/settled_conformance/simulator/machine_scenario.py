@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -89,7 +90,7 @@ class MachineScenario:
         return ScenarioRun(environment.violations, scheduler.timeline, frozenset(scheduler.marks))
 
     def _policy(self, environment: Environment) -> Policy:
-        policy = Policy(lease=environment.lease, max_attempts=2)
+        policy = Policy(lease=timedelta(seconds=environment.lease), max_attempts=2)
         return policy if self.window is None else evolve(policy, window=self.window)
 
 

@@ -20,8 +20,8 @@ from settled.data import ABSENT
 INTERNAL, PARENT = "#_internal", "#_parent"
 """XState's targets of a ``sendTo`` for the machine itself and for its parent."""
 
-DelayRef: TypeAlias = str | float | timedelta | Callable[[Args[Any]], float | timedelta | None]
-"""The name of a delay, milliseconds, a duration, or a function of `Args` that returns one (None: no delay)."""
+DelayRef: TypeAlias = str | timedelta | Callable[[Args[Any]], timedelta | None]
+"""The name of a delay, a duration, or a function of `Args` that returns one (None: no delay)."""
 
 
 @frozen

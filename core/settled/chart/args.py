@@ -104,13 +104,13 @@ def with_params(compute: Expression, params: Expression) -> Expression:
     return compute_with_known
 
 
-def with_one_argument(function: Callable[..., Any], path: str = "") -> Callable[[Any], Any]:
-    """Return `function` if it can be called with one argument.
+def with_one_argument(function: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Return `function`.
 
     Raises:
-        DefinitionError: it cannot; the problem is at `path`, or named after the function.
+        DefinitionError: it cannot be called with one argument; the problem's path is the function's name.
     """
-    if problem := arity_problem(path or getattr(function, "__qualname__", repr(function)), function):
+    if problem := arity_problem(getattr(function, "__qualname__", repr(function)), function):
         raise DefinitionError([problem])
     return function
 

@@ -12,6 +12,7 @@ from settled.chart.actions import BuiltInAction
 from settled.chart.config import Inline, Named, Reference
 from settled.chart.guards import BuiltInGuard, GuardLike, and_, not_, or_, state_in
 from settled.data import ABSENT, is_object
+from settled.durations import from_milliseconds
 
 
 class UnresolvedNameError(LookupError):
@@ -103,5 +104,9 @@ def make_builtin(factories: Mapping[str, _Factory], named: Named) -> Any:
         raise UnresolvedNameError(
             f"{named.type} cannot be made from {params!r}", f"Its params are: {', '.join(known)}."
         )
-    optional = {factory.optional[name]: value for name, value in params.items() if name in factory.optional}
+    optional = {
+        factory.optional[name]: from_milliseconds(value) if name == "delay" else value
+        for name, value in params.items()
+        if name in factory.optional
+    }
     return factory.make(*(params[name] for name in factory.params), **optional)

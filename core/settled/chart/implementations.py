@@ -20,7 +20,7 @@ from settled.chart.args import Args, E, arity_problem
 from settled.chart.retry import Retry
 from settled.chart.snapshot import C
 from settled.data import Json, fault_in, is_json, is_object
-from settled.durations import is_duration
+from settled.durations import check_duration, is_duration
 from settled.errors import DefinitionProblem, EventError, LogicError
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ class Implementations:
             found += [_async_problem(f"{kind}.{name}", value) for name, value in registry.items()]
         for kind, registry in (("guards", self.guards), ("actions", self.actions), ("delays", self.delays)):
             found += [arity_problem(f"{kind}.{name}", value) for name, value in registry.items() if callable(value)]
+        found += [_delay_problem(f"delays.{name}", value) for name, value in self.delays.items()]
         return [problem for problem in found if problem]
 
     def context_to_json(self, context: Any) -> Any:
@@ -197,6 +198,16 @@ class Implementations:
             if type(event) is declared:  # not isinstance, as one declared class may derive from another
                 return {"type": name, **_converter().unstructure(event)}
         raise EventError(f"an event is an object with a type, not {event!r}")
+
+
+def _delay_problem(path: str, value: Any) -> DefinitionProblem | None:
+    if callable(value):
+        return None
+    try:
+        check_duration(value, "a delay")
+    except (TypeError, ValueError) as error:
+        return DefinitionProblem(path, str(error))
+    return None
 
 
 def _async_problem(path: str, value: Any) -> DefinitionProblem | None:

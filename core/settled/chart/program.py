@@ -17,6 +17,7 @@ from settled.chart.implementations import Implementations, actor_problem
 from settled.chart.nodes import ActionSite, After, GuardSite, InvokeSite, Node
 from settled.chart.resolve import BoundAction, CustomAction, Predicate, Resolver
 from settled.data import ABSENT
+from settled.durations import from_milliseconds
 from settled.errors import DefinitionError, DefinitionProblem
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ class _Binder:
                 self.problems.append(DefinitionProblem(site.path, error.problem, error.remedy))
             except DefinitionError as error:
                 self.problems.extend(evolve(problem, path=site.path) for problem in error.problems)
-            except ValueError as error:
+            except (TypeError, ValueError) as error:
                 self.problems.append(DefinitionProblem(site.path, str(error)))
         return bound
 
@@ -92,7 +93,7 @@ def _bind(chart: Chart, implementations: Implementations) -> tuple[Program, list
         resolver=resolver,
         actions=actions,
         guards=binder.bind(_guard_sites(chart), lambda site: resolver.guard(site.reference)),
-        delays=binder.bind(after_sites, lambda site: resolver.delay(site.delay)),
+        delays=binder.bind(after_sites, lambda site: resolver.delay(from_milliseconds(site.delay))),
         inputs=binder.bind(invoke_sites, lambda site: resolver.input(actors.get(site), expression(site.input))),
         outputs=binder.bind(
             (node for node in chart.nodes if node.output is not ABSENT), lambda node: expression(node.output)

@@ -15,7 +15,7 @@ from attrs import frozen
 from settled._fast_frozen import evolve
 from settled.chart import actions as built_in
 from settled.chart.actions import BuiltInAction
-from settled.chart.args import Args, Expression, NewArgs, expression, with_one_argument, with_params
+from settled.chart.args import Args, Constant, Expression, NewArgs, expression, with_one_argument, with_params
 from settled.chart.builtins import ACTION_NAMES, ACTIONS_BY_NAME, GUARDS_BY_NAME, UnresolvedNameError, make_builtin
 from settled.chart.chart import Chart
 from settled.chart.config import Inline, Named
@@ -23,6 +23,7 @@ from settled.chart.guards import And, BuiltInGuard, Not, Or, StateIn
 from settled.chart.implementations import Implementations, is_actor
 from settled.chart.problems import did_you_mean
 from settled.data import ABSENT, is_object
+from settled.durations import check_duration
 
 Predicate: TypeAlias = Callable[[Args[Any]], object]
 """A guard whose params are bound. It is true if its result is truthy."""
@@ -178,42 +179,20 @@ class Resolver:
 
     def delay(self, reference: Any) -> Expression | None:
         """Return a delay, given in any form of `DelayRef`, as an expression of a timedelta or None."""
-        if reference is None:
-            return None
-        if not isinstance(reference, str):
-            return _delay(with_one_argument(reference) if callable(reference) else reference)
-        if reference not in self.implementations.delays:
-            raise _unknown("delay", reference, self.implementations.delays)
-        return _delay(self.implementations.delays[reference])
+        match reference:
+            case None:
+                return None
+            case str() if reference in self.implementations.delays:
+                given = self.implementations.delays[reference]  # `Implementations.problems` checks it
+            case str():
+                raise _unknown("delay", reference, self.implementations.delays)
+            case _:
+                given = with_one_argument(reference) if callable(reference) else _checked_delay(reference)
+        return (lambda args: _checked_delay(given(args))) if callable(given) else Constant(given)
 
 
-def _delay(given: Any) -> Expression:
-    if callable(given):
-        return lambda args: duration(given(args))
-    fixed = duration(given)
-    return lambda args: fixed
-
-
-def duration(value: Any) -> timedelta | None:
-    """Return `value`, milliseconds or a timedelta, as a timedelta; None means no delay.
-
-    Raises:
-        ValueError: it is neither, not finite, or negative.
-    """
-    match value:
-        case None:
-            return None
-        case timedelta():
-            result = value
-        case bool():  # an int to Python
-            raise ValueError(f"{value!r} is not a delay: give milliseconds or a timedelta")
-        case int() | float() if value - value == 0:  # finite: infinity and NaN give NaN
-            result = timedelta(milliseconds=value)
-        case _:
-            raise ValueError(f"{value!r} is not a delay: give milliseconds or a timedelta")
-    if result < timedelta(0):
-        raise ValueError(f"{value!r} is not a delay: it is negative")
-    return result
+def _checked_delay(delay: object) -> timedelta | None:
+    return None if delay is None else check_duration(delay, "a delay")
 
 
 def _all(parts: Iterable[Predicate]) -> Predicate:

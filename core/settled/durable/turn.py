@@ -141,7 +141,7 @@ def _version_wait(state: TurnState) -> float:
     """Return for how long to leave the messages to a host that knows the record's version, in seconds."""
     # Longer each time, so that the two hosts of a deploy do not pass the messages back and forth; but never
     # longer than a lease.
-    return min(state.policy.backoff.wait(state.head.attempt + 1).total_seconds(), state.policy.lease)
+    return min(state.policy.backoff.wait(state.head.attempt + 1).total_seconds(), state.policy.lease.total_seconds())
 
 
 def _rearm_timers(state: TurnState) -> Commands[AfterCommit | None]:

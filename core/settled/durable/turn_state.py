@@ -82,7 +82,7 @@ class TurnState:
             key=self.key,
             now=self.now,
             message_id=message.id,
-            lease_until=self.now + self.policy.lease,
+            lease_until=self.now + self.policy.lease.total_seconds(),
             version=self.version + 1,
             nonce=self.next_nonce,
             resolution=self.traits.resolution,

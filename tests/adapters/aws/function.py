@@ -11,7 +11,7 @@ from settled_runtime import Host, connect
 from tests.support.traced_machine import MACHINE
 
 POLICY = Policy(max_attempts=3, backoff=Backoff(first=timedelta(0)))
-RESERVE = float(os.environ.get("RESERVE", "1"))
+RESERVE = timedelta(seconds=float(os.environ.get("RESERVE", "1")))
 
 if "SETTLED_URL" in os.environ:
     backend = connect(os.environ["SETTLED_URL"])

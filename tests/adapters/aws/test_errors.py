@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -184,7 +185,7 @@ class TestPauses:
             expected = {"QueueUrl": URL, "Entries": [entry]}
             stubber.add_response("change_message_visibility_batch", failed(None, succeeded=[0]), expected)
             held_since = [evolve(each, lease_until=30.0) for each in deliveries("1")]
-            SqsFifoQueue(sqs, URL, lease=30, clock=lambda: held).release(held_since, delay)
+            SqsFifoQueue(sqs, URL, lease=timedelta(seconds=30), clock=lambda: held).release(held_since, delay)
 
 
 class TestPartlySent:

@@ -311,9 +311,9 @@ def working(server: GoogleServer, **options: Any) -> Generator[tuple[Streamed, C
     """Run a worker on a stream, with records in memory; yield the queue and a client."""
     with streaming(server, **options) as streamed:
         timers = streamed.messaging.timers(streamed.messaging.queue())
-        backend = CompositeBackend(MemoryBackend().store, streamed.queue, timers, lease=float(LEASE))
+        backend = CompositeBackend(MemoryBackend().store, streamed.queue, timers, lease=timedelta(seconds=LEASE))
         policy = Policy(max_attempts=1000, backoff=Backoff(first=timedelta(0)))
-        worker = Worker(Host([MACHINE], backend, policy=policy), receive_wait=0.2)
+        worker = Worker(Host([MACHINE], backend, policy=policy), receive_wait=timedelta(seconds=0.2))
         thread = threading.Thread(target=worker.run)
         thread.start()
         yield streamed, Client(MACHINE, backend)
