@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeAlias, cast
 from attrs import frozen
 
 from settled.chart.actions import BuiltInAction
-from settled.chart.args import Args
+from settled.chart.args import Args, Expression
 from settled.chart.config import MachineConfig
 from settled.chart.config_reader import config_from
 from settled.chart.config_types import MachineDict
@@ -56,9 +56,9 @@ _CONTEXT_REMEDY = "Give the config a context of the declared class, or setup() a
 
 
 GuardImpl: TypeAlias = Callable[[Args[C]], object] | BuiltInGuard | str | Mapping[str, Any]
-ActionImpl: TypeAlias = Callable[[ActionArgs[C]], object] | BuiltInAction
+ActionImpl: TypeAlias = Callable[[ActionArgs[C]], object] | BuiltInAction[C]
 DelayImpl: TypeAlias = timedelta | Callable[[Args[C]], timedelta | None]
-ActorImpl: TypeAlias = Actor[Callable[[Args[C]], Any]] | Callable[[Any, Call], Any] | Machine[Any]
+ActorImpl: TypeAlias = Actor[Expression[C]] | Callable[[Any, Call], Any] | Machine[Any]
 
 _JSON_OBJECT = cast("type[Mapping[str, Any]]", dict)
 

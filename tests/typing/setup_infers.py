@@ -15,7 +15,7 @@ from typing import Any, assert_type
 
 from attrs import frozen
 
-from settled import ActionArgs, Actor, Args, Call, Machine, Setup, Snapshot, actor, and_, assign, not_, setup
+from settled import ActionArgs, Actor, Args, Call, Machine, Setup, Snapshot, actor, and_, assign, not_, raise_, setup
 from settled.step.effects import Effect
 
 
@@ -58,6 +58,7 @@ async def send_email(input: Any, call: Call) -> str:
 
 
 REUSED = actor(send_email, timeout=timedelta(seconds=30))
+REUSED_ASSIGN = assign(email=lambda a: a.event["email"])
 WITH_INPUT = actor(send_email, input=of_signup)
 
 signup = setup(
@@ -70,7 +71,10 @@ signup = setup(
         "is_neither": and_(not_("named"), not_("is_plan")),
     },
     actions={
-        "save_email": assign(email=lambda a: a.event["email"]),
+        "save_email": assign(email=lambda a: of_signup(a), plan="free"),
+        "save_all": assign(lambda a: {"email": of_signup(a)}),
+        "raise": raise_(lambda a: {"type": "NEXT", "email": of_signup(a)}, delay=lambda a: duration_of(a)),
+        "reused": REUSED_ASSIGN,
         "notify": notify,
         "print": lambda a: action_of_signup(a),
     },
@@ -104,6 +108,24 @@ setup(
     actions={
         "wrong": lambda a: a.context.nme,  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
         "no such attribute": lambda a: a.cal,  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    },
+)
+setup(
+    context=Signup,
+    actions={
+        "wrong": assign(
+            plan="free",
+            email=lambda a: a.context.nme,  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        ),
+    },
+)
+setup(
+    context=Signup,
+    actions={
+        "wrong": raise_(
+            {"type": "NEXT"},
+            delay=lambda a: a.context.nme,  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        ),
     },
 )
 setup(

@@ -6,7 +6,7 @@ from it that adds to it. Whether it can be called with one is checked when it is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Hashable
 from inspect import signature
 from typing import Any, Generic, TypeAlias
 
@@ -19,6 +19,8 @@ from settled.data import ABSENT
 from settled.errors import DefinitionError, DefinitionProblem
 
 E = TypeVar("E", default=Any)
+AnyContext = TypeVar("AnyContext", bound=Any, default=Any)
+"""The context of functions that may be written outside of `setup`: a type checker that cannot infer it takes Any."""
 
 
 @frozen
@@ -52,11 +54,11 @@ class NewArgs(MutableWhileBuilding, Args[Any]):
         self.__class__ = Args
 
 
-Expression: TypeAlias = Callable[[Args[Any]], Any]
+Expression: TypeAlias = Callable[[Args[AnyContext]], Any]
 """A function of `Args`; every value that a config may compute is converted to one."""
 
-ValueOrFunction: TypeAlias = Callable[[Args[Any]], Any] | object
-"""A literal, or a function that computes it."""
+ValueOrFunction: TypeAlias = Expression[AnyContext] | Hashable | Collection[Any]
+"""A literal, or a function that computes it. With `object` for the literal, mypy would not look at the function."""
 
 
 @frozen(eq=False)

@@ -16,7 +16,7 @@ from attrs import field, frozen, has
 from attrs.validators import optional
 from typing_extensions import TypeIs, TypeVar
 
-from settled.chart.args import Args, E, arity_problem
+from settled.chart.args import AnyContext, Args, E, Expression, arity_problem
 from settled.chart.retry import Retry
 from settled.chart.snapshot import C
 from settled.data import Json, fault_in, is_json, is_object
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 # The type of a function and not that of the context itself: mypy looks into a function inside `setup` only once the
 # other arguments have told it the context.
-Input_co = TypeVar("Input_co", bound=Callable[..., Any], covariant=True, default=Callable[[Args[Any]], Any])
-# Bound to Any, an actor without `input` fits any context, and so does one made of a lambda outside of `setup`.
-AnyContext = TypeVar("AnyContext", bound=Any, default=Any)
+Input_co = TypeVar("Input_co", bound=Callable[..., Any], covariant=True, default=Expression)
 
 
 @frozen
@@ -72,8 +70,8 @@ def actor(
     retry: Retry = Retry(),
     timeout: timedelta | None = None,
     interruption: Literal["rerun", "fail"] = "rerun",
-    input: Callable[[Args[AnyContext]], Any] | None = None,
-) -> Actor[Callable[[Args[AnyContext]], Any]]:
+    input: Expression[AnyContext] | None = None,
+) -> Actor[Expression[AnyContext]]:
     """Make an actor of `function`, ``def`` or ``async def``, which is called with the input and a `Call`.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 from attrs import frozen
 
@@ -16,7 +16,14 @@ from settled._fast_frozen import evolve
 from settled.chart import actions as built_in
 from settled.chart.actions import BuiltInAction
 from settled.chart.args import Args, Constant, Expression, NewArgs, expression, with_one_argument, with_params
-from settled.chart.builtins import ACTION_NAMES, ACTIONS_BY_NAME, GUARDS_BY_NAME, UnresolvedNameError, make_builtin
+from settled.chart.builtins import (
+    ACTION_NAMES,
+    ACTIONS_BY_NAME,
+    GUARDS_BY_NAME,
+    UnresolvedNameError,
+    is_built_in_action,
+    make_builtin,
+)
 from settled.chart.chart import Chart
 from settled.chart.config import Inline, Named
 from settled.chart.guards import And, BuiltInGuard, Not, Or, StateIn
@@ -122,7 +129,7 @@ class Resolver:
                 return self._named_action(Named(reference))
             case _ if is_object(reference):
                 return self._named_action(_named_from(reference))
-            case _ if isinstance(reference, get_args(BuiltInAction)):
+            case _ if is_built_in_action(reference):
                 return self._bind(ACTION_NAMES[type(reference)], reference, ABSENT)
             case _ if callable(reference) and inline is not None:
                 return self._bind(inline, CustomAction(with_one_argument(reference)), ABSENT)
@@ -133,7 +140,7 @@ class Resolver:
     def _named_action(self, named: Named) -> BoundAction:
         if named.type in self.implementations.actions:
             implementation = self.implementations.actions[named.type]
-            if isinstance(implementation, get_args(BuiltInAction)):
+            if is_built_in_action(implementation):
                 return self._bind(named.type, implementation, named.params)
             if callable(implementation):
                 return self._bind(named.type, CustomAction(implementation), named.params)
@@ -144,7 +151,7 @@ class Resolver:
             return self._bind(named.type, make_builtin(ACTIONS_BY_NAME, named), ABSENT)
         raise _unknown("action", named.type, self.implementations.actions)
 
-    def _bind(self, name: str, implementation: Any, params: Any) -> BoundAction:
+    def _bind(self, name: str, implementation: CustomAction | BuiltInAction, params: Any) -> BoundAction:
         if isinstance(implementation, built_in.SpawnChild):
             child = self.actor(implementation.src)
             implementation = evolve(implementation, input=self.input(child, implementation.input))
@@ -156,7 +163,7 @@ class Resolver:
         return {
             name: value
             for name, value in self.implementations.actions.items()
-            if callable(value) and not isinstance(value, get_args(BuiltInAction))
+            if callable(value) and not is_built_in_action(value)
         }
 
     def actor(self, name: str) -> Any:
