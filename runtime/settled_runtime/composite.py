@@ -14,12 +14,12 @@ from datetime import timedelta
 from attrs import field, frozen
 
 from settled import UnsupportedError
-from settled.durable import Capability, FinishResult, Queue, Store, Timers, Write
+from settled.durable import Capability, ClosedOnExit, FinishResult, Queue, Store, Timers, Write
 from settled.durations import is_duration
 
 
 @frozen
-class CompositeBackend:
+class CompositeBackend(ClosedOnExit):
     """A `Backend` made of three ports, of the same vendor or of several.
 
     Attributes:

@@ -10,7 +10,7 @@ import pytest
 
 from settled import Policy
 from settled_local import MemoryBackend
-from settled_runtime import Client, CompositeBackend, Host, Worker
+from settled_runtime import Client, CompositeBackend, Worker
 from tests.runtime.machines import greeter
 
 NUMBER: Any = 5
@@ -23,8 +23,8 @@ GIVING: Mapping[str, Callable[[Any], object]] = {
     "MemoryBackend.lease": lambda given: MemoryBackend(lease=given),
     "CompositeBackend.lease": lambda given: CompositeBackend(*PORTS, lease=given),
     "CompositeBackend.resolution": lambda given: CompositeBackend(*PORTS, resolution=given),
-    "Worker.receive_wait": lambda given: Worker(Host([MACHINE], BACKEND), receive_wait=given),
-    "Worker.shutdown_grace": lambda given: Worker(Host([MACHINE], BACKEND), shutdown_grace=given),
+    "Worker.receive_wait": lambda given: Worker([MACHINE], BACKEND, receive_wait=given),
+    "Worker.shutdown_grace": lambda given: Worker([MACHINE], BACKEND, shutdown_grace=given),
     "Client.ask.timeout": lambda given: CLIENT.ask("ada", {"type": "GREET"}, timeout=given),
     "Client.outcome.timeout": lambda given: CLIENT.outcome("ada", "m", timeout=given),
     "Client.wait_for.timeout": lambda given: CLIENT.wait_for("ada", timeout=given),

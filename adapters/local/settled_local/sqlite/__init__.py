@@ -18,7 +18,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from settled.durable.ports import Capability, FinishResult, Write
+from settled.durable.ports import Capability, ClosedOnExit, FinishResult, Write
 from settled.durations import in_seconds
 from settled.errors import LeaseLostError, SettledError
 from settled.key import Key
@@ -46,7 +46,7 @@ CAPABILITIES = frozenset(
 )
 
 
-class SQLiteBackend:
+class SQLiteBackend(ClosedOnExit):
     """A store, a queue and timers in one file; `SQLiteBackend.open` makes one."""
 
     def __init__(
