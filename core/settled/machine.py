@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast
 
 from attrs import Factory, field, frozen
 
@@ -11,10 +11,10 @@ from settled._fast_frozen import evolve
 from settled.chart.args import Args
 from settled.chart.chart import Chart
 from settled.chart.config import MachineConfig
-from settled.chart.implementations import ActionArgs, Actor, Call, Implementations, is_machine, reasons
+from settled.chart.implementations import ActionArgs, Actor, Call, Implementations, is_actor, is_machine, reasons
 from settled.chart.migrations import keeps_timers, knows_version, migrate_snapshot
 from settled.chart.program import Program
-from settled.chart.snapshot import Snapshot, from_json, to_json
+from settled.chart.snapshot import C, Snapshot, from_json, to_json
 from settled.chart.snapshot_text import SnapshotText
 from settled.chart.state_value import StateValue
 from settled.data import ABSENT, Json, is_object, parse
@@ -29,14 +29,11 @@ from settled.step.state import read_event
 if TYPE_CHECKING:
     from settled.analysis.finding import Finding
 
-
-C = TypeVar("C")
-E = TypeVar("E")
 Microstep: TypeAlias = "tuple[Snapshot[C], tuple[Effect, ...]]"
 
 
 @frozen(eq=False)
-class Machine(Generic[C, E]):
+class Machine(Generic[C]):
     """A compiled machine: immutable, and shared by all its instances. `setup(...).machine(...)` makes it.
 
     Attributes:
@@ -69,7 +66,7 @@ class Machine(Generic[C, E]):
     def __repr__(self) -> str:
         return f"Machine({self.id!r})"
 
-    def without_plans(self) -> Machine[C, E]:
+    def without_plans(self) -> Machine[C]:
         """Return a copy that caches no plans: slower, and otherwise the same."""
         return evolve(self, plan_cache=PlanCache(self.program, limit=0))
 
@@ -116,7 +113,7 @@ class Machine(Generic[C, E]):
     def can(self, snapshot: Snapshot[C], event: object) -> bool:
         """Return whether a transition would take `event`, other than one that only forbids it."""
         plain = self._plain(event)
-        args = Args(snapshot.context, read_event(self.program, plain), snapshot)
+        args = Args(snapshot.context, read_event(self.program, plain), None, snapshot)
         candidates = self.plan_cache.reaction(snapshot.configuration, plain["type"]).candidates
         return any(not transition.is_forbidding for transition in select(self.program, candidates, plain, args))
 
@@ -237,7 +234,7 @@ class Machine(Generic[C, E]):
         if self.implementations.events:
             self.implementations.check_event(cast("Mapping[str, Any]", event))
 
-    def actor(self, src: str) -> Actor | Machine[Any, Any]:
+    def actor(self, src: str) -> Actor | Machine[Any]:
         """Return the actor registered as `src`: a machine, or an `Actor`, which wraps a plain function.
 
         Raises:
@@ -246,7 +243,7 @@ class Machine(Generic[C, E]):
         if src not in self.program.actors:
             raise LogicError(f'{self.id}: no actor is registered as "{src}"')
         found: Any = self.program.actors[src]
-        if isinstance(found, Actor):
+        if is_actor(found):
             return found
         return found if is_machine(found) else Actor(found)
 
@@ -269,12 +266,12 @@ class Machine(Generic[C, E]):
         if function is None:
             raise LogicError(f'{self.id}: no action is registered as "{execute.type}"')
         context, event, declared = execute.context, execute.event, self.implementations
-        if declared.context is not None:
+        if declared.context is not dict:
             context = self._convert(declared.read_context, context)
         if declared.events:
             event = self._convert(declared.read_event, event)
-        args: ActionArgs[Any, Any] = ActionArgs(context=context, event=event, state=snapshot, call=call)
-        return lambda: function(args, execute.params)
+        args: ActionArgs[Any] = ActionArgs(context, event, execute.params, snapshot, call)
+        return lambda: function(args)
 
     def _plain(self, event: object) -> Mapping[str, Any]:
         if (type(event) is dict or isinstance(event, Mapping)) and isinstance(event.get("type"), str):

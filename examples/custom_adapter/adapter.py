@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -307,17 +308,17 @@ class FileBackend(ClosedOnExit):
     def __init__(
         self,
         path: Path,
-        lease: float = 30.0,
+        lease: timedelta = timedelta(seconds=30),
         clock: Callable[[], float] = time.time,
         before_write: BeforeWrite = _nothing,
     ) -> None:
         directory = Directory(path, before_write)
         self.lease = lease
-        self.resolution = 0.0
+        self.resolution = timedelta()
         self.now = clock
         self.capabilities = frozenset({Capability.NO_DELIVERY_AFTER_ACK, Capability.NO_DELIVERY_AFTER_CANCEL})
         self.store = FileStore(directory)
-        self.queue = FileQueue(directory, lease, clock)
+        self.queue = FileQueue(directory, lease.total_seconds(), clock)
         self.timers = FileTimers(directory)
 
     def finish(self, write: Write) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -51,7 +52,7 @@ class FileHarness(Harness):
         self._time += seconds
 
     def opener(self) -> Opener | None:
-        return partial(FileBackend, self._directory, lease=1.0)
+        return partial(FileBackend, self._directory, lease=timedelta(seconds=1))
 
     def _before_write(self, name: str) -> None:
         if self._point is not None:

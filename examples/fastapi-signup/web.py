@@ -6,6 +6,7 @@ The routes use only the queue and the store. A worker, or a Lambda function of t
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from html import escape
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from examples.signup.machine import machine
 from settled import EventError, Snapshot
 from settled_runtime import Client, EventOutcomeError, connect
 
-TIMEOUT = float(os.environ.get("SIGNUP_TIMEOUT", "20"))
+TIMEOUT = timedelta(seconds=float(os.environ.get("SIGNUP_TIMEOUT", "20")))
 """How long a request waits for its turn to end, in seconds."""
 
 client = Client(machine, connect(os.environ.get("SETTLED_URL", "sqlite:///signup.db")))

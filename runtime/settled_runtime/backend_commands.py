@@ -109,7 +109,7 @@ class BackendCommands:
 
     def _extend(self, deliveries: Sequence[Delivery]) -> None:
         try:
-            retried(self.backend.queue.extend, deliveries, self.backend.lease)
+            retried(self.backend.queue.extend, deliveries, self.backend.lease.total_seconds())
         except ConflictError as error:
             # A queue has only ConflictError for this. In a turn that would mean "compute again", but another
             # worker may have the deliveries.

@@ -29,7 +29,7 @@ class Host(ClosedOnExit):
 
     def __init__(
         self,
-        machines: Iterable[Machine[Any, Any]],
+        machines: Iterable[Machine[Any]],
         backend: Backend,
         *,
         policy: Policy | None = None,

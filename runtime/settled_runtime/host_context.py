@@ -31,7 +31,7 @@ class HostContext:
         clock: the backend's time, in seconds since the epoch.
     """
 
-    machines: Mapping[str, Machine[Any, Any]]
+    machines: Mapping[str, Machine[Any]]
     backend_commands: BackendCommands
     leases: LeaseRenewer
     record_cache: RecordCache
@@ -47,7 +47,7 @@ class HostContext:
     @classmethod
     def of(
         cls,
-        machines: Iterable[Machine[Any, Any]],
+        machines: Iterable[Machine[Any]],
         backend: Backend,
         policy: Policy | None,
         observers: Iterable[Observer],
@@ -57,7 +57,7 @@ class HostContext:
         return cls(
             machines={machine.id: machine for machine in _with_children(machines)},
             backend_commands=BackendCommands(backend, observe),
-            leases=LeaseRenewer(backend.queue, backend.lease),
+            leases=LeaseRenewer(backend.queue, backend.lease.total_seconds()),
             record_cache=RecordCache(),
             policy=evolve(policy or Policy(), lease=backend.lease),
             traits=traits_of(backend),
@@ -84,14 +84,16 @@ class HostContext:
 def traits_of(backend: Backend) -> Traits:
     """Return the properties of `backend` that turns may rely on."""
     declared = backend.capabilities
-    return Traits(Capability.ATOMIC_FINISH in declared, Capability.FENCED_FINISH in declared, backend.resolution)
+    return Traits(
+        Capability.ATOMIC_FINISH in declared, Capability.FENCED_FINISH in declared, backend.resolution.total_seconds()
+    )
 
 
-def _with_children(machines: Iterable[Machine[Any, Any]]) -> Iterator[Machine[Any, Any]]:
+def _with_children(machines: Iterable[Machine[Any]]) -> Iterator[Machine[Any]]:
     for machine in machines:
         yield machine
         yield from _with_children(filter(_is_machine, machine.implementations.actors.values()))
 
 
-def _is_machine(actor: object) -> TypeGuard[Machine[Any, Any]]:
+def _is_machine(actor: object) -> TypeGuard[Machine[Any]]:
     return isinstance(actor, Machine)

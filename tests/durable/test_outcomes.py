@@ -48,7 +48,7 @@ def call(_input: Any, _call: Any) -> None:
     raise ConnectionError("nobody answers")
 
 
-def door(**changes: Any) -> Machine[Any, Any]:
+def door(**changes: Any) -> Machine[Any]:
     return setup(
         guards={"isRight": lambda a: a.event.get("code") == a.context["code"]},
         actions={"count": assign(tries=lambda a: a.context["tries"] + 1)},

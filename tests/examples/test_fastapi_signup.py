@@ -8,6 +8,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -33,7 +34,7 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mail: MailServer) -> It
     assert mail.address
     url = f"sqlite:///{tmp_path / 'signup.db'}"
     monkeypatch.setenv("SETTLED_URL", url)
-    worker = Worker([signup.machine], connect(url), observers=(), receive_wait=0.1)
+    worker = Worker([signup.machine], connect(url), observers=(), receive_wait=timedelta(seconds=0.1))
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(_app(), log_level="warning"))
     threads = [threading.Thread(target=worker.run), threading.Thread(target=lambda: server.run([listening]))]

@@ -40,7 +40,7 @@ def hello(_input: Any, _call: Any) -> str:
 
 class TestACustomAction:
     def test_gets_its_context_its_event_its_state_and_its_call(self, running: Make) -> None:
-        seen: list[ActionArgs[Any, Any]] = []
+        seen: list[ActionArgs[Any]] = []
         host = running(greeter(hello, note=seen.append))
         host.client.start("ada")
         host.client.send("ada", {"type": "NOTE", "n": 1})
@@ -62,7 +62,7 @@ class TestACustomAction:
     def test_may_be_async_def(self, running: Make) -> None:
         seen: list[str] = []
 
-        async def note(args: ActionArgs[Any, Any]) -> None:
+        async def note(args: ActionArgs[Any]) -> None:
             seen.append(args.event["type"])
 
         host = running(greeter(hello, note=note))

@@ -55,7 +55,7 @@ class Deployment:
 
     names = ("ada", "ben", "cem")
 
-    def __init__(self, machine: Machine[Any, Any], backend: MemoryBackend) -> None:
+    def __init__(self, machine: Machine[Any], backend: MemoryBackend) -> None:
         self.backend, self.machine = backend, machine
         self.client = Client(machine, backend)
         self.context = HostContext.of([machine], backend, None, ())

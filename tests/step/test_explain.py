@@ -18,15 +18,15 @@ from tests.support.strategies import configs, events_of
 def why(states: dict[str, Any], event: Any = "PAY", *before: str, **more: Any) -> str | None:
     """Return the explanation for `event` in the machine of `states`, whose first one is initial, after `before`."""
     config: Any = {"id": "shop", "context": {"n": 0}, "initial": next(iter(states)), "states": states, **more}
-    shop = machine(config, guards={"yes": lambda args: True, "no": lambda args: False, "is": _is, "broken": _broken})
+    shop = machine(config, guards={"yes": lambda a: True, "no": lambda a: False, "is": _is, "broken": _broken})
     return shop.explain(after(shop, *before), {"type": event} if isinstance(event, str) else event)
 
 
-def _is(args: Any, params: Any) -> bool:
-    return bool(args.context["n"] == params["n"])
+def _is(a: Any) -> bool:
+    return bool(a.context["n"] == a.params["n"])
 
 
-def _broken(args: Any) -> bool:
+def _broken(a: Any) -> bool:
     raise RuntimeError("it is broken")
 
 
@@ -55,7 +55,7 @@ class TestAnEventThatHasAnEffect:
 
     @pytest.mark.parametrize("forbidden", [{}, {"PAY": {}}])
     def test_is_followed_by_an_eventless_transition_whose_guard_sees_it(self, forbidden: Any) -> None:
-        is_pay = given(lambda args: args.event["type"] == "PAY")
+        is_pay = given(lambda a: a.event["type"] == "PAY")
         basket: Any = {"on": forbidden, "always": {"guard": is_pay, "target": "paid"}}
         assert why({"basket": basket, "paid": {}}) is None
         assert why({"basket": basket, "paid": {}}, "ADD") is not None
@@ -102,7 +102,7 @@ class TestGuards:
             ("no", '"no"'),
             ({"type": "is", "params": {"n": 4}}, '"is(n: 4)"'),
             (and_("yes", not_("yes")), '"yes and not yes"'),
-            (given(lambda args: False), '"states.basket.on.PAY.guard"'),
+            (given(lambda a: False), '"states.basket.on.PAY.guard"'),
         ],
     )
     def test_that_answered_false_is_named(self, guard: Any, text: str) -> None:

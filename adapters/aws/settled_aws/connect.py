@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -112,7 +113,7 @@ def assemble(
         clock: the exact time in seconds since the epoch; without it the backend uses AWS's time, from its responses.
         closing: functions that the backend's `close` calls.
     """
-    now, resolution = clock or AwsClock(lambda: store.ping()), 0.0
+    now, resolution = clock or AwsClock(lambda: store.ping()), timedelta()
     if isinstance(now, AwsClock):
         dynamodb, sqs, resolution = observed_by(dynamodb, now), observed_by(sqs, now), RESOLUTION
     delays = DelayQueue(sqs, addresses.delays, clock or time.monotonic)
@@ -123,7 +124,7 @@ def assemble(
         store=store,
         queue=queue,
         timers=EventBridgeTimers(scheduler, target, delays, queue.send, now, resolution),
-        lease=float(url.lease),
+        lease=url.lease,
         capabilities=CAPABILITIES,
         closing=closing,
         clock=now,

@@ -131,7 +131,7 @@ def check_table(url: AwsUrl, table: Description, time_to_live: Description) -> I
         yield BackendProblem(
             f"{url.table} has no time to live", consequence, "Switch it on for the attribute `expires`."
         )
-    if url.keep_finished is not None and url.keep_finished < MAX_RETENTION_SECONDS:
+    if url.keep_finished is not None and url.keep_finished.total_seconds() < MAX_RETENTION_SECONDS:
         consequence = "a duplicate that is delivered later starts the instance again"
         yield BackendProblem(
             "finished instances are kept for less than 14 days", consequence, "Raise keep_finished to 1209600."

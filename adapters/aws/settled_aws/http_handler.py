@@ -17,6 +17,7 @@ import base64
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -47,7 +48,7 @@ RESPONSE_RESERVE = 1.0
 """Seconds before the function's timeout at which a request stops waiting."""
 
 
-def http_handler(machines: Iterable[Machine[Any, Any]], backend: Backend) -> Callable[[Event, Context], Event]:
+def http_handler(machines: Iterable[Machine[Any]], backend: Backend) -> Callable[[Event, Context], Event]:
     """Return the handler of a Lambda function that accepts starts and events for `machines` over `backend`."""
     return _HttpHandler(backend, {machine.id: Client(machine, backend) for machine in machines})
 
@@ -132,12 +133,19 @@ def _respond(client: Client[Any], request: HttpRequest, wait: float) -> Event:
         case "PUT":
             input, headers = json.loads(request.body or "null"), request.headers
             id = client.start(request.instance, input, message_id=request.id, headers=headers)
-            answer = partial(client.outcome, request.instance, id, timeout=wait)
+            answer = partial(client.outcome, request.instance, id, timeout=timedelta(seconds=wait))
             return _respond_after(id, wait, answer, is_start=True)
         case "POST" if wait > 0:
             id = request.id or secrets.token_urlsafe(12)  # chosen here: the response must name it after a timeout, too
             event = json.loads(request.body)
-            ask = partial(client.ask, request.instance, event, message_id=id, timeout=wait, headers=request.headers)
+            ask = partial(
+                client.ask,
+                request.instance,
+                event,
+                message_id=id,
+                timeout=timedelta(seconds=wait),
+                headers=request.headers,
+            )
             return _respond_after(id, wait, ask)
         case "POST":
             event = json.loads(request.body)

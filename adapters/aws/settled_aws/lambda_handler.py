@@ -20,12 +20,14 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from attrs import frozen
 
 from settled import EventError, SettledError, TurnEnd
 from settled.durable import Backend, Delivery, Message, Position
+from settled.durations import in_seconds
 from settled_aws.clock import AwsClock
 from settled_aws.envelope import from_text
 from settled_aws.names import group_id
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 Event = Mapping[str, Any]
 """Decoded JSON, as Lambda passes it to a handler."""
 
-RESERVE = 2.0
+RESERVE = timedelta(seconds=2)
 """Seconds before its end in which an invocation only releases messages and responds."""
 
 MAX_GROUPS = 10
@@ -74,13 +76,13 @@ class Deadline:
         return time.monotonic() >= self.end
 
 
-def lambda_handler(host: Host | AsyncHost, *, reserve: float = RESERVE) -> Callable[[Event, Context], Event]:
+def lambda_handler(host: Host | AsyncHost, *, reserve: timedelta = RESERVE) -> Callable[[Event, Context], Event]:
     """Return the handler of a Lambda function that handles messages through `host`.
 
     Map both queues to the function, with ``ReportBatchItemFailures``. Invocations release what they have not finished
-    `reserve` seconds before their timeout.
+    `reserve` before their timeout.
     """
-    return _LambdaHandler(host.backend, _group_handler(host), reserve)
+    return _LambdaHandler(host.backend, _group_handler(host), in_seconds(reserve, "reserve"))
 
 
 def begin_invocation(backend: Backend) -> None:
@@ -179,7 +181,7 @@ class _LambdaHandler:
 
     def _delivery(self, record: _Record, message: Message) -> Delivery:
         attempt = int(record.attributes["ApproximateReceiveCount"])
-        until = self._received_at(record, attempt) + self.backend.lease
+        until = self._received_at(record, attempt) + self.backend.lease.total_seconds()
         return Delivery(message, record.receipt, attempt, until, self._position(record))
 
     def _received_at(self, record: _Record, attempt: int) -> float:

@@ -17,12 +17,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from attrs import define, field, frozen
 
 from settled.durable.messages import Message
 from settled.durable.ports import Delivery, Position
+from settled.durations import in_seconds
 from settled.errors import ConflictError, EventError, OutcomeUnknownError, SettledError, TooLargeError, UnavailableError
 from settled_aws.client_protocols import BotoResponse, SqsClient
 from settled_aws.delay_queue import DelayQueue
@@ -60,7 +62,7 @@ class SqsFifoQueue:
     Args:
         client: a client of the service ``sqs``.
         url: of the queue.
-        lease: the visibility timeout of deliveries, in whole seconds.
+        lease: the visibility timeout of deliveries: whole seconds.
         max_message_bytes: the queue's MaximumMessageSize.
         delays: a delay queue; `receive` forwards its due messages.
         clock: the time in seconds since the epoch.
@@ -70,12 +72,12 @@ class SqsFifoQueue:
         self,
         client: SqsClient,
         url: str,
-        lease: int = 30,
+        lease: timedelta = timedelta(seconds=30),
         max_message_bytes: int = MAX_REQUEST_BYTES,
         delays: DelayQueue | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.lease = lease
+        self._lease = int(in_seconds(lease, "lease"))
         self._client = client
         self._url = url
         self._max_message_bytes = max_message_bytes
@@ -119,10 +121,10 @@ class SqsFifoQueue:
                 QueueUrl=self._url,
                 MaxNumberOfMessages=min(limit, MAX_BATCH_SIZE),
                 WaitTimeSeconds=min(int(wait), MAX_WAIT_SECONDS),
-                VisibilityTimeout=self.lease,
+                VisibilityTimeout=self._lease,
                 MessageSystemAttributeNames=["ApproximateReceiveCount", SEQUENCE_NUMBER],
             )
-        until = self._clock() + self.lease
+        until = self._clock() + self._lease
         return list(_deliveries(response.get("Messages", ()), until, numbering))
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -136,7 +138,7 @@ class SqsFifoQueue:
         it must wait, and releases it again.
         """
         # The visibility timeout and the time already held may together not exceed 12 hours, or SQS rejects the request.
-        held = max((self._clock() - (each.lease_until - self.lease) for each in deliveries), default=0.0)
+        held = max((self._clock() - (each.lease_until - self._lease) for each in deliveries), default=0.0)
         longest = MAX_LEASE_SECONDS - math.ceil(held) - RECEIVE_AGE_MARGIN
         timeout = {"VisibilityTimeout": max(0, min(math.ceil(delay), longest))}
         self._call_in_batches("releasing to", self._client.change_message_visibility_batch, deliveries, timeout)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from attrs import frozen
 from botocore.exceptions import ClientError
 
 from settled.durable.messages import Message, Timer
+from settled.durations import in_seconds
 from settled.errors import TooLargeError
 from settled_aws.client_protocols import SchedulerClient
 from settled_aws.delay_queue import MAX_DELAY_SECONDS, DelayQueue
@@ -46,7 +47,7 @@ class EventBridgeTimers:
         delays: keeps timers that are due within 15 minutes.
         send: adds messages to the FIFO queue; used for timers that are due already.
         clock: the time in seconds since the epoch.
-        resolution: how far `clock`, and the clock of any receiver, may be behind, in seconds.
+        resolution: how far `clock`, and the clock of any receiver, may be behind.
     """
 
     def __init__(
@@ -56,14 +57,14 @@ class EventBridgeTimers:
         delays: DelayQueue,
         send: Callable[[Sequence[Message]], None],
         clock: Callable[[], float] = time.time,
-        resolution: float = 0.0,
+        resolution: timedelta = timedelta(),
     ) -> None:
         self._scheduler = scheduler
         self._target = target
         self._delays = delays
         self._send = send
         self._clock = clock
-        self._resolution = resolution
+        self._resolution = in_seconds(resolution, "resolution")
 
     def schedule(self, timer: Timer) -> None:
         """Arrange for ``timer.message`` to be sent at ``timer.due``, replacing a schedule with the same id.

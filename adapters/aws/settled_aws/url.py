@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from attrs import frozen
 
 from settled.errors import BackendConfigError
-from settled_runtime.url import options_in, seconds
+from settled_runtime.url import duration, options_in
 
 EXPECTED = "expected aws://REGION/NAME, as in aws://eu-central-1/signup"
 
@@ -19,7 +20,7 @@ class AwsUrl:
 
     Options that are not given follow from NAME: the table NAME, the FIFO queue NAME.fifo, the delay queue NAME-delays,
     the schedule group NAME, the role NAME-scheduler. `account` is the 12-digit account id; without it, opening the
-    backend takes one more request. `lease` and `keep_finished` are in seconds, `largest_message` in bytes.
+    backend takes one more request. `lease` is whole seconds; `largest_message` is in bytes.
     """
 
     region: str
@@ -29,8 +30,8 @@ class AwsUrl:
     schedules: str
     role: str
     account: str | None = None
-    lease: int = 30
-    keep_finished: float | None = None
+    lease: timedelta = timedelta(seconds=30)
+    keep_finished: timedelta | None = None
     # A DynamoDB item holds 400 KB. A larger message may fit neither into its record nor into a dead letter's item.
     largest_message: int = 384 * 1024
 
@@ -70,11 +71,11 @@ def _account(text: str) -> str:
     return text
 
 
-def _lease(text: str) -> int:
+def _lease(text: str) -> timedelta:
     lease = int(text)
     if not 1 <= lease <= 12 * 60 * 60:
         raise ValueError("expected whole seconds, from 1 to 43200: SQS counts in them")
-    return lease
+    return timedelta(seconds=lease)
 
 
 def _bytes(text: str) -> int:
@@ -92,6 +93,6 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "role": _name,
     "account": _account,
     "lease": _lease,
-    "keep_finished": seconds,
+    "keep_finished": duration,
     "largest_message": _bytes,
 }

@@ -93,9 +93,10 @@ def check_subscription(url: GcpUrl, subscription: Any) -> Iterator[BackendProble
         yield BackendProblem(
             f"{name} has a filter", "messages that do not match are lost", "Create another one without it."
         )
-    if subscription.ack_deadline_seconds != url.lease:
+    lease = int(url.lease.total_seconds())
+    if subscription.ack_deadline_seconds != lease:
         consequence = "leases end earlier or later than workers assume"
-        remedy = f"Set it to {url.lease}, or set lease={subscription.ack_deadline_seconds} in the URL."
+        remedy = f"Set it to {lease}, or set lease={subscription.ack_deadline_seconds} in the URL."
         yield BackendProblem(
             f"{name} has an ack deadline of {subscription.ack_deadline_seconds} s", consequence, remedy
         )
@@ -223,7 +224,7 @@ def check_time_to_live(url: GcpUrl, fields: Iterable[Any]) -> Iterator[BackendPr
         yield BackendProblem(
             f"{url.collection} has no TTL policy", consequence, f"Create one for the field `{EXPIRES}`."
         )
-    if url.keep_finished < MAX_RETENTION_SECONDS:
+    if url.keep_finished.total_seconds() < MAX_RETENTION_SECONDS:
         consequence = "a duplicate that is delivered later starts the instance again"
         yield BackendProblem(
             "finished instances are kept for less than 31 days", consequence, "Raise keep_finished to 2678400."

@@ -11,10 +11,12 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from settled.durable.messages import Message, Timer
 from settled.durable.ports import Delivery, Queue
+from settled.durations import in_seconds
 from settled.errors import EventError
 from settled_gcp.client_protocols import FirestoreClient
 from settled_gcp.clock import ServerTime
@@ -37,7 +39,7 @@ class FirestoreTimers:
         collection: that of the records.
         send: called with the messages that are due.
         clock: the time in seconds since the epoch, Firestore's own by default.
-        timeout: of a request, in seconds.
+        timeout: of a request.
     """
 
     def __init__(
@@ -46,13 +48,13 @@ class FirestoreTimers:
         collection: Collection,
         send: Callable[[Sequence[Message]], None],
         clock: Callable[[], float] | None = None,
-        timeout: float = 10.0,
+        timeout: timedelta = timedelta(seconds=10),
     ) -> None:
         self._client = client
         self._collection = collection
         self._send = send
         self._clock = ServerTime.of(client, collection, clock)
-        self._timeout = timeout
+        self._timeout = in_seconds(timeout, "timeout")
 
     def schedule(self, timer: Timer) -> None:
         """Arrange for ``timer.message`` to be sent at ``timer.due``, replacing a timer with the same id.
@@ -113,16 +115,20 @@ class FirestoreTimers:
 class SweptQueue:
     """`queue`, whose `receive` sweeps `timers` first.
 
-    `every` is for how many seconds this process does not sweep again after a sweep that found nothing. `clock` counts
+    `every` is for how long this process does not sweep again after a sweep that found nothing. `clock` counts
     seconds from an arbitrary start.
     """
 
     def __init__(
-        self, queue: Queue, timers: FirestoreTimers, every: float = 5.0, clock: Callable[[], float] = time.monotonic
+        self,
+        queue: Queue,
+        timers: FirestoreTimers,
+        every: timedelta = timedelta(seconds=5),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue = queue
         self._timers = timers
-        self._every = every
+        self._every = in_seconds(every, "every")
         self._clock = clock
         self._last_sweep = -math.inf
         self._lock = threading.Lock()

@@ -17,12 +17,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, assert_never
 
 from attrs import define, field
 
 from settled.durable.messages import Message, Timer
 from settled.durable.ports import Delivery
+from settled.durations import in_seconds
 from settled.errors import ConflictError, OutcomeUnknownError, SettledError, TooLargeError, UnavailableError
 from settled_gcp.client_protocols import PublisherClient, SubscriberClient
 from settled_gcp.envelope import decode_received, to_text
@@ -58,7 +60,7 @@ class PubSubQueue:
         subscription: where they are received; it must have message ordering.
         lease: the subscription's ack deadline, in whole seconds from 10 to 600.
         reschedule: called with a timer that is received before it is due; without it the timer is not acknowledged.
-        min_wait: the shortest timeout of a pull, in seconds. If a pull times out just before its response, the messages
+        min_wait: the shortest timeout of a pull. If a pull times out just before its response, the messages
             in it stay leased although they were not received.
         clock: the time in seconds since the epoch, or a lower bound of it.
     """
@@ -69,19 +71,19 @@ class PubSubQueue:
         subscriber: SubscriberClient,
         topic: str,
         subscription: str,
-        lease: int = 60,
+        lease: timedelta = timedelta(seconds=60),
         *,
         reschedule: Callable[[Timer], None] | None = None,
-        min_wait: float = 1.0,
+        min_wait: timedelta = timedelta(seconds=1),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.lease = lease
+        self.lease = int(in_seconds(lease, "lease"))
         self._publisher = publisher
         self._subscriber = subscriber
         self._topic = topic
         self.subscription = subscription
         self._reschedule_timer = reschedule
-        self._min_wait = min_wait
+        self._min_wait = in_seconds(min_wait, "min_wait")
         self._clock = clock
 
     def send(self, messages: Sequence[Message]) -> None:

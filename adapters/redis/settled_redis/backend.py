@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from attrs import evolve
@@ -60,11 +61,11 @@ class RedisBackend(ClosedOnExit):
         self._script_client = ScriptClient(
             servers,
             space,
-            options.lease,
+            options.lease.total_seconds(),
             options.remember,
             limit,
             options.replicas,
-            options.timeout,
+            options.timeout.total_seconds(),
             clock,
             server_clock,
         )
@@ -119,13 +120,13 @@ class RedisBackend(ClosedOnExit):
         return CAPABILITIES if self._has_one_partition else CAPABILITIES - {Capability.ATOMIC_FINISH}
 
     @property
-    def lease(self) -> float:
+    def lease(self) -> timedelta:
         return self._lease
 
     @property
-    def resolution(self) -> float:
+    def resolution(self) -> timedelta:
         """Zero: timers fire by the same clock that `now` is derived from."""
-        return 0.0
+        return timedelta()
 
     def now(self) -> float:
         return self._now()

@@ -20,7 +20,7 @@ class HostFixture:
     def __init__(
         self,
         fixture: BackendFixture,
-        machine: Machine[Any, Any],
+        machine: Machine[Any],
         backend: Backend | None = None,
         policy: Policy = TWO_ATTEMPTS,
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from settled import Outcome
@@ -53,7 +54,7 @@ def an_event_that_nothing_takes_is_ignored_and_no_other_is(fixture: BackendFixtu
 
 def _is_ignored(service: HostFixture, id: str) -> bool:
     try:
-        service.client.outcome("a", id, timeout=0.0)
+        service.client.outcome("a", id, timeout=timedelta(0))
     except EventOutcomeError as error:
         service.fixture.require(bool(error.reason), f"{id} was {error.outcome}, and nothing says why")
         return error.outcome is Outcome.IGNORED

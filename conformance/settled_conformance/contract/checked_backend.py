@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 
 from attrs import define, field, frozen
 
@@ -224,11 +225,11 @@ class CheckedBackend(ClosedOnExit):
         return self.backend.capabilities
 
     @property
-    def lease(self) -> float:
+    def lease(self) -> timedelta:
         return self.backend.lease
 
     @property
-    def resolution(self) -> float:
+    def resolution(self) -> timedelta:
         return self.backend.resolution
 
     def now(self) -> float:

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from copy import copy
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from sqlite3 import connect
@@ -125,7 +126,7 @@ class SQLiteHarness(Harness):
         self._clock.time += seconds
 
     def opener(self) -> Opener | None:
-        return partial(SQLiteBackend.open, str(self._file), lease=1.0)
+        return partial(SQLiteBackend.open, str(self._file), lease=timedelta(seconds=1))
 
 
 class MixedHarness(SQLiteHarness):

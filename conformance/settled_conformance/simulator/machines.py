@@ -165,7 +165,7 @@ def fan(lease: float) -> HistoryMachine:
     )
 
 
-def family(lease: float) -> tuple[HistoryMachine, Machine[Any, Any]]:
+def family(lease: float) -> tuple[HistoryMachine, Machine[Any]]:
     """Return a parent and its child machine, which send each other events, immediately and delayed."""
     child = with_history(
         {

@@ -74,11 +74,11 @@ class Oracle:
     `external`, because the lifetime began with a start and was never migrated.
     """
 
-    machine: Machine[Any, Any]
+    machine: Machine[Any]
     key: Key
     report: ReportViolation
     mailbox: Mailbox
-    versions: Mapping[str | None, Machine[Any, Any]]
+    versions: Mapping[str | None, Machine[Any]]
     commit_time: CommitTime
     progress: Progress | None = None
     input: Json = None

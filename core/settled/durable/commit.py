@@ -149,7 +149,7 @@ def _claim(state: TurnState, record: Record, made_progress: bool) -> Record:
         evolve(actor, started_by=state.nonce) if actor.started_by is None and actor.not_before <= state.now else actor
         for actor in record.turn.actors
     )
-    turn = evolve(record.turn, actors=actors, lease_until=state.now + state.policy.lease)
+    turn = evolve(record.turn, actors=actors, lease_until=state.now + state.policy.lease.total_seconds())
     head = state.deliveries[0]
     receives = ReceiveCount(head.message.id, head.attempt) if made_progress else record.receives
     return evolve(record, turn=turn, receives=receives)

@@ -5,6 +5,9 @@ are synchronous and know nothing of statecharts: a store keeps text under a vers
 lease. An adapter makes one vendor call per port call, translates the vendor's errors, and neither retries nor encodes.
 Disable the vendor client's automatic retries: a hidden retry of a commit whose response was lost looks like a conflict.
 
+Instants are float seconds since the epoch. So the durations of calls (`wait`, `delay`, `lease`) are float seconds too:
+they are added to instants, and vendors take numbers. What a backend says of itself is a timedelta, as everywhere else.
+
 Any method may raise UnavailableError (nothing happened), OutcomeUnknownError (it may have happened), AccessDeniedError,
 BackendConfigError, and, once the backend is closed, BackendClosedError.
 """
@@ -12,6 +15,7 @@ BackendConfigError, and, once the backend is closed, BackendClosedError.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol, Self
 
@@ -350,13 +354,13 @@ class Backend(Protocol):
         ...
 
     @property
-    def lease(self) -> float:
-        """The duration of a new lease, in seconds."""
+    def lease(self) -> timedelta:
+        """The duration of a new lease."""
         ...
 
     @property
-    def resolution(self) -> float:
-        """By how many seconds `now` may be behind the true time. A turn adds this to the due time of every timer."""
+    def resolution(self) -> timedelta:
+        """By how much `now` may be behind the true time. A turn adds this to the due time of every timer."""
         ...
 
     def now(self) -> float:

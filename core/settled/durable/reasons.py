@@ -61,7 +61,7 @@ class Cause:
     ignored: str | None = None
 
 
-def cause_of(machine: Machine[Any, Any], before: Snapshot[Any], event: Json, step: Progress) -> Cause:
+def cause_of(machine: Machine[Any], before: Snapshot[Any], event: Json, step: Progress) -> Cause:
     """Return the cause of the turn that begins with `step`, in which `before` has been given `event` from outside."""
     # The usual event costs no more than this comparison. Only one that has moved nothing may have changed nothing.
     if step.effects or step.snapshot.configuration is not before.configuration:
@@ -69,7 +69,7 @@ def cause_of(machine: Machine[Any, Any], before: Snapshot[Any], event: Json, ste
     return Cause(before, event, ignored=machine.explain(before, event))
 
 
-def outcome_of(machine: Machine[Any, Any], snapshot: Snapshot[Any], cause: Cause | None) -> tuple[Outcome, str | None]:
+def outcome_of(machine: Machine[Any], snapshot: Snapshot[Any], cause: Cause | None) -> tuple[Outcome, str | None]:
     """Return the outcome of a turn that has ended in `snapshot`, and its reason, if it needs one."""
     if cause is not None and cause.ignored is not None:
         return Outcome.IGNORED, cause.ignored
@@ -81,12 +81,12 @@ def outcome_of(machine: Machine[Any, Any], snapshot: Snapshot[Any], cause: Cause
     return Outcome.RESOLVED if RESOLVE in tags else Outcome.TAKEN, None
 
 
-def _why_rejected(machine: Machine[Any, Any], snapshot: Snapshot[Any], cause: Cause | None) -> str:
+def _why_rejected(machine: Machine[Any], snapshot: Snapshot[Any], cause: Cause | None) -> str:
     nodes = " beside ".join(f'"{node.id}"' for node in snapshot.configuration.nodes if REJECT in node.tags)
     return f"{_what_happened(machine, cause)} left the machine in {nodes}"
 
 
-def _what_happened(machine: Machine[Any, Any], cause: Cause | None) -> str:
+def _what_happened(machine: Machine[Any], cause: Cause | None) -> str:
     if cause is None or not isinstance(cause.event, Mapping):
         return "the start"
     event, type = cause.event, str(cause.event.get("type"))

@@ -39,7 +39,7 @@ def explain(plans: PlanCache, snapshot: Snapshot[Any], event: Mapping[str, Any])
     # An event is also explained after a transition that only assigned something, so this must be quick.
     if candidates.unconditional and _has_effect(candidates.unconditional):
         return None
-    args = NewArgs(snapshot.context, read_event(program, event), snapshot)
+    args = NewArgs(snapshot.context, read_event(program, event), None, snapshot)
     selected = select(program, candidates, event, args)
     if _has_effect(selected) or type == STOP or (type.startswith(ERROR) and not selected):
         return None
@@ -55,7 +55,7 @@ def explain(plans: PlanCache, snapshot: Snapshot[Any], event: Mapping[str, Any])
 
 def guards_passed_over(plans: PlanCache, snapshot: Snapshot[Any], event: Mapping[str, Any]) -> str | None:
     """Return which guards answered false before `event` was taken by a later transition; None if there were none."""
-    args = NewArgs(snapshot.context, read_event(plans.program, event), snapshot)
+    args = NewArgs(snapshot.context, read_event(plans.program, event), None, snapshot)
     candidates = plans.reaction(snapshot.configuration, event["type"]).candidates
     selected = select(plans.program, candidates, event, args)
     taken = (tried for tried in _tried(candidates, selected) if any(each in selected for each in tried))

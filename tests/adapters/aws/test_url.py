@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from urllib.parse import urlencode
 
 import pytest
@@ -39,8 +40,8 @@ def test_each_resource_may_have_its_own_name() -> None:
         "s",
         "arn:aws:iam::123456789012:role/r",
         "123456789012",
-        60,
-        2_592_000.0,
+        timedelta(seconds=60),
+        timedelta(days=30),
         262_144,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -185,7 +186,7 @@ class TestSweptQueue:
     ) -> None:
         sweeps = list[str]()
         timers = FirestoreTimers(watched(documents, sweeps.append), collection, queue.send, clock)
-        swept = SweptQueue(queue, timers, every=5.0, clock=clock)
+        swept = SweptQueue(queue, timers, every=timedelta(seconds=5), clock=clock)
         for _ in range(10):
             clock.time += 1
             swept.receive(10)
@@ -202,7 +203,7 @@ class TestSweptQueue:
         assert len(swept.receive(1000)) == 50
 
     def test_a_long_wait_is_interrupted_by_sweeps(self, timers: FirestoreTimers, queue: FakeQueue) -> None:
-        swept = SweptQueue(queue, timers, every=0.05)
+        swept = SweptQueue(queue, timers, every=timedelta(seconds=0.05))
         swept.receive(10, wait=0.2)
         assert len(queue.waits) >= 3
         assert sum(queue.waits) == pytest.approx(0.2, abs=0.05)

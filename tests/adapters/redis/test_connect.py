@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import quote
@@ -92,8 +93,8 @@ class TestAUrl:
         assert {"redis", "rediss", "valkey", "valkeys"} <= entry_points(group="settled.doctors").names
 
     def test_takes_precedence_over_arguments(self, opener: Callable[[Process], Opener], redis: Process) -> None:
-        with closing(RedisBackend.open(redis.url("?lease=0.5&prefix=word:"), lease=9.0)) as backend:
-            assert backend.lease == 0.5
+        with closing(RedisBackend.open(redis.url("?lease=0.5&prefix=word:"), lease=timedelta(seconds=9))) as backend:
+            assert backend.lease == timedelta(seconds=0.5)
 
 
 class TestAServer:

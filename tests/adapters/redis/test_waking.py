@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
@@ -29,7 +30,9 @@ def backend(
 ) -> RedisBackend:
     """It uses the server's clock."""
     monkeypatch.setattr(queue, "POLL_INTERVAL", 30.0)
-    return opener(redis)(clock=None, timeout=60.0, lease=30.0, partitions=request.param)
+    return opener(redis)(
+        clock=None, timeout=timedelta(minutes=1), lease=timedelta(seconds=30), partitions=request.param
+    )
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from attrs import define, field
@@ -95,7 +96,7 @@ class Plain(ClosedOnExit):
     """A handle on `world`, which is its own store, queue and timers."""
 
     world: World
-    lease: float = LEASE
+    lease: timedelta = timedelta(seconds=LEASE)
 
     @property
     def store(self) -> Plain:
@@ -114,8 +115,8 @@ class Plain(ClosedOnExit):
         return frozenset(Capability)
 
     @property
-    def resolution(self) -> float:
-        return 0.0
+    def resolution(self) -> timedelta:
+        return timedelta()
 
     def now(self) -> float:
         return self.world.now
@@ -260,7 +261,7 @@ class Plain(ClosedOnExit):
         batch = self.batch(group, limit)
         self.world.tokens += 1
         receipts = {f"{self.world.tokens}.{number}": entry for number, entry in enumerate(batch)}
-        group.lease = Lease(self.world.tokens, self.world.now + self.lease, receipts)
+        group.lease = Lease(self.world.tokens, self.world.now + self.lease.total_seconds(), receipts)
         for entry in batch:
             entry.attempts += 1
         return [

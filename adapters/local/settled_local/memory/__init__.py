@@ -9,8 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 from settled.durable.ports import Capability, ClosedOnExit, FinishResult, Write
+from settled.durations import in_seconds
 from settled.errors import LeaseLostError, SettledError
 from settled.key import Key
 from settled_local.memory.queue import MemoryQueue
@@ -37,21 +39,26 @@ class MemoryBackend(ClosedOnExit):
     """A store, a queue and timers that live as long as this object.
 
     Args:
-        lease: how long a new lease lasts, in seconds.
+        lease: how long a new lease lasts.
         remember: how many ids of acknowledged messages the queue deduplicates by, for each key. A message that is
             repeated after more than that many others counts as a new one.
         clock: returns seconds since the epoch.
     """
 
-    def __init__(self, lease: float = 30.0, remember: int = 1000, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        lease: timedelta = timedelta(seconds=30),
+        remember: int = 1000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         # A condition's lock is re-entrant: `finish` holds it while it calls the ports one after the other.
         self._changed = changed = threading.Condition()
         self.lease = lease
-        self.resolution = 0.0
+        self.resolution = timedelta()
         self.now = clock
         self.store = MemoryStore(changed)
         self.timers = MemoryTimers(changed)
-        self.queue = MemoryQueue(changed, clock, lease, remember, self.timers)
+        self.queue = MemoryQueue(changed, clock, in_seconds(lease, "lease"), remember, self.timers)
 
     @property
     def capabilities(self) -> frozenset[Capability]:

@@ -14,10 +14,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from settled.durable.ports import Capability, ClosedOnExit, FinishResult, Write
+from settled.durations import in_seconds
 from settled.errors import LeaseLostError, SettledError
 from settled.key import Key
 from settled_local.sqlite.connection import Connection
@@ -47,22 +49,24 @@ CAPABILITIES = frozenset(
 class SQLiteBackend(ClosedOnExit):
     """A store, a queue and timers in one file; `SQLiteBackend.open` makes one."""
 
-    def __init__(self, database: Database, epoch: str, lease: float, remember: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, database: Database, epoch: str, lease: timedelta, remember: int, clock: Callable[[], float]
+    ) -> None:
         self._database = database
         self._clock = clock
         self._lease = lease
         self._remember = remember
         self._store = SQLiteStore(database)
-        self._queue = SQLiteQueue(database, epoch, lease, remember, clock)
+        self._queue = SQLiteQueue(database, epoch, in_seconds(lease, "lease"), remember, clock)
         self._timers = SQLiteTimers(database)
 
     @classmethod
     def open(
         cls,
         path: str | os.PathLike[str],
-        lease: float = 30.0,
+        lease: timedelta = timedelta(seconds=30),
         remember: int = 1000,
-        timeout: float = 5.0,
+        timeout: timedelta = timedelta(seconds=5),
         clock: Callable[[], float] = time.time,
     ) -> SQLiteBackend:
         """Open the file at `path`, or at the URL ``sqlite:///FILE?OPTIONS``, and create it if it does not exist.
@@ -71,10 +75,10 @@ class SQLiteBackend(ClosedOnExit):
 
         Args:
             path: a path, or a URL.
-            lease: how long a new lease lasts, in seconds.
+            lease: how long a new lease lasts.
             remember: how many ids of acknowledged messages the queue deduplicates by, for each key. A message that is
                 repeated after more than that many others counts as a new one.
-            timeout: after how many seconds a call that finds the file locked raises `UnavailableError`.
+            timeout: after how long a call that finds the file locked raises `UnavailableError`.
             clock: returns seconds since the epoch.
 
         Raises:
@@ -86,7 +90,7 @@ class SQLiteBackend(ClosedOnExit):
         if name.startswith("sqlite:"):
             given: dict[str, Any] = {"lease": lease, "remember": remember, "timeout": timeout, "clock": clock}
             return cls.open(**{**given, **sqlite_options(name)})
-        database = Database(name, timeout)
+        database = Database(name, in_seconds(timeout, "timeout"))
         try:
             epoch = prepare(database)
         except BaseException:
@@ -111,12 +115,12 @@ class SQLiteBackend(ClosedOnExit):
         return CAPABILITIES
 
     @property
-    def lease(self) -> float:
+    def lease(self) -> timedelta:
         return self._lease
 
     @property
-    def resolution(self) -> float:
-        return 0.0
+    def resolution(self) -> timedelta:
+        return timedelta()
 
     def now(self) -> float:
         return self._clock()
