@@ -137,7 +137,7 @@ class TestFailedCommand:
         work()
         result = settled("send", "door/front", "UNLOCK", "code=1234", "--id", "a", "--wait")
         assert result.status == 1
-        reason = 'UNLOCK (the guard "isRight" answered false) led to "door.alarmed"'
+        reason = 'UNLOCK (the guard "isRight" answered false) left the machine in "door.alarmed"'
         assert result.err == f"settled: door/front: UNLOCK was rejected: {reason}; the instance is in alarmed\n"
 
     def test_a_demo_that_raises(self, settled: Settled, tmp_path: Path) -> None:
