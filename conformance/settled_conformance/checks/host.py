@@ -76,7 +76,7 @@ def listing(broken: Sequence[str] = (), tell: Callable[[Any], object] | None = N
     )
 
 
-def _perform(_args: Any, _params: Any) -> None:
+def _perform(_a: Any) -> None:
     """An action without a body."""
 
 
