@@ -1,11 +1,11 @@
-"""``python -m bench core`` measures steps of machines, ``python -m bench durable`` measures durable instances."""
+"""``python -m bench core`` measures steps of machines, ``durable`` durable instances; ``calls`` counts calls."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
 
-COMMANDS = {"core": "bench.core", "durable": "bench.durable"}
+COMMANDS = {"core": "bench.core", "durable": "bench.durable", "calls": "bench.calls"}
 
 
 def main(arguments: list[str]) -> None:

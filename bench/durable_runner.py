@@ -15,10 +15,11 @@ from collections.abc import Iterable, Sequence
 from bench.sample import Meter, Sample
 from settled import Key, fold, setup
 from settled.durable import Backend, Delivery, Event, Message, Start, encode, record_from_json
-from settled_runtime import Client, Host, StopSignal, Worker
+from settled_runtime import Client, StopSignal, Worker
 from settled_runtime.events import HostEvent, TurnEnded, TurnStarted
-from settled_runtime.host import turns_of
-from settled_runtime.host_context import by_key
+from settled_runtime.host_context import HostContext
+from settled_runtime.joint_commit import commit_together
+from settled_runtime.turn_runner import turns_for
 
 EVENT = {"type": "TIMER"}
 LIGHT = setup().machine(
@@ -43,8 +44,7 @@ class DurableRunner:
         self._backend = backend
         self._prefix = secrets.token_urlsafe(6)
         self._watch = Watch()
-        self._host = Host([LIGHT], backend, observers=[self._watch])
-        self._turns = turns_of(self._host)
+        self._context = HostContext.of([LIGHT], backend, None, [self._watch])
         self._client = Client(LIGHT, backend)
         self._sent: Counter[str] = Counter()
 
@@ -84,9 +84,8 @@ class DurableRunner:
         return sample
 
     def _process(self, deliveries: Sequence[Delivery], receive: int = 0) -> Sequence[Delivery]:
-        groups = by_key(deliveries).items()
-        turns = [self._turns.start(key, self._turns.hold(group), StopSignal()) for key, group in groups]
-        following = self._turns.commit_together(turns, receive)
+        turns = turns_for(self._context, deliveries, StopSignal())
+        following = commit_together(self._context, turns, receive)
         for turn in turns:
             turn.run()
         return following
@@ -116,7 +115,7 @@ class DurableRunner:
         """Delete the instances, and close the backend."""
         for instance in self._sent:
             self._client.delete(instance)
-        self._host.close()
+        self._context.leases.close()
         self._backend.close()
 
     def _key(self, name: str) -> Key:
@@ -127,16 +126,11 @@ class DurableRunner:
             self._backend.queue.send(messages[first : first + SEND_BATCH])
 
     def _work(self, count: int) -> Sample:
-        worker = Worker(self._host, receive_wait=0.05)
-        thread = threading.Thread(target=worker.run)
         self._watch.expect(count)
         meter = Meter()
-        thread.start()
-        self._watch.done.wait()
-        sample = meter.read(count, self._watch.latencies)
-        worker.stop()
-        thread.join()
-        return sample
+        with Worker([LIGHT], self._backend, observers=[self._watch], receive_wait=0.05).running():
+            self._watch.done.wait()
+            return meter.read(count, self._watch.latencies)
 
 
 class Watch:

@@ -24,10 +24,8 @@ def open_backend(url: str | None) -> Generator[Backend]:
         backend = connect(url)
     except (BackendRefusedError, RecordError) as error:
         raise UsageError(str(error)) from error
-    try:
+    with backend:
         yield backend
-    finally:
-        backend.close()
 
 
 def parse_key(text: str) -> Key:

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Self
 from settled import Key, assign, setup
 from settled.durable import DeadLetter, Index, Message, Stored, Write
 from settled_conformance.harness import Opener
-from settled_runtime import Client, Host, Worker
+from settled_runtime import Client, Worker
 
 
 def _start(role: str, opener: Opener, *arguments: str) -> subprocess.Popen[str]:
@@ -100,9 +100,9 @@ def machine(journal: Path) -> Any:
 
 def work(opener: Opener, journal: Path) -> None:
     """Run in each process of a `Workforce`: work until it is killed."""
-    host = Host([machine(journal)], opener(), observers=())
+    worker = Worker([machine(journal)], opener(), observers=(), concurrency=2, batch=4, receive_wait=0.1)
     print("ready", flush=True)
-    Worker(host, concurrency=2, batch=4, receive_wait=0.1).run()
+    worker.run()
 
 
 class Workforce:

@@ -69,14 +69,11 @@ def _chunk_encoder(encoder: json.JSONEncoder) -> Callable[[Any, int], Iterable[s
 _chunks = _chunk_encoder(_encoder)
 
 
-def parse(text: str) -> Any:
-    """Return the value of a JSON text.
+parse: Callable[[str], Any] = _decoder.decode
+"""Return the value of a JSON text.
 
-    Raises:
-        ValueError: `text` is not JSON; the message says where.
-    """
-    return _decoder.decode(text)
-
+Raises ValueError if the text is not JSON; the message says where.
+"""
 
 parse_at: Callable[[str, int], tuple[Any, int]] = cast("Any", _decoder).scan_once
 """Return the JSON value that begins at an index of a text, and the index of its end.

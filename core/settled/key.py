@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from typing import NamedTuple
 
 
-@frozen(order=True, cache_hash=True)
-class Key:
+# A tuple, because every message looks up several tables by its key: a tuple's hash and comparison are the
+# interpreter's own.
+class Key(NamedTuple):
     """The identity of an instance: messages of one key are processed in order, and by one worker at a time."""
 
     machine: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
-from attrs import frozen
+from attrs import Factory, field, frozen
 
 from settled._fast_frozen import evolve
 from settled.chart.args import Args
@@ -36,45 +36,37 @@ Microstep: TypeAlias = "tuple[Snapshot[C], tuple[Effect, ...]]"
 
 @frozen(eq=False)
 class Machine(Generic[C, E]):
-    """A compiled machine: immutable, and shared by all its instances. `setup(...).machine(...)` makes it."""
+    """A compiled machine: immutable, and shared by all its instances. `setup(...).machine(...)` makes it.
+
+    Attributes:
+        id: the id of the config's root; the first part of the key of each instance.
+        version: the config's ``version``.
+        fingerprint: the SHA-256 of the config, in hex.
+        program: the chart with each of its names resolved to an implementation.
+        chart: the nodes and transitions.
+        implementations: the implementations given to `setup`.
+        config: the config, as it was read.
+        context: the config's own context.
+        plan_cache: the microsteps that were planned so far.
+        snapshot_text: reads and writes snapshots as text.
+    """
 
     config: MachineConfig
     plan_cache: PlanCache
     context: C
     snapshot_text: SnapshotText
+    # Computed once, as each step reads them.
+    id: str = field(init=False, default=Factory(lambda machine: machine.config.id, takes_self=True))
+    version: str | None = field(init=False, default=Factory(lambda machine: machine.config.version, takes_self=True))
+    fingerprint: str = field(init=False, default=Factory(lambda machine: machine.config.fingerprint, takes_self=True))
+    program: Program = field(init=False, default=Factory(lambda machine: machine.plan_cache.program, takes_self=True))
+    chart: Chart = field(init=False, default=Factory(lambda machine: machine.plan_cache.program.chart, takes_self=True))
+    implementations: Implementations = field(
+        init=False, default=Factory(lambda machine: machine.plan_cache.program.implementations, takes_self=True)
+    )
 
     def __repr__(self) -> str:
         return f"Machine({self.id!r})"
-
-    @property
-    def id(self) -> str:
-        """The id of the config's root; the first part of the key of each instance."""
-        return self.config.id
-
-    @property
-    def version(self) -> str | None:
-        """The config's ``version``."""
-        return self.config.version
-
-    @property
-    def fingerprint(self) -> str:
-        """The SHA-256 of the config, in hex."""
-        return self.config.fingerprint
-
-    @property
-    def program(self) -> Program:
-        """The chart with each of its names resolved to an implementation."""
-        return self.plan_cache.program
-
-    @property
-    def chart(self) -> Chart:
-        """The nodes and transitions."""
-        return self.program.chart
-
-    @property
-    def implementations(self) -> Implementations:
-        """The implementations given to `setup`."""
-        return self.plan_cache.program.implementations
 
     def without_plans(self) -> Machine[C, E]:
         """Return a copy that caches no plans: slower, and otherwise the same."""
@@ -252,16 +244,16 @@ class Machine(Generic[C, E]):
         function = self.program.custom_actions.get(execute.type)
         if function is None:
             raise LogicError(f'{self.id}: no action is registered as "{execute.type}"')
-        args: ActionArgs[Any, Any] = ActionArgs(
-            context=self._convert(self.implementations.read_context, execute.context),
-            event=self._convert(self.implementations.read_event, execute.event),
-            state=snapshot,
-            call=call,
-        )
+        context, event, declared = execute.context, execute.event, self.implementations
+        if declared.context is not None:
+            context = self._convert(declared.read_context, context)
+        if declared.events:
+            event = self._convert(declared.read_event, event)
+        args: ActionArgs[Any, Any] = ActionArgs(context=context, event=event, state=snapshot, call=call)
         return lambda: function(args, execute.params)
 
     def _plain(self, event: object) -> Mapping[str, Any]:
-        if is_object(event) and isinstance(event.get("type"), str):
+        if (type(event) is dict or isinstance(event, Mapping)) and isinstance(event.get("type"), str):
             return event
         return self.implementations.event_to_json(event)
 

@@ -15,7 +15,7 @@ from attrs import frozen
 from settled._fast_frozen import evolve
 from settled.chart.actions import INTERNAL
 from settled.chart.nodes import Node
-from settled.chart.settled_tags import has_settled_tag, uses_settled_tags
+from settled.chart.settled_tags import resting_leaves, uses_settled_tags
 from settled.chart.snapshot import Child, Snapshot
 from settled.data import Json
 from settled.errors import LogicError
@@ -130,9 +130,12 @@ def is_settled(machine: Machine[Any, Any], snapshot: Snapshot[Any]) -> bool:
         return True
     if snapshot.children and any(_is_running_function(machine, child) for child in snapshot.children.values()):
         return False
-    return not uses_settled_tags(machine.chart) or all(
-        _may_rest(machine, snapshot, leaf) for leaf in snapshot.configuration.atomic
-    )
+    if uses_settled_tags(machine.chart):
+        resting = resting_leaves(machine.chart)
+        for leaf in snapshot.configuration.atomic:
+            if leaf not in resting and not _waits_for_machine(machine, snapshot, leaf):
+                return False
+    return True
 
 
 def done_event(child: str, output: Json) -> Mapping[str, Json]:
@@ -152,7 +155,9 @@ def _advanced(
     index, inbox, all_effects = progress.index + len(effects), progress.inbox, progress.effects
     if effects:
         effects = without_unstarted_actors(effects)
-        inbox += tuple(event for effect in effects for event in _own_events(machine, effect))
+        for effect in effects:
+            if isinstance(effect, Send | Invoke):
+                inbox += _own_events(machine, effect)
         all_effects += effects
     return Progress(snapshot, inbox, all_effects, index, (*progress.steps, (snapshot, len(all_effects))))
 
@@ -163,8 +168,11 @@ def without_unstarted_actors(effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
     Actors start after a step, so these never start. Their `Invoke`, their `Stop` and what was sent to them between are
     dropped.
     """
-    if not any(isinstance(effect, Invoke) for effect in effects):
-        return effects
+    for effect in effects:
+        if isinstance(effect, Invoke):
+            break
+    else:
+        return effects  # nearly always
     # Positions in `effects`: of sends that precede their target's Invoke, and of all that concerns a started actor.
     early, starting, dropped = dict[str, list[int]](), dict[str, list[int]](), set[int]()
     for position, effect in enumerate(effects):
@@ -231,14 +239,9 @@ def _is_running_function(machine: Machine[Any, Any], child: Child) -> bool:
     return child.status == "active" and not isinstance(machine.actor(child.src), Machine)
 
 
-def _may_rest(machine: Machine[Any, Any], snapshot: Snapshot[Any], leaf: Node) -> bool:
-    return leaf.type == "final" or any(
-        has_settled_tag(node) or _is_waiting_for_machine(machine, snapshot, node) for node in (leaf, *leaf.ancestors)
-    )
-
-
-def _is_waiting_for_machine(machine: Machine[Any, Any], snapshot: Snapshot[Any], node: Node) -> bool:
-    children = (snapshot.children.get(invoke.id) for invoke in node.invoke)
+def _waits_for_machine(machine: Machine[Any, Any], snapshot: Snapshot[Any], leaf: Node) -> bool:
+    """Return whether `leaf` or one of its ancestors invokes a machine that is running."""
+    children = [snapshot.children.get(invoke.id) for node in (leaf, *leaf.ancestors) for invoke in node.invoke]
     return any(
         child.status == "active" and isinstance(machine.actor(child.src), Machine) for child in children if child
     )

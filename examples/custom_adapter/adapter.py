@@ -19,7 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from settled import ConflictError, Key, UnsupportedError
-from settled.durable import Capability, DeadLetter, Delivery, FinishResult, Index, Message, Stored, Timer, Write
+from settled.durable import (
+    Capability,
+    ClosedOnExit,
+    DeadLetter,
+    Delivery,
+    FinishResult,
+    Index,
+    Message,
+    Stored,
+    Timer,
+    Write,
+)
 
 POLL_INTERVAL = 0.02
 """Seconds between the polls of a waiting `receive`: a file system has no notification of new messages."""
@@ -287,7 +298,7 @@ class FileTimers:
             self._directory.remove("timers", _name(timer_id))
 
 
-class FileBackend:
+class FileBackend(ClosedOnExit):
     """A store, a queue and timers in the directory `path`.
 
     `clock` returns seconds since the epoch. Processes that share a directory share the clock of their machine, too.

@@ -6,7 +6,6 @@ interrupted, so it is abandoned: it is a daemon, and its result is ignored.
 
 from __future__ import annotations
 
-import inspect
 import queue
 import threading
 from collections.abc import Callable
@@ -16,19 +15,11 @@ from attrs import define, field
 
 from settled import Call
 from settled.durable.commands import ActorCall, ActorEnded, ActorResult, RunActors
+from settled_runtime.effects import Attempt, attempt_of, error_json, start_actor, wait_in_this_thread
 from settled_runtime.events import ActorFinished
-from settled_runtime.host_context import Attempt, HostContext, attempt_of, error_json
+from settled_runtime.host_context import HostContext
 from settled_runtime.leases import HeldDeliveries
 from settled_runtime.shutdown import StopSignal
-
-
-def awaited(value: Any) -> Any:
-    """Return `value`, or its result if it is a coroutine. No event loop runs in the threads of this host."""
-    if not inspect.iscoroutine(value):
-        return value
-    from asyncio import run  # noqa: PLC0415 (half of the time that importing this package would take)
-
-    return run(value)
 
 
 @define(eq=False)
@@ -63,14 +54,14 @@ class ActorThreads:
             return self._wait(command, deadline)
 
     def _start(self, command: RunActors, actor_call: ActorCall) -> None:
-        function, call = self.context.start_actor(command, actor_call, self.held)
+        function, call = start_actor(self.context, command, actor_call, self.held)
         self._deadlines[attempt_of(actor_call)] = call.deadline
         arguments = (actor_call, function, call)
         threading.Thread(target=self._run_actor, args=arguments, name=f"settled-{actor_call.src}", daemon=True).start()
 
     def _run_actor(self, actor_call: ActorCall, function: Callable[..., Any], call: Call) -> None:
         try:
-            result = ActorResult(actor_call.id, True, awaited(function(actor_call.input, call)))
+            result = ActorResult(actor_call.id, True, wait_in_this_thread(function(actor_call.input, call)))
         except Exception as error:
             result = ActorResult(actor_call.id, False, error_json(error))
         self._inbox.put((attempt_of(actor_call), result))

@@ -9,39 +9,25 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, assert_never
+from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from settled import Call, Key, Machine, Policy, TurnEnd
-from settled.durable import Backend, Delivery
-from settled.durable.commands import (
-    ActionsPerformed,
-    ActorCall,
-    ActorEnded,
-    ActorResult,
-    Answer,
-    Command,
-    Extend,
-    Finish,
-    Load,
-    LoadDeadLetters,
-    PerformActions,
-    Release,
-    ReleaseReason,
-    RunActors,
-)
-from settled_runtime.command_loop import CommandLoop
-from settled_runtime.events import ActorFinished, Observer, TurnFailed, TurnStarted, log
-from settled_runtime.host_context import ERROR_RELEASE_DELAY, Attempt, HostContext, attempt_of, by_key, error_json
+from settled.durable import Backend, ClosedOnExit, Delivery
+from settled.durable.commands import ActorCall, ActorEnded, ActorResult, Answer, Command, PerformActions, RunActors
+from settled_runtime.effects import Attempt, attempt_of, error_json, perform_actions, start_actor
+from settled_runtime.events import ActorFinished, Observer, log
+from settled_runtime.host_context import HostContext
 from settled_runtime.leases import HeldDeliveries
 from settled_runtime.shutdown import StopSignal
+from settled_runtime.turn_runner import TurnRunner, turns_for
 
 
-class AsyncHost:
+class AsyncHost(ClosedOnExit):
     """Runs the turns of some machines' instances in an event loop. The arguments are those of `Host`.
 
     Observers and custom actions are called in the event loop and must not block it; an action may be ``async def``.
@@ -66,73 +52,45 @@ class AsyncHost:
         If this coroutine is cancelled, running actors are cancelled, and the deliveries come back when their leases
         run out.
         """
-        groups = by_key(deliveries)
-        turns = (self._run_turn(key, group, stop_signal or StopSignal(), deadline) for key, group in groups.items())
-        return dict(zip(groups, await asyncio.gather(*turns), strict=True))
+        stop_signal = stop_signal or StopSignal()
+        turns = turns_for(self._context, deliveries, stop_signal)
+        ends = await asyncio.gather(*(self._run(turn, stop_signal, deadline) for turn in turns))
+        return dict(zip((turn.key for turn in turns), ends, strict=True))
 
-    async def _run_turn(
-        self, key: Key, deliveries: Sequence[Delivery], stop_signal: StopSignal, deadline: float | None = None
-    ) -> TurnEnd | Exception:
-        context, held = self._context, self._context.leases.hold(deliveries)
-        context.observe(TurnStarted.of(key, deliveries))
-        turn = _AsyncTurn(context, held, _ActorTasks(context, held), stop_signal, deadline)
+    async def _run(self, turn: TurnRunner, stop_signal: StopSignal, deadline: float | None) -> TurnEnd | Exception:
+        tasks = _ActorTasks(self._context, turn.held)
+
+        async def perform(command: Command) -> Answer:
+            if isinstance(command, PerformActions):
+                return await perform_actions(self._context, command, turn.held, _wait_for)
+            if isinstance(command, RunActors):
+                return await tasks.run(command, stop_signal, deadline)
+            return await asyncio.to_thread(self._context.backend_commands.perform, command)
+
         try:
-            end = await CommandLoop(context.turn(key, deliveries)).run_async(turn.perform)
-            return context.turn_ended(key, end)
-        except Exception as error:
-            context.observe(TurnFailed(key, error))
-            # With a delay: whatever failed would most likely fail again at once, in a busy loop over all workers.
-            await asyncio.to_thread(context.release, held, ReleaseReason.ERROR, ERROR_RELEASE_DELAY)
-            return error
+            turn.advance()
+            while turn.command is not None:
+                outcome: Answer | Exception
+                try:
+                    outcome = await perform(turn.command)
+                except Exception as error:
+                    outcome = error
+                turn.advance(outcome)
+            await asyncio.to_thread(turn.clean_up)
+            assert turn.end is not None, "a turn without a command has ended"
+            return turn.end
         finally:
-            await turn.tasks.cancel()
+            await tasks.cancel()
             # Also if this task was cancelled: renewed for ever, the deliveries would never come back.
-            context.leases.stop_renewing(held)
+            self._context.leases.stop_renewing(turn.held)
 
     def close(self) -> None:
         """Stop renewing leases and end the thread that does. The backend stays open."""
         self._context.leases.close()
 
 
-@frozen(eq=False)
-class _AsyncTurn:
-    """Performs the commands of one turn, each before the turn goes on; see the law in `turn_runner`."""
-
-    context: HostContext
-    held: HeldDeliveries
-    tasks: _ActorTasks
-    stop_signal: StopSignal
-    deadline: float | None
-
-    async def perform(self, command: Command) -> Answer:
-        match command:
-            case Load() | LoadDeadLetters() | Finish() | Release() | Extend():
-                answer: Answer = await asyncio.to_thread(self.context.perform, command, self.held)
-                return answer
-            case PerformActions():
-                return await self._perform_actions(command)
-            case RunActors():
-                return await self.tasks.run(command, self.stop_signal, self.deadline)
-            case _:
-                assert_never(command)
-
-    async def _perform_actions(self, command: PerformActions) -> ActionsPerformed:
-        for count, action in enumerate(command.actions):
-            error: str | None = None
-            try:
-                await _awaited(self.context.action_function(command, action, self.held)())
-            except Exception as raised:
-                # An answer and not an error of the command: the turn counts it as a failure of the message.
-                error = f"{type(raised).__name__}: {raised}"
-            self.context.action_performed(command, action, error)
-            if error is not None:
-                # Stop at the first failure: the machine expects its actions in order. The count says which to repeat.
-                return ActionsPerformed(count, self.context.clock(), error)
-        return ActionsPerformed(len(command.actions), self.context.clock())
-
-
-async def _awaited(value: Any) -> Any:
-    return await value if inspect.isawaitable(value) else value
+async def _wait_for(result: Awaitable[object]) -> object:
+    return await result
 
 
 @define(eq=False)
@@ -185,7 +143,7 @@ class _ActorTasks:
         return ActorEnded(None, now, stopped.is_set() or (deadline is not None and deadline <= now))
 
     async def _run_actor(self, command: RunActors, actor_call: ActorCall) -> ActorResult:
-        function, call = self.context.start_actor(command, actor_call, self.held)
+        function, call = start_actor(self.context, command, actor_call, self.held)
         try:
             async with asyncio.timeout(None if call.deadline is None else call.deadline - self.context.clock()):
                 return ActorResult(actor_call.id, True, await _result_of(function, actor_call, call))
@@ -203,7 +161,8 @@ class _ActorTasks:
 async def _result_of(function: Callable[..., Any], actor_call: ActorCall, call: Call) -> Any:
     if inspect.iscoroutinefunction(function):
         return await function(actor_call.input, call)
-    return await _awaited(await _in_own_thread(lambda: function(actor_call.input, call)))
+    result = await _in_own_thread(lambda: function(actor_call.input, call))
+    return await result if inspect.isawaitable(result) else result
 
 
 async def _in_own_thread(work: Callable[[], Any]) -> Any:

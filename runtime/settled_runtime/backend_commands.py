@@ -10,16 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TypeAlias, TypeVar
+from typing import ParamSpec, TypeAlias, TypeVar, assert_never
 
 from attrs import frozen
 
-from settled import ConflictError, LeaseLostError, UnavailableError
-from settled.durable import Backend, FinishResult
-from settled.durable.commands import DeadLettersLoaded, Done, Extend, Finish, Load, LoadDeadLetters, Loaded, Release
+from settled import ConflictError, LeaseLostError, SettledError, UnavailableError
+from settled.durable import Backend, Delivery, FinishResult
+from settled.durable.commands import (
+    Commands,
+    DeadLettersLoaded,
+    Done,
+    Extend,
+    Finish,
+    Load,
+    LoadDeadLetters,
+    Loaded,
+    PerformActions,
+    Release,
+    RunActors,
+)
 from settled_runtime.events import Committed, DeadLettered, Observer, RecordAdjusted, Released
 
 T = TypeVar("T")
+P = ParamSpec("P")
 BackendCommand: TypeAlias = Load | LoadDeadLetters | Finish | Release | Extend
 
 
@@ -30,10 +43,21 @@ class BackendCommands:
     backend: Backend
     observe: Observer
 
-    @property
-    def clock(self) -> Callable[[], float]:
-        """The backend's time, in seconds since the epoch."""
-        return self.backend.now
+    def run(self, commands: Commands[T]) -> T:
+        """Run `commands`, all of which call the backend, to their end, and return their result."""
+        try:
+            command = next(commands)
+            while True:
+                assert not isinstance(command, PerformActions | RunActors)
+                try:
+                    answer = self.perform(command)
+                except SettledError as error:
+                    command = commands.throw(error)
+                else:
+                    command = commands.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
     def perform(self, command: BackendCommand) -> Loaded | DeadLettersLoaded | Done:
         """Perform `command`, and return its answer.
@@ -44,20 +68,28 @@ class BackendCommands:
             UnavailableError: the backend could not be reached, in several attempts; nothing happened.
             OutcomeUnknownError, TooLargeError, AccessDeniedError, BackendConfigError: as the backend raised it.
         """
+        backend = self.backend
         match command:
-            case Load(key):
-                return Loaded(retried(lambda: self.backend.store.load(key)), self.clock())
-            case LoadDeadLetters(key):
-                return DeadLettersLoaded(tuple(retried(lambda: self.backend.store.dead_letters(key))), self.clock())
             case Finish():
-                return self._finish(command)
+                # The backend does a write's parts in the order that the guarantees rest on: commit, then messages and
+                # timers, then acknowledgements. So a write goes to it as a whole. Actions are not part of it: the turn
+                # asks for them with a command of their own, after this one, and acknowledges their messages with a
+                # `Finish` after that.
+                retried(backend.finish, command.write)
+                self._observe_commit(command)
+            case Load(key):
+                return Loaded(retried(backend.store.load, key), backend.now())
+            case LoadDeadLetters(key):
+                return DeadLettersLoaded(tuple(retried(backend.store.dead_letters, key)), backend.now())
             case Release(deliveries, delay, reason, detail):
-                retried(lambda: self.backend.queue.release(deliveries, delay))
+                retried(backend.queue.release, deliveries, delay)
                 if deliveries:
                     self.observe(Released(deliveries[0].message.key, delay, reason, detail))
-                return Done(self.clock())
-            case Extend():
-                return self._extend(command)
+            case Extend(deliveries):
+                self._extend(deliveries)
+            case _:
+                assert_never(command)
+        return Done(backend.now())
 
     def finish_all(self, commits: Sequence[Finish], receive: int) -> FinishResult:
         """Finish `commits`, of distinct keys, in one round trip, and receive up to `receive` deliveries.
@@ -69,28 +101,19 @@ class BackendCommands:
             OutcomeUnknownError, AccessDeniedError, BackendConfigError: as the backend raised it, for all of them.
         """
         writes = [commit.write for commit in commits]
-        finished = retried(lambda: self.backend.finish_all(writes, receive))
+        finished = retried(self.backend.finish_all, writes, receive)
         for commit in commits:
             if commit.write.key not in finished.errors:
                 self._observe_commit(commit)
         return finished
 
-    def _finish(self, command: Finish) -> Done:
-        # The backend does a write's parts in the order that the guarantees rest on: commit, then messages and timers,
-        # then acknowledgements. So a write goes to it as a whole. Actions are not part of it: the turn asks for them
-        # with a command of their own, after this one, and acknowledges their messages with a `Finish` after that.
-        retried(lambda: self.backend.finish(command.write))
-        self._observe_commit(command)
-        return Done(self.clock())
-
-    def _extend(self, command: Extend) -> Done:
+    def _extend(self, deliveries: Sequence[Delivery]) -> None:
         try:
-            retried(lambda: self.backend.queue.extend(command.deliveries, self.backend.lease))
+            retried(self.backend.queue.extend, deliveries, self.backend.lease)
         except ConflictError as error:
             # A queue has only ConflictError for this. In a turn that would mean "compute again", but another
             # worker may have the deliveries.
             raise LeaseLostError(str(error)) from error
-        return Done(self.clock())
 
     def _observe_commit(self, commit: Finish) -> None:
         write = commit.write
@@ -102,21 +125,21 @@ class BackendCommands:
             self.observe(DeadLettered(write.key, dead_letter))
 
 
-def retried(call: Callable[[], T], attempts: int = 6) -> T:
+def retried(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return the result of `call`; retry it with growing waits while it raises UnavailableError.
 
     No other error is retried: after UnavailableError nothing has happened, after any other something may have.
 
     Raises:
-        UnavailableError: the first call and `attempts` further ones failed, or 20 seconds have passed.
+        UnavailableError: the first call and six further ones failed, or 20 seconds have passed.
     """
     with suppress(UnavailableError):  # the usual case, without the cost of a retry library
-        return call()
+        return call(*args, **kwargs)
     import stamina  # noqa: PLC0415 (needed only if something is wrong)
 
     for attempt in stamina.retry_context(
-        on=UnavailableError, attempts=attempts, timeout=20.0, wait_initial=0.05, wait_max=5.0
+        on=UnavailableError, attempts=6, timeout=20.0, wait_initial=0.05, wait_max=5.0
     ):
         with attempt:
-            return call()
+            return call(*args, **kwargs)
     raise AssertionError("stamina raises the last error")

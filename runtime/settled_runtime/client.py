@@ -10,7 +10,6 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, Generic, TypeVar, assert_never
 
 from attrs import frozen
@@ -32,6 +31,7 @@ from settled import (
 )
 from settled.durable import (
     Backend,
+    ClosedOnExit,
     DeadLetter,
     Event,
     Message,
@@ -43,24 +43,12 @@ from settled.durable import (
     import_tree,
     record_from_json,
 )
-from settled.durable.commands import (
-    Answer,
-    Command,
-    Extend,
-    Finish,
-    Load,
-    LoadDeadLetters,
-    PerformActions,
-    Release,
-    RunActors,
-)
 from settled.durable.headers import NO_HEADERS, check_headers
 from settled.durable.messages import check_id, check_start
 from settled.durable.persisted_tree import tree_to_json
 from settled.durable.record_json import record_from_tombstone, record_to_tombstone
 from settled.durable.window import IN_DEAD_LETTERS
 from settled_runtime.backend_commands import BackendCommands, retried
-from settled_runtime.command_loop import CommandLoop
 from settled_runtime.events import Observers
 
 C = TypeVar("C")
@@ -108,10 +96,11 @@ class Instance(Generic[C]):
     halted: str | None
 
 
-class Client(Generic[C]):
+class Client(ClosedOnExit, Generic[C]):
     """Starts, messages and reads the instances of one machine in one backend.
 
-    A client has no state of its own and needs no closing; the caller closes the backend.
+    A client holds nothing open, so it need not be closed, but a ``with`` statement may name it. The caller closes the
+    backend.
 
     Retrying. `start`, `send` and `ask` are idempotent under a `message_id`: the second message with the same id and
     the same content has no effect. Give an id if the caller itself may retry (an HTTP ``Idempotency-Key``, an order
@@ -133,6 +122,9 @@ class Client(Generic[C]):
 
     def __init__(self, machine: Machine[C, Any], backend: Backend) -> None:
         self._machine, self._backend = machine, backend
+
+    def close(self) -> None:
+        """Do nothing: the backend stays open, for its other users."""
 
     def start(
         self,
@@ -324,8 +316,8 @@ class Client(Generic[C]):
             ConflictError: a worker committed in the meantime; nothing was changed. Call again.
             OutcomeUnknownError: the redrive may have been committed. Call again.
         """
-        perform = partial(_perform, BackendCommands(self._backend, Observers(())))
-        return CommandLoop(redrive(self._machine, self._key(instance), uuid.uuid4().hex)).run(perform)
+        commands = redrive(self._machine, self._key(instance), uuid.uuid4().hex)
+        return BackendCommands(self._backend, Observers(())).run(commands)
 
     def import_snapshot(self, instance: str, text: str) -> None:
         """Create `instance`, and instances for the child machines in it, from a snapshot that XState persisted.
@@ -470,13 +462,3 @@ def _poll_intervals(timeout: float) -> Iterator[float]:
         yield min(pause, left)
         pause = min(pause * 1.5, MAX_POLL_INTERVAL)
     yield 0.0  # one last read at the end, so that something is read even with a timeout of 0
-
-
-def _perform(backend_commands: BackendCommands, command: Command) -> Answer:
-    match command:
-        case Load() | LoadDeadLetters() | Finish() | Release() | Extend():
-            return backend_commands.perform(command)
-        case PerformActions() | RunActors():
-            raise AssertionError("a redrive performs no effects")
-        case _:
-            assert_never(command)

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from attrs import frozen
 
 from settled import UnsupportedError
-from settled.durable import Capability, FinishResult, Queue, Store, Timers, Write
+from settled.durable import Capability, ClosedOnExit, FinishResult, Queue, Store, Timers, Write
 
 
 @frozen
-class CompositeBackend:
+class CompositeBackend(ClosedOnExit):
     """A `Backend` made of three ports, of the same vendor or of several.
 
     Attributes:

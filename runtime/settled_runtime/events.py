@@ -30,9 +30,13 @@ class TurnStarted:
     @classmethod
     def of(cls, key: Key, deliveries: Iterable[Delivery]) -> TurnStarted:
         """Return the event for a turn that takes `deliveries`."""
-        messages = [delivery.message for delivery in deliveries]
-        headers = {message.id: message.headers for message in messages if message.headers}
-        return cls(key, tuple(message.id for message in messages), headers)
+        ids, headers = list[str](), dict[str, Mapping[str, str]]()
+        for delivery in deliveries:
+            message = delivery.message
+            ids.append(message.id)
+            if message.headers:
+                headers[message.id] = message.headers
+        return cls(key, tuple(ids), headers)
 
 
 @frozen
@@ -164,6 +168,9 @@ HostEvent: TypeAlias = (
 )
 Observer: TypeAlias = Callable[[HostEvent], object]
 
+_ALWAYS_DEBUG = (TurnStarted, Committed, ActorStarted, Emitted, TurnEnded)
+"""The events whose level is DEBUG whatever they say."""
+
 
 def log(event: HostEvent) -> None:
     """Write `event` to the logger ``settled``; the log record has it as its attribute ``event``.
@@ -171,6 +178,9 @@ def log(event: HostEvent) -> None:
     Levels: ERROR for dead letters and failed turns, WARNING for what may need attention, INFO for what the machine
     logs, DEBUG for each step.
     """
+    is_usual = isinstance(event, _ALWAYS_DEBUG) or (isinstance(event, ActionPerformed) and event.error is None)
+    if is_usual and not logger.isEnabledFor(logging.DEBUG):
+        return  # nearly every event, and not worth a text
     level, text = _line(event)
     logger.log(level, "%s", text, extra={"event": event})
 

@@ -6,17 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from settled import Key, Machine, Policy, TurnEnd
-from settled.durable import Backend, Delivery
+from settled.durable import Backend, ClosedOnExit, Delivery
 from settled_runtime.events import Observer, log
-from settled_runtime.host_context import HostContext, by_key
-from settled_runtime.host_turns import HostTurns
+from settled_runtime.host_context import HostContext
 from settled_runtime.shutdown import StopSignal
+from settled_runtime.turn_runner import turns_for
 
 
-class Host:
+class Host(ClosedOnExit):
     """Runs the turns of some machines' instances: loads them, applies messages, commits, and performs effects.
 
     Several threads may call `handle` at the same time. A daemon thread renews the leases of all deliveries at work.
+    Used as a context manager, the host is closed at the end.
 
     Args:
         machines: the machines to serve. Their child machines are served too, and need not be listed.
@@ -34,7 +35,7 @@ class Host:
         policy: Policy | None = None,
         observers: Iterable[Observer] = (log,),
     ) -> None:
-        self._turns = HostTurns(HostContext.of(machines, backend, policy, observers))
+        self._context = HostContext.of(machines, backend, policy, observers)
         self.backend = backend
 
     def handle(
@@ -53,16 +54,9 @@ class Host:
         Returns:
             For each key, how its turn ended, or the error that ended it.
         """
-        stop_signal = stop_signal or StopSignal()
-        # All leases are renewed from here on: the last key must not lose its own while the first turns are running.
-        held = {key: self._turns.hold(group) for key, group in by_key(deliveries).items()}
-        return {key: self._turns.start(key, group, stop_signal, deadline).run() for key, group in held.items()}
+        turns = turns_for(self._context, deliveries, stop_signal or StopSignal(), deadline)
+        return {turn.key: turn.run() for turn in turns}
 
     def close(self) -> None:
         """Stop renewing leases and end the thread that does. The backend stays open."""
-        self._turns.context.leases.close()
-
-
-def turns_of(host: Host) -> HostTurns:
-    """Return the turns of `host`, for a worker to run. Internal: a host's users call `Host.handle`."""
-    return host._turns  # pyright: ignore[reportPrivateUsage] (the class is in this module)
+        self._context.leases.close()

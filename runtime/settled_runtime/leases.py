@@ -11,11 +11,11 @@ A turn that hangs keeps its key for as long as its process lives. Actors have ti
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from attrs import define, field
 
-from settled import ConflictError, SettledError
+from settled import ConflictError, Key, SettledError
 from settled.durable import Delivery, Queue
 
 RENEW_AFTER_FRACTION = 1 / 3
@@ -27,17 +27,26 @@ class HeldDeliveries:
     """The deliveries of one turn that are neither acknowledged nor released. They are renewed together.
 
     Attributes:
+        key: the key of all of them.
         deliveries: replaced as a whole by `drop`, never changed in place: the renewing thread reads it without a lock.
         lost: whether the lease of one of them was lost; never False again.
     """
 
+    key: Key
     deliveries: tuple[Delivery, ...]
     lost: bool = False
 
-    def drop(self, gone: Iterable[Delivery]) -> None:
+    def drop(self, gone: Collection[Delivery]) -> None:
         """Stop renewing `gone`: they were acknowledged or released."""
+        if len(gone) == len(self.deliveries):  # the usual case
+            self.deliveries = ()
+            return
         receipts = {delivery.receipt for delivery in gone}
         self.deliveries = tuple(delivery for delivery in self.deliveries if delivery.receipt not in receipts)
+
+    def is_lost(self) -> bool:
+        """Return `lost`; a worker's `Call.lease_lost`."""
+        return self.lost
 
 
 @define(eq=False)
@@ -58,7 +67,7 @@ class LeaseRenewer:
 
     def hold(self, deliveries: Sequence[Delivery]) -> HeldDeliveries:
         """Renew `deliveries` until `stop_renewing` is called with the result."""
-        held = HeldDeliveries(tuple(deliveries))
+        held = HeldDeliveries(deliveries[0].message.key, tuple(deliveries))
         with self._lock:
             self._held.add(held)
             if self._thread is None and not self._closed.is_set():

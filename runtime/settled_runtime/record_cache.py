@@ -1,18 +1,20 @@
 """A cache of the records that this process committed last, which saves the next turn of the instance its load.
 
-It is safe although other processes may have committed since, because no decision rests on it alone: a turn's commit
-compares versions, and before a turn does anything without a commit it loads the record afresh.
+It is safe although other processes may have committed since: a turn takes its first step on a cached record only if
+that is a commit, which compares versions; for anything else it loads the record.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 
 from attrs import define, field
 
 from settled import Key
 from settled.durable import Record
+from settled.durable.turn_state import CachedRecord
 
 MAX_CACHED_RECORDS = 1024
 """How many records are cached at most."""
@@ -26,10 +28,12 @@ class RecordCache:
     _records: OrderedDict[Key, tuple[Record, int]] = field(factory=OrderedDict[Key, "tuple[Record, int]"], init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
-    def pop(self, key: Key) -> tuple[Record, int] | None:
-        """Remove and return the record of `key` and its version; None if it is not cached."""
+    def pop(self, key: Key, clock: Callable[[], float]) -> CachedRecord | None:
+        """Remove and return the record of `key`, with the time by `clock`; None if it is not cached."""
+        # Removed, and not only read: until the turn that gets it commits, no other turn may begin with this record.
         with self._lock:
-            return self._records.pop(key, None)
+            found = self._records.pop(key, None)
+        return CachedRecord(*found, clock()) if found else None
 
     def put(self, key: Key, record: Record, version: int) -> None:
         """Cache `record` at `version`, unless it has an open turn, is halted or is being redriven."""
@@ -37,6 +41,9 @@ class RecordCache:
         if record.turn is not None or record.halted or record.redriving is not None:
             return
         with self._lock:
+            known = self._records.get(key)
+            if known is not None and known[1] > version:
+                return  # the queue has given the key to another thread since, which was faster
             self._records[key] = (record, version)
             if len(self._records) > self.size:
                 self._records.popitem(last=False)

@@ -1,155 +1,186 @@
-"""One turn of a `Host`: runs it in the calling thread, step by step, and cleans up however it ends.
+"""The driver of a turn: it performs the command that the turn waits for, and sends the answer back in.
 
-The turn (`settled.turn`) is a generator of commands that fixes the order of everything that happens: commit, then
-messages and timers, then actions, then the remaining acknowledgements. A crash between two of them leaves the message
-in the queue and the outbox in the record, so that the next delivery repeats what is missing.
+A turn (`settled.turn`) is a generator that decides and does no I/O. It fixes the order of everything that happens:
+commit, then messages and timers, then actions, then the remaining acknowledgements. A crash between two of them leaves
+the message in the queue and the outbox in the record, so that the next delivery repeats what is missing.
 
 Its law: keep that order. Perform exactly the command that the turn waits for, answer it only when it is done, and never
-perform anything ahead of it. The leases of the deliveries are renewed for as long as the turn runs, and not longer.
+perform anything ahead of it. An error that is settled's own (`SettledError`) is raised in the turn at the command that
+failed, because only the turn knows what it means there: a conflict is computed again, a lost answer is looked up. Any
+other error is a bug, and ends the turn. The leases of the deliveries are renewed for as long as the turn runs, and not
+longer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from copy import copy
-from typing import assert_never
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import cast
 
-from settled import Key, SettledError, TurnEnd
+from settled import Key, SettledError, TurnEnd, turn
+from settled.durable import Delivery
 from settled.durable.commands import (
-    ActionsPerformed,
     Answer,
     Command,
-    Done,
-    Extend,
+    Commands,
     Finish,
-    Load,
-    LoadDeadLetters,
     PerformActions,
     Release,
     ReleaseReason,
     RunActors,
 )
-from settled_runtime.actor_threads import ActorThreads, awaited
-from settled_runtime.command_loop import CommandLoop
-from settled_runtime.events import TurnFailed, TurnStarted
-from settled_runtime.host_context import ERROR_RELEASE_DELAY, HostContext
+from settled_runtime.actor_threads import ActorThreads
+from settled_runtime.effects import perform_actions_blocking
+from settled_runtime.events import TurnEnded, TurnFailed, TurnStarted
+from settled_runtime.host_context import HostContext
 from settled_runtime.leases import HeldDeliveries
 from settled_runtime.shutdown import StopSignal
+
+ERROR_RELEASE_DELAY = 5.0
+"""For how many seconds deliveries are released when their turn has raised an error."""
 
 
 class TurnRunner:
     """Runs one turn for the deliveries `held` of one key.
 
-    It starts at the turn's first command. No two threads may use it at a time, but one may hand it to another.
+    Call `resume` to begin it, and then `run`, or `step` for one command at a time; or perform `command` elsewhere and
+    call `resume` with the outcome. No two threads may use it at a time, but one may hand it to another.
 
     Args:
         context: the host's machines, backend and observers.
-        key: the instance whose turn it is.
         held: the deliveries, whose leases are being renewed already.
         stop_signal: once it is set, running actors are abandoned and their messages released.
         deadline: when to do so even if the signal is not set, in seconds since the epoch by the backend's clock.
 
     Attributes:
-        end: how the turn ended, or the error that ended it; None while it is running.
+        key: the instance whose turn it is.
+        command: the command to be performed next; None before the beginning and once the turn is over.
+        end: how the turn ended, or the error that ended it; None until then.
+        has_acted: whether a command was performed. Until then the deliveries may be released without the turn.
     """
 
     def __init__(
-        self,
-        context: HostContext,
-        key: Key,
-        held: HeldDeliveries,
-        stop_signal: StopSignal,
-        deadline: float | None = None,
+        self, context: HostContext, held: HeldDeliveries, stop_signal: StopSignal, deadline: float | None = None
     ) -> None:
-        self.key = key
+        self.key = held.key
         self.held = held
+        self.command: Command | None = None
         self.end: TurnEnd | Exception | None = None
+        self.has_acted = False
         self._context = context
         self._stop_signal = stop_signal
         self._deadline = deadline
+        self._commands: Commands[TurnEnd] | None = None
         self._actors: ActorThreads | None = None
-        self._loop = CommandLoop(context.turn(key, held.deliveries))
-        context.observe(TurnStarted.of(key, held.deliveries))
-        self._advance(self._loop.start)
-
-    @property
-    def command(self) -> Command | None:
-        """The command to be performed next; None once the turn is over."""
-        return None if self.end is not None else self._loop.command
-
-    def step(self) -> None:
-        """Perform the next command, if the turn is not over."""
-        command = self.command
-        if command is not None:
-            self._advance(lambda: self._loop.step(command, self._perform))
+        self._version = 0  # that this turn has committed last
 
     def run(self) -> TurnEnd | Exception:
         """Run the turn to its end, and return how it ended or the error that ended it."""
-        while self.end is None:
-            self.step()
+        if self._commands is None:
+            self.advance()
+        while self.command is not None:
+            self.advance(self._perform(self.command))
+        self.clean_up()
+        assert self.end is not None, "a turn without a command has ended"
         return self.end
 
-    def resume_after_commit(self, commit: Finish, error: Exception | None) -> None:
-        """Resume after `commit`, the next command, which was performed together with others or failed with `error`."""
-        if error is not None:
-            self._advance(lambda: self._loop.throw(_copy_of(error)))
-            return
-        # As `HostContext.perform` does after a commit, and before the turn goes on: what was acknowledged must not be
-        # extended any more, or its missing lease would look like a lost one.
-        self._context.committed(commit, self.held)
-        self._advance(lambda: self._loop.send(Done(self._context.clock())))
+    def step(self) -> None:
+        """Perform the next command, if the turn is not over."""
+        if self.command is not None:
+            self.resume(self._perform(self.command))
 
-    def _advance(self, resume: Callable[[], None]) -> None:
-        """Resume the turn with `resume`, and clean up if it ends."""
+    def resume(self, outcome: Answer | Exception | None = None) -> None:
+        """Resume the turn like `advance`, and clean up if it is over."""
+        self.advance(outcome)
+        if self.command is None:
+            self.clean_up()
+
+    def advance(self, outcome: Answer | Exception | None = None) -> None:
+        """Begin the turn, or resume it with the answer to `command` or the error of `command`. This does no I/O."""
         try:
-            resume()
+            if self._commands is None:
+                self._commands = self._begin()
+            if isinstance(outcome, SettledError):
+                self.command = self._commands.throw(outcome)
+            elif isinstance(outcome, Exception):
+                self.command, self.end = None, outcome
+            else:
+                if isinstance(self.command, Finish):
+                    self._finished(self.command)
+                elif isinstance(self.command, Release):
+                    self.held.drop(self.command.deliveries)
+                # A generator begins with None, and every answer but the first is one.
+                self.command = self._commands.send(cast("Answer", outcome))
+        except StopIteration as end:
+            self.command, self.end = None, end.value
         except Exception as error:
-            self._context.observe(TurnFailed(self.key, error))
-            # With a delay: whatever failed would most likely fail again at once, in a busy loop over all workers.
-            self._context.release(self.held, ReleaseReason.ERROR, ERROR_RELEASE_DELAY)
-            self.end = error
-        else:
-            if self._loop.command is None:
-                # Only now: until its last command is done the turn may commit or acknowledge, and for that its leases
-                # must not run out. A delivery that it did not acknowledge was released, or belongs to another worker.
-                self._context.leases.stop_renewing(self.held)
-                self.end = self._context.turn_ended(self.key, self._loop.result)
+            self.command, self.end = None, error
 
-    def _perform(self, command: Command) -> Answer:
-        match command:
-            case Load() | LoadDeadLetters() | Finish() | Release() | Extend():
-                answer: Answer = self._context.perform(command, self.held)
-                return answer
-            case PerformActions():
-                # The turn asks for this after the `Finish` that committed these actions, and acknowledges their
-                # messages with another `Finish` after the answer. So a crash in here repeats them, and loses none.
-                return self._perform_actions(command)
-            case RunActors():
+    def _begin(self) -> Commands[TurnEnd]:
+        context, key = self._context, self.key
+        context.observe(TurnStarted.of(key, self.held.deliveries))
+        # The nonce is new for each turn and unguessable: a turn recognises its own commit by it when an answer was
+        # lost. Two turns with one nonce would each take the other's commit for its own.
+        nonce, cached = secrets.token_hex(8), context.record_cache.pop(key, context.clock)
+        machine, policy, traits = context.machines.get(key.machine), context.policy, context.traits
+        if machine is None:
+            raise context.no_machine(key)
+        return turn(machine, key, self.held.deliveries, nonce, policy, traits, cached)
+
+    def _finished(self, command: Finish) -> None:
+        """Update the leases and the cache for `command`, which was performed."""
+        write, record = command.write, command.record
+        # Before the turn goes on: what was acknowledged must not be extended any more, or its missing lease would look
+        # like a lost one.
+        if write.acks:
+            self.held.drop(write.acks)
+        # Only after the commit: with a record that was never stored, the next turn would continue from a false state.
+        if write.stored is not None:
+            self._version = write.stored.version
+        if record is not None and self._version:
+            self._context.record_cache.put(self.key, record, self._version)
+
+    def _perform(self, command: Command) -> Answer | Exception:
+        """Perform `command`, and return its answer or its error."""
+        self.has_acted = True
+        context = self._context
+        try:
+            if isinstance(command, PerformActions):
+                return perform_actions_blocking(context, command, self.held)
+            if isinstance(command, RunActors):
                 # One object for the whole turn: actors that are still running from the last command go on.
-                self._actors = self._actors or ActorThreads(self._context, self.held)
+                self._actors = self._actors or ActorThreads(context, self.held)
                 return self._actors.run(command, self._stop_signal, self._deadline)
-            case _:
-                assert_never(command)
+            return context.backend_commands.perform(command)
+        except Exception as error:
+            return error
 
-    def _perform_actions(self, command: PerformActions) -> ActionsPerformed:
-        for count, action in enumerate(command.actions):
-            error: str | None = None
-            try:
-                awaited(self._context.action_function(command, action, self.held)())
-            except Exception as raised:
-                # An answer and not an error of the command: the turn counts it as a failure of the message.
-                error = f"{type(raised).__name__}: {raised}"
-            self._context.action_performed(command, action, error)
-            if error is not None:
-                # Stop at the first failure: the machine expects its actions in order. The count says which to repeat.
-                return ActionsPerformed(count, self._context.clock(), error)
-        return ActionsPerformed(len(command.actions), self._context.clock())
+    def clean_up(self) -> None:
+        """Stop renewing the leases, and release the deliveries if the turn ended with an error."""
+        context, end = self._context, self.end
+        if isinstance(end, Exception):
+            context.observe(TurnFailed(self.key, end))
+            # With a delay: whatever failed would most likely fail again at once, in a busy loop over all workers.
+            context.release(self.held, ReleaseReason.ERROR, ERROR_RELEASE_DELAY)
+        elif end is not None:
+            # Only now: until its last command is done the turn may commit or acknowledge, and for that its leases must
+            # not run out. A delivery that it did not acknowledge was released, or belongs to another worker.
+            context.leases.stop_renewing(self.held)
+            context.observe(TurnEnded(self.key, end))
 
 
-def _copy_of(error: Exception) -> Exception:
-    """Return a copy of `error`, which is thrown into several turns: they would share its traceback and context."""
-    if not isinstance(error, SettledError):
-        return error  # it ends each turn at once, and not every such error can be copied
-    another = copy(error)
-    another.__cause__ = error.__cause__
-    return another
+def by_key(deliveries: Iterable[Delivery]) -> Iterable[Sequence[Delivery]]:
+    """Group `deliveries` by key, keeping their order."""
+    groups: dict[Key, list[Delivery]] = {}
+    for delivery in deliveries:
+        groups.setdefault(delivery.message.key, []).append(delivery)
+    return groups.values()
+
+
+def turns_for(
+    context: HostContext, deliveries: Iterable[Delivery], stop_signal: StopSignal, deadline: float | None = None
+) -> Sequence[TurnRunner]:
+    """Return a turn for each key of `deliveries`, not begun yet. All leases are renewed from here on."""
+    # Also those of the last key, which must not lose its own while the first turns are running.
+    held = [context.leases.hold(group) for group in by_key(deliveries)]
+    return [TurnRunner(context, each, stop_signal, deadline) for each in held]

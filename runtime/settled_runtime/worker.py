@@ -9,20 +9,21 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any, Self
 
-from settled import OutcomeUnknownError, SettledError, UnavailableError
-from settled.durable import Delivery
-from settled.durable.commands import Load
+from settled import Machine, OutcomeUnknownError, Policy, SettledError, UnavailableError
+from settled.durable import Backend, ClosedOnExit, Delivery
+from settled.durable.commands import ReleaseReason
 from settled_runtime.backend_commands import retried
-from settled_runtime.events import ClockSkewed
-from settled_runtime.host import Host, turns_of
-from settled_runtime.host_context import by_key
+from settled_runtime.events import ClockSkewed, Observer, log
+from settled_runtime.host_context import HostContext
+from settled_runtime.joint_commit import commit_together
 from settled_runtime.shutdown import StopSignal
-from settled_runtime.turn_runner import TurnRunner
+from settled_runtime.turn_runner import TurnRunner, by_key, turns_for
 
 MIN_CLOCK_SKEW = 2.0
 """The smallest difference, in seconds, between this machine's clock and the backend's that is reported."""
@@ -31,13 +32,18 @@ MESSAGES_PER_THREAD = 4
 """How many messages are received for each thread while turns have actions or actors to run."""
 
 
-class Worker:
-    """Receives messages from a host's backend and runs their turns until it is stopped.
+class Worker(ClosedOnExit):
+    """Receives the messages of a backend and runs their turns until it is stopped.
 
-    Any number of workers, in any number of processes, may serve the same backend.
+    Any number of workers, in any number of processes, may serve the same backend. Call `run` in a process of its own,
+    or use `running` beside other code. Used as a context manager, the worker is closed at the end.
 
     Args:
-        host: runs the turns. Close it after the worker; its backend stays open.
+        machines: the machines to serve. Their child machines are served too, and need not be listed.
+        backend: the store, queue and timers that the instances live in. It stays open.
+        policy: retries, dead-lettering and windows; `Policy.lease` is replaced by the backend's lease.
+        observers: functions that are called with each `HostEvent`, in the thread in which it happens. By default one
+            that writes to the logger ``settled``.
         concurrency: how many turns with actions or actors to run may run at the same time, each in a thread. All other
             turns run in the worker's own two threads and commit together, if the backend declares
             `Capability.JOINT_FINISH`; if not, these count too.
@@ -50,14 +56,17 @@ class Worker:
 
     def __init__(
         self,
-        host: Host,
+        machines: Iterable[Machine[Any, Any]],
+        backend: Backend,
         *,
+        policy: Policy | None = None,
+        observers: Iterable[Observer] = (log,),
         concurrency: int = 8,
         batch: int = 128,
         receive_wait: float = 1.0,
         shutdown_grace: float = 20.0,
     ) -> None:
-        self._turns = turns_of(host)
+        self._context = HostContext.of(machines, backend, policy, observers)
         self._receive_wait, self._shutdown_grace = receive_wait, shutdown_grace
         self._min_batch, self._max_batch = min(batch, MESSAGES_PER_THREAD * concurrency), batch
         self._batch = self._min_batch
@@ -94,6 +103,28 @@ class Worker:
         """Stop receiving; `run` returns when its turns have ended. May be called from any thread, more than once."""
         self._stopping.set()
 
+    @contextmanager
+    def running(self) -> Generator[Self]:
+        """Within this block, run the worker in a thread of its own. At the end, stop it and wait for its turns.
+
+        Raises:
+            SettledError: as `run` does, at the end of the block.
+        """
+        # In its own thread and not in a daemon's: turns must not be cut off when the main thread has ended.
+        with self, ThreadPoolExecutor(1, thread_name_prefix="settled-worker") as pool:
+            ended = pool.submit(self.run)
+            try:
+                yield self
+            finally:
+                self.stop()
+            ended.result()
+
+    def close(self) -> None:
+        """Stop the worker, and end the thread that renews leases. The backend stays open."""
+        self.stop()
+        self._pool.shutdown()
+        self._context.leases.close()
+
     def _run_until_stopped(self) -> None:
         prefetched: Sequence[Delivery] = ()
         while not self._stopping.is_set():
@@ -125,11 +156,10 @@ class Worker:
 
         Return the deliveries that the joint commit brought with it, to be run next.
         """
-        groups = by_key(deliveries).items()
         # Every lease is renewed from here on, also while its turn waits for a thread of the pool.
-        turns = [self._turns.start(key, self._turns.hold(group), self._stop_signal) for key, group in groups]
+        turns = turns_for(self._context, deliveries, self._stop_signal)
         # Prefetch only while a thread is free: messages that wait here for one could be taken by another worker.
-        prefetched = self._turns.commit_together(turns, self._batch if self._has_free_thread(0) else 0)
+        prefetched = commit_together(self._context, turns, self._batch if self._has_free_thread(0) else 0)
         slow = [turn for turn in turns if turn.end is None]
         for turn in slow:
             future = self._pool.submit(self._run_turn, turn)
@@ -150,9 +180,9 @@ class Worker:
     def _report_clock_skew(self) -> None:
         """Tell the observers if this machine's clock differs from the backend's. Only the log depends on it."""
         with suppress(SettledError):
-            skew = time.time() - self._turns.backend.now()
-            if abs(skew) > MIN_CLOCK_SKEW + self._turns.backend.resolution:
-                self._turns.observe(ClockSkewed(skew))
+            skew = time.time() - self._context.clock()
+            if abs(skew) > MIN_CLOCK_SKEW + self._context.backend.resolution:
+                self._context.observe(ClockSkewed(skew))
 
     def _receive(self, wait: float) -> Sequence[Delivery]:
         """Return the next deliveries, waiting up to `wait` seconds for a free thread and for the first of them.
@@ -162,21 +192,21 @@ class Worker:
         if not self._has_free_thread(wait):
             return ()
         try:
-            return retried(lambda: self._turns.backend.queue.receive(self._batch, wait), attempts=3)
+            return retried(self._context.backend.queue.receive, self._batch, wait)
         except (UnavailableError, OutcomeUnknownError):
             # Messages in an answer that was lost are delivered again when their leases have run out.
             self._stopping.wait(self._receive_wait)
         return ()
 
     def _release(self, deliveries: Sequence[Delivery]) -> None:
-        for group in by_key(deliveries).values():
-            self._turns.release(self._turns.hold(group))
+        for group in by_key(deliveries):
+            self._context.release(self._context.leases.hold(group), ReleaseReason.STOPPING)
 
     def _run_turn(self, turn: TurnRunner) -> None:
         with self._free_threads:
-            # A turn that still has to load its record has done nothing yet: another worker can start it right away.
-            if self._stopping.is_set() and isinstance(turn.command, Load):
-                self._turns.release(turn.held)
+            # A turn that has performed no command has done nothing yet: another worker can start it right away.
+            if self._stopping.is_set() and not turn.has_acted:
+                self._context.release(turn.held, ReleaseReason.STOPPING)
             else:
                 turn.run()
 

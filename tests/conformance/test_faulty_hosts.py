@@ -49,7 +49,8 @@ def never_asks_the_queue(patch: Patch) -> None:
     def confirm_leases(_state: object) -> Generator[Any, Any, None]:
         yield from ()
 
-    patch.setattr(CORE["turn_state"], "_confirm_leases", confirm_leases)
+    for module in (CORE["turn_state"], CORE["turn"]):
+        patch.setattr(module, "confirm_leases", confirm_leases)
 
 
 def forgets_the_high_water_mark(patch: Patch) -> None:
@@ -76,7 +77,7 @@ def names_effects_by_their_number(patch: Patch) -> None:
     def numbered(key: Key, _nonce: str, ordinal: int, index: int) -> str:
         return f"{key}/1/{ordinal}/{index}"
 
-    for module in (CORE["open_turn"], CORE["delays"], CORE["apply_context"]):
+    for module in _importers("idempotency_key"):
         patch.setattr(module, "idempotency_key", numbered)
 
 

@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 
 from examples.signup import machine as signup
-from settled_runtime import Host, Worker, connect
+from settled_runtime import Worker, connect
 from tests.examples.processes import ROOT, MailServer, mail_server
 
 
@@ -33,7 +33,7 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mail: MailServer) -> It
     assert mail.address
     url = f"sqlite:///{tmp_path / 'signup.db'}"
     monkeypatch.setenv("SETTLED_URL", url)
-    worker = Worker(Host([signup.machine], connect(url), observers=()), receive_wait=0.1)
+    worker = Worker([signup.machine], connect(url), observers=(), receive_wait=0.1)
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(_app(), log_level="warning"))
     threads = [threading.Thread(target=worker.run), threading.Thread(target=lambda: server.run([listening]))]

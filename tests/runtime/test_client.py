@@ -12,7 +12,7 @@ from attrs import frozen
 
 from settled import ABSENT, EventError, Machine, Outcome, RecordError, setup
 from settled_local.memory import MemoryBackend
-from settled_runtime import Client, EventOutcomeError, Host, Worker
+from settled_runtime import Client, EventOutcomeError, Worker
 from tests.runtime.machines import greeter
 
 
@@ -30,8 +30,7 @@ class Deployment:
     def __init__(self, machine: Machine[Any, Any]) -> None:
         self.backend = MemoryBackend()
         self.client = Client(machine, self.backend)
-        self._host = Host([machine], self.backend)
-        self._worker = Worker(self._host, concurrency=2, receive_wait=0.05)
+        self._worker = Worker([machine], self.backend, concurrency=2, receive_wait=0.05)
         self._thread = threading.Thread(target=self._worker.run)
 
     def start_worker(self) -> None:
@@ -41,7 +40,7 @@ class Deployment:
         self._worker.stop()
         if self._thread.is_alive():
             self._thread.join()
-        self._host.close()
+        self._worker.close()
 
 
 class TestHeaders:

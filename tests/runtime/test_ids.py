@@ -95,7 +95,7 @@ class TestAnAnswerThatWasLost:
         deployment.client.start("ada")
         deployment.work()
         backend: Any = deployment.backend
-        backend._queue = LosesAnswers(backend.queue, [OutcomeUnknownError("lost")])
+        backend.queue = LosesAnswers(backend.queue, [OutcomeUnknownError("lost")])
         with pytest.raises(OutcomeUnknownError) as raised:
             deployment.client.send("ada", add(1))
         assert raised.value.message_id is not None

@@ -11,10 +11,10 @@ from attrs import define, evolve, field
 from settled import Key, Machine, OutcomeUnknownError, SettledError, TurnEnd, UnavailableError
 from settled.durable import Capability, Delivery, FinishResult, Write
 from settled_local.memory import MemoryBackend
-from settled_runtime import Client, Host, StopSignal
-from settled_runtime.host import turns_of
-from settled_runtime.host_context import by_key
-from settled_runtime.turn_runner import TurnRunner
+from settled_runtime import Client, StopSignal
+from settled_runtime.host_context import HostContext
+from settled_runtime.joint_commit import commit_together
+from settled_runtime.turn_runner import TurnRunner, turns_for
 from tests.durable.machines import add, appending
 
 
@@ -58,23 +58,25 @@ class Deployment:
     def __init__(self, machine: Machine[Any, Any], backend: MemoryBackend) -> None:
         self.backend, self.machine = backend, machine
         self.client = Client(machine, backend)
-        self.host = Host([machine], backend)
-        self.turns = turns_of(self.host)
+        self.context = HostContext.of([machine], backend, None, ())
         for name in self.names:
             self.client.start(name)
-        self.host.handle(backend.queue.receive(10))
+        for turn in self.begin():
+            turn.run()
 
     def send(self, *numbers: int) -> None:
         for number in numbers:
             for name in self.names:
                 self.client.send(name, add(number))
 
-    def begin(self, limit: int = 100) -> list[TurnRunner]:
+    def begin(self, limit: int = 100) -> Sequence[TurnRunner]:
         return self.start(self.backend.queue.receive(limit))
 
-    def start(self, deliveries: Sequence[Delivery]) -> list[TurnRunner]:
-        groups = by_key(deliveries)
-        return [self.turns.start(key, self.turns.hold(group), StopSignal()) for key, group in groups.items()]
+    def start(self, deliveries: Sequence[Delivery]) -> Sequence[TurnRunner]:
+        return turns_for(self.context, deliveries, StopSignal())
+
+    def commit_together(self, turns: Sequence[TurnRunner], receive: int = 0) -> Sequence[Delivery]:
+        return commit_together(self.context, turns, receive)
 
     def applied(self) -> list[list[int]]:
         found = [self.client.get(name) for name in self.names]
@@ -90,14 +92,14 @@ def backend() -> CountingBackend:
 def deployment(backend: CountingBackend) -> Iterator[Deployment]:
     made = Deployment(appending(), backend)
     yield made
-    made.host.close()
+    made.context.leases.close()
 
 
 class TestTurnsOfSeveralKeys:
     def test_commit_in_one_call(self, deployment: Deployment, backend: CountingBackend) -> None:
         deployment.send(1, 2)
         turns = deployment.begin()
-        assert deployment.turns.commit_together(turns) == []
+        assert deployment.commit_together(turns) == []
         assert [turn.end for turn in turns] == [TurnEnd.DONE] * 3
         assert deployment.applied() == [[1, 2]] * 3
         assert [len(keys) for keys in backend.writes] == [3]
@@ -107,9 +109,9 @@ class TestTurnsOfSeveralKeys:
     ) -> None:
         deployment.send(1, 2)
         turns = deployment.begin(limit=3)
-        prefetched = deployment.turns.commit_together(turns, receive=10)
+        prefetched = deployment.commit_together(turns, receive=10)
         assert len(prefetched) == 6 - 3
-        assert deployment.turns.commit_together(deployment.start(prefetched), receive=10) == []
+        assert deployment.commit_together(deployment.start(prefetched), receive=10) == []
         assert deployment.applied() == [[1, 2]] * 3
         assert len(backend.writes) == 2
 
@@ -122,7 +124,7 @@ class TestTurnsOfSeveralKeys:
         stored = backend.store.load(key)
         assert stored is not None
         backend.store.commit(key, evolve(stored, version=stored.version + 1), stored.version)
-        deployment.turns.commit_together(turns)
+        deployment.commit_together(turns)
         assert [turn.end for turn in turns] == [TurnEnd.DONE] * 3
         assert deployment.applied() == [[1]] * 3
         assert backend.writes[1:] == [[key]]
@@ -134,7 +136,7 @@ class TestTurnsOfSeveralKeys:
         deployment.send(1)
         backend.errors.append(error)
         turns = deployment.begin()
-        deployment.turns.commit_together(turns)
+        deployment.commit_together(turns)
         assert [turn.end for turn in turns] == [TurnEnd.DONE] * 3
         assert deployment.applied() == [[1]] * 3
 
@@ -147,7 +149,7 @@ class TestTurnsOfSeveralKeys:
         assert stored is not None
         backend.store.commit(key, evolve(stored, version=stored.version + 1, body="{"), stored.version)
         turns = deployment.begin()
-        deployment.turns.commit_together(turns)
+        deployment.commit_together(turns)
         ends = {turn.key.instance: turn.end for turn in turns}
         assert ends["ada"] == ends["cem"] == TurnEnd.DONE
         assert isinstance(ends["ben"], SettledError)
@@ -160,21 +162,21 @@ class TestATurnWithAnAction:
         deployment.send(1)
         deployment.client.send("ben", {"type": "TELL", "n": 7})
         turns = deployment.begin()
-        deployment.turns.commit_together(turns)
+        deployment.commit_together(turns)
         (slow,) = [turn for turn in turns if turn.end is None]
         assert slow.key.instance == "ben"
         assert reported == []
         assert slow.run() == TurnEnd.DONE
         assert reported == [7]
-        deployment.host.close()
+        deployment.context.leases.close()
 
 
 class TestABackendWithoutJointFinish:
-    def test_leaves_the_turns_at_their_first_command(self) -> None:
+    def test_begins_no_turn(self) -> None:
         deployment = Deployment(appending(), WithoutJointFinish())
         deployment.send(1)
         turns = deployment.begin()
-        assert deployment.turns.commit_together(turns, receive=10) == ()
+        assert deployment.commit_together(turns, receive=10) == ()
         assert [turn.end for turn in turns] == [None] * 3
         assert [turn.run() for turn in turns] == [TurnEnd.DONE] * 3
-        deployment.host.close()
+        deployment.context.leases.close()

@@ -19,7 +19,7 @@ from settled import AccessDeniedError, Call, Machine, OutcomeUnknownError, Settl
 from settled.durable import Delivery
 from settled_local.memory import MemoryBackend
 from settled_local.sqlite import SQLiteBackend
-from settled_runtime import Client, Host, HostEvent, Worker
+from settled_runtime import Client, HostEvent, Worker
 from settled_runtime.events import TurnStarted
 from settled_runtime.worker import MESSAGES_PER_THREAD
 from tests.durable.machines import add, appending
@@ -28,16 +28,10 @@ from tests.runtime.machines import greeter
 
 def work(machine: Machine[Any, Any], backend: Any, until: Any, **options: Any) -> None:
     """Run a worker until `until` returns True, or for ten seconds."""
-    host = Host([machine], backend)
-    worker = Worker(host, receive_wait=0.05, **options)
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    end = time.monotonic() + 10
-    while not until() and time.monotonic() < end:
-        time.sleep(0.01)
-    worker.stop()
-    thread.join()
-    host.close()
+    with Worker([machine], backend, receive_wait=0.05, **options).running():
+        end = time.monotonic() + 10
+        while not until() and time.monotonic() < end:
+            time.sleep(0.01)
 
 
 class TestManyKeys:
@@ -121,12 +115,9 @@ class TestTheBatchSize:
                 if last in event.ids:
                     over.set()
 
-        worker = Worker(Host([machine], backend, observers=[watch]), concurrency=2, batch=20, receive_wait=0.05)
-        thread = threading.Thread(target=worker.run)
-        thread.start()
-        assert over.wait(10)
-        worker.stop()
-        thread.join()
+        worker = Worker([machine], backend, observers=[watch], concurrency=2, batch=20, receive_wait=0.05)
+        with worker.running():
+            assert over.wait(10)
         return max(turns)
 
     def test_grows_to_the_maximum_while_turns_have_nothing_to_perform(self) -> None:
@@ -178,7 +169,7 @@ class TestShutdown:
                 """
                 import sys, time
                 from pathlib import Path
-                from settled_runtime import Host, Worker, connect
+                from settled_runtime import Worker, connect
                 from tests.runtime.machines import greeter
 
                 def hang(_input, call):
@@ -187,7 +178,7 @@ class TestShutdown:
                     return "done"
 
                 backend = connect(sys.argv[1])
-                Worker(Host([greeter(hang)], backend), shutdown_grace=0.2, receive_wait=0.1).run()
+                Worker([greeter(hang)], backend, shutdown_grace=0.2, receive_wait=0.1).run()
                 backend.close()
                 print("a clean end")
                 """
@@ -217,7 +208,7 @@ class TestShutdown:
         client = Client(machine, backend)
         for name in ("ada", "ben"):
             client.start(name)
-        worker = Worker(Host([machine], backend, observers=[lambda _: worker.stop()]), batch=1)
+        worker = Worker([machine], backend, observers=[lambda _: worker.stop()], batch=1)
         worker.run()
         assert [each.message.key.instance for each in backend.queue.receive(10)] == ["ben"]
 
@@ -235,20 +226,19 @@ class TestShutdown:
             return ()
 
         setattr(backend.queue, "receive", receive_while_it_stops)  # noqa: B010 (a method is not to be assigned to)
-        host = Host([machine], backend)
-        worker = Worker(host, batch=1, receive_wait=0.05)
+        worker = Worker([machine], backend, batch=1, receive_wait=0.05)
         running = threading.Thread(target=worker.run, daemon=True)
         running.start()
         running.join(5)
         assert not running.is_alive()
-        host.close()
+        worker.close()
 
 
 class TestABackendThatFails:
     def test_for_good_ends_the_worker_with_its_error(self) -> None:
         backend = FailingBackend(AccessDeniedError("the password was changed"))
         with pytest.raises(AccessDeniedError, match="password"):
-            Worker(Host([appending()], backend), receive_wait=0.05).run()
+            Worker([appending()], backend, receive_wait=0.05).run()
 
     @pytest.mark.parametrize("error", [UnavailableError("no route"), OutcomeUnknownError("lost")])
     def test_for_a_while_is_called_again(self, error: SettledError) -> None:
@@ -264,11 +254,11 @@ class FailingBackend(MemoryBackend):
 
     def __init__(self, *errors: SettledError) -> None:
         super().__init__()
-        self._errors, receive = list(errors), self.queue.receive
+        self.errors, receive = list(errors), self.queue.receive
 
         def failing(limit: int, wait: float = 0.0) -> Sequence[Delivery]:
-            if self._errors:
-                raise self._errors.pop()
+            if self.errors:
+                raise self.errors.pop()
             return receive(limit, wait)
 
         setattr(self.queue, "receive", failing)  # noqa: B010 (a method is not to be assigned to)

@@ -32,7 +32,6 @@ from settled.durable.commands import (
     ActorEnded,
     ActorResult,
     Answer,
-    CachedRecord,
     Command,
     Commands,
     DeadLettersLoaded,
@@ -176,7 +175,9 @@ class World:
         for key in keys:
             group = [delivery for delivery in deliveries if delivery.message.key == key]
             try:
-                end = self.drive(turn(self.machine_of(key), key, group, f"w{self.workers}", self.policy, self.traits))
+                cached = self.record_cache.pop(key, lambda: self.now) if self.record_cache else None
+                nonce, machine = f"w{self.workers}", self.machine_of(key)
+                end = self.drive(turn(machine, key, group, nonce, self.policy, self.traits, cached))
             except Crash:
                 return None
         return end
@@ -221,8 +222,6 @@ class World:
 
     def _perform(self, command: Command) -> Answer:
         match command:
-            case Load(key, fresh=False) if self.record_cache and (known := self.record_cache.pop(key)):
-                return CachedRecord(*known, self.now)
             case Load(key):
                 return Loaded(self.backend.store.load(key), self.now)
             case LoadDeadLetters(key):

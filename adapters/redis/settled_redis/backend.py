@@ -18,7 +18,7 @@ from typing import Any
 
 from attrs import evolve
 
-from settled.durable.ports import Capability, Delivery, FinishResult, Write
+from settled.durable.ports import Capability, ClosedOnExit, Delivery, FinishResult, Write
 from settled.errors import BackendRefusedError, OutcomeUnknownError, SettledError, UnavailableError
 from settled.key import Key
 from settled_redis.clock import RedisClock
@@ -46,7 +46,7 @@ CAPABILITIES = frozenset(
 )
 
 
-class RedisBackend:
+class RedisBackend(ClosedOnExit):
     """A store, a queue and timers under one prefix; `RedisBackend.open` makes one."""
 
     def __init__(

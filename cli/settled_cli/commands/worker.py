@@ -14,7 +14,7 @@ from settled import Policy
 from settled_cli.arguments import BackendUrl
 from settled_cli.backend import open_backend
 from settled_cli.machines import find_machines
-from settled_runtime import Host, Worker
+from settled_runtime import Worker
 from settled_runtime.url import without_password
 
 
@@ -39,9 +39,9 @@ def worker(
     with open_backend(url) as backend:
         shown_url = without_password(str(url))
         print(f"settled: serving {', '.join(machine.id for machine in found)} on {shown_url}", file=sys.stderr)
-        host = Host(found, backend, policy=Policy(accepts=frozenset(accept_version)))
-        Worker(host, concurrency=concurrency).run()
-        host.close()
+        policy = Policy(accepts=frozenset(accept_version))
+        with Worker(found, backend, policy=policy, concurrency=concurrency) as serving:
+            serving.run()
 
 
 def _log_retry(details: RetryDetails) -> None:

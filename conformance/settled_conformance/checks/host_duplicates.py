@@ -11,7 +11,7 @@ from settled_conformance.checks import checks
 from settled_conformance.checks.host import HostFixture, event, key_of, listing
 from settled_conformance.fixture import BackendFixture
 from settled_conformance.simulator.history import history_of
-from settled_runtime import Client, Host, Worker
+from settled_runtime import Client, Worker
 
 
 @checks("X1")
@@ -168,8 +168,10 @@ def _working(work: Any) -> Machine[Any, Any]:
 def many_workers_take_each_event_once(fixture: BackendFixture) -> None:
     machine = listing()
     owner = HostFixture(fixture, machine)
-    hosts = [Host([machine], fixture.open_handle().backend, observers=()) for _ in range(3)]
-    workers = [Worker(host, concurrency=2, batch=3, receive_wait=0.05) for host in hosts]
+    backends = [fixture.open_handle().backend for _ in range(3)]
+    workers = [
+        Worker([machine], backend, observers=(), concurrency=2, batch=3, receive_wait=0.05) for backend in backends
+    ]
     client = Client(machine, fixture.open_handle().backend)
     threads = [threading.Thread(target=worker.run, daemon=True) for worker in workers]
     for thread in threads:
@@ -192,6 +194,6 @@ def many_workers_take_each_event_once(fixture: BackendFixture) -> None:
         fixture.require_equal(
             [event["id"] for event in history_of(found)] if found else [], expected, f"taken by {instance}"
         )
-    for host in hosts:
-        host.close()
+    for worker in workers:
+        worker.close()
     owner.close()

@@ -14,6 +14,7 @@ from settled import ConflictError, IdReusedError, Key, LeaseLostError, SettledEr
 from settled.durable import (
     Backend,
     Capability,
+    ClosedOnExit,
     DeadLetter,
     Delivery,
     FinishResult,
@@ -204,7 +205,7 @@ class CheckedTimers:
 
 
 @define(eq=False)
-class CheckedBackend:
+class CheckedBackend(ClosedOnExit):
     """A backend whose answers are checked."""
 
     backend: Backend

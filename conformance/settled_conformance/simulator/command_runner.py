@@ -21,7 +21,6 @@ from settled.durable.commands import (
     ActorEnded,
     ActorResult,
     Answer,
-    CachedRecord,
     Command,
     Commands,
     DeadLettersLoaded,
@@ -87,8 +86,6 @@ class CommandRunner:
         """Perform `command`, and return its answer."""
         possible_faults = self.simulation.possible_faults
         match command:
-            case Load(key, fresh=False) if self.cache and (known := self.cache.pop(key)):
-                return CachedRecord(*known, self.clock)
             case Load(key):
                 round_trip = RoundTrip(f"load {key}", partial(self._load, key), possible_faults.read)
             case LoadDeadLetters(key):

@@ -56,4 +56,4 @@ def _written(snapshot: Snapshot[Any], entries: list[Any], more: Mapping[str, Any
 def with_history(config: Mapping[str, Any], **logic: Any) -> HistoryMachine:
     """Return the machine of `config` as a `HistoryMachine`."""
     machine = setup(**logic).machine(config)
-    return HistoryMachine(**{part.name: getattr(machine, part.name) for part in fields(Machine)})
+    return HistoryMachine(**{part.name: getattr(machine, part.name) for part in fields(Machine) if part.init})

@@ -46,8 +46,10 @@ def worker(simulation: Simulation, machines: Mapping[str, Machine[Any, Any]]) ->
 def _take(simulation: Simulation, runner: CommandRunner, key: Key, group: Sequence[Delivery]) -> TaskSteps[None]:
     task = runner.task
     nonce = f"{task.nonce}.{simulation.scheduler.round_trips}"
+    cached = runner.cache.pop(key, lambda: runner.clock) if runner.cache else None
+    commands = turn(runner.machine, key, group, nonce, simulation.policy, simulation.traits, cached)
     try:
-        yield from drive(turn(runner.machine, key, group, nonce, simulation.policy, simulation.traits), runner)
+        yield from drive(commands, runner)
     except SettledError as error:
         simulation.scheduler.log(f"{task.name} gives up: {error}")
         try:

@@ -17,8 +17,18 @@ SETTLED_TAGS = frozenset({RESOLVE, REJECT, SETTLED})
 
 @lru_cache(maxsize=64)
 def uses_settled_tags(chart: Chart) -> bool:
-    """Return whether the machine uses the tags at all. Cached, because it is needed after each step."""
+    """Return whether the machine uses the tags at all."""
     return any(has_settled_tag(node) for node in chart.nodes)
+
+
+@lru_cache(maxsize=64)
+def resting_leaves(chart: Chart) -> frozenset[Node]:
+    """Return the leaves that may rest by their own: final ones, and those with a tag on them or on an ancestor."""
+    return frozenset(
+        node
+        for node in chart.nodes
+        if node.type == "final" or any(has_settled_tag(each) for each in (node, *node.ancestors))
+    )
 
 
 def has_settled_tag(node: Node) -> bool:

@@ -8,14 +8,14 @@ from settled.lazy_names import lazy_names
 __getattr__ = lazy_names(
     globals(),
     {
-        "settled.durable.commands": "ActionsPerformed ActorCall ActorEnded ActorResult Answer CachedRecord Command"
+        "settled.durable.commands": "ActionsPerformed ActorCall ActorEnded ActorResult Answer Command"
         " Commands DeadLettersLoaded Done Extend Finish Load LoadDeadLetters Loaded PerformActions Release"
         " ReleaseReason RunActors",
         "settled.durable.headers": "check_headers headers_from_text headers_to_text",
         "settled.durable.import_export": "export_tree import_tree",
         "settled.durable.messages": "Event Message Start Timer encode",
-        "settled.durable.ports": "DELETED Backend Capability DeadLetter Delivery FinishResult Index Position Queue"
-        " Store Stored Timers Traits Write",
+        "settled.durable.ports": "DELETED Backend Capability ClosedOnExit DeadLetter Delivery FinishResult Index"
+        " Position Queue Store Stored Timers Traits Write",
         "settled.durable.record": "PerformAction Record",
         "settled.durable.record_json": "record_from_json",
         "settled.durable.record_view": "RecordView",

@@ -3,7 +3,6 @@ from settled.durable.commands import ActorCall as ActorCall
 from settled.durable.commands import ActorEnded as ActorEnded
 from settled.durable.commands import ActorResult as ActorResult
 from settled.durable.commands import Answer as Answer
-from settled.durable.commands import CachedRecord as CachedRecord
 from settled.durable.commands import Command as Command
 from settled.durable.commands import Commands as Commands
 from settled.durable.commands import DeadLettersLoaded as DeadLettersLoaded
@@ -29,6 +28,7 @@ from settled.durable.messages import Timer as Timer
 from settled.durable.messages import encode as encode
 from settled.durable.ports import Backend as Backend
 from settled.durable.ports import Capability as Capability
+from settled.durable.ports import ClosedOnExit as ClosedOnExit
 from settled.durable.ports import DELETED as DELETED
 from settled.durable.ports import DeadLetter as DeadLetter
 from settled.durable.ports import Delivery as Delivery

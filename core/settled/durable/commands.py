@@ -24,10 +24,9 @@ T = TypeVar("T")
 
 @frozen
 class Load:
-    """Read the record of `key`. Answered by `Loaded`, or, unless the read must be `fresh`, by `CachedRecord`."""
+    """Read the record of `key`, from the store. Answered by `Loaded`."""
 
     key: Key
-    fresh: bool = True
 
 
 @frozen
@@ -148,19 +147,6 @@ class Loaded:
 
 
 @frozen
-class CachedRecord:
-    """The answer to `Load` from the driver's cache: `record` at `version`, which may be stale.
-
-    A commit that rests on a stale record fails with ConflictError. A decision that is not followed by a commit must
-    rest on a fresh load.
-    """
-
-    record: Record
-    version: int
-    now: float
-
-
-@frozen
 class DeadLettersLoaded:
     """The answer to `LoadDeadLetters`."""
 
@@ -207,21 +193,14 @@ class ActorEnded:
 
 
 Command: TypeAlias = Load | LoadDeadLetters | Finish | PerformActions | RunActors | Release | Extend
-Answer: TypeAlias = Loaded | CachedRecord | DeadLettersLoaded | Done | ActionsPerformed | ActorEnded
+Answer: TypeAlias = Loaded | DeadLettersLoaded | Done | ActionsPerformed | ActorEnded
 Commands: TypeAlias = Generator[Command, Answer, T]
 
 
 def load(key: Key) -> Commands[Loaded]:
-    """Yield a fresh `Load` and return its answer, typed."""
+    """Yield `Load` and return its answer, typed."""
     answer = yield Load(key)
     assert isinstance(answer, Loaded)
-    return answer
-
-
-def load_cached(key: Key) -> Commands[Loaded | CachedRecord]:
-    """Yield a `Load` that the cache may answer, and return its answer, typed."""
-    answer = yield Load(key, fresh=False)
-    assert isinstance(answer, Loaded | CachedRecord)
     return answer
 
 
@@ -235,29 +214,6 @@ def load_dead_letters(key: Key) -> Commands[DeadLettersLoaded]:
 def finish(write: Write, record: Record | None = None, notes: tuple[str, ...] = ()) -> Commands[Done]:
     """Yield `Finish` and return its answer, typed."""
     answer = yield Finish(write, record, notes)
-    assert isinstance(answer, Done)
-    return answer
-
-
-def perform_actions(
-    key: Key, actions: tuple[PerformAction, ...], snapshot: Snapshot[Any], fence: int
-) -> Commands[ActionsPerformed]:
-    """Yield `PerformActions` and return its answer, typed."""
-    answer = yield PerformActions(key, actions, snapshot, fence)
-    assert isinstance(answer, ActionsPerformed)
-    return answer
-
-
-def run_actors(key: Key, calls: tuple[ActorCall, ...], until: float | None, fence: int) -> Commands[ActorEnded]:
-    """Yield `RunActors` and return its answer, typed."""
-    answer = yield RunActors(key, calls, until, fence)
-    assert isinstance(answer, ActorEnded)
-    return answer
-
-
-def release(deliveries: tuple[Delivery, ...], delay: float, reason: ReleaseReason, detail: str = "") -> Commands[Done]:
-    """Yield `Release` and return its answer, typed."""
-    answer = yield Release(deliveries, delay, reason, detail)
     assert isinstance(answer, Done)
     return answer
 

@@ -1,24 +1,23 @@
-"""Every write of a turn, in the order on which the guarantees depend.
+"""Commits: write a record and all that goes with it, and deal with failures and lost answers.
 
-First the commit; then messages and timers; then actions; then the acknowledgements of what an action was recorded
-under. Failures are counted by commits too, because the queue counts receives, and a receive is not a failure. A commit
-whose answer was lost is looked up in the store: the record's nonce tells whose commit it is.
+The order is the law. In one write: the commit; then messages and timers; then the acknowledgements of what no action
+was recorded under. After it the actions are performed, and the rest is acknowledged. Failures are counted by commits
+too, because the queue counts receives, and a receive is not a failure. A commit whose answer was lost is looked up in
+the store: the record's nonce tells whose commit it is.
 """
 
 from __future__ import annotations
 
-from itertools import takewhile
-
 from attrs import frozen
 
 from settled._fast_frozen import evolve
-from settled.durable.commands import Commands, ReleaseReason, finish, load, perform_actions
+from settled.durable.commands import ActionsPerformed, Commands, Done, Finish, PerformActions, ReleaseReason, load
 from settled.durable.messages import Message, Timer
 from settled.durable.policy import TurnEnd
 from settled.durable.ports import DeadLetter, Delivery, Position, Stored, Write
 from settled.durable.record import CancelTimer, FailureCount, OutboxEntry, PerformAction, ReceiveCount, Record
 from settled.durable.record_json import record_to_stored
-from settled.durable.turn_state import TurnState, release_deliveries
+from settled.durable.turn_state import TurnState, release_of
 from settled.durable.window import Outcome
 from settled.errors import BackendRefusedError, ConflictError, LeaseLostError, OutcomeUnknownError, TooLargeError
 
@@ -33,64 +32,107 @@ MIN_DETAIL_CHARACTERS = 100
 
 
 @frozen
-class AfterCommit:
-    """The work that remains after a commit: perform `actions`, and acknowledge `acks` after that."""
+class TurnStep:
+    """What a turn writes next.
 
-    actions: tuple[OutboxEntry, ...] = ()
-    acks: tuple[Delivery, ...] = ()
-
-
-def commit(
-    state: TurnState,
-    record: Record,
-    done: tuple[Delivery, ...] = (),
-    add_dead_letters: tuple[DeadLetter, ...] = (),
-    remove_dead_letters: int = 0,
-    new_entries: tuple[OutboxEntry, ...] = (),
-    made_progress: bool = True,
-    notes: tuple[str, ...] = (),
-) -> Commands[AfterCommit]:
-    """Commit `record`, and with the same write send, schedule, cancel and acknowledge as much as may be done by then.
-
-    Args:
-        state: the turn; its record is `record` afterwards.
-        record: the record to commit.
+    Attributes:
+        record: the record to commit; None to commit nothing.
         done: the deliveries that need not be delivered again once their outbox entries are finished.
+        entries: the outbox entries to finish with this write: all those of the steps in `record`.
         add_dead_letters: messages that become dead letters.
         remove_dead_letters: how many of the oldest dead letters are removed.
-        new_entries: the outbox entries of the steps in this commit.
         made_progress: whether the turn has come further. Only then is a new count of receives begun.
         notes: changes that no message asked for, described for observers.
+    """
+
+    record: Record | None
+    done: tuple[Delivery, ...] = ()
+    entries: tuple[OutboxEntry, ...] = ()
+    add_dead_letters: tuple[DeadLetter, ...] = ()
+    remove_dead_letters: int = 0
+    made_progress: bool = True
+    notes: tuple[str, ...] = ()
+
+
+@frozen
+class AfterWrite:
+    """The work that remains after the write of a step: perform `actions`, and acknowledge `acks` after that."""
+
+    actions: tuple[OutboxEntry, ...]
+    acks: tuple[Delivery, ...]
+
+
+def write_step(state: TurnState, step: TurnStep) -> Commands[AfterWrite | None]:
+    """Commit the record of `step`, and with the same write send, schedule, cancel and acknowledge what can be by then.
+
+    Return the work that remains, if any.
 
     Raises:
         LogicError: the context is not JSON. Nothing was written.
         TooLargeError: the record has outgrown the store. Nothing was written.
     """
-    actions = tuple(entry for entry in new_entries if isinstance(entry.item, PerformAction)) if new_entries else ()
-    early = _acked_before(actions, done)
-    record = evolve(
-        _claim(state, record, made_progress),
+    entries, acks = step.entries, step.done
+    actions = tuple([entry for entry in entries if entry.item.__class__ is PerformAction]) if entries else ()
+    if actions:
+        acks = _acked_before(actions, acks)
+    record = step.record
+    if record is None:
+        record, write = state.record, Write(state.key, acks=acks)
+    else:
+        record = _stamped(state, step, record)
+        if state.traits.atomic and len(entries) > len(actions):
+            # A write that is atomic sends with the commit, so the record need not keep what it has sent.
+            record = evolve(record, outbox=_without_sent(record.outbox, entries))
+        stored = record_to_stored(state.machine, record, state.version + 1, state.now)
+        dead_letters = step.add_dead_letters, step.remove_dead_letters
+        write = Write(state.key, stored, state.version, *dead_letters, acks=acks, holder=state.deliveries[0])
+    if len(entries) > len(actions):
+        write = _with_outbox(write, entries)
+    yield from _finish(state, write, record, step.notes)
+    if len(entries) > len(actions):
+        state.record = evolve(state.record, outbox=_without_sent(state.record.outbox, entries))
+    return AfterWrite(actions, step.done[len(acks) :]) if actions else None
+
+
+def perform_and_ack(state: TurnState, after: AfterWrite) -> Commands[TurnEnd | None]:
+    """Perform the actions of a step, then acknowledge. A failed action counts as a failure of its message."""
+    actions = after.actions
+    answer = yield PerformActions(
+        state.key,
+        tuple([entry.item for entry in actions if isinstance(entry.item, PerformAction)]),
+        state.record.readable_snapshot(),
+        state.version,
+    )
+    assert isinstance(answer, ActionsPerformed)
+    state.now = answer.now
+    performed = actions[: answer.count]
+    outbox = state.record.outbox
+    left = () if len(performed) == len(outbox) else tuple([entry for entry in outbox if entry not in performed])
+    state.record = evolve(state.record, outbox=left)
+    if answer.error is not None:
+        return (yield from record_failure(state, answer.error, actions[answer.count].message_id))
+    if after.acks:
+        yield from _finish(state, Write(state.key, acks=after.acks), state.record)
+    return None
+
+
+def _stamped(state: TurnState, step: TurnStep, record: Record) -> Record:
+    """Return `record` as it is committed: claimed by this turn, with its nonce, window and high-water mark."""
+    if record.turn is not None:
+        record = _claim(state, record, step.made_progress)
+    return evolve(
+        record,
         nonce=state.next_nonce,
         # Compared with the ids that were pinned before: what lay ahead of these deliveries was acknowledged.
         window=record.window.unpin(state.delivered, state.record.window.pinned),
-        high_water_mark=_next_mark(state, record, done),
-        # A write that is atomic sends with the commit, so the record need not keep what it has sent.
-        outbox=_without_sent(record.outbox, new_entries) if state.traits.atomic else record.outbox,
+        high_water_mark=_next_mark(state, record, step.done),
     )
-    stored = record_to_stored(state.machine, record, state.version + 1, state.now)
-    write = Write(
-        state.key, stored, state.version, add_dead_letters, remove_dead_letters, acks=early, holder=state.head
-    )
-    yield from _finish(state, _with_outbox(write, new_entries), record, notes)
-    if new_entries:
-        state.record = evolve(state.record, outbox=_without_sent(state.record.outbox, new_entries))
-    return AfterCommit(actions, done[len(early) :])
 
 
 def _next_mark(state: TurnState, record: Record, done: tuple[Delivery, ...]) -> Position | None:
     if done:
         return record.mark_after(done[-1].position)
-    head = state.head
+    head = state.deliveries[0]
     is_taken = record.turn is not None and record.turn.message.id == head.message.id
     if is_taken or record.window.outcome_of_message(head.message):
         return record.mark_after(head.position)
@@ -108,78 +150,42 @@ def _claim(state: TurnState, record: Record, made_progress: bool) -> Record:
         for actor in record.turn.actors
     )
     turn = evolve(record.turn, actors=actors, lease_until=state.now + state.policy.lease)
-    receives = ReceiveCount(state.head.message.id, state.head.attempt) if made_progress else record.receives
+    head = state.deliveries[0]
+    receives = ReceiveCount(head.message.id, head.attempt) if made_progress else record.receives
     return evolve(record, turn=turn, receives=receives)
-
-
-def finish_outbox(
-    state: TurnState, entries: tuple[OutboxEntry, ...], done: tuple[Delivery, ...] = ()
-) -> Commands[AfterCommit]:
-    """Send and schedule what `entries` ask for, and acknowledge of `done` what no action precedes."""
-    actions = tuple(entry for entry in entries if isinstance(entry.item, PerformAction))
-    early = _acked_before(actions, done)
-    yield from _finish(state, _with_outbox(Write(state.key, acks=early), entries), state.record)
-    if entries:
-        state.record = evolve(state.record, outbox=_without_sent(state.record.outbox, entries))
-    return AfterCommit(actions, done[len(early) :])
-
-
-def perform_and_ack(state: TurnState, after: AfterCommit) -> Commands[TurnEnd | None]:
-    """Perform the actions of a commit, then acknowledge. A failed action counts as a failure of its message."""
-    if after.actions:
-        failed = yield from _perform_actions(state, after.actions)
-        if failed is not None:
-            return (yield from record_failure(state, *failed))
-    if after.acks:
-        yield from _finish(state, Write(state.key, acks=after.acks), state.record)
-    return None
 
 
 def _acked_before(actions: tuple[OutboxEntry, ...], done: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
     """Return the deliveries at the beginning of `done` that may be acknowledged before `actions` are performed."""
-    if not actions:
-        return done
     # An acknowledgement with an action still to be performed would lose the action in a crash: only a message that
     # is delivered again brings back a worker that looks into the outbox.
-    acting = {entry.message_id for entry in actions}
-    return tuple(takewhile(lambda delivery: delivery.message.id not in acting, done))
+    for count, delivery in enumerate(done):
+        for entry in actions:
+            if entry.message_id == delivery.message.id:
+                return done[:count]
+    return done
 
 
 def _without_sent(outbox: tuple[OutboxEntry, ...], sent: tuple[OutboxEntry, ...]) -> tuple[OutboxEntry, ...]:
     """Return `outbox` without the entries of `sent`, except actions: a write does not perform those."""
-    if not sent:
-        return outbox
-    return tuple(entry for entry in outbox if entry not in sent or isinstance(entry.item, PerformAction))
+    return tuple([entry for entry in outbox if entry not in sent or isinstance(entry.item, PerformAction)])
 
 
 def _with_outbox(write: Write, entries: tuple[OutboxEntry, ...]) -> Write:
-    if not entries:
-        return write
     items = [entry.item for entry in entries]
     return evolve(
         write,
-        sends=tuple(item for item in items if isinstance(item, Message)),
-        timers=tuple(item for item in items if isinstance(item, Timer)),
-        cancels=tuple(item.token for item in items if isinstance(item, CancelTimer)),
+        sends=tuple([item for item in items if isinstance(item, Message)]),
+        timers=tuple([item for item in items if isinstance(item, Timer)]),
+        cancels=tuple([item.token for item in items if isinstance(item, CancelTimer)]),
     )
-
-
-def _perform_actions(state: TurnState, actions: tuple[OutboxEntry, ...]) -> Commands[tuple[str, str] | None]:
-    """Perform `actions` up to the first that fails. Return its error and the id of its message, or None."""
-    items = tuple(entry.item for entry in actions if isinstance(entry.item, PerformAction))
-    answer = yield from perform_actions(state.key, items, state.record.readable_snapshot(), state.version)
-    state.now = answer.now
-    performed = actions[: answer.count]
-    state.record = evolve(state.record, outbox=tuple(entry for entry in state.record.outbox if entry not in performed))
-    return None if answer.error is None else (answer.error, actions[answer.count].message_id)
 
 
 def _finish(state: TurnState, write: Write, record: Record, notes: tuple[str, ...] = ()) -> Commands[None]:
     """Do all of `write`, whatever answers are lost. `state.record` becomes `record` with the commit, not before."""
-    acks = {delivery.receipt for delivery in write.acks}
     for _ in range(MAX_LOST_ANSWERS):
         try:
-            answer = yield from finish(write, record, notes)
+            answer = yield Finish(write, record, notes)
         except (ConflictError, LeaseLostError, OutcomeUnknownError, TooLargeError, BackendRefusedError) as error:
             if write.stored is None:
                 raise
@@ -187,9 +193,12 @@ def _finish(state: TurnState, write: Write, record: Record, notes: tuple[str, ..
             if write.stored is None and isinstance(error, TooLargeError | BackendRefusedError):
                 raise  # the commit stands, and a later part of the write was refused: repeating it would not help
             continue
+        assert isinstance(answer, Done)
         state.now = answer.now
-        _committed(state, write.stored, record)
-        state.deliveries = [delivery for delivery in state.deliveries if delivery.receipt not in acks]
+        if write.stored is not None:
+            state.use(record, write.stored.version)
+        # `acks` are the first of the deliveries: nothing is acknowledged ahead of its turn.
+        state.deliveries = state.deliveries[len(write.acks) :]
         return
     raise OutcomeUnknownError(f"{state.key}: the answers of {MAX_LOST_ANSWERS} writes in a row were lost")
 
@@ -209,19 +218,13 @@ def _resolve_lost_commit(
     # The body contains the nonce, which no other commit has. So a conflict may be this turn's own commit: its answer
     # was lost, and the vendor's client or a proxy has repeated the request.
     if found is not None and found.version == stored.version and found.body == stored.body:
-        _committed(state, stored, record)
+        state.use(record, stored.version)
         return evolve(write, stored=None, add_dead_letters=(), remove_dead_letters=0)
     if isinstance(error, OutcomeUnknownError) and (found.version if found else 0) == write.expected:
         return write
     if isinstance(error, OutcomeUnknownError):
         raise ConflictError(f"{state.key}: another commit came first") from error
     raise error
-
-
-def _committed(state: TurnState, stored: Stored | None, record: Record) -> None:
-    if stored is not None:
-        state.record, state.version, state.is_fresh = record, stored.version, True
-        state.claimed = record.turn is not None and not record.halted
 
 
 def record_failure(
@@ -250,7 +253,8 @@ def record_failure(
         return None
     wait = state.policy.backoff.wait(failing.count + 1).total_seconds()
     detail = f"{failing.count} of {state.policy.max_attempts} times, now with {failing.detail}"
-    return (yield from release_deliveries(state, wait, ReleaseReason.FAILED, detail))
+    yield release_of(state, wait, ReleaseReason.FAILED, detail)
+    return TurnEnd.RELEASED
 
 
 def _count_failure(state: TurnState, message: Message, detail: str) -> Commands[FailureCount | None]:
@@ -260,7 +264,7 @@ def _count_failure(state: TurnState, message: Message, detail: str) -> Commands[
     if failing.count >= state.policy.max_attempts:
         yield from _halt(state, message, failing)
         return None
-    yield from commit(state, evolve(state.record, failing=failing), made_progress=False)
+    yield from write_step(state, TurnStep(evolve(state.record, failing=failing), made_progress=False))
     return failing
 
 
@@ -273,7 +277,7 @@ def _current_message(state: TurnState, message_id: str | None) -> Message:
     named = next((each.message for each in state.deliveries if each.message.id == message_id), None)
     if named is not None:
         return named
-    return state.head.message if state.record.turn is None else state.record.turn.message
+    return state.deliveries[0].message if state.record.turn is None else state.record.turn.message
 
 
 def _halt(state: TurnState, message: Message, failing: FailureCount) -> Commands[None]:
@@ -291,4 +295,4 @@ def _halt(state: TurnState, message: Message, failing: FailureCount) -> Commands
         redriving=None,
     )
     dead_letter = DeadLetter(message, f"failed {failing.count} times", state.now, failing.detail)
-    yield from commit(state, record, add_dead_letters=() if is_dead_letter else (dead_letter,))
+    yield from write_step(state, TurnStep(record, add_dead_letters=() if is_dead_letter else (dead_letter,)))

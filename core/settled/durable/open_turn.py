@@ -12,11 +12,10 @@ from settled.chart.implementations import Actor
 from settled.chart.snapshot import Snapshot
 from settled.data import Json, fault_in
 from settled.durable.apply import advance_open_turn, end_actor, replace_actor, take_due_timer
-from settled.durable.commands import ActorCall, ActorResult, Commands, ReleaseReason, run_actors
-from settled.durable.commit import AfterCommit, commit
-from settled.durable.policy import TurnEnd
+from settled.durable.commands import ActorCall, ActorEnded, ActorResult, Release, ReleaseReason, RunActors
+from settled.durable.commit import TurnStep
 from settled.durable.record import PendingActor, Record, idempotency_key
-from settled.durable.turn_state import TurnState, release_deliveries
+from settled.durable.turn_state import TurnState, release_of
 from settled.errors import RecordError
 from settled.machine import Machine
 from settled.progress import done_event, error_event, is_settled
@@ -38,37 +37,40 @@ def is_of_another_definition(state: TurnState) -> bool:
     )
 
 
-def wait_for_open_turn(state: TurnState) -> tuple[float, ReleaseReason] | None:
-    """Return for how many seconds the deliveries must wait for the record's open turn, and why; None if not at all."""
+def wait_for_open_turn(state: TurnState) -> Release | None:
+    """Return the release of the deliveries if they must wait for the record's open turn."""
     turn = state.record.turn
-    if turn is None or state.claimed or state.record.halted:
+    if turn is None or state.record.halted:
         return None
     # The lease protects the turn from workers that merely have a later message of the key. A worker that has the turn's
     # own message was given it by the queue because the one before has lost it.
     if not state.has_delivery_of(turn.message.id) and state.now < turn.lease_until:
-        return turn.lease_until - state.now, ReleaseReason.OTHER_WORKER
+        return release_of(state, turn.lease_until - state.now, ReleaseReason.OTHER_WORKER)
     was_interrupted = any(actor.started_by is not None for actor in turn.actors)
     # The turn of an imported instance may be settled from the first. Then it only needs to be closed.
     is_over = isinstance(state.record.snapshot, Snapshot) and is_settled(state.machine, state.record.snapshot)
     if turn.inbox or was_interrupted or is_over or is_of_another_definition(state):
         return None
     wait = _next_wake(state.record, state.now) - state.now
-    return (wait, ReleaseReason.WAITING) if wait > 0 else None
+    return release_of(state, wait, ReleaseReason.WAITING) if wait > 0 else None
 
 
-def resume_open_turn(state: TurnState) -> Commands[TurnEnd | AfterCommit | None]:
-    """Take the next event of the open turn, start the actors that are ready, or wait for one that runs."""
+def resume_open_turn(state: TurnState) -> TurnStep | RunActors | Release:
+    """Take the next event of the open turn, start the actors that are ready, or wait for one that runs.
+
+    `step_after_actors` continues after `RunActors`.
+    """
     record = _take_over_actors(state, state.record)
     # Before any timer: an imported instance that is settled from the first must not see a delay end in this turn.
     is_over = not _inbox(record) and is_settled(state.machine, record.readable_snapshot())
     if not _inbox(record) and not is_over:
         record = take_due_timer(state.context(), record)
     if _inbox(record) or is_over:
-        return (yield from _drain_inbox(state, record))
+        return _drain_inbox(state, record)
     ready = any(actor.started_by is None and actor.not_before <= state.now for actor in state.open_turn.actors)
     if record is not state.record or ready:
-        return (yield from commit(state, record, new_entries=record.outbox, made_progress=False))
-    return (yield from _wait_for_actor(state))
+        return TurnStep(record, entries=record.outbox, made_progress=False)
+    return _wait_for_actor(state)
 
 
 def _next_wake(record: Record, now: float) -> float:
@@ -105,29 +107,30 @@ def _function_actor(state: TurnState, actor: PendingActor) -> Actor:
     return logic
 
 
-def _drain_inbox(state: TurnState, record: Record) -> Commands[AfterCommit]:
+def _drain_inbox(state: TurnState, record: Record) -> TurnStep:
     # `state.record` gets the inbox before the machine's code runs: if that fails, the commit of the failure keeps the
     # inbox, and an actor that has ended need not run again.
-    state.record, turn = record, state.open_turn
+    state.record, turn, head = record, state.open_turn, state.deliveries[0]
     record = advance_open_turn(state.context(), evolve(record, outbox=()))
-    done = (state.head,) if record.turn is None and turn.message.id == state.head.message.id else ()
-    return (yield from commit(state, record, done, new_entries=record.outbox))
+    is_over = record.turn is None and turn.message.id == head.message.id
+    return TurnStep(record, (head,) if is_over else (), record.outbox)
 
 
-def _wait_for_actor(state: TurnState) -> Commands[TurnEnd | AfterCommit | None]:
+def _wait_for_actor(state: TurnState) -> RunActors | Release:
     """Wait until a running actor ends; if none runs, release the deliveries until there is something to do."""
-    running = tuple(actor for actor in state.open_turn.actors if actor.started_by == state.nonce)
+    running = [actor for actor in state.open_turn.actors if actor.started_by == state.nonce]
     wake = _next_wake(state.record, state.now)
     if not running:
-        return (yield from release_deliveries(state, max(0.0, wake - state.now), ReleaseReason.WAITING))
-    calls = tuple(_actor_call(state, actor) for actor in running)
-    answer = yield from run_actors(state.key, calls, wake if wake > state.now else None, state.version)
-    state.now = answer.now
+        return release_of(state, max(0.0, wake - state.now), ReleaseReason.WAITING)
+    calls = tuple([_actor_call(state, actor) for actor in running])
+    return RunActors(state.key, calls, wake if wake > state.now else None, state.version)
+
+
+def step_after_actors(state: TurnState, answer: ActorEnded) -> TurnStep | Release | None:
+    """Return the step that takes the end of an actor; None if a timer is due first."""
     if answer.result is not None:
-        return (yield from _record_result(state, answer.result))
-    if answer.stopping:
-        return (yield from release_deliveries(state, 0.0, ReleaseReason.STOPPING))
-    return None
+        return _record_result(state, answer.result)
+    return release_of(state, 0.0, ReleaseReason.STOPPING) if answer.stopping else None
 
 
 def _actor_call(state: TurnState, actor: PendingActor) -> ActorCall:
@@ -136,15 +139,15 @@ def _actor_call(state: TurnState, actor: PendingActor) -> ActorCall:
     return ActorCall(actor.id, actor.src, actor.input, key, actor.attempt, state.open_turn.message.headers)
 
 
-def _record_result(state: TurnState, result: ActorResult) -> Commands[AfterCommit]:
-    """Commit that an actor is tried again later or, after its last attempt, let the machine take its end."""
+def _record_result(state: TurnState, result: ActorResult) -> TurnStep:
+    """Record that an actor is tried again later or, after its last attempt, let the machine take its end."""
     actor = next(actor for actor in state.open_turn.actors if actor.id == result.id)
     retry = _function_actor(state, actor).retry
     if not result.ok and actor.attempt < retry.attempts:
         due = state.now + retry.wait(actor.attempt + 1).total_seconds()
         again = evolve(actor, attempt=actor.attempt + 1, not_before=due, started_by=None)
-        return (yield from commit(state, replace_actor(state.record, again)))
-    return (yield from _drain_inbox(state, end_actor(state.record, actor, _end_event(actor, result))))
+        return TurnStep(replace_actor(state.record, again))
+    return _drain_inbox(state, end_actor(state.record, actor, _end_event(actor, result)))
 
 
 def _end_event(actor: PendingActor, result: ActorResult) -> Json:

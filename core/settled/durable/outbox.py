@@ -18,10 +18,12 @@ from settled.durable.messages import Message, Timer, internal_id
 from settled.durable.record import (
     ActiveTimer,
     CancelTimer,
+    OutboxEntry,
     PendingActor,
     PerformAction,
     Record,
     delay_in_seconds,
+    idempotency_key,
     timer_message,
 )
 from settled.key import Key
@@ -49,7 +51,10 @@ def enqueue_effects(context: ApplyContext, record: Record, effects: Sequence[Eff
 def _enqueue_effect(context: ApplyContext, record: Record, effect: Effect) -> Record:
     match effect:
         case Execute() | Emit() | Log():
-            return context.add_to_outbox(record, PerformAction(effect, context.effect_key(record, effect.index)))
+            turn = open_turn(record)
+            key = idempotency_key(context.key, turn.nonce, turn.ordinal, effect.index)
+            entry = OutboxEntry(context.message_id, PerformAction(effect, key, context.headers))
+            return evolve(record, outbox=(*record.outbox, entry))
         case Invoke():
             return _start_actor(context, record, effect)
         case Stop(_, id):

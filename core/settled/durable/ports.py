@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, Self
 
 from attrs import frozen
 
@@ -317,8 +317,23 @@ class Timers(Protocol):
         ...
 
 
+class ClosedOnExit:
+    """Mixin for what has a `close`: a ``with`` statement closes it at the end. Every backend inherits from it."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 class Backend(Protocol):
-    """A store, a queue and timers, opened together."""
+    """A store, a queue and timers, opened together. An adapter's class inherits from `ClosedOnExit`."""
 
     @property
     def store(self) -> Store: ...
@@ -380,3 +395,7 @@ class Backend(Protocol):
     def close(self) -> None:
         """Close connections and files. Closing twice is not an error."""
         ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...

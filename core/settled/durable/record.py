@@ -241,7 +241,13 @@ class Record:
 
     def mark_after(self, position: Position | None) -> Position | None:
         """Return the high-water mark once the message at `position` is taken or dead-lettered."""
-        return self.high_water_mark if position is None or self.has_passed(position) else position
+        mark = self.high_water_mark
+        if position is None or (mark is not None and mark.epoch == position.epoch and position.number <= mark.number):
+            return mark
+        return position
+
+
+EMPTY_RECORD = Record()
 
 
 def timer_message(key: Key, token: str, early: int = 0, headers: Mapping[str, str] = NO_HEADERS) -> Message:

@@ -19,14 +19,27 @@ from typing import Any
 
 from settled._fast_frozen import evolve
 from settled.durable.apply import apply
-from settled.durable.commands import Commands, ReleaseReason, load_dead_letters
-from settled.durable.commit import AfterCommit, commit, finish_outbox, perform_and_ack, record_failure
+from settled.durable.commands import (
+    ActorEnded,
+    Commands,
+    LoadDeadLetters,
+    Release,
+    ReleaseReason,
+    RunActors,
+    load_dead_letters,
+)
+from settled.durable.commit import AfterWrite, TurnStep, perform_and_ack, record_failure, write_step
 from settled.durable.delays import rearm_timers
-from settled.durable.open_turn import is_of_another_definition, resume_open_turn, wait_for_open_turn
+from settled.durable.open_turn import (
+    is_of_another_definition,
+    resume_open_turn,
+    step_after_actors,
+    wait_for_open_turn,
+)
 from settled.durable.policy import Policy, TurnEnd
 from settled.durable.ports import DeadLetter, Delivery, Traits
-from settled.durable.record import OutboxEntry, Record, UnreadableSnapshot
-from settled.durable.turn_state import TurnState, load_first, release_deliveries, reload
+from settled.durable.record import OutboxEntry, UnreadableSnapshot
+from settled.durable.turn_state import CachedRecord, TurnState, confirm_leases, load_record, release_of
 from settled.errors import (
     ConflictError,
     EventError,
@@ -53,6 +66,7 @@ def turn(
     nonce: str,
     policy: Policy | None = None,
     traits: Traits | None = None,
+    cached: CachedRecord | None = None,
 ) -> Commands[TurnEnd]:
     """Take the messages of `deliveries` through the instance `key`.
 
@@ -64,110 +78,158 @@ def turn(
             and the keys of its effects contain it.
         policy: the turn's limits and waits.
         traits: what the backend declares beyond the contract.
+        cached: the record that the caller has committed last, which saves the turn a load. It may be out of date.
 
     Raises:
         RecordError: the record cannot be read at all.
         UnavailableError, OutcomeUnknownError, TooLargeError, BackendRefusedError: a port raised it. The queue delivers
             the messages again.
     """
-    state = TurnState(machine, key, nonce, policy or Policy(), traits or Traits(), list(deliveries))
+    ids = frozenset([delivery.message.id for delivery in deliveries])
+    state = TurnState(machine, key, nonce, policy or Policy(), traits or Traits(), deliveries, ids, deliveries[0])
     try:
-        yield from load_first(state)
         for _ in range(MAX_CONFLICTS):
             try:
-                return (yield from _run_until_acked(state))
+                end = yield from (_load(state) if cached is None else _commit_on(state, cached))
+                while end is None and state.deliveries:
+                    end = yield from _advance(state)
+                return end or TurnEnd.DONE
             except ConflictError:
-                # A claimed turn may have performed effects. The worker whose commit came first goes on with it, and
+                # Its open turn may have performed effects. The worker whose commit came first goes on with it, and
                 # performs what remains; to compute it again here would perform effects that no commit asked for.
-                if state.claimed:
+                if state.owns_open_turn:
                     return TurnEnd.LOST
-                yield from reload(state)
-        return (yield from release_deliveries(state, 0.0, ReleaseReason.CONFLICTS))
+                cached = None
+        yield release_of(state, 0.0, ReleaseReason.CONFLICTS)
+        return TurnEnd.RELEASED
     except LeaseLostError:
         return TurnEnd.LOST
 
 
-def _run_until_acked(state: TurnState) -> Commands[TurnEnd]:
-    while state.deliveries:
-        end = yield from _run_to_next_commit(state)
-        if end is not None:
-            return end
-    return TurnEnd.DONE
+# The record: cached or loaded
 
 
-def _run_to_next_commit(state: TurnState) -> Commands[TurnEnd | None]:
-    """Advance the turn to its next commit. Return how the turn ended, or None if it can continue."""
-    if (unknown := _unknown_version(state)) is not None:
-        return (yield from release_deliveries(state, _version_wait(state), ReleaseReason.OTHER_VERSION, str(unknown)))
-    if (wait := wait_for_open_turn(state)) is not None:
-        return (yield from release_deliveries(state, *wait))
+def _commit_on(state: TurnState, cached: CachedRecord) -> Commands[TurnEnd | None]:
+    """Take the first step on `cached` if that is a commit, or else load the record.
+
+    Raises:
+        ConflictError: `cached` is out of date.
+    """
+    state.now = cached.now
+    state.use(cached.record, cached.version)
+    if not state.traits.fenced:
+        yield from confirm_leases(state)
+    # A commit compares versions. Anything else would rest on a record that may be out of date: a message might be
+    # dropped as stale whose timer another worker has started, or a failure counted that did not happen.
+    try:
+        step = _next_step(state) if state.first.attempt <= state.policy.max_receives else None
+        if not isinstance(step, TurnStep) or step.record is None:
+            return (yield from _load(state))
+        after = yield from write_step(state, step)
+    except MESSAGE_FAILURES:
+        return (yield from _load(state))
+    return (yield from perform_and_ack(state, after)) if after is not None else None
+
+
+def _load(state: TurnState) -> Commands[TurnEnd | None]:
+    """Load the record. Return how the turn ended if the record is not ready for new messages."""
+    yield from load_record(state)
+    release = _unknown_version(state) or wait_for_open_turn(state)
+    if release is not None:
+        yield release
+        return TurnEnd.RELEASED
     # Before anything is computed, or the machine's code might kill this worker too before the failure is counted.
     if _is_stuck(state):
         reason = f"received {_receives(state)} times without progress"
-        return (yield from record_failure(state, reason, then_release=False))
-    try:
-        outcome = yield from _next_step(state)
-    except MESSAGE_FAILURES as error:
-        return (yield from record_failure(state, str(error)))
-    # Outside the `try`: from here on the commit stands, whatever happens to what remains.
-    return (yield from perform_and_ack(state, outcome)) if isinstance(outcome, AfterCommit) else outcome
+        yield from record_failure(state, reason, then_release=False)
+    return None
 
 
-def _next_step(state: TurnState) -> Commands[TurnEnd | AfterCommit | None]:
-    entries = _outbox_of_these_deliveries(state)
-    if entries:  # an earlier worker has committed them, and may have died before it finished them
-        return (yield from finish_outbox(state, entries))
-    if is_of_another_definition(state):
-        return (yield from _rearm_timers(state))
-    record = state.record
-    if record.halted or (record.turn is None and record.redriving is None):
-        return (yield from _apply_batch(state))
-    if record.turn is None:
-        return (yield from _apply_dead_letter(state))
-    return (yield from resume_open_turn(state))
-
-
-# Records that are not ready for new messages
-
-
-def _unknown_version(state: TurnState) -> VersionUnknownError | None:
-    """Return why this machine must not touch the record: a version that it does not know has written it."""
+def _unknown_version(state: TurnState) -> Release | None:
+    """Return the release of the deliveries if a version that this machine does not know has written the record."""
     snapshot = state.record.snapshot
-    error = snapshot.error if isinstance(snapshot, UnreadableSnapshot) else None
-    return error if isinstance(error, VersionUnknownError) else None
-
-
-def _version_wait(state: TurnState) -> float:
-    """Return for how long to leave the messages to a host that knows the record's version, in seconds."""
+    if not isinstance(snapshot, UnreadableSnapshot) or not isinstance(snapshot.error, VersionUnknownError):
+        return None
     # Longer each time, so that the two hosts of a deploy do not pass the messages back and forth; but never
     # longer than a lease.
-    return min(state.policy.backoff.wait(state.head.attempt + 1).total_seconds(), state.policy.lease)
-
-
-def _rearm_timers(state: TurnState) -> Commands[AfterCommit | None]:
-    record = state.record if state.record.turn else evolve(state.record, outbox=())
-    record, notes = rearm_timers(state.context(), record)
-    if notes:
-        return (yield from commit(state, record, new_entries=record.outbox, made_progress=False, notes=tuple(notes)))
-    state.record = record
-    return None
+    backoff = state.policy.backoff.wait(state.first.attempt + 1).total_seconds()
+    return release_of(state, min(backoff, state.policy.lease), ReleaseReason.OTHER_VERSION, str(snapshot.error))
 
 
 def _is_stuck(state: TurnState) -> bool:
     """Return whether the first message was received so often without progress that it seems to kill its workers."""
-    if state.receives_counted or state.record.halted:
+    if state.record.halted or state.deliveries[0] is not state.first or _receives(state) <= state.policy.max_receives:
         return False
-    state.receives_counted = True
-    if _receives(state) <= state.policy.max_receives:
-        return False
-    is_known = state.record.window.outcome_of_message(state.head.message) is not None
+    is_known = state.record.window.outcome_of_message(state.first.message) is not None
     return not is_known or state.record.turn is not None or bool(_outbox_of_these_deliveries(state))
 
 
 def _receives(state: TurnState) -> int:
     """Count how many times the first message was received since it last made progress."""
-    seen, head = state.record.receives, state.head
-    return head.attempt - (seen.count if seen and seen.id == head.message.id else 0)
+    seen, first = state.record.receives, state.first
+    return first.attempt - (seen.count if seen and seen.id == first.message.id else 0)
+
+
+# The steps
+
+
+def _advance(state: TurnState) -> Commands[TurnEnd | None]:
+    """Take the next step of the turn. Return how the turn ended, or None if it can continue."""
+    try:
+        step: TurnStep | LoadDeadLetters | RunActors | Release | None = _next_step(state)
+        if isinstance(step, LoadDeadLetters):
+            step = _dead_letter_step(state, (yield from load_dead_letters(state.key)).dead_letters)
+        elif isinstance(step, RunActors):
+            answer = yield step
+            assert isinstance(answer, ActorEnded)
+            state.now = answer.now
+            step = step_after_actors(state, answer)
+        if isinstance(step, Release):
+            yield step
+            return TurnEnd.RELEASED
+        after = (yield from _write(state, step)) if step is not None else None
+    except MESSAGE_FAILURES as error:
+        return (yield from record_failure(state, str(error)))
+    # Outside the `try`: from here on the commit stands, whatever happens to what remains.
+    return (yield from perform_and_ack(state, after)) if after is not None else None
+
+
+def _next_step(state: TurnState) -> TurnStep | LoadDeadLetters | RunActors | Release:
+    record = state.record
+    entries = _outbox_of_these_deliveries(state) if record.outbox else ()
+    if entries:  # an earlier worker has committed them, and may have died before it finished them
+        return TurnStep(None, entries=entries)
+    is_by_another = record.fingerprint != state.machine.fingerprint or record.armed is not None
+    if is_by_another and is_of_another_definition(state) and (rearming := _rearm_timers(state)) is not None:
+        return rearming
+    if record.halted or (record.turn is None and record.redriving is None):
+        return _apply_batch(state)
+    if record.turn is not None:
+        return resume_open_turn(state)
+    return LoadDeadLetters(state.key) if record.redriving else TurnStep(evolve(record, redriving=None))
+
+
+def _write(state: TurnState, step: TurnStep) -> Commands[AfterWrite | None]:
+    version = state.version
+    try:
+        return (yield from write_step(state, step))
+    except (LogicError, TooLargeError):
+        # Together they are too large, or one of them made a context that is not JSON: apply the first one by itself,
+        # and only the one that causes the error fails. If the version has changed, the commit stands, and a later part
+        # was refused.
+        is_single = step.record is None or len(step.done) + (step.record.turn is not None) < 2
+        if is_single or state.version != version:
+            raise
+    return (yield from write_step(state, _apply_batch(state, limit=1)))
+
+
+def _rearm_timers(state: TurnState) -> TurnStep | None:
+    record = state.record if state.record.turn else evolve(state.record, outbox=())
+    record, notes = rearm_timers(state.context(), record)
+    if notes:
+        return TurnStep(record, entries=record.outbox, made_progress=False, notes=tuple(notes))
+    state.record = record
+    return None
 
 
 def _outbox_of_these_deliveries(state: TurnState) -> tuple[OutboxEntry, ...]:
@@ -179,20 +241,21 @@ def _outbox_of_these_deliveries(state: TurnState) -> tuple[OutboxEntry, ...]:
     # an entry of another message is finished by the worker to whom the queue delivers that message.
     if record.redriving is not None or record.turn is not None:
         return record.outbox
-    return tuple(entry for entry in record.outbox if state.has_delivery_of(entry.message_id))
+    ids = {delivery.message.id for delivery in state.deliveries}
+    return tuple([entry for entry in record.outbox if entry.message_id in ids])
 
 
 # New messages, and those taken from the dead letters
 
 
-def _apply_batch(state: TurnState) -> Commands[AfterCommit | None]:
-    """Apply messages until one leaves its turn open or fails, and commit them together."""
+def _apply_batch(state: TurnState, limit: int | None = None) -> TurnStep:
+    """Apply messages, up to `limit`, until one leaves its turn open or fails; they are committed together."""
     # Entries of earlier deliveries were finished: the queue never delivers past an unacknowledged message. A halted
     # instance keeps them for its redrive.
     keeps_outbox = state.record.halted is not None or not state.record.outbox
     before = state.record if keeps_outbox else evolve(state.record, outbox=())
     record, done, add_dead_letters = before, list[Delivery](), list[DeadLetter]()
-    for delivery in state.deliveries[: 1 if state.one_by_one else None]:
+    for delivery in state.deliveries[:limit]:
         try:
             applied = apply(state.context(delivery), record, delivery.message, delivery.position)
         except MESSAGE_FAILURES:
@@ -200,63 +263,32 @@ def _apply_batch(state: TurnState) -> Commands[AfterCommit | None]:
                 break  # commit the ones before it first; then it fails alone, and only its own failure is counted
             raise
         record = applied.record
-        add_dead_letters += [applied.dead_letter] if applied.dead_letter else []
+        if applied.dead_letter:
+            add_dead_letters.append(applied.dead_letter)
         if record.turn is not None and not record.halted:
             break
         done.append(delivery)
-    if record is before and not state.is_fresh:
-        # Nothing to commit, so no conflict would tell that the cached record is out of date.
-        yield from reload(state)
-        return None
     if record is before:
-        return (yield from finish_outbox(state, (), tuple(done)))
-    new_entries = () if record.halted else record.outbox
-    return (yield from _commit_batch(state, record, tuple(done), tuple(add_dead_letters), new_entries))
+        return TurnStep(None, tuple(done))
+    return TurnStep(record, tuple(done), () if record.halted else record.outbox, tuple(add_dead_letters))
 
 
-def _commit_batch(
-    state: TurnState,
-    record: Record,
-    done: tuple[Delivery, ...],
-    add_dead_letters: tuple[DeadLetter, ...],
-    new_entries: tuple[OutboxEntry, ...],
-) -> Commands[AfterCommit | None]:
-    version = state.version
-    try:
-        after = yield from commit(state, record, done, add_dead_letters, new_entries=new_entries)
-    except (LogicError, TooLargeError):
-        # Together they are too large, or one of them made a context that is not JSON: apply them one to a commit, and
-        # only the one that causes the error fails. If the version has changed, the commit stands, and a later part was
-        # refused.
-        if state.one_by_one or state.version != version:
-            raise
-        state.one_by_one = True
-        return None
-    state.one_by_one = False
-    return after
-
-
-def _apply_dead_letter(state: TurnState) -> Commands[AfterCommit]:
+def _dead_letter_step(state: TurnState, dead_letters: Sequence[DeadLetter]) -> TurnStep:
     """Apply the oldest dead letter; the redrive ends when none is left.
 
     The commit that applies it also removes it. If its turn stays open, it is removed once it is found to be known.
     """
-    found = (yield from load_dead_letters(state.key)).dead_letters if state.record.redriving else ()
-    if not found:
-        return (yield from commit(state, evolve(state.record, redriving=None)))
-    message = found[0].message
+    if not dead_letters:
+        return TurnStep(evolve(state.record, redriving=None))
+    message = dead_letters[0].message
     context = evolve(state.context(), headers=message.headers)
     applied = apply(context, evolve(state.record, outbox=()), message, from_dead_letters=True)
     record = applied.record
     if record.turn is not None:
         record = evolve(record, turn=evolve(record.turn, from_dead_letters=True))
-        return (yield from commit(state, record, new_entries=record.outbox))
-    add_dead_letters = (applied.dead_letter,) if applied.dead_letter else ()
+        return TurnStep(record, entries=record.outbox)
     # At 0 the redrive is still on. It ends by a commit of its own: until then, the worker that comes next finishes the
     # outbox entries of the last dead letter.
     record = evolve(record, redriving=max(0, (record.redriving or 0) - 1))
-    return (
-        yield from commit(
-            state, record, add_dead_letters=add_dead_letters, remove_dead_letters=1, new_entries=record.outbox
-        )
-    )
+    add_dead_letters = (applied.dead_letter,) if applied.dead_letter else ()
+    return TurnStep(record, (), record.outbox, add_dead_letters, remove_dead_letters=1)

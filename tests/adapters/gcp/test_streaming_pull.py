@@ -24,7 +24,7 @@ from settled_gcp.queue import PubSubQueue
 from settled_gcp.streaming_pull import StreamingQueue
 from settled_gcp.url import parse_url
 from settled_local import MemoryBackend
-from settled_runtime import Client, CompositeBackend, Host, Worker
+from settled_runtime import Client, CompositeBackend, Worker
 from tests.adapters.gcp.fixtures import LEASE, PROJECT
 from tests.adapters.gcp.messaging import Messaging
 from tests.emulators.pubsub import GoogleServer, pubsub
@@ -313,12 +313,8 @@ def working(server: GoogleServer, **options: Any) -> Generator[tuple[Streamed, C
         timers = streamed.messaging.timers(streamed.messaging.queue())
         backend = CompositeBackend(MemoryBackend().store, streamed.queue, timers, lease=float(LEASE))
         policy = Policy(max_attempts=1000, backoff=Retry(first=timedelta(0)))
-        worker = Worker(Host([MACHINE], backend, policy=policy), receive_wait=0.2)
-        thread = threading.Thread(target=worker.run)
-        thread.start()
-        yield streamed, Client(MACHINE, backend)
-        worker.stop()
-        thread.join()
+        with Worker([MACHINE], backend, policy=policy, receive_wait=0.2).running():
+            yield streamed, Client(MACHINE, backend)
 
 
 class TestWorker:

@@ -12,7 +12,18 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from attrs import define, field
 
 from settled import ConflictError, IdReusedError, Key, LeaseLostError, SettledError
-from settled.durable import Capability, DeadLetter, Delivery, FinishResult, Message, Position, Stored, Timer, Write
+from settled.durable import (
+    Capability,
+    ClosedOnExit,
+    DeadLetter,
+    Delivery,
+    FinishResult,
+    Message,
+    Position,
+    Stored,
+    Timer,
+    Write,
+)
 from settled_conformance.harnesses.local import EPOCH
 
 P = ParamSpec("P")
@@ -80,7 +91,7 @@ def locked(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
 
 
 @define(eq=False)
-class Plain:
+class Plain(ClosedOnExit):
     """A handle on `world`, which is its own store, queue and timers."""
 
     world: World

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from settled.durable.ports import Capability, FinishResult, Write
+from settled.durable.ports import Capability, ClosedOnExit, FinishResult, Write
 from settled.errors import LeaseLostError, SettledError
 from settled.key import Key
 from settled_local.memory.queue import MemoryQueue
@@ -33,7 +33,7 @@ CAPABILITIES = frozenset(
 )
 
 
-class MemoryBackend:
+class MemoryBackend(ClosedOnExit):
     """A store, a queue and timers that live as long as this object.
 
     Args:
@@ -45,66 +45,43 @@ class MemoryBackend:
 
     def __init__(self, lease: float = 30.0, remember: int = 1000, clock: Callable[[], float] = time.time) -> None:
         # A condition's lock is re-entrant: `finish` holds it while it calls the ports one after the other.
-        changed = threading.Condition()
-        self._changed = changed
-        self._clock = clock
-        self._lease = lease
-        self._store = MemoryStore(changed)
-        self._timers = MemoryTimers(changed)
-        self._queue = MemoryQueue(changed, clock, lease, remember, self._timers)
-
-    @property
-    def store(self) -> MemoryStore:
-        return self._store
-
-    @property
-    def queue(self) -> MemoryQueue:
-        return self._queue
-
-    @property
-    def timers(self) -> MemoryTimers:
-        return self._timers
+        self._changed = changed = threading.Condition()
+        self.lease = lease
+        self.resolution = 0.0
+        self.now = clock
+        self.store = MemoryStore(changed)
+        self.timers = MemoryTimers(changed)
+        self.queue = MemoryQueue(changed, clock, lease, remember, self.timers)
 
     @property
     def capabilities(self) -> frozenset[Capability]:
         return CAPABILITIES
 
-    @property
-    def lease(self) -> float:
-        return self._lease
-
-    @property
-    def resolution(self) -> float:
-        return 0.0
-
-    def now(self) -> float:
-        return self._clock()
-
     def next_due(self) -> float:
         """Return when the next timer is due or the next lease or pause ends; infinity if there is none."""
         with self._changed:
-            return min(self._timers.next_due(), self._queue.next_due())
+            return min(self.timers.due.next_due, self.queue.leases.next_due)
 
     def finish(self, write: Write) -> None:
         with self._changed:
             # Everything that can fail comes first: there is no rollback, and `finish` is all or nothing.
             for message in write.sends:
-                self._queue.check(message)
+                self.queue.check(message)
             if write.stored is not None:
                 # The version is checked before the lease: to a caller, a conflict says more than a lost lease.
-                self._store.expect(write.key, write.expected)
-                if write.holder is not None and not self._queue.holds(write.holder):
+                self.store.expect(write.key, write.expected)
+                if write.holder is not None and not self.queue.leased(write.holder)[1]:
                     raise LeaseLostError(f"{write.key}: its lease was lost")
-                self._store.commit(
-                    write.key, write.stored, write.expected, write.add_dead_letters, write.remove_dead_letters
-                )
-            self._queue.send(write.sends)
+                self.store.put(write.key, write.stored, write.add_dead_letters, write.remove_dead_letters)
+            if write.sends:
+                self.queue.send(write.sends)
             for timer in write.timers:
-                self._timers.schedule(timer)
+                self.timers.schedule(timer)
             # After `timers`, in the order of the write's fields: a timer that is set and cancelled is cancelled.
             for timer_id in write.cancels:
-                self._timers.cancel(timer_id)
-            self._queue.ack(write.acks)
+                self.timers.cancel(timer_id)
+            if write.acks:
+                self.queue.ack(write.acks)
 
     def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
         refused: dict[Key, SettledError] = {}
@@ -114,7 +91,7 @@ class MemoryBackend:
                     self.finish(write)
                 except SettledError as error:
                     refused[write.key] = error
-            return FinishResult(refused, tuple(self._queue.receive(receive)))
+            return FinishResult(refused, tuple(self.queue.receive(receive)))
 
     def close(self) -> None:
         """Do nothing: there is nothing to release, and the records can still be read."""

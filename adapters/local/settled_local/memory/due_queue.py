@@ -9,9 +9,14 @@ T = TypeVar("T")
 
 
 class DueQueue(Generic[T]):
-    """Distinct items by due time; items with the same due time keep the order in which they were put."""
+    """Distinct items by due time; items with the same due time keep the order in which they were put.
+
+    Attributes:
+        next_due: when the first item is due; infinity if there is none.
+    """
 
     def __init__(self) -> None:
+        self.next_due = float("inf")
         # (due, serial): the serial keeps the order among equal times, and spares items from being comparable.
         self._entries: list[tuple[float, int]] = []
         self._entry_of: dict[T, tuple[float, int]] = {}
@@ -20,12 +25,14 @@ class DueQueue(Generic[T]):
 
     def put(self, item: T, due: float) -> None:
         """Add `item`, due at `due`, or move it there from its former time."""
-        self.remove(item)
+        if item in self._entry_of:
+            self.remove(item)
         self._serial += 1
         entry = (due, self._serial)
         self._entry_of[item] = entry
         self._items[self._serial] = item
         insort(self._entries, entry)
+        self.next_due = self._entries[0][0]
 
     def remove(self, item: T) -> None:
         """Remove `item` if it is in the queue."""
@@ -33,12 +40,10 @@ class DueQueue(Generic[T]):
         if entry is not None:
             del self._entries[bisect_left(self._entries, entry)]
             del self._items[entry[1]]
+            self.next_due = self._entries[0][0] if self._entries else float("inf")
 
     def due(self, item: T) -> float:
         return self._entry_of[item][0]
-
-    def next_due(self) -> float:
-        return self._entries[0][0] if self._entries else float("inf")
 
     def pop_due(self, now: float) -> list[T]:
         """Remove and return the items that are due at `now`, earliest first."""
@@ -47,4 +52,5 @@ class DueQueue(Generic[T]):
         del self._entries[:count]
         for item in popped:
             del self._entry_of[item]
+        self.next_due = self._entries[0][0] if self._entries else float("inf")
         return popped

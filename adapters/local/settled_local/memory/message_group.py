@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import islice
 
-from attrs import define, frozen
+from attrs import define
 
 from settled.durable.messages import Message
 from settled.durable.ports import Delivery, Position
@@ -20,8 +20,11 @@ class MessageGroup:
         waiting: the messages that were not acknowledged, by number.
         seen_ids: the ids that were sent, oldest first, each with its message's number and digest.
         tail: the number of the last message. It only grows: `Position` promises that no number is used twice.
-        token: the fencing token, how many times the group was leased.
+        token: the fencing token, how many times the group was leased. A receipt is the token of its lease, a dot, and
+            the number of its message.
         leased_to: the number of the last leased message; 0 if none is leased.
+        leased_until: when the lease ends, in seconds since the epoch.
+        receipts: the receipts of the lease, each with the number of its message.
     """
 
     def __init__(self) -> None:
@@ -30,10 +33,8 @@ class MessageGroup:
         self.tail = 0
         self.token = 0
         self.leased_to = 0
-
-    @property
-    def leased(self) -> bool:
-        return self.leased_to > 0
+        self.leased_until = 0.0
+        self.receipts: dict[str, int] = {}
 
     def append(self, message: Message) -> bool:
         """Add `message` at the end, and return whether it was added: a repetition of a seen message is not.
@@ -56,14 +57,15 @@ class MessageGroup:
     def lease(self, epoch: str, limit: int, until: float) -> Sequence[Delivery]:
         """Lease the first messages under a new token: up to `limit` of them, and at least one."""
         self.token += 1
-        leased = list(islice(self.waiting.items(), limit))
-        self.leased_to = leased[-1][0]
-        return [
-            Delivery(
-                waiting.message, str(Receipt(self.token, number)), waiting.attempts + 1, until, Position(epoch, number)
-            )
-            for number, waiting in leased
-        ]
+        self.leased_until = until
+        deliveries: list[Delivery] = []
+        for number, waiting in islice(self.waiting.items(), limit):
+            self.leased_to = number
+            receipt = f"{self.token}.{number}"
+            self.receipts[receipt] = number
+            attempt, position = waiting.attempts + 1, Position(epoch, number)
+            deliveries.append(Delivery(waiting.message, receipt, attempt, until, position))
+        return deliveries
 
     def end_lease(self) -> None:
         """End the lease, which counts as one attempt at each leased message. They keep their numbers."""
@@ -71,14 +73,14 @@ class MessageGroup:
             if number > self.leased_to:
                 break
             waiting.attempts += 1
-        self.leased_to = 0
+        self._free()
 
     def consume(self, number: int, remember: int) -> None:
         """Remove the message `number`, and all but the `remember` newest ids of acknowledged messages."""
         self.waiting.pop(number, None)
         first = next(iter(self.waiting), self.tail + 1)
         if first > self.leased_to:
-            self.leased_to = 0
+            self._free()
         while len(self.seen_ids) - len(self.waiting) > remember:
             message_id, (seen_number, _) = next(iter(self.seen_ids.items()))
             # The id of a message that still waits must stay, or a repetition would be queued beside it.
@@ -86,21 +88,9 @@ class MessageGroup:
                 break
             del self.seen_ids[message_id]
 
-
-@frozen
-class Receipt:
-    """A delivery's receipt: the token of its lease, and the number of its message in the group."""
-
-    token: int
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.token}.{self.number}"
-
-    @classmethod
-    def of(cls, delivery: Delivery) -> Receipt:
-        token, number = delivery.receipt.split(".")
-        return cls(int(token), int(number))
+    def _free(self) -> None:
+        self.leased_to = 0
+        self.receipts.clear()
 
 
 @define

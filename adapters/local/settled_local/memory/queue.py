@@ -18,7 +18,7 @@ from settled.durable.ports import Delivery
 from settled.errors import ConflictError, IdReusedError
 from settled.key import Key
 from settled_local.memory.due_queue import DueQueue
-from settled_local.memory.message_group import MessageGroup, Receipt
+from settled_local.memory.message_group import MessageGroup
 from settled_local.memory.timers import MemoryTimers
 
 POLL_INTERVAL = 0.02
@@ -26,7 +26,11 @@ POLL_INTERVAL = 0.02
 
 
 class MemoryQueue:
-    """The queue of a `MemoryBackend`."""
+    """The queue of a `MemoryBackend`.
+
+    Attributes:
+        leases: the groups that are leased or parked, by when that ends.
+    """
 
     def __init__(
         self,
@@ -43,8 +47,7 @@ class MemoryQueue:
         self._timers = timers
         self._groups: dict[Key, MessageGroup] = {}
         self._ready: OrderedDict[Key, None] = OrderedDict()
-        # The groups that are leased or parked, by when that ends.
-        self._leased: DueQueue[Key] = DueQueue()
+        self.leases: DueQueue[Key] = DueQueue()
         self._epoch = secrets.token_hex(4)
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -66,30 +69,30 @@ class MemoryQueue:
                 remaining = end - time.monotonic()
                 if deliveries or limit < 1 or remaining <= 0:
                     return deliveries
-                due = min(self._timers.next_due(), self.next_due()) - self._clock()
+                due = min(self._timers.due.next_due, self.leases.next_due) - self._clock()
                 self._changed.wait(max(0.0, min(remaining, due, POLL_INTERVAL)))
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         with self._changed:
             for delivery in deliveries:
-                group = self._leased_group(delivery)
+                group, number = self.leased(delivery)
                 if group is None:
                     continue
-                group.consume(Receipt.of(delivery).number, self._remember)
+                group.consume(number, self._remember)
                 # The key stays leased until all that was leased is acknowledged, so that nothing overtakes the rest.
-                if not group.leased:
+                if not group.leased_to:
                     self._make_ready(delivery.message.key, group)
             self._changed.notify_all()
 
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
         with self._changed:
             for delivery in deliveries:
-                group = self._leased_group(delivery)
+                group, _ = self.leased(delivery)
                 if group is None:
                     continue
                 group.end_lease()
                 if delay > 0:
-                    self._leased.put(delivery.message.key, self._clock() + delay)
+                    self.leases.put(delivery.message.key, self._clock() + delay)
                 else:
                     self._make_ready(delivery.message.key, group)
             self._changed.notify_all()
@@ -99,25 +102,25 @@ class MemoryQueue:
             kept: list[Delivery] = []
             lost: list[Delivery] = []
             for delivery in deliveries:
-                (kept if self._leased_group(delivery) else lost).append(delivery)
+                (kept if self.leased(delivery)[1] else lost).append(delivery)
             until = self._clock() + lease
-            for delivery in kept:
-                self._leased.put(delivery.message.key, until)
+            for key in {delivery.message.key for delivery in kept}:
+                self._groups[key].leased_until = until
+                self.leases.put(key, until)
             self._changed.notify_all()
         if lost:
             raise ConflictError(f"the lease of {', '.join(str(delivery.message.key) for delivery in lost)} was lost")
-
-    def next_due(self) -> float:
-        """Return when the next lease or pause ends; infinity if there is none."""
-        return self._leased.next_due()
 
     def check(self, message: Message) -> None:
         """Raise `IdReusedError` if another message has the id of `message`."""
         self._group(message.key).check(message)
 
-    def holds(self, delivery: Delivery) -> bool:
-        """Return whether the lease of `delivery` still lasts."""
-        return self._leased_group(delivery) is not None
+    def leased(self, delivery: Delivery) -> tuple[MessageGroup | None, int]:
+        """Return the group of `delivery` and the number of its message there; None and 0 if its lease has ended."""
+        group = self._groups.get(delivery.message.key)
+        number = group.receipts.get(delivery.receipt, 0) if group is not None else 0
+        # A lease ends at its deadline, whether or not anyone has taken over; else a late commit might come through.
+        return (group, number) if number and group and self._clock() < group.leased_until else (None, 0)
 
     def _group(self, key: Key) -> MessageGroup:
         # Groups are never deleted: a new one would count numbers and tokens from 1 again, and old receipts would fit.
@@ -135,32 +138,25 @@ class MemoryQueue:
 
     def _lease_ready(self, limit: int) -> Sequence[Delivery]:
         now = self._clock()
-        self._append(self._timers.pop_due(now))
-        for key in self._leased.pop_due(now):
-            self._groups[key].end_lease()
-            self._ready[key] = None
+        if self._timers.due.next_due <= now:
+            self._append(self._timers.pop_due(now))
+        if self.leases.next_due <= now:
+            for key in self.leases.pop_due(now):
+                self._groups[key].end_lease()
+                self._ready[key] = None
         deliveries: list[Delivery] = []
         while self._ready and len(deliveries) < limit:
             key, _ = self._ready.popitem(last=False)
             until = now + self._lease
-            self._leased.put(key, until)
+            self.leases.put(key, until)
             deliveries.extend(self._groups[key].lease(self._epoch, limit - len(deliveries), until))
         if deliveries and self._ready:
             # More may just have come due than this receiver takes, and nothing else wakes the other receivers.
             self._changed.notify_all()
         return deliveries
 
-    def _leased_group(self, delivery: Delivery) -> MessageGroup | None:
-        """Return the group of `delivery` if the lease of `delivery` still lasts."""
-        key = delivery.message.key
-        group = self._groups.get(key)
-        if group is None or not group.leased or group.token != Receipt.of(delivery).token:
-            return None
-        # A lease ends at its deadline, whether or not anyone has taken over; else a late commit might come through.
-        return group if self._clock() < self._leased.due(key) else None
-
     def _make_ready(self, key: Key, group: MessageGroup) -> None:
         """End the lease or pause of `key`: the group becomes the last ready one, or idle if it is empty."""
-        self._leased.remove(key)
+        self.leases.remove(key)
         if group.waiting:
             self._ready[key] = None

@@ -35,9 +35,7 @@ class MemoryStore:
     ) -> None:
         with self._lock:
             self.expect(key, expected)
-            self._stored[key] = stored
-            if add_dead_letters or remove_dead_letters:
-                self._dead_letters[key] = (*self.dead_letters(key)[remove_dead_letters:], *add_dead_letters)
+            self.put(key, stored, add_dead_letters, remove_dead_letters)
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         with self._lock:
@@ -63,6 +61,12 @@ class MemoryStore:
                 and (after is None or key > after)
             ]
         return sorted(found, key=lambda entry: entry[0])[:limit]
+
+    def put(self, key: Key, stored: Stored, add_dead_letters: Sequence[DeadLetter], remove_dead_letters: int) -> None:
+        """Commit `stored`, whose version was checked under the lock that the caller has."""
+        self._stored[key] = stored
+        if add_dead_letters or remove_dead_letters:
+            self._dead_letters[key] = (*self.dead_letters(key)[remove_dead_letters:], *add_dead_letters)
 
     def expect(self, key: Key, expected: int) -> None:
         """Raise `ConflictError` unless the version of `key` is `expected`."""

@@ -13,28 +13,28 @@ from settled_local.memory.due_queue import DueQueue
 
 
 class MemoryTimers:
-    """The timers of a `MemoryBackend`."""
+    """The timers of a `MemoryBackend`.
+
+    Attributes:
+        due: the ids of the timers, by when they are due.
+    """
 
     def __init__(self, changed: threading.Condition) -> None:
         self._changed = changed
         self._scheduled: dict[str, Message] = {}
-        self._due: DueQueue[str] = DueQueue()
+        self.due: DueQueue[str] = DueQueue()
 
     def schedule(self, timer: Timer) -> None:
         with self._changed:
             self._scheduled[timer.id] = timer.message
-            self._due.put(timer.id, timer.due)
+            self.due.put(timer.id, timer.due)
             self._changed.notify_all()
 
     def cancel(self, timer_id: str) -> None:
         with self._changed:
             self._scheduled.pop(timer_id, None)
-            self._due.remove(timer_id)
+            self.due.remove(timer_id)
 
     def pop_due(self, now: float) -> Sequence[Message]:
         """Remove the timers that are due and return their messages, earliest first."""
-        return [self._scheduled.pop(timer_id) for timer_id in self._due.pop_due(now)]
-
-    def next_due(self) -> float:
-        """Return when the next timer is due; infinity if there is none."""
-        return self._due.next_due()
+        return [self._scheduled.pop(timer_id) for timer_id in self.due.pop_due(now)]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from settled.durable.ports import Capability, FinishResult, Write
+from settled.durable.ports import Capability, ClosedOnExit, FinishResult, Write
 from settled.errors import LeaseLostError, SettledError
 from settled.key import Key
 from settled_local.sqlite.connection import Connection
@@ -44,7 +44,7 @@ CAPABILITIES = frozenset(
 )
 
 
-class SQLiteBackend:
+class SQLiteBackend(ClosedOnExit):
     """A store, a queue and timers in one file; `SQLiteBackend.open` makes one."""
 
     def __init__(self, database: Database, epoch: str, lease: float, remember: int, clock: Callable[[], float]) -> None:
