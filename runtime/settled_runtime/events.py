@@ -30,9 +30,13 @@ class TurnStarted:
     @classmethod
     def of(cls, key: Key, deliveries: Iterable[Delivery]) -> TurnStarted:
         """Return the event for a turn that takes `deliveries`."""
-        messages = [delivery.message for delivery in deliveries]
-        headers = {message.id: message.headers for message in messages if message.headers}
-        return cls(key, tuple(message.id for message in messages), headers)
+        ids, headers = list[str](), dict[str, Mapping[str, str]]()
+        for delivery in deliveries:
+            message = delivery.message
+            ids.append(message.id)
+            if message.headers:
+                headers[message.id] = message.headers
+        return cls(key, tuple(ids), headers)
 
 
 @frozen

@@ -26,7 +26,10 @@ class Seen:
     broken: bool = False
 
     def action(self, name: str) -> Any:
-        return lambda a: self.calls.append((name, dict(a.call.headers)))
+        def act(args: Any) -> None:
+            self.calls.append((name, dict(args.call.headers)))
+
+        return act
 
     def run(self, _input: Any, call: Call) -> None:
         self.calls.append(("actor", dict(call.headers)))

@@ -13,7 +13,7 @@ from zlib import crc32
 
 from attrs import field, frozen
 
-from settled.data import Json, parse, write
+from settled.data import Json, is_object, parse, write
 from settled.durable.headers import NO_HEADERS
 from settled.errors import EventError
 from settled.key import Key
@@ -306,9 +306,13 @@ def _sender_to_json(sender: SenderPosition) -> Json:
     }
 
 
+def _named(data: Any, *names: str) -> Mapping[str, Any]:
+    # Older versions of settled wrote an array of the fields. Such a message may wait in a queue, or for its timer.
+    return data if is_object(data) else dict(zip(names, data, strict=False))
+
+
 def _sender_from_json(data: Any) -> SenderPosition:
-    if isinstance(data, list):  # older versions of settled wrote an array
-        data = dict(zip(("key", "start_nonce", "version", "index", "generation"), data, strict=True))
+    data = _named(data, "key", "start_nonce", "version", "index", "generation")
     generation = data.get("generation")
     child_generation = None if generation is None else str(generation)
     return SenderPosition(
@@ -330,8 +334,7 @@ def parent_to_json(parent: Parent) -> Json:
 
 def parent_from_json(data: Any) -> Parent:
     """Return the parent that `parent_to_json` wrote."""
-    if isinstance(data, list):  # as in `_sender_from_json`
-        data = dict(zip(("key", "child_id", "generation", "root", "sync"), data, strict=False))
+    data = _named(data, "key", "child_id", "generation", "root", "sync")
     return Parent(
         Key.parse(data["key"]),
         str(data["child_id"]),

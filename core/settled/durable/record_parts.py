@@ -186,22 +186,20 @@ def _actor_from_json(raw: Mapping[str, Any]) -> PendingActor:
 
 
 def _outbox_entry_to_json(entry: OutboxEntry) -> Json:
-    return {"message_id": entry.message_id, **_outbox_item_to_json(entry.item)}
-
-
-def _outbox_item_to_json(item: OutboxItem) -> dict[str, Json]:
-    match item:
-        case Message():
-            return {"kind": "send", "key": str(item.key), **_message_to_json(item)}
+    data: dict[str, Json] = {"message_id": entry.message_id}
+    match entry.item:
+        case Message() as message:
+            return {**data, "kind": "send", "key": str(message.key), **_message_to_json(message)}
         case Timer(token, message, due):
             early, headers = early_count_of(message), _headers_to_json(message.headers)
-            return {"kind": "schedule", "token": token, "due": due, "early": early, **headers}
+            return {**data, "kind": "schedule", "token": token, "due": due, "early": early, **headers}
         case CancelTimer(token):
-            return {"kind": "cancel", "token": token}
+            return {**data, "kind": "cancel", "token": token}
         case PerformAction(effect, idempotency_key, headers):
-            return {**_action_to_json(effect), "idempotency_key": idempotency_key, **_headers_to_json(headers)}
+            data |= {**_action_to_json(effect), "idempotency_key": idempotency_key}
+            return {**data, "headers": headers} if headers else data
         case _:
-            assert_never(item)
+            assert_never(entry.item)
 
 
 def _action_to_json(effect: Execute | Emit | Log) -> dict[str, Json]:

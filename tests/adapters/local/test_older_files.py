@@ -60,8 +60,8 @@ class TestTheFile:
 
     def test_is_migrated_once_by_several_that_open_it_at_the_same_time(self, path: Path) -> None:
         with ThreadPoolExecutor(8) as threads:
-            for opened in threads.map(lambda _: SQLiteBackend.open(path), range(8)):
-                opened.close()
+            for opened in [threads.submit(SQLiteBackend.open, path) for _ in range(8)]:
+                opened.result().close()
 
     def test_is_left_as_it_is_if_the_migration_fails(self, path: Path) -> None:
         with closing(sqlite3.connect(path)) as db:

@@ -65,8 +65,8 @@ class TestTheKeys:
 
     def test_are_migrated_by_several_clients_at_the_same_time(self, server: Process, open_it: Open) -> None:
         with ThreadPoolExecutor(8) as threads:
-            for opened in threads.map(lambda _: open_it(), range(8)):
-                opened.close()
+            for opened in [threads.submit(open_it) for _ in range(8)]:
+                opened.result().close()
 
     def test_are_left_to_a_client_that_has_migrated_them_to_a_newer_format_meanwhile(
         self, server: Process, prefix: str, open_it: Open, monkeypatch: pytest.MonkeyPatch
