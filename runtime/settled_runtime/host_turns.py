@@ -8,7 +8,7 @@ for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from attrs import frozen
 
@@ -34,6 +34,11 @@ class HostTurns:
     @property
     def backend(self) -> Backend:
         return self.context.backend_commands.backend
+
+    @property
+    def machines(self) -> Collection[str]:
+        """The ids of the machines whose messages the host takes."""
+        return self.context.machines.keys()
 
     def observe(self, event: HostEvent) -> None:
         """Call the host's observers with `event`."""
@@ -75,7 +80,7 @@ class HostTurns:
 
     def _commit(self, commits: Mapping[TurnRunner, Finish], receive: int) -> Sequence[Delivery]:
         try:
-            done = self.context.backend_commands.finish_all([*commits.values()], receive)
+            done = self.context.backend_commands.finish_all([*commits.values()], receive, self.machines)
         except Exception as error:
             # The error applies to all of the writes (`Backend.finish_all`), so each turn deals with it in its own way.
             for turn, commit in commits.items():

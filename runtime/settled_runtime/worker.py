@@ -162,7 +162,8 @@ class Worker:
         if not self._has_free_thread(wait):
             return ()
         try:
-            return retried(lambda: self._turns.backend.queue.receive(self._batch, wait), attempts=3)
+            queue, machines = self._turns.backend.queue, self._turns.machines
+            return retried(lambda: queue.receive(self._batch, wait, machines), attempts=3)
         except (UnavailableError, OutcomeUnknownError):
             # Messages in an answer that was lost are delivered again when their leases have run out.
             self._stopping.wait(self._receive_wait)

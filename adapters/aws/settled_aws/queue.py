@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -107,7 +107,7 @@ class SqsFifoQueue:
                     f"{number} of {len(batches)} requests were answered, and then: {error}"
                 ) from error
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         """Receive up to `limit` messages, ten at most, waiting up to `wait` seconds (truncated; 20 at most)."""
         if limit < 1:
             return ()

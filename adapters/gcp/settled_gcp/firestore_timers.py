@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import abc
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -130,13 +131,13 @@ class SweptQueue:
     def send(self, messages: Sequence[Message]) -> None:
         self._queue.send(messages)
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: abc.Collection[str] | None = None) -> Sequence[Delivery]:
         end = time.monotonic() + wait
         while True:
             self._sweep_if_due()
             left = end - time.monotonic()
             # No longer than `every` at a time, or a timer that becomes due meanwhile would wait for the whole poll.
-            received = self._queue.receive(limit, max(0.0, min(left, self._every)))
+            received = self._queue.receive(limit, max(0.0, min(left, self._every)), machines)
             if received or left <= self._every:
                 return received
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
 from attrs import define, field
@@ -109,7 +109,7 @@ class PubSubQueue:
                     f"{number} of {len(batches)} requests were answered, and then: {error}"
                 ) from error
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         if limit < 1:
             return ()
         self._clock()  # first: it may need a request, and a failure after the pull would leave messages leased

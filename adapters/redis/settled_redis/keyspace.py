@@ -8,12 +8,14 @@ messages are numbered. Message groups are never deleted, so their numbers go on 
 ==========================  ======  ===========================================================
 after ``PREFIX{N}:``        type    content
 ==========================  ======  ===========================================================
-``ready``                   list    the names of the instances whose message groups are ready
+``ready_machines``          set     the machines that have ready message groups, and perhaps others
+``ready:MACHINE``           list    the names of the instances whose message groups are ready
 ``blocked``                 zset    those whose groups are leased or parked, by when that ends
 ``timers``                  zset    timers, by when they are due
 ``timer_payloads``          hash    the messages that they send, by timer id
 ``timer_serial``            string  how many timers there were
 ``wakeups``                 zset    partitions that have work for a waiting receiver; in partition 0
+``wakeups:MACHINE``         zset    the same, for one that waits for messages of this machine
 ``absent``                  never   it never exists; see `settled_redis.cluster`
 ``statuses``                set     every status that an instance has had
 ``status:STATUS``           zset    the instances that have it, in the order of their keys
@@ -32,6 +34,7 @@ from __future__ import annotations
 import json
 import secrets
 import zlib
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -42,7 +45,7 @@ from settled.errors import BackendConfigError, RecordError
 from settled.key import Key
 from settled_redis.topology import Topology
 
-FORMAT = 3
+FORMAT = 4
 CLUSTER_PARTITIONS = 16
 
 
@@ -68,7 +71,7 @@ class Partition:
     @classmethod
     def of(cls, prefix: str, number: int) -> Partition:
         name = encoded(f"{prefix}{{{number}}}:")
-        kinds = [b"ready", b"blocked", b"timers", b"timer_payloads", b"timer_serial", b"absent"]
+        kinds = [b"ready_machines", b"blocked", b"timers", b"timer_payloads", b"timer_serial", b"absent"]
         # One place to wait at for all partitions: a blocking command can only wait for keys of one slot.
         if number == 0:
             kinds.append(b"wakeups")
@@ -77,6 +80,11 @@ class Partition:
     def named(self, kind: bytes) -> bytes:
         """Return the key of this kind in this partition."""
         return self.prefix + kind
+
+    def wakeups(self, machines: Collection[str] | None) -> Sequence[bytes]:
+        """Return the keys of the wakeups that concern a receiver for `machines`, or for all; in partition 0."""
+        wakeups = self.named(b"wakeups")
+        return [wakeups] if machines is None else [b"%b:%b" % (wakeups, machine_name(each)) for each in machines]
 
     def instance(self, key: Key) -> InstanceKeys:
         """Return the keys of the instance `key`, which is in this partition."""
@@ -132,6 +140,12 @@ class KeySpace:
     def _by_text(self, text: str) -> Partition:
         count = len(self.partitions)
         return self.partitions[zlib.crc32(encoded(text)) % count if count > 1 else 0]
+
+
+@lru_cache(1024)
+def machine_name(machine: str) -> bytes:
+    """Return the name of a machine: that with which the names of its instances begin, without the slash."""
+    return encoded(str(Key(machine, ""))).removesuffix(b"/")
 
 
 def sort_name(key: Key) -> bytes:

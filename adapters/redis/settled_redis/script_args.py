@@ -9,7 +9,7 @@ queued, and the record detects it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 
 from attrs import define, field
@@ -17,7 +17,7 @@ from attrs import define, field
 from settled.durable.messages import Message, Timer
 from settled.durable.ports import DeadLetter, Delivery, Index, Position, Stored
 from settled.key import Key
-from settled_redis.keyspace import Partition, decoded, encoded
+from settled_redis.keyspace import Partition, decoded, encoded, machine_name
 
 MICROSECONDS = 1_000_000
 
@@ -112,8 +112,11 @@ class ScriptArgs:
             self._declare(to.group)
             self._add(b"extend", to.name, token, microseconds(lease))
 
-    def receive(self, limit: int) -> None:
-        self._add(b"receive", b"%d" % limit)
+    def receive(self, limit: int, machines: Collection[str] | None, first: int) -> None:
+        """Receive for `machines`, or for all, beginning with the one at the index `first`, modulo their number."""
+        names = () if machines is None else [machine_name(each) for each in machines]
+        count = -1 if machines is None else len(names)
+        self._add(b"receive", b"%d" % limit, b"%d" % first, b"%d" % count, *names)
 
     def _add(self, *words: bytes) -> None:
         self.argv += words

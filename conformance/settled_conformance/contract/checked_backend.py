@@ -5,7 +5,7 @@ All handles of one environment share a `Contract`, because the guarantees hold a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
 from attrs import define, field, frozen
@@ -139,10 +139,10 @@ class CheckedQueue:
         with Sending(self.contract, tuple(messages), "send"):
             self.queue.send(messages)
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         before = self.contract.now()
-        deliveries = self.queue.receive(limit, wait)
-        self.contract.queue_checker.received(deliveries, before, self.contract.now())
+        deliveries = self.queue.receive(limit, wait, machines)
+        self.contract.queue_checker.received(deliveries, before, self.contract.now(), machines)
         if len(deliveries) > limit:
             self.contract.report("F8", f"{len(deliveries)} messages were delivered where {limit} were requested")
         return deliveries
@@ -242,11 +242,13 @@ class CheckedBackend:
             raise
         self._done(write, after, before)
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
         before = self.contract.now()
         after = {write.key: self._after(write) for write in writes}
         try:
-            finished = self.backend.finish_all(writes, receive)
+            finished = self.backend.finish_all(writes, receive, machines)
         except BaseException as error:
             for write in writes:
                 self._failed(write, after[write.key], before, error)
@@ -256,7 +258,7 @@ class CheckedBackend:
                 self._failed(write, after[write.key], before, finished.errors[write.key])
             else:
                 self._done(write, after[write.key], before)
-        self.contract.queue_checker.received(finished.deliveries, before, self.contract.now())
+        self.contract.queue_checker.received(finished.deliveries, before, self.contract.now(), machines)
         if len(finished.deliveries) > receive:
             self.contract.report(
                 "F8", f"{len(finished.deliveries)} messages were delivered where {receive} were requested"

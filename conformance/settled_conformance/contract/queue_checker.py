@@ -6,7 +6,7 @@ and after the call, plus a tolerance: only what is too early or too late by both
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from attrs import define, field
 
@@ -129,8 +129,14 @@ class QueueChecker:
 
     # Deliveries
 
-    def received(self, deliveries: Sequence[Delivery], before: float, after: float) -> None:
-        """Check `deliveries`, which were received between the times `before` and `after`."""
+    def received(
+        self, deliveries: Sequence[Delivery], before: float, after: float, machines: Collection[str] | None = None
+    ) -> None:
+        """Check `deliveries`, which were received between the times `before` and `after`, for `machines` or for all."""
+        if machines is not None and Capability.SELECTIVE_RECEIVE in self.capabilities:
+            for delivery in deliveries:
+                if delivery.message.key.machine not in machines:
+                    self.report("F10", f"{delivery.message.key}: {delivery.message.id} was delivered to {machines}")
         groups = dict[Key, list[Delivery]]()
         for delivery in deliveries:
             groups.setdefault(delivery.message.key, []).append(delivery)

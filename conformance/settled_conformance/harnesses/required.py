@@ -10,6 +10,7 @@ REQUIRED = frozenset(
         Capability.JOINT_FINISH,
         Capability.FENCED_FINISH,
         Capability.POSITIONS,
+        Capability.SELECTIVE_RECEIVE,
         Capability.SCAN,
         Capability.DEDUPLICATION,
         Capability.NO_DELIVERY_AFTER_ACK,

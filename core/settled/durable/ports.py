@@ -11,7 +11,7 @@ BackendConfigError, and, once the backend is closed, BackendClosedError.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -160,6 +160,9 @@ class Capability(StrEnum):
     POSITIONS = "positions"
     """The queue numbers the messages of each key: every delivery has a `Position`."""
 
+    SELECTIVE_RECEIVE = "selective-receive"
+    """A receive for some machines delivers messages of no other, however many of those wait."""
+
     SCAN = "scan"
     """`Store.scan` lists instances."""
 
@@ -267,10 +270,17 @@ class Queue(Protocol):
         """
         ...
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         """Receive up to `limit` messages under a new lease, waiting up to `wait` seconds for the first one.
 
         The deliveries of a key are in order and begin with its oldest unacknowledged message.
+
+        Args:
+            limit: how many messages to receive at most.
+            wait: how long to wait for the first one, in seconds.
+            machines: the ids of the machines whose messages are wanted; None for those of all. With
+                `Capability.SELECTIVE_RECEIVE` no others are delivered or leased, and the wanted ones do not wait for
+                them. Without it, others may be delivered too: the caller releases them.
         """
         ...
 
@@ -362,8 +372,10 @@ class Backend(Protocol):
         """
         ...
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
-        """Perform each of `writes` as `finish` does, then receive up to `receive` messages.
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
+        """Perform each of `writes` as `finish` does, then receive up to `receive` messages, of `machines` if given.
 
         The keys of `writes` are distinct, and each write succeeds or fails on its own: the result has the error that
         `finish` would have raised for it. Only an error that applies to all writes alike is raised.

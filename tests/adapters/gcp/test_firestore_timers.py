@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import abc
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ class FakeQueue:
     def send(self, messages: Sequence[Message]) -> None:
         self.sent += messages
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: abc.Collection[str] | None = None) -> Sequence[Delivery]:
         self.waits.append(wait)
         time.sleep(0.0 if self.sent else wait)
         some, self.sent = self.sent[:limit], self.sent[limit:]

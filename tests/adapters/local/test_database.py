@@ -91,12 +91,12 @@ class TestOpening:
 
     def test_fails_on_the_file_of_a_newer_settled(self, path: Path, backend: SQLiteBackend) -> None:
         sqlite(path, "PRAGMA user_version=99")
-        with pytest.raises(RecordError, match=r"made by a newer settled \(format 99, this one reads 3\): upgrade"):
+        with pytest.raises(RecordError, match=r"made by a newer settled \(format 99, this one reads 4\): upgrade"):
             SQLiteBackend.open(path)
 
     def test_fails_on_the_file_of_an_older_settled(self, path: Path, backend: SQLiteBackend) -> None:
         sqlite(path, "PRAGMA user_version=2")
-        with pytest.raises(RecordError, match=r"made by an older settled \(format 2, this one reads 3\): let that one"):
+        with pytest.raises(RecordError, match=r"made by an older settled \(format 2, this one reads 4\): let that one"):
             SQLiteBackend.open(path)
 
     def test_leaves_a_text_file_as_it_is(self, path: Path) -> None:

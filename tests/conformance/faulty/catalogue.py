@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from tests.conformance.faulty.dead_letter_faults import DEAD_LETTER_FAULTS
 from tests.conformance.faulty.deduplication_faults import DEDUPLICATION_FAULTS
 from tests.conformance.faulty.lease_faults import LEASE_FAULTS
+from tests.conformance.faulty.machine_faults import MACHINE_FAULTS
 from tests.conformance.faulty.queue_faults import QUEUE_FAULTS
 from tests.conformance.faulty.reference import Plain
 from tests.conformance.faulty.store_faults import STORE_FAULTS
@@ -16,6 +17,7 @@ from tests.conformance.faulty.write_faults import WRITE_FAULTS
 
 FAULTY_ADAPTERS: Mapping[type[Plain], str] = {
     **QUEUE_FAULTS,
+    **MACHINE_FAULTS,
     **LEASE_FAULTS,
     **DEDUPLICATION_FAULTS,
     **STORE_FAULTS,

@@ -6,7 +6,7 @@ It keeps the whole contract, as the suite confirms. It calls `round_trip` where 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from attrs import define, field
@@ -212,18 +212,21 @@ class Plain:
         return group.known.get(message.id) == message.digest
 
     @locked
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         if limit < 1:
             return ()
         self.round_trip("receive")
         self.fire()
         self.expire()
         deliveries = list[Delivery]()
-        for group in self.ready():
+        for group in self.wanted(self.ready(), machines):
             if len(deliveries) >= limit:
                 break
             deliveries += self.hand_out(group, limit - len(deliveries))
         return deliveries
+
+    def wanted(self, ready: list[MessageGroup], machines: Collection[str] | None) -> list[MessageGroup]:
+        return [group for group in ready if machines is None or group.entries[0].message.key.machine in machines]
 
     def expire(self) -> None:
         for group in self.world.groups.values():
@@ -369,14 +372,16 @@ class Plain:
             raise LeaseLostError(f"{write.key}: its lease was lost")
 
     @locked
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
         refused = dict[Key, SettledError]()
         for write in writes:
             try:
                 self.finish(write)
             except SettledError as error:
                 refused[write.key] = error
-        return FinishResult(refused, tuple(self.receive(receive)))
+        return FinishResult(refused, tuple(self.receive(receive, machines=machines)))
 
     def apply_outbox(self, write: Write) -> None:
         """Send, schedule and cancel what `write` contains."""

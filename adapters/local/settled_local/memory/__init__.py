@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from settled.durable.ports import Capability, FinishResult, Write
 from settled.errors import LeaseLostError, SettledError
@@ -25,6 +25,7 @@ CAPABILITIES = frozenset(
         Capability.JOINT_FINISH,
         Capability.FENCED_FINISH,
         Capability.POSITIONS,
+        Capability.SELECTIVE_RECEIVE,
         Capability.SCAN,
         Capability.DEDUPLICATION,
         Capability.NO_DELIVERY_AFTER_ACK,
@@ -106,7 +107,9 @@ class MemoryBackend:
                 self._timers.cancel(timer_id)
             self._queue.ack(write.acks)
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
         refused: dict[Key, SettledError] = {}
         with self._changed:
             for write in writes:
@@ -114,7 +117,7 @@ class MemoryBackend:
                     self.finish(write)
                 except SettledError as error:
                     refused[write.key] = error
-            return FinishResult(refused, tuple(self._queue.receive(receive)))
+            return FinishResult(refused, tuple(self._queue.receive(receive, machines=machines)))
 
     def close(self) -> None:
         """Do nothing: there is nothing to release, and the records can still be read."""

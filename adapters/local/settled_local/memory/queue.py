@@ -3,6 +3,8 @@
 A group as a whole is idle, ready, leased or parked. A group that comes back from a lease goes to the end of the ready
 ones, so that a long backlog delays each other key by one batch at most. Each lease has a new token, which its receipts
 name: a receipt of an older lease changes nothing.
+
+The FIFO is kept in parts, one for each machine, so that a receive for one machine does not pass over the others.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from settled.durable.messages import Message
 from settled.durable.ports import Delivery
@@ -42,7 +44,9 @@ class MemoryQueue:
         self._remember = remember
         self._timers = timers
         self._groups: dict[Key, MessageGroup] = {}
-        self._ready: OrderedDict[Key, None] = OrderedDict()
+        # By machine; the rank of each key in it is its place in the FIFO of all machines.
+        self._ready: dict[str, OrderedDict[Key, int]] = {}
+        self._last_rank = 0
         # The groups that are leased or parked, by when that ends.
         self._leased: DueQueue[Key] = DueQueue()
         self._epoch = secrets.token_hex(4)
@@ -58,11 +62,11 @@ class MemoryQueue:
             self._append(messages)
             self._changed.notify_all()
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         end = time.monotonic() + wait
         with self._changed:
             while True:
-                deliveries = self._lease_ready(limit)
+                deliveries = self._lease_ready(limit, machines)
                 remaining = end - time.monotonic()
                 if deliveries or limit < 1 or remaining <= 0:
                     return deliveries
@@ -131,24 +135,39 @@ class MemoryQueue:
             group = self._group(message.key)
             was_idle = not group.waiting
             if group.append(message) and was_idle:
-                self._ready[message.key] = None
+                self._put_last(message.key)
 
-    def _lease_ready(self, limit: int) -> Sequence[Delivery]:
+    def _lease_ready(self, limit: int, machines: Collection[str] | None) -> Sequence[Delivery]:
         now = self._clock()
-        self._append(self._timers.pop_due(now))
-        for key in self._leased.pop_due(now):
-            self._groups[key].end_lease()
-            self._ready[key] = None
+        timers, ended = self._timers.pop_due(now), self._leased.pop_due(now)
+        self._append(timers)
+        for freed in ended:
+            self._groups[freed].end_lease()
+            self._put_last(freed)
         deliveries: list[Delivery] = []
-        while self._ready and len(deliveries) < limit:
-            key, _ = self._ready.popitem(last=False)
+        while len(deliveries) < limit and (key := self._pop_first(machines)):
             until = now + self._lease
             self._leased.put(key, until)
             deliveries.extend(self._groups[key].lease(self._epoch, limit - len(deliveries), until))
-        if deliveries and self._ready:
+        if (timers or ended) and self._ready:
             # More may just have come due than this receiver takes, and nothing else wakes the other receivers.
             self._changed.notify_all()
         return deliveries
+
+    def _put_last(self, key: Key) -> None:
+        self._last_rank += 1
+        self._ready.setdefault(key.machine, OrderedDict())[key] = self._last_rank
+
+    def _pop_first(self, machines: Iterable[str] | None) -> Key | None:
+        """Remove and return the first ready key of `machines`, or of all; None if there is none."""
+        wanted = self._ready if machines is None else self._ready.keys() & machines
+        if not wanted:
+            return None
+        machine = min(wanted, key=lambda each: next(iter(self._ready[each].values())))
+        key, _ = self._ready[machine].popitem(last=False)
+        if not self._ready[machine]:
+            del self._ready[machine]
+        return key
 
     def _leased_group(self, delivery: Delivery) -> MessageGroup | None:
         """Return the group of `delivery` if the lease of `delivery` still lasts."""
@@ -163,4 +182,4 @@ class MemoryQueue:
         """End the lease or pause of `key`: the group becomes the last ready one, or idle if it is empty."""
         self._leased.remove(key)
         if group.waiting:
-            self._ready[key] = None
+            self._put_last(key)

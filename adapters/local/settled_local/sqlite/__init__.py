@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,7 @@ CAPABILITIES = frozenset(
         Capability.JOINT_FINISH,
         Capability.FENCED_FINISH,
         Capability.POSITIONS,
+        Capability.SELECTIVE_RECEIVE,
         Capability.SCAN,
         Capability.DEDUPLICATION,
         Capability.NO_DELIVERY_AFTER_ACK,
@@ -124,7 +125,9 @@ class SQLiteBackend:
     def finish(self, write: Write) -> None:
         self._database.write(lambda db: self._finish(db, write))
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
         def finish(db: Connection) -> FinishResult:
             refused: dict[Key, SettledError] = {}
             for write in writes:
@@ -133,7 +136,7 @@ class SQLiteBackend:
                     db.attempt(partial(self._finish, db, write))
                 except SettledError as error:
                     refused[write.key] = error
-            return FinishResult(refused, tuple(self._queue.lease_ready(db, receive)))
+            return FinishResult(refused, tuple(self._queue.lease_ready(db, receive, machines)))
 
         return self._database.write(finish, durable=bool(writes))
 

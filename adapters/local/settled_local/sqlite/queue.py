@@ -1,8 +1,9 @@
-"""The queue in its tables: a message group for each key, and an order among the groups that are ready.
+"""The queue in its tables: a message group for each key, and an order among the groups of a machine that are ready.
 
 A group as a whole is idle, ready, leased or parked, and its row says which (see `schema`). A group that comes back from
-a lease goes to the end of the ready ones, so that a long backlog delays each other key by one batch at most. Each lease
-has a new token, which its receipts name: a receipt of an older lease changes nothing.
+a lease goes to the end of the ready ones of its machine, and a receive for several machines takes a group of each in
+turn: so a long backlog delays each other key by one batch at most, or by one for each machine. Each lease has a new
+token, which its receipts name: a receipt of an older lease changes nothing.
 
 Every look-up uses an index, so the cost of a call does not depend on how many groups or messages there are. Only
 forgetting old ids scans those of one group, once in many messages.
@@ -11,7 +12,8 @@ forgetting old ids scans those of one group, once in many messages.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from attrs import frozen
 
@@ -29,11 +31,23 @@ POLL_INTERVAL = 0.02
 MAX_WAKEUPS = 100
 """How many timers, and how many groups, one call wakes at most, to bound how long its transaction locks the file."""
 
-# The group becomes the last ready one. Its rank is one more than the last rank and not a time: a clock that is set back
-# must neither reorder the ready groups nor hide them.
+# The group becomes the last ready one of its machine. Its rank is one more than the last rank and not a time: a clock
+# that is set back must neither reorder the ready groups nor hide them.
 _MAKE_READY = (
     "blocked=0, blocked_until_or_rank=1+coalesce("
-    "(SELECT blocked_until_or_rank FROM message_groups WHERE blocked=0 ORDER BY blocked_until_or_rank DESC LIMIT 1), 0)"
+    "(SELECT other.blocked_until_or_rank FROM message_groups AS other"
+    " WHERE other.blocked=0 AND other.machine=message_groups.machine"
+    " ORDER BY other.blocked_until_or_rank DESC LIMIT 1), 0)"
+)
+
+# Leaps from the first entry of one machine in the index to that of the next, whatever the backlog of each.
+_READY_MACHINES = (
+    "WITH RECURSIVE ready (machine) AS ("
+    " SELECT (SELECT min(machine) FROM message_groups WHERE blocked=0)"
+    " UNION ALL"
+    " SELECT (SELECT min(machine) FROM message_groups WHERE blocked=0 AND machine>ready.machine)"
+    " FROM ready WHERE ready.machine IS NOT NULL"
+    ") SELECT machine FROM ready WHERE machine IS NOT NULL"
 )
 
 
@@ -46,20 +60,21 @@ class SQLiteQueue:
         self._lease = lease
         self._remember = remember
         self._clock = clock
+        self._receives = 0
 
     def send(self, messages: Sequence[Message]) -> None:
         self._database.write(lambda db: send(db, messages))
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         end = time.monotonic() + wait
         while limit > 0:
             # Before the file is read: a change between the read and the wait ends the wait at once.
             changes = self._database.changes.count
             with self._database.reading() as db:
-                pause = _next_due(db) - self._clock()
+                pause = _next_due(db, machines) - self._clock()
             if pause <= 0:
                 # Not durable: leases that a crash of the machine undoes are delivered again.
-                deliveries = self._database.write(lambda db: self.lease_ready(db, limit), durable=False)
+                deliveries = self._database.write(lambda db: self.lease_ready(db, limit, machines), durable=False)
                 if deliveries:
                     return deliveries
                 continue
@@ -69,9 +84,24 @@ class SQLiteQueue:
             self._database.changes.wait(changes, min(remaining, pause, POLL_INTERVAL))
         return ()
 
-    def lease_ready(self, db: Connection, limit: int) -> Sequence[Delivery]:
+    def lease_ready(self, db: Connection, limit: int, machines: Collection[str] | None) -> Sequence[Delivery]:
         """Do `receive` within a transaction, without waiting."""
-        return _lease_ready(db, self._epoch, limit, self._clock(), self._lease)
+        if limit < 1:
+            return ()
+        now = self._clock()
+        _wake(db, now)
+        wanted = deque(_ready_machines(db) if machines is None else machines)
+        # Each receive begins with another machine, so that none is starved by those before it.
+        self._receives += 1
+        wanted.rotate(-self._receives)
+        deliveries: list[Delivery] = []
+        while wanted and len(deliveries) < limit:
+            machine = wanted.popleft()
+            leased = _lease_first(db, machine, self._epoch, limit - len(deliveries), now + self._lease)
+            if leased:
+                deliveries += leased
+                wanted.append(machine)
+        return deliveries
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._database.write(lambda db: ack(db, deliveries, self._clock(), self._remember))
@@ -124,41 +154,47 @@ def send(db: Connection, messages: Iterable[Message], raises: bool = True) -> No
             db.run("UPDATE message_groups SET tail=? WHERE group_id=?", number, group)
 
 
-def _lease_ready(db: Connection, epoch: str, limit: int, now: float, lease: float) -> Sequence[Delivery]:
-    if limit < 1:
+def _lease_first(db: Connection, machine: str, epoch: str, limit: int, until: float) -> Sequence[Delivery]:
+    """Lease up to `limit` messages of the first ready group of `machine`; return none if no group is ready."""
+    rows = db.run(
+        "SELECT group_id, instance, token, number, id, body, attempts"
+        " FROM message_groups JOIN messages USING (group_id)"
+        " WHERE group_id=("
+        "  SELECT group_id FROM message_groups WHERE blocked=0 AND machine=? ORDER BY blocked_until_or_rank LIMIT 1"
+        " )"
+        " ORDER BY number LIMIT ?",
+        machine,
+        limit,
+    ).fetchall()
+    if not rows:
         return ()
-    _wake(db, now)
-    until = now + lease
-    deliveries: list[Delivery] = []
-    while len(deliveries) < limit:
-        rows = db.run(
-            "SELECT group_id, machine, instance, token, number, id, body, attempts"
-            " FROM message_groups JOIN messages USING (group_id)"
-            " WHERE group_id=("
-            "  SELECT group_id FROM message_groups WHERE blocked=0 ORDER BY blocked_until_or_rank LIMIT 1"
-            " )"
-            " ORDER BY number LIMIT ?",
-            limit - len(deliveries),
-        ).fetchall()
-        if not rows:
-            break
-        group, machine, instance, last_token, *_ = rows[0]
-        last_leased = rows[-1][4]
-        # The new token of each lease fences: receipts of all earlier leases of the group are void from now on.
-        key, token = Key(text(machine), text(instance)), last_token + 1
-        for *_, number, id, body, attempts in rows:
-            receipt = f"{group}.{token}.{number}"
-            message, position = Message(key, text(id), text(body)), Position(epoch, number)
-            deliveries.append(Delivery(message, receipt, attempts + 1, until, position))
-        db.run(
-            # From here on, blocked_until_or_rank is a time: when the lease ends.
-            "UPDATE message_groups SET token=?, last_leased=?, blocked=1, blocked_until_or_rank=? WHERE group_id=?",
-            token,
-            last_leased,
+    group, instance, last_token, *_ = rows[0]
+    last_leased = rows[-1][3]
+    # The new token of each lease fences: receipts of all earlier leases of the group are void from now on.
+    key, token = Key(machine, text(instance)), last_token + 1
+    db.run(
+        # From here on, blocked_until_or_rank is a time: when the lease ends.
+        "UPDATE message_groups SET token=?, last_leased=?, blocked=1, blocked_until_or_rank=? WHERE group_id=?",
+        token,
+        last_leased,
+        until,
+        group,
+    )
+    return [
+        Delivery(
+            Message(key, text(id), text(body)),
+            f"{group}.{token}.{number}",
+            attempts + 1,
             until,
-            group,
+            Position(epoch, number),
         )
-    return deliveries
+        for *_, number, id, body, attempts in rows
+    ]
+
+
+def _ready_machines(db: Connection) -> Sequence[str]:
+    """Return the ids of the machines that have ready groups."""
+    return [text(machine) for (machine,) in db.run(_READY_MACHINES)]
 
 
 def ack(db: Connection, deliveries: Iterable[Delivery], now: float, remember: int) -> None:
@@ -267,13 +303,15 @@ def _next_number(db: Connection, key: Key) -> tuple[int, int, bool]:
     return created.lastrowid, 1, True
 
 
-def _next_due(db: Connection) -> float:
-    """Return when there may be something to receive: -infinity if now, infinity if no time is known."""
+def _next_due(db: Connection, machines: Collection[str] | None) -> float:
+    """Return when there may be something to receive for `machines`: -infinity if now, infinity if no time is known."""
+    wanted = "" if machines is None else f" AND machine IN ({','.join('?' * len(machines))})"
     is_ready, due, until = db.run(
         # One statement, so that all three are read as of one commit.
-        "SELECT EXISTS (SELECT 1 FROM message_groups WHERE blocked=0),"
+        f"SELECT EXISTS (SELECT 1 FROM message_groups WHERE blocked=0{wanted}),"
         " (SELECT due FROM timers ORDER BY due LIMIT 1),"
         " (SELECT blocked_until_or_rank FROM message_groups WHERE blocked=1 ORDER BY blocked_until_or_rank LIMIT 1)",
+        *(machines or ()),
     ).fetchone()
     if is_ready:
         return float("-inf")
