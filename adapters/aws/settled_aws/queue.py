@@ -77,7 +77,7 @@ class SqsFifoQueue:
     ) -> None:
         self.lease = lease
         self._client = client
-        self._url = url
+        self.url = url
         self._max_message_bytes = max_message_bytes
         self._delays = delays
         self._clock = clock
@@ -94,7 +94,19 @@ class SqsFifoQueue:
             OutcomeUnknownError: some were sent, perhaps all. Sending all of them again within five minutes, SQS'
                 deduplication interval, adds only the missing ones.
         """
-        batches = in_batches([self._entry(message) for message in messages])
+        self.send_entries(self.entries(messages))
+
+    def entries(self, messages: Sequence[Message]) -> Sequence[SendEntry]:
+        """Return the entries of `messages` for `send_entries`.
+
+        Raises:
+            TooLargeError: a message is too large.
+        """
+        return [self._entry(message) for message in messages]
+
+    def send_entries(self, entries: Sequence[SendEntry]) -> None:
+        """Do `send` with the entries of its messages."""
+        batches = in_batches(entries)
         for number, batch in enumerate(batches):
             # Any error ends the loop: a later batch must not overtake a failed one that has the same group.
             try:
@@ -108,15 +120,18 @@ class SqsFifoQueue:
                 ) from error
 
     def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
-        """Receive up to `limit` messages, ten at most, waiting up to `wait` seconds (truncated; 20 at most)."""
+        """Receive up to `limit` messages, ten at most, waiting up to `wait` seconds (truncated; 20 at most).
+
+        SQS cannot select: messages of other machines than `machines` are received, too.
+        """
         if limit < 1:
             return ()
         if self._delays is not None:
             self._delays.forward(self.send)
         numbering = self.numbering()  # first: a failure after receiving would leave messages leased
-        with translated(f"receiving from {self._url}", repeatable=True):
+        with translated(f"receiving from {self.url}", repeatable=True):
             response = self._client.receive_message(
-                QueueUrl=self._url,
+                QueueUrl=self.url,
                 MaxNumberOfMessages=min(limit, MAX_BATCH_SIZE),
                 WaitTimeSeconds=min(int(wait), MAX_WAIT_SECONDS),
                 VisibilityTimeout=self.lease,
@@ -155,8 +170,8 @@ class SqsFifoQueue:
         """
         with self._lock:
             if self._numbering is None:
-                with translated(f"reading the attributes of {self._url}", repeatable=True):
-                    response = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=[_ARN, _CREATED])
+                with translated(f"reading the attributes of {self.url}", repeatable=True):
+                    response = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=[_ARN, _CREATED])
                 queue = response["Attributes"]
                 self._numbering = Numbering(queue[_ARN], epoch(queue[_ARN], queue[_CREATED]))
             return self._numbering
@@ -179,11 +194,11 @@ class SqsFifoQueue:
             }
             for number, entry in enumerate(batch)
         ]
-        with translated(f"sending to {self._url}"):
-            response = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
+        with translated(f"sending to {self.url}"):
+            response = self._client.send_message_batch(QueueUrl=self.url, Entries=entries)
         failed = response.get("Failed", ())
         if failed:
-            error = _entry_error(failed[0], f"sending to {self._url}")
+            error = _entry_error(failed[0], f"sending to {self.url}")
             if len(failed) == len(batch):
                 raise error
             raise OutcomeUnknownError(f"{len(failed)} of {len(batch)} messages were not sent: {error}")
@@ -203,11 +218,11 @@ class SqsFifoQueue:
                 {"Id": str(number), "ReceiptHandle": delivery.receipt, **options}
                 for number, delivery in enumerate(some)
             ]
-            with translated(f"{operation} {self._url}"):
-                response = call(QueueUrl=self._url, Entries=entries)
+            with translated(f"{operation} {self.url}"):
+                response = call(QueueUrl=self.url, Entries=entries)
             for failed in response.get("Failed", ()):
                 if not _is_lease_lost(failed):
-                    raise _entry_error(failed, f"{operation} {self._url}")
+                    raise _entry_error(failed, f"{operation} {self.url}")
                 lost.append(some[int(failed["Id"])])
         return lost
 

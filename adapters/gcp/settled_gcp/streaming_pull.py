@@ -105,6 +105,8 @@ class StreamingQueue:
     def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         """Return up to `limit` messages that the stream has brought, waiting up to `wait` seconds for the first one.
 
+        `machines` has no effect, as in `PubSubQueue.receive`.
+
         Raises:
             UnavailableError: the stream has ended. The next call opens a new one.
         """
