@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeGuard
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from settled import Call, Json, Key, Machine, Policy, RecordError, SettledError, TurnEnd, turn
 from settled.durable import Backend, Capability, Delivery, Traits
@@ -32,6 +32,7 @@ from settled_runtime.events import (
     ActorStarted,
     Emitted,
     Logged,
+    MachineNotServed,
     Observer,
     Observers,
     Released,
@@ -65,6 +66,7 @@ class HostContext:
     policy: Policy
     traits: Traits
     observe: Observer
+    _not_served: set[str] = field(factory=set[str], init=False)
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -98,6 +100,9 @@ class HostContext:
             RecordError: this host does not serve it.
         """
         if key.machine not in self.machines:
+            if key.machine not in self._not_served:
+                self._not_served.add(key.machine)
+                self.observe(MachineNotServed(key.machine))
             raise RecordError(f"{key}: this host has no machine {key.machine!r}, only {', '.join(self.machines)}")
         return self.machines[key.machine]
 
