@@ -19,7 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from settled import ConflictError, Key, UnsupportedError
-from settled.durable import Capability, DeadLetter, Delivery, FinishResult, Index, Message, Stored, Timer, Write
+from settled.durable import (
+    Backlog,
+    Capability,
+    DeadLetter,
+    Delivery,
+    FinishResult,
+    Index,
+    Message,
+    Stored,
+    Timer,
+    Write,
+)
 
 POLL_INTERVAL = 0.02
 """Seconds between the polls of a waiting `receive`: a file system has no notification of new messages."""
@@ -204,6 +215,18 @@ class FileQueue:
         if lost:
             raise ConflictError(f"the lease of {', '.join(lost)} was lost")
 
+    def backlog(self) -> Sequence[Backlog]:
+        now, counts = self._clock(), dict[str, int]()
+        for name in self._directory.names("queues"):
+            queue = self._directory.read("queues", name)
+            if queue["messages"] and queue["free_at"] <= now:
+                machine = queue["key"][0]
+                counts[machine] = counts.get(machine, 0) + len(queue["messages"])
+        return [Backlog(machine, counts[machine]) for machine in sorted(counts)]
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        self.ack(deliveries)  # only the ids of waiting messages are known
+
     def _queue(self, key: Key) -> tuple[str, dict[str, Any]]:
         name = _name(key)
         empty = {
@@ -305,6 +328,7 @@ class FileBackend:
         self.capabilities = frozenset(
             {
                 Capability.SELECTIVE_RECEIVE,
+                Capability.BACKLOG,
                 Capability.NO_DELIVERY_AFTER_ACK,
                 Capability.NO_DELIVERY_AFTER_CANCEL,
             }

@@ -21,7 +21,12 @@ class FileHarness(Harness):
 
     kind = BackendKind.REAL
     capabilities = frozenset(
-        {Capability.SELECTIVE_RECEIVE, Capability.NO_DELIVERY_AFTER_ACK, Capability.NO_DELIVERY_AFTER_CANCEL}
+        {
+            Capability.SELECTIVE_RECEIVE,
+            Capability.BACKLOG,
+            Capability.NO_DELIVERY_AFTER_ACK,
+            Capability.NO_DELIVERY_AFTER_CANCEL,
+        }
     )
     tick = 0.001
 

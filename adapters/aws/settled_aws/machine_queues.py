@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from settled.durable.messages import Message
-from settled.durable.ports import Delivery
+from settled.durable.ports import Backlog, Delivery
 from settled.errors import ConflictError, OutcomeUnknownError, SettledError, UnavailableError
 from settled_aws.delay_queue import DelayQueue
 from settled_aws.queue import SqsFifoQueue
@@ -100,6 +100,12 @@ class MachineQueues:
                 lost.append(str(error))  # the leases in the other queues are extended all the same
         if lost:
             raise ConflictError("; ".join(lost))
+
+    def backlog(self) -> Sequence[Backlog]:
+        return self._default.backlog()
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        self._default.withdraw(deliveries)
 
     def _queues_of(self, machines: Collection[str] | None) -> Sequence[SqsFifoQueue]:
         if machines is None:

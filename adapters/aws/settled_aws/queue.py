@@ -22,8 +22,16 @@ from typing import Any
 from attrs import define, field, frozen
 
 from settled.durable.messages import Message
-from settled.durable.ports import Delivery, Position
-from settled.errors import ConflictError, EventError, OutcomeUnknownError, SettledError, TooLargeError, UnavailableError
+from settled.durable.ports import Backlog, Delivery, Position
+from settled.errors import (
+    ConflictError,
+    EventError,
+    OutcomeUnknownError,
+    SettledError,
+    TooLargeError,
+    UnavailableError,
+    UnsupportedError,
+)
 from settled_aws.client_protocols import BotoResponse, SqsClient
 from settled_aws.delay_queue import DelayQueue
 from settled_aws.envelope import from_text, size, to_text
@@ -161,6 +169,14 @@ class SqsFifoQueue:
         lost = self._call_in_batches("extending in", self._client.change_message_visibility_batch, deliveries, timeout)
         if lost:
             raise ConflictError(f"the lease of {', '.join(each.message.id for each in lost)} was lost")
+
+    def backlog(self) -> Sequence[Backlog]:
+        """Raise UnsupportedError: SQS counts the messages of a queue, not those of a machine."""
+        raise UnsupportedError("SQS does not count the messages of a machine: see the metrics of its queue")
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        """Raise UnsupportedError: SQS deduplicates for five minutes."""
+        raise UnsupportedError("SQS remembers the ids of messages for five minutes")
 
     def numbering(self) -> Numbering:
         """Return the numbering of the queue's messages. The first call makes a request; the result is kept.

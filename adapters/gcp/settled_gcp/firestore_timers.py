@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from settled.durable.messages import Message, Timer
-from settled.durable.ports import Delivery, Queue
+from settled.durable.ports import Backlog, Delivery, Queue
 from settled.errors import EventError
 from settled_gcp.client_protocols import FirestoreClient
 from settled_gcp.clock import ServerTime
@@ -149,6 +149,12 @@ class SweptQueue:
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
         self._queue.extend(deliveries, lease)
+
+    def backlog(self) -> Sequence[Backlog]:
+        return self._queue.backlog()
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        self._queue.withdraw(deliveries)
 
     def _sweep_if_due(self) -> None:
         if self._is_sweep_due() and self._timers.sweep() > 0:

@@ -22,8 +22,15 @@ from typing import Any, assert_never
 from attrs import define, field
 
 from settled.durable.messages import Message, Timer
-from settled.durable.ports import Delivery
-from settled.errors import ConflictError, OutcomeUnknownError, SettledError, TooLargeError, UnavailableError
+from settled.durable.ports import Backlog, Delivery
+from settled.errors import (
+    ConflictError,
+    OutcomeUnknownError,
+    SettledError,
+    TooLargeError,
+    UnavailableError,
+    UnsupportedError,
+)
 from settled_gcp.client_protocols import PublisherClient, SubscriberClient
 from settled_gcp.envelope import decode_received, to_text
 from settled_gcp.errors import status_of, translated
@@ -160,6 +167,14 @@ class PubSubQueue:
         lost = self._call_in_batches("extending in", call, deliveries, True, ack_deadline_seconds=seconds)
         if lost:
             raise ConflictError(f"the lease of {', '.join(each.message.id for each in lost)} was lost")
+
+    def backlog(self) -> Sequence[Backlog]:
+        """Raise UnsupportedError: Pub/Sub counts messages in Cloud Monitoring only."""
+        raise UnsupportedError("Pub/Sub does not count messages: see its metrics in Cloud Monitoring")
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        """Raise UnsupportedError: Pub/Sub redelivers acknowledged messages with those before them."""
+        raise UnsupportedError("Pub/Sub may deliver messages again after they were acknowledged")
 
     def deliveries(self, received: Iterable[Any]) -> Iterator[Delivery]:
         """Decode what a pull or a stream has just returned. Schedule timers again that are not due yet.

@@ -22,7 +22,7 @@ from typing import Any
 from attrs import define, evolve, field
 
 from settled.durable.messages import Message
-from settled.durable.ports import Delivery
+from settled.durable.ports import Backlog, Delivery
 from settled.errors import ConflictError, SettledError, UnavailableError
 from settled.key import Key
 from settled_gcp.client_protocols import SubscriberClient
@@ -156,6 +156,12 @@ class StreamingQueue:
             with suppress(ConflictError):  # a lost lease among them does not concern the caller, who does not hold them
                 self._queue.extend(waiting, lease)
         self._queue.extend(deliveries, lease)
+
+    def backlog(self) -> Sequence[Backlog]:
+        return self._queue.backlog()
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        self._queue.withdraw(deliveries)
 
     def close(self) -> None:
         """End the stream. Pub/Sub redelivers outstanding and waiting messages when their leases end."""

@@ -39,6 +39,7 @@ CAPABILITIES = frozenset(
         Capability.FENCED_FINISH,
         Capability.POSITIONS,
         Capability.SELECTIVE_RECEIVE,
+        Capability.BACKLOG,
         Capability.SCAN,
         Capability.DEDUPLICATION,
         Capability.NO_DELIVERY_AFTER_ACK,

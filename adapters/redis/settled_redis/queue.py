@@ -14,14 +14,19 @@ then got a message instead. Therefore each receiver also polls all partitions no
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
+from typing import Any
 
 from settled.durable.messages import Message
-from settled.durable.ports import Delivery
+from settled.durable.ports import Backlog, Delivery
 from settled.errors import ConflictError, OutcomeUnknownError, SettledError, UnavailableError
-from settled_redis.keyspace import Partition
-from settled_redis.script_args import ScriptArgs
+from settled.key import Key
+from settled_redis.connection import RedisCommand
+from settled_redis.keyspace import Partition, decoded
+from settled_redis.script_args import ScriptArgs, microseconds
 from settled_redis.script_client import ScriptClient, ScriptResult
 
 POLL_INTERVAL = 2.0
@@ -29,6 +34,10 @@ POLL_INTERVAL = 2.0
 
 POLL_INTERVAL_OF_OTHER_CLOCKS = 0.02
 """The same with a clock that is not the servers', because such a clock may advance at any moment."""
+
+
+COUNTED_AT_ONCE = 1000
+"""How many groups are counted with one request."""
 
 
 class RedisQueue:
@@ -85,6 +94,39 @@ class RedisQueue:
         lost = [name for each in results for name in each.lost_leases]
         if lost:
             raise ConflictError(f"the lease of {', '.join(lost)} was lost")
+
+    def backlog(self) -> Sequence[Backlog]:
+        """Count the messages, by some reads of each partition: they are not counted at one moment."""
+        counts: Counter[str] = Counter()
+        for partition in self._script_client.space.partitions:
+            for name, count in self._ready_groups(partition):
+                counts[Key.parse(decoded(name)).machine] += count
+        return [Backlog(machine, count) for machine, count in sorted(counts.items()) if count]
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        parts = [(ScriptArgs(partition), group) for partition, group in self._by_partition(deliveries)]
+        for args, group in parts:
+            args.withdraw(group)
+        self._script_client.run_in_order(args for args, _ in parts)
+
+    def _ready_groups(self, partition: Partition) -> Iterator[tuple[bytes, int]]:
+        """Yield the name of each group of `partition` that is ready, and how many messages it has."""
+        machines, ended = self._read(
+            partition,
+            [b"SMEMBERS", partition.named(b"ready_machines")],
+            [b"ZRANGEBYSCORE", partition.named(b"blocked"), b"-inf", microseconds(self._script_client.now())],
+        )
+        lines = self._read(
+            partition, *([b"LRANGE", partition.named(b"ready:" + each), b"0", b"-1"] for each in machines)
+        )
+        names = list(dict.fromkeys([*ended, *chain.from_iterable(lines)]))
+        for start in range(0, len(names), COUNTED_AT_ONCE):
+            some = names[start : start + COUNTED_AT_ONCE]
+            lengths = self._read(partition, *([b"LLEN", partition.named(b"queue:" + name)] for name in some))
+            yield from zip(some, lengths, strict=True)
+
+    def _read(self, partition: Partition, *commands: RedisCommand) -> list[Any]:
+        return self._script_client.servers.ask(partition.slot, commands, changes=False) if commands else []
 
     def add_receive(self, args: ScriptArgs, limit: int, machines: Collection[str] | None) -> None:
         """Add a receive to `args`. Each begins with another machine, so that none is starved by those before it."""

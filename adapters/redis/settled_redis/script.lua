@@ -437,6 +437,11 @@ local function run_operation(at)
     end
     acknowledge(first, second, numbers)
     return at + 4 + #numbers
+  elseif operation == 'forget' then
+    if has_lease(group_of(first), second) then
+      call('ZREM', PREFIX .. 'seen_ids:' .. first, third)
+    end
+    return at + 4
   elseif operation == 'receive' then
     -- A COUNT of -1 stands for all machines.
     local count, machines = tonumber(third), {}

@@ -100,6 +100,14 @@ class ScriptArgs:
             self._declare(to.group, to.queue, to.seen_ids)
             self._add(b"ack", to.name, token, b"%d" % len(numbers), *numbers)
 
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge `deliveries`, and forget their ids."""
+        # First, because it does so only if the lease lasts, and an acknowledgement may end it.
+        for each in deliveries:
+            to, seen_id = self.partition.instance(each.message.key), encoded(each.message.digest + each.message.id)
+            self._add(b"forget", to.name, _receipt(each)[0], seen_id)
+        self.acknowledge(deliveries)
+
     def release(self, deliveries: Iterable[Delivery], delay: float) -> None:
         for key, token, _ in _by_lease(deliveries):
             to = self.partition.instance(key)

@@ -148,6 +148,10 @@ class ScriptClient:
         popped = self.servers.wait(first.slot, command)
         return None if popped is None else self.space.partitions[int(popped[1])]
 
+    def now(self) -> float:
+        """Return the time, in seconds since the epoch: that of `clock`, or else the servers'."""
+        return self.server_clock.now() if self.clock is None else self.clock()
+
     def read_server_clock(self) -> None:
         """Ask a server for its time, so that the clock is known before the first call of the script."""
         first, asked = self.space.partitions[0], time.monotonic()

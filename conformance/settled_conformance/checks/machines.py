@@ -44,8 +44,9 @@ def a_receive_for_one_machine_delivers_no_other(fixture: BackendFixture) -> None
 @checks("F10", needs=Capability.SELECTIVE_RECEIVE)
 def a_receive_for_several_machines_delivers_those_of_each(fixture: BackendFixture) -> None:
     fixture.send(message("1"), message("x", OTHER), message("y", THIRD))
-    found = _receive(fixture, ["m", "o"])
-    fixture.require_equal(sorted(ids_of(found)), ["1", "y"], "delivered to a receive for m and o")
+    # In two receives at most: those of a cluster go to one of its servers after the other.
+    found = [*_receive(fixture, ["m", "o"]), *_receive(fixture, ["m", "o"])]
+    fixture.require_equal(sorted(ids_of(found)), ["1", "y"], "delivered to receives for m and o")
     _receives(fixture, None, "x")
 
 
@@ -80,13 +81,13 @@ def a_long_backlog_of_another_machine_is_passed_over(fixture: BackendFixture) ->
 @checks("F10", needs=Capability.SELECTIVE_RECEIVE)
 def a_backlog_of_one_machine_does_not_starve_another_in_a_receive_for_both(fixture: BackendFixture) -> None:
     fixture.send(*(message(str(number), key(str(number))) for number in range(12)), message("x", OTHER))
-    for _ in range(13):
+    for _ in range(40):
         found = _receive(fixture, ["m", "n"], limit=1)
         if "x" in ids_of(found):
             return
         fixture.backend.queue.ack(found)
         fixture.send(*(message(f"{each.message.id}.", each.message.key) for each in found))
-    fixture.require(False, "of 13 keys, 12 were delivered 13 times before the one of the other machine")
+    fixture.require(False, "the keys of one machine were delivered 40 times before the only one of another")
 
 
 @checks("F10", needs=Capability.SELECTIVE_RECEIVE)

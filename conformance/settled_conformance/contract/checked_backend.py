@@ -13,6 +13,7 @@ from attrs import define, field, frozen
 from settled import ConflictError, IdReusedError, Key, LeaseLostError, SettledError, TooLargeError, UnavailableError
 from settled.durable import (
     Backend,
+    Backlog,
     Capability,
     DeadLetter,
     Delivery,
@@ -165,6 +166,14 @@ class CheckedQueue:
             self.contract.queue_checker.extended(deliveries, lease, now, refused=True)
             raise
         self.contract.queue_checker.extended(deliveries, lease, now, refused=False)
+
+    def backlog(self) -> Sequence[Backlog]:
+        return self.queue.backlog()
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        now = self.contract.now()
+        self.queue.withdraw(deliveries)
+        self.contract.queue_checker.withdrawn(deliveries, now)
 
 
 @define(eq=False)

@@ -77,6 +77,15 @@ class QueueChecker:
             else:
                 queue.end_lease()
 
+    def withdrawn(self, deliveries: Sequence[Delivery], now: float) -> None:
+        """Record a withdrawal: an acknowledgement after which the message may be sent again."""
+        held = [each for each in deliveries if self.queue_of(each.message.key).holder(each, now) is not None]
+        self.acked(deliveries, now)
+        for delivery in held:
+            queue = self.queue_of(delivery.message.key)
+            queue.acked.discard(delivery.message.id)
+            queue.known.pop(delivery.message.id, None)
+
     def released(self, deliveries: Sequence[Delivery], delay: float, now: float) -> None:
         """Record a release; a receipt whose lease was lost changes nothing."""
         for delivery in deliveries:

@@ -11,6 +11,7 @@ REQUIRED = frozenset(
         Capability.FENCED_FINISH,
         Capability.POSITIONS,
         Capability.SELECTIVE_RECEIVE,
+        Capability.BACKLOG,
         Capability.SCAN,
         Capability.DEDUPLICATION,
         Capability.NO_DELIVERY_AFTER_ACK,

@@ -13,8 +13,8 @@ __getattr__ = lazy_names(
         " ReleaseReason RunActors",
         "settled.durable.import_export": "export_tree import_tree",
         "settled.durable.messages": "Event Message Start Timer encode",
-        "settled.durable.ports": "DELETED Backend Capability DeadLetter Delivery FinishResult Index Position Queue"
-        " Store Stored Timers Traits Write",
+        "settled.durable.ports": "DELETED Backend Backlog Capability DeadLetter Delivery FinishResult Index Position"
+        " Queue Store Stored Timers Traits Write",
         "settled.durable.record": "PerformAction Record",
         "settled.durable.record_json": "record_from_json",
     },

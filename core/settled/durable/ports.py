@@ -103,6 +103,21 @@ class Delivery:
 
 
 @frozen
+class Backlog:
+    """The messages of a machine that wait for a receiver, and are neither leased nor paused.
+
+    Attributes:
+        machine: the id of the machine.
+        messages: how many there are.
+        oldest: when the oldest of them was sent, in seconds since the epoch; None if the queue does not keep that.
+    """
+
+    machine: str
+    messages: int
+    oldest: float | None = None
+
+
+@frozen
 class Write:
     """Everything that the end of a step changes, in one value, so that an atomic backend can write it at once.
 
@@ -162,6 +177,9 @@ class Capability(StrEnum):
 
     SELECTIVE_RECEIVE = "selective-receive"
     """A receive for some machines delivers messages of no other, however many of those wait."""
+
+    BACKLOG = "backlog"
+    """`Queue.backlog` counts what waits, and `Queue.withdraw` takes messages out as if they had not been sent."""
 
     SCAN = "scan"
     """`Store.scan` lists instances."""
@@ -302,6 +320,26 @@ class Queue(Protocol):
         Raises:
             ConflictError: at least one lease was lost, and another consumer may have its message. The other leases were
                 extended.
+        """
+        ...
+
+    def backlog(self) -> Sequence[Backlog]:
+        """Return the backlog of each machine that has one, ordered by the ids of the machines.
+
+        It is a count for people: messages that come and go meanwhile may be counted or not.
+
+        Raises:
+            UnsupportedError: the backend does not declare `Capability.BACKLOG`.
+        """
+        ...
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        """Remove the messages of `deliveries` as `ack` does, and forget their ids, so that they can be sent again.
+
+        A delivery whose lease was lost has no effect.
+
+        Raises:
+            UnsupportedError: the backend does not declare `Capability.BACKLOG`.
         """
         ...
 

@@ -12,7 +12,7 @@ from attrs import define, field
 
 from settled import Key, TooLargeError
 from settled.durable.messages import Message
-from settled.durable.ports import Delivery
+from settled.durable.ports import Backlog, Delivery
 from settled_gcp.documents import Collection
 from settled_gcp.firestore_timers import FirestoreTimers, SweptQueue
 from tests.support.builders import ADA, BEN, message, timer, watched
@@ -49,6 +49,11 @@ class FakeQueue:
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None: ...
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None: ...
+
+    def backlog(self) -> Sequence[Backlog]:
+        return ()
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None: ...
 
     @property
     def ids(self) -> list[str]:

@@ -12,7 +12,18 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from attrs import define, field
 
 from settled import ConflictError, IdReusedError, Key, LeaseLostError, SettledError
-from settled.durable import Capability, DeadLetter, Delivery, FinishResult, Message, Position, Stored, Timer, Write
+from settled.durable import (
+    Backlog,
+    Capability,
+    DeadLetter,
+    Delivery,
+    FinishResult,
+    Message,
+    Position,
+    Stored,
+    Timer,
+    Write,
+)
 from settled_conformance.harnesses.local import EPOCH
 
 P = ParamSpec("P")
@@ -28,6 +39,7 @@ class Entry:
 
     message: Message
     number: int
+    sent: float = 0.0
     attempts: int = 0
 
 
@@ -206,7 +218,7 @@ class Plain:
         if not self.is_known(group, message):
             group.known[message.id] = message.digest
             group.tail += 1
-            group.entries.append(Entry(message, group.tail))
+            group.entries.append(Entry(message, group.tail, self.world.now))
 
     def is_known(self, group: MessageGroup, message: Message) -> bool:
         return group.known.get(message.id) == message.digest
@@ -321,6 +333,29 @@ class Plain:
                 lost.append(delivery.message.id)
         if lost:
             raise ConflictError(f"the lease of {lost} was lost")
+
+    @locked
+    def backlog(self) -> Sequence[Backlog]:
+        waiting = dict[str, list[float]]()
+        for key, group in self.world.groups.items():
+            if self.is_free(group) or (group.lease is not None and group.lease.until <= self.world.now):
+                waiting.setdefault(key.machine, []).extend(entry.sent for entry in group.entries)
+        return [self.counted(machine, sent) for machine, sent in sorted(waiting.items()) if sent]
+
+    def counted(self, machine: str, sent: list[float]) -> Backlog:
+        return Backlog(machine, len(sent), min(sent))
+
+    @locked
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        self.round_trip("withdraw")
+        for delivery in deliveries:
+            group = self.group(delivery.message.key)
+            if self.holds(group, delivery):
+                self.consume(group, delivery)
+                self.forget_id(group, delivery.message)
+
+    def forget_id(self, group: MessageGroup, message: Message) -> None:
+        group.known.pop(message.id, None)
 
     # The timers
 

@@ -34,6 +34,11 @@ class DueQueue(Generic[T]):
             del self._entries[bisect_left(self._entries, entry)]
             del self._items[entry[1]]
 
+    def is_due(self, item: T, now: float) -> bool:
+        """Return whether `item` is in the queue and due at `now`."""
+        entry = self._entry_of.get(item)
+        return entry is not None and entry[0] <= now
+
     def due(self, item: T) -> float:
         return self._entry_of[item][0]
 

@@ -35,7 +35,7 @@ class MessageGroup:
     def leased(self) -> bool:
         return self.leased_to > 0
 
-    def append(self, message: Message) -> bool:
+    def append(self, message: Message, now: float) -> bool:
         """Add `message` at the end, and return whether it was added: a repetition of a seen message is not.
 
         Another message with a seen id is added, as `Queue.send` allows; the record detects it.
@@ -45,7 +45,7 @@ class MessageGroup:
             return False
         self.tail += 1
         self.seen_ids[message.id] = (self.tail, digest)
-        self.waiting[self.tail] = _Waiting(message)
+        self.waiting[self.tail] = _Waiting(message, now)
         return True
 
     def check(self, message: Message) -> None:
@@ -86,6 +86,11 @@ class MessageGroup:
                 break
             del self.seen_ids[message_id]
 
+    def forget(self, message: Message) -> None:
+        """Forget the id of `message`, unless another message with it waits."""
+        if all(waiting.message.id != message.id for waiting in self.waiting.values()):
+            self.seen_ids.pop(message.id, None)
+
 
 @frozen
 class Receipt:
@@ -105,7 +110,8 @@ class Receipt:
 
 @define
 class _Waiting:
-    """A message that was not acknowledged, and how many of its leases have ended."""
+    """A message that was not acknowledged, when it was sent, and how many of its leases have ended."""
 
     message: Message
+    sent: float
     attempts: int = 0

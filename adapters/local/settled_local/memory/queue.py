@@ -14,9 +14,10 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import groupby
 
 from settled.durable.messages import Message
-from settled.durable.ports import Delivery
+from settled.durable.ports import Backlog, Delivery
 from settled.errors import ConflictError, IdReusedError
 from settled.key import Key
 from settled_local.memory.due_queue import DueQueue
@@ -111,6 +112,20 @@ class MemoryQueue:
         if lost:
             raise ConflictError(f"the lease of {', '.join(str(delivery.message.key) for delivery in lost)} was lost")
 
+    def backlog(self) -> Sequence[Backlog]:
+        with self._changed:
+            now = self._clock()
+            ended = {key for key in self._groups if self._leased.is_due(key, now)}
+            ready = sorted({*ended, *(key for keys in self._ready.values() for key in keys)})
+            return [self._backlog(machine, list(keys)) for machine, keys in groupby(ready, lambda key: key.machine)]
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        with self._changed:
+            held = [each for each in deliveries if self._leased_group(each)]
+            self.ack(held)
+            for delivery in held:
+                self._group(delivery.message.key).forget(delivery.message)
+
     def next_due(self) -> float:
         """Return when the next lease or pause ends; infinity if there is none."""
         return self._leased.next_due()
@@ -123,6 +138,10 @@ class MemoryQueue:
         """Return whether the lease of `delivery` still lasts."""
         return self._leased_group(delivery) is not None
 
+    def _backlog(self, machine: str, keys: Sequence[Key]) -> Backlog:
+        waiting = [each for key in keys for each in self._groups[key].waiting.values()]
+        return Backlog(machine, len(waiting), min(each.sent for each in waiting))
+
     def _group(self, key: Key) -> MessageGroup:
         # Groups are never deleted: a new one would count numbers and tokens from 1 again, and old receipts would fit.
         group = self._groups.get(key)
@@ -134,7 +153,7 @@ class MemoryQueue:
         for message in messages:
             group = self._group(message.key)
             was_idle = not group.waiting
-            if group.append(message) and was_idle:
+            if group.append(message, self._clock()) and was_idle:
                 self._put_last(message.key)
 
     def _lease_ready(self, limit: int, machines: Collection[str] | None) -> Sequence[Delivery]:

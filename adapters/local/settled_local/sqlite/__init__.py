@@ -37,6 +37,7 @@ CAPABILITIES = frozenset(
         Capability.FENCED_FINISH,
         Capability.POSITIONS,
         Capability.SELECTIVE_RECEIVE,
+        Capability.BACKLOG,
         Capability.SCAN,
         Capability.DEDUPLICATION,
         Capability.NO_DELIVERY_AFTER_ACK,
@@ -147,7 +148,7 @@ class SQLiteBackend:
             # Within the same transaction: a check before it could pass, and the lease be taken over until the commit.
             if write.holder is not None and not holds(db, write.holder, now):
                 raise LeaseLostError(f"{write.key}: its lease was lost")
-        send(db, write.sends)
+        send(db, write.sends, now)
         for timer in write.timers:
             schedule(db, timer)
         for timer_id in write.cancels:

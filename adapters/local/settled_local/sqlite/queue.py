@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from attrs import frozen
 
 from settled.durable.messages import Message
-from settled.durable.ports import Delivery, Position
+from settled.durable.ports import Backlog, Delivery, Position
 from settled.errors import ConflictError, IdReusedError
 from settled.key import Key
 from settled_local.sqlite.connection import Connection, text
@@ -63,7 +63,7 @@ class SQLiteQueue:
         self._receives = 0
 
     def send(self, messages: Sequence[Message]) -> None:
-        self._database.write(lambda db: send(db, messages))
+        self._database.write(lambda db: send(db, messages, self._clock()))
 
     def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         end = time.monotonic() + wait
@@ -114,8 +114,20 @@ class SQLiteQueue:
         if lost:
             raise ConflictError(f"the lease of {', '.join(lost)} was lost")
 
+    def backlog(self) -> Sequence[Backlog]:
+        with self._database.reading() as db:
+            rows = db.run(
+                "SELECT machine, count(*), min(sent) FROM message_groups JOIN messages USING (group_id)"
+                " WHERE blocked=0 OR (blocked=1 AND blocked_until_or_rank<=?) GROUP BY machine ORDER BY machine",
+                self._clock(),
+            ).fetchall()
+        return [Backlog(text(machine), count, oldest) for machine, count, oldest in rows]
 
-def send(db: Connection, messages: Iterable[Message], raises: bool = True) -> None:
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        self._database.write(lambda db: _withdraw(db, deliveries, self._clock(), self._remember))
+
+
+def send(db: Connection, messages: Iterable[Message], now: float, raises: bool = True) -> None:
     """Do `Queue.send` within a transaction, which the caller rolls back if this raises.
 
     With ``raises=False``, a message that reuses the id of another one is queued beside that one, and nothing is raised:
@@ -140,9 +152,10 @@ def send(db: Connection, messages: Iterable[Message], raises: bool = True) -> No
                     f"{message.key}: the id {message.id!r} belongs to another message, with another body"
                 )
         db.run(
-            "INSERT INTO messages (group_id, number, attempts, id, body) VALUES (?, ?, 0, ?, ?)",
+            "INSERT INTO messages (group_id, number, attempts, sent, id, body) VALUES (?, ?, 0, ?, ?, ?)",
             group,
             number,
+            now,
             message.id,
             message.body,
         )
@@ -216,6 +229,13 @@ def ack(db: Connection, deliveries: Iterable[Delivery], now: float, remember: in
         elif oldest > last_leased:
             db.run(f"UPDATE message_groups SET last_leased=0, {_MAKE_READY} WHERE group_id=?", lease.group)
         _forget_old_ids(db, lease, oldest, remember)
+
+
+def _withdraw(db: Connection, deliveries: Sequence[Delivery], now: float, remember: int) -> None:
+    held = [each for each in deliveries if holds(db, each, now)]
+    ack(db, held, now, remember)
+    for lease, message in [(lease, each.message) for each in held for lease in _leases([each])]:
+        db.run("DELETE FROM seen_ids WHERE group_id=? AND id=?", lease.group, message.id)
 
 
 def holds(db: Connection, delivery: Delivery, now: float) -> bool:
@@ -329,7 +349,7 @@ def _wake(db: Connection, now: float) -> None:
     ).fetchall():
         _count_attempt(db, group, last_leased)
         db.run(f"UPDATE message_groups SET last_leased=0, {_MAKE_READY} WHERE group_id=?", group)
-    send(db, pop_due(db, now, MAX_WAKEUPS), raises=False)
+    send(db, pop_due(db, now, MAX_WAKEUPS), now, raises=False)
 
 
 def _count_attempt(db: Connection, group: int, last_leased: int) -> None:

@@ -86,6 +86,7 @@ _TABLES = (
         group_id INTEGER NOT NULL,
         number INTEGER NOT NULL,
         attempts INTEGER NOT NULL,
+        sent REAL NOT NULL,
         id TEXT NOT NULL,
         body TEXT NOT NULL,
         PRIMARY KEY (group_id, number)
