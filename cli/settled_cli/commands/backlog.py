@@ -12,8 +12,8 @@ def backlog(*, url: BackendUrl = None, json: AsJson = False) -> None:
     """Count the messages of each machine that wait for a worker, without those that one works on."""
     with open_backend(url) as backend:
         found = backend.queue.backlog()
-    rows = [(each.machine, each.messages, each.oldest and format_time(each.oldest)) for each in found]
+    rows = [(each.machine, each.messages, "" if each.oldest is None else format_time(each.oldest)) for each in found]
     if json:
-        print_json([dict(zip(("machine", "messages", "oldest"), row, strict=True)) for row in rows])
+        print_json([{"machine": row[0], "messages": row[1], "oldest": row[2] or None} for row in rows])
     else:
-        print_table(("machine", "messages", "oldest"), ((row[0], str(row[1]), row[2] or "") for row in rows))
+        print_table(("machine", "messages", "oldest"), ((row[0], str(row[1]), row[2]) for row in rows))
