@@ -49,6 +49,13 @@ _ALL = (
         ("positions seen", "drained"),
         needs=Capability.POSITIONS,
     ),
+    Guarantee(
+        "F10",
+        "a receive for some machines is not concerned by the messages of others",
+        PORT,
+        ("received for one machine", "another machine had a backlog"),
+        needs=Capability.SELECTIVE_RECEIVE,
+    ),
     Guarantee("R1", "a key is leased to one holder at a time", PORT, ("leased", "received concurrently")),
     Guarantee(
         "R2",

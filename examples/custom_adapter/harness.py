@@ -21,7 +21,14 @@ class FileHarness(Harness):
     """A new directory for each reset, and a clock that moves only in `advance`."""
 
     kind = BackendKind.REAL
-    capabilities = frozenset({Capability.NO_DELIVERY_AFTER_ACK, Capability.NO_DELIVERY_AFTER_CANCEL})
+    capabilities = frozenset(
+        {
+            Capability.SELECTIVE_RECEIVE,
+            Capability.BACKLOG,
+            Capability.NO_DELIVERY_AFTER_ACK,
+            Capability.NO_DELIVERY_AFTER_CANCEL,
+        }
+    )
     tick = 0.001
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ message still in the queue, so the next delivery repeats what is missing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 
 from attrs import field, frozen
@@ -71,7 +71,9 @@ class CompositeBackend(ClosedOnExit):
         if write.acks:
             self.queue.ack(write.acks)
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
         """Raise UnsupportedError: separate ports cannot finish several writes in one round trip."""
         raise UnsupportedError(f"a backend of separate parts does not declare {Capability.JOINT_FINISH}")
 

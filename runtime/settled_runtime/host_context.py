@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeGuard
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from settled import Key, Machine, Policy, RecordError, SettledError
 from settled.durable import Backend, Capability, Traits
 from settled.durable.commands import ReleaseReason
 from settled_runtime.backend_commands import BackendCommands
-from settled_runtime.events import Observer, Observers, Released
+from settled_runtime.events import MachineNotServed, Observer, Observers, Released
 from settled_runtime.leases import HeldDeliveries, LeaseRenewer
 from settled_runtime.record_cache import RecordCache
 
@@ -39,6 +39,7 @@ class HostContext:
     traits: Traits
     observe: Observer
     clock: Callable[[], float]
+    _not_served: set[str] = field(factory=set[str], init=False)
 
     @property
     def backend(self) -> Backend:
@@ -66,7 +67,10 @@ class HostContext:
         )
 
     def no_machine(self, key: Key) -> RecordError:
-        """Return the error for `key`, whose machine this host does not serve."""
+        """Return the error for `key`, whose machine this host does not serve; observe that, once for each machine."""
+        if key.machine not in self._not_served:
+            self._not_served.add(key.machine)
+            self.observe(MachineNotServed(key.machine))
         return RecordError(f"{key}: this host has no machine {key.machine!r}, only {', '.join(self.machines)}")
 
     def release(self, held: HeldDeliveries, reason: ReleaseReason, delay: float = 0.0) -> None:

@@ -195,7 +195,7 @@ class Worker(ClosedOnExit):
         if not self._has_free_thread(wait):
             return ()
         try:
-            return retried(self._context.backend.queue.receive, self._batch, wait)
+            return retried(self._context.backend.queue.receive, self._batch, wait, self._context.machines)
         except (UnavailableError, OutcomeUnknownError):
             # Messages in an answer that was lost are delivered again when their leases have run out.
             self._stopping.wait(self._receive_wait)

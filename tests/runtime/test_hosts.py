@@ -22,6 +22,7 @@ from settled_runtime.events import (
     Emitted,
     HostEvent,
     Logged,
+    MachineNotServed,
     Released,
     TurnEnded,
     TurnFailed,
@@ -142,6 +143,10 @@ class TestAMessageThatCannotBeTaken:
         (raised,) = host.work().values()
         assert isinstance(raised, RecordError)
         assert "no machine 'other', only greeter" in str(raised)
+        host.backend.queue.send([Message(Key("other", "y"), "m", encode(Start()))])
+        host.work()
+        # Once for each machine: it goes on for as long as the services share a queue.
+        assert [each for each in host.events if isinstance(each, MachineNotServed)] == [MachineNotServed("other")]
         assert host.backend.queue.receive(10) == []
 
     def test_for_a_record_that_cannot_be_read_is_released_and_other_keys_go_on(self, running: Make) -> None:

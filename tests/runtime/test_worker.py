@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -223,9 +223,11 @@ class TestShutdown:
         for name in ("ada", "ben"):
             client.start(name)
 
-        def receive_while_it_stops(limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+        def receive_while_it_stops(
+            limit: int, wait: float = 0.0, machines: Collection[str] | None = None
+        ) -> Sequence[Delivery]:
             if threading.current_thread().name != "settled-backlog":
-                return receive(limit, wait)
+                return receive(limit, wait, machines)
             worker.stop()
             time.sleep(0.2)  # by now the backlog thread was woken for the last time
             return ()
@@ -261,9 +263,9 @@ class FailingBackend(MemoryBackend):
         super().__init__()
         self.errors, receive = list(errors), self.queue.receive
 
-        def failing(limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+        def failing(limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
             if self.errors:
                 raise self.errors.pop()
-            return receive(limit, wait)
+            return receive(limit, wait, machines)
 
         setattr(self.queue, "receive", failing)  # noqa: B010 (a method is not to be assigned to)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 from botocore.exceptions import ClientError
 
 from settled.durable.messages import Message, Timer
@@ -31,11 +31,15 @@ MAX_INPUT_BYTES = 256 * 1024
 
 @frozen
 class ScheduleTarget:
-    """The schedule group's name, the ARN of the FIFO queue, and the ARN of the role that may send to it."""
+    """The schedule group's name, the ARN of the FIFO queue, and the ARN of the role that may send to it.
+
+    `queues` are the ARNs of the queues of machines that have one of their own, by their ids.
+    """
 
     group: str
     queue: str
     role: str
+    queues: Mapping[str, str] = field(factory=dict[str, str])
 
 
 class EventBridgeTimers:
@@ -108,7 +112,7 @@ class EventBridgeTimers:
             "FlexibleTimeWindow": {"Mode": "OFF"},
             "ActionAfterCompletion": "DELETE",  # completed schedules count towards the account's quota
             "Target": {
-                "Arn": self._target.queue,
+                "Arn": self._target.queues.get(timer.message.key.machine, self._target.queue),
                 "RoleArn": self._target.role,
                 "Input": text,
                 "SqsParameters": {"MessageGroupId": group_id(timer.message.key)},

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from settled.errors import BackendConfigError
 from settled_runtime.url import duration, options_in
@@ -20,7 +20,8 @@ class AwsUrl:
 
     Options that are not given follow from NAME: the table NAME, the FIFO queue NAME.fifo, the delay queue NAME-delays,
     the schedule group NAME, the role NAME-scheduler. `account` is the 12-digit account id; without it, opening the
-    backend takes one more request. `lease` is whole seconds; `largest_message` is in bytes.
+    backend takes one more request. `lease` is whole seconds; `largest_message` is in bytes. `queues` are the FIFO
+    queues of machines that have one of their own, by their ids.
     """
 
     region: str
@@ -34,6 +35,7 @@ class AwsUrl:
     keep_finished: timedelta | None = None
     # A DynamoDB item holds 400 KB. A larger message may fit neither into its record nor into a dead letter's item.
     largest_message: int = 384 * 1024
+    queues: Mapping[str, str] = field(factory=dict[str, str])
 
 
 def parse_url(url: str) -> AwsUrl:
@@ -63,6 +65,16 @@ def _name(text: str) -> str:
     if not text:
         raise ValueError("expected a name")
     return text
+
+
+def _queues(text: str) -> Mapping[str, str]:
+    queues: dict[str, str] = {}
+    for each in text.split(","):
+        machine, _, queue = each.rpartition(":")
+        if not machine or not queue or machine in queues:
+            raise ValueError("expected MACHINE:QUEUE,MACHINE:QUEUE,... with each machine once")
+        queues[machine] = queue
+    return queues
 
 
 def _account(text: str) -> str:
@@ -95,4 +107,5 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "lease": _lease,
     "keep_finished": duration,
     "largest_message": _bytes,
+    "queues": _queues,
 }

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import abc
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from settled.durable.messages import Message, Timer
-from settled.durable.ports import Delivery, Queue
+from settled.durable.ports import Backlog, Delivery, Queue
 from settled.durations import in_seconds
 from settled.errors import EventError
 from settled_gcp.client_protocols import FirestoreClient
@@ -136,13 +137,13 @@ class SweptQueue:
     def send(self, messages: Sequence[Message]) -> None:
         self._queue.send(messages)
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: abc.Collection[str] | None = None) -> Sequence[Delivery]:
         end = time.monotonic() + wait
         while True:
             self._sweep_if_due()
             left = end - time.monotonic()
             # No longer than `every` at a time, or a timer that becomes due meanwhile would wait for the whole poll.
-            received = self._queue.receive(limit, max(0.0, min(left, self._every)))
+            received = self._queue.receive(limit, max(0.0, min(left, self._every)), machines)
             if received or left <= self._every:
                 return received
 
@@ -154,6 +155,12 @@ class SweptQueue:
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
         self._queue.extend(deliveries, lease)
+
+    def backlog(self) -> Sequence[Backlog]:
+        return self._queue.backlog()
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        self._queue.withdraw(deliveries)
 
     def _sweep_if_due(self) -> None:
         if self._is_sweep_due() and self._timers.sweep() > 0:

@@ -38,7 +38,8 @@ class GcpUrl:
     Options that are not given follow from NAME: the collection, the topic, the subscription and the Cloud Tasks queue
     are called NAME, and the tasks' service account is NAME-timers in the project. `location` is the region of that
     queue and of the Pub/Sub endpoint; without it the client uses Pub/Sub's global endpoint, and `timers` must be
-    ``sweep``. `publish` is the base URL at which tasks publish, if it is another one. `lease` is whole seconds.
+    ``sweep``. `machines` are those whose messages the filter of the subscription selects; only the doctor uses them.
+    `publish` is the base URL at which tasks publish, if it is another one. `lease` is whole seconds.
     """
 
     project: str
@@ -56,6 +57,7 @@ class GcpUrl:
     lease: timedelta = timedelta(seconds=60)
     keep_finished: timedelta | None = None
     publish: str | None = None
+    machines: frozenset[str] = frozenset()
 
     @property
     def records(self) -> Collection:
@@ -113,6 +115,13 @@ def _name(text: str) -> str:
     return text
 
 
+def _machines(text: str) -> frozenset[str]:
+    machines = text.split(",")
+    if not all(machines):
+        raise ValueError("expected MACHINE,MACHINE,...")
+    return frozenset(machines)
+
+
 def _lease(text: str) -> timedelta:
     lease = int(text)
     if not 10 <= lease <= 600:
@@ -141,4 +150,5 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "lease": _lease,
     "keep_finished": duration,
     "publish": _base_url,
+    "machines": _machines,
 }

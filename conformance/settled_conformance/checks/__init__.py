@@ -58,6 +58,7 @@ def checks(
 
 _MODULES = (
     "order",
+    "machines",
     "leases",
     "fencing",
     "commits",

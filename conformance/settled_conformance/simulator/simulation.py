@@ -99,7 +99,7 @@ class Simulation:
         self.scheduler.wake_all()
 
     def receive(self, task: Task) -> Sequence[Delivery]:
-        deliveries = self.handle(task).queue.receive(BATCH)
+        deliveries = self.handle(task).queue.receive(BATCH, machines=self.machines)
         for delivery in deliveries:
             self._hold(task, delivery)
             self.held[task.name, delivery.message.key] = delivery

@@ -82,16 +82,17 @@ def aws_url(name: str, **changes: Any) -> AwsUrl:
 def create(cloud: Cloud, url: AwsUrl) -> Addresses:
     """Create what the template in ``examples/aws-signup`` creates."""
     create_table(cloud.dynamodb, url.table)
-    cloud.sqs.create_queue(
-        QueueName=url.queue,
-        Attributes={
-            "FifoQueue": "true",
-            "ContentBasedDeduplication": "true",
-            "DeduplicationScope": "messageGroup",
-            "FifoThroughputLimit": "perMessageGroupId",
-            "VisibilityTimeout": str(url.lease.seconds),
-        },
-    )
+    for name in (url.queue, *url.queues.values()):
+        cloud.sqs.create_queue(
+            QueueName=name,
+            Attributes={
+                "FifoQueue": "true",
+                "ContentBasedDeduplication": "true",
+                "DeduplicationScope": "messageGroup",
+                "FifoThroughputLimit": "perMessageGroupId",
+                "VisibilityTimeout": str(url.lease),
+            },
+        )
     cloud.sqs.create_queue(QueueName=url.delays)
     cloud.scheduler.create_schedule_group(Name=url.schedules)
     return find_addresses(url, f"{cloud.endpoint}/{ACCOUNT}")

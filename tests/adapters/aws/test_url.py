@@ -31,6 +31,7 @@ def test_each_resource_may_have_its_own_name() -> None:
         "lease": "60",
         "keep_finished": "2592000",
         "largest_message": "262144",
+        "queues": "order:o.fifo,a:b:c.fifo",
     }
     assert parse_url(f"aws://eu-central-1/signup?{urlencode(options)}") == AwsUrl(
         "eu-central-1",
@@ -43,6 +44,7 @@ def test_each_resource_may_have_its_own_name() -> None:
         timedelta(seconds=60),
         timedelta(days=30),
         262_144,
+        {"order": "o.fifo", "a:b": "c.fifo"},
     )
 
 
@@ -60,6 +62,8 @@ def test_each_resource_may_have_its_own_name() -> None:
         ("aws://eu-central-1/a?queue=", "expected a name"),
         ("aws://eu-central-1/a?keep_finished=-1", "expected a number of seconds above 0"),
         ("aws://eu-central-1/a?largest_message=10", "expected a number of bytes"),
+        ("aws://eu-central-1/a?queues=order", "expected MACHINE:QUEUE"),
+        ("aws://eu-central-1/a?queues=order:a.fifo,order:b.fifo", "each machine once"),
     ],
 )
 def test_an_invalid_url_is_a_configuration_error(url: str, says: str) -> None:

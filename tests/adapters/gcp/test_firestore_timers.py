@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import abc
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from attrs import define, field
 
 from settled import Key, TooLargeError
 from settled.durable.messages import Message
-from settled.durable.ports import Delivery
+from settled.durable.ports import Backlog, Delivery
 from settled_gcp.documents import Collection
 from settled_gcp.firestore_timers import FirestoreTimers, SweptQueue
 from tests.support.builders import ADA, BEN, message, timer, watched
@@ -38,7 +39,7 @@ class FakeQueue:
     def send(self, messages: Sequence[Message]) -> None:
         self.sent += messages
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: abc.Collection[str] | None = None) -> Sequence[Delivery]:
         self.waits.append(wait)
         time.sleep(0.0 if self.sent else wait)
         some, self.sent = self.sent[:limit], self.sent[limit:]
@@ -49,6 +50,11 @@ class FakeQueue:
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None: ...
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None: ...
+
+    def backlog(self) -> Sequence[Backlog]:
+        return ()
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None: ...
 
     @property
     def ids(self) -> list[str]:

@@ -170,7 +170,7 @@ class TestAFileThatCannotBeUsed:
         """The call completes, and then its connection is closed."""
 
         def send_and_close(db: Connection) -> None:
-            send(db, [message(ADA, "a")])
+            send(db, [message(ADA, "a")], 0.0)
             backend.close()
 
         backend._database.write(send_and_close)  # pyright: ignore[reportPrivateUsage]

@@ -140,7 +140,7 @@ class TestAServer:
 
 class TestAKeySpace:
     def test_of_another_application_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
-        for value in ("something", '{"settled": "x"}', "[]", '{"settled": 3, "partitions": 1}'):
+        for value in ("something", '{"settled": "x"}', "[]", '{"settled": 4, "partitions": 1}'):
             redis.client.set(f"{prefix}format", value)
             with pytest.raises(RecordError, match="of another application: use another prefix"):
                 RedisBackend.open(redis.url(), prefix=prefix)
@@ -150,10 +150,10 @@ class TestAKeySpace:
             RedisBackend.open(redis.url(), prefix=prefix)
 
     def test_without_a_format_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
-        redis.client.set(f"{prefix}{{0}}:ready", "something")
+        redis.client.set(f"{prefix}{{0}}:ready_machines", "something")
         with pytest.raises(RecordError, match="but no format key"):
             RedisBackend.open(redis.url(), prefix=prefix)
-        assert redis.client.get(f"{prefix}{{0}}:ready") == b"something"
+        assert redis.client.get(f"{prefix}{{0}}:ready_machines") == b"something"
 
     def test_of_a_newer_settled_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
         redis.client.set(f"{prefix}format", '{"settled": 5, "partitions": 1, "more": true}')

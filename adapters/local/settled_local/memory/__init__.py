@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 
 from settled.durable.ports import Capability, ClosedOnExit, FinishResult, Write
@@ -27,6 +27,8 @@ CAPABILITIES = frozenset(
         Capability.JOINT_FINISH,
         Capability.FENCED_FINISH,
         Capability.POSITIONS,
+        Capability.SELECTIVE_RECEIVE,
+        Capability.BACKLOG,
         Capability.SCAN,
         Capability.DEDUPLICATION,
         Capability.NO_DELIVERY_AFTER_ACK,
@@ -90,7 +92,9 @@ class MemoryBackend(ClosedOnExit):
             if write.acks:
                 self.queue.ack(write.acks)
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
         refused: dict[Key, SettledError] = {}
         with self._changed:
             for write in writes:
@@ -98,7 +102,7 @@ class MemoryBackend(ClosedOnExit):
                     self.finish(write)
                 except SettledError as error:
                     refused[write.key] = error
-            return FinishResult(refused, tuple(self.queue.receive(receive)))
+            return FinishResult(refused, tuple(self.queue.receive(receive, machines=machines)))
 
     def close(self) -> None:
         """Do nothing: there is nothing to release, and the records can still be read."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -38,6 +38,8 @@ CAPABILITIES = frozenset(
         Capability.JOINT_FINISH,
         Capability.FENCED_FINISH,
         Capability.POSITIONS,
+        Capability.SELECTIVE_RECEIVE,
+        Capability.BACKLOG,
         Capability.SCAN,
         Capability.DEDUPLICATION,
         Capability.NO_DELIVERY_AFTER_ACK,
@@ -128,7 +130,9 @@ class SQLiteBackend(ClosedOnExit):
     def finish(self, write: Write) -> None:
         self._database.write(lambda db: self._finish(db, write))
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
         def finish(db: Connection) -> FinishResult:
             refused: dict[Key, SettledError] = {}
             for write in writes:
@@ -137,7 +141,7 @@ class SQLiteBackend(ClosedOnExit):
                     db.attempt(partial(self._finish, db, write))
                 except SettledError as error:
                     refused[write.key] = error
-            return FinishResult(refused, tuple(self._queue.lease_ready(db, receive)))
+            return FinishResult(refused, tuple(self._queue.lease_ready(db, receive, machines)))
 
         return self._database.write(finish, durable=bool(writes))
 
@@ -148,7 +152,7 @@ class SQLiteBackend(ClosedOnExit):
             # Within the same transaction: a check before it could pass, and the lease be taken over until the commit.
             if write.holder is not None and not holds(db, write.holder, now):
                 raise LeaseLostError(f"{write.key}: its lease was lost")
-        send(db, write.sends)
+        send(db, write.sends, now)
         for timer in write.timers:
             schedule(db, timer)
         for timer_id in write.cancels:
