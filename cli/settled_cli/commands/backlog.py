@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from settled_cli.arguments import AsJson, BackendUrl
 from settled_cli.backend import open_backend
+from settled_cli.instance_view import format_time
 from settled_cli.output import print_json, print_table
-from settled_cli.record_view import format_time
 
 
 def backlog(*, url: BackendUrl = None, json: AsJson = False) -> None:

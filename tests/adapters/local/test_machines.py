@@ -77,4 +77,4 @@ def _add_backlog(db: Connection) -> None:
     db.run(
         f"{numbers} INSERT INTO message_groups SELECT i, 'signup', i, 1, 0, 0, 0, i FROM n",
     )
-    db.run(f"{numbers} INSERT INTO messages SELECT i, 1, 0, 0, 'a', '{{}}' FROM n")
+    db.run(f"{numbers} INSERT INTO messages SELECT i, 1, 0, 0, 'a', '{{}}', '' FROM n")
