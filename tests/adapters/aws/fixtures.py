@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import boto3
@@ -74,7 +75,7 @@ def aws_url(name: str, **changes: Any) -> AwsUrl:
         "delays": f"{name}-delays",
         "schedules": name,
         "role": f"{name}-scheduler",
-        "lease": LEASE,
+        "lease": timedelta(seconds=LEASE),
     }
     return AwsUrl(region=REGION, **{**named, **changes})
 

@@ -17,7 +17,7 @@ from tests.support.builders import ADA, fresh_name, ids, message, stored
 
 
 def test_names_default_to_the_name_in_the_url() -> None:
-    assert parse_url("aws://eu-central-1/signup") == aws_url("signup", lease=30)
+    assert parse_url("aws://eu-central-1/signup") == aws_url("signup", lease=timedelta(seconds=30))
 
 
 def test_each_resource_may_have_its_own_name() -> None:

@@ -35,7 +35,7 @@ class TestAUrl:
         assert parsed.address == Address("example.org", 7000)
         assert (parsed.login.username, parsed.login.password, parsed.login.database) == ("ada", "p@ss", 3)
         assert parsed.login.tls
-        assert parsed.options == {"lease": 5.0, "prefix": "shop:"}
+        assert parsed.options == {"lease": timedelta(seconds=5), "prefix": "shop:"}
 
     def test_may_have_an_ipv6_address(self) -> None:
         assert str(parse("redis://[::1]:7000").address) == "[::1]:7000"
