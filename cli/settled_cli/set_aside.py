@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from settled import Key
-from settled.durable import Backend, Capability, Message
+from settled import EventError, Key
+from settled.durable import Backend, Capability, Message, check_headers
 from settled_cli.errors import CommandError
 
 BATCH = 100
@@ -51,20 +51,22 @@ def bring_back(backend: Backend, file: Path) -> int:
     for machine in sorted({message.key.machine for message in _read(file)}):
         set_aside(backend, machine, file)
     # Once each: an earlier attempt may have sent some of them, which were then set aside once more.
-    found = list(dict.fromkeys(_read(file)))
+    found = list({(message.key, message.id, message.body): message for message in _read(file)}.values())
     for start in range(0, len(found), BATCH):
         backend.queue.send(found[start : start + BATCH])
     return len(found)
 
 
 def _line(message: Message) -> str:
-    return json.dumps({"key": str(message.key), "id": message.id, "body": message.body})
+    headers = {"headers": dict(message.headers)} if message.headers else {}
+    return json.dumps({"key": str(message.key), "id": message.id, "body": message.body, **headers})
 
 
 def _read(file: Path) -> Iterator[Message]:
     for number, line in enumerate(file.read_text(encoding="ascii").splitlines(), 1):
         try:
             fields = json.loads(line)
-            yield Message(Key.parse(fields["key"]), fields["id"], fields["body"])
-        except (ValueError, KeyError, TypeError) as error:
+            headers = check_headers(fields.get("headers", {}))
+            yield Message(Key.parse(fields["key"]), fields["id"], fields["body"], headers)
+        except (EventError, ValueError, KeyError, TypeError) as error:
             raise CommandError(f"{file}, line {number}: is no message that was set aside") from error

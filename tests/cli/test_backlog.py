@@ -60,6 +60,15 @@ def test_messages_are_moved_to_a_file_and_back_in_their_order(
     assert [id for id in drained(backend) if id != "a"] == ["1", "2", "3"]
 
 
+def test_a_message_keeps_its_headers(settled: Settled, backend: Backend, tmp_path: Path) -> None:
+    headers = {"traceparent": "00-1"}
+    backend.queue.send([Message(OLD, "1", "{}", headers)])
+    file = str(tmp_path / "old.jsonl")
+    settled("set-aside", "old", file)
+    settled("bring-back", file)
+    assert [each.message.headers for each in backend.queue.receive(10, machines={"old"})] == [headers]
+
+
 def test_bringing_back_is_safe_to_repeat(settled: Settled, backend: Backend, tmp_path: Path) -> None:
     backend.queue.send([message("1"), message("2")])
     file = str(tmp_path / "old.jsonl")
