@@ -55,7 +55,7 @@ from settled.durable.outbox import (
     schedule_timers,
 )
 from settled.durable.ports import DeadLetter, Position
-from settled.durable.reasons import Cause, cause_of, outcome_of, why_ignored, why_passed
+from settled.durable.reasons import Cause, outcome_of, why_ignored, why_passed
 from settled.durable.record import OpenTurn, PendingActor, Record, timer_message
 from settled.durable.restore import restore
 from settled.durable.window import IN_DEAD_LETTERS, Outcome
@@ -261,8 +261,11 @@ def _step(
     """Take `event` in a turn of its own. If it `is_judged`, it counts as ignored where no transition takes it."""
     before = record.readable_snapshot()
     step = take_event(context.machine, Progress(before), event, is_detached=is_detached)
-    cause = cause_of(context.machine, before, event, step) if is_judged else Cause(before, event, is_detached)
     progress = drain_inbox(context.machine, step)
+    # Only an event that has moved nothing may have changed nothing. The usual one costs no more than this comparison.
+    is_moved = bool(step.effects) or step.snapshot.configuration is not before.configuration
+    ignored = context.machine.explain(before, event) if is_judged and not is_moved else None
+    cause = Cause(before, event, is_detached, ignored)
     # The keys of all effects of this turn contain this commit's nonce, however many commits the turn will take.
     turn = OpenTurn(message, record.ordinal, progress.index, context.nonce, lease_until=context.lease_until)
     record = evolve(record, ordinal=record.ordinal + 1, snapshot=progress.snapshot, turn=turn)
@@ -332,7 +335,8 @@ def _enter_progress(
     """Enter the effects of `progress` into the record, and close its turn if the machine has settled."""
     if progress.effects or record.parent is not None:
         record = _enqueue_progress(context, record, progress)
-    turn = open_turn(record)
+    turn = record.turn
+    assert turn is not None, "a step leaves its turn open"
     if is_settled(context.machine, progress.snapshot):
         return _close_turn(context, record, turn, progress.snapshot, cause, sender)
     if not turn.actors and not record.timers:

@@ -122,10 +122,10 @@ def _stamped(state: TurnState, step: TurnStep, record: Record) -> Record:
         record = _claim(state, record, step.made_progress)
     return evolve(
         record,
+        high_water_mark=_next_mark(state, record, step.done),
         nonce=state.next_nonce,
         # Compared with the ids that were pinned before: what lay ahead of these deliveries was acknowledged.
         window=record.window.unpin(state.delivered, state.record.window.pinned),
-        high_water_mark=_next_mark(state, record, step.done),
     )
 
 
@@ -196,7 +196,7 @@ def _finish(state: TurnState, write: Write, record: Record, notes: tuple[str, ..
         assert isinstance(answer, Done)
         state.now = answer.now
         if write.stored is not None:
-            state.use(record, write.stored.version)
+            state.record, state.version = record, write.stored.version
         # `acks` are the first of the deliveries: nothing is acknowledged ahead of its turn.
         state.deliveries = state.deliveries[len(write.acks) :]
         return
@@ -218,7 +218,7 @@ def _resolve_lost_commit(
     # The body contains the nonce, which no other commit has. So a conflict may be this turn's own commit: its answer
     # was lost, and the vendor's client or a proxy has repeated the request.
     if found is not None and found.version == stored.version and found.body == stored.body:
-        state.use(record, stored.version)
+        state.record, state.version = record, stored.version
         return evolve(write, stored=None, add_dead_letters=(), remove_dead_letters=0)
     if isinstance(error, OutcomeUnknownError) and (found.version if found else 0) == write.expected:
         return write

@@ -18,7 +18,7 @@ from settled.durable.ports import Position
 from settled.durable.record import Record
 from settled.durable.window import Outcome
 from settled.machine import Machine
-from settled.progress import ERROR_EVENT, Progress, with_result
+from settled.progress import ERROR_EVENT, with_result
 from settled.step.explain import error_text, guards_passed_over, how_it_ended
 
 
@@ -59,14 +59,6 @@ class Cause:
     event: Json
     is_detached: bool = False
     ignored: str | None = None
-
-
-def cause_of(machine: Machine[Any], before: Snapshot[Any], event: Json, step: Progress) -> Cause:
-    """Return the cause of the turn that begins with `step`, in which `before` has been given `event` from outside."""
-    # The usual event costs no more than this comparison. Only one that has moved nothing may have changed nothing.
-    if step.effects or step.snapshot.configuration is not before.configuration:
-        return Cause(before, event)
-    return Cause(before, event, ignored=machine.explain(before, event))
 
 
 def outcome_of(machine: Machine[Any], snapshot: Snapshot[Any], cause: Cause | None) -> tuple[Outcome, str | None]:

@@ -35,7 +35,7 @@ from settled.machine import Machine
 def index_of(record: Record, now: float) -> Index:
     """Return the fields by which a store lists the instance."""
     if isinstance(record.snapshot, Snapshot):
-        status, tags = str(record.snapshot.status), tuple(sorted(record.snapshot.tags))
+        status, tags = str(record.snapshot.status), tuple(sorted(record.snapshot.configuration.tags))
         return Index("halted" if record.halted else status, tags, now)
     return Index("halted" if record.halted else "absent", updated=now)
 
@@ -46,9 +46,8 @@ def record_to_stored(machine: Machine[Any], record: Record, version: int, now: f
     Raises:
         LogicError: the context is not JSON; the error message says where.
     """
-    snapshot = _snapshot_to_text(machine, record.snapshot)
-    text = write_record(_to_json(machine, record), snapshot, record.window.encoded_ids)
-    return Stored(version, text, index_of(record, now))
+    index, snapshot = index_of(record, now), _snapshot_to_text(machine, record.snapshot)
+    return Stored(version, write_record(_to_json(machine, record), snapshot, record.window.encoded_ids), index)
 
 
 def record_from_json(
@@ -122,7 +121,8 @@ def _to_json(machine: Machine[Any], record: Record) -> dict[str, Json]:
     }
     if author.version is not None:
         data["version"] = author.version
-    if record.snapshot is not None and record.armed_for[0] != author.fingerprint:
+    is_by_another = record.armed is not None or record.fingerprint != author.fingerprint
+    if record.snapshot is not None and is_by_another and record.armed_for[0] != author.fingerprint:
         fingerprint, version = record.armed_for
         data["armed"] = {"fingerprint": fingerprint, "version": version}
     return data | parts_to_json(record) | surviving_parts_to_json(record)

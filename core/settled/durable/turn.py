@@ -115,8 +115,7 @@ def _commit_on(state: TurnState, cached: CachedRecord) -> Commands[TurnEnd | Non
     Raises:
         ConflictError: `cached` is out of date.
     """
-    state.now = cached.now
-    state.use(cached.record, cached.version)
+    state.record, state.version, state.now = cached.record, cached.version, cached.now
     if not state.traits.fenced:
         yield from confirm_leases(state)
     # A commit compares versions. Anything else would rest on a record that may be out of date: a message might be

@@ -46,7 +46,6 @@ class TurnState:
         delivered: the ids of all messages that the turn began with.
         first: the delivery that the turn began with.
         record: the record at `version`, without the outbox entries that were finished since.
-        next_nonce: the nonce of the next commit. A record that bears it was committed by this turn only.
         now: the backend's time at its last answer.
     """
 
@@ -60,12 +59,12 @@ class TurnState:
     first: Delivery
     record: Record = EMPTY_RECORD
     version: int = 0
-    next_nonce: str = ""
     now: float = 0.0
 
-    def use(self, record: Record, version: int) -> None:
-        """Go on from `record`, which the store has at `version`; 0 if it has none."""
-        self.record, self.version, self.next_nonce = record, version, f"{self.nonce}.{version + 1}"
+    @property
+    def next_nonce(self) -> str:
+        """The nonce of the next commit. A record that bears it was committed by this turn only."""
+        return f"{self.nonce}.{self.version + 1}"
 
     @property
     def open_turn(self) -> OpenTurn:
@@ -117,12 +116,12 @@ def load_record(state: TurnState) -> Commands[None]:
     loaded = yield from load(state.key)
     stored, size, state.now = loaded.stored, state.policy.window, loaded.now
     if stored is None:
-        record = Record(window=Window(size))
+        state.record = Record(window=Window(size))
     elif stored.is_deleted:
-        record = record_from_tombstone(state.key, stored.body, size)
+        state.record = record_from_tombstone(state.key, stored.body, size)
     else:
-        record = record_from_json(state.machine, state.key, stored.body, size, state.policy.accepts)
-    state.use(record, 0 if stored is None else stored.version)
+        state.record = record_from_json(state.machine, state.key, stored.body, size, state.policy.accepts)
+    state.version = 0 if stored is None else stored.version
     if not state.traits.fenced:
         yield from confirm_leases(state)
 

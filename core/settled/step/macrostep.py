@@ -161,7 +161,8 @@ def _take_event(plans: PlanCache, step: StepState, reaction: Reaction) -> None:
     if type == STOP:
         _end_machine(step, "stopped", ABSENT)
         return
-    step.typed_event = read_event(step.program, event)
+    if step.program.implementations.events:
+        step.typed_event = read_event(step.program, event)
     if type == INIT or not _take_transitions(plans, step, reaction):
         # As in XState, an unhandled failure of an actor is a failure of the machine.
         if type.startswith(ERROR):

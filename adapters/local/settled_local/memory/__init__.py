@@ -77,9 +77,10 @@ class MemoryBackend(ClosedOnExit):
             for message in write.sends:
                 self.queue.check(message)
             if write.stored is not None:
-                # The version is checked before the lease: to a caller, a conflict says more than a lost lease.
+                is_held = write.holder is None or self.queue.leased(write.holder)[1] > 0
+                # First, if both are wrong: to a caller, a conflict says more than a lost lease.
                 self.store.expect(write.key, write.expected)
-                if write.holder is not None and not self.queue.leased(write.holder)[1]:
+                if not is_held:
                     raise LeaseLostError(f"{write.key}: its lease was lost")
                 self.store.put(write.key, write.stored, write.add_dead_letters, write.remove_dead_letters)
             if write.sends:

@@ -186,7 +186,9 @@ class MemoryQueue:
         wanted = self._ready if machines is None else self._ready.keys() & machines
         if not wanted:
             return None
-        machine = min(wanted, key=lambda each: next(iter(self._ready[each].values())))
+        machine = next(iter(wanted))
+        if len(wanted) > 1:
+            machine = min(wanted, key=lambda each: next(iter(self._ready[each].values())))
         key, _ = self._ready[machine].popitem(last=False)
         if not self._ready[machine]:
             del self._ready[machine]
