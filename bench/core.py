@@ -38,11 +38,11 @@ def events_of(name: str) -> list[Any]:
     return list(source(name)["events"])
 
 
-def machine_named(name: str) -> Machine[Any, Any]:
+def machine_named(name: str) -> Machine[Any]:
     return machine_of(source(name)["config"])
 
 
-def transitions(machine: Machine[Any, Any], events: list[Any]) -> Run:
+def transitions(machine: Machine[Any], events: list[Any]) -> Run:
     def run(count: int) -> object:
         snapshot, _ = machine.initial_transition()
         for index in range(count):
@@ -52,7 +52,7 @@ def transitions(machine: Machine[Any, Any], events: list[Any]) -> Run:
     return run
 
 
-def cycles(machine: Machine[Any, Any], events: list[Any]) -> Run:
+def cycles(machine: Machine[Any], events: list[Any]) -> Run:
     def run(count: int) -> object:
         text = machine.dump(machine.initial_transition()[0])
         for index in range(count):

@@ -83,7 +83,7 @@ def _lowest_bit(number: int) -> int:
     return (number & -number).bit_length() - 1
 
 
-def _lamps(count: int) -> Machine[Any, Any]:
+def _lamps(count: int) -> Machine[Any]:
     """Make a machine with ``2 ** count`` configurations."""
 
     def lamp(n: int) -> dict[str, object]:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
 from bench.sample import Meter, Sample
 from settled import Key, fold, setup
@@ -128,7 +129,7 @@ class DurableRunner:
     def _work(self, count: int) -> Sample:
         self._watch.expect(count)
         meter = Meter()
-        with Worker([LIGHT], self._backend, observers=[self._watch], receive_wait=0.05).running():
+        with Worker([LIGHT], self._backend, observers=[self._watch], receive_wait=timedelta(seconds=0.05)).running():
             self._watch.done.wait()
             return meter.read(count, self._watch.latencies)
 

@@ -10,26 +10,29 @@ from typing import Any, cast
 
 from settled import Args, Machine, and_, assign, not_, setup
 
-AnyArgs = Args[Any, Any]
+AnyArgs = Args[Any]
 
 
-def machine_of(config: Mapping[str, Any]) -> Machine[Any, Any]:
+def machine_of(config: Mapping[str, Any]) -> Machine[Any]:
     """Make the machine of `config`, with the implementations in this module."""
     actions: dict[str, Any] = {}
     plain = _node(config, actions)
     return setup(guards=GUARDS, actions=actions).machine(plain)
 
 
-def is_at_least(args: AnyArgs, params: Any) -> object:
-    return args.context[params["key"]] >= params["value"]
+def is_at_least(a: AnyArgs) -> object:
+    params = a.params
+    return a.context[params["key"]] >= params["value"]
 
 
-def is_less(args: AnyArgs, params: Any) -> object:
-    return args.context[params["key"]] < params["value"]
+def is_less(a: AnyArgs) -> object:
+    params = a.params
+    return a.context[params["key"]] < params["value"]
 
 
-def event_equals(args: AnyArgs, params: Any) -> object:
-    return args.event.get(params["key"]) == params["value"]
+def event_equals(a: AnyArgs) -> object:
+    params = a.params
+    return a.event.get(params["key"]) == params["value"]
 
 
 def do_nothing(args: Any) -> None:

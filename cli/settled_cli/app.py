@@ -2,7 +2,8 @@
 
 Each command is a function in a module of its own, which is imported only when the command runs, so `settled --version`
 loads no database driver. An error prints one line on standard error that says what to do. The exit status is 2 if the
-command line or the machine is wrong, and 1 if the command was understood but did not succeed.
+command line or the machine is wrong, 3 if the event that was sent changed nothing, and 1 if the command was understood
+but did not succeed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
-from settled_cli.errors import CommandError, UsageError
+from settled_cli.errors import CommandError, EventIgnoredError, UsageError
 
 COMMANDS = (
     ("run", "settled_cli.commands.run:run", "Run the example in a folder."),
@@ -26,6 +27,9 @@ COMMANDS = (
     ("doctor", "settled_cli.commands.doctor:doctor", "Check how a backend is configured."),
     ("dead-letters", "settled_cli.commands.dead_letters:dead_letters", "List dead letters, with the reason of each."),
     ("redrive", "settled_cli.commands.redrive:redrive", "Process the dead letters of an instance again."),
+    ("backlog", "settled_cli.commands.backlog:backlog", "Count the messages that wait for a worker."),
+    ("set-aside", "settled_cli.commands.set_aside:set_aside_messages", "Move waiting messages to a file."),
+    ("bring-back", "settled_cli.commands.bring_back:bring_back_messages", "Send messages that were set aside."),
     ("conformance", "settled_conformance.command:conformance", "Test an adapter's guarantees."),
     ("check", "settled_cli.commands.check:check_file", "Find mistakes in a machine before it runs."),
     ("diagram", "settled_cli.commands.diagram:draw", "Draw a machine as Mermaid or Graphviz text."),
@@ -58,6 +62,8 @@ def run(tokens: Sequence[str]) -> int:
         return 130
     except (CycloptsError, UsageError) as error:
         return _fail(2, f"{error}")
+    except EventIgnoredError as error:
+        return _fail(3, f"{error}")
     except (CommandError, TimeoutError) as error:
         return _fail(1, f"{error}")
     except Exception as error:

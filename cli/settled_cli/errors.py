@@ -1,4 +1,4 @@
-"""The two ways in which a command fails, by exit status."""
+"""The ways in which a command fails, by exit status."""
 
 from __future__ import annotations
 
@@ -9,3 +9,7 @@ class UsageError(Exception):
 
 class CommandError(Exception):
     """The command was understood, but did not succeed. Exit status 1."""
+
+
+class EventIgnoredError(CommandError):
+    """The event was processed, and changed nothing. Exit status 3."""

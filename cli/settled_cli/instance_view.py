@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 
-from settled import Json, Key, RecordError
+from settled import Json, Key, Outcome, RecordError
 from settled.chart.state_value import value_matches
 from settled.durable import Message, RecordView, Store, Stored
 from settled.durable.messages import Event, ForwardToSystemId, decode
@@ -59,10 +59,11 @@ class InstanceView:
         actors: list[Json] = [{"src": actor.src, "attempt": actor.attempt} for actor in turn.actors]
         return {"message": turn.message.id, "actors": actors}
 
-    def outcome(self, message: Message) -> str | None:
-        """Return the outcome of `message`; None until its turn is over."""
-        outcome = self.record.window.outcome_of_message(message)
-        return None if outcome is None else str(outcome)
+    def outcome(self, message: Message) -> tuple[Outcome, str | None] | None:
+        """Return the outcome of `message`, and its reason if one is kept; None until its turn is over."""
+        window = self.record.window
+        outcome = window.outcome_of_message(message)
+        return None if outcome is None else (outcome, window.reason_of_id(message.id, message.digest))
 
     def is_in(self, state: str) -> bool:
         """Return whether `state`, a dotted path, is active."""

@@ -25,10 +25,10 @@ class NamedChart:
 
     name: str
     chart: Chart
-    machine: Machine[Any, Any] | None = None
+    machine: Machine[Any] | None = None
 
 
-def find_machines(name: str | None) -> tuple[Machine[Any, Any], ...]:
+def find_machines(name: str | None) -> tuple[Machine[Any], ...]:
     """Load the machines that `name` refers to; without a name, those of the working directory.
 
     Raises:
@@ -42,7 +42,7 @@ def find_machines(name: str | None) -> tuple[Machine[Any, Any], ...]:
     return tuple(_checked_machines(name, _load(name)))
 
 
-def find_machine(name: str | None, key: Key) -> Machine[Any, Any]:
+def find_machine(name: str | None, key: Key) -> Machine[Any]:
     """Load the machines that `name` refers to, and return the one that `key` is an instance of.
 
     Raises:
@@ -93,7 +93,7 @@ def _get_attribute(name: str, module: object, attribute: str) -> object:
     return value
 
 
-def _checked_machines(name: str, value: object) -> Iterator[Machine[Any, Any]]:
+def _checked_machines(name: str, value: object) -> Iterator[Machine[Any]]:
     all: list[object] = list(cast("list[object]", value)) if isinstance(value, list | tuple) else [value]
     if not all:
         raise UsageError(f"{name} is an empty list. Add machines to it")

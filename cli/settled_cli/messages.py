@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from settled import Key, Outcome
 from settled.durable import Backend, Message, check_headers
 from settled.durable.messages import check_id
-from settled_cli.errors import CommandError
+from settled_cli.errors import CommandError, EventIgnoredError
 from settled_cli.instance_view import InstanceView, load_view, poll, state_path
 from settled_cli.output import print_json
 
-SUCCESSFUL = frozenset({Outcome.TAKEN, Outcome.RESOLVED, Outcome.IGNORED})
+FAILURES = frozenset({Outcome.REJECTED, Outcome.FAILED, Outcome.INVALID, Outcome.DEAD_LETTERED})
 
 
 def send_message(backend: Backend, key: Key, body: str, id: str | None, headers: Mapping[str, str]) -> Message:
@@ -27,11 +27,14 @@ def send_message(backend: Backend, key: Key, body: str, id: str | None, headers:
     return message
 
 
-def report(backend: Backend, message: Message, name: str, timeout: float | None, json: bool) -> None:
+def report(
+    backend: Backend, message: Message, name: str, timeout: float | None, json: bool, *, may_be_ignored: bool = False
+) -> None:
     """Print that `message` is in the queue or, with a `timeout` in seconds, wait for its outcome and print that.
 
     Raises:
-        CommandError: its outcome is none of `SUCCESSFUL`, or no worker processed it in time.
+        EventIgnoredError: it was ignored, unless it `may_be_ignored`.
+        CommandError: its outcome is one of `FAILURES`, or no worker processed it in time.
     """
     facts = {"key": str(message.key), "id": message.id}
     if timeout is None:
@@ -40,18 +43,21 @@ def report(backend: Backend, message: Message, name: str, timeout: float | None,
         else:
             print(f"{message.key}: {name} is in the queue, as {message.id}")
         return
-    view, outcome = poll(lambda: _find_outcome(backend, message), timeout, f"{message.key} to take {name}")
+    view, outcome, reason = poll(lambda: _find_outcome(backend, message), timeout, f"{message.key} to take {name}")
     state = state_path(view.value)
     if json:
-        print_json({**facts, "outcome": outcome, "state": state})
+        print_json({**facts, "outcome": outcome, "reason": reason, "state": state})
     # After the JSON: a script gets the outcome on standard output, too, when the exit status says that it failed.
-    if outcome not in SUCCESSFUL:
-        raise CommandError(f"{message.key}: {name} was {outcome}; the instance is in {state}")
+    text = f"{message.key}: {name} was {outcome}{f': {reason}' if reason else ''}"
+    if outcome is Outcome.IGNORED and not may_be_ignored:
+        raise EventIgnoredError(f"{text}; the instance is in {state}")
+    if outcome in FAILURES:
+        raise CommandError(f"{text}; the instance is in {state}")
     if not json:
-        print(f"{message.key}: {name} was {outcome}; now in {state}")
+        print(f"{text}; now in {state}")
 
 
-def _find_outcome(backend: Backend, message: Message) -> tuple[InstanceView, str] | None:
+def _find_outcome(backend: Backend, message: Message) -> tuple[InstanceView, Outcome, str | None] | None:
     view = load_view(backend.store, message.key)
-    outcome = view and view.outcome(message)
-    return (view, outcome) if view and outcome else None
+    found = view and view.outcome(message)
+    return (view, *found) if view and found else None

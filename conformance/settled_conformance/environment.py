@@ -25,7 +25,7 @@ class Environment:
         """Reset `harness`, and open the first handle."""
         harness.reset()
         backend = checked(harness.open(), "open()")
-        contract = Contract(harness.capabilities, backend.lease, harness.tick / 2, harness.now)
+        contract = Contract(harness.capabilities, backend.lease.total_seconds(), harness.tick / 2, harness.now)
         return cls(harness, contract, [CheckedBackend(backend, contract)])
 
     def limit_deduplication(self, count: int) -> None:

@@ -49,6 +49,13 @@ _ALL = (
         ("positions seen", "drained"),
         needs=Capability.POSITIONS,
     ),
+    Guarantee(
+        "F10",
+        "a receive for some machines is not concerned by the messages of others",
+        PORT,
+        ("received for one machine", "another machine had a backlog"),
+        needs=Capability.SELECTIVE_RECEIVE,
+    ),
     Guarantee("R1", "a key is leased to one holder at a time", PORT, ("leased", "received concurrently")),
     Guarantee(
         "R2",
@@ -108,6 +115,7 @@ _ALL = (
     Guarantee("X10", "a redrive takes dead letters in order, none lost, none twice", HOST, ("redrive",)),
     Guarantee("X11", "an id reused with another body is never treated as a duplicate", HOST, ("one id, two bodies",)),
     Guarantee("X12", "ids chosen by clients never collide with internal ids", HOST, ("sent under an internal id",)),
+    Guarantee("X13", "an event is ignored if nothing takes it, and only then", HOST, ("ignored",)),
     Guarantee("T1", "a timer never fires early", PORT, ("just before due",)),
     Guarantee("T2", "every timer fires", PORT, ("fired",)),
     Guarantee("T3", "a cancelled timer has no effect", HOST, ("cancelled",)),

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -82,7 +83,7 @@ def write(opener: Opener, version: int) -> None:
 def machine(journal: Path) -> Any:
     """Return a machine that records the numbers of its events, and appends the key of each effect to `journal`."""
 
-    def tell(args: Any, _params: Any) -> None:
+    def tell(args: Any) -> None:
         with journal.open("a", encoding="utf-8") as file:
             file.write(f"{args.call.idempotency_key}\n")
 
@@ -100,7 +101,9 @@ def machine(journal: Path) -> Any:
 
 def work(opener: Opener, journal: Path) -> None:
     """Run in each process of a `Workforce`: work until it is killed."""
-    worker = Worker([machine(journal)], opener(), observers=(), concurrency=2, batch=4, receive_wait=0.1)
+    worker = Worker(
+        [machine(journal)], opener(), observers=(), concurrency=2, batch=4, receive_wait=timedelta(seconds=0.1)
+    )
     print("ready", flush=True)
     worker.run()
 

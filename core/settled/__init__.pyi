@@ -26,11 +26,12 @@ from settled.chart.guards import state_in as state_in
 from settled.chart.implementations import ActionArgs as ActionArgs
 from settled.chart.implementations import Actor as Actor
 from settled.chart.implementations import Call as Call
-from settled.chart.implementations import Retry as Retry
 from settled.chart.implementations import actor as actor
 from settled.chart.migrations import Migration as Migration
 from settled.chart.nodes import Node as Node
 from settled.chart.nodes import Transition as Transition
+from settled.chart.retry import Backoff as Backoff
+from settled.chart.retry import Retry as Retry
 from settled.chart.snapshot import Child as Child
 from settled.chart.snapshot import Snapshot as Snapshot
 from settled.chart.state_value import StateValue as StateValue

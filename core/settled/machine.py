@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast
 
 from attrs import Factory, field, frozen
 
@@ -11,15 +11,16 @@ from settled._fast_frozen import evolve
 from settled.chart.args import Args
 from settled.chart.chart import Chart
 from settled.chart.config import MachineConfig
-from settled.chart.implementations import ActionArgs, Actor, Call, Implementations, is_machine, reasons
+from settled.chart.implementations import ActionArgs, Actor, Call, Implementations, is_actor, is_machine, reasons
 from settled.chart.migrations import keeps_timers, knows_version, migrate_snapshot
 from settled.chart.program import Program
-from settled.chart.snapshot import Snapshot, from_json, to_json
+from settled.chart.snapshot import C, Snapshot, from_json, to_json
 from settled.chart.snapshot_text import SnapshotText
 from settled.chart.state_value import StateValue
 from settled.data import ABSENT, Json, is_object, parse
 from settled.errors import EventError, LogicError, RecordError
 from settled.step.effects import Effect, Execute
+from settled.step.explain import explain
 from settled.step.macrostep import ROUTE, initial_macrostep, initial_microsteps, macrostep, microsteps
 from settled.step.plan_cache import PlanCache
 from settled.step.selection import select
@@ -28,14 +29,11 @@ from settled.step.state import read_event
 if TYPE_CHECKING:
     from settled.analysis.finding import Finding
 
-
-C = TypeVar("C")
-E = TypeVar("E")
 Microstep: TypeAlias = "tuple[Snapshot[C], tuple[Effect, ...]]"
 
 
 @frozen(eq=False)
-class Machine(Generic[C, E]):
+class Machine(Generic[C]):
     """A compiled machine: immutable, and shared by all its instances. `setup(...).machine(...)` makes it.
 
     Attributes:
@@ -68,7 +66,7 @@ class Machine(Generic[C, E]):
     def __repr__(self) -> str:
         return f"Machine({self.id!r})"
 
-    def without_plans(self) -> Machine[C, E]:
+    def without_plans(self) -> Machine[C]:
         """Return a copy that caches no plans: slower, and otherwise the same."""
         return evolve(self, plan_cache=PlanCache(self.program, limit=0))
 
@@ -115,9 +113,21 @@ class Machine(Generic[C, E]):
     def can(self, snapshot: Snapshot[C], event: object) -> bool:
         """Return whether a transition would take `event`, other than one that only forbids it."""
         plain = self._plain(event)
-        args = Args(snapshot.context, read_event(self.program, plain), snapshot)
+        args = Args(snapshot.context, read_event(self.program, plain), None, snapshot)
         candidates = self.plan_cache.reaction(snapshot.configuration, plain["type"]).candidates
         return any(not transition.is_forbidding for transition in select(self.program, candidates, plain, args))
+
+    def explain(self, snapshot: Snapshot[C], event: object) -> str | None:
+        """Return why `event` would change nothing; None if it would have an effect.
+
+        The text names the guards that answered false, and the types of the events that are taken here. An event has an
+        effect if a transition takes it (see `can`), or if an eventless one follows. The failure of an actor has one,
+        too, although nothing takes it: it ends the machine.
+
+        Raises:
+            LogicError: a guard raised.
+        """
+        return explain(self.plan_cache, snapshot, self._plain(event))
 
     def resolve_state(self, value: StateValue, context: object = ABSENT) -> Snapshot[C]:
         """Return a snapshot in the state `value`, with defaults where it is partial, as if a step had just ended there.
@@ -206,14 +216,25 @@ class Machine(Generic[C, E]):
                 reserved for the machine itself.
         """
         plain = self.implementations.event_to_json(event)
-        type = cast("str", plain["type"])
+        self.check_json_event(plain)
+        return plain
+
+    def check_json_event(self, event: Json) -> None:
+        """Check an event from outside like `check_event`, which is JSON already.
+
+        Raises:
+            EventError: as `check_event` does.
+        """
+        type = event.get("type") if isinstance(event, Mapping) else None
+        if not isinstance(type, str):
+            raise EventError(f"an event is an object with a type, not {event!r}")
         # A forged ``xstate.done.actor.*`` would pass for the result of an actor.
         if (type.startswith("xstate.") and type != ROUTE) or type == "*":
             raise EventError(f'an event from outside cannot have the type "{type}"')
-        self.implementations.check_event(plain)
-        return plain
+        if self.implementations.events:
+            self.implementations.check_event(cast("Mapping[str, Any]", event))
 
-    def actor(self, src: str) -> Actor | Machine[Any, Any]:
+    def actor(self, src: str) -> Actor | Machine[Any]:
         """Return the actor registered as `src`: a machine, or an `Actor`, which wraps a plain function.
 
         Raises:
@@ -222,7 +243,7 @@ class Machine(Generic[C, E]):
         if src not in self.program.actors:
             raise LogicError(f'{self.id}: no actor is registered as "{src}"')
         found: Any = self.program.actors[src]
-        if isinstance(found, Actor):
+        if is_actor(found):
             return found
         return found if is_machine(found) else Actor(found)
 
@@ -245,12 +266,12 @@ class Machine(Generic[C, E]):
         if function is None:
             raise LogicError(f'{self.id}: no action is registered as "{execute.type}"')
         context, event, declared = execute.context, execute.event, self.implementations
-        if declared.context is not None:
+        if declared.context is not dict:
             context = self._convert(declared.read_context, context)
         if declared.events:
             event = self._convert(declared.read_event, event)
-        args: ActionArgs[Any, Any] = ActionArgs(context=context, event=event, state=snapshot, call=call)
-        return lambda: function(args, execute.params)
+        args: ActionArgs[Any] = ActionArgs(context, event, execute.params, snapshot, call)
+        return lambda: function(args)
 
     def _plain(self, event: object) -> Mapping[str, Any]:
         if (type(event) is dict or isinstance(event, Mapping)) and isinstance(event.get("type"), str):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Generic, TypeAlias, cast, overload
+from typing import Any, Generic, TypeAlias, cast
 
 from attrs import frozen
 
 from settled.chart.actions import BuiltInAction
-from settled.chart.args import Args
+from settled.chart.args import Args, Expression
 from settled.chart.config import MachineConfig
 from settled.chart.config_reader import config_from
 from settled.chart.config_types import MachineDict
@@ -17,19 +17,20 @@ from settled.chart.guards import BuiltInGuard
 from settled.chart.implementations import ActionArgs, Actor, Call, Implementations, reasons
 from settled.chart.migrations import Migrate, Migration
 from settled.chart.program import compile_program
+from settled.chart.snapshot import C
 from settled.chart.snapshot_text import SnapshotText
 from settled.errors import DefinitionError, DefinitionProblem
-from settled.machine import C, E, Machine
+from settled.machine import Machine
 from settled.step.plan_cache import PlanCache
 
 
 @frozen
-class Setup(Generic[C, E]):
+class Setup(Generic[C]):
     """The implementations of a machine, without its config."""
 
     implementations: Implementations
 
-    def machine(self, config: str | MachineDict | Mapping[str, Any]) -> Machine[C, E]:
+    def machine(self, config: str | MachineDict | Mapping[str, Any]) -> Machine[C]:
         """Compile `config`, an XState v5 config as JSON text or as a mapping.
 
         Raises:
@@ -54,65 +55,37 @@ def _initial_context(config: MachineConfig, implementations: Implementations) ->
 _CONTEXT_REMEDY = "Give the config a context of the declared class, or setup() a create_context."
 
 
-GuardImpl: TypeAlias = (
-    Callable[[Args[C, Any]], object] | Callable[[Args[C, Any], Any], object] | BuiltInGuard | str | Mapping[str, Any]
-)
-ActionImpl: TypeAlias = (
-    Callable[[ActionArgs[C, Any]], object] | Callable[[ActionArgs[C, Any], Any], object] | BuiltInAction
-)
-DelayImpl: TypeAlias = timedelta | float | Callable[[Args[C, Any]], timedelta | float | None]
-ActorImpl: TypeAlias = Actor | Callable[[Any, Call], Any] | Machine[Any, Any]
+GuardImpl: TypeAlias = Callable[[Args[C]], object] | BuiltInGuard | str | Mapping[str, Any]
+ActionImpl: TypeAlias = Callable[[ActionArgs[C]], object] | BuiltInAction[C]
+DelayImpl: TypeAlias = timedelta | Callable[[Args[C]], timedelta | None]
+ActorImpl: TypeAlias = Actor[Expression[C]] | Callable[[Any, Call], Any] | Machine[Any]
+
+_JSON_OBJECT = cast("type[Mapping[str, Any]]", dict)
 
 
-@overload
 def setup(
     *,
-    context: type[C],
+    # mypy compares a default with every type that `C` may be. It then leaves the contexts of lambdas `Any` in a call
+    # without `context`; pyright infers `C` from the default.
+    context: type[C] = _JSON_OBJECT,  # type: ignore[assignment]
     create_context: Callable[[Any], C] | None = None,
     events: Mapping[str, type[Any]] | None = None,
     guards: Mapping[str, GuardImpl[C]] | None = None,
     actions: Mapping[str, ActionImpl[C]] | None = None,
-    actors: Mapping[str, ActorImpl] | None = None,
+    actors: Mapping[str, ActorImpl[C]] | None = None,
     delays: Mapping[str, DelayImpl[C]] | None = None,
     migrations: Mapping[str, Migrate | Migration] | None = None,
-) -> Setup[C, Any]: ...
-
-
-@overload
-def setup(
-    *,
-    context: None = None,
-    create_context: Callable[[Any], Mapping[str, Any]] | None = None,
-    events: Mapping[str, type[Any]] | None = None,
-    guards: Mapping[str, GuardImpl[Mapping[str, Any]]] | None = None,
-    actions: Mapping[str, ActionImpl[Mapping[str, Any]]] | None = None,
-    actors: Mapping[str, ActorImpl] | None = None,
-    delays: Mapping[str, DelayImpl[Mapping[str, Any]]] | None = None,
-    migrations: Mapping[str, Migrate | Migration] | None = None,
-) -> Setup[Mapping[str, Any], Any]: ...
-
-
-def setup(
-    *,
-    context: type[Any] | None = None,
-    create_context: Callable[[Any], Any] | None = None,
-    events: Mapping[str, type[Any]] | None = None,
-    guards: Mapping[str, GuardImpl[Any]] | None = None,
-    actions: Mapping[str, ActionImpl[Any]] | None = None,
-    actors: Mapping[str, ActorImpl] | None = None,
-    delays: Mapping[str, DelayImpl[Any]] | None = None,
-    migrations: Mapping[str, Migrate | Migration] | None = None,
-) -> Setup[Any, Any]:
+) -> Setup[C]:
     """Register implementations by name; ``.machine(config)`` then compiles a config that uses them.
 
     Args:
-        context: an attrs class of the context, converted with cattrs. Without it, a context is a JSON object.
+        context: an attrs class of the context, converted with cattrs. By default a context is a JSON object.
         create_context: a function that creates the initial context from the input, instead of the config's own.
         events: attrs classes of events, by type; an event of such a type that does not fit its class is invalid.
-        guards: functions of `Args` (and params), or results of `and_`, `or_`, `not_` and `state_in`.
-        actions: functions of `ActionArgs` (and params), which a host runs, or results of `assign`, `raise_` and others.
+        guards: functions of `Args`, or results of `and_`, `or_`, `not_` and `state_in`.
+        actions: functions of `ActionArgs`, which a host runs, or results of `assign`, `raise_` and others.
         actors: functions of an input and a `Call`, results of `actor`, or machines.
-        delays: durations, milliseconds, or functions of `Args` that return one.
+        delays: durations, or functions of `Args` that return one (None: no delay).
         migrations: by version, oldest first: a function or a `Migration` that converts a stored snapshot of that
             version to the next.
     """

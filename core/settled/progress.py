@@ -48,13 +48,13 @@ class Progress:
         return evolve(self, effects=(), steps=())
 
 
-def initial_progress(machine: Machine[Any, Any], input: Json = None) -> Progress:
+def initial_progress(machine: Machine[Any], input: Json = None) -> Progress:
     """Start `machine`."""
     snapshot, effects = machine.initial_transition(input, allow_unknown_targets=True)
     return _advanced(machine, Progress(snapshot), snapshot, effects)
 
 
-def take_event(machine: Machine[Any, Any], progress: Progress, event: Json, *, is_detached: bool = False) -> Progress:
+def take_event(machine: Machine[Any], progress: Progress, event: Json, *, is_detached: bool = False) -> Progress:
     """Take `event` in one step.
 
     The result of an actor also marks that actor as done or failed. With `is_detached` it does not: the machine stopped
@@ -64,12 +64,12 @@ def take_event(machine: Machine[Any, Any], progress: Progress, event: Json, *, i
         LogicError: a guard, an action or a delay raised, or the step does not end.
         EventError: no machine can take the event.
     """
-    snapshot = progress.snapshot if is_detached else _with_result(progress.snapshot, event)
+    snapshot = progress.snapshot if is_detached else with_result(progress.snapshot, event)
     after, effects = machine.transition(snapshot, event, first_index=progress.index, allow_unknown_targets=True)
     return _advanced(machine, progress, after, effects)
 
 
-def drain_inbox(machine: Machine[Any, Any], progress: Progress) -> Progress:
+def drain_inbox(machine: Machine[Any], progress: Progress) -> Progress:
     """Take the events that the machine has sent itself until none is left. A machine that has ended drops them.
 
     Raises:
@@ -88,7 +88,7 @@ def drain_inbox(machine: Machine[Any, Any], progress: Progress) -> Progress:
 
 
 def settle(
-    machine: Machine[C, Any], snapshot: Snapshot[C] | None, event: Json = None
+    machine: Machine[C], snapshot: Snapshot[C] | None, event: Json = None
 ) -> Generator[Progress, Json, Snapshot[C]]:
     """Run `machine` to its next settled configuration; without a snapshot, start it with `event` as its input.
 
@@ -106,7 +106,7 @@ def settle(
     return progress.snapshot
 
 
-def fold(machine: Machine[C, Any], events: Iterable[Json], input: Json = None) -> Snapshot[C]:
+def fold(machine: Machine[C], events: Iterable[Json], input: Json = None) -> Snapshot[C]:
     """Return the snapshot after taking each of `events` exactly once, in order.
 
     This is the specification of an instance's snapshot, whatever crashed or was redelivered on the way. `events` are
@@ -120,7 +120,7 @@ def fold(machine: Machine[C, Any], events: Iterable[Json], input: Json = None) -
     return progress.snapshot
 
 
-def is_settled(machine: Machine[Any, Any], snapshot: Snapshot[Any]) -> bool:
+def is_settled(machine: Machine[Any], snapshot: Snapshot[Any]) -> bool:
     """Return whether `snapshot` waits for the outside world: no function actor runs, and all active leaves may rest.
 
     A leaf may rest if it is final, if it or an ancestor has one of the tags ``settled``, ``resolve`` and ``reject``, or
@@ -145,11 +145,11 @@ def done_event(child: str, output: Json) -> Mapping[str, Json]:
 
 def error_event(child: str, error: Json) -> Mapping[str, Json]:
     """Return the event by which a machine learns that its actor `child` has failed with `error`."""
-    return {"type": f"xstate.error.actor.{child}", "error": error, "actorId": child}
+    return {"type": f"{ERROR_EVENT}{child}", "error": error, "actorId": child}
 
 
 def _advanced(
-    machine: Machine[Any, Any], progress: Progress, snapshot: Snapshot[Any], effects: tuple[Effect, ...]
+    machine: Machine[Any], progress: Progress, snapshot: Snapshot[Any], effects: tuple[Effect, ...]
 ) -> Progress:
     # Counted before any effect is dropped: the index is part of idempotency keys, and must be XState's.
     index, inbox, all_effects = progress.index + len(effects), progress.inbox, progress.effects
@@ -191,7 +191,7 @@ def without_unstarted_actors(effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
     return tuple(effect for position, effect in enumerate(effects) if position not in dropped) if dropped else effects
 
 
-def _own_events(machine: Machine[Any, Any], effect: Effect) -> tuple[Json, ...]:
+def _own_events(machine: Machine[Any], effect: Effect) -> tuple[Json, ...]:
     """Return the events that `effect` makes the machine take before its turn ends."""
     match effect:
         case Send() if is_to_self(effect):
@@ -216,8 +216,12 @@ def is_to_self(effect: Send) -> bool:
 SNAPSHOT = "xstate.snapshot."
 """The prefix of the types of the events that carry snapshots of actors."""
 
+ERROR_EVENT = "xstate.error.actor."
+"""The prefix of the types of the events by which failed actors are reported."""
 
-def _with_result(snapshot: Snapshot[Any], event: Json) -> Snapshot[Any]:
+
+def with_result(snapshot: Snapshot[Any], event: Json) -> Snapshot[Any]:
+    """Return `snapshot` as a step takes `event` in it: if that is the end of an actor, the actor has ended."""
     if not snapshot.children or not isinstance(event, Mapping):
         return snapshot
     id, child = event.get("actorId"), snapshot.children.get(str(event.get("actorId")))
@@ -230,16 +234,16 @@ def _with_result(snapshot: Snapshot[Any], event: Json) -> Snapshot[Any]:
 def _ended(child: Child, type: str, event: Mapping[str, Json]) -> Child:
     if type.startswith("xstate.done.actor."):
         return evolve(child, status="done", output=event.get("output"))
-    if type.startswith("xstate.error.actor."):
+    if type.startswith(ERROR_EVENT):
         return evolve(child, status="error", error=event.get("error"))
     return child
 
 
-def _is_running_function(machine: Machine[Any, Any], child: Child) -> bool:
+def _is_running_function(machine: Machine[Any], child: Child) -> bool:
     return child.status == "active" and not isinstance(machine.actor(child.src), Machine)
 
 
-def _waits_for_machine(machine: Machine[Any, Any], snapshot: Snapshot[Any], leaf: Node) -> bool:
+def _waits_for_machine(machine: Machine[Any], snapshot: Snapshot[Any], leaf: Node) -> bool:
     """Return whether `leaf` or one of its ancestors invokes a machine that is running."""
     children = [snapshot.children.get(invoke.id) for node in (leaf, *leaf.ancestors) for invoke in node.invoke]
     return any(

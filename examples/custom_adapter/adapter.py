@@ -13,13 +13,15 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from settled import ConflictError, Key, UnsupportedError
 from settled.durable import (
+    Backlog,
     Capability,
     ClosedOnExit,
     DeadLetter,
@@ -174,11 +176,11 @@ class FileQueue:
         with self._directory.lock():
             self._send(messages)
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         end = time.monotonic() + wait
         while True:
             with self._directory.lock():
-                deliveries = self._deliver(limit)
+                deliveries = self._deliver(limit, machines)
             if deliveries or time.monotonic() >= end:
                 return deliveries
             time.sleep(POLL_INTERVAL)
@@ -218,6 +220,18 @@ class FileQueue:
         if lost:
             raise ConflictError(f"the lease of {', '.join(lost)} was lost")
 
+    def backlog(self) -> Sequence[Backlog]:
+        now, counts = self._clock(), dict[str, int]()
+        for name in self._directory.names("queues"):
+            queue = self._directory.read("queues", name)
+            if queue["messages"] and queue["free_at"] <= now:
+                machine = queue["key"][0]
+                counts[machine] = counts.get(machine, 0) + len(queue["messages"])
+        return [Backlog(machine, counts[machine]) for machine in sorted(counts)]
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        self.ack(deliveries)  # only the ids of waiting messages are known
+
     def _queue(self, key: Key) -> tuple[str, dict[str, Any]]:
         name = _name(key)
         empty = {
@@ -239,13 +253,14 @@ class FileQueue:
                 queue["messages"].append([_fields(message), 0])
                 self._directory.write("queues", name, queue)
 
-    def _deliver(self, limit: int) -> Sequence[Delivery]:
+    def _deliver(self, limit: int, machines: Collection[str] | None) -> Sequence[Delivery]:
         if limit < 1:
             return ()
         now = self._clock()
         self._fire(now)
         queues = [(name, self._directory.read("queues", name)) for name in self._directory.names("queues")]
-        ready = [(name, queue) for name, queue in queues if queue["messages"] and queue["free_at"] <= now]
+        wanted = [(name, queue) for name, queue in queues if machines is None or queue["key"][0] in machines]
+        ready = [(name, queue) for name, queue in wanted if queue["messages"] and queue["free_at"] <= now]
         deliveries: list[Delivery] = []
         for name, queue in sorted(ready, key=lambda each: each[1]["delivered_at"]):
             if len(deliveries) < limit:
@@ -307,17 +322,24 @@ class FileBackend(ClosedOnExit):
     def __init__(
         self,
         path: Path,
-        lease: float = 30.0,
+        lease: timedelta = timedelta(seconds=30),
         clock: Callable[[], float] = time.time,
         before_write: BeforeWrite = _nothing,
     ) -> None:
         directory = Directory(path, before_write)
         self.lease = lease
-        self.resolution = 0.0
+        self.resolution = timedelta()
         self.now = clock
-        self.capabilities = frozenset({Capability.NO_DELIVERY_AFTER_ACK, Capability.NO_DELIVERY_AFTER_CANCEL})
+        self.capabilities = frozenset(
+            {
+                Capability.SELECTIVE_RECEIVE,
+                Capability.BACKLOG,
+                Capability.NO_DELIVERY_AFTER_ACK,
+                Capability.NO_DELIVERY_AFTER_CANCEL,
+            }
+        )
         self.store = FileStore(directory)
-        self.queue = FileQueue(directory, lease, clock)
+        self.queue = FileQueue(directory, lease.total_seconds(), clock)
         self.timers = FileTimers(directory)
 
     def finish(self, write: Write) -> None:
@@ -337,7 +359,9 @@ class FileBackend(ClosedOnExit):
             self.timers.cancel(timer_id)
         self.queue.ack(write.acks)
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
         """Raise UnsupportedError: files cannot be written together."""
         raise UnsupportedError(f"{Capability.JOINT_FINISH} is not declared")
 

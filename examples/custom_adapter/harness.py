@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,14 @@ class FileHarness(Harness):
     """A new directory for each reset, and a clock that moves only in `advance`."""
 
     kind = BackendKind.REAL
-    capabilities = frozenset({Capability.NO_DELIVERY_AFTER_ACK, Capability.NO_DELIVERY_AFTER_CANCEL})
+    capabilities = frozenset(
+        {
+            Capability.SELECTIVE_RECEIVE,
+            Capability.BACKLOG,
+            Capability.NO_DELIVERY_AFTER_ACK,
+            Capability.NO_DELIVERY_AFTER_CANCEL,
+        }
+    )
     tick = 0.001
 
     def __init__(self) -> None:
@@ -51,7 +59,7 @@ class FileHarness(Harness):
         self._time += seconds
 
     def opener(self) -> Opener | None:
-        return partial(FileBackend, self._directory, lease=1.0)
+        return partial(FileBackend, self._directory, lease=timedelta(seconds=1))
 
     def _before_write(self, name: str) -> None:
         if self._point is not None:

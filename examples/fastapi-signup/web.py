@@ -6,6 +6,7 @@ The routes use only the queue and the store. A worker, or a Lambda function of t
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from html import escape
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from examples.signup.machine import machine
 from settled import EventError, Snapshot
 from settled_runtime import Client, EventOutcomeError, connect
 
-TIMEOUT = float(os.environ.get("SIGNUP_TIMEOUT", "20"))
+TIMEOUT = timedelta(seconds=float(os.environ.get("SIGNUP_TIMEOUT", "20")))
 """How long a request waits for its turn to end, in seconds."""
 
 client = Client(machine, connect(os.environ.get("SETTLED_URL", "sqlite:///signup.db")))
@@ -66,7 +67,8 @@ def ask(name: str, event: dict[str, Any]) -> dict[str, Any]:
         raise HTTPException(400, str(error)) from error
     except EventOutcomeError as error:
         state = {} if error.snapshot is None else to_json(error.snapshot)
-        raise HTTPException(409, {"error": str(error), **state}) from error
+        answer = {"error": str(error), "outcome": error.outcome, "reason": error.reason}
+        raise HTTPException(409, {**answer, **state}) from error
     except TimeoutError as error:
         raise HTTPException(504, str(error)) from error
 

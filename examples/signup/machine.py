@@ -13,7 +13,6 @@ import smtplib
 from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from attrs import field, frozen
@@ -55,8 +54,9 @@ def code_matches(a: Args[Signup, Verify]) -> bool:
     return a.event.code == a.context.code
 
 
-def is_last_try(a: Args[Signup, Verify], params: dict[str, int]) -> bool:
-    return a.context.wrongCodes + 1 >= params["tries"]
+def is_last_try(a: Args[Signup, Verify]) -> bool:
+    tries: int = a.params["tries"]
+    return a.context.wrongCodes + 1 >= tries
 
 
 def draw_code(input: None, call: Call) -> str:
@@ -83,7 +83,7 @@ def create_account(input: dict[str, str], call: Call) -> str:
     return f"account-{hashlib.sha256(call.idempotency_key.encode()).hexdigest()[:8]}"
 
 
-def problem(a: Args[Signup, Any]) -> str:
+def problem(a: Args[Signup]) -> str:
     return f"{a.event['error']['name']}: {a.event['error']['message']}"
 
 

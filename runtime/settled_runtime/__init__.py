@@ -14,7 +14,7 @@ __getattr__ = lazy_names(
         "settled_runtime.host": "Host",
         "settled_runtime.shutdown": "StopSignal",
         "settled_runtime.events": "ActionPerformed ActorFinished ActorStarted ClockSkewed Committed"
-        " DeadLettered Emitted HostEvent Logged Observer RecordAdjusted Released TurnEnded TurnFailed"
+        " DeadLettered Emitted HostEvent Logged MachineNotServed Observer RecordAdjusted Released TurnEnded TurnFailed"
         " TurnStarted log",
         "settled_runtime.composite": "CompositeBackend",
         "settled_runtime.worker": "Worker",

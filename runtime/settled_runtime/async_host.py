@@ -35,7 +35,7 @@ class AsyncHost(ClosedOnExit):
 
     def __init__(
         self,
-        machines: Iterable[Machine[Any, Any]],
+        machines: Iterable[Machine[Any]],
         backend: Backend,
         *,
         policy: Policy | None = None,

@@ -8,7 +8,7 @@ disagree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import ParamSpec, TypeAlias, TypeVar, assert_never
 
@@ -91,8 +91,8 @@ class BackendCommands:
                 assert_never(command)
         return Done(backend.now())
 
-    def finish_all(self, commits: Sequence[Finish], receive: int) -> FinishResult:
-        """Finish `commits`, of distinct keys, in one round trip, and receive up to `receive` deliveries.
+    def finish_all(self, commits: Sequence[Finish], receive: int, machines: Collection[str]) -> FinishResult:
+        """Finish `commits`, of distinct keys, in one round trip, and receive up to `receive` messages of `machines`.
 
         Return the errors of the refused ones by key.
 
@@ -101,7 +101,7 @@ class BackendCommands:
             OutcomeUnknownError, AccessDeniedError, BackendConfigError: as the backend raised it, for all of them.
         """
         writes = [commit.write for commit in commits]
-        finished = retried(self.backend.finish_all, writes, receive)
+        finished = retried(self.backend.finish_all, writes, receive, machines)
         for commit in commits:
             if commit.write.key not in finished.errors:
                 self._observe_commit(commit)
@@ -109,7 +109,7 @@ class BackendCommands:
 
     def _extend(self, deliveries: Sequence[Delivery]) -> None:
         try:
-            retried(self.backend.queue.extend, deliveries, self.backend.lease)
+            retried(self.backend.queue.extend, deliveries, self.backend.lease.total_seconds())
         except ConflictError as error:
             # A queue has only ConflictError for this. In a turn that would mean "compute again", but another
             # worker may have the deliveries.

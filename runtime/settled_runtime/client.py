@@ -10,6 +10,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Generic, TypeVar, assert_never
 
 from attrs import frozen
@@ -48,6 +49,7 @@ from settled.durable.messages import check_id, check_start
 from settled.durable.persisted_tree import tree_to_json
 from settled.durable.record_json import record_from_tombstone, record_to_tombstone
 from settled.durable.window import IN_DEAD_LETTERS
+from settled.durations import check_duration, in_seconds
 from settled_runtime.backend_commands import BackendCommands, retried
 from settled_runtime.events import Observers
 
@@ -64,16 +66,21 @@ class EventOutcomeError(SettledError):
     """The outcome of a message is not a success.
 
     Attributes:
-        outcome: ``REJECTED`` if the turn ended in a node tagged ``reject``, ``FAILED`` if it ended in an error,
-            ``INVALID`` or ``DEAD_LETTERED`` if the message is among the dead letters. If the instance was deleted in
-            the meantime, the outcome that the message had, which may be any.
+        outcome: ``IGNORED`` if the message changed nothing, ``REJECTED`` if the turn ended in a node tagged ``reject``,
+            ``FAILED`` if it ended in an error, ``INVALID`` or ``DEAD_LETTERED`` if the message is among the dead
+            letters. If the instance was deleted in the meantime, the outcome that the message had, which may be any.
         snapshot: the snapshot of the instance as found now, which may be later than the message's own turn. None if
             the instance does not exist, or if this machine cannot read its snapshot.
+        reason: why the message has this outcome: the guards that answered false, the error of an actor or of the
+            machine, what is wrong with the event. The text is for people, and its beginning is kept if it is long. None
+            for ``TAKEN`` and ``RESOLVED``, and where the instance keeps it no longer: it keeps those of the last few.
     """
 
-    def __init__(self, message: str, outcome: Outcome, snapshot: Snapshot[Any] | None) -> None:
+    def __init__(
+        self, message: str, outcome: Outcome, snapshot: Snapshot[Any] | None, reason: str | None = None
+    ) -> None:
         super().__init__(message)
-        self.outcome, self.snapshot = outcome, snapshot
+        self.outcome, self.snapshot, self.reason = outcome, snapshot, reason
 
 
 @frozen
@@ -120,7 +127,7 @@ class Client(ClosedOnExit, Generic[C]):
         backend: the backend that the instances live in, as `connect` opens it.
     """
 
-    def __init__(self, machine: Machine[C, Any], backend: Backend) -> None:
+    def __init__(self, machine: Machine[C], backend: Backend) -> None:
         self._machine, self._backend = machine, backend
 
     def close(self) -> None:
@@ -191,34 +198,34 @@ class Client(ClosedOnExit, Generic[C]):
         event: Any,
         *,
         message_id: str | None = None,
-        timeout: float = 30.0,
+        timeout: timedelta = timedelta(seconds=30),
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> Snapshot[C]:
         """Send `event` to `instance`, wait until the turn that took it has ended, and return the snapshot found then.
 
-        The snapshot is the newest one: if other events were taken in the meantime, it includes them. An event that
-        the machine ignored (`Outcome.IGNORED`) is answered with the snapshot, too.
+        The snapshot is the newest one: if other events were taken in the meantime, it includes them.
 
         Args:
             instance: the name of the instance.
             event: a JSON object with a ``type``, or an instance of one of the machine's event classes.
             message_id: idempotency key. Give one to be able to wait again after a timeout.
-            timeout: how long to wait for the end of the turn, in seconds; the time of the send is not included.
+            timeout: how long to wait for the end of the turn; the time of the send is not included.
             headers: as for `send`.
 
         Raises:
-            EventOutcomeError: the message was rejected, failed, invalid or dead-lettered, or its instance was
-                deleted since.
+            EventOutcomeError: the message was ignored, because no transition took it; or it was rejected, failed,
+                invalid or dead-lettered; or its instance was deleted since. The error says why.
             TimeoutError: the turn had not ended in time. The event stays in the queue and will be taken. Call `ask`
                 with the same `message_id` and event, or `outcome`, to wait again.
             RecordError, LogicError: this machine cannot read the instance, or a migration raised.
             EventError, IdReusedError, TooLargeError, UnavailableError, OutcomeUnknownError: as for `send`.
         """
+        check_duration(timeout, "timeout")  # before the event is sent
         body = self._event(event)
         message_id = self._send(instance, body, message_id, headers)
         return self._outcome(instance, message_id, Message(self._key(instance), message_id, body).digest, timeout)
 
-    def outcome(self, instance: str, message_id: str, *, timeout: float = 30.0) -> Snapshot[C]:
+    def outcome(self, instance: str, message_id: str, *, timeout: timedelta = timedelta(seconds=30)) -> Snapshot[C]:
         """Wait until the turn that took the message `message_id` has ended; return what `ask` returns.
 
         Use it after `start` or `send`, or after a timeout of `ask`. A record remembers its last messages only
@@ -227,22 +234,24 @@ class Client(ClosedOnExit, Generic[C]):
         Args:
             instance: the name of the instance.
             message_id: the id that `start` or `send` returned.
-            timeout: how long to wait, in seconds; 0 reads the outcome once.
+            timeout: how long to wait; ``timedelta(0)`` reads the outcome once.
 
         Raises:
-            EventOutcomeError: the message was rejected, failed, invalid or dead-lettered, or its instance was
-                deleted since.
+            EventOutcomeError: as for `ask`; a second start of an instance is ignored, too.
             TimeoutError: no outcome was found in time.
             RecordError, LogicError: this machine cannot read the instance, or a migration raised.
         """
         return self._outcome(instance, message_id, None, timeout)
 
-    def _outcome(self, instance: str, message_id: str, digest: str | None, timeout: float) -> Snapshot[C]:
+    def _outcome(self, instance: str, message_id: str, digest: str | None, timeout: timedelta) -> Snapshot[C]:
         def answered(record: Record | None) -> Snapshot[C] | None:
             # A tombstone keeps the window of the deleted instance: a retry after the deletion still gets its answer.
             found = record or self._tombstone(instance)
             outcome = found.window.outcome_of_id(message_id, digest) if found else None
-            return None if found is None or outcome is None else self._answer(instance, message_id, found, outcome)
+            if found is None or outcome is None:
+                return None
+            reason = found.window.reason_of_id(message_id, digest)
+            return self._answer(instance, message_id, found, outcome, reason)
 
         return self._wait(instance, answered, timeout, f"the turn of {message_id}")
 
@@ -268,7 +277,7 @@ class Client(ClosedOnExit, Generic[C]):
         tag: str | None = None,
         value: Any = None,
         done: bool = False,
-        timeout: float = 30.0,
+        timeout: timedelta = timedelta(seconds=30),
     ) -> Snapshot[C]:
         """Wait until a snapshot of `instance` meets all the conditions given, and return it.
 
@@ -280,7 +289,7 @@ class Client(ClosedOnExit, Generic[C]):
             tag: a tag that one of the active nodes must have.
             value: a state value that the snapshot must match, as for `Snapshot.matches`.
             done: whether the machine must have ended: be ``done``, ``error`` or ``stopped``.
-            timeout: how long to wait, in seconds; 0 checks once.
+            timeout: how long to wait; ``timedelta(0)`` checks once.
 
         Raises:
             TimeoutError: the conditions were not met in time.
@@ -348,7 +357,7 @@ class Client(ClosedOnExit, Generic[C]):
     def _import(self, key: Key, tree: Json) -> None:
         found = retried(lambda: self._backend.store.load(key))
         # `now` may be behind the true time by `resolution`. Delays count from the later one, so that none is early.
-        now = self._backend.now() + self._backend.resolution
+        now = self._backend.now() + self._backend.resolution.total_seconds()
         write = import_tree(self._machine, key, tree, found, secrets.token_hex(8), now)
         retried(lambda: self._backend.finish(write))
 
@@ -424,35 +433,37 @@ class Client(ClosedOnExit, Generic[C]):
     def _record(self, instance: str) -> Record | None:
         return self._load(self._machine, self._key(instance))
 
-    def _load(self, machine: Machine[Any, Any], key: Key) -> Record | None:
+    def _load(self, machine: Machine[Any], key: Key) -> Record | None:
         stored = retried(lambda: self._backend.store.load(key))
         return None if stored is None or stored.is_deleted else record_from_json(machine, key, stored.body)
 
-    def _answer(self, instance: str, message_id: str, record: Record, outcome: Outcome) -> Snapshot[C]:
+    def _answer(
+        self, instance: str, message_id: str, record: Record, outcome: Outcome, reason: str | None
+    ) -> Snapshot[C]:
         """Return the snapshot for a message with `outcome`, or raise EventOutcomeError."""
+        text = f"{self._key(instance)}: the message {message_id} was {outcome}{f': {reason}' if reason else ''}"
         if record.snapshot is None and outcome not in IN_DEAD_LETTERS:
-            text = f"{self._key(instance)}: the message {message_id} was {outcome}, and the instance was deleted since"
-            raise EventOutcomeError(text, outcome, None)
+            raise EventOutcomeError(f"{text}; the instance was deleted since", outcome, None, reason)
         match outcome:
-            case Outcome.TAKEN | Outcome.RESOLVED | Outcome.IGNORED:
+            case Outcome.TAKEN | Outcome.RESOLVED:
                 return record.readable_snapshot()
-            case Outcome.REJECTED | Outcome.FAILED | Outcome.INVALID | Outcome.DEAD_LETTERED:
+            case Outcome.IGNORED | Outcome.REJECTED | Outcome.FAILED | Outcome.INVALID | Outcome.DEAD_LETTERED:
                 snapshot = record.snapshot if isinstance(record.snapshot, Snapshot) else None
-                text = f"{self._key(instance)}: the message {message_id} was {outcome}"
-                raise EventOutcomeError(text, outcome, snapshot)
+                raise EventOutcomeError(text, outcome, snapshot, reason)
             case _:
                 assert_never(outcome)
 
     def _wait(
-        self, instance: str, find: Callable[[Record | None], Snapshot[C] | None], timeout: float, awaited: str
+        self, instance: str, find: Callable[[Record | None], Snapshot[C] | None], timeout: timedelta, awaited: str
     ) -> Snapshot[C]:
         """Poll the record of `instance` until `find` returns a snapshot; `awaited` describes it in the TimeoutError."""
-        for pause in _poll_intervals(timeout):
+        seconds = in_seconds(timeout, "timeout")
+        for pause in _poll_intervals(seconds):
             found = find(self._record(instance))
             if found is not None:
                 return found
             time.sleep(pause)
-        raise TimeoutError(f"{self._key(instance)}: waited {timeout:g} s for {awaited}")
+        raise TimeoutError(f"{self._key(instance)}: waited {seconds:g} s for {awaited}")
 
 
 def _poll_intervals(timeout: float) -> Iterator[float]:

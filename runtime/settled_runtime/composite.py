@@ -8,12 +8,14 @@ message still in the queue, so the next delivery repeats what is missing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
 
-from attrs import frozen
+from attrs import field, frozen
 
 from settled import UnsupportedError
 from settled.durable import Capability, ClosedOnExit, FinishResult, Queue, Store, Timers, Write
+from settled.durations import is_duration
 
 
 @frozen
@@ -24,22 +26,22 @@ class CompositeBackend(ClosedOnExit):
         store: the records.
         queue: the messages.
         timers: the timers, which put their messages into `queue`.
-        lease: how long a lease of the queue lasts, in seconds.
+        lease: how long a lease of the queue lasts.
         capabilities: what the ports declare. `Capability.ATOMIC_FINISH`, ``JOINT_FINISH`` and ``FENCED_FINISH`` need
             one transaction for all three and cannot be among them.
         closing: called by `close`, in order, to close what the ports hold open.
         clock: the clock of the timers, in seconds since the epoch: due times are compared with it.
-        resolution: by how many seconds `clock` may be behind.
+        resolution: by how much `clock` may be behind.
     """
 
     store: Store
     queue: Queue
     timers: Timers
-    lease: float = 30.0
+    lease: timedelta = field(default=timedelta(seconds=30), validator=is_duration)
     capabilities: frozenset[Capability] = frozenset()
     closing: tuple[Callable[[], None], ...] = ()
     clock: Callable[[], float] = time.time
-    resolution: float = 0.0
+    resolution: timedelta = field(default=timedelta(), validator=is_duration)
 
     def now(self) -> float:
         """Return the time by `clock`, in seconds since the epoch."""
@@ -69,7 +71,9 @@ class CompositeBackend(ClosedOnExit):
         if write.acks:
             self.queue.ack(write.acks)
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
         """Raise UnsupportedError: separate ports cannot finish several writes in one round trip."""
         raise UnsupportedError(f"a backend of separate parts does not declare {Capability.JOINT_FINISH}")
 

@@ -12,6 +12,8 @@ from typing import Generic, TypeVar, cast
 
 from attrs import frozen
 
+from settled.durable import Backend, Capability
+
 GROUP = "settled.doctors"
 
 T = TypeVar("T")
@@ -58,6 +60,18 @@ class Probe(Generic[T]):
         return BackendProblem(
             f"{self.what} could not be examined ({error})", self.consequence, "Let these credentials read it."
         )
+
+
+def backlog_problems(backend: Backend) -> Iterator[BackendProblem]:
+    """Yield a problem for each machine whose messages have waited longer than a lease, although nobody holds them."""
+    if Capability.BACKLOG not in backend.capabilities:
+        return
+    for each in backend.queue.backlog():
+        age = 0.0 if each.oldest is None else backend.now() - each.oldest
+        if age > backend.lease.total_seconds():
+            consequence = f"the oldest has waited for {age:.0f} s, so perhaps no worker serves this machine"
+            remedy = f"Start a worker for it, or move them to a file: settled set-aside {each.machine} FILE"
+            yield BackendProblem(f"{each.machine}: messages wait ({each.messages})", consequence, remedy)
 
 
 def examine(url: str) -> Sequence[BackendProblem] | None:

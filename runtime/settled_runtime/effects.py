@@ -106,8 +106,7 @@ def start_actor(
     deadline = None if actor.timeout is None else context.clock() + actor.timeout.total_seconds()
     key, attempt = actor_call.idempotency_key, actor_call.attempt
     context.observe(ActorStarted(command.key, actor_call.src, key, attempt))
-    call = Call(command.key, key, attempt, deadline, command.fence, held.is_lost, actor_call.headers)
-    return actor.function, call
+    return actor.function, Call(command.key, key, attempt, deadline, command.fence, held.is_lost, actor_call.headers)
 
 
 def error_json(error: BaseException) -> Json:

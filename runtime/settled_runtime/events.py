@@ -123,6 +123,16 @@ class RecordAdjusted:
 
 
 @frozen
+class MachineNotServed:
+    """A message of `machine` was delivered to this host, which does not serve it and gives back all such messages.
+
+    Reported once for each machine. It happens where services with different machines share a queue that cannot select.
+    """
+
+    machine: str
+
+
+@frozen
 class ClockSkewed:
     """This machine's clock is `seconds` ahead of the backend's (behind it if negative).
 
@@ -162,6 +172,7 @@ HostEvent: TypeAlias = (
     | Logged
     | Released
     | RecordAdjusted
+    | MachineNotServed
     | ClockSkewed
     | TurnEnded
     | TurnFailed
@@ -213,6 +224,9 @@ def _line(event: HostEvent) -> tuple[int, str]:
             return level, f"{key}: released for {delay:.3g} s: {reason}{f', {detail}' if detail else ''}"
         case RecordAdjusted(key, note):
             return logging.WARNING, f"{key}: {note}"
+        case MachineNotServed(machine):
+            remedy = "serve it here too, or give each service a queue or a subscription of its own"
+            return logging.WARNING, f"{machine}: its messages come to this host, which delays them: {remedy}"
         case ClockSkewed(seconds):
             return logging.WARNING, f"this machine's clock is {seconds:+.1f} s off the backend's"
         case TurnEnded(key, end):

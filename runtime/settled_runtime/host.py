@@ -29,7 +29,7 @@ class Host(ClosedOnExit):
 
     def __init__(
         self,
-        machines: Iterable[Machine[Any, Any]],
+        machines: Iterable[Machine[Any]],
         backend: Backend,
         *,
         policy: Policy | None = None,
@@ -54,7 +54,7 @@ class Host(ClosedOnExit):
         Returns:
             For each key, how its turn ended, or the error that ended it.
         """
-        turns = turns_for(self._context, deliveries, stop_signal or StopSignal(), deadline)
+        turns = turns_for(self._context, deliveries, stop_signal, deadline)
         return {turn.key: turn.run() for turn in turns}
 
     def close(self) -> None:

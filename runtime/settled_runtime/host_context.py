@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeGuard
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from settled import Key, Machine, Policy, RecordError, SettledError
 from settled.durable import Backend, Capability, Traits
 from settled.durable.commands import ReleaseReason
 from settled_runtime.backend_commands import BackendCommands
-from settled_runtime.events import Observer, Observers, Released
+from settled_runtime.events import MachineNotServed, Observer, Observers, Released
 from settled_runtime.leases import HeldDeliveries, LeaseRenewer
 from settled_runtime.record_cache import RecordCache
 
@@ -31,7 +31,7 @@ class HostContext:
         clock: the backend's time, in seconds since the epoch.
     """
 
-    machines: Mapping[str, Machine[Any, Any]]
+    machines: Mapping[str, Machine[Any]]
     backend_commands: BackendCommands
     leases: LeaseRenewer
     record_cache: RecordCache
@@ -39,6 +39,7 @@ class HostContext:
     traits: Traits
     observe: Observer
     clock: Callable[[], float]
+    _not_served: set[str] = field(factory=set[str], init=False)
 
     @property
     def backend(self) -> Backend:
@@ -47,7 +48,7 @@ class HostContext:
     @classmethod
     def of(
         cls,
-        machines: Iterable[Machine[Any, Any]],
+        machines: Iterable[Machine[Any]],
         backend: Backend,
         policy: Policy | None,
         observers: Iterable[Observer],
@@ -57,7 +58,7 @@ class HostContext:
         return cls(
             machines={machine.id: machine for machine in _with_children(machines)},
             backend_commands=BackendCommands(backend, observe),
-            leases=LeaseRenewer(backend.queue, backend.lease),
+            leases=LeaseRenewer(backend.queue, backend.lease.total_seconds()),
             record_cache=RecordCache(),
             policy=evolve(policy or Policy(), lease=backend.lease),
             traits=traits_of(backend),
@@ -66,7 +67,10 @@ class HostContext:
         )
 
     def no_machine(self, key: Key) -> RecordError:
-        """Return the error for `key`, whose machine this host does not serve."""
+        """Return the error for `key`, whose machine this host does not serve; observe that, once for each machine."""
+        if key.machine not in self._not_served:
+            self._not_served.add(key.machine)
+            self.observe(MachineNotServed(key.machine))
         return RecordError(f"{key}: this host has no machine {key.machine!r}, only {', '.join(self.machines)}")
 
     def release(self, held: HeldDeliveries, reason: ReleaseReason, delay: float = 0.0) -> None:
@@ -84,14 +88,16 @@ class HostContext:
 def traits_of(backend: Backend) -> Traits:
     """Return the properties of `backend` that turns may rely on."""
     declared = backend.capabilities
-    return Traits(Capability.ATOMIC_FINISH in declared, Capability.FENCED_FINISH in declared, backend.resolution)
+    return Traits(
+        Capability.ATOMIC_FINISH in declared, Capability.FENCED_FINISH in declared, backend.resolution.total_seconds()
+    )
 
 
-def _with_children(machines: Iterable[Machine[Any, Any]]) -> Iterator[Machine[Any, Any]]:
+def _with_children(machines: Iterable[Machine[Any]]) -> Iterator[Machine[Any]]:
     for machine in machines:
         yield machine
         yield from _with_children(filter(_is_machine, machine.implementations.actors.values()))
 
 
-def _is_machine(actor: object) -> TypeGuard[Machine[Any, Any]]:
+def _is_machine(actor: object) -> TypeGuard[Machine[Any]]:
     return isinstance(actor, Machine)

@@ -50,7 +50,7 @@ def commit_together(context: HostContext, turns: Iterable[TurnRunner], receive: 
 
 def _commit(context: HostContext, commits: Mapping[TurnRunner, Finish], receive: int) -> Sequence[Delivery]:
     try:
-        finished = context.backend_commands.finish_all([*commits.values()], receive)
+        finished = context.backend_commands.finish_all([*commits.values()], receive, context.machines)
     except Exception as error:
         # The error applies to all of the writes (`Backend.finish_all`), so each turn deals with it in its own way.
         for turn in commits:

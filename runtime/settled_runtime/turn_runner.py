@@ -60,7 +60,11 @@ class TurnRunner:
     """
 
     def __init__(
-        self, context: HostContext, held: HeldDeliveries, stop_signal: StopSignal, deadline: float | None = None
+        self,
+        context: HostContext,
+        held: HeldDeliveries,
+        stop_signal: StopSignal | None = None,
+        deadline: float | None = None,
     ) -> None:
         self.key = held.key
         self.held = held
@@ -150,7 +154,7 @@ class TurnRunner:
             if isinstance(command, RunActors):
                 # One object for the whole turn: actors that are still running from the last command go on.
                 self._actors = self._actors or ActorThreads(context, self.held)
-                return self._actors.run(command, self._stop_signal, self._deadline)
+                return self._actors.run(command, self._stop_signal or StopSignal(), self._deadline)
             return context.backend_commands.perform(command)
         except Exception as error:
             return error
@@ -178,7 +182,10 @@ def by_key(deliveries: Iterable[Delivery]) -> Iterable[Sequence[Delivery]]:
 
 
 def turns_for(
-    context: HostContext, deliveries: Iterable[Delivery], stop_signal: StopSignal, deadline: float | None = None
+    context: HostContext,
+    deliveries: Iterable[Delivery],
+    stop_signal: StopSignal | None = None,
+    deadline: float | None = None,
 ) -> Sequence[TurnRunner]:
     """Return a turn for each key of `deliveries`, not begun yet. All leases are renewed from here on."""
     # Also those of the last key, which must not lose its own while the first turns are running.

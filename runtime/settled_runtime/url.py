@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -47,12 +48,12 @@ def options_in(query: str, known: Mapping[str, Callable[[str], Any]], url: str) 
     return options
 
 
-def seconds(text: str) -> float:
-    """Convert an option to a duration in seconds, above 0 and below `MAX_DURATION`; raise ValueError otherwise."""
+def duration(text: str) -> timedelta:
+    """Convert an option, a number of seconds above 0 and below `MAX_DURATION`; raise ValueError otherwise."""
     with suppress(ValueError):
         read = float(text)
         if 0 < read < MAX_DURATION:
-            return read
+            return timedelta(seconds=read)
     raise ValueError(f"expected a number of seconds above 0 and below {MAX_DURATION:,}")
 
 

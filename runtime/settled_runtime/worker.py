@@ -12,12 +12,14 @@ import time
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from types import FrameType
 from typing import Any, Self
 
 from settled import Machine, OutcomeUnknownError, Policy, SettledError, UnavailableError
 from settled.durable import Backend, ClosedOnExit, Delivery
 from settled.durable.commands import ReleaseReason
+from settled.durations import in_seconds
 from settled_runtime.backend_commands import retried
 from settled_runtime.events import ClockSkewed, Observer, log
 from settled_runtime.host_context import HostContext
@@ -50,24 +52,25 @@ class Worker(ClosedOnExit):
         batch: how many messages are received at once, at most; those of one key are applied in one commit. While
             turns have actions or actors to run, fewer are received: a message that waits here for a thread could be
             taken by another worker.
-        receive_wait: how many seconds one receive waits for a message.
-        shutdown_grace: how many seconds running turns are given to end after `stop`, before they are interrupted.
+        receive_wait: how long one receive waits for a message.
+        shutdown_grace: how long running turns may take to end after `stop`, before they are interrupted.
     """
 
     def __init__(
         self,
-        machines: Iterable[Machine[Any, Any]],
+        machines: Iterable[Machine[Any]],
         backend: Backend,
         *,
         policy: Policy | None = None,
         observers: Iterable[Observer] = (log,),
         concurrency: int = 8,
         batch: int = 128,
-        receive_wait: float = 1.0,
-        shutdown_grace: float = 20.0,
+        receive_wait: timedelta = timedelta(seconds=1),
+        shutdown_grace: timedelta = timedelta(seconds=20),
     ) -> None:
         self._context = HostContext.of(machines, backend, policy, observers)
-        self._receive_wait, self._shutdown_grace = receive_wait, shutdown_grace
+        self._receive_wait = in_seconds(receive_wait, "receive_wait")
+        self._shutdown_grace = in_seconds(shutdown_grace, "shutdown_grace")
         self._min_batch, self._max_batch = min(batch, MESSAGES_PER_THREAD * concurrency), batch
         self._batch = self._min_batch
         self._free_threads = threading.Semaphore(concurrency)
@@ -181,7 +184,7 @@ class Worker(ClosedOnExit):
         """Tell the observers if this machine's clock differs from the backend's. Only the log depends on it."""
         with suppress(SettledError):
             skew = time.time() - self._context.clock()
-            if abs(skew) > MIN_CLOCK_SKEW + self._context.backend.resolution:
+            if abs(skew) > MIN_CLOCK_SKEW + self._context.backend.resolution.total_seconds():
                 self._context.observe(ClockSkewed(skew))
 
     def _receive(self, wait: float) -> Sequence[Delivery]:
@@ -192,7 +195,7 @@ class Worker(ClosedOnExit):
         if not self._has_free_thread(wait):
             return ()
         try:
-            return retried(self._context.backend.queue.receive, self._batch, wait)
+            return retried(self._context.backend.queue.receive, self._batch, wait, self._context.machines)
         except (UnavailableError, OutcomeUnknownError):
             # Messages in an answer that was lost are delivered again when their leases have run out.
             self._stopping.wait(self._receive_wait)

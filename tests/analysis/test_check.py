@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -398,9 +399,9 @@ class TestEventNotTaken:
         assert reported(of(a={"entry": ["note", action], "on": {"TYPE": "b"}}, b={})) == [
             ("event-not-taken", "warning", "states.a.entry[1]")
         ]
-        assert reported(of(a={"entry": "go"}), actions={"go": raise_({"type": "E"}, delay=10)}) == [
-            ("event-not-taken", "warning", "states.a.entry")
-        ]
+        assert reported(
+            of(a={"entry": "go"}), actions={"go": raise_({"type": "E"}, delay=timedelta(milliseconds=10))}
+        ) == [("event-not-taken", "warning", "states.a.entry")]
 
     def test_not_one_for_another_actor(self) -> None:
         assert reported(of(a={"entry": "go"}), actions={"go": send_to("other/1", {"type": "E"})}) == []
@@ -432,13 +433,11 @@ def test_a_finding_is_printed_as_a_line_and_its_remedy() -> None:
 
 
 def test_checking_calls_no_implementation_and_touches_nothing() -> None:
-    def fail(args: Args[Any, Any]) -> Any:
+    def fail(args: Args[Any]) -> Any:
         raise AssertionError("a check calls nothing")
 
     config = of(a={"entry": "act", "always": {"target": "b", "guard": "g"}, "after": {"d": "b"}}, b={})
-    machine: Machine[Any, Any] = setup(actions={"act": raise_(fail)}, guards={"g": fail}, delays={"d": fail}).machine(
-        config
-    )
+    machine: Machine[Any] = setup(actions={"act": raise_(fail)}, guards={"g": fail}, delays={"d": fail}).machine(config)
     with watch() as seen:
         assert machine.check() == ()
     assert seen == []

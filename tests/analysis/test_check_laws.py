@@ -18,7 +18,7 @@ from tests.parity.runner import machine_of
 from tests.support.strategies import Config, configs, events_of
 from tests.support.virtual_world import World
 
-AnyMachine = Machine[Any, Any]
+AnyMachine = Machine[Any]
 FEW_ITERATIONS = {"options": {"maxIterations": 50}}
 CORPUS = Path(__file__).parent.parent / "parity"
 

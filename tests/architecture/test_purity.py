@@ -41,11 +41,11 @@ CONFIG = {
 }
 
 
-def code_matches(a: Args[Any, Any]) -> bool:
+def code_matches(a: Args[Any]) -> bool:
     return bool(a.event["code"] == 7)
 
 
-def email(a: Args[Any, Any]) -> str:
+def email(a: Args[Any]) -> str:
     return str(a.event["email"])
 
 

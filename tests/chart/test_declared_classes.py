@@ -26,8 +26,8 @@ class Verify:
 calls: list[Any] = []
 
 
-def say(args: ActionArgs[Signup, Verify], params: Any) -> None:
-    calls.append((args.context, args.event, params, args.call.attempt))
+def say(a: ActionArgs[Signup, Verify]) -> None:
+    calls.append((a.context, a.event, a.params, a.call.attempt))
 
 
 signup = setup(

@@ -1,26 +1,47 @@
-"""Retries, actors, and binding custom actions."""
+"""Backoff, actors, and binding custom actions."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from settled import Actor, Call, Key, LogicError, Retry, actor, setup
+from settled import Actor, Backoff, Call, Key, LogicError, Retry, actor, setup
 from settled.step.effects import Execute
 from tests.support.machines import after, effects_of, given, machine, never
 
 CALL = Call(Key("m", "1"), "m/1/1/0/0", 2, None, 3, lambda: False)
 
 
-class TestRetry:
-    def test_the_wait_grows_by_the_factor_up_to_the_longest(self) -> None:
-        retry = Retry(attempts=9, first=timedelta(seconds=2), factor=3, max_wait=timedelta(seconds=50))
-        assert [retry.wait(attempt).total_seconds() for attempt in range(1, 7)] == [0, 2, 6, 18, 50, 50]
+class TestBackoff:
+    def test_grows_by_the_factor_up_to_the_longest_wait(self) -> None:
+        backoff = Backoff(first=timedelta(seconds=2), factor=3, max_wait=timedelta(seconds=50))
+        assert [backoff.wait(attempt).total_seconds() for attempt in range(1, 7)] == [0, 2, 6, 18, 50, 50]
 
-    def test_the_wait_never_overflows(self) -> None:
-        assert Retry().wait(10**6) == timedelta(minutes=5)
+    def test_never_overflows(self) -> None:
+        assert Backoff().wait(10**6) == timedelta(minutes=5)
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: Retry(attempts=0),
+            lambda: Backoff(factor=0.9),
+            lambda: Backoff(first=timedelta(seconds=-1)),
+            lambda: Backoff(max_wait=timedelta(seconds=-1)),
+            lambda: actor(never, timeout=timedelta(seconds=-1)),
+        ],
+    )
+    def test_values_that_make_no_sense_are_errors(self, make: Callable[[], object]) -> None:
+        with pytest.raises(ValueError, match=r"attempts|factor|first|max_wait|timeout"):
+            make()
+
+    def test_a_number_is_not_a_duration(self) -> None:
+        seconds: Any = 5
+        for make in (lambda: Backoff(first=seconds), lambda: actor(never, timeout=seconds)):
+            with pytest.raises(TypeError, match=r"must be a timedelta, such as timedelta\(seconds=5\), not 5"):
+                make()
 
 
 class TestActors:
@@ -44,8 +65,8 @@ class TestActors:
 
 class TestBind:
     def test_returns_a_function_without_arguments(self) -> None:
-        def report(args: Any, params: Any) -> Any:
-            return args.context, args.event, args.state.value, args.call, params
+        def report(a: Any) -> Any:
+            return a.context, a.event, a.state.value, a.call, a.params
 
         config: Any = {
             "context": {"n": 1},

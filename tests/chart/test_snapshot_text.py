@@ -26,7 +26,7 @@ CONTEXT_AS_A_STATE: dict[str, Any] = {
 }
 
 
-def names() -> Machine[Any, Any]:
+def names() -> Machine[Any]:
     return setup().machine(CONTEXT_AS_A_STATE)
 
 

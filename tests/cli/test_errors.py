@@ -137,7 +137,8 @@ class TestFailedCommand:
         work()
         result = settled("send", "door/front", "UNLOCK", "code=1234", "--id", "a", "--wait")
         assert result.status == 1
-        assert result.err == "settled: door/front: UNLOCK was rejected; the instance is in alarmed\n"
+        reason = 'UNLOCK (the guard "isRight" answered false) left the machine in "door.alarmed"'
+        assert result.err == f"settled: door/front: UNLOCK was rejected: {reason}; the instance is in alarmed\n"
 
     def test_a_demo_that_raises(self, settled: Settled, tmp_path: Path) -> None:
         (tmp_path / "demo.py").write_text("def play(backend):\n    raise RuntimeError('no applause')\n")

@@ -37,7 +37,9 @@ class TestStart:
         settled("start", "door/front")
         settled("start", "door/front", "--id", "again")
         work()
-        assert settled("start", "door/front", "--id", "again", "--wait", "--json").json["outcome"] == "ignored"
+        again = settled("start", "door/front", "--id", "again", "--wait")
+        text = "door/front: start was ignored: it was started already; now in shut\n"
+        assert (again.status, again.out) == (0, text)
 
 
 class TestSend:
@@ -95,11 +97,18 @@ class TestHeaders:
 class TestWaiting:
     @pytest.fixture(autouse=True)
     def worker_in_a_moment(self, settled: Settled, work: Callable[[], None]) -> Iterator[None]:
-        """A worker that runs a tenth of a second later."""
+        """A worker that begins a tenth of a second later."""
         settled("start", "door/front")
-        worker = threading.Timer(0.1, work)
+        stopping = threading.Event()
+
+        def run() -> None:
+            while not stopping.wait(0.1):
+                work()
+
+        worker = threading.Thread(target=run)
         worker.start()
         yield
+        stopping.set()
         worker.join()
 
     def test_prints_the_outcome_and_the_state(self, settled: Settled) -> None:
@@ -108,10 +117,29 @@ class TestWaiting:
 
     def test_prints_them_as_json(self, settled: Settled) -> None:
         result = settled("send", "door/front", "UNLOCK", "code=0042", "--wait", "--json", "--id", "m1")
-        assert result.json == {"key": "door/front", "id": "m1", "outcome": "resolved", "state": "open"}
+        assert result.json == {"key": "door/front", "id": "m1", "outcome": "resolved", "reason": None, "state": "open"}
 
     def test_fails_for_an_invalid_event_and_still_prints_json(self, settled: Settled) -> None:
         result = settled("send", "door/front", "UNLOCK", "--wait", "--json")
         assert result.status == 1
         assert (result.json["outcome"], result.json["state"]) == ("invalid", "shut")
-        assert "UNLOCK was invalid" in result.err
+        assert "UNLOCK was invalid: UNLOCK: required field missing @ event.code" in result.err
+
+    def test_fails_for_a_rejected_event_with_the_guard_that_answered_false(self, settled: Settled) -> None:
+        result = settled("send", "door/front", "UNLOCK", "code=1", "--wait")
+        assert (result.status, result.err) == (
+            1,
+            'settled: door/front: UNLOCK was rejected: UNLOCK (the guard "isRight" answered false) left the machine in '
+            '"door.alarmed"; the instance is in alarmed\n',
+        )
+
+    def test_has_a_status_of_its_own_for_an_event_that_was_ignored(self, settled: Settled) -> None:
+        reason = 'no transition takes SHUT in "door.shut"; events taken here: UNLOCK, KICK'
+        result = settled("send", "door/front", "SHUT", "--wait")
+        text = f"settled: door/front: SHUT was ignored: {reason}; the instance is in shut\n"
+        assert (result.status, result.err) == (3, text)
+
+    def test_prints_the_reason_as_json(self, settled: Settled) -> None:
+        result = settled("send", "door/front", "SHUT", "--wait", "--json")
+        assert result.status == 3
+        assert (result.json["outcome"], result.json["reason"][:24]) == ("ignored", "no transition takes SHUT")

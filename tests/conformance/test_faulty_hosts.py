@@ -25,6 +25,7 @@ CORE: Mapping[str, Any] = {
         "children",
         "commit",
         "delays",
+        "reasons",
         "record",
         "record_json",
         "open_turn",
@@ -79,6 +80,24 @@ def names_effects_by_their_number(patch: Patch) -> None:
 
     for module in _importers("idempotency_key"):
         patch.setattr(module, "idempotency_key", numbered)
+
+
+def takes_every_event_for_taken(patch: Patch) -> None:
+    reasons = CORE["reasons"]
+
+    def cause(_machine: object, before: object, event: object, _step: object) -> Any:
+        return reasons.Cause(before, event)
+
+    patch.setattr(CORE["apply"], "cause_of", cause)
+
+
+def ignores_what_changes_no_state(patch: Patch) -> None:
+    reasons = CORE["reasons"]
+
+    def cause(_machine: object, before: Any, event: object, step: Any) -> Any:
+        return reasons.Cause(before, event, ignored="" if step.snapshot.value == before.value else None)
+
+    patch.setattr(CORE["apply"], "cause_of", cause)
 
 
 def shares_ids_with_outsiders(patch: Patch) -> None:
@@ -138,6 +157,8 @@ DETECTED_BY_CHECKS: dict[Fault, tuple[Callable[[], Harness], str]] = {
     takes_any_version: (memory, "V2"),
     never_rearms_timers: (memory, "V3"),
     leaves_an_empty_tombstone: (mixed, "R4"),
+    takes_every_event_for_taken: (memory, "X13"),
+    ignores_what_changes_no_state: (memory, "X13"),
 }
 """The faults that a check detects: the backend it needs, and the guarantee that is reported."""
 
@@ -148,6 +169,8 @@ DETECTED_BY_SCHEDULES: dict[Fault, tuple[Callable[[], Harness], str, str]] = {
     loses_its_record_where_an_error_does_not_fit: (memory, "R9", "record-too-large:17.2"),
     names_effects_by_their_number: (memory, "E2", "imported-keys:"),
     takes_any_version: (memory, "V1", "versions:13.1"),
+    takes_every_event_for_taken: (memory, "X13", "internal-id-timer:"),
+    ignores_what_changes_no_state: (memory, "X13", "append:"),
 }
 """The faults that a schedule detects: the backend, the guarantee, and the replay token."""
 

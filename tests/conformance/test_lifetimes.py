@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from settled import Key, fold
+from settled import Key, Outcome, fold
 from settled.durable import Event, Message, Record, Start, encode
 from settled.durable.messages import Parent
+from settled.durable.window import Window
 from settled_conformance.environment import Environment
 from settled_conformance.harnesses.local import MemoryHarness
 from settled_conformance.simulator.choices import ReplayedChoices
@@ -54,6 +55,16 @@ def test_a_lifetime_that_is_the_fold_of_its_events_is_accepted() -> None:
     case.sent(Start("two")).committed(input="two")
     case.lifetimes.close(Record(snapshot=fold(case.machine, [], "two")), set())
     assert case.found == []
+
+
+def test_an_event_that_nothing_takes_must_be_ignored_and_no_other() -> None:
+    other = {"type": "OTHER", "id": "o"}
+    for event, right, wrong in ((A, Outcome.TAKEN, Outcome.IGNORED), (other, Outcome.IGNORED, Outcome.TAKEN)):
+        message = Message(KEY, encode(Event(event)), encode(Event(event)))
+        assert started(event).committed(event, window=Window().add(message, right)).found == []
+        assert started(event).committed(event, window=Window().add(message, wrong)).found == ["X13"]
+        open_turn = started(event).committed(event)
+        assert open_turn.committed(event, window=Window().add(message, wrong)).found == ["X13"]
 
 
 def test_an_event_of_a_former_lifetime_must_not_be_taken_again() -> None:

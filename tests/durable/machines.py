@@ -36,7 +36,7 @@ def signup(
     retry: Retry = Retry(attempts=3),
     interruption: Literal["rerun", "fail"] = "rerun",
     note: Callable[[Any], object] = lambda a: None,
-) -> Machine[Any, Any]:
+) -> Machine[Any]:
     return setup(
         actions={"remember": assign(email=lambda a: a.event["email"]), "note": note, "welcome": lambda a: None},
         actors={"send_email": actor(send_email, retry=retry, interruption=interruption)},
@@ -44,7 +44,7 @@ def signup(
     ).machine(SIGNUP)
 
 
-def submitted(machine: Machine[Any, Any]) -> World:
+def submitted(machine: Machine[Any]) -> World:
     """Return a world in which the instance ada is started, and its ``SUBMIT`` is queued."""
     world = World(machine)
     world.start()
@@ -63,7 +63,7 @@ def sound(a: Any) -> bool:
     return True
 
 
-def appending(report: Callable[[Any], object] = lambda a: None) -> Machine[Any, Any]:
+def appending(report: Callable[[Any], object] = lambda a: None) -> Machine[Any]:
     """Return a machine that keeps the list of applied events in its context; its guard raises for one with ``boom``."""
     return setup(
         guards={"sound": sound},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from itertools import product
 from typing import Any
 
@@ -13,7 +14,7 @@ from settled.durable.commands import Finish, Load, PerformActions
 from tests.support.virtual_world import World
 
 
-def listener(id: str, *, actors: Mapping[str, Any] | None = None, **config: Any) -> Machine[Any, Any]:
+def listener(id: str, *, actors: Mapping[str, Any] | None = None, **config: Any) -> Machine[Any]:
     """Return a machine that keeps the words it receives, and sends words to the address given in its events."""
     return setup(
         actors=actors or {},
@@ -21,7 +22,9 @@ def listener(id: str, *, actors: Mapping[str, Any] | None = None, **config: Any)
             "hear": assign(heard=lambda a: [*a.context["heard"], a.event["word"]]),
             "say": send_to(lambda a: a.event["to"], lambda a: {"type": "HEAR", "word": a.event["word"]}),
             "say later": send_to(
-                lambda a: a.event["to"], lambda a: {"type": "HEAR", "word": a.event["word"]}, delay=10_000
+                lambda a: a.event["to"],
+                lambda a: {"type": "HEAR", "word": a.event["word"]},
+                delay=timedelta(seconds=10),
             ),
             "report": send_parent(lambda a: {"type": "HEAR", "word": a.event["word"]}),
             "greet": send_to("kid", {"type": "HEAR", "word": "welcome"}),

@@ -58,7 +58,7 @@ def fail(_input: Any, _call: Any) -> None:
     raise RuntimeError("no")
 
 
-def parent_and_child() -> tuple[Machine[Any, Any], Machine[Any, Any]]:
+def parent_and_child() -> tuple[Machine[Any], Machine[Any]]:
     child = setup(actions={"pong": send_parent({"type": "PONG"})}, actors={"fail": fail}).machine(CHILD)
     parent = setup(
         actors={"child": child},
@@ -151,7 +151,10 @@ class TestAChildThatIsStoppedByTheStepThatStartsIt:
         kid = setup(actions={"shout": send_parent({"type": "SHOUT"})}).machine({"id": "kid", "entry": "shout"})
         machine = setup(
             actors={"kid": kid},
-            actions={"greet": send_to("k", {"type": "HI"}), "later": send_to("k", {"type": "HI"}, delay=10)},
+            actions={
+                "greet": send_to("k", {"type": "HI"}),
+                "later": send_to("k", {"type": "HI"}, delay=timedelta(milliseconds=10)),
+            },
         ).machine(
             {
                 "id": "m",
@@ -179,7 +182,7 @@ class TestAChildThatIsStoppedByTheStepThatStartsIt:
 class TestTheLastEventOfAChild:
     """As in XState, the parent takes both an event that a child sends in the step that ends it, and its end."""
 
-    def machines(self, **config: Any) -> tuple[Machine[Any, Any], Machine[Any, Any]]:
+    def machines(self, **config: Any) -> tuple[Machine[Any], Machine[Any]]:
         states = {"a": {"on": {"END": {"target": "z", "actions": "tell"}}}, "z": {"type": "final"}}
         kid = setup(actions={"tell": send_parent({"type": "TELL"})}).machine(
             {"id": "kid", "initial": "a", "states": states, "output": 7}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from attrs import evolve
 
@@ -64,7 +66,7 @@ class TestATimerThatIsEarly:
 
     def test_fires_even_if_the_worker_died_between_commit_and_schedule(self) -> None:
         world = World(signup())
-        world.backend = backend = NonAtomicBackend(lease=LEASE, clock=lambda: world.now)
+        world.backend = backend = NonAtomicBackend(lease=timedelta(seconds=LEASE), clock=lambda: world.now)
         world.start()
         world.send(SUBMIT)
         world.settle(until=world.now + 100)

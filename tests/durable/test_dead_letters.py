@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.durable import machines
 from tests.durable.machines import add, appending, applied, signup, tell
 from tests.support.virtual_world import LEASE, World
 
-PATIENT = Policy(lease=LEASE, max_attempts=3)
+PATIENT = Policy(lease=timedelta(seconds=LEASE), max_attempts=3)
 
 
 class Switch:
@@ -99,7 +100,7 @@ class TestAMessageWhoseWorkersDie:
     """Nothing is ever committed; only the queue counts its receives."""
 
     def test_counts_as_failed_beyond_a_limit_on_its_receives(self) -> None:
-        world = World(appending(), policy=Policy(lease=LEASE, max_attempts=2, max_receives=3))
+        world = World(appending(), policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=2, max_receives=3))
         world.start()
         world.settle()
         world.send(add(1), id="killer")
@@ -118,7 +119,7 @@ class TestAMessageWhoseWorkersDie:
         assert world.outcome("killer") is Outcome.DEAD_LETTERED
 
     def test_an_actor_that_kills_its_workers_halts_the_instance_with_its_turn_open(self) -> None:
-        world = World(signup(), policy=Policy(lease=LEASE, max_attempts=2, max_receives=3))
+        world = World(signup(), policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=2, max_receives=3))
         world.start()
         world.settle()
         world.send({"type": "SUBMIT", "email": "e"}, id="submit")
@@ -355,7 +356,7 @@ class TestAContextThatIsNotJson:
                 "id": "m",
                 "initial": "a",
                 "context": {},
-                "states": {"a": {"tags": ["settled"], "on": {"SPOIL": {"actions": "spoil"}, "OK": {}}}},
+                "states": {"a": {"tags": ["settled"], "on": {"SPOIL": {"actions": "spoil"}, "OK": "a"}}},
             }
         )
         world = World(machine, policy=PATIENT)
@@ -383,7 +384,7 @@ class TestTheActionOfAMessageBehindOthers:
                 "states": {"a": {"on": {"OK": {"actions": "fine"}, "BAD": {"actions": "print"}}}},
             }
         )
-        world = World(machine, policy=Policy(lease=LEASE, max_attempts=2))
+        world = World(machine, policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=2))
         world.start()
         world.settle()
         world.send("OK", id="good")
@@ -394,7 +395,7 @@ class TestTheActionOfAMessageBehindOthers:
 
 class TestADeadLetterFromAnotherInstance:
     def test_is_taken_in_a_redrive_although_later_ones_of_its_sender_were_taken(self) -> None:
-        world = World(appending(), policy=Policy(lease=LEASE, window=2, max_attempts=1))
+        world = World(appending(), policy=Policy(lease=timedelta(seconds=LEASE), window=2, max_attempts=1))
         sender = Key("other", "bob")
 
         def receive(version: int) -> None:

@@ -12,7 +12,7 @@ from settled.durable.commands import Finish
 from tests.support.virtual_world import LEASE, World
 
 
-def order(after: dict[str, str], node: str = "basket", version: str | None = None, **logic: Any) -> Machine[Any, Any]:
+def order(after: dict[str, str], node: str = "basket", version: str | None = None, **logic: Any) -> Machine[Any]:
     config: dict[str, Any] = {
         "id": "order",
         "initial": node,
@@ -22,7 +22,7 @@ def order(after: dict[str, str], node: str = "basket", version: str | None = Non
     return setup(delays=delays, **logic).machine({**config, "version": version} if version else config)
 
 
-def started(machine: Machine[Any, Any]) -> World:
+def started(machine: Machine[Any]) -> World:
     world = World(machine)
     world.start()
     world.settle(until=world.now)
@@ -104,7 +104,7 @@ class TestADelayThatWasChanged:
         assert world.value() == "over"
 
 
-def _described() -> Machine[Any, Any]:
+def _described() -> Machine[Any]:
     """Return a machine with the same delays and another fingerprint."""
     config = {
         "id": "order",
@@ -118,7 +118,7 @@ def _described() -> Machine[Any, Any]:
     return setup(delays={"patience": timedelta(seconds=8)}).machine(config)
 
 
-def _parking(delay: str) -> Machine[Any, Any]:
+def _parking(delay: str) -> Machine[Any]:
     """Return a machine that waits in a node that is not settled, so that its turn stays open."""
     return setup().machine(
         {
@@ -183,7 +183,7 @@ class TestADeployThatFailsAtFirst:
                 raise ValueError("a bug")
             return 1
 
-        def counting(ms: str) -> Machine[Any, Any]:
+        def counting(ms: str) -> Machine[Any]:
             return setup(actions={"count": assign(n=count)}).machine(
                 {
                     "id": "order",
@@ -200,7 +200,7 @@ class TestADeployThatFailsAtFirst:
                 }
             )
 
-        world = World(counting("600000"), policy=Policy(lease=LEASE, max_attempts=1))
+        world = World(counting("600000"), policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=1))
         world.start()
         world.send("COUNT")
         world.settle(until=1_100)
@@ -215,7 +215,7 @@ class TestADeployThatFailsAtFirst:
 
 class TestADelayedRaise:
     def test_is_not_mistaken_for_the_delay_of_a_state(self) -> None:
-        def raising(more: dict[str, Any]) -> Machine[Any, Any]:
+        def raising(more: dict[str, Any]) -> Machine[Any]:
             late = raise_({"type": "LATE"}, delay=timedelta(hours=1), id="xstate.after.mine")
             return setup().machine(
                 {

@@ -80,7 +80,7 @@ class TestAMessageThatIsRedeliveredOnce:
         assert len(world.performed("ring")) == 1
 
 
-def _bell() -> Machine[Any, Any]:
+def _bell() -> Machine[Any]:
     """Return a machine that performs an action in the step that ends its turn."""
     return setup(actions={"ring": lambda a: None}, actors={"work": nothing}).machine(
         {

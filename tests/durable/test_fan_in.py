@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from settled import Key, Machine, Policy, assign, emit, send_parent, send_to, setup, spawn_child, stop_child
@@ -23,7 +24,7 @@ def receive(world: World, position: SenderPosition, n: int) -> None:
 
 class TestASender:
     def test_is_known_by_its_start_and_its_last_position(self) -> None:
-        world = World(appending(), policy=Policy(window=1, lease=LEASE))
+        world = World(appending(), policy=Policy(window=1, lease=timedelta(seconds=LEASE)))
         world.start()
         world.settle()
         receive(world, position("bob", 4), 1)
@@ -32,7 +33,7 @@ class TestASender:
         assert applied(world) == [1, 2]
 
     def test_that_was_started_again_is_heard_although_its_versions_begin_again(self) -> None:
-        world = World(appending(), policy=Policy(window=1, lease=LEASE))
+        world = World(appending(), policy=Policy(window=1, lease=timedelta(seconds=LEASE)))
         world.start()
         world.settle()
         receive(world, position("bob", 40), 1)
@@ -40,7 +41,7 @@ class TestASender:
         assert applied(world) == [1, 2]
 
     def test_is_evicted_once_the_window_is_full_of_newer_senders(self) -> None:
-        world = World(appending(), policy=Policy(window=2, lease=LEASE))
+        world = World(appending(), policy=Policy(window=2, lease=timedelta(seconds=LEASE)))
         world.start()
         world.settle()
         for n, sender in enumerate(("ann", "bob", "cem")):
@@ -48,7 +49,7 @@ class TestASender:
         assert list(world.record().window.senders) == ["other/bob", "other/cem"]
 
 
-def parent_and_child() -> tuple[Machine[Any, Any], Machine[Any, Any]]:
+def parent_and_child() -> tuple[Machine[Any], Machine[Any]]:
     """Return a parent that starts children on request, and the child, which sends it an event on request and ends."""
     child = setup(actions={"tell": send_parent(lambda a: {"type": "ADD", "n": a.context["n"]})}).machine(
         {
@@ -86,7 +87,7 @@ def parent_and_child() -> tuple[Machine[Any, Any], Machine[Any, Any]]:
 
 def with_children(count: int) -> World:
     parent, child = parent_and_child()
-    world = World(parent, [child], policy=Policy(window=2, lease=LEASE))
+    world = World(parent, [child], policy=Policy(window=2, lease=timedelta(seconds=LEASE)))
     world.start()
     for n in range(count):
         world.send({"type": "MORE", "n": n})
@@ -120,7 +121,7 @@ class TestAChild:
         assert world.dead_letters() == []
 
     def test_that_was_stopped_is_heard_until_it_ends(self) -> None:
-        world = World(*_leaving(), policy=Policy(window=2, lease=LEASE))
+        world = World(*_leaving(), policy=Policy(window=2, lease=timedelta(seconds=LEASE)))
         world.start()
         world.settle()
         child = world.record().children["kid"].key
@@ -195,7 +196,7 @@ class TestAnEventThatARootForwards:
                 "states": {"in": {"tags": ["settled"]}},
             }
         )
-        world = World(root, [ann, bob], policy=Policy(window=2, lease=LEASE))
+        world = World(root, [ann, bob], policy=Policy(window=2, lease=timedelta(seconds=LEASE)))
         world.start()
         world.send("ANN")
         world.settle()
@@ -216,7 +217,7 @@ class TestAnEventThatARootForwards:
         assert world.record_of(to).readable_snapshot().context["applied"] == [1, 100, 101, 102, 103]
 
 
-def _leaving() -> tuple[Machine[Any, Any], tuple[Machine[Any, Any]]]:
+def _leaving() -> tuple[Machine[Any], tuple[Machine[Any]]]:
     child = setup().machine({"id": "child", "initial": "in", "states": {"in": {"tags": ["settled"]}}})
     keep = assign(applied=lambda a: [*a.context["applied"], a.event["n"]])
     parent = setup(actors={"child": child}, actions={"add": keep}).machine(
@@ -234,7 +235,7 @@ def _leaving() -> tuple[Machine[Any, Any], tuple[Machine[Any, Any]]]:
     return parent, (child,)
 
 
-def _sender() -> Machine[Any, Any]:
+def _sender() -> Machine[Any]:
     """Return a machine that sends to an instance and performs an action in the same step."""
     return setup(
         actions={"send": send_to("list/ada", lambda a: add(a.event["n"])), "say": emit({"type": "SAID"})}
@@ -249,7 +250,7 @@ def _sender() -> Machine[Any, Any]:
 
 class TestASenderWhoseWorkerDiesBeforeItsAcknowledgement:
     def _sends(self, traits: Traits) -> World:
-        world = World(appending(), [_sender()], policy=Policy(window=2, lease=LEASE), traits=traits)
+        world = World(appending(), [_sender()], policy=Policy(window=2, lease=timedelta(seconds=LEASE)), traits=traits)
         world.start()
         shouters = [Key("shouter", f"s{n}") for n in range(6)]
         for shouter in shouters:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from settled import (
     AccessDeniedError,
+    Machine,
     OutcomeUnknownError,
     Policy,
     SettledError,
@@ -45,7 +47,7 @@ def failing(detail: str) -> Any:
 
 class TestACommitThatFailsAfterAnother:
     def test_does_not_undo_the_earlier_one(self) -> None:
-        world = World(appending(failing("full")), policy=Policy(lease=LEASE, max_attempts=9))
+        world = World(appending(failing("full")), policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=9))
         world.start()
         world.settle()
         for each in (tell(0), add(1), tell(2)):
@@ -61,7 +63,7 @@ class TestACommitThatFailsAfterAnother:
         assert applied(world) == [0, 1, 2]
 
     def test_keeps_only_the_beginning_of_the_error(self) -> None:
-        world = World(appending(failing("x" * 100_000)), policy=Policy(lease=LEASE, max_attempts=9))
+        world = World(appending(failing("x" * 100_000)), policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=9))
         world.start()
         world.send(tell(0))
         world.settle(until=world.now)
@@ -91,7 +93,7 @@ class TestARecordThatIsNearlyFull:
     """There is room for the count of a failure, but not for the text of its error."""
 
     def test_halts_with_the_beginning_of_the_error(self) -> None:
-        world = SmallStore(appending(failing("x" * 900)), policy=Policy(lease=LEASE, max_attempts=3))
+        world = SmallStore(appending(failing("x" * 900)), policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=3))
         world.start()
         world.settle(until=world.now)
         world.leave_room_for(600)
@@ -100,8 +102,22 @@ class TestARecordThatIsNearlyFull:
         assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["poison"]
         assert str(world.record().halted).startswith("poison failed 3 times, at last with ")
 
+    @pytest.mark.parametrize("ignored", [0, 3])
+    def test_halts_without_the_reasons_of_outcomes(self, ignored: int) -> None:
+        world = SmallStore(_with_long_errors(), policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=3))
+        world.start()
+        for number in range(ignored):
+            world.send("NOTHING", id=f"ignored{number}")
+        world.settle(until=world.now)
+        assert len(world.record().window.reasons) == ignored
+        world.leave_room_for(0 if ignored else 250)
+        world.send("POISON", id="poison")
+        world.settle()
+        assert str(world.record().halted).startswith("poison failed 3 times, at last with ")
+        assert world.record().window.reasons == {}
+
     def test_still_dead_letters_what_comes_after_it_was_halted(self) -> None:
-        world = SmallStore(appending(failing("x" * 900)), policy=Policy(lease=LEASE, max_attempts=2))
+        world = SmallStore(appending(failing("x" * 900)), policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=2))
         world.start()
         world.send(tell(0), id="poison")
         world.settle()
@@ -110,6 +126,12 @@ class TestARecordThatIsNearlyFull:
         world.settle()
         assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["poison", "behind"]
         assert str(world.record().halted).startswith("poison failed 2 times")
+
+
+def _with_long_errors() -> Machine[Any]:
+    return setup(guards={"fails": failing("x" * 900)}).machine(
+        {"id": "list", "initial": "open", "states": {"open": {"on": {"POISON": {"guard": "fails", "target": "open"}}}}}
+    )
 
 
 class FailingSends(World):
@@ -142,7 +164,7 @@ class TestASendThatFailsAfterTheCommit:
                 "states": {"open": {"tags": ["settled"], "on": {"ADD": {"actions": ["append", "tell"]}}}},
             }
         )
-        world = FailingSends(machine, policy=Policy(lease=LEASE, max_attempts=3))
+        world = FailingSends(machine, policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=3))
         world.error = error
         world.start()
         world.settle()
@@ -179,7 +201,7 @@ class TestEachErrorOfAFinish:
     def test_loses_no_event_and_applies_none_twice(
         self, traits: Traits, error: type[SettledError], is_done: bool, nth: int
     ) -> None:
-        world = World(appending(), policy=Policy(lease=LEASE), traits=traits)
+        world = World(appending(), policy=Policy(lease=timedelta(seconds=LEASE)), traits=traits)
         world.start()
         for each in (add(0), tell(1), add(2), tell(3)):
             world.send(each)

@@ -40,7 +40,7 @@ class Seen:
         return True
 
 
-def machine(seen: Seen) -> Machine[Any, Any]:
+def machine(seen: Seen) -> Machine[Any]:
     child = setup(actions={"hello": seen.action("child")}).machine(
         {"id": "child", "initial": "a", "states": {"a": {"tags": ["settled"], "entry": "hello"}}}
     )

@@ -53,7 +53,7 @@ class TestAnotherMessage:
         assert world.snapshot().context["email"] == SUBMIT["email"]
 
 
-def polling(result: list[str]) -> Machine[Any, Any]:
+def polling(result: list[str]) -> Machine[Any]:
     """Return a machine that asks once a minute until the answer is yes, and is not settled meanwhile."""
     return setup(
         actors={"ask": lambda input, call: result.pop(0)},
@@ -136,7 +136,7 @@ class TestATimerInsideATurn:
         def hang(_input: Any, _call: Call) -> None:
             raise Hanging
 
-        machine = setup(actors={"hang": hang}, delays={"limit": 5000}).machine(
+        machine = setup(actors={"hang": hang}, delays={"limit": timedelta(seconds=5)}).machine(
             {
                 "id": "m",
                 "initial": "idle",

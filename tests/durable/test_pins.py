@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tests.support.virtual_world import LEASE, World
 
 
 def with_small_window(window: int = 2) -> World:
-    return World(appending(), policy=Policy(window=window, lease=LEASE))
+    return World(appending(), policy=Policy(window=window, lease=timedelta(seconds=LEASE)))
 
 
 class TestABatchThatIsLongerThanTheWindow:
@@ -74,7 +75,11 @@ class TestThePinnedMessages:
             assert world.record().window.count <= 2
 
     def test_include_acknowledged_ones_until_the_turn_ends(self) -> None:
-        world = World(appending(), policy=Policy(window=1, lease=LEASE), traits=Traits(atomic=True, fenced=True))
+        world = World(
+            appending(),
+            policy=Policy(window=1, lease=timedelta(seconds=LEASE)),
+            traits=Traits(atomic=True, fenced=True),
+        )
         world.start()
         for n in range(5):
             world.send(add(n, boom=n == 3))
@@ -97,7 +102,7 @@ class Bank:
 class TestAReceiveThatIsShorterThanTheOneBefore:
     @pytest.mark.parametrize("numbered", [True, False])
     def test_keeps_the_messages_behind_it_pinned(self, numbered: bool) -> None:
-        world = World(appending(Bank()), policy=Policy(window=3, lease=LEASE))
+        world = World(appending(Bank()), policy=Policy(window=3, lease=timedelta(seconds=LEASE)))
 
         def deliver(limit: int) -> bool:
             ready = world.backend.queue.receive(limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from settled import Call, Retry, TurnEnd, setup
+from settled import Backoff, Call, Retry, TurnEnd, setup
 from settled.durable.commands import Release, ReleaseReason, RunActors
 from tests.durable.machines import signup, submitted
 from tests.support.virtual_world import World
@@ -36,7 +36,7 @@ class TestAnActorThatFails:
 
     def test_is_retried_with_backoff_and_occupies_no_worker_meanwhile(self) -> None:
         flaky = Flaky(2)
-        retry = Retry(attempts=3, first=timedelta(seconds=10), factor=3.0)
+        retry = Retry(attempts=3, backoff=Backoff(timedelta(seconds=10), factor=3))
         world = submitted(signup(flaky, retry=retry))
         assert world.deliver() is TurnEnd.RELEASED
         world.settle(until=5_000)

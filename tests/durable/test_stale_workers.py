@@ -7,6 +7,7 @@ without positions the lease is confirmed by extending it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 from attrs import evolve
@@ -44,7 +45,7 @@ class Frozen(World):
 @pytest.fixture(params=CHECKS)
 def world(request: pytest.FixtureRequest) -> Frozen:
     traits = FENCED if request.param == "fenced" else BARE
-    world = Frozen(appending(), policy=Policy(window=3, lease=LEASE, max_attempts=2), traits=traits)
+    world = Frozen(appending(), policy=Policy(window=3, lease=timedelta(seconds=LEASE), max_attempts=2), traits=traits)
     world.check = request.param
     world.start()
     world.settle()
@@ -127,7 +128,7 @@ class TestFrozenBetweenLoadAndCommit:
 
 class TestFrozenBeforeATurnOfAnother:
     def test_does_not_resume_it(self) -> None:
-        world = Frozen(signup(), policy=Policy(window=1, lease=LEASE), traits=FENCED)
+        world = Frozen(signup(), policy=Policy(window=1, lease=timedelta(seconds=LEASE)), traits=FENCED)
         world.start()
         world.settle()
         world.send({"type": "NOISE"}, id="old")
@@ -165,7 +166,7 @@ class TestConfirmingTheLease:
 
 class TestAPosition:
     def test_that_was_passed_makes_an_unknown_id_invalid(self) -> None:
-        world = World(appending(), policy=Policy(window=1, lease=LEASE))
+        world = World(appending(), policy=Policy(window=1, lease=timedelta(seconds=LEASE)))
         world.start()
         for n in range(4):
             world.send(add(n))
@@ -194,7 +195,7 @@ class TestAPosition:
         assert world.record().high_water_mark == Position("restored", 1)
 
     def test_of_a_dead_letter_counts_as_passed(self) -> None:
-        world = World(appending(), policy=Policy(lease=LEASE, max_attempts=1))
+        world = World(appending(), policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=1))
         world.start()
         world.send(add(1, boom=True))
         world.settle()

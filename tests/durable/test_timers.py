@@ -24,7 +24,7 @@ def waiting() -> World:
     return world
 
 
-def reminder() -> Machine[Any, Any]:
+def reminder() -> Machine[Any]:
     return setup(
         actions={
             "remind": raise_({"type": "REMIND"}, id="reminder", delay=timedelta(seconds=60)),
@@ -205,11 +205,11 @@ class TestACancelledTimer:
 class TestTimersUnderOneId:
     """As in XState, all of them fire. The id refers to the last one, until one of them has fired or was cancelled."""
 
-    def machine(self) -> Machine[Any, Any]:
+    def machine(self) -> Machine[Any]:
         return setup(
             actions={
-                "first": raise_({"type": "RING", "n": 1}, id="bell", delay=10_000),
-                "second": raise_({"type": "RING", "n": 2}, id="bell", delay=20_000),
+                "first": raise_({"type": "RING", "n": 1}, id="bell", delay=timedelta(seconds=10)),
+                "second": raise_({"type": "RING", "n": 2}, id="bell", delay=timedelta(seconds=20)),
                 "forget": cancel("bell"),
                 "hear": assign(heard=lambda a: [*a.context["heard"], a.event["n"]]),
             }
@@ -251,7 +251,7 @@ class TestTimersUnderOneId:
 class TestTimersThatAreDueAtTheSameTime:
     COUNT = 12
 
-    def machine(self, **states: Any) -> Machine[Any, Any]:
+    def machine(self, **states: Any) -> Machine[Any]:
         bells = [
             {"type": "xstate.raise", "params": {"event": {"type": "RING", "n": n}, "delay": 1_000}}
             for n in range(self.COUNT)
@@ -291,7 +291,7 @@ class TestTimersThatAreDueAtTheSameTime:
 
 
 class TestADelayedSendToAnother:
-    def machine(self) -> Machine[Any, Any]:
+    def machine(self) -> Machine[Any]:
         return setup(
             actions={
                 "ping": send_to("pinger/bob", {"type": "PING"}, id="ping", delay=timedelta(seconds=10)),

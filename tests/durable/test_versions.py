@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from settled.durable.commands import Release, ReleaseReason
 from tests.support.virtual_world import LEASE, World
 
 
-def order(version: str | None, states: dict[str, Any], **logic: Any) -> Machine[Any, Any]:
+def order(version: str | None, states: dict[str, Any], **logic: Any) -> Machine[Any]:
     config = {"id": "order", "initial": "basket", "context": {"paid": None}, "states": states}
     return setup(**logic).machine({**config, "version": version} if version else config)
 
@@ -24,8 +25,8 @@ BEFORE = {"basket": settled_node(PAY="paying"), "paying": settled_node(PAID="pai
 AFTER = {"basket": settled_node(PAY="charging"), "charging": settled_node(PAID="paid"), "paid": settled_node()}
 
 
-def paying(machine: Machine[Any, Any]) -> World:
-    world = World(machine, policy=Policy(lease=LEASE, max_attempts=2))
+def paying(machine: Machine[Any]) -> World:
+    world = World(machine, policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=2))
     world.start()
     world.send("PAY")
     world.settle()
@@ -173,7 +174,7 @@ class TestAnUnknownVersion:
     def test_is_used_as_it_is_if_the_policy_accepts_it(self) -> None:
         world = paying(order("2", BEFORE))
         world.machine = order("1", BEFORE)
-        world.policy = Policy(lease=LEASE, accepts={"2"})
+        world.policy = Policy(lease=timedelta(seconds=LEASE), accepts={"2"})
         world.send("PAID")
         world.settle()
         assert world.value() == "paid"

@@ -165,7 +165,11 @@ def request_handler(google: Google) -> type[BaseHTTPRequestHandler]:
                 self._reply(401, None)
                 return
             messages = [
-                pubsub.PubsubMessage(data=base64.b64decode(each["data"]), ordering_key=each.get("orderingKey", ""))
+                pubsub.PubsubMessage(
+                    data=base64.b64decode(each["data"]),
+                    ordering_key=each.get("orderingKey", ""),
+                    attributes=each.get("attributes", {}),
+                )
                 for each in body["messages"]
             ]
             try:

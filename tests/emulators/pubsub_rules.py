@@ -1,11 +1,14 @@
 """A model of Pub/Sub's subscriptions, as documented: order, leases, redelivery, dead letters.
 
-It leaves out filters, seeking and snapshots, retention, schemas, several regions, and everything that is only probable.
+Of filters it knows ``attributes.NAME = "VALUE"``, joined by OR.
+
+It leaves out seeking and snapshots, retention, schemas, several regions, and everything that is only probable.
 A late ack has no effect here; in Pub/Sub it may still have one without exactly-once delivery.
 """
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -60,7 +63,13 @@ class Subscription:
         return bool(self.config.dead_letter_policy.dead_letter_topic)
 
     def add(self, message: Any) -> None:
+        if not self._matches(message):
+            return  # Pub/Sub acknowledges it for this subscription
         self.groups.setdefault(self._group(message), []).append(Copy(message))
+
+    def _matches(self, message: Any) -> bool:
+        terms = re.findall(r'attributes\.(\w+) = "((?:[^"\\]|\\.)*)"(?: OR |$)', self.config.filter)
+        return not self.config.filter or any(message.attributes.get(name) == value for name, value in terms)
 
     def _group(self, message: Any) -> str:
         """Return the group of messages that are ordered among each other: those of a key, or each message alone."""

@@ -8,6 +8,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -33,7 +34,7 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mail: MailServer) -> It
     assert mail.address
     url = f"sqlite:///{tmp_path / 'signup.db'}"
     monkeypatch.setenv("SETTLED_URL", url)
-    worker = Worker([signup.machine], connect(url), observers=(), receive_wait=0.1)
+    worker = Worker([signup.machine], connect(url), observers=(), receive_wait=timedelta(seconds=0.1))
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(_app(), log_level="warning"))
     threads = [threading.Thread(target=worker.run), threading.Thread(target=lambda: server.run([listening]))]
@@ -75,7 +76,9 @@ def test_from_the_form_to_the_click(web: str, mail: MailServer) -> None:
     with urlopen(f"{ada}/verify?code={code}") as page:
         assert '<form method="post"><button>Yes, I am ada</button></form>' in page.read().decode()
     assert request(ada) == (200, waiting), "a mail program that follows the link has verified nothing"
-    assert request(f"{ada}/verify?code=no", {})[0] == 409
+    status, wrong = request(f"{ada}/verify?code=no", {})
+    assert (status, wrong["detail"]["outcome"]) == (409, "rejected")
+    assert "answered false" in wrong["detail"]["reason"]
     assert request(f"{ada}/verify?code={code}", {}) == request(ada) == (200, {"value": "active", "status": "done"})
 
 

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,10 @@ def test_a_worker_that_is_killed_while_it_sends_the_email(
     mail.hangs_at = None
     with worker("examples/signup", SETTLED_BACKEND=url, SIGNUP_SMTP=mail.address) as process:
         with pytest.raises(EventOutcomeError) as answer:
-            client.outcome("ada", early, timeout=PATIENCE)
+            client.outcome("ada", early, timeout=timedelta(seconds=PATIENCE))
         assert answer.value.outcome is Outcome.REJECTED, "the event waited until the turn had ended"
         (code,) = {match[0] for each in mail.mails if (match := re.search(r"\d{6}", str(each["Subject"])))}
-        snapshot = client.ask("ada", verify(code), timeout=PATIENCE)
+        snapshot = client.ask("ada", verify(code), timeout=timedelta(seconds=PATIENCE))
         assert stop(process) == 0
 
     assert snapshot.value == "active"

@@ -11,6 +11,7 @@ from attrs import define, evolve, field
 
 from examples.signup import machine as example
 from settled import Actor, Call, EventError, Machine, Outcome, setup
+from settled.chart.implementations import is_actor
 from tests.support.virtual_world import World
 
 HOUR = 3600.0
@@ -57,7 +58,7 @@ def world(outside: Outside) -> World:
     return world
 
 
-def with_actors_of(outside: Outside) -> Machine[Any, Any]:
+def with_actors_of(outside: Outside) -> Machine[Any]:
     """Return the machine of the example, with actors that call `outside`."""
     logic = example.machine.implementations
     functions: dict[str, Callable[[Any, Call], Any]] = {
@@ -77,7 +78,7 @@ def with_actors_of(outside: Outside) -> Machine[Any, Any]:
 
 
 def with_function(actor: Any, function: Callable[[Any, Call], Any]) -> Actor:
-    return evolve(actor, function=function) if isinstance(actor, Actor) else Actor(function)
+    return evolve(actor, function=function) if is_actor(actor) else Actor(function)
 
 
 def send(world: World, event: Any, wait: float = 0.0) -> Outcome | None:

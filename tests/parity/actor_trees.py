@@ -7,7 +7,7 @@ from typing import Any
 from settled import Machine, assign, send_to, setup
 
 
-def family() -> Machine[Any, Any]:
+def family() -> Machine[Any]:
     child = setup(actions={"note": assign(heard=lambda a: [*a.context["heard"], a.event["type"]])}).machine(
         {
             "id": "child",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
@@ -63,11 +64,11 @@ def _send_parent(params: Mapping[str, Any]) -> BuiltInAction:
     return send_parent(dynamic(params["event"]))
 
 
-def machines_of(case: Case) -> tuple[Machine[Any, Any], dict[str, Machine[Any, Any]]]:
+def machines_of(case: Case) -> tuple[Machine[Any], dict[str, Machine[Any]]]:
     """The machine of `case`, and those it has as actors, by their names."""
-    made: dict[str, Machine[Any, Any]] = {}
+    made: dict[str, Machine[Any]] = {}
 
-    def make(config: Mapping[str, Any]) -> Machine[Any, Any]:
+    def make(config: Mapping[str, Any]) -> Machine[Any]:
         vocabulary = LiveVocabulary()
         return built(vocabulary, config, lambda: {src: logic(src) for src in vocabulary.actors})
 
@@ -292,8 +293,13 @@ def visible(event: Mapping[str, Any]) -> Json:
 def played(case: Case) -> list[Step]:
     """Play `case` through the durable path, and return its steps, with times in milliseconds from the start."""
     root, others = machines_of(case)
-    live = Live(root, list(others.values()), Policy(lease=LEASE, max_attempts=1), functions=case.get("functions", {}))
-    live.backend = MemoryBackend(lease=LEASE, clock=lambda: live.now)
+    live = Live(
+        root,
+        list(others.values()),
+        Policy(lease=timedelta(seconds=LEASE), max_attempts=1),
+        functions=case.get("functions", {}),
+    )
+    live.backend = MemoryBackend(lease=timedelta(seconds=LEASE), clock=lambda: live.now)
     begin = live.now
     steps: list[Step] = []
     for step in live.play(case):

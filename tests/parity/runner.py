@@ -16,7 +16,7 @@ from settled.data import is_object
 from settled.step.effects import Cancel, Effect, Emit, Execute, Invoke, Log, Raise, Schedule, Send, Stop
 from tests.parity.vocabulary import Vocabulary, evaluated, has_look_up
 
-AnyMachine = Machine[Any, Any]
+AnyMachine = Machine[Any]
 AnySnapshot = Snapshot[Any]
 
 

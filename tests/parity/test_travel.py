@@ -93,11 +93,11 @@ def resting(step: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def stepped(machine: Machine[Any, Any], snapshot: Snapshot[Any], event: Any) -> Snapshot[Any]:
+def stepped(machine: Machine[Any], snapshot: Snapshot[Any], event: Any) -> Snapshot[Any]:
     return machine.transition(snapshot, event)[0]
 
 
-def travelled(node: Node, machine: Machine[Any, Any], case: Case, snapshot: Snapshot[Any], event: Any) -> Snapshot[Any]:
+def travelled(node: Node, machine: Machine[Any], case: Case, snapshot: Snapshot[Any], event: Any) -> Snapshot[Any]:
     return machine.load(node(config=case["config"], snapshot=json.loads(machine.dump(snapshot)), event=event))
 
 

@@ -7,6 +7,7 @@ the one key ``$ctx``, ``$ev`` or ``$input``, which looks something up.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from settled import (
@@ -29,8 +30,9 @@ from settled import (
 )
 from settled.chart.actions import BuiltInAction
 from settled.data import is_array, is_object
+from settled.durations import from_milliseconds
 
-AnyArgs = Args[Any, Any]
+AnyArgs = Args[Any]
 LOOK_UPS = ("$ctx", "$ev", "$input")
 
 
@@ -82,31 +84,31 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
-def equals(args: AnyArgs, params: Any) -> bool:
-    return params["key"] in args.context and same(args.context[params["key"]], params["value"])
+def equals(a: AnyArgs) -> bool:
+    return a.params["key"] in a.context and same(a.context[a.params["key"]], a.params["value"])
 
 
-def is_less(args: AnyArgs, params: Any) -> bool:
-    number = args.context.get(params["key"])
-    return is_number(number) and bool(number < params["value"])
+def is_less(a: AnyArgs) -> bool:
+    number = a.context.get(a.params["key"])
+    return is_number(number) and bool(number < a.params["value"])
 
 
-def is_at_least(args: AnyArgs, params: Any) -> bool:
-    number = args.context.get(params["key"])
-    return is_number(number) and bool(number >= params["value"])
+def is_at_least(a: AnyArgs) -> bool:
+    number = a.context.get(a.params["key"])
+    return is_number(number) and bool(number >= a.params["value"])
 
 
-def event_equals(args: AnyArgs, params: Any) -> bool:
-    return same(at(args.event, params["key"]), params["value"])
+def event_equals(a: AnyArgs) -> bool:
+    return same(at(a.event, a.params["key"]), a.params["value"])
 
 
-def is_event(args: AnyArgs, params: Any) -> bool:
-    return bool(args.event["type"] == params["type"])
+def is_event(a: AnyArgs) -> bool:
+    return bool(a.event["type"] == a.params["type"])
 
 
-def own_delay(args: AnyArgs) -> float:
+def own_delay(args: AnyArgs) -> timedelta:
     delay = args.context.get("delay")
-    return float(delay) if is_number(delay) else 1
+    return timedelta(milliseconds=delay if is_number(delay) else 1)
 
 
 def not_implemented(args: AnyArgs) -> bool:
@@ -150,7 +152,12 @@ GUARDS: Mapping[str, Any] = {
     "evEq": event_equals,
     "evType": is_event,
 }
-DELAYS: Mapping[str, Any] = {"short": 10, "medium": 100, "long": 1000, "ctxDelay": own_delay}
+DELAYS: Mapping[str, Any] = {
+    "short": timedelta(milliseconds=10),
+    "medium": timedelta(milliseconds=100),
+    "long": timedelta(seconds=1),
+    "ctxDelay": own_delay,
+}
 
 
 class Vocabulary:
@@ -266,7 +273,7 @@ class Vocabulary:
         return enqueue_actions(collect)
 
     def timing(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        return {"id": params.get("id"), "delay": self.delay(params.get("delay"))}
+        return {"id": params.get("id"), "delay": from_milliseconds(self.delay(params.get("delay")))}
 
 
 ACTIONS: Mapping[str, Callable[[Vocabulary, Any], BuiltInAction]] = {

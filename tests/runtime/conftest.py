@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from typing import Any, Protocol
 
 import pytest
@@ -28,8 +29,8 @@ class Running(Protocol):
 
 
 class _Running:
-    def __init__(self, kind: type[Host] | type[AsyncHost], machine: Machine[Any, Any], policy: Policy | None) -> None:
-        self.backend = MemoryBackend(lease=5.0)
+    def __init__(self, kind: type[Host] | type[AsyncHost], machine: Machine[Any], policy: Policy | None) -> None:
+        self.backend = MemoryBackend(lease=timedelta(seconds=5))
         self.events: list[HostEvent] = []
         self.client = Client(machine, self.backend)
         self._host = kind([machine], self.backend, policy=policy, observers=[self.events.append])
@@ -51,7 +52,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[Callable[..., Running]]:
     """Return a function that makes a host of a machine, on a backend in memory, with a client."""
     made: list[_Running] = []
 
-    def make(machine: Machine[Any, Any], policy: Policy | None = None) -> Running:
+    def make(machine: Machine[Any], policy: Policy | None = None) -> Running:
         made.append(_Running(request.param, machine, policy))
         return made[-1]
 

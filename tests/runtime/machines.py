@@ -12,7 +12,7 @@ def nothing(_args: Any) -> None:
     """An action that does nothing."""
 
 
-def greeter(greet: Callable[[Any, Any], Any] | Actor, note: Callable[[Any], object] = nothing) -> Machine[Any, Any]:
+def greeter(greet: Callable[[Any, Any], Any] | Actor, note: Callable[[Any], object] = nothing) -> Machine[Any]:
     """Runs `greet` on GREET, and keeps its output or error in the context."""
     return setup(
         actors={"greet": greet},
@@ -39,7 +39,7 @@ def greeter(greet: Callable[[Any, Any], Any] | Actor, note: Callable[[Any], obje
     )
 
 
-def choir(*sing: Callable[[Any, Any], Any] | Actor) -> Machine[Any, Any]:
+def choir(*sing: Callable[[Any, Any], Any] | Actor) -> Machine[Any]:
     """Runs several actors at once, one in each region, and is over when all have ended."""
     regions = {
         f"voice{index}": {

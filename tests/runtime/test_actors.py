@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from settled import Call, Key, Retry, TurnEnd, actor
+from settled import Backoff, Call, Key, Retry, TurnEnd, actor
 from settled.durable import ReleaseReason
 from settled_runtime import StopSignal
 from settled_runtime.events import ActorFinished, ActorStarted, Released
@@ -133,7 +133,7 @@ class TestATimeout:
             await asyncio.sleep(60 if call.attempt == 1 else 0)
             return "at last"
 
-        retry = Retry(attempts=2, first=timedelta(milliseconds=50))
+        retry = Retry(attempts=2, backoff=Backoff(timedelta(milliseconds=50)))
         host = running(greeter(actor(slow_at_first, retry=retry, timeout=timedelta(milliseconds=50))))
         host.client.start("ada")
         host.client.send("ada", {"type": "GREET"})

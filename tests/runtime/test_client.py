@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -27,10 +28,10 @@ def refuse(_input: Any, _call: Any) -> None:
 class Deployment:
     """A backend in memory with a worker, which may be started later, and a client."""
 
-    def __init__(self, machine: Machine[Any, Any]) -> None:
+    def __init__(self, machine: Machine[Any]) -> None:
         self.backend = MemoryBackend()
         self.client = Client(machine, self.backend)
-        self._worker = Worker([machine], self.backend, concurrency=2, receive_wait=0.05)
+        self._worker = Worker([machine], self.backend, concurrency=2, receive_wait=timedelta(seconds=0.05))
         self._thread = threading.Thread(target=self._worker.run)
 
     def start_worker(self) -> None:
@@ -50,7 +51,7 @@ class TestHeaders:
         client.start("ada", headers=headers)
         client.send("ada", {"type": "NOTE"}, headers=headers)
         with pytest.raises(TimeoutError):
-            client.ask("ada", {"type": "NOTE"}, headers=headers, timeout=0)
+            client.ask("ada", {"type": "NOTE"}, headers=headers, timeout=timedelta(0))
         assert [each.message.headers for each in deployment.backend.queue.receive(10)] == [headers] * 3
 
     def test_that_are_not_allowed_are_not_sent(self) -> None:
@@ -86,48 +87,90 @@ def stopped() -> Iterator[Deployment]:
 class TestAsk:
     def test_waits_for_the_turn_that_took_the_event(self, deployment: Deployment) -> None:
         deployment.client.start("ada")
-        snapshot = deployment.client.ask("ada", {"type": "GREET"}, timeout=5)
+        snapshot = deployment.client.ask("ada", {"type": "GREET"}, timeout=timedelta(seconds=5))
         assert snapshot.value == "greeted"
         assert snapshot.context == {"answer": "hello"}
 
     def test_raises_with_the_snapshot_if_the_turn_ends_in_a_reject(self, rejecting: Deployment) -> None:
         rejecting.client.start("ada")
         with pytest.raises(EventOutcomeError) as caught:
-            rejecting.client.ask("ada", {"type": "GREET"}, timeout=5)
+            rejecting.client.ask("ada", {"type": "GREET"}, timeout=timedelta(seconds=5))
         assert caught.value.outcome is Outcome.REJECTED
         assert caught.value.snapshot is not None
         assert caught.value.snapshot.value == "refused"
+        failure = "the failure of 0.greeter.greeting (PermissionError: not today)"
+        assert caught.value.reason == f'{failure} left the machine in "greeter.refused"'
+
+    def test_raises_if_no_transition_takes_the_event_and_says_why(self, deployment: Deployment) -> None:
+        deployment.client.start("ada")
+        reason = 'no transition takes SING in "greeter.idle"; events taken here: GREET, NOTE'
+        with pytest.raises(EventOutcomeError) as caught:
+            deployment.client.ask("ada", {"type": "SING"}, message_id="song", timeout=timedelta(seconds=5))
+        assert str(caught.value) == f"greeter/ada: the message song was ignored: {reason}"
+        assert (caught.value.outcome, caught.value.reason) == (Outcome.IGNORED, reason)
+        assert caught.value.snapshot is not None
+        assert caught.value.snapshot.value == "idle"
+
+    def test_gives_a_repeated_event_the_same_answer_after_others_and_after_a_deletion(
+        self, deployment: Deployment
+    ) -> None:
+        def answer() -> tuple[Outcome, str | None]:
+            with pytest.raises(EventOutcomeError) as caught:
+                deployment.client.ask("ada", {"type": "SING"}, message_id="song", timeout=timedelta(seconds=5))
+            return caught.value.outcome, caught.value.reason
+
+        deployment.client.start("ada")
+        first = answer()
+        deployment.client.ask("ada", {"type": "GREET"}, timeout=timedelta(seconds=5))
+        assert answer() == first
+        deployment.client.delete("ada")
+        assert answer() == first
 
     def test_raises_if_the_instance_was_never_started(self, deployment: Deployment) -> None:
         with pytest.raises(EventOutcomeError, match=r"greeter/bob: the message .* was invalid") as caught:
-            deployment.client.ask("bob", {"type": "GREET"}, timeout=5)
+            deployment.client.ask("bob", {"type": "GREET"}, timeout=timedelta(seconds=5))
         assert caught.value.snapshot is None
 
     def test_times_out_and_can_be_repeated_under_the_same_id(self, stopped: Deployment) -> None:
         stopped.client.start("ada")
         with pytest.raises(TimeoutError, match=r"waited 0\.05 s for the turn of q"):
-            stopped.client.ask("ada", {"type": "GREET"}, message_id="q", timeout=0.05)
+            stopped.client.ask("ada", {"type": "GREET"}, message_id="q", timeout=timedelta(seconds=0.05))
         stopped.start_worker()
-        assert stopped.client.ask("ada", {"type": "GREET"}, message_id="q", timeout=5).value == "greeted"
+        assert (
+            stopped.client.ask("ada", {"type": "GREET"}, message_id="q", timeout=timedelta(seconds=5)).value
+            == "greeted"
+        )
         found = stopped.client.get("ada")
         assert found is not None
+
+
+class TestOutcome:
+    def test_of_a_start_is_the_snapshot_also_when_it_is_repeated(self, deployment: Deployment) -> None:
+        for _ in range(2):
+            deployment.client.start("ada", message_id="s")
+            assert deployment.client.outcome("ada", "s", timeout=timedelta(seconds=5)).value == "idle"
+
+    def test_of_a_second_start_is_that_it_was_ignored(self, deployment: Deployment) -> None:
+        deployment.client.start("ada")
+        with pytest.raises(EventOutcomeError, match="was ignored: it was started already"):
+            deployment.client.outcome("ada", deployment.client.start("ada"), timeout=timedelta(seconds=5))
 
 
 class TestWaitFor:
     def test_waits_for_a_tag(self, deployment: Deployment) -> None:
         deployment.client.start("ada")
         deployment.client.send("ada", {"type": "GREET"})
-        assert deployment.client.wait_for("ada", tag="resolve", timeout=5).value == "greeted"
+        assert deployment.client.wait_for("ada", tag="resolve", timeout=timedelta(seconds=5)).value == "greeted"
 
     def test_waits_for_a_value(self, deployment: Deployment) -> None:
         deployment.client.start("ada")
-        assert deployment.client.wait_for("ada", value="idle", timeout=5).has_tag("settled")
+        assert deployment.client.wait_for("ada", value="idle", timeout=timedelta(seconds=5)).has_tag("settled")
 
     def test_times_out_while_the_machine_has_not_ended(self, deployment: Deployment) -> None:
         deployment.client.start("ada")
         begin = time.monotonic()
         with pytest.raises(TimeoutError, match="its end"):
-            deployment.client.wait_for("ada", done=True, timeout=0.1)
+            deployment.client.wait_for("ada", done=True, timeout=timedelta(seconds=0.1))
         assert time.monotonic() - begin < 1
 
 
@@ -172,8 +215,8 @@ class TestReading:
     def test_list_returns_instances_with_their_status(self, deployment: Deployment) -> None:
         for name in ("ada", "bob"):
             deployment.client.start(name)
-            deployment.client.wait_for(name, value="idle", timeout=5)
-        deployment.client.ask("bob", {"type": "GREET"}, timeout=5)
+            deployment.client.wait_for(name, value="idle", timeout=timedelta(seconds=5))
+        deployment.client.ask("bob", {"type": "GREET"}, timeout=timedelta(seconds=5))
         rows = list(deployment.client.list())
         assert [(row.id, row.status) for row in rows] == [("ada", "active"), ("bob", "active")]
         snapshot = rows[1].snapshot
@@ -184,12 +227,12 @@ class TestReading:
 
     def test_dead_letters_are_listed_and_can_be_redriven(self, deployment: Deployment) -> None:
         with pytest.raises(EventOutcomeError):
-            deployment.client.ask("ada", {"type": "GREET"}, message_id="early", timeout=5)
+            deployment.client.ask("ada", {"type": "GREET"}, message_id="early", timeout=timedelta(seconds=5))
         assert [dead_letter.message.id for dead_letter in deployment.client.dead_letters("ada")] == ["early"]
         deployment.client.start("ada")
-        deployment.client.wait_for("ada", value="idle", timeout=5)
+        deployment.client.wait_for("ada", value="idle", timeout=timedelta(seconds=5))
         assert deployment.client.redrive("ada") == 1
-        assert deployment.client.wait_for("ada", value="greeted", timeout=5).output is ABSENT
+        assert deployment.client.wait_for("ada", value="greeted", timeout=timedelta(seconds=5)).output is ABSENT
         assert list(deployment.client.dead_letters("ada")) == []
 
     def test_redrive_raises_if_there_is_no_such_instance(self, stopped: Deployment) -> None:
@@ -200,7 +243,7 @@ class TestReading:
 class TestDelete:
     def test_deletes_an_instance_once(self, deployment: Deployment) -> None:
         deployment.client.start("ada")
-        deployment.client.wait_for("ada", value="idle", timeout=5)
+        deployment.client.wait_for("ada", value="idle", timeout=timedelta(seconds=5))
         assert deployment.client.delete("ada") is True
         assert deployment.client.get("ada") is None
         assert deployment.client.delete("ada") is False

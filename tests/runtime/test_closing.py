@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ class TestARunningWorker:
     def test_takes_messages_within_the_block_and_none_after_it(self, others: set[threading.Thread]) -> None:
         backend, machine = MemoryBackend(), appending()
         client = Client(machine, backend)
-        with Worker([machine], backend, receive_wait=0.05).running():
+        with Worker([machine], backend, receive_wait=timedelta(seconds=0.05)).running():
             client.start("ada")
             assert client.ask("ada", add(1)).context["applied"] == [1]
         client.send("ada", add(2))
@@ -77,6 +78,9 @@ class TestARunningWorker:
     def test_is_stopped_by_an_error_in_the_block_which_is_the_one_to_be_raised(
         self, others: set[threading.Thread]
     ) -> None:
-        with pytest.raises(ZeroDivisionError), Worker([appending()], MemoryBackend(), receive_wait=0.05).running():
+        with (
+            pytest.raises(ZeroDivisionError),
+            Worker([appending()], MemoryBackend(), receive_wait=timedelta(seconds=0.05)).running(),
+        ):
             _ = 1 / 0
         assert names_of_new(others) == set()

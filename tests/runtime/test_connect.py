@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from settled_runtime.url import without_password
 
 def test_opens_the_backend_of_the_scheme_with_its_options(tmp_path: Path) -> None:
     backend = connect(f"sqlite:///{tmp_path / 'a.db'}?lease=7")
-    assert backend.lease == 7
+    assert backend.lease == timedelta(seconds=7)
     backend.close()
 
 

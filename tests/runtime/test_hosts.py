@@ -22,6 +22,7 @@ from settled_runtime.events import (
     Emitted,
     HostEvent,
     Logged,
+    MachineNotServed,
     Released,
     TurnEnded,
     TurnFailed,
@@ -40,7 +41,7 @@ def hello(_input: Any, _call: Any) -> str:
 
 class TestACustomAction:
     def test_gets_its_context_its_event_its_state_and_its_call(self, running: Make) -> None:
-        seen: list[ActionArgs[Any, Any]] = []
+        seen: list[ActionArgs[Any]] = []
         host = running(greeter(hello, note=seen.append))
         host.client.start("ada")
         host.client.send("ada", {"type": "NOTE", "n": 1})
@@ -62,7 +63,7 @@ class TestACustomAction:
     def test_may_be_async_def(self, running: Make) -> None:
         seen: list[str] = []
 
-        async def note(args: ActionArgs[Any, Any]) -> None:
+        async def note(args: ActionArgs[Any]) -> None:
             seen.append(args.event["type"])
 
         host = running(greeter(hello, note=note))
@@ -142,6 +143,10 @@ class TestAMessageThatCannotBeTaken:
         (raised,) = host.work().values()
         assert isinstance(raised, RecordError)
         assert "no machine 'other', only greeter" in str(raised)
+        host.backend.queue.send([Message(Key("other", "y"), "m", encode(Start()))])
+        host.work()
+        # Once for each machine: it goes on for as long as the services share a queue.
+        assert [each for each in host.events if isinstance(each, MachineNotServed)] == [MachineNotServed("other")]
         assert host.backend.queue.receive(10) == []
 
     def test_for_a_record_that_cannot_be_read_is_released_and_other_keys_go_on(self, running: Make) -> None:

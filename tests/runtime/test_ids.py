@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -56,7 +57,7 @@ class TestAnIdThatIsUsedTwice:
         deployment.client.start("ada", message_id="x")
         deployment.work()
         with pytest.raises(IdReusedError, match="'x' belongs to another message"):
-            deployment.client.ask("ada", add(1), message_id="x", timeout=0)
+            deployment.client.ask("ada", add(1), message_id="x", timeout=timedelta(seconds=0))
 
     def test_for_different_messages_makes_a_dead_letter_once_the_queue_has_forgotten_it(self) -> None:
         deployment = Deployment(remember=0)
@@ -68,7 +69,7 @@ class TestAnIdThatIsUsedTwice:
         (dead_letter,) = deployment.client.dead_letters("ada")
         assert "the id 'x' belongs to another message, with another body" in dead_letter.reason
         with pytest.raises(EventOutcomeError) as raised:
-            deployment.client.ask("ada", add(1), message_id="x", timeout=0)
+            deployment.client.ask("ada", add(1), message_id="x", timeout=timedelta(seconds=0))
         assert raised.value.outcome is Outcome.INVALID
 
     def test_does_not_halt_the_instance(self) -> None:
@@ -113,7 +114,7 @@ class TestAnEventThatIsSentAgainAfterTheDeletion:
         deployment.work()
         deployment.client.delete("ada")
         with pytest.raises(EventOutcomeError):
-            deployment.client.ask("ada", add(1), message_id="x", timeout=0)
+            deployment.client.ask("ada", add(1), message_id="x", timeout=timedelta(seconds=0))
 
 
 class TestAReservedIdOrName:

@@ -41,7 +41,7 @@ TOGETHER = {
 class Deployment:
     """A host, a client and a backend in memory whose queue deduplicates the last `remember` ids."""
 
-    def __init__(self, machine: Machine[Any, Any], remember: int = 1000) -> None:
+    def __init__(self, machine: Machine[Any], remember: int = 1000) -> None:
         self.now = time.time()
         self.backend = MemoryBackend(clock=lambda: self.now, remember=remember)
         self.client = Client(machine, self.backend)
@@ -184,7 +184,7 @@ def nothing(_input: Any, _call: Call) -> None:
     """An actor that does nothing."""
 
 
-def greeting(greet: Any) -> Machine[Any, Any]:
+def greeting(greet: Any) -> Machine[Any]:
     return setup(actors={"greet": actor(greet)}).machine(
         {
             "id": "m",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -31,12 +31,14 @@ class CountingBackend(MemoryBackend):
     def __attrs_pre_init__(self) -> None:
         MemoryBackend.__init__(self)
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
         self.writes.append([write.key for write in writes])
         error = self.errors.pop() if self.errors else None
         if isinstance(error, UnavailableError):
             raise error
-        finished = super().finish_all(writes, receive)
+        finished = super().finish_all(writes, receive, machines)
         if error is not None:
             raise error
         return finished
@@ -55,7 +57,7 @@ class Deployment:
 
     names = ("ada", "ben", "cem")
 
-    def __init__(self, machine: Machine[Any, Any], backend: MemoryBackend) -> None:
+    def __init__(self, machine: Machine[Any], backend: MemoryBackend) -> None:
         self.backend, self.machine = backend, machine
         self.client = Client(machine, backend)
         self.context = HostContext.of([machine], backend, None, ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ LEASE = 0.3
 
 @pytest.fixture
 def backend() -> MemoryBackend:
-    backend = MemoryBackend(lease=LEASE)
+    backend = MemoryBackend(lease=timedelta(seconds=LEASE))
     backend.queue.send([Message(ADA, "start", encode(Start()))])
     return backend
 

@@ -9,7 +9,8 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ from tests.durable.machines import add, appending
 from tests.runtime.machines import greeter
 
 
-def work(machine: Machine[Any, Any], backend: Any, until: Any, **options: Any) -> None:
+def work(machine: Machine[Any], backend: Any, until: Any, **options: Any) -> None:
     """Run a worker until `until` returns True, or for ten seconds."""
-    with Worker([machine], backend, receive_wait=0.05, **options).running():
+    with Worker([machine], backend, receive_wait=timedelta(seconds=0.05), **options).running():
         end = time.monotonic() + 10
         while not until() and time.monotonic() < end:
             time.sleep(0.01)
@@ -68,7 +69,7 @@ class TestManyKeys:
 
         thread = threading.Thread(target=work, args=(machine, backend, release.is_set), kwargs={"concurrency": 2})
         thread.start()
-        client.wait_for("quick", value="idle", timeout=5)
+        client.wait_for("quick", value="idle", timeout=timedelta(seconds=5))
         assert quick_is_there()
         release.set()
         thread.join()
@@ -103,7 +104,7 @@ class TestManyKeys:
 
 
 class TestTheBatchSize:
-    def largest(self, machine: Machine[Any, Any], events: Sequence[Any]) -> int:
+    def largest(self, machine: Machine[Any], events: Sequence[Any]) -> int:
         """Return the most messages that one turn started with, of `events` for one instance, with a batch of 20."""
         backend, turns, over = MemoryBackend(), list[int](), threading.Event()
         client = Client(machine, backend)
@@ -115,7 +116,9 @@ class TestTheBatchSize:
                 if last in event.ids:
                     over.set()
 
-        worker = Worker([machine], backend, observers=[watch], concurrency=2, batch=20, receive_wait=0.05)
+        worker = Worker(
+            [machine], backend, observers=[watch], concurrency=2, batch=20, receive_wait=timedelta(seconds=0.05)
+        )
         with worker.running():
             assert over.wait(10)
         return max(turns)
@@ -158,7 +161,7 @@ class TestShutdown:
         client = Client(machine, backend)
         client.start("ada")
         client.send("ada", {"type": "GREET"})
-        work(machine, backend, began.is_set, shutdown_grace=0.1)
+        work(machine, backend, began.is_set, shutdown_grace=timedelta(seconds=0.1))
         assert len(backend.queue.receive(10)) == 1
         release.set()
 
@@ -168,6 +171,7 @@ class TestShutdown:
             textwrap.dedent(
                 """
                 import sys, time
+                from datetime import timedelta
                 from pathlib import Path
                 from settled_runtime import Worker, connect
                 from tests.runtime.machines import greeter
@@ -178,7 +182,8 @@ class TestShutdown:
                     return "done"
 
                 backend = connect(sys.argv[1])
-                Worker([greeter(hang)], backend, shutdown_grace=0.2, receive_wait=0.1).run()
+                soon = timedelta(seconds=0.2)
+                Worker([greeter(hang)], backend, shutdown_grace=soon, receive_wait=soon).run()
                 backend.close()
                 print("a clean end")
                 """
@@ -218,15 +223,17 @@ class TestShutdown:
         for name in ("ada", "ben"):
             client.start(name)
 
-        def receive_while_it_stops(limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+        def receive_while_it_stops(
+            limit: int, wait: float = 0.0, machines: Collection[str] | None = None
+        ) -> Sequence[Delivery]:
             if threading.current_thread().name != "settled-backlog":
-                return receive(limit, wait)
+                return receive(limit, wait, machines)
             worker.stop()
             time.sleep(0.2)  # by now the backlog thread was woken for the last time
             return ()
 
         setattr(backend.queue, "receive", receive_while_it_stops)  # noqa: B010 (a method is not to be assigned to)
-        worker = Worker([machine], backend, batch=1, receive_wait=0.05)
+        worker = Worker([machine], backend, batch=1, receive_wait=timedelta(seconds=0.05))
         running = threading.Thread(target=worker.run, daemon=True)
         running.start()
         running.join(5)
@@ -238,7 +245,7 @@ class TestABackendThatFails:
     def test_for_good_ends_the_worker_with_its_error(self) -> None:
         backend = FailingBackend(AccessDeniedError("the password was changed"))
         with pytest.raises(AccessDeniedError, match="password"):
-            Worker([appending()], backend, receive_wait=0.05).run()
+            Worker([appending()], backend, receive_wait=timedelta(seconds=0.05)).run()
 
     @pytest.mark.parametrize("error", [UnavailableError("no route"), OutcomeUnknownError("lost")])
     def test_for_a_while_is_called_again(self, error: SettledError) -> None:
@@ -256,9 +263,9 @@ class FailingBackend(MemoryBackend):
         super().__init__()
         self.errors, receive = list(errors), self.queue.receive
 
-        def failing(limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+        def failing(limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
             if self.errors:
                 raise self.errors.pop()
-            return receive(limit, wait)
+            return receive(limit, wait, machines)
 
         setattr(self.queue, "receive", failing)  # noqa: B010 (a method is not to be assigned to)

@@ -23,7 +23,7 @@ from settled import (
 )
 from settled.machine_setup import ActionImpl
 from settled.step.effects import Cancel, Emit, Execute, Invoke, Log, Raise, Schedule, Send, Stop
-from tests.support.machines import after, effects_of, machine, names, nothing
+from tests.support.machines import after, effects_of, given, machine, names, nothing
 
 
 def on_e(*actions: Any, **config: Any) -> Any:
@@ -41,7 +41,7 @@ class TestAssign:
 
     def test_takes_params_if_it_is_registered(self) -> None:
         config: Any = {"context": {"n": 1}, "on": {"E": {"actions": {"type": "add", "params": {"by": 3}}}}}
-        adding = machine(config, actions={"add": assign(n=lambda args, params: args.context["n"] + params["by"])})
+        adding = machine(config, actions={"add": assign(n=lambda a: a.context["n"] + a.params["by"])})
         assert after(adding, "E").context == {"n": 4}
 
     def test_does_not_modify_the_old_context(self) -> None:
@@ -85,12 +85,23 @@ class TestSending:
         actions = (
             send_to("#_internal", {"type": "A"}, id="a", delay="soon"),
             send_to("#_internal", {"type": "A"}, delay=timedelta(hours=1)),
-            send_to("#_internal", {"type": "A"}, delay=lambda args: args.context["n"]),
+            send_to("#_internal", {"type": "A"}, delay=lambda a: timedelta(milliseconds=a.context["n"])),
         )
         config: Any = {"context": {"n": 7}, "on": {"E": {"actions": list(actions)}}}
-        effects = effects_of(machine(config, delays={"soon": 5}), "E")
+        effects = effects_of(machine(config, delays={"soon": timedelta(milliseconds=5)}), "E")
         delays = [effect.delay for effect in effects if isinstance(effect, Send)]
         assert delays == [timedelta(milliseconds=5), timedelta(hours=1), timedelta(milliseconds=7)]
+
+    def test_later_raises_if_a_function_computes_a_number(self) -> None:
+        sending = on_e(send_to("#_internal", {"type": "A"}, delay=given(lambda a: 5)))
+        with pytest.raises(LogicError, match="a delay must be a timedelta"):
+            sending.transition(after(sending), {"type": "E"})
+
+    def test_later_in_a_config_by_milliseconds(self) -> None:
+        sending = {"to": "#_internal", "event": {"type": "A"}, "delay": 1500}
+        (effect,) = effects_of(on_e({"type": "xstate.sendTo", "params": sending}), "E")
+        assert isinstance(effect, Send)
+        assert effect.delay == timedelta(seconds=1.5)
 
     def test_to_an_actor_that_its_own_node_is_about_to_invoke(self) -> None:
         config: Any = {"invoke": {"src": "worker", "id": "w"}, "entry": send_to("w", {"type": "HI"})}

@@ -27,11 +27,11 @@ class TestTheInputOfAnActor:
         assert started_with(actor(mail, input=lambda a: {"to": a.context["to"]})) == {"to": "ada"}
 
     def test_is_given_the_input_in_the_config(self) -> None:
-        greeting = actor(mail, input=lambda a, params: {"to": a.context["to"], **params})
+        greeting = actor(mail, input=lambda a: {"to": a.context["to"], **a.params})
         assert started_with(greeting, input={"subject": "Hello"}) == {"to": "ada", "subject": "Hello"}
 
     def test_is_given_none_without_input_in_the_config(self) -> None:
-        assert started_with(actor(mail, input=lambda a, params: [params])) == [None]
+        assert started_with(actor(mail, input=lambda a: [a.params])) == [None]
 
     def test_is_computed_for_a_spawned_actor_too(self) -> None:
         logic = setup(

@@ -14,8 +14,8 @@ from tests.support.machines import after, given, machine
 YES, NO = "yes", "no"
 
 
-def equals(args: Args[Any, Any], params: Any) -> bool:
-    return bool(args.context["n"] == params)
+def equals(a: Args[Any]) -> bool:
+    return bool(a.context["n"] == a.params)
 
 
 GUARDS: Mapping[str, GuardImpl[Any]] = {"yes": lambda args: True, "no": lambda args: False, "is": equals}
@@ -74,8 +74,17 @@ def test_combined_guards_are_evaluated_from_left_to_right_and_no_further_than_ne
     assert asked == ["a", "b", "d"]
 
 
-def test_a_second_argument_with_a_default_does_not_take_params() -> None:
-    def is_wanted(args: Args[Any, Any], wanted: str = "E") -> bool:
+def without_params(a: Args[Any]) -> bool:
+    return a.params is None
+
+
+def test_the_params_of_a_guard_are_none_without_params_in_the_config() -> None:
+    assert is_taken("bare", bare=without_params)
+    assert is_taken(and_({"type": "is", "params": 1}, "bare"), bare=without_params)
+
+
+def test_a_second_argument_with_a_default_is_left_to_it() -> None:
+    def is_wanted(args: Args[Any], wanted: str = "E") -> bool:
         return bool(args.event["type"] == wanted)
 
     assert is_taken(is_wanted)

@@ -13,7 +13,7 @@ from tests.parity.corpora import why_illegal
 from tests.parity.runner import machine_of
 from tests.support.strategies import configs, events_of
 
-AnyMachine = Machine[Any, Any]
+AnyMachine = Machine[Any]
 AnySnapshot = Snapshot[Any]
 PLAY = settings(
     max_examples=30,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -124,14 +125,14 @@ class TestAfter:
     CONFIG: ClassVar[Any] = {"id": "m", "initial": "a", "states": {"a": {"after": {"wait": "b", "10": {}}}, "b": {}}}
 
     def test_is_scheduled_on_entry_numeric_delays_first(self) -> None:
-        effects = effects_of(machine(self.CONFIG, delays={"wait": 500}))
+        effects = effects_of(machine(self.CONFIG, delays={"wait": timedelta(milliseconds=500)}))
         assert [(it.id, it.delay.total_seconds()) for it in effects if isinstance(it, Schedule)] == [
             ("xstate.after.10.m.a", 0.01),
             ("xstate.after.wait.m.a", 0.5),
         ]
 
     def test_is_cancelled_on_exit(self) -> None:
-        waiting = machine(self.CONFIG, delays={"wait": 500})
+        waiting = machine(self.CONFIG, delays={"wait": timedelta(milliseconds=500)})
         assert names(effects_of(waiting, "xstate.after.wait.m.a")) == ["Cancel", "Cancel"]
         assert after(waiting, "xstate.after.wait.m.a").value == "b"
 

@@ -17,7 +17,7 @@ from tests.parity.runner import machine_of, trace
 from tests.support.strategies import cases
 
 
-def outcomes(machine: Machine[Any, Any], events: list[Any]) -> list[Any]:
+def outcomes(machine: Machine[Any], events: list[Any]) -> list[Any]:
     """All results of `machine` for `events`: snapshots, effects, microsteps and errors."""
     snapshot, effects = machine.initial_transition()
     seen: list[Any] = [snapshot, effects, machine.initial_microsteps()]
@@ -62,7 +62,7 @@ def differing(case: Case) -> str | None:
 TWO = {"id": "two", "initial": "a", "states": {"a": {"on": {"GO": "b"}}, "b": {"on": {"GO": "a", "x.*": "a"}}}}
 
 
-def two() -> Machine[Any, Any]:
+def two() -> Machine[Any]:
     return setup().machine(TWO)
 
 

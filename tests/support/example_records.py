@@ -31,7 +31,7 @@ KEY = Key("order", "42")
 PARENT, ROOT, CHILD = Key("basket", "7"), Key("shop", "root"), Key("parcel", "42/~left")
 
 
-def machine(version: str | None = "2") -> Machine[Any, Any]:
+def machine(version: str | None = "2") -> Machine[Any]:
     return setup().machine(
         {
             "id": "order",

@@ -10,7 +10,7 @@ from settled.data import is_array, is_object
 from settled.machine_setup import ActionImpl, DelayImpl, GuardImpl
 from settled.step.effects import Effect, Execute
 
-AnyMachine = Machine[Any, Any]
+AnyMachine = Machine[Any]
 AnySnapshot = Snapshot[Any]
 
 
@@ -22,7 +22,7 @@ def never(input: Any, call: Any) -> None:
     raise AssertionError("a step runs no actor")
 
 
-def given(function: Callable[[Args[Any, Any]], Any]) -> Any:
+def given(function: Callable[[Args[Any]], Any]) -> Any:
     """Type the parameter of a lambda in a config, where a type checker cannot infer it."""
     return function
 

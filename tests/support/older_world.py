@@ -22,7 +22,7 @@ STARTED = 1_000_000.0
 PAY = '{"kind":"event","event":{"type":"PAY"}}'
 
 
-def machine() -> Machine[Any, Any]:
+def machine() -> Machine[Any]:
     return setup(
         guards={"sound": lambda a: True},
         actors={"charge": actor(lambda input, call: "receipt")},

@@ -24,7 +24,7 @@ TAGS = ("t1", "t2", "settled")
 DEPTH, WIDTH = 3, 3
 
 
-def machines(*, with_loops: bool = True) -> st.SearchStrategy[Machine[Any, Any]]:
+def machines(*, with_loops: bool = True) -> st.SearchStrategy[Machine[Any]]:
     """Compiled machines."""
     return configs(with_loops=with_loops).map(machine_of)
 

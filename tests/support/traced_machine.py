@@ -26,7 +26,7 @@ def work(input: dict[str, Any], call: Call) -> str:
     return str(input["number"])
 
 
-def healthy(a: Args[Any, Any]) -> bool:
+def healthy(a: Args[Any]) -> bool:
     """Raise if the event is poison, or as long as the file that it names does not exist."""
     if a.event.get("poison") or ("until" in a.event and not Path(a.event["until"]).exists()):
         raise RuntimeError("poisoned")

@@ -7,6 +7,7 @@ can have it crash at one of them. Its messages are delivered again once their le
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from string import ascii_lowercase
 from typing import Any, assert_never
 
@@ -85,12 +86,14 @@ class World:
     The memory backend guarantees more than the contract. Turns rely only on `traits`, by default on none of it.
     """
 
-    machine: Machine[Any, Any]
-    others: Sequence[Machine[Any, Any]] = ()
-    policy: Policy = Policy(lease=LEASE)
+    machine: Machine[Any]
+    others: Sequence[Machine[Any]] = ()
+    policy: Policy = Policy(lease=timedelta(seconds=LEASE))
     traits: Traits = Factory(Traits)
     now: float = 1_000.0
-    backend: MemoryBackend = Factory(lambda self: MemoryBackend(lease=LEASE, clock=lambda: self.now), takes_self=True)
+    backend: MemoryBackend = Factory(
+        lambda self: MemoryBackend(lease=timedelta(seconds=LEASE), clock=lambda: self.now), takes_self=True
+    )
     plans: list[Plan] = Factory(list[Plan])
     freezes: list[tuple[type[Any], Callable[[], object]]] = Factory(list[tuple[type[Any], Callable[[], object]]])
     effects: list[tuple[str, str, int]] = Factory(list[tuple[str, str, int]])
@@ -298,7 +301,7 @@ class World:
     def key(self, instance: str = "ada") -> Key:
         return Key(self.machine.id, instance)
 
-    def machine_of(self, key: Key) -> Machine[Any, Any]:
+    def machine_of(self, key: Key) -> Machine[Any]:
         return next(machine for machine in (self.machine, *self.others) if machine.id == key.machine)
 
     def record(self, instance: str = "ada") -> Record:
@@ -321,6 +324,9 @@ class World:
 
     def outcome(self, id: str, instance: str = "ada") -> Outcome | None:
         return self.record(instance).window.outcome_of_id(id)
+
+    def reason(self, id: str, instance: str = "ada") -> str | None:
+        return self.record(instance).window.reason_of_id(id)
 
     def dead_letters(self, instance: str = "ada") -> list[DeadLetter]:
         return list(self.backend.store.dead_letters(self.key(instance)))

@@ -11,7 +11,7 @@ from typing import Any
 from settled import Args, Call, Machine, MachineDict, StateDict, TransitionDict, and_, assign, raise_, setup, state_in
 
 
-def is_open(args: Args[Any, Any]) -> bool:
+def is_open(args: Args[Any]) -> bool:
     return bool(args.context["open"])
 
 
@@ -40,7 +40,7 @@ LETTER: MachineDict = {
     },
 }
 
-letter: Machine[Any, Any] = setup().machine(LETTER)
+letter: Machine[Any] = setup().machine(LETTER)
 
 mistyped: StateDict = {"tgas": "settled"}  # type: ignore[typeddict-unknown-key]  # pyright: ignore[reportAssignmentType]
 misfit: TransitionDict = {"reenter": "yes"}  # type: ignore[typeddict-item]  # pyright: ignore[reportAssignmentType]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from botocore.exceptions import ClientError
 
 from settled.errors import SettledError
 
-RESOLUTION = 1.0
+RESOLUTION = timedelta(seconds=1)
 """How far the time may be behind AWS's, in seconds: a Date header has no fractions."""
 
 MAX_DRIFT = 1e-4

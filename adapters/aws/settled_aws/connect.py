@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import field, frozen
 from botocore.config import Config
 from botocore.session import get_session
 
@@ -18,6 +19,7 @@ from settled.durable.ports import Capability
 from settled_aws.clock import RESOLUTION, AwsClock, observed_by
 from settled_aws.delay_queue import DelayQueue
 from settled_aws.errors import translated
+from settled_aws.machine_queues import MachineQueues
 from settled_aws.queue import SqsFifoQueue
 from settled_aws.store import DynamoDBStore
 from settled_aws.timers import EventBridgeTimers, ScheduleTarget
@@ -66,12 +68,23 @@ def open_aws(url: str) -> CompositeBackend:
 
 @frozen
 class Addresses:
-    """URLs of the FIFO queue and of the delay queue, and ARNs of the FIFO queue and of the schedules' role."""
+    """URLs of the FIFO queue and of the delay queue, and ARNs of the FIFO queue and of the schedules' role.
+
+    `queues` and `queue_arns` are the URLs and ARNs of the FIFO queues of machines that have one of their own, by their
+    ids.
+    """
 
     queue: str
     delays: str
     queue_arn: str
     role_arn: str
+    queues: Mapping[str, str] = field(factory=dict[str, str])
+    queue_arns: Mapping[str, str] = field(factory=dict[str, str])
+
+    @property
+    def all_queue_arns(self) -> tuple[str, ...]:
+        """The ARNs of all FIFO queues, each once."""
+        return tuple(dict.fromkeys((self.queue_arn, *self.queue_arns.values())))
 
 
 def find_addresses(url: AwsUrl, root: str, partition: str = "aws") -> Addresses:
@@ -83,11 +96,14 @@ def find_addresses(url: AwsUrl, root: str, partition: str = "aws") -> Addresses:
         partition: the ARN partition, such as ``aws`` or ``aws-cn``.
     """
     account = root.rpartition("/")[2]
+    sqs = f"arn:{partition}:sqs:{url.region}:{account}"
     return Addresses(
         queue=f"{root}/{url.queue}",
         delays=f"{root}/{url.delays}",
-        queue_arn=f"arn:{partition}:sqs:{url.region}:{account}:{url.queue}",
+        queue_arn=f"{sqs}:{url.queue}",
         role_arn=url.role if url.role.startswith("arn:") else f"arn:{partition}:iam::{account}:role/{url.role}",
+        queues={machine: f"{root}/{name}" for machine, name in url.queues.items()},
+        queue_arns={machine: f"{sqs}:{name}" for machine, name in url.queues.items()},
     )
 
 
@@ -112,23 +128,36 @@ def assemble(
         clock: the exact time in seconds since the epoch; without it the backend uses AWS's time, from its responses.
         closing: functions that the backend's `close` calls.
     """
-    now, resolution = clock or AwsClock(lambda: store.ping()), 0.0
+    now, resolution = clock or AwsClock(lambda: store.ping()), timedelta()
     if isinstance(now, AwsClock):
         dynamodb, sqs, resolution = observed_by(dynamodb, now), observed_by(sqs, now), RESOLUTION
     delays = DelayQueue(sqs, addresses.delays, clock or time.monotonic)
     store = DynamoDBStore(dynamodb, url.table, url.keep_finished, now)
-    queue = SqsFifoQueue(sqs, addresses.queue, url.lease, url.largest_message, delays, now)
-    target = ScheduleTarget(url.schedules, addresses.queue_arn, addresses.role_arn)
+    queue = _queue(url, addresses, sqs, delays, now)
+    target = ScheduleTarget(url.schedules, addresses.queue_arn, addresses.role_arn, addresses.queue_arns)
     return CompositeBackend(
         store=store,
         queue=queue,
         timers=EventBridgeTimers(scheduler, target, delays, queue.send, now, resolution),
-        lease=float(url.lease),
+        lease=url.lease,
         capabilities=CAPABILITIES,
         closing=closing,
         clock=now,
         resolution=resolution,
     )
+
+
+def _queue(
+    url: AwsUrl, addresses: Addresses, sqs: SqsClient, delays: DelayQueue, clock: Callable[[], float]
+) -> SqsFifoQueue | MachineQueues:
+    if not addresses.queues:
+        return SqsFifoQueue(sqs, addresses.queue, url.lease, url.largest_message, delays, clock)
+    default, *others = (
+        SqsFifoQueue(sqs, each, url.lease, url.largest_message, clock=clock)
+        for each in dict.fromkeys((addresses.queue, *addresses.queues.values()))
+    )
+    by_url = {queue.url: queue for queue in (default, *others)}
+    return MachineQueues(default, {machine: by_url[each] for machine, each in addresses.queues.items()}, delays)
 
 
 def botocore_session(region: str) -> Any:

@@ -71,9 +71,8 @@ class Account:
         return attributes
 
 
-def check_queue(url: AwsUrl, queue: Description) -> Iterator[BackendProblem]:
-    """Check the attributes of the FIFO queue."""
-    name = url.queue
+def check_queue(url: AwsUrl, name: str, queue: Description) -> Iterator[BackendProblem]:
+    """Check the attributes of the FIFO queue `name`."""
     # EventBridge Scheduler cannot set a MessageDeduplicationId, and a FIFO queue rejects a message without one.
     if queue.get("ContentBasedDeduplication") != "true":
         yield BackendProblem(
@@ -131,7 +130,7 @@ def check_table(url: AwsUrl, table: Description, time_to_live: Description) -> I
         yield BackendProblem(
             f"{url.table} has no time to live", consequence, "Switch it on for the attribute `expires`."
         )
-    if url.keep_finished is not None and url.keep_finished < MAX_RETENTION_SECONDS:
+    if url.keep_finished is not None and url.keep_finished.total_seconds() < MAX_RETENTION_SECONDS:
         consequence = "a duplicate that is delivered later starts the instance again"
         yield BackendProblem(
             "finished instances are kept for less than 14 days", consequence, "Raise keep_finished to 1209600."
@@ -159,7 +158,7 @@ def check_mapping(queue: str, visibility: int, mapping: Description, timeout: in
 
 
 def check_mapping_counts(url: AwsUrl, fifo: int, delays: int) -> Iterator[BackendProblem]:
-    """Check how many mappings the FIFO queue and the delay queue have."""
+    """Check how many mappings the FIFO queues and the delay queue have."""
     if fifo and not delays:
         consequence = "timers of less than 15 minutes do not fire, unless a worker runs as well"
         yield BackendProblem(
@@ -177,7 +176,13 @@ def check_role(role: str, trust: Any) -> Iterator[BackendProblem]:
 
 
 def _probe_queue(account: Account) -> Iterator[BackendProblem]:
-    yield from check_queue(account.url, account.queue(account.addresses.queue))
+    yield from check_queue(account.url, account.url.queue, account.queue(account.addresses.queue))
+
+
+def _probe_machine_queues(account: Account) -> Iterator[BackendProblem]:
+    queues = dict(zip(account.url.queues.values(), account.addresses.queues.values(), strict=True))
+    for name, queue_url in queues.items():
+        yield from check_queue(account.url, name, account.queue(queue_url))
 
 
 def _probe_delay_queue(account: Account) -> Iterator[BackendProblem]:
@@ -198,20 +203,23 @@ def _probe_schedule_group(account: Account) -> Iterator[BackendProblem]:
 
 def _probe_mappings(account: Account) -> Iterator[BackendProblem]:
     functions, addresses = account.client("lambda"), account.addresses
-    counts: list[int] = []
-    for name, queue_url in ((account.url.queue, addresses.queue), (account.url.delays, addresses.delays)):
+    counts = {True: 0, False: 0}
+    names = (account.url.queue, *account.url.queues.values(), account.url.delays)
+    urls = (addresses.queue, *addresses.queues.values(), addresses.delays)
+    for name, queue_url in dict(zip(names, urls, strict=True)).items():
         queue = account.queue(queue_url)
         mappings = account.mappings(queue["QueueArn"])
-        counts.append(len(mappings))
+        counts[queue_url != addresses.delays] += len(mappings)
         for mapping in mappings:
             function = functions.get_function_configuration(FunctionName=mapping["FunctionArn"])
             yield from check_mapping(name, int(queue["VisibilityTimeout"]), mapping, int(function["Timeout"]))
-    yield from check_mapping_counts(account.url, *counts)
+    yield from check_mapping_counts(account.url, counts[True], counts[False])
 
 
 def _probe_function_permissions(account: Account) -> Iterator[BackendProblem]:
     functions = account.client("lambda")
-    for mapping in account.mappings(account.addresses.queue_arn):
+    mappings = [each for queue in account.addresses.all_queue_arns for each in account.mappings(queue)]
+    for mapping in mappings:
         role = functions.get_function_configuration(FunctionName=mapping["FunctionArn"])["Role"]
         permissions = worker_permissions(account.url, account.addresses)
         yield from missing_permissions(account.client("iam"), role, permissions, "turns that need it fail each time")
@@ -228,6 +236,7 @@ def _probe_role(account: Account) -> Iterator[BackendProblem]:
 
 _PROBES = (
     Probe("the queue", "nothing can be sent", _probe_queue),
+    Probe("a queue of a machine", "nothing can be sent to that machine", _probe_machine_queues),
     Probe("the delay queue", "timers of less than 15 minutes cannot be kept", _probe_delay_queue),
     Probe("the table", "nothing can be stored", _probe_table),
     Probe("the schedule group", "timers of 15 minutes and more cannot be kept", _probe_schedule_group),

@@ -3,11 +3,12 @@
 ``PUT /MACHINE/INSTANCE`` starts an instance with the body as its input, ``POST`` sends it the event in the body, and
 ``GET`` reads it. With ``?wait=SECONDS`` the response has the instance's state at the end of the turn; without it, 202
 and the id of the message, which is in the queue. The header ``Idempotency-Key`` sets that id. The headers
-``traceparent`` and ``tracestate``, and ``settled-header-NAME`` as NAME, become headers of the message. If it is unknown
-whether a message was queued, the response is 503 and has the id under which it can be sent again.
+``traceparent`` and ``tracestate``, and ``settled-header-NAME`` as NAME, become headers of the message. If the event was
+ignored, rejected, failed, invalid or dead-lettered, the response is 409 and has its ``outcome`` and the ``reason``. If
+it is unknown whether a message was queued, the response is 503 and has the id under which it can be sent again.
 
 Authorization is up to the function URL or the gateway. Responses have an instance's state value, tags and status, but
-never its context.
+never its context; a reason may quote the error of an actor.
 """
 
 from __future__ import annotations
@@ -16,13 +17,23 @@ import base64
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
 from attrs import frozen
 
-from settled import EventError, IdReusedError, Machine, OutcomeUnknownError, Snapshot, TooLargeError, UnavailableError
+from settled import (
+    EventError,
+    IdReusedError,
+    Machine,
+    Outcome,
+    OutcomeUnknownError,
+    Snapshot,
+    TooLargeError,
+    UnavailableError,
+)
 from settled.durable import Backend
 from settled_aws.lambda_handler import Context, Event, begin_invocation
 from settled_runtime import Client, EventOutcomeError
@@ -37,7 +48,7 @@ RESPONSE_RESERVE = 1.0
 """Seconds before the function's timeout at which a request stops waiting."""
 
 
-def http_handler(machines: Iterable[Machine[Any, Any]], backend: Backend) -> Callable[[Event, Context], Event]:
+def http_handler(machines: Iterable[Machine[Any]], backend: Backend) -> Callable[[Event, Context], Event]:
     """Return the handler of a Lambda function that accepts starts and events for `machines` over `backend`."""
     return _HttpHandler(backend, {machine.id: Client(machine, backend) for machine in machines})
 
@@ -118,15 +129,23 @@ def _respond(client: Client[Any], request: HttpRequest, wait: float) -> Event:
             snapshot = client.get(request.instance)
             if snapshot is None:
                 return _response(404, {"error": "there is no such instance"})
-            return _snapshot_response(200, snapshot)
+            return _response(200, _state(snapshot))
         case "PUT":
             input, headers = json.loads(request.body or "null"), request.headers
             id = client.start(request.instance, input, message_id=request.id, headers=headers)
-            return _respond_after(id, wait, lambda: client.outcome(request.instance, id, timeout=wait))
+            answer = partial(client.outcome, request.instance, id, timeout=timedelta(seconds=wait))
+            return _respond_after(id, wait, answer, is_start=True)
         case "POST" if wait > 0:
             id = request.id or secrets.token_urlsafe(12)  # chosen here: the response must name it after a timeout, too
             event = json.loads(request.body)
-            ask = partial(client.ask, request.instance, event, message_id=id, timeout=wait, headers=request.headers)
+            ask = partial(
+                client.ask,
+                request.instance,
+                event,
+                message_id=id,
+                timeout=timedelta(seconds=wait),
+                headers=request.headers,
+            )
             return _respond_after(id, wait, ask)
         case "POST":
             event = json.loads(request.body)
@@ -136,23 +155,23 @@ def _respond(client: Client[Any], request: HttpRequest, wait: float) -> Event:
             return _response(405, {"error": f"{method}: expected GET, PUT or POST"})
 
 
-def _respond_after(id: str, wait: float, ask: Callable[[], Snapshot[Any]]) -> Event:
+def _respond_after(id: str, wait: float, ask: Callable[[], Snapshot[Any]], *, is_start: bool = False) -> Event:
     if wait <= 0:
         return _response(202, {"id": id})
     try:
-        return _snapshot_response(200, ask(), id)
+        return _response(200, {"id": id, **_state(ask())})
     except EventOutcomeError as error:
-        if error.snapshot is None:
-            return _response(409, {"id": id, "error": str(error)})
-        return _snapshot_response(409, error.snapshot, id, str(error))
+        if is_start and error.outcome is Outcome.IGNORED and error.snapshot is not None:
+            return _response(200, {"id": id, **_state(error.snapshot)})  # it exists, as a PUT demands
+        state: Mapping[str, Any] = {} if error.snapshot is None else _state(error.snapshot)
+        why = {"error": str(error), "outcome": error.outcome, "reason": error.reason}
+        return _response(409, {"id": id, **why, **state})
     except TimeoutError:
         return _response(202, {"id": id})
 
 
-def _snapshot_response(status: int, snapshot: Snapshot[Any], id: str | None = None, error: str | None = None) -> Event:
-    state = {"value": snapshot.value, "tags": sorted(snapshot.tags), "status": snapshot.status}
-    request = {name: value for name, value in {"id": id, "error": error}.items() if value is not None}
-    return _response(status, {**request, **state})
+def _state(snapshot: Snapshot[Any]) -> Mapping[str, Any]:
+    return {"value": snapshot.value, "tags": sorted(snapshot.tags), "status": snapshot.status}
 
 
 def _response(status: int, body: Mapping[str, Any]) -> Event:

@@ -32,7 +32,7 @@ def worker_permissions(url: AwsUrl, addresses: Addresses) -> Permissions:
     """Return the permissions of a worker or a function that takes turns."""
     return {
         _arn(addresses, "dynamodb", f"table/{url.table}"): _TABLE,
-        addresses.queue_arn: _QUEUE,
+        **dict.fromkeys(addresses.all_queue_arns, _QUEUE),
         _arn(addresses, "sqs", url.delays): _DELAYS,
         _arn(addresses, "scheduler", f"schedule/{url.schedules}/any"): _SCHEDULES,
         addresses.role_arn: ("iam:PassRole",),
@@ -41,7 +41,7 @@ def worker_permissions(url: AwsUrl, addresses: Addresses) -> Permissions:
 
 def schedule_role_permissions(addresses: Addresses) -> Permissions:
     """Return the permissions of the role that schedules assume."""
-    return {addresses.queue_arn: ("sqs:SendMessage",)}
+    return dict.fromkeys(addresses.all_queue_arns, ("sqs:SendMessage",))
 
 
 def missing_permissions(iam: Any, role: str, permissions: Permissions, consequence: str) -> Iterator[BackendProblem]:

@@ -20,14 +20,17 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from attrs import frozen
 
 from settled import EventError, SettledError, TurnEnd
 from settled.durable import Backend, Delivery, Message, Position
+from settled.durations import in_seconds
 from settled_aws.clock import AwsClock
 from settled_aws.envelope import from_text
+from settled_aws.machine_queues import MachineQueues
 from settled_aws.names import group_id
 from settled_aws.queue import SEQUENCE_NUMBER, SqsFifoQueue
 from settled_runtime import CompositeBackend, Host, StopSignal
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 Event = Mapping[str, Any]
 """Decoded JSON, as Lambda passes it to a handler."""
 
-RESERVE = 2.0
+RESERVE = timedelta(seconds=2)
 """Seconds before its end in which an invocation only releases messages and responds."""
 
 MAX_GROUPS = 10
@@ -74,13 +77,13 @@ class Deadline:
         return time.monotonic() >= self.end
 
 
-def lambda_handler(host: Host | AsyncHost, *, reserve: float = RESERVE) -> Callable[[Event, Context], Event]:
+def lambda_handler(host: Host | AsyncHost, *, reserve: timedelta = RESERVE) -> Callable[[Event, Context], Event]:
     """Return the handler of a Lambda function that handles messages through `host`.
 
     Map both queues to the function, with ``ReportBatchItemFailures``. Invocations release what they have not finished
-    `reserve` seconds before their timeout.
+    `reserve` before their timeout.
     """
-    return _LambdaHandler(host.backend, _group_handler(host), reserve)
+    return _LambdaHandler(host.backend, _group_handler(host), in_seconds(reserve, "reserve"))
 
 
 def begin_invocation(backend: Backend) -> None:
@@ -150,8 +153,9 @@ class _LambdaHandler:
         with _deadline(context.get_remaining_time_in_millis() / 1000 - self.reserve) as deadline:
             begin_invocation(self.backend)
             records = [_Record.of(record) for record in event["Records"]]
-            failed = self._forward([record for record in records if not record.group])
-            groups = _by_group(records)
+            elsewhere = {record.group for record in records if self._is_elsewhere(record)}
+            failed = self._forward([each for each in records if not each.group or each.group in elsewhere])
+            groups = _by_group([each for each in records if each.group not in elsewhere])
             deliveries = [self._deliveries(group) for group in groups]
             are_done = self.handle_groups(deliveries, deadline)
             for group, handled, is_done in zip(groups, deliveries, are_done, strict=True):
@@ -160,13 +164,23 @@ class _LambdaHandler:
         return {"batchItemFailures": [{"itemIdentifier": id} for id in failed]}
 
     def _forward(self, records: Sequence[_Record]) -> list[str]:
-        """Send the messages of the delay queue to the FIFO queue. Return the ids of the records to report."""
+        """Send the messages of the delay queue, and those in the queue of another machine, where they belong.
+
+        Return the ids of the records to report.
+        """
         due = [record.message for record in records if record.message is not None]
         try:
             self.backend.queue.send(due)
         except SettledError:
             return [record.id for record in records]
         return [record.id for record in records if record.message is None]
+
+    def _is_elsewhere(self, record: _Record) -> bool:
+        """Return whether `record` is in another FIFO queue than that of its machine."""
+        queue = self.backend.queue
+        if not record.group or record.message is None or not isinstance(queue, MachineQueues):
+            return False
+        return queue.of(record.message.key.machine).url.rpartition("/")[2] != record.queue.rpartition(":")[2]
 
     def _deliveries(self, group: Sequence[_Record]) -> Sequence[Delivery]:
         """Return the deliveries of `group` before its first record that is not settled's."""
@@ -179,8 +193,8 @@ class _LambdaHandler:
 
     def _delivery(self, record: _Record, message: Message) -> Delivery:
         attempt = int(record.attributes["ApproximateReceiveCount"])
-        until = self._received_at(record, attempt) + self.backend.lease
-        return Delivery(message, record.receipt, attempt, until, self._position(record))
+        until = self._received_at(record, attempt) + self.backend.lease.total_seconds()
+        return Delivery(message, record.receipt, attempt, until, self._position(record, message))
 
     def _received_at(self, record: _Record, attempt: int) -> float:
         """Return when SQS delivered `record`, in seconds since the epoch; now if it is not the first delivery."""
@@ -190,9 +204,11 @@ class _LambdaHandler:
             return int(record.attributes[_FIRST_RECEIVED]) / 1000
         return retried(self.backend.now)
 
-    def _position(self, record: _Record) -> Position | None:
-        """Return the position of `record`; None if it is not from the backend's queue."""
+    def _position(self, record: _Record, message: Message) -> Position | None:
+        """Return the position of `record`, which has `message`; None if it is not from the backend's queue."""
         queue = self.backend.queue
+        if isinstance(queue, MachineQueues):
+            queue = queue.of(message.key.machine)
         if SEQUENCE_NUMBER not in record.attributes or not isinstance(queue, SqsFifoQueue):
             return None
         numbering = retried(queue.numbering)

@@ -15,15 +15,25 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from attrs import define, field, frozen
 
 from settled.durable.messages import Message
-from settled.durable.ports import Delivery, Position
-from settled.errors import ConflictError, EventError, OutcomeUnknownError, SettledError, TooLargeError, UnavailableError
+from settled.durable.ports import Backlog, Delivery, Position
+from settled.durations import in_seconds
+from settled.errors import (
+    ConflictError,
+    EventError,
+    OutcomeUnknownError,
+    SettledError,
+    TooLargeError,
+    UnavailableError,
+    UnsupportedError,
+)
 from settled_aws.client_protocols import BotoResponse, SqsClient
 from settled_aws.delay_queue import DelayQueue
 from settled_aws.envelope import from_text, size, to_text
@@ -60,7 +70,7 @@ class SqsFifoQueue:
     Args:
         client: a client of the service ``sqs``.
         url: of the queue.
-        lease: the visibility timeout of deliveries, in whole seconds.
+        lease: the visibility timeout of deliveries: whole seconds.
         max_message_bytes: the queue's MaximumMessageSize.
         delays: a delay queue; `receive` forwards its due messages.
         clock: the time in seconds since the epoch.
@@ -70,14 +80,14 @@ class SqsFifoQueue:
         self,
         client: SqsClient,
         url: str,
-        lease: int = 30,
+        lease: timedelta = timedelta(seconds=30),
         max_message_bytes: int = MAX_REQUEST_BYTES,
         delays: DelayQueue | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.lease = lease
+        self._lease = int(in_seconds(lease, "lease"))
         self._client = client
-        self._url = url
+        self.url = url
         self._max_message_bytes = max_message_bytes
         self._delays = delays
         self._clock = clock
@@ -94,7 +104,19 @@ class SqsFifoQueue:
             OutcomeUnknownError: some were sent, perhaps all. Sending all of them again within five minutes, SQS'
                 deduplication interval, adds only the missing ones.
         """
-        batches = in_batches([self._entry(message) for message in messages])
+        self.send_entries(self.entries(messages))
+
+    def entries(self, messages: Sequence[Message]) -> Sequence[SendEntry]:
+        """Return the entries of `messages` for `send_entries`.
+
+        Raises:
+            TooLargeError: a message is too large.
+        """
+        return [self._entry(message) for message in messages]
+
+    def send_entries(self, entries: Sequence[SendEntry]) -> None:
+        """Do `send` with the entries of its messages."""
+        batches = in_batches(entries)
         for number, batch in enumerate(batches):
             # Any error ends the loop: a later batch must not overtake a failed one that has the same group.
             try:
@@ -107,22 +129,25 @@ class SqsFifoQueue:
                     f"{number} of {len(batches)} requests were answered, and then: {error}"
                 ) from error
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
-        """Receive up to `limit` messages, ten at most, waiting up to `wait` seconds (truncated; 20 at most)."""
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
+        """Receive up to `limit` messages, ten at most, waiting up to `wait` seconds (truncated; 20 at most).
+
+        SQS cannot select: messages of other machines than `machines` are received, too.
+        """
         if limit < 1:
             return ()
         if self._delays is not None:
             self._delays.forward(self.send)
         numbering = self.numbering()  # first: a failure after receiving would leave messages leased
-        with translated(f"receiving from {self._url}", repeatable=True):
+        with translated(f"receiving from {self.url}", repeatable=True):
             response = self._client.receive_message(
-                QueueUrl=self._url,
+                QueueUrl=self.url,
                 MaxNumberOfMessages=min(limit, MAX_BATCH_SIZE),
                 WaitTimeSeconds=min(int(wait), MAX_WAIT_SECONDS),
-                VisibilityTimeout=self.lease,
+                VisibilityTimeout=self._lease,
                 MessageSystemAttributeNames=["ApproximateReceiveCount", SEQUENCE_NUMBER],
             )
-        until = self._clock() + self.lease
+        until = self._clock() + self._lease
         return list(_deliveries(response.get("Messages", ()), until, numbering))
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -136,7 +161,7 @@ class SqsFifoQueue:
         it must wait, and releases it again.
         """
         # The visibility timeout and the time already held may together not exceed 12 hours, or SQS rejects the request.
-        held = max((self._clock() - (each.lease_until - self.lease) for each in deliveries), default=0.0)
+        held = max((self._clock() - (each.lease_until - self._lease) for each in deliveries), default=0.0)
         longest = MAX_LEASE_SECONDS - math.ceil(held) - RECEIVE_AGE_MARGIN
         timeout = {"VisibilityTimeout": max(0, min(math.ceil(delay), longest))}
         self._call_in_batches("releasing to", self._client.change_message_visibility_batch, deliveries, timeout)
@@ -147,6 +172,14 @@ class SqsFifoQueue:
         if lost:
             raise ConflictError(f"the lease of {', '.join(each.message.id for each in lost)} was lost")
 
+    def backlog(self) -> Sequence[Backlog]:
+        """Raise UnsupportedError: SQS counts the messages of a queue, not those of a machine."""
+        raise UnsupportedError("SQS does not count the messages of a machine: see the metrics of its queue")
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        """Raise UnsupportedError: SQS deduplicates for five minutes."""
+        raise UnsupportedError("SQS remembers the ids of messages for five minutes")
+
     def numbering(self) -> Numbering:
         """Return the numbering of the queue's messages. The first call makes a request; the result is kept.
 
@@ -155,8 +188,8 @@ class SqsFifoQueue:
         """
         with self._lock:
             if self._numbering is None:
-                with translated(f"reading the attributes of {self._url}", repeatable=True):
-                    response = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=[_ARN, _CREATED])
+                with translated(f"reading the attributes of {self.url}", repeatable=True):
+                    response = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=[_ARN, _CREATED])
                 queue = response["Attributes"]
                 self._numbering = Numbering(queue[_ARN], epoch(queue[_ARN], queue[_CREATED]))
             return self._numbering
@@ -179,11 +212,11 @@ class SqsFifoQueue:
             }
             for number, entry in enumerate(batch)
         ]
-        with translated(f"sending to {self._url}"):
-            response = self._client.send_message_batch(QueueUrl=self._url, Entries=entries)
+        with translated(f"sending to {self.url}"):
+            response = self._client.send_message_batch(QueueUrl=self.url, Entries=entries)
         failed = response.get("Failed", ())
         if failed:
-            error = _entry_error(failed[0], f"sending to {self._url}")
+            error = _entry_error(failed[0], f"sending to {self.url}")
             if len(failed) == len(batch):
                 raise error
             raise OutcomeUnknownError(f"{len(failed)} of {len(batch)} messages were not sent: {error}")
@@ -203,11 +236,11 @@ class SqsFifoQueue:
                 {"Id": str(number), "ReceiptHandle": delivery.receipt, **options}
                 for number, delivery in enumerate(some)
             ]
-            with translated(f"{operation} {self._url}"):
-                response = call(QueueUrl=self._url, Entries=entries)
+            with translated(f"{operation} {self.url}"):
+                response = call(QueueUrl=self.url, Entries=entries)
             for failed in response.get("Failed", ()):
                 if not _is_lease_lost(failed):
-                    raise _entry_error(failed, f"{operation} {self._url}")
+                    raise _entry_error(failed, f"{operation} {self.url}")
                 lost.append(some[int(failed["Id"])])
         return lost
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from itertools import islice
 from typing import Any
 
 from settled.durable.ports import DELETED, DeadLetter, Stored
+from settled.durations import in_seconds
 from settled.errors import ConflictError, TooLargeError, UnsupportedError
 from settled.key import Key
 from settled_aws.client_protocols import DynamoDBClient
@@ -40,7 +42,7 @@ FINISHED = frozenset({"done", "error", "stopped", "absent", DELETED})
 class DynamoDBStore:
     """The store in `table`, whose partition key is the string ``key`` and whose sort key is the string ``part``.
 
-    With `keep_finished`, in seconds, the record of an instance that is done, failed, stopped or deleted expires that
+    With `keep_finished`, the record of an instance that is done, failed, stopped or deleted expires that
     long after its last commit (attribute ``expires``, for DynamoDB's time to live). An expired instance leaves no
     trace: a new instance under its key starts at version 1 again. Idempotency keys do not repeat, because each contains
     a random nonce. `clock` is the time in seconds since the epoch, from which ``expires`` is computed.
@@ -50,12 +52,12 @@ class DynamoDBStore:
         self,
         client: DynamoDBClient,
         table: str,
-        keep_finished: float | None = None,
+        keep_finished: timedelta | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._table = table
-        self._keep_finished = keep_finished
+        self._keep_finished = None if keep_finished is None else in_seconds(keep_finished, "keep_finished")
         self._clock = clock
 
     def load(self, key: Key) -> Stored | None:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 from botocore.exceptions import ClientError
 
 from settled.durable.messages import Message, Timer
+from settled.durations import in_seconds
 from settled.errors import TooLargeError
 from settled_aws.client_protocols import SchedulerClient
 from settled_aws.delay_queue import MAX_DELAY_SECONDS, DelayQueue
@@ -30,11 +31,15 @@ MAX_INPUT_BYTES = 256 * 1024
 
 @frozen
 class ScheduleTarget:
-    """The schedule group's name, the ARN of the FIFO queue, and the ARN of the role that may send to it."""
+    """The schedule group's name, the ARN of the FIFO queue, and the ARN of the role that may send to it.
+
+    `queues` are the ARNs of the queues of machines that have one of their own, by their ids.
+    """
 
     group: str
     queue: str
     role: str
+    queues: Mapping[str, str] = field(factory=dict[str, str])
 
 
 class EventBridgeTimers:
@@ -46,7 +51,7 @@ class EventBridgeTimers:
         delays: keeps timers that are due within 15 minutes.
         send: adds messages to the FIFO queue; used for timers that are due already.
         clock: the time in seconds since the epoch.
-        resolution: how far `clock`, and the clock of any receiver, may be behind, in seconds.
+        resolution: how far `clock`, and the clock of any receiver, may be behind.
     """
 
     def __init__(
@@ -56,14 +61,14 @@ class EventBridgeTimers:
         delays: DelayQueue,
         send: Callable[[Sequence[Message]], None],
         clock: Callable[[], float] = time.time,
-        resolution: float = 0.0,
+        resolution: timedelta = timedelta(),
     ) -> None:
         self._scheduler = scheduler
         self._target = target
         self._delays = delays
         self._send = send
         self._clock = clock
-        self._resolution = resolution
+        self._resolution = in_seconds(resolution, "resolution")
 
     def schedule(self, timer: Timer) -> None:
         """Arrange for ``timer.message`` to be sent at ``timer.due``, replacing a schedule with the same id.
@@ -107,7 +112,7 @@ class EventBridgeTimers:
             "FlexibleTimeWindow": {"Mode": "OFF"},
             "ActionAfterCompletion": "DELETE",  # completed schedules count towards the account's quota
             "Target": {
-                "Arn": self._target.queue,
+                "Arn": self._target.queues.get(timer.message.key.machine, self._target.queue),
                 "RoleArn": self._target.role,
                 "Input": text,
                 "SqsParameters": {"MessageGroupId": group_id(timer.message.key)},

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from settled.errors import BackendConfigError
-from settled_runtime.url import options_in, seconds
+from settled_runtime.url import duration, options_in
 
 EXPECTED = "expected aws://REGION/NAME, as in aws://eu-central-1/signup"
 
@@ -19,7 +20,8 @@ class AwsUrl:
 
     Options that are not given follow from NAME: the table NAME, the FIFO queue NAME.fifo, the delay queue NAME-delays,
     the schedule group NAME, the role NAME-scheduler. `account` is the 12-digit account id; without it, opening the
-    backend takes one more request. `lease` and `keep_finished` are in seconds, `largest_message` in bytes.
+    backend takes one more request. `lease` is whole seconds; `largest_message` is in bytes. `queues` are the FIFO
+    queues of machines that have one of their own, by their ids.
     """
 
     region: str
@@ -29,10 +31,11 @@ class AwsUrl:
     schedules: str
     role: str
     account: str | None = None
-    lease: int = 30
-    keep_finished: float | None = None
+    lease: timedelta = timedelta(seconds=30)
+    keep_finished: timedelta | None = None
     # A DynamoDB item holds 400 KB. A larger message may fit neither into its record nor into a dead letter's item.
     largest_message: int = 384 * 1024
+    queues: Mapping[str, str] = field(factory=dict[str, str])
 
 
 def parse_url(url: str) -> AwsUrl:
@@ -64,17 +67,27 @@ def _name(text: str) -> str:
     return text
 
 
+def _queues(text: str) -> Mapping[str, str]:
+    queues: dict[str, str] = {}
+    for each in text.split(","):
+        machine, _, queue = each.rpartition(":")
+        if not machine or not queue or machine in queues:
+            raise ValueError("expected MACHINE:QUEUE,MACHINE:QUEUE,... with each machine once")
+        queues[machine] = queue
+    return queues
+
+
 def _account(text: str) -> str:
     if len(text) != 12 or not text.isdigit():
         raise ValueError("expected the 12 digits of an account")
     return text
 
 
-def _lease(text: str) -> int:
+def _lease(text: str) -> timedelta:
     lease = int(text)
     if not 1 <= lease <= 12 * 60 * 60:
         raise ValueError("expected whole seconds, from 1 to 43200: SQS counts in them")
-    return lease
+    return timedelta(seconds=lease)
 
 
 def _bytes(text: str) -> int:
@@ -92,6 +105,7 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "role": _name,
     "account": _account,
     "lease": _lease,
-    "keep_finished": seconds,
+    "keep_finished": duration,
     "largest_message": _bytes,
+    "queues": _queues,
 }

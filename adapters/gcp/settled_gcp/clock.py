@@ -14,15 +14,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from settled.durations import in_seconds
 from settled.errors import SettledError, UnavailableError
 from settled_gcp.client_protocols import FirestoreClient
 from settled_gcp.documents import Collection
 from settled_gcp.errors import translated
 
-RESOLUTION = 0.0
+RESOLUTION = timedelta()
 """How many seconds later timers are scheduled because the time may be behind."""
 
 MAX_DRIFT = 1e-4
@@ -40,7 +41,7 @@ class ServerTime:
         collection: whose database is asked.
         clock: used instead of Firestore's, if given.
         ticks: a monotonic clock, in seconds.
-        timeout: of a request, in seconds.
+        timeout: of a request.
     """
 
     def __init__(
@@ -50,13 +51,13 @@ class ServerTime:
         clock: Callable[[], float] | None = None,
         *,
         ticks: Callable[[], float] = time.monotonic,
-        timeout: float = 10.0,
+        timeout: timedelta = timedelta(seconds=10),
     ) -> None:
         self._client = client
         self._collection = collection
         self._override = clock
         self._ticks = ticks
-        self._timeout = timeout
+        self._timeout = in_seconds(timeout, "timeout")
         self._best_bound: tuple[float, float] | None = None
         self._fresh_until = 0.0
         self._is_invalidated = True

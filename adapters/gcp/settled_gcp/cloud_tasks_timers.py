@@ -24,7 +24,8 @@ from settled.durable.messages import Message, Timer
 from settled_gcp.client_protocols import TasksClient
 from settled_gcp.envelope import timer_to_text, to_text
 from settled_gcp.errors import status_of, translated
-from settled_gcp.names import ordering_key, task_ids
+from settled_gcp.filters import ATTRIBUTE
+from settled_gcp.names import machine_attribute, ordering_key, task_ids
 
 MAX_WAIT_SECONDS = 29 * 24 * 60 * 60
 """How far ahead a task is scheduled; Cloud Tasks allows a day more."""
@@ -123,7 +124,12 @@ class CloudTasksTimers:
         horizon = self._clock() + MAX_WAIT_SECONDS
         is_near = timer.due <= horizon
         data = to_text(timer.message) if is_near else timer_to_text(timer)
-        published = {"data": base64.b64encode(data).decode(), "orderingKey": ordering_key(timer.message.key)}
+        key = timer.message.key
+        published = {
+            "data": base64.b64encode(data).decode(),
+            "orderingKey": ordering_key(key),
+            "attributes": {ATTRIBUTE: machine_attribute(key.machine)},
+        }
         return {
             **({} if name is None else {"name": name}),
             "schedule_time": schedule_time(timer.due if is_near else horizon),

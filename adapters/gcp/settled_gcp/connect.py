@@ -95,7 +95,7 @@ def assemble(
         store=store,
         queue=queue,
         timers=timers,
-        lease=float(url.lease),
+        lease=url.lease,
         capabilities=frozenset({Capability.SCAN}),
         closing=(*closing_queue, *closing),
         clock=now,

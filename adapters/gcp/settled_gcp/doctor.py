@@ -17,7 +17,9 @@ from settled_gcp.clients import FIRESTORE_ADMIN, PUBLISHER, SUBSCRIBER, TASKS, S
 from settled_gcp.connect import Clients
 from settled_gcp.documents import EXEMPT_DEAD_LETTER_FIELDS, EXEMPT_RECORD_FIELDS, EXPIRES
 from settled_gcp.errors import status_of, translated
+from settled_gcp.filters import filter_of, machines_in
 from settled_gcp.firestore_timers import EXEMPT_TIMER_FIELDS
+from settled_gcp.names import machine_attribute
 from settled_gcp.url import GcpUrl, TimerService, parse_url
 from settled_runtime.doctor import BackendProblem, Probe
 
@@ -89,13 +91,11 @@ def check_subscription(url: GcpUrl, subscription: Any) -> Iterator[BackendProble
         yield BackendProblem(
             f"{name} has no message ordering", consequence, "Create another one: it cannot be switched on."
         )
-    if subscription.filter:
-        yield BackendProblem(
-            f"{name} has a filter", "messages that do not match are lost", "Create another one without it."
-        )
-    if subscription.ack_deadline_seconds != url.lease:
+    yield from _check_filter(url, subscription.filter)
+    lease = int(url.lease.total_seconds())
+    if subscription.ack_deadline_seconds != lease:
         consequence = "leases end earlier or later than workers assume"
-        remedy = f"Set it to {url.lease}, or set lease={subscription.ack_deadline_seconds} in the URL."
+        remedy = f"Set it to {lease}, or set lease={subscription.ack_deadline_seconds} in the URL."
         yield BackendProblem(
             f"{name} has an ack deadline of {subscription.ack_deadline_seconds} s", consequence, remedy
         )
@@ -111,6 +111,48 @@ def check_subscription(url: GcpUrl, subscription: Any) -> Iterator[BackendProble
     yield from (
         _check_push(name, subscription) if subscription.push_config.push_endpoint else _check_pull(name, subscription)
     )
+
+
+def _check_filter(url: GcpUrl, text: str) -> Iterator[BackendProblem]:
+    """Check that the filter selects the machines that the URL names, and no others."""
+    name, wanted = url.subscription, {machine_attribute(each) for each in url.machines}
+    if not text:
+        if wanted:
+            consequence = "workers receive messages of machines that they do not serve, and delay them"
+            remedy = f"Create another one with the filter {filter_of(sorted(url.machines))}"
+            yield BackendProblem(f"{name} has no filter", consequence, remedy)
+        return
+    selected = machines_in(text)
+    if selected is None or not wanted:
+        consequence = "messages that do not match are not delivered by it"
+        remedy = "Name its machines in the URL, as in machines=order,invoice, or create another one without it."
+        yield BackendProblem(f"{name} has the filter {text}", consequence, remedy)
+        return
+    remedy = "Create another one: a filter cannot be changed. Or correct machines= in the URL."
+    for machine in sorted(wanted - selected):
+        yield BackendProblem(f"the filter of {name} leaves out {machine}", "its messages are not delivered", remedy)
+    for machine in sorted(selected - wanted):
+        consequence = "workers receive its messages, do not serve them, and delay them"
+        yield BackendProblem(f"the filter of {name} selects {machine}", consequence, remedy)
+
+
+def check_other_subscriptions(url: GcpUrl, text: str, others: Iterable[Any]) -> Iterator[BackendProblem]:
+    """Check that no other ordered subscription of the topic delivers what one with the filter `text` delivers.
+
+    A subscription without ordering is not one of settled's: it may feed an archive, or a person.
+    """
+    selected = machines_in(text) if text else None
+    for other in others:
+        if not other.enable_message_ordering or other.name == url.subscription_name:
+            continue
+        also = machines_in(other.filter) if other.filter else None
+        # An empty filter selects everything, and one that is not settled's may.
+        if selected is not None and also is not None and not selected & also:
+            continue
+        problem = f"{other.name.rpartition('/')[2]} delivers messages that {url.subscription} delivers, too"
+        consequence = "each message is delivered by both, and only the window of its record recognises that"
+        remedy = "Give both filters, by machines that differ."
+        yield BackendProblem(problem, consequence, remedy)
 
 
 def _check_dead_letter_policy(name: str, subscription: Any) -> Iterator[BackendProblem]:
@@ -223,7 +265,7 @@ def check_time_to_live(url: GcpUrl, fields: Iterable[Any]) -> Iterator[BackendPr
         yield BackendProblem(
             f"{url.collection} has no TTL policy", consequence, f"Create one for the field `{EXPIRES}`."
         )
-    if url.keep_finished < MAX_RETENTION_SECONDS:
+    if url.keep_finished.total_seconds() < MAX_RETENTION_SECONDS:
         consequence = "a duplicate that is delivered later starts the instance again"
         yield BackendProblem(
             "finished instances are kept for less than 31 days", consequence, "Raise keep_finished to 2678400."
@@ -254,6 +296,9 @@ def _probe_topic(project: Project) -> Iterator[BackendProblem]:
 def _probe_subscription(project: Project) -> Iterator[BackendProblem]:
     subscription = project.ask(SUBSCRIBER, "get_subscription", subscription=project.url.subscription_name)
     yield from check_subscription(project.url, subscription)
+    names = project.ask(PUBLISHER, "list_topic_subscriptions", topic=project.url.topic_name)
+    others = [project.ask(SUBSCRIBER, "get_subscription", subscription=name) for name in names]
+    yield from check_other_subscriptions(project.url, subscription.filter, others)
 
 
 def _probe_dead_letter_topic(project: Project) -> Iterator[BackendProblem]:

@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import abc
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from settled.durable.messages import Message, Timer
-from settled.durable.ports import Delivery, Queue
+from settled.durable.ports import Backlog, Delivery, Queue
+from settled.durations import in_seconds
 from settled.errors import EventError
 from settled_gcp.client_protocols import FirestoreClient
 from settled_gcp.clock import ServerTime
@@ -37,7 +40,7 @@ class FirestoreTimers:
         collection: that of the records.
         send: called with the messages that are due.
         clock: the time in seconds since the epoch, Firestore's own by default.
-        timeout: of a request, in seconds.
+        timeout: of a request.
     """
 
     def __init__(
@@ -46,13 +49,13 @@ class FirestoreTimers:
         collection: Collection,
         send: Callable[[Sequence[Message]], None],
         clock: Callable[[], float] | None = None,
-        timeout: float = 10.0,
+        timeout: timedelta = timedelta(seconds=10),
     ) -> None:
         self._client = client
         self._collection = collection
         self._send = send
         self._clock = ServerTime.of(client, collection, clock)
-        self._timeout = timeout
+        self._timeout = in_seconds(timeout, "timeout")
 
     def schedule(self, timer: Timer) -> None:
         """Arrange for ``timer.message`` to be sent at ``timer.due``, replacing a timer with the same id.
@@ -113,16 +116,20 @@ class FirestoreTimers:
 class SweptQueue:
     """`queue`, whose `receive` sweeps `timers` first.
 
-    `every` is for how many seconds this process does not sweep again after a sweep that found nothing. `clock` counts
+    `every` is for how long this process does not sweep again after a sweep that found nothing. `clock` counts
     seconds from an arbitrary start.
     """
 
     def __init__(
-        self, queue: Queue, timers: FirestoreTimers, every: float = 5.0, clock: Callable[[], float] = time.monotonic
+        self,
+        queue: Queue,
+        timers: FirestoreTimers,
+        every: timedelta = timedelta(seconds=5),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue = queue
         self._timers = timers
-        self._every = every
+        self._every = in_seconds(every, "every")
         self._clock = clock
         self._last_sweep = -math.inf
         self._lock = threading.Lock()
@@ -130,13 +137,13 @@ class SweptQueue:
     def send(self, messages: Sequence[Message]) -> None:
         self._queue.send(messages)
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: abc.Collection[str] | None = None) -> Sequence[Delivery]:
         end = time.monotonic() + wait
         while True:
             self._sweep_if_due()
             left = end - time.monotonic()
             # No longer than `every` at a time, or a timer that becomes due meanwhile would wait for the whole poll.
-            received = self._queue.receive(limit, max(0.0, min(left, self._every)))
+            received = self._queue.receive(limit, max(0.0, min(left, self._every)), machines)
             if received or left <= self._every:
                 return received
 
@@ -148,6 +155,12 @@ class SweptQueue:
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
         self._queue.extend(deliveries, lease)
+
+    def backlog(self) -> Sequence[Backlog]:
+        return self._queue.backlog()
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        self._queue.withdraw(deliveries)
 
     def _sweep_if_due(self) -> None:
         if self._is_sweep_due() and self._timers.sweep() > 0:

@@ -14,6 +14,9 @@ from settled.key import Key
 MAX_ORDERING_KEY_BYTES = 1024
 """Pub/Sub's limit on an ordering key."""
 
+MAX_ATTRIBUTE_BYTES = 1024
+"""Pub/Sub's limit on the value of an attribute."""
+
 TASK_IDS_PER_TIMER = 3
 """How many times a timer can be rescheduled in the 24 hours that Cloud Tasks reserves used ids, and be cancelled."""
 
@@ -22,6 +25,12 @@ def ordering_key(key: Key) -> str:
     """Return the ordering key of `key`."""
     name = str(key)
     return name if len(_bytes(name)) <= MAX_ORDERING_KEY_BYTES and name.isprintable() else _hash(name)
+
+
+def machine_attribute(machine: str) -> str:
+    """Return the text by which the filter of a subscription selects the messages of `machine`."""
+    is_short = len(_bytes(machine)) <= MAX_ATTRIBUTE_BYTES
+    return machine if is_short and machine.isprintable() else _hash(machine)
 
 
 def task_ids(timer_id: str) -> Sequence[str]:

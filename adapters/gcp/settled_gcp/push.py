@@ -22,6 +22,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Protocol, assert_never
 
@@ -29,13 +30,14 @@ from attrs import define, field, frozen
 
 from settled import AccessDeniedError, Key, SettledError, TurnEnd, UnavailableError
 from settled.durable import Backend, Delivery, Message, Timer
+from settled.durations import in_seconds
 from settled_gcp.clock import ServerTime
 from settled_gcp.envelope import decode_received
 from settled_gcp.push_auth import CERTIFICATES, Caller, TokenVerifier
 from settled_gcp.queue import PUSH_RECEIPT
 from settled_runtime import CompositeBackend, Host, StopSignal
 
-RESERVE = 2.0
+RESERVE = timedelta(seconds=2)
 """Seconds before its end in which a request only releases its turn and responds."""
 
 MAX_BODY_BYTES = 15_000_000
@@ -66,8 +68,8 @@ def push_handler(
     *,
     audience: str,
     email: str,
-    timeout: float | None = None,
-    reserve: float = RESERVE,
+    timeout: timedelta | None = None,
+    reserve: timedelta = RESERVE,
     concurrency: int = 80,
     certificates: str = CERTIFICATES,
 ) -> PushHandler:
@@ -79,14 +81,14 @@ def push_handler(
             clients nor open files work after a fork.
         audience: of the subscription's tokens.
         email: of the service account whose tokens the subscription sends.
-        timeout: of a request, in seconds, if it is shorter than the lease, the subscription's ack deadline.
-        reserve: seconds before its end in which a request only releases its turn and responds.
+        timeout: of a request, if it is shorter than the lease, the subscription's ack deadline.
+        reserve: the time before its end in which a request only releases its turn and responds.
         concurrency: how many requests are handled at the same time with ASGI.
         certificates: the URL of Google's certificates.
     """
     pool = ThreadPoolExecutor(concurrency, thread_name_prefix="settled-push")
     create = (lambda: host) if isinstance(host, Host) else host
-    limits = Limits(timeout, reserve)
+    limits = Limits(None if timeout is None else in_seconds(timeout, "timeout"), in_seconds(reserve, "reserve"))
     return PushHandler(TokenVerifier(Caller(audience, email), certificates), limits, pool, _LazyHost(create))
 
 
@@ -212,14 +214,15 @@ class PushHandler:
             return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         if message is None:
             return PushResponse(HTTPStatus.OK)
-        return self._run_turn(host, Delivery(message, PUSH_RECEIPT, request.attempt, now + host.backend.lease), started)
+        until = now + host.backend.lease.total_seconds()
+        return self._run_turn(host, Delivery(message, PUSH_RECEIPT, request.attempt, until), started)
 
     def _run_turn(self, host: Host, delivery: Delivery, started: float) -> PushResponse:
         key = delivery.message.key
         with self._keys_in_progress.claim(key) as is_claimed:
             if not is_claimed:  # pushed again while an older request, which Pub/Sub has given up, still runs
                 return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, "another request has this key")
-            with self.limits.deadline(started, host.backend.lease) as stop_signal:
+            with self.limits.deadline(started, host.backend.lease.total_seconds()) as stop_signal:
                 end = host.handle([delivery], stop_signal)[key]
         if end is TurnEnd.DONE:
             return PushResponse(HTTPStatus.OK)

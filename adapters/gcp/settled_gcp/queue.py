@@ -16,18 +16,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, assert_never
 
 from attrs import define, field
 
 from settled.durable.messages import Message, Timer
-from settled.durable.ports import Delivery
-from settled.errors import ConflictError, OutcomeUnknownError, SettledError, TooLargeError, UnavailableError
+from settled.durable.ports import Backlog, Delivery
+from settled.durations import in_seconds
+from settled.errors import (
+    ConflictError,
+    OutcomeUnknownError,
+    SettledError,
+    TooLargeError,
+    UnavailableError,
+    UnsupportedError,
+)
 from settled_gcp.client_protocols import PublisherClient, SubscriberClient
 from settled_gcp.envelope import decode_received, to_text
 from settled_gcp.errors import status_of, translated
-from settled_gcp.names import ordering_key
+from settled_gcp.filters import ATTRIBUTE
+from settled_gcp.names import machine_attribute, ordering_key
 
 MAX_BATCH_SIZE = 1000
 """Pub/Sub's limit on the messages of a publish request, used for pulls, acks and extensions as well."""
@@ -35,8 +45,8 @@ MAX_BATCH_SIZE = 1000
 MAX_REQUEST_BYTES = 10_000_000
 """Pub/Sub's limit on a publish request, and so on a message."""
 
-MESSAGE_OVERHEAD_BYTES = 64
-"""An upper bound of what a message takes in a request besides its data and ordering key."""
+MESSAGE_OVERHEAD_BYTES = 96
+"""An upper bound of what a message takes in a request besides its data, ordering key and machine."""
 
 MAX_LEASE_SECONDS = 600
 """Pub/Sub's limit on an ack deadline, and so on a lease and on the delay of a release."""
@@ -58,7 +68,7 @@ class PubSubQueue:
         subscription: where they are received; it must have message ordering.
         lease: the subscription's ack deadline, in whole seconds from 10 to 600.
         reschedule: called with a timer that is received before it is due; without it the timer is not acknowledged.
-        min_wait: the shortest timeout of a pull, in seconds. If a pull times out just before its response, the messages
+        min_wait: the shortest timeout of a pull. If a pull times out just before its response, the messages
             in it stay leased although they were not received.
         clock: the time in seconds since the epoch, or a lower bound of it.
     """
@@ -69,19 +79,19 @@ class PubSubQueue:
         subscriber: SubscriberClient,
         topic: str,
         subscription: str,
-        lease: int = 60,
+        lease: timedelta = timedelta(seconds=60),
         *,
         reschedule: Callable[[Timer], None] | None = None,
-        min_wait: float = 1.0,
+        min_wait: timedelta = timedelta(seconds=1),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.lease = lease
+        self.lease = int(in_seconds(lease, "lease"))
         self._publisher = publisher
         self._subscriber = subscriber
         self._topic = topic
         self.subscription = subscription
         self._reschedule_timer = reschedule
-        self._min_wait = min_wait
+        self._min_wait = in_seconds(min_wait, "min_wait")
         self._clock = clock
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -95,7 +105,10 @@ class PubSubQueue:
         for number, batch in enumerate(batches):
             request = {
                 "topic": self._topic,
-                "messages": [{"data": entry.data, "ordering_key": entry.ordering} for entry in batch],
+                "messages": [
+                    {"data": each.data, "ordering_key": each.ordering, "attributes": {ATTRIBUTE: each.machine}}
+                    for each in batch
+                ],
             }
             # Any error ends the loop: a later batch must not overtake a failed one of the same ordering key.
             try:
@@ -109,7 +122,11 @@ class PubSubQueue:
                     f"{number} of {len(batches)} requests were answered, and then: {error}"
                 ) from error
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
+        """Receive as `settled.durable.ports.Queue.receive` says, except that `machines` has no effect.
+
+        Pub/Sub selects by the filter of a subscription, and not by what a pull asks for.
+        """
         if limit < 1:
             return ()
         self._clock()  # first: it may need a request, and a failure after the pull would leave messages leased
@@ -153,6 +170,14 @@ class PubSubQueue:
         if lost:
             raise ConflictError(f"the lease of {', '.join(each.message.id for each in lost)} was lost")
 
+    def backlog(self) -> Sequence[Backlog]:
+        """Raise UnsupportedError: Pub/Sub counts messages in Cloud Monitoring only."""
+        raise UnsupportedError("Pub/Sub does not count messages: see its metrics in Cloud Monitoring")
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        """Raise UnsupportedError: Pub/Sub redelivers acknowledged messages with those before them."""
+        raise UnsupportedError("Pub/Sub may deliver messages again after they were acknowledged")
+
     def deliveries(self, received: Iterable[Any]) -> Iterator[Delivery]:
         """Decode what a pull or a stream has just returned. Schedule timers again that are not due yet.
 
@@ -189,12 +214,12 @@ class PubSubQueue:
         return True
 
     def _entry(self, message: Message) -> PublishEntry:
-        data, ordering = to_text(message), ordering_key(message.key)
-        size = len(data) + len(ordering.encode()) + MESSAGE_OVERHEAD_BYTES
+        data, ordering, machine = to_text(message), ordering_key(message.key), machine_attribute(message.key.machine)
+        size = len(data) + len(ordering.encode()) + len(machine.encode()) + MESSAGE_OVERHEAD_BYTES
         if size > MAX_REQUEST_BYTES:
             sizes = f"{size:,} bytes; the limit of Pub/Sub is {MAX_REQUEST_BYTES:,}"
             raise TooLargeError(f"{message.key}: the message {message.id} has {sizes}")
-        return PublishEntry(ordering, data, size)
+        return PublishEntry(ordering, machine, data, size)
 
     def _call_in_batches(
         self,
@@ -239,9 +264,10 @@ def _reasons_in(error: Exception, receipts: Sequence[str]) -> Mapping[str, str]:
 
 @define
 class PublishEntry:
-    """A message of a publish request; `size` is in bytes."""
+    """A message of a publish request; `size` is in bytes, `machine` the value of its attribute."""
 
     ordering: str
+    machine: str
     data: bytes
     size: int
 

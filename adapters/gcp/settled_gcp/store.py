@@ -11,10 +11,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias, assert_never
 
 from settled.durable.ports import DELETED, DeadLetter, Stored
+from settled.durations import in_seconds
 from settled.errors import ConflictError, TooLargeError
 from settled.key import Key
 from settled_gcp.client_protocols import FirestoreClient
@@ -56,11 +58,11 @@ class ConcurrencyMode(StrEnum):
 class FirestoreStore:
     """The store in `collection`.
 
-    With `keep_finished`, in seconds, the record of an instance that is done, failed, stopped or deleted expires that
+    With `keep_finished`, the record of an instance that is done, failed, stopped or deleted expires that
     long after its last commit (field ``expires``, for a TTL policy); its dead letters do not. An expired instance
     leaves no trace: a new instance under its key starts at version 1 again. Idempotency keys do not repeat, because
     each contains a random nonce. `clock` is the time in seconds since the epoch, Firestore's own by default; `timeout`
-    is that of a request, in seconds.
+    is that of a request.
     """
 
     def __init__(
@@ -68,17 +70,17 @@ class FirestoreStore:
         client: FirestoreClient,
         collection: Collection,
         *,
-        keep_finished: float | None = None,
+        keep_finished: timedelta | None = None,
         contention: ConcurrencyMode = ConcurrencyMode.PRECONDITION,
         clock: Callable[[], float] | None = None,
-        timeout: float = 10.0,
+        timeout: timedelta = timedelta(seconds=10),
     ) -> None:
         self._client = client
         self.collection = collection
-        self._keep_finished = keep_finished
+        self._keep_finished = None if keep_finished is None else in_seconds(keep_finished, "keep_finished")
         self._contention = contention
         self._clock = ServerTime.of(client, collection, clock)
-        self._timeout = timeout
+        self._timeout = in_seconds(timeout, "timeout")
         self._update_times = _UpdateTimes()
 
     def load(self, key: Key) -> Stored | None:

@@ -15,14 +15,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from attrs import define, evolve, field
 
 from settled.durable.messages import Message
-from settled.durable.ports import Delivery
+from settled.durable.ports import Backlog, Delivery
 from settled.errors import ConflictError, SettledError, UnavailableError
 from settled.key import Key
 from settled_gcp.client_protocols import SubscriberClient
@@ -102,8 +102,10 @@ class StreamingQueue:
     def send(self, messages: Sequence[Message]) -> None:
         self._queue.send(messages)
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         """Return up to `limit` messages that the stream has brought, waiting up to `wait` seconds for the first one.
+
+        `machines` has no effect, as in `PubSubQueue.receive`.
 
         Raises:
             UnavailableError: the stream has ended. The next call opens a new one.
@@ -154,6 +156,12 @@ class StreamingQueue:
             with suppress(ConflictError):  # a lost lease among them does not concern the caller, who does not hold them
                 self._queue.extend(waiting, lease)
         self._queue.extend(deliveries, lease)
+
+    def backlog(self) -> Sequence[Backlog]:
+        return self._queue.backlog()
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        self._queue.withdraw(deliveries)
 
     def close(self) -> None:
         """End the stream. Pub/Sub redelivers outstanding and waiting messages when their leases end."""

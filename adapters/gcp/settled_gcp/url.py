@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -11,7 +12,7 @@ from attrs import frozen
 from settled.errors import BackendConfigError
 from settled_gcp.documents import Collection
 from settled_gcp.store import ConcurrencyMode
-from settled_runtime.url import options_in, seconds
+from settled_runtime.url import duration, options_in
 
 EXPECTED = "expected gcp://PROJECT/NAME, as in gcp://my-project/signup?location=europe-west1"
 
@@ -37,8 +38,8 @@ class GcpUrl:
     Options that are not given follow from NAME: the collection, the topic, the subscription and the Cloud Tasks queue
     are called NAME, and the tasks' service account is NAME-timers in the project. `location` is the region of that
     queue and of the Pub/Sub endpoint; without it the client uses Pub/Sub's global endpoint, and `timers` must be
-    ``sweep``. `publish` is the base URL at which tasks publish, if it is another one. `lease`, `sweep_every` and
-    `keep_finished` are in seconds.
+    ``sweep``. `machines` are those whose messages the filter of the subscription selects; only the doctor uses them.
+    `publish` is the base URL at which tasks publish, if it is another one. `lease` is whole seconds.
     """
 
     project: str
@@ -50,12 +51,13 @@ class GcpUrl:
     location: str | None = None
     database: str = "(default)"
     timers: TimerService = TimerService.TASKS
-    sweep_every: float = 5.0
+    sweep_every: timedelta = timedelta(seconds=5)
     contention: ConcurrencyMode = ConcurrencyMode.PRECONDITION
     pull: PullMode = PullMode.UNARY
-    lease: int = 60
-    keep_finished: float | None = None
+    lease: timedelta = timedelta(seconds=60)
+    keep_finished: timedelta | None = None
     publish: str | None = None
+    machines: frozenset[str] = frozenset()
 
     @property
     def records(self) -> Collection:
@@ -113,11 +115,18 @@ def _name(text: str) -> str:
     return text
 
 
-def _lease(text: str) -> int:
+def _machines(text: str) -> frozenset[str]:
+    machines = text.split(",")
+    if not all(machines):
+        raise ValueError("expected MACHINE,MACHINE,...")
+    return frozenset(machines)
+
+
+def _lease(text: str) -> timedelta:
     lease = int(text)
     if not 10 <= lease <= 600:
         raise ValueError("expected whole seconds, from 10 to 600: Pub/Sub's limits for an ack deadline")
-    return lease
+    return timedelta(seconds=lease)
 
 
 def _base_url(text: str) -> str:
@@ -135,10 +144,11 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "location": _name,
     "database": _name,
     "timers": TimerService,
-    "sweep_every": seconds,
+    "sweep_every": duration,
     "contention": ConcurrencyMode,
     "pull": PullMode,
     "lease": _lease,
-    "keep_finished": seconds,
+    "keep_finished": duration,
     "publish": _base_url,
+    "machines": _machines,
 }

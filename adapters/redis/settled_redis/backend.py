@@ -12,8 +12,9 @@ How durable an answered write is depends on the servers' settings; `settled_redi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from attrs import evolve
@@ -38,6 +39,8 @@ CAPABILITIES = frozenset(
         Capability.JOINT_FINISH,
         Capability.FENCED_FINISH,
         Capability.POSITIONS,
+        Capability.SELECTIVE_RECEIVE,
+        Capability.BACKLOG,
         Capability.SCAN,
         Capability.DEDUPLICATION,
         Capability.NO_DELIVERY_AFTER_ACK,
@@ -60,11 +63,11 @@ class RedisBackend(ClosedOnExit):
         self._script_client = ScriptClient(
             servers,
             space,
-            options.lease,
+            options.lease.total_seconds(),
             options.remember,
             limit,
             options.replicas,
-            options.timeout,
+            options.timeout.total_seconds(),
             clock,
             server_clock,
         )
@@ -119,13 +122,13 @@ class RedisBackend(ClosedOnExit):
         return CAPABILITIES if self._has_one_partition else CAPABILITIES - {Capability.ATOMIC_FINISH}
 
     @property
-    def lease(self) -> float:
+    def lease(self) -> timedelta:
         return self._lease
 
     @property
-    def resolution(self) -> float:
+    def resolution(self) -> timedelta:
         """Zero: timers fire by the same clock that `now` is derived from."""
-        return 0.0
+        return timedelta()
 
     def now(self) -> float:
         return self._now()
@@ -140,7 +143,9 @@ class RedisBackend(ClosedOnExit):
         if results:
             raise_if_refused(write.key, write.expected, results[0])
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
         """Finish the writes that change one partition together, in one round trip; others as in `finish`."""
         refused: dict[Key, SettledError] = {}
         groups: dict[Partition, dict[Key, ScriptArgs]] = {}
@@ -157,7 +162,7 @@ class RedisBackend(ClosedOnExit):
             ((partition, group),) = groups.items()
             if receive > 0:
                 # In the same round trip, and after all writes: what they send may be delivered at once.
-                list(group.values())[-1].receive(receive)
+                self._queue.add_receive(list(group.values())[-1], receive, machines)
             results = self._run_together(group, len(writes))
             last = list(results.values())[-1]
             with suppress(SettledError):  # The writes are done, whatever becomes of these timers; they are found again.
@@ -168,7 +173,7 @@ class RedisBackend(ClosedOnExit):
         deliveries: Sequence[Delivery] = ()
         if receive > 0:
             with suppress(SettledError):  # The writes are done, and the messages are found again.
-                deliveries = self._queue.receive(receive)
+                deliveries = self._queue.receive(receive, machines=machines)
         return FinishResult(refused, tuple(deliveries))
 
     def _run_together(self, group: Mapping[Key, ScriptArgs], total: int) -> Mapping[Key, ScriptResult]:

@@ -242,8 +242,8 @@ def _arguments(address: Address, login: Login, options: Options) -> dict[str, An
         "db": login.database,
         "username": login.username,
         "password": login.password,
-        "socket_timeout": options.timeout,
-        "socket_connect_timeout": options.timeout,
+        "socket_timeout": options.timeout.total_seconds(),
+        "socket_connect_timeout": options.timeout.total_seconds(),
         "socket_keepalive": True,
         "protocol": 2,
         # No automatic retries: after a lost answer, the repeated commit would report a conflict with itself.

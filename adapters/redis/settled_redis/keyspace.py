@@ -8,12 +8,14 @@ messages are numbered. Message groups are never deleted, so their numbers go on 
 ==========================  ======  ===========================================================
 after ``PREFIX{N}:``        type    content
 ==========================  ======  ===========================================================
-``ready``                   list    the names of the instances whose message groups are ready
+``ready_machines``          set     the machines that have ready message groups, and perhaps others
+``ready:MACHINE``           list    the names of the instances whose message groups are ready
 ``blocked``                 zset    those whose groups are leased or parked, by when that ends
 ``timers``                  zset    timers, by when they are due
 ``timer_payloads``          hash    the messages that they send, by timer id
 ``timer_serial``            string  how many timers there were
 ``wakeups``                 zset    partitions that have work for a waiting receiver; in partition 0
+``wakeups:MACHINE``         zset    the same, for one that waits for messages of this machine
 ``absent``                  never   it never exists; see `settled_redis.cluster`
 ``statuses``                set     every status that an instance has had
 ``status:STATUS``           zset    the instances that have it, in the order of their keys
@@ -33,6 +35,7 @@ from __future__ import annotations
 import json
 import secrets
 import zlib
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -70,7 +73,7 @@ class Partition:
     @classmethod
     def of(cls, prefix: str, number: int) -> Partition:
         name = encoded(f"{prefix}{{{number}}}:")
-        kinds = [b"ready", b"blocked", b"timers", b"timer_payloads", b"timer_serial", b"absent"]
+        kinds = [b"ready_machines", b"blocked", b"timers", b"timer_payloads", b"timer_serial", b"absent"]
         # One place to wait at for all partitions: a blocking command can only wait for keys of one slot.
         if number == 0:
             kinds.append(b"wakeups")
@@ -79,6 +82,11 @@ class Partition:
     def named(self, kind: bytes) -> bytes:
         """Return the key of this kind in this partition."""
         return self.prefix + kind
+
+    def wakeups(self, machines: Collection[str] | None) -> Sequence[bytes]:
+        """Return the keys of the wakeups that concern a receiver for `machines`, or for all; in partition 0."""
+        wakeups = self.named(b"wakeups")
+        return [wakeups] if machines is None else [b"%b:%b" % (wakeups, machine_name(each)) for each in machines]
 
     def instance(self, key: Key) -> InstanceKeys:
         """Return the keys of the instance `key`, which is in this partition."""
@@ -136,6 +144,12 @@ class KeySpace:
         return self.partitions[zlib.crc32(encoded(text)) % count if count > 1 else 0]
 
 
+@lru_cache(1024)
+def machine_name(machine: str) -> bytes:
+    """Return the name of a machine: that with which the names of its instances begin, without the slash."""
+    return encoded(str(Key(machine, ""))).removesuffix(b"/")
+
+
 def sort_name(key: Key) -> bytes:
     """Return `key` as bytes that sort as keys do: by machine, then instance.
 
@@ -187,22 +201,35 @@ def read_format(servers: Topology, prefix: str) -> bytes | None:
     return found
 
 
-# What format 3 has stored is the same in format 4, which only adds headers to some messages. So a migration raises the
-# number, and nothing else; clients of format 3 that are connected already go on until they find a message with headers.
-# A format that stores something anew has to rewrite it here, before the number is raised and in a way that several
-# clients may do at the same time.
+# Clients of the older format must not be running: they know nothing of what is migrated. Several newer ones may migrate
+# at the same time.
 
 
 def _migrated(servers: Topology, prefix: str, found: bytes) -> KeySpace:
     space, description = _parse_format(found, prefix), json.loads(found)
     if description["settled"] == FORMAT:
         return space
+    # Before the number is raised: after a crash in between, the next client does it again, from where it was.
+    for partition in space.partitions:
+        ready, machines = partition.named(b"ready"), partition.named(b"ready_machines")
+        servers.ask(partition.slot, [[b"EVAL", _DIVIDE_READY_GROUPS, b"2", ready, machines]], changes=True)
     key, text = _format_key(prefix), encoded(json.dumps({**description, "settled": FORMAT}))
     # Only if it is unchanged: another client may have migrated it meanwhile, perhaps to a newer format.
     replace = [b"EVAL", _REPLACE_IF_UNCHANGED, b"1", key, found, text]
     _, found = servers.ask(key_slot(key), [replace, [b"GET", key]], changes=True)
     return _parse_format(found, prefix)
 
+
+# Format 4 has a list of ready groups for each machine, in place of one for all.
+_DIVIDE_READY_GROUPS = b"""
+local key = redis.call('LPOP', KEYS[1])
+while key do
+  local machine = string.match(key, '^[^/]*')
+  redis.call('RPUSH', KEYS[1] .. ':' .. machine, key)
+  redis.call('SADD', KEYS[2], machine)
+  key = redis.call('LPOP', KEYS[1])
+end
+"""
 
 _REPLACE_IF_UNCHANGED = b"if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[1], ARGV[2]) end"
 

@@ -1,26 +1,32 @@
-"""The queue: a message group for each key, and a list of the groups that are ready in each partition.
+"""The queue: a message group for each key, and lists of the groups that are ready, of each machine in each partition.
 
-A group that comes back from a lease goes to the end of its list, so that a long backlog delays each other key by one
-batch at most. Each lease has a new token, which its receipts name: a receipt of an older lease changes nothing.
+A group that comes back from a lease goes to the end of its list, and a receive for several machines takes a group of
+each in turn: so a long backlog delays each other key by one batch at most, or by one for each machine. Each lease has a
+new token, which its receipts name: a receipt of an older lease changes nothing.
 
-A receiver that finds nothing waits at the server for a wakeup, which names the partition to poll. A script adds one
-whenever it makes a group ready, parks one, or schedules a timer that becomes the next one. One waiting receiver takes
-it, and adds another if it leaves messages behind. Some events add none: leases that begin meanwhile, because nearly all
-of them end with an acknowledgement; and a timer whose wakeup was taken by a receiver that then got a message instead.
-Therefore each receiver also polls all partitions now and then.
+A receiver that finds nothing waits at the server for a wakeup for one of its machines, which names the partition to
+poll. A script adds one whenever it makes a group ready, parks one, or schedules a timer that becomes the next one. One
+waiting receiver takes it, and adds another if it leaves messages behind. Some events add none: leases that begin
+meanwhile, because nearly all of them end with an acknowledgement; and a timer whose wakeup was taken by a receiver that
+then got a message instead. Therefore each receiver also polls all partitions now and then.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
+from typing import Any
 
 from settled.durable.messages import Message
-from settled.durable.ports import Delivery
+from settled.durable.ports import Backlog, Delivery
 from settled.errors import ConflictError, OutcomeUnknownError, SettledError, UnavailableError
-from settled_redis.keyspace import Partition
-from settled_redis.script_args import ScriptArgs
+from settled.key import Key
+from settled_redis.connection import RedisCommand
+from settled_redis.keyspace import Partition, decoded
+from settled_redis.script_args import ScriptArgs, microseconds
 from settled_redis.script_client import ScriptClient, ScriptResult
 
 POLL_INTERVAL = 2.0
@@ -28,6 +34,10 @@ POLL_INTERVAL = 2.0
 
 POLL_INTERVAL_OF_OTHER_CLOCKS = 0.02
 """The same with a clock that is not the servers', because such a clock may advance at any moment."""
+
+
+COUNTED_AT_ONCE = 1000
+"""How many groups are counted with one request."""
 
 
 class RedisQueue:
@@ -42,6 +52,7 @@ class RedisQueue:
             else POLL_INTERVAL_OF_OTHER_CLOCKS
         )
         self._first = 0
+        self._receives = 0
 
     def send(self, messages: Sequence[Message]) -> None:
         parts: dict[Partition, ScriptArgs] = {}
@@ -50,17 +61,17 @@ class RedisQueue:
             parts.setdefault(partition, ScriptArgs(partition)).send(message)
         self._script_client.run_in_order(parts.values())
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
-        if limit < 1:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
+        if limit < 1 or (machines is not None and not machines):
             return ()
         end = time.monotonic() + wait
         partitions: Iterable[Partition] = self._rotated_partitions()
         while True:
-            deliveries, pause = self._poll(partitions, limit)
+            deliveries, pause = self._poll(partitions, limit, machines)
             remaining = end - time.monotonic()
             if deliveries or remaining <= 0:
                 return deliveries
-            partition = self._script_client.wait(min(pause, remaining))
+            partition = self._script_client.wait(min(pause, remaining), machines)
             partitions = self._rotated_partitions() if partition is None else [partition]
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -83,6 +94,44 @@ class RedisQueue:
         lost = [name for each in results for name in each.lost_leases]
         if lost:
             raise ConflictError(f"the lease of {', '.join(lost)} was lost")
+
+    def backlog(self) -> Sequence[Backlog]:
+        """Count the messages, by some reads of each partition: they are not counted at one moment."""
+        counts: Counter[str] = Counter()
+        for partition in self._script_client.space.partitions:
+            for name, count in self._ready_groups(partition):
+                counts[Key.parse(decoded(name)).machine] += count
+        return [Backlog(machine, count) for machine, count in sorted(counts.items()) if count]
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        parts = [(ScriptArgs(partition), group) for partition, group in self._by_partition(deliveries)]
+        for args, group in parts:
+            args.withdraw(group)
+        self._script_client.run_in_order(args for args, _ in parts)
+
+    def _ready_groups(self, partition: Partition) -> Iterator[tuple[bytes, int]]:
+        """Yield the name of each group of `partition` that is ready, and how many messages it has."""
+        machines, ended = self._read(
+            partition,
+            [b"SMEMBERS", partition.named(b"ready_machines")],
+            [b"ZRANGEBYSCORE", partition.named(b"blocked"), b"-inf", microseconds(self._script_client.now())],
+        )
+        lines = self._read(
+            partition, *([b"LRANGE", partition.named(b"ready:" + each), b"0", b"-1"] for each in machines)
+        )
+        names = list(dict.fromkeys([*ended, *chain.from_iterable(lines)]))
+        for start in range(0, len(names), COUNTED_AT_ONCE):
+            some = names[start : start + COUNTED_AT_ONCE]
+            lengths = self._read(partition, *([b"LLEN", partition.named(b"queue:" + name)] for name in some))
+            yield from zip(some, lengths, strict=True)
+
+    def _read(self, partition: Partition, *commands: RedisCommand) -> list[Any]:
+        return self._script_client.servers.ask(partition.slot, commands, changes=False) if commands else []
+
+    def add_receive(self, args: ScriptArgs, limit: int, machines: Collection[str] | None) -> None:
+        """Add a receive to `args`. Each begins with another machine, so that none is starved by those before it."""
+        self._receives += 1
+        args.receive(limit, machines, self._receives)
 
     def forward(self, partition: Partition, result: ScriptResult) -> Sequence[Partition]:
         """Send the messages of timers of `partition` that belong to other partitions; return these partitions."""
@@ -111,8 +160,10 @@ class RedisQueue:
         self._first = (self._first + 1) % len(partitions)
         return partitions[self._first :] + partitions[: self._first]
 
-    def _poll(self, partitions: Iterable[Partition], limit: int) -> tuple[Sequence[Delivery], float]:
-        """Receive from the first of `partitions` that has messages.
+    def _poll(
+        self, partitions: Iterable[Partition], limit: int, machines: Collection[str] | None
+    ) -> tuple[Sequence[Delivery], float]:
+        """Receive from the first of `partitions` that has messages, of `machines` if given.
 
         Returns:
             The deliveries; and if there are none, for how many seconds none are to be expected.
@@ -124,7 +175,7 @@ class RedisQueue:
         while left:
             partition, *left = left
             args = ScriptArgs(partition)
-            args.receive(limit)
+            self.add_receive(args, limit, machines)
             try:
                 # changes=False: if the answer is lost, the leases end, and the messages are delivered again.
                 result = self._script_client.run(args, changes=False)

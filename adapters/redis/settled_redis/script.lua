@@ -4,10 +4,11 @@
 -- must come before the first write. Only a commit can fail, for its version or for its holder's lease, so it has to be
 -- the first operation. A server that is out of memory refuses the first write of a script, or none.
 --
--- KEYS begins with the keys of the partition: ready, blocked, timers, timer_payloads, timer_serial, absent, and wakeups
--- in partition 0. The keys of the instances that the operations name follow. `absent` is never used here: it makes a
--- server that is moving the slot refuse the script (see `settled_redis.cluster`). Keys of groups that are found in
--- `ready`, `blocked` or a timer are not in KEYS; they have the same hash tag, so they are in the same slot.
+-- KEYS begins with the keys of the partition: ready_machines, blocked, timers, timer_payloads, timer_serial, absent, and
+-- wakeups in partition 0. The keys of the instances that the operations name follow. `absent` is never used here: it
+-- makes a server that is moving the slot refuse the script (see `settled_redis.cluster`). Keys of machines, and of groups
+-- that are found in `ready:MACHINE`, `blocked` or a timer, are not in KEYS; they have the same hash tag, so they are in
+-- the same slot.
 --
 -- ARGV begins with the time (-1: use the server's), the partition, how many ids of acknowledged messages to remember,
 -- and how long a lease lasts. All times are in microseconds.
@@ -20,8 +21,9 @@
 --   parked   +       -       when the pause ends      0
 --   leased   +       -       when the lease ends      number of the last leased message
 --
--- A group must never be in `ready` twice, or in `ready` and in `blocked`: two receivers would get it, and the order of
--- its messages would be lost.
+-- A group that is ready is in the line of its machine, the list `ready:MACHINE`: a receive for some machines looks at no
+-- other. A group must never be in it twice, or in it and in `blocked`: two receivers would get it, and the order of its
+-- messages would be lost.
 --
 -- The messages of a group are numbered; `head` is the number of the first one in the queue. No number and no token of a
 -- group is ever used twice (positions and fencing rely on it), so the hash of a group is never deleted. A message that
@@ -32,20 +34,20 @@
 -- at the end; and a group that becomes ready only to be leased by the same script is never written to `ready`. Numbers
 -- are passed to commands as numbers, which is exact; Lua's own conversion to text keeps 14 digits.
 
-local READY, BLOCKED, TIMERS, TIMER_PAYLOADS, TIMER_SERIAL = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local PREFIX = string.sub(READY, 1, -1 - #'ready')
+local READY_MACHINES, BLOCKED, TIMERS, TIMER_PAYLOADS, TIMER_SERIAL = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local PREFIX = string.sub(READY_MACHINES, 1, -1 - #'ready_machines')
 local PARTITION, REMEMBER, LEASE = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 
 -- How many groups, and how many timers, one call wakes at most: the server does nothing else while a script runs.
 local MAX_WAKEUPS = 100
 
 local call = redis.call
-local has_received, ready_is_empty, due_is_earlier = false, false, false
+local has_received, receives_all = false, false
 local lost_leases, other_partition, deliveries = {}, {}, {}
 local groups, dirty = {}, {}
 
--- The groups that become ready in this script, and how many of them were leased again.
-local becoming_ready, taken = {}, 0
+-- The lines that this script has to do with, by machine; and the machines of which a waiting receiver has to be woken.
+local lines, to_wake = {}, {}
 
 local current_time
 local function now()
@@ -84,12 +86,29 @@ local function mark_dirty(key, group)
   dirty[key] = group
 end
 
--- Make the group the last ready one. After an acknowledgement its queue `may_be_empty`; that is only checked if the
--- group is still here when READY is written.
+-- The name of a key is that of its machine, a slash, and that of the instance.
+local function machine_of(key)
+  return string.match(key, '^[^/]*')
+end
+
+-- The line of a machine: `becoming` are the groups that become ready in this script, of which `taken` were leased again;
+-- `is_empty` says that the list was found empty; `is_wanted` that a receive is for this machine.
+local function line_of(machine)
+  local line = lines[machine]
+  if not line then
+    line = { list = PREFIX .. 'ready:' .. machine, becoming = {}, taken = 0 }
+    lines[machine] = line
+  end
+  return line
+end
+
+-- Make the group the last ready one of its machine. After an acknowledgement its queue `may_be_empty`; that is only
+-- checked if the group is still here when the line is written.
 local function make_ready(key, group)
   if not group.is_becoming_ready then
     group.is_becoming_ready = true
-    becoming_ready[#becoming_ready + 1] = key
+    local line = line_of(machine_of(key))
+    line.becoming[#line.becoming + 1] = key
   end
 end
 
@@ -123,18 +142,27 @@ local function write_groups()
   end
 end
 
--- Returns whether any group is ready now, as far as this script knows. Before `write_groups`: skipping holes changes
--- heads.
-local function write_ready()
-  local length = 0
-  for index = taken + 1, #becoming_ready do
-    local key = becoming_ready[index]
+-- Notes the machines that have ready groups now, as far as this script knows. Before `write_groups`: skipping holes
+-- changes heads.
+local function write_line(machine, line)
+  local length, pushed = 0, 0
+  for index = line.taken + 1, #line.becoming do
+    local key = line.becoming[index]
     local group = groups[key]
     if not group.may_be_empty or skip_holes(key, group) then
-      length = call('RPUSH', READY, key)
+      length = call('RPUSH', line.list, key)
+      pushed = pushed + 1
     end
   end
-  return length > 0 or (has_received and not ready_is_empty and call('LLEN', READY) > 0)
+  if length > 0 or (line.is_wanted and not line.is_empty and call('LLEN', line.list) > 0) then
+    to_wake[machine] = true
+  end
+  -- A machine stays in the set until a receive for all finds its line empty: most are ready again soon.
+  if length > 0 and length == pushed then
+    call('SADD', READY_MACHINES, machine)
+  elseif length == 0 and line.is_empty and receives_all then
+    call('SREM', READY_MACHINES, machine)
+  end
 end
 
 -- A message is recognised by its digest, of six characters, and its id: `seen_id` is both.
@@ -235,6 +263,14 @@ local function cancel(id)
   end
 end
 
+-- A payload is the PARTITION of the key, the LENGTH of the key's name and the DIGEST of the message, with a space after
+-- each; then the name and the element.
+local function parse(payload)
+  local _, before_name, partition, length, digest = string.find(payload, '^(%d+) (%d+) (%x+) ')
+  local name_end = before_name + length
+  return partition, digest, string.sub(payload, before_name + 1, name_end), string.sub(payload, name_end + 1)
+end
+
 local function schedule(id, due, payload)
   -- A timer that is replaced must not fire at its old time too.
   cancel(id)
@@ -244,16 +280,15 @@ local function schedule(id, due, payload)
   call('ZADD', TIMERS, due, serial .. id)
   -- Waiting receivers sleep until the timer that was the next one: an earlier one has to wake one of them.
   if call('ZRANGE', TIMERS, 0, 0)[1] == serial .. id then
-    due_is_earlier = true
+    local _, _, name = parse(payload)
+    to_wake[machine_of(name)] = true
   end
 end
 
--- A payload is the PARTITION of the key, the LENGTH of the key's name and the DIGEST of the message, with a space after
--- each; then the name and the element.
 local function fire(member)
   local id = string.sub(member, 17)
   local payload = string.sub(call('HGET', TIMER_PAYLOADS, id), 17)
-  local _, before_name, partition, length, digest = string.find(payload, '^(%d+) (%d+) (%x+) ')
+  local partition, digest, name, element = parse(payload)
   if partition ~= PARTITION then
     -- Its group is in another slot, which no script can write together with this one. The caller sends it there, and
     -- only then has the timer forgotten here: until then it stays, so a crash in between repeats the message, and loses
@@ -264,8 +299,7 @@ local function fire(member)
   end
   call('ZREM', TIMERS, member)
   call('HDEL', TIMER_PAYLOADS, id)
-  local element = string.sub(payload, before_name + length + 1)
-  send(string.sub(payload, before_name + 1, before_name + length), digest .. id_of(element), element)
+  send(name, digest .. id_of(element), element)
 end
 
 -- Make the groups ready whose lease or pause has ended, and send the messages of the timers that are due.
@@ -284,53 +318,77 @@ local function wake()
   end
 end
 
--- Those in READY come before those that become ready in this script: that is what delays each other key by one batch at
--- most, however long a backlog is.
-local function next_ready()
-  local key = not ready_is_empty and call('LPOP', READY)
+-- Those in the list come before those that become ready in this script: that is what delays each other key of the
+-- machine by one batch at most, however long a backlog is.
+local function next_ready(line)
+  local key = not line.is_empty and call('LPOP', line.list)
   if key then
     return key
   end
-  ready_is_empty = true
-  if taken < #becoming_ready then
-    taken = taken + 1
-    groups[becoming_ready[taken]].is_becoming_ready = false
-    return becoming_ready[taken]
+  line.is_empty = true
+  if line.taken < #line.becoming then
+    line.taken = line.taken + 1
+    key = line.becoming[line.taken]
+    groups[key].is_becoming_ready = false
+    return key
   end
 end
 
 -- A delivery is the TOKEN of its lease, its NUMBER and the LENGTH of its key's name, with a space after each; then the
--- name and the element.
-local function receive(limit)
-  has_received = true
+-- name and the element. Returns how many messages were leased.
+local function lease_group(key, limit)
+  local group = group_of(key)
+  local elements = call('LRANGE', group.queue, 0, limit - 1)
+  if elements[1] == '' then
+    skip_holes(key, group)
+    elements = call('LRANGE', group.queue, 0, limit - 1)
+  end
+  -- An empty queue: the group is idle now, as it is in neither a line nor BLOCKED.
+  if #elements > 0 then
+    -- The new token of each lease fences: receipts of all earlier leases of the group are void from now on.
+    group.token = group.token + 1
+    group.last_leased = group.head + #elements - 1
+    group.lease_end = now() + LEASE
+    group.blocked_until = group.lease_end
+    mark_dirty(key, group)
+  end
+  for index, element in ipairs(elements) do
+    if element ~= '' then
+      local receipt = string.format('%d %d %d ', group.token, group.head + index - 1, #key)
+      deliveries[#deliveries + 1] = receipt .. key .. element
+    end
+  end
+  return #elements
+end
+
+-- Receive for `machines`; nil for all. A group of each machine is leased in turn, beginning with that at `first`, a number
+-- from 0: with another one each time, no machine is starved by those before it.
+local function receive(limit, first, machines)
+  has_received, receives_all = true, not machines
   wake()
-  while limit > 0 do
-    local key = next_ready()
-    if not key then
-      return
+  if receives_all then
+    machines = call('SMEMBERS', READY_MACHINES)
+    -- Those that become ready in this script may not be in the set yet. Twice in the list is no harm.
+    for machine in pairs(lines) do
+      machines[#machines + 1] = machine
     end
-    local group = group_of(key)
-    local elements = call('LRANGE', group.queue, 0, limit - 1)
-    if elements[1] == '' then
-      skip_holes(key, group)
-      elements = call('LRANGE', group.queue, 0, limit - 1)
-    end
-    -- An empty queue: the group is idle now, as it is in neither READY nor BLOCKED.
-    if #elements > 0 then
-      -- The new token of each lease fences: receipts of all earlier leases of the group are void from now on.
-      group.token = group.token + 1
-      group.last_leased = group.head + #elements - 1
-      group.lease_end = now() + LEASE
-      group.blocked_until = group.lease_end
-      mark_dirty(key, group)
-    end
-    for index, element in ipairs(elements) do
-      if element ~= '' then
-        local receipt = string.format('%d %d %d ', group.token, group.head + index - 1, #key)
-        deliveries[#deliveries + 1] = receipt .. key .. element
+  end
+  local waiting = {}
+  for index = 1, #machines do
+    local line = line_of(machines[(first + index - 1) % #machines + 1])
+    line.is_wanted = true
+    waiting[index] = line
+  end
+  while limit > 0 and #waiting > 0 do
+    local still_waiting = {}
+    for _, line in ipairs(waiting) do
+      local key = limit > 0 and next_ready(line)
+      if key then
+        limit = limit - lease_group(key, limit)
+        still_waiting[#still_waiting + 1] = line
       end
     end
-    limit = limit - #elements
+    waiting = still_waiting
   end
 end
 
@@ -380,9 +438,19 @@ local function run_operation(at)
     end
     acknowledge(first, second, numbers)
     return at + 4 + #numbers
+  elseif operation == 'forget' then
+    if has_lease(group_of(first), second) then
+      call('ZREM', PREFIX .. 'seen_ids:' .. first, third)
+    end
+    return at + 4
   elseif operation == 'receive' then
-    receive(tonumber(first))
-    return at + 2
+    -- A COUNT of -1 stands for all machines.
+    local count, machines = tonumber(third), {}
+    for index = 1, count do
+      machines[index] = ARGV[at + 3 + index]
+    end
+    receive(tonumber(first), tonumber(second), count >= 0 and machines or nil)
+    return at + 4 + #machines
   elseif operation == 'schedule' then
     schedule(first, second, third)
     return at + 4
@@ -403,7 +471,7 @@ local function run_operation(at)
       if delay > 0 then
         group.blocked_until = now() + delay
         -- Even if other leases end earlier: a waiting receiver may not know of them, and sleep for longer.
-        due_is_earlier = true
+        to_wake[machine_of(first)] = true
       else
         group.blocked_until = false
         make_ready(first, group)
@@ -440,21 +508,39 @@ while ARGV[at] do
     return string.format('%s %d', failure, now())
   end
 end
-local any_is_ready = write_ready()
+for machine, line in pairs(lines) do
+  write_line(machine, line)
+end
 write_groups()
 
--- A waiting receiver pops a partition from `wakeups`, which is in the slot of partition 0. In other partitions the
--- caller adds it, because this script cannot. A receiver that was woken and leaves ready groups behind adds the
--- partition again; one that finds nothing removes it, so that the others are not woken for nothing.
+-- A waiting receiver pops a partition from the `wakeups:MACHINE` of its machines, or from `wakeups` if it is for all;
+-- they are in the slot of partition 0. In other partitions the caller adds it, because this script cannot. A receiver
+-- that was woken and leaves ready groups behind adds the partition again; one that finds nothing removes it, so that the
+-- others are not woken for nothing.
 local found_nothing = has_received and #deliveries == 0
-local must_wake = any_is_ready or due_is_earlier
 if PARTITION == '0' then
-  if must_wake then
-    call('ZADD', PREFIX .. 'wakeups', 'NX', now(), PARTITION)
-  elseif found_nothing then
-    call('ZREM', PREFIX .. 'wakeups', PARTITION)
+  local wakeups = PREFIX .. 'wakeups'
+  if found_nothing then
+    for machine, line in pairs(lines) do
+      if line.is_wanted and not to_wake[machine] then
+        call('ZREM', wakeups .. ':' .. machine, PARTITION)
+      end
+    end
+    if receives_all then
+      call('ZREM', wakeups, PARTITION)
+    end
   end
-  must_wake = false
+  if next(to_wake) then
+    call('ZADD', wakeups, 'NX', now(), PARTITION)
+    for machine in pairs(to_wake) do
+      call('ZADD', wakeups .. ':' .. machine, 'NX', now(), PARTITION)
+    end
+  end
+  to_wake = {}
+end
+local machines_to_wake = {}
+for machine in pairs(to_wake) do
+  machines_to_wake[#machines_to_wake + 1] = machine
 end
 
 -- When something may be ready next, for a receiver that is about to wait; -1 if no time is known.
@@ -466,12 +552,14 @@ if found_nothing then
 end
 
 -- The numbers, and then the texts that they count. Every answer has the time, from which callers derive their clock.
-local done = string.format('done %d %d %d %d %d', now(), next_due, must_wake and 1 or 0, #lost_leases, #other_partition)
-if #lost_leases + #other_partition + #deliveries == 0 then
+local done = string.format(
+  'done %d %d %d %d %d', now(), next_due, #machines_to_wake, #lost_leases, #other_partition
+)
+if #machines_to_wake + #lost_leases + #other_partition + #deliveries == 0 then
   return done
 end
 local answer = { done }
-for _, texts in ipairs({ lost_leases, other_partition, deliveries }) do
+for _, texts in ipairs({ machines_to_wake, lost_leases, other_partition, deliveries }) do
   for _, text in ipairs(texts) do
     answer[#answer + 1] = text
   end

@@ -10,7 +10,7 @@ record detects it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 
 from attrs import define, field
@@ -21,7 +21,7 @@ from settled.durable.messages import Message, Timer
 from settled.durable.ports import DeadLetter, Delivery, Index, Position, Stored
 from settled.errors import RecordError
 from settled.key import Key
-from settled_redis.keyspace import Partition, decoded, encoded
+from settled_redis.keyspace import Partition, decoded, encoded, machine_name
 
 MICROSECONDS = 1_000_000
 
@@ -104,6 +104,14 @@ class ScriptArgs:
             self._declare(to.group, to.queue, to.seen_ids)
             self._add(b"ack", to.name, token, b"%d" % len(numbers), *numbers)
 
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge `deliveries`, and forget their ids."""
+        # First, because it does so only if the lease lasts, and an acknowledgement may end it.
+        for each in deliveries:
+            to, seen_id = self.partition.instance(each.message.key), encoded(each.message.digest + each.message.id)
+            self._add(b"forget", to.name, _receipt(each)[0], seen_id)
+        self.acknowledge(deliveries)
+
     def release(self, deliveries: Iterable[Delivery], delay: float) -> None:
         for key, token, _ in _by_lease(deliveries):
             to = self.partition.instance(key)
@@ -116,8 +124,11 @@ class ScriptArgs:
             self._declare(to.group)
             self._add(b"extend", to.name, token, microseconds(lease))
 
-    def receive(self, limit: int) -> None:
-        self._add(b"receive", b"%d" % limit)
+    def receive(self, limit: int, machines: Collection[str] | None, first: int) -> None:
+        """Receive for `machines`, or for all, beginning with the one at the index `first`, modulo their number."""
+        names = () if machines is None else [machine_name(each) for each in machines]
+        count = -1 if machines is None else len(names)
+        self._add(b"receive", b"%d" % limit, b"%d" % first, b"%d" % count, *names)
 
     def _add(self, *words: bytes) -> None:
         self.argv += words

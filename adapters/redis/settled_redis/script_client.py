@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from typing import Any, cast
@@ -41,7 +41,7 @@ class ScriptResult:
         pause: for how many seconds nothing will be ready unless something is sent; None if unknown.
         other_partition: the timers that are due and belong to instances of other partitions: the member of ``timers``
             and the payload of each.
-        must_wake: the caller has to wake a waiting receiver for this partition.
+        to_wake: the names of the machines of which a waiting receiver has to be woken for this partition.
     """
 
     now: int
@@ -51,7 +51,7 @@ class ScriptResult:
     lost_leases: Sequence[str] = ()
     pause: float | None = None
     other_partition: Sequence[tuple[bytes, bytes]] = ()
-    must_wake: bool = False
+    to_wake: Sequence[bytes] = ()
 
     @property
     def is_refused(self) -> bool:
@@ -140,13 +140,17 @@ class ScriptClient:
         """Return whether the request is within the server's limit."""
         return sum(map(len, args.argv)) <= self.limit
 
-    def wait(self, seconds: float) -> Partition | None:
-        """Wait until there is a wakeup, and return its partition; None after `seconds`."""
+    def wait(self, seconds: float, machines: Collection[str] | None) -> Partition | None:
+        """Wait until there is a wakeup for `machines`, or for any, and return its partition; None after `seconds`."""
         first = self.space.partitions[0]
         # At least a millisecond: 0 would wait for ever.
-        command = [b"BZPOPMIN", first.named(b"wakeups"), b"%.3f" % max(seconds, 0.001)]
+        command = [b"BZPOPMIN", *first.wakeups(machines), b"%.3f" % max(seconds, 0.001)]
         popped = self.servers.wait(first.slot, command)
         return None if popped is None else self.space.partitions[int(popped[1])]
+
+    def now(self) -> float:
+        """Return the time, in seconds since the epoch: that of `clock`, or else the servers'."""
+        return self.server_clock.now() if self.clock is None else self.clock()
 
     def read_server_clock(self) -> None:
         """Ask a server for its time, so that the clock is known before the first call of the script."""
@@ -166,9 +170,9 @@ class ScriptClient:
         answered = time.monotonic()
         results = [self._decode(answer) for answer in answers]
         self.server_clock.observe(partition.number, results[-1].now / MICROSECONDS, asked, answered)
-        to_wake = [each.now for each in results if each.must_wake]
+        to_wake = dict.fromkeys(name for each in results for name in each.to_wake)
         if to_wake:
-            self._wake(partition, to_wake[0])
+            self._wake(partition, results[-1].now, to_wake)
         return results
 
     def _answers(self, partition: Partition, calls: Sequence[Sequence[bytes]], changes: bool) -> list[Any]:
@@ -195,12 +199,14 @@ class ScriptClient:
             *args.argv,
         ]
 
-    def _wake(self, partition: Partition, now: int) -> None:
+    def _wake(self, partition: Partition, now: int, machines: Iterable[bytes]) -> None:
         first = self.space.partitions[0]
-        command = [b"ZADD", first.named(b"wakeups"), b"NX", b"%d" % now, b"%d" % partition.number]
+        wakeups = first.named(b"wakeups")
+        keys = [wakeups, *(b"%b:%b" % (wakeups, machine) for machine in machines)]
         # A lost wakeup is no reason to fail: what it announces has happened, and receivers poll too, only later.
         with suppress(SettledError):
-            self.servers.ask(first.slot, [command], changes=False)
+            commands = [[b"ZADD", key, b"NX", b"%d" % now, b"%d" % partition.number] for key in keys]
+            self.servers.ask(first.slot, commands, changes=False)
 
     def _check_size(self, args: ScriptArgs) -> None:
         if not self.fits(args):
@@ -231,8 +237,9 @@ class ScriptClient:
             return ScriptResult(now=int(numbers[1]), found_version=int(numbers[0]))
         if outcome == b"lost":
             return ScriptResult(now=int(numbers[0]), has_lost_lease=True)
-        now, next_due, must_wake, lost, other_partition = map(int, numbers)
+        now, next_due, to_wake, lost, other_partition = map(int, numbers)
         until = (now + round(self.lease * MICROSECONDS)) / MICROSECONDS
+        machines, texts = texts[:to_wake], texts[to_wake:]
         timers = texts[lost : lost + other_partition]
         return ScriptResult(
             now=now,
@@ -240,5 +247,5 @@ class ScriptClient:
             lost_leases=[decoded(name) for name in texts[:lost]],
             pause=None if next_due < 0 else (next_due - now) / MICROSECONDS,
             other_partition=list(zip(timers[::2], timers[1::2], strict=True)),
-            must_wake=bool(must_wake),
+            to_wake=machines,
         )

@@ -6,6 +6,7 @@ The law of this module: no message and no repr shows a password.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
+from settled.durations import is_duration
 from settled.errors import BackendConfigError
-from settled_runtime.url import count, number, options_in, seconds, without_password
+from settled_runtime.url import count, duration, number, options_in, without_password
 
 _SCHEMES: Mapping[str, bool] = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
 """The known schemes, and whether they mean TLS."""
@@ -25,22 +27,22 @@ class Options:
     """The options after the question mark.
 
     Attributes:
-        lease: how long a new lease lasts, in seconds.
+        lease: how long a new lease lasts.
         remember: how many ids of acknowledged messages the queue deduplicates by, for each key.
         prefix: the beginning of all keys.
         partitions: into how many partitions the keys are divided. None takes the number that the key space has, and for
             a new one 1 on a single server and 16 on a cluster. It cannot be changed later.
         replicas: how many replicas must have received a write before it is acknowledged.
-        timeout: how long one call may take, in seconds.
+        timeout: how long one call may take.
         ca, certificate, private_key: files for TLS, as redis-py's ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile``.
     """
 
-    lease: float = 30.0
+    lease: timedelta = field(default=timedelta(seconds=30), validator=is_duration)
     remember: int = 100
     prefix: str = "settled:"
     partitions: int | None = None
     replicas: int = 0
-    timeout: float = 5.0
+    timeout: timedelta = field(default=timedelta(seconds=5), validator=is_duration)
     ca: str | None = None
     certificate: str | None = None
     private_key: str | None = None
@@ -128,12 +130,12 @@ def _prefix(text: str) -> str:
 
 
 OPTIONS: Mapping[str, Callable[[str], Any]] = {
-    "lease": seconds,
+    "lease": duration,
     "remember": count,
     "prefix": _prefix,
     "partitions": count,
     "replicas": partial(number, least=0),
-    "timeout": seconds,
+    "timeout": duration,
     "ca": _file,
     "certificate": _file,
     "private_key": _file,

@@ -13,7 +13,7 @@ from settled_cli.arguments import AsJson
 from settled_cli.backend import open_backend
 from settled_cli.errors import CommandError, UsageError
 from settled_cli.output import print_json
-from settled_runtime.doctor import BackendProblem, examine
+from settled_runtime.doctor import BackendProblem, backlog_problems, examine
 
 
 def doctor(
@@ -37,12 +37,15 @@ def doctor(
 
 
 def _find_problems(url: str) -> Sequence[BackendProblem] | None:
-    """Examine the backend at `url`. Return None if it can be opened but its adapter has no doctor."""
+    """Examine the backend at `url`.
+
+    If its adapter has no doctor, open it and look at its backlog; return None if nothing is wrong with that either.
+    """
     try:
         problems = examine(url)
     except (BackendRefusedError, RecordError) as error:
         raise UsageError(str(error)) from error
     if problems is None:
-        with open_backend(url):
-            return None
+        with open_backend(url) as backend:
+            return list(backlog_problems(backend)) or None
     return problems

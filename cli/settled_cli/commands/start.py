@@ -30,4 +30,4 @@ def start(
     check_start(parsed_key)
     with open_backend(url) as backend:
         message = send_message(backend, parsed_key, body, id, parse_headers(header))
-        report(backend, message, "start", timeout if wait else None, json)
+        report(backend, message, "start", timeout if wait else None, json, may_be_ignored=True)

@@ -58,6 +58,7 @@ def checks(
 
 _MODULES = (
     "order",
+    "machines",
     "leases",
     "fencing",
     "commits",
@@ -72,6 +73,7 @@ _MODULES = (
     "headers",
     "pages",
     "host_duplicates",
+    "host_outcomes",
     "host_timers",
     "host_growth",
     "host_versions",

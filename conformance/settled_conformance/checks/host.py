@@ -20,7 +20,7 @@ class HostFixture:
     def __init__(
         self,
         fixture: BackendFixture,
-        machine: Machine[Any, Any],
+        machine: Machine[Any],
         backend: Backend | None = None,
         policy: Policy = TWO_ATTEMPTS,
     ) -> None:
@@ -76,7 +76,7 @@ def listing(broken: Sequence[str] = (), tell: Callable[[Any], object] | None = N
     )
 
 
-def _perform(_args: Any, _params: Any) -> None:
+def _perform(_a: Any) -> None:
     """An action without a body."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import timedelta
 from typing import Any
 
 from settled import Machine, assign, setup
@@ -150,7 +151,7 @@ def _until(condition: Any) -> None:
         time.sleep(0.005)
 
 
-def _working(work: Any) -> Machine[Any, Any]:
+def _working(work: Any) -> Machine[Any]:
     return setup(actors={"work": work}, actions={"keep": assign(output=lambda args: args.event["output"])}).machine(
         {
             "id": "worker",
@@ -170,7 +171,8 @@ def many_workers_take_each_event_once(fixture: BackendFixture) -> None:
     owner = HostFixture(fixture, machine)
     backends = [fixture.open_handle().backend for _ in range(3)]
     workers = [
-        Worker([machine], backend, observers=(), concurrency=2, batch=3, receive_wait=0.05) for backend in backends
+        Worker([machine], backend, observers=(), concurrency=2, batch=3, receive_wait=timedelta(seconds=0.05))
+        for backend in backends
     ]
     client = Client(machine, fixture.open_handle().backend)
     threads = [threading.Thread(target=worker.run, daemon=True) for worker in workers]

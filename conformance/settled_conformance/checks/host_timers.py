@@ -45,7 +45,7 @@ def a_timer_reset_by_its_machine_takes_effect_at_the_new_time(fixture: BackendFi
     service.close()
 
 
-def _bell(wait: float) -> Machine[Any, Any]:
+def _bell(wait: float) -> Machine[Any]:
     """Return a machine whose timer fires `wait` seconds after the last SET, unless it is cancelled."""
     return setup(
         actions={"set": raise_({"type": "FIRE"}, id="bell", delay="a while"), "cancel": cancel("bell")},

@@ -14,7 +14,7 @@ from settled_conformance.fixture import BackendFixture
 from settled_runtime import EventOutcomeError
 
 
-def _shipping(keys: list[str]) -> Machine[Any, Any]:
+def _shipping(keys: list[str]) -> Machine[Any]:
     def ship(args: Any) -> None:
         keys.append(f"{args.call.idempotency_key} of {args.event['id']}")
 
@@ -83,8 +83,8 @@ def a_start_and_an_event_with_one_id_are_not_confused(fixture: BackendFixture) -
     try:
         service.client.send("a", event("1"), message_id="x")
         service.run_until_idle()
-        service.client.outcome("a", "x", timeout=0.0)
-        service.client.ask("a", event("1"), message_id="x", timeout=0.0)
+        service.client.outcome("a", "x", timeout=timedelta(seconds=0.0))
+        service.client.ask("a", event("1"), message_id="x", timeout=timedelta(seconds=0.0))
     except (IdReusedError, EventOutcomeError):
         refused = True
     fixture.require(refused, "an event under the id of the start was answered as if it had been taken")
@@ -93,7 +93,7 @@ def a_start_and_an_event_with_one_id_are_not_confused(fixture: BackendFixture) -
     service.close()
 
 
-def _waiting() -> Machine[Any, Any]:
+def _waiting() -> Machine[Any]:
     child = setup().machine(
         {
             "id": "kid",

@@ -16,7 +16,7 @@ from settled_conformance.fixture import BackendFixture
 DAY = 24 * 3600.0
 
 
-def _reminder(delay: float, version: str | None = None, **logic: Any) -> Machine[Any, Any]:
+def _reminder(delay: float, version: str | None = None, **logic: Any) -> Machine[Any]:
     config: Mapping[str, Any] = {
         "id": "reminder",
         "context": {"received": 0, "price": 10},

@@ -5,14 +5,16 @@ All handles of one environment share a `Contract`, because the guarantees hold a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from datetime import timedelta
 
 from attrs import define, field, frozen
 
 from settled import ConflictError, IdReusedError, Key, LeaseLostError, SettledError, TooLargeError, UnavailableError
 from settled.durable import (
     Backend,
+    Backlog,
     Capability,
     ClosedOnExit,
     DeadLetter,
@@ -140,10 +142,10 @@ class CheckedQueue:
         with Sending(self.contract, tuple(messages), "send"):
             self.queue.send(messages)
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         before = self.contract.now()
-        deliveries = self.queue.receive(limit, wait)
-        self.contract.queue_checker.received(deliveries, before, self.contract.now())
+        deliveries = self.queue.receive(limit, wait, machines)
+        self.contract.queue_checker.received(deliveries, before, self.contract.now(), machines)
         if len(deliveries) > limit:
             self.contract.report("F8", f"{len(deliveries)} messages were delivered where {limit} were requested")
         return deliveries
@@ -166,6 +168,14 @@ class CheckedQueue:
             self.contract.queue_checker.extended(deliveries, lease, now, refused=True)
             raise
         self.contract.queue_checker.extended(deliveries, lease, now, refused=False)
+
+    def backlog(self) -> Sequence[Backlog]:
+        return self.queue.backlog()
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        now = self.contract.now()
+        self.queue.withdraw(deliveries)
+        self.contract.queue_checker.withdrawn(deliveries, now)
 
 
 @define(eq=False)
@@ -224,11 +234,11 @@ class CheckedBackend(ClosedOnExit):
         return self.backend.capabilities
 
     @property
-    def lease(self) -> float:
+    def lease(self) -> timedelta:
         return self.backend.lease
 
     @property
-    def resolution(self) -> float:
+    def resolution(self) -> timedelta:
         return self.backend.resolution
 
     def now(self) -> float:
@@ -243,11 +253,13 @@ class CheckedBackend(ClosedOnExit):
             raise
         self._done(write, after, before)
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
         before = self.contract.now()
         after = {write.key: self._after(write) for write in writes}
         try:
-            finished = self.backend.finish_all(writes, receive)
+            finished = self.backend.finish_all(writes, receive, machines)
         except BaseException as error:
             for write in writes:
                 self._failed(write, after[write.key], before, error)
@@ -257,7 +269,7 @@ class CheckedBackend(ClosedOnExit):
                 self._failed(write, after[write.key], before, finished.errors[write.key])
             else:
                 self._done(write, after[write.key], before)
-        self.contract.queue_checker.received(finished.deliveries, before, self.contract.now())
+        self.contract.queue_checker.received(finished.deliveries, before, self.contract.now(), machines)
         if len(finished.deliveries) > receive:
             self.contract.report(
                 "F8", f"{len(finished.deliveries)} messages were delivered where {receive} were requested"

@@ -6,7 +6,7 @@ and after the call, plus a tolerance: only what is too early or too late by both
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from attrs import define, field
 
@@ -77,6 +77,15 @@ class QueueChecker:
             else:
                 queue.end_lease()
 
+    def withdrawn(self, deliveries: Sequence[Delivery], now: float) -> None:
+        """Record a withdrawal: an acknowledgement after which the message may be sent again."""
+        held = [each for each in deliveries if self.queue_of(each.message.key).holder(each, now) is not None]
+        self.acked(deliveries, now)
+        for delivery in held:
+            queue = self.queue_of(delivery.message.key)
+            queue.acked.discard(delivery.message.id)
+            queue.known.pop(delivery.message.id, None)
+
     def released(self, deliveries: Sequence[Delivery], delay: float, now: float) -> None:
         """Record a release; a receipt whose lease was lost changes nothing."""
         for delivery in deliveries:
@@ -129,8 +138,14 @@ class QueueChecker:
 
     # Deliveries
 
-    def received(self, deliveries: Sequence[Delivery], before: float, after: float) -> None:
-        """Check `deliveries`, which were received between the times `before` and `after`."""
+    def received(
+        self, deliveries: Sequence[Delivery], before: float, after: float, machines: Collection[str] | None = None
+    ) -> None:
+        """Check `deliveries`, which were received between the times `before` and `after`, for `machines` or for all."""
+        if machines is not None and Capability.SELECTIVE_RECEIVE in self.capabilities:
+            for delivery in deliveries:
+                if delivery.message.key.machine not in machines:
+                    self.report("F10", f"{delivery.message.key}: {delivery.message.id} was delivered to {machines}")
         groups = dict[Key, list[Delivery]]()
         for delivery in deliveries:
             groups.setdefault(delivery.message.key, []).append(delivery)

@@ -6,8 +6,9 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from copy import copy
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from sqlite3 import connect
@@ -125,7 +126,7 @@ class SQLiteHarness(Harness):
         self._clock.time += seconds
 
     def opener(self) -> Opener | None:
-        return partial(SQLiteBackend.open, str(self._file), lease=1.0)
+        return partial(SQLiteBackend.open, str(self._file), lease=timedelta(seconds=1))
 
 
 class MixedHarness(SQLiteHarness):
@@ -190,8 +191,8 @@ class _Unnumbered:
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
-        return [evolve(delivery, position=None) for delivery in self._queue.receive(limit, wait)]
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
+        return [evolve(delivery, position=None) for delivery in self._queue.receive(limit, wait, machines)]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._queue, name)

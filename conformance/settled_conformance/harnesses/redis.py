@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -74,7 +75,7 @@ class RedisHarness(Harness):
         self._clock.time += seconds
 
     def opener(self) -> Opener | None:
-        return partial(RedisBackend.open, self._url, lease=1.0, **self._options)
+        return partial(RedisBackend.open, self._url, lease=timedelta(seconds=1), **self._options)
 
     def before_round_trip(self, name: str) -> None:
         """Call the instrument before a round trip."""

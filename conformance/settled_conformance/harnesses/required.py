@@ -10,6 +10,8 @@ REQUIRED = frozenset(
         Capability.JOINT_FINISH,
         Capability.FENCED_FINISH,
         Capability.POSITIONS,
+        Capability.SELECTIVE_RECEIVE,
+        Capability.BACKLOG,
         Capability.SCAN,
         Capability.DEDUPLICATION,
         Capability.NO_DELIVERY_AFTER_ACK,

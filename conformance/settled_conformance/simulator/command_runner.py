@@ -67,7 +67,7 @@ class CommandRunner:
 
     simulation: Simulation
     task: Task
-    machine: Machine[Any, Any]
+    machine: Machine[Any]
     cache: RecordCache | None = None
     ended: dict[tuple[str, int], ActorResult] = field(factory=dict[tuple[str, int], ActorResult])
 

@@ -165,7 +165,7 @@ def _record_too_large() -> MachineScenario:
 
 def _all_faults(
     name: str,
-    machines: Callable[[FaultSwitch, float], Sequence[Machine[Any, Any]]],
+    machines: Callable[[FaultSwitch, float], Sequence[Machine[Any]]],
     key: Key,
     *events: Mapping[str, Json],
 ) -> MachineScenario:
@@ -188,7 +188,7 @@ def _send_under_internal_id(key: Key, id: Callable[[Record], str]) -> ClientOper
 
 
 def _internal_id_scenario(
-    name: str, operations: Sequence[ClientOperation], machines: Callable[[float], Sequence[Machine[Any, Any]]]
+    name: str, operations: Sequence[ClientOperation], machines: Callable[[float], Sequence[Machine[Any]]]
 ) -> MachineScenario:
     return MachineScenario(
         name, lambda fault_switch, lease: machines(lease), participants={"x": operations}, possible_faults=NO_REDELIVERY

@@ -19,7 +19,7 @@ HISTORY, INPUT = "history", "input"
 
 
 @frozen(eq=False)
-class HistoryMachine(Machine[Any, Any]):
+class HistoryMachine(Machine[Any]):
     """A machine that records its history. Its context must be a mapping."""
 
     def initial_transition(

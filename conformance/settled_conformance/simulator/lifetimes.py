@@ -24,10 +24,10 @@ class Lifetimes:
     `commit_time` is the time of the commit that is being read.
     """
 
-    machine: Machine[Any, Any]
+    machine: Machine[Any]
     key: Key
     report: ReportViolation
-    versions: Mapping[str | None, Machine[Any, Any]]
+    versions: Mapping[str | None, Machine[Any]]
     commit_time: CommitTime
     mailbox: Mailbox = field(factory=Mailbox)
     oracles: list[Oracle] = field(factory=list[Oracle])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -34,12 +35,12 @@ class MachineScenario:
     """
 
     name: str
-    machines: Callable[[FaultSwitch, float], Iterable[Machine[Any, Any]]]
+    machines: Callable[[FaultSwitch, float], Iterable[Machine[Any]]]
     clients: Sequence[Sequence[Message]] = ()
     workers: int = 2
     weight: float = 1.0
     participants: Mapping[str, Sequence[ClientOperation]] = {}
-    older: Callable[[], Sequence[Machine[Any, Any]]] = tuple
+    older: Callable[[], Sequence[Machine[Any]]] = tuple
     possible_faults: PossibleFaults = USUAL
     window: int | None = None
     dedup_limit: int | None = None
@@ -89,11 +90,11 @@ class MachineScenario:
         return ScenarioRun(environment.violations, scheduler.timeline, frozenset(scheduler.marks))
 
     def _policy(self, environment: Environment) -> Policy:
-        policy = Policy(lease=environment.lease, max_attempts=2)
+        policy = Policy(lease=timedelta(seconds=environment.lease), max_attempts=2)
         return policy if self.window is None else evolve(policy, window=self.window)
 
 
-CompiledMachines = tuple[FaultSwitch, Mapping[str, Machine[Any, Any]], Sequence[Machine[Any, Any]]]
+CompiledMachines = tuple[FaultSwitch, Mapping[str, Machine[Any]], Sequence[Machine[Any]]]
 
 
 @cache

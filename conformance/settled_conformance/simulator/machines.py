@@ -165,7 +165,7 @@ def fan(lease: float) -> HistoryMachine:
     )
 
 
-def family(lease: float) -> tuple[HistoryMachine, Machine[Any, Any]]:
+def family(lease: float) -> tuple[HistoryMachine, Machine[Any]]:
     """Return a parent and its child machine, which send each other events, immediately and delayed."""
     child = with_history(
         {
@@ -355,7 +355,7 @@ def _is_patient(args: Any) -> bool:
     return bool(args.context["tries"] < 3)
 
 
-def _done(_args: Any, _params: Any) -> None:
+def _done(_a: Any) -> None:
     """A custom action without a body: the simulation records that it was performed."""
 
 

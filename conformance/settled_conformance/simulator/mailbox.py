@@ -17,12 +17,14 @@ from settled.durable.messages import ChildEnded, Content, Event, ImportChild, St
 class Mailbox:
     """The messages of one key.
 
-    `arrived` are their contents by id. `sent` and `taken` count events by their JSON text. `started` are the ids of the
+    `arrived` are their contents by id. `sent` and `taken` count events by their JSON text; `ids` are those of the
+    messages with an event. `started` are the ids of the
     starts that began a lifetime. `may_be_missing` are ids of messages that may be lost: they were dead letters of an
     instance that was deleted, or were taken by one that a restore has undone.
     """
 
     arrived: dict[str, Content] = field(factory=dict[str, Content])
+    ids: dict[str, list[str]] = field(factory=dict[str, list[str]])
     sent: Counter[str] = field(factory=Counter[str])
     taken: Counter[str] = field(factory=Counter[str])
     started: set[str] = field(factory=set[str])
@@ -35,6 +37,7 @@ class Mailbox:
         content = self.arrived[message.id] = decode(message.body)
         if isinstance(content, Event):
             self.sent[write(content.event)] += 1
+            self.ids.setdefault(write(content.event), []).append(message.id)
         if isinstance(content, ChildEnded):
             self.sent[_report_text(content.child, content.data)] += 1
 

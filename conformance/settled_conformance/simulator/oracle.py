@@ -3,7 +3,8 @@
 It reads the history from each committed record, and replays the new events. Each event must have had a reason: it was
 sent and not taken before, or is a running timer, or the result of a running actor. The effects of the replay are those
 that must be performed: each at least once, under the key computed here, and none before its commit. At the end the
-snapshot must be the fold of the history, and every message must be accounted for.
+snapshot must be the fold of the history, and every message must be accounted for. The outcome of an event tells whether
+the replay has taken it.
 
 The oracle uses settled's durable code only to read records, messages and delays: a result computed by the code under
 test would repeat its bugs.
@@ -18,7 +19,7 @@ from typing import Any, assert_never
 
 from attrs import define, evolve, field, frozen
 
-from settled import Actor, Json, Key, Machine, Snapshot, fold, is_settled
+from settled import Actor, Json, Key, Machine, Outcome, Snapshot, fold, is_settled
 from settled.chart.actions import INTERNAL
 from settled.data import parse, write
 from settled.durable import Record
@@ -67,16 +68,17 @@ class Oracle:
 
     `versions` are all machines that may write it, by version; `machine` is the one that wrote it last, at
     `commit_time`. `progress` is the state of the replay, `ordinal` and `origin` the parts of effect keys. `external`
-    are the events from outside. `timers` are the running timers by token, `timer_names` their tokens by send id.
+    are the events from outside, `unjudged` those whose outcome is not known yet, with whether it must be that they were
+    ignored. `timers` are the running timers by token, `timer_names` their tokens by send id.
     `actions`, `calls` and `sends` are the effects of the replay, by key. `folds`: the snapshot must be the fold of
     `external`, because the lifetime began with a start and was never migrated.
     """
 
-    machine: Machine[Any, Any]
+    machine: Machine[Any]
     key: Key
     report: ReportViolation
     mailbox: Mailbox
-    versions: Mapping[str | None, Machine[Any, Any]]
+    versions: Mapping[str | None, Machine[Any]]
     commit_time: CommitTime
     progress: Progress | None = None
     input: Json = None
@@ -86,6 +88,7 @@ class Oracle:
     history: list[Json] = field(factory=list[Json])
     broken: bool = False
     external: list[Json] = field(factory=list[Json])
+    unjudged: dict[str, bool] = field(factory=dict[str, bool])
     timers: dict[str, RunningTimer] = field(factory=dict[str, RunningTimer])
     timer_names: dict[str, str] = field(factory=dict[str, str])
     fired: Counter[str] = field(factory=Counter[str])
@@ -126,6 +129,19 @@ class Oracle:
                 return
             self._take(event, origin_of(record))
         self.history = history
+        self._check_outcomes(record)
+
+    def _check_outcomes(self, record: Record) -> None:
+        """Check the outcomes of the new events from outside whose turns have ended."""
+        for text, ignored in list(self.unjudged.items()):
+            ids = self.mailbox.ids[text]
+            outcomes = [outcome for id in ids if (outcome := record.window.outcome_of_id(id)) is not None]
+            if outcomes:  # not while the turn is open
+                del self.unjudged[text]
+            # Of several messages with one event it is not known which one was taken.
+            if len(ids) == len(outcomes) == 1 and (outcomes[0] is Outcome.IGNORED) is not ignored:
+                takes = "nothing takes" if ignored else "was taken"
+                self._violate("X13", f"says of {ids[0]} that it was {outcomes[0]}: {text} {takes}")
 
     def report_undone_start(self) -> None:
         """Report a committed record without a snapshot: this lifetime had been started."""
@@ -148,6 +164,7 @@ class Oracle:
             self,
             history=list(self.history),
             external=list(self.external),
+            unjudged=dict(self.unjudged),
             timers=dict(self.timers),
             timer_names=dict(self.timer_names),
             fired=Counter(self.fired),
@@ -247,7 +264,10 @@ class Oracle:
             return self._violate(kind, f"took the timer {type}, which was not running")
         if not opens:
             return self._violate("X4", f"took {event} in the middle of a turn")
-        return self._check_external_event(text, text)
+        if not self._check_external_event(text, text):
+            return False
+        self.unjudged[text] = self.machine.explain(snapshot, event) is not None
+        return True
 
     def _check_actor_event(self, snapshot: Snapshot[Any], event: Mapping[str, Any], opens: bool) -> bool:
         child = snapshot.children.get(str(event.get("actorId")))

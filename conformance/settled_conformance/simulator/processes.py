@@ -21,7 +21,7 @@ AFTER_AN_ERROR = 5.0
 """The delay in seconds with which a worker releases messages whose turn failed."""
 
 
-def worker(simulation: Simulation, machines: Mapping[str, Machine[Any, Any]]) -> Callable[[Task], Body]:
+def worker(simulation: Simulation, machines: Mapping[str, Machine[Any]]) -> Callable[[Task], Body]:
     """Return a worker that receives, and runs a turn for each key, as a host of `machines`."""
 
     def body(task: Task) -> Body:

@@ -81,7 +81,7 @@ def _transition(source: random.Random, names: Sequence[str]) -> Mapping[str, Any
     return {**target, "actions": actions}
 
 
-def _tell(_args: Any, _params: Any) -> None:
+def _tell(_a: Any) -> None:
     """A custom action without a body: the simulation records that it was performed."""
 
 

@@ -39,9 +39,9 @@ class Simulation:
 
     scheduler: Scheduler
     environment: Environment
-    machines: Mapping[str, Machine[Any, Any]]
+    machines: Mapping[str, Machine[Any]]
     policy: Policy
-    older: Sequence[Machine[Any, Any]] = ()
+    older: Sequence[Machine[Any]] = ()
     possible_faults: PossibleFaults = USUAL
     max_record_size: float = float("inf")
     error_message: str = "it fails"
@@ -86,7 +86,7 @@ class Simulation:
             self.lifetimes[key] = Lifetimes(self.machines[key.machine], key, self.report, versions, self.commit_time)
         return self.lifetimes[key]
 
-    def _versions(self, key: Key) -> list[Machine[Any, Any]]:
+    def _versions(self, key: Key) -> list[Machine[Any]]:
         return [*(machine for machine in self.older if machine.id == key.machine), self.machines[key.machine]]
 
     # The backend, as the tasks use it
@@ -99,7 +99,7 @@ class Simulation:
         self.scheduler.wake_all()
 
     def receive(self, task: Task) -> Sequence[Delivery]:
-        deliveries = self.handle(task).queue.receive(BATCH)
+        deliveries = self.handle(task).queue.receive(BATCH, machines=self.machines)
         for delivery in deliveries:
             self._hold(task, delivery)
             self.held[task.name, delivery.message.key] = delivery

@@ -66,7 +66,7 @@ def implementation_of(action: ActionSite, program: Program | None) -> CustomActi
     if program is not None:
         return program.actions[action].implementation
     known = builtin_action(action.reference)
-    return CustomAction(lambda args, params: None) if known is None and isinstance(action.reference, Inline) else known
+    return CustomAction(lambda args: None) if known is None and isinstance(action.reference, Inline) else known
 
 
 def _types(action: CustomAction | BuiltInAction | None, program: Program | None) -> tuple[str | None, ...]:

@@ -1,51 +1,64 @@
-"""The arguments of the author's functions, and expressions: literals and functions in one form.
+"""The one argument of the author's functions, and expressions: literals and functions in one form.
 
-As in XState, a function is called with `Args`, and with the params as a second argument if it takes one. Its signature
-is inspected once and not at each call, because inspecting it takes longer than most of these functions.
+Every function of a machine's author that a step or a host calls takes exactly one argument: `Args`, or a class derived
+from it that adds to it. Whether it can be called with one is checked when it is registered, not when it is called.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from inspect import Parameter, signature
-from typing import Any, Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Collection, Hashable
+from inspect import signature
+from typing import Any, Generic, TypeAlias
 
 from attrs import frozen
+from typing_extensions import TypeVar
 
 from settled._fast_frozen import MutableWhileBuilding
-from settled.chart.snapshot import Snapshot
+from settled.chart.snapshot import C, Snapshot
 from settled.data import ABSENT
+from settled.errors import DefinitionError, DefinitionProblem
 
-C = TypeVar("C")
-E = TypeVar("E")
+E = TypeVar("E", default=Any)
+AnyContext = TypeVar("AnyContext", bound=Any, default=Any)
+"""The context of functions that may be written outside of `setup`: a type checker that cannot infer it takes Any."""
 
 
 @frozen
 class Args(Generic[C, E]):
-    """The argument of a guard, an assigner or a delay: context, event, and the snapshot before the microstep."""
+    """The argument of a guard, an assigner, a delay, an input or an output.
+
+    Attributes:
+        context: the context at this position of the step.
+        event: the event being taken, an instance of the class declared for its type if there is one.
+        params: the ``params`` that the config gives where it names the function, computed if they are a function
+            themselves; None where it gives none. For the ``input`` of an actor: the ``input`` in the config.
+        state: the snapshot before the microstep.
+    """
 
     context: C
     event: E
+    params: Any
     state: Snapshot[C]
 
 
-class NewArgs(MutableWhileBuilding, Args[Any, Any]):
+class NewArgs(MutableWhileBuilding, Args[Any]):
     """A faster constructor of `Args`; see `settled._fast_frozen`."""
 
     __slots__ = ()
 
-    def __init__(self: Any, context: object, event: object, state: Snapshot[Any]) -> None:
+    def __init__(self: Any, context: object, event: object, params: object, state: Snapshot[Any]) -> None:
         self.context = context
         self.event = event
+        self.params = params
         self.state = state
         self.__class__ = Args
 
 
-Expression: TypeAlias = Callable[[Args[Any, Any], Any], Any]
-"""A function of the `Args` and the params; every value that a config may compute is converted to one."""
+Expression: TypeAlias = Callable[[Args[AnyContext]], Any]
+"""A function of `Args`; every value that a config may compute is converted to one."""
 
-ValueOrFunction: TypeAlias = Callable[[Args[Any, Any]], Any] | Callable[[Args[Any, Any], Any], Any] | object
-"""A literal, or a function that computes it."""
+ValueOrFunction: TypeAlias = Expression[AnyContext] | Hashable | Collection[Any]
+"""A literal, or a function that computes it. With `object` for the literal, mypy would not look at the function."""
 
 
 @frozen(eq=False)
@@ -54,13 +67,17 @@ class Constant:
 
     value: Any
 
-    def __call__(self, args: Args[Any, Any], params: Any) -> Any:
+    def __call__(self, args: Args[Any]) -> Any:
         return self.value
 
 
 def expression(value: ValueOrFunction) -> Expression:
-    """Return `value` as an expression; anything but a function is a literal."""
-    return accepting_params(value) if callable(value) else Constant(value)
+    """Return `value` as an expression; anything but a function is a literal.
+
+    Raises:
+        DefinitionError: it is a function that cannot be called with one argument.
+    """
+    return with_one_argument(value) if callable(value) else Constant(value)
 
 
 def literal_value(expression: Expression | None) -> Any:
@@ -68,23 +85,44 @@ def literal_value(expression: Expression | None) -> Any:
     return expression.value if isinstance(expression, Constant) else ABSENT
 
 
-def accepting_params(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    """Return `function`, whether it takes params or not, as one that takes them."""
-    if takes_params(function):
-        return function
-    return lambda argument, params: function(argument)
+def with_params(compute: Expression, params: Expression) -> Expression:
+    """Return `compute` with `params` as the params of its argument."""
+    known = literal_value(params)
+    if known is None:  # the params that `Args` has by default
+        return compute
+    if known is ABSENT:
+        return lambda args: compute(NewArgs(args.context, args.event, params(args), args.state))
+
+    def compute_with_known(args: Args[Any]) -> Any:
+        # `NewArgs(...)`, inlined: most guards with params take less time than its call.
+        own: Any = object.__new__(NewArgs)
+        own.context = args.context
+        own.event = args.event
+        own.params = known
+        own.state = args.state
+        own.__class__ = Args
+        return compute(own)
+
+    return compute_with_known
 
 
-def takes_params(function: Callable[..., Any]) -> bool:
-    """Return whether `function` takes params.
+def with_one_argument(function: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Return `function`.
 
-    They are a second positional argument without a default, or one named ``params``.
+    Raises:
+        DefinitionError: it cannot be called with one argument; the problem's path is the function's name.
     """
+    if problem := arity_problem(getattr(function, "__qualname__", repr(function)), function):
+        raise DefinitionError([problem])
+    return function
+
+
+def arity_problem(path: str, function: Callable[..., Any]) -> DefinitionProblem | None:
+    """Return the problem, at `path`, of a `function` that cannot be called with one argument; None if it can."""
     try:
-        parameters = signature(function).parameters.values()
-    except (TypeError, ValueError):  # some functions written in C have no signature
-        return False
-    positional = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
-    if any(each.kind is Parameter.VAR_POSITIONAL for each in parameters):
-        return True
-    return len(positional) > 1 and (positional[1].default is Parameter.empty or positional[1].name == "params")
+        signature(function).bind(None)
+    except TypeError:
+        return DefinitionProblem(path, "cannot be called with one argument", "Take one argument a, and read a.params.")
+    except ValueError:  # some functions written in C have no signature
+        pass
+    return None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from attrs import frozen
+from typing_extensions import TypeIs
 
 from settled.chart import actions as built_in
 from settled.chart.actions import BuiltInAction
 from settled.chart.config import Inline, Named, Reference
 from settled.chart.guards import BuiltInGuard, GuardLike, and_, not_, or_, state_in
 from settled.data import ABSENT, is_object
+from settled.durations import from_milliseconds
 
 
 class UnresolvedNameError(LookupError):
@@ -76,11 +78,16 @@ ACTION_NAMES: Mapping[type[Any], str] = {
 }
 
 
+def is_built_in_action(action: object) -> TypeIs[BuiltInAction]:
+    """Return whether `action` is one of XState's own, made by `assign` and the like."""
+    return type(action) in ACTION_NAMES
+
+
 def builtin_action(reference: Reference) -> BuiltInAction | None:
     """Return the action of `reference` if it needs no implementations, else None."""
     match reference:
-        case Inline(implementation) if isinstance(implementation, get_args(BuiltInAction)):
-            return cast("BuiltInAction", implementation)
+        case Inline(implementation) if is_built_in_action(implementation):
+            return implementation
         case Named(type) if type in ACTIONS_BY_NAME:
             try:
                 return cast("BuiltInAction", make_builtin(ACTIONS_BY_NAME, reference))
@@ -103,5 +110,9 @@ def make_builtin(factories: Mapping[str, _Factory], named: Named) -> Any:
         raise UnresolvedNameError(
             f"{named.type} cannot be made from {params!r}", f"Its params are: {', '.join(known)}."
         )
-    optional = {factory.optional[name]: value for name, value in params.items() if name in factory.optional}
+    optional = {
+        factory.optional[name]: from_milliseconds(value) if name == "delay" else value
+        for name, value in params.items()
+        if name in factory.optional
+    }
     return factory.make(*(params[name] for name in factory.params), **optional)

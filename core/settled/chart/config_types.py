@@ -16,7 +16,7 @@ from settled.chart.guards import BuiltInGuard
 
 
 class NamedDict(TypedDict, total=False):
-    """A registered name, and the params to call it with."""
+    """A registered name, and the params of the call."""
 
     type: str
     params: Any

@@ -44,13 +44,7 @@ class StateIn:
 
 
 BuiltInGuard: TypeAlias = And | Or | Not | StateIn
-GuardLike: TypeAlias = (
-    str
-    | Mapping[str, Any]
-    | Callable[[Args[Any, Any]], object]
-    | Callable[[Args[Any, Any], Any], object]
-    | BuiltInGuard
-)
+GuardLike: TypeAlias = str | Mapping[str, Any] | Callable[[Args[Any]], object] | BuiltInGuard
 
 
 def and_(*guards: GuardLike) -> And:

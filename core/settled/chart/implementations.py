@@ -10,13 +10,17 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cache
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 
-from attrs import frozen, has
+from attrs import field, frozen, has
+from attrs.validators import optional
+from typing_extensions import TypeIs, TypeVar
 
-from settled.chart.args import Args
-from settled.chart.snapshot import Snapshot
+from settled.chart.args import AnyContext, Args, E, Expression, arity_problem
+from settled.chart.retry import Retry
+from settled.chart.snapshot import C
 from settled.data import Json, fault_in, is_json, is_object
+from settled.durations import check_duration, is_duration
 from settled.errors import DefinitionProblem, EventError, LogicError
 
 if TYPE_CHECKING:
@@ -24,32 +28,9 @@ if TYPE_CHECKING:
 
     from settled.key import Key
 
-C = TypeVar("C")
-E = TypeVar("E")
-Inputs: TypeAlias = Callable[[Args[Any, Any]], Any] | Callable[[Args[Any, Any], Any], Any]
-"""A function of `Args`, or of `Args` and params."""
-
-
-@frozen
-class Retry:
-    """How many times an actor is attempted, the first time included, and how long to wait in between.
-
-    The first wait is `first`; each further one is `factor` times as long, up to `max_wait`.
-    """
-
-    attempts: int = 1
-    first: timedelta = timedelta(seconds=1)
-    factor: float = 2.0
-    max_wait: timedelta = timedelta(minutes=5)
-
-    def wait(self, attempt: int) -> timedelta:
-        """Return the wait before attempt number `attempt`, counted from 1; it is zero for the first one."""
-        if attempt <= 1:
-            return timedelta(0)
-        try:
-            return min(self.first * self.factor ** (attempt - 2), self.max_wait)
-        except OverflowError:  # of the power, or of the timedelta
-            return self.max_wait
+# The type of a function and not that of the context itself: mypy looks into a function inside `setup` only once the
+# other arguments have told it the context.
+Input_co = TypeVar("Input_co", bound=Callable[..., Any], covariant=True, default=Expression)
 
 
 @frozen
@@ -71,14 +52,17 @@ class Call:
 
 
 @frozen
-class Actor:
-    """A function that a machine may run, and what to do if it fails, hangs, or is interrupted."""
+class Actor(Generic[Input_co]):
+    """A function that a machine may run, and what to do if it fails, hangs, or is interrupted.
+
+    Its type parameter is the type of `input`, and so says for which contexts the actor can be registered.
+    """
 
     function: Callable[[Any, Call], Any]
     retry: Retry = Retry()
-    timeout: timedelta | None = None
+    timeout: timedelta | None = field(default=None, validator=optional(is_duration))
     interruption: Literal["rerun", "fail"] = "rerun"
-    input: Inputs | None = None
+    input: Input_co | None = None
 
 
 def actor(
@@ -87,8 +71,8 @@ def actor(
     retry: Retry = Retry(),
     timeout: timedelta | None = None,
     interruption: Literal["rerun", "fail"] = "rerun",
-    input: Inputs | None = None,
-) -> Actor:
+    input: Expression[AnyContext] | None = None,
+) -> Actor[Expression[AnyContext]]:
     """Make an actor of `function`, ``def`` or ``async def``, which is called with the input and a `Call`.
 
     Args:
@@ -97,10 +81,15 @@ def actor(
         timeout: the time limit of one attempt.
         interruption: what to do if the outcome of an attempt was lost: ``rerun`` attempts it again with the same
             idempotency key, ``fail`` reports an error to the machine.
-        input: computes the input from `Args`, which a config in JSON cannot. The ``input`` in the config is passed as
-            params, if it takes them.
+        input: a function that computes the input from `Args`, which a config in JSON cannot. The ``input`` in the
+            config is its ``a.params``.
     """
     return Actor(function, retry, timeout, interruption, input)
+
+
+def is_actor(value: object) -> TypeIs[Actor]:
+    """Return whether `value`, registered or in a config, was made by `actor`."""
+    return isinstance(value, Actor)
 
 
 class ChildMachine(Protocol):
@@ -119,12 +108,12 @@ def is_machine(actor: object) -> bool:
 
 
 @frozen
-class ActionArgs(Generic[C, E]):
-    """The argument of a custom action: context and event at its position in the step, and its `Call`."""
+class ActionArgs(Args[C, E]):
+    """The argument of a custom action: `Args` at its position in the step, with its `Call`.
 
-    context: C
-    event: E
-    state: Snapshot[C]
+    `state` is the snapshot after the step.
+    """
+
     call: Call
 
 
@@ -132,7 +121,7 @@ class ActionArgs(Generic[C, E]):
 class Implementations:
     """The arguments of `setup`."""
 
-    context: type[Any] | None = None
+    context: type[Any] = dict
     create_context: Callable[[Any], Any] | None = None
     events: Mapping[str, type[Any]] = {}
     guards: Mapping[str, Any] = {}
@@ -146,6 +135,9 @@ class Implementations:
         found = [actor_problem(f"actors.{name}", value) for name, value in self.actors.items()]
         for kind, registry in (("guards", self.guards), ("delays", self.delays)):
             found += [_async_problem(f"{kind}.{name}", value) for name, value in registry.items()]
+        for kind, registry in (("guards", self.guards), ("actions", self.actions), ("delays", self.delays)):
+            found += [arity_problem(f"{kind}.{name}", value) for name, value in registry.items() if callable(value)]
+        found += [_delay_problem(f"delays.{name}", value) for name, value in self.delays.items()]
         return [problem for problem in found if problem]
 
     def context_to_json(self, context: Any) -> Any:
@@ -164,8 +156,8 @@ class Implementations:
         return _converter().unstructure(context) if has(context.__class__) else context
 
     def read_context(self, plain: Any) -> Any:
-        """Return the context whose JSON is `plain`, as an instance of the declared class if there is one."""
-        if self.context is None or isinstance(plain, self.context):
+        """Return the context whose JSON is `plain`, as an instance of the declared class."""
+        if self.context is dict or isinstance(plain, self.context):
             return plain
         return _converter().structure(plain, self.context)
 
@@ -207,6 +199,16 @@ class Implementations:
         raise EventError(f"an event is an object with a type, not {event!r}")
 
 
+def _delay_problem(path: str, value: Any) -> DefinitionProblem | None:
+    if callable(value):
+        return None
+    try:
+        check_duration(value, "a delay")
+    except (TypeError, ValueError) as error:
+        return DefinitionProblem(path, str(error))
+    return None
+
+
 def _async_problem(path: str, value: Any) -> DefinitionProblem | None:
     if not iscoroutinefunction(value):
         return None
@@ -221,9 +223,11 @@ _NO_STREAMS = (
 
 def actor_problem(path: str, value: Any) -> DefinitionProblem | None:
     """Return why `value`, at `path` in the registry or the config, is not a valid actor; None if it is one."""
-    function = value.function if isinstance(value, Actor) else value
+    function = value.function if is_actor(value) else value
     if is_machine(function):
         return None
+    if is_actor(value) and value.input and (problem := arity_problem(f"{path}.input", value.input)):
+        return problem
     if not callable(function):
         return DefinitionProblem(
             path, f"{value!r} is not an actor", "Register a function (input, call) -> output, or a machine."

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from attrs import field, frozen
 
+from settled._fast_frozen import evolve
 from settled.chart.args import Expression, expression
 from settled.chart.builtins import UnresolvedNameError
 from settled.chart.chart import Chart
@@ -16,10 +17,11 @@ from settled.chart.implementations import Implementations, actor_problem
 from settled.chart.nodes import ActionSite, After, GuardSite, InvokeSite, Node
 from settled.chart.resolve import BoundAction, CustomAction, Predicate, Resolver
 from settled.data import ABSENT
+from settled.durations import from_milliseconds
 from settled.errors import DefinitionError, DefinitionProblem
 
 T = TypeVar("T")
-S = TypeVar("S", ActionSite, GuardSite, After, InvokeSite)
+S = TypeVar("S", ActionSite, GuardSite, After, InvokeSite, Node)
 
 
 @frozen(eq=False)
@@ -39,7 +41,7 @@ class Program:
     inputs: Mapping[InvokeSite, Expression]
     outputs: Mapping[Node, Expression]
     actors: Mapping[str, Any]
-    custom_actions: Mapping[str, Callable[[Any, Any], object]]
+    custom_actions: Mapping[str, Callable[[Any], object]]
 
 
 def compile_program(config: MachineConfig, implementations: Implementations) -> Program:
@@ -71,7 +73,9 @@ class _Binder:
                 bound[site] = resolve(site)
             except UnresolvedNameError as error:
                 self.problems.append(DefinitionProblem(site.path, error.problem, error.remedy))
-            except ValueError as error:
+            except DefinitionError as error:
+                self.problems.extend(evolve(problem, path=site.path) for problem in error.problems)
+            except (TypeError, ValueError) as error:
                 self.problems.append(DefinitionProblem(site.path, str(error)))
         return bound
 
@@ -89,16 +93,18 @@ def _bind(chart: Chart, implementations: Implementations) -> tuple[Program, list
         resolver=resolver,
         actions=actions,
         guards=binder.bind(_guard_sites(chart), lambda site: resolver.guard(site.reference)),
-        delays=binder.bind(after_sites, lambda site: resolver.delay(site.delay)),
-        inputs={site: resolver.input(actors.get(site), expression(site.input)) for site in invoke_sites},
-        outputs={node: expression(node.output) for node in chart.nodes if node.output is not ABSENT},
+        delays=binder.bind(after_sites, lambda site: resolver.delay(from_milliseconds(site.delay))),
+        inputs=binder.bind(invoke_sites, lambda site: resolver.input(actors.get(site), expression(site.input))),
+        outputs=binder.bind(
+            (node for node in chart.nodes if node.output is not ABSENT), lambda node: expression(node.output)
+        ),
         actors={**implementations.actors, **{site.src: actor for site, actor in actors.items()}},
         custom_actions={**resolver.custom_actions(), **_inline_custom_actions(actions.values())},
     )
     return program, binder.problems
 
 
-def _inline_custom_actions(actions: Iterable[BoundAction]) -> dict[str, Callable[[Any, Any], object]]:
+def _inline_custom_actions(actions: Iterable[BoundAction]) -> dict[str, Callable[[Any], object]]:
     return {
         action.name: action.implementation.function
         for action in actions

@@ -8,23 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 from attrs import frozen
 
 from settled._fast_frozen import evolve
 from settled.chart import actions as built_in
 from settled.chart.actions import BuiltInAction
-from settled.chart.args import Args, Expression, accepting_params, expression, takes_params
-from settled.chart.builtins import ACTION_NAMES, ACTIONS_BY_NAME, GUARDS_BY_NAME, UnresolvedNameError, make_builtin
+from settled.chart.args import Args, Constant, Expression, NewArgs, expression, with_one_argument, with_params
+from settled.chart.builtins import (
+    ACTION_NAMES,
+    ACTIONS_BY_NAME,
+    GUARDS_BY_NAME,
+    UnresolvedNameError,
+    is_built_in_action,
+    make_builtin,
+)
 from settled.chart.chart import Chart
 from settled.chart.config import Inline, Named
 from settled.chart.guards import And, BuiltInGuard, Not, Or, StateIn
-from settled.chart.implementations import Actor, Implementations
+from settled.chart.implementations import Implementations, is_actor
 from settled.chart.problems import did_you_mean
 from settled.data import ABSENT, is_object
+from settled.durations import check_duration
 
-Predicate: TypeAlias = Callable[[Args[Any, Any]], object]
+Predicate: TypeAlias = Callable[[Args[Any]], object]
 """A guard whose params are bound. It is true if its result is truthy."""
 
 
@@ -32,7 +40,7 @@ Predicate: TypeAlias = Callable[[Args[Any, Any]], object]
 class CustomAction:
     """An action of the machine's author. A step only emits an effect that names it; a host runs it."""
 
-    function: Callable[[Any, Any], object]
+    function: Callable[[Any], object]
 
 
 @frozen
@@ -66,7 +74,7 @@ class Resolver:
             case And() | Or() | Not() | StateIn():
                 return self._built_in_guard(reference)
             case _ if callable(reference):
-                return _bind_params(reference, None)
+                return with_one_argument(reference)
             case _:
                 remedy = "Give a name, a function, or the result of and_() and the like."
                 raise UnresolvedNameError(f"{reference!r} is not a guard", remedy)
@@ -78,7 +86,9 @@ class Resolver:
             implementation = make_builtin(GUARDS_BY_NAME, named)
         else:
             raise _unknown("guard", named.type, self.implementations.guards)
-        return _bind_params(implementation, named.params) if callable(implementation) else self.guard(implementation)
+        if not callable(implementation):
+            return self.guard(implementation)
+        return with_params(implementation, _params(named.params))
 
     def _built_in_guard(self, guard: BuiltInGuard) -> Predicate:
         match guard:
@@ -119,10 +129,10 @@ class Resolver:
                 return self._named_action(Named(reference))
             case _ if is_object(reference):
                 return self._named_action(_named_from(reference))
-            case _ if isinstance(reference, get_args(BuiltInAction)):
+            case _ if is_built_in_action(reference):
                 return self._bind(ACTION_NAMES[type(reference)], reference, ABSENT)
             case _ if callable(reference) and inline is not None:
-                return self._bind(inline, CustomAction(accepting_params(reference)), ABSENT)
+                return self._bind(inline, CustomAction(with_one_argument(reference)), ABSENT)
             case _:
                 remedy = "Give a registered name, or the result of assign() and the like."
                 raise UnresolvedNameError(f"{reference!r} is not an action here", remedy)
@@ -130,10 +140,10 @@ class Resolver:
     def _named_action(self, named: Named) -> BoundAction:
         if named.type in self.implementations.actions:
             implementation = self.implementations.actions[named.type]
-            if isinstance(implementation, get_args(BuiltInAction)):
+            if is_built_in_action(implementation):
                 return self._bind(named.type, implementation, named.params)
             if callable(implementation):
-                return self._bind(named.type, CustomAction(accepting_params(implementation)), named.params)
+                return self._bind(named.type, CustomAction(implementation), named.params)
             raise UnresolvedNameError(
                 f"{implementation!r} is not an action", "Register a function, or the result of assign() and the like."
             )
@@ -141,19 +151,19 @@ class Resolver:
             return self._bind(named.type, make_builtin(ACTIONS_BY_NAME, named), ABSENT)
         raise _unknown("action", named.type, self.implementations.actions)
 
-    def _bind(self, name: str, implementation: Any, params: Any) -> BoundAction:
+    def _bind(self, name: str, implementation: CustomAction | BuiltInAction, params: Any) -> BoundAction:
         if isinstance(implementation, built_in.SpawnChild):
             child = self.actor(implementation.src)
             implementation = evolve(implementation, input=self.input(child, implementation.input))
         delay = self.delay(getattr(implementation, "delay", None))
-        return BoundAction(name, implementation, expression(None if params is ABSENT else params), delay)
+        return BoundAction(name, implementation, _params(params), delay)
 
-    def custom_actions(self) -> dict[str, Callable[[Any, Any], object]]:
+    def custom_actions(self) -> dict[str, Callable[[Any], object]]:
         """Return the registered custom actions by name."""
         return {
-            name: accepting_params(value)
+            name: value
             for name, value in self.implementations.actions.items()
-            if callable(value) and not isinstance(value, get_args(BuiltInAction))
+            if callable(value) and not is_built_in_action(value)
         }
 
     def actor(self, name: str) -> Any:
@@ -164,55 +174,36 @@ class Resolver:
 
     def input(self, actor: Any, given: Expression) -> Expression:
         """Return the input of `actor`: its own function's, called with `given` as params, or else `given`."""
-        if not isinstance(actor, Actor) or actor.input is None:
+        compute = actor.input if is_actor(actor) else None
+        if compute is None:
             return given
-        compute = accepting_params(actor.input)
 
-        def computed(args: Args[Any, Any], params: Any) -> Any:
-            input_params = given(args, params)
-            return compute(args, None if input_params is ABSENT else input_params)
+        def computed(args: Args[Any]) -> Any:
+            params = given(args)
+            return compute(NewArgs(args.context, args.event, None if params is ABSENT else params, args.state))
 
         return computed
 
     def delay(self, reference: Any) -> Expression | None:
         """Return a delay, given in any form of `DelayRef`, as an expression of a timedelta or None."""
-        if reference is None:
-            return None
-        if isinstance(reference, str):
-            if reference not in self.implementations.delays:
+        match reference:
+            case None:
+                return None
+            case str() if reference in self.implementations.delays:
+                given = self.implementations.delays[reference]  # `Implementations.problems` checks it
+            case str():
                 raise _unknown("delay", reference, self.implementations.delays)
-            reference = self.implementations.delays[reference]
-        if not callable(reference):
-            fixed = duration(reference)
-            return lambda args, params: fixed
-        computed = accepting_params(reference)
-        return lambda args, params: duration(computed(args, params))
+            case _:
+                given = with_one_argument(reference) if callable(reference) else _checked_delay(reference)
+        return (lambda args: _checked_delay(given(args))) if callable(given) else Constant(given)
 
 
-def duration(value: Any) -> timedelta | None:
-    """Return `value`, milliseconds or a timedelta, as a timedelta; None means no delay.
-
-    Raises:
-        ValueError: it is neither, not finite, or negative.
-    """
-    match value:
-        case None:
-            return None
-        case timedelta():
-            result = value
-        case bool():  # an int to Python
-            raise ValueError(f"{value!r} is not a delay: give milliseconds or a timedelta")
-        case int() | float() if value - value == 0:  # finite: infinity and NaN give NaN
-            result = timedelta(milliseconds=value)
-        case _:
-            raise ValueError(f"{value!r} is not a delay: give milliseconds or a timedelta")
-    if result < timedelta(0):
-        raise ValueError(f"{value!r} is not a delay: it is negative")
-    return result
+def _checked_delay(delay: object) -> timedelta | None:
+    return None if delay is None else check_duration(delay, "a delay")
 
 
 def _all(parts: Iterable[Predicate]) -> Predicate:
-    def check(args: Args[Any, Any]) -> bool:
+    def check(args: Args[Any]) -> bool:
         for part in parts:  # noqa: SIM110 (a generator would cost more than most guards)
             if not part(args):
                 return False
@@ -222,7 +213,7 @@ def _all(parts: Iterable[Predicate]) -> Predicate:
 
 
 def _any(parts: Iterable[Predicate]) -> Predicate:
-    def check(args: Args[Any, Any]) -> bool:
+    def check(args: Args[Any]) -> bool:
         for part in parts:  # noqa: SIM110 (a generator would cost more than most guards)
             if part(args):
                 return True
@@ -231,14 +222,8 @@ def _any(parts: Iterable[Predicate]) -> Predicate:
     return check
 
 
-def _bind_params(function: Callable[..., Any], params: Any) -> Predicate:
-    given = None if params is ABSENT else params  # XState's undefined params are None to Python
-    if not takes_params(function):
-        return function
-    if callable(given):
-        computed = accepting_params(given)
-        return lambda args: function(args, computed(args, None))
-    return lambda args: function(args, given)
+def _params(given: Any) -> Expression:
+    return expression(None if given is ABSENT else given)  # XState's undefined params are None to Python
 
 
 def _named_from(reference: Mapping[str, Any]) -> Named:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Final, Generic, Literal, TypeAlias, get_args
 
 from attrs import field, frozen
+from typing_extensions import TypeVar
 
 from settled._fast_frozen import MutableWhileBuilding
 from settled.chart.chart import Chart, Configuration
@@ -18,7 +19,9 @@ from settled.chart.state_value import StateValue, value_matches
 from settled.data import ABSENT, Json, is_array, is_object
 from settled.errors import RecordError
 
-C = TypeVar("C")
+C = TypeVar("C", default=Mapping[str, Any])
+"""The type of a context: a JSON object, unless `setup` is given a class."""
+
 Status: TypeAlias = Literal["active", "done", "error", "stopped"]
 ChildStatus: TypeAlias = Literal["active", "done", "error"]
 

@@ -66,7 +66,7 @@ class SnapshotText:
             return None
         try:
             context, end = parse_at(text, begin)
-            if self.implementations.context is not None:
+            if self.implementations.context is not dict:
                 context = self.implementations.read_context(context)
         except Exception:
             return None  # the slow path fails as well, with a proper error

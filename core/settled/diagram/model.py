@@ -8,7 +8,7 @@ inside. "Anew" inside a node is the end of the arrows that lead to the node from
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Any, Literal, TypeAlias
 
@@ -18,11 +18,11 @@ from settled.chart.actions import RaiseEvent, SendTo
 from settled.chart.args import literal_value
 from settled.chart.builtins import builtin_action
 from settled.chart.chart import Chart, Configuration
-from settled.chart.config import Inline, Named, Reference, name_of
-from settled.chart.guards import And, Not, Or, StateIn
+from settled.chart.config import Reference, name_of
+from settled.chart.guard_text import guard_text
 from settled.chart.nodes import ActionSite, InvokeSite, Node, Transition
 from settled.chart.settled_tags import has_settled_tag
-from settled.data import ABSENT, is_array, is_object, write
+from settled.data import ABSENT, is_object
 
 ShapeKind: TypeAlias = Literal["state", "compound", "parallel", "final", "history", "start", "any", "anew"]
 
@@ -222,7 +222,7 @@ def _lines(node: Node) -> Iterator[str]:
 
 
 def _label(transition: Transition) -> tuple[str, ...]:
-    guard = f" [{_guard(transition.guard.reference)}]" if transition.guard else ""
+    guard = f" [{guard_text(transition.guard.reference)}]" if transition.guard else ""
     actions = _actions(transition.actions)
     return (f"{_trigger(transition)}{guard}", *([actions] if actions else []))
 
@@ -281,61 +281,3 @@ def _type(event: Any) -> str:
 
 def _known(value: Any) -> str:
     return "..." if value is ABSENT else str(value)
-
-
-def _guard(wanted: Any) -> str:
-    """Return a guard as text: its name, or for a combined guard the guards that it combines."""
-    match wanted:
-        case Inline(implementation=what):
-            return _guard(what) if isinstance(what, And | Or | Not | StateIn) else name_of(wanted)
-        case Named(type=type, params=params):
-            return _named_guard(type, params)
-        case And(guards=guards):
-            return _joined(guards, "and")
-        case Or(guards=guards):
-            return _joined(guards, "or")
-        case Not(guard=guard):
-            return f"not {_bracketed(guard)}"
-        case StateIn(value=value):
-            return f"in {value if isinstance(value, str) else write(value)}"
-        case str():
-            return wanted
-        case {"type": str(type)}:
-            return _named_guard(type, wanted.get("params", ABSENT))
-        case _:
-            return str(getattr(wanted, "__name__", "..."))
-
-
-def _named_guard(type: str, params: Any) -> str:
-    match type, params:
-        case "xstate.and", {"guards": guards}:
-            return _joined(guards, "and")
-        case "xstate.or", {"guards": guards}:
-            return _joined(guards, "or")
-        case "xstate.not", {"guard": guard}:
-            return f"not {_bracketed(guard)}"
-        case "xstate.stateIn", {"stateValue": value}:
-            return f"in {value if isinstance(value, str) else write(value)}"
-        case _:
-            return f"{type}({_params(params)})" if is_object(params) and params else type
-
-
-def _joined(guards: Iterable[Any], word: str) -> str:
-    return f" {word} ".join(map(_bracketed, guards)) or f"{word} of nothing"
-
-
-def _bracketed(guard: Any) -> str:
-    text = _guard(guard)
-    return f"({text})" if " and " in text or " or " in text else text
-
-
-def _params(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}: {_param(value)}" for name, value in params.items())
-
-
-def _param(value: Any) -> str:
-    if callable(value):
-        return "..."
-    return (
-        write(value) if value is None or is_object(value) or is_array(value) or isinstance(value, bool) else str(value)
-    )

@@ -27,6 +27,7 @@ from settled.durable.messages import Start as Start
 from settled.durable.messages import Timer as Timer
 from settled.durable.messages import encode as encode
 from settled.durable.ports import Backend as Backend
+from settled.durable.ports import Backlog as Backlog
 from settled.durable.ports import Capability as Capability
 from settled.durable.ports import ClosedOnExit as ClosedOnExit
 from settled.durable.ports import DELETED as DELETED

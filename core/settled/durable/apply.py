@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, assert_never
 from attrs import frozen
 
 from settled._fast_frozen import evolve
-from settled.chart.settled_tags import REJECT, RESOLVE
+from settled.chart.snapshot import Snapshot
 from settled.data import Json
 from settled.durable.apply_context import ApplyContext, open_turn
 from settled.durable.children import (
@@ -55,6 +55,7 @@ from settled.durable.outbox import (
     schedule_timers,
 )
 from settled.durable.ports import DeadLetter, Position
+from settled.durable.reasons import Cause, cause_of, outcome_of, why_ignored, why_passed
 from settled.durable.record import OpenTurn, PendingActor, Record, timer_message
 from settled.durable.restore import restore
 from settled.durable.window import IN_DEAD_LETTERS, Outcome
@@ -111,19 +112,23 @@ def apply(
     # `digests_of` is one search in a text. Nearly every message is new, and so costs no more than that.
     has_new_id = not record.window.digests_of(message.id)
     is_known = (not has_new_id or sender is not None) and _is_known(record, message, sender, from_dead_letters)
-    if isinstance(content, Wake) or is_known or _is_stale(context, record, content, sender):
+    # An event of an outsider refers to nothing that could be gone.
+    is_plain = isinstance(content, Event) and content.sender is None
+    if isinstance(content, Wake) or is_known or (not is_plain and _is_stale(context, record, content, sender)):
         return ApplyResult(record)
     # Before the machine is asked: a message behind the high-water mark may have been applied, and its id forgotten.
     if record.has_passed(position):
-        return _invalid(context, record, message, _why_passed(record, position))
+        return _invalid(context, record, message, why_passed(record, position))
     if not has_new_id and record.window.is_reused(message):
         return _invalid(
             context, record, message, f"the id {message.id!r} belongs to another message, with another body"
         )
     if record.halted:
         return _dead_letter(context, record, message, Outcome.DEAD_LETTERED, f"halted: {record.halted}")
-    if _is_ignored(record, content):
-        return ApplyResult(evolve(record, window=record.window.add(message, Outcome.IGNORED)))
+    snapshot = record.snapshot
+    is_active = isinstance(snapshot, Snapshot) and snapshot.status == "active"
+    if not (is_plain and is_active) and (ignored := why_ignored(record, content)) is not None:
+        return ApplyResult(evolve(record, window=record.window.add(message, Outcome.IGNORED, reason=ignored)))
     if reason := _why_invalid(context, record, content):
         return _invalid(context, record, message, reason)
     return ApplyResult(_apply_content(context, record, message, content))
@@ -134,18 +139,8 @@ def _invalid(context: ApplyContext, record: Record, message: Message, reason: st
 
 
 def _dead_letter(context: ApplyContext, record: Record, message: Message, outcome: Outcome, reason: str) -> ApplyResult:
-    record = evolve(record, window=record.window.add(message, outcome))
+    record = evolve(record, window=record.window.add(message, outcome, reason=reason))
     return ApplyResult(record, DeadLetter(message, reason, context.now))
-
-
-def _why_passed(record: Record, position: Position | None) -> str:
-    # A worker that lost its lease never gets here: its lease was confirmed after it loaded the record. So the queue
-    # delivers a message that, by the record, was applied long ago, and the two contradict each other.
-    assert record.high_water_mark is not None and position is not None
-    return (
-        f"it is number {position.number} of its queue, and all up to {record.high_water_mark.number} were taken or "
-        "dead-lettered, but its id is not known: it may or may not have been taken"
-    )
 
 
 def _is_known(record: Record, message: Message, sender: SenderPosition | None, from_dead_letters: bool) -> bool:
@@ -176,13 +171,6 @@ def _is_child(record: Record, id: str, generation: str) -> bool:
     return id in record.children and record.children[id].generation == generation
 
 
-def _is_ignored(record: Record, content: Applicable) -> bool:
-    if record.snapshot is None:
-        return False
-    # A repeated start is ignored even where this machine cannot read the snapshot: it was started, that much is sure.
-    return isinstance(content, Start | ImportChild) or record.readable_snapshot().status != "active"
-
-
 def _why_invalid(context: ApplyContext, record: Record, content: Applicable) -> str | None:
     """Return why `content` cannot be applied to this instance; None if it can."""
     try:
@@ -192,8 +180,8 @@ def _why_invalid(context: ApplyContext, record: Record, content: Applicable) -> 
                     check_start(context.key)
             case _ if record.snapshot is None:
                 return f"{context.key} was never started"
-            case Event() if snapshot_source(content) is None:
-                context.machine.check_event(content.event)
+            case Event(event, sender) if sender is None or snapshot_source(content) is None:
+                context.machine.check_json_event(event)
             case ForwardToSystemId(system_id) if not isinstance(resolve_address(record, system_id), Key):
                 return f"{context.key}: no actor in its system has the system id {system_id!r}"
             case _:
@@ -210,7 +198,8 @@ def _apply_content(context: ApplyContext, record: Record, message: Message, cont
         case ImportChild(tree, parent):
             return _import_child(context, record, message, tree, parent)
         case Event(event, sender):
-            return _step(context, record, message, event, sender)
+            is_judged = sender is None or snapshot_source(content) is None
+            return _step(context, record, message, event, sender, is_judged=is_judged)
         case TimerFired(token, early):
             return _fire_timers(context, record, message, token, early)
         case ChildEnded():
@@ -245,7 +234,9 @@ def _import_child(context: ApplyContext, record: Record, message: Message, tree:
     record = restore(context, evolve(record, parent=parent), message, tree)
     snapshot = record.readable_snapshot()
     record = send_snapshot_to_parent(context, record, snapshot)
-    return _close_turn(context, record, open_turn(record)) if is_settled(context.machine, snapshot) else record
+    return (
+        _close_turn(context, record, open_turn(record), snapshot) if is_settled(context.machine, snapshot) else record
+    )
 
 
 def _end_child(context: ApplyContext, record: Record, message: Message, ended: ChildEnded) -> Record:
@@ -265,13 +256,17 @@ def _step(
     sender: SenderPosition | None = None,
     *,
     is_detached: bool = False,
+    is_judged: bool = False,
 ) -> Record:
-    step = take_event(context.machine, Progress(record.readable_snapshot()), event, is_detached=is_detached)
+    """Take `event` in a turn of its own. If it `is_judged`, it counts as ignored where no transition takes it."""
+    before = record.readable_snapshot()
+    step = take_event(context.machine, Progress(before), event, is_detached=is_detached)
+    cause = cause_of(context.machine, before, event, step) if is_judged else Cause(before, event, is_detached)
     progress = drain_inbox(context.machine, step)
     # The keys of all effects of this turn contain this commit's nonce, however many commits the turn will take.
     turn = OpenTurn(message, record.ordinal, progress.index, context.nonce, lease_until=context.lease_until)
     record = evolve(record, ordinal=record.ordinal + 1, snapshot=progress.snapshot, turn=turn)
-    return _enter_progress(context, record, progress, sender)
+    return _enter_progress(context, record, progress, cause, sender)
 
 
 def _fire_timers(context: ApplyContext, record: Record, message: Message, token: str, early: int) -> Record:
@@ -296,8 +291,9 @@ def _fire_timer(context: ApplyContext, record: Record, message: Message, token: 
 
 
 def _stop(context: ApplyContext, record: Record, message: Message) -> Record:
-    record = evolve(record, snapshot=evolve(record.readable_snapshot(), status="stopped"), ordinal=record.ordinal + 1)
-    return _close_turn(context, record, OpenTurn(message, record.ordinal, 0, context.nonce))
+    snapshot = evolve(record.readable_snapshot(), status="stopped")
+    record = evolve(record, snapshot=snapshot, ordinal=record.ordinal + 1)
+    return _close_turn(context, record, OpenTurn(message, record.ordinal, 0, context.nonce), snapshot)
 
 
 def _forward(context: ApplyContext, record: Record, message: Message, forward: ForwardToSystemId) -> Record:
@@ -319,20 +315,26 @@ def advance_open_turn(context: ApplyContext, record: Record) -> Record:
     Raises:
         LogicError: the machine's own code failed. The caller keeps `record` as it was, inbox included.
     """
-    turn = open_turn(record)
-    progress = drain_inbox(context.machine, Progress(record.readable_snapshot(), turn.inbox, index=turn.index))
+    turn, before = open_turn(record), record.readable_snapshot()
+    cause = Cause(before, turn.inbox[0]) if turn.inbox else None
+    progress = drain_inbox(context.machine, Progress(before, turn.inbox, index=turn.index))
     turn = evolve(turn, inbox=(), index=progress.index, lease_until=context.lease_until)
-    return _enter_progress(context, evolve(record, snapshot=progress.snapshot, turn=turn), progress)
+    return _enter_progress(context, evolve(record, snapshot=progress.snapshot, turn=turn), progress, cause)
 
 
 def _enter_progress(
-    context: ApplyContext, record: Record, progress: Progress, sender: SenderPosition | None = None
+    context: ApplyContext,
+    record: Record,
+    progress: Progress,
+    cause: Cause | None = None,
+    sender: SenderPosition | None = None,
 ) -> Record:
     """Enter the effects of `progress` into the record, and close its turn if the machine has settled."""
-    record = _enqueue_progress(context, record, progress)
+    if progress.effects or record.parent is not None:
+        record = _enqueue_progress(context, record, progress)
     turn = open_turn(record)
     if is_settled(context.machine, progress.snapshot):
-        return _close_turn(context, record, turn, sender)
+        return _close_turn(context, record, turn, progress.snapshot, cause, sender)
     if not turn.actors and not record.timers:
         raise LogicError(
             f"{context.key}: {progress.snapshot.value} is not settled and waits for nothing. "
@@ -379,21 +381,22 @@ def replace_actor(record: Record, actor: PendingActor) -> Record:
     return evolve(record, turn=evolve(turn, actors=actors))
 
 
-def _close_turn(context: ApplyContext, record: Record, turn: OpenTurn, sender: SenderPosition | None = None) -> Record:
-    snapshot = record.readable_snapshot()
+def _close_turn(
+    context: ApplyContext,
+    record: Record,
+    turn: OpenTurn,
+    snapshot: Snapshot[Any],
+    cause: Cause | None = None,
+    sender: SenderPosition | None = None,
+) -> Record:
     kept = related_senders(record) if sender else ()
-    window = record.window.add(turn.message, _outcome(snapshot), sender, kept)
+    outcome, reason = outcome_of(context.machine, snapshot, cause)
+    window = record.window.add(turn.message, outcome, sender, kept, reason)
     record = evolve(record, turn=None, window=window, failing=None, receives=None)
     # While a turn is open it watches its timers itself; only those that outlive it go to the timers port.
-    return schedule_timers(context, record) if snapshot.status == "active" else _end_instance(context, record)
-
-
-def _outcome(snapshot: Any) -> Outcome:
-    if snapshot.status == "error":
-        return Outcome.FAILED
-    if snapshot.has_tag(REJECT):
-        return Outcome.REJECTED
-    return Outcome.RESOLVED if snapshot.has_tag(RESOLVE) else Outcome.TAKEN
+    if snapshot.status != "active":
+        return _end_instance(context, record)
+    return schedule_timers(context, record) if record.timers else record
 
 
 def _end_instance(context: ApplyContext, record: Record) -> Record:

@@ -39,7 +39,7 @@ class ApplyContext:
         headers: the headers of the message that is applied, which its effects get.
     """
 
-    machine: Machine[Any, Any]
+    machine: Machine[Any]
     key: Key
     now: float
     message_id: str

@@ -149,7 +149,7 @@ def _claim(state: TurnState, record: Record, made_progress: bool) -> Record:
         evolve(actor, started_by=state.nonce) if actor.started_by is None and actor.not_before <= state.now else actor
         for actor in record.turn.actors
     )
-    turn = evolve(record.turn, actors=actors, lease_until=state.now + state.policy.lease)
+    turn = evolve(record.turn, actors=actors, lease_until=state.now + state.policy.lease.total_seconds())
     head = state.deliveries[0]
     receives = ReceiveCount(head.message.id, head.attempt) if made_progress else record.receives
     return evolve(record, turn=turn, receives=receives)
@@ -242,7 +242,7 @@ def record_failure(
     """
     message, version = _current_message(state, message_id), state.version
     try:
-        failing = yield from _count_failure(state, message, detail[:MAX_DETAIL_CHARACTERS])
+        failing = yield from _count_failure(state, message, detail[:MAX_DETAIL_CHARACTERS], reason=detail)
     except TooLargeError:
         if state.version != version:
             raise  # the commit stands; the store refused something that came after it
@@ -257,12 +257,14 @@ def record_failure(
     return TurnEnd.RELEASED
 
 
-def _count_failure(state: TurnState, message: Message, detail: str) -> Commands[FailureCount | None]:
+def _count_failure(
+    state: TurnState, message: Message, detail: str, reason: str | None = None
+) -> Commands[FailureCount | None]:
     """Commit one more failure of `message` and return the count; return None if the instance was halted."""
     before = state.record.failing
     failing = FailureCount(message.id, 1 + (before.count if before and before.id == message.id else 0), detail)
     if failing.count >= state.policy.max_attempts:
-        yield from _halt(state, message, failing)
+        yield from _halt(state, message, failing, reason)
         return None
     yield from write_step(state, TurnStep(evolve(state.record, failing=failing), made_progress=False))
     return failing
@@ -270,7 +272,8 @@ def _count_failure(state: TurnState, message: Message, detail: str) -> Commands[
 
 def _with_short_errors(record: Record) -> Record:
     failing = record.failing and evolve(record.failing, detail=record.failing.detail[:MIN_DETAIL_CHARACTERS])
-    return evolve(record, failing=failing, halted=record.halted and record.halted[:MIN_DETAIL_CHARACTERS])
+    halted = record.halted and record.halted[:MIN_DETAIL_CHARACTERS]
+    return evolve(record, failing=failing, halted=halted, window=evolve(record.window, reasons={}))
 
 
 def _current_message(state: TurnState, message_id: str | None) -> Message:
@@ -280,12 +283,12 @@ def _current_message(state: TurnState, message_id: str | None) -> Message:
     return state.deliveries[0].message if state.record.turn is None else state.record.turn.message
 
 
-def _halt(state: TurnState, message: Message, failing: FailureCount) -> Commands[None]:
+def _halt(state: TurnState, message: Message, failing: FailureCount, reason: str | None) -> Commands[None]:
     record, turn = state.record, state.record.turn
     # A message that a redrive took from the dead letters is still among them, and must not be added a second time.
     is_dead_letter = record.redriving is not None if turn is None else turn.from_dead_letters
     if not is_dead_letter and record.window.outcome_of_message(message) is None:
-        record = evolve(record, window=record.window.add(message, Outcome.DEAD_LETTERED))
+        record = evolve(record, window=record.window.add(message, Outcome.DEAD_LETTERED, reason=reason))
     record = evolve(
         record,
         turn=turn and evolve(turn, from_dead_letters=True),

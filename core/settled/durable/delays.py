@@ -31,7 +31,7 @@ def delays_of(snapshot: Snapshot[Any]) -> Sequence[After]:
     return [after for node in snapshot.configuration.nodes for after in node.after]
 
 
-def delay_of(machine: Machine[Any, Any], snapshot: Snapshot[Any], after: After) -> float:
+def delay_of(machine: Machine[Any], snapshot: Snapshot[Any], after: After) -> float:
     """Return the full length of `after`, in seconds.
 
     Raises:
@@ -41,7 +41,7 @@ def delay_of(machine: Machine[Any, Any], snapshot: Snapshot[Any], after: After) 
     if compute is None:
         return 0.0
     try:
-        delay = compute(Args(snapshot.context, {"type": "xstate.init"}, snapshot), None)
+        delay = compute(Args(snapshot.context, {"type": "xstate.init"}, None, snapshot))
     except Exception as error:
         raise LogicError(f"{after.path}: its delay raised {type(error).__name__}: {error}") from error
     return delay_in_seconds(delay or timedelta())

@@ -19,7 +19,7 @@ from settled.key import Key
 from settled.machine import Machine
 
 
-def import_tree(machine: Machine[Any, Any], key: Key, tree: Any, found: Stored | None, nonce: str, now: float) -> Write:
+def import_tree(machine: Machine[Any], key: Key, tree: Any, found: Stored | None, nonce: str, now: float) -> Write:
     """Return the write that imports `tree` as the instance `key` and its child machines.
 
     It is a single commit that leaves the first turn open, and sends a `Wake`. The turn is resumed by the worker that
@@ -60,9 +60,7 @@ def _repeat_import(key: Key, record: Record, id_prefix: str) -> Write:
     raise RecordError(f"{key}: there is such an instance already")
 
 
-def export_tree(
-    machine: Machine[Any, Any], key: Key, load: Callable[[Machine[Any, Any], Key], Record | None]
-) -> PersistedTree:
+def export_tree(machine: Machine[Any], key: Key, load: Callable[[Machine[Any], Key], Record | None]) -> PersistedTree:
     """Return the persisted tree of the instance `key` and its child machines.
 
     `load` returns the record of a machine's instance, or None if there is none.

@@ -144,7 +144,7 @@ def _record_result(state: TurnState, result: ActorResult) -> TurnStep:
     actor = next(actor for actor in state.open_turn.actors if actor.id == result.id)
     retry = _function_actor(state, actor).retry
     if not result.ok and actor.attempt < retry.attempts:
-        due = state.now + retry.wait(actor.attempt + 1).total_seconds()
+        due = state.now + retry.backoff.wait(actor.attempt + 1).total_seconds()
         again = evolve(actor, attempt=actor.attempt + 1, not_before=due, started_by=None)
         return TurnStep(replace_actor(state.record, again))
     return _drain_inbox(state, end_actor(state.record, actor, _end_event(actor, result)))

@@ -51,7 +51,8 @@ def enqueue_effects(context: ApplyContext, record: Record, effects: Sequence[Eff
 def _enqueue_effect(context: ApplyContext, record: Record, effect: Effect) -> Record:
     match effect:
         case Execute() | Emit() | Log():
-            turn = open_turn(record)
+            turn = record.turn
+            assert turn is not None, "effects are those of an open turn"
             key = idempotency_key(context.key, turn.nonce, turn.ordinal, effect.index)
             entry = OutboxEntry(context.message_id, PerformAction(effect, key, context.headers))
             return evolve(record, outbox=(*record.outbox, entry))
@@ -144,8 +145,6 @@ def next_due_timer(record: Record, now: float) -> str | None:
 
 def schedule_timers(context: ApplyContext, record: Record) -> Record:
     """Add the timers that outlive a turn to the outbox, for the timers port; most are scheduled there already."""
-    if not record.timers:
-        return record
     for token, timer in record.timers.items():
         if not timer.scheduled:
             record = context.add_to_outbox(record, Timer(token, timer_message(context.key, token), timer.due))

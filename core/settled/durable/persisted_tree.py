@@ -25,7 +25,7 @@ class PersistedTree:
     children: Mapping[str, PersistedTree] = {}
 
 
-def to_xstate_json(machine: Machine[Any, Any], tree: PersistedTree) -> str:
+def to_xstate_json(machine: Machine[Any], tree: PersistedTree) -> str:
     """Return the JSON text of what XState's ``getPersistedSnapshot`` returns.
 
     Raises:
@@ -34,7 +34,7 @@ def to_xstate_json(machine: Machine[Any, Any], tree: PersistedTree) -> str:
     return write(tree_to_json(machine, tree))
 
 
-def from_xstate_json(machine: Machine[Any, Any], text: str) -> PersistedTree:
+def from_xstate_json(machine: Machine[Any], text: str) -> PersistedTree:
     """Return the tree in `text`, which `to_xstate_json` or XState wrote.
 
     Raises:
@@ -47,7 +47,7 @@ def from_xstate_json(machine: Machine[Any, Any], text: str) -> PersistedTree:
     return tree_from_json(machine, data)
 
 
-def tree_from_json(machine: Machine[Any, Any], data: Json) -> PersistedTree:
+def tree_from_json(machine: Machine[Any], data: Json) -> PersistedTree:
     """Return the tree in `data`, which `tree_to_json` or XState made.
 
     Raises:
@@ -56,7 +56,7 @@ def tree_from_json(machine: Machine[Any, Any], data: Json) -> PersistedTree:
     return _from_json(machine, data, "snapshot")
 
 
-def tree_to_json(machine: Machine[Any, Any], tree: PersistedTree) -> dict[str, Json]:
+def tree_to_json(machine: Machine[Any], tree: PersistedTree) -> dict[str, Json]:
     """Return what XState's ``getPersistedSnapshot`` returns, as JSON."""
     data = machine.to_json(tree.snapshot)
     own_children = data["children"]
@@ -67,7 +67,7 @@ def tree_to_json(machine: Machine[Any, Any], tree: PersistedTree) -> dict[str, J
     return {**data, "children": children}
 
 
-def _from_json(machine: Machine[Any, Any], data: Any, path: str) -> PersistedTree:
+def _from_json(machine: Machine[Any], data: Any, path: str) -> PersistedTree:
     if not is_object(data):
         raise RecordError(f"{path}: expected an object, not {type(data).__name__}")
     snapshot = machine.from_json(data)
@@ -80,7 +80,7 @@ def _from_json(machine: Machine[Any, Any], data: Any, path: str) -> PersistedTre
     return PersistedTree(snapshot, children)
 
 
-def _child_machine(machine: Machine[Any, Any], snapshot: Snapshot[Any], id: str) -> Machine[Any, Any]:
+def _child_machine(machine: Machine[Any], snapshot: Snapshot[Any], id: str) -> Machine[Any]:
     child = snapshot.children.get(id)
     logic = None if child is None else machine.actor(child.src)
     if not isinstance(logic, Machine):

@@ -6,10 +6,11 @@ from collections.abc import Container
 from datetime import timedelta
 from enum import StrEnum
 
-from attrs import frozen
+from attrs import field, frozen
 
-from settled.chart.implementations import Retry
+from settled.chart.retry import Backoff
 from settled.durable.window import WINDOW
+from settled.durations import is_duration
 
 
 @frozen
@@ -22,7 +23,7 @@ class Policy:
         max_attempts: after how many failures a message becomes a dead letter and its instance is halted.
         max_receives: how many times a message may be received without progress before each further receive counts as
             a failure: a message that kills its workers never fails in any other way.
-        lease: for how many seconds no other worker may resume a turn that was left open.
+        lease: for how long no other worker may resume a turn that was left open. A host sets it to its backend's.
         backoff: the waits between failures of a message.
         accepts: versions of machines whose records are taken as they are, although no migration starts from them. This
             is how an operator permits a rollback.
@@ -31,8 +32,8 @@ class Policy:
     window: int = WINDOW
     max_attempts: int = 5
     max_receives: int = 10
-    lease: float = 30.0
-    backoff: Retry = Retry(first=timedelta(seconds=1), factor=2.0, max_wait=timedelta(minutes=5))
+    lease: timedelta = field(default=timedelta(seconds=30), validator=is_duration)
+    backoff: Backoff = Backoff()
     accepts: Container[str] = frozenset[str]()
 
 

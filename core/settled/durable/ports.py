@@ -5,13 +5,17 @@ are synchronous and know nothing of statecharts: a store keeps text under a vers
 lease. An adapter makes one vendor call per port call, translates the vendor's errors, and neither retries nor encodes.
 Disable the vendor client's automatic retries: a hidden retry of a commit whose response was lost looks like a conflict.
 
+Instants are float seconds since the epoch. So the durations of calls (`wait`, `delay`, `lease`) are float seconds too:
+they are added to instants, and vendors take numbers. What a backend says of itself is a timedelta, as everywhere else.
+
 Any method may raise UnavailableError (nothing happened), OutcomeUnknownError (it may have happened), AccessDeniedError,
 BackendConfigError, and, once the backend is closed, BackendClosedError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol, Self
 
@@ -103,6 +107,21 @@ class Delivery:
 
 
 @frozen
+class Backlog:
+    """The messages of a machine that wait for a receiver, and are neither leased nor paused.
+
+    Attributes:
+        machine: the id of the machine.
+        messages: how many there are.
+        oldest: when the oldest of them was sent, in seconds since the epoch; None if the queue does not keep that.
+    """
+
+    machine: str
+    messages: int
+    oldest: float | None = None
+
+
+@frozen
 class Write:
     """Everything that the end of a step changes, in one value, so that an atomic backend can write it at once.
 
@@ -159,6 +178,12 @@ class Capability(StrEnum):
 
     POSITIONS = "positions"
     """The queue numbers the messages of each key: every delivery has a `Position`."""
+
+    SELECTIVE_RECEIVE = "selective-receive"
+    """A receive for some machines delivers messages of no other, however many of those wait."""
+
+    BACKLOG = "backlog"
+    """`Queue.backlog` counts what waits, and `Queue.withdraw` takes messages out as if they had not been sent."""
 
     SCAN = "scan"
     """`Store.scan` lists instances."""
@@ -271,10 +296,17 @@ class Queue(Protocol):
         """
         ...
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         """Receive up to `limit` messages under a new lease, waiting up to `wait` seconds for the first one.
 
         The deliveries of a key are in order and begin with its oldest unacknowledged message.
+
+        Args:
+            limit: how many messages to receive at most.
+            wait: how long to wait for the first one, in seconds.
+            machines: the ids of the machines whose messages are wanted; None for those of all. With
+                `Capability.SELECTIVE_RECEIVE` no others are delivered or leased, and the wanted ones do not wait for
+                them. Without it, others may be delivered too: the caller releases them.
         """
         ...
 
@@ -296,6 +328,26 @@ class Queue(Protocol):
         Raises:
             ConflictError: at least one lease was lost, and another consumer may have its message. The other leases were
                 extended.
+        """
+        ...
+
+    def backlog(self) -> Sequence[Backlog]:
+        """Return the backlog of each machine that has one, ordered by the ids of the machines.
+
+        It is a count for people: messages that come and go meanwhile may be counted or not.
+
+        Raises:
+            UnsupportedError: the backend does not declare `Capability.BACKLOG`.
+        """
+        ...
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        """Remove the messages of `deliveries` as `ack` does, and forget their ids, so that they can be sent again.
+
+        A delivery whose lease was lost has no effect.
+
+        Raises:
+            UnsupportedError: the backend does not declare `Capability.BACKLOG`.
         """
         ...
 
@@ -350,13 +402,13 @@ class Backend(Protocol):
         ...
 
     @property
-    def lease(self) -> float:
-        """The duration of a new lease, in seconds."""
+    def lease(self) -> timedelta:
+        """The duration of a new lease."""
         ...
 
     @property
-    def resolution(self) -> float:
-        """By how many seconds `now` may be behind the true time. A turn adds this to the due time of every timer."""
+    def resolution(self) -> timedelta:
+        """By how much `now` may be behind the true time. A turn adds this to the due time of every timer."""
         ...
 
     def now(self) -> float:
@@ -381,8 +433,10 @@ class Backend(Protocol):
         """
         ...
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
-        """Perform each of `writes` as `finish` does, then receive up to `receive` messages.
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
+        """Perform each of `writes` as `finish` does, then receive up to `receive` messages, of `machines` if given.
 
         The keys of `writes` are distinct, and each write succeeds or fails on its own: the result has the error that
         `finish` would have raised for it. Only an error that applies to all writes alike is raised.

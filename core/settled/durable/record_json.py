@@ -40,7 +40,7 @@ def index_of(record: Record, now: float) -> Index:
     return Index("halted" if record.halted else "absent", updated=now)
 
 
-def record_to_stored(machine: Machine[Any, Any], record: Record, version: int, now: float) -> Stored:
+def record_to_stored(machine: Machine[Any], record: Record, version: int, now: float) -> Stored:
     """Return `record` as the stored state of `version`.
 
     Raises:
@@ -52,7 +52,7 @@ def record_to_stored(machine: Machine[Any, Any], record: Record, version: int, n
 
 
 def record_from_json(
-    machine: Machine[Any, Any], key: Key, body: str, window: int = WINDOW, accepts: Container[str] = ()
+    machine: Machine[Any], key: Key, body: str, window: int = WINDOW, accepts: Container[str] = ()
 ) -> Record:
     """Return the record that `record_to_stored` wrote.
 
@@ -109,7 +109,7 @@ def record_from_tombstone(key: Key, body: str, window: int = WINDOW) -> Record:
         return Record(high_water_mark=high_water_mark_from_json(data), window=window_from_json(data, lines, window))
 
 
-def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
+def _to_json(machine: Machine[Any], record: Record) -> dict[str, Json]:
     # An unreadable snapshot was not migrated either, so it keeps the fingerprint and version of its writer. Under this
     # machine's version it would never be migrated.
     author = record if isinstance(record.snapshot, UnreadableSnapshot) else machine
@@ -129,7 +129,7 @@ def _to_json(machine: Machine[Any, Any], record: Record) -> dict[str, Json]:
 
 
 def _from_json(
-    machine: Machine[Any, Any], key: Key, data: Mapping[str, Any], lines: str, window: int, accepts: Container[str]
+    machine: Machine[Any], key: Key, data: Mapping[str, Any], lines: str, window: int, accepts: Container[str]
 ) -> Record:
     snapshot, version, armed = data.get("snapshot"), data.get("version"), data.get("armed")
     return Record(
@@ -146,7 +146,7 @@ def _from_json(
     )
 
 
-def _snapshot_to_text(machine: Machine[Any, Any], snapshot: Snapshot[Any] | UnreadableSnapshot | None) -> str:
+def _snapshot_to_text(machine: Machine[Any], snapshot: Snapshot[Any] | UnreadableSnapshot | None) -> str:
     match snapshot:
         case None:
             return "null"
@@ -157,7 +157,7 @@ def _snapshot_to_text(machine: Machine[Any, Any], snapshot: Snapshot[Any] | Unre
 
 
 def _snapshot_from_json(
-    machine: Machine[Any, Any], raw: Any, version: str | None, accepts: Container[str]
+    machine: Machine[Any], raw: Any, version: str | None, accepts: Container[str]
 ) -> Snapshot[Any] | UnreadableSnapshot:
     if not machine.knows_version(version) and (version is None or version not in accepts):
         known = f"is version {machine.version!r}" if machine.version else "declares no version"

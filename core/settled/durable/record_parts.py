@@ -60,6 +60,8 @@ def surviving_parts_to_json(record: Record) -> dict[str, Json]:
         data["pinned"] = window.pinned
     if window.other_outcomes:
         data["outcomes"] = window.other_outcomes
+    if window.reasons:
+        data["reasons"] = window.reasons
     if window.senders:
         data["senders"] = {
             sender: {"start_nonce": start_nonce, "version": version, "index": index}
@@ -82,7 +84,7 @@ def window_from_json(data: Mapping[str, Any], lines: str, size: int) -> Window:
         for sender, last in data.get("senders", {}).items()
     }
     pinned = {id: tuple(digests) for id, digests in data.get("pinned", {}).items()}
-    return Window(size, lines, outcomes, senders, pinned)
+    return Window(size, lines, outcomes, senders, pinned, reasons=data.get("reasons", {}))
 
 
 def turn_message_from_json(key: Key, data: Mapping[str, Any]) -> Message | None:

@@ -19,7 +19,7 @@ from settled.key import Key
 from settled.machine import Machine
 
 
-def redrive(machine: Machine[Any, Any], key: Key, nonce: str) -> Commands[int]:
+def redrive(machine: Machine[Any], key: Key, nonce: str) -> Commands[int]:
     """Redrive the dead letters of `key`, and return how many there are.
 
     Safe to repeat: a redrive that is in progress continues.

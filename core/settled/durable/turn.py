@@ -60,7 +60,7 @@ MESSAGE_FAILURES = (LogicError, EventError, RecordError, TooLargeError)
 
 
 def turn(
-    machine: Machine[Any, Any],
+    machine: Machine[Any],
     key: Key,
     deliveries: Sequence[Delivery],
     nonce: str,
@@ -152,8 +152,8 @@ def _unknown_version(state: TurnState) -> Release | None:
         return None
     # Longer each time, so that the two hosts of a deploy do not pass the messages back and forth; but never
     # longer than a lease.
-    backoff = state.policy.backoff.wait(state.first.attempt + 1).total_seconds()
-    return release_of(state, min(backoff, state.policy.lease), ReleaseReason.OTHER_VERSION, str(snapshot.error))
+    wait = min(state.policy.backoff.wait(state.first.attempt + 1), state.policy.lease).total_seconds()
+    return release_of(state, wait, ReleaseReason.OTHER_VERSION, str(snapshot.error))
 
 
 def _is_stuck(state: TurnState) -> bool:

@@ -50,7 +50,7 @@ class TurnState:
         now: the backend's time at its last answer.
     """
 
-    machine: Machine[Any, Any]
+    machine: Machine[Any]
     key: Key
     nonce: str
     policy: Policy
@@ -95,7 +95,7 @@ class TurnState:
             key=self.key,
             now=self.now,
             message_id=message.id,
-            lease_until=self.now + self.policy.lease,
+            lease_until=self.now + self.policy.lease.total_seconds(),
             version=self.version + 1,
             nonce=self.next_nonce,
             resolution=self.traits.resolution,

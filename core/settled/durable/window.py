@@ -14,11 +14,17 @@ from attrs import Factory, field, frozen
 
 from settled._fast_frozen import evolve
 from settled.data import parse, quoted
-from settled.durable.messages import Message, SenderPosition
+from settled.durable.messages import RESERVED_PREFIX, Message, SenderPosition
 from settled.key import Key
 
 WINDOW = 256
 """The default size of a window: how many messages may come between the first send of a message and a repetition."""
+
+MAX_REASONS = 16
+"""Of how many messages a window keeps the reasons: whoever waits for an outcome reads it soon."""
+
+MAX_REASON_CHARACTERS = 300
+"""How much of each reason it keeps."""
 
 T = TypeVar("T")
 
@@ -39,7 +45,7 @@ class Outcome(StrEnum):
     """Its turn is over and left the machine in ``error``."""
 
     IGNORED = "ignored"
-    """The machine was no longer active, or was already started; nothing changed."""
+    """Nothing changed: no transition took it, or the machine had ended, or was already started."""
 
     INVALID = "invalid"
     """It was not valid for this instance, and became a dead letter."""
@@ -68,6 +74,7 @@ class Window:
         senders: the start_nonce, commit version and index reached by each sender, by its key.
         pinned: the messages that may be delivered again, newer than all acknowledged ones: digests by id.
         count: the number of lines in `encoded_ids`.
+        reasons: why the last `MAX_REASONS` messages that were ignored, or ended badly, did so, by ``"ID DIGEST"``.
     """
 
     size: int = WINDOW
@@ -80,6 +87,7 @@ class Window:
     count: int = field(
         default=Factory(lambda self: self.encoded_ids.count("\n") + bool(self.encoded_ids), takes_self=True)
     )
+    reasons: Mapping[str, str] = {}
 
     @classmethod
     def of(cls, size: int, entries: Iterable[str], **others: Any) -> Window:
@@ -115,6 +123,10 @@ class Window:
                 return self.other_outcomes.get(f"{id} {found}", Outcome.TAKEN)
         return None
 
+    def reason_of_id(self, id: str, digest: str | None = None) -> str | None:
+        """Return why the message `id` has its outcome, with this `digest` if one is given; None if none is kept."""
+        return next((self.reasons.get(f"{id} {each}") for each in self.digests_of(id) if digest in (None, each)), None)
+
     def outcome_of_message(self, message: Message, sender: SenderPosition | None = None) -> Outcome | None:
         """Return the outcome of `message`; None if it is new."""
         known = self.outcome_of_id(message.id, message.digest)
@@ -139,6 +151,7 @@ class Window:
         outcome: Outcome,
         sender: SenderPosition | None = None,
         kept: Container[str] = (),
+        reason: str | None = None,
     ) -> Window:
         """Add `message` as the newest, pinned until `unpin` finds it acknowledged.
 
@@ -147,6 +160,7 @@ class Window:
             outcome: its outcome.
             sender: its sender's position, if it has one.
             kept: the keys of senders that must not be evicted.
+            reason: why it has this outcome; its first `MAX_REASON_CHARACTERS` are kept.
         """
         id, digest = message.id, message.digest
         window = self._without(id, digest) if id in self.pinned or f"{id} {digest}" in self.other_outcomes else self
@@ -156,16 +170,22 @@ class Window:
             outcomes = {**outcomes, f"{id} {digest}": outcome}
         if sender is not None:
             senders = _with_newest(senders, str(sender.key), (sender.start_nonce, *sender.order), self.size, kept)
-        return Window(self.size, window.encoded_ids, outcomes, senders, pinned, window.count)
+        reasons = window.reasons
+        # Nobody waits for the outcomes of what machines send, and their reasons would displace those of others.
+        if reason is not None and not id.startswith(RESERVED_PREFIX):
+            newest = {**reasons, f"{id} {digest}": reason[:MAX_REASON_CHARACTERS]}
+            reasons = dict(list(newest.items())[-MAX_REASONS:])
+        return Window(self.size, window.encoded_ids, outcomes, senders, pinned, window.count, reasons)
 
     def _without(self, id: str, digest: str) -> Window:
         entry = f"{id} {digest}"
         line = quoted(entry)
         lines = [each for each in self.encoded_ids.split(SEPARATOR) if each != line] if self.encoded_ids else []
         outcomes = {each: outcome for each, outcome in self.other_outcomes.items() if each != entry}
+        reasons = {each: reason for each, reason in self.reasons.items() if each != entry}
         pinned = {each: tuple(it for it in its if each != id or it != digest) for each, its in self.pinned.items()}
         pinned = {each: its for each, its in pinned.items() if its}
-        return Window(self.size, SEPARATOR.join(lines), outcomes, self.senders, pinned)
+        return Window(self.size, SEPARATOR.join(lines), outcomes, self.senders, pinned, reasons=reasons)
 
     def unpin(self, received: Container[str], pinned_before: Iterable[str] = ()) -> Window:
         """Unpin the messages that are known to be acknowledged, and evict the oldest ones beyond `size`.
@@ -188,13 +208,15 @@ class Window:
             return self
         pinned = {id: digests for id, digests in self.pinned.items() if id in received or id in unacknowledged}
         added, count, outcomes = SEPARATOR.join(map(quoted, unpinned)), self.count + len(unpinned), self.other_outcomes
+        reasons = self.reasons
         lines = f"{self.encoded_ids}{SEPARATOR}{added}" if self.encoded_ids else added
         if count > self.size:
             oldest, lines, count = *_split(lines, count - self.size), self.size
             if outcomes:
                 evicted = set(parse(f"[{oldest}]"))
                 outcomes = {entry: outcome for entry, outcome in outcomes.items() if entry not in evicted}
-        return Window(self.size, lines, outcomes, self.senders, pinned, count)
+                reasons = {entry: reason for entry, reason in reasons.items() if entry not in evicted}
+        return Window(self.size, lines, outcomes, self.senders, pinned, count, reasons)
 
     def add_sender(self, sender: Key, start_nonce: str, kept: Container[str]) -> Window:
         """Add `sender`, from which messages may still arrive, unless it is known."""

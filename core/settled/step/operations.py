@@ -108,7 +108,7 @@ class Operations:
 
             def perform(step: StepState) -> None:
                 # A delay function that returns None means no delay: then the event is raised at once.
-                delay = compute and compute(step.args(), None)
+                delay = compute and compute(step.args())
                 step.raise_({"type": after.event}, after.event, delay)
 
             return Operation(perform, f'the delay "{after.delay}"', after.path)
@@ -133,7 +133,7 @@ class Operations:
             compute = self.program.inputs[invocation]
 
             def perform(step: StepState) -> None:
-                input = compute(step.args(), None)
+                input = compute(step.args())
                 step.start(
                     invocation.id, Child(invocation.src, invocation.system_id, input=input, sync=invocation.sync)
                 )
@@ -193,7 +193,7 @@ def _output(step: StepState, node: Node, event: Any) -> Any:
     if compute is None:
         return ABSENT
     try:
-        return compute(Args(step.context, event, step.snapshot), None)
+        return compute(Args(step.context, event, None, step.snapshot))
     except Exception as error:
         raise logic_error(step.program, f'the output of "{node.id}"', node.path, error) from error
 
@@ -206,52 +206,50 @@ def _action_operation(program: Program, action: BoundAction, path: str, starting
 
 
 def _bind_action(program: Program, action: BoundAction, path: str, starting: tuple[str, ...]) -> Perform:
-    params = _params(action.params)
+    args_of = _args_of(action.params)
     match action.implementation:
         case CustomAction():
             return _execute(program, action.name, action.params)
         case Assign(changes):
-            return _assign(changes, action.params)
+            return lambda step: step.assign(changes(args_of(step)))
         case RaiseEvent() as raising:
-            return _raise(raising, params, action.delay)
+            return _raise(raising, args_of, action.delay)
         case SendTo() as sending:
-            return _send(sending, params, action.delay, starting)
+            return _send(sending, args_of, action.delay, starting)
         case EmitEvent() as emitting:
-            return _emit(emitting, params)
+            return _emit(emitting, args_of)
         case LogValue() as logging:
-            return _log(logging, params)
+            return _log(logging, args_of)
         case CancelSend(id):
-            return lambda step: step.effects.append(Cancel(step.next_index, id(step.args(), params(step))))
+            return lambda step: step.effects.append(Cancel(step.next_index, id(args_of(step))))
         case SpawnChild() as spawning:
-            return _spawn(spawning, params)
+            return _spawn(spawning, args_of)
         case StopChild(id):
-            return lambda step: step.stop(id(step.args(), params(step)))
+            return lambda step: step.stop(id(args_of(step)))
         case EnqueueActions(collect):
-            return _enqueue(program, collect, params, path, starting)
+            return _enqueue(program, collect, args_of, path, starting)
         case _:
             assert_never(action.implementation)
 
 
-def _params(params: Expression) -> Callable[[StepState], Any]:
-    known = literal_value(params)
-    if known is ABSENT:
-        return lambda step: params(step.args(), None)
-    return lambda step: known
+ArgsOf: TypeAlias = Callable[[StepState], Args[Any]]
+"""Returns the argument of an action's expressions: its params are those of the action."""
 
 
-def _assign(changes: Expression, params: Expression) -> Perform:
-    # Like `_params`, but without its call: assignments are among the most frequent operations.
+def _args_of(params: Expression) -> ArgsOf:
     known = literal_value(params)
+    if known is None:
+        return StepState.args
     if known is ABSENT:
-        return lambda step: step.assign(changes(step.args(), params(step.args(), None)))
-    return lambda step: step.assign(changes(step.args(), known))
+        return lambda step: step.args_with(params(step.args()))
+    return lambda step: step.args_with(known)
 
 
 def _execute(program: Program, name: str, params: Expression) -> Perform:
     to_json, known = program.implementations.context_to_json, literal_value(params)
 
     def perform(step: StepState) -> None:
-        given = params(step.args(), None) if known is ABSENT else known
+        given = params(step.args()) if known is ABSENT else known
         effects = step.effects
         # The context becomes JSON here and not later, because the actions that follow may replace it. The index is
         # `next_index`, inlined for speed.
@@ -260,23 +258,21 @@ def _execute(program: Program, name: str, params: Expression) -> Perform:
     return perform
 
 
-def _raise(raising: RaiseEvent, params: Callable[[StepState], Any], delay: Expression | None) -> Perform:
+def _raise(raising: RaiseEvent, args_of: ArgsOf, delay: Expression | None) -> Perform:
     def perform(step: StepState) -> None:
-        args, given = step.args(), params(step)
-        event = step.program.implementations.event_to_json(raising.event(args, given))
-        step.raise_(event, raising.id, delay and delay(args, given))
+        args = args_of(step)
+        event = step.program.implementations.event_to_json(raising.event(args))
+        step.raise_(event, raising.id, delay and delay(args))
 
     return perform
 
 
-def _send(
-    sending: SendTo, params: Callable[[StepState], Any], delay: Expression | None, starting: tuple[str, ...]
-) -> Perform:
+def _send(sending: SendTo, args_of: ArgsOf, delay: Expression | None, starting: tuple[str, ...]) -> Perform:
     def perform(step: StepState) -> None:
-        args, given = step.args(), params(step)
-        event = step.event if sending.event is None else sending.event(args, given)
-        computed_delay = delay and delay(args, given)
-        to, kind = _resolve_target(step, sending.to(args, given), starting)
+        args = args_of(step)
+        event = step.event if sending.event is None else sending.event(args)
+        computed_delay = delay and delay(args)
+        to, kind = _resolve_target(step, sending.to(args), starting)
         plain = step.program.implementations.event_to_json(event)
         step.effects.append(Send(step.next_index, to, plain, sending.id, computed_delay, kind))
 
@@ -310,49 +306,51 @@ def _resolve_target(step: StepState, to: Any, starting: tuple[str, ...]) -> tupl
     raise LookupError(f'there is no actor "{to}" to send to')
 
 
-def _emit(emitting: EmitEvent, params: Callable[[StepState], Any]) -> Perform:
+def _emit(emitting: EmitEvent, args_of: ArgsOf) -> Perform:
     def perform(step: StepState) -> None:
-        event = step.program.implementations.event_to_json(emitting.event(step.args(), params(step)))
+        event = step.program.implementations.event_to_json(emitting.event(args_of(step)))
         step.effects.append(Emit(step.next_index, event))
 
     return perform
 
 
-def _log(logging: LogValue, params: Callable[[StepState], Any]) -> Perform:
+def _log(logging: LogValue, args_of: ArgsOf) -> Perform:
     def perform(step: StepState) -> None:
-        step.effects.append(Log(step.next_index, logging.value(step.args(), params(step)), logging.label))
+        step.effects.append(Log(step.next_index, logging.value(args_of(step)), logging.label))
 
     return perform
 
 
-def _spawn(spawning: SpawnChild, params: Callable[[StepState], Any]) -> Perform:
+def _spawn(spawning: SpawnChild, args_of: ArgsOf) -> Perform:
     def perform(step: StepState) -> None:
-        args, given = step.args(), params(step)
-        input = spawning.input(args, given)
+        args = args_of(step)
+        input = spawning.input(args)
         child = Child(spawning.src, spawning.system_id, input=input, sync=spawning.sync)
-        step.start(spawning.id(args, given), child)
+        step.start(spawning.id(args), child)
 
     return perform
 
 
 def _enqueue(
     program: Program,
-    collect: Callable[[EnqueueArgs[Any, Any], Any], object],
-    params: Callable[[StepState], Any],
+    collect: Callable[[EnqueueArgs[Any]], object],
+    args_of: ArgsOf,
     path: str,
     starting: tuple[str, ...],
 ) -> Perform:
     # Collect first, perform afterwards, as XState does: `collect` must see the context from before all it enqueues.
     def run(step: StepState) -> None:
-        resolver, args, enqueued = program.resolver, step.args(), list[Operation]()
+        resolver, args, enqueued = program.resolver, args_of(step), list[Operation]()
+
+        without_params = step.args()  # a guard has params of its own
 
         def enqueue(action: ActionLike) -> None:
             enqueued.append(_action_operation(program, resolver.action(action), path, starting))
 
         def check(guard: GuardLike) -> bool:
-            return bool(resolver.guard(guard)(args))
+            return bool(resolver.guard(guard)(without_params))
 
-        collect(EnqueueArgs(args.context, args.event, args.state, enqueue, check), params(step))
+        collect(EnqueueArgs(args.context, args.event, args.params, args.state, enqueue, check))
         perform(enqueued, step)
 
     return run

@@ -100,7 +100,7 @@ def _is_unconditional(transition: Transition) -> bool:
 
 
 def select(
-    program: Program, candidates: CandidateSet, event: Mapping[str, Any], args: Args[Any, Any]
+    program: Program, candidates: CandidateSet, event: Mapping[str, Any], args: Args[Any]
 ) -> tuple[Transition, ...]:
     """Return the transitions that `event` takes, before conflicts are resolved. Guards are called with `args`.
 

@@ -57,21 +57,25 @@ class StepState:
     queue: deque[Mapping[str, Any]] | None = None
     is_changed: bool = False
     output: Any = ABSENT
-    _args: Args[Any, Any] | None = None
+    _args: Args[Any] | None = None
 
     @property
     def next_index(self) -> int:
         """The index of the next effect."""
         return self.first_index + len(self.effects)
 
-    def args(self) -> Args[Any, Any]:
-        """Return the arguments for a guard, action or expression at this point of the step."""
+    def args(self) -> Args[Any]:
+        """Return the argument of a guard, action or expression without params at this point of the step."""
         args = self._args
         if args is None:
             # Cached: most operations need it. Each method that changes the context, the event or the snapshot
             # must reset it, or the next action sees the old one.
-            args = self._args = NewArgs(self.context, self.typed_event, self.snapshot)
+            args = self._args = NewArgs(self.context, self.typed_event, None, self.snapshot)
         return args
+
+    def args_with(self, params: Any) -> Args[Any]:
+        """Return the argument of an action or expression with `params`."""
+        return NewArgs(self.context, self.typed_event, params, self.snapshot)
 
     def next_event(self, event: Mapping[str, Any]) -> None:
         """Take `event`, which the machine raised, next."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import boto3
@@ -74,7 +75,7 @@ def aws_url(name: str, **changes: Any) -> AwsUrl:
         "delays": f"{name}-delays",
         "schedules": name,
         "role": f"{name}-scheduler",
-        "lease": LEASE,
+        "lease": timedelta(seconds=LEASE),
     }
     return AwsUrl(region=REGION, **{**named, **changes})
 
@@ -82,16 +83,17 @@ def aws_url(name: str, **changes: Any) -> AwsUrl:
 def create(cloud: Cloud, url: AwsUrl) -> Addresses:
     """Create what the template in ``examples/aws-signup`` creates."""
     create_table(cloud.dynamodb, url.table)
-    cloud.sqs.create_queue(
-        QueueName=url.queue,
-        Attributes={
-            "FifoQueue": "true",
-            "ContentBasedDeduplication": "true",
-            "DeduplicationScope": "messageGroup",
-            "FifoThroughputLimit": "perMessageGroupId",
-            "VisibilityTimeout": str(url.lease),
-        },
-    )
+    for name in (url.queue, *url.queues.values()):
+        cloud.sqs.create_queue(
+            QueueName=name,
+            Attributes={
+                "FifoQueue": "true",
+                "ContentBasedDeduplication": "true",
+                "DeduplicationScope": "messageGroup",
+                "FifoThroughputLimit": "perMessageGroupId",
+                "VisibilityTimeout": str(url.lease),
+            },
+        )
     cloud.sqs.create_queue(QueueName=url.delays)
     cloud.scheduler.create_schedule_group(Name=url.schedules)
     return find_addresses(url, f"{cloud.endpoint}/{ACCOUNT}")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
-from settled import Policy, Retry
+from settled import Backoff, Policy
 from settled_aws import http_handler, lambda_handler
 from settled_runtime import Host, connect
 from tests.support.traced_machine import MACHINE
 
-POLICY = Policy(max_attempts=3, backoff=Retry(first=timedelta(0)))
-RESERVE = float(os.environ.get("RESERVE", "1"))
+POLICY = Policy(max_attempts=3, backoff=Backoff(first=timedelta(0)))
+RESERVE = timedelta(seconds=float(os.environ.get("RESERVE", "1")))
 
 if "SETTLED_URL" in os.environ:
     backend = connect(os.environ["SETTLED_URL"])

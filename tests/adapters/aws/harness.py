@@ -10,6 +10,7 @@ import atexit
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from datetime import timedelta
 from functools import partial
 
 from settled.durable import Backend, Capability
@@ -52,7 +53,7 @@ class AwsHarness(Harness):
 
     def reset(self) -> None:
         self._set_time(EPOCH)
-        self.url = aws_url(fresh_name("c"), lease=MINUTE)
+        self.url = aws_url(fresh_name("c"), lease=timedelta(seconds=MINUTE))
         self._addresses: Addresses = create(self.cloud, self.url)
 
     def fresh(self) -> Backend:

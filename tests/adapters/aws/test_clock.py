@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 
@@ -92,7 +93,7 @@ class TestTheTime:
             now += back
             at.ticks = (now - NOON) * fast
             at.record(answer)
-            assert now - RESOLUTION - back - 1e-3 <= at.clock() <= now + 1e-6
+            assert now - RESOLUTION.total_seconds() - back - 1e-3 <= at.clock() <= now + 1e-6
 
     def test_it_does_not_go_back(self) -> None:
         at, before = Ticking(), 0.0
@@ -165,7 +166,7 @@ class TestTheBackend:
 
     def test_a_short_wait_has_its_length(self, shifted: CompositeBackend) -> None:
         started = time.time()
-        shifted.timers.schedule(timer("t", shifted.now() + RESOLUTION + 1.5))
+        shifted.timers.schedule(timer("t", shifted.now() + RESOLUTION.total_seconds() + 1.5))
         assert waited_for(shifted, 10.0) == ["t"]
         assert 1.5 < time.time() - started < 9.0
 
@@ -177,14 +178,14 @@ class TestTheBackend:
     def test_the_end_of_a_lease_is_by_the_clock_of_the_queue(self, shifted: CompositeBackend, off: float) -> None:
         shifted.queue.send([message(ADA, "1")])
         (held,) = shifted.queue.receive(1)
-        assert is_about(held.lease_until - shifted.lease, time.time() + off)
+        assert is_about(held.lease_until - shifted.lease.total_seconds(), time.time() + off)
 
     def test_expiry_is_by_the_clock_of_the_table(
         self, cloud: Cloud, url: AwsUrl, shifted: CompositeBackend, off: float
     ) -> None:
         shifted.store.commit(ADA, stored(1, status="done"), 0)
         (item,) = cloud.dynamodb.scan(TableName=url.table)["Items"]
-        assert abs(int(item["expires"]["N"]) - KEEP_FINISHED - (time.time() + off)) < 5.0
+        assert abs(int(item["expires"]["N"]) - KEEP_FINISHED.total_seconds() - (time.time() + off)) < 5.0
 
     @pytest.fixture(params=[-3600.0, 3600.0])
     def off(self, request: pytest.FixtureRequest) -> float:
@@ -216,10 +217,10 @@ class TestTheClockOfABackend:
     ) -> None:
         aws = backend(cloud, url, addresses, lambda: NOON)
         aws.store.load(ADA)
-        assert (aws.now(), aws.resolution) == (NOON, 0.0)
+        assert (aws.now(), aws.resolution) == (NOON, timedelta())
 
 
-KEEP_FINISHED = 86_400.0
+KEEP_FINISHED = timedelta(days=1)
 
 
 class Shifted:
@@ -240,7 +241,7 @@ class Shifted:
 
 def is_about(actual: float, true: float) -> bool:
     """Return whether `actual` is not ahead, and behind by at most the resolution and the delays of a busy machine."""
-    return true - RESOLUTION - 0.5 < actual <= true
+    return true - RESOLUTION.total_seconds() - 0.5 < actual <= true
 
 
 class TestInvocations:

@@ -77,7 +77,7 @@ class TestTheClockOfTheEmulator:
         aws = harness.fresh()
         aws.queue.send([message(ADA, "1")])
         aws.queue.receive(1)
-        harness.advance(aws.lease - 1)
+        harness.advance(aws.lease.total_seconds() - 1)
         assert aws.queue.receive(1) == []
         harness.advance(1)
         assert ids(aws.queue.receive(1)) == ["1"]
@@ -86,10 +86,10 @@ class TestTheClockOfTheEmulator:
         aws = harness.fresh()
         aws.queue.send([message(ADA, "1")])
         held = aws.queue.receive(1)
-        harness.advance(aws.lease)
+        harness.advance(aws.lease.total_seconds())
         aws.queue.ack(held)
         with pytest.raises(ConflictError, match="the lease of 1 was lost"):
-            aws.queue.extend(held, aws.lease)
+            aws.queue.extend(held, aws.lease.total_seconds())
         assert ids(aws.queue.receive(1)) == ["1"]
 
     def test_sqs_deduplicates_an_id_for_five_minutes(self, harness: AwsHarness) -> None:

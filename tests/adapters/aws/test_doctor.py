@@ -127,7 +127,7 @@ def test_a_missing_queue_is_a_configuration_error() -> None:
     ],
 )
 def test_the_queue(change: dict[str, str], says: str) -> None:
-    _reports_only(check_queue(aws_url("signup"), {**SOUND_QUEUE, **change}), says)
+    _reports_only(check_queue(aws_url("signup"), "signup.fifo", {**SOUND_QUEUE, **change}), says)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -170,7 +171,7 @@ class TestSchedules:
 def long_timers(scheduler: Any) -> EventBridgeTimers:
     """Timers whose clock stands at the epoch."""
     target = ScheduleTarget("g", "arn:aws:sqs:eu-central-1:123456789012:q.fifo", "arn:aws:iam::123456789012:role/r")
-    delays = DelayQueue(None, "no short waits")  # type: ignore[arg-type]
+    delays = DelayQueue(None, "no short waits")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     return EventBridgeTimers(lambda: scheduler, target, delays, lambda _: None, lambda: 0.0)
 
 
@@ -184,7 +185,7 @@ class TestPauses:
             expected = {"QueueUrl": URL, "Entries": [entry]}
             stubber.add_response("change_message_visibility_batch", failed(None, succeeded=[0]), expected)
             held_since = [evolve(each, lease_until=30.0) for each in deliveries("1")]
-            SqsFifoQueue(sqs, URL, lease=30, clock=lambda: held).release(held_since, delay)
+            SqsFifoQueue(sqs, URL, lease=timedelta(seconds=30), clock=lambda: held).release(held_since, delay)
 
 
 class TestPartlySent:

@@ -81,6 +81,26 @@ def test_a_repeated_request_has_the_same_response() -> None:
     assert service.request("POST", {"type": "ADD", "n": 1}, id="x", wait=0.01)[0] == 200
 
 
+def test_an_event_that_was_ignored_is_a_conflict_and_the_response_says_why() -> None:
+    service = Service()
+    service.request("PUT")
+    service.request("POST", {"type": "SING"}, id="x")
+    service.work()
+    status, body = service.request("POST", {"type": "SING"}, id="x", wait=0.01)
+    assert (status, body["outcome"], body["value"]) == (409, "ignored", "open")
+    assert body["reason"] == 'no transition takes SING in "list.open"; events taken here: ADD, TELL, CLOSE'
+    assert body["error"] == f"list/ada: the message x was ignored: {body['reason']}"
+
+
+def test_a_put_of_an_instance_that_exists_succeeds_and_changes_nothing() -> None:
+    service = Service()
+    service.request("PUT")
+    service.request("PUT", id="x")
+    service.work()
+    status, body = service.request("PUT", id="x", wait=0.01)
+    assert (status, body["value"]) == (200, "open")
+
+
 def test_the_response_has_the_id_if_the_queues_answer_was_lost() -> None:
     service = Service()
     send = service.backend.queue.send

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Function:
     traces: Path
 
     def environment(self, handler: str = "function.handler", timeout: float = 10.0, **variables: str) -> Environment:
-        url = f"aws://{REGION}/{self.url.table}?lease={self.url.lease}"
+        url = f"aws://{REGION}/{self.url.table}?lease={self.url.lease.seconds}"
         settings = {**self.cloud.environment, "SETTLED_URL": url, "TRACES": str(self.traces), **variables}
         return Environment(f"tests/adapters/aws/{handler}", settings, timeout)
 
@@ -116,7 +117,7 @@ def test_a_delayed_message_is_forwarded_by_the_same_function(function: Function)
     function.start("ada")
     function.send("ada", "WAIT", 1)
     with function.source(), function.delays():
-        function.client.wait_for("ada", value="rung", timeout=PATIENCE)
+        function.client.wait_for("ada", value="rung", timeout=timedelta(seconds=PATIENCE))
 
 
 HANDLERS = pytest.mark.parametrize("handler", ["function.handler", "async_function.handler"])
@@ -238,13 +239,13 @@ class TestDeliveries:
         ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")
         ada["attributes"]["ApproximateFirstReceiveTimestamp"] = "1800000000250"
         (delivery,) = deliveries_of(aws, [ada])
-        assert delivery.lease_until == 1_800_000_000.25 + aws.lease
+        assert delivery.lease_until == 1_800_000_000.25 + aws.lease.total_seconds()
 
     def test_the_lease_of_a_later_delivery_starts_now(self, aws: CompositeBackend) -> None:
         ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")
         ada["attributes"] |= {"ApproximateReceiveCount": "2", "ApproximateFirstReceiveTimestamp": "1000"}
         (delivery,) = deliveries_of(aws, [ada])
-        assert abs(delivery.lease_until - aws.lease - time.time()) < 5.0
+        assert abs(delivery.lease_until - aws.lease.total_seconds() - time.time()) < 5.0
 
     def test_the_sequence_number_of_another_queue_is_ignored(self, aws: CompositeBackend) -> None:
         ada = record(message(Key("jobs", "ada"), "1", take(1)), "m1")

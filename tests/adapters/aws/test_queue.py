@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 from attrs import evolve
@@ -144,7 +145,7 @@ class TestLease:
         aws.queue.send([message(ADA, "1")])
         (first,) = aws.queue.receive(1)
         assert first.attempt == 1
-        assert LEASE - RESOLUTION - 0.5 < first.lease_until - time.time() <= LEASE
+        assert LEASE - RESOLUTION.total_seconds() - 0.5 < first.lease_until - time.time() <= LEASE
         assert aws.queue.receive(1) == []
         (second,) = aws.queue.receive(1, LEASE + 1.0)
         assert (second.message, second.attempt) == (first.message, 2)
@@ -234,7 +235,7 @@ def test_a_message_that_is_not_ours_is_left_to_the_queues_own_dead_letters(
 
 
 def test_the_lease_is_that_of_the_url(url: AwsUrl, aws: CompositeBackend) -> None:
-    assert (aws.lease, url.lease) == (LEASE, LEASE)
+    assert (aws.lease, url.lease) == (timedelta(seconds=LEASE),) * 2
 
 
 class TestHeaders:

@@ -28,7 +28,7 @@ def test_from_the_form_to_the_click(cloud: Cloud, url: AwsUrl, addresses: Addres
     with mail_server() as mail:
         variables = {
             **cloud.environment,
-            "SETTLED_URL": f"aws://{REGION}/{url.table}?lease={url.lease}",
+            "SETTLED_URL": f"aws://{REGION}/{url.table}?lease={url.lease.seconds}",
             "SIGNUP_SMTP": mail.address,
             "PYTHONPATH": f"{HERE}:{ROOT}",
         }

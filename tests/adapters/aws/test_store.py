@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
@@ -105,7 +106,7 @@ class TestExpiry:
     def test_a_finished_instance_expires_if_configured(self, cloud: Cloud) -> None:
         table = fresh_name()
         create_table(cloud.dynamodb, table)
-        store = DynamoDBStore(cloud.dynamodb, table, keep_finished=86_400.0, clock=lambda: 1_000_000.5)
+        store = DynamoDBStore(cloud.dynamodb, table, keep_finished=timedelta(days=1), clock=lambda: 1_000_000.5)
         store.commit(ADA, stored(1), 0)
         store.commit(BEN, stored(1, status="done"), 0)
         store.commit(CEM, stored(1), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from urllib.parse import urlencode
 
 import pytest
@@ -16,7 +17,7 @@ from tests.support.builders import ADA, fresh_name, ids, message, stored
 
 
 def test_names_default_to_the_name_in_the_url() -> None:
-    assert parse_url("aws://eu-central-1/signup") == aws_url("signup", lease=30)
+    assert parse_url("aws://eu-central-1/signup") == aws_url("signup", lease=timedelta(seconds=30))
 
 
 def test_each_resource_may_have_its_own_name() -> None:
@@ -30,6 +31,7 @@ def test_each_resource_may_have_its_own_name() -> None:
         "lease": "60",
         "keep_finished": "2592000",
         "largest_message": "262144",
+        "queues": "order:o.fifo,a:b:c.fifo",
     }
     assert parse_url(f"aws://eu-central-1/signup?{urlencode(options)}") == AwsUrl(
         "eu-central-1",
@@ -39,9 +41,10 @@ def test_each_resource_may_have_its_own_name() -> None:
         "s",
         "arn:aws:iam::123456789012:role/r",
         "123456789012",
-        60,
-        2_592_000.0,
+        timedelta(seconds=60),
+        timedelta(days=30),
         262_144,
+        {"order": "o.fifo", "a:b": "c.fifo"},
     )
 
 
@@ -59,6 +62,8 @@ def test_each_resource_may_have_its_own_name() -> None:
         ("aws://eu-central-1/a?queue=", "expected a name"),
         ("aws://eu-central-1/a?keep_finished=-1", "expected a number of seconds above 0"),
         ("aws://eu-central-1/a?largest_message=10", "expected a number of bytes"),
+        ("aws://eu-central-1/a?queues=order", "expected MACHINE:QUEUE"),
+        ("aws://eu-central-1/a?queues=order:a.fifo,order:b.fifo", "each machine once"),
     ],
 )
 def test_an_invalid_url_is_a_configuration_error(url: str, says: str) -> None:

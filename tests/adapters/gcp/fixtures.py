@@ -89,7 +89,7 @@ def create(cloud: Cloud, url: GcpUrl, **options: Any) -> None:
     subscription = {
         "name": url.subscription_name,
         "topic": url.topic_name,
-        "ack_deadline_seconds": url.lease,
+        "ack_deadline_seconds": url.lease.seconds,
         "enable_message_ordering": True,
         "enable_exactly_once_delivery": True,
         "dead_letter_policy": {"dead_letter_topic": dead_letters, "max_delivery_attempts": 100},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from attrs import field, frozen
@@ -80,7 +81,12 @@ class Messaging:
         return topic
 
     def queue(self, **options: Any) -> PubSubQueue:
-        settings: dict[str, Any] = {"lease": LEASE, "min_wait": 0.2, "clock": self.server.now, **options}
+        settings: dict[str, Any] = {
+            "lease": timedelta(seconds=LEASE),
+            "min_wait": timedelta(seconds=0.2),
+            "clock": self.server.now,
+            **options,
+        }
         return PubSubQueue(self.publisher, self.subscriber, self.topic, self.subscription, **settings)
 
     def timers(self, queue: PubSubQueue) -> CloudTasksTimers:

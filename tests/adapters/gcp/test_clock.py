@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from importlib import import_module
 from typing import Any, cast
 
@@ -210,12 +211,12 @@ class TestTheBackend:
         gcp = backend(cloud.watched(asked.append), url)
         gcp.store.load(ADA)
         assert time.time() - PATIENCE < gcp.now() <= time.time()
-        assert gcp.resolution == RESOLUTION == 0.0
+        assert gcp.resolution == RESOLUTION == timedelta()
         assert asked == ["batch_get_documents"]
 
     def test_a_clock_that_is_passed_in_is_its_time(self, cloud: Cloud) -> None:
         gcp = backend(cloud, cloud.gcp_url(fresh_name()), lambda: 7.5)
-        assert (gcp.now(), gcp.resolution) == (7.5, 0.0)
+        assert (gcp.now(), gcp.resolution) == (7.5, timedelta())
 
     def test_it_does_not_use_this_machines_clock(self, cloud: Cloud) -> None:
         """Firestore's clock is a day ahead of this machine's here."""
@@ -228,7 +229,7 @@ class TestTheBackend:
         gcp = backend(later(cloud), url)
         gcp.queue.send([message(ADA, "1")])
         (held,) = gcp.queue.receive(1, PATIENCE)
-        assert held.lease_until == pytest.approx(time.time() + DAY + url.lease, abs=PATIENCE)
+        assert held.lease_until == pytest.approx(time.time() + DAY + url.lease.total_seconds(), abs=PATIENCE)
 
     def test_timers_are_sent_and_swept_by_that_time(self, cloud: Cloud) -> None:
         url = cloud.gcp_url(fresh_name(), timers="sweep", sweep_every="0.01")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -70,7 +70,7 @@ def timed(frozen_time: Messaging) -> Timed:
     def reschedule(early: Timer) -> None:
         timers.schedule(early)
 
-    queue = messaging.queue(reschedule=reschedule, min_wait=0.1)
+    queue = messaging.queue(reschedule=reschedule, min_wait=timedelta(seconds=0.1))
     timers = messaging.timers(queue)
     return Timed(messaging, queue, timers)
 

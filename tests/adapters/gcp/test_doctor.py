@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from settled import BackendConfigError
 from settled_gcp.doctor import (
@@ -18,6 +19,7 @@ from settled_gcp.doctor import (
     check_database,
     check_dead_letter_topic,
     check_indexes,
+    check_other_subscriptions,
     check_permissions,
     check_subscription,
     check_task_queue,
@@ -25,6 +27,7 @@ from settled_gcp.doctor import (
     examine_gcp,
 )
 from settled_gcp.documents import EXEMPT_RECORD_FIELDS
+from settled_gcp.filters import filter_of
 from settled_gcp.url import GcpUrl, parse_url
 from settled_runtime.doctor import BackendProblem, examine
 from tests.adapters.gcp.fixtures import Cloud, create
@@ -106,7 +109,8 @@ class TestTheSubscription:
             ({}, []),
             ({"topic": "projects/p/topics/other"}, ["signup is a subscription of projects/p/topics/other"]),
             ({"enable_message_ordering": False}, ["signup has no message ordering"]),
-            ({"filter": "attributes.a"}, ["signup has a filter"]),
+            ({"filter": "attributes.a"}, ["signup has the filter attributes.a"]),
+            ({"filter": filter_of(["order"])}, [f"signup has the filter {filter_of(['order'])}"]),
             ({"ack_deadline_seconds": 10}, ["signup has an ack deadline of 10 s"]),
             ({"message_retention_duration": timedelta(days=7)}, ["signup keeps messages for less than 31 days"]),
             ({"message_retention_duration": None}, ["signup keeps messages for less than 31 days"]),
@@ -132,6 +136,42 @@ class TestTheSubscription:
     )
     def test_pushed(self, push: dict[str, Any], expected: list[str]) -> None:
         assert says(check_subscription(URL, pubsub.Subscription(**PUSHED, push_config=push))) == expected
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            (filter_of(["bill", "order"]), []),
+            (filter_of(["order", "bill"]), []),
+            ("", ["signup has no filter"]),
+            (filter_of(["order"]), ["the filter of signup leaves out bill"]),
+            (filter_of(["bill", "order", "other"]), ["the filter of signup selects other"]),
+            ("attributes.a", ["signup has the filter attributes.a"]),
+        ],
+    )
+    def test_for_some_machines(self, text: str, expected: list[str]) -> None:
+        url = evolve(URL, machines=frozenset({"order", "bill"}))
+        assert says(check_subscription(url, pubsub.Subscription(**SOUND, filter=text))) == expected
+
+    @pytest.mark.parametrize(
+        ("own", "other", "is_ordered", "is_reported"),
+        [
+            ("", "", True, True),
+            (filter_of(["order"]), "", True, True),
+            ("", filter_of(["order"]), True, True),
+            (filter_of(["order"]), filter_of(["bill"]), True, False),
+            (filter_of(["order", "bill"]), filter_of(["bill"]), True, True),
+            (filter_of(["order"]), "attributes.a", True, True),
+            ("", "", False, False),
+        ],
+    )
+    def test_beside_another_one(self, own: str, other: str, is_ordered: bool, is_reported: bool) -> None:
+        name = "projects/p/subscriptions/other"
+        others = [
+            pubsub.Subscription(**SOUND, name=URL.subscription_name, filter=own),
+            pubsub.Subscription(**{**SOUND, "enable_message_ordering": is_ordered}, name=name, filter=other),
+        ]
+        reported = says(check_other_subscriptions(URL, own, others))
+        assert reported == ["other delivers messages that signup delivers, too"] * is_reported
 
     def test_pushed_without_a_retry_policy(self) -> None:
         found = pubsub.Subscription(**{**PUSHED, "retry_policy": None}, push_config={**TO, "oidc_token": TOKEN})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import abc
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from attrs import define, field
 
 from settled import Key, TooLargeError
 from settled.durable.messages import Message
-from settled.durable.ports import Delivery
+from settled.durable.ports import Backlog, Delivery
 from settled_gcp.documents import Collection
 from settled_gcp.firestore_timers import FirestoreTimers, SweptQueue
 from tests.support.builders import ADA, BEN, message, timer, watched
@@ -37,7 +39,7 @@ class FakeQueue:
     def send(self, messages: Sequence[Message]) -> None:
         self.sent += messages
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: abc.Collection[str] | None = None) -> Sequence[Delivery]:
         self.waits.append(wait)
         time.sleep(0.0 if self.sent else wait)
         some, self.sent = self.sent[:limit], self.sent[limit:]
@@ -48,6 +50,11 @@ class FakeQueue:
     def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None: ...
 
     def extend(self, deliveries: Sequence[Delivery], lease: float) -> None: ...
+
+    def backlog(self) -> Sequence[Backlog]:
+        return ()
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None: ...
 
     @property
     def ids(self) -> list[str]:
@@ -185,7 +192,7 @@ class TestSweptQueue:
     ) -> None:
         sweeps = list[str]()
         timers = FirestoreTimers(watched(documents, sweeps.append), collection, queue.send, clock)
-        swept = SweptQueue(queue, timers, every=5.0, clock=clock)
+        swept = SweptQueue(queue, timers, every=timedelta(seconds=5), clock=clock)
         for _ in range(10):
             clock.time += 1
             swept.receive(10)
@@ -202,7 +209,7 @@ class TestSweptQueue:
         assert len(swept.receive(1000)) == 50
 
     def test_a_long_wait_is_interrupted_by_sweeps(self, timers: FirestoreTimers, queue: FakeQueue) -> None:
-        swept = SweptQueue(queue, timers, every=0.05)
+        swept = SweptQueue(queue, timers, every=timedelta(seconds=0.05))
         swept.receive(10, wait=0.2)
         assert len(queue.waits) >= 3
         assert sum(queue.waits) == pytest.approx(0.2, abs=0.05)

@@ -211,7 +211,7 @@ class TestEachServer:
     def test_a_timer_fires_through_cloud_tasks_and_the_topic(self, service: Service) -> None:
         service.client.start("bell")
         service.send("bell", "WAIT", 1)
-        service.client.wait_for("bell", value="rung", timeout=PATIENCE)
+        service.client.wait_for("bell", value="rung", timeout=timedelta(seconds=PATIENCE))
 
     def test_an_early_timer_is_scheduled_again_and_acknowledged(self, service: Service) -> None:
         early = timer("early", time.time() + 3600.0)

@@ -305,13 +305,13 @@ class TestSizes:
         assert ids(queue.receive(10)) == []
 
     def test_the_largest_fits(self, queue: PubSubQueue) -> None:
-        overhead = len(to_text(message(ADA, "1", ""))) + len(ordering_key(ADA)) + 64
+        overhead = len(to_text(message(ADA, "1", ""))) + len(ordering_key(ADA)) + len(ADA.machine) + 96
         queue.send([message(ADA, "1", "x" * (MAX_REQUEST_BYTES - overhead))])
         assert ids(queue.receive(1, 5.0)) == ["1"]
 
     def test_a_request_has_one_key_a_thousand_messages_and_ten_megabytes(self) -> None:
         def entries(ordering: str, count: int, size: int) -> list[PublishEntry]:
-            return [PublishEntry(ordering, b"", size) for _ in range(count)]
+            return [PublishEntry(ordering, "m", b"", size) for _ in range(count)]
 
         batches = in_batches(entries("a", 1001, 1) + entries("b", 3, MAX_REQUEST_BYTES // 2) + entries("a", 2, 1))
         assert [(batch[0].ordering, len(batch)) for batch in batches] == [("a", 1000), ("a", 3), ("b", 2), ("b", 1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -189,27 +189,27 @@ class TestDelete:
 class TestExpiry:
     def test_a_finished_instance_expires_if_configured(self, documents: Any, collection: Collection) -> None:
         """With a TTL policy on the timestamp `expires`, Firestore deletes documents within a day."""
-        store = FirestoreStore(documents, collection, keep_finished=86_400.0, clock=lambda: 1_000_000.5)
+        store = FirestoreStore(documents, collection, keep_finished=timedelta(days=1), clock=lambda: 1_000_000.5)
         store.commit(ADA, stored(1), 0)
         store.commit(BEN, stored(1, status="done"), 0)
         assert expiry(documents, collection, ADA) is None
         assert expiry(documents, collection, BEN) == datetime.fromtimestamp(1_086_400.5, UTC)
 
     def test_so_does_a_tombstone(self, documents: Any, collection: Collection) -> None:
-        store = FirestoreStore(documents, collection, keep_finished=86_400.0, clock=lambda: 1_000_000.5)
+        store = FirestoreStore(documents, collection, keep_finished=timedelta(days=1), clock=lambda: 1_000_000.5)
         store.commit(ADA, stored(1), 0)
         store.delete(ADA, tombstone(2), 1)
         assert expiry(documents, collection, ADA) == datetime.fromtimestamp(1_086_400.5, UTC)
 
     def test_expiry_is_by_firestores_own_clock(self, documents: Any, collection: Collection) -> None:
-        store = FirestoreStore(ahead(documents, DAY), collection, keep_finished=60.0)
+        store = FirestoreStore(ahead(documents, DAY), collection, keep_finished=timedelta(minutes=1))
         store.commit(ADA, stored(1, status="done"), 0)
         found = expiry(documents, collection, ADA)
         assert found is not None
         assert found.timestamp() == pytest.approx(time.time() + DAY + 60.0, abs=PATIENCE)
 
     def test_an_instance_that_continues_does_not_expire(self, documents: Any, collection: Collection) -> None:
-        store = FirestoreStore(documents, collection, keep_finished=86_400.0)
+        store = FirestoreStore(documents, collection, keep_finished=timedelta(days=1))
         store.commit(ADA, stored(1, status="done"), 0)
         store.commit(ADA, stored(2), 1)
         assert expiry(documents, collection, ADA) is None

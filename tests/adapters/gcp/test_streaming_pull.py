@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 from attrs import define, field, frozen
 
-from settled import BackendConfigError, ConflictError, Policy, Retry, UnavailableError
+from settled import BackendConfigError, Backoff, ConflictError, Policy, UnavailableError
 from settled.durable import Delivery, Message
 from settled_gcp.connect import assemble
 from settled_gcp.envelope import to_text
@@ -311,9 +311,9 @@ def working(server: GoogleServer, **options: Any) -> Generator[tuple[Streamed, C
     """Run a worker on a stream, with records in memory; yield the queue and a client."""
     with streaming(server, **options) as streamed:
         timers = streamed.messaging.timers(streamed.messaging.queue())
-        backend = CompositeBackend(MemoryBackend().store, streamed.queue, timers, lease=float(LEASE))
-        policy = Policy(max_attempts=1000, backoff=Retry(first=timedelta(0)))
-        with Worker([MACHINE], backend, policy=policy, receive_wait=0.2).running():
+        backend = CompositeBackend(MemoryBackend().store, streamed.queue, timers, lease=timedelta(seconds=LEASE))
+        policy = Policy(max_attempts=1000, backoff=Backoff(first=timedelta(0)))
+        with Worker([MACHINE], backend, policy=policy, receive_wait=timedelta(seconds=0.2)).running():
             yield streamed, Client(MACHINE, backend)
 
 

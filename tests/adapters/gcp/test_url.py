@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -67,11 +68,11 @@ class TestNames:
             "us-east1",
             "d",
             TimerService.SWEEP,
-            2.5,
+            timedelta(seconds=2.5),
             ConcurrencyMode.TRANSACTION,
             PullMode.STREAM,
-            30,
-            2_592_000.0,
+            timedelta(seconds=30),
+            timedelta(days=30),
             "https://pubsub.example",
         )
 

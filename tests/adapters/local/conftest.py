@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,14 @@ from tests.adapters.local.fixtures import LEASE, BackendEnv, Clock
 def env(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BackendEnv]:
     clock = Clock()
     if request.param == "memory":
-        memory = MemoryBackend(LEASE, clock=clock)
+        memory = MemoryBackend(timedelta(seconds=LEASE), clock=clock)
         yield BackendEnv(clock, memory, lambda: memory)
         return
     with ExitStack() as opened:
 
         def reopen() -> SQLiteBackend:
-            return opened.enter_context(closing(SQLiteBackend.open(tmp_path / "settled.db", LEASE, clock=clock)))
+            return opened.enter_context(
+                closing(SQLiteBackend.open(tmp_path / "settled.db", timedelta(seconds=LEASE), clock=clock))
+            )
 
         yield BackendEnv(clock, reopen(), reopen)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def backend(path: Path) -> Iterator[SQLiteBackend]:
-    with closing(SQLiteBackend.open(path, timeout=0.2)) as backend:
+    with closing(SQLiteBackend.open(path, timeout=timedelta(seconds=0.2))) as backend:
         yield backend
 
 
@@ -176,7 +177,7 @@ class TestAFileThatCannotBeUsed:
         """The call completes, and then its connection is closed."""
 
         def send_and_close(db: Connection) -> None:
-            send(db, [message(ADA, "a")])
+            send(db, [message(ADA, "a")], 0.0)
             backend.close()
 
         backend._database.write(send_and_close)  # pyright: ignore[reportPrivateUsage]

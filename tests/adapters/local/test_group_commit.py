@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Together:
     """Runs calls that share a transaction: a first one holds it open until all of them have joined."""
 
     def __init__(self, path: Path, timeout: float = 30) -> None:
-        self.backend = SQLiteBackend.open(path, timeout=timeout)
+        self.backend = SQLiteBackend.open(path, timeout=timedelta(seconds=timeout))
         self.began, self.go_on = threading.Event(), threading.Event()
         self._database = self.backend._database  # pyright: ignore[reportPrivateUsage]
 
@@ -192,7 +193,10 @@ class TestTheSharedCommit:
 
     def test_does_not_begin_while_another_process_holds_the_file(self, path: Path) -> None:
         """D3."""
-        with closing(SQLiteBackend.open(path, timeout=0.3)) as backend, ThreadPoolExecutor(3) as threads:
+        with (
+            closing(SQLiteBackend.open(path, timeout=timedelta(seconds=0.3))) as backend,
+            ThreadPoolExecutor(3) as threads,
+        ):
             with closing(sqlite3.connect(path, isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
                 sends = [threads.submit(backend.queue.send, [message(ADA, id)]) for id in "abc"]
@@ -215,10 +219,11 @@ def file_size_limit() -> Generator[Callable[[], None]]:
 
 FINISHERS = r"""
 import sys, threading
+from datetime import timedelta
 from settled.durable.messages import *
 from settled.durable.ports import *
 from settled_local import SQLiteBackend
-backend = SQLiteBackend.open(sys.argv[1], timeout=30)
+backend = SQLiteBackend.open(sys.argv[1], timeout=timedelta(seconds=30))
 def work(n):
     key = Key("list", str(n))
     for version in range(1, 100_000):

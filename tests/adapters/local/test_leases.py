@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from settled.durable.ports import Write
@@ -20,7 +22,7 @@ class TestALease:
     def test_its_delivery_says_when_it_ends(self, env: BackendEnv) -> None:
         env.send(ADA, "a")
         assert [delivery.lease_until for delivery in env.take()] == [env.clock.now + LEASE]
-        assert env.backend.lease == LEASE
+        assert env.backend.lease == timedelta(seconds=LEASE)
 
     def test_it_ends_at_its_deadline_and_not_earlier(self, env: BackendEnv) -> None:
         """R1, R2."""

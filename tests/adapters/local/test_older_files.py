@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def backend(path: Path, clock: Clock) -> Iterator[SQLiteBackend]:
-    with closing(SQLiteBackend.open(path, lease=LEASE, clock=clock)) as backend:
+    with closing(SQLiteBackend.open(path, lease=timedelta(seconds=LEASE), clock=clock)) as backend:
         yield backend
 
 
@@ -81,7 +82,7 @@ def test_a_process_of_the_older_version_that_has_the_file_open_goes_on(path: Pat
     """Its statements do not name the new column."""
     with closing(sqlite3.connect(path, isolation_level=None)) as older:
         older.execute("SELECT count(*) FROM messages").fetchone()
-        with closing(SQLiteBackend.open(path, lease=LEASE, clock=clock)) as backend:
+        with closing(SQLiteBackend.open(path, lease=timedelta(seconds=LEASE), clock=clock)) as backend:
             older.execute("INSERT INTO messages (group_id, number, attempts, id, body) VALUES (4, 3, 0, 'later', '{}')")
             older.execute("UPDATE message_groups SET tail=3 WHERE group_id=4")
             found = [each.message for each in backend.queue.receive(10) if each.message.id == "later"]

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
@@ -69,7 +70,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def backend(path: Path) -> Iterator[SQLiteBackend]:
-    with closing(SQLiteBackend.open(path, timeout=30)) as backend:
+    with closing(SQLiteBackend.open(path, timeout=timedelta(seconds=30))) as backend:
         yield backend
 
 
@@ -82,7 +83,7 @@ def applied(backend: SQLiteBackend, key: Key) -> list[str]:
 
 
 def test_several_processes_create_a_file_at_once(path: Path) -> None:
-    open_it = "import sys, settled_local as s; s.SQLiteBackend.open(sys.argv[1], timeout=30).close()"
+    open_it = "import sys, settled_local as s; s.SQLiteBackend.open(f'sqlite:///{sys.argv[1]}?timeout=30').close()"
     processes = [subprocess.Popen([sys.executable, "-W", "error", "-c", open_it, str(path)]) for _ in range(8)]
     assert [process.wait(timeout=60) for process in processes] == [0] * 8
 

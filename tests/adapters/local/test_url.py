@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -21,10 +22,12 @@ def test_three_slashes_are_relative_and_four_absolute(tmp_path: Path, monkeypatc
 
 
 def test_options_in_the_url_take_precedence(tmp_path: Path) -> None:
-    assert open_memory("memory://").lease == 30.0
-    assert open_memory("memory://?lease=5").lease == 5.0
-    backend = SQLiteBackend.open(f"sqlite:///{tmp_path}/settled.db?lease=0.5&remember=3&timeout=1", lease=9)
-    assert backend.lease == 0.5
+    assert open_memory("memory://").lease == timedelta(seconds=30)
+    assert open_memory("memory://?lease=5").lease == timedelta(seconds=5)
+    backend = SQLiteBackend.open(
+        f"sqlite:///{tmp_path}/settled.db?lease=0.5&remember=3&timeout=1", lease=timedelta(seconds=9)
+    )
+    assert backend.lease == timedelta(seconds=0.5)
     backend.queue.send([message(ADA, "a")])
     (delivery,) = backend.queue.receive(1)
     assert 0 < delivery.lease_until - time.time() <= 0.5

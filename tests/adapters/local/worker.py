@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from contextlib import closing
+from datetime import timedelta
 
 from settled.durable.ports import Delivery, Index, Stored, Write
 from settled.errors import ConflictError, UnavailableError
@@ -35,7 +36,9 @@ def apply(backend: SQLiteBackend, delivery: Delivery) -> None:
 
 
 def main(path: str, lease: str, idle: str) -> None:
-    with closing(SQLiteBackend.open(path, lease=float(lease), timeout=30)) as backend:
+    with closing(
+        SQLiteBackend.open(path, lease=timedelta(seconds=float(lease)), timeout=timedelta(seconds=30))
+    ) as backend:
         while deliveries := backend.queue.receive(3, wait=float(idle)):
             for delivery in deliveries:
                 try:

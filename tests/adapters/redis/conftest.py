@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from datetime import timedelta
 from typing import Any, TypeAlias, cast
 
 import pytest
@@ -76,7 +77,7 @@ def env_on(open_it: Opener, partitions: int) -> BackendEnv:
     clock = Clock()
 
     def reopen() -> RedisBackend:
-        return open_it(lease=LEASE, partitions=partitions, clock=clock)
+        return open_it(lease=timedelta(seconds=LEASE), partitions=partitions, clock=clock)
 
     return BackendEnv(clock, cast("Any", reopen()), cast("Any", reopen))
 

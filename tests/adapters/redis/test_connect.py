@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import quote
@@ -34,7 +35,7 @@ class TestAUrl:
         assert parsed.address == Address("example.org", 7000)
         assert (parsed.login.username, parsed.login.password, parsed.login.database) == ("ada", "p@ss", 3)
         assert parsed.login.tls
-        assert parsed.options == {"lease": 5.0, "prefix": "shop:"}
+        assert parsed.options == {"lease": timedelta(seconds=5), "prefix": "shop:"}
 
     def test_may_have_an_ipv6_address(self) -> None:
         assert str(parse("redis://[::1]:7000").address) == "[::1]:7000"
@@ -92,8 +93,8 @@ class TestAUrl:
         assert {"redis", "rediss", "valkey", "valkeys"} <= entry_points(group="settled.doctors").names
 
     def test_takes_precedence_over_arguments(self, opener: Callable[[Process], Opener], redis: Process) -> None:
-        with closing(RedisBackend.open(redis.url("?lease=0.5&prefix=word:"), lease=9.0)) as backend:
-            assert backend.lease == 0.5
+        with closing(RedisBackend.open(redis.url("?lease=0.5&prefix=word:"), lease=timedelta(seconds=9))) as backend:
+            assert backend.lease == timedelta(seconds=0.5)
 
 
 class TestAServer:
@@ -139,7 +140,7 @@ class TestAServer:
 
 class TestAKeySpace:
     def test_of_another_application_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
-        for value in ("something", '{"settled": "x"}', "[]", '{"settled": 3, "partitions": 1}'):
+        for value in ("something", '{"settled": "x"}', "[]", '{"settled": 4, "partitions": 1}'):
             redis.client.set(f"{prefix}format", value)
             with pytest.raises(RecordError, match="of another application: use another prefix"):
                 RedisBackend.open(redis.url(), prefix=prefix)
@@ -149,10 +150,10 @@ class TestAKeySpace:
             RedisBackend.open(redis.url(), prefix=prefix)
 
     def test_without_a_format_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
-        redis.client.set(f"{prefix}{{0}}:ready", "something")
+        redis.client.set(f"{prefix}{{0}}:ready_machines", "something")
         with pytest.raises(RecordError, match="but no format key"):
             RedisBackend.open(redis.url(), prefix=prefix)
-        assert redis.client.get(f"{prefix}{{0}}:ready") == b"something"
+        assert redis.client.get(f"{prefix}{{0}}:ready_machines") == b"something"
 
     def test_of_a_newer_settled_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
         redis.client.set(f"{prefix}format", '{"settled": 5, "partitions": 1, "more": true}')

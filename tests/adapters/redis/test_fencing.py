@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 
 import pytest
 
@@ -165,7 +166,7 @@ def test_messages_are_delivered_although_another_write_has_lost_its_lease(
 
 
 def test_a_lease_is_checked_by_the_server_s_clock(redis: Process, opener: Callable[[Process], Opener]) -> None:
-    backend = opener(redis)(lease=60.0)
+    backend = opener(redis)(lease=timedelta(minutes=1))
     backend.queue.send([message(ADA, "a")])
     held = backend.queue.receive(1)
     backend.finish(Write(ADA, stored(1), 0, holder=held[0]))

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from threading import Timer
@@ -72,7 +73,9 @@ class TestAGroup:
 
     @pytest.fixture
     def server(self, broken: Process) -> Iterator[ServerConnection]:
-        with closing(ServerConnection(parse(broken.url()).address, Login(), Options(timeout=0.5))) as server:
+        with closing(
+            ServerConnection(parse(broken.url()).address, Login(), Options(timeout=timedelta(seconds=0.5)))
+        ) as server:
             yield server
 
     @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 from attrs import evolve
@@ -70,11 +71,11 @@ class TestNow:
         """A lease that was just received began at or before `now`."""
         backend.queue.send([message(ADA, "a")])
         (held,) = (each for _ in range(4) for each in backend.queue.receive(1))
-        assert held.lease_until - backend.lease <= backend.now()
+        assert held.lease_until - backend.lease.total_seconds() <= backend.now()
 
     def test_is_what_the_timers_go_by(self, backend: RedisBackend) -> None:
         """T2: a timer that was scheduled by it fires then, and is due by it."""
-        due = backend.now() + backend.resolution + 0.3
+        due = backend.now() + backend.resolution.total_seconds() + 0.3
         backend.timers.schedule(timer("t", due))
         begun = time.monotonic()
         assert ids(backend.queue.receive(1, wait=10)) == ["t"]
@@ -83,7 +84,7 @@ class TestNow:
 
     def test_is_what_leases_go_by(self, server: Process, opener: Callable[[Process], Opener]) -> None:
         """D3."""
-        backend = opener(server)(lease=0.3)
+        backend = opener(server)(lease=timedelta(seconds=0.3))
         backend.queue.send([message(ADA, "a")])
         (held,) = backend.queue.receive(1)
         assert held.lease_until - 0.3 <= backend.now() < held.lease_until
@@ -98,7 +99,7 @@ class TestNow:
         backend = opener(redis)(clock=clock)
         clock.now = 5.0
         assert backend.now() == 5.0
-        assert backend.resolution == 0.0
+        assert backend.resolution == timedelta()
 
 
 @pytest.fixture
@@ -198,7 +199,7 @@ class TestRedisClock:
 def test_a_worker_with_a_wrong_clock_works_like_any_other(server: Process, opener: Callable[[Process], Opener]) -> None:
     """T2, D3: it schedules and receives timers at the right time."""
     open_it, key = opener(server), Key("m", "i")
-    mine, other = open_it(lease=0.5), open_it(lease=0.5)
+    mine, other = open_it(lease=timedelta(seconds=0.5)), open_it(lease=timedelta(seconds=0.5))
     mine.timers.schedule(timer("t", mine.now() + 0.2, key))
     assert list[Sequence[str]](map(ids, (other.queue.receive(1), other.queue.receive(1, wait=5)))) == [[], ["t"]]
     assert not mine.queue.receive(1)

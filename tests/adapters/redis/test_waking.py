@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
@@ -29,16 +30,20 @@ def backend(
 ) -> RedisBackend:
     """It uses the server's clock."""
     monkeypatch.setattr(queue, "POLL_INTERVAL", 30.0)
-    return opener(redis)(clock=None, timeout=60.0, lease=30.0, partitions=request.param)
+    return opener(redis)(
+        clock=None, timeout=timedelta(minutes=1), lease=timedelta(seconds=30), partitions=request.param
+    )
 
 
-@pytest.fixture
-def waiting(backend: RedisBackend) -> Iterator[Callable[[], Future[Sequence[Delivery]]]]:
+@pytest.fixture(params=[None, ("one", "signup")], ids=["for all machines", "for two machines"])
+def waiting(
+    request: pytest.FixtureRequest, backend: RedisBackend
+) -> Iterator[Callable[[], Future[Sequence[Delivery]]]]:
     """Return a function that starts a thread that waits for one message."""
     with ThreadPoolExecutor(8) as threads:
 
         def wait() -> Future[Sequence[Delivery]]:
-            future = threads.submit(backend.queue.receive, 1, 20.0)
+            future = threads.submit(backend.queue.receive, 1, 20.0, request.param)
             time.sleep(0.2)
             return future
 
@@ -115,3 +120,44 @@ def test_each_by_a_timer_of_its_own(backend: RedisBackend, waiting: Waiting) -> 
     for n in range(4):
         backend.timers.schedule(timer(f"{n}", due, Key("one", f"{n}")))
     assert sorted(id for waiter in waiters for id in ids(waiter.result(SOON))) == ["0", "1", "2", "3"]
+
+
+BILL = Key("billing", "1")
+
+
+def scripts_run(redis: Process) -> int:
+    """Return how many calls of the script the server has carried out."""
+    return int(redis.client.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+
+class TestAReceiverForOneMachine:
+    """Beside a receiver for another."""
+
+    def test_is_woken_by_a_timer_that_the_other_fires(self, backend: RedisBackend) -> None:
+        backend.timers.schedule(timer("reminder", time.time() + 0.5, BILL))
+        with ThreadPoolExecutor(2) as threads:
+            other = threads.submit(backend.queue.receive, 1, 2.0, {"signup"})
+            time.sleep(0.1)
+            waiter = threads.submit(backend.queue.receive, 1, 20.0, {"billing"})
+            assert ids(waiter.result(SOON)) == ["reminder"]
+            assert not other.result(SOON)
+
+    def test_is_not_woken_by_messages_of_the_other(self, redis: Process, backend: RedisBackend) -> None:
+        with ThreadPoolExecutor(1) as threads:
+            waiter = threads.submit(backend.queue.receive, 1, 20.0, {"signup"})
+            time.sleep(0.2)
+            before = scripts_run(redis)
+            for number in range(10):
+                backend.queue.send([message(Key("billing", str(number)), "bill")])
+            time.sleep(0.2)
+            assert scripts_run(redis) - before == 10  # those of the sends
+            backend.queue.send([message(ADA, "a")])
+            assert ids(waiter.result(SOON)) == ["a"]
+
+    def test_leaves_the_wakeup_of_the_other(self, backend: RedisBackend) -> None:
+        """A message comes for each, and the receivers begin to wait only then."""
+        with ThreadPoolExecutor(2) as threads:
+            waiters = [threads.submit(backend.queue.receive, 1, 20.0, {each}) for each in ("signup", "billing")]
+            time.sleep(0.2)
+            backend.queue.send([message(BILL, "bill"), message(ADA, "a")])
+            assert [ids(waiter.result(SOON)) for waiter in waiters] == [["a"], ["bill"]]

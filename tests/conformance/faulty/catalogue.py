@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tests.conformance.faulty.backlog_faults import BACKLOG_FAULTS
 from tests.conformance.faulty.dead_letter_faults import DEAD_LETTER_FAULTS
 from tests.conformance.faulty.deduplication_faults import DEDUPLICATION_FAULTS
 from tests.conformance.faulty.header_faults import HEADER_FAULTS
 from tests.conformance.faulty.lease_faults import LEASE_FAULTS
+from tests.conformance.faulty.machine_faults import MACHINE_FAULTS
 from tests.conformance.faulty.queue_faults import QUEUE_FAULTS
 from tests.conformance.faulty.reference import Plain
 from tests.conformance.faulty.store_faults import STORE_FAULTS
@@ -17,6 +19,8 @@ from tests.conformance.faulty.write_faults import WRITE_FAULTS
 
 FAULTY_ADAPTERS: Mapping[type[Plain], str] = {
     **QUEUE_FAULTS,
+    **MACHINE_FAULTS,
+    **BACKLOG_FAULTS,
     **LEASE_FAULTS,
     **DEDUPLICATION_FAULTS,
     **STORE_FAULTS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from attrs import evolve
 
@@ -34,7 +34,7 @@ class LockPerEvent(Plain):
 class CheckThenSetClaim(Plain):
     """A key is checked to be free before it is claimed, not atomically."""
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         with self.world.lock:
             self.fire()
             self.expire()

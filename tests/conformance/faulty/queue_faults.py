@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from settled import Key, UnavailableError
 from settled.durable import Delivery, Message, Position, Stored, Write
@@ -173,9 +173,9 @@ class BufferedSend(Plain):
         self.__dict__.setdefault("buffer", []).extend(messages)
 
     @locked
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         super().send(self.__dict__.pop("buffer", []))
-        return super().receive(limit, wait)
+        return super().receive(limit, wait, machines)
 
 
 class SwallowedSendError(Plain):
@@ -193,8 +193,8 @@ class LimitIgnored(Plain):
     """A receive returns all messages of a key, whatever its limit."""
 
     @locked
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
-        return super().receive(limit and 1000)
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
+        return super().receive(limit and 1000, wait, machines)
 
 
 class DeleteTakesMessages(Plain):
@@ -251,7 +251,7 @@ class Empty(Plain):
         pass
 
     @locked
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         return ()
 
     @locked

@@ -6,13 +6,15 @@ It keeps the whole contract, as the suite confirms. It calls `round_trip` where 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from attrs import define, field
 
 from settled import ConflictError, IdReusedError, Key, LeaseLostError, SettledError
 from settled.durable import (
+    Backlog,
     Capability,
     ClosedOnExit,
     DeadLetter,
@@ -39,6 +41,7 @@ class Entry:
 
     message: Message
     number: int
+    sent: float = 0.0
     attempts: int = 0
 
 
@@ -95,7 +98,7 @@ class Plain(ClosedOnExit):
     """A handle on `world`, which is its own store, queue and timers."""
 
     world: World
-    lease: float = LEASE
+    lease: timedelta = timedelta(seconds=LEASE)
 
     @property
     def store(self) -> Plain:
@@ -114,8 +117,8 @@ class Plain(ClosedOnExit):
         return frozenset(Capability)
 
     @property
-    def resolution(self) -> float:
-        return 0.0
+    def resolution(self) -> timedelta:
+        return timedelta()
 
     def now(self) -> float:
         return self.world.now
@@ -217,24 +220,27 @@ class Plain(ClosedOnExit):
         if not self.is_known(group, message):
             group.known[message.id] = message.digest
             group.tail += 1
-            group.entries.append(Entry(message, group.tail))
+            group.entries.append(Entry(message, group.tail, self.world.now))
 
     def is_known(self, group: MessageGroup, message: Message) -> bool:
         return group.known.get(message.id) == message.digest
 
     @locked
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         if limit < 1:
             return ()
         self.round_trip("receive")
         self.fire()
         self.expire()
         deliveries = list[Delivery]()
-        for group in self.ready():
+        for group in self.wanted(self.ready(), machines):
             if len(deliveries) >= limit:
                 break
             deliveries += self.hand_out(group, limit - len(deliveries))
         return deliveries
+
+    def wanted(self, ready: list[MessageGroup], machines: Collection[str] | None) -> list[MessageGroup]:
+        return [group for group in ready if machines is None or group.entries[0].message.key.machine in machines]
 
     def expire(self) -> None:
         for group in self.world.groups.values():
@@ -260,7 +266,7 @@ class Plain(ClosedOnExit):
         batch = self.batch(group, limit)
         self.world.tokens += 1
         receipts = {f"{self.world.tokens}.{number}": entry for number, entry in enumerate(batch)}
-        group.lease = Lease(self.world.tokens, self.world.now + self.lease, receipts)
+        group.lease = Lease(self.world.tokens, self.world.now + self.lease.total_seconds(), receipts)
         for entry in batch:
             entry.attempts += 1
         return [
@@ -330,6 +336,29 @@ class Plain(ClosedOnExit):
         if lost:
             raise ConflictError(f"the lease of {lost} was lost")
 
+    @locked
+    def backlog(self) -> Sequence[Backlog]:
+        waiting = dict[str, list[float]]()
+        for key, group in self.world.groups.items():
+            if self.is_free(group) or (group.lease is not None and group.lease.until <= self.world.now):
+                waiting.setdefault(key.machine, []).extend(entry.sent for entry in group.entries)
+        return [self.counted(machine, sent) for machine, sent in sorted(waiting.items()) if sent]
+
+    def counted(self, machine: str, sent: list[float]) -> Backlog:
+        return Backlog(machine, len(sent), min(sent))
+
+    @locked
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        self.round_trip("withdraw")
+        for delivery in deliveries:
+            group = self.group(delivery.message.key)
+            if self.holds(group, delivery):
+                self.consume(group, delivery)
+                self.forget_id(group, delivery.message)
+
+    def forget_id(self, group: MessageGroup, message: Message) -> None:
+        group.known.pop(message.id, None)
+
     # The timers
 
     @locked
@@ -380,14 +409,16 @@ class Plain(ClosedOnExit):
             raise LeaseLostError(f"{write.key}: its lease was lost")
 
     @locked
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
         refused = dict[Key, SettledError]()
         for write in writes:
             try:
                 self.finish(write)
             except SettledError as error:
                 refused[write.key] = error
-        return FinishResult(refused, tuple(self.receive(receive)))
+        return FinishResult(refused, tuple(self.receive(receive, machines=machines)))
 
     def apply_outbox(self, write: Write) -> None:
         """Send, schedule and cancel what `write` contains."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from attrs import evolve
 
@@ -27,11 +27,11 @@ class OutboxAfterCommit(Plain):
         self.__dict__.setdefault("owed", []).append(write)
 
     @locked
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         if limit:
             for write in self.__dict__.pop("owed", []):
                 super().apply_outbox(write)
-        return super().receive(limit, wait)
+        return super().receive(limit, wait, machines)
 
 
 class MarkedDoneBeforeSend(Plain):
@@ -92,7 +92,9 @@ class RefusalTakesTheOthers(Plain):
     """Of several writes those after a failing one are not made."""
 
     @locked
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
         refused = dict[Key, SettledError]()
         for write in writes:
             if refused:
@@ -102,30 +104,36 @@ class RefusalTakesTheOthers(Plain):
                 self.finish(write)
             except SettledError as error:
                 refused[write.key] = error
-        return FinishResult(refused, tuple(self.receive(receive)))
+        return FinishResult(refused, tuple(self.receive(receive, machines=machines)))
 
 
 class RefusalUnsaid(Plain):
     """Of several writes a failing one is reported as done."""
 
     @locked
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
-        return FinishResult({}, super().finish_all(writes, receive).deliveries)
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
+        return FinishResult({}, super().finish_all(writes, receive, machines).deliveries)
 
 
 class JointReceivesUnasked(Plain):
     """Several writes return messages that were not requested."""
 
     @locked
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
-        return super().finish_all(writes, 10)
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
+        return super().finish_all(writes, 10, machines)
 
 
 class JointRaisesForAll(Plain):
     """Of several writes one that reuses an id stops all those after it."""
 
     @locked
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
         done = list[Write]()
         for write in writes:
             try:
@@ -134,7 +142,7 @@ class JointRaisesForAll(Plain):
                 super().finish_all(done)
                 raise
             done.append(write)
-        return super().finish_all(writes, receive)
+        return super().finish_all(writes, receive, machines)
 
 
 WRITE_FAULTS: Mapping[type[Plain], str] = {

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
 
 from settled.durable.ports import Capability, ClosedOnExit, FinishResult, Write
+from settled.durations import in_seconds
 from settled.errors import LeaseLostError, SettledError
 from settled.key import Key
 from settled_local.memory.queue import MemoryQueue
@@ -25,6 +27,8 @@ CAPABILITIES = frozenset(
         Capability.JOINT_FINISH,
         Capability.FENCED_FINISH,
         Capability.POSITIONS,
+        Capability.SELECTIVE_RECEIVE,
+        Capability.BACKLOG,
         Capability.SCAN,
         Capability.DEDUPLICATION,
         Capability.NO_DELIVERY_AFTER_ACK,
@@ -37,21 +41,26 @@ class MemoryBackend(ClosedOnExit):
     """A store, a queue and timers that live as long as this object.
 
     Args:
-        lease: how long a new lease lasts, in seconds.
+        lease: how long a new lease lasts.
         remember: how many ids of acknowledged messages the queue deduplicates by, for each key. A message that is
             repeated after more than that many others counts as a new one.
         clock: returns seconds since the epoch.
     """
 
-    def __init__(self, lease: float = 30.0, remember: int = 1000, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        lease: timedelta = timedelta(seconds=30),
+        remember: int = 1000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         # A condition's lock is re-entrant: `finish` holds it while it calls the ports one after the other.
         self._changed = changed = threading.Condition()
         self.lease = lease
-        self.resolution = 0.0
+        self.resolution = timedelta()
         self.now = clock
         self.store = MemoryStore(changed)
         self.timers = MemoryTimers(changed)
-        self.queue = MemoryQueue(changed, clock, lease, remember, self.timers)
+        self.queue = MemoryQueue(changed, clock, in_seconds(lease, "lease"), remember, self.timers)
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -83,7 +92,9 @@ class MemoryBackend(ClosedOnExit):
             if write.acks:
                 self.queue.ack(write.acks)
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
         refused: dict[Key, SettledError] = {}
         with self._changed:
             for write in writes:
@@ -91,7 +102,7 @@ class MemoryBackend(ClosedOnExit):
                     self.finish(write)
                 except SettledError as error:
                     refused[write.key] = error
-            return FinishResult(refused, tuple(self.queue.receive(receive)))
+            return FinishResult(refused, tuple(self.queue.receive(receive, machines=machines)))
 
     def close(self) -> None:
         """Do nothing: there is nothing to release, and the records can still be read."""

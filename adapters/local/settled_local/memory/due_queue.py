@@ -42,8 +42,10 @@ class DueQueue(Generic[T]):
             del self._items[entry[1]]
             self.next_due = self._entries[0][0] if self._entries else float("inf")
 
-    def due(self, item: T) -> float:
-        return self._entry_of[item][0]
+    def is_due(self, item: T, now: float) -> bool:
+        """Return whether `item` is in the queue and due at `now`."""
+        entry = self._entry_of.get(item)
+        return entry is not None and entry[0] <= now
 
     def pop_due(self, now: float) -> list[T]:
         """Remove and return the items that are due at `now`, earliest first."""

@@ -36,7 +36,7 @@ class MessageGroup:
         self.leased_until = 0.0
         self.receipts: dict[str, int] = {}
 
-    def append(self, message: Message) -> bool:
+    def append(self, message: Message, now: float) -> bool:
         """Add `message` at the end, and return whether it was added: a repetition of a seen message is not.
 
         Another message with a seen id is added, as `Queue.send` allows; the record detects it.
@@ -46,7 +46,7 @@ class MessageGroup:
             return False
         self.tail += 1
         self.seen_ids[message.id] = (self.tail, digest)
-        self.waiting[self.tail] = _Waiting(message)
+        self.waiting[self.tail] = _Waiting(message, now)
         return True
 
     def check(self, message: Message) -> None:
@@ -92,10 +92,16 @@ class MessageGroup:
         self.leased_to = 0
         self.receipts.clear()
 
+    def forget(self, message: Message) -> None:
+        """Forget the id of `message`, unless another message with it waits."""
+        if all(waiting.message.id != message.id for waiting in self.waiting.values()):
+            self.seen_ids.pop(message.id, None)
+
 
 @define
 class _Waiting:
-    """A message that was not acknowledged, and how many of its leases have ended."""
+    """A message that was not acknowledged, when it was sent, and how many of its leases have ended."""
 
     message: Message
+    sent: float
     attempts: int = 0

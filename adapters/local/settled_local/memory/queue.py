@@ -3,6 +3,8 @@
 A group as a whole is idle, ready, leased or parked. A group that comes back from a lease goes to the end of the ready
 ones, so that a long backlog delays each other key by one batch at most. Each lease has a new token, which its receipts
 name: a receipt of an older lease changes nothing.
+
+The FIFO is kept in parts, one for each machine, so that a receive for one machine does not pass over the others.
 """
 
 from __future__ import annotations
@@ -11,10 +13,11 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import groupby
 
 from settled.durable.messages import Message
-from settled.durable.ports import Delivery
+from settled.durable.ports import Backlog, Delivery
 from settled.errors import ConflictError, IdReusedError
 from settled.key import Key
 from settled_local.memory.due_queue import DueQueue
@@ -46,7 +49,9 @@ class MemoryQueue:
         self._remember = remember
         self._timers = timers
         self._groups: dict[Key, MessageGroup] = {}
-        self._ready: OrderedDict[Key, None] = OrderedDict()
+        # By machine; the rank of each key in it is its place in the FIFO of all machines.
+        self._ready: dict[str, OrderedDict[Key, int]] = {}
+        self._last_rank = 0
         self.leases: DueQueue[Key] = DueQueue()
         self._epoch = secrets.token_hex(4)
 
@@ -61,11 +66,11 @@ class MemoryQueue:
             self._append(messages)
             self._changed.notify_all()
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         end = time.monotonic() + wait
         with self._changed:
             while True:
-                deliveries = self._lease_ready(limit)
+                deliveries = self._lease_ready(limit, machines)
                 remaining = end - time.monotonic()
                 if deliveries or limit < 1 or remaining <= 0:
                     return deliveries
@@ -111,6 +116,20 @@ class MemoryQueue:
         if lost:
             raise ConflictError(f"the lease of {', '.join(str(delivery.message.key) for delivery in lost)} was lost")
 
+    def backlog(self) -> Sequence[Backlog]:
+        with self._changed:
+            now = self._clock()
+            ended = {key for key in self._groups if self.leases.is_due(key, now)}
+            ready = sorted({*ended, *(key for keys in self._ready.values() for key in keys)})
+            return [self._backlog(machine, list(keys)) for machine, keys in groupby(ready, lambda key: key.machine)]
+
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        with self._changed:
+            held = [each for each in deliveries if self.leased(each)[1]]
+            self.ack(held)
+            for delivery in held:
+                self._group(delivery.message.key).forget(delivery.message)
+
     def check(self, message: Message) -> None:
         """Raise `IdReusedError` if another message has the id of `message`."""
         self._group(message.key).check(message)
@@ -121,6 +140,10 @@ class MemoryQueue:
         number = group.receipts.get(delivery.receipt, 0) if group is not None else 0
         # A lease ends at its deadline, whether or not anyone has taken over; else a late commit might come through.
         return (group, number) if number and group and self._clock() < group.leased_until else (None, 0)
+
+    def _backlog(self, machine: str, keys: Sequence[Key]) -> Backlog:
+        waiting = [each for key in keys for each in self._groups[key].waiting.values()]
+        return Backlog(machine, len(waiting), min(each.sent for each in waiting))
 
     def _group(self, key: Key) -> MessageGroup:
         # Groups are never deleted: a new one would count numbers and tokens from 1 again, and old receipts would fit.
@@ -133,30 +156,44 @@ class MemoryQueue:
         for message in messages:
             group = self._group(message.key)
             was_idle = not group.waiting
-            if group.append(message) and was_idle:
-                self._ready[message.key] = None
+            if group.append(message, self._clock()) and was_idle:
+                self._put_last(message.key)
 
-    def _lease_ready(self, limit: int) -> Sequence[Delivery]:
+    def _lease_ready(self, limit: int, machines: Collection[str] | None) -> Sequence[Delivery]:
         now = self._clock()
-        if self._timers.due.next_due <= now:
+        has_news = min(self._timers.due.next_due, self.leases.next_due) <= now
+        if has_news:
             self._append(self._timers.pop_due(now))
-        if self.leases.next_due <= now:
-            for key in self.leases.pop_due(now):
-                self._groups[key].end_lease()
-                self._ready[key] = None
+            for freed in self.leases.pop_due(now):
+                self._groups[freed].end_lease()
+                self._put_last(freed)
         deliveries: list[Delivery] = []
-        while self._ready and len(deliveries) < limit:
-            key, _ = self._ready.popitem(last=False)
+        while len(deliveries) < limit and (key := self._pop_first(machines)):
             until = now + self._lease
             self.leases.put(key, until)
             deliveries.extend(self._groups[key].lease(self._epoch, limit - len(deliveries), until))
-        if deliveries and self._ready:
+        if has_news and self._ready:
             # More may just have come due than this receiver takes, and nothing else wakes the other receivers.
             self._changed.notify_all()
         return deliveries
+
+    def _put_last(self, key: Key) -> None:
+        self._last_rank += 1
+        self._ready.setdefault(key.machine, OrderedDict())[key] = self._last_rank
+
+    def _pop_first(self, machines: Iterable[str] | None) -> Key | None:
+        """Remove and return the first ready key of `machines`, or of all; None if there is none."""
+        wanted = self._ready if machines is None else self._ready.keys() & machines
+        if not wanted:
+            return None
+        machine = min(wanted, key=lambda each: next(iter(self._ready[each].values())))
+        key, _ = self._ready[machine].popitem(last=False)
+        if not self._ready[machine]:
+            del self._ready[machine]
+        return key
 
     def _make_ready(self, key: Key, group: MessageGroup) -> None:
         """End the lease or pause of `key`: the group becomes the last ready one, or idle if it is empty."""
         self.leases.remove(key)
         if group.waiting:
-            self._ready[key] = None
+            self._put_last(key)

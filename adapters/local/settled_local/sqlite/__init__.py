@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from settled.durable.ports import Capability, ClosedOnExit, FinishResult, Write
+from settled.durations import in_seconds
 from settled.errors import LeaseLostError, SettledError
 from settled.key import Key
 from settled_local.sqlite.connection import Connection
@@ -36,6 +38,8 @@ CAPABILITIES = frozenset(
         Capability.JOINT_FINISH,
         Capability.FENCED_FINISH,
         Capability.POSITIONS,
+        Capability.SELECTIVE_RECEIVE,
+        Capability.BACKLOG,
         Capability.SCAN,
         Capability.DEDUPLICATION,
         Capability.NO_DELIVERY_AFTER_ACK,
@@ -47,22 +51,24 @@ CAPABILITIES = frozenset(
 class SQLiteBackend(ClosedOnExit):
     """A store, a queue and timers in one file; `SQLiteBackend.open` makes one."""
 
-    def __init__(self, database: Database, epoch: str, lease: float, remember: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, database: Database, epoch: str, lease: timedelta, remember: int, clock: Callable[[], float]
+    ) -> None:
         self._database = database
         self._clock = clock
         self._lease = lease
         self._remember = remember
         self._store = SQLiteStore(database)
-        self._queue = SQLiteQueue(database, epoch, lease, remember, clock)
+        self._queue = SQLiteQueue(database, epoch, in_seconds(lease, "lease"), remember, clock)
         self._timers = SQLiteTimers(database)
 
     @classmethod
     def open(
         cls,
         path: str | os.PathLike[str],
-        lease: float = 30.0,
+        lease: timedelta = timedelta(seconds=30),
         remember: int = 1000,
-        timeout: float = 5.0,
+        timeout: timedelta = timedelta(seconds=5),
         clock: Callable[[], float] = time.time,
     ) -> SQLiteBackend:
         """Open the file at `path`, or at the URL ``sqlite:///FILE?OPTIONS``, and create it if it does not exist.
@@ -71,10 +77,10 @@ class SQLiteBackend(ClosedOnExit):
 
         Args:
             path: a path, or a URL.
-            lease: how long a new lease lasts, in seconds.
+            lease: how long a new lease lasts.
             remember: how many ids of acknowledged messages the queue deduplicates by, for each key. A message that is
                 repeated after more than that many others counts as a new one.
-            timeout: after how many seconds a call that finds the file locked raises `UnavailableError`.
+            timeout: after how long a call that finds the file locked raises `UnavailableError`.
             clock: returns seconds since the epoch.
 
         Raises:
@@ -86,7 +92,7 @@ class SQLiteBackend(ClosedOnExit):
         if name.startswith("sqlite:"):
             given: dict[str, Any] = {"lease": lease, "remember": remember, "timeout": timeout, "clock": clock}
             return cls.open(**{**given, **sqlite_options(name)})
-        database = Database(name, timeout)
+        database = Database(name, in_seconds(timeout, "timeout"))
         try:
             epoch = prepare(database)
         except BaseException:
@@ -111,12 +117,12 @@ class SQLiteBackend(ClosedOnExit):
         return CAPABILITIES
 
     @property
-    def lease(self) -> float:
+    def lease(self) -> timedelta:
         return self._lease
 
     @property
-    def resolution(self) -> float:
-        return 0.0
+    def resolution(self) -> timedelta:
+        return timedelta()
 
     def now(self) -> float:
         return self._clock()
@@ -124,7 +130,9 @@ class SQLiteBackend(ClosedOnExit):
     def finish(self, write: Write) -> None:
         self._database.write(lambda db: self._finish(db, write))
 
-    def finish_all(self, writes: Sequence[Write], receive: int = 0) -> FinishResult:
+    def finish_all(
+        self, writes: Sequence[Write], receive: int = 0, machines: Collection[str] | None = None
+    ) -> FinishResult:
         def finish(db: Connection) -> FinishResult:
             refused: dict[Key, SettledError] = {}
             for write in writes:
@@ -133,7 +141,7 @@ class SQLiteBackend(ClosedOnExit):
                     db.attempt(partial(self._finish, db, write))
                 except SettledError as error:
                     refused[write.key] = error
-            return FinishResult(refused, tuple(self._queue.lease_ready(db, receive)))
+            return FinishResult(refused, tuple(self._queue.lease_ready(db, receive, machines)))
 
         return self._database.write(finish, durable=bool(writes))
 
@@ -144,7 +152,7 @@ class SQLiteBackend(ClosedOnExit):
             # Within the same transaction: a check before it could pass, and the lease be taken over until the commit.
             if write.holder is not None and not holds(db, write.holder, now):
                 raise LeaseLostError(f"{write.key}: its lease was lost")
-        send(db, write.sends)
+        send(db, write.sends, now)
         for timer in write.timers:
             schedule(db, timer)
         for timer_id in write.cancels:

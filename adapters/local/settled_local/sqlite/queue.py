@@ -1,8 +1,9 @@
-"""The queue in its tables: a message group for each key, and an order among the groups that are ready.
+"""The queue in its tables: a message group for each key, and an order among the groups of a machine that are ready.
 
 A group as a whole is idle, ready, leased or parked, and its row says which (see `schema`). A group that comes back from
-a lease goes to the end of the ready ones, so that a long backlog delays each other key by one batch at most. Each lease
-has a new token, which its receipts name: a receipt of an older lease changes nothing.
+a lease goes to the end of the ready ones of its machine, and a receive for several machines takes a group of each in
+turn: so a long backlog delays each other key by one batch at most, or by one for each machine. Each lease has a new
+token, which its receipts name: a receipt of an older lease changes nothing.
 
 Every look-up uses an index, so the cost of a call does not depend on how many groups or messages there are. Only
 forgetting old ids scans those of one group, once in many messages.
@@ -11,13 +12,14 @@ forgetting old ids scans those of one group, once in many messages.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from attrs import frozen
 
 from settled.durable.headers import headers_from_text, headers_to_text
 from settled.durable.messages import Message
-from settled.durable.ports import Delivery, Position
+from settled.durable.ports import Backlog, Delivery, Position
 from settled.errors import ConflictError, IdReusedError
 from settled.key import Key
 from settled_local.sqlite.connection import Connection, text
@@ -30,11 +32,23 @@ POLL_INTERVAL = 0.02
 MAX_WAKEUPS = 100
 """How many timers, and how many groups, one call wakes at most, to bound how long its transaction locks the file."""
 
-# The group becomes the last ready one. Its rank is one more than the last rank and not a time: a clock that is set back
-# must neither reorder the ready groups nor hide them.
+# The group becomes the last ready one of its machine. Its rank is one more than the last rank and not a time: a clock
+# that is set back must neither reorder the ready groups nor hide them.
 _MAKE_READY = (
     "blocked=0, blocked_until_or_rank=1+coalesce("
-    "(SELECT blocked_until_or_rank FROM message_groups WHERE blocked=0 ORDER BY blocked_until_or_rank DESC LIMIT 1), 0)"
+    "(SELECT other.blocked_until_or_rank FROM message_groups AS other"
+    " WHERE other.blocked=0 AND other.machine=message_groups.machine"
+    " ORDER BY other.blocked_until_or_rank DESC LIMIT 1), 0)"
+)
+
+# Leaps from the first entry of one machine in the index to that of the next, whatever the backlog of each.
+_READY_MACHINES = (
+    "WITH RECURSIVE ready (machine) AS ("
+    " SELECT (SELECT min(machine) FROM message_groups WHERE blocked=0)"
+    " UNION ALL"
+    " SELECT (SELECT min(machine) FROM message_groups WHERE blocked=0 AND machine>ready.machine)"
+    " FROM ready WHERE ready.machine IS NOT NULL"
+    ") SELECT machine FROM ready WHERE machine IS NOT NULL"
 )
 
 
@@ -47,20 +61,21 @@ class SQLiteQueue:
         self._lease = lease
         self._remember = remember
         self._clock = clock
+        self._receives = 0
 
     def send(self, messages: Sequence[Message]) -> None:
-        self._database.write(lambda db: send(db, messages))
+        self._database.write(lambda db: send(db, messages, self._clock()))
 
-    def receive(self, limit: int, wait: float = 0.0) -> Sequence[Delivery]:
+    def receive(self, limit: int, wait: float = 0.0, machines: Collection[str] | None = None) -> Sequence[Delivery]:
         end = time.monotonic() + wait
         while limit > 0:
             # Before the file is read: a change between the read and the wait ends the wait at once.
             changes = self._database.changes.count
             with self._database.reading() as db:
-                pause = _next_due(db) - self._clock()
+                pause = _next_due(db, machines) - self._clock()
             if pause <= 0:
                 # Not durable: leases that a crash of the machine undoes are delivered again.
-                deliveries = self._database.write(lambda db: self.lease_ready(db, limit), durable=False)
+                deliveries = self._database.write(lambda db: self.lease_ready(db, limit, machines), durable=False)
                 if deliveries:
                     return deliveries
                 continue
@@ -70,9 +85,24 @@ class SQLiteQueue:
             self._database.changes.wait(changes, min(remaining, pause, POLL_INTERVAL))
         return ()
 
-    def lease_ready(self, db: Connection, limit: int) -> Sequence[Delivery]:
+    def lease_ready(self, db: Connection, limit: int, machines: Collection[str] | None) -> Sequence[Delivery]:
         """Do `receive` within a transaction, without waiting."""
-        return _lease_ready(db, self._epoch, limit, self._clock(), self._lease)
+        if limit < 1:
+            return ()
+        now = self._clock()
+        _wake(db, now)
+        wanted = deque(_ready_machines(db) if machines is None else machines)
+        # Each receive begins with another machine, so that none is starved by those before it.
+        self._receives += 1
+        wanted.rotate(-self._receives)
+        deliveries: list[Delivery] = []
+        while wanted and len(deliveries) < limit:
+            machine = wanted.popleft()
+            leased = _lease_first(db, machine, self._epoch, limit - len(deliveries), now + self._lease)
+            if leased:
+                deliveries += leased
+                wanted.append(machine)
+        return deliveries
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         self._database.write(lambda db: ack(db, deliveries, self._clock(), self._remember))
@@ -85,8 +115,20 @@ class SQLiteQueue:
         if lost:
             raise ConflictError(f"the lease of {', '.join(lost)} was lost")
 
+    def backlog(self) -> Sequence[Backlog]:
+        with self._database.reading() as db:
+            rows = db.run(
+                "SELECT machine, count(*), min(sent) FROM message_groups JOIN messages USING (group_id)"
+                " WHERE blocked=0 OR (blocked=1 AND blocked_until_or_rank<=?) GROUP BY machine ORDER BY machine",
+                self._clock(),
+            ).fetchall()
+        return [Backlog(text(machine), count, oldest) for machine, count, oldest in rows]
 
-def send(db: Connection, messages: Iterable[Message], raises: bool = True) -> None:
+    def withdraw(self, deliveries: Sequence[Delivery]) -> None:
+        self._database.write(lambda db: _withdraw(db, deliveries, self._clock(), self._remember))
+
+
+def send(db: Connection, messages: Iterable[Message], now: float, raises: bool = True) -> None:
     """Do `Queue.send` within a transaction, which the caller rolls back if this raises.
 
     With ``raises=False``, a message that reuses the id of another one is queued beside that one, and nothing is raised:
@@ -111,9 +153,10 @@ def send(db: Connection, messages: Iterable[Message], raises: bool = True) -> No
                     f"{message.key}: the id {message.id!r} belongs to another message, with another body"
                 )
         db.run(
-            "INSERT INTO messages (group_id, number, attempts, id, body, headers) VALUES (?, ?, 0, ?, ?, ?)",
+            "INSERT INTO messages (group_id, number, attempts, sent, id, body, headers) VALUES (?, ?, 0, ?, ?, ?, ?)",
             group,
             number,
+            now,
             message.id,
             message.body,
             headers_to_text(message.headers),
@@ -126,41 +169,47 @@ def send(db: Connection, messages: Iterable[Message], raises: bool = True) -> No
             db.run("UPDATE message_groups SET tail=? WHERE group_id=?", number, group)
 
 
-def _lease_ready(db: Connection, epoch: str, limit: int, now: float, lease: float) -> Sequence[Delivery]:
-    if limit < 1:
+def _lease_first(db: Connection, machine: str, epoch: str, limit: int, until: float) -> Sequence[Delivery]:
+    """Lease up to `limit` messages of the first ready group of `machine`; return none if no group is ready."""
+    rows = db.run(
+        "SELECT group_id, instance, token, number, id, body, headers, attempts"
+        " FROM message_groups JOIN messages USING (group_id)"
+        " WHERE group_id=("
+        "  SELECT group_id FROM message_groups WHERE blocked=0 AND machine=? ORDER BY blocked_until_or_rank LIMIT 1"
+        " )"
+        " ORDER BY number LIMIT ?",
+        machine,
+        limit,
+    ).fetchall()
+    if not rows:
         return ()
-    _wake(db, now)
-    until = now + lease
-    deliveries: list[Delivery] = []
-    while len(deliveries) < limit:
-        rows = db.run(
-            "SELECT group_id, machine, instance, token, number, id, body, headers, attempts"
-            " FROM message_groups JOIN messages USING (group_id)"
-            " WHERE group_id=("
-            "  SELECT group_id FROM message_groups WHERE blocked=0 ORDER BY blocked_until_or_rank LIMIT 1"
-            " )"
-            " ORDER BY number LIMIT ?",
-            limit - len(deliveries),
-        ).fetchall()
-        if not rows:
-            break
-        group, machine, instance, last_token, *_ = rows[0]
-        last_leased = rows[-1][4]
-        # The new token of each lease fences: receipts of all earlier leases of the group are void from now on.
-        key, token = Key(text(machine), text(instance)), last_token + 1
-        for *_, number, id, body, headers, attempts in rows:
-            receipt = f"{group}.{token}.{number}"
-            message, position = Message(key, text(id), text(body), headers_from_text(headers)), Position(epoch, number)
-            deliveries.append(Delivery(message, receipt, attempts + 1, until, position))
-        db.run(
-            # From here on, blocked_until_or_rank is a time: when the lease ends.
-            "UPDATE message_groups SET token=?, last_leased=?, blocked=1, blocked_until_or_rank=? WHERE group_id=?",
-            token,
-            last_leased,
+    group, instance, last_token, *_ = rows[0]
+    last_leased = rows[-1][3]
+    # The new token of each lease fences: receipts of all earlier leases of the group are void from now on.
+    key, token = Key(machine, text(instance)), last_token + 1
+    db.run(
+        # From here on, blocked_until_or_rank is a time: when the lease ends.
+        "UPDATE message_groups SET token=?, last_leased=?, blocked=1, blocked_until_or_rank=? WHERE group_id=?",
+        token,
+        last_leased,
+        until,
+        group,
+    )
+    return [
+        Delivery(
+            Message(key, text(id), text(body), headers_from_text(headers)),
+            f"{group}.{token}.{number}",
+            attempts + 1,
             until,
-            group,
+            Position(epoch, number),
         )
-    return deliveries
+        for *_, number, id, body, headers, attempts in rows
+    ]
+
+
+def _ready_machines(db: Connection) -> Sequence[str]:
+    """Return the ids of the machines that have ready groups."""
+    return [text(machine) for (machine,) in db.run(_READY_MACHINES)]
 
 
 def ack(db: Connection, deliveries: Iterable[Delivery], now: float, remember: int) -> None:
@@ -182,6 +231,13 @@ def ack(db: Connection, deliveries: Iterable[Delivery], now: float, remember: in
         elif oldest > last_leased:
             db.run(f"UPDATE message_groups SET last_leased=0, {_MAKE_READY} WHERE group_id=?", lease.group)
         _forget_old_ids(db, lease, oldest, remember)
+
+
+def _withdraw(db: Connection, deliveries: Sequence[Delivery], now: float, remember: int) -> None:
+    held = [each for each in deliveries if holds(db, each, now)]
+    ack(db, held, now, remember)
+    for lease, message in [(lease, each.message) for each in held for lease in _leases([each])]:
+        db.run("DELETE FROM seen_ids WHERE group_id=? AND id=?", lease.group, message.id)
 
 
 def holds(db: Connection, delivery: Delivery, now: float) -> bool:
@@ -269,13 +325,15 @@ def _next_number(db: Connection, key: Key) -> tuple[int, int, bool]:
     return created.lastrowid, 1, True
 
 
-def _next_due(db: Connection) -> float:
-    """Return when there may be something to receive: -infinity if now, infinity if no time is known."""
+def _next_due(db: Connection, machines: Collection[str] | None) -> float:
+    """Return when there may be something to receive for `machines`: -infinity if now, infinity if no time is known."""
+    wanted = "" if machines is None else f" AND machine IN ({','.join('?' * len(machines))})"
     is_ready, due, until = db.run(
         # One statement, so that all three are read as of one commit.
-        "SELECT EXISTS (SELECT 1 FROM message_groups WHERE blocked=0),"
+        f"SELECT EXISTS (SELECT 1 FROM message_groups WHERE blocked=0{wanted}),"
         " (SELECT due FROM timers ORDER BY due LIMIT 1),"
         " (SELECT blocked_until_or_rank FROM message_groups WHERE blocked=1 ORDER BY blocked_until_or_rank LIMIT 1)",
+        *(machines or ()),
     ).fetchone()
     if is_ready:
         return float("-inf")
@@ -293,7 +351,7 @@ def _wake(db: Connection, now: float) -> None:
     ).fetchall():
         _count_attempt(db, group, last_leased)
         db.run(f"UPDATE message_groups SET last_leased=0, {_MAKE_READY} WHERE group_id=?", group)
-    send(db, pop_due(db, now, MAX_WAKEUPS), raises=False)
+    send(db, pop_due(db, now, MAX_WAKEUPS), now, raises=False)
 
 
 def _count_attempt(db: Connection, group: int, last_leased: int) -> None:

@@ -6,19 +6,19 @@ A file of an older version is migrated when it is opened, in one transaction. An
 Ids are ``TEXT`` and compared byte by byte, so ``a`` is neither ``A`` nor ``a:1``. The row of a message group says when
 the group may be leased next:
 
-===========  =========  =========================  =============================
-group        blocked    blocked_until_or_rank      last_leased
-===========  =========  =========================  =============================
-idle         NULL       NULL                       0
-ready        0          its rank among the ready   0
-parked       1          when the pause ends        0
-leased       1          when the lease ends        number of the last leased
-===========  =========  =========================  =============================
+===========  =========  ===============================================  =============================
+group        blocked    blocked_until_or_rank                            last_leased
+===========  =========  ===============================================  =============================
+idle         NULL       NULL                                             0
+ready        0          its rank among the ready ones of its machine     0
+parked       1          when the pause ends                              0
+leased       1          when the lease ends                              number of the last leased
+===========  =========  ===============================================  =============================
 
-A rank and a time share one column, so that one index over two columns serves both searches: the first ready group, and
-the leases and pauses that have ended. Each page that a commit changes is written out, so a second index would slow down
-every call. For the same reason pages are small, and `seen_ids` is a table of its own: its row stays when the message
-goes.
+A rank and a time share one column, so that each group that is not idle has one entry in one of two partial indexes: one
+finds the first ready group of a machine, the other the leases and pauses that have ended. Each page that a commit
+changes is written out, so every further entry would slow down every call. For the same reason pages are small, and
+`seen_ids` is a table of its own: its row stays when the message goes.
 
 Rows of ``message_groups`` are never deleted, so that no number or token of a group is used twice: positions rely on the
 former, fencing on the latter. Both hold within an epoch. The one row of ``epochs`` also identifies the file for which
@@ -37,6 +37,9 @@ from settled_local.sqlite.database import Database
 
 APPLICATION = 0x5E771ED
 VERSION = 4
+
+_READY_GROUPS = "CREATE INDEX ready_groups ON message_groups (machine, blocked_until_or_rank) WHERE blocked=0"
+_BLOCKED_GROUPS = "CREATE INDEX blocked_groups ON message_groups (blocked_until_or_rank) WHERE blocked=1"
 
 _TABLES = (
     # The body is the last column, so that listing instances does not read it.
@@ -81,12 +84,14 @@ _TABLES = (
     )
     """,
     # Partial: most groups are idle, and an idle one needs no entry.
-    "CREATE INDEX message_groups_by_state ON message_groups (blocked, blocked_until_or_rank) WHERE blocked IS NOT NULL",
+    _READY_GROUPS,
+    _BLOCKED_GROUPS,
     """
     CREATE TABLE messages (
         group_id INTEGER NOT NULL,
         number INTEGER NOT NULL,
         attempts INTEGER NOT NULL,
+        sent REAL,
         id TEXT NOT NULL,
         body TEXT NOT NULL,
         headers TEXT NOT NULL DEFAULT '',
@@ -125,9 +130,14 @@ _TABLES = (
 # know, such as a column with a default.
 _MIGRATIONS: Mapping[int, Sequence[str]] = {
     3: [
+        # Null where it is not known: in messages from before, and in those of a process of the older version.
+        "ALTER TABLE messages ADD COLUMN sent REAL",
         "ALTER TABLE messages ADD COLUMN headers TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE timers ADD COLUMN headers TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE dead_letters ADD COLUMN headers TEXT NOT NULL DEFAULT ''",
+        "DROP INDEX message_groups_by_state",
+        _READY_GROUPS,
+        _BLOCKED_GROUPS,
     ],
 }
 """The statements that make version N + 1 of version N, by N."""

@@ -1,0 +1,24 @@
+"""``settled bring-back``: send the messages that were set aside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from settled_cli.arguments import BackendUrl
+from settled_cli.backend import open_backend
+from settled_cli.errors import UsageError
+from settled_cli.set_aside import bring_back
+
+
+def bring_back_messages(
+    file: Annotated[Path, Parameter(help="What `settled set-aside` wrote.")], /, *, url: BackendUrl = None
+) -> None:
+    """Send the messages in a file, before those that wait now. Safe to repeat; the file stays."""
+    if not file.is_file():
+        raise UsageError(f"{file}: no such file")
+    with open_backend(url) as backend:
+        count = bring_back(backend, file)
+    print(f"{count} {'message' if count == 1 else 'messages'} sent")
