@@ -120,6 +120,13 @@ class TestOpening:
             backend.store.load(ADA)
 
 
+def test_a_record_with_a_byte_that_is_no_utf_8_is_reported_as_damaged(path: Path, backend: SQLiteBackend) -> None:
+    backend.store.commit(ADA, stored(1), 0)
+    sqlite(path, "UPDATE records SET body=CAST(x'7bff7d' AS TEXT)")
+    with pytest.raises(RecordError, match="Could not decode"):
+        backend.store.load(ADA)
+
+
 class TestAFileThatCannotBeUsed:
     """Nothing has happened, and the error says what to do."""
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
 
@@ -43,7 +44,7 @@ def open_it(request: pytest.FixtureRequest, server: Process, prefix: str, clock:
     for line in (OLDER / f"{request.param}.jsonl").read_text().splitlines():
         command, key, *values = json.loads(line)
         server.client.execute_command(command, key.replace("PREFIX:", prefix), *values)
-    return lambda: RedisBackend.open(server.url(), prefix=prefix, lease=LEASE, clock=clock)
+    return lambda: RedisBackend.open(server.url(), prefix=prefix, lease=timedelta(seconds=LEASE), clock=clock)
 
 
 @pytest.fixture
