@@ -274,8 +274,9 @@ class Machine(Generic[C]):
         return lambda: function(args)
 
     def _plain(self, event: object) -> Mapping[str, Any]:
-        if (type(event) is dict or isinstance(event, Mapping)) and isinstance(event.get("type"), str):
-            return event
+        plain = cast("Mapping[str, Any]", event)
+        if (type(event) is dict or isinstance(event, Mapping)) and isinstance(plain.get("type"), str):
+            return plain
         return self.implementations.event_to_json(event)
 
     def _read_context(self, plain: object) -> C:

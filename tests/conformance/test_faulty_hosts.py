@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+from attrs import evolve
 
-from settled import Key
+from settled import Key, Outcome
 from settled.durable import Record, Stored
 from settled.durable.window import Window
 from settled_conformance import Harness, Session, VerdictStatus
@@ -83,21 +84,23 @@ def names_effects_by_their_number(patch: Patch) -> None:
 
 
 def takes_every_event_for_taken(patch: Patch) -> None:
-    reasons = CORE["reasons"]
+    outcome_of = CORE["reasons"].outcome_of
 
-    def cause(_machine: object, before: object, event: object, _step: object) -> Any:
-        return reasons.Cause(before, event)
+    def taken(machine: object, snapshot: object, cause: Any) -> Any:
+        return outcome_of(machine, snapshot, cause and evolve(cause, ignored=None))
 
-    patch.setattr(CORE["apply"], "cause_of", cause)
+    patch.setattr(CORE["apply"], "outcome_of", taken)
 
 
 def ignores_what_changes_no_state(patch: Patch) -> None:
-    reasons = CORE["reasons"]
+    outcome_of = CORE["reasons"].outcome_of
 
-    def cause(_machine: object, before: Any, event: object, step: Any) -> Any:
-        return reasons.Cause(before, event, ignored="" if step.snapshot.value == before.value else None)
+    def ignore(machine: object, snapshot: Any, cause: Any) -> Any:
+        if cause is not None and cause.before.value == snapshot.value:
+            return Outcome.IGNORED, ""
+        return outcome_of(machine, snapshot, cause)
 
-    patch.setattr(CORE["apply"], "cause_of", cause)
+    patch.setattr(CORE["apply"], "outcome_of", ignore)
 
 
 def shares_ids_with_outsiders(patch: Patch) -> None:

@@ -213,7 +213,11 @@ class TestShutdown:
         client = Client(machine, backend)
         for name in ("ada", "ben"):
             client.start(name)
-        worker = Worker([machine], backend, observers=[lambda _: worker.stop()], batch=1)
+
+        def stop(_event: HostEvent) -> None:
+            worker.stop()
+
+        worker = Worker([machine], backend, observers=[stop], batch=1)
         worker.run()
         assert [each.message.key.instance for each in backend.queue.receive(10)] == ["ben"]
 
