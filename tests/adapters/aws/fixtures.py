@@ -91,7 +91,7 @@ def create(cloud: Cloud, url: AwsUrl) -> Addresses:
                 "ContentBasedDeduplication": "true",
                 "DeduplicationScope": "messageGroup",
                 "FifoThroughputLimit": "perMessageGroupId",
-                "VisibilityTimeout": str(url.lease),
+                "VisibilityTimeout": str(url.lease.seconds),
             },
         )
     cloud.sqs.create_queue(QueueName=url.delays)

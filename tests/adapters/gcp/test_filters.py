@@ -32,7 +32,7 @@ def bills(cloud: Cloud, orders: GcpUrl) -> CompositeBackend:
         request={
             "name": url.subscription_name,
             "topic": url.topic_name,
-            "ack_deadline_seconds": url.lease,
+            "ack_deadline_seconds": url.lease.seconds,
             "enable_message_ordering": True,
             "enable_exactly_once_delivery": True,
             "filter": filter_of(["bill"]),
