@@ -80,11 +80,12 @@ class TurnRunner:
 
     def run(self) -> TurnEnd | Exception:
         """Run the turn to its end, and return how it ended or the error that ended it."""
-        if self._commands is None:
-            self.advance()
-        while self.command is not None:
-            self.advance(self._perform(self.command))
-        self.clean_up()
+        if self.end is None:
+            if self._commands is None:
+                self.advance()
+            while self.command is not None:
+                self.advance(self._perform(self.command))
+            self.clean_up()
         assert self.end is not None, "a turn without a command has ended"
         return self.end
 

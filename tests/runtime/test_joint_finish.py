@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from attrs import define, evolve, field
@@ -12,10 +12,13 @@ from settled import Key, Machine, OutcomeUnknownError, SettledError, TurnEnd, Un
 from settled.durable import Capability, Delivery, FinishResult, Write
 from settled_local.memory import MemoryBackend
 from settled_runtime import Client, StopSignal
+from settled_runtime.events import HostEvent, Observer, TurnEnded
 from settled_runtime.host_context import HostContext
 from settled_runtime.joint_commit import commit_together
 from settled_runtime.turn_runner import TurnRunner, turns_for
 from tests.durable.machines import add, appending
+
+T = TypeVar("T")
 
 
 @define(eq=False)
@@ -57,10 +60,10 @@ class Deployment:
 
     names = ("ada", "ben", "cem")
 
-    def __init__(self, machine: Machine[Any], backend: MemoryBackend) -> None:
+    def __init__(self, machine: Machine[Any], backend: MemoryBackend, observers: Sequence[Observer] = ()) -> None:
         self.backend, self.machine = backend, machine
         self.client = Client(machine, backend)
-        self.context = HostContext.of([machine], backend, None, ())
+        self.context = HostContext.of([machine], backend, None, observers)
         for name in self.names:
             self.client.start(name)
         for turn in self.begin():
@@ -85,6 +88,16 @@ class Deployment:
         return [[] if each is None else each.context["applied"] for each in found]
 
 
+def _only(kind: type[T], found: list[T]) -> Observer:
+    """Return an observer that collects the events of this kind."""
+
+    def observe(event: HostEvent) -> None:
+        if isinstance(event, kind):
+            found.append(event)
+
+    return observe
+
+
 @pytest.fixture
 def backend() -> CountingBackend:
     return CountingBackend()
@@ -105,6 +118,17 @@ class TestTurnsOfSeveralKeys:
         assert [turn.end for turn in turns] == [TurnEnd.DONE] * 3
         assert deployment.applied() == [[1, 2]] * 3
         assert [len(keys) for keys in backend.writes] == [3]
+
+    def test_are_over_once(self, backend: CountingBackend) -> None:
+        ended: list[TurnEnded] = []
+        deployment = Deployment(appending(), backend, observers=[_only(TurnEnded, ended)])
+        ended.clear()
+        deployment.send(1)
+        turns = deployment.begin()
+        deployment.commit_together(turns)
+        assert [turn.run() for turn in turns] == [TurnEnd.DONE] * 3
+        assert len(ended) == 3
+        deployment.context.leases.close()
 
     def test_receive_the_next_messages_with_their_commit(
         self, deployment: Deployment, backend: CountingBackend
