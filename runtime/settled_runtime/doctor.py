@@ -69,7 +69,7 @@ def backlog_problems(backend: Backend) -> Iterator[BackendProblem]:
     for each in backend.queue.backlog():
         age = 0.0 if each.oldest is None else backend.now() - each.oldest
         if age > backend.lease.total_seconds():
-            consequence = f"the oldest has waited for {age:.0f} s, so perhaps no worker serves this machine"
+            consequence = f"for {age:.0f} s, so perhaps no worker serves this machine"
             remedy = f"Start a worker for it, or move them to a file: settled set-aside {each.machine} FILE"
             yield BackendProblem(f"{each.machine}: messages wait ({each.messages})", consequence, remedy)
 

@@ -131,5 +131,5 @@ def test_the_doctor_reports_what_waits_longer_than_a_lease(settled: Settled, tmp
     time.sleep(0.2)
     found = settled("doctor", url)
     assert found.status == 1
-    assert found.out.startswith("old: messages wait (1): the oldest has waited for 0 s")
+    assert found.out.startswith("old: messages wait (1): for 0 s")
     assert "settled set-aside old FILE" in found.out

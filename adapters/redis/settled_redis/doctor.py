@@ -8,15 +8,17 @@ evict it for want of memory.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from attrs import evolve
 
 from settled.errors import BackendRefusedError
-from settled_redis.connect import connect, server_info, setting
+from settled_redis.backend import RedisBackend
+from settled_redis.connect import connect, largest_request, server_info, setting
 from settled_redis.connection import ServerConnection
 from settled_redis.keyspace import find
 from settled_redis.url import Options, parse
-from settled_runtime.doctor import BackendProblem
+from settled_runtime.doctor import BackendProblem, backlog_problems
 
 _FSYNC = {
     "everysec": "writes acknowledged in the last second are lost if the machine fails",
@@ -34,8 +36,12 @@ def examine(url: str) -> Sequence[BackendProblem]:
     options = evolve(Options(), **parsed.options)
     servers = connect(parsed, options)
     try:
-        find(servers, options.prefix)
-        return [problem for server in servers.all_servers() for problem in _problems(server, options)]
+        space = find(servers, options.prefix)
+        problems = [problem for server in servers.all_servers() for problem in _problems(server, options)]
+        if space is not None:
+            with suppress(BackendRefusedError):  # this user may read the settings, and no more
+                problems += backlog_problems(RedisBackend(servers, space, options, largest_request(servers)))
+        return problems
     finally:
         servers.close()
 

@@ -8,7 +8,8 @@ messages are numbered. Message groups are never deleted, so their numbers go on 
 ==========================  ======  ===========================================================
 after ``PREFIX{N}:``        type    content
 ==========================  ======  ===========================================================
-``ready_machines``          set     the machines that have ready message groups, and perhaps others
+``ready_machines``          zset    the machines that have ready message groups, and perhaps others,
+                                    by the time since when none of their messages was delivered
 ``ready:MACHINE``           list    the names of the instances whose message groups are ready
 ``blocked``                 zset    those whose groups are leased or parked, by when that ends
 ``timers``                  zset    timers, by when they are due
@@ -222,11 +223,12 @@ def _migrated(servers: Topology, prefix: str, found: bytes) -> KeySpace:
 
 # Format 4 has a list of ready groups for each machine, in place of one for all.
 _DIVIDE_READY_GROUPS = b"""
+local now = redis.call('TIME')
 local key = redis.call('LPOP', KEYS[1])
 while key do
   local machine = string.match(key, '^[^/]*')
   redis.call('RPUSH', KEYS[1] .. ':' .. machine, key)
-  redis.call('SADD', KEYS[2], machine)
+  redis.call('ZADD', KEYS[2], now[1] * 1000000 + now[2], machine)
   key = redis.call('LPOP', KEYS[1])
 end
 """

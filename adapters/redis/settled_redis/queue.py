@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
 from typing import Any
 
 from settled.durable.messages import Message
@@ -26,7 +25,7 @@ from settled.errors import ConflictError, OutcomeUnknownError, SettledError, Una
 from settled.key import Key
 from settled_redis.connection import RedisCommand
 from settled_redis.keyspace import Partition, decoded
-from settled_redis.script_args import ScriptArgs, microseconds
+from settled_redis.script_args import MICROSECONDS, ScriptArgs, microseconds
 from settled_redis.script_client import ScriptClient, ScriptResult
 
 POLL_INTERVAL = 2.0
@@ -98,10 +97,14 @@ class RedisQueue:
     def backlog(self) -> Sequence[Backlog]:
         """Count the messages, by some reads of each partition: they are not counted at one moment."""
         counts: Counter[str] = Counter()
+        oldest: dict[str, float] = {}
         for partition in self._script_client.space.partitions:
-            for name, count in self._ready_groups(partition):
-                counts[Key.parse(decoded(name)).machine] += count
-        return [Backlog(machine, count) for machine, count in sorted(counts.items()) if count]
+            for name, count, since in self._ready_groups(partition):
+                machine = Key.parse(decoded(name)).machine
+                if count:
+                    counts[machine] += count
+                    oldest[machine] = min(since, oldest.get(machine, since))
+        return [Backlog(machine, count, oldest[machine]) for machine, count in sorted(counts.items())]
 
     def withdraw(self, deliveries: Sequence[Delivery]) -> None:
         parts = [(ScriptArgs(partition), group) for partition, group in self._by_partition(deliveries)]
@@ -109,21 +112,26 @@ class RedisQueue:
             args.withdraw(group)
         self._script_client.run_in_order(args for args, _ in parts)
 
-    def _ready_groups(self, partition: Partition) -> Iterator[tuple[bytes, int]]:
-        """Yield the name of each group of `partition` that is ready, and how many messages it has."""
-        machines, ended = self._read(
+    def _ready_groups(self, partition: Partition) -> Iterator[tuple[bytes, int, float]]:
+        """Yield the name of each group of `partition` that is ready, how many messages it has, and since when."""
+        now = microseconds(self._script_client.now())
+        found = self._read(
             partition,
-            [b"SMEMBERS", partition.named(b"ready_machines")],
-            [b"ZRANGEBYSCORE", partition.named(b"blocked"), b"-inf", microseconds(self._script_client.now())],
+            [b"ZRANGE", partition.named(b"ready_machines"), b"0", b"-1", b"WITHSCORES"],
+            [b"ZRANGEBYSCORE", partition.named(b"blocked"), b"-inf", now, b"WITHSCORES"],
         )
+        # Each member is followed by its score.
+        machines, ended = (dict(zip(each[::2], map(float, each[1::2]), strict=True)) for each in found)
         lines = self._read(
             partition, *([b"LRANGE", partition.named(b"ready:" + each), b"0", b"-1"] for each in machines)
         )
-        names = list(dict.fromkeys([*ended, *chain.from_iterable(lines)]))
+        since = ended | {name: at for line, at in zip(lines, machines.values(), strict=True) for name in line}
+        names = list(since)
         for start in range(0, len(names), COUNTED_AT_ONCE):
             some = names[start : start + COUNTED_AT_ONCE]
             lengths = self._read(partition, *([b"LLEN", partition.named(b"queue:" + name)] for name in some))
-            yield from zip(some, lengths, strict=True)
+            for name, length in zip(some, lengths, strict=True):
+                yield name, length, since[name] / MICROSECONDS
 
     def _read(self, partition: Partition, *commands: RedisCommand) -> list[Any]:
         return self._script_client.servers.ask(partition.slot, commands, changes=False) if commands else []

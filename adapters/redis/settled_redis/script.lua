@@ -92,7 +92,8 @@ local function machine_of(key)
 end
 
 -- The line of a machine: `becoming` are the groups that become ready in this script, of which `taken` were leased again;
--- `is_empty` says that the list was found empty; `is_wanted` that a receive is for this machine.
+-- `is_empty` says that the list was found empty; `is_wanted` that a receive is for this machine; `is_served` that it got
+-- some of its messages.
 local function line_of(machine)
   local line = lines[machine]
   if not line then
@@ -154,14 +155,16 @@ local function write_line(machine, line)
       pushed = pushed + 1
     end
   end
-  if length > 0 or (line.is_wanted and not line.is_empty and call('LLEN', line.list) > 0) then
+  local is_left = length > 0 or (line.is_wanted and not line.is_empty and call('LLEN', line.list) > 0)
+  if is_left then
     to_wake[machine] = true
   end
-  -- A machine stays in the set until a receive for all finds its line empty: most are ready again soon.
-  if length > 0 and length == pushed then
-    call('SADD', READY_MACHINES, machine)
+  -- The score says since when none of the machine's messages was delivered, although some wait. A machine stays in the
+  -- set until a receive for all finds its line empty: most are ready again soon.
+  if (length > 0 and length == pushed) or (is_left and line.is_served) then
+    call('ZADD', READY_MACHINES, now(), machine)
   elseif length == 0 and line.is_empty and receives_all then
-    call('SREM', READY_MACHINES, machine)
+    call('ZREM', READY_MACHINES, machine)
   end
 end
 
@@ -367,7 +370,7 @@ local function receive(limit, first, machines)
   has_received, receives_all = true, not machines
   wake()
   if receives_all then
-    machines = call('SMEMBERS', READY_MACHINES)
+    machines = call('ZRANGE', READY_MACHINES, 0, -1)
     -- Those that become ready in this script may not be in the set yet. Twice in the list is no harm.
     for machine in pairs(lines) do
       machines[#machines + 1] = machine
@@ -385,6 +388,7 @@ local function receive(limit, first, machines)
       local key = limit > 0 and next_ready(line)
       if key then
         limit = limit - lease_group(key, limit)
+        line.is_served = true
         still_waiting[#still_waiting + 1] = line
       end
     end

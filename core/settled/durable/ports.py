@@ -113,7 +113,8 @@ class Backlog:
     Attributes:
         machine: the id of the machine.
         messages: how many there are.
-        oldest: when the oldest of them was sent, in seconds since the epoch; None if the queue does not keep that.
+        oldest: when the oldest of them was sent, or since when none of the machine's was delivered, whichever the queue
+            keeps; in seconds since the epoch. None if it keeps neither.
     """
 
     machine: str
