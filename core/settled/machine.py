@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast
 
 from attrs import Factory, field, frozen
 
-from settled._fast_frozen import evolve
 from settled.chart.args import Args
 from settled.chart.chart import Chart
 from settled.chart.config import MachineConfig
@@ -65,10 +64,6 @@ class Machine(Generic[C]):
 
     def __repr__(self) -> str:
         return f"Machine({self.id!r})"
-
-    def without_plans(self) -> Machine[C]:
-        """Return a copy that caches no plans: slower, and otherwise the same."""
-        return evolve(self, plan_cache=PlanCache(self.program, limit=0))
 
     def initial_transition(
         self, input: Json = None, *, first_index: int = 0, allow_unknown_targets: bool = False

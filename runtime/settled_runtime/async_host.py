@@ -54,7 +54,13 @@ class AsyncHost(ClosedOnExit):
         """
         stop_signal = stop_signal or StopSignal()
         turns = turns_for(self._context, deliveries, stop_signal)
-        ends = await asyncio.gather(*(self._run(turn, stop_signal, deadline) for turn in turns))
+        try:
+            ends = await asyncio.gather(*(self._run(turn, stop_signal, deadline) for turn in turns))
+        finally:
+            # Also if this task was cancelled, before or while a turn began: renewed for ever, the deliveries would
+            # never come back.
+            for turn in turns:
+                self._context.leases.stop_renewing(turn.held)
         return dict(zip((turn.key for turn in turns), ends, strict=True))
 
     async def _run(self, turn: TurnRunner, stop_signal: StopSignal, deadline: float | None) -> TurnEnd | Exception:
@@ -81,8 +87,6 @@ class AsyncHost(ClosedOnExit):
             return turn.end
         finally:
             await tasks.cancel()
-            # Also if this task was cancelled: renewed for ever, the deliveries would never come back.
-            self._context.leases.stop_renewing(turn.held)
 
     def close(self) -> None:
         """Stop renewing leases and end the thread that does. The backend stays open."""

@@ -177,7 +177,8 @@ class Client(ClosedOnExit, Generic[C]):
             message_id: idempotency key: a second event with the same id and content has no effect.
             headers: short texts about the message, which the machine does not see: at most 16, of 1024 characters,
                 named with lower-case letters, digits, ``_``, ``.`` and ``-``. Observers (`TurnStarted`), actions and
-                actors (`Call.headers`) get them, and so does whatever the event causes: messages, timers, dead letters.
+                actors (`Call.headers`) get them, and so do the messages and timers of its turn. If a timer ends in the
+                turn of another message, its effects have the headers of that one.
 
         Raises:
             EventError: the event has no type, a reserved type (``xstate.*``), does not fit the class declared for its

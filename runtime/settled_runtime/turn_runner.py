@@ -43,8 +43,10 @@ ERROR_RELEASE_DELAY = 5.0
 class TurnRunner:
     """Runs one turn for the deliveries `held` of one key.
 
-    Call `resume` to begin it, and then `run`, or `step` for one command at a time; or perform `command` elsewhere and
-    call `resume` with the outcome. No two threads may use it at a time, but one may hand it to another.
+    Call `run`; or `resume` to begin it, and then `step` for each command, or `resume` with the outcome of `command`
+    where it was performed elsewhere. An event loop, which must not wait for the queue, calls `advance` in place of
+    `resume`, and `clean_up` in a thread once the turn is over. No two threads may use a runner at a time, but one may
+    hand it to another.
 
     Args:
         context: the host's machines, backend and observers.
@@ -56,7 +58,8 @@ class TurnRunner:
         key: the instance whose turn it is.
         command: the command to be performed next; None before the beginning and once the turn is over.
         end: how the turn ended, or the error that ended it; None until then.
-        has_acted: whether a command was performed. Until then the deliveries may be released without the turn.
+        has_acted: whether a command was performed, here or elsewhere. Until then the deliveries may be released without
+            the turn.
     """
 
     def __init__(
@@ -76,7 +79,6 @@ class TurnRunner:
         self._deadline = deadline
         self._commands: Commands[TurnEnd] | None = None
         self._actors: ActorThreads | None = None
-        self._version = 0  # that this turn has committed last
 
     def run(self) -> TurnEnd | Exception:
         """Run the turn to its end, and return how it ended or the error that ended it."""
@@ -102,6 +104,7 @@ class TurnRunner:
 
     def advance(self, outcome: Answer | Exception | None = None) -> None:
         """Begin the turn, or resume it with the answer to `command` or the error of `command`. This does no I/O."""
+        self.has_acted = self.has_acted or outcome is not None
         try:
             if self._commands is None:
                 self._commands = self._begin()
@@ -140,14 +143,11 @@ class TurnRunner:
         if write.acks:
             self.held.drop(write.acks)
         # Only after the commit: with a record that was never stored, the next turn would continue from a false state.
-        if write.stored is not None:
-            self._version = write.stored.version
-        if record is not None and self._version:
-            self._context.record_cache.put(self.key, record, self._version)
+        if record is not None and command.version:
+            self._context.record_cache.put(self.key, record, command.version)
 
     def _perform(self, command: Command) -> Answer | Exception:
         """Perform `command`, and return its answer or its error."""
-        self.has_acted = True
         context = self._context
         try:
             if isinstance(command, PerformActions):

@@ -21,7 +21,7 @@ from settled.durable import Backend, ClosedOnExit, Delivery
 from settled.durable.commands import ReleaseReason
 from settled.durations import in_seconds
 from settled_runtime.backend_commands import retried
-from settled_runtime.events import ClockSkewed, Observer, log
+from settled_runtime.events import ClockSkewed, Observer, log, logger
 from settled_runtime.host_context import HostContext
 from settled_runtime.joint_commit import commit_together
 from settled_runtime.shutdown import StopSignal
@@ -77,7 +77,8 @@ class Worker(ClosedOnExit):
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="settled-turn")
         self._running: set[Future[None]] = set()
         self._stopping = threading.Event()
-        self._backlog = threading.Event()
+        self._is_running = threading.RLock()
+        self._is_busy = threading.Event()
         self._stop_signal = StopSignal()
 
     def run(self) -> None:
@@ -89,16 +90,16 @@ class Worker(ClosedOnExit):
             SettledError: the backend failed for good, such as with AccessDeniedError. While it is merely unavailable,
                 the worker keeps trying.
         """
-        with _stopped_by_signals(self):
+        with self._is_running, _stopped_by_signals(self):
             self._report_clock_skew()
             backlog_thread = threading.Thread(target=self._run_backlog, name="settled-backlog")
             backlog_thread.start()
             try:
                 self._run_until_stopped()
             finally:
-                # In this order: the other thread checks `_stopping` when `_backlog` wakes it.
+                # In this order: the other thread checks `_stopping` when `_is_busy` wakes it.
                 self._stopping.set()
-                self._backlog.set()
+                self._is_busy.set()
                 backlog_thread.join()
                 self._finish_turns()
 
@@ -115,17 +116,30 @@ class Worker(ClosedOnExit):
         """
         # In its own thread and not in a daemon's: turns must not be cut off when the main thread has ended.
         with self, ThreadPoolExecutor(1, thread_name_prefix="settled-worker") as pool:
-            ended = pool.submit(self.run)
+            ended = pool.submit(self._run_and_log)
             try:
                 yield self
-            finally:
+            except BaseException as error:
                 self.stop()
+                if failure := ended.exception():
+                    error.add_note(f"the worker had ended with {type(failure).__name__}: {failure}")
+                raise
+            self.stop()
             ended.result()
 
+    def _run_and_log(self) -> None:
+        try:
+            self.run()
+        except Exception:
+            # At once: whoever waits for this worker's results learns of it only at the end of the block.
+            logger.exception("the worker has ended with an error")
+            raise
+
     def close(self) -> None:
-        """Stop the worker, and end the thread that renews leases. The backend stays open."""
+        """Stop the worker, wait until `run` has returned, and end its threads. The backend stays open."""
         self.stop()
-        self._pool.shutdown()
+        with self._is_running:  # or turns that `run` has begun would find no thread
+            self._pool.shutdown()
         self._context.leases.close()
 
     def _run_until_stopped(self) -> None:
@@ -133,7 +147,7 @@ class Worker(ClosedOnExit):
         while not self._stopping.is_set():
             prefetched = self._run_batch(prefetched or self._receive(self._receive_wait))
             if prefetched:
-                self._backlog.set()
+                self._is_busy.set()
         self._release(prefetched)
 
     def _run_backlog(self) -> None:
@@ -145,14 +159,14 @@ class Worker(ClosedOnExit):
             except SettledError:
                 prefetched = ()  # the main thread gets the same error from its own calls, and raises it to the caller
             if not prefetched:
-                self._backlog.clear()
+                self._is_busy.clear()
         self._release(prefetched)
 
     def _wait_for_backlog(self) -> bool:
         """Wait until there is more than one batch; return False once the worker is stopping."""
-        # `_stopping` is checked before the wait too: `run` may have set `_backlog` just before this thread cleared it,
+        # `_stopping` is checked before the wait too: `run` may have set `_is_busy` just before this thread cleared it,
         # and does not set it again.
-        return not self._stopping.is_set() and self._backlog.wait() and not self._stopping.is_set()
+        return not self._stopping.is_set() and self._is_busy.wait() and not self._stopping.is_set()
 
     def _run_batch(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Run the turns of `deliveries` up to their actions and actors, hand those on to the pool, and prefetch.

@@ -6,15 +6,16 @@ import os
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from settled import Key
+from settled import ActionArgs, Key, setup
 from settled.durable import Backend, Event, Message, encode
 from settled_cli.errors import CommandError
 from settled_cli.set_aside import set_aside
 from settled_local import MemoryBackend
-from settled_runtime import CompositeBackend, connect
+from settled_runtime import Client, CompositeBackend, Host, connect
 from tests.cli.conftest import Settled
 
 OLD, OTHER = Key("old", "1"), Key("old", "2")
@@ -69,14 +70,81 @@ def test_a_message_keeps_its_headers(settled: Settled, backend: Backend, tmp_pat
     assert [each.message.headers for each in backend.queue.receive(10, machines={"old"})] == [headers]
 
 
-def test_bringing_back_is_safe_to_repeat(settled: Settled, backend: Backend, tmp_path: Path) -> None:
+def test_what_was_brought_back_is_not_brought_back_again(settled: Settled, backend: Backend, tmp_path: Path) -> None:
     backend.queue.send([message("1"), message("2")])
-    file = str(tmp_path / "old.jsonl")
-    settled("set-aside", "old", file)
-    settled("bring-back", file)
+    file = tmp_path / "old.jsonl"
+    for number in ("", "2"):
+        settled("set-aside", "old", str(file))
+        settled("bring-back", str(file))
+        assert not file.exists()
+        assert (tmp_path / f"old.jsonl.sent{number}").exists()
+    assert drained(backend) == ["1", "2"]
+    assert settled("bring-back", str(file)).status == 2
+
+
+def test_bringing_back_goes_on_after_a_crash(
+    settled: Settled, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.queue.send([message("1"), message("2")])
+    file = tmp_path / "old.jsonl"
+    settled("set-aside", "old", str(file))
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", crash)
+        assert settled("bring-back", str(file)).status == 130
     backend.queue.send([message("3")])
-    settled("bring-back", file)
+    settled("bring-back", str(file))
     assert drained(backend) == ["1", "2", "3"]
+
+
+def test_half_a_line_of_a_crash_is_cut_off(settled: Settled, backend: Backend, tmp_path: Path) -> None:
+    file = tmp_path / "old.jsonl"
+    file.write_text('{"key": "old/1", "id": "0", "bo')
+    backend.queue.send([message("1")])
+    settled("set-aside", "old", str(file))
+    assert settled("bring-back", str(file)).out == "1 message sent\n"
+
+
+def test_an_id_with_two_bodies_is_reported_and_nothing_is_sent(
+    settled: Settled, backend: Backend, tmp_path: Path
+) -> None:
+    file = tmp_path / "old.jsonl"
+    backend.queue.send([Message(OLD, "1", "{}")])
+    settled("set-aside", "old", str(file))
+    backend.queue.send([Message(OLD, "1", "[]")])
+    refused = settled("bring-back", str(file))
+    assert refused.status == 1
+    assert "line 2: the id '1' of old/1 has another body in an earlier line" in refused.err
+    assert len(file.read_text().splitlines()) == 2
+
+
+def test_an_instance_that_has_begun_a_message_keeps_all_of_them(
+    settled: Settled, backend: Backend, tmp_path: Path
+) -> None:
+    """Its record relies on the queue: the action would be lost, or the turn never go on."""
+    done: list[int] = []
+
+    def report(a: ActionArgs[Any]) -> None:
+        if not done and a.event["n"] == 1 and a.call.fence:
+            done.append(0)
+            raise ConnectionError("the printer is off")
+        done.append(a.event["n"])
+
+    machine = setup(actions={"report": report}).machine(
+        {"id": "old", "initial": "on", "states": {"on": {"tags": ["settled"], "on": {"TELL": {"actions": "report"}}}}}
+    )
+    client = Client(machine, backend)
+    client.start("1")
+    with Host([machine], backend, observers=()) as host:
+        host.handle(backend.queue.receive(1))
+        client.send("1", {"type": "TELL", "n": 1})
+        host.handle(backend.queue.receive(1))  # taken; its action fails, and is retried after a second
+        client.send("1", {"type": "TELL", "n": 2})
+        time.sleep(1.1)
+        assert settled("set-aside", "old", str(tmp_path / "f")).out.startswith("0 messages ")
 
 
 def test_a_message_leaves_the_queue_only_when_it_is_on_the_disk(

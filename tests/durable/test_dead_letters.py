@@ -16,6 +16,7 @@ from tests.durable.machines import add, appending, applied, signup, tell
 from tests.support.virtual_world import LEASE, World
 
 PATIENT = Policy(lease=timedelta(seconds=LEASE), max_attempts=3)
+FORGETFUL = Policy(lease=timedelta(seconds=LEASE), max_attempts=3, window=2)
 
 
 class Switch:
@@ -160,6 +161,22 @@ class TestAnActionThatFails:
         assert world.dead_letters() == []
         assert world.record().outbox == ()
 
+    @pytest.mark.parametrize("later", [0, 1, 2, 5])
+    def test_leaves_its_message_taken_although_the_window_forgets_it(self, later: int) -> None:
+        switch = Switch()
+        world = World(appending(switch), policy=FORGETFUL)
+        world.start()
+        world.send(tell(0))
+        for number in range(1, later + 1):
+            world.send(add(number))
+        world.settle()
+        switch.on = True
+        world.redrive()
+        world.settle()
+        assert applied(world) == list(range(later + 1))
+        assert world.dead_letters() == []
+        assert world.record().taken_dead_letters == ()
+
     def test_stays_in_the_outbox_when_later_messages_are_dead_lettered(self) -> None:
         switch = Switch()
         world = started(appending(switch))
@@ -248,6 +265,23 @@ class TestAnActorsResultThatCannotBeApplied:
         world.settle()
         assert world.value() == "c"
         assert world.dead_letters() == []
+
+    @pytest.mark.parametrize("older", [0, 5])
+    def test_a_redrive_takes_its_event_once_although_the_window_forgets_it(self, older: int) -> None:
+        raising = [True]
+        world = World(self.machine(raising, []), policy=FORGETFUL)
+        world.start()
+        for number in range(older):
+            world.post("ada", "{", id=f"broken{number}")
+        world.send("GO", id="go")
+        world.send("ALSO", id="also")
+        world.settle()
+        raising.clear()
+        world.redrive()
+        world.settle()
+        assert world.value() == "c"
+        assert world.record().ordinal == 3  # its start, and each event once
+        assert world.record().taken_dead_letters == ()
 
     def test_a_redrive_finishes_the_open_turn_before_older_dead_letters(self) -> None:
         raising = [True]

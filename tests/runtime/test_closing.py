@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from settled import AccessDeniedError, BackendClosedError, Key
+from settled import AccessDeniedError, BackendClosedError, Call, Key
 from settled_local.memory import MemoryBackend
 from settled_runtime import AsyncHost, Client, Host, Worker, connect
 from tests.durable.machines import add, appending
+from tests.runtime.machines import greeter
 from tests.runtime.test_worker import FailingBackend
 
 
@@ -84,3 +85,33 @@ class TestARunningWorker:
         ):
             _ = 1 / 0
         assert names_of_new(others) == set()
+
+    def test_says_that_it_had_ended_if_the_block_raises(self) -> None:
+        backend = FailingBackend(AccessDeniedError("the password was changed"))
+        with pytest.raises(TimeoutError) as raised, Worker([appending()], backend).running():
+            while backend.errors:
+                time.sleep(0.01)
+            raise TimeoutError("no answer")
+        assert "the password was changed" in "".join(raised.value.__notes__)
+
+    def test_is_waited_for_when_it_is_closed_elsewhere(self) -> None:
+        began, ended = threading.Event(), threading.Event()
+
+        def slow(_input: object, _call: Call) -> str:
+            began.set()
+            time.sleep(0.2)
+            ended.set()
+            return "hello"
+
+        machine, backend = greeter(slow), MemoryBackend()
+        client = Client(machine, backend)
+        client.start("ada")
+        client.send("ada", {"type": "GREET"})
+        with Worker([machine], backend, receive_wait=timedelta(seconds=0.05)) as worker:
+            thread = threading.Thread(target=worker.run)
+            thread.start()
+            assert began.wait(10)
+        assert ended.is_set()
+        thread.join()
+        found = client.get("ada")
+        assert found is not None and found.value == "greeted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from settled import Call, ConflictError, Key, UnavailableError
 from settled.durable import Delivery, Event, Message, Start, encode
 from settled_local.memory import MemoryBackend
 from settled_local.memory.queue import MemoryQueue
-from settled_runtime import Host
+from settled_runtime import AsyncHost, Client, Host
 from settled_runtime.leases import LeaseRenewer
 from tests.runtime.machines import greeter
 
@@ -125,3 +126,25 @@ class TestATurnThatOutlivesItsLease:
         host.handle(deliveries)
         host.close()
         assert lost == [True]
+
+
+def hello(_input: Any, _call: Any) -> str:
+    return "hello"
+
+
+def test_a_cancelled_handle_renews_nothing_any_more() -> None:
+    """Also if it was cancelled before its turns began."""
+    backend = MemoryBackend()
+    Client(greeter(hello), backend).start("ada")
+
+    async def cancel_at_once(host: AsyncHost) -> None:
+        handling = asyncio.create_task(host.handle(backend.queue.receive(1)))
+        await asyncio.sleep(0)
+        handling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await handling
+
+    with AsyncHost([greeter(hello)], backend) as host:
+        asyncio.run(cancel_at_once(host))
+        held = host._context.leases._held  # pyright: ignore[reportPrivateUsage]
+        assert held == set()

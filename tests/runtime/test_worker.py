@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from settled import AccessDeniedError, Call, Machine, OutcomeUnknownError, SettledError, UnavailableError
+from settled import AccessDeniedError, Call, Machine, OutcomeUnknownError, SettledError, UnavailableError, actor
 from settled.durable import Delivery
 from settled_local.memory import MemoryBackend
 from settled_local.sqlite import SQLiteBackend
-from settled_runtime import Client, HostEvent, Worker
+from settled_runtime import Client, Host, HostEvent, Worker
 from settled_runtime.events import TurnStarted
 from settled_runtime.worker import MESSAGES_PER_THREAD
 from tests.durable.machines import add, appending
@@ -206,6 +206,35 @@ class TestShutdown:
         assert (worker.returncode, out.strip()) == (0, "a clean end")
         assert len(backend.queue.receive(10)) == 1
         backend.close()
+
+    def test_does_not_release_a_turn_that_has_committed_before_it_had_a_thread(self) -> None:
+        """Its actor would count as interrupted, and has not run."""
+        ran, gate, backend = list[str](), threading.Event(), MemoryBackend()
+
+        def greet(_input: Any, call: Call) -> str:
+            ran.append(call.key.instance)
+            if call.key.instance == "blocker":
+                gate.wait(10)
+            return "hello"
+
+        machine = greeter(actor(greet, interruption="fail"))
+        client = Client(machine, backend)
+        with Worker([machine], backend, concurrency=1, receive_wait=timedelta(seconds=0.05)).running() as worker:
+            for name in ("blocker", "ada"):
+                client.start(name)
+                client.wait_for(name)
+            for name in ("blocker", "ada"):
+                client.send(name, {"type": "GREET"})
+            while backend.queue.backlog() or not ran:
+                time.sleep(0.01)
+            time.sleep(0.1)
+            worker.stop()
+            gate.set()
+        host = Host([machine], backend)
+        while deliveries := backend.queue.receive(10):
+            host.handle(deliveries)
+        host.close()
+        assert [snapshot.value for name in ("blocker", "ada") if (snapshot := client.get(name))] == ["greeted"] * 2
 
     def test_releases_prefetched_messages(self) -> None:
         """Another worker can take them before their leases run out."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
@@ -34,7 +35,7 @@ from settled import (
     TooLargeError,
     UnavailableError,
 )
-from settled.durable import Backend
+from settled.durable import Backend, check_headers
 from settled_aws.lambda_handler import Context, Event, begin_invocation
 from settled_runtime import Client, EventOutcomeError
 
@@ -83,14 +84,30 @@ class HttpRequest:
             machine=unquote(segments[-2]),
             instance=unquote(segments[-1]),
             body=base64.b64decode(text).decode() if event.get("isBase64Encoded") else text,
-            wait=float(_object(event.get("queryStringParameters")).get("wait", 0.0)),
+            wait=_seconds(_object(event.get("queryStringParameters")).get("wait", 0.0)),
             id=headers.get("idempotency-key"),
             headers={
                 name.removeprefix(HEADER_PREFIX): value
                 for name, value in headers.items()
-                if name.startswith(HEADER_PREFIX) or name in TRACE_HEADERS
+                if name.startswith(HEADER_PREFIX) or (name in TRACE_HEADERS and _is_allowed(name, value))
             },
         )
+
+
+def _seconds(text: object) -> float:
+    seconds = float(str(text))
+    if not math.isfinite(seconds):
+        raise ValueError(f"wait={text}: expected a number of seconds")
+    return seconds
+
+
+def _is_allowed(name: str, value: str) -> bool:
+    """Return whether a message may have this header. Proxies add trace contexts: a long one must not fail a request."""
+    try:
+        check_headers({name: value})
+    except EventError:
+        return False
+    return True
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -484,14 +484,17 @@ local function run_operation(at)
     return at + 4
   elseif operation == 'extend' then
     local group = group_of(first)
-    if has_lease(group, second) then
+    local is_leased = has_lease(group, second)
+    if is_leased then
       group.lease_end = now() + third
       group.blocked_until = group.lease_end
       mark_dirty(first, group)
-    else
+    end
+    -- The first of the messages was acknowledged, perhaps by this very worker, whose answer was lost.
+    if not is_leased or tonumber(ARGV[at + 4]) < group.head then
       lost_leases[#lost_leases + 1] = first
     end
-    return at + 4
+    return at + 5
   elseif operation == 'add_dead_letters' then
     call('RPUSH', PREFIX .. 'dead_letters:' .. first, second)
     return at + 3

@@ -119,10 +119,10 @@ class ScriptArgs:
             self._add(b"release", to.name, token, microseconds(delay))
 
     def extend(self, deliveries: Iterable[Delivery], lease: float) -> None:
-        for key, token, _ in _by_lease(deliveries):
+        for key, token, numbers in _by_lease(deliveries):
             to = self.partition.instance(key)
             self._declare(to.group)
-            self._add(b"extend", to.name, token, microseconds(lease))
+            self._add(b"extend", to.name, token, microseconds(lease), min(numbers, key=int))
 
     def receive(self, limit: int, machines: Collection[str] | None, first: int) -> None:
         """Receive for `machines`, or for all, beginning with the one at the index `first`, modulo their number."""

@@ -16,7 +16,7 @@ from settled_cli.set_aside import bring_back
 def bring_back_messages(
     file: Annotated[Path, Parameter(help="What `settled set-aside` wrote.")], /, *, url: BackendUrl = None
 ) -> None:
-    """Send the messages in a file, before those that wait now. Safe to repeat; the file stays."""
+    """Send the messages in a file, before those that wait now. Then the file is renamed to FILE.sent."""
     if not file.is_file():
         raise UsageError(f"{file}: no such file")
     with open_backend(url) as backend:

@@ -155,7 +155,7 @@ def _record_too_large() -> MachineScenario:
         "record-too-large",
         lambda fault_switch, lease: [appender(fault_switch)],
         participants={"c": [start(key, "one"), *sends_of(key, "a", [TELL, TELL, APPEND, TELL])]},
-        max_record_size=1_800,
+        max_record_size=2_300,
         error_message="it fails: " + "x" * 1_000,
         possible_faults=PossibleFaults(
             read=(), write=(), release=(), receive=(), effect=(InjectedFault.CRASH_AFTER, InjectedFault.FAIL)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cache
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from attrs import field, frozen, has
 from attrs.validators import optional
@@ -19,7 +19,7 @@ from typing_extensions import TypeIs, TypeVar
 from settled.chart.args import AnyContext, Args, E, Expression, arity_problem
 from settled.chart.retry import Retry
 from settled.chart.snapshot import C
-from settled.data import Json, fault_in, is_json, is_object
+from settled.data import fault_in, is_json, is_object
 from settled.durations import check_duration, is_duration
 from settled.errors import DefinitionProblem, EventError, LogicError
 
@@ -90,15 +90,6 @@ def actor(
 def is_actor(value: object) -> TypeIs[Actor]:
     """Return whether `value`, registered or in a config, was made by `actor`."""
     return isinstance(value, Actor)
-
-
-class ChildMachine(Protocol):
-    """A machine that another machine may start."""
-
-    @property
-    def id(self) -> str: ...
-
-    def initial_transition(self, input: Json = None, *, first_index: int = 0) -> tuple[Any, Any]: ...
 
 
 def is_machine(actor: object) -> bool:

@@ -100,6 +100,9 @@ def apply(
         LogicError: the machine's own code failed.
         RecordError: this machine cannot read the snapshot in `record`.
     """
+    if from_dead_letters and message.entry in record.taken_dead_letters:
+        others = tuple(entry for entry in record.taken_dead_letters if entry != message.entry)
+        return ApplyResult(evolve(record, taken_dead_letters=others))
     try:
         content = decode(message.body)
     except EventError as error:
@@ -124,6 +127,8 @@ def apply(
             context, record, message, f"the id {message.id!r} belongs to another message, with another body"
         )
     if record.halted:
+        if record.turn is not None and record.turn.message.entry == message.entry:
+            record = evolve(record, taken_dead_letters=(*record.taken_dead_letters, message.entry))
         return _dead_letter(context, record, message, Outcome.DEAD_LETTERED, f"halted: {record.halted}")
     snapshot = record.snapshot
     is_active = isinstance(snapshot, Snapshot) and snapshot.status == "active"

@@ -42,13 +42,15 @@ class Finish:
 
     Attributes:
         write: the write.
-        record: the record that it stores, decoded; a driver may cache it.
+        record: the record that the store has afterwards, decoded; a driver may cache it.
+        version: the version of `record`.
         notes: descriptions, for observers, of changes to the instance that no message asked for.
     """
 
     write: Write
     record: Record | None = None
     notes: tuple[str, ...] = ()
+    version: int = 0
 
 
 @frozen

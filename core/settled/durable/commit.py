@@ -185,7 +185,8 @@ def _finish(state: TurnState, write: Write, record: Record, notes: tuple[str, ..
     """Do all of `write`, whatever answers are lost. `state.record` becomes `record` with the commit, not before."""
     for _ in range(MAX_LOST_ANSWERS):
         try:
-            answer = yield Finish(write, record, notes)
+            version = state.version if write.stored is None else write.stored.version
+            answer = yield Finish(write, record, notes, version)
         except (ConflictError, LeaseLostError, OutcomeUnknownError, TooLargeError, BackendRefusedError) as error:
             if write.stored is None:
                 raise
@@ -287,8 +288,11 @@ def _halt(state: TurnState, message: Message, failing: FailureCount, reason: str
     record, turn = state.record, state.record.turn
     # A message that a redrive took from the dead letters is still among them, and must not be added a second time.
     is_dead_letter = record.redriving is not None if turn is None else turn.from_dead_letters
-    if not is_dead_letter and record.window.outcome_of_message(message) is None:
+    is_known = record.window.outcome_of_message(message) is not None
+    if not is_dead_letter and not is_known:
         record = evolve(record, window=record.window.add(message, Outcome.DEAD_LETTERED, reason=reason))
+    if not is_dead_letter and (is_known or (turn is not None and turn.message.entry == message.entry)):
+        record = evolve(record, taken_dead_letters=(*record.taken_dead_letters, message.entry))
     record = evolve(
         record,
         turn=turn and evolve(turn, from_dead_letters=True),

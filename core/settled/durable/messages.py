@@ -43,6 +43,11 @@ class Message:
             return "000000"  # ids of machines are unique by construction, and outsiders cannot use them
         return f"{crc32(self.body.encode('utf-8', 'surrogatepass')) & 0xFFFFFF:06x}"
 
+    @property
+    def entry(self) -> str:
+        """The id, a space and the digest: what a record remembers of a message."""
+        return f"{self.id} {self.digest}"
+
 
 @frozen
 class Timer:

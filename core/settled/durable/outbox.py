@@ -67,7 +67,7 @@ def _enqueue_effect(context: ApplyContext, record: Record, effect: Effect) -> Re
             return record if message is None else context.add_to_outbox(record, message)
         case Schedule(index, event, delay, id):
             timer = ActiveTimer(context.due_in(delay_in_seconds(delay)), event, id)
-            return _start_timer(context, record, context.effect_key(record, index), timer)
+            return _start_timer(record, context.effect_key(record, index), timer)
         case Cancel(_, id):
             return _cancel_by_id(context, record, id)
         case Raise():
@@ -97,14 +97,14 @@ def _start_send_timer(context: ApplyContext, record: Record, effect: Send, delay
         if message is None:
             return record
         timer = evolve(timer, event=None, message=(str(message.key), message.body))
-    return _start_timer(context, record, context.effect_key(record, effect.index), timer)
+    return _start_timer(record, context.effect_key(record, effect.index), timer)
 
 
 # Timers: several may be active under one id, as in XState. The id refers to the last one started, until one of them
 # has fired or was cancelled; after that it refers to none.
 
 
-def _start_timer(context: ApplyContext, record: Record, token: str, timer: ActiveTimer) -> Record:
+def _start_timer(record: Record, token: str, timer: ActiveTimer) -> Record:
     return evolve(record, timers={**record.timers, token: timer})
 
 

@@ -327,8 +327,8 @@ class Queue(Protocol):
         """Extend the leases so that they end `lease` seconds from now.
 
         Raises:
-            ConflictError: at least one lease was lost, and another consumer may have its message. The other leases were
-                extended.
+            ConflictError: at least one lease was lost, and another consumer may have its message; or a message was
+                acknowledged. The other leases were extended.
         """
         ...
 
@@ -344,6 +344,9 @@ class Queue(Protocol):
 
     def withdraw(self, deliveries: Sequence[Delivery]) -> None:
         """Remove the messages of `deliveries` as `ack` does, and forget their ids, so that they can be sent again.
+
+        The caller must not withdraw a message that its instance has begun: a record relies on the queue to deliver it
+        again until its turn is over and its effects are performed.
 
         A delivery whose lease was lost has no effect.
 

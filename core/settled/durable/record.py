@@ -184,6 +184,8 @@ class Record:
         failing: the failures of the current message.
         receives: the receives of the current message up to its last progress.
         halted: why the instance waits for an operator.
+        taken_dead_letters: the dead letters, each as ``"ID DIGEST"``, that were taken or whose turn is open: only their
+            effects or their turn failed, so a redrive must not take them again. The window may have forgotten them.
         redriving: how many dead letters to take before anything newer; None if no redrive is in progress. 0 means
             that all are taken, and the effects of the last one may still be in the outbox.
     """
@@ -210,6 +212,7 @@ class Record:
     receives: ReceiveCount | None = None
     halted: str | None = None
     redriving: int | None = None
+    taken_dead_letters: tuple[str, ...] = ()
 
     @property
     def armed_for(self) -> tuple[str, str | None]:

@@ -280,4 +280,5 @@ _PARTS: Mapping[str, _Part] = {
     ),
     "halted": _Part(str, lambda key, raw: raw),
     "redriving": _Part(int, lambda key, raw: raw),
+    "taken_dead_letters": _Part(list, lambda key, raw: tuple(raw)),
 }

@@ -24,6 +24,7 @@ class RecordView:
         turn: the open turn, if there is one.
         failing: the failures of the current message, if it has failed.
         halted: why the instance waits for an operator, if it does.
+        has_outbox: whether effects of its messages may not be performed yet.
         window: the outcomes of the latest messages.
     """
 
@@ -32,6 +33,7 @@ class RecordView:
     turn: OpenTurn | None
     failing: FailureCount | None
     halted: str | None
+    has_outbox: bool
     window: Window
 
     @classmethod
@@ -50,5 +52,6 @@ class RecordView:
                 turn=parts.get("turn"),
                 failing=parts.get("failing"),
                 halted=parts.get("halted"),
+                has_outbox=bool(parts.get("outbox")),
                 window=window_from_json(data, lines, WINDOW),
             )

@@ -128,6 +128,21 @@ def test_the_trace_context_and_headers_with_the_prefix_become_headers_of_the_mes
     assert delivery.message.headers == {"traceparent": "00-1", "tenant": "acme"}
 
 
+def test_a_trace_context_that_is_too_long_is_left_out() -> None:
+    """A proxy may have added it, so it must not fail the request."""
+    service = Service()
+    assert service.request("PUT", headers={"Tracestate": "x" * 2000, "Traceparent": "00-1"})[0] == 202
+    (delivery,) = service.backend.queue.receive(10)
+    assert delivery.message.headers == {"traceparent": "00-1"}
+
+
+@pytest.mark.parametrize("wait", [float("nan"), float("inf")])
+def test_a_wait_that_is_no_time_is_a_bad_request(wait: float) -> None:
+    service = Service()
+    assert service.request("PUT", wait=wait)[0] == 400
+    assert not service.backend.queue.receive(10)
+
+
 def test_a_header_that_is_not_allowed_is_a_bad_request() -> None:
     service = Service()
     status, body = service.request("PUT", headers={"Settled-Header-Tenant": "x" * 2000})

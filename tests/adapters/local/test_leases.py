@@ -168,6 +168,18 @@ class TestAZombie:
         assert env.take() == []
 
 
+def test_extending_what_was_acknowledged_fails_and_extends_the_rest(env: BackendEnv) -> None:
+    """A worker whose answer was lost must not believe that it still holds the message."""
+    env.send(ADA, "a", "b")
+    held = env.take(2)
+    env.queue.ack(held[:1])
+    env.clock.now += LEASE - 1
+    with pytest.raises(ConflictError):
+        env.queue.extend(held, LEASE)
+    env.clock.now += LEASE - 1
+    assert env.take() == []
+
+
 def test_an_acknowledged_message_is_not_delivered_again(env: BackendEnv) -> None:
     """D5: also after the backend was reopened."""
     env.send(ADA, "a")

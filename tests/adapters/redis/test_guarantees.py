@@ -21,6 +21,7 @@ from tests.adapters.local.test_leases import (
     TestAZombie,
     test_an_acknowledged_message_is_not_delivered_again,
     test_an_acknowledgement_within_finish_all_makes_the_next_message_ready,
+    test_extending_what_was_acknowledged_fails_and_extends_the_rest,
 )
 from tests.adapters.local.test_order import (
     TestOneKey,
@@ -75,6 +76,7 @@ __all__ = [
     "test_each_key_has_its_own_dead_letters",
     "test_each_message_goes_to_one_of_many_receivers",
     "test_equal_bodies_are_distinct_messages",
+    "test_extending_what_was_acknowledged_fails_and_extends_the_rest",
     "test_in_a_dead_letter",
     "test_in_a_message",
     "test_in_a_record",

@@ -78,6 +78,7 @@ class MessageGroup:
     def consume(self, number: int, remember: int) -> None:
         """Remove the message `number`, and all but the `remember` newest ids of acknowledged messages."""
         self.waiting.pop(number, None)
+        self.receipts.pop(f"{self.token}.{number}", None)
         first = next(iter(self.waiting), self.tail + 1)
         if first > self.leased_to:
             self._free()

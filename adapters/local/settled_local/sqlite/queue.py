@@ -268,10 +268,13 @@ def _extend(db: Connection, deliveries: Iterable[Delivery], seconds: float, now:
     """Let leases end `seconds` from `now`; return the keys whose leases were lost."""
     lost: list[str] = []
     for lease in _leases(deliveries):
-        if lease.last_leased(db, now):
+        is_leased = lease.last_leased(db, now) > 0
+        if is_leased:
             # In a leased group, blocked_until_or_rank is the time at which the lease ends.
             db.run("UPDATE message_groups SET blocked_until_or_rank=? WHERE group_id=?", now + seconds, lease.group)
-        else:
+        # The first of the messages may have been acknowledged, perhaps by this very worker, whose answer was lost.
+        (oldest,) = db.run("SELECT min(number) FROM messages WHERE group_id=?", lease.group).fetchone()
+        if not is_leased or min(lease.numbers) < oldest:
             lost.append(str(lease.key))
     return lost
 
