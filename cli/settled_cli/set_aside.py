@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from settled import EventError, Key
+from settled.data import parse
 from settled.durable import Backend, Capability, Message, check_headers
 from settled_cli.errors import CommandError
 
@@ -65,7 +66,7 @@ def _line(message: Message) -> str:
 def _read(file: Path) -> Iterator[Message]:
     for number, line in enumerate(file.read_text(encoding="ascii").splitlines(), 1):
         try:
-            fields = json.loads(line)
+            fields = parse(line)
             headers = check_headers(fields.get("headers", {}))
             yield Message(Key.parse(fields["key"]), fields["id"], fields["body"], headers)
         except (EventError, ValueError, KeyError, TypeError) as error:
