@@ -20,7 +20,11 @@ KEY = Key("order", "42")
 
 def nested(levels: int) -> Json:
     """Return an array with `levels` levels, of which the innermost holds a number."""
-    value: Json = 1
+    return wrapped(1, levels)
+
+
+def wrapped(value: Json, levels: int) -> Json:
+    """Return `value` in `levels` more arrays."""
     for _ in range(levels):
         value = [value]
     return value
@@ -128,6 +132,48 @@ class TestADeepEvent:
         assert "was never started" in sent_on.reason
         snapshot: Any = world.record().snapshot
         assert snapshot.context == {"kept": nested(MAX_EVENT_DEPTH - 1)}
+
+
+class TestWhatAMachineMakes:
+    def test_too_deep_a_context_halts_its_instance(self) -> None:
+        machine = setup(actions={"wrap": assign(kept=lambda a: wrapped(a.context["kept"], a.event["levels"]))}).machine(
+            {
+                "id": "wrapper",
+                "initial": "open",
+                "context": {"kept": []},
+                "states": {"open": {"tags": ["settled"], "on": {"WRAP": {"actions": "wrap"}}}},
+            }
+        )
+        world = World(machine)
+        world.start()
+        world.send({"type": "WRAP", "levels": MAX_DEPTH - 2})  # the context is an object, and `kept` begins as an array
+        world.settle()
+        assert world.record().halted is None
+        world.send({"type": "WRAP", "levels": 1}, id="last")
+        world.settle()
+        assert "nested more than 128 levels deep" in str(world.record().halted)
+
+    @pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 490, 100_000])
+    def test_too_deep_a_result_is_a_failure_of_its_actor(self, levels: int) -> None:
+        machine = setup(
+            actors={"fetch": lambda _input, _call: nested(levels)},
+            actions={"note": assign(error=lambda a: a.event["error"]["message"])},
+        ).machine(
+            {
+                "id": "fetcher",
+                "initial": "fetching",
+                "context": {"error": None},
+                "states": {
+                    "fetching": {"invoke": {"src": "fetch", "onError": {"target": "failed", "actions": "note"}}},
+                    "failed": {"tags": ["settled"]},
+                },
+            }
+        )
+        world = World(machine)
+        world.start()
+        world.settle()
+        assert world.value() == "failed"
+        assert "nested more than 128 levels deep" in world.snapshot().context["error"]
 
 
 class TestTheMessagesOfMachines:
