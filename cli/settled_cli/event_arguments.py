@@ -69,7 +69,7 @@ def parse_json(text: str) -> Any:
     try:
         return parse(text)
     except ValueError as error:
-        raise UsageError(f"not JSON: {error}: {text}") from error
+        raise UsageError(f"not JSON: {error}: {text[:80]}") from error
 
 
 def _parse_fields(fields: Iterable[str]) -> dict[str, Json]:
@@ -88,5 +88,5 @@ def _parse_field(text: str) -> tuple[str, Json]:
 def _parse_object(text: str) -> dict[str, Json]:
     value = parse_json(text)
     if not isinstance(value, dict):
-        raise UsageError(f"expected a JSON object, not {text}")
+        raise UsageError(f"expected a JSON object, not {text[:80]}")
     return cast("dict[str, Json]", value)

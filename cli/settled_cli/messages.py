@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Mapping
 
 from settled import Key, Outcome
-from settled.durable import Backend, Message, check_headers
-from settled.durable.messages import check_id
+from settled.durable import Backend, Event, Message, Start
+from settled.durable.limits import message_from_outside
 from settled_cli.errors import CommandError, EventIgnoredError
 from settled_cli.instance_view import InstanceView, load_view, poll, state_path
 from settled_cli.output import print_json
@@ -15,14 +15,16 @@ from settled_cli.output import print_json
 FAILURES = frozenset({Outcome.REJECTED, Outcome.FAILED, Outcome.INVALID, Outcome.DEAD_LETTERED})
 
 
-def send_message(backend: Backend, key: Key, body: str, id: str | None, headers: Mapping[str, str]) -> Message:
-    """Send a message with `body` to `key`, under a random id if `id` is None.
+def send_message(
+    backend: Backend, key: Key, content: Start | Event, id: str | None, headers: Mapping[str, str]
+) -> Message:
+    """Send a message with `content` to `key`, under a random id if `id` is None.
 
     Raises:
-        EventError: `id` is reserved for messages that machines send, or a message may not have these headers.
+        EventError: a message may not have this id, key, content or these headers; see `settled.durable.limits`.
+        TooLargeError: it is too large.
     """
-    check_id(id or "")
-    message = Message(key, id or uuid.uuid4().hex, body, check_headers(headers))
+    message = message_from_outside(key, id or uuid.uuid4().hex, content, headers)
     backend.queue.send([message])
     return message
 

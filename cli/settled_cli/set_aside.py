@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from settled import EventError, Key, RecordError
+from settled.data import parse
 from settled.durable import Backend, Capability, Delivery, Message, RecordView, check_headers
 from settled_cli.errors import CommandError
 
@@ -135,7 +136,7 @@ def _line(message: Message) -> str:
 def _read(file: Path) -> Iterator[Message]:
     for number, line in enumerate(file.read_bytes().splitlines(), 1):
         try:
-            fields = json.loads(line)
+            fields = parse(line.decode())
             headers = check_headers(fields.get("headers", {}))
             yield Message(Key.parse(fields["key"]), fields["id"], fields["body"], headers)
         except (EventError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,15 +1,26 @@
 """Parse, write and check JSON: only JSON data outlives a step.
 
 All text is parsed here, so that one rule holds for all input: it is strict JSON (``NaN`` is invalid), and integers keep
-their exact value whatever their size.
+their exact value whatever their size. All data that is kept or sent is at most `MAX_DEPTH` levels deep: beyond some
+hundreds, Python can neither write nor read it.
 """
 
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, TypeAlias, TypeGuard, cast
+
+MAX_DEPTH: Final = 128
+"""How many arrays and objects may be nested in each other."""
+
+MAX_EVENT_DEPTH: Final = 64
+"""How many may be nested in an event or an input from outside.
+
+They are fewer, so that a machine can keep an event in its context, send it on, and wrap it a few times.
+"""
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
@@ -69,16 +80,26 @@ def _chunk_encoder(encoder: json.JSONEncoder) -> Callable[[Any, int], Iterable[s
 _chunks = _chunk_encoder(_encoder)
 
 
-parse: Callable[[str], Any] = _decoder.decode
-"""Return the value of a JSON text.
+parse_or_overflow: Callable[[str], Any] = _decoder.decode
+"""`parse` for text that is read at every event: it raises RecursionError itself, and so takes one call less."""
 
-Raises ValueError if the text is not JSON; the message says where.
-"""
+
+def parse(text: str) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: the text is not JSON, and the message says where; or Python cannot read it, so deeply is it nested.
+    """
+    try:
+        return parse_or_overflow(text)
+    except RecursionError:
+        raise ValueError(f"its arrays and objects are nested too deeply; {MAX_DEPTH} levels are allowed") from None
+
 
 parse_at: Callable[[str, int], tuple[Any, int]] = cast("Any", _decoder).scan_once
 """Return the JSON value that begins at an index of a text, and the index of its end.
 
-Raises ValueError, or StopIteration if there is no value at the index.
+Raises ValueError, StopIteration if there is no value at the index, or RecursionError.
 """
 
 
@@ -88,6 +109,7 @@ def write(value: Json) -> str:
     Raises:
         ValueError: a number is not finite.
         TypeError: a value inside is not JSON; `fault_in` says where.
+        RecursionError: it is nested far deeper than `MAX_DEPTH`.
     """
     return "".join(_chunks(value, 0))
 
@@ -106,54 +128,79 @@ def write_object(value: Any) -> str | None:
     try:
         "".join(value)  # raises TypeError if a key of the object itself is not text
         text = "".join(_chunks(value, 0))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return None
     may_have_inner_objects = "{" in text[1:]
-    return None if may_have_inner_objects and not is_json(value) else text
+    return None if (may_have_inner_objects or text.count("[") >= MAX_DEPTH) and not is_json(value) else text
 
 
-def fault_in(value: object, path: str = "") -> str | None:
-    """Return the first part of `value`, which is at `path`, that is not JSON, as ``path: problem``; None if all is."""
-    return None if is_json(value) else _problem(value, path)
+def fault_in(value: object, path: str = "", levels: int = MAX_DEPTH) -> str | None:
+    """Return the first part of `value`, which is at `path`, that is not JSON, as ``path: problem``; None if all is.
 
+    What is nested more than `levels` deep counts as no JSON, and so does what contains itself.
+    """
+    return None if is_json(value, levels) else _problem(value, path, levels, levels)
+
+
+_MAX_PATH_CHARACTERS: Final = 80
+"""How much of a path an error shows, if it is long because the data is deep."""
 
 _SCALARS: Final = frozenset({str, int, bool, type(None)})
 
 
-def is_json(value: Any) -> bool:
-    """Return whether all of `value` is JSON."""
+def is_json(value: Any, levels: int = MAX_DEPTH) -> bool:
+    """Return whether all of `value` is JSON, nested at most `levels` deep."""
     # By exact type, which suffices for nearly all data; `_problem` decides about subclasses, floats and other mappings.
     kind: type[Any] = value.__class__
     if kind is dict:
+        if not levels:
+            return False
         for key, item in value.items():
-            if type(key) is not str or (type(item) not in _SCALARS and not is_json(item)):
+            if type(key) is not str or (type(item) not in _SCALARS and not is_json(item, levels - 1)):
                 return False
         return True
     if kind in _SCALARS:
         return True
     if kind is list or kind is tuple:
-        return all(map(is_json, value))
-    return _problem(value, "") is None
+        if not levels:
+            return False
+        for item in value:  # noqa: SIM110 - `all` would take a second frame for each level
+            if type(item) not in _SCALARS and not is_json(item, levels - 1):
+                return False
+        return True
+    return _problem(value, "", levels, levels) is None
 
 
-def _problem(value: object, path: str) -> str | None:
+def _problem(value: object, path: str, levels: int, allowed: int) -> str | None:
     match value:
         case None | bool() | int() | str():
             return None
         case float():
             finite = value - value == 0  # infinity and NaN give NaN
             return None if finite else f"{path or '(root)'}: {value!r} is not a JSON number"
+        case Mapping() | list() | tuple() if not levels:
+            return f"{_path_shown(path)}: nested more than {allowed} levels deep"
         case Mapping():
             for key, item in cast("Mapping[object, object]", value).items():
                 if not isinstance(key, str):
                     return f"{path or '(root)'}: the key {key!r} is not text"
-                problem = _problem(item, f"{path}.{key}" if path else key)
+                problem = _problem(item, f"{path}.{key}" if path else key, levels - 1, allowed)
                 if problem is not None:
                     return problem
             return None
         case list() | tuple():
-            items = cast("Sequence[object]", value)
-            problems = (_problem(item, f"{path}[{i}]") for i, item in enumerate(items))
-            return next((problem for problem in problems if problem), None)
+            for index, item in enumerate(cast("Sequence[object]", value)):
+                problem = _problem(item, f"{path}[{index}]", levels - 1, allowed)
+                if problem is not None:
+                    return problem
+            return None
         case _:
             return f"{path or '(root)'}: {type(value).__qualname__} is not JSON"
+
+
+shortened: Callable[[object], str] = reprlib.repr
+"""Return the beginning of what `repr` returns, however large or deep the value is, for an error message."""
+
+
+def _path_shown(path: str) -> str:
+    return path if len(path) <= _MAX_PATH_CHARACTERS else f"{path[:_MAX_PATH_CHARACTERS]}..."

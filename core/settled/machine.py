@@ -16,7 +16,7 @@ from settled.chart.program import Program
 from settled.chart.snapshot import C, Snapshot, from_json, to_json
 from settled.chart.snapshot_text import SnapshotText
 from settled.chart.state_value import StateValue
-from settled.data import ABSENT, Json, is_object, parse
+from settled.data import ABSENT, MAX_EVENT_DEPTH, Json, is_object, parse, shortened
 from settled.errors import EventError, LogicError, RecordError
 from settled.step.effects import Effect, Execute
 from settled.step.explain import explain
@@ -207,10 +207,10 @@ class Machine(Generic[C]):
         """Check an `event` from outside and return it as a JSON object.
 
         Raises:
-            EventError: it has no type, is not JSON, does not fit the class declared for its type, or has a type that is
-                reserved for the machine itself.
+            EventError: it has no type, is not JSON, is nested more than `MAX_EVENT_DEPTH` levels deep, does not fit the
+                class declared for its type, or has a type that is reserved for the machine itself.
         """
-        plain = self.implementations.event_to_json(event)
+        plain = self.implementations.event_to_json(event, MAX_EVENT_DEPTH)
         self.check_json_event(plain)
         return plain
 
@@ -222,7 +222,7 @@ class Machine(Generic[C]):
         """
         type = event.get("type") if isinstance(event, Mapping) else None
         if not isinstance(type, str):
-            raise EventError(f"an event is an object with a type, not {event!r}")
+            raise EventError(f"an event is an object with a type, not {shortened(event)}")
         # A forged ``xstate.done.actor.*`` would pass for the result of an actor.
         if (type.startswith("xstate.") and type != ROUTE) or type == "*":
             raise EventError(f'an event from outside cannot have the type "{type}"')

@@ -17,7 +17,6 @@ from attrs import frozen
 
 from settled import (
     ConflictError,
-    EventError,
     Json,
     Key,
     Machine,
@@ -39,13 +38,12 @@ from settled.durable import (
     Record,
     Start,
     Stored,
-    encode,
     export_tree,
     import_tree,
     record_from_json,
 )
-from settled.durable.headers import NO_HEADERS, check_headers
-from settled.durable.messages import check_id, check_start
+from settled.durable.headers import NO_HEADERS
+from settled.durable.limits import MAX_MESSAGE_BYTES, message_from_outside
 from settled.durable.persisted_tree import tree_to_json
 from settled.durable.record_json import record_from_tombstone, record_to_tombstone
 from settled.durable.window import IN_DEAD_LETTERS
@@ -116,6 +114,9 @@ class Client(ClosedOnExit, Generic[C]):
     first call got through. An instance remembers the ids of its last messages (`Policy.window`). The same id with other
     content raises `IdReusedError` while the queue remembers it; later, that message becomes a dead letter.
 
+    Limits. Message ids and the names of instances have at most 256 bytes; events and inputs have at most 1 MiB, unless
+    `largest_message` says otherwise, and 64 levels of arrays and objects.
+
     Reserved names. Message ids that begin with ``settled:`` belong to machines, and instance names that contain
     ``/~`` to child machines: the former cannot be sent, the latter not started.
 
@@ -125,10 +126,12 @@ class Client(ClosedOnExit, Generic[C]):
     Args:
         machine: the machine of the instances. Its guards, actions and actors are never called here.
         backend: the backend that the instances live in, as `connect` opens it.
+        largest_message: how many bytes an event or an input may have as JSON, 1 MiB by default. The backend may have a
+            lower limit, and an event that is kept in the context needs room in the instance's record.
     """
 
-    def __init__(self, machine: Machine[C], backend: Backend) -> None:
-        self._machine, self._backend = machine, backend
+    def __init__(self, machine: Machine[C], backend: Backend, *, largest_message: int = MAX_MESSAGE_BYTES) -> None:
+        self._machine, self._backend, self._largest_message = machine, backend, largest_message
 
     def close(self) -> None:
         """Do nothing: the backend stays open, for its other users."""
@@ -153,15 +156,15 @@ class Client(ClosedOnExit, Generic[C]):
             headers: short texts for observers, actions and actors, such as a trace context.
 
         Raises:
-            EventError: the name is empty or reserved, the id reserved, or a header not allowed; nothing was sent.
+            EventError: the name is empty, reserved or too long, the id reserved or too long, the input too deeply
+                nested, or a header not allowed; nothing was sent.
             TypeError, ValueError: the input is not JSON; nothing was sent.
             IdReusedError: the id was used for another message; nothing was sent.
-            TooLargeError: the input is too large for the queue; nothing was sent.
+            TooLargeError: the input is too large, for this client or for the queue; nothing was sent.
             UnavailableError: nothing was sent.
             OutcomeUnknownError: the start may have been sent. Retry with the error's `message_id`.
         """
-        check_start(self._key(instance))
-        return self._send(instance, encode(Start(input)), message_id, headers)
+        return self._send(instance, Start(input), message_id, headers).id
 
     def send(
         self, instance: str, event: Any, *, message_id: str | None = None, headers: Mapping[str, str] = NO_HEADERS
@@ -182,16 +185,14 @@ class Client(ClosedOnExit, Generic[C]):
 
         Raises:
             EventError: the event has no type, a reserved type (``xstate.*``), does not fit the class declared for its
-                type, or is not JSON; or the name is empty, the id reserved or a header not allowed. Nothing was sent.
+                type, is not JSON, or is too deeply nested; or the name is empty or too long, the id reserved or too
+                long, or a header not allowed. Nothing was sent.
             IdReusedError: the id was used for another message; nothing was sent.
-            TooLargeError: the event is too large for the queue; nothing was sent.
+            TooLargeError: the event is too large, for this client or for the queue; nothing was sent.
             UnavailableError: nothing was sent.
             OutcomeUnknownError: the event may have been sent. Retry with the error's `message_id`.
         """
-        return self._send(instance, self._event(event), message_id, headers)
-
-    def _event(self, event: Any) -> str:
-        return encode(Event(self._machine.check_event(event)))
+        return self._send(instance, Event(self._machine.check_event(event)), message_id, headers).id
 
     def ask(
         self,
@@ -222,9 +223,8 @@ class Client(ClosedOnExit, Generic[C]):
             EventError, IdReusedError, TooLargeError, UnavailableError, OutcomeUnknownError: as for `send`.
         """
         check_duration(timeout, "timeout")  # before the event is sent
-        body = self._event(event)
-        message_id = self._send(instance, body, message_id, headers)
-        return self._outcome(instance, message_id, Message(self._key(instance), message_id, body).digest, timeout)
+        message = self._send(instance, Event(self._machine.check_event(event)), message_id, headers)
+        return self._outcome(instance, message.id, message.digest, timeout)
 
     def outcome(self, instance: str, message_id: str, *, timeout: timedelta = timedelta(seconds=30)) -> Snapshot[C]:
         """Wait until the turn that took the message `message_id` has ended; return what `ask` returns.
@@ -415,12 +415,11 @@ class Client(ClosedOnExit, Generic[C]):
     def _key(self, instance: str) -> Key:
         return Key(self._machine.id, instance)
 
-    def _send(self, instance: str, body: str, message_id: str | None, headers: Mapping[str, str]) -> str:
-        if not instance:
-            raise EventError("an instance needs a name: the one given is empty")
-        check_id(message_id or "")
+    def _send(
+        self, instance: str, content: Start | Event, message_id: str | None, headers: Mapping[str, str]
+    ) -> Message:
         id = message_id or secrets.token_urlsafe(12)
-        message = Message(self._key(instance), id, body, check_headers(headers) if headers else NO_HEADERS)
+        message = message_from_outside(self._key(instance), id, content, headers, self._largest_message)
         try:
             # The id is fixed before the first attempt: a retry with a new one would be a second message.
             retried(lambda: self._backend.queue.send([message]))
@@ -429,7 +428,7 @@ class Client(ClosedOnExit, Generic[C]):
             error.message_id = message.id
             error.add_note(f"retry with message_id={message.id!r}, and the message takes effect once")
             raise
-        return message.id
+        return message
 
     def _record(self, instance: str) -> Record | None:
         return self._load(self._machine, self._key(instance))

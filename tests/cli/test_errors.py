@@ -40,6 +40,11 @@ DOOR = "tests.cli.door_machine"
         (("send", "door/front", "UNLOCK", "--machine", f"{DOOR}:door"), "UNLOCK: required field missing @ event.code"),
         (("send", "gate/1", "OPEN", "--machine", f"{DOOR}:door"), "gate/1 is not an instance of door"),
         (("start", "door/front", "{"), "not JSON: "),
+        (("start", "door/front", "[" * 5000 + "]" * 5000), "not JSON: its arrays and objects are nested too deeply"),
+        (("start", "door/front", "[" * 65 + "]" * 65), "nested more than 64 levels deep: flatten them"),
+        (("send", "door/front", "SHUT", "at:=" + "[" * 490 + "]" * 490), "nested more than 64 levels deep"),
+        (("send", "door/front", "SHUT", "--id", "i" * 257), "has 257 bytes; the limit is 256: use a shorter one"),
+        (("start", "door/" + "n" * 257), "has 257 bytes; the limit is 256: use a shorter one"),
         (("redrive", "door/front"), "no machine is named. Give module:attribute, or a folder"),
         (
             ("redrive", "door/front", "--machine", "door"),

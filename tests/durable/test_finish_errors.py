@@ -24,6 +24,8 @@ from settled import (
 )
 from settled.durable import Traits
 from settled.durable.commands import Command, Finish
+from settled.durable.limits import MAX_ID_BYTES
+from settled.durable.record_text import ROOM_BYTES
 from tests.durable.machines import add, appending, applied, tell
 from tests.support.virtual_world import LEASE, World
 
@@ -126,6 +128,110 @@ class TestARecordThatIsNearlyFull:
         world.settle()
         assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["poison", "behind"]
         assert str(world.record().halted).startswith("poison failed 2 times")
+
+
+class TestARecordThatIsFull:
+    """Its context has grown until the store takes no more of it."""
+
+    @pytest.mark.parametrize("id", ["poison", "i" * MAX_ID_BYTES])
+    def test_still_halts(self, id: str) -> None:
+        world = self.grown_until_full()
+        world.send("POISON", id=id)
+        world.settle()
+        assert [dead_letter.message.id for dead_letter in world.dead_letters()] == [id]
+        assert str(world.record().halted).startswith(f"{id} failed 3 times, at last with ")
+
+    def test_halts_when_it_would_grow(self) -> None:
+        world = self.grown_until_full()
+        world.send({"type": "GROW", "text": "x" * 1000}, id="more")
+        world.settle()
+        assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["more"]
+        assert "and the limit is" in str(world.record().halted)
+
+    def test_can_be_redriven_once_it_shrinks(self) -> None:
+        world = self.grown_until_full()
+        world.send("POISON", id="poison")
+        world.settle()
+        world.machine = _growing(repaired=True)
+        world.redrive()
+        world.settle()
+        assert world.record().halted is None
+        assert world.snapshot().context == {"text": ""}
+
+    def test_keeps_room_for_a_failure_only_while_it_has_none(self) -> None:
+        world = self.grown_until_full()
+        full = self.size(world)
+        world.send("POISON", id="poison")
+        world.settle()
+        assert full - ROOM_BYTES < self.size(world) <= full
+
+    def test_is_no_larger_than_needed_while_it_is_small(self) -> None:
+        world = SmallStore(_growing())
+        world.start()
+        world.settle(until=world.now)
+        assert self.size(world) < 1000
+
+    def grown_until_full(self) -> SmallStore:
+        world = SmallStore(_growing(), policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=3))
+        world.start()
+        world.send({"type": "GROW", "text": "x" * 100_000})
+        world.settle(until=world.now)
+        world.leave_room_for(0)
+        return world
+
+    def size(self, world: World) -> int:
+        stored = world.backend.store.load(world.key())
+        assert stored is not None
+        return len(stored.body)
+
+
+def _growing(*, repaired: bool = False) -> Machine[Any]:
+    poison: Any = {"actions": "shrink"} if repaired else {"guard": "fails", "target": "open"}
+    return setup(
+        guards={"fails": failing("x" * 900)},
+        actions={
+            "grow": assign(text=lambda a: a.context["text"] + a.event["text"]),
+            "shrink": assign(text=""),
+        },
+    ).machine(
+        {
+            "id": "list",
+            "initial": "open",
+            "context": {"text": ""},
+            "states": {"open": {"tags": ["settled"], "on": {"GROW": {"actions": "grow"}, "POISON": poison}}},
+        }
+    )
+
+
+class TestAResultThatIsTooLarge:
+    """The record has room neither for the context with the result, nor for the result while it waits to be taken."""
+
+    def test_fails_its_message_until_the_instance_is_halted(self) -> None:
+        runs: list[int] = []
+
+        def fetch(_input: Any, _call: Any) -> str:
+            runs.append(1)
+            return "x" * 100_000
+
+        machine = setup(actors={"fetch": fetch}, actions={"keep": assign(kept=lambda a: a.event["output"])}).machine(
+            {
+                "id": "list",
+                "initial": "open",
+                "context": {"kept": None},
+                "states": {
+                    "open": {"tags": ["settled"], "on": {"FETCH": "fetching"}},
+                    "fetching": {"invoke": {"src": "fetch", "onDone": {"target": "open", "actions": "keep"}}},
+                },
+            }
+        )
+        world = SmallStore(machine, policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=3))
+        world.limit = 20_000
+        world.start()
+        world.send("FETCH", id="fetch")
+        world.settle()
+        assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["fetch"]
+        assert "and the limit is 20000" in str(world.record().halted)
+        assert len(runs) == 3
 
 
 def _with_long_errors() -> Machine[Any]:

@@ -8,7 +8,8 @@ import pytest
 
 from settled import EventError, Key, send_to, setup
 from settled.durable import Start, Stored, encode
-from settled.durable.messages import ChildEnded, Event, Message, RegisterSystemId, check_id, check_start, decode
+from settled.durable.limits import check_id, check_start
+from settled.durable.messages import ChildEnded, Event, Message, RegisterSystemId, decode
 from settled.durable.record import idempotency_key
 from tests.durable.machines import SUBMIT, appending, signup, tell
 from tests.durable.test_children import working

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from settled import ABSENT, EventError, Machine, Outcome, RecordError, setup
+from settled import ABSENT, EventError, Machine, Outcome, RecordError, TooLargeError, setup
 from settled_local.memory import MemoryBackend
 from settled_runtime import Client, EventOutcomeError, Worker
 from tests.runtime.machines import greeter
@@ -42,6 +42,33 @@ class Deployment:
         if self._thread.is_alive():
             self._thread.join()
         self._worker.close()
+
+
+class TestLimits:
+    def test_largest_message_is_the_callers_choice(self) -> None:
+        backend, large = MemoryBackend(), {"type": "GREET", "text": "x" * 2**20}
+        with pytest.raises(TooLargeError, match="the limit is 1,048,576"):
+            Client(greeter(hello), backend).send("ada", large)
+        Client(greeter(hello), backend, largest_message=2**21).send("ada", large)
+        with pytest.raises(TooLargeError, match="the limit is 100"):
+            Client(greeter(hello), backend, largest_message=100).start("ada", "x" * 100)
+        assert len(backend.queue.receive(10)) == 1
+
+    @pytest.mark.parametrize("levels", [64, 490, 100_000])
+    def test_deeply_nested_data_is_not_sent(self, levels: int) -> None:
+        deep: Any = 1
+        for _ in range(levels):
+            deep = {"in": deep}
+        backend = MemoryBackend()
+        client = Client(greeter(hello), backend)
+        for event in ({"type": "GREET", "n": deep}, [deep]):
+            with pytest.raises(EventError):
+                client.send("ada", event)
+            with pytest.raises(EventError):
+                client.ask("ada", event)
+        with pytest.raises(EventError, match="nested more than 64 levels deep"):
+            client.start("ada", [deep])
+        assert not backend.queue.receive(10)
 
 
 class TestHeaders:

@@ -97,6 +97,14 @@ class TestAnImportedTree:
         with pytest.raises(RecordError, match="parent/ada: there is such an instance already"):
             deployment.client.import_snapshot("ada", json.dumps(other))
 
+    @pytest.mark.parametrize("levels", [300, 100_000])
+    def test_is_not_nested_too_deeply(self, levels: int) -> None:
+        deep = json.dumps({**TOGETHER, "context": 0}).replace(
+            '"context": 0', f'"context": {"[" * levels}{"]" * levels}'
+        )
+        with pytest.raises(RecordError, match="nested"):
+            Deployment(family()).client.import_snapshot("ada", deep)
+
     def test_is_imported_once_however_often_the_call_is_repeated(self) -> None:
         deployment = Deployment(family())
         deployment.client.import_snapshot("ada", json.dumps(TOGETHER))

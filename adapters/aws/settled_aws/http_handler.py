@@ -35,6 +35,7 @@ from settled import (
     TooLargeError,
     UnavailableError,
 )
+from settled.data import parse
 from settled.durable import Backend, check_headers
 from settled_aws.lambda_handler import Context, Event, begin_invocation
 from settled_runtime import Client, EventOutcomeError
@@ -148,13 +149,13 @@ def _respond(client: Client[Any], request: HttpRequest, wait: float) -> Event:
                 return _response(404, {"error": "there is no such instance"})
             return _response(200, _state(snapshot))
         case "PUT":
-            input, headers = json.loads(request.body or "null"), request.headers
+            input, headers = parse(request.body or "null"), request.headers
             id = client.start(request.instance, input, message_id=request.id, headers=headers)
             answer = partial(client.outcome, request.instance, id, timeout=timedelta(seconds=wait))
             return _respond_after(id, wait, answer, is_start=True)
         case "POST" if wait > 0:
             id = request.id or secrets.token_urlsafe(12)  # chosen here: the response must name it after a timeout, too
-            event = json.loads(request.body)
+            event = parse(request.body)
             ask = partial(
                 client.ask,
                 request.instance,
@@ -165,7 +166,7 @@ def _respond(client: Client[Any], request: HttpRequest, wait: float) -> Event:
             )
             return _respond_after(id, wait, ask)
         case "POST":
-            event = json.loads(request.body)
+            event = parse(request.body)
             id = client.send(request.instance, event, message_id=request.id, headers=request.headers)
             return _response(202, {"id": id})
         case method:

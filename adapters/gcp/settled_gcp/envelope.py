@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
+from settled.data import parse
 from settled.durable.headers import NO_HEADERS, check_headers
 from settled.durable.messages import Message, Timer
 from settled.errors import EventError
@@ -43,7 +44,7 @@ def from_text(data: bytes) -> Message | Timer:
         EventError: neither of them wrote this data, or a message may not have these headers.
     """
     try:
-        fields = cast("dict[str, Any]", json.loads(data))
+        fields = cast("dict[str, Any]", parse(data.decode()))
         # Checked, because the topic accepts messages from other senders.
         headers = check_headers(fields["headers"]) if "headers" in fields else NO_HEADERS
         message = Message(Key.parse(_text(fields, "key")), _text(fields, "id"), _text(fields, "body"), headers)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
@@ -29,6 +28,7 @@ from typing import Any, Protocol, assert_never
 from attrs import define, field, frozen
 
 from settled import AccessDeniedError, Key, SettledError, TurnEnd, UnavailableError
+from settled.data import parse
 from settled.durable import Backend, Delivery, Message, Timer
 from settled.durations import in_seconds
 from settled_gcp.clock import ServerTime
@@ -201,7 +201,7 @@ class PushHandler:
         started = time.monotonic()
         try:
             request = PushRequest.of(body)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             return PushResponse(HTTPStatus.BAD_REQUEST, f"not a push request with an ordering key: {error!r}")
         decoded = decode_received(request.data, request.ordering)
         if decoded is None:
@@ -266,9 +266,9 @@ class PushRequest:
         """Parse `body`, in the format that Pub/Sub uses without payload unwrapping.
 
         Raises:
-            ValueError, KeyError, TypeError: it has another format, or no ordering key.
+            ValueError, KeyError, TypeError, AttributeError: it has another format, or no ordering key.
         """
-        request = json.loads(body)
+        request = parse(body.decode())
         message = request["message"]
         data = base64.b64decode(message.get("data", ""), validate=True)
         return cls(data, str(message["orderingKey"]), int(request.get("deliveryAttempt", 1)))

@@ -86,7 +86,8 @@ class TokenVerifier:
             claims: Mapping[str, Any] = jwt.decode(
                 token, certs=certificates, audience=self.caller.audience, clock_skew_in_seconds=CLOCK_SKEW
             )
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
+            # RecursionError: the JSON in a token is read before its signature is checked, so anyone may nest it deeply.
             raise AccessDeniedError("the token is not valid, or not for this audience") from error
         return claims
 

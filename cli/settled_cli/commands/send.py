@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from settled.durable import Event, encode
+from settled.durable import Event
 from settled_cli.arguments import AsJson, BackendUrl, HeaderTexts, KeyText, MachineName, MessageId, Timeout, Wait
 from settled_cli.backend import open_backend, parse_key
 from settled_cli.event_arguments import parse_event, parse_headers
@@ -33,5 +33,5 @@ def send(
     if machine is not None:
         find_machine(machine, parsed_key).check_event(content)
     with open_backend(url) as backend:
-        message = send_message(backend, parsed_key, encode(Event(content)), id, parse_headers(header))
+        message = send_message(backend, parsed_key, Event(content), id, parse_headers(header))
         report(backend, message, str(content["type"]), timeout if wait else None, json)

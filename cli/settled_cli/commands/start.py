@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from settled.durable import Start, encode
-from settled.durable.messages import check_start
+from settled.durable import Start
 from settled_cli.arguments import AsJson, BackendUrl, HeaderTexts, KeyText, MessageId, Timeout, Wait
 from settled_cli.backend import open_backend, parse_key
 from settled_cli.event_arguments import parse_headers, parse_input
@@ -26,8 +25,7 @@ def start(
     Args:
         input: The machine's input, as JSON or as name=text and name:=json.
     """
-    parsed_key, body = parse_key(key), encode(Start(parse_input(input)))
-    check_start(parsed_key)
+    parsed_key, content = parse_key(key), Start(parse_input(input))
     with open_backend(url) as backend:
-        message = send_message(backend, parsed_key, body, id, parse_headers(header))
+        message = send_message(backend, parsed_key, content, id, parse_headers(header))
         report(backend, message, "start", timeout if wait else None, json, may_be_ignored=True)

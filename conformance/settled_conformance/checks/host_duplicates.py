@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from settled import Machine, assign, setup
+from settled.durable import Index, Stored
 from settled_conformance.checks import checks
 from settled_conformance.checks.host import HostFixture, event, key_of, listing
-from settled_conformance.fixture import BackendFixture
+from settled_conformance.fixture import BackendFixture, key
 from settled_conformance.simulator.history import history_of
 from settled_runtime import Client, Worker
 
@@ -82,6 +84,67 @@ def a_poison_event_becomes_a_dead_letter_with_its_payload(fixture: BackendFixtur
     fixture.require("🙂" * 100 in found[0].body, f"a dead letter lost its payload: {found[0].body[:80]}")
     fixture.mark("dead-lettered")
     service.close()
+
+
+@checks("X6")
+def an_instance_whose_record_is_full_can_still_be_halted(fixture: BackendFixture) -> None:
+    service, limit = HostFixture(fixture, _growing()), _limit_of_a_record(fixture)
+    if limit is not None:
+        service.client.start("a")
+        service.client.send("a", {"type": "GROW", "text": "x" * 100_000})
+        service.run_until_idle()
+        left = limit - len(_stored(service).body) - 100  # for the ids of two more messages
+        service.client.send("a", {"type": "GROW", "text": "x" * left})
+        service.run_until_idle()
+        size = len(_stored(service).body)
+        fixture.require(limit - 200 < size <= limit, f"a record has {size:,} characters, and could have {limit:,}")
+        service.client.send("a", event("p", "POISON"), message_id="p")
+        service.run_until_dead_lettered()
+        found = [each.message.id for each in fixture.open_handle().store.dead_letters(key_of(service))]
+        fixture.require_equal(found, ["p"], "dead letters of an instance whose record is full")
+        fixture.require_equal(_stored(service).index.status, "halted", "the status of an instance whose record is full")
+    service.close()
+
+
+def _growing() -> Machine[Any]:
+    """Return a machine that keeps the texts it is sent, and fails at each POISON."""
+    return setup(
+        actions={"grow": assign(text=lambda a: a.context["text"] + a.event["text"])},
+        guards={"fails": lambda a: a.context["missing"]},
+    ).machine(
+        {
+            "id": "list",
+            "context": {"text": ""},
+            "initial": "open",
+            "states": {
+                "open": {
+                    "tags": ["settled"],
+                    "on": {"GROW": {"actions": "grow"}, "POISON": {"guard": "fails", "actions": "grow"}},
+                }
+            },
+        }
+    )
+
+
+def _limit_of_a_record(fixture: BackendFixture) -> int | None:
+    """Return how many characters a record may have at least; None if that is more than an event may have."""
+    probe, version, fits, largest = key("probe"), 0, 150_000, 1_100_000
+    tried = fails = largest
+    while fails - fits > 50:
+        written = Stored(version + 1, "x" * tried, Index("active"))
+        if fixture.fits(partial(fixture.backend.store.commit, probe, written, version)):
+            version, fits = version + 1, tried
+        else:
+            fails = tried
+        tried = (fits + fails) // 2
+    return fits if fits < largest else None
+
+
+def _stored(service: HostFixture) -> Stored:
+    found = service.fixture.open_handle().store.load(key_of(service))
+    service.fixture.require(found is not None, "a record is gone")
+    assert found is not None
+    return found
 
 
 @checks("X7")

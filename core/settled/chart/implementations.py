@@ -19,7 +19,7 @@ from typing_extensions import TypeIs, TypeVar
 from settled.chart.args import AnyContext, Args, E, Expression, arity_problem
 from settled.chart.retry import Retry
 from settled.chart.snapshot import C
-from settled.data import fault_in, is_json, is_object
+from settled.data import MAX_DEPTH, fault_in, is_json, is_object, shortened
 from settled.durations import check_duration, is_duration
 from settled.errors import DefinitionProblem, EventError, LogicError
 
@@ -170,24 +170,28 @@ class Implementations:
         except Exception as error:
             raise EventError(f"{event['type']}: {'; '.join(reasons(error, 'event'))}") from error
 
-    def event_to_json(self, event: Any) -> Mapping[str, Any]:
+    def event_to_json(self, event: Any, levels: int = MAX_DEPTH) -> Mapping[str, Any]:
         """Return an event, from an author's function or from a caller, as a JSON object with a type.
 
         Raises:
-            EventError: it is neither an object with a type nor of a declared class, or not JSON.
+            EventError: it is neither an object with a type nor of a declared class, or not JSON, or nested more than
+                `levels` deep.
         """
         plain = event if is_object(event) else self._plain(event)
         if not isinstance(plain.get("type"), str):
-            raise EventError(f"an event is an object with a type, not {event!r}")
-        if problem := fault_in(plain):
+            raise EventError(f"an event is an object with a type, not {shortened(event)}")
+        if problem := fault_in(plain, levels=levels):
             raise EventError(f"the event {plain['type']} is not JSON: {problem}")
         return plain
 
     def _plain(self, event: Any) -> Mapping[str, Any]:
         for name, declared in self.events.items():
             if type(event) is declared:  # not isinstance, as one declared class may derive from another
-                return {"type": name, **_converter().unstructure(event)}
-        raise EventError(f"an event is an object with a type, not {event!r}")
+                try:
+                    return {"type": name, **_converter().unstructure(event)}
+                except RecursionError:
+                    raise EventError(f"the event {name} is too deeply nested to be JSON: flatten it") from None
+        raise EventError(f"an event is an object with a type, not {shortened(event)}")
 
 
 def _delay_problem(path: str, value: Any) -> DefinitionProblem | None:

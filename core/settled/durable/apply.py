@@ -12,7 +12,7 @@ from attrs import frozen
 
 from settled._fast_frozen import evolve
 from settled.chart.snapshot import Snapshot
-from settled.data import Json
+from settled.data import MAX_DEPTH, MAX_EVENT_DEPTH, Json
 from settled.durable.apply_context import ApplyContext, open_turn
 from settled.durable.children import (
     has_ended,
@@ -28,7 +28,9 @@ from settled.durable.children import (
     stop_child,
     with_system_id,
 )
+from settled.durable.limits import check_start
 from settled.durable.messages import (
+    RESERVED_PREFIX,
     ChildEnded,
     Event,
     ForwardToSystemId,
@@ -41,7 +43,6 @@ from settled.durable.messages import (
     StopChildInstance,
     TimerFired,
     Wake,
-    check_start,
     decode,
     encode,
 )
@@ -104,7 +105,7 @@ def apply(
         others = tuple(entry for entry in record.taken_dead_letters if entry != message.entry)
         return ApplyResult(evolve(record, taken_dead_letters=others))
     try:
-        content = decode(message.body)
+        content = decode(message.body, MAX_DEPTH if message.id.startswith(RESERVED_PREFIX) else MAX_EVENT_DEPTH)
     except EventError as error:
         if _is_known(record, message, None, from_dead_letters):
             return ApplyResult(record)
@@ -338,8 +339,10 @@ def _enter_progress(
     sender: SenderPosition | None = None,
 ) -> Record:
     """Enter the effects of `progress` into the record, and close its turn if the machine has settled."""
-    if progress.effects or record.parent is not None:
-        record = _enqueue_progress(context, record, progress)
+    if record.parent is not None and record.parent.sync:
+        record = _enqueue_each_step(context, record, progress)
+    elif progress.effects:
+        record = enqueue_effects(context, record, progress.effects)
     turn = record.turn
     assert turn is not None, "a step leaves its turn open"
     if is_settled(context.machine, progress.snapshot):
@@ -352,9 +355,7 @@ def _enter_progress(
     return record
 
 
-def _enqueue_progress(context: ApplyContext, record: Record, progress: Progress) -> Record:
-    if record.parent is None or not record.parent.sync:
-        return enqueue_effects(context, record, progress.effects)
+def _enqueue_each_step(context: ApplyContext, record: Record, progress: Progress) -> Record:
     # The parent listens to snapshots: after the effects of each step, it is sent the snapshot of that step.
     begin = 0
     for snapshot, end in progress.steps:

@@ -247,8 +247,9 @@ def record_failure(
     except TooLargeError:
         if state.version != version:
             raise  # the commit stands; the store refused something that came after it
-        # Uncounted, the message would fail for ever. So the texts of errors make room for the count.
-        state.record = _with_short_errors(state.record)
+        # Uncounted, the message would fail for ever. So the texts of errors make room for the count, and so does the
+        # result of an actor that has just ended: it may be what is too large, and then its actor runs again.
+        state.record = _with_short_errors(state.committed)
         failing = yield from _count_failure(state, message, detail[:MIN_DETAIL_CHARACTERS])
     if failing is None or not then_release:
         return None

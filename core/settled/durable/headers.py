@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import cast
 
-from settled.data import parse, write
+from settled.data import parse, shortened, write
 from settled.errors import EventError
 
 MAX_HEADERS = 16
@@ -44,7 +44,7 @@ def check_headers(headers: object) -> dict[str, str]:
 
 def _checked(name: object, value: object) -> tuple[str, str]:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise EventError(f"the header {name!r}: a name has 1 to 64 of the characters a-z, 0-9, _, . and -")
+        raise EventError(f"the header {shortened(name)}: a name has 1 to 64 of the characters a-z, 0-9, _, . and -")
     if not isinstance(value, str):
         raise EventError(f"the header {name!r}: its value is {type(value).__name__}; make it text")
     if len(value) > MAX_HEADER_CHARACTERS:

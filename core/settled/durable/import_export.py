@@ -8,7 +8,8 @@ from typing import Any
 from settled._fast_frozen import evolve
 from settled.data import write
 from settled.durable.apply_context import ApplyContext
-from settled.durable.messages import Message, Wake, check_start, encode, internal_id
+from settled.durable.limits import check_start
+from settled.durable.messages import Message, Wake, encode, internal_id
 from settled.durable.persisted_tree import PersistedTree
 from settled.durable.ports import Stored, Write
 from settled.durable.record import Record

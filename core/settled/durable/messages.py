@@ -13,7 +13,7 @@ from zlib import crc32
 
 from attrs import field, frozen
 
-from settled.data import Json, is_object, parse, write
+from settled.data import MAX_DEPTH, Json, is_json, is_object, parse_or_overflow, write
 from settled.durable.headers import NO_HEADERS
 from settled.errors import EventError
 from settled.key import Key
@@ -59,39 +59,15 @@ class Timer:
 
 
 RESERVED_PREFIX = "settled:"
-"""The prefix of the ids of messages that machines send. Other senders must not use it; see `check_id`."""
+"""The prefix of the ids of messages that machines send; see `settled.durable.limits`."""
 
 CHILD_MARKER = "/~"
-"""Precedes the id of a child machine in its instance's name. Only its parent may start it; see `check_start`."""
+"""Precedes the id of a child machine in its instance's name. Only its parent may start it."""
 
 
 def internal_id(name: str) -> str:
     """Return the id of a message that a machine sends, which no outsider can use."""
     return f"{RESERVED_PREFIX}{name}"
-
-
-def check_id(id: str) -> None:
-    """Check that an outsider may use the message id `id`.
-
-    Raises:
-        EventError: it has the prefix reserved for messages of machines.
-    """
-    if id.startswith(RESERVED_PREFIX):
-        raise EventError(
-            f"the message id {id!r} begins with {RESERVED_PREFIX!r}, which is reserved for machines: use another one"
-        )
-
-
-def check_start(key: Key) -> None:
-    """Check that an outsider may start the instance `key`.
-
-    Raises:
-        EventError: its name is empty, or could be that of a child machine.
-    """
-    if not key.instance:
-        raise EventError("an instance needs a name: the one given is empty")
-    if CHILD_MARKER in key.instance:
-        raise EventError(f"{key}: {CHILD_MARKER!r} is allowed in the names of child machines only: use another name")
 
 
 @frozen
@@ -237,22 +213,46 @@ Content: TypeAlias = (
 )
 
 
-def encode(content: Content) -> str:
-    """Return `content` as the body of a message."""
-    return write(_to_json(content))
+def encode(content: Content, levels: int = MAX_DEPTH) -> str:
+    """Return `content` as the body of a message.
+
+    Raises:
+        EventError: the arrays and objects in it are nested more than `levels` deep.
+        TypeError, ValueError: it is not JSON.
+    """
+    data = _to_json(content)
+    try:
+        body = write(data)
+    except RecursionError:
+        raise _too_deep(levels) from None
+    # Nearly every body has few brackets, and is not looked through. One level is the object around all.
+    if body.count("[") + body.count("{") > levels + 1 and not is_json(data, levels + 1):
+        raise _too_deep(levels)
+    return body
 
 
-def decode(body: str) -> Content:
+def decode(body: str, levels: int = MAX_DEPTH) -> Content:
     """Return the content of a body that `encode` wrote.
 
     Raises:
-        EventError: `encode` did not write this text.
+        EventError: `encode` did not write this text, or the arrays and objects in it are nested more than `levels`
+            deep.
     """
     try:
-        data = parse(body)
-        return _FROM_JSON[data["kind"]](data)
+        data = parse_or_overflow(body)
+        content = _FROM_JSON[data["kind"]](data)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EventError(f"not a message of settled: {body[:80]!r} ({error})") from error
+    except RecursionError:
+        raise _too_deep(levels) from None
+    # Nearly every body has few brackets, and is not looked through. One level is the object around all.
+    if body.count("[") + body.count("{") > levels + 1 and not is_json(data, levels + 1):
+        raise _too_deep(levels)
+    return content
+
+
+def _too_deep(levels: int) -> EventError:
+    return EventError(f"its arrays and objects are nested more than {levels} levels deep: flatten them")
 
 
 def _to_json(content: Content) -> dict[str, Json]:

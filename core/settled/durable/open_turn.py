@@ -110,6 +110,7 @@ def _function_actor(state: TurnState, actor: PendingActor) -> Actor:
 def _drain_inbox(state: TurnState, record: Record) -> TurnStep:
     # `state.record` gets the inbox before the machine's code runs: if that fails, the commit of the failure keeps the
     # inbox, and an actor that has ended need not run again.
+    state.before_inbox = state.version, state.record
     state.record, turn, head = record, state.open_turn, state.deliveries[0]
     record = advance_open_turn(state.context(), evolve(record, outbox=()))
     is_over = record.turn is None and turn.message.id == head.message.id

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from settled.chart.snapshot import Snapshot
-from settled.data import Json, is_object, parse, write
+from settled.data import MAX_DEPTH, Json, fault_in, is_object, parse, write
 from settled.errors import RecordError
 from settled.machine import Machine
 
@@ -38,12 +38,16 @@ def from_xstate_json(machine: Machine[Any], text: str) -> PersistedTree:
     """Return the tree in `text`, which `to_xstate_json` or XState wrote.
 
     Raises:
-        RecordError: `text` is not JSON, or not a snapshot of this machine and its actors; the error message says where.
+        RecordError: `text` is not JSON, too deeply nested, or not a snapshot of this machine and its actors; the error
+            message says where.
     """
     try:
         data = parse(text)
     except ValueError as error:
         raise RecordError(f"not JSON: {error}") from error
+    # A context may have `MAX_DEPTH` levels; the snapshots around it have some more.
+    if fault := fault_in(data, levels=2 * MAX_DEPTH):
+        raise RecordError(fault)
     return tree_from_json(machine, data)
 
 

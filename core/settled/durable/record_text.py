@@ -25,21 +25,31 @@ from settled.key import Key
 
 FORMAT = 4
 
+ROOM_BYTES = 4096
+"""How much of a large record is room: an instance whose record has grown to its store's limit can still be halted."""
+
+MIN_CHARACTERS_WITH_ROOM = 64 * 1024
+"""From how many characters on a record has that room. The limits of stores are higher: smaller records need none."""
+
 _HEADER = re.compile(r'\{"settled":([1-9][0-9]*),"crc32":"([0-9a-f]{8})",')
 _HEADER_WITHOUT_CHECKSUM = f'{{"settled":{LAST_WITHOUT_CHECKSUM},"machine":'
+_ROOM = f'"room":"{" " * ROOM_BYTES}",'
 _WINDOW, _END = ',"window":[', "]}"
 
 
-def write_record(data: Mapping[str, Json], snapshot: str | None, window: str) -> str:
+def write_record(data: Mapping[str, Json], snapshot: str | None, window: str, *, has_room: bool = False) -> str:
     """Return the text of a record.
 
     Args:
         data: its parts.
         snapshot: the snapshot as JSON text; None for a tombstone, which has none.
         window: the lines of the window, as in `Window.encoded_ids`.
+        has_room: whether a large record gets room for a failure.
     """
     parts = (write(data)[1:-1], "" if snapshot is None else f',"snapshot":{snapshot}', _WINDOW, window, _END)
     summed = "".join(parts)
+    if has_room and len(summed) >= MIN_CHARACTERS_WITH_ROOM:
+        summed = f"{_ROOM}{summed}"
     return f'{{"settled":{FORMAT},"crc32":"{_checksum(summed)}",{summed}'
 
 

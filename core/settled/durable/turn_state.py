@@ -47,6 +47,7 @@ class TurnState:
         first: the delivery that the turn began with.
         record: the record at `version`, without the outbox entries that were finished since.
         now: the backend's time at its last answer.
+        before_inbox: `version`, and the record as it was committed, before an event was put into its inbox.
     """
 
     machine: Machine[Any]
@@ -60,6 +61,13 @@ class TurnState:
     record: Record = EMPTY_RECORD
     version: int = 0
     now: float = 0.0
+    before_inbox: tuple[int, Record] = (-1, EMPTY_RECORD)
+
+    @property
+    def committed(self) -> Record:
+        """The record as it was committed at `version`: without the events that were put into its inbox since."""
+        version, before = self.before_inbox
+        return before if version == self.version else self.record
 
     @property
     def next_nonce(self) -> str:

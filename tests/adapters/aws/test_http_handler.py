@@ -38,12 +38,22 @@ class Service:
         wait: float = 0.0,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> tuple[int, Any]:
+        return self.send_text(method, json.dumps(body), id, wait, headers)
+
+    def send_text(
+        self,
+        method: str,
+        body: str,
+        id: str | None = None,
+        wait: float = 0.0,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> tuple[int, Any]:
         headers = {**headers, **({} if id is None else {"Idempotency-Key": id})}
         event: Mapping[str, Any] = {
             "rawPath": "/list/ada",
             "requestContext": {"http": {"method": method}},
             "headers": headers,
-            "body": json.dumps(body),
+            "body": body,
             "queryStringParameters": {"wait": str(wait)},
         }
         answer = self._handler(event, Context())
@@ -147,4 +157,25 @@ def test_a_header_that_is_not_allowed_is_a_bad_request() -> None:
     service = Service()
     status, body = service.request("PUT", headers={"Settled-Header-Tenant": "x" * 2000})
     assert (status, "the header 'tenant': its value has 2000 characters" in body["error"]) == (400, True)
+    assert not service.backend.queue.receive(10)
+
+
+@pytest.mark.parametrize("levels", [64, 490, 100_000])
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_a_body_that_is_nested_too_deeply_is_a_bad_request(method: str, levels: int) -> None:
+    service = Service()
+    status, body = service.send_text(method, f'{{"type": "ADD", "n": {"[" * levels}{"]" * levels}}}')
+    assert (status, "nested" in body["error"]) == (400, True)
+    assert not service.backend.queue.receive(10)
+
+
+@pytest.mark.parametrize("text", ['{"type": "ADD", "n": NaN}', "{"])
+def test_a_body_that_is_not_json_is_a_bad_request(text: str) -> None:
+    assert Service().send_text("POST", text)[0] == 400
+
+
+def test_a_body_that_is_too_large_is_refused() -> None:
+    service = Service()
+    status, body = service.request("POST", {"type": "ADD", "n": "x" * 1024 * 1024})
+    assert (status, "the limit is 1,048,576" in body["error"]) == (413, True)
     assert not service.backend.queue.receive(10)

@@ -21,7 +21,7 @@ from typing import Any, cast
 import pytest
 from attrs import field, frozen
 
-from settled import Key, UnavailableError
+from settled import AccessDeniedError, Key, UnavailableError
 from settled.durable import Event, Message, Start, Timer, encode
 from settled_gcp.clock import ServerTime
 from settled_gcp.envelope import timer_to_text, to_text
@@ -336,6 +336,13 @@ class TestTokenVerifier:
             verifier.check(stranger)
         assert living.requests()["GET /certs"] - passing[1] == 2
 
+    @pytest.mark.parametrize("header", ["[]", '"x"', "7", "[" * 100_000, '{"a":' * 2_000 + "1" + "}" * 2_000])
+    def test_a_token_of_any_json_is_denied(self, header: str) -> None:
+        verifier = TokenVerifier(Caller(AUDIENCE, PUSHER), f"http://127.0.0.1:{free_port()}/certs")
+        part = base64.urlsafe_b64encode(header.encode()).decode().rstrip("=")
+        with pytest.raises(AccessDeniedError, match="not valid"):
+            verifier.check(f"Bearer {part}.{part}.{part}")
+
     def test_without_certificates_it_is_unavailable(self) -> None:
         verifier = TokenVerifier(Caller(AUDIENCE, PUSHER), f"http://127.0.0.1:{free_port()}/certs")
         with pytest.raises(UnavailableError, match="fetching Google's certificates"):
@@ -396,6 +403,10 @@ def invalid_bodies() -> Mapping[str, bytes]:
         "no JSON": b"hello",
         "no message": b"{}",
         "a list": b"[]",
+        "a list as its message": b'{"message": []}',
+        "a text as its message": b'{"message": "data"}',
+        "nested too deeply": b"[" * 100_000,
+        "a message nested too deeply": pushed(ada, b"[" * 100_000),
         "no base64": pushed(ada, data="***"),
         "not ours": pushed(ada, b"hello"),
         "no ordering key": json.dumps({"message": {"data": base64.b64encode(to_text(ada)).decode()}}).encode(),

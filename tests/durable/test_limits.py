@@ -1,0 +1,185 @@
+"""What a message from outside may be, and what becomes of one that has come past these limits."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from settled import EventError, Json, Key, Outcome, TooLargeError, assign, send_to, setup
+from settled.data import MAX_DEPTH, MAX_EVENT_DEPTH
+from settled.durable import Event, Message, Start, encode
+from settled.durable.limits import MAX_CHILD_NAME_BYTES, MAX_ID_BYTES, MAX_NAME_BYTES, message_from_outside
+from settled.durable.messages import ChildEnded, decode
+from tests.durable.machines import add, appending, applied
+from tests.support.virtual_world import World
+
+KEY = Key("order", "42")
+
+
+def nested(levels: int) -> Json:
+    """Return an array with `levels` levels, of which the innermost holds a number."""
+    return wrapped(1, levels)
+
+
+def wrapped(value: Json, levels: int) -> Json:
+    """Return `value` in `levels` more arrays."""
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def event(levels: int) -> Any:
+    """Return an event with `levels` levels, the event itself included."""
+    return {"type": "KEEP", "n": nested(levels - 1)}
+
+
+class TestAMessageFromOutside:
+    @pytest.mark.parametrize("content", [Event({"type": "PAY"}), Start({"card": 1})])
+    def test_may_have_everything_up_to_its_limit(self, content: Event | Start) -> None:
+        id, key = "i" * MAX_ID_BYTES, Key("m" * MAX_NAME_BYTES, "n" * MAX_NAME_BYTES)
+        body = encode(content)
+        assert message_from_outside(key, id, content, largest=len(body)) == Message(key, id, body)
+
+    @pytest.mark.parametrize(
+        ("key", "id", "error"),
+        [
+            (KEY, "i" * 257, "the message id 'iiii.*' has 257 bytes; the limit is 256: use a shorter one"),
+            (KEY, "ä" * 129, "the message id .* has 258 bytes"),
+            (Key("m" * 257, "42"), "id", "the machine's id .* has 257 bytes; the limit is 256"),
+            (Key("order", "n" * 257), "id", "the instance's name .* has 257 bytes; the limit is 256"),
+            (Key("order", "n" * 8_000 + "/~pay.1"), "id", "the instance's name .* bytes; the limit is 2,048"),
+            (Key("order", ""), "id", "an instance needs a name"),
+            (KEY, "settled:1", "reserved for machines"),
+        ],
+    )
+    def test_has_no_longer_names(self, key: Key, id: str, error: str) -> None:
+        with pytest.raises(EventError, match=error) as raised:
+            message_from_outside(key, id, Event({"type": "PAY"}))
+        assert len(str(raised.value)) < 200
+
+    def test_may_go_to_a_child_with_a_longer_name(self) -> None:
+        key = Key("payment", f"{'n' * 256}/~pay.".ljust(MAX_CHILD_NAME_BYTES, "1"))
+        assert message_from_outside(key, "id", Event({"type": "PAY"})).key == key
+
+    @pytest.mark.parametrize("text", ["x" * 1000, "ä" * 500])
+    def test_is_no_larger_than_its_limit(self, text: str) -> None:
+        content = Event({"type": "PAY", "text": text})
+        size = len(encode(content).encode())
+        assert message_from_outside(KEY, "id", content, largest=size)
+        with pytest.raises(
+            TooLargeError, match=f"order/42: the message id has {size:,} bytes; the limit is {size - 1:,}"
+        ):
+            message_from_outside(KEY, "id", content, largest=size - 1)
+
+    @pytest.mark.parametrize("kind", [Event, Start])
+    def test_is_no_more_deeply_nested(self, kind: type[Event | Start]) -> None:
+        assert message_from_outside(KEY, "id", kind(event(MAX_EVENT_DEPTH)))
+        for levels in (MAX_EVENT_DEPTH + 1, 490, 100_000):
+            with pytest.raises(EventError, match="nested more than 64 levels deep: flatten"):
+                message_from_outside(KEY, "id", kind(event(levels)))
+
+    def test_may_be_wide(self) -> None:
+        assert message_from_outside(KEY, "id", Event({"type": "KEEP", "rows": [{"n": [n]} for n in range(1000)]}))
+
+
+def keeping() -> Any:
+    """Return a machine that keeps the events it takes, and sends one on after a delay, wrapped."""
+    return setup(
+        actions={
+            "keep": assign(kept=lambda a: a.event["n"]),
+            "wrap": send_to("hub/h", lambda a: {"type": "SEEN", "event": a.event}, delay=timedelta(seconds=1)),
+        },
+    ).machine(
+        {
+            "id": "keeper",
+            "initial": "open",
+            "context": {"kept": None},
+            "states": {"open": {"tags": ["settled"], "on": {"KEEP": {"actions": ["keep", "wrap"]}}}},
+        }
+    )
+
+
+class TestAnEventThatWasSentPastTheLimits:
+    @pytest.mark.parametrize("levels", [MAX_EVENT_DEPTH, 489, 100_000])
+    def test_becomes_a_dead_letter_and_halts_nothing(self, levels: int) -> None:
+        world = World(appending())
+        world.start()
+        body = f'{{"kind":"event","event":{{"type":"ADD","n":{"[" * levels}{"]" * levels}}}}}'
+        world.backend.queue.send([Message(world.key(), "deep", body)])
+        world.send(add(1))
+        world.settle()
+        assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["deep"]
+        assert "nested more than 64 levels deep" in world.dead_letters()[0].reason
+        assert world.record().window.outcome_of_id("deep") is Outcome.INVALID
+        assert world.record().halted is None
+        assert applied(world) == [1]
+
+
+class TestADeepEvent:
+    def test_can_be_kept_and_sent_on_even_after_a_delay(self) -> None:
+        hub = setup().machine(
+            {"id": "hub", "initial": "open", "states": {"open": {"tags": ["settled"], "on": {"SEEN": {}}}}}
+        )
+        world = World(keeping(), [hub])
+        world.start()
+        world.send(event(MAX_EVENT_DEPTH))
+        world.settle()
+        assert world.record().halted is None
+        assert world.dead_letters() == []
+        (sent_on,) = world.backend.store.dead_letters(Key("hub", "h"))  # it was never started
+        assert "was never started" in sent_on.reason
+        snapshot: Any = world.record().snapshot
+        assert snapshot.context == {"kept": nested(MAX_EVENT_DEPTH - 1)}
+
+
+class TestWhatAMachineMakes:
+    def test_too_deep_a_context_halts_its_instance(self) -> None:
+        machine = setup(actions={"wrap": assign(kept=lambda a: wrapped(a.context["kept"], a.event["levels"]))}).machine(
+            {
+                "id": "wrapper",
+                "initial": "open",
+                "context": {"kept": []},
+                "states": {"open": {"tags": ["settled"], "on": {"WRAP": {"actions": "wrap"}}}},
+            }
+        )
+        world = World(machine)
+        world.start()
+        world.send({"type": "WRAP", "levels": MAX_DEPTH - 2})  # the context is an object, and `kept` begins as an array
+        world.settle()
+        assert world.record().halted is None
+        world.send({"type": "WRAP", "levels": 1}, id="last")
+        world.settle()
+        assert "nested more than 128 levels deep" in str(world.record().halted)
+
+    @pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 490, 100_000])
+    def test_too_deep_a_result_is_a_failure_of_its_actor(self, levels: int) -> None:
+        machine = setup(
+            actors={"fetch": lambda _input, _call: nested(levels)},
+            actions={"note": assign(error=lambda a: a.event["error"]["message"])},
+        ).machine(
+            {
+                "id": "fetcher",
+                "initial": "fetching",
+                "context": {"error": None},
+                "states": {
+                    "fetching": {"invoke": {"src": "fetch", "onError": {"target": "failed", "actions": "note"}}},
+                    "failed": {"tags": ["settled"]},
+                },
+            }
+        )
+        world = World(machine)
+        world.start()
+        world.settle()
+        assert world.value() == "failed"
+        assert "nested more than 128 levels deep" in world.snapshot().context["error"]
+
+
+class TestTheMessagesOfMachines:
+    def test_may_be_deeper_but_not_without_limit(self) -> None:
+        report = ChildEnded("child", "1", True, nested(MAX_DEPTH))
+        assert decode(encode(report)) == report
+        for levels in (MAX_DEPTH + 1, 490, 100_000):
+            with pytest.raises(EventError, match="nested more than 128 levels deep"):
+                encode(ChildEnded("child", "1", True, nested(levels)))
