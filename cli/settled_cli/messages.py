@@ -11,6 +11,7 @@ from settled.durable.messages import check_id
 from settled_cli.errors import CommandError, EventIgnoredError
 from settled_cli.instance_view import InstanceView, load_view, poll, state_path
 from settled_cli.output import print_json
+from settled_runtime.backend_commands import retried
 
 FAILURES = frozenset({Outcome.REJECTED, Outcome.FAILED, Outcome.INVALID, Outcome.DEAD_LETTERED})
 
@@ -23,7 +24,7 @@ def send_message(backend: Backend, key: Key, body: str, id: str | None, headers:
     """
     check_id(id or "")
     message = Message(key, id or uuid.uuid4().hex, body, check_headers(headers))
-    backend.queue.send([message])
+    retried(backend.queue.send, [message])  # under the same id, so it takes effect once
     return message
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from settled import EventError, Key
 from settled.durable import Backend, Capability, Message, check_headers
 from settled_cli.errors import CommandError
+from settled_runtime.backend_commands import retried
 
 BATCH = 100
 """How many messages are moved at once."""
@@ -30,12 +31,12 @@ def set_aside(backend: Backend, machine: str, file: Path) -> int:
             raise CommandError(f"this backend cannot set messages aside: it does not declare {capability}")
     count = 0
     with file.open("a", encoding="ascii") as out:
-        while deliveries := backend.queue.receive(BATCH, machines={machine}):
+        while deliveries := retried(backend.queue.receive, BATCH, machines={machine}):
             out.writelines(f"{_line(each.message)}\n" for each in deliveries)
             out.flush()
             # Before they leave the queue: from then on they are nowhere else.
             os.fsync(out.fileno())
-            backend.queue.withdraw(deliveries)
+            retried(backend.queue.withdraw, deliveries)
             count += len(deliveries)
     return count
 
@@ -53,7 +54,7 @@ def bring_back(backend: Backend, file: Path) -> int:
     # Once each: an earlier attempt may have sent some of them, which were then set aside once more.
     found = list({(message.key, message.id, message.body): message for message in _read(file)}.values())
     for start in range(0, len(found), BATCH):
-        backend.queue.send(found[start : start + BATCH])
+        retried(backend.queue.send, found[start : start + BATCH])
     return len(found)
 
 

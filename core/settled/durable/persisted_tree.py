@@ -12,7 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from settled.chart.snapshot import Snapshot
-from settled.data import Json, is_object, parse, write
+from settled.data import Json, is_object, parse_strictly, write
 from settled.errors import RecordError
 from settled.machine import Machine
 
@@ -41,7 +41,7 @@ def from_xstate_json(machine: Machine[Any], text: str) -> PersistedTree:
         RecordError: `text` is not JSON, or not a snapshot of this machine and its actors; the error message says where.
     """
     try:
-        data = parse(text)
+        data = parse_strictly(text)
     except ValueError as error:
         raise RecordError(f"not JSON: {error}") from error
     return tree_from_json(machine, data)
