@@ -12,14 +12,18 @@ from settled_runtime import connect
 
 
 @contextmanager
-def open_backend(url: str | None) -> Generator[Backend]:
+def open_backend(url: str | None, *, may_be_private: bool = False) -> Generator[Backend]:
     """Connect to the backend at `url`, and close it at the end of the block.
 
+    Unless it `may_be_private`, it must be one that other processes see, and that outlives this one.
+
     Raises:
-        UsageError: there is no URL, or the backend cannot be used as the URL says.
+        UsageError: there is no URL, no other process sees this backend, or it cannot be used as the URL says.
     """
     if not url:
         raise UsageError("no backend is named. Give --backend sqlite:///FILE, or set SETTLED_BACKEND")
+    if not may_be_private and url.partition(":")[0] == "memory":
+        raise UsageError(f"{url} ends with this command, and no other one sees it. Give --backend sqlite:///FILE")
     try:
         backend = connect(url)
     except (BackendRefusedError, RecordError) as error:

@@ -7,11 +7,13 @@ value is JSON.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from settled import Json
-from settled.data import parse
+from settled.data import parse_strictly
 from settled_cli.errors import UsageError
+
+T = TypeVar("T")
 
 
 def parse_event(text: str, fields: Iterable[str]) -> dict[str, Json]:
@@ -21,7 +23,8 @@ def parse_event(text: str, fields: Iterable[str]) -> dict[str, Json]:
         UsageError: this is not an event, or its type is reserved for the machine itself.
     """
     typed: dict[str, Json] = _parse_object(text) if text.lstrip().startswith(("{", "[", '"')) else {"type": text}
-    event = {**typed, **_parse_fields(fields)}
+    # A field may not replace one that the JSON has either.
+    event = _without_repetitions("field", [*typed.items(), *map(_parse_field, fields)])
     type = event.get("type")
     if not isinstance(type, str) or not type:
         raise UsageError(f"""an event has a type: {{"type": "SUBMIT", ...}}, or just SUBMIT; this one is {text}""")
@@ -49,31 +52,41 @@ def parse_headers(words: Iterable[str]) -> dict[str, str]:
     """Parse the headers of a message, each ``name=value``.
 
     Raises:
-        UsageError: a word has no ``=``.
+        UsageError: a word has no ``=``, or a header is given twice.
     """
-    headers: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise UsageError(f"a header is name=value; this one is {word}")
-        headers[name] = value
-    return headers
+    return _without_repetitions("header", map(_parse_header, words))
 
 
 def parse_json(text: str) -> Any:
     """Parse `text` as JSON.
 
     Raises:
-        UsageError: it is not JSON.
+        UsageError: it is not JSON, or an object has a key twice.
     """
     try:
-        return parse(text)
+        return parse_strictly(text)
     except ValueError as error:
         raise UsageError(f"not JSON: {error}: {text[:80]}") from error
 
 
 def _parse_fields(fields: Iterable[str]) -> dict[str, Json]:
-    return dict(map(_parse_field, fields))
+    return _without_repetitions("field", map(_parse_field, fields))
+
+
+def _without_repetitions(what: str, pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
+    found: dict[str, T] = {}
+    for name, value in pairs:
+        if name in found:
+            raise UsageError(f"the {what} {name} is given twice")
+        found[name] = value
+    return found
+
+
+def _parse_header(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not equals:
+        raise UsageError(f"a header is name=value; this one is {word}")
+    return name, value
 
 
 def _parse_field(text: str) -> tuple[str, Json]:

@@ -15,6 +15,7 @@ from settled.durable import Message, RecordView, Store, Stored
 from settled.durable.messages import Event, ForwardToSystemId, decode
 from settled.durable.record import ActiveTimer
 from settled_cli.errors import CommandError
+from settled_runtime.backend_commands import retried
 
 T = TypeVar("T")
 
@@ -74,6 +75,8 @@ class InstanceView:
         failing = self.record.failing
         return {
             "key": str(self.key),
+            "machine": self.key.machine,
+            "instance": self.key.instance,
             "version": self.stored.version,
             "size": self.size,
             "updated": format_time(self.stored.index.updated),
@@ -105,7 +108,7 @@ def load_view(store: Store, key: Key) -> InstanceView | None:
     Raises:
         CommandError: this version of settled cannot read the record.
     """
-    stored = store.load(key)
+    stored = retried(store.load, key)
     if stored is None or stored.is_deleted:
         return None
     try:

@@ -6,7 +6,7 @@ attribute is one machine or a list of them. A chart can also come from a JSON fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from attrs import frozen
 from settled import Chart, Key, Machine, compile_chart
 from settled_cli.errors import UsageError
 from settled_cli.loading import load_file, load_module
+from settled_runtime import Observer
 
 FILE, ATTRIBUTE = "machine.py", "machine"
 
@@ -32,14 +33,28 @@ def find_machines(name: str | None) -> tuple[Machine[Any], ...]:
     """Load the machines that `name` refers to; without a name, those of the working directory.
 
     Raises:
-        UsageError: there are none.
+        UsageError: there are none, or two have the same id.
         DefinitionError: one of them cannot be compiled.
     """
     if name is None:
         if not Path(FILE).is_file():
             raise UsageError("no machine is named. Give module:attribute, or a folder that has a machine.py")
         name = "."
-    return tuple(_checked_machines(name, _load(name)))
+    return with_distinct_ids((name, machine) for machine in _checked_machines(name, _load(name)))
+
+
+def with_distinct_ids(named: Iterable[tuple[str, Machine[Any]]]) -> tuple[Machine[Any], ...]:
+    """Return the machines in `named`, each once; they are given with the names by which they were found.
+
+    Raises:
+        UsageError: two have the same id.
+    """
+    found: dict[str, tuple[str, Machine[Any]]] = {}
+    for name, machine in named:
+        first, known = found.setdefault(machine.id, (name, machine))
+        if known is not machine:
+            raise UsageError(f'two machines have the id "{machine.id}": one of {first}, and one of {name}')
+    return tuple(machine for _, machine in found.values())
 
 
 def find_machine(name: str | None, key: Key) -> Machine[Any]:
@@ -71,16 +86,41 @@ def find_charts(name: str) -> Iterator[NamedChart]:
         yield from (NamedChart(machine.id, machine.chart, machine) for machine in find_machines(name))
 
 
+def find_observer(name: str) -> Observer:
+    """Load the observer ``module:function``.
+
+    Raises:
+        UsageError: there is none, or it is not a function.
+    """
+    observer = _load_attribute(name, "an observer. Give module:function")
+    if not callable(observer):
+        raise UsageError(f"{name} is not a function but a {type(observer).__name__}")
+    return cast("Observer", observer)
+
+
 def _load(name: str) -> object:
-    """Import what `name` refers to."""
+    """Import what `name` refers to: the attribute of a module, or a folder's ``machine``.
+
+    Raises:
+        UsageError: there is no such module, attribute or folder.
+    """
     folder = Path(name)
     if folder.is_dir():
         if not (folder / FILE).is_file():
             raise UsageError(f"{name} has no {FILE}. Give module:attribute, or a folder that has one")
         return _get_attribute(name, load_file(folder / FILE), ATTRIBUTE)
+    return _load_attribute(name, f"a machine. Give module:attribute, or a folder that has a {FILE}")
+
+
+def _load_attribute(name: str, what: str) -> Any:
+    """Import the attribute of a module that `name`, ``module:attribute``, refers to.
+
+    Raises:
+        UsageError: there is none; the text is "... does not name `what`" if `name` has another form.
+    """
     module, separator, attribute = name.partition(":")
     if not separator or not module or not attribute:
-        raise UsageError(f"{name!r} does not name a machine. Give module:attribute, or a folder that has a {FILE}")
+        raise UsageError(f"{name!r} does not name {what}")
     return _get_attribute(name, load_module(module), attribute)
 
 

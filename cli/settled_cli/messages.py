@@ -11,6 +11,7 @@ from settled.durable.limits import message_from_outside
 from settled_cli.errors import CommandError, EventIgnoredError
 from settled_cli.instance_view import InstanceView, load_view, poll, state_path
 from settled_cli.output import print_json
+from settled_runtime.backend_commands import retried
 
 FAILURES = frozenset({Outcome.REJECTED, Outcome.FAILED, Outcome.INVALID, Outcome.DEAD_LETTERED})
 
@@ -25,7 +26,7 @@ def send_message(
         TooLargeError: it is too large.
     """
     message = message_from_outside(key, id or uuid.uuid4().hex, content, headers)
-    backend.queue.send([message])
+    retried(backend.queue.send, [message])  # under the same id, so it takes effect once
     return message
 
 

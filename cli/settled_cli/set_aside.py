@@ -19,6 +19,7 @@ from settled import EventError, Key, RecordError
 from settled.data import parse
 from settled.durable import Backend, Capability, Delivery, Message, RecordView, check_headers
 from settled_cli.errors import CommandError
+from settled_runtime.backend_commands import retried
 
 BATCH = 100
 """How many messages are moved at once."""
@@ -38,14 +39,14 @@ def set_aside(backend: Backend, machine: str, file: Path) -> int:
             raise CommandError(f"this backend cannot set messages aside: it does not declare {capability}")
     count = 0
     with _appended(file) as out:
-        while deliveries := backend.queue.receive(BATCH, machines={machine}):
+        while deliveries := retried(backend.queue.receive, BATCH, machines={machine}):
             begun = _begun(backend, deliveries)
             moved = [each for each in deliveries if each.message.key not in begun]
             out.write("".join(f"{_line(each.message)}\n" for each in moved).encode("ascii"))
             out.flush()
             # Before they leave the queue: from then on they are nowhere else.
             os.fsync(out.fileno())
-            backend.queue.withdraw(moved)
+            retried(backend.queue.withdraw, moved)
             # Until this is over, or they would be received again and again.
             backend.queue.release(
                 [each for each in deliveries if each.message.key in begun], backend.lease.total_seconds()
@@ -78,7 +79,7 @@ def bring_back(backend: Backend, file: Path) -> int:
             )
     messages = list(found.values())
     for start in range(0, len(messages), BATCH):
-        backend.queue.send(messages[start : start + BATCH])
+        retried(backend.queue.send, messages[start : start + BATCH])
     file.rename(_free_name(file))
     return len(messages)
 
@@ -87,7 +88,7 @@ def _begun(backend: Backend, deliveries: Sequence[Delivery]) -> set[Key]:
     """Return the keys of `deliveries` whose instances have begun one of their messages, or cannot be read."""
     begun: set[Key] = set()
     for key in {each.message.key for each in deliveries}:
-        stored = backend.store.load(key)
+        stored = retried(backend.store.load, key)
         if stored is None or stored.is_deleted:
             continue
         try:

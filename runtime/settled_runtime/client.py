@@ -24,12 +24,14 @@ from settled import (
     OutcomeUnknownError,
     SettledError,
     Snapshot,
+    StateValue,
     UnavailableError,
     from_xstate_json,
     redrive,
     to_xstate_json,
 )
 from settled.durable import (
+    STATUSES,
     Backend,
     ClosedOnExit,
     DeadLetter,
@@ -276,7 +278,7 @@ class Client(ClosedOnExit, Generic[C]):
         instance: str,
         *,
         tag: str | None = None,
-        value: Any = None,
+        value: StateValue | None = None,
         done: bool = False,
         timeout: timedelta = timedelta(seconds=30),
     ) -> Snapshot[C]:
@@ -293,9 +295,12 @@ class Client(ClosedOnExit, Generic[C]):
             timeout: how long to wait; ``timedelta(0)`` checks once.
 
         Raises:
+            TypeError: `value` is no state value; nothing was read.
             TimeoutError: the conditions were not met in time.
             RecordError, LogicError: this machine cannot read the instance, or a migration raised.
         """
+        if value is not None and not isinstance(value, str | Mapping):
+            raise TypeError(f"value: {value!r} is no state value: neither text nor a mapping")
 
         def matching(record: Record | None) -> Snapshot[C] | None:
             if record is None or record.snapshot is None:
@@ -308,7 +313,7 @@ class Client(ClosedOnExit, Generic[C]):
             )
             return snapshot if holds else None
 
-        wanted = [f"tag {tag}"] * bool(tag) + [f"value {value}"] * bool(value) + ["its end"] * done
+        wanted = [f"tag {tag}"] * (tag is not None) + [f"value {value}"] * (value is not None) + ["its end"] * done
         return self._wait(instance, matching, timeout, " and ".join(wanted) or "its start")
 
     def dead_letters(self, instance: str) -> Sequence[DeadLetter]:
@@ -377,7 +382,7 @@ class Client(ClosedOnExit, Generic[C]):
         deleted.
 
         Raises:
-            UnavailableError: nothing was deleted. Call again; the deletion itself is not retried here.
+            UnavailableError: nothing was deleted. Call again.
             ConflictError: a worker committed in the meantime; nothing was deleted. Call again.
             OutcomeUnknownError: the instance may have been deleted. Call again.
         """
@@ -387,26 +392,30 @@ class Client(ClosedOnExit, Generic[C]):
             return False
         # A tombstone takes the record's place and continues its versions: if the key were removed, a worker with the
         # old record in its cache could commit over the next instance of this name.
-        self._backend.store.delete(key, record_to_tombstone(key, stored, self._backend.now()), stored.version)
+        tombstone = record_to_tombstone(key, stored, self._backend.now())
+        retried(lambda: self._backend.store.delete(key, tombstone, stored.version))
         return True
 
     def list(self, *, status: str | None = None, after: str | None = None, limit: int = 100) -> Iterable[Instance[C]]:
         """Return up to `limit` instances, ordered by name.
 
         Args:
-            status: only those with this status (see `Instance`).
+            status: only those with this status, one of `STATUSES` (see `Instance`).
             after: the name to begin after; for the next page, that of the last row.
             limit: the maximum number of instances to return.
 
         Raises:
+            ValueError: no instance ever has this `status`.
             UnsupportedError: this backend cannot list instances.
         """
+        if status is not None and status not in STATUSES:
+            raise ValueError(f"status: {status!r} is none of {', '.join(STATUSES)}")
         after_key = None if after is None else self._key(after)
         rows = retried(lambda: self._backend.store.scan(self._machine.id, after_key, limit, status))
         return [self._listed(key, stored) for key, stored in rows]
 
     def _listed(self, key: Key, stored: Stored) -> Instance[C]:
-        full = stored if stored.body else self._backend.store.load(key)  # some stores list without bodies
+        full = stored if stored.body else retried(lambda: self._backend.store.load(key))  # some list without bodies
         record = None if full is None or full.is_deleted else record_from_json(self._machine, key, full.body)
         snapshot = record.snapshot if record and isinstance(record.snapshot, Snapshot) else None
         halted = record.halted if record else None

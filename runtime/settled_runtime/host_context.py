@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeGuard
 
 from attrs import evolve, field, frozen
 
-from settled import Key, Machine, Policy, RecordError, SettledError
+from settled import DefinitionError, DefinitionProblem, Key, Machine, Policy, RecordError, SettledError
 from settled.durable import Backend, Capability, Traits
 from settled.durable.commands import ReleaseReason
 from settled_runtime.backend_commands import BackendCommands
@@ -53,10 +53,14 @@ class HostContext:
         policy: Policy | None,
         observers: Iterable[Observer],
     ) -> HostContext:
-        """Return the context of a host for `machines` and, at any depth, their child machines."""
+        """Return the context of a host for `machines` and, at any depth, their child machines.
+
+        Raises:
+            DefinitionError: two of them have the same id.
+        """
         observe = Observers(tuple(observers))
         return cls(
-            machines={machine.id: machine for machine in _with_children(machines)},
+            machines=machines_by_id(machines),
             backend_commands=BackendCommands(backend, observe),
             leases=LeaseRenewer(backend.queue, backend.lease.total_seconds()),
             record_cache=RecordCache(),
@@ -93,10 +97,27 @@ def traits_of(backend: Backend) -> Traits:
     )
 
 
-def _with_children(machines: Iterable[Machine[Any]]) -> Iterator[Machine[Any]]:
-    for machine in machines:
-        yield machine
-        yield from _with_children(filter(_is_machine, machine.implementations.actors.values()))
+def machines_by_id(machines: Iterable[Machine[Any]]) -> Mapping[str, Machine[Any]]:
+    """Return `machines` and, at any depth, their child machines by id.
+
+    Raises:
+        DefinitionError: two of them have the same id: they would take each other's instances.
+    """
+    found: dict[str, tuple[Machine[Any], str]] = {}
+    for number, machine in enumerate(machines, 1):
+        _add_with_children(found, machine, f"number {number} of the machines given")
+    return {id: machine for id, (machine, _) in found.items()}
+
+
+def _add_with_children(found: dict[str, tuple[Machine[Any], str]], machine: Machine[Any], where: str) -> None:
+    known, first = found.setdefault(machine.id, (machine, where))
+    if known is not machine:
+        problem = f'two machines have the id "{machine.id}": {first}, and {where}'
+        remedy = "Give each an id of its own: instances are stored under it."
+        raise DefinitionError([DefinitionProblem("id", problem, remedy)])
+    for src, child in machine.implementations.actors.items():
+        if _is_machine(child):
+            _add_with_children(found, child, f'the actor "{src}" of the machine "{machine.id}"')
 
 
 def _is_machine(actor: object) -> TypeGuard[Machine[Any]]:

@@ -60,6 +60,13 @@ class TestProblems:
         assert "not JSON" in problem_in("{").problem
         assert "NaN is not JSON" in problem_in('{"context": {"n": NaN}}').problem
 
+    def test_a_key_that_is_there_twice_is_not_taken_silently(self) -> None:
+        problem = problem_in('{"initial": "a", "states": {"a": {"on": {"GO": "a"}, "on": {}}}}')
+        assert problem.problem == 'not JSON: an object has the key "on" twice'
+
+    def test_an_empty_id_is_a_mistake(self) -> None:
+        assert problem_in('{"id": ""}').problem == "the machine's id is empty"
+
     def test_all_problems_are_reported_at_once_each_with_its_path(self) -> None:
         config: Any = {
             "initial": 3,

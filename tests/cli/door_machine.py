@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from attrs import frozen
 
 from settled import setup
+from settled_runtime import HostEvent
 
 
 @frozen
@@ -41,4 +43,15 @@ door = logic.machine(
     }
 )
 doors = [door]
+house = [door, setup().machine({"id": "gate", "initial": "shut", "states": {"shut": {"tags": ["settled"]}}})]
+twin = setup().machine({"id": "door", "initial": "shut", "states": {"shut": {"tags": ["settled"]}}})
+twins = [door, twin]
 no_doors: list[Any] = []
+
+
+def see(event: HostEvent) -> None:
+    print("saw", type(event).__name__, file=sys.stderr, flush=True)
+
+
+def see_too(event: HostEvent) -> None:
+    print(f"saw {type(event).__name__}, too", file=sys.stderr, flush=True)

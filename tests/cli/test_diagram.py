@@ -37,7 +37,7 @@ def test_a_state_is_marked_as_active(value: str, settled: Settled) -> None:
 def test_the_active_states_of_an_instance_are_marked(settled: Settled, work: Callable[[], None]) -> None:
     assert settled("start", "door/front").status == 0
     work()
-    result = settled("diagram", "tests.cli.door_machine:door", "--instance", "front")
+    result = settled("diagram", "tests.cli.door_machine:door", "--instance", "door/front")
     assert "  class shut active\n" in result.out
 
 
@@ -46,8 +46,10 @@ def test_the_active_states_of_an_instance_are_marked(settled: Settled, work: Cal
     [
         (("--active", "nowhere"), 2, 'no state "nowhere" in "signup" of the machine signup'),
         (("--active", '{"form"'), 2, "not JSON"),
-        (("--active", "form", "--instance", "ada"), 2, "not by both"),
-        (("--instance", "ada"), 1, "signup/ada: there is no such instance"),
+        (("--active", "form", "--instance", "signup/ada"), 2, "not by both"),
+        (("--instance", "signup/ada"), 1, "signup/ada: there is no such instance"),
+        (("--instance", "ada"), 2, "'ada' is not a key: expected MACHINE/INSTANCE"),
+        (("--instance", "door/front"), 2, "has signup, not door"),
         (("--machine", "other"), 2, "Name one of them with --machine"),
         (("--format", "svg"), 2, "svg"),
     ],
@@ -65,3 +67,12 @@ def test_one_of_several_machines_is_chosen_by_its_id(tmp_path: Path, settled: Se
     (tmp_path / "pair.py").write_text(text, encoding="utf-8")
     assert "pair:both has one, two. Name one of them" in settled("diagram", "pair:both").err
     assert 'title: "two"' in settled("diagram", "pair:both", "--machine", "two").out
+
+
+def test_one_of_several_machines_is_chosen_by_its_instance(work: Callable[[], None], settled: Settled) -> None:
+    settled("start", "door/front")
+    work()
+    found = "tests.cli.door_machine:house"
+    assert "  class shut active\n" in settled("diagram", found, "--instance", "door/front").out
+    words = ("--machine", "gate", "--instance", "door/front")
+    assert "door/front is not an instance of gate" in settled("diagram", found, *words).err

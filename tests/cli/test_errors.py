@@ -26,6 +26,9 @@ DOOR = "tests.cli.door_machine"
         (("list", "--limit", "few"), 'unable to convert "few" into int'),
         (("list", "--limit", "0"), "Must be >= 1"),
         (("list", "--after", "door"), "'door' is not a key"),
+        (("list", "--status", "bogus"), '"active", "done", "error", "stopped", "halted", "absent"'),
+        (("list", "--backend", "memory://"), "memory:// ends with this command, and no other one sees it"),
+        (("start", "door/front", "--backend", "memory://"), "memory:// ends with this command"),
         (("list", "--backend", "floppy://7"), "'floppy://7': unknown scheme. Known schemes: "),
         (("list", "--backend", "sqlite:///a.db?leese=1"), "no option 'leese'; known are"),
         (("list", "--backend", "sqlite:////nowhere/a.db"), "it must be a file, in a folder that exists"),
@@ -36,6 +39,12 @@ DOOR = "tests.cli.door_machine"
         (("send", "door/front", "UNLOCK", "code"), "'code' is not a field. Write name=text, or name:=json"),
         (("send", "door/front", "UNLOCK", "code:=x"), "not JSON: "),
         (("send", "door/front", "UNLOCK", "code:=NaN"), "NaN is not JSON"),
+        (("send", "door/front", '{"type": "UNLOCK", "type": "KICK"}'), 'an object has the key "type" twice'),
+        (("send", "door/front", "UNLOCK", 'code:={"a": 1, "a": 1}'), 'an object has the key "a" twice'),
+        (("send", "door/front", "UNLOCK", "code=1", "code=2"), "the field code is given twice"),
+        (("send", "door/front", '{"type": "UNLOCK", "code": "1"}', "code=2"), "the field code is given twice"),
+        (("send", "door/front", "UNLOCK", "--header", "a=1", "--header", "a=2"), "the header a is given twice"),
+        (("start", "door/front", '{"a": 1, "a": 2}'), 'an object has the key "a" twice'),
         (("send", "door/front", "xstate.init"), 'an event from outside cannot have the type "xstate.init"'),
         (("send", "door/front", "UNLOCK", "--machine", f"{DOOR}:door"), "UNLOCK: required field missing @ event.code"),
         (("send", "gate/1", "OPEN", "--machine", f"{DOOR}:door"), "gate/1 is not an instance of door"),
@@ -56,6 +65,11 @@ DOOR = "tests.cli.door_machine"
         (("redrive", "door/front", "--machine", f"{DOOR}:no_doors"), "is an empty list. Add machines to it"),
         (("redrive", "door/front", "--machine", "."), ". has no machine.py"),
         (("worker", "door"), "'door' does not name a machine"),
+        (("worker", f"{DOOR}:twins"), f'two machines have the id "door": one of {DOOR}:twins, and one of {DOOR}:twins'),
+        (("worker", f"{DOOR}:door", f"{DOOR}:twin"), f'id "door": one of {DOOR}:door, and one of {DOOR}:twin'),
+        (("redrive", "door/front", "--machine", f"{DOOR}:twins"), 'two machines have the id "door"'),
+        (("worker", f"{DOOR}:door", "--observer", "door"), "'door' does not name an observer. Give module:function"),
+        (("worker", f"{DOOR}:door", "--observer", f"{DOOR}:doors"), "doors is not a function but a list"),
         (("worker", f"{DOOR}:door", "--concurrency", "0"), "Must be >= 1"),
         (("run", "."), ". has no demo.py. Name a folder that has one, such as examples/signup"),
     ],
@@ -97,14 +111,14 @@ class TestInvalidFile:
             "from settled import setup\n"
             "machine = setup().machine({'initial': 'a', 'states': {'a': {'on': {'GO': 'b', 'RUN': 'c'}}}})\n"
         )
-        result = settled("worker", "--backend", "memory://")
+        result = settled("worker", "--backend", "sqlite:///a.db")
         assert result.status == 2
         assert result.err.count("\n") == 1
         assert "states.a.on.GO" in result.err and "states.a.on.RUN" in result.err
 
     def test_a_module_that_raises_while_it_is_imported(self, settled: Settled, tmp_path: Path) -> None:
         (tmp_path / "machine.py").write_text("1 / 0\n")
-        result = settled("worker", ".", "--backend", "memory://")
+        result = settled("worker", ".", "--backend", "sqlite:///a.db")
         assert result.status == 2
         assert "machine.py: ZeroDivisionError: division by zero" in result.err
 
@@ -163,7 +177,7 @@ def test_a_bug_in_settled_shows_its_traceback(settled: Settled, monkeypatch: pyt
 
     monkeypatch.setattr("settled_cli.backend.connect", connect)
     with pytest.raises(ZeroDivisionError):
-        settled("list", "--backend", "memory://")
+        settled("list", "--backend", "sqlite:///a.db")
 
 
 @pytest.mark.usefixtures("backend")

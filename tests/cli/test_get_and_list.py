@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from settled.durable import Backend, Stored
+from settled import Key, setup
+from settled.durable import Backend, Record, Stored
 from settled.durable.ports import Index
 from settled.durable.record_json import record_to_stored
 from settled_cli.backend import parse_key
@@ -67,6 +68,14 @@ class TestGet:
         later.start()
         assert settled("get", "door/front", "--until", "open", "--json").json["state"] == "open"
         later.join()
+
+    def test_does_not_wait_for_an_instance_that_has_ended(self, settled: Settled, work: Callable[[], None]) -> None:
+        settled("send", "door/front", "UNLOCK", "code=no")
+        work()
+        result = settled("get", "door/front", "--until", "open")
+        assert (result.status, result.out) == (1, "")
+        assert result.err == "settled: door/front is done in alarmed, and will not be in open\n"
+        assert settled("get", "door/front", "--until", "alarmed").status == 0
 
     def test_stops_waiting_after_the_timeout(self, settled: Settled) -> None:
         result = settled("get", "door/front", "--until", "open", "--timeout", "0.01")
@@ -128,6 +137,19 @@ class TestList:
     )
     def test_can_be_filtered(self, words: tuple[str, ...], found: list[str], settled: Settled) -> None:
         assert [row["key"] for row in settled("list", *words, "--json").json] == found
+
+    def test_says_if_there_are_more(self, settled: Settled) -> None:
+        for json in ((), ("--json",)):
+            said = settled("list", "--limit", "2", *json).err
+            assert said == "settled: there are more. Give --after door/front, or a higher --limit\n"
+            assert settled("list", "--limit", "3", *json).err == ""
+
+    def test_json_has_the_ids_as_they_are(self, settled: Settled, backend: Backend) -> None:
+        record = record_to_stored(setup().machine({"id": "a/b"}), Record(), 1, 0.0)
+        backend.store.commit(Key("a/b", "x"), record, 0)
+        (found,) = settled("list", "a/b", "--json").json
+        assert (found["key"], found["machine"], found["instance"]) == ("a%2Fb/x", "a/b", "x")
+        assert settled("get", "a%2Fb/x", "--json").json["machine"] == "a/b"
 
     def test_prints_none_if_there_are_none(self, settled: Settled) -> None:
         assert settled("list", "gate").out == "none\n"

@@ -33,6 +33,52 @@ def test_a_worker_runs_until_a_signal_stops_it(number: signal.Signals, backend: 
     assert any("DEBUG door/front: committed version 1" in line for line in steps)
 
 
+FOLDER_MACHINE = """
+import sys
+
+import helper
+from settled import setup
+
+def write(a):
+    import inner.names  # when the action runs: each folder's import is its own then, too
+    from helper import NAME
+    print(helper.NAME, NAME, inner.names.NAME, a.event, file=sys.stderr, flush=True)
+
+machine = setup(events={"GO": helper.Go}, actions={"write": write}).machine({
+    "id": helper.NAME,
+    "initial": "ready",
+    "states": {"ready": {"tags": ["settled"], "on": {"GO": {"actions": "write"}}}},
+})
+"""
+
+
+def test_each_folder_of_a_worker_imports_its_own_modules_and_observers_see_all(
+    backend: Backend, tmp_path: Path, settled: Settled
+) -> None:
+    folders = [tmp_path / "one", tmp_path / "two", tmp_path / "more" / "one"]
+    for number, folder in enumerate(folders):
+        (folder / "inner").mkdir(parents=True)
+        (folder / "machine.py").write_text(FOLDER_MACHINE)
+        (folder / "inner" / "names.py").write_text("from helper import NAME\n")
+        (folder / "helper.py").write_text(
+            "from __future__ import annotations\nfrom attrs import frozen\n"
+            f"NAME = 'm{number}'\nCode = str\n@frozen\nclass Go:\n    code: Code\n"
+        )
+        settled("start", f"m{number}/a")
+        settled("send", f"m{number}/a", "GO", "code=x")
+    url = f"sqlite:///{tmp_path}/doors.db"
+    observer = ("--observer", "tests.cli.door_machine:see", "--observer", "tests.cli.door_machine:see_too")
+    with worker(*map(str, folders), *observer, SETTLED_BACKEND=url) as process:
+        for number in range(3):
+            assert settled("get", f"m{number}/a", "--until", "ready").status == 0
+            assert settled("send", f"m{number}/a", "GO", "code=y", "--wait").status == 0
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=PATIENCE)
+    lines = set(errors.splitlines())
+    assert {f"m{number} m{number} m{number} Go(code='x')" for number in range(3)} <= lines
+    assert {"saw TurnEnded", "saw TurnEnded, too"} <= lines
+
+
 def test_the_command_starts_quickly() -> None:
     """`--version` imports neither the packages of settled nor a database driver."""
     script = "import sys; from settled_cli.app import run; assert run(['--version']) == 0; print(*sys.modules)"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from attrs import frozen
 
-from settled import ABSENT, EventError, Machine, Outcome, RecordError, TooLargeError, setup
+from settled import ABSENT, EventError, Machine, Outcome, RecordError, TooLargeError, UnavailableError, setup
+from settled.durable import Store
 from settled_local.memory import MemoryBackend
 from settled_runtime import Client, EventOutcomeError, Worker
 from tests.runtime.machines import greeter
@@ -193,6 +194,11 @@ class TestWaitFor:
         deployment.client.start("ada")
         assert deployment.client.wait_for("ada", value="idle", timeout=timedelta(seconds=5)).has_tag("settled")
 
+    @pytest.mark.parametrize("value", [[], 1, False])
+    def test_a_value_that_is_none_is_an_error(self, stopped: Deployment, value: Any) -> None:
+        with pytest.raises(TypeError, match="is no state value: neither text nor a mapping"):
+            stopped.client.wait_for("ada", value=value)
+
     def test_times_out_while_the_machine_has_not_ended(self, deployment: Deployment) -> None:
         deployment.client.start("ada")
         begin = time.monotonic()
@@ -252,6 +258,10 @@ class TestReading:
         assert [row.id for row in deployment.client.list(after="ada")] == ["bob"]
         assert list(deployment.client.list(status="done")) == []
 
+    def test_list_raises_for_a_status_that_no_instance_has(self, stopped: Deployment) -> None:
+        with pytest.raises(ValueError, match="'bogus' is none of active, done, error, stopped, halted, absent"):
+            stopped.client.list(status="bogus")
+
     def test_dead_letters_are_listed_and_can_be_redriven(self, deployment: Deployment) -> None:
         with pytest.raises(EventOutcomeError):
             deployment.client.ask("ada", {"type": "GREET"}, message_id="early", timeout=timedelta(seconds=5))
@@ -265,6 +275,40 @@ class TestReading:
     def test_redrive_raises_if_there_is_no_such_instance(self, stopped: Deployment) -> None:
         with pytest.raises(RecordError, match="greeter/bob: there is no such instance"):
             stopped.client.redrive("bob")
+
+
+class FailsOnce:
+    """A store that cannot be reached at first, each time that it is used in another way."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._reached = store, set[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if name not in self._reached:
+                self._reached.add(name)
+                raise UnavailableError("no route")
+            return getattr(self._store, name)(*args, **kwargs)
+
+        return call
+
+
+class TestWhileTheStoreCannotBeReached:
+    def test_every_method_tries_again(self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+        client = deployment.client
+        client.start("ada")
+        client.wait_for("ada", timeout=timedelta(seconds=5))
+        store = deployment.backend.store
+
+        def try_once(call: Callable[[], Any]) -> Any:
+            monkeypatch.setattr(deployment.backend, "store", FailsOnce(store))
+            return call()
+
+        assert [row.id for row in try_once(client.list)] == ["ada"]
+        assert try_once(lambda: client.get("ada")) is not None
+        assert try_once(lambda: client.dead_letters("ada")) == ()
+        assert try_once(lambda: client.redrive("ada")) == 0
+        assert try_once(lambda: client.delete("ada")) is True
 
 
 class TestDelete:

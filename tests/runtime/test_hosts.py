@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from settled import ActionArgs, Key, RecordError, TurnEnd, emit, log, setup
+from settled import ActionArgs, DefinitionError, Key, Machine, RecordError, TurnEnd, emit, log, setup
 from settled.durable import Message, ReleaseReason, Start, encode
 from settled_local.memory import MemoryBackend
-from settled_runtime import Host
+from settled_runtime import AsyncHost, Host, Worker
 from settled_runtime import log as write_log
 from settled_runtime.events import (
     ActionPerformed,
@@ -37,6 +37,42 @@ ADA = Key("greeter", "ada")
 
 def hello(_input: Any, _call: Any) -> str:
     return "hello"
+
+
+def named(id: str, **actors: Any) -> Machine[Any]:
+    invoked = [{"src": src} for src in actors]
+    return setup(actors=actors).machine({"id": id, "initial": "a", "states": {"a": {"invoke": invoked}}})
+
+
+class TestMachines:
+    @pytest.mark.parametrize(
+        ("machines", "places"),
+        [
+            (
+                [named("m"), named("n"), named("m")],
+                "number 1 of the machines given, and number 3 of the machines given",
+            ),
+            (
+                [named("m", child=named("m"))],
+                'number 1 of the machines given, and the actor "child" of the machine "m"',
+            ),
+            (
+                [named("n", inner=named("c", deep=named("m"))), named("m")],
+                'the actor "deep" of the machine "c", and number 2 of the machines given',
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("host", [Host, AsyncHost, Worker])
+    def test_with_the_same_id_are_refused(
+        self, host: type[Host] | type[AsyncHost] | type[Worker], machines: list[Machine[Any]], places: str
+    ) -> None:
+        with pytest.raises(DefinitionError) as caught:
+            host(machines, MemoryBackend())
+        assert f'id: two machines have the id "m": {places}\n' in str(caught.value)
+
+    def test_that_are_one_may_be_given_twice_and_be_a_child_too(self) -> None:
+        child = named("c")
+        Host([child, child, named("m", one=child, two=child)], MemoryBackend()).close()
 
 
 class TestACustomAction:

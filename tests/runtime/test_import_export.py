@@ -177,6 +177,7 @@ class TestAnImportedTree:
         ("text", "error"),
         [
             ("{", "not JSON"),
+            ('{"status": "active", "status": "done"}', 'an object has the key "status" twice'),
             ("[]", "snapshot: expected an object, not list"),
             (json.dumps({**TOGETHER, "value": "apart"}), "apart"),
         ],

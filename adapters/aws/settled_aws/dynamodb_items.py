@@ -83,11 +83,6 @@ def dead_letter_from_item(key: Key, item: Item) -> DeadLetter:
     return DeadLetter(message, _read(item["reason"]), float(item["at"]["N"]), _read(item["detail"]))
 
 
-def dead_letter_version(item: Item) -> int:
-    """Return the version of the record that added the dead letter in `item`."""
-    return int(_read(item["part"]).removeprefix(DEAD_LETTER).partition("/")[0])
-
-
 def check_size(item: Item, what: str) -> None:
     """Check that `item`, described by `what`, is not larger than DynamoDB allows.
 

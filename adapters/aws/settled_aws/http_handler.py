@@ -35,10 +35,11 @@ from settled import (
     TooLargeError,
     UnavailableError,
 )
-from settled.data import parse
+from settled.data import parse_strictly
 from settled.durable import Backend, check_headers
 from settled_aws.lambda_handler import Context, Event, begin_invocation
 from settled_runtime import Client, EventOutcomeError
+from settled_runtime.host_context import machines_by_id
 
 HEADER_PREFIX = "settled-header-"
 """The prefix of the HTTP headers that become headers of the message."""
@@ -51,8 +52,14 @@ RESPONSE_RESERVE = 1.0
 
 
 def http_handler(machines: Iterable[Machine[Any]], backend: Backend) -> Callable[[Event, Context], Event]:
-    """Return the handler of a Lambda function that accepts starts and events for `machines` over `backend`."""
-    return _HttpHandler(backend, {machine.id: Client(machine, backend) for machine in machines})
+    """Return the handler of a Lambda function that accepts starts and events for `machines` over `backend`.
+
+    Raises:
+        DefinitionError: two of them, or of their child machines, have the same id.
+    """
+    served = tuple(machines)
+    machines_by_id(served)
+    return _HttpHandler(backend, {machine.id: Client(machine, backend) for machine in served})
 
 
 @frozen
@@ -149,13 +156,13 @@ def _respond(client: Client[Any], request: HttpRequest, wait: float) -> Event:
                 return _response(404, {"error": "there is no such instance"})
             return _response(200, _state(snapshot))
         case "PUT":
-            input, headers = parse(request.body or "null"), request.headers
+            input, headers = parse_strictly(request.body or "null"), request.headers
             id = client.start(request.instance, input, message_id=request.id, headers=headers)
             answer = partial(client.outcome, request.instance, id, timeout=timedelta(seconds=wait))
             return _respond_after(id, wait, answer, is_start=True)
         case "POST" if wait > 0:
             id = request.id or secrets.token_urlsafe(12)  # chosen here: the response must name it after a timeout, too
-            event = parse(request.body)
+            event = parse_strictly(request.body)
             ask = partial(
                 client.ask,
                 request.instance,
@@ -166,7 +173,7 @@ def _respond(client: Client[Any], request: HttpRequest, wait: float) -> Event:
             )
             return _respond_after(id, wait, ask)
         case "POST":
-            event = parse(request.body)
+            event = parse_strictly(request.body)
             id = client.send(request.instance, event, message_id=request.id, headers=request.headers)
             return _response(202, {"id": id})
         case method:

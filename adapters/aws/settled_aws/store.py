@@ -14,7 +14,7 @@ from typing import Any
 
 from settled.durable.ports import DELETED, DeadLetter, Stored
 from settled.durations import in_seconds
-from settled.errors import ConflictError, TooLargeError, UnsupportedError
+from settled.errors import TooLargeError, UnsupportedError
 from settled.key import Key
 from settled_aws.client_protocols import DynamoDBClient
 from settled_aws.dynamodb_items import (
@@ -24,7 +24,6 @@ from settled_aws.dynamodb_items import (
     check_size,
     dead_letter_from_item,
     dead_letter_item,
-    dead_letter_version,
     record_item,
     record_key,
     stored_from_item,
@@ -87,12 +86,12 @@ class DynamoDBStore:
                 for at, each in enumerate(add_dead_letters)
             ]
             oldest = list(self._dead_letter_items(key, remove_dead_letters)) if remove_dead_letters else []
-            # Newer dead letters show that another commit came first. The Put's condition would find that out, too, but
-            # they may have the sort keys of this commit's own dead letters, and DynamoDB rejects a transaction with two
-            # operations on one item as invalid. If older ones are gone, another commit came first as well.
-            if any(dead_letter_version(item) > expected for item in oldest):
-                raise ConflictError(f"{key}: the version is not {expected} any more")
-            self._write_transaction(key, [{"Put": put}, *map(self._delete_dead_letter, oldest), *additions])
+            # DynamoDB rejects a transaction with two operations on one item as invalid, and a Put replaces the item
+            # anyway. An old dead letter has the sort key of a new one if another commit came first, which the condition
+            # on the record finds out, or if it is left of an earlier instance, whose record has expired.
+            replaced = [each["Put"]["Item"]["part"] for each in additions]
+            removals = [self._delete_dead_letter(item) for item in oldest if item["part"] not in replaced]
+            self._write_transaction(key, [{"Put": put}, *removals, *additions])
             return
         with translated(f"committing {key}, version {stored.version}, to {self._table}"):
             self._client.put_item(**put)

@@ -103,16 +103,17 @@ class FirestoreStore:
             TooLargeError: a document is larger than 1 MiB, or all together are larger than 10 MiB; nothing was written.
             OutcomeUnknownError: the response was lost; load the record to find out.
         """
-        additions = (
+        additions = [
             self._dead_letter_write(key, stored.version, number, each) for number, each in enumerate(add_dead_letters)
-        )
+        ]
         writes = [self._record_write(key, stored), *additions]
         if remove_dead_letters:
             # Every change of the dead letters is part of a commit. So if the version is still `expected` at the commit,
             # the oldest ones are still those that this query returned, although it is no part of the transaction.
-            writes += [
-                {"delete": oldest.name} for oldest in self._query_dead_letters(key, remove_dead_letters, ("__name__",))
-            ]
+            # One that is left of an earlier instance, whose record has expired, may have the name of a new one.
+            added = [each["update"]["name"] for each in additions]
+            oldest = [each.name for each in self._query_dead_letters(key, remove_dead_letters, ("__name__",))]
+            writes += [{"delete": name} for name in oldest if name not in added]
         self._commit(key, stored.version, expected, writes)
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:

@@ -14,6 +14,7 @@ from settled_cli.arguments import AsJson, BackendUrl
 from settled_cli.backend import open_backend, parse_key
 from settled_cli.instance_view import format_time
 from settled_cli.output import print_json, print_table
+from settled_runtime.backend_commands import retried
 
 PAGE_SIZE = 100
 """How many instances are listed with one call of the store."""
@@ -30,7 +31,7 @@ def dead_letters(
     only = None if key is None else parse_key(key)
     with open_backend(url) as backend:
         keys = _all_keys(backend.store) if only is None else iter((only,))
-        found = [dead_letter for each in keys for dead_letter in backend.store.dead_letters(each)]
+        found = [dead_letter for each in keys for dead_letter in retried(backend.store.dead_letters, each)]
     if json:
         print_json([_to_json(dead_letter) for dead_letter in found])
     else:
@@ -39,7 +40,7 @@ def dead_letters(
 
 def _all_keys(store: Store) -> Iterator[Key]:
     after: Key | None = None
-    while page := store.scan(None, after, PAGE_SIZE):
+    while page := retried(store.scan, None, after, PAGE_SIZE):
         for key, _ in page:
             yield key
         after = page[-1][0]

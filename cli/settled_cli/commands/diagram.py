@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from settled import Chart, Configuration, Key, dot, mermaid
 from settled.chart.state_value import expand_path
 from settled_cli.arguments import BackendUrl, FileName
-from settled_cli.backend import open_backend
+from settled_cli.backend import open_backend, parse_key
 from settled_cli.errors import CommandError, UsageError
 from settled_cli.event_arguments import parse_json
 from settled_cli.instance_view import load_view
@@ -25,14 +25,17 @@ def draw(
     active: Annotated[
         str | None, Parameter(help="Mark this state as active: a dotted path, or a state value in JSON.")
     ] = None,
-    instance: Annotated[str | None, Parameter(help="Mark the active states of this instance of the backend.")] = None,
+    instance: Annotated[str | None, Parameter(help="Mark the active states of an instance, MACHINE/INSTANCE.")] = None,
     url: BackendUrl = None,
 ) -> None:
     """Draw a machine. Nodes tagged `settled` are green; active nodes have a thick blue border."""
     if active is not None and instance is not None:
         raise UsageError("give the active states by --active or by --instance, not by both")
-    chart = _find_chart(file, machine)
-    value = _parse_value(active) if instance is None else _load_value(Key(chart.id, instance), url)
+    key = None if instance is None else parse_key(instance)
+    chart = _find_chart(file, machine or (key and key.machine))
+    if key is not None and key.machine != chart.id:
+        raise UsageError(f"{key} is not an instance of {chart.id}")
+    value = _parse_value(active) if key is None else _load_value(key, url)
     configuration = None if value is None else _resolve(chart, value)
     language = {"mermaid": mermaid, "dot": dot}[format]
     print(language(chart, configuration), end="")
@@ -42,7 +45,8 @@ def _find_chart(file: str, id: str | None) -> Chart:
     all = [each.chart for each in find_charts(file)]
     matching = [chart for chart in all if id in (None, chart.id)]
     if len(matching) != 1:
-        raise UsageError(f"{file} has {', '.join(chart.id for chart in all)}. Name one of them with --machine")
+        names = ", ".join(chart.id for chart in all)
+        raise UsageError(f"{file} has {names}{'' if id is None else f', not {id}'}. Name one of them with --machine")
     return matching[0]
 
 

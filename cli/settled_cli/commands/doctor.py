@@ -46,6 +46,6 @@ def _find_problems(url: str) -> Sequence[BackendProblem] | None:
     except (BackendRefusedError, RecordError) as error:
         raise UsageError(str(error)) from error
     if problems is None:
-        with open_backend(url) as backend:
+        with open_backend(url, may_be_private=True) as backend:
             return list(backlog_problems(backend)) or None
     return problems

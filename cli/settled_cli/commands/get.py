@@ -43,9 +43,20 @@ def get(
 
 
 def _wait_for_state(store: Store, key: Key, state: str, timeout: float) -> InstanceView:
+    """Poll `key` until `state` is active.
+
+    Raises:
+        CommandError: the instance has ended or is halted in another state, or the time is over.
+    """
+
     def find() -> InstanceView | None:
         view = load_view(store, key)
-        return view if view is not None and view.is_in(state) else None
+        if view is None or view.is_in(state):
+            return view
+        status = view.stored.index.status
+        if status not in ("active", "absent"):
+            raise CommandError(f"{key} is {status} in {state_path(view.value)}, and will not be in {state}")
+        return None
 
     return poll(find, timeout, f"{key} to be in {state}")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import shlex
+import sys
+from typing import Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -11,6 +13,9 @@ from settled_cli.arguments import AsJson, BackendUrl
 from settled_cli.backend import open_backend, parse_key
 from settled_cli.instance_view import InstanceView, format_time, load_view, state_path
 from settled_cli.output import print_json, print_table
+from settled_runtime.backend_commands import retried
+
+Status: TypeAlias = Literal["active", "done", "error", "stopped", "halted", "absent"]
 
 
 def list_instances(
@@ -19,28 +24,36 @@ def list_instances(
     *,
     url: BackendUrl = None,
     status: Annotated[
-        str | None,
-        Parameter(help="Only instances that are active, done, error, stopped, halted or absent (not started)."),
+        Status | None, Parameter(help="Only instances with this status; those that are absent were not started.")
     ] = None,
     after: Annotated[str | None, Parameter(help="Only keys that sort after this one.")] = None,
     limit: Annotated[int, Parameter(help="The maximum number of instances.", validator=Number(gte=1))] = 100,
     json: AsJson = False,
 ) -> None:
-    """List instances, in the order of their keys."""
+    """List instances, in the order of their keys. Standard error says if there are more."""
     after_key = None if after is None else parse_key(after)
     with open_backend(url) as backend:
-        keys = [key for key, _ in backend.store.scan(machine, after_key, limit, status)]
+        # One more than is shown, to know whether there are more.
+        found = [key for key, _ in retried(backend.store.scan, machine, after_key, limit + 1, status)]
+        keys, has_more = found[:limit], len(found) > limit
         # Load each: a scan need not return bodies. An instance may have been deleted meanwhile.
         views = [view for key in keys if (view := load_view(backend.store, key))]
     if json:
         print_json(list(map(_to_json, views)))
     else:
         print_table(("key", "status", "state", "tags", "updated"), map(_to_row, views))
+    if has_more:
+        # Not among the rows: what reads them gets nothing else.
+        last = shlex.quote(str(keys[-1]))
+        print(f"settled: there are more. Give --after {last}, or a higher --limit", file=sys.stderr)
 
 
 def _to_json(view: InstanceView) -> dict[str, Any]:
     shown = view.to_json()
-    return {name: shown[name] for name in ("key", "status", "state", "value", "tags", "updated", "version", "halted")}
+    return {name: shown[name] for name in _SHOWN_IN_JSON}
+
+
+_SHOWN_IN_JSON = ("key", "machine", "instance", "status", "state", "value", "tags", "updated", "version", "halted")
 
 
 def _to_row(view: InstanceView) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 from settled import Policy
 from settled_cli.arguments import BackendUrl
 from settled_cli.backend import open_backend
-from settled_cli.machines import find_machines
-from settled_runtime import Worker
+from settled_cli.machines import find_machines, find_observer, with_distinct_ids
+from settled_runtime import Worker, log
 from settled_runtime.url import without_password
 
 
@@ -28,11 +28,16 @@ def worker(
         tuple[str, ...],
         Parameter(help="Also process instances of this version, without a migration. For a rollback."),
     ] = (),
+    observer: Annotated[
+        tuple[str, ...],
+        Parameter(negative="", help="A function of each HostEvent, module:function; may be given several times."),
+    ] = (),
     verbose: Annotated[bool, Parameter(negative="", help="Log every step.")] = False,
 ) -> None:
     """Process messages until SIGTERM or Ctrl-C; then finish the running turns, release the other messages, and exit."""
     names: tuple[str | None, ...] = machines or (None,)
-    found = [machine for name in names for machine in find_machines(name)]
+    found = with_distinct_ids((str(name), machine) for name in names for machine in find_machines(name))
+    observers = (log, *map(find_observer, observer))
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("settled").setLevel(logging.DEBUG if verbose else logging.INFO)
     set_on_retry_hooks([_log_retry])
@@ -40,7 +45,7 @@ def worker(
         shown_url = without_password(str(url))
         print(f"settled: serving {', '.join(machine.id for machine in found)} on {shown_url}", file=sys.stderr)
         policy = Policy(accepts=frozenset(accept_version))
-        with Worker(found, backend, policy=policy, concurrency=concurrency) as serving:
+        with Worker(found, backend, policy=policy, observers=observers, concurrency=concurrency) as serving:
             serving.run()
 
 

@@ -30,7 +30,7 @@ from settled.chart.config import (
     TransitionConfig,
 )
 from settled.chart.config_problems import ConfigValueError, problems_in, suggest_one_of
-from settled.data import Json, is_array, is_object, parse, write
+from settled.data import Json, is_array, is_object, parse_strictly, write
 from settled.errors import DefinitionError, DefinitionProblem
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ def config_from(source: str | Mapping[str, Any]) -> MachineConfig:
     problems: list[DefinitionProblem] = []
     root = _structure(plain, StateConfig, problems)
     options = _structure(own.get("options") or {}, OptionsConfig, problems, "options")
+    if root is not None and root.id == "":
+        remedy = 'Leave it out, and the id is "(machine)", or give one.'
+        problems.append(DefinitionProblem("id", "the machine's id is empty", remedy))
     version = own.get("version")
     if version is not None and not isinstance(version, str):
         problems.append(DefinitionProblem("version", f"expected text, not {_describe(version)}"))
@@ -100,7 +103,7 @@ def _sort_key(key: str) -> tuple[bool, int]:
 
 def _parse(text: str) -> Any:
     try:
-        return parse(text)
+        return parse_strictly(text)
     except ValueError as error:
         raise DefinitionError([DefinitionProblem("", f"not JSON: {error}")]) from error
 

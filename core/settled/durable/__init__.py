@@ -14,8 +14,8 @@ __getattr__ = lazy_names(
         "settled.durable.headers": "check_headers headers_from_text headers_to_text",
         "settled.durable.import_export": "export_tree import_tree",
         "settled.durable.messages": "Event Message Start Timer encode",
-        "settled.durable.ports": "DELETED Backend Backlog Capability ClosedOnExit DeadLetter Delivery FinishResult"
-        " Index Position Queue Store Stored Timers Traits Write",
+        "settled.durable.ports": "DELETED STATUSES Backend Backlog Capability ClosedOnExit DeadLetter Delivery"
+        " FinishResult Index Position Queue Store Stored Timers Traits Write",
         "settled.durable.record": "PerformAction Record",
         "settled.durable.record_json": "record_from_json",
         "settled.durable.record_view": "RecordView",

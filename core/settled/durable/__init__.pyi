@@ -37,6 +37,7 @@ from settled.durable.ports import FinishResult as FinishResult
 from settled.durable.ports import Index as Index
 from settled.durable.ports import Position as Position
 from settled.durable.ports import Queue as Queue
+from settled.durable.ports import STATUSES as STATUSES
 from settled.durable.ports import Store as Store
 from settled.durable.ports import Stored as Stored
 from settled.durable.ports import Timers as Timers

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from settled.chart.snapshot import Snapshot
-from settled.data import MAX_DEPTH, Json, fault_in, is_object, parse, write
+from settled.data import MAX_DEPTH, Json, fault_in, is_object, parse_strictly, write
 from settled.errors import RecordError
 from settled.machine import Machine
 
@@ -42,7 +42,7 @@ def from_xstate_json(machine: Machine[Any], text: str) -> PersistedTree:
             message says where.
     """
     try:
-        data = parse(text)
+        data = parse_strictly(text)
     except ValueError as error:
         raise RecordError(f"not JSON: {error}") from error
     # A context may have `MAX_DEPTH` levels; the snapshots around it have some more.

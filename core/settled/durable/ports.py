@@ -31,8 +31,8 @@ class Index:
     """The fields by which a store may list instances without reading their bodies.
 
     Attributes:
-        status: XState's status of the instance (``active``, ``done``, ``error``, ``stopped``), ``halted`` while it
-            waits for an operator, ``absent`` before its start, or `DELETED`.
+        status: one of `STATUSES`: XState's status of the instance (``active``, ``done``, ``error``, ``stopped``),
+            ``halted`` while it waits for an operator, ``absent`` before its start; or `DELETED`.
         tags: the tags of its active nodes.
         updated: the time of the commit, in seconds since the epoch.
     """
@@ -41,6 +41,9 @@ class Index:
     tags: tuple[str, ...] = ()
     updated: float = 0.0
 
+
+STATUSES = ("active", "done", "error", "stopped", "halted", "absent")
+"""The statuses of instances."""
 
 DELETED = "deleted"
 """The status of a tombstone, which replaces the record of a deleted instance."""

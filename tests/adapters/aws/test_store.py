@@ -11,7 +11,7 @@ from settled import ConflictError, Key, TooLargeError, UnsupportedError
 from settled.durable import Stored
 from settled.durable.ports import DELETED
 from settled_aws import DynamoDBStore
-from settled_aws.dynamodb_items import MAX_ITEM_BYTES
+from settled_aws.dynamodb_items import MAX_ITEM_BYTES, record_key
 from tests.adapters.aws.fixtures import Cloud, create_table
 from tests.support.builders import ADA, BEN, CEM, dead_letter, fresh_name, stored
 from tests.support.store_contract import ODD, Commits, DeadLetters, Deletes
@@ -114,6 +114,30 @@ class TestExpiry:
         items = cloud.dynamodb.scan(TableName=table)["Items"]
         expires = {item["key"]["S"]: item.get("expires") for item in items}
         assert expires == {"signup/ada": None, "signup/ben": {"N": "1086400"}, "signup/cem": {"N": "1086400"}}
+
+
+class TestDeadLettersOfAnExpiredInstance:
+    """Its record is gone, and the next instance of the name begins with version 1 again."""
+
+    def left(self, cloud: Cloud) -> DynamoDBStore:
+        table = fresh_name()
+        create_table(cloud.dynamodb, table)
+        store = DynamoDBStore(cloud.dynamodb, table)
+        for version in range(1, 4):
+            store.commit(ADA, stored(version), version - 1, [dead_letter(ADA, f"left {version}")])
+        cloud.dynamodb.delete_item(TableName=table, Key=record_key(ADA))
+        store.commit(ADA, stored(1), 0)
+        return store
+
+    def test_can_be_removed(self, cloud: Cloud) -> None:
+        store = self.left(cloud)
+        store.commit(ADA, stored(2), 1, remove_dead_letters=3)
+        assert store.dead_letters(ADA) == []
+
+    def test_do_not_collide_with_new_ones(self, cloud: Cloud) -> None:
+        store = self.left(cloud)
+        store.commit(ADA, stored(2), 1, [dead_letter(ADA, "new")], remove_dead_letters=3)
+        assert store.dead_letters(ADA) == [dead_letter(ADA, "new")]
 
 
 def test_scanning_is_not_supported(store: DynamoDBStore) -> None:

@@ -48,6 +48,17 @@ class TestCommit(Commits):
             another.commit(ADA, stored(2), 1)
         assert store.load(ADA) == stored(2)
 
+    def test_a_dead_letter_is_not_removed_with_one_left_of_an_expired_instance(
+        self, store: FirestoreStore, documents: Any
+    ) -> None:
+        store.commit(ADA, stored(1), 0)
+        store.commit(ADA, stored(2), 1, [dead_letter(ADA, "left")])
+        name = store.collection.record(ADA)
+        documents.commit(request={"database": store.collection.database, "writes": [{"delete": name}]})
+        store.commit(ADA, stored(1), 0)
+        store.commit(ADA, stored(2), 1, [dead_letter(ADA, "new")], remove_dead_letters=1)
+        assert store.dead_letters(ADA) == [dead_letter(ADA, "new")]
+
     def test_without_a_record_no_version_is_current(self, store: FirestoreStore) -> None:
         with pytest.raises(ConflictError):
             store.commit(ADA, stored(4), 3)
