@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from io import TextIOWrapper
 
 from cyclopts import App, CycloptsError
 
@@ -50,6 +51,9 @@ for _name, _function, _summary in COMMANDS:
 
 def run(tokens: Sequence[str]) -> int:
     """Run the command in `tokens`, print its errors, and return the exit status."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # What the output cannot encode, half a surrogate pair for example, is written as an escape, as it is in JSON.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         # Flush here, so that a closed pipe is noticed within this `try` and not by the interpreter at exit.

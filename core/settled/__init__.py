@@ -15,7 +15,7 @@ __getattr__ = lazy_names(
         " send_to spawn_child stop_child",
         "settled.chart.args": "Args",
         "settled.chart.chart": "Chart Configuration",
-        "settled.chart.compile": "compile_chart",
+        "settled.chart.program": "compile_chart",
         "settled.chart.config_types": "MachineDict StateDict TransitionDict",
         "settled.chart.guards": "and_ not_ or_ state_in",
         "settled.chart.implementations": "ActionArgs Actor Call actor",

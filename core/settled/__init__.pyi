@@ -15,7 +15,6 @@ from settled.chart.actions import stop_child as stop_child
 from settled.chart.args import Args as Args
 from settled.chart.chart import Chart as Chart
 from settled.chart.chart import Configuration as Configuration
-from settled.chart.compile import compile_chart as compile_chart
 from settled.chart.config_types import MachineDict as MachineDict
 from settled.chart.config_types import StateDict as StateDict
 from settled.chart.config_types import TransitionDict as TransitionDict
@@ -30,6 +29,7 @@ from settled.chart.implementations import actor as actor
 from settled.chart.migrations import Migration as Migration
 from settled.chart.nodes import Node as Node
 from settled.chart.nodes import Transition as Transition
+from settled.chart.program import compile_chart as compile_chart
 from settled.chart.retry import Backoff as Backoff
 from settled.chart.retry import Retry as Retry
 from settled.chart.snapshot import Child as Child

@@ -19,7 +19,8 @@ from settled.chart.migrations import Migrate, Migration
 from settled.chart.program import compile_program
 from settled.chart.snapshot import C
 from settled.chart.snapshot_text import SnapshotText
-from settled.errors import DefinitionError, DefinitionProblem
+from settled.data import is_object
+from settled.errors import DefinitionError, DefinitionProblem, LogicError
 from settled.machine import Machine
 from settled.step.plan_cache import PlanCache
 
@@ -46,10 +47,17 @@ def _initial_context(config: MachineConfig, implementations: Implementations) ->
     if implementations.create_context is not None:
         return {}  # unused: `create_context` is called at each start
     try:
-        return implementations.read_context(config.context)
+        context = implementations.read_context(config.context)
     except Exception as error:
         problems = [DefinitionProblem("context", reason, _CONTEXT_REMEDY) for reason in reasons(error, "context")]
         raise DefinitionError(problems) from error
+    try:
+        plain = implementations.context_to_json(context)
+    except LogicError as error:
+        raise DefinitionError([DefinitionProblem("context", str(error), _CONTEXT_REMEDY)]) from error
+    if not is_object(plain):
+        raise DefinitionError([DefinitionProblem("context", f"expected an object, not {plain!r}", _CONTEXT_REMEDY)])
+    return context
 
 
 _CONTEXT_REMEDY = "Give the config a context of the declared class, or setup() a create_context."

@@ -125,6 +125,6 @@ def test_a_context_that_does_not_fit_raises_definition_error() -> None:
 
 
 def test_a_context_that_is_not_json_raises_with_the_path_of_the_value() -> None:
-    own = setup().machine({"context": {"a": {"b": [1, {2}]}}})
+    own = setup(create_context=lambda input: {"a": {"b": [1, {2}]}}).machine({})
     with pytest.raises(LogicError, match=r"a\.b\[1\]: set is not JSON"):
         own.dump(after(own))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +133,13 @@ def test_help_lists_check_and_diagram(capsys: pytest.CaptureFixture[str]) -> Non
     assert run(["--help"]) == 0
     shown = capsys.readouterr().out
     assert "check" in shown and "diagram" in shown
+
+
+def test_a_name_that_is_no_unicode_is_printed_as_an_escape(tmp_path: Path) -> None:
+    """In a process of its own, whose output is encoded."""
+    write(tmp_path, '{"id": "m", "initial": "a", "states": {"a": {}, "\\ud800": {}}}')
+    for options in ([], ["--json"]):
+        command = [sys.executable, "-m", "settled_cli", "check", str(tmp_path / "m.json"), *options]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert r"m.\ud800" in result.stdout

@@ -134,7 +134,7 @@ class TestOtherActions:
         assert dict(after(spawning, "E").children) == {}
 
     def test_an_event_that_is_not_json_raises(self) -> None:
-        raising = on_e(raise_({"type": "F", "when": timedelta(1)}))
+        raising = on_e(raise_(lambda args: {"type": "F", "when": timedelta(1)}))
         with pytest.raises(LogicError, match="when: timedelta is not JSON"):
             raising.transition(after(raising), {"type": "E"})
 

@@ -142,6 +142,8 @@ def error_not_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
 
 def actor_id_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """Find actors with the id of another one that may run at the same time, which they would replace."""
+    if not node.invoke:
+        return
     others = [each for each in (node, *node.ancestors, *model.beside(node)) if each.order <= node.order]
     before = {invocation.id: invocation for each in others if each is not node for invocation in each.invoke}
     for invocation in node.invoke:
@@ -158,10 +160,13 @@ def actor_id_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
 
 def system_id_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """Find actors with the system id of another one that may run at the same time: then they cannot be started."""
+    started = list(_started_with_system_id(model, node))
+    if not started:
+        return
     others = [each for each in (*reversed(node.ancestors), *model.beside(node)) if each.order < node.order]
     before = {id: path for each in others for id, path in _started_with_system_id(model, each)}
     own: dict[str, str] = {}
-    for id, path in _started_with_system_id(model, node):
+    for id, path in started:
         if other := own.get(id) or before.get(id):
             is_certain = id in own
             yield Finding(
@@ -202,6 +207,10 @@ def loops(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     )
 
 
+_MAX_CYCLE = 200
+"""The longest loop that is found: the search from each leaf of a long line would take time for the square of it."""
+
+
 def _cycle_text(cycle: Sequence[tuple[Node, Transition]]) -> str:
     return " -> ".join(quoted(leaf) for leaf, _ in [*cycle, cycle[0]])
 
@@ -210,10 +219,13 @@ def _cycle(model: AnalysisModel, start: Node) -> list[tuple[Node, Transition]]:
     """Return the leaves from `start` back to it, each with the transition out of it; empty if there is no cycle."""
     found: list[tuple[Node, Transition]] = []
     leaf: Node | None = start
-    while leaf is not None and leaf not in [seen for seen, _ in found]:
+    seen = set[Node]()
+    # A cycle is reported at its first leaf, so one through an earlier leaf is of no interest here.
+    while leaf is not None and leaf not in seen and leaf.order >= start.order and len(found) < _MAX_CYCLE:
         forced = _forced(leaf)
         if forced is None:
             return []
+        seen.add(leaf)
         found.append((leaf, forced))
         leaf = _next_leaf(model, leaf, forced)
     is_change = len(found) > 1 or any(_is_change(model, action) for action in found[0][1].actions)

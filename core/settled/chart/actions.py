@@ -15,7 +15,7 @@ from attrs import frozen
 from settled.chart.args import AnyContext, Args, E, Expression, ValueOrFunction, expression, with_one_argument
 from settled.chart.guards import GuardLike
 from settled.chart.snapshot import C
-from settled.data import ABSENT
+from settled.data import ABSENT, is_object
 
 INTERNAL, PARENT = "#_internal", "#_parent"
 """XState's targets of a ``sendTo`` for the machine itself and for its parent."""
@@ -132,6 +132,8 @@ def assign(update: Update[AnyContext] | None = None, /, **changes: ValueOrFuncti
     """
     if callable(update):
         return Assign(with_one_argument(update))
+    if update is not None and not is_object(update):
+        raise TypeError(f"assign() takes keywords, a mapping, or a function that returns one, not {update!r}")
     values = {key: expression(value) for key, value in {**(update or {}), **changes}.items()}
     if len(values) == 1:  # the most common case, and a dict display is faster than a comprehension
         ((only, compute),) = values.items()

@@ -12,7 +12,7 @@ from settled.chart import actions as built_in
 from settled.chart.actions import BuiltInAction
 from settled.chart.config import Inline, Named, Reference
 from settled.chart.guards import BuiltInGuard, GuardLike, and_, not_, or_, state_in
-from settled.data import ABSENT, is_object
+from settled.data import ABSENT, is_array, is_object
 from settled.durations import from_milliseconds
 
 
@@ -36,12 +36,18 @@ class _Factory:
     optional: Mapping[str, str] = {}
 
 
-def _all_of(guards: Iterable[GuardLike]) -> BuiltInGuard:
-    return and_(*guards)
+def _all_of(guards: object) -> BuiltInGuard:
+    return and_(*_guards(guards))
 
 
-def _one_of(guards: Iterable[GuardLike]) -> BuiltInGuard:
-    return or_(*guards)
+def _one_of(guards: object) -> BuiltInGuard:
+    return or_(*_guards(guards))
+
+
+def _guards(guards: object) -> Iterable[GuardLike]:
+    if not is_array(guards):
+        raise TypeError(f"its guards are an array, not {guards!r}")
+    return guards
 
 
 _SEND_OPTIONS = {"id": "id", "delay": "delay"}
@@ -101,7 +107,7 @@ def make_builtin(factories: Mapping[str, _Factory], named: Named) -> Any:
     """Return the guard or action that `named` has in `factories`.
 
     Raises:
-        UnresolvedNameError: a required param is missing, or there is an unknown one.
+        UnresolvedNameError: a required param is missing, or one is unknown or invalid.
     """
     factory = factories[named.type]
     known = (*factory.params, *factory.optional)
@@ -110,9 +116,13 @@ def make_builtin(factories: Mapping[str, _Factory], named: Named) -> Any:
         raise UnresolvedNameError(
             f"{named.type} cannot be made from {params!r}", f"Its params are: {', '.join(known)}."
         )
-    optional = {
-        factory.optional[name]: from_milliseconds(value) if name == "delay" else value
-        for name, value in params.items()
-        if name in factory.optional
-    }
-    return factory.make(*(params[name] for name in factory.params), **optional)
+    try:
+        optional = {
+            factory.optional[name]: from_milliseconds(value) if name == "delay" else value
+            for name, value in params.items()
+            if name in factory.optional
+        }
+        return factory.make(*(params[name] for name in factory.params), **optional)
+    except (TypeError, ValueError) as error:
+        remedy = f"Its params are: {', '.join(known)}."
+        raise UnresolvedNameError(f"{named.type} cannot be made: {error}", remedy) from error

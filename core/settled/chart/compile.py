@@ -1,37 +1,22 @@
-"""Compile a config to a chart. All problems are collected, so an author sees every one of them at once."""
+"""Build the chart of a config. All problems are collected, so an author sees every one of them at once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from itertools import combinations
-from typing import Any
 
 from attrs import define, field
 
 from settled.chart.chart import Chart
 from settled.chart.config import MachineConfig, NodeType, StateConfig
-from settled.chart.config_reader import config_from
 from settled.chart.link import link
 from settled.chart.nodes import Node, entered_by_default
 from settled.chart.problems import join_path
 from settled.chart.reachability import reach
-from settled.errors import DefinitionError, DefinitionProblem
+from settled.errors import DefinitionProblem
 
 MAX_ITERATIONS = 1000
 """Microsteps one event may cause before they count as an endless loop, unless the config sets ``maxIterations``."""
-
-
-def compile_chart(source: str | Mapping[str, Any] | MachineConfig) -> Chart:
-    """Return the chart of a config, without implementations.
-
-    Raises:
-        DefinitionError: the config is invalid; the error lists every problem of the config and of its targets.
-    """
-    config = source if isinstance(source, MachineConfig) else config_from(source)
-    chart, problems = build_chart(config)
-    if problems:
-        raise DefinitionError(problems)
-    return chart
 
 
 def build_chart(config: MachineConfig) -> tuple[Chart, list[DefinitionProblem]]:
@@ -114,13 +99,12 @@ def _type(config: StateConfig) -> NodeType:
 
 
 def _exclusive_targets(chart: Chart) -> Iterator[DefinitionProblem]:
-    """Yield a problem for each pair of targets of one transition, or of one history, that are never active together."""
+    """Yield a problem for each transition or history with two targets that are never active together: the first two."""
     exclusive = [
-        (node, path, one, other)
+        (node, path, *pair)
         for node in chart.nodes
         for path, targets in _target_sets(node)
-        for one, other in combinations(dict.fromkeys(targets), 2)
-        if not _can_be_active_together(one, other)
+        if (pair := _exclusive_pair(targets))
     ]
     # An unreachable node may have such targets; a step that is resumed there raises when it would enter them.
     reachable = reach(chart).all if exclusive else frozenset[Node]()
@@ -128,6 +112,11 @@ def _exclusive_targets(chart: Chart) -> Iterator[DefinitionProblem]:
         if node in reachable:
             problem = f'"{one.id}" and "{other.id}" are never active together'
             yield DefinitionProblem(path, problem, "Put each target into a different region of a parallel state.")
+
+
+def _exclusive_pair(targets: Sequence[Node]) -> tuple[Node, Node] | None:
+    pairs = combinations(dict.fromkeys(targets), 2)
+    return next((pair for pair in pairs if not _can_be_active_together(*pair)), None)
 
 
 def _target_sets(node: Node) -> Iterator[tuple[str, tuple[Node, ...]]]:

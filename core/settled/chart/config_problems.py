@@ -8,7 +8,7 @@ from typing import Any
 from attrs import fields
 
 from settled.chart.config import InvokeConfig, Named, OptionsConfig, StateConfig, TransitionConfig
-from settled.chart.problems import did_you_mean, join_path
+from settled.chart.problems import did_you_mean, join_path, listed
 from settled.errors import DefinitionProblem
 
 
@@ -73,7 +73,7 @@ def _unknown_key_remedy(into: type[Any], key: str) -> str:
 
 def suggest_one_of(word: str, known: Sequence[str]) -> str:
     """Return a suggestion of the name in `known` that is most like `word`, or a list of them if none is close."""
-    return did_you_mean(word, known) or f"Known names: {', '.join(known)}."
+    return did_you_mean(word, known) or f"Known names: {listed(known)}."
 
 
 _V4 = "This is XState v4. In v5 "

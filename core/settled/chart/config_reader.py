@@ -6,7 +6,6 @@ The schema is in `settled.chart.config`; the texts for invalid configs are in `s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
@@ -30,6 +29,7 @@ from settled.chart.config import (
     TransitionConfig,
 )
 from settled.chart.config_problems import ConfigValueError, problems_in, suggest_one_of
+from settled.chart.config_values import json_key, value_problems
 from settled.data import Json, is_array, is_object, parse_strictly, write
 from settled.errors import DefinitionError, DefinitionProblem
 
@@ -43,17 +43,20 @@ def config_from(source: str | Mapping[str, Any]) -> MachineConfig:
     Raises:
         DefinitionError: the config is invalid; the error lists every problem.
     """
-    whole: Any = in_javascript_order(_parse(source) if isinstance(source, str) else source)
-    if not is_object(whole):
-        raise DefinitionError([DefinitionProblem("", f"a machine is a JSON object, not {_describe(whole)}")])
+    given: Any = _parse(source) if isinstance(source, str) else source
+    if not is_object(given):
+        raise DefinitionError([DefinitionProblem("", f"a machine is a JSON object, not {_describe(given)}")])
+    if wrong := list(value_problems(given)):
+        raise DefinitionError(wrong)
+    whole: Any = in_javascript_order(given)
     own = {key: value for key, value in whole.items() if key in _ROOT_ONLY_KEYS}
     plain = {key: value for key, value in whole.items() if key not in own}
     problems: list[DefinitionProblem] = []
     root = _structure(plain, StateConfig, problems)
-    options = _structure(own.get("options") or {}, OptionsConfig, problems, "options")
     if root is not None and root.id == "":
         remedy = 'Leave it out, and the id is "(machine)", or give one.'
         problems.append(DefinitionProblem("id", "the machine's id is empty", remedy))
+    options = _structure({} if own.get("options") is None else own["options"], OptionsConfig, problems, "options")
     version = own.get("version")
     if version is not None and not isinstance(version, str):
         problems.append(DefinitionProblem("version", f"expected text, not {_describe(version)}"))
@@ -79,17 +82,9 @@ def in_javascript_order(value: Any) -> Any:
     Document order, and with it the choice between transitions, must be the same as in XState.
     """
     if is_object(value):
-        items = {_json_key(key): in_javascript_order(item) for key, item in value.items()}
+        items = {json_key(key): in_javascript_order(item) for key, item in value.items()}
         return dict(sorted(items.items(), key=lambda item: _sort_key(item[0])))
     return [in_javascript_order(item) for item in value] if is_array(value) else value
-
-
-def _json_key(key: Any) -> str:
-    """Return `key` as text; a duration, which a config in Python may have as a key of ``after``, in milliseconds."""
-    if not isinstance(key, timedelta):
-        return str(key)
-    milliseconds = key / timedelta(milliseconds=1)
-    return str(int(milliseconds) if milliseconds.is_integer() else milliseconds)
 
 
 _MAX_ARRAY_INDEX = 2**32 - 2
@@ -97,7 +92,9 @@ _MAX_ARRAY_INDEX = 2**32 - 2
 
 
 def _sort_key(key: str) -> tuple[bool, int]:
-    is_index = key.isascii() and key.isdigit() and str(int(key)) == key and int(key) <= _MAX_ARRAY_INDEX
+    # The length first: Python refuses to convert text of some thousands of digits.
+    is_short_number = len(key) <= len(str(_MAX_ARRAY_INDEX)) and key.isascii() and key.isdigit()
+    is_index = is_short_number and str(int(key)) == key and int(key) <= _MAX_ARRAY_INDEX
     return (False, int(key)) if is_index else (True, 0)
 
 
@@ -157,7 +154,7 @@ def _converter() -> Converter:
     by_predicate(_exactly(Reference), lambda value, _: _reference(converter, value))
     converter.register_structure_hook(str, _string)
     converter.register_structure_hook(bool, _boolean)
-    converter.register_structure_hook(int, _positive_integer)
+    converter.register_structure_hook(int, _iterations)
     by_predicate(_exactly(tuple[str, ...]), lambda value, _: _strings(value))
     by_predicate(_exactly(NodeType), _node_type)
     by_predicate(_exactly(Literal["shallow", "deep"] | None), _history)
@@ -267,9 +264,15 @@ def _boolean(value: Any, _: Any) -> bool:
     return bool(value)
 
 
-def _positive_integer(value: Any, _: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigValueError(f"expected a whole number above zero, not {_describe(value)}")
+MAX_MAX_ITERATIONS = 100_000
+"""The largest ``maxIterations``: a step of so many microsteps takes seconds, and its worker does nothing else."""
+
+
+def _iterations(value: Any, _: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_MAX_ITERATIONS:
+        remedy = "If a step has to take so many, wait for an event or a delay on the way."
+        expected = f"a whole number above zero, and at most {MAX_MAX_ITERATIONS}"
+        raise ConfigValueError(f"expected {expected}, not {_describe(value)}", remedy)
     return value
 
 

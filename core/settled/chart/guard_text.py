@@ -35,9 +35,9 @@ def guard_text(guard: Any) -> str:
 
 def _named_guard(type: str, params: Any) -> str:
     match type, params:
-        case "xstate.and", {"guards": guards}:
+        case "xstate.and", {"guards": list() | tuple() as guards}:
             return _joined(guards, "and")
-        case "xstate.or", {"guards": guards}:
+        case "xstate.or", {"guards": list() | tuple() as guards}:
             return _joined(guards, "or")
         case "xstate.not", {"guard": guard}:
             return f"not {_bracketed(guard)}"

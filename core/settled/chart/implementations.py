@@ -20,8 +20,9 @@ from settled.chart.args import AnyContext, Args, E, Expression, arity_problem
 from settled.chart.retry import Retry
 from settled.chart.snapshot import C
 from settled.data import MAX_DEPTH, fault_in, is_json, is_object, shortened
-from settled.durations import check_duration, is_duration
+from settled.durations import check_duration, is_long_duration
 from settled.errors import DefinitionProblem, EventError, LogicError
+from settled.validators import instance_of, one_of
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -59,9 +60,9 @@ class Actor(Generic[Input_co]):
     """
 
     function: Callable[[Any, Call], Any]
-    retry: Retry = Retry()
-    timeout: timedelta | None = field(default=None, validator=optional(is_duration))
-    interruption: Literal["rerun", "fail"] = "rerun"
+    retry: Retry = field(default=Retry(), validator=instance_of(Retry, "Retry(attempts=3)"))
+    timeout: timedelta | None = field(default=None, validator=optional(is_long_duration))
+    interruption: Literal["rerun", "fail"] = field(default="rerun", validator=one_of("rerun", "fail"))
     input: Input_co | None = None
 
 

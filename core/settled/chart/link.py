@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from attrs import define, field
@@ -26,7 +27,7 @@ from settled.chart.nodes import (
     is_wildcard,
     split_path,
 )
-from settled.chart.problems import did_you_mean, join_path
+from settled.chart.problems import did_you_mean, join_path, listed
 from settled.data import ABSENT
 from settled.errors import DefinitionProblem
 
@@ -60,12 +61,12 @@ class _Linker:
             node.defaults = self._defaults(node, config)
         self._link_transitions(node, config)
 
-    def _find(self, path: str, remedy: str, find: Callable[..., Node], *args: Any) -> Node | None:
+    def _find(self, path: str, remedy: Callable[[], str], find: Callable[..., Node], *args: Any) -> Node | None:
         """Return the node that ``find(*args)`` finds; if it raises LookupError, add a problem and return None."""
         try:
             return find(*args)
         except LookupError as error:
-            self.problems.append(DefinitionProblem(path, str(error.args[0]), remedy))
+            self.problems.append(DefinitionProblem(path, str(error.args[0]), remedy()))
             return None
 
     def _initial(self, node: Node, config: StateConfig) -> Initial | None:
@@ -80,7 +81,7 @@ class _Linker:
             return None
         if node.type not in ("compound", "parallel"):
             return None
-        target = self._find(path, _list_children(node), child_of, node, config.initial.target)
+        target = self._find(path, lambda: _list_children(node), child_of, node, config.initial.target)
         return None if target is None else Initial(target, _actions(config.initial.actions, f"{path}.actions"))
 
     def _defaults(self, node: Node, config: StateConfig) -> tuple[Node, ...]:
@@ -92,7 +93,7 @@ class _Linker:
             return descend(node.parent or node, split_path(target))
 
         targets = config.target.at(f"{node.path}.target") if config.target else ()
-        found = [self._find(path, _list_children(node.parent), find, target) for path, target in targets]
+        found = [self._find(path, lambda: _list_children(node.parent), find, target) for path, target in targets]
         return tuple(target for target in found if target)
 
     def _link_transitions(self, node: Node, config: StateConfig) -> None:
@@ -129,7 +130,7 @@ class _Linker:
 
     def _targets(self, node: Node, targets: SingleOrArray[str], path: str) -> tuple[Node, ...]:
         found = (
-            self._find(own_path, _target_remedy(node, target), _target, self.chart, node, target)
+            self._find(own_path, partial(_target_remedy, node, target), _target, self.chart, node, target)
             for own_path, target in targets.at(path)
         )
         return tuple(target for target in found if target)
@@ -201,7 +202,8 @@ def _afters(node: Node, config: StateConfig) -> Iterator[After]:
         yield After(delay, f"xstate.after.{delay}.{node.id}", f"{join_path(node.path, 'after')}.{key}")
 
 
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+# No two repeated parts match the same text, so that a key of many digits takes linear time.
+_NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 
 
 def _delay(key: str) -> str | float:
@@ -243,4 +245,4 @@ def _target_remedy(node: Node, target: str) -> str:
 def _list_children(node: Node | None) -> str:
     if node is None or not node.children:
         return ""
-    return f'States of "{node.id}": {", ".join(node.children)}.'
+    return f'States of "{node.id}": {listed(node.children)}.'

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
 from settled.chart.implementations import Implementations
 from settled.errors import LogicError
+from settled.validators import one_of
 
 Migrate: TypeAlias = Callable[[dict[str, Any]], Mapping[str, Any]]
 """From a snapshot in XState's persisted form to one of the next version. It may modify its argument."""
@@ -33,7 +34,7 @@ class Migration:
     """
 
     function: Migrate
-    timers: TimersOnMigration = "restart"
+    timers: TimersOnMigration = field(default="restart", validator=one_of("restart", "keep"))
 
 
 def knows_version(implementations: Implementations, own: str | None, version: str | None) -> bool:

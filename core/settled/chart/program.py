@@ -13,8 +13,10 @@ from settled.chart.builtins import UnresolvedNameError
 from settled.chart.chart import Chart
 from settled.chart.compile import build_chart
 from settled.chart.config import MachineConfig, Named
+from settled.chart.config_reader import config_from
 from settled.chart.implementations import Implementations, actor_problem
 from settled.chart.nodes import ActionSite, After, GuardSite, InvokeSite, Node
+from settled.chart.registrations import mapping_problems, registration_problems
 from settled.chart.resolve import BoundAction, CustomAction, Predicate, Resolver
 from settled.data import ABSENT
 from settled.durations import from_milliseconds
@@ -44,16 +46,32 @@ class Program:
     custom_actions: Mapping[str, Callable[[Any], object]]
 
 
+def compile_chart(source: str | Mapping[str, Any] | MachineConfig) -> Chart:
+    """Return the chart of a config, without implementations.
+
+    Raises:
+        DefinitionError: the config is invalid; the error lists every problem but the names that are not registered.
+    """
+    config = source if isinstance(source, MachineConfig) else config_from(source)
+    chart, problems = build_chart(config)
+    _, unresolved = _bind(Resolver(chart, Implementations(), allows_unknown_names=True))
+    if problems := [*problems, *unresolved]:
+        raise DefinitionError(problems)
+    return chart
+
+
 def compile_program(config: MachineConfig, implementations: Implementations) -> Program:
     """Return the program of a config and its implementations.
 
     Raises:
         DefinitionError: the error lists every problem: of targets, guards, actions, actors and delays.
     """
+    if unusable := list(mapping_problems(implementations)):
+        raise DefinitionError(unusable)
     chart, problems = build_chart(config)
     # A chart with problems is bound as well, so that the error also lists the names that cannot be resolved.
-    program, unresolved = _bind(chart, implementations)
-    problems = [*problems, *unresolved, *implementations.problems()]
+    program, unresolved = _bind(Resolver(chart, implementations))
+    problems = [*problems, *unresolved, *registration_problems(implementations), *implementations.problems()]
     if problems:
         raise DefinitionError(problems)
     return program
@@ -77,11 +95,14 @@ class _Binder:
                 self.problems.extend(evolve(problem, path=site.path) for problem in error.problems)
             except (TypeError, ValueError) as error:
                 self.problems.append(DefinitionProblem(site.path, str(error)))
+            except RecursionError:
+                remedy = "Register a function under one of the names."
+                self.problems.append(DefinitionProblem(site.path, "refers to itself, or to too many others", remedy))
         return bound
 
 
-def _bind(chart: Chart, implementations: Implementations) -> tuple[Program, list[DefinitionProblem]]:
-    resolver, binder = Resolver(chart, implementations), _Binder()
+def _bind(resolver: Resolver) -> tuple[Program, list[DefinitionProblem]]:
+    chart, implementations, binder = resolver.chart, resolver.implementations, _Binder()
     invoke_sites = [site for node in chart.nodes for site in node.invoke]
     action_sites = (site for node in chart.nodes for site in node.actions)
     after_sites = (site for node in chart.nodes for site in node.after)

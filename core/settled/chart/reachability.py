@@ -31,35 +31,45 @@ def reach(chart: Chart) -> Reachability:
     found = _Entered()
     found.enter([chart.root])
     at_start = frozenset(found.active)
-    before = -1
     # To a fixed point: with every node found, more transitions may be taken.
-    while before != (before := found.size):
-        found.enter_from(tuple(found.active))
+    while found.new:
+        found.enter_from(found.new.pop())
     later = _Entered()
-    later.enter_from(found.active)
+    for node in found.active:
+        later.enter_targets_of(node)
+        if node.history == "shallow" and node.parent:
+            later.enter(child for child in node.parent.states if child in found.active)
     return Reachability(frozenset(found.active), at_start, frozenset(later.active))
 
 
 @define
 class _Entered:
-    """Nodes that can be active, and those among them that can be entered by default."""
+    """Nodes that can be active, and those among them that can be entered by default.
+
+    `new` are the active nodes whose transitions were not followed yet, and `regions` those of each parallel node that
+    were not entered by default yet: without these two, the time would grow with the square of the chart.
+    """
 
     active: set[Node] = field(factory=set[Node])
     by_default: set[Node] = field(factory=set[Node])
+    new: list[Node] = field(factory=list[Node])
+    regions: dict[Node, tuple[Node, ...]] = field(factory=dict[Node, tuple[Node, ...]])
 
-    @property
-    def size(self) -> int:
-        return len(self.active) + len(self.by_default)
+    def enter_from(self, source: Node) -> None:
+        """Enter the targets of the transitions of `source`, and the nodes that a shallow history may now restore."""
+        self.enter_targets_of(source)
+        if source.parent is None:
+            return
+        # A shallow history restores a child, which then enters its own default.
+        if source.history == "shallow":
+            self.enter(child for child in source.parent.states if child in self.active)
+        elif any(history.history == "shallow" and history in self.active for history in source.parent.histories):
+            self.enter([source])
 
-    def enter_from(self, sources: Iterable[Node]) -> None:
-        """Enter the targets of the transitions of `sources`, and the nodes that histories among these may restore."""
-        nodes = set(sources)
-        for source in nodes:
-            for transition in source.transitions:
-                self.enter(transition.targets or ())
-            if source.history == "shallow" and source.parent:
-                # A shallow history restores a child, which then enters its own default.
-                self.enter(child for child in source.parent.states if child in nodes)
+    def enter_targets_of(self, source: Node) -> None:
+        """Enter the targets of the transitions of `source`."""
+        for transition in source.transitions:
+            self.enter(transition.targets or ())
 
     def enter(self, targets: Iterable[Node]) -> None:
         """Enter `targets`, their ancestors, and the other regions of ancestors that are parallel."""
@@ -67,21 +77,23 @@ class _Entered:
         for target in targets:
             self.enter_by_default(target)
             for ancestor in target.ancestors:
-                self.active.add(ancestor)
+                self._activate(ancestor)
                 if ancestor.type == "parallel":
                     self.enter_regions(ancestor, targets)
 
     def enter_regions(self, parallel: Node, targets: Iterable[Node]) -> None:
         """Enter the regions of `parallel` that none of `targets` is in."""
-        for region in parallel.states:
+        left = self.regions.get(parallel, parallel.states)
+        for region in left:
             if not any(target is region or target.is_inside(region) for target in targets):
                 self.enter_by_default(region)
+        self.regions[parallel] = tuple(region for region in left if region not in self.by_default)
 
     def enter_by_default(self, node: Node) -> None:
         """Enter `node` and its default entry."""
         if node in self.by_default:
             return
-        self.active.add(node)
+        self._activate(node)
         self.by_default.add(node)
         match node.type:
             case "compound" if node.initial:
@@ -92,6 +104,11 @@ class _Entered:
                 self.enter(history_default(node))
             case _:
                 pass
+
+    def _activate(self, node: Node) -> None:
+        if node not in self.active:
+            self.active.add(node)
+            self.new.append(node)
 
 
 def parallel_nodes(chart: Chart, node: Node) -> Iterator[Node]:

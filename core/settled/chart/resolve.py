@@ -28,7 +28,8 @@ from settled.chart.chart import Chart
 from settled.chart.config import Inline, Named
 from settled.chart.guards import And, BuiltInGuard, Not, Or, StateIn
 from settled.chart.implementations import Implementations, is_actor
-from settled.chart.problems import did_you_mean
+from settled.chart.literals import check_literals, is_state_value
+from settled.chart.problems import did_you_mean, listed
 from settled.data import ABSENT, is_object
 from settled.durations import check_duration
 
@@ -55,10 +56,15 @@ class BoundAction:
 
 @frozen
 class Resolver:
-    """A resolver of the references in `chart`. Its methods raise UnresolvedNameError if nothing valid is found."""
+    """A resolver of the references in `chart`. Its methods raise UnresolvedNameError if nothing valid is found.
+
+    With `allows_unknown_names`, a name that is not registered is not an error, and stands for a function that does
+    nothing: this is how a config is checked without its implementations.
+    """
 
     chart: Chart
     implementations: Implementations
+    allows_unknown_names: bool = False
 
     def guard(self, reference: Any) -> Predicate:
         """Return the predicate of a guard, which may be given in any form of `GuardLike`."""
@@ -85,7 +91,7 @@ class Resolver:
         elif named.type in GUARDS_BY_NAME:
             implementation = make_builtin(GUARDS_BY_NAME, named)
         else:
-            raise _unknown("guard", named.type, self.implementations.guards)
+            implementation = self._unknown("guard", named.type, self.implementations.guards)
         if not callable(implementation):
             return self.guard(implementation)
         return with_params(implementation, _params(named.params))
@@ -106,12 +112,14 @@ class Resolver:
 
     def _state_in(self, guard: StateIn) -> Predicate:
         value = guard.value
+        if not is_state_value(value):
+            raise UnresolvedNameError(f"{value!r} is not a state value", 'Write "a.b", {"a": "b"} or "#id".')
         if not isinstance(value, str) or not value.startswith("#"):
             return lambda args: args.state.matches(value)
         try:
             node = self.chart.find(value)
         except LookupError as error:
-            raise UnresolvedNameError(str(error.args[0]), f"Ids: {', '.join(self.chart.ids)}.") from error
+            raise UnresolvedNameError(str(error.args[0]), f"Ids: {listed(self.chart.ids)}.") from error
         return lambda args: node in args.state.configuration.members
 
     def action(self, reference: Any, inline: str | None = None) -> BoundAction:
@@ -149,9 +157,12 @@ class Resolver:
             )
         if named.type in ACTIONS_BY_NAME:
             return self._bind(named.type, make_builtin(ACTIONS_BY_NAME, named), ABSENT)
-        raise _unknown("action", named.type, self.implementations.actions)
+        unknown = self._unknown("action", named.type, self.implementations.actions)
+        return self._bind(named.type, CustomAction(unknown), named.params)
 
     def _bind(self, name: str, implementation: CustomAction | BuiltInAction, params: Any) -> BoundAction:
+        if is_built_in_action(implementation):
+            check_literals(implementation)
         if isinstance(implementation, built_in.SpawnChild):
             child = self.actor(implementation.src)
             implementation = evolve(implementation, input=self.input(child, implementation.input))
@@ -169,8 +180,17 @@ class Resolver:
     def actor(self, name: str) -> Any:
         """Return the actor or machine that is registered as `name`."""
         if name not in self.implementations.actors:
-            raise _unknown("actor", name, self.implementations.actors)
+            return self._unknown("actor", name, self.implementations.actors)
         return self.implementations.actors[name]
+
+    def _unknown(self, kind: str, name: str, known: Mapping[str, Any]) -> Callable[[Any], None]:
+        """Return the function that an unknown `name` stands for, or raise UnresolvedNameError."""
+        if self.allows_unknown_names:
+            return lambda args: None
+        register = f"Register it: setup({kind}s={{{name!r}: ...}})."
+        suggestion = did_you_mean(name, known)
+        remedy = f"{suggestion} {register}" if suggestion else register
+        raise UnresolvedNameError(f'no {kind} is registered as "{name}"', remedy)
 
     def input(self, actor: Any, given: Expression) -> Expression:
         """Return the input of `actor`: its own function's, called with `given` as params, or else `given`."""
@@ -192,14 +212,16 @@ class Resolver:
             case str() if reference in self.implementations.delays:
                 given = self.implementations.delays[reference]  # `Implementations.problems` checks it
             case str():
-                raise _unknown("delay", reference, self.implementations.delays)
+                given = self._unknown("delay", reference, self.implementations.delays)
             case _:
-                given = with_one_argument(reference) if callable(reference) else _checked_delay(reference)
+                given = with_one_argument(reference) if callable(reference) else check_duration(reference, "a delay")
         return (lambda args: _checked_delay(given(args))) if callable(given) else Constant(given)
 
 
 def _checked_delay(delay: object) -> timedelta | None:
-    return None if delay is None else check_duration(delay, "a delay")
+    """Return a computed delay; a negative one is none, as JavaScript's timers fire at once then."""
+    is_negative = isinstance(delay, timedelta) and delay < timedelta()
+    return None if delay is None else timedelta() if is_negative else check_duration(delay, "a delay")
 
 
 def _all(parts: Iterable[Predicate]) -> Predicate:
@@ -230,10 +252,3 @@ def _named_from(reference: Mapping[str, Any]) -> Named:
     if not isinstance(reference.get("type"), str):
         raise UnresolvedNameError(f"{reference!r} has no type", 'Write {"type": ..., "params": ...}.')
     return Named(reference["type"], reference.get("params", ABSENT))
-
-
-def _unknown(kind: str, name: str, known: Mapping[str, Any]) -> UnresolvedNameError:
-    register = f"Register it: setup({kind}s={{{name!r}: ...}})."
-    suggestion = did_you_mean(name, known)
-    remedy = f"{suggestion} {register}" if suggestion else register
-    return UnresolvedNameError(f'no {kind} is registered as "{name}"', remedy)

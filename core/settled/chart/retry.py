@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from attrs import field, frozen
-from attrs.validators import ge
 
 from settled.durations import is_duration
+from settled.validators import instance_of, number_of_at_least, whole_number_of_at_least
 
 
 @frozen
@@ -18,7 +18,7 @@ class Backoff:
     """
 
     first: timedelta = field(default=timedelta(seconds=1), validator=is_duration)
-    factor: float = field(default=2.0, validator=ge(1))
+    factor: float = field(default=2.0, validator=number_of_at_least(1))
     max_wait: timedelta = field(default=timedelta(minutes=5), validator=is_duration)
 
     def wait(self, attempt: int) -> timedelta:
@@ -35,5 +35,5 @@ class Backoff:
 class Retry:
     """How many times an actor is attempted, the first time included and so at least 1, with which waits in between."""
 
-    attempts: int = field(default=1, validator=ge(1))
-    backoff: Backoff = Backoff()
+    attempts: int = field(default=1, validator=whole_number_of_at_least(1))
+    backoff: Backoff = field(default=Backoff(), validator=instance_of(Backoff, "Backoff(factor=2)"))

@@ -24,7 +24,7 @@ _SETTLED, _ACTIVE = 'fillcolor="#dcfce7"', 'color="#1d4ed8", penwidth=3'
 def dot(chart: Chart, configuration: Configuration | None = None) -> str:
     """Return `chart` as a Graphviz digraph. The nodes of `configuration`, if given, are marked as active."""
     drawn = diagram(chart, configuration)
-    shapes = {shape.id: shape for shape in drawn.all()}
+    shapes = {shape.id: (order, shape) for order, shape in enumerate(drawn.all())}
     lines = [
         *_GRAPH,
         *(["newrank=true"] if _crosses(drawn) else []),
@@ -82,10 +82,9 @@ def _region(shape: Shape) -> Iterator[str]:
     yield "}"
 
 
-def _arrow(arrow: Arrow, shapes: Mapping[str, Shape]) -> str:
-    source, target = shapes[arrow.source], shapes[arrow.target]
-    order = list(shapes)
-    is_forward = order.index(source.id) < order.index(target.id)
+def _arrow(arrow: Arrow, shapes: Mapping[str, tuple[int, Shape]]) -> str:
+    (source_order, source), (target_order, target) = shapes[arrow.source], shapes[arrow.target]
+    is_forward = source_order < target_order
     attributes = [f"label=<{'<br/>'.join(map(_escaped, arrow.label))}>"] if arrow.label else []
     if source.inside:
         attributes.append(f"ltail={_id(_cluster_of(source))}")

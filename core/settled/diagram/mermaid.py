@@ -29,13 +29,16 @@ def mermaid(chart: Chart, configuration: Configuration | None = None) -> str:
 
 
 def _statements(drawn: Diagram) -> Iterator[str]:
+    arrows: dict[str, list[Arrow]] = {}
+    for arrow in drawn.arrows:
+        arrows.setdefault(arrow.source, []).append(arrow)
     starts = {arrow.source: arrow for arrow in drawn.arrows}
     for shape in drawn.shapes:
         yield from _state(shape, starts)
     # In reverse, because then Mermaid 11 draws fewer arrows behind other states.
     for shape in reversed(tuple(drawn.all())):
         if shape.kind != "start":
-            yield from (_arrow(shape.id, arrow) for arrow in drawn.arrows if arrow.source == shape.id)
+            yield from (_arrow(shape.id, arrow) for arrow in arrows.get(shape.id, ()))
     yield from _marks(drawn)
 
 

@@ -8,8 +8,8 @@ inside. "Anew" inside a node is the end of the arrows that lead to the node from
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import count
 from typing import Any, Literal, TypeAlias
 
 from attrs import define, field, frozen
@@ -172,6 +172,7 @@ class _Ids:
 
     def __init__(self) -> None:
         self.taken = set[str]()
+        self.numbers = defaultdict[str, int](lambda: 1)  # of the ids that were wanted more than once
 
     def new(self, *path: str) -> str:
         """Return a new id for the node at `path`."""
@@ -179,8 +180,10 @@ class _Ids:
         wanted = plain if plain[0].isalpha() else f"state_{plain}"
         if wanted.lower() in _RESERVED or wanted.endswith(("_start", "_end")):  # Mermaid's own ids
             wanted += "_state"
-        numbered = (f"{wanted}_{number}" for number in count(2))
-        name = wanted if wanted not in self.taken else next(each for each in numbered if each not in self.taken)
+        name = wanted
+        while name in self.taken:
+            self.numbers[wanted] += 1
+            name = f"{wanted}_{self.numbers[wanted]}"
         self.taken.add(name)
         return name
 
@@ -229,12 +232,12 @@ def _label(transition: Transition) -> tuple[str, ...]:
 
 def _trigger(transition: Transition) -> str:
     source, descriptor = transition.source, transition.descriptor
-    named = {
-        "": "always",
-        "xstate.route": "route",
-        f"xstate.done.state.{source.id}": "done",
-        **{after.event: f"after {_delay(after.delay)}" for after in source.after},
-    }
+    if not descriptor.startswith("xstate."):
+        return descriptor or "always"
+    named = {"xstate.route": "route", f"xstate.done.state.{source.id}": "done"}
+    if descriptor.startswith("xstate.after."):
+        delay = next((after.delay for after in source.after if after.event == descriptor), None)
+        return descriptor if delay is None else f"after {_delay(delay)}"
     for invocation in source.invoke:
         actor = _actor(source, invocation)
         named[f"xstate.done.actor.{invocation.id}"] = f"{actor} done"

@@ -11,6 +11,7 @@ from attrs import field, frozen
 from settled.chart.retry import Backoff
 from settled.durable.window import WINDOW
 from settled.durations import is_duration
+from settled.validators import instance_of, is_set_of_names, whole_number_of_at_least
 
 
 @frozen
@@ -29,12 +30,12 @@ class Policy:
             is how an operator permits a rollback.
     """
 
-    window: int = WINDOW
-    max_attempts: int = 5
-    max_receives: int = 10
+    window: int = field(default=WINDOW, validator=whole_number_of_at_least(0))
+    max_attempts: int = field(default=5, validator=whole_number_of_at_least(1))
+    max_receives: int = field(default=10, validator=whole_number_of_at_least(1))
     lease: timedelta = field(default=timedelta(seconds=30), validator=is_duration)
-    backoff: Backoff = Backoff()
-    accepts: Container[str] = frozenset[str]()
+    backoff: Backoff = field(default=Backoff(), validator=instance_of(Backoff, "Backoff(factor=2)"))
+    accepts: Container[str] = field(default=frozenset[str](), validator=is_set_of_names)
 
 
 class TurnEnd(StrEnum):
