@@ -62,7 +62,7 @@ class ActorThreads:
     def _run_actor(self, actor_call: ActorCall, function: Callable[..., Any], call: Call) -> None:
         try:
             result = ActorResult(actor_call.id, True, wait_in_this_thread(function(actor_call.input, call)))
-        except Exception as error:
+        except BaseException as error:  # nothing else would end the wait for this thread, which is the actor's own
             result = ActorResult(actor_call.id, False, error_json(error))
         self._inbox.put((attempt_of(actor_call), result))
 

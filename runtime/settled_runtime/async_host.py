@@ -11,7 +11,6 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from attrs import define, field
@@ -19,7 +18,7 @@ from attrs import define, field
 from settled import Call, Key, Machine, Policy, TurnEnd
 from settled.durable import Backend, ClosedOnExit, Delivery
 from settled.durable.commands import ActorCall, ActorEnded, ActorResult, Answer, Command, PerformActions, RunActors
-from settled_runtime.effects import Attempt, attempt_of, error_json, perform_actions, start_actor
+from settled_runtime.effects import Attempt, attempt_of, error_json, is_failure, perform_actions, start_actor
 from settled_runtime.events import ActorFinished, Observer, log
 from settled_runtime.host_context import HostContext
 from settled_runtime.leases import HeldDeliveries
@@ -147,7 +146,11 @@ class _ActorTasks:
         try:
             async with asyncio.timeout(None if call.deadline is None else call.deadline - self.context.clock()):
                 return ActorResult(actor_call.id, True, await _result_of(function, actor_call, call))
-        except Exception as error:
+        except _RaisedInThreadError as raised:
+            return ActorResult(actor_call.id, False, error_json(raised.error))
+        except BaseException as error:
+            if not is_failure(error):
+                raise
             return ActorResult(actor_call.id, False, error_json(error))
 
     async def cancel(self, except_for: Iterable[Attempt] = ()) -> None:
@@ -158,6 +161,13 @@ class _ActorTasks:
         await asyncio.gather(*gone, return_exceptions=True)
 
 
+class _RaisedInThreadError(Exception):
+    """Carries an error of a thread to the event loop, where StopIteration cannot, and SystemExit would end the loop."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
 async def _result_of(function: Callable[..., Any], actor_call: ActorCall, call: Call) -> Any:
     if inspect.iscoroutinefunction(function):
         return await function(actor_call.input, call)
@@ -166,25 +176,33 @@ async def _result_of(function: Callable[..., Any], actor_call: ActorCall, call: 
 
 
 async def _in_own_thread(work: Callable[[], Any]) -> Any:
-    """Return the result of `work`, called in a new thread: if it hangs, it must not block one of the loop's pool."""
+    """Return the result of `work`, called in a new thread: if it hangs, it must not block one of the loop's pool.
+
+    Raises:
+        _RaisedInThreadError: `work` has raised.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Any] = loop.create_future()
 
-    def complete(outcome: Callable[[], object]) -> None:
-        if not done.done():  # after a timeout the future is cancelled, and the result comes too late
-            outcome()
+    def complete(result: Any, error: _RaisedInThreadError | None = None) -> None:
+        if done.done():  # after a timeout the future is cancelled, and the result comes too late
+            return
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
 
-    def complete_soon(outcome: Callable[[], object]) -> None:
+    def complete_soon(*outcome: Any) -> None:
         with suppress(RuntimeError):  # the loop was closed in the meantime: the result comes too late
-            loop.call_soon_threadsafe(complete, outcome)
+            loop.call_soon_threadsafe(complete, *outcome)
 
     def run() -> None:
         try:
             result = work()
         except BaseException as error:
-            complete_soon(partial(done.set_exception, error))
+            complete_soon(None, _RaisedInThreadError(error))
         else:
-            complete_soon(partial(done.set_result, result))
+            complete_soon(result)
 
     threading.Thread(target=run, name="settled-actor", daemon=True).start()
     return await done

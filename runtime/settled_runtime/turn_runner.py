@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from settled import Key, SettledError, TurnEnd, turn
+from settled import Key, LogicError, SettledError, TurnEnd, turn
 from settled.durable import Delivery
 from settled.durable.commands import (
     Answer,
@@ -30,7 +30,7 @@ from settled.durable.commands import (
     RunActors,
 )
 from settled_runtime.actor_threads import ActorThreads
-from settled_runtime.effects import perform_actions_blocking
+from settled_runtime.effects import is_failure, perform_actions_blocking
 from settled_runtime.events import TurnEnded, TurnFailed, TurnStarted
 from settled_runtime.host_context import HostContext
 from settled_runtime.leases import HeldDeliveries
@@ -120,6 +120,10 @@ class TurnRunner:
             self.command, self.end = None, end.value
         except Exception as error:
             self.command, self.end = None, error
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            self.command, self.end = None, LogicError(f"{self.key}: {type(error).__name__}: {error}")
 
     def _begin(self) -> Commands[TurnEnd]:
         context, key = self._context, self.key
