@@ -18,10 +18,10 @@ from attrs import define, field
 from settled import Call, Key, Machine, Policy, TurnEnd
 from settled.durable import Backend, ClosedOnExit, Delivery
 from settled.durable.commands import ActorCall, ActorEnded, ActorResult, Answer, Command, PerformActions, RunActors
-from settled_runtime.effects import Attempt, attempt_of, error_json, is_failure, perform_actions, start_actor
+from settled_runtime.effects import Attempt, attempt_of, doing_of, error_json, is_failure, perform_actions, start_actor
 from settled_runtime.events import ActorFinished, Observer, log
+from settled_runtime.held_deliveries import HeldDeliveries
 from settled_runtime.host_context import HostContext
-from settled_runtime.leases import HeldDeliveries
 from settled_runtime.shutdown import StopSignal
 from settled_runtime.turn_runner import TurnRunner, turns_for
 
@@ -66,6 +66,7 @@ class AsyncHost(ClosedOnExit):
                 return await tasks.run(command, stop_signal, deadline)
             return await asyncio.to_thread(self._context.backend_commands.perform, command)
 
+        self._context.leases.renew(turn.held)
         try:
             turn.advance()
             while turn.command is not None:
@@ -101,6 +102,7 @@ class _ActorTasks:
 
     context: HostContext
     held: HeldDeliveries
+    _deadlines: dict[Attempt, float | None] = field(factory=dict[Attempt, "float | None"], init=False)
     _tasks: dict[Attempt, asyncio.Task[ActorResult]] = field(
         factory=dict[Attempt, "asyncio.Task[ActorResult]"], init=False
     )
@@ -114,7 +116,10 @@ class _ActorTasks:
         await self.cancel(except_for=calls)
         for attempt, actor_call in calls.items():
             if attempt not in self._tasks:
-                self._tasks[attempt] = asyncio.create_task(self._run_actor(command, actor_call))
+                function, call = start_actor(self.context, command, actor_call, self.held)
+                self._deadlines[attempt] = call.deadline
+                self._tasks[attempt] = asyncio.create_task(self._run_actor(function, actor_call, call))
+        self.held.begin(doing_of(command, self._deadlines))
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -141,8 +146,7 @@ class _ActorTasks:
             return ActorEnded(result, now)
         return ActorEnded(None, now, stopped.is_set() or (deadline is not None and deadline <= now))
 
-    async def _run_actor(self, command: RunActors, actor_call: ActorCall) -> ActorResult:
-        function, call = start_actor(self.context, command, actor_call, self.held)
+    async def _run_actor(self, function: Callable[..., Any], actor_call: ActorCall, call: Call) -> ActorResult:
         try:
             async with asyncio.timeout(None if call.deadline is None else call.deadline - self.context.clock()):
                 return ActorResult(actor_call.id, True, await _result_of(function, actor_call, call))

@@ -9,7 +9,7 @@ import inspect
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from traceback import walk_tb
 from typing import Any, TypeAlias, assert_never
 
@@ -18,8 +18,8 @@ from settled.durable.commands import ActionsPerformed, ActorCall, PerformActions
 from settled.durable.record import PerformAction
 from settled.step.effects import Emit, Execute, Log
 from settled_runtime.events import ActionPerformed, ActorStarted, Emitted, Logged
+from settled_runtime.held_deliveries import HeldDeliveries
 from settled_runtime.host_context import HostContext
-from settled_runtime.leases import HeldDeliveries
 
 Attempt: TypeAlias = tuple[str, int]
 """The idempotency key of an actor call and the number of the attempt."""
@@ -59,6 +59,12 @@ def _is_from_signal_handler(error: BaseException) -> bool:
     return any(frame.f_code in handlers for frame, _ in walk_tb(error.__traceback__))
 
 
+def doing_of(command: RunActors, deadlines: Mapping[Attempt, float | None]) -> str | None:
+    """Return which actors of `command` may hang, as their attempts have no deadline; None if all have one."""
+    names = [each.src for each in command.calls if deadlines.get(attempt_of(each)) is None]
+    return f"the actor {' and '.join(names)}" if names else None
+
+
 async def perform_actions(
     context: HostContext,
     command: PerformActions,
@@ -76,6 +82,8 @@ async def perform_actions(
     """
     for count, action in enumerate(command.actions):
         error: str | None = None
+        if isinstance(action.effect, Execute):
+            held.doing, held.steps = f"the action {action.effect.type}", held.steps + 1
         try:
             result = _perform(context, command, action, held)
             if result is not None and inspect.isawaitable(result):

@@ -55,12 +55,7 @@ class Host(ClosedOnExit):
             For each key, how its turn ended, or the error that ended it.
         """
         turns = turns_for(self._context, deliveries, stop_signal, deadline)
-        try:
-            return {turn.key: turn.run() for turn in turns}
-        finally:
-            # Also if the process is about to end, by Ctrl-C: a program that goes on must not renew them for ever.
-            for turn in turns:
-                self._context.leases.stop_renewing(turn.held)
+        return {turn.key: turn.run() for turn in turns}
 
     def close(self) -> None:
         """Stop renewing leases and end the thread that does. The backend stays open."""

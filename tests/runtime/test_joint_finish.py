@@ -81,7 +81,7 @@ class Deployment:
         return turns_for(self.context, deliveries, StopSignal())
 
     def commit_together(self, turns: Sequence[TurnRunner], receive: int = 0) -> Sequence[Delivery]:
-        return commit_together(self.context, turns, receive)
+        return commit_together(self.context, turns, lambda: receive)
 
     def applied(self) -> list[list[int]]:
         found = [self.client.get(name) for name in self.names]
@@ -114,7 +114,7 @@ class TestTurnsOfSeveralKeys:
     def test_commit_in_one_call(self, deployment: Deployment, backend: CountingBackend) -> None:
         deployment.send(1, 2)
         turns = deployment.begin()
-        assert deployment.commit_together(turns) == []
+        assert deployment.commit_together(turns) == ()
         assert [turn.end for turn in turns] == [TurnEnd.DONE] * 3
         assert deployment.applied() == [[1, 2]] * 3
         assert [len(keys) for keys in backend.writes] == [3]
@@ -137,7 +137,7 @@ class TestTurnsOfSeveralKeys:
         turns = deployment.begin(limit=3)
         prefetched = deployment.commit_together(turns, receive=10)
         assert len(prefetched) == 6 - 3
-        assert deployment.commit_together(deployment.start(prefetched), receive=10) == []
+        assert deployment.commit_together(deployment.start(prefetched), receive=10) == ()
         assert deployment.applied() == [[1, 2]] * 3
         assert len(backend.writes) == 2
 
