@@ -12,6 +12,9 @@ import threading
 
 from attrs import define, field
 
+GATHERING_WAIT = 0.003
+"""For how many seconds a batch waits for half of the threads that it needs, once one is free."""
+
 
 @define(eq=False)
 class TurnThreads:
@@ -34,8 +37,11 @@ class TurnThreads:
     def reserve(self, timeout: float) -> BatchThreads:
         """Wait up to `timeout` seconds for a free thread, and reserve as many as a batch is likely to need."""
         with self._changed:
-            self._changed.wait_for(lambda: self._free > 0, timeout)
-            count = min(self._free, math.ceil(self.max_batch / self._messages_per_thread))
+            wanted = min(self.concurrency, math.ceil(self.max_batch / self._messages_per_thread))
+            if self._changed.wait_for(lambda: self._free > 0, timeout):
+                # Turns that are quick end together, and what begins together shares a commit.
+                self._changed.wait_for(lambda: 2 * self._free >= wanted, GATHERING_WAIT)
+            count = min(self._free, wanted)
             self._free -= count
         return BatchThreads(self, count, min(self.max_batch, int(count * self._messages_per_thread)))
 

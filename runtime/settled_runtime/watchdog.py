@@ -46,7 +46,8 @@ class Watchdog:
 
 def hang_of(held: HeldDeliveries, seconds: float) -> TurnHangs:
     """Return the event for the turn of `held`, which has not gone on for `seconds`."""
-    place = _place_in(sys._current_frames().get(held.thread))
+    # Private by its name only: it is documented, and the way to the stack of another thread.
+    place = _place_in(sys._current_frames().get(held.thread))  # pyright: ignore[reportPrivateUsage]
     return TurnHangs(held.key, seconds, ", ".join(part for part in (held.doing, place) if part))
 
 

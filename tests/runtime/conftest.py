@@ -27,8 +27,6 @@ class Running(Protocol):
         self, stop_signal: StopSignal | None = None, deadline: float | None = None
     ) -> Mapping[Key, TurnEnd | Exception]: ...
 
-    def renewed(self) -> set[Key]: ...
-
 
 class _Running:
     def __init__(
@@ -46,10 +44,6 @@ class _Running:
         if isinstance(self._host, AsyncHost):
             return asyncio.run(self._host.handle(deliveries, stop_signal, deadline))
         return self._host.handle(deliveries, stop_signal, deadline)
-
-    def renewed(self) -> set[Key]:
-        """Return the keys whose deliveries the host renews now."""
-        return {held.key for held in self._host._context.leases._held}
 
     def close(self) -> None:
         self._host.close()

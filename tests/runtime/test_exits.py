@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -145,13 +146,14 @@ class TestTheProcess:
         def interrupt(_args: Any) -> None:
             raise KeyboardInterrupt
 
-        host = running(greeter(lambda input, call: None, note=interrupt))
+        host = running(greeter(lambda input, call: None, note=interrupt), lease=timedelta(seconds=0.3))
         for name in ("ada", "ben"):
             host.client.start(name)
             host.client.send(name, {"type": "NOTE"})
         with pytest.raises(KeyboardInterrupt):
             host.work()
-        assert host.renewed() == set()
+        time.sleep(0.6)
+        assert {each.message.key.instance for each in host.backend.queue.receive(10)} == {"ada", "ben"}
 
 
 class TestACancelledHost:

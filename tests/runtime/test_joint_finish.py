@@ -196,6 +196,21 @@ class TestATurnWithAnAction:
         assert reported == [7]
         deployment.context.leases.close()
 
+    def test_is_put_back_before_its_commit_if_no_thread_is_free(self, backend: CountingBackend) -> None:
+        deployment = Deployment(appending(lambda a: None), backend)
+        deployment.send(1)
+        deployment.client.send("ben", {"type": "TELL", "n": 7})
+        turns = deployment.begin()
+        commit_together(deployment.context, turns, take_thread=lambda: False)
+        assert {turn.key.instance: turn.end for turn in turns} == {
+            "ada": TurnEnd.DONE,
+            "ben": TurnEnd.RELEASED,
+            "cem": TurnEnd.DONE,
+        }
+        assert deployment.applied() == [[1], [], [1]]
+        assert {each.message.key.instance for each in backend.queue.receive(10)} == {"ben"}
+        deployment.context.leases.close()
+
 
 class TestABackendWithoutJointFinish:
     def test_begins_no_turn(self) -> None:
