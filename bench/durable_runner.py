@@ -88,7 +88,7 @@ class DurableRunner:
 
     def _process(self, deliveries: Sequence[Delivery], receive: int = 0) -> Sequence[Delivery]:
         turns = turns_for(self._context, deliveries, StopSignal())
-        following = commit_together(self._context, turns, receive)
+        following = commit_together(self._context, turns, lambda: receive)
         for turn in turns:
             turn.run()
         return following

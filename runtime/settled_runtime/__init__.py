@@ -15,7 +15,7 @@ __getattr__ = lazy_names(
         "settled_runtime.shutdown": "StopSignal",
         "settled_runtime.events": "ActionPerformed ActorFinished ActorStarted ClockSkewed Committed"
         " DeadLettered Emitted HostEvent Logged MachineNotServed Observer RecordAdjusted Released TurnEnded TurnFailed"
-        " TurnStarted log",
+        " TurnHangs TurnStarted log",
         "settled_runtime.composite": "CompositeBackend",
         "settled_runtime.worker": "Worker",
     },

@@ -15,10 +15,10 @@ from attrs import define, field
 
 from settled import Call
 from settled.durable.commands import ActorCall, ActorEnded, ActorResult, RunActors
-from settled_runtime.effects import Attempt, attempt_of, error_json, start_actor, wait_in_this_thread
+from settled_runtime.effects import Attempt, attempt_of, doing_of, error_json, start_actor, wait_in_this_thread
 from settled_runtime.events import ActorFinished
+from settled_runtime.held_deliveries import HeldDeliveries
 from settled_runtime.host_context import HostContext
-from settled_runtime.leases import HeldDeliveries
 from settled_runtime.shutdown import StopSignal
 
 
@@ -50,6 +50,7 @@ class ActorThreads:
         for actor_call in command.calls:
             if attempt_of(actor_call) not in self._deadlines:
                 self._start(command, actor_call)
+        self.held.begin(doing_of(command, self._deadlines))
         with stop_signal.on_stop(lambda: self._inbox.put(None)):
             return self._wait(command, deadline)
 
@@ -62,7 +63,7 @@ class ActorThreads:
     def _run_actor(self, actor_call: ActorCall, function: Callable[..., Any], call: Call) -> None:
         try:
             result = ActorResult(actor_call.id, True, wait_in_this_thread(function(actor_call.input, call)))
-        except Exception as error:
+        except BaseException as error:  # nothing else would end the wait for this thread, which is the actor's own
             result = ActorResult(actor_call.id, False, error_json(error))
         self._inbox.put((attempt_of(actor_call), result))
 

@@ -11,7 +11,6 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from attrs import define, field
@@ -19,10 +18,10 @@ from attrs import define, field
 from settled import Call, Key, Machine, Policy, TurnEnd
 from settled.durable import Backend, ClosedOnExit, Delivery
 from settled.durable.commands import ActorCall, ActorEnded, ActorResult, Answer, Command, PerformActions, RunActors
-from settled_runtime.effects import Attempt, attempt_of, error_json, perform_actions, start_actor
+from settled_runtime.effects import Attempt, attempt_of, doing_of, error_json, is_failure, perform_actions, start_actor
 from settled_runtime.events import ActorFinished, Observer, log
+from settled_runtime.held_deliveries import HeldDeliveries
 from settled_runtime.host_context import HostContext
-from settled_runtime.leases import HeldDeliveries
 from settled_runtime.shutdown import StopSignal
 from settled_runtime.turn_runner import TurnRunner, turns_for
 
@@ -73,6 +72,7 @@ class AsyncHost(ClosedOnExit):
                 return await tasks.run(command, stop_signal, deadline)
             return await asyncio.to_thread(self._context.backend_commands.perform, command)
 
+        self._context.leases.renew(turn.held)
         try:
             turn.advance()
             while turn.command is not None:
@@ -106,6 +106,7 @@ class _ActorTasks:
 
     context: HostContext
     held: HeldDeliveries
+    _deadlines: dict[Attempt, float | None] = field(factory=dict[Attempt, "float | None"], init=False)
     _tasks: dict[Attempt, asyncio.Task[ActorResult]] = field(
         factory=dict[Attempt, "asyncio.Task[ActorResult]"], init=False
     )
@@ -119,7 +120,10 @@ class _ActorTasks:
         await self.cancel(except_for=calls)
         for attempt, actor_call in calls.items():
             if attempt not in self._tasks:
-                self._tasks[attempt] = asyncio.create_task(self._run_actor(command, actor_call))
+                function, call = start_actor(self.context, command, actor_call, self.held)
+                self._deadlines[attempt] = call.deadline
+                self._tasks[attempt] = asyncio.create_task(self._run_actor(function, actor_call, call))
+        self.held.begin(doing_of(command, self._deadlines))
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -146,12 +150,15 @@ class _ActorTasks:
             return ActorEnded(result, now)
         return ActorEnded(None, now, stopped.is_set() or (deadline is not None and deadline <= now))
 
-    async def _run_actor(self, command: RunActors, actor_call: ActorCall) -> ActorResult:
-        function, call = start_actor(self.context, command, actor_call, self.held)
+    async def _run_actor(self, function: Callable[..., Any], actor_call: ActorCall, call: Call) -> ActorResult:
         try:
             async with asyncio.timeout(None if call.deadline is None else call.deadline - self.context.clock()):
                 return ActorResult(actor_call.id, True, await _result_of(function, actor_call, call))
-        except Exception as error:
+        except _RaisedInThreadError as raised:
+            return ActorResult(actor_call.id, False, error_json(raised.error))
+        except BaseException as error:
+            if not is_failure(error):
+                raise
             return ActorResult(actor_call.id, False, error_json(error))
 
     async def cancel(self, except_for: Iterable[Attempt] = ()) -> None:
@@ -162,6 +169,13 @@ class _ActorTasks:
         await asyncio.gather(*gone, return_exceptions=True)
 
 
+class _RaisedInThreadError(Exception):
+    """Carries an error of a thread to the event loop, where StopIteration cannot, and SystemExit would end the loop."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
 async def _result_of(function: Callable[..., Any], actor_call: ActorCall, call: Call) -> Any:
     if inspect.iscoroutinefunction(function):
         return await function(actor_call.input, call)
@@ -170,25 +184,33 @@ async def _result_of(function: Callable[..., Any], actor_call: ActorCall, call: 
 
 
 async def _in_own_thread(work: Callable[[], Any]) -> Any:
-    """Return the result of `work`, called in a new thread: if it hangs, it must not block one of the loop's pool."""
+    """Return the result of `work`, called in a new thread: if it hangs, it must not block one of the loop's pool.
+
+    Raises:
+        _RaisedInThreadError: `work` has raised.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Any] = loop.create_future()
 
-    def complete(outcome: Callable[[], object]) -> None:
-        if not done.done():  # after a timeout the future is cancelled, and the result comes too late
-            outcome()
+    def complete(result: Any, error: _RaisedInThreadError | None = None) -> None:
+        if done.done():  # after a timeout the future is cancelled, and the result comes too late
+            return
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
 
-    def complete_soon(outcome: Callable[[], object]) -> None:
+    def complete_soon(*outcome: Any) -> None:
         with suppress(RuntimeError):  # the loop was closed in the meantime: the result comes too late
-            loop.call_soon_threadsafe(complete, outcome)
+            loop.call_soon_threadsafe(complete, *outcome)
 
     def run() -> None:
         try:
             result = work()
         except BaseException as error:
-            complete_soon(partial(done.set_exception, error))
+            complete_soon(None, _RaisedInThreadError(error))
         else:
-            complete_soon(partial(done.set_result, result))
+            complete_soon(result)
 
     threading.Thread(target=run, name="settled-actor", daemon=True).start()
     return await done

@@ -6,7 +6,11 @@ Both hosts perform actions here. They differ in how they wait for an ``async`` o
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from traceback import walk_tb
 from typing import Any, TypeAlias, assert_never
 
 from settled import Call, Json, Machine, RecordError
@@ -14,8 +18,8 @@ from settled.durable.commands import ActionsPerformed, ActorCall, PerformActions
 from settled.durable.record import PerformAction
 from settled.step.effects import Emit, Execute, Log
 from settled_runtime.events import ActionPerformed, ActorStarted, Emitted, Logged
+from settled_runtime.held_deliveries import HeldDeliveries
 from settled_runtime.host_context import HostContext
-from settled_runtime.leases import HeldDeliveries
 
 Attempt: TypeAlias = tuple[str, int]
 """The idempotency key of an actor call and the number of the attempt."""
@@ -24,6 +28,41 @@ Attempt: TypeAlias = tuple[str, int]
 def attempt_of(call: ActorCall) -> Attempt:
     """Return what tells `call` apart from every other attempt of the turn."""
     return (call.idempotency_key, call.attempt)
+
+
+def is_failure(error: BaseException) -> bool:
+    """Return whether `error`, raised by the machine's code, is its failure and not the end of the task or process.
+
+    `SystemExit` and `CancelledError` may be either. In the main thread, KeyboardInterrupt is taken to be Ctrl-C.
+    """
+    asyncio = sys.modules.get("asyncio")  # without it there is no such error
+    if asyncio is not None and isinstance(error, asyncio.CancelledError):
+        task = _current_task(asyncio)
+        return task is None or not task.cancelling()
+    if threading.current_thread() is not threading.main_thread():
+        return True
+    if isinstance(error, SystemExit):
+        return not _is_from_signal_handler(error)
+    return not isinstance(error, KeyboardInterrupt)
+
+
+def _current_task(asyncio: Any) -> Any:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop runs in this thread
+        return None
+
+
+def _is_from_signal_handler(error: BaseException) -> bool:
+    # Python runs a signal handler wherever the main thread is, so its SystemExit may come out of the machine's code.
+    handlers = [getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()]
+    return any(frame.f_code in handlers for frame, _ in walk_tb(error.__traceback__))
+
+
+def doing_of(command: RunActors, deadlines: Mapping[Attempt, float | None]) -> str | None:
+    """Return which actors of `command` may hang, as their attempts have no deadline; None if all have one."""
+    names = [each.src for each in command.calls if deadlines.get(attempt_of(each)) is None]
+    return f"the actor {' and '.join(names)}" if names else None
 
 
 async def perform_actions(
@@ -43,11 +82,15 @@ async def perform_actions(
     """
     for count, action in enumerate(command.actions):
         error: str | None = None
+        if isinstance(action.effect, Execute):
+            held.doing, held.steps = f"the action {action.effect.type}", held.steps + 1
         try:
             result = _perform(context, command, action, held)
             if result is not None and inspect.isawaitable(result):
                 await wait_for(result)
-        except Exception as raised:
+        except BaseException as raised:
+            if not is_failure(raised):
+                raise
             # An answer and not an error of the command: the turn counts it as a failure of the message.
             error = f"{type(raised).__name__}: {raised}"
         if isinstance(action.effect, Execute):

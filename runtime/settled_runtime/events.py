@@ -158,6 +158,19 @@ class TurnFailed:
     error: Exception
 
 
+@frozen
+class TurnHangs:
+    """The turn of `key` has not gone on for `seconds`: it is `doing` the same thing, in the function and line given.
+
+    Reported once for each such hang, after about a lease; of actors, only those without a timeout. The instance is kept
+    from all workers until the code returns or the process ends; other instances are not affected.
+    """
+
+    key: Key
+    seconds: float
+    doing: str
+
+
 _REASONS_TO_WARN_OF = frozenset({ReleaseReason.FAILED, ReleaseReason.OTHER_VERSION, ReleaseReason.CONFLICTS})
 """The releases that a person should know of. The others are part of every day; an ERROR is logged as `TurnFailed`."""
 
@@ -176,6 +189,7 @@ HostEvent: TypeAlias = (
     | ClockSkewed
     | TurnEnded
     | TurnFailed
+    | TurnHangs
 )
 Observer: TypeAlias = Callable[[HostEvent], object]
 
@@ -233,6 +247,8 @@ def _line(event: HostEvent) -> tuple[int, str]:
             return logging.DEBUG, f"{key}: turn ended: {end}"
         case TurnFailed(key, raised):
             return logging.ERROR, f"{key}: turn failed: {type(raised).__name__}: {raised}"
+        case TurnHangs(key, seconds, doing):
+            return logging.ERROR, f"{key}: hangs for {seconds:.3g} s in {doing}"
         case _:
             assert_never(event)
 

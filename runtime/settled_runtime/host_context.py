@@ -12,7 +12,8 @@ from settled.durable import Backend, Capability, Traits
 from settled.durable.commands import ReleaseReason
 from settled_runtime.backend_commands import BackendCommands
 from settled_runtime.events import MachineNotServed, Observer, Observers, Released
-from settled_runtime.leases import HeldDeliveries, LeaseRenewer
+from settled_runtime.held_deliveries import HeldDeliveries
+from settled_runtime.leases import LeaseRenewer
 from settled_runtime.record_cache import RecordCache
 
 
@@ -23,7 +24,7 @@ class HostContext:
     Attributes:
         machines: the machines by id, with their child machines.
         backend_commands: performs the commands that call the backend.
-        leases: renews the deliveries of all running turns.
+        leases: renews the deliveries of all running turns, and reports those that hang.
         record_cache: the records committed last in this process.
         policy: the host's policy, with the backend's lease.
         traits: the backend's capabilities that turns may rely on.
@@ -62,7 +63,7 @@ class HostContext:
         return cls(
             machines=machines_by_id(machines),
             backend_commands=BackendCommands(backend, observe),
-            leases=LeaseRenewer(backend.queue, backend.lease.total_seconds()),
+            leases=LeaseRenewer(backend.queue, backend.lease.total_seconds(), observe),
             record_cache=RecordCache(),
             policy=evolve(policy or Policy(), lease=backend.lease),
             traits=traits_of(backend),

@@ -5,80 +5,100 @@ the turn, and a renewed one does not entitle it to commit: that is decided by th
 fence or, without one, by the turn's own `Extend` command. Code that is about to do something irreversible can ask
 `Call.lease_lost` first.
 
-A turn that hangs keeps its key for as long as its process lives. Actors have timeouts for that; actions have none.
+Only turns that run are renewed. What waits behind a turn that hangs is delivered to another worker when its lease has
+run out. The turn that hangs keeps its key for as long as its process lives: given to another worker, it would hang
+there too. Actors have timeouts for that; actions and guards have none, and are reported.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from attrs import define, field
 
-from settled import ConflictError, Key, SettledError
-from settled.durable import Delivery, Queue
+from settled import ConflictError, SettledError
+from settled.durable import Queue
+from settled_runtime.events import Observer
+from settled_runtime.held_deliveries import HeldDeliveries
+from settled_runtime.watchdog import Watchdog, hang_of
 
 RENEW_AFTER_FRACTION = 1 / 3
 """The fraction of a lease after which it is renewed: two renewals may fail before it is lost."""
 
 
 @define(eq=False)
-class HeldDeliveries:
-    """The deliveries of one turn that are neither acknowledged nor released. They are renewed together.
+class Batch:
+    """Turns that one thread runs in turn: only the current one is renewed, as the others wait for it.
 
-    Attributes:
-        key: the key of all of them.
-        deliveries: replaced as a whole by `drop`, never changed in place: the renewing thread reads it without a lock.
-        lost: whether the lease of one of them was lost; never False again.
+    A lock and a set for each of them would be a large part of the cost of a turn without effects.
     """
 
-    key: Key
-    deliveries: tuple[Delivery, ...]
-    lost: bool = False
-
-    def drop(self, gone: Collection[Delivery]) -> None:
-        """Stop renewing `gone`: they were acknowledged or released."""
-        if len(gone) == len(self.deliveries):  # the usual case
-            self.deliveries = ()
-            return
-        receipts = {delivery.receipt for delivery in gone}
-        self.deliveries = tuple(delivery for delivery in self.deliveries if delivery.receipt not in receipts)
-
-    def is_lost(self) -> bool:
-        """Return `lost`; a worker's `Call.lease_lost`."""
-        return self.lost
+    thread: int
+    current: HeldDeliveries | None = None
 
 
 @define(eq=False)
 class LeaseRenewer:
-    """Renews the leases of all deliveries held, from a daemon thread that starts with the first of them.
+    """Renews the leases of all turns that run, from a daemon thread that starts with the first of them.
 
     Attributes:
         queue: the queue that delivered them.
         lease: how long a lease lasts from each renewal on, in seconds.
+        observe: gets a `TurnHangs` for each turn that hangs.
     """
 
     queue: Queue
     lease: float
+    observe: Observer
     _held: set[HeldDeliveries] = field(factory=set[HeldDeliveries], init=False)
+    _batches: set[Batch] = field(factory=set[Batch], init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
     _closed: threading.Event = field(factory=threading.Event, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
 
-    def hold(self, deliveries: Sequence[Delivery]) -> HeldDeliveries:
-        """Renew `deliveries` until `stop_renewing` is called with the result."""
-        held = HeldDeliveries(deliveries[0].message.key, tuple(deliveries))
+    def renew(self, held: HeldDeliveries) -> None:
+        """Renew `held`, whose turn begins or goes on in this thread, until `stop_renewing` is called."""
+        held.thread = threading.get_ident()
         with self._lock:
             self._held.add(held)
-            if self._thread is None and not self._closed.is_set():
-                self._thread = threading.Thread(target=self._run, name="settled-leases", daemon=True)
-                self._thread.start()
-        return held
+            if self._thread is None:
+                self._start()
+
+    def begin_batch(self) -> Batch:
+        """Renew whatever turn is the current one of the returned batch, until `end_batch` is called."""
+        batch = Batch(threading.get_ident())
+        with self._lock:
+            self._batches.add(batch)
+            if self._thread is None:
+                self._start()
+        return batch
+
+    def end_batch(self, batch: Batch) -> None:
+        """Stop renewing the current turn of `batch`."""
+        with self._lock:
+            self._batches.discard(batch)
 
     def stop_renewing(self, held: HeldDeliveries) -> None:
         """Stop renewing `held`. A renewal that is under way may still happen."""
         with self._lock:
             self._held.discard(held)
+
+    def running(self) -> Sequence[HeldDeliveries]:
+        """Return the deliveries of the turns that run now."""
+        with self._lock:
+            current = [(batch.thread, batch.current) for batch in self._batches]
+            held = list(self._held)
+        for thread, each in current:
+            if each is not None:
+                each.thread = thread
+                held.append(each)
+        return held
+
+    def report_running(self) -> None:
+        """Observe a `TurnHangs` for each turn that runs now."""
+        for held in self.running():
+            self.observe(hang_of(held, 0.0))
 
     def close(self) -> None:
         """End the thread, and wait for it. Leases that are held run out."""
@@ -87,13 +107,20 @@ class LeaseRenewer:
         if thread is not None:
             thread.join()
 
+    def _start(self) -> None:
+        if not self._closed.is_set():
+            self._thread = threading.Thread(target=self._run, name="settled-leases", daemon=True)
+            self._thread.start()
+
     def _run(self) -> None:
-        while not self._closed.wait(self.lease * RENEW_AFTER_FRACTION):
-            with self._lock:
-                held = tuple(self._held)
+        interval = self.lease * RENEW_AFTER_FRACTION
+        watchdog = Watchdog(self.observe, interval)
+        while not self._closed.wait(interval):
+            running = self.running()
             # Outside the lock: each renewal is a call to the queue, and turns must not wait for it.
-            for each in held:
+            for each in running:
                 self._renew(each)
+            watchdog.look(running)
 
     def _renew(self, held: HeldDeliveries) -> None:
         deliveries = held.deliveries

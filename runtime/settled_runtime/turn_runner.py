@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from settled import Key, SettledError, TurnEnd, turn
+from settled import Key, LogicError, SettledError, TurnEnd, turn
 from settled.durable import Delivery
 from settled.durable.commands import (
     Answer,
@@ -30,10 +30,10 @@ from settled.durable.commands import (
     RunActors,
 )
 from settled_runtime.actor_threads import ActorThreads
-from settled_runtime.effects import perform_actions_blocking
+from settled_runtime.effects import is_failure, perform_actions_blocking
 from settled_runtime.events import TurnEnded, TurnFailed, TurnStarted
+from settled_runtime.held_deliveries import HeldDeliveries
 from settled_runtime.host_context import HostContext
-from settled_runtime.leases import HeldDeliveries
 from settled_runtime.shutdown import StopSignal
 
 ERROR_RELEASE_DELAY = 5.0
@@ -50,7 +50,7 @@ class TurnRunner:
 
     Args:
         context: the host's machines, backend and observers.
-        held: the deliveries, whose leases are being renewed already.
+        held: the deliveries. Their leases are renewed while `run` runs; whoever calls `resume` sees to that.
         stop_signal: once it is set, running actors are abandoned and their messages released.
         deadline: when to do so even if the signal is not set, in seconds since the epoch by the backend's clock.
 
@@ -58,8 +58,6 @@ class TurnRunner:
         key: the instance whose turn it is.
         command: the command to be performed next; None before the beginning and once the turn is over.
         end: how the turn ended, or the error that ended it; None until then.
-        has_acted: whether a command was performed, here or elsewhere. Until then the deliveries may be released without
-            the turn.
     """
 
     def __init__(
@@ -73,7 +71,6 @@ class TurnRunner:
         self.held = held
         self.command: Command | None = None
         self.end: TurnEnd | Exception | None = None
-        self.has_acted = False
         self._context = context
         self._stop_signal = stop_signal
         self._deadline = deadline
@@ -83,11 +80,17 @@ class TurnRunner:
     def run(self) -> TurnEnd | Exception:
         """Run the turn to its end, and return how it ended or the error that ended it."""
         if self.end is None:
-            if self._commands is None:
-                self.advance()
-            while self.command is not None:
-                self.advance(self._perform(self.command))
-            self.clean_up()
+            self._context.leases.renew(self.held)
+            try:
+                if self._commands is None:
+                    self.advance()
+                while self.command is not None:
+                    self.advance(self._perform(self.command))
+                self.clean_up()
+            except BaseException:
+                # Ctrl-C. A program that goes on after it must not renew the leases for ever.
+                self._context.leases.stop_renewing(self.held)
+                raise
         assert self.end is not None, "a turn without a command has ended"
         return self.end
 
@@ -104,7 +107,8 @@ class TurnRunner:
 
     def advance(self, outcome: Answer | Exception | None = None) -> None:
         """Begin the turn, or resume it with the answer to `command` or the error of `command`. This does no I/O."""
-        self.has_acted = self.has_acted or outcome is not None
+        self.held.doing = "the machine's functions"
+        self.held.steps += 1
         try:
             if self._commands is None:
                 self._commands = self._begin()
@@ -123,6 +127,11 @@ class TurnRunner:
             self.command, self.end = None, end.value
         except Exception as error:
             self.command, self.end = None, error
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            self.command, self.end = None, LogicError(f"{self.key}: {type(error).__name__}: {error}")
+        self.held.doing = None
 
     def _begin(self) -> Commands[TurnEnd]:
         context, key = self._context, self.key
@@ -160,6 +169,13 @@ class TurnRunner:
         except Exception as error:
             return error
 
+    def put_back(self) -> None:
+        """End the turn, which has performed no effect yet, and release its deliveries for another thread or worker."""
+        if self._commands is not None:
+            self._commands.close()
+        self.command, self.end = None, TurnEnd.RELEASED
+        self._context.release(self.held, ReleaseReason.BUSY)
+
     def clean_up(self) -> None:
         """Stop renewing the leases, and release the deliveries if the turn ended with an error."""
         context, end = self._context, self.end
@@ -188,7 +204,9 @@ def turns_for(
     stop_signal: StopSignal | None = None,
     deadline: float | None = None,
 ) -> Sequence[TurnRunner]:
-    """Return a turn for each key of `deliveries`, not begun yet. All leases are renewed from here on."""
-    # Also those of the last key, which must not lose its own while the first turns are running.
-    held = [context.leases.hold(group) for group in by_key(deliveries)]
-    return [TurnRunner(context, each, stop_signal, deadline) for each in held]
+    """Return a turn for each key of `deliveries`, not begun yet; until it begins, its leases are not renewed."""
+    groups = by_key(deliveries)
+    return [
+        TurnRunner(context, HeldDeliveries(group[0].message.key, tuple(group)), stop_signal, deadline)
+        for group in groups
+    ]

@@ -1,20 +1,23 @@
 """The worker: receives messages in a loop and lets several turns run side by side.
 
 It ends cleanly: on SIGTERM it receives no more, lets running turns end for a while, and then releases the deliveries it
-still holds. An actor that was interrupted that way runs again in another worker, under the same idempotency key.
+still holds. An actor that was interrupted that way runs again in another worker, under the same idempotency key. Code
+that hangs even then is ended with the process, if the process is the worker's: if `Worker.run` was called in the main
+thread, and a signal has stopped it.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from settled import Machine, OutcomeUnknownError, Policy, SettledError, UnavailableError
 from settled.durable import Backend, ClosedOnExit, Delivery
@@ -22,16 +25,30 @@ from settled.durable.commands import ReleaseReason
 from settled.durations import in_seconds
 from settled_runtime.backend_commands import retried
 from settled_runtime.events import ClockSkewed, Observer, log, logger
+from settled_runtime.held_deliveries import HeldDeliveries
 from settled_runtime.host_context import HostContext
 from settled_runtime.joint_commit import commit_together
 from settled_runtime.shutdown import StopSignal
 from settled_runtime.turn_runner import TurnRunner, by_key, turns_for
+from settled_runtime.turn_threads import BatchThreads, TurnThreads
 
 MIN_CLOCK_SKEW = 2.0
 """The smallest difference, in seconds, between this machine's clock and the backend's that is reported."""
 
-MESSAGES_PER_THREAD = 4
-"""How many messages are received for each thread while turns have actions or actors to run."""
+INTERRUPTION_GRACE = 5.0
+"""For how many seconds after the shutdown grace turns may release their deliveries, before the process is ended."""
+
+EXIT_HANGING = 70
+"""The exit code of a process that was ended because code of a machine hangs (``EX_SOFTWARE`` of ``sysexits.h``)."""
+
+EXIT_INTERRUPTED = 130
+"""The exit code of a process that was ended at once, by a second SIGINT."""
+
+SIGNAL_INTERVAL = 0.25
+"""How soon, in seconds, the main thread acts on a signal that has stopped the worker."""
+
+_Batch: TypeAlias = "tuple[Sequence[Delivery], BatchThreads] | None"
+"""Deliveries, and the threads that are reserved for their turns; None if there is nothing to run."""
 
 
 class Worker(ClosedOnExit):
@@ -49,11 +66,10 @@ class Worker(ClosedOnExit):
         concurrency: how many turns with actions or actors to run may run at the same time, each in a thread. All other
             turns run in the worker's own two threads and commit together, if the backend declares
             `Capability.JOINT_FINISH`; if not, these count too.
-        batch: how many messages are received at once, at most; those of one key are applied in one commit. While
-            turns have actions or actors to run, fewer are received: a message that waits here for a thread could be
-            taken by another worker.
+        batch: how many messages are received at once, at most; those of one key are applied in one commit. Fewer are
+            received if more turns would have actions or actors to run than there are free threads.
         receive_wait: how long one receive waits for a message.
-        shutdown_grace: how long running turns may take to end after `stop`, before they are interrupted.
+        shutdown_grace: how long running turns may take to end after `stop`, before their actors are interrupted.
     """
 
     def __init__(
@@ -71,9 +87,7 @@ class Worker(ClosedOnExit):
         self._context = HostContext.of(machines, backend, policy, observers)
         self._receive_wait = in_seconds(receive_wait, "receive_wait")
         self._shutdown_grace = in_seconds(shutdown_grace, "shutdown_grace")
-        self._min_batch, self._max_batch = min(batch, MESSAGES_PER_THREAD * concurrency), batch
-        self._batch = self._min_batch
-        self._free_threads = threading.Semaphore(concurrency)
+        self._threads = TurnThreads(concurrency, batch)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="settled-turn")
         self._running: set[Future[None]] = set()
         self._stopping = threading.Event()
@@ -84,24 +98,21 @@ class Worker(ClosedOnExit):
     def run(self) -> None:
         """Receive messages and run their turns until `stop` is called; return when everything has ended.
 
-        In the main thread, SIGTERM and SIGINT stop the worker too. A worker runs once: make a new one to run again.
+        In the main thread, SIGTERM and SIGINT stop the worker too, and a second SIGINT ends the process at once, with
+        exit code 130. If code of a machine still hangs 5 seconds after `shutdown_grace`, what hangs is observed, and
+        the process ends with exit code 70, as in a crash: the messages come back when their leases have run out. In any
+        other thread, or stopped by `stop`, the worker waits for that code. A worker runs once: make a new one to run
+        again.
 
         Raises:
             SettledError: the backend failed for good, such as with AccessDeniedError. While it is merely unavailable,
                 the worker keeps trying.
         """
-        with self._is_running, _stopped_by_signals(self):
-            self._report_clock_skew()
-            backlog_thread = threading.Thread(target=self._run_backlog, name="settled-backlog")
-            backlog_thread.start()
-            try:
-                self._run_until_stopped()
-            finally:
-                # In this order: the other thread checks `_stopping` when `_is_busy` wakes it.
-                self._stopping.set()
-                self._is_busy.set()
-                backlog_thread.join()
-                self._finish_turns()
+        with self._is_running:
+            if threading.current_thread() is threading.main_thread():
+                self._run_beside_main_thread()
+            else:
+                self._run()
 
     def stop(self) -> None:
         """Stop receiving; `run` returns when its turns have ended. May be called from any thread, more than once."""
@@ -142,8 +153,49 @@ class Worker(ClosedOnExit):
             self._pool.shutdown()
         self._context.leases.close()
 
+    def _run_beside_main_thread(self) -> None:
+        """Run the worker in another thread, so that the main thread can handle signals, whatever hangs."""
+        ended = Future[None]()
+        with _stopped_by_signals(self) as signals:
+            threading.Thread(target=_complete, args=(ended, self._run), name="settled-worker", daemon=True).start()
+            try:
+                while not ended.done() and not self._stopping.is_set():
+                    # With a timeout, as a signal does not end the wait. And for the worker, not for `_stopping`: a
+                    # signal handler, which runs in this thread, must not set an event that this thread waits for.
+                    wait([ended], timeout=SIGNAL_INTERVAL)
+                if signals:
+                    self._end_in_time(ended)
+            finally:
+                self.stop()
+                wait([ended])
+        ended.result()
+
+    def _end_in_time(self, ended: Future[None]) -> None:
+        """Wait for the worker, and end the process if code of a machine keeps it from ending."""
+        if wait([ended], timeout=self._shutdown_grace).done:
+            return
+        self._stop_signal.set()
+        if wait([ended], timeout=INTERRUPTION_GRACE).done:
+            return
+        self._context.leases.report_running()
+        logger.error("the worker does not end: its process is ended, with exit code %d", EXIT_HANGING)
+        os._exit(EXIT_HANGING)
+
+    def _run(self) -> None:
+        self._report_clock_skew()
+        backlog_thread = threading.Thread(target=self._run_backlog, name="settled-backlog", daemon=True)
+        backlog_thread.start()
+        try:
+            self._run_until_stopped()
+        finally:
+            # In this order: the other thread checks `_stopping` when `_is_busy` wakes it.
+            self._stopping.set()
+            self._is_busy.set()
+            backlog_thread.join()
+            self._finish_turns()
+
     def _run_until_stopped(self) -> None:
-        prefetched: Sequence[Delivery] = ()
+        prefetched: _Batch = None
         while not self._stopping.is_set():
             prefetched = self._run_batch(prefetched or self._receive(self._receive_wait))
             if prefetched:
@@ -152,12 +204,12 @@ class Worker(ClosedOnExit):
 
     def _run_backlog(self) -> None:
         """Run further batches while there is a backlog, so that one thread computes while the other one commits."""
-        prefetched: Sequence[Delivery] = ()
+        prefetched: _Batch = None
         while self._wait_for_backlog():
             try:
                 prefetched = self._run_batch(prefetched or self._receive(0.0))
             except SettledError:
-                prefetched = ()  # the main thread gets the same error from its own calls, and raises it to the caller
+                prefetched = None  # the first thread gets the same error from its own calls, and raises it
             if not prefetched:
                 self._is_busy.clear()
         self._release(prefetched)
@@ -168,31 +220,46 @@ class Worker(ClosedOnExit):
         # and does not set it again.
         return not self._stopping.is_set() and self._is_busy.wait() and not self._stopping.is_set()
 
-    def _run_batch(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Run the turns of `deliveries` up to their actions and actors, hand those on to the pool, and prefetch.
+    def _run_batch(self, batch: _Batch) -> _Batch:
+        """Run the turns of `batch` up to their actions and actors, hand those on to the pool, and prefetch.
 
-        Return the deliveries that the joint commit brought with it, to be run next.
+        Return the batch that the joint commit brought with it, to be run next.
         """
-        # Every lease is renewed from here on, also while its turn waits for a thread of the pool.
+        if batch is None:
+            return None
+        deliveries, threads = batch
         turns = turns_for(self._context, deliveries, self._stop_signal)
-        # Prefetch only while a thread is free: messages that wait here for one could be taken by another worker.
-        prefetched = commit_together(self._context, turns, self._batch if self._has_free_thread(0) else 0)
-        slow = [turn for turn in turns if turn.end is None]
-        for turn in slow:
-            future = self._pool.submit(self._run_turn, turn)
-            # First added, then discarded when done; the other way round, a quick one would stay in the set for ever.
-            self._running.add(future)
-            future.add_done_callback(self._running.discard)
-        if turns:
-            self._batch = self._min_batch if slow else min(2 * self._batch, self._max_batch)
-        return prefetched
+        following: BatchThreads | None = None
 
-    def _has_free_thread(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds until a thread of the pool is free, and return whether one is."""
-        free = self._free_threads.acquire(timeout=timeout)
-        if free:
-            self._free_threads.release()
-        return free
+        def receive() -> int:
+            nonlocal following
+            if following is None:
+                threads.give_back_rest()
+                following = self._threads.reserve(0.0)
+            return following.limit
+
+        slow: Sequence[TurnRunner] = ()
+        prefetched: Sequence[Delivery] = ()
+        try:
+            prefetched = commit_together(self._context, turns, receive, threads.take_one)
+            slow = [turn for turn in turns if turn.end is None and self._has_thread(turn, threads)]
+            for turn in slow:
+                future = self._pool.submit(self._run_turn, turn)
+                # First added, then discarded when done; the other way round, a quick one would stay for ever.
+                self._running.add(future)
+                future.add_done_callback(self._running.discard)
+        finally:
+            threads.close(len(deliveries), len(slow))
+            if following is not None and not prefetched:
+                following.close()
+        return (prefetched, following) if following is not None and prefetched else None
+
+    def _has_thread(self, turn: TurnRunner, threads: BatchThreads) -> bool:
+        """Take a thread for `turn`, if that was not done when it committed. Put it back if none is free."""
+        if turn.command is not None or threads.take_one():
+            return True
+        turn.put_back()
+        return False
 
     def _report_clock_skew(self) -> None:
         """Tell the observers if this machine's clock differs from the backend's. Only the log depends on it."""
@@ -201,31 +268,37 @@ class Worker(ClosedOnExit):
             if abs(skew) > MIN_CLOCK_SKEW + self._context.backend.resolution.total_seconds():
                 self._context.observe(ClockSkewed(skew))
 
-    def _receive(self, wait: float) -> Sequence[Delivery]:
-        """Return the next deliveries, waiting up to `wait` seconds for a free thread and for the first of them.
+    def _receive(self, timeout: float) -> _Batch:
+        """Return the next batch, waiting up to `timeout` seconds for a free thread and for its first message.
 
-        Return none while no thread is free, or while the backend cannot be reached.
+        Return None while no thread is free, or while the backend cannot be reached.
         """
-        if not self._has_free_thread(wait):
-            return ()
+        threads = self._threads.reserve(timeout)
+        deliveries: Sequence[Delivery] = ()
         try:
-            return retried(self._context.backend.queue.receive, self._batch, wait, self._context.machines)
+            if threads.limit:
+                queue, machines = self._context.backend.queue, self._context.machines
+                deliveries = retried(queue.receive, threads.limit, timeout, machines)
         except (UnavailableError, OutcomeUnknownError):
             # Messages in an answer that was lost are delivered again when their leases have run out.
             self._stopping.wait(self._receive_wait)
-        return ()
+        finally:
+            if not deliveries:
+                threads.close()
+        return (deliveries, threads) if deliveries else None
 
-    def _release(self, deliveries: Sequence[Delivery]) -> None:
-        for group in by_key(deliveries):
-            self._context.release(self._context.leases.hold(group), ReleaseReason.STOPPING)
+    def _release(self, batch: _Batch) -> None:
+        if batch is not None:
+            deliveries, threads = batch
+            threads.close()
+            for group in by_key(deliveries):
+                self._context.release(HeldDeliveries.of(group), ReleaseReason.STOPPING)
 
     def _run_turn(self, turn: TurnRunner) -> None:
-        with self._free_threads:
-            # A turn that has performed no command has done nothing yet: another worker can start it right away.
-            if self._stopping.is_set() and not turn.has_acted:
-                self._context.release(turn.held, ReleaseReason.STOPPING)
-            else:
-                turn.run()
+        try:
+            turn.run()
+        finally:
+            self._threads.give_back()
 
     def _finish_turns(self) -> None:
         wait(set(self._running), timeout=self._shutdown_grace)
@@ -234,19 +307,29 @@ class Worker(ClosedOnExit):
         self._pool.shutdown(wait=True)
 
 
-@contextmanager
-def _stopped_by_signals(worker: Worker) -> Generator[None]:
-    """Within this block, SIGTERM and SIGINT stop `worker`. Python allows signal handlers in the main thread only."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _complete(future: Future[None], function: Callable[[], None]) -> None:
+    try:
+        function()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(None)
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+
+@contextmanager
+def _stopped_by_signals(worker: Worker) -> Generator[Sequence[int]]:
+    """Within this block of the main thread, SIGTERM and SIGINT stop `worker`; yield the numbers of those that came."""
+    signals: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT and number in signals:
+            os._exit(EXIT_INTERRUPTED)
+        signals.append(number)
         worker.stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

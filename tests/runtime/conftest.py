@@ -29,8 +29,10 @@ class Running(Protocol):
 
 
 class _Running:
-    def __init__(self, kind: type[Host] | type[AsyncHost], machine: Machine[Any], policy: Policy | None) -> None:
-        self.backend = MemoryBackend(lease=timedelta(seconds=5))
+    def __init__(
+        self, kind: type[Host] | type[AsyncHost], machine: Machine[Any], policy: Policy | None, lease: timedelta
+    ) -> None:
+        self.backend = MemoryBackend(lease=lease)
         self.events: list[HostEvent] = []
         self.client = Client(machine, self.backend)
         self._host = kind([machine], self.backend, policy=policy, observers=[self.events.append])
@@ -52,8 +54,8 @@ def running(request: pytest.FixtureRequest) -> Iterator[Callable[..., Running]]:
     """Return a function that makes a host of a machine, on a backend in memory, with a client."""
     made: list[_Running] = []
 
-    def make(machine: Machine[Any], policy: Policy | None = None) -> Running:
-        made.append(_Running(request.param, machine, policy))
+    def make(machine: Machine[Any], policy: Policy | None = None, lease: timedelta = timedelta(seconds=5)) -> Running:
+        made.append(_Running(request.param, machine, policy, lease))
         return made[-1]
 
     yield make

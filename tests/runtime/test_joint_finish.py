@@ -81,7 +81,7 @@ class Deployment:
         return turns_for(self.context, deliveries, StopSignal())
 
     def commit_together(self, turns: Sequence[TurnRunner], receive: int = 0) -> Sequence[Delivery]:
-        return commit_together(self.context, turns, receive)
+        return commit_together(self.context, turns, lambda: receive)
 
     def applied(self) -> list[list[int]]:
         found = [self.client.get(name) for name in self.names]
@@ -114,7 +114,7 @@ class TestTurnsOfSeveralKeys:
     def test_commit_in_one_call(self, deployment: Deployment, backend: CountingBackend) -> None:
         deployment.send(1, 2)
         turns = deployment.begin()
-        assert deployment.commit_together(turns) == []
+        assert deployment.commit_together(turns) == ()
         assert [turn.end for turn in turns] == [TurnEnd.DONE] * 3
         assert deployment.applied() == [[1, 2]] * 3
         assert [len(keys) for keys in backend.writes] == [3]
@@ -137,7 +137,7 @@ class TestTurnsOfSeveralKeys:
         turns = deployment.begin(limit=3)
         prefetched = deployment.commit_together(turns, receive=10)
         assert len(prefetched) == 6 - 3
-        assert deployment.commit_together(deployment.start(prefetched), receive=10) == []
+        assert deployment.commit_together(deployment.start(prefetched), receive=10) == ()
         assert deployment.applied() == [[1, 2]] * 3
         assert len(backend.writes) == 2
 
@@ -194,6 +194,21 @@ class TestATurnWithAnAction:
         assert reported == []
         assert slow.run() == TurnEnd.DONE
         assert reported == [7]
+        deployment.context.leases.close()
+
+    def test_is_put_back_before_its_commit_if_no_thread_is_free(self, backend: CountingBackend) -> None:
+        deployment = Deployment(appending(lambda a: None), backend)
+        deployment.send(1)
+        deployment.client.send("ben", {"type": "TELL", "n": 7})
+        turns = deployment.begin()
+        commit_together(deployment.context, turns, take_thread=lambda: False)
+        assert {turn.key.instance: turn.end for turn in turns} == {
+            "ada": TurnEnd.DONE,
+            "ben": TurnEnd.RELEASED,
+            "cem": TurnEnd.DONE,
+        }
+        assert deployment.applied() == [[1], [], [1]]
+        assert {each.message.key.instance for each in backend.queue.receive(10)} == {"ben"}
         deployment.context.leases.close()
 
 

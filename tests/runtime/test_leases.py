@@ -15,12 +15,24 @@ from settled import Call, ConflictError, Key, UnavailableError
 from settled.durable import Delivery, Event, Message, Start, encode
 from settled_local.memory import MemoryBackend
 from settled_local.memory.queue import MemoryQueue
-from settled_runtime import AsyncHost, Client, Host
+from settled_runtime import AsyncHost, Client, Host, HostEvent
+from settled_runtime.held_deliveries import HeldDeliveries
 from settled_runtime.leases import LeaseRenewer
 from tests.runtime.machines import greeter
 
 ADA = Key("greeter", "ada")
 LEASE = 0.3
+
+
+def nobody(_event: HostEvent) -> None:
+    """An observer that does nothing."""
+
+
+def hold(renewer: LeaseRenewer, deliveries: Sequence[Delivery]) -> HeldDeliveries:
+    """Let `renewer` renew `deliveries`, and return them."""
+    held = HeldDeliveries.of(deliveries)
+    renewer.renew(held)
+    return held
 
 
 @pytest.fixture
@@ -32,7 +44,7 @@ def backend() -> MemoryBackend:
 
 @pytest.fixture
 def renewer(backend: MemoryBackend) -> Iterator[LeaseRenewer]:
-    renewer = LeaseRenewer(backend.queue, LEASE)
+    renewer = LeaseRenewer(backend.queue, LEASE, nobody)
     yield renewer
     renewer.close()
 
@@ -41,14 +53,14 @@ class TestHeldDeliveries:
     def test_are_not_delivered_again_however_long_they_are_held(
         self, backend: MemoryBackend, renewer: LeaseRenewer
     ) -> None:
-        renewer.hold(backend.queue.receive(1))
+        hold(renewer, backend.queue.receive(1))
         time.sleep(2.5 * LEASE)
         assert backend.queue.receive(1) == []
 
     def test_are_delivered_again_once_they_are_not_renewed_any_more(
         self, backend: MemoryBackend, renewer: LeaseRenewer
     ) -> None:
-        renewer.stop_renewing(renewer.hold(backend.queue.receive(1)))
+        renewer.stop_renewing(hold(renewer, backend.queue.receive(1)))
         time.sleep(1.2 * LEASE)
         assert len(backend.queue.receive(1)) == 1
 
@@ -56,12 +68,12 @@ class TestHeldDeliveries:
         deliveries = backend.queue.receive(1)
         time.sleep(1.1 * LEASE)
         backend.queue.receive(1)
-        held = renewer.hold(deliveries)
+        held = hold(renewer, deliveries)
         time.sleep(0.7 * LEASE)
         assert held.lost
 
     def test_are_not_lost_by_being_acknowledged(self, backend: MemoryBackend, renewer: LeaseRenewer) -> None:
-        held = renewer.hold(backend.queue.receive(1))
+        held = hold(renewer, backend.queue.receive(1))
         backend.queue.ack(held.deliveries)
         held.drop(held.deliveries)
         time.sleep(0.7 * LEASE)
@@ -82,8 +94,8 @@ class TestARenewalThatFails:
     def test_is_tried_again_within_the_lease(self, backend: MemoryBackend) -> None:
         failing_queue = backend.queue
         failing_queue.__class__ = FailingQueue
-        renewer = LeaseRenewer(failing_queue, 0.06)
-        held = renewer.hold(backend.queue.receive(1))
+        renewer = LeaseRenewer(failing_queue, 0.06, nobody)
+        held = hold(renewer, backend.queue.receive(1))
         time.sleep(0.03)
         assert not held.lost
         time.sleep(0.1)

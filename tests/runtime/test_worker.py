@@ -22,9 +22,9 @@ from settled_local.memory import MemoryBackend
 from settled_local.sqlite import SQLiteBackend
 from settled_runtime import Client, Host, HostEvent, Worker
 from settled_runtime.events import TurnStarted
-from settled_runtime.worker import MESSAGES_PER_THREAD
 from tests.durable.machines import add, appending
 from tests.runtime.machines import greeter
+from tests.runtime.test_joint_finish import WithoutJointFinish
 
 
 def work(machine: Machine[Any], backend: Any, until: Any, **options: Any) -> None:
@@ -104,8 +104,8 @@ class TestManyKeys:
 
 
 class TestTheBatchSize:
-    def largest(self, machine: Machine[Any], events: Sequence[Any]) -> int:
-        """Return the most messages that one turn started with, of `events` for one instance, with a batch of 20."""
+    def sizes(self, machine: Machine[Any], events: Sequence[Any]) -> list[int]:
+        """Return with how many messages each turn started, of `events` for one instance, with a batch of 20."""
         backend, turns, over = MemoryBackend(), list[int](), threading.Event()
         client = Client(machine, backend)
         last = [client.start("ada"), *(client.send("ada", event) for event in events)][-1]
@@ -121,14 +121,69 @@ class TestTheBatchSize:
         )
         with worker.running():
             assert over.wait(10)
-        return max(turns)
+        return turns
+
+    def test_begins_with_a_message_for_each_thread(self) -> None:
+        assert self.sizes(appending(), [add(n) for n in range(100)])[0] == 2
 
     def test_grows_to_the_maximum_while_turns_have_nothing_to_perform(self) -> None:
-        assert self.largest(appending(), [add(n) for n in range(100)]) == 20
+        assert max(self.sizes(appending(), [add(n) for n in range(100)])) == 20
 
-    def test_is_a_few_for_each_thread_while_turns_run_actors(self) -> None:
-        """Another worker could take what would wait here."""
-        assert self.largest(greeter(lambda input, call: "hello"), [{"type": "GREET"}] * 50) == 2 * MESSAGES_PER_THREAD
+
+class TestThreads:
+    """A worker takes no message that it cannot run: another one could, and its own threads may hang."""
+
+    @pytest.fixture(params=[MemoryBackend, WithoutJointFinish])
+    def backend(self, request: pytest.FixtureRequest) -> MemoryBackend:
+        found: MemoryBackend = request.param(lease=timedelta(seconds=5))
+        return found
+
+    def test_that_all_hang_keep_no_other_message(self, backend: MemoryBackend) -> None:
+        end, hanging = threading.Event(), list[str]()
+
+        def hang(_input: Any, call: Call) -> None:
+            hanging.append(call.key.instance)
+            end.wait(10)
+
+        machine = greeter(actor(hang, timeout=None))
+        client, names = Client(machine, backend), [f"i{n}" for n in range(20)]
+        for name in ("ada", *names):
+            client.start(name)
+        with Host([machine], backend) as host:
+            host.handle(backend.queue.receive(100))
+        for _ in range(100):
+            client.send("ada", {"type": "IGNORED"})  # after many messages for one thread, more are received
+        for name in names:
+            client.send(name, {"type": "GREET"})
+        with Worker([machine], backend, concurrency=2, receive_wait=timedelta(seconds=0.05)).running():
+            while len(hanging) < 2:
+                time.sleep(0.01)
+            time.sleep(0.3)
+            taken = {each.message.key.instance for each in backend.queue.receive(100)}
+            end.set()
+        assert taken - {"ada"} == set(names) - set(hanging)
+
+    def test_of_which_none_is_free_take_no_turn_that_has_begun(self) -> None:
+        """Its actor must not count as started: by `interruption`, the next worker might not start it at all."""
+        backend, end = MemoryBackend(), threading.Event()
+        machine = greeter(actor(lambda input, call: end.wait(10), interruption="fail"))
+        client, names = Client(machine, backend), [f"i{n}" for n in range(20)]
+        for name in names:
+            client.start(name)
+        work(machine, backend, lambda: all(client.get(name) for name in names), concurrency=2)
+        client.start("ada")
+        for _ in range(100):
+            client.send("ada", {"type": "NOTE"})
+        for name in names:
+            client.send(name, {"type": "GREET"})
+        threading.Timer(0.3, end.set).start()
+
+        def is_over() -> bool:
+            found = [client.get(name) for name in names]
+            return all(each is not None and each.value in ("greeted", "refused") for each in found)
+
+        work(machine, backend, is_over, concurrency=2)
+        assert [snapshot.value for name in names if (snapshot := client.get(name))] == ["greeted"] * 20
 
 
 class TestShutdown:

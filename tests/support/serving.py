@@ -14,7 +14,7 @@ from settled_runtime.turn_runner import turns_for
 def serve(context: HostContext, deliveries: Sequence[Delivery], receive: int = 0) -> Sequence[Delivery]:
     """Take `deliveries` through their turns, and return up to `receive` next deliveries that came with the commits."""
     turns = turns_for(context, deliveries, StopSignal())
-    following = commit_together(context, turns, receive)
+    following = commit_together(context, turns, lambda: receive)
     for turn in turns:
         turn.run()
     return following

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 Input_co = TypeVar("Input_co", bound=Callable[..., Any], covariant=True, default=Expression)
 
 
+ACTOR_TIMEOUT: timedelta | None = timedelta(minutes=5)
+"""The time limit of an attempt at an actor that states none: one that hangs keeps its instance from all workers."""
+
+
 @frozen
 class Call:
     """The attempt that an actor or a custom action is called for.
@@ -61,7 +65,7 @@ class Actor(Generic[Input_co]):
 
     function: Callable[[Any, Call], Any]
     retry: Retry = field(default=Retry(), validator=instance_of(Retry, "Retry(attempts=3)"))
-    timeout: timedelta | None = field(default=None, validator=optional(is_long_duration))
+    timeout: timedelta | None = field(default=ACTOR_TIMEOUT, validator=optional(is_long_duration))
     interruption: Literal["rerun", "fail"] = field(default="rerun", validator=one_of("rerun", "fail"))
     input: Input_co | None = None
 
@@ -70,7 +74,7 @@ def actor(
     function: Callable[[Any, Call], Any],
     *,
     retry: Retry = Retry(),
-    timeout: timedelta | None = None,
+    timeout: timedelta | None = ACTOR_TIMEOUT,
     interruption: Literal["rerun", "fail"] = "rerun",
     input: Expression[AnyContext] | None = None,
 ) -> Actor[Expression[AnyContext]]:
@@ -79,7 +83,9 @@ def actor(
     Args:
         function: returns the output, which is JSON.
         retry: when to attempt it again if it raises.
-        timeout: the time limit of one attempt.
+        timeout: the time limit of one attempt, 5 minutes if not stated; None for no limit, and then an attempt that
+            hangs keeps its instance for as long as its worker lives. A function that is written with ``def`` cannot be
+            stopped: it continues in its thread after its time, and its result is ignored.
         interruption: what to do if the outcome of an attempt was lost: ``rerun`` attempts it again with the same
             idempotency key, ``fail`` reports an error to the machine.
         input: a function that computes the input from `Args`, which a config in JSON cannot. The ``input`` in the

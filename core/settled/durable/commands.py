@@ -110,6 +110,9 @@ class ReleaseReason(StrEnum):
     CONFLICTS = "conflicts"
     """The commits of other workers came first too often."""
 
+    BUSY = "busy"
+    """The host has no thread free to run their actions or actors."""
+
     STOPPING = "stopping"
     """The host is stopping, or has run out of time."""
 
