@@ -25,7 +25,6 @@ from settled import (
     OutcomeUnknownError,
     SettledError,
     Snapshot,
-    StateValue,
     UnavailableError,
     from_xstate_json,
     redrive,
@@ -277,7 +276,7 @@ class Client(ClosedOnExit, Generic[C]):
         instance: str,
         *,
         tag: str | None = None,
-        value: StateValue | None = None,
+        value: Any = None,
         done: bool = False,
         timeout: timedelta = timedelta(seconds=30),
     ) -> Snapshot[C]:
