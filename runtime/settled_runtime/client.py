@@ -30,6 +30,7 @@ from settled import (
     redrive,
     to_xstate_json,
 )
+from settled.data import is_object
 from settled.durable import (
     STATUSES,
     Backend,
@@ -297,7 +298,7 @@ class Client(ClosedOnExit, Generic[C]):
             TimeoutError: the conditions were not met in time.
             RecordError, LogicError: this machine cannot read the instance, or a migration raised.
         """
-        if value is not None and not isinstance(value, str | Mapping):
+        if value is not None and not (isinstance(value, str) or is_object(value)):
             raise TypeError(f"value: {value!r} is no state value: neither text nor a mapping")
 
         def matching(record: Record | None) -> Snapshot[C] | None:
