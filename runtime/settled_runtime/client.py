@@ -24,12 +24,12 @@ from settled import (
     OutcomeUnknownError,
     SettledError,
     Snapshot,
-    StateValue,
     UnavailableError,
     from_xstate_json,
     redrive,
     to_xstate_json,
 )
+from settled.data import is_object
 from settled.durable import (
     STATUSES,
     Backend,
@@ -278,7 +278,7 @@ class Client(ClosedOnExit, Generic[C]):
         instance: str,
         *,
         tag: str | None = None,
-        value: StateValue | None = None,
+        value: Any = None,
         done: bool = False,
         timeout: timedelta = timedelta(seconds=30),
     ) -> Snapshot[C]:
@@ -299,7 +299,7 @@ class Client(ClosedOnExit, Generic[C]):
             TimeoutError: the conditions were not met in time.
             RecordError, LogicError: this machine cannot read the instance, or a migration raised.
         """
-        if value is not None and not isinstance(value, str | Mapping):
+        if value is not None and not (isinstance(value, str) or is_object(value)):
             raise TypeError(f"value: {value!r} is no state value: neither text nor a mapping")
 
         def matching(record: Record | None) -> Snapshot[C] | None:

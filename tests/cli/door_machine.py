@@ -43,7 +43,7 @@ door = logic.machine(
     }
 )
 doors = [door]
-house = [door, setup().machine({"id": "gate", "initial": "shut", "states": {"shut": {"tags": ["settled"]}}})]
+door_and_gate = [door, setup().machine({"id": "gate", "initial": "shut", "states": {"shut": {"tags": ["settled"]}}})]
 twin = setup().machine({"id": "door", "initial": "shut", "states": {"shut": {"tags": ["settled"]}}})
 twins = [door, twin]
 no_doors: list[Any] = []

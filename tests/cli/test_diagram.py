@@ -72,7 +72,7 @@ def test_one_of_several_machines_is_chosen_by_its_id(tmp_path: Path, settled: Se
 def test_one_of_several_machines_is_chosen_by_its_instance(work: Callable[[], None], settled: Settled) -> None:
     settled("start", "door/front")
     work()
-    found = "tests.cli.door_machine:house"
+    found = "tests.cli.door_machine:door_and_gate"
     assert "  class shut active\n" in settled("diagram", found, "--instance", "door/front").out
     words = ("--machine", "gate", "--instance", "door/front")
     assert "door/front is not an instance of gate" in settled("diagram", found, *words).err

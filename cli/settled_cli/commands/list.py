@@ -15,7 +15,7 @@ from settled_cli.instance_view import InstanceView, format_time, load_view, stat
 from settled_cli.output import print_json, print_table
 from settled_runtime.backend_commands import retried
 
-Status: TypeAlias = Literal["active", "done", "error", "stopped", "halted", "absent"]
+InstanceStatus: TypeAlias = Literal["active", "done", "error", "stopped", "halted", "absent"]
 
 
 def list_instances(
@@ -24,7 +24,8 @@ def list_instances(
     *,
     url: BackendUrl = None,
     status: Annotated[
-        Status | None, Parameter(help="Only instances with this status; those that are absent were not started.")
+        InstanceStatus | None,
+        Parameter(help="Only instances with this status; those that are absent were not started."),
     ] = None,
     after: Annotated[str | None, Parameter(help="Only keys that sort after this one.")] = None,
     limit: Annotated[int, Parameter(help="The maximum number of instances.", validator=Number(gte=1))] = 100,
