@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import fields, has
 
@@ -25,8 +25,7 @@ def mapping_problems(given: Implementations) -> Iterator[DefinitionProblem]:
             problem = f"expected a mapping from names, not {registry!r}"
             yield DefinitionProblem(name, problem, f"Write setup({name}={{...}}).")
         else:
-            keys: Iterable[object] = registry
-            odd = (key for key in keys if not isinstance(key, str))
+            odd = (key for key in cast("Mapping[object, object]", registry) if not isinstance(key, str))
             yield from (DefinitionProblem(name, f"the name {key!r} is not text") for key in odd)
 
 
