@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import Any, TypeAlias
 
-Validator: TypeAlias = Callable[[object, Any, Any], None]
+Validator: TypeAlias = Callable[[Any, Any, Any], None]
 
 
 def whole_number_of_at_least(minimum: int) -> Validator:
@@ -45,7 +45,7 @@ def instance_of(kind: type[Any], example: str) -> Validator:
     return validate
 
 
-def one_of(*known: str) -> Validator:
+def one_of(*known: str) -> Callable[[Any, Any, Any], Any]:
     """Return a validator that raises ValueError unless the value is one of `known`."""
 
     def validate(_instance: object, attribute: Any, value: Any) -> None:

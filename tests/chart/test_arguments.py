@@ -41,7 +41,7 @@ def work(input: Any, call: Any) -> None: ...
     ],
 )
 def test_an_invalid_argument_raises_at_once(make: Callable[..., object], given: Mapping[str, Any], words: str) -> None:
-    function = [work] if make in (actor, Migration) else []
+    function: list[Any] = [work] if make in (actor, Migration) else []
     with pytest.raises((TypeError, ValueError), match=words):
         make(*function, **given)
 
@@ -51,7 +51,7 @@ def test_an_invalid_argument_raises_at_once(make: Callable[..., object], given: 
     [
         ({"context": 5}, "context: 5 is not an attrs class"),
         ({"create_context": 5}, "create_context: 5 is not a function"),
-        ({"create_context": lambda: {}}, "create_context: cannot be called with one argument"),
+        ({"create_context": lambda: None}, "create_context: cannot be called with one argument"),
         ({"events": {"A": int}}, "events.A: <class 'int'> is not an attrs class"),
         ({"events": 5}, "events: expected a mapping from names, not 5"),
         ({"guards": {5: bool}}, "guards: the name 5 is not text"),

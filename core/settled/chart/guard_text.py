@@ -7,7 +7,7 @@ from typing import Any
 
 from settled.chart.config import Inline, Named, name_of
 from settled.chart.guards import And, Not, Or, StateIn
-from settled.data import ABSENT, is_object, write
+from settled.data import ABSENT, is_array, is_object, write
 
 
 def guard_text(guard: Any) -> str:
@@ -35,9 +35,9 @@ def guard_text(guard: Any) -> str:
 
 def _named_guard(type: str, params: Any) -> str:
     match type, params:
-        case "xstate.and", {"guards": list() | tuple() as guards}:
+        case "xstate.and", {"guards": guards} if is_array(guards):
             return _joined(guards, "and")
-        case "xstate.or", {"guards": list() | tuple() as guards}:
+        case "xstate.or", {"guards": guards} if is_array(guards):
             return _joined(guards, "or")
         case "xstate.not", {"guard": guard}:
             return f"not {_bracketed(guard)}"

@@ -46,7 +46,7 @@ def check_literals(action: BuiltInAction) -> None:
 
 def _event(value: Any) -> str | None:
     if not is_object(value):
-        return None if has(type(value)) else 'an object with a type, such as {"type": "PAY"}'
+        return None if has(value.__class__) else 'an object with a type, such as {"type": "PAY"}'
     if not isinstance(value.get("type"), str):
         return 'an object with a type, such as {"type": "PAY"}'
     problem = fault_in(value)
@@ -80,5 +80,5 @@ _CHECKS: Mapping[type[Any], Mapping[str, _Check]] = {
 def is_state_value(value: object) -> TypeIs[StateValue]:
     """Return whether `value` is a state value in form: text, or an object of them. An empty one is the whole state."""
     if is_object(value):
-        return all(isinstance(key, str) and is_state_value(inner) for key, inner in value.items())
+        return all(map(is_state_value, value.values()))
     return isinstance(value, str)

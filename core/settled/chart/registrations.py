@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import fields, has
 
@@ -20,14 +20,13 @@ if TYPE_CHECKING:
 def mapping_problems(given: Implementations) -> Iterator[DefinitionProblem]:
     """Yield a problem for each argument that is not a mapping with names as its keys."""
     for name in (field.name for field in fields(type(given)) if field.name not in ("context", "create_context")):
-        registry = getattr(given, name)
+        registry: Any = getattr(given, name)
         if not is_object(registry):
             problem = f"expected a mapping from names, not {registry!r}"
             yield DefinitionProblem(name, problem, f"Write setup({name}={{...}}).")
         else:
-            for key in registry:
-                if not isinstance(key, str):
-                    yield DefinitionProblem(name, f"the name {key!r} is not text")
+            odd = (key for key in cast("Mapping[object, object]", registry) if not isinstance(key, str))
+            yield from (DefinitionProblem(name, f"the name {key!r} is not text") for key in odd)
 
 
 def registration_problems(given: Implementations) -> Iterator[DefinitionProblem]:
