@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from io import TextIOWrapper
 
 from cyclopts import App, CycloptsError
 
@@ -51,9 +50,10 @@ for _name, _function, _summary in COMMANDS:
 
 def run(tokens: Sequence[str]) -> int:
     """Run the command in `tokens`, print its errors, and return the exit status."""
-    if isinstance(sys.stdout, TextIOWrapper):
+    reconfigure = getattr(sys.stdout, "reconfigure", None)  # an output that was put in its place may lack it
+    if reconfigure is not None:
         # What the output cannot encode, half a surrogate pair for example, is written as an escape, as it is in JSON.
-        sys.stdout.reconfigure(errors="backslashreplace")
+        reconfigure(errors="backslashreplace")
     try:
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         # Flush here, so that a closed pipe is noticed within this `try` and not by the interpreter at exit.

@@ -66,7 +66,9 @@ class Actor(Generic[Input_co]):
     function: Callable[[Any, Call], Any]
     retry: Retry = field(default=Retry(), validator=instance_of(Retry, "Retry(attempts=3)"))
     timeout: timedelta | None = field(default=ACTOR_TIMEOUT, validator=optional(is_long_duration))
-    interruption: Literal["rerun", "fail"] = field(default="rerun", validator=one_of("rerun", "fail"))
+    interruption: Literal["rerun", "fail"] = field(  # pyright: ignore[reportAssignmentType] (it takes the default for any text)
+        default="rerun", validator=one_of("rerun", "fail")
+    )
     input: Input_co | None = None
 
 

@@ -34,7 +34,9 @@ class Migration:
     """
 
     function: Migrate
-    timers: TimersOnMigration = field(default="restart", validator=one_of("restart", "keep"))
+    timers: TimersOnMigration = field(  # pyright: ignore[reportAssignmentType] (it takes the default for any text)
+        default="restart", validator=one_of("restart", "keep")
+    )
 
 
 def knows_version(implementations: Implementations, own: str | None, version: str | None) -> bool:
