@@ -1,4 +1,4 @@
-"""What the turns of a host share: its machines, its backend, the leases, the record cache and the observers."""
+"""The state that the turns of a host share: machines, backend, leases, record cache and observers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from settled_runtime.record_cache import RecordCache
 
 @frozen
 class HostContext:
-    """What the turns of a host share.
+    """The machines, the backend and the services that the turns of a host share.
 
     Attributes:
         machines: the machines by id, with their child machines.

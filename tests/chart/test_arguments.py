@@ -1,4 +1,4 @@
-"""Whatever a user gives to `setup` and the like is checked there, by type and value."""
+"""The arguments of `setup`, `actor` and the like are checked at once, by type and value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever the text of a config is, the answer is a chart or a list of problems, in linear time."""
+"""Any text of a config ends as a chart or as a list of problems, without a traceback; the slow ones here are quick."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a message from outside may be, and what becomes of one that has come past these limits."""
+"""Messages from outside have limits, and one that was queued past them becomes a dead letter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a message came to, and why: an event that no transition takes is ignored, and every other end has its reason."""
+"""The outcome of a message and its reason: an event that no transition takes is ignored, and so on for each end."""
 
 from __future__ import annotations
 

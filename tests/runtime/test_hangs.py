@@ -44,7 +44,7 @@ def guarded(guard: Callable[[Any], bool]) -> Machine[Any]:
 
 @pytest.fixture
 def end() -> Iterator[threading.Event]:
-    """What the code of the machines waits for; set at the end of the test."""
+    """The event that the code of the machines waits for; set at the end of the test."""
     event = threading.Event()
     yield event
     event.set()

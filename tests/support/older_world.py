@@ -1,4 +1,4 @@
-"""What a backend of an older settled holds in the tests of its migration, and how its instances go on.
+"""The instances that a backend of an older settled holds in the tests of its migration, and how they go on.
 
 The files that hold it were written by that settled: at `STARTED`, `waiting` has its timer, `charging` was left by a
 dead worker in the middle of its turn, `halted` has dead letters, `queued` has an event and `new` its start in the

@@ -33,7 +33,7 @@ MIN_DETAIL_CHARACTERS = 100
 
 @frozen
 class TurnStep:
-    """What a turn writes next.
+    """One write of a turn: the record to commit, and all that goes with it.
 
     Attributes:
         record: the record to commit; None to commit nothing.

@@ -1,4 +1,4 @@
-"""What a message from outside may be: the limits that are checked before it is queued, on every backend alike.
+"""The limits of messages from outside, checked before one is queued, on every backend alike.
 
 They keep records small: a record remembers the ids of hundreds of messages, and names are in every key. A store or a
 queue may have lower limits on sizes. Those of headers are in `settled.durable.headers`, and how deeply JSON may be

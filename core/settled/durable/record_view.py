@@ -16,7 +16,7 @@ from settled.key import Key
 
 @frozen
 class RecordView:
-    """What a record says about its instance.
+    """The parts of a record that an operator needs to see.
 
     Attributes:
         snapshot: the snapshot as XState persists it; None before the start.
