@@ -261,7 +261,7 @@ class Client(ClosedOnExit, Generic[C]):
     def _tombstone(self, instance: str) -> Record | None:
         """Load the tombstone of `instance`, if it was deleted."""
         key = self._key(instance)
-        stored = retried(lambda: self._backend.store.load(key))
+        stored = retried(self._backend.store.load, key)
         return record_from_tombstone(key, stored.body) if stored is not None and stored.is_deleted else None
 
     def get(self, instance: str) -> Snapshot[C] | None:
@@ -318,7 +318,7 @@ class Client(ClosedOnExit, Generic[C]):
 
     def dead_letters(self, instance: str) -> Sequence[DeadLetter]:
         """Return the dead letters of `instance`, oldest first; none if the instance does not exist."""
-        return retried(lambda: self._backend.store.dead_letters(self._key(instance)))
+        return retried(self._backend.store.dead_letters, self._key(instance))
 
     def redrive(self, instance: str) -> int:
         """Let workers take the dead letters of `instance` again, and return how many there are.
@@ -361,11 +361,11 @@ class Client(ClosedOnExit, Generic[C]):
             self._import(key, tree)
 
     def _import(self, key: Key, tree: Json) -> None:
-        found = retried(lambda: self._backend.store.load(key))
+        found = retried(self._backend.store.load, key)
         # `now` may be behind the true time by `resolution`. Delays count from the later one, so that none is early.
         now = self._backend.now() + self._backend.resolution.total_seconds()
         write = import_tree(self._machine, key, tree, found, secrets.token_hex(8), now)
-        retried(lambda: self._backend.finish(write))
+        retried(self._backend.finish, write)
 
     def export_snapshot(self, instance: str) -> str:
         """Return `instance` and its child instances as the JSON text that XState would persist.
@@ -387,13 +387,13 @@ class Client(ClosedOnExit, Generic[C]):
             OutcomeUnknownError: the instance may have been deleted. Call again.
         """
         key = self._key(instance)
-        stored = retried(lambda: self._backend.store.load(key))
+        stored = retried(self._backend.store.load, key)
         if stored is None or stored.is_deleted:
             return False
         # A tombstone takes the record's place and continues its versions: if the key were removed, a worker with the
         # old record in its cache could commit over the next instance of this name.
         tombstone = record_to_tombstone(key, stored, self._backend.now())
-        retried(lambda: self._backend.store.delete(key, tombstone, stored.version))
+        retried(self._backend.store.delete, key, tombstone, stored.version)
         return True
 
     def list(self, *, status: str | None = None, after: str | None = None, limit: int = 100) -> Iterable[Instance[C]]:
@@ -411,11 +411,11 @@ class Client(ClosedOnExit, Generic[C]):
         if status is not None and status not in STATUSES:
             raise ValueError(f"status: {status!r} is none of {', '.join(STATUSES)}")
         after_key = None if after is None else self._key(after)
-        rows = retried(lambda: self._backend.store.scan(self._machine.id, after_key, limit, status))
+        rows = retried(self._backend.store.scan, self._machine.id, after_key, limit, status)
         return [self._listed(key, stored) for key, stored in rows]
 
     def _listed(self, key: Key, stored: Stored) -> Instance[C]:
-        full = stored if stored.body else retried(lambda: self._backend.store.load(key))  # some list without bodies
+        full = stored if stored.body else retried(self._backend.store.load, key)  # some list without bodies
         record = None if full is None or full.is_deleted else record_from_json(self._machine, key, full.body)
         snapshot = record.snapshot if record and isinstance(record.snapshot, Snapshot) else None
         halted = record.halted if record else None
@@ -431,7 +431,7 @@ class Client(ClosedOnExit, Generic[C]):
         message = message_from_outside(self._key(instance), id, content, headers, self._largest_message)
         try:
             # The id is fixed before the first attempt: a retry with a new one would be a second message.
-            retried(lambda: self._backend.queue.send([message]))
+            retried(self._backend.queue.send, [message])
         except (UnavailableError, OutcomeUnknownError) as error:
             # A generated id is not known to the caller. Without it the caller could only send a second message.
             error.message_id = message.id
@@ -443,7 +443,7 @@ class Client(ClosedOnExit, Generic[C]):
         return self._load(self._machine, self._key(instance))
 
     def _load(self, machine: Machine[Any], key: Key) -> Record | None:
-        stored = retried(lambda: self._backend.store.load(key))
+        stored = retried(self._backend.store.load, key)
         return None if stored is None or stored.is_deleted else record_from_json(machine, key, stored.body)
 
     def _answer(

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from settled import Json, Key, TurnEnd
 from settled.durable import DeadLetter, Delivery
-from settled.durable.commands import ActorResult, ReleaseReason
+from settled.durable.commands import ActorResult, Finish, ReleaseReason
 
 logger = logging.getLogger("settled")
 
@@ -251,6 +251,17 @@ def _line(event: HostEvent) -> tuple[int, str]:
             return logging.ERROR, f"{key}: hangs for {seconds:.3g} s in {doing}"
         case _:
             assert_never(event)
+
+
+def observe_commit(observe: Observer, commit: Finish) -> None:
+    """Tell `observe` what `commit` has changed."""
+    write = commit.write
+    if write.stored is not None:
+        observe(Committed(write.key, write.stored.version))
+    for note in commit.notes:
+        observe(RecordAdjusted(write.key, note))
+    for dead_letter in write.add_dead_letters:
+        observe(DeadLettered(write.key, dead_letter))
 
 
 @frozen

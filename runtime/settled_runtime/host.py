@@ -54,8 +54,10 @@ class Host(ClosedOnExit):
         Returns:
             For each key, how its turn ended, or the error that ended it.
         """
-        turns = turns_for(self._context, deliveries, stop_signal, deadline)
-        return {turn.key: turn.run() for turn in turns}
+        ends: dict[Key, TurnEnd | Exception] = {}
+        for turn in turns_for(self._context, deliveries, stop_signal, deadline):
+            ends[turn.key] = turn.run()
+        return ends
 
     def close(self) -> None:
         """Stop renewing leases and end the thread that does. The backend stays open."""

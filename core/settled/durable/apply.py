@@ -6,9 +6,7 @@ then, is for the turn to decide.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, assert_never
-
-from attrs import frozen
+from typing import Any, NamedTuple, TypeAlias, assert_never
 
 from settled._fast_frozen import evolve
 from settled.chart.snapshot import Snapshot
@@ -70,8 +68,7 @@ Applicable: TypeAlias = (
 """The contents that can change a record: all but `Wake`."""
 
 
-@frozen
-class ApplyResult:
+class ApplyResult(NamedTuple):
     """The record after a message, and the dead letter that the message became, if it did."""
 
     record: Record

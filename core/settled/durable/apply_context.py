@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, assert_never
-
-from attrs import frozen
+from typing import Any, NamedTuple, assert_never
 
 from settled._fast_frozen import evolve
 from settled.durable.headers import NO_HEADERS
@@ -23,8 +21,7 @@ from settled.key import Key
 from settled.machine import Machine
 
 
-@frozen
-class ApplyContext:
+class ApplyContext(NamedTuple):
     """Context for updating a record.
 
     Attributes:

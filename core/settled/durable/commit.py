@@ -105,12 +105,12 @@ def perform_and_ack(state: TurnState, after: AfterWrite) -> Commands[TurnEnd | N
     )
     assert isinstance(answer, ActionsPerformed)
     state.now = answer.now
-    performed = actions[: answer.count]
+    performed = actions[: answer.performed]
     outbox = state.record.outbox
     left = () if len(performed) == len(outbox) else tuple([entry for entry in outbox if entry not in performed])
     state.record = evolve(state.record, outbox=left)
     if answer.error is not None:
-        return (yield from record_failure(state, answer.error, actions[answer.count].message_id))
+        return (yield from record_failure(state, answer.error, actions[answer.performed].message_id))
     if after.acks:
         yield from _finish(state, Write(state.key, acks=after.acks), state.record)
     return None
@@ -130,13 +130,12 @@ def _stamped(state: TurnState, step: TurnStep, record: Record) -> Record:
 
 
 def _next_mark(state: TurnState, record: Record, done: tuple[Delivery, ...]) -> Position | None:
-    if done:
-        return record.mark_after(done[-1].position)
-    head = state.deliveries[0]
-    is_taken = record.turn is not None and record.turn.message.id == head.message.id
-    if is_taken or record.window.outcome_of_message(head.message):
-        return record.mark_after(head.position)
-    return record.high_water_mark
+    last = done[-1] if done else state.deliveries[0]
+    position = last.position
+    if position is None or record.has_passed(position):
+        return record.high_water_mark
+    is_taken = done or (record.turn is not None and record.turn.message.id == last.message.id)
+    return position if is_taken or record.window.outcome_of_message(last.message) else record.high_water_mark
 
 
 def _claim(state: TurnState, record: Record, made_progress: bool) -> Record:

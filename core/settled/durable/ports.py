@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from attrs import frozen
 
@@ -26,8 +26,7 @@ from settled.errors import SettledError
 from settled.key import Key
 
 
-@frozen
-class Index:
+class Index(NamedTuple):
     """The fields by which a store may list instances without reading their bodies.
 
     Attributes:

@@ -242,13 +242,6 @@ class Record:
             return False
         return position.number <= mark.number
 
-    def mark_after(self, position: Position | None) -> Position | None:
-        """Return the high-water mark once the message at `position` is taken or dead-lettered."""
-        mark = self.high_water_mark
-        if position is None or (mark is not None and mark.epoch == position.epoch and position.number <= mark.number):
-            return mark
-        return position
-
 
 EMPTY_RECORD = Record()
 
