@@ -30,6 +30,8 @@ COMMANDS = (
     ("backlog", "settled_cli.commands.backlog:backlog", "Count the messages that wait for a worker."),
     ("set-aside", "settled_cli.commands.set_aside:set_aside_messages", "Move waiting messages to a file."),
     ("bring-back", "settled_cli.commands.bring_back:bring_back_messages", "Send messages that were set aside."),
+    ("backup", "settled_cli.commands.backup:back_up", "Copy a backend while workers use it."),
+    ("restore", "settled_cli.commands.restore:restore_backup", "Make a new backend of a backup."),
     ("conformance", "settled_conformance.command:conformance", "Test an adapter's guarantees."),
     ("check", "settled_cli.commands.check:check_file", "Find mistakes in a machine before it runs."),
     ("diagram", "settled_cli.commands.diagram:draw", "Draw a machine as Mermaid or Graphviz text."),
