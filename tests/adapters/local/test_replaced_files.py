@@ -122,6 +122,20 @@ def test_a_worker_process_ends_with_one_line(path: Path, tmp_path: Path) -> None
     assert log.splitlines()[-1].startswith(f"settled: {path}: this file was deleted, moved or replaced")
 
 
+@pytest.mark.parametrize("replacement", [None, b"", b"another log"])
+def test_no_write_succeeds_after_its_log_was_deleted(
+    path: Path, backend: SQLiteBackend, replacement: bytes | None
+) -> None:
+    """D1: the next process would find the file without what was written to the log."""
+    backend.queue.send([message(ADA, "a")])
+    log = path.with_name("settled.db-wal")
+    log.unlink()
+    if replacement is not None:
+        log.write_bytes(replacement)
+    with pytest.raises(BackendReplacedError, match=r"settled\.db-wal: this file was deleted, moved or replaced"):
+        backend.queue.send([message(ADA, "b")])
+
+
 def test_what_was_told_ok_is_in_the_file_that_was_there(path: Path) -> None:
     """D1: a sender goes on while the file is moved away; all that it was told ok is in the moved file."""
     moved = path.with_name("moved.db")

@@ -135,8 +135,9 @@ class Database:
                     # The synchronous level cannot be changed within a transaction. A durable task that joined one that
                     # is not durable would be answered before its changes are on the disk.
                     tasks += self._group.take(lambda waiting: durable or not any(task.durable for task in waiting))
-                # Last, so that nothing is acknowledged that went into a file that is no longer there.
-                self._connections.require_same_file()
+                # Last, so that nothing is acknowledged that went into files which are no longer there.
+                if durable:
+                    self._connections.require_same_files(db)
                 committing = db.in_transaction
                 if committing:
                     db.run("COMMIT")
@@ -156,6 +157,7 @@ class Database:
             # with SQLITE_BUSY_SNAPSHOT, however often it is retried, if another process has written since its first
             # read.
             db.run("BEGIN IMMEDIATE")
+            self._connections.note_log(db)
         try:
             task.result = task.work(db) if first else db.attempt(lambda: task.work(db))
         except Exception as error:
@@ -216,6 +218,7 @@ class _ConnectionPool:
     def __init__(self, path: str, timeout: float) -> None:
         self._path = path
         self._file = os.path.abspath(path)  # the process may change its working directory
+        self._log = f"{os.path.realpath(path)}-wal"
         self._identity: FileIdentity | None = None
         self._timeout = timeout
         self._process = os.getpid()
@@ -248,6 +251,25 @@ class _ConnectionPool:
                 f"{self._path}: this file was deleted, moved or replaced while it was open, so nothing more is written "
                 "to it: end all processes that use it, put the right file in its place, and start them again; how to "
                 "restore a backup is in docs/backup.md"
+            )
+
+    def note_log(self, db: Connection) -> None:
+        """Note which write-ahead log `db` writes to, unless that is known; in a transaction, when it has it open."""
+        if db.log_identity is None:
+            db.log_identity = file_identity(self._log)
+
+    def require_same_files(self, db: Connection) -> None:
+        """Check that the file at the path is the one that was opened first, and the log beside it that of `db`.
+
+        Raises:
+            BackendReplacedError: one of them was deleted, moved or replaced.
+        """
+        self.require_same_file()
+        # SQLite deletes the log only with the last connection, so not while `db` is open.
+        if db.in_transaction and file_identity(self._log) != db.log_identity:
+            raise BackendReplacedError(
+                f"{self._log}: this file was deleted, moved or replaced while it was open, and with it the latest "
+                "commits: end all processes that use it, put back a backup, and start them again, as in docs/backup.md"
             )
 
     def _open(self) -> Connection:
