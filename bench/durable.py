@@ -117,7 +117,7 @@ def on_sqlite(folder: Path) -> Target:
 
 
 def on_redis(url: str, name: str) -> Target:
-    runner = DurableRunner(connect(f"{url}?lease=600&prefix=bench-{name}:"))
+    runner = DurableRunner(connect(f"{url}?lease=600&prefix=bench-{name}:&check_durability=no"))
     return Target("redis", RawRedis(url, f"bench:{name}"), runner)
 
 

@@ -32,6 +32,7 @@ COMMANDS = (
     ("bring-back", "settled_cli.commands.bring_back:bring_back_messages", "Send messages that were set aside."),
     ("backup", "settled_cli.commands.backup:back_up", "Copy a backend while workers use it."),
     ("restore", "settled_cli.commands.restore:restore_backup", "Make a new backend of a backup."),
+    ("new-epoch", "settled_cli.commands.new_epoch:new_epoch", "Tell a backend that it was restored."),
     ("conformance", "settled_conformance.command:conformance", "Test an adapter's guarantees."),
     ("check", "settled_cli.commands.check:check_file", "Find mistakes in a machine before it runs."),
     ("diagram", "settled_cli.commands.diagram:draw", "Draw a machine as Mermaid or Graphviz text."),

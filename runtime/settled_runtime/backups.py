@@ -1,4 +1,4 @@
-"""Backs up and restores the backends that have no tools of their own for it.
+"""Backs up and restores backends, as far as their vendors do not.
 
 An adapter that can do so registers a module as an entry point of the group ``settled.backups``, under each of its
 schemes. How all backends are backed up, and what is to be known of a restored one, is in ``docs/backup.md``.
@@ -27,6 +27,10 @@ class BackupTool(Protocol):
         """Make a new backend at `url` of the backup `source`. Its queue has a new epoch."""
         ...
 
+    def renew_epoch(self, url: str) -> None:
+        """Give the queue at `url` a new epoch, while no process has it open."""
+        ...
+
 
 def backup(url: str, target: str | os.PathLike[str]) -> None:
     """Copy the backend at `url` to the new file `target`, while it is in use.
@@ -52,11 +56,20 @@ def restore(source: str | os.PathLike[str], url: str) -> None:
     _tool(url).restore(source, url)
 
 
+def renew_epoch(url: str) -> None:
+    """Give the queue of the backend at `url`, which was restored by other means, a new epoch. End its processes before.
+
+    Raises:
+        BackendConfigError: backends of this scheme have no epoch that can be renewed, or there is none at `url`.
+        AccessDeniedError, RecordError, UnavailableError: as opening the backend would.
+    """
+    _tool(url).renew_epoch(url)
+
+
 def _tool(url: str) -> BackupTool:
     for point in entry_points(group=GROUP, name=url.partition(":")[0]):
         return cast("BackupTool", point.load())
     names = ", ".join(sorted({f"{point.name}://" for point in entry_points(group=GROUP)}))
     raise BackendConfigError(
-        f"{without_password(url)}: is backed up with the tools of its vendor, as docs/backup.md says; settled has its "
-        f"own for {names}"
+        f"{without_password(url)}: settled has no tools for this, only for {names}; see docs/backup.md for others"
     )

@@ -25,6 +25,7 @@ PATIENCE = 60.0
 """How long a server may take to answer, in seconds."""
 
 IN_MEMORY = ("--save", "", "--appendonly", "no")
+UNSYNCED = ("--save", "", "--appendonly", "yes", "--appendfsync", "no")
 ALWAYS = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
 
 
@@ -150,7 +151,7 @@ def running_cluster(binary: str, folder: Path, count: int = 3) -> Generator[Sequ
 def cluster_server(binary: str, folder: Path) -> Generator[Process]:
     """Run a server in cluster mode within this block."""
     bus = str(_free_port())
-    options = (*IN_MEMORY, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", bus)
+    options = (*UNSYNCED, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", bus)
     with running(binary, folder, *options, "--cluster-replica-validity-factor", "0") as server:
         server.bus = bus
         yield server

@@ -34,6 +34,7 @@ class Options:
             a new one 1 on a single server and 16 on a cluster. It cannot be changed later.
         replicas: how many replicas must have received a write before it is acknowledged.
         timeout: how long one call may take.
+        check_durability: whether to refuse servers whose settings lose acknowledged writes.
         ca, certificate, private_key: files for TLS, as redis-py's ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile``.
     """
 
@@ -43,6 +44,7 @@ class Options:
     partitions: int | None = None
     replicas: int = 0
     timeout: timedelta = field(default=timedelta(seconds=5), validator=is_duration)
+    check_durability: bool = True
     ca: str | None = None
     certificate: str | None = None
     private_key: str | None = None
@@ -122,6 +124,12 @@ def _file(text: str) -> str:
     return text
 
 
+def _yes_or_no(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError("expected yes or no")
+    return text == "yes"
+
+
 def _prefix(text: str) -> str:
     # The first brace of a key begins its hash tag, which must be the partition: see `settled_redis.keyspace`.
     if not text or "{" in text or "}" in text:
@@ -136,6 +144,7 @@ OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "partitions": count,
     "replicas": partial(number, least=0),
     "timeout": duration,
+    "check_durability": _yes_or_no,
     "ca": _file,
     "certificate": _file,
     "private_key": _file,

@@ -149,7 +149,7 @@ def _erase(server: ServerConnection, pattern: str) -> None:
 def backend() -> RedisHarness:
     """Return the harness of ``settled_redis:backend``: one server."""
     url = os.environ.get("SETTLED_CONFORMANCE_REDIS")
-    return RedisHarness(url or RedisServer("--appendonly", "no").url)
+    return RedisHarness(url or RedisServer().url)
 
 
 def cluster() -> ClusterHarness:

@@ -53,6 +53,22 @@ def restore(source: str | os.PathLike[str], url: str) -> None:
     _copy(os.fspath(source), sqlite_options(url)["path"], "ro")
 
 
+def renew_epoch(url: str) -> None:
+    """Give the file at ``sqlite:///FILE`` a new epoch, which whoever opens it next makes.
+
+    Raises:
+        BackendConfigError, AccessDeniedError, RecordError, UnavailableError: as `SQLiteBackend.open`.
+    """
+    path = sqlite_options(url)["path"]
+    require_own_log(path)
+    try:
+        with closing(sqlite3.connect(_uri(path, "rw"), uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)) as db:
+            _require_settled(db, path)
+            db.execute("DELETE FROM epochs")
+    except sqlite3.Error as error:
+        raise translated(error, path) from error
+
+
 def _copy(source: str, target: str, mode: str) -> None:
     _require_nothing_at(target)
     folder = os.path.dirname(os.path.abspath(target))
@@ -92,10 +108,9 @@ def _creating(unfinished: str, target: str) -> Generator[None]:
 
 
 def _copy_pages(source: str, target: str, mode: str) -> None:
-    uri = f"{Path(os.path.abspath(source)).as_uri()}?mode={mode}"
     try:
         with (
-            closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT)) as original,
+            closing(sqlite3.connect(_uri(source, mode), uri=True, timeout=BUSY_TIMEOUT)) as original,
             closing(sqlite3.connect(target, isolation_level=None)) as copy,
         ):
             _require_settled(original, source)
@@ -109,6 +124,10 @@ def _copy_pages(source: str, target: str, mode: str) -> None:
         raise translated(error, source) from error
     if problems != ["ok"]:
         raise RecordError(f"{source}: is damaged, so it was not copied ({'; '.join(problems)}): use an older backup")
+
+
+def _uri(path: str, mode: str) -> str:
+    return f"{Path(os.path.abspath(path)).as_uri()}?mode={mode}"
 
 
 def _require_settled(db: sqlite3.Connection, path: str) -> None:
