@@ -63,7 +63,7 @@ class Process:
     def __init__(self, binary: str, folder: Path, *options: str) -> None:
         self.port = _free_port()
         self.bus = ""
-        self._folder = folder
+        self.folder = folder
         self._command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), *options]
         self._process: subprocess.Popen[bytes] | None = None
         self.client: Any = Redis(host="127.0.0.1", port=self.port)
@@ -73,7 +73,7 @@ class Process:
 
     def start(self, ready: bool = True, *options: str) -> None:
         """Start it with additional `options`; wait until it answers commands if `ready`, else until it listens."""
-        with (self._folder / "log").open("ab") as log:
+        with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([*self._command, *options], stdout=log, stderr=log)
         wait_until(self.answers if ready else self._listens, f"port {self.port} to answer")
 

@@ -176,9 +176,11 @@ def test_backends_are_backed_up_by_their_urls(path: Path, copy: Path, backend: S
     restore_by_url(copy, url(tmp_path / "restored.db"))
     with closing(SQLiteBackend.open(tmp_path / "restored.db")) as restored:
         assert ids(restored.queue.receive(1)) == ["a"]
-    with pytest.raises(BackendConfigError, match=r"^redis://\*\*\*@host: is backed up with the tools of its vendor"):
-        backup_by_url("redis://ada:secret@host", tmp_path / "redis")
-    assert not (tmp_path / "redis").exists()
+    with pytest.raises(
+        BackendConfigError, match=r"^nosuch://\*\*\*@host: settled has no tools for this, only for redis://"
+    ):
+        backup_by_url("nosuch://ada:secret@host", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 @contextmanager
