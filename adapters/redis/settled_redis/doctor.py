@@ -16,7 +16,7 @@ from settled_redis.backend import RedisBackend
 from settled_redis.connect import connect, largest_request, server_info
 from settled_redis.connection import ServerConnection
 from settled_redis.durability import losses, settings_of, unreadable, weaknesses
-from settled_redis.keyspace import find
+from settled_redis.keyspace import find, require_one_epoch
 from settled_redis.url import Options, parse
 from settled_runtime.doctor import BackendProblem, backlog_problems
 
@@ -34,6 +34,7 @@ def examine(url: str) -> Sequence[BackendProblem]:
         space = find(servers, options.prefix)
         problems = [problem for server in servers.all_servers() for problem in _problems(server, options)]
         if space is not None:
+            require_one_epoch(servers, space)
             with suppress(BackendRefusedError):  # this user may read the settings, and no more
                 problems += backlog_problems(RedisBackend(servers, space, options, largest_request(servers)))
         return problems

@@ -54,6 +54,7 @@ from settled_redis.topology import Topology
 FORMAT = 5
 OLDEST_FORMAT = 3
 CLUSTER_PARTITIONS = 16
+_FIRST_WITH_EPOCHS = 5
 
 
 def encoded(text: str) -> bytes:
@@ -125,15 +126,19 @@ def _instance(prefix: bytes, key: Key) -> InstanceKeys:
 
 @frozen
 class KeySpace:
-    """The partitions under a prefix. `epoch` is a random text, new for each key space that is created."""
+    """The partitions under a prefix, in a `format`.
+
+    `epoch` is a random text, new for each key space that is created or was restored.
+    """
 
     prefix: str
     partitions: tuple[Partition, ...]
     epoch: str
+    format: int
 
     @classmethod
-    def of(cls, prefix: str, count: int, epoch: str) -> KeySpace:
-        return cls(prefix, tuple(Partition.of(prefix, number) for number in range(count)), epoch)
+    def of(cls, prefix: str, count: int, epoch: str, format: int = FORMAT) -> KeySpace:
+        return cls(prefix, tuple(Partition.of(prefix, number) for number in range(count)), epoch, format)
 
     def of_key(self, key: Key) -> Partition:
         """Return the partition of the instance `key`."""
@@ -186,7 +191,7 @@ def prepare(servers: Topology, prefix: str, partitions: int | None) -> KeySpace:
     """
     found = read_format(servers, prefix)
     space = _create(servers, prefix, partitions) if found is None else _migrated(servers, prefix, found)
-    _require_one_epoch(servers, space)
+    require_one_epoch(servers, space)
     count = len(space.partitions)
     if partitions not in (None, count):
         raise BackendConfigError(
@@ -218,15 +223,15 @@ def read_format(servers: Topology, prefix: str) -> bytes | None:
 
 
 def _migrated(servers: Topology, prefix: str, found: bytes) -> KeySpace:
-    space, description = _parse_format(found, prefix), json.loads(found)
-    if description["settled"] == FORMAT:
+    space = _parse_format(found, prefix)
+    if space.format == FORMAT:
         return space
     # Before the number is raised: after a crash in between, the next client does it again, from where it was.
     for partition in space.partitions:
         ready, machines = partition.named(b"ready"), partition.named(b"ready_machines")
         divide = [b"EVAL", _DIVIDE_READY_GROUPS, b"2", ready, machines]
         servers.ask(partition.slot, [divide, [b"SET", partition.epoch, encoded(space.epoch), b"NX"]], changes=True)
-    key, text = _format_key(prefix), encoded(json.dumps({**description, "settled": FORMAT}))
+    key, text = _format_key(prefix), encoded(json.dumps({**json.loads(found), "settled": FORMAT}))
     # Only if it is unchanged: another client may have migrated it meanwhile, perhaps to a newer format.
     replace = [b"EVAL", _REPLACE_IF_UNCHANGED, b"1", key, found, text]
     _, found = servers.ask(key_slot(key), [replace, [b"GET", key]], changes=True)
@@ -278,11 +283,18 @@ def renew_epoch(servers: Topology, space: KeySpace) -> None:
     for partition in space.partitions:
         servers.ask(partition.slot, [[b"SET", partition.epoch, encoded(epoch)]], changes=True)
     # Last: if only a part of this was done, the key space cannot be opened, and this is repeated.
-    description = {"settled": FORMAT, "partitions": len(space.partitions), "epoch": epoch}
+    description = {"settled": space.format, "partitions": len(space.partitions), "epoch": epoch}
     servers.ask(key_slot(key), [[b"SET", key, encoded(json.dumps(description))]], changes=True)
 
 
-def _require_one_epoch(servers: Topology, space: KeySpace) -> None:
+def require_one_epoch(servers: Topology, space: KeySpace) -> None:
+    """Check that all partitions have the epoch of the key space, as far as its format has them.
+
+    Raises:
+        RecordError: one does not: a server was emptied, or restored without the others.
+    """
+    if space.format < _FIRST_WITH_EPOCHS:
+        return
     for partition in space.partitions:
         (found,) = servers.ask(partition.slot, [[b"GET", partition.epoch]], changes=False)
         if found != encoded(space.epoch):
@@ -312,8 +324,9 @@ def _parse_format(found: bytes, prefix: str) -> KeySpace:
     try:
         description: dict[str, Any] = json.loads(found)
         # First: other formats may lack the rest.
-        _require_format(int(description["settled"]), prefix)
-        return KeySpace.of(prefix, int(description["partitions"]), str(description["epoch"]))
+        format = int(description["settled"])
+        _require_format(format, prefix)
+        return KeySpace.of(prefix, int(description["partitions"]), str(description["epoch"]), format)
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"the keys under {prefix} are those of another application: use another prefix") from error
 

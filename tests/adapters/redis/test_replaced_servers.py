@@ -18,6 +18,7 @@ import pytest
 from settled.durable.ports import Backend, Write
 from settled.errors import BackendConfigError, BackendReplacedError, OutcomeUnknownError, RecordError, SettledError
 from settled.key import Key
+from settled_redis import examine_redis
 from settled_redis.backend import RedisBackend
 from settled_redis.keyspace import KeySpace
 from settled_runtime import Client, Worker
@@ -179,6 +180,8 @@ class TestOneServerOfACluster:
         emptied.client.flushall()
         with pytest.raises(RecordError, match="were lost, or restored without the others: restore all of them"):
             RedisBackend.open(servers[0].url())
+        with pytest.raises(RecordError, match="were lost"):
+            examine_redis(servers[0].url())
         renew_epoch(servers[0].url())
         with closing(RedisBackend.open(servers[0].url())) as backend:
             assert backend.store.load(kept) == stored(1)
