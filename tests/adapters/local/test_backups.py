@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -184,7 +184,7 @@ def test_backends_are_backed_up_by_their_urls(path: Path, copy: Path, backend: S
 
 
 @contextmanager
-def working(machine: Machine[Any], backend: SQLiteBackend) -> Iterator[Client[Any]]:
+def working(machine: Machine[Any], backend: SQLiteBackend) -> Generator[Client[Any]]:
     with Worker([machine], backend, receive_wait=timedelta(seconds=0.05)).running():
         yield Client(machine, backend)
 

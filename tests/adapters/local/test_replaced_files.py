@@ -164,7 +164,7 @@ def test_a_process_may_change_its_folder(path: Path, tmp_path: Path, monkeypatch
     with closing(SQLiteBackend.open("settled.db")) as backend, ThreadPoolExecutor(4) as threads:
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.chdir(tmp_path / "elsewhere")
-        list(threads.map(lambda n: backend.queue.send([message(ADA, f"{n}")]), range(40)))
+        list(threads.map(backend.queue.send, ([message(ADA, f"{n}")] for n in range(40))))
         assert len(backend.queue.receive(100)) == 40
     assert not list((tmp_path / "elsewhere").iterdir())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -27,7 +27,7 @@ COUNT = 150
 
 
 @contextmanager
-def working(machine: Machine[Any], url: str) -> Iterator[Client[Any]]:
+def working(machine: Machine[Any], url: str) -> Generator[Client[Any]]:
     with (
         closing(RedisBackend.open(url, lease=timedelta(seconds=1))) as backend,
         Worker([machine], backend, receive_wait=timedelta(seconds=0.05)).running(),

@@ -98,9 +98,12 @@ def test_leases_from_before_are_void(server: Process, backend: RedisBackend) -> 
     backend.queue.send([message(ADA, "a")])
     held = backend.queue.receive(1)
     empty_and_begin_anew(server)
-    for call in (backend.queue.ack, backend.queue.release, lambda each: backend.queue.extend(each, 30.0)):
-        with pytest.raises(BackendReplacedError):
-            call(held)
+    with pytest.raises(BackendReplacedError):
+        backend.queue.ack(held)
+    with pytest.raises(BackendReplacedError):
+        backend.queue.release(held)
+    with pytest.raises(BackendReplacedError):
+        backend.queue.extend(held, 30.0)
 
 
 def test_several_writes_at_once_are_refused(server: Process, backend: RedisBackend) -> None:
