@@ -176,7 +176,7 @@ def _with_outbox(write: Write, entries: tuple[OutboxEntry, ...]) -> Write:
         write,
         sends=tuple([item for item in items if isinstance(item, Message)]),
         timers=tuple([item for item in items if isinstance(item, Timer)]),
-        cancels=tuple([item.token for item in items if isinstance(item, CancelTimer)]),
+        cancels=tuple([item.id for item in items if isinstance(item, CancelTimer)]),
     )
 
 
