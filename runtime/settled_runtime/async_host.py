@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -20,6 +19,7 @@ from settled import Call, Key, Machine, Policy, TurnEnd
 from settled.durable import Backend, ClosedOnExit, Delivery
 from settled.durable.commands import ActorCall, ActorEnded, ActorResult, Answer, Command, PerformActions, RunActors
 from settled_runtime.cancellation import result_in_time
+from settled_runtime.daemon_threads import DaemonThreads
 from settled_runtime.effects import Attempt, attempt_of, doing_of, error_json, is_failure, perform_actions, start_actor
 from settled_runtime.event_loop import EventLoop
 from settled_runtime.events import ActorAbandoned, ActorFinished, Observer, log
@@ -187,13 +187,20 @@ class _ActorTasks:
         _enter(self.held)
         try:
             async with asyncio.timeout(None if call.deadline is None else call.deadline - self.context.clock()):
-                return ActorResult(actor_call.id, True, await _result_of(function, actor_call, call))
+                return ActorResult(actor_call.id, True, await self._output_of(function, actor_call, call))
         except _RaisedInThreadError as raised:
             return ActorResult(actor_call.id, False, error_json(raised.error))
         except BaseException as error:
             if not is_failure(error):
                 raise
             return ActorResult(actor_call.id, False, error_json(error))
+
+    async def _output_of(self, function: Callable[..., Any], actor_call: ActorCall, call: Call) -> Any:
+        if inspect.iscoroutinefunction(function):
+            return await function(actor_call.input, call)
+        threads, name = self.context.actor_threads, f"settled-{actor_call.src}"
+        result = await _in_own_thread(threads, lambda: function(actor_call.input, call), name)
+        return await result if inspect.isawaitable(result) else result
 
     async def cancel(self, except_for: Iterable[Attempt] = ()) -> None:
         """Cancel all tasks but those of `except_for`, and wait until they have ended."""
@@ -210,15 +217,8 @@ class _RaisedInThreadError(Exception):
         self.error = error
 
 
-async def _result_of(function: Callable[..., Any], actor_call: ActorCall, call: Call) -> Any:
-    if inspect.iscoroutinefunction(function):
-        return await function(actor_call.input, call)
-    result = await _in_own_thread(lambda: function(actor_call.input, call))
-    return await result if inspect.isawaitable(result) else result
-
-
-async def _in_own_thread(work: Callable[[], Any]) -> Any:
-    """Return the result of `work`, called in a new thread: if it hangs, it must not block one of the loop's pool.
+async def _in_own_thread(threads: DaemonThreads, work: Callable[[], Any], name: str) -> Any:
+    """Return the result of `work`, called in one of `threads`: if it hangs, it must not block one of the loop's pool.
 
     Raises:
         _RaisedInThreadError: `work` has raised.
@@ -246,5 +246,5 @@ async def _in_own_thread(work: Callable[[], Any]) -> Any:
         else:
             complete_soon(result)
 
-    threading.Thread(target=run, name="settled-actor", daemon=True).start()
+    threads.call(run, name)
     return await done
