@@ -98,7 +98,10 @@ def traits_of(backend: Backend) -> Traits:
     """Return the properties of `backend` that turns may rely on."""
     declared = backend.capabilities
     return Traits(
-        Capability.ATOMIC_FINISH in declared, Capability.FENCED_FINISH in declared, backend.resolution.total_seconds()
+        Capability.ATOMIC_FINISH in declared,
+        Capability.FENCED_FINISH in declared,
+        backend.resolution.total_seconds(),
+        backend.largest_message,
     )
 
 
