@@ -50,7 +50,10 @@ class TestAUrl:
     @pytest.mark.parametrize(
         ("url", "remedy"),
         [
-            ("redis://localhost?leese=5", "no option 'leese'; known are ca, certificate, largest_message, lease, partitions, prefix"),
+            (
+                "redis://localhost?leese=5",
+                "no option 'leese'; known are ca, certificate, largest_message, lease, partitions, prefix",
+            ),
             ("redis://localhost?lease=soon", "lease=soon: expected a number of seconds"),
             ("redis://localhost?timeout=1e12", "below 1,000,000,000"),
             ("redis://localhost?remember=few", "remember=few: expected a whole number from 1"),
