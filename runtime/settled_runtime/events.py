@@ -84,6 +84,19 @@ class ActorFinished:
 
 
 @frozen
+class ActorAbandoned:
+    """An ``async`` actor did not end when it was cancelled: it is not waited for, nor resumed, and has no result.
+
+    A thread cannot be cancelled: a ``def`` actor that times out runs on without this event.
+    """
+
+    key: Key
+    src: str
+    idempotency_key: str
+    attempt: int
+
+
+@frozen
 class Emitted:
     """The machine emitted `event`. After a crash it may be emitted again, with the same `idempotency_key`."""
 
@@ -199,6 +212,7 @@ HostEvent: TypeAlias = (
     | ActionPerformed
     | ActorStarted
     | ActorFinished
+    | ActorAbandoned
     | Emitted
     | Logged
     | Released
@@ -249,6 +263,9 @@ def _line(event: HostEvent) -> tuple[int, str]:
         case ActorFinished(key, result):
             level = logging.DEBUG if result.ok else logging.WARNING
             return level, f"{key}: actor {result.id} {'done' if result.ok else f'failed: {result.data}'}"
+        case ActorAbandoned(key, src, idempotency_key, attempt):
+            text = f"actor {src} abandoned, attempt {attempt}: it ignores its cancellation ({idempotency_key})"
+            return logging.WARNING, f"{key}: {text}"
         case Emitted(key, emitted, _):
             return logging.DEBUG, f"{key}: emitted {emitted}"
         case Logged(key, value, label):

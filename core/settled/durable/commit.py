@@ -52,6 +52,10 @@ MIN_DETAIL_CHARACTERS = 100
 """How much of it a record keeps that would outgrow the store otherwise."""
 
 
+KEEP_LESS = "let the machine keep less in its context, such as the address of data that is stored elsewhere"
+"""What to do about a record that is too large."""
+
+
 @frozen
 class TurnStep:
     """One write of a turn: the record to commit, and all that goes with it.
@@ -115,7 +119,13 @@ def write_step(state: TurnState, step: TurnStep) -> Commands[AfterWrite | None]:
         write = Write(state.key, stored, state.version, *dead_letters, acks=acks, holder=state.deliveries[0])
     if len(entries) > len(actions):
         write = _with_outbox(write, entries)
-    yield from _finish(state, write, record, step.notes, step.lost)
+    version = state.version
+    try:
+        yield from _finish(state, write, record, step.notes, step.lost)
+    except TooLargeError as error:
+        if state.version != version:
+            raise
+        raise TooLargeError(f"{error}: {KEEP_LESS}") from error
     if len(entries) > len(actions):
         state.record = evolve(state.record, outbox=_without_sent(state.record.outbox, entries))
     if state.is_watched and write.stored is not None:

@@ -97,6 +97,7 @@ def _start_send_timer(context: ApplyContext, record: Record, effect: Send, delay
         message = message_for(context, record, effect)
         if message is None:
             return record
+        context.check_size(message.key, message.body)
         timer = evolve(timer, event=None, message=(str(message.key), message.body))
     return _start_timer(record, context.effect_key(record, effect.index), timer)
 

@@ -114,6 +114,7 @@ class TurnState:
             nonce=self.next_nonce,
             resolution=self.traits.resolution,
             headers=message.headers,
+            largest_message=self.traits.largest_message,
         )
 
     def has_delivery_of(self, id: str) -> bool:
