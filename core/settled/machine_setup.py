@@ -19,7 +19,7 @@ from settled.chart.migrations import Migrate, Migration
 from settled.chart.program import compile_program
 from settled.chart.snapshot import C
 from settled.chart.snapshot_text import SnapshotText
-from settled.data import is_object
+from settled.data import freeze, is_object
 from settled.errors import DefinitionError, DefinitionProblem, LogicError
 from settled.machine import Machine
 from settled.step.plan_cache import PlanCache
@@ -45,7 +45,7 @@ class Setup(Generic[C]):
 
 def _initial_context(config: MachineConfig, implementations: Implementations) -> Any:
     if implementations.create_context is not None:
-        return {}  # unused: `create_context` is called at each start
+        return freeze({})  # unused: `create_context` is called at each start
     try:
         context = implementations.read_context(config.context)
     except Exception as error:

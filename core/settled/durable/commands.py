@@ -10,10 +10,10 @@ from collections.abc import Generator, Mapping
 from enum import StrEnum
 from typing import Any, TypeAlias, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from settled.chart.snapshot import Snapshot
-from settled.data import Json
+from settled.data import Json, freeze
 from settled.durable.headers import NO_HEADERS
 from settled.durable.ports import DeadLetter, Delivery, Stored, Write
 from settled.durable.record import PerformAction, Record
@@ -181,7 +181,7 @@ class ActorResult:
 
     id: str
     ok: bool
-    data: Json
+    data: Json = field(converter=freeze)
 
 
 @frozen
