@@ -245,9 +245,9 @@ def freeze(value: Any, levels: int = MAX_DEPTH) -> Any:
             if item.__class__ not in _SCALARS or key.__class__ is not str:
                 return _nested_dict(value, levels)
         return _new(FrozenDict, value) if value else _NOTHING
-    if isinstance(value, Mapping):
-        return freeze(dict(value), levels)
-    return _frozen_list(value, levels) if isinstance(value, list | tuple) else value
+    if issubclass(kind, list | tuple):
+        return _frozen_list(value, levels)
+    return freeze(dict(value), levels) if issubclass(kind, Mapping) else value
 
 
 def with_value(value: FrozenDict, key: str, item: Any) -> Any:

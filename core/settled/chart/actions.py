@@ -32,12 +32,12 @@ class Assign(Generic[AnyContext]):
 
 
 @frozen(eq=False)
-class FieldChanges(Generic[AnyContext]):
+class FieldChanges:
     """The changes of some fields of a context, each computed by itself."""
 
-    values: Mapping[str, Expression[AnyContext]]
+    values: Mapping[str, Expression]
 
-    def __call__(self, args: Args[AnyContext]) -> Mapping[str, Any]:
+    def __call__(self, args: Args[Any]) -> Mapping[str, Any]:
         return {key: value(args) for key, value in self.values.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy
+from operator import is_
 from typing import Any, get_args
 
 from attrs import fields, frozen, has, resolve_types
@@ -47,19 +48,19 @@ def freeze_typed(value: Any) -> Any:
 
     Unlike JSON, it may hold tuples, which remain tuples, and sets.
     """
-    match value:
-        case FrozenDict() | FrozenList():
-            return value
-        case dict():
-            return nested_frozen({key: freeze_typed(item) for key, item in value.items()}, NOT_JSON)
-        case list():
-            return nested_frozen(list(map(freeze_typed, value)), NOT_JSON)
-        case set():
-            return frozenset(value)
-        case tuple() if type(value) is tuple:
-            return tuple(map(freeze_typed, value))
-        case _:
-            return _freeze_instance(value) if has(value.__class__) else value
+    kind: type[Any] = value.__class__
+    if issubclass(kind, FrozenDict | FrozenList):
+        return value
+    if issubclass(kind, dict):
+        return nested_frozen({key: freeze_typed(item) for key, item in value.items()}, NOT_JSON)
+    if issubclass(kind, list):
+        return nested_frozen([freeze_typed(item) for item in value], NOT_JSON)
+    if kind is tuple:
+        parts = tuple(map(freeze_typed, value))
+        return value if all(map(is_, parts, value)) else parts
+    if kind is set:
+        return frozenset(value)
+    return _freeze_instance(value) if has(kind) else value
 
 
 def _freeze_instance(instance: Any) -> Any:

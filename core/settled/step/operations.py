@@ -213,11 +213,8 @@ def _bind_action(program: Program, action: BoundAction, path: str, starting: tup
     match action.implementation:
         case CustomAction():
             return _execute(program, action.name, action.params)
-        case Assign(FieldChanges(values)) if len(values) == 1:
-            ((key, compute),) = values.items()
-            return lambda step: step.assign_value(key, compute(args_of(step)))
         case Assign(changes):
-            return lambda step: step.assign(changes(args_of(step)))
+            return _assign(changes, args_of)
         case RaiseEvent() as raising:
             return _raise(raising, args_of, action.delay)
         case SendTo() as sending:
@@ -249,6 +246,13 @@ def _args_of(params: Expression) -> ArgsOf:
     if known is ABSENT:
         return lambda step: step.args_with(freeze(params(step.args())))
     return lambda step: step.args_with(known)
+
+
+def _assign(changes: Expression, args_of: ArgsOf) -> Perform:
+    if isinstance(changes, FieldChanges) and len(changes.values) == 1:  # most assign one field
+        ((key, compute),) = changes.values.items()
+        return lambda step: step.assign_value(key, compute(args_of(step)))
+    return lambda step: step.assign(changes(args_of(step)))
 
 
 def _execute(program: Program, name: str, params: Expression) -> Perform:
