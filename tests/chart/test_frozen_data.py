@@ -1,5 +1,6 @@
 """Frozen data reads like any other, cannot be changed, and gives plain data to whoever copies it."""
 
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 import copy

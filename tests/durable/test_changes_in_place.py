@@ -1,5 +1,6 @@
 """Logic that tries to change what it is handed: a worker that has the record at hand, and one that loads it, agree."""
 
+# pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
 from collections import Counter

@@ -40,12 +40,13 @@ def change_all(value: Any) -> None:
     """Try to change `value` and all that can be reached from it, whatever raises."""
     for part in list(_parts(value)):
         change_all(part)
-    changes = DICT_CHANGES if isinstance(value, Mapping) else LIST_CHANGES if isinstance(value, list) else ()
+    kind: Any = value.__class__
+    changes = DICT_CHANGES if issubclass(kind, Mapping) else LIST_CHANGES if issubclass(kind, list) else ()
     for change in changes:
         with suppress(TypeError, AttributeError, IndexError, StopIteration, KeyError):
             change(value)
-    if has(value.__class__):
-        for field in fields(value.__class__):
+    if has(cast("type[Any]", kind)):
+        for field in fields(cast("type[Any]", kind)):
             with suppress(AttributeError):  # attrs' FrozenInstanceError is one
                 setattr(value, field.name, "broken")
 

@@ -27,6 +27,8 @@ AnyContext = TypeVar("AnyContext", bound=Any, default=Any)
 class Args(Generic[C, E]):
     """The argument of a guard, an assigner, a delay, an input or an output.
 
+    None of it can be changed in place, because others share it: to try raises TypeError. Return new values instead.
+
     Attributes:
         context: the context at this position of the step.
         event: the event being taken, an instance of the class declared for its type if there is one.
