@@ -216,6 +216,22 @@ class TestALogOfAnotherFile:
         with closing(SQLiteBackend.open(whole)) as backend:
             assert ids(backend.queue.receive(9)) == ["a", "b", "c"]
 
+    @pytest.mark.parametrize("is_empty", [False, True])
+    def test_is_not_deleted_with_a_file_that_is_begun_anew(self, path: Path, copy: Path, is_empty: bool) -> None:
+        """The file was moved, and its latest commits are in the log."""
+        moved, log = path.with_name("moved.db"), path.with_name("settled.db-wal")
+        path.rename(moved)
+        if is_empty:
+            path.touch()
+        content = log.read_bytes()
+        with pytest.raises(BackendConfigError, match=r"is missing or empty, but settled\.db-wal is there"):
+            SQLiteBackend.open(path)
+        assert log.read_bytes() == content
+        path.unlink(missing_ok=True)
+        moved.rename(path)
+        with closing(SQLiteBackend.open(path)) as backend:
+            assert ids(backend.queue.receive(9)) == ["a", "b", "c"]
+
     def test_is_replayed_after_a_crash(self, path: Path, copy: Path) -> None:
         with closing(SQLiteBackend.open(path)) as backend:
             assert ids(backend.queue.receive(9)) == ["a", "b", "c"]

@@ -47,11 +47,18 @@ def require_own_log(path: str) -> None:
 
     Raises:
         BackendConfigError: the file is a copy that was never opened in this place, so the log may be of another file.
+            Or there is a log and no file.
     """
     log = Path(f"{os.path.realpath(path)}-wal")
-    identity = file_identity(path)
-    if identity is None or not log.exists() or not log.stat().st_size:
+    if not _size(log):
         return
+    identity = file_identity(path)
+    # No log is written beside an empty file, and SQLite would delete this one.
+    if identity is None or not _size(Path(path)):
+        raise BackendConfigError(
+            f"{path}: is missing or empty, but {log.name} is there, with its latest commits: put the file back, or "
+            f"move {log.name} away"
+        )
     recorded = _identity_without_log(path)
     # Only the inode: a device may have another number after the machine was started anew.
     if recorded is None or recorded.rpartition(":")[2] == f"{identity.inode:x}":
@@ -61,6 +68,13 @@ def require_own_log(path: str) -> None:
         f"the two. If it is, delete {log.name} and {log.name.removesuffix('wal')}shm. If both files were copied "
         "together, have one whole file made of them, at another path: settled restore"
     )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _identity_without_log(path: str) -> str | None:
