@@ -95,7 +95,10 @@ class Machine(Generic[C]):
             LogicError: a guard, an action or a delay raised; `snapshot` stays in force.
             EventError: `event` is not an event.
         """
-        return macrostep(self.plan_cache, snapshot, self._plain(event), first_index, allow_unknown_targets)
+        plain: Any = event
+        if event.__class__ is not dict or type(plain.get("type")) is not str:  # nearly always these, which need no call
+            plain = self._plain(event)
+        return macrostep(self.plan_cache, snapshot, plain, first_index, allow_unknown_targets)
 
     def initial_microsteps(self, input: Json = None) -> tuple[Microstep[C], ...]:
         """Start the machine. Return the snapshot after each microstep, and its effects."""
