@@ -193,7 +193,7 @@ def is_json(value: Any, levels: int = MAX_DEPTH) -> bool:
         return True
     if kind in SCALARS:
         return True
-    if kind in _FROZEN and value.levels <= levels:
+    if kind in FROZEN and value.levels <= levels:
         return True
     if kind is list or kind is tuple:
         if not levels:
@@ -289,14 +289,16 @@ def _levels_of(part: Any) -> int:
     kind: type[Any] = part.__class__
     if kind in SCALARS:
         return 0
-    if kind in _FROZEN:
+    if kind in FROZEN:
         levels: int = part.levels
         return levels
     return 0 if is_json(part, 0) else NOT_JSON
 
 
-_FROZEN: Final = frozenset({FrozenDict, NestedFrozenDict, FrozenList})
-_UNCHANGEABLE: Final = SCALARS | _FROZEN | {float}
+FROZEN: Final[frozenset[type[Any]]] = frozenset({FrozenDict, NestedFrozenDict, FrozenList})
+"""The classes of frozen objects and arrays."""
+
+_UNCHANGEABLE: Final = SCALARS | FROZEN | {float}
 _NOTHING: Final = make_frozen(FrozenDict)
 
 
