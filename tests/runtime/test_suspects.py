@@ -224,17 +224,18 @@ class TestAJointCommit:
         machine, backend = greeter(lambda input, call: None), MemoryBackend()
         client, context = Client(machine, backend), HostContext.of([machine], backend, None, ())
         client.start("ada")
-        client.send("ada", {"type": "NOTE"}, message_id="greet")
+        commit_together(context, turns_for(context, backend.queue.receive(1)))
+        context.record_cache.pop(Key("greeter", "ada"), backend.now)
+        client.send("ada", {"type": "IGNORED"}, message_id="greet")
         for _ in range(1 if is_suspect else 9):
             backend.queue.release(backend.queue.receive(10))
         if is_suspect:
-            commit_together(context, turns_for(context, backend.queue.receive(1)))
             make_suspect(backend, "ada")
         (turn,) = turns_for(context, backend.queue.receive(10))
         commit_together(context, [turn], take_thread=lambda: False)
         assert turn.end is TurnEnd.RELEASED
         stored = backend.store.load(Key("greeter", "ada"))
-        assert stored is None or stored.version == 2
+        assert stored is not None and stored.version == (2 if is_suspect else 1)
         context.leases.close()
 
 
