@@ -174,7 +174,7 @@ def skips_without_a_dead_letter(patch: Patch) -> None:
     commit, original = CORE["commit"], CORE["commit"]._skipping_step
 
     def step(*arguments: Any) -> Generator[Any, Any, Any]:
-        found = yield from original(*arguments)
+        found: Any = yield from original(*arguments)
         return found and evolve(found, add_dead_letters=())
 
     patch.setattr(commit, "_skipping_step", step)

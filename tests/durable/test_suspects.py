@@ -27,7 +27,7 @@ from settled.durable.record import Record, Watch
 from settled.durable.record_json import record_to_stored
 from settled.durable.window import EMPTY_WINDOW
 from settled_runtime.record_cache import RecordCache
-from tests.durable.machines import SUBMIT, add, appending, applied, signup, tell
+from tests.durable.machines import SUBMIT, add, appending, applied, nothing, signup, tell
 from tests.support.virtual_world import LEASE, Crash, Hanging, World
 
 POLICY = Policy(lease=timedelta(seconds=LEASE), max_attempts=3)
@@ -47,7 +47,7 @@ class Deadly:
         return True
 
 
-def submitted(send_email: Any = lambda input, call: None, **more: Any) -> World:
+def submitted(send_email: Any = nothing, **more: Any) -> World:
     world = World(signup(send_email, **more), policy=POLICY)
     world.start()
     world.settle(until=world.now)
