@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from settled import Key, Outcome
 from settled.durable import Record, Stored
