@@ -7,6 +7,8 @@ start, or one of them has ended.
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 from settled._fast_frozen import evolve
 from settled.chart.implementations import Actor
 from settled.chart.snapshot import Snapshot
@@ -152,7 +154,9 @@ def step_after_actors(state: TurnState, answer: ActorEnded) -> TurnStep | Releas
 def _actor_call(state: TurnState, actor: PendingActor) -> ActorCall:
     # The nonce is that of the commit which opened the turn, so every attempt, by whatever worker, has the same key.
     key = idempotency_key(state.key, state.open_turn.nonce, state.open_turn.ordinal, actor.index)
-    return ActorCall(actor.id, actor.src, actor.input, key, actor.attempt, state.open_turn.message.headers)
+    # A copy, which the actor may change as it likes: the next attempt gets another one.
+    input, headers = deepcopy(actor.input), state.open_turn.message.headers
+    return ActorCall(actor.id, actor.src, input, key, actor.attempt, headers)
 
 
 def _record_result(state: TurnState, result: ActorResult) -> TurnStep:

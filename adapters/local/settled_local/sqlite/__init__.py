@@ -101,7 +101,8 @@ class SQLiteBackend(ClosedOnExit):
         name = os.fspath(path)
         if name.startswith("sqlite:"):
             given: dict[str, Any] = {"lease": lease, "remember": remember, "timeout": timeout, "clock": clock}
-            return cls.open(**{**given, "largest_message": largest_message, **sqlite_options(name)})
+            given["largest_message"] = largest_message
+            return cls.open(**{**given, **sqlite_options(name)})
         database = Database(name, in_seconds(timeout, "timeout"))
         try:
             epoch = prepare(database)
