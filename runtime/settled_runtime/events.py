@@ -323,14 +323,14 @@ def _line(event: HostEvent) -> tuple[int, str, Json]:
         case TurnFailed(key, raised) if isinstance(raised, _OF_BACKEND):
             return logging.ERROR, f"{key}: turn failed: {type(raised).__name__}: {raised}", None
         case TurnFailed(key, raised):
-            return logging.ERROR, f"{key}: turn failed: {_origin_of(raised)}", str(raised)
+            return logging.ERROR, f"{key}: turn failed: {origin_of(raised)}", str(raised)
         case TurnHangs(key, seconds, doing):
             return logging.ERROR, f"{key}: hangs for {seconds:.3g} s in {doing}", None
         case _:
             assert_never(event)
 
 
-def _origin_of(error: BaseException) -> str:
+def origin_of(error: BaseException) -> str:
     """Return the class of `error`, and of its first cause the class and where it was raised; but no text of either."""
     cause = error
     while cause.__cause__ is not None:
@@ -362,4 +362,4 @@ class Observers:
             try:
                 observer(event)
             except Exception as error:
-                logger.error("an observer failed on %s: %s", type(event).__name__, printable(_origin_of(error)))
+                logger.error("an observer failed on %s: %s", type(event).__name__, printable(origin_of(error)))
