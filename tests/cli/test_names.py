@@ -67,17 +67,7 @@ class TestHostileNames:
         if words[0] in ("list", "get", "dead-letters", "backlog", "start") and not status:
             result = settled(*words, "--json")
             assert is_printable(result.out)
-            assert HOSTILE in str(strings(json.loads(result.out)))
-
-
-def strings(value: object) -> str:
-    match value:
-        case dict():
-            return "".join(strings(each) for pair in value.items() for each in pair)
-        case list():
-            return "".join(map(strings, value))
-        case _:
-            return str(value)
+            assert json.dumps(HOSTILE)[1:-1] in json.dumps(result.json)
 
 
 def test_a_machine_from_others_is_checked_without_driving_the_terminal(settled: Settled, tmp_path: Path) -> None:

@@ -92,7 +92,9 @@ class TokenVerifier:
         jwt = import_module("google.auth.jwt")  # it has no types
         try:
             key = jwt.decode_header(token).get("kid")
-            certificates = self._certificates.for_key(key) if isinstance(key, str) else {}
+            if not isinstance(key, str):
+                raise TypeError("the key id is no text")
+            certificates = self._certificates.for_key(key)
             if key not in certificates:
                 raise AccessDeniedError("the token is signed with a key that is not Google's")
             claims: Mapping[str, Any] = jwt.decode(

@@ -104,7 +104,7 @@ events = st.fixed_dictionaries(
         "isBase64Encoded": st.booleans() | json_values,
     },
 )
-requests = st.fixed_dictionaries(
+requests: st.SearchStrategy[Any] = st.fixed_dictionaries(
     {
         "rawPath": paths,
         "requestContext": st.fixed_dictionaries({"http": st.fixed_dictionaries({"method": methods})}),
@@ -158,6 +158,11 @@ def test_other_methods_are_told_which_are_allowed() -> None:
     assert HANDLER(request("DELETE"), Context())["headers"]["allow"] == "GET, PUT, POST"
 
 
+def at_once(call: Callable[..., Any], *args: Any) -> Any:
+    """Call `call` without the retries that a client makes for some seconds."""
+    return call(*args)
+
+
 class Down:
     """A store and a queue that raise an error whatever they are asked."""
 
@@ -186,7 +191,7 @@ class Down:
 def test_a_backend_that_fails_is_503_and_says_nothing_of_it(
     kind: type[SettledError], method: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("settled_runtime.client.retried", lambda call, *args: call(*args))  # at once
+    monkeypatch.setattr("settled_runtime.client.retried", at_once)
     down: Any = Down(kind("arn:aws:secret\nforged"))
     backend = CompositeBackend(down, down, down)
     with caplog.at_level(logging.INFO, "settled"):
@@ -200,7 +205,7 @@ def test_a_backend_that_fails_is_503_and_says_nothing_of_it(
 
 @pytest.mark.parametrize("method", ["PUT", "POST"])
 def test_the_response_has_the_id_if_the_outcome_cannot_be_read(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("settled_runtime.client.retried", lambda call, *args: call(*args))  # at once
+    monkeypatch.setattr("settled_runtime.client.retried", at_once)
     up, down = MemoryBackend(), cast("Any", Down(UnavailableError("down")))
     handler = http_handler([appending()], CompositeBackend(down, up.queue, up.timers), authorize=anyone)
     answer = handler(request(method, queryStringParameters={"wait": "1"}), Context(9_000))

@@ -50,7 +50,7 @@ class CertificateServer:
                     self.end_headers()
                     self.wfile.write(served.body)
 
-            def log_message(self, *_: Any) -> None: ...
+            def log_message(self, format: str, *args: Any) -> None: ...
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/certs"

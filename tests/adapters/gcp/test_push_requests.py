@@ -58,7 +58,7 @@ def handler() -> Iterator[PushHandler]:
             self.end_headers()
             self.wfile.write(certificates)
 
-        def log_message(self, *_: Any) -> None: ...
+        def log_message(self, format: str, *args: Any) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Certificates)
     threading.Thread(target=server.serve_forever, daemon=True).start()
