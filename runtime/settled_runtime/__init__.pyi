@@ -5,6 +5,7 @@ from settled_runtime.client import EventOutcomeError as EventOutcomeError
 from settled_runtime.client import Instance as Instance
 from settled_runtime.composite import CompositeBackend as CompositeBackend
 from settled_runtime.events import ActionPerformed as ActionPerformed
+from settled_runtime.events import ActorAbandoned as ActorAbandoned
 from settled_runtime.events import ActorFinished as ActorFinished
 from settled_runtime.events import ActorStarted as ActorStarted
 from settled_runtime.events import ClockSkewed as ClockSkewed
@@ -18,10 +19,12 @@ from settled_runtime.events import Observer as Observer
 from settled_runtime.events import RecordAdjusted as RecordAdjusted
 from settled_runtime.events import Redactor as Redactor
 from settled_runtime.events import Released as Released
+from settled_runtime.events import SuspectIsolated as SuspectIsolated
 from settled_runtime.events import TurnEnded as TurnEnded
 from settled_runtime.events import TurnFailed as TurnFailed
 from settled_runtime.events import TurnHangs as TurnHangs
 from settled_runtime.events import TurnStarted as TurnStarted
+from settled_runtime.events import WorkerLost as WorkerLost
 from settled_runtime.events import log as log
 from settled_runtime.events import log_with as log_with
 from settled_runtime.host import Host as Host

@@ -20,7 +20,7 @@ from attrs import frozen
 from settled import Json, Key, TurnEnd
 from settled.data import is_array, is_object, write
 from settled.durable import DeadLetter, Delivery
-from settled.durable.commands import ActorResult, Finish, ReleaseReason
+from settled.durable.commands import ActorResult, Finish, LostWorker, ReleaseReason
 from settled.errors import (
     BackendClosedError,
     BackendRefusedError,
@@ -101,6 +101,19 @@ class ActorFinished:
 
 
 @frozen
+class ActorAbandoned:
+    """An ``async`` actor did not end when it was cancelled: it is not waited for, nor resumed, and has no result.
+
+    A thread cannot be cancelled: a ``def`` actor that times out runs on without this event.
+    """
+
+    key: Key
+    src: str
+    idempotency_key: str
+    attempt: int
+
+
+@frozen
 class Emitted:
     """The machine emitted `event`. After a crash it may be emitted again, with the same `idempotency_key`."""
 
@@ -129,6 +142,22 @@ class Released:
     delay: float
     reason: ReleaseReason
     detail: str = ""
+
+
+@frozen
+class SuspectIsolated:
+    """The turn of `key` runs alone now: the message `message_id` may have ended the workers that ran it."""
+
+    key: Key
+    message_id: str
+
+
+@frozen
+class WorkerLost:
+    """A worker was lost while it ran something of `key` alone; `lost` says what, and how many workers it has cost."""
+
+    key: Key
+    lost: LostWorker
 
 
 @frozen
@@ -188,7 +217,9 @@ class TurnHangs:
     doing: str
 
 
-_REASONS_TO_WARN_OF = frozenset({ReleaseReason.FAILED, ReleaseReason.OTHER_VERSION, ReleaseReason.CONFLICTS})
+_REASONS_TO_WARN_OF = frozenset(
+    {ReleaseReason.FAILED, ReleaseReason.OTHER_VERSION, ReleaseReason.CONFLICTS, ReleaseReason.SUSPECT}
+)
 """The releases that a person should know of. The others are part of every day; an ERROR is logged as `TurnFailed`."""
 
 HostEvent: TypeAlias = (
@@ -198,9 +229,12 @@ HostEvent: TypeAlias = (
     | ActionPerformed
     | ActorStarted
     | ActorFinished
+    | ActorAbandoned
     | Emitted
     | Logged
     | Released
+    | SuspectIsolated
+    | WorkerLost
     | RecordAdjusted
     | MachineNotServed
     | ClockSkewed
@@ -304,6 +338,9 @@ def _line(event: HostEvent) -> tuple[int, str, Json]:
         case ActorFinished(key, result):
             error_name = result.data.get("name") if is_object(result.data) else None
             return logging.WARNING, f"{key}: actor {result.id} failed: {error_name}", result.data
+        case ActorAbandoned(key, src, idempotency_key, attempt):
+            text = f"actor {src} abandoned, attempt {attempt}: it ignores its cancellation ({idempotency_key})"
+            return logging.WARNING, f"{key}: {text}", None
         case Emitted(key, emitted, _):
             return logging.DEBUG, f"{key}: emitted", emitted
         case Logged(key, value, label):
@@ -311,6 +348,11 @@ def _line(event: HostEvent) -> tuple[int, str, Json]:
         case Released(key, delay, reason, detail):
             level = logging.WARNING if reason in _REASONS_TO_WARN_OF else logging.DEBUG
             return level, f"{key}: released for {delay:.3g} s: {reason}", detail or None
+        case SuspectIsolated(key, id):
+            return logging.WARNING, f"{key}: {id} runs alone: it may have ended the workers that ran it before", None
+        case WorkerLost(key, LostWorker(id, src, count)):
+            what = f"the actor {src}" if src else "the machine's own functions"
+            return logging.ERROR, f"{key}: a worker was lost while {what} ran alone for {id}, {count} by now", None
         case RecordAdjusted(key, note):
             return logging.WARNING, f"{key}: {note}", None
         case MachineNotServed(machine):
@@ -345,6 +387,8 @@ def observe_commit(observe: Observer, commit: Finish) -> None:
     write = commit.write
     if write.stored is not None:
         observe(Committed(write.key, write.stored.version))
+    if commit.lost is not None:
+        observe(WorkerLost(write.key, commit.lost))
     for note in commit.notes:
         observe(RecordAdjusted(write.key, note))
     for dead_letter in write.add_dead_letters:

@@ -29,6 +29,9 @@ SHOWN_OPTIONS = frozenset(
 )
 """The options whose values are shown. A name that is not listed, such as a misspelt one, may be that of a secret."""
 
+MIN_MESSAGE_SIZE = 1024
+"""The lowest limit of the size of messages, in bytes."""
+
 
 def without_credentials(url: str) -> str:
     """Return `url`, of any scheme, on one printable line and with ``***`` for what may be secret.
@@ -107,6 +110,13 @@ def duration(text: str) -> timedelta:
 def count(text: str) -> int:
     """Convert an option to a whole number from 1; raise ValueError otherwise."""
     return number(text, 1)
+
+
+def message_size(text: str) -> int:
+    """Convert an option to a number of bytes from `MIN_MESSAGE_SIZE`; raise ValueError otherwise."""
+    with suppress(ValueError):
+        return number(text, MIN_MESSAGE_SIZE)
+    raise ValueError(f"expected a number of bytes from {MIN_MESSAGE_SIZE}")
 
 
 def number(text: str, least: int) -> int:

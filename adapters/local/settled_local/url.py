@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from settled.errors import BackendConfigError
-from settled_runtime.url import count, duration, options_in, without_credentials
+from settled_runtime.url import count, duration, message_size, options_in, without_credentials
 
 
 def memory_options(url: str) -> dict[str, Any]:
@@ -43,5 +43,5 @@ def sqlite_options(url: str) -> dict[str, Any]:
     return {"path": path, **options}
 
 
-_MEMORY: Mapping[str, Callable[[str], Any]] = {"lease": duration, "remember": count}
+_MEMORY: Mapping[str, Callable[[str], Any]] = {"lease": duration, "remember": count, "largest_message": message_size}
 _SQLITE: Mapping[str, Callable[[str], Any]] = {**_MEMORY, "timeout": duration}

@@ -55,7 +55,7 @@ from settled.durable.outbox import (
 )
 from settled.durable.ports import DeadLetter, Position
 from settled.durable.reasons import Cause, outcome_of, why_ignored, why_passed
-from settled.durable.record import OpenTurn, PendingActor, Record, timer_message
+from settled.durable.record import OpenTurn, PendingActor, Record, port_timer
 from settled.durable.restore import restore
 from settled.durable.window import IN_DEAD_LETTERS, Outcome
 from settled.errors import EventError, LogicError
@@ -370,7 +370,10 @@ def take_due_timer(context: ApplyContext, record: Record) -> Record:
         return record
     timer = record.timers[token]
     if timer.message is not None:
-        return _remember(enqueue_delayed_send(context, record, token, timer.message), timer_message(context.key, token))
+        return _remember(
+            enqueue_delayed_send(context, record, token, timer.message),
+            port_timer(context.key, token, timer.due, timer.early).message,
+        )
     return evolve(remove_fired_timer(record, token), turn=evolve(turn, inbox=(*turn.inbox, timer.event)))
 
 
