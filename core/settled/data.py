@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, TypeAlias, TypeGuard, cast
 
-from settled.frozen_data import NOT_JSON, FrozenDict, FrozenList, NestedFrozenDict
+from settled.frozen_data import NOT_JSON, FrozenDict, FrozenList, NestedFrozenDict, make_frozen
 
 MAX_DEPTH: Final = 128
 """How many arrays and objects may be nested in each other."""
@@ -176,7 +176,8 @@ def fault_in(value: object, path: str = "", levels: int = MAX_DEPTH) -> str | No
 _MAX_PATH_CHARACTERS: Final = 80
 """How much of a path an error shows, if it is long because the data is deep."""
 
-_SCALARS: Final = frozenset({str, int, bool, type(None)})
+SCALARS: Final = frozenset({str, int, bool, type(None)})
+"""The types of JSON's values that hold no others; a float is not one, as it may be infinite."""
 
 
 def is_json(value: Any, levels: int = MAX_DEPTH) -> bool:
@@ -187,18 +188,18 @@ def is_json(value: Any, levels: int = MAX_DEPTH) -> bool:
         if not levels:
             return False
         for key, item in value.items():
-            if type(key) is not str or (type(item) not in _SCALARS and not is_json(item, levels - 1)):
+            if type(key) is not str or (type(item) not in SCALARS and not is_json(item, levels - 1)):
                 return False
         return True
-    if kind in _SCALARS:
+    if kind in SCALARS:
         return True
-    if kind in _FROZEN and value.levels <= levels:
+    if kind in FROZEN and value.levels <= levels:
         return True
     if kind is list or kind is tuple:
         if not levels:
             return False
         for item in value:  # noqa: SIM110 - `all` would take a second frame for each level
-            if type(item) not in _SCALARS and not is_json(item, levels - 1):
+            if type(item) not in SCALARS and not is_json(item, levels - 1):
                 return False
         return True
     return _problem(value, "", levels, levels) is None
@@ -238,39 +239,32 @@ def freeze(value: Any, levels: int = MAX_DEPTH) -> Any:
     stored. What is not JSON, or nested more than `levels` deep, stays as it is.
     """
     kind: type[Any] = value.__class__
+    if kind is dict:  # first, because each event is one
+        for key, item in value.items():
+            if type(item) not in SCALARS or type(key) is not str:
+                return _nested_dict(value, levels)
+        return make_frozen(FrozenDict, value) if value else _NOTHING
     if kind in _UNCHANGEABLE:
         return value
-    if kind is dict:
-        for key, item in value.items():
-            if item.__class__ not in _SCALARS or key.__class__ is not str:
-                return _nested_dict(value, levels)
-        return _new(FrozenDict, value) if value else _NOTHING
     if issubclass(kind, list | tuple):
         return _frozen_list(value, levels)
     return freeze(dict(value), levels) if issubclass(kind, Mapping) else value
 
 
-def with_value(value: FrozenDict, key: str, item: Any) -> Any:
-    """Return ``{**value, key: item}``, frozen; it takes less time than `with_changes`."""
-    if value.__class__ is FrozenDict and item.__class__ in _SCALARS:
-        return _new(FrozenDict, {**value, key: item})
-    return freeze({**value, key: item})
-
-
 def with_changes(value: FrozenDict, changes: Mapping[str, Any]) -> Any:
     """Return ``{**value, **changes}``, frozen; it takes less time than `freeze` if both are flat."""
     changed = {**value, **changes}
-    if value.__class__ is FrozenDict:
+    if type(value) is FrozenDict:
         for key, item in changes.items():
-            if item.__class__ not in _SCALARS or key.__class__ is not str:
+            if type(item) not in SCALARS or type(key) is not str:
                 return _nested_dict(changed, MAX_DEPTH)
-        return _new(FrozenDict, changed)
+        return make_frozen(FrozenDict, changed)
     return freeze(changed)
 
 
 def nested_frozen(parts: dict[Any, Any] | list[Any], levels: int) -> Any:
     """Return an object or array of `parts`, which are frozen, as a frozen one with these `levels`."""
-    frozen = _new(NestedFrozenDict if isinstance(parts, dict) else FrozenList, parts)
+    frozen = make_frozen(NestedFrozenDict if isinstance(parts, dict) else FrozenList, parts)
     frozen.levels = levels
     return frozen
 
@@ -293,18 +287,19 @@ def _frozen_list(value: Sequence[Any], levels: int) -> Any:
 def _levels_of(part: Any) -> int:
     """Return how many arrays and objects are nested in `part`, which `freeze` has returned."""
     kind: type[Any] = part.__class__
-    if kind in _SCALARS:
+    if kind in SCALARS:
         return 0
-    if kind in _FROZEN:
+    if kind in FROZEN:
         levels: int = part.levels
         return levels
     return 0 if is_json(part, 0) else NOT_JSON
 
 
-_FROZEN: Final = frozenset({FrozenDict, NestedFrozenDict, FrozenList})
-_UNCHANGEABLE: Final = _SCALARS | _FROZEN | {float}
-_new: Any = type.__call__  # that of the classes themselves makes plain data
-_NOTHING: Final = _new(FrozenDict)
+FROZEN: Final[frozenset[type[Any]]] = frozenset({FrozenDict, NestedFrozenDict, FrozenList})
+"""The classes of frozen objects and arrays."""
+
+_UNCHANGEABLE: Final = SCALARS | FROZEN | {float}
+_NOTHING: Final = make_frozen(FrozenDict)
 
 
 shortened: Callable[[object], str] = reprlib.repr

@@ -65,6 +65,10 @@ def _refuse(self: object, *args: object, **more: object) -> NoReturn:
     )
 
 
+make_frozen: Any = type.__call__
+"""Return a new instance of one of the classes above, of a dict or list whose parts are frozen."""
+
+
 # Not as methods of the classes: they would have to keep to the signatures of those that they replace.
 for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"):
     setattr(FrozenDict, _name, _refuse)

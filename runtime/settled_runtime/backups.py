@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from typing import Protocol, cast
 
 from settled import BackendConfigError
-from settled_runtime.url import without_password
+from settled_runtime.url import without_credentials
 
 GROUP = "settled.backups"
 
@@ -71,5 +71,5 @@ def _tool(url: str) -> BackupTool:
         return cast("BackupTool", point.load())
     names = ", ".join(sorted({f"{point.name}://" for point in entry_points(group=GROUP)}))
     raise BackendConfigError(
-        f"{without_password(url)}: settled has no tools for this, only for {names}; see docs/backup.md for others"
+        f"{without_credentials(url)}: settled has no tools for this, only for {names}; see docs/backup.md for others"
     )

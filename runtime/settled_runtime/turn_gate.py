@@ -49,10 +49,6 @@ class TurnGate:
         """Wait up to `timeout` seconds until turns may begin, and return whether they may."""
         return not self._is_closed() or self._wait_until_open(timeout)
 
-    def begin(self, turn: object) -> None:
-        """Count `turn` as running, if it was not admitted before."""
-        self._running.add(turn)
-
     def ask(self, turn: object, losses: int, seconds: float) -> None:
         """Close the gate for `turn`, which has to run alone, and was lost `losses` times alone before."""
         with self._changed:
@@ -104,7 +100,7 @@ class TurnGate:
         # Those that wait do not run. Among them are turns of one batch whose thread has not come to wait yet.
         place = self._waiting.get(turn)  # None if it was given up meanwhile
         is_first = place is not None and min(self._waiting.values()) == place
-        return is_first and self._alone is None and len(self._running) == len(self._waiting)
+        return is_first and len(self._running) == len(self._waiting)
 
     def _wait_until_open(self, timeout: float) -> bool:
         end = time.monotonic() + timeout

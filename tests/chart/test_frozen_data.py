@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from settled.data import MAX_DEPTH, freeze, is_json, with_changes, with_value, write_object
+from settled.data import MAX_DEPTH, freeze, is_json, with_changes, write_object
 from settled.frozen_data import FrozenDict, FrozenList
 from tests.support.vandal import DICT_CHANGES, LIST_CHANGES
 
@@ -133,7 +133,6 @@ class TestFreezing:
         assert not is_json(frozen, levels - 1)
         for wrapped in (
             freeze({"a": frozen}),
-            with_value(freeze({}), "a", frozen),
             with_changes(freeze({}), {"a": frozen}),
         ):
             assert is_json(wrapped) == (levels < MAX_DEPTH)
@@ -145,7 +144,3 @@ class TestFreezing:
         found = with_changes(freeze(data), changes)
         assert repr(found) == repr(expected)
         assert is_json(found) == is_json(expected)
-        for key, item in changes.items():
-            one = with_value(freeze(data), key, item)
-            assert repr(one) == repr(freeze({**data, key: item}))
-            assert is_json(one) == is_json({**data, key: item})

@@ -13,19 +13,19 @@ from settled.errors import BackendConfigError
 from settled_redis import keyspace
 from settled_redis.connect import connect
 from settled_redis.url import Options, parse
-from settled_runtime.url import without_password
+from settled_runtime.url import without_credentials
 
 _OWN = "is backed up and restored by copying the files of its servers, as docs/backup.md says"
 
 
 def backup(url: str, target: str | os.PathLike[str]) -> None:
     """Raise BackendConfigError: a server writes its backups itself."""
-    raise BackendConfigError(f"{without_password(url)}: {_OWN}")
+    raise BackendConfigError(f"{without_credentials(url)}: {_OWN}")
 
 
 def restore(source: str | os.PathLike[str], url: str) -> None:
     """Raise BackendConfigError: a server reads its backups itself, when it starts."""
-    raise BackendConfigError(f"{without_password(url)}: {_OWN}. Then: settled new-epoch")
+    raise BackendConfigError(f"{without_credentials(url)}: {_OWN}. Then: settled new-epoch")
 
 
 def renew_epoch(url: str) -> None:
@@ -41,7 +41,7 @@ def renew_epoch(url: str) -> None:
     try:
         space = keyspace.find(servers, options.prefix)
         if space is None:
-            raise BackendConfigError(f"{without_password(url)}: there are no keys of settled under {options.prefix}")
+            raise BackendConfigError(f"{without_credentials(url)}: there are no keys of settled under {options.prefix}")
         keyspace.renew_epoch(servers, space)
     finally:
         servers.close()

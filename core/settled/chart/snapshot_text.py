@@ -16,6 +16,7 @@ from settled.chart.implementations import Implementations
 from settled.chart.nodes import Node
 from settled.chart.snapshot import NO_CHILDREN, NO_HISTORY, NewSnapshot, Snapshot, to_json
 from settled.data import ABSENT, freeze, parse_at, write, write_object
+from settled.errors import LogicError
 from settled.frozen_data import FrozenDict
 
 _CONTEXT: Final = ',"context":'
@@ -37,6 +38,12 @@ class SnapshotText:
         Raises:
             LogicError: the context is not JSON; the message says where in it.
         """
+        try:
+            return self._write(snapshot)
+        except Exception as error:
+            raise LogicError(f"{self.chart.id}: {error}") from error
+
+    def _write(self, snapshot: Snapshot[Any]) -> str:
         # Most contexts are JSON, and need not go through cattrs.
         plain = (
             snapshot.context

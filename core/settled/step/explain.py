@@ -16,7 +16,7 @@ from settled.chart.guard_text import guard_text
 from settled.chart.nodes import GuardSite, Transition, matches
 from settled.chart.program import Program
 from settled.chart.snapshot import Snapshot
-from settled.data import ABSENT, freeze, write
+from settled.data import ABSENT, FROZEN, freeze, write
 from settled.step.macrostep import ERROR, STOP
 from settled.step.plan_cache import PlanCache
 from settled.step.selection import CandidateSet, candidate_set, select
@@ -34,7 +34,7 @@ def explain(plans: PlanCache, snapshot: Snapshot[Any], event: Mapping[str, Any])
     """
     if snapshot.status != "active":
         return how_it_ended(snapshot)
-    event = freeze(event)
+    event = event if event.__class__ in FROZEN else freeze(event)
     program, here, type = plans.program, snapshot.configuration, event["type"]
     candidates = plans.reaction(here, type).candidates
     # An event is also explained after a transition that only assigned something, so this must be quick.

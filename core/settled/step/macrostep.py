@@ -14,7 +14,7 @@ from settled._fast_frozen import evolve
 from settled.chart.chart import Configuration
 from settled.chart.program import Program
 from settled.chart.snapshot import NO_CHILDREN, NewSnapshot, Snapshot, Status
-from settled.data import ABSENT, Json, freeze
+from settled.data import ABSENT, FROZEN, Json, freeze
 from settled.errors import EventError, LogicError
 from settled.step.effects import Effect, Stop
 from settled.step.microstep import microstep
@@ -123,7 +123,8 @@ def _step_state(
     first_index: int = 0,
     allow_unknown_targets: bool = False,
 ) -> StepState:
-    event, context, children, history = freeze(event), snapshot.context, snapshot.children, snapshot.history
+    event = event if event.__class__ in FROZEN else freeze(event)  # nearly all are, and a call would cost more
+    context, children, history = snapshot.context, snapshot.children, snapshot.history
     return StepState(
         plans.program, snapshot, first_index, allow_unknown_targets, event, event, context, children, history, [], []
     )

@@ -19,8 +19,8 @@ from settled.chart.args import Args, NewArgs
 from settled.chart.frozen_context import freeze_context
 from settled.chart.program import Program
 from settled.chart.snapshot import Child, Snapshot, read_only
-from settled.data import ABSENT, freeze, with_changes, with_value
-from settled.frozen_data import FrozenDict
+from settled.data import ABSENT, SCALARS, freeze, with_changes
+from settled.frozen_data import FrozenDict, make_frozen
 from settled.step.effects import Effect, Invoke, Raise, Schedule, Stop
 from settled.step.history import History
 from settled.step.selection import logic_error
@@ -100,8 +100,10 @@ class StepState:
 
     def assign_value(self, key: str, value: Any) -> None:
         """Update one field of the context: `assign`, in less time."""
-        if isinstance(self.context, FrozenDict):
-            self.context, self.is_changed, self._args = with_value(self.context, key, value), True, None
+        context = self.context
+        if type(context) is FrozenDict and type(value) in SCALARS:
+            self.context = make_frozen(FrozenDict, {**context, key: value})
+            self.is_changed, self._args = True, None
         else:
             self.assign({key: value})
 
