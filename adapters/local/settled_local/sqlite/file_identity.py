@@ -73,8 +73,8 @@ def require_own_log(path: str) -> None:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+    except OSError:
+        return 0  # there is none; or SQLite will say why it cannot be opened
 
 
 def _identity_without_log(path: str) -> str | None:
