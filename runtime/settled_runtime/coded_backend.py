@@ -88,13 +88,6 @@ class _TextCodec:
                 f"{key}: the record cannot be decoded: {error}; nothing was changed, and its messages wait in the queue"
             ) from error
 
-    def decoded_row(self, key: Key, stored: Stored) -> Stored:
-        """Return `stored` decoded; if that is impossible, without its text: it must not hide the rows after it."""
-        try:
-            return self.decoded_record(key, stored)
-        except CodecError:
-            return Stored(stored.version, "", stored.index)
-
     def encoded_message(self, message: Message) -> Message:
         return _with_body(message, self.encode(message.body, _place("message", message.key, message.id)))
 
@@ -201,8 +194,9 @@ class _CodedStore:
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
     ) -> Sequence[tuple[Key, Stored]]:
+        # Without the bodies, as a store may do: one that cannot be decoded must not hide the others.
         rows = self.store.scan(machine, after, limit, status)
-        return [(key, self.texts.decoded_row(key, stored)) for key, stored in rows]
+        return [(key, Stored(stored.version, "", stored.index)) for key, stored in rows]
 
 
 @frozen

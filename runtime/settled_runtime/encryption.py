@@ -7,6 +7,7 @@ store which of two texts of the same message, or of the same record, are equal, 
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 
@@ -22,13 +23,22 @@ KEY_SIZES = (32, 48, 64)
 
 _METHOD, _COMPRESSED_METHOD = "aes-siv", "zlib+aes-siv"
 
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+
 
 def generate_key() -> bytes:
     """Return a new random key, of 64 bytes."""
     return AESSIV.generate_key(512)
 
 
-def _as_keys(keys: Mapping[str, bytes]) -> Mapping[str, bytes]:
+def _checked(keys: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    if not keys:
+        raise ValueError("keys: there is none. Make one with generate_key")
+    for name, key in keys.items():
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"keys: {name!r}: a name has 1 to 40 letters, digits, '_', '.' and '-'")
+        if len(key) not in KEY_SIZES:
+            raise ValueError(f"keys: {name}: it has {len(key)} bytes, not 32, 48 or 64")
     return dict(keys)  # a copy, so that nobody changes it
 
 
@@ -45,14 +55,15 @@ class Encryption:
 
     Attributes:
         keys: the keys by name, the one to encrypt with first. Each has 32, 48 or 64 random bytes, see `generate_key`.
-            The name is stored in clear in front of what the key has encrypted: of letters, digits, ``_``, ``.``, ``-``.
+            A name has 1 to 40 letters, digits, ``_``, ``.`` and ``-``; it is stored in clear with what the key has
+            encrypted.
         compress_over: from how many characters on a text is compressed before it is encrypted; None for never. What is
             compressed tells more by its length: do not compress where others choose a part of the texts.
         accepts_plain_text: whether texts are read that are not encrypted, such as those of a store from before. Once
             they are all rewritten, turn it off: then nobody without a key can make instances take what he has written.
     """
 
-    keys: Mapping[str, bytes] = field(converter=_as_keys, repr=lambda keys: repr(list(keys)))
+    keys: Mapping[str, bytes] = field(converter=_checked, repr=lambda keys: repr(list(keys)))
     compress_over: int | None = None
     accepts_plain_text: bool = True
     _ciphers: Mapping[str, AESSIV] = field(init=False, repr=False, eq=False)
@@ -60,16 +71,6 @@ class Encryption:
     @_ciphers.default
     def _make_ciphers(self) -> Mapping[str, AESSIV]:
         return {name: AESSIV(key) for name, key in self.keys.items()}
-
-    @keys.validator
-    def _check_keys(self, _: object, keys: Mapping[str, bytes]) -> None:
-        if not keys:
-            raise ValueError("keys: there is none. Make one with generate_key")
-        for name, key in keys.items():
-            if not name or not name.isascii() or not name.replace("_", "").replace(".", "").replace("-", "").isalnum():
-                raise ValueError(f"keys: {name!r}: a name has letters, digits, '_', '.' and '-' only")
-            if len(key) not in KEY_SIZES:
-                raise ValueError(f"keys: {name}: it has {len(key)} bytes, not 32, 48 or 64")
 
     def encode(self, text: str, place: str) -> str:
         return self._encrypted(text, place, next(iter(self.keys)))

@@ -1,0 +1,70 @@
+"""A harness with a codec: the suite, run on what goes through the codec and back, on any backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from settled import Key
+from settled.durable import Backend, Capability
+from settled_conformance.harness import BackendKind, Harness, HarnessFeature, Opener, Point
+from settled_runtime import Codec, CodedBackend
+
+
+class CodedHarness(Harness):
+    """The backend of `harness`, behind the codec that `make_codec` returns.
+
+    Each handle has a codec of its own, as each process has. `make_codec` is pickled for other processes.
+    """
+
+    def __init__(self, harness: Harness, make_codec: Callable[[], Codec]) -> None:
+        self._harness, self._make_codec = harness, make_codec
+        self.tick = harness.tick
+
+    @property
+    def kind(self) -> BackendKind:  # type: ignore[override]  # read-only, because it is the other harness's
+        return self._harness.kind
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:  # type: ignore[override]
+        return self._harness.capabilities
+
+    @property
+    def features(self) -> frozenset[HarnessFeature]:  # type: ignore[override]
+        return self._harness.features
+
+    @property
+    def known_failures(self) -> Mapping[str, str]:  # type: ignore[override]
+        return self._harness.known_failures
+
+    def open(self) -> Backend:
+        return CodedBackend(self._harness.open(), self._make_codec())
+
+    def reset(self) -> None:
+        self._harness.reset()
+
+    def instrument(self, point: Point | None) -> None:
+        self._harness.instrument(point)
+
+    def now(self) -> float:
+        return self._harness.now()
+
+    def advance(self, seconds: float) -> None:
+        self._harness.advance(seconds)
+
+    def limit_deduplication(self, count: int) -> None:
+        self._harness.limit_deduplication(count)
+
+    def backup(self) -> Callable[[], None]:
+        return self._harness.backup()
+
+    def fast_forward(self, key: Key, number: int) -> None:
+        self._harness.fast_forward(key, number)
+
+    def opener(self) -> Opener | None:
+        below = self._harness.opener()
+        return None if below is None else partial(_open, below, self._make_codec)
+
+
+def _open(below: Opener, make_codec: Callable[[], Codec]) -> Backend:
+    return CodedBackend(below(), make_codec())
