@@ -11,7 +11,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
@@ -42,6 +42,10 @@ def _checked(keys: Mapping[str, bytes]) -> Mapping[str, bytes]:
     return dict(keys)  # a copy, so that nobody changes it
 
 
+def _ciphers(codec: Encryption) -> Mapping[str, AESSIV]:
+    return {name: AESSIV(key) for name, key in codec.keys.items()}
+
+
 @frozen
 class Encryption:
     """A `Codec` that encrypts with the first of its keys, and decrypts with any of them.
@@ -66,11 +70,7 @@ class Encryption:
     keys: Mapping[str, bytes] = field(converter=_checked, repr=lambda keys: repr(list(keys)))
     compress_over: int | None = None
     accepts_plain_text: bool = True
-    _ciphers: Mapping[str, AESSIV] = field(init=False, repr=False, eq=False)
-
-    @_ciphers.default
-    def _make_ciphers(self) -> Mapping[str, AESSIV]:
-        return {name: AESSIV(key) for name, key in self.keys.items()}
+    _ciphers: Mapping[str, AESSIV] = field(init=False, repr=False, eq=False, default=Factory(_ciphers, takes_self=True))
 
     def encode(self, text: str, place: str) -> str:
         return self._encrypted(text, place, next(iter(self.keys)))

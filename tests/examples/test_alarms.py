@@ -168,7 +168,7 @@ def from_terraform_on_aws(module: Any) -> Template:
         (resource,) = list(alarm["dimensions"].values()) or [""]
         alarms.add(Alarm(alarm["metric"], resource))
     (shared,) = [each for _, each in terraform(module, "aws_cloudwatch_metric_alarm")]
-    silent = frozenset() if shared.get("alarm_actions") and shared.get("ok_actions") else frozenset({"all"})
+    silent = frozenset[str]() if shared.get("alarm_actions") and shared.get("ok_actions") else frozenset(["all"])
     for name, queue in terraform(module, "aws_sqs_queue"):
         if "redrive_policy" in queue:
             (dead,) = re.findall(r"aws_sqs_queue\.(\w+)\.arn", str(queue["redrive_policy"]))
@@ -193,7 +193,7 @@ def from_terraform_on_google(module: Any) -> Template:
         (resource,) = re.findall(r"resource\.labels\.\w+=\\*(\$\{[\w.]+\})", alarm["filter"]) or [""]
         alarms.add(Alarm(metric.rpartition("googleapis.com/")[2], resource))
     (shared,) = [each for _, each in terraform(module, "google_monitoring_alert_policy")]
-    silent = frozenset() if shared.get("notification_channels") else frozenset({"all"})
+    silent = frozenset[str]() if shared.get("notification_channels") else frozenset(["all"])
     topics: dict[str, str] = {}
     for name, found in terraform(module, "google_pubsub_subscription"):
         topics[found["topic"].removeprefix("${google_pubsub_topic.").removesuffix(".id}")] = name

@@ -320,6 +320,13 @@ class TestWithoutTheKey:
         assert isinstance(work(other)[ADA], CodecError)
         assert right.store.dead_letters(ADA) == [letter]
 
+    def test_an_instance_can_be_deleted_without_a_codec(self, world: World) -> None:
+        right = world.backend(Encryption({"a": OLD}))
+        Client(appending(), right).start("ada")
+        work(right)
+        assert Client(appending(), world.plain).delete("ada") is True
+        assert Client(appending(), right).get("ada") is None
+
     def test_a_list_shows_the_instances_that_can_be_read(self, world: World, wrong: Codec | None) -> None:
         right, other = world.backend(Encryption({"a": OLD})), world.backend(wrong)
         Client(appending(), right).start("ada")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 from settled import Key
-from settled.durable import Backend, Capability
-from settled_conformance.harness import BackendKind, Harness, HarnessFeature, Opener, Point
+from settled.durable import Backend
+from settled_conformance.harness import Harness, Opener, Point
 from settled_runtime import Codec, CodedBackend
 
 
@@ -19,23 +19,9 @@ class CodedHarness(Harness):
 
     def __init__(self, harness: Harness, make_codec: Callable[[], Codec]) -> None:
         self._harness, self._make_codec = harness, make_codec
-        self.tick = harness.tick
-
-    @property
-    def kind(self) -> BackendKind:  # type: ignore[override]  # read-only, because it is the other harness's
-        return self._harness.kind
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:  # type: ignore[override]
-        return self._harness.capabilities
-
-    @property
-    def features(self) -> frozenset[HarnessFeature]:  # type: ignore[override]
-        return self._harness.features
-
-    @property
-    def known_failures(self) -> Mapping[str, str]:  # type: ignore[override]
-        return self._harness.known_failures
+        self.kind, self.tick = harness.kind, harness.tick
+        self.capabilities, self.features = harness.capabilities, harness.features
+        self.known_failures = harness.known_failures
 
     def open(self) -> Backend:
         return CodedBackend(self._harness.open(), self._make_codec())
