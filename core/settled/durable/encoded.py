@@ -19,14 +19,10 @@ ENCODED_PREFIX = "settled-encoded:"
 _BEGINNING = re.compile(rf"{ENCODED_PREFIX}[A-Za-z0-9_.+-]{{0,40}}(:[A-Za-z0-9_.-]{{1,40}}(?=:))?")
 
 
-def check_decoded(key: Key, what: str, text: str) -> None:
-    """Check that `text`, which is `what` of `key`, was decoded.
-
-    Raises:
-        CodecError: it was not.
-    """
-    if begins := _BEGINNING.match(text):
-        raise CodecError(
-            f"{key}: {what} cannot be decoded here (it begins with {begins[0]!r}); nothing was changed, and the "
-            "messages wait in the queue: give this process the codec, and the key, that it was encoded with"
-        )
+def not_decoded(key: Key, what: str, text: str) -> CodecError:
+    """Return the error for `text`, which is `what` of `key` and begins with `ENCODED_PREFIX`."""
+    begins = _BEGINNING.match(text)
+    return CodecError(
+        f"{key}: {what} cannot be decoded here (it begins with {begins and begins[0]!r}); nothing was changed, and the "
+        "messages wait in the queue: give this process the codec, and the key, that it was encoded with"
+    )

@@ -18,7 +18,7 @@ from typing import Any
 from zlib import crc32
 
 from settled.data import parse
-from settled.durable.encoded import check_decoded
+from settled.durable.encoded import ENCODED_PREFIX, not_decoded
 from settled.durable.older_records import LAST_WITHOUT_CHECKSUM, OLDEST_FORMAT, migrate
 from settled.durable.window import Window
 from settled.errors import RecordError
@@ -89,7 +89,8 @@ def _checksum(text: str) -> str:
 
 
 def _parse_without_checksum(key: Key, text: str) -> tuple[Mapping[str, Any], str]:
-    check_decoded(key, "the record", text)
+    if text.startswith(ENCODED_PREFIX):
+        raise not_decoded(key, "the record", text)
     try:
         data: Any = parse(text)
         format = int(data["settled"])

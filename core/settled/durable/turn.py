@@ -30,7 +30,7 @@ from settled.durable.commands import (
 )
 from settled.durable.commit import AfterWrite, TurnStep, perform_and_ack, record_failure, write_step
 from settled.durable.delays import rearm_timers
-from settled.durable.encoded import check_decoded
+from settled.durable.encoded import ENCODED_PREFIX, not_decoded
 from settled.durable.messages import Message
 from settled.durable.open_turn import (
     is_of_another_definition,
@@ -255,7 +255,8 @@ def _outbox_of_these_deliveries(state: TurnState) -> tuple[OutboxEntry, ...]:
 
 
 def _check_decoded(message: Message) -> None:
-    check_decoded(message.key, f"the message {message.id}", message.body)
+    if message.body.startswith(ENCODED_PREFIX):
+        raise not_decoded(message.key, f"the message {message.id}", message.body)
 
 
 # New messages, and those taken from the dead letters
