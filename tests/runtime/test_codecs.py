@@ -6,6 +6,7 @@ That a backend with a codec keeps all guarantees is tested by the conformance su
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -395,6 +396,16 @@ class TestKeys:
     def test_are_not_shown(self) -> None:
         assert "2026" in repr(Encryption({"2026": OLD}))
         assert repr(OLD) not in repr(Encryption({"2026": OLD}))
+
+    def test_are_used_by_many_threads_at_once(self) -> None:
+        codec = Encryption({"a": OLD}, compress_over=100)
+
+        def comes_back(number: int) -> bool:
+            text = f"{number}" * 50
+            return codec.decode(codec.encode(text, f"place {number}"), f"place {number}") == text
+
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(comes_back, range(1000)))
 
     @pytest.mark.parametrize("size", [32, 48, 64])
     def test_of_each_size_encrypt_and_decrypt(self, size: int) -> None:
