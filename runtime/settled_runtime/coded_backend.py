@@ -58,15 +58,11 @@ class _TextCodec:
         Raises:
             CodecError: it cannot be decoded.
         """
-        if not text.startswith(ENCODED_PREFIX):
-            if text and not self.codec.accepts_plain_text:
-                raise CodecError("it is not encoded, and this codec does not accept plain text")
-            return text
-        if text.startswith(_NOT_ENCODED):
-            if not self.codec.accepts_plain_text:
-                raise CodecError("it is not encoded, and this codec does not accept plain text")
-            return text[len(_NOT_ENCODED) :]
-        return self.codec.decode(text[len(ENCODED_PREFIX) :], place)
+        if text.startswith(ENCODED_PREFIX) and not text.startswith(_NOT_ENCODED):
+            return self.codec.decode(text[len(ENCODED_PREFIX) :], place)
+        if text and not self.codec.accepts_plain_text:
+            raise CodecError("it is not encoded, and this codec does not accept plain text")
+        return text.removeprefix(_NOT_ENCODED)
 
     def decode_if_possible(self, text: str, place: str) -> str:
         """Return `text` decoded; if that is impossible, encoded, so that whoever reads it raises CodecError."""
