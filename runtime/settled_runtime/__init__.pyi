@@ -10,6 +10,7 @@ from settled_runtime.compression import Compression as Compression
 from settled_runtime.encryption import Encryption as Encryption
 from settled_runtime.encryption import generate_key as generate_key
 from settled_runtime.events import ActionPerformed as ActionPerformed
+from settled_runtime.events import ActorAbandoned as ActorAbandoned
 from settled_runtime.events import ActorFinished as ActorFinished
 from settled_runtime.events import ActorStarted as ActorStarted
 from settled_runtime.events import ClockSkewed as ClockSkewed
@@ -22,10 +23,12 @@ from settled_runtime.events import MachineNotServed as MachineNotServed
 from settled_runtime.events import Observer as Observer
 from settled_runtime.events import RecordAdjusted as RecordAdjusted
 from settled_runtime.events import Released as Released
+from settled_runtime.events import SuspectIsolated as SuspectIsolated
 from settled_runtime.events import TurnEnded as TurnEnded
 from settled_runtime.events import TurnFailed as TurnFailed
 from settled_runtime.events import TurnHangs as TurnHangs
 from settled_runtime.events import TurnStarted as TurnStarted
+from settled_runtime.events import WorkerLost as WorkerLost
 from settled_runtime.events import log as log
 from settled_runtime.host import Host as Host
 from settled_runtime.shutdown import StopSignal as StopSignal

@@ -20,8 +20,10 @@ from settled.durable.commands import (
     Commands,
     DeadLettersLoaded,
     Done,
+    EndIsolation,
     Extend,
     Finish,
+    Isolate,
     Load,
     LoadDeadLetters,
     Loaded,
@@ -48,7 +50,7 @@ class BackendCommands:
         try:
             command = next(commands)
             while True:
-                assert not isinstance(command, PerformActions | RunActors)
+                assert not isinstance(command, PerformActions | RunActors | Isolate | EndIsolation)
                 try:
                     answer = self.perform(command)
                 except SettledError as error:

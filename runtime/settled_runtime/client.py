@@ -45,7 +45,7 @@ from settled.durable import (
     record_from_json,
 )
 from settled.durable.headers import NO_HEADERS
-from settled.durable.limits import MAX_MESSAGE_BYTES, message_from_outside
+from settled.durable.limits import message_from_outside
 from settled.durable.persisted_tree import tree_to_json
 from settled.durable.record_json import record_from_tombstone, record_to_tombstone
 from settled.durable.window import IN_DEAD_LETTERS
@@ -116,8 +116,8 @@ class Client(ClosedOnExit, Generic[C]):
     first call got through. An instance remembers the ids of its last messages (`Policy.window`). The same id with other
     content raises `IdReusedError` while the queue remembers it; later, that message becomes a dead letter.
 
-    Limits. Message ids and the names of instances have at most 256 bytes; events and inputs have at most 1 MiB, unless
-    `largest_message` says otherwise, and 64 levels of arrays and objects.
+    Limits. Message ids and the names of instances have at most 256 bytes; events and inputs have at most
+    `largest_message` bytes and 64 levels of arrays and objects.
 
     Reserved names. Message ids that begin with ``settled:`` belong to machines, and instance names that contain
     ``/~`` to child machines: the former cannot be sent, the latter not started.
@@ -128,12 +128,13 @@ class Client(ClosedOnExit, Generic[C]):
     Args:
         machine: the machine of the instances. Its guards, actions and actors are never called here.
         backend: the backend that the instances live in, as `connect` opens it.
-        largest_message: how many bytes an event or an input may have as JSON, 1 MiB by default. The backend may have a
-            lower limit, and an event that is kept in the context needs room in the instance's record.
+        largest_message: how many bytes an event or an input may have as JSON; by default `Backend.largest_message`,
+            1 MiB unless the URL says otherwise. An event that is kept in the context needs room in the record.
     """
 
-    def __init__(self, machine: Machine[C], backend: Backend, *, largest_message: int = MAX_MESSAGE_BYTES) -> None:
-        self._machine, self._backend, self._largest_message = machine, backend, largest_message
+    def __init__(self, machine: Machine[C], backend: Backend, *, largest_message: int | None = None) -> None:
+        self._machine, self._backend = machine, backend
+        self._largest_message = backend.largest_message if largest_message is None else largest_message
 
     def close(self) -> None:
         """Do nothing: the backend stays open, for its other users."""

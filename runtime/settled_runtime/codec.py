@@ -22,6 +22,10 @@ class Codec(Protocol):
         """Whether texts are read that were never encoded: those from before there was a codec, for example."""
         ...
 
+    def largest_text(self, largest: int) -> int:
+        """Return how many bytes, in UTF-8, a text may have that is stored in `largest` bytes at most."""
+        ...
+
     def encode(self, text: str, place: str) -> str | None:
         """Return `text` encoded; None to keep it as it is.
 

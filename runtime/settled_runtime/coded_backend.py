@@ -247,7 +247,7 @@ class _CodedTimers:
 class CodedBackend(ClosedOnExit):
     """A `Backend` that encodes its texts with `codec` and keeps them in another one.
 
-    It has the capabilities, the lease and the clock of the backend below it. Limits of size count the encoded texts.
+    It has the capabilities, the lease and the clock of the backend below it, whose limits of size count encoded texts.
 
     Attributes:
         below: the backend that keeps the encoded texts. It is closed with this one.
@@ -279,6 +279,11 @@ class CodedBackend(ClosedOnExit):
     @property
     def resolution(self) -> timedelta:
         return self.below.resolution
+
+    @property
+    def largest_message(self) -> int:
+        """How many bytes the body of a message may have before it is encoded."""
+        return self.codec.largest_text(self.below.largest_message)
 
     def now(self) -> float:
         return self.below.now()

@@ -36,6 +36,9 @@ class Compression:
     level: int = field(default=6, validator=ge(1))
     accepts_plain_text: bool = field(default=True, init=False)
 
+    def largest_text(self, largest: int) -> int:
+        return largest  # what would not shrink is kept as it is
+
     def encode(self, text: str, place: str) -> str | None:
         return self._compressed(text) if len(text) >= self.over else None
 

@@ -23,6 +23,9 @@ KEY_SIZES = (32, 48, 64)
 
 _METHOD, _COMPRESSED_METHOD = "aes-siv", "zlib+aes-siv"
 
+_LARGEST_HEADER = 128
+"""More bytes than precede the base64 of a text: the mark, the method and the name of the key."""
+
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 
@@ -71,6 +74,10 @@ class Encryption:
     compress_over: int | None = None
     accepts_plain_text: bool = True
     _ciphers: Mapping[str, AESSIV] = field(init=False, repr=False, eq=False, default=Factory(_ciphers, takes_self=True))
+
+    def largest_text(self, largest: int) -> int:
+        # Base64 makes four bytes of three; the tag has 16 bytes; zlib adds 5 to each 16 KiB that it cannot compress.
+        return max(0, (largest - _LARGEST_HEADER) * 3 // 4 - 64 - largest // 1024)
 
     def encode(self, text: str, place: str) -> str:
         return self._encrypted(text, place, next(iter(self.keys)))

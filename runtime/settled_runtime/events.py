@@ -14,7 +14,7 @@ from attrs import frozen
 
 from settled import Json, Key, TurnEnd
 from settled.durable import DeadLetter, Delivery
-from settled.durable.commands import ActorResult, Finish, ReleaseReason
+from settled.durable.commands import ActorResult, Finish, LostWorker, ReleaseReason
 
 logger = logging.getLogger("settled")
 
@@ -84,6 +84,19 @@ class ActorFinished:
 
 
 @frozen
+class ActorAbandoned:
+    """An ``async`` actor did not end when it was cancelled: it is not waited for, nor resumed, and has no result.
+
+    A thread cannot be cancelled: a ``def`` actor that times out runs on without this event.
+    """
+
+    key: Key
+    src: str
+    idempotency_key: str
+    attempt: int
+
+
+@frozen
 class Emitted:
     """The machine emitted `event`. After a crash it may be emitted again, with the same `idempotency_key`."""
 
@@ -112,6 +125,22 @@ class Released:
     delay: float
     reason: ReleaseReason
     detail: str = ""
+
+
+@frozen
+class SuspectIsolated:
+    """The turn of `key` runs alone now: the message `message_id` may have ended the workers that ran it."""
+
+    key: Key
+    message_id: str
+
+
+@frozen
+class WorkerLost:
+    """A worker was lost while it ran something of `key` alone; `lost` says what, and how many workers it has cost."""
+
+    key: Key
+    lost: LostWorker
 
 
 @frozen
@@ -171,7 +200,9 @@ class TurnHangs:
     doing: str
 
 
-_REASONS_TO_WARN_OF = frozenset({ReleaseReason.FAILED, ReleaseReason.OTHER_VERSION, ReleaseReason.CONFLICTS})
+_REASONS_TO_WARN_OF = frozenset(
+    {ReleaseReason.FAILED, ReleaseReason.OTHER_VERSION, ReleaseReason.CONFLICTS, ReleaseReason.SUSPECT}
+)
 """The releases that a person should know of. The others are part of every day; an ERROR is logged as `TurnFailed`."""
 
 HostEvent: TypeAlias = (
@@ -181,9 +212,12 @@ HostEvent: TypeAlias = (
     | ActionPerformed
     | ActorStarted
     | ActorFinished
+    | ActorAbandoned
     | Emitted
     | Logged
     | Released
+    | SuspectIsolated
+    | WorkerLost
     | RecordAdjusted
     | MachineNotServed
     | ClockSkewed
@@ -229,6 +263,9 @@ def _line(event: HostEvent) -> tuple[int, str]:
         case ActorFinished(key, result):
             level = logging.DEBUG if result.ok else logging.WARNING
             return level, f"{key}: actor {result.id} {'done' if result.ok else f'failed: {result.data}'}"
+        case ActorAbandoned(key, src, idempotency_key, attempt):
+            text = f"actor {src} abandoned, attempt {attempt}: it ignores its cancellation ({idempotency_key})"
+            return logging.WARNING, f"{key}: {text}"
         case Emitted(key, emitted, _):
             return logging.DEBUG, f"{key}: emitted {emitted}"
         case Logged(key, value, label):
@@ -236,6 +273,11 @@ def _line(event: HostEvent) -> tuple[int, str]:
         case Released(key, delay, reason, detail):
             level = logging.WARNING if reason in _REASONS_TO_WARN_OF else logging.DEBUG
             return level, f"{key}: released for {delay:.3g} s: {reason}{f', {detail}' if detail else ''}"
+        case SuspectIsolated(key, id):
+            return logging.WARNING, f"{key}: {id} runs alone: it may have ended the workers that ran it before"
+        case WorkerLost(key, LostWorker(id, src, count)):
+            what = f"the actor {src}" if src else "the machine's own functions"
+            return logging.ERROR, f"{key}: a worker was lost while {what} ran alone for {id}, {count} by now"
         case RecordAdjusted(key, note):
             return logging.WARNING, f"{key}: {note}"
         case MachineNotServed(machine):
@@ -258,6 +300,8 @@ def observe_commit(observe: Observer, commit: Finish) -> None:
     write = commit.write
     if write.stored is not None:
         observe(Committed(write.key, write.stored.version))
+    if commit.lost is not None:
+        observe(WorkerLost(write.key, commit.lost))
     for note in commit.notes:
         observe(RecordAdjusted(write.key, note))
     for dead_letter in write.add_dead_letters:

@@ -10,7 +10,7 @@ from settled.durable import Backend, ClosedOnExit, Delivery
 from settled_runtime.events import Observer, log
 from settled_runtime.host_context import HostContext
 from settled_runtime.shutdown import StopSignal
-from settled_runtime.turn_runner import turns_for
+from settled_runtime.turn_runner import run_turns
 
 
 class Host(ClosedOnExit):
@@ -41,7 +41,7 @@ class Host(ClosedOnExit):
     def handle(
         self, deliveries: Sequence[Delivery], stop_signal: StopSignal | None = None, deadline: float | None = None
     ) -> Mapping[Key, TurnEnd | Exception]:
-        """Run the turns of `deliveries`, one key after the other.
+        """Run the turns of `deliveries`, one key after the other; those that must run alone come last.
 
         Return when all turns are over. Each turn acknowledges or releases its own deliveries, so the caller need do
         neither. If a turn raises, its deliveries are released for some seconds, and the other turns go on.
@@ -54,10 +54,7 @@ class Host(ClosedOnExit):
         Returns:
             For each key, how its turn ended, or the error that ended it.
         """
-        ends: dict[Key, TurnEnd | Exception] = {}
-        for turn in turns_for(self._context, deliveries, stop_signal, deadline):
-            ends[turn.key] = turn.run()
-        return ends
+        return run_turns(self._context, deliveries, stop_signal, deadline)
 
     def close(self) -> None:
         """Stop renewing leases and end the thread that does. The backend stays open."""

@@ -50,6 +50,9 @@ class Plain:
 
     accepts_plain_text = True
 
+    def largest_text(self, largest: int) -> int:
+        return largest - 64
+
     def encode(self, text: str, place: str) -> str | None:
         return f"plain:{text}"
 

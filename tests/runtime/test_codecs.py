@@ -5,6 +5,7 @@ That a backend with a codec keeps all guarantees is tested by the conformance su
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -21,6 +22,7 @@ from settled import (
     OutcomeUnknownError,
     Policy,
     RecordError,
+    TooLargeError,
     TurnEnd,
 )
 from settled.durable import Backend, DeadLetter, Event, Index, Message, Stored, Timer, Write, encode
@@ -154,6 +156,25 @@ class TestWhatIsStored:
         assert sizes[1] - sizes[0] > 4096
 
 
+class TestLimitsOfSize:
+    @pytest.mark.parametrize("over", [None, 0])
+    @pytest.mark.parametrize("largest", [1000, 100_000, 2**20])
+    def test_the_largest_text_is_stored_in_the_largest_size(self, over: int | None, largest: int) -> None:
+        codec = Encryption({"a" * 40: OLD}, compress_over=over)
+        longest = codec.largest_text(largest)
+        assert longest > largest * 0.7 - 200
+        text = "".join(map(chr, secrets.token_bytes(longest // 2)))  # the half of it takes two bytes in UTF-8
+        text = text.encode()[:longest].decode(errors="ignore")
+        assert len(f"{ENCODED_PREFIX}{codec.encode(text, 'place')}") <= largest
+
+    def test_a_client_refuses_what_would_be_too_large_encoded(self) -> None:
+        coded = CodedBackend(MemoryBackend(largest_message=1000), Encryption({"a": OLD}))
+        assert 500 < coded.largest_message < 750
+        with pytest.raises(TooLargeError):
+            Client(appending(), coded).send("ada", add(1, text="x" * 750))
+        assert Client(appending(), CodedBackend(coded.below, Compression())).send("ada", add(1, text="x" * 750))
+
+
 class TestAStoreFromBefore:
     def test_is_read_and_rewritten_as_its_instances_go_on(self, world: World) -> None:
         plain, coded = world.plain, world.backend(Encryption({"a": OLD}))
@@ -278,7 +299,7 @@ class TestWithoutTheKey:
         work(world.plain)  # so that the record can be read, and only the message cannot
         right.queue.send([message("m1", SECRET)])
         for _ in range(8):
-            error = work(other, Policy(max_receives=1, max_attempts=1))[ADA]
+            error = work(other, Policy(receives_before_watch=1, max_attempts=1))[ADA]
             assert isinstance(error, CodecError)
             assert "the message m1 cannot be decoded here" in str(error) and SECRET not in str(error)
             world.now += 60

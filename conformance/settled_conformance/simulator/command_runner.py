@@ -25,8 +25,11 @@ from settled.durable.commands import (
     Commands,
     DeadLettersLoaded,
     Done,
+    EndIsolation,
     Extend,
     Finish,
+    Isolate,
+    Isolated,
     Load,
     LoadDeadLetters,
     Loaded,
@@ -35,6 +38,7 @@ from settled.durable.commands import (
     RunActors,
 )
 from settled_conformance.simulator.effect_keys import kind_of, payload_of
+from settled_conformance.simulator.machines import KILLER
 from settled_conformance.simulator.scheduler import Choice, RoundTrip, Sleep, Task, TaskStep
 from settled_conformance.simulator.simulation import Simulation, names
 from settled_runtime.record_cache import RecordCache
@@ -105,6 +109,11 @@ class CommandRunner:
                 return (yield from self._perform_actions(command))
             case RunActors():
                 return (yield from self._run_actors(command))
+            case Isolate():  # a simulated worker runs one turn at a time
+                self.simulation.scheduler.log(f"{self.task.name} runs {command.message_id} alone")
+                return Isolated(True, self.clock)
+            case EndIsolation():
+                return Done(self.clock)
             case _:
                 assert_never(command)
         return cast("Answer", (yield round_trip))
@@ -163,7 +172,12 @@ class CommandRunner:
                 call = partial(self._call, command, invocation)
                 label = f"{invocation.src} {invocation.idempotency_key}"
                 faults = self.simulation.possible_faults.effect
-                self.ended[_attempt(invocation)] = yield RoundTrip(label, call, faults, partial(call, fails=True))
+                kills = invocation.src == KILLER and bool(invocation.input)
+                if kills:
+                    self.simulation.killers.add(command.key)
+                self.ended[_attempt(invocation)] = yield RoundTrip(
+                    label, call, faults, partial(call, fails=True), kills
+                )
         return (yield from self._wait(command))
 
     def _wait(self, command: RunActors) -> TaskSteps[ActorEnded]:

@@ -7,8 +7,11 @@ from settled.durable.commands import Command as Command
 from settled.durable.commands import Commands as Commands
 from settled.durable.commands import DeadLettersLoaded as DeadLettersLoaded
 from settled.durable.commands import Done as Done
+from settled.durable.commands import EndIsolation as EndIsolation
 from settled.durable.commands import Extend as Extend
 from settled.durable.commands import Finish as Finish
+from settled.durable.commands import Isolate as Isolate
+from settled.durable.commands import Isolated as Isolated
 from settled.durable.commands import Load as Load
 from settled.durable.commands import LoadDeadLetters as LoadDeadLetters
 from settled.durable.commands import Loaded as Loaded
@@ -21,6 +24,7 @@ from settled.durable.headers import headers_from_text as headers_from_text
 from settled.durable.headers import headers_to_text as headers_to_text
 from settled.durable.import_export import export_tree as export_tree
 from settled.durable.import_export import import_tree as import_tree
+from settled.durable.limits import MAX_MESSAGE_BYTES as MAX_MESSAGE_BYTES
 from settled.durable.messages import Event as Event
 from settled.durable.messages import Message as Message
 from settled.durable.messages import Start as Start

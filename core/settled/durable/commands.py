@@ -12,8 +12,10 @@ from collections.abc import Generator, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+from attrs import field, frozen
+
 from settled.chart.snapshot import Snapshot
-from settled.data import Json
+from settled.data import Json, freeze
 from settled.durable.headers import NO_HEADERS
 from settled.durable.ports import DeadLetter, Delivery, Stored, Write
 from settled.durable.record import PerformAction, Record
@@ -34,6 +36,20 @@ class LoadDeadLetters(NamedTuple):
     key: Key
 
 
+class LostWorker(NamedTuple):
+    """A worker that was lost while it ran one thing alone.
+
+    Attributes:
+        message_id: the message that it ran.
+        src: the name of the actor; None for guards, actions and the like.
+        losses: how many workers were lost to it that way.
+    """
+
+    message_id: str
+    src: str | None
+    losses: int
+
+
 class Finish(NamedTuple):
     """Perform `write`, as `Backend.finish` does. Answered by `Done`, or by an error of that method.
 
@@ -41,6 +57,7 @@ class Finish(NamedTuple):
         write: the write.
         record: the record that the store has afterwards, decoded; a driver may cache it.
         version: the version of `record`.
+        lost: what a worker ran alone when it was lost, if this write counts that.
         notes: descriptions, for observers, of changes to the instance that no message asked for.
     """
 
@@ -48,6 +65,7 @@ class Finish(NamedTuple):
     record: Record | None = None
     notes: tuple[str, ...] = ()
     version: int = 0
+    lost: LostWorker | None = None
 
 
 class PerformActions(NamedTuple):
@@ -86,6 +104,32 @@ class RunActors(NamedTuple):
     fence: int
 
 
+class Isolate(NamedTuple):
+    """Run the turn of `key` alone in this process, as what it runs may end its worker. Answered by `Isolated`.
+
+    Begin no other turn, wait until those that run have ended, and answer then, or after half of `seconds`. Of several
+    such turns, run that with the fewest `losses` first. Begin other turns again when this one has ended or asks for it
+    (`EndIsolation`), and in any case soon after `seconds`.
+
+    Attributes:
+        key: the key of the turn.
+        message_id: the message that is suspected.
+        seconds: for how long the process may begin no other turn, waiting included.
+        losses: how many workers were lost while they ran it and nothing else.
+    """
+
+    key: Key
+    message_id: str
+    seconds: float
+    losses: int
+
+
+class EndIsolation(NamedTuple):
+    """Let other turns run beside that of `key` again. Answered by `Done`."""
+
+    key: Key
+
+
 class ReleaseReason(StrEnum):
     """Why messages are returned to the queue before their turn is over."""
 
@@ -106,6 +150,9 @@ class ReleaseReason(StrEnum):
 
     BUSY = "busy"
     """The host has no thread free to run their actions or actors."""
+
+    SUSPECT = "suspect"
+    """They may end their worker, and this one could not run them alone in time."""
 
     STOPPING = "stopping"
     """The host is stopping, or has run out of time."""
@@ -155,20 +202,29 @@ class Done(NamedTuple):
     now: float
 
 
+class Isolated(NamedTuple):
+    """The answer to `Isolate`: whether nothing else runs in this process now, and whether the driver must stop."""
+
+    is_alone: bool
+    now: float
+    stopping: bool = False
+
+
 class ActionsPerformed(NamedTuple):
-    """The answer to `PerformActions`: how many were `performed`, and the error of the next one if it failed."""
+    """The answer to `PerformActions`: how many were performed, and the error of the next one if it failed."""
 
     performed: int
     now: float
     error: str | None = None
 
 
-class ActorResult(NamedTuple):
+@frozen
+class ActorResult:
     """The result of an attempt: its output if `ok`, otherwise its error, as JSON."""
 
     id: str
     ok: bool
-    data: Json
+    data: Json = field(converter=freeze)
 
 
 class ActorEnded(NamedTuple):
@@ -183,8 +239,10 @@ class ActorEnded(NamedTuple):
     stopping: bool = False
 
 
-Command: TypeAlias = Load | LoadDeadLetters | Finish | PerformActions | RunActors | Release | Extend
-Answer: TypeAlias = Loaded | DeadLettersLoaded | Done | ActionsPerformed | ActorEnded
+Command: TypeAlias = (
+    Load | LoadDeadLetters | Finish | PerformActions | RunActors | Isolate | EndIsolation | Release | Extend
+)
+Answer: TypeAlias = Loaded | DeadLettersLoaded | Done | Isolated | ActionsPerformed | ActorEnded
 Commands: TypeAlias = Generator[Command, Answer, T]
 
 

@@ -7,13 +7,16 @@ start, or one of them has ended.
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 from settled._fast_frozen import evolve
 from settled.chart.implementations import Actor
 from settled.chart.snapshot import Snapshot
-from settled.data import Json, fault_in
+from settled.data import Json, fault_in, write
 from settled.durable.apply import advance_open_turn, end_actor, replace_actor, take_due_timer
 from settled.durable.commands import ActorCall, ActorEnded, ActorResult, Release, ReleaseReason, RunActors
 from settled.durable.commit import TurnStep
+from settled.durable.limits import is_larger, too_large
 from settled.durable.record import PendingActor, Record, idempotency_key
 from settled.durable.turn_state import TurnState, release_of
 from settled.errors import RecordError
@@ -67,10 +70,16 @@ def resume_open_turn(state: TurnState) -> TurnStep | RunActors | Release:
         record = take_due_timer(state.context(), record)
     if _inbox(record) or is_over:
         return _drain_inbox(state, record)
-    ready = any(actor.started_by is None and actor.not_before <= state.now for actor in state.open_turn.actors)
-    if record is not state.record or ready:
+    if record is not state.record or _may_start_actor(state):
         return TurnStep(record, entries=record.outbox, made_progress=False)
     return _wait_for_actor(state)
+
+
+def _may_start_actor(state: TurnState) -> bool:
+    actors = state.open_turn.actors
+    if state.alone_until is not None and any(actor.started_by == state.nonce for actor in actors):
+        return False  # they are run one at a time
+    return any(actor.started_by is None and actor.not_before <= state.now for actor in actors)
 
 
 def _next_wake(record: Record, now: float) -> float:
@@ -90,7 +99,7 @@ def _take_over_actors(state: TurnState, record: Record) -> Record:
     for actor in state.open_turn.actors:
         if actor.started_by in (None, state.nonce):
             continue
-        if _function_actor(state, actor).interruption == "rerun":
+        if function_actor(state, actor).interruption == "rerun":
             again = evolve(actor, attempt=actor.attempt + 1, started_by=None, not_before=state.now)
             record = replace_actor(record, again)
         elif not _inbox(record):  # one failure at a time: the machine may stop the others when it sees the first
@@ -98,7 +107,12 @@ def _take_over_actors(state: TurnState, record: Record) -> Record:
     return record
 
 
-def _function_actor(state: TurnState, actor: PendingActor) -> Actor:
+def function_actor(state: TurnState, actor: PendingActor) -> Actor:
+    """Return the implementation of `actor`.
+
+    Raises:
+        RecordError: it is a machine by now.
+    """
     logic = state.machine.actor(actor.src)
     if isinstance(logic, Machine):
         raise RecordError(
@@ -124,7 +138,10 @@ def _wait_for_actor(state: TurnState) -> RunActors | Release:
     if not running:
         return release_of(state, max(0.0, wake - state.now), ReleaseReason.WAITING)
     calls = tuple([_actor_call(state, actor) for actor in running])
-    return RunActors(state.key, calls, wake if wake > state.now else None, state.version)
+    until = wake if wake > state.now else None
+    if state.alone_until is not None:
+        until = state.alone_until if until is None else min(until, state.alone_until)
+    return RunActors(state.key, calls, until, state.version)
 
 
 def step_after_actors(state: TurnState, answer: ActorEnded) -> TurnStep | Release | None:
@@ -137,22 +154,30 @@ def step_after_actors(state: TurnState, answer: ActorEnded) -> TurnStep | Releas
 def _actor_call(state: TurnState, actor: PendingActor) -> ActorCall:
     # The nonce is that of the commit which opened the turn, so every attempt, by whatever worker, has the same key.
     key = idempotency_key(state.key, state.open_turn.nonce, state.open_turn.ordinal, actor.index)
-    return ActorCall(actor.id, actor.src, actor.input, key, actor.attempt, state.open_turn.message.headers)
+    # A copy, which the actor may change as it likes: the next attempt gets another one.
+    input, headers = deepcopy(actor.input), state.open_turn.message.headers
+    return ActorCall(actor.id, actor.src, input, key, actor.attempt, headers)
 
 
 def _record_result(state: TurnState, result: ActorResult) -> TurnStep:
     """Record that an actor is tried again later or, after its last attempt, let the machine take its end."""
     actor = next(actor for actor in state.open_turn.actors if actor.id == result.id)
-    retry = _function_actor(state, actor).retry
+    retry = function_actor(state, actor).retry
     if not result.ok and actor.attempt < retry.attempts:
         due = state.now + retry.backoff.wait(actor.attempt + 1).total_seconds()
         again = evolve(actor, attempt=actor.attempt + 1, not_before=due, started_by=None)
         return TurnStep(replace_actor(state.record, again))
-    return _drain_inbox(state, end_actor(state.record, actor, _end_event(actor, result)))
+    ended = end_actor(state.record, actor, _end_event(state, actor, result))
+    # A watched actor has ended with this commit, before the machine's own functions take its result.
+    return TurnStep(ended) if state.is_watched else _drain_inbox(state, ended)
 
 
-def _end_event(actor: PendingActor, result: ActorResult) -> Json:
+def _end_event(state: TurnState, actor: PendingActor, result: ActorResult) -> Json:
     fault = fault_in(result.data, "output")
     if fault is not None:
         return error_event(actor.id, {"name": "TypeError", "message": f"{actor.src}: {fault}"})
+    text, largest = write(result.data), state.traits.largest_message
+    if is_larger(text, largest):
+        error = too_large(f"{actor.src}: its result", text, largest)
+        return error_event(actor.id, {"name": "TooLargeError", "message": str(error)})
     return done_event(actor.id, result.data) if result.ok else error_event(actor.id, result.data)

@@ -16,7 +16,7 @@ from attrs import field, frozen
 from settled.chart.snapshot import Snapshot
 from settled.data import Json
 from settled.durable.headers import NO_HEADERS
-from settled.durable.messages import Message, Parent, Timer, TimerFired, decode, encode, internal_id
+from settled.durable.messages import Message, Parent, Timer, TimerFired, encode, internal_id
 from settled.durable.ports import Position
 from settled.durable.window import EMPTY_WINDOW, Window
 from settled.errors import LogicError, RecordError
@@ -36,6 +36,7 @@ class ActiveTimer:
         message: the key and body of a delayed send to another instance.
         scheduled: whether the timer was passed to the timers port. An open turn watches its own timers; those that
             outlive it are scheduled when it closes.
+        early: how many times the timers port has delivered it before it was due.
     """
 
     due: float
@@ -43,6 +44,7 @@ class ActiveTimer:
     id: str | None = None
     message: tuple[str, str] | None = None
     scheduled: bool = False
+    early: int = 0
 
 
 @frozen
@@ -66,6 +68,7 @@ class PendingActor:
         attempt: counts its starts, from 1.
         not_before: the earliest start of this attempt, in seconds since the epoch.
         started_by: the nonce of the turn that claimed this attempt; None while it waits for `not_before`.
+        losses: how many workers were lost while they ran it and nothing else.
     """
 
     id: str
@@ -75,6 +78,7 @@ class PendingActor:
     attempt: int = 1
     not_before: float = 0.0
     started_by: str | None = None
+    losses: int = 0
 
 
 @frozen
@@ -104,9 +108,9 @@ class OpenTurn:
 
 @frozen
 class CancelTimer:
-    """Cancel the timer `token` at the timers port."""
+    """Cancel the timer `id` at the timers port."""
 
-    token: str
+    id: str
 
 
 @frozen
@@ -151,6 +155,23 @@ class ReceiveCount:
 
 
 @frozen
+class Watch:
+    """What a worker runs next of the machine's code, committed before it does, and removed by what comes of it.
+
+    Whoever finds it knows that this worker was lost meanwhile.
+
+    Attributes:
+        message_id: the message that it is run for.
+        actor: the id of the actor that is run; None for guards, actions and the like.
+        is_alone: whether the worker ran nothing else, so that nothing else can have ended it.
+    """
+
+    message_id: str
+    actor: str | None = None
+    is_alone: bool = False
+
+
+@frozen
 class UnreadableSnapshot:
     """A stored snapshot that this machine cannot read, kept unchanged, and the error."""
 
@@ -183,6 +204,7 @@ class Record:
         outbox: effects that are committed and not yet known to be performed, in the order of their steps.
         failing: the failures of the current message.
         receives: the receives of the current message up to its last progress.
+        watch: what is run of a message that was received again and again without progress.
         halted: why the instance waits for an operator.
         taken_dead_letters: the dead letters, each as ``"ID DIGEST"``, that were taken or whose turn is open: only their
             effects or their turn failed, so a redrive must not take them again. The window may have forgotten them.
@@ -210,6 +232,7 @@ class Record:
     outbox: tuple[OutboxEntry, ...] = ()
     failing: FailureCount | None = None
     receives: ReceiveCount | None = None
+    watch: Watch | None = None
     halted: str | None = None
     redriving: int | None = None
     taken_dead_letters: tuple[str, ...] = ()
@@ -246,17 +269,17 @@ class Record:
 EMPTY_RECORD = Record()
 
 
-def timer_message(key: Key, token: str, early: int = 0, headers: Mapping[str, str] = NO_HEADERS) -> Message:
-    """Return the message for the timer `token` of `key`, which was delivered too early `early` times."""
-    # A postponed timer needs a new message id: the queue knows the earlier one and would drop this as a repetition.
-    id = internal_id(f"{token}@{early}" if early else token)
-    return Message(key, id, encode(TimerFired(token, early)), headers)
+def timer_id(token: str, early: int) -> str:
+    """Return the id, at the timers port, of the timer `token` once it was delivered too early `early` times."""
+    # A postponed timer has an id of its own. Under the first one, a worker that was frozen before it scheduled the
+    # timer would put the first one in its place, whose message the queue drops as a repetition: it would never fire.
+    return f"{token}@{early}" if early else token
 
 
-def early_count_of(message: Message) -> int:
-    """Return how many times the timer of `message` was delivered too early."""
-    content = decode(message.body)
-    return content.times_early if isinstance(content, TimerFired) else 0
+def port_timer(key: Key, token: str, due: float, early: int = 0, headers: Mapping[str, str] = NO_HEADERS) -> Timer:
+    """Return the timer `token` of `key`, delivered too early `early` times, as the timers port gets it."""
+    id = timer_id(token, early)
+    return Timer(id, Message(key, internal_id(id), encode(TimerFired(token, early)), headers), due)
 
 
 def idempotency_key(key: Key, nonce: str, ordinal: int, index: int) -> str:
