@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-COMMANDS = {"core": "bench.core", "durable": "bench.durable", "calls": "bench.calls"}
+COMMANDS = {"core": "bench.core", "durable": "bench.durable", "calls": "bench.calls", "storm": "bench.storm.command"}
 
 
 def main(arguments: list[str]) -> None:

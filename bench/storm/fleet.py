@@ -1,0 +1,194 @@
+"""The workers of a storm, each in a slot, and what is done to them.
+
+A worker that has ended is started again, whatever ended it. The supervisor calls `tick` many times a second; nothing
+here waits.
+"""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+from attrs import define, field
+
+from bench.storm.journals import Struck, now
+from bench.storm.machine import EXIT_KILLED_BY_ACTOR, MENDED
+from bench.storm.settings import Settings
+from bench.storm.worker import SKEW
+from settled_runtime.worker import EXIT_HANGING
+
+WORKERS_LOG = "workers.log"
+"""The file, in the folder of the storm, with what all workers log."""
+
+RESTART_AFTER = 0.2
+"""How many seconds after its end a worker is started again."""
+
+SHARE_WITH_WRONG_CLOCK = 0.3
+"""The share of workers that begin with a wrong clock while the storm lasts."""
+
+ENDS = {
+    0: "stopped",
+    -signal.SIGTERM: "stopped before it had begun",
+    -signal.SIGKILL: "killed",
+    EXIT_KILLED_BY_ACTOR: "ended by an actor",
+    EXIT_HANGING: "hung until its end",
+}
+"""The exit codes that workers may have."""
+
+
+@define(eq=False)
+class Slot:
+    """A place for one worker after another.
+
+    Attributes:
+        version: of the machine that the next worker serves.
+        process: the worker, or the last one.
+        thaw_at: when a frozen worker goes on; None if it is not frozen.
+        kill_at: when a worker that was asked to stop is killed; None if none was.
+        start_at: when the next worker starts; None while one runs.
+    """
+
+    number: int
+    version: int = 1
+    process: subprocess.Popen[bytes] | None = None
+    thaw_at: float | None = None
+    kill_at: float | None = None
+    start_at: float | None = 0.0
+
+    @property
+    def runs(self) -> bool:
+        """Whether its worker runs, and was neither frozen nor asked to stop."""
+        return self.start_at is None and self.thaw_at is None and self.kill_at is None
+
+
+@define(eq=False)
+class Fleet:
+    """All workers of a storm.
+
+    Attributes:
+        ends: how many workers have ended in which way.
+        is_calm: whether the storm is over: nothing is struck, and no new worker has a wrong clock.
+        is_mended: whether new workers' guards do not hang.
+    """
+
+    settings: Settings
+    random: Random
+    ends: Counter[str] = field(factory=Counter[str])
+    is_calm: bool = False
+    is_mended: bool = False
+    slots: list[Slot] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.slots = [Slot(number) for number in range(self.settings.workers)]
+
+    def tick(self) -> None:
+        """Notice which workers have ended, and do what is due."""
+        for slot in self.slots:
+            self._notice_end(slot)
+            if slot.start_at is not None:
+                if now() >= slot.start_at:
+                    self._start(slot)
+            elif slot.kill_at is not None and now() >= slot.kill_at:
+                _process(slot).kill()
+            elif slot.thaw_at is not None and now() >= slot.thaw_at:
+                _process(slot).send_signal(signal.SIGCONT)
+                slot.thaw_at = None
+
+    def kill(self) -> None:
+        """Kill a worker at random."""
+        if running := [slot for slot in self.slots if slot.runs]:
+            slot = self.random.choice(running)
+            self._note("killed", slot)
+            _process(slot).kill()
+
+    def freeze(self) -> None:
+        """Stop the process of a worker at random, until its leases have ended. A third of all may be frozen."""
+        running = [slot for slot in self.slots if slot.runs]
+        frozen = sum(slot.thaw_at is not None for slot in self.slots)
+        if running and frozen < len(self.slots) // 3:
+            slot = self.random.choice(running)
+            slot.thaw_at = now() + self.settings.lease * self.random.uniform(1.2, 2.0)
+            _process(slot).send_signal(signal.SIGSTOP)
+            self._note("frozen", slot, slot.thaw_at, locked=self._is_locked())
+
+    def deploy(self, slot: Slot, version: int) -> None:
+        """Ask the worker of `slot` to stop; the next one there serves `version`."""
+        slot.version = version
+        self._note(f"deployed {version}", slot)
+        self.stop(slot)
+
+    def stop(self, slot: Slot) -> None:
+        """Ask the worker of `slot` to stop; it is killed if it does not."""
+        if slot.start_at is None:
+            slot.kill_at = now() + self.settings.patience
+            if slot.thaw_at is not None:
+                slot.thaw_at = None
+                _process(slot).send_signal(signal.SIGCONT)
+            _process(slot).terminate()
+
+    def end(self) -> None:
+        """Ask all workers to stop, and wait until they have."""
+        for slot in self.slots:
+            self.stop(slot)
+        while any(slot.start_at is None for slot in self.slots):
+            for slot in self.slots:
+                self._notice_end(slot)
+                if slot.start_at is None and slot.kill_at is not None and now() >= slot.kill_at:
+                    _process(slot).kill()
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """Kill whatever still runs."""
+        for slot in self.slots:
+            if slot.process is not None and slot.process.poll() is None:
+                slot.process.kill()
+                slot.process.wait()
+
+    def _start(self, slot: Slot) -> None:
+        skew, environment = 0.0, dict(self.settings.environment())
+        if not self.is_calm and self.random.random() < SHARE_WITH_WRONG_CLOCK:
+            skew = self.random.uniform(-1, 1) * self.settings.largest_skew
+            self._note("given a wrong clock", slot)
+        environment[SKEW] = str(skew)
+        if self.is_mended:
+            environment[MENDED] = "yes"
+        machine = f"bench.storm.machine:version_{slot.version}"
+        command = [sys.executable, "-m", "bench.storm.worker", "worker", machine, "--backend", self.settings.url]
+        command += ["--observer", "bench.storm.machine:observe"]
+        with (Path(self.settings.folder) / WORKERS_LOG).open("ab") as log:
+            slot.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        slot.start_at = None
+
+    def _notice_end(self, slot: Slot) -> None:
+        if slot.start_at is None and (code := _process(slot).poll()) is not None:
+            self.ends[ENDS.get(code, f"ended with exit code {code}")] += 1
+            slot.thaw_at = slot.kill_at = None
+            slot.start_at = now() + RESTART_AFTER
+
+    def _note(self, what: str, slot: Slot, until: float = 0.0, *, locked: bool = False) -> None:
+        self.settings.journals.write(Struck(now(), what, slot.number, until, locked))
+
+    def _is_locked(self) -> bool:
+        """Return whether a process that is frozen holds the lock of the SQLite file."""
+        if not self.settings.is_on_sqlite:
+            return False
+        path = self.settings.url.removeprefix("sqlite:///").partition("?")[0]
+        with closing(sqlite3.connect(path, timeout=0.2, isolation_level=None)) as db:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            db.execute("ROLLBACK")
+        return False
+
+
+def _process(slot: Slot) -> subprocess.Popen[bytes]:
+    assert slot.process is not None
+    return slot.process
