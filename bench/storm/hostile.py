@@ -18,6 +18,7 @@ from bench.storm.machine import MACHINE_ID, version_1
 from bench.storm.settings import Settings
 from settled import Key, OutcomeUnknownError, SettledError, UnavailableError, setup
 from settled.durable import Backend, Message
+from settled.durable.headers import NO_HEADERS
 from settled_runtime import Client, connect
 
 OWN = "hostile"
@@ -62,8 +63,9 @@ class Attacker:
         key = Key(MACHINE_ID, self.someone() if instance is None else instance)
         self.backend.queue.send([Message(key, id or self.id(), body)])
 
-    def say(self, event: Any, **options: Any) -> None:
-        self.client.send(self.someone(), event, **{"message_id": self.id(), **options})
+    def say(self, event: Any, *, id: str | None = None, headers: Mapping[str, str] = NO_HEADERS) -> None:
+        """Send `event` to someone."""
+        self.client.send(self.someone(), event, message_id=id or self.id(), headers=headers)
 
     def send_again(self, *, same: bool) -> None:
         """Use the id of another client's event, with its body or with another one."""
@@ -93,8 +95,8 @@ BEYOND_LIMITS: Mapping[str, Callable[[Attacker], object]] = {
     "not JSON": lambda a: a.say({"type": "OTHER", "x": {1, 2}}),
     "not a number": lambda a: a.say({"type": "OTHER", "x": float("nan")}),
     "a reserved type": lambda a: a.say({"type": "xstate.done.actor.work", "output": -1}),
-    "an id of 8 kB": lambda a: a.say({"type": "OTHER"}, message_id="i" * 8192),
-    "a reserved id": lambda a: a.say({"type": "OTHER"}, message_id="settled:timer"),
+    "an id of 8 kB": lambda a: a.say({"type": "OTHER"}, id="i" * 8192),
+    "a reserved id": lambda a: a.say({"type": "OTHER"}, id="settled:timer"),
     "a name of 8 kB": lambda a: a.client.start("n" * 8192),
     "no name": lambda a: a.client.start(""),
     "the name of a child": lambda a: a.client.start(f"{OWN}/~child"),

@@ -45,7 +45,7 @@ class Numbered:
     n: int
 
 
-def note(a: ActionArgs[dict[str, Any]]) -> None:
+def note(a: ActionArgs[Any]) -> None:
     _note(a.call, a.context["taken"][-1])
 
 
@@ -69,22 +69,22 @@ def hang(n: int, call: Call) -> None:
     time.sleep(FOR_EVER)
 
 
-def guard_that_hangs(a: Args[dict[str, Any], Numbered]) -> bool:
+def guard_that_hangs(a: Args[Any, Numbered]) -> bool:
     if MENDED not in os.environ:
         time.sleep(FOR_EVER)
     return True
 
 
-def last_number(a: Args[dict[str, Any]]) -> int:
+def last_number(a: Args[Any]) -> int:
     number: int = a.context["taken"][-1]
     return number
 
 
-def one_more(a: Args[dict[str, Any], Numbered]) -> list[int]:
+def one_more(a: Args[Any, Numbered]) -> list[int]:
     return [*a.context["taken"], a.event.n]
 
 
-def one_more_failure(a: Args[dict[str, Any]]) -> list[Any]:
+def one_more_failure(a: Args[Any]) -> list[Any]:
     return [*a.context["failures"], [a.context["taken"][-1], a.event["error"]["name"]]]
 
 

@@ -5,12 +5,14 @@ While the storm lasts it never calls the backend, as a frozen worker may hold th
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from random import Random
+from types import FrameType
 from typing import Any
 
 from attrs import define, evolve, field
@@ -165,10 +167,17 @@ def run(settings: Settings) -> Remains:
     settings = evolve(settings, began=now())
     random = Random(settings.seed)
     storm = Storm(settings, random, Fleet(settings, random))
+    # An exception, unlike the end of this process, ends its workers too.
+    before = signal.signal(signal.SIGTERM, _stop)
     try:
         return storm.run()
     finally:
         storm.close()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    sys.exit(f"stopped by signal {number}")
 
 
 def _has_taken(client: Client[Any], name: str, count: int) -> bool:
