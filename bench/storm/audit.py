@@ -12,7 +12,7 @@ from itertools import pairwise
 from attrs import frozen
 
 from bench.storm.hostile import ACCEPTED, BEYOND_LIMITS, CRASHED
-from bench.storm.journals import Attempted, Performed, Sent, Struck, TurnBegan
+from bench.storm.journals import Attempted, Performed, Received, Sent, Struck
 from bench.storm.settings import Event
 
 
@@ -52,7 +52,7 @@ class Remains:
     instances: Mapping[str, Instance]
     sent: Sequence[Sent]
     performed: Sequence[Performed]
-    turns: Sequence[TurnBegan]
+    received: Sequence[Received]
     attempted: Sequence[Attempted]
     struck: Sequence[Struck]
     waiting: int
@@ -76,16 +76,16 @@ class Wait:
 
     Attributes:
         total: how long that took.
-        untaken: the longest part of it in which no worker began a turn of the instance.
-        turns: how many turns of the instance began in that time.
+        longest: the longest part of it in which no worker received messages of the instance.
+        receives: how often workers did in that time.
         locked: whether a frozen worker held the lock of the file for a part of it.
     """
 
     instance: str
     n: int
     total: float
-    untaken: float
-    turns: int
+    longest: float
+    receives: int
     locked: bool
 
 
@@ -99,8 +99,8 @@ def violations(remains: Remains) -> Iterator[Violation]:
         if attempt.end.startswith(CRASHED) or (attempt.attack in BEYOND_LIMITS and attempt.end == ACCEPTED):
             yield Violation("not refused", f"{attempt.attack}: {attempt.end}")
     for wait in waits(remains):
-        if wait.untaken > remains.longest_lease and not wait.locked:
-            where = f"{wait.instance}, event {wait.n}: {wait.untaken:.1f} s without a turn, of {wait.total:.1f} s"
+        if wait.longest > remains.longest_lease and not wait.locked:
+            where = f"{wait.instance}, event {wait.n}: {wait.longest:.1f} s without a receive, of {wait.total:.1f} s"
             yield Violation("waited too long", where)
 
 
@@ -175,22 +175,26 @@ def waits(remains: Remains) -> Iterator[Wait]:
     performed = dict[tuple[str, int], float]()
     for entry in remains.performed:
         performed.setdefault((entry.instance, entry.n), entry.at)
-    turns = defaultdict[str, list[float]](list)
-    for turn in remains.turns:
-        turns[turn.instance].append(turn.at)
+    received = defaultdict[str, list[float]](list)
+    for receive in remains.received:
+        received[receive.instance].append(receive.at)
     locked = [(entry.at, entry.until) for entry in remains.struck if entry.locked]
     for sent in remains.sent:
         end = performed.get((sent.instance, sent.n))
         if sent.n and end is not None and is_healthy(sent.instance):
-            began = [at for at in turns[sent.instance] if sent.at < at < end]
-            moments = sorted([min(sent.at, end), *began, end])
-            untaken = max(later - earlier for earlier, later in pairwise(moments))
+            between = [at for at in received[sent.instance] if sent.at < at < end]
+            moments = sorted([min(sent.at, end), *between, end])
+            longest = max(later - earlier for earlier, later in pairwise(moments))
             is_locked = any(at < end and sent.at < until for at, until in locked)
-            yield Wait(sent.instance, sent.n, moments[-1] - moments[0], untaken, len(began), is_locked)
+            yield Wait(sent.instance, sent.n, moments[-1] - moments[0], longest, len(between), is_locked)
 
 
 def is_healthy(name: str) -> bool:
     return name.startswith("healthy-")
+
+
+def is_guarded(name: str) -> bool:
+    return name.startswith("guarded-")
 
 
 def _by_instance(events: Iterable[Event]) -> Mapping[str, Sequence[Event]]:

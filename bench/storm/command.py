@@ -31,10 +31,13 @@ QUICK = Settings(
     hangers=2,
     guarded=1,
     clients=2,
-    workers=3,
+    workers=4,
     patience=2.0,
     notice=10.0,
 )
+
+SHOWN = 5
+"""How many violations of a kind are printed."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -69,6 +72,9 @@ def report_of(remains: Remains, settings: Settings) -> dict[str, Any]:
     all = list(waits(remains))
     apart = [wait for wait in all if not wait.locked]
     totals = [wait.total for wait in all]
+    found: dict[str, list[str]] = {}
+    for violation in violations(remains):
+        found.setdefault(violation.what, []).append(violation.where)
     ends = Counter(attempt.end.partition(":")[0] for attempt in remains.attempted)
     return {
         "backend": settings.url.partition(":")[0],
@@ -85,16 +91,18 @@ def report_of(remains: Remains, settings: Settings) -> dict[str, Any]:
             "median": quantiles(totals, n=100)[49],
             "p99": quantiles(totals, n=100)[98],
             "longest": max(totals),
-            "longest without a turn": max(wait.untaken for wait in apart),
-            "limit without a turn": remains.longest_lease,
+            "longest without a receive": max(wait.longest for wait in apart),
+            "limit without a receive": remains.longest_lease,
             "longest while the file was locked": max((wait.total for wait in all if wait.locked), default=None),
         },
-        "violations": [f"{violation.what}: {violation.where}" for violation in violations(remains)],
+        "violations": found,
     }
 
 
 def text_of(report: dict[str, Any]) -> str:
-    """Format `report` for people."""
+    """Format `report` for people, with the first violations of each kind."""
     lines = [f"{name}: {value}" for name, value in report.items() if name != "violations"]
-    found = report["violations"]
-    return "\n".join([*lines, f"violations: {len(found)}", *(f"  {each}" for each in found)])
+    for what, places in report["violations"].items():
+        shown = ", ".join(places[:SHOWN]) + (", ..." if len(places) > SHOWN else "")
+        lines.append(f"{what.upper()}: {len(places)}: {shown}")
+    return "\n".join(lines if report["violations"] else [*lines, "nothing happened that must not happen"])

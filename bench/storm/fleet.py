@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -21,7 +22,6 @@ from attrs import define, field
 from bench.storm.journals import Struck, now
 from bench.storm.machine import EXIT_KILLED_BY_ACTOR, MENDED
 from bench.storm.settings import Settings
-from bench.storm.worker import SKEW
 from settled_runtime.worker import EXIT_HANGING
 
 WORKERS_LOG = "workers.log"
@@ -62,11 +62,6 @@ class Slot:
     kill_at: float | None = None
     start_at: float | None = 0.0
 
-    @property
-    def runs(self) -> bool:
-        """Whether its worker runs, and was neither frozen nor asked to stop."""
-        return self.start_at is None and self.thaw_at is None and self.kill_at is None
-
 
 @define(eq=False)
 class Fleet:
@@ -91,29 +86,19 @@ class Fleet:
     def tick(self) -> None:
         """Notice which workers have ended, and do what is due."""
         for slot in self.slots:
-            self._notice_end(slot)
-            if slot.start_at is not None:
-                if now() >= slot.start_at:
-                    self._start(slot)
-            elif slot.kill_at is not None and now() >= slot.kill_at:
-                _process(slot).kill()
-            elif slot.thaw_at is not None and now() >= slot.thaw_at:
-                _process(slot).send_signal(signal.SIGCONT)
-                slot.thaw_at = None
+            self._look_at(slot)
+            if slot.start_at is not None and now() >= slot.start_at:
+                self._start(slot)
 
     def kill(self) -> None:
         """Kill a worker at random."""
-        if running := [slot for slot in self.slots if slot.runs]:
-            slot = self.random.choice(running)
+        if (slot := self._pick()) is not None:
             self._note("killed", slot)
             _process(slot).kill()
 
     def freeze(self) -> None:
-        """Stop the process of a worker at random, until its leases have ended. A third of all may be frozen."""
-        running = [slot for slot in self.slots if slot.runs]
-        frozen = sum(slot.thaw_at is not None for slot in self.slots)
-        if running and frozen < len(self.slots) // 3:
-            slot = self.random.choice(running)
+        """Stop the process of a worker at random, until its leases have ended."""
+        if (slot := self._pick()) is not None:
             slot.thaw_at = now() + self.settings.lease * self.random.uniform(1.2, 2.0)
             _process(slot).send_signal(signal.SIGSTOP)
             self._note("frozen", slot, slot.thaw_at, locked=self._is_locked())
@@ -134,14 +119,12 @@ class Fleet:
             _process(slot).terminate()
 
     def end(self) -> None:
-        """Ask all workers to stop, and wait until they have."""
+        """Ask all workers to stop, and wait until they have. The next `tick` starts new ones."""
         for slot in self.slots:
             self.stop(slot)
         while any(slot.start_at is None for slot in self.slots):
             for slot in self.slots:
-                self._notice_end(slot)
-                if slot.start_at is None and slot.kill_at is not None and now() >= slot.kill_at:
-                    _process(slot).kill()
+                self._look_at(slot)
             time.sleep(0.05)
 
     def close(self) -> None:
@@ -151,26 +134,45 @@ class Fleet:
                 slot.process.kill()
                 slot.process.wait()
 
+    @property
+    def serving(self) -> Sequence[Slot]:
+        """The slots whose worker serves, and was neither frozen nor asked to stop."""
+        return [slot for slot in self.slots if self._serves(slot)]
+
+    def _serves(self, slot: Slot) -> bool:
+        if slot.start_at is not None or slot.thaw_at is not None or slot.kill_at is not None:
+            return False
+        return self.settings.serving(_process(slot).pid).exists()
+
+    def _pick(self) -> Slot | None:
+        """Return a slot at random whose worker serves; None if no more than half of all would still serve."""
+        serving = self.serving
+        return self.random.choice(serving) if 2 * (len(serving) - 1) >= len(self.slots) else None
+
     def _start(self, slot: Slot) -> None:
         skew, environment = 0.0, dict(self.settings.environment())
         if not self.is_calm and self.random.random() < SHARE_WITH_WRONG_CLOCK:
             skew = self.random.uniform(-1, 1) * self.settings.largest_skew
             self._note("given a wrong clock", slot)
-        environment[SKEW] = str(skew)
         if self.is_mended:
             environment[MENDED] = "yes"
-        machine = f"bench.storm.machine:version_{slot.version}"
-        command = [sys.executable, "-m", "bench.storm.worker", "worker", machine, "--backend", self.settings.url]
-        command += ["--observer", "bench.storm.machine:observe"]
+        command = [sys.executable, "-m", "bench.storm.worker", str(slot.version), str(skew)]
         with (Path(self.settings.folder) / WORKERS_LOG).open("ab") as log:
             slot.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         slot.start_at = None
 
-    def _notice_end(self, slot: Slot) -> None:
-        if slot.start_at is None and (code := _process(slot).poll()) is not None:
+    def _look_at(self, slot: Slot) -> None:
+        if slot.start_at is not None:
+            return
+        if (code := _process(slot).poll()) is not None:
             self.ends[ENDS.get(code, f"ended with exit code {code}")] += 1
             slot.thaw_at = slot.kill_at = None
             slot.start_at = now() + RESTART_AFTER
+        elif slot.kill_at is not None and now() >= slot.kill_at:
+            _process(slot).kill()
+        elif slot.thaw_at is not None and now() >= slot.thaw_at:
+            _process(slot).send_signal(signal.SIGCONT)
+            slot.thaw_at = None
 
     def _note(self, what: str, slot: Slot, until: float = 0.0, *, locked: bool = False) -> None:
         self.settings.journals.write(Struck(now(), what, slot.number, until, locked))

@@ -40,8 +40,8 @@ class Performed:
 
 
 @frozen
-class TurnBegan:
-    """A worker has begun a turn of `instance`."""
+class Received:
+    """A worker has received messages of `instance`."""
 
     at: float
     instance: str
@@ -71,7 +71,7 @@ class Struck:
     locked: bool = False
 
 
-Entry = TypeVar("Entry", Sent, Performed, TurnBegan, Attempted, Struck)
+Entry = TypeVar("Entry", Sent, Performed, Received, Attempted, Struck)
 
 
 @frozen
@@ -80,7 +80,7 @@ class Journals:
 
     folder: Path
 
-    def write(self, entry: Sent | Performed | TurnBegan | Attempted | Struck) -> None:
+    def write(self, entry: Sent | Performed | Received | Attempted | Struck) -> None:
         """Append `entry`."""
         line = json.dumps(list(asdict(entry).values())) + "\n"
         file = os.open(self._path(type(entry)), os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o644)

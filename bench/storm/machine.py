@@ -14,10 +14,9 @@ from typing import Any
 
 from attrs import frozen
 
-from bench.storm.journals import Journals, Performed, TurnBegan, now
+from bench.storm.journals import Journals, Performed, now
 from bench.storm.settings import Settings
 from settled import ActionArgs, Args, Call, Machine, MachineDict, Retry, StateDict, actor, assign, setup
-from settled_runtime import HostEvent, TurnStarted
 
 MACHINE_ID = "ledger"
 TYPES = ("TAKE", "WORK", "WAIT", "KILL", "HANG", "ASK")
@@ -149,9 +148,3 @@ version_2 = _ledger(
     {"checking": {"always": "charging"}, "charging": _calling("work", "ready")},
     {"takenBefore": 0},
 )
-
-
-def observe(event: HostEvent) -> None:
-    """Write to the journal that a turn has begun."""
-    if isinstance(event, TurnStarted):
-        journals().write(TurnBegan(now(), event.key.instance, os.getpid()))

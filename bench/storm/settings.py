@@ -49,7 +49,7 @@ class Settings:
         clients: how many processes send.
         workers: how many processes work.
         patience: how long a worker may take to end after SIGTERM, before it is killed.
-        notice: how long a worker may take, on a busy machine, to begin a turn that it could begin, in seconds.
+        notice: how long a worker may take, on a busy machine, to receive what it could receive, in seconds.
     """
 
     url: str
@@ -64,7 +64,7 @@ class Settings:
     hangers: int = 6
     guarded: int = 2
     clients: int = 3
-    workers: int = 6
+    workers: int = 8
     patience: float = 30.0
     notice: float = 2.0
 
@@ -80,6 +80,10 @@ class Settings:
     @property
     def journals(self) -> Journals:
         return Journals(Path(self.folder))
+
+    def serving(self, pid: int) -> Path:
+        """Return the file that the worker `pid` makes when it is about to receive."""
+        return Path(self.folder) / f"serving-{pid}"
 
     @property
     def is_on_sqlite(self) -> bool:

@@ -17,10 +17,10 @@ from typing import Any
 
 from attrs import define, evolve, field
 
-from bench.storm.audit import Instance, Remains
+from bench.storm.audit import Instance, Remains, is_guarded
 from bench.storm.fleet import WORKERS_LOG, Fleet
 from bench.storm.hostile import OWN, UNSERVED
-from bench.storm.journals import Attempted, Performed, Sent, Struck, TurnBegan, now
+from bench.storm.journals import Attempted, Performed, Received, Sent, Struck, now
 from bench.storm.machine import version_2
 from bench.storm.settings import Settings
 from settled.durable import Backend, DeadLetter
@@ -30,7 +30,7 @@ from settled_runtime.client import Instance as Row
 TICK = 0.02
 """The seconds between two looks at all processes."""
 
-STRIKES_PER_LEASE = 4
+STRIKES_PER_LEASE = 3
 """How many processes are struck within a lease, on average."""
 
 DEPLOY = (0.4, 0.7)
@@ -48,7 +48,7 @@ class Storm:
     """A storm.
 
     Attributes:
-        settings: how large it is; `Settings.began` is when it began.
+        settings: how large it is.
         fleet: its workers.
         clients: its clients, and the hostile one as the last.
     """
@@ -61,13 +61,16 @@ class Storm:
     def run(self) -> Remains:
         """Run the storm to its end, and return what remains."""
         names = {event.instance for event in self.settings.plan()}
+        while len(self.fleet.serving) < self.settings.workers:
+            self._tick_for(TICK)
+        self.settings = evolve(self.settings, began=now())
         self._rage()
         self.fleet.is_calm = True
         with connect(self.settings.url) as backend:
-            self._drain(backend, [name for name in names if not name.startswith("guarded")])
+            self._drain(backend, [name for name in names if not is_guarded(name)])
             self.fleet.is_mended = True
-            for slot in self.fleet.slots:
-                self.fleet.stop(slot)
+            self.fleet.end()
+            self._redrive(backend)
             self._drain(backend, names)
             self.fleet.end()
             return self._remains(backend)
@@ -101,7 +104,7 @@ class Storm:
 
     def _moments(self, mean: float) -> list[float]:
         """Return random moments until after the end, `mean` seconds apart on average."""
-        moments = [self.settings.began + self.settings.lease]
+        moments = [self.settings.began]
         while moments[-1] < self.settings.began + self.settings.seconds:
             moments.append(moments[-1] + self.random.expovariate(1 / mean))
         return moments
@@ -134,6 +137,14 @@ class Storm:
             halted = {row.id for row in client.list(status="halted", limit=MORE_THAN_ALL)}
             waiting = [name for name in waiting if name not in halted and not _has_taken(client, name, counts[name])]
 
+    def _redrive(self, backend: Backend) -> None:
+        """Do what an operator does when a machine has been mended: let halted instances go on."""
+        client = Client(version_2, backend)
+        for row in client.list(status="halted", limit=MORE_THAN_ALL):
+            if is_guarded(row.id):
+                client.redrive(row.id)
+                self.settings.journals.write(Struck(now(), "redriven", 0))
+
     def _tick_for(self, seconds: float) -> None:
         end = now() + seconds
         while now() < end:
@@ -151,7 +162,7 @@ class Storm:
             instances={row.id: _instance(client, row) for row in rows if row.id in names},
             sent=list(journals.read(Sent)),
             performed=list(journals.read(Performed)),
-            turns=list(journals.read(TurnBegan)),
+            received=list(journals.read(Received)),
             attempted=list(journals.read(Attempted)),
             struck=list(journals.read(Struck)),
             waiting=sum(each.messages for each in backend.queue.backlog() if each.machine != UNSERVED),
@@ -163,8 +174,7 @@ class Storm:
 
 
 def run(settings: Settings) -> Remains:
-    """Run a storm that begins now, and return what remains."""
-    settings = evolve(settings, began=now())
+    """Run a storm, and return what remains."""
     random = Random(settings.seed)
     storm = Storm(settings, random, Fleet(settings, random))
     # An exception, unlike the end of this process, ends its workers too.

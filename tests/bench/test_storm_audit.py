@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 
 from bench.storm.audit import Instance, Remains, violations, waits
-from bench.storm.journals import Attempted, Performed, Sent, Struck, TurnBegan
+from bench.storm.journals import Attempted, Performed, Received, Sent, Struck
 from bench.storm.settings import Event
 
 EVENTS = {
@@ -35,7 +35,7 @@ def remains() -> Remains:
         },
         sent=[Sent(10.0, event.instance, event.n) for event in plan],
         performed=[Performed(12.0, event.instance, event.n, f"{event.instance}/{event.n}") for event in plan],
-        turns=[TurnBegan(11.0, name, 1) for name in EVENTS],
+        received=[Received(11.0, name, 1) for name in EVENTS],
         attempted=[Attempted(5.0, "not JSON", "refused"), Attempted(6.0, "a second start", "accepted")],
         struck=[Struck(10.5, "frozen", 1, 20.5)],
         waiting=0,
@@ -114,7 +114,7 @@ DOCTORED: dict[str, tuple[Callable[[], Remains], set[str]]] = {
         lambda: evolve(remains(), attempted=[Attempted(5.0, "a second start", "crashed: KeyError: 1")]),
         {"not refused"},
     ),
-    "nobody began a turn": (
+    "nobody received it": (
         lambda: evolve(remains(), longest_lease=0.9),
         {"waited too long"},
     ),
@@ -138,11 +138,11 @@ class TestAWait:
     def test_is_measured_for_healthy_instances_only(self) -> None:
         assert {wait.instance for wait in waits(remains())} == {"healthy-0", "healthy-1"}
 
-    def test_is_divided_by_the_turns_of_the_instance(self) -> None:
-        turns = [TurnBegan(10.5, "healthy-0", 1), TurnBegan(11.75, "healthy-0", 2), TurnBegan(99.0, "healthy-0", 3)]
-        doctored = evolve(remains(), turns=turns)
-        assert {wait.untaken for wait in waits(doctored) if wait.instance == "healthy-0"} == {1.25}
-        assert {wait.untaken for wait in waits(doctored) if wait.instance == "healthy-1"} == {2.0}
+    def test_is_divided_by_the_receives_of_the_instance(self) -> None:
+        received = [Received(10.5, "healthy-0", 1), Received(11.75, "healthy-0", 2), Received(99.0, "healthy-0", 3)]
+        doctored = evolve(remains(), received=received)
+        assert {wait.longest for wait in waits(doctored) if wait.instance == "healthy-0"} == {1.25}
+        assert {wait.longest for wait in waits(doctored) if wait.instance == "healthy-1"} == {2.0}
 
     def test_is_not_judged_while_a_frozen_worker_has_locked_the_file(self) -> None:
         locked = Struck(10.5, "frozen", 1, 11.5, locked=True)
