@@ -1,4 +1,4 @@
-"""``python -m bench core`` measures steps of machines, ``durable`` durable instances; ``calls`` counts calls."""
+"""``python -m bench`` and a name: ``core`` and ``durable`` measure, ``calls`` counts, and ``storm`` tries to break."""
 
 from __future__ import annotations
 
