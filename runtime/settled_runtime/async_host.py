@@ -11,13 +11,23 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from attrs import define, field
 
 from settled import Call, Key, Machine, Policy, TurnEnd
 from settled.durable import Backend, ClosedOnExit, Delivery
-from settled.durable.commands import ActorCall, ActorEnded, ActorResult, Answer, Command, PerformActions, RunActors
+from settled.durable.commands import (
+    ActorCall,
+    ActorEnded,
+    ActorResult,
+    Answer,
+    Command,
+    EndIsolation,
+    Isolate,
+    PerformActions,
+    RunActors,
+)
 from settled_runtime.effects import Attempt, attempt_of, doing_of, error_json, is_failure, perform_actions, start_actor
 from settled_runtime.events import ActorFinished, Observer, log
 from settled_runtime.held_deliveries import HeldDeliveries
@@ -52,7 +62,9 @@ class AsyncHost(ClosedOnExit):
         run out.
         """
         stop_signal = stop_signal or StopSignal()
-        turns = turns_for(self._context, deliveries, stop_signal)
+        turns, gate = turns_for(self._context, deliveries, stop_signal, deadline), self._context.gate
+        if not gate.admit(turns) and not await self._admit_later(turns):
+            return {turn.key: TurnEnd.RELEASED for turn in turns}
         try:
             ends = await asyncio.gather(*(self._run(turn, stop_signal, deadline) for turn in turns))
         finally:
@@ -60,7 +72,17 @@ class AsyncHost(ClosedOnExit):
             # never come back.
             for turn in turns:
                 self._context.leases.stop_renewing(turn.held)
+                gate.end(turn)
         return dict(zip((turn.key for turn in turns), ends, strict=True))
+
+    async def _admit_later(self, turns: Sequence[TurnRunner]) -> bool:
+        """Wait for a turn that must run alone; put `turns` back if that takes too long."""
+        lease = self.backend.lease.total_seconds()
+        if await _in_own_thread(lambda: self._context.gate.admit(turns, lease)):
+            return True
+        for turn in turns:
+            await asyncio.to_thread(turn.put_back)
+        return False
 
     async def _run(self, turn: TurnRunner, stop_signal: StopSignal, deadline: float | None) -> TurnEnd | Exception:
         tasks = _ActorTasks(self._context, turn.held)
@@ -70,6 +92,11 @@ class AsyncHost(ClosedOnExit):
                 return await perform_actions(self._context, command, turn.held, _wait_for)
             if isinstance(command, RunActors):
                 return await tasks.run(command, stop_signal, deadline)
+            if isinstance(command, Isolate):
+                # Not in a thread of the loop's pool, which the turns need that it waits for.
+                return cast("Answer", await _in_own_thread(lambda: turn.isolate(command)))
+            if isinstance(command, EndIsolation):
+                return turn.end_isolation()
             return await asyncio.to_thread(self._context.backend_commands.perform, command)
 
         self._context.leases.renew(turn.held)

@@ -20,8 +20,10 @@ from settled.durable.commands import (
     Commands,
     DeadLettersLoaded,
     Done,
+    EndIsolation,
     Extend,
     Finish,
+    Isolate,
     Load,
     LoadDeadLetters,
     Loaded,
@@ -29,7 +31,7 @@ from settled.durable.commands import (
     Release,
     RunActors,
 )
-from settled_runtime.events import Committed, DeadLettered, Observer, RecordAdjusted, Released
+from settled_runtime.events import Committed, DeadLettered, Observer, RecordAdjusted, Released, WorkerLost
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -48,7 +50,7 @@ class BackendCommands:
         try:
             command = next(commands)
             while True:
-                assert not isinstance(command, PerformActions | RunActors)
+                assert not isinstance(command, PerformActions | RunActors | Isolate | EndIsolation)
                 try:
                     answer = self.perform(command)
                 except SettledError as error:
@@ -119,6 +121,8 @@ class BackendCommands:
         write = commit.write
         if write.stored is not None:
             self.observe(Committed(write.key, write.stored.version))
+        if commit.lost is not None:
+            self.observe(WorkerLost(write.key, commit.lost))
         for note in commit.notes:
             self.observe(RecordAdjusted(write.key, note))
         for dead_letter in write.add_dead_letters:

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from settled import Json, Key, TurnEnd
 from settled.durable import DeadLetter, Delivery
-from settled.durable.commands import ActorResult, ReleaseReason
+from settled.durable.commands import ActorResult, LostWorker, ReleaseReason
 
 logger = logging.getLogger("settled")
 
@@ -115,6 +115,22 @@ class Released:
 
 
 @frozen
+class SuspectIsolated:
+    """The turn of `key` runs alone now: the message `message_id` may have ended the workers that ran it."""
+
+    key: Key
+    message_id: str
+
+
+@frozen
+class WorkerLost:
+    """A worker was lost while it ran something of `key` alone; `lost` says what, and how many workers it has cost."""
+
+    key: Key
+    lost: LostWorker
+
+
+@frozen
 class RecordAdjusted:
     """A commit changed `key` in a way that no message asked for, such as by rearming a timer: `note` says how."""
 
@@ -171,7 +187,9 @@ class TurnHangs:
     doing: str
 
 
-_REASONS_TO_WARN_OF = frozenset({ReleaseReason.FAILED, ReleaseReason.OTHER_VERSION, ReleaseReason.CONFLICTS})
+_REASONS_TO_WARN_OF = frozenset(
+    {ReleaseReason.FAILED, ReleaseReason.OTHER_VERSION, ReleaseReason.CONFLICTS, ReleaseReason.SUSPECT}
+)
 """The releases that a person should know of. The others are part of every day; an ERROR is logged as `TurnFailed`."""
 
 HostEvent: TypeAlias = (
@@ -184,6 +202,8 @@ HostEvent: TypeAlias = (
     | Emitted
     | Logged
     | Released
+    | SuspectIsolated
+    | WorkerLost
     | RecordAdjusted
     | MachineNotServed
     | ClockSkewed
@@ -236,6 +256,11 @@ def _line(event: HostEvent) -> tuple[int, str]:
         case Released(key, delay, reason, detail):
             level = logging.WARNING if reason in _REASONS_TO_WARN_OF else logging.DEBUG
             return level, f"{key}: released for {delay:.3g} s: {reason}{f', {detail}' if detail else ''}"
+        case SuspectIsolated(key, id):
+            return logging.WARNING, f"{key}: {id} runs alone: it may have ended the workers that ran it before"
+        case WorkerLost(key, LostWorker(id, src, count)):
+            what = f"the actor {src}" if src else "the machine's own functions"
+            return logging.ERROR, f"{key}: a worker was lost while {what} ran alone for {id}, {count} by now"
         case RecordAdjusted(key, note):
             return logging.WARNING, f"{key}: {note}"
         case MachineNotServed(machine):

@@ -10,7 +10,7 @@ from settled.durable import Backend, ClosedOnExit, Delivery
 from settled_runtime.events import Observer, log
 from settled_runtime.host_context import HostContext
 from settled_runtime.shutdown import StopSignal
-from settled_runtime.turn_runner import turns_for
+from settled_runtime.turn_runner import suspects_of, turns_for
 
 
 class Host(ClosedOnExit):
@@ -41,7 +41,7 @@ class Host(ClosedOnExit):
     def handle(
         self, deliveries: Sequence[Delivery], stop_signal: StopSignal | None = None, deadline: float | None = None
     ) -> Mapping[Key, TurnEnd | Exception]:
-        """Run the turns of `deliveries`, one key after the other.
+        """Run the turns of `deliveries`, one key after the other; those that must run alone come last.
 
         Return when all turns are over. Each turn acknowledges or releases its own deliveries, so the caller need do
         neither. If a turn raises, its deliveries are released for some seconds, and the other turns go on.
@@ -54,8 +54,19 @@ class Host(ClosedOnExit):
         Returns:
             For each key, how its turn ended, or the error that ended it.
         """
-        turns = turns_for(self._context, deliveries, stop_signal, deadline)
-        return {turn.key: turn.run() for turn in turns}
+        turns, gate = turns_for(self._context, deliveries, stop_signal, deadline), self._context.gate
+        if not gate.admit(turns, self.backend.lease.total_seconds()):
+            for turn in turns:
+                turn.put_back()
+        try:
+            for turn in turns:
+                turn.run_beside_others()
+            for turn in suspects_of(turns):
+                turn.run()
+            return {turn.key: turn.run() for turn in turns}
+        finally:
+            for turn in turns:
+                gate.end(turn)
 
     def close(self) -> None:
         """Stop renewing leases and end the thread that does. The backend stays open."""

@@ -15,6 +15,7 @@ from settled_runtime.events import MachineNotServed, Observer, Observers, Releas
 from settled_runtime.held_deliveries import HeldDeliveries
 from settled_runtime.leases import LeaseRenewer
 from settled_runtime.record_cache import RecordCache
+from settled_runtime.turn_gate import TurnGate
 
 
 @frozen
@@ -26,6 +27,7 @@ class HostContext:
         backend_commands: performs the commands that call the backend.
         leases: renews the deliveries of all running turns, and reports those that hang.
         record_cache: the records committed last in this process.
+        gate: the turns that run, and those that must run alone.
         policy: the host's policy, with the backend's lease.
         traits: the backend's capabilities that turns may rely on.
         observe: calls all observers.
@@ -36,6 +38,7 @@ class HostContext:
     backend_commands: BackendCommands
     leases: LeaseRenewer
     record_cache: RecordCache
+    gate: TurnGate
     policy: Policy
     traits: Traits
     observe: Observer
@@ -65,6 +68,7 @@ class HostContext:
             backend_commands=BackendCommands(backend, observe),
             leases=LeaseRenewer(backend.queue, backend.lease.total_seconds(), observe),
             record_cache=RecordCache(),
+            gate=TurnGate(),
             policy=evolve(policy or Policy(), lease=backend.lease),
             traits=traits_of(backend),
             observe=observe,

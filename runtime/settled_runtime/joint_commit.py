@@ -13,7 +13,17 @@ from copy import copy
 
 from settled import SettledError
 from settled.durable import Capability, Delivery
-from settled.durable.commands import Done, Extend, Finish, Load, LoadDeadLetters, PerformActions, Release, RunActors
+from settled.durable.commands import (
+    Done,
+    Extend,
+    Finish,
+    Isolate,
+    Load,
+    LoadDeadLetters,
+    PerformActions,
+    Release,
+    RunActors,
+)
 from settled.durable.record import PerformAction
 from settled_runtime.host_context import HostContext
 from settled_runtime.leases import Batch
@@ -94,11 +104,13 @@ def _needs_thread(turn: TurnRunner) -> bool:
     """Return whether `turn` has actions or actors to run, or will have once its commit is made."""
     command = turn.command
     if not isinstance(command, Finish):
-        return isinstance(command, PerformActions | RunActors)
+        return isinstance(command, PerformActions | RunActors | Isolate)
     # Before the commit: afterwards its actors count as started, and would count as interrupted if it were put back.
     record = command.record
     if record is None or record.halted is not None:
         return False
+    if record.watch is not None:  # put back later, it would be taken for one that has ended its worker
+        return True
     if record.turn is not None and any(actor.started_by is not None for actor in record.turn.actors):
         return True
     return bool(record.outbox) and any(isinstance(entry.item, PerformAction) for entry in record.outbox)

@@ -23,7 +23,11 @@ from settled.durable.commands import (
     Answer,
     Command,
     Commands,
+    Done,
+    EndIsolation,
     Finish,
+    Isolate,
+    Isolated,
     PerformActions,
     Release,
     ReleaseReason,
@@ -31,7 +35,7 @@ from settled.durable.commands import (
 )
 from settled_runtime.actor_threads import ActorThreads
 from settled_runtime.effects import is_failure, perform_actions_blocking
-from settled_runtime.events import TurnEnded, TurnFailed, TurnStarted
+from settled_runtime.events import SuspectIsolated, TurnEnded, TurnFailed, TurnStarted
 from settled_runtime.held_deliveries import HeldDeliveries
 from settled_runtime.host_context import HostContext
 from settled_runtime.shutdown import StopSignal
@@ -79,20 +83,31 @@ class TurnRunner:
 
     def run(self) -> TurnEnd | Exception:
         """Run the turn to its end, and return how it ended or the error that ended it."""
-        if self.end is None:
-            self._context.leases.renew(self.held)
-            try:
-                if self._commands is None:
-                    self.advance()
-                while self.command is not None:
-                    self.advance(self._perform(self.command))
-                self.clean_up()
-            except BaseException:
-                # Ctrl-C. A program that goes on after it must not renew the leases for ever.
-                self._context.leases.stop_renewing(self.held)
-                raise
+        self._run()
         assert self.end is not None, "a turn without a command has ended"
         return self.end
+
+    def run_beside_others(self) -> None:
+        """Run the turn to its end, or to the point from which on it has to run alone, with `run`."""
+        self._run(until=Isolate)
+
+    def _run(self, until: type[Command] | None = None) -> None:
+        if self.end is not None:
+            return
+        self._context.leases.renew(self.held)
+        try:
+            if self._commands is None:
+                self.advance()
+            while self.command is not None:
+                if until is not None and isinstance(self.command, until):
+                    return
+                self.advance(self._perform(self.command))
+            self.clean_up()
+        except BaseException:
+            # Ctrl-C. A program that goes on after it must not renew the leases for ever.
+            self._context.leases.stop_renewing(self.held)
+            self._context.gate.end(self)
+            raise
 
     def step(self) -> None:
         """Perform the next command, if the turn is not over."""
@@ -132,9 +147,12 @@ class TurnRunner:
                 raise
             self.command, self.end = None, LogicError(f"{self.key}: {type(error).__name__}: {error}")
         self.held.doing = None
+        if isinstance(self.command, Isolate):
+            self._context.gate.ask(self, self.command.losses, self.command.seconds)
 
     def _begin(self) -> Commands[TurnEnd]:
         context, key = self._context, self.key
+        context.gate.begin(self)
         context.observe(TurnStarted.of(key, self.held.deliveries))
         # The nonce is new for each turn and unguessable: a turn recognises its own commit by it when an answer was
         # lost. Two turns with one nonce would each take the other's commit for its own.
@@ -165,20 +183,41 @@ class TurnRunner:
                 # One object for the whole turn: actors that are still running from the last command go on.
                 self._actors = self._actors or ActorThreads(context, self.held)
                 return self._actors.run(command, self._stop_signal or StopSignal(), self._deadline)
+            if isinstance(command, Isolate):
+                return self.isolate(command)
+            if isinstance(command, EndIsolation):
+                return self.end_isolation()
             return context.backend_commands.perform(command)
         except Exception as error:
             return error
+
+    def isolate(self, command: Isolate) -> Isolated:
+        """Wait until no other turn runs, as `command` says."""
+        context, seconds = self._context, command.seconds
+        if self._deadline is not None:
+            seconds = min(seconds, 2 * (self._deadline - context.clock()))
+        is_alone, is_stopping = context.gate.isolate(self, max(0.0, seconds), self._stop_signal or StopSignal())
+        if is_alone:
+            context.observe(SuspectIsolated(self.key, command.message_id))
+        return Isolated(is_alone, context.clock(), is_stopping)
+
+    def end_isolation(self) -> Done:
+        """Let other turns begin again."""
+        self._context.gate.end_isolation(self)
+        return Done(self._context.clock())
 
     def put_back(self) -> None:
         """End the turn, which has performed no effect yet, and release its deliveries for another thread or worker."""
         if self._commands is not None:
             self._commands.close()
         self.command, self.end = None, TurnEnd.RELEASED
+        self._context.gate.end(self)
         self._context.release(self.held, ReleaseReason.BUSY)
 
     def clean_up(self) -> None:
         """Stop renewing the leases, and release the deliveries if the turn ended with an error."""
         context, end = self._context, self.end
+        context.gate.end(self)
         if isinstance(end, Exception):
             context.observe(TurnFailed(self.key, end))
             # With a delay: whatever failed would most likely fail again at once, in a busy loop over all workers.
@@ -210,3 +249,10 @@ def turns_for(
         TurnRunner(context, HeldDeliveries(group[0].message.key, tuple(group)), stop_signal, deadline)
         for group in groups
     ]
+
+
+def suspects_of(turns: Iterable[TurnRunner]) -> Sequence[TurnRunner]:
+    """Return those of `turns` that have to run alone, the least suspicious first."""
+    waiting = [(turn, turn.command) for turn in turns]
+    found = [(command.losses, turn) for turn, command in waiting if isinstance(command, Isolate)]
+    return [turn for _, turn in sorted(found, key=lambda each: each[0])]

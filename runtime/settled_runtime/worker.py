@@ -228,11 +228,18 @@ class Worker(ClosedOnExit):
         if batch is None:
             return None
         deliveries, threads = batch
-        turns = turns_for(self._context, deliveries, self._stop_signal)
+        turns, gate = turns_for(self._context, deliveries, self._stop_signal), self._context.gate
+        if not gate.admit(turns):
+            threads.close()
+            for turn in turns:
+                turn.put_back()
+            return None
         following: BatchThreads | None = None
 
         def receive() -> int:
             nonlocal following
+            if not gate.wait_until_open(0.0):
+                return 0
             if following is None:
                 threads.give_back_rest()
                 following = self._threads.reserve(0.0)
@@ -271,8 +278,11 @@ class Worker(ClosedOnExit):
     def _receive(self, timeout: float) -> _Batch:
         """Return the next batch, waiting up to `timeout` seconds for a free thread and for its first message.
 
-        Return None while no thread is free, or while the backend cannot be reached.
+        Return None while no thread is free, while a turn keeps others from beginning, or while the backend cannot be
+        reached.
         """
+        if not self._context.gate.wait_until_open(timeout):
+            return None
         threads = self._threads.reserve(timeout)
         deliveries: Sequence[Delivery] = ()
         try:

@@ -34,7 +34,7 @@ def work(input: Any, call: Any) -> None: ...
         (Backoff, {"factor": "2"}, "factor must be a number, not '2'"),
         (Policy, {"window": -1}, "window must be at least 0, not -1"),
         (Policy, {"max_attempts": 0}, "max_attempts must be at least 1, not 0"),
-        (Policy, {"max_receives": "x"}, "max_receives must be a whole number, not 'x'"),
+        (Policy, {"receives_before_watch": "x"}, "receives_before_watch must be a whole number, not 'x'"),
         (Policy, {"backoff": 3}, "backoff must be a Backoff"),
         (Policy, {"accepts": "1.0"}, "accepts must be a set of names"),
         (Migration, {"timers": "x"}, "timers must be 'restart' or 'keep', not 'x'"),

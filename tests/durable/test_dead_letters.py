@@ -9,10 +9,10 @@ import pytest
 
 from settled import Key, Outcome, Policy, TurnEnd, assign, setup
 from settled.durable import Event
-from settled.durable.commands import Finish, Load, LoadDeadLetters, Release, ReleaseReason, RunActors
+from settled.durable.commands import Finish, Load, LoadDeadLetters, Release, ReleaseReason
 from settled.durable.messages import SenderPosition
 from tests.durable import machines
-from tests.durable.machines import add, appending, applied, signup, tell
+from tests.durable.machines import add, appending, applied, tell
 from tests.support.virtual_world import LEASE, World
 
 PATIENT = Policy(lease=timedelta(seconds=LEASE), max_attempts=3)
@@ -95,46 +95,6 @@ class TestAMessageThatFails:
         assert world.outcome("poison") is Outcome.DEAD_LETTERED
         assert world.take(stale) is TurnEnd.LOST
         assert len(world.dead_letters()) == 1
-
-
-class TestAMessageWhoseWorkersDie:
-    """Nothing is ever committed; only the queue counts its receives."""
-
-    def test_counts_as_failed_beyond_a_limit_on_its_receives(self) -> None:
-        world = World(appending(), policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=2, max_receives=3))
-        world.start()
-        world.settle()
-        world.send(add(1), id="killer")
-        for _ in range(4):
-            world.crash_at(Finish)
-            world.deliver()
-            world.now += LEASE
-        world.crash_at(Finish, nth=2)
-        world.deliver()
-        failing = world.record().failing
-        assert failing is not None
-        assert failing.count == 1
-        assert "received 5 times without progress" in failing.detail
-        world.now += LEASE
-        world.deliver()
-        assert world.outcome("killer") is Outcome.DEAD_LETTERED
-
-    def test_an_actor_that_kills_its_workers_halts_the_instance_with_its_turn_open(self) -> None:
-        world = World(signup(), policy=Policy(lease=timedelta(seconds=LEASE), max_attempts=2, max_receives=3))
-        world.start()
-        world.settle()
-        world.send({"type": "SUBMIT", "email": "e"}, id="submit")
-        for _ in range(7):
-            world.crash_at(RunActors)
-            world.deliver()
-            world.now += LEASE
-        assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["submit"]
-        assert world.record().turn is not None
-        world.plans.clear()
-        world.redrive()
-        world.settle(until=world.now)
-        assert world.value() == "waiting"
-        assert world.dead_letters() == []
 
 
 class TestAnActionThatFails:

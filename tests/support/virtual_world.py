@@ -37,8 +37,11 @@ from settled.durable.commands import (
     Commands,
     DeadLettersLoaded,
     Done,
+    EndIsolation,
     Extend,
     Finish,
+    Isolate,
+    Isolated,
     Load,
     LoadDeadLetters,
     Loaded,
@@ -100,6 +103,7 @@ class World:
     commands: list[Command] = Factory(list[Command])
     sent: int = 0
     workers: int = 0
+    can_isolate: bool = True
     record_cache: RecordCache | None = None
 
     # Clients and operators
@@ -243,6 +247,10 @@ class World:
                 return self._perform_actions(command)
             case RunActors():
                 return self._run_actors(command)
+            case Isolate():
+                return Isolated(self.can_isolate, self.now)
+            case EndIsolation():
+                return Done(self.now)
             case _:
                 assert_never(command)
 

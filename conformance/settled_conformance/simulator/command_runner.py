@@ -25,8 +25,11 @@ from settled.durable.commands import (
     Commands,
     DeadLettersLoaded,
     Done,
+    EndIsolation,
     Extend,
     Finish,
+    Isolate,
+    Isolated,
     Load,
     LoadDeadLetters,
     Loaded,
@@ -105,6 +108,11 @@ class CommandRunner:
                 return (yield from self._perform_actions(command))
             case RunActors():
                 return (yield from self._run_actors(command))
+            case Isolate():  # a simulated worker runs one turn at a time
+                self.simulation.scheduler.log(f"{self.task.name} runs {command.message_id} alone")
+                return Isolated(True, self.clock)
+            case EndIsolation():
+                return Done(self.clock)
             case _:
                 assert_never(command)
         return cast("Answer", (yield round_trip))

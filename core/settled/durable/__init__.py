@@ -9,8 +9,8 @@ __getattr__ = lazy_names(
     globals(),
     {
         "settled.durable.commands": "ActionsPerformed ActorCall ActorEnded ActorResult Answer Command"
-        " Commands DeadLettersLoaded Done Extend Finish Load LoadDeadLetters Loaded PerformActions Release"
-        " ReleaseReason RunActors",
+        " Commands DeadLettersLoaded Done EndIsolation Extend Finish Isolate Isolated Load LoadDeadLetters Loaded"
+        " PerformActions Release ReleaseReason RunActors",
         "settled.durable.headers": "check_headers headers_from_text headers_to_text",
         "settled.durable.import_export": "export_tree import_tree",
         "settled.durable.messages": "Event Message Start Timer encode",

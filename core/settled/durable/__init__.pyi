@@ -7,8 +7,11 @@ from settled.durable.commands import Command as Command
 from settled.durable.commands import Commands as Commands
 from settled.durable.commands import DeadLettersLoaded as DeadLettersLoaded
 from settled.durable.commands import Done as Done
+from settled.durable.commands import EndIsolation as EndIsolation
 from settled.durable.commands import Extend as Extend
 from settled.durable.commands import Finish as Finish
+from settled.durable.commands import Isolate as Isolate
+from settled.durable.commands import Isolated as Isolated
 from settled.durable.commands import Load as Load
 from settled.durable.commands import LoadDeadLetters as LoadDeadLetters
 from settled.durable.commands import Loaded as Loaded

@@ -37,6 +37,21 @@ class LoadDeadLetters:
 
 
 @frozen
+class LostWorker:
+    """A worker that was lost while it ran one thing alone.
+
+    Attributes:
+        message_id: the message that it ran.
+        src: the name of the actor; None for guards, actions and the like.
+        count: how many workers were lost to it that way.
+    """
+
+    message_id: str
+    src: str | None
+    count: int
+
+
+@frozen
 class Finish:
     """Perform `write`, as `Backend.finish` does. Answered by `Done`, or by an error of that method.
 
@@ -44,6 +59,7 @@ class Finish:
         write: the write.
         record: the record that the store has afterwards, decoded; a driver may cache it.
         version: the version of `record`.
+        lost: what a worker ran alone when it was lost, if this write counts that.
         notes: descriptions, for observers, of changes to the instance that no message asked for.
     """
 
@@ -51,6 +67,7 @@ class Finish:
     record: Record | None = None
     notes: tuple[str, ...] = ()
     version: int = 0
+    lost: LostWorker | None = None
 
 
 @frozen
@@ -92,6 +109,34 @@ class RunActors:
     fence: int
 
 
+@frozen
+class Isolate:
+    """Run the turn of `key` alone in this process, as what it runs may end its worker. Answered by `Isolated`.
+
+    Begin no other turn, wait until those that run have ended, and answer then, or after half of `seconds`. Of several
+    such turns, run that with the fewest `losses` first. Begin other turns again when this one has ended or asks for it
+    (`EndIsolation`), and in any case soon after `seconds`.
+
+    Attributes:
+        key: the key of the turn.
+        message_id: the message that is suspected.
+        seconds: for how long the process may begin no other turn, waiting included.
+        losses: how many workers were lost while they ran it and nothing else.
+    """
+
+    key: Key
+    message_id: str
+    seconds: float
+    losses: int
+
+
+@frozen
+class EndIsolation:
+    """Let other turns run beside that of `key` again. Answered by `Done`."""
+
+    key: Key
+
+
 class ReleaseReason(StrEnum):
     """Why messages are returned to the queue before their turn is over."""
 
@@ -112,6 +157,9 @@ class ReleaseReason(StrEnum):
 
     BUSY = "busy"
     """The host has no thread free to run their actions or actors."""
+
+    SUSPECT = "suspect"
+    """They may end their worker, and this one could not run them alone in time."""
 
     STOPPING = "stopping"
     """The host is stopping, or has run out of time."""
@@ -167,6 +215,15 @@ class Done:
 
 
 @frozen
+class Isolated:
+    """The answer to `Isolate`: whether nothing else runs in this process now, and whether the driver must stop."""
+
+    is_alone: bool
+    now: float
+    stopping: bool = False
+
+
+@frozen
 class ActionsPerformed:
     """The answer to `PerformActions`: how many were performed, and the error of the next one if it failed."""
 
@@ -197,8 +254,10 @@ class ActorEnded:
     stopping: bool = False
 
 
-Command: TypeAlias = Load | LoadDeadLetters | Finish | PerformActions | RunActors | Release | Extend
-Answer: TypeAlias = Loaded | DeadLettersLoaded | Done | ActionsPerformed | ActorEnded
+Command: TypeAlias = (
+    Load | LoadDeadLetters | Finish | PerformActions | RunActors | Isolate | EndIsolation | Release | Extend
+)
+Answer: TypeAlias = Loaded | DeadLettersLoaded | Done | Isolated | ActionsPerformed | ActorEnded
 Commands: TypeAlias = Generator[Command, Answer, T]
 
 

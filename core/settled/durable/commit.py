@@ -11,11 +11,29 @@ from __future__ import annotations
 from attrs import frozen
 
 from settled._fast_frozen import evolve
-from settled.durable.commands import ActionsPerformed, Commands, Done, Finish, PerformActions, ReleaseReason, load
+from settled.durable.commands import (
+    ActionsPerformed,
+    Commands,
+    Done,
+    Finish,
+    LostWorker,
+    PerformActions,
+    ReleaseReason,
+    load,
+)
 from settled.durable.messages import Message, Timer
 from settled.durable.policy import TurnEnd
 from settled.durable.ports import DeadLetter, Delivery, Position, Stored, Write
-from settled.durable.record import CancelTimer, FailureCount, OutboxEntry, PerformAction, ReceiveCount, Record
+from settled.durable.record import (
+    CancelTimer,
+    FailureCount,
+    OutboxEntry,
+    PendingActor,
+    PerformAction,
+    ReceiveCount,
+    Record,
+    Watch,
+)
 from settled.durable.record_json import record_to_stored
 from settled.durable.turn_state import TurnState, release_of
 from settled.durable.window import Outcome
@@ -43,6 +61,8 @@ class TurnStep:
         remove_dead_letters: how many of the oldest dead letters are removed.
         made_progress: whether the turn has come further. Only then is a new count of receives begun.
         notes: changes that no message asked for, described for observers.
+        watch: what is run next of the machine's code, if that is to be noted in the record.
+        lost: what a worker ran alone when it was lost, if this step counts that.
     """
 
     record: Record | None
@@ -52,6 +72,8 @@ class TurnStep:
     remove_dead_letters: int = 0
     made_progress: bool = True
     notes: tuple[str, ...] = ()
+    watch: Watch | None = None
+    lost: LostWorker | None = None
 
 
 @frozen
@@ -76,10 +98,12 @@ def write_step(state: TurnState, step: TurnStep) -> Commands[AfterWrite | None]:
     if actions:
         acks = _acked_before(actions, acks)
     record = step.record
+    if record is None and step.done and state.record.watch is not None:
+        record = state.record  # nothing else would remove it
     if record is None:
         record, write = state.record, Write(state.key, acks=acks)
     else:
-        record = _stamped(state, step, record)
+        record = _stamped(state, step, record, has_actions=bool(actions))
         if state.traits.atomic and len(entries) > len(actions):
             # A write that is atomic sends with the commit, so the record need not keep what it has sent.
             record = evolve(record, outbox=_without_sent(record.outbox, entries))
@@ -88,9 +112,11 @@ def write_step(state: TurnState, step: TurnStep) -> Commands[AfterWrite | None]:
         write = Write(state.key, stored, state.version, *dead_letters, acks=acks, holder=state.deliveries[0])
     if len(entries) > len(actions):
         write = _with_outbox(write, entries)
-    yield from _finish(state, write, record, step.notes)
+    yield from _finish(state, write, record, step.notes, step.lost)
     if len(entries) > len(actions):
         state.record = evolve(state.record, outbox=_without_sent(state.record.outbox, entries))
+    if state.is_watched and write.stored is not None:
+        state.is_watched = bool(actions) or not step.made_progress
     return AfterWrite(actions, step.done[len(acks) :]) if actions else None
 
 
@@ -111,15 +137,21 @@ def perform_and_ack(state: TurnState, after: AfterWrite) -> Commands[TurnEnd | N
     state.record = evolve(state.record, outbox=left)
     if answer.error is not None:
         return (yield from record_failure(state, answer.error, actions[answer.count].message_id))
-    if after.acks:
+    if state.record.watch is not None:
+        state.is_watched = False
+        yield from write_step(state, TurnStep(state.record, done=after.acks))
+    elif after.acks:
         yield from _finish(state, Write(state.key, acks=after.acks), state.record)
     return None
 
 
-def _stamped(state: TurnState, step: TurnStep, record: Record) -> Record:
+def _stamped(state: TurnState, step: TurnStep, record: Record, *, has_actions: bool) -> Record:
     """Return `record` as it is committed: claimed by this turn, with its nonce, window and high-water mark."""
     if record.turn is not None:
         record = _claim(state, record, step.made_progress)
+    if record.watch is not None or step.watch is not None:
+        is_kept = state.is_watched and not record.halted and (has_actions or not step.made_progress)
+        record = evolve(record, watch=step.watch or (record.watch if is_kept else None))
     return evolve(
         record,
         high_water_mark=_next_mark(state, record, step.done),
@@ -149,10 +181,23 @@ def _claim(state: TurnState, record: Record, made_progress: bool) -> Record:
         evolve(actor, started_by=state.nonce) if actor.started_by is None and actor.not_before <= state.now else actor
         for actor in record.turn.actors
     )
+    if state.alone_until is not None:
+        actors = _with_one_claim(state, record.turn.actors, actors)
     turn = evolve(record.turn, actors=actors, lease_until=state.now + state.policy.lease.total_seconds())
     head = state.deliveries[0]
     receives = ReceiveCount(head.message.id, head.attempt) if made_progress else record.receives
     return evolve(record, turn=turn, receives=receives)
+
+
+def _with_one_claim(
+    state: TurnState, before: tuple[PendingActor, ...], claimed: tuple[PendingActor, ...]
+) -> tuple[PendingActor, ...]:
+    """Return `before` with one actor claimed, as in `claimed`, at most: this worker runs one thing at a time."""
+    first = next((index for index, actor in enumerate(claimed) if actor.started_by == state.nonce), None)
+    is_running = any(actor.started_by == state.nonce for actor in before)
+    if first is None or is_running:
+        return before
+    return (*before[:first], claimed[first], *before[first + 1 :])
 
 
 def _acked_before(actions: tuple[OutboxEntry, ...], done: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
@@ -181,12 +226,14 @@ def _with_outbox(write: Write, entries: tuple[OutboxEntry, ...]) -> Write:
     )
 
 
-def _finish(state: TurnState, write: Write, record: Record, notes: tuple[str, ...] = ()) -> Commands[None]:
+def _finish(
+    state: TurnState, write: Write, record: Record, notes: tuple[str, ...] = (), lost: LostWorker | None = None
+) -> Commands[None]:
     """Do all of `write`, whatever answers are lost. `state.record` becomes `record` with the commit, not before."""
     for _ in range(MAX_LOST_ANSWERS):
         try:
             version = state.version if write.stored is None else write.stored.version
-            answer = yield Finish(write, record, notes, version)
+            answer = yield Finish(write, record, notes, version, lost)
         except (ConflictError, LeaseLostError, OutcomeUnknownError, TooLargeError, BackendRefusedError) as error:
             if write.stored is None:
                 raise
@@ -229,7 +276,7 @@ def _resolve_lost_commit(
 
 
 def record_failure(
-    state: TurnState, detail: str, message_id: str | None = None, *, then_release: bool = True
+    state: TurnState, detail: str, message_id: str | None = None, lost: LostWorker | None = None
 ) -> Commands[TurnEnd | None]:
     """Count a failure of a message; after its last attempt make it a dead letter and halt the instance.
 
@@ -239,19 +286,21 @@ def record_failure(
         state: the turn.
         detail: the error's text.
         message_id: the id of the message that failed, if that is not the current message.
-        then_release: whether to return the deliveries to the queue until the next attempt.
+        lost: what the worker ran that was lost, if that is the failure. The next attempt is then made at once; after
+            others, the deliveries are returned to the queue.
     """
+    state.is_watched = False  # the failure is known, so whatever was run has not ended this worker
     message, version = _current_message(state, message_id), state.version
     try:
-        failing = yield from _count_failure(state, message, detail[:MAX_DETAIL_CHARACTERS], reason=detail)
+        failing = yield from _count_failure(state, message, detail[:MAX_DETAIL_CHARACTERS], lost, reason=detail)
     except TooLargeError:
         if state.version != version:
             raise  # the commit stands; the store refused something that came after it
         # Uncounted, the message would fail for ever. So the texts of errors make room for the count, and so does the
         # result of an actor that has just ended: it may be what is too large, and then its actor runs again.
         state.record = _with_short_errors(state.committed)
-        failing = yield from _count_failure(state, message, detail[:MIN_DETAIL_CHARACTERS])
-    if failing is None or not then_release:
+        failing = yield from _count_failure(state, message, detail[:MIN_DETAIL_CHARACTERS], lost)
+    if failing is None or lost is not None:
         return None
     wait = state.policy.backoff.wait(failing.count + 1).total_seconds()
     detail = f"{failing.count} of {state.policy.max_attempts} times, now with {failing.detail}"
@@ -260,15 +309,17 @@ def record_failure(
 
 
 def _count_failure(
-    state: TurnState, message: Message, detail: str, reason: str | None = None
+    state: TurnState, message: Message, detail: str, lost: LostWorker | None, reason: str | None = None
 ) -> Commands[FailureCount | None]:
     """Commit one more failure of `message` and return the count; return None if the instance was halted."""
     before = state.record.failing
     failing = FailureCount(message.id, 1 + (before.count if before and before.id == message.id else 0), detail)
     if failing.count >= state.policy.max_attempts:
-        yield from _halt(state, message, failing, reason)
+        yield from _halt(state, message, failing, lost, reason)
         return None
-    yield from write_step(state, TurnStep(evolve(state.record, failing=failing), made_progress=False))
+    head = state.deliveries[0]
+    record = evolve(state.record, failing=failing, receives=ReceiveCount(head.message.id, head.attempt))
+    yield from write_step(state, TurnStep(record, made_progress=False, lost=lost))
     return failing
 
 
@@ -285,7 +336,9 @@ def _current_message(state: TurnState, message_id: str | None) -> Message:
     return state.deliveries[0].message if state.record.turn is None else state.record.turn.message
 
 
-def _halt(state: TurnState, message: Message, failing: FailureCount, reason: str | None) -> Commands[None]:
+def _halt(
+    state: TurnState, message: Message, failing: FailureCount, lost: LostWorker | None, reason: str | None
+) -> Commands[None]:
     record, turn = state.record, state.record.turn
     # A message that a redrive took from the dead letters is still among them, and must not be added a second time.
     is_dead_letter = record.redriving is not None if turn is None else turn.from_dead_letters
@@ -303,4 +356,4 @@ def _halt(state: TurnState, message: Message, failing: FailureCount, reason: str
         redriving=None,
     )
     dead_letter = DeadLetter(message, f"failed {failing.count} times", state.now, failing.detail)
-    yield from write_step(state, TurnStep(record, add_dead_letters=() if is_dead_letter else (dead_letter,)))
+    yield from write_step(state, TurnStep(record, add_dead_letters=() if is_dead_letter else (dead_letter,), lost=lost))

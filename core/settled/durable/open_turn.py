@@ -67,10 +67,16 @@ def resume_open_turn(state: TurnState) -> TurnStep | RunActors | Release:
         record = take_due_timer(state.context(), record)
     if _inbox(record) or is_over:
         return _drain_inbox(state, record)
-    ready = any(actor.started_by is None and actor.not_before <= state.now for actor in state.open_turn.actors)
-    if record is not state.record or ready:
+    if record is not state.record or _may_start_actor(state):
         return TurnStep(record, entries=record.outbox, made_progress=False)
     return _wait_for_actor(state)
+
+
+def _may_start_actor(state: TurnState) -> bool:
+    actors = state.open_turn.actors
+    if state.alone_until is not None and any(actor.started_by == state.nonce for actor in actors):
+        return False  # they are run one at a time
+    return any(actor.started_by is None and actor.not_before <= state.now for actor in actors)
 
 
 def _next_wake(record: Record, now: float) -> float:
@@ -90,7 +96,7 @@ def _take_over_actors(state: TurnState, record: Record) -> Record:
     for actor in state.open_turn.actors:
         if actor.started_by in (None, state.nonce):
             continue
-        if _function_actor(state, actor).interruption == "rerun":
+        if function_actor(state, actor).interruption == "rerun":
             again = evolve(actor, attempt=actor.attempt + 1, started_by=None, not_before=state.now)
             record = replace_actor(record, again)
         elif not _inbox(record):  # one failure at a time: the machine may stop the others when it sees the first
@@ -98,7 +104,12 @@ def _take_over_actors(state: TurnState, record: Record) -> Record:
     return record
 
 
-def _function_actor(state: TurnState, actor: PendingActor) -> Actor:
+def function_actor(state: TurnState, actor: PendingActor) -> Actor:
+    """Return the implementation of `actor`.
+
+    Raises:
+        RecordError: it is a machine by now.
+    """
     logic = state.machine.actor(actor.src)
     if isinstance(logic, Machine):
         raise RecordError(
@@ -124,7 +135,10 @@ def _wait_for_actor(state: TurnState) -> RunActors | Release:
     if not running:
         return release_of(state, max(0.0, wake - state.now), ReleaseReason.WAITING)
     calls = tuple([_actor_call(state, actor) for actor in running])
-    return RunActors(state.key, calls, wake if wake > state.now else None, state.version)
+    until = wake if wake > state.now else None
+    if state.alone_until is not None:
+        until = state.alone_until if until is None else min(until, state.alone_until)
+    return RunActors(state.key, calls, until, state.version)
 
 
 def step_after_actors(state: TurnState, answer: ActorEnded) -> TurnStep | Release | None:
@@ -143,12 +157,14 @@ def _actor_call(state: TurnState, actor: PendingActor) -> ActorCall:
 def _record_result(state: TurnState, result: ActorResult) -> TurnStep:
     """Record that an actor is tried again later or, after its last attempt, let the machine take its end."""
     actor = next(actor for actor in state.open_turn.actors if actor.id == result.id)
-    retry = _function_actor(state, actor).retry
+    retry = function_actor(state, actor).retry
     if not result.ok and actor.attempt < retry.attempts:
         due = state.now + retry.backoff.wait(actor.attempt + 1).total_seconds()
         again = evolve(actor, attempt=actor.attempt + 1, not_before=due, started_by=None)
         return TurnStep(replace_actor(state.record, again))
-    return _drain_inbox(state, end_actor(state.record, actor, _end_event(actor, result)))
+    ended = end_actor(state.record, actor, _end_event(actor, result))
+    # A watched actor has ended with this commit, before the machine's own functions take its result.
+    return TurnStep(ended) if state.is_watched else _drain_inbox(state, ended)
 
 
 def _end_event(actor: PendingActor, result: ActorResult) -> Json:

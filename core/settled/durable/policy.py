@@ -22,8 +22,8 @@ class Policy:
         window: how many messages a record remembers besides those that may be delivered again. A sender may repeat a
             message for as long as it is among them.
         max_attempts: after how many failures a message becomes a dead letter and its instance is halted.
-        max_receives: how many times a message may be received without progress before each further receive counts as
-            a failure: a message that kills its workers never fails in any other way.
+        receives_before_watch: how many times a message may be received without progress before what it runs is noted
+            in the record. If its worker is lost even then, it may be the cause, and is run alone.
         lease: for how long no other worker may resume a turn that was left open. A host sets it to its backend's.
         backoff: the waits between failures of a message.
         accepts: versions of machines whose records are taken as they are, although no migration starts from them. This
@@ -32,7 +32,7 @@ class Policy:
 
     window: int = field(default=WINDOW, validator=whole_number_of_at_least(0))
     max_attempts: int = field(default=5, validator=whole_number_of_at_least(1))
-    max_receives: int = field(default=10, validator=whole_number_of_at_least(1))
+    receives_before_watch: int = field(default=2, validator=whole_number_of_at_least(1))
     lease: timedelta = field(default=timedelta(seconds=30), validator=is_duration)
     backoff: Backoff = field(default=Backoff(), validator=instance_of(Backoff, "Backoff(factor=2)"))
     accepts: Container[str] = field(default=frozenset[str](), validator=is_set_of_names)

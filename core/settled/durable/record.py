@@ -66,6 +66,7 @@ class PendingActor:
         attempt: counts its starts, from 1.
         not_before: the earliest start of this attempt, in seconds since the epoch.
         started_by: the nonce of the turn that claimed this attempt; None while it waits for `not_before`.
+        losses: how many workers were lost while they ran it and nothing else.
     """
 
     id: str
@@ -75,6 +76,7 @@ class PendingActor:
     attempt: int = 1
     not_before: float = 0.0
     started_by: str | None = None
+    losses: int = 0
 
 
 @frozen
@@ -151,6 +153,23 @@ class ReceiveCount:
 
 
 @frozen
+class Watch:
+    """What a worker runs next of the machine's code, committed before it does, and removed by what comes of it.
+
+    Whoever finds it knows that this worker was lost meanwhile.
+
+    Attributes:
+        message_id: the message that it is run for.
+        actor: the id of the actor that is run; None for guards, actions and the like.
+        is_alone: whether the worker ran nothing else, so that nothing else can have ended it.
+    """
+
+    message_id: str
+    actor: str | None = None
+    is_alone: bool = False
+
+
+@frozen
 class UnreadableSnapshot:
     """A stored snapshot that this machine cannot read, kept unchanged, and the error."""
 
@@ -183,6 +202,7 @@ class Record:
         outbox: effects that are committed and not yet known to be performed, in the order of their steps.
         failing: the failures of the current message.
         receives: the receives of the current message up to its last progress.
+        watch: what is run of a message that was received again and again without progress.
         halted: why the instance waits for an operator.
         taken_dead_letters: the dead letters, each as ``"ID DIGEST"``, that were taken or whose turn is open: only their
             effects or their turn failed, so a redrive must not take them again. The window may have forgotten them.
@@ -210,6 +230,7 @@ class Record:
     outbox: tuple[OutboxEntry, ...] = ()
     failing: FailureCount | None = None
     receives: ReceiveCount | None = None
+    watch: Watch | None = None
     halted: str | None = None
     redriving: int | None = None
     taken_dead_letters: tuple[str, ...] = ()

@@ -48,7 +48,7 @@ def record_to_stored(machine: Machine[Any], record: Record, version: int, now: f
     """
     index, snapshot = index_of(record, now), _snapshot_to_text(machine, record.snapshot)
     # A redrive has none either, or the record of an instance that was halted for its size could not be redriven.
-    has_room = record.failing is None and record.halted is None and record.redriving is None
+    has_room = record.failing is None and record.watch is None and record.halted is None and record.redriving is None
     text = write_record(_to_json(machine, record), snapshot, record.window.encoded_ids, has_room=has_room)
     return Stored(version, text, index)
 

@@ -27,6 +27,7 @@ from settled.durable.record import (
     PerformAction,
     ReceiveCount,
     Record,
+    Watch,
     early_count_of,
     timer_message,
 )
@@ -169,7 +170,7 @@ def _actor_to_json(actor: PendingActor) -> Json:
         "index": actor.index,
         "attempt": actor.attempt,
         "not_before": actor.not_before,
-        **_given(started_by=actor.started_by),
+        **_given(started_by=actor.started_by, losses=actor.losses or None),
     }
 
 
@@ -182,6 +183,7 @@ def _actor_from_json(raw: Mapping[str, Any]) -> PendingActor:
         attempt=raw["attempt"],
         not_before=raw["not_before"],
         started_by=raw.get("started_by"),
+        losses=raw.get("losses", 0),
     )
 
 
@@ -277,6 +279,10 @@ _PARTS: Mapping[str, _Part] = {
     "receives": _Part(
         lambda receives: {"id": receives.id, "count": receives.count},
         lambda key, raw: ReceiveCount(raw["id"], raw["count"]),
+    ),
+    "watch": _Part(
+        lambda watch: {"message": watch.message_id, **_given(actor=watch.actor, alone=watch.is_alone)},
+        lambda key, raw: Watch(raw["message"], raw.get("actor"), raw.get("alone", False)),
     ),
     "halted": _Part(str, lambda key, raw: raw),
     "redriving": _Part(int, lambda key, raw: raw),

@@ -39,6 +39,7 @@ from settled.durable.open_turn import (
 from settled.durable.policy import Policy, TurnEnd
 from settled.durable.ports import DeadLetter, Delivery, Traits
 from settled.durable.record import OutboxEntry, UnreadableSnapshot
+from settled.durable.suspects import unwatch, unwatch_if_possible, watch
 from settled.durable.turn_state import CachedRecord, TurnState, confirm_leases, load_record, release_of
 from settled.errors import (
     ConflictError,
@@ -46,6 +47,7 @@ from settled.errors import (
     LeaseLostError,
     LogicError,
     RecordError,
+    SettledError,
     TooLargeError,
     VersionUnknownError,
 )
@@ -104,6 +106,9 @@ def turn(
         return TurnEnd.RELEASED
     except LeaseLostError:
         return TurnEnd.LOST
+    except SettledError:
+        yield from unwatch_if_possible(state)
+        raise
 
 
 # The record: cached or loaded
@@ -121,7 +126,7 @@ def _commit_on(state: TurnState, cached: CachedRecord) -> Commands[TurnEnd | Non
     # A commit compares versions. Anything else would rest on a record that may be out of date: a message might be
     # dropped as stale whose timer another worker has started, or a failure counted that did not happen.
     try:
-        step = _next_step(state) if state.first.attempt <= state.policy.max_receives else None
+        step = _next_step(state) if state.first.attempt <= state.policy.receives_before_watch else None
         if not isinstance(step, TurnStep) or step.record is None:
             return (yield from _load(state))
         after = yield from write_step(state, step)
@@ -137,10 +142,6 @@ def _load(state: TurnState) -> Commands[TurnEnd | None]:
     if release is not None:
         yield release
         return TurnEnd.RELEASED
-    # Before anything is computed, or the machine's code might kill this worker too before the failure is counted.
-    if _is_stuck(state):
-        reason = f"received {_receives(state)} times without progress"
-        yield from record_failure(state, reason, then_release=False)
     return None
 
 
@@ -155,26 +156,15 @@ def _unknown_version(state: TurnState) -> Release | None:
     return release_of(state, wait, ReleaseReason.OTHER_VERSION, str(snapshot.error))
 
 
-def _is_stuck(state: TurnState) -> bool:
-    """Return whether the first message was received so often without progress that it seems to kill its workers."""
-    if state.record.halted or state.deliveries[0] is not state.first or _receives(state) <= state.policy.max_receives:
-        return False
-    is_known = state.record.window.outcome_of_message(state.first.message) is not None
-    return not is_known or state.record.turn is not None or bool(_outbox_of_these_deliveries(state))
-
-
-def _receives(state: TurnState) -> int:
-    """Count how many times the first message was received since it last made progress."""
-    seen, first = state.record.receives, state.first
-    return first.attempt - (seen.count if seen and seen.id == first.message.id else 0)
-
-
 # The steps
 
 
 def _advance(state: TurnState) -> Commands[TurnEnd | None]:
     """Take the next step of the turn. Return how the turn ended, or None if it can continue."""
     try:
+        # Before anything is computed: the machine's code might end this worker.
+        if _may_have_to_watch(state) and (end := (yield from watch(state))) is not None:
+            return end
         step: TurnStep | LoadDeadLetters | RunActors | Release | None = _next_step(state)
         if isinstance(step, LoadDeadLetters):
             step = _dead_letter_step(state, (yield from load_dead_letters(state.key)).dead_letters)
@@ -184,6 +174,7 @@ def _advance(state: TurnState) -> Commands[TurnEnd | None]:
             state.now = answer.now
             step = step_after_actors(state, answer)
         if isinstance(step, Release):
+            yield from unwatch(state)
             yield step
             return TurnEnd.RELEASED
         after = (yield from _write(state, step)) if step is not None else None
@@ -191,6 +182,14 @@ def _advance(state: TurnState) -> Commands[TurnEnd | None]:
         return (yield from record_failure(state, str(error)))
     # Outside the `try`: from here on the commit stands, whatever happens to what remains.
     return (yield from perform_and_ack(state, after)) if after is not None else None
+
+
+def _may_have_to_watch(state: TurnState) -> bool:
+    return (
+        state.first.attempt > state.policy.receives_before_watch
+        or state.record.watch is not None
+        or state.alone_until is not None
+    )
 
 
 def _next_step(state: TurnState) -> TurnStep | LoadDeadLetters | RunActors | Release:
@@ -202,7 +201,8 @@ def _next_step(state: TurnState) -> TurnStep | LoadDeadLetters | RunActors | Rel
     if is_by_another and is_of_another_definition(state) and (rearming := _rearm_timers(state)) is not None:
         return rearming
     if record.halted or (record.turn is None and record.redriving is None):
-        return _apply_batch(state)
+        # Of several messages that are applied at once, it would not be known which one has ended the worker.
+        return _apply_batch(state, limit=1 if state.is_watched else None)
     if record.turn is not None:
         return resume_open_turn(state)
     return LoadDeadLetters(state.key) if record.redriving else TurnStep(evolve(record, redriving=None))

@@ -48,6 +48,8 @@ class TurnState:
         record: the record at `version`, without the outbox entries that were finished since.
         now: the backend's time at its last answer.
         before_inbox: `version`, and the record as it was committed, before an event was put into its inbox.
+        is_watched: whether what is run of the machine's code is noted in the record (see `settled.durable.suspects`).
+        alone_until: until when this process runs nothing else, in seconds since the epoch; None if it may.
     """
 
     machine: Machine[Any]
@@ -62,6 +64,8 @@ class TurnState:
     version: int = 0
     now: float = 0.0
     before_inbox: tuple[int, Record] = (-1, EMPTY_RECORD)
+    is_watched: bool = False
+    alone_until: float | None = None
 
     @property
     def committed(self) -> Record:
@@ -81,11 +85,15 @@ class TurnState:
         return self.record.turn
 
     @property
+    def owns_record(self) -> bool:
+        """Whether this worker has committed the record."""
+        # Nonces are unique: a record that bears one of this turn was committed by this turn.
+        return self.record.nonce.startswith(f"{self.nonce}.")
+
+    @property
     def owns_open_turn(self) -> bool:
         """Whether the record has an open turn, and this worker has committed it."""
-        record = self.record
-        # Nonces are unique: a record that bears one of this turn was committed by this turn.
-        return record.turn is not None and not record.halted and record.nonce.startswith(f"{self.nonce}.")
+        return self.record.turn is not None and not self.record.halted and self.owns_record
 
     def context(self, delivery: Delivery | None = None) -> ApplyContext:
         """Return the context for applying `delivery`; without one, for resuming the open turn or applying the head."""
