@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 from attrs import evolve
@@ -33,7 +33,6 @@ QUICK = Settings(
     clients=2,
     workers=4,
     patience=2.0,
-    notice=10.0,
 )
 
 SHOWN = 5
@@ -86,13 +85,14 @@ def report_of(remains: Remains, settings: Settings) -> dict[str, Any]:
         "strikes": dict(Counter(entry.what for entry in remains.struck)),
         "frozen with the lock of the file": sum(entry.locked for entry in remains.struck),
         "ends of workers": dict(remains.ends),
+        "start of a worker": {"median": median(remains.starts), "longest": max(remains.starts)},
         "hostile": dict(ends),
         "wait": {
             "median": quantiles(totals, n=100)[49],
             "p99": quantiles(totals, n=100)[98],
             "longest": max(totals),
             "longest without a receive": max(wait.longest for wait in apart),
-            "limit without a receive": remains.longest_lease,
+            "limit without a receive": remains.limit,
             "longest while the file was locked": max((wait.total for wait in all if wait.locked), default=None),
         },
         "violations": found,

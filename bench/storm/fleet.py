@@ -53,6 +53,7 @@ class Slot:
         thaw_at: when a frozen worker goes on; None if it is not frozen.
         kill_at: when a worker that was asked to stop is killed; None if none was.
         start_at: when the next worker starts; None while one runs.
+        starting_since: when a worker was started that does not serve yet; None if it does.
     """
 
     number: int
@@ -61,6 +62,12 @@ class Slot:
     thaw_at: float | None = None
     kill_at: float | None = None
     start_at: float | None = 0.0
+    starting_since: float | None = None
+
+    @property
+    def serves(self) -> bool:
+        """Whether its worker serves, and was neither frozen nor asked to stop."""
+        return self.start_at is None and self.starting_since is None and self.thaw_at is None and self.kill_at is None
 
 
 @define(eq=False)
@@ -69,6 +76,7 @@ class Fleet:
 
     Attributes:
         ends: how many workers have ended in which way.
+        starts: how long each worker took until it served, in seconds.
         is_calm: whether the storm is over: nothing is struck, and no new worker has a wrong clock.
         is_mended: whether new workers' guards do not hang.
     """
@@ -76,6 +84,7 @@ class Fleet:
     settings: Settings
     random: Random
     ends: Counter[str] = field(factory=Counter[str])
+    starts: list[float] = field(factory=list[float])
     is_calm: bool = False
     is_mended: bool = False
     slots: list[Slot] = field(init=False)
@@ -137,12 +146,7 @@ class Fleet:
     @property
     def serving(self) -> Sequence[Slot]:
         """The slots whose worker serves, and was neither frozen nor asked to stop."""
-        return [slot for slot in self.slots if self._serves(slot)]
-
-    def _serves(self, slot: Slot) -> bool:
-        if slot.start_at is not None or slot.thaw_at is not None or slot.kill_at is not None:
-            return False
-        return self.settings.serving(_process(slot).pid).exists()
+        return [slot for slot in self.slots if slot.serves]
 
     def _pick(self) -> Slot | None:
         """Return a slot at random whose worker serves; None if no more than half of all would still serve."""
@@ -159,14 +163,17 @@ class Fleet:
         command = [sys.executable, "-m", "bench.storm.worker", str(slot.version), str(skew)]
         with (Path(self.settings.folder) / WORKERS_LOG).open("ab") as log:
             slot.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        slot.start_at = None
+        slot.start_at, slot.starting_since = None, now()
 
     def _look_at(self, slot: Slot) -> None:
         if slot.start_at is not None:
             return
+        if slot.starting_since is not None and self.settings.serving(_process(slot).pid).exists():
+            self.starts.append(now() - slot.starting_since)
+            slot.starting_since = None
         if (code := _process(slot).poll()) is not None:
             self.ends[ENDS.get(code, f"ended with exit code {code}")] += 1
-            slot.thaw_at = slot.kill_at = None
+            slot.thaw_at = slot.kill_at = slot.starting_since = None
             slot.start_at = now() + RESTART_AFTER
         elif slot.kill_at is not None and now() >= slot.kill_at:
             _process(slot).kill()

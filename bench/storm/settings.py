@@ -49,7 +49,6 @@ class Settings:
         clients: how many processes send.
         workers: how many processes work.
         patience: how long a worker may take to end after SIGTERM, before it is killed.
-        notice: how long a worker may take, on a busy machine, to receive what it could receive, in seconds.
     """
 
     url: str
@@ -66,7 +65,6 @@ class Settings:
     clients: int = 3
     workers: int = 8
     patience: float = 30.0
-    notice: float = 2.0
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -96,11 +94,11 @@ class Settings:
 
     @property
     def longest_lease(self) -> float:
-        """For how long an instance may wait for a worker that has its lease and was struck, in seconds.
+        """For how long a worker that was struck may keep an instance from others, in seconds.
 
-        The lease itself, by the clock of a worker that on SQLite may be wrong; and `notice`.
+        On SQLite its lease counts by its own clock.
         """
-        return self.lease + (self.largest_skew if self.is_on_sqlite else 0.0) + self.notice
+        return self.lease + (self.largest_skew if self.is_on_sqlite else 0.0)
 
     def plan(self) -> Sequence[Event]:
         """Return all events, in the order in which they are due; those of an instance are numbered in it from 1."""

@@ -169,6 +169,7 @@ class Storm:
             ends=dict(self.fleet.ends),
             hangs=[line for line in log.splitlines() if ": hangs for " in line],
             began=settings.began,
+            starts=tuple(self.fleet.starts),
             longest_lease=settings.longest_lease,
         )
 

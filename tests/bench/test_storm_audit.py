@@ -42,6 +42,7 @@ def remains() -> Remains:
         ends={"killed": 3, "ended by an actor": 2, "stopped": 4},
         hangs=[HANG],
         began=0.0,
+        starts=[0.5, 0.25],
         longest_lease=5.0,
     )
 
@@ -115,7 +116,7 @@ DOCTORED: dict[str, tuple[Callable[[], Remains], set[str]]] = {
         {"not refused"},
     ),
     "nobody received it": (
-        lambda: evolve(remains(), longest_lease=0.9),
+        lambda: evolve(remains(), longest_lease=0.4),
         {"waited too long"},
     ),
 }
@@ -146,9 +147,9 @@ class TestAWait:
 
     def test_is_not_judged_while_a_frozen_worker_has_locked_the_file(self) -> None:
         locked = Struck(10.5, "frozen", 1, 11.5, locked=True)
-        assert list(violations(evolve(remains(), longest_lease=0.5, struck=[locked]))) == []
+        assert list(violations(evolve(remains(), longest_lease=0.25, struck=[locked]))) == []
 
     def test_is_judged_if_the_file_was_free(self) -> None:
         locked = Struck(1.0, "frozen", 1, 9.9, locked=True)
-        found = list(violations(evolve(remains(), longest_lease=0.5, struck=[locked])))
+        found = list(violations(evolve(remains(), longest_lease=0.25, struck=[locked])))
         assert {violation.what for violation in found} == {"waited too long"}
