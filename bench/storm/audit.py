@@ -5,6 +5,7 @@ It is a pure function of what the storm has left behind (`Remains`), so that it 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -12,7 +13,7 @@ from itertools import pairwise
 from attrs import frozen
 
 from bench.storm.hostile import ACCEPTED, BEYOND_LIMITS, CRASHED
-from bench.storm.journals import Attempted, Performed, Received, Sent, Struck
+from bench.storm.journals import ENDED_BY_ACTOR, FROZEN, KILLED, Attempted, Performed, Received, Sent, Struck
 from bench.storm.settings import Event
 
 
@@ -87,6 +88,8 @@ class Wait:
     Attributes:
         total: how long that took.
         longest: the longest part of it in which no worker received messages of the instance.
+        judged: the same, but a part counts from the moment at which a worker was struck in it, if that was before the
+            limit: the worker may have received the messages, and not come to write that down.
         receives: how often workers did in that time.
         locked: whether a frozen worker held the lock of the file for a part of it.
     """
@@ -95,6 +98,7 @@ class Wait:
     n: int
     total: float
     longest: float
+    judged: float
     receives: int
     locked: bool
 
@@ -109,8 +113,8 @@ def violations(remains: Remains) -> Iterator[Violation]:
         if attempt.end.startswith(CRASHED) or (attempt.attack in BEYOND_LIMITS and attempt.end == ACCEPTED):
             yield Violation("not refused", f"{attempt.attack}: {attempt.end}")
     for wait in waits(remains):
-        if wait.longest > remains.limit and not wait.locked:
-            where = f"{wait.instance}, event {wait.n}: {wait.longest:.1f} s without a receive, of {wait.total:.1f} s"
+        if wait.judged > remains.limit and not wait.locked:
+            where = f"{wait.instance}, event {wait.n}: {wait.judged:.1f} s without a receive, of {wait.total:.1f} s"
             yield Violation("waited too long", where)
 
 
@@ -183,6 +187,10 @@ def _endings(remains: Remains) -> Iterator[Violation]:
             yield Violation("worker failed", f"{count} {end}")
 
 
+STRIKES = (KILLED, FROZEN, ENDED_BY_ACTOR)
+"""What may be done to a worker that has just received messages, before it has written that down."""
+
+
 def waits(remains: Remains) -> Iterator[Wait]:
     """Yield the wait of each event for a healthy instance that had its effect."""
     performed = dict[tuple[str, int], float]()
@@ -192,14 +200,27 @@ def waits(remains: Remains) -> Iterator[Wait]:
     for receive in remains.received:
         received[receive.instance].append(receive.at)
     locked = [(entry.at, entry.until) for entry in remains.struck if entry.locked]
+    strikes = sorted(entry.at for entry in remains.struck if entry.what in STRIKES)
     for sent in remains.sent:
         end = performed.get((sent.instance, sent.n))
         if sent.n and end is not None and is_healthy(sent.instance):
             between = [at for at in received[sent.instance] if sent.at < at < end]
-            moments = sorted([min(sent.at, end), *between, end])
-            longest = max(later - earlier for earlier, later in pairwise(moments))
-            is_locked = any(at < end and sent.at < until for at, until in locked)
-            yield Wait(sent.instance, sent.n, moments[-1] - moments[0], longest, len(between), is_locked)
+            parts = list(pairwise(sorted([min(sent.at, end), *between, end])))
+            yield Wait(
+                sent.instance,
+                sent.n,
+                total=end - parts[0][0],
+                longest=max(end - begin for begin, end in parts),
+                judged=max(end - _last_strike(strikes, begin, min(end, begin + remains.limit)) for begin, end in parts),
+                receives=len(between),
+                locked=any(at < end and sent.at < until for at, until in locked),
+            )
+
+
+def _last_strike(strikes: Sequence[float], begin: float, end: float) -> float:
+    """Return the moment of the last of the sorted `strikes` between `begin` and `end`; `begin` if there is none."""
+    index = bisect_right(strikes, end)
+    return max(begin, strikes[index - 1]) if index else begin
 
 
 def is_healthy(name: str) -> bool:

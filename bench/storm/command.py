@@ -92,6 +92,7 @@ def report_of(remains: Remains, settings: Settings) -> dict[str, Any]:
             "p99": quantiles(totals, n=100)[98],
             "longest": max(totals),
             "longest without a receive": max(wait.longest for wait in apart),
+            "longest that is judged": max(wait.judged for wait in apart),
             "limit without a receive": remains.limit,
             "longest while the file was locked": max((wait.total for wait in all if wait.locked), default=None),
         },

@@ -19,7 +19,7 @@ from random import Random
 
 from attrs import define, field
 
-from bench.storm.journals import Struck, now
+from bench.storm.journals import ENDED_BY_ACTOR, FROZEN, KILLED, Struck, now
 from bench.storm.machine import EXIT_KILLED_BY_ACTOR, MENDED
 from bench.storm.settings import Settings
 from settled_runtime.worker import EXIT_HANGING
@@ -36,8 +36,8 @@ SHARE_WITH_WRONG_CLOCK = 0.3
 ENDS = {
     0: "stopped",
     -signal.SIGTERM: "stopped before it had begun",
-    -signal.SIGKILL: "killed",
-    EXIT_KILLED_BY_ACTOR: "ended by an actor",
+    -signal.SIGKILL: KILLED,
+    EXIT_KILLED_BY_ACTOR: ENDED_BY_ACTOR,
     EXIT_HANGING: "hung until its end",
 }
 """The exit codes that workers may have."""
@@ -102,7 +102,7 @@ class Fleet:
     def kill(self) -> None:
         """Kill a worker at random."""
         if (slot := self._pick()) is not None:
-            self._note("killed", slot)
+            self._note(KILLED, slot)
             _process(slot).kill()
 
     def freeze(self) -> None:
@@ -110,7 +110,7 @@ class Fleet:
         if (slot := self._pick()) is not None:
             slot.thaw_at = now() + self.settings.lease * self.random.uniform(1.2, 2.0)
             _process(slot).send_signal(signal.SIGSTOP)
-            self._note("frozen", slot, slot.thaw_at, locked=self._is_locked())
+            self._note(FROZEN, slot, slot.thaw_at, locked=self._is_locked())
 
     def deploy(self, slot: Slot, version: int) -> None:
         """Ask the worker of `slot` to stop; the next one there serves `version`."""
@@ -172,7 +172,10 @@ class Fleet:
             self.starts.append(now() - slot.starting_since)
             slot.starting_since = None
         if (code := _process(slot).poll()) is not None:
-            self.ends[ENDS.get(code, f"ended with exit code {code}")] += 1
+            end = ENDS.get(code, f"ended with exit code {code}")
+            self.ends[end] += 1
+            if end == ENDED_BY_ACTOR:
+                self._note(end, slot)
             slot.thaw_at = slot.kill_at = slot.starting_since = None
             slot.start_at = now() + RESTART_AFTER
         elif slot.kill_at is not None and now() >= slot.kill_at:

@@ -20,6 +20,10 @@ now = time.monotonic
 """The clock of the journals."""
 
 
+KILLED, FROZEN, ENDED_BY_ACTOR = "killed", "frozen", "ended by an actor"
+"""What may be done to a worker, among other things."""
+
+
 @frozen
 class Sent:
     """A client knows that the event `n` of `instance` is in the queue."""
@@ -59,7 +63,7 @@ class Attempted:
 
 @frozen
 class Struck:
-    """The supervisor did `what` to the worker in `slot`, or to a client, until `until`, if that has an end.
+    """`what` was done to the worker in `slot`, or to a client, until `until`, if that has an end.
 
     `locked`: it was frozen while it held the lock of a SQLite file, which nobody else can write until then.
     """

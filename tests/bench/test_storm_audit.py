@@ -37,7 +37,7 @@ def remains() -> Remains:
         performed=[Performed(12.0, event.instance, event.n, f"{event.instance}/{event.n}") for event in plan],
         received=[Received(11.0, name, 1) for name in EVENTS],
         attempted=[Attempted(5.0, "not JSON", "refused"), Attempted(6.0, "a second start", "accepted")],
-        struck=[Struck(10.5, "frozen", 1, 20.5)],
+        struck=[Struck(9.5, "frozen", 1, 20.5)],
         waiting=0,
         ends={"killed": 3, "ended by an actor": 2, "stopped": 4},
         hangs=[HANG],
@@ -144,6 +144,16 @@ class TestAWait:
         doctored = evolve(remains(), received=received)
         assert {wait.longest for wait in waits(doctored) if wait.instance == "healthy-0"} == {1.25}
         assert {wait.longest for wait in waits(doctored) if wait.instance == "healthy-1"} == {2.0}
+
+    @pytest.mark.parametrize(("limit", "judged"), [(1.0, 1.5), (1.875, 0.25)])
+    def test_is_judged_from_a_strike_on_that_may_have_hidden_a_receive(self, limit: float, judged: float) -> None:
+        struck = [Struck(10.5, "killed", 1), Struck(11.75, "killed", 2)]
+        doctored = evolve(remains(), received=[], struck=struck, starts=(), longest_lease=limit)
+        assert {wait.judged for wait in waits(doctored)} == {judged}
+
+    def test_is_judged_from_its_beginning_if_the_strike_came_too_late(self) -> None:
+        doctored = evolve(remains(), received=[], struck=[Struck(11.9, "killed", 2)], longest_lease=0.5)
+        assert {wait.judged for wait in waits(doctored)} == {2.0}
 
     def test_is_not_judged_while_a_frozen_worker_has_locked_the_file(self) -> None:
         locked = Struck(10.5, "frozen", 1, 11.5, locked=True)
