@@ -70,7 +70,6 @@ class Storm:
             self._drain(backend, [name for name in names if not is_guarded(name)])
             self.fleet.is_mended = True
             self.fleet.end()
-            self._redrive(backend)
             self._drain(backend, names)
             self.fleet.end()
             return self._remains(backend)
@@ -135,15 +134,19 @@ class Storm:
         while waiting and now() < end:
             self._tick_for(0.5)
             halted = {row.id for row in client.list(status="halted", limit=MORE_THAN_ALL)}
-            waiting = [name for name in waiting if name not in halted and not _has_taken(client, name, counts[name])]
+            if self.fleet.is_mended:
+                self._redrive(client, [name for name in halted if is_guarded(name)])
+            waiting = [
+                name
+                for name in waiting
+                if not _has_taken(client, name, counts[name]) and (name not in halted or is_guarded(name))
+            ]
 
-    def _redrive(self, backend: Backend) -> None:
+    def _redrive(self, client: Client[Any], names: Iterable[str]) -> None:
         """Do what an operator does when a machine has been mended: let halted instances go on."""
-        client = Client(version_2, backend)
-        for row in client.list(status="halted", limit=MORE_THAN_ALL):
-            if is_guarded(row.id):
-                client.redrive(row.id)
-                self.settings.journals.write(Struck(now(), "redriven", 0))
+        for name in names:
+            client.redrive(name)
+            self.settings.journals.write(Struck(now(), "redriven", 0))
 
     def _tick_for(self, seconds: float) -> None:
         end = now() + seconds
