@@ -130,6 +130,7 @@ _ALL = (
         "E3", "an idempotency key is never reused, even after a deletion or an import", HOST, ("several lifetimes",)
     ),
     Guarantee("L1", "once faults stop, every instance comes to rest", HOST, ("came to rest",)),
+    Guarantee("L2", "a function that ends its workers harms no other instance", HOST, ("a worker ended by its actor",)),
     Guarantee("V1", "a deploy that removes an active state loses nothing", HOST, ("unreadable",)),
     Guarantee("V2", "a host never touches a record written by a version it does not know", HOST, ("unknown version",)),
     Guarantee("V3", "the delay of an active state is always scheduled", HOST, ("changed delay",)),

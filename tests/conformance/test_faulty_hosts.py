@@ -30,6 +30,7 @@ CORE: Mapping[str, Any] = {
         "record",
         "record_json",
         "open_turn",
+        "suspects",
         "turn",
         "turn_state",
     )
@@ -143,6 +144,21 @@ def leaves_an_empty_tombstone(patch: Patch) -> None:
         patch.setattr(import_module(module), "record_to_tombstone", empty)
 
 
+def halts_what_was_received_too_often(patch: Patch) -> None:
+    suspects = CORE["suspects"]
+
+    def watch(state: Any) -> Generator[Any, Any, None]:
+        if suspects._is_received_too_often(state):
+            for _ in range(state.policy.max_attempts):
+                yield from CORE["commit"]._count_failure(state, state.first.message, "received too often", None)
+
+    patch.setattr(CORE["turn"], "watch", watch)
+
+
+def forgets_what_its_worker_was_lost_with(patch: Patch) -> None:
+    patch.setattr(CORE["suspects"], "_lost_watch", always(None))
+
+
 def _importers(name: str) -> list[Any]:
     """Return the loaded modules of the core and the runtime that have a global `name`."""
     modules = [module for key, module in sys.modules.items() if key.startswith(("settled.", "settled_runtime."))]
@@ -174,6 +190,8 @@ DETECTED_BY_SCHEDULES: dict[Fault, tuple[Callable[[], Harness], str, str]] = {
     takes_any_version: (memory, "V1", "versions:13.1"),
     takes_every_event_for_taken: (memory, "X13", "internal-id-timer:"),
     ignores_what_changes_no_state: (memory, "X13", "append:"),
+    halts_what_was_received_too_often: (memory, "L2", "reckless:"),
+    forgets_what_its_worker_was_lost_with: (memory, "L1", "reckless:"),
 }
 """The faults that a schedule detects: the backend, the guarantee, and the replay token."""
 

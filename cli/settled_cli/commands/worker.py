@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -28,6 +28,10 @@ def worker(
         tuple[str, ...],
         Parameter(help="Also process instances of this version, without a migration. For a rollback."),
     ] = (),
+    failed_events: Annotated[
+        Literal["halt", "skip"],
+        Parameter(help="What an instance does after an event that keeps failing: wait for an operator, or go on."),
+    ] = "halt",
     observer: Annotated[
         tuple[str, ...],
         Parameter(negative="", help="A function of each HostEvent, module:function; may be given several times."),
@@ -44,7 +48,7 @@ def worker(
     with open_backend(url) as backend:
         shown_url = without_password(str(url))
         print(f"settled: serving {', '.join(machine.id for machine in found)} on {shown_url}", file=sys.stderr)
-        policy = Policy(accepts=frozenset(accept_version))
+        policy = Policy(accepts=frozenset(accept_version), failed_events=failed_events)
         with Worker(found, backend, policy=policy, observers=observers, concurrency=concurrency) as serving:
             serving.run()
 

@@ -38,6 +38,7 @@ from settled.durable.commands import (
     RunActors,
 )
 from settled_conformance.simulator.effect_keys import kind_of, payload_of
+from settled_conformance.simulator.machines import KILLER
 from settled_conformance.simulator.scheduler import Choice, RoundTrip, Sleep, Task, TaskStep
 from settled_conformance.simulator.simulation import Simulation, names
 from settled_runtime.record_cache import RecordCache
@@ -171,7 +172,12 @@ class CommandRunner:
                 call = partial(self._call, command, invocation)
                 label = f"{invocation.src} {invocation.idempotency_key}"
                 faults = self.simulation.possible_faults.effect
-                self.ended[_attempt(invocation)] = yield RoundTrip(label, call, faults, partial(call, fails=True))
+                kills = invocation.src == KILLER and bool(invocation.input)
+                if kills:
+                    self.simulation.killers.add(command.key)
+                self.ended[_attempt(invocation)] = yield RoundTrip(
+                    label, call, faults, partial(call, fails=True), kills
+                )
         return (yield from self._wait(command))
 
     def _wait(self, command: RunActors) -> TaskSteps[ActorEnded]:

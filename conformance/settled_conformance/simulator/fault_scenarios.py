@@ -28,6 +28,7 @@ from settled_conformance.simulator.machines import (
     nursery,
     patient,
     priced,
+    reckless,
     signup,
 )
 from settled_conformance.simulator.operations import (
@@ -241,6 +242,35 @@ def _wrong_clocks() -> MachineScenario:
     )
 
 
+# Workers that are ended by what they run
+
+
+def _reckless() -> MachineScenario:
+    """Return a scenario in which an actor ends its workers; other instances are in their hands at that time."""
+    deadly, others = of("reckless"), [of("reckless", BOB), of("reckless", "bea")]
+    return MachineScenario(
+        "reckless",
+        lambda fault_switch, lease: [reckless()],
+        participants={
+            "c": [
+                start(deadly, "one"),
+                send(deadly, "deadly", {**GO, "deadly": True}),
+                *(start(key, key.instance) for key in others),
+                *(send(key, f"{key.instance}1", GO) for key in others),
+                send(deadly, "after", GO),
+            ]
+        },
+        # No other reason for the end of a worker: what was run at that time would be blamed for it, too.
+        possible_faults=PossibleFaults(
+            read=(InjectedFault.ERROR,),
+            write=(InjectedFault.LOST_ANSWER, InjectedFault.ERROR),
+            release=(InjectedFault.ERROR,),
+            receive=(InjectedFault.ERROR,),
+            effect=(),
+        ),
+    )
+
+
 # Versions
 
 
@@ -272,6 +302,7 @@ FAULT_SCENARIOS: Sequence[Scenario] = [
         *LIFE_SCENARIOS,
         *_internal_id_scenarios(),
         _wrong_clocks(),
+        _reckless(),
         _versions(),
         _late_duplicates(),
         _all_faults(

@@ -233,6 +233,34 @@ def family(lease: float) -> tuple[HistoryMachine, Machine[Any]]:
     return parent, child
 
 
+KILLER = "killer"
+"""The name of the actor that ends the worker which runs it, if its input says so."""
+
+
+def reckless() -> HistoryMachine:
+    """Return a machine whose actor ends its worker, for an event that is `deadly`."""
+    return with_history(
+        {
+            "id": "reckless",
+            "context": {},
+            "initial": "resting",
+            "states": {
+                "resting": {"tags": ["settled"], "on": {"GO": "running"}},
+                "running": {
+                    "invoke": {
+                        "id": "job",
+                        "src": KILLER,
+                        "onDone": {"target": "resting", "actions": ["tell"]},
+                        "onError": "resting",
+                    }
+                },
+            },
+        },
+        actions={"tell": _done},
+        actors={KILLER: actor(_echo, input=lambda args: bool(args.event.get("deadly")))},
+    )
+
+
 def patient(lease: float) -> HistoryMachine:
     """Return a machine that has a timer from its start; the timer leads to a state that has none."""
     return with_history(

@@ -105,13 +105,14 @@ class RoundTrip:
     """A round trip that a task is about to make: its label in the timeline, its function, and its possible faults.
 
     `instead` is called in place of `perform` for faults that are not errors: a redelivery (`REPEAT`), a failing effect
-    (`FAIL`), or the first half of a write (the ``_WITHIN`` faults).
+    (`FAIL`), or the first half of a write (the ``_WITHIN`` faults). One that `kills` always ends its task.
     """
 
     label: str
     perform: Callable[[], Any]
     faults: Sequence[InjectedFault] = ()
     instead: Callable[[], Any] | None = None
+    kills: bool = False
 
 
 @frozen
@@ -350,6 +351,10 @@ class Scheduler:
                 self._resume(task, lambda body: body.send(None))
 
     def _perform(self, task: Task, round_trip: RoundTrip) -> None:
+        if round_trip.kills:
+            self._answer(task, round_trip.label, round_trip.perform)
+            self.log(f"{task.name} is ended by {round_trip.label}")
+            return self._crash(task)
         option = self.choices.choose(1 + len(round_trip.faults))
         fault = round_trip.faults[option - 1] if option else None
         match fault:

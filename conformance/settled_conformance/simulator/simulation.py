@@ -18,6 +18,7 @@ from settled.durable.record_json import record_to_tombstone
 from settled_conformance.contract.checked_backend import CheckedBackend
 from settled_conformance.environment import Environment
 from settled_conformance.simulator.effect_keys import EffectKeys
+from settled_conformance.simulator.history import history_of
 from settled_conformance.simulator.lifetimes import Lifetimes
 from settled_conformance.simulator.oracle import CommitTime
 from settled_conformance.simulator.scheduler import USUAL, PossibleFaults, Scheduler, Task
@@ -34,7 +35,8 @@ class Simulation:
     `lifetimes` are the oracles of each key. `received` maps an incarnation of a task and a key to the number of events
     that had been taken when it received. `performed` counts the executions of each effect by key. `sent` are all
     messages, by id. `leased_until` is the end of the last lease of each key, `held` the last delivery of each task and
-    key. `acked` are acknowledged deliveries, for redelivery. `restored` is set once a backup was restored.
+    key. `acked` are acknowledged deliveries, for redelivery. `restored` is set once a backup was restored. `killers`
+    are the keys whose actors have ended workers.
     """
 
     scheduler: Scheduler
@@ -49,6 +51,7 @@ class Simulation:
     punctual: bool = False
     commit_time: CommitTime = field(factory=CommitTime)
     restored: bool = False
+    killers: set[Key] = field(factory=set[Key])
     lifetimes: dict[Key, Lifetimes] = field(factory=dict[Key, Lifetimes])
     received: dict[tuple[str, Key], int] = field(factory=dict[tuple[str, Key], int])
     performed: dict[str, int] = field(factory=dict[str, int])
@@ -189,11 +192,25 @@ class Simulation:
     def _committed(self, key: Key, stored: Stored, is_import: bool) -> None:
         record, lifetimes = self._read(key, stored), self.lifetimes_of(key)
         assert record is not None, "a commit never deletes"
+        if self.killers:
+            self._check_blame(key, record)
         if is_import:
             self.scheduler.mark("imported")
             lifetimes.start_imported(record)
         else:
             lifetimes.read(record)
+
+    def _check_blame(self, key: Key, record: Record) -> None:
+        """Report an instance that is blamed for a worker which an actor of another one has ended."""
+        self.scheduler.mark("a worker ended by its actor")
+        if key in self.killers:
+            return
+        if record.halted:
+            self.report("L2", f"{key} was halted, because workers were ended: {record.halted}")
+        snapshot = record.snapshot
+        errors = [event.get("error") for event in history_of(snapshot)] if isinstance(snapshot, Snapshot) else []
+        if any(error and error["name"] == "WorkerLost" for error in errors):
+            self.report("L2", f"{key} got the error WorkerLost, and its actor has ended no worker")
 
     def delete(self, task: Task, key: Key, found: Stored) -> None:
         removed = {dead_letter.message.id for dead_letter in self.backend.store.dead_letters(key)}

@@ -11,6 +11,8 @@ from __future__ import annotations
 from attrs import frozen
 
 from settled._fast_frozen import evolve
+from settled.chart.snapshot import Snapshot
+from settled.durable.children import snapshot_source
 from settled.durable.commands import (
     ActionsPerformed,
     Commands,
@@ -20,8 +22,9 @@ from settled.durable.commands import (
     PerformActions,
     ReleaseReason,
     load,
+    load_dead_letters,
 )
-from settled.durable.messages import Message, Timer
+from settled.durable.messages import Event, Message, Timer, decode
 from settled.durable.policy import TurnEnd
 from settled.durable.ports import DeadLetter, Delivery, Position, Stored, Write
 from settled.durable.record import (
@@ -278,7 +281,7 @@ def _resolve_lost_commit(
 def record_failure(
     state: TurnState, detail: str, message_id: str | None = None, lost: LostWorker | None = None
 ) -> Commands[TurnEnd | None]:
-    """Count a failure of a message; after its last attempt make it a dead letter and halt the instance.
+    """Count a failure of a message; after its last attempt make it a dead letter, and halt the instance or go on.
 
     The commit keeps the open turn and every outbox entry that is not finished.
 
@@ -311,11 +314,14 @@ def record_failure(
 def _count_failure(
     state: TurnState, message: Message, detail: str, lost: LostWorker | None, reason: str | None = None
 ) -> Commands[FailureCount | None]:
-    """Commit one more failure of `message` and return the count; return None if the instance was halted."""
+    """Commit one more failure of `message` and return the count; return None if it was the last."""
     before = state.record.failing
     failing = FailureCount(message.id, 1 + (before.count if before and before.id == message.id else 0), detail)
     if failing.count >= state.policy.max_attempts:
-        yield from _halt(state, message, failing, lost, reason)
+        step = (yield from _skipping_step(state, message, failing, reason)) or _halting_step(
+            state, message, failing, reason
+        )
+        yield from write_step(state, evolve(step, lost=lost))
         return None
     head = state.deliveries[0]
     record = evolve(state.record, failing=failing, receives=ReceiveCount(head.message.id, head.attempt))
@@ -336,9 +342,36 @@ def _current_message(state: TurnState, message_id: str | None) -> Message:
     return state.deliveries[0].message if state.record.turn is None else state.record.turn.message
 
 
-def _halt(
-    state: TurnState, message: Message, failing: FailureCount, lost: LostWorker | None, reason: str | None
-) -> Commands[None]:
+def _skipping_step(
+    state: TurnState, message: Message, failing: FailureCount, reason: str | None
+) -> Commands[TurnStep | None]:
+    """Return the step that makes `message` a dead letter and goes on; None if the instance has to be halted."""
+    record = state.record
+    # What cannot be read fails every event alike; and an open turn or a taken message has had effects.
+    if state.policy.failed_events != "skip" or record.turn is not None or not isinstance(record.snapshot, Snapshot):
+        return None
+    is_redriven = bool(record.redriving) and message.id not in (entry.message_id for entry in record.outbox)
+    if is_redriven:  # what has failed is the oldest dead letter, and not the message that woke the worker
+        message = (yield from load_dead_letters(state.key)).dead_letters[0].message
+    elif record.redriving is not None or record.window.outcome_of_message(message) is not None:
+        return None
+    content = decode(message.body)
+    if not isinstance(content, Event) or snapshot_source(content) is not None:
+        return None
+    window = record.window.add(message, Outcome.DEAD_LETTERED, reason=reason)
+    record = evolve(record, window=window, failing=None, receives=None)
+    dead_letters = (_dead_letter(state, message, failing),)
+    if is_redriven:  # from the head of the dead letters to their end
+        record = evolve(record, redriving=max(0, (record.redriving or 0) - 1))
+        return TurnStep(record, add_dead_letters=dead_letters, remove_dead_letters=1)
+    return TurnStep(record, done=(state.deliveries[0],), add_dead_letters=dead_letters)
+
+
+def _dead_letter(state: TurnState, message: Message, failing: FailureCount) -> DeadLetter:
+    return DeadLetter(message, f"failed {failing.count} times", state.now, failing.detail)
+
+
+def _halting_step(state: TurnState, message: Message, failing: FailureCount, reason: str | None) -> TurnStep:
     record, turn = state.record, state.record.turn
     # A message that a redrive took from the dead letters is still among them, and must not be added a second time.
     is_dead_letter = record.redriving is not None if turn is None else turn.from_dead_letters
@@ -355,5 +388,4 @@ def _halt(
         halted=f"{message.id} failed {failing.count} times, at last with {failing.detail}",
         redriving=None,
     )
-    dead_letter = DeadLetter(message, f"failed {failing.count} times", state.now, failing.detail)
-    yield from write_step(state, TurnStep(record, add_dead_letters=() if is_dead_letter else (dead_letter,), lost=lost))
+    return TurnStep(record, add_dead_letters=() if is_dead_letter else (_dead_letter(state, message, failing),))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Container
 from datetime import timedelta
 from enum import StrEnum
+from typing import Literal
 
 from attrs import field, frozen
 
 from settled.chart.retry import Backoff
 from settled.durable.window import WINDOW
 from settled.durations import is_duration
-from settled.validators import instance_of, is_set_of_names, whole_number_of_at_least
+from settled.validators import instance_of, is_set_of_names, one_of, whole_number_of_at_least
 
 
 @frozen
@@ -21,7 +22,11 @@ class Policy:
     Attributes:
         window: how many messages a record remembers besides those that may be delivered again. A sender may repeat a
             message for as long as it is among them.
-        max_attempts: after how many failures a message becomes a dead letter and its instance is halted.
+        max_attempts: after how many failures a message becomes a dead letter.
+        failed_events: what happens to the instance then: ``halt`` halts it, so that later messages wait as dead letters
+            behind this one; ``skip`` lets it go on with the next message. An event may be skipped if it was sent by a
+            client or another machine, and if its own step has failed, so that it has had no effect. Everything else
+            halts the instance: it might wait for ever for what was skipped.
         receives_before_watch: how many times a message may be received without progress before what it runs is noted
             in the record. If its worker is lost even then, it may be the cause, and is run alone.
         lease: for how long no other worker may resume a turn that was left open. A host sets it to its backend's.
@@ -32,6 +37,7 @@ class Policy:
 
     window: int = field(default=WINDOW, validator=whole_number_of_at_least(0))
     max_attempts: int = field(default=5, validator=whole_number_of_at_least(1))
+    failed_events: Literal["halt", "skip"] = field(default="halt", validator=one_of("halt", "skip"))
     receives_before_watch: int = field(default=2, validator=whole_number_of_at_least(1))
     lease: timedelta = field(default=timedelta(seconds=30), validator=is_duration)
     backoff: Backoff = field(default=Backoff(), validator=instance_of(Backoff, "Backoff(factor=2)"))

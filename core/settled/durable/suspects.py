@@ -54,8 +54,10 @@ def watch(state: TurnState) -> Commands[TurnEnd | None]:
     found = _lost_watch(state)
     if found is not None:
         end = yield from _isolate(state, found)
-        if end is not None:
-            return end
+        if end is not None or not state.deliveries:
+            return end or TurnEnd.DONE
+        if state.record.halted is not None:
+            return None
     state.is_watched = state.is_watched or found is not None or _is_received_too_often(state)
     is_alone = state.alone_until is not None and state.is_watched and state.now < state.alone_until
     if state.is_watched:
@@ -156,11 +158,11 @@ def _losses(state: TurnState, found: Watch, actor: PendingActor | None) -> int:
 
 def _charge(state: TurnState, found: Watch, actor: PendingActor | None, losses: int) -> Commands[None]:
     if found.actor is None:
-        lost = LostWorker(found.message_id, None, losses)
+        lost, head = LostWorker(found.message_id, None, losses), state.deliveries[0]
         yield from record_failure(
             state, "its worker was lost while it ran the machine's own functions alone", lost=lost
         )
-        state.is_watched = state.record.halted is None
+        state.is_watched = head in state.deliveries  # unless it was skipped
         return
     # One that must not be run again has failed by its first interruption (see `resume_open_turn`).
     if actor is None or (logic := function_actor(state, actor)).interruption == "fail":
