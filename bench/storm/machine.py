@@ -18,7 +18,7 @@ from bench.storm.journals import Journals, Performed, now
 from bench.storm.settings import Settings
 from settled import ActionArgs, Args, Call, Machine, MachineDict, Retry, StateDict, actor, assign, setup
 
-MACHINE_ID = "ledger"
+MACHINE_ID = "account"
 TYPES = ("TAKE", "WORK", "WAIT", "KILL", "HANG", "ASK")
 
 MENDED = "SETTLED_STORM_MENDED"
@@ -100,7 +100,7 @@ def _calling(src: str, rest: str) -> StateDict:
     return {"invoke": {"id": src, "src": src, "onDone": rest, "onError": on_error}}
 
 
-def _ledger(version: str, rest: str, work: str, states: dict[str, StateDict], context: dict[str, Any]) -> Machine[Any]:
+def _account(version: str, rest: str, work: str, states: dict[str, StateDict], context: dict[str, Any]) -> Machine[Any]:
     """Return the machine that rests in the state `rest`, and whose event WORK leads to `work`, one of `states`."""
     after_pause: dict[str, Any] = {"pause": {"target": rest, "actions": "note"}}
     config: MachineDict = {
@@ -140,8 +140,8 @@ def _ledger(version: str, rest: str, work: str, states: dict[str, StateDict], co
     ).machine(config)
 
 
-version_1 = _ledger("1", "open", "working", {"working": _calling("work", "open")}, {})
-version_2 = _ledger(
+version_1 = _account("1", "open", "working", {"working": _calling("work", "open")}, {})
+version_2 = _account(
     "2",
     "ready",
     "checking",

@@ -18,11 +18,11 @@ from typing import Any
 from attrs import define, evolve, field
 
 from bench.storm.audit import Instance, Remains, is_guarded
-from bench.storm.fleet import WORKERS_LOG, Fleet
 from bench.storm.hostile import OWN, UNSERVED
 from bench.storm.journals import Attempted, Performed, Received, Sent, Struck, now
 from bench.storm.machine import version_2
 from bench.storm.settings import Settings
+from bench.storm.workers import WORKERS_LOG, Workers
 from settled.durable import Backend, DeadLetter
 from settled_runtime import Client, connect
 from settled_runtime.client import Instance as Row
@@ -49,40 +49,40 @@ class Storm:
 
     Attributes:
         settings: how large it is.
-        fleet: its workers.
+        workers: its workers.
         clients: its clients, and the hostile one as the last.
     """
 
     settings: Settings
     random: Random
-    fleet: Fleet
+    workers: Workers
     clients: list[subprocess.Popen[bytes]] = field(factory=list[subprocess.Popen[bytes]])
 
     def run(self) -> Remains:
         """Run the storm to its end, and return what remains."""
         names = {event.instance for event in self.settings.plan()}
-        while len(self.fleet.serving) < self.settings.workers:
+        while len(self.workers.serving) < self.settings.workers:
             self._tick_for(TICK)
         self.settings = evolve(self.settings, began=now())
-        self._rage()
-        self.fleet.is_calm = True
+        self._send_and_strike()
+        self.workers.is_over = True
         with connect(self.settings.url) as backend:
             self._drain(backend, [name for name in names if not is_guarded(name)])
-            self.fleet.is_mended = True
-            self.fleet.end()
+            self.workers.is_mended = True
+            self.workers.end()
             self._drain(backend, names)
-            self.fleet.end()
+            self.workers.end()
             return self._remains(backend)
 
     def close(self) -> None:
         """Kill whatever still runs."""
-        self.fleet.close()
+        self.workers.close()
         for client in self.clients:
             if client.poll() is None:
                 client.kill()
                 client.wait()
 
-    def _rage(self) -> None:
+    def _send_and_strike(self) -> None:
         """Let clients send and strike processes, until the time is over and all is sent."""
         settings, end = self.settings, self.settings.began + self.settings.seconds
         numbers = [str(number) for number in range(settings.clients)]
@@ -91,11 +91,11 @@ class Storm:
         strikes = self._moments(settings.lease / STRIKES_PER_LEASE)
         first, last = (settings.began + settings.seconds * share for share in DEPLOY)
         pause = (last - first) / settings.workers
-        deploys = [(first + number * pause, slot) for number, slot in enumerate(self.fleet.slots)]
+        deploys = [(first + number * pause, slot) for number, slot in enumerate(self.workers.slots)]
         while now() < end or any(client.poll() is None for client in self.clients):
-            self.fleet.tick()
+            self.workers.tick()
             while deploys and now() >= deploys[0][0]:
-                self.fleet.deploy(deploys.pop(0)[1], 2)
+                self.workers.deploy(deploys.pop(0)[1], 2)
             while now() >= strikes[0] and now() < end:
                 strikes.pop(0)
                 self._strike()
@@ -109,7 +109,7 @@ class Storm:
         return moments
 
     def _strike(self) -> None:
-        what = self.random.choices((self.fleet.kill, self.fleet.freeze, self._kill_client), (0.6, 0.3, 0.1))[0]
+        what = self.random.choices((self.workers.kill, self.workers.freeze, self._kill_client), (0.6, 0.3, 0.1))[0]
         what()
 
     def _kill_client(self) -> None:
@@ -134,7 +134,7 @@ class Storm:
         while waiting and now() < end:
             self._tick_for(0.5)
             halted = {row.id for row in client.list(status="halted", limit=MORE_THAN_ALL)}
-            if self.fleet.is_mended:
+            if self.workers.is_mended:
                 self._redrive(client, [name for name in halted if is_guarded(name)])
             waiting = [
                 name
@@ -151,7 +151,7 @@ class Storm:
     def _tick_for(self, seconds: float) -> None:
         end = now() + seconds
         while now() < end:
-            self.fleet.tick()
+            self.workers.tick()
             time.sleep(TICK)
 
     def _remains(self, backend: Backend) -> Remains:
@@ -169,10 +169,10 @@ class Storm:
             attempted=list(journals.read(Attempted)),
             struck=list(journals.read(Struck)),
             waiting=sum(each.messages for each in backend.queue.backlog() if each.machine != UNSERVED),
-            ends=dict(self.fleet.ends),
+            ends=dict(self.workers.ends),
             hangs=[line for line in log.splitlines() if ": hangs for " in line],
             began=settings.began,
-            starts=tuple(self.fleet.starts),
+            starts=tuple(self.workers.starts),
             longest_lease=settings.longest_lease,
         )
 
@@ -180,7 +180,7 @@ class Storm:
 def run(settings: Settings) -> Remains:
     """Run a storm, and return what remains."""
     random = Random(settings.seed)
-    storm = Storm(settings, random, Fleet(settings, random))
+    storm = Storm(settings, random, Workers(settings, random))
     # An exception, unlike the end of this process, ends its workers too.
     before = signal.signal(signal.SIGTERM, _stop)
     try:

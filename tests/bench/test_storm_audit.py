@@ -18,7 +18,7 @@ EVENTS = {
     "hanger-0": ("HANG",),
     "guarded-0": ("ASK",),
 }
-HANG = "ERROR ledger/guarded-0: hangs for 5 s in the machine's functions, guard_that_hangs (machine.py:1)"
+HANG = "ERROR account/guarded-0: hangs for 5 s in the machine's functions, guard_that_hangs (machine.py:1)"
 
 
 def remains() -> Remains:

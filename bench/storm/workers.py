@@ -71,13 +71,13 @@ class Slot:
 
 
 @define(eq=False)
-class Fleet:
+class Workers:
     """All workers of a storm.
 
     Attributes:
         ends: how many workers have ended in which way.
         starts: how long each worker took until it served, in seconds.
-        is_calm: whether the storm is over: nothing is struck, and no new worker has a wrong clock.
+        is_over: whether the storm is over: nothing is struck, and no new worker has a wrong clock.
         is_mended: whether new workers' guards do not hang.
     """
 
@@ -85,7 +85,7 @@ class Fleet:
     random: Random
     ends: Counter[str] = field(factory=Counter[str])
     starts: list[float] = field(factory=list[float])
-    is_calm: bool = False
+    is_over: bool = False
     is_mended: bool = False
     slots: list[Slot] = field(init=False)
 
@@ -155,7 +155,7 @@ class Fleet:
 
     def _start(self, slot: Slot) -> None:
         skew, environment = 0.0, dict(self.settings.environment())
-        if not self.is_calm and self.random.random() < SHARE_WITH_WRONG_CLOCK:
+        if not self.is_over and self.random.random() < SHARE_WITH_WRONG_CLOCK:
             skew = self.random.uniform(-1, 1) * self.settings.largest_skew
             self._note("given a wrong clock", slot)
         if self.is_mended:
