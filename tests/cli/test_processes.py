@@ -33,6 +33,21 @@ def test_a_worker_runs_until_a_signal_stops_it(number: signal.Signals, backend: 
     assert any("DEBUG door/front: committed version 1" in line for line in steps)
 
 
+def test_a_worker_skips_events_that_keep_failing_if_it_is_told_to(
+    backend: Backend, tmp_path: Path, settled: Settled
+) -> None:
+    url = f"sqlite:///{tmp_path}/doors.db"
+    with worker("tests.cli.door_machine:door", "--failed-events", "skip", SETTLED_BACKEND=url):
+        settled("start", "door/front", "--wait")
+        kicked = settled("send", "door/front", "KICK", "--id", "kick", "--wait", "--timeout", "60")
+        assert kicked.status == 1
+        assert "KICK was dead-lettered" in kicked.err and "the lock is broken" in kicked.err
+        assert settled("send", "door/front", "UNLOCK", "code=0042", "--wait").status == 0
+    (row,) = settled("dead-letters", "door/front", "--json").json
+    assert row["id"] == "kick"
+    assert settled("get", "door/front", "--json").json["halted"] is None
+
+
 FOLDER_MACHINE = """
 import sys
 

@@ -113,10 +113,11 @@ class TestAnEventThatKeepsFailing:
         )
         world = started(machine)
         world.send("GO", id="go")
-        world.settle()
         world.send("END", id="end")
         world.settle()
         assert dead_letters(world) == ["go"]
+        records = [each.record for each in world.commands if isinstance(each, Finish) and each.record]
+        assert {record.watch.message_id for record in records if record.watch} == {"go"}
         assert (world.value(), world.record().watch) == ("b", None)
 
 

@@ -54,9 +54,22 @@ def _to_json(view: InstanceView) -> dict[str, Any]:
     return {name: shown[name] for name in _SHOWN_IN_JSON}
 
 
-_SHOWN_IN_JSON = ("key", "machine", "instance", "status", "state", "value", "tags", "updated", "version", "halted")
+_SHOWN_IN_JSON = (
+    "key",
+    "machine",
+    "instance",
+    "status",
+    "state",
+    "value",
+    "tags",
+    "updated",
+    "version",
+    "halted",
+    "watched",
+)
 
 
 def _to_row(view: InstanceView) -> tuple[str, ...]:
     index = view.stored.index
-    return (str(view.key), index.status, state_path(view.value), ", ".join(index.tags), format_time(index.updated))
+    status = index.status if view.record.watch is None else f"{index.status}, watched"
+    return (str(view.key), status, state_path(view.value), ", ".join(index.tags), format_time(index.updated))
