@@ -13,7 +13,7 @@ from itertools import pairwise
 from attrs import frozen
 
 from bench.storm.hostile import ACCEPTED, BEYOND_LIMITS, CRASHED
-from bench.storm.journals import ENDED_BY_ACTOR, FROZEN, KILLED, Attempted, Performed, Received, Sent, Struck
+from bench.storm.journals import DEPLOYED, ENDED_BY_ACTOR, FROZEN, KILLED, Attempted, Performed, Received, Sent, Struck
 from bench.storm.settings import Event
 
 
@@ -92,6 +92,7 @@ class Wait:
             limit: the worker may have received the messages, and not come to write that down.
         receives: how often workers did in that time.
         locked: whether a frozen worker held the lock of the file for a part of it.
+        deploy: whether workers of both versions ran for a part of it.
     """
 
     instance: str
@@ -101,6 +102,7 @@ class Wait:
     judged: float
     receives: int
     locked: bool
+    deploy: bool
 
 
 def violations(remains: Remains) -> Iterator[Violation]:
@@ -200,6 +202,9 @@ def waits(remains: Remains) -> Iterator[Wait]:
     for receive in remains.received:
         received[receive.instance].append(receive.at)
     locked = [(entry.at, entry.until) for entry in remains.struck if entry.locked]
+    deploys = [entry.at for entry in remains.struck if entry.what == DEPLOYED]
+    # The last worker of the old version may take a while to stop.
+    deploy = [(deploys[0], deploys[-1] + 2 * remains.longest_lease)] if deploys else []
     strikes = sorted(entry.at for entry in remains.struck if entry.what in STRIKES)
     for sent in remains.sent:
         end = performed.get((sent.instance, sent.n))
@@ -213,8 +218,13 @@ def waits(remains: Remains) -> Iterator[Wait]:
                 longest=max(end - begin for begin, end in parts),
                 judged=max(end - _last_strike(strikes, begin, min(end, begin + remains.limit)) for begin, end in parts),
                 receives=len(between),
-                locked=any(at < end and sent.at < until for at, until in locked),
+                locked=_overlaps(sent.at, end, locked),
+                deploy=_overlaps(sent.at, end, deploy),
             )
+
+
+def _overlaps(begin: float, end: float, times: Sequence[tuple[float, float]]) -> bool:
+    return any(at < end and begin < until for at, until in times)
 
 
 def _last_strike(strikes: Sequence[float], begin: float, end: float) -> float:

@@ -91,6 +91,7 @@ def report_of(remains: Remains, settings: Settings) -> dict[str, Any]:
             "median": quantiles(totals, n=100)[49],
             "p99": quantiles(totals, n=100)[98],
             "longest": max(totals),
+            "longest outside the deploy": max((wait.total for wait in apart if not wait.deploy), default=None),
             "longest without a receive": max(wait.longest for wait in apart),
             "longest that is judged": max(wait.judged for wait in apart),
             "limit without a receive": remains.limit,

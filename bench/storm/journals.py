@@ -20,7 +20,7 @@ now = time.monotonic
 """The clock of the journals."""
 
 
-KILLED, FROZEN, ENDED_BY_ACTOR = "killed", "frozen", "ended by an actor"
+KILLED, FROZEN, ENDED_BY_ACTOR, DEPLOYED = "killed", "frozen", "ended by an actor", "replaced by version 2"
 """What may be done to a worker, among other things."""
 
 

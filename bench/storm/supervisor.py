@@ -95,7 +95,7 @@ class Storm:
         while now() < end or any(client.poll() is None for client in self.clients):
             self.workers.tick()
             while deploys and now() >= deploys[0][0]:
-                self.workers.deploy(deploys.pop(0)[1], 2)
+                self.workers.deploy(deploys.pop(0)[1])
             while now() >= strikes[0] and now() < end:
                 strikes.pop(0)
                 self._strike()

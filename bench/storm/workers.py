@@ -19,7 +19,7 @@ from random import Random
 
 from attrs import define, field
 
-from bench.storm.journals import ENDED_BY_ACTOR, FROZEN, KILLED, Struck, now
+from bench.storm.journals import DEPLOYED, ENDED_BY_ACTOR, FROZEN, KILLED, Struck, now
 from bench.storm.machine import EXIT_KILLED_BY_ACTOR, MENDED
 from bench.storm.settings import Settings
 from settled_runtime.worker import EXIT_HANGING
@@ -112,10 +112,10 @@ class Workers:
             _process(slot).send_signal(signal.SIGSTOP)
             self._note(FROZEN, slot, slot.thaw_at, locked=self._is_locked())
 
-    def deploy(self, slot: Slot, version: int) -> None:
-        """Ask the worker of `slot` to stop; the next one there serves `version`."""
-        slot.version = version
-        self._note(f"deployed {version}", slot)
+    def deploy(self, slot: Slot) -> None:
+        """Ask the worker of `slot` to stop; the next one there serves version 2."""
+        slot.version = 2
+        self._note(DEPLOYED, slot)
         self.stop(slot)
 
     def stop(self, slot: Slot) -> None:

@@ -155,6 +155,11 @@ class TestAWait:
         doctored = evolve(remains(), received=[], struck=[Struck(11.9, "killed", 2)], longest_lease=0.5)
         assert {wait.judged for wait in waits(doctored)} == {2.0}
 
+    def test_knows_whether_it_was_in_the_deploy(self) -> None:
+        for at, deploy in ((9.0, True), (11.5, True), (12.5, False), (-99.0, False)):
+            doctored = evolve(remains(), struck=[Struck(at, "replaced by version 2", 1)])
+            assert {wait.deploy for wait in waits(doctored)} == {deploy}
+
     def test_is_not_judged_while_a_frozen_worker_has_locked_the_file(self) -> None:
         locked = Struck(10.5, "frozen", 1, 11.5, locked=True)
         assert list(violations(evolve(remains(), longest_lease=0.25, struck=[locked]))) == []
