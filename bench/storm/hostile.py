@@ -140,20 +140,22 @@ HARMLESS: Mapping[str, Callable[[Attacker], object]] = {
 
 
 def run(settings: Settings) -> None:
-    """Attack until the storm is over."""
+    """Attack in every way, again and again, until the storm is over."""
     random = Random(settings.seed)
     types = {(event.instance, event.n): event.type for event in settings.plan()}
     attacks = [*BEYOND_LIMITS.items(), *HARMLESS.items()]
+    end = settings.began + settings.seconds
     with connect(settings.url) as backend:
         attacker = Attacker(backend, random, sorted({event.instance for event in settings.plan()}))
         attempt(lambda attacker: attacker.client.start(OWN, message_id=f"{OWN}-start"), attacker)
-        while now() < settings.began + settings.seconds:
-            time.sleep(random.uniform(0, 2 * INTERVAL))
-            if random.random() < 0.05 or not attacker.sent:  # not each time: a long journal takes a while to read
-                sent = [(entry.instance, entry.n) for entry in settings.journals.read(Sent) if entry.n]
-                attacker.sent = [(*event, types[event]) for event in sent[-200:]]
-            name, attack = random.choice(attacks)
-            settings.journals.write(Attempted(now(), name, attempt(attack, attacker)))
+        while True:
+            sent = [(entry.instance, entry.n) for entry in settings.journals.read(Sent) if entry.n]
+            attacker.sent = [(*event, types[event]) for event in sent[-200:]]
+            for name, attack in random.sample(attacks, len(attacks)):
+                settings.journals.write(Attempted(now(), name, attempt(attack, attacker)))
+                time.sleep(random.uniform(0, max(0.0, min(2 * INTERVAL, end - now()))))
+            if now() > end:
+                return
 
 
 def attempt(attack: Callable[[Attacker], object], attacker: Attacker) -> str:
