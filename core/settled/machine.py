@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, cast
 
 from attrs import Factory, field, frozen
@@ -266,7 +267,7 @@ class Machine(Generic[C]):
         if declared.events:
             event = self._convert(declared.read_event, event)
         args: ActionArgs[Any] = ActionArgs(context, event, execute.params, snapshot, call)
-        return lambda: function(args)
+        return partial(function, args)
 
     def _plain(self, event: object) -> Mapping[str, Any]:
         plain = cast("Mapping[str, Any]", event)

@@ -228,7 +228,7 @@ def with_result(snapshot: Snapshot[Any], event: Json) -> Snapshot[Any]:
     if child is None:
         return snapshot
     ended = _ended(child, str(event.get("type")), event)
-    return evolve(snapshot, children={**snapshot.children, str(id): ended})
+    return snapshot if ended is child else evolve(snapshot, children={**snapshot.children, str(id): ended})
 
 
 def _ended(child: Child, type: str, event: Mapping[str, Json]) -> Child:

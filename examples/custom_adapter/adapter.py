@@ -21,6 +21,7 @@ from typing import Any
 
 from settled import ConflictError, Key, UnsupportedError
 from settled.durable import (
+    MAX_MESSAGE_BYTES,
     Backlog,
     Capability,
     ClosedOnExit,
@@ -329,6 +330,7 @@ class FileBackend(ClosedOnExit):
         directory = Directory(path, before_write)
         self.lease = lease
         self.resolution = timedelta()
+        self.largest_message = MAX_MESSAGE_BYTES
         self.now = clock
         self.capabilities = frozenset(
             {

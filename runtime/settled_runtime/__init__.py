@@ -13,9 +13,9 @@ __getattr__ = lazy_names(
         "settled_runtime.backends": "connect",
         "settled_runtime.host": "Host",
         "settled_runtime.shutdown": "StopSignal",
-        "settled_runtime.events": "ActionPerformed ActorFinished ActorStarted ClockSkewed Committed"
-        " DeadLettered Emitted HostEvent Logged MachineNotServed Observer RecordAdjusted Released SuspectIsolated"
-        " TurnEnded TurnFailed TurnHangs TurnStarted WorkerLost log",
+        "settled_runtime.events": "ActionPerformed ActorAbandoned ActorFinished ActorStarted ClockSkewed"
+        " Committed DeadLettered Emitted HostEvent Logged MachineNotServed Observer RecordAdjusted Released"
+        " SuspectIsolated TurnEnded TurnFailed TurnHangs TurnStarted WorkerLost log",
         "settled_runtime.composite": "CompositeBackend",
         "settled_runtime.worker": "Worker",
     },

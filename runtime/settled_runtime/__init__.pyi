@@ -5,6 +5,7 @@ from settled_runtime.client import EventOutcomeError as EventOutcomeError
 from settled_runtime.client import Instance as Instance
 from settled_runtime.composite import CompositeBackend as CompositeBackend
 from settled_runtime.events import ActionPerformed as ActionPerformed
+from settled_runtime.events import ActorAbandoned as ActorAbandoned
 from settled_runtime.events import ActorFinished as ActorFinished
 from settled_runtime.events import ActorStarted as ActorStarted
 from settled_runtime.events import ClockSkewed as ClockSkewed

@@ -7,8 +7,8 @@ interrupted, so it is abandoned: it is a daemon, and its result is ignored.
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from attrs import define, field
@@ -57,8 +57,8 @@ class ActorThreads:
     def _start(self, command: RunActors, actor_call: ActorCall) -> None:
         function, call = start_actor(self.context, command, actor_call, self.held)
         self._deadlines[attempt_of(actor_call)] = call.deadline
-        arguments = (actor_call, function, call)
-        threading.Thread(target=self._run_actor, args=arguments, name=f"settled-{actor_call.src}", daemon=True).start()
+        run = partial(self._run_actor, actor_call, function, call)
+        self.context.actor_threads.call(run, f"settled-{actor_call.src}")
 
     def _run_actor(self, actor_call: ActorCall, function: Callable[..., Any], call: Call) -> None:
         try:

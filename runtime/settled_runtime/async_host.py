@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from attrs import define, field
@@ -28,18 +28,26 @@ from settled.durable.commands import (
     PerformActions,
     RunActors,
 )
+from settled_runtime.cancellation import result_in_time
+from settled_runtime.daemon_threads import DaemonThreads
 from settled_runtime.effects import Attempt, attempt_of, doing_of, error_json, is_failure, perform_actions, start_actor
-from settled_runtime.events import ActorFinished, Observer, log
+from settled_runtime.event_loop import EventLoop
+from settled_runtime.events import ActorAbandoned, ActorFinished, Observer, log
 from settled_runtime.held_deliveries import HeldDeliveries
 from settled_runtime.host_context import HostContext
 from settled_runtime.shutdown import StopSignal
 from settled_runtime.turn_runner import TurnRunner, turns_for
 
+CANCELLATION_GRACE = 5.0
+"""For how many seconds an actor that was cancelled, or has timed out, may clean up before it is abandoned."""
+
 
 class AsyncHost(ClosedOnExit):
     """Runs the turns of some machines' instances in an event loop. The arguments are those of `Host`.
 
-    Observers and custom actions are called in the event loop and must not block it; an action may be ``async def``.
+    Observers, custom actions and ``async`` actors are called in the event loop and must not block it; an action may be
+    ``async def``. While code of one instance blocks the loop, the messages of the others go to other hosts when their
+    leases have run out.
     """
 
     def __init__(
@@ -59,12 +67,16 @@ class AsyncHost(ClosedOnExit):
         """Run the turns of `deliveries`, all keys concurrently. Arguments and result are those of `Host.handle`.
 
         If this coroutine is cancelled, running actors are cancelled, and the deliveries come back when their leases
-        run out.
+        run out. An actor that has not ended `CANCELLATION_GRACE` seconds later is abandoned.
         """
         stop_signal = stop_signal or StopSignal()
         turns, gate = turns_for(self._context, deliveries, stop_signal, deadline), self._context.gate
         if not gate.admit(turns) and not await self._admit_later(turns):
             return {turn.key: TurnEnd.RELEASED for turn in turns}
+        loop = asyncio.get_running_loop()
+        watched = EventLoop(loop.call_soon_threadsafe, partial(asyncio.current_task, loop))
+        for turn in turns:
+            turn.held.loop = watched
         try:
             ends = await asyncio.gather(*(self._run(turn, stop_signal, deadline) for turn in turns))
         finally:
@@ -78,11 +90,15 @@ class AsyncHost(ClosedOnExit):
     async def _admit_later(self, turns: Sequence[TurnRunner]) -> bool:
         """Wait for a turn that must run alone; put `turns` back if that takes too long."""
         lease = self.backend.lease.total_seconds()
-        if await _in_own_thread(lambda: self._context.gate.admit(turns, lease)):
+        if await self._at_the_gate(lambda: self._context.gate.admit(turns, lease)):
             return True
         for turn in turns:
             await asyncio.to_thread(turn.put_back)
         return False
+
+    async def _at_the_gate(self, wait: Callable[[], object]) -> object:
+        # Not in a thread of the loop's pool, which the turns need that it waits for.
+        return await _in_own_thread(self._context.actor_threads, wait, "settled-gate")
 
     async def _run(self, turn: TurnRunner, stop_signal: StopSignal, deadline: float | None) -> TurnEnd | Exception:
         tasks = _ActorTasks(self._context, turn.held)
@@ -93,12 +109,12 @@ class AsyncHost(ClosedOnExit):
             if isinstance(command, RunActors):
                 return await tasks.run(command, stop_signal, deadline)
             if isinstance(command, Isolate):
-                # Not in a thread of the loop's pool, which the turns need that it waits for.
-                return cast("Answer", await _in_own_thread(lambda: turn.isolate(command)))
+                return cast("Answer", await self._at_the_gate(lambda: turn.isolate(command)))
             if isinstance(command, EndIsolation):
                 return turn.end_isolation()
             return await asyncio.to_thread(self._context.backend_commands.perform, command)
 
+        _enter(turn.held)
         self._context.leases.renew(turn.held)
         try:
             turn.advance()
@@ -118,6 +134,12 @@ class AsyncHost(ClosedOnExit):
     def close(self) -> None:
         """Stop renewing leases and end the thread that does. The backend stays open."""
         self._context.leases.close()
+
+
+def _enter(held: HeldDeliveries) -> None:
+    """Note that this task runs code of the turn of `held`."""
+    if held.loop is not None:
+        held.loop.enter(held.key)
 
 
 async def _wait_for(result: Awaitable[object]) -> object:
@@ -149,7 +171,7 @@ class _ActorTasks:
             if attempt not in self._tasks:
                 function, call = start_actor(self.context, command, actor_call, self.held)
                 self._deadlines[attempt] = call.deadline
-                self._tasks[attempt] = asyncio.create_task(self._run_actor(function, actor_call, call))
+                self._tasks[attempt] = asyncio.create_task(self._result_in_time(function, actor_call, call))
         self.held.begin(doing_of(command, self._deadlines))
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -177,16 +199,38 @@ class _ActorTasks:
             return ActorEnded(result, now)
         return ActorEnded(None, now, stopped.is_set() or (deadline is not None and deadline <= now))
 
+    async def _result_in_time(self, function: Callable[..., Any], actor_call: ActorCall, call: Call) -> ActorResult:
+        """Run the actor, and return its result or its failure even if it cannot be cancelled."""
+        src, limit = actor_call.src, None if call.deadline is None else max(0.0, call.deadline - self.context.clock())
+        abandoned = ActorAbandoned(call.key, src, call.idempotency_key, call.attempt)
+        running = self._run_actor(function, actor_call, call)
+        try:
+            return await result_in_time(running, limit, CANCELLATION_GRACE, lambda: self.context.observe(abandoned))
+        except TimeoutError:
+            return ActorResult(actor_call.id, False, error_json(TimeoutError(f"{src} did not end in time")))
+        except asyncio.CancelledError as error:
+            if not is_failure(error):
+                raise
+            return ActorResult(actor_call.id, False, error_json(error))
+
     async def _run_actor(self, function: Callable[..., Any], actor_call: ActorCall, call: Call) -> ActorResult:
+        _enter(self.held)
         try:
             async with asyncio.timeout(None if call.deadline is None else call.deadline - self.context.clock()):
-                return ActorResult(actor_call.id, True, await _result_of(function, actor_call, call))
+                return ActorResult(actor_call.id, True, await self._output_of(function, actor_call, call))
         except _RaisedInThreadError as raised:
             return ActorResult(actor_call.id, False, error_json(raised.error))
         except BaseException as error:
             if not is_failure(error):
                 raise
             return ActorResult(actor_call.id, False, error_json(error))
+
+    async def _output_of(self, function: Callable[..., Any], actor_call: ActorCall, call: Call) -> Any:
+        if inspect.iscoroutinefunction(function):
+            return await function(actor_call.input, call)
+        threads, name = self.context.actor_threads, f"settled-{actor_call.src}"
+        result = await _in_own_thread(threads, lambda: function(actor_call.input, call), name)
+        return await result if inspect.isawaitable(result) else result
 
     async def cancel(self, except_for: Iterable[Attempt] = ()) -> None:
         """Cancel all tasks but those of `except_for`, and wait until they have ended."""
@@ -203,15 +247,8 @@ class _RaisedInThreadError(Exception):
         self.error = error
 
 
-async def _result_of(function: Callable[..., Any], actor_call: ActorCall, call: Call) -> Any:
-    if inspect.iscoroutinefunction(function):
-        return await function(actor_call.input, call)
-    result = await _in_own_thread(lambda: function(actor_call.input, call))
-    return await result if inspect.isawaitable(result) else result
-
-
-async def _in_own_thread(work: Callable[[], Any]) -> Any:
-    """Return the result of `work`, called in a new thread: if it hangs, it must not block one of the loop's pool.
+async def _in_own_thread(threads: DaemonThreads, work: Callable[[], Any], name: str) -> Any:
+    """Return the result of `work`, called in one of `threads`: if it hangs, it must not block one of the loop's pool.
 
     Raises:
         _RaisedInThreadError: `work` has raised.
@@ -239,5 +276,5 @@ async def _in_own_thread(work: Callable[[], Any]) -> Any:
         else:
             complete_soon(result)
 
-    threading.Thread(target=run, name="settled-actor", daemon=True).start()
+    threads.call(run, name)
     return await done

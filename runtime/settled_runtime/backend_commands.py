@@ -31,7 +31,7 @@ from settled.durable.commands import (
     Release,
     RunActors,
 )
-from settled_runtime.events import Committed, DeadLettered, Observer, RecordAdjusted, Released, WorkerLost
+from settled_runtime.events import Observer, Released, observe_commit
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -78,7 +78,7 @@ class BackendCommands:
                 # asks for them with a command of their own, after this one, and acknowledges their messages with a
                 # `Finish` after that.
                 retried(backend.finish, command.write)
-                self._observe_commit(command)
+                observe_commit(self.observe, command)
             case Load(key):
                 return Loaded(retried(backend.store.load, key), backend.now())
             case LoadDeadLetters(key):
@@ -106,7 +106,7 @@ class BackendCommands:
         finished = retried(self.backend.finish_all, writes, receive, machines)
         for commit in commits:
             if commit.write.key not in finished.errors:
-                self._observe_commit(commit)
+                observe_commit(self.observe, commit)
         return finished
 
     def _extend(self, deliveries: Sequence[Delivery]) -> None:
@@ -116,17 +116,6 @@ class BackendCommands:
             # A queue has only ConflictError for this. In a turn that would mean "compute again", but another
             # worker may have the deliveries.
             raise LeaseLostError(str(error)) from error
-
-    def _observe_commit(self, commit: Finish) -> None:
-        write = commit.write
-        if write.stored is not None:
-            self.observe(Committed(write.key, write.stored.version))
-        if commit.lost is not None:
-            self.observe(WorkerLost(write.key, commit.lost))
-        for note in commit.notes:
-            self.observe(RecordAdjusted(write.key, note))
-        for dead_letter in write.add_dead_letters:
-            self.observe(DeadLettered(write.key, dead_letter))
 
 
 def retried(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

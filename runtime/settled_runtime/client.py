@@ -45,7 +45,7 @@ from settled.durable import (
     record_from_json,
 )
 from settled.durable.headers import NO_HEADERS
-from settled.durable.limits import MAX_MESSAGE_BYTES, message_from_outside
+from settled.durable.limits import message_from_outside
 from settled.durable.persisted_tree import tree_to_json
 from settled.durable.record_json import record_from_tombstone, record_to_tombstone
 from settled.durable.window import IN_DEAD_LETTERS
@@ -116,8 +116,8 @@ class Client(ClosedOnExit, Generic[C]):
     first call got through. An instance remembers the ids of its last messages (`Policy.window`). The same id with other
     content raises `IdReusedError` while the queue remembers it; later, that message becomes a dead letter.
 
-    Limits. Message ids and the names of instances have at most 256 bytes; events and inputs have at most 1 MiB, unless
-    `largest_message` says otherwise, and 64 levels of arrays and objects.
+    Limits. Message ids and the names of instances have at most 256 bytes; events and inputs have at most
+    `largest_message` bytes and 64 levels of arrays and objects.
 
     Reserved names. Message ids that begin with ``settled:`` belong to machines, and instance names that contain
     ``/~`` to child machines: the former cannot be sent, the latter not started.
@@ -128,12 +128,13 @@ class Client(ClosedOnExit, Generic[C]):
     Args:
         machine: the machine of the instances. Its guards, actions and actors are never called here.
         backend: the backend that the instances live in, as `connect` opens it.
-        largest_message: how many bytes an event or an input may have as JSON, 1 MiB by default. The backend may have a
-            lower limit, and an event that is kept in the context needs room in the instance's record.
+        largest_message: how many bytes an event or an input may have as JSON; by default `Backend.largest_message`,
+            1 MiB unless the URL says otherwise. An event that is kept in the context needs room in the record.
     """
 
-    def __init__(self, machine: Machine[C], backend: Backend, *, largest_message: int = MAX_MESSAGE_BYTES) -> None:
-        self._machine, self._backend, self._largest_message = machine, backend, largest_message
+    def __init__(self, machine: Machine[C], backend: Backend, *, largest_message: int | None = None) -> None:
+        self._machine, self._backend = machine, backend
+        self._largest_message = backend.largest_message if largest_message is None else largest_message
 
     def close(self) -> None:
         """Do nothing: the backend stays open, for its other users."""
@@ -261,7 +262,7 @@ class Client(ClosedOnExit, Generic[C]):
     def _tombstone(self, instance: str) -> Record | None:
         """Load the tombstone of `instance`, if it was deleted."""
         key = self._key(instance)
-        stored = retried(lambda: self._backend.store.load(key))
+        stored = retried(self._backend.store.load, key)
         return record_from_tombstone(key, stored.body) if stored is not None and stored.is_deleted else None
 
     def get(self, instance: str) -> Snapshot[C] | None:
@@ -318,7 +319,7 @@ class Client(ClosedOnExit, Generic[C]):
 
     def dead_letters(self, instance: str) -> Sequence[DeadLetter]:
         """Return the dead letters of `instance`, oldest first; none if the instance does not exist."""
-        return retried(lambda: self._backend.store.dead_letters(self._key(instance)))
+        return retried(self._backend.store.dead_letters, self._key(instance))
 
     def redrive(self, instance: str) -> int:
         """Let workers take the dead letters of `instance` again, and return how many there are.
@@ -361,11 +362,11 @@ class Client(ClosedOnExit, Generic[C]):
             self._import(key, tree)
 
     def _import(self, key: Key, tree: Json) -> None:
-        found = retried(lambda: self._backend.store.load(key))
+        found = retried(self._backend.store.load, key)
         # `now` may be behind the true time by `resolution`. Delays count from the later one, so that none is early.
         now = self._backend.now() + self._backend.resolution.total_seconds()
         write = import_tree(self._machine, key, tree, found, secrets.token_hex(8), now)
-        retried(lambda: self._backend.finish(write))
+        retried(self._backend.finish, write)
 
     def export_snapshot(self, instance: str) -> str:
         """Return `instance` and its child instances as the JSON text that XState would persist.
@@ -387,13 +388,13 @@ class Client(ClosedOnExit, Generic[C]):
             OutcomeUnknownError: the instance may have been deleted. Call again.
         """
         key = self._key(instance)
-        stored = retried(lambda: self._backend.store.load(key))
+        stored = retried(self._backend.store.load, key)
         if stored is None or stored.is_deleted:
             return False
         # A tombstone takes the record's place and continues its versions: if the key were removed, a worker with the
         # old record in its cache could commit over the next instance of this name.
         tombstone = record_to_tombstone(key, stored, self._backend.now())
-        retried(lambda: self._backend.store.delete(key, tombstone, stored.version))
+        retried(self._backend.store.delete, key, tombstone, stored.version)
         return True
 
     def list(self, *, status: str | None = None, after: str | None = None, limit: int = 100) -> Iterable[Instance[C]]:
@@ -411,11 +412,11 @@ class Client(ClosedOnExit, Generic[C]):
         if status is not None and status not in STATUSES:
             raise ValueError(f"status: {status!r} is none of {', '.join(STATUSES)}")
         after_key = None if after is None else self._key(after)
-        rows = retried(lambda: self._backend.store.scan(self._machine.id, after_key, limit, status))
+        rows = retried(self._backend.store.scan, self._machine.id, after_key, limit, status)
         return [self._listed(key, stored) for key, stored in rows]
 
     def _listed(self, key: Key, stored: Stored) -> Instance[C]:
-        full = stored if stored.body else retried(lambda: self._backend.store.load(key))  # some list without bodies
+        full = stored if stored.body else retried(self._backend.store.load, key)  # some list without bodies
         record = None if full is None or full.is_deleted else record_from_json(self._machine, key, full.body)
         snapshot = record.snapshot if record and isinstance(record.snapshot, Snapshot) else None
         halted = record.halted if record else None
@@ -431,7 +432,7 @@ class Client(ClosedOnExit, Generic[C]):
         message = message_from_outside(self._key(instance), id, content, headers, self._largest_message)
         try:
             # The id is fixed before the first attempt: a retry with a new one would be a second message.
-            retried(lambda: self._backend.queue.send([message]))
+            retried(self._backend.queue.send, [message])
         except (UnavailableError, OutcomeUnknownError) as error:
             # A generated id is not known to the caller. Without it the caller could only send a second message.
             error.message_id = message.id
@@ -443,7 +444,7 @@ class Client(ClosedOnExit, Generic[C]):
         return self._load(self._machine, self._key(instance))
 
     def _load(self, machine: Machine[Any], key: Key) -> Record | None:
-        stored = retried(lambda: self._backend.store.load(key))
+        stored = retried(self._backend.store.load, key)
         return None if stored is None or stored.is_deleted else record_from_json(machine, key, stored.body)
 
     def _answer(

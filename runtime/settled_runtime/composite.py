@@ -14,7 +14,7 @@ from datetime import timedelta
 from attrs import field, frozen
 
 from settled import UnsupportedError
-from settled.durable import Capability, ClosedOnExit, FinishResult, Queue, Store, Timers, Write
+from settled.durable import MAX_MESSAGE_BYTES, Capability, ClosedOnExit, FinishResult, Queue, Store, Timers, Write
 from settled.durations import is_duration
 
 
@@ -32,6 +32,7 @@ class CompositeBackend(ClosedOnExit):
         closing: called by `close`, in order, to close what the ports hold open.
         clock: the clock of the timers, in seconds since the epoch: due times are compared with it.
         resolution: by how much `clock` may be behind.
+        largest_message: how many bytes the body of a message may have.
     """
 
     store: Store
@@ -42,6 +43,7 @@ class CompositeBackend(ClosedOnExit):
     closing: tuple[Callable[[], None], ...] = ()
     clock: Callable[[], float] = time.time
     resolution: timedelta = field(default=timedelta(), validator=is_duration)
+    largest_message: int = MAX_MESSAGE_BYTES
 
     def now(self) -> float:
         """Return the time by `clock`, in seconds since the epoch."""

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from settled import Json, Key, TurnEnd
 from settled.durable import DeadLetter, Delivery
-from settled.durable.commands import ActorResult, LostWorker, ReleaseReason
+from settled.durable.commands import ActorResult, Finish, LostWorker, ReleaseReason
 
 logger = logging.getLogger("settled")
 
@@ -81,6 +81,19 @@ class ActorFinished:
 
     key: Key
     result: ActorResult
+
+
+@frozen
+class ActorAbandoned:
+    """An ``async`` actor did not end when it was cancelled: it is not waited for, nor resumed, and has no result.
+
+    A thread cannot be cancelled: a ``def`` actor that times out runs on without this event.
+    """
+
+    key: Key
+    src: str
+    idempotency_key: str
+    attempt: int
 
 
 @frozen
@@ -199,6 +212,7 @@ HostEvent: TypeAlias = (
     | ActionPerformed
     | ActorStarted
     | ActorFinished
+    | ActorAbandoned
     | Emitted
     | Logged
     | Released
@@ -249,6 +263,9 @@ def _line(event: HostEvent) -> tuple[int, str]:
         case ActorFinished(key, result):
             level = logging.DEBUG if result.ok else logging.WARNING
             return level, f"{key}: actor {result.id} {'done' if result.ok else f'failed: {result.data}'}"
+        case ActorAbandoned(key, src, idempotency_key, attempt):
+            text = f"actor {src} abandoned, attempt {attempt}: it ignores its cancellation ({idempotency_key})"
+            return logging.WARNING, f"{key}: {text}"
         case Emitted(key, emitted, _):
             return logging.DEBUG, f"{key}: emitted {emitted}"
         case Logged(key, value, label):
@@ -276,6 +293,19 @@ def _line(event: HostEvent) -> tuple[int, str]:
             return logging.ERROR, f"{key}: hangs for {seconds:.3g} s in {doing}"
         case _:
             assert_never(event)
+
+
+def observe_commit(observe: Observer, commit: Finish) -> None:
+    """Tell `observe` what `commit` has changed."""
+    write = commit.write
+    if write.stored is not None:
+        observe(Committed(write.key, write.stored.version))
+    if commit.lost is not None:
+        observe(WorkerLost(write.key, commit.lost))
+    for note in commit.notes:
+        observe(RecordAdjusted(write.key, note))
+    for dead_letter in write.add_dead_letters:
+        observe(DeadLettered(write.key, dead_letter))
 
 
 @frozen

@@ -8,6 +8,7 @@ from attrs import define
 
 from settled import Key
 from settled.durable import Delivery
+from settled_runtime.event_loop import EventLoop
 
 
 @define(eq=False)
@@ -21,6 +22,7 @@ class HeldDeliveries:
         doing: what the turn waits for without a limit, such as ``the action notify``; None if nothing can hang.
         steps: how often that has changed.
         thread: the thread that runs the turn.
+        loop: the event loop in which the turn runs; None if it has its thread for itself.
     """
 
     key: Key
@@ -29,6 +31,7 @@ class HeldDeliveries:
     doing: str | None = None
     steps: int = 0
     thread: int = 0
+    loop: EventLoop | None = None
 
     @classmethod
     def of(cls, deliveries: Sequence[Delivery]) -> HeldDeliveries:

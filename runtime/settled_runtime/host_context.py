@@ -11,6 +11,7 @@ from settled import DefinitionError, DefinitionProblem, Key, Machine, Policy, Re
 from settled.durable import Backend, Capability, Traits
 from settled.durable.commands import ReleaseReason
 from settled_runtime.backend_commands import BackendCommands
+from settled_runtime.daemon_threads import DaemonThreads
 from settled_runtime.events import MachineNotServed, Observer, Observers, Released
 from settled_runtime.held_deliveries import HeldDeliveries
 from settled_runtime.leases import LeaseRenewer
@@ -28,6 +29,7 @@ class HostContext:
         leases: renews the deliveries of all running turns, and reports those that hang.
         record_cache: the records committed last in this process.
         gate: the turns that run, and those that must run alone.
+        actor_threads: the threads in which function actors run.
         policy: the host's policy, with the backend's lease.
         traits: the backend's capabilities that turns may rely on.
         observe: calls all observers.
@@ -39,6 +41,7 @@ class HostContext:
     leases: LeaseRenewer
     record_cache: RecordCache
     gate: TurnGate
+    actor_threads: DaemonThreads
     policy: Policy
     traits: Traits
     observe: Observer
@@ -69,6 +72,7 @@ class HostContext:
             leases=LeaseRenewer(backend.queue, backend.lease.total_seconds(), observe),
             record_cache=RecordCache(),
             gate=TurnGate(),
+            actor_threads=DaemonThreads(),
             policy=evolve(policy or Policy(), lease=backend.lease),
             traits=traits_of(backend),
             observe=observe,
@@ -98,7 +102,10 @@ def traits_of(backend: Backend) -> Traits:
     """Return the properties of `backend` that turns may rely on."""
     declared = backend.capabilities
     return Traits(
-        Capability.ATOMIC_FINISH in declared, Capability.FENCED_FINISH in declared, backend.resolution.total_seconds()
+        Capability.ATOMIC_FINISH in declared,
+        Capability.FENCED_FINISH in declared,
+        backend.resolution.total_seconds(),
+        backend.largest_message,
     )
 
 

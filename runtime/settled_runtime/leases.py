@@ -7,7 +7,8 @@ fence or, without one, by the turn's own `Extend` command. Code that is about to
 
 Only turns that run are renewed. What waits behind a turn that hangs is delivered to another worker when its lease has
 run out. The turn that hangs keeps its key for as long as its process lives: given to another worker, it would hang
-there too. Actors have timeouts for that; actions and guards have none, and are reported.
+there too. Actors have timeouts for that; actions and guards have none, and are reported. Code that blocks an event loop
+keeps all turns of that loop from going on, and after a lease only its own turn is renewed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from settled import ConflictError, SettledError
 from settled.durable import Queue
 from settled_runtime.events import Observer
 from settled_runtime.held_deliveries import HeldDeliveries
-from settled_runtime.watchdog import Watchdog, hang_of
+from settled_runtime.watchdog import Watchdog, hang_of, waits_for_loop
 
 RENEW_AFTER_FRACTION = 1 / 3
 """The fraction of a lease after which it is renewed: two renewals may fail before it is lost."""
@@ -118,8 +119,11 @@ class LeaseRenewer:
         while not self._closed.wait(interval):
             running = self.running()
             # Outside the lock: each renewal is a call to the queue, and turns must not wait for it.
+            for loop in {each.loop for each in running if each.loop is not None}:
+                loop.look()
             for each in running:
-                self._renew(each)
+                if not waits_for_loop(each):
+                    self._renew(each)
             watchdog.look(running)
 
     def _renew(self, held: HeldDeliveries) -> None:

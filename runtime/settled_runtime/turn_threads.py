@@ -12,8 +12,8 @@ import threading
 
 from attrs import define, field
 
-GATHERING_WAIT = 0.003
-"""For how many seconds a batch waits for half of the threads that it needs, once one is free."""
+GATHERING_WAIT = 0.001
+"""For how many seconds a batch waits for all the threads that it needs, once one is free."""
 
 
 @define(eq=False)
@@ -35,13 +35,16 @@ class TurnThreads:
         self._free = self.concurrency
 
     def reserve(self, timeout: float) -> BatchThreads:
-        """Wait up to `timeout` seconds for a free thread, and reserve as many as a batch is likely to need."""
+        """Wait up to `timeout` seconds for a free thread, and reserve as many as a batch is likely to need.
+
+        With a timeout of 0, reserve all of them or none: a small batch now would keep a larger one from coming soon.
+        """
         with self._changed:
             wanted = min(self.concurrency, math.ceil(self.max_batch / self._messages_per_thread))
-            if self._changed.wait_for(lambda: self._free > 0, timeout):
+            if timeout and self._changed.wait_for(lambda: self._free > 0, timeout):
                 # Turns that are quick end together, and what begins together shares a commit.
-                self._changed.wait_for(lambda: 2 * self._free >= wanted, GATHERING_WAIT)
-            count = min(self._free, wanted)
+                self._changed.wait_for(lambda: self._free >= wanted, GATHERING_WAIT)
+            count = min(self._free, wanted) if timeout or self._free >= wanted else 0
             self._free -= count
         return BatchThreads(self, count, min(self.max_batch, int(count * self._messages_per_thread)))
 

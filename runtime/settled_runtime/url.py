@@ -16,6 +16,9 @@ from settled import BackendConfigError
 MAX_DURATION = 1_000_000_000
 """The upper bound of a duration, in seconds: some thirty years, which every clock and socket accepts."""
 
+MIN_MESSAGE_SIZE = 1024
+"""The lowest limit of the size of messages, in bytes."""
+
 
 def without_password(url: str) -> str:
     """Return `url` with ``***`` for everything before the host's ``@``."""
@@ -60,6 +63,13 @@ def duration(text: str) -> timedelta:
 def count(text: str) -> int:
     """Convert an option to a whole number from 1; raise ValueError otherwise."""
     return number(text, 1)
+
+
+def message_size(text: str) -> int:
+    """Convert an option to a number of bytes from `MIN_MESSAGE_SIZE`; raise ValueError otherwise."""
+    with suppress(ValueError):
+        return number(text, MIN_MESSAGE_SIZE)
+    raise ValueError(f"expected a number of bytes from {MIN_MESSAGE_SIZE}")
 
 
 def number(text: str, least: int) -> int:

@@ -37,11 +37,22 @@ class Watchdog:
         seen: dict[HeldDeliveries, tuple[int, int]] = {}
         for held in turns:
             steps, looks = self._seen.get(held, (held.steps, 0))
-            looks = looks + 1 if steps == held.steps and held.doing is not None else 0
+            looks = looks + 1 if steps == held.steps and (held.doing is not None or _blocks_loop(held)) else 0
             seen[held] = (held.steps, looks)
             if looks == LOOKS_UNTIL_REPORT:
                 self.observe(hang_of(held, self.interval * (LOOKS_UNTIL_REPORT - 1)))
         self._seen = seen
+
+
+def waits_for_loop(held: HeldDeliveries) -> bool:
+    """Return whether the turn of `held` waits for code of another turn, which blocks their event loop for a lease."""
+    loop = held.loop
+    return loop is not None and loop.unanswered >= LOOKS_UNTIL_REPORT and not loop.runs_code_of(held.key)
+
+
+def _blocks_loop(held: HeldDeliveries) -> bool:
+    loop = held.loop
+    return loop is not None and loop.unanswered > 1 and loop.runs_code_of(held.key)
 
 
 def hang_of(held: HeldDeliveries, seconds: float) -> TurnHangs:

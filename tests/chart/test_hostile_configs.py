@@ -104,6 +104,24 @@ class TestTime:
         ring = {f"s{each}": {"on": {"E": target.format(next=(each + 1) % 2000)}} for each in range(2000)}
         assert seconds_to_use(json.dumps({"initial": "s0", "states": ring})) < 10
 
+    @pytest.mark.parametrize("kind", ["always", "all at once", "all later", "resting", "one event", "same actor"])
+    def test_of_many_regions(self, kind: str) -> None:
+        count = 3000
+        leaf: dict[str, Any] = {"always": "b"} if kind == "always" else {"on": {"E": "b"}}
+        if kind == "same actor":
+            leaf = {"invoke": {"src": "work", "id": "w", "systemId": "w", "onDone": "b"}}
+        rests = {} if kind == "one event" else {"tags": ["settled"]}
+        region = {"initial": "a", "states": {"a": leaf, "b": rests, "c": {"tags": ["settled"]}}}
+        regions: dict[str, Any] = {"type": "parallel", "states": {f"r{each}": region for each in range(count)}}
+        if kind == "all at once":
+            regions["on"] = {"ALL": {"target": [f".r{each}.b" for each in range(count)]}}
+        if kind == "all later":
+            start = {"on": {"ALL": {"target": [f"p.r{each}.b" for each in range(count)]}}}
+            regions = {"initial": "start", "states": {"start": start, "p": regions}}
+        before = time.process_time()
+        check(compile_chart(json.dumps(regions)))
+        assert time.process_time() - before < 10
+
 
 def seconds_to_use(text: str) -> float:
     before = time.process_time()

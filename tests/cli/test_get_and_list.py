@@ -65,7 +65,8 @@ class TestGet:
     def test_shows_what_a_suspect_runs(self, settled: Settled, backend: Backend) -> None:
         backend.store.commit(KEY, record_to_stored(MACHINE, WATCHED, 1, 0.0), 0)
         seen = settled("get", str(KEY), "--json").json
-        (actor,) = WATCHED.turn.actors if WATCHED.turn else ()
+        assert WATCHED.turn is not None
+        (actor,) = WATCHED.turn.actors
         assert seen["watched"] == {"message": "m3", "actor": actor.id, "alone": True}
         assert [each["losses"] for each in seen["turn"]["actors"]] == [1]
         out = settled("get", str(KEY)).out

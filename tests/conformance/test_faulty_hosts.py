@@ -88,7 +88,7 @@ def takes_every_event_for_taken(patch: Patch) -> None:
     outcome_of = CORE["reasons"].outcome_of
 
     def taken(machine: object, snapshot: object, cause: Any) -> Any:
-        return outcome_of(machine, snapshot, cause and evolve(cause, ignored=None))
+        return outcome_of(machine, snapshot, cause and cause._replace(ignored=None))
 
     patch.setattr(CORE["apply"], "outcome_of", taken)
 
@@ -137,7 +137,7 @@ def leaves_an_empty_tombstone(patch: Patch) -> None:
     original = record_json.record_to_tombstone
 
     def empty(key: Key, stored: Any, now: float) -> Any:
-        blank = record_json.write_record({"machine": key.machine}, None, "")
+        blank = record_json.write_record(f'{{"machine":"{key.machine}"}}', None, "")
         return Stored(stored.version + 1, blank, original(key, stored, now).index)
 
     for module in ("settled_runtime.client", "settled_conformance.simulator.simulation"):
@@ -174,7 +174,7 @@ def skips_without_a_dead_letter(patch: Patch) -> None:
     commit, original = CORE["commit"], CORE["commit"]._skipping_step
 
     def step(*arguments: Any) -> Generator[Any, Any, Any]:
-        found = yield from original(*arguments)
+        found: Any = yield from original(*arguments)
         return found and evolve(found, add_dead_letters=())
 
     patch.setattr(commit, "_skipping_step", step)

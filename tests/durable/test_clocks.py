@@ -10,7 +10,7 @@ from attrs import evolve
 from settled.durable import Timer, Traits, Write
 from settled.durable.commands import Finish, Release
 from settled.durable.messages import TimerFired
-from settled.durable.record import timer_message
+from settled.durable.record import port_timer
 from settled_local.memory import MemoryBackend
 from tests.durable.machines import SUBMIT, signup
 from tests.support.virtual_world import LEASE, Crash, World
@@ -55,14 +55,41 @@ class TestATimerThatIsEarly:
         assert [timer.due for timer in finish.write.timers] == [timer.due for timer in world.record().timers.values()]
         assert not [each for each in world.commands if isinstance(each, Release)]
 
-    def test_keeps_its_id_and_has_a_new_message_id(self) -> None:
+    def test_has_a_new_id_and_a_new_message_id_each_time(self) -> None:
         world = waiting()
         token = token_of(world)
-        first = next(timer.message.id for each in world.commands for timer in _timers(each))
-        world.take([world.stray(TimerFired(token), first)])
-        again = [timer for each in world.commands for timer in _timers(each)][-1]
-        assert again.id == token
-        assert again.message.id != first
+        for early in (0, 1):
+            world.take([world.stray(TimerFired(token, early), f"early {early}")])
+        timers = [timer for each in world.commands for timer in _timers(each)]
+        assert [timer.id for timer in timers] == [token, f"{token}@1", f"{token}@2"]
+        assert len({timer.message.id for timer in timers}) == 3
+
+    def test_is_not_replaced_by_a_worker_that_was_frozen_before_it_scheduled_the_first(self) -> None:
+        world = waiting()
+        (first,) = [timer for each in world.commands for timer in _timers(each)]
+        world.backend.timers.cancel(first.id)
+        world.backend.queue.send([first.message])
+        world.deliver()
+        world.backend.timers.schedule(first)  # the worker goes on
+        world.settle(until=1_000 + DAY)
+        assert world.value() == "expired"
+
+    def test_that_comes_twice_is_scheduled_again_once(self) -> None:
+        world = waiting()
+        token = token_of(world)
+        world.take([world.stray(TimerFired(token), "early")])
+        world.take([world.stray(TimerFired(token), "early again")])
+        timers = [timer for each in world.commands for timer in _timers(each)]
+        assert [timer.id for timer in timers] == [token, f"{token}@1"]
+
+    def test_is_cancelled_under_the_id_that_it_has_now(self) -> None:
+        world = waiting()
+        token = token_of(world)
+        world.take([world.stray(TimerFired(token), "early")])
+        world.send({"type": "VERIFY"})
+        world.deliver()
+        cancels = [id for each in world.commands if isinstance(each, Finish) for id in each.write.cancels]
+        assert cancels == [f"{token}@1"]
 
     def test_fires_even_if_the_worker_died_between_commit_and_schedule(self) -> None:
         world = World(signup())
@@ -72,7 +99,7 @@ class TestATimerThatIsEarly:
         world.settle(until=world.now + 100)
         token = token_of(world)
         backend.timers.cancel(token)
-        backend.queue.send([timer_message(world.key(), token)])
+        backend.queue.send([port_timer(world.key(), token, 0.0).message])
         backend.dies_after_commit = True
         world.deliver()
         assert not backend.dies_after_commit

@@ -230,7 +230,7 @@ class TestAResultThatIsTooLarge:
         world.send("FETCH", id="fetch")
         world.settle()
         assert [dead_letter.message.id for dead_letter in world.dead_letters()] == ["fetch"]
-        assert "and the limit is 20000" in str(world.record().halted)
+        assert "and the limit is 20000: let the machine keep less in its context" in str(world.record().halted)
         assert len(runs) == 3
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from settled import EventError, Json, Key, Outcome, TooLargeError, assign, send_to, setup
 from settled.data import MAX_DEPTH, MAX_EVENT_DEPTH
-from settled.durable import Event, Message, Start, encode
+from settled.durable import Event, Message, Start, Traits, encode
 from settled.durable.limits import MAX_CHILD_NAME_BYTES, MAX_ID_BYTES, MAX_NAME_BYTES, message_from_outside
 from settled.durable.messages import ChildEnded, decode
 from tests.durable.machines import add, appending, applied
@@ -119,10 +119,7 @@ class TestAnEventThatWasSentPastTheLimits:
 
 class TestADeepEvent:
     def test_can_be_kept_and_sent_on_even_after_a_delay(self) -> None:
-        hub = setup().machine(
-            {"id": "hub", "initial": "open", "states": {"open": {"tags": ["settled"], "on": {"SEEN": {}}}}}
-        )
-        world = World(keeping(), [hub])
+        world = World(keeping(), [hub()])
         world.start()
         world.send(event(MAX_EVENT_DEPTH))
         world.settle()
@@ -183,3 +180,114 @@ class TestTheMessagesOfMachines:
         for levels in (MAX_DEPTH + 1, 490, 100_000):
             with pytest.raises(EventError, match="nested more than 128 levels deep"):
                 encode(ChildEnded("child", "1", True, nested(levels)))
+
+
+SMALL = Traits(largest_message=1000)
+SIZES = {"fits": 700, "too large": 1000}
+
+
+def sender(**actions: Any) -> Any:
+    """Return a machine that performs all of `actions`, built-in ones, on GO."""
+    return setup(actions=actions).machine(
+        {
+            "id": "sender",
+            "initial": "open",
+            "states": {"open": {"tags": ["settled"], "on": {"GO": {"actions": list(actions)}, "STAY": {}}}},
+        }
+    )
+
+
+def hub() -> Any:
+    return setup().machine(
+        {"id": "hub", "initial": "open", "states": {"open": {"tags": ["settled"], "on": {"SEEN": {}}}}}
+    )
+
+
+def large(a: Any) -> Any:
+    return {"type": "SEEN", "text": "x" * a.event["size"]}
+
+
+class TestWhatAMachineSends:
+    """A message that is too large is refused by the step that sends it, and not after the commit, for ever."""
+
+    @pytest.mark.parametrize("delay", [None, timedelta(seconds=1)], ids=["at once", "delayed"])
+    def test_fails_its_message_if_it_is_too_large(self, delay: timedelta | None) -> None:
+        world = World(sender(send=send_to("hub/h", large, delay=delay)), [hub()], traits=SMALL)
+        world.start()
+        world.send({"type": "GO", "size": SIZES["fits"]})
+        world.settle()
+        assert world.record().halted is None
+        assert len(world.backend.store.dead_letters(Key("hub", "h"))) == 1  # it was never started
+        world.send({"type": "GO", "size": SIZES["too large"]}, id="large")
+        world.settle()
+        (dead_letter,) = world.dead_letters()
+        assert dead_letter.message.id == "large"
+        size = "1,123" if delay is None else "1,050"
+        assert str(world.record().halted).endswith(
+            f"sender/ada: what it sends to hub/h has {size} bytes; the limit is 1,000: "
+            "store large data elsewhere and send its address"
+        )
+        assert len(world.backend.store.dead_letters(Key("hub", "h"))) == 1
+
+    def test_fails_its_own_message_only(self) -> None:
+        world = World(sender(send=send_to("hub/h", large)), [hub()], traits=SMALL)
+        world.start()
+        for number, size in enumerate((1, SIZES["too large"], 2)):
+            world.send({"type": "GO", "size": size}, id=f"go{number}")
+        world.settle()
+        assert [each.message.id for each in world.dead_letters()] == ["go1", "go2"]  # the second is behind the first
+        outcomes = [world.record().window.outcome_of_id(f"go{number}") for number in range(3)]
+        assert outcomes == [Outcome.TAKEN, Outcome.DEAD_LETTERED, Outcome.DEAD_LETTERED]
+
+    def test_may_be_the_output_of_a_child_that_is_too_large(self) -> None:
+        child = setup(actors={}).machine(
+            {"id": "child", "initial": "end", "states": {"end": {"type": "final"}}, "output": {"text": "x" * 2000}}
+        )
+        parent = setup(actors={"child": child}).machine(
+            {
+                "id": "parent",
+                "initial": "waiting",
+                "states": {
+                    "waiting": {"tags": ["settled"], "invoke": {"src": "child", "onDone": "over"}},
+                    "over": {"tags": ["settled"]},
+                },
+            }
+        )
+        world = World(parent, [child], traits=SMALL)
+        world.start()
+        world.settle()
+        (key,) = [each.key for each in world.record().children.values()]
+        (dead_letter,) = world.backend.store.dead_letters(key)
+        assert f"{key}: what it sends to parent/ada has" in dead_letter.detail
+
+
+class TestTheResultOfAnActor:
+    @pytest.mark.parametrize("fails", [False, True], ids=["output", "error"])
+    def test_that_is_too_large_is_a_failure(self, fails: bool) -> None:
+        def fetch(_input: Any, _call: Any) -> str:
+            if fails:
+                raise ValueError("x" * 2000)
+            return "x" * 2000
+
+        machine = setup(
+            actors={"fetch": fetch},
+            actions={"note": assign(error=lambda a: a.event["error"])},
+        ).machine(
+            {
+                "id": "fetcher",
+                "initial": "fetching",
+                "context": {"error": None},
+                "states": {
+                    "fetching": {"invoke": {"src": "fetch", "onError": {"target": "failed", "actions": "note"}}},
+                    "failed": {"tags": ["settled"]},
+                },
+            }
+        )
+        world = World(machine, traits=SMALL)
+        world.start()
+        world.settle()
+        assert world.value() == "failed"
+        error: Any = world.snapshot().context["error"]
+        assert error["name"] == "TooLargeError"
+        assert error["message"].startswith("fetch: its result has 2,0")
+        assert "the limit is 1,000: store large data elsewhere" in error["message"]

@@ -121,10 +121,14 @@ class TestAnEventThatKeepsFailing:
         assert (world.value(), world.record().watch) == ("b", None)
 
 
+def _always(_a: Any) -> bool:
+    return True
+
+
 class TestARedrive:
     def test_applies_it_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         world = skipped()
-        monkeypatch.setattr(machines, "sound", lambda a: True)
+        monkeypatch.setattr(machines, "sound", _always)
         world.machine = appending()
         assert world.redrive() == 1
         world.settle()

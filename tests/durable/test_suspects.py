@@ -27,7 +27,7 @@ from settled.durable.record import Record, Watch
 from settled.durable.record_json import record_to_stored
 from settled.durable.window import EMPTY_WINDOW
 from settled_runtime.record_cache import RecordCache
-from tests.durable.machines import SUBMIT, add, appending, applied, signup, tell
+from tests.durable.machines import SUBMIT, add, appending, applied, nothing, signup, tell
 from tests.support.virtual_world import LEASE, Crash, Hanging, World
 
 POLICY = Policy(lease=timedelta(seconds=LEASE), max_attempts=3)
@@ -47,7 +47,7 @@ class Deadly:
         return True
 
 
-def submitted(send_email: Any = lambda input, call: None, **more: Any) -> World:
+def submitted(send_email: Any = nothing, **more: Any) -> World:
     world = World(signup(send_email, **more), policy=POLICY)
     world.start()
     world.settle(until=world.now)
@@ -177,7 +177,7 @@ class TestAnActorThatEndsItsWorkers:
         assert world.value() == "failed"
         assert deadly.calls == 3 + 2
         assert world.dead_letters() == []
-        assert [each.count for each in lost(world)] == [1, 2]
+        assert [each.losses for each in lost(world)] == [1, 2]
         assert lost(world)[0] == LostWorker("submit", "send_email", 1)
 
     def test_is_named_by_the_error(self) -> None:
@@ -203,7 +203,7 @@ class TestAnActorThatEndsItsWorkers:
         world = submitted(Deadly(4))
         world.settle(until=5_000)
         assert world.value() == "waiting"
-        assert [each.count for each in lost(world)] == [1]
+        assert [each.losses for each in lost(world)] == [1]
 
     def test_is_not_run_again_if_it_must_not_be(self) -> None:
         deadly = Deadly()
@@ -297,7 +297,7 @@ class TestOtherCodeThatEndsItsWorkers:
         world.send("NOTE", id="note")
         world.settle()
         assert guard.calls == 3 + 3
-        assert [each.count for each in lost(world)] == [1, 2, 3]
+        assert [each.losses for each in lost(world)] == [1, 2, 3]
         assert [each.message.id for each in world.dead_letters()] == ["go", "note"]
         assert "lost while it ran the machine's own functions alone" in world.dead_letters()[0].detail
         assert world.record().watch is None

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pytest
 
 from settled import Key, Machine, Policy, TurnEnd
+from settled.durable import MAX_MESSAGE_BYTES
 from settled_local.memory import MemoryBackend
 from settled_runtime import AsyncHost, Client, Host, HostEvent, StopSignal
 
@@ -30,9 +31,14 @@ class Running(Protocol):
 
 class _Running:
     def __init__(
-        self, kind: type[Host] | type[AsyncHost], machine: Machine[Any], policy: Policy | None, lease: timedelta
+        self,
+        kind: type[Host] | type[AsyncHost],
+        machine: Machine[Any],
+        policy: Policy | None,
+        lease: timedelta,
+        largest_message: int,
     ) -> None:
-        self.backend = MemoryBackend(lease=lease)
+        self.backend = MemoryBackend(lease=lease, largest_message=largest_message)
         self.events: list[HostEvent] = []
         self.client = Client(machine, self.backend)
         self._host = kind([machine], self.backend, policy=policy, observers=[self.events.append])
@@ -54,8 +60,13 @@ def running(request: pytest.FixtureRequest) -> Iterator[Callable[..., Running]]:
     """Return a function that makes a host of a machine, on a backend in memory, with a client."""
     made: list[_Running] = []
 
-    def make(machine: Machine[Any], policy: Policy | None = None, lease: timedelta = timedelta(seconds=5)) -> Running:
-        made.append(_Running(request.param, machine, policy, lease))
+    def make(
+        machine: Machine[Any],
+        policy: Policy | None = None,
+        lease: timedelta = timedelta(seconds=5),
+        largest_message: int = MAX_MESSAGE_BYTES,
+    ) -> Running:
+        made.append(_Running(request.param, machine, policy, lease, largest_message))
         return made[-1]
 
     yield make

@@ -55,6 +55,12 @@ class TestLimits:
             Client(greeter(hello), backend, largest_message=100).start("ada", "x" * 100)
         assert len(backend.queue.receive(10)) == 1
 
+    def test_largest_message_is_that_of_the_backend_by_default(self) -> None:
+        client = Client(greeter(hello), MemoryBackend(largest_message=2000))
+        client.send("ada", {"type": "GREET", "text": "x" * 1900})
+        with pytest.raises(TooLargeError, match="the limit is 2,000"):
+            client.send("ada", {"type": "GREET", "text": "x" * 2000})
+
     @pytest.mark.parametrize("levels", [64, 490, 100_000])
     def test_deeply_nested_data_is_not_sent(self, levels: int) -> None:
         deep: Any = 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from settled import ActionArgs, DefinitionError, Key, Machine, RecordError, TurnEnd, emit, log, setup
+from settled import ActionArgs, DefinitionError, Key, Machine, RecordError, TurnEnd, emit, log, send_to, setup
 from settled.durable import Message, ReleaseReason, Start, encode
 from settled_local.memory import MemoryBackend
 from settled_runtime import AsyncHost, Host, Worker
@@ -199,6 +199,21 @@ class TestAMessageThatCannotBeTaken:
         assert isinstance(ends[ADA], RecordError)
         assert "format 99" in str(ends[ADA])
         assert ends[Key("greeter", "bob")] is TurnEnd.DONE
+
+    def test_because_its_machine_sends_more_than_the_backend_takes_fails(self, running: Make) -> None:
+        send = send_to("other/x", lambda a: {"type": "SEEN", "text": "x" * a.event["size"]})
+        machine = setup(actions={"send": send}).machine(
+            {"id": "m", "initial": "a", "states": {"a": {"tags": ["settled"], "on": {"GO": {"actions": "send"}}}}}
+        )
+        host = running(machine, largest_message=2000)
+        host.client.start("ada")
+        host.client.send("ada", {"type": "GO", "size": 100})
+        assert host.work() == {Key("m", "ada"): TurnEnd.DONE}
+        host.client.send("ada", {"type": "GO", "size": 2000})
+        host.work()
+        (released,) = [each for each in host.events if isinstance(each, Released) and each.key.machine == "m"]
+        assert released.reason is ReleaseReason.FAILED
+        assert "m/ada: what it sends to other/x has 2,1" in released.detail
 
     def test_that_becomes_a_dead_letter_is_reported(self, running: Make) -> None:
         host = running(greeter(hello))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -39,7 +39,7 @@ deadly = greeter(lambda input, call: os._exit(1) if call.key.instance == "deadly
 
 
 @contextmanager
-def supervised(url: str) -> Iterator[list[int]]:
+def supervised(url: str) -> Generator[list[int]]:
     """Within this block, run a worker, and start another one whenever it has ended; yield its exit codes."""
     over, ends = threading.Event(), list[int]()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))}
@@ -131,7 +131,8 @@ class TestAHost:
         stop_signals, end = [StopSignal(), StopSignal()], threading.Event()
 
         def greet(_input: Any, call: Any) -> None:
-            stop_signals[call.attempt - 1].set()
+            signal: StopSignal = stop_signals[call.attempt - 1]
+            signal.set()
             end.wait(10)
 
         host = running(greeter(greet))

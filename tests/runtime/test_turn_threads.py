@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+
+import pytest
+
+from settled_runtime import turn_threads
 from settled_runtime.turn_threads import TurnThreads
 
 
@@ -22,7 +27,23 @@ class TestABatch:
         batch = threads.reserve(0)
         assert [batch.take_one() for _ in range(2)] == [True] * 2
         batch.close(messages=8, turns=2)
-        assert threads.reserve(0).limit == 6 * 4
+        assert threads.reserve(0.01).limit == 6 * 4
+
+    def test_waits_a_moment_for_the_threads_of_quick_turns(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(turn_threads, "GATHERING_WAIT", 5.0)
+        threads = TurnThreads(2, 128)
+        threads.reserve(0)
+        threads.give_back()
+        timer = threading.Timer(0.1, threads.give_back)
+        timer.start()
+        assert threads.reserve(1).reserved == 2
+        timer.join()
+
+    def test_that_does_not_wait_gets_all_its_threads_or_none(self) -> None:
+        threads = TurnThreads(8, 128)
+        assert threads.take_one()
+        assert threads.reserve(0).reserved == 0
+        assert threads.reserve(0.01).reserved == 7
 
     def test_is_empty_while_no_thread_is_free(self) -> None:
         threads = TurnThreads(2, 128)

@@ -23,7 +23,7 @@ from settled.durable.record import (
     ReceiveCount,
     UnreadableSnapshot,
     Watch,
-    timer_message,
+    port_timer,
 )
 from settled.durable.window import Outcome, Window
 from settled.step.effects import Emit, Execute, Log
@@ -83,8 +83,8 @@ SENT = '{"kind":"event","event":{"type":"HI"},"sender":["order/42","n1.1",3,0,"4
 
 OUTBOX = (
     OutboxEntry("m3", Message(PARENT, "settled:order/42/n1.3/3/0", SENT)),
-    OutboxEntry("m3", Timer("t0", timer_message(KEY, "t0"), 2000.0)),
-    OutboxEntry("m3", Timer("t1", timer_message(KEY, "t1", 2), 2001.5)),
+    OutboxEntry("m3", port_timer(KEY, "t0", 2000.0)),
+    OutboxEntry("m3", port_timer(KEY, "t1", 2001.5, 2)),
     OutboxEntry("m4", CancelTimer("t2")),
     OutboxEntry("m4", PerformAction(Execute(3, "notify", {"to": "ada"}, {"note": ""}, {"type": "HI"}), "order/42/k/3")),
     OutboxEntry("m4", PerformAction(Emit(4, {"type": "paid"}), "order/42/k/4")),

@@ -144,6 +144,7 @@ def assemble(
         closing=closing,
         clock=now,
         resolution=resolution,
+        largest_message=url.largest_message,
     )
 
 

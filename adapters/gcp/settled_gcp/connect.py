@@ -100,6 +100,7 @@ def assemble(
         closing=(*closing_queue, *closing),
         clock=now,
         resolution=RESOLUTION,
+        largest_message=url.largest_message,
     )
 
 

@@ -12,7 +12,7 @@ from attrs import frozen
 from settled.errors import BackendConfigError
 from settled_gcp.documents import Collection
 from settled_gcp.store import ConcurrencyMode
-from settled_runtime.url import duration, options_in
+from settled_runtime.url import duration, message_size, options_in
 
 EXPECTED = "expected gcp://PROJECT/NAME, as in gcp://my-project/signup?location=europe-west1"
 
@@ -39,7 +39,8 @@ class GcpUrl:
     are called NAME, and the tasks' service account is NAME-timers in the project. `location` is the region of that
     queue and of the Pub/Sub endpoint; without it the client uses Pub/Sub's global endpoint, and `timers` must be
     ``sweep``. `machines` are those whose messages the filter of the subscription selects; only the doctor uses them.
-    `publish` is the base URL at which tasks publish, if it is another one. `lease` is whole seconds.
+    `publish` is the base URL at which tasks publish, if it is another one. `lease` is whole seconds, and
+    `largest_message` is in bytes.
     """
 
     project: str
@@ -58,6 +59,8 @@ class GcpUrl:
     keep_finished: timedelta | None = None
     publish: str | None = None
     machines: frozenset[str] = frozenset()
+    # A Firestore document holds 1 MiB. A larger message may fit neither into its record nor into a dead letter's.
+    largest_message: int = 960 * 1024
 
     @property
     def records(self) -> Collection:
@@ -151,4 +154,5 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "keep_finished": duration,
     "publish": _base_url,
     "machines": _machines,
+    "largest_message": message_size,
 }

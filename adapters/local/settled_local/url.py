@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from settled.errors import BackendConfigError
-from settled_runtime.url import count, duration, options_in
+from settled_runtime.url import count, duration, message_size, options_in
 
 
 def memory_options(url: str) -> dict[str, Any]:
@@ -41,5 +41,5 @@ def sqlite_options(url: str) -> dict[str, Any]:
     return {"path": path, **options}
 
 
-_MEMORY: Mapping[str, Callable[[str], Any]] = {"lease": duration, "remember": count}
+_MEMORY: Mapping[str, Callable[[str], Any]] = {"lease": duration, "remember": count, "largest_message": message_size}
 _SQLITE: Mapping[str, Callable[[str], Any]] = {**_MEMORY, "timeout": duration}

@@ -58,6 +58,7 @@ class RedisBackend(ClosedOnExit):
         self._servers = servers
         self._space = space
         self._lease = options.lease
+        self._largest_message = options.largest_message
         server_clock = RedisClock(len(space.partitions))
         self._now = clock or server_clock.now
         self._script_client = ScriptClient(
@@ -129,6 +130,10 @@ class RedisBackend(ClosedOnExit):
     def resolution(self) -> timedelta:
         """Zero: timers fire by the same clock that `now` is derived from."""
         return timedelta()
+
+    @property
+    def largest_message(self) -> int:
+        return self._largest_message
 
     def now(self) -> float:
         return self._now()

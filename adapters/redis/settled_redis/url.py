@@ -14,9 +14,10 @@ from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
+from settled.durable.limits import MAX_MESSAGE_BYTES
 from settled.durations import is_duration
 from settled.errors import BackendConfigError
-from settled_runtime.url import count, duration, number, options_in, without_password
+from settled_runtime.url import count, duration, message_size, number, options_in, without_password
 
 _SCHEMES: Mapping[str, bool] = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
 """The known schemes, and whether they mean TLS."""
@@ -34,6 +35,7 @@ class Options:
             a new one 1 on a single server and 16 on a cluster. It cannot be changed later.
         replicas: how many replicas must have received a write before it is acknowledged.
         timeout: how long one call may take.
+        largest_message: how many bytes the body of a message may have.
         ca, certificate, private_key: files for TLS, as redis-py's ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile``.
     """
 
@@ -43,6 +45,7 @@ class Options:
     partitions: int | None = None
     replicas: int = 0
     timeout: timedelta = field(default=timedelta(seconds=5), validator=is_duration)
+    largest_message: int = MAX_MESSAGE_BYTES
     ca: str | None = None
     certificate: str | None = None
     private_key: str | None = None
@@ -136,6 +139,7 @@ OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "partitions": count,
     "replicas": partial(number, least=0),
     "timeout": duration,
+    "largest_message": message_size,
     "ca": _file,
     "certificate": _file,
     "private_key": _file,

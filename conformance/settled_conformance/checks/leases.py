@@ -236,6 +236,17 @@ def of_several_extensions_only_the_late_one_fails(fixture: BackendFixture) -> No
 
 
 @checks("R2")
+def an_acknowledged_delivery_extends_nothing(fixture: BackendFixture) -> None:
+    fixture.send(*messages("1"))
+    held = fixture.receives("1")
+    fixture.backend.queue.ack(held)
+    with suppress(ConflictError):  # a worker that renews its leases may be late by a moment
+        fixture.backend.queue.extend(held, fixture.lease)
+    fixture.send(*messages("2"))
+    fixture.receives("2", through=fixture.open_handle())
+
+
+@checks("R2")
 def several_keys_are_released_together(fixture: BackendFixture) -> None:
     fixture.send(*(message("1", key(name)) for name in "abc"))
     fixture.backend.queue.release(fixture.receive(limit=3, least=3), fixture.lease / 2)

@@ -15,6 +15,9 @@ from settled_conformance.fixture import BackendFixture, dead_letter, key, messag
 SIZES = (65_536, 65_537, 150_001, 262_145, 2**20, 2**20 + 1, 2**21 + 1)
 """Typical limits of vendors, columns and buffers, and sizes just above them."""
 
+ROOM = 1024
+"""How many bytes of the largest message a queue may need for a key, an id and itself."""
+
 
 def _plain(size: int) -> str:
     """Return a text of `size` single-byte characters."""
@@ -43,6 +46,16 @@ def a_body_of_any_size_comes_back_whole_or_is_refused(fixture: BackendFixture) -
             held = fixture.receives(id)
             _require_whole(fixture, held[0].message.body, text, "the body of a message")
             fixture.backend.queue.ack(held)
+
+
+@checks("D6")
+def a_message_of_the_size_that_the_backend_declares_is_taken(fixture: BackendFixture) -> None:
+    text = _plain(fixture.backend.largest_message - ROOM)
+    fixture.require(
+        fixture.fits(partial(fixture.send, message("m", key(), text))), "a message was refused as too large"
+    )
+    held = fixture.receives("m")
+    _require_whole(fixture, held[0].message.body, text, "the body of a message")
 
 
 @checks("D6")

@@ -7,8 +7,7 @@ from typing import Any
 
 from settled import Machine, assign, setup
 from settled.data import parse
-from settled.durable import Timer
-from settled.durable.record import timer_message
+from settled.durable.record import port_timer
 from settled_conformance.checks import checks
 from settled_conformance.checks.host import HostFixture, event, key_of
 from settled_conformance.fixture import BackendFixture
@@ -48,7 +47,7 @@ def a_timer_delivered_early_is_rescheduled(fixture: BackendFixture) -> None:
     assert stored is not None
     (token,) = _tokens(stored.body)
     # As a faulty vendor would: deliver the scheduled timer now, and not again later.
-    fixture.backend.timers.schedule(Timer(token, timer_message(key_of(service), token), fixture.harness.now()))
+    fixture.backend.timers.schedule(port_timer(key_of(service), token, fixture.harness.now()))
     fixture.advance(fixture.harness.tick)
     service.client.send("a", event("1"))
     service.run_until_idle()

@@ -241,6 +241,10 @@ class CheckedBackend(ClosedOnExit):
     def resolution(self) -> timedelta:
         return self.backend.resolution
 
+    @property
+    def largest_message(self) -> int:
+        return self.backend.largest_message
+
     def now(self) -> float:
         return self.backend.now()
 

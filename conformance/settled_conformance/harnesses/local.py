@@ -21,7 +21,7 @@ from settled.durable import Backend, Capability, Delivery, Queue, Store, Timers
 from settled_conformance.harness import BackendKind, Harness, HarnessFeature, Opener, Point
 from settled_conformance.harnesses.required import REQUIRED
 from settled_local import MemoryBackend, SQLiteBackend
-from settled_local.memory.message_group import MessageGroup
+from settled_local.memory.queue import MessageGroup
 from settled_runtime import CompositeBackend
 
 EPOCH = 1_000_000.0

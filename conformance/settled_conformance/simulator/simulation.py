@@ -246,16 +246,16 @@ class Simulation:
         self.scheduler.wake_all()
 
     def extend(self, task: Task, deliveries: Sequence[Delivery]) -> None:
-        real = _real(deliveries)
+        real, until = _real(deliveries), self.scheduler.now + self.scheduler.lease
+        # Also where it fails: the leases that were not lost are extended, and end then.
+        self.scheduler.add_deadline(until)
         try:
             self.handle(task).queue.extend(real, self.scheduler.lease)
         except ConflictError as error:
             raise LeaseLostError(str(error)) from error
-        until = self.scheduler.now + self.scheduler.lease
         for delivery in real:
             task.holds_until = max(task.holds_until, until)
             self.leased_until[delivery.message.key] = until
-            self.scheduler.add_deadline(until)
 
     def record(self, key: Key) -> Record | None:
         return self._read(key, self.backend.store.load(key))

@@ -24,9 +24,7 @@ def unreachable(model: AnalysisModel, node: Node) -> Iterator[Finding]:
 
 def shadowed(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """Find transitions that are never taken, because an earlier one always is."""
-    for shadow in model.shadows:
-        if shadow.later.source is not node:
-            continue
+    for shadow in model.shadows.get(node, ()):
         same_name = _shadows_of_same_guard(model, shadow)
         if len(same_name) < 2:
             has = "has no guard" if shadow.earlier.guard is None else "has the same guard"
@@ -48,12 +46,12 @@ def shadowed(model: AnalysisModel, node: Node) -> Iterator[Finding]:
             )
 
 
-def _shadows_of_same_guard(model: AnalysisModel, shadow: Shadow) -> list[Shadow]:
+def _shadows_of_same_guard(model: AnalysisModel, shadow: Shadow) -> Sequence[Shadow]:
     # XState's exports give all inline guards the same name, so without implementations a name that shadows several
     # transitions is probably such a placeholder. With implementations, a name stands for exactly one guard.
     if model.program is not None or shadow.name is None:
         return []
-    return [each for each in model.shadows if each.name == shadow.name]
+    return model.shadows_by_name[shadow.name]
 
 
 _DONE = "xstate.done.state."
@@ -76,7 +74,7 @@ def never_done(model: AnalysisModel, node: Node) -> Iterator[Finding]:
 
 
 def _never_done(model: AnalysisModel, id: str, transitions: Sequence[Transition]) -> Iterator[Finding]:
-    named = [node for node in model.chart.nodes if node.id == id]
+    named = model.by_id.get(id, ())
     if any(node.parent and can_be_done(node) for node in named):
         return
     problem, remedy = _why_never_done(id, named[0] if named else None)
@@ -111,8 +109,8 @@ def _why_never_done(id: str, node: Node | None) -> tuple[str, str]:
 
 def event_not_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """Find events that the machine sends itself and that no transition takes."""
-    for self_event in model.self_events:
-        if self_event.node is node and self_event.type is not None and not _is_taken(model, self_event.type):
+    for self_event in model.self_events.get(node, ()):
+        if self_event.type is not None and not _is_taken(model, self_event.type):
             yield Finding(
                 code="event-not-taken",
                 severity="warning",
@@ -136,4 +134,4 @@ def declared_event_not_taken(model: AnalysisModel) -> Iterator[Finding]:
 
 
 def _is_taken(model: AnalysisModel, type: str) -> bool:
-    return any(node.candidates(type) for node in model.chart.nodes)
+    return any(True for _ in model.all_takers.descriptors(type))

@@ -6,14 +6,18 @@ Where a machine may rest is declared by tags (`settled_tags`), so the first chec
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from settled.analysis.finding import Finding, Severity
-from settled.analysis.model import AnalysisModel, path_of, quoted
-from settled.analysis.self_events import SelfEvent, implementation_of
+from settled.analysis.lookups import Marked
+from settled.analysis.model import AnalysisModel, path_of, quoted, started_with_system_id
+from settled.analysis.self_events import implementation_of
 from settled.chart.actions import Assign, SpawnChild, StopChild
 from settled.chart.config import name_of
 from settled.chart.nodes import ActionSite, InvokeSite, Node, Transition
 from settled.chart.settled_tags import has_settled_tag, uses_settled_tags
+
+V = TypeVar("V")
 
 
 def hangs(model: AnalysisModel, node: Node) -> Iterator[Finding]:
@@ -21,7 +25,7 @@ def hangs(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     if not _must_move_on(model, node):
         return
     awaited = [invocation for each in (node, *node.ancestors) for invocation in each.invoke]
-    if any(map(model.never_ends, awaited)) or _is_moved_by(model, node, _own_events(model, awaited)):
+    if any(map(model.never_ends, awaited)) or _is_moved_from_inside(model, node, awaited):
         return
     doubt = _doubt(model, node)
     if awaited:
@@ -57,53 +61,22 @@ def _must_move_on(model: AnalysisModel, node: Node) -> bool:
         return False
     if any(has_settled_tag(each) for each in (node, *node.ancestors)):
         return False
-    if any(each.invoke for each in model.beside(node)):
-        return False
-    return not any(each.after or each.always for each in model.around(node))
+    return not model.invoking.beside(node) and not model.automatic.around(node)
 
 
-def _own_events(model: AnalysisModel, awaited: Iterable[InvokeSite]) -> Iterator[str]:
-    """Yield the types of the events that may come from inside: done events, self-sent ones, results of `awaited`."""
-    yield from model.done_events
-    yield from (self_event.type for self_event in model.self_events if self_event.type is not None)
-    yield from (f"xstate.done.actor.{invocation.id}" for invocation in awaited)
-
-
-def _is_moved_by(model: AnalysisModel, node: Node, events: Iterable[str]) -> bool:
-    return any(transition.targets for event in events for transition in model.takers(node, event))
+def _is_moved_from_inside(model: AnalysisModel, node: Node, awaited: Iterable[InvokeSite]) -> bool:
+    """Return whether a done event, a self-sent event or the result of one of `awaited` may move `node` on."""
+    events = (f"xstate.done.actor.{invocation.id}" for invocation in awaited)
+    return model.own_movers.around(node) or any(model.movers.around(node, event) for event in events)
 
 
 def _doubt(model: AnalysisModel, node: Node) -> str:
     """Return the clause naming an action that might send an event which moves `node` on; empty if there is none."""
-    unknown = next(
-        (
-            self_event.action
-            for self_event in model.self_events
-            if self_event.type is None and _may_precede(model, self_event, node)
-        ),
-        None,
-    )
-    if unknown is None or not _can_be_moved(model, node):
+    # A node that only the start enters is preceded only by the actions of the start.
+    unknown = model.unknown if node in model.reach.later else model.unknown_at_start
+    if unknown is None or not model.outside_movers.around(node):
         return ""
     return f', unless the action "{name_of(unknown.reference)}" sends an event'
-
-
-def _may_precede(model: AnalysisModel, self_event: SelfEvent, node: Node) -> bool:
-    """Return whether the action of `self_event` may run before or while `node` is entered."""
-    # A node that only the start enters is preceded only by the actions of the start.
-    if node in model.reach.later:
-        return True
-    initial = self_event.node.initial.actions if self_event.node.initial else ()
-    return self_event.node in model.reach.at_start and self_event.action in (*self_event.node.entry, *initial)
-
-
-def _can_be_moved(model: AnalysisModel, node: Node) -> bool:
-    transitions = (transition for each in model.around(node) for transition in each.transitions)
-    return any(transition.targets and not _is_reserved(transition.descriptor) for transition in transitions)
-
-
-def _is_reserved(descriptor: str) -> bool:
-    return descriptor.startswith("xstate.") and descriptor != "xstate.*"
 
 
 def invokes_while_settled(model: AnalysisModel, node: Node) -> Iterator[Finding]:
@@ -130,7 +103,7 @@ def error_not_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """Find actors whose failure ends the machine. That may be intended, so it is only advice."""
     for invocation in node.invoke:
         event = f"xstate.error.actor.{invocation.id}"
-        if not model.takers(node, event):
+        if not model.takers.around(node, event):
             yield Finding(
                 code="error-not-taken",
                 severity="advice",
@@ -142,12 +115,9 @@ def error_not_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
 
 def actor_id_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """Find actors with the id of another one that may run at the same time, which they would replace."""
-    if not node.invoke:
-        return
-    others = [each for each in (node, *node.ancestors, *model.beside(node)) if each.order <= node.order]
-    before = {invocation.id: invocation for each in others if each is not node for invocation in each.invoke}
+    own: dict[str, InvokeSite] = {}
     for invocation in node.invoke:
-        if other := before.get(invocation.id):
+        if other := own.get(invocation.id) or _value_before(model.invoked[invocation.id], node, node.ancestors[::-1]):
             yield Finding(
                 code="actor-id-taken",
                 severity="warning",
@@ -155,19 +125,22 @@ def actor_id_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
                 problem=f'the actor at {path_of(other)} has the id "{invocation.id}" too, and both may run at once',
                 remedy='Give each its own "id": the later one replaces the earlier.',
             )
-        before[invocation.id] = invocation
+        own[invocation.id] = invocation
+
+
+def _value_before(found: Marked[V], node: Node, ancestors: Iterable[Node]) -> V | None:
+    """Return the value of one of `found` in an earlier region beside `node`, or else of the first of `ancestors`."""
+    beside = found.value_beside_before(node)
+    if beside is not None:
+        return beside
+    return next((found.values[each.order] for each in ancestors if each.order in found.values), None)
 
 
 def system_id_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
     """Find actors with the system id of another one that may run at the same time: then they cannot be started."""
-    started = list(_started_with_system_id(model, node))
-    if not started:
-        return
-    others = [each for each in (*reversed(node.ancestors), *model.beside(node)) if each.order < node.order]
-    before = {id: path for each in others for id, path in _started_with_system_id(model, each)}
     own: dict[str, str] = {}
-    for id, path in started:
-        if other := own.get(id) or before.get(id):
+    for id, path in started_with_system_id(model.program, node):
+        if other := own.get(id) or _value_before(model.system_ids[id], node, node.ancestors):
             is_certain = id in own
             yield Finding(
                 code="system-id-taken",
@@ -178,15 +151,6 @@ def system_id_taken(model: AnalysisModel, node: Node) -> Iterator[Finding]:
                 remedy='Give each its own "systemId": while one has it, the other cannot be started.',
             )
         own[id] = path
-
-
-def _started_with_system_id(model: AnalysisModel, node: Node) -> Iterator[tuple[str, str]]:
-    """Yield the system id and the path of each actor that entering `node` starts, in order."""
-    actions = [(implementation_of(action, model.program), action.path) for action in node.entry]
-    # After an entry action that stops a child it is not known which ones still run.
-    if not any(isinstance(each, StopChild) for each, _ in actions):
-        yield from ((it.system_id, path) for it, path in actions if isinstance(it, SpawnChild) and it.system_id)
-    yield from ((it.system_id, path_of(it)) for it in node.invoke if it.system_id)
 
 
 # Endless loops: an eventless transition without a guard is certain to be taken where it is the first candidate.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import pairwise
 
 from attrs import define, field
 
@@ -115,21 +115,32 @@ def _exclusive_targets(chart: Chart) -> Iterator[DefinitionProblem]:
 
 
 def _exclusive_pair(targets: Sequence[Node]) -> tuple[Node, Node] | None:
-    pairs = combinations(dict.fromkeys(targets), 2)
-    return next((pair for pair in pairs if not _can_be_active_together(*pair)), None)
+    """Return a target that cannot be active together with an earlier one, after that one; None if there is none.
+
+    They must be in different regions of a parallel node. A history counts as its parent.
+    """
+    found: dict[Node, Node] = {}  # the earlier target at each node
+    inside: dict[Node, tuple[Node, Node]] = {}  # for each ancestor of one, the child that leads to it, and the target
+    for target in dict.fromkeys(targets):
+        node = _restored(target)
+        if node in inside:  # nested: an earlier one is inside it
+            return inside[node][1], target
+        for child, ancestor in pairwise((node, *node.ancestors)):
+            if ancestor in found:
+                return found[ancestor], target
+            if ancestor not in inside:
+                inside[ancestor] = child, target
+            elif ancestor.type != "parallel" and inside[ancestor][0] is not child:
+                return inside[ancestor][1], target
+        if node in found and (node.parent is None or node.parent.type != "parallel"):
+            return found[node], target
+        found[node] = target
+    return None
 
 
 def _target_sets(node: Node) -> Iterator[tuple[str, tuple[Node, ...]]]:
     yield f"{node.path}.target", node.defaults
     yield from ((f"{transition.path}.target", transition.targets or ()) for transition in node.transitions)
-
-
-def _can_be_active_together(one: Node, other: Node) -> bool:
-    """Return whether the two are in different regions of a parallel node; a history counts as its parent."""
-    one, other = _restored(one), _restored(other)
-    common = next((node for node in one.ancestors if node in other.ancestors), None)
-    is_nested = one.is_inside(other) or other.is_inside(one)
-    return common is not None and common.type == "parallel" and not is_nested
 
 
 def _restored(node: Node) -> Node:

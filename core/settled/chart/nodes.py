@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 
 from settled.chart.config import NodeType, Reference
 from settled.data import ABSENT
@@ -57,7 +57,8 @@ class InvokeSite:
 class Transition:
     """A transition. If `targets` is None, it exits and enters nothing.
 
-    `route` is the ``to`` that an ``xstate.route`` event must have to take this transition.
+    `route` is the ``to`` that an ``xstate.route`` event must have to take this transition. `is_forbidding` tells
+    whether it has no effect except to keep its event from ancestors.
     """
 
     source: Node
@@ -70,11 +71,9 @@ class Transition:
     route: str | None = None
     meta: Any = ABSENT
     description: str | None = None
-
-    @property
-    def is_forbidding(self) -> bool:
-        """Whether it has no effect except to keep its event from ancestors."""
-        return self.targets is None and not self.actions
+    is_forbidding: bool = field(
+        init=False, default=Factory(lambda own: own.targets is None and not own.actions, takes_self=True)
+    )
 
 
 @frozen(eq=False)

@@ -6,7 +6,7 @@ and one that cannot be done never is, but the converse may be wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 from attrs import define, field, frozen
 
@@ -73,19 +73,23 @@ class _Entered:
 
     def enter(self, targets: Iterable[Node]) -> None:
         """Enter `targets`, their ancestors, and the other regions of ancestors that are parallel."""
-        targets = tuple(targets)
+        entered: dict[Node, set[Node]] = {}  # the regions of each parallel ancestor that a target is in
         for target in targets:
             self.enter_by_default(target)
+            region = target
             for ancestor in target.ancestors:
                 self._activate(ancestor)
                 if ancestor.type == "parallel":
-                    self.enter_regions(ancestor, targets)
+                    entered.setdefault(ancestor, set()).add(region)
+                region = ancestor
+        for parallel, regions in entered.items():
+            self.enter_regions(parallel, regions)
 
-    def enter_regions(self, parallel: Node, targets: Iterable[Node]) -> None:
-        """Enter the regions of `parallel` that none of `targets` is in."""
+    def enter_regions(self, parallel: Node, entered: Collection[Node]) -> None:
+        """Enter the regions of `parallel` that are not among `entered`."""
         left = self.regions.get(parallel, parallel.states)
         for region in left:
-            if not any(target is region or target.is_inside(region) for target in targets):
+            if region not in entered:
                 self.enter_by_default(region)
         self.regions[parallel] = tuple(region for region in left if region not in self.by_default)
 
@@ -109,15 +113,6 @@ class _Entered:
         if node not in self.active:
             self.active.add(node)
             self.new.append(node)
-
-
-def parallel_nodes(chart: Chart, node: Node) -> Iterator[Node]:
-    """Yield the nodes in other regions that may be active together with `node`."""
-    for ancestor in node.ancestors:
-        if ancestor.type == "parallel":
-            for region in ancestor.states:
-                if region is not node and not node.is_inside(region):
-                    yield from chart.subtree(region)
 
 
 def can_be_done(node: Node) -> bool:

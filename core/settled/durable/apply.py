@@ -6,9 +6,7 @@ then, is for the turn to decide.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, assert_never
-
-from attrs import frozen
+from typing import Any, NamedTuple, TypeAlias, assert_never
 
 from settled._fast_frozen import evolve
 from settled.chart.snapshot import Snapshot
@@ -57,7 +55,7 @@ from settled.durable.outbox import (
 )
 from settled.durable.ports import DeadLetter, Position
 from settled.durable.reasons import Cause, outcome_of, why_ignored, why_passed
-from settled.durable.record import OpenTurn, PendingActor, Record, timer_message
+from settled.durable.record import OpenTurn, PendingActor, Record, port_timer
 from settled.durable.restore import restore
 from settled.durable.window import IN_DEAD_LETTERS, Outcome
 from settled.errors import EventError, LogicError
@@ -70,8 +68,7 @@ Applicable: TypeAlias = (
 """The contents that can change a record: all but `Wake`."""
 
 
-@frozen
-class ApplyResult:
+class ApplyResult(NamedTuple):
     """The record after a message, and the dead letter that the message became, if it did."""
 
     record: Record
@@ -373,7 +370,10 @@ def take_due_timer(context: ApplyContext, record: Record) -> Record:
         return record
     timer = record.timers[token]
     if timer.message is not None:
-        return _remember(enqueue_delayed_send(context, record, token, timer.message), timer_message(context.key, token))
+        return _remember(
+            enqueue_delayed_send(context, record, token, timer.message),
+            port_timer(context.key, token, timer.due, timer.early).message,
+        )
     return evolve(remove_fired_timer(record, token), turn=evolve(turn, inbox=(*turn.inbox, timer.event)))
 
 

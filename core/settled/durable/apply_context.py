@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, assert_never
-
-from attrs import frozen
+from typing import Any, NamedTuple, assert_never
 
 from settled._fast_frozen import evolve
 from settled.durable.headers import NO_HEADERS
+from settled.durable.limits import MAX_MESSAGE_BYTES, check_size
 from settled.durable.messages import Message, Timer
 from settled.durable.record import (
     CancelTimer,
@@ -23,8 +22,7 @@ from settled.key import Key
 from settled.machine import Machine
 
 
-@frozen
-class ApplyContext:
+class ApplyContext(NamedTuple):
     """Context for updating a record.
 
     Attributes:
@@ -37,6 +35,7 @@ class ApplyContext:
         nonce: the nonce of that commit.
         resolution: by how many seconds `now` may be behind.
         headers: the headers of the message that is applied, which its effects get.
+        largest_message: how many bytes the body of a message may have.
     """
 
     machine: Machine[Any]
@@ -48,6 +47,7 @@ class ApplyContext:
     nonce: str
     resolution: float = 0.0
     headers: Mapping[str, str] = NO_HEADERS
+    largest_message: int = MAX_MESSAGE_BYTES
 
     def effect_key(self, record: Record, index: int) -> str:
         """Return the idempotency key of effect number `index` of the open turn."""
@@ -60,10 +60,24 @@ class ApplyContext:
         return self.now + self.resolution + seconds
 
     def add_to_outbox(self, record: Record, item: OutboxItem) -> Record:
-        """Add `item` to the outbox, to be finished before this context's delivery is acknowledged."""
+        """Add `item` to the outbox, to be finished before this context's delivery is acknowledged.
+
+        Raises:
+            TooLargeError: it is a message that is too large. Sent after the commit, it would be refused for ever.
+        """
+        if isinstance(item, Message):
+            self.check_size(item.key, item.body)
         if self.headers:
             item = _with_headers(item, self.headers)
         return evolve(record, outbox=(*record.outbox, OutboxEntry(self.message_id, item)))
+
+    def check_size(self, target: Key, body: str) -> None:
+        """Check that the `body` of a message for `target` is not too large.
+
+        Raises:
+            TooLargeError: it is.
+        """
+        check_size(f"{self.key}: what it sends to {target}", body, self.largest_message)
 
 
 def _with_headers(item: OutboxItem, headers: Mapping[str, str]) -> OutboxItem:

@@ -2,15 +2,15 @@
 
 The driver performs each command and sends its answer into the generator, or throws the port's error at the point where
 the turn waits. Every answer carries the time (`now`, in seconds since the epoch): a turn has no other clock.
+
+They are tuples because some are made in each step, and nothing makes an object faster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from enum import StrEnum
-from typing import Any, TypeAlias, TypeVar
-
-from attrs import frozen
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from settled.chart.snapshot import Snapshot
 from settled.data import Json
@@ -22,37 +22,33 @@ from settled.key import Key
 T = TypeVar("T")
 
 
-@frozen
-class Load:
+class Load(NamedTuple):
     """Read the record of `key`, from the store. Answered by `Loaded`."""
 
     key: Key
 
 
-@frozen
-class LoadDeadLetters:
+class LoadDeadLetters(NamedTuple):
     """Read the dead letters of `key`, oldest first. Answered by `DeadLettersLoaded`."""
 
     key: Key
 
 
-@frozen
-class LostWorker:
+class LostWorker(NamedTuple):
     """A worker that was lost while it ran one thing alone.
 
     Attributes:
         message_id: the message that it ran.
         src: the name of the actor; None for guards, actions and the like.
-        count: how many workers were lost to it that way.
+        losses: how many workers were lost to it that way.
     """
 
     message_id: str
     src: str | None
-    count: int
+    losses: int
 
 
-@frozen
-class Finish:
+class Finish(NamedTuple):
     """Perform `write`, as `Backend.finish` does. Answered by `Done`, or by an error of that method.
 
     Attributes:
@@ -70,8 +66,7 @@ class Finish:
     lost: LostWorker | None = None
 
 
-@frozen
-class PerformActions:
+class PerformActions(NamedTuple):
     """Perform `actions` in order, and stop at the first that fails. Answered by `ActionsPerformed`.
 
     `snapshot` is the snapshot that was committed at version `fence`.
@@ -83,8 +78,7 @@ class PerformActions:
     fence: int
 
 
-@frozen
-class ActorCall:
+class ActorCall(NamedTuple):
     """One attempt at a function actor; `headers` are those of the message that the turn is for."""
 
     id: str
@@ -95,8 +89,7 @@ class ActorCall:
     headers: Mapping[str, str] = NO_HEADERS
 
 
-@frozen
-class RunActors:
+class RunActors(NamedTuple):
     """Run `calls` concurrently and wait until one ends or the time is `until`. Answered by `ActorEnded`.
 
     A call that is already running, from an earlier `RunActors` of the same turn, continues. A running call that is no
@@ -109,8 +102,7 @@ class RunActors:
     fence: int
 
 
-@frozen
-class Isolate:
+class Isolate(NamedTuple):
     """Run the turn of `key` alone in this process, as what it runs may end its worker. Answered by `Isolated`.
 
     Begin no other turn, wait until those that run have ended, and answer then, or after half of `seconds`. Of several
@@ -130,8 +122,7 @@ class Isolate:
     losses: int
 
 
-@frozen
-class EndIsolation:
+class EndIsolation(NamedTuple):
     """Let other turns run beside that of `key` again. Answered by `Done`."""
 
     key: Key
@@ -168,8 +159,7 @@ class ReleaseReason(StrEnum):
     """The turn ended with an error that is not the message's own, such as a backend that cannot be reached."""
 
 
-@frozen
-class Release:
+class Release(NamedTuple):
     """Release `deliveries`; their key is delivered again after `delay` seconds. Answered by `Done`.
 
     `detail` says more than `reason` does, such as the text of an error; it may be empty.
@@ -181,8 +171,7 @@ class Release:
     detail: str = ""
 
 
-@frozen
-class Extend:
+class Extend(NamedTuple):
     """Renew the lease of `deliveries`, which also verifies that it was not lost. Answered by `Done`.
 
     The driver throws LeaseLostError if the lease was lost.
@@ -191,31 +180,27 @@ class Extend:
     deliveries: tuple[Delivery, ...]
 
 
-@frozen
-class Loaded:
+class Loaded(NamedTuple):
     """The answer to `Load`: the stored record, or None."""
 
     stored: Stored | None
     now: float
 
 
-@frozen
-class DeadLettersLoaded:
+class DeadLettersLoaded(NamedTuple):
     """The answer to `LoadDeadLetters`."""
 
     dead_letters: tuple[DeadLetter, ...]
     now: float
 
 
-@frozen
-class Done:
+class Done(NamedTuple):
     """The answer to a command that returns nothing."""
 
     now: float
 
 
-@frozen
-class Isolated:
+class Isolated(NamedTuple):
     """The answer to `Isolate`: whether nothing else runs in this process now, and whether the driver must stop."""
 
     is_alone: bool
@@ -223,17 +208,15 @@ class Isolated:
     stopping: bool = False
 
 
-@frozen
-class ActionsPerformed:
+class ActionsPerformed(NamedTuple):
     """The answer to `PerformActions`: how many were performed, and the error of the next one if it failed."""
 
-    count: int
+    performed: int
     now: float
     error: str | None = None
 
 
-@frozen
-class ActorResult:
+class ActorResult(NamedTuple):
     """The result of an attempt: its output if `ok`, otherwise its error, as JSON."""
 
     id: str
@@ -241,8 +224,7 @@ class ActorResult:
     data: Json
 
 
-@frozen
-class ActorEnded:
+class ActorEnded(NamedTuple):
     """The answer to `RunActors`: the result of one call that has ended, or None if `until` came first.
 
     If several calls have ended, each is answered to a `RunActors` of its own. `stopping` says that the driver must

@@ -52,6 +52,10 @@ MIN_DETAIL_CHARACTERS = 100
 """How much of it a record keeps that would outgrow the store otherwise."""
 
 
+KEEP_LESS = "let the machine keep less in its context, such as the address of data that is stored elsewhere"
+"""What to do about a record that is too large."""
+
+
 @frozen
 class TurnStep:
     """One write of a turn: the record to commit, and all that goes with it.
@@ -115,7 +119,13 @@ def write_step(state: TurnState, step: TurnStep) -> Commands[AfterWrite | None]:
         write = Write(state.key, stored, state.version, *dead_letters, acks=acks, holder=state.deliveries[0])
     if len(entries) > len(actions):
         write = _with_outbox(write, entries)
-    yield from _finish(state, write, record, step.notes, step.lost)
+    version = state.version
+    try:
+        yield from _finish(state, write, record, step.notes, step.lost)
+    except TooLargeError as error:
+        if state.version != version:
+            raise
+        raise TooLargeError(f"{error}: {KEEP_LESS}") from error
     if len(entries) > len(actions):
         state.record = evolve(state.record, outbox=_without_sent(state.record.outbox, entries))
     if state.is_watched and write.stored is not None:
@@ -134,12 +144,12 @@ def perform_and_ack(state: TurnState, after: AfterWrite) -> Commands[TurnEnd | N
     )
     assert isinstance(answer, ActionsPerformed)
     state.now = answer.now
-    performed = actions[: answer.count]
+    performed = actions[: answer.performed]
     outbox = state.record.outbox
     left = () if len(performed) == len(outbox) else tuple([entry for entry in outbox if entry not in performed])
     state.record = evolve(state.record, outbox=left)
     if answer.error is not None:
-        return (yield from record_failure(state, answer.error, actions[answer.count].message_id))
+        return (yield from record_failure(state, answer.error, actions[answer.performed].message_id))
     if state.record.watch is not None:
         state.is_watched = False
         yield from write_step(state, TurnStep(state.record, done=after.acks))
@@ -165,13 +175,12 @@ def _stamped(state: TurnState, step: TurnStep, record: Record, *, has_actions: b
 
 
 def _next_mark(state: TurnState, record: Record, done: tuple[Delivery, ...]) -> Position | None:
-    if done:
-        return record.mark_after(done[-1].position)
-    head = state.deliveries[0]
-    is_taken = record.turn is not None and record.turn.message.id == head.message.id
-    if is_taken or record.window.outcome_of_message(head.message):
-        return record.mark_after(head.position)
-    return record.high_water_mark
+    last = done[-1] if done else state.deliveries[0]
+    position = last.position
+    if position is None or record.has_passed(position):
+        return record.high_water_mark
+    is_taken = done or (record.turn is not None and record.turn.message.id == last.message.id)
+    return position if is_taken or record.window.outcome_of_message(last.message) else record.high_water_mark
 
 
 def _claim(state: TurnState, record: Record, made_progress: bool) -> Record:
@@ -225,7 +234,7 @@ def _with_outbox(write: Write, entries: tuple[OutboxEntry, ...]) -> Write:
         write,
         sends=tuple([item for item in items if isinstance(item, Message)]),
         timers=tuple([item for item in items if isinstance(item, Timer)]),
-        cancels=tuple([item.token for item in items if isinstance(item, CancelTimer)]),
+        cancels=tuple([item.id for item in items if isinstance(item, CancelTimer)]),
     )
 
 

@@ -1,5 +1,7 @@
 """The limits of messages from outside, checked before one is queued, on every backend alike.
 
+What a machine sends itself is limited in its size only, by the step that sends it.
+
 They keep records small: a record remembers the ids of hundreds of messages, and names are in every key. A store or a
 queue may have lower limits on sizes. Those of headers are in `settled.durable.headers`, and how deeply JSON may be
 nested is in `settled.data`.
@@ -28,7 +30,7 @@ It contains the names of its parents. A machine itself reaches its children what
 """
 
 MAX_MESSAGE_BYTES = 1024 * 1024
-"""How many bytes the body of a message may have, in UTF-8, unless the sender sets another limit."""
+"""How many bytes the body of a message may have, in UTF-8, unless the backend or the sender sets another limit."""
 
 
 def message_from_outside(
@@ -58,12 +60,19 @@ def message_from_outside(
     _check_key(key)
     check_id(id)
     body = encode(content, MAX_EVENT_DEPTH)
-    if len(body) > largest or (not body.isascii() and _bytes(body) > largest):
-        raise TooLargeError(
-            f"{key}: the message {id} has {_bytes(body):,} bytes; the limit is {largest:,}: "
-            "store large data elsewhere and send its address"
-        )
+    check_size(f"{key}: the message {id}", body, largest)
     return Message(key, id, body, check_headers(headers) if headers else NO_HEADERS)
+
+
+def check_size(what: str, text: str, largest: int) -> None:
+    """Check that `text` has at most `largest` bytes.
+
+    Raises:
+        TooLargeError: it has more; the error calls it `what`.
+    """
+    if len(text) > largest or (not text.isascii() and _bytes(text) > largest):
+        sizes = f"{_bytes(text):,} bytes; the limit is {largest:,}"
+        raise TooLargeError(f"{what} has {sizes}: store large data elsewhere and send its address")
 
 
 def check_id(id: str) -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from settled._fast_frozen import evolve
 from settled.chart.implementations import Actor
 from settled.chart.snapshot import Snapshot
-from settled.data import Json, fault_in
+from settled.data import Json, fault_in, write
 from settled.durable.apply import advance_open_turn, end_actor, replace_actor, take_due_timer
 from settled.durable.commands import ActorCall, ActorEnded, ActorResult, Release, ReleaseReason, RunActors
 from settled.durable.commit import TurnStep
+from settled.durable.limits import check_size
 from settled.durable.record import PendingActor, Record, idempotency_key
 from settled.durable.turn_state import TurnState, release_of
-from settled.errors import RecordError
+from settled.errors import RecordError, TooLargeError
 from settled.machine import Machine
 from settled.progress import done_event, error_event, is_settled
 
@@ -162,13 +163,17 @@ def _record_result(state: TurnState, result: ActorResult) -> TurnStep:
         due = state.now + retry.backoff.wait(actor.attempt + 1).total_seconds()
         again = evolve(actor, attempt=actor.attempt + 1, not_before=due, started_by=None)
         return TurnStep(replace_actor(state.record, again))
-    ended = end_actor(state.record, actor, _end_event(actor, result))
+    ended = end_actor(state.record, actor, _end_event(state, actor, result))
     # A watched actor has ended with this commit, before the machine's own functions take its result.
     return TurnStep(ended) if state.is_watched else _drain_inbox(state, ended)
 
 
-def _end_event(actor: PendingActor, result: ActorResult) -> Json:
+def _end_event(state: TurnState, actor: PendingActor, result: ActorResult) -> Json:
     fault = fault_in(result.data, "output")
     if fault is not None:
         return error_event(actor.id, {"name": "TypeError", "message": f"{actor.src}: {fault}"})
+    try:
+        check_size(f"{actor.src}: its result", write(result.data), state.traits.largest_message)
+    except TooLargeError as error:
+        return error_event(actor.id, {"name": "TooLargeError", "message": str(error)})
     return done_event(actor.id, result.data) if result.ok else error_event(actor.id, result.data)

@@ -14,7 +14,7 @@ from settled._fast_frozen import evolve
 from settled.chart.actions import INTERNAL
 from settled.durable.apply_context import ApplyContext, open_turn
 from settled.durable.children import message_for, start_child, stop_or_detach_child
-from settled.durable.messages import Message, Timer, internal_id
+from settled.durable.messages import Message, internal_id
 from settled.durable.record import (
     ActiveTimer,
     CancelTimer,
@@ -24,7 +24,8 @@ from settled.durable.record import (
     Record,
     delay_in_seconds,
     idempotency_key,
-    timer_message,
+    port_timer,
+    timer_id,
 )
 from settled.key import Key
 from settled.machine import Machine
@@ -96,6 +97,7 @@ def _start_send_timer(context: ApplyContext, record: Record, effect: Send, delay
         message = message_for(context, record, effect)
         if message is None:
             return record
+        context.check_size(message.key, message.body)
         timer = evolve(timer, event=None, message=(str(message.key), message.body))
     return _start_timer(record, context.effect_key(record, effect.index), timer)
 
@@ -120,9 +122,9 @@ def _without_id(record: Record, id: str) -> Record:
 
 def cancel_timer(context: ApplyContext, record: Record, token: str) -> Record:
     """Remove the timer `token`, and cancel it at the timers port if it was scheduled there."""
-    scheduled = record.timers[token].scheduled
+    timer = record.timers[token]
     record = _without_timer(record, token)
-    return context.add_to_outbox(record, CancelTimer(token)) if scheduled else record
+    return context.add_to_outbox(record, CancelTimer(timer_id(token, timer.early))) if timer.scheduled else record
 
 
 def _without_timer(record: Record, token: str) -> Record:
@@ -147,7 +149,7 @@ def schedule_timers(context: ApplyContext, record: Record) -> Record:
     """Add the timers that outlive a turn to the outbox, for the timers port; most are scheduled there already."""
     for token, timer in record.timers.items():
         if not timer.scheduled:
-            record = context.add_to_outbox(record, Timer(token, timer_message(context.key, token), timer.due))
+            record = context.add_to_outbox(record, port_timer(context.key, token, timer.due, timer.early))
     return evolve(record, timers={token: evolve(timer, scheduled=True) for token, timer in record.timers.items()})
 
 
@@ -163,11 +165,16 @@ MAX_DOUBLINGS = 60
 
 
 def reschedule_early_timer(context: ApplyContext, record: Record, token: str, times_early: int) -> Record:
-    """Schedule the timer `token` again, which was delivered before it was due."""
+    """Schedule the timer `token` again, which was delivered before it was due, unless that was done already."""
+    timer = record.timers[token]
+    if times_early < timer.early:
+        return record
     # Waiting here instead would block the key.
-    due = record.timers[token].due
+    due = timer.due
     if times_early:
         # The clock of the port is ahead of this one, and a timer scheduled for the same time would come at once, again
         # and again. So it is delayed by the time left on this clock, doubled for each further early delivery.
         due += (due - context.now) * 2.0 ** min(times_early - 1, MAX_DOUBLINGS)
-    return context.add_to_outbox(record, Timer(token, timer_message(context.key, token, times_early + 1), due))
+    early = times_early + 1
+    record = evolve(record, timers={**record.timers, token: evolve(timer, early=early)})
+    return context.add_to_outbox(record, port_timer(context.key, token, due, early))

@@ -17,17 +17,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from attrs import frozen
 
+from settled.durable.limits import MAX_MESSAGE_BYTES
 from settled.durable.messages import Message, Timer
 from settled.errors import SettledError
 from settled.key import Key
 
 
-@frozen
-class Index:
+class Index(NamedTuple):
     """The fields by which a store may list instances without reading their bodies.
 
     Attributes:
@@ -210,11 +210,13 @@ class Traits:
         atomic: a write is all or nothing, so its sends and timers need not be repeated once its commit is known.
         fenced: a commit fails if its delivery no longer has the lease of the key.
         resolution: by how much the backend's clock may be behind, in seconds; see `Backend.resolution`.
+        largest_message: how many bytes the body of a message may have; see `Backend.largest_message`.
     """
 
     atomic: bool = False
     fenced: bool = False
     resolution: float = 0.0
+    largest_message: int = MAX_MESSAGE_BYTES
 
 
 class Store(Protocol):
@@ -416,6 +418,14 @@ class Backend(Protocol):
     @property
     def resolution(self) -> timedelta:
         """By how much `now` may be behind the true time. A turn adds this to the due time of every timer."""
+        ...
+
+    @property
+    def largest_message(self) -> int:
+        """How many bytes the body of a message may have, in UTF-8. Clients and turns refuse to send a larger one.
+
+        A port may refuse smaller ones, too, if they do not fit with their key, id and headers.
+        """
         ...
 
     def now(self) -> float:

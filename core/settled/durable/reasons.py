@@ -6,9 +6,7 @@ A reason is computed when a turn ends, from what the turn has at hand, and only 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-from attrs import define
+from typing import Any, NamedTuple
 
 from settled.chart.settled_tags import REJECT, RESOLVE
 from settled.chart.snapshot import Snapshot
@@ -44,8 +42,7 @@ def why_ignored(record: Record, content: Content) -> str | None:
     return None if snapshot.status == "active" else how_it_ended(snapshot)
 
 
-@define  # not frozen: there is one for each event, and a frozen one would take a microsecond more
-class Cause:
+class Cause(NamedTuple):
     """The event that began the last commit of a turn, and the snapshot that took it.
 
     Attributes:

@@ -16,7 +16,7 @@ from attrs import field, frozen
 from settled.chart.snapshot import Snapshot
 from settled.data import Json
 from settled.durable.headers import NO_HEADERS
-from settled.durable.messages import Message, Parent, Timer, TimerFired, decode, encode, internal_id
+from settled.durable.messages import Message, Parent, Timer, TimerFired, encode, internal_id
 from settled.durable.ports import Position
 from settled.durable.window import EMPTY_WINDOW, Window
 from settled.errors import LogicError, RecordError
@@ -36,6 +36,7 @@ class ActiveTimer:
         message: the key and body of a delayed send to another instance.
         scheduled: whether the timer was passed to the timers port. An open turn watches its own timers; those that
             outlive it are scheduled when it closes.
+        early: how many times the timers port has delivered it before it was due.
     """
 
     due: float
@@ -43,6 +44,7 @@ class ActiveTimer:
     id: str | None = None
     message: tuple[str, str] | None = None
     scheduled: bool = False
+    early: int = 0
 
 
 @frozen
@@ -106,9 +108,9 @@ class OpenTurn:
 
 @frozen
 class CancelTimer:
-    """Cancel the timer `token` at the timers port."""
+    """Cancel the timer `id` at the timers port."""
 
-    token: str
+    id: str
 
 
 @frozen
@@ -263,28 +265,21 @@ class Record:
             return False
         return position.number <= mark.number
 
-    def mark_after(self, position: Position | None) -> Position | None:
-        """Return the high-water mark once the message at `position` is taken or dead-lettered."""
-        mark = self.high_water_mark
-        if position is None or (mark is not None and mark.epoch == position.epoch and position.number <= mark.number):
-            return mark
-        return position
-
 
 EMPTY_RECORD = Record()
 
 
-def timer_message(key: Key, token: str, early: int = 0, headers: Mapping[str, str] = NO_HEADERS) -> Message:
-    """Return the message for the timer `token` of `key`, which was delivered too early `early` times."""
-    # A postponed timer needs a new message id: the queue knows the earlier one and would drop this as a repetition.
-    id = internal_id(f"{token}@{early}" if early else token)
-    return Message(key, id, encode(TimerFired(token, early)), headers)
+def timer_id(token: str, early: int) -> str:
+    """Return the id, at the timers port, of the timer `token` once it was delivered too early `early` times."""
+    # A postponed timer has an id of its own. Under the first one, a worker that was frozen before it scheduled the
+    # timer would put the first one in its place, whose message the queue drops as a repetition: it would never fire.
+    return f"{token}@{early}" if early else token
 
 
-def early_count_of(message: Message) -> int:
-    """Return how many times the timer of `message` was delivered too early."""
-    content = decode(message.body)
-    return content.times_early if isinstance(content, TimerFired) else 0
+def port_timer(key: Key, token: str, due: float, early: int = 0, headers: Mapping[str, str] = NO_HEADERS) -> Timer:
+    """Return the timer `token` of `key`, delivered too early `early` times, as the timers port gets it."""
+    id = timer_id(token, early)
+    return Timer(id, Message(key, internal_id(id), encode(TimerFired(token, early)), headers), due)
 
 
 def idempotency_key(key: Key, nonce: str, ordinal: int, index: int) -> str:

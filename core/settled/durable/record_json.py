@@ -49,7 +49,7 @@ def record_to_stored(machine: Machine[Any], record: Record, version: int, now: f
     index, snapshot = index_of(record, now), _snapshot_to_text(machine, record.snapshot)
     # A redrive has none either, or the record of an instance that was halted for its size could not be redriven.
     has_room = record.failing is None and record.watch is None and record.halted is None and record.redriving is None
-    text = write_record(_to_json(machine, record), snapshot, record.window.encoded_ids, has_room=has_room)
+    text = write_record(write(_to_json(machine, record)), snapshot, record.window.encoded_ids, has_room=has_room)
     return Stored(version, text, index)
 
 
@@ -85,7 +85,8 @@ def record_to_tombstone(key: Key, stored: Stored, now: float) -> Stored:
         with damage_as_record_error(key):
             window = _with_open_turn(key, parsed, window_from_json(parsed, lines, WINDOW))
             remains = Record(high_water_mark=high_water_mark_from_json(parsed), window=window)
-    text = write_record({"machine": key.machine, **surviving_parts_to_json(remains)}, None, remains.window.encoded_ids)
+    parts = write({"machine": key.machine, **surviving_parts_to_json(remains)})
+    text = write_record(parts, None, remains.window.encoded_ids)
     return Stored(stored.version + 1, text, Index(DELETED, updated=now))
 
 

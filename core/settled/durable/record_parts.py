@@ -13,7 +13,7 @@ from attrs import frozen
 
 from settled.data import Json
 from settled.durable.headers import NO_HEADERS
-from settled.durable.messages import Message, Timer, parent_from_json, parent_to_json
+from settled.durable.messages import Message, Timer, TimerFired, decode, parent_from_json, parent_to_json
 from settled.durable.ports import Position
 from settled.durable.record import (
     ActiveTimer,
@@ -28,8 +28,7 @@ from settled.durable.record import (
     ReceiveCount,
     Record,
     Watch,
-    early_count_of,
-    timer_message,
+    port_timer,
 )
 from settled.durable.window import Outcome, Window
 from settled.key import Key
@@ -112,7 +111,10 @@ def _message_from_json(key: Key, raw: Mapping[str, Any]) -> Message:
 
 def _timer_to_json(timer: ActiveTimer) -> Json:
     message: Json = timer.message and {"key": timer.message[0], "body": timer.message[1]}
-    return {"due": timer.due, **_given(event=timer.event, id=timer.id, message=message, scheduled=timer.scheduled)}
+    given = _given(
+        event=timer.event, id=timer.id, message=message, scheduled=timer.scheduled, early=timer.early or None
+    )
+    return {"due": timer.due, **given}
 
 
 def _timer_from_json(raw: Mapping[str, Any]) -> ActiveTimer:
@@ -123,6 +125,7 @@ def _timer_from_json(raw: Mapping[str, Any]) -> ActiveTimer:
         id=raw.get("id"),
         message=None if message is None else (message["key"], message["body"]),
         scheduled=raw.get("scheduled", False),
+        early=raw.get("early", 0),
     )
 
 
@@ -192,11 +195,12 @@ def _outbox_entry_to_json(entry: OutboxEntry) -> Json:
     match entry.item:
         case Message() as message:
             return {**data, "kind": "send", "key": str(message.key), **_message_to_json(message)}
-        case Timer(token, message, due):
-            early, headers = early_count_of(message), _headers_to_json(message.headers)
-            return {**data, "kind": "schedule", "token": token, "due": due, "early": early, **headers}
-        case CancelTimer(token):
-            return {**data, "kind": "cancel", "token": token}
+        case Timer(_, message, due):
+            fired, headers = decode(message.body), _headers_to_json(message.headers)
+            assert isinstance(fired, TimerFired), "the outbox has no other timers"
+            return {**data, "kind": "schedule", "token": fired.token, "due": due, "early": fired.times_early, **headers}
+        case CancelTimer(id):
+            return {**data, "kind": "cancel", "token": id}
         case PerformAction(effect, idempotency_key, headers):
             data |= {**_action_to_json(effect), "idempotency_key": idempotency_key}
             return {**data, "headers": headers} if headers else data
@@ -226,8 +230,7 @@ def _outbox_item_from_json(key: Key, raw: Mapping[str, Any]) -> OutboxItem:
         case "send":
             return _message_from_json(Key.parse(raw["key"]), raw)
         case "schedule":  # the message is made again of its token, so that the record stays small
-            message = timer_message(key, raw["token"], raw["early"], raw.get("headers", NO_HEADERS))
-            return Timer(raw["token"], message, raw["due"])
+            return port_timer(key, raw["token"], raw["due"], raw["early"], raw.get("headers", NO_HEADERS))
         case "cancel":
             return CancelTimer(raw["token"])
         case kind:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 from zlib import crc32
 
-from settled.data import Json, parse, write
+from settled.data import parse
 from settled.durable.older_records import LAST_WITHOUT_CHECKSUM, OLDEST_FORMAT, migrate
 from settled.durable.window import Window
 from settled.errors import RecordError
@@ -37,17 +37,17 @@ _ROOM = f'"room":"{" " * ROOM_BYTES}",'
 _WINDOW, _END = ',"window":[', "]}"
 
 
-def write_record(data: Mapping[str, Json], snapshot: str | None, window: str, *, has_room: bool = False) -> str:
+def write_record(parts: str, snapshot: str | None, window: str, *, has_room: bool = False) -> str:
     """Return the text of a record.
 
     Args:
-        data: its parts.
+        parts: its parts as a JSON object.
         snapshot: the snapshot as JSON text; None for a tombstone, which has none.
         window: the lines of the window, as in `Window.encoded_ids`.
         has_room: whether a large record gets room for a failure.
     """
-    parts = (write(data)[1:-1], "" if snapshot is None else f',"snapshot":{snapshot}', _WINDOW, window, _END)
-    summed = "".join(parts)
+    rest = "" if snapshot is None else f',"snapshot":{snapshot}'
+    summed = f"{parts[1:-1]}{rest}{_WINDOW}{window}{_END}"
     if has_room and len(summed) >= MIN_CHARACTERS_WITH_ROOM:
         summed = f"{_ROOM}{summed}"
     return f'{{"settled":{FORMAT},"crc32":"{_checksum(summed)}",{summed}'

@@ -280,7 +280,7 @@ def _dead_letter_step(state: TurnState, dead_letters: Sequence[DeadLetter]) -> T
     if not dead_letters:
         return TurnStep(evolve(state.record, redriving=None))
     message = dead_letters[0].message
-    context = evolve(state.context(), headers=message.headers)
+    context = state.context()._replace(headers=message.headers)
     applied = apply(context, evolve(state.record, outbox=()), message, from_dead_letters=True)
     record = applied.record
     if record.turn is not None:

@@ -10,9 +10,9 @@ were frozen with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from attrs import define, frozen
+from attrs import define
 
 from settled.durable.apply_context import ApplyContext
 from settled.durable.commands import Commands, Release, ReleaseReason, extend, load
@@ -25,8 +25,7 @@ from settled.key import Key
 from settled.machine import Machine
 
 
-@frozen
-class CachedRecord:
+class CachedRecord(NamedTuple):
     """A record that this process has committed at `version`, and the backend's time now, in seconds since the epoch.
 
     Another process may have committed since.
@@ -115,6 +114,7 @@ class TurnState:
             nonce=self.next_nonce,
             resolution=self.traits.resolution,
             headers=message.headers,
+            largest_message=self.traits.largest_message,
         )
 
     def has_delivery_of(self, id: str) -> bool:

@@ -37,8 +37,9 @@ def explain(plans: PlanCache, snapshot: Snapshot[Any], event: Mapping[str, Any])
     program, here, type = plans.program, snapshot.configuration, event["type"]
     candidates = plans.reaction(here, type).candidates
     # An event is also explained after a transition that only assigned something, so this must be quick.
-    if candidates.unconditional and _has_effect(candidates.unconditional):
-        return None
+    for transition in candidates.unconditional or ():
+        if not transition.is_forbidding:
+            return None
     args = NewArgs(snapshot.context, read_event(program, event), None, snapshot)
     selected = select(program, candidates, event, args)
     if _has_effect(selected) or type == STOP or (type.startswith(ERROR) and not selected):
@@ -90,10 +91,7 @@ def how_it_ended(snapshot: Snapshot[Any]) -> str:
 
 
 def _has_effect(selected: Iterable[Transition]) -> bool:
-    for transition in selected:  # noqa: SIM110 (a generator would cost more than all else)
-        if not transition.is_forbidding:
-            return True
-    return False
+    return any(not transition.is_forbidding for transition in selected)
 
 
 def _tried(candidates: CandidateSet, selected: tuple[Transition, ...]) -> Iterator[tuple[Transition, ...]]:

@@ -57,6 +57,7 @@ class TestNames:
             "lease": "30",
             "keep_finished": "2592000",
             "publish": "https://pubsub.example/",
+            "largest_message": "2048",
         }
         assert parse_url(f"gcp://my-project/signup?{urlencode(options)}") == GcpUrl(
             "my-project",
@@ -74,6 +75,7 @@ class TestNames:
             timedelta(seconds=30),
             timedelta(days=30),
             "https://pubsub.example",
+            largest_message=2048,
         )
 
     def test_the_regional_endpoint_is_used_because_order_is_kept_within_a_region(self) -> None:
@@ -96,6 +98,7 @@ class TestNames:
             (f"{HERE}&lease=0.5", "lease=0.5: invalid literal"),
             (f"{HERE}&lease=5", "expected whole seconds, from 10 to 600"),
             (f"{HERE}&topic=", "expected a name"),
+            (f"{HERE}&largest_message=1023", "expected a number of bytes from 1024"),
             (f"{HERE}&timers=cron", "'cron' is not a valid TimerService"),
             (f"{HERE}&contention=none", "'none' is not a valid ConcurrencyMode"),
             (f"{HERE}&keep_finished=-1", "expected a number of seconds above 0"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from settled.durable import MAX_MESSAGE_BYTES
 from settled.errors import BackendConfigError
 from settled_local import MemoryBackend, SQLiteBackend, open_memory, open_sqlite
 from tests.adapters.local.fixtures import ADA, message
@@ -34,6 +35,17 @@ def test_options_in_the_url_take_precedence(tmp_path: Path) -> None:
     backend.close()
 
 
+def test_the_largest_message_is_an_option_and_an_argument(tmp_path: Path) -> None:
+    assert open_memory("memory://?largest_message=2048").largest_message == 2048
+    with (
+        SQLiteBackend.open(tmp_path / "a.db") as by_default,
+        SQLiteBackend.open(tmp_path / "a.db", largest_message=3000) as given,
+    ):
+        assert (by_default.largest_message, given.largest_message) == (MAX_MESSAGE_BYTES, 3000)
+    with open_sqlite(f"sqlite:///{tmp_path}/a.db?largest_message=2048") as in_url:
+        assert in_url.largest_message == 2048
+
+
 def test_a_path_is_taken_as_it_stands(tmp_path: Path) -> None:
     SQLiteBackend.open(tmp_path / "100%?.db").close()
     assert (tmp_path / "100%?.db").exists()
@@ -42,12 +54,14 @@ def test_a_path_is_taken_as_it_stands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "remedy"),
     [
-        ("sqlite:///a.db?leese=5", "no option 'leese'; known are lease, remember, timeout"),
+        ("sqlite:///a.db?leese=5", "no option 'leese'; known are largest_message, lease, remember, timeout"),
         ("sqlite:///a.db?lease=soon", "lease=soon"),
         ("sqlite:///a.db?lease=-1", "above 0"),
         ("sqlite:///a.db?lease=nan", "above 0"),
         ("sqlite:///a.db?remember=0", "from 1"),
         ("sqlite:///a.db?timeout=", "timeout="),
+        ("sqlite:///a.db?largest_message=10", "expected a number of bytes from 1024"),
+        ("sqlite:///a.db?largest_message=1MB", "expected a number of bytes from 1024"),
         ("sqlite://a.db", "expected sqlite:///FILE"),
         ("sqlite://", "expected sqlite:///FILE"),
         ("sqlite:///", "use memory://"),

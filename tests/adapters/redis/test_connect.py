@@ -31,11 +31,11 @@ ENOUGH = ("+@read", "+@write", "+@scripting", "+@blocking", "+info", "+time", "+
 
 class TestAUrl:
     def test_has_an_address_and_a_login(self) -> None:
-        parsed = parse("valkeys://ada:p%40ss@example.org:7000/3?lease=5&prefix=shop:")
+        parsed = parse("valkeys://ada:p%40ss@example.org:7000/3?lease=5&prefix=shop:&largest_message=2048")
         assert parsed.address == Address("example.org", 7000)
         assert (parsed.login.username, parsed.login.password, parsed.login.database) == ("ada", "p@ss", 3)
         assert parsed.login.tls
-        assert parsed.options == {"lease": timedelta(seconds=5), "prefix": "shop:"}
+        assert parsed.options == {"lease": timedelta(seconds=5), "prefix": "shop:", "largest_message": 2048}
 
     def test_may_have_an_ipv6_address(self) -> None:
         assert str(parse("redis://[::1]:7000").address) == "[::1]:7000"
@@ -50,13 +50,17 @@ class TestAUrl:
     @pytest.mark.parametrize(
         ("url", "remedy"),
         [
-            ("redis://localhost?leese=5", "no option 'leese'; known are ca, certificate, lease, partitions, prefix"),
+            (
+                "redis://localhost?leese=5",
+                "no option 'leese'; known are ca, certificate, largest_message, lease, partitions, prefix",
+            ),
             ("redis://localhost?lease=soon", "lease=soon: expected a number of seconds"),
             ("redis://localhost?timeout=1e12", "below 1,000,000,000"),
             ("redis://localhost?remember=few", "remember=few: expected a whole number from 1"),
             ("redis://localhost?ca=/no/such/file", "ca=/no/such/file: there is no such file"),
             ("redis://localhost?lease=-1", "above 0"),
             ("redis://localhost?remember=0", "from 1"),
+            ("redis://localhost?largest_message=0", "expected a number of bytes from 1024"),
             ("redis://localhost?replicas=-1", "from 0"),
             ("redis://localhost?prefix={a}", "without braces"),
             ("redis://localhost:port", "expected redis://HOST:PORT"),

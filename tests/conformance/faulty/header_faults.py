@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from attrs import evolve
 
 from settled import IdReusedError, Key
-from settled.durable import DeadLetter, Message, Timer
-from tests.conformance.faulty.reference import Entry, MessageGroup, Plain
+from settled.durable import DeadLetter, Delivery, Message, Timer
+from tests.conformance.faulty.reference import Entry, MessageGroup, Plain, locked
 
 
 class NoHeaders(Plain):
@@ -23,6 +23,19 @@ class HeadersOnce(Plain):
 
     def message(self, entry: Entry) -> Message:
         return entry.message if entry.attempts == 1 else evolve(entry.message, headers={})
+
+
+class HeadersLostByARelease(Plain):
+    """A message that is released loses its headers; one whose lease ends keeps them."""
+
+    @locked
+    def release(self, deliveries: Sequence[Delivery], delay: float = 0.0) -> None:
+        for delivery in deliveries:
+            group = self.group(delivery.message.key)
+            if self.holds(group, delivery) and group.lease is not None:
+                entry = group.lease.entries[delivery.receipt]
+                entry.message = evolve(entry.message, headers={})
+        super().release(deliveries, delay)
 
 
 class TimersWithoutHeaders(Plain):
@@ -95,6 +108,7 @@ class HeadersTellMessagesApart(Plain):
 HEADER_FAULTS: Mapping[type[Plain], str] = {
     NoHeaders: "D8",
     HeadersOnce: "D8",
+    HeadersLostByARelease: "D8",
     TimersWithoutHeaders: "D8",
     TimersKeepTheirHeaders: "D8",
     DeadLettersWithoutHeaders: "D8",

@@ -8,7 +8,7 @@ from attrs import evolve
 
 from settled import ConflictError, LeaseLostError
 from settled.durable import Delivery, Write
-from tests.conformance.faulty.reference import Entry, MessageGroup, Plain, locked
+from tests.conformance.faulty.reference import Entry, Lease, MessageGroup, Plain, locked
 
 
 class LockPerEvent(Plain):
@@ -109,6 +109,22 @@ class ExtensionOfTheLost(Plain):
             super().extend(deliveries, lease)
         except ConflictError:
             return
+
+
+class ExtensionOfTheAcknowledged(Plain):
+    """Extending an acknowledged delivery leases its key again."""
+
+    def consume(self, group: MessageGroup, delivery: Delivery) -> None:
+        super().consume(group, delivery)
+        self.world.notes[delivery.receipt] = group.lease is None
+
+    @locked
+    def extend(self, deliveries: Sequence[Delivery], lease: float) -> None:
+        for delivery in deliveries:
+            group = self.group(delivery.message.key)
+            if self.world.notes.get(delivery.receipt) and group.lease is None:
+                group.lease = Lease(0, self.world.now + lease, {})
+        super().extend(deliveries, lease)
 
 
 class ReusedReceipts(Plain):
@@ -266,6 +282,7 @@ LEASE_FAULTS: Mapping[type[Plain], str] = {
     DelayIgnored: "R2",
     ExtensionIgnored: "R2",
     ExtensionOfTheLost: "R5",
+    ExtensionOfTheAcknowledged: "R2",
     ReusedReceipts: "R5",
     ReleasesOneOnly: "F2",
     ReleasesTheFirstKey: "R2",

@@ -14,6 +14,7 @@ from attrs import define, field
 
 from settled import ConflictError, IdReusedError, Key, LeaseLostError, SettledError
 from settled.durable import (
+    MAX_MESSAGE_BYTES,
     Backlog,
     Capability,
     ClosedOnExit,
@@ -119,6 +120,10 @@ class Plain(ClosedOnExit):
     @property
     def resolution(self) -> timedelta:
         return timedelta()
+
+    @property
+    def largest_message(self) -> int:
+        return MAX_MESSAGE_BYTES
 
     def now(self) -> float:
         return self.world.now

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import evolve
 
-from settled import Key
+from settled import Key, TooLargeError
 from settled.durable import DeadLetter, Message, Stored
 from tests.conformance.faulty.reference import Entry, MessageGroup, Plain, locked
 
@@ -50,6 +50,15 @@ class BodiesOfA256Kibibytes(Plain):
 
     def message(self, entry: Entry) -> Message:
         return evolve(entry.message, body=entry.message.body[: 2**18])
+
+
+class RefusesWhatItDeclares(Plain):
+    """Bodies of more than half of `largest_message` are refused."""
+
+    def check(self, message: Message) -> None:
+        if len(message.body) > self.largest_message / 2:
+            raise TooLargeError(f"{message.id} has {len(message.body)} bytes")
+        super().check(message)
 
 
 class LosesTheLastPiece(Plain):
@@ -104,6 +113,7 @@ TEXT_FAULTS: Mapping[type[Plain], str] = {
     NormalisedText: "D6",
     NoNul: "D6",
     BodiesOfA256Kibibytes: "D6",
+    RefusesWhatItDeclares: "D6",
     LosesTheLastPiece: "D6",
     KeyPrefixCollision: "X9",
     CaseInsensitiveKeys: "F8",

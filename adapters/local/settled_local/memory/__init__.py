@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 
+from settled.durable.limits import MAX_MESSAGE_BYTES
 from settled.durable.ports import Capability, ClosedOnExit, FinishResult, Write
 from settled.durations import in_seconds
 from settled.errors import LeaseLostError, SettledError
@@ -45,6 +46,7 @@ class MemoryBackend(ClosedOnExit):
         remember: how many ids of acknowledged messages the queue deduplicates by, for each key. A message that is
             repeated after more than that many others counts as a new one.
         clock: returns seconds since the epoch.
+        largest_message: how many bytes the body of a message may have.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class MemoryBackend(ClosedOnExit):
         lease: timedelta = timedelta(seconds=30),
         remember: int = 1000,
         clock: Callable[[], float] = time.time,
+        largest_message: int = MAX_MESSAGE_BYTES,
     ) -> None:
         # A condition's lock is re-entrant: `finish` holds it while it calls the ports one after the other.
         self._changed = changed = threading.Condition()
         self.lease = lease
         self.resolution = timedelta()
+        self.largest_message = largest_message
         self.now = clock
         self.store = MemoryStore(changed)
         self.timers = MemoryTimers(changed)

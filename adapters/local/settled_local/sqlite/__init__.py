@@ -18,6 +18,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from settled.durable.limits import MAX_MESSAGE_BYTES
 from settled.durable.ports import Capability, ClosedOnExit, FinishResult, Write
 from settled.durations import in_seconds
 from settled.errors import LeaseLostError, SettledError
@@ -52,12 +53,19 @@ class SQLiteBackend(ClosedOnExit):
     """A store, a queue and timers in one file; `SQLiteBackend.open` makes one."""
 
     def __init__(
-        self, database: Database, epoch: str, lease: timedelta, remember: int, clock: Callable[[], float]
+        self,
+        database: Database,
+        epoch: str,
+        lease: timedelta,
+        remember: int,
+        clock: Callable[[], float],
+        largest_message: int,
     ) -> None:
         self._database = database
         self._clock = clock
         self._lease = lease
         self._remember = remember
+        self._largest_message = largest_message
         self._store = SQLiteStore(database)
         self._queue = SQLiteQueue(database, epoch, in_seconds(lease, "lease"), remember, clock)
         self._timers = SQLiteTimers(database)
@@ -70,6 +78,7 @@ class SQLiteBackend(ClosedOnExit):
         remember: int = 1000,
         timeout: timedelta = timedelta(seconds=5),
         clock: Callable[[], float] = time.time,
+        largest_message: int = MAX_MESSAGE_BYTES,
     ) -> SQLiteBackend:
         """Open the file at `path`, or at the URL ``sqlite:///FILE?OPTIONS``, and create it if it does not exist.
 
@@ -82,6 +91,7 @@ class SQLiteBackend(ClosedOnExit):
                 repeated after more than that many others counts as a new one.
             timeout: after how long a call that finds the file locked raises `UnavailableError`.
             clock: returns seconds since the epoch.
+            largest_message: how many bytes the body of a message may have.
 
         Raises:
             BackendConfigError: the file cannot be opened, or the URL is malformed.
@@ -91,14 +101,14 @@ class SQLiteBackend(ClosedOnExit):
         name = os.fspath(path)
         if name.startswith("sqlite:"):
             given: dict[str, Any] = {"lease": lease, "remember": remember, "timeout": timeout, "clock": clock}
-            return cls.open(**{**given, **sqlite_options(name)})
+            return cls.open(**{**given, "largest_message": largest_message, **sqlite_options(name)})
         database = Database(name, in_seconds(timeout, "timeout"))
         try:
             epoch = prepare(database)
         except BaseException:
             database.close()
             raise
-        return cls(database, epoch, lease, remember, clock)
+        return cls(database, epoch, lease, remember, clock, largest_message)
 
     @property
     def store(self) -> SQLiteStore:
@@ -123,6 +133,10 @@ class SQLiteBackend(ClosedOnExit):
     @property
     def resolution(self) -> timedelta:
         return timedelta()
+
+    @property
+    def largest_message(self) -> int:
+        return self._largest_message
 
     def now(self) -> float:
         return self._clock()
