@@ -9,6 +9,7 @@ from settled import BackendRefusedError, Key, RecordError
 from settled.durable import Backend
 from settled_cli.errors import UsageError
 from settled_runtime import connect
+from settled_runtime.url import without_credentials
 
 
 @contextmanager
@@ -23,7 +24,9 @@ def open_backend(url: str | None, *, may_be_private: bool = False) -> Generator[
     if not url:
         raise UsageError("no backend is named. Give --backend sqlite:///FILE, or set SETTLED_BACKEND")
     if not may_be_private and url.partition(":")[0] == "memory":
-        raise UsageError(f"{url} ends with this command, and no other one sees it. Give --backend sqlite:///FILE")
+        raise UsageError(
+            f"{without_credentials(url)} ends with this command, and no other one sees it. Give --backend sqlite:///FILE"
+        )
     try:
         backend = connect(url)
     except (BackendRefusedError, RecordError) as error:

@@ -34,7 +34,7 @@ class InstanceView:
     @property
     def size(self) -> int:
         """The size of the record, in bytes."""
-        return len(self.stored.body.encode())
+        return len(self.stored.body.encode("utf-8", "surrogatepass"))
 
     @property
     def snapshot(self) -> Mapping[str, Any] | None:

@@ -17,7 +17,7 @@ from settled.chart.program import Program
 from settled.chart.snapshot import C, Snapshot, from_json, to_json
 from settled.chart.snapshot_text import SnapshotText
 from settled.chart.state_value import StateValue
-from settled.data import ABSENT, MAX_EVENT_DEPTH, Json, is_object, parse, shortened
+from settled.data import ABSENT, FROZEN, MAX_EVENT_DEPTH, Json, freeze, is_object, parse, shortened
 from settled.errors import EventError, LogicError, RecordError
 from settled.step.effects import Effect, Execute
 from settled.step.explain import explain
@@ -28,6 +28,8 @@ from settled.step.state import read_event
 
 if TYPE_CHECKING:
     from settled.analysis.finding import Finding
+
+_OBJECT = (dict, Mapping)  # nearly all are a dict, which is found faster
 
 Microstep: TypeAlias = "tuple[Snapshot[C], tuple[Effect, ...]]"
 
@@ -93,7 +95,11 @@ class Machine(Generic[C]):
             LogicError: a guard, an action or a delay raised; `snapshot` stays in force.
             EventError: `event` is not an event.
         """
-        return macrostep(self.plan_cache, snapshot, self._plain(event), first_index, allow_unknown_targets)
+        plain: Any = event
+        # Nearly always one of these, which need no call.
+        if (event.__class__ is not dict and event.__class__ not in FROZEN) or type(plain.get("type")) is not str:
+            plain = self._plain(event)
+        return macrostep(self.plan_cache, snapshot, plain, first_index, allow_unknown_targets)
 
     def initial_microsteps(self, input: Json = None) -> tuple[Microstep[C], ...]:
         """Start the machine. Return the snapshot after each microstep, and its effects."""
@@ -108,7 +114,7 @@ class Machine(Generic[C]):
 
     def can(self, snapshot: Snapshot[C], event: object) -> bool:
         """Return whether a transition would take `event`, other than one that only forbids it."""
-        plain = self._plain(event)
+        plain = freeze(self._plain(event))
         args = Args(snapshot.context, read_event(self.program, plain), None, snapshot)
         candidates = self.plan_cache.reaction(snapshot.configuration, plain["type"]).candidates
         return any(not transition.is_forbidding for transition in select(self.program, candidates, plain, args))
@@ -181,10 +187,7 @@ class Machine(Generic[C]):
         Raises:
             LogicError: the context is not JSON.
         """
-        try:
-            return self.snapshot_text.write(snapshot)
-        except Exception as error:
-            raise LogicError(f"{self.id}: {error}") from error
+        return self.snapshot_text.write(snapshot)
 
     def load(self, text: str) -> Snapshot[C]:
         """Read a snapshot that `dump` has written.
@@ -270,9 +273,9 @@ class Machine(Generic[C]):
         return partial(function, args)
 
     def _plain(self, event: object) -> Mapping[str, Any]:
-        plain = cast("Mapping[str, Any]", event)
-        if (type(event) is dict or isinstance(event, Mapping)) and isinstance(plain.get("type"), str):
-            return plain
+        plain: Any = event
+        if isinstance(event, _OBJECT) and isinstance(plain.get("type"), str):
+            return plain  # type: ignore[no-any-return]
         return self.implementations.event_to_json(event)
 
     def _read_context(self, plain: object) -> C:

@@ -19,7 +19,7 @@ from settled.chart.migrations import Migrate, Migration
 from settled.chart.program import compile_program
 from settled.chart.snapshot import C
 from settled.chart.snapshot_text import SnapshotText
-from settled.data import is_object
+from settled.data import freeze, is_object
 from settled.errors import DefinitionError, DefinitionProblem, LogicError
 from settled.machine import Machine
 from settled.step.plan_cache import PlanCache
@@ -45,7 +45,7 @@ class Setup(Generic[C]):
 
 def _initial_context(config: MachineConfig, implementations: Implementations) -> Any:
     if implementations.create_context is not None:
-        return {}  # unused: `create_context` is called at each start
+        return freeze({})  # unused: `create_context` is called at each start
     try:
         context = implementations.read_context(config.context)
     except Exception as error:
@@ -87,9 +87,9 @@ def setup(
     """Register implementations by name; ``.machine(config)`` then compiles a config that uses them.
 
     Args:
-        context: an attrs class of the context, converted with cattrs. By default a context is a JSON object.
+        context: a frozen attrs class of the context, converted with cattrs. By default a context is a JSON object.
         create_context: a function that creates the initial context from the input, instead of the config's own.
-        events: attrs classes of events, by type; an event of such a type that does not fit its class is invalid.
+        events: frozen attrs classes of events, by type; an event of such a type that does not fit its class is invalid.
         guards: functions of `Args`, or results of `and_`, `or_`, `not_` and `state_in`.
         actions: functions of `ActionArgs`, which a host runs, or results of `assign`, `raise_` and others.
         actors: functions of an input and a `Call`, results of `actor`, or machines.

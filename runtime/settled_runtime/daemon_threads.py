@@ -31,7 +31,7 @@ class DaemonThreads:
         try:
             inbox = self._idle.pop()  # the one that was busy last, so that the others may end
         except IndexError:
-            inbox = SimpleQueue()
+            inbox = SimpleQueue[tuple[str, Callable[[], object]]]()
             threading.Thread(target=self._work, args=(inbox,), daemon=True).start()
         inbox.put((name, function))
 

@@ -10,7 +10,7 @@ from settled.durable import Backend, ClosedOnExit, Delivery
 from settled_runtime.events import Observer, log
 from settled_runtime.host_context import HostContext
 from settled_runtime.shutdown import StopSignal
-from settled_runtime.turn_runner import suspects_of, turns_for
+from settled_runtime.turn_runner import run_turns
 
 
 class Host(ClosedOnExit):
@@ -54,19 +54,7 @@ class Host(ClosedOnExit):
         Returns:
             For each key, how its turn ended, or the error that ended it.
         """
-        turns, gate = turns_for(self._context, deliveries, stop_signal, deadline), self._context.gate
-        if not gate.admit(turns, self.backend.lease.total_seconds()):
-            for turn in turns:
-                turn.put_back()
-        try:
-            for turn in turns:
-                turn.run_beside_others()
-            for turn in suspects_of(turns):
-                turn.run()
-            return {turn.key: turn.run() for turn in turns}
-        finally:
-            for turn in turns:
-                gate.end(turn)
+        return run_turns(self._context, deliveries, stop_signal, deadline)
 
     def close(self) -> None:
         """Stop renewing leases and end the thread that does. The backend stays open."""

@@ -49,10 +49,6 @@ class TurnGate:
         """Wait up to `timeout` seconds until turns may begin, and return whether they may."""
         return not self._is_closed() or self._wait_until_open(timeout)
 
-    def begin(self, turn: object) -> None:
-        """Count `turn` as running, if it was not admitted before."""
-        self._running.add(turn)
-
     def ask(self, turn: object, losses: int, seconds: float) -> None:
         """Close the gate for `turn`, which has to run alone, and was lost `losses` times alone before."""
         with self._changed:

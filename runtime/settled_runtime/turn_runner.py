@@ -14,7 +14,8 @@ longer.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import cast
 
 from settled import Key, LogicError, SettledError, TurnEnd, turn
@@ -152,7 +153,6 @@ class TurnRunner:
 
     def _begin(self) -> Commands[TurnEnd]:
         context, key = self._context, self.key
-        context.gate.begin(self)
         context.observe(TurnStarted.of(key, self.held.deliveries))
         # The nonce is new for each turn and unguessable: a turn recognises its own commit by it when an answer was
         # lost. Two turns with one nonce would each take the other's commit for its own.
@@ -251,8 +251,33 @@ def turns_for(
     ]
 
 
-def suspects_of(turns: Iterable[TurnRunner]) -> Sequence[TurnRunner]:
-    """Return those of `turns` that have to run alone, the least suspicious first."""
-    waiting = [(turn, turn.command) for turn in turns]
-    found = [(command.losses, turn) for turn, command in waiting if isinstance(command, Isolate)]
-    return [turn for _, turn in sorted(found, key=lambda each: each[0])]
+def run_turns(
+    context: HostContext,
+    deliveries: Iterable[Delivery],
+    stop_signal: StopSignal | None = None,
+    deadline: float | None = None,
+) -> Mapping[Key, TurnEnd | Exception]:
+    """Run the turns for `deliveries`, one after the other, and return how each ended; arguments as for `Host.handle`.
+
+    Those that have to run alone come last, the least suspicious first.
+    """
+    turns, gate = turns_for(context, deliveries, stop_signal, deadline), context.gate
+    is_admitted = gate.admit(turns, context.backend.lease.total_seconds())
+    ends: dict[Key, TurnEnd | Exception] = {}
+    suspects: list[tuple[int, TurnRunner]] = []
+    try:
+        for turn in turns:
+            if not is_admitted:
+                turn.put_back()
+            turn.run_beside_others()
+            if isinstance(turn.command, Isolate):
+                suspects.append((turn.command.losses, turn))
+            elif turn.end is not None:
+                ends[turn.key] = turn.end
+        for _, turn in sorted(suspects, key=itemgetter(0)):
+            ends[turn.key] = turn.run()
+    except BaseException:
+        for turn in turns:
+            gate.end(turn)
+        raise
+    return ends

@@ -15,7 +15,7 @@ import pytest
 
 from settled import Backoff, Call, Key, LogicError, Retry, TurnEnd, actor, setup
 from settled_local.memory import MemoryBackend
-from settled_runtime import AsyncHost, Client, StopSignal, Worker
+from settled_runtime import AsyncHost, Client, HostEvent, StopSignal, Worker
 from settled_runtime.events import ActionPerformed
 from tests.runtime.conftest import Running
 from tests.runtime.machines import greeter
@@ -157,6 +157,29 @@ class TestTheProcess:
 
 
 class TestACancelledHost:
+    def test_ends_in_the_middle_of_an_action_and_reports_no_failure(self) -> None:
+        backend, began, events = MemoryBackend(), threading.Event(), list[HostEvent]()
+
+        async def hang(_args: Any) -> None:
+            began.set()
+            await asyncio.sleep(60)
+
+        machine = greeter(lambda input, call: None, note=hang)
+        client = Client(machine, backend)
+        client.start("ada")
+        client.send("ada", {"type": "NOTE"})
+
+        async def cancelled() -> None:
+            with AsyncHost([machine], backend, observers=[events.append]) as host:
+                task = asyncio.create_task(host.handle(backend.queue.receive(10)))
+                await asyncio.to_thread(began.wait, 5)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+
+        asyncio.run(cancelled())
+        assert [each for each in events if isinstance(each, ActionPerformed)] == []
+
     def test_cancels_its_actors_and_reports_no_failure(self) -> None:
         backend, began, ended = MemoryBackend(), threading.Event(), list[str]()
 

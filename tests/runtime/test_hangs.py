@@ -20,6 +20,7 @@ from settled.chart.implementations import ACTOR_TIMEOUT
 from settled_local.memory import MemoryBackend
 from settled_local.sqlite import SQLiteBackend
 from settled_runtime import Client, Host, HostEvent, TurnHangs, Worker
+from settled_runtime import worker as worker_module
 from tests.runtime.conftest import Running
 from tests.runtime.machines import greeter
 
@@ -103,6 +104,17 @@ class TestAWorkerWithAGuardThatHangs:
         assert hang.seconds >= LEASE.total_seconds()
         assert hang.doing.startswith("the machine's functions, ")
         assert f"is_paid ({__file__}:" in hang.doing
+
+    def test_names_it_too_if_it_has_kept_the_record(self, end: threading.Event) -> None:
+        backend, machine, hangs = MemoryBackend(lease=LEASE), guarded(lambda args: end.wait(10)), Hangs()
+        client = Client(machine, backend)
+        with Worker([machine], backend, observers=[hangs], receive_wait=SOON).running():
+            client.start("ada")
+            client.wait_for("ada", timeout=timedelta(seconds=5))
+            client.send("ada", {"type": "GO"})
+            assert str(hangs.first().key) == "guarded/ada"
+            assert backend.queue.receive(10) == []  # it is renewed, too
+            end.set()
 
 
 class TestAHang:
@@ -235,6 +247,31 @@ class TestAProcess:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=10)
         assert process.returncode == 130
+
+
+class TestAWorkerInTheMainThread:
+    def test_waits_for_what_hangs_if_no_signal_has_stopped_it(
+        self, end: threading.Event, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker_module, "INTERRUPTION_GRACE", 0.05)
+        exits: list[int] = []
+        monkeypatch.setattr(os, "_exit", exits.append)
+        backend = MemoryBackend()
+
+        def hang(_args: Any) -> None:
+            worker.stop()
+            end.wait(10)
+
+        machine = greeter(lambda input, call: None, note=hang)
+        client = Client(machine, backend)
+        client.start("ada")
+        client.send("ada", {"type": "NOTE"})
+        threading.Timer(0.6, end.set).start()
+        worker = Worker([machine], backend, observers=(), receive_wait=SOON, shutdown_grace=SOON)
+        worker.run()
+        worker.close()
+        assert end.is_set()
+        assert exits == []
 
 
 class TestAnEmbeddedWorker:

@@ -178,7 +178,13 @@ class TestThreads:
             client.send("ada", {"type": "NOTE"})
         for name in names:
             client.send(name, {"type": "GREET"})
-        threading.Timer(0.3, end.set).start()
+        begun = list[int]()
+
+        def look() -> None:
+            begun.append(sum(each is not None and each.value == "greeting" for each in map(client.get, names)))
+            end.set()
+
+        threading.Timer(0.3, look).start()
 
         def is_over() -> bool:
             found = [client.get(name) for name in names]
@@ -186,6 +192,7 @@ class TestThreads:
 
         work(machine, backend, is_over, concurrency=2)
         assert [snapshot.value for name in names if (snapshot := client.get(name))] == ["greeted"] * 20
+        assert begun == [2]
 
 
 class TestShutdown:

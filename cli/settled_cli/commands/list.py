@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from settled.printable import printable
 from settled_cli.arguments import AsJson, BackendUrl
 from settled_cli.backend import open_backend, parse_key
 from settled_cli.instance_view import InstanceView, format_time, load_view, state_path
@@ -45,7 +46,7 @@ def list_instances(
         print_table(("key", "status", "state", "tags", "updated"), map(_to_row, views))
     if has_more:
         # Not among the rows: what reads them gets nothing else.
-        last = shlex.quote(str(keys[-1]))
+        last = printable(shlex.quote(str(keys[-1])))
         print(f"settled: there are more. Give --after {last}, or a higher --limit", file=sys.stderr)
 
 

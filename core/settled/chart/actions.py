@@ -31,6 +31,16 @@ class Assign(Generic[AnyContext]):
     changes: Expression[AnyContext]
 
 
+@frozen(eq=False)
+class FieldChanges:
+    """The changes of some fields of a context, each computed by itself."""
+
+    values: Mapping[str, Expression]
+
+    def __call__(self, args: Args[Any]) -> Mapping[str, Any]:
+        return {key: value(args) for key, value in self.values.items()}
+
+
 @frozen
 class RaiseEvent(Generic[AnyContext]):
     """Raise `event` within the current step, or after `delay`."""
@@ -135,10 +145,7 @@ def assign(update: Update[AnyContext] | None = None, /, **changes: ValueOrFuncti
     if update is not None and not is_object(update):
         raise TypeError(f"assign() takes keywords, a mapping, or a function that returns one, not {update!r}")
     values = {key: expression(value) for key, value in {**(update or {}), **changes}.items()}
-    if len(values) == 1:  # the most common case, and a dict display is faster than a comprehension
-        ((only, compute),) = values.items()
-        return Assign(lambda args: {only: compute(args)})
-    return Assign(lambda args: {key: value(args) for key, value in values.items()})
+    return Assign(FieldChanges(values))
 
 
 def raise_(

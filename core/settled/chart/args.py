@@ -15,7 +15,7 @@ from typing_extensions import TypeVar
 
 from settled._fast_frozen import MutableWhileBuilding
 from settled.chart.snapshot import C, Snapshot
-from settled.data import ABSENT
+from settled.data import ABSENT, freeze
 from settled.errors import DefinitionError, DefinitionProblem
 
 E = TypeVar("E", default=Any)
@@ -26,6 +26,8 @@ AnyContext = TypeVar("AnyContext", bound=Any, default=Any)
 @frozen
 class Args(Generic[C, E]):
     """The argument of a guard, an assigner, a delay, an input or an output.
+
+    None of it can be changed in place, because others share it: to try raises TypeError. Return new values instead.
 
     Attributes:
         context: the context at this position of the step.
@@ -77,7 +79,7 @@ def expression(value: ValueOrFunction) -> Expression:
     Raises:
         DefinitionError: it is a function that cannot be called with one argument.
     """
-    return with_one_argument(value) if callable(value) else Constant(value)
+    return with_one_argument(value) if callable(value) else Constant(freeze(value))
 
 
 def literal_value(expression: Expression | None) -> Any:
@@ -91,7 +93,7 @@ def with_params(compute: Expression, params: Expression) -> Expression:
     if known is None:  # the params that `Args` has by default
         return compute
     if known is ABSENT:
-        return lambda args: compute(NewArgs(args.context, args.event, params(args), args.state))
+        return lambda args: compute(NewArgs(args.context, args.event, freeze(params(args)), args.state))
 
     def compute_with_known(args: Args[Any]) -> Any:
         # `NewArgs(...)`, inlined: most guards with params take less time than its call.

@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 
 from settled.chart.nodes import Node, child_of, descend, entered_by_default, in_document_order, is_final, split_path
 from settled.chart.state_value import StateValue
-from settled.data import ABSENT
+from settled.data import ABSENT, freeze
 
 
 @frozen(eq=False)
@@ -90,9 +90,9 @@ class Chart:
             nodes=nodes,
             members=members,
             atomic=tuple(node for node in nodes if node.is_atomic),
-            value=_value(self.root, with_defaults(nodes)),
+            value=freeze(_value(self.root, with_defaults(nodes))),
             tags=frozenset(tag for node in nodes for tag in node.tags),
-            meta={node.id: node.meta for node in nodes if node.meta is not ABSENT},
+            meta=freeze({node.id: node.meta for node in nodes if node.meta is not ABSENT}),
             is_legal=self.root in members and all(_is_legal(node, members) for node in nodes),
             has_eventless=any(node.always for node in nodes),
         )

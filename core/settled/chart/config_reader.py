@@ -30,7 +30,7 @@ from settled.chart.config import (
 )
 from settled.chart.config_problems import ConfigValueError, problems_in, suggest_one_of
 from settled.chart.config_values import json_key, value_problems
-from settled.data import Json, is_array, is_object, parse_strictly, write
+from settled.data import Json, freeze, is_array, is_object, parse_strictly, write
 from settled.errors import DefinitionError, DefinitionProblem
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def config_from(source: str | Mapping[str, Any]) -> MachineConfig:
         raise DefinitionError([DefinitionProblem("", f"a machine is a JSON object, not {_describe(given)}")])
     if wrong := list(value_problems(given)):
         raise DefinitionError(wrong)
-    whole: Any = in_javascript_order(given)
+    whole: Any = freeze(in_javascript_order(given))
     own = {key: value for key, value in whole.items() if key in _ROOT_ONLY_KEYS}
     plain = {key: value for key, value in whole.items() if key not in own}
     problems: list[DefinitionProblem] = []
@@ -68,7 +68,7 @@ def config_from(source: str | Mapping[str, Any]) -> MachineConfig:
         id=root.id or "(machine)",
         fingerprint=_fingerprint(whole),
         version=version,
-        context={} if context is None else context,
+        context=freeze({}) if context is None else context,
         options=options,
     )
 

@@ -17,11 +17,13 @@ from attrs.validators import optional
 from typing_extensions import TypeIs, TypeVar
 
 from settled.chart.args import AnyContext, Args, E, Expression, arity_problem
+from settled.chart.frozen_context import freeze_context
 from settled.chart.retry import Retry
 from settled.chart.snapshot import C
-from settled.data import MAX_DEPTH, fault_in, is_json, is_object, shortened
+from settled.data import MAX_DEPTH, fault_in, freeze, is_json, is_object, shortened
 from settled.durations import check_duration, is_long_duration
 from settled.errors import DefinitionProblem, EventError, LogicError
+from settled.frozen_data import FrozenDict
 from settled.validators import instance_of, one_of
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class Call:
     deadline: float | None
     fence: int
     lease_lost: Callable[[], bool]
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, str] = field(default={}, converter=freeze)
 
 
 @frozen
@@ -146,27 +148,29 @@ class Implementations:
         Raises:
             LogicError: it is not JSON; the message says where in it.
         """
-        plain = context if context.__class__ is dict else self.plain_context(context)
+        if context.__class__ is FrozenDict:
+            return context
+        plain = self.plain_context(context)
         if not is_json(plain):
             raise LogicError(f"the context is not JSON: {fault_in(plain)}")
-        return plain
+        return freeze(plain)
 
     def plain_context(self, context: Any) -> Any:
         """Return `context` with instances of attrs classes converted to mappings. It may still not be JSON."""
         return _converter().unstructure(context) if has(context.__class__) else context
 
     def read_context(self, plain: Any) -> Any:
-        """Return the context whose JSON is `plain`, as an instance of the declared class."""
+        """Return the context whose JSON is `plain`, frozen, as an instance of the declared class."""
         if self.context is dict or isinstance(plain, self.context):
-            return plain
-        return _converter().structure(plain, self.context)
+            return freeze_context(plain)
+        return freeze_context(_converter().structure(plain, self.context))
 
     def read_event(self, event: Mapping[str, Any]) -> Any:
         """Return `event` as the author's functions get it: an instance of the class declared for its type, if any."""
         if not self.events:
             return event
         declared = self.events.get(event["type"])
-        return event if declared is None else _converter().structure(event, declared)
+        return event if declared is None else freeze_context(_converter().structure(event, declared))
 
     def check_event(self, event: Mapping[str, Any]) -> None:
         """Check that `event` fits the class declared for its type.
@@ -180,13 +184,13 @@ class Implementations:
             raise EventError(f"{event['type']}: {'; '.join(reasons(error, 'event'))}") from error
 
     def event_to_json(self, event: Any, levels: int = MAX_DEPTH) -> Mapping[str, Any]:
-        """Return an event, from an author's function or from a caller, as a JSON object with a type.
+        """Return an event, from an author's function or from a caller, as a frozen JSON object with a type.
 
         Raises:
             EventError: it is neither an object with a type nor of a declared class, or not JSON, or nested more than
                 `levels` deep.
         """
-        plain = event if is_object(event) else self._plain(event)
+        plain: Mapping[str, Any] = freeze(event if is_object(event) else self._plain(event))
         if not isinstance(plain.get("type"), str):
             raise EventError(f"an event is an object with a type, not {shortened(event)}")
         if problem := fault_in(plain, levels=levels):

@@ -11,6 +11,7 @@ not touch snapshots that the newer one has migrated.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any, Literal, TypeAlias
 
 from attrs import field, frozen
@@ -61,7 +62,9 @@ def migrate_snapshot(
     Raises:
         LogicError: a migration raised.
     """
-    for step, migration in _path_from(implementations, version):
+    path = _path_from(implementations, version)
+    data = deepcopy(data) if path else data  # if a migration fails, what it has modified by then must not be kept
+    for step, migration in path:
         migrate = migration.function if isinstance(migration, Migration) else migration
         try:
             data = migrate(dict(data))

@@ -9,6 +9,7 @@ from attrs import fields, has
 
 from settled.chart.args import arity_problem
 from settled.chart.builtins import is_built_in_action
+from settled.chart.frozen_context import classes_in, is_frozen_class
 from settled.chart.guards import And, Not, Or, StateIn
 from settled.data import is_object
 from settled.errors import DefinitionProblem
@@ -33,6 +34,13 @@ def registration_problems(given: Implementations) -> Iterator[DefinitionProblem]
     """Yield the problems of classes, guards, actions and migrations. Those of actors and delays are found elsewhere."""
     if given.context is not dict and not has(given.context):
         yield DefinitionProblem("context", f"{given.context!r} is not an attrs class", _CLASS_REMEDY)
+    for path, declared in (
+        ("context", given.context),
+        *((f"events.{name}", each) for name, each in given.events.items()),
+    ):
+        for part in classes_in(declared):
+            if not is_frozen_class(part):
+                yield DefinitionProblem(path, f"instances of {part.__qualname__} can be changed", _FROZEN_REMEDY)
     if given.create_context is not None:
         yield from _function_problems("create_context", given.create_context)
     for name, declared in given.events.items():
@@ -50,6 +58,7 @@ def registration_problems(given: Implementations) -> Iterator[DefinitionProblem]
         yield from _function_problems(f"migrations.{name}", getattr(migration, "function", migration))
 
 
+_FROZEN_REMEDY = "Decorate it with attrs.frozen: assign() makes a changed copy."
 _CLASS_REMEDY = "Leave it out for a JSON object."
 
 

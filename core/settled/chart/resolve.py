@@ -30,7 +30,7 @@ from settled.chart.guards import And, BuiltInGuard, Not, Or, StateIn
 from settled.chart.implementations import Implementations, is_actor
 from settled.chart.literals import check_literals, is_state_value
 from settled.chart.problems import did_you_mean, listed
-from settled.data import ABSENT, is_object
+from settled.data import ABSENT, freeze, is_object
 from settled.durations import check_duration
 
 Predicate: TypeAlias = Callable[[Args[Any]], object]
@@ -200,7 +200,7 @@ class Resolver:
 
         def computed(args: Args[Any]) -> Any:
             params = given(args)
-            return compute(NewArgs(args.context, args.event, None if params is ABSENT else params, args.state))
+            return compute(NewArgs(args.context, args.event, None if params is ABSENT else freeze(params), args.state))
 
         return computed
 

@@ -14,9 +14,10 @@ from typing_extensions import TypeVar
 
 from settled._fast_frozen import MutableWhileBuilding
 from settled.chart.chart import Chart, Configuration
+from settled.chart.frozen_context import freeze_context
 from settled.chart.nodes import in_document_order
 from settled.chart.state_value import StateValue, value_matches
-from settled.data import ABSENT, Json, is_array, is_object
+from settled.data import ABSENT, Json, freeze, is_array, is_object
 from settled.errors import RecordError
 
 C = TypeVar("C", default=Mapping[str, Any])
@@ -36,10 +37,15 @@ class Child:
     src: str
     system_id: str | None = None
     status: ChildStatus = "active"
-    output: Any = ABSENT
-    error: Any = ABSENT
-    input: Any = ABSENT
+    output: Any = field(default=ABSENT, converter=freeze)
+    error: Any = field(default=ABSENT, converter=freeze)
+    input: Any = field(default=ABSENT, converter=freeze)
     sync: bool = False
+
+
+def read_only(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return `value` as a mapping that cannot be changed."""
+    return value if isinstance(value, MappingProxyType) else MappingProxyType(dict(value))
 
 
 NO_CHILDREN: Final[Mapping[str, Child]] = MappingProxyType({})
@@ -50,16 +56,16 @@ NO_HISTORY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 class Snapshot(Generic[C]):
     """The state of a machine. `children` are its actors by id; `history` the recorded node ids by that of the history.
 
-    `output` and `error` are ABSENT while there is none: None is a possible output.
+    `output` and `error` are ABSENT while there is none: None is a possible output. None of it can be changed.
     """
 
     configuration: Configuration = field(repr=lambda configuration: repr(configuration.value))
-    context: C
+    context: C = field(converter=freeze_context)
     status: Status = "active"
-    output: Any = ABSENT
-    error: Any = ABSENT
-    children: Mapping[str, Child] = NO_CHILDREN
-    history: Mapping[str, tuple[str, ...]] = NO_HISTORY
+    output: Any = field(default=ABSENT, converter=freeze)
+    error: Any = field(default=ABSENT, converter=freeze)
+    children: Mapping[str, Child] = field(default=NO_CHILDREN, converter=read_only)
+    history: Mapping[str, tuple[str, ...]] = field(default=NO_HISTORY, converter=read_only)
 
     @property
     def value(self) -> StateValue:
@@ -86,7 +92,7 @@ class Snapshot(Generic[C]):
 
 
 class NewSnapshot(MutableWhileBuilding, Snapshot[Any]):
-    """A faster constructor of `Snapshot`; see `settled._fast_frozen`."""
+    """A faster constructor of `Snapshot`, for data that is frozen already; see `settled._fast_frozen`."""
 
     __slots__ = ()
 

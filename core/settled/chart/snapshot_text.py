@@ -15,7 +15,9 @@ from settled.chart.chart import MAX_CONFIGURATIONS, Chart, Configuration
 from settled.chart.implementations import Implementations
 from settled.chart.nodes import Node
 from settled.chart.snapshot import NO_CHILDREN, NO_HISTORY, NewSnapshot, Snapshot, to_json
-from settled.data import ABSENT, parse_at, write, write_object
+from settled.data import ABSENT, freeze, parse_at, write, write_object
+from settled.errors import LogicError
+from settled.frozen_data import FrozenDict
 
 _CONTEXT: Final = ',"context":'
 _SUFFIX: Final = ',"children":{},"historyValue":{}}'
@@ -36,10 +38,16 @@ class SnapshotText:
         Raises:
             LogicError: the context is not JSON; the message says where in it.
         """
-        # Most contexts are plain dicts, and need not go through cattrs.
+        try:
+            return self._write(snapshot)
+        except Exception as error:
+            raise LogicError(f"{self.chart.id}: {error}") from error
+
+    def _write(self, snapshot: Snapshot[Any]) -> str:
+        # Most contexts are JSON, and need not go through cattrs.
         plain = (
             snapshot.context
-            if snapshot.context.__class__ is dict
+            if isinstance(snapshot.context, FrozenDict)
             else self.implementations.plain_context(snapshot.context)
         )
         context = write_object(plain)
@@ -66,8 +74,9 @@ class SnapshotText:
             return None
         try:
             context, end = parse_at(text, begin)
-            if self.implementations.context is not dict:
-                context = self.implementations.read_context(context)
+            context = (
+                freeze(context) if self.implementations.context is dict else self.implementations.read_context(context)
+            )
         except Exception:
             return None  # the slow path fails as well, with a proper error
         if text[end:] != _SUFFIX:

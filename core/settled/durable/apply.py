@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias, assert_never
 
 from settled._fast_frozen import evolve
 from settled.chart.snapshot import Snapshot
-from settled.data import MAX_DEPTH, MAX_EVENT_DEPTH, Json
+from settled.data import MAX_DEPTH, MAX_EVENT_DEPTH, Json, freeze
 from settled.durable.apply_context import ApplyContext, open_turn
 from settled.durable.children import (
     has_ended,
@@ -230,7 +230,7 @@ def _start(context: ApplyContext, record: Record, message: Message, input: Json,
         fingerprint=context.machine.fingerprint,
         armed=None,
     )
-    return _enter_progress(context, record, progress)
+    return _enter_progress(context, record, progress, is_settled(context.machine, progress.snapshot))
 
 
 def _import_child(context: ApplyContext, record: Record, message: Message, tree: Json, parent: Parent) -> Record:
@@ -262,9 +262,10 @@ def _step(
     is_judged: bool = False,
 ) -> Record:
     """Take `event` in a turn of its own. If it `is_judged`, it counts as ignored where no transition takes it."""
-    before = record.readable_snapshot()
+    event, before = freeze(event), record.readable_snapshot()
     step = take_event(context.machine, Progress(before), event, is_detached=is_detached)
     progress = drain_inbox(context.machine, step)
+    can_rest = is_settled(context.machine, progress.snapshot)
     # Only an event that has moved nothing may have changed nothing. The usual one costs no more than this comparison.
     is_moved = bool(step.effects) or step.snapshot.configuration is not before.configuration
     ignored = context.machine.explain(before, event) if is_judged and not is_moved else None
@@ -272,7 +273,7 @@ def _step(
     # The keys of all effects of this turn contain this commit's nonce, however many commits the turn will take.
     turn = OpenTurn(message, record.ordinal, progress.index, context.nonce, lease_until=context.lease_until)
     record = evolve(record, ordinal=record.ordinal + 1, snapshot=progress.snapshot, turn=turn)
-    return _enter_progress(context, record, progress, cause, sender)
+    return _enter_progress(context, record, progress, can_rest, cause, sender)
 
 
 def _fire_timers(context: ApplyContext, record: Record, message: Message, token: str, early: int) -> Record:
@@ -325,24 +326,29 @@ def advance_open_turn(context: ApplyContext, record: Record) -> Record:
     cause = Cause(before, turn.inbox[0]) if turn.inbox else None
     progress = drain_inbox(context.machine, Progress(before, turn.inbox, index=turn.index))
     turn = evolve(turn, inbox=(), index=progress.index, lease_until=context.lease_until)
-    return _enter_progress(context, evolve(record, snapshot=progress.snapshot, turn=turn), progress, cause)
+    record, can_rest = (
+        evolve(record, snapshot=progress.snapshot, turn=turn),
+        is_settled(context.machine, progress.snapshot),
+    )
+    return _enter_progress(context, record, progress, can_rest, cause)
 
 
 def _enter_progress(
     context: ApplyContext,
     record: Record,
     progress: Progress,
+    can_rest: bool,
     cause: Cause | None = None,
     sender: SenderPosition | None = None,
 ) -> Record:
-    """Enter the effects of `progress` into the record, and close its turn if the machine has settled."""
+    """Enter the effects of `progress` into the record, and close its turn if the machine `can_rest`."""
     if record.parent is not None and record.parent.sync:
         record = _enqueue_each_step(context, record, progress)
     elif progress.effects:
         record = enqueue_effects(context, record, progress.effects)
     turn = record.turn
     assert turn is not None, "a step leaves its turn open"
-    if is_settled(context.machine, progress.snapshot):
+    if can_rest:
         return _close_turn(context, record, turn, progress.snapshot, cause, sender)
     if not turn.actors and not record.timers:
         raise LogicError(

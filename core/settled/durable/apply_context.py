@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, assert_never
 
 from settled._fast_frozen import evolve
 from settled.durable.headers import NO_HEADERS
-from settled.durable.limits import MAX_MESSAGE_BYTES, check_size
+from settled.durable.limits import MAX_MESSAGE_BYTES, is_larger, too_large
 from settled.durable.messages import Message, Timer
 from settled.durable.record import (
     CancelTimer,
@@ -77,7 +77,8 @@ class ApplyContext(NamedTuple):
         Raises:
             TooLargeError: it is.
         """
-        check_size(f"{self.key}: what it sends to {target}", body, self.largest_message)
+        if is_larger(body, self.largest_message):
+            raise too_large(f"{self.key}: what it sends to {target}", body, self.largest_message)
 
 
 def _with_headers(item: OutboxItem, headers: Mapping[str, str]) -> OutboxItem:

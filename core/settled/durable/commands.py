@@ -12,8 +12,10 @@ from collections.abc import Generator, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+from attrs import field, frozen
+
 from settled.chart.snapshot import Snapshot
-from settled.data import Json
+from settled.data import Json, freeze
 from settled.durable.headers import NO_HEADERS
 from settled.durable.ports import DeadLetter, Delivery, Stored, Write
 from settled.durable.record import PerformAction, Record
@@ -216,12 +218,13 @@ class ActionsPerformed(NamedTuple):
     error: str | None = None
 
 
-class ActorResult(NamedTuple):
+@frozen
+class ActorResult:
     """The result of an attempt: its output if `ok`, otherwise its error, as JSON."""
 
     id: str
     ok: bool
-    data: Json
+    data: Json = field(converter=freeze)
 
 
 class ActorEnded(NamedTuple):

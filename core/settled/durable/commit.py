@@ -176,11 +176,11 @@ def _stamped(state: TurnState, step: TurnStep, record: Record, *, has_actions: b
 
 def _next_mark(state: TurnState, record: Record, done: tuple[Delivery, ...]) -> Position | None:
     last = done[-1] if done else state.deliveries[0]
-    position = last.position
-    if position is None or record.has_passed(position):
-        return record.high_water_mark
+    position, mark = last.position, record.high_water_mark
+    if position is None or (mark is not None and mark.epoch == position.epoch and position.number <= mark.number):
+        return mark
     is_taken = done or (record.turn is not None and record.turn.message.id == last.message.id)
-    return position if is_taken or record.window.outcome_of_message(last.message) else record.high_water_mark
+    return position if is_taken or record.window.outcome_of_message(last.message) else mark
 
 
 def _claim(state: TurnState, record: Record, made_progress: bool) -> Record:

@@ -60,19 +60,20 @@ def message_from_outside(
     _check_key(key)
     check_id(id)
     body = encode(content, MAX_EVENT_DEPTH)
-    check_size(f"{key}: the message {id}", body, largest)
+    if is_larger(body, largest):
+        raise too_large(f"{key}: the message {id}", body, largest)
     return Message(key, id, body, check_headers(headers) if headers else NO_HEADERS)
 
 
-def check_size(what: str, text: str, largest: int) -> None:
-    """Check that `text` has at most `largest` bytes.
+def is_larger(text: str, largest: int) -> bool:
+    """Return whether `text` has more than `largest` bytes."""
+    return len(text) > largest or (not text.isascii() and _bytes(text) > largest)
 
-    Raises:
-        TooLargeError: it has more; the error calls it `what`.
-    """
-    if len(text) > largest or (not text.isascii() and _bytes(text) > largest):
-        sizes = f"{_bytes(text):,} bytes; the limit is {largest:,}"
-        raise TooLargeError(f"{what} has {sizes}: store large data elsewhere and send its address")
+
+def too_large(what: str, text: str, largest: int) -> TooLargeError:
+    """Return the error for `text`, which is larger than `largest` bytes; it calls the text `what`."""
+    sizes = f"{_bytes(text):,} bytes; the limit is {largest:,}"
+    return TooLargeError(f"{what} has {sizes}: store large data elsewhere and send its address")
 
 
 def check_id(id: str) -> None:

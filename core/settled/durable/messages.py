@@ -8,7 +8,7 @@ generation, so a message that the record does not expect is recognised as stale,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, assert_never
+from typing import Any, NamedTuple, TypeAlias, assert_never
 from zlib import crc32
 
 from attrs import field, frozen
@@ -130,8 +130,7 @@ class ImportChild:
     parent: Parent
 
 
-@frozen
-class Event:
+class Event(NamedTuple):
     """An event for the machine.
 
     Attributes:

@@ -7,6 +7,8 @@ start, or one of them has ended.
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 from settled._fast_frozen import evolve
 from settled.chart.implementations import Actor
 from settled.chart.snapshot import Snapshot
@@ -14,10 +16,10 @@ from settled.data import Json, fault_in, write
 from settled.durable.apply import advance_open_turn, end_actor, replace_actor, take_due_timer
 from settled.durable.commands import ActorCall, ActorEnded, ActorResult, Release, ReleaseReason, RunActors
 from settled.durable.commit import TurnStep
-from settled.durable.limits import check_size
+from settled.durable.limits import is_larger, too_large
 from settled.durable.record import PendingActor, Record, idempotency_key
 from settled.durable.turn_state import TurnState, release_of
-from settled.errors import RecordError, TooLargeError
+from settled.errors import RecordError
 from settled.machine import Machine
 from settled.progress import done_event, error_event, is_settled
 
@@ -152,7 +154,9 @@ def step_after_actors(state: TurnState, answer: ActorEnded) -> TurnStep | Releas
 def _actor_call(state: TurnState, actor: PendingActor) -> ActorCall:
     # The nonce is that of the commit which opened the turn, so every attempt, by whatever worker, has the same key.
     key = idempotency_key(state.key, state.open_turn.nonce, state.open_turn.ordinal, actor.index)
-    return ActorCall(actor.id, actor.src, actor.input, key, actor.attempt, state.open_turn.message.headers)
+    # A copy, which the actor may change as it likes: the next attempt gets another one.
+    input, headers = deepcopy(actor.input), state.open_turn.message.headers
+    return ActorCall(actor.id, actor.src, input, key, actor.attempt, headers)
 
 
 def _record_result(state: TurnState, result: ActorResult) -> TurnStep:
@@ -172,8 +176,8 @@ def _end_event(state: TurnState, actor: PendingActor, result: ActorResult) -> Js
     fault = fault_in(result.data, "output")
     if fault is not None:
         return error_event(actor.id, {"name": "TypeError", "message": f"{actor.src}: {fault}"})
-    try:
-        check_size(f"{actor.src}: its result", write(result.data), state.traits.largest_message)
-    except TooLargeError as error:
+    text, largest = write(result.data), state.traits.largest_message
+    if is_larger(text, largest):
+        error = too_large(f"{actor.src}: its result", text, largest)
         return error_event(actor.id, {"name": "TooLargeError", "message": str(error)})
     return done_event(actor.id, result.data) if result.ok else error_event(actor.id, result.data)

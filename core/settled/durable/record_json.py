@@ -157,7 +157,7 @@ def _snapshot_to_text(machine: Machine[Any], snapshot: Snapshot[Any] | Unreadabl
         case UnreadableSnapshot(raw):
             return write(raw)
         case _:
-            return machine.dump(snapshot)
+            return machine.snapshot_text.write(snapshot)
 
 
 def _snapshot_from_json(

@@ -1,6 +1,7 @@
 """Effects: the side effects that a step requests.
 
-An effect is data: it can be stored, compared, sent, and read by an operator. It never holds a function. Code that
+An effect is data: it can be stored, compared, sent, and read by an operator. It cannot be changed, and never holds a
+function. Code that
 performs effects matches over all of them and ends in ``assert_never``, so a new kind fails the type check in every
 place that must handle it.
 
@@ -15,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 from attrs import field, frozen
 
 from settled._fast_frozen import MutableWhileBuilding
-from settled.data import Json
+from settled.data import Json, freeze
 
 TargetKind: TypeAlias = Literal["child", "starting", "external"]
 """A running child, a child that the node being entered is about to start, or none of the machine's children: itself,
@@ -28,13 +29,13 @@ class Execute:
 
     index: int
     type: str
-    params: Json
-    context: Json
-    event: Json
+    params: Json = field(converter=freeze)
+    context: Json = field(converter=freeze)
+    event: Json = field(converter=freeze)
 
 
 class NewExecute(MutableWhileBuilding, Execute):
-    """Builds an `Execute` quickly; every custom action makes one."""
+    """Builds an `Execute` quickly, of data that is frozen already; every custom action makes one."""
 
     __slots__ = ()
 
@@ -57,7 +58,7 @@ class Invoke:
     index: int
     id: str
     src: str
-    input: Json = None
+    input: Json = field(default=None, converter=freeze)
     system_id: str | None = None
     sync: bool = False
 
@@ -79,7 +80,7 @@ class Send:
 
     index: int
     to: str
-    event: Json
+    event: Json = field(converter=freeze)
     id: str | None = None
     delay: timedelta | None = None
     # Decided during the step, since children may start and stop within it: afterwards the same `to` may name another
@@ -95,7 +96,7 @@ class Schedule:
     """
 
     index: int
-    event: Json
+    event: Json = field(converter=freeze)
     delay: timedelta
     id: str | None = None
 
@@ -113,7 +114,7 @@ class Emit:
     """Pass `event` to the listeners of this machine."""
 
     index: int
-    event: Json
+    event: Json = field(converter=freeze)
 
 
 @frozen
@@ -121,7 +122,7 @@ class Log:
     """Log `value`, under `label` if there is one."""
 
     index: int
-    value: Json
+    value: Json = field(converter=freeze)
     label: str | None = None
 
 
@@ -130,7 +131,7 @@ class Raise:
     """`event` was raised and taken within this same step. Reported as XState does; there is nothing to perform."""
 
     index: int
-    event: Json
+    event: Json = field(converter=freeze)
     id: str | None = None
 
 

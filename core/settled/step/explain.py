@@ -16,7 +16,7 @@ from settled.chart.guard_text import guard_text
 from settled.chart.nodes import GuardSite, Transition, matches
 from settled.chart.program import Program
 from settled.chart.snapshot import Snapshot
-from settled.data import ABSENT, write
+from settled.data import ABSENT, FROZEN, freeze, write
 from settled.step.macrostep import ERROR, STOP
 from settled.step.plan_cache import PlanCache
 from settled.step.selection import CandidateSet, candidate_set, select
@@ -34,6 +34,7 @@ def explain(plans: PlanCache, snapshot: Snapshot[Any], event: Mapping[str, Any])
     """
     if snapshot.status != "active":
         return how_it_ended(snapshot)
+    event = event if event.__class__ in FROZEN else freeze(event)
     program, here, type = plans.program, snapshot.configuration, event["type"]
     candidates = plans.reaction(here, type).candidates
     # An event is also explained after a transition that only assigned something, so this must be quick.
@@ -56,6 +57,7 @@ def explain(plans: PlanCache, snapshot: Snapshot[Any], event: Mapping[str, Any])
 
 def guards_passed_over(plans: PlanCache, snapshot: Snapshot[Any], event: Mapping[str, Any]) -> str | None:
     """Return which guards answered false before `event` was taken by a later transition; None if there were none."""
+    event = freeze(event)
     args = NewArgs(snapshot.context, read_event(plans.program, event), None, snapshot)
     candidates = plans.reaction(snapshot.configuration, event["type"]).candidates
     selected = select(plans.program, candidates, event, args)

@@ -14,7 +14,7 @@ from settled._fast_frozen import evolve
 from settled.chart.chart import Configuration
 from settled.chart.program import Program
 from settled.chart.snapshot import NO_CHILDREN, NewSnapshot, Snapshot, Status
-from settled.data import ABSENT, Json
+from settled.data import ABSENT, FROZEN, Json, freeze
 from settled.errors import EventError, LogicError
 from settled.step.effects import Effect, Stop
 from settled.step.microstep import microstep
@@ -123,6 +123,7 @@ def _step_state(
     first_index: int = 0,
     allow_unknown_targets: bool = False,
 ) -> StepState:
+    event = event if event.__class__ in FROZEN else freeze(event)  # nearly all are, and a call would cost more
     context, children, history = snapshot.context, snapshot.children, snapshot.history
     return StepState(
         plans.program, snapshot, first_index, allow_unknown_targets, event, event, context, children, history, [], []
@@ -132,6 +133,7 @@ def _step_state(
 def _start(
     plans: PlanCache, context: Any, input: Json, first_index: int = 0, allow_unknown_targets: bool = False
 ) -> StepState:
+    input = freeze(input)
     start = _before_start(plans.program, _first_context(plans.program, context, input))
     step = _step_state(plans, start, {"type": INIT, "input": input}, first_index, allow_unknown_targets)
     microstep(plans.start(), step)

@@ -17,7 +17,7 @@ from attrs import define, field, frozen
 
 from settled.chart.chart import Configuration
 from settled.chart.nodes import Node, Transition, history_default, in_document_order, is_final
-from settled.chart.snapshot import NO_CHILDREN, NewSnapshot
+from settled.chart.snapshot import NO_CHILDREN, NewSnapshot, read_only
 from settled.step.history import History, HistoryView, domain, effective_targets, exit_set, without_conflicts
 from settled.step.operations import Operation, Operations, perform
 from settled.step.state import StepState
@@ -42,7 +42,7 @@ def microstep(plan: Plan, step: StepState) -> None:
     """Perform `plan` and move `step` to the snapshot that follows, which is the same object if nothing has changed."""
     before = step.snapshot
     if plan.recorded_history:
-        step.history = {**step.history, **plan.recorded_history}
+        step.history = read_only({**step.history, **plan.recorded_history})
     if plan.operations:
         perform(plan.operations, step)
     # The identity matters, not only the equality: the macrostep stops selecting eventless transitions after one of them

@@ -20,6 +20,7 @@ from settled.chart.actions import (
     EmitEvent,
     EnqueueActions,
     EnqueueArgs,
+    FieldChanges,
     LogValue,
     RaiseEvent,
     SendTo,
@@ -33,8 +34,9 @@ from settled.chart.nodes import ActionSite, After, InvokeSite, Node
 from settled.chart.program import Program
 from settled.chart.resolve import BoundAction, CustomAction
 from settled.chart.snapshot import Child
-from settled.data import ABSENT
+from settled.data import ABSENT, freeze
 from settled.errors import LogicError
+from settled.frozen_data import FrozenDict
 from settled.step.effects import Cancel, Emit, Log, NewExecute, Send, TargetKind
 from settled.step.selection import logic_error
 from settled.step.state import StepState, read_event
@@ -184,8 +186,9 @@ class Operations:
 
 
 def _done_event(node: Node, output: Any) -> Mapping[str, Any]:
-    event = {"type": f"xstate.done.state.{node.id}"}
-    return event if output is ABSENT else {**event, "output": output}
+    event: Mapping[str, Any] = {"type": f"xstate.done.state.{node.id}"}
+    event = freeze(event if output is ABSENT else {**event, "output": output})
+    return event
 
 
 def _output(step: StepState, node: Node, event: Any) -> Any:
@@ -193,7 +196,7 @@ def _output(step: StepState, node: Node, event: Any) -> Any:
     if compute is None:
         return ABSENT
     try:
-        return compute(Args(step.context, event, None, step.snapshot))
+        return freeze(compute(Args(step.context, event, None, step.snapshot)))
     except Exception as error:
         raise logic_error(step.program, f'the output of "{node.id}"', node.path, error) from error
 
@@ -211,7 +214,7 @@ def _bind_action(program: Program, action: BoundAction, path: str, starting: tup
         case CustomAction():
             return _execute(program, action.name, action.params)
         case Assign(changes):
-            return lambda step: step.assign(changes(args_of(step)))
+            return _assign(changes, args_of)
         case RaiseEvent() as raising:
             return _raise(raising, args_of, action.delay)
         case SendTo() as sending:
@@ -241,19 +244,28 @@ def _args_of(params: Expression) -> ArgsOf:
     if known is None:
         return StepState.args
     if known is ABSENT:
-        return lambda step: step.args_with(params(step.args()))
+        return lambda step: step.args_with(freeze(params(step.args())))
     return lambda step: step.args_with(known)
+
+
+def _assign(changes: Expression, args_of: ArgsOf) -> Perform:
+    if isinstance(changes, FieldChanges) and len(changes.values) == 1:  # most assign one field
+        ((key, compute),) = changes.values.items()
+        return lambda step: step.assign_value(key, compute(args_of(step)))
+    return lambda step: step.assign(changes(args_of(step)))
 
 
 def _execute(program: Program, name: str, params: Expression) -> Perform:
     to_json, known = program.implementations.context_to_json, literal_value(params)
 
     def perform(step: StepState) -> None:
-        given = params(step.args()) if known is ABSENT else known
-        effects = step.effects
+        given = freeze(params(step.args())) if known is ABSENT else known
+        effects, context = step.effects, step.context
         # The context becomes JSON here and not later, because the actions that follow may replace it. The index is
         # `next_index`, inlined for speed.
-        effects.append(NewExecute(step.first_index + len(effects), name, given, to_json(step.context), step.event))
+        if context.__class__ is not FrozenDict:
+            context = to_json(context)
+        effects.append(NewExecute(step.first_index + len(effects), name, given, context, step.event))
 
     return perform
 
