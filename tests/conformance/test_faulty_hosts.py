@@ -171,10 +171,11 @@ def skips_what_was_taken(patch: Patch) -> None:
 
 
 def skips_without_a_dead_letter(patch: Patch) -> None:
-    commit, original = CORE["commit"], CORE["commit"]._skipping_step
+    commit = CORE["commit"]
+    original: Callable[..., Generator[Any, Any, Any]] = commit._skipping_step
 
     def step(*arguments: Any) -> Generator[Any, Any, Any]:
-        found: Any = yield from original(*arguments)
+        found = yield from original(*arguments)
         return found and evolve(found, add_dead_letters=())
 
     patch.setattr(commit, "_skipping_step", step)

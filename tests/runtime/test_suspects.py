@@ -128,11 +128,11 @@ class TestAHost:
         assert isolated(host.events) == ["cem", "ada"]
 
     def test_leaves_no_note_if_it_has_to_stop_while_one_of_them_runs(self, running: Callable[..., Running]) -> None:
-        stop_signals, end = [StopSignal(), StopSignal()], threading.Event()
+        stop_signals: list[StopSignal] = [StopSignal(), StopSignal()]
+        end = threading.Event()
 
         def greet(_input: Any, call: Any) -> None:
-            signal: StopSignal = stop_signals[call.attempt - 1]
-            signal.set()
+            stop_signals[int(call.attempt) - 1].set()
             end.wait(10)
 
         host = running(greeter(greet))
