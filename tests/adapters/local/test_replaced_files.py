@@ -6,8 +6,10 @@ Nothing is acknowledged that goes into a file which nobody will ever open again 
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -172,6 +174,10 @@ def test_a_process_may_change_its_folder(path: Path, tmp_path: Path, monkeypatch
 class TestALogOfAnotherFile:
     """SQLite would replay it: the file would be a mixture of two."""
 
+    @pytest.fixture(autouse=True)
+    def patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("settled_local.sqlite.file_identity.PATIENCE", 0.1)
+
     def crash(self, path: Path, *names: str) -> None:
         """Leave the file as a process does that is killed after it has sent messages of these ids."""
         send = (
@@ -231,6 +237,32 @@ class TestALogOfAnotherFile:
         moved.rename(path)
         with closing(SQLiteBackend.open(path)) as backend:
             assert ids(backend.queue.receive(9)) == ["a", "b", "c"]
+
+    def test_is_that_of_another_process_which_opens_the_copy_too(self, path: Path, tmp_path: Path) -> None:
+        """As when several workers are started after a restore."""
+        SQLiteBackend.open(path).close()
+        open_it = "import sys, settled_local as s; s.SQLiteBackend.open(sys.argv[1]).close()"
+        for n in range(3):
+            copy = tmp_path / f"{n}.db"
+            shutil.copy(path, copy)
+            processes = [subprocess.Popen([sys.executable, "-c", open_it, str(copy)]) for _ in range(6)]
+            assert [process.wait(timeout=60) for process in processes] == [0] * 6
+
+    def test_is_its_own_although_a_reader_came_before_the_process_that_opened_the_copy_first(
+        self, path: Path, tmp_path: Path
+    ) -> None:
+        """A checkpoint stops at what a reader still needs."""
+        SQLiteBackend.open(path).close()
+        copy = tmp_path / "copy.db"
+        shutil.copy(path, copy)
+        with closing(sqlite3.connect(copy, isolation_level=None)) as reader, ThreadPoolExecutor() as threads:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM epochs").fetchone()
+            opening = threads.submit(SQLiteBackend.open, copy)
+            time.sleep(0.1)
+            reader.execute("COMMIT")
+            with closing(opening.result()):
+                SQLiteBackend.open(copy).close()
 
     def test_is_replayed_after_a_crash(self, path: Path, copy: Path) -> None:
         with closing(SQLiteBackend.open(path)) as backend:

@@ -217,7 +217,8 @@ class _ConnectionPool:
 
     def __init__(self, path: str, timeout: float) -> None:
         self._path = path
-        self._file = os.path.abspath(path)  # the process may change its working directory
+        # Absolute, because the process may change its working directory; the other one is no file, and refused later.
+        self._file = path if path == ":memory:" else os.path.abspath(path)
         self._log = f"{os.path.realpath(path)}-wal"
         self._identity: FileIdentity | None = None
         self._timeout = timeout

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from settled.errors import BackendConfigError, UnavailableError
+
+PATIENCE = 5.0
+"""Seconds within which a process that opens a copy migrates it, if it is older, and records its new identity in it."""
 
 
 class FileIdentity(NamedTuple):
@@ -45,6 +49,8 @@ def file_identity(path: str) -> FileIdentity | None:
 def require_own_log(path: str) -> None:
     """Check that the write-ahead log beside the file at `path`, if there is one, can be its own.
 
+    Another process that is opening a copy for the first time gets `PATIENCE` seconds to make it its own.
+
     Raises:
         BackendConfigError: the file is a copy that was never opened in this place, so the log may be of another file.
             Or there is a log and no file.
@@ -59,15 +65,22 @@ def require_own_log(path: str) -> None:
             f"{path}: is missing or empty, but {log.name} is there, with its latest commits: put the file back, or "
             f"move {log.name} away"
         )
-    recorded = _identity_without_log(path)
-    # Only the inode: a device may have another number after the machine was started anew.
-    if recorded is None or recorded.rpartition(":")[2] == f"{identity.inode:x}":
-        return
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if _may_be_own(path, identity):
+            return
+        time.sleep(0.01)
     raise BackendConfigError(
         f"{path}: was copied here, and {log.name} beside it may be of the file that was here before: SQLite would mix "
         f"the two. If it is, delete {log.name} and {log.name.removesuffix('wal')}shm. If both files were copied "
         "together, have one whole file made of them, at another path: settled restore"
     )
+
+
+def _may_be_own(path: str, identity: FileIdentity) -> bool:
+    recorded = _identity_without_log(path)
+    # Only the inode: a device may have another number after the machine was started anew.
+    return recorded is None or recorded.rpartition(":")[2] == f"{identity.inode:x}"
 
 
 def _size(path: Path) -> int:

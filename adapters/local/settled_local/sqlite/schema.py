@@ -28,6 +28,7 @@ it was made; in a copy of that file it is replaced. A backup has none (see `sett
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 
 from settled.errors import BackendConfigError, RecordError
@@ -37,6 +38,9 @@ from settled_local.sqlite.file_identity import file_identity, require_own_log
 
 APPLICATION = 0x5E771ED
 VERSION = 4
+
+CHECKPOINTS = 100
+"""How often a checkpoint is tried, at most: one that meets a reader moves only a part of the log."""
 
 _READY_GROUPS = "CREATE INDEX ready_groups ON message_groups (machine, blocked_until_or_rank) WHERE blocked=0"
 _BLOCKED_GROUPS = "CREATE INDEX blocked_groups ON message_groups (blocked_until_or_rank) WHERE blocked=1"
@@ -179,10 +183,18 @@ def _epoch(database: Database) -> str:
         if row is not None and row[1] == identity:
             return str(row[0])
     epoch = database.write(lambda db: _renew_epoch(db, identity))
-    with database.reading() as db:
-        # From the log into the file, where `require_own_log` looks for it.
-        db.run("PRAGMA wal_checkpoint")
+    _move_log_into_file(database)
     return epoch
+
+
+def _move_log_into_file(database: Database) -> None:
+    """Write the new epoch into the file itself, where `require_own_log` looks for it."""
+    with database.reading() as db:
+        for _ in range(CHECKPOINTS):
+            _, logged, moved = db.run("PRAGMA wal_checkpoint").fetchone()
+            if logged == moved:
+                return
+            time.sleep(0.01)
 
 
 def _renew_epoch(db: Connection, identity: str) -> str:
