@@ -64,7 +64,9 @@ def run(tokens: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except (CycloptsError, UsageError) as error:
+    except CycloptsError as error:
+        return _fail(2, _on_one_line(str(error)))
+    except UsageError as error:
         return _fail(2, f"{error}")
     except EventIgnoredError as error:
         return _fail(3, f"{error}")
@@ -81,7 +83,7 @@ def _fail_by_type(error: Exception) -> int:
 
     match error:
         case DefinitionError():
-            return _fail(2, "; ".join(map(str, error.problems)))
+            return _fail(2, "; ".join(_on_one_line(str(problem)) for problem in error.problems))
         case EventError():
             return _fail(2, str(error))
         case SettledError():
@@ -91,6 +93,12 @@ def _fail_by_type(error: Exception) -> int:
 
 
 def _fail(status: int, text: str) -> int:
+    from settled.printable import printable  # noqa: PLC0415 (only needed on failure)
+
     # An error is one line, so that a script or a log can show it whole.
-    print(f"settled: {' '.join(text.split())}", file=sys.stderr)
+    print(f"settled: {printable(text)}", file=sys.stderr)
     return status
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -10,6 +10,7 @@ from settled.durable import Backend
 from settled_cli.errors import UsageError
 from settled_cli.machines import find_codec
 from settled_runtime import connect
+from settled_runtime.url import without_credentials
 
 
 @contextmanager
@@ -25,7 +26,9 @@ def open_backend(url: str | None, codec: str | None = None, *, may_be_private: b
     if not url:
         raise UsageError("no backend is named. Give --backend sqlite:///FILE, or set SETTLED_BACKEND")
     if not may_be_private and url.partition(":")[0] == "memory":
-        raise UsageError(f"{url} ends with this command, and no other one sees it. Give --backend sqlite:///FILE")
+        raise UsageError(
+            f"{without_credentials(url)} ends with this command, and no other one sees it. Give --backend sqlite:///FILE"
+        )
     try:
         backend = connect(url, codec=None if codec is None else find_codec(codec))
     except (BackendRefusedError, RecordError) as error:

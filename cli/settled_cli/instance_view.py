@@ -34,7 +34,7 @@ class InstanceView:
     @property
     def size(self) -> int:
         """The size of the record, in bytes."""
-        return len(self.stored.body.encode())
+        return len(self.stored.body.encode("utf-8", "surrogatepass"))
 
     @property
     def snapshot(self) -> Mapping[str, Any] | None:
@@ -57,7 +57,10 @@ class InstanceView:
         turn = self.record.turn
         if turn is None:
             return None
-        actors: list[Json] = [{"src": actor.src, "attempt": actor.attempt} for actor in turn.actors]
+        actors: list[Json] = [
+            {"src": actor.src, "attempt": actor.attempt, **({"losses": actor.losses} if actor.losses else {})}
+            for actor in turn.actors
+        ]
         return {"message": turn.message.id, "actors": actors}
 
     def outcome(self, message: Message) -> tuple[Outcome, str | None] | None:
@@ -72,7 +75,7 @@ class InstanceView:
 
     def to_json(self) -> dict[str, Json]:
         """Return everything that ``settled get --json`` prints."""
-        failing = self.record.failing
+        failing, watch = self.record.failing, self.record.watch
         return {
             "key": str(self.key),
             "machine": self.key.machine,
@@ -89,6 +92,7 @@ class InstanceView:
             "turn": self.turn,
             "halted": self.record.halted,
             "failing": failing and {"message": failing.id, "count": failing.count, "detail": failing.detail},
+            "watched": watch and {"message": watch.message_id, "actor": watch.actor, "alone": watch.is_alone},
         }
 
 

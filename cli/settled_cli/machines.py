@@ -6,7 +6,7 @@ attribute is one machine or a list of them. A chart can also come from a JSON fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from attrs import frozen
 from settled import Chart, Key, Machine, compile_chart
 from settled_cli.errors import UsageError
 from settled_cli.loading import load_file, load_module
-from settled_runtime import Codec, Observer
+from settled_runtime import Codec
 
 FILE, ATTRIBUTE = "machine.py", "machine"
 
@@ -86,16 +86,16 @@ def find_charts(name: str) -> Iterator[NamedChart]:
         yield from (NamedChart(machine.id, machine.chart, machine) for machine in find_machines(name))
 
 
-def find_observer(name: str) -> Observer:
-    """Load the observer ``module:function``.
+def find_function(name: str, what: str) -> Callable[..., Any]:
+    """Load ``module:function``; `what` it is for completes the error, such as ``an observer``.
 
     Raises:
         UsageError: there is none, or it is not a function.
     """
-    observer = _load_attribute(name, "an observer. Give module:function")
-    if not callable(observer):
-        raise UsageError(f"{name} is not a function but a {type(observer).__name__}")
-    return cast("Observer", observer)
+    function = _load_attribute(name, f"{what}. Give module:function")
+    if not callable(function):
+        raise UsageError(f"{name} is not a function but a {type(function).__name__}")
+    return cast("Callable[..., Any]", function)
 
 
 def find_codec(name: str) -> Codec:

@@ -10,7 +10,7 @@ from settled.durable import Backend, Event, Message, Start
 from settled.durable.limits import message_from_outside
 from settled_cli.errors import CommandError, EventIgnoredError
 from settled_cli.instance_view import InstanceView, load_view, poll, state_path
-from settled_cli.output import print_json
+from settled_cli.output import print_json, print_line
 from settled_runtime.backend_commands import retried
 
 FAILURES = frozenset({Outcome.REJECTED, Outcome.FAILED, Outcome.INVALID, Outcome.DEAD_LETTERED})
@@ -44,7 +44,7 @@ def report(
         if json:
             print_json(facts)
         else:
-            print(f"{message.key}: {name} is in the queue, as {message.id}")
+            print_line(f"{message.key}: {name} is in the queue, as {message.id}")
         return
     view, outcome, reason = poll(lambda: _find_outcome(backend, message), timeout, f"{message.key} to take {name}")
     state = state_path(view.value)
@@ -57,7 +57,7 @@ def report(
     if outcome in FAILURES:
         raise CommandError(f"{text}; the instance is in {state}")
     if not json:
-        print(f"{text}; now in {state}")
+        print_line(f"{text}; now in {state}")
 
 
 def _find_outcome(backend: Backend, message: Message) -> tuple[InstanceView, Outcome, str | None] | None:

@@ -104,7 +104,7 @@ def _begun(backend: Backend, deliveries: Sequence[Delivery]) -> set[Key]:
 def _appended(file: Path) -> BinaryIO:
     """Open `file` to append whole lines; what a crash has left of a last line is cut off."""
     try:
-        file.touch()
+        file.touch(0o600)  # it holds what others sent; a file that exists keeps its mode
         folder = os.open(file.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # or a new file could be lost with what is in it

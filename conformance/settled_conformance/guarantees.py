@@ -116,6 +116,7 @@ _ALL = (
     Guarantee("X11", "an id reused with another body is never treated as a duplicate", HOST, ("one id, two bodies",)),
     Guarantee("X12", "ids chosen by clients never collide with internal ids", HOST, ("sent under an internal id",)),
     Guarantee("X13", "an event is ignored if nothing takes it, and only then", HOST, ("ignored",)),
+    Guarantee("X14", "an event that is skipped is kept, and nothing else is skipped", HOST, ("skipped",)),
     Guarantee("T1", "a timer never fires early", PORT, ("just before due",)),
     Guarantee("T2", "every timer fires", PORT, ("fired",)),
     Guarantee("T3", "a cancelled timer has no effect", HOST, ("cancelled",)),

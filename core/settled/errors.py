@@ -11,9 +11,14 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
+from settled.printable import printable
+
 
 class SettledError(Exception):
-    """The base class of all errors that settled raises on purpose."""
+    """The base class of all errors that settled raises on purpose. Its text is one printable line."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 @frozen
@@ -25,8 +30,8 @@ class DefinitionProblem:
     remedy: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.path or '(root)'}: {self.problem}"
-        return f"{text}\n  {self.remedy}" if self.remedy else text
+        text = printable(f"{self.path or '(root)'}: {self.problem}")
+        return f"{text}\n  {printable(self.remedy)}" if self.remedy else text
 
 
 class DefinitionError(SettledError):
@@ -35,6 +40,9 @@ class DefinitionError(SettledError):
     def __init__(self, problems: Sequence[DefinitionProblem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 class LogicError(SettledError):

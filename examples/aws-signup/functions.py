@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from examples.signup.machine import machine
-from settled_aws import http_handler, lambda_handler
+from settled_aws import anyone, http_handler, lambda_handler
 from settled_runtime import Host, connect
 
 backend = connect(os.environ["SETTLED_URL"])
 work = lambda_handler(Host([machine], backend))
-http = http_handler([machine], backend)
+# Users have no accounts yet: see in the template who may invoke this function.
+http = http_handler([machine], backend, authorize=anyone)

@@ -1,20 +1,24 @@
 """The sign-up as a web application: each route sends an event, and waits for its turn to end.
 
 The routes use only the queue and the store. A worker, or a Lambda function of the same backend, runs the turns.
+
+Anyone may call these routes, as befits a sign-up. An application whose users have accounts checks in each route that
+the instance is the user's.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from datetime import timedelta
 from html import escape
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI, HTTPException
-from fastapi.responses import HTMLResponse
+from fastapi import Body, FastAPI, HTTPException, Request
+from fastapi.responses import HTMLResponse, JSONResponse
 
 from examples.signup.machine import machine
-from settled import EventError, Snapshot
+from settled import EventError, SettledError, Snapshot, TooLargeError
 from settled_runtime import Client, EventOutcomeError, connect
 
 TIMEOUT = timedelta(seconds=float(os.environ.get("SIGNUP_TIMEOUT", "20")))
@@ -55,16 +59,26 @@ def get(name: str) -> dict[str, Any]:
     return to_json(snapshot)
 
 
+@app.exception_handler(SettledError)
+def refused(_: Request, error: SettledError) -> JSONResponse:
+    """Answer a request that failed: with 400 or 413 if it is invalid, with 503 if the backend has failed."""
+    if isinstance(error, EventError):
+        return JSONResponse({"detail": str(error)}, 400)
+    if isinstance(error, TooLargeError):
+        return JSONResponse({"detail": str(error)}, 413)
+    logging.getLogger("signup").error("%s: %s", type(error).__name__, error)
+    return JSONResponse({"detail": "not available: try again"}, 503, {"Retry-After": "1"})
+
+
 def ask(name: str, event: dict[str, Any]) -> dict[str, Any]:
     """Send `event`, and return the state of the sign-up at the end of the turn.
 
     Raises:
-        HTTPException: 400 if the event is invalid, 409 if it was not accepted, 504 if the turn did not end in time.
+        HTTPException: 409 if the event was not accepted, 504 if the turn did not end in time.
+        SettledError: see `refused`.
     """
     try:
         return to_json(client.ask(name, event, timeout=TIMEOUT))
-    except EventError as error:
-        raise HTTPException(400, str(error)) from error
     except EventOutcomeError as error:
         state = {} if error.snapshot is None else to_json(error.snapshot)
         answer = {"error": str(error), "outcome": error.outcome, "reason": error.reason}

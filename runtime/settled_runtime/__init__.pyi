@@ -22,6 +22,7 @@ from settled_runtime.events import Logged as Logged
 from settled_runtime.events import MachineNotServed as MachineNotServed
 from settled_runtime.events import Observer as Observer
 from settled_runtime.events import RecordAdjusted as RecordAdjusted
+from settled_runtime.events import Redactor as Redactor
 from settled_runtime.events import Released as Released
 from settled_runtime.events import SuspectIsolated as SuspectIsolated
 from settled_runtime.events import TurnEnded as TurnEnded
@@ -30,6 +31,7 @@ from settled_runtime.events import TurnHangs as TurnHangs
 from settled_runtime.events import TurnStarted as TurnStarted
 from settled_runtime.events import WorkerLost as WorkerLost
 from settled_runtime.events import log as log
+from settled_runtime.events import log_with as log_with
 from settled_runtime.host import Host as Host
 from settled_runtime.shutdown import StopSignal as StopSignal
 from settled_runtime.worker import Worker as Worker

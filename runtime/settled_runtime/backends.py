@@ -14,7 +14,7 @@ from settled import BackendConfigError
 from settled.durable import Backend
 from settled_runtime.codec import Codec
 from settled_runtime.coded_backend import CodedBackend
-from settled_runtime.url import without_password
+from settled_runtime.url import without_credentials
 
 GROUP = "settled.backends"
 
@@ -35,7 +35,7 @@ def connect(url: str, *, codec: Codec | None = None) -> Backend:
     known = {point.name: point for point in entry_points(group=GROUP)}
     if not separator or scheme not in known:
         names = ", ".join(f"{name}://" for name in sorted(known))
-        raise BackendConfigError(f"{without_password(url)!r}: unknown scheme. Known schemes: {names}")
+        raise BackendConfigError(f"{without_credentials(url)!r}: unknown scheme. Known schemes: {names}")
     try:
         open_backend = cast("Callable[[str], Backend]", known[scheme].load())
     except ImportError as error:

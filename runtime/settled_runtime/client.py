@@ -50,6 +50,7 @@ from settled.durable.persisted_tree import tree_to_json
 from settled.durable.record_json import record_from_tombstone, record_to_tombstone
 from settled.durable.window import IN_DEAD_LETTERS
 from settled.durations import check_duration, in_seconds
+from settled.printable import printable
 from settled_runtime.backend_commands import BackendCommands, retried
 from settled_runtime.events import Observers
 
@@ -473,7 +474,7 @@ class Client(ClosedOnExit, Generic[C]):
             if found is not None:
                 return found
             time.sleep(pause)
-        raise TimeoutError(f"{self._key(instance)}: waited {seconds:g} s for {awaited}")
+        raise TimeoutError(printable(f"{self._key(instance)}: waited {seconds:g} s for {awaited}"))
 
 
 def _poll_intervals(timeout: float) -> Iterator[float]:

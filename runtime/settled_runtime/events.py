@@ -1,20 +1,37 @@
 """Host events: the events that a host reports to its observers. The log is one observer among others.
 
-An observer is called in the thread that does the work and must be quick. If it raises, the error is logged, and nothing
+An observer is called in the thread that does the work and must be quick. If it raises, that is logged, and nothing
 else changes. Events are reports, not guarantees: a worker that dies after a commit does not report it.
+
+The law of the log: it is read by more people than the store, so a payload (an event, a context, an output, the text of
+an error that code of a machine raised) stands only in lines of the level DEBUG, and there as a redactor returns it.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
+from traceback import walk_tb
 from typing import TypeAlias, assert_never
 
 from attrs import frozen
 
 from settled import Json, Key, TurnEnd
+from settled.data import is_array, is_object, write
 from settled.durable import DeadLetter, Delivery
 from settled.durable.commands import ActorResult, Finish, LostWorker, ReleaseReason
+from settled.errors import (
+    BackendClosedError,
+    BackendRefusedError,
+    ConflictError,
+    LeaseLostError,
+    OutcomeUnknownError,
+    TooLargeError,
+    UnavailableError,
+    UnsupportedError,
+)
+from settled.printable import printable
 
 logger = logging.getLogger("settled")
 
@@ -57,7 +74,7 @@ class DeadLettered:
 
 @frozen
 class ActionPerformed:
-    """A custom action was performed, or failed with `error`. A failed one is retried under the same key."""
+    """A custom action was performed, or failed with `error`, as ``NAME: text``. It is retried under the same key."""
 
     key: Key
     type: str
@@ -227,72 +244,142 @@ HostEvent: TypeAlias = (
 )
 Observer: TypeAlias = Callable[[HostEvent], object]
 
+Redactor: TypeAlias = Callable[[Json], str]
+"""Returns the text to log of a payload: an event, a value that a machine logs, or the text of an error."""
+
 _ALWAYS_DEBUG = (TurnStarted, Committed, ActorStarted, Emitted, TurnEnded)
 """The events whose level is DEBUG whatever they say."""
 
+_SECRET = re.compile(r"pass(word|wd|phrase)|secret|token|(api|private).?key|authoriz|^auth$|cookie|credential", re.I)
+"""The names of members whose values `redacted` hides."""
+
+MAX_PAYLOAD_CHARACTERS = 500
+"""How much of a payload `redacted` shows."""
+
+_OF_BACKEND = (
+    UnavailableError,
+    OutcomeUnknownError,
+    ConflictError,
+    LeaseLostError,
+    TooLargeError,
+    BackendRefusedError,
+    BackendClosedError,
+    UnsupportedError,
+)
+"""The errors whose text has no payload: it is about the backend, and what an operator needs to know."""
+
 
 def log(event: HostEvent) -> None:
-    """Write `event` to the logger ``settled``; the log record has it as its attribute ``event``.
+    """Write `event` to the logger ``settled``; see `log_with`."""
+    _write(event, redacted)
+
+
+def log_with(redact: Redactor) -> Observer:
+    """Return an observer like `log`, whose DEBUG lines have payloads as `redact` returns them.
 
     Levels: ERROR for dead letters and failed turns, WARNING for what may need attention, INFO for what the machine
-    logs, DEBUG for each step.
+    logs, DEBUG for each step. An event with a payload has a second line, at DEBUG, which repeats the first and adds it.
+    Each line is one printable line. A log record has the event's class as its attribute ``event`` and, if it is about
+    an instance, its key as ``key``.
     """
+    return lambda event: _write(event, redact)
+
+
+def redacted(payload: Json) -> str:
+    """Return the beginning of `payload` as text, without the values of members that are named like a secret."""
+    text = payload if isinstance(payload, str) else write(_without_secrets(payload))
+    return text if len(text) <= MAX_PAYLOAD_CHARACTERS else f"{text[:MAX_PAYLOAD_CHARACTERS]}..."
+
+
+def _without_secrets(payload: Json) -> Json:
+    if is_object(payload):
+        return {name: "***" if _SECRET.search(name) else _without_secrets(each) for name, each in payload.items()}
+    return [_without_secrets(each) for each in payload] if is_array(payload) else payload
+
+
+def _write(event: HostEvent, redact: Redactor) -> None:
     is_usual = isinstance(event, _ALWAYS_DEBUG) or (isinstance(event, ActionPerformed) and event.error is None)
-    if is_usual and not logger.isEnabledFor(logging.DEBUG):
+    is_verbose = logger.isEnabledFor(logging.DEBUG)
+    if is_usual and not is_verbose:
         return  # nearly every event, and not worth a text
-    level, text = _line(event)
-    logger.log(level, "%s", text, extra={"event": event})
+    level, text, payload = _line(event)
+    key: Key | None = getattr(event, "key", None)
+    attributes = {"event": type(event).__name__, **({} if key is None else {"key": printable(str(key))})}
+    if payload is None or level > logging.DEBUG:
+        logger.log(level, "%s", printable(text), extra=attributes)
+    if payload is not None and is_verbose:
+        logger.debug("%s", printable(f"{text}: {redact(payload)}"), extra=attributes)
 
 
-def _line(event: HostEvent) -> tuple[int, str]:
-    """Return the level and the text of `event`. Alarms match on these words: use one word for one thing."""
+def _line(event: HostEvent) -> tuple[int, str, Json]:
+    """Return the level and the text of `event`, and its payload or None.
+
+    Alarms match on these words: use one word for one thing.
+    """
     match event:
         case TurnStarted(key, ids):
-            return logging.DEBUG, f"{key}: turn started: {', '.join(ids)}"
+            return logging.DEBUG, f"{key}: turn started: {', '.join(ids)}", None
         case Committed(key, version):
-            return logging.DEBUG, f"{key}: committed version {version}"
+            return logging.DEBUG, f"{key}: committed version {version}", None
         case DeadLettered(key, dead_letter):
-            detail = f": {dead_letter.detail}" if dead_letter.detail else ""
-            return logging.ERROR, f"{key}: {dead_letter.message.id} dead-lettered, {dead_letter.reason}{detail}"
-        case ActionPerformed(key, action, idempotency_key, None):
-            return logging.DEBUG, f"{key}: action {action} performed ({idempotency_key})"
-        case ActionPerformed(key, action, idempotency_key, error):
-            return logging.WARNING, f"{key}: action {action} failed ({idempotency_key}): {error}"
+            text = f"{key}: {dead_letter.message.id} dead-lettered"
+            reason, detail = dead_letter.reason, dead_letter.detail
+            # Without a detail the reason says what is wrong with the event, and may quote it.
+            return (logging.ERROR, f"{text}, {reason}", detail) if detail else (logging.ERROR, text, reason)
+        case ActionPerformed(key, action, idempotency_key, error) if error is not None:
+            text = f"{key}: action {action} failed ({idempotency_key}): {error.partition(':')[0]}"
+            return logging.WARNING, text, error
+        case ActionPerformed(key, action, idempotency_key):
+            return logging.DEBUG, f"{key}: action {action} performed ({idempotency_key})", None
         case ActorStarted(key, src, idempotency_key, attempt):
-            return logging.DEBUG, f"{key}: actor {src} started, attempt {attempt} ({idempotency_key})"
+            return logging.DEBUG, f"{key}: actor {src} started, attempt {attempt} ({idempotency_key})", None
+        case ActorFinished(key, result) if result.ok:
+            return logging.DEBUG, f"{key}: actor {result.id} done", None
         case ActorFinished(key, result):
-            level = logging.DEBUG if result.ok else logging.WARNING
-            return level, f"{key}: actor {result.id} {'done' if result.ok else f'failed: {result.data}'}"
+            error_name = result.data.get("name") if is_object(result.data) else None
+            return logging.WARNING, f"{key}: actor {result.id} failed: {error_name}", result.data
         case ActorAbandoned(key, src, idempotency_key, attempt):
             text = f"actor {src} abandoned, attempt {attempt}: it ignores its cancellation ({idempotency_key})"
-            return logging.WARNING, f"{key}: {text}"
+            return logging.WARNING, f"{key}: {text}", None
         case Emitted(key, emitted, _):
-            return logging.DEBUG, f"{key}: emitted {emitted}"
+            return logging.DEBUG, f"{key}: emitted", emitted
         case Logged(key, value, label):
-            return logging.INFO, f"{key}: {f'{label}: ' if label else ''}{value}"
+            return logging.INFO, f"{key}: logged{f' {label}' if label else ''}", value
         case Released(key, delay, reason, detail):
             level = logging.WARNING if reason in _REASONS_TO_WARN_OF else logging.DEBUG
-            return level, f"{key}: released for {delay:.3g} s: {reason}{f', {detail}' if detail else ''}"
+            return level, f"{key}: released for {delay:.3g} s: {reason}", detail or None
         case SuspectIsolated(key, id):
-            return logging.WARNING, f"{key}: {id} runs alone: it may have ended the workers that ran it before"
+            return logging.WARNING, f"{key}: {id} runs alone: it may have ended the workers that ran it before", None
         case WorkerLost(key, LostWorker(id, src, count)):
             what = f"the actor {src}" if src else "the machine's own functions"
-            return logging.ERROR, f"{key}: a worker was lost while {what} ran alone for {id}, {count} by now"
+            return logging.ERROR, f"{key}: a worker was lost while {what} ran alone for {id}, {count} by now", None
         case RecordAdjusted(key, note):
-            return logging.WARNING, f"{key}: {note}"
+            return logging.WARNING, f"{key}: {note}", None
         case MachineNotServed(machine):
             remedy = "serve it here too, or give each service a queue or a subscription of its own"
-            return logging.WARNING, f"{machine}: its messages come to this host, which delays them: {remedy}"
+            return logging.WARNING, f"{machine}: its messages come to this host, which delays them: {remedy}", None
         case ClockSkewed(seconds):
-            return logging.WARNING, f"this machine's clock is {seconds:+.1f} s off the backend's"
+            return logging.WARNING, f"this machine's clock is {seconds:+.1f} s off the backend's", None
         case TurnEnded(key, end):
-            return logging.DEBUG, f"{key}: turn ended: {end}"
+            return logging.DEBUG, f"{key}: turn ended: {end}", None
+        case TurnFailed(key, raised) if isinstance(raised, _OF_BACKEND):
+            return logging.ERROR, f"{key}: turn failed: {type(raised).__name__}: {raised}", None
         case TurnFailed(key, raised):
-            return logging.ERROR, f"{key}: turn failed: {type(raised).__name__}: {raised}"
+            return logging.ERROR, f"{key}: turn failed: {origin_of(raised)}", str(raised)
         case TurnHangs(key, seconds, doing):
-            return logging.ERROR, f"{key}: hangs for {seconds:.3g} s in {doing}"
+            return logging.ERROR, f"{key}: hangs for {seconds:.3g} s in {doing}", None
         case _:
             assert_never(event)
+
+
+def origin_of(error: BaseException) -> str:
+    """Return the class of `error`, and of its first cause the class and where it was raised; but no text of either."""
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    name = type(error).__name__ if cause is error else f"{type(error).__name__}, from {type(cause).__name__}"
+    frames = [(frame.f_code, line) for frame, line in walk_tb(cause.__traceback__)]
+    return f"{name} in {frames[-1][0].co_qualname} ({frames[-1][0].co_filename}:{frames[-1][1]})" if frames else name
 
 
 def observe_commit(observe: Observer, commit: Finish) -> None:
@@ -318,5 +405,5 @@ class Observers:
         for observer in self.all:
             try:
                 observer(event)
-            except Exception:
-                logger.exception("an observer failed on %s", type(event).__name__)
+            except Exception as error:
+                logger.error("an observer failed on %s: %s", type(event).__name__, printable(origin_of(error)))

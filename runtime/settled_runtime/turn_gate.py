@@ -100,7 +100,7 @@ class TurnGate:
         # Those that wait do not run. Among them are turns of one batch whose thread has not come to wait yet.
         place = self._waiting.get(turn)  # None if it was given up meanwhile
         is_first = place is not None and min(self._waiting.values()) == place
-        return is_first and self._alone is None and len(self._running) == len(self._waiting)
+        return is_first and len(self._running) == len(self._waiting)
 
     def _wait_until_open(self, timeout: float) -> bool:
         end = time.monotonic() + timeout

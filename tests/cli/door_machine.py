@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
-from settled import setup
+from settled import Json, setup
 from settled_runtime import HostEvent
 
 
@@ -47,6 +47,10 @@ door_and_gate = [door, setup().machine({"id": "gate", "initial": "shut", "states
 twin = setup().machine({"id": "door", "initial": "shut", "states": {"shut": {"tags": ["settled"]}}})
 twins = [door, twin]
 no_doors: list[Any] = []
+
+
+def hide(payload: Json) -> str:
+    return "(hidden)"
 
 
 def see(event: HostEvent) -> None:

@@ -6,6 +6,7 @@ import os
 import time
 from contextlib import closing
 from pathlib import Path
+from stat import S_IMODE
 from typing import Any
 
 import pytest
@@ -59,6 +60,18 @@ def test_messages_are_moved_to_a_file_and_back_in_their_order(
     backend.queue.send([message("3")])
     assert settled("bring-back", str(file)).out == "4 messages sent\n"
     assert [id for id in drained(backend) if id != "a"] == ["1", "2", "3"]
+
+
+def test_a_new_file_is_private_and_one_that_exists_keeps_its_mode(
+    settled: Settled, backend: Backend, tmp_path: Path
+) -> None:
+    new, old = tmp_path / "new.jsonl", tmp_path / "old.jsonl"
+    old.touch()
+    old.chmod(0o644)
+    for file in (new, old):
+        backend.queue.send([message(file.name)])
+        assert settled("set-aside", "old", str(file)).status == 0
+    assert [oct(S_IMODE(file.stat().st_mode)) for file in (new, old)] == ["0o600", "0o644"]
 
 
 def test_a_message_keeps_its_headers(settled: Settled, backend: Backend, tmp_path: Path) -> None:

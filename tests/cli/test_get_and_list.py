@@ -14,7 +14,7 @@ from settled.durable.record_json import record_to_stored
 from settled_cli.backend import parse_key
 from settled_cli.instance_view import state_path
 from tests.cli.conftest import Settled
-from tests.support.example_records import KEY, MACHINE, RECORDS
+from tests.support.example_records import KEY, MACHINE, RECORDS, WATCHED
 
 
 @pytest.fixture
@@ -61,6 +61,18 @@ class TestGet:
             ("1970-01-01T00:50:00Z", "REMIND", None),
         ]
         assert "1970-01-01T00:16:40Z: LATE to basket/7\n" in settled("get", str(KEY)).out
+
+    def test_shows_what_a_suspect_runs(self, settled: Settled, backend: Backend) -> None:
+        backend.store.commit(KEY, record_to_stored(MACHINE, WATCHED, 1, 0.0), 0)
+        seen = settled("get", str(KEY), "--json").json
+        assert WATCHED.turn is not None
+        (actor,) = WATCHED.turn.actors
+        assert seen["watched"] == {"message": "m3", "actor": actor.id, "alone": True}
+        assert [each["losses"] for each in seen["turn"]["actors"]] == [1]
+        out = settled("get", str(KEY)).out
+        assert f"a worker runs the actor {actor.id} for m3, alone, or was lost with it" in out
+        assert f"{actor.src}, attempt {actor.attempt}, workers lost: 1" in out
+        assert "active, watched" in settled("list", KEY.machine).out
 
     def test_waits_until_a_state_is_active(self, settled: Settled, work: Callable[[], None]) -> None:
         settled("send", "door/front", "UNLOCK", "code=0042")

@@ -16,6 +16,7 @@ from settled_runtime import Client
 from tests.cli.conftest import Settled
 from tests.cli.door_machine import door
 from tests.examples.processes import PATIENCE, worker
+from tests.support.builders import until
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -31,6 +32,43 @@ def test_a_worker_runs_until_a_signal_stops_it(number: signal.Signals, backend: 
     first, *steps = log.splitlines()
     assert first == f"settled: serving door on {url}"
     assert any("DEBUG door/front: committed version 1" in line for line in steps)
+
+
+def test_a_worker_skips_events_that_keep_failing_if_it_is_told_to(
+    backend: Backend, tmp_path: Path, settled: Settled
+) -> None:
+    url = f"sqlite:///{tmp_path}/doors.db"
+    with worker("tests.cli.door_machine:door", "--failed-events", "skip", SETTLED_BACKEND=url):
+        settled("start", "door/front", "--wait")
+        kicked = settled("send", "door/front", "KICK", "--id", "kick", "--wait", "--timeout", "60")
+        assert kicked.status == 1
+        assert "KICK was dead-lettered" in kicked.err and "the lock is broken" in kicked.err
+        assert settled("send", "door/front", "UNLOCK", "code=0042", "--wait").status == 0
+    (row,) = settled("dead-letters", "door/front", "--json").json
+    assert row["id"] == "kick"
+    assert settled("get", "door/front", "--json").json["halted"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "shows"),
+    [
+        ((), (False, False)),
+        (("--verbose",), (True, False)),
+        (("--verbose", "--redact", "tests.cli.door_machine:hide"), (False, True)),
+    ],
+)
+def test_a_worker_logs_payloads_only_when_asked_to_and_redacted(
+    options: tuple[str, ...], shows: tuple[bool, bool], backend: Backend, tmp_path: Path, settled: Settled
+) -> None:
+    client = Client(door, backend)
+    client.start("front\nforged")
+    client.send("front\nforged", {"type": "KICK"})
+    with worker("tests.cli.door_machine:doors", *options, SETTLED_BACKEND=f"sqlite:///{tmp_path}/doors.db") as process:
+        until(lambda: "the lock is broken" in settled("get", "door/front\nforged", "--json").out)
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=PATIENCE)
+    assert r"WARNING door/front\nforged: released for " in log and "\nforged" not in log
+    assert ("the lock is broken" in log, "(hidden)" in log) == shows
 
 
 FOLDER_MACHINE = """

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from settled import Key, Outcome
 from settled.durable import Record, Stored
@@ -158,6 +159,28 @@ def forgets_what_its_worker_was_lost_with(patch: Patch) -> None:
     patch.setattr(CORE["suspects"], "_lost_watch", always(None))
 
 
+def skips_what_was_taken(patch: Patch) -> None:
+    commit = CORE["commit"]
+
+    def step(state: Any, message: Any, failing: Any, reason: str | None) -> Generator[Any, Any, Any]:
+        record = evolve(state.record, failing=None, outbox=(), window=state.record.window.add(message, Outcome.TAKEN))
+        return commit.TurnStep(record, done=(state.deliveries[0],))
+        yield
+
+    patch.setattr(commit, "_skipping_step", step)
+
+
+def skips_without_a_dead_letter(patch: Patch) -> None:
+    commit = CORE["commit"]
+    original: Callable[..., Generator[Any, Any, Any]] = commit._skipping_step
+
+    def step(*arguments: Any) -> Generator[Any, Any, Any]:
+        found = yield from original(*arguments)
+        return found and evolve(found, add_dead_letters=())
+
+    patch.setattr(commit, "_skipping_step", step)
+
+
 def _importers(name: str) -> list[Any]:
     """Return the loaded modules of the core and the runtime that have a global `name`."""
     modules = [module for key, module in sys.modules.items() if key.startswith(("settled.", "settled_runtime."))]
@@ -177,6 +200,8 @@ DETECTED_BY_CHECKS: dict[Fault, tuple[Callable[[], Harness], str]] = {
     leaves_an_empty_tombstone: (mixed, "R4"),
     takes_every_event_for_taken: (memory, "X13"),
     ignores_what_changes_no_state: (memory, "X13"),
+    skips_what_was_taken: (memory, "X14"),
+    skips_without_a_dead_letter: (memory, "X14"),
 }
 """The faults that a check detects: the backend it needs, and the guarantee that is reported."""
 
@@ -189,6 +214,7 @@ DETECTED_BY_SCHEDULES: dict[Fault, tuple[Callable[[], Harness], str, str]] = {
     takes_any_version: (memory, "V1", "versions:13.1"),
     takes_every_event_for_taken: (memory, "X13", "internal-id-timer:"),
     ignores_what_changes_no_state: (memory, "X13", "append:"),
+    skips_without_a_dead_letter: (memory, "D3", "skip:"),
     halts_what_was_received_too_often: (memory, "L2", "reckless:"),
     forgets_what_its_worker_was_lost_with: (memory, "L1", "reckless:"),
 }

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from settled import Chart, Configuration, and_, compile_chart, dot, mermaid, not_, or_, setup, state_in
-from settled.diagram.model import diagram, printable
+from settled.diagram.model import diagram, on_one_line
 
 HERE = Path(__file__).parent / "diagrams"
 SIGNUP = Path(__file__).parents[2] / "examples" / "signup" / "signup.json"
@@ -125,7 +125,7 @@ def test_any_name_is_readable_in_the_diagram(keys: list[str], event: str) -> Non
     states = {key: {"id": f"n{index}", "on": {event: "#n0"}} for index, key in enumerate(keys)}
     chart = compile_chart({"id": "m", "initial": keys[0], "states": states})
     for key in (*keys, event):
-        shown = printable(key)
+        shown = on_one_line(key)
         assert shown in mermaid_texts(mermaid(chart))
         assert (shown or " ") in dot_texts(dot(chart))
 

@@ -113,17 +113,22 @@ class TestAnEventThatKeepsFailing:
         )
         world = started(machine)
         world.send("GO", id="go")
-        world.settle()
         world.send("END", id="end")
         world.settle()
         assert dead_letters(world) == ["go"]
+        records = [each.record for each in world.commands if isinstance(each, Finish) and each.record]
+        assert {record.watch.message_id for record in records if record.watch} == {"go"}
         assert (world.value(), world.record().watch) == ("b", None)
+
+
+def _always(_a: Any) -> bool:
+    return True
 
 
 class TestARedrive:
     def test_applies_it_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         world = skipped()
-        monkeypatch.setattr(machines, "sound", lambda a: True)
+        monkeypatch.setattr(machines, "sound", _always)
         world.machine = appending()
         assert world.redrive() == 1
         world.settle()

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from settled import Outcome, Policy, Retry, TurnEnd, UnavailableError, setup
 from settled.durable import Event
@@ -21,9 +22,12 @@ from settled.durable.commands import (
     ReleaseReason,
     RunActors,
 )
-from settled.durable.record import Watch
+from settled.durable.messages import TimerFired
+from settled.durable.record import Record, Watch
+from settled.durable.record_json import record_to_stored
+from settled.durable.window import EMPTY_WINDOW
 from settled_runtime.record_cache import RecordCache
-from tests.durable.machines import SUBMIT, add, appending, applied, signup, tell
+from tests.durable.machines import SUBMIT, add, appending, applied, nothing, signup, tell
 from tests.support.virtual_world import LEASE, Crash, Hanging, World
 
 POLICY = Policy(lease=timedelta(seconds=LEASE), max_attempts=3)
@@ -43,7 +47,7 @@ class Deadly:
         return True
 
 
-def submitted(send_email: Any = lambda input, call: None, **more: Any) -> World:
+def submitted(send_email: Any = nothing, **more: Any) -> World:
     world = World(signup(send_email, **more), policy=POLICY)
     world.start()
     world.settle(until=world.now)
@@ -51,7 +55,7 @@ def submitted(send_email: Any = lambda input, call: None, **more: Any) -> World:
     return world
 
 
-def with_guard(guard: Any) -> World:
+def with_guard(guard: Any, record_cache: RecordCache | None = None) -> World:
     machine = setup(guards={"guard": guard}).machine(
         {
             "id": "m",
@@ -62,9 +66,24 @@ def with_guard(guard: Any) -> World:
             },
         }
     )
+    world = World(machine, policy=POLICY, record_cache=record_cache)
+    world.start()
+    world.settle()
+    return world
+
+
+def acting(guard: Any, action: Any) -> World:
+    machine = setup(guards={"guard": guard}, actions={"act": action}).machine(
+        {
+            "id": "m",
+            "initial": "a",
+            "states": {"a": {"tags": ["settled"], "on": {"GO": {"guard": "guard", "actions": "act"}}}},
+        }
+    )
     world = World(machine, policy=POLICY)
     world.start()
     world.settle()
+    world.send("GO", id="go")
     return world
 
 
@@ -145,10 +164,9 @@ class TestAMessageThatIsReceivedWithoutProgress:
         assert applied(world) == [0, 1, 2]
 
     def test_is_watched_although_its_record_is_cached(self) -> None:
-        world = submitted(Deadly())
-        world.record_cache = RecordCache()
-        lose_workers(world, 3)
-        assert world.record().watch == Watch("submit")
+        world = with_guard(Deadly(), RecordCache())
+        assert world.take([world.stray(Event({"type": "GO"}), "go", attempt=9)]) is None
+        assert world.record().watch == Watch("go")
 
 
 class TestAnActorThatEndsItsWorkers:
@@ -193,6 +211,14 @@ class TestAnActorThatEndsItsWorkers:
         world.settle(until=5_000)
         assert world.value() == "failed"
         assert deadly.calls == 1
+
+    def test_is_not_run_again_even_if_its_worker_ran_nothing_else(self) -> None:
+        deadly = Deadly()
+        world = submitted(deadly, interruption="fail")
+        lose_workers(world, 1)
+        put_watch(world, Watch("submit", "mail", is_alone=True))
+        world.settle(until=5_000)
+        assert (world.value(), deadly.calls) == ("failed", 1)
 
     def test_is_not_charged_with_workers_that_ran_other_turns_too(self) -> None:
         world = submitted(Deadly())
@@ -318,6 +344,18 @@ class TestOtherCodeThatEndsItsWorkers:
         world.settle()
         assert (applied(world), world.dead_letters(), world.record().outbox) == ([1], [], ())
 
+    def test_an_action_is_charged_where_its_message_was_run_alone_before(self) -> None:
+        guard, action = Deadly(3), Deadly()
+        world = acting(guard, action)
+        world.settle()
+        assert world.record().halted is not None
+        assert action.calls == 3
+
+    def test_an_action_that_ends_leaves_no_note_where_its_message_was_run_alone(self) -> None:
+        world = acting(Deadly(3), Deadly(0))
+        world.settle()
+        assert (world.record().watch, world.record().halted) == (None, None)
+
     def test_an_action_that_ends_at_last_leaves_no_note(self) -> None:
         world = World(appending(Deadly(4)), policy=POLICY)
         world.start()
@@ -399,15 +437,57 @@ class TestAWorkerThatIsNotLost:
             world.deliver()
         assert seen == [(began + LEASE, Watch("submit"))]
 
-    def test_a_note_of_another_message_means_nothing(self) -> None:
-        world = self.suspect()
-        world.now -= LEASE  # the lease of the open turn has not ended
-        assert world.take([world.stray(Event({"type": "VERIFY"}), "early")]) is TurnEnd.RELEASED
-        assert isolations(world) == []
+    def test_leaves_a_note_of_another_message_alone(self) -> None:
+        world = submitted()
+        put_watch(world, Watch("gone", is_alone=True))
+        world.settle(until=world.now)
+        assert world.value() == "waiting"
+        assert (isolations(world), lost(world), world.record().watch) == ([], [], None)
 
-    def test_a_note_is_removed_by_a_redrive(self) -> None:
-        world = with_guard(Deadly())
-        world.send("GO", id="go")
+
+class TestWhatIsNotWatched:
+    def watched(self, world: World) -> set[str]:
+        records = [each.record for each in world.commands if isinstance(each, Finish) and each.record]
+        return {record.watch.message_id for record in records if record.watch is not None}
+
+    def receive_in_vain(self, world: World, times: int = 9) -> None:
+        for _ in range(times):
+            world.backend.queue.release(world.backend.queue.receive(10))
+
+    def test_a_message_behind_the_first(self) -> None:
+        world = World(signup(), policy=POLICY)
+        world.start(id="start")
+        world.send(SUBMIT, id="submit")
+        self.receive_in_vain(world)
+        world.deliver()
+        assert world.value() == "waiting"
+        assert self.watched(world) == {"start"}
+
+    def test_a_message_that_was_taken(self) -> None:
+        world = World(appending(), policy=POLICY)
+        world.start()
+        world.send(add(1), id="add")
         world.settle()
-        world.redrive()
+        version = world.version()
+        world.take([world.stray(Event(add(1)), "add", attempt=9)])
+        assert world.version() == version
+
+    def test_a_stale_message_any_longer_once_it_was_dropped(self) -> None:
+        world = submitted()
+        world.take([world.stray(TimerFired("gone", 0), "settled:gone", attempt=9)])
+        assert self.watched(world) == {"settled:gone"}
         assert world.record().watch is None
+
+
+def put_watch(world: World, watch: Watch) -> None:
+    """Let the record have the note `watch`, as a lost worker left it."""
+    stored = world.backend.store.load(world.key())
+    assert stored is not None
+    changed = record_to_stored(world.machine, evolve(world.record(), watch=watch), stored.version + 1, world.now)
+    world.backend.store.commit(world.key(), changed, stored.version)
+
+
+def test_a_note_may_use_the_room_of_a_large_record() -> None:
+    record = Record(window=EMPTY_WINDOW, halted=None, taken_dead_letters=("x" * 70_000,))
+    large = len(record_to_stored(signup(), record, 1, 0.0).body)
+    assert len(record_to_stored(signup(), evolve(record, watch=Watch("m")), 1, 0.0).body) < large

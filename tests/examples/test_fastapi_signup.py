@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import socket
+import sqlite3
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -90,3 +91,18 @@ def test_a_name_is_escaped(web: str) -> None:
 def test_an_invalid_event_is_a_bad_request(web: str) -> None:
     assert request(f"{web}/signups/ada", {"email": "nobody"})[0] == 400
     assert request(f"{web}/signups/ada", {})[0] == 422
+
+
+def test_a_name_that_is_too_long_is_a_bad_request(web: str) -> None:
+    assert request(f"{web}/signups/{'n' * 257}", {"email": "ada@example.org"})[0] == 400
+
+
+def test_an_event_that_is_too_large_is_refused(web: str) -> None:
+    assert request(f"{web}/signups/ada", {"email": f"{'a' * 1024 * 1024}@example.org"})[0] == 413
+
+
+def test_a_backend_that_fails_is_not_available(web: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "signup.db") as db:
+        db.execute("DROP TABLE records")
+    db.close()
+    assert request(f"{web}/signups/ada") == (503, {"detail": "not available: try again"})

@@ -166,9 +166,16 @@ class TestObservers:
             write_log(TurnFailed(ADA, RecordError("damaged")))
             write_log(Released(ADA, 2.0, ReleaseReason.FAILED, "1 of 5 times, now with a timeout"))
             write_log(Released(ADA, 60.0, ReleaseReason.WAITING))
-        assert [record.levelname for record in caplog.records] == ["DEBUG", "ERROR", "WARNING", "DEBUG"]
+        assert [record.levelname for record in caplog.records] == [
+            "DEBUG",
+            "ERROR",
+            "DEBUG",
+            "WARNING",
+            "DEBUG",
+            "DEBUG",
+        ]
         assert "greeter/ada: committed version 7" in caplog.text
-        assert "greeter/ada: released for 2 s: failed, 1 of 5 times, now with a timeout" in caplog.text
+        assert "greeter/ada: released for 2 s: failed: 1 of 5 times, now with a timeout" in caplog.text
         assert "greeter/ada: released for 60 s: waiting" in caplog.text
 
 

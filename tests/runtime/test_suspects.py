@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -24,7 +24,10 @@ from settled.durable.record_json import record_to_stored
 from settled_local.memory import MemoryBackend
 from settled_runtime import Client, StopSignal, Worker, connect
 from settled_runtime.events import ActorFinished, ActorStarted, Released, SuspectIsolated
+from settled_runtime.host_context import HostContext
+from settled_runtime.joint_commit import commit_together
 from settled_runtime.turn_gate import PATIENCE, TurnGate
+from settled_runtime.turn_runner import turns_for
 from tests.runtime.conftest import Running
 from tests.runtime.machines import greeter
 
@@ -36,7 +39,7 @@ deadly = greeter(lambda input, call: os._exit(1) if call.key.instance == "deadly
 
 
 @contextmanager
-def supervised(url: str) -> Iterator[list[int]]:
+def supervised(url: str) -> Generator[list[int]]:
     """Within this block, run a worker, and start another one whenever it has ended; yield its exit codes."""
     over, ends = threading.Event(), list[int]()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))}
@@ -78,12 +81,12 @@ def test_forty_neighbours_of_an_actor_that_ends_its_process_are_served(tmp_path:
         assert list(client.list(status="halted")) == []
 
 
-def make_suspect(client: Client[Any], backend: MemoryBackend, name: str, message_id: str) -> None:
-    """Leave the record of `name` as a worker does that was lost while it ran the message `message_id`."""
+def make_suspect(backend: MemoryBackend, name: str, *, is_alone: bool = False) -> None:
+    """Leave the record of `name` as a worker does that was lost while it ran the message ``greet``."""
     key = Key("greeter", name)
     stored, machine = backend.store.load(key), greeter(lambda input, call: None)
     assert stored is not None
-    record = evolve(record_from_json(machine, key, stored.body), watch=Watch(message_id))
+    record = evolve(record_from_json(machine, key, stored.body), watch=Watch("greet", is_alone=is_alone))
     backend.store.commit(key, record_to_stored(machine, record, stored.version + 1, backend.now()), stored.version)
 
 
@@ -102,7 +105,7 @@ class TestAHost:
         for name in names:
             host.client.send(name, {"type": "GREET"}, message_id="greet")
         for name in ("ada", "cem"):
-            make_suspect(host.client, host.backend, name, "greet")
+            make_suspect(host.backend, name)
         host.events.clear()
         return host
 
@@ -118,6 +121,32 @@ class TestAHost:
             (ActorFinished, "cem"),
         ]
         assert isolated(host.events) == ["ada", "cem"]
+
+    def test_runs_the_least_suspicious_first(self, host: Running) -> None:
+        make_suspect(host.backend, "ada", is_alone=True)
+        host.work()
+        assert isolated(host.events) == ["cem", "ada"]
+
+    def test_leaves_no_note_if_it_has_to_stop_while_one_of_them_runs(self, running: Callable[..., Running]) -> None:
+        stop_signals: list[StopSignal] = [StopSignal(), StopSignal()]
+        end = threading.Event()
+
+        def greet(_input: Any, call: Any) -> None:
+            stop_signals[call.attempt - 1].set()
+            end.wait(10)
+
+        host = running(greeter(greet))
+        host.client.start("ada")
+        host.work()
+        host.client.send("ada", {"type": "GREET"}, message_id="greet")
+        for stop_signal in stop_signals:
+            assert set(host.work(stop_signal).values()) == {TurnEnd.RELEASED}
+            if stop_signal is stop_signals[0]:
+                make_suspect(host.backend, "ada")
+        end.set()
+        stored = host.backend.store.load(Key("greeter", "ada"))
+        assert stored is not None and '"watch"' not in stored.body
+        assert isolated(host.events) == ["ada"]
 
     def test_gives_them_back_if_it_has_to_stop(self, host: Running) -> None:
         stop_signal = StopSignal()
@@ -147,7 +176,7 @@ class TestAWorker:
             client.send("slow", {"type": "GREET"})
             while not any(isinstance(event, ActorStarted) for event in events):
                 time.sleep(0.01)
-            make_suspect(client, backend, "ada", "greet")
+            make_suspect(backend, "ada")
             client.send("ada", {"type": "GREET"}, message_id="greet")
             reasons: list[ReleaseReason] = []
             latest = time.monotonic() + 10
@@ -159,6 +188,56 @@ class TestAWorker:
             end.set()
             client.wait_for("ada", value="greeted")
         assert isolated(events) == ["ada"]
+
+    def test_begins_no_other_turn_while_it_runs_a_suspect(self) -> None:
+        began, end = threading.Event(), threading.Event()
+
+        def hang(a: Any) -> None:
+            if a.event["hangs"]:
+                began.set()
+                end.wait(20)
+
+        machine = greeter(lambda input, call: None, hang)
+        backend, events = MemoryBackend(lease=timedelta(seconds=5)), list[Any]()
+        client = Client(machine, backend)
+        worker = Worker([machine], backend, observers=[events.append], receive_wait=timedelta(seconds=0.05))
+        with worker.running():
+            for name in ("ada", "ben"):
+                client.start(name)
+                client.wait_for(name)
+            make_suspect(backend, "ada")
+            client.send("ada", {"type": "NOTE", "hangs": True}, message_id="greet")
+            assert began.wait(10)
+            note = client.send("ben", {"type": "NOTE", "hangs": False})
+            with pytest.raises(TimeoutError):
+                client.outcome("ben", note, timeout=timedelta(seconds=0.5))
+            end.set()
+            client.outcome("ben", note)
+        released = [event for event in events if isinstance(event, Released)]
+        assert len(released) <= 1, "at most what had been received before"
+
+
+class TestAJointCommit:
+    """A turn that has to wait, or that may end the process, has a thread of its own before it begins that."""
+
+    @pytest.mark.parametrize("is_suspect", [True, False])
+    def test_puts_it_back_if_no_thread_is_free(self, is_suspect: bool) -> None:
+        machine, backend = greeter(lambda input, call: None), MemoryBackend()
+        client, context = Client(machine, backend), HostContext.of([machine], backend, None, ())
+        client.start("ada")
+        commit_together(context, turns_for(context, backend.queue.receive(1)))
+        context.record_cache.pop(Key("greeter", "ada"), backend.now)
+        client.send("ada", {"type": "IGNORED"}, message_id="greet")
+        for _ in range(1 if is_suspect else 9):
+            backend.queue.release(backend.queue.receive(10))
+        if is_suspect:
+            make_suspect(backend, "ada")
+        (turn,) = turns_for(context, backend.queue.receive(10))
+        commit_together(context, [turn], take_thread=lambda: False)
+        assert turn.end is TurnEnd.RELEASED
+        stored = backend.store.load(Key("greeter", "ada"))
+        assert stored is not None and stored.version == (2 if is_suspect else 1)
+        context.leases.close()
 
 
 class TestTheGate:

@@ -22,6 +22,7 @@ from settled.durable.record import (
     PerformAction,
     ReceiveCount,
     UnreadableSnapshot,
+    Watch,
     port_timer,
 )
 from settled.durable.window import Outcome, Window
@@ -172,3 +173,11 @@ RECORDS: Mapping[str, Record] = {
         receives=ReceiveCount("m3", 1),
     ),
 }
+
+WATCHED = evolve(
+    STARTED,
+    turn=evolve(OPEN_TURN, actors=tuple(evolve(actor, losses=1) for actor in OPEN_TURN.actors[:1])),
+    receives=ReceiveCount("m3", 2),
+    watch=Watch("m3", OPEN_TURN.actors[0].id, is_alone=True),
+)
+"""A record of a suspect, which older versions of settled do not write."""

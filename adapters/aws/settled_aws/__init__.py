@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from settled_aws.connect import ONE_ATTEMPT, Addresses, assemble, find_addresses, open_aws
 from settled_aws.doctor import examine_aws
-from settled_aws.http_handler import http_handler
+from settled_aws.http_handler import HttpRequest, anyone, http_handler
 from settled_aws.lambda_handler import lambda_handler
 from settled_aws.queue import SqsFifoQueue
 from settled_aws.store import DynamoDBStore
@@ -26,7 +26,9 @@ __all__ = [
     "AwsUrl",
     "DynamoDBStore",
     "EventBridgeTimers",
+    "HttpRequest",
     "SqsFifoQueue",
+    "anyone",
     "assemble",
     "examine_aws",
     "find_addresses",

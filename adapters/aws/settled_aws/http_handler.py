@@ -1,14 +1,21 @@
 """Handle HTTP requests in a Lambda function, behind a function URL or an API Gateway.
 
+The handler authenticates nobody. Whoever can invoke the function can start every instance of its machines, send it
+events and read its state, unless `authorize` refuses. So close one of three doors: give a function URL the AuthType
+AWS_IAM, give the routes of a gateway an authorizer, or check the request in `authorize`, a token for example. The first
+two know who calls, but not which instances are theirs: that is for `authorize` in any case.
+
 ``PUT /MACHINE/INSTANCE`` starts an instance with the body as its input, ``POST`` sends it the event in the body, and
 ``GET`` reads it. With ``?wait=SECONDS`` the response has the instance's state at the end of the turn; without it, 202
 and the id of the message, which is in the queue. The header ``Idempotency-Key`` sets that id. The headers
 ``traceparent`` and ``tracestate``, and ``settled-header-NAME`` as NAME, become headers of the message. If the event was
-ignored, rejected, failed, invalid or dead-lettered, the response is 409 and has its ``outcome`` and the ``reason``. If
-it is unknown whether a message was queued, the response is 503 and has the id under which it can be sent again.
+ignored, rejected, failed, invalid or dead-lettered, the response is 409 and has its ``outcome`` and the ``reason``.
 
-Authorization is up to the function URL or the gateway. Responses have an instance's state value, tags and status, but
-never its context; a reason may quote the error of an actor.
+Whatever is requested, the response has a status of 2xx or 4xx. Only if the backend fails it is 503, with Retry-After,
+and with the id under which a message that may have been queued can be sent again; what failed is logged.
+
+Responses have an instance's state value, tags and status, but never its context; a reason may quote the error of an
+actor.
 """
 
 from __future__ import annotations
@@ -20,25 +27,21 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-from attrs import frozen
+from attrs import field, frozen
 
-from settled import (
-    EventError,
-    IdReusedError,
-    Machine,
-    Outcome,
-    OutcomeUnknownError,
-    Snapshot,
-    TooLargeError,
-    UnavailableError,
-)
-from settled.data import parse_strictly
+from settled import EventError, IdReusedError, Key, LogicError, Machine, Outcome, RecordError, SettledError, Snapshot
+from settled.data import is_object, parse_strictly, shortened
 from settled.durable import Backend, check_headers
+from settled.errors import OutcomeUnknownError, TooLargeError, UnavailableError
+from settled.printable import printable
 from settled_aws.lambda_handler import Context, Event, begin_invocation
 from settled_runtime import Client, EventOutcomeError
+from settled_runtime.events import logger, origin_of
 from settled_runtime.host_context import machines_by_id
 
 HEADER_PREFIX = "settled-header-"
@@ -50,21 +53,43 @@ TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 RESPONSE_RESERVE = 1.0
 """Seconds before the function's timeout at which a request stops waiting."""
 
+RETRY_AFTER = 1
+"""After how many seconds a client may repeat a request that the backend has failed."""
 
-def http_handler(machines: Iterable[Machine[Any]], backend: Backend) -> Callable[[Event, Context], Event]:
+
+def http_handler(
+    machines: Iterable[Machine[Any]], backend: Backend, *, authorize: Authorize
+) -> Callable[[Event, Context], Event]:
     """Return the handler of a Lambda function that accepts starts and events for `machines` over `backend`.
 
+    Args:
+        machines: those that requests may name.
+        backend: the backend of their instances.
+        authorize: is called with each request first, and returns whether it may be carried out; `anyone` allows all.
+            If it returns False or raises, the response is 403.
+
     Raises:
-        DefinitionError: two of them, or of their child machines, have the same id.
+        DefinitionError: two of the machines, or of their child machines, have the same id.
     """
     served = tuple(machines)
     machines_by_id(served)
-    return _HttpHandler(backend, {machine.id: Client(machine, backend) for machine in served})
+    return _HttpHandler(backend, authorize, {machine.id: Client(machine, backend) for machine in served})
 
 
 @frozen
 class HttpRequest:
-    """An HTTP request. The last two segments of its path name the instance; a gateway's stage may precede them."""
+    """An HTTP request. The last two segments of its path name the instance; a gateway's stage may precede them.
+
+    Attributes:
+        method: such as ``PUT``.
+        machine: the id of the machine.
+        instance: the name of the instance.
+        body: the body, decoded.
+        wait: how long to wait for the end of the turn, in seconds.
+        id: the idempotency key; None if there is none.
+        headers: those of the message.
+        event: the whole event of Lambda, with what an authorizer found out: ``event["requestContext"]["authorizer"]``.
+    """
 
     method: str
     machine: str
@@ -73,39 +98,65 @@ class HttpRequest:
     wait: float
     id: str | None
     headers: Mapping[str, str]
+    event: Event = field(repr=False)
 
     @classmethod
     def of(cls, event: Event) -> HttpRequest:
         """Parse the event of a function URL or an HTTP API (payload format 2.0), or of a REST API (1.0).
 
         Raises:
-            ValueError: the path names no instance, or ``wait`` is not a number.
+            ValueError: the path names no instance, the body is no text, or ``wait`` is not a number.
         """
-        http = _object(_object(event.get("requestContext")).get("http"))
-        segments = str(event.get("rawPath") or event.get("path")).strip("/").split("/")
+        fields = _object(event)
+        http = _object(_object(fields.get("requestContext")).get("http"))
+        segments = str(fields.get("rawPath") or fields.get("path")).strip("/").split("/")
         if len(segments) < 2 or not segments[-1]:
             raise ValueError("expected /MACHINE/INSTANCE")
-        headers = {name.lower(): str(value) for name, value in _object(event.get("headers")).items()}
-        text = str(event.get("body") or "")
+        headers = {name.lower(): str(value) for name, value in _object(fields.get("headers")).items()}
         return cls(
-            method=str(http.get("method") or event.get("httpMethod")),
+            method=str(http.get("method") or fields.get("httpMethod")),
             machine=unquote(segments[-2]),
             instance=unquote(segments[-1]),
-            body=base64.b64decode(text).decode() if event.get("isBase64Encoded") else text,
-            wait=_seconds(_object(event.get("queryStringParameters")).get("wait", 0.0)),
+            body=_body(fields),
+            wait=_seconds(_object(fields.get("queryStringParameters")).get("wait")),
             id=headers.get("idempotency-key"),
             headers={
                 name.removeprefix(HEADER_PREFIX): value
                 for name, value in headers.items()
                 if name.startswith(HEADER_PREFIX) or (name in TRACE_HEADERS and _is_allowed(name, value))
             },
+            event=fields,
         )
+
+    def __str__(self) -> str:
+        return printable(f"{self.method} {Key(self.machine, self.instance)}")
+
+
+Authorize: TypeAlias = Callable[[HttpRequest], bool]
+"""Returns whether a request may be carried out."""
+
+
+def anyone(request: HttpRequest) -> bool:
+    """Authorize every request: for a function that only those can invoke who may do everything."""
+    return True
+
+
+def _body(fields: Mapping[str, Any]) -> str:
+    body = fields.get("body") or ""  # gateways write null for an empty one
+    if not isinstance(body, str):
+        raise ValueError("the body is no text")
+    return base64.b64decode(body, validate=True).decode() if fields.get("isBase64Encoded") else body
 
 
 def _seconds(text: object) -> float:
-    seconds = float(str(text))
+    if text is None:
+        return 0.0
+    try:
+        seconds = float(str(text))
+    except ValueError:
+        seconds = math.nan
     if not math.isfinite(seconds):
-        raise ValueError(f"wait={text}: expected a number of seconds")
+        raise ValueError(f"wait={shortened(text)}: expected a number of seconds")
     return seconds
 
 
@@ -118,8 +169,8 @@ def _is_allowed(name: str, value: str) -> bool:
     return True
 
 
-def _object(value: Any) -> Mapping[str, Any]:
-    return value or {}  # gateways write null for an empty object
+def _object(value: object) -> Mapping[str, Any]:
+    return value if is_object(value) else {}  # gateways write null for an empty object
 
 
 @frozen
@@ -127,25 +178,49 @@ class _HttpHandler:
     """The handler itself."""
 
     backend: Backend
+    authorize: Authorize
     clients: Mapping[str, Client[Any]]
 
     def __call__(self, event: Event, context: Context) -> Event:
         begin_invocation(self.backend)
         try:
             request = HttpRequest.of(event)
-            client = self.clients.get(request.machine)
-            if client is None:
-                return _response(404, {"error": f"there is no machine {request.machine!r}"})
-            max_wait = context.get_remaining_time_in_millis() / 1000 - RESPONSE_RESERVE
-            return _respond(client, request, min(request.wait, max(0.0, max_wait)))
-        except (EventError, ValueError) as error:
-            return _response(400, {"error": str(error)})
-        except TooLargeError as error:
-            return _response(413, {"error": str(error)})
-        except IdReusedError as error:
-            return _response(409, {"error": str(error)})
-        except (UnavailableError, OutcomeUnknownError) as error:
-            return _response(503, {"error": str(error), "id": error.message_id})
+        except ValueError as error:
+            return _error(HTTPStatus.BAD_REQUEST, str(error))
+        if not self._is_authorized(request):
+            return _error(HTTPStatus.FORBIDDEN, "not allowed")
+        client = self.clients.get(request.machine)
+        if client is None:
+            return _error(HTTPStatus.NOT_FOUND, f"there is no machine {shortened(request.machine)}")
+        max_wait = context.get_remaining_time_in_millis() / 1000 - RESPONSE_RESERVE
+        return _respond_safely(client, request, min(request.wait, max(0.0, max_wait)))
+
+    def _is_authorized(self, request: HttpRequest) -> bool:
+        try:
+            return self.authorize(request)
+        except Exception as error:
+            logger.error("%s: authorize failed: %s", request, printable(origin_of(error)))
+            return False
+
+
+def _respond_safely(client: Client[Any], request: HttpRequest, wait: float) -> Event:
+    """Carry out `request`; the response says which error there was."""
+    try:
+        return _respond(client, request, wait)
+    except (EventError, ValueError) as error:
+        return _error(HTTPStatus.BAD_REQUEST, str(error))
+    except TooLargeError as error:
+        return _error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error))
+    except IdReusedError as error:
+        return _error(HTTPStatus.CONFLICT, str(error))
+    except (RecordError, LogicError) as error:
+        # Its text may quote the record.
+        logger.error("%s: %s", request, printable(origin_of(error)))
+        return _error(HTTPStatus.CONFLICT, "this machine cannot read the instance")
+    except SettledError as error:
+        logger.error("%s: %s: %s", request, type(error).__name__, error)
+        answer = {"error": "the backend is not available: try again", "id": getattr(error, "message_id", None)}
+        return _response(HTTPStatus.SERVICE_UNAVAILABLE, answer, {"retry-after": f"{RETRY_AFTER}"})
 
 
 def _respond(client: Client[Any], request: HttpRequest, wait: float) -> Event:
@@ -153,7 +228,7 @@ def _respond(client: Client[Any], request: HttpRequest, wait: float) -> Event:
         case "GET":
             snapshot = client.get(request.instance)
             if snapshot is None:
-                return _response(404, {"error": "there is no such instance"})
+                return _error(HTTPStatus.NOT_FOUND, "there is no such instance")
             return _response(200, _state(snapshot))
         case "PUT":
             input, headers = parse_strictly(request.body or "null"), request.headers
@@ -177,7 +252,8 @@ def _respond(client: Client[Any], request: HttpRequest, wait: float) -> Event:
             id = client.send(request.instance, event, message_id=request.id, headers=request.headers)
             return _response(202, {"id": id})
         case method:
-            return _response(405, {"error": f"{method}: expected GET, PUT or POST"})
+            error = {"error": f"{shortened(method)}: expected GET, PUT or POST"}
+            return _response(HTTPStatus.METHOD_NOT_ALLOWED, error, {"allow": "GET, PUT, POST"})
 
 
 def _respond_after(id: str, wait: float, ask: Callable[[], Snapshot[Any]], *, is_start: bool = False) -> Event:
@@ -193,11 +269,19 @@ def _respond_after(id: str, wait: float, ask: Callable[[], Snapshot[Any]], *, is
         return _response(409, {"id": id, **why, **state})
     except TimeoutError:
         return _response(202, {"id": id})
+    except (OutcomeUnknownError, UnavailableError) as error:
+        error.message_id = id  # also if the message was sent, and its outcome could not be read
+        raise
 
 
 def _state(snapshot: Snapshot[Any]) -> Mapping[str, Any]:
     return {"value": snapshot.value, "tags": sorted(snapshot.tags), "status": snapshot.status}
 
 
-def _response(status: int, body: Mapping[str, Any]) -> Event:
-    return {"statusCode": status, "headers": {"content-type": "application/json"}, "body": json.dumps(body)}
+def _error(status: HTTPStatus, text: str) -> Event:
+    return _response(status, {"error": text})
+
+
+def _response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] = MappingProxyType({})) -> Event:
+    content_type = {"content-type": "application/json"}
+    return {"statusCode": int(status), "headers": {**content_type, **headers}, "body": json.dumps(body)}

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import field, frozen
 
 from settled.errors import BackendConfigError
-from settled_runtime.url import duration, options_in
+from settled_runtime.url import duration, number, options_in, without_credentials
 
 EXPECTED = "expected aws://REGION/NAME, as in aws://eu-central-1/signup"
 
@@ -44,11 +44,12 @@ def parse_url(url: str) -> AwsUrl:
     Raises:
         BackendConfigError: the URL does not have this form, or has an unknown option or an invalid value.
     """
+    shown = without_credentials(url)
     base, _, query = url.partition("?")
     region, _, name = base.removeprefix("aws://").partition("/")
     if not base.startswith("aws://") or not region or not name or "/" in name:
-        raise BackendConfigError(f"{url}: {EXPECTED}")
-    return AwsUrl(region=region, **{**_default_names(name), **options_in(query, _OPTIONS, url)})
+        raise BackendConfigError(f"{shown}: {EXPECTED}")
+    return AwsUrl(region=region, **{**_default_names(name), **options_in(query, _OPTIONS, shown)})
 
 
 def _default_names(name: str) -> dict[str, Any]:
@@ -84,14 +85,14 @@ def _account(text: str) -> str:
 
 
 def _lease(text: str) -> timedelta:
-    lease = int(text)
+    lease = number(text, 1)
     if not 1 <= lease <= 12 * 60 * 60:
         raise ValueError("expected whole seconds, from 1 to 43200: SQS counts in them")
     return timedelta(seconds=lease)
 
 
 def _bytes(text: str) -> int:
-    count = int(text)
+    count = number(text, 1)
     if not 1024 <= count <= 1024 * 1024:
         raise ValueError("expected a number of bytes, from 1024 to 1048576: SQS's limits for a queue")
     return count

@@ -19,6 +19,9 @@ from settled.errors import EventError
 from settled.key import Key
 from settled_gcp.names import ordering_key
 
+MAX_TIME = 253_402_300_799.0
+"""The end of the year 9999, in seconds since the epoch: the last time that Google's APIs know."""
+
 _UNSENDABLE = re.compile("[\ud800-\udfff]")
 
 
@@ -48,8 +51,8 @@ def from_text(data: bytes) -> Message | Timer:
         # Checked, because the topic accepts messages from other senders.
         headers = check_headers(fields["headers"]) if "headers" in fields else NO_HEADERS
         message = Message(Key.parse(_text(fields, "key")), _text(fields, "id"), _text(fields, "body"), headers)
-        return Timer(_text(fields, "timer"), message, float(fields["due"])) if "due" in fields else message
-    except (ValueError, KeyError, TypeError) as error:
+        return Timer(_text(fields, "timer"), message, _time(fields["due"])) if "due" in fields else message
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise EventError(f"not a message of settled: {data[:80]!r} ({error})") from error
 
 
@@ -67,6 +70,13 @@ def decode_received(data: bytes, ordering: str) -> Message | Timer | None:
 def _encode(fields: Mapping[str, Any]) -> bytes:
     text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
     return _UNSENDABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
+
+
+def _time(value: object) -> float:
+    due = float(cast("Any", value))
+    if not 0 <= due <= MAX_TIME:
+        raise ValueError(f"{due} is no time")
+    return due
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:

@@ -8,6 +8,10 @@ A handler cannot ask whether Pub/Sub still waits for its response. Pub/Sub pushe
 deadline ends, so a request releases its turn shortly before. If the message is pushed again while an older request
 still works on the key, the new request is answered with 503.
 
+Whoever reaches the handler's URL may send requests to it. Only those with a token that Google has signed for the
+subscription's service account and our audience are handled (see `push_auth`), and nothing of any other one is read but
+its method and its token. Whatever is requested, the response is 2xx or 4xx, or 503 while the turn cannot be run.
+
 A platform such as Cloud Run suspends an idle container, and its monotonic clock. Each request therefore discards the
 time that was known before it; the reads and commits of its turn bring the new time at no cost.
 """
@@ -16,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
@@ -28,7 +33,7 @@ from typing import Any, Protocol, assert_never
 from attrs import define, field, frozen
 
 from settled import AccessDeniedError, Key, SettledError, TurnEnd, UnavailableError
-from settled.data import parse
+from settled.data import parse, shortened
 from settled.durable import Backend, Delivery, Message, Timer
 from settled.durations import in_seconds
 from settled_gcp.clock import ServerTime
@@ -44,6 +49,9 @@ RESERVE = timedelta(seconds=2)
 MAX_BODY_BYTES = 15_000_000
 """The largest body of a request: Pub/Sub's limit of 10 MB for a message, as base64, and the JSON around it."""
 
+_LENGTH = re.compile(r"[0-9]{1,18}")
+"""A Content-Length: ``int`` reads more than these."""
+
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -57,9 +65,6 @@ class FlaskRequest(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]: ...
-
-    @property
-    def content_length(self) -> int | None: ...
 
     def get_data(self) -> bytes: ...
 
@@ -125,6 +130,22 @@ class PushResponse:
         """The status line for WSGI."""
         return f"{self.status.value} {self.status.phrase}"
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers, but for the length of the body."""
+        return {"Content-Type": "text/plain; charset=utf-8", **_HEADERS.get(self.status, {})}
+
+
+_HEADERS: Mapping[HTTPStatus, Mapping[str, str]] = {
+    HTTPStatus.METHOD_NOT_ALLOWED: {"Allow": "POST"},
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "1"},  # for other clients: Pub/Sub goes by its retry policy
+}
+"""What a response of a status must or should have."""
+
+
+_TOO_LARGE = PushResponse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
 
 @frozen
 class PushHandler:
@@ -137,15 +158,15 @@ class PushHandler:
     _keys_in_progress: _KeysInProgress = field(factory=lambda: _KeysInProgress(), init=False)
 
     @property
-    def function(self) -> Callable[[FlaskRequest], tuple[str, int]]:
+    def function(self) -> Callable[[FlaskRequest], tuple[str, int, dict[str, str]]]:
         """The target of ``functions-framework --target=...``, of the signature type ``http``."""
         # A plain function, here and below: the framework, like some servers, does not accept other callables.
 
-        def push(request: FlaskRequest) -> tuple[str, int]:
+        def push(request: FlaskRequest) -> tuple[str, int, dict[str, str]]:
             headers = request.headers
-            response = self.check_request(request.method, headers.get("Authorization"), request.content_length)
+            response = self.check_request(request.method, headers.get("Authorization"), headers.get("Content-Length"))
             response = response or self.handle_message(request.get_data())
-            return response.text, response.status.value
+            return response.text, response.status.value, response.headers
 
         return push
 
@@ -154,11 +175,11 @@ class PushHandler:
         """The WSGI application."""
 
         def push(environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-            length = int(environ.get("CONTENT_LENGTH") or 0)
-            response = self.check_request(environ["REQUEST_METHOD"], environ.get("HTTP_AUTHORIZATION"), length)
-            response = response or self.handle_message(environ["wsgi.input"].read(length))
+            method, length = environ["REQUEST_METHOD"], environ.get("CONTENT_LENGTH")
+            response = self.check_request(method, environ.get("HTTP_AUTHORIZATION"), length)
+            response = response or self.handle_message(environ["wsgi.input"].read(int(length or 0)))
             body = response.text.encode()
-            start_response(response.line, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+            start_response(response.line, [*response.headers.items(), ("Content-Length", str(len(body)))])
             return [body]
 
         return push
@@ -171,20 +192,23 @@ class PushHandler:
             if scope["type"] != "http":
                 raise ValueError(f"{scope['type']}: this application handles only HTTP")
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-            length, authorization = int(headers.get("content-length", "0")), headers.get("authorization")
+            length, authorization = headers.get("content-length"), headers.get("authorization")
             loop = asyncio.get_running_loop()
             response = await loop.run_in_executor(self.pool, self.check_request, scope["method"], authorization, length)
             if response is None:
                 body = await _read_body(receive)
                 response = await loop.run_in_executor(self.pool, self.handle_message, body)
-            start = {"type": "http.response.start", "status": response.status.value}
-            await send({**start, "headers": [(b"content-type", b"text/plain")]})
+            answer = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
+            await send({"type": "http.response.start", "status": response.status.value, "headers": answer})
             await send({"type": "http.response.body", "body": response.text.encode()})
 
         return push
 
-    def check_request(self, method: str, authorization: str | None, length: int | None) -> PushResponse | None:
-        """Return the response to a request that must not be handled; None if it comes from the subscription."""
+    def check_request(self, method: str, authorization: str | None, length: str | None) -> PushResponse | None:
+        """Return the response to a request that must not be handled; None if it comes from the subscription.
+
+        `length` is the header Content-Length.
+        """
         if method != "POST":
             return PushResponse(HTTPStatus.METHOD_NOT_ALLOWED)
         try:
@@ -193,22 +217,24 @@ class PushHandler:
             return PushResponse(HTTPStatus.UNAUTHORIZED, str(error))
         except UnavailableError as error:
             return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
-        if (length or 0) > MAX_BODY_BYTES:
-            return PushResponse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        return None
+        if not _LENGTH.fullmatch(length or "0"):
+            return PushResponse(HTTPStatus.BAD_REQUEST, "the Content-Length is no number")
+        return _TOO_LARGE if int(length or 0) > MAX_BODY_BYTES else None
 
     def handle_message(self, body: bytes) -> PushResponse:
         """Run the turn of the message in the body of an authenticated request, and return the response."""
         started = time.monotonic()
+        if len(body) > MAX_BODY_BYTES:
+            return _TOO_LARGE
         try:
             request = PushRequest.of(body)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            return PushResponse(HTTPStatus.BAD_REQUEST, f"not a push request with an ordering key: {error!r}")
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            return PushResponse(HTTPStatus.BAD_REQUEST, f"not a push request with an ordering key: {shortened(error)}")
         received = decode_received(request.data, request.ordering)
         if received is None:
             return PushResponse(HTTPStatus.BAD_REQUEST, "not a message of settled, or under another key's ordering key")
-        host = self.host()
         try:
+            host = self.host()
             now = _time_after_resume(host.backend)
             message = _message_if_due(host.backend, received)
         except SettledError as error:
@@ -270,7 +296,7 @@ class PushRequest:
         """Parse `body`, in the format that Pub/Sub uses without payload unwrapping.
 
         Raises:
-            ValueError, KeyError, TypeError, AttributeError: it has another format, or no ordering key.
+            ValueError, KeyError, TypeError, AttributeError, OverflowError: it has another format, or no ordering key.
         """
         request = parse(body.decode())
         message = request["message"]

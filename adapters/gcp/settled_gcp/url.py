@@ -12,7 +12,7 @@ from attrs import frozen
 from settled.errors import BackendConfigError
 from settled_gcp.documents import Collection
 from settled_gcp.store import ConcurrencyMode
-from settled_runtime.url import duration, message_size, options_in
+from settled_runtime.url import duration, message_size, number, options_in, without_credentials
 
 EXPECTED = "expected gcp://PROJECT/NAME, as in gcp://my-project/signup?location=europe-west1"
 
@@ -97,13 +97,14 @@ def parse_url(url: str) -> GcpUrl:
         BackendConfigError: the URL does not have this form, has an unknown option or an invalid value, or lacks
             ``location``.
     """
+    shown = without_credentials(url)
     base, _, query = url.partition("?")
     project, _, name = base.removeprefix("gcp://").partition("/")
     if not base.startswith("gcp://") or not project or not name or "/" in name:
-        raise BackendConfigError(f"{url}: {EXPECTED}")
-    parsed = GcpUrl(project=project, **{**_default_names(project, name), **options_in(query, _OPTIONS, url)})
+        raise BackendConfigError(f"{shown}: {EXPECTED}")
+    parsed = GcpUrl(project=project, **{**_default_names(project, name), **options_in(query, _OPTIONS, shown)})
     if parsed.timers is TimerService.TASKS and parsed.location is None:
-        raise BackendConfigError(f"{url}: Cloud Tasks needs a location: set location=REGION, or timers=sweep")
+        raise BackendConfigError(f"{shown}: Cloud Tasks needs a location: set location=REGION, or timers=sweep")
     return parsed
 
 
@@ -126,7 +127,7 @@ def _machines(text: str) -> frozenset[str]:
 
 
 def _lease(text: str) -> timedelta:
-    lease = int(text)
+    lease = number(text, 1)
     if not 10 <= lease <= 600:
         raise ValueError("expected whole seconds, from 10 to 600: Pub/Sub's limits for an ack deadline")
     return timedelta(seconds=lease)

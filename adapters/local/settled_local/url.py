@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from settled.errors import BackendConfigError
-from settled_runtime.url import count, duration, message_size, options_in
+from settled_runtime.url import count, duration, message_size, options_in, without_credentials
 
 
 def memory_options(url: str) -> dict[str, Any]:
@@ -15,10 +15,11 @@ def memory_options(url: str) -> dict[str, Any]:
     Raises:
         BackendConfigError: the URL is not ``memory://``, or has an unknown option.
     """
+    shown = without_credentials(url)
     base, _, query = url.partition("?")
-    options = options_in(query, _MEMORY, url)
+    options = options_in(query, _MEMORY, shown)
     if base != "memory://":
-        raise BackendConfigError(f"{url}: expected memory://, without a name: each backend in memory is a new one")
+        raise BackendConfigError(f"{shown}: expected memory://, without a name: each backend in memory is a new one")
     return options
 
 
@@ -31,13 +32,14 @@ def sqlite_options(url: str) -> dict[str, Any]:
     Raises:
         BackendConfigError: the URL names no file, or has an unknown option.
     """
+    shown = without_credentials(url)
     base, _, query = url.partition("?")
-    options = options_in(query, _SQLITE, url)
+    options = options_in(query, _SQLITE, shown)
     path = base.removeprefix("sqlite:///")
     if path == base:
-        raise BackendConfigError(f"{url}: expected sqlite:///FILE, or sqlite:////FILE with an absolute path")
+        raise BackendConfigError(f"{shown}: expected sqlite:///FILE, or sqlite:////FILE with an absolute path")
     if path in ("", ":memory:"):
-        raise BackendConfigError(f"{url}: SQLite's own memory is never shared between connections: use memory://")
+        raise BackendConfigError(f"{shown}: SQLite's own memory is never shared between connections: use memory://")
     return {"path": path, **options}
 
 

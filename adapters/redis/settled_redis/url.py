@@ -17,7 +17,7 @@ from attrs import field, frozen
 from settled.durable.limits import MAX_MESSAGE_BYTES
 from settled.durations import is_duration
 from settled.errors import BackendConfigError
-from settled_runtime.url import count, duration, message_size, number, options_in, without_password
+from settled_runtime.url import count, duration, message_size, number, options_in, without_credentials
 
 _SCHEMES: Mapping[str, bool] = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
 """The known schemes, and whether they mean TLS."""
@@ -87,7 +87,7 @@ def parse(url: str) -> RedisUrl:
     Raises:
         BackendConfigError: `url` is malformed, or has an unknown option.
     """
-    shown = without_password(url)
+    shown = without_credentials(url)
     malformed = BackendConfigError(
         f"{shown}: expected redis://HOST:PORT/DATABASE, and %2F, %3F and %23 for /, ? and # in a password"
     )

@@ -14,10 +14,11 @@ from attrs import asdict
 
 from settled import DefinitionError, DefinitionProblem, Finding, check
 from settled.analysis.finding import Severity
+from settled.printable import printable
 from settled_cli.arguments import AsJson, FileName
 from settled_cli.errors import CommandError, UsageError
 from settled_cli.machines import NamedChart, find_charts
-from settled_cli.output import print_json
+from settled_cli.output import print_json, print_line
 
 _WORDS: Mapping[Severity, tuple[str, str]] = {
     "error": ("error", "errors"),
@@ -38,7 +39,7 @@ def check_file(file: FileName, /, *, json: AsJson = False) -> None:
     if json:
         print_json([{"machine": chart.chart.id, **asdict(finding)} for chart, finding in findings])
     else:
-        print("".join(f"{chart.name}: {finding}\n" for chart, finding in findings), end="")
+        print("".join(f"{printable(chart.name)}: {finding}\n" for chart, finding in findings), end="")
     _print_summary(file, [finding for _, finding in findings], json)
 
 
@@ -52,7 +53,7 @@ def _print_problems(file: str, problems: Iterable[DefinitionProblem], json: bool
         known: dict[str, Any] = {"machine": None, "code": "invalid", "severity": "error"}
         print_json([{**known, **asdict(problem)} for problem in problems])
     else:
-        print("".join(f"{file}: {problem}\n" for problem in problems), end="")
+        print("".join(f"{printable(file)}: {problem}\n" for problem in problems), end="")
 
 
 def _print_summary(file: str, findings: list[Finding], json: bool) -> None:
@@ -62,7 +63,7 @@ def _print_summary(file: str, findings: list[Finding], json: bool) -> None:
     if counts["error"]:
         raise CommandError(summary)
     if not json:
-        print(summary)
+        print_line(summary)
 
 
 def _count(count: int, one: str, several: str) -> str:

@@ -12,7 +12,7 @@ from settled import BackendRefusedError, RecordError
 from settled_cli.arguments import AsJson
 from settled_cli.backend import open_backend
 from settled_cli.errors import CommandError, UsageError
-from settled_cli.output import print_json
+from settled_cli.output import print_json, print_line
 from settled_runtime.doctor import BackendProblem, backlog_problems, examine
 
 
@@ -31,7 +31,8 @@ def doctor(
     elif not problems:
         print("no problems found")
     else:
-        print(*problems, sep="\n")
+        for problem in problems:
+            print_line(str(problem))
     if problems:
         raise CommandError(f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'} found")
 

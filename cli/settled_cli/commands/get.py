@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from settled import Key
 from settled.durable import Store
+from settled.durable.record import Watch
 from settled_cli.arguments import AsJson, BackendUrl, CodecName, KeyText, Timeout
 from settled_cli.backend import open_backend, parse_key
 from settled_cli.errors import CommandError
@@ -75,6 +76,7 @@ def _facts(view: InstanceView) -> list[tuple[str, Any]]:
         ("error", snapshot.get("error")),
         ("turn", _describe_turn(view.turn)),
         ("failing", shown["failing"]),
+        ("watched", _describe_watch(view.record.watch)),
         *(("timer", _describe_timer(timer)) for timer in view.timers),
         ("updated", str(shown["updated"])),
         ("record", f"version {view.stored.version}, {view.size} bytes"),
@@ -84,9 +86,21 @@ def _facts(view: InstanceView) -> list[tuple[str, Any]]:
 def _describe_turn(turn: dict[str, Any] | None) -> str | None:
     if turn is None:
         return None
-    actors = [f"{actor['src']}, attempt {actor['attempt']}" for actor in turn["actors"]]
+    actors = [f"{actor['src']}, attempt {actor['attempt']}{_describe_losses(actor)}" for actor in turn["actors"]]
     # A state that is not settled can have a delay: its turn stays open with no actor, until the timer fires.
     return f"open, waiting for {' and '.join(actors) or 'a timer'}"
+
+
+def _describe_losses(actor: dict[str, Any]) -> str:
+    return f", workers lost: {actor['losses']}" if "losses" in actor else ""
+
+
+def _describe_watch(watch: Watch | None) -> str | None:
+    if watch is None:
+        return None
+    what = f"the actor {watch.actor}" if watch.actor else "the machine's own functions"
+    alone = ", alone" if watch.is_alone else ""
+    return f"a worker runs {what} for {watch.message_id}{alone}, or was lost with it"
 
 
 def _describe_timer(timer: dict[str, Any]) -> str:

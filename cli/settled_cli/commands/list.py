@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from settled.printable import printable
 from settled_cli.arguments import AsJson, BackendUrl, CodecName
 from settled_cli.backend import open_backend, parse_key
 from settled_cli.instance_view import InstanceView, format_time, load_view, state_path
@@ -46,7 +47,7 @@ def list_instances(
         print_table(("key", "status", "state", "tags", "updated"), map(_to_row, views))
     if has_more:
         # Not among the rows: what reads them gets nothing else.
-        last = shlex.quote(str(keys[-1]))
+        last = printable(shlex.quote(str(keys[-1])))
         print(f"settled: there are more. Give --after {last}, or a higher --limit", file=sys.stderr)
 
 
@@ -55,9 +56,22 @@ def _to_json(view: InstanceView) -> dict[str, Any]:
     return {name: shown[name] for name in _SHOWN_IN_JSON}
 
 
-_SHOWN_IN_JSON = ("key", "machine", "instance", "status", "state", "value", "tags", "updated", "version", "halted")
+_SHOWN_IN_JSON = (
+    "key",
+    "machine",
+    "instance",
+    "status",
+    "state",
+    "value",
+    "tags",
+    "updated",
+    "version",
+    "halted",
+    "watched",
+)
 
 
 def _to_row(view: InstanceView) -> tuple[str, ...]:
     index = view.stored.index
-    return (str(view.key), index.status, state_path(view.value), ", ".join(index.tags), format_time(index.updated))
+    status = index.status if view.record.watch is None else f"{index.status}, watched"
+    return (str(view.key), status, state_path(view.value), ", ".join(index.tags), format_time(index.updated))

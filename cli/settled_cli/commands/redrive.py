@@ -5,7 +5,7 @@ from __future__ import annotations
 from settled_cli.arguments import AsJson, BackendUrl, CodecName, KeyText, MachineName
 from settled_cli.backend import open_backend, parse_key
 from settled_cli.machines import find_machine
-from settled_cli.output import print_json
+from settled_cli.output import print_json, print_line
 from settled_runtime import Client
 
 
@@ -26,4 +26,4 @@ def redrive(
     if json:
         print_json({"key": str(parsed_key), "redriven": count})
     else:
-        print(f"{parsed_key}: {count} {'dead letter' if count == 1 else 'dead letters'} will be redriven")
+        print_line(f"{parsed_key}: {count} {'dead letter' if count == 1 else 'dead letters'} will be redriven")

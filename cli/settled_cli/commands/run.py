@@ -16,6 +16,7 @@ from cyclopts import Parameter
 from settled_cli.arguments import BackendUrl
 from settled_cli.errors import CommandError, UsageError
 from settled_cli.loading import load_file
+from settled_cli.output import print_line
 
 FILE, FUNCTION = "demo.py", "play"
 
@@ -45,4 +46,4 @@ def run(
         if temporary and not keep:
             rmtree(temporary)
     if temporary and keep:
-        print(f"Kept: {url}")
+        print_line(f"Kept: {url}")

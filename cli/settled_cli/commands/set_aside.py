@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from settled_cli.arguments import BackendUrl, CodecName
 from settled_cli.backend import open_backend
+from settled_cli.output import print_line
 from settled_cli.set_aside import set_aside
 
 
@@ -23,4 +24,4 @@ def set_aside_messages(
     """Move the waiting messages of a machine from the queue to a file. Its instances and timers stay as they are."""
     with open_backend(url, codec) as backend:
         count = set_aside(backend, machine, file)
-    print(f"{count} {'message' if count == 1 else 'messages'} set aside in {file}")
+    print_line(f"{count} {'message' if count == 1 else 'messages'} set aside in {file}")

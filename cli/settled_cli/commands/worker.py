@@ -11,11 +11,12 @@ from cyclopts.validators import Number
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from settled import Policy
+from settled.printable import printable
 from settled_cli.arguments import BackendUrl, CodecName
 from settled_cli.backend import open_backend
-from settled_cli.machines import find_machines, find_observer, with_distinct_ids
-from settled_runtime import Worker, log
-from settled_runtime.url import without_password
+from settled_cli.machines import find_function, find_machines, with_distinct_ids
+from settled_runtime import Worker, log, log_with
+from settled_runtime.url import without_credentials
 
 
 def worker(
@@ -37,18 +38,23 @@ def worker(
         tuple[str, ...],
         Parameter(negative="", help="A function of each HostEvent, module:function; may be given several times."),
     ] = (),
-    verbose: Annotated[bool, Parameter(negative="", help="Log every step.")] = False,
+    verbose: Annotated[bool, Parameter(negative="", help="Log every step, and payloads.")] = False,
+    redact: Annotated[
+        str | None,
+        Parameter(help="A function that returns the text to log of a payload, module:function; with --verbose."),
+    ] = None,
 ) -> None:
     """Process messages until SIGTERM or Ctrl-C; then finish the running turns, release the other messages, and exit."""
     names: tuple[str | None, ...] = machines or (None,)
     found = with_distinct_ids((str(name), machine) for name in names for machine in find_machines(name))
-    observers = (log, *map(find_observer, observer))
+    write_log = log if redact is None else log_with(find_function(redact, "a redactor"))
+    observers = (write_log, *(find_function(each, "an observer") for each in observer))
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("settled").setLevel(logging.DEBUG if verbose else logging.INFO)
     set_on_retry_hooks([_log_retry])
     with open_backend(url, codec) as backend:
-        shown_url = without_password(str(url))
-        print(f"settled: serving {', '.join(machine.id for machine in found)} on {shown_url}", file=sys.stderr)
+        banner = f"settled: serving {', '.join(machine.id for machine in found)} on {without_credentials(str(url))}"
+        print(printable(banner), file=sys.stderr)
         policy = Policy(accepts=frozenset(accept_version), failed_events=failed_events)
         with Worker(found, backend, policy=policy, observers=observers, concurrency=concurrency) as serving:
             serving.run()

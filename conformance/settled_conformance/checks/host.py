@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from settled import Key, Machine, Policy
@@ -56,7 +56,7 @@ class HostFixture:
         self.host.close()
 
 
-def listing(broken: Sequence[str] = (), tell: Callable[[Any], object] | None = None) -> HistoryMachine:
+def listing(broken: Collection[str] = (), tell: Callable[[Any], object] | None = None) -> HistoryMachine:
     """Return a machine that takes every event, and performs `tell` for it; events of the types in `broken` fail."""
 
     def check(args: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from attrs import evolve, frozen
 
@@ -30,8 +30,8 @@ class MachineScenario:
     `older` makes machines of older versions, each with a worker of its own. `window` is the dedup window of
     records, `dedup_limit` that of the queue, `max_record_size` in characters. `error_message` is the message of failing
     actions. `caches_records`: workers cache the record that they stored last. `punctual`: turns are given the true
-    time, and timers are checked not to be early. The scenario runs only if the backend declares `needs` and the harness
-    has `features`.
+    time, and timers are checked not to be early. `failed_events` is that of the policy. The
+    scenario runs only if the backend declares `needs` and the harness has `features`.
     """
 
     name: str
@@ -48,6 +48,7 @@ class MachineScenario:
     error_message: str = "it fails"
     caches_records: bool = False
     punctual: bool = False
+    failed_events: Literal["halt", "skip"] = "halt"
     needs: frozenset[Capability] = frozenset()
     features: frozenset[HarnessFeature] = frozenset()
 
@@ -90,7 +91,8 @@ class MachineScenario:
         return ScenarioRun(environment.violations, scheduler.timeline, frozenset(scheduler.marks))
 
     def _policy(self, environment: Environment) -> Policy:
-        policy = Policy(lease=timedelta(seconds=environment.lease), max_attempts=2)
+        lease = timedelta(seconds=environment.lease)
+        policy = Policy(lease=lease, max_attempts=2, failed_events=self.failed_events)
         return policy if self.window is None else evolve(policy, window=self.window)
 
 
@@ -105,15 +107,15 @@ def _compiled(scenario: MachineScenario, lease: float) -> CompiledMachines:
 
 
 def _repair_and_redrive(simulation: Simulation, fault_switch: FaultSwitch) -> bool:
-    """Repair the machines, and start an operator for each halted instance; return whether there was any."""
+    """Repair the machines, and start an operator for each instance that needs one; return whether any does."""
     fault_switch.repaired = True
-    halted = [key for key in simulation.lifetimes if (record := simulation.record(key)) and record.halted]
-    for key in halted:
+    stuck = [key for key in simulation.lifetimes if simulation.needs_operator(key)]
+    for key in stuck:
         simulation.scheduler.mark("redrive")
         simulation.scheduler.add(
             Task(f"o-{key.instance}-{simulation.scheduler.round_trips}", operator(simulation, key))
         )
-    return bool(halted)
+    return bool(stuck)
 
 
 def messages_to(key: Key, sender: str, events: Sequence[Mapping[str, Json]], start: bool = True) -> list[Message]:

@@ -61,6 +61,10 @@ class _SendOnlyBackend:
     def queue(self) -> _SendOnlyBackend:
         return self
 
+    @property
+    def largest_message(self) -> int:
+        return self.simulation.backend.largest_message
+
     def send(self, messages: Sequence[Message]) -> None:
         self.simulation.send(self.task, messages)
 

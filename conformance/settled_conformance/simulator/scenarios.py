@@ -41,6 +41,13 @@ SCENARIOS: Sequence[Scenario] = (
         ],
     ),
     MachineScenario(
+        "skip",
+        lambda fault_switch, lease: [appender(fault_switch)],
+        [messages_to(of("appender"), "a", [TELL, POISON, APPEND, TELL])],
+        weight=0.3,
+        failed_events="skip",
+    ),
+    MachineScenario(
         "signup",
         lambda fault_switch, lease: [signup(lease)],
         [

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import Factory, define, evolve, field
 
-from settled import ConflictError, Key, LeaseLostError, Machine, Policy, Snapshot, TooLargeError
+from settled import ConflictError, Key, LeaseLostError, Machine, Outcome, Policy, Snapshot, TooLargeError
 from settled.data import parse
 from settled.durable import Delivery, Message, Record, Stored, Traits, Write, record_from_json
 from settled.durable.record_json import record_to_tombstone
@@ -259,6 +259,16 @@ class Simulation:
 
     def record(self, key: Key) -> Record | None:
         return self._read(key, self.backend.store.load(key))
+
+    def needs_operator(self, key: Key) -> bool:
+        """Return whether `key` is halted, or has skipped an event that can be taken once its machine is repaired."""
+        record = self.record(key)
+        if record is None or self.policy.failed_events == "halt":
+            return record is not None and record.halted is not None
+        dead_letters = [each.message.id for each in self.backend.store.dead_letters(key)]
+        if not record.halted and any(record.window.outcome_of_id(id) is Outcome.DEAD_LETTERED for id in dead_letters):
+            self.scheduler.mark("skipped")
+        return record.halted is not None or bool(dead_letters)
 
     def _read(self, key: Key, stored: Stored | None) -> Record | None:
         """Read `stored` by the machine of the version that wrote it, so that reading migrates nothing."""

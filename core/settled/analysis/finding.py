@@ -11,6 +11,8 @@ from typing import Literal, TypeAlias
 
 from attrs import frozen
 
+from settled.printable import printable
+
 Severity: TypeAlias = Literal["error", "warning", "advice"]
 Code: TypeAlias = Literal[
     "actor-id-taken",
@@ -41,4 +43,5 @@ class Finding:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.path or '(root)'}: {self.severity}: {self.problem} ({self.code})\n  {self.remedy}"
+        text = f"{self.path or '(root)'}: {self.severity}: {self.problem} ({self.code})"
+        return f"{printable(text)}\n  {printable(self.remedy)}"

@@ -11,7 +11,7 @@ from html import escape
 from typing import assert_never
 
 from settled.chart.chart import Chart, Configuration
-from settled.diagram.model import Arrow, Diagram, Shape, diagram, printable
+from settled.diagram.model import Arrow, Diagram, Shape, diagram, on_one_line
 
 _GRAPH = (
     'graph [compound=true, fontname="Helvetica", labelloc="t", nodesep=0.4, ranksep=0.5]',
@@ -125,4 +125,4 @@ def _label(shape: Shape) -> str:
 
 
 def _escaped(text: str) -> str:
-    return escape(printable(text)) or " "
+    return escape(on_one_line(text)) or " "

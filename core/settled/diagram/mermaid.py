@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import assert_never
 
 from settled.chart.chart import Chart, Configuration
-from settled.diagram.model import Arrow, Diagram, Shape, diagram, printable
+from settled.diagram.model import Arrow, Diagram, Shape, diagram, on_one_line
 
 
 def mermaid(chart: Chart, configuration: Configuration | None = None) -> str:
@@ -20,7 +20,7 @@ def mermaid(chart: Chart, configuration: Configuration | None = None) -> str:
     drawn = diagram(chart, configuration)
     lines = [
         "---",
-        f"title: {json.dumps(printable(drawn.title), ensure_ascii=False)}",
+        f"title: {json.dumps(on_one_line(drawn.title), ensure_ascii=False)}",
         "---",
         "stateDiagram-v2",
         *(f"  {line}" for line in _statements(drawn)),
@@ -102,4 +102,4 @@ _ODD = re.compile(r"[^\w .,/()\[\]+=!?'|@-]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def _escaped(text: str) -> str:
-    return _ODD.sub(lambda found: f"#{ord(found[0])};", printable(text))
+    return _ODD.sub(lambda found: f"#{ord(found[0])};", on_one_line(text))

@@ -23,6 +23,7 @@ from settled.chart.guard_text import guard_text
 from settled.chart.nodes import ActionSite, InvokeSite, Node, Transition
 from settled.chart.settled_tags import has_settled_tag
 from settled.data import ABSENT, is_object
+from settled.printable import printable
 
 ShapeKind: TypeAlias = Literal["state", "compound", "parallel", "final", "history", "start", "any", "anew"]
 
@@ -205,10 +206,9 @@ def _title(node: Node) -> str:
 # Texts
 
 
-def printable(text: str) -> str:
-    """Return `text` on one line, with U+FFFD for each character that is not printable."""
-    plain = " ".join(text.split())
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in plain)
+def on_one_line(text: str) -> str:
+    """Return `text` printable, with one blank for each run of blanks and line breaks."""
+    return printable(" ".join(text.split()))
 
 
 def _lines(node: Node) -> Iterator[str]:

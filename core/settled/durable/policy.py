@@ -37,7 +37,9 @@ class Policy:
 
     window: int = field(default=WINDOW, validator=whole_number_of_at_least(0))
     max_attempts: int = field(default=5, validator=whole_number_of_at_least(1))
-    failed_events: Literal["halt", "skip"] = field(default="halt", validator=one_of("halt", "skip"))
+    failed_events: Literal["halt", "skip"] = field(  # pyright: ignore[reportAssignmentType] (it takes the default for any text)
+        default="halt", validator=one_of("halt", "skip")
+    )
     receives_before_watch: int = field(default=2, validator=whole_number_of_at_least(1))
     lease: timedelta = field(default=timedelta(seconds=30), validator=is_duration)
     backoff: Backoff = field(default=Backoff(), validator=instance_of(Backoff, "Backoff(factor=2)"))

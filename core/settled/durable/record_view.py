@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
-from settled.durable.record import ActiveTimer, FailureCount, OpenTurn
+from settled.durable.record import ActiveTimer, FailureCount, OpenTurn, Watch
 from settled.durable.record_parts import parts_from_json, window_from_json
 from settled.durable.record_text import damage_as_record_error, parse_record
 from settled.durable.window import WINDOW, Window
@@ -23,6 +23,7 @@ class RecordView:
         timers: the active timers, by token.
         turn: the open turn, if there is one.
         failing: the failures of the current message, if it has failed.
+        watch: what a worker runs of a message that was received again and again, or was lost with.
         halted: why the instance waits for an operator, if it does.
         has_outbox: whether effects of its messages may not be performed yet.
         window: the outcomes of the latest messages.
@@ -32,6 +33,7 @@ class RecordView:
     timers: Mapping[str, ActiveTimer]
     turn: OpenTurn | None
     failing: FailureCount | None
+    watch: Watch | None
     halted: str | None
     has_outbox: bool
     window: Window
@@ -51,6 +53,7 @@ class RecordView:
                 timers=parts.get("timers", {}),
                 turn=parts.get("turn"),
                 failing=parts.get("failing"),
+                watch=parts.get("watch"),
                 halted=parts.get("halted"),
                 has_outbox=bool(parts.get("outbox")),
                 window=window_from_json(data, lines, WINDOW),

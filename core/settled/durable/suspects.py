@@ -58,7 +58,7 @@ def watch(state: TurnState) -> Commands[TurnEnd | None]:
             return end or TurnEnd.DONE
         if state.record.halted is not None:
             return None
-    state.is_watched = state.is_watched or found is not None or _is_received_too_often(state)
+    state.is_watched = state.is_watched or _is_received_too_often(state)
     is_alone = state.alone_until is not None and state.is_watched and state.now < state.alone_until
     if state.is_watched:
         wanted = Watch(_current_id(state), _actor_that_runs(state) if is_alone else None, is_alone)
@@ -136,6 +136,7 @@ def _isolate(state: TurnState, found: Watch) -> Commands[TurnEnd | None]:
             yield release_of(state, delay, reason)
             return TurnEnd.RELEASED
         state.alone_until = until
+    state.is_watched = True
     if found.is_alone:
         yield from _charge(state, found, actor, losses)
     return None

@@ -11,7 +11,7 @@ import pytest
 from settled import OutcomeUnknownError
 from settled.durable import Message
 from settled.durable.headers import NO_HEADERS
-from settled_aws import http_handler
+from settled_aws import anyone, http_handler
 from settled_local import MemoryBackend
 from settled_runtime import Host
 from tests.durable.machines import appending
@@ -27,7 +27,7 @@ class Service:
 
     def __init__(self, remember: int = 1000) -> None:
         self.backend = MemoryBackend(remember=remember)
-        self._handler = http_handler([appending()], self.backend)
+        self._handler = http_handler([appending()], self.backend, authorize=anyone)
         self._host = Host([appending()], self.backend, observers=())
 
     def request(

@@ -56,7 +56,7 @@ def test_each_resource_may_have_its_own_name() -> None:
         ("aws:///signup", "expected aws://REGION/NAME"),
         ("aws://eu-central-1/a/b", "expected aws://REGION/NAME"),
         ("aws://eu-central-1/a?leese=5", "no option 'leese'; known are account, delays"),
-        ("aws://eu-central-1/a?lease=0.5", "lease=0.5: invalid literal"),
+        ("aws://eu-central-1/a?lease=0.5", "lease=0.5: expected a whole number"),
         ("aws://eu-central-1/a?lease=50000", "expected whole seconds, from 1 to 43200"),
         ("aws://eu-central-1/a?account=12", "expected the 12 digits"),
         ("aws://eu-central-1/a?queue=", "expected a name"),

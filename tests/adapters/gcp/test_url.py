@@ -95,7 +95,7 @@ class TestNames:
             ("gcp://my-project/a/b", "expected gcp://PROJECT/NAME"),
             ("gcp://my-project/a", "Cloud Tasks needs a location: set location=REGION, or timers=sweep"),
             (f"{HERE}&leese=5", "no option 'leese'; known are account, collection"),
-            (f"{HERE}&lease=0.5", "lease=0.5: invalid literal"),
+            (f"{HERE}&lease=0.5", "lease=0.5: expected a whole number"),
             (f"{HERE}&lease=5", "expected whole seconds, from 10 to 600"),
             (f"{HERE}&topic=", "expected a name"),
             (f"{HERE}&largest_message=1023", "expected a number of bytes from 1024"),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -82,7 +83,8 @@ class SQLiteBackend(ClosedOnExit):
     ) -> SQLiteBackend:
         """Open the file at `path`, or at the URL ``sqlite:///FILE?OPTIONS``, and create it if it does not exist.
 
-        Options in the URL take precedence over these arguments.
+        A new file can be read and written by this user alone; create it beforehand to give it another mode. Options in
+        the URL take precedence over these arguments.
 
         Args:
             path: a path, or a URL.
@@ -103,6 +105,7 @@ class SQLiteBackend(ClosedOnExit):
             given: dict[str, Any] = {"lease": lease, "remember": remember, "timeout": timeout, "clock": clock}
             given["largest_message"] = largest_message
             return cls.open(**{**given, **sqlite_options(name)})
+        _create_private(name)
         database = Database(name, in_seconds(timeout, "timeout"))
         try:
             epoch = prepare(database)
@@ -176,3 +179,13 @@ class SQLiteBackend(ClosedOnExit):
 
     def close(self) -> None:
         self._database.close()
+
+
+def _create_private(path: str) -> None:
+    """Create the file at `path` for this user alone, if there is none; SQLite gives its -wal and -shm the same mode."""
+    if path == ":memory:":
+        return
+    # O_EXCL also keeps an existing file from being opened here: closing it would end the locks of this process on it.
+    # The target of a link: O_EXCL would take the link for a file.
+    with suppress(OSError):  # it exists, or SQLite will say why it cannot be created
+        os.close(os.open(os.path.realpath(path), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
