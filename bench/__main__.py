@@ -1,11 +1,11 @@
-"""``python -m bench core`` measures steps of machines, ``durable`` durable instances; ``calls`` counts calls."""
+"""``python -m bench`` and a name: ``core`` and ``durable`` measure, ``calls`` counts, and ``storm`` tries to break."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
 
-COMMANDS = {"core": "bench.core", "durable": "bench.durable", "calls": "bench.calls"}
+COMMANDS = {"core": "bench.core", "durable": "bench.durable", "calls": "bench.calls", "storm": "bench.storm.command"}
 
 
 def main(arguments: list[str]) -> None:

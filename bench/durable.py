@@ -124,7 +124,7 @@ def on_sqlite(folder: Path, codec: Codec | None) -> Target:
 
 
 def on_redis(url: str, name: str, codec: Codec | None) -> Target:
-    runner = DurableRunner(connect(f"{url}?lease=600&prefix=bench-{name}:", codec=codec))
+    runner = DurableRunner(connect(f"{url}?lease=600&prefix=bench-{name}:&check_durability=no", codec=codec))
     return Target("redis", RawRedis(url, f"bench:{name}"), runner)
 
 

@@ -1,4 +1,4 @@
-"""Open the backend of a URL, and parse keys."""
+"""Open the backend of a URL, and parse what names backends and instances."""
 
 from __future__ import annotations
 
@@ -35,6 +35,11 @@ def open_backend(url: str | None, codec: str | None = None, *, may_be_private: b
         raise UsageError(str(error)) from error
     with backend:
         yield backend
+
+
+def as_url(text: str) -> str:
+    """Return the URL that `text` is, or that of the SQLite file that it names."""
+    return text if "://" in text else f"sqlite:///{text}"
 
 
 def parse_key(text: str) -> Key:

@@ -125,6 +125,13 @@ class BackendConfigError(BackendRefusedError):
     """The backend cannot be used as configured: a wrong URL, a missing package or resource, an unsuitable server."""
 
 
+class BackendReplacedError(BackendRefusedError):
+    """The store is not the one that was opened: it was deleted, emptied, replaced or restored since.
+
+    Nothing happened. What was written before is wherever that store is now, if it still exists.
+    """
+
+
 class BackendClosedError(SettledError):
     """The backend object was closed before this call; nothing happened."""
 
