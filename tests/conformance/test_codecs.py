@@ -45,6 +45,11 @@ def test_a_backend_with_a_codec_passes_every_guarantee(name: str) -> None:
     assert [f"{each.guarantee.id}: {each.status} {each.detail}" for each in verdicts if not each.is_fine] == []
 
 
+def test_a_coded_harness_passes_every_ability_of_the_other_one_on() -> None:
+    abilities = {name for name, each in vars(Harness).items() if callable(each) or isinstance(each, property)}
+    assert {name for name in abilities if not name.startswith("_")} <= set(vars(CodedHarness))
+
+
 class Plain:
     """Keeps every text as it is. The faulty codecs below each break something of it."""
 

@@ -23,6 +23,14 @@ class CodedHarness(Harness):
         self.capabilities, self.features = harness.capabilities, harness.features
         self.known_failures = harness.known_failures
 
+    @property
+    def owns_time(self) -> bool:
+        return self._harness.owns_time
+
+    @property
+    def is_quick(self) -> bool:
+        return self._harness.is_quick
+
     def open(self) -> Backend:
         return CodedBackend(self._harness.open(), self._make_codec())
 
@@ -46,6 +54,9 @@ class CodedHarness(Harness):
 
     def fast_forward(self, key: Key, number: int) -> None:
         self._harness.fast_forward(key, number)
+
+    def lose_data(self) -> None:
+        self._harness.lose_data()
 
     def opener(self) -> Opener | None:
         below = self._harness.opener()
