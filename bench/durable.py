@@ -27,7 +27,7 @@ from bench.durable_runner import DurableRunner
 from bench.raw import Raw, RawRedis, RawSQLite
 from bench.sample import Sample, summary
 from settled import SettledError
-from settled_runtime import connect
+from settled_runtime import Codec, Compression, Encryption, connect, generate_key
 
 WAYS: dict[str, str] = {
     "single": "one instance: send an event and process one, repeatedly",
@@ -37,6 +37,12 @@ WAYS: dict[str, str] = {
 }
 EACH = {"many": 5, "apart": 1}
 """How many events are queued for each instance. With one event only commits are shared, and no events are batched."""
+
+CODECS: dict[str, Callable[[], Codec]] = {
+    "encryption": lambda: Encryption({"bench": generate_key()}),
+    "compression": lambda: Compression(over=300),
+    "both": lambda: Encryption({"bench": generate_key()}, compress_over=300),
+}
 
 
 @frozen
@@ -77,6 +83,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--idle", type=int, help="how many instances are idle while memory is measured")
     parser.add_argument("--stored", type=int, help="the largest number of instances beside which an event is measured")
     parser.add_argument("--quick", action="store_true", help="use only a few events, for a test")
+    parser.add_argument("--codec", choices=CODECS, help="measure with this codec")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     size = QUICK if options.quick else FULL
@@ -84,12 +91,13 @@ def main(arguments: Sequence[str]) -> None:
     size = evolve(size, stored=options.stored or size.stored)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as name, ExitStack() as opened:
         folder = Path(name)
-        targets = [on_sqlite(folder)]
+        codec = CODECS[options.codec]() if options.codec else None
+        targets = [on_sqlite(folder, codec)]
         if options.backend != "sqlite":
             own = options.backend == "redis"
             url = opened.enter_context(redis_server(folder, options.fsync)) if own else options.backend
             try:
-                targets.append(on_redis(url, folder.name))
+                targets.append(on_redis(url, folder.name, codec))
             except SettledError as error:
                 parser.error(str(error))
         for target in targets:
@@ -110,14 +118,13 @@ class Target:
     runner: DurableRunner
 
 
-def on_sqlite(folder: Path) -> Target:
-    return Target(
-        "sqlite", RawSQLite(folder / "raw.db"), DurableRunner(connect(f"sqlite:///{folder}/settled.db?lease=600"))
-    )
+def on_sqlite(folder: Path, codec: Codec | None) -> Target:
+    runner = DurableRunner(connect(f"sqlite:///{folder}/settled.db?lease=600", codec=codec))
+    return Target("sqlite", RawSQLite(folder / "raw.db"), runner)
 
 
-def on_redis(url: str, name: str) -> Target:
-    runner = DurableRunner(connect(f"{url}?lease=600&prefix=bench-{name}:"))
+def on_redis(url: str, name: str, codec: Codec | None) -> Target:
+    runner = DurableRunner(connect(f"{url}?lease=600&prefix=bench-{name}:&check_durability=no", codec=codec))
     return Target("redis", RawRedis(url, f"bench:{name}"), runner)
 
 

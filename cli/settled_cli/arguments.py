@@ -10,6 +10,10 @@ BackendUrl: TypeAlias = Annotated[
     str | None,
     Parameter(name="--backend", env_var="SETTLED_BACKEND", help="The URL of the backend, such as sqlite:///FILE."),
 ]
+CodecName: TypeAlias = Annotated[
+    str | None,
+    Parameter(name="--codec", env_var="SETTLED_CODEC", help="The codec of the backend's texts: module:attribute."),
+]
 MachineName: TypeAlias = Annotated[
     str | None,
     Parameter(

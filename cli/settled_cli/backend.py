@@ -1,4 +1,4 @@
-"""Open the backend of a URL, and parse keys."""
+"""Open the backend of a URL, and parse what names backends and instances."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from contextlib import contextmanager
 from settled import BackendRefusedError, Key, RecordError
 from settled.durable import Backend
 from settled_cli.errors import UsageError
+from settled_cli.machines import find_codec
 from settled_runtime import connect
 from settled_runtime.url import without_credentials
 
 
 @contextmanager
-def open_backend(url: str | None, *, may_be_private: bool = False) -> Generator[Backend]:
-    """Connect to the backend at `url`, and close it at the end of the block.
+def open_backend(url: str | None, codec: str | None = None, *, may_be_private: bool = False) -> Generator[Backend]:
+    """Connect to the backend at `url`, with the codec that is named ``module:attribute``, and close it at the end.
 
     Unless it `may_be_private`, it must be one that other processes see, and that outlives this one.
 
     Raises:
-        UsageError: there is no URL, no other process sees this backend, or it cannot be used as the URL says.
+        UsageError: there is no URL, no other process sees this backend, it cannot be used as the URL says, or there is
+            no such codec.
     """
     if not url:
         raise UsageError("no backend is named. Give --backend sqlite:///FILE, or set SETTLED_BACKEND")
@@ -28,11 +30,16 @@ def open_backend(url: str | None, *, may_be_private: bool = False) -> Generator[
             f"{without_credentials(url)} ends with this command, and no other one sees it. Give --backend sqlite:///FILE"
         )
     try:
-        backend = connect(url)
+        backend = connect(url, codec=None if codec is None else find_codec(codec))
     except (BackendRefusedError, RecordError) as error:
         raise UsageError(str(error)) from error
     with backend:
         yield backend
+
+
+def as_url(text: str) -> str:
+    """Return the URL that `text` is, or that of the SQLite file that it names."""
+    return text if "://" in text else f"sqlite:///{text}"
 
 
 def parse_key(text: str) -> Key:

@@ -15,6 +15,7 @@ from attrs import frozen
 from settled import Chart, Key, Machine, compile_chart
 from settled_cli.errors import UsageError
 from settled_cli.loading import load_file, load_module
+from settled_runtime import Codec
 
 FILE, ATTRIBUTE = "machine.py", "machine"
 
@@ -95,6 +96,18 @@ def find_function(name: str, what: str) -> Callable[..., Any]:
     if not callable(function):
         raise UsageError(f"{name} is not a function but a {type(function).__name__}")
     return cast("Callable[..., Any]", function)
+
+
+def find_codec(name: str) -> Codec:
+    """Load the codec ``module:attribute``.
+
+    Raises:
+        UsageError: there is none, or it is not a codec.
+    """
+    codec = _load_attribute(name, "a codec. Give module:attribute")
+    if not callable(getattr(codec, "encode", None)) or not callable(getattr(codec, "decode", None)):
+        raise UsageError(f"{name} is not a codec but a {type(codec).__name__}. Make one: Encryption({{...}})")
+    return cast("Codec", codec)
 
 
 def _load(name: str) -> object:

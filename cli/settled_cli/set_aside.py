@@ -88,10 +88,10 @@ def _begun(backend: Backend, deliveries: Sequence[Delivery]) -> set[Key]:
     """Return the keys of `deliveries` whose instances have begun one of their messages, or cannot be read."""
     begun: set[Key] = set()
     for key in {each.message.key for each in deliveries}:
-        stored = retried(backend.store.load, key)
-        if stored is None or stored.is_deleted:
-            continue
         try:
+            stored = retried(backend.store.load, key)
+            if stored is None or stored.is_deleted:
+                continue
             view = RecordView.of(key, stored.body)
         except RecordError:
             begun.add(key)

@@ -46,6 +46,9 @@ class HarnessFeature(StrEnum):
     FAST_FORWARD = "ahead"
     """`Harness.fast_forward`: the counters of an instance can be set to large values."""
 
+    DATA_LOSS = "loses"
+    """`Harness.lose_data`: all data can be taken away from open handles, and the adapter can notice it."""
+
 
 class Harness(Protocol):
     """The storage and queue under test, and how to open them, empty them, and let their time pass.
@@ -120,6 +123,10 @@ class Harness(Protocol):
         later message has one of their ids. Open handles stay in use.
         """
         raise UnsupportedError("this harness cannot set the counters of an instance")
+
+    def lose_data(self) -> None:
+        """Delete everything under open handles, as if a file was deleted, or a server came back without its data."""
+        raise UnsupportedError("this harness cannot lose its data")
 
     def opener(self) -> Opener | None:
         """Return a picklable function that opens the same storage in another process, by the real clock.

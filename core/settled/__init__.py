@@ -32,9 +32,10 @@ __getattr__ = lazy_names(
         "settled.durable.redrive": "redrive",
         "settled.durable.turn": "turn",
         "settled.durable.window": "Outcome",
-        "settled.errors": "AccessDeniedError BackendClosedError BackendConfigError BackendRefusedError ConflictError"
-        " DefinitionError DefinitionProblem EventError IdReusedError LeaseLostError LogicError OutcomeUnknownError"
-        " RecordError SettledError TooLargeError UnavailableError UnsupportedError VersionUnknownError",
+        "settled.errors": "AccessDeniedError BackendClosedError BackendConfigError BackendRefusedError"
+        " BackendReplacedError CodecError ConflictError DefinitionError DefinitionProblem EventError IdReusedError"
+        " LeaseLostError LogicError OutcomeUnknownError RecordError SettledError TooLargeError UnavailableError"
+        " UnsupportedError VersionUnknownError",
         "settled.key": "Key",
         "settled.machine": "Machine Microstep",
         "settled.machine_setup": "Setup setup",

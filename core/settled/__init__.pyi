@@ -51,6 +51,8 @@ from settled.errors import AccessDeniedError as AccessDeniedError
 from settled.errors import BackendClosedError as BackendClosedError
 from settled.errors import BackendConfigError as BackendConfigError
 from settled.errors import BackendRefusedError as BackendRefusedError
+from settled.errors import BackendReplacedError as BackendReplacedError
+from settled.errors import CodecError as CodecError
 from settled.errors import ConflictError as ConflictError
 from settled.errors import DefinitionError as DefinitionError
 from settled.errors import DefinitionProblem as DefinitionProblem

@@ -68,6 +68,13 @@ class VersionUnknownError(RecordError):
     """Stored data was written by a version of the machine that this one does not know; it must be left unchanged."""
 
 
+class CodecError(RecordError):
+    """Stored text is encoded and cannot be decoded here: it needs another codec or key, or was changed by someone.
+
+    Nothing was changed: the text stays as it is, and its messages wait in the queue.
+    """
+
+
 class ConflictError(SettledError):
     """The version in the store is not the expected one: another commit came first. Nothing was written.
 
@@ -116,6 +123,13 @@ class AccessDeniedError(BackendRefusedError):
 
 class BackendConfigError(BackendRefusedError):
     """The backend cannot be used as configured: a wrong URL, a missing package or resource, an unsuitable server."""
+
+
+class BackendReplacedError(BackendRefusedError):
+    """The store is not the one that was opened: it was deleted, emptied, replaced or restored since.
+
+    Nothing happened. What was written before is wherever that store is now, if it still exists.
+    """
 
 
 class BackendClosedError(SettledError):

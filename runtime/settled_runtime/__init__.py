@@ -11,6 +11,10 @@ __getattr__ = lazy_names(
         "settled_runtime.async_host": "AsyncHost",
         "settled_runtime.client": "Client EventOutcomeError Instance",
         "settled_runtime.backends": "connect",
+        "settled_runtime.codec": "Codec",
+        "settled_runtime.coded_backend": "CodedBackend",
+        "settled_runtime.compression": "Compression",
+        "settled_runtime.encryption": "Encryption generate_key",
         "settled_runtime.host": "Host",
         "settled_runtime.shutdown": "StopSignal",
         "settled_runtime.events": "ActionPerformed ActorAbandoned ActorFinished ActorStarted ClockSkewed"

@@ -3,7 +3,12 @@ from settled_runtime.backends import connect as connect
 from settled_runtime.client import Client as Client
 from settled_runtime.client import EventOutcomeError as EventOutcomeError
 from settled_runtime.client import Instance as Instance
+from settled_runtime.codec import Codec as Codec
+from settled_runtime.coded_backend import CodedBackend as CodedBackend
 from settled_runtime.composite import CompositeBackend as CompositeBackend
+from settled_runtime.compression import Compression as Compression
+from settled_runtime.encryption import Encryption as Encryption
+from settled_runtime.encryption import generate_key as generate_key
 from settled_runtime.events import ActionPerformed as ActionPerformed
 from settled_runtime.events import ActorAbandoned as ActorAbandoned
 from settled_runtime.events import ActorFinished as ActorFinished

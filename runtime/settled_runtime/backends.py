@@ -12,13 +12,19 @@ from typing import cast
 
 from settled import BackendConfigError
 from settled.durable import Backend
+from settled_runtime.codec import Codec
+from settled_runtime.coded_backend import CodedBackend
 from settled_runtime.url import without_credentials
 
 GROUP = "settled.backends"
 
 
-def connect(url: str) -> Backend:
+def connect(url: str, *, codec: Codec | None = None) -> Backend:
     """Open the backend that `url` names, such as ``sqlite:///signup.db``.
+
+    Args:
+        url: the backend.
+        codec: encodes the texts that the backend stores, such as `Encryption`. All who use the backend give the same.
 
     Raises:
         BackendConfigError: no adapter knows the scheme, the adapter's packages are not installed, or the adapter
@@ -35,4 +41,5 @@ def connect(url: str) -> Backend:
     except ImportError as error:
         extra = f"pip install 'settled[{scheme}]'"
         raise BackendConfigError(f"{scheme}://: its packages are not installed ({error}). Try: {extra}") from error
-    return open_backend(url)
+    backend = open_backend(url)
+    return backend if codec is None else CodedBackend(backend, codec)

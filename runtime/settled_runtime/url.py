@@ -24,7 +24,7 @@ SHOWN_OPTIONS = frozenset(
         *("account", "delays", "largest_message", "queue", "queues", "role", "schedules", "table"),
         *("collection", "contention", "database", "location", "machines", "publish", "pull", "subscription"),
         *("sweep_every", "tasks", "timers", "topic"),
-        *("ca", "certificate", "partitions", "prefix", "private_key", "replicas"),
+        *("ca", "certificate", "check_durability", "partitions", "prefix", "private_key", "replicas"),
     }
 )
 """The options whose values are shown. A name that is not listed, such as a misspelt one, may be that of a secret."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -55,6 +56,11 @@ def test_every_folder_is_under_the_import_contracts() -> None:
 def test_every_extra_is_in_the_development_environment() -> None:
     extras = ",".join(PROJECT["project"]["optional-dependencies"])
     assert f"settled[{extras}]" in PROJECT["dependency-groups"]["dev"]
+
+
+def test_every_extra_is_tested_with_its_lowest_versions() -> None:
+    (installed,) = re.findall(r"--editable '\.\[(.*)\]'", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert installed.split(",") == sorted(PROJECT["project"]["optional-dependencies"])
 
 
 def test_the_wheel_without_extras_runs_the_core(wheel: Path, tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ class TestFailedCommand:
 
 
 def test_a_bug_in_settled_shows_its_traceback(settled: Settled, monkeypatch: pytest.MonkeyPatch) -> None:
-    def connect(url: str) -> None:
+    def connect(url: str, *, codec: object) -> None:
         raise ZeroDivisionError(url)
 
     monkeypatch.setattr("settled_cli.backend.connect", connect)

@@ -25,6 +25,7 @@ PATIENCE = 60.0
 """How long a server may take to answer, in seconds."""
 
 IN_MEMORY = ("--save", "", "--appendonly", "no")
+UNSYNCED = ("--save", "", "--appendonly", "yes", "--appendfsync", "no")
 ALWAYS = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
 
 
@@ -62,7 +63,7 @@ class Process:
     def __init__(self, binary: str, folder: Path, *options: str) -> None:
         self.port = _free_port()
         self.bus = ""
-        self._folder = folder
+        self.folder = folder
         self._command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), *options]
         self._process: subprocess.Popen[bytes] | None = None
         self.client: Any = Redis(host="127.0.0.1", port=self.port)
@@ -72,7 +73,7 @@ class Process:
 
     def start(self, ready: bool = True, *options: str) -> None:
         """Start it with additional `options`; wait until it answers commands if `ready`, else until it listens."""
-        with (self._folder / "log").open("ab") as log:
+        with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([*self._command, *options], stdout=log, stderr=log)
         wait_until(self.answers if ready else self._listens, f"port {self.port} to answer")
 
@@ -150,7 +151,7 @@ def running_cluster(binary: str, folder: Path, count: int = 3) -> Generator[Sequ
 def cluster_server(binary: str, folder: Path) -> Generator[Process]:
     """Run a server in cluster mode within this block."""
     bus = str(_free_port())
-    options = (*IN_MEMORY, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", bus)
+    options = (*UNSYNCED, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", bus)
     with running(binary, folder, *options, "--cluster-replica-validity-factor", "0") as server:
         server.bus = bus
         yield server

@@ -132,7 +132,7 @@ class TestAHost:
         end = threading.Event()
 
         def greet(_input: Any, call: Any) -> None:
-            stop_signals[call.attempt - 1].set()
+            stop_signals[int(call.attempt) - 1].set()
             end.wait(10)
 
         host = running(greeter(greet))

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from attrs import frozen
 
 from settled import EventError, SettledError, TurnEnd
-from settled.durable import Backend, Delivery, Message, Position
+from settled.durable import Backend, Delivery, Message, Position, Queue
 from settled.durations import in_seconds
 from settled_aws.clock import AwsClock
 from settled_aws.envelope import from_text
@@ -35,6 +35,7 @@ from settled_aws.names import group_id
 from settled_aws.queue import SEQUENCE_NUMBER, SqsFifoQueue
 from settled_runtime import CompositeBackend, Host, StopSignal
 from settled_runtime.backend_commands import retried
+from settled_runtime.coded_backend import decoded, without_codec
 
 if TYPE_CHECKING:
     from settled_runtime import AsyncHost  # not imported otherwise: asyncio would slow down every cold start
@@ -88,8 +89,9 @@ def lambda_handler(host: Host | AsyncHost, *, reserve: timedelta = RESERVE) -> C
 
 def begin_invocation(backend: Backend) -> None:
     """Discard the time that `backend` knows: the process, and its monotonic clock, may have been frozen since."""
-    if isinstance(backend, CompositeBackend) and isinstance(backend.clock, AwsClock):
-        backend.clock.forget()
+    below = without_codec(backend)
+    if isinstance(below, CompositeBackend) and isinstance(below.clock, AwsClock):
+        below.clock.forget()
 
 
 def _group_handler(host: Host | AsyncHost) -> Callable[[Groups, Deadline], GroupsDone]:
@@ -163,6 +165,11 @@ class _LambdaHandler:
                 failed += [record.id for record in group[len(handled) if is_done else 0 :]]
         return {"batchItemFailures": [{"itemIdentifier": id} for id in failed]}
 
+    @property
+    def _queue(self) -> Queue:
+        """The queue below the codec, if there is one: what was encoded is forwarded as it is."""
+        return without_codec(self.backend).queue
+
     def _forward(self, records: Sequence[_Record]) -> list[str]:
         """Send the messages of the delay queue, and those in the queue of another machine, where they belong.
 
@@ -170,14 +177,14 @@ class _LambdaHandler:
         """
         due = [record.message for record in records if record.message is not None]
         try:
-            self.backend.queue.send(due)
+            self._queue.send(due)
         except SettledError:
             return [record.id for record in records]
         return [record.id for record in records if record.message is None]
 
     def _is_elsewhere(self, record: _Record) -> bool:
         """Return whether `record` is in another FIFO queue than that of its machine."""
-        queue = self.backend.queue
+        queue = self._queue
         if not record.group or record.message is None or not isinstance(queue, MachineQueues):
             return False
         return queue.of(record.message.key.machine).url.rpartition("/")[2] != record.queue.rpartition(":")[2]
@@ -194,7 +201,8 @@ class _LambdaHandler:
     def _delivery(self, record: _Record, message: Message) -> Delivery:
         attempt = int(record.attributes["ApproximateReceiveCount"])
         until = self._received_at(record, attempt) + self.backend.lease.total_seconds()
-        return Delivery(message, record.receipt, attempt, until, self._position(record, message))
+        delivery = Delivery(message, record.receipt, attempt, until, self._position(record, message))
+        return decoded(self.backend, delivery)
 
     def _received_at(self, record: _Record, attempt: int) -> float:
         """Return when SQS delivered `record`, in seconds since the epoch; now if it is not the first delivery."""
@@ -206,7 +214,7 @@ class _LambdaHandler:
 
     def _position(self, record: _Record, message: Message) -> Position | None:
         """Return the position of `record`, which has `message`; None if it is not from the backend's queue."""
-        queue = self.backend.queue
+        queue = self._queue
         if isinstance(queue, MachineQueues):
             queue = queue.of(message.key.machine)
         if SEQUENCE_NUMBER not in record.attributes or not isinstance(queue, SqsFifoQueue):

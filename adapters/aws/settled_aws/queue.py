@@ -58,6 +58,12 @@ RECEIVE_AGE_MARGIN = 60
 SEQUENCE_NUMBER = "SequenceNumber"
 """The system attribute with a message's sequence number; Lambda's records have it, too."""
 
+NUMBERING_MAX_AGE = 30.0
+"""After how many seconds a receiver asks again when the queue was created.
+
+A name can be used again 60 seconds after its queue was deleted, so a process that lives through this learns of it.
+"""
+
 _ARN, _CREATED = "QueueArn", "CreatedTimestamp"
 
 _LEASE_LOST = frozenset({"ReceiptHandleIsInvalid", "InvalidParameterValue", "MessageNotInflight"})
@@ -92,6 +98,7 @@ class SqsFifoQueue:
         self._delays = delays
         self._clock = clock
         self._numbering: Numbering | None = None
+        self._numbering_read_at = -math.inf
         self._lock = threading.Lock()
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -181,17 +188,20 @@ class SqsFifoQueue:
         raise UnsupportedError("SQS remembers the ids of messages for five minutes")
 
     def numbering(self) -> Numbering:
-        """Return the numbering of the queue's messages. The first call makes a request; the result is kept.
+        """Return the numbering of the queue's messages. The request is made again after `NUMBERING_MAX_AGE`.
 
         Raises:
             UnavailableError, AccessDeniedError, BackendConfigError: the request failed.
         """
         with self._lock:
-            if self._numbering is None:
+            # The machine's clock: in a function that was frozen, the monotonic one may have stopped.
+            now = time.time()
+            if self._numbering is None or abs(now - self._numbering_read_at) > NUMBERING_MAX_AGE:
                 with translated(f"reading the attributes of {self.url}", repeatable=True):
                     response = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=[_ARN, _CREATED])
                 queue = response["Attributes"]
                 self._numbering = Numbering(queue[_ARN], epoch(queue[_ARN], queue[_CREATED]))
+                self._numbering_read_at = now
             return self._numbering
 
     def _entry(self, message: Message) -> SendEntry:

@@ -41,6 +41,7 @@ from settled_gcp.envelope import decode_received
 from settled_gcp.push_auth import CERTIFICATES, Caller, TokenVerifier
 from settled_gcp.queue import PUSH_RECEIPT
 from settled_runtime import CompositeBackend, Host, StopSignal
+from settled_runtime.coded_backend import decoded, without_codec
 
 RESERVE = timedelta(seconds=2)
 """Seconds before its end in which a request only releases its turn and responds."""
@@ -229,19 +230,20 @@ class PushHandler:
             request = PushRequest.of(body)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             return PushResponse(HTTPStatus.BAD_REQUEST, f"not a push request with an ordering key: {shortened(error)}")
-        decoded = decode_received(request.data, request.ordering)
-        if decoded is None:
+        received = decode_received(request.data, request.ordering)
+        if received is None:
             return PushResponse(HTTPStatus.BAD_REQUEST, "not a message of settled, or under another key's ordering key")
         try:
             host = self.host()
             now = _time_after_resume(host.backend)
-            message = _message_if_due(host.backend, decoded)
+            message = _message_if_due(host.backend, received)
         except SettledError as error:
             return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         if message is None:
             return PushResponse(HTTPStatus.OK)
         until = now + host.backend.lease.total_seconds()
-        return self._run_turn(host, Delivery(message, PUSH_RECEIPT, request.attempt, until), started)
+        delivery = decoded(host.backend, Delivery(message, PUSH_RECEIPT, request.attempt, until))
+        return self._run_turn(host, delivery, started)
 
     def _run_turn(self, host: Host, delivery: Delivery, started: float) -> PushResponse:
         key = delivery.message.key
@@ -257,26 +259,28 @@ class PushHandler:
 
 def _time_after_resume(backend: Backend) -> float:
     """Return a lower bound of the time. Discard the time that `backend` knows: this process may have been suspended."""
-    if not (isinstance(backend, CompositeBackend) and isinstance(backend.clock, ServerTime)):
+    below = without_codec(backend)
+    if not (isinstance(below, CompositeBackend) and isinstance(below.clock, ServerTime)):
         return backend.now()
-    backend.clock.invalidate()
+    below.clock.invalidate()
     # The exact time would take another read, and the turn's own responses will bring it. The lower bound only makes the
     # lease of the delivery end too early.
-    return backend.clock.lower_bound()
+    return below.clock.lower_bound()
 
 
-def _message_if_due(backend: Backend, decoded: Message | Timer) -> Message | None:
+def _message_if_due(backend: Backend, received: Message | Timer) -> Message | None:
     """Return the message to handle. If it is a timer that is not due yet, schedule it again and return None."""
-    match decoded:
+    match received:
         case Message():
-            return decoded
+            return received
         case Timer(_, message, due):
             if due <= backend.now():
                 return message
-            backend.timers.schedule(decoded)
+            # Below the codec, if there is one: what was encoded is scheduled as it is.
+            without_codec(backend).timers.schedule(received)
             return None
         case _:
-            assert_never(decoded)
+            assert_never(received)
 
 
 @frozen

@@ -7,7 +7,8 @@ neither retries nor encodes, and it does not know what a statechart is.
 `timers`; `script_client`, which runs ``script.lua`` with the `script_args` and the keys of a `keyspace`, and keeps a
 `clock` of the servers' time; `cluster` or `topology.SingleServer`, which send commands to the server that has their
 slot; `connection`, which sends those of concurrent calls together; and `errors`, which translates. `url` and `connect`
-read the URL and find the servers, and `doctor` examines the servers' settings. The vendor's client is imported when the
+read the URL and find the servers. `durability` and `doctor` examine the servers' settings, and `backup` is for a server
+that was restored. The vendor's client is imported when the
 first URL is opened.
 """
 
@@ -34,7 +35,8 @@ def open_redis(url: str) -> RedisBackend:
     options.
 
     Raises:
-        BackendConfigError: the URL is malformed, the server is too old, or the packages are not installed.
+        BackendConfigError: the URL is malformed, the server is too old or loses acknowledged writes, or the packages
+            are not installed.
         AccessDeniedError: the server refused the user, the password, or a command.
         RecordError: the keys under the prefix belong to another application, or to another version of settled.
         UnavailableError: no server answered.

@@ -7,7 +7,8 @@ Within one partition, a call is atomic; on a single server the whole key space i
 otherwise. With several partitions, `RedisBackend.finish` first does everything in the partition of its own instance,
 then what goes to other partitions, and acknowledges last. If nothing goes to other partitions, it is one call too.
 
-How durable an answered write is depends on the servers' settings; `settled_redis.doctor` examines them.
+How durable an answered write is depends on the servers' settings. `settled_redis.durability` refuses those that lose it
+when a server stops or is full; `settled_redis.doctor` examines the rest.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from settled.errors import BackendRefusedError, OutcomeUnknownError, SettledErro
 from settled.key import Key
 from settled_redis.clock import RedisClock
 from settled_redis.connect import connect, largest_request
+from settled_redis.durability import require_durable
 from settled_redis.keyspace import KeySpace, Partition, prepare
 from settled_redis.queue import RedisQueue
 from settled_redis.script_args import ScriptArgs
@@ -89,7 +91,8 @@ class RedisBackend(ClosedOnExit):
             options: `settled_redis.url.Options`; those in the URL take precedence.
 
         Raises:
-            BackendConfigError: the URL is malformed, the server is too old, or the number of partitions is another one.
+            BackendConfigError: the URL is malformed, the server is too old or loses acknowledged writes, or the number
+                of partitions is another one.
             AccessDeniedError: the server refused the user, the password, or a command.
             RecordError: the keys belong to another application, or to another version of settled.
             UnavailableError: no server answered.
@@ -98,6 +101,8 @@ class RedisBackend(ClosedOnExit):
         settings = evolve(Options(**options), **parsed.options)
         servers = connect(parsed, settings)
         try:
+            if settings.check_durability:
+                require_durable(servers)
             space = prepare(servers, settings.prefix, settings.partitions)
             return cls(servers, space, settings, largest_request(servers), clock)
         except BaseException:

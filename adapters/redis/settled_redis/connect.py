@@ -44,18 +44,20 @@ def server_info(server: ServerConnection, *sections: bytes) -> Mapping[str, str]
     return {name: text for name, colon, text in lines if colon}
 
 
-def setting(server: ServerConnection, name: str) -> str | None:
-    """Return the server's setting `name`; None if this user may not read it, or it does not exist."""
+def settings(server: ServerConnection, *names: str) -> Mapping[str, str]:
+    """Return those of the server's settings that exist and that this user may read."""
+    command = [b"CONFIG", b"GET", *(name.encode() for name in names)]
     try:
-        (answer,) = checked(server.ask([[b"CONFIG", b"GET", name.encode()]], changes=False), server)
+        (answer,) = checked(server.ask([command], changes=False), server)
     except BackendRefusedError:
-        return None
-    return answer[1].decode() if answer else None
+        return {}
+    return {name.decode(): value.decode() for name, value in zip(answer[::2], answer[1::2], strict=True)}
 
 
 def largest_request(servers: Topology) -> int:
     """Return how many bytes each of `servers` takes in one request."""
-    limits = [setting(server, "proto-max-bulk-len") for server in servers.all_servers()]
+    name = "proto-max-bulk-len"
+    limits = [settings(server, name).get(name) for server in servers.all_servers()]
     return min((int(each) for each in limits if each), default=DEFAULT_MAX_REQUEST)
 
 

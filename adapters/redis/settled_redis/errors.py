@@ -11,7 +11,20 @@ from collections.abc import Mapping
 
 from redis import exceptions
 
-from settled.errors import AccessDeniedError, BackendConfigError, RecordError, SettledError, UnavailableError
+from settled.errors import (
+    AccessDeniedError,
+    BackendConfigError,
+    BackendReplacedError,
+    RecordError,
+    SettledError,
+    UnavailableError,
+)
+
+REPLACED = (
+    "these are not the keys that were opened: the server was emptied, restored or replaced since. End all processes "
+    "that use it, see docs/backup.md, and start them again"
+)
+"""The meaning of an epoch that is not the one that was found when the key space was opened."""
 
 _BY_CLASS: Mapping[type[Exception], tuple[type[SettledError], str]] = {
     exceptions.AuthenticationWrongNumberOfArgsError: (AccessDeniedError, "it refused the user or the password"),
@@ -37,6 +50,7 @@ _BY_FIRST_WORD: Mapping[str, tuple[type[SettledError], str]] = {
     "BUSY": (UnavailableError, "another script has been running too long"),
     "UNBLOCKED": (UnavailableError, "it became a replica during the wait"),
     "NOTBUSY": (UnavailableError, "a script was stopped"),
+    "REPLACED": (BackendReplacedError, REPLACED),
     "WRONGTYPE": (RecordError, "a key there is not as settled made it: use another prefix"),
     "NOPROTO": (BackendConfigError, "it does not speak a protocol that redis-py does"),
 }

@@ -5,6 +5,9 @@ script can work on them. A checksum of an instance's key selects its partition. 
 changes; it is stored once, under ``PREFIX`` + ``format``, with the format of the other keys and the epoch in which
 messages are numbered. Message groups are never deleted, so their numbers go on for as long as that key exists.
 
+Each partition has the epoch too, and each call compares it with the one that was found when the key space was opened.
+So a server that was emptied, or came back without its data, is noticed, be it the only one or one of a cluster.
+
 ==========================  ======  ===========================================================
 after ``PREFIX{N}:``        type    content
 ==========================  ======  ===========================================================
@@ -17,6 +20,7 @@ after ``PREFIX{N}:``        type    content
 ``timer_serial``            string  how many timers there were
 ``wakeups``                 zset    partitions that have work for a waiting receiver; in partition 0
 ``wakeups:MACHINE``         zset    the same, for one that waits for messages of this machine
+``epoch``                   string  the epoch of the key space
 ``absent``                  never   it never exists; see `settled_redis.cluster`
 ``statuses``                set     every status that an instance has had
 ``status:STATUS``           zset    the instances that have it, in the order of their keys
@@ -47,9 +51,10 @@ from settled.errors import BackendConfigError, RecordError
 from settled.key import Key
 from settled_redis.topology import Topology
 
-FORMAT = 4
+FORMAT = 5
 OLDEST_FORMAT = 3
 CLUSTER_PARTITIONS = 16
+_FIRST_WITH_EPOCHS = 5
 
 
 def encoded(text: str) -> bytes:
@@ -74,11 +79,16 @@ class Partition:
     @classmethod
     def of(cls, prefix: str, number: int) -> Partition:
         name = encoded(f"{prefix}{{{number}}}:")
-        kinds = [b"ready_machines", b"blocked", b"timers", b"timer_payloads", b"timer_serial", b"absent"]
+        kinds = [b"ready_machines", b"blocked", b"timers", b"timer_payloads", b"timer_serial", b"epoch", b"absent"]
         # One place to wait at for all partitions: a blocking command can only wait for keys of one slot.
         if number == 0:
             kinds.append(b"wakeups")
         return cls(number, name, key_slot(name), tuple(name + kind for kind in kinds))
+
+    @property
+    def epoch(self) -> bytes:
+        """The key of the epoch."""
+        return self.named(b"epoch")
 
     def named(self, kind: bytes) -> bytes:
         """Return the key of this kind in this partition."""
@@ -116,15 +126,19 @@ def _instance(prefix: bytes, key: Key) -> InstanceKeys:
 
 @frozen
 class KeySpace:
-    """The partitions under a prefix. `epoch` is a random text, new for each key space that is created."""
+    """The partitions under a prefix, in a `format`.
+
+    `epoch` is a random text, new for each key space that is created or was restored.
+    """
 
     prefix: str
     partitions: tuple[Partition, ...]
     epoch: str
+    format: int
 
     @classmethod
-    def of(cls, prefix: str, count: int, epoch: str) -> KeySpace:
-        return cls(prefix, tuple(Partition.of(prefix, number) for number in range(count)), epoch)
+    def of(cls, prefix: str, count: int, epoch: str, format: int = FORMAT) -> KeySpace:
+        return cls(prefix, tuple(Partition.of(prefix, number) for number in range(count)), epoch, format)
 
     def of_key(self, key: Key) -> Partition:
         """Return the partition of the instance `key`."""
@@ -171,11 +185,13 @@ def prepare(servers: Topology, prefix: str, partitions: int | None) -> KeySpace:
     """Return the key space under `prefix`; create it if there is none, and migrate it if it has an older format.
 
     Raises:
-        RecordError: the keys belong to another application, to a newer settled, or to one too old to be migrated.
+        RecordError: the keys belong to another application, to a newer settled, or to one too old to be migrated; or
+            some of them were lost.
         BackendConfigError: it has another number of partitions.
     """
     found = read_format(servers, prefix)
     space = _create(servers, prefix, partitions) if found is None else _migrated(servers, prefix, found)
+    require_one_epoch(servers, space)
     count = len(space.partitions)
     if partitions not in (None, count):
         raise BackendConfigError(
@@ -207,21 +223,23 @@ def read_format(servers: Topology, prefix: str) -> bytes | None:
 
 
 def _migrated(servers: Topology, prefix: str, found: bytes) -> KeySpace:
-    space, description = _parse_format(found, prefix), json.loads(found)
-    if description["settled"] == FORMAT:
+    space = _parse_format(found, prefix)
+    if space.format == FORMAT:
         return space
     # Before the number is raised: after a crash in between, the next client does it again, from where it was.
     for partition in space.partitions:
         ready, machines = partition.named(b"ready"), partition.named(b"ready_machines")
-        servers.ask(partition.slot, [[b"EVAL", _DIVIDE_READY_GROUPS, b"2", ready, machines]], changes=True)
-    key, text = _format_key(prefix), encoded(json.dumps({**description, "settled": FORMAT}))
+        divide = [b"EVAL", _DIVIDE_READY_GROUPS, b"2", ready, machines]
+        servers.ask(partition.slot, [divide, [b"SET", partition.epoch, encoded(space.epoch), b"NX"]], changes=True)
+    key, text = _format_key(prefix), encoded(json.dumps({**json.loads(found), "settled": FORMAT}))
     # Only if it is unchanged: another client may have migrated it meanwhile, perhaps to a newer format.
     replace = [b"EVAL", _REPLACE_IF_UNCHANGED, b"1", key, found, text]
     _, found = servers.ask(key_slot(key), [replace, [b"GET", key]], changes=True)
     return _parse_format(found, prefix)
 
 
-# Format 4 has a list of ready groups for each machine, in place of one for all.
+# Format 4 has a list of ready groups for each machine, in place of one for all. Format 5 has the epoch in each
+# partition.
 _DIVIDE_READY_GROUPS = b"""
 local now = redis.call('TIME')
 local key = redis.call('LPOP', KEYS[1])
@@ -240,12 +258,50 @@ def _create(servers: Topology, prefix: str, partitions: int | None) -> KeySpace:
     count = partitions or (CLUSTER_PARTITIONS if servers.is_cluster else 1)
     space = KeySpace.of(prefix, count, secrets.token_hex(8))
     _require_empty(servers, space)
-    description = {"settled": FORMAT, "partitions": count, "epoch": space.epoch}
+    # NX, then GET: if another process creates the key space at the same time, both use the epoch and the partitions of
+    # the first. With two epochs, positions of one queue could not be compared. The format comes last: once it is there,
+    # a partition without an epoch has lost its keys.
+    epoch = _epoch_set_in(servers, space.partitions[0], space.epoch)
+    for partition in space.partitions[1:]:
+        _epoch_set_in(servers, partition, epoch)
+    description = {"settled": FORMAT, "partitions": count, "epoch": epoch}
     key, text = _format_key(prefix), encoded(json.dumps(description))
-    # NX, then GET: if another process creates the key space at the same time, both use the partitions and the epoch of
-    # the first. With two epochs, positions of one queue could not be compared.
     _, found = servers.ask(key_slot(key), [[b"SET", key, text, b"NX"], [b"GET", key]], changes=True)
     return _parse_format(found, prefix)
+
+
+def _epoch_set_in(servers: Topology, partition: Partition, epoch: str) -> str:
+    """Return the epoch of `partition`: `epoch`, unless it has one."""
+    commands = [[b"SET", partition.epoch, encoded(epoch), b"NX"], [b"GET", partition.epoch]]
+    _, found = servers.ask(partition.slot, commands, changes=True)
+    return decoded(found)
+
+
+def renew_epoch(servers: Topology, space: KeySpace) -> None:
+    """Give the key space a new epoch. Whoever has it open is refused from then on."""
+    epoch, key = secrets.token_hex(8), _format_key(space.prefix)
+    for partition in space.partitions:
+        servers.ask(partition.slot, [[b"SET", partition.epoch, encoded(epoch)]], changes=True)
+    # Last: if only a part of this was done, the key space cannot be opened, and this is repeated.
+    description = {"settled": space.format, "partitions": len(space.partitions), "epoch": epoch}
+    servers.ask(key_slot(key), [[b"SET", key, encoded(json.dumps(description))]], changes=True)
+
+
+def require_one_epoch(servers: Topology, space: KeySpace) -> None:
+    """Check that all partitions have the epoch of the key space, as far as its format has them.
+
+    Raises:
+        RecordError: one does not: a server was emptied, or restored without the others.
+    """
+    if space.format < _FIRST_WITH_EPOCHS:
+        return
+    for partition in space.partitions:
+        (found,) = servers.ask(partition.slot, [[b"GET", partition.epoch]], changes=False)
+        if found != encoded(space.epoch):
+            raise RecordError(
+                f"{decoded(partition.prefix)}: the keys of this partition were lost, or restored without the others: "
+                "restore all of them from one backup, or accept the loss with settled new-epoch, as docs/backup.md says"
+            )
 
 
 def _format_key(prefix: str) -> bytes:
@@ -254,7 +310,9 @@ def _format_key(prefix: str) -> bytes:
 
 def _require_empty(servers: Topology, space: KeySpace) -> None:
     for partition in space.partitions:
-        (count,) = servers.ask(partition.slot, [[b"EXISTS", *partition.keys]], changes=False)
+        # An epoch alone is that of another process which is creating the key space, or was killed meanwhile.
+        keys = [key for key in partition.keys if key != partition.epoch]
+        (count,) = servers.ask(partition.slot, [[b"EXISTS", *keys]], changes=False)
         if count:
             raise RecordError(
                 f"there are keys under {space.prefix}, but no format key: use another prefix; "
@@ -266,8 +324,9 @@ def _parse_format(found: bytes, prefix: str) -> KeySpace:
     try:
         description: dict[str, Any] = json.loads(found)
         # First: other formats may lack the rest.
-        _require_format(int(description["settled"]), prefix)
-        return KeySpace.of(prefix, int(description["partitions"]), str(description["epoch"]))
+        format = int(description["settled"])
+        _require_format(format, prefix)
+        return KeySpace.of(prefix, int(description["partitions"]), str(description["epoch"]), format)
     except (ValueError, KeyError, TypeError) as error:
         raise RecordError(f"the keys under {prefix} are those of another application: use another prefix") from error
 

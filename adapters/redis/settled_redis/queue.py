@@ -17,13 +17,11 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
 
 from settled.durable.messages import Message
 from settled.durable.ports import Backlog, Delivery
 from settled.errors import ConflictError, OutcomeUnknownError, SettledError, UnavailableError
 from settled.key import Key
-from settled_redis.connection import RedisCommand
 from settled_redis.keyspace import Partition, decoded
 from settled_redis.script_args import MICROSECONDS, ScriptArgs, microseconds
 from settled_redis.script_client import ScriptClient, ScriptResult
@@ -115,26 +113,26 @@ class RedisQueue:
     def _ready_groups(self, partition: Partition) -> Iterator[tuple[bytes, int, float]]:
         """Yield the name of each group of `partition` that is ready, how many messages it has, and since when."""
         now = microseconds(self._script_client.now())
-        found = self._read(
+        found = self._script_client.read(
             partition,
-            [b"ZRANGE", partition.named(b"ready_machines"), b"0", b"-1", b"WITHSCORES"],
-            [b"ZRANGEBYSCORE", partition.named(b"blocked"), b"-inf", now, b"WITHSCORES"],
+            [
+                [b"ZRANGE", partition.named(b"ready_machines"), b"0", b"-1", b"WITHSCORES"],
+                [b"ZRANGEBYSCORE", partition.named(b"blocked"), b"-inf", now, b"WITHSCORES"],
+            ],
         )
         # Each member is followed by its score.
         machines, ended = (dict(zip(each[::2], map(float, each[1::2]), strict=True)) for each in found)
-        lines = self._read(
-            partition, *([b"LRANGE", partition.named(b"ready:" + each), b"0", b"-1"] for each in machines)
+        lines = self._script_client.read(
+            partition, [[b"LRANGE", partition.named(b"ready:" + each), b"0", b"-1"] for each in machines]
         )
         since = ended | {name: at for line, at in zip(lines, machines.values(), strict=True) for name in line}
         names = list(since)
         for start in range(0, len(names), COUNTED_AT_ONCE):
             some = names[start : start + COUNTED_AT_ONCE]
-            lengths = self._read(partition, *([b"LLEN", partition.named(b"queue:" + name)] for name in some))
+            commands = [[b"LLEN", partition.named(b"queue:" + name)] for name in some]
+            lengths = self._script_client.read(partition, commands)
             for name, length in zip(some, lengths, strict=True):
                 yield name, length, since[name] / MICROSECONDS
-
-    def _read(self, partition: Partition, *commands: RedisCommand) -> list[Any]:
-        return self._script_client.servers.ask(partition.slot, commands, changes=False) if commands else []
 
     def add_receive(self, args: ScriptArgs, limit: int, machines: Collection[str] | None) -> None:
         """Add a receive to `args`. Each begins with another machine, so that none is starved by those before it."""

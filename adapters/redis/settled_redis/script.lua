@@ -4,14 +4,14 @@
 -- must come before the first write. Only a commit can fail, for its version or for its holder's lease, so it has to be
 -- the first operation. A server that is out of memory refuses the first write of a script, or none.
 --
--- KEYS begins with the keys of the partition: ready_machines, blocked, timers, timer_payloads, timer_serial, absent, and
--- wakeups in partition 0. The keys of the instances that the operations name follow. `absent` is never used here: it
--- makes a server that is moving the slot refuse the script (see `settled_redis.cluster`). Keys of machines, and of groups
--- that are found in `ready:MACHINE`, `blocked` or a timer, are not in KEYS; they have the same hash tag, so they are in
--- the same slot.
+-- KEYS begins with the keys of the partition: ready_machines, blocked, timers, timer_payloads, timer_serial, epoch,
+-- absent, and wakeups in partition 0. The keys of the instances that the operations name follow. `absent` is never used
+-- here: it makes a server that is moving the slot refuse the script (see `settled_redis.cluster`). Keys of machines, and
+-- of groups that are found in `ready:MACHINE`, `blocked` or a timer, are not in KEYS; they have the same hash tag, so
+-- they are in the same slot.
 --
 -- ARGV begins with the time (-1: use the server's), the partition, how many ids of acknowledged messages to remember,
--- and how long a lease lasts. All times are in microseconds.
+-- how long a lease lasts, and the epoch of the key space. All times are in microseconds.
 --
 -- The state of a message group (the messages of one instance, in its `queue`) follows from where it is:
 --
@@ -42,6 +42,13 @@ local PARTITION, REMEMBER, LEASE = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local MAX_WAKEUPS = 100
 
 local call = redis.call
+
+-- A caller that has another epoch has opened other keys than these: the server was emptied, restored or replaced since.
+-- What the caller knows of records, leases and numbers is void here.
+if call('GET', KEYS[6]) ~= ARGV[5] then
+  return redis.error_reply('REPLACED these keys have another epoch')
+end
+
 local has_received, receives_all = false, false
 local lost_leases, other_partition, deliveries = {}, {}, {}
 local groups, dirty = {}, {}
@@ -508,7 +515,7 @@ local function run_operation(at)
   error('no such operation: ' .. operation)
 end
 
-local at, failure = 5, nil
+local at, failure = 6, nil
 while ARGV[at] do
   at, failure = run_operation(at)
   if failure then

@@ -17,10 +17,18 @@ from attrs import frozen
 from redis.exceptions import NoScriptError
 
 from settled.durable.ports import Delivery
-from settled.errors import BackendRefusedError, OutcomeUnknownError, SettledError, TooLargeError, UnavailableError
+from settled.errors import (
+    BackendRefusedError,
+    BackendReplacedError,
+    OutcomeUnknownError,
+    SettledError,
+    TooLargeError,
+    UnavailableError,
+)
 from settled_redis.clock import RedisClock
 from settled_redis.connection import RedisCommand
-from settled_redis.keyspace import KeySpace, Partition, decoded
+from settled_redis.errors import REPLACED
+from settled_redis.keyspace import KeySpace, Partition, decoded, encoded
 from settled_redis.script_args import MICROSECONDS, ScriptArgs, decode_delivery, microseconds
 from settled_redis.topology import Topology
 
@@ -114,8 +122,8 @@ class ScriptClient:
                 done.append(self._run(args, changes=True))
                 if done[-1].is_refused:
                     break
-            except UnavailableError as error:
-                # Unavailable means that nothing happened, and some of it has.
+            except (UnavailableError, BackendRefusedError) as error:
+                # Both mean that nothing happened, and some of it has.
                 if done:
                     raise OutcomeUnknownError(f"only {len(done)} of {len(each)} parts were done: {error}") from error
                 raise
@@ -139,6 +147,19 @@ class ScriptClient:
     def fits(self, args: ScriptArgs) -> bool:
         """Return whether the request is within the server's limit."""
         return sum(map(len, args.argv)) <= self.limit
+
+    def read(self, partition: Partition, commands: Sequence[RedisCommand]) -> list[Any]:
+        """Return the answers to `commands`, which change nothing, from one round trip.
+
+        Raises:
+            BackendReplacedError: the key space is not the one that was opened.
+        """
+        if not commands:
+            return []
+        epoch, *answers = self.servers.ask(partition.slot, [[b"GET", partition.epoch], *commands], changes=False)
+        if epoch != encoded(self.space.epoch):
+            raise BackendReplacedError(f"{decoded(partition.prefix)}: {REPLACED}")
+        return answers
 
     def wait(self, seconds: float, machines: Collection[str] | None) -> Partition | None:
         """Wait until there is a wakeup for `machines`, or for any, and return its partition; None after `seconds`."""
@@ -196,6 +217,7 @@ class ScriptClient:
             b"%d" % partition.number,
             b"%d" % self.remember,
             microseconds(self.lease),
+            encoded(self.space.epoch),
             *args.argv,
         ]
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from operator import itemgetter
-from typing import Any
 
 from settled.durable.ports import DeadLetter, Stored
 from settled.errors import ConflictError, LeaseLostError, SettledError
 from settled.key import Key
-from settled_redis.connection import RedisCommand
 from settled_redis.keyspace import Partition, encoded, key_of_sort_name, sort_name
 from settled_redis.script_args import ScriptArgs, decode_dead_letter, decode_record
 from settled_redis.script_client import ScriptClient, ScriptResult
@@ -31,7 +29,7 @@ class RedisStore:
 
     def load(self, key: Key) -> Stored | None:
         partition = self._script_client.space.of_key(key)
-        (data,) = self._ask(partition, [[b"GET", partition.instance(key).record]])
+        (data,) = self._script_client.read(partition, [[b"GET", partition.instance(key).record]])
         return None if data is None else decode_record(data)
 
     def commit(
@@ -49,7 +47,7 @@ class RedisStore:
 
     def dead_letters(self, key: Key) -> Sequence[DeadLetter]:
         partition = self._script_client.space.of_key(key)
-        (found,) = self._ask(partition, [[b"LRANGE", partition.instance(key).dead_letters, b"0", b"-1"]])
+        (found,) = self._script_client.read(partition, [[b"LRANGE", partition.instance(key).dead_letters, b"0", b"-1"]])
         return [decode_dead_letter(key, data) for data in found]
 
     def delete(self, key: Key, tombstone: Stored, expected: int) -> None:
@@ -81,29 +79,27 @@ class RedisStore:
                 for each in statuses
             ]
             if commands:
-                for names in self._ask(partition, commands):
+                for names in self._script_client.read(partition, commands):
                     yield [(name, partition) for name in names]
 
     def _statuses(self, partition: Partition) -> Sequence[bytes]:
-        (found,) = self._ask(partition, [[b"SMEMBERS", partition.named(b"statuses")]])
+        (found,) = self._script_client.read(partition, [[b"SMEMBERS", partition.named(b"statuses")]])
         return list(found)
 
     def _indexes(self, names: Mapping[bytes, Partition]) -> Mapping[bytes, Stored]:
         """Return the records of `names` without their bodies, except those that were deleted meanwhile."""
         found: dict[bytes, Stored] = {}
+        read = self._script_client.read
         for partition in dict.fromkeys(names.values()):
             mine = [name for name in names if names[name] is partition]
             keys = [partition.instance(key_of_sort_name(name)).record for name in mine]
-            heads = self._ask(partition, [[b"GETRANGE", key, b"0", b"%d" % (MAX_HEADER - 1)] for key in keys])
+            heads = read(partition, [[b"GETRANGE", key, b"0", b"%d" % (MAX_HEADER - 1)] for key in keys])
             for name, key, head in zip(mine, keys, heads, strict=True):
-                data = head if b"\n" in head or len(head) < MAX_HEADER else self._ask(partition, [[b"GET", key]])[0]
+                data = head if b"\n" in head or len(head) < MAX_HEADER else read(partition, [[b"GET", key]])[0]
                 stored = decode_record(data) if data else None
                 if stored is not None and not stored.is_deleted:
                     found[name] = Stored(stored.version, "", stored.index)
         return found
-
-    def _ask(self, partition: Partition, commands: Sequence[RedisCommand]) -> list[Any]:
-        return self._script_client.servers.ask(partition.slot, commands, changes=False)
 
 
 def raise_if_refused(key: Key, expected: int, result: ScriptResult) -> None:

@@ -35,6 +35,7 @@ class Options:
             a new one 1 on a single server and 16 on a cluster. It cannot be changed later.
         replicas: how many replicas must have received a write before it is acknowledged.
         timeout: how long one call may take.
+        check_durability: whether to refuse servers whose settings lose acknowledged writes.
         largest_message: how many bytes the body of a message may have.
         ca, certificate, private_key: files for TLS, as redis-py's ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile``.
     """
@@ -45,6 +46,7 @@ class Options:
     partitions: int | None = None
     replicas: int = 0
     timeout: timedelta = field(default=timedelta(seconds=5), validator=is_duration)
+    check_durability: bool = True
     largest_message: int = MAX_MESSAGE_BYTES
     ca: str | None = None
     certificate: str | None = None
@@ -125,6 +127,12 @@ def _file(text: str) -> str:
     return text
 
 
+def _yes_or_no(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError("expected yes or no")
+    return text == "yes"
+
+
 def _prefix(text: str) -> str:
     # The first brace of a key begins its hash tag, which must be the partition: see `settled_redis.keyspace`.
     if not text or "{" in text or "}" in text:
@@ -139,6 +147,7 @@ OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "partitions": count,
     "replicas": partial(number, least=0),
     "timeout": duration,
+    "check_durability": _yes_or_no,
     "largest_message": message_size,
     "ca": _file,
     "certificate": _file,

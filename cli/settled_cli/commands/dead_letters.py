@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from settled import Key
 from settled.data import parse
 from settled.durable import DeadLetter, Store
-from settled_cli.arguments import AsJson, BackendUrl
+from settled_cli.arguments import AsJson, BackendUrl, CodecName
 from settled_cli.backend import open_backend, parse_key
 from settled_cli.instance_view import format_time
 from settled_cli.output import print_json, print_table
@@ -25,11 +25,12 @@ def dead_letters(
     /,
     *,
     url: BackendUrl = None,
+    codec: CodecName = None,
     json: AsJson = False,
 ) -> None:
     """List dead letters, with the reason of each, in the order in which a redrive would process them."""
     only = None if key is None else parse_key(key)
-    with open_backend(url) as backend:
+    with open_backend(url, codec) as backend:
         keys = _all_keys(backend.store) if only is None else iter((only,))
         found = [dead_letter for each in keys for dead_letter in retried(backend.store.dead_letters, each)]
     if json:

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from settled import Chart, Configuration, Key, dot, mermaid
 from settled.chart.state_value import expand_path
-from settled_cli.arguments import BackendUrl, FileName
+from settled_cli.arguments import BackendUrl, CodecName, FileName
 from settled_cli.backend import open_backend, parse_key
 from settled_cli.errors import CommandError, UsageError
 from settled_cli.event_arguments import parse_json
@@ -27,6 +27,7 @@ def draw(
     ] = None,
     instance: Annotated[str | None, Parameter(help="Mark the active states of an instance, MACHINE/INSTANCE.")] = None,
     url: BackendUrl = None,
+    codec: CodecName = None,
 ) -> None:
     """Draw a machine. Nodes tagged `settled` are green; active nodes have a thick blue border."""
     if active is not None and instance is not None:
@@ -35,7 +36,7 @@ def draw(
     chart = _find_chart(file, machine or (key and key.machine))
     if key is not None and key.machine != chart.id:
         raise UsageError(f"{key} is not an instance of {chart.id}")
-    value = _parse_value(active) if key is None else _load_value(key, url)
+    value = _parse_value(active) if key is None else _load_value(key, url, codec)
     configuration = None if value is None else _resolve(chart, value)
     language = {"mermaid": mermaid, "dot": dot}[format]
     print(language(chart, configuration), end="")
@@ -54,8 +55,8 @@ def _parse_value(text: str | None) -> Any:
     return text if text is None or not text.lstrip().startswith("{") else parse_json(text)
 
 
-def _load_value(key: Key, url: str | None) -> Any:
-    with open_backend(url) as backend:
+def _load_value(key: Key, url: str | None, codec: str | None) -> Any:
+    with open_backend(url, codec) as backend:
         view = load_view(backend.store, key)
     if view is None or view.value is None:
         raise CommandError(f"{key}: there is no such instance")

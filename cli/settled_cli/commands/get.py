@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from settled import Key
 from settled.durable import Store
 from settled.durable.record import Watch
-from settled_cli.arguments import AsJson, BackendUrl, KeyText, Timeout
+from settled_cli.arguments import AsJson, BackendUrl, CodecName, KeyText, Timeout
 from settled_cli.backend import open_backend, parse_key
 from settled_cli.errors import CommandError
 from settled_cli.instance_view import InstanceView, load_view, poll, state_path
@@ -21,13 +21,14 @@ def get(
     /,
     *,
     url: BackendUrl = None,
+    codec: CodecName = None,
     until: Annotated[str | None, Parameter(help="Wait until this state is active; a dotted path.")] = None,
     timeout: Timeout = 30.0,
     json: AsJson = False,
 ) -> None:
     """Show the state of an instance, its timers, and what its open turn waits for."""
     parsed_key = parse_key(key)
-    with open_backend(url) as backend:
+    with open_backend(url, codec) as backend:
         if until is None:
             view = load_view(backend.store, parsed_key)
         else:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from settled.printable import printable
-from settled_cli.arguments import AsJson, BackendUrl
+from settled_cli.arguments import AsJson, BackendUrl, CodecName
 from settled_cli.backend import open_backend, parse_key
 from settled_cli.instance_view import InstanceView, format_time, load_view, state_path
 from settled_cli.output import print_json, print_table
@@ -24,6 +24,7 @@ def list_instances(
     /,
     *,
     url: BackendUrl = None,
+    codec: CodecName = None,
     status: Annotated[
         InstanceStatus | None,
         Parameter(help="Only instances with this status; those that are absent were not started."),
@@ -34,7 +35,7 @@ def list_instances(
 ) -> None:
     """List instances, in the order of their keys. Standard error says if there are more."""
     after_key = None if after is None else parse_key(after)
-    with open_backend(url) as backend:
+    with open_backend(url, codec) as backend:
         # One more than is shown, to know whether there are more.
         found = [key for key, _ in retried(backend.store.scan, machine, after_key, limit + 1, status)]
         keys, has_more = found[:limit], len(found) > limit

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from settled.durable import Event
-from settled_cli.arguments import AsJson, BackendUrl, HeaderTexts, KeyText, MachineName, MessageId, Timeout, Wait
+from settled_cli.arguments import (
+    AsJson,
+    BackendUrl,
+    CodecName,
+    HeaderTexts,
+    KeyText,
+    MachineName,
+    MessageId,
+    Timeout,
+    Wait,
+)
 from settled_cli.backend import open_backend, parse_key
 from settled_cli.event_arguments import parse_event, parse_headers
 from settled_cli.machines import find_machine
@@ -16,6 +26,7 @@ def send(
     /,
     *fields: str,
     url: BackendUrl = None,
+    codec: CodecName = None,
     machine: MachineName = None,
     id: MessageId = None,
     header: HeaderTexts = (),
@@ -32,6 +43,6 @@ def send(
     parsed_key, content = parse_key(key), parse_event(event, fields)
     if machine is not None:
         find_machine(machine, parsed_key).check_event(content)
-    with open_backend(url) as backend:
+    with open_backend(url, codec) as backend:
         message = send_message(backend, parsed_key, Event(content), id, parse_headers(header))
         report(backend, message, str(content["type"]), timeout if wait else None, json)

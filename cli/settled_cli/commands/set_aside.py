@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from settled_cli.arguments import BackendUrl
+from settled_cli.arguments import BackendUrl, CodecName
 from settled_cli.backend import open_backend
 from settled_cli.output import print_line
 from settled_cli.set_aside import set_aside
@@ -19,8 +19,9 @@ def set_aside_messages(
     /,
     *,
     url: BackendUrl = None,
+    codec: CodecName = None,
 ) -> None:
     """Move the waiting messages of a machine from the queue to a file. Its instances and timers stay as they are."""
-    with open_backend(url) as backend:
+    with open_backend(url, codec) as backend:
         count = set_aside(backend, machine, file)
     print_line(f"{count} {'message' if count == 1 else 'messages'} set aside in {file}")

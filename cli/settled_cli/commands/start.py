@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from settled.durable import Start
-from settled_cli.arguments import AsJson, BackendUrl, HeaderTexts, KeyText, MessageId, Timeout, Wait
+from settled_cli.arguments import AsJson, BackendUrl, CodecName, HeaderTexts, KeyText, MessageId, Timeout, Wait
 from settled_cli.backend import open_backend, parse_key
 from settled_cli.event_arguments import parse_headers, parse_input
 from settled_cli.messages import report, send_message
@@ -14,6 +14,7 @@ def start(
     /,
     *input: str,
     url: BackendUrl = None,
+    codec: CodecName = None,
     id: MessageId = None,
     header: HeaderTexts = (),
     wait: Wait = False,
@@ -26,6 +27,6 @@ def start(
         input: The machine's input, as JSON or as name=text and name:=json.
     """
     parsed_key, content = parse_key(key), Start(parse_input(input))
-    with open_backend(url) as backend:
+    with open_backend(url, codec) as backend:
         message = send_message(backend, parsed_key, content, id, parse_headers(header))
         report(backend, message, "start", timeout if wait else None, json, may_be_ignored=True)

@@ -12,7 +12,7 @@ from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from settled import Policy
 from settled.printable import printable
-from settled_cli.arguments import BackendUrl
+from settled_cli.arguments import BackendUrl, CodecName
 from settled_cli.backend import open_backend
 from settled_cli.machines import find_function, find_machines, with_distinct_ids
 from settled_runtime import Worker, log, log_with
@@ -22,6 +22,7 @@ from settled_runtime.url import without_credentials
 def worker(
     *machines: Annotated[str, Parameter(help="module:attribute, or folders that have a machine.py.")],
     url: BackendUrl = None,
+    codec: CodecName = None,
     concurrency: Annotated[
         int, Parameter(help="How many turns may run actors or actions at the same time.", validator=Number(gte=1))
     ] = 8,
@@ -51,7 +52,7 @@ def worker(
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("settled").setLevel(logging.DEBUG if verbose else logging.INFO)
     set_on_retry_hooks([_log_retry])
-    with open_backend(url) as backend:
+    with open_backend(url, codec) as backend:
         banner = f"settled: serving {', '.join(machine.id for machine in found)} on {without_credentials(str(url))}"
         print(printable(banner), file=sys.stderr)
         policy = Policy(accepts=frozenset(accept_version), failed_events=failed_events)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from settled import Key, SettledError, UnavailableError
+from settled import BackendReplacedError, Key, SettledError, UnavailableError
 from settled.durable import DeadLetter, Index, Stored, Timer, Write
 from settled_conformance.checks import checks
 from settled_conformance.fixture import BackendFixture, dead_letter, key, message, messages, stored, timer, tombstone
+from settled_conformance.harness import HarnessFeature
 
 PRECISE_TIME = 1_764_331_234.53125
 """Seconds since the epoch that a single-precision float keeps only to the minute."""
@@ -62,6 +63,46 @@ def a_send_is_kept_for_a_day(fixture: BackendFixture) -> None:
     fixture.receives("2", through=fixture.open_handle())
     fixture.advance(25 * 3600.0)
     fixture.receives("2")
+
+
+@checks("D1", feature=HarnessFeature.DATA_LOSS)
+def no_send_is_confirmed_after_the_data_were_lost(fixture: BackendFixture) -> None:
+    backend, due = fixture.open_handle().backend, fixture.harness.now() + fixture.lease
+    backend.queue.send(messages("1"))
+    fixture.harness.lose_data()
+    _require_replaced(
+        fixture,
+        {
+            "send": lambda: backend.queue.send(messages("2")),
+            "schedule": lambda: backend.timers.schedule(timer("t", due)),
+            "receive": lambda: backend.queue.receive(1),
+        },
+    )
+
+
+@checks("D2", feature=HarnessFeature.DATA_LOSS)
+def no_commit_is_confirmed_after_the_data_were_lost(fixture: BackendFixture) -> None:
+    backend = fixture.open_handle().backend
+    backend.store.commit(key(), stored(1), 0)
+    fixture.harness.lose_data()
+    _require_replaced(
+        fixture,
+        {
+            "load": lambda: backend.store.load(key()),
+            "commit": lambda: backend.store.commit(key("b"), stored(1), 0),
+            "finish": lambda: backend.finish(Write(key("b"), stored(1))),
+        },
+    )
+
+
+def _require_replaced(fixture: BackendFixture, calls: Mapping[str, Callable[[], object]]) -> None:
+    for name, call in calls.items():
+        try:
+            call()
+        except BackendReplacedError:
+            continue
+        fixture.require(False, f"{name}: was answered although the data were lost since the handle was opened")
+    fixture.reset()
 
 
 @checks("D2")

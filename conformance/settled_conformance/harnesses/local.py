@@ -43,7 +43,7 @@ class MemoryHarness(Harness):
 
     kind = BackendKind.MEMORY
     capabilities = REQUIRED
-    features = frozenset(HarnessFeature)
+    features = frozenset(HarnessFeature) - {HarnessFeature.DATA_LOSS}  # its data are lost only with its process
     tick = 0.001
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class SQLiteHarness(Harness):
 
     kind = BackendKind.REAL
     capabilities = REQUIRED
-    features = frozenset({HarnessFeature.DEDUPLICATION_LIMIT, HarnessFeature.FAST_FORWARD})
+    features = frozenset({HarnessFeature.DEDUPLICATION_LIMIT, HarnessFeature.FAST_FORWARD, HarnessFeature.DATA_LOSS})
     tick = 0.001
 
     def __init__(self) -> None:
@@ -100,9 +100,12 @@ class SQLiteHarness(Harness):
     def open(self) -> Backend:
         return SQLiteBackend.open(self._file, clock=self._clock, remember=self._remember)
 
-    def reset(self) -> None:
+    def lose_data(self) -> None:
         for file in self._directory.iterdir():
             file.unlink()
+
+    def reset(self) -> None:
+        self.lose_data()
         self._resets, self._remember = self._resets + 1, 1000
         self._clock.time = EPOCH
 

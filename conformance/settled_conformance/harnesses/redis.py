@@ -16,7 +16,7 @@ from typing import Any
 from attrs import frozen
 
 from settled.durable import Backend, Capability
-from settled_conformance.harness import BackendKind, Harness, Opener, Point
+from settled_conformance.harness import BackendKind, Harness, HarnessFeature, Opener, Point
 from settled_conformance.harnesses.local import EPOCH, Clock
 from settled_conformance.harnesses.redis_servers import RedisServer, start_cluster
 from settled_conformance.harnesses.required import REQUIRED
@@ -36,6 +36,7 @@ class RedisHarness(Harness):
 
     kind = BackendKind.REAL
     capabilities = REQUIRED
+    features = frozenset({HarnessFeature.DATA_LOSS})
     tick = 0.001
     partitions = 1
 
@@ -59,9 +60,12 @@ class RedisHarness(Harness):
         space = prepare(servers, options.prefix, options.partitions)
         return RedisBackend(servers, space, options, self._limit, self._clock)
 
-    def reset(self) -> None:
+    def lose_data(self) -> None:
         for server in self._admin.all_servers():
             _erase(server, f"settled-conformance-{os.getpid()}-*")
+
+    def reset(self) -> None:
+        self.lose_data()
         self._resets += 1
         self._clock.time = EPOCH
 
@@ -149,7 +153,7 @@ def _erase(server: ServerConnection, pattern: str) -> None:
 def backend() -> RedisHarness:
     """Return the harness of ``settled_redis:backend``: one server."""
     url = os.environ.get("SETTLED_CONFORMANCE_REDIS")
-    return RedisHarness(url or RedisServer("--appendonly", "no").url)
+    return RedisHarness(url or RedisServer().url)
 
 
 def cluster() -> ClusterHarness:

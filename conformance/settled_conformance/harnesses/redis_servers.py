@@ -31,7 +31,9 @@ class RedisServer:
             raise FileNotFoundError("there is no redis-server: install one, or name one as SETTLED_REDIS_SERVER")
         self.port, self.bus = _free_port(), _free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="settled-conformance-"))
-        base_options = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", "")
+        address = ("--port", str(self.port), "--bind", "127.0.0.1")
+        log = ("--appendonly", "yes", "--appendfsync", "no")
+        base_options = (*address, "--dir", str(self._folder), "--save", "", *log)
         cluster = ("--cluster-enabled", "yes", "--cluster-port", str(self.bus)) if in_cluster else ()
         self._command = [program, *base_options, *options, *cluster]
         self._start()

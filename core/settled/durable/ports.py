@@ -9,7 +9,9 @@ Instants are float seconds since the epoch. So the durations of calls (`wait`, `
 they are added to instants, and vendors take numbers. What a backend says of itself is a timedelta, as everywhere else.
 
 Any method may raise UnavailableError (nothing happened), OutcomeUnknownError (it may have happened), AccessDeniedError,
-BackendConfigError, and, once the backend is closed, BackendClosedError.
+BackendConfigError, BackendReplacedError if the data are no longer those that were opened (an adapter that can notice it
+must: a deleted file or an emptied server would take messages that nobody ever delivers), and, once the backend is
+closed, BackendClosedError.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from typing import Any
 from zlib import crc32
 
 from settled.data import parse
+from settled.durable.encoded import ENCODED_PREFIX, not_decoded
 from settled.durable.older_records import LAST_WITHOUT_CHECKSUM, OLDEST_FORMAT, migrate
 from settled.durable.window import Window
 from settled.errors import RecordError
@@ -59,6 +60,7 @@ def parse_record(key: Key, text: str) -> tuple[Mapping[str, Any], str]:
     The parts of an older record are returned as this format has them.
 
     Raises:
+        CodecError: `text` is encoded.
         RecordError: `text` is not a record, is damaged, or has a format that this version of settled does not read.
     """
     header = _HEADER.match(text)
@@ -75,12 +77,20 @@ def parse_record(key: Key, text: str) -> tuple[Mapping[str, Any], str]:
         return migrate(parse(f"{{{head}}}"), format), lines.removesuffix(_END)
 
 
+def has_room(text: str) -> bool:
+    """Return whether `text` is that of a record which has room for a failure."""
+    header = _HEADER.match(text)
+    return header is not None and text.startswith(_ROOM, header.end())
+
+
 def _checksum(text: str) -> str:
     # JSON may have a lone surrogate, which strict UTF-8 cannot encode.
     return f"{crc32(text.encode('utf-8', 'surrogatepass')):08x}"
 
 
 def _parse_without_checksum(key: Key, text: str) -> tuple[Mapping[str, Any], str]:
+    if text.startswith(ENCODED_PREFIX):
+        raise not_decoded(key, "the record", text)
     try:
         data: Any = parse(text)
         format = int(data["settled"])

@@ -30,6 +30,8 @@ from settled.durable.commands import (
 )
 from settled.durable.commit import AfterWrite, TurnStep, perform_and_ack, record_failure, write_step
 from settled.durable.delays import rearm_timers
+from settled.durable.encoded import ENCODED_PREFIX, not_decoded
+from settled.durable.messages import Message
 from settled.durable.open_turn import (
     is_of_another_definition,
     resume_open_turn,
@@ -42,6 +44,7 @@ from settled.durable.record import OutboxEntry, UnreadableSnapshot
 from settled.durable.suspects import unwatch, unwatch_if_possible, watch
 from settled.durable.turn_state import CachedRecord, TurnState, confirm_leases, load_record, release_of
 from settled.errors import (
+    CodecError,
     ConflictError,
     EventError,
     LeaseLostError,
@@ -58,7 +61,10 @@ MAX_CONFLICTS = 100
 """How many times a turn starts over before it releases its messages. Each time, another worker has made progress."""
 
 MESSAGE_FAILURES = (LogicError, EventError, RecordError, TooLargeError)
-"""Errors of the machine's code, its snapshot or its size: each counts as a failure of the current message."""
+"""Errors of the machine's code, its snapshot or its size: each counts as a failure of the current message.
+
+But not the `CodecError` among them: that is for whoever gives this process its keys, and no instance may halt for it.
+"""
 
 
 def turn(
@@ -83,7 +89,7 @@ def turn(
         cached: the record that the caller has committed last, which saves the turn a load. It may be out of date.
 
     Raises:
-        RecordError: the record cannot be read at all.
+        RecordError: the record cannot be read at all, or a message of the instance (`CodecError`).
         UnavailableError, OutcomeUnknownError, TooLargeError, BackendRefusedError: a port raised it. The queue delivers
             the messages again.
     """
@@ -137,6 +143,8 @@ def _commit_on(state: TurnState, cached: CachedRecord) -> Commands[TurnEnd | Non
 
 def _load(state: TurnState) -> Commands[TurnEnd | None]:
     """Load the record. Return how the turn ended if the record is not ready for new messages."""
+    # Before anything is watched or counted: that it waits for a key is no failure.
+    _check_decoded(state.first.message)
     yield from load_record(state)
     release = _unknown_version(state) or wait_for_open_turn(state)
     if release is not None:
@@ -178,6 +186,8 @@ def _advance(state: TurnState) -> Commands[TurnEnd | None]:
             yield step
             return TurnEnd.RELEASED
         after = (yield from _write(state, step)) if step is not None else None
+    except CodecError:
+        raise
     except MESSAGE_FAILURES as error:
         return (yield from record_failure(state, str(error)))
     # Outside the `try`: from here on the commit stands, whatever happens to what remains.
@@ -244,6 +254,11 @@ def _outbox_of_these_deliveries(state: TurnState) -> tuple[OutboxEntry, ...]:
     return tuple([entry for entry in record.outbox if entry.message_id in ids])
 
 
+def _check_decoded(message: Message) -> None:
+    if message.body.startswith(ENCODED_PREFIX):
+        raise not_decoded(message.key, f"the message {message.id}", message.body)
+
+
 # New messages, and those taken from the dead letters
 
 
@@ -256,6 +271,7 @@ def _apply_batch(state: TurnState, limit: int | None = None) -> TurnStep:
     record, done, add_dead_letters = before, list[Delivery](), list[DeadLetter]()
     for delivery in state.deliveries[:limit]:
         try:
+            _check_decoded(delivery.message)
             applied = apply(state.context(delivery), record, delivery.message, delivery.position)
         except MESSAGE_FAILURES:
             if done:
@@ -280,6 +296,7 @@ def _dead_letter_step(state: TurnState, dead_letters: Sequence[DeadLetter]) -> T
     if not dead_letters:
         return TurnStep(evolve(state.record, redriving=None))
     message = dead_letters[0].message
+    _check_decoded(message)
     context = state.context()._replace(headers=message.headers)
     applied = apply(context, evolve(state.record, outbox=()), message, from_dead_letters=True)
     record = applied.record

@@ -46,6 +46,18 @@ variable "environment" {
   default     = {}
 }
 
+variable "alarm_email" {
+  description = "Who is told by e-mail when an alarm begins or ends. AWS asks the address for its consent first."
+  type        = string
+  default     = ""
+}
+
+variable "alarm_topics" {
+  description = "The ARNs of SNS topics of your own that are told."
+  type        = list(string)
+  default     = []
+}
+
 data "aws_caller_identity" "here" {}
 data "aws_region" "here" {}
 data "aws_partition" "here" {}
@@ -230,14 +242,34 @@ locals {
       namespace   = "AWS/SQS", metric = "ApproximateAgeOfOldestMessage", statistic = "Maximum", threshold = 3600
       dimensions  = { QueueName = aws_sqs_queue.messages.name }
     }
+    no-delays = {
+      description = "The oldest wait of less than 15 minutes is more than an hour old."
+      namespace   = "AWS/SQS", metric = "ApproximateAgeOfOldestMessage", statistic = "Maximum", threshold = 3600
+      dimensions  = { QueueName = aws_sqs_queue.delays.name }
+    }
     sqs-dead-letters = {
-      description = "SQS has moved a message to its own dead-letter queue: it is not settled's."
+      description = "SQS has moved a message to its own dead-letter queue: it is not settled's, or was received a thousand times."
       namespace   = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", statistic = "Maximum", threshold = 0
       dimensions  = { QueueName = aws_sqs_queue.dead.name }
+    }
+    sqs-dead-delays = {
+      description = "SQS has moved a delayed message to its own dead-letter queue: its timer will not fire."
+      namespace   = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", statistic = "Maximum", threshold = 0
+      dimensions  = { QueueName = aws_sqs_queue.dead_delays.name }
+    }
+    lost-schedules = {
+      description = "The Scheduler has given up a schedule: its timer will not fire."
+      namespace   = "AWS/Scheduler", metric = "InvocationDroppedCount", statistic = "Sum", threshold = 0
+      dimensions  = { ScheduleGroup = aws_scheduler_schedule_group.timers.name }
     }
     fails = {
       description = "The function that runs turns has raised, or was killed."
       namespace   = "AWS/Lambda", metric = "Errors", statistic = "Sum", threshold = 0
+      dimensions  = { FunctionName = aws_lambda_function.work.function_name }
+    }
+    throttled = {
+      description = "The function that runs turns was not started, for want of concurrency."
+      namespace   = "AWS/Lambda", metric = "Throttles", statistic = "Sum", threshold = 0
       dimensions  = { FunctionName = aws_lambda_function.work.function_name }
     }
     dead-letters = {
@@ -246,6 +278,20 @@ locals {
       dimensions  = {}
     }
   }
+
+  told = concat(var.alarm_topics, aws_sns_topic.alarms[*].arn)
+}
+
+resource "aws_sns_topic" "alarms" {
+  count = var.alarm_email == "" ? 0 : 1
+  name  = "${var.name}-alarms"
+}
+
+resource "aws_sns_topic_subscription" "alarms" {
+  count     = var.alarm_email == "" ? 0 : 1
+  topic_arn = aws_sns_topic.alarms[0].arn
+  protocol  = "email"
+  endpoint  = var.alarm_email
 }
 
 resource "aws_cloudwatch_log_metric_filter" "dead_letters" {
@@ -273,6 +319,15 @@ resource "aws_cloudwatch_metric_alarm" "all" {
   evaluation_periods  = 1
   comparison_operator = "GreaterThanThreshold"
   treat_missing_data  = "notBreaching"
+  alarm_actions       = local.told
+  ok_actions          = local.told
+
+  lifecycle {
+    precondition {
+      condition     = length(local.told) > 0
+      error_message = "Give alarm_email or alarm_topics, or nobody learns of an alarm."
+    }
+  }
 }
 
 output "url" {

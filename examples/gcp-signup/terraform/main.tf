@@ -57,8 +57,14 @@ variable "web_callers" {
   default     = []
 }
 
+variable "alarm_email" {
+  description = "Who is told by e-mail when an alarm begins or ends."
+  type        = string
+  default     = ""
+}
+
 variable "notify" {
-  description = "Notification channels for the alarms."
+  description = "Notification channels of your own that are told."
   type        = list(string)
   default     = []
 }
@@ -355,6 +361,18 @@ locals {
       aligner   = "ALIGN_DELTA"
       threshold = 0
     }
+    failing-work = {
+      display   = "The service that runs turns has raised, was killed, or could not be started."
+      filter    = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${google_cloud_run_v2_service.work.name}\" AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"5xx\" AND metric.labels.response_code!=\"503\""
+      aligner   = "ALIGN_DELTA"
+      threshold = 0
+    }
+    failing-web = {
+      display   = "The service that accepts events has raised, was killed, or could not be started."
+      filter    = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${google_cloud_run_v2_service.web.name}\" AND metric.type=\"run.googleapis.com/request_count\" AND metric.labels.response_code_class=\"5xx\""
+      aligner   = "ALIGN_DELTA"
+      threshold = 0
+    }
     failing-timers = {
       display   = "Timers cannot be published: attempts of Cloud Tasks fail."
       filter    = "resource.type=\"cloud_tasks_queue\" AND resource.labels.queue_id=\"${google_cloud_tasks_queue.timers.name}\" AND metric.type=\"cloudtasks.googleapis.com/queue/task_attempt_count\" AND metric.labels.response_code!=\"200\""
@@ -368,6 +386,16 @@ locals {
       threshold = 0
     }
   }
+
+  told = concat(var.notify, google_monitoring_notification_channel.email[*].name)
+}
+
+resource "google_monitoring_notification_channel" "email" {
+  count        = var.alarm_email == "" ? 0 : 1
+  project      = var.project
+  display_name = "${var.name}-alarms"
+  type         = "email"
+  labels       = { email_address = var.alarm_email }
 }
 
 resource "google_monitoring_alert_policy" "all" {
@@ -375,7 +403,7 @@ resource "google_monitoring_alert_policy" "all" {
   project               = var.project
   display_name          = "${var.name}-${each.key}"
   combiner              = "OR"
-  notification_channels = var.notify
+  notification_channels = local.told
   documentation {
     content = each.value.display
   }
@@ -390,6 +418,13 @@ resource "google_monitoring_alert_policy" "all" {
         alignment_period   = "300s"
         per_series_aligner = each.value.aligner
       }
+    }
+  }
+
+  lifecycle {
+    precondition {
+      condition     = length(local.told) > 0
+      error_message = "Give alarm_email or notify, or nobody learns of an alarm."
     }
   }
 }

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 
 from settled import Key, TurnEnd
-from settled.durable import Delivery
+from settled.durable import Backend, Delivery
 from settled_aws import Addresses, AwsUrl, lambda_handler
 from settled_aws.envelope import to_text
-from settled_runtime import Client, CompositeBackend, Host, StopSignal
+from settled_aws.lambda_handler import begin_invocation
+from settled_runtime import Client, CodedBackend, CompositeBackend, Encryption, Host, StopSignal
 from tests.adapters.aws.fixtures import REGION, Cloud, Unhurried, backend, records_of
 from tests.emulators.lambda_runtime import Environment, Invocation
 from tests.emulators.lambda_source import EventSource, failures
@@ -221,6 +222,65 @@ class TestOneInvocation:
         assert function.client.get("ada") is not None
 
 
+class TestWithACodec:
+    """Events have messages as they are stored: the handler decodes them, and forwards others as they are."""
+
+    CODEC = Encryption({"a": bytes(64)})
+
+    def test_turns_are_run(self, function: Function, aws: CompositeBackend) -> None:
+        coded = CodedBackend(aws, self.CODEC)
+        client = Client(MACHINE, coded)
+        client.start("ada")
+        client.send("ada", {"type": "TAKE", "number": 1})
+        with Host([MACHINE], coded) as host:
+            response = lambda_handler(host)({"Records": received(function)}, Unhurried())
+        assert response == {"batchItemFailures": []}
+        snapshot = client.get("ada")
+        assert snapshot is not None and snapshot.context["taken"] == [1]
+
+    def test_delayed_messages_are_forwarded_as_they_are(self, function: Function, aws: CompositeBackend) -> None:
+        coded = CodedBackend(aws, self.CODEC)
+        coded.queue.send([message(Key("jobs", "ada"), "t", take(1))])
+        (encoded,) = aws.queue.receive(1)
+        aws.queue.ack([encoded])
+        delayed = {**record(encoded.message, "m1"), "eventSourceARN": "arn:x:delays"}
+        delayed["attributes"] = {"ApproximateReceiveCount": "1"}
+        sent = list[Any]()
+        aws = evolve(aws, queue=Recorded(aws.queue, sent))
+        with Host([MACHINE], CodedBackend(aws, self.CODEC)) as host:
+            assert lambda_handler(host)({"Records": [delayed]}, Unhurried()) == {"batchItemFailures": []}
+        assert sent == [encoded.message]
+
+    def test_deliveries_have_positions(self, function: Function, aws: CompositeBackend) -> None:
+        function.start("ada")
+        (delivery,) = deliveries_of(CodedBackend(aws, self.CODEC), received(function))
+        assert delivery.position is not None
+
+    def test_the_time_is_asked_for_in_each_invocation(self, cloud: Cloud, url: AwsUrl, addresses: Addresses) -> None:
+        requests = list[str]()
+        coded = CodedBackend(backend(cloud.watched(requests.append), url, addresses), self.CODEC)
+        coded.now()
+        count = len(requests)
+        coded.now()
+        assert len(requests) == count
+        begin_invocation(coded)
+        coded.now()
+        assert len(requests) > count
+
+
+class Recorded:
+    """A queue that only keeps what is sent."""
+
+    def __init__(self, queue: Any, sent: list[Any]) -> None:
+        self._queue, self._sent = queue, sent
+
+    def send(self, messages: Sequence[Any]) -> None:
+        self._sent += messages
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
+
+
 class TestDeliveries:
     """The deliveries that the handler makes from an event."""
 
@@ -264,7 +324,7 @@ class TestDeliveries:
             assert counted == request
 
 
-def deliveries_of(aws: CompositeBackend, records: Sequence[Any]) -> list[Delivery]:
+def deliveries_of(aws: Backend, records: Sequence[Any]) -> list[Delivery]:
     """Return the deliveries that a host is given for an event with `records`."""
     given: list[Delivery] = []
 

@@ -92,7 +92,11 @@ class TestPosition:
         assert len({position.epoch for position in positions}) == 1
         assert [position.number for position in positions] == sorted({position.number for position in positions})
 
-    def test_a_queue_that_is_made_again_has_another_epoch(self, harness: AwsHarness) -> None:
+    @pytest.mark.parametrize("lives_through_it", [False, True])
+    def test_a_queue_that_is_made_again_has_another_epoch(
+        self, harness: AwsHarness, lives_through_it: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("settled_aws.queue.NUMBERING_MAX_AGE", 0.0)
         epochs, sqs = list[str](), harness.cloud.sqs
         aws = harness.fresh()
         for _ in range(2):
@@ -105,7 +109,8 @@ class TestPosition:
             sqs.delete_queue(QueueUrl=queue)
             harness.advance(60.0)  # AWS allows a deleted name again after 60 seconds
             sqs.create_queue(QueueName=harness.url.queue, Attributes=attributes)
-            aws = harness.open()
+            if not lives_through_it:
+                aws = harness.open()
         assert len(set(epochs)) == 2
         assert max(map(len, epochs)) <= 12
 

@@ -29,7 +29,7 @@ from settled_gcp.push import PushResponse, push_handler
 from settled_gcp.push_auth import CERTIFICATES_TTL, MIN_FETCH_INTERVAL, Caller, TokenVerifier
 from settled_gcp.queue import PubSubQueue
 from settled_local import MemoryBackend
-from settled_runtime import Client, CompositeBackend, Host
+from settled_runtime import Client, Codec, CodedBackend, CompositeBackend, Encryption, Host
 from tests.adapters.gcp.fixtures import PROJECT, pushed
 from tests.adapters.gcp.function import AUDIENCE, PUSHER, backend
 from tests.adapters.gcp.messaging import Messaging
@@ -280,6 +280,26 @@ class TestTheTime:
         assert (answer.status, "asking Firestore for the time" in answer.text) == (503, True)
 
 
+class TestWithACodec:
+    """Requests have messages as they are stored: the handler decodes them, and schedules early ones as they are."""
+
+    def test_a_timer_that_is_not_due_is_scheduled_as_it_is_and_then_taken(self) -> None:
+        world, waiting, codec = World(), Waiting(), Encryption({"a": bytes(64)})
+        world.clock.observe(at(world.true))
+        handler = push_handler(host_over(world.clock, waiting, codec), audience=AUDIENCE, email=PUSHER)
+        coded = CodedBackend(MemoryBackend(), codec)
+        coded.queue.send([start("ada")])
+        (encoded,) = coded.below.queue.receive(1)
+        wait = Timer("t", encoded.message, world.true + 3600.0)
+        body = pushed(wait.message, timer_to_text(wait))
+        assert handler.handle_message(body) == PushResponse(HTTPStatus.OK)
+        assert waiting.scheduled == [wait]
+        world.true += 7200.0
+        assert handler.handle_message(body) == PushResponse(HTTPStatus.OK)
+        found = waiting.records.store.load(Key("jobs", "ada"))
+        assert found is not None and found.body.startswith(encoded.message.body[:20])
+
+
 @frozen
 class Waiting:
     """Records in memory, and timers that are only recorded."""
@@ -293,11 +313,12 @@ class Waiting:
     def cancel(self, timer_id: str) -> None: ...
 
 
-def host_over(clock: ServerTime, waiting: Waiting) -> Host:
+def host_over(clock: ServerTime, waiting: Waiting, codec: Codec | None = None) -> Host:
     """Return a host that sends nothing and is given messages by push alone."""
     unused = cast("Any", None)
     queue = PubSubQueue(unused, cast("Any", Unused()), "topic", "subscription")
-    return Host([MACHINE], CompositeBackend(waiting.records.store, queue, waiting, clock=clock))
+    backend = CompositeBackend(waiting.records.store, queue, waiting, clock=clock)
+    return Host([MACHINE], backend if codec is None else CodedBackend(backend, codec))
 
 
 class Unused:

@@ -14,20 +14,20 @@ import pytest
 
 from settled_redis.backend import RedisBackend
 from tests.adapters.local.fixtures import LEASE, BackendEnv, Clock
-from tests.emulators.redis_servers import IN_MEMORY, Process, redis_binary, running, running_cluster, valkey_binary
+from tests.emulators.redis_servers import UNSYNCED, Process, redis_binary, running, running_cluster, valkey_binary
 
 Opener: TypeAlias = Callable[..., RedisBackend]
 
 
 @pytest.fixture(scope="session")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    with running(redis_binary(), tmp_path_factory.mktemp("redis"), *IN_MEMORY) as server:
+    with running(redis_binary(), tmp_path_factory.mktemp("redis"), *UNSYNCED) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    with running(valkey_binary(), tmp_path_factory.mktemp("valkey"), *IN_MEMORY) as server:
+    with running(valkey_binary(), tmp_path_factory.mktemp("valkey"), *UNSYNCED) as server:
         yield server
 
 

@@ -23,7 +23,16 @@ from settled_redis.url import Address, parse
 from settled_runtime import connect
 from tests.adapters.local.fixtures import ADA, message
 from tests.adapters.redis.conftest import Opener
-from tests.emulators.redis_servers import ALWAYS, IN_MEMORY, Process, old_binary, redis_binary, running
+from tests.emulators.redis_servers import (
+    ALWAYS,
+    IN_MEMORY,
+    UNSYNCED,
+    Process,
+    old_binary,
+    redis_binary,
+    running,
+    running_cluster,
+)
 
 ENOUGH = ("+@read", "+@write", "+@scripting", "+@blocking", "+info", "+time", "+wait", "+ping")
 """The permissions that a user needs on a single server."""
@@ -52,7 +61,7 @@ class TestAUrl:
         [
             (
                 "redis://localhost?leese=5",
-                "no option 'leese'; known are ca, certificate, largest_message, lease, partitions, prefix",
+                "no option 'leese'; known are ca, certificate, check_durability, largest_message, lease,",
             ),
             ("redis://localhost?lease=soon", "lease=soon: expected a number of seconds"),
             ("redis://localhost?timeout=1e12", "below 1,000,000,000"),
@@ -62,6 +71,7 @@ class TestAUrl:
             ("redis://localhost?remember=0", "from 1"),
             ("redis://localhost?largest_message=0", "expected a number of bytes from 1024"),
             ("redis://localhost?replicas=-1", "from 0"),
+            ("redis://localhost?check_durability=perhaps", "check_durability=perhaps: expected yes or no"),
             ("redis://localhost?prefix={a}", "without braces"),
             ("redis://localhost:port", "expected redis://HOST:PORT"),
             ("redis://localhost/first", "'first' is no database"),
@@ -107,7 +117,7 @@ class TestAServer:
             open_redis("redis://127.0.0.1:1")
 
     def test_that_wants_a_password(self, tmp_path: Path) -> None:
-        with running(redis_binary(), tmp_path, *IN_MEMORY) as server:
+        with running(redis_binary(), tmp_path, *UNSYNCED) as server:
             server.set("requirepass", "right")
             for url in (server.url(), server.url().replace("//", "//:wrong@")):
                 with pytest.raises(AccessDeniedError, match="refused the user or the password") as refused:
@@ -116,13 +126,15 @@ class TestAServer:
             open_redis(server.url().replace("//", "//:right@")).close()
 
     def test_that_lets_this_user_do_too_little(self, redis: Process) -> None:
-        redis.client.acl_setuser("reader", enabled=True, passwords=["+r"], categories=["+@read"], commands=["+info"])
+        redis.client.acl_setuser(
+            "reader", enabled=True, passwords=["+r"], categories=["+@read"], commands=["+info", "+config|get"]
+        )
         with pytest.raises(AccessDeniedError, match="this user may not do that"):
             open_redis(redis.url().replace("//", "//reader:r@"))
 
     def test_that_lets_this_user_do_enough(self, redis: Process) -> None:
         """As documented in ``docs/redis.md``."""
-        redis.client.execute_command("ACL", "SETUSER", "settled", "on", ">s", "~settled:*", *ENOUGH)
+        redis.client.execute_command("ACL", "SETUSER", "settled", "on", ">s", "~settled:*", *ENOUGH, "+config|get")
         with closing(open_redis(redis.url().replace("//", "//settled:s@"))) as backend:
             backend.queue.send([message(ADA, "a")])
             backend.queue.ack(backend.queue.receive(1, wait=1))
@@ -140,6 +152,54 @@ class TestAServer:
     def test_of_a_cluster_has_one_database(self, cluster: Process) -> None:
         with pytest.raises(BackendConfigError, match="only the database 0"):
             open_redis(cluster.url().removesuffix("0") + "3")
+
+
+class TestAServerThatLosesAcknowledgedWrites:
+    """D1: without an error to any sender."""
+
+    @pytest.mark.parametrize(
+        ("setting", "value", "reason"),
+        [
+            (
+                "appendonly",
+                "no",
+                "everything that it holds is lost when the server stops. Set appendonly yes. Or, if",
+            ),
+            ("maxmemory-policy", "allkeys-lru", "evicted once it has a maxmemory. Set maxmemory-policy noeviction. Or"),
+            ("maxmemory-policy", "allkeys-random", "instances and messages are evicted"),
+        ],
+    )
+    def test_is_refused(self, tmp_path: Path, setting: str, value: str, reason: str) -> None:
+        with running(redis_binary(), tmp_path, *ALWAYS) as server:
+            open_redis(server.url()).close()
+            server.set(setting, value)
+            with pytest.raises(BackendConfigError) as refused:
+                open_redis(server.url())
+            assert f"{setting} {value}: " in str(refused.value)
+            assert reason in str(refused.value)
+            assert "add check_durability=no to the URL" in str(refused.value)
+            with closing(open_redis(server.url("?check_durability=no"))) as backend:
+                backend.queue.send([message(ADA, "a")])
+
+    @pytest.mark.parametrize("policy", ["noeviction", "volatile-lru"])
+    def test_is_not_one_that_evicts_nothing_of_settled_s(self, tmp_path: Path, policy: str) -> None:
+        with running(redis_binary(), tmp_path, *ALWAYS) as server:
+            server.set("maxmemory-policy", policy)
+            open_redis(server.url()).close()
+
+    def test_may_be_one_of_a_cluster(self, tmp_path: Path) -> None:
+        with running_cluster(redis_binary(), tmp_path) as servers:
+            open_redis(servers[0].url()).close()
+            servers[2].set("maxmemory-policy", "allkeys-lru")
+            with pytest.raises(BackendConfigError, match=f":{servers[2].port}: maxmemory-policy allkeys-lru"):
+                open_redis(servers[0].url())
+
+    def test_cannot_be_told_if_the_settings_may_not_be_read(self, redis: Process) -> None:
+        redis.client.execute_command("ACL", "SETUSER", "settled", "on", ">s", "~settled:*", *ENOUGH, "-config")
+        url = redis.url().replace("//", "//settled:s@")
+        with pytest.warns(RuntimeWarning, match="may not read its settings: it is unknown whether its acknowledged"):
+            open_redis(url).close()
+        open_redis(f"{url}?check_durability=no").close()  # without a warning, which would be an error here
 
 
 class TestAKeySpace:
@@ -160,14 +220,14 @@ class TestAKeySpace:
         assert redis.client.get(f"{prefix}{{0}}:ready_machines") == b"something"
 
     def test_of_a_newer_settled_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
-        redis.client.set(f"{prefix}format", '{"settled": 5, "partitions": 1, "more": true}')
-        with pytest.raises(RecordError, match=r"of a newer settled \(format 5, this one reads 3 to 4\): update"):
+        redis.client.set(f"{prefix}format", '{"settled": 6, "partitions": 1, "more": true}')
+        with pytest.raises(RecordError, match=r"of a newer settled \(format 6, this one reads 3 to 5\): update"):
             RedisBackend.open(redis.url(), prefix=prefix)
 
     def test_of_a_settled_that_is_too_old_is_left_as_it_is(self, redis: Process, prefix: str) -> None:
         redis.client.set(f"{prefix}format", '{"settled": 2, "partitions": 1}')
         with pytest.raises(
-            RecordError, match=r"that is too old \(format 2, this one reads 3 to 4\): use another prefix"
+            RecordError, match=r"that is too old \(format 2, this one reads 3 to 5\): use another prefix"
         ):
             RedisBackend.open(redis.url(), prefix=prefix)
         with pytest.raises(RecordError, match="that is too old"):
@@ -230,7 +290,9 @@ class TestTheDoctor:
             assert "has 0 replicas, and writes wait for 2" in problem.problem
 
     def test_asks_every_server_of_a_cluster(self, cluster: Process) -> None:
-        assert [problem.problem.partition(": ")[2] for problem in examine_redis(cluster.url())] == ["appendonly no"] * 3
+        assert [problem.problem.partition(": ")[2] for problem in examine_redis(cluster.url())] == [
+            "appendfsync no"
+        ] * 3
 
     def test_says_that_it_may_not_read_the_settings(self, redis: Process) -> None:
         redis.client.execute_command(*["ACL", "SETUSER", "blind", "on", ">b", "~*", "+@read", "+info"])

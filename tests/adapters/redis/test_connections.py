@@ -27,13 +27,13 @@ from settled.key import Key
 from settled_redis.backend import RedisBackend
 from tests.adapters.local.fixtures import ADA, BEN, ids, message, stored, timer, tombstone
 from tests.emulators.redis_proxy import Proxy, proxy_to
-from tests.emulators.redis_servers import ALWAYS, IN_MEMORY, Process, redis_binary, running, wait_until
+from tests.emulators.redis_servers import ALWAYS, IN_MEMORY, UNSYNCED, Process, redis_binary, running, wait_until
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Process]:
     """A server that a test may break."""
-    with running(redis_binary(), tmp_path / "server", *IN_MEMORY) as server:
+    with running(redis_binary(), tmp_path / "server", *UNSYNCED) as server:
         yield server
 
 
@@ -233,7 +233,7 @@ class TestAServerThatIsOutOfMemory:
 
 def test_a_server_that_has_become_a_replica(tmp_path: Path, server: Process, backend: RedisBackend) -> None:
     """READONLY: nothing happened, and once there is a primary at the address, calls succeed."""
-    with running(redis_binary(), tmp_path / "other", *IN_MEMORY) as other:
+    with running(redis_binary(), tmp_path / "other", *UNSYNCED) as other:
         backend.queue.send([message(ADA, "a")])
         server.client.replicaof("127.0.0.1", other.port)
         with pytest.raises(UnavailableError, match="another server was promoted"):
@@ -246,7 +246,7 @@ def test_a_server_that_is_still_reading_its_data(tmp_path: Path) -> None:
     """LOADING."""
     with (
         running(redis_binary(), tmp_path, *IN_MEMORY) as server,
-        closing(RedisBackend.open(server.url())) as backend,
+        closing(RedisBackend.open(server.url("?check_durability=no"))) as backend,
     ):
         server.client.mset({f"filler{n}": "x" * 500 for n in range(2000)})
         backend.queue.send([message(ADA, "a")])
@@ -256,7 +256,7 @@ def test_a_server_that_is_still_reading_its_data(tmp_path: Path) -> None:
         with pytest.raises(UnavailableError, match="still reading its data"):
             backend.queue.receive(1)
         with pytest.raises(UnavailableError, match="still reading its data"):
-            RedisBackend.open(server.url())
+            RedisBackend.open(server.url("?check_durability=no"))
         wait_until(server.answers, "it to have read them")
         assert ids(backend.queue.receive(1)) == ["a"]
 
@@ -337,8 +337,8 @@ def test_a_killed_server_has_all_that_it_had_answered(tmp_path: Path, rounds: in
 def pair(tmp_path: Path) -> Generator[tuple[Process, Process]]:
     """A primary and its replica."""
     with (
-        running(redis_binary(), tmp_path / "primary", *IN_MEMORY, "--repl-diskless-sync-delay", "0") as primary,
-        running(redis_binary(), tmp_path / "replica", *IN_MEMORY) as replica,
+        running(redis_binary(), tmp_path / "primary", *UNSYNCED, "--repl-diskless-sync-delay", "0") as primary,
+        running(redis_binary(), tmp_path / "replica", *UNSYNCED) as replica,
     ):
         replica.client.replicaof("127.0.0.1", primary.port)
         wait_until(lambda: replica.client.info("replication")["master_link_status"] == "up", "the replica to follow")

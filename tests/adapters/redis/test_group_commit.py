@@ -25,13 +25,13 @@ from settled_redis.url import Login, Options, parse
 from settled_runtime.group_commit import GroupCommit
 from tests.adapters.local.fixtures import ADA, BEN, ids, message, stored
 from tests.adapters.redis.conftest import Opener
-from tests.emulators.redis_servers import IN_MEMORY, Process, redis_binary, running, wait_until
+from tests.emulators.redis_servers import UNSYNCED, Process, redis_binary, running, wait_until
 
 
 @pytest.fixture
 def broken(tmp_path: Path) -> Iterator[Process]:
     """A server that the test may kill."""
-    with running(redis_binary(), tmp_path / "server", *IN_MEMORY) as server:
+    with running(redis_binary(), tmp_path / "server", *UNSYNCED) as server:
         yield server
 
 

@@ -9,17 +9,19 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import quote
 
 import pytest
 
 from settled import Key, RecordError
-from settled_redis import keyspace
+from settled_redis import examine_redis, keyspace
 from settled_redis.backend import RedisBackend
+from settled_redis.backup import renew_epoch
 from settled_redis.keyspace import FORMAT, OLDEST_FORMAT
 from settled_redis.topology import Topology
 from tests.adapters.local.fixtures import LEASE, Clock
 from tests.emulators.redis_servers import Process
-from tests.support.older_world import STARTED, OlderInstances
+from tests.support.older_world import STARTED, OlderInstances, states, work
 
 OLDER = Path(__file__).parent / "older"
 Open: TypeAlias = Callable[[], RedisBackend]
@@ -63,6 +65,21 @@ class TestTheKeys:
         before = format_of(server, prefix)
         open_it().close()
         assert format_of(server, prefix) == {**before, "settled": FORMAT}
+
+    def test_are_examined_as_they_are(self, server: Process, prefix: str, open_it: Open) -> None:
+        before = format_of(server, prefix)
+        examine_redis(server.url(f"?prefix={quote(prefix)}"))
+        assert format_of(server, prefix) == before
+
+    def test_may_get_a_new_epoch_before_they_are_opened(self, server: Process, prefix: str, open_it: Open) -> None:
+        before = format_of(server, prefix)
+        renew_epoch(server.url(f"?prefix={quote(prefix)}"))
+        renewed = format_of(server, prefix)
+        assert renewed == {**before, "epoch": renewed["epoch"]} != before
+        with closing(open_it()) as backend:
+            work(backend)
+            assert states(backend)["queued"] == "paid"
+        assert format_of(server, prefix) == {**renewed, "settled": FORMAT}
 
     def test_are_migrated_by_several_clients_at_the_same_time(self, server: Process, open_it: Open) -> None:
         with ThreadPoolExecutor(8) as threads:

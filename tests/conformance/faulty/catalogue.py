@@ -9,6 +9,7 @@ from tests.conformance.faulty.dead_letter_faults import DEAD_LETTER_FAULTS
 from tests.conformance.faulty.deduplication_faults import DEDUPLICATION_FAULTS
 from tests.conformance.faulty.header_faults import HEADER_FAULTS
 from tests.conformance.faulty.lease_faults import LEASE_FAULTS
+from tests.conformance.faulty.loss_faults import LOSS_FAULTS
 from tests.conformance.faulty.machine_faults import MACHINE_FAULTS
 from tests.conformance.faulty.queue_faults import QUEUE_FAULTS
 from tests.conformance.faulty.reference import Plain
@@ -29,5 +30,6 @@ FAULTY_ADAPTERS: Mapping[type[Plain], str] = {
     **TIMER_FAULTS,
     **TEXT_FAULTS,
     **HEADER_FAULTS,
+    **LOSS_FAULTS,
 }
 """By class; being caught by other guarantees as well is no fault."""

@@ -17,7 +17,7 @@ class PlainHarness(Harness):
     """A harness whose handles are of the class `adapter`."""
 
     kind = BackendKind.MEMORY
-    features = frozenset({HarnessFeature.FAST_FORWARD, HarnessFeature.DEDUPLICATION_LIMIT})
+    features = frozenset({HarnessFeature.FAST_FORWARD, HarnessFeature.DEDUPLICATION_LIMIT, HarnessFeature.DATA_LOSS})
     tick = 0.001
 
     def __init__(
@@ -34,6 +34,11 @@ class PlainHarness(Harness):
 
     def reset(self) -> None:
         self.world = World(point=self.world.point)
+
+    def lose_data(self) -> None:
+        self.world.epoch += 1
+        for part in (self.world.records, self.world.dead_letters, self.world.groups, self.world.timers):
+            part.clear()
 
     def fast_forward(self, key: Key, number: int) -> None:
         self.world.records[key] = evolve(self.world.records[key], version=number)

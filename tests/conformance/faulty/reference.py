@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from attrs import define, field
 
-from settled import ConflictError, IdReusedError, Key, LeaseLostError, SettledError
+from settled import BackendReplacedError, ConflictError, IdReusedError, Key, LeaseLostError, SettledError
 from settled.durable import (
     MAX_MESSAGE_BYTES,
     Backlog,
@@ -72,6 +72,7 @@ class World:
     """The storage that all handles share."""
 
     now: float = EPOCH
+    epoch: int = 0
     groups: dict[Key, MessageGroup] = field(factory=dict[Key, MessageGroup])
     records: dict[Key, Stored] = field(factory=dict[Key, Stored])
     dead_letters: dict[Key, list[DeadLetter]] = field(factory=dict[Key, "list[DeadLetter]"])
@@ -100,6 +101,10 @@ class Plain(ClosedOnExit):
 
     world: World
     lease: timedelta = timedelta(seconds=LEASE)
+    epoch: int = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.epoch = self.world.epoch
 
     @property
     def store(self) -> Plain:
@@ -132,6 +137,11 @@ class Plain(ClosedOnExit):
         """Announce a round trip to the vendor."""
         if self.world.point is not None:
             self.world.point(name)
+        self.require_same_data(name)
+
+    def require_same_data(self, call: str) -> None:
+        if self.epoch != self.world.epoch:
+            raise BackendReplacedError("the data were lost")
 
     def close(self) -> None:
         pass
@@ -140,10 +150,11 @@ class Plain(ClosedOnExit):
 
     @locked
     def load(self, key: Key) -> Stored | None:
+        self.require_same_data("load")
         return self.world.records.get(key)
 
     def version(self, key: Key) -> int:
-        stored = self.load(key)
+        stored = self.world.records.get(key)
         return 0 if stored is None else stored.version
 
     @locked

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
 from settled.errors import TooLargeError
+from settled_local.sqlite.file_identity import FileIdentity
 
 T = TypeVar("T")
 SqlValue: TypeAlias = str | bytes | int | float | None
@@ -30,6 +31,7 @@ class Connection:
         # its own. check_same_thread=False: the pool passes connections on between threads, one at a time.
         self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         self._durable: bool | None = None
+        self.log_identity: FileIdentity | None = None
 
     def commit_durably(self, durable: bool) -> None:
         """Set whether the next commit waits for the disk."""

@@ -16,9 +16,16 @@ from typing import Any, TypeVar
 
 from attrs import define
 
-from settled.errors import BackendClosedError, OutcomeUnknownError, SettledError, UnavailableError
+from settled.errors import (
+    BackendClosedError,
+    BackendReplacedError,
+    OutcomeUnknownError,
+    SettledError,
+    UnavailableError,
+)
 from settled_local.sqlite.connection import Connection
 from settled_local.sqlite.errors import translated
+from settled_local.sqlite.file_identity import FileIdentity, file_identity
 from settled_runtime.group_commit import GroupCommit, Ticket
 
 T = TypeVar("T")
@@ -52,11 +59,13 @@ class Database:
         """Yield a connection to read with, outside a transaction: each statement sees the latest commit.
 
         Raises:
+            BackendReplacedError: another file is at the path, or none.
             UnavailableError, BackendConfigError, AccessDeniedError, RecordError: see `translated`.
         """
         try:
             db = self._connections.acquire()
             try:
+                self._connections.require_same_file()
                 yield db
             finally:
                 self._connections.release(db)
@@ -74,6 +83,7 @@ class Database:
 
         Raises:
             OutcomeUnknownError: it may have happened.
+            BackendReplacedError: another file is at the path, or none; nothing happened.
             UnavailableError, TooLargeError, BackendConfigError, AccessDeniedError, RecordError: nothing happened; see
                 `translated`.
         """
@@ -111,7 +121,8 @@ class Database:
 
         Raises:
             OutcomeUnknownError: all of them may have happened.
-            UnavailableError, BackendConfigError, AccessDeniedError, RecordError: none of them has.
+            BackendReplacedError, UnavailableError, BackendConfigError, AccessDeniedError, RecordError: none of them
+                has.
         """
         committing = False
         try:
@@ -124,6 +135,9 @@ class Database:
                     # The synchronous level cannot be changed within a transaction. A durable task that joined one that
                     # is not durable would be answered before its changes are on the disk.
                     tasks += self._group.take(lambda waiting: durable or not any(task.durable for task in waiting))
+                # Last, so that nothing is acknowledged that went into files which are no longer there.
+                if durable:
+                    self._connections.require_same_files(db)
                 committing = db.in_transaction
                 if committing:
                     db.run("COMMIT")
@@ -143,6 +157,7 @@ class Database:
             # with SQLITE_BUSY_SNAPSHOT, however often it is retried, if another process has written since its first
             # read.
             db.run("BEGIN IMMEDIATE")
+            self._connections.note_log(db)
         try:
             task.result = task.work(db) if first else db.attempt(lambda: task.work(db))
         except Exception as error:
@@ -198,10 +213,13 @@ class ChangeCounter:
 
 
 class _ConnectionPool:
-    """The open connections to the file at `path` that are not in use."""
+    """The open connections to the file at `path` that are not in use; all of them are to the same file."""
 
     def __init__(self, path: str, timeout: float) -> None:
         self._path = path
+        self._file = os.path.abspath(path)  # the process may change its working directory
+        self._log = f"{os.path.realpath(path)}-wal"
+        self._identity: FileIdentity | None = None
         self._timeout = timeout
         self._process = os.getpid()
         self._lock = threading.Lock()
@@ -220,7 +238,55 @@ class _ConnectionPool:
                 raise BackendClosedError(f"{self._path}: this backend was closed")
             if self._free:
                 return self._free.pop()
-        return Connection(self._path, self._timeout)
+        return self._open()
+
+    def require_same_file(self) -> None:
+        """Check that the file at the path is the one that was opened first.
+
+        Raises:
+            BackendReplacedError: it was deleted, moved or replaced.
+        """
+        if file_identity(self._file) != self._identity:
+            raise BackendReplacedError(
+                f"{self._path}: this file was deleted, moved or replaced while it was open, so nothing more is written "
+                "to it: end all processes that use it, put the right file in its place, and start them again; how to "
+                "restore a backup is in docs/backup.md"
+            )
+
+    def note_log(self, db: Connection) -> None:
+        """Note which write-ahead log `db` writes to, unless that is known; in a transaction, when it has it open."""
+        if db.log_identity is None:
+            db.log_identity = file_identity(self._log)
+
+    def require_same_files(self, db: Connection) -> None:
+        """Check that the file at the path is the one that was opened first, and the log beside it that of `db`.
+
+        Raises:
+            BackendReplacedError: one of them was deleted, moved or replaced.
+        """
+        self.require_same_file()
+        # SQLite deletes the log only with the last connection, so not while `db` is open.
+        if db.in_transaction and file_identity(self._log) != db.log_identity:
+            raise BackendReplacedError(
+                f"{self._log}: this file was deleted, moved or replaced while it was open, and with it the latest "
+                "commits: end all processes that use it, put back a backup, and start them again, as in docs/backup.md"
+            )
+
+    def _open(self) -> Connection:
+        # Before and after: opening it would create a file that was deleted, or find the one that has replaced it.
+        if self._identity is None:
+            self._identity = file_identity(self._file)
+        else:
+            self.require_same_file()
+        db = Connection(self._file, self._timeout)
+        if self._identity is None:
+            self._identity = file_identity(self._file)
+        try:
+            self.require_same_file()
+        except SettledError:
+            db.close()
+            raise
+        return db
 
     def release(self, db: Connection) -> None:
         """Take `db` back; a transaction that is still open is rolled back."""

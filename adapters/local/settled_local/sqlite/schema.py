@@ -22,18 +22,18 @@ changes is written out, so every further entry would slow down every call. For t
 
 Rows of ``message_groups`` are never deleted, so that no number or token of a group is used twice: positions rely on the
 former, fencing on the latter. Both hold within an epoch. The one row of ``epochs`` also identifies the file for which
-it was made; in a copy of that file it is replaced.
+it was made; in a copy of that file it is replaced. A backup has none (see `settled_local.sqlite.backup`).
 """
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 
 from settled.errors import BackendConfigError, RecordError
 from settled_local.sqlite.connection import Connection
 from settled_local.sqlite.database import Database
+from settled_local.sqlite.file_identity import file_identity, require_own_log
 
 APPLICATION = 0x5E771ED
 VERSION = 4
@@ -155,6 +155,7 @@ def prepare(database: Database) -> str:
         AccessDeniedError: this process may not write to it.
         UnavailableError: it was locked for too long.
     """
+    require_own_log(database.path)
     with database.reading() as db:
         version = _version(db, database.path)
         if not version:
@@ -171,14 +172,17 @@ def prepare(database: Database) -> str:
 
 
 def _epoch(database: Database) -> str:
-    stat = os.stat(database.path)
     # A copy has another inode. It must have another epoch: its queue goes on with the same numbers as the original.
-    identity = f"{stat.st_dev:x}:{stat.st_ino:x}"
+    identity = str(file_identity(database.path))
     with database.reading() as db:
         row = db.run("SELECT epoch, file FROM epochs").fetchone()
-    if row is None or row[1] != identity:
-        return database.write(lambda db: _renew_epoch(db, identity))
-    return str(row[0])
+        if row is not None and row[1] == identity:
+            return str(row[0])
+    epoch = database.write(lambda db: _renew_epoch(db, identity))
+    with database.reading() as db:
+        # From the log into the file, where `require_own_log` looks for it.
+        db.run("PRAGMA wal_checkpoint")
+    return epoch
 
 
 def _renew_epoch(db: Connection, identity: str) -> str:
