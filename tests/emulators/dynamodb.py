@@ -53,7 +53,9 @@ def _downloaded() -> Path:
             raise NotHere(f"npm pack {PACKAGE} failed: {packed.stderr.strip()[-300:]}")
         (archive,) = Path(folder).glob("*.tgz")
         with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
+            # Python 3.11.4 and later refuse what would be written elsewhere; Debian's is older.
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)
+            tar.extractall(folder)
         if not CACHE.exists():
             (Path(folder) / "package" / "emulator").rename(CACHE)
     return CACHE

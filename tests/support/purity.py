@@ -6,6 +6,7 @@ not called for clocks, random numbers, threads and loggers; a profile function s
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -72,7 +73,8 @@ def _module(called: BuiltinFunctionType) -> str:
 def watch() -> Generator[list[str]]:
     """Yield a list to which the side effects of the block are appended; it is complete when the block ends."""
     global _recorded  # noqa: PLW0603 (the audit hook cannot be removed, nor given an argument)
-    before, seen = sys.getprofile(), list[str]()
+    before, seen, collects = sys.getprofile(), list[str](), gc.isenabled()
+    gc.disable()  # Hypothesis reads the clock when garbage is collected
     _recorded = seen
     sys.setprofile(_profile)
     try:
@@ -80,3 +82,5 @@ def watch() -> Generator[list[str]]:
     finally:
         sys.setprofile(before)
         _recorded = None
+        if collects:
+            gc.enable()
