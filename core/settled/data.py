@@ -292,6 +292,8 @@ def _levels_of(part: Any) -> int:
     if kind in FROZEN:
         levels: int = part.levels
         return levels
+    if kind is float:
+        return 0 if part - part == 0 else NOT_JSON  # infinity and NaN give NaN
     return 0 if is_json(part, 0) else NOT_JSON
 
 

@@ -36,7 +36,7 @@ from settled_runtime.events import ActorAbandoned, ActorFinished, Observer, log
 from settled_runtime.held_deliveries import HeldDeliveries
 from settled_runtime.host_context import HostContext
 from settled_runtime.shutdown import StopSignal
-from settled_runtime.turn_runner import TurnRunner, turns_for
+from settled_runtime.turn_runner import TurnRunner, time_at_the_gate, turns_for
 
 CANCELLATION_GRACE = 5.0
 """For how many seconds an actor that was cancelled, or has timed out, may clean up before it is abandoned."""
@@ -71,7 +71,7 @@ class AsyncHost(ClosedOnExit):
         """
         stop_signal = stop_signal or StopSignal()
         turns, gate = turns_for(self._context, deliveries, stop_signal, deadline), self._context.gate
-        if not gate.admit(turns) and not await self._admit_later(turns):
+        if not gate.admit(turns) and not await self._admit_later(turns, stop_signal, deadline):
             return {turn.key: TurnEnd.RELEASED for turn in turns}
         loop = asyncio.get_running_loop()
         watched = EventLoop(loop.call_soon_threadsafe, partial(asyncio.current_task, loop))
@@ -87,10 +87,11 @@ class AsyncHost(ClosedOnExit):
                 gate.end(turn)
         return dict(zip((turn.key for turn in turns), ends, strict=True))
 
-    async def _admit_later(self, turns: Sequence[TurnRunner]) -> bool:
+    async def _admit_later(self, turns: Sequence[TurnRunner], stop_signal: StopSignal, deadline: float | None) -> bool:
         """Wait for a turn that must run alone; put `turns` back if that takes too long."""
-        lease = self.backend.lease.total_seconds()
-        if await self._at_the_gate(lambda: self._context.gate.admit(turns, lease)):
+        gate, seconds = self._context.gate, time_at_the_gate(self._context, deadline)
+        # Admitted here and not in the thread, which goes on if this task is cancelled.
+        if await self._at_the_gate(lambda: gate.wait_until_open(seconds, stop_signal)) and gate.admit(turns):
             return True
         for turn in turns:
             await asyncio.to_thread(turn.put_back)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 
 from attrs import define, field, frozen
 
@@ -37,17 +38,17 @@ class TurnGate:
     _closed_until: float = field(default=0.0, init=False)
     _asked: int = field(default=0, init=False)
 
-    def admit(self, turns: Iterable[object], timeout: float = 0.0) -> bool:
-        """Let `turns` begin, waiting up to `timeout` seconds for one that keeps them out; return whether they may."""
+    def admit(self, turns: Iterable[object]) -> bool:
+        """Let `turns` begin, unless there is a turn that keeps them out; return whether they may."""
         with self._changed:
-            if self._is_closed() and not self._wait_until_open(timeout):
+            if self._is_closed():
                 return False
             self._running.update(turns)
             return True
 
-    def wait_until_open(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds until turns may begin, and return whether they may."""
-        return not self._is_closed() or self._wait_until_open(timeout)
+    def wait_until_open(self, timeout: float, stop_signal: StopSignal | None = None) -> bool:
+        """Wait up to `timeout` seconds, or until `stop_signal`, until turns may begin; return whether they may."""
+        return not self._is_closed() or self._wait_until_open(timeout, stop_signal or StopSignal())
 
     def ask(self, turn: object, losses: int, seconds: float) -> None:
         """Close the gate for `turn`, which has to run alone, and was lost `losses` times alone before."""
@@ -62,14 +63,7 @@ class TurnGate:
 
         Return whether it is, and whether `stop_signal` has ended the wait.
         """
-        stopping = threading.Event()
-
-        def stop() -> None:
-            with self._changed:
-                stopping.set()
-                self._changed.notify_all()
-
-        with stop_signal.on_stop(stop), self._changed:
+        with self._stopping(stop_signal) as stopping, self._changed:
             self._changed.wait_for(lambda: stopping.is_set() or self._is_next(turn), seconds / 2)
             is_alone = not stopping.is_set() and self._is_next(turn)
             self._waiting.pop(turn, None)
@@ -102,12 +96,25 @@ class TurnGate:
         is_first = place is not None and min(self._waiting.values()) == place
         return is_first and len(self._running) == len(self._waiting)
 
-    def _wait_until_open(self, timeout: float) -> bool:
+    def _wait_until_open(self, timeout: float, stop_signal: StopSignal) -> bool:
         end = time.monotonic() + timeout
-        with self._changed:
+        with self._stopping(stop_signal) as stopping, self._changed:
             while self._is_closed():
                 left = min(end, self._closed_until) - time.monotonic()
-                if end <= time.monotonic():
+                if end <= time.monotonic() or stopping.is_set():
                     return False
                 self._changed.wait(max(0.0, left))
         return True
+
+    @contextmanager
+    def _stopping(self, stop_signal: StopSignal) -> Generator[threading.Event]:
+        """Yield an event that `stop_signal` sets; it also wakes those who wait here."""
+        stopping = threading.Event()
+
+        def stop() -> None:
+            with self._changed:
+                stopping.set()
+                self._changed.notify_all()
+
+        with stop_signal.on_stop(stop):
+            yield stopping

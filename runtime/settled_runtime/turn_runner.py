@@ -160,7 +160,7 @@ class TurnRunner:
         machine, policy, traits = context.machines.get(key.machine), context.policy, context.traits
         if machine is None:
             raise context.no_machine(key)
-        return turn(machine, key, self.held.deliveries, nonce, policy, traits, cached)
+        return turn(machine, key, self.held.deliveries, nonce, policy, traits, cached, is_failure)
 
     def _finished(self, command: Finish) -> None:
         """Update the leases and the cache for `command`, which was performed."""
@@ -251,6 +251,12 @@ def turns_for(
     ]
 
 
+def time_at_the_gate(context: HostContext, deadline: float | None) -> float:
+    """Return for how many seconds turns may wait until they may begin."""
+    lease = context.backend.lease.total_seconds()
+    return lease if deadline is None else max(0.0, min(lease, deadline - context.clock()))
+
+
 def run_turns(
     context: HostContext,
     deliveries: Iterable[Delivery],
@@ -262,7 +268,9 @@ def run_turns(
     Those that have to run alone come last, the least suspicious first.
     """
     turns, gate = turns_for(context, deliveries, stop_signal, deadline), context.gate
-    is_admitted = gate.admit(turns, context.backend.lease.total_seconds())
+    is_admitted = gate.admit(turns) or (
+        gate.wait_until_open(time_at_the_gate(context, deadline), stop_signal) and gate.admit(turns)
+    )
     ends: dict[Key, TurnEnd | Exception] = {}
     suspects: list[tuple[int, TurnRunner]] = []
     try:

@@ -159,6 +159,28 @@ class TestARedrive:
         assert (world.record().halted, world.record().redriving) == (None, None)
         assert applied(world) == [1, 3]
 
+    def test_skips_none_if_an_action_of_one_that_was_taken_fails(self) -> None:
+        mended = list[bool]()
+
+        def mail(_a: Any) -> None:
+            if not mended:
+                raise ConnectionError("the mail server is down")
+
+        world = started(appending(mail))
+        for number, id in ((1, "one"), (2, "two"), (3, "three")):
+            world.send(tell(number), id=id)
+            world.settle()
+        assert dead_letters(world) == ["one", "two", "three"]
+        world.redrive()
+        world.settle()
+        assert world.record().halted is not None
+        assert (dead_letters(world), applied(world)) == (["one", "two", "three"], [1])
+        assert not any(each.reason.startswith("failed") for each in world.dead_letters()[1:])
+        mended.append(True)
+        world.redrive()
+        world.settle()
+        assert (dead_letters(world), applied(world)) == ([], [1, 2, 3])
+
 
 class TestWhatIsNotSkipped:
     """The instance might wait for it for ever, or it has had effects: the instance is halted."""

@@ -13,6 +13,7 @@ from settled import Key, Machine, Policy, TurnEnd
 from settled.durable import MAX_MESSAGE_BYTES
 from settled_local.memory import MemoryBackend
 from settled_runtime import AsyncHost, Client, Host, HostEvent, StopSignal
+from settled_runtime.turn_gate import TurnGate
 
 HOSTS = (Host, AsyncHost)
 
@@ -23,6 +24,9 @@ class Running(Protocol):
     client: Client[Any]
     backend: MemoryBackend
     events: list[HostEvent]
+
+    @property
+    def gate(self) -> TurnGate: ...
 
     def work(
         self, stop_signal: StopSignal | None = None, deadline: float | None = None
@@ -42,6 +46,10 @@ class _Running:
         self.events: list[HostEvent] = []
         self.client = Client(machine, self.backend)
         self._host = kind([machine], self.backend, policy=policy, observers=[self.events.append])
+
+    @property
+    def gate(self) -> TurnGate:
+        return self._host._context.gate  # pyright: ignore[reportPrivateUsage]
 
     def work(
         self, stop_signal: StopSignal | None = None, deadline: float | None = None

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from settled import Backoff, Call, Key, LogicError, Retry, TurnEnd, actor, setup
+from settled import Backoff, Call, Key, Retry, TurnEnd, actor, setup
+from settled.durable.commands import ReleaseReason
 from settled_local.memory import MemoryBackend
 from settled_runtime import AsyncHost, Client, HostEvent, StopSignal, Worker
-from settled_runtime.events import ActionPerformed
+from settled_runtime.events import ActionPerformed, Released
 from tests.runtime.conftest import Running
 from tests.runtime.machines import greeter
 
@@ -95,9 +96,10 @@ class TestAnAction:
 
 
 class TestAGuard:
-    def test_ends_its_own_turn_only(self, running: Make) -> None:
+    @pytest.mark.parametrize("error", LEAVING[:2], ids=repr)
+    def test_fails_its_message_with_whatever_it_raises(self, running: Make, error: BaseException) -> None:
         def leave(_args: Any) -> bool:
-            raise SystemExit
+            raise error
 
         machine = setup(guards={"g": leave}).machine(
             {"id": "m", "initial": "a", "states": {"a": {"on": {"GO": {"target": "b", "guard": "g"}}}, "b": {}}}
@@ -106,9 +108,10 @@ class TestAGuard:
         host.client.start("ada")
         host.client.send("ada", {"type": "GO"})
         host.client.start("ben")
-        ends = host.work()
-        assert isinstance(ends[Key("m", "ada")], LogicError)
-        assert ends[Key("m", "ben")] is TurnEnd.DONE
+        assert host.work() == {Key("m", "ada"): TurnEnd.RELEASED, Key("m", "ben"): TurnEnd.DONE}
+        (released,) = [event for event in host.events if isinstance(event, Released)]
+        assert released.reason is ReleaseReason.FAILED
+        assert f"{type(error).__name__}: {error}" in released.detail
 
 
 @pytest.fixture

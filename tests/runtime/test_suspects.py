@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from settled.durable.commands import ReleaseReason
 from settled.durable.record import Watch
 from settled.durable.record_json import record_to_stored
 from settled_local.memory import MemoryBackend
-from settled_runtime import Client, StopSignal, Worker, connect
+from settled_runtime import AsyncHost, Client, StopSignal, Worker, connect
 from settled_runtime.events import ActorFinished, ActorStarted, Released, SuspectIsolated
 from settled_runtime.host_context import HostContext
 from settled_runtime.joint_commit import commit_together
@@ -217,6 +218,43 @@ class TestAWorker:
         assert len(released) <= 1, "at most what had been received before"
 
 
+class TestAHostThatWaitsAtTheGate:
+    def test_puts_its_messages_back_when_it_has_no_time_left(self, running: Callable[..., Running]) -> None:
+        host = running(greeter(lambda input, call: None))
+        host.client.start("ada")
+        gate = host.gate
+        gate.ask("another", 0, 60)
+        began = time.monotonic()
+        host.work(deadline=host.backend.now() + 0.2)
+        assert time.monotonic() - began < 5
+        (released,) = [event for event in host.events if isinstance(event, Released)]
+        assert released.reason is ReleaseReason.BUSY
+        gate.end("another")
+        host.work()
+        assert host.client.get("ada") is not None
+
+    def test_leaves_nothing_at_the_gate_if_it_is_cancelled(self) -> None:
+        machine, backend = greeter(lambda input, call: None), MemoryBackend()
+        Client(machine, backend).start("ada")
+
+        async def cancel(host: AsyncHost) -> None:
+            handling = asyncio.create_task(host.handle(backend.queue.receive(10)))
+            await asyncio.sleep(0.1)
+            handling.cancel()
+            await asyncio.wait([handling])
+
+        with AsyncHost([machine], backend) as host:
+            gate = host._context.gate  # pyright: ignore[reportPrivateUsage]
+            gate.admit(["suspect"])
+            gate.ask("suspect", 0, 60)
+            asyncio.run(cancel(host))
+            gate.end("suspect")
+            time.sleep(0.2)
+            gate.admit(["another"])
+            gate.ask("another", 0, 60)
+            assert gate.isolate("another", 1, StopSignal()) == (True, False)
+
+
 class TestAJointCommit:
     """A turn that has to wait, or that may end the process, has a thread of its own before it begins that."""
 
@@ -266,8 +304,17 @@ class TestTheGate:
         gate.ask("a", 0, 0.1)
         gate.isolate("a", 0.1, StopSignal())
         began = time.monotonic()
-        assert gate.admit(["c"], timeout=5)
+        assert gate.wait_until_open(5)
         assert time.monotonic() - began < 0.1 * PATIENCE + 0.5
+
+    def test_is_not_waited_for_any_longer_once_the_host_has_to_stop(self) -> None:
+        gate, stop_signal = TurnGate(), StopSignal()
+        gate.admit(["a"])
+        gate.ask("a", 0, 60)
+        threading.Timer(0.1, stop_signal.set).start()
+        began = time.monotonic()
+        assert not gate.wait_until_open(60, stop_signal)
+        assert time.monotonic() - began < 5
 
     def test_lets_the_least_suspicious_go_first(self) -> None:
         gate, order, threads = TurnGate(), list[str](), list[threading.Thread]()

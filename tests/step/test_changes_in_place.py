@@ -3,13 +3,15 @@
 # pyright: reportUnknownLambdaType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Generic, NamedTuple, NewType, TypeVar
 
 import pytest
-from attrs import define, frozen
+from attrs import define, field, frozen, make_class
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -254,6 +256,40 @@ class Add:
     skus: list[str]
 
 
+T = TypeVar("T")
+
+
+@define
+class Box(Generic[T]):
+    part: T
+
+
+@dataclass
+class Point:
+    x: int
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: int
+
+
+@frozen
+class Anything:
+    part: Any
+
+
+@frozen
+class Row:
+    number: int
+
+
+@frozen
+class Large:
+    items: tuple[Row, ...]
+    n: int
+
+
 @define
 class Changeable:
     n: int = 0
@@ -311,3 +347,40 @@ class TestADeclaredClass:
             given: Any = {"context": declared} if kind == "context" else {"events": {"ADD": declared}}
             with pytest.raises(DefinitionError, match=r"(?s)Changeable can be changed.*attrs\.frozen"):
                 setup(**given).machine({"context": {}})
+
+    @pytest.mark.parametrize("name", ["Box", "Point", "Renamed"])
+    def test_may_not_have_them_behind_other_types_either(self, name: str) -> None:
+        part: Any = {"Box": Box[int], "Point": Point, "Renamed": NewType("Renamed", Changeable)}[name]
+        declared: Any = make_class("Declared", {"part": field(type=part)}, frozen=True)
+        with pytest.raises(DefinitionError, match=r"can be changed"):
+            setup(context=declared).machine({"context": {}})
+
+    def test_may_not_get_one_where_its_type_says_nothing(self) -> None:
+        machine = setup(context=Anything, actions={"put": assign(part=lambda a: Changeable(1))}).machine(
+            {"context": {"part": None}, "on": {"PUT": {"actions": "put"}}}
+        )
+        with pytest.raises(LogicError, match="Changeable can be changed"):
+            after(machine, "PUT")
+
+    def test_has_named_tuples_of_frozen_parts(self) -> None:
+        machine = setup(context=Anything, actions={"put": assign(part=lambda a: Pair([1], 2))}).machine(
+            {"context": {"part": None}, "on": {"PUT": {"actions": "put"}}}
+        )
+        part = after(machine, "PUT").context.part
+        assert part == Pair([1], 2) and type(part) is Pair
+        change_all([part.left])
+        assert part.left == [1]
+
+    def test_is_not_looked_through_again_where_an_assignment_leaves_it_alone(self) -> None:
+        machine = setup(context=Large, actions={"count": assign(n=lambda a: a.context.n + 1)}).machine(
+            {"context": {"items": [], "n": 0}, "on": {"COUNT": {"actions": "count"}}}
+        )
+        start = machine.resolve_state({}, Large(tuple(Row(number) for number in range(10_000)), 0))
+        calls = list[object]()
+        before = sys.getprofile()
+        sys.setprofile(lambda frame, event, _: calls.append(frame) if event == "call" else None)
+        try:
+            machine.transition(start, {"type": "COUNT"})
+        finally:
+            sys.setprofile(before)
+        assert len(calls) < 200

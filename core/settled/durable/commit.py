@@ -359,7 +359,8 @@ def _skipping_step(
     # What cannot be read fails every event alike; and an open turn or a taken message has had effects.
     if state.policy.failed_events != "skip" or record.turn is not None or not isinstance(record.snapshot, Snapshot):
         return None
-    is_redriven = bool(record.redriving) and message.id not in (entry.message_id for entry in record.outbox)
+    # Before a dead letter is taken, the effects of the one before it are performed: with any left, they have failed.
+    is_redriven = bool(record.redriving) and not record.outbox
     if is_redriven:  # what has failed is the oldest dead letter, and not the message that woke the worker
         message = (yield from load_dead_letters(state.key)).dead_letters[0].message
     elif record.redriving is not None or record.window.outcome_of_message(message) is not None:

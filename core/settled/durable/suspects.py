@@ -132,7 +132,10 @@ def _isolate(state: TurnState, found: Watch) -> Commands[TurnEnd | None]:
         assert isinstance(answer, Isolated)
         state.now = answer.now
         if not answer.is_alone:
-            delay, reason = (0.0, ReleaseReason.STOPPING) if answer.stopping else (lease, ReleaseReason.SUSPECT)
+            # For as long as it may keep the others out next time, so that they get half of the time at least.
+            delay, reason = (
+                (0.0, ReleaseReason.STOPPING) if answer.stopping else (leases * lease, ReleaseReason.SUSPECT)
+            )
             yield release_of(state, delay, reason)
             return TurnEnd.RELEASED
         state.alone_until = until

@@ -14,7 +14,7 @@ Three rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from settled._fast_frozen import evolve
@@ -75,6 +75,7 @@ def turn(
     policy: Policy | None = None,
     traits: Traits | None = None,
     cached: CachedRecord | None = None,
+    is_failure: Callable[[BaseException], bool] = lambda error: False,
 ) -> Commands[TurnEnd]:
     """Take the messages of `deliveries` through the instance `key`.
 
@@ -87,6 +88,8 @@ def turn(
         policy: the turn's limits and waits.
         traits: what the backend declares beyond the contract.
         cached: the record that the caller has committed last, which saves the turn a load. It may be out of date.
+        is_failure: returns whether an error that is no `Exception`, such as SystemExit, is a failure of the machine's
+            code, and not the end of the process or task.
 
     Raises:
         RecordError: the record cannot be read at all, or a message of the instance (`CodecError`).
@@ -94,7 +97,9 @@ def turn(
             the messages again.
     """
     ids = frozenset([delivery.message.id for delivery in deliveries])
-    state = TurnState(machine, key, nonce, policy or Policy(), traits or Traits(), deliveries, ids, deliveries[0])
+    state = TurnState(
+        machine, key, nonce, policy or Policy(), traits or Traits(), is_failure, deliveries, ids, deliveries[0]
+    )
     try:
         for _ in range(MAX_CONFLICTS):
             try:
@@ -137,6 +142,10 @@ def _commit_on(state: TurnState, cached: CachedRecord) -> Commands[TurnEnd | Non
             return (yield from _load(state))
         after = yield from write_step(state, step)
     except MESSAGE_FAILURES:
+        return (yield from _load(state))
+    except BaseException as error:
+        if isinstance(error, Exception | GeneratorExit) or not state.is_failure(error):
+            raise
         return (yield from _load(state))
     return (yield from perform_and_ack(state, after)) if after is not None else None
 
@@ -190,6 +199,10 @@ def _advance(state: TurnState) -> Commands[TurnEnd | None]:
         raise
     except MESSAGE_FAILURES as error:
         return (yield from record_failure(state, str(error)))
+    except BaseException as error:
+        if isinstance(error, Exception | GeneratorExit) or not state.is_failure(error):
+            raise
+        return (yield from record_failure(state, f"{type(error).__name__}: {error}"))
     # Outside the `try`: from here on the commit stands, whatever happens to what remains.
     return (yield from perform_and_ack(state, after)) if after is not None else None
 

@@ -9,7 +9,7 @@ were frozen with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from attrs import define
@@ -41,6 +41,7 @@ class TurnState:
     """The mutable state of a turn.
 
     Attributes:
+        is_failure: see `settled.turn`.
         deliveries: those not acknowledged yet, in the order of the queue.
         delivered: the ids of all messages that the turn began with.
         first: the delivery that the turn began with.
@@ -56,6 +57,7 @@ class TurnState:
     nonce: str
     policy: Policy
     traits: Traits
+    is_failure: Callable[[BaseException], bool]
     deliveries: Sequence[Delivery]
     delivered: frozenset[str]
     first: Delivery

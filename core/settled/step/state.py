@@ -152,7 +152,7 @@ def _updated(context: Any, changes: Any) -> Any:
     cls: type[Any] = context.__class__
     if not attrs.has(cls):
         return freeze({**context, **changes})
-    return freeze_context(changes if isinstance(changes, cls) else evolve(context, **changes))
+    return freeze_context(changes if isinstance(changes, cls) else evolve(context, **changes), context)
 
 
 def read_event(program: Program, event: Mapping[str, Any]) -> Any:
