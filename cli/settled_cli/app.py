@@ -9,6 +9,7 @@ but did not succeed.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -49,6 +50,10 @@ app = App(
 )
 for _name, _function, _summary in COMMANDS:
     app.command(_function, name=_name, help=_summary)
+
+
+_LOGIN = re.compile(r"(\w:/{1,2})[^\s/@]+@")
+"""The login in a URL."""
 
 
 def run(tokens: Sequence[str]) -> int:
@@ -98,8 +103,10 @@ def _fail_by_type(error: Exception) -> int:
 def _fail(status: int, text: str) -> int:
     from settled.printable import printable  # noqa: PLC0415 (only needed on failure)
 
-    # An error is one line, so that a script or a log can show it whole.
-    print(f"settled: {printable(text)}", file=sys.stderr)
+    # An error is one line, so that a script or a log can show it whole. A URL may stand where none was expected, and a
+    # path has made one slash of its two.
+    shown = _LOGIN.sub(r"\1***@", text)
+    print(f"settled: {printable(shown)}", file=sys.stderr)
     return status
 
 

@@ -6,11 +6,12 @@ value is JSON.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any, TypeVar, cast
 
 from settled import Json
-from settled.data import parse_strictly
+from settled.data import fault_in, parse_strictly
 from settled_cli.errors import UsageError
 
 T = TypeVar("T")
@@ -64,9 +65,13 @@ def parse_json(text: str) -> Any:
         UsageError: it is not JSON, or an object has a key twice.
     """
     try:
-        return parse_strictly(text)
+        value = parse_strictly(text)
     except ValueError as error:
         raise UsageError(f"not JSON: {error}: {text[:80]}") from error
+    # Such as 1e999, which is read as infinity. How deep it is nested, the client checks.
+    if problem := fault_in(value, levels=sys.maxsize):
+        raise UsageError(f"not JSON: {problem}")
+    return value
 
 
 def _parse_fields(fields: Iterable[str]) -> dict[str, Json]:

@@ -130,7 +130,7 @@ def poll(check: Callable[[], T | None], timeout: float, what: str) -> T:
     end, pause = time.monotonic() + timeout, FIRST_POLL_INTERVAL
     while (found := check()) is None:
         left = end - time.monotonic()
-        if left <= 0:
+        if not left > 0:  # also for NaN
             raise CommandError(f"waited {timeout:g} s for {what}. Is a worker running?")
         time.sleep(min(pause, left))
         pause = min(pause * 1.5, MAX_POLL_INTERVAL)

@@ -12,14 +12,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
 from settled import EventError, Key, RecordError
 from settled.data import parse
 from settled.durable import Backend, Capability, Delivery, Message, RecordView, check_headers
+from settled.durable.encoded import ENCODED_PREFIX
 from settled_cli.errors import CommandError
 from settled_runtime.backend_commands import retried
+from settled_runtime.coded_backend import without_codec
 
 BATCH = 100
 """How many messages are moved at once."""
@@ -78,8 +81,11 @@ def bring_back(backend: Backend, file: Path) -> int:
                 "Remove one of the two, or change its id, and bring them back then: nothing was sent"
             )
     messages = list(found.values())
-    for start in range(0, len(messages), BATCH):
-        retried(backend.queue.send, messages[start : start + BATCH])
+    # What was set aside encoded, for want of its key, is sent as it is: encoded once more, nobody could read it.
+    for is_encoded, each in groupby(messages, lambda message: message.body.startswith(ENCODED_PREFIX)):
+        queue, batch = (without_codec(backend) if is_encoded else backend).queue, list(each)
+        for start in range(0, len(batch), BATCH):
+            retried(queue.send, batch[start : start + BATCH])
     file.rename(_free_name(file))
     return len(messages)
 
@@ -139,6 +145,9 @@ def _read(file: Path) -> Iterator[Message]:
         try:
             fields = parse(line.decode())
             headers = check_headers(fields.get("headers", {}))
-            yield Message(Key.parse(fields["key"]), fields["id"], fields["body"], headers)
+            id, body = fields["id"], fields["body"]
+            if not isinstance(id, str) or not isinstance(body, str):
+                raise TypeError("the id and the body are texts")
+            yield Message(Key.parse(fields["key"]), id, body, headers)
         except (EventError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CommandError(f"{file}, line {number}: is no message that was set aside") from error

@@ -196,9 +196,12 @@ def test_a_backend_that_cannot_select_is_refused(tmp_path: Path) -> None:
         set_aside(backend, "old", tmp_path / "f")
 
 
-def test_another_file_is_refused(settled: Settled, backend: Backend, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "line", ['{"key": "old/1"}', '{"key": "old/1", "id": 5, "body": "{}"}', '{"key": "old/1", "id": "a", "body": 5}']
+)
+def test_another_file_is_refused(line: str, settled: Settled, backend: Backend, tmp_path: Path) -> None:
     file = tmp_path / "notes"
-    file.write_text('{"key": "old/1"}\n')
+    file.write_text(f"{line}\n")
     refused = settled("bring-back", str(file))
     assert refused.status == 1
     assert "line 1: is no message that was set aside" in refused.err

@@ -90,6 +90,16 @@ class TestWithoutIt:
         assert settled("bring-back", str(file)).status == 0
         assert [each.message for each in front.queue.receive(10, machines={"gate"})] == [sent]
 
+    def test_messages_that_were_set_aside_encoded_are_not_encoded_again(
+        self, settled: Settled, front: Backend, tmp_path: Path
+    ) -> None:
+        sent = Message(Key("gate", "1"), "m1", encode(Event({"type": "GO", "code": "4711"})))
+        front.queue.send([sent])
+        file = tmp_path / "gate.jsonl"
+        assert settled("set-aside", "gate", str(file)).status == 0
+        assert settled("bring-back", str(file), *FIRST).status == 0
+        assert [each.message for each in front.queue.receive(10, machines={"gate"})] == [sent]
+
     @pytest.mark.parametrize("codec", [(), OTHER], ids=["none", "another key"])
     def test_messages_of_an_instance_that_cannot_be_read_are_not_set_aside(
         self, settled: Settled, front: Backend, tmp_path: Path, codec: tuple[str, ...]

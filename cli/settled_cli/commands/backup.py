@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from settled import BackendRefusedError, RecordError
 from settled_cli.backend import as_url
 from settled_cli.errors import UsageError
+from settled_cli.output import print_line
 from settled_runtime.backups import backup
 
 
@@ -23,4 +24,4 @@ def back_up(
         backup(as_url(source), target)
     except (BackendRefusedError, RecordError) as error:
         raise UsageError(str(error)) from error
-    print(f"{target}: a whole copy, as of this moment. To use it: settled restore {target} NEW-FILE")
+    print_line(f"{target}: a whole copy, as of this moment. To use it: settled restore {target} NEW-FILE")

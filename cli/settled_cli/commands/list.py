@@ -30,7 +30,9 @@ def list_instances(
         Parameter(help="Only instances with this status; those that are absent were not started."),
     ] = None,
     after: Annotated[str | None, Parameter(help="Only keys that sort after this one.")] = None,
-    limit: Annotated[int, Parameter(help="The maximum number of instances.", validator=Number(gte=1))] = 100,
+    limit: Annotated[
+        int, Parameter(help="The maximum number of instances.", validator=Number(gte=1, lte=1_000_000))
+    ] = 100,
     json: AsJson = False,
 ) -> None:
     """List instances, in the order of their keys. Standard error says if there are more."""

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from settled import BackendRefusedError, RecordError
 from settled_cli.backend import as_url
 from settled_cli.errors import UsageError
+from settled_cli.output import print_line
 from settled_runtime.backups import restore
 
 
@@ -23,4 +24,4 @@ def restore_backup(
         restore(source, as_url(target))
     except (BackendRefusedError, RecordError) as error:
         raise UsageError(str(error)) from error
-    print(f"{target}: restored from {source}. What happened after the backup is gone: see docs/backup.md")
+    print_line(f"{target}: restored from {source}. What happened after the backup is gone: see docs/backup.md")

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from settled.durable.ports import Write
-from settled.errors import BackendConfigError, BackendReplacedError
+from settled.errors import BackendClosedError, BackendConfigError, BackendReplacedError
 from settled_local import SQLiteBackend
 from settled_local.sqlite.backup import restore
 from settled_runtime import Worker
@@ -136,6 +136,24 @@ def test_no_write_succeeds_after_its_log_was_deleted(
         log.write_bytes(replacement)
     with pytest.raises(BackendReplacedError, match=r"settled\.db-wal: this file was deleted, moved or replaced"):
         backend.queue.send([message(ADA, "b")])
+
+
+def test_no_first_write_succeeds_after_the_log_was_deleted(path: Path) -> None:
+    SQLiteBackend.open(path).close()
+    with closing(SQLiteBackend.open(path)) as keeper, closing(SQLiteBackend.open(path)) as backend:
+        keeper.queue.send([message(ADA, "a")])
+        assert backend.store.load(ADA) is None
+        path.with_name(f"{path.name}-wal").unlink()
+        with pytest.raises(BackendReplacedError):
+            backend.queue.send([message(ADA, "b")])
+
+
+def test_a_forked_process_is_told_so_while_a_thread_writes(backend: SQLiteBackend) -> None:
+    # A thread that is not in the forked process leads the group of writers there, for ever.
+    backend._database._group._busy = True  # pyright: ignore[reportPrivateUsage]
+    backend._database._connections._process = -1  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(BackendClosedError, match="forked"):
+        backend.queue.send([message(ADA, "a")])
 
 
 def test_what_was_told_ok_is_in_the_file_that_was_there(path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from settled.errors import BackendConfigError, RecordError
 from settled_local.sqlite.errors import translated
-from settled_local.sqlite.file_identity import require_own_log
+from settled_local.sqlite.file_identity import file_identity, require_own_log
 from settled_local.sqlite.schema import APPLICATION, VERSION
 from settled_local.url import sqlite_options
 
@@ -54,7 +54,7 @@ def restore(source: str | os.PathLike[str], url: str) -> None:
 
 
 def renew_epoch(url: str) -> None:
-    """Give the file at ``sqlite:///FILE`` a new epoch, which whoever opens it next makes.
+    """Give the file at ``sqlite:///FILE`` a new epoch.
 
     Raises:
         BackendConfigError, AccessDeniedError, RecordError, UnavailableError: as `SQLiteBackend.open`.
@@ -64,7 +64,13 @@ def renew_epoch(url: str) -> None:
     try:
         with closing(sqlite3.connect(_uri(path, "rw"), uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)) as db:
             _require_settled(db, path)
+            # With the file's identity: without one, the log of a process that has it open would pass for that of
+            # another file.
+            new = (secrets.token_hex(4), str(file_identity(path)))
+            db.execute("BEGIN IMMEDIATE")
             db.execute("DELETE FROM epochs")
+            db.execute("INSERT INTO epochs (epoch, file) VALUES (?, ?)", new)
+            db.execute("COMMIT")
     except sqlite3.Error as error:
         raise translated(error, path) from error
 

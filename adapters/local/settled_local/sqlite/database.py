@@ -87,6 +87,7 @@ class Database:
             UnavailableError, TooLargeError, BackendConfigError, AccessDeniedError, RecordError: nothing happened; see
                 `translated`.
         """
+        self._connections.require_own_process()  # a thread that is not in this process may hold the lock
         task = PendingWrite(work, durable)
         try:
             leads = self._group.join(task, self._timeout)
@@ -229,17 +230,21 @@ class _ConnectionPool:
 
     def acquire(self) -> Connection:
         """Return a connection for the caller alone: the one used last, whose page cache is warm, or a new one."""
-        # A connection that crosses a fork can corrupt the file: https://www.sqlite.org/howtocorrupt.html, 2.6.
-        if self._process != os.getpid():
-            raise BackendClosedError(
-                f"{self._path}: was opened before this process was forked: open it again, after the fork"
-            )
+        self.require_own_process()
         with self._lock:
             if self._closed:
                 raise BackendClosedError(f"{self._path}: this backend was closed")
             if self._free:
                 return self._free.pop()
         return self._open()
+
+    def require_own_process(self) -> None:
+        """Raise BackendClosedError if this process was forked since the file was opened."""
+        # A connection that crosses a fork can corrupt the file: https://www.sqlite.org/howtocorrupt.html, 2.6.
+        if self._process != os.getpid():
+            raise BackendClosedError(
+                f"{self._path}: was opened before this process was forked: open it again, after the fork"
+            )
 
     def require_same_file(self) -> None:
         """Check that the file at the path is the one that was opened first.
@@ -267,7 +272,8 @@ class _ConnectionPool:
         """
         self.require_same_file()
         # SQLite deletes the log only with the last connection, so not while `db` is open.
-        if db.in_transaction and file_identity(self._log) != db.log_identity:
+        found = file_identity(self._log)
+        if db.in_transaction and (found is None or found != db.log_identity):
             raise BackendReplacedError(
                 f"{self._log}: this file was deleted, moved or replaced while it was open, and with it the latest "
                 "commits: end all processes that use it, put back a backup, and start them again, as in docs/backup.md"
@@ -284,7 +290,10 @@ class _ConnectionPool:
             self._identity = file_identity(self._file)
         try:
             self.require_same_file()
-        except SettledError:
+            # The first read opens the log. Noted later, a log that has been deleted since would not be missed.
+            db.run("SELECT 1 FROM sqlite_master").fetchone()
+            self.note_log(db)
+        except (SettledError, sqlite3.Error):
             db.close()
             raise
         return db

@@ -72,8 +72,9 @@ def require_own_log(path: str) -> None:
         time.sleep(0.01)
     raise BackendConfigError(
         f"{path}: was copied here, and {log.name} beside it may be of the file that was here before: SQLite would mix "
-        f"the two. If it is, delete {log.name} and {log.name.removesuffix('wal')}shm. If both files were copied "
-        "together, have one whole file made of them, at another path: settled restore"
+        "the two. End all processes that use it, and try again. If they were copied together, or the log was written "
+        "since, have one whole file made of them, at another path: settled restore. Only if the log was there before "
+        f"the copy, move {log.name} and {log.name.removesuffix('wal')}shm away"
     )
 
 
