@@ -69,7 +69,8 @@ def freeze_typed(value: Any) -> Any:
         parts = [freeze_typed(part) for part in value]
         if all(map(is_, parts, value)):
             return value
-        return tuple(parts) if kind is tuple else tuple.__new__(kind, parts)
+        base: Any = tuple
+        return base.__new__(kind, parts)  # as a named tuple's own `_make` does
     if kind is set:
         return frozenset(value)
     if not has(kind) and not is_dataclass(kind):
