@@ -36,7 +36,8 @@ class Simulation:
     that had been taken when it received. `performed` counts the executions of each effect by key. `sent` are all
     messages, by id. `leased_until` is the end of the last lease of each key, `held` the last delivery of each task and
     key. `acked` are acknowledged deliveries, for redelivery. `restored` is set once a backup was restored. `killers`
-    are the keys whose actors have ended workers.
+    are the keys whose actors have ended workers. `holders` has the nonce of the task that holds a key, and the end of
+    its lease; `outlived` are the keys of which a task has lived on when its lease had run out.
     """
 
     scheduler: Scheduler
@@ -52,6 +53,8 @@ class Simulation:
     commit_time: CommitTime = field(factory=CommitTime)
     restored: bool = False
     killers: set[Key] = field(factory=set[Key])
+    holders: dict[Key, tuple[str, float]] = field(factory=dict[Key, "tuple[str, float]"])
+    outlived: set[Key] = field(factory=set[Key])
     lifetimes: dict[Key, Lifetimes] = field(factory=dict[Key, Lifetimes])
     received: dict[tuple[str, Key], int] = field(factory=dict[tuple[str, Key], int])
     performed: dict[str, int] = field(factory=dict[str, int])
@@ -136,6 +139,11 @@ class Simulation:
         return deliveries
 
     def _hold(self, task: Task, delivery: Delivery) -> None:
+        key = delivery.message.key
+        before, now = self.holders.get(key), (task.nonce, delivery.lease_until)
+        if before not in (None, now) and before[0] in [each.nonce for each in self.scheduler.tasks]:
+            self.outlived.add(key)
+        self.holders[key] = now
         task.holds_until = max(task.holds_until, delivery.lease_until)
         self.leased_until[delivery.message.key] = delivery.lease_until
         self.scheduler.add_deadline(delivery.lease_until)
@@ -165,6 +173,8 @@ class Simulation:
         # Over an old version, the commit of a stale worker breaks R4, that of any other task R6.
         self.environment.contract.stale_commit_guarantee = "R4" if task.is_stale else "R6"
         self.handle(task).finish(real)
+        for delivery in real.acks:
+            self.holders.pop(delivery.message.key, None)
         self.scheduler.wake_all()
         if write.sends or write.timers:
             self.scheduler.mark("outbox sent")
@@ -203,7 +213,8 @@ class Simulation:
     def _check_blame(self, key: Key, record: Record) -> None:
         """Report an instance that is blamed for a worker which an actor of another one has ended."""
         self.scheduler.mark("a worker ended by its actor")
-        if key in self.killers:
+        # A worker that has outlived its lease cannot be told from one that was ended.
+        if key in self.killers or key in self.outlived:
             return
         if record.halted:
             self.report("L2", f"{key} was halted, because workers were ended: {record.halted}")
@@ -242,6 +253,8 @@ class Simulation:
 
     def release(self, task: Task, deliveries: Sequence[Delivery], delay: float) -> None:
         self.handle(task).queue.release(_real(deliveries), delay)
+        for delivery in deliveries:
+            self.holders.pop(delivery.message.key, None)
         self.scheduler.add_deadline(self.scheduler.now + delay)
         self.scheduler.wake_all()
 
