@@ -19,7 +19,7 @@ from bench.storm.settings import Event
 
 @frozen
 class Instance:
-    """What an instance has become.
+    """The state of one instance after a storm.
 
     Attributes:
         taken: the numbers of the events that it took, in order.
@@ -36,7 +36,7 @@ class Instance:
 
 @frozen(kw_only=True)
 class Remains:
-    """What a storm has left behind.
+    """The states, letters and effects that are left after a storm.
 
     Attributes:
         plan: the events that were to be sent.
@@ -190,7 +190,7 @@ def _endings(remains: Remains) -> Iterator[Violation]:
 
 
 STRIKES = (KILLED, FROZEN, ENDED_BY_ACTOR)
-"""What may be done to a worker that has just received messages, before it has written that down."""
+"""The strikes that may hit a worker between a receive and the note of it."""
 
 
 def waits(remains: Remains) -> Iterator[Wait]:

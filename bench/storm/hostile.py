@@ -37,7 +37,7 @@ unserved = setup().machine({"id": UNSERVED, "initial": "a", "states": {"a": {"ta
 
 @define
 class Attacker:
-    """What the attacks need.
+    """The backend, the names and the randomness that the attacks use.
 
     Attributes:
         sent: events that other clients have sent so far: their instances, numbers and types.
@@ -100,7 +100,7 @@ BEYOND_LIMITS: Mapping[str, Callable[[Attacker], object]] = {
     "the name of a child": lambda a: a.client.start(f"{OWN}/~child"),
     "too many headers": lambda a: a.say({"type": "OTHER"}, headers={f"h{n}": "x" for n in range(99)}),
 }
-"""What `Client` must refuse."""
+"""Attacks that `Client` must refuse."""
 
 HARMLESS: Mapping[str, Callable[[Attacker], object]] = {
     "an event again": lambda a: a.send_again(same=True),
@@ -136,7 +136,7 @@ HARMLESS: Mapping[str, Callable[[Attacker], object]] = {
         '{"kind": "event", "event": {"type": "OTHER"}}', id=a.id() + "i" * 8192, instance=OWN
     ),
 }
-"""What may be sent, and must not harm."""
+"""Attacks that may be sent, and must do no harm."""
 
 
 def run(settings: Settings) -> None:

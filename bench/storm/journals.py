@@ -21,7 +21,7 @@ now = time.monotonic
 
 
 KILLED, FROZEN, ENDED_BY_ACTOR, DEPLOYED = "killed", "frozen", "ended by an actor", "replaced by version 2"
-"""What may be done to a worker, among other things."""
+"""The strikes that a journal may name."""
 
 
 @frozen

@@ -18,7 +18,7 @@ from settled import Key
 
 @define(eq=False)
 class EventLoop:
-    """What another thread sees of an event loop, and whose code the loop's tasks run.
+    """An event loop as another thread sees it, and whose code the loop's tasks run.
 
     Attributes:
         call_soon: calls a function in the loop, called from any thread.

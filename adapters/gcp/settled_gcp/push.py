@@ -141,7 +141,7 @@ _HEADERS: Mapping[HTTPStatus, Mapping[str, str]] = {
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "1"},  # for other clients: Pub/Sub goes by its retry policy
 }
-"""What a response of a status must or should have."""
+"""Headers that a response needs, by its status."""
 
 
 _TOO_LARGE = PushResponse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)

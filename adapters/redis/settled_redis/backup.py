@@ -1,4 +1,4 @@
-"""What a key space needs after its server was restored: a new epoch.
+"""Give a key space a new epoch, which it needs after its server was restored.
 
 Redis has its own backups (RDB and AOF files), of all that a server holds.
 """

@@ -53,7 +53,7 @@ MIN_DETAIL_CHARACTERS = 100
 
 
 KEEP_LESS = "let the machine keep less in its context, such as the address of data that is stored elsewhere"
-"""What to do about a record that is too large."""
+"""The remedy for a record that is too large."""
 
 
 @frozen

@@ -156,7 +156,7 @@ class ReceiveCount:
 
 @frozen
 class Watch:
-    """What a worker runs next of the machine's code, committed before it does, and removed by what comes of it.
+    """A note of the code that a worker runs next, committed before it does, and removed by what comes of it.
 
     Whoever finds it knows that this worker was lost meanwhile.
 
