@@ -179,6 +179,14 @@ class MachineNotServed:
 
 
 @frozen
+class ReceiveFailed:
+    """A worker could not receive, because of `error`, and tries again after `delay` seconds."""
+
+    error: Exception
+    delay: float
+
+
+@frozen
 class ClockSkewed:
     """This machine's clock is `seconds` ahead of the backend's (behind it if negative).
 
@@ -237,6 +245,7 @@ HostEvent: TypeAlias = (
     | WorkerLost
     | RecordAdjusted
     | MachineNotServed
+    | ReceiveFailed
     | ClockSkewed
     | TurnEnded
     | TurnFailed
@@ -358,6 +367,12 @@ def _line(event: HostEvent) -> tuple[int, str, Json]:
         case MachineNotServed(machine):
             remedy = "serve it here too, or give each service a queue or a subscription of its own"
             return logging.WARNING, f"{machine}: its messages come to this host, which delays them: {remedy}", None
+        case ReceiveFailed(error, delay):
+            return (
+                logging.ERROR,
+                f"cannot receive, next attempt in {delay:.3g} s: {type(error).__name__}: {error}",
+                None,
+            )
         case ClockSkewed(seconds):
             return logging.WARNING, f"this machine's clock is {seconds:+.1f} s off the backend's", None
         case TurnEnded(key, end):

@@ -10,6 +10,7 @@ from attrs import evolve, field, frozen
 from settled import DefinitionError, DefinitionProblem, Key, Machine, Policy, RecordError, SettledError
 from settled.durable import Backend, Capability, Traits
 from settled.durable.commands import ReleaseReason
+from settled.durable.release_delays import release_delay
 from settled_runtime.backend_commands import BackendCommands
 from settled_runtime.daemon_threads import DaemonThreads
 from settled_runtime.events import MachineNotServed, Observer, Observers, Released
@@ -86,8 +87,12 @@ class HostContext:
             self.observe(MachineNotServed(key.machine))
         return RecordError(f"{key}: this host has no machine {key.machine!r}, only {', '.join(self.machines)}")
 
-    def release(self, held: HeldDeliveries, reason: ReleaseReason, delay: float = 0.0) -> None:
-        """Stop renewing `held`, and release its deliveries for `delay` seconds."""
+    def release(self, held: HeldDeliveries, reason: ReleaseReason, error: Exception | None = None) -> None:
+        """Stop renewing `held`, and release its deliveries, for as long as `release_delay` says.
+
+        `error` is that of the turn, if the reason is `ReleaseReason.ERROR`.
+        """
+        delay = release_delay(reason, held.deliveries[0].attempt, error) if held.deliveries else 0.0
         # First: if the release fails, the leases must run out. Renewed for ever, they would block the key.
         self.leases.stop_renewing(held)
         try:

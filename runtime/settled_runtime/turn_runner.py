@@ -41,9 +41,6 @@ from settled_runtime.held_deliveries import HeldDeliveries
 from settled_runtime.host_context import HostContext
 from settled_runtime.shutdown import StopSignal
 
-ERROR_RELEASE_DELAY = 5.0
-"""For how many seconds deliveries are released when their turn has raised an error."""
-
 
 class TurnRunner:
     """Runs one turn for the deliveries `held` of one key.
@@ -220,8 +217,7 @@ class TurnRunner:
         context.gate.end(self)
         if isinstance(end, Exception):
             context.observe(TurnFailed(self.key, end))
-            # With a delay: whatever failed would most likely fail again at once, in a busy loop over all workers.
-            context.release(self.held, ReleaseReason.ERROR, ERROR_RELEASE_DELAY)
+            context.release(self.held, ReleaseReason.ERROR, end)
         elif end is not None:
             # Only now: until its last command is done the turn may commit or acknowledge, and for that its leases must
             # not run out. A delivery that it did not acknowledge was released, or belongs to another worker.

@@ -22,9 +22,10 @@ from typing import Any, Self, TypeAlias
 from settled import Machine, OutcomeUnknownError, Policy, SettledError, UnavailableError
 from settled.durable import Backend, ClosedOnExit, Delivery
 from settled.durable.commands import ReleaseReason
+from settled.durable.release_delays import release_delay
 from settled.durations import in_seconds
 from settled_runtime.backend_commands import retried
-from settled_runtime.events import ClockSkewed, Observer, log, logger
+from settled_runtime.events import ClockSkewed, Observer, ReceiveFailed, log, logger
 from settled_runtime.held_deliveries import HeldDeliveries
 from settled_runtime.host_context import HostContext
 from settled_runtime.joint_commit import commit_together
@@ -43,6 +44,9 @@ EXIT_HANGING = 70
 
 EXIT_INTERRUPTED = 130
 """The exit code of a process that was ended at once, by a second SIGINT."""
+
+MAX_RECEIVE_DELAY = 60.0
+"""The longest wait, in seconds, until a worker that cannot receive tries again: what was not received costs nothing."""
 
 SIGNAL_INTERVAL = 0.25
 """How soon, in seconds, the main thread acts on a signal that has stopped the worker."""
@@ -94,6 +98,7 @@ class Worker(ClosedOnExit):
         self._is_running = threading.RLock()
         self._is_busy = threading.Event()
         self._stop_signal = StopSignal()
+        self._failed_receives = 0  # in a row; two threads count, and a lost count does no harm
 
     def run(self) -> None:
         """Receive messages and run their turns until `stop` is called; return when everything has ended.
@@ -106,7 +111,7 @@ class Worker(ClosedOnExit):
 
         Raises:
             SettledError: the backend failed for good, such as with AccessDeniedError. While it is merely unavailable,
-                the worker keeps trying.
+                the worker keeps trying, once a minute at least (`ReceiveFailed`).
         """
         with self._is_running:
             if threading.current_thread() is threading.main_thread():
@@ -289,13 +294,21 @@ class Worker(ClosedOnExit):
             if threads.limit:
                 queue, machines = self._context.backend.queue, self._context.machines
                 deliveries = retried(queue.receive, threads.limit, timeout, machines)
-        except (UnavailableError, OutcomeUnknownError):
-            # Messages in an answer that was lost are delivered again when their leases have run out.
-            self._stopping.wait(self._receive_wait)
+                self._failed_receives = 0
+        except (UnavailableError, OutcomeUnknownError) as error:
+            self._wait_after(error)
         finally:
             if not deliveries:
                 threads.close()
         return (deliveries, threads) if deliveries else None
+
+    def _wait_after(self, error: SettledError) -> None:
+        """Wait after a receive that has failed, longer each time."""
+        # Messages in an answer that was lost count as received, and are delivered again when their leases have run out.
+        self._failed_receives += 1
+        delay = min(release_delay(ReleaseReason.ERROR, self._failed_receives, error), MAX_RECEIVE_DELAY)
+        self._context.observe(ReceiveFailed(error, delay))
+        self._stopping.wait(delay)
 
     def _release(self, batch: _Batch) -> None:
         if batch is not None:

@@ -33,7 +33,7 @@ class TestBeforeAnythingWasPerformed:
         world.fail_at(Finish, ConflictError("another"))
         assert world.deliver() is TurnEnd.RELEASED
         (release,) = [command for command in world.commands if isinstance(command, Release)]
-        assert (release.delay, release.reason) == (0.0, ReleaseReason.CONFLICTS)
+        assert (release.delay, release.reason) == (1.0, ReleaseReason.CONFLICTS)
 
     def test_what_the_winner_committed_is_not_undone(self) -> None:
         world = started()

@@ -10,8 +10,22 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from settled import ActionArgs, DefinitionError, Key, Machine, RecordError, TurnEnd, emit, log, send_to, setup
-from settled.durable import Message, ReleaseReason, Start, encode
+from settled import (
+    AccessDeniedError,
+    ActionArgs,
+    DefinitionError,
+    Key,
+    Machine,
+    OutcomeUnknownError,
+    RecordError,
+    SettledError,
+    TurnEnd,
+    emit,
+    log,
+    send_to,
+    setup,
+)
+from settled.durable import Message, ReleaseReason, Start, Stored, encode
 from settled_local.memory import MemoryBackend
 from settled_runtime import AsyncHost, Host, Worker
 from settled_runtime import log as write_log
@@ -191,6 +205,26 @@ class TestAMessageThatCannotBeTaken:
         # Once for each machine: it goes on for as long as the services share a queue.
         assert [each for each in host.events if isinstance(each, MachineNotServed)] == [MachineNotServed("other")]
         assert host.backend.queue.receive(10) == []
+
+    @pytest.mark.parametrize(
+        ("error", "first"), [(OutcomeUnknownError("the answer was lost"), 1.0), (AccessDeniedError("no"), 5.0)]
+    )
+    def test_because_the_store_fails_is_released_longer_each_time(
+        self, error: SettledError, first: float, running: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def load(key: Key) -> Stored | None:
+            raise error
+
+        host = running(greeter(hello))
+        host.client.start("ada")
+        monkeypatch.setattr(host.backend.store, "load", load)
+        host.work()
+        host.client.start("bob")
+        for _ in range(7):
+            host.backend.queue.release(host.backend.queue.receive(10))
+        host.work()
+        delays = [each.delay for each in host.events if isinstance(each, Released)]
+        assert delays == pytest.approx([first, first * 1.1**7])
 
     def test_for_a_record_that_cannot_be_read_is_released_and_other_keys_go_on(self, running: Make) -> None:
         host = running(greeter(hello))

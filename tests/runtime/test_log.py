@@ -18,6 +18,7 @@ from settled_runtime import (
     HostEvent,
     Logged,
     MachineNotServed,
+    ReceiveFailed,
     Released,
     TurnFailed,
     TurnStarted,
@@ -128,6 +129,13 @@ def test_the_text_of_an_error_of_the_backend_is_no_payload(lines_at: Callable[[i
     written = lines_at(logging.INFO)
     log(TurnFailed(ADA, UnavailableError("redis://host: it does not answer")))
     assert written.lines == ["ERROR order/ada: turn failed: UnavailableError: redis://host: it does not answer"]
+
+
+def test_a_worker_that_cannot_receive_says_so(lines_at: Callable[[int], Lines]) -> None:
+    written = lines_at(logging.INFO)
+    log(ReceiveFailed(UnavailableError("redis://host: it does not answer"), 1.5))
+    cause = "UnavailableError: redis://host: it does not answer"
+    assert written.lines == [f"ERROR cannot receive, next attempt in 1.5 s: {cause}"]
 
 
 def test_an_error_is_logged_with_its_cause_and_where_that_was_raised(lines_at: Callable[[int], Lines]) -> None:

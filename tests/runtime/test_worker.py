@@ -21,7 +21,7 @@ from settled.durable import Delivery
 from settled_local.memory import MemoryBackend
 from settled_local.sqlite import SQLiteBackend
 from settled_runtime import Client, Host, HostEvent, Worker
-from settled_runtime.events import TurnStarted
+from settled_runtime.events import ReceiveFailed, TurnStarted
 from tests.durable.machines import add, appending
 from tests.runtime.machines import greeter
 from tests.runtime.test_joint_finish import WithoutJointFinish
@@ -351,6 +351,18 @@ class TestABackendThatFails:
         client.start("ada")
         work(machine, backend, lambda: client.get("ada") is not None)
         assert client.get("ada") is not None
+
+    def test_is_reported_each_time_and_called_again_later_each_time(self) -> None:
+        events: list[HostEvent] = []
+        backend = FailingBackend(*[OutcomeUnknownError("lost")] * 3)
+        worker = Worker([appending()], backend, observers=[events.append])
+        with worker.running():
+            end = time.monotonic() + 20
+            while backend.errors and time.monotonic() < end:
+                time.sleep(0.01)
+        failed = [each for each in events if isinstance(each, ReceiveFailed)]
+        assert [each.delay for each in failed] == pytest.approx([1.0, 1.1, 1.21])
+        assert all(isinstance(each.error, OutcomeUnknownError) for each in failed)
 
 
 class FailingBackend(MemoryBackend):

@@ -33,6 +33,7 @@ from settled.durable.open_turn import function_actor
 from settled.durable.outbox import next_due_timer
 from settled.durable.policy import TurnEnd
 from settled.durable.record import PendingActor, Watch
+from settled.durable.release_delays import release_delay
 from settled.durable.turn_state import TurnState, release_of
 from settled.errors import SettledError
 from settled.progress import error_event
@@ -133,9 +134,8 @@ def _isolate(state: TurnState, found: Watch) -> Commands[TurnEnd | None]:
         state.now = answer.now
         if not answer.is_alone:
             # For as long as it may keep the others out next time, so that they get half of the time at least.
-            delay, reason = (
-                (0.0, ReleaseReason.STOPPING) if answer.stopping else (leases * lease, ReleaseReason.SUSPECT)
-            )
+            reason = ReleaseReason.STOPPING if answer.stopping else ReleaseReason.SUSPECT
+            delay = 0.0 if answer.stopping else max(leases * lease, release_delay(reason, state.first.attempt))
             yield release_of(state, delay, reason)
             return TurnEnd.RELEASED
         state.alone_until = until

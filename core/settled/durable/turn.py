@@ -41,6 +41,7 @@ from settled.durable.open_turn import (
 from settled.durable.policy import Policy, TurnEnd
 from settled.durable.ports import DeadLetter, Delivery, Traits
 from settled.durable.record import OutboxEntry, UnreadableSnapshot
+from settled.durable.release_delays import release_delay
 from settled.durable.suspects import unwatch, unwatch_if_possible, watch
 from settled.durable.turn_state import CachedRecord, TurnState, confirm_leases, load_record, release_of
 from settled.errors import (
@@ -113,7 +114,8 @@ def turn(
                 if state.owns_open_turn:
                     return TurnEnd.LOST
                 cached = None
-        yield release_of(state, 0.0, ReleaseReason.CONFLICTS)
+        delay = release_delay(ReleaseReason.CONFLICTS, state.first.attempt)
+        yield release_of(state, delay, ReleaseReason.CONFLICTS)
         return TurnEnd.RELEASED
     except LeaseLostError:
         return TurnEnd.LOST
@@ -167,10 +169,9 @@ def _unknown_version(state: TurnState) -> Release | None:
     snapshot = state.record.snapshot
     if not isinstance(snapshot, UnreadableSnapshot) or not isinstance(snapshot.error, VersionUnknownError):
         return None
-    # Longer each time, so that the two hosts of a deploy do not pass the messages back and forth; but never
-    # longer than a lease.
-    wait = min(state.policy.backoff.wait(state.first.attempt + 1), state.policy.lease).total_seconds()
-    return release_of(state, wait, ReleaseReason.OTHER_VERSION, str(snapshot.error))
+    # Longer each time: the hosts of a deploy pass the messages back and forth until one is found that knows them.
+    delay = release_delay(ReleaseReason.OTHER_VERSION, state.first.attempt)
+    return release_of(state, delay, ReleaseReason.OTHER_VERSION, str(snapshot.error))
 
 
 # The steps
