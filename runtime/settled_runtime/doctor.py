@@ -74,6 +74,14 @@ def backlog_problems(backend: Backend) -> Iterator[BackendProblem]:
             yield BackendProblem(f"{each.machine}: messages wait ({each.messages})", consequence, remedy)
 
 
+def in_words(seconds: float) -> str:
+    """Return `seconds` as a text for people, such as ``23 hours``."""
+    for name, length in (("days", 24 * 60 * 60), ("hours", 60 * 60), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {name}"
+    return f"{seconds:.0f} seconds"
+
+
 def examine(url: str) -> Sequence[BackendProblem] | None:
     """Return the problems of the backend at `url`; None if its adapter registers no doctor.
 

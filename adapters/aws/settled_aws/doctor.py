@@ -14,19 +14,20 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from settled import BackendRefusedError
+from settled.durable.release_delays import outage_of, receives_within
 from settled_aws.connect import ONE_ATTEMPT, Addresses, botocore_session, find_addresses, queue_url_prefix
 from settled_aws.errors import code_of, translated
 from settled_aws.iam_permissions import missing_permissions, schedule_role_permissions, worker_permissions
 from settled_aws.url import AwsUrl, parse_url
-from settled_runtime.doctor import BackendProblem, Probe
+from settled_runtime.doctor import BackendProblem, Probe, in_words
 
 Description = Mapping[str, Any]
 
 MAX_RETENTION_SECONDS = 14 * 24 * 60 * 60
 """SQS' limit on MessageRetentionPeriod."""
 
-MIN_RECEIVE_COUNT = 100
-"""Lowest safe maxReceiveCount: SQS also counts the receives of healthy messages that are released to wait."""
+RECEIVE_COUNT = 1000
+"""The maxReceiveCount to use, which is SQS' limit: healthy messages of machines that wait are received often, too."""
 
 MIN_TIMEOUT_RATIO = 6
 """AWS recommends a visibility timeout of at least six times the timeout of the function that the queue feeds."""
@@ -64,6 +65,11 @@ class Account:
         mappings: Sequence[Description] = response["EventSourceMappings"]
         return mappings
 
+    def queue_url(self, arn: str) -> str:
+        """Return the URL of the queue with this ARN."""
+        *_, owner, name = arn.split(":")
+        return str(self.client("sqs").get_queue_url(QueueName=name, QueueOwnerAWSAccountId=owner)["QueueUrl"])
+
     def queue(self, url: str) -> Description:
         """Return the attributes of the queue at `url`."""
         response: Description = self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
@@ -90,20 +96,36 @@ def check_queue(url: AwsUrl, name: str, queue: Description) -> Iterator[BackendP
         consequence = "a larger message fails only when it is sent"
         remedy = f"Raise it, or set largest_message={queue['MaximumMessageSize']} in the URL."
         yield BackendProblem(f"{name} takes {queue['MaximumMessageSize']} bytes at most", consequence, remedy)
-    yield from _check_redrive_policy(name, json.loads(queue.get("RedrivePolicy", "{}")))
+    yield from _check_redrive_policy(name, int(queue["MessageRetentionPeriod"]), _redrive_policy(queue))
 
 
-def _check_redrive_policy(name: str, redrive: Description) -> Iterator[BackendProblem]:
-    remedy = f"Give it a FIFO dead-letter queue with a maxReceiveCount of {MIN_RECEIVE_COUNT} or more."
+def _check_redrive_policy(name: str, retention: int, redrive: Description) -> Iterator[BackendProblem]:
+    remedy = f"Give it a FIFO dead-letter queue with a maxReceiveCount of {RECEIVE_COUNT}."
     if not redrive:
         consequence = "a message that is not settled's blocks its group until its retention period ends"
         yield BackendProblem(f"{name} has no dead-letter queue", consequence, remedy)
         return
-    if int(redrive["maxReceiveCount"]) < MIN_RECEIVE_COUNT:
-        consequence = "healthy messages behind a failing one are moved to the dead-letter queue, out of order"
-        yield BackendProblem(f"{name} has a maxReceiveCount of {redrive['maxReceiveCount']}", consequence, remedy)
+    allowed, needed = int(redrive["maxReceiveCount"]), receives_within(retention)
+    if allowed < needed:
+        consequence = (
+            f"an outage of {in_words(outage_of(allowed))} moves messages to the dead-letter queue, and later ones are "
+            f"processed without them; one as long as the retention takes {needed} receives"
+        )
+        yield BackendProblem(f"{name} has a maxReceiveCount of {allowed}", consequence, remedy)
     if not str(redrive["deadLetterTargetArn"]).endswith(".fifo"):
         yield BackendProblem(f"the dead-letter queue of {name} is not a FIFO queue", "SQS moves nothing to it", remedy)
+
+
+def check_dead_letter_queue(name: str, queue: Description) -> Iterator[BackendProblem]:
+    """Check the attributes of the dead-letter queue `name` of one of the queues."""
+    if int(queue["MessageRetentionPeriod"]) < MAX_RETENTION_SECONDS:
+        consequence = "what an outage has moved there may be lost before anybody brings it back"
+        yield BackendProblem(f"{name} keeps messages for less than 14 days", consequence, "Set it to 1209600.")
+
+
+def _redrive_policy(queue: Description) -> Description:
+    policy: Description = json.loads(queue.get("RedrivePolicy", "{}"))
+    return policy
 
 
 def check_delay_queue(url: AwsUrl, queue: Description) -> Iterator[BackendProblem]:
@@ -185,6 +207,14 @@ def _probe_machine_queues(account: Account) -> Iterator[BackendProblem]:
         yield from check_queue(account.url, name, account.queue(queue_url))
 
 
+def _probe_dead_letter_queues(account: Account) -> Iterator[BackendProblem]:
+    addresses = account.addresses
+    queues = (account.queue(url) for url in (addresses.queue, *addresses.queues.values(), addresses.delays))
+    for arn in dict.fromkeys(str(_redrive_policy(each).get("deadLetterTargetArn", "")) for each in queues):
+        if arn:
+            yield from check_dead_letter_queue(arn.rpartition(":")[2], account.queue(account.queue_url(arn)))
+
+
 def _probe_delay_queue(account: Account) -> Iterator[BackendProblem]:
     yield from check_delay_queue(account.url, account.queue(account.addresses.delays))
 
@@ -237,6 +267,7 @@ def _probe_role(account: Account) -> Iterator[BackendProblem]:
 _PROBES = (
     Probe("the queue", "nothing can be sent", _probe_queue),
     Probe("a queue of a machine", "nothing can be sent to that machine", _probe_machine_queues),
+    Probe("a dead-letter queue", "what an outage has moved there may be lost", _probe_dead_letter_queues),
     Probe("the delay queue", "timers of less than 15 minutes cannot be kept", _probe_delay_queue),
     Probe("the table", "nothing can be stored", _probe_table),
     Probe("the schedule group", "timers of 15 minutes and more cannot be kept", _probe_schedule_group),

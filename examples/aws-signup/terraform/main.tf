@@ -103,8 +103,8 @@ resource "aws_sqs_queue" "messages" {
   message_retention_seconds   = local.retention
   visibility_timeout_seconds  = 6 * var.timeout
 
-  # Far above settled's own five attempts, because SQS also counts receives of a parked message, and of a message whose
-  # neighbour in the batch fails.
+  # SQS' limit. It also counts the receives of a parked message, of a message whose neighbour in the batch fails, and
+  # those of an outage: 450 in two weeks.
   redrive_policy = jsonencode({ maxReceiveCount = 1000, deadLetterTargetArn = aws_sqs_queue.dead.arn })
 }
 

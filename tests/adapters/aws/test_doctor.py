@@ -12,7 +12,7 @@ import pytest
 
 from settled import BackendConfigError
 from settled_aws import Addresses, AwsUrl, examine_aws
-from settled_aws.doctor import check_mapping, check_queue, check_role, check_table
+from settled_aws.doctor import check_dead_letter_queue, check_mapping, check_queue, check_role, check_table
 from settled_aws.iam_permissions import worker_permissions
 from tests.adapters.aws.fixtures import REGION, Cloud, aws_url, client
 
@@ -63,7 +63,9 @@ def test_a_sound_account_has_no_problems(cloud: Cloud, url: AwsUrl, addresses: A
     iam = client("iam", cloud.endpoint)
     trust = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "scheduler.amazonaws.com"}}]}
     iam.create_role(RoleName=url.role, AssumeRolePolicyDocument=json.dumps(trust))
-    assert examined(url) == [f"{url.role} lacks the permission sqs:SendMessage on {addresses.queue_arn}"]
+    short = f"{url.table}-dead.fifo keeps messages for less than 14 days"
+    assert examined(url) == [short, f"{url.role} lacks the permission sqs:SendMessage on {addresses.queue_arn}"]
+    cloud.sqs.set_queue_attributes(QueueUrl=dead, Attributes={"MessageRetentionPeriod": "1209600"})
     allow(iam, url.role, {addresses.queue_arn: ["sqs:SendMessage"]})
     iam.close()
     assert examined(url) == []
@@ -123,11 +125,31 @@ def test_a_missing_queue_is_a_configuration_error() -> None:
             {"RedrivePolicy": '{"maxReceiveCount": 5, "deadLetterTargetArn": "arn:d.fifo"}'},
             "has a maxReceiveCount of 5",
         ),
+        (
+            {"RedrivePolicy": '{"maxReceiveCount": 443, "deadLetterTargetArn": "arn:d.fifo"}'},
+            "has a maxReceiveCount of 443",
+        ),
+        ({"RedrivePolicy": '{"maxReceiveCount": 444, "deadLetterTargetArn": "arn:d.fifo"}'}, ""),
         ({"RedrivePolicy": '{"maxReceiveCount": 1000, "deadLetterTargetArn": "arn:d"}'}, "is not a FIFO queue"),
     ],
 )
 def test_the_queue(change: dict[str, str], says: str) -> None:
     _reports_only(check_queue(aws_url("signup"), "signup.fifo", {**SOUND_QUEUE, **change}), says)
+
+
+@pytest.mark.parametrize(("receives", "outage"), [(5, "5 seconds"), (50, "18 minutes"), (100, "23 hours")])
+def test_a_receive_count_that_an_outage_uses_up_is_reported_with_its_length(receives: int, outage: str) -> None:
+    redrive = json.dumps({"maxReceiveCount": receives, "deadLetterTargetArn": "arn:d.fifo"})
+    (found,) = check_queue(aws_url("signup"), "signup.fifo", {**SOUND_QUEUE, "RedrivePolicy": redrive})
+    assert f"an outage of {outage} moves messages" in found.consequence
+    assert "one as long as the retention takes 444 receives" in found.consequence
+    assert "a maxReceiveCount of 1000" in found.remedy
+
+
+def test_a_dead_letter_queue() -> None:
+    _reports_only(check_dead_letter_queue("dead.fifo", {"MessageRetentionPeriod": "1209600"}), "")
+    short = check_dead_letter_queue("dead.fifo", {"MessageRetentionPeriod": "345600"})
+    _reports_only(short, "dead.fifo keeps messages for less than 14 days")
 
 
 @pytest.mark.parametrize(
