@@ -122,7 +122,7 @@ class Subscription:
         if copy is None:
             return False
         if seconds == 0:
-            self.rewind(copy, self._backoff(copy))
+            self.rewind(copy)
         else:
             copy.deadline = self.clock() + seconds
         return True
@@ -133,11 +133,11 @@ class Subscription:
             if copy.state is State.OUTSTANDING and copy.deadline <= self.clock():
                 self.rewind(copy)
 
-    def rewind(self, copy: Copy, delay: float = 0.0) -> None:
-        """Redeliver `copy` after `delay` seconds, and all later messages of its key after it."""
+    def rewind(self, copy: Copy) -> None:
+        """Redeliver `copy` as the retry policy says, and all later messages of its key after it."""
         group = self.groups[self._group(copy.message)]
         self._return(copy)
-        copy.not_before = self.clock() + delay
+        copy.not_before = min(self.clock(), copy.deadline) + self._backoff(copy)
         for later in group[group.index(copy) + 1 :]:
             if later.state is State.OUTSTANDING:
                 self._return(later)

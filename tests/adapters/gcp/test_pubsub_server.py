@@ -211,6 +211,18 @@ class TestDeadlines:
             frozen.advance(0.01)
 
 
+    def test_what_was_held_for_too_long_waits_as_the_retry_policy_says(
+        self, bare: Messaging, frozen: GoogleServer
+    ) -> None:
+        bare.subscribe(retry_policy={"minimum_backoff": timedelta(seconds=2), "maximum_backoff": timedelta(seconds=3)})
+        publish(bare, "1", "2")
+        for wait in (2, 3, 3):
+            hold(bare, 20, pull(bare)[0])
+            frozen.advance(20 + wait - 0.01)
+            assert pull(bare) == []
+            frozen.advance(0.01)
+
+
 class TestDeadLetters:
     """`DeadLetterPolicy`, `ReceivedMessage.delivery_attempt`, and the page on dead-letter topics."""
 
