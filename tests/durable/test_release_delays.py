@@ -71,4 +71,4 @@ def test_the_first_wait_is_as_long_as_its_cause_may_last_at_least(
 @given(seconds=floats(min_value=0, max_value=31 * DAY))
 def test_the_receives_of_an_outage_and_the_outage_of_receives_belong_together(seconds: float) -> None:
     receives = receives_within(seconds, 1.0)
-    assert outage_of(receives, 1.0) <= seconds < outage_of(receives + 1, 1.0)
+    assert outage_of(receives) <= seconds < outage_of(receives + 1)

@@ -98,7 +98,7 @@ def test_a_template_is_not_deployed_with_nobody_to_tell(template: str) -> None:
         ("aws-signup/terraform/main.tf", "  alarm_actions       = local.told\n", 1, 0),
         ("aws-signup/terraform/main.tf", "aws_sqs_queue.dead_delays.name", 0, 1),
         ("gcp-signup/terraform/main.tf", "  notification_channels = local.told\n", 1, 0),
-        ("gcp-signup/terraform/main.tf", "google_pubsub_subscription.dead.name", 0, 1),
+        ("gcp-signup/terraform/main.tf", "google_pubsub_subscription.messages.name", 0, 1),
     ],
 )
 def test_what_is_cut_out_of_a_template_is_missed(template: str, cut: str, silent: int, missing: int) -> None:
@@ -194,18 +194,8 @@ def from_terraform_on_google(module: Any) -> Template:
         alarms.add(Alarm(metric.rpartition("googleapis.com/")[2], resource))
     (shared,) = [each for _, each in terraform(module, "google_monitoring_alert_policy")]
     silent = frozenset[str]() if shared.get("notification_channels") else frozenset(["all"])
-    topics: dict[str, str] = {}
-    for name, found in terraform(module, "google_pubsub_subscription"):
-        topics[found["topic"].removeprefix("${google_pubsub_topic.").removesuffix(".id}")] = name
-    for name, found in terraform(module, "google_pubsub_subscription"):
-        if "dead_letter_policy" in found:
-            topic = re.findall(r"google_pubsub_topic\.(\w+)\.id", found["dead_letter_policy"][0]["dead_letter_topic"])
-            wanted |= {
-                Alarm("subscription/oldest_unacked_message_age", f"${{google_pubsub_subscription.{name}.name}}"),
-                Alarm(
-                    "subscription/num_undelivered_messages", f"${{google_pubsub_subscription.{topics[topic[0]]}.name}}"
-                ),
-            }
+    for name, _ in terraform(module, "google_pubsub_subscription"):
+        wanted.add(Alarm("subscription/oldest_unacked_message_age", f"${{google_pubsub_subscription.{name}.name}}"))
     for name, _ in terraform(module, "google_cloud_run_v2_service"):
         wanted.add(Alarm("request_count", f"${{google_cloud_run_v2_service.{name}.name}}"))
     for name, _ in terraform(module, "google_cloud_tasks_queue"):

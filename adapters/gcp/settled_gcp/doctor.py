@@ -12,6 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
+from settled.durable.release_delays import outage_of
 from settled.errors import BackendRefusedError, UnavailableError
 from settled_gcp.clients import FIRESTORE_ADMIN, PUBLISHER, SUBSCRIBER, TASKS, Service
 from settled_gcp.connect import Clients
@@ -21,20 +22,17 @@ from settled_gcp.filters import filter_of, machines_in
 from settled_gcp.firestore_timers import EXEMPT_TIMER_FIELDS
 from settled_gcp.names import machine_attribute
 from settled_gcp.url import GcpUrl, TimerService, parse_url
-from settled_runtime.doctor import BackendProblem, Probe
+from settled_runtime.doctor import BackendProblem, Probe, in_words
 
 DAY = 24 * 60 * 60
 MAX_RETENTION_SECONDS = 31 * DAY
 """Pub/Sub's limit on a subscription's message retention."""
 
-MAX_DELIVERY_ATTEMPTS = 100
-"""Pub/Sub's limit on max_delivery_attempts. A lower value dead-letters healthy messages sooner."""
+MAX_BACKOFF = 600
+"""Pub/Sub's limit on a retry policy's maximum backoff, and its default, in seconds; so is a release's."""
 
 MAX_TASK_AGE = 30 * DAY
 """Cloud Tasks' limit on the age of a task."""
-
-AGENT = "@gcp-sa-pubsub.iam.gserviceaccount.com"
-"""How the name of Pub/Sub's own service agent ends, which moves messages to dead-letter topics."""
 
 TIMEOUT = 10.0
 """The timeout of a request, in seconds."""
@@ -66,15 +64,6 @@ class Project:
     def ask(self, service: Service, call: str, **request: Any) -> Any:
         """Make a request to `service`, and return its response."""
         return getattr(self.clients.of(service), call)(request=request, retry=None, timeout=TIMEOUT)
-
-    def dead_letter_topic(self) -> str:
-        """Return the name of the dead-letter topic; empty if there is none, or the subscription cannot be read."""
-        try:
-            with translated("looking at the subscription", repeatable=True):
-                subscription = self.ask(SUBSCRIBER, "get_subscription", subscription=self.url.subscription_name)
-        except BackendRefusedError:
-            return ""
-        return str(subscription.dead_letter_policy.dead_letter_topic)
 
 
 def check_subscription(url: GcpUrl, subscription: Any) -> Iterator[BackendProblem]:
@@ -108,9 +97,7 @@ def check_subscription(url: GcpUrl, subscription: Any) -> Iterator[BackendProble
         consequence = "after a month without use it is deleted, with the messages in it"
         yield BackendProblem(f"{name} expires", consequence, "Set its expiration policy to never.")
     yield from _check_dead_letter_policy(name, subscription)
-    yield from (
-        _check_push(name, subscription) if subscription.push_config.push_endpoint else _check_pull(name, subscription)
-    )
+    yield from _check_push(name, subscription) if _is_push(subscription) else _check_pull(name, subscription)
 
 
 def _check_filter(url: GcpUrl, text: str) -> Iterator[BackendProblem]:
@@ -157,21 +144,39 @@ def check_other_subscriptions(url: GcpUrl, text: str, others: Iterable[Any]) -> 
 
 def _check_dead_letter_policy(name: str, subscription: Any) -> Iterator[BackendProblem]:
     policy = subscription.dead_letter_policy
-    remedy = f"Give it a dead-letter topic with {MAX_DELIVERY_ATTEMPTS} delivery attempts."
-    if not policy.dead_letter_topic:
-        consequence = "delivery attempts are not counted, and a message that is not settled's blocks its key"
-        yield BackendProblem(f"{name} has no dead-letter policy", consequence, remedy)
-    elif (policy.max_delivery_attempts or 5) < MAX_DELIVERY_ATTEMPTS:
-        consequence = "healthy messages that wait, or queue behind a failing one, are dead-lettered, out of order"
-        yield BackendProblem(
-            f"{name} has a max_delivery_attempts of {policy.max_delivery_attempts or 5}", consequence, remedy
+    if policy.dead_letter_topic:
+        attempts = policy.max_delivery_attempts or 5
+        outage = (
+            _outage_of_pushes(subscription, attempts) if _is_push(subscription) else outage_of(attempts, MAX_BACKOFF)
         )
+        consequence = (
+            f"after {attempts} attempts, in an outage of {in_words(outage)}, messages are moved to another topic, and "
+            "later ones are processed without them; Pub/Sub allows a hundred attempts at most, and keeps messages for "
+            f"{in_words(MAX_RETENTION_SECONDS)} without a policy"
+        )
+        yield BackendProblem(f"{name} has a dead-letter policy", consequence, "Remove it.")
+
+
+def _outage_of_pushes(subscription: Any, attempts: int) -> float:
+    """Return how many seconds `attempts` pushes take."""
+    policy = subscription.retry_policy
+    least, most = _seconds(policy.minimum_backoff, 10), _seconds(policy.maximum_backoff, MAX_BACKOFF)
+    return sum([min(most, least * 2.0**attempt) for attempt in range(attempts - 1)])
+
+
+def _is_push(subscription: Any) -> bool:
+    return bool(subscription.push_config.push_endpoint)
 
 
 def _check_pull(name: str, subscription: Any) -> Iterator[BackendProblem]:
     if not subscription.enable_exactly_once_delivery:
         consequence = "a suspended worker may handle its message again, if its record's window has moved past it"
         yield BackendProblem(f"{name} has no exactly-once delivery", consequence, "Switch it on.")
+    if "retry_policy" in subscription:
+        # It applies whenever an ack deadline has ended, and that is how messages wait.
+        longest = in_words(_seconds(subscription.retry_policy.maximum_backoff, MAX_BACKOFF))
+        consequence = f"each wait of a machine takes longer, by {longest} in the end; workers say themselves how long"
+        yield BackendProblem(f"{name} has a retry policy", consequence, "Let it redeliver immediately.")
 
 
 def _check_push(name: str, subscription: Any) -> Iterator[BackendProblem]:
@@ -199,23 +204,6 @@ def _check_push(name: str, subscription: Any) -> Iterator[BackendProblem]:
     if "retry_policy" not in subscription:
         consequence = "Pub/Sub's own push backoff applies, which slows down other keys as well"
         yield BackendProblem(f"{name} has no retry policy", consequence, "Give it one, from 1 to 600 seconds.")
-
-
-def check_dead_letter_topic(name: str, subscriptions: Iterable[str]) -> Iterator[BackendProblem]:
-    """Check that a dead-letter topic has a subscription."""
-    if not list(subscriptions):
-        consequence = "dead-lettered messages are lost at once"
-        yield BackendProblem(
-            f"{name} has no subscription", consequence, "Give it a subscription that keeps messages for 31 days."
-        )
-
-
-def check_agent(name: str, policy: Any, role: str) -> Iterator[BackendProblem]:
-    """Check that Pub/Sub's service agent has the `role` on `name` that moving dead letters takes."""
-    members = {member for binding in policy.bindings if binding.role == role for member in binding.members}
-    if not any(member.endswith(AGENT) for member in members):
-        consequence = "nothing is dead-lettered, and a message that is not settled's blocks its key"
-        yield BackendProblem(f"Pub/Sub's service agent lacks {role} on {name}", consequence, "Grant it.")
 
 
 def check_task_queue(url: GcpUrl, queue: Any) -> Iterator[BackendProblem]:
@@ -301,20 +289,6 @@ def _probe_subscription(project: Project) -> Iterator[BackendProblem]:
     yield from check_other_subscriptions(project.url, subscription.filter, others)
 
 
-def _probe_dead_letter_topic(project: Project) -> Iterator[BackendProblem]:
-    if topic := project.dead_letter_topic():
-        yield from check_dead_letter_topic(topic, project.ask(PUBLISHER, "list_topic_subscriptions", topic=topic))
-
-
-def _probe_agent(project: Project) -> Iterator[BackendProblem]:
-    if topic := project.dead_letter_topic():
-        for service, name, role in (
-            (PUBLISHER, topic, "roles/pubsub.publisher"),
-            (SUBSCRIBER, project.url.subscription_name, "roles/pubsub.subscriber"),
-        ):
-            yield from check_agent(name, project.ask(service, "get_iam_policy", resource=name), role)
-
-
 def _probe_task_queue(project: Project) -> Iterator[BackendProblem]:
     if project.url.timers is TimerService.TASKS:
         yield from check_task_queue(project.url, project.ask(TASKS, "get_queue", name=project.url.tasks_name))
@@ -355,8 +329,6 @@ def _probe_permissions(project: Project) -> Iterator[BackendProblem]:
 _PROBES = (
     Probe("the topic", "nothing can be sent", _probe_topic),
     Probe("the subscription", "nothing is delivered", _probe_subscription),
-    Probe("the dead-letter topic", "dead-lettered messages are lost", _probe_dead_letter_topic),
-    Probe("the permissions of Pub/Sub's service agent", "dead-lettering may not work", _probe_agent),
     Probe("the task queue", "timers cannot be kept", _probe_task_queue),
     Probe("the database", "nothing can be stored", _probe_database),
     Probe("the indexes", "their effect on commits is unknown", _probe_indexes),

@@ -26,7 +26,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Protocol, assert_never
 
@@ -36,6 +36,7 @@ from settled import AccessDeniedError, Key, SettledError, TurnEnd, UnavailableEr
 from settled.data import parse, shortened
 from settled.durable import Backend, Delivery, Message, Timer
 from settled.durations import in_seconds
+from settled_gcp.attempts import estimated_attempt
 from settled_gcp.clock import ServerTime
 from settled_gcp.envelope import decode_received
 from settled_gcp.push_auth import CERTIFICATES, Caller, TokenVerifier
@@ -241,8 +242,9 @@ class PushHandler:
             return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         if message is None:
             return PushResponse(HTTPStatus.OK)
-        until = now + host.backend.lease.total_seconds()
-        delivery = decoded(host.backend, Delivery(message, PUSH_RECEIPT, request.attempt, until))
+        lease = host.backend.lease.total_seconds()
+        attempt = request.attempt or estimated_attempt(now - request.published, lease)
+        delivery = decoded(host.backend, Delivery(message, PUSH_RECEIPT, attempt, now + lease))
         return self._run_turn(host, delivery, started)
 
     def _run_turn(self, host: Host, delivery: Delivery, started: float) -> PushResponse:
@@ -285,11 +287,16 @@ def _message_if_due(backend: Backend, received: Message | Timer) -> Message | No
 
 @frozen
 class PushRequest:
-    """The part of a push request's body that is used."""
+    """The part of a push request's body that is used.
+
+    `attempt` is 0 if Pub/Sub does not count. `published` is the time at which the message was, in seconds since the
+    epoch.
+    """
 
     data: bytes
     ordering: str
     attempt: int
+    published: float
 
     @classmethod
     def of(cls, body: bytes) -> PushRequest:
@@ -301,7 +308,9 @@ class PushRequest:
         request = parse(body.decode())
         message = request["message"]
         data = base64.b64decode(message.get("data", ""), validate=True)
-        return cls(data, str(message["orderingKey"]), int(request.get("deliveryAttempt", 1)))
+        attempt = max(0, int(request.get("deliveryAttempt", 0)))
+        published = datetime.fromisoformat(message["publishTime"]).timestamp()
+        return cls(data, str(message["orderingKey"]), attempt, published)
 
 
 @define(eq=False)

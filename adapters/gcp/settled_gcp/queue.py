@@ -7,9 +7,8 @@ duplicates.
 
 Pub/Sub does not deduplicate by our ids, and gives subscribers no sequence numbers. Only a subscription with
 exactly-once delivery reports a lost lease; without it `extend` learns nothing, and an expired ack id may still
-acknowledge. A pushed message has no ack id at all, so its lease cannot be checked. Delivery attempts are counted only
-under a dead-letter policy, and they include the redeliveries of a message that waits, every ten minutes. Therefore the
-record's version protects the instance, and the record counts failures.
+acknowledge. A pushed message has no ack id at all, so its lease cannot be checked. Therefore the record's version
+protects the instance. Delivery attempts are counted only under a dead-letter policy; without one they are estimated.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from settled.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from settled_gcp.attempts import estimated_attempt
 from settled_gcp.client_protocols import PublisherClient, SubscriberClient
 from settled_gcp.envelope import decode_received, to_text
 from settled_gcp.errors import status_of, translated
@@ -181,7 +181,7 @@ class PubSubQueue:
     def deliveries(self, received: Iterable[Any]) -> Iterator[Delivery]:
         """Decode what a pull or a stream has just returned. Schedule timers again that are not due yet.
 
-        Messages that are not settled's are not acknowledged, so the subscription's dead-letter policy moves them away.
+        Messages that are not settled's are not acknowledged, and block their key.
         """
         until = self._clock() + self.lease
         blocked = set[str]()
@@ -200,7 +200,11 @@ class PubSubQueue:
                     message = decoded
                 case _:
                     assert_never(decoded)
-            yield Delivery(message, str(each.ack_id), max(1, int(each.delivery_attempt)), until)
+            attempt = int(each.delivery_attempt) or self._estimated_attempt(each.message)
+            yield Delivery(message, str(each.ack_id), attempt, until)
+
+    def _estimated_attempt(self, received: Any) -> int:
+        return estimated_attempt(self._clock() - received.publish_time.timestamp(), self.lease)
 
     def _reschedule(self, timer: Timer, receipt: str) -> bool:
         """Schedule `timer` again and acknowledge its message. Return whether both succeeded."""

@@ -99,7 +99,7 @@ class Delivery:
     Attributes:
         message: the message.
         receipt: identifies this delivery to the queue, like an SQS receipt handle; a redelivery has another one.
-        attempt: how many times this message has been delivered, counting from 1.
+        attempt: how many times this message has been delivered, counting from 1; estimated if the queue does not count.
         lease_until: when the lease ends, in seconds since the epoch by the queue's clock.
         position: the message's position, the same in every delivery of it; None if the queue does not number messages.
     """

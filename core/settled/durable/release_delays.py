@@ -56,9 +56,12 @@ def receives_within(seconds: float, first: float = min(FIRST_DELAYS.values())) -
     return 1 + sum(1 for _ in takewhile(lambda time: time <= seconds, accumulate(_waits(first))))
 
 
-def outage_of(receives: int, first: float = FIRST_DELAY_IF_UNREACHABLE) -> float:
-    """Return how many seconds an outage takes that makes a queue count `receives`, if the first wait is `first`."""
-    return sum(_wait(first, attempt) for attempt in range(1, receives))
+def outage_of(receives: int, longest: float = MAX_DELAY) -> float:
+    """Return how many seconds an outage takes at least that makes a queue count `receives`.
+
+    `longest` is the queue's own limit on a wait.
+    """
+    return sum(min(_wait(FIRST_DELAY_IF_UNREACHABLE, attempt), longest) for attempt in range(1, receives))
 
 
 def _waits(first: float) -> Iterator[float]:

@@ -151,28 +151,8 @@ resource "google_pubsub_subscription" "messages" {
     minimum_backoff = "1s"
     maximum_backoff = "600s"
   }
-  # The maximum, far above settled's own five attempts, because Pub/Sub also counts deliveries of a parked message.
-  dead_letter_policy {
-    dead_letter_topic     = google_pubsub_topic.dead.id
-    max_delivery_attempts = 100
-  }
-  depends_on = [google_pubsub_topic_iam_member.dead_letters]
-}
-
-resource "google_pubsub_topic" "dead" {
-  project = var.project
-  name    = "${var.name}-dead"
-}
-
-resource "google_pubsub_subscription" "dead" {
-  project                    = var.project
-  name                       = "${var.name}-dead"
-  topic                      = google_pubsub_topic.dead.id
-  enable_message_ordering    = true
-  message_retention_duration = local.retention
-  expiration_policy {
-    ttl = ""
-  }
+  # No dead-letter policy: a hundred attempts, the maximum, last for some hours of an outage only. Then healthy messages
+  # would be moved away, and later ones processed without them.
 }
 
 # Timers
@@ -259,20 +239,6 @@ resource "google_cloud_run_v2_service_iam_member" "web_callers" {
   member   = each.key
 }
 
-resource "google_pubsub_topic_iam_member" "dead_letters" {
-  project = var.project
-  topic   = google_pubsub_topic.dead.id
-  role    = "roles/pubsub.publisher"
-  member  = local.pubsub
-}
-
-resource "google_pubsub_subscription_iam_member" "dead_letters" {
-  project      = var.project
-  subscription = google_pubsub_subscription.messages.name
-  role         = "roles/pubsub.subscriber"
-  member       = local.pubsub
-}
-
 # Services
 
 resource "google_cloud_run_v2_service" "work" {
@@ -348,12 +314,6 @@ locals {
       filter    = "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=\"${google_pubsub_subscription.messages.name}\" AND metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
       aligner   = "ALIGN_MAX"
       threshold = 3600
-    }
-    pubsub-dead-letters = {
-      display   = "Pub/Sub has moved a message to its dead-letter topic."
-      filter    = "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=\"${google_pubsub_subscription.dead.name}\" AND metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\""
-      aligner   = "ALIGN_MAX"
-      threshold = 0
     }
     unauthorized-calls = {
       display   = "The service that runs turns was called without a valid token of Pub/Sub."

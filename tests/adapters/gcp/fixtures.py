@@ -83,16 +83,13 @@ class Cloud:
 
 def create(cloud: Cloud, url: GcpUrl, **options: Any) -> None:
     """Create what the module in ``examples/gcp-signup`` creates, with these `options` of the subscription."""
-    dead_letters = f"{url.topic_name}-dead"
-    for name in (url.topic_name, dead_letters):
-        cloud.publisher.create_topic(request={"name": name})
+    cloud.publisher.create_topic(request={"name": url.topic_name})
     subscription = {
         "name": url.subscription_name,
         "topic": url.topic_name,
         "ack_deadline_seconds": url.lease.seconds,
         "enable_message_ordering": True,
         "enable_exactly_once_delivery": True,
-        "dead_letter_policy": {"dead_letter_topic": dead_letters, "max_delivery_attempts": 100},
         **options,
     }
     cloud.subscriber.create_subscription(request=subscription)
@@ -147,9 +144,11 @@ def pushed(sent: Message, content: bytes | None = None, **changes: Any) -> bytes
     about = {
         "data": base64.b64encode(content or to_text(sent)).decode(),
         "orderingKey": ordering_key(sent.key),
+        "messageId": "1",
+        "publishTime": "2026-01-01T00:00:00.123456789Z",
         **changes,
     }
-    return json.dumps({"message": {**about, "messageId": "1"}, "subscription": "s", "deliveryAttempt": 1}).encode()
+    return json.dumps({"message": about, "subscription": "s", "deliveryAttempt": 1}).encode()
 
 
 def fresh_collection() -> Collection:

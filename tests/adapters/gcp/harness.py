@@ -1,8 +1,9 @@
 """The conformance harnesses over the emulators: Firestore, which has no clock, and Pub/Sub on a virtual clock.
 
-Pub/Sub counts whole seconds, so the lease is a minute: every fraction of it that the checks use is whole, and virtual
-time costs nothing. A pull that finds nothing responds at once, because nothing arrives while the clock is stopped. The
-known failures are Pub/Sub's own and documented, here and in ``docs/gcp.md``.
+The subscriptions have a dead-letter policy, which the example has not: without one Pub/Sub does not count attempts,
+which the suite checks. Pub/Sub counts whole seconds, so the lease is a minute: every fraction of it that the checks use
+is whole, and virtual time costs nothing. A pull that finds nothing responds at once, because nothing arrives while the
+clock is stopped. The known failures are Pub/Sub's own and documented, here and in ``docs/gcp.md``.
 """
 
 from __future__ import annotations
@@ -66,8 +67,14 @@ class GcpHarness(Harness):
 
     def reset(self) -> None:
         self._url: GcpUrl = self._cloud.gcp_url(fresh_name("c"), lease=f"{MINUTE}", **self._options)
-        create(self._cloud, self._url, **self._subscription)
+        self._create(self._cloud, self._url)
         self._process_url: str | None = None
+
+    def _create(self, cloud: Cloud, url: GcpUrl) -> None:
+        dead_letters = f"{url.topic_name}-dead"
+        cloud.publisher.create_topic(request={"name": dead_letters})
+        policy = {"dead_letter_topic": dead_letters, "max_delivery_attempts": 100}
+        create(cloud, url, dead_letter_policy=policy, **self._subscription)
 
     def instrument(self, point: Point | None) -> None:
         self._point = point
@@ -87,7 +94,7 @@ class GcpHarness(Harness):
     def opener(self) -> Opener | None:
         if self._process_url is None:
             url = self._living.gcp_url(fresh_name("c"), **self._options)
-            create(self._living, url, **self._subscription)
+            self._create(self._living, url)
             self._process_url = self._living.url(url.collection, **self._options)
         return partial(open_emulated, self._process_url, self._living.environment)
 

@@ -15,9 +15,7 @@ from attrs import evolve
 
 from settled import BackendConfigError
 from settled_gcp.doctor import (
-    check_agent,
     check_database,
-    check_dead_letter_topic,
     check_indexes,
     check_other_subscriptions,
     check_permissions,
@@ -36,7 +34,6 @@ URL = parse_url("gcp://p/signup?location=europe-west1&keep_finished=2678400")
 pubsub: Any = import_module("google.pubsub_v1.types")
 tasks: Any = import_module("google.cloud.tasks_v2.types")
 admin: Any = import_module("google.cloud.firestore_admin_v1.types")
-iam: Any = import_module("google.iam.v1.policy_pb2")
 
 SOUND: dict[str, Any] = {
     "topic": URL.topic_name,
@@ -45,7 +42,6 @@ SOUND: dict[str, Any] = {
     "ack_deadline_seconds": 60,
     "message_retention_duration": timedelta(days=31),
     "expiration_policy": {},
-    "dead_letter_policy": {"dead_letter_topic": "projects/p/topics/signup-dead", "max_delivery_attempts": 100},
 }
 PUSHED: dict[str, Any] = {
     **SOUND,
@@ -75,8 +71,6 @@ class TestAProject:
         assert self.examined(cloud, url) == [
             f"{url.subscription} keeps messages for less than 31 days",
             f"{url.subscription} expires",
-            f"{url.topic_name}-dead has no subscription",
-            "the permissions of Pub/Sub's service agent could not be examined",
             "the database could not be examined",
             "the indexes could not be examined",
             "the permissions of these credentials could not be examined",
@@ -93,8 +87,6 @@ class TestAProject:
     def test_one_that_is_set_up_by_the_book_has_no_more_said_of_it(self, cloud: Cloud) -> None:
         url = cloud.gcp_url("sound")
         create(cloud, url, message_retention_duration=timedelta(days=31), expiration_policy={})
-        dead = f"{url.topic_name}-dead"
-        cloud.subscriber.create_subscription(request={"name": f"{url.subscription_name}-dead", "topic": dead})
         assert [each for each in self.examined(cloud, url) if "could not be examined" not in each] == []
 
     def test_an_invalid_url_is_a_configuration_error(self) -> None:
@@ -116,8 +108,8 @@ class TestTheSubscription:
             ({"message_retention_duration": None}, ["signup keeps messages for less than 31 days"]),
             ({"expiration_policy": None}, ["signup expires"]),
             ({"expiration_policy": {"ttl": timedelta(days=31)}}, ["signup expires"]),
-            ({"dead_letter_policy": None}, ["signup has no dead-letter policy"]),
-            ({"dead_letter_policy": {"dead_letter_topic": "t"}}, ["signup has a max_delivery_attempts of 5"]),
+            ({"dead_letter_policy": {"dead_letter_topic": "t"}}, ["signup has a dead-letter policy"]),
+            ({"retry_policy": {}}, ["signup has a retry policy"]),
             ({"enable_exactly_once_delivery": False}, ["signup has no exactly-once delivery"]),
         ],
     )
@@ -178,17 +170,32 @@ class TestTheSubscription:
         assert says(check_subscription(URL, found)) == ["signup has no retry policy"]
 
 
-class TestDeadLetters:
-    def test_their_topic_must_have_a_subscription(self) -> None:
-        assert says(check_dead_letter_topic("dead", ["projects/p/subscriptions/s"])) == []
-        assert says(check_dead_letter_topic("dead", [])) == ["dead has no subscription"]
+class TestADeadLetterPolicy:
+    """It moves healthy messages away in a long outage: Pub/Sub allows a hundred attempts, ten minutes apart."""
 
-    def test_pubsubs_service_agent_needs_its_role(self) -> None:
-        member = "serviceAccount:service-1@gcp-sa-pubsub.iam.gserviceaccount.com"
-        policy = iam.Policy(bindings=[{"role": "roles/pubsub.publisher", "members": [member]}])
-        assert says(check_agent("dead", policy, "roles/pubsub.publisher")) == []
-        (said,) = says(check_agent("dead", policy, "roles/pubsub.subscriber"))
-        assert said == "Pub/Sub's service agent lacks roles/pubsub.subscriber on dead"
+    @pytest.mark.parametrize(
+        ("settings", "attempts", "outage"),
+        [
+            (SOUND, 5, "5 seconds"),
+            (SOUND, 100, "7 hours"),
+            ({**PUSHED, "push_config": {**TO, "oidc_token": TOKEN}}, 100, "15 hours"),
+            ({**PUSHED, "push_config": {**TO, "oidc_token": TOKEN}, "retry_policy": {}}, 100, "16 hours"),
+        ],
+    )
+    def test_is_reported_with_the_outage_that_uses_it_up(
+        self, settings: dict[str, Any], attempts: int, outage: str
+    ) -> None:
+        policy = {"dead_letter_topic": "t", "max_delivery_attempts": attempts}
+        (found,) = check_subscription(URL, pubsub.Subscription(**settings, dead_letter_policy=policy))
+        assert found.problem == "signup has a dead-letter policy"
+        assert f"after {attempts} attempts, in an outage of {outage}, messages are moved" in found.consequence
+        assert "keeps messages for 31 days without a policy" in found.consequence
+
+
+def test_the_retry_policy_of_a_pulled_subscription_is_reported_with_what_it_adds_to_each_wait() -> None:
+    policy = {"minimum_backoff": timedelta(seconds=10), "maximum_backoff": timedelta(seconds=300)}
+    (found,) = check_subscription(URL, pubsub.Subscription(**SOUND, retry_policy=policy))
+    assert "takes longer, by 5 minutes in the end" in found.consequence
 
 
 @pytest.mark.parametrize(

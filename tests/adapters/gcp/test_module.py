@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from settled_gcp.doctor import MAX_DELIVERY_ATTEMPTS
 from settled_gcp.documents import EXEMPT_DEAD_LETTER_FIELDS, EXEMPT_RECORD_FIELDS, EXPIRES
 from tests.examples.processes import ROOT
 
@@ -38,11 +37,12 @@ def test_invalid_hcl_is_not_parsed() -> None:
 
 def test_the_subscription_has_the_settings_that_the_doctor_checks() -> None:
     found = resource("google_pubsub_subscription", "messages")
-    (policy,), (push,) = found["dead_letter_policy"], found["push_config"]
+    (policy,), (push,) = found["retry_policy"], found["push_config"]
     assert found["enable_message_ordering"] is True
     assert found["ack_deadline_seconds"] == "${var.lease}"
     assert found["expiration_policy"][0]["ttl"] == ""
-    assert policy["max_delivery_attempts"] == MAX_DELIVERY_ATTEMPTS
+    assert "dead_letter_policy" not in found
+    assert policy["maximum_backoff"] == "600s"
     assert push["oidc_token"][0]["audience"] == "${local.audience}"
     assert 'retention = "2678400s"' in TEXT
 
@@ -62,7 +62,6 @@ def test_no_role_is_granted_that_is_not_documented() -> None:
     granted = set(re.findall(r"roles/[\w.]+", TEXT))
     assert granted == {
         "roles/pubsub.publisher",
-        "roles/pubsub.subscriber",
         "roles/datastore.user",
         "roles/datastore.viewer",
         "roles/cloudtasks.enqueuer",

@@ -210,7 +210,6 @@ class TestDeadlines:
             assert pull(bare) == []
             frozen.advance(0.01)
 
-
     def test_what_was_held_for_too_long_waits_as_the_retry_policy_says(
         self, bare: Messaging, frozen: GoogleServer
     ) -> None:

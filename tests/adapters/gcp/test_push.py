@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
@@ -280,6 +280,28 @@ class TestTheTime:
         assert (answer.status, "asking Firestore for the time" in answer.text) == (503, True)
 
 
+class TestDeliveryAttempts:
+    """Without a dead-letter policy a request has none: they are estimated by the age of its message."""
+
+    @pytest.mark.parametrize(
+        ("age", "attempt", "commits"), [(50.0, None, 1), (70.0, None, 2), (70.0, 1, 1), (50.0, 3, 2)]
+    )
+    def test_a_message_that_was_delivered_often_is_watched_which_takes_one_commit_more(
+        self, age: float, attempt: int | None, commits: int
+    ) -> None:
+        world, waiting = World(), Waiting()
+        world.clock.observe(at(world.true))
+        handler = push_handler(host_over(world.clock, waiting), audience=AUDIENCE, email=PUSHER)
+        published = datetime.fromtimestamp(world.true - age, UTC).isoformat()
+        body: Any = json.loads(pushed(start("ada"), publishTime=published))
+        body["deliveryAttempt"] = attempt
+        if attempt is None:
+            del body["deliveryAttempt"]
+        assert handler.handle_message(json.dumps(body).encode()) == PushResponse(HTTPStatus.OK)
+        found = waiting.records.store.load(Key("jobs", "ada"))
+        assert found is not None and found.version == commits
+
+
 class TestWithACodec:
     """Requests have messages as they are stored: the handler decodes them, and schedules early ones as they are."""
 
@@ -431,5 +453,6 @@ def invalid_bodies() -> Mapping[str, bytes]:
         "no base64": pushed(ada, data="***"),
         "not ours": pushed(ada, b"hello"),
         "no ordering key": json.dumps({"message": {"data": base64.b64encode(to_text(ada)).decode()}}).encode(),
+        "no time": pushed(ada, publishTime="yesterday"),
         "another ordering key": pushed(ada, orderingKey="jobs/ben"),
     }

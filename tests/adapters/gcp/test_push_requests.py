@@ -187,13 +187,20 @@ def as_data(value: object) -> str:
 def ordered(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the message of a push request with `fields`, under the right ordering key if they have a key."""
     try:
-        return {"data": as_data(fields), "orderingKey": ordering_key(Key.parse(fields["key"]))}
+        return {"data": as_data(fields), "orderingKey": ordering_key(Key.parse(fields["key"])), **PUBLISHED}
     except (KeyError, ValueError, TypeError, AttributeError):
-        return {"data": as_data(fields), "orderingKey": "jobs/ada"}
+        return {"data": as_data(fields), "orderingKey": "jobs/ada", **PUBLISHED}
 
 
+PUBLISHED = {"publishTime": "2026-01-01T00:00:00Z"}
+times = st.sampled_from(["", "2026-01-01T00:00:00Z", "0001-01-01T00:00:00", "9999-12-31T23:59:59Z", 0]) | json_values
 attempts = st.sampled_from([1, 0, -1, 10**5000, 1.5, "2", "x", None]) | json_values
-push_messages = message_fields.map(ordered) | st.fixed_dictionaries({}, optional={"data": json_values}) | json_values
+push_messages = (
+    message_fields.map(ordered)
+    | st.tuples(message_fields.map(ordered), times).map(lambda found: {**found[0], "publishTime": found[1]})
+    | st.fixed_dictionaries({}, optional={"data": json_values})
+    | json_values
+)
 push_bodies = st.fixed_dictionaries({"message": push_messages}, optional={"deliveryAttempt": attempts})
 bodies = (
     push_bodies.map(lambda body: json.dumps(body).encode() if "deliveryAttempt" not in body else _dumped(body))

@@ -247,10 +247,13 @@ class TestAttempts:
             queue.release([held])
         messaging.close()
 
-    def test_without_a_policy_each_is_the_first(self, queue: PubSubQueue) -> None:
+    @pytest.mark.parametrize(("leases", "attempt"), [(0, 1), (1.5, 2), (2.5, 3), (9.5, 10)])
+    def test_without_a_policy_they_are_estimated_by_the_age_of_the_message(
+        self, leases: float, attempt: int, queue: PubSubQueue, messaging: Messaging
+    ) -> None:
         queue.send([message(ADA, "1")])
-        queue.release(queue.receive(1))
-        assert queue.receive(1)[0].attempt == 1
+        messaging.server.advance(leases * LEASE)
+        assert queue.receive(1)[0].attempt == attempt
 
 
 class TestPublisher:

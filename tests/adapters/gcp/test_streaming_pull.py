@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from queue import Queue
@@ -262,7 +262,8 @@ class Scripted:
     def acknowledge(self, **_: Any) -> None: ...
 
     def brings(self, receipt: str, sent: Message) -> None:
-        published = pubsub_types.PubsubMessage(data=to_text(sent), ordering_key=ordering_key(sent.key))
+        at = datetime.fromtimestamp(5.0, UTC)
+        published = pubsub_types.PubsubMessage(data=to_text(sent), ordering_key=ordering_key(sent.key), publish_time=at)
         received = pubsub_types.ReceivedMessage(ack_id=receipt, message=published)
         self._responses.put(pubsub_types.StreamingPullResponse(received_messages=[received]))
 
