@@ -21,6 +21,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from tests.emulators.running import ending_with_us
+
 PATIENCE = 60.0
 """How long a server may take to answer, in seconds."""
 
@@ -74,7 +76,8 @@ class Process:
     def start(self, ready: bool = True, *options: str) -> None:
         """Start it with additional `options`; wait until it answers commands if `ready`, else until it listens."""
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([*self._command, *options], stdout=log, stderr=log)
+            command = ending_with_us([*self._command, *options])
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
         wait_until(self.answers if ready else self._listens, f"port {self.port} to answer")
 
     def kill(self) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
@@ -27,6 +28,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def ending_with_us(command: Sequence[str]) -> Sequence[str]:
+    """Return a command that runs `command` in the same process, and no longer than this process, whatever ends it."""
+    launcher = str(Path(__file__).with_name("launcher.py"))
+    return [sys.executable, "-I", "-S", launcher, str(os.getpid()), *command]
+
+
 @contextmanager
 def running(
     command: Sequence[str], port: int, environment: Mapping[str, str], folder: Path | None = None
@@ -34,7 +41,7 @@ def running(
     """Run `command` until its port answers, and end it after this block."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command, env=dict(environment), cwd=folder, stdout=log, stderr=log, start_new_session=True
+            ending_with_us(command), env=dict(environment), cwd=folder, stdout=log, stderr=log, start_new_session=True
         )
         try:
             if not _answers(process, port):
