@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from botocore.config import Config
 from botocore.session import get_session
 
 from settled.durable.ports import Capability
+from settled.errors import SettledError, UnavailableError
 from settled_aws.clock import RESOLUTION, AwsClock, observed_by
 from settled_aws.delay_queue import DelayQueue
 from settled_aws.errors import translated
@@ -128,7 +130,7 @@ def assemble(
         clock: the exact time in seconds since the epoch; without it the backend uses AWS's time, from its responses.
         closing: functions that the backend's `close` calls.
     """
-    now, resolution = clock or AwsClock(lambda: store.ping()), timedelta()
+    now, resolution = clock or AwsClock(lambda: _ask_for_time(store, sqs, addresses.queue)), timedelta()
     if isinstance(now, AwsClock):
         dynamodb, sqs, resolution = observed_by(dynamodb, now), observed_by(sqs, now), RESOLUTION
     delays = DelayQueue(sqs, addresses.delays, clock or time.monotonic)
@@ -146,6 +148,23 @@ def assemble(
         resolution=resolution,
         largest_message=url.largest_message,
     )
+
+
+def _ask_for_time(store: DynamoDBStore, sqs: SqsClient, queue: str) -> None:
+    """Make a request for the date of its response.
+
+    Raises:
+        UnavailableError: DynamoDB did not answer. Another request was made to SQS, whose response has a date, too.
+        AccessDeniedError, BackendConfigError: DynamoDB refused, in a response that has a date.
+    """
+    try:
+        store.ping()
+    except UnavailableError:
+        # Messages are released by the time: without it, each of them would come back when its lease ends, and an outage
+        # of DynamoDB alone would use up their receives.
+        with suppress(SettledError), translated("asking SQS for the time", repeatable=True):
+            sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+        raise
 
 
 def _queue(

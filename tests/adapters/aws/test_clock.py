@@ -212,6 +212,13 @@ class TestTheClockOfABackend:
         aws.now()
         assert counted == {"get_item": 1}
 
+    def test_without_dynamodb_sqs_is_asked(self, cloud: Cloud, url: AwsUrl, addresses: Addresses) -> None:
+        counted = Counter[str]()
+        watched = cloud.watched(lambda name: counted.update([name]))
+        gone = client("dynamodb", "http://127.0.0.1:9")
+        assert is_about(backend(evolve(watched, dynamodb=gone), url, addresses).now(), time.time())
+        assert counted == {"get_queue_attributes": 1}
+
     def test_a_clock_that_is_passed_in_is_taken_to_be_exact(
         self, cloud: Cloud, url: AwsUrl, addresses: Addresses
     ) -> None:
