@@ -11,10 +11,13 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
+from settled.durable.commands import ReleaseReason
 from settled.durable.messages import Message
-from settled.errors import EventError
+from settled.durable.release_delays import release_delay
+from settled.errors import EventError, SettledError
 from settled_aws.client_protocols import SqsClient
 from settled_aws.envelope import from_text, to_text
 from settled_aws.errors import translated
@@ -27,6 +30,8 @@ POLL_INTERVAL = 1.0
 
 FORWARD_VISIBILITY_TIMEOUT = 5
 """Visibility timeout of a message that is being forwarded. If it runs out, the second copy is recognised by its id."""
+
+_RECEIVES = "ApproximateReceiveCount"
 
 
 class DelayQueue:
@@ -45,12 +50,18 @@ class DelayQueue:
             self._client.send_message(QueueUrl=self._url, MessageBody=to_text(message), DelaySeconds=math.ceil(wait))
 
     def forward(self, send: Callable[[Sequence[Message]], None]) -> None:
-        """Pass up to ten due messages to `send`. Do nothing within `POLL_INTERVAL` of a poll that found none."""
+        """Pass up to ten due messages to `send`. Do nothing within `POLL_INTERVAL` of a poll that found none.
+
+        If `send` raises, they come back later each time, so that an outage does not use up their receives.
+        """
         if not self._is_poll_due():
             return
         with translated(f"receiving from {self._url}", repeatable=True):
             response = self._client.receive_message(
-                QueueUrl=self._url, MaxNumberOfMessages=10, VisibilityTimeout=FORWARD_VISIBILITY_TIMEOUT
+                QueueUrl=self._url,
+                MaxNumberOfMessages=10,
+                VisibilityTimeout=FORWARD_VISIBILITY_TIMEOUT,
+                MessageSystemAttributeNames=[_RECEIVES],
             )
         received = [(each, _message(each)) for each in response.get("Messages", ())]
         due = [(each, message) for each, message in received if message is not None]
@@ -58,11 +69,24 @@ class DelayQueue:
             return
         self._last_poll = -math.inf  # there may be more: poll again at the next call
         # Send before deleting: a crash in between repeats a message, the reverse order would lose it.
-        send([message for _, message in due])
+        try:
+            send([message for _, message in due])
+        except SettledError as error:
+            self._release([each for each, _ in due], error)
+            raise
         entries = [{"Id": str(number), "ReceiptHandle": each["ReceiptHandle"]} for number, (each, _) in enumerate(due)]
         # Repeatable: what is not deleted is forwarded again, and its id is known by then.
         with translated(f"deleting from {self._url}", repeatable=True):
             self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+
+    def _release(self, received: Sequence[Any], error: SettledError) -> None:
+        delays = [release_delay(ReleaseReason.ERROR, int(each["Attributes"][_RECEIVES]), error) for each in received]
+        entries = [
+            {"Id": str(number), "ReceiptHandle": each["ReceiptHandle"], "VisibilityTimeout": math.ceil(delay)}
+            for number, (each, delay) in enumerate(zip(received, delays, strict=True))
+        ]
+        with suppress(SettledError), translated(f"releasing to {self._url}", repeatable=True):
+            self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
 
     def _is_poll_due(self) -> bool:
         with self._lock:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from settled import Key
+from settled import Key, UnavailableError
+from settled.durable import Message
 from settled_aws import Addresses, AwsUrl
+from settled_aws.delay_queue import FORWARD_VISIBILITY_TIMEOUT, DelayQueue
 from settled_aws.names import schedule_name
 from settled_aws.timers import at_expression
 from settled_runtime import CompositeBackend
@@ -56,6 +59,25 @@ class TestShortWaits:
         aws.timers.schedule(timer("t", time.time() + 0.1))
         time.sleep(3.2)  # a second more for the clocks, and each is rounded up
         assert ids(aws.queue.receive(10, 1.0)) == ["1", "t"]
+
+    def test_one_that_cannot_be_forwarded_comes_back_soon_at_first_and_later_each_time(
+        self, cloud: Cloud, addresses: Addresses
+    ) -> None:
+        def fail(messages: Sequence[Message]) -> None:
+            raise UnavailableError("not now")
+
+        delays, sent = DelayQueue(cloud.sqs, addresses.delays), list[Message]()
+        delays.put(message(ADA, "1"), 0)
+        with pytest.raises(UnavailableError):
+            delays.forward(fail)
+        time.sleep(1.5)
+        for _ in range(30):
+            assert cloud.sqs.receive_message(QueueUrl=addresses.delays, VisibilityTimeout=0)["Messages"]
+        with pytest.raises(UnavailableError):
+            delays.forward(fail)
+        time.sleep(FORWARD_VISIBILITY_TIMEOUT + 0.5)
+        delays.forward(sent.extend)
+        assert sent == []
 
     def test_a_message_that_is_not_ours_is_left_in_the_queue(
         self, cloud: Cloud, aws: CompositeBackend, addresses: Addresses
