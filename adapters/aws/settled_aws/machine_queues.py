@@ -11,8 +11,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
+from settled.durable.commands import ReleaseReason
 from settled.durable.messages import Message
 from settled.durable.ports import Backlog, Delivery
+from settled.durable.release_delays import release_delay
 from settled.errors import ConflictError, OutcomeUnknownError, SettledError, UnavailableError
 from settled_aws.delay_queue import DelayQueue
 from settled_aws.queue import SqsFifoQueue
@@ -75,13 +77,20 @@ class MachineQueues:
             found = queue.receive(limit, wait if number == len(queues) else 0.0)
             misplaced = [each for each in found if self.of(each.message.key.machine) is not queue]
             if misplaced:
-                with suppress(SettledError):  # if it fails, their leases end, and they are found again
-                    self.send([each.message for each in misplaced])
-                    queue.ack(misplaced)
+                self._forward(queue, misplaced)
             kept = [each for each in found if each not in misplaced]
             if kept:
                 return kept
         return ()
+
+    def _forward(self, queue: SqsFifoQueue, misplaced: Sequence[Delivery]) -> None:
+        try:
+            self.send([each.message for each in misplaced])
+            queue.ack(misplaced)
+        except SettledError as error:
+            delay = release_delay(ReleaseReason.ERROR, misplaced[0].attempt, error)
+            with suppress(SettledError):  # if it fails, their leases end
+                queue.release(misplaced, delay)
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         for queue, group in self._by_queue(deliveries):

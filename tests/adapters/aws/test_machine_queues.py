@@ -87,6 +87,17 @@ class TestAMessageInAnotherQueue:
         assert ids(aws.queue.receive(10, machines={"order"})) == ["1", "2"]
         assert ids(plain.queue.receive(10)) == []
 
+    def test_that_cannot_be_forwarded_comes_back_later_each_time(
+        self, cloud: Cloud, addresses: Addresses, aws: CompositeBackend, plain: CompositeBackend
+    ) -> None:
+        plain.queue.send([message(ORDER, "1")])
+        for _ in range(30):
+            plain.queue.release(plain.queue.receive(1))
+        cloud.sqs.delete_queue(QueueUrl=addresses.queues["order"])
+        assert ids(aws.queue.receive(10, machines={"other"})) == []
+        time.sleep(aws.lease.total_seconds() + 1.0)
+        assert ids(plain.queue.receive(1)) == []
+
     def test_is_forwarded_by_a_function(
         self, cloud: Cloud, url: AwsUrl, addresses: Addresses, aws: CompositeBackend, plain: CompositeBackend
     ) -> None:
