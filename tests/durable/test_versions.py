@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from settled import Machine, Outcome, Policy, TurnEnd, setup
+from settled import Backoff, Machine, Outcome, Policy, Retry, TurnEnd, actor, setup
 from settled.durable.commands import Release, ReleaseReason
 from tests.support.virtual_world import LEASE, World
 
@@ -153,6 +153,26 @@ class TestAnUnknownVersion:
             world.now += LEASE
         delays = [each.delay for each in released(world)]
         assert delays == pytest.approx([1.1**count for count in range(8)])
+
+    def test_is_retried_soon_even_if_its_message_was_received_often_while_the_machine_waited(self) -> None:
+        def charge(_input: Any, _call: Any) -> None:
+            raise ConnectionError
+
+        hourly = Retry(20, Backoff(first=timedelta(hours=1), factor=1, max_wait=timedelta(hours=1)))
+        charging = {"invoke": {"src": "charge", "onDone": "paid"}}
+        machine = order("2", {**BEFORE, "paying": charging}, actors={"charge": actor(charge, retry=hourly)})
+        world = World(machine, policy=Policy(lease=timedelta(seconds=LEASE)))
+        world.start()
+        world.send("PAY")
+        for _ in range(10):
+            world.deliver()
+            world.now += 3600
+        before = len(released(world))
+        world.machine = order("1", BEFORE)
+        world.deliver()
+        (release,) = released(world)[before:]
+        assert (release.reason, release.deliveries[0].attempt) == (ReleaseReason.OTHER_VERSION, 11)
+        assert release.delay < 1.2
 
     def test_is_migrated_once_by_a_host_that_has_the_migration(self) -> None:
         def cents(snapshot: dict[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ outage may last as long as the queue keeps the message. So the waits grow, by a 
 them a tenth of the outage's length, whatever that is: after a short outage an instance goes on soon, and a long one
 takes few receives. They grow no longer than to an hour, as nobody should wait for half a day after an outage of a week.
 
-The waits are computed from the count of receives alone, as nothing else is known about a message whose record cannot be
-read. It includes receives that came to something, of a machine that waits again and again, so its next wait is longer.
+The waits are computed from the count of receives. If the record cannot be read, nothing else is known; then the count
+includes receives that came to something, of a machine that waits again and again, and its first wait is longer.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _MAX_STEPS = 200
 """After so many receives each wait is the longest; a power of all of them might be too large for a float."""
 
 
-def release_delay(reason: ReleaseReason, attempt: int, error: Exception | None = None) -> float:
-    """Return for how many seconds to release messages, the first of which has been received `attempt` times.
+def release_delay(reason: ReleaseReason, receives: int, error: Exception | None = None) -> float:
+    """Return for how many seconds to release messages, the first of which was received `receives` times in vain.
 
     `error` is that of the turn if the reason is `ReleaseReason.ERROR`. The result is 0 for the reasons that have no
     wait of this kind.
@@ -48,7 +48,7 @@ def release_delay(reason: ReleaseReason, attempt: int, error: Exception | None =
     first = FIRST_DELAYS.get(reason, 0.0)
     if isinstance(error, UnavailableError | OutcomeUnknownError):
         first = FIRST_DELAY_IF_UNREACHABLE
-    return _wait(first, attempt)
+    return _wait(first, receives)
 
 
 def receives_within(seconds: float, first: float = min(FIRST_DELAYS.values())) -> int:

@@ -89,14 +89,14 @@ def unwatch_if_possible(state: TurnState) -> Commands[None]:
 def _is_received_too_often(state: TurnState) -> bool:
     """Return whether the first message was received again and again without progress."""
     # Of later messages the receives prove nothing: they were received along with the first.
-    if state.deliveries[0] is not state.first or _vain_receives(state) < state.policy.receives_before_watch:
+    if state.deliveries[0] is not state.first or vain_receives(state) < state.policy.receives_before_watch:
         return False
     record, id = state.record, state.first.message.id
     is_known = record.window.outcome_of_message(state.first.message) is not None
     return not is_known or record.turn is not None or any(entry.message_id == id for entry in record.outbox)
 
 
-def _vain_receives(state: TurnState) -> int:
+def vain_receives(state: TurnState) -> int:
     """Count how many receives of the first message, before this one, came to nothing since it last made progress."""
     seen, first = state.record.receives, state.first
     return first.attempt - (seen.count if seen and seen.id == first.message.id else 1)
@@ -126,7 +126,7 @@ def _actor_that_runs(state: TurnState) -> str | None:
 def _isolate(state: TurnState, found: Watch) -> Commands[TurnEnd | None]:
     """Get alone in this process, and charge what `found` names if it was run alone before."""
     lease, actor = state.policy.lease.total_seconds(), _watched_actor(state, found)
-    leases = min(max(1, _vain_receives(state) - state.policy.receives_before_watch), MAX_LEASES_ALONE)
+    leases = min(max(1, vain_receives(state) - state.policy.receives_before_watch), MAX_LEASES_ALONE)
     until, losses = state.now + leases * lease, _losses(state, found, actor)
     if state.alone_until is None:
         answer = yield Isolate(state.key, found.message_id, leases * lease, losses)
@@ -135,7 +135,7 @@ def _isolate(state: TurnState, found: Watch) -> Commands[TurnEnd | None]:
         if not answer.is_alone:
             # For as long as it may keep the others out next time, so that they get half of the time at least.
             reason = ReleaseReason.STOPPING if answer.stopping else ReleaseReason.SUSPECT
-            delay = 0.0 if answer.stopping else max(leases * lease, release_delay(reason, state.first.attempt))
+            delay = 0.0 if answer.stopping else max(leases * lease, release_delay(reason, vain_receives(state) + 1))
             yield release_of(state, delay, reason)
             return TurnEnd.RELEASED
         state.alone_until = until

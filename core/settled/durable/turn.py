@@ -42,7 +42,7 @@ from settled.durable.policy import Policy, TurnEnd
 from settled.durable.ports import DeadLetter, Delivery, Traits
 from settled.durable.record import OutboxEntry, UnreadableSnapshot
 from settled.durable.release_delays import release_delay
-from settled.durable.suspects import unwatch, unwatch_if_possible, watch
+from settled.durable.suspects import unwatch, unwatch_if_possible, vain_receives, watch
 from settled.durable.turn_state import CachedRecord, TurnState, confirm_leases, load_record, release_of
 from settled.errors import (
     CodecError,
@@ -114,7 +114,7 @@ def turn(
                 if state.owns_open_turn:
                     return TurnEnd.LOST
                 cached = None
-        delay = release_delay(ReleaseReason.CONFLICTS, state.first.attempt)
+        delay = release_delay(ReleaseReason.CONFLICTS, vain_receives(state) + 1)
         yield release_of(state, delay, ReleaseReason.CONFLICTS)
         return TurnEnd.RELEASED
     except LeaseLostError:
@@ -170,7 +170,7 @@ def _unknown_version(state: TurnState) -> Release | None:
     if not isinstance(snapshot, UnreadableSnapshot) or not isinstance(snapshot.error, VersionUnknownError):
         return None
     # Longer each time: the hosts of a deploy pass the messages back and forth until one is found that knows them.
-    delay = release_delay(ReleaseReason.OTHER_VERSION, state.first.attempt)
+    delay = release_delay(ReleaseReason.OTHER_VERSION, vain_receives(state) + 1)
     return release_of(state, delay, ReleaseReason.OTHER_VERSION, str(snapshot.error))
 
 
