@@ -38,7 +38,7 @@ def test_a_wait_is_at_most_a_fifth_of_the_outage_or_a_few_seconds(
 ) -> None:
     reason, error = cause
     outage = sum(release_delay(reason, attempt, error) for attempt in range(1, attempts))
-    assert release_delay(reason, attempts, error) <= max(outage / 5, 2 * release_delay(reason, 1, error))
+    assert release_delay(reason, attempts, error) <= max(outage / 5, 10.0)
 
 
 @given(cause=causes, attempt=integers(min_value=1, max_value=10_000))
@@ -46,7 +46,7 @@ def test_no_wait_is_shorter_than_the_one_before_or_longer_than_an_hour(
     cause: tuple[ReleaseReason, Exception | None], attempt: int
 ) -> None:
     reason, error = cause
-    assert 0 < release_delay(reason, attempt, error) <= release_delay(reason, attempt + 1, error) <= MAX_DELAY
+    assert 0 <= release_delay(reason, attempt, error) <= release_delay(reason, attempt + 1, error) <= MAX_DELAY
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_no_wait_is_shorter_than_the_one_before_or_longer_than_an_hour(
         (ReleaseReason.ERROR, RecordError("this host has no machine"), 5.0),
         (ReleaseReason.OTHER_VERSION, None, 1.0),
         (ReleaseReason.CONFLICTS, None, 1.0),
-        (ReleaseReason.BUSY, None, 0.05),
+        (ReleaseReason.BUSY, None, 0.0),
         (ReleaseReason.STOPPING, None, 0.0),
     ],
 )
@@ -68,7 +68,12 @@ def test_the_first_wait_is_as_long_as_its_cause_may_last_at_least(
     assert release_delay(reason, 1, error) == seconds
 
 
+def test_a_host_without_a_free_thread_gives_messages_back_at_once_but_not_for_ever() -> None:
+    delays = [release_delay(ReleaseReason.BUSY, attempt) for attempt in range(1, 24)]
+    assert delays == [0.0] * 20 + [1.0, 1.1, pytest.approx(1.21)]
+
+
 @given(seconds=floats(min_value=0, max_value=31 * DAY))
 def test_the_receives_of_an_outage_and_the_outage_of_receives_belong_together(seconds: float) -> None:
-    receives = receives_within(seconds, 1.0)
+    receives = receives_within(seconds)
     assert outage_of(receives) <= seconds < outage_of(receives + 1)

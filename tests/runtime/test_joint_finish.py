@@ -208,7 +208,7 @@ class TestATurnWithAnAction:
             "cem": TurnEnd.DONE,
         }
         assert deployment.applied() == [[1], [], [1]]
-        assert {each.message.key.instance for each in backend.queue.receive(10, wait=5)} == {"ben"}
+        assert {each.message.key.instance for each in backend.queue.receive(10)} == {"ben"}
         deployment.context.leases.close()
 
 

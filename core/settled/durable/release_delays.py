@@ -21,16 +21,19 @@ GROWTH = 1.1
 """How many times as long as the last one the next wait is: so each is about a tenth of all before it together."""
 
 MAX_DELAY = 60.0 * 60.0
-"""The longest wait, in seconds. With it a message is received some 450 times in two weeks, SQS' longest retention."""
+"""The longest wait, in seconds. With it a message is received some 410 times in two weeks, SQS' longest retention."""
 
 FIRST_DELAYS: Mapping[ReleaseReason, float] = {
-    ReleaseReason.BUSY: 0.05,
+    ReleaseReason.BUSY: 1.0,
     ReleaseReason.CONFLICTS: 1.0,
     ReleaseReason.OTHER_VERSION: 1.0,
     ReleaseReason.SUSPECT: 1.0,
     ReleaseReason.ERROR: 5.0,
 }
 """The wait after the first receive, in seconds. A release for any other reason has a wait of its own, or none."""
+
+FREE_RECEIVES_IF_BUSY = 20
+"""After so many receives messages have to wait if their host has no free thread. Before, another host may have one."""
 
 FIRST_DELAY_IF_UNREACHABLE = 1.0
 """The wait after an error that may be over in a moment; after the others somebody has to do something first."""
@@ -45,14 +48,18 @@ def release_delay(reason: ReleaseReason, receives: int, error: Exception | None 
     `error` is that of the turn if the reason is `ReleaseReason.ERROR`. The result is 0 for the reasons that have no
     wait of this kind.
     """
+    if reason is ReleaseReason.BUSY:
+        receives -= FREE_RECEIVES_IF_BUSY
+        if receives <= 0:
+            return 0.0
     first = FIRST_DELAYS.get(reason, 0.0)
     if isinstance(error, UnavailableError | OutcomeUnknownError):
         first = FIRST_DELAY_IF_UNREACHABLE
     return _wait(first, receives)
 
 
-def receives_within(seconds: float, first: float = min(FIRST_DELAYS.values())) -> int:
-    """Return how often a message is received within `seconds` if each receive fails, and the first wait is `first`."""
+def receives_within(seconds: float, first: float = FIRST_DELAY_IF_UNREACHABLE) -> int:
+    """Return how often a message is received in an outage of `seconds`, if the first wait is `first`."""
     return 1 + sum(1 for _ in takewhile(lambda time: time <= seconds, accumulate(_waits(first))))
 
 

@@ -104,7 +104,7 @@ resource "aws_sqs_queue" "messages" {
   visibility_timeout_seconds  = 6 * var.timeout
 
   # SQS' limit. It also counts the receives of a parked message, of a message whose neighbour in the batch fails, and
-  # those of an outage: 450 in two weeks.
+  # those of an outage: 410 in two weeks.
   redrive_policy = jsonencode({ maxReceiveCount = 1000, deadLetterTargetArn = aws_sqs_queue.dead.arn })
 }
 

@@ -126,10 +126,10 @@ def test_a_missing_queue_is_a_configuration_error() -> None:
             "has a maxReceiveCount of 5",
         ),
         (
-            {"RedrivePolicy": '{"maxReceiveCount": 443, "deadLetterTargetArn": "arn:d.fifo"}'},
-            "has a maxReceiveCount of 443",
+            {"RedrivePolicy": '{"maxReceiveCount": 411, "deadLetterTargetArn": "arn:d.fifo"}'},
+            "has a maxReceiveCount of 411",
         ),
-        ({"RedrivePolicy": '{"maxReceiveCount": 444, "deadLetterTargetArn": "arn:d.fifo"}'}, ""),
+        ({"RedrivePolicy": '{"maxReceiveCount": 412, "deadLetterTargetArn": "arn:d.fifo"}'}, ""),
         ({"RedrivePolicy": '{"maxReceiveCount": 1000, "deadLetterTargetArn": "arn:d"}'}, "is not a FIFO queue"),
     ],
 )
@@ -142,7 +142,7 @@ def test_a_receive_count_that_an_outage_uses_up_is_reported_with_its_length(rece
     redrive = json.dumps({"maxReceiveCount": receives, "deadLetterTargetArn": "arn:d.fifo"})
     (found,) = check_queue(aws_url("signup"), "signup.fifo", {**SOUND_QUEUE, "RedrivePolicy": redrive})
     assert f"an outage of {outage} moves messages" in found.consequence
-    assert "one as long as the retention takes 444 receives" in found.consequence
+    assert "one as long as the retention takes 412 receives" in found.consequence
     assert "a maxReceiveCount of 1000" in found.remedy
 
 
