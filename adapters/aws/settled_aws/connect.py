@@ -39,8 +39,11 @@ ONE_ATTEMPT = Config(
 )
 """The botocore configuration of every client; clients given to `assemble` need it too."""
 
-CAPABILITIES = frozenset({Capability.POSITIONS})
-"""SQS numbers its messages. It shares no transaction with DynamoDB, so no finish is atomic or fenced."""
+CAPABILITIES = frozenset({Capability.POSITIONS, Capability.UNORDERED_SCAN})
+"""SQS numbers its messages, and DynamoDB lists its items by the hashes of their keys.
+
+SQS shares no transaction with DynamoDB, so no finish is atomic or fenced.
+"""
 
 
 def open_aws(url: str) -> CompositeBackend:

@@ -34,7 +34,7 @@ class AwsHarness(Harness):
     """Creates a table and queues at each reset, in `cloud`, whose ministack runs on `clock`."""
 
     kind = BackendKind.EMULATOR
-    capabilities: frozenset[Capability] = frozenset({Capability.POSITIONS})
+    capabilities: frozenset[Capability] = frozenset({Capability.POSITIONS, Capability.UNORDERED_SCAN})
     tick = 1.0
     known_failures = KNOWN
 
