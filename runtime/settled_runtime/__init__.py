@@ -16,6 +16,7 @@ __getattr__ = lazy_names(
         "settled_runtime.compression": "Compression",
         "settled_runtime.encryption": "Encryption generate_key",
         "settled_runtime.host": "Host",
+        "settled_runtime.overdue": "WakeReport wake_overdue",
         "settled_runtime.shutdown": "StopSignal",
         "settled_runtime.events": "ActionPerformed ActorAbandoned ActorFinished ActorStarted ClockSkewed"
         " Committed DeadLettered Emitted HostEvent Logged MachineNotServed Observer RecordAdjusted Redactor"

@@ -33,5 +33,7 @@ from settled_runtime.events import WorkerLost as WorkerLost
 from settled_runtime.events import log as log
 from settled_runtime.events import log_with as log_with
 from settled_runtime.host import Host as Host
+from settled_runtime.overdue import WakeReport as WakeReport
+from settled_runtime.overdue import wake_overdue as wake_overdue
 from settled_runtime.shutdown import StopSignal as StopSignal
 from settled_runtime.worker import Worker as Worker

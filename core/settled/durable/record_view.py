@@ -25,6 +25,7 @@ class RecordView:
         failing: the failures of the current message, if it has failed.
         watch: what a worker runs of a message that was received again and again, or was lost with.
         halted: why the instance waits for an operator, if it does.
+        redriving: how many dead letters a redrive has yet to take; None if there is no redrive.
         has_outbox: whether effects of its messages may not be performed yet.
         window: the outcomes of the latest messages.
     """
@@ -35,6 +36,7 @@ class RecordView:
     failing: FailureCount | None
     watch: Watch | None
     halted: str | None
+    redriving: int | None
     has_outbox: bool
     window: Window
 
@@ -55,6 +57,7 @@ class RecordView:
                 failing=parts.get("failing"),
                 watch=parts.get("watch"),
                 halted=parts.get("halted"),
+                redriving=parts.get("redriving"),
                 has_outbox=bool(parts.get("outbox")),
                 window=window_from_json(data, lines, WINDOW),
             )
