@@ -19,6 +19,7 @@ __getattr__ = lazy_names(
         "settled.durable.ports": "DELETED STATUSES Backend Backlog Capability ClosedOnExit DeadLetter Delivery"
         " FinishResult Index Position Queue Store Stored Timers Traits Write",
         "settled.durable.record": "PerformAction Record",
+        "settled.durable.recovery": "Recovered recover",
         "settled.durable.record_json": "record_from_json",
         "settled.durable.record_view": "RecordView",
     },

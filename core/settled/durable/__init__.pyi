@@ -53,3 +53,5 @@ from settled.durable.record import PerformAction as PerformAction
 from settled.durable.record import Record as Record
 from settled.durable.record_json import record_from_json as record_from_json
 from settled.durable.record_view import RecordView as RecordView
+from settled.durable.recovery import Recovered as Recovered
+from settled.durable.recovery import recover as recover

@@ -26,7 +26,7 @@ class RecordView:
         watch: what a worker runs of a message that was received again and again, or was lost with.
         halted: why the instance waits for an operator, if it does.
         redriving: how many dead letters a redrive has yet to take; None if there is no redrive.
-        has_outbox: whether effects of its messages may not be performed yet.
+        unfinished: the ids of the messages whose effects may not be performed yet, each once.
         window: the outcomes of the latest messages.
     """
 
@@ -37,7 +37,7 @@ class RecordView:
     watch: Watch | None
     halted: str | None
     redriving: int | None
-    has_outbox: bool
+    unfinished: tuple[str, ...]
     window: Window
 
     @classmethod
@@ -58,6 +58,6 @@ class RecordView:
                 watch=parts.get("watch"),
                 halted=parts.get("halted"),
                 redriving=parts.get("redriving"),
-                has_outbox=bool(parts.get("outbox")),
+                unfinished=tuple(dict.fromkeys(entry.message_id for entry in parts.get("outbox", ()))),
                 window=window_from_json(data, lines, WINDOW),
             )
