@@ -62,9 +62,7 @@ def test_a_sound_account_has_no_problems(cloud: Cloud, url: AwsUrl, addresses: A
     more: dict[str, dict[str, str]] = {addresses.queue: {"RedrivePolicy": redrive}}
     for queue_url in (addresses.queue, addresses.delays, addresses.schedules_dead):
         attributes = {"MessageRetentionPeriod": "1209600", **more.get(queue_url, {})}
-        cloud.sqs.set_queue_attributes(
-            QueueUrl=queue_url, Attributes={"MessageRetentionPeriod": "1209600", **more.get(queue_url, {})}
-        )
+        cloud.sqs.set_queue_attributes(QueueUrl=queue_url, Attributes=attributes)
     iam = client("iam", cloud.endpoint)
     trust = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "scheduler.amazonaws.com"}}]}
     iam.create_role(RoleName=url.role, AssumeRolePolicyDocument=json.dumps(trust))
