@@ -27,6 +27,10 @@ MAX_CONFLICTS = 100
 """How many times a commit of a worker may come first. Each time, the record is read again."""
 
 
+BATCH = 50
+"""How many messages of an instance are committed at once: a store may not hold many more in one write."""
+
+
 @frozen
 class LeftMessage:
     """A message that stays in the dead-letter queue `queue`: its beginning, and why it stays."""
@@ -103,13 +107,16 @@ def _send_again(
 def _recover(
     queue: DeadLetterQueue, dropped: Sequence[DroppedMessage], backend: Backend, report: RecoveryReport
 ) -> None:
-    key, letters = _key_of(dropped[0]), [_dead_letter(queue, each, backend) for each in dropped]
-    try:
-        report.recovered.append(_commit(key, letters, backend))
-    except (RecordError, TooLargeError, ConflictError) as error:
-        report.left.extend(LeftMessage(queue.name, each.text, str(error)) for each in dropped)
-    else:
-        retried(queue.delete, dropped)
+    """Recover `dropped`, all messages of a key, in order; after one that cannot be recovered the others stay, too."""
+    for start in range(0, len(dropped), BATCH):
+        some = dropped[start : start + BATCH]
+        try:
+            letters = [_dead_letter(queue, each, backend) for each in some]
+            report.recovered.append(_commit(_key_of(dropped[0]), letters, backend))
+        except (RecordError, TooLargeError, ConflictError) as error:
+            report.left.extend(LeftMessage(queue.name, each.text, str(error)) for each in dropped[start:])
+            return
+        retried(queue.delete, some)
 
 
 def _dead_letter(queue: DeadLetterQueue, dropped: DroppedMessage, backend: Backend) -> DeadLetter:

@@ -90,6 +90,23 @@ def test_a_template_is_not_deployed_with_nobody_to_tell(template: str) -> None:
     assert NOBODY[template] in read(template)
 
 
+def test_the_commands_make_the_alarms_of_the_module() -> None:
+    module = json.loads(json.dumps(hcl2.loads(read("gcp-signup/terraform/main.tf"))).replace('\\"', ""))
+    resource = re.compile(r"\$\{google_(\w+)\.(\w+)\.name\}")
+    expected = {
+        name: (each["threshold"], each["aligner"], resource.sub(_name_by_hand, each["filter"].replace("\\", "")))
+        for name, each in terraform_alarms(module).items()
+    }
+    commands = re.findall(r"\$ alarm (\S+) (\d+) (\w+) \\\n    '(.+)'", read("gcp-signup/README.md"))
+    assert {each[0]: (int(each[1]), each[2], each[3].replace('"', "")) for each in commands} == expected
+
+
+def _name_by_hand(resource: re.Match[str]) -> str:
+    name = resource[2]
+    # The module calls its main resources of a kind so.
+    return "signup" if name in ("messages", "timers") else f"signup-{name.replace('_', '-')}"
+
+
 @pytest.mark.parametrize(
     ("template", "cut", "silent", "missing"),
     [
