@@ -8,6 +8,7 @@ Its law: a message leaves the dead-letter queue only after it is committed, or s
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Sequence
 from itertools import groupby
@@ -23,8 +24,11 @@ from settled_runtime.composite import CompositeBackend
 from settled_runtime.dead_letter_queue import DeadLetterQueue, DroppedMessage
 from settled_runtime.events import Observers
 
-MAX_CONFLICTS = 100
-"""How many times a commit of a worker may come first. Each time, the record is read again."""
+PATIENCE = 20.0
+"""How many seconds to try again while commits of workers come first, or a worker has an open turn."""
+
+FIRST_PAUSE = 0.02
+"""How many seconds to pause before the second attempt; each further pause is twice as long."""
 
 
 BATCH = 50
@@ -131,15 +135,16 @@ def _commit(key: Key, letters: Sequence[DeadLetter], backend: Backend) -> Recove
     Raises:
         RecordError: the record cannot be read, or a message not be decoded.
         TooLargeError: the store cannot add so many dead letters, or move those that are there.
-        ConflictError: other commits came first each time.
+        ConflictError: for `PATIENCE`, other commits came first, or a worker had an open turn.
     """
     if any(each.message.body.startswith(ENCODED_PREFIX) for each in letters):
         raise CodecError("it cannot be decoded: give the codec with which it was sent")
-    commands = BackendCommands(backend, Observers(()))
-    for attempt in range(MAX_CONFLICTS):
+    commands, end, pause = BackendCommands(backend, Observers(())), time.monotonic() + PATIENCE, FIRST_PAUSE
+    while True:
         try:
             return commands.run(recover(key, letters, uuid.uuid4().hex))
         except ConflictError:
-            if attempt == MAX_CONFLICTS - 1:
+            if time.monotonic() > end:
                 raise
-    raise AssertionError("the last attempt returns or raises")
+            time.sleep(pause)
+            pause *= 2

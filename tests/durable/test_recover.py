@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from settled import Key, Machine, RecordError, actor, setup
+from settled import ConflictError, Key, Machine, RecordError, actor, setup
 from settled.durable import DeadLetter, Event, Message, Recovered, Start, Stored, encode, recover
 from settled.durable.commands import PerformActions, RunActors
 from tests.durable.machines import add, appending, applied, nothing, tell
@@ -109,6 +109,21 @@ class TestTheyAreTaken:
         assert (after.index.status, after.index.tags) == (before.index.status, before.index.tags)
         assert world.snapshot().context == {"applied": []}
 
+    def test_once_the_worker_of_an_open_turn_has_no_lease(self) -> None:
+        world = World(asking(lambda a: False))
+        world.start()
+        world.settle()
+        world.send("ASK", id="ask")
+        world.crash_at(RunActors)
+        world.deliver()
+        letters = [dropped(world, {"type": "ASK"}, "d1")]
+        with pytest.raises(ConflictError, match="a turn is open, and its worker has a lease"):
+            recovered(world, letters)
+        assert letters_of(world) == []
+        world.now += LEASE
+        recovered(world, letters)
+        assert letters_of(world) == ["d1"]
+
 
 class TestAHaltedInstance:
     def test_stays_halted_and_has_them_at_their_places(self) -> None:
@@ -154,6 +169,15 @@ class TestWhatWasTaken:
         world.deliver()
         assert [attempt for _, attempt in world.performed("ask")] == [2]
         assert world.record().turn is None
+
+    def test_is_redriven_although_nobody_was_told_of_the_redrive(self) -> None:
+        world = started()
+        letters = [dropped(world, add(1), "d1")]
+        recovered(world, letters)
+        lose_messages(world)
+        assert recovered(world, letters).known == ("d1",)
+        world.settle(until=world.now)
+        assert applied(world) == [1]
 
     def test_has_its_effects_performed(self) -> None:
         switch = Switch()

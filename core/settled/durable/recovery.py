@@ -19,6 +19,7 @@ from settled.durable.ports import DeadLetter, Write
 from settled.durable.record_json import record_with_redrive
 from settled.durable.record_view import RecordView
 from settled.durable.window import EMPTY_WINDOW
+from settled.errors import ConflictError
 from settled.key import Key
 
 _NOTHING = RecordView(None, {}, None, None, None, None, None, (), EMPTY_WINDOW)
@@ -56,7 +57,8 @@ def recover(key: Key, dropped: Sequence[DeadLetter], nonce: str) -> Commands[Rec
 
     Raises:
         RecordError: the record is damaged, encoded, or has a format that this version of settled does not read.
-        ConflictError: a worker committed in the meantime; nothing was changed. Try again.
+        ConflictError: a worker committed in the meantime, or has the lease of an open turn, which would be lost to it;
+            nothing was changed. Try again.
         TooLargeError: the store cannot add that many dead letters at once; nothing was changed.
     """
     loaded = yield from load(key)
@@ -72,6 +74,10 @@ def recover(key: Key, dropped: Sequence[DeadLetter], nonce: str) -> Commands[Rec
     )
     if not new and (result.halted or not _is_unfinished(dropped, view)):
         return result
+    is_leased = view.turn is not None and not result.halted and loaded.now < view.turn.lease_until
+    if is_leased and not any(_is_of_turn(each.message, view) for each in dropped):
+        # Any commit takes the turn from its worker, and what that runs would be run once more.
+        raise ConflictError(f"{key}: a turn is open, and its worker has a lease")
     taken = view.redriving or 0
     placed = _by_time(found, new, view) if result.halted else [*found[:taken], *new, *found[taken:]]
     removed = 0 if placed[: len(found)] == [*found] else len(found)
@@ -95,8 +101,10 @@ def _is_of_turn(message: Message, view: RecordView) -> bool:
 
 
 def _is_unfinished(dropped: Sequence[DeadLetter], view: RecordView) -> bool:
-    """Return whether one of `dropped` was taken, but the queue no longer has it for the worker that has to go on."""
-    return any(_is_of_turn(each.message, view) or each.message.id in view.unfinished for each in dropped)
+    """Return whether a worker has to go on with one of `dropped`, and may have no message that tells it to."""
+    # In a redrive too: the write that began it may have ended before its `Wake` was sent.
+    is_open = any(_is_of_turn(each.message, view) or each.message.id in view.unfinished for each in dropped)
+    return is_open or view.redriving is not None
 
 
 def _by_time(found: Sequence[DeadLetter], new: Sequence[DeadLetter], view: RecordView) -> list[DeadLetter]:
