@@ -30,7 +30,11 @@ class TestTheReport:
             ],
             [Message(BACK, "t", "{}")],
         )
-        monkeypatch.setattr(command, "recover_dropped", lambda _backend: report)
+
+        def recovery(_backend: Backend) -> RecoveryReport:
+            return report
+
+        monkeypatch.setattr(command, "recover_dropped", recovery)
         return report
 
     def test_names_each_message(self, settled: Settled) -> None:

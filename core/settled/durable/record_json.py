@@ -90,27 +90,37 @@ def record_to_tombstone(key: Key, stored: Stored, now: float) -> Stored:
     return Stored(stored.version + 1, text, Index(DELETED, updated=now))
 
 
-def record_with_redrive(key: Key, stored: Stored | None, now: float, nonce: str, redriving: int | None) -> Stored:
-    """Return the record `stored` as it is, but with so many dead letters to take, or None to begin no redrive.
+def record_with_redrive(
+    key: Key, stored: Stored | None, version: int, now: float, nonce: str, redriving: int | None
+) -> Stored:
+    """Return `version` of the record `stored`, without its machine: as it is, but with a redrive.
 
     A worker may resume its open turn at once. Without an instance, this is a record that waits for its start.
+
+    Args:
+        key: the instance.
+        stored: its stored state, if it has one.
+        version: the new version.
+        now: the time of the commit, in seconds since the epoch.
+        nonce: the nonce of the commit.
+        redriving: how many dead letters the redrive takes; None to begin none.
 
     Raises:
         RecordError: the text is damaged, or has another format.
     """
-    data, lines = parse_record(key, stored.body) if stored else ({}, "")
+    data, lines = parse_record(key, stored.body) if stored else (_BLANK, "")
     with damage_as_record_error(key):
-        parts = {"machine": key.machine, **_BLANK, **data, "nonce": nonce}
+        parts: dict[str, Any] = {"machine": key.machine, **_BLANK, **data, "nonce": nonce}
         snapshot = parts.pop("snapshot", None)
         for name in ("settled", "crc32", "room", "window", "redriving"):
             parts.pop(name, None)
         if redriving is not None:
             parts["redriving"] = redriving
-            if "turn" in parts:
-                parts["turn"] = {**parts["turn"], "lease_until": 0.0}
+            if turn := parts.get("turn"):
+                parts["turn"] = {**turn, "lease_until": 0.0}
         text = write_record(write(parts), write(snapshot), lines)
     index = Index("absent") if stored is None or stored.is_deleted else stored.index
-    return Stored(stored.version + 1 if stored else 1, text, index._replace(updated=now))
+    return Stored(version, text, index._replace(updated=now))
 
 
 _BLANK: Mapping[str, Json] = {"fingerprint": "", "start_nonce": "", "ordinal": 0}

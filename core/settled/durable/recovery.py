@@ -81,13 +81,14 @@ def recover(key: Key, dropped: Sequence[DeadLetter], nonce: str) -> Commands[Rec
     taken = view.redriving or 0
     placed = _by_time(found, new, view) if result.halted else [*found[:taken], *new, *found[taken:]]
     removed = 0 if placed[: len(found)] == [*found] else len(found)
-    version = stored.version if stored else 0
+    expected = stored.version if stored else 0
+    version = expected + 1
     redriving = None if result.halted else taken + len(new)
-    record = record_with_redrive(key, stored, loaded.now, f"{nonce}.{version + 1}", redriving)
+    record = record_with_redrive(key, stored, version, loaded.now, f"{nonce}.{version}", redriving)
     wake = Message(key, internal_id(f"wake/{nonce}"), encode(Wake()))
     sends = () if result.halted else (wake,)
     added = placed if removed else placed[len(found) :]
-    yield from finish(Write(key, record, version, tuple(added), removed, sends))
+    yield from finish(Write(key, record, expected, tuple(added), removed, sends))
     return result
 
 
