@@ -28,6 +28,8 @@ COMMANDS = (
     ("doctor", "settled_cli.commands.doctor:doctor", "Check how a backend is configured."),
     ("dead-letters", "settled_cli.commands.dead_letters:dead_letters", "List dead letters, with the reason of each."),
     ("redrive", "settled_cli.commands.redrive:redrive", "Process the dead letters of an instance again."),
+    ("recover", "settled_cli.commands.recover:recover", "Bring back what the queue of a backend has given up."),
+    ("wake", "settled_cli.commands.wake:wake", "Send again what instances have waited for in vain."),
     ("backlog", "settled_cli.commands.backlog:backlog", "Count the messages that wait for a worker."),
     ("set-aside", "settled_cli.commands.set_aside:set_aside_messages", "Move waiting messages to a file."),
     ("bring-back", "settled_cli.commands.bring_back:bring_back_messages", "Send messages that were set aside."),

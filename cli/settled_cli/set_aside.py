@@ -102,7 +102,7 @@ def _begun(backend: Backend, deliveries: Sequence[Delivery]) -> set[Key]:
         except RecordError:
             begun.add(key)
         else:
-            if view.turn is not None or view.has_outbox:
+            if view.turn is not None or view.unfinished:
                 begun.add(key)
     return begun
 

@@ -14,8 +14,11 @@ __getattr__ = lazy_names(
         "settled_runtime.codec": "Codec",
         "settled_runtime.coded_backend": "CodedBackend",
         "settled_runtime.compression": "Compression",
+        "settled_runtime.dead_letter_queue": "DeadLetterQueue DroppedMessage",
         "settled_runtime.encryption": "Encryption generate_key",
         "settled_runtime.host": "Host",
+        "settled_runtime.overdue": "WakeReport wake_overdue",
+        "settled_runtime.recovery": "LeftMessage RecoveryReport recover_dropped",
         "settled_runtime.shutdown": "StopSignal",
         "settled_runtime.events": "ActionPerformed ActorAbandoned ActorFinished ActorStarted ClockSkewed"
         " Committed DeadLettered Emitted HostEvent Logged MachineNotServed Observer ReceiveFailed RecordAdjusted"

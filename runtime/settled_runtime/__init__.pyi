@@ -7,6 +7,8 @@ from settled_runtime.codec import Codec as Codec
 from settled_runtime.coded_backend import CodedBackend as CodedBackend
 from settled_runtime.composite import CompositeBackend as CompositeBackend
 from settled_runtime.compression import Compression as Compression
+from settled_runtime.dead_letter_queue import DeadLetterQueue as DeadLetterQueue
+from settled_runtime.dead_letter_queue import DroppedMessage as DroppedMessage
 from settled_runtime.encryption import Encryption as Encryption
 from settled_runtime.encryption import generate_key as generate_key
 from settled_runtime.events import ActionPerformed as ActionPerformed
@@ -34,5 +36,10 @@ from settled_runtime.events import WorkerLost as WorkerLost
 from settled_runtime.events import log as log
 from settled_runtime.events import log_with as log_with
 from settled_runtime.host import Host as Host
+from settled_runtime.overdue import WakeReport as WakeReport
+from settled_runtime.overdue import wake_overdue as wake_overdue
+from settled_runtime.recovery import LeftMessage as LeftMessage
+from settled_runtime.recovery import RecoveryReport as RecoveryReport
+from settled_runtime.recovery import recover_dropped as recover_dropped
 from settled_runtime.shutdown import StopSignal as StopSignal
 from settled_runtime.worker import Worker as Worker

@@ -399,7 +399,7 @@ class Client(ClosedOnExit, Generic[C]):
         return True
 
     def list(self, *, status: str | None = None, after: str | None = None, limit: int = 100) -> Iterable[Instance[C]]:
-        """Return up to `limit` instances, ordered by name.
+        """Return up to `limit` instances, ordered by name; on AWS in an order of the table's own, which stays the same.
 
         Args:
             status: only those with this status, one of `STATUSES` (see `Instance`).

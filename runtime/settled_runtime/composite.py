@@ -16,6 +16,7 @@ from attrs import field, frozen
 from settled import UnsupportedError
 from settled.durable import MAX_MESSAGE_BYTES, Capability, ClosedOnExit, FinishResult, Queue, Store, Timers, Write
 from settled.durations import is_duration
+from settled_runtime.dead_letter_queue import DeadLetterQueue
 
 
 @frozen
@@ -33,6 +34,8 @@ class CompositeBackend(ClosedOnExit):
         clock: the clock of the timers, in seconds since the epoch: due times are compared with it.
         resolution: by how much `clock` may be behind.
         largest_message: how many bytes the body of a message may have.
+        dead_letter_queues: finds the dead-letter queues of `queue` and `timers`, with requests; None if those give up
+            no message. Used by `recover_dropped`.
     """
 
     store: Store
@@ -44,6 +47,7 @@ class CompositeBackend(ClosedOnExit):
     clock: Callable[[], float] = time.time
     resolution: timedelta = field(default=timedelta(), validator=is_duration)
     largest_message: int = MAX_MESSAGE_BYTES
+    dead_letter_queues: Callable[[], Sequence[DeadLetterQueue]] | None = None
 
     def now(self) -> float:
         """Return the time by `clock`, in seconds since the epoch."""

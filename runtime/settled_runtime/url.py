@@ -21,9 +21,9 @@ MAX_DURATION = 1_000_000_000
 SHOWN_OPTIONS = frozenset(
     {
         *("lease", "keep_finished", "remember", "timeout"),
-        *("account", "delays", "largest_message", "queue", "queues", "role", "schedules", "table"),
+        *("account", "delays", "largest_message", "queue", "queues", "role", "schedules", "schedules_dead", "table"),
         *("collection", "contention", "database", "location", "machines", "publish", "pull", "subscription"),
-        *("sweep_every", "tasks", "timers", "topic"),
+        *("dead_subscription", "sweep_every", "tasks", "timers", "topic"),
         *("ca", "certificate", "check_durability", "partitions", "prefix", "private_key", "replicas"),
     }
 )

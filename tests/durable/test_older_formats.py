@@ -12,7 +12,7 @@ import pytest
 from attrs import evolve
 
 from settled import RecordError
-from settled.durable import Record, record_from_json
+from settled.durable import Index, Record, Stored, record_from_json
 from settled.durable.messages import (
     ChildEnded,
     Content,
@@ -28,7 +28,12 @@ from settled.durable.messages import (
     decode,
     encode,
 )
-from settled.durable.record_json import record_from_tombstone, record_to_stored, record_to_tombstone
+from settled.durable.record_json import (
+    record_from_tombstone,
+    record_to_stored,
+    record_to_tombstone,
+    record_with_redrive,
+)
 from settled.durable.record_text import FORMAT
 from settled.durable.window import Outcome
 from tests.support.example_records import KEY, MACHINE, OPEN_TURN, RECORDS, SENDER, SENT
@@ -144,3 +149,28 @@ class TestAnOlderMessage:
         stored = record_to_stored(MACHINE, record, 6, 0.0)
         (text,) = [entry["body"] for entry in json.loads(stored.body)["outbox"] if entry["kind"] == "send"]
         assert text == SENT
+
+
+@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.parametrize("format", [*OLDER_FORMATS, FORMAT])
+class TestARecordThatIsChangedWithoutItsMachine:
+    @staticmethod
+    def stored(format: int, name: str) -> Stored:
+        if format == FORMAT:
+            return record_to_stored(MACHINE, RECORDS[name], 5, 0.0)
+        return Stored(5, older(format, name), Index("active", ("a",), 0.0))
+
+    def test_is_the_same_but_for_its_redrive(self, format: int, name: str) -> None:
+        before = self.stored(format, name)
+        was = record_from_json(MACHINE, KEY, before.body)
+        after = record_with_redrive(KEY, before, 6, 7.0, "nonce", 3)
+        turn = was.turn and evolve(was.turn, lease_until=0.0)
+        expected = evolve(was, nonce="nonce", redriving=3, turn=turn)
+        assert record_from_json(MACHINE, KEY, after.body) == expected
+        assert (after.version, after.index) == (6, before.index._replace(updated=7.0))
+
+    def test_is_the_same_without_a_redrive(self, format: int, name: str) -> None:
+        before = self.stored(format, name)
+        was = record_from_json(MACHINE, KEY, before.body)
+        after = record_with_redrive(KEY, before, 6, 7.0, "nonce", None)
+        assert record_from_json(MACHINE, KEY, after.body) == evolve(was, nonce="nonce", redriving=None)

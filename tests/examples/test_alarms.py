@@ -90,11 +90,30 @@ def test_a_template_is_not_deployed_with_nobody_to_tell(template: str) -> None:
     assert NOBODY[template] in read(template)
 
 
+def test_the_commands_make_the_alarms_of_the_module() -> None:
+    module = json.loads(json.dumps(hcl2.loads(read("gcp-signup/terraform/main.tf"))).replace('\\"', ""))
+    resource = re.compile(r"\$\{google_(\w+)\.(\w+)\.name\}")
+    expected = {
+        name: (each["threshold"], each["aligner"], resource.sub(_name_by_hand, each["filter"].replace("\\", "")))
+        for name, each in terraform_alarms(module).items()
+    }
+    commands = re.findall(r"\$ alarm (\S+) (\d+) (\w+) \\\n    '(.+)'", read("gcp-signup/README.md"))
+    assert {each[0]: (int(each[1]), each[2], each[3].replace('"', "")) for each in commands} == expected
+
+
+def _name_by_hand(resource: re.Match[str]) -> str:
+    name = resource[2]
+    # The module calls its main resources of a kind so.
+    return "signup" if name in ("messages", "timers") else f"signup-{name.replace('_', '-')}"
+
+
 @pytest.mark.parametrize(
     ("template", "cut", "silent", "missing"),
     [
-        ("aws-signup/template.yaml", "      OKActions: [!If [MakeTopic, !Ref Alarms, !Ref AlarmTopic]]\n", 10, 0),
+        ("aws-signup/template.yaml", "      OKActions: [!If [MakeTopic, !Ref Alarms, !Ref AlarmTopic]]\n", 11, 0),
         ("aws-signup/template.yaml", "DeadDelays.QueueName", 0, 1),
+        ("aws-signup/template.yaml", "DeadSchedules.QueueName", 0, 1),
+        ("aws-signup/terraform/main.tf", "aws_sqs_queue.dead_schedules.name", 0, 1),
         ("aws-signup/terraform/main.tf", "  alarm_actions       = local.told\n", 1, 0),
         ("aws-signup/terraform/main.tf", "aws_sqs_queue.dead_delays.name", 0, 1),
         ("gcp-signup/terraform/main.tf", "  notification_channels = local.told\n", 1, 0),
@@ -145,6 +164,8 @@ def from_cloudformation(resources: Mapping[str, Any]) -> Template:
         if "RedrivePolicy" in queue:
             dead = queue["RedrivePolicy"]["deadLetterTargetArn"].removesuffix(".Arn")
             wanted |= {Alarm("ApproximateAgeOfOldestMessage", name), Alarm("ApproximateNumberOfMessagesVisible", dead)}
+        else:
+            wanted.add(Alarm("ApproximateNumberOfMessagesVisible", name))  # it is a dead-letter queue
     for name, _ in of("AWS::Serverless::Function"):
         wanted |= {Alarm("Errors", name), Alarm("Throttles", name)}
     wanted |= {Alarm("InvocationDroppedCount", name) for name, _ in of("AWS::Scheduler::ScheduleGroup")}
@@ -176,6 +197,8 @@ def from_terraform_on_aws(module: Any) -> Template:
                 Alarm("ApproximateAgeOfOldestMessage", f"${{aws_sqs_queue.{name}.name}}"),
                 Alarm("ApproximateNumberOfMessagesVisible", f"${{aws_sqs_queue.{dead}.name}}"),
             }
+        else:
+            wanted.add(Alarm("ApproximateNumberOfMessagesVisible", f"${{aws_sqs_queue.{name}.name}}"))
     for name, _ in terraform(module, "aws_lambda_function"):
         function = f"${{aws_lambda_function.{name}.function_name}}"
         wanted |= {Alarm("Errors", function), Alarm("Throttles", function)}

@@ -19,6 +19,7 @@ from botocore.session import get_session
 from settled.durable.ports import Capability
 from settled.errors import SettledError, UnavailableError
 from settled_aws.clock import RESOLUTION, AwsClock, observed_by
+from settled_aws.dead_letter_queues import find_dead_letter_queues
 from settled_aws.delay_queue import DelayQueue
 from settled_aws.errors import translated
 from settled_aws.machine_queues import MachineQueues
@@ -41,8 +42,11 @@ ONE_ATTEMPT = Config(
 )
 """The botocore configuration of every client; clients given to `assemble` need it too."""
 
-CAPABILITIES = frozenset({Capability.POSITIONS})
-"""SQS numbers its messages. It shares no transaction with DynamoDB, so no finish is atomic or fenced."""
+CAPABILITIES = frozenset({Capability.POSITIONS, Capability.UNORDERED_SCAN})
+"""SQS numbers its messages, and DynamoDB lists its items by the hashes of their keys.
+
+SQS shares no transaction with DynamoDB, so no finish is atomic or fenced.
+"""
 
 
 def open_aws(url: str) -> CompositeBackend:
@@ -70,7 +74,7 @@ def open_aws(url: str) -> CompositeBackend:
 
 @frozen
 class Addresses:
-    """URLs of the FIFO queue and of the delay queue, and ARNs of the FIFO queue and of the schedules' role.
+    """URLs of the queues, and ARNs of the FIFO queue, of the schedules' dead-letter queue and of the schedules' role.
 
     `queues` and `queue_arns` are the URLs and ARNs of the FIFO queues of machines that have one of their own, by their
     ids.
@@ -78,7 +82,9 @@ class Addresses:
 
     queue: str
     delays: str
+    schedules_dead: str
     queue_arn: str
+    schedules_dead_arn: str
     role_arn: str
     queues: Mapping[str, str] = field(factory=dict[str, str])
     queue_arns: Mapping[str, str] = field(factory=dict[str, str])
@@ -102,7 +108,9 @@ def find_addresses(url: AwsUrl, root: str, partition: str = "aws") -> Addresses:
     return Addresses(
         queue=f"{root}/{url.queue}",
         delays=f"{root}/{url.delays}",
+        schedules_dead=f"{root}/{url.schedules_dead}",
         queue_arn=f"{sqs}:{url.queue}",
+        schedules_dead_arn=f"{sqs}:{url.schedules_dead}",
         role_arn=url.role if url.role.startswith("arn:") else f"arn:{partition}:iam::{account}:role/{url.role}",
         queues={machine: f"{root}/{name}" for machine, name in url.queues.items()},
         queue_arns={machine: f"{sqs}:{name}" for machine, name in url.queues.items()},
@@ -136,7 +144,14 @@ def assemble(
     delays = DelayQueue(sqs, addresses.delays, clock or time.monotonic)
     store = DynamoDBStore(dynamodb, url.table, url.keep_finished, now)
     queue = _queue(url, addresses, sqs, delays, now)
-    target = ScheduleTarget(url.schedules, addresses.queue_arn, addresses.role_arn, addresses.queue_arns)
+    target = ScheduleTarget(
+        group=url.schedules,
+        queue=addresses.queue_arn,
+        role=addresses.role_arn,
+        dead_letters=addresses.schedules_dead_arn,
+        queues=addresses.queue_arns,
+    )
+    queues = (addresses.queue, *addresses.queues.values())
     return CompositeBackend(
         store=store,
         queue=queue,
@@ -147,6 +162,7 @@ def assemble(
         clock=now,
         resolution=resolution,
         largest_message=url.largest_message,
+        dead_letter_queues=lambda: find_dead_letter_queues(sqs, queues, addresses.delays, addresses.schedules_dead),
     )
 
 

@@ -137,6 +137,18 @@ def check_delay_queue(url: AwsUrl, queue: Description) -> Iterator[BackendProble
         )
 
 
+def check_schedules_dead(url: AwsUrl, queue: Description) -> Iterator[BackendProblem]:
+    """Check the attributes of the dead-letter queue of the schedules."""
+    if queue.get("FifoQueue") == "true":
+        consequence = "the Scheduler puts nothing there, and a timer that it cannot send is lost"
+        yield BackendProblem(f"{url.schedules_dead} is a FIFO queue", consequence, "Make it a standard queue.")
+    if int(queue["MessageRetentionPeriod"]) < MAX_RETENTION_SECONDS:
+        consequence = "a timer that could not be sent is lost unless it is recovered before"
+        yield BackendProblem(
+            f"{url.schedules_dead} keeps messages for less than 14 days", consequence, "Set the retention to 1209600."
+        )
+
+
 def check_table(url: AwsUrl, table: Description, time_to_live: Description) -> Iterator[BackendProblem]:
     """Check the key schema and the time to live."""
     schema = {part["KeyType"]: part["AttributeName"] for part in table["KeySchema"]}
@@ -219,6 +231,10 @@ def _probe_delay_queue(account: Account) -> Iterator[BackendProblem]:
     yield from check_delay_queue(account.url, account.queue(account.addresses.delays))
 
 
+def _probe_schedules_dead(account: Account) -> Iterator[BackendProblem]:
+    yield from check_schedules_dead(account.url, account.queue(account.addresses.schedules_dead))
+
+
 def _probe_table(account: Account) -> Iterator[BackendProblem]:
     dynamodb, name = account.client("dynamodb"), account.url.table
     table = dynamodb.describe_table(TableName=name)["Table"]
@@ -271,6 +287,9 @@ _PROBES = (
     Probe("the delay queue", "timers of less than 15 minutes cannot be kept", _probe_delay_queue),
     Probe("the table", "nothing can be stored", _probe_table),
     Probe("the schedule group", "timers of 15 minutes and more cannot be kept", _probe_schedule_group),
+    Probe(
+        "the dead-letter queue of the schedules", "timers that cannot be sent for a day are lost", _probe_schedules_dead
+    ),
     Probe("the event source mappings", "their settings are unknown", _probe_mappings),
     Probe("the permissions of the functions", "they may not suffice", _probe_function_permissions),
     Probe("the role of the schedules", "timers of 15 minutes and more do not fire", _probe_role),

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from settled.durable.headers import NO_HEADERS, headers_from_text, headers_to_text
 from settled.durable.messages import Message
-from settled.durable.ports import DeadLetter, Index, Stored
+from settled.durable.ports import DELETED, DeadLetter, Index, Stored
 from settled.errors import TooLargeError
 from settled.key import Key
 from settled_aws.names import partition_key
@@ -50,13 +50,40 @@ def record_item(key: Key, stored: Stored, expires: float | None) -> Item:
     }
     if expires is not None:
         item["expires"] = _number(int(expires))
+    if partition_key(key) != str(key):
+        item["name"] = _text(str(key))  # the partition key is a hash, and a list needs the key
     return item
 
 
 def stored_from_item(item: Item) -> Stored:
-    """Decode an item that `record_item` encoded."""
+    """Decode an item that `record_item` encoded. Its body may have been left out."""
     index = Index(_read(item["status"]), tuple(json.loads(_read(item["tags"]))), float(item["updated"]["N"]))
-    return Stored(int(item["version"]["N"]), _read(item["body"]), index)
+    return Stored(int(item["version"]["N"]), _read(item["body"]) if "body" in item else "", index)
+
+
+def key_from_item(item: Item) -> Key:
+    """Return the key whose record `record_item` encoded in `item`."""
+    return Key.parse(_read(item.get("name", item["key"])))
+
+
+def scan_request(status: str | None) -> dict[str, Any]:
+    """Return the parameters of a Scan of all records but tombstones, without their bodies, or of those with `status`.
+
+    It leaves out what `key_from_item` cannot name: a key that is hashed in an item without a name.
+    """
+    names = ("key", "part", "name", "version", "status", "tags", "updated")
+    is_wanted = "#status <> :status" if status is None else "#status = :status"
+    return {
+        "ProjectionExpression": ", ".join(f"#{name}" for name in names),
+        "FilterExpression": f"#part = :record AND {is_wanted} AND (contains(#key, :slash) OR attribute_exists(#name))",
+        "ExpressionAttributeNames": {f"#{name}": name for name in names},
+        "ExpressionAttributeValues": {
+            ":record": _text(RECORD),
+            ":status": _text(DELETED if status is None else status),
+            ":slash": _text("/"),
+        },
+        "ConsistentRead": True,
+    }
 
 
 def dead_letter_item(key: Key, dead_letter: DeadLetter, version: int, number: int) -> Item:

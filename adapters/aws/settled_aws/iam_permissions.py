@@ -41,7 +41,7 @@ def worker_permissions(url: AwsUrl, addresses: Addresses) -> Permissions:
 
 def schedule_role_permissions(addresses: Addresses) -> Permissions:
     """Return the permissions of the role that schedules assume."""
-    return dict.fromkeys(addresses.all_queue_arns, ("sqs:SendMessage",))
+    return dict.fromkeys((*addresses.all_queue_arns, addresses.schedules_dead_arn), ("sqs:SendMessage",))
 
 
 def missing_permissions(iam: Any, role: str, permissions: Permissions, consequence: str) -> Iterator[BackendProblem]:

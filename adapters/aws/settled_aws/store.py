@@ -14,7 +14,7 @@ from typing import Any
 
 from settled.durable.ports import DELETED, DeadLetter, Stored
 from settled.durations import in_seconds
-from settled.errors import TooLargeError, UnsupportedError
+from settled.errors import TooLargeError
 from settled.key import Key
 from settled_aws.client_protocols import DynamoDBClient
 from settled_aws.dynamodb_items import (
@@ -24,8 +24,10 @@ from settled_aws.dynamodb_items import (
     check_size,
     dead_letter_from_item,
     dead_letter_item,
+    key_from_item,
     record_item,
     record_key,
+    scan_request,
     stored_from_item,
 )
 from settled_aws.errors import translated
@@ -123,14 +125,30 @@ class DynamoDBStore:
     def scan(
         self, machine: str | None = None, after: Key | None = None, limit: int = 100, status: str | None = None
     ) -> Sequence[tuple[Key, Stored]]:
-        """Raise UnsupportedError: DynamoDB hashes partition keys, so listing in key order would read the whole table.
+        """Return up to `limit` instances, without their bodies, in the order of the hashes of their partition keys.
 
-        Raises:
-            UnsupportedError: always.
+        A filter saves no reading: if few instances match, this reads the table to its end, and DynamoDB charges for it.
         """
-        raise UnsupportedError(
-            f"{self._table}: DynamoDB cannot list instances in the order of their keys; export the table"
-        )
+        return list(islice(self._scan(machine, after, limit, status), limit))
+
+    def _scan(
+        self, machine: str | None, after: Key | None, limit: int, status: str | None
+    ) -> Iterator[tuple[Key, Stored]]:
+        request = scan_request(status)
+        if machine is None and status is None:
+            request["Limit"] = limit  # nearly every item is listed, so more than that would be read again
+        if after is not None:
+            request["ExclusiveStartKey"] = record_key(after)
+        while True:
+            with translated(f"listing {self._table}", repeatable=True):
+                response = self._client.scan(TableName=self._table, **request)
+            for item in response["Items"]:
+                key = key_from_item(item)
+                if machine in (None, key.machine):
+                    yield key, stored_from_item(item)
+            if "LastEvaluatedKey" not in response:
+                return
+            request["ExclusiveStartKey"] = response["LastEvaluatedKey"]
 
     def _put_record(self, key: Key, stored: Stored, expected: int) -> dict[str, Any]:
         keep = self._keep_finished if stored.index.status in FINISHED else None

@@ -1,7 +1,8 @@
 """Timers: a delay queue for waits of up to 15 minutes, EventBridge Scheduler for longer ones.
 
 A one-time schedule fires up to a minute late and never early (AWS documents a precision of 60 seconds). It sends its
-Input to the FIFO queue, in the key's message group, and is deleted. Its name is derived from the timer's id, so any
+Input to the FIFO queue, in the key's message group, and is deleted. What cannot be sent for a day goes to a
+dead-letter queue, from which `recover_dropped` brings it back. Its name is derived from the timer's id, so any
 process can replace or cancel it.
 """
 
@@ -29,16 +30,26 @@ MAX_INPUT_BYTES = 256 * 1024
 """Limit on a schedule's Input."""
 
 
+RETRY_POLICY: Mapping[str, int] = {"MaximumEventAgeInSeconds": 24 * 60 * 60, "MaximumRetryAttempts": 185}
+"""For how long the Scheduler tries to send a message: its limits, and its defaults."""
+
+
 @frozen
 class ScheduleTarget:
-    """The schedule group's name, the ARN of the FIFO queue, and the ARN of the role that may send to it.
+    """What schedules are made with.
 
-    `queues` are the ARNs of the queues of machines that have one of their own, by their ids.
+    Attributes:
+        group: the name of their group.
+        queue: the ARN of the FIFO queue.
+        role: the ARN of the role that may send to the queues.
+        dead_letters: the ARN of the standard queue for what could not be sent for a day.
+        queues: the ARNs of the queues of machines that have one of their own, by their ids.
     """
 
     group: str
     queue: str
     role: str
+    dead_letters: str
     queues: Mapping[str, str] = field(factory=dict[str, str])
 
 
@@ -116,6 +127,8 @@ class EventBridgeTimers:
                 "RoleArn": self._target.role,
                 "Input": text,
                 "SqsParameters": {"MessageGroupId": group_id(timer.message.key)},
+                "RetryPolicy": RETRY_POLICY,
+                "DeadLetterConfig": {"Arn": self._target.dead_letters},
             },
         }
 

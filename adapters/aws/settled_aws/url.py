@@ -19,9 +19,9 @@ class AwsUrl:
     """A parsed ``aws://REGION/NAME?OPTIONS``.
 
     Options that are not given follow from NAME: the table NAME, the FIFO queue NAME.fifo, the delay queue NAME-delays,
-    the schedule group NAME, the role NAME-scheduler. `account` is the 12-digit account id; without it, opening the
-    backend takes one more request. `lease` is whole seconds; `largest_message` is in bytes. `queues` are the FIFO
-    queues of machines that have one of their own, by their ids.
+    the schedule group NAME, its dead-letter queue NAME-schedules-dead, the role NAME-scheduler. `account` is the
+    12-digit account id; without it, opening the backend takes one more request. `lease` is whole seconds;
+    `largest_message` is in bytes. `queues` are the FIFO queues of machines that have one of their own, by their ids.
     """
 
     region: str
@@ -29,6 +29,7 @@ class AwsUrl:
     queue: str
     delays: str
     schedules: str
+    schedules_dead: str
     role: str
     account: str | None = None
     lease: timedelta = timedelta(seconds=30)
@@ -58,6 +59,7 @@ def _default_names(name: str) -> dict[str, Any]:
         "queue": f"{name}.fifo",
         "delays": f"{name}-delays",
         "schedules": name,
+        "schedules_dead": f"{name}-schedules-dead",
         "role": f"{name}-scheduler",
     }
 
@@ -103,6 +105,7 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "queue": _name,
     "delays": _name,
     "schedules": _name,
+    "schedules_dead": _name,
     "role": _name,
     "account": _account,
     "lease": _lease,

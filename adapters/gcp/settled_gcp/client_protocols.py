@@ -18,9 +18,13 @@ class PublisherClient(Protocol):
 
     def publish(self, request: Any = None, *, retry: Any = None, timeout: float) -> Any: ...
 
+    def list_topic_subscriptions(self, request: Any = None, *, retry: Any = None, timeout: float) -> Iterable[str]: ...
+
 
 class SubscriberClient(Protocol):
     """The generated subscriber."""
+
+    def get_subscription(self, request: Any = None, *, retry: Any = None, timeout: float) -> Any: ...
 
     def pull(self, request: Any = None, *, retry: Any = None, timeout: float) -> Any: ...
 

@@ -28,6 +28,7 @@ from settled_gcp.clients import (
 )
 from settled_gcp.clock import RESOLUTION, ServerTime
 from settled_gcp.cloud_tasks_timers import CloudTasksTimers, TaskTarget
+from settled_gcp.dead_letter_queues import find_dead_letter_queues
 from settled_gcp.firestore_timers import FirestoreTimers, SweptQueue
 from settled_gcp.queue import PubSubQueue
 from settled_gcp.store import FirestoreStore
@@ -101,6 +102,9 @@ def assemble(
         clock=now,
         resolution=RESOLUTION,
         largest_message=url.largest_message,
+        dead_letter_queues=lambda: find_dead_letter_queues(
+            publisher, subscriber, url.subscription_name, url.dead_subscription_name
+        ),
     )
 
 

@@ -39,6 +39,7 @@ class GcpUrl:
     are called NAME, and the tasks' service account is NAME-timers in the project. `location` is the region of that
     queue and of the Pub/Sub endpoint; without it the client uses Pub/Sub's global endpoint, and `timers` must be
     ``sweep``. `machines` are those whose messages the filter of the subscription selects; only the doctor uses them.
+    `dead_subscription` delivers what a dead-letter policy has moved away; without it, it is found by the policy.
     `publish` is the base URL at which tasks publish, if it is another one. `lease` is whole seconds, and
     `largest_message` is in bytes.
     """
@@ -59,6 +60,7 @@ class GcpUrl:
     keep_finished: timedelta | None = None
     publish: str | None = None
     machines: frozenset[str] = frozenset()
+    dead_subscription: str | None = None
     # A Firestore document holds 1 MiB. A larger message may fit neither into its record nor into a dead letter's.
     largest_message: int = 960 * 1024
 
@@ -73,6 +75,10 @@ class GcpUrl:
     @property
     def subscription_name(self) -> str:
         return f"projects/{self.project}/subscriptions/{self.subscription}"
+
+    @property
+    def dead_subscription_name(self) -> str | None:
+        return self.dead_subscription and f"projects/{self.project}/subscriptions/{self.dead_subscription}"
 
     @property
     def tasks_name(self) -> str:
@@ -155,5 +161,6 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "keep_finished": duration,
     "publish": _base_url,
     "machines": _machines,
+    "dead_subscription": _name,
     "largest_message": message_size,
 }

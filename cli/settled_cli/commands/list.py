@@ -29,13 +29,13 @@ def list_instances(
         InstanceStatus | None,
         Parameter(help="Only instances with this status; those that are absent were not started."),
     ] = None,
-    after: Annotated[str | None, Parameter(help="Only keys that sort after this one.")] = None,
+    after: Annotated[str | None, Parameter(help="Only keys that are listed after this one.")] = None,
     limit: Annotated[
         int, Parameter(help="The maximum number of instances.", validator=Number(gte=1, lte=1_000_000))
     ] = 100,
     json: AsJson = False,
 ) -> None:
-    """List instances, in the order of their keys. Standard error says if there are more."""
+    """List instances, in the order of their keys or, on AWS, in none. Standard error says if there are more."""
     after_key = None if after is None else parse_key(after)
     with open_backend(url, codec) as backend:
         # One more than is shown, to know whether there are more.

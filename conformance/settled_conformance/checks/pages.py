@@ -1,4 +1,4 @@
-"""Checks of C1: `Store.scan` lists everything in order, page by page, while instances come and go."""
+"""Checks of C1: `Store.scan` lists everything page by page, in order if that is declared, while others come and go."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from attrs import evolve
 from settled import Key
 from settled.durable import Capability, Index, Stored
 from settled_conformance.checks import checks
-from settled_conformance.fixture import BackendFixture, key, stored, tombstone
+from settled_conformance.fixture import BackendFixture, dead_letter, key, stored, tombstone
 
 STATUSES = ("active", "done", "error")
 
@@ -119,3 +119,38 @@ def keys_are_listed_in_code_point_order(fixture: BackendFixture) -> None:
     for target in reversed(targets):
         fixture.backend.store.commit(target, _with("active"), 0)
     fixture.require_equal(_pages(fixture, limit=5), sorted(targets), "listed")
+
+
+@checks("C1", needs=Capability.UNORDERED_SCAN)
+def each_instance_is_listed_once_in_any_order(fixture: BackendFixture) -> None:
+    store, targets = fixture.backend.store, dict[Key, str]()
+    for number in range(fixture.many(40, 12)):
+        for instance in (f"i{number}", f"i{number}" + "x" * 2000, f"i{number}\x7f\udc00"):
+            target = Key("m/%" if number % 2 else "m", instance)
+            targets[target] = STATUSES[number % 3]
+            store.commit(target, _with(targets[target]), 0)
+    for target in list(targets)[::5]:
+        store.delete(target, tombstone(2), 1)
+        del targets[target]
+    for machine in (None, "m", "m/%", "n"):
+        for status in (None, *STATUSES, "deleted "):
+            expected = sorted(t for t, its in targets.items() if machine in (None, t.machine) and status in (None, its))
+            for limit in (1, 7, 1000):
+                found = sorted(_pages(fixture, machine, status, limit))
+                what = f"listed of the machine {machine} with the status {status} in pages of {limit}"
+                fixture.require_equal(found, expected, what)
+
+
+@checks("C1", needs=Capability.UNORDERED_SCAN)
+def an_unordered_page_starts_behind_a_key_that_is_gone(fixture: BackendFixture) -> None:
+    store, targets = fixture.backend.store, [key(f"{number}") for number in range(fixture.many(30, 12))]
+    for target in targets:
+        store.commit(target, _with("active"), 0)
+        store.commit(target, _with("active", 2), 1, [dead_letter("1", target)])
+    found, after = list[Key](), None
+    while page := [each for each, _ in fixture.open_handle().store.scan("m", after, 4)]:
+        found, after = [*found, *page], page[-1]
+        store.delete(after, tombstone(3), 2)
+    fixture.require_equal(sorted(found), sorted(targets), "listed in pages while the last of each was deleted")
+    left = [each for number, each in enumerate(found, 1) if number % 4 and number < len(found)]
+    fixture.require_equal(_pages(fixture, "m"), left, "listed again, which are those that are left, in the same order")

@@ -30,6 +30,8 @@ from settled.durable.messages import Message as Message
 from settled.durable.messages import Start as Start
 from settled.durable.messages import Timer as Timer
 from settled.durable.messages import encode as encode
+from settled.durable.overdue import Overdue as Overdue
+from settled.durable.overdue import find_overdue as find_overdue
 from settled.durable.ports import Backend as Backend
 from settled.durable.ports import Backlog as Backlog
 from settled.durable.ports import Capability as Capability
@@ -51,3 +53,5 @@ from settled.durable.record import PerformAction as PerformAction
 from settled.durable.record import Record as Record
 from settled.durable.record_json import record_from_json as record_from_json
 from settled.durable.record_view import RecordView as RecordView
+from settled.durable.recovery import Recovered as Recovered
+from settled.durable.recovery import recover as recover

@@ -192,7 +192,10 @@ class Capability(StrEnum):
     """`Queue.backlog` counts what waits, and `Queue.withdraw` takes messages out as if they had not been sent."""
 
     SCAN = "scan"
-    """`Store.scan` lists instances."""
+    """`Store.scan` lists instances in the order of their keys."""
+
+    UNORDERED_SCAN = "unordered-scan"
+    """`Store.scan` lists instances in an order of the store's own. A backend declares this, or `SCAN`, or neither."""
 
     DEDUPLICATION = "deduplication"
     """A message that repeats an earlier one is not queued again, even after the first was acknowledged."""
@@ -270,10 +273,11 @@ class Store(Protocol):
     ) -> Sequence[tuple[Key, Stored]]:
         """Return up to `limit` instances in key order, beginning with the first key greater than `after`.
 
-        Deleted instances are not listed. Bodies may be omitted (``body=""``).
+        Deleted instances are not listed. Bodies may be omitted (``body=""``). With `Capability.UNORDERED_SCAN` the
+        order is the store's own: always the same, so that the instances behind `after` are those not yet listed.
 
         Raises:
-            UnsupportedError: the backend does not declare `Capability.SCAN`.
+            UnsupportedError: the backend declares neither `Capability.SCAN` nor ``UNORDERED_SCAN``.
         """
         ...
 

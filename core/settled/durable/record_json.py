@@ -90,6 +90,43 @@ def record_to_tombstone(key: Key, stored: Stored, now: float) -> Stored:
     return Stored(stored.version + 1, text, Index(DELETED, updated=now))
 
 
+def record_with_redrive(
+    key: Key, stored: Stored | None, version: int, now: float, nonce: str, redriving: int | None
+) -> Stored:
+    """Return `version` of the record `stored`, without its machine: as it is, but with a redrive.
+
+    A worker may resume its open turn at once. Without an instance, this is a record that waits for its start.
+
+    Args:
+        key: the instance.
+        stored: its stored state, if it has one.
+        version: the new version.
+        now: the time of the commit, in seconds since the epoch.
+        nonce: the nonce of the commit.
+        redriving: how many dead letters the redrive takes; None to begin none.
+
+    Raises:
+        RecordError: the text is damaged, or has another format.
+    """
+    data, lines = parse_record(key, stored.body) if stored else (_BLANK, "")
+    with damage_as_record_error(key):
+        parts: dict[str, Any] = {"machine": key.machine, **_BLANK, **data, "nonce": nonce}
+        snapshot = parts.pop("snapshot", None)
+        for name in ("settled", "crc32", "room", "window", "redriving"):
+            parts.pop(name, None)
+        if redriving is not None:
+            parts["redriving"] = redriving
+            if turn := parts.get("turn"):
+                parts["turn"] = {**turn, "lease_until": 0.0}
+        text = write_record(write(parts), write(snapshot), lines)
+    index = Index("absent") if stored is None or stored.is_deleted else stored.index
+    return Stored(version, text, index._replace(updated=now))
+
+
+_BLANK: Mapping[str, Json] = {"fingerprint": "", "start_nonce": "", "ordinal": 0}
+"""The parts that each record has, in one that waits for its start."""
+
+
 def _with_open_turn(key: Key, data: Mapping[str, Any], window: Window) -> Window:
     # The message of an open turn enters the window only when the turn closes. It was taken all the same: without it
     # here, its redelivery would be a new message to the next instance.

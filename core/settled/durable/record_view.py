@@ -25,7 +25,8 @@ class RecordView:
         failing: the failures of the current message, if it has failed.
         watch: what a worker runs of a message that was received again and again, or was lost with.
         halted: why the instance waits for an operator, if it does.
-        has_outbox: whether effects of its messages may not be performed yet.
+        redriving: how many dead letters a redrive has yet to take; None if there is no redrive.
+        unfinished: the ids of the messages whose effects may not be performed yet, each once.
         window: the outcomes of the latest messages.
     """
 
@@ -35,7 +36,8 @@ class RecordView:
     failing: FailureCount | None
     watch: Watch | None
     halted: str | None
-    has_outbox: bool
+    redriving: int | None
+    unfinished: tuple[str, ...]
     window: Window
 
     @classmethod
@@ -55,6 +57,7 @@ class RecordView:
                 failing=parts.get("failing"),
                 watch=parts.get("watch"),
                 halted=parts.get("halted"),
-                has_outbox=bool(parts.get("outbox")),
+                redriving=parts.get("redriving"),
+                unfinished=tuple(dict.fromkeys(entry.message_id for entry in parts.get("outbox", ()))),
                 window=window_from_json(data, lines, WINDOW),
             )

@@ -126,6 +126,11 @@ resource "aws_sqs_queue" "dead_delays" {
   message_retention_seconds = local.retention
 }
 
+resource "aws_sqs_queue" "dead_schedules" {
+  name                      = "${var.name}-schedules-dead"
+  message_retention_seconds = local.retention
+}
+
 resource "aws_scheduler_schedule_group" "timers" {
   name = var.name
 }
@@ -150,8 +155,12 @@ resource "aws_iam_role_policy" "scheduler" {
   name = "send"
   role = aws_iam_role.scheduler.id
   policy = jsonencode({
-    Version   = "2012-10-17"
-    Statement = [{ Effect = "Allow", Action = "sqs:SendMessage", Resource = aws_sqs_queue.messages.arn }]
+    Version = "2012-10-17"
+    Statement = [{
+      Effect   = "Allow"
+      Action   = "sqs:SendMessage"
+      Resource = [aws_sqs_queue.messages.arn, aws_sqs_queue.dead_schedules.arn]
+    }]
   })
 }
 
@@ -248,17 +257,22 @@ locals {
       dimensions  = { QueueName = aws_sqs_queue.delays.name }
     }
     sqs-dead-letters = {
-      description = "SQS has moved a message to its own dead-letter queue: it is not settled's, or was received a thousand times."
+      description = "SQS has moved a message to its own dead-letter queue: it is not settled's, or was received a thousand times: see settled recover."
       namespace   = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", statistic = "Maximum", threshold = 0
       dimensions  = { QueueName = aws_sqs_queue.dead.name }
     }
     sqs-dead-delays = {
-      description = "SQS has moved a delayed message to its own dead-letter queue: its timer will not fire."
+      description = "SQS has moved a delayed message to its own dead-letter queue: see settled recover."
       namespace   = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", statistic = "Maximum", threshold = 0
       dimensions  = { QueueName = aws_sqs_queue.dead_delays.name }
     }
+    sqs-dead-schedules = {
+      description = "The Scheduler could not send the messages of timers for a day: see settled recover."
+      namespace   = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", statistic = "Maximum", threshold = 0
+      dimensions  = { QueueName = aws_sqs_queue.dead_schedules.name }
+    }
     lost-schedules = {
-      description = "The Scheduler has given up a schedule: its timer will not fire."
+      description = "The Scheduler has given up a schedule: see settled recover, and settled wake."
       namespace   = "AWS/Scheduler", metric = "InvocationDroppedCount", statistic = "Sum", threshold = 0
       dimensions  = { ScheduleGroup = aws_scheduler_schedule_group.timers.name }
     }

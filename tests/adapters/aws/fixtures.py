@@ -74,6 +74,7 @@ def aws_url(name: str, **changes: Any) -> AwsUrl:
         "queue": f"{name}.fifo",
         "delays": f"{name}-delays",
         "schedules": name,
+        "schedules_dead": f"{name}-schedules-dead",
         "role": f"{name}-scheduler",
         "lease": timedelta(seconds=LEASE),
     }
@@ -95,6 +96,7 @@ def create(cloud: Cloud, url: AwsUrl) -> Addresses:
             },
         )
     cloud.sqs.create_queue(QueueName=url.delays)
+    cloud.sqs.create_queue(QueueName=url.schedules_dead)
     cloud.scheduler.create_schedule_group(Name=url.schedules)
     return find_addresses(url, f"{cloud.endpoint}/{ACCOUNT}")
 

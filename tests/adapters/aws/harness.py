@@ -34,7 +34,7 @@ class AwsHarness(Harness):
     """Creates a table and queues at each reset, in `cloud`, whose ministack runs on `clock`."""
 
     kind = BackendKind.EMULATOR
-    capabilities: frozenset[Capability] = frozenset({Capability.POSITIONS})
+    capabilities: frozenset[Capability] = frozenset({Capability.POSITIONS, Capability.UNORDERED_SCAN})
     tick = 1.0
     known_failures = KNOWN
 
@@ -49,12 +49,12 @@ class AwsHarness(Harness):
         return True
 
     def open(self) -> Backend:
-        return backend(self._watched, self.url, self._addresses, self.now)
+        return backend(self._watched, self.url, self.addresses, self.now)
 
     def reset(self) -> None:
         self._set_time(EPOCH)
         self.url = aws_url(fresh_name("c"), lease=timedelta(seconds=MINUTE))
-        self._addresses: Addresses = create(self.cloud, self.url)
+        self.addresses: Addresses = create(self.cloud, self.url)
 
     def fresh(self) -> Backend:
         """Reset, and open a backend on the new, empty resources."""

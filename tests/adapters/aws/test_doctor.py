@@ -12,7 +12,14 @@ import pytest
 
 from settled import BackendConfigError
 from settled_aws import Addresses, AwsUrl, examine_aws
-from settled_aws.doctor import check_dead_letter_queue, check_mapping, check_queue, check_role, check_table
+from settled_aws.doctor import (
+    check_dead_letter_queue,
+    check_mapping,
+    check_queue,
+    check_role,
+    check_schedules_dead,
+    check_table,
+)
 from settled_aws.iam_permissions import worker_permissions
 from tests.adapters.aws.fixtures import REGION, Cloud, aws_url, client
 
@@ -50,6 +57,7 @@ def test_settings_that_an_account_lacks_are_reported(url: AwsUrl, addresses: Add
         f"{url.delays} keeps messages for less than 14 days",
         f"{url.table} has no time to live",
         "finished instances are kept for less than 14 days",
+        f"{url.schedules_dead} keeps messages for less than 14 days",
         "the role of the schedules does not exist",
     ]
 
@@ -58,15 +66,19 @@ def test_a_sound_account_has_no_problems(cloud: Cloud, url: AwsUrl, addresses: A
     dead = cloud.sqs.create_queue(QueueName=f"{url.table}-dead.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
     arn = cloud.sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     redrive = json.dumps({"maxReceiveCount": "1000", "deadLetterTargetArn": arn})
-    for queue_url, more in ((addresses.queue, {"RedrivePolicy": redrive}), (addresses.delays, {})):
-        cloud.sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"MessageRetentionPeriod": "1209600", **more})
+    more: dict[str, dict[str, str]] = {addresses.queue: {"RedrivePolicy": redrive}}
+    for queue_url in (addresses.queue, addresses.delays, addresses.schedules_dead):
+        attributes = {"MessageRetentionPeriod": "1209600", **more.get(queue_url, {})}
+        cloud.sqs.set_queue_attributes(QueueUrl=queue_url, Attributes=attributes)
     iam = client("iam", cloud.endpoint)
     trust = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "scheduler.amazonaws.com"}}]}
     iam.create_role(RoleName=url.role, AssumeRolePolicyDocument=json.dumps(trust))
     short = f"{url.table}-dead.fifo keeps messages for less than 14 days"
-    assert examined(url) == [short, f"{url.role} lacks the permission sqs:SendMessage on {addresses.queue_arn}"]
+    targets = (addresses.queue_arn, addresses.schedules_dead_arn)
+    missing = [f"{url.role} lacks the permission sqs:SendMessage on {each}" for each in targets]
+    assert examined(url) == [short, *missing]
     cloud.sqs.set_queue_attributes(QueueUrl=dead, Attributes={"MessageRetentionPeriod": "1209600"})
-    allow(iam, url.role, {addresses.queue_arn: ["sqs:SendMessage"]})
+    allow(iam, url.role, dict.fromkeys(targets, ("sqs:SendMessage",)))
     iam.close()
     assert examined(url) == []
 
@@ -105,6 +117,19 @@ def allow(iam: Any, role: str, permissions: Mapping[str, Sequence[str]]) -> None
     ]
     policy = {"Version": "2012-10-17", "Statement": statements}
     iam.put_role_policy(RoleName=role, PolicyName="permissions", PolicyDocument=json.dumps(policy))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, ""),
+        ({"FifoQueue": "true"}, "signup-schedules-dead is a FIFO queue"),
+        ({"MessageRetentionPeriod": "345600"}, "signup-schedules-dead keeps messages for less than 14 days"),
+    ],
+)
+def test_the_dead_letter_queue_of_the_schedules(change: dict[str, str], says: str) -> None:
+    queue = {"MessageRetentionPeriod": "1209600", **change}
+    _reports_only(check_schedules_dead(aws_url("signup"), queue), says)
 
 
 def test_a_missing_queue_is_a_configuration_error() -> None:

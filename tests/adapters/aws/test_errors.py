@@ -170,7 +170,8 @@ class TestSchedules:
 
 def long_timers(scheduler: Any) -> EventBridgeTimers:
     """Timers whose clock stands at the epoch."""
-    target = ScheduleTarget("g", "arn:aws:sqs:eu-central-1:123456789012:q.fifo", "arn:aws:iam::123456789012:role/r")
+    sqs = "arn:aws:sqs:eu-central-1:123456789012"
+    target = ScheduleTarget("g", f"{sqs}:q.fifo", "arn:aws:iam::123456789012:role/r", f"{sqs}:d")
     delays = DelayQueue(None, "no short waits")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     return EventBridgeTimers(lambda: scheduler, target, delays, lambda _: None, lambda: 0.0)
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from settled import ConflictError, Key, TooLargeError, UnsupportedError
+from settled import ConflictError, Key, TooLargeError
 from settled.durable import Stored
 from settled.durable.ports import DELETED
 from settled_aws import DynamoDBStore
@@ -140,6 +140,36 @@ class TestDeadLettersOfAnExpiredInstance:
         assert store.dead_letters(ADA) == [dead_letter(ADA, "new")]
 
 
-def test_scanning_is_not_supported(store: DynamoDBStore) -> None:
-    with pytest.raises(UnsupportedError, match="export the table"):
-        store.scan()
+class TestScan:
+    def test_lists_each_instance_once_whatever_its_items_are(self, store: DynamoDBStore) -> None:
+        keys = {ADA, BEN, Key("a", "x" * 3000), Key("a/b", "\x7f"), Key("a", "\udc00")}
+        for key in keys:
+            store.commit(key, stored(1), 0)
+            store.commit(key, stored(2), 1, [dead_letter(key, f"{number}") for number in range(3)])
+        store.delete(BEN, tombstone(3), 2)
+        found = store.scan()
+        assert sorted(key for key, _ in found) == sorted(keys - {BEN})
+        assert {(each.version, each.body, each.index) for _, each in found} == {(2, "", stored(2).index)}
+
+    def test_goes_through_a_table_of_several_pages_of_a_megabyte(self, store: DynamoDBStore) -> None:
+        keys = [Key("m", f"{number}") for number in range(12)]
+        for key in keys:
+            store.commit(key, stored(1, "x" * 300_000), 0)
+        for limit in (1, 5, 100):
+            found = list[Key]()
+            while page := store.scan("m", found[-1] if found else None, limit):
+                found += [key for key, _ in page]
+            assert sorted(found) == sorted(keys)
+
+    def test_passes_over_an_item_whose_key_it_cannot_tell(self, cloud: Cloud) -> None:
+        """Written by an older version of settled: the partition key is a hash, and the key is nowhere."""
+        key, table = Key("a", "\x7f"), fresh_name()
+        create_table(cloud.dynamodb, table)
+        store = DynamoDBStore(cloud.dynamodb, table)
+        store.commit(key, stored(1), 0)
+        cloud.dynamodb.update_item(
+            TableName=table, Key=record_key(key), UpdateExpression="REMOVE #n", ExpressionAttributeNames={"#n": "name"}
+        )
+        assert store.scan() == []
+        store.commit(key, stored(2), 1)
+        assert [each for each, _ in store.scan()] == [key]

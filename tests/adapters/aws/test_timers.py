@@ -105,6 +105,8 @@ class TestLongWaits:
         assert (schedule["ActionAfterCompletion"], schedule["FlexibleTimeWindow"]["Mode"]) == ("DELETE", "OFF")
         assert (target["Arn"], target["RoleArn"]) == (addresses.queue_arn, addresses.role_arn)
         assert target["SqsParameters"] == {"MessageGroupId": "signup/ben"}
+        assert target["DeadLetterConfig"] == {"Arn": addresses.schedules_dead_arn}
+        assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 86_400, "MaximumRetryAttempts": 185}
 
     def test_the_same_timer_again_replaces_it(self, cloud: Cloud, url: AwsUrl, aws: CompositeBackend) -> None:
         aws.timers.schedule(timer("t", 4_102_444_800.0))

@@ -26,6 +26,7 @@ def test_each_resource_may_have_its_own_name() -> None:
         "queue": "q.fifo",
         "delays": "d",
         "schedules": "s",
+        "schedules_dead": "sd",
         "role": "arn:aws:iam::123456789012:role/r",
         "account": "123456789012",
         "lease": "60",
@@ -39,6 +40,7 @@ def test_each_resource_may_have_its_own_name() -> None:
         "q.fifo",
         "d",
         "s",
+        "sd",
         "arn:aws:iam::123456789012:role/r",
         "123456789012",
         timedelta(seconds=60),
@@ -76,6 +78,8 @@ def test_the_addresses_of_the_resources() -> None:
     assert addresses == Addresses(
         queue="https://sqs.cn-north-1.amazonaws.com.cn/123456789012/signup.fifo",
         delays="https://sqs.cn-north-1.amazonaws.com.cn/123456789012/signup-delays",
+        schedules_dead="https://sqs.cn-north-1.amazonaws.com.cn/123456789012/signup-schedules-dead",
+        schedules_dead_arn=f"arn:aws-cn:sqs:{REGION}:123456789012:signup-schedules-dead",
         queue_arn=f"arn:aws-cn:sqs:{REGION}:123456789012:signup.fifo",
         role_arn="arn:aws-cn:iam::123456789012:role/signup-scheduler",
     )
