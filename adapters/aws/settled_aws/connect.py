@@ -40,7 +40,10 @@ ONE_ATTEMPT = Config(
 """The botocore configuration of every client; clients given to `assemble` need it too."""
 
 CAPABILITIES = frozenset({Capability.POSITIONS})
-"""SQS numbers its messages. It shares no transaction with DynamoDB, so no finish is atomic or fenced."""
+"""SQS numbers its messages. It shares no transaction with DynamoDB, so no finish is atomic or fenced.
+
+With `AwsUrl.keep_finished` there is `Capability.EXPIRY`, too.
+"""
 
 
 def open_aws(url: str) -> CompositeBackend:
@@ -140,7 +143,7 @@ def assemble(
         queue=queue,
         timers=EventBridgeTimers(scheduler, target, delays, queue.send, now, resolution),
         lease=url.lease,
-        capabilities=CAPABILITIES,
+        capabilities=CAPABILITIES if url.keep_finished is None else CAPABILITIES | {Capability.EXPIRY},
         closing=closing,
         clock=now,
         resolution=resolution,

@@ -43,6 +43,12 @@ _EMULATORS = {
     TASKS: "CLOUD_TASKS_EMULATOR_HOST",
 }
 
+CAPABILITIES = frozenset({Capability.SCAN})
+"""Firestore lists documents. It shares no transaction with Pub/Sub, so no finish is atomic or fenced.
+
+With `GcpUrl.keep_finished` there is `Capability.EXPIRY`, too.
+"""
+
 
 def open_gcp(url: str) -> CompositeBackend:
     """Open the backend at a URL such as ``gcp://my-project/signup?location=europe-west1``; `GcpUrl` has the options.
@@ -96,7 +102,7 @@ def assemble(
         queue=queue,
         timers=timers,
         lease=url.lease,
-        capabilities=frozenset({Capability.SCAN}),
+        capabilities=CAPABILITIES if url.keep_finished is None else CAPABILITIES | {Capability.EXPIRY},
         closing=(*closing_queue, *closing),
         clock=now,
         resolution=RESOLUTION,
