@@ -18,6 +18,7 @@ from settled.errors import EventError
 from settled_aws.client_protocols import SqsClient
 from settled_aws.envelope import from_text, to_text
 from settled_aws.errors import translated
+from settled_aws.set_aside import set_aside
 
 MAX_DELAY_SECONDS = 15 * 60
 """SQS' limit on DelaySeconds."""
@@ -52,17 +53,21 @@ class DelayQueue:
             response = self._client.receive_message(
                 QueueUrl=self._url, MaxNumberOfMessages=10, VisibilityTimeout=FORWARD_VISIBILITY_TIMEOUT
             )
-        received = [(each, _message(each)) for each in response.get("Messages", ())]
-        due = [(each, message) for each, message in received if message is not None]
-        if not due:
+        received = response.get("Messages", ())
+        messages = [_message(each) for each in received]
+        done = [each for each, message in zip(received, messages, strict=True) if message or self._set_aside(each)]
+        if not done:
             return
         self._last_poll = -math.inf  # there may be more: poll again at the next call
         # Send before deleting: a crash in between repeats a message, the reverse order would lose it.
-        send([message for _, message in due])
-        entries = [{"Id": str(number), "ReceiptHandle": each["ReceiptHandle"]} for number, (each, _) in enumerate(due)]
+        send([message for message in messages if message is not None])
+        entries = [{"Id": str(number), "ReceiptHandle": each["ReceiptHandle"]} for number, each in enumerate(done)]
         # Repeatable: what is not deleted is forwarded again, and its id is known by then.
         with translated(f"deleting from {self._url}", repeatable=True):
             self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+
+    def _set_aside(self, received: Any) -> bool:
+        return set_aside(self._client, self._url, received["Body"], received["MessageId"])
 
     def _is_poll_due(self) -> bool:
         with self._lock:
@@ -74,7 +79,7 @@ class DelayQueue:
 
 
 def _message(received: Any) -> Message | None:
-    """Decode a received message; None if it is not settled's. Those stay for the queue's own dead-letter queue."""
+    """Decode a received message; None if it is not settled's."""
     try:
         return from_text(received["Body"])
     except EventError:

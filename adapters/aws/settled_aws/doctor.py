@@ -96,7 +96,7 @@ def check_queue(url: AwsUrl, name: str, queue: Description) -> Iterator[BackendP
 def _check_redrive_policy(name: str, redrive: Description) -> Iterator[BackendProblem]:
     remedy = f"Give it a FIFO dead-letter queue with a maxReceiveCount of {MIN_RECEIVE_COUNT} or more."
     if not redrive:
-        consequence = "a message that is not settled's blocks its group until its retention period ends"
+        consequence = "a message that is not settled's and names no instance blocks its group for its retention period"
         yield BackendProblem(f"{name} has no dead-letter queue", consequence, remedy)
         return
     if int(redrive["maxReceiveCount"]) < MIN_RECEIVE_COUNT:
