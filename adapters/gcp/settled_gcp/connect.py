@@ -29,7 +29,7 @@ from settled_gcp.clients import (
 from settled_gcp.clock import RESOLUTION, ServerTime
 from settled_gcp.cloud_tasks_timers import CloudTasksTimers, TaskTarget
 from settled_gcp.firestore_timers import FirestoreTimers, SweptQueue
-from settled_gcp.queue import PubSubQueue
+from settled_gcp.queue import PubSubQueue, SubscriptionQueue
 from settled_gcp.store import FirestoreStore
 from settled_gcp.streaming_pull import StreamingQueue
 from settled_gcp.url import GcpUrl, PullMode, TimerService, parse_url
@@ -145,7 +145,7 @@ def _queue_and_timers(
 
 def _receiving_queue(
     url: GcpUrl, pubsub: PubSubQueue, subscriber: SubscriberClient, now: ServerTime
-) -> tuple[Queue, tuple[Callable[[], None], ...]]:
+) -> tuple[SubscriptionQueue, tuple[Callable[[], None], ...]]:
     """Return the queue that receives by the pull mode of `url`, and the functions that close it."""
     match url.pull:
         case PullMode.UNARY:

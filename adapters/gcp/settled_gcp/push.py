@@ -39,7 +39,7 @@ from settled.durations import in_seconds
 from settled_gcp.clock import ServerTime
 from settled_gcp.envelope import decode_received
 from settled_gcp.push_auth import CERTIFICATES, Caller, TokenVerifier
-from settled_gcp.queue import PUSH_RECEIPT
+from settled_gcp.queue import PUSH_RECEIPT, SubscriptionQueue
 from settled_runtime import CompositeBackend, Host, StopSignal
 from settled_runtime.coded_backend import decoded, without_codec
 
@@ -229,12 +229,12 @@ class PushHandler:
         try:
             request = PushRequest.of(body)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            return PushResponse(HTTPStatus.BAD_REQUEST, f"not a push request with an ordering key: {shortened(error)}")
-        received = decode_received(request.data, request.ordering)
-        if received is None:
-            return PushResponse(HTTPStatus.BAD_REQUEST, "not a message of settled, or under another key's ordering key")
+            return PushResponse(HTTPStatus.BAD_REQUEST, f"not a push request: {shortened(error)}")
+        received = decode_received(request.data, request.ordering, request.id)
         try:
             host = self.host()
+            if received is None:
+                return _set_aside(host.backend, request)
             now = _time_after_resume(host.backend)
             message = _message_if_due(host.backend, received)
         except SettledError as error:
@@ -255,6 +255,14 @@ class PushHandler:
         if end is TurnEnd.DONE:
             return PushResponse(HTTPStatus.OK)
         return PushResponse(HTTPStatus.SERVICE_UNAVAILABLE, "the turn is not done")
+
+
+def _set_aside(backend: Backend, request: PushRequest) -> PushResponse:
+    """Respond to a message that is not settled's and names no instance: acknowledge it once it is set aside."""
+    queue = without_codec(backend).queue
+    if isinstance(queue, SubscriptionQueue) and queue.set_aside(request.data, request.ordering, request.id):
+        return PushResponse(HTTPStatus.OK)
+    return PushResponse(HTTPStatus.BAD_REQUEST, "not a message of settled, and its ordering key names no instance")
 
 
 def _time_after_resume(backend: Backend) -> float:
@@ -287,6 +295,7 @@ def _message_if_due(backend: Backend, received: Message | Timer) -> Message | No
 class PushRequest:
     """The part of a push request's body that is used."""
 
+    id: str
     data: bytes
     ordering: str
     attempt: int
@@ -296,12 +305,13 @@ class PushRequest:
         """Parse `body`, in the format that Pub/Sub uses without payload unwrapping.
 
         Raises:
-            ValueError, KeyError, TypeError, AttributeError, OverflowError: it has another format, or no ordering key.
+            ValueError, KeyError, TypeError, AttributeError, OverflowError: it has another format.
         """
         request = parse(body.decode())
         message = request["message"]
         data = base64.b64decode(message.get("data", ""), validate=True)
-        return cls(data, str(message["orderingKey"]), int(request.get("deliveryAttempt", 1)))
+        ordering, attempt = str(message.get("orderingKey", "")), int(request.get("deliveryAttempt", 1))
+        return cls(str(message["messageId"]), data, ordering, attempt)
 
 
 @define(eq=False)

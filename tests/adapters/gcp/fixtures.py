@@ -147,9 +147,10 @@ def pushed(sent: Message, content: bytes | None = None, **changes: Any) -> bytes
     about = {
         "data": base64.b64encode(content or to_text(sent)).decode(),
         "orderingKey": ordering_key(sent.key),
+        "messageId": "1",
         **changes,
     }
-    return json.dumps({"message": {**about, "messageId": "1"}, "subscription": "s", "deliveryAttempt": 1}).encode()
+    return json.dumps({"message": about, "subscription": "s", "deliveryAttempt": 1}).encode()
 
 
 def fresh_collection() -> Collection:
