@@ -331,7 +331,7 @@ class Client(ClosedOnExit, Generic[C]):
         without waiting for a worker. Safe to repeat.
 
         Raises:
-            RecordError: there is no such instance, or this machine cannot read it.
+            RecordError: there is no such instance and there are no dead letters, or this machine cannot read it.
             ConflictError: a worker committed in the meantime; nothing was changed. Call again.
             OutcomeUnknownError: the redrive may have been committed. Call again.
         """
